@@ -1,0 +1,1 @@
+"""Executors carry tasks to models; they differ in dispatch alone."""

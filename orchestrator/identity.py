@@ -1,0 +1,53 @@
+"""Identity of tasks: canonical JSON of all that changes a result -> sha256."""
+
+import hashlib
+import json
+from typing import Any
+
+from tasks.attacks.spec import AttackSpec
+
+# Raise when the meaning of a task changes: old results are then computed anew.
+TASK_VERSION = 1
+
+# Fields of an experiment that change no result, so no key: `runtime` as a whole, and names.
+RUNTIME_ONLY = frozenset({"runtime", "name", "models.name", "models.backbone", "attacks.name"})
+
+
+def key_of(content: dict[str, Any]) -> str:
+    """sha256 of canonical JSON: sorted keys, no spaces, floats by their shortest repr, no NaN."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def attack_key(
+    attack: AttackSpec, source: str | None, shard_id: str, *, seed: int, numerics: str
+) -> str:
+    """Key of making AEs: ``source`` is a fingerprint, or None for an attack of zero steps."""
+    return key_of(
+        {
+            "task": "attack",
+            "version": TASK_VERSION,
+            "attack": attack.identity(),
+            "source": source,
+            "shard": shard_id,
+            "seed": seed,
+            "numerics": numerics,
+        }
+    )
+
+
+def evaluate_key(
+    target: str, shard_id: str, attack: str | None, *, num_classes: int, numerics: str
+) -> str:
+    """Key of scoring the shard's clean images (``attack`` None) or the AEs of an attack's key."""
+    return key_of(
+        {
+            "task": "evaluate",
+            "version": TASK_VERSION,
+            "target": target,
+            "shard": shard_id,
+            "images": attack,
+            "num_classes": num_classes,
+            "numerics": numerics,
+        }
+    )

@@ -1,0 +1,192 @@
+"""Spec -> tasks with identities, dependencies and costs, and what the store already has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.identity import attack_key, evaluate_key, key_of
+from orchestrator.spec import Experiment
+from tasks import models
+from tasks.attacks.spec import AttackSpec
+from tasks.attacks.transforms import expected_cost
+from tasks.data.base import Dataset, open_dataset
+from tasks.data.shards import Shard, make_shards
+from tasks.errors import InputError
+from tasks.models.base import ModelInfo
+from tasks.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+CLEAN = "clean"
+# A backward to the input costs about as much again as 1.5 forwards; used for scheduling only.
+FORWARD_AND_BACKWARD = 2.5
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call: make a shard's AEs, or score a shard's images on a target.
+
+    ``model`` is the fingerprint it needs, None where any actor will do; ``cost`` is in native
+    image forwards; ``nbytes`` is what its images hold in memory until they are scored.
+    """
+
+    key: str
+    model: str | None
+    shard_id: str
+    cost: float
+    nbytes: int
+    depends_on: str | None = None
+    attack: AttackSpec | None = None
+    seed: int = 0
+
+    @property
+    def kind(self) -> str:
+        return "attack" if self.attack is not None else "evaluate"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where one evaluation stands in the results; ``source`` is None where none was needed."""
+
+    attack: str
+    source: str | None
+    target: str
+    shard_id: str
+    key: str
+    attack_key: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All tasks of an experiment, the models and shards they need, and what is already stored."""
+
+    experiment: Experiment
+    dataset: Dataset
+    shards: Mapping[str, Shard]
+    models: Mapping[str, ModelSpec]
+    infos: Mapping[str, ModelInfo]
+    tasks: Mapping[str, Task]
+    cells: tuple[Cell, ...]
+    stored: frozenset[str]
+
+    @property
+    def identity(self) -> str:
+        """The experiment's identity: every cell of its results, under its names."""
+        return key_of({"cells": [[c.attack, c.source, c.target, c.key] for c in self.cells]})
+
+    @property
+    def missing(self) -> list[Task]:
+        return [task for key, task in self.tasks.items() if key not in self.stored]
+
+
+def make_plan(experiment: Experiment, store: "Store") -> Plan:
+    """Read the data, identify the models, cut the work into tasks, ask the store what is done.
+
+    Nothing is loaded onto a device. Raises InputError for anything wrong with data or models.
+    """
+    dataset = open_dataset(experiment.data)
+    infos = {model.name: models.describe(model) for model in experiment.models}
+    for info in infos.values():
+        _check_classes(info, dataset)
+    shards = make_shards(
+        dataset,
+        experiment.data,
+        groups=experiment.schedule_groups,
+        shard_size=experiment.shard_size,
+    )
+    tasks, cells = _tasks(experiment, infos, shards, len(dataset.classes))
+    stored = store.keys()
+    plan = Plan(
+        experiment=experiment,
+        dataset=dataset,
+        shards={shard.shard_id: shard for shard in shards},
+        models={infos[model.name].fingerprint: model for model in experiment.models},
+        infos=infos,
+        tasks=tasks,
+        cells=tuple(cells),
+        stored=frozenset(key for key in tasks if key in stored),
+    )
+    needed = {task.model for task in plan.missing}
+    for fingerprint, model in plan.models.items():
+        if fingerprint in needed:
+            models.check(model)
+    return plan
+
+
+def _tasks(
+    experiment: Experiment,
+    infos: Mapping[str, ModelInfo],
+    shards: list[Shard],
+    num_classes: int,
+) -> tuple[dict[str, Task], list[Cell]]:
+    tasks: dict[str, Task] = {}
+    cells: list[Cell] = []
+    targets = [infos[model.name] for model in experiment.target_models]
+
+    def evaluate(
+        attack: str, source: str | None, target: ModelInfo, shard: Shard, made: str | None
+    ) -> None:
+        key = evaluate_key(
+            target.fingerprint,
+            shard.shard_id,
+            made,
+            num_classes=num_classes,
+            numerics=experiment.numerics,
+        )
+        cost = float(len(shard.images))
+        tasks[key] = Task(key, target.fingerprint, shard.shard_id, cost, 0, made)
+        cells.append(Cell(attack, source, target.name, shard.shard_id, key, made))
+
+    for shard in shards:
+        for target in targets:
+            evaluate(CLEAN, None, target, shard, None)
+    for attack in experiment.attacks:
+        sources = [infos[m.name] for m in experiment.source_models] if attack.steps else [None]
+        for source in sources:
+            for shard in shards:
+                fingerprint = source.fingerprint if source else None
+                key = attack_key(
+                    attack,
+                    fingerprint,
+                    shard.shard_id,
+                    seed=experiment.seed,
+                    numerics=experiment.numerics,
+                )
+                cost = attack_cost(attack) * len(shard.images)
+                tasks[key] = Task(
+                    key,
+                    fingerprint,
+                    shard.shard_id,
+                    cost,
+                    shard.images.nbytes,
+                    attack=attack,
+                    seed=experiment.seed,
+                )
+                for target in targets:
+                    evaluate(attack.name, source.name if source else None, target, shard, key)
+    return tasks, cells
+
+
+def attack_cost(attack: AttackSpec) -> float:
+    """Cost of one image's attack in native image forwards, from steps and E[r^2]."""
+    scale = expected_cost(attack.transforms[0]) if attack.transforms else 1.0
+    return attack.steps * scale * FORWARD_AND_BACKWARD
+
+
+def _check_classes(info: ModelInfo, dataset: Dataset) -> None:
+    """Refuse a model whose class list is not the data's: its numbers would mean nothing."""
+    if info.classes is not None and info.classes != dataset.classes:
+        pairs = zip(info.classes, dataset.classes, strict=False)
+        differ = [f"{i}: '{m}' / '{d}'" for i, (m, d) in enumerate(pairs) if m != d][:4]
+        raise InputError(
+            f"model '{info.name}' has {len(info.classes)} classes and {dataset.name} has "
+            f"{len(dataset.classes)}, and the lists differ"
+            + (f" (model / data: {', '.join(differ)})" if differ else "")
+            + "; they must be the same list in the same order"
+        )
+    if info.num_classes is not None and info.num_classes != len(dataset.classes):
+        raise InputError(
+            f"model '{info.name}' predicts {info.num_classes} classes, data set {dataset.name} "
+            f"has {len(dataset.classes)}; they must be the same list in the same order"
+        )

@@ -1,0 +1,223 @@
+"""Results: per-image confusion matrices from the store -> transfer matrices as DataFrames."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.plan import CLEAN
+from orchestrator.store import Store
+from tasks import metrics
+from tasks.errors import InputError
+
+METRICS = {
+    "miou": metrics.miou,
+    "aacc": metrics.accuracy,
+    "macc": metrics.class_accuracy,
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of one experiment, as far as they are stored.
+
+    ``confusions[attack, source, target]`` is int64 N x K x K over ``image_ids``; an attack that
+    needs no source has source None there and the same row for every source in matrices.
+    """
+
+    identity: str
+    store: Store
+    content: Mapping[str, Any]
+    image_ids: tuple[str, ...]
+    sequences: tuple[str, ...]
+    confusions: Mapping[tuple[str, str | None, str], np.ndarray]
+    fooling: Mapping[tuple[str, str | None, str], float]
+    missing: frozenset[str]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    computed: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.content["spec"]["name"]
+
+    @property
+    def attacks(self) -> list[str]:
+        return list(self.content["attacks"])
+
+    @property
+    def sources(self) -> list[str]:
+        return list(self.content["sources"])
+
+    @property
+    def targets(self) -> list[str]:
+        return list(self.content["targets"])
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.content["classes"])
+
+    def attack_spec(self, attack: str) -> dict[str, Any]:
+        """The resolved spec of an attack."""
+        return next(a for a in self.content["spec"]["attacks"] if a["name"] == attack)
+
+    def needs_source(self, attack: str) -> bool:
+        """Whether the attack's rows differ: an attack of zero steps uses no model."""
+        return self.attack_spec(attack)["steps"] > 0
+
+    def clean(self, metric: str = "miou") -> pd.Series:
+        """A metric on the clean images, a value a target, in percent."""
+        values = [self._value(CLEAN, None, target, metric) for target in self.targets]
+        return pd.Series(values, index=self.targets, name=CLEAN)
+
+    def matrix(self, attack: str, metric: str = "miou") -> pd.DataFrame:
+        """A metric under attack in percent: sources down, targets across; NaN where missing.
+
+        ``metric`` is miou, aacc, macc, fooling (share of pixels right on the clean image that
+        are wrong on the AE) or drop (clean mIoU less mIoU under attack).
+        """
+        if attack not in self.attacks:
+            raise KeyError(f"no attack '{attack}'; there are {', '.join(self.attacks)}")
+        if metric == "drop":
+            return self.clean() - self.matrix(attack)
+        sourced = self.needs_source(attack)
+        rows = [
+            [self._value(attack, s if sourced else None, t, metric) for t in self.targets]
+            for s in self.sources
+        ]
+        frame = pd.DataFrame(rows, index=self.sources, columns=self.targets)
+        return frame.rename_axis(index="source", columns="target")
+
+    def class_iou(self, attack: str, source: str | None, target: str) -> pd.Series:
+        """IoU of every class in percent; NaN for a class that does not occur."""
+        key = (attack, source if attack != CLEAN and self.needs_source(attack) else None, target)
+        return pd.Series(metrics.class_iou(self.confusions[key].sum(0)), index=self.classes)
+
+    def headlines(self, attack: str, metric: str = "miou") -> dict[str, float]:
+        """Means of a matrix over its diagonal, same-backbone and cross-backbone cells, apart.
+
+        NaN where there is no such cell.
+        """
+        matrix = self.matrix(attack, metric)
+        groups: dict[str, list[float]] = {g: [] for g in GROUPS}
+        for source in self.sources:
+            for target in self.targets:
+                groups[self.group(source, target)].append(float(matrix.loc[source, target]))
+        return {g: float(np.mean(values)) if values else np.nan for g, values in groups.items()}
+
+    def group(self, source: str, target: str) -> str:
+        """Which headline a cell belongs to; the means never mix them."""
+        models = self.content["models"]
+        if models[source]["fingerprint"] == models[target]["fingerprint"]:
+            return "diagonal"
+        same = models[source]["backbone"] == models[target]["backbone"]
+        return "same_backbone" if same else "cross_backbone"
+
+    def frame(self) -> pd.DataFrame:
+        """One row a cell: attack, source, target, group, and every metric."""
+        names = [*METRICS, "drop", "fooling"]
+        rows = []
+        for attack in self.attacks:
+            values = {metric: self.matrix(attack, metric) for metric in names}
+            for source in self.sources:
+                for target in self.targets:
+                    cell = {m: float(values[m].loc[source, target]) for m in names}
+                    group = self.group(source, target)
+                    rows.append(
+                        {"attack": attack, "source": source, "target": target, "group": group}
+                        | cell
+                    )
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def attack_reports(self) -> Mapping[str, list[tuple[str | None, dict[str, Any]]]]:
+        """The stored reports of every attack's tasks, with their source."""
+        reports: dict[str, list[tuple[str | None, dict[str, Any]]]] = defaultdict(list)
+        seen: set[str] = set()
+        for attack, source, _, _, _, key in self.content["cells"]:
+            if key is not None and key not in seen:
+                seen.add(key)
+                if row := self.store.row(key):
+                    reports[attack].append((source, row.report))
+        return reports
+
+    def perturbation(self, attack: str) -> pd.Series:
+        """Mean statistics of the 8-bit perturbation over images and sources; linf the largest."""
+        reports = [report["perturbation"] for _, report in self.attack_reports[attack]]
+        if not reports:
+            return pd.Series(dtype=float)
+        pooled = {k: np.concatenate([r[k] for r in reports]) for k in reports[0]}
+        return pd.Series({k: v.max() if k == "linf" else v.mean() for k, v in pooled.items()})
+
+    def cost(self, attack: str) -> pd.Series:
+        """Image forwards and backwards, pixels and model seconds that all sources spent."""
+        frame = pd.DataFrame([r["cost"] for _, r in self.attack_reports[attack] if r["cost"]])
+        return (
+            frame.sum() if len(frame) else pd.Series({"forwards": 0, "backwards": 0, "seconds": 0})
+        )
+
+    def _value(self, attack: str, source: str | None, target: str, metric: str) -> float:
+        key = attack, source, target
+        if key not in self.confusions:
+            return np.nan
+        if metric == "fooling":
+            return self.fooling[key]
+        if metric not in METRICS:
+            raise KeyError(f"no metric '{metric}'; there are {', '.join(METRICS)}, drop, fooling")
+        return float(METRICS[metric](self.confusions[key].sum(0)))
+
+
+GROUPS = ("diagonal", "same_backbone", "cross_backbone")
+
+
+def load_results(store: Store, identity: str) -> Results:
+    """Assemble an experiment's results; cells with a missing or damaged part stay out."""
+    experiments = store.experiments()
+    if identity not in experiments:
+        raise InputError(f"store {store.location} holds no experiment {identity}")
+    content = experiments[identity]
+    shards = {shard_id: store.shard(shard_id) for shard_id in content["shards"]}
+    grouped: dict[tuple[str, str | None, str], list[tuple[str, str]]] = defaultdict(list)
+    for attack, source, target, shard_id, key, _ in content["cells"]:
+        grouped[attack, source, target].append((shard_id, key))
+    missing: set[str] = set()
+    confusions, fooling = {}, {}
+    predictions: dict[tuple[str, str], np.ndarray] = {}  # clean ones, by target and shard
+    for cell, parts in grouped.items():
+        attack, _, target = cell
+        found = [(shard_id, key, store.evaluation(key)) for shard_id, key in parts]
+        missing |= {key for _, key, evaluation in found if evaluation is None}
+        complete = [(s, e) for s, _, e in found if e is not None]
+        if len(complete) < len(found):
+            continue
+        confusions[cell] = np.concatenate([e.confusions for _, e in complete])
+        if attack == CLEAN:
+            predictions |= {(target, s): e.predictions for s, e in complete}
+        fooling[cell] = _fooling(
+            [(e.predictions, predictions.get((target, s)), shards[s]) for s, e in complete]
+        )
+    known = [shard for shard in shards.values() if shard is not None]
+    return Results(
+        identity=identity,
+        store=store,
+        content=content,
+        image_ids=tuple(i for shard in known for i in shard.image_ids),
+        sequences=tuple(s for shard in known for s in shard.sequences),
+        confusions=confusions,
+        fooling=fooling,
+        missing=frozenset(missing),
+    )
+
+
+def _fooling(parts: list[tuple[np.ndarray, np.ndarray | None, Any]]) -> float:
+    """The fooling rate over all shards of a cell; NaN where clean predictions are missing."""
+    if any(clean is None or shard is None for _, clean, shard in parts):
+        return np.nan
+    adversarial, clean, labels = (
+        np.concatenate(arrays)
+        for arrays in zip(*((a, c, s.labels) for a, c, s in parts), strict=True)
+    )
+    return metrics.fooling_rate(adversarial, clean, labels)

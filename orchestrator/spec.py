@@ -1,0 +1,204 @@
+"""The experiment, typed; reading it from YAML, a recipe's name or a dict, with overrides."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+import tasks
+from tasks.attacks.spec import AttackSpec
+from tasks.data.spec import DataSpec
+from tasks.errors import InputError
+from tasks.models.spec import ModelSpec
+from tasks.schema import AnyPath, Frozen, suggest
+
+RECIPES = Path(tasks.__file__).parent / "recipes"
+SHORTHAND = {"attacks": "preset", "models": "zoo", "data": "sample"}
+
+
+class Runtime(Frozen):
+    """How an experiment is carried out; nothing here changes a result or its key.
+
+    ``replicas`` actors a model, ``window`` calls in flight an actor, ``micro_batch`` images a
+    forward, ``attempts`` a task before infrastructure failures count as final, ``in_flight_mib``
+    of adversarial images waiting to be scored.
+    """
+
+    store: AnyPath = Field(default="segtransfer-store", validate_default=True)
+    executor: Literal["ray", "inline"] = "ray"
+    replicas: Annotated[int, Field(ge=1, le=1024)] = 1
+    window: Annotated[int, Field(ge=1, le=64)] = 2
+    micro_batch: Annotated[int, Field(ge=1, le=1024)] = 4
+    attempts: Annotated[int, Field(ge=1, le=100)] = 4
+    in_flight_mib: Annotated[int, Field(ge=1)] = 2048
+    tracking: bool = True
+
+
+class Experiment(Frozen):
+    """Which attacks, made on which sources, are scored on which targets, over which images.
+
+    ``sources`` and ``targets`` name models (all, where left out). ``schedule_groups`` share their
+    scale schedules; ``shard_size`` images at most go through one call.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=80)] = "experiment"
+    data: DataSpec
+    models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
+    attacks: Annotated[tuple[AttackSpec, ...], Field(min_length=1)]
+    sources: tuple[str, ...] | None = None
+    targets: tuple[str, ...] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    schedule_groups: Annotated[int, Field(ge=1, le=4096)] = 8
+    shard_size: Annotated[int, Field(ge=1, le=4096)] = 8
+    numerics: Literal["reference"] = "reference"
+    runtime: Runtime = Runtime()
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> "Experiment":
+        models = [model.name for model in self.models]
+        for what, names in (("models", models), ("attacks", [a.name for a in self.attacks])):
+            twice = sorted({n for n in names if names.count(n) > 1})
+            if twice:
+                raise PydanticCustomError(
+                    "twice",
+                    "two {what} are named '{name}'; give one of them another name",
+                    {"what": what, "name": twice[0]},
+                )
+        if "clean" in [attack.name for attack in self.attacks]:
+            raise PydanticCustomError("clean", "an attack cannot be named 'clean'", {})
+        for role in ("sources", "targets"):
+            for name in getattr(self, role) or ():
+                if name not in models:
+                    raise PydanticCustomError(
+                        "unknown_model",
+                        "{role} names '{name}', which is no model: {hint}",
+                        {"role": role, "name": name, "hint": suggest(name, models)},
+                    )
+        return self
+
+    @property
+    def source_models(self) -> tuple[ModelSpec, ...]:
+        return tuple(m for m in self.models if self.sources is None or m.name in self.sources)
+
+    @property
+    def target_models(self) -> tuple[ModelSpec, ...]:
+        return tuple(m for m in self.models if self.targets is None or m.name in self.targets)
+
+
+def read_experiment(
+    source: str | Path | dict[str, Any] | Experiment, overrides: Sequence[str] = ()
+) -> Experiment:
+    """An experiment from a YAML file, a recipe's name or a dict; ``a.b=value`` overrides fields.
+
+    Raises InputError with one sentence for every wrong field: file, field, value, what is allowed.
+    """
+    if isinstance(source, Experiment):
+        if not overrides:
+            return source
+        source = source.model_dump(mode="json")
+    if isinstance(source, dict):
+        origin, base, raw = "experiment", Path.cwd(), dict(source)
+    else:
+        path = _find(source)
+        origin, base, raw = str(path), path.parent, _read_yaml(path)
+        raw.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem))
+        if path.parent == RECIPES:
+            base = Path.cwd()
+    for override in overrides:
+        _apply(raw, override)
+    # The store belongs to the folder people work in, not to where the spec lies.
+    runtime = raw.setdefault("runtime", {})
+    if isinstance(runtime, dict) and runtime.get("store", "") is not None:
+        store = str(runtime.get("store", "segtransfer-store"))
+        if "://" not in store:
+            store = str((Path.cwd() / Path(store).expanduser()).resolve())
+        raw["runtime"] = {**runtime, "store": store}
+    try:
+        return Experiment.model_validate(raw, context={"base": base})
+    except ValidationError as error:
+        raise InputError(_sentences(error, origin)) from None
+
+
+def recipe_names() -> list[str]:
+    """The experiments that ship, by name."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def _find(source: str | Path) -> Path:
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path.resolve()
+    if str(source) in recipe_names():
+        return RECIPES / f"{source}.yaml"
+    hint = suggest(str(source), recipe_names())
+    raise InputError(f"experiment '{source}' is neither a file nor a recipe: {hint}")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no mapping; it needs data, models and attacks")
+    return content
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    """Set one field by its dotted path; ``attacks.0.eps`` reaches into a bare preset name too."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise InputError(f"override '{override}' is not of the form field.path=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"override '{override}': '{text}' is no valid YAML value") from None
+    parts = path.split(".")
+    node: Any = raw
+    for depth, part in enumerate(parts):
+        where = ".".join(parts[:depth]) or "the experiment"
+        if isinstance(node, list):
+            if not part.isdigit() or int(part) >= len(node):
+                raise InputError(
+                    f"override '{override}': {where} has no item '{part}'; "
+                    f"allowed are 0 to {len(node) - 1}"
+                )
+            key: Any = int(part)
+        elif isinstance(node, dict):
+            key = part
+        else:
+            raise InputError(f"override '{override}': {where} is '{node}' and has no fields")
+        if depth == len(parts) - 1:
+            node[key] = value
+            return
+        child = node[key] if isinstance(node, list) else node.get(key, {})
+        if isinstance(child, str) and parts[0] in SHORTHAND and depth < 2:
+            child = {SHORTHAND[parts[0]]: child}
+        node[key] = child
+        node = child
+
+
+def _sentences(error: ValidationError, origin: str) -> str:
+    lines = []
+    for item in error.errors(include_url=False):
+        field = ".".join(str(part) for part in item["loc"])
+        message = item["msg"]
+        if item["type"] == "missing":
+            lines.append(f"{origin}: field '{field}' is missing")
+            continue
+        shown = ""
+        if not isinstance(item["input"], dict | Frozen):
+            shown = f" (value: {_shorten(item['input'])})"
+        lines.append(f"{origin}: {f'field {field!r}: ' if field else ''}{message}{shown}")
+    return "\n".join(lines)
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

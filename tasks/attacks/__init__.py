@@ -1,0 +1,1 @@
+"""The attack library: one loop, its seams as plain functions, presets as named specs."""

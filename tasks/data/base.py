@@ -1,0 +1,149 @@
+"""What a data set is, and how one of its images reaches the common grid."""
+
+import colorsys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tasks.data.spec import DataSpec
+from tasks.errors import InputError
+
+IGNORE = 255
+
+
+@dataclass(frozen=True)
+class Record:
+    """One labelled image: its id, the video sequence it comes from, and its files."""
+
+    image_id: str
+    sequence: str
+    image: Path
+    label: Path
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Records of one class list; ``read_label`` returns class indices H x W, 255 ignored."""
+
+    name: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    records: tuple[Record, ...]
+    read_label: Callable[[Record], np.ndarray]
+
+
+def open_dataset(spec: DataSpec) -> Dataset:
+    """The data set of a spec, thinned to ``spec.images`` evenly spaced records.
+
+    Raises InputError where nothing is found or fewer images exist than are asked for.
+    """
+    if spec.mmseg is not None:
+        from tasks.data import mmseg
+
+        dataset = mmseg.open_mmseg(spec)
+    else:
+        from tasks.data import folder
+
+        dataset = folder.open_folder(spec)
+    count = len(dataset.records)
+    if count == 0:
+        raise InputError(f"data set {dataset.name} is empty: it holds no labelled image")
+    if spec.images is None:
+        return dataset
+    if spec.images > count:
+        raise InputError(
+            f"data.images is {spec.images}, but {dataset.name} has only {count} labelled images"
+        )
+    chosen = [dataset.records[i * count // spec.images] for i in range(spec.images)]
+    return Dataset(
+        dataset.name, dataset.classes, dataset.palette, tuple(chosen), dataset.read_label
+    )
+
+
+def load(dataset: Dataset, record: Record, spec: DataSpec) -> tuple[np.ndarray, np.ndarray]:
+    """One image (uint8 3 x H x W, RGB) and its label (uint8 H x W) on the spec's grid.
+
+    Raises InputError for an unreadable image, an image and a label of different sizes, or a label
+    value that is neither a class nor 255.
+    """
+    image = read_image(record.image)
+    label = dataset.read_label(record)
+    if label.shape != image.shape[:2]:
+        raise InputError(
+            f"image {record.image} is {image.shape[0]} x {image.shape[1]} (height x width), its "
+            f"label {record.label} is {' x '.join(map(str, label.shape))}; they must agree"
+        )
+    values = np.unique(label)
+    wrong = values[(values >= len(dataset.classes)) & (values != IGNORE)]
+    if wrong.size:
+        raise InputError(
+            f"label {record.label} has values {wrong[:8].tolist()}; allowed are 0 to "
+            f"{len(dataset.classes) - 1} (the {len(dataset.classes)} classes) and 255 (ignored)"
+        )
+    if spec.size is not None:
+        image, label = fit_to(image, label.astype(np.uint8), spec.size, spec.fit)
+    return np.ascontiguousarray(image.transpose(2, 0, 1)), label.astype(np.uint8)
+
+
+def palette_for(count: int, given: Sequence[Sequence[int]]) -> tuple[tuple[int, int, int], ...]:
+    """The ``given`` RGB colours where there is one a class, else evenly spread hues."""
+    if len(given) == count:
+        return tuple((r, g, b) for r, g, b in given)
+    hues = (colorsys.hsv_to_rgb(i / count, 0.65, 0.55 + 0.4 * (i % 2)) for i in range(count))
+    return tuple((int(255 * r), int(255 * g), int(255 * b)) for r, g, b in hues)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image file as RGB uint8 H x W x 3."""
+    try:
+        with Image.open(path) as file:
+            return np.asarray(file.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"image {path} cannot be read: {error}") from error
+
+
+def read_index_map(path: Path) -> np.ndarray:
+    """A label file whose pixel values are class indices, H x W."""
+    try:
+        with Image.open(path) as file:
+            array = np.asarray(file)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"label {path} cannot be read: {error}") from error
+    if array.ndim != 2:
+        raise InputError(
+            f"label {path} has {array.ndim} dimensions; a label holds one class index a pixel "
+            "(a grey or palette PNG), not colours"
+        )
+    return array
+
+
+def fit_to(
+    image: np.ndarray, label: np.ndarray, size: tuple[int, int], fit: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bring an image (bilinear, antialiased) and its label (nearest) to ``size``.
+
+    ``resize`` ignores the aspect ratio; ``crop`` scales until the grid is covered and cuts the
+    centre; ``pad`` scales until the image fits and pads right and below, black and 255.
+    """
+    height, width = size
+    ratios = height / image.shape[0], width / image.shape[1]
+    if fit != "resize":
+        ratio = max(ratios) if fit == "crop" else min(ratios)
+        ratios = ratio, ratio
+    scaled = max(1, round(image.shape[0] * ratios[0])), max(1, round(image.shape[1] * ratios[1]))
+    if scaled != image.shape[:2]:
+        wh = scaled[1], scaled[0]
+        image = np.asarray(Image.fromarray(image).resize(wh, Image.Resampling.BILINEAR))
+        label = np.asarray(Image.fromarray(label).resize(wh, Image.Resampling.NEAREST))
+    if fit == "crop":
+        top, left = (scaled[0] - height) // 2, (scaled[1] - width) // 2
+        cut = np.s_[top : top + height, left : left + width]
+        image, label = image[cut], label[cut]
+    elif fit == "pad":
+        below, right = height - scaled[0], width - scaled[1]
+        image = np.pad(image, ((0, below), (0, right), (0, 0)))
+        label = np.pad(label, ((0, below), (0, right)), constant_values=IGNORE)
+    return image, label

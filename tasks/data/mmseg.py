@@ -1,0 +1,78 @@
+"""Any data set that an mmseg config describes; its own label rules are applied."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.data.base import Dataset, Record, palette_for
+from tasks.data.spec import DataSpec
+from tasks.errors import InputError
+from tasks.models.mmseg import find_config
+
+SPLITS = ("train", "val", "test")
+
+
+def open_mmseg(spec: DataSpec) -> Dataset:
+    """The data set of a config's ``<split>_dataloader`` (``test`` where no split is given).
+
+    Labels go through mmseg's own ``LoadAnnotations`` (``reduce_zero_label``, ``label_map``).
+    Raises InputError where the loader or its files are missing.
+    """
+    from mmengine.config import Config
+
+    assert spec.mmseg is not None
+    path = find_config(spec.mmseg)
+    split = spec.split or "test"
+    if split not in SPLITS:
+        raise InputError(f"data.split is '{split}'; an mmseg config has {', '.join(SPLITS)}")
+    loader = Config.fromfile(str(path)).get(f"{split}_dataloader")
+    if loader is None:
+        raise InputError(f"config {path} has no {split}_dataloader")
+    config = loader["dataset"].to_dict()
+    if spec.data_root is not None:
+        config["data_root"] = spec.data_root
+    dataset, load_annotations = _build(path, config)
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    by_label = {Path(info["seg_map_path"]): info for info in infos}
+    classes = spec.classes or tuple(dataset.metainfo["classes"])
+
+    def read_label(record: Record) -> np.ndarray:
+        try:
+            return load_annotations(dict(by_label[record.label]))["gt_seg_map"]
+        except Exception as error:  # mmcv's readers raise their own kinds
+            raise InputError(f"label {record.label} cannot be read: {error}") from error
+
+    return Dataset(
+        name=path.stem,
+        classes=classes,
+        palette=palette_for(len(classes), dataset.metainfo.get("palette") or ()),
+        records=tuple(_record(info) for info in infos),
+        read_label=read_label,
+    )
+
+
+def _build(path: Path, config: dict[str, Any]) -> tuple[Any, Any]:
+    import mmseg.datasets  # noqa: F401
+    from mmengine.registry import init_default_scope
+    from mmseg.registry import DATASETS, TRANSFORMS
+
+    init_default_scope("mmseg")
+    annotations = [t for t in config.get("pipeline", []) if t["type"] == "LoadAnnotations"]
+    config = {**config, "pipeline": [], "lazy_init": False, "test_mode": False}
+    try:
+        dataset = DATASETS.build(config)
+    except Exception as error:
+        raise InputError(
+            f"config {path}: its data set could not be built ({type(error).__name__}: {error}); "
+            "data_root sets where its files lie"
+        ) from error
+    return dataset, TRANSFORMS.build(annotations[0] if annotations else {"type": "LoadAnnotations"})
+
+
+def _record(info: dict[str, Any]) -> Record:
+    image = Path(info["img_path"])
+    # Cityscapes and most video sets file images in a folder a sequence.
+    return Record(
+        f"{image.parent.name}/{image.stem}", image.parent.name, image, Path(info["seg_map_path"])
+    )

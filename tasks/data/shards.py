@@ -1,0 +1,82 @@
+"""Shards: the fixed lists of images that one call handles, cut inside schedule groups."""
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.data.base import Dataset, Record, load
+from tasks.data.spec import DataSpec
+from tasks.errors import InputError
+from tasks.randomness import schedule_group
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Images uint8 N x 3 x H x W and labels uint8 N x H x W of one schedule group.
+
+    ``shard_id`` is the sha256 of ids, pixels and labels: what the shard holds, not where it lay.
+    """
+
+    shard_id: str
+    group: int
+    image_ids: tuple[str, ...]
+    sequences: tuple[str, ...]
+    images: np.ndarray
+    labels: np.ndarray
+
+    def intact(self) -> bool:
+        """Whether the content still has the hash that names it."""
+        return self.shard_id == _content_id(self.image_ids, self.group, self.images, self.labels)
+
+
+def make_shards(dataset: Dataset, spec: DataSpec, *, groups: int, shard_size: int) -> list[Shard]:
+    """Read a data set and cut it: each shard at most ``shard_size`` images of one group.
+
+    Raises InputError where two images have one id, or images differ in size without ``spec.size``.
+    """
+    members: dict[int, list[Record]] = defaultdict(list)
+    seen: set[str] = set()
+    for record in dataset.records:
+        if record.image_id in seen:
+            raise InputError(f"data set {dataset.name} has two images named '{record.image_id}'")
+        seen.add(record.image_id)
+        members[schedule_group(record.image_id, groups)].append(record)
+    shards = []
+    for group in sorted(members):
+        records = members[group]
+        for first in range(0, len(records), shard_size):
+            shards.append(_shard(dataset, records[first : first + shard_size], spec, group))
+    _refuse_mixed_sizes(dataset, shards)
+    return shards
+
+
+def _shard(dataset: Dataset, records: list[Record], spec: DataSpec, group: int) -> Shard:
+    pairs = [load(dataset, record, spec) for record in records]
+    sizes = {image.shape[1:] for image, _ in pairs}
+    if len(sizes) > 1:
+        raise InputError(_mixed(dataset, sizes))
+    images = np.stack([image for image, _ in pairs])
+    labels = np.stack([label for _, label in pairs])
+    ids = tuple(record.image_id for record in records)
+    sequences = tuple(record.sequence for record in records)
+    return Shard(_content_id(ids, group, images, labels), group, ids, sequences, images, labels)
+
+
+def _content_id(ids: tuple[str, ...], group: int, images: np.ndarray, labels: np.ndarray) -> str:
+    digest = hashlib.sha256(repr((ids, images.shape, group)).encode())
+    digest.update(images.tobytes())
+    digest.update(labels.tobytes())
+    return digest.hexdigest()
+
+
+def _refuse_mixed_sizes(dataset: Dataset, shards: list[Shard]) -> None:
+    sizes = {shard.images.shape[2:] for shard in shards}
+    if len(sizes) > 1:
+        raise InputError(_mixed(dataset, sizes))
+
+
+def _mixed(dataset: Dataset, sizes: set[tuple[int, ...]]) -> str:
+    listed = ", ".join(f"{h} x {w}" for h, w in sorted(sizes)[:4])
+    return f"images of {dataset.name} have different sizes ({listed}); give data.size"

@@ -1,0 +1,46 @@
+"""Typed description of a data set: where it is read, which images, on which grid."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from tasks.schema import AnyPath, Frozen
+
+Side = Annotated[int, Field(ge=16, le=16384)]
+
+
+class DataSpec(Frozen):
+    """Exactly one of ``sample`` (ships with the package), ``folder`` and ``mmseg``.
+
+    ``folder`` holds images/ and labels/ with equal file stems, with ``split`` as a sub-folder of
+    both; ``mmseg`` is a config file (or the name of one of mmseg's), ``split`` its train, val or
+    test loader. ``images`` keeps that many, evenly spaced; ``size`` (height, width) is the grid
+    that every image is brought to by ``fit``, the native size where it is left out.
+    """
+
+    sample: Literal["camvid"] | None = None
+    folder: AnyPath | None = None
+    mmseg: str | None = None
+    data_root: AnyPath | None = None
+    split: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
+    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=255)] | None = None
+    images: Annotated[int, Field(ge=1)] | None = None
+    size: tuple[Side, Side] | None = None
+    fit: Literal["resize", "crop", "pad"] = "resize"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, data: object) -> object:
+        return {"sample": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "DataSpec":
+        given = [k for k in ("sample", "folder", "mmseg") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise PydanticCustomError(
+                "data",
+                "data names {given}; give exactly one of sample, folder, mmseg",
+                {"given": " and ".join(given) or "no source"},
+            )
+        return self

@@ -1,0 +1,56 @@
+"""Models by adapter: what is known of one without loading it, a check, and the load itself."""
+
+from types import ModuleType
+
+from tasks.errors import InputError
+from tasks.models.base import ModelInfo, Segmenter
+from tasks.models.checkpoint import sha256_of
+from tasks.models.spec import MmsegSource, ModelSpec
+from tasks.models.zoo import ZOO
+
+
+def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
+    """The model itself, frozen, in evaluation mode, on ``device``."""
+    return _adapter(spec).load(_resolve(spec), device)
+
+
+def describe(spec: ModelSpec) -> ModelInfo:
+    """Fingerprint, backbone and classes, without loading the model."""
+    return _adapter(spec).describe(_resolve(spec))
+
+
+def check(spec: ModelSpec) -> None:
+    """Raise InputError where the model cannot work, before any model is loaded.
+
+    A zoo model whose weights have the sha256 that shipped is known to fit its config.
+    """
+    if spec.zoo is None:
+        _adapter(spec).check(spec)
+    elif sha256_of(ZOO[spec.zoo].weights) != ZOO[spec.zoo].sha256:
+        raise InputError(
+            f"the weights of zoo model '{spec.zoo}' are not those that shipped "
+            f"({ZOO[spec.zoo].weights}); install segtransfer again"
+        )
+
+
+def _adapter(spec: ModelSpec) -> ModuleType:
+    if spec.torch is not None:
+        from tasks.models import torch
+
+        return torch
+    from tasks.models import mmseg
+
+    return mmseg
+
+
+def _resolve(spec: ModelSpec) -> ModelSpec:
+    """A zoo model is an ordinary mmseg model whose files are in the package."""
+    if spec.zoo is None:
+        return spec
+    zoo = ZOO[spec.zoo]
+    return ModelSpec(
+        name=spec.name,
+        mmseg=MmsegSource(config=str(zoo.config), checkpoint=str(zoo.weights)),
+        backbone=spec.backbone or zoo.backbone,
+        classes=spec.classes or zoo.classes,
+    )

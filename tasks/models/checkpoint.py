@@ -1,0 +1,130 @@
+"""Checkpoints, read safely: safetensors, or torch files without foreign classes."""
+
+import hashlib
+import os
+import pickle
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+
+from tasks.errors import InputError
+
+URL_SCHEMES = ("https", "http")
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hex sha256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def fetch(location: str, sha256: str | None) -> Path:
+    """The local file of a checkpoint: the path itself, or a URL downloaded once into the cache.
+
+    Raises InputError where the file is missing, a URL comes without ``sha256`` or is of a scheme
+    other than http(s), or the content has another hash.
+    """
+    if "://" not in location:
+        path = Path(location)
+        if not path.is_file():
+            raise InputError(f"checkpoint {path} does not exist; give the path of a file")
+    else:
+        if sha256 is None:
+            raise InputError(f"checkpoint {location} is a URL; give its sha256 beside it")
+        if urlparse(location).scheme not in URL_SCHEMES:
+            raise InputError(f"checkpoint {location}: only {', '.join(URL_SCHEMES)} URLs are read")
+        cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "segtransfer"
+        path = cache / f"{sha256}{Path(urlparse(location).path).suffix}"
+        if not path.exists():
+            _download(location, path)
+    if sha256 is not None and (actual := sha256_of(path)) != sha256:
+        raise InputError(f"checkpoint {location} has sha256 {actual}, not {sha256} as given")
+    return path
+
+
+def _download(url: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent)
+    try:
+        with urllib.request.urlopen(url, timeout=60) as reply, os.fdopen(handle, "wb") as file:
+            while piece := reply.read(1 << 20):
+                file.write(piece)
+        os.replace(partial, path)
+    except (urllib.error.URLError, OSError) as error:
+        Path(partial).unlink(missing_ok=True)
+        raise InputError(f"checkpoint {url} could not be downloaded: {error}") from error
+
+
+def load_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
+    """The state dict of a checkpoint file, on the CPU.
+
+    Torch files are read with ``weights_only=True`` and a short allow-list of what mmengine's own
+    checkpoints hold; ``trust`` lifts that. Raises InputError with the class that was refused.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except Exception as error:  # safetensors raises its own class for a torn file
+            raise InputError(
+                f"checkpoint {path} is no readable safetensors file: {error}"
+            ) from error
+    try:
+        with torch.serialization.safe_globals(_mmengine_globals()):
+            content = torch.load(path, map_location="cpu", weights_only=not trust)
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(
+            f"checkpoint {path} needs unpickling of foreign classes, which can run any code "
+            f"({reason}); if you trust its origin, set trust: true"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"checkpoint {path} is no readable torch file: {reason}") from error
+    if isinstance(content, dict):
+        content = content.get("state_dict", content)
+    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
+        raise InputError(f"checkpoint {path} holds no state dict of tensors")
+    return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def _mmengine_globals() -> list[Any]:
+    """What mmengine's Runner writes beside the weights: message-hub histories as numpy arrays."""
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    dtypes = {type(np.dtype(kind)) for kind in "?bhilqBHILQefd"}
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    return [HistoryBuffer, np.ndarray, np.dtype, reconstruct, scalar, getattr, *dtypes]
+
+
+def describe_mismatch(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> str:
+    """Say which keys keep ``found`` from fitting ``expected``; empty where it fits."""
+    counters = "num_batches_tracked"
+    missing = [k for k in expected if k not in found and not k.endswith(counters)]
+    unexpected = [k for k in found if k not in expected and not k.endswith(counters)]
+    shapes = [
+        f"{k} is {tuple(found[k].shape)}, the config makes {tuple(expected[k].shape)}"
+        for k in expected
+        if k in found and found[k].shape != expected[k].shape
+    ]
+    parts = [
+        f"{len(keys)} {what}: {', '.join(keys[:5])}{' ...' if len(keys) > 5 else ''}"
+        for what, keys in (
+            ("keys missing from the checkpoint", missing),
+            ("keys unknown to the config", unexpected),
+            ("shapes differ", shapes),
+        )
+        if keys
+    ]
+    return "; ".join(parts)

@@ -1,0 +1,75 @@
+"""Adapter for any importable callable that returns a torch segmentation module."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+
+from tasks.errors import InputError
+from tasks.models.base import ModelInfo, Segmenter, freeze
+from tasks.models.spec import ModelSpec
+
+ADAPTER_VERSION = 1
+
+
+class TorchSegmenter(Segmenter):
+    """A module that already takes RGB in [0, 1] and returns logits at the input's resolution."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.size_divisor = int(getattr(module, "size_divisor", 1))
+        self.num_classes = int(module.num_classes)  # type: ignore[arg-type]
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        return self.module(images)
+
+
+def load(spec: ModelSpec, device: str = "cpu") -> TorchSegmenter:
+    """Call the callable; its module must say ``num_classes``."""
+    assert spec.torch is not None
+    module = _callable(spec)(**spec.torch.arguments)
+    if not isinstance(module, nn.Module) or not hasattr(module, "num_classes"):
+        raise InputError(
+            f"model '{spec.name}': {spec.torch.callable} must return a torch module with an "
+            f"attribute num_classes, it returned {type(module).__name__}"
+        )
+    return freeze(TorchSegmenter(module)).to(device)
+
+
+def check(spec: ModelSpec) -> None:
+    """Raise InputError where the callable cannot be imported."""
+    _callable(spec)
+
+
+def describe(spec: ModelSpec) -> ModelInfo:
+    """Fingerprint of the callable's source file and arguments; it is not called."""
+    assert spec.torch is not None
+    function = _callable(spec)
+    module = inspect.getmodule(function)
+    source = inspect.getsource(module) if module else ""
+    identity = [ADAPTER_VERSION, spec.torch.callable, spec.torch.arguments, source]
+    text = json.dumps(identity, sort_keys=True)
+    return ModelInfo(
+        name=spec.name,
+        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+        backbone=spec.backbone or spec.torch.callable,
+        num_classes=len(spec.classes) if spec.classes else None,
+        classes=spec.classes,
+    )
+
+
+def _callable(spec: ModelSpec) -> Callable[..., Any]:
+    assert spec.torch is not None
+    module_name, _, attribute = spec.torch.callable.partition(":")
+    try:
+        return getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"model '{spec.name}': {spec.torch.callable} cannot be imported: {error}"
+        ) from error
