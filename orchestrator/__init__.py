@@ -1,0 +1,58 @@
+"""segtransfer from Python: run, plan and open experiments; results as DataFrames."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.experiment import Listener
+    from orchestrator.plan import Plan
+    from orchestrator.results import Results
+    from orchestrator.spec import Experiment
+    from orchestrator.store import Store
+
+__all__ = ["open_results", "open_store", "plan", "run"]
+
+
+def run(
+    experiment: "str | Path | dict[str, Any] | Experiment",
+    overrides: Sequence[str] = (),
+    *,
+    listener: "Listener | None" = None,
+) -> "Results":
+    """Carry out an experiment (YAML file, recipe name, dict or spec); what is stored is not redone.
+
+    Returns its results: ``matrix(attack)``, ``clean()``, ``frame()`` and more as DataFrames.
+    Raises tasks.errors.InputError for a wrong spec.
+    """
+    from orchestrator.experiment import carry_out
+    from orchestrator.spec import read_experiment
+
+    return carry_out(read_experiment(experiment, overrides), listener)
+
+
+def plan(
+    experiment: "str | Path | dict[str, Any] | Experiment", overrides: Sequence[str] = ()
+) -> "Plan":
+    """The tasks of an experiment and which of them the store already has; computes nothing."""
+    from orchestrator.plan import make_plan
+    from orchestrator.spec import read_experiment
+    from orchestrator.store import Store
+
+    spec = read_experiment(experiment, overrides)
+    return make_plan(spec, Store(spec.runtime.store))
+
+
+def open_store(location: str | Path) -> "Store":
+    """A store by its folder or URL."""
+    from orchestrator.store import Store
+
+    return Store(str(location))
+
+
+def open_results(location: str | Path) -> "list[Results]":
+    """The results of every experiment in a store, oldest first."""
+    from orchestrator.results import load_results
+
+    store = open_store(location)
+    return [load_results(store, identity) for identity in store.experiments()]

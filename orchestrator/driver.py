@@ -73,7 +73,9 @@ class Driver:
         self._shards: dict[str, Shard] = {}
         self._handles: dict[str, tuple[Any, Any]] = {}  # shard id -> images, labels
         self._images: dict[str, Any] = {}  # attack key -> AEs
+        self._models: dict[str, ModelSpec] = {}
         self._up: set[str] = set()
+        self._away: set[str] = set()  # slots that are down and may come back
         self._lost: dict[str, str] = {}  # model -> why no slot will host it again
         self._ready = False
 
@@ -86,16 +88,17 @@ class Driver:
             if not models and None in needed:
                 # Source-free tasks run on any slot, but one there must be.
                 models = dict(list(submission.models.items())[:1])
+            self._models.update(submission.models)
             self.executor.ensure(models)
             self._tasks.update(submission.tasks)
             self._scheduler.submit(client, submission.tasks, submission.stored)
             pending = {k for k in submission.tasks if self._scheduler.state(k) not in FINAL}
             self._clients[client] = _Client(pending)
-            for model in needed & self._lost.keys():
-                self._end_model(str(model))
+            self._ready = False
             if not pending:
                 self._tell(client, Notice("finished", time.time()))
-            self._ready = False
+            for model in needed & self._lost.keys():
+                self._end_model(str(model))
         return client
 
     def events(self, client: str, after: int) -> list[Notice]:
@@ -117,6 +120,7 @@ class Driver:
         with self.lock:
             for event in events:
                 self._handle(event)
+            self._end_stranded()
 
     def close(self) -> None:
         self.executor.close()
@@ -129,13 +133,15 @@ class Driver:
             self._tell_all(Notice("ready", time.time()))
         for assignment in self._scheduler.decide():
             task = assignment.task
+            if self._scheduler.state(task.key) is not State.RUNNING:
+                continue  # an earlier assignment found its images damaged
             shard, images, labels = self._inputs(task)
             if shard is None:
                 message = f"shard {task.shard_id} is missing from the store or damaged there"
                 self._report_ended(self._scheduler.failed(task.key, retry=False), message)
             elif images is None:
                 log.warning("stored images of %s are damaged: they are made again", task.depends_on)
-                self._scheduler.invalidated(str(task.depends_on))
+                self._remake(str(task.depends_on))
             else:
                 self.executor.start(task, assignment.slot_id, shard, images, labels)
 
@@ -158,6 +164,23 @@ class Driver:
             self._images[task.depends_on] = self.executor.put(stored)
         return shard, self._images[task.depends_on], labels
 
+    def _remake(self, attack: str) -> None:
+        """Make stored AEs again; their source may host nothing else that is missing."""
+        self._scheduler.invalidated(attack)
+        model = self._tasks[attack].model
+        if model is not None and model not in self._lost:
+            self.executor.ensure({model: self._models[model]})
+        elif model is not None:
+            self._end_model(model)
+
+    def _end_stranded(self) -> None:
+        """Tasks that any slot may run fail where no slot is left and none will come."""
+        waiting = self._scheduler.slots() or self._away or self.executor.starting()
+        if self._lost and not waiting:
+            reason = next(reversed(self._lost.values()))
+            ended = self._scheduler.model_lost(None)
+            self._report_ended(ended, f"no model is left to run it: {reason}")
+
     def _handle(self, event: Event) -> None:
         if isinstance(event, Finished):
             self._commit(event)
@@ -165,13 +188,16 @@ class Driver:
             self._fail(event)
         elif isinstance(event, SlotUp):
             self._up.add(event.slot.slot_id)
+            self._away.discard(event.slot.slot_id)
             self._scheduler.add_slot(event.slot)
             self._tell_all(Notice("slot", time.time(), message=f"{event.slot.slot_id} is up"))
         elif isinstance(event, SlotDown):
             self._up.discard(event.slot.slot_id)
+            self._away.add(event.slot.slot_id)
             self._scheduler.remove_slot(event.slot.slot_id)
             self._tell_all(Notice("slot", time.time(), message=event.message))
             if event.final:
+                self._away.discard(event.slot.slot_id)
                 for model in event.slot.models:
                     if not any(model in slot.models for slot in self._scheduler.slots()):
                         self._lost[model] = event.message

@@ -34,11 +34,16 @@ def carry_out(experiment: Experiment, listener: Listener | None = None) -> Resul
     failures = _drive(plan, store, listener)
     results = load_results(store, plan.identity)
     damaged = results.missing - failures.keys()
+    computed = len(plan.missing)
     if damaged:
-        plan = replace(plan, stored=plan.stored - damaged)
+        # What just failed is not tried again, and what was just computed is stored.
+        tasks = {key: task for key, task in plan.tasks.items() if key not in failures}
+        stored = frozenset(store.keys() & tasks.keys()) - damaged
+        plan = replace(plan, tasks=tasks, stored=stored)
+        computed += len(plan.missing)
         failures |= _drive(plan, store, listener)
         results = load_results(store, plan.identity)
-    return replace(results, failures=failures, computed=len(plan.missing))
+    return replace(results, failures=failures, computed=computed)
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -69,10 +74,10 @@ def describe(plan: Plan) -> dict[str, Any]:
 
 def _drive(plan: Plan, store: Store, listener: Listener | None) -> dict[str, str]:
     """Run the missing tasks to their end; returns what failed or was skipped, and why."""
-    if not plan.missing:
-        return {}
     for shard in plan.shards.values():
         store.put_shard(shard)
+    if not plan.missing:
+        return {}
     failures: dict[str, str] = {}
     with _client(plan, store) as driver:
         client = driver.submit(Submission(plan.tasks, plan.models, plan.stored))

@@ -1,5 +1,6 @@
 """Results: per-image confusion matrices from the store -> transfer matrices as DataFrames."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,15 @@ class Results:
     missing: frozenset[str]
     failures: Mapping[str, str] = field(default_factory=dict)
     computed: int = 0
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of all that these results hold; equal digests draw and log alike."""
+        digest = hashlib.sha256(self.identity.encode())
+        for cell in sorted(self.confusions, key=str):
+            digest.update(repr(cell).encode())
+            digest.update(self.confusions[cell].tobytes())
+        return digest.hexdigest()
 
     @property
     def name(self) -> str:

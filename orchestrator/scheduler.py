@@ -98,6 +98,8 @@ class Scheduler:
                     self._leave_queue(record)
                     record.state = State.CANCELLED
                     dropped.append(key)
+        for key in dropped:
+            self._unhold_if_scored(self._records[key].task.depends_on or key)
         return dropped
 
     def state(self, key: str) -> State:
@@ -127,8 +129,9 @@ class Scheduler:
             if record.state is State.RUNNING and record.slot_id == slot_id:
                 self._requeue(record)
 
-    def model_lost(self, model: str) -> list[str]:
-        """No slot will host this model again: fail what needs it; returns all keys that ended."""
+    def model_lost(self, model: str | None) -> list[str]:
+        """No slot will host this model again (None: any model); fail what needs it. Returns all
+        keys that ended."""
         ended: list[str] = []
         for key, record in list(self._records.items()):
             if record.task.model == model and record.state in (State.BLOCKED, State.READY):
@@ -184,8 +187,8 @@ class Scheduler:
         """A task's result is committed: release its slot, wake what depends on it."""
         record = self._records[key]
         self._release(record)
+        self._leave_queue(record)
         record.state = State.DONE
-        self._remaining[record.task.model or ANY] -= record.task.cost
         for dependant in self._dependants.get(key, ()):
             if self._records[dependant].state is State.BLOCKED:
                 self._make_ready(self._records[dependant])
@@ -195,6 +198,8 @@ class Scheduler:
         """A task failed: wait again if ``retry`` and attempts are left, else end it and skip
         what depends on it. Returns all keys that ended."""
         record = self._records[key]
+        if record.state is not State.RUNNING:
+            return []
         self._release(record)
         record.failures += 1
         if retry and record.failures < self.attempts:
@@ -205,8 +210,10 @@ class Scheduler:
     def invalidated(self, key: str) -> None:
         """A stored attack turned out corrupt: make it again before what depends on it."""
         record = self._records[key]
-        record.state = State.BLOCKED
-        self._settle_blocked(key)
+        if record.state is State.DONE:
+            self._unhold(key)
+            record.state = State.BLOCKED
+            self._settle_blocked(key)
         for dependant in self._dependants.get(key, ()):
             waiting = self._records[dependant]
             if waiting.state in (State.READY, State.RUNNING):
@@ -231,8 +238,15 @@ class Scheduler:
         self._queue(record).append(record.task.key)
 
     def _requeue(self, record: _Record) -> None:
-        record.state = State.READY
+        """A call came to nothing: first in its queue again, unless nobody wants it any more."""
         record.slot_id = None
+        self._unhold(record.task.key)
+        if not record.clients:
+            self._leave_queue(record)
+            record.state = State.CANCELLED
+            self._unhold_if_scored(record.task.depends_on or record.task.key)
+            return
+        record.state = State.READY
         self._queue(record).appendleft(record.task.key)
 
     def _queue(self, record: _Record) -> deque[str]:
@@ -267,10 +281,13 @@ class Scheduler:
             self._held[task.key] = task.nbytes
             self._held_bytes += task.nbytes
 
+    def _unhold(self, attack: str) -> None:
+        self._held_bytes -= self._held.pop(attack, 0)
+
     def _unhold_if_scored(self, attack: str) -> None:
         """AEs leave memory once nothing waits to score them."""
         record = self._records.get(attack)
         if attack not in self._held or (record and record.state not in FINAL):
             return
         if all(self._records[k].state in FINAL for k in self._dependants.get(attack, ())):
-            self._held_bytes -= self._held.pop(attack)
+            self._unhold(attack)

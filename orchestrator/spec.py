@@ -1,5 +1,6 @@
 """The experiment, typed; reading it from YAML, a recipe's name or a dict, with overrides."""
 
+import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,7 +102,7 @@ def read_experiment(
             return source
         source = source.model_dump(mode="json")
     if isinstance(source, dict):
-        origin, base, raw = "experiment", Path.cwd(), dict(source)
+        origin, base, raw = "experiment", Path.cwd(), copy.deepcopy(source)
     else:
         path = _find(source)
         origin, base, raw = str(path), path.parent, _read_yaml(path)
@@ -177,7 +178,8 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         if depth == len(parts) - 1:
             node[key] = value
             return
-        child = node[key] if isinstance(node, list) else node.get(key, {})
+        child = node[key] if isinstance(node, list) else node.get(key)
+        child = {} if child is None else child
         if isinstance(child, str) and parts[0] in SHORTHAND and depth < 2:
             child = {SHORTHAND[parts[0]]: child}
         node[key] = child

@@ -54,11 +54,12 @@ class Store:
     """One folder (or bucket) of results; safe for several readers and one writing driver."""
 
     def __init__(self, location: str) -> None:
-        self.location = location
         if "://" in location:
             self._fs, self._root = fs.FileSystem.from_uri(location)
+            self.location = location
         else:
             self._fs, self._root = fs.LocalFileSystem(), str(Path(location).absolute())
+            self.location = self._root
         self._local = isinstance(self._fs, fs.LocalFileSystem)
 
     def keys(self) -> set[str]:
@@ -76,9 +77,10 @@ class Store:
             table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
             (values,) = table.to_pylist()
             report = json.loads(values.pop("report"))
-            return Row(report=report, **{k: values[k] for k in _ROW_FIELDS})
+            row = Row(report=report, **{k: values[k] for k in _ROW_FIELDS})
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
             return None
+        return row if row.key == key else None
 
     def commit_attack(
         self, task: Task, shard: Shard, images: np.ndarray, report: dict[str, Any]
@@ -124,7 +126,7 @@ class Store:
     def put_shard(self, shard: Shard) -> None:
         """Keep a shard's clean images and labels, so that the store can be read on its own."""
         path = self._sharded("shards", shard.shard_id, ".arrow")
-        if self._exists(path):
+        if self.shard(shard.shard_id) is not None:
             return
         table = _image_table(shard.image_ids, shard.images, "image")
         table = table.append_column(
@@ -164,7 +166,8 @@ class Store:
         infos = [i for i in self._fs.get_file_info(selector) if i.base_name.endswith(".json")]
         infos.sort(key=lambda info: (info.mtime_ns or 0, info.base_name))
         contents = {i.base_name.removesuffix(".json"): self._read(i.path) for i in infos}
-        return {key: json.loads(text) for key, text in contents.items() if text is not None}
+        parsed = {key: _parse(text) for key, text in contents.items() if text is not None}
+        return {key: content for key, content in parsed.items() if content is not None}
 
     def record_failure(self, key: str, kind: str, message: str) -> None:
         """Keep the traceback of a failed task; a failed task counts as not done."""
@@ -201,9 +204,6 @@ class Store:
     def _sharded(self, folder: str, name: str, suffix: str) -> str:
         return f"{self._root}/{folder}/{name[:2]}/{name}{suffix}"
 
-    def _exists(self, path: str) -> bool:
-        return self._fs.get_file_info(path).type == fs.FileType.File
-
     def _read(self, path: str) -> bytes | None:
         try:
             with self._fs.open_input_file(path) as file:
@@ -233,6 +233,15 @@ class Store:
 
 
 _ROW_FIELDS = ("key", "kind", "blob", "sha256", "created")
+
+
+def _parse(text: bytes) -> dict[str, Any] | None:
+    """A JSON mapping; None where it is torn."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _now() -> str:

@@ -99,7 +99,7 @@ class RayExecutor:
         self._hosts: dict[str, _Host] = {}
 
     def ensure(self, models: Mapping[str, ModelSpec]) -> None:
-        hosted = {host.fingerprint for host in self._hosts.values()}
+        hosted = {host.fingerprint for host in self._all()}
         new = {f: spec for f, spec in models.items() if f not in hosted}
         resources = _share(len(new) * self._replicas) if new else {}
         for fingerprint, spec in new.items():
@@ -115,7 +115,7 @@ class RayExecutor:
                 self._hosts[name] = host
 
     def starting(self) -> bool:
-        return any(not host.warmed for host in self._hosts.values())
+        return any(not host.warmed for host in self._all())
 
     def put(self, array: np.ndarray) -> Any:
         return ray.put(array)
@@ -134,8 +134,8 @@ class RayExecutor:
 
     def wait(self, timeout: float) -> list[Event]:
         self._ask_again()
-        refs = [ref for host in self._hosts.values() for ref in host.calls]
-        refs += [host.asking for host in self._hosts.values() if host.asking is not None]
+        refs = [ref for host in self._all() for ref in host.calls]
+        refs += [host.asking for host in self._all() if host.asking is not None]
         if not refs:
             time.sleep(timeout)
             return []
@@ -144,7 +144,7 @@ class RayExecutor:
             ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
         done = set(ready)
         events: list[Event] = []
-        for host in list(self._hosts.values()):
+        for host in self._all():
             if host.asking in done:
                 events += self._answered(host)
             for ref in [ref for ref in host.calls if ref in done]:
@@ -153,13 +153,17 @@ class RayExecutor:
         return events
 
     def close(self) -> None:
-        for host in self._hosts.values():
+        for host in self._all():
             ray.kill(host.actor)
         self._hosts.clear()
 
+    def _all(self) -> list[_Host]:
+        """The hosts now: a client's ``ensure`` may add some while the loop's thread waits."""
+        return list(self._hosts.values())
+
     def _ask_again(self) -> None:
         now = time.monotonic()
-        for host in self._hosts.values():
+        for host in self._all():
             if not host.up and host.asking is None and now >= host.ask_at:
                 host.asking = host.actor.ready.remote()
 
@@ -188,6 +192,8 @@ class RayExecutor:
         task, made = host.calls.pop(ref)
         try:
             output: Output = ray.get(ref)
+            if made is not None:
+                ray.get(made)  # AEs may be lost with their node after the call ended
         except RayTaskError as error:
             if isinstance(error.cause, RayError):
                 return [Failed(task.key, "infrastructure", _first_line(error))]
@@ -217,7 +223,7 @@ def _share(actors: int) -> dict[str, float]:
     total, free = ray.cluster_resources(), ray.available_resources()
     gpus = int(total.get("GPU", 0))
     cores = free.get("CPU", 0.0) / actors
-    share = {"num_cpus": max(0.01, min(1.0, math.floor(cores * 100) / 100))}
+    share = {"num_cpus": min(1.0, math.floor(cores * 100) / 100)}  # 0 where all cores are taken
     if gpus:
         share["num_gpus"] = 1.0 if actors <= gpus else 1 / math.ceil(actors / gpus)
     return share

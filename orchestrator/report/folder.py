@@ -1,0 +1,55 @@
+"""The report folder of an experiment: pictures, tables and the resolved spec, redrawn at will."""
+
+from pathlib import Path
+
+import yaml
+from matplotlib.figure import Figure
+
+from orchestrator.report.heatmaps import draw_matrix, draw_overview
+from orchestrator.report.panels import draw_panel
+from orchestrator.report.text import markdown
+from orchestrator.results import Results
+
+DPI = 130
+
+
+def report_folder(results: Results) -> Path:
+    """Where an experiment's report lies: in a local store, else in the working folder."""
+    location = results.store.location
+    root = Path.cwd() / "segtransfer-reports" if "://" in location else Path(location) / "reports"
+    return root / f"{results.name}-{results.identity[:12]}"
+
+
+def write_report(results: Results) -> Path:
+    """Draw everything anew; returns the folder.
+
+    matrices.png (all attacks), matrix-<attack>.png, panel-<source>.png, results.csv (a row a
+    cell), summary.md, experiment.yaml (the resolved spec). ``complete`` is written last: it holds
+    the digest of the results that were drawn.
+    """
+    folder = report_folder(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "complete").unlink(missing_ok=True)
+    _save(draw_overview(results), folder / "matrices.png")
+    for attack in results.attacks:
+        _save(draw_matrix(results, attack), folder / f"matrix-{attack}.png")
+    for source in results.sources:
+        panel = draw_panel(results, source)
+        if panel is not None:
+            _save(panel, folder / f"panel-{source}.png")
+    results.frame().to_csv(folder / "results.csv", index=False, float_format="%.4f")
+    (folder / "summary.md").write_text(markdown(results, results.attacks))
+    spec = yaml.safe_dump(results.content["spec"], sort_keys=False, allow_unicode=True)
+    (folder / "experiment.yaml").write_text(spec)
+    (folder / "complete").write_text(results.digest)
+    return folder
+
+
+def is_current(results: Results) -> bool:
+    """Whether the folder already shows these very results."""
+    mark = report_folder(results) / "complete"
+    return mark.is_file() and mark.read_text() == results.digest
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=DPI)

@@ -1,0 +1,81 @@
+"""Results, zoo and attacks as terminal tables."""
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.report.text import cell, headline_sentences, number, row_name, rows, settings
+from orchestrator.results import Results
+from tasks.attacks.presets import PRESETS
+from tasks.attacks.spec import AttackSpec
+from tasks.models.zoo import ZOO
+
+
+def print_results(results: Results, console: Console) -> None:
+    """A source x target table an attack: dataset mIoU, the clean row above, the drop beside."""
+    console.print(
+        f"\nDataset mIoU in % on {len(results.image_ids)} images of "
+        f"{results.content['dataset']}; in brackets the change from clean.",
+        highlight=False,
+    )
+    clean = results.clean()
+    for attack in results.attacks:
+        title = Text.assemble((attack, "bold"), f"  {settings(results, attack)}")
+        table = Table(title=title, title_justify="left", title_style="", min_width=60)
+        table.add_column("source \\ target")
+        for target in results.targets:
+            table.add_column(target, justify="right")
+        table.add_row("clean", *(number(clean[t]) for t in results.targets), style="green")
+        table.add_section()
+        values, drops = results.matrix(attack), results.matrix(attack, "drop")
+        for source in rows(results, attack):
+            table.add_row(
+                row_name(results, attack, source),
+                *(_cell(results, attack, source, t, values, drops) for t in results.targets),
+            )
+        console.print()
+        console.print(table)
+        console.print(f"  {'  ·  '.join(headline_sentences(results, attack))}", highlight=False)
+        console.print(f"  {_perturbation(results, attack)}", style="dim", highlight=False)
+
+
+def _cell(results: Results, attack: str, source: str, target: str, values, drops) -> Text:  # type: ignore[no-untyped-def]
+    diagonal = results.needs_source(attack) and results.group(source, target) == "diagonal"
+    text = cell(float(values.loc[source, target]), float(drops.loc[source, target]))
+    return Text(text, style="dim" if diagonal else "bold")
+
+
+def _perturbation(results: Results, attack: str) -> str:
+    statistics, cost = results.perturbation(attack), results.cost(attack)
+    if statistics.empty:
+        return "no adversarial example is stored"
+    return (
+        f"perturbation: L-inf {statistics['linf']:.0f}, RMS {statistics['rms']:.2f} levels, "
+        f"{100 * statistics['at_bound']:.0f} % at the bound  ·  cost: {cost['forwards']:.0f} image "
+        f"forwards, {cost['backwards']:.0f} backwards, {cost['seconds']:.0f} s in models"
+    )
+
+
+def print_models(console: Console) -> None:
+    """The zoo."""
+    table = Table("name", "backbone", "classes", "weights", "what it is")
+    for model in ZOO.values():
+        size = f"{model.weights.stat().st_size / 1e6:.1f} MB" if model.weights.exists() else "gone"
+        table.add_row(model.name, model.backbone, str(len(model.classes)), size, model.description)
+    console.print(table)
+    console.print(
+        "Your own: {name: mine, mmseg: {config: my_config.py, checkpoint: my.pth}}", highlight=False
+    )
+
+
+def print_attacks(console: Console) -> None:
+    """The presets with their formula, defaults and source."""
+    table = Table("preset", "rule", "defaults", "source", show_lines=True)
+    for name, preset in PRESETS.items():
+        spec = AttackSpec.model_validate({"preset": name}).model_dump()
+        defaults = f"eps {spec['eps'] * 255:g}/255, {spec['steps']} steps"
+        if spec["steps"]:
+            defaults += f" of {spec['step_size'] * 255:g}/255"
+        table.add_row(Text(name, style="bold"), preset.formula, defaults, preset.source)
+    console.print(table)
+    console.print("In a spec: {preset: ds, eps: 4/255, steps: 10}", highlight=False)

@@ -1,0 +1,207 @@
+"""MLflow: one writer; a parent run an experiment, a child run an attack, which is one matrix."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Before mlflow is imported: an unreachable server is given up in seconds, not in minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+import numpy as np
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from orchestrator.provenance import commit, versions
+from orchestrator.report.folder import report_folder
+from orchestrator.report.text import markdown, settings
+from orchestrator.results import Results
+
+for _name in ("mlflow", "alembic"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+KEY, DIGEST = "segtransfer.key", "segtransfer.digest"
+TABLE = "matrix.json"
+BATCH = 900  # a batch takes 1000 metrics
+
+
+class TrackingError(RuntimeError):
+    """MLflow could not be written; the results are in the store all the same."""
+
+
+def tracking_uri() -> str:
+    """``MLFLOW_TRACKING_URI``, else a sqlite file in the working folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def how_to_open(uri: str) -> str:
+    """The command or address that shows the runs."""
+    if uri.startswith(("http://", "https://")):
+        return uri
+    return f"mlflow ui --backend-store-uri {uri}"
+
+
+def log_results(results: Results) -> str:
+    """Log an experiment, or bring its runs up to date; returns the tracking URI.
+
+    Runs are found again by the experiment's identity, and metrics are written only where the
+    results changed, so that logging twice leaves what logging once does. Raises TrackingError.
+    """
+    uri = tracking_uri()
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        experiment = _experiment(client, results.name, uri)
+        parent = _log_parent(client, experiment, results)
+        for attack in results.attacks:
+            _log_attack(client, experiment, parent.info.run_id, results, attack)
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"MLflow at {uri} could not be written: {error}") from error
+    return uri
+
+
+def _experiment(client: MlflowClient, name: str, uri: str) -> Experiment:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found
+    local = uri.startswith("sqlite:///")
+    artifacts = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts") if local else None
+    location = artifacts.absolute().as_uri() if artifacts else None
+    return client.get_experiment(client.create_experiment(name, artifact_location=location))
+
+
+def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) -> Run:
+    content = results.content
+    tags = {
+        "mlflow.note.content": markdown(results, results.attacks),
+        "segtransfer.dataset": content["dataset"],
+        "segtransfer.images": str(len(results.image_ids)),
+        "segtransfer.data": hashlib.sha256("".join(content["shards"]).encode()).hexdigest(),
+        "segtransfer.config": results.identity,
+        "segtransfer.store": results.store.location,
+    } | _versions()
+    run, changed = _open(
+        client,
+        experiment,
+        results.identity,
+        f"{results.name}-{results.identity[:8]}",
+        results,
+        tags,
+    )
+    if changed:
+        metrics = {f"clean/{t}": float(v) for t, v in results.clean().items()}
+        for attack in results.attacks:
+            metrics |= {f"{attack}/miou/{g}": v for g, v in results.headlines(attack).items()}
+        _log_metrics(client, run, metrics)
+        client.log_artifacts(run.info.run_id, str(report_folder(results)), "report")
+        client.log_dict(run.info.run_id, dict(content["spec"]), "experiment.json")
+    _finish(client, run, results)
+    return run
+
+
+def _log_attack(
+    client: MlflowClient, experiment: Experiment, parent: str, results: Results, attack: str
+) -> None:
+    tags = {
+        "mlflow.parentRunId": parent,
+        "mlflow.note.content": markdown(results, [attack]),
+        "segtransfer.attack": attack,
+        "segtransfer.settings": settings(results, attack),
+    } | _versions()
+    key = f"{results.identity}/{attack}"
+    run, changed = _open(client, experiment, key, attack, results, tags)
+    if not changed:
+        return
+    params = [Param(k, v) for k, v in _flatten(results.attack_spec(attack))]
+    client.log_batch(run.info.run_id, params=params)
+    _log_metrics(client, run, dict(_metrics(results, attack)))
+    folder = report_folder(results)
+    client.log_artifact(run.info.run_id, str(folder / f"matrix-{attack}.png"))
+    _log_table(client, run, results, attack)
+    _finish(client, run, results)
+
+
+def _metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]:
+    """Headline means first, then ``miou/<source>/<target>`` and its like for every cell."""
+    for metric in ("miou", "drop", "fooling"):
+        yield from (
+            (f"mean_{metric}/{group}", value)
+            for group, value in results.headlines(attack, metric).items()
+        )
+    yield from ((f"perturbation/{k}", float(v)) for k, v in results.perturbation(attack).items())
+    yield from ((f"cost/{k}", float(v)) for k, v in results.cost(attack).items())
+    for target, value in results.clean().items():
+        yield f"clean/{target}", float(value)
+    for metric in ("miou", "drop", "fooling", "aacc", "macc"):
+        matrix = results.matrix(attack, metric)
+        for source in results.sources:
+            for target in results.targets:
+                yield f"{metric}/{source}/{target}", float(matrix.loc[source, target])
+
+
+def _open(
+    client: MlflowClient,
+    experiment: Experiment,
+    key: str,
+    name: str,
+    results: Results,
+    tags: dict[str, str],
+) -> tuple[Run, bool]:
+    """The run of this key, made where there is none; and whether it shows other results."""
+    found = client.search_runs([experiment.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
+    if found:
+        run = found[0]
+        current = run.data.tags.get(DIGEST) == results.digest and run.info.status == "FINISHED"
+        if not current:
+            client.update_run(run.info.run_id, status="RUNNING")
+            client.log_batch(run.info.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+        return run, not current
+    run = client.create_run(experiment.experiment_id, run_name=name, tags={**tags, KEY: key})
+    return run, True
+
+
+def _finish(client: MlflowClient, run: Run, results: Results) -> None:
+    client.set_tag(run.info.run_id, DIGEST, results.digest)
+    client.set_terminated(run.info.run_id, "FINISHED")
+
+
+def _log_metrics(client: MlflowClient, run: Run, metrics: dict[str, float]) -> None:
+    now = run.info.start_time
+    known = [Metric(k, v, now, 0) for k, v in metrics.items() if np.isfinite(v)]
+    for first in range(0, len(known), BATCH):
+        client.log_batch(run.info.run_id, metrics=known[first : first + BATCH])
+
+
+def _log_table(client: MlflowClient, run: Run, results: Results, attack: str) -> None:
+    """The cells as a table under one file name; ``log_table`` would append to an older one."""
+    frame = results.frame()
+    frame = frame[frame["attack"] == attack].drop(columns="attack")
+    if any(item.path == TABLE for item in client.list_artifacts(run.info.run_id)):
+        client.log_dict(
+            run.info.run_id, json.loads(frame.to_json(orient="split", index=False)), TABLE
+        )
+    else:
+        client.log_table(run.info.run_id, frame, TABLE)
+
+
+def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flatten(item, f"{prefix}.{key}" if prefix else key)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _flatten(item, f"{prefix}.{index}")
+    else:
+        yield prefix, str(value)
+
+
+def _versions() -> dict[str, str]:
+    """Versions and, in a source tree, the commit that made the results."""
+    tags = {f"version.{name}": version for name, version in versions().items()}
+    if sha := commit():
+        tags["mlflow.source.git.commit"] = sha
+    return tags
