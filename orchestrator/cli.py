@@ -46,7 +46,7 @@ def run(
     from orchestrator.report.progress import ProgressView
     from orchestrator.report.terminal import print_results
 
-    with _sentences():
+    with _sentences(spec):
         experiment = _experiment(spec, overrides, executor, store)
         progress = ProgressView(console)
         try:
@@ -72,7 +72,7 @@ def plan(
     from orchestrator.report.planned import print_plan
     from orchestrator.store import Store
 
-    with _sentences():
+    with _sentences(spec):
         experiment = _experiment(spec, overrides, executor, store)
         print_plan(make_plan(experiment, Store(experiment.runtime.store)), console)
 
@@ -87,7 +87,7 @@ def report(
     from orchestrator.report.folder import write_report
     from orchestrator.report.terminal import print_results
 
-    with _sentences():
+    with _sentences(store):
         found = open_results(store)
         if not found:
             raise InputError(f"store {store} holds no experiment; give the folder of a store")
@@ -172,18 +172,19 @@ def _list_failures(failures: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _sentences() -> Iterator[None]:
-    """Turn what can go wrong for a user into one message and an exit code."""
+def _sentences(origin: str) -> Iterator[None]:
+    """Turn what can go wrong for a user into one message, naming its file, and an exit code."""
     try:
         yield
     except InputError as error:
-        errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+        message = str(error) if origin in str(error) else f"{origin}: {error}"
+        errors.print(f"[red]error:[/red] {escape(message)}", highlight=False)
         raise typer.Exit(INPUT) from None
     except KeyboardInterrupt:
         errors.print("\nStopped. What was done is in the store; run again to go on.")
         raise typer.Exit(INTERRUPTED) from None
     except OSError as error:
-        errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+        errors.print(f"[red]error:[/red] not readable or writable: {escape(str(error))}")
         errors.print("What was done before is in the store; run again to go on.")
         raise typer.Exit(FAILED) from None
     except RuntimeError as error:

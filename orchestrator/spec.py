@@ -48,8 +48,8 @@ class Experiment(Frozen):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=80)] = "experiment"
     data: DataSpec
-    models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
-    attacks: Annotated[tuple[AttackSpec, ...], Field(min_length=1)]
+    models: tuple[ModelSpec, ...]
+    attacks: tuple[AttackSpec, ...]
     sources: tuple[str, ...] | None = None
     targets: tuple[str, ...] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -62,6 +62,10 @@ class Experiment(Frozen):
     def _names_fit(self) -> "Experiment":
         models = [model.name for model in self.models]
         for what, names in (("models", models), ("attacks", [a.name for a in self.attacks])):
+            if not names:
+                raise PydanticCustomError(
+                    "none", "{what} is empty; give one or more", {"what": what}
+                )
             twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
                 raise PydanticCustomError(
@@ -72,6 +76,12 @@ class Experiment(Frozen):
         if "clean" in [attack.name for attack in self.attacks]:
             raise PydanticCustomError("clean", "an attack cannot be named 'clean'", {})
         for role in ("sources", "targets"):
+            if getattr(self, role) == ():
+                raise PydanticCustomError(
+                    "none",
+                    "{role} is empty; name one or more models, or leave it out",
+                    {"role": role},
+                )
             for name in getattr(self, role) or ():
                 if name not in models:
                     raise PydanticCustomError(

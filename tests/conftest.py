@@ -1,0 +1,43 @@
+"""Set-up for all tests: Ray is told where it may live before anything imports it."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Short, since Ray's unix sockets lie below it and their paths end at 107 characters.
+RAY_FOLDER = Path(tempfile.mkdtemp(prefix="st-ray-", dir="/tmp"))
+
+os.environ.pop("RAY_ADDRESS", None)
+os.environ["RAY_TMPDIR"] = str(RAY_FOLDER)
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN_PATH"] = str(RAY_FOLDER / "token")
+(RAY_FOLDER / "token").write_text(secrets.token_hex(32))
+# Workers import tests.toys.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """One Ray cluster for the whole session."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        namespace="segtransfer-tests",
+        log_to_driver=False,
+    )
+    yield
+    ray.shutdown()
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(RAY_FOLDER, ignore_errors=True)

@@ -1,0 +1,152 @@
+"""The command as a user meets it: exit codes, sentences, and what it prints."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
+from tests.orchestrator.toy_experiments import toy, toy_spec, write_images
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    content = toy_spec(tmp_path)
+    content["runtime"] = {"executor": "inline", "store": "store"}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_a_run_prints_every_matrix_and_where_everything_is(spec: Path) -> None:
+    answer = runner.invoke(app, ["run", str(spec), "--no-tracking"])
+    assert answer.exit_code == 0, answer.output
+    for text in ("noise", "pgd", "ds-mi", "clean", "any source", "white-box (diagonal)", "Store:"):
+        assert text in answer.output
+    assert str(spec.parent / "store") in answer.output.replace("\n", "")
+
+
+def test_a_second_run_computes_nothing_and_says_so(spec: Path) -> None:
+    runner.invoke(app, ["run", str(spec), "--no-tracking"])
+    answer = runner.invoke(app, ["run", str(spec), "--no-tracking"])
+    assert answer.exit_code == 0
+    assert "Nothing to compute: all" in answer.output
+    assert "Computed" not in answer.output
+
+
+def test_plan_says_what_is_stored_and_computes_nothing(spec: Path) -> None:
+    before = runner.invoke(app, ["plan", str(spec)])
+    assert before.exit_code == 0
+    assert not (spec.parent / "store" / "rows").exists()
+    runner.invoke(app, ["run", str(spec), "--no-tracking"])
+    last = [
+        line
+        for line in runner.invoke(app, ["plan", str(spec)]).output.splitlines()
+        if "all" in line
+    ]
+    total, stored, todo = last[0].replace("│", " ").split()[1:4]
+    assert (stored, todo) == (total, "0")
+
+
+def test_an_override_reaches_the_spec(spec: Path) -> None:
+    answer = runner.invoke(app, ["run", str(spec), "attacks.1.eps=2/255", "--no-tracking"])
+    assert "eps 2/255, 3 steps" in answer.output
+
+
+def test_report_redraws_a_store(spec: Path) -> None:
+    runner.invoke(app, ["run", str(spec), "--no-tracking"])
+    (picture,) = (spec.parent / "store" / "reports").glob("*/matrices.png")
+    picture.unlink()
+    answer = runner.invoke(app, ["report", str(spec.parent / "store"), "--no-tracking"])
+    assert answer.exit_code == 0, answer.output
+    assert picture.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("attacks.0.epz=1", ["mine.yaml", "attacks.0", "epz", "did you mean 'eps'"]),
+        ("attacks.0.eps=2", ["mine.yaml", "attacks.0.eps", "less than or equal to 1", "2"]),
+        ("atacks=1", ["mine.yaml", "atacks", "did you mean 'attacks'"]),
+        ("data.images=7", ["mine.yaml", "data.images", "7", "only 6"]),
+        ("data.folder=nowhere", ["mine.yaml", "data.folder", "nowhere", "does not exist"]),
+        ("sources=[c]", ["mine.yaml", "sources", "'c'", "Allowed: a, b"]),
+        ("data.classes=[one, two]", ["mine.yaml", "label", "[2]", "0 to 1"]),
+        ("models.1.name=a", ["mine.yaml", "two models are named 'a'"]),
+    ],
+)
+def test_wrong_input_ends_with_code_2_and_one_message(
+    spec: Path, change: str, expected: list[str]
+) -> None:
+    answer = runner.invoke(app, ["run", str(spec), change])
+    assert answer.exit_code == 2
+    message = answer.stderr.replace("\n", " ")
+    assert [text for text in expected if text not in message] == []
+    assert "Traceback" not in answer.output
+    assert not (spec.parent / "store" / "rows").exists()
+
+
+def test_a_label_of_another_size_is_named(spec: Path) -> None:
+    label = next((spec.parent / "data" / "labels").glob("*.png"))
+    Image.new("L", (10, 10)).save(label)
+    answer = runner.invoke(app, ["run", str(spec)])
+    assert answer.exit_code == 2
+    assert label.name in answer.stderr.replace("\n", "")
+    assert "24 x 32" in answer.stderr
+
+
+def test_a_failed_task_is_listed_and_the_rest_is_kept(spec: Path) -> None:
+    content = yaml.safe_load(spec.read_text())
+    write_images(spec.parent / "bright", bright=2)
+    content["data"]["folder"] = "bright"
+    content["models"][1] = toy("b", "failing", seed=2)
+    spec.write_text(yaml.safe_dump(content))
+    answer = runner.invoke(app, ["run", str(spec), "--no-tracking"])
+    assert answer.exit_code == 1
+    assert "this toy fails on bright corners" in answer.stderr
+    assert list((spec.parent / "store" / "failures").rglob("*.json"))
+    assert list((spec.parent / "store" / "rows").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("verb", "expected"),
+    [("models", "fcn-r18"), ("attacks", "ds-mi"), ("doctor", "segtransfer's")],
+)
+def test_the_listing_verbs_answer(verb: str, expected: str) -> None:
+    answer = runner.invoke(app, [verb], terminal_width=200)
+    assert answer.exit_code == 0, answer.output
+    assert expected in answer.output.replace("\n", "")
+
+
+def test_ctrl_c_keeps_what_is_done_and_leaves_with_130(spec: Path) -> None:
+    content = yaml.safe_load(spec.read_text())
+    weights = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    content["models"] = [toy("slow", "linear", weights=weights, delay=0.05)]
+    spec.write_text(yaml.safe_dump(content))
+    command = [sys.executable, "-m", "orchestrator.cli", "run", str(spec), "--no-tracking"]
+    child = subprocess.Popen(
+        command, cwd=spec.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    rows = spec.parent / "store" / "rows"
+    deadline = time.monotonic() + 60
+    while not list(rows.rglob("*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130, stderr
+    assert "run again to go on" in stderr
+    assert "Traceback" not in stderr
+    done = len(list(rows.rglob("*.parquet")))
+    answer = runner.invoke(app, ["run", str(spec), "--no-tracking"])
+    assert f"{done} of them already in the store" in answer.output
