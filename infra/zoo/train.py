@@ -7,6 +7,8 @@ trained on; the val split is scored while training, the test split is never read
 """
 
 import argparse
+import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,13 +152,20 @@ def export(model: torch.nn.Module, path: Path) -> None:
     save_file(state, path)
 
 
+def register(name: str, weights: Path) -> None:
+    """Write the sha256 of the weights into the zoo's manifest, which must list the model."""
+    manifest = json.loads((weights.parent / "zoo.json").read_text())
+    manifest["models"][name]["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (weights.parent / "zoo.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=sorted(p.stem for p in ZOO.glob("[!_]*.py")))
     parser.add_argument("--data", type=Path, required=True, help="folder with images/ and labels/")
     parser.add_argument("--work-dir", type=Path, default=Path("zoo-training"))
     parser.add_argument("--out", type=Path, default=ZOO, help="folder for NAME.safetensors")
-    parser.add_argument("--iterations", type=int, default=5000)
+    parser.add_argument("--iterations", type=int, default=4000)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--crop", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
     parser.add_argument("--scale-range", type=float, nargs=2, default=(0.5, 2.0))
@@ -177,7 +186,10 @@ def main() -> None:
     runner = Runner.from_cfg(config)
     runner.model.to(memory_format=torch.channels_last)
     runner.train()
-    export(runner.model, args.out / f"{args.name}.safetensors")
+    weights = args.out / f"{args.name}.safetensors"
+    export(runner.model, weights)
+    if args.out == ZOO:
+        register(args.name, weights)
 
 
 if __name__ == "__main__":
