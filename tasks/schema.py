@@ -61,3 +61,12 @@ def resolve_path(value: Any, info: ValidationInfo) -> Any:
 
 
 AnyPath = Annotated[str, BeforeValidator(resolve_path)]
+
+
+def resolve_name_or_path(value: Any, info: ValidationInfo) -> Any:
+    """Make a file beside the spec absolute; anything else is a name and stays as it is."""
+    path = resolve_path(value, info)
+    return path if isinstance(path, str) and Path(path).is_file() else value
+
+
+NameOrPath = Annotated[str, BeforeValidator(resolve_name_or_path)]

@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -68,7 +69,7 @@ def _matrix(axes: Axes, results: Results, attack: str) -> None:
                 axes.add_patch(box)
     axes.set_xlim(-0.5, len(targets) - 0.5)
     axes.set_ylim(len(results.sources) + gap + 0.5, -0.5)
-    slanted = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}
+    slanted: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}
     long = max(map(len, targets)) > LONGEST_LEVEL_NAME
     axes.set_xticks(range(len(targets)), targets, **(slanted if long else {}))
     names = [row_name(results, attack, source) for source in shown]

@@ -1,5 +1,6 @@
 """Typed description of an attack; what a preset, a YAML file and a search all produce."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -99,12 +100,13 @@ def _with_step_size(data: dict[str, Any]) -> dict[str, Any]:
     text = data.get("step_size")
     if not isinstance(text, str) or not text.replace(" ", "").startswith("eps"):
         return data
-    divisor = text.replace(" ", "").removeprefix("eps").removeprefix("/") or "1"
+    form = re.fullmatch(r"eps(?:/(steps|[0-9.]+))?", text.replace(" ", ""))
     eps = read_number(data.get("eps", AttackSpec.model_fields["eps"].default))
     steps: Any = data.get("steps", AttackSpec.model_fields["steps"].default)
     try:
-        step_size = float(eps) / max(float(steps if divisor == "steps" else divisor), 1.0)
-    except (TypeError, ValueError):
+        divisor = form[1] or "1" if form else "0"
+        step_size = float(eps) / (max(float(steps), 1) if divisor == "steps" else float(divisor))
+    except (TypeError, ValueError, ZeroDivisionError):
         raise PydanticCustomError(
             "step_size",
             "'{value}' is not a step size; write 2/255, 0.01, eps, eps/4 or eps/steps",

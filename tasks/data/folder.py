@@ -22,18 +22,18 @@ def open_folder(spec: DataSpec) -> Dataset:
     """
     root = SAMPLES / spec.sample if spec.sample else Path(spec.folder or ".")
     if not root.is_dir():
-        raise InputError(f"data folder {root} does not exist")
+        raise InputError(f"data.folder {root} does not exist")
     notes = _notes(root)
     classes = spec.classes or tuple(notes.get("classes", ()))
     if not classes:
         raise InputError(
-            f"data folder {root} has no dataset.json with a class list; give data.classes"
+            f"data.folder {root} has no dataset.json with a class list; give data.classes"
         )
     split = [spec.split] if spec.split else []
     images, labels = root.joinpath("images", *split), root.joinpath("labels", *split)
     for folder in (images, labels):
         if not folder.is_dir():
-            raise InputError(f"data folder {root} has no {folder.relative_to(root)}/")
+            raise InputError(f"data.folder {root} has no {folder.relative_to(root)}/")
     return Dataset(
         name=spec.sample or root.name,
         classes=classes,

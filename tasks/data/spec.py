@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from tasks.schema import AnyPath, Frozen
+from tasks.schema import AnyPath, Frozen, NameOrPath
 
 Side = Annotated[int, Field(ge=16, le=16384)]
 
@@ -21,7 +21,7 @@ class DataSpec(Frozen):
 
     sample: Literal["camvid"] | None = None
     folder: AnyPath | None = None
-    mmseg: str | None = None
+    mmseg: NameOrPath | None = None
     data_root: AnyPath | None = None
     split: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
     classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=255)] | None = None

@@ -46,6 +46,8 @@ def fetch(location: str, sha256: str | None) -> Path:
         if not path.exists():
             _download(location, path)
     if sha256 is not None and (actual := sha256_of(path)) != sha256:
+        if "://" in location:
+            path.unlink(missing_ok=True)  # so that the next call downloads it again
         raise InputError(f"checkpoint {location} has sha256 {actual}, not {sha256} as given")
     return path
 
@@ -82,12 +84,15 @@ def load_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
         with torch.serialization.safe_globals(_mmengine_globals()):
             content = torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
+        reason = str(error).partition("WeightsUnpickler error:")[2].strip() or str(error)
+        reason = reason.split("\n")[0].split(" was not an allowed")[0]
+        if reason.startswith(("Unsupported operand", "invalid load key")):
+            raise InputError(f"checkpoint {path} is no readable torch file: {reason}") from error
         raise InputError(
             f"checkpoint {path} needs unpickling of foreign classes, which can run any code "
             f"({reason}); if you trust its origin, set trust: true"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, ImportError, AttributeError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(f"checkpoint {path} is no readable torch file: {reason}") from error
     if isinstance(content, dict):
@@ -98,14 +103,25 @@ def load_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
 
 
 def _mmengine_globals() -> list[Any]:
-    """What mmengine's Runner writes beside the weights: message-hub histories as numpy arrays."""
+    """What mmengine's Runner writes beside the weights: message-hub histories as numpy arrays.
+
+    A history names its statistics as ``getattr(HistoryBuffer, "mean")``; a ``getattr`` of anything
+    else would reach the interpreter's own builtins, so it is refused.
+    """
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
     dtypes = {type(np.dtype(kind)) for kind in "?bhilqBHILQefd"}
     reconstruct = np.empty(0).__reduce__()[0]
     scalar = np.float64(0).__reduce__()[0]
-    return [HistoryBuffer, np.ndarray, np.dtype, reconstruct, scalar, getattr, *dtypes]
+
+    def statistic(owner: Any, name: str) -> Any:
+        if owner is not HistoryBuffer or name.startswith("_"):
+            raise pickle.UnpicklingError(f"getattr of {owner!r} and '{name}' is not allowed")
+        return getattr(owner, name)
+
+    narrow = (statistic, "builtins.getattr")
+    return [HistoryBuffer, np.ndarray, np.dtype, reconstruct, scalar, narrow, *dtypes]
 
 
 def describe_mismatch(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> str:

@@ -168,13 +168,19 @@ def _build(name: str, model: dict[str, Any]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about losses, which are not used
-            return revert_sync_batchnorm(MODELS.build(ConfigDict(model)))
+            network = revert_sync_batchnorm(MODELS.build(ConfigDict(model)))
     except Exception as error:
         raise InputError(
             f"model '{name}': mmseg could not build its config ({type(error).__name__}: {error}). "
             "SAN, PSANet and PointRend need mmcv's compiled ops, Mask2Former and MaskFormer need "
             "mmdet, ConvNeXt needs mmpretrain"
         ) from error
+    if network.out_channels != network.num_classes:
+        raise InputError(
+            f"model '{name}' has {network.out_channels} output channels for {network.num_classes} "
+            "classes (a sigmoid head); give a head with one channel a class"
+        )
+    return network
 
 
 def _import_mmseg() -> None:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tasks.models.zoo import ZOO
-from tasks.schema import AnyPath, Frozen, suggest
+from tasks.schema import AnyPath, Frozen, NameOrPath, suggest
 
 
 class MmsegSource(Frozen):
@@ -16,7 +16,7 @@ class MmsegSource(Frozen):
     that needs Python's unpickling of foreign classes is refused unless ``trust`` is true.
     """
 
-    config: str
+    config: NameOrPath
     checkpoint: AnyPath
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     trust: bool = False

@@ -1,0 +1,130 @@
+"""Data sets of mmseg configs carry the labels that mmseg itself would score against."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mmseg.datasets  # noqa: F401  (fills the registry)
+import numpy as np
+import pytest
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
+from PIL import Image
+
+from tasks.data.base import load, open_dataset
+from tasks.data.spec import DataSpec
+from tasks.errors import InputError
+from tests.tasks.cases import annotations, pictures
+from tests.tasks.data.folders import CLASSES, write_folder, write_image
+
+
+def described(root: Path, **fields: Any) -> dict[str, Any]:
+    return {
+        "type": "BaseSegDataset",
+        "data_root": str(root),
+        "data_prefix": {"img_path": "images", "seg_map_path": "labels"},
+        "img_suffix": ".png",
+        "seg_map_suffix": ".png",
+        "metainfo": {"classes": CLASSES, "palette": [[1, 2, 3], [4, 5, 6], [7, 8, 9]]},
+        "pipeline": [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}],
+        **fields,
+    }
+
+
+def config(folder: Path, dataset: dict[str, Any], split: str = "test") -> Path:
+    path = folder / "config.py"
+    path.write_text(f"{split}_dataloader = dict(batch_size=1, dataset={dataset!r})\n")
+    return path
+
+
+def mmsegs_own(dataset: dict[str, Any]) -> list[dict[str, Any]]:
+    """What mmseg's own pipeline loads."""
+    init_default_scope("mmseg")
+    built = DATASETS.build(dataset)
+    return [built[i] for i in range(len(built))]
+
+
+@pytest.mark.parametrize("reduce_zero_label", [False, True])
+def test_images_and_labels_are_those_that_mmseg_loads(
+    reduce_zero_label: bool, tmp_path: Path
+) -> None:
+    root = write_folder(tmp_path / "data", 3)
+    if reduce_zero_label:  # classes 1 to 3 in the files, 0 is the background
+        for path in (root / "labels").iterdir():
+            stored = np.asarray(Image.open(path)).copy()
+            stored[stored != 255] += 1
+            stored[:4] = 0
+            write_image(path, stored)
+    dataset = described(root, reduce_zero_label=reduce_zero_label)
+    spec = DataSpec(mmseg=str(config(tmp_path, dataset)))
+    opened = open_dataset(spec)
+    assert opened.classes == CLASSES
+    assert opened.palette == ((1, 2, 3), (4, 5, 6), (7, 8, 9))
+
+    theirs = mmsegs_own(dataset)
+    assert len(theirs) == len(opened.records) == 3
+    for record, expected in zip(opened.records, theirs, strict=True):
+        image, label = load(opened, record, spec)
+        assert str(record.image) == expected["img_path"]
+        assert np.array_equal(label, expected["gt_seg_map"])
+        assert np.array_equal(image, expected["img"][..., ::-1].transpose(2, 0, 1))
+        assert set(np.unique(label)) == {0, 1, 2, 255}
+        assert (label[:4] == 255).all() == reduce_zero_label
+
+
+def test_a_subset_of_a_named_data_sets_classes_is_mapped_as_mmseg_maps_it(tmp_path: Path) -> None:
+    images, labels = pictures(2, 20, 28), annotations(2, 20, 28, 19)
+    for i in range(2):
+        write_image(tmp_path / f"images/town/a{i}_leftImg8bit.png", images[i].transpose(1, 2, 0))
+        write_image(tmp_path / f"labels/town/a{i}_gtFine_labelTrainIds.png", labels[i])
+    dataset = described(tmp_path, type="CityscapesDataset")
+    del dataset["img_suffix"], dataset["seg_map_suffix"]
+    dataset["metainfo"] = {"classes": ("car", "road", "sky")}
+    spec = DataSpec(mmseg=str(config(tmp_path, dataset)))
+    opened = open_dataset(spec)
+    assert opened.classes == ("car", "road", "sky")
+    assert [r.sequence for r in opened.records] == ["town", "town"]
+    assert opened.records[0].image_id == "town/a0_leftImg8bit"
+    for record, native, expected in zip(opened.records, labels, mmsegs_own(dataset), strict=True):
+        _, label = load(opened, record, spec)
+        assert np.array_equal(label, expected["gt_seg_map"])
+        assert np.array_equal(label == 1, native == 0)  # road is class 0 of Cityscapes
+
+
+def test_the_split_chooses_the_loader_and_data_root_where_its_files_lie(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", 2)
+    path = config(tmp_path, described(tmp_path / "elsewhere"), split="val")
+    with pytest.raises(InputError, match=f"config {path} has no test_dataloader"):
+        open_dataset(DataSpec(mmseg=str(path)))
+    with pytest.raises(InputError, match=r"data\.split is 'dev'"):
+        open_dataset(DataSpec(mmseg=str(path), split="dev"))
+    with pytest.raises(InputError, match="data_root sets where its files lie"):
+        open_dataset(DataSpec(mmseg=str(path), split="val"))
+    opened = open_dataset(DataSpec(mmseg=str(path), split="val", data_root=str(root)))
+    assert len(opened.records) == 2
+
+
+def test_a_label_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", 2)
+    spec = DataSpec(mmseg=str(config(tmp_path, described(root))))
+    opened = open_dataset(spec)
+    opened.records[1].label.write_bytes(b"torn")
+    with pytest.raises(InputError, match=f"label {opened.records[1].label} cannot be read"):
+        load(opened, opened.records[1], spec)
+
+
+def test_a_label_value_that_is_no_class_is_named(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", 1)
+    spec = DataSpec(mmseg=str(config(tmp_path, described(root))))
+    opened = open_dataset(spec)
+    write_image(opened.records[0].label, np.full((20, 28), 5, np.uint8))
+    with pytest.raises(InputError, match=r"clip0_0.png has values \[5\]; allowed are 0 to 2"):
+        load(opened, opened.records[0], spec)
+
+
+def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", 1)
+    shutil.rmtree(root / "images")
+    (root / "images").mkdir()
+    with pytest.raises(InputError):
+        open_dataset(DataSpec(mmseg=str(config(tmp_path, described(root)))))
