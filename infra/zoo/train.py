@@ -132,7 +132,10 @@ def runner_config(name: str, args: argparse.Namespace) -> Config:
                 logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
                 param_scheduler=dict(type="ParamSchedulerHook"),
                 checkpoint=dict(
-                    type="CheckpointHook", by_epoch=False, interval=500, max_keep_ckpts=2
+                    type="CheckpointHook",
+                    by_epoch=False,
+                    interval=args.checkpoint_interval,
+                    max_keep_ckpts=2,
                 ),
             ),
             log_processor=dict(by_epoch=False),
@@ -170,6 +173,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--crop", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
     parser.add_argument("--scale-range", type=float, nargs=2, default=(0.5, 2.0))
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--checkpoint-interval", type=int, default=500)
     parser.add_argument("--val-interval", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

@@ -18,7 +18,7 @@ class _Rate(ProgressColumn):
 
     def render(self, task: BarTask) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f} images/s" if speed else "– images/s", style="cyan")
+        return Text(f"{speed:.0f} forwards/s" if speed else "– forwards/s", style="cyan")
 
 
 class ProgressView:
@@ -102,6 +102,6 @@ class ProgressView:
             eta = (self._total - self._done) / rate if rate else float("inf")
             self._console.print(
                 f"{100 * self._done / self._total:3.0f} %  {self._finished}/{self._tasks} tasks  "
-                f"{rate:.0f} images/s  ETA {eta:.0f} s",
+                f"{rate:.0f} forwards/s  ETA {eta:.0f} s",
                 highlight=False,
             )

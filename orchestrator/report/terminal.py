@@ -20,8 +20,7 @@ def print_results(results: Results, console: Console) -> None:
     )
     clean = results.clean()
     for attack in results.attacks:
-        title = Text.assemble((attack, "bold"), f"  {settings(results, attack)}")
-        table = Table(title=title, title_justify="left", title_style="", min_width=60)
+        table = Table(min_width=60)
         table.add_column("source \\ target")
         for target in results.targets:
             table.add_column(target, justify="right")
@@ -34,9 +33,11 @@ def print_results(results: Results, console: Console) -> None:
                 *(_cell(results, attack, source, t, values, drops) for t in results.targets),
             )
         console.print()
+        console.print(Text.assemble((attack, "bold"), f"  {settings(results, attack)}"))
         console.print(table)
         console.print(f"  {'  ·  '.join(headline_sentences(results, attack))}", highlight=False)
-        console.print(f"  {_perturbation(results, attack)}", style="dim", highlight=False)
+        for line in _perturbation_and_cost(results, attack):
+            console.print(f"  {line}", style="dim", highlight=False)
 
 
 def _cell(results: Results, attack: str, source: str, target: str, values, drops) -> Text:  # type: ignore[no-untyped-def]
@@ -45,15 +46,16 @@ def _cell(results: Results, attack: str, source: str, target: str, values, drops
     return Text(text, style="dim" if diagonal else "bold")
 
 
-def _perturbation(results: Results, attack: str) -> str:
+def _perturbation_and_cost(results: Results, attack: str) -> list[str]:
     statistics, cost = results.perturbation(attack), results.cost(attack)
     if statistics.empty:
-        return "no adversarial example is stored"
-    return (
+        return ["no adversarial example is stored"]
+    return [
         f"perturbation: L-inf {statistics['linf']:.0f}, RMS {statistics['rms']:.2f} levels, "
-        f"{100 * statistics['at_bound']:.0f} % at the bound  ·  cost: {cost['forwards']:.0f} image "
-        f"forwards, {cost['backwards']:.0f} backwards, {cost['seconds']:.0f} s in models"
-    )
+        f"{100 * statistics['at_bound']:.0f} % at the bound",
+        f"cost: {cost['forwards']:.0f} image forwards, {cost['backwards']:.0f} backwards, "
+        f"{cost['seconds']:.0f} s in models",
+    ]
 
 
 def print_models(console: Console) -> None:
