@@ -71,19 +71,14 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> Experiment:
     local = uri.startswith("sqlite:///")
     artifacts = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts") if local else None
     location = artifacts.absolute().as_uri() if artifacts else None
-    return client.get_experiment(client.create_experiment(name, artifact_location=location))
+    # So that MLflow's UI opens on runs and metrics, not on traces of chat models.
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    return client.get_experiment(client.create_experiment(name, location, kind))
 
 
 def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) -> Run:
     content = results.content
-    tags = {
-        "mlflow.note.content": markdown(results, results.attacks),
-        "segtransfer.dataset": content["dataset"],
-        "segtransfer.images": str(len(results.image_ids)),
-        "segtransfer.data": hashlib.sha256("".join(content["shards"]).encode()).hexdigest(),
-        "segtransfer.config": results.identity,
-        "segtransfer.store": results.store.location,
-    } | _versions()
+    tags = {"mlflow.note.content": markdown(results, results.attacks)} | _provenance(results)
     run, changed = _open(
         client,
         experiment,
@@ -111,7 +106,7 @@ def _log_attack(
         "mlflow.note.content": markdown(results, [attack]),
         "segtransfer.attack": attack,
         "segtransfer.settings": settings(results, attack),
-    } | _versions()
+    } | _provenance(results)
     key = f"{results.identity}/{attack}"
     run, changed = _open(client, experiment, key, attack, results, tags)
     if not changed:
@@ -199,9 +194,18 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, str(value)
 
 
-def _versions() -> dict[str, str]:
-    """Versions and, in a source tree, the commit that made the results."""
-    tags = {f"version.{name}": version for name, version in versions().items()}
+def _provenance(results: Results) -> dict[str, str]:
+    """What made the results: config, data, store, versions and, in a source tree, the commit."""
+    content = results.content
+    tags = {
+        "mlflow.source.name": "segtransfer",
+        "segtransfer.dataset": content["dataset"],
+        "segtransfer.images": str(len(results.image_ids)),
+        "segtransfer.data": hashlib.sha256("".join(content["shards"]).encode()).hexdigest(),
+        "segtransfer.config": results.identity,
+        "segtransfer.store": results.store.location,
+    }
+    tags |= {f"version.{name}": version for name, version in versions().items()}
     if sha := commit():
         tags["mlflow.source.git.commit"] = sha
     return tags
