@@ -109,8 +109,10 @@ class Driver:
     def cancel(self, client: str) -> None:
         """Drop a client; only what nobody else wants is cancelled, calls in flight are kept."""
         with self.lock:
-            self._scheduler.cancel(client)
+            dropped = self._scheduler.cancel(client)
             self._clients[client].pending.clear()
+            for key in dropped:
+                self._forget_images(self._tasks[key].depends_on or key)
 
     def step(self, timeout: float) -> None:
         """Dispatch what can run, wait for events, act on them."""

@@ -9,8 +9,20 @@ from tasks.attacks.spec import AttackSpec
 # Raise when the meaning of a task changes: old results are then computed anew.
 TASK_VERSION = 1
 
-# Fields of an experiment that change no result, so no key: `runtime` as a whole, and names.
-RUNTIME_ONLY = frozenset({"runtime", "name", "models.name", "models.backbone", "attacks.name"})
+# Fields of an experiment that change no result, so no key: `runtime` as a whole, names, and what
+# only refuses a model or lets it load.
+RUNTIME_ONLY = frozenset(
+    {
+        "runtime",
+        "name",
+        "models.name",
+        "models.backbone",
+        "models.classes",
+        "models.mmseg.sha256",
+        "models.mmseg.trust",
+        "attacks.name",
+    }
+)
 
 
 def key_of(content: dict[str, Any]) -> str:

@@ -1,0 +1,327 @@
+"""A task's key changes with all that changes its result, and with nothing else."""
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from orchestrator.identity import RUNTIME_ONLY, attack_key, evaluate_key, key_of
+from orchestrator.plan import make_plan
+from orchestrator.spec import Experiment, Runtime, read_experiment
+from orchestrator.store import Store
+from tasks.attacks.spec import AttackSpec
+from tasks.data.spec import DataSpec
+from tasks.models.spec import ModelSpec, TorchSource
+from tasks.models.zoo import ZOO
+from tests.conftest import ROOT
+from tests.orchestrator.toy_experiments import CLASSES, toy, write_images
+
+Spec = dict[str, Any]
+Change = Callable[[Spec, Path], None]
+ZOO_MODEL, OTHER_ZOO_MODEL = sorted(ZOO)[:2]
+
+
+def base_spec(folder: Path) -> Spec:
+    """An experiment in which every field matters, on five images of another aspect ratio."""
+    return {
+        "name": "base",
+        "data": {
+            "folder": str(folder / "data"),
+            "split": "one",
+            "classes": CLASSES,
+            "images": 5,
+            "size": [16, 16],
+        },
+        "models": [toy("a", seed=1), toy("b", seed=2)],
+        "attacks": [{"preset": "ds-mi", "steps": 3}, {"preset": "noise"}],
+        "schedule_groups": 2,
+        "shard_size": 2,
+        "runtime": {"store": str(folder / "store"), "executor": "inline"},
+    }
+
+
+def set_to(path: str, value: Any) -> Change:
+    """A change of one field of the base experiment to another value."""
+
+    def change(spec: Spec, folder: Path) -> None:
+        *parts, last = path.split(".")
+        node: Any = spec
+        for part in parts:
+            node = node[int(part)] if part.isdigit() else node.setdefault(part, {})
+        node[last] = value(folder) if callable(value) else value
+
+    return change
+
+
+def other_folder(folder: Path) -> str:
+    return str(write_images(folder / "other", seed=9, count=5, split="one"))
+
+
+def set_zoo(name: str) -> Change:
+    def change(spec: Spec, folder: Path) -> None:
+        spec["data"] = {"sample": "camvid", "images": 1, "size": [16, 16]}
+        spec["models"] = [{"name": "a", "zoo": name}]
+
+    return change
+
+
+def set_mmseg_model(**changes: Any) -> Change:
+    def change(spec: Spec, folder: Path) -> None:
+        set_zoo(ZOO_MODEL)(spec, folder)
+        zoo = ZOO[ZOO_MODEL]
+        source = {"config": str(zoo.config), "checkpoint": str(zoo.weights)}
+        source |= {k: v(folder) if callable(v) else v for k, v in changes.items()}
+        spec["models"] = [{"name": "a", "mmseg": source}]
+
+    return change
+
+
+def widened_config(folder: Path) -> str:
+    """The zoo model's config with another, equally fitting, value."""
+    path = folder / "widened.py"
+    text = f"_base_ = [{str(ZOO[ZOO_MODEL].config)!r}]\nmodel = dict(test_cfg=dict(mode='slide'))\n"
+    path.write_text(text)
+    return str(path)
+
+
+def other_weights(folder: Path) -> str:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(ZOO[ZOO_MODEL].weights)
+    name = next(n for n, v in state.items() if v.is_floating_point())
+    state[name] = state[name] * 2
+    save_file(state, folder / "other.safetensors")
+    return str(folder / "other.safetensors")
+
+
+def set_mmseg_data(**changes: Any) -> Change:
+    def change(spec: Spec, folder: Path) -> None:
+        config = folder / "data.py"
+        config.write_text(
+            "test_dataloader = dict(dataset=dict(type='BaseSegDataset', "
+            f"data_root={str(folder / 'data')!r}, img_suffix='.png', seg_map_suffix='.png', "
+            "data_prefix=dict(img_path='images/one', seg_map_path='labels/one'), "
+            f"metainfo=dict(classes={CLASSES!r}, palette=[[0, 0, 0]] * 3), "
+            "pipeline=[dict(type='LoadAnnotations', imdecode_backend='pillow')]))\n"
+        )
+        spec["data"] = {"mmseg": str(config), "size": [16, 16]}
+        spec["data"] |= {k: v(folder) if callable(v) else v for k, v in changes.items()}
+
+    return change
+
+
+def the_base(spec: Spec, folder: Path) -> None:
+    """No change: the experiment that most fields are changed in."""
+
+
+# Field -> two experiments that differ in it alone. Runtime-only fields stand here too: they must
+# leave every key as it is.
+ALTERNATIVES: dict[str, tuple[Change, Change]] = {
+    "name": (the_base, set_to("name", "other")),
+    "data.sample": (the_base, set_zoo(ZOO_MODEL)),
+    "data.folder": (the_base, set_to("data.folder", other_folder)),
+    "data.mmseg": (the_base, set_mmseg_data()),
+    "data.data_root": (set_mmseg_data(), set_mmseg_data(data_root=other_folder)),
+    "data.split": (the_base, set_to("data.split", "two")),
+    "data.classes": (the_base, set_to("data.classes", [*CLASSES, "car"])),
+    "data.images": (the_base, set_to("data.images", 3)),
+    "data.size": (the_base, set_to("data.size", [16, 24])),
+    "data.fit": (the_base, set_to("data.fit", "pad")),
+    "models.name": (the_base, set_to("models.0.name", "renamed")),
+    "models.zoo": (set_zoo(ZOO_MODEL), set_zoo(OTHER_ZOO_MODEL)),
+    "models.mmseg.config": (set_mmseg_model(), set_mmseg_model(config=widened_config)),
+    "models.mmseg.checkpoint": (set_mmseg_model(), set_mmseg_model(checkpoint=other_weights)),
+    "models.mmseg.sha256": (
+        set_mmseg_model(),
+        set_mmseg_model(sha256=ZOO[ZOO_MODEL].sha256),
+    ),
+    "models.mmseg.trust": (set_mmseg_model(), set_mmseg_model(trust=True)),
+    "models.torch.callable": (
+        the_base,
+        set_to("models.0.torch.callable", "tests.toys:failing"),
+    ),
+    "models.torch.arguments": (the_base, set_to("models.0.torch.arguments", {"seed": 7})),
+    "models.backbone": (the_base, set_to("models.0.backbone", "resnet")),
+    "models.classes": (the_base, set_to("models.0.classes", CLASSES)),
+    "attacks.name": (the_base, set_to("attacks.0.name", "renamed")),
+    "attacks.eps": (the_base, set_to("attacks.0.eps", "7/255")),
+    "attacks.step_size": (the_base, set_to("attacks.0.step_size", "1/255")),
+    "attacks.steps": (the_base, set_to("attacks.0.steps", 4)),
+    "attacks.start": (the_base, set_to("attacks.0.start", "uniform")),
+    "attacks.transforms.low": (
+        the_base,
+        set_to("attacks.0.transforms", [{"ds": {"low": 0.6}}]),
+    ),
+    "attacks.transforms.width": (
+        the_base,
+        set_to("attacks.0.transforms", [{"ds": {"width": 0.6}}]),
+    ),
+    "attacks.transforms.label_version": (
+        the_base,
+        set_to("attacks.0.transforms", [{"ds": {"label_version": "labels"}}]),
+    ),
+    "attacks.loss": (the_base, set_to("attacks.0.loss", "masked-cross-entropy")),
+    "attacks.momentum.mu": (the_base, set_to("attacks.0.momentum", {"mu": 0.5})),
+    "sources": (the_base, set_to("sources", ["a"])),
+    "targets": (the_base, set_to("targets", ["b"])),
+    "seed": (the_base, set_to("seed", 1)),
+    "schedule_groups": (the_base, set_to("schedule_groups", 1)),
+    "shard_size": (the_base, set_to("shard_size", 3)),
+    "runtime.store": (the_base, set_to("runtime.store", "/tmp/elsewhere")),
+    "runtime.executor": (the_base, set_to("runtime.executor", "ray")),
+    "runtime.replicas": (the_base, set_to("runtime.replicas", 3)),
+    "runtime.window": (the_base, set_to("runtime.window", 3)),
+    "runtime.micro_batch": (the_base, set_to("runtime.micro_batch", 1)),
+    "runtime.attempts": (the_base, set_to("runtime.attempts", 1)),
+    "runtime.in_flight_mib": (the_base, set_to("runtime.in_flight_mib", 1)),
+    "runtime.tracking": (the_base, set_to("runtime.tracking", False)),
+}
+
+
+def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf field below a spec, by dotted path, with its annotation."""
+    for name, field in model.model_fields.items():
+        nested = [m for m in specs_in(field.annotation) if m is not model]
+        if not nested:
+            yield prefix + name, field.annotation
+        for spec in nested:
+            yield from fields_of(spec, f"{prefix}{name}.")
+
+
+def specs_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    found = [spec for part in get_args(annotation) for spec in specs_in(part)]
+    return list(dict.fromkeys(found))
+
+
+FIELDS = dict(fields_of(Experiment))
+# A field with one allowed value cannot change; its second value will ask for an entry.
+ONE_VALUE = {
+    path
+    for path, annotation in FIELDS.items()
+    if get_origin(annotation) is Literal and len(get_args(annotation)) == 1
+}
+
+
+def is_runtime_only(path: str) -> bool:
+    parts = path.split(".")
+    return any(".".join(parts[:n]) in RUNTIME_ONLY for n in range(1, len(parts) + 1))
+
+
+def task_keys(folder: Path, change: Change) -> set[str]:
+    spec = base_spec(folder)
+    change(spec, folder)
+    return set(make_plan(read_experiment(spec), Store(str(folder / "none"))).tasks)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_images(tmp_path / "data", count=5, split="one")
+    write_images(tmp_path / "data", count=5, split="two", seed=1)
+    return tmp_path
+
+
+def test_every_field_of_an_experiment_has_an_alternative_here() -> None:
+    assert set(FIELDS) - ONE_VALUE == set(ALTERNATIVES)
+
+
+def test_the_walk_reaches_every_nested_spec() -> None:
+    for spec, prefix in (
+        (DataSpec, "data."),
+        (ModelSpec, "models."),
+        (TorchSource, "models.torch."),
+        (AttackSpec, "attacks."),
+        (Runtime, "runtime."),
+    ):
+        for name in spec.model_fields:
+            assert any(f"{path}.".startswith(f"{prefix}{name}.") for path in FIELDS), name
+
+
+@pytest.mark.parametrize("field", sorted(ALTERNATIVES))
+def test_a_field_changes_the_keys_unless_it_is_runtime_only(field: str, folder: Path) -> None:
+    one, other = (task_keys(folder, change) for change in ALTERNATIVES[field])
+    if is_runtime_only(field):
+        assert one == other
+    else:
+        assert one != other, f"{field} changes no key: two results would share one place"
+
+
+@pytest.mark.parametrize("path", sorted(RUNTIME_ONLY))
+def test_what_is_runtime_only_is_a_field(path: str) -> None:
+    assert any(field == path or field.startswith(f"{path}.") for field in FIELDS)
+
+
+def test_numerics_are_part_of_every_key() -> None:
+    attack = AttackSpec.model_validate("pgd")
+    made = {attack_key(attack, "f", "s", seed=0, numerics=n) for n in ("reference", "fast")}
+    scored = {
+        evaluate_key("f", "s", None, num_classes=3, numerics=n) for n in ("reference", "fast")
+    }
+    assert len(made) == len(scored) == 2
+    assert "numerics" in ONE_VALUE, "there is a second value now: give it an entry above"
+
+
+def test_all_fields_together_make_a_key() -> None:
+    """Each argument of the two key functions matters, and the two kinds never meet."""
+    pgd, mi = (AttackSpec.model_validate(name) for name in ("pgd", "mi"))
+    keys = [
+        attack_key(pgd, "f", "s", seed=0, numerics="reference"),
+        attack_key(mi, "f", "s", seed=0, numerics="reference"),
+        attack_key(pgd, "g", "s", seed=0, numerics="reference"),
+        attack_key(pgd, None, "s", seed=0, numerics="reference"),
+        attack_key(pgd, "f", "t", seed=0, numerics="reference"),
+        attack_key(pgd, "f", "s", seed=1, numerics="reference"),
+        evaluate_key("f", "s", None, num_classes=3, numerics="reference"),
+        evaluate_key("f", "s", "k", num_classes=3, numerics="reference"),
+        evaluate_key("g", "s", None, num_classes=3, numerics="reference"),
+        evaluate_key("f", "t", None, num_classes=3, numerics="reference"),
+        evaluate_key("f", "s", None, num_classes=4, numerics="reference"),
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_key_does_not_depend_on_the_order_of_a_dict() -> None:
+    assert key_of({"a": 1, "b": {"c": 2.5, "d": None}}) == key_of(
+        {"b": {"d": None, "c": 2.5}, "a": 1}
+    )
+
+
+def test_a_key_of_nan_is_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        key_of({"eps": float("nan")})
+
+
+def test_keys_are_the_same_in_another_process_and_whatever_order_a_dict_has(folder: Path) -> None:
+    spec = base_spec(folder)
+    here = task_keys(folder, the_base)
+
+    def reverse(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {k: reverse(v) for k, v in reversed(node.items())}
+        return [reverse(v) for v in node] if isinstance(node, list) else node
+
+    program = (
+        "import json, sys\n"
+        "from orchestrator.plan import make_plan\n"
+        "from orchestrator.spec import read_experiment\n"
+        "from orchestrator.store import Store\n"
+        "plan = make_plan(read_experiment(json.loads(sys.argv[1])), Store(sys.argv[2]))\n"
+        "print(json.dumps(sorted(plan.tasks)))\n"
+    )
+    arguments = [json.dumps(reverse(copy.deepcopy(spec))), str(folder / "none")]
+    output = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "12345"},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert set(json.loads(output)) == here

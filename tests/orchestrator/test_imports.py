@@ -1,0 +1,64 @@
+"""Imports run one way, and each heavy library enters at one place."""
+
+import ast
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted(p for top in ("tasks", "orchestrator") for p in (ROOT / top).rglob("*.py"))
+
+# Package -> where it may be imported, as patterns of paths.
+ALLOWED = {
+    "ray": ["orchestrator/executors/ray*.py", "orchestrator/search.py"],
+    "mlflow": ["orchestrator/tracking.py"],
+    "mmseg": ["tasks/*/mmseg.py"],
+    "orchestrator": ["orchestrator/*"],
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The absolute names of all modules a file imports, at any depth of its code."""
+    package = path.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = list(package[: len(package) + 1 - node.level]) if node.level else []
+            yield ".".join(parts + ([node.module] if node.module else []))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+            ("import_module", "__import__")
+        ):
+            first = node.args[0] if node.args else None
+            if isinstance(first, ast.Constant):
+                yield str(first.value)
+
+
+def importers(package: str) -> list[str]:
+    return [
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if any(name.split(".")[0] == package for name in imported(path))
+    ]
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_a_package_is_imported_only_where_the_design_says(package: str) -> None:
+    found = importers(package)
+    strays = [path for path in found if not any(fnmatch(path, p) for p in ALLOWED[package])]
+    assert not strays
+    assert found, f"nothing imports {package}: this test looks in the wrong place"
+
+
+def test_tasks_import_nothing_of_the_orchestration() -> None:
+    forbidden = {"orchestrator", "ray", "mlflow", "search_spaces", "infra"}
+    for path in SOURCES:
+        if path.is_relative_to(ROOT / "tasks"):
+            assert not {name.split(".")[0] for name in imported(path)} & forbidden, path
+
+
+def test_the_scheduler_knows_no_clock_and_no_tensor() -> None:
+    names = set(imported(ROOT / "orchestrator/scheduler.py"))
+    assert not {name.split(".")[0] for name in names} & {"torch", "time", "datetime", "numpy"}
