@@ -39,6 +39,7 @@ class Task:
     depends_on: str | None = None
     attack: AttackSpec | None = None
     seed: int = 0
+    num_classes: int = 0
 
     @property
     def kind(self) -> str:
@@ -135,7 +136,9 @@ def _tasks(
             numerics=experiment.numerics,
         )
         cost = float(len(shard.images))
-        tasks[key] = Task(key, target.fingerprint, shard.shard_id, cost, 0, made)
+        tasks[key] = Task(
+            key, target.fingerprint, shard.shard_id, cost, 0, made, num_classes=num_classes
+        )
         cells.append(Cell(attack, source, target.name, shard.shard_id, key, made))
 
     for shard in shards:

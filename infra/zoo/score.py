@@ -34,7 +34,10 @@ def read(camvid: Path, split: str) -> list[Shard]:
 
 
 def score(model: Segmenter, shards: list[Shard]) -> float:
-    matrices = [evaluate(model, s.images, s.labels, micro_batch=4).confusions for s in shards]
+    matrices = [
+        evaluate(model, s.images, s.labels, num_classes=model.num_classes, micro_batch=4).confusions
+        for s in shards
+    ]
     return float(miou(np.concatenate(matrices).sum(0)))
 
 

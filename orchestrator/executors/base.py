@@ -105,5 +105,5 @@ def perform(
             micro_batch=micro_batch,
         )
         return Output(images=made.images, report=made.report)
-    scored = evaluate(model, images, labels, micro_batch=micro_batch)
+    scored = evaluate(model, images, labels, num_classes=task.num_classes, micro_batch=micro_batch)
     return Output(None, scored.confusions, scored.predictions, scored.report)

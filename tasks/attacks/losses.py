@@ -26,7 +26,7 @@ def masked_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Te
     Shapes as in ``cross_entropy``. From SEA (Croce et al., ECCV 2024): pixels already wrong
     pull no gradient.
     """
-    right = (logits.detach().argmax(1) == labels) & (labels != IGNORE)
+    right = (logits.detach().max(1).indices == labels) & (labels != IGNORE)
     pixels = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
     labelled = (labels != IGNORE).sum((1, 2)).clamp(min=1)
     return (pixels * right).sum((1, 2)) / labelled
