@@ -1,6 +1,7 @@
 """What every model looks like to an attack: pixels in, logits out, and its cost counted."""
 
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,7 @@ class ModelInfo:
     classes: tuple[str, ...] | None
 
 
-class Segmenter(nn.Module):
+class Segmenter(nn.Module, ABC):
     """A frozen segmentation model in evaluation mode.
 
     ``model(images)`` takes RGB float32 in [0, 1], N x 3 x H x W, and returns logits N x K x H x W
@@ -56,8 +57,9 @@ class Segmenter(nn.Module):
         self._forwards = self._backwards = self._pixels = 0
         self._seconds = 0.0
 
+    @abstractmethod
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError("a model adapter defines logits(images)")
+        """Logits at the images' resolution; what an adapter defines."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         began = self._clock()
