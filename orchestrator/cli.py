@@ -4,13 +4,17 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from orchestrator.results import Results
+    from orchestrator.spec import Experiment
 
 app = typer.Typer(
     add_completion=False,
@@ -129,7 +133,9 @@ def main() -> None:
     app()
 
 
-def _experiment(spec, overrides, executor, store):  # type: ignore[no-untyped-def]
+def _experiment(
+    spec: str, overrides: list[str] | None, executor: str | None, store: str | None
+) -> "Experiment":
     from orchestrator.spec import read_experiment
 
     options = {"runtime.executor": executor, "runtime.store": store}
@@ -137,7 +143,7 @@ def _experiment(spec, overrides, executor, store):  # type: ignore[no-untyped-de
     return read_experiment(spec, [*(overrides or []), *extra])
 
 
-def _show(results, tracking: bool) -> None:  # type: ignore[no-untyped-def]
+def _show(results: "Results", tracking: bool) -> None:
     """Draw and log what changed, and say where everything is."""
     from orchestrator.report.folder import is_current, report_folder, write_report
 

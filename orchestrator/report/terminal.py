@@ -1,5 +1,6 @@
 """Results, zoo and attacks as terminal tables."""
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -40,7 +41,14 @@ def print_results(results: Results, console: Console) -> None:
             console.print(f"  {line}", style="dim", highlight=False)
 
 
-def _cell(results: Results, attack: str, source: str, target: str, values, drops) -> Text:  # type: ignore[no-untyped-def]
+def _cell(
+    results: Results,
+    attack: str,
+    source: str,
+    target: str,
+    values: pd.DataFrame,
+    drops: pd.DataFrame,
+) -> Text:
     diagonal = results.needs_source(attack) and results.group(source, target) == "diagonal"
     text = cell(float(values.loc[source, target]), float(drops.loc[source, target]))
     return Text(text, style="dim" if diagonal else "bold")
