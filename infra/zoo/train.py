@@ -20,9 +20,11 @@ import mmseg.evaluation
 import mmseg.models  # noqa: F401  the imports fill mmseg's registries
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.registry import OPTIM_WRAPPERS, init_default_scope
 from mmengine.runner import Runner
+from mmseg.registry import MODELS
 from safetensors.torch import save_file
 
 # sqrt(median frequency / frequency) of the train split at 240 x 320, kept within [0.5, 2.5]:
@@ -77,9 +79,36 @@ def dataset(data: Path, split: str, pipeline: list) -> dict:
     )
 
 
+def pretrain_backbone(config: Config, pretrained: Path, work_dir: Path) -> None:
+    """Start the backbone from the ImageNet weights in ``pretrained``, a state dict file.
+
+    The file names its layers in its own way but holds them in the network's order, so they are
+    matched by position; a shape that differs is an error, layers after the backbone are left out.
+    """
+    init_default_scope("mmseg")
+    expected = revert_sync_batchnorm(MODELS.build(config.model.backbone)).state_dict()
+    found = list(torch.load(pretrained, map_location="cpu", weights_only=True).items())
+    renamed = {}
+    for (key, ours), (name, theirs) in zip(expected.items(), found, strict=False):
+        if ours.shape != theirs.shape:
+            raise ValueError(f"{pretrained}: {name} is {theirs.shape}, {key} needs {ours.shape}")
+        renamed[key] = theirs
+    if len(renamed) != len(expected):
+        raise ValueError(f"{pretrained} has {len(found)} tensors, the backbone {len(expected)}")
+    work_dir.mkdir(parents=True, exist_ok=True)
+    torch.save(renamed, work_dir / "backbone.pth")
+    config.model.backbone.init_cfg = dict(
+        type="Pretrained", checkpoint=str(work_dir / "backbone.pth")
+    )
+
+
 def runner_config(name: str, args: argparse.Namespace) -> Config:
     """The model's own config plus everything the Runner needs to train it."""
     config = Config.fromfile(ZOO / f"{name}.py")
+    slower = {}
+    if args.backbone_weights is not None:
+        pretrain_backbone(config, args.backbone_weights, args.work_dir / name)
+        slower = {"backbone": dict(lr_mult=1 / 3)}
     crop = tuple(args.crop)
     warmup = max(1, args.iterations // 25)
     train_pipeline, test_pipeline = pipelines(tuple(args.scale_range), crop)
@@ -113,6 +142,7 @@ def runner_config(name: str, args: argparse.Namespace) -> Config:
                 type="AutocastOptimWrapper" if args.bf16 else "OptimWrapper",
                 optimizer=dict(type="AdamW", lr=args.learning_rate, weight_decay=0.01),
                 clip_grad=dict(max_norm=5.0),
+                paramwise_cfg=dict(custom_keys=slower),
             ),
             param_scheduler=[
                 dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup, by_epoch=False),
@@ -162,6 +192,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with images/ and labels/")
     parser.add_argument("--work-dir", type=Path, default=Path("zoo-training"))
     parser.add_argument("--out", type=Path, default=ZOO, help="folder for NAME.safetensors")
+    parser.add_argument("--backbone-weights", type=Path, help="state dict of an ImageNet backbone")
     parser.add_argument("--iterations", type=int, default=4000)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--crop", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))

@@ -12,6 +12,9 @@ model = dict(
         bgr_to_rgb=True,
         pad_val=0,
         seg_pad_val=255,
+        # At other sizes the last column of features reaches past the image, and logits, stretched
+        # to its size, would lie up to 16 pixels off.
+        test_cfg=dict(size_divisor=16),
     ),
     backbone=dict(
         type="ResNetV1c",
