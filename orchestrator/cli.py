@@ -1,6 +1,7 @@
 """The command: verbs only."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -130,6 +131,8 @@ def doctor() -> None:
 def main() -> None:
     """Entry point of the installed command."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # Models and losses of one's own lie in the working folder; Ray hands the path to its workers.
+    sys.path.insert(0, os.getcwd())
     app()
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from orchestrator.driver import Driver, DriverClient, LocalClient, Notice, Submission
@@ -64,7 +64,11 @@ def describe(plan: Plan) -> dict[str, Any]:
         },
         "sources": [model.name for model in plan.experiment.source_models],
         "targets": [model.name for model in plan.experiment.target_models],
-        "attacks": [attack.name for attack in plan.experiment.attacks],
+        "attacks": [
+            {"attack": attack.name, "made": number, **asdict(made)}
+            for attack in plan.experiment.attacks
+            for number, made in enumerate(attack.made)
+        ],
         "shards": list(plan.shards),
         "cells": [
             [c.attack, c.source, c.target, c.shard_id, c.key, c.attack_key] for c in plan.cells
@@ -105,17 +109,16 @@ def _notices(driver: DriverClient, client: str) -> Iterable[Notice]:
 
 @contextmanager
 def _client(plan: Plan, store: Store) -> Iterator[DriverClient]:
-    runtime = plan.experiment.runtime
+    runtime, numerics = plan.experiment.runtime, plan.experiment.numerics
     if runtime.executor == "ray":
         from orchestrator.executors.ray_driver import RayClient
 
-        client: DriverClient = RayClient(runtime, f"segtransfer-{plan.identity[:16]}")
+        client: DriverClient = RayClient(runtime, numerics, f"segtransfer-{plan.identity[:16]}")
     else:
         from orchestrator.executors.inline import InlineExecutor
 
-        client = LocalClient(
-            Driver(InlineExecutor(micro_batch=runtime.micro_batch), store, runtime)
-        )
+        executor = InlineExecutor(micro_batch=runtime.micro_batch, numerics=numerics)
+        client = LocalClient(Driver(executor, store, runtime))
     try:
         yield client
     finally:

@@ -4,13 +4,15 @@ import hashlib
 import json
 from typing import Any
 
+from pydantic import JsonValue
+
 from tasks.attacks.spec import AttackSpec
 
 # Raise when the meaning of a task changes: old results are then computed anew.
-TASK_VERSION = 1
+TASK_VERSION = 2
 
-# Fields of an experiment that change no result, so no key: `runtime` as a whole, names, and what
-# only refuses a model or lets it load.
+# Fields of an experiment that change no result, so no key: `runtime` as a whole, names, what
+# only refuses a model or lets it load, and paths beside the hash of what they hold.
 RUNTIME_ONLY = frozenset(
     {
         "runtime",
@@ -20,7 +22,10 @@ RUNTIME_ONLY = frozenset(
         "models.classes",
         "models.mmseg.sha256",
         "models.mmseg.trust",
+        "models.huggingface.trust",
         "attacks.name",
+        "attacks.files",
+        "attacks.target.label_map",
     }
 )
 
@@ -32,7 +37,7 @@ def key_of(content: dict[str, Any]) -> str:
 
 
 def attack_key(
-    attack: AttackSpec, source: str | None, shard_id: str, *, seed: int, numerics: str
+    attack: AttackSpec, source: str | None, shard_id: str, *, seed: int, numerics: JsonValue
 ) -> str:
     """Key of making AEs: ``source`` is a fingerprint, or None for an attack of zero steps."""
     return key_of(
@@ -49,9 +54,16 @@ def attack_key(
 
 
 def evaluate_key(
-    target: str, shard_id: str, attack: str | None, *, num_classes: int, numerics: str
+    target: str,
+    shard_id: str,
+    attack: str | None,
+    *,
+    made: int = 0,
+    num_classes: int,
+    numerics: JsonValue,
 ) -> str:
-    """Key of scoring the shard's clean images (``attack`` None) or the AEs of an attack's key."""
+    """Key of scoring the shard's clean images (``attack`` None) or the AEs of an attack's key,
+    of which ``made`` is the number where it made several of an image."""
     return key_of(
         {
             "task": "evaluate",
@@ -59,6 +71,7 @@ def evaluate_key(
             "target": target,
             "shard": shard_id,
             "images": attack,
+            "made": made,
             "num_classes": num_classes,
             "numerics": numerics,
         }

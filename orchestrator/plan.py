@@ -8,11 +8,11 @@ from orchestrator.identity import attack_key, evaluate_key, key_of
 from orchestrator.spec import Experiment
 from tasks import models
 from tasks.attacks.spec import AttackSpec
-from tasks.attacks.transforms import expected_cost
 from tasks.data.base import Dataset, open_dataset
 from tasks.data.shards import Shard, make_shards
 from tasks.errors import InputError
 from tasks.models.base import ModelInfo
+from tasks.models.label_map import join
 from tasks.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Task:
     """One call: make a shard's AEs, or score a shard's images on a target.
 
     ``model`` is the fingerprint it needs, None where any actor will do; ``cost`` is in native
-    image forwards; ``nbytes`` is what its images hold in memory until they are scored.
+    image forwards; ``nbytes`` is what its images hold in memory until they are scored; ``made``
+    says which of the images that an attack made are scored.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Task:
     attack: AttackSpec | None = None
     seed: int = 0
     num_classes: int = 0
+    made: int = 0
 
     @property
     def kind(self) -> str:
@@ -48,7 +50,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Cell:
-    """Where one evaluation stands in the results; ``source`` is None where none was needed."""
+    """Where one evaluation stands in the results: ``attack`` is the name of what an attack made,
+    ``source`` is None where none was needed."""
 
     attack: str
     source: str | None
@@ -87,7 +90,8 @@ def make_plan(experiment: Experiment, store: "Store") -> Plan:
     Nothing is loaded onto a device. Raises InputError for anything wrong with data or models.
     """
     dataset = open_dataset(experiment.data)
-    infos = {model.name: models.describe(model) for model in experiment.models}
+    joined = [join(model, dataset.classes) for model in experiment.models]
+    infos = {model.name: models.describe(model) for model in joined}
     for info in infos.values():
         _check_classes(info, dataset)
     shards = make_shards(
@@ -102,7 +106,7 @@ def make_plan(experiment: Experiment, store: "Store") -> Plan:
         experiment=experiment,
         dataset=dataset,
         shards={shard.shard_id: shard for shard in shards},
-        models={infos[model.name].fingerprint: model for model in experiment.models},
+        models={infos[model.name].fingerprint: model for model in joined},
         infos=infos,
         tasks=tasks,
         cells=tuple(cells),
@@ -126,24 +130,37 @@ def _tasks(
     targets = [infos[model.name] for model in experiment.target_models]
 
     def evaluate(
-        attack: str, source: str | None, target: ModelInfo, shard: Shard, made: str | None
+        name: str,
+        source: str | None,
+        target: ModelInfo,
+        shard: Shard,
+        attack: str | None,
+        made: int,
     ) -> None:
         key = evaluate_key(
             target.fingerprint,
             shard.shard_id,
-            made,
+            attack,
+            made=made,
             num_classes=num_classes,
-            numerics=experiment.numerics,
+            numerics=experiment.numerics.identity(),
         )
         cost = float(len(shard.images))
         tasks[key] = Task(
-            key, target.fingerprint, shard.shard_id, cost, 0, made, num_classes=num_classes
+            key,
+            target.fingerprint,
+            shard.shard_id,
+            cost,
+            0,
+            attack,
+            num_classes=num_classes,
+            made=made,
         )
-        cells.append(Cell(attack, source, target.name, shard.shard_id, key, made))
+        cells.append(Cell(name, source, target.name, shard.shard_id, key, attack))
 
     for shard in shards:
         for target in targets:
-            evaluate(CLEAN, None, target, shard, None)
+            evaluate(CLEAN, None, target, shard, None, 0)
     for attack in experiment.attacks:
         sources = [infos[m.name] for m in experiment.source_models] if attack.steps else [None]
         for source in sources:
@@ -154,7 +171,7 @@ def _tasks(
                     fingerprint,
                     shard.shard_id,
                     seed=experiment.seed,
-                    numerics=experiment.numerics,
+                    numerics=experiment.numerics.identity(),
                 )
                 cost = attack_cost(attack) * len(shard.images)
                 tasks[key] = Task(
@@ -162,19 +179,20 @@ def _tasks(
                     fingerprint,
                     shard.shard_id,
                     cost,
-                    shard.images.nbytes,
+                    shard.images.nbytes * len(attack.made),
                     attack=attack,
                     seed=experiment.seed,
                 )
-                for target in targets:
-                    evaluate(attack.name, source.name if source else None, target, shard, key)
+                name = source.name if source else None
+                for number, made in enumerate(attack.made):
+                    for target in targets:
+                        evaluate(made.name, name, target, shard, key, number)
     return tasks, cells
 
 
 def attack_cost(attack: AttackSpec) -> float:
-    """Cost of one image's attack in native image forwards, from steps and E[r^2]."""
-    scale = expected_cost(attack.transforms[0]) if attack.transforms else 1.0
-    return attack.steps * scale * FORWARD_AND_BACKWARD
+    """Cost of one image's attack in native image forwards, from steps, copies and E[r^2]."""
+    return attack.restarts * attack.steps * attack.step_cost * FORWARD_AND_BACKWARD
 
 
 def _check_classes(info: ModelInfo, dataset: Dataset) -> None:

@@ -56,7 +56,14 @@ class Results:
 
     @property
     def attacks(self) -> list[str]:
-        return list(self.content["attacks"])
+        """What the attacks made, by name: an attack that keeps several iterates or scores of an
+        image stands here once for each."""
+        return list(self.made)
+
+    @cached_property
+    def made(self) -> Mapping[str, Mapping[str, Any]]:
+        """By name: which attack made it, which of its images it is, the step, and the score."""
+        return {made["name"]: made for made in self.content["attacks"]}
 
     @property
     def sources(self) -> list[str]:
@@ -71,8 +78,9 @@ class Results:
         return list(self.content["classes"])
 
     def attack_spec(self, attack: str) -> dict[str, Any]:
-        """The resolved spec of an attack."""
-        return next(a for a in self.content["spec"]["attacks"] if a["name"] == attack)
+        """The resolved spec of the attack that made these images."""
+        name = self.made[attack]["attack"]
+        return next(a for a in self.content["spec"]["attacks"] if a["name"] == name)
 
     def needs_source(self, attack: str) -> bool:
         """Whether the attack's rows differ: an attack of zero steps uses no model."""
@@ -146,28 +154,34 @@ class Results:
     def attack_reports(self) -> Mapping[str, list[tuple[str | None, dict[str, Any]]]]:
         """The stored reports of every attack's tasks, with their source."""
         reports: dict[str, list[tuple[str | None, dict[str, Any]]]] = defaultdict(list)
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
         for attack, source, _, _, _, key in self.content["cells"]:
-            if key is not None and key not in seen:
-                seen.add(key)
+            if key is not None and (attack, key) not in seen:
+                seen.add((attack, key))
                 if row := self.store.row(key):
                     reports[attack].append((source, row.report))
         return reports
 
     def perturbation(self, attack: str) -> pd.Series:
         """Mean statistics of the 8-bit perturbation over images and sources; linf the largest."""
-        reports = [report["perturbation"] for _, report in self.attack_reports[attack]]
+        made = self.made[attack]["made"]
+        reports = [report["perturbation"][made] for _, report in self.attack_reports[attack]]
         if not reports:
             return pd.Series(dtype=float)
         pooled = {k: np.concatenate([r[k] for r in reports]) for k in reports[0]}
         return pd.Series({k: v.max() if k == "linf" else v.mean() for k, v in pooled.items()})
 
     def cost(self, attack: str) -> pd.Series:
-        """Image forwards and backwards, pixels and model seconds that all sources spent."""
+        """What all sources spent together: image forwards and backwards, pixels, model seconds.
+
+        ``forward_equivalents`` is the mean of one image: pixels seen over those of one forward at
+        its own size.
+        """
+        names = ["forwards", "backwards", "pixels", "native_pixels", "seconds"]
         frame = pd.DataFrame([r["cost"] for _, r in self.attack_reports[attack] if r["cost"]])
-        return (
-            frame.sum() if len(frame) else pd.Series({"forwards": 0, "backwards": 0, "seconds": 0})
-        )
+        total = frame.reindex(columns=names).sum()
+        native = max(total.pop("native_pixels"), 1)
+        return pd.concat([total, pd.Series({"forward_equivalents": total["pixels"] / native})])
 
     def _value(self, attack: str, source: str | None, target: str, metric: str) -> float:
         key = attack, source, target

@@ -14,6 +14,7 @@ import tasks
 from tasks.attacks.spec import AttackSpec
 from tasks.data.spec import DataSpec
 from tasks.errors import InputError
+from tasks.models.numerics import REFERENCE, Numerics
 from tasks.models.spec import ModelSpec
 from tasks.schema import AnyPath, Frozen, suggest
 
@@ -55,7 +56,7 @@ class Experiment(Frozen):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     schedule_groups: Annotated[int, Field(ge=1, le=4096)] = 8
     shard_size: Annotated[int, Field(ge=1, le=4096)] = 8
-    numerics: Literal["reference"] = "reference"
+    numerics: Numerics = REFERENCE
     runtime: Runtime = Runtime()
 
     @model_validator(mode="after")

@@ -107,7 +107,8 @@ class Store:
         self._commit(task, sink.getvalue(), ".parquet", report)
 
     def attack_images(self, key: str) -> np.ndarray | None:
-        """The AEs of a committed attack, uint8 N x 3 x H x W; None where missing or altered."""
+        """The AEs of a committed attack, uint8 M x N x 3 x H x W for the M that it made of each
+        image; None where missing or altered."""
         content = self._blob(key)
         return None if content is None else _decode_images(content)
 
@@ -271,11 +272,17 @@ def _arrays(table: pa.Table, name: str) -> np.ndarray:
 
 
 def _encode_images(ids: tuple[str, ...], images: np.ndarray) -> bytes:
-    return _ipc(_image_table(ids, images, "image"))
+    """One row an image made: all images of the first kind, then of the next."""
+    table = _image_table(ids * len(images), images.reshape(-1, *images.shape[2:]), "image")
+    numbers = np.repeat(np.arange(len(images)), len(ids))
+    return _ipc(table.append_column("made", pa.array(numbers, pa.int32())))
 
 
 def _decode_images(content: bytes) -> np.ndarray:
-    return _arrays(pa.ipc.open_file(content).read_all(), "image")
+    table = pa.ipc.open_file(content).read_all()
+    made = table["made"][-1].as_py() + 1
+    images = _arrays(table, "image")
+    return images.reshape(made, -1, *images.shape[1:])
 
 
 def _ipc(table: pa.Table) -> bytes:

@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from orchestrator.provenance import commit, versions
-from orchestrator.report.folder import report_folder
+from orchestrator.report.folder import matrix_name, report_folder
 from orchestrator.report.text import markdown, settings
 from orchestrator.results import Results
 
@@ -115,7 +115,7 @@ def _log_attack(
     client.log_batch(run.info.run_id, params=params)
     _log_metrics(client, run, dict(_metrics(results, attack)))
     folder = report_folder(results)
-    client.log_artifact(run.info.run_id, str(folder / f"matrix-{attack}.png"))
+    client.log_artifact(run.info.run_id, str(folder / matrix_name(attack)))
     _log_table(client, run, results, attack)
     _finish(client, run, results)
 

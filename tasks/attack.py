@@ -2,20 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from tasks.attacks import loop
+from tasks.attacks.parts import content_hash
 from tasks.attacks.spec import AttackSpec
-from tasks.models.base import Segmenter
-from tasks.perturbation import levels, quantise, statistics
+from tasks.batching import in_micro_batches, upload
+from tasks.data.base import read_image
+from tasks.errors import InputError
+from tasks.models.base import Cost, Segmenter
+from tasks.perturbation import as_score, inside, quantise, statistics
 
 
 @dataclass(frozen=True)
 class AttackResult:
-    """Adversarial examples uint8 N x 3 x H x W and the report that is stored beside them."""
+    """Adversarial examples uint8 M x N x 3 x H x W, one of the M for each of the spec's ``made``,
+    and the report that is stored beside them."""
 
     images: np.ndarray
     report: dict[str, Any]
@@ -35,28 +41,93 @@ def attack(
     """Attack one shard in micro-batches.
 
     ``images`` uint8 N x 3 x H x W, ``labels`` N x H x W with 255 ignored, all of schedule
-    ``group``. The report holds perturbation statistics a image, the loop's health a micro-batch
-    and the cost. Raises AssertionError if an 8-bit perturbation leaves the ball.
+    ``group``. The report holds, for each of ``made``, perturbation statistics an image; the loop's
+    health a micro-batch; the model's numerics; the cost. Raises InputError for files that do not
+    fit, AssertionError if an 8-bit perturbation leaves the ball.
     """
-    device = model.device if model else torch.device("cpu")
     before = model.cost if model else None
-    outputs, health = [], []
-    for first in range(0, len(images), micro_batch):
-        part = slice(first, first + micro_batch)
-        pixels = torch.tensor(images[part], device=device).float() / 255
-        targets = torch.tensor(labels[part], device=device).long()
-        adversarial, run_health = loop.run(
-            model, spec, pixels, targets, image_ids[part], seed=seed, group=group
-        )
-        outputs.append(quantise(adversarial, images[part], spec.eps))
-        health.append(asdict(run_health))
-    result = np.concatenate(outputs)
-    perturbation = statistics(result, images, spec.eps)
-    worst = max(perturbation["linf"])
-    assert worst <= levels(spec.eps), f"an adversarial example lies {worst} levels from its image"
+    health: list[dict[str, Any]] = []
+    if spec.files is not None:
+        result = read_files(spec, images, image_ids)[None]
+    else:
+        result, health = _make(model, spec, images, labels, image_ids, seed, group, micro_batch)
+    perturbations = [statistics(made, images, spec.eps) for made in result]
+    for perturbation, made in zip(perturbations, spec.made, strict=True):
+        assert inside(perturbation, spec), f"{made.name} left the ball: {perturbation}"
     report = {
-        "perturbation": perturbation,
+        "perturbation": perturbations,
         "health": health,
-        "cost": asdict(model.cost - before) if model and before else {},
+        "numerics": asdict(model.numerics) if model else {},
+        "cost": _cost(model, before, images) if model and before else {},
     }
     return AttackResult(result, report)
+
+
+def _make(
+    model: Segmenter | None,
+    spec: AttackSpec,
+    images: np.ndarray,
+    labels: np.ndarray,
+    image_ids: Sequence[str],
+    seed: int,
+    group: int,
+    micro_batch: int,
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    device = model.device if model else torch.device("cpu")
+    shard = upload(images, device).float() / 255
+    shard_labels = upload(labels, device).long()
+
+    def make(part: slice) -> tuple[np.ndarray, dict[str, Any]]:
+        clean = shard[part]
+        iterates, health = loop.run(
+            model,
+            spec,
+            clean,
+            shard_labels[part],
+            image_ids[part],
+            seed=seed,
+            group=group,
+            shard=shard,
+            shard_ids=image_ids,
+        )
+        scored = [as_score(x, clean, spec, score) for x in iterates for score in spec.scores]
+        return np.stack([quantise(x, images[part], spec) for x in scored]), asdict(health)
+
+    made, health = zip(*in_micro_batches(make, len(images), micro_batch), strict=True)
+    return np.concatenate(made, axis=1), list(health)
+
+
+def _cost(model: Segmenter, before: Cost, images: np.ndarray) -> dict[str, float]:
+    """What the model was asked, and the pixels of one native forward of each image."""
+    native = len(images) * model.pixels_seen(*images.shape[-2:])
+    return {**asdict(model.cost - before), "native_pixels": native}
+
+
+def read_files(spec: AttackSpec, clean: np.ndarray, image_ids: Sequence[str]) -> np.ndarray:
+    """AEs made elsewhere, uint8 N x 3 x H x W, read from ``files``/<image id>.png.
+
+    Raises InputError where one is missing, of another size, or outside the eps-ball.
+    """
+    folder = Path(str(spec.files))
+    if not folder.is_dir() or content_hash(folder) != spec.files_sha256:
+        raise InputError(f"attack '{spec.name}': files {folder} changed or vanished since the plan")
+    made = []
+    for image_id, original in zip(image_ids, clean, strict=True):
+        path = folder / f"{image_id}.png"
+        if not path.is_file():
+            raise InputError(f"attack '{spec.name}': image {image_id} has no {path}")
+        image = read_image(path).transpose(2, 0, 1)
+        if image.shape != original.shape:
+            raise InputError(
+                f"attack '{spec.name}': {path} is {image.shape[1]} x {image.shape[2]} (height x "
+                f"width), the image is {original.shape[1]} x {original.shape[2]}"
+            )
+        found = statistics(image[None], original[None], spec.eps)
+        if not inside(found, spec):
+            raise InputError(
+                f"attack '{spec.name}': {path} lies {found['linf'][0]:.0f} levels (RMS "
+                f"{found['rms'][0]:.2f}) from its image, eps is {spec.eps * 255:g} under "
+                f"{spec.norm}; give the eps that it was made with"
+            )
+        made.append(image)
+    return np.stack(made)

@@ -1,7 +1,9 @@
-"""Eight-bit images: rounding an adversarial example, and statistics of what was added."""
+"""Eight-bit images: rounding an adversarial example, its scoring variants, its statistics."""
 
 import numpy as np
 import torch
+
+from tasks.attacks.spec import AttackSpec
 
 STATISTICS = ("linf", "rms", "mean_abs", "at_bound", "psnr")
 
@@ -11,24 +13,89 @@ def levels(eps: float) -> int:
     return int(np.floor(eps * 255 + 1e-6))
 
 
-def quantise(adversarial: torch.Tensor, clean: np.ndarray, eps: float) -> np.ndarray:
-    """Round float adversarial examples to uint8, at most ``levels(eps)`` away from ``clean``.
+def as_score(
+    adversarial: torch.Tensor, clean: torch.Tensor, spec: AttackSpec, score: str
+) -> torch.Tensor:
+    """An iterate as it is scored: ``raw``; ``eps*sign``, every changed value pushed to the bound;
+    ``equal-rms``, the perturbation scaled to a root mean square of ``equal_rms`` * eps.
+
+    Float N x 3 x H x W in [0, 1]; what leaves the ball or the box is cut, so an image that cannot
+    reach the root mean square comes as near as it can.
+    """
+    if score == "raw":
+        return adversarial
+    delta = adversarial - clean
+    if score == "eps*sign":
+        # Float noise around an unchanged value is no direction.
+        pushed = torch.where(delta.abs() > 1e-7, delta.sign(), torch.zeros_like(delta))
+        return (clean + spec.eps * pushed).clamp(0, 1)
+    bound = spec.eps if spec.norm == "linf" else 1.0
+
+    def scaled(factor: torch.Tensor) -> torch.Tensor:
+        return (clean + (factor * delta).clamp(-bound, bound)).clamp(0, 1)
+
+    # log2 of the factor, by bisection: the root mean square rises with it.
+    low = torch.full((len(delta), 1, 1, 1), -10.0, device=delta.device)
+    high = -low
+    for _ in range(24):
+        middle = (low + high) / 2
+        reached = (scaled(middle.exp2()) - clean).square().mean((1, 2, 3), keepdim=True).sqrt()
+        above = reached > spec.equal_rms * spec.eps
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return scaled(low.exp2())
+
+
+def quantise(adversarial: torch.Tensor, clean: np.ndarray, spec: AttackSpec) -> np.ndarray:
+    """Round float adversarial examples to uint8 such that they stay in the ball around ``clean``.
 
     ``adversarial`` N x 3 x H x W in [0, 1]; ``clean`` uint8 of the same shape. What this returns
     is what is stored and what every target is scored on.
     """
-    bound = levels(eps)
-    rounded = (adversarial * 255).round().cpu().numpy().astype(np.int16)
+    exact = (adversarial.double() * 255).cpu().numpy()
+    rounded = exact.round().astype(np.int16)
     original = clean.astype(np.int16)
-    kept = np.clip(rounded, original - bound, original + bound).clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(kept)
+    if spec.norm == "linf":
+        bound = levels(spec.eps)
+        kept = np.clip(rounded, original - bound, original + bound)
+    else:
+        kept = np.stack(
+            [_within_l2(*image, spec.eps) for image in zip(exact, rounded, original, strict=True)]
+        )
+    return np.ascontiguousarray(kept.clip(0, 255).astype(np.uint8))
+
+
+def _within_l2(
+    exact: np.ndarray, rounded: np.ndarray, original: np.ndarray, eps: float
+) -> np.ndarray:
+    """``rounded``, with as few values as it takes rounded towards ``original`` instead.
+
+    Those go first that rounding moved outwards most; all of them together are inside the ball.
+    """
+    delta = (rounded - original).astype(np.int64).ravel()
+    outwards = np.abs(delta) - np.abs(exact - original).ravel()
+    bound = (eps * 255) ** 2 * delta.size
+    excess = float((delta**2).sum()) - bound
+    order = np.argsort(-outwards, kind="stable")
+    order = order[outwards[order] > 0]
+    gains = np.cumsum(2 * np.abs(delta[order]) - 1)
+    count = int(np.searchsorted(gains, excess, side="left")) + 1 if excess > 0 else 0
+    moved = order[:count]
+    delta[moved] -= np.sign(delta[moved])
+    return original + delta.reshape(original.shape).astype(np.int16)
+
+
+def inside(statistics: dict[str, list[float]], spec: AttackSpec) -> bool:
+    """Whether 8-bit perturbations with these statistics lie within the spec's eps."""
+    if spec.norm == "linf":
+        return max(statistics["linf"]) <= levels(spec.eps)
+    return max(statistics["rms"]) <= spec.eps * 255 + 1e-6
 
 
 def statistics(adversarial: np.ndarray, clean: np.ndarray, eps: float) -> dict[str, list[float]]:
     """Per-image statistics of the uint8 perturbation.
 
     ``linf`` and ``rms`` in 8-bit levels, ``mean_abs`` as mean|delta| / eps, ``at_bound`` the share
-    of values at the integer bound, ``psnr`` in dB (infinite for no change).
+    of values at or beyond the integer bound, ``psnr`` in dB (infinite for no change).
     """
     delta = adversarial.astype(np.int32) - clean.astype(np.int32)
     absolute = np.abs(delta)
@@ -41,6 +108,6 @@ def statistics(adversarial: np.ndarray, clean: np.ndarray, eps: float) -> dict[s
         "linf": absolute.max(axes).astype(float).tolist(),
         "rms": rms.tolist(),
         "mean_abs": (absolute.mean(axes) / max(eps * 255, 1e-12)).tolist(),
-        "at_bound": ((absolute == bound) & (bound > 0)).mean(axes).tolist(),
+        "at_bound": ((absolute >= bound) & (bound > 0)).mean(axes).tolist(),
         "psnr": psnr.tolist(),
     }

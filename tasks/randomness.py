@@ -21,7 +21,12 @@ def schedule_group(image_id: str, groups: int) -> int:
     return seed_from("group", image_id) % groups
 
 
-def image_noise(seed: int, image_id: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """U(-1, 1) noise of one image, float32 on the CPU, from (seed, image id)."""
-    generator = torch.Generator().manual_seed(seed_from("noise", seed, image_id))
+def generator_of(*parts: object) -> torch.Generator:
+    """A CPU generator seeded from the parts."""
+    return torch.Generator().manual_seed(seed_from(*parts))
+
+
+def image_noise(seed: int, image_id: str, shape: tuple[int, ...], *parts: object) -> torch.Tensor:
+    """U(-1, 1) noise of one image, float32 on the CPU, from (seed, image id, parts)."""
+    generator = generator_of("noise", seed, image_id, *parts)
     return torch.rand(shape, generator=generator) * 2 - 1

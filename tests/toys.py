@@ -2,6 +2,8 @@
 
 ``linear`` classifies each pixel by a linear map of its colour: with two classes the gradient of
 the cross-entropy has one constant sign a pixel, so the best L-infinity perturbation is known.
+``quadratic`` has a second class whose logit peaks at a known colour, so the best colour is that one
+or the nearest inside the ball. ``staged`` has a backbone whose stages a feature loss can read.
 """
 
 import os
@@ -41,6 +43,81 @@ class Convolutional(nn.Module):
         return nn.functional.conv2d(hidden, self.second, padding=1)
 
 
+class Quadratic(nn.Module):
+    """logits = (0, bias - curvature * |colour - centre|^2), a pixel at a time."""
+
+    def __init__(self, centre: list[float], curvature: float, bias: float) -> None:
+        super().__init__()
+        self.centre = nn.Parameter(torch.tensor(centre)[:, None, None])
+        self.curvature, self.bias = curvature, bias
+        self.num_classes = 2
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        peak = self.bias - self.curvature * (images - self.centre).square().sum(1)
+        return torch.stack([torch.zeros_like(peak), peak], 1)
+
+
+class Shifted(nn.Module):
+    """A convolution as a sum of shifted images: oneDNN's gives other last bits to a batch of one
+    than to a larger one, and tests of bits are not about oneDNN."""
+
+    def __init__(self, shape: tuple[int, ...], generator: torch.Generator, stride: int = 1) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(shape, generator=generator) / 3)
+        self.stride = stride
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        height, width = images.shape[-2:]
+        side = self.kernel.shape[-1]
+        padded = nn.functional.pad(images, (side // 2,) * 4)
+        total = torch.zeros(())
+        for i in range(side):
+            for j in range(side):
+                shifted = padded[:, None, :, i : i + height : self.stride, j : j + width][
+                    ..., :: self.stride
+                ]
+                total = total + (self.kernel[:, :, i, j, None, None] * shifted).sum(2)
+        return total
+
+
+class Stages(nn.Module):
+    """Three stages of a backbone: at full size, half and a quarter (rounded up)."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            [
+                Shifted((6, 3, 3, 3), generator),
+                Shifted((6, 6, 3, 3), generator, 2),
+                Shifted((6, 6, 3, 3), generator, 2),
+            ]
+        )
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        stages, hidden = [], images - 0.5
+        for convolution in self.convolutions:
+            hidden = nn.functional.leaky_relu(convolution(hidden), 0.2)
+            stages.append(hidden)
+        return stages
+
+
+class Staged(nn.Module):
+    """A backbone of three stages, and a head on the last two, resized to the image."""
+
+    def __init__(self, num_classes: int, seed: int, size_divisor: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.backbone = Stages(generator)
+        self.head = Shifted((num_classes, 6, 1, 1), generator)
+        self.side = Shifted((num_classes, 6, 1, 1), generator)
+        self.num_classes, self.size_divisor = num_classes, size_divisor
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        full, _, last = self.backbone(images)
+        logits = nn.functional.interpolate(self.head(last), size=images.shape[-2:], mode="bilinear")
+        return 4 * (logits + self.side(full))
+
+
 class Mortal(Convolutional):
     """Convolutional, but kills its own process, as with -9, as often as ``folder`` has files."""
 
@@ -71,6 +148,14 @@ def linear(**arguments: object) -> Linear:
 
 def convolutional(num_classes: int = 3, seed: int = 0) -> Convolutional:
     return Convolutional(num_classes, seed)
+
+
+def quadratic(centre: list[float], curvature: float = 4.0, bias: float = 1.0) -> Quadratic:
+    return Quadratic(centre, curvature, bias)
+
+
+def staged(num_classes: int = 3, seed: int = 0, size_divisor: int = 1) -> Staged:
+    return Staged(num_classes, seed, size_divisor)
 
 
 def mortal(folder: str, num_classes: int = 3, seed: int = 0) -> Mortal:

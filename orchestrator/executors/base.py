@@ -19,7 +19,8 @@ FailureKind = Literal["infrastructure", "task"]
 
 @dataclass(frozen=True)
 class Output:
-    """What a call returned: AEs (a handle), or confusions and predictions; and its report."""
+    """What a call returned: AEs (a handle; M x N x 3 x H x W for the M that an attack makes of an
+    image), or confusions and predictions; and its report."""
 
     images: Any = None
     confusions: np.ndarray | None = None
@@ -105,5 +106,7 @@ def perform(
             micro_batch=micro_batch,
         )
         return Output(images=made.images, report=made.report)
+    if task.depends_on is not None:
+        images = images[task.made]
     scored = evaluate(model, images, labels, num_classes=task.num_classes, micro_batch=micro_batch)
     return Output(None, scored.confusions, scored.predictions, scored.report)

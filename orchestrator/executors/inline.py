@@ -16,16 +16,20 @@ from orchestrator.plan import Task
 from orchestrator.scheduler import Slot
 from tasks import models
 from tasks.data.shards import Shard
+from tasks.memory import keep_freed_memory
 from tasks.models.base import Segmenter
+from tasks.models.numerics import REFERENCE, Numerics
 from tasks.models.spec import ModelSpec
 
 
 class InlineExecutor:
     """One slot a model, all in this process."""
 
-    def __init__(self, *, micro_batch: int) -> None:
+    def __init__(self, *, micro_batch: int, numerics: Numerics = REFERENCE) -> None:
         torch.set_num_threads(1)
+        keep_freed_memory()
         self._micro_batch = micro_batch
+        self._numerics = numerics
         self._models: dict[str, Segmenter] = {}
         self._events: deque[Event] = deque()
         self._calls: deque[tuple[Task, str, Shard, np.ndarray, np.ndarray]] = deque()
@@ -37,7 +41,7 @@ class InlineExecutor:
                 continue
             slot = Slot(fingerprint, frozenset({fingerprint}))
             try:
-                self._models[fingerprint] = models.load(spec, device)
+                self._models[fingerprint] = models.load(spec, device, self._numerics)
                 self._events.append(SlotUp(slot))
             except Exception as error:
                 message = f"model '{spec.name}' could not be loaded: {error}"

@@ -24,6 +24,8 @@ from orchestrator.executors.base import (
 from orchestrator.plan import Task
 from orchestrator.scheduler import Slot
 from tasks.data.shards import Shard
+from tasks.memory import keep_freed_memory
+from tasks.models.numerics import REFERENCE, Numerics
 from tasks.models.spec import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -35,10 +37,12 @@ RESTART_PAUSE = 1.0  # seconds between asks whether a restarting actor is back
 class ModelActor:
     """Holds one model for as long as it lives; every call is one task."""
 
-    def __init__(self, spec: ModelSpec, micro_batch: int) -> None:
+    def __init__(self, spec: ModelSpec, micro_batch: int, numerics: Numerics) -> None:
         import torch
 
         torch.set_num_threads(1)
+        keep_freed_memory()
+        self._numerics = numerics
         self._spec = spec
         self._micro_batch = micro_batch
         self._device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
@@ -51,7 +55,7 @@ class ModelActor:
         from tasks import models
 
         if self._model is None:
-            model = models.load(self._spec, self._device)
+            model = models.load(self._spec, self._device, self._numerics)
             images = torch.zeros(1, 3, 64, 64, device=self._device, requires_grad=True)
             model.gradient(model(images).sum(), images)
             self._model = model
@@ -93,9 +97,10 @@ class _Host:
 class RayExecutor:
     """One actor a model and replica; the slots are theirs."""
 
-    def __init__(self, *, replicas: int, micro_batch: int) -> None:
+    def __init__(self, *, replicas: int, micro_batch: int, numerics: Numerics = REFERENCE) -> None:
         self._replicas = replicas
         self._micro_batch = micro_batch
+        self._numerics = numerics
         self._hosts: dict[str, _Host] = {}
 
     def ensure(self, models: Mapping[str, ModelSpec]) -> None:
@@ -108,7 +113,7 @@ class RayExecutor:
                 actor: Any = (
                     ray.remote(ModelActor)
                     .options(name=name, max_restarts=RESTARTS, max_task_retries=0, **resources)
-                    .remote(spec, self._micro_batch)
+                    .remote(spec, self._micro_batch, self._numerics)
                 )
                 slot = Slot(name, frozenset({fingerprint}))
                 host = _Host(slot, actor, fingerprint, asking=actor.ready.remote())

@@ -14,6 +14,7 @@ from orchestrator.driver import Driver, Notice, Submission
 from orchestrator.executors.ray import RayExecutor
 from orchestrator.spec import Runtime
 from orchestrator.store import Store
+from tasks.models.numerics import Numerics
 
 CLIENTS = 64  # calls that may wait inside the driver at once
 PATIENCE = 0.5  # seconds that events() gathers news
@@ -33,8 +34,10 @@ class DriverError(RuntimeError):
 class DriverActor:
     """Runs the driver's loop in a thread; its methods are the clients' calls."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        executor = RayExecutor(replicas=runtime.replicas, micro_batch=runtime.micro_batch)
+    def __init__(self, runtime: Runtime, numerics: Numerics) -> None:
+        executor = RayExecutor(
+            replicas=runtime.replicas, micro_batch=runtime.micro_batch, numerics=numerics
+        )
         self._driver = Driver(executor, Store(runtime.store), runtime)
         self._error: str | None = None
         self._stopping = False
@@ -78,7 +81,7 @@ class DriverActor:
 class RayClient:
     """Starts or joins a cluster, makes the driver there, and is one of its clients."""
 
-    def __init__(self, runtime: Runtime, namespace: str) -> None:
+    def __init__(self, runtime: Runtime, numerics: Numerics, namespace: str) -> None:
         address = os.environ.get("RAY_ADDRESS")
         self._started = not ray.is_initialized()
         if self._started:
@@ -99,7 +102,7 @@ class RayClient:
                 max_concurrency=CLIENTS,
                 get_if_exists=True,
             )
-            .remote(runtime)
+            .remote(runtime, numerics)
         )
 
     def submit(self, submission: Submission) -> str:

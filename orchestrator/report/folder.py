@@ -23,16 +23,16 @@ def report_folder(results: Results) -> Path:
 def write_report(results: Results) -> Path:
     """Draw everything anew; returns the folder.
 
-    matrices.png (all attacks), matrix-<attack>.png, panel-<source>.png, results.csv (a row a
-    cell), summary.md, experiment.yaml (the resolved spec). ``complete`` is written last: it holds
-    the digest of the results that were drawn.
+    matrices.png (all attacks), matrix-<attack>.png (a ``:`` written ``_``), panel-<source>.png,
+    results.csv (a row a cell), summary.md, experiment.yaml (the resolved spec). ``complete`` is
+    written last: it holds the digest of the results that were drawn.
     """
     folder = report_folder(results)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "complete").unlink(missing_ok=True)
     _save(draw_overview(results), folder / "matrices.png")
     for attack in results.attacks:
-        _save(draw_matrix(results, attack), folder / f"matrix-{attack}.png")
+        _save(draw_matrix(results, attack), folder / matrix_name(attack))
     for source in results.sources:
         panel = draw_panel(results, source)
         if panel is not None:
@@ -43,6 +43,11 @@ def write_report(results: Results) -> Path:
     (folder / "experiment.yaml").write_text(spec)
     (folder / "complete").write_text(results.digest)
     return folder
+
+
+def matrix_name(attack: str) -> str:
+    """The file of an attack's own matrix."""
+    return f"matrix-{attack.replace(':', '_')}.png"
 
 
 def is_current(results: Results) -> bool:

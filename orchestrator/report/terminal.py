@@ -61,7 +61,8 @@ def _perturbation_and_cost(results: Results, attack: str) -> list[str]:
     return [
         f"perturbation: L-inf {statistics['linf']:.0f}, RMS {statistics['rms']:.2f} levels, "
         f"{100 * statistics['at_bound']:.0f} % at the bound",
-        f"cost: {cost['forwards']:.0f} image forwards, {cost['backwards']:.0f} backwards, "
+        f"cost: {cost['forward_equivalents']:.1f} forward equivalents an image; in all "
+        f"{cost['forwards']:.0f} image forwards, {cost['backwards']:.0f} backwards, "
         f"{cost['seconds']:.0f} s in models",
     ]
 
@@ -79,13 +80,19 @@ def print_models(console: Console) -> None:
 
 
 def print_attacks(console: Console) -> None:
-    """The presets with their formula, defaults and source."""
-    table = Table("preset", "rule", "defaults", "source", show_lines=True)
+    """The presets with their rule, the cost of a step, and source."""
+    table = Table()
+    table.add_column("preset", style="bold", no_wrap=True)
+    table.add_column("rule", ratio=3)
+    table.add_column("forwards\na step", justify="right")
+    table.add_column("source", ratio=2)
     for name, preset in PRESETS.items():
-        spec = AttackSpec.model_validate({"preset": name}).model_dump()
-        defaults = f"eps {spec['eps'] * 255:g}/255, {spec['steps']} steps"
-        if spec["steps"]:
-            defaults += f" of {spec['step_size'] * 255:g}/255"
-        table.add_row(Text(name, style="bold"), preset.formula, defaults, preset.source)
+        spec = AttackSpec.model_validate({"preset": name})
+        cost = f"{spec.step_cost:.3g}" if spec.steps else "–"
+        table.add_row(name, Text(preset.formula), cost, preset.source)
     console.print(table)
-    console.print("In a spec: {preset: ds, eps: 4/255, steps: 10}", highlight=False)
+    console.print(
+        "Defaults: eps 8/255 (L-infinity), 20 steps of eps/4 from the clean image; fgsm one of eps."
+        "\nIn a spec: {preset: ds, eps: 4/255, steps: 10}, or budget: {forward_equivalents: 20}",
+        highlight=False,
+    )

@@ -1,8 +1,10 @@
 """Matrices as text: Markdown for notes and files, one wording for headline means."""
 
 import math
+from typing import Any
 
 from orchestrator.results import GROUPS, Results
+from tasks.attacks.transforms import TRANSFORMS
 
 HEADLINES = {
     "diagonal": "white-box (diagonal)",
@@ -47,19 +49,54 @@ def headline_sentences(results: Results, attack: str) -> list[str]:
 
 
 def settings(results: Results, attack: str) -> str:
-    """What an attack is, in a line."""
-    spec = results.attack_spec(attack)
-    parts = [f"eps {spec['eps'] * 255:g}/255"]
+    """What an attack is, in a line: what differs from the plainest attack, in words."""
+    spec, made = results.attack_spec(attack), results.made[attack]
+    parts = [f"eps {spec['eps'] * 255:g}/255" + (" RMS (L2)" if spec["norm"] == "l2" else "")]
+    if spec["files"]:
+        parts.append("AEs from files")
     if spec["steps"]:
-        parts.append(f"{spec['steps']} steps of {spec['step_size'] * 255:g}/255")
-    for transform in spec["transforms"]:
-        low, high = transform["low"], transform["low"] + transform["width"]
-        parts.append(f"dynamic scaling U({low:g}, {high:g}), {transform['label_version']}")
+        count = f"{spec['steps']} steps"
+        if spec["budget"]:
+            count = f"{spec['budget']['forward_equivalents']:g} forward equivalents, about {count}"
+        parts.append(f"{count} of {spec['step_size'] * 255:g}/255")
+    parts += [describe_transform(transform) for transform in spec["transforms"]]
+    if spec["label_version"] != "logits":
+        parts.append("labels follow the image")
+    if spec["loss"] != "cross-entropy":
+        parts.append(f"loss {spec['loss']}" + (f" at {spec['layer']}" if spec["layer"] else ""))
     if spec["momentum"]:
-        parts.append(f"momentum {spec['momentum']['mu']:g}")
-    if spec["start"] == "uniform":
+        kind = "Nesterov momentum" if spec["momentum"]["nesterov"] else "momentum"
+        parts.append(f"{kind} {spec['momentum']['mu']:g}")
+    if spec["variance"]:
+        parts.append(f"variance of {spec['variance']['neighbours']} neighbours")
+    if spec["smoothing"]:
+        parts.append(f"gradient smoothed over {spec['smoothing']['kernel']} pixels")
+    if spec["target"]:
+        parts.append("targeted")
+    if spec["region"]:
+        parts.append("on a region")
+    if spec["start"] == "uniform" and not spec["files"]:
         parts.append("uniform start")
+    if spec["restarts"] > 1:
+        parts.append(f"best of {spec['restarts']} starts")
+    if made["step"] != spec["steps"]:
+        parts.append(f"kept at step {made['step']}")
+    if made["score"] != "raw":
+        parts.append(f"scored as {made['score']}")
     return ", ".join(parts)
+
+
+def describe_transform(transform: dict[str, Any]) -> str:
+    """A transform and the fields that are not its defaults."""
+    kind = transform["kind"]
+    default = TRANSFORMS[kind][0]().model_dump(mode="json")
+    other = {k: v for k, v in transform.items() if v != default[k] and k not in ("low", "width")}
+    extra = [f"{k.replace('_', ' ')} {v:g}" if isinstance(v, float) else f"{k} {v}"
+             for k, v in other.items()]  # fmt: skip
+    if kind == "ds":
+        low, high = transform["low"], transform["low"] + transform["width"]
+        return " ".join([f"dynamic scaling [{low:g}, {high:g}]", *extra])
+    return " ".join([kind, *extra])
 
 
 def markdown(results: Results, attacks: list[str]) -> str:

@@ -1,58 +1,37 @@
-"""The one attack loop: start, transform, loss, gradient, accumulation, step, projection."""
+"""The one attack loop: start, look-ahead, transform, loss, gradient, smoothing, accumulation,
+step, projection."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from tasks.attacks.losses import LOSSES
+from tasks.attacks.draws import Draws
+from tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
+from tasks.attacks.losses import IGNORE, Moment
+from tasks.attacks.problem import Problem, aim, allowed, bounds
 from tasks.attacks.spec import AttackSpec
-from tasks.attacks.transforms import Transformed, dynamic_scaling, identity, schedule_draw
 from tasks.models.base import Segmenter
-from tasks.randomness import image_noise
 
 
 @dataclass(frozen=True)
 class Health:
-    """How one run of the loop went: a loss a step and image, share of zero gradients a step,
-    realised scale ratio a step."""
+    """How one run of the loop went: a loss a step and image, share of zero gradients a step and
+    image, realised scale ratios a step and copy."""
 
     losses: list[list[float]]
     zero_gradients: list[list[float]]
-    ratios: list[float]
+    ratios: list[list[float]]
 
 
-def start(
-    images: torch.Tensor, spec: AttackSpec, seed: int, image_ids: Sequence[str]
-) -> torch.Tensor:
-    """x_0: the clean images, or clean + U(-eps, eps) drawn from (seed, image id), in [0, 1]."""
-    if spec.start == "clean":
-        return images.clone()
-    noise = torch.stack([image_noise(seed, i, tuple(images.shape[1:])) for i in image_ids])
-    return (images + spec.eps * noise.to(images.device)).clamp(0, 1)
+@dataclass
+class _Attempt:
+    """One run from one start: the iterates kept by step, and its health as tensors."""
 
-
-def transform(images: torch.Tensor, spec: AttackSpec, draw: float, divisor: int) -> Transformed:
-    """What the model sees at this step."""
-    if spec.transforms:
-        return dynamic_scaling(images, spec.transforms[0], draw, divisor)
-    return identity(images)
-
-
-def accumulate(
-    momentum: torch.Tensor | None, gradient: torch.Tensor, spec: AttackSpec
-) -> torch.Tensor:
-    """m = mu * m + g / mean|g|, the mean over each image; without momentum the gradient itself."""
-    if spec.momentum is None:
-        return gradient
-    mean = gradient.abs().mean((1, 2, 3), keepdim=True)
-    gradient = gradient / torch.where(mean > 0, mean, torch.ones_like(mean))
-    return gradient if momentum is None else gradient.add_(momentum, alpha=spec.momentum.mu)
-
-
-def bounds(images: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lower and upper bound of clip_[0,1] clip_[x - eps, x + eps], which is one clamp."""
-    return (images - eps).clamp(min=0), (images + eps).clamp(max=1)
+    iterates: dict[int, torch.Tensor] = field(default_factory=dict)
+    losses: list[torch.Tensor] = field(default_factory=list)
+    zero_gradients: list[torch.Tensor] = field(default_factory=list)
+    ratios: list[list[float]] = field(default_factory=list)
 
 
 def run(
@@ -64,32 +43,179 @@ def run(
     *,
     seed: int,
     group: int,
-) -> tuple[torch.Tensor, Health]:
+    shard: torch.Tensor | None = None,
+    shard_ids: Sequence[str] | None = None,
+) -> tuple[list[torch.Tensor], Health]:
     """Adversarial examples of ``images`` under ``spec``, in float, inside the box and the ball.
 
     ``images`` N x 3 x H x W in [0, 1], ``labels`` int64 N x H x W with 255 ignored, both on the
     model's device; all images belong to schedule ``group``. ``model`` may be None for an attack
-    of zero steps. One forward and one backward a step.
+    of zero steps. ``shard`` and its ids are all clean images of the shard, ``images`` where left
+    out. Returns one tensor for each of the spec's ``steps_at``, or the last iterate alone.
     """
-    adversarial = start(images, spec, seed, image_ids)
-    health = Health([], [], [])
-    if spec.steps and model is None:
+    region = allowed(spec.region, labels)
+    lower, upper = bounds(images, spec, region)
+    draws = Draws(seed, group, 0, image_ids)
+    if spec.steps == 0:
+        return [start(images, spec, draws, lower, upper)], Health([], [], [])
+    if model is None:
         raise ValueError(f"attack '{spec.name}' has {spec.steps} steps and needs a source model")
-    lower, upper = bounds(images, spec.eps)
+    problem = Problem(
+        model=model,
+        spec=spec,
+        clean=images,
+        labels=aim(labels, spec.target, model.num_classes),
+        lower=lower,
+        upper=upper,
+        region=region,
+        image_ids=image_ids,
+        shard=images if shard is None else shard,
+        shard_ids=tuple(image_ids if shard_ids is None else shard_ids),
+        seed=seed,
+        group=group,
+    )
+    attempts = [_attempt(problem, restart) for restart in range(spec.restarts)]
+    return _best(problem, attempts)
+
+
+def start(
+    images: torch.Tensor,
+    spec: AttackSpec,
+    draws: Draws,
+    lower: torch.Tensor,
+    upper: torch.Tensor,
+) -> torch.Tensor:
+    """x_0: the clean images, or a uniform draw by (seed, image id) from the ball, in the box.
+
+    Under l2 from the ball's surface, where at this many dimensions nearly all of it lies.
+    """
+    if spec.start == "clean":
+        return images.clone()
+    noise = draws.start_noise(tuple(images.shape[1:]), images.device)
+    if spec.norm == "l2":
+        # A direction of equal values would not be uniform on the sphere; a normal draw is.
+        noise = torch.erfinv(noise.clamp(-1 + 1e-6, 1 - 1e-6))
+        noise = noise / root_mean_square(noise)
+    return torch.minimum(torch.maximum(images + spec.eps * noise, lower), upper)
+
+
+def _attempt(problem: Problem, restart: int) -> _Attempt:
+    """All steps from one start."""
+    spec, attempt, before = problem.spec, _Attempt(), problem.model.cost.pixels
+    draws = Draws(problem.seed, problem.group, 0, problem.image_ids, restart=restart)
+    x = start(problem.clean, spec, draws, problem.lower, problem.upper)
     momentum: torch.Tensor | None = None
-    for step in range(spec.steps):
-        assert model is not None
-        adversarial.requires_grad_(True)
-        draw = schedule_draw(seed, group, step)
-        seen = transform(adversarial, spec, draw, model.size_divisor)
-        logits, aligned = seen.align(model(seen.images), labels)
-        losses = LOSSES[spec.loss](logits, aligned)
-        gradient = model.gradient(losses.sum(), adversarial)
+    variance: torch.Tensor | None = None
+    step = 0
+    while _goes_on(problem, step, problem.model.cost.pixels - before):
+        draws = Draws(problem.seed, problem.group, step, problem.image_ids, restart=restart)
+        moment = Moment(step, spec.steps, spec.target is not None)
+        found = loss_gradient(problem, look_ahead(x, momentum, spec), draws, moment)
+        gradient = found.values
+        zero = 1 - gradient.sign().abs_().mean((1, 2, 3))
+        if spec.variance is not None:
+            fresh = reduce_variance(problem, x, found, draws, moment)
+            gradient = gradient if variance is None else gradient + variance
+            variance = fresh
+        gradient = smooth(gradient, spec.smoothing)
+        if problem.region is not None:
+            gradient = gradient * problem.region
         momentum = accumulate(momentum, gradient, spec)
-        stepped = torch.add(adversarial.detach(), momentum.sign(), alpha=spec.step_size)
-        adversarial = stepped.clamp_(lower, upper)
-        health.losses.append(losses.detach().tolist())
-        # |sign| counts eight times as fast as count_nonzero over dimensions.
-        health.zero_gradients.append((1 - gradient.sign().abs_().mean((1, 2, 3))).tolist())
-        health.ratios.append(seen.ratio)
-    return adversarial.detach(), health
+        x = take_step(problem, x, momentum)
+        step += 1
+        if step in spec.steps_at:
+            attempt.iterates[step] = x
+        attempt.losses.append(found.losses)
+        attempt.zero_gradients.append(zero)
+        attempt.ratios.append(found.ratios)
+    if not spec.steps_at:
+        attempt.iterates[step] = x
+    return attempt
+
+
+def _goes_on(problem: Problem, step: int, pixels: int) -> bool:
+    """Whether another step is due: by number, or nearest to the budget as the model counted it."""
+    spec, model = problem.spec, problem.model
+    if spec.budget is None:
+        return step < spec.steps
+    native = len(problem.clean) * model.pixels_seen(*problem.clean.shape[-2:])
+    share = spec.budget.forward_equivalents / spec.restarts - (spec.restarts > 1)
+    return step == 0 or pixels / native + spec.step_cost / 2 <= share
+
+
+def look_ahead(x: torch.Tensor, momentum: torch.Tensor | None, spec: AttackSpec) -> torch.Tensor:
+    """x + a * mu * m for Nesterov momentum, x itself else."""
+    if momentum is None or spec.momentum is None or not spec.momentum.nesterov:
+        return x
+    return x + spec.step_size * spec.momentum.mu * momentum
+
+
+def accumulate(
+    momentum: torch.Tensor | None, gradient: torch.Tensor, spec: AttackSpec
+) -> torch.Tensor:
+    """m = mu * m + g / mean|g|, the mean over each image; without momentum the gradient itself."""
+    if spec.momentum is None:
+        return gradient
+    gradient = normalise(gradient)
+    return gradient if momentum is None else gradient.add_(momentum, alpha=spec.momentum.mu)
+
+
+def take_step(problem: Problem, x: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+    """A step along sign(m) and back into the box and the ball; along m / |m| under l2."""
+    spec = problem.spec
+    if spec.norm == "linf":
+        stepped = torch.add(x, direction.sign(), alpha=spec.step_size)
+        return stepped.clamp_(problem.lower, problem.upper)
+    # First to a largest value of one: squares of tiny gradients vanish, of huge ones overflow.
+    unit = over(direction, direction.abs().amax((1, 2, 3), keepdim=True))
+    unit = over(unit, root_mean_square(unit))
+    delta = x + spec.step_size * unit - problem.clean
+    shrink = over(spec.eps, root_mean_square(delta)).clamp(max=1)
+    return (problem.clean + shrink * delta).clamp(problem.lower, problem.upper)
+
+
+def over(values: torch.Tensor | float, divisor: torch.Tensor) -> torch.Tensor:
+    """values / divisor; undivided where the divisor is zero."""
+    return values / torch.where(divisor > 0, divisor, torch.ones_like(divisor))
+
+
+def root_mean_square(values: torch.Tensor) -> torch.Tensor:
+    """Of each image's values, N x 1 x 1 x 1."""
+    return values.square().mean((1, 2, 3), keepdim=True).sqrt()
+
+
+def _best(problem: Problem, attempts: list[_Attempt]) -> tuple[list[torch.Tensor], Health]:
+    """Image by image the attempt that fools most pixels at its end; the first of equals."""
+    if len(attempts) == 1:
+        choice = torch.zeros(len(problem.clean), dtype=torch.long)
+    else:
+        fooled = [_fooled(problem, list(a.iterates.values())[-1]) for a in attempts]
+        choice = torch.stack(fooled).max(0).indices.cpu()
+    rows = torch.arange(len(choice))
+
+    def chosen(tensors: list[torch.Tensor]) -> torch.Tensor:
+        return torch.stack(tensors)[choice, rows] if len(tensors) > 1 else tensors[0]
+
+    # A budget may end attempts after different numbers of steps.
+    length = min(len(attempt.losses) for attempt in attempts)
+    iterates = [
+        chosen(list(images))
+        for images in zip(*(a.iterates.values() for a in attempts), strict=True)
+    ]
+    health = Health(
+        torch.stack([chosen([a.losses[t] for a in attempts]) for t in range(length)]).tolist(),
+        torch.stack(
+            [chosen([a.zero_gradients[t] for a in attempts]) for t in range(length)]
+        ).tolist(),
+        attempts[0].ratios,
+    )
+    return iterates, health
+
+
+@torch.no_grad()
+def _fooled(problem: Problem, images: torch.Tensor) -> torch.Tensor:
+    """Share of the pixels with a label that are where the attack wants them, N numbers."""
+    agree = problem.model(images).max(1).indices == problem.labels
+    wanted = agree if problem.spec.target is not None else ~agree
+    counted = problem.labels != IGNORE
+    return (wanted & counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)

@@ -1,79 +1,95 @@
 """Typed description of an attack; what a preset, a YAML file and a search all produce."""
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from tasks.attacks import presets
-from tasks.schema import Frozen, Number, read_number, suggest
+from tasks.attacks.features import FEATURE_LOSSES
+from tasks.attacks.losses import LOSSES, find_loss, source_of
+from tasks.attacks.parts import (
+    Budget,
+    Momentum,
+    Region,
+    Smoothing,
+    Target,
+    Variance,
+    read_smoothing,
+    with_hash,
+)
+from tasks.attacks.transforms import Transform, relative_cost
+from tasks.schema import AnyPath, Frozen, Number, read_number, suggest
+
+Score = Literal["raw", "eps*sign", "equal-rms"]
 
 
-class DynamicScaling(Frozen):
-    """S_{r_t}: a fresh scale r_t ~ U(low, low + width) every step (arXiv 2111.11368).
+@dataclass(frozen=True)
+class Made:
+    """One of the images that an attack makes of an image: after ``step`` steps, as ``score``."""
 
-    ``label_version`` says how labels follow the scaled image: ``logits`` resizes the logits back
-    to the labels' resolution (bilinear), ``labels`` resizes the labels to the scaled image's
-    resolution (nearest neighbour, 255 stays 255). The range is ours: the paper's is not known.
-    """
-
-    kind: Literal["ds"] = "ds"
-    low: Annotated[Number, Field(gt=0, le=4)] = 0.5
-    width: Annotated[Number, Field(ge=0, le=4)] = 1.0
-    label_version: Literal["logits", "labels"] = "logits"
-
-
-class Momentum(Frozen):
-    """m = mu * m + g / mean|g|, and the step follows sign(m) (MI-FGSM, Dong et al. 2018)."""
-
-    mu: Annotated[Number, Field(ge=0, le=2)] = 1.0
-
-
-TRANSFORMS = {"ds": DynamicScaling}
-
-
-def _read_transform(value: Any) -> Any:
-    """Accept ``ds`` and ``{ds: {low: 0.75}}`` beside the full form."""
-    if isinstance(value, str):
-        value = {value: {}}
-    if isinstance(value, dict) and "kind" not in value and len(value) == 1:
-        kind, fields = next(iter(value.items()))
-        if kind not in TRANSFORMS:
-            raise PydanticCustomError(
-                "transform",
-                "unknown transform '{kind}': {hint}",
-                {"kind": str(kind), "hint": suggest(str(kind), TRANSFORMS)},
-            )
-        value = {"kind": kind, **(fields or {})}
-    return value
-
-
-Transform = Annotated[DynamicScaling, BeforeValidator(_read_transform)]
+    name: str
+    step: int
+    score: str
 
 
 class AttackSpec(Frozen):
-    """One attack under an L-infinity bound, untargeted, in pixel space.
+    """One attack in pixel space.
 
+    ``norm`` linf: every value within ``eps``; l2: the root mean square of the perturbation within
+    ``eps``, so that one eps means the same at any resolution (the L2 norm is eps * sqrt(3 H W)).
     ``eps`` and ``step_size`` are in [0, 1] and may be written ``8/255``; ``step_size`` may also be
-    ``eps``, ``eps/4`` or ``eps/steps``. ``start`` is x_0: the clean image or clean + U(-eps, eps).
-    Zero steps leave the start as it is and need no source. ``loss`` is averaged over the labelled
-    pixels of each image, so no image's result depends on its batch. ``name`` is for people only.
+    ``eps``, ``eps/4`` or ``eps/steps``, and is the step's root mean square under l2. ``start`` is
+    x_0: the clean image or a uniform draw from the ball. ``steps``, or a ``budget`` from which
+    they follow; zero steps leave the start as it is and need no source. ``label_version`` says
+    how labels follow a transform: ``logits`` go back to the labels' resolution, or ``labels`` go
+    where the image went. ``loss`` is a name or ``package.module:function``, averaged over each
+    image's labelled pixels, so no image's result depends on its batch; ``layer`` names the module
+    whose output a feature loss reads (the backbone's middle stage where the adapter knows it).
+    ``restarts`` keep, image by image, the run that fools the source most. ``steps_at`` keeps these
+    iterates instead of the last; ``scores`` says as what an iterate is kept: raw, pushed to
+    eps * sign, or scaled to a root mean square of ``equal_rms`` * eps. ``files`` is a folder of
+    AEs made elsewhere, one PNG an image by its id, scored like ours; nothing is then attacked.
+    ``name`` is for people only.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    norm: Literal["linf", "l2"] = "linf"
     eps: Annotated[Number, Field(ge=0, le=1)] = 8 / 255
     step_size: Annotated[Number, Field(ge=0, le=1)] = 2 / 255
     steps: Annotated[int, Field(ge=0, le=100_000)] = 20
+    budget: Budget | None = None
     start: Literal["clean", "uniform"] = "clean"
-    transforms: Annotated[tuple[Transform, ...], Field(max_length=1)] = ()
-    loss: Literal["cross-entropy", "masked-cross-entropy"] = "cross-entropy"
+    transforms: Annotated[tuple[Transform, ...], Field(max_length=8)] = ()
+    label_version: Literal["logits", "labels"] = "logits"
+    loss: str = "cross-entropy"
+    loss_sha256: str | None = None
+    layer: str | None = None
     momentum: Momentum | None = None
+    variance: Variance | None = None
+    smoothing: Annotated[Smoothing | None, BeforeValidator(read_smoothing)] = None
+    target: Target | None = None
+    region: Region | None = None
+    restarts: Annotated[int, Field(ge=1, le=1000)] = 1
+    steps_at: Annotated[tuple[int, ...], Field(max_length=1000)] = ()
+    scores: Annotated[tuple[Score, ...], Field(min_length=1)] = ("raw",)
+    equal_rms: Annotated[Number, Field(gt=0, le=1)] = 0.75
+    files: AnyPath | None = None
+    files_sha256: str | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _expand(cls, data: Any) -> Any:
-        """Merge a preset with the fields that were given, then resolve a relative step size."""
+    def _expand(cls, data: Any, info: ValidationInfo) -> Any:
+        """Merge a preset with the fields given, then resolve what depends on other fields."""
         if isinstance(data, str):
             data = {"preset": data}
         if not isinstance(data, dict):
@@ -87,12 +103,140 @@ class AttackSpec(Frozen):
                     "unknown preset '{preset}': {hint}",
                     {"preset": str(preset), "hint": suggest(str(preset), presets.PRESETS)},
                 )
-            data = {"name": preset, **presets.PRESETS[preset].fields, **data}
-        return _with_step_size(data)
+            fields = dict(presets.PRESETS[preset].fields)
+            if data.get("budget") is not None:
+                fields.pop("steps", None)
+            data = {"name": preset, **fields, **data}
+        if data.get("files") is not None:
+            data = {"steps": 0, "step_size": 0.0, **data}
+        data = _with_loss(with_hash(data, info, "files", "files_sha256"))
+        return _with_step_size(_with_steps(data))
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> "AttackSpec":
+        kinds = [transform.kind for transform in self.transforms]
+        for wrong, message in (
+            (
+                self.layer and self.loss not in FEATURE_LOSSES,
+                f"layer is for {', '.join(FEATURE_LOSSES)}; loss '{self.loss}' reads no feature",
+            ),
+            (
+                self.target and self.loss in FEATURE_LOSSES,
+                f"loss '{self.loss}' reads no label, so it has no target",
+            ),
+            (
+                self.restarts > 1
+                and self.start == "clean"
+                and self.variance is None
+                and all(transform.kind == "si" for transform in self.transforms),
+                "restarts would all be the same; give start: uniform, or a transform that draws",
+            ),
+            (
+                self.steps_at and self.budget,
+                "steps_at needs a number of steps, a budget has none; give steps instead",
+            ),
+            (
+                any(not 1 <= step <= self.steps for step in self.steps_at)
+                or list(self.steps_at) != sorted(set(self.steps_at)),
+                f"steps_at must rise from 1 or more to {self.steps}, the number of steps, at most",
+            ),
+            (
+                len(set(self.scores)) < len(self.scores),
+                "scores names one of them twice",
+            ),
+            (
+                self.files
+                and (self.steps, self.start, self.restarts, self.scores)
+                != (0, "clean", 1, ("raw",)),
+                "files are scored as they are; leave steps, start, restarts and scores out",
+            ),
+            (len(set(kinds)) < len(kinds), "transforms names one of them twice"),
+            (
+                "admix" in kinds and {"ds", "di", "rdi"} & set(kinds[: kinds.index("admix")]),
+                "admix mixes images that have not moved; name it before ds, di and rdi",
+            ),
+        ):
+            if wrong:
+                raise PydanticCustomError("attack", "{message}", {"message": message})
+        return self
+
+    @property
+    def step_cost(self) -> float:
+        """Mean forwards of a step, in native ones."""
+        return _step_cost(self.transforms, self.variance, self.loss)
+
+    @property
+    def made(self) -> tuple[Made, ...]:
+        """What the attack makes of an image, in the order in which it is stored."""
+        steps = self.steps_at or (self.steps,)
+        marks = {"raw": "", "eps*sign": ":sign", "equal-rms": ":rms"}
+        return tuple(
+            Made(self.name + (f":{step}" if self.steps_at else "") + marks[score], step, score)
+            for step in steps
+            for score in self.scores
+        )
 
     def identity(self) -> dict[str, Any]:
         """All that changes the result of this attack, as canonical JSON values."""
-        return self.model_dump(mode="json", exclude={"name"})
+        content = self.model_dump(mode="json", exclude={"name", "files"})
+        if content["target"] is not None:
+            del content["target"]["label_map"]
+        return content
+
+
+_TRANSFORMS = TypeAdapter(tuple[Transform, ...])
+
+
+def _step_cost(transforms: tuple[Any, ...], variance: Variance | None, loss: str) -> float:
+    # A feature loss looks at the clean image in the same view, too.
+    looks = 2 if loss in FEATURE_LOSSES and transforms else 1
+    return looks * relative_cost(transforms) * (1 + (variance.neighbours if variance else 0))
+
+
+def _with_steps(data: dict[str, Any]) -> dict[str, Any]:
+    """Replace a budget's number of steps by the nearest one that it buys on average."""
+    if data.get("budget") is None:
+        return data
+    try:
+        budget = Budget.model_validate(data["budget"]).forward_equivalents
+        transforms = _TRANSFORMS.validate_python(data.get("transforms") or ())
+        variance = data.get("variance")
+        variance = None if variance is None else Variance.model_validate(variance)
+        restarts = int(data.get("restarts", 1))
+        # Which of several restarts fools most takes a forward each.
+        share = budget / restarts - (restarts > 1)
+        steps = max(1, round(share / _step_cost(transforms, variance, str(data.get("loss")))))
+    except (ValidationError, TypeError, ValueError, ZeroDivisionError):
+        return data  # the field's own validation tells what is wrong
+    if data.get("steps", steps) != steps:
+        raise PydanticCustomError(
+            "budget",
+            "steps is {steps} beside a budget; give one of the two",
+            {"steps": str(data["steps"])},
+        )
+    return {**data, "steps": steps}
+
+
+def _with_loss(data: dict[str, Any]) -> dict[str, Any]:
+    """Refuse an unknown loss; fill in the sha256 of the file that defines a loss of one's own."""
+    loss, known = data.get("loss"), [*LOSSES, *FEATURE_LOSSES]
+    if not isinstance(loss, str) or loss in known:
+        return data
+    if ":" not in loss:
+        raise PydanticCustomError(
+            "loss",
+            "unknown loss '{loss}': {hint}; your own is package.module:function",
+            {"loss": loss, "hint": suggest(loss, known)},
+        )
+    try:
+        find_loss(loss)
+        return {**data, "loss_sha256": source_of(loss)}
+    except (ImportError, AttributeError, OSError, TypeError, ValueError) as error:
+        if data.get("loss_sha256"):  # a stored spec is read where its modules need not be
+            return data
+        raise PydanticCustomError(
+            "loss", "loss {loss} cannot be imported: {error}", {"loss": loss, "error": str(error)}
+        ) from None
 
 
 def _with_step_size(data: dict[str, Any]) -> dict[str, Any]:

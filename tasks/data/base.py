@@ -2,7 +2,7 @@
 
 import colorsys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from PIL import Image
 
 from tasks.data.spec import DataSpec
 from tasks.errors import InputError
+from tasks.schema import suggest
 
 IGNORE = 255
 
@@ -36,9 +37,10 @@ class Dataset:
 
 
 def open_dataset(spec: DataSpec) -> Dataset:
-    """The data set of a spec, thinned to ``spec.images`` evenly spaced records.
+    """The data set of a spec, thinned to ``spec.images`` evenly spaced records, classes merged.
 
-    Raises InputError where nothing is found or fewer images exist than are asked for.
+    Raises InputError where nothing is found, fewer images exist than are asked for, or
+    ``spec.label_map`` does not fit the class list.
     """
     if spec.mmseg is not None:
         from tasks.data import mmseg
@@ -51,6 +53,8 @@ def open_dataset(spec: DataSpec) -> Dataset:
     count = len(dataset.records)
     if count == 0:
         raise InputError(f"data set {dataset.name} is empty: it holds no labelled image")
+    if spec.label_map is not None:
+        dataset = _merge(dataset, spec.label_map)
     if spec.images is None:
         return dataset
     if spec.images > count:
@@ -58,8 +62,37 @@ def open_dataset(spec: DataSpec) -> Dataset:
             f"data.images is {spec.images}, but {dataset.name} has only {count} labelled images"
         )
     chosen = [dataset.records[i * count // spec.images] for i in range(spec.images)]
-    return Dataset(
-        dataset.name, dataset.classes, dataset.palette, tuple(chosen), dataset.read_label
+    return replace(dataset, records=tuple(chosen))
+
+
+def _merge(dataset: Dataset, label_map: dict[str, str | None]) -> Dataset:
+    """The data set with its classes merged; a merged class has the colour of its first."""
+    for name in label_map:
+        if name not in dataset.classes:
+            raise InputError(
+                f"data.label_map names '{name}', which is no class of {dataset.name}: "
+                f"{suggest(name, dataset.classes)}"
+            )
+    missing = [name for name in dataset.classes if name not in label_map]
+    if missing:
+        raise InputError(
+            f"data.label_map leaves out {', '.join(map(repr, missing))} of {dataset.name}; map "
+            "each to a class, or to null to ignore it"
+        )
+    merged = [label_map[name] for name in dataset.classes]
+    classes = tuple(dict.fromkeys(name for name in merged if name is not None))
+    if len(classes) < 2:
+        raise InputError(
+            f"data.label_map leaves {len(classes)} of {len(merged)} classes of {dataset.name}; "
+            "keep two or more apart"
+        )
+    table = np.full(IGNORE + 1, IGNORE, np.uint8)
+    table[: len(merged)] = [IGNORE if n is None else classes.index(n) for n in merged]
+    return replace(
+        dataset,
+        classes=classes,
+        palette=tuple(dataset.palette[merged.index(name)] for name in classes),
+        read_label=lambda record: table[_checked_label(dataset, record)],
     )
 
 
@@ -70,12 +103,20 @@ def load(dataset: Dataset, record: Record, spec: DataSpec) -> tuple[np.ndarray, 
     value that is neither a class nor 255.
     """
     image = read_image(record.image)
-    label = dataset.read_label(record)
+    label = _checked_label(dataset, record)
     if label.shape != image.shape[:2]:
         raise InputError(
             f"image {record.image} is {image.shape[0]} x {image.shape[1]} (height x width), its "
             f"label {record.label} is {' x '.join(map(str, label.shape))}; they must agree"
         )
+    if spec.size is not None:
+        image, label = fit_to(image, label.astype(np.uint8), spec.size, spec.fit)
+    return np.ascontiguousarray(image.transpose(2, 0, 1)), label.astype(np.uint8)
+
+
+def _checked_label(dataset: Dataset, record: Record) -> np.ndarray:
+    """A record's label, its values refused where they are neither a class nor 255."""
+    label = dataset.read_label(record)
     values = np.unique(label)
     wrong = values[(values >= len(dataset.classes)) & (values != IGNORE)]
     if wrong.size:
@@ -83,9 +124,7 @@ def load(dataset: Dataset, record: Record, spec: DataSpec) -> tuple[np.ndarray, 
             f"label {record.label} has values {wrong[:8].tolist()}; allowed are 0 to "
             f"{len(dataset.classes) - 1} (the {len(dataset.classes)} classes) and 255 (ignored)"
         )
-    if spec.size is not None:
-        image, label = fit_to(image, label.astype(np.uint8), spec.size, spec.fit)
-    return np.ascontiguousarray(image.transpose(2, 0, 1)), label.astype(np.uint8)
+    return label
 
 
 def palette_for(count: int, given: Sequence[Sequence[int]]) -> tuple[tuple[int, int, int], ...]:

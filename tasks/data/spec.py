@@ -16,7 +16,9 @@ class DataSpec(Frozen):
     ``folder`` holds images/ and labels/ with equal file stems, with ``split`` as a sub-folder of
     both; ``mmseg`` is a config file (or the name of one of mmseg's), ``split`` its train, val or
     test loader. ``images`` keeps that many, evenly spaced; ``size`` (height, width) is the grid
-    that every image is brought to by ``fit``, the native size where it is left out.
+    that every image is brought to by ``fit``, the native size where it is left out. ``label_map``
+    merges classes: each class of the data to its merged class, or to null, which ignores it; merged
+    classes stand in the order in which the data's class list first reaches them.
     """
 
     sample: Literal["camvid"] | None = None
@@ -28,6 +30,7 @@ class DataSpec(Frozen):
     images: Annotated[int, Field(ge=1)] | None = None
     size: tuple[Side, Side] | None = None
     fit: Literal["resize", "crop", "pad"] = "resize"
+    label_map: dict[str, str | None] | None = None
 
     @model_validator(mode="before")
     @classmethod

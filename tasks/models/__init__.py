@@ -3,20 +3,26 @@
 from types import ModuleType
 
 from tasks.errors import InputError
+from tasks.models import label_map
 from tasks.models.base import ModelInfo, Segmenter
 from tasks.models.checkpoint import sha256_of
+from tasks.models.numerics import REFERENCE, Numerics, with_numerics
 from tasks.models.spec import MmsegSource, ModelSpec
 from tasks.models.zoo import ZOO
 
 
-def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
-    """The model itself, frozen, in evaluation mode, on ``device``."""
-    return _adapter(spec).load(_resolve(spec), device)
+def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -> Segmenter:
+    """The model, frozen, in evaluation mode, on ``device``, computing as ``numerics`` say."""
+    model = _adapter(spec).load(_resolve(spec), device)
+    if spec.label_map is not None:
+        model = label_map.apply(model, spec, _adapter(spec).describe(_resolve(spec)).classes)
+    return with_numerics(model, numerics)
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
     """Fingerprint, backbone and classes, without loading the model."""
-    return _adapter(spec).describe(_resolve(spec))
+    info = _adapter(spec).describe(_resolve(spec))
+    return info if spec.label_map is None else label_map.describe(info, spec)
 
 
 def check(spec: ModelSpec) -> None:
@@ -38,6 +44,14 @@ def _adapter(spec: ModelSpec) -> ModuleType:
         from tasks.models import torch
 
         return torch
+    if spec.huggingface is not None:
+        from tasks.models import huggingface
+
+        return huggingface
+    if spec.ensemble is not None:
+        from tasks.models import ensemble
+
+        return ensemble
     from tasks.models import mmseg
 
     return mmseg
@@ -48,9 +62,11 @@ def _resolve(spec: ModelSpec) -> ModelSpec:
     if spec.zoo is None:
         return spec
     zoo = ZOO[spec.zoo]
-    return ModelSpec(
-        name=spec.name,
-        mmseg=MmsegSource(config=str(zoo.config), checkpoint=str(zoo.weights)),
-        backbone=spec.backbone or zoo.backbone,
-        classes=spec.classes or zoo.classes,
+    return spec.model_copy(
+        update={
+            "zoo": None,
+            "mmseg": MmsegSource(config=str(zoo.config), checkpoint=str(zoo.weights)),
+            "backbone": spec.backbone or zoo.backbone,
+            "classes": spec.classes or zoo.classes,
+        }
     )

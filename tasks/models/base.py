@@ -2,7 +2,8 @@
 
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,14 +14,23 @@ from torch import nn
 class Cost:
     """What a model was asked to do.
 
-    ``forwards`` and ``backwards`` count images, ``pixels`` those that forwards saw (so that scaled
-    images weigh what they cost); ``seconds`` is thread CPU time on a CPU, wall time elsewhere.
+    ``forwards`` and ``backwards`` count images, ``pixels`` those that networks saw in forwards (so
+    that scaled images and overlapping windows weigh what they cost); ``seconds`` is thread CPU time
+    on a CPU, wall time elsewhere.
     """
 
     forwards: int = 0
     backwards: int = 0
     pixels: int = 0
     seconds: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.forwards + other.forwards,
+            self.backwards + other.backwards,
+            self.pixels + other.pixels,
+            self.seconds + other.seconds,
+        )
 
     def __sub__(self, other: "Cost") -> "Cost":
         return Cost(
@@ -42,15 +52,36 @@ class ModelInfo:
     classes: tuple[str, ...] | None
 
 
+@dataclass(frozen=True)
+class Effective:
+    """Which options of ``numerics`` a model computes with.
+
+    ``equal_signs`` holds, for every option that was tried, the share of gradient signs that were
+    equal to those of the model without any.
+    """
+
+    fold: bool = False
+    channels_last: bool = False
+    bf16: bool = False
+    equal_signs: Mapping[str, float] = field(default_factory=dict)
+
+
 class Segmenter(nn.Module, ABC):
     """A frozen segmentation model in evaluation mode.
 
     ``model(images)`` takes RGB float32 in [0, 1], N x 3 x H x W, and returns logits N x K x H x W
     at the images' resolution. Subclasses define ``logits``; counting and clocks are kept here.
+    An attack averages the gradients of ``members()``: ``normalise_gradients`` asks it to divide
+    each by its mean magnitude first, ``own_scales`` to draw each member's transforms apart.
+    ``feature_layer`` names the module that feature losses read where a spec names none.
     """
 
     num_classes: int
     size_divisor: int = 1
+    normalise_gradients: bool = False
+    own_scales: bool = False
+    feature_layer: str | None = None
+    numerics: Effective = Effective()
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,16 +92,34 @@ class Segmenter(nn.Module, ABC):
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Logits at the images' resolution; what an adapter defines."""
 
+    def pixels_seen(self, height: int, width: int) -> int:
+        """Pixels that the network sees of one image of ``height`` x ``width``."""
+        return height * width
+
+    def fold(self) -> bool:
+        """Fold batch norms into convolutions, in place; False where the adapter cannot."""
+        return False
+
+    def members(self) -> list[tuple["Segmenter", float]]:
+        """The models that an attack differentiates, with weights that sum to one."""
+        return [(self, 1.0)]
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         began = self._clock()
-        logits = self.logits(images)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.numerics.bf16):
+            logits = self.logits(images).float()
         self._seconds += self._clock() - began
         count = len(images)
         self._forwards += count
-        self._pixels += count * images.shape[-2] * images.shape[-1]
-        if logits.requires_grad:
-            logits.register_hook(lambda _: self._count_backward(count))
+        self._pixels += count * self.pixels_seen(*images.shape[-2:])
+        self.count_backward_of(logits)
         return logits
+
+    def count_backward_of(self, output: torch.Tensor) -> None:
+        """Count a backward of its images once a gradient comes back through ``output``."""
+        if output.requires_grad:
+            count = len(output)
+            output.register_hook(lambda _: self._count_backward(count))
 
     def gradient(self, loss: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         """d loss / d inputs, on the inputs alone: parameters hold no gradient."""

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from tasks.errors import InputError
 from tasks.models.base import ModelInfo, Segmenter, freeze
 from tasks.models.checkpoint import describe_mismatch, fetch, load_state, sha256_of
-from tasks.models.spec import MmsegSource, ModelSpec
+from tasks.models.sliding import windows
+from tasks.models.spec import Inference, MmsegSource, ModelSpec
 
 ADAPTER_VERSION = 1
 
@@ -23,12 +24,13 @@ ADAPTER_VERSION = 1
 class MmsegSegmenter(Segmenter):
     """An mmseg network behind ``model(images) -> logits`` at the images' resolution.
 
-    Normalisation, channel order, padding and inference mode (whole or sliding window) come from
-    the model's own config; any batch size is taken.
+    Normalisation, channel order, padding and, unless the spec says otherwise, inference mode (whole
+    or sliding window) come from the model's own config; any batch size is taken.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
+    feature_layer = "network.backbone"
 
     def __init__(self, network: Any, preprocessor: dict[str, Any]) -> None:
         super().__init__()
@@ -59,6 +61,23 @@ class MmsegSegmenter(Segmenter):
         logits = self.network.inference(inputs, [dict(meta) for _ in range(len(images))])
         return logits[..., :height, :width]
 
+    def pixels_seen(self, height: int, width: int) -> int:
+        """Padding counts, and so does every window that covers a pixel."""
+        down, right = self._padding(height, width)
+        size, config = (height + down, width + right), self.network.test_cfg
+        if config.get("mode", "whole") == "whole":
+            return size[0] * size[1]
+        return sum(
+            (bottom - top) * (right - left)
+            for top, bottom, left, right in windows(*size, config.crop_size, config.stride)
+        )
+
+    def fold(self) -> bool:
+        from mmcv.cnn.utils.fuse_conv_bn import fuse_conv_bn
+
+        self.network = freeze(fuse_conv_bn(self.network))
+        return True
+
     def _padding(self, height: int, width: int) -> tuple[int, int]:
         """Rows below and columns right that mmseg's preprocessor adds at test time."""
         if self.fixed_size:
@@ -69,7 +88,7 @@ class MmsegSegmenter(Segmenter):
 def load(spec: ModelSpec, device: str = "cpu") -> MmsegSegmenter:
     """Build the network, load its weights strictly, freeze it, move it to ``device``."""
     source = _source(spec)
-    config = _read_config(source.config)
+    config = _read_config(source.config, spec.inference)
     network = _build(spec.name, config)
     weights = _weights(source)
     _check_fit(spec.name, source, network.state_dict(), weights)
@@ -81,14 +100,14 @@ def check(spec: ModelSpec) -> None:
     """Raise InputError where the checkpoint does not fit the config; nothing is initialised."""
     source = _source(spec)
     with torch.device("meta"):
-        network = _build(spec.name, _read_config(source.config))
+        network = _build(spec.name, _read_config(source.config, spec.inference))
     _check_fit(spec.name, source, network.state_dict(), _weights(source))
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
     """Fingerprint (weights, config, adapter version), backbone and classes, without loading."""
     source = _source(spec)
-    config = _read_config(source.config)
+    config = _read_config(source.config, spec.inference)
     weights = sha256_of(fetch(source.checkpoint, source.sha256))
     text = json.dumps([ADAPTER_VERSION, "mmseg", config, weights], sort_keys=True, default=str)
     head = config["decode_head"]
@@ -107,8 +126,11 @@ def _source(spec: ModelSpec) -> MmsegSource:
     return spec.mmseg
 
 
-def _read_config(config: str) -> dict[str, Any]:
-    """The ``model`` part of a config, ready for inference: nothing pretrained, no training."""
+def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
+    """The ``model`` part of a config, ready for inference: nothing pretrained, no training.
+
+    ``inference`` takes the place of what the config says of it.
+    """
     from mmengine.config import Config
 
     path = find_config(config)
@@ -130,6 +152,13 @@ def _read_config(config: str) -> dict[str, Any]:
             f"config {path}: model needs data_preprocessor, backbone and decode_head "
             f"(it has {', '.join(sorted(model))})"
         )
+    if inference is not None:
+        tests = dict(model.get("test_cfg") or {})
+        for key in ("crop_size", "stride"):
+            tests.pop(key, None)
+        if inference.window is not None:
+            tests["crop_size"], tests["stride"] = inference.window
+        model["test_cfg"] = {**tests, "mode": inference.mode}
     return model
 
 

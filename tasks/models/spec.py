@@ -1,12 +1,26 @@
 """Typed description of a model: which adapter, which weights, what it is called."""
 
-from typing import Annotated, Any
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from tasks.models.zoo import ZOO
-from tasks.schema import AnyPath, Frozen, NameOrPath, suggest
+from tasks.schema import AnyPath, Frozen, NameOrPath, Number, resolve_path, suggest
+
+ADAPTERS = ("zoo", "mmseg", "torch", "huggingface", "ensemble")
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+Sides = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+
+
+def resolve_hub_name(value: Any, info: ValidationInfo) -> Any:
+    """Make a folder beside the spec absolute; what can be a name on the hub stays as it is."""
+    path = resolve_path(value, info)
+    if isinstance(value, str) and HUB_NAME.fullmatch(value) and not Path(path).is_dir():
+        return value
+    return path
 
 
 class MmsegSource(Frozen):
@@ -33,19 +47,124 @@ class TorchSource(Frozen):
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
-class ModelSpec(Frozen):
-    """One model under a name: exactly one of ``zoo``, ``mmseg`` and ``torch``.
+class HuggingfaceSource(Frozen):
+    """A semantic-segmentation model of transformers: a folder, or a name on the hub.
 
-    ``backbone`` groups models in the results (same backbone, other backbone) and is read from the
-    config where it is not given; ``classes`` likewise, where the config or the weights name them.
+    ``revision`` is a branch, tag or commit of the hub. The weights are safetensors; a
+    ``pytorch_model.bin``, which needs Python's unpickling, is read only if ``trust`` is true.
+    """
+
+    model: Annotated[str, BeforeValidator(resolve_hub_name)]
+    revision: str | None = None
+    trust: bool = False
+
+
+class Inference(Frozen):
+    """How a network sees an image: ``whole``, or through windows that ``slide``.
+
+    ``crop`` and ``stride`` (height, width; in pixels) belong to ``slide``; windows of ``crop`` lie
+    ``stride`` apart, so no stride may exceed its crop.
+    """
+
+    mode: Literal["whole", "slide"]
+    crop: Sides | None = None
+    stride: Sides | None = None
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> "Inference":
+        given = [k for k in ("crop", "stride") if getattr(self, k) is not None]
+        if self.mode == "whole" and given:
+            raise PydanticCustomError(
+                "inference",
+                "inference of mode whole takes no {given}; leave it out, or set mode: slide",
+                {"given": " and no ".join(given)},
+            )
+        if self.mode == "slide" and len(given) < 2:
+            raise PydanticCustomError(
+                "inference", "inference of mode slide needs crop and stride (height, width)", {}
+            )
+        if self.window and any(s > c for c, s in zip(*self.window, strict=True)):
+            raise PydanticCustomError(
+                "inference",
+                "inference.stride {stride} exceeds inference.crop {crop}, so pixels would be left "
+                "out; give a stride of at most the crop",
+                {"stride": str(list(self.window[1])), "crop": str(list(self.window[0]))},
+            )
+        return self
+
+    @property
+    def window(self) -> tuple[Sides, Sides] | None:
+        """Crop and stride of sliding windows, None where the image is seen whole."""
+        return (self.crop, self.stride) if self.crop and self.stride else None
+
+
+class EnsembleSpec(Frozen):
+    """Several models that one actor holds: zoo names or whole models, written out.
+
+    ``weights`` are relative (equal, where left out). An attack differentiates the mean of the
+    logits, or averages the members' ``gradients`` (each divided by its mean magnitude) or
+    ``loss`` (raw gradients); an evaluation always scores the mean of the logits. ``own_scales``
+    draws each member's transforms apart. A member cannot be another model of the experiment by
+    its name, nor an ensemble.
+    """
+
+    members: Annotated[tuple["ModelSpec", ...], Field(min_length=2)]
+    weights: tuple[Annotated[Number, Field(gt=0, allow_inf_nan=False)], ...] | None = None
+    average: Literal["logits", "gradients", "loss"] = "logits"
+    own_scales: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> "EnsembleSpec":
+        nested = [member.name for member in self.members if member.ensemble is not None]
+        if nested:
+            raise PydanticCustomError(
+                "nested",
+                "ensemble member '{name}' is an ensemble itself; list its members instead",
+                {"name": nested[0]},
+            )
+        if self.weights is not None and len(self.weights) != len(self.members):
+            raise PydanticCustomError(
+                "weights",
+                "ensemble has {weights} weights for {members} members; give one a member",
+                {"weights": len(self.weights), "members": len(self.members)},
+            )
+        if self.own_scales and self.average == "logits":
+            raise PydanticCustomError(
+                "own_scales",
+                "own_scales needs average: gradients or loss; logits of differently scaled images "
+                "cannot be averaged",
+                {},
+            )
+        return self
+
+    @property
+    def normalised_weights(self) -> tuple[float, ...]:
+        """The weights, scaled to sum to one."""
+        weights = self.weights or (1.0,) * len(self.members)
+        return tuple(weight / sum(weights) for weight in weights)
+
+
+class ModelSpec(Frozen):
+    """One model under a name: exactly one of zoo, mmseg, torch, huggingface and ensemble.
+
+    ``ensemble: [a, b]`` is short for ``ensemble: {members: [a, b]}``, with ``weights``, ``average``
+    and ``own_scales`` beside it; its name is "a-and-b" where none is given. ``backbone`` groups
+    models in the results (same backbone, other backbone) and is read from the config where it is
+    not given; ``classes`` likewise, where the config or the weights name them. ``inference`` is
+    what the model's own config says where it is left out. ``label_map`` takes each class of the
+    model to one of the data, or to null, which drops it.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=60)]
     zoo: str | None = None
     mmseg: MmsegSource | None = None
     torch: TorchSource | None = None
+    huggingface: HuggingfaceSource | None = None
+    ensemble: EnsembleSpec | None = None
     backbone: str | None = None
     classes: tuple[str, ...] | None = None
+    inference: Inference | None = None
+    label_map: dict[str, str | None] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -60,15 +179,45 @@ class ModelSpec(Frozen):
                     {"name": data["zoo"], "hint": suggest(data["zoo"], ZOO)},
                 )
             data = {"name": data["zoo"], **data}
+        if isinstance(data, dict) and isinstance(data.get("ensemble"), list | tuple):
+            beside = {k: v for k, v in data.items() if k in EnsembleSpec.model_fields}
+            data = {k: v for k, v in data.items() if k not in beside}
+            data["ensemble"] = {"members": data["ensemble"], **beside}
+        if isinstance(data, dict) and isinstance(data.get("ensemble"), dict):
+            members = data["ensemble"].get("members")
+            names = [_name_of(m) for m in members] if isinstance(members, list | tuple) else []
+            if names and all(names):
+                data = {"name": "-and-".join(names), **data}
         return data
 
     @model_validator(mode="after")
     def _one_adapter(self) -> "ModelSpec":
-        given = [k for k in ("zoo", "mmseg", "torch") if getattr(self, k) is not None]
+        given = [k for k in ADAPTERS if getattr(self, k) is not None]
         if len(given) != 1:
             raise PydanticCustomError(
                 "adapter",
-                "model '{name}' names {given}; give exactly one of zoo, mmseg, torch",
-                {"name": self.name, "given": " and ".join(given) or "no adapter"},
+                "model '{name}' names {given}; give exactly one of {allowed}",
+                {
+                    "name": self.name,
+                    "given": " and ".join(given) or "no adapter",
+                    "allowed": ", ".join(ADAPTERS),
+                },
+            )
+        of_members = ("classes", "inference", "label_map")
+        wrong = [k for k in of_members if self.ensemble and getattr(self, k) is not None]
+        if wrong:
+            raise PydanticCustomError(
+                "ensemble",
+                "ensemble '{name}' has {wrong}; give it to the members",
+                {"name": self.name, "wrong": " and ".join(wrong)},
             )
         return self
+
+
+def _name_of(member: Any) -> str:
+    """The name of a model as it was written, empty where it has none."""
+    if isinstance(member, ModelSpec):
+        return member.name
+    if isinstance(member, dict):
+        member = member.get("name") or member.get("zoo")
+    return member if isinstance(member, str) else ""

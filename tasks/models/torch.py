@@ -12,6 +12,7 @@ from torch import nn
 
 from tasks.errors import InputError
 from tasks.models.base import ModelInfo, Segmenter, freeze
+from tasks.models.sliding import with_windows
 from tasks.models.spec import ModelSpec
 
 ADAPTER_VERSION = 1
@@ -30,7 +31,7 @@ class TorchSegmenter(Segmenter):
         return self.module(images)
 
 
-def load(spec: ModelSpec, device: str = "cpu") -> TorchSegmenter:
+def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
     """Call the callable; its module must say ``num_classes``."""
     assert spec.torch is not None
     module = _callable(spec)(**spec.torch.arguments)
@@ -39,7 +40,7 @@ def load(spec: ModelSpec, device: str = "cpu") -> TorchSegmenter:
             f"model '{spec.name}': {spec.torch.callable} must return a torch module with an "
             f"attribute num_classes, it returned {type(module).__name__}"
         )
-    return freeze(TorchSegmenter(module)).to(device)
+    return freeze(with_windows(TorchSegmenter(module), spec.inference)).to(device)
 
 
 def check(spec: ModelSpec) -> None:
@@ -48,12 +49,14 @@ def check(spec: ModelSpec) -> None:
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
-    """Fingerprint of the callable's source file and arguments; it is not called."""
+    """Fingerprint of the callable's source file, arguments and windows; it is not called."""
     assert spec.torch is not None
     function = _callable(spec)
     module = inspect.getmodule(function)
     source = inspect.getsource(module) if module else ""
     identity = [ADAPTER_VERSION, spec.torch.callable, spec.torch.arguments, source]
+    if spec.inference is not None and spec.inference.window is not None:
+        identity.append(spec.inference.window)
     text = json.dumps(identity, sort_keys=True)
     return ModelInfo(
         name=spec.name,

@@ -5,10 +5,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import numpy as np
 import pytest
+from PIL import Image
 from pydantic import BaseModel
 
 from orchestrator.identity import RUNTIME_ONLY, attack_key, evaluate_key, key_of
@@ -17,10 +20,18 @@ from orchestrator.spec import Experiment, Runtime, read_experiment
 from orchestrator.store import Store
 from tasks.attacks.spec import AttackSpec
 from tasks.data.spec import DataSpec
-from tasks.models.spec import ModelSpec, TorchSource
+from tasks.models.numerics import Numerics
+from tasks.models.spec import (
+    EnsembleSpec,
+    HuggingfaceSource,
+    Inference,
+    ModelSpec,
+    TorchSource,
+)
 from tasks.models.zoo import ZOO
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import CLASSES, toy, write_images
+from tests.tasks.models.segformers import write_segformer
 
 Spec = dict[str, Any]
 Change = Callable[[Spec, Path], None]
@@ -116,8 +127,156 @@ def set_mmseg_data(**changes: Any) -> Change:
     return change
 
 
+def set_segformer(**changes: Any) -> Change:
+    """One transformers model of a folder, or of the fake hub where it has a revision."""
+
+    def change(spec: Spec, folder: Path) -> None:
+        source = {"model": segformer(folder), **changes}
+        if "revision" in changes:
+            write_segformer(folder / "hub" / changes["revision"], CLASSES, len(changes["revision"]))
+            source["model"] = "someone/segformer"
+        source = {k: v(folder) if callable(v) else v for k, v in source.items()}
+        spec["models"] = [{"name": "a", "huggingface": source}]
+
+    return change
+
+
+def segformer(folder: Path, seed: int = 0) -> str:
+    return str(write_segformer(folder / f"segformer-{seed}", CLASSES, seed))
+
+
+def set_ensemble(*seeds: int, **fields: Any) -> Change:
+    """One ensemble of toys, by their seeds."""
+    members = [toy(f"m{seed}", seed=seed) for seed in seeds or (1, 2)]
+    return set_to("models", [{"name": "e", "ensemble": members, **fields}])
+
+
+def set_windows(**fields: Any) -> Change:
+    return set_to(
+        "models.0.inference", {"mode": "slide", "crop": [8, 8], "stride": [4, 4], **fields}
+    )
+
+
+def set_label_map(**label_map: str | None) -> Change:
+    """One toy of four classes that are joined to those of the data."""
+    mapped = {"asphalt": "road", "sky": "sky", "tree": "tree", "car": None, **label_map}
+    model = toy("a", num_classes=4) | {"classes": list(mapped), "label_map": mapped}
+    return set_to("models", [model])
+
+
 def the_base(spec: Spec, folder: Path) -> None:
     """No change: the experiment that most fields are changed in."""
+
+
+def attack(**fields: Any) -> Change:
+    """The first attack with these fields; a callable one is given the folder."""
+
+    def change(spec: Spec, folder: Path) -> None:
+        given = {k: v(folder) if callable(v) else v for k, v in fields.items()}
+        spec["attacks"] = [{"preset": "ds-mi", "steps": 3, **given}]
+
+    return change
+
+
+def transform(kind: str, **fields: Any) -> Change:
+    return attack(transforms=[{kind: fields}])
+
+
+def label_map(folder: Path, *, name: str = "map.png", value: int = 1) -> dict[str, str]:
+    Image.new("L", (16, 16), value).save(folder / name)
+    return {"label_map": str(folder / name)}
+
+
+def made_elsewhere(folder: Path, *, name: str = "made", seed: int = 0) -> str:
+    (folder / name).mkdir()
+    pixels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / name / "image-0.png")
+    return str(folder / name)
+
+
+def files(**which: Any) -> Change:
+    """An attack of AEs from files, and nothing else."""
+
+    def change(spec: Spec, folder: Path) -> None:
+        spec["attacks"] = [{"name": "theirs", "files": made_elsewhere(folder, **which)}]
+
+    return change
+
+
+def attack_alternatives() -> dict[str, tuple[Change, Change]]:
+    """Every field below an attack -> two attacks that differ in it alone."""
+    base = attack()
+    to_one = attack(target={"every": 1})
+    return {
+        "name": (base, attack(name="renamed")),
+        "norm": (base, attack(norm="l2")),
+        "eps": (base, attack(eps="7/255")),
+        "step_size": (base, attack(step_size="1/255")),
+        "steps": (base, attack(steps=4)),
+        "budget.forward_equivalents": (
+            attack(steps=3, budget={"forward_equivalents": 3.2}),
+            attack(steps=3, budget={"forward_equivalents": 3.3}),
+        ),
+        "start": (base, attack(start="uniform")),
+        "transforms.low": (base, transform("ds", low=0.6)),
+        "transforms.width": (base, transform("ds", width=0.6)),
+        "transforms.law": (base, transform("ds", law="log-uniform")),
+        "transforms.levels": (
+            transform("ds", law="discrete"),
+            transform("ds", law="discrete", levels=3),
+        ),
+        "transforms.scales": (base, transform("ds", scales=2)),
+        "transforms.probability": (base, transform("ds", probability=0.5)),
+        "transforms.anisotropy": (base, transform("ds", anisotropy=0.2)),
+        "transforms.antialias": (base, transform("ds", antialias=True)),
+        "transforms.handling": (base, transform("ds", handling="back")),
+        "transforms.grid": (base, transform("ds", grid=0.25)),
+        "transforms.schedule": (base, transform("ds", schedule="low-discrepancy")),
+        "transforms.high": (transform("di"), transform("di", high=1.2)),
+        "transforms.copies": (transform("si"), transform("si", copies=2)),
+        "transforms.strength": (transform("admix"), transform("admix", strength=0.1)),
+        "transforms.sigma": (transform("ssa"), transform("ssa", sigma="8/255")),
+        "transforms.rho": (transform("ssa"), transform("ssa", rho=0.25)),
+        "label_version": (base, attack(label_version="labels")),
+        "loss": (base, attack(loss="masked-cross-entropy")),
+        # As stored where the module is not at hand; where it is, the hash is taken from its file.
+        "loss_sha256": (
+            attack(loss="not_here:margin", loss_sha256="a" * 64),
+            attack(loss="not_here:margin", loss_sha256="b" * 64),
+        ),
+        "layer": (attack(loss="fspgd"), attack(loss="fspgd", layer="module")),
+        "momentum.mu": (base, attack(momentum={"mu": 0.5})),
+        "momentum.nesterov": (base, attack(momentum={"nesterov": True})),
+        "variance.neighbours": (attack(variance={}), attack(variance={"neighbours": 3})),
+        "variance.bound": (attack(variance={}), attack(variance={"bound": 1})),
+        "smoothing.kernel": (attack(smoothing="ti"), attack(smoothing={"kernel": 7})),
+        "smoothing.sigmas": (attack(smoothing="ti"), attack(smoothing={"sigmas": 2})),
+        "target.every": (to_one, attack(target={"every": 2})),
+        "target.classes": (to_one, attack(target={"classes": {0: 1}})),
+        "target.others": (
+            attack(target={"classes": {0: 1}}),
+            attack(target={"classes": {0: 1}, "others": "ignore"}),
+        ),
+        "target.label_map": (
+            attack(target=label_map),
+            attack(target=partial(label_map, name="moved.png")),
+        ),
+        "target.sha256": (
+            attack(target=label_map),
+            attack(target=partial(label_map, name="other.png", value=2)),
+        ),
+        "region.classes": (attack(region={"classes": [0]}), attack(region={"classes": [1]})),
+        "region.box": (
+            attack(region={"box": [0, 0, 1, 0.5]}),
+            attack(region={"box": [0, 0, 1, 0.6]}),
+        ),
+        "restarts": (base, attack(restarts=2)),
+        "steps_at": (base, attack(steps_at=[1, 3])),
+        "scores": (base, attack(scores=["raw", "eps*sign"])),
+        "equal_rms": (attack(scores=["equal-rms"]), attack(scores=["equal-rms"], equal_rms=0.5)),
+        "files": (files(), files(name="moved")),
+        "files_sha256": (files(), files(name="others", seed=1)),
+    }
 
 
 # Field -> two experiments that differ in it alone. Runtime-only fields stand here too: they must
@@ -133,6 +292,10 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "data.images": (the_base, set_to("data.images", 3)),
     "data.size": (the_base, set_to("data.size", [16, 24])),
     "data.fit": (the_base, set_to("data.fit", "pad")),
+    "data.label_map": (
+        the_base,
+        set_to("data.label_map", {"road": "ground", "sky": "ground", "tree": "tree"}),
+    ),
     "models.name": (the_base, set_to("models.0.name", "renamed")),
     "models.zoo": (set_zoo(ZOO_MODEL), set_zoo(OTHER_ZOO_MODEL)),
     "models.mmseg.config": (set_mmseg_model(), set_mmseg_model(config=widened_config)),
@@ -147,32 +310,38 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
         set_to("models.0.torch.callable", "tests.toys:failing"),
     ),
     "models.torch.arguments": (the_base, set_to("models.0.torch.arguments", {"seed": 7})),
+    "models.huggingface.model": (
+        set_segformer(),
+        set_segformer(model=partial(segformer, seed=1)),
+    ),
+    "models.huggingface.revision": (
+        set_segformer(revision="v1"),
+        set_segformer(revision="later"),
+    ),
+    "models.huggingface.trust": (set_segformer(), set_segformer(trust=True)),
+    "models.ensemble.members": (set_ensemble(1, 2), set_ensemble(1, 3)),
+    "models.ensemble.weights": (set_ensemble(), set_ensemble(weights=[1, 2])),
+    "models.ensemble.average": (set_ensemble(), set_ensemble(average="loss")),
+    "models.ensemble.own_scales": (
+        set_ensemble(average="loss"),
+        set_ensemble(average="loss", own_scales=True),
+    ),
+    # A mode brings its windows with it or has none, so they differ too.
+    "models.inference.mode": (set_windows(), set_to("models.0.inference", {"mode": "whole"})),
+    "models.inference.crop": (set_windows(), set_windows(crop=[8, 12])),
+    "models.inference.stride": (set_windows(), set_windows(stride=[4, 8])),
+    "models.label_map": (set_label_map(), set_label_map(car="road")),
     "models.backbone": (the_base, set_to("models.0.backbone", "resnet")),
     "models.classes": (the_base, set_to("models.0.classes", CLASSES)),
-    "attacks.name": (the_base, set_to("attacks.0.name", "renamed")),
-    "attacks.eps": (the_base, set_to("attacks.0.eps", "7/255")),
-    "attacks.step_size": (the_base, set_to("attacks.0.step_size", "1/255")),
-    "attacks.steps": (the_base, set_to("attacks.0.steps", 4)),
-    "attacks.start": (the_base, set_to("attacks.0.start", "uniform")),
-    "attacks.transforms.low": (
-        the_base,
-        set_to("attacks.0.transforms", [{"ds": {"low": 0.6}}]),
-    ),
-    "attacks.transforms.width": (
-        the_base,
-        set_to("attacks.0.transforms", [{"ds": {"width": 0.6}}]),
-    ),
-    "attacks.transforms.label_version": (
-        the_base,
-        set_to("attacks.0.transforms", [{"ds": {"label_version": "labels"}}]),
-    ),
-    "attacks.loss": (the_base, set_to("attacks.0.loss", "masked-cross-entropy")),
-    "attacks.momentum.mu": (the_base, set_to("attacks.0.momentum", {"mu": 0.5})),
+    **{f"attacks.{field}": pair for field, pair in attack_alternatives().items()},
     "sources": (the_base, set_to("sources", ["a"])),
     "targets": (the_base, set_to("targets", ["b"])),
     "seed": (the_base, set_to("seed", 1)),
     "schedule_groups": (the_base, set_to("schedule_groups", 1)),
     "shard_size": (the_base, set_to("shard_size", 3)),
+    "numerics.fold": (the_base, set_to("numerics.fold", True)),
+    "numerics.channels_last": (the_base, set_to("numerics.channels_last", "auto")),
+    "numerics.bf16": (set_to("numerics.bf16", "auto"), set_to("numerics.bf16", True)),
     "runtime.store": (the_base, set_to("runtime.store", "/tmp/elsewhere")),
     "runtime.executor": (the_base, set_to("runtime.executor", "ray")),
     "runtime.replicas": (the_base, set_to("runtime.replicas", 3)),
@@ -184,14 +353,18 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
 }
 
 
-def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf field below a spec, by dotted path, with its annotation."""
-    for name, field in model.model_fields.items():
-        nested = [m for m in specs_in(field.annotation) if m is not model]
+def fields_of(*models: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf field below the last of ``models``, by dotted path, with its annotation.
+
+    The others are those it was reached through; a field that holds one of them again, as an
+    ensemble holds models, is a leaf.
+    """
+    for name, field in models[-1].model_fields.items():
+        nested = [spec for spec in specs_in(field.annotation) if spec not in models]
         if not nested:
             yield prefix + name, field.annotation
         for spec in nested:
-            yield from fields_of(spec, f"{prefix}{name}.")
+            yield from fields_of(*models, spec, prefix=f"{prefix}{name}.")
 
 
 def specs_in(annotation: Any) -> list[type[BaseModel]]:
@@ -222,7 +395,12 @@ def task_keys(folder: Path, change: Change) -> set[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two splits of images; what is asked of the Hugging Face hub comes from ``hub/`` beside."""
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download",
+        lambda name, *, revision, allow_patterns: str(tmp_path / "hub" / revision),
+    )
     write_images(tmp_path / "data", count=5, split="one")
     write_images(tmp_path / "data", count=5, split="two", seed=1)
     return tmp_path
@@ -237,6 +415,9 @@ def test_the_walk_reaches_every_nested_spec() -> None:
         (DataSpec, "data."),
         (ModelSpec, "models."),
         (TorchSource, "models.torch."),
+        (HuggingfaceSource, "models.huggingface."),
+        (EnsembleSpec, "models.ensemble."),
+        (Inference, "models.inference."),
         (AttackSpec, "attacks."),
         (Runtime, "runtime."),
     ):
@@ -259,13 +440,24 @@ def test_what_is_runtime_only_is_a_field(path: str) -> None:
 
 
 def test_numerics_are_part_of_every_key() -> None:
+    """Those asked for: what a machine makes of ``auto`` is in the report, not in the key."""
+    asked = [
+        Numerics.model_validate(value).identity()
+        for value in ("reference", "fast", {"fold": True}, {"fold": "auto"})
+    ]
     attack = AttackSpec.model_validate("pgd")
-    made = {attack_key(attack, "f", "s", seed=0, numerics=n) for n in ("reference", "fast")}
-    scored = {
-        evaluate_key("f", "s", None, num_classes=3, numerics=n) for n in ("reference", "fast")
-    }
-    assert len(made) == len(scored) == 2
-    assert "numerics" in ONE_VALUE, "there is a second value now: give it an entry above"
+    made = {attack_key(attack, "f", "s", seed=0, numerics=n) for n in asked}
+    scored = {evaluate_key("f", "s", None, num_classes=3, numerics=n) for n in asked}
+    assert len(made) == len(scored) == len(asked)
+
+
+def test_one_meaning_of_numerics_has_one_key_however_it_is_written(folder: Path) -> None:
+    off = dict.fromkeys(Numerics.model_fields, False)
+    auto = dict.fromkeys(Numerics.model_fields, "auto")
+    for name, written_out in (("reference", off), ("fast", auto)):
+        keys = [task_keys(folder, set_to("numerics", value)) for value in (name, written_out)]
+        assert keys[0] == keys[1]
+    assert task_keys(folder, the_base) == task_keys(folder, set_to("numerics", "reference"))
 
 
 def test_all_fields_together_make_a_key() -> None:

@@ -15,6 +15,8 @@ ALLOWED = {
     "ray": ["orchestrator/executors/ray*.py", "orchestrator/search.py"],
     "mlflow": ["orchestrator/tracking.py"],
     "mmseg": ["tasks/*/mmseg.py"],
+    "transformers": ["tasks/models/huggingface.py"],
+    "huggingface_hub": ["tasks/models/huggingface.py"],
     "orchestrator": ["orchestrator/*"],
 }
 
@@ -57,6 +59,10 @@ def test_tasks_import_nothing_of_the_orchestration() -> None:
     for path in SOURCES:
         if path.is_relative_to(ROOT / "tasks"):
             assert not {name.split(".")[0] for name in imported(path)} & forbidden, path
+
+
+def test_nothing_needs_torchvision() -> None:
+    assert importers("torchvision") == []
 
 
 def test_the_scheduler_knows_no_clock_and_no_tensor() -> None:

@@ -203,3 +203,24 @@ def test_images_stand_in_the_order_of_the_confusions(tmp_path: Path) -> None:
 def test_an_unknown_experiment_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no experiment nothing"):
         load_results(Store(str(tmp_path)), "nothing")
+
+
+def test_iterates_and_scores_of_one_run_stand_side_by_side(tmp_path: Path) -> None:
+    curve = {
+        "preset": "pgd",
+        "name": "curve",
+        "eps": "8/255",
+        "steps": 3,
+        "steps_at": [1, 3],
+        "scores": ["raw", "eps*sign"],
+    }
+    results = run_toy(tmp_path, attacks=[curve, {"preset": "pgd", "eps": "8/255", "steps": 3}])
+    assert results.attacks == ["curve:1", "curve:1:sign", "curve:3", "curve:3:sign", "pgd"]
+    assert results.matrix("curve:3").equals(results.matrix("pgd"))
+    assert not results.matrix("curve:1").equals(results.matrix("curve:3"))
+    assert results.perturbation("curve:1")["linf"] == 2
+    assert results.perturbation("curve:1:sign")["linf"] == 8
+    assert results.attack_spec("curve:1")["name"] == "curve"
+    made = {key for *_, key in results.content["cells"] if key is not None}
+    assert len(made) == 2 * len(results.sources) * len(results.content["shards"])
+    assert results.cost("curve:1")["forward_equivalents"] == 3

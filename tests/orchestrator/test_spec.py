@@ -130,7 +130,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "unknown key in a transform": (
         good(attacks=[{"preset": "pgd", "transforms": [{"ds": {"lo": 0.5}}]}]),
-        ["'attacks.0.transforms.0'", "unknown key 'lo'", "did you mean 'low'?"],
+        ["'attacks.0.transforms.0.ds'", "unknown key 'lo'", "did you mean 'low'?"],
     ),
     "unknown key in the momentum": (
         good(attacks=[{"preset": "pgd", "momentum": {"nu": 1}}]),

@@ -39,7 +39,8 @@ def attack_task(shard: Shard, key: str = ATTACK_KEY) -> Task:
 
 
 def images(shard: Shard, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, shard.images.shape, np.uint8)
+    """Two images made of each of the shard's."""
+    return np.random.default_rng(seed).integers(0, 256, (2, *shard.images.shape), np.uint8)
 
 
 def commit_attack(store: Store, shard: Shard) -> np.ndarray:

@@ -38,6 +38,11 @@ def annotations(
     return labels
 
 
+def halves(count: int, height: int, width: int) -> np.ndarray:
+    """uint8 labels N x H x W: class 0 in the left half, class 1 in the right."""
+    return np.broadcast_to(np.arange(width) >= width // 2, (count, height, width)).astype(np.uint8)
+
+
 def as_tensors(images: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """As ``tasks.attack`` hands them to the loop."""
     return torch.tensor(images).float() / 255, torch.tensor(labels).long()

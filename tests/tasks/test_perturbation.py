@@ -1,8 +1,22 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tasks.perturbation import STATISTICS, levels, quantise, statistics
+from tasks.attacks.spec import AttackSpec
+from tasks.perturbation import STATISTICS, as_score, inside, levels, quantise, statistics
+from tests.tasks.cases import pictures, spec
+
+
+def ball(eps: Any, norm: str = "linf", **fields: Any) -> AttackSpec:
+    return spec("pgd", eps=eps, norm=norm, **fields)
+
+
+def rms(made: np.ndarray, clean: np.ndarray) -> np.ndarray:
+    return np.sqrt(((made.astype(float) - clean) ** 2).mean((1, 2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -19,7 +33,7 @@ def test_every_whole_number_of_levels_survives_float_arithmetic() -> None:
 def test_values_are_rounded_not_truncated() -> None:
     clean = np.full((1, 3, 1, 2), 100, np.uint8)
     raw = torch.tensor([101.6, 98.4]).expand(1, 3, 1, 2) / 255
-    assert quantise(raw, clean, 8 / 255)[0, 0, 0].tolist() == [102, 98]
+    assert quantise(raw, clean, ball(8 / 255))[0, 0, 0].tolist() == [102, 98]
 
 
 @pytest.mark.parametrize("eps", [0.03, 2 / 255, 0.001, 0.05, 7.5 / 255])
@@ -28,14 +42,17 @@ def test_eight_bit_examples_never_leave_the_integer_ball(eps: float) -> None:
     clean = generator.integers(0, 256, (4, 3, 9, 11), np.uint8)
     signs = torch.tensor(generator.choice([-1.0, 1.0], clean.shape)).float()
     extreme = (torch.tensor(clean).float() / 255 + eps * signs).clamp(0, 1)
-    stored = quantise(extreme, clean, eps)
+    stored = quantise(extreme, clean, ball(eps))
     assert stored.dtype == np.uint8
     assert np.abs(stored.astype(int) - clean).max() == int(np.floor(eps * 255 + 1e-6))
 
 
 def test_an_image_that_was_not_changed_comes_back_as_it_was() -> None:
     clean = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 3, 16, 16)
-    assert np.array_equal(quantise(torch.tensor(clean).float() / 255, clean, 0.0), clean)
+    for norm in ("linf", "l2"):
+        for eps in (0.0, 0.03):
+            stored = quantise(torch.tensor(clean).float() / 255, clean, ball(eps, norm))
+            assert np.array_equal(stored, clean)
 
 
 def test_statistics_of_a_perturbation_by_hand() -> None:
@@ -59,3 +76,127 @@ def test_with_eps_zero_nothing_is_at_the_bound() -> None:
     found = statistics(clean, clean, 0.0)
     assert found["at_bound"] == [0]
     assert found["mean_abs"] == [0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.001, 0.004, 0.01, 0.03, 8 / 255, 0.1]))
+def test_eight_bit_examples_never_leave_the_l2_ball(seed: int, eps: float) -> None:
+    """And are no nearer to the image than rounding makes them: of floats at RMS eps exactly what is
+    stored lies within half a level of it."""
+    generator = np.random.default_rng(seed)
+    clean = generator.integers(60, 196, (3, 3, 7, 9), np.uint8)
+    noise = torch.tensor(generator.standard_normal(clean.shape)).float()
+    noise = noise / noise.square().mean((1, 2, 3), keepdim=True).sqrt()
+    exact = (torch.tensor(clean).float() / 255 + eps * noise).clamp(0, 1)
+    stored = quantise(exact, clean, ball(eps, "l2"))
+    assert stored.dtype == np.uint8
+    assert rms(stored, clean).max() <= eps * 255 + 1e-6
+    # Each value is the float's, rounded down or up.
+    assert np.abs(stored / 255 - exact.numpy()).max() <= 1.001 / 255
+    if eps * 255 > 2:
+        assert rms(stored, clean).min() > 0.98 * eps * 255
+
+
+def test_l2_rounding_moves_as_few_values_as_it_takes() -> None:
+    """Ten values at 1.6 levels: all rounded up the RMS is 2; four at 1 hold that of 1.7."""
+    clean = np.full((1, 1, 1, 10), 100, np.uint8)
+    exact = torch.full((1, 1, 1, 10), 101.6) / 255
+    stored = quantise(exact, clean, ball(1.7 / 255, "l2"))
+    assert sorted(stored.ravel().tolist()) == [101] * 4 + [102] * 6
+    assert rms(stored, clean)[0] <= 1.7
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_example_inside_the_ball_is_only_rounded(norm: str) -> None:
+    clean = pictures(2, 6, 7)
+    exact = (torch.tensor(clean).float() / 255 + 0.01 * torch.randn(clean.shape)).clamp(0, 1)
+    stored = quantise(exact, clean, ball(0.5, norm))
+    assert np.array_equal(stored, (exact * 255).round().numpy().astype(np.uint8))
+
+
+def test_inside_by_norm() -> None:
+    found = {"linf": [3.0, 9.0], "rms": [2.0, 7.5]}
+    assert not inside(found, ball("8/255"))
+    assert inside(found, ball("9/255"))
+    assert inside(found, ball("8/255", "l2"))
+    assert not inside(found, ball("7/255", "l2"))
+
+
+def iterate(share: float = 0.7, seed: int = 0) -> tuple[torch.Tensor, np.ndarray, torch.Tensor]:
+    """A clean image, and one that moved at a share of the values by up to 8 levels."""
+    generator = torch.Generator().manual_seed(seed)
+    clean = pictures(3, 16, 20)
+    exact = torch.tensor(clean).float() / 255
+    noise = torch.rand(clean.shape, generator=generator) * 2 - 1
+    noise = noise * (torch.rand(clean.shape, generator=generator) < share)
+    return exact, clean, (exact + 8 / 255 * noise).clamp(0, 1)
+
+
+def test_raw_is_the_iterate() -> None:
+    exact, _, x = iterate()
+    assert as_score(x, exact, ball("8/255"), "raw") is x
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_eps_sign_pushes_what_changed_to_the_bound_and_leaves_the_rest(norm: str) -> None:
+    exact, clean, x = iterate()
+    rule = ball("8/255", norm)
+    pushed = as_score(x, exact, rule, "eps*sign")
+    direction = torch.sign(x - exact) * ((x - exact).abs() > 1e-7)
+    assert torch.equal(pushed, (exact + rule.eps * direction).clamp(0, 1))
+    stored = quantise(pushed, clean, rule).astype(int)
+    still = (direction == 0).numpy()
+    assert (stored[still] == clean[still]).all()
+    free = ~still & (clean >= 8) & (clean <= 247)
+    assert (np.abs(stored - clean)[free] == 8).all()
+
+
+@pytest.mark.parametrize("rounds", [1, 10, 50])
+def test_float_noise_around_an_unchanged_value_is_no_direction(rounds: int) -> None:
+    """Steps there and back again leave a rounding of each of them behind."""
+    exact, clean, _ = iterate()
+    noisy = exact.clone()
+    for _ in range(rounds):
+        noisy = noisy + 2 / 255
+        noisy = noisy - 2 / 255
+        noisy = noisy - 0.01
+        noisy = noisy + 0.01
+    for score in ("eps*sign", "equal-rms"):
+        stored = quantise(as_score(noisy, exact, ball("8/255"), score), clean, ball("8/255"))
+        assert np.array_equal(stored, clean), score
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("wanted", [0.25, 0.5, 0.75])
+def test_equal_rms_reaches_its_root_mean_square(wanted: float, norm: str) -> None:
+    """In float to a thousandth, in 8 bit to a twentieth of a level, and never outside the ball."""
+    exact, clean, x = iterate()
+    rule = ball("8/255", norm, equal_rms=wanted)
+    scaled = as_score(x, exact, rule, "equal-rms")
+    reached = (scaled - exact).square().mean((1, 2, 3)).sqrt()
+    assert torch.allclose(reached, torch.tensor(wanted * rule.eps), rtol=1e-3)
+    stored = quantise(scaled, clean, rule)
+    assert rms(stored, clean) == pytest.approx(8 * wanted, abs=0.06)
+    if norm == "linf":
+        assert np.abs(stored.astype(int) - clean).max() <= 8
+    # Scaled, not turned.
+    assert ((scaled - exact) * (x - exact) >= -1e-9).all()
+
+
+def test_equal_rms_that_cannot_be_reached_comes_as_near_as_the_ball_allows() -> None:
+    """With a share of 0.3 of the values moved the largest root mean square is sqrt(0.3) eps."""
+    exact, _, x = iterate(share=0.3)
+    rule = ball("8/255", equal_rms=0.9)
+    scaled = as_score(x, exact, rule, "equal-rms")
+    assert (scaled - exact).abs().max() <= 8 / 255 + 1e-6
+    pushed = as_score(x, exact, rule, "eps*sign")
+    most = (pushed - exact).square().mean((1, 2, 3)).sqrt()
+    assert torch.allclose((scaled - exact).square().mean((1, 2, 3)).sqrt(), most, rtol=0.02)
+
+
+@pytest.mark.parametrize("score", ["raw", "eps*sign", "equal-rms"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_unchanged_image_stays_unchanged_whatever_the_score(norm: str, score: str) -> None:
+    exact, clean, _ = iterate()
+    rule = ball("8/255", norm)
+    assert np.array_equal(quantise(as_score(exact, exact, rule, score), clean, rule), clean)

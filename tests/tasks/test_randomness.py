@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from tasks.randomness import image_noise, schedule_group, seed_from, uniform
+from tasks.randomness import generator_of, image_noise, schedule_group, seed_from, uniform
 
 
 def test_the_same_parts_always_give_the_same_seed() -> None:
@@ -48,3 +48,20 @@ def test_noise_neither_reads_nor_moves_torchs_global_generator() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(2)
     assert torch.equal(image_noise(0, "a", (3, 4, 4)), first)
+
+
+def test_further_parts_give_other_noise_and_none_the_same() -> None:
+    shape = (3, 4, 4)
+    plain = image_noise(0, "a", shape)
+    parts = [("restart", 1), ("restart", 2), ("neighbour", 0, 1), ("neighbour", 1, 0)]
+    drawn = [image_noise(0, "a", shape, *p) for p in parts]
+    assert torch.equal(drawn[2], image_noise(0, "a", shape, "neighbour", 0, 1))
+    assert len({tuple(n.flatten().tolist()) for n in [plain, *drawn]}) == 5
+
+
+def test_generators_of_the_same_parts_agree() -> None:
+    torch.manual_seed(0)
+    first = torch.rand(4, generator=generator_of("a", 1))
+    torch.manual_seed(1)
+    assert torch.equal(first, torch.rand(4, generator=generator_of("a", 1)))
+    assert not torch.equal(first, torch.rand(4, generator=generator_of("a", 2)))

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.attacks.spec import AttackSpec, DynamicScaling
+from tasks.attacks.spec import AttackSpec
+from tasks.attacks.transforms.scaling import DynamicScaling
 from tasks.models.spec import MmsegSource
 from tasks.schema import Frozen, Number, suggest
 

@@ -71,7 +71,7 @@ def test_a_panel_shows_the_stored_adversarial_image(results: Results) -> None:
     stored = results.store.attack_images(keys["pgd", "a", shard_id])
     assert stored is not None
     shown = np.asarray(line["adversarial image"].images[0].get_array())
-    assert np.array_equal(shown, stored[0].transpose(1, 2, 0))
+    assert np.array_equal(shown, stored[0, 0].transpose(1, 2, 0))
     assert any(title.startswith("a (itself)") for title in line)
     assert any(title.startswith("b:") for title in line)
 

@@ -1,14 +1,51 @@
+"""Every preset: documented, whole, reproducible, and blind to how its images are batched."""
+
+from typing import Any
+
+import numpy as np
 import pytest
 
 from tasks.attacks.presets import PRESETS
-from tasks.attacks.spec import AttackSpec, DynamicScaling
+from tasks.attacks.spec import AttackSpec
+from tasks.attacks.transforms import TRANSFORMS
+from tasks.attacks.transforms.scaling import DynamicScaling
+from tests.tasks.attacks.specs import distance, make
+from tests.tasks.cases import pictures, spec, toy
+
+STAGED = toy("staged")
+# Steps and copies to keep the runs short.
+SHORT: dict[str, dict[str, Any]] = {
+    "vt": {"variance": {"neighbours": 2}},
+    "ds-vt": {"variance": {"neighbours": 2}},
+    "ssa": {"transforms": [{"ssa": {"copies": 2}}]},
+    "si": {"transforms": [{"si": {"copies": 2}}]},
+    "admix": {"transforms": [{"admix": {"copies": 2}}, {"si": {"copies": 2}}]},
+    "fspgd": {"layer": "backbone"},
+    "fgsm": {},
+    "noise": {},
+}
+RANDOM = ["noise", "di", "rdi", "vt", "admix", "ssa", "ds", "ds-mi", "ds-ti", "ds-ni", "ds-vt"]
+
+
+def short(name: str) -> AttackSpec:
+    steps = {} if name in ("noise", "fgsm") else {"steps": 4}
+    return spec(name, **steps, **SHORT.get(name, {}))
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_a_whole_attack_with_a_formula_and_a_source(name: str) -> None:
-    assert AttackSpec.model_validate(name).name == name
-    assert PRESETS[name].formula
+    rule = AttackSpec.model_validate(name)
+    assert rule.name == name
+    assert len(PRESETS[name].formula) > 5
     assert PRESETS[name].source
+    assert PRESETS[name].fields
+    # Reading what was read changes nothing.
+    assert AttackSpec.model_validate(rule.model_dump(mode="json")) == rule
+
+
+def test_every_preset_but_one_has_its_own_identity() -> None:
+    seen = {str(AttackSpec.model_validate(name).identity()) for name in PRESETS}
+    assert len(seen) == len(PRESETS)
 
 
 def test_what_the_presets_stand_for() -> None:
@@ -16,15 +53,68 @@ def test_what_the_presets_stand_for() -> None:
     assert read("fgsm").steps == 1
     assert read("fgsm").step_size == read("fgsm").eps
     assert (read("noise").steps, read("noise").start) == (0, "uniform")
-    assert (read("pgd").momentum, read("pgd").transforms) == (None, ())
-    assert read("mi").momentum is not None
-    assert read("mi").transforms == ()
-    assert read("ds").transforms == (DynamicScaling(),)
-    assert read("ds").momentum is None
-    assert read("ds-mi").transforms == (DynamicScaling(),)
-    assert read("ds-mi").momentum is not None
+    assert (read("pgd").momentum, read("pgd").transforms, read("pgd").start) == (None, (), "clean")
+    momentum = {"mi", "ni", "si", "vt", "admix", "ssa", "ds-mi", "ds-ni", "ds-vt"}
+    assert {n for n in PRESETS if read(n).momentum} == momentum
+    assert all(read(n).momentum.mu == 1 for n in momentum)  # type: ignore[union-attr]
+    assert {n for n in momentum if read(n).momentum.nesterov} == {"ni", "ds-ni"}  # type: ignore[union-attr]
+    assert {n for n in PRESETS if read(n).variance} == {"vt", "ds-vt"}
+    assert {n for n in PRESETS if read(n).smoothing} == {"ti", "ds-ti"}
+    scaled = {n for n in PRESETS if DynamicScaling() in read(n).transforms}
+    assert scaled == {"ds", "ds-mi", "ds-ti", "ds-ni", "ds-vt"}
+    kinds = {n: [t.kind for t in read(n).transforms] for n in PRESETS}
+    assert kinds["admix"] == ["admix", "si"]
+    for kind in ("di", "rdi", "si", "ssa"):
+        assert kinds[kind] == [kind]
+    assert {kind for found in kinds.values() for kind in found} == set(TRANSFORMS)
+    losses = {n: read(n).loss for n in PRESETS if read(n).loss != "cross-entropy"}
+    assert losses == {
+        "segpgd": "segpgd",
+        "cospgd": "cospgd",
+        "masked-ce": "masked-cross-entropy",
+        "js": "js",
+        "mask-norm": "mask-norm",
+        "fspgd": "fspgd",
+    }
+
+
+def test_defaults_are_the_papers() -> None:
+    read = AttackSpec.model_validate
+    vt, ti = read("vt").variance, read("ti").smoothing
+    assert vt is not None
+    assert ti is not None
+    assert (vt.neighbours, vt.bound) == (20, 1.5)
+    assert (ti.kernel, ti.sigmas) == (15, 3)
+    assert read("si").transforms[0].copies == 5
+    ssa, admix = read("ssa").transforms[0], read("admix").transforms[0]
+    assert (ssa.copies, ssa.sigma, ssa.rho) == (20, 16 / 255, 0.5)  # type: ignore[union-attr]
+    assert (admix.copies, admix.strength) == (3, 0.2)  # type: ignore[union-attr]
 
 
 def test_attacks_that_are_compared_share_steps_step_size_and_bound() -> None:
-    compared = [AttackSpec.model_validate(n) for n in ("pgd", "mi", "ds", "ds-mi")]
+    compared = [AttackSpec.model_validate(n) for n in PRESETS if n not in ("noise", "fgsm")]
     assert len({(a.steps, a.step_size, a.eps) for a in compared}) == 1
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_runs_and_its_batches_change_no_bit(name: str) -> None:
+    rule = short(name)
+    together = make(STAGED, rule, micro_batch=3)
+    clean = pictures(5, 12, 16)[:3]
+    assert (distance(together.images[0], clean) == 8).all()
+    assert np.isfinite(np.concatenate([h["losses"] for h in together.report["health"]])).all()
+    for micro_batch in (1, 2):
+        apart = make(STAGED, rule, micro_batch=micro_batch)
+        assert np.array_equal(apart.images, together.images)
+    if name != "admix":
+        alone = make(STAGED, rule, chosen=[2], micro_batch=1)
+        assert np.array_equal(alone.images[:, 0], together.images[:, 2])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_reproducible_and_draws_from_its_seed(name: str) -> None:
+    rule = short(name)
+    first, again = make(STAGED, rule), make(STAGED, rule)
+    assert np.array_equal(first.images, again.images)
+    reseeded = make(STAGED, rule, seed=1)
+    assert np.array_equal(first.images, reseeded.images) == (name not in RANDOM)

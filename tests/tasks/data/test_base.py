@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from tasks.data.base import fit_to, open_dataset, palette_for
+from tasks.data.base import Dataset, fit_to, load, open_dataset, palette_for
 from tasks.data.spec import DataSpec
+from tasks.errors import InputError
+from tests.tasks.cases import annotations
+from tests.tasks.data.folders import write_folder, write_image
 
 
 def ramp(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,3 +86,74 @@ def test_a_given_palette_is_kept_and_a_missing_one_has_a_colour_a_class() -> Non
     made = palette_for(40, [[1, 2, 3]])
     assert len(set(made)) == 40
     assert all(0 <= value <= 255 for colour in made for value in colour)
+
+
+def merged(root: Path, label_map: dict[str, str | None]) -> tuple[Dataset, DataSpec]:
+    """A folder of sky, road and tree, opened with its classes merged."""
+    spec = DataSpec.model_validate({"folder": str(root), "label_map": label_map})
+    return open_dataset(spec), spec
+
+
+def test_classes_are_merged_in_labels_names_and_colours(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, 3)
+    plain = open_dataset(DataSpec(folder=str(root)))
+    label_map = {"tree": "plant", "sky": "above", "road": "plant"}
+    dataset, spec = merged(root, label_map)
+    assert dataset.classes == ("above", "plant")
+    assert dataset.palette == plain.palette[:2]
+    assert dataset.records == plain.records
+    for i, native in enumerate(annotations(3, 20, 28, 3)):
+        _, label = load(dataset, dataset.records[i], spec)
+        assert label.dtype == np.uint8
+        assert np.array_equal(label, np.array([0, 1, 1, *[255] * 253])[native])
+
+
+def test_a_class_that_is_mapped_to_null_is_ignored(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, 1)
+    dataset, spec = merged(root, {"sky": None, "road": "road", "tree": "tree"})
+    assert dataset.classes == ("road", "tree")
+    _, label = load(dataset, dataset.records[0], spec)
+    native = annotations(1, 20, 28, 3)[0]
+    assert np.array_equal(label == 255, (native == 0) | (native == 255))
+    assert np.array_equal(label == 0, native == 1)
+
+
+def test_merged_classes_stand_in_the_datas_order_whatever_order_the_map_is_written_in(
+    tmp_path: Path,
+) -> None:
+    root = write_folder(tmp_path, 1)
+    label_map = {"sky": "b", "road": "a", "tree": "b"}
+    one, other = (merged(root, m)[0] for m in (label_map, dict(reversed(label_map.items()))))
+    assert one.classes == other.classes == ("b", "a")
+
+
+def test_the_sample_can_be_merged_and_thinned() -> None:
+    names = open_dataset(DataSpec(sample="camvid")).classes
+    label_map = {name: "car" if name == "car" else "other" for name in names}
+    dataset = open_dataset(DataSpec(sample="camvid", images=2, label_map=label_map))
+    assert dataset.classes == ("other", "car")
+    assert len(dataset.records) == 2
+
+
+def test_a_label_value_that_is_no_class_is_named_before_it_is_merged(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, 1)
+    write_image(root / "labels/clip0_0.png", np.full((20, 28), 3, np.uint8))
+    dataset, spec = merged(root, {"sky": "a", "road": "b", "tree": "b"})
+    with pytest.raises(InputError, match=r"clip0_0.png has values \[3\]; allowed are 0 to 2"):
+        load(dataset, dataset.records[0], spec)
+
+
+@pytest.mark.parametrize(
+    ("label_map", "told"),
+    [
+        ({"sky": "a", "road": "b"}, "leaves out 'tree' of"),
+        ({"sky": "a", "road": "b", "tree": "b", "tre": "b"}, "names 'tre', .* did you mean 'tree'"),
+        ({"sky": "a", "road": "a", "tree": None}, "leaves 1 of 3 classes"),
+    ],
+    ids=str,
+)
+def test_a_map_that_does_not_fit_the_class_list_is_refused(
+    label_map: dict[str, str | None], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=rf"data\.label_map {told}"):
+        merged(write_folder(tmp_path, 1), label_map)

@@ -91,6 +91,21 @@ def test_a_subset_of_a_named_data_sets_classes_is_mapped_as_mmseg_maps_it(tmp_pa
         assert np.array_equal(label == 1, native == 0)  # road is class 0 of Cityscapes
 
 
+def test_classes_of_a_config_are_merged_after_mmsegs_own_rules(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", 2)
+    dataset = described(root, reduce_zero_label=True)
+    path = str(config(tmp_path, dataset))
+    native = DataSpec(mmseg=path)
+    first, *rest = open_dataset(native).classes
+    spec = DataSpec(mmseg=path, label_map={first: None} | {n: n for n in rest})
+    plain, opened = open_dataset(native), open_dataset(spec)
+    assert opened.classes == tuple(rest)
+    for record in opened.records:
+        before = load(plain, record, native)[1].astype(int)
+        expected = np.where(before == 255, 255, np.where(before == 0, 255, before - 1))
+        assert np.array_equal(load(opened, record, spec)[1], expected)
+
+
 def test_the_split_chooses_the_loader_and_data_root_where_its_files_lie(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data", 2)
     path = config(tmp_path, described(tmp_path / "elsewhere"), split="val")

@@ -19,7 +19,8 @@ def test_a_segmenter_counts_images_pixels_and_backwards() -> None:
     assert (cost.forwards, cost.backwards, cost.pixels) == (5, 3, 3 * 48 + 2 * 16)
 
 
-def test_costs_subtract_field_by_field() -> None:
+def test_costs_add_and_subtract_field_by_field() -> None:
+    assert Cost(5, 4, 30, 2.0) + Cost(2, 1, 10, 0.5) == Cost(7, 5, 40, 2.5)
     assert Cost(5, 4, 30, 2.0) - Cost(2, 1, 10, 0.5) == Cost(3, 3, 20, 1.5)
 
 

@@ -22,6 +22,7 @@ def test_an_unknown_zoo_model_is_answered_with_a_suggestion() -> None:
     [
         ({}, "names no adapter"),
         ({"zoo": "fcn-r18", "torch": {"callable": "a:b"}}, "names zoo and torch"),
+        ({"torch": {"callable": "a:b"}, "huggingface": {"model": "a/b"}}, "torch and huggingface"),
     ],
 )
 def test_a_model_has_exactly_one_adapter(adapters: dict[str, Any], told: str) -> None:

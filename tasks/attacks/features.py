@@ -1,0 +1,37 @@
+"""Losses on features of an intermediate layer: they read no logits and no labels."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from tasks.attacks.losses import Moment
+
+FeatureLoss = Callable[[torch.Tensor, torch.Tensor, Moment], torch.Tensor]
+
+# Two positions of the clean image belong together where their cosine exceeds cos(pi / 3).
+AFFINITY = math.cos(math.pi / 3)
+
+
+def feature_similarity(features: torch.Tensor, clean: torch.Tensor, moment: Moment) -> torch.Tensor:
+    """FSPGD (Park et al., arXiv 2502.01262): -(l_t L_ex + (1 - l_t) L_in), with l_t = t / T.
+
+    ``features`` and ``clean`` N x C x h x w, of x_t and of the clean image in the same view.
+    L_ex is the mean cosine of features at the same position, L_in half the mean cosine of the
+    attacked features over pairs of positions that belong together in the clean image. Both are
+    normalised here, so no position weighs more than another; the authors' code leaves the
+    attacked ones unnormalised in L_in. A targeted attack has no meaning and is refused by the spec.
+    """
+    share = min(moment.step / max(moment.steps, 1), 1.0)
+    own = F.normalize(features, dim=1).flatten(2)
+    reference = F.normalize(clean, dim=1).flatten(2)
+    external = (own * reference).sum(1).mean(1)
+    pairs = torch.bmm(reference.transpose(1, 2), reference) > AFFINITY
+    pairs.diagonal(dim1=1, dim2=2).fill_(False)
+    similar = torch.bmm(own.transpose(1, 2), own) * pairs
+    internal = similar.sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1) / 2
+    return -share * external - (1 - share) * internal
+
+
+FEATURE_LOSSES: dict[str, FeatureLoss] = {"fspgd": feature_similarity}

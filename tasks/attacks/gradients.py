@@ -1,0 +1,161 @@
+"""The gradient of one step: over copies of the transforms, members of an ensemble, neighbours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from tasks.attacks.draws import Draws
+from tasks.attacks.features import FEATURE_LOSSES
+from tasks.attacks.losses import Moment, find_loss
+from tasks.attacks.parts import Smoothing
+from tasks.attacks.problem import Problem
+from tasks.attacks.transforms import copies, views
+from tasks.attacks.transforms.scaling import DynamicScaling
+from tasks.attacks.transforms.views import Scene, align
+from tasks.errors import InputError
+from tasks.models.base import Segmenter
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """A gradient N x 3 x H x W, the N losses it rises from, and the realised scale ratios."""
+
+    values: torch.Tensor
+    losses: torch.Tensor
+    ratios: list[float]
+
+
+def loss_gradient(problem: Problem, x: torch.Tensor, draws: Draws, moment: Moment) -> Gradient:
+    """d loss / d x, averaged over every copy of the transforms and every member of the model.
+
+    Each part is divided by its mean magnitude first where several scales a step, or an ensemble
+    that averages gradients, ask for it. One forward and one backward a part.
+    """
+    model, spec = problem.model, problem.spec
+    x = x.detach().requires_grad_(True)
+    normalised = model.normalise_gradients or any(
+        isinstance(t, DynamicScaling) and t.scales > 1 for t in spec.transforms
+    )
+    members, count = model.members(), copies(spec.transforms)
+    total: torch.Tensor | None = None
+    losses, ratios = torch.zeros(len(x), device=x.device), []
+    for number, (member, weight) in enumerate(members):
+        own = replace(draws, member=number) if model.own_scales else draws
+        scene = Scene(model.size_divisor, own, problem.shard, problem.shard_ids)
+        for copy, view in enumerate(views(x, spec.transforms, scene)):
+            if spec.loss in FEATURE_LOSSES:
+                features = read_features(member, view.images, spec.layer)
+                clean = _clean_features(problem, number, scene, copy)
+                part = FEATURE_LOSSES[spec.loss](features, clean, moment)
+            else:
+                logits = member(view.images)
+                aligned = align(view, logits, problem.labels, spec.label_version)
+                part = find_loss(spec.loss)(*aligned, moment)
+            gradient = member.gradient(part.sum(), x)
+            if normalised:
+                gradient = normalise(gradient)
+            if len(members) * count > 1:
+                gradient = gradient * (weight / count)
+            total = gradient if total is None else total.add_(gradient)
+            losses += part.detach() * (weight / count)
+            ratios.append(view.ratio)
+    assert total is not None
+    return Gradient(total, losses, ratios)
+
+
+@torch.no_grad()
+def _clean_features(problem: Problem, number: int, scene: Scene, copy: int) -> torch.Tensor:
+    """A member's features of the clean images in the same view; without transforms read once."""
+    spec, known = problem.spec, problem.clean_features
+    if spec.transforms or number not in known:
+        view = next(islice(views(problem.clean, spec.transforms, scene), copy, None))
+        member = problem.model.members()[number][0]
+        known[number] = read_features(member, view.images, spec.layer)
+    return known[number]
+
+
+def reduce_variance(
+    problem: Problem, x: torch.Tensor, gradient: Gradient, draws: Draws, moment: Moment
+) -> torch.Tensor:
+    """v = mean of the gradients at ``neighbours`` points x + U(-b eps, b eps), less g."""
+    variance = problem.spec.variance
+    assert variance is not None
+    radius = variance.bound * problem.spec.eps
+    total = torch.zeros_like(gradient.values)
+    for neighbour in range(variance.neighbours):
+        noise = draws.neighbour_noise(neighbour, tuple(x.shape[1:]), x.device)
+        moved = radius * (noise if problem.region is None else noise * problem.region)
+        total += loss_gradient(problem, x + moved, draws, moment).values
+    return total / variance.neighbours - gradient.values
+
+
+def smooth(gradient: torch.Tensor, smoothing: Smoothing | None) -> torch.Tensor:
+    """W * g with a Gaussian W of sum one, zeros beyond the border."""
+    if smoothing is None:
+        return gradient
+    grid = torch.linspace(-smoothing.sigmas, smoothing.sigmas, smoothing.kernel)
+    # One pixel is the identity, whatever its place on the curve.
+    weights = torch.exp(-(grid**2) / 2) if smoothing.kernel > 1 else torch.ones(1)
+    weights = (weights / weights.sum()).to(gradient)
+    channels, half = gradient.shape[1], smoothing.kernel // 2
+    rows = weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    columns = weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
+    smoothed = F.conv2d(gradient, rows, padding=(half, 0), groups=channels)
+    return F.conv2d(smoothed, columns, padding=(0, half), groups=channels)
+
+
+def normalise(gradient: torch.Tensor) -> torch.Tensor:
+    """g / mean|g|, the mean over each image; a zero gradient stays."""
+    mean = gradient.abs().mean((1, 2, 3), keepdim=True)
+    return gradient / torch.where(mean > 0, mean, torch.ones_like(mean))
+
+
+def read_features(model: Segmenter, images: torch.Tensor, layer: str | None) -> torch.Tensor:
+    """What a module inside ``model`` puts out for ``images``: N x C x h x w.
+
+    Of a backbone's several stages the middle one. Raises InputError where there is no such module
+    or it puts out no such tensor.
+    """
+    with _tap(model, layer) as outputs:
+        model(images)
+    if len(outputs) != 1:
+        raise InputError(
+            f"layer '{layer or model.feature_layer}' ran {len(outputs)} times for one image, and a "
+            "feature loss needs one; use whole-image inference, or name another module"
+        )
+    output = outputs[0]
+    if isinstance(output, (list, tuple)):
+        output = output[len(output) // 2]
+    if not torch.is_tensor(output) or output.ndim != 4:
+        raise InputError(
+            f"layer '{layer or model.feature_layer}' puts out no N x C x h x w features; "
+            "name another module"
+        )
+    model.count_backward_of(output)
+    return output.float()
+
+
+@contextmanager
+def _tap(model: Segmenter, layer: str | None) -> Iterator[list[Any]]:
+    name = layer or model.feature_layer
+    modules = dict(model.named_modules())
+    # A user names a module of the network; adapters and wrappers hold it under a prefix.
+    found = [n for n in modules if n == name or n.endswith(f".{name}")]
+    if name not in found and len(found) != 1:
+        some = [n.removeprefix("network.").removeprefix("module.") for n in modules if n][1:9]
+        raise InputError(
+            f"a feature loss needs a layer, and this model has {len(found) or 'no'} modules named "
+            f"'{name}'; give layer, such as {', '.join(some)}"
+        )
+    outputs: list[Any] = []
+    module = modules[name if name in found else found[0]]
+    handle = module.register_forward_hook(lambda _m, _i, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        handle.remove()

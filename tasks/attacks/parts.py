@@ -1,0 +1,143 @@
+"""The parts of an attack's spec: momentum, variance, smoothing, target, region, budget."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from tasks.schema import AnyPath, Frozen, Number, resolve_path
+
+Class = Annotated[int, Field(ge=0, le=254)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+
+
+class Momentum(Frozen):
+    """m = mu * m + g / mean|g|, and the step follows m (MI-FGSM, Dong et al., CVPR 2018).
+
+    ``nesterov``: the gradient is taken at x + step_size * mu * m (NI-FGSM, Lin et al., ICLR 2020).
+    """
+
+    mu: Annotated[Number, Field(ge=0, le=2)] = 1.0
+    nesterov: bool = False
+
+
+class Variance(Frozen):
+    """g + v, v the last step's mean gradient over ``neighbours`` in x + U(-b eps, b eps) less its
+    own gradient, b = ``bound`` (VT, Wang and He, CVPR 2021). A neighbour sees the same scales."""
+
+    neighbours: Annotated[int, Field(ge=1, le=200)] = 20
+    bound: Annotated[Number, Field(ge=0, le=10)] = 1.5
+
+
+class Smoothing(Frozen):
+    """The gradient convolved with a Gaussian (TI, Dong et al., CVPR 2019): ``kernel`` pixels
+    wide, ``sigmas`` standard deviations from its centre to its edge."""
+
+    kind: Literal["ti"] = "ti"
+    kernel: Annotated[int, Field(ge=1, le=99)] = 15
+    sigmas: Annotated[Number, Field(gt=0, le=10)] = 3.0
+
+    @field_validator("kernel")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise PydanticCustomError("kernel", "kernel must be odd, so that it has a centre", {})
+        return value
+
+
+class Target(Frozen):
+    """Labels to reach, exactly one of: ``every`` labelled pixel becomes that class; ``classes``
+    maps classes to classes, ``others`` keep their own label or do not count; ``label_map`` is a
+    PNG of class indices on the images' grid, the same for every image, 255 where it is all one.
+    ``sha256`` of the label map is filled in when the spec is read."""
+
+    every: Class | None = None
+    classes: dict[Class, Class] | None = None
+    others: Literal["keep", "ignore"] = "keep"
+    label_map: AnyPath | None = None
+    sha256: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hash(cls, data: Any, info: ValidationInfo) -> Any:
+        return with_hash(data, info, "label_map", "sha256")
+
+    @model_validator(mode="after")
+    def _one(self) -> "Target":
+        _exactly_one(self, "target", ("every", "classes", "label_map"))
+        return self
+
+
+class Region(Frozen):
+    """Pixels that may be changed: those labelled as one of ``classes``, those inside ``box``
+    (top, left, bottom, right as fractions of the image), or those that are both."""
+
+    classes: Annotated[tuple[Class, ...], Field(min_length=1)] | None = None
+    box: tuple[Fraction, Fraction, Fraction, Fraction] | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> "Region":
+        if self.classes is None and self.box is None:
+            raise PydanticCustomError("region", "region names no pixel; give classes or box", {})
+        if self.box is not None and (self.box[0] >= self.box[2] or self.box[1] >= self.box[3]):
+            raise PydanticCustomError(
+                "box", "box is empty; give top, left, bottom, right with top < bottom", {}
+            )
+        return self
+
+
+class Budget(Frozen):
+    """A cost instead of a number of steps: ``forward_equivalents`` are forwards of the source at
+    the image's own size, each with its backward, as counted on the model."""
+
+    forward_equivalents: Annotated[Number, Field(gt=0, le=1e6)]
+
+
+def read_smoothing(value: Any) -> Any:
+    """Accept ``ti`` and ``{ti: {kernel: 7}}`` beside the full form."""
+    if value == "ti":
+        return {}
+    if isinstance(value, dict) and list(value) == ["ti"]:
+        return value["ti"] or {}
+    return value
+
+
+def with_hash(data: Any, info: ValidationInfo, path_field: str, hash_field: str) -> Any:
+    """Fill in the sha256 of the file or folder that a field names."""
+    if not isinstance(data, dict) or data.get(path_field) is None:
+        return data
+    path = Path(resolve_path(data[path_field], info))
+    if path.exists():
+        return {**data, hash_field: content_hash(path)}
+    if data.get(hash_field) is None:  # a stored spec is read where its files need not be
+        raise PydanticCustomError(
+            "path", "{field} {path} does not exist", {"field": path_field, "path": str(path)}
+        )
+    return data
+
+
+def content_hash(path: Path) -> str:
+    """sha256 of a file, or of the names and contents of all files in a folder."""
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()):
+        if file.is_file():
+            digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _exactly_one(spec: Frozen, what: str, fields: tuple[str, ...]) -> None:
+    given = [name for name in fields if getattr(spec, name) is not None]
+    if len(given) != 1:
+        raise PydanticCustomError(
+            "one",
+            "{what} names {given}; give exactly one of {fields}",
+            {
+                "what": what,
+                "given": " and ".join(given) or "nothing",
+                "fields": ", ".join(fields),
+            },
+        )

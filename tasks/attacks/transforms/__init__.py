@@ -1,0 +1,93 @@
+"""Input transforms: each a typed spec and a function (images, spec, scene) -> View."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+from math import prod
+from typing import Annotated, Any
+
+import torch
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from tasks.attacks.transforms.diversity import InputDiversity, ResizedDiversity, input_diversity
+from tasks.attacks.transforms.intensity import (
+    Admix,
+    IntensityScales,
+    SpectrumSimulation,
+    admix,
+    intensity_scales,
+    spectrum_simulation,
+)
+from tasks.attacks.transforms.scaling import DynamicScaling, dynamic_scaling
+from tasks.attacks.transforms.views import Scene, View, then
+from tasks.schema import suggest
+
+Function = Callable[[torch.Tensor, Any, Scene], View]
+
+TRANSFORMS: dict[str, tuple[type[Any], Function]] = {
+    "ds": (DynamicScaling, dynamic_scaling),
+    "di": (InputDiversity, input_diversity),
+    "rdi": (ResizedDiversity, input_diversity),
+    "si": (IntensityScales, intensity_scales),
+    "admix": (Admix, admix),
+    "ssa": (SpectrumSimulation, spectrum_simulation),
+}
+
+
+def _read(value: Any) -> Any:
+    """Accept ``ds`` and ``{ds: {low: 0.75}}`` beside the full form."""
+    if isinstance(value, str):
+        value = {value: {}}
+    if isinstance(value, dict) and "kind" not in value and len(value) == 1:
+        kind, fields = next(iter(value.items()))
+        if not isinstance(fields or {}, dict):
+            raise PydanticCustomError(
+                "transform",
+                "the fields of transform '{kind}' are '{fields}'; give a mapping of field to value",
+                {"kind": str(kind), "fields": str(fields)},
+            )
+        value = {"kind": kind, **(fields or {})}
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if isinstance(value, dict) and kind not in TRANSFORMS:
+        raise PydanticCustomError(
+            "transform",
+            "unknown transform '{kind}': {hint}",
+            {"kind": str(kind), "hint": suggest(str(kind), TRANSFORMS)},
+        )
+    return value
+
+
+Transform = Annotated[
+    Annotated[
+        DynamicScaling
+        | InputDiversity
+        | ResizedDiversity
+        | IntensityScales
+        | Admix
+        | SpectrumSimulation,
+        Field(discriminator="kind"),
+    ],
+    BeforeValidator(_read),
+]
+
+
+def copies(transforms: Sequence[Any]) -> int:
+    """Forwards of one gradient: every copy of one transform meets every copy of the next."""
+    return prod(transform.copies for transform in transforms)
+
+
+def relative_cost(transforms: Sequence[Any]) -> float:
+    """Mean cost of one gradient in native forwards."""
+    return prod(transform.copies * transform.relative_cost for transform in transforms)
+
+
+def views(images: torch.Tensor, transforms: Sequence[Any], scene: Scene) -> Iterator[View]:
+    """What the model sees for each copy of the chain, transforms applied in the spec's order."""
+    for numbers in product(*(range(transform.copies) for transform in transforms)):
+        view = View(images)
+        for transform, number in zip(transforms, numbers, strict=True):
+            numbered = replace(scene, draws=replace(scene.draws, copy=number))
+            function = TRANSFORMS[transform.kind][1]
+            view = then(view, function(view.images, transform, numbered))
+        yield view

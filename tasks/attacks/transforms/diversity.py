@@ -1,0 +1,71 @@
+"""Input diversity: resize a little, pad with zeros at a random place, and maybe resize back."""
+
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from tasks.attacks.transforms.views import Scene, View, resize, snap, then, window
+from tasks.schema import Frozen, Number
+
+
+class InputDiversity(Frozen):
+    """DI (Xie et al., CVPR 2019): with ``probability`` resize to a ratio from U[low, high), then
+    pad with zeros to ``high``. The paper's 299 -> 330 of classifiers is 1 -> 1.1."""
+
+    kind: Literal["di"] = "di"
+    low: Annotated[Number, Field(gt=0, le=4)] = 1.0
+    high: Annotated[Number, Field(gt=0, le=4)] = 1.1
+    probability: Annotated[Number, Field(ge=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Any:
+        if self.high < self.low:
+            raise PydanticCustomError(
+                "di",
+                "high is {high}, below low, {low}; images are resized to [low, high)",
+                {"high": self.high, "low": self.low},
+            )
+        return self
+
+    @property
+    def copies(self) -> int:
+        return 1
+
+    @property
+    def relative_cost(self) -> float:
+        """Mean area that the model sees, in native ones."""
+        return self.probability * self.high**2 + 1 - self.probability
+
+
+class ResizedDiversity(InputDiversity):
+    """RDI (Zou et al., ECCV 2020): as DI, then resized back to the native size, so that content
+    shrinks and shifts; the paper's 299 -> 340 of classifiers is 1 -> 1.137."""
+
+    kind: Literal["rdi"] = "rdi"  # type: ignore[assignment]
+    high: Annotated[Number, Field(gt=0, le=4)] = 340 / 299
+    probability: Annotated[Number, Field(ge=0, le=1)] = 1.0
+
+    @property
+    def relative_cost(self) -> float:
+        return 1.0
+
+
+def input_diversity(images: torch.Tensor, spec: InputDiversity, scene: Scene) -> View:
+    """DI or RDI of ``images`` N x 3 x H x W, one draw for all of them."""
+    draws = scene.draws
+    if draws.number("diverse or not") >= spec.probability:
+        return View(images)
+    height, width = images.shape[-2:]
+    ratio = spec.low + (spec.high - spec.low) * draws.number("diversity")
+    canvas = snap(height, width, (spec.high, spec.high), scene.divisor)
+    size = max(1, round(height * ratio)), max(1, round(width * ratio))
+    size = min(size[0], canvas[0]), min(size[1], canvas[1])
+    top = int(draws.number("top") * (canvas[0] - size[0] + 1))
+    left = int(draws.number("left") * (canvas[1] - size[1] + 1))
+    resized = resize(images, size)
+    padded = then(resized, window(resized.images, canvas, top, left))
+    if spec.kind == "di":
+        return padded
+    return then(padded, resize(padded.images, (height, width)))

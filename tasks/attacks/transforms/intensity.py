@@ -1,0 +1,89 @@
+"""Transforms of intensity, not of size: controls that leave every pixel where it is."""
+
+import math
+from functools import cache
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from tasks.attacks.transforms.views import Scene, View
+from tasks.schema import Frozen, Number
+
+
+class IntensityScales(Frozen):
+    """SI (Lin et al., ICLR 2020): the mean gradient over x / 2^i, i = 0 .. copies - 1."""
+
+    kind: Literal["si"] = "si"
+    copies: Annotated[int, Field(ge=1, le=32)] = 5
+
+    @property
+    def relative_cost(self) -> float:
+        return 1.0
+
+
+class Admix(Frozen):
+    """Admix (Wang et al., ICCV 2021): x + strength * x', x' another image of the shard, the mean
+    gradient over ``copies`` of them. In a shard of one image x' is x itself."""
+
+    kind: Literal["admix"] = "admix"
+    copies: Annotated[int, Field(ge=1, le=32)] = 3
+    strength: Annotated[Number, Field(ge=0, le=1)] = 0.2
+
+    @property
+    def relative_cost(self) -> float:
+        return 1.0
+
+
+class SpectrumSimulation(Frozen):
+    """SSA (Long et al., ECCV 2022): IDCT(DCT(x + N(0, sigma^2)) * U(1 - rho, 1 + rho)), the mean
+    gradient over ``copies``."""
+
+    kind: Literal["ssa"] = "ssa"
+    copies: Annotated[int, Field(ge=1, le=64)] = 20
+    sigma: Annotated[Number, Field(ge=0, le=1)] = 16 / 255
+    rho: Annotated[Number, Field(ge=0, le=1)] = 0.5
+
+    @property
+    def relative_cost(self) -> float:
+        return 1.0
+
+
+def intensity_scales(images: torch.Tensor, spec: IntensityScales, scene: Scene) -> View:
+    """x / 2^i for copy i."""
+    return View(images / 2**scene.draws.copy)
+
+
+def admix(images: torch.Tensor, spec: Admix, scene: Scene) -> View:
+    """x + strength * x' with a fresh x' for each image, step and copy."""
+    others = []
+    for image_id in scene.draws.image_ids:
+        own = scene.shard_ids.index(image_id)
+        count = max(len(scene.shard_ids) - 1, 1)
+        generator = scene.draws.generator("admix", image_id)
+        shift = 1 + int(torch.randint(count, (), generator=generator))
+        others.append((own + shift) % len(scene.shard_ids))
+    return View(images + spec.strength * scene.shard[others])
+
+
+def spectrum_simulation(images: torch.Tensor, spec: SpectrumSimulation, scene: Scene) -> View:
+    """The image with noise, its spectrum multiplied by a random mask; may leave [0, 1]."""
+    shape, device = tuple(images.shape[1:]), images.device
+    noises, masks = [], []
+    for image_id in scene.draws.image_ids:
+        generator = scene.draws.generator("spectrum", image_id)
+        noises.append(torch.randn(shape, generator=generator))
+        masks.append(1 + spec.rho * (2 * torch.rand(shape, generator=generator) - 1))
+    noisy = images + spec.sigma * torch.stack(noises).to(device)
+    rows, columns = (cosine_matrix(n).to(images) for n in shape[1:])
+    spectrum = rows @ noisy @ columns.T
+    return View(rows.T @ (spectrum * torch.stack(masks).to(device)) @ columns)
+
+
+@cache
+def cosine_matrix(length: int) -> torch.Tensor:
+    """The orthonormal DCT-II as a length x length matrix: its transpose is its inverse."""
+    k, n = torch.arange(length)[:, None].double(), torch.arange(length)[None].double()
+    matrix = torch.cos(math.pi / length * (n + 0.5) * k) * math.sqrt(2 / length)
+    matrix[0] /= math.sqrt(2)
+    return matrix.float()

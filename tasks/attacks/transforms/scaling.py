@@ -1,0 +1,102 @@
+"""Dynamic scaling S_r (arXiv 2111.11368), re-implemented from the abstract; constants ours."""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from tasks.attacks.transforms.views import Scene, View, resize, same, snap, then, window
+from tasks.schema import Frozen, Number
+
+
+class DynamicScaling(Frozen):
+    """S_{r_t}: a fresh scale r_t from [low, low + width] every step.
+
+    ``law``: uniform, log-uniform, or discrete (``levels`` values, evenly spaced, ends included).
+    ``scales``: how many scales a step; their gradients are averaged, each divided by its mean
+    magnitude. ``probability``: of scaling at all, else the native image. ``anisotropy``: the
+    aspect ratio is drawn log-uniform from [1/(1+a), 1+a] at equal area. ``grid``: ratios are
+    rounded to its multiples, so that kernels and graphs are reused (0: not rounded).
+    ``handling`` of the scaled image: fed whole; its random window (or zero-padded) at native
+    size; or resized back. ``schedule``: independent draws, or a low-discrepancy sequence.
+    """
+
+    kind: Literal["ds"] = "ds"
+    low: Annotated[Number, Field(gt=0, le=4)] = 0.5
+    width: Annotated[Number, Field(ge=0, le=4)] = 1.0
+    law: Literal["uniform", "log-uniform", "discrete"] = "uniform"
+    levels: Annotated[int, Field(ge=2, le=100)] = 5
+    scales: Annotated[int, Field(ge=1, le=32)] = 1
+    probability: Annotated[Number, Field(ge=0, le=1)] = 1.0
+    anisotropy: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    antialias: bool = False
+    handling: Literal["whole", "native", "back"] = "whole"
+    grid: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    schedule: Literal["random", "low-discrepancy"] = "random"
+
+    @property
+    def copies(self) -> int:
+        """Forwards a step."""
+        return self.scales
+
+    @property
+    def relative_cost(self) -> float:
+        """E[r^2], the mean cost of one forward in native ones: 13/12 for U(0.5, 1.5).
+
+        The rounding to a grid or a size divisor is left out.
+        """
+        if self.handling != "whole":
+            return 1.0
+        low, high = self.low, self.low + self.width
+        if self.law == "discrete":
+            middles = ((i + 0.5) / self.levels for i in range(self.levels))
+            area = sum(self.ratio(draw) ** 2 for draw in middles) / self.levels
+        elif self.law == "log-uniform" and high > low:
+            area = (high**2 - low**2) / (2 * math.log(high / low))
+        else:
+            area = (low * low + low * high + high * high) / 3
+        return self.probability * area + 1 - self.probability
+
+    def ratio(self, draw: float) -> float:
+        """The scale that a number in [0, 1) stands for."""
+        if self.law == "discrete":
+            ratio = self.low + self.width * int(draw * self.levels) / (self.levels - 1)
+        elif self.law == "log-uniform":
+            ratio = self.low * ((self.low + self.width) / self.low) ** draw
+        else:
+            ratio = self.low + self.width * draw
+        return max(1, round(ratio / self.grid)) * self.grid if self.grid else ratio
+
+
+def dynamic_scaling(images: torch.Tensor, spec: DynamicScaling, scene: Scene) -> View:
+    """S_r of ``images`` N x 3 x H x W, one r for all of them; gradients flow through it.
+
+    The realised ratio is sqrt(h w / H W) after rounding to the model's size divisor.
+    """
+    draws = scene.draws
+    if spec.probability < 1 and draws.number("scale or not") >= spec.probability:
+        return View(images)
+    if spec.schedule == "random":
+        draw = draws.number("scale")
+    else:
+        draw = draws.low_discrepancy("scale", spec.scales)
+    aspect = (1 + spec.anisotropy) ** (2 * draws.number("aspect") - 1) if spec.anisotropy else 1.0
+    ratio, stretch = spec.ratio(draw), math.sqrt(aspect)
+    height, width = images.shape[-2:]
+    size = snap(height, width, (ratio * stretch, ratio / stretch), scene.divisor)
+    scaled = resize(images, size, antialias=spec.antialias)
+    if spec.handling == "whole":
+        return scaled
+    if spec.handling == "native":
+        top = _offset(height - size[0], draws.number("top"))
+        left = _offset(width - size[1], draws.number("left"))
+        return then(scaled, window(scaled.images, (height, width), top, left))
+    back = then(scaled, resize(scaled.images, (height, width), antialias=spec.antialias))
+    # The content lies where it lay: untouched logits and labels fit.
+    return View(back.images, back.labels, same, ratio=scaled.ratio)
+
+
+def _offset(room: int, draw: float) -> int:
+    """A corner between 0 and the room to pad, or between -room and 0 where there is to cut."""
+    return int(draw * (room + 1)) if room >= 0 else -int(draw * (1 - room))

@@ -1,0 +1,54 @@
+"""A shard in micro-batches: uploaded as bytes, and halved where memory runs out."""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+def in_micro_batches(work: Callable[[slice], Result], count: int, micro_batch: int) -> list[Result]:
+    """``work`` of consecutive slices that cover 0 .. ``count``, each of ``micro_batch`` at most.
+
+    Where memory runs out the micro-batch is halved, for that slice and all that follow; what was
+    done before stays. Raises the allocator's error where even one image is too much.
+    """
+    results: list[Result] = []
+    first = 0
+    while first < count:
+        part = slice(first, min(first + micro_batch, count))
+        size = part.stop - part.start
+        try:
+            results.append(work(part))
+        except RuntimeError as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+        else:
+            first = part.stop
+            continue
+        # Out here the error, its frames and their tensors are gone, so that memory can be returned.
+        micro_batch = size // 2
+        log.warning("out of memory with %d images at once: going on with %d", size, micro_batch)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return results
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error means that a device, or this machine, has no memory left."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def upload(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The array on ``device`` in its own type: bytes travel as bytes, and widen there.
+
+    To a GPU from pinned memory, so that the copy runs beside what the GPU is doing.
+    """
+    pinned = device.type == "cuda"
+    return torch.tensor(array, pin_memory=pinned).to(device, non_blocking=pinned)

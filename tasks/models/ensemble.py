@@ -1,0 +1,128 @@
+"""Several models held as one: their logits are averaged, and an attack may average gradients."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from torch import nn
+
+from tasks import models
+from tasks.errors import InputError
+from tasks.models.base import Cost, ModelInfo, Segmenter
+from tasks.models.spec import EnsembleSpec, ModelSpec
+
+ADAPTER_VERSION = 1
+
+
+class EnsembleSegmenter(Segmenter):
+    """Members and their weights; ``model(images)`` is the weighted mean of the members' logits.
+
+    Members count what they are asked, whoever asks them; the ensemble's cost is their sum.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Segmenter],
+        weights: Sequence[float],
+        *,
+        average: str,
+        own_scales: bool,
+    ) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(members)
+        self.weights = tuple(weights)
+        self.num_classes = members[0].num_classes
+        self.size_divisor = math.lcm(*(member.size_divisor for member in members))
+        self.average = average
+        self.normalise_gradients = average == "gradients"
+        self.own_scales = own_scales
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        return reduce(torch.add, (weight * member(images) for member, weight in self._weighted()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.logits(images)
+
+    def pixels_seen(self, height: int, width: int) -> int:
+        return sum(member.pixels_seen(height, width) for member, _ in self._weighted())
+
+    def members(self) -> list[tuple[Segmenter, float]]:
+        """The ensemble itself where logits are averaged, else its members."""
+        return [(self, 1.0)] if self.average == "logits" else self._weighted()
+
+    @property
+    def cost(self) -> Cost:
+        return sum((member.cost for member, _ in self._weighted()), super().cost)
+
+    def _weighted(self) -> list[tuple[Segmenter, float]]:
+        return list(zip(self.parts, self.weights, strict=True))  # type: ignore[arg-type]
+
+
+def load(spec: ModelSpec, device: str = "cpu") -> EnsembleSegmenter:
+    """Load every member; they must predict equally many classes."""
+    ensemble = _source(spec)
+    members = [models.load(member, device) for member in ensemble.members]
+    _check_agree(spec, "num_classes", [member.num_classes for member in members])
+    return EnsembleSegmenter(
+        members,
+        ensemble.normalised_weights,
+        average=ensemble.average,
+        own_scales=ensemble.own_scales,
+    ).eval()
+
+
+def check(spec: ModelSpec) -> None:
+    """Raise InputError where a member cannot work."""
+    for member in _source(spec).members:
+        models.check(member)
+
+
+def describe(spec: ModelSpec) -> ModelInfo:
+    """Fingerprint of the members' fingerprints, their weights and how they are averaged."""
+    ensemble = _source(spec)
+    infos = [models.describe(member) for member in ensemble.members]
+    _check_agree(spec, "classes", [info.classes for info in infos])
+    _check_agree(spec, "num_classes", [info.num_classes for info in infos])
+    identity = [
+        ADAPTER_VERSION,
+        "ensemble",
+        [info.fingerprint for info in infos],
+        ensemble.normalised_weights,
+        ensemble.average,
+        ensemble.own_scales,
+    ]
+    return ModelInfo(
+        name=spec.name,
+        fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
+        backbone=spec.backbone or "+".join(sorted({info.backbone for info in infos})),
+        num_classes=next((i.num_classes for i in infos if i.num_classes is not None), None),
+        classes=next((info.classes for info in infos if info.classes is not None), None),
+    )
+
+
+def _source(spec: ModelSpec) -> EnsembleSpec:
+    assert spec.ensemble is not None
+    return spec.ensemble
+
+
+def _check_agree(spec: ModelSpec, what: str, values: Sequence[object]) -> None:
+    """Refuse members that differ in what is known of them."""
+    known = [
+        (member.name, value)
+        for member, value in zip(_source(spec).members, values, strict=True)
+        if value is not None
+    ]
+    for name, value in known[1:]:
+        if value != known[0][1]:
+            raise InputError(
+                f"ensemble '{spec.name}': {what} of '{known[0][0]}' is {_shown(known[0][1])}, of "
+                f"'{name}' {_shown(value)}; members must predict the same classes in the same "
+                "order (a member's label_map can bring it there)"
+            )
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,252 @@
+"""Adapter for transformers: its networks behind our own differentiable preprocessing."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from tasks.errors import InputError
+from tasks.models.base import ModelInfo, Segmenter, freeze
+from tasks.models.checkpoint import sha256_of
+from tasks.models.sliding import with_windows
+from tasks.models.spec import HUB_NAME, HuggingfaceSource, ModelSpec
+
+ADAPTER_VERSION = 1
+PURPOSE = "ForSemanticSegmentation"
+PREPROCESSOR = "preprocessor_config.json"
+SAFE_WEIGHTS, TORCH_WEIGHTS = "model.safetensors", "pytorch_model.bin"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What an image processor does to pixels of [0, 1]: (x * scale - mean) / std, in ``bgr`` order
+    where it flips the channels; height and width are padded to multiples of ``divisor``."""
+
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    bgr: bool
+    divisor: int
+
+
+class HuggingfaceSegmenter(Segmenter):
+    """A transformers network behind ``model(images) -> logits`` at the images' resolution."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, network: Any, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.network = network
+        self.num_classes = network.config.num_labels
+        self.size_divisor = preprocessing.divisor
+        self.scale, self.bgr = preprocessing.scale, preprocessing.bgr
+        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
+        self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", std.view(1, 3, 1, 1), persistent=False)
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        height, width = images.shape[-2:]
+        channels = images.flip(1) if self.bgr else images
+        inputs = (channels * self.scale - self.mean) / self.std
+        inputs = F.pad(inputs, (0, -width % self.size_divisor, 0, -height % self.size_divisor))
+        logits = self.network(pixel_values=inputs).logits
+        logits = F.interpolate(logits, inputs.shape[-2:], mode="bilinear", align_corners=False)
+        return logits[..., :height, :width]
+
+    def pixels_seen(self, height: int, width: int) -> int:
+        """Padding counts."""
+        return (height + -height % self.size_divisor) * (width + -width % self.size_divisor)
+
+
+def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
+    """Build the network, load its weights strictly in float32, freeze it, move it."""
+    folder = _folder(spec)
+    model = HuggingfaceSegmenter(_network(spec, folder), _preprocessing(spec, folder))
+    return freeze(with_windows(model, spec.inference)).to(device)
+
+
+def check(spec: ModelSpec) -> None:
+    """Raise InputError where the weights do not fit the config; the network is built and dropped.
+
+    What ``describe`` finds wrong has been refused before.
+    """
+    _network(spec, _folder(spec))
+
+
+def describe(spec: ModelSpec) -> ModelInfo:
+    """Fingerprint (config, weights, preprocessing, windows, adapter version), without loading.
+
+    Classes are those of ``id2label``, unless the spec gives them or they are mere numbers.
+    """
+    folder = _folder(spec)
+    config = _config(spec, folder)
+    identity = [
+        ADAPTER_VERSION,
+        "huggingface",
+        {k: v for k, v in config.items() if k not in ("_name_or_path", "transformers_version")},
+        [(path.name, sha256_of(path)) for path in _weights(spec, folder)],
+        asdict(_preprocessing(spec, folder)),
+        spec.inference.window if spec.inference else None,
+    ]
+    labels = config.get("id2label") or {}
+    names = tuple(labels[key] for key in sorted(labels, key=int))
+    named = names and names != tuple(f"LABEL_{i}" for i in range(len(names)))
+    return ModelInfo(
+        name=spec.name,
+        fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
+        backbone=spec.backbone or _backbone_name(config),
+        num_classes=len(names) or None,
+        classes=spec.classes or (names if named else None),
+    )
+
+
+def _source(spec: ModelSpec) -> HuggingfaceSource:
+    assert spec.huggingface is not None
+    return spec.huggingface
+
+
+def _folder(spec: ModelSpec) -> Path:
+    """Where the model's files lie: the folder of the spec, or the hub's cache, filled once."""
+    source = _source(spec)
+    if find_spec("transformers") is None:
+        raise InputError(
+            f"model '{spec.name}' needs the package transformers; "
+            "pip install 'segtransfer[huggingface]'"
+        )
+    folder = Path(source.model)
+    if folder.is_dir():
+        if source.revision is not None:
+            raise InputError(
+                f"model '{spec.name}': revision '{source.revision}' belongs to a name on the hub, "
+                f"and {folder} is a folder; leave it out"
+            )
+        return folder
+    if not HUB_NAME.fullmatch(source.model):
+        raise InputError(f"model '{spec.name}': folder {folder} does not exist")
+    import huggingface_hub
+
+    patterns = ["config.json", PREPROCESSOR, "model*.safetensors", "model*.json"]
+    patterns += ["pytorch_model*"] if source.trust else []
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                source.model, revision=source.revision, allow_patterns=patterns
+            )
+        )
+    except Exception as error:  # the hub, the network and the cache raise their own kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"model '{spec.name}': '{source.model}' is neither a folder nor a model that the "
+            f"Hugging Face hub gave ({type(error).__name__}: {reason})"
+        ) from error
+
+
+def _config(spec: ModelSpec, folder: Path) -> dict[str, Any]:
+    config = _read_json(spec, folder / "config.json")
+    kinds = config.get("architectures") or []
+    if not any(kind.endswith(PURPOSE) for kind in kinds):
+        raise InputError(
+            f"model '{spec.name}': {folder / 'config.json'} says architectures "
+            f"{', '.join(kinds) or 'nothing'}, which is no semantic-segmentation model; "
+            f"give one of transformers' ...{PURPOSE}"
+        )
+    return config
+
+
+def _preprocessing(spec: ModelSpec, folder: Path) -> Preprocessing:
+    """The part of the image processor that acts on pixel values; sizes are the data's affair."""
+    path = folder / PREPROCESSOR
+    config = _read_json(spec, path)
+    mean, std = config.get("image_mean"), config.get("image_std")
+    if not config.get("do_normalize", mean is not None):
+        mean, std = 0.0, 1.0
+    if mean is None or std is None:
+        raise InputError(f"model '{spec.name}': {path} normalises but gives no image_mean and std")
+    rescale = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1
+    return Preprocessing(
+        scale=255 * rescale,
+        mean=_three(mean),
+        std=_three(std),
+        bgr=bool(config.get("do_flip_channel_order")),
+        divisor=int(config.get("ensure_multiple_of") or 1),
+    )
+
+
+def _three(value: Any) -> tuple[float, ...]:
+    return tuple(map(float, value)) if isinstance(value, list) else (float(value),) * 3
+
+
+def _read_json(spec: ModelSpec, path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"model '{spec.name}': {path.parent} has no {path.name}; it holds what "
+            "save_pretrained writes of a model and of its image processor"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"model '{spec.name}': {path} is no valid JSON: {error}") from error
+
+
+def _weights(spec: ModelSpec, folder: Path) -> list[Path]:
+    """The files that transformers will read, in its order of preference."""
+    for name in (SAFE_WEIGHTS, TORCH_WEIGHTS) if _source(spec).trust else (SAFE_WEIGHTS,):
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return [folder / name]
+        if index.is_file():
+            shards = sorted(set(_read_json(spec, index)["weight_map"].values()))
+            gone = [shard for shard in shards if not (folder / shard).is_file()]
+            if gone:
+                raise InputError(f"model '{spec.name}': {index} names {gone[0]}, which is missing")
+            return [folder / shard for shard in shards]
+    unsafe = any(folder.glob(f"{Path(TORCH_WEIGHTS).stem}*"))
+    raise InputError(
+        f"model '{spec.name}': {folder} has no {SAFE_WEIGHTS}"
+        + (f", only {TORCH_WEIGHTS}; if you trust its origin, set trust: true" if unsafe else "")
+    )
+
+
+def _network(spec: ModelSpec, folder: Path) -> Any:
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        network, found = transformers.AutoModelForSemanticSegmentation.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=None if _source(spec).trust else True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except Exception as error:  # every architecture raises its own kinds
+        raise InputError(
+            f"model '{spec.name}': transformers could not load {folder} "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if missing := sorted(found["missing_keys"]):
+        listed = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        raise InputError(
+            f"model '{spec.name}': {folder} does not fit its config: {len(missing)} keys missing "
+            f"from the weights: {listed}"
+        )
+    for tensor in (*network.parameters(), *network.buffers()):
+        # Weights mapped from a file lie where it has them, and the last bits follow alignment.
+        tensor.data = tensor.data.clone()
+    return network
+
+
+def _backbone_name(config: dict[str, Any]) -> str:
+    """A readable family name: the type and what sets its size."""
+    part = config.get("backbone_config")
+    part = part if isinstance(part, dict) and "model_type" in part else config
+    sizes = "hidden_sizes hidden_size embed_dim depths num_hidden_layers depth_multiplier"
+    parts = [f"{k}={part[k]}" for k in [*sizes.split(), "width_multiplier"] if k in part]
+    return str(part.get("model_type", "unknown")) + (f"({', '.join(parts)})" if parts else "")

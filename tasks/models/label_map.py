@@ -1,0 +1,129 @@
+"""Label maps: a model of another class list answers in the classes of the data."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import torch
+
+from tasks.errors import InputError
+from tasks.models.base import ModelInfo, Segmenter, freeze
+from tasks.models.spec import ModelSpec
+from tasks.schema import suggest
+
+Groups = tuple[tuple[int, ...], ...]
+
+
+class MappedSegmenter(Segmenter):
+    """A segmenter whose channel k is the largest logit among the classes of ``groups[k]``.
+
+    So its prediction is the model's own, renamed; classes of no group do not compete.
+    """
+
+    def __init__(self, inner: Segmenter, groups: Groups) -> None:
+        super().__init__()
+        self.inner = inner
+        self.groups = groups
+        self.num_classes, self.size_divisor = len(groups), inner.size_divisor
+        if inner.feature_layer is not None:
+            self.feature_layer = f"inner.{inner.feature_layer}"
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        logits = self.inner.logits(images)
+        return torch.stack([logits[:, list(group)].amax(1) for group in self.groups], 1)
+
+    def pixels_seen(self, height: int, width: int) -> int:
+        return self.inner.pixels_seen(height, width)
+
+
+def join(spec: ModelSpec, classes: tuple[str, ...]) -> ModelSpec:
+    """The spec with its label map, and its members', in the order of the data's ``classes``.
+
+    Raises InputError where a map names a class that the data lacks, or leaves one without a class
+    of the model.
+    """
+    if spec.ensemble is not None:
+        members = tuple(join(member, classes) for member in spec.ensemble.members)
+        ensemble = spec.ensemble.model_copy(update={"members": members})
+        return spec.model_copy(update={"ensemble": ensemble})
+    if spec.label_map is None:
+        return spec
+    place = {name: index for index, name in enumerate(classes)}
+    for name, mapped in spec.label_map.items():
+        if mapped is not None and mapped not in place:
+            raise InputError(
+                f"model '{spec.name}': label_map maps '{name}' to '{mapped}', which is no class of "
+                f"the data: {suggest(mapped, classes)}"
+            )
+    missing = [name for name in classes if name not in spec.label_map.values()]
+    if missing:
+        raise InputError(
+            f"model '{spec.name}': label_map gives {_listed(missing)} of the data no class of the "
+            "model; map one to it, or merge classes of the data with data.label_map"
+        )
+    # The sort is stable, and what is dropped comes last.
+    ordered = sorted(spec.label_map.items(), key=lambda item: place.get(item[1] or "", len(place)))
+    return spec.model_copy(update={"label_map": dict(ordered)})
+
+
+def apply(model: Segmenter, spec: ModelSpec, classes: tuple[str, ...] | None) -> Segmenter:
+    """The model behind the spec's label map; ``classes`` are the model's own."""
+    groups = _groups(spec, classes, model.num_classes)
+    return freeze(MappedSegmenter(model, groups))
+
+
+def describe(info: ModelInfo, spec: ModelSpec) -> ModelInfo:
+    """What is known of a model, and of its label map."""
+    assert spec.label_map is not None
+    groups = _groups(spec, info.classes, info.num_classes)
+    text = json.dumps([info.fingerprint, "label_map", groups])
+    return replace(
+        info,
+        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+        num_classes=len(groups),
+        classes=_mapped(spec.label_map),
+    )
+
+
+def _mapped(label_map: dict[str, str | None]) -> tuple[str, ...]:
+    """The classes that a map leads to, in order of first appearance."""
+    return tuple(dict.fromkeys(name for name in label_map.values() if name is not None))
+
+
+def _groups(spec: ModelSpec, classes: tuple[str, ...] | None, count: int | None) -> Groups:
+    """For each mapped class, the indices of the model's ``classes`` that lead to it.
+
+    Raises InputError where the model's classes are unknown or not ``count``, or the map's keys are
+    not exactly them.
+    """
+    assert spec.label_map is not None
+    if classes is None:
+        raise InputError(
+            f"model '{spec.name}' has a label_map, but its own class list is unknown; "
+            "give it as classes"
+        )
+    if count is not None and len(classes) != count:
+        raise InputError(
+            f"model '{spec.name}' predicts {count} classes, but its class list has {len(classes)}"
+        )
+    for name in spec.label_map:
+        if name not in classes:
+            raise InputError(
+                f"model '{spec.name}': label_map names '{name}', which is no class of the model: "
+                f"{suggest(name, classes)}"
+            )
+    missing = [name for name in classes if name not in spec.label_map]
+    if missing:
+        raise InputError(
+            f"model '{spec.name}': label_map leaves out {_listed(missing)} of the model; map each "
+            "to a class of the data, or to null to drop it"
+        )
+    return tuple(
+        tuple(i for i, name in enumerate(classes) if spec.label_map[name] == mapped)
+        for mapped in _mapped(spec.label_map)
+    )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(f"'{name}'" for name in names[:8]) + more

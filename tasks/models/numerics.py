@@ -1,0 +1,158 @@
+"""How a model computes: in fp32 as it came, or faster where gradients keep their signs."""
+
+import copy
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BeforeValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from tasks.models.base import Effective, Segmenter
+from tasks.schema import Frozen, suggest
+
+# Least share of equal gradient signs with which an ``auto`` option stays on. Folding and layout
+# only reorder sums; bf16 keeps 8 bits, and about one sign in twenty is that of a tiny gradient.
+LEAST_EQUAL_SIGNS = {"fold": 0.99, "channels_last": 0.99, "bf16": 0.90}
+PROBE_SIZE = (128, 160)
+
+
+def _read_option(value: Any) -> Any:
+    if value not in (True, False, "auto"):
+        raise PydanticCustomError(
+            "option", "'{value}' is none of true, false and auto", {"value": str(value)}
+        )
+    return value
+
+
+Option = Annotated[bool | Literal["auto"], BeforeValidator(_read_option)]
+
+
+class Numerics(Frozen):
+    """``reference`` (all off), ``fast`` (all ``auto``), or options one by one.
+
+    ``fold``: batch norms go into the convolutions before them, where the adapter can;
+    ``channels_last``: the memory layout; ``bf16``: autocast around the network, logits in fp32.
+    ``true`` is applied whatever it does to the signs; ``auto`` where the device has it in hardware
+    and the equivalence check at load passes.
+    """
+
+    fold: Option = False
+    channels_last: Option = False
+    bf16: Option = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, data: Any) -> Any:
+        named: dict[str, dict[str, Any]] = {
+            "reference": {},
+            "fast": dict.fromkeys(cls.model_fields, "auto"),
+        }
+        if isinstance(data, str) and data not in named:
+            raise PydanticCustomError(
+                "numerics",
+                "unknown numerics '{name}': {hint}, or any of {options} with true, false or auto",
+                {
+                    "name": data,
+                    "hint": suggest(data, named),
+                    "options": ", ".join(cls.model_fields),
+                },
+            )
+        return named[data] if isinstance(data, str) else data
+
+    def identity(self) -> str | dict[str, Any]:
+        """What is asked for, as a canonical JSON value; what a device makes of it is no part."""
+        return "reference" if self == REFERENCE else self.model_dump(mode="json")
+
+
+REFERENCE = Numerics()
+
+
+def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
+    """The model with the options that were asked for; ``model.numerics`` says which are on.
+
+    Options are tried one after another on top of those that stayed. Each costs one forward and
+    backward of one small image, which is compared with the model as it came.
+    """
+    options = {"fold": _fold, "channels_last": _channels_last, "bf16": _bf16}
+    asked = {name: getattr(numerics, name) for name in options}
+    tried = [
+        name
+        for name, option in asked.items()
+        if option is True or (option == "auto" and _in_hardware(name, model.device))
+    ]
+    if not tried:
+        return model
+    images = probe(model.size_divisor).to(model.device)
+    with torch.no_grad():
+        labels = model(images).max(1).indices
+    reference = _gradient_signs(model, images, labels)
+    for name in tried:
+        changed = options[name](copy.deepcopy(model))
+        if changed is None:
+            continue
+        equal = (_gradient_signs(changed, images, labels) == reference).float().mean().item()
+        on = asked[name] is True or equal >= LEAST_EQUAL_SIGNS[name]
+        model = changed if on else model
+        shares = {**model.numerics.equal_signs, name: equal}
+        _declare(model, replace(model.numerics, equal_signs=shares))
+    return model
+
+
+def probe(divisor: int) -> torch.Tensor:
+    """One image 1 x 3 x H x W in [0, 1] that is rough as photographs are, always the same.
+
+    Random fields from coarse to fine, the coarse ones strongest, and grain. H and W are the
+    multiples of ``divisor`` at or above PROBE_SIZE.
+    """
+    generator = torch.Generator().manual_seed(0)
+    size = [-(-length // divisor) * divisor for length in PROBE_SIZE]
+    image = torch.full((1, 3, *size), 0.5)
+    for cells, weight in ((3, 0.8), (9, 0.4), (27, 0.2), (81, 0.1)):
+        field = torch.rand(1, 3, cells, cells, generator=generator) - 0.5
+        image += weight * F.interpolate(field, size=size, mode="bicubic")
+    image += 0.05 * (torch.rand(image.shape, generator=generator) - 0.5)
+    return image.clamp(0, 1)
+
+
+def _gradient_signs(model: Segmenter, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    images = images.detach().requires_grad_(True)
+    loss = F.cross_entropy(model(images), labels, reduction="sum")
+    return model.gradient(loss, images).sign()
+
+
+def _in_hardware(name: str, device: torch.device) -> bool:
+    if name != "bf16":
+        return True
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    on_cpu = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return device.type == "cpu" and on_cpu
+
+
+def _fold(model: Segmenter) -> Segmenter | None:
+    folded = [part.fold() for part in _segmenters(model)]
+    return _declare(model, replace(model.numerics, fold=True)) if any(folded) else None
+
+
+def _channels_last(model: Segmenter) -> Segmenter:
+    # The weights' layout is enough: convolutions carry it on, and three planes are the faster
+    # input (the first convolution's gradient to three interleaved channels is slow on a CPU).
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return _declare(model, replace(model.numerics, channels_last=True))
+
+
+def _bf16(model: Segmenter) -> Segmenter:
+    return _declare(model, replace(model.numerics, bf16=True))
+
+
+def _declare(model: Segmenter, numerics: Effective) -> Segmenter:
+    """Say so in every member and every model behind a wrapper: attacks call them apart."""
+    for part in _segmenters(model):
+        part.numerics = numerics
+    return model
+
+
+def _segmenters(model: Segmenter) -> list[Segmenter]:
+    return [part for part in model.modules() if isinstance(part, Segmenter)]

@@ -1,0 +1,186 @@
+"""Random attacks for hypothesis, and the pieces that several tests of attacks share."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+
+from tasks.attack import AttackResult, attack
+from tasks.attacks.draws import Draws
+from tasks.attacks.problem import Problem, aim, allowed, bounds
+from tasks.attacks.spec import AttackSpec
+from tasks.attacks.transforms.views import Scene
+from tasks.models.base import Segmenter
+from tests.tasks.cases import annotations, as_tensors, ids, pictures
+
+HEIGHT, WIDTH = 12, 16
+
+
+def make(
+    model: Segmenter | None,
+    rule: AttackSpec,
+    *,
+    chosen: Sequence[int] = (0, 1, 2),
+    micro_batch: int = 3,
+    classes: int = 3,
+    seed: int = 0,
+    group: int = 0,
+    height: int = HEIGHT,
+    width: int = WIDTH,
+) -> AttackResult:
+    """``tasks.attack`` on some of five random pictures."""
+    count, chosen = 5, list(chosen)
+    images, labels = pictures(count, height, width), annotations(count, height, width, classes)
+    return attack(
+        model,
+        rule,
+        images[chosen],
+        labels[chosen],
+        [ids(count)[i] for i in chosen],
+        seed=seed,
+        group=group,
+        micro_batch=micro_batch,
+    )
+
+
+def tensors(
+    count: int, height: int = HEIGHT, width: int = WIDTH, classes: int = 3
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The random pictures as the loop takes them."""
+    return as_tensors(pictures(count, height, width), annotations(count, height, width, classes))
+
+
+def problem_of(
+    model: Segmenter, rule: AttackSpec, images: torch.Tensor, labels: torch.Tensor, seed: int = 0
+) -> Problem:
+    region = allowed(rule.region, labels)
+    lower, upper = bounds(images, rule, region)
+    names = ids(len(images))
+    return Problem(
+        model=model,
+        spec=rule,
+        clean=images,
+        labels=aim(labels, rule.target, model.num_classes),
+        lower=lower,
+        upper=upper,
+        region=region,
+        image_ids=names,
+        shard=images,
+        shard_ids=tuple(names),
+        seed=seed,
+        group=0,
+    )
+
+
+def scene_of(
+    images: torch.Tensor, *, step: int = 0, divisor: int = 1, seed: int = 0, group: int = 0
+) -> Scene:
+    names = tuple(ids(len(images)))
+    return Scene(divisor, Draws(seed, group, step, names), images, names)
+
+
+def only(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Any subset of these fields."""
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+def number(low: float, high: float) -> st.SearchStrategy[float]:
+    """Sixteenths in [low, high]."""
+    return st.integers(math.ceil(low * 16), math.floor(high * 16)).map(lambda n: n / 16)
+
+
+SCALING = only(
+    low=number(0.3, 1.25),
+    width=number(0, 0.75),
+    law=st.sampled_from(["uniform", "log-uniform", "discrete"]),
+    levels=st.integers(2, 5),
+    scales=st.integers(1, 2),
+    probability=number(0, 1),
+    anisotropy=number(0, 1),
+    antialias=st.booleans(),
+    handling=st.sampled_from(["whole", "native", "back"]),
+    grid=st.sampled_from([0, 0.25]),
+    schedule=st.sampled_from(["random", "low-discrepancy"]),
+)
+DIVERSITY = only(low=number(0.5, 1), high=number(1, 1.5), probability=number(0, 1))
+TRANSFORM = st.one_of(
+    SCALING.map(lambda fields: {"ds": fields}),
+    DIVERSITY.map(lambda fields: {"di": fields}),
+    DIVERSITY.map(lambda fields: {"rdi": fields}),
+    st.integers(1, 3).map(lambda copies: {"si": {"copies": copies}}),
+    st.builds(
+        lambda copies, strength: {"admix": {"copies": copies, "strength": strength}},
+        st.integers(1, 2),
+        number(0, 1),
+    ),
+    st.builds(
+        lambda copies, sigma, rho: {"ssa": {"copies": copies, "sigma": sigma, "rho": rho}},
+        st.integers(1, 2),
+        number(0, 0.5),
+        number(0, 1),
+    ),
+)
+CLASS = st.integers(0, 2)
+TARGET = st.one_of(
+    st.builds(lambda k: {"every": k}, CLASS),
+    st.builds(
+        lambda classes, others: {"classes": classes, "others": others},
+        st.dictionaries(CLASS, CLASS, min_size=1, max_size=3),
+        st.sampled_from(["keep", "ignore"]),
+    ),
+)
+BOX = st.sampled_from([[0, 0, 0.5, 1], [0.25, 0.25, 1, 0.75], [0, 0, 1, 1]])
+REGION = st.one_of(
+    st.builds(lambda classes: {"classes": classes}, st.lists(CLASS, min_size=1, max_size=2)),
+    st.builds(lambda box: {"box": box}, BOX),
+    st.builds(lambda k, box: {"classes": [k], "box": box}, CLASS, BOX),
+)
+LABEL_LOSSES = ["cross-entropy", "masked-cross-entropy", "segpgd", "cospgd", "js", "mask-norm"]
+
+
+@st.composite
+def attacks(draw: st.DrawFn) -> dict[str, Any]:
+    """The fields of an attack on ``toys.staged``, every seam of the loop among them."""
+    fields: dict[str, Any] = {
+        "name": "any",
+        "norm": draw(st.sampled_from(["linf", "l2"])),
+        "eps": draw(st.sampled_from([0, "1/255", 0.03, "8/255", 0.25])),
+        "step_size": draw(st.sampled_from([0, "eps/4", "eps", 0.02, 0.5])),
+        "start": draw(st.sampled_from(["clean", "uniform"])),
+        "transforms": draw(st.lists(TRANSFORM, max_size=2, unique_by=lambda t: next(iter(t)))),
+        "label_version": draw(st.sampled_from(["logits", "labels"])),
+        "loss": draw(st.sampled_from([*LABEL_LOSSES, "fspgd"])),
+        "momentum": draw(st.none() | only(mu=number(0, 2), nesterov=st.booleans())),
+        "variance": draw(st.none() | st.builds(lambda n: {"neighbours": n}, st.integers(1, 2))),
+        "smoothing": draw(st.sampled_from([None, None, "ti", {"kernel": 3, "sigmas": 1}])),
+        "region": draw(st.none() | REGION),
+        "scores": draw(
+            st.lists(st.sampled_from(["raw", "eps*sign", "equal-rms"]), min_size=1, unique=True)
+        ),
+        "equal_rms": draw(number(0.125, 1)),
+    }
+    # The images that admix adds are at native size, so it stands before what moves pixels.
+    fields["transforms"].sort(key=lambda transform: "admix" not in transform)
+    if fields["loss"] == "fspgd":
+        fields["layer"] = draw(st.sampled_from(["backbone", "head"]))
+    else:
+        fields["target"] = draw(st.none() | TARGET)
+    if fields["start"] == "uniform" or any("si" not in t for t in fields["transforms"]):
+        fields["restarts"] = draw(st.sampled_from([1, 1, 2]))
+    length = draw(st.sampled_from(["steps", "steps", "steps_at", "budget"]))
+    if length == "budget":
+        fields["budget"] = {"forward_equivalents": draw(number(0.5, 8))}
+    else:
+        fields["steps"] = draw(st.integers(0, 3))
+        if length == "steps_at" and fields["steps"]:
+            kept = st.sets(st.integers(1, fields["steps"]), min_size=1)
+            fields["steps_at"] = sorted(draw(kept))
+    return fields
+
+
+def distance(adversarial: np.ndarray, clean: np.ndarray) -> np.ndarray:
+    """Largest change of each image, in 8-bit levels."""
+    return np.abs(adversarial.astype(int) - clean).max((-3, -2, -1))
