@@ -132,7 +132,7 @@ def main() -> None:
     """Entry point of the installed command."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     # Models and losses of one's own lie in the working folder; Ray hands the path to its workers.
-    sys.path.insert(0, os.getcwd())
+    sys.path.append(os.getcwd())
     app()
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from orchestrator.driver import Driver, DriverClient, LocalClient, Notice, Submission
 from orchestrator.plan import Plan, make_plan
-from orchestrator.results import Results, load_results
+from orchestrator.results import FORMAT, Results, load_results
 from orchestrator.spec import Experiment
 from orchestrator.store import Store
 
@@ -51,6 +51,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     spec = plan.experiment.model_dump(mode="json", exclude={"runtime"})
     names = [model.name for model in plan.experiment.models]
     return {
+        "format": FORMAT,
         "spec": spec,
         "dataset": plan.dataset.name,
         "classes": plan.dataset.classes,
@@ -59,6 +60,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             name: {
                 "fingerprint": plan.infos[name].fingerprint,
                 "backbone": plan.infos[name].backbone,
+                "networks": plan.infos[name].networks,
             }
             for name in names
         },

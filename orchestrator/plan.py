@@ -94,6 +94,8 @@ def make_plan(experiment: Experiment, store: "Store") -> Plan:
     infos = {model.name: models.describe(model) for model in joined}
     for info in infos.values():
         _check_classes(info, dataset)
+    for attack in experiment.attacks:
+        _check_indices(attack, dataset)
     shards = make_shards(
         dataset,
         experiment.data,
@@ -193,6 +195,23 @@ def _tasks(
 def attack_cost(attack: AttackSpec) -> float:
     """Cost of one image's attack in native image forwards, from steps, copies and E[r^2]."""
     return attack.restarts * attack.steps * attack.step_cost * FORWARD_AND_BACKWARD
+
+
+def _check_indices(attack: AttackSpec, dataset: Dataset) -> None:
+    """Refuse a target or a region of classes that the data has not: it would do nothing."""
+    named = {"region.classes": attack.region.classes or () if attack.region else ()}
+    if attack.target is not None:
+        every = attack.target.every
+        named["target.every"] = () if every is None else (every,)
+        mapping = attack.target.classes or {}
+        named["target.classes"] = (*mapping, *mapping.values())
+    for field, indices in named.items():
+        for index in indices:
+            if index >= len(dataset.classes):
+                raise InputError(
+                    f"attack '{attack.name}': {field} names class {index}; {dataset.name} has "
+                    f"classes 0 to {len(dataset.classes) - 1}"
+                )
 
 
 def _check_classes(info: ModelInfo, dataset: Dataset) -> None:

@@ -128,11 +128,17 @@ class Results:
 
     def group(self, source: str, target: str) -> str:
         """Which headline a cell belongs to; the means never mix them."""
-        models = self.content["models"]
-        if models[source]["fingerprint"] == models[target]["fingerprint"]:
+        fingerprints, backbones = zip(
+            *(
+                tuple(map(set, zip(*self.content["models"][name]["networks"], strict=True)))
+                for name in (source, target)
+            ),
+            strict=True,
+        )
+        # An ensemble knows each of its members from inside.
+        if set.intersection(*fingerprints):
             return "diagonal"
-        same = models[source]["backbone"] == models[target]["backbone"]
-        return "same_backbone" if same else "cross_backbone"
+        return "same_backbone" if set.intersection(*backbones) else "cross_backbone"
 
     def frame(self) -> pd.DataFrame:
         """One row a cell: attack, source, target, group, and every metric."""
@@ -172,16 +178,20 @@ class Results:
         return pd.Series({k: v.max() if k == "linf" else v.mean() for k, v in pooled.items()})
 
     def cost(self, attack: str) -> pd.Series:
-        """What all sources spent together: image forwards and backwards, pixels, model seconds.
+        """What all sources spent together: image forwards and backwards, pixels, model seconds;
+        all of the run, however early the iterate.
 
-        ``forward_equivalents`` is the mean of one image: pixels seen over those of one forward at
-        its own size.
+        ``forward_equivalents`` is the mean of one image up to this iterate: pixels seen over those
+        of one forward at its own size.
         """
-        names = ["forwards", "backwards", "pixels", "native_pixels", "seconds"]
-        frame = pd.DataFrame([r["cost"] for _, r in self.attack_reports[attack] if r["cost"]])
-        total = frame.reindex(columns=names).sum()
-        native = max(total.pop("native_pixels"), 1)
-        return pd.concat([total, pd.Series({"forward_equivalents": total["pixels"] / native})])
+        made = self.made[attack]["made"]
+        reports = [report for _, report in self.attack_reports[attack] if report["cost"]]
+        names = ["forwards", "backwards", "pixels", "seconds"]
+        total = pd.DataFrame([report["cost"] for report in reports], columns=names).sum()
+        equivalents = [report["cost"]["forward_equivalents"][made] for report in reports]
+        images = [len(report["perturbation"][made]["rms"]) for report in reports]
+        mean = np.average(equivalents, weights=images) if reports else 0.0
+        return pd.concat([total, pd.Series({"forward_equivalents": mean})])
 
     def _value(self, attack: str, source: str | None, target: str, metric: str) -> float:
         key = attack, source, target
@@ -195,6 +205,7 @@ class Results:
 
 
 GROUPS = ("diagonal", "same_backbone", "cross_backbone")
+FORMAT = 2  # of what an experiment keeps in the store; raise when it changes its meaning
 
 
 def load_results(store: Store, identity: str) -> Results:
@@ -203,6 +214,11 @@ def load_results(store: Store, identity: str) -> Results:
     if identity not in experiments:
         raise InputError(f"store {store.location} holds no experiment {identity}")
     content = experiments[identity]
+    if content.get("format") != FORMAT:
+        raise InputError(
+            f"experiment {content.get('spec', {}).get('name', identity)} in {store.location} was "
+            "written by another version of segtransfer; run it again, into this store or a new one"
+        )
     shards = {shard_id: store.shard(shard_id) for shard_id in content["shards"]}
     grouped: dict[tuple[str, str | None, str], list[tuple[str, str]]] = defaultdict(list)
     for attack, source, target, shard_id, key, _ in content["cells"]:

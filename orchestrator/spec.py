@@ -201,7 +201,7 @@ def _sentences(error: ValidationError, origin: str) -> str:
     lines = []
     for item in error.errors(include_url=False):
         field = ".".join(str(part) for part in item["loc"])
-        message = item["msg"]
+        message = _IN_WORDS.get(item["type"], item["msg"])
         if item["type"] == "missing":
             lines.append(f"{origin}: field '{field}' is missing")
             continue
@@ -210,6 +210,13 @@ def _sentences(error: ValidationError, origin: str) -> str:
             shown = f" (value: {_shorten(item['input'])})"
         lines.append(f"{origin}: {f'field {field!r}: ' if field else ''}{message}{shown}")
     return "\n".join(lines)
+
+
+_IN_WORDS = {
+    "model_type": "a mapping of fields to values is needed",
+    "dict_type": "a mapping of names to values is needed",
+    "tuple_type": "a list is needed",
+}
 
 
 def _shorten(value: Any) -> str:

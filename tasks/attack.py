@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tasks.attacks import loop
-from tasks.attacks.parts import content_hash
+from tasks.attacks.contents import content_hash
 from tasks.attacks.spec import AttackSpec
 from tasks.batching import in_micro_batches, upload
 from tasks.data.base import read_image
@@ -58,7 +58,7 @@ def attack(
         "perturbation": perturbations,
         "health": health,
         "numerics": asdict(model.numerics) if model else {},
-        "cost": _cost(model, before, images) if model and before else {},
+        "cost": _cost(model, before, images, health, spec) if model and before else {},
     }
     return AttackResult(result, report)
 
@@ -90,17 +90,26 @@ def _make(
             shard=shard,
             shard_ids=image_ids,
         )
-        scored = [as_score(x, clean, spec, score) for x in iterates for score in spec.scores]
+        names = image_ids[part]
+        scored = [as_score(x, clean, spec, s, names) for x in iterates for s in spec.scores]
         return np.stack([quantise(x, images[part], spec) for x in scored]), asdict(health)
 
     made, health = zip(*in_micro_batches(make, len(images), micro_batch), strict=True)
     return np.concatenate(made, axis=1), list(health)
 
 
-def _cost(model: Segmenter, before: Cost, images: np.ndarray) -> dict[str, float]:
-    """What the model was asked, and the pixels of one native forward of each image."""
+def _cost(
+    model: Segmenter,
+    before: Cost,
+    images: np.ndarray,
+    health: list[dict[str, Any]],
+    spec: AttackSpec,
+) -> dict[str, Any]:
+    """What the model was asked, and the forward equivalents that each of ``made`` took an image."""
     native = len(images) * model.pixels_seen(*images.shape[-2:])
-    return {**asdict(model.cost - before), "native_pixels": native}
+    at_steps = [sum(run["pixels"][i] for run in health) for i in range(len(spec.steps_at) or 1)]
+    equivalents = [pixels / native for pixels in at_steps for _ in spec.scores]
+    return {**asdict(model.cost - before), "forward_equivalents": equivalents}
 
 
 def read_files(spec: AttackSpec, clean: np.ndarray, image_ids: Sequence[str]) -> np.ndarray:

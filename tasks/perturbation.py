@@ -1,9 +1,12 @@
 """Eight-bit images: rounding an adversarial example, its scoring variants, its statistics."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from tasks.attacks.spec import AttackSpec
+from tasks.randomness import image_noise
 
 STATISTICS = ("linf", "rms", "mean_abs", "at_bound", "psnr")
 
@@ -14,10 +17,14 @@ def levels(eps: float) -> int:
 
 
 def as_score(
-    adversarial: torch.Tensor, clean: torch.Tensor, spec: AttackSpec, score: str
+    adversarial: torch.Tensor,
+    clean: torch.Tensor,
+    spec: AttackSpec,
+    score: str,
+    image_ids: Sequence[str],
 ) -> torch.Tensor:
     """An iterate as it is scored: ``raw``; ``eps*sign``, every changed value pushed to the bound;
-    ``equal-rms``, the perturbation scaled to a root mean square of ``equal_rms`` * eps.
+    ``equal-rms``, the perturbation scaled until its 8-bit root mean square is ``equal_rms`` * eps.
 
     Float N x 3 x H x W in [0, 1]; what leaves the ball or the box is cut, so an image that cannot
     reach the root mean square comes as near as it can.
@@ -25,24 +32,44 @@ def as_score(
     if score == "raw":
         return adversarial
     delta = adversarial - clean
+    # Float noise around an unchanged value is no direction.
+    sign = torch.where(delta.abs() > 1e-7, delta.sign(), torch.zeros_like(delta))
     if score == "eps*sign":
-        # Float noise around an unchanged value is no direction.
-        pushed = torch.where(delta.abs() > 1e-7, delta.sign(), torch.zeros_like(delta))
-        return (clean + spec.eps * pushed).clamp(0, 1)
-    bound = spec.eps if spec.norm == "linf" else 1.0
+        return (clean + spec.eps * sign).clamp(0, 1)
+    return clean + sign * _scaled_levels(delta, sign, clean, spec, image_ids) / 255
 
-    def scaled(factor: torch.Tensor) -> torch.Tensor:
-        return (clean + (factor * delta).clamp(-bound, bound)).clamp(0, 1)
+
+def _scaled_levels(
+    delta: torch.Tensor,
+    sign: torch.Tensor,
+    clean: torch.Tensor,
+    spec: AttackSpec,
+    image_ids: Sequence[str],
+) -> torch.Tensor:
+    """Whole levels N x 3 x H x W by which each value moves, scaled to the root mean square.
+
+    A value between two levels goes to the upper one for a share of the pixels as large as its
+    fraction, drawn by image id: were all rounded alike, sign attacks would reach whole levels only.
+    """
+    shape = tuple(delta.shape[1:])
+    drawn = [(image_noise(0, i, shape, "rounding") + 1) / 2 for i in image_ids]
+    thresholds = torch.stack(drawn).to(delta.device)
+    room = torch.where(sign > 0, 1 - clean, clean) * 255 + 1e-3
+    if spec.norm == "linf":
+        room = room.clamp(max=levels(spec.eps))
+
+    def moved(factor: torch.Tensor) -> torch.Tensor:
+        return torch.minimum((factor * delta.abs() * 255 + thresholds).floor(), room.floor())
 
     # log2 of the factor, by bisection: the root mean square rises with it.
     low = torch.full((len(delta), 1, 1, 1), -10.0, device=delta.device)
     high = -low
     for _ in range(24):
         middle = (low + high) / 2
-        reached = (scaled(middle.exp2()) - clean).square().mean((1, 2, 3), keepdim=True).sqrt()
-        above = reached > spec.equal_rms * spec.eps
+        reached = (moved(middle.exp2()) * sign).square().mean((1, 2, 3), keepdim=True).sqrt()
+        above = reached > spec.equal_rms * spec.eps * 255
         low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-    return scaled(low.exp2())
+    return moved(low.exp2())
 
 
 def quantise(adversarial: torch.Tensor, clean: np.ndarray, spec: AttackSpec) -> np.ndarray:

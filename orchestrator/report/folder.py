@@ -23,7 +23,7 @@ def report_folder(results: Results) -> Path:
 def write_report(results: Results) -> Path:
     """Draw everything anew; returns the folder.
 
-    matrices.png (all attacks), matrix-<attack>.png (a ``:`` written ``_``), panel-<source>.png,
+    matrices.png (all attacks), matrix-<attack>.png (a ``:`` written ``=``), panel-<source>.png,
     results.csv (a row a cell), summary.md, experiment.yaml (the resolved spec). ``complete`` is
     written last: it holds the digest of the results that were drawn.
     """
@@ -47,7 +47,7 @@ def write_report(results: Results) -> Path:
 
 def matrix_name(attack: str) -> str:
     """The file of an attack's own matrix."""
-    return f"matrix-{attack.replace(':', '_')}.png"
+    return f"matrix-{attack.replace(':', '=')}.png"  # no name of an attack holds a =
 
 
 def is_current(results: Results) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from tasks.attacks.parts import Smoothing
 from tasks.attacks.problem import Problem
 from tasks.attacks.transforms import copies, views
 from tasks.attacks.transforms.scaling import DynamicScaling
-from tasks.attacks.transforms.views import Scene, align
+from tasks.attacks.transforms.views import Scene, View, align
 from tasks.errors import InputError
 from tasks.models.base import Segmenter
 
@@ -47,15 +46,21 @@ def loss_gradient(problem: Problem, x: torch.Tensor, draws: Draws, moment: Momen
     for number, (member, weight) in enumerate(members):
         own = replace(draws, member=number) if model.own_scales else draws
         scene = Scene(model.size_divisor, own, problem.shard, problem.shard_ids)
-        for copy, view in enumerate(views(x, spec.transforms, scene)):
+        untouched = views(problem.clean, spec.transforms, scene)
+        for view in views(x, spec.transforms, scene):
             if spec.loss in FEATURE_LOSSES:
                 features = read_features(member, view.images, spec.layer)
-                clean = _clean_features(problem, number, scene, copy)
+                clean = _clean_features(problem, number, untouched)
                 part = FEATURE_LOSSES[spec.loss](features, clean, moment)
             else:
                 logits = member(view.images)
                 aligned = align(view, logits, problem.labels, spec.label_version)
                 part = find_loss(spec.loss)(*aligned, moment)
+            if part.shape != (len(x),):
+                raise InputError(
+                    f"loss '{spec.loss}' returned {list(part.shape)} for {len(x)} images; "
+                    "it must return one number an image"
+                )
             gradient = member.gradient(part.sum(), x)
             if normalised:
                 gradient = normalise(gradient)
@@ -69,13 +74,12 @@ def loss_gradient(problem: Problem, x: torch.Tensor, draws: Draws, moment: Momen
 
 
 @torch.no_grad()
-def _clean_features(problem: Problem, number: int, scene: Scene, copy: int) -> torch.Tensor:
-    """A member's features of the clean images in the same view; without transforms read once."""
+def _clean_features(problem: Problem, number: int, untouched: Iterator[View]) -> torch.Tensor:
+    """A member's features of the clean images in the next view; without transforms read once."""
     spec, known = problem.spec, problem.clean_features
     if spec.transforms or number not in known:
-        view = next(islice(views(problem.clean, spec.transforms, scene), copy, None))
         member = problem.model.members()[number][0]
-        known[number] = read_features(member, view.images, spec.layer)
+        known[number] = read_features(member, next(untouched).images, spec.layer)
     return known[number]
 
 
@@ -148,9 +152,10 @@ def _tap(model: Segmenter, layer: str | None) -> Iterator[list[Any]]:
     found = [n for n in modules if n == name or n.endswith(f".{name}")]
     if name not in found and len(found) != 1:
         some = [n.removeprefix("network.").removeprefix("module.") for n in modules if n][1:9]
+        named = f"{len(found) or 'no'} modules named '{name}'" if name else "no known stage"
         raise InputError(
-            f"a feature loss needs a layer, and this model has {len(found) or 'no'} modules named "
-            f"'{name}'; give layer, such as {', '.join(some)}"
+            f"a feature loss needs a layer, and this model has {named}; "
+            f"give layer, such as {', '.join(some)}"
         )
     outputs: list[Any] = []
     module = modules[name if name in found else found[0]]

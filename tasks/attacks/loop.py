@@ -8,7 +8,7 @@ import torch
 
 from tasks.attacks.draws import Draws
 from tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
-from tasks.attacks.losses import IGNORE, Moment
+from tasks.attacks.losses import Moment, fooled, mean_labelled
 from tasks.attacks.problem import Problem, aim, allowed, bounds
 from tasks.attacks.spec import AttackSpec
 from tasks.models.base import Segmenter
@@ -17,18 +17,21 @@ from tasks.models.base import Segmenter
 @dataclass(frozen=True)
 class Health:
     """How one run of the loop went: a loss a step and image, share of zero gradients a step and
-    image, realised scale ratios a step and copy."""
+    image, realised scale ratios a step and copy (of the first restart); ``pixels`` that the model
+    had seen, all images and restarts together, when each returned iterate was there."""
 
     losses: list[list[float]]
     zero_gradients: list[list[float]]
     ratios: list[list[float]]
+    pixels: list[int]
 
 
 @dataclass
 class _Attempt:
-    """One run from one start: the iterates kept by step, and its health as tensors."""
+    """One run from one start: the iterates kept, what each had cost, and its health as tensors."""
 
-    iterates: dict[int, torch.Tensor] = field(default_factory=dict)
+    iterates: list[torch.Tensor] = field(default_factory=list)
+    pixels: list[int] = field(default_factory=list)
     losses: list[torch.Tensor] = field(default_factory=list)
     zero_gradients: list[torch.Tensor] = field(default_factory=list)
     ratios: list[list[float]] = field(default_factory=list)
@@ -57,7 +60,7 @@ def run(
     lower, upper = bounds(images, spec, region)
     draws = Draws(seed, group, 0, image_ids)
     if spec.steps == 0:
-        return [start(images, spec, draws, lower, upper)], Health([], [], [])
+        return [start(images, spec, draws, lower, upper, region)], Health([], [], [], [0])
     if model is None:
         raise ValueError(f"attack '{spec.name}' has {spec.steps} steps and needs a source model")
     problem = Problem(
@@ -84,6 +87,7 @@ def start(
     draws: Draws,
     lower: torch.Tensor,
     upper: torch.Tensor,
+    region: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """x_0: the clean images, or a uniform draw by (seed, image id) from the ball, in the box.
 
@@ -95,7 +99,8 @@ def start(
     if spec.norm == "l2":
         # A direction of equal values would not be uniform on the sphere; a normal draw is.
         noise = torch.erfinv(noise.clamp(-1 + 1e-6, 1 - 1e-6))
-        noise = noise / root_mean_square(noise)
+        noise = noise if region is None else noise * region
+        noise = over(noise, root_mean_square(noise))
     return torch.minimum(torch.maximum(images + spec.eps * noise, lower), upper)
 
 
@@ -103,7 +108,7 @@ def _attempt(problem: Problem, restart: int) -> _Attempt:
     """All steps from one start."""
     spec, attempt, before = problem.spec, _Attempt(), problem.model.cost.pixels
     draws = Draws(problem.seed, problem.group, 0, problem.image_ids, restart=restart)
-    x = start(problem.clean, spec, draws, problem.lower, problem.upper)
+    x = start(problem.clean, spec, draws, problem.lower, problem.upper, problem.region)
     momentum: torch.Tensor | None = None
     variance: torch.Tensor | None = None
     step = 0
@@ -124,12 +129,14 @@ def _attempt(problem: Problem, restart: int) -> _Attempt:
         x = take_step(problem, x, momentum)
         step += 1
         if step in spec.steps_at:
-            attempt.iterates[step] = x
+            attempt.iterates.append(x)
+            attempt.pixels.append(problem.model.cost.pixels - before)
         attempt.losses.append(found.losses)
         attempt.zero_gradients.append(zero)
         attempt.ratios.append(found.ratios)
     if not spec.steps_at:
-        attempt.iterates[step] = x
+        attempt.iterates.append(x)
+        attempt.pixels.append(problem.model.cost.pixels - before)
     return attempt
 
 
@@ -137,7 +144,7 @@ def _goes_on(problem: Problem, step: int, pixels: int) -> bool:
     """Whether another step is due: by number, or nearest to the budget as the model counted it."""
     spec, model = problem.spec, problem.model
     if spec.budget is None:
-        return step < spec.steps
+        return step < (spec.steps_at[-1] if spec.steps_at else spec.steps)
     native = len(problem.clean) * model.pixels_seen(*problem.clean.shape[-2:])
     share = spec.budget.forward_equivalents / spec.restarts - (spec.restarts > 1)
     return step == 0 or pixels / native + spec.step_cost / 2 <= share
@@ -189,8 +196,8 @@ def _best(problem: Problem, attempts: list[_Attempt]) -> tuple[list[torch.Tensor
     if len(attempts) == 1:
         choice = torch.zeros(len(problem.clean), dtype=torch.long)
     else:
-        fooled = [_fooled(problem, list(a.iterates.values())[-1]) for a in attempts]
-        choice = torch.stack(fooled).max(0).indices.cpu()
+        shares = [_fooled_share(problem, attempt.iterates[-1]) for attempt in attempts]
+        choice = torch.stack(shares).max(0).indices.cpu()
     rows = torch.arange(len(choice))
 
     def chosen(tensors: list[torch.Tensor]) -> torch.Tensor:
@@ -199,23 +206,23 @@ def _best(problem: Problem, attempts: list[_Attempt]) -> tuple[list[torch.Tensor
     # A budget may end attempts after different numbers of steps.
     length = min(len(attempt.losses) for attempt in attempts)
     iterates = [
-        chosen(list(images))
-        for images in zip(*(a.iterates.values() for a in attempts), strict=True)
+        chosen(list(images)) for images in zip(*(a.iterates for a in attempts), strict=True)
     ]
+    pixels = [sum(counts) for counts in zip(*(a.pixels for a in attempts), strict=True)]
     health = Health(
         torch.stack([chosen([a.losses[t] for a in attempts]) for t in range(length)]).tolist(),
         torch.stack(
             [chosen([a.zero_gradients[t] for a in attempts]) for t in range(length)]
         ).tolist(),
         attempts[0].ratios,
+        pixels,
     )
     return iterates, health
 
 
 @torch.no_grad()
-def _fooled(problem: Problem, images: torch.Tensor) -> torch.Tensor:
+def _fooled_share(problem: Problem, images: torch.Tensor) -> torch.Tensor:
     """Share of the pixels with a label that are where the attack wants them, N numbers."""
-    agree = problem.model(images).max(1).indices == problem.labels
-    wanted = agree if problem.spec.target is not None else ~agree
-    counted = problem.labels != IGNORE
-    return (wanted & counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
+    moment = Moment(0, 0, problem.spec.target is not None)
+    where = fooled(problem.model(images), problem.labels, moment)
+    return mean_labelled(where.float(), problem.labels)

@@ -1,13 +1,12 @@
 """Losses of the attack loop: one number an image, to be maximised."""
 
-import hashlib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 
 import torch
 import torch.nn.functional as F
+
+from tasks.own_code import find_function
 
 IGNORE = 255
 
@@ -46,7 +45,7 @@ def masked_cross_entropy(
 
     From SEA (Croce et al., ECCV 2024): pixels already fooled pull no gradient.
     """
-    resisting = ~_fooled(logits, labels, moment)
+    resisting = ~fooled(logits, labels, moment)
     return moment.sign * mean_labelled(_pixels(logits, labels) * resisting, labels)
 
 
@@ -56,8 +55,7 @@ def segpgd(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> torch.
     SegPGD (Gu et al., ECCV 2022, eq. 4): early steps fool more pixels, late ones hold them.
     """
     share = min(moment.step / (2 * max(moment.steps, 1)), 0.5)
-    fooled = _fooled(logits, labels, moment)
-    weights = torch.where(fooled, share, 1 - share)
+    weights = torch.where(fooled(logits, labels, moment), share, 1 - share)
     return moment.sign * mean_labelled(_pixels(logits, labels) * weights, labels)
 
 
@@ -90,7 +88,7 @@ def masked_spherical(logits: torch.Tensor, labels: torch.Tensor, moment: Moment)
     """-z_y / |z| over the pixels that are not fooled yet: ``mask-norm`` of SEA (ECCV 2024)."""
     unit = logits / logits.norm(dim=1, keepdim=True).clamp(min=1e-12)
     own = unit.gather(1, _indices(labels)[:, None])[:, 0]
-    resisting = ~_fooled(logits, labels, moment)
+    resisting = ~fooled(logits, labels, moment)
     return -moment.sign * mean_labelled(own * resisting, labels)
 
 
@@ -109,19 +107,9 @@ _LOG_2 = 0.6931471805599453
 def find_loss(name: str) -> Loss:
     """A loss of ``LOSSES``, or the function that ``package.module:function`` names.
 
-    Raises KeyError for an unknown name, ImportError or AttributeError where nothing is there.
+    Raises KeyError for an unknown name, InputError where no function of one's own is found.
     """
-    module, colon, function = name.partition(":")
-    return getattr(import_module(module), function) if colon else LOSSES[name]
-
-
-def source_of(name: str) -> str | None:
-    """sha256 of the file that defines a loss by ``package.module:function``; None for ours."""
-    if ":" not in name:
-        return None
-    return hashlib.sha256(
-        inspect.getsource(import_module(name.partition(":")[0])).encode()
-    ).hexdigest()
+    return find_function(name) if ":" in name else LOSSES[name]
 
 
 def mean_labelled(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -139,7 +127,7 @@ def _indices(labels: torch.Tensor) -> torch.Tensor:
     return torch.where(labels == IGNORE, 0, labels)
 
 
-def _fooled(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> torch.Tensor:
+def fooled(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> torch.Tensor:
     """Pixels that are where the attack wants them: off their label, or on their target."""
     agree = logits.detach().max(1).indices == labels
     return agree if moment.targeted else ~agree

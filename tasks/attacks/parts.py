@@ -1,13 +1,12 @@
 """The parts of an attack's spec: momentum, variance, smoothing, target, region, budget."""
 
-import hashlib
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tasks.schema import AnyPath, Frozen, Number, resolve_path
+from tasks.attacks.contents import with_hash
+from tasks.schema import AnyPath, Frozen, Number
 
 Class = Annotated[int, Field(ge=0, le=254)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
@@ -62,7 +61,7 @@ class Target(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _hash(cls, data: Any, info: ValidationInfo) -> Any:
-        return with_hash(data, info, "label_map", "sha256")
+        return with_hash(data, info, "label_map", "sha256", "file")
 
     @model_validator(mode="after")
     def _one(self) -> "Target":
@@ -94,6 +93,11 @@ class Budget(Frozen):
 
     forward_equivalents: Annotated[Number, Field(gt=0, le=1e6)]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, data: Any) -> Any:
+        return data if isinstance(data, dict | Budget) else {"forward_equivalents": data}
+
 
 def read_smoothing(value: Any) -> Any:
     """Accept ``ti`` and ``{ti: {kernel: 7}}`` beside the full form."""
@@ -102,31 +106,6 @@ def read_smoothing(value: Any) -> Any:
     if isinstance(value, dict) and list(value) == ["ti"]:
         return value["ti"] or {}
     return value
-
-
-def with_hash(data: Any, info: ValidationInfo, path_field: str, hash_field: str) -> Any:
-    """Fill in the sha256 of the file or folder that a field names."""
-    if not isinstance(data, dict) or data.get(path_field) is None:
-        return data
-    path = Path(resolve_path(data[path_field], info))
-    if path.exists():
-        return {**data, hash_field: content_hash(path)}
-    if data.get(hash_field) is None:  # a stored spec is read where its files need not be
-        raise PydanticCustomError(
-            "path", "{field} {path} does not exist", {"field": path_field, "path": str(path)}
-        )
-    return data
-
-
-def content_hash(path: Path) -> str:
-    """sha256 of a file, or of the names and contents of all files in a folder."""
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    digest = hashlib.sha256()
-    for file in sorted(path.iterdir()):
-        if file.is_file():
-            digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def _exactly_one(spec: Frozen, what: str, fields: tuple[str, ...]) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
+from tasks.attacks.contents import content_hash
 from tasks.attacks.losses import IGNORE
-from tasks.attacks.parts import Region, Target, content_hash
+from tasks.attacks.parts import Region, Target
 from tasks.attacks.spec import AttackSpec
 from tasks.data.base import read_index_map
 from tasks.errors import InputError

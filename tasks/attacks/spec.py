@@ -1,22 +1,19 @@
 """Typed description of an attack; what a preset, a YAML file and a search all produce."""
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
     Field,
-    TypeAdapter,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from tasks.attacks import presets
+from tasks.attacks.contents import with_hash
 from tasks.attacks.features import FEATURE_LOSSES
-from tasks.attacks.losses import LOSSES, find_loss, source_of
 from tasks.attacks.parts import (
     Budget,
     Momentum,
@@ -25,10 +22,10 @@ from tasks.attacks.parts import (
     Target,
     Variance,
     read_smoothing,
-    with_hash,
 )
-from tasks.attacks.transforms import Transform, relative_cost
-from tasks.schema import AnyPath, Frozen, Number, read_number, suggest
+from tasks.attacks.resolve import DEFAULTS, step_cost, with_loss, with_step_size, with_steps
+from tasks.attacks.transforms import Transform
+from tasks.schema import AnyPath, Frozen, Number, suggest
 
 Score = Literal["raw", "eps*sign", "equal-rms"]
 
@@ -64,9 +61,9 @@ class AttackSpec(Frozen):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     norm: Literal["linf", "l2"] = "linf"
-    eps: Annotated[Number, Field(ge=0, le=1)] = 8 / 255
+    eps: Annotated[Number, Field(ge=0, le=1)] = DEFAULTS["eps"]
     step_size: Annotated[Number, Field(ge=0, le=1)] = 2 / 255
-    steps: Annotated[int, Field(ge=0, le=100_000)] = 20
+    steps: Annotated[int, Field(ge=0, le=100_000)] = int(DEFAULTS["steps"])
     budget: Budget | None = None
     start: Literal["clean", "uniform"] = "clean"
     transforms: Annotated[tuple[Transform, ...], Field(max_length=8)] = ()
@@ -97,20 +94,17 @@ class AttackSpec(Frozen):
         data = dict(data)
         if "preset" in data:
             preset = data.pop("preset")
-            if preset not in presets.PRESETS:
+            if not isinstance(preset, str) or preset not in presets.PRESETS:
                 raise PydanticCustomError(
                     "preset",
                     "unknown preset '{preset}': {hint}",
                     {"preset": str(preset), "hint": suggest(str(preset), presets.PRESETS)},
                 )
-            fields = dict(presets.PRESETS[preset].fields)
-            if data.get("budget") is not None:
-                fields.pop("steps", None)
-            data = {"name": preset, **fields, **data}
+            data = {"name": preset, **_fields_of(preset, data.get("budget")), **data}
         if data.get("files") is not None:
             data = {"steps": 0, "step_size": 0.0, **data}
-        data = _with_loss(with_hash(data, info, "files", "files_sha256"))
-        return _with_step_size(_with_steps(data))
+        data = with_loss(with_hash(data, info, "files", "files_sha256", "folder"))
+        return with_step_size(with_steps(data))
 
     @model_validator(mode="after")
     def _fields_fit(self) -> "AttackSpec":
@@ -163,7 +157,7 @@ class AttackSpec(Frozen):
     @property
     def step_cost(self) -> float:
         """Mean forwards of a step, in native ones."""
-        return _step_cost(self.transforms, self.variance, self.loss)
+        return step_cost(self.transforms, self.variance, self.loss)
 
     @property
     def made(self) -> tuple[Made, ...]:
@@ -184,76 +178,19 @@ class AttackSpec(Frozen):
         return content
 
 
-_TRANSFORMS = TypeAdapter(tuple[Transform, ...])
+def _fields_of(preset: str, budget: Any) -> dict[str, Any]:
+    """The fields of a preset; under a budget those that do not depend on a number of steps.
 
-
-def _step_cost(transforms: tuple[Any, ...], variance: Variance | None, loss: str) -> float:
-    # A feature loss looks at the clean image in the same view, too.
-    looks = 2 if loss in FEATURE_LOSSES and transforms else 1
-    return looks * relative_cost(transforms) * (1 + (variance.neighbours if variance else 0))
-
-
-def _with_steps(data: dict[str, Any]) -> dict[str, Any]:
-    """Replace a budget's number of steps by the nearest one that it buys on average."""
-    if data.get("budget") is None:
-        return data
-    try:
-        budget = Budget.model_validate(data["budget"]).forward_equivalents
-        transforms = _TRANSFORMS.validate_python(data.get("transforms") or ())
-        variance = data.get("variance")
-        variance = None if variance is None else Variance.model_validate(variance)
-        restarts = int(data.get("restarts", 1))
-        # Which of several restarts fools most takes a forward each.
-        share = budget / restarts - (restarts > 1)
-        steps = max(1, round(share / _step_cost(transforms, variance, str(data.get("loss")))))
-    except (ValidationError, TypeError, ValueError, ZeroDivisionError):
-        return data  # the field's own validation tells what is wrong
-    if data.get("steps", steps) != steps:
+    Few steps are then as long as it takes to reach the bound.
+    """
+    fields = dict(presets.PRESETS[preset].fields)
+    if budget is None:
+        return fields
+    if fields["steps"] <= 1:
         raise PydanticCustomError(
             "budget",
-            "steps is {steps} beside a budget; give one of the two",
-            {"steps": str(data["steps"])},
+            "preset '{preset}' has {steps} steps whatever the budget; leave the budget out",
+            {"preset": preset, "steps": fields["steps"]},
         )
-    return {**data, "steps": steps}
-
-
-def _with_loss(data: dict[str, Any]) -> dict[str, Any]:
-    """Refuse an unknown loss; fill in the sha256 of the file that defines a loss of one's own."""
-    loss, known = data.get("loss"), [*LOSSES, *FEATURE_LOSSES]
-    if not isinstance(loss, str) or loss in known:
-        return data
-    if ":" not in loss:
-        raise PydanticCustomError(
-            "loss",
-            "unknown loss '{loss}': {hint}; your own is package.module:function",
-            {"loss": loss, "hint": suggest(loss, known)},
-        )
-    try:
-        find_loss(loss)
-        return {**data, "loss_sha256": source_of(loss)}
-    except (ImportError, AttributeError, OSError, TypeError, ValueError) as error:
-        if data.get("loss_sha256"):  # a stored spec is read where its modules need not be
-            return data
-        raise PydanticCustomError(
-            "loss", "loss {loss} cannot be imported: {error}", {"loss": loss, "error": str(error)}
-        ) from None
-
-
-def _with_step_size(data: dict[str, Any]) -> dict[str, Any]:
-    """Replace ``eps``, ``eps/4`` and ``eps/steps`` by the number they mean."""
-    text = data.get("step_size")
-    if not isinstance(text, str) or not text.replace(" ", "").startswith("eps"):
-        return data
-    form = re.fullmatch(r"eps(?:/(steps|[0-9.]+))?", text.replace(" ", ""))
-    eps = read_number(data.get("eps", AttackSpec.model_fields["eps"].default))
-    steps: Any = data.get("steps", AttackSpec.model_fields["steps"].default)
-    try:
-        divisor = form[1] or "1" if form else "0"
-        step_size = float(eps) / (max(float(steps), 1) if divisor == "steps" else float(divisor))
-    except (TypeError, ValueError, ZeroDivisionError):
-        raise PydanticCustomError(
-            "step_size",
-            "'{value}' is not a step size; write 2/255, 0.01, eps, eps/4 or eps/steps",
-            {"value": text},
-        ) from None
-    return {**data, "step_size": step_size}
+    del fields["steps"]
+    return {**fields, "step_size": "eps/4 at least eps/steps"}

@@ -43,13 +43,20 @@ class Cost:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model without loading it: identity, family, classes."""
+    """What is known of a model without loading it: identity, family, classes; of an ensemble also
+    the fingerprint and backbone of each member."""
 
     name: str
     fingerprint: str
     backbone: str
     num_classes: int | None
     classes: tuple[str, ...] | None
+    members: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def networks(self) -> tuple[tuple[str, str], ...]:
+        """Fingerprint and backbone of every network inside: the members', or its own."""
+        return self.members or ((self.fingerprint, self.backbone),)
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
         backbone=spec.backbone or "+".join(sorted({info.backbone for info in infos})),
         num_classes=next((i.num_classes for i in infos if i.num_classes is not None), None),
         classes=next((info.classes for info in infos if info.classes is not None), None),
+        members=tuple((info.fingerprint, info.backbone) for info in infos),
     )
 
 

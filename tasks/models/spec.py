@@ -187,7 +187,7 @@ class ModelSpec(Frozen):
             members = data["ensemble"].get("members")
             names = [_name_of(m) for m in members] if isinstance(members, list | tuple) else []
             if names and all(names):
-                data = {"name": "-and-".join(names), **data}
+                data = {"name": "-and-".join(names)[:60], **data}
         return data
 
     @model_validator(mode="after")

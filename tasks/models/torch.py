@@ -1,10 +1,8 @@
 """Adapter for any importable callable that returns a torch segmentation module."""
 
 import hashlib
-import inspect
 import json
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ from tasks.errors import InputError
 from tasks.models.base import ModelInfo, Segmenter, freeze
 from tasks.models.sliding import with_windows
 from tasks.models.spec import ModelSpec
+from tasks.own_code import find_function, source_hash
 
 ADAPTER_VERSION = 1
 
@@ -34,7 +33,7 @@ class TorchSegmenter(Segmenter):
 def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
     """Call the callable; its module must say ``num_classes``."""
     assert spec.torch is not None
-    module = _callable(spec)(**spec.torch.arguments)
+    module = _own(spec, find_function)(**spec.torch.arguments)
     if not isinstance(module, nn.Module) or not hasattr(module, "num_classes"):
         raise InputError(
             f"model '{spec.name}': {spec.torch.callable} must return a torch module with an "
@@ -45,15 +44,13 @@ def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
 
 def check(spec: ModelSpec) -> None:
     """Raise InputError where the callable cannot be imported."""
-    _callable(spec)
+    _own(spec, find_function)
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
     """Fingerprint of the callable's source file, arguments and windows; it is not called."""
     assert spec.torch is not None
-    function = _callable(spec)
-    module = inspect.getmodule(function)
-    source = inspect.getsource(module) if module else ""
+    source = _own(spec, source_hash)
     identity = [ADAPTER_VERSION, spec.torch.callable, spec.torch.arguments, source]
     if spec.inference is not None and spec.inference.window is not None:
         identity.append(spec.inference.window)
@@ -67,12 +64,10 @@ def describe(spec: ModelSpec) -> ModelInfo:
     )
 
 
-def _callable(spec: ModelSpec) -> Callable[..., Any]:
+def _own(spec: ModelSpec, read: Callable[[str], Any]) -> Any:
+    """What ``read`` finds of the callable; an error names the model."""
     assert spec.torch is not None
-    module_name, _, attribute = spec.torch.callable.partition(":")
     try:
-        return getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"model '{spec.name}': {spec.torch.callable} cannot be imported: {error}"
-        ) from error
+        return read(spec.torch.callable)
+    except InputError as error:
+        raise InputError(f"model '{spec.name}': {error}") from error

@@ -157,3 +157,21 @@ def test_the_data_is_checked_before_any_model_is_described(tmp_path: Path) -> No
     label.write_bytes(label.read_bytes()[:30])
     with pytest.raises(InputError, match=label.name):
         plan_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"target": {"every": 3}}, "target.every names class 3"),
+        ({"target": {"classes": {0: 7}}}, "target.classes names class 7"),
+        ({"target": {"classes": {9: 0}}}, "target.classes names class 9"),
+        ({"region": {"classes": [57]}}, "region.classes names class 57"),
+    ],
+    ids=str,
+)
+def test_a_class_that_the_data_has_not_is_refused(
+    fields: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    experiment = toy_experiment(tmp_path, attacks=[{"preset": "pgd", **fields}])
+    with pytest.raises(InputError, match=rf"attack 'pgd': {named}; data has classes 0 to 2"):
+        make_plan(experiment, Store(str(tmp_path / "store")))

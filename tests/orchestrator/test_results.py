@@ -223,4 +223,27 @@ def test_iterates_and_scores_of_one_run_stand_side_by_side(tmp_path: Path) -> No
     assert results.attack_spec("curve:1")["name"] == "curve"
     made = {key for *_, key in results.content["cells"] if key is not None}
     assert len(made) == 2 * len(results.sources) * len(results.content["shards"])
-    assert results.cost("curve:1")["forward_equivalents"] == 3
+    assert results.cost("curve:1")["forward_equivalents"] == 1
+    assert results.cost("curve:3:sign")["forward_equivalents"] == 3
+
+
+def test_an_ensemble_is_white_box_to_its_members_and_kin_to_their_backbones(
+    tmp_path: Path,
+) -> None:
+    a, b, c = toy("a", seed=1), toy("b", seed=2), toy("c", seed=3)
+    a["backbone"], b["backbone"], c["backbone"] = "one", "two", "two"
+    both = {"name": "both", "ensemble": [a, b], "average": "gradients"}
+    results = run_toy(tmp_path, models=[a, b, c, both], attacks=["fgsm"])
+    found = {(s, t): results.group(s, t) for s in results.sources for t in results.targets}
+    assert {found["both", t] for t in ("a", "b", "both")} == {"diagonal"}
+    assert found["a", "both"] == found["c", "c"] == "diagonal"
+    assert found["both", "c"] == found["c", "both"] == found["b", "c"] == "same_backbone"
+    assert found["a", "c"] == found["a", "b"] == "cross_backbone"
+
+
+def test_an_experiment_of_another_version_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    results = run_toy(tmp_path, attacks=["noise"])
+    older = {k: v for k, v in results.content.items() if k != "format"}
+    results.store.save_experiment(results.identity, older)
+    with pytest.raises(InputError, match="written by another version of segtransfer; run it again"):
+        load_results(results.store, results.identity)

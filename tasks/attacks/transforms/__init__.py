@@ -36,7 +36,7 @@ TRANSFORMS: dict[str, tuple[type[Any], Function]] = {
 
 
 def _read(value: Any) -> Any:
-    """Accept ``ds`` and ``{ds: {low: 0.75}}`` beside the full form."""
+    """Accept ``ds`` and ``{ds: {low: 0.75, prob: 0.7}}`` beside the full form."""
     if isinstance(value, str):
         value = {value: {}}
     if isinstance(value, dict) and "kind" not in value and len(value) == 1:
@@ -47,7 +47,8 @@ def _read(value: Any) -> Any:
                 "the fields of transform '{kind}' are '{fields}'; give a mapping of field to value",
                 {"kind": str(kind), "fields": str(fields)},
             )
-        value = {"kind": kind, **(fields or {})}
+        fields = {"probability" if k == "prob" else k: v for k, v in (fields or {}).items()}
+        value = {"kind": kind, **fields}
     kind = value.get("kind") if isinstance(value, dict) else None
     if isinstance(value, dict) and kind not in TRANSFORMS:
         raise PydanticCustomError(

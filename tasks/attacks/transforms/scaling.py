@@ -1,10 +1,11 @@
 """Dynamic scaling S_r (arXiv 2111.11368), re-implemented from the abstract; constants ours."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from tasks.attacks.transforms.views import Scene, View, resize, same, snap, then, window
 from tasks.schema import Frozen, Number
@@ -17,7 +18,7 @@ class DynamicScaling(Frozen):
     ``scales``: how many scales a step; their gradients are averaged, each divided by its mean
     magnitude. ``probability``: of scaling at all, else the native image. ``anisotropy``: the
     aspect ratio is drawn log-uniform from [1/(1+a), 1+a] at equal area. ``grid``: ratios are
-    rounded to its multiples, so that kernels and graphs are reused (0: not rounded).
+    rounded to its multiples within the range, so that kernels are reused (0: not rounded).
     ``handling`` of the scaled image: fed whole; its random window (or zero-padded) at native
     size; or resized back. ``schedule``: independent draws, or a low-discrepancy sequence.
     """
@@ -66,7 +67,26 @@ class DynamicScaling(Frozen):
             ratio = self.low * ((self.low + self.width) / self.low) ** draw
         else:
             ratio = self.low + self.width * draw
-        return max(1, round(ratio / self.grid)) * self.grid if self.grid else ratio
+        if not self.grid:
+            return ratio
+        first, last = self._grid_ends()
+        return min(max(round(ratio / self.grid), first), last) * self.grid
+
+    def _grid_ends(self) -> tuple[int, int]:
+        """The first and last multiple of the grid within the range."""
+        slack = 1e-9
+        first = math.ceil(self.low / self.grid - slack)
+        return first, math.floor((self.low + self.width) / self.grid + slack)
+
+    @model_validator(mode="after")
+    def _grid_fits(self) -> Any:
+        if self.grid and self._grid_ends()[1] < self._grid_ends()[0] + (self.width > 0):
+            raise PydanticCustomError(
+                "grid",
+                "grid {grid} has fewer than two multiples in [{low}, {high}]; give a finer one",
+                {"grid": self.grid, "low": self.low, "high": self.low + self.width},
+            )
+        return self
 
 
 def dynamic_scaling(images: torch.Tensor, spec: DynamicScaling, scene: Scene) -> View:

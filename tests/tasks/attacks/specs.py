@@ -102,7 +102,7 @@ SCALING = only(
     anisotropy=number(0, 1),
     antialias=st.booleans(),
     handling=st.sampled_from(["whole", "native", "back"]),
-    grid=st.sampled_from([0, 0.25]),
+    grid=st.sampled_from([0, 0.0625]),
     schedule=st.sampled_from(["random", "low-discrepancy"]),
 )
 DIVERSITY = only(low=number(0.5, 1), high=number(1, 1.5), probability=number(0, 1))
@@ -172,7 +172,9 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
         fields["restarts"] = draw(st.sampled_from([1, 1, 2]))
     length = draw(st.sampled_from(["steps", "steps", "steps_at", "budget"]))
     if length == "budget":
-        fields["budget"] = {"forward_equivalents": draw(number(0.5, 8))}
+        cost, restarts = AttackSpec.model_validate(fields | {"steps": 1}), fields.get("restarts", 1)
+        share = cost.step_cost * draw(number(1, 2.5)) + (restarts > 1)
+        fields["budget"] = {"forward_equivalents": restarts * share}
     else:
         fields["steps"] = draw(st.integers(0, 3))
         if length == "steps_at" and fields["steps"]:

@@ -471,9 +471,10 @@ def test_iterates_of_one_run_are_those_of_runs_with_fewer_steps(rule: dict[str, 
         assert torch.equal(x, shorter)
 
 
-def test_steps_at_may_leave_the_last_step_out() -> None:
+def test_a_run_ends_with_the_last_step_that_is_kept() -> None:
     kept, health = iterates(spec("pgd", steps=5, steps_at=[2, 3]))
-    assert [len(kept), len(health.losses)] == [2, 5]
+    assert [len(kept), len(health.losses)] == [2, 3]
+    assert health.pixels == [2 * health.pixels[1] // 3, health.pixels[1]]
     assert torch.equal(kept[0], run(spec("pgd", steps=2))[0])
 
 
@@ -543,8 +544,9 @@ def test_restarts_share_a_budget(restarts: int) -> None:
 
 
 def test_the_smallest_budget_buys_one_step() -> None:
-    rule = spec("vt", budget={"forward_equivalents": 0.5})
+    rule = spec("vt", budget={"forward_equivalents": 21})
     assert rule.steps == 1
+    assert rule.step_size == rule.eps  # one step reaches the bound
     _, health = run(rule)
     assert len(health.losses) == 1
 

@@ -295,13 +295,30 @@ def test_a_relative_step_size_follows_what_is_given_over_a_preset() -> None:
     assert bought.step_size == pytest.approx(0.5 / 255)
 
 
+@pytest.mark.parametrize("preset", ["noise", "fgsm"])
+def test_a_preset_of_fixed_length_takes_no_budget(preset: str) -> None:
+    with pytest.raises(ValidationError, match=f"preset '{preset}' has [01] steps whatever"):
+        spec(preset, budget=10)
+
+
+def test_a_budget_below_one_step_is_refused_with_its_cost() -> None:
+    with pytest.raises(ValidationError, match="one step costs 21 forward equivalents, and the bu"):
+        spec("vt", budget=10)
+
+
+def test_few_steps_of_a_budget_are_long_enough_to_reach_the_bound() -> None:
+    assert spec("ssa", eps="8/255", budget=40).step_size == pytest.approx(4 / 255)
+    assert spec("pgd", eps="8/255", budget=40).step_size == pytest.approx(2 / 255)
+    assert spec("ssa", eps="8/255", budget=40, step_size="1/255").step_size == 1 / 255
+
+
 def test_a_budget_is_divided_by_what_a_step_costs() -> None:
     budget = {"forward_equivalents": 40}
     assert spec("pgd", budget=budget).steps == 40
     assert spec("ds", budget=budget).steps == 37
     assert spec("si", budget=budget).steps == 8
     assert spec("vt", budget=budget).steps == 2
-    assert spec("admix", budget={"forward_equivalents": "1"}).steps == 1
+    assert spec("admix", budget="15").steps == 1
     # What was computed may stand beside it, as in a stored spec.
     assert spec("pgd", budget=budget, steps=40) == spec("pgd", budget=budget)
 
@@ -354,8 +371,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"smoothing": {"kernel": 4}}, "kernel must be odd"),
     ({"target": {}}, "target names nothing; give exactly one of every, classes, label_map"),
     ({"target": {"every": 1, "classes": {1: 2}}}, "target names every and classes"),
-    ({"target": {"label_map": "/no/such.png"}}, "label_map /no/such.png does not exist"),
-    ({"files": "/no/such/folder", "steps": None}, "files /no/such/folder does not exist"),
+    ({"target": {"label_map": "/no/such.png"}}, "label_map /no/such.png is no file"),
+    ({"files": "/no/such/folder", "steps": None}, "files /no/such/folder is no folder"),
     (
         {"files": "/tmp", "steps": 3},
         "files are scored as they are; leave steps, start, restarts and scores out",
@@ -390,7 +407,6 @@ def test_refusals_say_what_to_do(wrong: dict[str, Any], sentence: str) -> None:
         {"restarts": 0},
         {"restarts": 0, "steps": None, "budget": {"forward_equivalents": 9}},
         {"steps": None, "budget": {"forward_equivalents": 0}},
-        {"steps": None, "budget": 9},
         {"transforms": [{"ds": {"low": 0}}]},
         {"transforms": ["ds"] * 9},
         {"transforms": "ds"},

@@ -225,7 +225,6 @@ def test_a_member_that_cannot_work_is_named() -> None:
         ({"ensemble": [A, B], "inference": {"mode": "whole"}}, "has inference; give it to the"),
         ({"ensemble": [A, B], "weight": [1, 1]}, "unknown key 'weight'"),
         ({**A, "average": "loss"}, "unknown key 'average'"),
-        ({"ensemble": [A, B | {"name": "x" * 60}]}, "at most 60 characters"),
     ],
     ids=str,
 )

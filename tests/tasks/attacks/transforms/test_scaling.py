@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from tasks.attacks.draws import Draws
 from tasks.attacks.transforms import relative_cost
@@ -106,7 +107,13 @@ def test_a_grid_rounds_ratios_to_its_multiples() -> None:
     assert values.tolist() == [0.5, 0.75, 1.0, 1.25, 1.5]
     assert counts[1:-1] == pytest.approx(1000, abs=2)
     assert counts[[0, -1]] == pytest.approx(500, abs=2)
-    assert DynamicScaling(low=0.01, width=0, grid=0.25).ratio(0) == 0.25
+
+
+def test_a_grid_stays_within_the_range_and_leaves_a_choice() -> None:
+    spec = DynamicScaling(low=0.5, width=0.3, grid=0.1)
+    assert {round(spec.ratio(u), 9) for u in DRAWS} == {0.5, 0.6, 0.7, 0.8}
+    with pytest.raises(ValidationError, match=r"grid 0\.5 has fewer than two multiples in"):
+        DynamicScaling(low=0.75, width=0.5, grid=0.5)
 
 
 @pytest.mark.parametrize("copies", [1, 3])

@@ -1,0 +1,99 @@
+"""Fields of an attack that follow from others: steps from a budget, step sizes from eps, hashes."""
+
+import re
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+
+from tasks.attacks.features import FEATURE_LOSSES
+from tasks.attacks.losses import LOSSES
+from tasks.attacks.parts import Budget, Variance
+from tasks.attacks.transforms import Transform, relative_cost
+from tasks.errors import InputError
+from tasks.own_code import source_hash
+from tasks.schema import read_number, suggest
+
+DEFAULTS = {"eps": 8 / 255, "steps": 20}
+TRANSFORMS: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
+
+
+def step_cost(transforms: tuple[Any, ...], variance: Variance | None, loss: str) -> float:
+    """Mean forwards of a step, in native ones."""
+    # A feature loss looks at the clean image in the same view, too.
+    looks = 2 if loss in FEATURE_LOSSES and transforms else 1
+    return looks * relative_cost(transforms) * (1 + (variance.neighbours if variance else 0))
+
+
+def with_steps(data: dict[str, Any]) -> dict[str, Any]:
+    """Replace a budget's number of steps by the nearest one that it buys on average."""
+    if data.get("budget") is None:
+        return data
+    try:
+        budget = Budget.model_validate(data["budget"]).forward_equivalents
+        transforms = TRANSFORMS.validate_python(data.get("transforms") or ())
+        variance = data.get("variance")
+        variance = None if variance is None else Variance.model_validate(variance)
+        restarts = int(data.get("restarts", 1))
+        # Which of several restarts fools most takes a forward each.
+        share = budget / restarts - (restarts > 1)
+        cost = step_cost(transforms, variance, str(data.get("loss")))
+    except (ValidationError, TypeError, ValueError, ZeroDivisionError):
+        return data  # the field's own validation tells what is wrong
+    if share < cost * 0.75:
+        raise PydanticCustomError(
+            "budget",
+            "one step costs {cost} forward equivalents, and the budget leaves {share} a start; "
+            "give more, or fewer copies, neighbours or restarts",
+            {"cost": f"{cost:g}", "share": f"{share:g}"},
+        )
+    steps = max(1, round(share / cost))
+    if data.get("steps") not in (None, steps):
+        raise PydanticCustomError(
+            "budget",
+            "steps is {steps} beside a budget; give one of the two",
+            {"steps": str(data["steps"])},
+        )
+    return {**data, "steps": steps}
+
+
+def with_loss(data: dict[str, Any]) -> dict[str, Any]:
+    """Refuse an unknown loss; fill in the sha256 of the file that defines a loss of one's own."""
+    loss, known = data.get("loss"), [*LOSSES, *FEATURE_LOSSES]
+    if not isinstance(loss, str) or loss in known:
+        return data
+    if ":" not in loss:
+        raise PydanticCustomError(
+            "loss",
+            "unknown loss '{loss}': {hint}; your own is package.module:function",
+            {"loss": loss, "hint": suggest(loss, known)},
+        )
+    try:
+        return {**data, "loss_sha256": source_hash(loss)}
+    except InputError as error:
+        if data.get("loss_sha256"):  # a stored spec is read where its modules need not be
+            return data
+        raise PydanticCustomError("loss", "loss {error}", {"error": str(error)}) from None
+
+
+def with_step_size(data: dict[str, Any]) -> dict[str, Any]:
+    """Replace ``eps``, ``eps/4`` and ``eps/steps`` by the number they mean."""
+    text = data.get("step_size")
+    if not isinstance(text, str) or not text.replace(" ", "").startswith("eps"):
+        return data
+    written = re.fullmatch(r"eps(?:/(steps|[0-9.]+))?(atleasteps/steps)?", text.replace(" ", ""))
+    eps = read_number(data.get("eps", DEFAULTS["eps"]))
+    steps: Any = data.get("steps", DEFAULTS["steps"])
+    try:
+        divisor = written[1] or "1" if written else "0"
+        count = max(float(steps), 1)
+        step_size = float(eps) / (count if divisor == "steps" else float(divisor))
+        if written and written[2]:
+            step_size = max(step_size, float(eps) / count)
+    except (TypeError, ValueError, ZeroDivisionError):
+        raise PydanticCustomError(
+            "step_size",
+            "'{value}' is not a step size; write 2/255, 0.01, eps, eps/4 or eps/steps",
+            {"value": text},
+        ) from None
+    return {**data, "step_size": step_size}
