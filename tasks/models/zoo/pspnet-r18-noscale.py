@@ -1,0 +1,1 @@
+_base_ = "./pspnet-r18.py"
