@@ -127,18 +127,16 @@ class Results:
         return {g: float(np.mean(values)) if values else np.nan for g, values in groups.items()}
 
     def group(self, source: str, target: str) -> str:
-        """Which headline a cell belongs to; the means never mix them."""
-        fingerprints, backbones = zip(
-            *(
-                tuple(map(set, zip(*self.content["models"][name]["networks"], strict=True)))
-                for name in (source, target)
-            ),
-            strict=True,
-        )
+        """Which headline a cell belongs to; the means never mix them.
+
+        A model's networks are pairs of fingerprint and backbone, one for each member.
+        """
+        models = self.content["models"]
+        pairs = [(a, b) for a in models[source]["networks"] for b in models[target]["networks"]]
         # An ensemble knows each of its members from inside.
-        if set.intersection(*fingerprints):
+        if any(a[0] == b[0] for a, b in pairs):
             return "diagonal"
-        return "same_backbone" if set.intersection(*backbones) else "cross_backbone"
+        return "same_backbone" if any(a[1] == b[1] for a, b in pairs) else "cross_backbone"
 
     def frame(self) -> pd.DataFrame:
         """One row a cell: attack, source, target, group, and every metric."""

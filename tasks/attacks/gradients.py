@@ -55,7 +55,7 @@ def loss_gradient(problem: Problem, x: torch.Tensor, draws: Draws, moment: Momen
             else:
                 logits = member(view.images)
                 aligned = align(view, logits, problem.labels, spec.label_version)
-                part = find_loss(spec.loss)(*aligned, moment)
+                part = find_loss(spec.loss, spec.loss_sha256)(*aligned, moment)
             if part.shape != (len(x),):
                 raise InputError(
                     f"loss '{spec.loss}' returned {list(part.shape)} for {len(x)} images; "

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 
-from tasks.own_code import find_function
+from tasks.errors import InputError
+from tasks.own_code import find_function, source_hash
 
 IGNORE = 255
 
@@ -104,12 +106,19 @@ LOSSES: dict[str, Loss] = {
 _LOG_2 = 0.6931471805599453
 
 
-def find_loss(name: str) -> Loss:
+@cache
+def find_loss(name: str, sha256: str | None) -> Loss:
     """A loss of ``LOSSES``, or the function that ``package.module:function`` names.
 
-    Raises KeyError for an unknown name, InputError where no function of one's own is found.
+    Looked up once, so that a file edited during a run does not stop it. Raises KeyError for an
+    unknown name, InputError where a function of one's own is not found or its file has another
+    sha256 than was planned.
     """
-    return find_function(name) if ":" in name else LOSSES[name]
+    if ":" not in name:
+        return LOSSES[name]
+    if source_hash(name) != sha256:
+        raise InputError(f"the file of loss {name} is not the one that was planned")
+    return find_function(name)
 
 
 def mean_labelled(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
