@@ -37,6 +37,17 @@ StoreOption = Annotated[str | None, typer.Option(help="Folder or URL of the stor
 
 INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
+fleet_app = typer.Typer(
+    no_args_is_help=True,
+    help="Keep a driver and its workers up, for several runs and searches to share.",
+)
+app.add_typer(fleet_app, name="fleet")
+FleetName = Annotated[str, typer.Argument(help="The fleet's name.")]
+
+store_app = typer.Typer(no_args_is_help=True, help="Keep a store healthy.")
+app.add_typer(store_app, name="store")
+Location = Annotated[str, typer.Argument(help="Folder or URL of a store.")]
+
 
 @app.command()
 def run(
@@ -45,6 +56,8 @@ def run(
     executor: Executor = None,
     store: StoreOption = None,
     tracking: Annotated[bool, typer.Option(help="Log to MLflow.")] = True,
+    fleet: Annotated[str | None, typer.Option(help="A fleet that 'fleet up' keeps.")] = None,
+    max_hours: Annotated[float | None, typer.Option(help="Stop then, with what there is.")] = None,
 ) -> None:
     """Carry out an experiment, print its matrices, draw its report, log it to MLflow."""
     from orchestrator.experiment import carry_out
@@ -52,7 +65,7 @@ def run(
     from orchestrator.report.terminal import print_results
 
     with _sentences(spec):
-        experiment = _experiment(spec, overrides, executor, store)
+        experiment = _experiment(spec, overrides, executor, store, fleet, max_hours)
         progress = ProgressView(console)
         try:
             results = carry_out(experiment, progress)
@@ -65,21 +78,48 @@ def run(
                 f"start-up ({progress.model_seconds:.0f} s of it inside models, all actors summed)."
             )
         _show(results, tracking and experiment.runtime.tracking)
+        if results.stopped:
+            console.print(
+                f"Stopped after {experiment.runtime.max_hours:g} h: {len(results.missing)} tasks "
+                "have no result yet, and their matrices are partial. Run again to go on."
+            )
         _list_failures(results.failures)
 
 
 @app.command()
 def plan(
-    spec: Spec, overrides: Overrides = None, executor: Executor = None, store: StoreOption = None
+    spec: Spec,
+    overrides: Overrides = None,
+    executor: Executor = None,
+    store: StoreOption = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure every model first, on a few images.")
+    ] = False,
+    slots: Annotated[str, typer.Option(help="Fleets to simulate.")] = "1,8,64,512,1024",
+    seconds_per_forward: Annotated[
+        float | None, typer.Option(min=0, help="An image, of every model.")
+    ] = None,
+    startup_seconds: Annotated[float | None, typer.Option(min=0, help="A worker.")] = None,
+    switch_seconds: Annotated[float | None, typer.Option(min=0, help="Loading a model.")] = None,
 ) -> None:
-    """Print an experiment's tasks, what the store already has, and the cost; compute nothing."""
+    """Print what is stored, what the rest takes on fleets of any size, and what it can show."""
+    from orchestrator import calibration
+    from orchestrator.forecast import forecast, read_counts
     from orchestrator.plan import make_plan
     from orchestrator.report.planned import print_plan
     from orchestrator.store import Store
 
     with _sentences(spec):
+        counts = read_counts(slots)
         experiment = _experiment(spec, overrides, executor, store)
-        print_plan(make_plan(experiment, Store(experiment.runtime.store)), console)
+        where = Store(experiment.runtime.store)
+        made = make_plan(experiment, where)
+        if calibrate:
+            with console.status("") as status:
+                calibration.calibrate(made, where, lambda name: status.update(f"measuring {name}"))
+        given = calibration.Given(seconds_per_forward, startup_seconds, switch_seconds)
+        rates = calibration.read_rates(made, where, given)
+        print_plan(made, console, forecast(made, where, rates, counts))
 
 
 @app.command()
@@ -128,6 +168,117 @@ def doctor() -> None:
         raise typer.Exit(FAILED)
 
 
+@store_app.command("verify")
+def store_verify(location: Location) -> None:
+    """Read everything and check it; name what is damaged, orphaned, foreign or cut off."""
+    from orchestrator.report.upkeep import print_verified
+    from orchestrator.upkeep import open_existing, verify
+
+    with _sentences(location):
+        store = open_existing(location)
+        report = verify(store)
+        print_verified(report, store, console)
+        if not report.sound:
+            raise typer.Exit(FAILED)
+
+
+@store_app.command("merge")
+def store_merge(
+    location: Location,
+    others: Annotated[list[str], typer.Argument(help="Stores to copy from, left as they are.")],
+) -> None:
+    """Copy into the first store what the others have and it lacks."""
+    from orchestrator.report.upkeep import print_merged
+    from orchestrator.store import Store
+    from orchestrator.upkeep import merge, open_existing
+
+    with _sentences(location):
+        for other in [open_existing(other) for other in others]:
+            print_merged(merge(Store(location), other), other, console)
+
+
+@store_app.command("compact")
+def store_compact(location: Location) -> None:
+    """Put commit rows into few files, so that planning reads few; nothing is lost by it."""
+    from orchestrator.report.upkeep import print_compacted
+    from orchestrator.upkeep import compact, open_existing
+
+    with _sentences(location):
+        print_compacted(compact(open_existing(location)), console)
+
+
+@store_app.command("gc")
+def store_gc(
+    location: Location,
+    experiments: Annotated[
+        list[str] | None,
+        typer.Option(help="Let this experiment go too (the beginning of its identity)."),
+    ] = None,
+    unreferenced: Annotated[
+        bool, typer.Option(help="Let rows and shards go that no experiment left names.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+) -> None:
+    """List what nothing needs any more, ask, and remove it; nothing younger than an hour."""
+    from orchestrator.report.upkeep import print_freed, print_garbage
+    from orchestrator.upkeep import find_garbage, open_existing, remove_garbage
+
+    with _sentences(location):
+        store = open_existing(location)
+        report = find_garbage(store, experiments=experiments or (), unreferenced=unreferenced)
+        print_garbage(report, console)
+        if not report.garbage:
+            return
+        if not yes and not _may_ask():
+            raise InputError("nothing was removed: there is no terminal to ask on; give --yes")
+        if yes or typer.confirm("Remove all of this?"):
+            print_freed(remove_garbage(store, report.garbage), console)
+
+
+def _may_ask() -> bool:
+    return sys.stdin.isatty()
+
+
+@fleet_app.command("up")
+def fleet_up(
+    name: FleetName,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="field=value of runtime: fleet.slots=8, window=2")
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Start a fleet on the Ray cluster that is up, and leave it there."""
+    from orchestrator.executors.ray_driver import start_fleet
+    from orchestrator.spec import read_runtime
+
+    with _sentences(f"fleet {name}"):
+        extra = [] if store is None else [f"store={store}"]
+        runtime = read_runtime([*(overrides or []), *extra])
+        start_fleet(name, runtime)
+        console.print(f"Fleet '{name}' is up. Store: {runtime.store}", highlight=False)
+        console.print(f"Use it: segtransfer run SPEC --fleet {name} --store {runtime.store}")
+
+
+@fleet_app.command("status")
+def fleet_status(name: FleetName) -> None:
+    """Print what a fleet hosts and does."""
+    from orchestrator.executors.ray_driver import fleet_news
+    from orchestrator.report.fleet import print_fleet
+
+    with _sentences(f"fleet {name}"):
+        print_fleet(fleet_news(name), console)
+
+
+@fleet_app.command("down")
+def fleet_down(name: FleetName) -> None:
+    """End a fleet; calls under way are lost, what was done is in the store."""
+    from orchestrator.executors.ray_driver import end_fleet
+
+    with _sentences(f"fleet {name}"):
+        end_fleet(name)
+        console.print(f"Fleet '{name}' is down.")
+
+
 def main() -> None:
     """Entry point of the installed command."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -137,11 +288,21 @@ def main() -> None:
 
 
 def _experiment(
-    spec: str, overrides: list[str] | None, executor: str | None, store: str | None
+    spec: str,
+    overrides: list[str] | None,
+    executor: str | None,
+    store: str | None,
+    fleet: str | None = None,
+    max_hours: float | None = None,
 ) -> "Experiment":
     from orchestrator.spec import read_experiment
 
-    options = {"runtime.executor": executor, "runtime.store": store}
+    options = {
+        "runtime.executor": executor,
+        "runtime.store": store,
+        "runtime.fleet.name": fleet,
+        "runtime.max_hours": max_hours,
+    }
     extra = [f"{field}={value}" for field, value in options.items() if value is not None]
     return read_experiment(spec, [*(overrides or []), *extra])
 

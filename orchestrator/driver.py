@@ -7,112 +7,136 @@ thread of its own, and any number of clients.
 import logging
 import threading
 import time
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable
+from typing import Literal
 
-import numpy as np
-
-from orchestrator.executors.base import Event, Executor, Failed, Finished, SlotDown, SlotUp
+from orchestrator.calls import Calls
+from orchestrator.clients import Clients, Notice, Submission
+from orchestrator.executors.base import (
+    Event,
+    Executor,
+    Failed,
+    Finished,
+    Hosted,
+    Refused,
+    Served,
+    SlotDown,
+    SlotUp,
+)
+from orchestrator.journal import scheduler_for
 from orchestrator.plan import Task
-from orchestrator.scheduler import FINAL, Scheduler, State
+from orchestrator.scheduler import FINAL, Host, Start, State
+from orchestrator.shelf import Shelf
 from orchestrator.spec import Runtime
 from orchestrator.store import Store
-from tasks.data.shards import Shard
-from tasks.models.spec import ModelSpec
+from orchestrator.telemetry import Status, Telemetry, log_event
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Submission:
-    """What a client hands to the driver: tasks, the models they need, what is stored already."""
-
-    tasks: Mapping[str, Task]
-    models: Mapping[str, ModelSpec]
-    stored: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Notice:
-    """What the driver tells a client.
-
-    ``ready``: all slots are warm, the clock starts; ``done``: a task and its cost; ``failed`` and
-    ``skipped``: with the reason; ``retried``, ``slot``: news; ``finished``: nothing is left.
-    """
-
-    kind: Literal["ready", "done", "failed", "skipped", "retried", "slot", "finished"]
-    time: float
-    key: str = ""
-    cost: float = 0.0
-    model_seconds: float = 0.0
-    message: str = ""
-
-
-@dataclass
-class _Client:
-    pending: set[str]
-    notices: list[Notice] = field(default_factory=list)
+# Work begins when every slot is warm, so that none waits for the cores of a machine while another
+# still loads; but where slots take turns in coming up it begins without the last ones.
+HOLD = 60.0  # seconds
+# A cluster may lose all its slots and get others, where a cloud has to start machines first; after
+# that long it is not expected to.
+WITHOUT_SLOTS = 600.0  # seconds
+STATUS_EVERY = 2.0  # seconds, for those who count
 
 
 class Driver:
-    """Accepts plans, runs the scheduler, moves results to the store, tells listeners."""
+    """Accepts plans, runs the scheduler, moves results to the store, tells listeners.
 
-    def __init__(self, executor: Executor, store: Store, runtime: Runtime) -> None:
+    A client that asks for no events during ``lease`` seconds counts as dead and is cancelled.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        store: Store,
+        runtime: Runtime,
+        *,
+        lease: float | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self.executor = executor
         self.store = store
         self.lock = threading.RLock()
-        self._scheduler = Scheduler(
-            window=runtime.window,
-            attempts=runtime.attempts,
-            in_flight_bytes=runtime.in_flight_mib * 2**20,
-        )
-        self._clients: dict[str, _Client] = {}
+        self._runtime = runtime
+        self._lease = lease
+        self._telemetry = telemetry or Telemetry()
+        self._metered = telemetry is not None
+        self._scheduler = scheduler_for(runtime)
+        self._shelf = Shelf(executor, store)
+        self._calls = Calls(runtime.least_deadline)
+        self._clients = Clients()
         self._tasks: dict[str, Task] = {}
-        self._shards: dict[str, Shard] = {}
-        self._handles: dict[str, tuple[Any, Any]] = {}  # shard id -> images, labels
-        self._images: dict[str, Any] = {}  # attack key -> AEs
-        self._models: dict[str, ModelSpec] = {}
-        self._up: set[str] = set()
-        self._away: set[str] = set()  # slots that are down and may come back
-        self._lost: dict[str, str] = {}  # model -> why no slot will host it again
-        self._ready = False
+        self._models: dict[str, Served] = {}
+        self._committed: set[bytes] = set()
+        self._lost: dict[str, str] = {}  # model -> why no slot will host it
+        self._away: set[str] = set()  # slots that are down and will come back
+        self._retries = 0
+        self._working = False
+        self._hold_until: float | None = None
+        self._slotless_since: float | None = None
+        self._next_status = 0.0
+
+    # -- clients ---------------------------------------------------------------------------
 
     def submit(self, submission: Submission) -> str:
         """Take a client's tasks; returns the client's id."""
-        client = uuid.uuid4().hex
         with self.lock:
-            needed = {t.model for k, t in submission.tasks.items() if k not in submission.stored}
-            models = {f: m for f, m in submission.models.items() if f in needed}
-            if not models and None in needed:
-                # Source-free tasks run on any slot, but one there must be.
-                models = dict(list(submission.models.items())[:1])
+            tasks = submission.tasks
+            known = {key for key in tasks if bytes.fromhex(key) in self._committed}
+            stored = (submission.stored | known) - submission.damaged
+            self._tasks.update(tasks)
             self._models.update(submission.models)
-            self.executor.ensure(models)
-            self._tasks.update(submission.tasks)
-            self._scheduler.submit(client, submission.tasks, submission.stored)
-            pending = {k for k in submission.tasks if self._scheduler.state(k) not in FINAL}
-            self._clients[client] = _Client(pending)
-            self._ready = False
-            if not pending:
-                self._tell(client, Notice("finished", time.time()))
-            for model in needed & self._lost.keys():
-                self._end_model(str(model))
+            for key in submission.damaged:
+                if self._scheduler.state(key) is State.DONE:
+                    self._scheduler.invalidated(key)
+            needed = frozenset(m for k, t in tasks.items() if k not in stored and (m := t.model))
+            client = self._clients.add(needed)
+            self._scheduler.submit(client, tasks, stored)
+            pending = {k for k in tasks if self._scheduler.state(k) not in FINAL}
+            self._clients.expect(client, pending)
+            for model in needed:
+                self._lost.pop(model, None)  # what failed for another client gets another try
+            if pending:
+                self.executor.open(len(self._clients.models()))
+                log_event(log, "submitted", client=client, tasks=len(pending))
+            else:
+                self._finish(client)
         return client
 
     def events(self, client: str, after: int) -> list[Notice]:
-        """A client's notices from number ``after`` on."""
+        """A client's notices from number ``after`` on; those before are let go."""
         with self.lock:
-            return self._clients[client].notices[after:]
+            return self._clients.news(client, after)
 
     def cancel(self, client: str) -> None:
-        """Drop a client; only what nobody else wants is cancelled, calls in flight are kept."""
+        """Drop a client; what nobody else wants is cancelled, calls under way too."""
         with self.lock:
-            dropped = self._scheduler.cancel(client)
-            self._clients[client].pending.clear()
-            for key in dropped:
-                self._forget_images(self._tasks[key].depends_on or key)
+            if client in self._clients:
+                self._cancel(client)
+
+    def status(self) -> Status:
+        """How the fleet is doing now."""
+        with self.lock:
+            names = {model: served.spec.name for model, served in self._models.items()}
+            return Status(
+                time=time.time(),
+                slots=self._calls.slots(self._scheduler.slots, names, time.monotonic()),
+                counts=self._scheduler.counts(),
+                retries=self._retries,
+                in_flight_bytes=self._scheduler.held_bytes,
+                budget_bytes=self._scheduler.in_flight_bytes,
+                clients=len(self._clients),
+            )
+
+    def models(self) -> dict[str, str]:
+        """Fingerprints of the models that clients brought, by the name tasks use for them."""
+        with self.lock:
+            return {model: served.fingerprint for model, served in self._models.items()}
+
+    # -- the loop --------------------------------------------------------------------------
 
     def step(self, timeout: float) -> None:
         """Dispatch what can run, wait for events, act on them."""
@@ -122,117 +146,220 @@ class Driver:
         with self.lock:
             for event in events:
                 self._handle(event)
+            self._give_up_late_calls()
             self._end_stranded()
+            self._drop_silent_clients()
+            self._telemeter()
 
     def close(self) -> None:
         self.executor.close()
 
     def _dispatch(self) -> None:
-        if self.executor.starting():
+        now = time.monotonic()
+        if not self._working and self._warming_up(now):
             return
-        if not self._ready and self._up:
-            self._ready = True
-            self._tell_all(Notice("ready", time.time()))
-        for assignment in self._scheduler.decide():
-            task = assignment.task
-            if self._scheduler.state(task.key) is not State.RUNNING:
-                continue  # an earlier assignment found its images damaged
-            shard, images, labels = self._inputs(task)
-            if shard is None:
-                message = f"shard {task.shard_id} is missing from the store or damaged there"
-                self._report_ended(self._scheduler.failed(task.key, retry=False), message)
-            elif images is None:
-                log.warning("stored images of %s are damaged: they are made again", task.depends_on)
-                self._remake(str(task.depends_on))
+        for decision in self._scheduler.decide(now):
+            if isinstance(decision, Host):
+                served = self._models[decision.model]
+                log_event(log, "host", slot=decision.slot_id, model=served.spec.name)
+                self.executor.host(decision.slot_id, decision.model, served)
             else:
-                self.executor.start(task, assignment.slot_id, shard, images, labels)
+                self._start(decision, now)
 
-    def _inputs(self, task: Task) -> tuple[Shard | None, Any, Any]:
-        """The shard and the handles a call needs; images None where stored AEs are damaged."""
-        shard = self._shards.get(task.shard_id) or self.store.shard(task.shard_id)
-        if shard is None:
-            return None, None, None
-        self._shards[task.shard_id] = shard
-        if task.shard_id not in self._handles:
-            put = self.executor.put
-            self._handles[task.shard_id] = put(shard.images), put(shard.labels)
-        images, labels = self._handles[task.shard_id]
-        if task.depends_on is None:
-            return shard, images, labels
-        if task.depends_on not in self._images:
-            stored = self.store.attack_images(task.depends_on)
-            if stored is None:
-                return shard, None, labels
-            self._images[task.depends_on] = self.executor.put(stored)
-        return shard, self._images[task.depends_on], labels
+    def _warming_up(self, now: float) -> bool:
+        """Whether to wait for slots: first for all workers, then for all their models."""
+        if self._hold_until is None and len(self._scheduler.slots):
+            self._hold_until = now + HOLD
+        waiting = self.executor.starting() or self._scheduler.slots.loading
+        return bool(waiting) and (self._hold_until is None or now < self._hold_until)
+
+    def _start(self, decision: Start, now: float) -> None:
+        task = decision.task
+        if self._scheduler.state(task.key) is not State.RUNNING:
+            return  # an earlier decision found its images damaged
+        if not self._working:
+            self._working = True
+            self._clients.tell_all(Notice("ready", time.time()))
+        inputs = self._shelf.inputs(task)
+        if inputs is None:
+            message = f"shard {task.shard_id} is missing from the store or damaged there"
+            self._report_ended(self._scheduler.failed(task.key, retry=False, now=now), message)
+        elif inputs.images is None:
+            log.warning("stored images of %s are damaged: they are made again", task.depends_on)
+            self._remake(str(task.depends_on))
+        else:
+            self._calls.begin(task, inputs.shard, decision.slot_id, now)
+            self.executor.start(task, decision.slot_id, inputs.shard, inputs.images, inputs.labels)
 
     def _remake(self, attack: str) -> None:
-        """Make stored AEs again; their source may host nothing else that is missing."""
+        """Make stored AEs again; their source may be wanted for nothing else."""
+        self._committed.discard(bytes.fromhex(attack))
         self._scheduler.invalidated(attack)
         model = self._tasks[attack].model
-        if model is not None and model not in self._lost:
-            self.executor.ensure({model: self._models[model]})
-        elif model is not None:
+        if model in self._lost:
             self._end_model(model)
 
-    def _end_stranded(self) -> None:
-        """Tasks that any slot may run fail where no slot is left and none will come."""
-        waiting = self._scheduler.slots() or self._away or self.executor.starting()
-        if self._lost and not waiting:
-            reason = next(reversed(self._lost.values()))
-            ended = self._scheduler.model_lost(None)
-            self._report_ended(ended, f"no model is left to run it: {reason}")
+    # -- events ----------------------------------------------------------------------------
 
     def _handle(self, event: Event) -> None:
+        now = time.monotonic()
         if isinstance(event, Finished):
-            self._commit(event)
+            self._commit(event, now)
         elif isinstance(event, Failed):
-            self._fail(event)
+            self._fail(event, now)
         elif isinstance(event, SlotUp):
-            self._up.add(event.slot.slot_id)
             self._away.discard(event.slot.slot_id)
             self._scheduler.add_slot(event.slot)
-            self._tell_all(Notice("slot", time.time(), message=f"{event.slot.slot_id} is up"))
+            if self._runtime.in_flight_mib == "auto":
+                self._scheduler.in_flight_bytes = self.executor.budget()
+            message = f"{event.slot.slot_id} is up"
+            self._clients.tell_all(Notice("slot", time.time(), message=message))
+            log_event(log, "slot up", slot=event.slot.slot_id)
         elif isinstance(event, SlotDown):
-            self._up.discard(event.slot.slot_id)
-            self._away.add(event.slot.slot_id)
-            self._scheduler.remove_slot(event.slot.slot_id)
-            self._tell_all(Notice("slot", time.time(), message=event.message))
-            if event.final:
-                self._away.discard(event.slot.slot_id)
-                for model in event.slot.models:
-                    if not any(model in slot.models for slot in self._scheduler.slots()):
-                        self._lost[model] = event.message
-                        self._end_model(model)
+            self._slot_down(event.slot_id, event.final, event.message)
+        elif isinstance(event, Hosted):
+            self._scheduler.hosted(event.slot_id, event.model)
+            self._telemetry.loaded(self._name(event.model), event.seconds)
+            log_event(log, "hosted", slot=event.slot_id, model=self._name(event.model))
+        elif isinstance(event, Refused):
+            self._refuse(event)
 
-    def _commit(self, event: Finished) -> None:
-        task = self._tasks[event.key]
-        shard, output = self._shards[task.shard_id], event.output
+    def _commit(self, event: Finished, now: float) -> None:
+        call = self._calls.end(event.key, now)
+        if call is None:
+            return  # given up before: another slot has it
+        task, output = call.task, event.output
         report = dict(output.report or {})
-        if task.kind == "attack":
-            images: np.ndarray = self.executor.fetch(output.images)
-            self.store.commit_attack(task, shard, images, report)
-            self._images[task.key] = output.images
+        if output.blob is not None:
+            self.store.commit(task, output.blob, report)
+        elif task.attack is not None:
+            self.store.commit_attack(task, call.shard, self.executor.fetch(output.images), report)
         else:
             assert output.confusions is not None
             assert output.predictions is not None
-            self.store.commit_evaluation(task, shard, output.confusions, output.predictions, report)
+            confusions, predictions = output.confusions, output.predictions
+            self.store.commit_evaluation(task, call.shard, confusions, predictions, report)
+        if task.attack is not None:
+            self._shelf.put(task.key, output.images)
+        self._committed.add(bytes.fromhex(task.key))
         self._scheduler.done(task.key)
-        self._forget_images(task.depends_on or task.key)
+        self._forget([task])
         seconds = report.get("cost", {}).get("seconds", 0.0)
-        self._conclude(Notice("done", time.time(), task.key, cost=task.cost, model_seconds=seconds))
+        self._telemetry.finished(task.kind, self._name(task.model), seconds)
+        log_event(log, "done", key=task.key, slot=call.slot_id, seconds=round(call.seconds, 3))
+        notice = Notice("done", time.time(), task.key, cost=task.cost, model_seconds=seconds)
+        for client in self._clients.conclude(notice):
+            self._finish(client)
 
-    def _fail(self, event: Failed) -> None:
-        task = self._tasks[event.key]
-        infrastructure = event.kind == "infrastructure"
-        if infrastructure and task.depends_on:
-            # The AEs may have gone with the worker that held them: take them from the store.
-            self._images.pop(task.depends_on, None)
-        ended = self._scheduler.failed(event.key, retry=infrastructure)
-        if not ended:
-            self._tell_all(Notice("retried", time.time(), event.key, message=event.message))
+    def _fail(self, event: Failed, now: float) -> None:
+        call = self._calls.end(event.key, now, failed=True)
+        if call is None:
             return
-        self._report_ended(ended, event.message)
+        task = call.task
+        log_event(log, event.kind, key=task.key, slot=call.slot_id, message=event.message)
+        if event.kind != "task" and task.depends_on:
+            # The AEs may have gone with the worker that held them: take them from the store.
+            self._shelf.forget(task.depends_on)
+        self._retry(task, event.message, retry=event.kind != "task")
+
+    def _retry(self, task: Task, message: str, *, retry: bool) -> None:
+        """Let a task that failed wait again, or end it where its attempts are used up."""
+        wanted = self._scheduler.state(task.key) is State.RUNNING
+        ended = self._scheduler.failed(task.key, retry=retry, now=time.monotonic())
+        if ended:
+            self._report_ended(ended, message)
+        elif wanted and self._scheduler.state(task.key) is not None:
+            self._retries += 1
+            self._telemetry.failed(task.kind, "retried")
+            self._clients.tell_all(Notice("retried", time.time(), task.key, message=message))
+        else:
+            self._telemetry.failed(task.kind, "cancelled")
+            self._forget([task])
+
+    def _refuse(self, event: Refused) -> None:
+        self._scheduler.refused(event.slot_id, event.model)
+        name = self._name(event.model)
+        log_event(log, "refused", slot=event.slot_id, model=name, message=event.message)
+        if not self._scheduler.slots.hosts(event.model):
+            self._lost[event.model] = f"model '{name}' could not be loaded: {event.message}"
+            self._end_model(event.model)
+
+    def _slot_down(self, slot_id: str, final: bool, message: str) -> None:
+        (self._away.discard if final else self._away.add)(slot_id)
+        dropped = self._calls.drop_slot(slot_id)
+        self._scheduler.remove_slot(slot_id)
+        self._forget(dropped)
+        told = message if slot_id in message else f"slot {slot_id}: {message}"
+        self._clients.tell_all(Notice("slot", time.time(), message=told))
+        log_event(log, "slot down", slot=slot_id, final=final, message=message)
+
+    def _give_up_late_calls(self) -> None:
+        """Replace the worker of a call that takes far longer than its like, and try it again."""
+        for call in self._calls.late(time.monotonic()):
+            message = (
+                f"{call.slot_id} worked on one call for {call.seconds:.0f} s, past its deadline of "
+                f"{call.deadline:.0f} s: its worker is replaced"
+            )
+            self._calls.end(call.task.key, time.monotonic(), failed=True)
+            self._retry(call.task, message, retry=True)
+            self._slot_down(call.slot_id, False, message)
+            self.executor.recreate(call.slot_id)
+
+    def _end_stranded(self) -> None:
+        """Fail what is left where no slot is, and none will come."""
+        now = time.monotonic()
+        hopeful = len(self._scheduler.slots) or self._away or self.executor.starting()
+        if hopeful or not self._clients.waiting():
+            self._slotless_since = None
+            return
+        self._slotless_since = self._slotless_since or now
+        if now - self._slotless_since > WITHOUT_SLOTS:
+            for model in (*sorted(self._clients.models()), None):
+                ended = self._scheduler.model_lost(model)
+                self._report_ended(ended, f"no slot was left for {WITHOUT_SLOTS:.0f} s")
+
+    def _drop_silent_clients(self) -> None:
+        if self._lease is None:
+            return
+        for client in self._clients.silent(self._lease):
+            log_event(log, "client silent", client=client)
+            self._cancel(client)
+
+    def _telemeter(self) -> None:
+        if self._metered and time.monotonic() >= self._next_status:
+            self._next_status = time.monotonic() + STATUS_EVERY
+            self._telemetry.status(self.status())
+
+    # -- bookkeeping -----------------------------------------------------------------------
+
+    def _cancel(self, client: str) -> None:
+        tasks = [self._tasks[key] for key in self._scheduler.tasks_of(client)]
+        self._scheduler.cancel(client)
+        for key in self._scheduler.unwanted():
+            self.executor.cancel(key)
+        self._clients.remove(client)
+        self._forget(tasks)
+        log_event(log, "client left", client=client)
+
+    def _finish(self, client: str) -> None:
+        """Nothing of a client's is left to do: say so, and forget its tasks."""
+        tasks = [self._tasks[key] for key in self._scheduler.tasks_of(client)]
+        self._clients.tell(client, Notice("finished", time.time()))
+        self._scheduler.forget(client)
+        self._forget(tasks)
+
+    def _forget(self, tasks: Iterable[Task]) -> None:
+        """Let go what calls needed, and those tasks that nobody asks for any more."""
+        before = len(self._tasks)
+        for task in tasks:
+            self._let_go(task)
+            if self._scheduler.state(task.key) is None:
+                self._tasks.pop(task.key, None)
+        if len(self._tasks) < before:
+            self._shelf.keep(task.shard_id for task in self._tasks.values())
+
+    def _name(self, model: str | None) -> str:
+        return self._models[model].spec.name if model in self._models else ""
 
     def _end_model(self, model: str) -> None:
         self._report_ended(self._scheduler.model_lost(model), self._lost[model])
@@ -240,67 +367,19 @@ class Driver:
     def _report_ended(self, keys: list[str], message: str) -> None:
         """Record and tell what ended without a result: failures, and what was skipped."""
         for key in keys:
-            failed = self._scheduler.state(key) is State.FAILED
+            task, failed = self._tasks[key], self._scheduler.state(key) is State.FAILED
             if failed:
-                self.store.record_failure(key, self._tasks[key].kind, message)
+                self.store.record_failure(key, task.kind, message)
+            kind: Literal["failed", "skipped"] = "failed" if failed else "skipped"
             reason = message if failed else "what it depends on failed"
-            self._conclude(
-                Notice("failed" if failed else "skipped", time.time(), key, message=reason)
-            )
-            self._forget_images(self._tasks[key].depends_on or key)
+            self._telemetry.failed(task.kind, kind)
+            log_event(log, kind, key=key, message=reason)
+            self._let_go(task)
+            for client in self._clients.conclude(Notice(kind, time.time(), key, message=reason)):
+                self._finish(client)
 
-    def _forget_images(self, attack: str) -> None:
-        waiting = self._scheduler.dependants(attack)
-        if all(self._scheduler.state(task.key) in FINAL for task in waiting):
-            self._images.pop(attack, None)
-
-    def _conclude(self, notice: Notice) -> None:
-        """Tell every client that waits for this task, and those that now wait for nothing."""
-        for name, client in self._clients.items():
-            if notice.key in client.pending:
-                client.pending.discard(notice.key)
-                client.notices.append(notice)
-                if not client.pending:
-                    self._tell(name, Notice("finished", time.time()))
-
-    def _tell(self, client: str, notice: Notice) -> None:
-        self._clients[client].notices.append(notice)
-
-    def _tell_all(self, notice: Notice) -> None:
-        for client in self._clients.values():
-            if client.pending:
-                client.notices.append(notice)
-
-
-class DriverClient(Protocol):
-    """How a run talks to a driver, wherever the driver lives."""
-
-    def submit(self, submission: Submission) -> str: ...
-
-    def events(self, client: str, after: int) -> list[Notice]:
-        """Notices from ``after`` on; waits a moment where there is none yet."""
-
-    def cancel(self, client: str) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class LocalClient:
-    """The client of a driver in this process: listening is what makes the driver work."""
-
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-
-    def submit(self, submission: Submission) -> str:
-        return self._driver.submit(submission)
-
-    def events(self, client: str, after: int) -> list[Notice]:
-        if not self._driver.events(client, after):
-            self._driver.step(timeout=0.1)
-        return self._driver.events(client, after)
-
-    def cancel(self, client: str) -> None:
-        self._driver.cancel(client)
-
-    def close(self) -> None:
-        self._driver.close()
+    def _let_go(self, task: Task) -> None:
+        """Let AEs go that nothing waits to score."""
+        attack = task.depends_on or task.key
+        if all(self._scheduler.state(t.key) in FINAL for t in self._scheduler.dependants(attack)):
+            self._shelf.forget(attack)

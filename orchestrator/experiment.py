@@ -1,23 +1,43 @@
 """Carry out an experiment: plan, drive what is missing, assemble the results."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
-from typing import Any, Protocol
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
-from orchestrator.driver import Driver, DriverClient, LocalClient, Notice, Submission
+from orchestrator.clients import (
+    DriverClient,
+    LocalClient,
+    Notice,
+    Submission,
+    UnknownClientError,
+)
+from orchestrator.driver import Driver
+from orchestrator.executors.base import Served
 from orchestrator.plan import Plan, make_plan
 from orchestrator.results import FORMAT, Results, load_results
 from orchestrator.spec import Experiment
 from orchestrator.store import Store
+from orchestrator.telemetry import Status, log_to
+
+log = logging.getLogger(__name__)
+
+STATUS_EVERY = 1.0  # seconds
 
 
-class Listener(Protocol):
-    """Hears how an experiment goes."""
+class Listener:
+    """Hears how an experiment goes; every method may be overridden, and does nothing here."""
 
-    def planned(self, plan: Plan) -> None: ...
+    def planned(self, plan: Plan) -> None:
+        """Once, before anything is computed."""
 
-    def notice(self, notice: Notice) -> None: ...
+    def notice(self, notice: Notice) -> None:
+        """Each thing that happened to a task or a slot."""
+
+    def status(self, status: Status) -> None:
+        """How the fleet is doing, about once a second."""
 
 
 def carry_out(experiment: Experiment, listener: Listener | None = None) -> Results:
@@ -31,19 +51,48 @@ def carry_out(experiment: Experiment, listener: Listener | None = None) -> Resul
     if listener:
         listener.planned(plan)
     store.save_experiment(plan.identity, describe(plan))
-    failures = _drive(plan, store, listener)
+    outcome, clock = _Outcome(), _Clock(experiment.runtime.max_hours)
+    _drive(plan, store, listener, clock, outcome)
     results = load_results(store, plan.identity)
-    damaged = results.missing - failures.keys()
-    computed = len(plan.missing)
-    if damaged:
+    damaged = results.missing - outcome.failures.keys()
+    if damaged and not clock.stopped:
         # What just failed is not tried again, and what was just computed is stored.
-        tasks = {key: task for key, task in plan.tasks.items() if key not in failures}
+        tasks = {key: task for key, task in plan.tasks.items() if key not in outcome.failures}
         stored = frozenset(store.keys() & tasks.keys()) - damaged
         plan = replace(plan, tasks=tasks, stored=stored)
-        computed += len(plan.missing)
-        failures |= _drive(plan, store, listener)
+        _drive(plan, store, listener, clock, outcome, damaged)
         results = load_results(store, plan.identity)
-    return replace(results, failures=failures, computed=computed)
+    return replace(
+        results, failures=outcome.failures, computed=len(outcome.done), stopped=clock.stopped
+    )
+
+
+@dataclass
+class _Outcome:
+    """What became of the tasks of a run: why some have no result, and which now have one."""
+
+    failures: dict[str, str] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+
+    def note(self, notice: Notice) -> None:
+        if notice.kind in ("failed", "skipped"):
+            self.failures[notice.key] = notice.message
+        elif notice.kind == "done":
+            self.done.add(notice.key)
+            # A driver that was started anew has tried again what had failed.
+            self.failures.pop(notice.key, None)
+
+
+class _Clock:
+    """The hours that a run may take; ``stopped`` says that it was ended for them."""
+
+    def __init__(self, max_hours: float | None) -> None:
+        self._end = None if max_hours is None else time.monotonic() + 3600 * max_hours
+        self.stopped = False
+
+    def time_is_up(self) -> bool:
+        self.stopped = self._end is not None and time.monotonic() > self._end
+        return self.stopped
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -78,48 +127,86 @@ def describe(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _drive(plan: Plan, store: Store, listener: Listener | None) -> dict[str, str]:
-    """Run the missing tasks to their end; returns what failed or was skipped, and why."""
+def _drive(
+    plan: Plan,
+    store: Store,
+    listener: Listener | None,
+    clock: _Clock,
+    outcome: _Outcome,
+    damaged: frozenset[str] = frozenset(),
+) -> None:
+    """Run the missing tasks to their end, or until the time is up."""
     for shard in plan.shards.values():
         store.put_shard(shard)
     if not plan.missing:
-        return {}
-    failures: dict[str, str] = {}
+        return
+    submission = Submission(plan.tasks, served(plan), plan.stored, damaged)
     with _client(plan, store) as driver:
-        client = driver.submit(Submission(plan.tasks, plan.models, plan.stored))
-        try:
-            for notice in _notices(driver, client):
-                if notice.kind in ("failed", "skipped"):
-                    failures[notice.key] = notice.message
+        while True:
+            try:
+                _listen(driver, submission, listener, clock, outcome)
+                return
+            except UnknownClientError:
+                # The driver was started anew and knows nothing of us: what it did is stored.
+                log.warning("the driver was started anew: going on with what is not stored yet")
+                damaged -= outcome.done
+                stored = frozenset(store.keys() & plan.tasks.keys()) - damaged
+                submission = replace(submission, stored=stored, damaged=damaged)
+
+
+def _listen(
+    driver: DriverClient,
+    submission: Submission,
+    listener: Listener | None,
+    clock: _Clock,
+    outcome: _Outcome,
+) -> None:
+    """Submit, and hear what becomes of it until nothing is left or the time is up."""
+    client, heard, asked = driver.submit(submission), 0, time.monotonic()
+    try:
+        while not clock.time_is_up():
+            notices = driver.events(client, heard)
+            heard += len(notices)
+            for notice in notices:
+                outcome.note(notice)
                 if listener:
                     listener.notice(notice)
-        except KeyboardInterrupt:
+            if notices and notices[-1].kind == "finished":
+                break
+            if listener and time.monotonic() - asked > STATUS_EVERY:
+                asked = time.monotonic()
+                listener.status(driver.status())
+    finally:
+        # A driver that died, or was started anew, knows nothing of this client.
+        with suppress(RuntimeError, UnknownClientError):
             driver.cancel(client)
-            raise
-    return failures
 
 
-def _notices(driver: DriverClient, client: str) -> Iterable[Notice]:
-    heard = 0
-    while True:
-        for notice in driver.events(client, heard):
-            heard += 1
-            yield notice
-            if notice.kind == "finished":
-                return
+def served(plan: Plan) -> dict[str, Served]:
+    """The models by the names that tasks use, as slots host them."""
+    numerics = plan.experiment.numerics
+    return {
+        name: Served(spec, plan.infos[spec.name].fingerprint, numerics)
+        for name, spec in plan.models.items()
+    }
 
 
 @contextmanager
 def _client(plan: Plan, store: Store) -> Iterator[DriverClient]:
-    runtime, numerics = plan.experiment.runtime, plan.experiment.numerics
+    runtime = plan.experiment.runtime
     if runtime.executor == "ray":
-        from orchestrator.executors.ray_driver import RayClient
+        from orchestrator.executors.ray_driver import attach, own_driver
 
-        client: DriverClient = RayClient(runtime, numerics, f"segtransfer-{plan.identity[:16]}")
+        if runtime.fleet.name is not None:
+            client: DriverClient = attach(runtime.fleet.name, store.location)
+        else:
+            client = own_driver(runtime, f"segtransfer-{plan.identity[:16]}")
     else:
         from orchestrator.executors.inline import InlineExecutor
 
-        executor = InlineExecutor(micro_batch=runtime.micro_batch, numerics=numerics)
+        if runtime.log is not None:
+            log_to(runtime.log)
+        executor = InlineExecutor(micro_batch=runtime.micro_batch)
         client = LocalClient(Driver(executor, store, runtime))
     try:
         yield client

@@ -30,10 +30,20 @@ RUNTIME_ONLY = frozenset(
 )
 
 
+# Made once: a plan asks for 100,000 keys.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def key_of(content: dict[str, Any]) -> str:
     """sha256 of canonical JSON: sorted keys, no spaces, floats by their shortest repr, no NaN."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()
+
+
+def model_key(fingerprint: str, numerics: JsonValue) -> str:
+    """The name under which slots host a model: models that compute otherwise are others."""
+    if numerics == "reference":
+        return fingerprint
+    return f"{fingerprint}-{key_of({'numerics': numerics})[:8]}"
 
 
 def attack_key(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.identity import attack_key, evaluate_key, key_of
+from orchestrator.identity import attack_key, evaluate_key, key_of, model_key
 from orchestrator.spec import Experiment
 from tasks import models
 from tasks.attacks.spec import AttackSpec
@@ -27,9 +27,9 @@ FORWARD_AND_BACKWARD = 2.5
 class Task:
     """One call: make a shard's AEs, or score a shard's images on a target.
 
-    ``model`` is the fingerprint it needs, None where any actor will do; ``cost`` is in native
-    image forwards; ``nbytes`` is what its images hold in memory until they are scored; ``made``
-    says which of the images that an attack made are scored.
+    ``model`` is the ``model_key`` of what it needs, None where any slot will do; ``cost`` is in
+    native image forwards; ``nbytes`` is what its images hold in memory until they are scored;
+    ``made`` says which of the images that an attack made are scored.
     """
 
     key: str
@@ -108,15 +108,18 @@ def make_plan(experiment: Experiment, store: "Store") -> Plan:
         experiment=experiment,
         dataset=dataset,
         shards={shard.shard_id: shard for shard in shards},
-        models={infos[model.name].fingerprint: model for model in joined},
+        models={
+            model_key(infos[model.name].fingerprint, experiment.numerics.identity()): model
+            for model in joined
+        },
         infos=infos,
         tasks=tasks,
         cells=tuple(cells),
         stored=frozenset(key for key in tasks if key in stored),
     )
     needed = {task.model for task in plan.missing}
-    for fingerprint, model in plan.models.items():
-        if fingerprint in needed:
+    for name, model in plan.models.items():
+        if name in needed:
             models.check(model)
     return plan
 
@@ -129,6 +132,7 @@ def _tasks(
 ) -> tuple[dict[str, Task], list[Cell]]:
     tasks: dict[str, Task] = {}
     cells: list[Cell] = []
+    numerics = experiment.numerics.identity()
     targets = [infos[model.name] for model in experiment.target_models]
 
     def evaluate(
@@ -145,12 +149,12 @@ def _tasks(
             attack,
             made=made,
             num_classes=num_classes,
-            numerics=experiment.numerics.identity(),
+            numerics=numerics,
         )
         cost = float(len(shard.images))
         tasks[key] = Task(
             key,
-            target.fingerprint,
+            model_key(target.fingerprint, numerics),
             shard.shard_id,
             cost,
             0,
@@ -173,12 +177,12 @@ def _tasks(
                     fingerprint,
                     shard.shard_id,
                     seed=experiment.seed,
-                    numerics=experiment.numerics.identity(),
+                    numerics=numerics,
                 )
                 cost = attack_cost(attack) * len(shard.images)
                 tasks[key] = Task(
                     key,
-                    fingerprint,
+                    model_key(fingerprint, numerics) if fingerprint else None,
                     shard.shard_id,
                     cost,
                     shard.images.nbytes * len(attack.made),

@@ -1,6 +1,8 @@
 """What computed a result: versions of the packages that matter, and the source's commit."""
 
+import hashlib
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -36,3 +38,13 @@ def commit() -> str | None:
     except OSError:
         return None
     return answer.stdout.strip() or None
+
+
+@cache
+def code_hash() -> str:
+    """sha256 over the sources of this package, as this process loads them."""
+    root, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for folder in ("orchestrator", "tasks"):
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()

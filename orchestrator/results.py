@@ -40,6 +40,7 @@ class Results:
     missing: frozenset[str]
     failures: Mapping[str, str] = field(default_factory=dict)
     computed: int = 0
+    stopped: bool = False
 
     @cached_property
     def digest(self) -> str:
@@ -85,6 +86,12 @@ class Results:
     def needs_source(self, attack: str) -> bool:
         """Whether the attack's rows differ: an attack of zero steps uses no model."""
         return self.attack_spec(attack)["steps"] > 0
+
+    def coverage(self, attack: str) -> tuple[int, int]:
+        """How many cells of an attack's matrix have all their images, and how many there are."""
+        sources = self.sources if self.needs_source(attack) else [None]
+        cells = [(attack, source, target) for source in sources for target in self.targets]
+        return sum(cell in self.confusions for cell in cells), len(cells)
 
     def clean(self, metric: str = "miou") -> pd.Series:
         """A metric on the clean images, a value a target, in percent."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 import tasks
@@ -22,21 +22,62 @@ RECIPES = Path(tasks.__file__).parent / "recipes"
 SHORTHAND = {"attacks": "preset", "models": "zoo", "data": "sample"}
 
 
+def _auto_or_count(most: int) -> BeforeValidator:
+    """``auto``, or a whole number from 1 to ``most``: one sentence for both."""
+
+    def read(value: Any) -> Any:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if value != "auto" and not (whole and 1 <= value <= most):
+            raise PydanticCustomError(
+                "auto_or_count",
+                "'auto' or a whole number from 1 to {most} is needed",
+                {"most": most},
+            )
+        return value
+
+    return BeforeValidator(read)
+
+
+AutoOrCount = int | Literal["auto"]
+
+
+class Fleet(Frozen):
+    """Where models are hosted: ``slots`` are device shares, and each hosts one model at a time.
+
+    ``name``: attach to the fleet of that name (``segtransfer fleet up``) instead of one of this
+    run's own. ``slots`` in all, and ``slots_per_gpu`` small models side by side on a GPU; ``auto``
+    takes the whole cluster: a slot a core, or more where that lets every model stay loaded and
+    memory allows; on GPUs as many a GPU as the models' measured peak memory allows, one where it
+    was never measured, unless the models outnumber the GPUs.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=80)] | None = None
+    slots: Annotated[AutoOrCount, _auto_or_count(65536)] = "auto"
+    slots_per_gpu: Annotated[AutoOrCount, _auto_or_count(64)] = "auto"
+
+
 class Runtime(Frozen):
     """How an experiment is carried out; nothing here changes a result or its key.
 
-    ``replicas`` actors a model, ``window`` calls in flight an actor, ``micro_batch`` images a
-    forward, ``attempts`` a task before infrastructure failures count as final, ``in_flight_mib``
-    of adversarial images waiting to be scored.
+    ``window`` calls in flight a slot, ``micro_batch`` images a forward, ``attempts`` a task before
+    infrastructure failures count as final, ``in_flight_mib`` of adversarial images waiting to be
+    scored (``auto``: a third of the cluster's object store), ``least_deadline`` seconds before a
+    call that takes twenty times longer than its like is given up, ``max_hours`` until a run stops
+    with what it has, ``journal`` a file that gets every decision of the scheduler and what
+    led to it, ``log`` one that gets every event with its task's key, both in lines of JSON.
     """
 
     store: AnyPath = Field(default="segtransfer-store", validate_default=True)
     executor: Literal["ray", "inline"] = "ray"
-    replicas: Annotated[int, Field(ge=1, le=1024)] = 1
+    fleet: Fleet = Fleet()
     window: Annotated[int, Field(ge=1, le=64)] = 2
     micro_batch: Annotated[int, Field(ge=1, le=1024)] = 4
     attempts: Annotated[int, Field(ge=1, le=100)] = 4
-    in_flight_mib: Annotated[int, Field(ge=1)] = 2048
+    in_flight_mib: Annotated[AutoOrCount, _auto_or_count(2**30)] = "auto"
+    least_deadline: Annotated[float, Field(gt=0)] = 120.0
+    max_hours: Annotated[float, Field(gt=0)] | None = None
+    journal: AnyPath | None = None
+    log: AnyPath | None = None
     tracking: bool = True
 
 
@@ -133,6 +174,23 @@ def read_experiment(
         return Experiment.model_validate(raw, context={"base": base})
     except ValidationError as error:
         raise InputError(_sentences(error, origin)) from None
+
+
+def read_runtime(overrides: Sequence[str]) -> Runtime:
+    """The runtime of a fleet, from ``field.path=value`` overrides alone.
+
+    Raises InputError with one sentence for every wrong field.
+    """
+    raw: dict[str, Any] = {}
+    for override in overrides:
+        _apply(raw, override)
+    store = str(raw.get("store", "segtransfer-store"))
+    if "://" not in store:
+        raw["store"] = str((Path.cwd() / Path(store).expanduser()).resolve())
+    try:
+        return Runtime.model_validate(raw, context={"base": Path.cwd()})
+    except ValidationError as error:
+        raise InputError(_sentences(error, "runtime")) from None
 
 
 def recipe_names() -> list[str]:

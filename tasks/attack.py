@@ -1,6 +1,6 @@
 """The attack task: one shard of images, one source model, all steps; returns 8-bit AEs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,9 @@ def attack(
     seed: int,
     group: int,
     micro_batch: int,
+    poll: Callable[[], None] = lambda: None,
 ) -> AttackResult:
-    """Attack one shard in micro-batches.
+    """Attack one shard in micro-batches; ``poll`` is called before every step and may raise.
 
     ``images`` uint8 N x 3 x H x W, ``labels`` N x H x W with 255 ignored, all of schedule
     ``group``. The report holds, for each of ``made``, perturbation statistics an image; the loop's
@@ -50,7 +51,9 @@ def attack(
     if spec.files is not None:
         result = read_files(spec, images, image_ids)[None]
     else:
-        result, health = _make(model, spec, images, labels, image_ids, seed, group, micro_batch)
+        result, health = _make(
+            model, spec, images, labels, image_ids, seed, group, micro_batch, poll
+        )
     perturbations = [statistics(made, images, spec.eps) for made in result]
     for perturbation, made in zip(perturbations, spec.made, strict=True):
         assert inside(perturbation, spec), f"{made.name} left the ball: {perturbation}"
@@ -72,6 +75,7 @@ def _make(
     seed: int,
     group: int,
     micro_batch: int,
+    poll: Callable[[], None],
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     device = model.device if model else torch.device("cpu")
     shard = upload(images, device).float() / 255
@@ -89,6 +93,7 @@ def _make(
             group=group,
             shard=shard,
             shard_ids=image_ids,
+            poll=poll,
         )
         names = image_ids[part]
         scored = [as_score(x, clean, spec, s, names) for x in iterates for s in spec.scores]

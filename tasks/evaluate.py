@@ -1,5 +1,6 @@
 """The evaluation task: one shard of 8-bit images through one target; confusion matrices out."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,9 +23,17 @@ class EvaluateResult:
 
 
 def evaluate(
-    model: Segmenter, images: np.ndarray, labels: np.ndarray, *, num_classes: int, micro_batch: int
+    model: Segmenter,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_classes: int,
+    micro_batch: int,
+    poll: Callable[[], None] = lambda: None,
 ) -> EvaluateResult:
     """Score ``images`` (uint8 N x 3 x H x W) against ``labels`` (N x H x W, 255 ignored).
+
+    ``poll`` is called before every forward and may raise to stop.
 
     Raises InputError where the model predicts another number of classes than the data has.
     """
@@ -37,6 +46,7 @@ def evaluate(
 
     @torch.inference_mode()
     def predict(part: slice) -> np.ndarray:
+        poll()
         logits = model(upload(images[part], model.device).float() / 255)
         # max over a middle dimension is four times as fast as argmax on a CPU.
         return logits.max(1).indices.to(torch.uint8).cpu().numpy()

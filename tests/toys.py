@@ -7,6 +7,7 @@ or the nearest inside the ball. ``staged`` has a backbone whose stages a feature
 """
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -133,11 +134,60 @@ class Mortal(Convolutional):
         return super().forward(images)
 
 
+class Troubled(Convolutional):
+    """Convolutional, but gets into ``trouble`` once for each file in ``folder``: in a call, or
+    already where it is loaded."""
+
+    def __init__(self, num_classes: int, seed: int, folder: str, trouble: str, at: str) -> None:
+        super().__init__(num_classes, seed)
+        self.folder, self.trouble, self.at = Path(folder), trouble, at
+        if at == "load":
+            self.take_trouble()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        warming_up = bool(images.eq(0).all())
+        if self.at == "call" and not warming_up:
+            self.take_trouble()
+        return super().forward(images)
+
+    def take_trouble(self) -> None:
+        for token in self.folder.iterdir():
+            token.unlink()
+            if self.trouble == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.trouble == "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
+                time.sleep(1)  # the signal may reach this thread a moment later
+            if self.trouble == "poison":
+                raise RuntimeError("CUDA error: device-side assert triggered")
+            if self.trouble == "foreign":
+                raise type("Foreign", (Exception,), {"__module__": "nowhere"})("no such class")
+
+
 class Failing(Convolutional):
     """Convolutional, but raises on any image whose first value is above one half."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if (images[:, 0, 0, 0] > 0.5).any():
+            raise RuntimeError("this toy fails on bright corners")
+        return super().forward(images)
+
+
+class Chaotic(Convolutional):
+    """Convolutional, ``delay`` seconds a forward; kills its own process, as with -9, as often as
+    ``folder`` has files; one that is ``picky`` raises on any image with a bright first value."""
+
+    def __init__(self, folder: str, delay: float, seed: int, picky: bool) -> None:
+        super().__init__(num_classes=3, seed=seed)
+        self.folder, self.delay, self.picky = Path(folder), delay, picky
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if not images.eq(0).all():  # as where it is warmed up
+            time.sleep(self.delay)
+            for token in self.folder.iterdir():
+                token.unlink(missing_ok=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+        if self.picky and (images[:, 0, 0, 0] > 0.5).any():
             raise RuntimeError("this toy fails on bright corners")
         return super().forward(images)
 
@@ -158,9 +208,19 @@ def staged(num_classes: int = 3, seed: int = 0, size_divisor: int = 1) -> Staged
     return Staged(num_classes, seed, size_divisor)
 
 
+def chaotic(folder: str, delay: float = 0.0, seed: int = 0, picky: bool = False) -> Chaotic:
+    return Chaotic(folder, delay, seed, picky)
+
+
 def mortal(folder: str, num_classes: int = 3, seed: int = 0) -> Mortal:
     return Mortal(num_classes, seed, folder)
 
 
 def failing(num_classes: int = 3, seed: int = 0) -> Failing:
     return Failing(num_classes, seed)
+
+
+def troubled(
+    folder: str, trouble: str, at: str = "call", num_classes: int = 3, seed: int = 0
+) -> Troubled:
+    return Troubled(num_classes, seed, folder, trouble, at)

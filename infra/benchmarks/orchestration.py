@@ -1,32 +1,51 @@
-"""How little orchestration costs: share of the machine's time that is spent inside models.
+"""What orchestration costs: a transfer matrix on Ray against a plain loop over the same calls.
 
     python infra/benchmarks/orchestration.py --rounds 5
 
-Runs a 3 x 3 matrix over the 32 sample images on Ray, from an empty store each round, and prints
-thread CPU seconds inside model calls / (cores x wall seconds from all actors being warm to the
-last task committed).
+Six sources, six targets, two attacks. `plain` is one process that makes the same calls one after
+the other with all of torch's threads, and stores nothing. Each round runs it, then the fleet from
+an empty store with `reference` and with `fast` numerics. Wall time counts from all models being
+loaded to the last result; `share` is the CPU seconds of threads inside forwards and input
+gradients, over cores x wall; `overhead` is the rest of that product, a task.
 """
 
 import argparse
 import os
 import statistics
 import tempfile
+import time
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from orchestrator import run
-from orchestrator.driver import Notice
-from orchestrator.plan import Plan
+from orchestrator.clients import Notice
+from orchestrator.executors.base import perform
+from orchestrator.experiment import Listener
+from orchestrator.plan import Plan, make_plan
+from orchestrator.spec import read_experiment
+from orchestrator.store import Store
+from tasks import models
+from tasks.memory import keep_freed_memory
 
-EXPERIMENT = {
-    "name": "orchestration",
-    "data": {"sample": "camvid"},
-    "models": ["fcn-r18", "pspnet-r18", "deeplabv3-r18"],
-    "attacks": [{"preset": p, "eps": "4/255", "steps": 10} for p in ("pgd", "ds-mi")],
-}
+MODELS = ["fcn-r18", "pspnet-r18", "deeplabv3-r18", "fcn-mnv2", "pspnet-mnv2", "segformer-mit"]
+MICRO_BATCH = 4
+
+
+def experiment(images: int, store: str, numerics: str) -> dict[str, Any]:
+    return {
+        "name": "orchestration",
+        "data": {"sample": "camvid", "images": images},
+        "models": MODELS,
+        "attacks": [{"preset": p, "eps": "4/255", "steps": 10} for p in ("pgd", "ds-mi")],
+        "numerics": numerics,
+        "runtime": {"store": store, "micro_batch": MICRO_BATCH},
+    }
 
 
 @dataclass
-class Clock:
+class Clock(Listener):
     """Listens for the start, the end, and the seconds inside models."""
 
     ready: float = 0.0
@@ -45,26 +64,78 @@ class Clock:
             self.finished = notice.time
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of wall and inside models, and how many tasks that was."""
+
+    wall: float
+    model_seconds: float
+    tasks: int
+
+    def share(self, cores: int) -> float:
+        return self.model_seconds / (cores * self.wall)
+
+    def overhead(self, cores: int) -> float:
+        """Milliseconds of core time a task that were not spent inside models."""
+        return 1000 * (cores * self.wall - self.model_seconds) / self.tasks
+
+
+def fleet(images: int, numerics: str) -> Measured:
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        run(experiment(images, folder, numerics), listener=clock)
+    return Measured(clock.finished - clock.ready, clock.model_seconds, clock.tasks)
+
+
+def plain(images: int, cores: int) -> Measured:
+    torch.set_num_threads(cores)
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory() as folder:
+        plan = make_plan(read_experiment(experiment(images, folder, "reference")), Store(folder))
+    loaded = {name: models.load(spec, "cpu") for name, spec in plan.models.items()}
+    made: dict[str, Any] = {}
+    begun, inside = time.perf_counter(), 0.0
+    # Attacks stand before what scores them nowhere but in their dependencies.
+    for task in sorted(plan.tasks.values(), key=lambda t: t.depends_on is not None):
+        shard = plan.shards[task.shard_id]
+        images_in = shard.images if task.depends_on is None else made[task.depends_on]
+        model = loaded[str(task.model)]
+        output = perform(
+            model, task, shard.image_ids, shard.group, images_in, shard.labels, MICRO_BATCH
+        )
+        if task.attack is not None:
+            made[task.key] = output.images
+        inside += (output.report or {}).get("cost", {}).get("seconds", 0.0)
+    return Measured(time.perf_counter() - begun, inside, len(plan.tasks))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--executor", choices=("ray", "inline"), default="ray")
+    parser.add_argument("--images", type=int, default=16)
     options = parser.parse_args()
-    cores = len(os.sched_getaffinity(0)) if options.executor == "ray" else 1
-    shares = []
-    for round_number in range(1, options.rounds + 1):
-        clock = Clock()
-        with tempfile.TemporaryDirectory() as folder:
-            runtime = {"store": folder, "executor": options.executor}
-            run({**EXPERIMENT, "runtime": runtime}, listener=clock)
-        wall = clock.finished - clock.ready
-        shares.append(clock.model_seconds / (cores * wall))
+    cores = len(os.sched_getaffinity(0))
+    rounds: dict[str, list[Measured]] = {"plain": [], "reference": [], "fast": []}
+    for number in range(1, options.rounds + 1):
+        rounds["plain"].append(plain(options.images, cores))
+        for numerics in ("reference", "fast"):
+            rounds[numerics].append(fleet(options.images, numerics))
+        for name, measured in rounds.items():
+            last = measured[-1]
+            ratio = last.wall / rounds["plain"][-1].wall
+            print(
+                f"round {number}: {name:9} {last.tasks} tasks, wall {last.wall:6.1f} s, "
+                f"{ratio:.3f} of plain, share {last.share(cores):.3f}, "
+                f"overhead {last.overhead(cores):.1f} ms a task",
+                flush=True,
+            )
+    for name, measured in rounds.items():
+        ratios = [m.wall / p.wall for m, p in zip(measured, rounds["plain"], strict=True)]
         print(
-            f"round {round_number}: {clock.tasks} tasks, wall {wall:.1f} s, inside models "
-            f"{clock.model_seconds:.1f} CPU s, share {shares[-1]:.3f}",
-            flush=True,
+            f"median {name:9} {statistics.median(ratios):.3f} of plain, share "
+            f"{statistics.median(m.share(cores) for m in measured):.3f}, overhead "
+            f"{statistics.median(m.overhead(cores) for m in measured):.1f} ms a task"
         )
-    print(f"median share of {cores} cores x wall: {statistics.median(shares):.3f}")
 
 
 if __name__ == "__main__":

@@ -1,126 +1,105 @@
-"""The Ray executor: one resident model an actor, images as object references."""
+"""The Ray executor: one worker a slot, pinned to its node; images travel as object references."""
 
 import logging
-import math
+import threading
 import time
-import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace as changed
 from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
 
 from orchestrator.executors.base import (
     Event,
     Failed,
     Finished,
+    Hosted,
     Output,
+    Refused,
+    Served,
     SlotDown,
     SlotUp,
-    perform,
 )
+from orchestrator.executors.ray_fleet import (
+    Node,
+    ask_autoscaler,
+    count_slots,
+    living_nodes,
+    missing_resources,
+    pick_slots_per_gpu,
+    resources_of_worker,
+)
+from orchestrator.executors.ray_seat import Call, Load, Seat, in_short
+from orchestrator.executors.ray_worker import Broken, Loaded
 from orchestrator.plan import Task
 from orchestrator.scheduler import Slot
+from orchestrator.spec import Fleet
+from orchestrator.store import Store
 from tasks.data.shards import Shard
-from tasks.memory import keep_freed_memory
-from tasks.models.numerics import REFERENCE, Numerics
-from tasks.models.spec import ModelSpec
 
 log = logging.getLogger(__name__)
 
-RESTARTS = 3  # of one actor, by Ray, before its slot is given up
-RESTART_PAUSE = 1.0  # seconds between asks whether a restarting actor is back
-
-
-class ModelActor:
-    """Holds one model for as long as it lives; every call is one task."""
-
-    def __init__(self, spec: ModelSpec, micro_batch: int, numerics: Numerics) -> None:
-        import torch
-
-        torch.set_num_threads(1)
-        keep_freed_memory()
-        self._numerics = numerics
-        self._spec = spec
-        self._micro_batch = micro_batch
-        self._device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
-        self._model: Any = None
-
-    def ready(self) -> str:
-        """Load and warm the model; returns the fingerprint of what was loaded."""
-        import torch
-
-        from tasks import models
-
-        if self._model is None:
-            model = models.load(self._spec, self._device, self._numerics)
-            images = torch.zeros(1, 3, 64, 64, device=self._device, requires_grad=True)
-            model.gradient(model(images).sum(), images)
-            self._model = model
-        return models.describe(self._spec).fingerprint
-
-    def attack(
-        self, images: np.ndarray, labels: np.ndarray, task: Task, ids: tuple[str, ...], group: int
-    ) -> tuple[np.ndarray, Output]:
-        """AEs apart from the report, so that they can go on to targets as a reference."""
-        output = perform(self._loaded(), task, ids, group, images, labels, self._micro_batch)
-        return output.images, replace(output, images=None)
-
-    def evaluate(
-        self, images: np.ndarray, labels: np.ndarray, task: Task, ids: tuple[str, ...], group: int
-    ) -> Output:
-        return perform(self._loaded(), task, ids, group, images, labels, self._micro_batch)
-
-    def _loaded(self) -> Any:
-        """The model, loaded again where Ray restarted this actor."""
-        if self._model is None:
-            self.ready()
-        return self._model
-
-
-@dataclass
-class _Host:
-    """An actor and what is under way on it."""
-
-    slot: Slot
-    actor: Any
-    fingerprint: str
-    calls: dict[Any, tuple[Task, Any]] = field(default_factory=dict)  # wait ref -> task, AEs ref
-    up: bool = False
-    warmed: bool = False
-    asking: Any = None  # ref of ready()
-    ask_at: float = 0.0
+PING_EVERY = 10.0  # seconds between pings of a worker
+SILENCE = 60.0  # seconds without an answer after which a worker counts as dead
+START_WITHIN = 300.0  # seconds for a new worker to answer at all
+NODES_EVERY = 3.0  # seconds between looks at the cluster's nodes
+PAUSE = 0.5  # seconds that one look at references lasts at most, so that the rest is not late
+MOST_DEATHS = 5  # of a slot's workers in a row, none of which finished anything
+MOST_LOAD_DEATHS = 3  # of workers in a row that were loading one model
+DEAD = (RayActorError, WorkerCrashedError, OutOfMemoryError)
 
 
 class RayExecutor:
-    """One actor a model and replica; the slots are theirs."""
+    """Workers on the nodes of the cluster that this process is connected to.
 
-    def __init__(self, *, replicas: int, micro_batch: int, numerics: Numerics = REFERENCE) -> None:
-        self._replicas = replicas
+    Any thread may call, but only one of them ``wait``.
+    """
+
+    def __init__(self, *, fleet: Fleet, micro_batch: int, store: str) -> None:
+        self._fleet = fleet
         self._micro_batch = micro_batch
-        self._numerics = numerics
-        self._hosts: dict[str, _Host] = {}
+        self._store = store if Store(store).remote else None
+        self._seats: dict[str, Seat] = {}
+        self._numbers: Counter[str] = Counter()  # node -> slots it ever got
+        self._nodes: set[str] = set()
+        self._per_gpu: int | None = None
+        self._models = 0
+        self._load_deaths: Counter[str] = Counter()
+        self._requested: dict[str, Any] = {}
+        self._events: list[Event] = []
+        self._next_look = 0.0
+        self._closed = False
+        self._lock = threading.RLock()
 
-    def ensure(self, models: Mapping[str, ModelSpec]) -> None:
-        hosted = {host.fingerprint for host in self._all()}
-        new = {f: spec for f, spec in models.items() if f not in hosted}
-        resources = _share(len(new) * self._replicas) if new else {}
-        for fingerprint, spec in new.items():
-            for replica in range(self._replicas):
-                name = f"{spec.name}-{fingerprint[:8]}-{replica}"
-                actor: Any = (
-                    ray.remote(ModelActor)
-                    .options(name=name, max_restarts=RESTARTS, max_task_retries=0, **resources)
-                    .remote(spec, self._micro_batch, self._numerics)
-                )
-                slot = Slot(name, frozenset({fingerprint}))
-                host = _Host(slot, actor, fingerprint, asking=actor.ready.remote())
-                self._hosts[name] = host
+    # -- what the driver asks for ----------------------------------------------------------
+
+    def open(self, models: int) -> None:
+        with self._lock:
+            self._models = max(self._models, models, 1)
+            self._add_slots(living_nodes(), everywhere=True)
 
     def starting(self) -> bool:
-        return any(not host.warmed for host in self._all())
+        with self._lock:
+            return any(not seat.known for seat in self._seats.values())
+
+    def budget(self) -> int:
+        """A third of the cluster's object store: images, labels and copies take room there too."""
+        return int(ray.cluster_resources().get("object_store_memory", 0.0) / 3)
+
+    def host(self, slot_id: str, model: str, served: Served) -> None:
+        with self._lock:
+            if seat := self._ready(slot_id):
+                seat.host(model, served)
 
     def put(self, array: np.ndarray) -> Any:
         return ray.put(array)
@@ -129,110 +108,256 @@ class RayExecutor:
         return ray.get(handle)
 
     def start(self, task: Task, slot_id: str, shard: Shard, images: Any, labels: Any) -> None:
-        host = self._hosts[slot_id]
-        arguments = (images, labels, task, shard.image_ids, shard.group)
-        if task.kind == "attack":
-            made, report = host.actor.attack.options(num_returns=2).remote(*arguments)
-            host.calls[report] = task, made
-        else:
-            host.calls[host.actor.evaluate.remote(*arguments)] = task, None
+        with self._lock:
+            if seat := self._ready(slot_id):
+                seat.start(task, shard, images, labels)
+
+    def cancel(self, key: str) -> None:
+        with self._lock:
+            for seat in self._seats.values():
+                for call in seat.calls:
+                    if call.key == key:
+                        ray.cancel(call.answer)
+
+    def recreate(self, slot_id: str) -> None:
+        with self._lock:
+            if seat := self._ready(slot_id):
+                self._count_death(seat, "it took too long")
+                self._replace(seat, f"the worker of slot {slot_id} is replaced")
 
     def wait(self, timeout: float) -> list[Event]:
-        self._ask_again()
-        refs = [ref for host in self._all() for ref in host.calls]
-        refs += [host.asking for host in self._all() if host.asking is not None]
-        if not refs:
-            time.sleep(timeout)
-            return []
-        ready, _ = ray.wait(refs, num_returns=1, timeout=timeout, fetch_local=False)
-        if ready:
-            ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
-        done = set(ready)
-        events: list[Event] = []
-        for host in self._all():
-            if host.asking in done:
-                events += self._answered(host)
-            for ref in [ref for ref in host.calls if ref in done]:
-                if ref in host.calls:
-                    events += self._collect(host, ref)
+        give_up = time.monotonic() + timeout
+        while not self._closed:
+            with self._lock:
+                self._look_after()
+            left = give_up - time.monotonic()
+            if not self._events:
+                self._listen(max(0.0, min(PAUSE, left)))
+            if self._events or left <= 0:
+                break
+        with self._lock:
+            events, self._events = self._events, []
         return events
 
     def close(self) -> None:
-        for host in self._all():
-            ray.kill(host.actor)
-        self._hosts.clear()
+        with self._lock:
+            self._closed = True
+            for seat in self._seats.values():
+                ray.kill(seat.worker)
+            self._seats.clear()
+            self._events.clear()
+            if self._requested:
+                ask_autoscaler({"num_cpus": 0})
 
-    def _all(self) -> list[_Host]:
-        """The hosts now: a client's ``ensure`` may add some while the loop's thread waits."""
-        return list(self._hosts.values())
+    # -- slots and their workers -----------------------------------------------------------
 
-    def _ask_again(self) -> None:
+    def _ready(self, slot_id: str) -> Seat | None:
+        """The slot, None where it is not up: the driver is about to hear so, and asks again."""
+        seat = self._seats.get(slot_id)
+        return seat if seat is not None and seat.up else None
+
+    def _add_slots(self, nodes: list[Node], *, everywhere: bool) -> None:
+        """Give nodes the slots they lack: all nodes, or those that joined."""
+        if self._per_gpu is None and any(node.gpus for node in nodes):
+            self._per_gpu = pick_slots_per_gpu(self._fleet, nodes, self._models)
+        per_gpu = self._per_gpu or 1
+        counts = count_slots(self._fleet, nodes, self._models, per_gpu)
+        have = Counter(seat.node_id for seat in self._seats.values())
+        room = float("inf") if self._fleet.slots == "auto" else self._fleet.slots - have.total()
+        for node in nodes:
+            new = int(min(counts[node.node_id] - have[node.node_id], room))
+            if new > 0 and (everywhere or node.node_id not in self._nodes):
+                room -= new
+                self._hire(node, new, counts[node.node_id], per_gpu)
+        self._nodes = {node.node_id for node in nodes}
+        missing = missing_resources(self._fleet, nodes, per_gpu)
+        if missing and missing != self._requested:
+            self._requested = missing
+            ask_autoscaler(missing)
+        if not self._seats:
+            log.warning("no node of the cluster has cores or GPUs for a slot; waiting for one")
+
+    def _hire(self, node: Node, new: int, slots: int, per_gpu: int) -> None:
+        """New slots on a node, and a worker for each."""
+        resources = resources_of_worker(node, new, per_gpu)
+        device = f"node-{node.short}/{'gpu' if node.gpus else 'cpu'}"
+        width = slots if node.gpus else max(1, int(node.cores))
+        for _ in range(new):
+            slot_id = f"{node.short}-{self._numbers[node.node_id]}"
+            self._numbers[node.node_id] += 1
+            seat = Seat(Slot(slot_id, device, width), node.node_id, resources)
+            self._seats[slot_id] = seat
+            seat.new_worker(self._micro_batch, self._store)
+
+    def _died(self, seat: Seat, message: str) -> None:
+        """A worker is gone: the call that it was at may be why, those behind it are not."""
+        self._look_at_nodes()
+        if seat.slot.slot_id not in self._seats:
+            return
+        if seat.calls:
+            self._events.append(Failed(seat.calls[0].key, "infrastructure", message))
+        self._count_death(seat, message)
+        self._replace(seat, message)
+
+    def _count_death(self, seat: Seat, message: str) -> None:
+        seat.deaths += 1
+        load = seat.load
+        if load is None:
+            return
+        self._load_deaths[load.model] += 1
+        if self._load_deaths[load.model] >= MOST_LOAD_DEATHS:
+            why = (
+                f"{self._load_deaths[load.model]} workers in a row were lost while loading it; "
+                f"the last: {message}"
+            )
+            self._events.append(Refused(seat.slot.slot_id, load.model, why))
+
+    def _replace(self, seat: Seat, message: str, *, final: bool = False) -> None:
+        """Tell that a slot lost its worker, and start another unless the slot is given up."""
+        slot_id = seat.slot.slot_id
+        if not final and seat.deaths >= MOST_DEATHS:
+            final = True
+            message = f"slot {slot_id} lost {seat.deaths} workers in a row; the last: {message}"
+        if seat.up or final:
+            self._events.append(SlotDown(slot_id, final, message))
+        log.info("slot %s: %s", slot_id, message)
+        if final:
+            ray.kill(seat.worker)
+            del self._seats[slot_id]
+        else:
+            seat.new_worker(self._micro_batch, self._store)
+
+    # -- what happens by itself ------------------------------------------------------------
+
+    def _look_after(self) -> None:
+        """What the clock asks for: a look at the nodes, and pings."""
         now = time.monotonic()
-        for host in self._all():
-            if not host.up and host.asking is None and now >= host.ask_at:
-                host.asking = host.actor.ready.remote()
+        if now >= self._next_look and self._models:
+            self._look_at_nodes()
+        pinged = {s.ping: s for s in self._seats.values() if s.up and s.ping is not None}
+        for reference in self._done(pinged, 0.0):
+            self._hear_ping(pinged[reference])
+        for seat in list(self._seats.values()):
+            silent = now - seat.asked
+            if seat.ping is None:
+                if silent > PING_EVERY:
+                    seat.send_ping()
+            elif silent > (SILENCE if seat.up else START_WITHIN):
+                if not seat.up:
+                    # Without cores of its own a worker can start, whoever took them meanwhile.
+                    seat.resources = {**seat.resources, "num_cpus": 0}
+                self._died(seat, f"the worker of slot {seat.slot.slot_id} does not answer")
 
-    def _answered(self, host: _Host) -> list[Event]:
-        """What ready() said: up, gone for good, or still restarting."""
-        asked, host.asking = host.asking, None
+    def _look_at_nodes(self) -> None:
+        """Take slots from nodes that died, give slots to nodes that joined."""
+        self._next_look = time.monotonic() + NODES_EVERY
         try:
-            fingerprint = ray.get(asked)
-        except RayTaskError as error:
-            return self._give_up(host, f"{host.slot.slot_id} could not load: {error.cause}")
-        except ActorDiedError as error:
-            return self._give_up(host, f"{host.slot.slot_id} died for good: {_first_line(error)}")
-        except RayError:
-            host.ask_at = time.monotonic() + RESTART_PAUSE
+            nodes = living_nodes()
+        except Exception as error:  # the head may be restarting; workers go on without it
+            log.warning("the cluster's nodes could not be listed: %s", error)
+            return
+        alive = {node.node_id for node in nodes}
+        for seat in list(self._seats.values()):
+            if seat.node_id not in alive:
+                message = f"the node of slot {seat.slot.slot_id} died"
+                if seat.calls:
+                    self._events.append(Failed(seat.calls[0].key, "infrastructure", message))
+                self._replace(seat, message, final=True)
+        if alive != self._nodes:
+            self._add_slots(nodes, everywhere=False)
+
+    def _listen(self, timeout: float) -> None:
+        """Wait until one of the slots has news, and hear it."""
+        with self._lock:
+            awaited = {seat.awaited(): seat for seat in self._seats.values()}
+        awaited.pop(None, None)
+        if not awaited:
+            time.sleep(timeout)
+        for reference in self._done(awaited, timeout):
+            with self._lock:
+                self._hear(awaited[reference])
+
+    def _done(self, references: Iterable[Any], timeout: float) -> list[Any]:
+        """Those that are there, as soon as one is; closing from another thread ends them all."""
+        listed = list(references)
+        if not listed:
             return []
-        if fingerprint != host.fingerprint:
-            return self._give_up(host, f"{host.slot.slot_id} holds other weights than planned")
-        host.up = host.warmed = True
-        return [SlotUp(host.slot)]
+        ready, _ = ray.wait(listed, num_returns=1, timeout=timeout, fetch_local=False)
+        if ready and len(listed) > 1:
+            ready, _ = ray.wait(listed, num_returns=len(listed), timeout=0, fetch_local=False)
+        return ready
 
-    def _give_up(self, host: _Host, message: str) -> list[Event]:
-        del self._hosts[host.slot.slot_id]
-        return [SlotDown(host.slot, True, message)]
+    # -- answers ---------------------------------------------------------------------------
 
-    def _collect(self, host: _Host, ref: Any) -> list[Event]:
-        task, made = host.calls.pop(ref)
+    def _hear(self, seat: Seat) -> None:
+        """What a slot's awaited reference says."""
+        if seat.slot.slot_id not in self._seats:
+            return  # its node died, as another slot's answer has shown
+        if not seat.up:
+            self._hear_ping(seat)
+        elif seat.load is not None:
+            self._hear_load(seat, seat.load)
+        elif seat.calls:
+            self._hear_call(seat, seat.calls[0])
+
+    def _hear_ping(self, seat: Seat) -> None:
+        """A ping's answer; the first says that a worker is there."""
+        reference, seat.ping = seat.ping, None
         try:
-            output: Output = ray.get(ref)
-            if made is not None:
-                ray.get(made)  # AEs may be lost with their node after the call ended
+            ray.get(reference)
+        except RayError as error:
+            # What is under way fails too, and tells better which call it was that went wrong.
+            if not seat.up or seat.awaited() is None:
+                self._died(seat, in_short(error))
+            return
+        if not seat.up:
+            seat.up = seat.known = True
+            self._events.append(SlotUp(seat.slot))
+
+    def _hear_load(self, seat: Seat, load: Load) -> None:
+        try:
+            answer: Loaded | Broken = ray.get(load.answer)
+        except RayTaskError as error:
+            answer = Broken("task", in_short(error))
+        except RayError as error:
+            answer = Broken("infrastructure", in_short(error))
+        if isinstance(answer, Broken) and answer.kind != "task":
+            self._died(seat, answer.message)
+            return
+        seat.load, seat.deaths = None, 0
+        if isinstance(answer, Broken):
+            self._events.append(Refused(seat.slot.slot_id, load.model, answer.message))
+        else:
+            self._load_deaths.pop(load.model, None)
+            self._events.append(Hosted(seat.slot.slot_id, load.model, answer.seconds))
+
+    def _hear_call(self, seat: Seat, call: Call) -> None:
+        """What a call came to; a worker that died is told apart from a call that failed."""
+        try:
+            output: Output | Broken = ray.get(call.answer)
+            if call.made is not None and self._store is None:
+                # AEs may be lost with their node after their call ended; then this raises. Where
+                # the worker has stored them they stay on its node: nobody here reads them.
+                ray.get(call.made)
+        except TaskCancelledError:
+            output = Broken("cancelled", "the call was cancelled before it began")
         except RayTaskError as error:
             if isinstance(error.cause, RayError):
-                return [Failed(task.key, "infrastructure", _first_line(error))]
-            return [Failed(task.key, "task", "".join(traceback.format_exception(error)))]
-        except RayActorError as error:
-            return [Failed(task.key, "infrastructure", _first_line(error)), *self._down(host)]
+                output = Broken("infrastructure", f"an input was lost: {in_short(error)}")
+            else:
+                output = Broken("task", str(error))
+        except DEAD as error:
+            self._died(seat, in_short(error))
+            return
         except RayError as error:
-            return [Failed(task.key, "infrastructure", _first_line(error))]
-        return [Finished(task.key, replace(output, images=made))]
-
-    def _down(self, host: _Host) -> list[Event]:
-        """An actor died: fail the rest of its calls, and wait for Ray to bring it back."""
-        if not host.up:
-            return []
-        host.up = False
-        host.ask_at = time.monotonic() + RESTART_PAUSE
-        lost = [
-            Failed(task.key, "infrastructure", f"{host.slot.slot_id} died")
-            for task, _ in host.calls.values()
-        ]
-        host.calls.clear()
-        return [*lost, SlotDown(host.slot, False, f"{host.slot.slot_id} died; it is restarting")]
-
-
-def _share(actors: int) -> dict[str, float]:
-    """Resources of one actor such that all of them start: a GPU where there are GPUs."""
-    total, free = ray.cluster_resources(), ray.available_resources()
-    gpus = int(total.get("GPU", 0))
-    cores = free.get("CPU", 0.0) / actors
-    share = {"num_cpus": min(1.0, math.floor(cores * 100) / 100)}  # 0 where all cores are taken
-    if gpus:
-        share["num_gpus"] = 1.0 if actors <= gpus else 1 / math.ceil(actors / gpus)
-    return share
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            output = Broken("infrastructure", in_short(error))
+        seat.calls.popleft()
+        if isinstance(output, Output) or output.kind == "task":
+            seat.deaths = 0
+        if isinstance(output, Output):
+            self._events.append(Finished(call.key, changed(output, images=call.made)))
+            return
+        self._events.append(Failed(call.key, output.kind, output.message))
+        if output.kind == "poisoned":
+            self._count_death(seat, "its device was lost")
+            self._replace(seat, f"the worker of slot {seat.slot.slot_id} lost its device")

@@ -5,20 +5,30 @@ import os
 import threading
 import time
 import traceback
+import uuid
+from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.driver import Driver, Notice, Submission
+from orchestrator.clients import Notice, Submission, UnknownClientError
+from orchestrator.driver import Driver
 from orchestrator.executors.ray import RayExecutor
+from orchestrator.executors.ray_metrics import ray_meter
+from orchestrator.provenance import code_hash
 from orchestrator.spec import Runtime
 from orchestrator.store import Store
-from tasks.models.numerics import Numerics
+from orchestrator.telemetry import Status, Telemetry, log_to
+from tasks.errors import InputError
 
-CLIENTS = 64  # calls that may wait inside the driver at once
+CLIENTS = 1000  # calls that may wait inside the driver at once: a client asks one at a time
 PATIENCE = 0.5  # seconds that events() gathers news
+LEASE = 60.0  # seconds without a word after which a client counts as dead
+RETURN = 120.0  # seconds that a driver may take to come back after it died
 DRIVER = "driver"
+FLEET = "segtransfer-fleet-"  # and the fleet's name: the namespace of its driver
 # A cluster that only this run uses: nobody reads Ray's own dashboard, task events and metrics,
 # and on a laptop they take two per cent of the cores from the models.
 OWN_CLUSTER = {
@@ -32,17 +42,36 @@ class DriverError(RuntimeError):
 
 
 class DriverActor:
-    """Runs the driver's loop in a thread; its methods are the clients' calls."""
+    """Runs the driver's loop in a thread; its methods are the clients' calls.
 
-    def __init__(self, runtime: Runtime, numerics: Numerics) -> None:
+    One that ``waits`` for clients has its workers before the first comes, and also where Ray
+    started it anew.
+    """
+
+    def __init__(self, runtime: Runtime, lease: float, waits: bool) -> None:
+        code_hash()  # now: what is on disk later need not be what runs here
+        if runtime.log is not None:
+            log_to(runtime.log)
         executor = RayExecutor(
-            replicas=runtime.replicas, micro_batch=runtime.micro_batch, numerics=numerics
+            fleet=runtime.fleet, micro_batch=runtime.micro_batch, store=runtime.store
         )
-        self._driver = Driver(executor, Store(runtime.store), runtime)
+        self._driver = Driver(
+            executor,
+            Store(runtime.store),
+            runtime,
+            lease=lease,
+            telemetry=Telemetry(ray_meter()),
+        )
+        if waits:
+            executor.open(1)
         self._error: str | None = None
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
+
+    def hello(self) -> dict[str, str]:
+        """What a client must agree with: the code that computes, and the store it fills."""
+        return {"code": code_hash(), "store": self._driver.store.location}
 
     def submit(self, submission: Submission) -> str:
         return self._driver.submit(submission)
@@ -59,11 +88,17 @@ class DriverActor:
                 return notices
             time.sleep(0.1)
 
+    def status(self) -> Status:
+        return self._driver.status()
+
+    def models(self) -> dict[str, str]:
+        return self._driver.models()
+
     def cancel(self, client: str) -> None:
         self._driver.cancel(client)
 
     def close(self) -> None:
-        """Stop the loop, then release the model actors."""
+        """Stop the loop, then release the workers."""
         self._stopping = True
         self._thread.join(timeout=10)
         self._driver.close()
@@ -79,55 +114,185 @@ class DriverActor:
 
 
 class RayClient:
-    """Starts or joins a cluster, makes the driver there, and is one of its clients."""
+    """One client of a driver that is a Ray actor; ``close`` ends what this client started."""
 
-    def __init__(self, runtime: Runtime, numerics: Numerics, namespace: str) -> None:
-        address = os.environ.get("RAY_ADDRESS")
-        self._started = not ray.is_initialized()
-        if self._started:
-            local: dict[str, Any] = {} if address else OWN_CLUSTER
-            ray.init(
-                address or "local",
-                namespace=namespace,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **local,
-            )
-        self._actor: Any = (
-            ray.remote(DriverActor)
-            .options(
-                name=DRIVER,
-                namespace=namespace,
-                num_cpus=0,
-                max_concurrency=CLIENTS,
-                get_if_exists=True,
-            )
-            .remote(runtime, numerics)
-        )
+    def __init__(self, actor: Any, *, owns_driver: bool, owns_cluster: bool) -> None:
+        self._actor = actor
+        self._owns_driver = owns_driver
+        self._owns_cluster = owns_cluster
+
+    def hello(self) -> dict[str, str]:
+        return self._call("hello")
 
     def submit(self, submission: Submission) -> str:
-        return self._call(self._actor.submit, submission)
+        return self._call("submit", submission)
 
     def events(self, client: str, after: int) -> list[Notice]:
-        return self._call(self._actor.events, client, after)
+        return self._call("events", client, after)
+
+    def status(self) -> Status:
+        return self._call("status")
 
     def cancel(self, client: str) -> None:
-        self._call(self._actor.cancel, client)
+        self._call("cancel", client)
 
     def close(self) -> None:
-        """End the driver and its actors; a cluster that this client started ends too."""
-        try:
-            ray.get(self._actor.close.remote(), timeout=15)
-        except Exception:
-            logging.getLogger(__name__).warning("the driver did not close in time")
-        ray.kill(self._actor)
-        if self._started:
+        if self._owns_driver:
+            end_driver(self._actor)
+        if self._owns_cluster:
             ray.shutdown()
 
-    def _call(self, method: Any, *arguments: Any) -> Any:
-        try:
-            return ray.get(method.remote(*arguments))
-        except RayTaskError as error:
-            raise DriverError(str(error.cause)) from None
-        except RayActorError as error:
-            raise DriverError(f"the driver died: {str(error).splitlines()[0]}") from None
+    def _call(self, method: str, *arguments: Any) -> Any:
+        """Ask the driver; wait for it where Ray is starting it anew."""
+        give_up = time.monotonic() + RETURN
+        while True:
+            try:
+                return ray.get(getattr(self._actor, method).remote(*arguments))
+            except RayTaskError as error:
+                if isinstance(error.cause, UnknownClientError):
+                    raise UnknownClientError(str(error.cause)) from None
+                raise DriverError(str(error.cause)) from None
+            except ActorUnavailableError as error:
+                if time.monotonic() > give_up:
+                    raise DriverError(f"the driver died: {str(error).splitlines()[0]}") from None
+                time.sleep(1.0)
+            except RayActorError as error:
+                raise DriverError(f"the driver died: {str(error).splitlines()[0]}") from None
+
+
+def own_driver(runtime: Runtime, namespace: str) -> RayClient:
+    """Start or join a cluster, and a driver there that ends with this client."""
+    started = join_cluster(namespace)
+    # Of its own: a driver of the same run may be about to end, as its client was killed.
+    options = {"lifetime": None, "namespace": f"{namespace}-{uuid.uuid4().hex[:8]}"}
+    actor = _driver(options).remote(runtime, LEASE, waits=False)
+    return RayClient(actor, owns_driver=True, owns_cluster=started)
+
+
+def attach(fleet: str, store: str) -> RayClient:
+    """A client of a fleet that ``fleet up`` keeps.
+
+    Raises InputError where there is none of that name, or where it would compute with other code or
+    into another store.
+    """
+    started = join_cluster(FLEET + fleet, existing=True)
+    client = RayClient(find_fleet(fleet), owns_driver=False, owns_cluster=started)
+    hello = client.hello()
+    if hello["code"] != code_hash():
+        raise InputError(
+            f"fleet '{fleet}' runs other code than this command ({hello['code'][:8]}, here "
+            f"{code_hash()[:8]}): 'segtransfer fleet down {fleet}' ends it, then bring it up again"
+        )
+    if hello["store"] != store:
+        raise InputError(
+            f"fleet '{fleet}' fills the store {hello['store']}, the experiment names {store}; "
+            f"give runtime.store={hello['store']}"
+        )
+    return client
+
+
+def start_fleet(fleet: str, runtime: Runtime) -> None:
+    """A driver that outlives the command which starts it; raises InputError where it is up."""
+    join_cluster(FLEET + fleet, existing=True)
+    options = {"lifetime": "detached", "namespace": FLEET + fleet}
+    try:
+        actor = _driver(options).remote(runtime, LEASE, waits=True)
+    except ValueError:  # the name is taken
+        raise InputError(
+            f"fleet '{fleet}' is up already; see 'segtransfer fleet status {fleet}'"
+        ) from None
+    RayClient(actor, owns_driver=False, owns_cluster=False).hello()
+
+
+def find_fleet(fleet: str) -> Any:
+    """The driver of a fleet; raises InputError where there is none of that name."""
+    try:
+        return ray.get_actor(DRIVER, namespace=FLEET + fleet)
+    except ValueError:
+        up = ", ".join(fleets()) or "none"
+        raise InputError(
+            f"no fleet '{fleet}' is up on this cluster (up: {up}); start it with "
+            f"'segtransfer fleet up {fleet}'"
+        ) from None
+
+
+@dataclass(frozen=True)
+class FleetNews:
+    """A fleet as it is now; ``models`` are fingerprints by the names tasks use for models."""
+
+    name: str
+    store: str
+    status: Status
+    models: dict[str, str]
+
+
+def fleet_news(fleet: str) -> FleetNews:
+    """Ask a fleet how it is doing."""
+    join_cluster(FLEET + fleet, existing=True)
+    actor = find_fleet(fleet)
+    calls = [actor.hello.remote(), actor.status.remote(), actor.models.remote()]
+    hello, status, models = ray.get(calls)
+    return FleetNews(fleet, hello["store"], status, models)
+
+
+def end_fleet(fleet: str) -> None:
+    """End a fleet's driver and workers."""
+    join_cluster(FLEET + fleet, existing=True)
+    end_driver(find_fleet(fleet))
+
+
+def fleets() -> list[str]:
+    """Names of the fleets of this cluster."""
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    spaces = [actor["namespace"] for actor in actors if actor["name"] == DRIVER]
+    return sorted(space.removeprefix(FLEET) for space in spaces if space.startswith(FLEET))
+
+
+def end_driver(actor: Any) -> None:
+    """End a driver and its workers."""
+    try:
+        ray.get(actor.close.remote(), timeout=15)
+    except Exception:
+        logging.getLogger(__name__).warning("the driver did not close in time")
+    ray.kill(actor, no_restart=True)
+
+
+def join_cluster(namespace: str, *, existing: bool = False) -> bool:
+    """Join the cluster that RAY_ADDRESS names, or start one, unless it must be ``existing``.
+
+    Returns whether this process connected here, so that it has to disconnect.
+    """
+    if ray.is_initialized():
+        return False
+    address = os.environ.get("RAY_ADDRESS") or ("auto" if existing else None)
+    local: dict[str, Any] = {} if address else OWN_CLUSTER
+    try:
+        ray.init(
+            address or "local",
+            namespace=namespace,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **local,
+        )
+    except ConnectionError as error:
+        raise InputError(
+            f"no Ray cluster answers ({str(error).splitlines()[0]}); start one with 'ray start "
+            "--head', or name one in RAY_ADDRESS"
+        ) from None
+    return True
+
+
+def _driver(options: dict[str, Any]) -> Any:
+    """The driver's actor class: it asks for no cores, and Ray starts it anew where it dies.
+
+    On this node where possible: a store in a folder need not be one on another.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return ray.remote(DriverActor).options(
+        name=DRIVER,
+        num_cpus=0,
+        max_concurrency=CLIENTS,
+        max_restarts=-1,
+        scheduling_strategy=here,
+        **options,
+    )

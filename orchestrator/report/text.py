@@ -83,6 +83,9 @@ def settings(results: Results, attack: str) -> str:
         parts.append(f"kept at step {made['step']}")
     if made["score"] != "raw":
         parts.append(f"scored as {made['score']}")
+    there, cells = results.coverage(attack)
+    if there < cells:
+        parts.append(f"PARTIAL: {there} of {cells} cells")
     return ", ".join(parts)
 
 

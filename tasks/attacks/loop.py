@@ -1,7 +1,7 @@
 """The one attack loop: start, look-ahead, transform, loss, gradient, smoothing, accumulation,
 step, projection."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -48,13 +48,15 @@ def run(
     group: int,
     shard: torch.Tensor | None = None,
     shard_ids: Sequence[str] | None = None,
+    poll: Callable[[], None] = lambda: None,
 ) -> tuple[list[torch.Tensor], Health]:
     """Adversarial examples of ``images`` under ``spec``, in float, inside the box and the ball.
 
     ``images`` N x 3 x H x W in [0, 1], ``labels`` int64 N x H x W with 255 ignored, both on the
     model's device; all images belong to schedule ``group``. ``model`` may be None for an attack
     of zero steps. ``shard`` and its ids are all clean images of the shard, ``images`` where left
-    out. Returns one tensor for each of the spec's ``steps_at``, or the last iterate alone.
+    out. ``poll`` is called before every step, and stops the run where it raises. Returns one
+    tensor for each of the spec's ``steps_at``, or the last iterate alone.
     """
     region = allowed(spec.region, labels)
     lower, upper = bounds(images, spec, region)
@@ -77,7 +79,7 @@ def run(
         seed=seed,
         group=group,
     )
-    attempts = [_attempt(problem, restart) for restart in range(spec.restarts)]
+    attempts = [_attempt(problem, restart, poll) for restart in range(spec.restarts)]
     return _best(problem, attempts)
 
 
@@ -104,7 +106,7 @@ def start(
     return torch.minimum(torch.maximum(images + spec.eps * noise, lower), upper)
 
 
-def _attempt(problem: Problem, restart: int) -> _Attempt:
+def _attempt(problem: Problem, restart: int, poll: Callable[[], None]) -> _Attempt:
     """All steps from one start."""
     spec, attempt, before = problem.spec, _Attempt(), problem.model.cost.pixels
     draws = Draws(problem.seed, problem.group, 0, problem.image_ids, restart=restart)
@@ -113,6 +115,7 @@ def _attempt(problem: Problem, restart: int) -> _Attempt:
     variance: torch.Tensor | None = None
     step = 0
     while _goes_on(problem, step, problem.model.cost.pixels - before):
+        poll()
         draws = Draws(problem.seed, problem.group, step, problem.image_ids, restart=restart)
         moment = Moment(step, spec.steps, spec.target is not None)
         found = loss_gradient(problem, look_ahead(x, momentum, spec), draws, moment)

@@ -61,6 +61,18 @@ def _shard(dataset: Dataset, records: list[Record], spec: DataSpec, group: int) 
     labels = np.stack([label for _, label in pairs])
     ids = tuple(record.image_id for record in records)
     sequences = tuple(record.sequence for record in records)
+    return shard_of(ids, sequences, images, labels, group=group)
+
+
+def shard_of(
+    ids: tuple[str, ...],
+    sequences: tuple[str, ...],
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    group: int,
+) -> Shard:
+    """The shard that holds this, under the name that follows from it."""
     return Shard(_content_id(ids, group, images, labels), group, ids, sequences, images, labels)
 
 

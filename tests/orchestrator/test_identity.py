@@ -344,11 +344,17 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "numerics.bf16": (set_to("numerics.bf16", "auto"), set_to("numerics.bf16", True)),
     "runtime.store": (the_base, set_to("runtime.store", "/tmp/elsewhere")),
     "runtime.executor": (the_base, set_to("runtime.executor", "ray")),
-    "runtime.replicas": (the_base, set_to("runtime.replicas", 3)),
+    "runtime.fleet.name": (the_base, set_to("runtime.fleet.name", "shared")),
+    "runtime.fleet.slots": (the_base, set_to("runtime.fleet.slots", 3)),
+    "runtime.fleet.slots_per_gpu": (the_base, set_to("runtime.fleet.slots_per_gpu", 2)),
     "runtime.window": (the_base, set_to("runtime.window", 3)),
     "runtime.micro_batch": (the_base, set_to("runtime.micro_batch", 1)),
     "runtime.attempts": (the_base, set_to("runtime.attempts", 1)),
     "runtime.in_flight_mib": (the_base, set_to("runtime.in_flight_mib", 1)),
+    "runtime.least_deadline": (the_base, set_to("runtime.least_deadline", 5.0)),
+    "runtime.max_hours": (the_base, set_to("runtime.max_hours", 2.0)),
+    "runtime.journal": (the_base, set_to("runtime.journal", "/tmp/journal.jsonl")),
+    "runtime.log": (the_base, set_to("runtime.log", "/tmp/log.jsonl")),
     "runtime.tracking": (the_base, set_to("runtime.tracking", False)),
 }
 

@@ -82,7 +82,7 @@ def test_an_attacks_cost_is_its_steps_times_what_a_scaled_step_costs() -> None:
 
 def test_the_identity_of_an_experiment_ignores_how_it_is_carried_out(tmp_path: Path) -> None:
     identity = plan_of(tmp_path).identity
-    assert plan_of(tmp_path, runtime={"replicas": 3, "window": 1}).identity == identity
+    assert plan_of(tmp_path, runtime={"fleet": {"slots": 3}, "window": 1}).identity == identity
     assert plan_of(tmp_path, seed=1).identity != identity
     renamed = [toy("x", seed=1), toy("b", seed=2)]
     assert plan_of(tmp_path, models=renamed).identity != identity

@@ -65,7 +65,7 @@ def test_an_override_reaches_into_a_bare_sample_name() -> None:
 
 
 def test_an_override_makes_the_section_that_is_not_there() -> None:
-    assert read_experiment(good(), ["runtime.replicas=3"]).runtime.replicas == 3
+    assert read_experiment(good(), ["runtime.fleet.slots=3"]).runtime.fleet.slots == 3
     read = read_experiment(good(attacks=["pgd"]), ["attacks.0.momentum.mu=0.5"])
     assert read.attacks[0].momentum is not None
     assert read.attacks[0].momentum.mu == 0.5
@@ -137,8 +137,8 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["'attacks.0.momentum'", "unknown key 'nu'", "Allowed: mu"],
     ),
     "unknown key in the runtime": (
-        good(runtime={"replica": 2}),
-        ["'runtime'", "unknown key 'replica'", "did you mean 'replicas'?"],
+        good(runtime={"windw": 2}),
+        ["'runtime'", "unknown key 'windw'", "did you mean 'window'?"],
     ),
     "eps too large": (
         good(attacks=[{"preset": "pgd", "eps": 8, "step_size": 0.1}]),
@@ -208,7 +208,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         good(runtime={"executor": "dask"}),
         ["'runtime.executor'", "'ray'", "'inline'", "dask"],
     ),
-    "no replicas": (good(runtime={"replicas": 0}), ["'runtime.replicas'", "value: 0"]),
+    "no slots": (good(runtime={"fleet": {"slots": 0}}), ["'runtime.fleet.slots", "value: 0"]),
     "a size too small": (
         good(data={"sample": "camvid", "size": [8, 64]}),
         ["'data.size.0'", "16", "value: 8"],

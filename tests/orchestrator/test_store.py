@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.plan import Task
 from orchestrator.store import Evaluation, Store
+from orchestrator.upkeep import compact
 from tasks.attacks.spec import AttackSpec
 from tasks.data.base import open_dataset
 from tasks.data.shards import Shard, make_shards
@@ -135,10 +136,10 @@ def test_a_crash_between_blob_and_row_leaves_the_task_not_done(
     written: list[str] = []
     replace = os.replace
 
-    def crash_at_the_second(source: str, target: str) -> None:
+    def crash_at_the_second(source: str, target: Path) -> None:
         if written:
             raise KeyboardInterrupt
-        written.append(target)
+        written.append(str(target))
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", crash_at_the_second)
@@ -265,9 +266,29 @@ def test_a_full_disk_raises_and_leaves_the_task_not_done(
     mount: Callable[[str], Path], shard: Shard
 ) -> None:
     store = Store(str(mount("size=8k") / "store"))
-    with pytest.raises(OSError, match="No space"):
+    sentence = r"No space .* writing [\d,]+ bytes to blobs/.* of store .*: what .* is kept"
+    with pytest.raises(OSError, match=sentence):
         commit_attack(store, shard)
     assert store.keys() == set()
+
+
+def test_a_full_disk_stops_a_compaction_and_loses_nothing(
+    mount: Callable[[str], Path], shard: Shard
+) -> None:
+    folder = mount("size=1m")
+    store = Store(str(folder / "store"))
+    made = commit_attack(store, shard)
+    commit_scores(store, shard)
+    before = {key: store.row(key) for key in (ATTACK_KEY, SCORE_KEY)}
+    free = os.statvfs(folder)
+    (folder / "filler").write_bytes(bytes(free.f_bavail * free.f_bsize))
+    with pytest.raises(OSError, match="No space"):
+        compact(store)
+    assert {key: store.row(key) for key in before} == before
+    np.testing.assert_array_equal(store.attack_images(ATTACK_KEY), made)
+    (folder / "filler").unlink()
+    assert compact(store).rows == 2
+    assert {key: store.row(key) for key in before} == before
 
 
 def test_a_read_only_folder_raises_and_can_still_be_read(
@@ -277,7 +298,7 @@ def test_a_read_only_folder_raises_and_can_still_be_read(
     store = Store(str(folder / "store"))
     made = commit_attack(store, shard)
     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-    with pytest.raises(OSError, match="Read-only"):
+    with pytest.raises(OSError, match=r"Read-only .* of store .*; .* give another folder"):
         commit_scores(store, shard)
     assert store.keys() == {ATTACK_KEY}
     np.testing.assert_array_equal(store.attack_images(ATTACK_KEY), made)
@@ -285,5 +306,5 @@ def test_a_read_only_folder_raises_and_can_still_be_read(
 
 def test_a_store_below_a_plain_file_raises(tmp_path: Path, shard: Shard) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(OSError, match="a part of this path is a plain file: give a folder"):
         commit_attack(Store(str(tmp_path / "file" / "store")), shard)

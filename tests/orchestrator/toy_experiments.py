@@ -20,16 +20,22 @@ ATTACKS: list[dict[str, Any]] = [
 
 
 def write_images(
-    folder: Path, *, seed: int = 0, count: int = 6, bright: int | None = None, split: str = ""
+    folder: Path,
+    *,
+    seed: int = 0,
+    count: int = 6,
+    bright: int | None = None,
+    split: str = "",
+    size: tuple[int, int] = (24, 32),
 ) -> Path:
-    """``count`` random labelled images 24 x 32; only image ``bright`` has a bright first pixel."""
+    """``count`` random labelled images; only image ``bright`` has a bright first pixel."""
     generator = np.random.default_rng(seed)
     for kind in ("images", "labels"):
         (folder / kind / split).mkdir(parents=True, exist_ok=True)
     for i in range(count):
-        image = generator.integers(0, 256, (24, 32, 3), np.uint8)
+        image = generator.integers(0, 256, (*size, 3), np.uint8)
         image[0, 0] = 255 if i == bright else 0
-        label = generator.integers(0, len(CLASSES), (24, 32)).astype(np.uint8)
+        label = generator.integers(0, len(CLASSES), size).astype(np.uint8)
         label[:2] = 255
         Image.fromarray(image).save(folder / "images" / split / f"image-{i}.png")
         Image.fromarray(label).save(folder / "labels" / split / f"image-{i}.png")

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.driver import Notice
-from orchestrator.executors.base import Event, SlotDown
+from orchestrator.clients import Notice
+from orchestrator.experiment import Listener
 from orchestrator.plan import CLEAN, Plan
 from orchestrator.results import Results
-from orchestrator.spec import read_experiment
 from orchestrator.store import Store
 from tests.orchestrator.toy_experiments import (
     arrays,
@@ -28,7 +27,7 @@ from tests.orchestrator.toy_experiments import (
 BROKEN = toy("broken", "linear", weights=[[0.0, "x", 0.0]] * 3)
 
 
-class Log:
+class Log(Listener):
     """A listener that keeps everything it hears."""
 
     def __init__(self) -> None:
@@ -112,7 +111,7 @@ def test_a_second_run_computes_nothing(
     [
         ("inline", {"micro_batch": 1}),
         ("inline", {"micro_batch": 3, "window": 1, "in_flight_mib": 1}),
-        ("ray", {"micro_batch": 3, "replicas": 2}),
+        ("ray", {"micro_batch": 3, "fleet": {"slots": 5}}),
     ],
     indirect=["executor"],
 )
@@ -204,19 +203,21 @@ def test_a_model_that_cannot_load_fails_its_tasks_and_the_rest_is_done(
     assert results.missing == results.failures.keys() & results.missing
 
 
-def test_tasks_without_a_source_end_where_no_model_loads(
+def test_what_needs_no_source_is_made_even_where_no_model_loads(
     executor: str, data: dict[str, Any], tmp_path: Path
 ) -> None:
+    log = Log()
     results = run_toy(
         tmp_path,
+        log,
         data=data,
         models=[BROKEN],
         attacks=["noise"],
         runtime={"executor": executor},
     )
-    assert results.store.keys() == set()
-    assert results.missing <= results.failures.keys()
-    assert any("no model is left" in message for message in results.failures.values())
+    makes = {key for key, task in log.plans[0].tasks.items() if task.kind == "attack"}
+    assert results.store.keys() == makes
+    assert results.missing == results.failures.keys() == log.plans[0].tasks.keys() - makes
 
 
 def test_a_damaged_evaluation_is_computed_again_by_the_next_run(
@@ -316,7 +317,8 @@ def test_an_actor_killed_inside_an_attack_is_restarted_and_the_bits_stay(
     results = run_toy(tmp_path / "ray", log, **mortal_experiment(tmp_path, data, tokens, "ray"))
     assert not list(tokens.iterdir()), "the actor was killed"
     assert log.keys("retried")
-    assert any("restarting" in notice.message for notice in log.notices)
+    lost = [n.message for n in log.notices if n.kind == "slot" and "is up" not in n.message]
+    assert lost, "the slot was told of"
     done = log.keys("done")
     assert sorted(done) == sorted(log.plans[0].tasks), "every key once"
     assert not results.failures
@@ -338,25 +340,3 @@ def test_an_actor_that_always_dies_ends_as_failed_and_the_rest_is_done(
     assert set(log.keys("skipped")) == {k for k, t in tasks.items() if t.depends_on in attacks}
     assert not results.clean().isna().any()
     assert results.matrix("pgd").isna().all(axis=None)
-
-
-@pytest.mark.usefixtures("cluster")
-def test_an_actor_that_holds_other_weights_than_planned_is_refused() -> None:
-    from orchestrator.executors.ray import RayExecutor
-
-    executor = RayExecutor(replicas=1, micro_batch=4)
-    raw = {"data": "camvid", "models": [toy("stale", seed=1)], "attacks": ["noise"]}
-    (model,) = read_experiment(raw).models
-    try:
-        executor.ensure({"f" * 64: model})
-        events: list[Event] = []
-        deadline = time.monotonic() + 60
-        while not events and time.monotonic() < deadline:
-            events += executor.wait(0.5)
-        (event,) = events
-        assert isinstance(event, SlotDown)
-        assert event.final
-        assert "other weights than planned" in event.message
-        assert not executor.starting()
-    finally:
-        executor.close()

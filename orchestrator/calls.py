@@ -1,0 +1,129 @@
+"""Calls under way: on which slot, for how long, and how long they may take."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from orchestrator.plan import Task
+from orchestrator.scheduler.slots import Slots
+from orchestrator.telemetry import SlotStatus
+from tasks.data.shards import Shard
+
+# A call may take that many times the seconds that others like it took.
+PATIENCE = 20.0
+# ... and this long where there is none to compare it with.
+FIRST_DEADLINE = 3600.0  # seconds
+SMOOTHING = 0.3  # of the mean of seconds a unit of cost: the weight of the latest call
+
+
+@dataclass
+class Call:
+    """A task on a slot; ``seconds`` since its turn came, which ``deadline`` bounds."""
+
+    task: Task
+    shard: Shard
+    slot_id: str
+    seconds: float = 0.0
+    deadline: float = 0.0
+
+
+@dataclass
+class _Lane:
+    """A slot's calls, in the order in which it works through them."""
+
+    calls: dict[str, Call]
+    since: float = 0.0  # when the turn of the first came
+    done: int = 0
+    rate: float = 0.0  # cost a second of the last calls
+
+
+class Calls:
+    """The calls of all slots. A slot works on one at a time; the others wait behind it."""
+
+    def __init__(self, least_deadline: float) -> None:
+        self._least_deadline = least_deadline
+        self._slot_of: dict[str, str] = {}
+        self._lanes: dict[str, _Lane] = {}
+        self._pace: defaultdict[tuple[str | None, str], float] = defaultdict(float)
+
+    def begin(self, task: Task, shard: Shard, slot_id: str, now: float) -> None:
+        lane = self._lanes.setdefault(slot_id, _Lane({}))
+        if not lane.calls:
+            lane.since = now
+        lane.calls[task.key] = Call(task, shard, slot_id)
+        self._slot_of[task.key] = slot_id
+
+    def end(self, key: str, now: float, *, failed: bool = False) -> Call | None:
+        """Take out a call that is over; None where it is not known any more."""
+        slot_id = self._slot_of.pop(key, None)
+        if slot_id is None:
+            return None
+        lane = self._lanes[slot_id]
+        call = lane.calls.pop(key)
+        call.seconds, lane.since = now - lane.since, now
+        if not failed:
+            lane.done += 1
+            self._learn(call, lane)
+        return call
+
+    def drop_slot(self, slot_id: str) -> list[Task]:
+        """Forget a slot and its calls; returns their tasks."""
+        lane = self._lanes.pop(slot_id, None)
+        calls = list(lane.calls.values()) if lane else []
+        for call in calls:
+            del self._slot_of[call.task.key]
+        return [call.task for call in calls]
+
+    def late(self, now: float) -> list[Call]:
+        """Calls past their deadline."""
+        found = []
+        for lane in self._lanes.values():
+            call = next(iter(lane.calls.values()), None)
+            if call is None or now - lane.since <= self._least_deadline:
+                continue
+            call.seconds = now - lane.since
+            call.deadline = self._deadline(call.task)
+            if call.seconds > call.deadline:
+                found.append(call)
+        return found
+
+    def slots(self, slots: Slots, names: dict[str, str], now: float) -> tuple[SlotStatus, ...]:
+        """What each slot is doing; ``names`` of the models."""
+        found = []
+        for slot in slots:
+            lane = self._lanes.get(slot.slot_id, _Lane({}))
+            first = next(iter(lane.calls.values()), None)
+            model = slots.model(slot.slot_id)
+            found.append(
+                SlotStatus(
+                    slot_id=slot.slot_id,
+                    device=slot.device,
+                    model=names.get(model, model) if model else None,
+                    loading=slots.is_loading(slot.slot_id),
+                    task=_describe(first.task) if first else None,
+                    seconds=now - lane.since if first else 0.0,
+                    queued=max(0, len(lane.calls) - 1),
+                    done=lane.done,
+                    rate=lane.rate,
+                )
+            )
+        return tuple(found)
+
+    def _deadline(self, task: Task) -> float:
+        pace = self._pace.get((task.model, task.kind))
+        if pace is None:
+            return max(self._least_deadline, FIRST_DEADLINE)
+        return max(self._least_deadline, PATIENCE * pace * task.cost)
+
+    def _learn(self, call: Call, lane: _Lane) -> None:
+        if not call.task.cost or call.seconds <= 0:
+            return
+        pace, kind = call.seconds / call.task.cost, (call.task.model, call.task.kind)
+        before = self._pace.get(kind, pace)
+        self._pace[kind] = before + SMOOTHING * (pace - before)
+        rate = 1 / pace
+        lane.rate = lane.rate + SMOOTHING * (rate - lane.rate) if lane.rate else rate
+
+
+def _describe(task: Task) -> str:
+    what = task.attack.name if task.attack is not None else "scores"
+    return f"{what} on shard {task.shard_id[:4]}"

@@ -1,0 +1,121 @@
+"""Slots from nodes: how many each node gets, and what a worker there asks of Ray."""
+
+import heapq
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray._private.state import available_resources_per_node
+from ray.autoscaler.sdk import request_resources
+
+from orchestrator.spec import Fleet
+
+log = logging.getLogger(__name__)
+
+WORKER_BYTES = 1.5e9  # of a CPU node's memory that one worker may need
+MOST_PER_GPU = 8  # slots on a GPU whose number nobody gave
+# Cores of a node that its workers leave: clients that only drive the fleet ask for 0.01 each.
+SPARE_CORES = 0.1
+
+
+@dataclass(frozen=True)
+class Node:
+    """A living node: what slots are made of. ``workers`` is how many its memory carries."""
+
+    node_id: str
+    cores: float
+    gpus: int
+    workers: int
+
+    @property
+    def short(self) -> str:
+        return self.node_id[:8]
+
+
+def living_nodes() -> list[Node]:
+    """The nodes of the cluster now, in an order that repeats."""
+    nodes = []
+    for entry in ray.nodes():
+        if entry["Alive"]:
+            total: Mapping[str, float] = entry["Resources"]
+            memory = total.get("memory", math.inf) / WORKER_BYTES
+            nodes.append(
+                Node(
+                    entry["NodeID"],
+                    cores=total.get("CPU", 0.0),
+                    gpus=int(total.get("GPU", 0)),
+                    workers=max(1, int(min(memory, 2**16))),
+                )
+            )
+    return sorted(nodes, key=lambda node: node.node_id)
+
+
+def pick_slots_per_gpu(fleet: Fleet, nodes: Sequence[Node], models: int) -> int:
+    """As the fleet says; else one, or as many as let every model stay loaded."""
+    if fleet.slots_per_gpu != "auto":
+        return fleet.slots_per_gpu
+    gpus = sum(node.gpus for node in nodes)
+    return min(MOST_PER_GPU, max(1, math.ceil(models / gpus))) if gpus else 1
+
+
+def count_slots(fleet: Fleet, nodes: Sequence[Node], models: int, per_gpu: int) -> dict[str, int]:
+    """How many slots each node should have; where any has GPUs, only those count.
+
+    All that the fleet asks for, or all that the nodes have, in proportion to cores or GPUs.
+    """
+    on_gpus = any(node.gpus for node in nodes)
+    weights = {n.node_id: float(n.gpus if on_gpus else n.cores) for n in nodes}
+    limits = {n.node_id: n.gpus * per_gpu if on_gpus else n.workers for n in nodes}
+    if fleet.slots != "auto":
+        total = fleet.slots
+    elif on_gpus:
+        total = sum(limits.values())
+    else:
+        total = max(1, int(sum(weights.values())), models)
+    return _spread(total, weights, limits)
+
+
+def missing_resources(fleet: Fleet, nodes: Sequence[Node], per_gpu: int) -> dict[str, Any]:
+    """What to ask an autoscaler for, as arguments of ``request_resources``; empty where the nodes
+    that are there suffice."""
+    wanted = 1 if fleet.slots == "auto" else fleet.slots
+    gpus = sum(node.gpus for node in nodes)
+    if gpus:
+        needed = math.ceil(wanted / per_gpu)
+        return {"bundles": [{"GPU": 1.0}] * needed} if needed > gpus else {}
+    return {"num_cpus": wanted} if wanted > sum(node.cores for node in nodes) else {}
+
+
+def ask_autoscaler(resources: Mapping[str, Any]) -> None:
+    """Ask for a cluster of at least this size; without an autoscaler nothing hears it."""
+    try:
+        request_resources(**resources)
+    except Exception as error:  # whatever goes wrong there, the nodes that are here can work
+        log.warning("the autoscaler could not be asked for more nodes: %s", error)
+
+
+def resources_of_worker(node: Node, workers: int, per_gpu: int) -> dict[str, float]:
+    """What each of ``workers`` new ones on a node asks for: all of them fit, whatever else runs."""
+    free = available_resources_per_node().get(node.node_id, {}).get("CPU", 0.0)
+    cores = max(0.0, free - SPARE_CORES) / workers
+    asked = {"num_cpus": min(1.0, math.floor(cores * 100) / 100)}
+    if node.gpus:
+        asked["num_gpus"] = math.floor(1e4 / per_gpu) / 1e4
+    return asked
+
+
+def _spread(total: int, weights: Mapping[str, float], limits: Mapping[str, int]) -> dict[str, int]:
+    """``total`` over nodes in proportion to their weights, none above its limit."""
+    counts = dict.fromkeys(weights, 0)
+    queue = [(1 / weight, node) for node, weight in weights.items() if weight > 0]
+    heapq.heapify(queue)
+    while queue and total > 0:
+        _, node = heapq.heappop(queue)
+        if counts[node] < limits[node]:
+            counts[node] += 1
+            total -= 1
+            heapq.heappush(queue, ((counts[node] + 1) / weights[node], node))
+    return counts

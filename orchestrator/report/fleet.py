@@ -1,0 +1,38 @@
+"""A fleet in the terminal: its slots, models and clients."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from orchestrator.executors.ray_driver import FleetNews
+
+
+def print_fleet(news: "FleetNews", console: Console) -> None:
+    """Slots with what they host and do, task counts, and the models' fingerprints."""
+    status = news.status
+    counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
+    console.print(
+        f"Fleet '{news.name}': {len(status.slots)} slots, {status.clients} clients, "
+        f"tasks: {counts or 'none'}; {status.retries} retries",
+        highlight=False,
+    )
+    console.print(f"Store: {news.store}", highlight=False)
+    table = Table("slot", "model", "does", "for", "queue", "done", "forwards/s")
+    for column in table.columns[3:]:
+        column.justify = "right"
+    for slot in status.slots:
+        does = "loads" if slot.loading else slot.task or "waits"
+        table.add_row(
+            slot.slot_id,
+            slot.model or "–",
+            does,
+            f"{slot.seconds:.0f} s" if slot.task else "",
+            str(slot.queued),
+            str(slot.done),
+            f"{slot.rate:.1f}" if slot.rate else "",
+        )
+    console.print(table)
+    for model, fingerprint in sorted(news.models.items()):
+        console.print(f"{model[:8]}  fingerprint {fingerprint}", style="dim", highlight=False)

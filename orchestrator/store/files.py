@@ -1,0 +1,285 @@
+"""Files below one root, on a local disk or in a bucket: list, read, write whole, remove.
+
+What goes wrong is raised as OSError or InputError whose text is a sentence: what, where, and what
+to do about it.
+"""
+
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from tasks.errors import InputError
+
+# On these an object is visible only once it is closed, which is what makes a write atomic there.
+BUCKETS = ("s3", "gs", "gcs", "abfs", "abfss")
+PARTIAL = ".partial-"
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A file: its path below the root, bytes, and when it was last written, in ns since 1970."""
+
+    path: str
+    nbytes: int
+    mtime_ns: int
+
+
+class Files:
+    """The files of one folder or bucket; the connection is made on first use."""
+
+    def __init__(self, location: str) -> None:
+        """``location``: a folder, ``file://...``, or the URL of a bucket.
+
+        Raises InputError for a URL of another kind, or one that carries a password.
+        """
+        parts = urlsplit(location) if "://" in location else None
+        self.remote = parts is not None and parts.scheme != "file"
+        if parts is None:
+            self.location = str(Path(location).absolute())
+        elif not self.remote:
+            try:
+                self.location = fs.FileSystem.from_uri(location)[1]
+            except ValueError as error:
+                raise InputError(f"store '{location}' is no usable URL: {error}") from None
+        elif parts.scheme not in BUCKETS:
+            raise InputError(
+                f"store '{location}': a store is a folder or a bucket "
+                f"({', '.join(f'{scheme}://' for scheme in BUCKETS)}), not {parts.scheme}://"
+            )
+        elif parts.password or (parts.username and parts.scheme == "s3"):
+            # The location is printed, logged, and handed to workers.
+            raise InputError(
+                f"store {parts.scheme}://{parts.hostname}{parts.path}: leave the credentials out "
+                "of the URL; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
+            )
+        else:
+            self.location = location
+
+    def __reduce__(self) -> tuple[type["Files"], tuple[str]]:
+        return Files, (self.location,)
+
+    def names(self, folder: str) -> list[str]:
+        """Paths of all files below a folder, unordered; from listings alone."""
+        if self.remote:
+            # An upload cut off between opening and writing can leave an empty object.
+            return [info.path for info in self._objects(folder) if info.nbytes]
+        with self._sentences("listing", folder):
+            return list(_walk(self.location, folder))
+
+    def infos(self, folder: str) -> list[FileInfo]:
+        """All files below a folder with size and time, by path."""
+        if self.remote:
+            return sorted(self._objects(folder), key=lambda info: info.path)
+        found = (self.info(path) for path in sorted(self.names(folder)))
+        return [info for info in found if info is not None]
+
+    def info(self, path: str) -> FileInfo | None:
+        """One file's size and time; None where there is none."""
+        with self._sentences("looking at", path):
+            if self.remote:
+                system, root = self._bucket
+                info = system.get_file_info(f"{root}/{path}")
+                if info.type is not fs.FileType.File:
+                    return None
+                return FileInfo(path, info.size, info.mtime_ns or 0)
+            with suppress(FileNotFoundError):
+                stat = os.stat(f"{self.location}/{path}")
+                return FileInfo(path, stat.st_size, stat.st_mtime_ns)
+        return None
+
+    def read(self, path: str) -> bytes | None:
+        """A whole file; None where there is none."""
+        with self._sentences("reading", path), suppress(FileNotFoundError):
+            if not self.remote:
+                return Path(self.location, path).read_bytes()
+            with self.open(path) as file:
+                return file.read()
+        return None
+
+    def open(self, path: str) -> pa.NativeFile:
+        """A file to read parts of; raises FileNotFoundError where there is none."""
+        system, root = self._bucket if self.remote else (fs.LocalFileSystem(), self.location)
+        with self._sentences("opening", path):
+            return system.open_input_file(f"{root}/{path}")
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a whole file at once: rename on a local disk, one PUT in a bucket."""
+        with self._sentences(f"writing {len(content):,} bytes to", path):
+            if not self.remote:
+                _replace(Path(self.location, path), content)
+                return
+            system, root = self._bucket
+            stream = system.open_output_stream(f"{root}/{path}")
+            stream.write(content)
+            stream.close()
+
+    def delete(self, path: str) -> None:
+        """Remove a file; one that is gone already is no error."""
+        with self._sentences("removing", path), suppress(FileNotFoundError):
+            if self.remote:
+                system, root = self._bucket
+                system.delete_file(f"{root}/{path}")
+            else:
+                os.unlink(f"{self.location}/{path}")
+
+    def damaged(self, error: Exception) -> bool:
+        """Whether an error of one of Arrow's readers is due to the bytes, not to the way there."""
+        return not (
+            isinstance(error, (FileNotFoundError, StoreError, InputError))
+            or getattr(error, "errno", None)
+            or re.search(_TRANSPORT, str(error))
+        )
+
+    def _objects(self, folder: str) -> Iterator[FileInfo]:
+        with self._sentences("listing", folder):
+            system, root = self._bucket
+            base = f"{root}/{folder}".rstrip("/")
+            selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
+            for info in system.get_file_info(selector):
+                if info.type is fs.FileType.File:
+                    path = info.path.removeprefix(f"{root}/")
+                    yield FileInfo(path, info.size, info.mtime_ns or 0)
+
+    @cached_property
+    def _bucket(self) -> tuple[fs.FileSystem, str]:
+        """The connection, and the root with the bucket's name; looks whether the bucket exists."""
+        location = self.location
+        if location.startswith("s3://"):
+            # Without this every small file costs the three requests of an upload in parts.
+            location += ("&" if "?" in location else "?") + "allow_delayed_open=true"
+        try:
+            system, root = fs.FileSystem.from_uri(location)
+        except (ValueError, NotImplementedError) as error:
+            raise InputError(f"store '{self.location}' is no usable URL: {error}") from None
+        except OSError as error:
+            raise self._explained(error, "opening", "") from error
+        bucket = root.split("/")[0]
+        if not bucket:
+            raise InputError(f"store '{self.location}' names no bucket: s3://bucket/folder")
+        with self._sentences("opening", ""):
+            found = system.get_file_info(bucket).type
+        if found is fs.FileType.NotFound:
+            raise InputError(_no_bucket(bucket, self.location))
+        return system, root.rstrip("/")
+
+    @contextmanager
+    def _sentences(self, doing: str, path: str) -> Iterator[None]:
+        """Say what failed where; a missing file stays FileNotFoundError."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            # What a nested call has explained already carries no errno and no AWS text.
+            raise self._explained(error, doing, path) from error
+
+    def _explained(self, error: OSError, doing: str, path: str) -> OSError:
+        if isinstance(error, StoreError):
+            return error
+        text = (error.strerror or str(error)).splitlines()[0].split(" (Request ID")[0]
+        advice = _ADVICE.get(error.errno or 0, "")
+        if self.remote:
+            advice = next((a for pattern, a in _REMOTE_ADVICE if re.search(pattern, text)), "")
+        sentence = f"{text}, on {doing} {path or 'the root'} of store {self.location}"
+        return StoreError(error.errno, f"{sentence}; {advice}" if advice else sentence)
+
+
+class StoreError(OSError):
+    """An OSError whose text is a sentence for the user; ``errno`` where the system gave one."""
+
+    def __init__(self, number: int | None, sentence: str) -> None:
+        super().__init__(sentence)
+        self.errno = number
+
+    def __reduce__(self) -> tuple[type["StoreError"], tuple[int | None, str]]:
+        return StoreError, (self.errno, str(self))
+
+
+_KEPT = "what was committed before is kept"
+_ADVICE = {
+    errno.ENOSPC: f"free some space there and run again: {_KEPT}",
+    errno.EDQUOT: f"free some of your quota and run again: {_KEPT}",
+    errno.EROFS: "it can be read, not written: give another folder as runtime.store",
+    errno.EACCES: "give a folder you may read and write as runtime.store",
+    errno.EPERM: "give a folder you may read and write as runtime.store",
+    errno.ENOTDIR: "a part of this path is a plain file: give a folder as runtime.store",
+    errno.EEXIST: "a part of this path is a plain file: give a folder as runtime.store",
+}
+_TRANSPORT = r"AWS Error|curlCode|google::cloud|Azure|Status\("
+_CREDENTIALS = (
+    "the bucket refuses these credentials, or there are none: set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), also where workers run"
+)
+_ENDPOINT = "nothing answers there: check endpoint_override and scheme in the URL, and the network"
+_REMOTE_ADVICE = [
+    (r"NO_SUCH_BUCKET", "there is no such bucket: create it, or correct the URL"),
+    (r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|EXPIRED|TOKEN|CREDENTIAL|40[13]", _CREDENTIALS),
+    (r"NETWORK_CONNECTION|REQUEST_TIMEOUT|curlCode", _ENDPOINT),
+]
+
+
+def _no_bucket(bucket: str, location: str) -> str:
+    return (
+        f"bucket '{bucket}' of store {location} does not exist: create it, or correct the URL "
+        "(s3://bucket/folder, with ?endpoint_override=host:port&scheme=http for another server)"
+    )
+
+
+def _walk(root: str, folder: str) -> Iterator[str]:
+    """Paths below ``root`` of all files below ``folder``; no stat, so 150,000 take a second."""
+    try:
+        entries = os.scandir(f"{root}/{folder}")
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(root, path)
+            else:
+                yield path
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """A temporary file beside it, fsync, rename, fsync of the folder: whole after any crash."""
+    _make_folder(path.parent)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(partial)
+        raise
+    _sync(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename durable: else a row could outlive a power cut that its blob does not."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems sync no folders
+            os.fsync(handle)
+    finally:
+        os.close(handle)

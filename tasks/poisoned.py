@@ -1,0 +1,37 @@
+"""Errors after which this process cannot use its device again, whatever it is asked to do next."""
+
+from collections.abc import Iterator
+
+import torch
+
+from tasks.batching import is_out_of_memory
+
+SIGNS = ("CUDA error", "HIP error", "device-side assert", "CUBLAS_STATUS", "CUDNN_STATUS")
+# The same libraries say these where memory ran out, and go on once there is some.
+OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
+
+def is_poisoned(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, means that the device's context is lost."""
+    return any(_loses_context(link) for link in _chain(error))
+
+
+def _loses_context(error: BaseException) -> bool:
+    text = str(error)
+    if not isinstance(error, RuntimeError) or is_out_of_memory(error):
+        return False
+    if any(sign in text for sign in OUT_OF_MEMORY):
+        return False
+    # AcceleratorError is younger than the oldest torch that is supported.
+    if isinstance(error, getattr(torch, "AcceleratorError", ())):
+        return True
+    return any(sign in text for sign in SIGNS)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was raised from; models wrap what their libraries raise."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

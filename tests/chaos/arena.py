@@ -1,0 +1,179 @@
+"""A cluster of three nodes, a fleet on it, and schedules of disturbances played on their runs.
+
+Run by test_chaos.py in its own process, since one process knows one Ray: reads a seed a line, and
+answers each with a line of JSON, what was wrong. The environment says where Ray may live.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+
+from orchestrator.executors import ray_driver
+from orchestrator.experiment import carry_out
+from orchestrator.spec import Runtime, read_experiment
+from orchestrator.store import Store
+from tests.chaos import checks, sabotage
+from tests.chaos.schedules import schedule
+from tests.chaos.stage import Stage
+from tests.orchestrator.toy_experiments import toy, write_images
+
+LEASE = 20.0  # seconds
+ENOUGH = 150.0  # seconds that one schedule may take
+NODES = 2  # beside the head, which hosts nothing
+
+
+class Clients:
+    """Client processes, each forked from one that has imported everything already."""
+
+    def __init__(self, address: str) -> None:
+        self._source = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.clients"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            env=os.environ | {"RAY_ADDRESS": address},
+        )
+        self._ended: dict[int, int] = {}
+        self._started: list[int] = []
+        self._change = threading.Condition()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def start(self, spec: dict[str, Any], diary: Path) -> int:
+        assert self._source.stdin is not None
+        with self._change:
+            before = len(self._started)
+            self._source.stdin.write(json.dumps({"spec": spec, "diary": str(diary)}) + "\n")
+            assert self._change.wait_for(lambda: len(self._started) > before, timeout=60)
+            return self._started[-1]
+
+    def ended(self, client: int) -> int | None:
+        """The exit status of a client; None while it runs."""
+        with self._change:
+            return self._ended.get(client)
+
+    def close(self) -> None:
+        self._source.kill()
+        self._source.wait()
+
+    def _listen(self) -> None:
+        assert self._source.stdout is not None
+        for line in self._source.stdout:
+            what, *words = json.loads(line)
+            with self._change:
+                if what == "started":
+                    self._started.append(words[0])
+                else:
+                    self._ended[words[0]] = words[1]
+                self._change.notify_all()
+
+
+class Arena:
+    """The cluster, its fleet, the images of all runs, and what their results must be."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        self.nodes = [self.cluster.add_node(num_cpus=1, wait=False) for _ in range(NODES)]
+        ray.init(address=self.cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+        self.clients = Clients(self.cluster.address)
+        # Large enough for Ray's object store: smaller arrays stay with their owners.
+        write_images(folder / "data", bright=3, size=(120, 160))
+        ray_driver.LEASE = LEASE
+        ray_driver.DriverActor = sabotage.Driver  # type: ignore[misc]
+        self.store = folder / "fleet"
+        files = {"store": str(self.store), "log": str(folder / "fleet.jsonl")}
+        ray_driver.start_fleet("chaos", Runtime.model_validate(files))
+        spec = self.spec(0, folder / "oracle", fleet=False, delay=0.0)
+        spec["runtime"] |= {"executor": "inline"}
+        self.oracle = carry_out(read_experiment(spec))
+
+    def spec(self, seed: int, store: Path, *, fleet: bool, delay: float) -> dict[str, Any]:
+        """An experiment that no other seed has a task in common with."""
+        tokens = self.folder / f"tokens-{seed}"
+        tokens.mkdir(exist_ok=True)
+        common = {"folder": str(tokens), "delay": delay}
+        models = [
+            toy("a", "chaotic", seed=1, **common),
+            toy("b", "chaotic", seed=2, **common),
+            toy("picky", "chaotic", seed=3, picky=True, **common),
+        ]
+        pgd = {"preset": "pgd", "eps": "8/255", "steps": 4}
+        return {
+            "name": f"chaos-{seed}",
+            "data": {"folder": str(self.folder / "data"), "classes": ["road", "sky", "tree"]},
+            "models": models,
+            "sources": ["a", "b"],
+            "attacks": [{"preset": "noise", "eps": "8/255"}, pgd],
+            "schedule_groups": 2,
+            "shard_size": 2,
+            "runtime": {
+                "store": str(store),
+                "executor": "ray",
+                "fleet": {"name": "chaos"} if fleet else {"slots": 2},
+                "tracking": False,
+            },
+        }
+
+    def play(self, seed: int) -> dict[str, Any]:
+        """Play a seed's schedule; what was wrong afterwards."""
+        plan, begun = schedule(seed), time.monotonic()
+        store = self.store if plan.fleet else self.folder / f"own-{seed}"
+        spec = self.spec(seed, store, fleet=plan.fleet, delay=0.03)
+        stage = Stage(self, plan, spec, Store(str(store)))
+        before = checks.object_store_bytes()
+        try:
+            wrong = self._perform(stage, begun + ENOUGH)
+            wrong += stage.watcher.close()
+            wrong += checks.after(self.oracle, stage, before)
+        except Exception as error:
+            wrong = [f"{type(error).__name__}: {error}"]
+        finally:
+            stage.close()
+        seconds = round(time.monotonic() - begun, 1)
+        return {"schedule": plan.as_dict(), "told": stage.told, "wrong": wrong, "seconds": seconds}
+
+    def _perform(self, stage: Stage, give_up: float) -> list[str]:
+        """The run from its start to its end, through all that is to happen to it."""
+        for disturbance in stage.schedule.disturbances:
+            while stage.running() and stage.rows() < disturbance.after:
+                if time.monotonic() > give_up:
+                    return [f"hangs at {stage.rows()} rows, before {disturbance}"]
+                time.sleep(0.02)
+            time.sleep(disturbance.pause)
+            stage.disturb(disturbance)
+        while stage.running():
+            if time.monotonic() > give_up:
+                return [f"hangs at {stage.rows()} rows: {ray_driver.fleet_news('chaos')}"]
+            time.sleep(0.02)
+        return []
+
+    def close(self) -> None:
+        self.clients.close()
+        ray_driver.end_fleet("chaos")
+        ray.shutdown()
+        self.cluster.shutdown()
+
+
+def main(folder: Path) -> None:
+    arena = Arena(folder)
+    try:
+        os.write(1, b'"ready"\n')
+        for line in sys.stdin:
+            os.write(1, (json.dumps(arena.play(int(line))) + "\n").encode())
+    finally:
+        arena.close()
+    os.write(1, b'"closed"\n')
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,101 @@
+"""What must hold after a run, whatever happened to it."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import ray
+from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+from orchestrator.executors.ray_driver import fleet_news
+from orchestrator.results import Results, load_results
+from orchestrator.store import Store
+from tests.chaos.stage import Stage
+from tests.orchestrator.executors.fleets import exists, live, until
+
+SETTLED = 40.0  # seconds: a lease, and what Ray needs to see that a process is gone
+LEAST_LEAK = 100_000  # bytes: a shard's images are larger
+
+
+def after(oracle: Results, stage: Stage, bytes_before: int) -> list[str]:
+    """What is wrong, in words."""
+    results = load_results(stage.store, stage.identity)
+    wrong = [*other_bits(results, oracle), *told_twice(stage)]
+    if len(stage.watcher.rows) != len(oracle.store.keys()):
+        wrong.append(f"{len(stage.watcher.rows)} rows, inline {len(oracle.store.keys())}")
+    for what, holds in (
+        ("a client is left", lambda: not fleet_news("chaos").status.clients),
+        ("tasks are left", lambda: not sum(fleet_news("chaos").status.counts.values())),
+        ("actors are left", lambda: only_the_fleet_is_left()),
+        ("processes are left", lambda: not processes_left(stage)),
+        ("objects are left", lambda: object_store_bytes() < bytes_before + LEAST_LEAK),
+    ):
+        try:
+            until(what, holds, timeout=SETTLED, every=0.2)
+        except AssertionError:
+            wrong.append(f"{what}: {fleet_news('chaos').status}, {object_store_bytes()} bytes")
+    return wrong
+
+
+def other_bits(results: Results, oracle: Results) -> list[str]:
+    """Arrays that are not what inline gives; keys differ, so they are found by their cells."""
+    wrong = []
+    ours, theirs = by_cell(results), by_cell(oracle)
+    if ours.keys() != theirs.keys():
+        return ["other cells than inline's"]
+    for cell, (key, attack) in ours.items():
+        pairs = [
+            (scores(results.store, key), scores(oracle.store, theirs[cell][0])),
+            (made(results.store, attack), made(oracle.store, theirs[cell][1])),
+        ]
+        for mine, right in pairs:
+            if (mine is None) != (right is None):
+                wrong.append(f"{cell}: {'missing' if mine is None else 'there'}, unlike inline")
+            elif mine is not None and not np.array_equal(mine, right):
+                wrong.append(f"{cell}: other bits than inline")
+    return wrong
+
+
+def by_cell(results: Results) -> dict[tuple[Any, ...], tuple[str, str | None]]:
+    return {tuple(cell[:4]): (cell[4], cell[5]) for cell in results.content["cells"]}
+
+
+def scores(store: Store, key: str) -> np.ndarray | None:
+    evaluation = store.evaluation(key)
+    if evaluation is None:
+        return None
+    return np.concatenate([evaluation.confusions.ravel(), evaluation.predictions.ravel()])
+
+
+def made(store: Store, key: str | None) -> np.ndarray | None:
+    return None if key is None else store.attack_images(key)
+
+
+def told_twice(stage: Stage) -> list[str]:
+    """Each client hears at most once that a task is done."""
+    wrong = []
+    for diary in stage.diaries:
+        lines = diary.read_text().splitlines() if diary.exists() else []
+        notices = [json.loads(line) for line in lines if line.startswith("[") and line[-1] == "]"]
+        told = Counter(key for kind, key in notices if kind == "done")
+        wrong += [f"{diary.name} told {n} times of {key}" for key, n in told.items() if n > 1]
+    return wrong
+
+
+def only_the_fleet_is_left() -> bool:
+    """One driver, and a worker for each of its slots."""
+    slots = len(fleet_news("chaos").status.slots)
+    return len(live("Driver")) == 1 and len(live("ModelActor")) == slots > 0
+
+
+def processes_left(stage: Stage) -> set[int]:
+    """Processes of actors that Ray counts as dead."""
+    alive = {*live("ModelActor").values(), *live("Driver").values()}
+    return {process for process in stage.processes - alive if process and exists(process)}
+
+
+def object_store_bytes() -> int:
+    """What objects take on all nodes."""
+    state = get_state_from_address(ray.get_runtime_context().gcs_address)
+    return get_memory_info_reply(state).store_stats.object_store_bytes_used

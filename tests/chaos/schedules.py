@@ -1,0 +1,63 @@
+"""Schedules of disturbances: what happens to a run, and after how many of its results."""
+
+import random
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Deed = Literal["worker", "attack", "node", "client", "driver", "write"]
+
+# Of a run of ``experiment``; two of the disturbances end nothing where they come too late.
+TASKS = 40
+# What is written by whom, and how far the writer came when it died. Where a blob is whole and its
+# row is not there, the death lay between the two.
+WRITES = {
+    "driver": ["blobs", "rows", "failures"],
+    "client": ["shards", "experiments"],
+}
+MOMENTS = ["before", "during", "after"]
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """``deed``: kill -9 of a worker, of one inside an ``attack``, of the client, of the driver; a
+    ``node`` that is lost while another joins; a death at the next ``write`` of a kind.
+
+    It comes once ``after`` tasks of the run have a row, and ``pause`` seconds later.
+    """
+
+    deed: Deed
+    after: int
+    pause: float
+    write: str = ""
+    moment: str = ""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A run on the shared ``fleet``, or with a driver of its own, and what happens to it."""
+
+    seed: int
+    fleet: bool
+    disturbances: tuple[Disturbance, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def schedule(seed: int) -> Schedule:
+    """One to four disturbances at random moments."""
+    generator = random.Random(seed)
+    fleet = generator.random() < 0.7
+    count = generator.randint(1, 4)
+    deeds: list[Deed] = ["worker", "attack", "node", "client", "driver", "write"]
+    found = []
+    for deed in generator.sample(deeds, count):
+        after, pause = generator.randrange(TASKS * 3 // 4), round(generator.random() * 0.5, 2)
+        write = moment = ""
+        if deed == "write":
+            write = generator.choice([w for kinds in WRITES.values() for w in kinds])
+            moment = generator.choice(MOMENTS)
+            if write in WRITES["client"]:
+                after = 0
+        found.append(Disturbance(deed, after, pause, write, moment))
+    return Schedule(seed, fleet, tuple(sorted(found, key=lambda d: (d.after, d.pause))))

@@ -1,0 +1,127 @@
+"""One run on the arena, and the hands that disturb it."""
+
+import os
+import random
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.plan import make_plan
+from orchestrator.spec import read_experiment
+from orchestrator.store import Store
+from tests.chaos import sabotage
+from tests.chaos.schedules import Disturbance, Schedule
+from tests.orchestrator.executors.fleets import live
+from tests.orchestrator.toy_experiments import row_files
+
+if TYPE_CHECKING:
+    from tests.chaos.arena import Arena
+
+
+class Watcher:
+    """Looks at the rows of a run all the time: what is committed stays as it is."""
+
+    def __init__(self, store: Store, keys: set[str]) -> None:
+        self._store, self._keys = store, keys
+        self.rows: dict[str, tuple[int, int]] = {}
+        self.again: list[str] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def close(self) -> list[str]:
+        """What was committed more than once."""
+        self._stop.set()
+        self._thread.join()
+        self._look()
+        return [f"committed again: {key}" for key in self.again]
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.05):
+            self._look()
+
+    def _look(self) -> None:
+        with suppress(FileNotFoundError):  # a temporary file was renamed meanwhile
+            for key, row in row_files(self._store).items():
+                if key in self._keys and self.rows.setdefault(key, row) != row:
+                    self.rows[key] = row
+                    self.again.append(key)
+
+
+class Stage:
+    """A run that is started anew as often as its client is killed."""
+
+    def __init__(
+        self, arena: "Arena", schedule: Schedule, spec: dict[str, Any], store: Store
+    ) -> None:
+        self.arena, self.schedule, self.spec, self.store = arena, schedule, spec, store
+        plan = make_plan(read_experiment(spec), store)
+        self.identity, self.tasks = plan.identity, plan.tasks
+        self.told: list[str] = []
+        self.diaries: list[Path] = []
+        self.processes: set[int] = set()  # of all actors that were ever seen
+        self.watcher = Watcher(store, set(plan.tasks))
+        self._random = random.Random(schedule.seed)
+        self._begun = time.monotonic()
+        self._tokens = Path(spec["models"][0]["torch"]["arguments"]["folder"])
+        self._failed: int | None = None
+        self._start_client()
+
+    def rows(self) -> int:
+        return len(self.watcher.rows)
+
+    def running(self) -> bool:
+        """Whether the run goes on; a client that was killed is started again."""
+        self.processes |= {*live("ModelActor").values(), *live("Driver").values()}
+        status = self.arena.clients.ended(self.client)
+        if status == -signal.SIGKILL:
+            self._start_client()
+            return True
+        if status:
+            raise AssertionError(f"a client failed: {self.diaries[-1].read_text()[-2000:]}")
+        return status is None
+
+    def disturb(self, disturbance: Disturbance) -> None:
+        self._tell(f"{disturbance.deed} {disturbance.write} {disturbance.moment}".strip())
+        match disturbance.deed:
+            case "worker":
+                self._kill_one(sorted(live("ModelActor").values()))
+            case "attack":
+                (self._tokens / "token").touch()
+            case "client":
+                self._kill_one([self.client])
+            case "driver":
+                self._kill_one(sorted(live("Driver", detached=self.schedule.fleet).values()))
+            case "write":
+                sabotage.order(Path(self.store.location), disturbance.write, disturbance.moment)
+            case "node":
+                nodes = self.arena.nodes
+                lost = nodes.pop(self._random.randrange(len(nodes)))
+                self.arena.cluster.remove_node(lost, allow_graceful=False)
+                nodes.append(self.arena.cluster.add_node(num_cpus=1, wait=False))
+
+    def close(self) -> None:
+        """Nothing of this run may touch the next."""
+        sabotage.withdraw(Path(self.store.location))
+        for token in self._tokens.iterdir():
+            token.unlink(missing_ok=True)
+        if self.arena.clients.ended(self.client) is None:
+            self._kill_one([self.client])
+        self.watcher.close()
+
+    def _start_client(self) -> None:
+        self.diaries.append(self._tokens.parent / f"diary-{self.schedule.seed}-{len(self.diaries)}")
+        self.client = self.arena.clients.start(self.spec, self.diaries[-1])
+        self._tell("a client starts")
+
+    def _kill_one(self, processes: list[int]) -> None:
+        if processes:
+            with suppress(ProcessLookupError):
+                os.kill(self._random.choice(processes), signal.SIGKILL)
+
+    def _tell(self, what: str) -> None:
+        seconds = time.monotonic() - self._begun
+        self.told.append(f"{seconds:.1f} s, {self.rows()} rows: {what}")

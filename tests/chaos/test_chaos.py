@@ -1,0 +1,113 @@
+"""Whatever is killed, and whenever: the same bits, every key once, and nothing left behind."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.schedules import schedule
+from tests.conftest import ROOT
+from tests.orchestrator.test_kill import processes_of, ray_folder
+
+__all__ = ["ray_folder"]  # a fixture
+ORDINARY = [1, 2, 3]
+SLOW = range(100, 132)
+START, PLAY, CLOSE = 120.0, 240.0, 60.0  # seconds
+
+
+class Arena:
+    """The process that has the cluster; one that hangs is replaced."""
+
+    def __init__(self, folder: Path, ray_folder: Path) -> None:
+        self._folder, self._ray_folder = folder, ray_folder
+        self._number = 0
+        self._process: subprocess.Popen[str] | None = None
+
+    def play(self, seed: int) -> dict[str, Any]:
+        process = self._process or self._start()
+        assert process.stdin is not None
+        process.stdin.write(f"{seed}\n")
+        return self._answer(PLAY)
+
+    def close(self) -> None:
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            assert self._answer(CLOSE) == "closed"
+            assert self._process.wait(30) == 0
+
+    def _start(self) -> subprocess.Popen[str]:
+        folder = self._folder / f"arena-{self._number}"
+        self._number += 1
+        folder.mkdir()
+        environment = os.environ | {
+            "RAY_TMPDIR": str(self._ray_folder),
+            "RAY_AUTH_TOKEN_PATH": str(self._ray_folder / "token"),
+            "PYTHONPATH": str(ROOT),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.arena", str(folder)],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        assert self._answer(START) == "ready"
+        return self._process
+
+    def _answer(self, seconds: float) -> Any:
+        """The next line of the arena; whole lines come alone, so that none waits in a buffer."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
+        line = self._process.stdout.readline() if ready else ""
+        if line:
+            return json.loads(line)
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+        raise AssertionError(f"the arena {'died' if ready else f'says nothing for {seconds} s'}")
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    folders = ray_folder.__wrapped__()  # type: ignore[attr-defined]
+    folder = next(folders)
+    arena = Arena(tmp_path_factory.mktemp("chaos"), folder)
+    yield arena
+    arena.close()
+    left = processes_of(folder)
+    next(folders, None)  # ends what is left
+    assert not left, "the cluster left processes"
+
+
+def check(arena: Arena, seed: int) -> None:
+    played = arena.play(seed)
+    assert not played["wrong"], json.dumps(played, indent=1)
+
+
+@pytest.mark.parametrize("seed", ORDINARY)
+def test_a_run_survives_a_few_disturbances(arena: Arena, seed: int) -> None:
+    check(arena, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SLOW)
+def test_a_run_survives_any_disturbances(arena: Arena, seed: int) -> None:
+    check(arena, seed)
+
+
+def test_schedules_repeat_and_cover_every_disturbance() -> None:
+    drawn = [d for seed in SLOW for d in schedule(seed).disturbances]
+    assert schedule(SLOW[0]) == schedule(SLOW[0])
+    assert {d.deed for d in drawn} == {"worker", "attack", "node", "client", "driver", "write"}
+    assert {d.write for d in drawn} == {"", "blobs", "rows", "failures", "shards", "experiments"}
+    assert {schedule(seed).fleet for seed in SLOW} == {True, False}
