@@ -251,7 +251,7 @@ def fleet_up(
     from orchestrator.executors.ray_driver import start_fleet
     from orchestrator.spec import read_runtime
 
-    with _sentences(f"fleet {name}"):
+    with _sentences(name):
         extra = [] if store is None else [f"store={store}"]
         runtime = read_runtime([*(overrides or []), *extra])
         start_fleet(name, runtime)
@@ -265,7 +265,7 @@ def fleet_status(name: FleetName) -> None:
     from orchestrator.executors.ray_driver import fleet_news
     from orchestrator.report.fleet import print_fleet
 
-    with _sentences(f"fleet {name}"):
+    with _sentences(name):
         print_fleet(fleet_news(name), console)
 
 
@@ -274,7 +274,7 @@ def fleet_down(name: FleetName) -> None:
     """End a fleet; calls under way are lost, what was done is in the store."""
     from orchestrator.executors.ray_driver import end_fleet
 
-    with _sentences(f"fleet {name}"):
+    with _sentences(name):
         end_fleet(name)
         console.print(f"Fleet '{name}' is down.")
 

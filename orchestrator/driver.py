@@ -45,7 +45,8 @@ STATUS_EVERY = 2.0  # seconds, for those who count
 class Driver:
     """Accepts plans, runs the scheduler, moves results to the store, tells listeners.
 
-    A client that asks for no events during ``lease`` seconds counts as dead and is cancelled.
+    A client that asks for no events during ``lease`` seconds counts as dead and is cancelled. What
+    is ``committed`` already may have been so after a client looked.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Driver:
         *,
         lease: float | None = None,
         telemetry: Telemetry | None = None,
+        committed: Iterable[str] = (),
     ) -> None:
         self.executor = executor
         self.store = store
@@ -70,7 +72,7 @@ class Driver:
         self._clients = Clients()
         self._tasks: dict[str, Task] = {}
         self._models: dict[str, Served] = {}
-        self._committed: set[bytes] = set()
+        self._committed = {bytes.fromhex(key) for key in committed}
         self._lost: dict[str, str] = {}  # model -> why no slot will host it
         self._away: set[str] = set()  # slots that are down and will come back
         self._retries = 0
@@ -131,10 +133,10 @@ class Driver:
                 clients=len(self._clients),
             )
 
-    def models(self) -> dict[str, str]:
-        """Fingerprints of the models that clients brought, by the name tasks use for them."""
+    def models(self) -> dict[str, tuple[str, str]]:
+        """Name and fingerprint of the models that clients brought, by the name tasks use."""
         with self.lock:
-            return {model: served.fingerprint for model, served in self._models.items()}
+            return {m: (s.spec.name, s.fingerprint) for m, s in self._models.items()}
 
     # -- the loop --------------------------------------------------------------------------
 

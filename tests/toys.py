@@ -174,8 +174,8 @@ class Failing(Convolutional):
 
 
 class Chaotic(Convolutional):
-    """Convolutional, ``delay`` seconds a forward; kills its own process, as with -9, as often as
-    ``folder`` has files; one that is ``picky`` raises on any image with a bright first value."""
+    """Convolutional, ``delay`` seconds a forward; kills its own process, as with -9, inside an
+    attack as often as ``folder`` has files; one that is ``picky`` raises on bright corners."""
 
     def __init__(self, folder: str, delay: float, seed: int, picky: bool) -> None:
         super().__init__(num_classes=3, seed=seed)
@@ -184,7 +184,7 @@ class Chaotic(Convolutional):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if not images.eq(0).all():  # as where it is warmed up
             time.sleep(self.delay)
-            for token in self.folder.iterdir():
+            for token in self.folder.iterdir() if images.requires_grad else ():
                 token.unlink(missing_ok=True)
                 os.kill(os.getpid(), signal.SIGKILL)
         if self.picky and (images[:, 0, 0, 0] > 0.5).any():

@@ -1,8 +1,8 @@
 """What planning costs where everything is stored already; and how differences of attacks vary.
 
-    python infra/benchmarks/planning.py
-    python infra/benchmarks/planning.py --compacted
-    python infra/benchmarks/planning.py --spread
+    PYTHONPATH=. python infra/benchmarks/planning.py
+    PYTHONPATH=. python infra/benchmarks/planning.py --compacted
+    PYTHONPATH=. python infra/benchmarks/planning.py --spread
 
 The first two make a store with a row for each of some 150,000 tasks of toy models, and print the
 CPU and wall seconds of ``make_plan``. ``--spread`` measures the spreads that the power of a plan is

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.clients import Notice, Submission, UnknownClientError
@@ -27,6 +27,7 @@ CLIENTS = 1000  # calls that may wait inside the driver at once: a client asks o
 PATIENCE = 0.5  # seconds that events() gathers news
 LEASE = 60.0  # seconds without a word after which a client counts as dead
 RETURN = 120.0  # seconds that a driver may take to come back after it died
+PARTING = 10.0  # seconds to take leave of a driver
 DRIVER = "driver"
 FLEET = "segtransfer-fleet-"  # and the fleet's name: the namespace of its driver
 # A cluster that only this run uses: nobody reads Ray's own dashboard, task events and metrics,
@@ -55,12 +56,16 @@ class DriverActor:
         executor = RayExecutor(
             fleet=runtime.fleet, micro_batch=runtime.micro_batch, store=runtime.store
         )
+        store = Store(runtime.store)
+        # The one before may have committed something since the clients looked.
+        reborn = ray.get_runtime_context().was_current_actor_reconstructed
         self._driver = Driver(
             executor,
-            Store(runtime.store),
+            store,
             runtime,
             lease=lease,
             telemetry=Telemetry(ray_meter()),
+            committed=store.keys() if reborn else (),
         )
         if waits:
             executor.open(1)
@@ -91,7 +96,7 @@ class DriverActor:
     def status(self) -> Status:
         return self._driver.status()
 
-    def models(self) -> dict[str, str]:
+    def models(self) -> dict[str, tuple[str, str]]:
         return self._driver.models()
 
     def cancel(self, client: str) -> None:
@@ -134,7 +139,8 @@ class RayClient:
         return self._call("status")
 
     def cancel(self, client: str) -> None:
-        self._call("cancel", client)
+        # Who leaves waits for nobody: a driver that hangs drops silent clients by itself.
+        self._call("cancel", client, timeout=PARTING)
 
     def close(self) -> None:
         if self._owns_driver:
@@ -142,12 +148,14 @@ class RayClient:
         if self._owns_cluster:
             ray.shutdown()
 
-    def _call(self, method: str, *arguments: Any) -> Any:
+    def _call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
         """Ask the driver; wait for it where Ray is starting it anew."""
-        give_up = time.monotonic() + RETURN
+        give_up = time.monotonic() + (timeout or RETURN)
         while True:
             try:
-                return ray.get(getattr(self._actor, method).remote(*arguments))
+                return ray.get(getattr(self._actor, method).remote(*arguments), timeout=timeout)
+            except GetTimeoutError:
+                raise DriverError(f"the driver does not answer within {timeout:.0f} s") from None
             except RayTaskError as error:
                 if isinstance(error.cause, UnknownClientError):
                     raise UnknownClientError(str(error.cause)) from None
@@ -218,12 +226,12 @@ def find_fleet(fleet: str) -> Any:
 
 @dataclass(frozen=True)
 class FleetNews:
-    """A fleet as it is now; ``models`` are fingerprints by the names tasks use for models."""
+    """A fleet as it is now; ``models`` are names and fingerprints by what tasks call models."""
 
     name: str
     store: str
     status: Status
-    models: dict[str, str]
+    models: dict[str, tuple[str, str]]
 
 
 def fleet_news(fleet: str) -> FleetNews:

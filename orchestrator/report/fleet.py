@@ -19,6 +19,9 @@ def print_fleet(news: "FleetNews", console: Console) -> None:
         highlight=False,
     )
     console.print(f"Store: {news.store}", highlight=False)
+    if not status.slots:
+        console.print("No slot is up yet: workers take some seconds to start.")
+        return
     table = Table("slot", "model", "does", "for", "queue", "done", "forwards/s")
     for column in table.columns[3:]:
         column.justify = "right"
@@ -34,5 +37,5 @@ def print_fleet(news: "FleetNews", console: Console) -> None:
             f"{slot.rate:.1f}" if slot.rate else "",
         )
     console.print(table)
-    for model, fingerprint in sorted(news.models.items()):
-        console.print(f"{model[:8]}  fingerprint {fingerprint}", style="dim", highlight=False)
+    for name, fingerprint in sorted(news.models.values()):
+        console.print(f"{name}: fingerprint {fingerprint}", style="dim", highlight=False)

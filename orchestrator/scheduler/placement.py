@@ -128,14 +128,17 @@ def _replicate(
     attacks: bool,
     switch_cost: float,
 ) -> list[Host]:
-    """Further slots for the models whose ready work is most for each that hosts them."""
+    """Further slots for the models whose ready work is most for each that hosts them, up to one a
+    ready call."""
     placed: list[Host] = []
     if not wanted or not slots.any_free():
         return placed
     ready = {model: queues.cost(model, attacks=attacks) for model in wanted}
+    kinds = ("evaluate", "attack") if attacks else ("evaluate",)
+    calls = {m: sum(queues.count(m, kind) for kind in kinds) - slots.coming(m) for m in wanted}
 
     def gain(model: str) -> float:
-        return ready[model] / (slots.hosts(model) + 1)
+        return ready[model] / (slots.hosts(model) + 1) if calls[model] > 0 else 0.0
 
     best = max(wanted, key=gain)
     if gain(best) <= switch_cost:
@@ -151,6 +154,7 @@ def _replicate(
             continue
         slots.load(slot_id, best)
         placed.append(Host(slot_id, best))
+        calls[best] -= 1
         best = max(wanted, key=gain)
     return placed
 

@@ -114,6 +114,10 @@ class Slots:
         """How many slots host a model or are loading it."""
         return len(self._hosts[model]) if model in self._hosts else 0
 
+    def coming(self, model: str) -> int:
+        """How many slots are loading a model."""
+        return sum(self._places[slot_id].loading for slot_id in self._hosts.get(model, ()))
+
     # -- calls -----------------------------------------------------------------------------
 
     def with_room(

@@ -1,7 +1,7 @@
 """A cluster of three nodes, a fleet on it, and schedules of disturbances played on their runs.
 
-Run by test_chaos.py in its own process, since one process knows one Ray: reads a seed a line, and
-answers each with a line of JSON, what was wrong. The environment says where Ray may live.
+Run by test_chaos.py in its own process, since one process knows one Ray: reads a schedule a
+line, and answers each with a line of JSON, what was wrong. The environment says where Ray may live.
 """
 
 import json
@@ -22,7 +22,7 @@ from orchestrator.experiment import carry_out
 from orchestrator.spec import Runtime, read_experiment
 from orchestrator.store import Store
 from tests.chaos import checks, sabotage
-from tests.chaos.schedules import schedule
+from tests.chaos.schedules import WRITES, Schedule, read
 from tests.chaos.stage import Stage
 from tests.orchestrator.toy_experiments import toy, write_images
 
@@ -96,6 +96,7 @@ class Arena:
         spec = self.spec(0, folder / "oracle", fleet=False, delay=0.0)
         spec["runtime"] |= {"executor": "inline"}
         self.oracle = carry_out(read_experiment(spec))
+        self.bytes_at_rest = checks.object_store_bytes()
 
     def spec(self, seed: int, store: Path, *, fleet: bool, delay: float) -> dict[str, Any]:
         """An experiment that no other seed has a task in common with."""
@@ -124,17 +125,16 @@ class Arena:
             },
         }
 
-    def play(self, seed: int) -> dict[str, Any]:
-        """Play a seed's schedule; what was wrong afterwards."""
-        plan, begun = schedule(seed), time.monotonic()
+    def play(self, plan: Schedule) -> dict[str, Any]:
+        """Play a schedule; what was wrong afterwards."""
+        seed, begun = plan.seed, time.monotonic()
         store = self.store if plan.fleet else self.folder / f"own-{seed}"
-        spec = self.spec(seed, store, fleet=plan.fleet, delay=0.03)
+        spec = self.spec(seed, store, fleet=plan.fleet, delay=0.05)
         stage = Stage(self, plan, spec, Store(str(store)))
-        before = checks.object_store_bytes()
         try:
             wrong = self._perform(stage, begun + ENOUGH)
             wrong += stage.watcher.close()
-            wrong += checks.after(self.oracle, stage, before)
+            wrong += checks.after(self.oracle, stage, self.bytes_at_rest)
         except Exception as error:
             wrong = [f"{type(error).__name__}: {error}"]
         finally:
@@ -145,6 +145,8 @@ class Arena:
     def _perform(self, stage: Stage, give_up: float) -> list[str]:
         """The run from its start to its end, through all that is to happen to it."""
         for disturbance in stage.schedule.disturbances:
+            if disturbance.write in WRITES["client"]:
+                continue  # has happened as the client came
             while stage.running() and stage.rows() < disturbance.after:
                 if time.monotonic() > give_up:
                     return [f"hangs at {stage.rows()} rows, before {disturbance}"]
@@ -165,14 +167,23 @@ class Arena:
 
 
 def main(folder: Path) -> None:
+    answers = os.dup(1)
+    os.dup2(2, 1)  # Ray prints what it thinks of nodes that die
+
+    def answer(content: Any) -> None:
+        os.write(answers, (json.dumps(content) + "\n").encode())
+
     arena = Arena(folder)
     try:
-        os.write(1, b'"ready"\n')
+        answer("ready")
         for line in sys.stdin:
-            os.write(1, (json.dumps(arena.play(int(line))) + "\n").encode())
+            played = arena.play(read(json.loads(line)))
+            with (folder / "played.jsonl").open("a") as file:  # what came when, if all went well
+                file.write(json.dumps(played) + "\n")
+            answer(played)
     finally:
         arena.close()
-    os.write(1, b'"closed"\n')
+    answer("closed")
 
 
 if __name__ == "__main__":

@@ -96,6 +96,7 @@ def processes_left(stage: Stage) -> set[int]:
 
 
 def object_store_bytes() -> int:
-    """What objects take on all nodes."""
+    """What objects take that somebody holds; Ray lets go of other copies where it needs the room,
+    and no sooner where the node or the process that they came from is dead."""
     state = get_state_from_address(ray.get_runtime_context().gcs_address)
-    return get_memory_info_reply(state).store_stats.object_store_bytes_used
+    return get_memory_info_reply(state).store_stats.object_store_bytes_primary_copy

@@ -9,11 +9,13 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
 from orchestrator.clients import Notice
 from orchestrator.experiment import Listener, carry_out
+from orchestrator.provenance import code_hash
 from orchestrator.spec import read_experiment
 from tests.chaos import sabotage
 
@@ -34,7 +36,6 @@ def be_client(order: dict[str, Any]) -> None:
     sabotage.obey()
     ray_driver.DriverActor = sabotage.Driver  # type: ignore[misc]
     with Path(order["diary"]).open("w", buffering=1) as file:
-        sys.stderr = file  # what goes wrong is told there, too
         carry_out(read_experiment(order["spec"]), Diary(file))
 
 
@@ -48,17 +49,18 @@ def watch(child: int) -> None:
 
 
 def main() -> None:
+    code_hash()  # of what was imported, whatever is on disk when a client asks
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.dup2(2, 1)
-            os.close(0)
+            order = json.loads(line)
+            told = os.open(f"{order['diary']}.err", os.O_CREAT | os.O_WRONLY)
+            for stream in (1, 2):
+                os.dup2(told, stream)
             try:
-                be_client(json.loads(line))
+                be_client(order)
             except BaseException:
-                import traceback
-
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)

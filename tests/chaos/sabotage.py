@@ -31,9 +31,13 @@ def order(store: Path, kind: str, moment: str) -> None:
     partial.rename(store / ORDER)
 
 
-def withdraw(store: Path) -> None:
-    """Forget an order that nobody came to take."""
-    (store / ORDER).unlink(missing_ok=True)
+def withdraw(store: Path) -> bool:
+    """Forget an order; whether there was one that nobody came to take."""
+    try:
+        (store / ORDER).unlink()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def obey() -> None:

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 Deed = Literal["worker", "attack", "node", "client", "driver", "write"]
 
-# Of a run of ``experiment``; two of the disturbances end nothing where they come too late.
-TASKS = 40
+FIRST_DEATH = 1000  # the seed of the first schedule that was not drawn
+LATEST = 40  # rows of a run that has 45 at least
 # What is written by whom, and how far the writer came when it died. Where a blob is whole and its
 # row is not there, the death lay between the two.
 WRITES = {
@@ -44,6 +44,25 @@ class Schedule:
         return asdict(self)
 
 
+def read(content: dict[str, Any]) -> Schedule:
+    """The inverse of ``as_dict``."""
+    disturbances = tuple(Disturbance(**each) for each in content["disturbances"])
+    return Schedule(content["seed"], content["fleet"], disturbances)
+
+
+def deaths_at_writes() -> list[Schedule]:
+    """A death at each write and moment, as all that happens."""
+    found = []
+    for writer, kinds in WRITES.items():
+        for write in kinds:
+            for moment in MOMENTS:
+                # Whoever writes these has written some before; failures are few.
+                after = 10 if write in ("blobs", "rows") else 0
+                death = Disturbance("write", after, 0.0, write, moment)
+                found.append(Schedule(FIRST_DEATH + len(found), writer == "driver", (death,)))
+    return found
+
+
 def schedule(seed: int) -> Schedule:
     """One to four disturbances at random moments."""
     generator = random.Random(seed)
@@ -52,12 +71,13 @@ def schedule(seed: int) -> Schedule:
     deeds: list[Deed] = ["worker", "attack", "node", "client", "driver", "write"]
     found = []
     for deed in generator.sample(deeds, count):
-        after, pause = generator.randrange(TASKS * 3 // 4), round(generator.random() * 0.5, 2)
+        after, pause = generator.randrange(LATEST), round(generator.random() * 0.5, 2)
         write = moment = ""
         if deed == "write":
             write = generator.choice([w for kinds in WRITES.values() for w in kinds])
             moment = generator.choice(MOMENTS)
             if write in WRITES["client"]:
-                after = 0
+                # Written before anything else, and where there is no such shard yet.
+                fleet, after, pause = False, 0, 0.0
         found.append(Disturbance(deed, after, pause, write, moment))
     return Schedule(seed, fleet, tuple(sorted(found, key=lambda d: (d.after, d.pause))))

@@ -13,12 +13,15 @@ from orchestrator.plan import make_plan
 from orchestrator.spec import read_experiment
 from orchestrator.store import Store
 from tests.chaos import sabotage
-from tests.chaos.schedules import Disturbance, Schedule
+from tests.chaos.schedules import WRITES, Disturbance, Schedule
 from tests.orchestrator.executors.fleets import live
 from tests.orchestrator.toy_experiments import row_files
 
 if TYPE_CHECKING:
     from tests.chaos.arena import Arena
+
+
+UNUSED = "nobody came to write that"
 
 
 class Watcher:
@@ -67,7 +70,9 @@ class Stage:
         self._random = random.Random(schedule.seed)
         self._begun = time.monotonic()
         self._tokens = Path(spec["models"][0]["torch"]["arguments"]["folder"])
-        self._failed: int | None = None
+        for disturbance in schedule.disturbances:
+            if disturbance.write in WRITES["client"]:
+                self.disturb(disturbance)
         self._start_client()
 
     def rows(self) -> int:
@@ -81,7 +86,7 @@ class Stage:
             self._start_client()
             return True
         if status:
-            raise AssertionError(f"a client failed: {self.diaries[-1].read_text()[-2000:]}")
+            raise AssertionError(f"a client failed: {self._complaint()}")
         return status is None
 
     def disturb(self, disturbance: Disturbance) -> None:
@@ -105,7 +110,8 @@ class Stage:
 
     def close(self) -> None:
         """Nothing of this run may touch the next."""
-        sabotage.withdraw(Path(self.store.location))
+        if sabotage.withdraw(Path(self.store.location)):
+            self._tell(UNUSED)
         for token in self._tokens.iterdir():
             token.unlink(missing_ok=True)
         if self.arena.clients.ended(self.client) is None:
@@ -121,6 +127,9 @@ class Stage:
         if processes:
             with suppress(ProcessLookupError):
                 os.kill(self._random.choice(processes), signal.SIGKILL)
+
+    def _complaint(self) -> str:
+        return Path(f"{self.diaries[-1]}.err").read_text()[-2000:]
 
     def _tell(self, what: str) -> None:
         seconds = time.monotonic() - self._begun

@@ -2,21 +2,25 @@
 
 import json
 import os
+import secrets
 import select
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chaos.schedules import schedule
+from tests.chaos.schedules import Schedule, deaths_at_writes, schedule
+from tests.chaos.stage import UNUSED
 from tests.conftest import ROOT
-from tests.orchestrator.test_kill import processes_of, ray_folder
+from tests.orchestrator.executors.fleets import until
+from tests.orchestrator.test_kill import kill_all_of, processes_of
 
-__all__ = ["ray_folder"]  # a fixture
-ORDINARY = [1, 2, 3]
+ORDINARY = [8, 18, 24]  # between them, all kinds of disturbances, on a fleet and without
 SLOW = range(100, 132)
 START, PLAY, CLOSE = 120.0, 240.0, 60.0  # seconds
 
@@ -29,10 +33,10 @@ class Arena:
         self._number = 0
         self._process: subprocess.Popen[str] | None = None
 
-    def play(self, seed: int) -> dict[str, Any]:
+    def play(self, schedule: Schedule) -> dict[str, Any]:
         process = self._process or self._start()
         assert process.stdin is not None
-        process.stdin.write(f"{seed}\n")
+        process.stdin.write(json.dumps(schedule.as_dict()) + "\n")
         return self._answer(PLAY)
 
     def close(self) -> None:
@@ -79,30 +83,46 @@ class Arena:
 
 @pytest.fixture(scope="module")
 def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
-    folders = ray_folder.__wrapped__()  # type: ignore[attr-defined]
-    folder = next(folders)
+    folder = Path(tempfile.mkdtemp(prefix="st-chaos-", dir="/tmp"))
+    (folder / "token").write_text(secrets.token_hex(32))
     arena = Arena(tmp_path_factory.mktemp("chaos"), folder)
-    yield arena
-    arena.close()
-    left = processes_of(folder)
-    next(folders, None)  # ends what is left
-    assert not left, "the cluster left processes"
+    try:
+        yield arena
+        arena.close()
+        until("the cluster's processes are gone", lambda: not processes_of(folder), timeout=20)
+    finally:
+        kill_all_of(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def check(arena: Arena, seed: int) -> None:
-    played = arena.play(seed)
+def check(arena: Arena, schedule: Schedule) -> list[str]:
+    """What was told of a run that went well."""
+    played = arena.play(schedule)
     assert not played["wrong"], json.dumps(played, indent=1)
+    return played["told"]
+
+
+def named(schedule: Schedule) -> str:
+    (death,) = schedule.disturbances
+    return f"{death.write}-{death.moment}"
 
 
 @pytest.mark.parametrize("seed", ORDINARY)
 def test_a_run_survives_a_few_disturbances(arena: Arena, seed: int) -> None:
-    check(arena, seed)
+    check(arena, schedule(seed))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SLOW)
 def test_a_run_survives_any_disturbances(arena: Arena, seed: int) -> None:
-    check(arena, seed)
+    check(arena, schedule(seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("death", deaths_at_writes(), ids=named)
+def test_a_run_survives_a_death_at_any_write(arena: Arena, death: Schedule) -> None:
+    told = check(arena, death)
+    assert not any(UNUSED in line for line in told), told
 
 
 def test_schedules_repeat_and_cover_every_disturbance() -> None:

@@ -36,6 +36,16 @@ def test_a_run_prints_every_matrix_and_where_everything_is(spec: Path) -> None:
     assert str(spec.parent / "store") in answer.output.replace("\n", "")
 
 
+def test_a_run_stops_when_its_hours_are_up_and_says_what_is_partial(spec: Path) -> None:
+    stopped = runner.invoke(app, ["run", str(spec), "--no-tracking", "--max-hours", "1e-9"])
+    assert stopped.exit_code == 0
+    assert "Stopped after 1e-09 h" in stopped.output
+    assert "PARTIAL: 0 of" in stopped.output
+    whole = runner.invoke(app, ["run", str(spec), "--no-tracking"])
+    assert "PARTIAL" not in whole.output
+    assert "Stopped" not in whole.output
+
+
 def test_a_second_run_computes_nothing_and_says_so(spec: Path) -> None:
     runner.invoke(app, ["run", str(spec), "--no-tracking"])
     answer = runner.invoke(app, ["run", str(spec), "--no-tracking"])
