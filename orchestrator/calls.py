@@ -1,6 +1,5 @@
 """Calls under way: on which slot, for how long, and how long they may take."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 from orchestrator.plan import Task
@@ -43,9 +42,13 @@ class Calls:
         self._least_deadline = least_deadline
         self._slot_of: dict[str, str] = {}
         self._lanes: dict[str, _Lane] = {}
-        self._pace: defaultdict[tuple[str | None, str], float] = defaultdict(float)
+        self._pace: dict[tuple[str | None, str], float] = {}  # seconds a unit of cost
 
     def begin(self, task: Task, shard: Shard, slot_id: str, now: float) -> None:
+        # An earlier call of this task was given up without the slot's knowing.
+        old = self._slot_of.get(task.key)
+        if old is not None:
+            self._lanes[old].calls.pop(task.key, None)
         lane = self._lanes.setdefault(slot_id, _Lane({}))
         if not lane.calls:
             lane.since = now
@@ -70,7 +73,7 @@ class Calls:
         lane = self._lanes.pop(slot_id, None)
         calls = list(lane.calls.values()) if lane else []
         for call in calls:
-            del self._slot_of[call.task.key]
+            self._slot_of.pop(call.task.key, None)
         return [call.task for call in calls]
 
     def late(self, now: float) -> list[Call]:

@@ -1,5 +1,6 @@
 """The command: verbs only."""
 
+import json
 import logging
 import os
 import sys
@@ -303,7 +304,9 @@ def _experiment(
         "runtime.fleet.name": fleet,
         "runtime.max_hours": max_hours,
     }
-    extra = [f"{field}={value}" for field, value in options.items() if value is not None]
+    extra = [
+        f"{field}={json.dumps(value)}" for field, value in options.items() if value is not None
+    ]
     return read_experiment(spec, [*(overrides or []), *extra])
 
 
@@ -350,6 +353,8 @@ def _sentences(origin: str) -> Iterator[None]:
         message = str(error) if origin in str(error) else f"{origin}: {error}"
         errors.print(f"[red]error:[/red] {escape(message)}", highlight=False)
         raise typer.Exit(INPUT) from None
+    except (typer.Exit, typer.Abort):
+        raise
     except KeyboardInterrupt:
         errors.print("\nStopped. What was done is in the store; run again to go on.")
         raise typer.Exit(INTERRUPTED) from None

@@ -55,6 +55,7 @@ class _Client:
     seen: float
     pending: set[str] = field(default_factory=set)
     notices: deque[Notice] = field(default_factory=deque)
+    ready: bool = False  # a task of its own has begun
     heard: int = 0  # notices that the client has, and that are gone from ``notices``
 
 
@@ -103,6 +104,25 @@ class Clients:
             if client.pending:
                 client.notices.append(notice)
 
+    def tell_ready(self, key: str) -> None:
+        """A task begins: whoever waits for it, and for whom none had begun, hears that."""
+        for client in self._clients.values():
+            if not client.ready and key in client.pending:
+                client.ready = True
+                client.notices.append(Notice("ready", time.time()))
+
+    def tell_waiting(self, notice: Notice) -> None:
+        """Tell everyone who waits for the task that the notice is about."""
+        for client in self._clients.values():
+            if notice.key in client.pending:
+                client.notices.append(notice)
+
+    def expect_too(self, key: str, because: set[str]) -> None:
+        """Whoever waits for one of the tasks ``because`` now waits for this one as well."""
+        for client in self._clients.values():
+            if client.pending & because:
+                client.pending.add(key)
+
     def conclude(self, notice: Notice) -> list[str]:
         """Tell all who wait for a task what became of it; returns who now waits for nothing."""
         through = []
@@ -122,9 +142,8 @@ class Clients:
         """The models that clients need."""
         return {model for client in self._clients.values() for model in client.models}
 
-    def silent(self, seconds: float) -> list[str]:
+    def silent(self, seconds: float, now: float) -> list[str]:
         """Who has not asked for news for that long."""
-        now = time.monotonic()
         return [name for name, client in self._clients.items() if now - client.seen > seconds]
 
 

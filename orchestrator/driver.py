@@ -18,6 +18,7 @@ from orchestrator.executors.base import (
     Failed,
     Finished,
     Hosted,
+    LostError,
     Refused,
     Served,
     SlotDown,
@@ -142,15 +143,17 @@ class Driver:
 
     def step(self, timeout: float) -> None:
         """Dispatch what can run, wait for events, act on them."""
+        begun = time.monotonic()
         with self.lock:
             self._dispatch()
         events = self.executor.wait(timeout)
-        with self.lock:
-            for event in events:
+        for event in events:
+            with self.lock:  # each by itself: clients have their say in between
                 self._handle(event)
+        with self.lock:
             self._give_up_late_calls()
             self._end_stranded()
-            self._drop_silent_clients()
+            self._drop_silent_clients(begun)
             self._telemeter()
 
     def close(self) -> None:
@@ -166,7 +169,7 @@ class Driver:
                 log_event(log, "host", slot=decision.slot_id, model=served.spec.name)
                 self.executor.host(decision.slot_id, decision.model, served)
             else:
-                self._start(decision, now)
+                self._start(decision)
 
     def _warming_up(self, now: float) -> bool:
         """Whether to wait for slots: first for all workers, then for all their models."""
@@ -175,27 +178,32 @@ class Driver:
         waiting = self.executor.starting() or self._scheduler.slots.loading
         return bool(waiting) and (self._hold_until is None or now < self._hold_until)
 
-    def _start(self, decision: Start, now: float) -> None:
+    def _start(self, decision: Start) -> None:
         task = decision.task
         if self._scheduler.state(task.key) is not State.RUNNING:
             return  # an earlier decision found its images damaged
-        if not self._working:
-            self._working = True
-            self._clients.tell_all(Notice("ready", time.time()))
+        self._working = True
+        self._clients.tell_ready(task.key)
         inputs = self._shelf.inputs(task)
         if inputs is None:
             message = f"shard {task.shard_id} is missing from the store or damaged there"
-            self._report_ended(self._scheduler.failed(task.key, retry=False, now=now), message)
+            self._end_failed(task, message)
         elif inputs.images is None:
-            log.warning("stored images of %s are damaged: they are made again", task.depends_on)
-            self._remake(str(task.depends_on))
+            self._remake(task)
         else:
-            self._calls.begin(task, inputs.shard, decision.slot_id, now)
+            self._calls.begin(task, inputs.shard, decision.slot_id, time.monotonic())
             self.executor.start(task, decision.slot_id, inputs.shard, inputs.images, inputs.labels)
 
-    def _remake(self, attack: str) -> None:
-        """Make stored AEs again; their source may be wanted for nothing else."""
+    def _remake(self, score: Task) -> None:
+        """Make the stored AEs that a task scores again; their source may be wanted for nothing
+        else."""
+        attack = str(score.depends_on)
+        if attack not in self._tasks:
+            self._end_failed(score, "the images that it scores are damaged, and nobody makes them")
+            return
+        log.warning("stored images of %s are damaged: they are made again", attack)
         self._committed.discard(bytes.fromhex(attack))
+        self._clients.expect_too(attack, {t.key for t in self._scheduler.dependants(attack)})
         self._scheduler.invalidated(attack)
         model = self._tasks[attack].model
         if model in self._lost:
@@ -235,7 +243,12 @@ class Driver:
         if output.blob is not None:
             self.store.commit(task, output.blob, report)
         elif task.attack is not None:
-            self.store.commit_attack(task, call.shard, self.executor.fetch(output.images), report)
+            try:
+                images = self.executor.fetch(output.images)
+            except LostError as error:
+                self._retry(task, str(error), retry=True)
+                return
+            self.store.commit_attack(task, call.shard, images, report)
         else:
             assert output.confusions is not None
             assert output.predictions is not None
@@ -273,7 +286,7 @@ class Driver:
         elif wanted and self._scheduler.state(task.key) is not None:
             self._retries += 1
             self._telemetry.failed(task.kind, "retried")
-            self._clients.tell_all(Notice("retried", time.time(), task.key, message=message))
+            self._clients.tell_waiting(Notice("retried", time.time(), task.key, message=message))
         else:
             self._telemetry.failed(task.kind, "cancelled")
             self._forget([task])
@@ -297,6 +310,8 @@ class Driver:
 
     def _give_up_late_calls(self) -> None:
         """Replace the worker of a call that takes far longer than its like, and try it again."""
+        if not self.executor.interruptible:
+            return
         for call in self._calls.late(time.monotonic()):
             message = (
                 f"{call.slot_id} worked on one call for {call.seconds:.0f} s, past its deadline of "
@@ -320,10 +335,11 @@ class Driver:
                 ended = self._scheduler.model_lost(model)
                 self._report_ended(ended, f"no slot was left for {WITHOUT_SLOTS:.0f} s")
 
-    def _drop_silent_clients(self) -> None:
+    def _drop_silent_clients(self, now: float) -> None:
+        """``now`` is when this step began: while it lasts, nobody can be heard."""
         if self._lease is None:
             return
-        for client in self._clients.silent(self._lease):
+        for client in self._clients.silent(self._lease, now):
             log_event(log, "client silent", client=client)
             self._cancel(client)
 
@@ -365,6 +381,11 @@ class Driver:
 
     def _end_model(self, model: str) -> None:
         self._report_ended(self._scheduler.model_lost(model), self._lost[model])
+
+    def _end_failed(self, task: Task, message: str) -> None:
+        """End a running task for a reason that another try would not change."""
+        now = time.monotonic()
+        self._report_ended(self._scheduler.failed(task.key, retry=False, now=now), message)
 
     def _report_ended(self, keys: list[str], message: str) -> None:
         """Record and tell what ended without a result: failures, and what was skipped."""

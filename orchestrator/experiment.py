@@ -21,6 +21,7 @@ from orchestrator.results import FORMAT, Results, load_results
 from orchestrator.spec import Experiment
 from orchestrator.store import Store
 from orchestrator.telemetry import Status, log_to
+from tasks.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,13 @@ def carry_out(experiment: Experiment, listener: Listener | None = None) -> Resul
     damaged = results.missing - outcome.failures.keys()
     if damaged and not clock.stopped:
         # What just failed is not tried again, and what was just computed is stored.
-        tasks = {key: task for key, task in plan.tasks.items() if key not in outcome.failures}
+        failed = outcome.failures.keys()
+        tasks = {
+            key: task
+            for key, task in plan.tasks.items()
+            if key not in failed and task.depends_on not in failed
+        }
+        damaged &= tasks.keys()
         stored = frozenset(store.keys() & tasks.keys()) - damaged
         plan = replace(plan, tasks=tasks, stored=stored)
         _drive(plan, store, listener, clock, outcome, damaged)
@@ -194,6 +201,11 @@ def served(plan: Plan) -> dict[str, Served]:
 @contextmanager
 def _client(plan: Plan, store: Store) -> Iterator[DriverClient]:
     runtime = plan.experiment.runtime
+    if runtime.fleet.name is not None and runtime.executor != "ray":
+        raise InputError(
+            f"fleet '{runtime.fleet.name}' is one of Ray, and runtime.executor is "
+            f"'{runtime.executor}'; give runtime.executor=ray, or no fleet"
+        )
     if runtime.executor == "ray":
         from orchestrator.executors.ray_driver import attach, own_driver
 

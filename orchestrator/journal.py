@@ -24,7 +24,7 @@ def scheduler_for(runtime: Runtime) -> Scheduler:
     }
     if runtime.journal is None:
         return Scheduler(**options)
-    return RecordingScheduler(open(runtime.journal, "w", buffering=1), options)
+    return RecordingScheduler(open(runtime.journal, "a", buffering=1), options)
 
 
 class RecordingScheduler(Scheduler):
@@ -107,10 +107,15 @@ class RecordingScheduler(Scheduler):
 
 
 def replay(path: str | Path) -> Iterator[tuple[list[Any], list[Any]]]:
-    """Run a journal's events through a new scheduler; yields what was decided then and now."""
+    """Run a journal's events through a new scheduler; yields what was decided then and now.
+
+    A driver that takes up a journal begins with its options, and so with a scheduler of its own.
+    """
     scheduler: Scheduler | None = None
     with open(path) as file:
         for line in file:
+            if not line.endswith("\n"):
+                return  # its driver was killed while it wrote
             content = json.loads(line)
             event = content.pop("event")
             if event == "options":

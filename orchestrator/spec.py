@@ -47,8 +47,8 @@ class Fleet(Frozen):
     ``name``: attach to the fleet of that name (``segtransfer fleet up``) instead of one of this
     run's own. ``slots`` in all, and ``slots_per_gpu`` small models side by side on a GPU; ``auto``
     takes the whole cluster: a slot a core, or more where that lets every model stay loaded and
-    memory allows; on GPUs as many a GPU as the models' measured peak memory allows, one where it
-    was never measured, unless the models outnumber the GPUs.
+    memory allows; on GPUs one a GPU, or more where the models outnumber the GPUs when the first
+    slots are opened (``plan --calibrate`` measures the memory that a model takes).
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=80)] | None = None

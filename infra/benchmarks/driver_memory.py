@@ -34,6 +34,8 @@ PGD = AttackSpec.model_validate("pgd")
 class Instant:
     """An executor whose calls are done as soon as they begin."""
 
+    interruptible = True
+
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._opened = False

@@ -19,6 +19,10 @@ from tasks.models.spec import ModelSpec
 FailureKind = Literal["infrastructure", "poisoned", "cancelled", "task"]
 
 
+class LostError(Exception):
+    """What a handle stood for is gone with the worker or node that held it."""
+
+
 @dataclass(frozen=True)
 class Served:
     """A model as slots host it: what to load, what it must turn out to be, how it computes."""
@@ -99,8 +103,10 @@ Event = Finished | Failed | SlotUp | SlotDown | Hosted | Refused
 class Executor(Protocol):
     """Hosts models in slots and runs calls on them, in the order in which a slot got them.
 
-    Images travel as handles.
+    Images travel as handles. ``interruptible``: a call under way can be ended from outside.
     """
+
+    interruptible: bool
 
     def open(self, models: int) -> None:
         """Open slots, ``SlotUp`` follows for each; a hint how many models want to be hosted. A
@@ -119,7 +125,8 @@ class Executor(Protocol):
     def put(self, array: np.ndarray) -> Any:
         """A handle that can be given to any number of calls."""
 
-    def fetch(self, handle: Any) -> np.ndarray: ...
+    def fetch(self, handle: Any) -> np.ndarray:
+        """What a handle stands for; raises LostError where it is gone."""
 
     def start(self, task: Task, slot_id: str, shard: Shard, images: Any, labels: Any) -> None:
         """Begin a call; ``images`` and ``labels`` are handles."""

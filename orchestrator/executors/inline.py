@@ -33,6 +33,8 @@ from tasks.models.base import Segmenter
 class InlineExecutor:
     """As many slots as there are models, all in this process."""
 
+    interruptible = False
+
     def __init__(self, *, micro_batch: int) -> None:
         torch.set_num_threads(1)
         keep_freed_memory()

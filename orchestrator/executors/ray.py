@@ -24,6 +24,7 @@ from orchestrator.executors.base import (
     Failed,
     Finished,
     Hosted,
+    LostError,
     Output,
     Refused,
     Served,
@@ -54,6 +55,7 @@ SILENCE = 60.0  # seconds without an answer after which a worker counts as dead
 START_WITHIN = 300.0  # seconds for a new worker to answer at all
 NODES_EVERY = 3.0  # seconds between looks at the cluster's nodes
 PAUSE = 0.5  # seconds that one look at references lasts at most, so that the rest is not late
+LOAD_WITHIN = 1800.0  # seconds that a model may take to load: it may come over the network
 MOST_DEATHS = 5  # of a slot's workers in a row, none of which finished anything
 MOST_LOAD_DEATHS = 3  # of workers in a row that were loading one model
 DEAD = (RayActorError, WorkerCrashedError, OutOfMemoryError)
@@ -64,6 +66,8 @@ class RayExecutor:
 
     Any thread may call, but only one of them ``wait``.
     """
+
+    interruptible = True
 
     def __init__(self, *, fleet: Fleet, micro_batch: int, store: str) -> None:
         self._fleet = fleet
@@ -78,6 +82,7 @@ class RayExecutor:
         self._requested: dict[str, Any] = {}
         self._events: list[Event] = []
         self._next_look = 0.0
+        self._budget = 2**30
         self._closed = False
         self._lock = threading.RLock()
 
@@ -94,7 +99,13 @@ class RayExecutor:
 
     def budget(self) -> int:
         """A third of the cluster's object store: images, labels and copies take room there too."""
-        return int(ray.cluster_resources().get("object_store_memory", 0.0) / 3)
+        try:
+            resources = ray.cluster_resources()
+        except Exception as error:  # the head may be restarting: what was true is good enough
+            log.warning("the cluster's memory could not be asked for: %s", error)
+        else:
+            self._budget = int(resources.get("object_store_memory", 0.0) / 3)
+        return self._budget
 
     def host(self, slot_id: str, model: str, served: Served) -> None:
         with self._lock:
@@ -105,7 +116,10 @@ class RayExecutor:
         return ray.put(array)
 
     def fetch(self, handle: Any) -> np.ndarray:
-        return ray.get(handle)
+        try:
+            return ray.get(handle)
+        except RayError as error:
+            raise LostError(f"images were lost: {in_short(error)}") from None
 
     def start(self, task: Task, slot_id: str, shard: Shard, images: Any, labels: Any) -> None:
         with self._lock:
@@ -238,6 +252,9 @@ class RayExecutor:
         for reference in self._done(pinged, 0.0):
             self._hear_ping(pinged[reference])
         for seat in list(self._seats.values()):
+            if seat.load is not None and now - seat.load.since > LOAD_WITHIN:
+                self._died(seat, f"it did not load a model within {LOAD_WITHIN:.0f} s")
+                continue
             silent = now - seat.asked
             if seat.ping is None:
                 if silent > PING_EVERY:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import threading
 import time
 import traceback
@@ -29,6 +30,7 @@ LEASE = 60.0  # seconds without a word after which a client counts as dead
 RETURN = 120.0  # seconds that a driver may take to come back after it died
 PARTING = 10.0  # seconds to take leave of a driver
 DRIVER = "driver"
+FLEET_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 FLEET = "segtransfer-fleet-"  # and the fleet's name: the namespace of its driver
 # A cluster that only this run uses: nobody reads Ray's own dashboard, task events and metrics,
 # and on a laptop they take two per cent of the cores from the models.
@@ -76,17 +78,18 @@ class DriverActor:
 
     def hello(self) -> dict[str, str]:
         """What a client must agree with: the code that computes, and the store it fills."""
+        self._check()
         return {"code": code_hash(), "store": self._driver.store.location}
 
     def submit(self, submission: Submission) -> str:
+        self._check()
         return self._driver.submit(submission)
 
     def events(self, client: str, after: int) -> list[Notice]:
         """Collect notices for a moment: one call for many of them spares the actors' cores."""
         give_up = time.monotonic() + PATIENCE
         while True:
-            if self._error is not None:
-                raise DriverError(self._error)
+            self._check()
             notices = self._driver.events(client, after)
             ended = bool(notices) and notices[-1].kind == "finished"
             if ended or time.monotonic() > give_up:
@@ -107,6 +110,11 @@ class DriverActor:
         self._stopping = True
         self._thread.join(timeout=10)
         self._driver.close()
+
+    def _check(self) -> None:
+        """Whether the loop goes on: what ended it is every client's to know."""
+        if self._error is not None:
+            raise DriverError(self._error)
 
     def _loop(self) -> None:
         try:
@@ -138,6 +146,9 @@ class RayClient:
     def status(self) -> Status:
         return self._call("status")
 
+    def models(self) -> dict[str, tuple[str, str]]:
+        return self._call("models")
+
     def cancel(self, client: str) -> None:
         # Who leaves waits for nobody: a driver that hangs drops silent clients by itself.
         self._call("cancel", client, timeout=PARTING)
@@ -162,10 +173,10 @@ class RayClient:
                 raise DriverError(str(error.cause)) from None
             except ActorUnavailableError as error:
                 if time.monotonic() > give_up:
-                    raise DriverError(f"the driver died: {str(error).splitlines()[0]}") from None
+                    raise DriverError(f"the driver died: {_why(error)}") from None
                 time.sleep(1.0)
             except RayActorError as error:
-                raise DriverError(f"the driver died: {str(error).splitlines()[0]}") from None
+                raise DriverError(f"the driver died: {_why(error)}") from None
 
 
 def own_driver(runtime: Runtime, namespace: str) -> RayClient:
@@ -200,7 +211,11 @@ def attach(fleet: str, store: str) -> RayClient:
 
 
 def start_fleet(fleet: str, runtime: Runtime) -> None:
-    """A driver that outlives the command which starts it; raises InputError where it is up."""
+    """A driver that outlives the command which starts it; raises InputError where it is up, and
+    for a name or a store that cannot be."""
+    Store(runtime.store)
+    if not FLEET_NAME.fullmatch(fleet):
+        raise InputError(f"fleet '{fleet}': a name has letters, digits, '_', '.' and '-' alone")
     join_cluster(FLEET + fleet, existing=True)
     options = {"lifetime": "detached", "namespace": FLEET + fleet}
     try:
@@ -237,10 +252,8 @@ class FleetNews:
 def fleet_news(fleet: str) -> FleetNews:
     """Ask a fleet how it is doing."""
     join_cluster(FLEET + fleet, existing=True)
-    actor = find_fleet(fleet)
-    calls = [actor.hello.remote(), actor.status.remote(), actor.models.remote()]
-    hello, status, models = ray.get(calls)
-    return FleetNews(fleet, hello["store"], status, models)
+    client = RayClient(find_fleet(fleet), owns_driver=False, owns_cluster=False)
+    return FleetNews(fleet, client.hello()["store"], client.status(), client.models())
 
 
 def end_fleet(fleet: str) -> None:
@@ -288,6 +301,14 @@ def join_cluster(namespace: str, *, existing: bool = False) -> bool:
             "--head', or name one in RAY_ADDRESS"
         ) from None
     return True
+
+
+def _why(error: RayActorError) -> str:
+    """Why an actor died, in one line; Ray gives the cause of a failed start in its last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [
+        "no reason given"
+    ]
+    return lines[-1] if "__init__" in lines[0] else lines[0]
 
 
 def _driver(options: dict[str, Any]) -> Any:

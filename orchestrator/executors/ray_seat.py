@@ -33,6 +33,7 @@ class Load:
 
     model: str
     answer: Any
+    since: float
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Seat:
         self.ping, self.asked = self.worker.ping.remote(), time.monotonic()
 
     def host(self, model: str, served: Served) -> None:
-        self.load = Load(model, self.worker.host.remote(served))
+        self.load = Load(model, self.worker.host.remote(served), time.monotonic())
 
     def start(self, task: Task, shard: Shard, images: Any, labels: Any) -> None:
         arguments = (images, labels, task, shard.image_ids, shard.group)

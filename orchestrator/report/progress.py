@@ -114,7 +114,6 @@ class ProgressView(Listener):
         elif notice.kind == "slot" and "is up" not in notice.message:
             self._warn(notice.message, "yellow")
         elif notice.kind == "finished":
-            self.wall_seconds = self._now() - self._began
             self.stop()
 
     def status(self, status: Status) -> None:
@@ -128,7 +127,9 @@ class ProgressView(Listener):
             self._line_now_and_then()
 
     def stop(self) -> None:
-        """Leave the terminal as it was found, below the last totals."""
+        """Leave the terminal as it was found, below the last totals; the clock stops."""
+        if not self.wall_seconds and self._ended:
+            self.wall_seconds = self._now() - self._began
         if self._live is None:
             return
         live, self._live = self._live, None

@@ -124,6 +124,7 @@ def test_a_failed_task_is_listed_and_the_rest_is_kept(spec: Path) -> None:
     answer = runner.invoke(app, ["run", str(spec), "--no-tracking"])
     assert answer.exit_code == 1
     assert "this toy fails on bright corners" in answer.stderr
+    assert "error: 1" not in answer.stderr
     assert list((spec.parent / "store" / "failures").rglob("*.json"))
     assert list((spec.parent / "store" / "rows").rglob("*.parquet"))
 

@@ -34,6 +34,8 @@ from tests.orchestrator.toy_experiments import run_toy, toy_experiment
 class Hands:
     """An executor whose slots, loads and calls come and end as a test says."""
 
+    interruptible = True
+
     def __init__(self, slots: int = 2) -> None:
         self.slots = [Slot(f"slot-{n}", "device", slots) for n in range(slots)]
         self.events: list[Event] = []
@@ -82,7 +84,7 @@ class Hands:
 
     def finish(self, *keys: str) -> None:
         """Calls end well, with arrays of zeros."""
-        for key in keys or tuple(self.calls):
+        for key in keys if keys else tuple(self.calls):
             task, _, shard, _ = self.calls.pop(key)
             count, classes = len(shard.image_ids), task.num_classes
             output = Output(images=shard.images[None].copy(), report={})
@@ -257,6 +259,61 @@ def test_a_call_past_its_deadline_loses_its_worker_and_is_tried_elsewhere(tmp_pa
     news = desk.to_the_end(client)
     assert sorted(n.key for n in news if n.kind == "done") == sorted(plan.tasks)
     assert all(call[1] != "slot-0" for call in desk.hands.calls.values())
+
+
+def test_calls_that_cannot_be_interrupted_have_no_deadline(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Hands(), runtime={"least_deadline": 0.01})
+    desk.hands.interruptible = False
+    client = desk.submit(desk.plan(attacks=["pgd"]))
+    desk.until_busy()
+    for slot in desk.hands.slots:
+        desk.hands.finish(desk.hands.on(slot.slot_id)[0])
+    desk.step(2)
+    time.sleep(0.5)
+    desk.step()
+    assert desk.hands.recreated == []
+    desk.to_the_end(client)
+
+
+def test_every_client_hears_when_its_own_work_begins_and_of_its_own_retries(desk: Desk) -> None:
+    first, second = desk.submit(desk.plan()), desk.submit(desk.plan(seed=7, attacks=["noise"]))
+    desk.until_busy()
+    own = desk.plan().tasks.keys() - desk.plan(seed=7, attacks=["noise"]).tasks.keys()
+    while not (running := own & desk.hands.calls.keys()):
+        desk.hands.finish()
+        desk.step(2)
+    key = next(iter(running))
+    del desk.hands.calls[key]
+    desk.hands.events.append(Failed(key, "infrastructure", "lost"))
+    desk.to_the_end(first)
+    desk.to_the_end(second)
+    assert [len(desk.news(client, "ready")) for client in (first, second)] == [1, 1]
+    assert [n.key for n in desk.news(first, "retried")] == [key]
+    assert desk.news(second, "retried") == []
+
+
+def test_why_damaged_images_could_not_be_made_again_reaches_the_client(desk: Desk) -> None:
+    alone = {"sources": ["a"], "attacks": ["pgd"]}
+    desk.to_the_end(desk.submit(desk.plan(targets=["a"], **alone)))
+    plan = desk.plan(targets=["b"], **alone)
+    makes = {key for key, task in plan.tasks.items() if task.attack is not None}
+    assert makes <= plan.stored
+    for key in makes:
+        blob = Path(desk.store.location, desk.store.row(key).blob)  # type: ignore[union-attr]
+        blob.write_bytes(b"damaged")
+    client = desk.submit(plan)
+    give_up = time.monotonic() + 30
+    while not makes & desk.hands.calls.keys():
+        assert time.monotonic() < give_up
+        desk.hands.finish(*(desk.hands.calls.keys() - makes))
+        desk.step()
+    while makes & desk.hands.calls.keys():
+        for key in makes & desk.hands.calls.keys():
+            del desk.hands.calls[key]
+            desk.hands.events.append(Failed(key, "task", "no gradient"))
+        desk.step(2)
+    news = desk.to_the_end(client)
+    assert {n.key for n in news if n.kind == "failed" and n.message == "no gradient"} == makes
 
 
 def test_the_result_of_a_call_that_was_given_up_is_not_taken_twice(tmp_path: Path) -> None:
