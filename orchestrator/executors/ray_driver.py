@@ -298,7 +298,7 @@ def join_cluster(namespace: str, *, existing: bool = False) -> bool:
     except ConnectionError as error:
         raise InputError(
             f"no Ray cluster answers ({str(error).splitlines()[0]}); start one with 'ray start "
-            "--head', or name one in RAY_ADDRESS"
+            "--head', or name one in RAY_ADDRESS (and its token in RAY_AUTH_TOKEN_PATH)"
         ) from None
     return True
 
