@@ -114,6 +114,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=16)
     options = parser.parse_args()
+    if "OMP_NUM_THREADS" in os.environ:
+        raise SystemExit("OMP_NUM_THREADS would bind the plain loop to fewer threads: unset it")
     cores = len(os.sched_getaffinity(0))
     rounds: dict[str, list[Measured]] = {"plain": [], "reference": [], "fast": []}
     for number in range(1, options.rounds + 1):
