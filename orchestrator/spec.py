@@ -221,7 +221,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
-    """Set one field by its dotted path; ``attacks.0.eps`` reaches into a bare preset name too."""
+    """Set one field by its dotted path; ``attacks.0.eps`` reaches into a bare preset name too, and
+    ``attacks.*.eps`` into every item of the list."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise InputError(f"override '{override}' is not of the form field.path=value")
@@ -229,15 +230,22 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise InputError(f"override '{override}': '{text}' is no valid YAML value") from None
-    parts = path.split(".")
+    _set(raw, path.split("."), value, override)
+
+
+def _set(raw: dict[str, Any], parts: list[str], value: Any, override: str) -> None:
     node: Any = raw
     for depth, part in enumerate(parts):
         where = ".".join(parts[:depth]) or "the experiment"
         if isinstance(node, list):
+            if part == "*":
+                for number in range(len(node)):
+                    _set(raw, [*parts[:depth], str(number), *parts[depth + 1 :]], value, override)
+                return
             if not part.isdigit() or int(part) >= len(node):
                 raise InputError(
                     f"override '{override}': {where} has no item '{part}'; "
-                    f"allowed are 0 to {len(node) - 1}"
+                    f"allowed are 0 to {len(node) - 1}, and * for all of them"
                 )
             key: Any = int(part)
         elif isinstance(node, dict):

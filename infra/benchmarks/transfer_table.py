@@ -1,8 +1,8 @@
 """Print the table of attacks at equal cost from a stored run of ``transfer_table.yaml``.
 
-    python infra/benchmarks/transfer_table.py segtransfer-store
+    python infra/benchmarks/transfer_table.py segtransfer-store transfer-table-4
 
-A line an attack, eps and score: mean mIoU under attack on targets of the same and of another
+A line an attack and score: mean mIoU under attack on targets of the same and of another
 backbone and on the source itself, the perturbation's RMS in levels, the cost in forward
 equivalents, and the paired difference to PGD and MI on targets of another backbone with its 95 %
 interval.
@@ -19,26 +19,20 @@ MEANS = {"same_backbone": "same backbone", "cross_backbone": "other backbone", "
 COLUMNS = ["attack", *MEANS.values(), "RMS", "cost", *(f"less {b.upper()}" for b in BASELINES)]
 
 
-def lines(results: Results, eps: str, score: str) -> list[str]:
-    """The rows of one eps and score, in the order of the experiment."""
-    rows = []
-    for name in results.attacks:
-        made = results.made[name]
-        preset, _, level = made["attack"].rpartition("-")
-        if (level, made["score"]) == (eps, score):
-            rows.append(_line(results, name, preset, eps, name.removeprefix(made["attack"])))
-    return rows
+def lines(results: Results, score: str) -> list[str]:
+    """The rows of one score, in the order of the experiment."""
+    return [_line(results, name) for name in results.attacks if results.made[name]["score"] == score]
 
 
-def _line(results: Results, name: str, preset: str, eps: str, suffix: str) -> str:
+def _line(results: Results, name: str) -> str:
+    attack = results.made[name]["attack"]
     means = results.headlines(name)
     cells = [f"{means[g]:.1f}" for g in MEANS]
     statistics, cost = results.perturbation(name), results.cost(name)
-    differences = [
-        _difference(results, name, f"{baseline}-{eps}{suffix}") for baseline in BASELINES
-    ]
+    suffix = name.removeprefix(attack)
+    differences = [_difference(results, name, baseline + suffix) for baseline in BASELINES]
     energy_and_cost = f"{statistics['rms']:.2f}", f"{cost['forward_equivalents']:.2f}"
-    return _row(preset, *cells, *energy_and_cost, *differences)
+    return _row(attack, *cells, *energy_and_cost, *differences)
 
 
 def _row(*values: str) -> str:
@@ -53,13 +47,15 @@ def _difference(results: Results, name: str, baseline: str) -> str:
 
 
 def main() -> None:
-    results = next(r for r in reversed(open_results(sys.argv[1])) if r.name == "transfer-table")
+    store, wanted = sys.argv[1:]
+    results = next(r for r in reversed(open_results(store)) if r.name == wanted)
     clean = ", ".join(f"{name} {value:.1f}" for name, value in results.clean().items())
     print(f"Clean mIoU on {len(results.image_ids)} images: {clean}.")
+    eps = {255 * results.attack_spec(name)["eps"] for name in results.attacks}
     for score in ("raw", "eps*sign"):
-        for eps in ("2", "4", "8"):
-            print(f"\neps {eps}/255, {score}\n\n{_row(*COLUMNS)}\n{'|---' * len(COLUMNS)}|")
-            print("\n".join(lines(results, eps, score)))
+        levels = " and ".join(f"{level:g}" for level in sorted(eps))
+        print(f"\neps {levels}/255, {score}\n\n{_row(*COLUMNS)}\n{'|---' * len(COLUMNS)}|")
+        print("\n".join(lines(results, score)))
 
 
 if __name__ == "__main__":

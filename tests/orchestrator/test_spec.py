@@ -55,6 +55,11 @@ def test_an_override_reaches_into_a_bare_preset_name() -> None:
     assert read.attacks[0].steps == 20
 
 
+def test_an_override_with_a_star_reaches_every_item() -> None:
+    read = read_experiment(good(), ["attacks.*.eps=8/255", "attacks.0.eps=2/255"])
+    assert [attack.eps for attack in read.attacks] == [2 / 255, 8 / 255]
+
+
 def test_an_override_renames_a_bare_zoo_model() -> None:
     read = read_experiment(good(), ["models.0.name=mine"])
     assert (read.models[0].name, read.models[0].zoo) == ("mine", "fcn-r18")
