@@ -1,0 +1,96 @@
+"""What can only be checked against a base attack: every value, and the points proposed first."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from search_spaces.paths import expand
+from search_spaces.points import Base, Point, attack_of, first_points, suggest
+from search_spaces.space import Searched, Space, Value
+from tasks.errors import InputError
+
+
+def check(space: Space, base: Base) -> None:
+    """Refuse a space that would propose what the attack refuses, or cannot make its ``first``.
+
+    Tried are the ends of each range, a value between them, and each choice: in the base attack,
+    and beside the first and the last value of every other field, as a trial might propose them.
+    Raises InputError with the field, its value and what the attack says.
+    """
+    flat = expand(base, "base attack")
+    if flat.get("files") is not None:
+        raise InputError("base attack: files are scored as they are; there is nothing to search")
+    if flat.get("budget") is not None and "steps" in space.fields:
+        raise InputError(
+            f"space '{space.name}': field 'steps': the base attack has a budget, from which the "
+            "steps follow; leave the budget out of the base attack, or steps out of the space"
+        )
+    refused = [*_refused_values(space, base)]
+    if refused:
+        raise InputError("\n".join(refused))
+    for path, value in _values(space):
+        for proposal in _proposals(space, path, value):
+            try:
+                attack_of(space, base, proposal, "proposal")
+            except InputError as error:
+                raise InputError(f"{error}; or narrow the space") from None
+    first_points(space, base)
+
+
+class _Answers:
+    """A trial that gives the answers it was given, and else the first or the last value."""
+
+    def __init__(self, given: Point, *, last: bool) -> None:
+        self.given, self.last = given, last
+
+    def suggest_float(self, name: str, low: Value, high: Value, **_: Any) -> Value:
+        return self.given.get(name, high if self.last else low)
+
+    suggest_int = suggest_float
+
+    def suggest_categorical(self, name: str, choices: list[Value]) -> Value:
+        return self.given.get(name, choices[-1 if self.last else 0])
+
+
+def _values(space: Space) -> Iterator[tuple[str, Value]]:
+    for path, searched in space.fields.items():
+        for value in _tried(searched):
+            yield path, value
+
+
+def _tried(searched: Searched) -> tuple[Value, ...]:
+    """Each choice, or the ends of a range and a value between them."""
+    if searched.float is not None:
+        low, high = searched.float
+        return low, low + (searched.step or 0.381966 * (high - low)), high
+    if searched.int is not None:
+        first, last = searched.int
+        return first, first + int(searched.step or 1), last
+    return searched.choice or (False, True)
+
+
+def _alone(space: Space, path: str, value: Value) -> Point:
+    """A value with no more than what it takes to be asked for it."""
+    needs = {earlier: allowed[0] for earlier, allowed in space.needs(path).items()}
+    return {**needs, path: value}
+
+
+def _proposals(space: Space, path: str, value: Value) -> Iterator[Point]:
+    """A value beside the first, and beside the last value of every other field."""
+    for last in (False, True):
+        yield suggest(space, _Answers(_alone(space, path, value), last=last))
+
+
+def _refused_values(space: Space, base: Base) -> Iterator[str]:
+    """A sentence for every value that the attack refuses whatever stands beside it."""
+    for path, value in _values(space):
+        refusals = []
+        for point in (_alone(space, path, value), *_proposals(space, path, value)):
+            try:
+                attack_of(space, base, point, "proposal")
+            except InputError as error:
+                refusals.append(str(error))
+        if len(refusals) == 3:
+            yield (
+                f"space '{space.name}': field '{path}' offers {value!r}, which the attack refuses: "
+                f"{refusals[0]}"
+            )

@@ -1,0 +1,130 @@
+"""The fields of an attack that a search may name, by path, and an attack as such paths."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from tasks.attacks.parts import Momentum, Smoothing, Variance, read_smoothing
+from tasks.attacks.resolve import TRANSFORMS as TRANSFORM_LIST
+from tasks.attacks.spec import AttackSpec, _fields_of
+from tasks.attacks.transforms import TRANSFORMS
+from tasks.errors import InputError
+from tasks.schema import Frozen
+
+# An attack by path: {"eps": "8/255", "momentum": True, "momentum.mu": 1.0, ...}. A part that is
+# there has its own path; transforms stand in the order in which they are applied.
+Flat = dict[str, Any]
+
+# What may be there or not: the parts of an attack and its transforms.
+PARTS: dict[str, type[Frozen]] = {
+    "momentum": Momentum,
+    "variance": Variance,
+    "smoothing": Smoothing,
+    **{f"transforms.{kind}": model for kind, (model, _) in TRANSFORMS.items()},
+}
+
+_THREAT = "it defines the threat model, under which all proposals are compared"
+_KEPT = "it says which images of a run are kept, not how they are made"
+FIXED = {
+    "name": "it is for people only",
+    "norm": _THREAT,
+    "eps": _THREAT,
+    "target": _THREAT,
+    "region": _THREAT,
+    "budget": "it is the cost at which all proposals are compared",
+    "steps_at": _KEPT,
+    "scores": _KEPT,
+    "equal_rms": _KEPT,
+    "files": "adversarial examples made elsewhere are scored as they are",
+    "files_sha256": "it is filled in when the spec is read",
+    "loss_sha256": "it is filled in when the spec is read",
+}
+
+SCALARS = tuple(
+    name
+    for name in AttackSpec.model_fields
+    if name not in FIXED and name not in PARTS and name != "transforms"
+)
+
+
+def part_of(path: str) -> str | None:
+    """The part that a field belongs to: ``transforms.ds`` for ``transforms.ds.low``."""
+    part = path.rpartition(".")[0]
+    return part if part in PARTS else None
+
+
+def fields_of(part: str) -> list[str]:
+    """The paths of a part's fields."""
+    return [f"{part}.{name}" for name in PARTS[part].model_fields if name != "kind"]
+
+
+PATHS = (*SCALARS, *(path for part in PARTS for path in (part, *fields_of(part))))
+
+
+def expand(base: str | Mapping[str, Any], where: str) -> Flat:
+    """A raw attack by path, its preset merged in; what depends on other fields stays symbolic.
+
+    Raises InputError where the attack is wrong; ``where`` opens its sentences.
+    """
+    raw = {"preset": base} if isinstance(base, str) else dict(base)
+    try:
+        AttackSpec.model_validate({"name": "base", **raw})
+        preset = raw.pop("preset", None)
+        return flatten({**(_fields_of(preset, raw.get("budget")) if preset else {}), **raw})
+    except ValidationError as error:
+        raise InputError(sentences(error, where)) from None
+    except PydanticCustomError as error:
+        raise InputError(f"{where}: {error.message()}") from None
+
+
+def flatten(raw: Mapping[str, Any]) -> Flat:
+    """The fields that are given, by path."""
+    flat: Flat = {}
+    for name, value in raw.items():
+        if name == "transforms":
+            for transform in TRANSFORM_LIST.validate_python(value or ()):
+                flat |= _flat_part(f"transforms.{transform.kind}", transform)
+        elif name not in PARTS:
+            flat[name] = value
+        elif value is not None:
+            value = read_smoothing(value) if name == "smoothing" else value
+            flat |= _flat_part(name, PARTS[name].model_validate(value))
+    return flat
+
+
+def _flat_part(path: str, part: Frozen) -> Flat:
+    given = part.model_dump(exclude_unset=True, exclude={"kind"})
+    return {path: True, **{f"{path}.{name}": value for name, value in given.items()}}
+
+
+def attack(flat: Flat, name: str, where: str) -> AttackSpec:
+    """The attack that a flat one stands for; fields of a part that is not there are left out.
+
+    Raises InputError where ``AttackSpec`` refuses it; ``where`` opens its sentences.
+    """
+    raw: dict[str, Any] = {k: v for k, v in flat.items() if "." not in k and k not in PARTS}
+    raw |= {"name": name, "transforms": []}
+    for part in (path for path, there in flat.items() if path in PARTS and there):
+        given = {p.rpartition(".")[2]: flat[p] for p in fields_of(part) if p in flat}
+        if part.startswith("transforms."):
+            raw["transforms"].append({"kind": part.removeprefix("transforms."), **given})
+        else:
+            raw[part] = given
+    try:
+        return AttackSpec.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(sentences(error, where)) from None
+
+
+def sentences(error: ValidationError, where: str) -> str:
+    """One line for each wrong field: where, field, what is wrong, value."""
+    lines = []
+    for item in error.errors(include_url=False):
+        field = ".".join(str(part) for part in item["loc"])
+        shown = "" if isinstance(item["input"], dict | Frozen) else f" (value: {item['input']!r})"
+        message = "it is missing" if item["type"] == "missing" else item["msg"] + shown
+        prefix = f"{where}: field '{field}': " if field else f"{where}: "
+        lines += [prefix + line for line in message.splitlines()]
+    return "\n".join(lines)

@@ -1,0 +1,195 @@
+"""Points of a space: proposed by a trial, made into an attack, and found again in one."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from search_spaces.paths import PARTS, Flat, attack, expand, flatten, part_of
+from search_spaces.space import Searched, Space, Value, offer
+from tasks.attacks.spec import AttackSpec
+from tasks.errors import InputError
+from tasks.schema import suggest as nearest
+
+Point = dict[str, Value]
+Base = str | Mapping[str, Any]
+
+
+def suggest(space: Space, trial: Any) -> Point:
+    """Ask an Optuna trial for each field whose conditions hold, under its path, in order."""
+    point: Point = {}
+    for path, searched in space.fields.items():
+        if space.asks(path, point):
+            point[path] = _ask(path, searched, trial)
+    return point
+
+
+def _ask(path: str, searched: Searched, trial: Any) -> Value:
+    value: Value
+    if searched.float is not None:
+        low, high = searched.float
+        value = trial.suggest_float(path, low, high, step=searched.step, log=searched.log)
+    elif searched.int is not None:
+        first, last = searched.int
+        step = int(searched.step or 1)
+        value = trial.suggest_int(path, first, last, step=step, log=searched.log)
+    else:
+        value = trial.suggest_categorical(path, list(searched.choice or (False, True)))
+    return value
+
+
+def attack_of(space: Space, base: Base, point: Mapping[str, Value], name: str) -> AttackSpec:
+    """The base attack with a point's values; a field that is not in the point stays as it is there.
+
+    ``base`` is an item of an experiment's ``attacks``. Step sizes such as ``eps/steps`` and the
+    steps that a budget buys follow from the attack as proposed. Raises InputError for a base, a
+    point or an attack that is wrong.
+    """
+    where = f"space '{space.name}'"
+    for path in point:
+        if path not in space.fields:
+            raise InputError(
+                f"{where}: the point names '{path}', which the space does not search: "
+                f"{nearest(path, space.fields)}"
+            )
+        if not space.asks(path, dict(point)):
+            raise InputError(f"{where}: the point names '{path}', {_not_asked(space, path)}")
+    shown = ", ".join(f"{path}={value}" for path, value in point.items())
+    flat = _with(space, expand(base, "base attack"), point)
+    return attack(flat, name, f"{where}: proposal {shown}")
+
+
+def _with(space: Space, flat: Flat, point: Mapping[str, Value]) -> Flat:
+    flat = dict(flat)
+    for path in space.fields:
+        part = part_of(path)
+        # A part that is searched and not switched is always there.
+        if part and (path in point or part not in space.fields):
+            flat.setdefault(part, True)
+        if path in point:
+            flat[path] = point[path]
+    return flat
+
+
+def _not_asked(space: Space, path: str) -> str:
+    conditions = " and ".join(
+        f"{earlier} is {' or '.join(str(value) for value in allowed)}"
+        for earlier, allowed in space.conditions(path).items()
+    )
+    return f"which is only asked for where {conditions}"
+
+
+def point_of(space: Space, base: Base, wanted: AttackSpec) -> Point:
+    """The point from which the space makes an attack of the base attack.
+
+    A range gives the number, a choice the first of its values that means the same there. Raises
+    InputError naming a field whose value the space does not offer, or in which the attack differs
+    though the space does not search it.
+    """
+    there = flatten(wanted.model_dump())
+    point: Point = {}
+    for path, searched in space.fields.items():
+        if space.asks(path, point):
+            point[path] = _value(path, searched, there)
+    made = flatten(attack_of(space, base, point, wanted.name).model_dump())
+    differing = [*_differing(there, made)]
+    if differing:
+        raise InputError(f"{'; '.join(differing)}, which the space does not search")
+    return point
+
+
+def _value(path: str, searched: Searched, there: Flat) -> Value:
+    if searched.switch:
+        return path in there
+    part = part_of(path)
+    if part and part not in there:
+        raise InputError(f"{part} is off, and the space always has it")
+    value = there[path]
+    if searched.choice is not None:
+        for choice in searched.choice:
+            if _means(choice, path, there):
+                return choice
+    elif isinstance(value, int | float):
+        low, high = searched.float or searched.int or (0, 0)
+        nearby = min(max(value, low), high)
+        if searched.step:
+            nearby = low + round((nearby - low) / searched.step) * searched.step
+        if _alike(nearby, value):
+            return int(nearby) if searched.int else float(nearby)
+    raise InputError(f"{path} is {_show(value)}, and the space offers {offer(searched)}")
+
+
+def _means(choice: Value, path: str, there: Flat) -> bool:
+    """Whether a choice, written for an experiment, is the value that an attack has."""
+    try:
+        read = flatten(attack({**there, path: choice}, "choice", "choice").model_dump())
+    except InputError:
+        return False
+    return _alike(read[path], there[path])
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(one == other)
+
+
+def _differing(there: Flat, made: Flat) -> Iterator[str]:
+    """In words, where two attacks differ; fields of a part that only one of them has are left out,
+    and so are the steps that a budget buys."""
+    for path in dict.fromkeys([*there, *made]):
+        part = part_of(path)
+        follows = path == "steps" and there["budget"] is not None
+        if path == "name" or follows or (part and (part in there) != (part in made)):
+            continue
+        one, other = there.get(path, False), made.get(path, False)
+        if not _alike(one, other):
+            yield f"{path} is {_show(one)} and not {_show(other)}"
+    orders = [[path for path in flat if path in PARTS] for flat in (there, made)]
+    if orders[0] != orders[1] and set(orders[0]) == set(orders[1]):
+        yield f"the order is {', '.join(orders[0])} and not {', '.join(orders[1])}"
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "on", False: "off", None: "null"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else f"'{value}'"
+
+
+def first_points(space: Space, base: Base) -> list[Point]:
+    """The points of ``first`` in Optuna's own terms, for ``enqueue_trial``; equal ones once.
+
+    A preset stands for what it says of the searched fields, over the fields that the base attack
+    gives itself. Raises InputError where the space cannot make one of them.
+    """
+    points: list[Point] = []
+    for number, first in enumerate(space.first):
+        shown = f"preset '{first}'" if isinstance(first, str) else f"point {first}"
+        where = f"space '{space.name}': first.{number}, {shown}"
+        if isinstance(first, str):
+            flat = _preset_over(space, base, first, where)
+        else:
+            flat = _with(space, expand(base, "base attack"), first)
+        wanted = attack(flat, "first", where)
+        try:
+            point = point_of(space, base, wanted)
+        except InputError as error:
+            raise InputError(
+                f"{where}: the space cannot make it: {error}; search more, or leave it out"
+            ) from None
+        for path, value in first.items() if isinstance(first, dict) else ():
+            if path not in point or (space.fields[path].switch and point[path] != value):
+                raise InputError(f"{where}: it names '{path}', {_not_asked(space, path)}")
+        if point not in points:
+            points.append(point)
+    return points
+
+
+def _preset_over(space: Space, base: Base, preset: str, where: str) -> Flat:
+    """A preset with the base attack's own fields, those that the space searches left out."""
+    given = {k: v for k, v in ({} if isinstance(base, str) else base).items() if k != "preset"}
+    searched = {*space.fields, *(part_of(path) for path in space.fields)}
+    own = expand({"preset": preset, "budget": given.get("budget")}, where)
+    flat = own | {path: v for path, v in flatten(given).items() if path not in searched}
+    # Transforms come in the base attack's order, then in the space's.
+    order = [*expand(base, "base attack"), *(part_of(path) or path for path in space.fields)]
+    return {path: flat[path] for path in dict.fromkeys([*order, *flat]) if path in flat}

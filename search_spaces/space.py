@@ -1,0 +1,304 @@
+"""A search space, typed: which fields of an attack are searched, where, and when."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from search_spaces.paths import FIXED, PARTS, PATHS, part_of, sentences
+from tasks.attacks.presets import PRESETS
+from tasks.errors import InputError
+from tasks.schema import Frozen, Number, suggest
+
+SHIPPED = Path(__file__).parent
+Value = str | int | float | bool | None
+Conditions = dict[str, tuple[Value, ...]]
+
+
+def _read_value(value: Any) -> Any:
+    plain = value is None or isinstance(value, str | int | float)
+    if not plain or (isinstance(value, float) and not math.isfinite(value)):
+        raise PydanticCustomError(
+            "value", "a value is a word, a finite number, true, false or null", {}
+        )
+    return value
+
+
+def _read_ends(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise PydanticCustomError("ends", "a range is two numbers, [low, high]", {})
+    return value
+
+
+def _read_switch(value: Any) -> Any:
+    if value is not True:
+        raise PydanticCustomError("switch", "write switch: true", {})
+    return value
+
+
+def _read_first(value: Any) -> Any:
+    if not isinstance(value, str | dict):
+        raise PydanticCustomError("first", "name a preset, or map fields to values", {})
+    return value
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+Plain = Annotated[Value, BeforeValidator(_read_value)]
+Finite = Annotated[Number, Field(allow_inf_nan=False)]
+Ends = Annotated[tuple[Finite, Finite], BeforeValidator(_read_ends)]
+WholeEnds = Annotated[tuple[int, int], BeforeValidator(_read_ends)]
+Choices = Annotated[tuple[Plain, ...], Field(min_length=1)]
+Switch = Annotated[bool, BeforeValidator(_read_switch)]
+Step = Annotated[Finite, Field(gt=0)]
+Allowed = Annotated[tuple[Plain, ...], BeforeValidator(_as_list), Field(min_length=1)]
+First = Annotated[str | dict[str, Plain], BeforeValidator(_read_first)]
+
+
+class Searched(Frozen):
+    """What may be proposed for one field; one of ``float``, ``int``, ``choice`` and ``switch``.
+
+    ``float`` and ``int`` are [low, high], both included, in steps of ``step`` or evenly in the
+    logarithm (``log``); ``choice`` is a list of values as an experiment would write them;
+    ``switch`` has the part with its fields, or not at all. ``when`` names earlier fields with the
+    value, or the values, that they must have for this one to be asked for.
+    """
+
+    float: Ends | None = None
+    int: WholeEnds | None = None
+    choice: Choices | None = None
+    switch: Switch | None = None
+    step: Step | None = None
+    log: bool = False
+    when: dict[str, Allowed] = {}  # noqa: RUF012 - pydantic copies it
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Searched":
+        for problem in _kind_problems(self):
+            raise PydanticCustomError("searched", "{problem}", {"problem": problem})
+        return self
+
+
+class Space(Frozen):
+    """Fields of an attack by path, in the order in which they are asked for.
+
+    ``first`` are presets, or points (the base attack with these fields set), proposed first.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=80)]
+    about: str = ""
+    fields: Annotated[dict[str, Searched], Field(min_length=1)]
+    first: tuple[First, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Space":
+        problems = (
+            [*_path_problems(self)]
+            or [*_when_problems(self)]
+            or [*_never_problems(self), *_first_problems(self)]
+        )
+        if problems:
+            raise PydanticCustomError("space", "{lines}", {"lines": "\n".join(problems)})
+        return self
+
+    def conditions(self, path: str) -> Conditions:
+        """What must hold for a field to be asked for: its ``when``, and its part being there."""
+        when = dict(self.fields[path].when)
+        part = part_of(path)
+        if part in self.fields:
+            when[part] = tuple(v for v in when.get(part, (True,)) if v is True)
+        return when
+
+    def asks(self, path: str, point: dict[str, Value]) -> bool:
+        """Whether a field is asked for beside the values of the fields before it."""
+        return all(
+            earlier in point and among(point[earlier], allowed)
+            for earlier, allowed in self.conditions(path).items()
+        )
+
+    def needs(self, path: str) -> Conditions:
+        """All that must hold for a field to be asked for, conditions of conditions included."""
+        found: Conditions = {}
+        for earlier, allowed in self.conditions(path).items():
+            for name, values in [(earlier, allowed), *self.needs(earlier).items()]:
+                before = found.get(name, values)
+                found[name] = tuple(value for value in before if among(value, values))
+        return found
+
+    def identity(self) -> dict[str, Any]:
+        """All that changes what is proposed, as JSON values; fields are listed, as order counts."""
+        fields = [
+            [path, searched.model_dump(mode="json", exclude_defaults=True)]
+            for path, searched in self.fields.items()
+        ]
+        return {"fields": fields, "first": self.model_dump(mode="json")["first"]}
+
+
+def among(value: Value, allowed: tuple[Value, ...]) -> bool:
+    """Whether a value is one of those allowed; 1 is not true."""
+    return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed)
+
+
+def offer(searched: Searched) -> str:
+    """What may be proposed for a field, in words."""
+    if ends := searched.float or searched.int:
+        step = f" in steps of {searched.step:g}" if searched.step else ""
+        return f"{ends[0]:g} to {ends[1]:g}{step}"
+    words = {None: "null", True: "true", False: "false"}
+    offered = searched.choice or (True, False)
+    return ", ".join(
+        words[value] if value is None or isinstance(value, bool) else str(value)
+        for value in offered
+    )
+
+
+def space_names() -> list[str]:
+    """The spaces that ship, by name."""
+    return sorted(path.stem.replace("_", "-") for path in SHIPPED.glob("*.yaml"))
+
+
+def read_space(source: str | Path | dict[str, Any] | Space, base: Path | None = None) -> Space:
+    """A space from the name of one that ships, a YAML file or a mapping.
+
+    A relative path starts at ``base`` (the working folder, where left out). Raises InputError with
+    one sentence for every wrong field: file, field, value, what is allowed.
+    """
+    if isinstance(source, Space):
+        return source
+    if isinstance(source, dict):
+        where, raw = f"space '{source.get('name', '')}'", dict(source)
+    else:
+        path = _find(source, base or Path.cwd())
+        where, raw = str(path), {"name": path.stem.replace("_", "-"), **_read_yaml(path)}
+    try:
+        return Space.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(sentences(error, where)) from None
+
+
+def _find(source: str | Path, base: Path) -> Path:
+    path = base / Path(source).expanduser()
+    if path.is_file():
+        return path.resolve()
+    name = str(source).replace("_", "-")
+    if name in space_names():
+        return SHIPPED / f"{name.replace('-', '_')}.yaml"
+    hint = suggest(name, space_names())
+    raise InputError(f"search space '{source}' is neither a file nor a space that ships: {hint}")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no mapping; it needs fields")
+    return content
+
+
+def _kind_problems(searched: Searched) -> Iterator[str]:
+    kinds = ("float", "int", "choice", "switch")
+    given = [kind for kind in kinds if getattr(searched, kind) is not None]
+    if len(given) != 1:
+        named = " and ".join(given) or "nothing"
+        yield f"it gives {named}; give exactly one of {', '.join(kinds)}"
+        return
+    ends = searched.float or searched.int
+    if ends is None:
+        if searched.step is not None or searched.log:
+            yield f"step and log are for float and int; {given[0]} has neither"
+        offered = searched.choice or ()
+        for number, value in enumerate(offered):
+            if value in offered[:number]:
+                yield f"choice offers {value!r} twice; leave one out"
+        return
+    low, high = ends
+    if low >= high:
+        yield f"the range {given[0]}: [{low:g}, {high:g}] is empty; give low < high"
+    elif searched.log and (low <= 0 or searched.step is not None):
+        yield "log needs a range above 0, and no step"
+    elif searched.step is not None and not _whole((high - low) / searched.step):
+        yield f"steps of {searched.step:g} from {low:g} do not meet {high:g}; change one of them"
+    elif searched.int and searched.step is not None and not _whole(searched.step):
+        yield f"step is {searched.step:g}; the step of an int is a whole number"
+
+
+def _whole(number: float) -> bool:
+    return math.isclose(number, round(number), abs_tol=1e-9)
+
+
+def _path_problems(space: Space) -> Iterator[str]:
+    for path, searched in space.fields.items():
+        head = path.partition(".")[0]
+        if head in FIXED:
+            yield f"field '{path}' cannot be searched: {FIXED[head]}; set it in the base attack"
+        elif path not in PATHS:
+            yield f"'{path}' is no field of an attack that can be searched: {suggest(path, PATHS)}"
+        elif path in PARTS and not searched.switch:
+            yield f"field '{path}' is there or not; write {path}: {{switch: true}}"
+        elif path not in PARTS and searched.switch:
+            yield f"field '{path}' is no part to switch; for a boolean, choice: [true, false]"
+
+
+def _when_problems(space: Space) -> Iterator[str]:
+    paths = list(space.fields)
+    for number, path in enumerate(paths):
+        part, when = part_of(path), space.fields[path].when
+        if part in paths[number:]:
+            yield f"field '{part}' must come before '{path}', which is asked for where it is on"
+            continue
+        problems = []
+        for earlier, allowed in when.items():
+            if earlier not in paths[:number]:
+                what = "comes no earlier" if earlier in paths else "is no field of this space"
+                hint = suggest(earlier, paths[:number])
+                problems.append(f"when names '{earlier}', which {what}: {hint}")
+                continue
+            wrong = [value for value in allowed if not _takes(space.fields[earlier], value)]
+            if space.fields[earlier].float:
+                problems.append(f"when names '{earlier}', whose values are no list: name another")
+            elif wrong:
+                offered = offer(space.fields[earlier])
+                problems.append(f"when wants '{earlier}' to be {wrong[0]!r}; it may be {offered}")
+        yield from (f"field '{path}': {problem}" for problem in problems)
+
+
+def _never_problems(space: Space) -> Iterator[str]:
+    for path in space.fields:
+        never = [name for name, values in space.needs(path).items() if not values]
+        if never:
+            yield (
+                f"field '{path}' is never asked for: no value of '{never[0]}' meets all of its "
+                "conditions; change when"
+            )
+
+
+def _takes(searched: Searched, value: Value) -> bool:
+    """Whether a field that is no ``float`` may have a value."""
+    if searched.switch:
+        return isinstance(value, bool)
+    if searched.choice is not None:
+        return among(value, searched.choice)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return False
+    low, high = searched.int or (0, 0)
+    return low <= value <= high and _whole((value - low) / (searched.step or 1))
+
+
+def _first_problems(space: Space) -> Iterator[str]:
+    for number, first in enumerate(space.first):
+        if isinstance(first, str) and first not in PRESETS:
+            yield f"first.{number} names unknown preset '{first}': {suggest(first, PRESETS)}"
+        for path in first if isinstance(first, dict) else ():
+            if path not in space.fields:
+                hint = suggest(path, space.fields)
+                yield f"first.{number} names '{path}', which the space does not search: {hint}"
