@@ -5,7 +5,7 @@ from typing import Any
 
 from search_spaces.paths import expand
 from search_spaces.points import Base, Point, attack_of, first_points, suggest
-from search_spaces.space import Searched, Space, Value
+from search_spaces.space import Searched, Space, Value, word
 from tasks.errors import InputError
 
 
@@ -27,12 +27,11 @@ def check(space: Space, base: Base) -> None:
     refused = [*_refused_values(space, base)]
     if refused:
         raise InputError("\n".join(refused))
-    for path, value in _values(space):
-        for proposal in _proposals(space, path, value):
-            try:
-                attack_of(space, base, proposal, "proposal")
-            except InputError as error:
-                raise InputError(f"{error}; or narrow the space") from None
+    for path, searched in space.fields.items():
+        for value in _tried(searched):
+            for proposal in _proposals(space, path, value):
+                if refusal := _refusal(space, base, proposal):
+                    raise InputError(f"{refusal}; or narrow the space")
     first_points(space, base)
 
 
@@ -51,16 +50,11 @@ class _Answers:
         return self.given.get(name, choices[-1 if self.last else 0])
 
 
-def _values(space: Space) -> Iterator[tuple[str, Value]]:
-    for path, searched in space.fields.items():
-        for value in _tried(searched):
-            yield path, value
-
-
 def _tried(searched: Searched) -> tuple[Value, ...]:
     """Each choice, or the ends of a range and a value between them."""
     if searched.float is not None:
         low, high = searched.float
+        # Between the ends of whole numbers lies one that is none.
         return low, low + (searched.step or 0.381966 * (high - low)), high
     if searched.int is not None:
         first, last = searched.int
@@ -81,16 +75,27 @@ def _proposals(space: Space, path: str, value: Value) -> Iterator[Point]:
 
 
 def _refused_values(space: Space, base: Base) -> Iterator[str]:
-    """A sentence for every value that the attack refuses whatever stands beside it."""
-    for path, value in _values(space):
-        refusals = []
-        for point in (_alone(space, path, value), *_proposals(space, path, value)):
-            try:
-                attack_of(space, base, point, "proposal")
-            except InputError as error:
-                refusals.append(str(error))
-        if len(refusals) == 3:
-            yield (
-                f"space '{space.name}': field '{path}' offers {value!r}, which the attack refuses: "
-                f"{refusals[0]}"
-            )
+    """A sentence for every field with a value that the attack refuses whatever stands beside it."""
+    where = f"space '{space.name}': "
+    for path, searched in space.fields.items():
+        for value in _tried(searched):
+            alone = _alone(space, path, value)
+            refusals = [
+                refusal
+                for point in (alone, *_proposals(space, path, value))
+                if (refusal := _refusal(space, base, point))
+            ]
+            if len(refusals) == 3:
+                yield (
+                    f"{where}field '{path}' offers {word(value)}, which the attack refuses: "
+                    f"{refusals[0].removeprefix(where)}"
+                )
+                break
+
+
+def _refusal(space: Space, base: Base, point: Point) -> str | None:
+    try:
+        attack_of(space, base, point, "proposal")
+    except InputError as error:
+        return str(error)
+    return None

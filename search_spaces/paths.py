@@ -118,13 +118,22 @@ def attack(flat: Flat, name: str, where: str) -> AttackSpec:
         raise InputError(sentences(error, where)) from None
 
 
+_IN_WORDS = {
+    "missing": "it is missing",
+    "model_type": "a mapping is needed, such as {float: [0.5, 1]}",
+    "dict_type": "a mapping of fields to values is needed",
+    "tuple_type": "a list is needed",
+    "too_short": "it is empty; give one or more",
+}
+
+
 def sentences(error: ValidationError, where: str) -> str:
     """One line for each wrong field: where, field, what is wrong, value."""
     lines = []
     for item in error.errors(include_url=False):
         field = ".".join(str(part) for part in item["loc"])
         shown = "" if isinstance(item["input"], dict | Frozen) else f" (value: {item['input']!r})"
-        message = "it is missing" if item["type"] == "missing" else item["msg"] + shown
+        message = _IN_WORDS.get(item["type"], item["msg"]) + shown
         prefix = f"{where}: field '{field}': " if field else f"{where}: "
         lines += [prefix + line for line in message.splitlines()]
     return "\n".join(lines)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from search_spaces.paths import PARTS, Flat, attack, expand, flatten, part_of
-from search_spaces.space import Searched, Space, Value, offer
+from search_spaces.space import Searched, Space, Value, offer, word
 from tasks.attacks.spec import AttackSpec
 from tasks.errors import InputError
 from tasks.schema import suggest as nearest
@@ -53,7 +53,7 @@ def attack_of(space: Space, base: Base, point: Mapping[str, Value], name: str) -
             )
         if not space.asks(path, dict(point)):
             raise InputError(f"{where}: the point names '{path}', {_not_asked(space, path)}")
-    shown = ", ".join(f"{path}={value}" for path, value in point.items())
+    shown = ", ".join(f"{path}={word(value)}" for path, value in point.items())
     flat = _with(space, expand(base, "base attack"), point)
     return attack(flat, name, f"{where}: proposal {shown}")
 
@@ -72,7 +72,7 @@ def _with(space: Space, flat: Flat, point: Mapping[str, Value]) -> Flat:
 
 def _not_asked(space: Space, path: str) -> str:
     conditions = " and ".join(
-        f"{earlier} is {' or '.join(str(value) for value in allowed)}"
+        f"{earlier} is {' or '.join(word(value) for value in allowed)}"
         for earlier, allowed in space.conditions(path).items()
     )
     return f"which is only asked for where {conditions}"
@@ -86,14 +86,19 @@ def point_of(space: Space, base: Base, wanted: AttackSpec) -> Point:
     though the space does not search it.
     """
     there = flatten(wanted.model_dump())
-    point: Point = {}
-    for path, searched in space.fields.items():
-        if space.asks(path, point):
-            point[path] = _value(path, searched, there)
+    point = _found(space, there)
     made = flatten(attack_of(space, base, point, wanted.name).model_dump())
     differing = [*_differing(there, made)]
     if differing:
         raise InputError(f"{'; '.join(differing)}, which the space does not search")
+    return point
+
+
+def _found(space: Space, there: Flat) -> Point:
+    point: Point = {}
+    for path, searched in space.fields.items():
+        if space.asks(path, point):
+            point[path] = _value(path, searched, there)
     return point
 
 
@@ -171,14 +176,15 @@ def first_points(space: Space, base: Base) -> list[Point]:
             flat = _with(space, expand(base, "base attack"), first)
         wanted = attack(flat, "first", where)
         try:
+            asked = _found(space, flatten(wanted.model_dump()))
+            for path in first if isinstance(first, dict) else ():
+                if path not in asked:
+                    raise InputError(f"it names '{path}', {_not_asked(space, path)}")
             point = point_of(space, base, wanted)
         except InputError as error:
             raise InputError(
                 f"{where}: the space cannot make it: {error}; search more, or leave it out"
             ) from None
-        for path, value in first.items() if isinstance(first, dict) else ():
-            if path not in point or (space.fields[path].switch and point[path] != value):
-                raise InputError(f"{where}: it names '{path}', {_not_asked(space, path)}")
         if point not in points:
             points.append(point)
     return points

@@ -54,10 +54,10 @@ Plain = Annotated[Value, BeforeValidator(_read_value)]
 Finite = Annotated[Number, Field(allow_inf_nan=False)]
 Ends = Annotated[tuple[Finite, Finite], BeforeValidator(_read_ends)]
 WholeEnds = Annotated[tuple[int, int], BeforeValidator(_read_ends)]
-Choices = Annotated[tuple[Plain, ...], Field(min_length=1)]
+Choices = tuple[Plain, ...]
 Switch = Annotated[bool, BeforeValidator(_read_switch)]
 Step = Annotated[Finite, Field(gt=0)]
-Allowed = Annotated[tuple[Plain, ...], BeforeValidator(_as_list), Field(min_length=1)]
+Allowed = Annotated[tuple[Plain, ...], BeforeValidator(_as_list)]
 First = Annotated[str | dict[str, Plain], BeforeValidator(_read_first)]
 
 
@@ -76,7 +76,7 @@ class Searched(Frozen):
     switch: Switch | None = None
     step: Step | None = None
     log: bool = False
-    when: dict[str, Allowed] = {}  # noqa: RUF012 - pydantic copies it
+    when: dict[str, Allowed] = Field(default={})
 
     @model_validator(mode="after")
     def _fits(self) -> "Searched":
@@ -150,12 +150,14 @@ def offer(searched: Searched) -> str:
     if ends := searched.float or searched.int:
         step = f" in steps of {searched.step:g}" if searched.step else ""
         return f"{ends[0]:g} to {ends[1]:g}{step}"
-    words = {None: "null", True: "true", False: "false"}
-    offered = searched.choice or (True, False)
-    return ", ".join(
-        words[value] if value is None or isinstance(value, bool) else str(value)
-        for value in offered
-    )
+    return ", ".join(word(value) for value in searched.choice or (True, False))
+
+
+def word(value: Value) -> str:
+    """A value as a YAML file writes it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)
 
 
 def space_names() -> list[str]:
@@ -216,10 +218,12 @@ def _kind_problems(searched: Searched) -> Iterator[str]:
     if ends is None:
         if searched.step is not None or searched.log:
             yield f"step and log are for float and int; {given[0]} has neither"
+        if searched.choice == ():
+            yield "choice offers nothing; give one value or more"
         offered = searched.choice or ()
         for number, value in enumerate(offered):
             if value in offered[:number]:
-                yield f"choice offers {value!r} twice; leave one out"
+                yield f"choice offers {word(value)} twice; leave one out"
         return
     low, high = ends
     if low >= high:
@@ -268,7 +272,9 @@ def _when_problems(space: Space) -> Iterator[str]:
                 problems.append(f"when names '{earlier}', whose values are no list: name another")
             elif wrong:
                 offered = offer(space.fields[earlier])
-                problems.append(f"when wants '{earlier}' to be {wrong[0]!r}; it may be {offered}")
+                problems.append(
+                    f"when wants '{earlier}' to be {word(wrong[0])}; it may be {offered}"
+                )
         yield from (f"field '{path}': {problem}" for problem in problems)
 
 
