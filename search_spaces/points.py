@@ -90,7 +90,7 @@ def point_of(space: Space, base: Base, wanted: AttackSpec) -> Point:
     made = flatten(attack_of(space, base, point, wanted.name).model_dump())
     differing = [*_differing(there, made)]
     if differing:
-        raise InputError(f"{'; '.join(differing)}, which the space does not search")
+        raise InputError("; ".join(differing))
     return point
 
 
@@ -148,10 +148,11 @@ def _differing(there: Flat, made: Flat) -> Iterator[str]:
             continue
         one, other = there.get(path, False), made.get(path, False)
         if not _alike(one, other):
-            yield f"{path} is {_show(one)} and not {_show(other)}"
+            yield f"{path} is {_show(one)}, which the space cannot change from {_show(other)}"
     orders = [[path for path in flat if path in PARTS] for flat in (there, made)]
     if orders[0] != orders[1] and set(orders[0]) == set(orders[1]):
-        yield f"the order is {', '.join(orders[0])} and not {', '.join(orders[1])}"
+        one, other = (", ".join(order) for order in orders)
+        yield f"the order is {one}, which the space cannot change from {other}"
 
 
 def _show(value: Any) -> str:
@@ -183,7 +184,8 @@ def first_points(space: Space, base: Base) -> list[Point]:
             point = point_of(space, base, wanted)
         except InputError as error:
             raise InputError(
-                f"{where}: the space cannot make it: {error}; search more, or leave it out"
+                f"{where}: the space cannot make it: {error}; let the space offer it, name a point "
+                "with another value, or leave it out"
             ) from None
         if point not in points:
             points.append(point)

@@ -262,7 +262,10 @@ def test_equal_points_are_proposed_once() -> None:
 
 CANNOT: dict[str, tuple[Space, list[str]]] = {
     "another loss": (space(MI, "segpgd"), ["preset 'segpgd'", "loss is 'segpgd'", "cross-entropy"]),
-    "another transform": (space(MI, "pgd", "di"), ["first.1", "transforms.di is on and not off"]),
+    "another transform": (
+        space(MI, "pgd", "di"),
+        ["first.1", "transforms.di is on", "cannot change from off"],
+    ),
     "a part that is always there": (space(DS, "pgd"), ["transforms.ds is off", "always has it"]),
     "below the range": (
         space({"transforms.ds.low": {"float": [0.6, 0.9]}}, "ds"),
@@ -276,7 +279,10 @@ CANNOT: dict[str, tuple[Space, list[str]]] = {
         space({"steps": {"int": [1, 31], "step": 3}}, "pgd"),
         ["steps is '20'", "1 to 31 in steps of 3"],
     ),
-    "more steps": (space(MI, "fgsm"), ["steps is '1' and not '20'", "step_size"]),
+    "more steps": (
+        space(MI, "fgsm"),
+        ["steps is '1', which the space cannot change from '20'", "step_size"],
+    ),
     "a point beyond the range": (
         space(MI, {"momentum.mu": 1.5}),
         ["first.0", "momentum.mu is 1.5", "0.5 to 1.2"],
