@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -41,19 +41,24 @@ class Listener:
         """How the fleet is doing, about once a second."""
 
 
-def carry_out(experiment: Experiment, listener: Listener | None = None) -> Results:
+def carry_out(
+    experiment: Experiment,
+    listener: Listener | None = None,
+    client: DriverClient | None = None,
+) -> Results:
     """Compute what the store lacks, and return the whole experiment's results.
 
-    Damaged results count as missing and are computed again. Raises InputError for a wrong spec
-    before any model is loaded; a task's own failure is a missing cell in the results.
+    By the driver of ``client`` where there is one, else by one of its own. Damaged results count
+    as missing and are computed again. Raises InputError for a wrong spec before any model is
+    loaded; a task's own failure is a missing cell in the results.
     """
     store = Store(experiment.runtime.store)
     plan = make_plan(experiment, store)
     if listener:
         listener.planned(plan)
     store.save_experiment(plan.identity, describe(plan))
-    outcome, clock = _Outcome(), _Clock(experiment.runtime.max_hours)
-    _drive(plan, store, listener, clock, outcome)
+    outcome, clock = Outcome(), Clock(experiment.runtime.max_hours)
+    _drive(plan, store, listener, clock, outcome, client)
     results = load_results(store, plan.identity)
     damaged = results.missing - outcome.failures.keys()
     if damaged and not clock.stopped:
@@ -67,7 +72,7 @@ def carry_out(experiment: Experiment, listener: Listener | None = None) -> Resul
         damaged &= tasks.keys()
         stored = frozenset(store.keys() & tasks.keys()) - damaged
         plan = replace(plan, tasks=tasks, stored=stored)
-        _drive(plan, store, listener, clock, outcome, damaged)
+        _drive(plan, store, listener, clock, outcome, client, damaged)
         results = load_results(store, plan.identity)
     return replace(
         results, failures=outcome.failures, computed=len(outcome.done), stopped=clock.stopped
@@ -75,7 +80,7 @@ def carry_out(experiment: Experiment, listener: Listener | None = None) -> Resul
 
 
 @dataclass
-class _Outcome:
+class Outcome:
     """What became of the tasks of a run: why some have no result, and which now have one."""
 
     failures: dict[str, str] = field(default_factory=dict)
@@ -90,7 +95,7 @@ class _Outcome:
             self.failures.pop(notice.key, None)
 
 
-class _Clock:
+class Clock:
     """The hours that a run may take; ``stopped`` says that it was ended for them."""
 
     def __init__(self, max_hours: float | None) -> None:
@@ -138,8 +143,9 @@ def _drive(
     plan: Plan,
     store: Store,
     listener: Listener | None,
-    clock: _Clock,
-    outcome: _Outcome,
+    clock: Clock,
+    outcome: Outcome,
+    client: DriverClient | None,
     damaged: frozenset[str] = frozenset(),
 ) -> None:
     """Run the missing tasks to their end, or until the time is up."""
@@ -148,25 +154,37 @@ def _drive(
     if not plan.missing:
         return
     submission = Submission(plan.tasks, served(plan), plan.stored, damaged)
-    with _client(plan, store) as driver:
-        while True:
-            try:
-                _listen(driver, submission, listener, clock, outcome)
-                return
-            except UnknownClientError:
-                # The driver was started anew and knows nothing of us: what it did is stored.
-                log.warning("the driver was started anew: going on with what is not stored yet")
-                damaged -= outcome.done
-                stored = frozenset(store.keys() & plan.tasks.keys()) - damaged
-                submission = replace(submission, stored=stored, damaged=damaged)
+    with nullcontext(client) if client else open_client(plan, store) as driver:
+        drive(driver, submission, store, outcome, clock, listener)
+
+
+def drive(
+    driver: DriverClient,
+    submission: Submission,
+    store: Store,
+    outcome: Outcome,
+    clock: Clock,
+    listener: Listener | None = None,
+) -> None:
+    """Hand in what is missing, and hear of it to its end, or until the time is up."""
+    while True:
+        try:
+            _listen(driver, submission, listener, clock, outcome)
+            return
+        except UnknownClientError:
+            # The driver was started anew and knows nothing of us: what it did is stored.
+            log.warning("the driver was started anew: going on with what is not stored yet")
+            damaged = submission.damaged - outcome.done
+            stored = frozenset(store.keys() & submission.tasks.keys()) - damaged
+            submission = replace(submission, stored=stored, damaged=damaged)
 
 
 def _listen(
     driver: DriverClient,
     submission: Submission,
     listener: Listener | None,
-    clock: _Clock,
-    outcome: _Outcome,
+    clock: Clock,
+    outcome: Outcome,
 ) -> None:
     """Submit, and hear what becomes of it until nothing is left or the time is up."""
     client, heard, asked = driver.submit(submission), 0, time.monotonic()
@@ -199,7 +217,8 @@ def served(plan: Plan) -> dict[str, Served]:
 
 
 @contextmanager
-def _client(plan: Plan, store: Store) -> Iterator[DriverClient]:
+def open_client(plan: Plan, store: Store) -> Iterator[DriverClient]:
+    """The driver that the plan's runtime names or asks for; it ends with the context."""
     runtime = plan.experiment.runtime
     if runtime.fleet.name is not None and runtime.executor != "ray":
         raise InputError(

@@ -9,10 +9,12 @@ from orchestrator.results import Results
 from tasks.metrics import miou
 from tasks.randomness import schedule_group
 
+Pair = tuple[str, str]  # source, target
+
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the bounds of its 95 % interval, in percentage points."""
+    """A value and the bounds of its interval, in percentage points."""
 
     value: float
     low: float
@@ -30,23 +32,29 @@ def image_weights(clusters: Sequence[int], resamples: int, seed: int) -> np.ndar
     return np.vstack([np.ones(len(members)), drawn[:, members]])
 
 
-def mean_miou(results: Results, attack: str, group: str, weights: np.ndarray) -> np.ndarray:
-    """Mean mIoU in percent over the cells of a headline group, a value a row of ``weights``.
-
-    Raises KeyError where a cell is missing, ValueError where the group has none.
-    """
-    sourced = results.needs_source(attack)
-    cells = [
-        (attack, source if sourced else None, target)
+def pairs_of(results: Results, group: str) -> list[Pair]:
+    """The pairs of source and target that a headline group has."""
+    return [
+        (source, target)
         for source in results.sources
         for target in results.targets
         if results.group(source, target) == group
     ]
-    if not cells:
-        raise ValueError(f"no pair of source and target is '{group}'")
+
+
+def mean_miou(
+    results: Results, attack: str, pairs: Sequence[Pair], weights: np.ndarray
+) -> np.ndarray:
+    """Mean mIoU in percent over pairs of source and target, a value a row of ``weights``.
+
+    Raises KeyError where a cell is missing, ValueError where there is no pair.
+    """
+    if not pairs:
+        raise ValueError("there is no pair of source and target to take a mean of")
+    sourced = results.needs_source(attack)
     values = []
-    for cell in cells:
-        confusions = results.confusions[cell]
+    for source, target in pairs:
+        confusions = results.confusions[attack, source if sourced else None, target]
         classes = confusions.shape[-1]
         sums = weights @ confusions.reshape(len(confusions), -1).astype(np.float64)
         values.append(np.asarray(miou(sums.reshape(-1, classes, classes))))
@@ -57,21 +65,23 @@ def paired_difference(
     results: Results,
     attack: str,
     baseline: str,
-    group: str,
+    pairs: Sequence[Pair],
     *,
+    level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
     """Mean mIoU under ``attack`` less that under ``baseline``, on the same resampled images.
 
     Clusters are the schedule groups: images that share their scales. Negative where ``attack``
-    fools more.
+    fools more. The interval covers ``level``: for k comparisons at once, 1 - 0.05 / k.
     """
     groups = results.content["spec"]["schedule_groups"]
     clusters = [schedule_group(image_id, groups) for image_id in results.image_ids]
     weights = image_weights(clusters, resamples, seed)
-    difference = mean_miou(results, attack, group, weights) - mean_miou(
-        results, baseline, group, weights
+    difference = mean_miou(results, attack, pairs, weights) - mean_miou(
+        results, baseline, pairs, weights
     )
-    low, high = np.percentile(difference[1:], [2.5, 97.5])
+    tail = 50 * (1 - level)
+    low, high = np.percentile(difference[1:], [tail, 100 - tail])
     return Interval(float(difference[0]), float(low), float(high))

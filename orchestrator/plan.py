@@ -1,6 +1,6 @@
 """Spec -> tasks with identities, dependencies and costs, and what the store already has."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from orchestrator.spec import Experiment
 from tasks import models
 from tasks.attacks.spec import AttackSpec
 from tasks.data.base import Dataset, open_dataset
-from tasks.data.shards import Shard, make_shards
+from tasks.data.shards import Outline, Shard, make_shards
 from tasks.errors import InputError
 from tasks.models.base import ModelInfo
 from tasks.models.label_map import join
@@ -77,7 +77,7 @@ class Plan:
     @property
     def identity(self) -> str:
         """The experiment's identity: every cell of its results, under its names."""
-        return key_of({"cells": [[c.attack, c.source, c.target, c.key] for c in self.cells]})
+        return identity_of(self.cells)
 
     @property
     def missing(self) -> list[Task]:
@@ -102,7 +102,8 @@ def make_plan(experiment: Experiment, store: "Store") -> Plan:
         groups=experiment.schedule_groups,
         shard_size=experiment.shard_size,
     )
-    tasks, cells = _tasks(experiment, infos, shards, len(dataset.classes))
+    outlines = [shard.outline for shard in shards]
+    tasks, cells = cut(experiment, infos, outlines, len(dataset.classes))
     stored = store.keys()
     plan = Plan(
         experiment=experiment,
@@ -124,12 +125,18 @@ def make_plan(experiment: Experiment, store: "Store") -> Plan:
     return plan
 
 
-def _tasks(
+def identity_of(cells: Sequence[Cell]) -> str:
+    """The identity of an experiment that has these cells."""
+    return key_of({"cells": [[c.attack, c.source, c.target, c.key] for c in cells]})
+
+
+def cut(
     experiment: Experiment,
     infos: Mapping[str, ModelInfo],
-    shards: list[Shard],
+    shards: Sequence[Outline],
     num_classes: int,
 ) -> tuple[dict[str, Task], list[Cell]]:
+    """The tasks of an experiment over these shards by key, and where each evaluation stands."""
     tasks: dict[str, Task] = {}
     cells: list[Cell] = []
     numerics = experiment.numerics.identity()
@@ -139,7 +146,7 @@ def _tasks(
         name: str,
         source: str | None,
         target: ModelInfo,
-        shard: Shard,
+        shard: Outline,
         attack: str | None,
         made: int,
     ) -> None:
@@ -151,7 +158,7 @@ def _tasks(
             num_classes=num_classes,
             numerics=numerics,
         )
-        cost = float(len(shard.images))
+        cost = float(len(shard.image_ids))
         tasks[key] = Task(
             key,
             model_key(target.fingerprint, numerics),
@@ -179,13 +186,13 @@ def _tasks(
                     seed=experiment.seed,
                     numerics=numerics,
                 )
-                cost = attack_cost(attack) * len(shard.images)
+                cost = attack_cost(attack) * len(shard.image_ids)
                 tasks[key] = Task(
                     key,
                     model_key(fingerprint, numerics) if fingerprint else None,
                     shard.shard_id,
                     cost,
-                    shard.images.nbytes * len(attack.made),
+                    shard.nbytes * len(attack.made),
                     attack=attack,
                     seed=experiment.seed,
                 )

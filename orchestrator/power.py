@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.intervals import image_weights, mean_miou
+from orchestrator.intervals import image_weights, mean_miou, pairs_of
 from orchestrator.plan import Plan
 from orchestrator.results import FORMAT, GROUPS, Results
 from orchestrator.store import Store
@@ -111,9 +111,10 @@ def stored_spread(store: Store, dataset: str) -> Spread | None:
 
 def _difference(results: Results, group: str) -> Callable[[np.ndarray], np.ndarray]:
     one, other = results.attacks
+    pairs = pairs_of(results, group)
 
     def difference(weights: np.ndarray) -> np.ndarray:
-        return mean_miou(results, other, group, weights) - mean_miou(results, one, group, weights)
+        return mean_miou(results, other, pairs, weights) - mean_miou(results, one, pairs, weights)
 
     return difference
 

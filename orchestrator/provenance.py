@@ -44,7 +44,7 @@ def commit() -> str | None:
 def code_hash() -> str:
     """sha256 over the sources of this package, as this process loads them."""
     root, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
-    for folder in ("orchestrator", "tasks"):
+    for folder in ("orchestrator", "search_spaces", "tasks"):
         for path in sorted((root / folder).rglob("*.py")):
             digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return digest.hexdigest()

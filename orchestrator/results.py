@@ -218,7 +218,11 @@ def load_results(store: Store, identity: str) -> Results:
     experiments = store.experiments()
     if identity not in experiments:
         raise InputError(f"store {store.location} holds no experiment {identity}")
-    content = experiments[identity]
+    return results_of(store, identity, experiments[identity])
+
+
+def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Results:
+    """The results that ``content`` describes, as an experiment keeps it in the store."""
     if content.get("format") != FORMAT:
         raise InputError(
             f"experiment {content.get('spec', {}).get('name', identity)} in {store.location} was "

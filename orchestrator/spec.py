@@ -4,7 +4,7 @@ import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -19,6 +19,7 @@ from tasks.models.spec import ModelSpec
 from tasks.schema import AnyPath, Frozen, suggest
 
 RECIPES = Path(tasks.__file__).parent / "recipes"
+Read = TypeVar("Read", bound=Frozen)
 SHORTHAND = {"attacks": "preset", "models": "zoo", "data": "sample"}
 
 
@@ -149,17 +150,28 @@ def read_experiment(
 
     Raises InputError with one sentence for every wrong field: file, field, value, what is allowed.
     """
-    if isinstance(source, Experiment):
+    return read_spec(Experiment, source, overrides, RECIPES)
+
+
+def read_spec(
+    kind: type[Read],
+    source: str | Path | dict[str, Any] | Read,
+    overrides: Sequence[str],
+    recipes: Path,
+) -> Read:
+    """A spec that has a ``runtime``, read as ``read_experiment`` says; ``recipes`` ship."""
+    if isinstance(source, kind):
         if not overrides:
             return source
         source = source.model_dump(mode="json")
+    what = kind.__name__.lower()
     if isinstance(source, dict):
-        origin, base, raw = "experiment", Path.cwd(), copy.deepcopy(source)
+        origin, base, raw = what, Path.cwd(), copy.deepcopy(source)
     else:
-        path = _find(source)
-        origin, base, raw = str(path), path.parent, _read_yaml(path)
+        path = _find(str(source), recipes, what)
+        origin, base, raw = str(path), path.parent, read_yaml(path)
         raw.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem))
-        if path.parent == RECIPES:
+        if path.parent == recipes:
             base = Path.cwd()
     for override in overrides:
         _apply(raw, override)
@@ -171,7 +183,7 @@ def read_experiment(
             store = str((Path.cwd() / Path(store).expanduser()).resolve())
         raw["runtime"] = {**runtime, "store": store}
     try:
-        return Experiment.model_validate(raw, context={"base": base})
+        return kind.model_validate(raw, context={"base": base})
     except ValidationError as error:
         raise InputError(_sentences(error, origin)) from None
 
@@ -193,22 +205,24 @@ def read_runtime(overrides: Sequence[str]) -> Runtime:
         raise InputError(_sentences(error, "runtime")) from None
 
 
-def recipe_names() -> list[str]:
-    """The experiments that ship, by name."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+def recipe_names(recipes: Path = RECIPES) -> list[str]:
+    """The specs that ship, by name."""
+    return sorted(path.stem for path in recipes.glob("*.yaml"))
 
 
-def _find(source: str | Path) -> Path:
+def _find(source: str, recipes: Path, what: str) -> Path:
     path = Path(source).expanduser()
     if path.is_file():
         return path.resolve()
-    if str(source) in recipe_names():
-        return RECIPES / f"{source}.yaml"
-    hint = suggest(str(source), recipe_names())
-    raise InputError(f"experiment '{source}' is neither a file nor a recipe: {hint}")
+    names = recipe_names(recipes)
+    if source in names:
+        return recipes / f"{source}.yaml"
+    hint = suggest(source, names)
+    raise InputError(f"{what} '{source}' is neither a file nor a recipe: {hint}")
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; raises InputError where there is none."""
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:

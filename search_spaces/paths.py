@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from tasks.attacks.parts import Momentum, Smoothing, Variance, read_smoothing
 from tasks.attacks.resolve import TRANSFORMS as TRANSFORM_LIST
-from tasks.attacks.spec import AttackSpec, _fields_of
+from tasks.attacks.spec import AttackSpec, fields_of_preset
 from tasks.attacks.transforms import TRANSFORMS
 from tasks.errors import InputError
 from tasks.schema import Frozen
@@ -72,7 +72,7 @@ def expand(base: str | Mapping[str, Any], where: str) -> Flat:
     try:
         AttackSpec.model_validate({"name": "base", **raw})
         preset = raw.pop("preset", None)
-        return flatten({**(_fields_of(preset, raw.get("budget")) if preset else {}), **raw})
+        return flatten({**(fields_of_preset(preset, raw.get("budget")) if preset else {}), **raw})
     except ValidationError as error:
         raise InputError(sentences(error, where)) from None
     except PydanticCustomError as error:

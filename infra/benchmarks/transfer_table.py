@@ -11,7 +11,7 @@ interval.
 import sys
 
 from orchestrator import open_results
-from orchestrator.intervals import paired_difference
+from orchestrator.intervals import paired_difference, pairs_of
 from orchestrator.results import Results
 
 BASELINES = ("pgd", "mi")
@@ -21,7 +21,9 @@ COLUMNS = ["attack", *MEANS.values(), "RMS", "cost", *(f"less {b.upper()}" for b
 
 def lines(results: Results, score: str) -> list[str]:
     """The rows of one score, in the order of the experiment."""
-    return [_line(results, name) for name in results.attacks if results.made[name]["score"] == score]
+    return [
+        _line(results, name) for name in results.attacks if results.made[name]["score"] == score
+    ]
 
 
 def _line(results: Results, name: str) -> str:
@@ -42,7 +44,8 @@ def _row(*values: str) -> str:
 def _difference(results: Results, name: str, baseline: str) -> str:
     if name == baseline:
         return "–"
-    found = paired_difference(results, name, baseline, "cross_backbone")
+    pairs = pairs_of(results, "cross_backbone")
+    found = paired_difference(results, name, baseline, pairs)
     return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 

@@ -129,7 +129,10 @@ class DriverActor:
 class RayClient:
     """One client of a driver that is a Ray actor; ``close`` ends what this client started."""
 
-    def __init__(self, actor: Any, *, owns_driver: bool, owns_cluster: bool) -> None:
+    def __init__(
+        self, actor: Any, namespace: str, *, owns_driver: bool, owns_cluster: bool
+    ) -> None:
+        self.namespace = namespace
         self._actor = actor
         self._owns_driver = owns_driver
         self._owns_cluster = owns_cluster
@@ -183,9 +186,25 @@ def own_driver(runtime: Runtime, namespace: str) -> RayClient:
     """Start or join a cluster, and a driver there that ends with this client."""
     started = join_cluster(namespace)
     # Of its own: a driver of the same run may be about to end, as its client was killed.
-    options = {"lifetime": None, "namespace": f"{namespace}-{uuid.uuid4().hex[:8]}"}
+    namespace = f"{namespace}-{uuid.uuid4().hex[:8]}"
+    options = {"lifetime": None, "namespace": namespace}
     actor = _driver(options).remote(runtime, LEASE, waits=False)
-    return RayClient(actor, owns_driver=True, owns_cluster=started)
+    return RayClient(actor, namespace, owns_driver=True, owns_cluster=started)
+
+
+def meet(namespace: str, store: str) -> RayClient:
+    """A further client of the driver in this namespace, for a process of the same cluster.
+
+    Raises DriverError where it is gone, computes with other code, or fills another store.
+    """
+    try:
+        actor = ray.get_actor(DRIVER, namespace=namespace)
+    except ValueError:
+        raise DriverError(f"no driver is up in {namespace}: its client ended") from None
+    client = RayClient(actor, namespace, owns_driver=False, owns_cluster=False)
+    if client.hello() != {"code": code_hash(), "store": store}:
+        raise DriverError("the driver computes with other code than this, or fills another store")
+    return client
 
 
 def attach(fleet: str, store: str) -> RayClient:
@@ -195,7 +214,7 @@ def attach(fleet: str, store: str) -> RayClient:
     into another store.
     """
     started = join_cluster(FLEET + fleet, existing=True)
-    client = RayClient(find_fleet(fleet), owns_driver=False, owns_cluster=started)
+    client = RayClient(find_fleet(fleet), FLEET + fleet, owns_driver=False, owns_cluster=started)
     hello = client.hello()
     if hello["code"] != code_hash():
         raise InputError(
@@ -224,7 +243,7 @@ def start_fleet(fleet: str, runtime: Runtime) -> None:
         raise InputError(
             f"fleet '{fleet}' is up already; see 'segtransfer fleet status {fleet}'"
         ) from None
-    RayClient(actor, owns_driver=False, owns_cluster=False).hello()
+    RayClient(actor, FLEET + fleet, owns_driver=False, owns_cluster=False).hello()
 
 
 def find_fleet(fleet: str) -> Any:
@@ -252,7 +271,7 @@ class FleetNews:
 def fleet_news(fleet: str) -> FleetNews:
     """Ask a fleet how it is doing."""
     join_cluster(FLEET + fleet, existing=True)
-    client = RayClient(find_fleet(fleet), owns_driver=False, owns_cluster=False)
+    client = RayClient(find_fleet(fleet), FLEET + fleet, owns_driver=False, owns_cluster=False)
     return FleetNews(fleet, client.hello()["store"], client.status(), client.models())
 
 

@@ -100,7 +100,7 @@ class AttackSpec(Frozen):
                     "unknown preset '{preset}': {hint}",
                     {"preset": str(preset), "hint": suggest(str(preset), presets.PRESETS)},
                 )
-            data = {"name": preset, **_fields_of(preset, data.get("budget")), **data}
+            data = {"name": preset, **fields_of_preset(preset, data.get("budget")), **data}
         if data.get("files") is not None:
             data = {"steps": 0, "step_size": 0.0, **data}
         data = with_loss(with_hash(data, info, "files", "files_sha256", "folder"))
@@ -178,7 +178,7 @@ class AttackSpec(Frozen):
         return content
 
 
-def _fields_of(preset: str, budget: Any) -> dict[str, Any]:
+def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
     """The fields of a preset; under a budget those that do not depend on a number of steps.
 
     Few steps are then as long as it takes to reach the bound.

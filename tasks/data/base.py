@@ -37,10 +37,11 @@ class Dataset:
 
 
 def open_dataset(spec: DataSpec) -> Dataset:
-    """The data set of a spec, thinned to ``spec.images`` evenly spaced records, classes merged.
+    """The data set of a spec: its sequences, thinned to ``spec.images`` evenly spaced records,
+    classes merged.
 
-    Raises InputError where nothing is found, fewer images exist than are asked for, or
-    ``spec.label_map`` does not fit the class list.
+    Raises InputError where nothing is found, a sequence is unknown, fewer images exist than are
+    asked for, or ``spec.label_map`` does not fit the class list.
     """
     if spec.mmseg is not None:
         from tasks.data import mmseg
@@ -50,9 +51,11 @@ def open_dataset(spec: DataSpec) -> Dataset:
         from tasks.data import folder
 
         dataset = folder.open_folder(spec)
-    count = len(dataset.records)
-    if count == 0:
+    if not dataset.records:
         raise InputError(f"data set {dataset.name} is empty: it holds no labelled image")
+    if spec.sequences is not None:
+        dataset = _of_sequences(dataset, spec.sequences)
+    count = len(dataset.records)
     if spec.label_map is not None:
         dataset = _merge(dataset, spec.label_map)
     if spec.images is None:
@@ -63,6 +66,19 @@ def open_dataset(spec: DataSpec) -> Dataset:
         )
     chosen = [dataset.records[i * count // spec.images] for i in range(spec.images)]
     return replace(dataset, records=tuple(chosen))
+
+
+def _of_sequences(dataset: Dataset, sequences: Sequence[str]) -> Dataset:
+    """The data set without the images of other sequences."""
+    known = {record.sequence for record in dataset.records}
+    for name in sequences:
+        if name not in known:
+            raise InputError(
+                f"data.sequences names '{name}', which is no sequence of {dataset.name}: "
+                f"{suggest(name, sorted(known)[:20])}"
+            )
+    records = tuple(record for record in dataset.records if record.sequence in sequences)
+    return replace(dataset, records=records)
 
 
 def _merge(dataset: Dataset, label_map: dict[str, str | None]) -> Dataset:

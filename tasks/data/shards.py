@@ -13,6 +13,16 @@ from tasks.randomness import schedule_group
 
 
 @dataclass(frozen=True)
+class Outline:
+    """A shard without its pixels, of which the images take ``nbytes``: enough to plan with."""
+
+    shard_id: str
+    group: int
+    image_ids: tuple[str, ...]
+    nbytes: int
+
+
+@dataclass(frozen=True)
 class Shard:
     """Images uint8 N x 3 x H x W and labels uint8 N x H x W of one schedule group.
 
@@ -25,6 +35,10 @@ class Shard:
     sequences: tuple[str, ...]
     images: np.ndarray
     labels: np.ndarray
+
+    @property
+    def outline(self) -> Outline:
+        return Outline(self.shard_id, self.group, self.image_ids, self.images.nbytes)
 
     def intact(self) -> bool:
         """Whether the content still has the hash that names it."""

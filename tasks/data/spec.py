@@ -15,10 +15,11 @@ class DataSpec(Frozen):
 
     ``folder`` holds images/ and labels/ with equal file stems, with ``split`` as a sub-folder of
     both; ``mmseg`` is a config file (or the name of one of mmseg's), ``split`` its train, val or
-    test loader. ``images`` keeps that many, evenly spaced; ``size`` (height, width) is the grid
-    that every image is brought to by ``fit``, the native size where it is left out. ``label_map``
-    merges classes: each class of the data to its merged class, or to null, which ignores it; merged
-    classes stand in the order in which the data's class list first reaches them.
+    test loader. ``sequences`` keeps the images of these videos; ``images`` keeps that many, evenly
+    spaced; ``size`` (height, width) is the grid that every image is brought to by ``fit``, the
+    native size where it is left out. ``label_map`` merges classes: each class of the data to its
+    merged class, or to null, which ignores it; merged classes stand in the order in which the
+    data's class list first reaches them.
     """
 
     sample: Literal["camvid"] | None = None
@@ -27,6 +28,7 @@ class DataSpec(Frozen):
     data_root: AnyPath | None = None
     split: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
     classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=255)] | None = None
+    sequences: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     images: Annotated[int, Field(ge=1)] | None = None
     size: tuple[Side, Side] | None = None
     fit: Literal["resize", "crop", "pad"] = "resize"

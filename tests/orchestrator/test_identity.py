@@ -279,6 +279,10 @@ def attack_alternatives() -> dict[str, tuple[Change, Change]]:
     }
 
 
+def two_sequences(spec: Spec, folder: Path) -> None:
+    spec["data"] |= {"images": None, "sequences": ["image-1", "image-2"]}
+
+
 # Field -> two experiments that differ in it alone. Runtime-only fields stand here too: they must
 # leave every key as it is.
 ALTERNATIVES: dict[str, tuple[Change, Change]] = {
@@ -289,6 +293,10 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "data.data_root": (set_mmseg_data(), set_mmseg_data(data_root=other_folder)),
     "data.split": (the_base, set_to("data.split", "two")),
     "data.classes": (the_base, set_to("data.classes", [*CLASSES, "car"])),
+    "data.sequences": (
+        set_to("data.images", None),
+        two_sequences,
+    ),
     "data.images": (the_base, set_to("data.images", 3)),
     "data.size": (the_base, set_to("data.size", [16, 24])),
     "data.fit": (the_base, set_to("data.fit", "pad")),

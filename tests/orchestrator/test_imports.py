@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = sorted(p for top in ("tasks", "orchestrator") for p in (ROOT / top).rglob("*.py"))
+SOURCES = sorted(
+    p for top in ("tasks", "orchestrator", "search_spaces") for p in (ROOT / top).rglob("*.py")
+)
 
 # Package -> where it may be imported, as patterns of paths.
 ALLOWED = {
-    "ray": ["orchestrator/executors/ray*.py", "orchestrator/search.py"],
+    "ray": ["orchestrator/executors/ray*.py", "orchestrator/search/tune.py"],
+    "optuna": ["orchestrator/search/*.py"],
+    "search_spaces": ["search_spaces/*.py", "orchestrator/search/*.py"],
     "mlflow": ["orchestrator/tracking.py"],
     "mmseg": ["tasks/*/mmseg.py"],
     "transformers": ["tasks/models/huggingface.py"],
@@ -59,6 +63,13 @@ def test_tasks_import_nothing_of_the_orchestration() -> None:
     for path in SOURCES:
         if path.is_relative_to(ROOT / "tasks"):
             assert not {name.split(".")[0] for name in imported(path)} & forbidden, path
+
+
+def test_search_spaces_know_of_attacks_alone() -> None:
+    names = {n for path in (ROOT / "search_spaces").glob("*.py") for n in imported(path)}
+    ours = {name for name in names if name.split(".")[0] in ("tasks", "orchestrator", "infra")}
+    assert ours
+    assert all(name.startswith(("tasks.attacks", "tasks.schema", "tasks.errors")) for name in ours)
 
 
 def test_nothing_needs_torchvision() -> None:

@@ -157,3 +157,15 @@ def test_a_map_that_does_not_fit_the_class_list_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=rf"data\.label_map {told}"):
         merged(write_folder(tmp_path, 1), label_map)
+
+
+def test_sequences_keep_the_images_of_these_videos_before_images_are_counted() -> None:
+    spec = DataSpec(sample="camvid", sequences=("0001TP",), images=4)
+    records = open_dataset(spec).records
+    assert len(records) == 4
+    assert {record.sequence for record in records} == {"0001TP"}
+
+
+def test_an_unknown_sequence_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(InputError, match=r"'0001TO'.* did you mean '0001TP'\?"):
+        open_dataset(DataSpec(sample="camvid", sequences=("0001TO",)))

@@ -1,0 +1,136 @@
+"""The search: which attack settings transfer best from these sources to models not seen."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import optuna
+
+from orchestrator.experiment import Listener, carry_out
+from orchestrator.plan import make_plan
+from orchestrator.results import Results
+from orchestrator.search.bench import Bench, make_bench
+from orchestrator.search.confirm import CarryOver, Comparison, carry_over, check_apart, compare
+from orchestrator.search.spec import Search, confirming_experiment
+from orchestrator.search.study import (
+    Trial,
+    chosen,
+    drops_of,
+    ended,
+    open_storage,
+    open_study,
+    read_trials,
+)
+from orchestrator.store import Store
+from tasks.attacks.spec import AttackSpec
+from tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from orchestrator.executors.ray_driver import RayClient
+
+__all__ = ["Found", "SearchListener", "find"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to.
+
+    ``best`` are its settings, the first the best; ``results`` compare them with the baselines on
+    what the search never saw, and ``carry_over`` says how settings chosen without some targets do
+    on those.
+    """
+
+    bench: Bench
+    study: optuna.Study
+    trials: list[Trial]
+    best: list[AttackSpec]
+    results: Results
+    comparisons: list[Comparison]
+    carry_over: list[CarryOver]
+
+
+class SearchListener(Protocol):
+    """Hears how a search goes."""
+
+    def begun(self, bench: Bench, study: optuna.Study) -> None:
+        """Once, before the first trial."""
+
+    def trials(self, trials: list[Trial]) -> None:
+        """Some trial began, reached a rung, or ended."""
+
+    def confirming(self, best: list[AttackSpec]) -> Listener:
+        """The trials are through; what is returned hears how the best are confirmed."""
+
+
+def find(search: Search, listener: SearchListener, *, resume: bool = False) -> Found:
+    """Carry the trials out, then confirm the best against the baselines.
+
+    Raises InputError for a wrong search before a model is loaded; RuntimeError where no trial went
+    all the way.
+    """
+    if search.runtime.executor != "ray":
+        raise InputError(
+            f"a search runs on Ray, and runtime.executor is '{search.runtime.executor}'; give "
+            "runtime.executor=ray, or leave it out"
+        )
+    store = Store(search.runtime.store)
+    check_apart(search)
+    bench = make_bench(search, store)
+    make_plan(confirming_experiment(search, []), store)  # what is wrong there is said now
+    study = open_study(bench, open_storage(bench, store), resume=resume)
+    listener.begun(bench, study)
+    with _driver(bench, store, study) as client:
+        if client is not None:
+            # Here, as Tune takes seconds to import.
+            from orchestrator.search.tune import run_trials
+
+            run_trials(bench, study, client.namespace, listener)
+        trials = read_trials(study)
+        best = chosen(bench, trials)
+        if not best:
+            reasons = {trial.reason for trial in trials if trial.reason} or {"none was begun"}
+            raise RuntimeError(f"no trial went all the way: {'; '.join(sorted(reasons)[:3])}")
+        experiment = confirming_experiment(search, best)
+        results = carry_out(experiment, listener.confirming(best), client)
+    return Found(
+        bench=bench,
+        study=study,
+        trials=trials,
+        best=best,
+        results=results,
+        comparisons=[] if results.missing else compare(search, results),
+        carry_over=carry_over(
+            {trial.number: drops for trial, drops in drops_of(trials)}, _groups(bench)
+        ),
+    )
+
+
+@contextmanager
+def _driver(bench: Bench, store: Store, study: optuna.Study) -> Iterator["RayClient | None"]:
+    """The driver that trials and confirmation share; None where no trial is left to do."""
+    runtime = bench.search.runtime
+    if len(ended(study)) >= bench.search.search.trials:
+        yield None
+        return
+    from orchestrator.executors.ray_driver import attach, own_driver
+
+    if runtime.fleet.name is not None:
+        client = attach(runtime.fleet.name, store.location)
+    else:
+        client = own_driver(runtime, f"segtransfer-{bench.identity[:16]}")
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _groups(bench: Bench) -> dict[str, list[str]]:
+    """The targets to leave out: each alone, and all of each backbone, where that is another set."""
+    groups = {name: [name] for name in bench.search.targets}
+    backbones: dict[str, list[str]] = {}
+    for name in bench.search.targets:
+        backbones.setdefault(str(bench.infos[name].backbone), []).append(name)
+    if len(backbones) > 1:
+        groups |= {f"all of {name}": names for name, names in backbones.items()}
+    return groups

@@ -1,0 +1,204 @@
+"""Ray Tune carries the trials out: each is a client of the driver, and loads no model."""
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+# Read when ray.tune is imported: our own listener tells how it goes, and Ctrl-C is ours.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "100000")
+
+import optuna
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+import search_spaces
+from orchestrator.executors.ray_driver import DriverError, meet
+from orchestrator.search.bench import Bench, TrialError, keep_results, propose, try_attack
+from orchestrator.search.spec import DIRECTIONS
+from orchestrator.search.study import REASON, SCORE, Trial, ended, read_trials, sampler_of
+from orchestrator.store import Store
+from tasks.errors import InputError
+
+log = logging.getLogger(__name__)
+
+FAILED, RUNG = "failed", "rung_cost"
+CPUS = 0.01  # of a trial: it waits for the driver, the models work elsewhere
+DEATHS = 3  # of a trial's process, after which the trial counts as failed
+
+
+class TrialListener(Protocol):
+    """Hears of the trials while they run."""
+
+    def trials(self, trials: list[Trial]) -> None:
+        """Some trial began, reached a rung, or ended."""
+
+
+def run_trials(
+    bench: Bench,
+    study: optuna.Study,
+    namespace: str,
+    listener: TrialListener,
+) -> None:
+    """Carry out the trials that the study lacks, as clients of the driver in ``namespace``.
+
+    The cluster must be joined. Trials that fail are recorded with their reason, and the rest go on;
+    whatever ends this early, the study and the store have what was done.
+    """
+    tries = bench.search.search
+    left = tries.trials - len(ended(study))
+    if left <= 0:
+        return
+    objectives = tries.objectives
+    several = len(objectives) > 1
+    modes = [DIRECTIONS[name][:3] for name in objectives]
+    searcher = StudySearch(
+        _define_by_run(bench),
+        metric=list(objectives) if several else objectives[0],
+        mode=modes if several else modes[0],
+        sampler=sampler_of(bench.search),
+        study_name=study.study_name,
+        storage=study._storage,
+        last_rung=len(bench.rungs) - 1,
+    )
+    trainable = tune.with_parameters(_trial, bench=bench, namespace=namespace)
+    with tempfile.TemporaryDirectory(prefix="segtransfer-tune-") as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, _resources(bench)),
+            tune_config=tune.TuneConfig(
+                metric=None if several else objectives[0],
+                mode=None if several else modes[0],
+                search_alg=searcher,
+                scheduler=_scheduler(bench, several),
+                num_samples=left,
+                max_concurrent_trials=tries.concurrency,
+            ),
+            run_config=tune.RunConfig(
+                name=study.study_name,
+                storage_path=folder,
+                verbose=0,
+                callbacks=[_Tell(study, listener)],
+                failure_config=tune.FailureConfig(max_failures=DEATHS - 1),
+            ),
+        )
+        tuner.fit()
+    listener.trials(read_trials(study))
+
+
+class StudySearch(OptunaSearch):
+    """OptunaSearch that keeps each trial's score in the study, tells Optuna which were pruned, and
+    why others failed: as it comes, it tells that all of them are complete."""
+
+    def __init__(self, space: Callable[[Any], dict[str, Any]], last_rung: int, **options: Any):
+        super().__init__(space, **options)
+        self._last_rung = last_rung
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if FAILED not in result:
+            self._keep(trial_id, SCORE, json.loads(result[SCORE]))
+            super().on_trial_result(trial_id, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        if error or not result or FAILED in result:
+            reason = (result or {}).get(FAILED, f"its process died {DEATHS} times")
+            self._keep(trial_id, REASON, reason)
+            super().on_trial_complete(trial_id, None, error=True)
+            return
+        score = json.loads(result[SCORE])
+        self._keep(trial_id, SCORE, score)
+        if score["rung"] < self._last_rung:
+            # By the values of its rungs Optuna still learns from it.
+            super().on_trial_complete(trial_id, None)
+        else:
+            super().on_trial_complete(trial_id, result)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing is restored from Tune's files: a search resumes by the study and the store."""
+        Path(checkpoint_path).touch()
+
+    def _keep(self, trial_id: str, name: str, value: Any) -> None:
+        self._ot_trials[trial_id].set_user_attr(name, value)
+
+
+class _Tell(tune.Callback):
+    """Tells the listener how the study stands, whenever that changed."""
+
+    def __init__(self, study: optuna.Study, listener: TrialListener) -> None:
+        self._study, self._listener = study, listener
+
+    def _tell(self) -> None:
+        self._listener.trials(read_trials(self._study))
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._tell()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._tell()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._tell()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._tell()
+
+
+def _trial(config: Mapping[str, Any], bench: Bench, namespace: str) -> None:
+    """One trial, in a process of its own: propose, hand in rung by rung, report."""
+    from ray.tune import report
+
+    store, client, number = Store(bench.store), None, int(config["number"])
+    try:
+        client = meet(namespace, bench.store)
+        attack = propose(bench, config["point"], number)
+        keep = keep_results(bench, number, store)
+        for score in try_attack(bench, attack, client, store, keep):
+            cost = bench.search.search.reduction**score.rung
+            report({**score.objectives, RUNG: cost, SCORE: json.dumps(asdict(score))})
+    except (TrialError, DriverError, InputError) as error:
+        report({FAILED: str(error)})
+
+
+def _define_by_run(bench: Bench) -> Callable[[Any], dict[str, Any]]:
+    """What Optuna asks a trial, and what Tune hands to its process."""
+
+    def propose_one(trial: Any) -> dict[str, Any]:
+        return {"point": search_spaces.suggest(bench.space, trial), "number": trial.number}
+
+    return propose_one
+
+
+def _scheduler(bench: Bench, several: bool) -> TrialScheduler:
+    """ASHA over the rungs; with several objectives none is given up early."""
+    rungs, tries = len(bench.rungs), bench.search.search
+    if several or rungs == 1:
+        return FIFOScheduler()
+    return ASHAScheduler(
+        time_attr=RUNG,
+        metric=None,
+        mode=None,
+        grace_period=1,
+        max_t=tries.reduction ** (rungs - 1),
+        reduction_factor=tries.reduction,
+    )
+
+
+def _resources(bench: Bench) -> dict[str, float]:
+    """A sliver of a core; on this node where the store is a folder, which others may not see."""
+    resources: dict[str, float] = {"cpu": CPUS}
+    if not Store(bench.store).remote:
+        resources[f"node:{ray.util.get_node_ip_address()}"] = 0.0001
+    return resources
