@@ -1,4 +1,4 @@
-"""segtransfer from Python: run, plan and open experiments; results as DataFrames."""
+"""segtransfer from Python: run, plan, search and open experiments; results as DataFrames."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from orchestrator.experiment import Listener
     from orchestrator.plan import Plan
     from orchestrator.results import Results
+    from orchestrator.search import Found, SearchListener
+    from orchestrator.search.spec import Search
     from orchestrator.spec import Experiment
     from orchestrator.store import Store
 
-__all__ = ["open_results", "open_store", "plan", "run"]
+__all__ = ["open_results", "open_store", "plan", "run", "search"]
 
 
 def run(
@@ -41,6 +43,24 @@ def plan(
 
     spec = read_experiment(experiment, overrides)
     return make_plan(spec, Store(spec.runtime.store))
+
+
+def search(
+    spec: "str | Path | dict[str, Any] | Search",
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    listener: "SearchListener | None" = None,
+) -> "Found":
+    """Search the attack settings that transfer best, and confirm them on what is new.
+
+    Returns the best as attack specs, all trials, the study, and the confirming results. Raises
+    tasks.errors.InputError for a wrong search, RuntimeError where no trial went all the way.
+    """
+    from orchestrator.search import SearchListener, find
+    from orchestrator.search.spec import read_search
+
+    return find(read_search(spec, overrides), listener or SearchListener(), resume=resume)
 
 
 def open_store(location: str | Path) -> "Store":

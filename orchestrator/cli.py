@@ -16,6 +16,7 @@ from tasks.errors import InputError
 
 if TYPE_CHECKING:
     from orchestrator.results import Results
+    from orchestrator.search import Found
     from orchestrator.spec import Experiment
 
 app = typer.Typer(
@@ -85,6 +86,43 @@ def run(
                 "have no result yet, and their matrices are partial. Run again to go on."
             )
         _list_failures(results.failures)
+
+
+@app.command()
+def search(
+    spec: Annotated[str, typer.Argument(help="A YAML file, or a search that ships: quickstart.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="field.path=value, for example search.trials=200")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a search that was begun.")
+    ] = False,
+    store: StoreOption = None,
+    tracking: Annotated[bool, typer.Option(help="Log to MLflow.")] = True,
+    fleet: Annotated[str | None, typer.Option(help="A fleet that 'fleet up' keeps.")] = None,
+) -> None:
+    """Search the attack settings that transfer best, and confirm them on what is new."""
+    from orchestrator.report.found import found_folder, print_found, write_found
+    from orchestrator.report.trials import SearchView
+    from orchestrator.search import find
+    from orchestrator.search.spec import read_search
+    from orchestrator.search.study import how_to_look
+
+    with _sentences(spec):
+        read = read_search(spec, _with_options(overrides, store=store, fleet=fleet))
+        view = SearchView(console)
+        try:
+            found = find(read, view, resume=resume)
+        finally:
+            view.stop()
+        print_found(found, console)
+        write_found(found)
+        console.print(f"Report of the search: {found_folder(found)}", highlight=False)
+        console.print(f"Trials: {how_to_look(found.bench)}", highlight=False)
+        tracked = tracking and read.runtime.tracking
+        _show(found.results, tracked)
+        _log_search(found, tracked)
+        _list_failures(found.results.failures)
 
 
 @app.command()
@@ -298,6 +336,21 @@ def _experiment(
 ) -> "Experiment":
     from orchestrator.spec import read_experiment
 
+    return read_experiment(
+        spec,
+        _with_options(overrides, executor=executor, store=store, fleet=fleet, max_hours=max_hours),
+    )
+
+
+def _with_options(
+    overrides: list[str] | None,
+    *,
+    executor: str | None = None,
+    store: str | None = None,
+    fleet: str | None = None,
+    max_hours: float | None = None,
+) -> list[str]:
+    """The overrides, and those that options stand for."""
     options = {
         "runtime.executor": executor,
         "runtime.store": store,
@@ -307,7 +360,7 @@ def _experiment(
     extra = [
         f"{field}={json.dumps(value)}" for field, value in options.items() if value is not None
     ]
-    return read_experiment(spec, [*(overrides or []), *extra])
+    return [*(overrides or []), *extra]
 
 
 def _show(results: "Results", tracking: bool) -> None:
@@ -328,6 +381,18 @@ def _show(results: "Results", tracking: bool) -> None:
     except TrackingError as error:
         errors.print(f"[yellow]{escape(str(error))}[/yellow]")
         errors.print(f"Log it later with: segtransfer report {results.store.location}")
+
+
+def _log_search(found: "Found", tracking: bool) -> None:
+    if not tracking:
+        return
+    from orchestrator.tracking import TrackingError, log_search
+
+    try:
+        log_search(found)
+    except TrackingError as error:
+        errors.print(f"[yellow]{escape(str(error))}[/yellow]")
+        errors.print("Log it later with the same command: nothing is computed again.")
 
 
 def _list_failures(failures: Mapping[str, str]) -> None:

@@ -4,9 +4,10 @@ import hashlib
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before mlflow is imported: an unreachable server is given up in seconds, not in minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -21,6 +22,10 @@ from orchestrator.provenance import commit, versions
 from orchestrator.report.folder import matrix_name, report_folder
 from orchestrator.report.text import markdown, settings
 from orchestrator.results import Results
+
+if TYPE_CHECKING:
+    from orchestrator.search import Found
+    from orchestrator.search.study import Trial
 
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -62,6 +67,72 @@ def log_results(results: Results) -> str:
     except (MlflowException, OSError) as error:
         raise TrackingError(f"MLflow at {uri} could not be written: {error}") from error
     return uri
+
+
+def log_search(found: "Found") -> str:
+    """Log a search as a run, and each of its trials as a child with its matrix; returns the URI.
+
+    Finds its runs again, as ``log_results`` does. Raises TrackingError.
+    """
+    from orchestrator.search.bench import trial_results
+
+    uri, bench = tracking_uri(), found.bench
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        experiment = _experiment(client, bench.search.name, uri)
+        parent = _log_search(client, experiment, found)
+        store = found.results.store
+        for trial in found.trials:
+            results = trial_results(bench.identity, trial.number, store)
+            if results is not None and trial.score is not None:
+                _log_trial(client, experiment, parent.info.run_id, trial, results)
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"MLflow at {uri} could not be written: {error}") from error
+    return uri
+
+
+def _log_search(client: MlflowClient, experiment: Experiment, found: "Found") -> Run:
+    from orchestrator.report.found import found_folder, summary
+    from orchestrator.search.study import ranked
+
+    bench = found.bench
+    tags = {
+        "mlflow.note.content": summary(found),
+        "segtransfer.confirmed": found.results.identity,
+    } | _provenance(found.results)
+    name = f"{bench.search.name}-{bench.identity[:8]}"
+    run, changed = _open(client, experiment, bench.identity, name, found.results, tags)
+    if changed:
+        first = ranked(found.trials)[0].score
+        best = {f"best/{k}": v for k, v in first.objectives.items()} if first else {}
+        states = Counter(f"trials/{trial.state}" for trial in found.trials)
+        _log_metrics(client, run, best | {name: float(n) for name, n in states.items()})
+        client.log_artifacts(run.info.run_id, str(found_folder(found)), "search")
+        client.log_dict(run.info.run_id, bench.search.model_dump(mode="json"), "search.json")
+    _finish(client, run, found.results)
+    return run
+
+
+def _log_trial(
+    client: MlflowClient, experiment: Experiment, parent: str, trial: "Trial", results: Results
+) -> None:
+    (attack,) = results.attacks
+    tags = {
+        "mlflow.parentRunId": parent,
+        "mlflow.note.content": markdown(results, [attack]),
+        "segtransfer.attack": attack,
+        "segtransfer.settings": settings(results, attack),
+        "segtransfer.state": trial.state,
+    } | _provenance(results)
+    run, changed = _open(client, experiment, results.identity, attack, results, tags)
+    if not changed:
+        return
+    params = [Param(name, str(value)) for name, value in trial.point.items()]
+    client.log_batch(run.info.run_id, params=params)
+    assert trial.score is not None
+    _log_metrics(client, run, dict(trial.score.objectives) | dict(_metrics(results, attack)))
+    _log_table(client, run, results, attack)
+    _finish(client, run, results)
 
 
 def _experiment(client: MlflowClient, name: str, uri: str) -> Experiment:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import optuna
 
@@ -50,8 +50,8 @@ class Found:
     carry_over: list[CarryOver]
 
 
-class SearchListener(Protocol):
-    """Hears how a search goes."""
+class SearchListener:
+    """Hears how a search goes; every method may be overridden, and does nothing here."""
 
     def begun(self, bench: Bench, study: optuna.Study) -> None:
         """Once, before the first trial."""
@@ -61,6 +61,7 @@ class SearchListener(Protocol):
 
     def confirming(self, best: list[AttackSpec]) -> Listener:
         """The trials are through; what is returned hears how the best are confirmed."""
+        return Listener()
 
 
 def find(search: Search, listener: SearchListener, *, resume: bool = False) -> Found:
@@ -85,7 +86,7 @@ def find(search: Search, listener: SearchListener, *, resume: bool = False) -> F
             # Here, as Tune takes seconds to import.
             from orchestrator.search.tune import run_trials
 
-            run_trials(bench, study, client.namespace, listener)
+            run_trials(bench, study, client.namespace, listener.trials)
         trials = read_trials(study)
         best = chosen(bench, trials)
         if not best:

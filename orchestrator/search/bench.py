@@ -1,6 +1,5 @@
 """What every trial of a search needs, made once; and the trial itself: one attack, rung by rung."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,6 @@ from tasks.data.shards import Outline
 from tasks.models.base import ModelInfo
 from tasks.perturbation import ssim
 
-FOLDER = "searches"  # of the store
 Matrix = dict[str, dict[str, float]]  # source -> target -> value
 
 
@@ -201,23 +199,15 @@ def keep_results(bench: Bench, number: int, store: Store) -> Callable[[Results],
     """Keeps what describes a trial's matrices, so that they can be drawn without the search."""
 
     def keep(results: Results) -> None:
-        text = json.dumps(results.content, sort_keys=True)
-        store.files.write(trial_path(bench.identity, number), text.encode())
+        store.save_trial(bench.identity, number, dict(results.content))
 
     return keep
 
 
 def trial_results(identity: str, number: int, store: Store) -> Results | None:
     """The matrices of a trial as far as it came; None where nothing is kept of it."""
-    content = store.files.read(trial_path(identity, number))
-    if content is None:
-        return None
-    parsed = json.loads(content)
-    return results_of(store, f"{identity}-{number}", parsed)
-
-
-def trial_path(identity: str, number: int) -> str:
-    return f"{FOLDER}/{identity}/trial-{number}.json"
+    content = store.trial(identity, number)
+    return None if content is None else results_of(store, f"{identity}-{number}", content)
 
 
 def _identity(search: Search, space: Space, content: Mapping[str, Any]) -> str:

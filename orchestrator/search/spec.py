@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 import search_spaces
-from orchestrator.spec import Experiment, Runtime, read_spec
+from orchestrator.spec import Experiment, Runtime, read_experiment, read_spec
 from tasks.attacks.spec import AttackSpec
 from tasks.data.spec import DataSpec
 from tasks.models.numerics import REFERENCE, Numerics
@@ -196,11 +196,13 @@ def confirming_experiment(search: Search, best: Sequence[AttackSpec]) -> Experim
 def baselines(search: Search, best: Sequence[AttackSpec]) -> list[dict[str, Any]]:
     """The attacks that the best are compared with, under the search's threat and budget.
 
-    Where the search has no budget they get the cost of the most expensive of the best.
+    Where the search has no budget they get the cost of the most expensive of the best, or that of
+    the attack that proposals start from where there is none yet.
     """
     threat = {field: search.attack[field] for field in THREAT if field in search.attack}
     if "budget" not in threat:
-        most = max(attack.restarts * attack.steps * attack.step_cost for attack in best)
+        measures = best or [AttackSpec.model_validate({"name": "base", **search.attack})]
+        most = max(attack.restarts * attack.steps * attack.step_cost for attack in measures)
         threat.pop("steps", None)
         threat["budget"] = {"forward_equivalents": most}
     found = []
@@ -230,7 +232,7 @@ def _experiment(
     attacks: Sequence[dict[str, Any]],
 ) -> Experiment:
     shared = search.model_dump(mode="json", include={"seed", "shard_size", "numerics", "runtime"})
-    return Experiment.model_validate(
+    return read_experiment(
         {
             **shared,
             "name": name,

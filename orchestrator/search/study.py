@@ -14,14 +14,17 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 import search_spaces
-from orchestrator.search.bench import FOLDER, Bench, Matrix, Score, propose
+from orchestrator.search.bench import Bench, Matrix, Score, propose
 from orchestrator.search.spec import DIRECTIONS, Search
 from orchestrator.store import Store
+from orchestrator.store.store import SEARCHES
 from tasks.attacks.spec import AttackSpec
 from tasks.errors import InputError
 
 optuna.logging.set_verbosity(logging.WARNING)
 
+ENOUGH = 8  # whole trials, for importances to say anything
+JOURNAL = "study.journal"
 SCORE, REASON, INTERRUPTED = "score", "reason", "interrupted"
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -53,7 +56,7 @@ def open_storage(bench: Bench, store: Store) -> BaseStorage:
                 f"the store {store.location} is a bucket, which holds no Optuna study; give "
                 "search.storage a file, or the URL of a database (postgresql://...)"
             )
-        path = Path(store.location) / FOLDER / bench.identity / "study.journal"
+        path = Path(store.location) / SEARCHES / bench.identity / JOURNAL
         path.parent.mkdir(parents=True, exist_ok=True)
         where = str(path)
     try:
@@ -62,6 +65,12 @@ def open_storage(bench: Bench, store: Store) -> BaseStorage:
         return JournalStorage(JournalFileBackend(where))
     except Exception as error:  # any of the drivers of a database
         raise InputError(f"search.storage {_without_password(where)}: {error}") from None
+
+
+def how_to_look(bench: Bench) -> str:
+    """The command that shows the study in Optuna's dashboard (a package of its own)."""
+    where = bench.search.search.storage or Path(bench.store) / SEARCHES / bench.identity / JOURNAL
+    return f"optuna-dashboard {_without_password(str(where))}"
 
 
 def open_study(bench: Bench, storage: BaseStorage, *, resume: bool) -> optuna.Study:
@@ -191,6 +200,9 @@ def chosen(bench: Bench, trials: list[Trial]) -> list[AttackSpec]:
 def importances(study: optuna.Study) -> dict[str, float]:
     """How much of the first objective's spread each field explains (PED-ANOVA); empty where too
     few trials went all the way."""
+    whole = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(whole) < ENOUGH:
+        return {}
     try:
         found = optuna.importance.get_param_importances(
             study,

@@ -4,10 +4,11 @@ import json
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 # Read when ray.tune is imported: our own listener tells how it goes, and Ctrl-C is ours.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -37,18 +38,11 @@ CPUS = 0.01  # of a trial: it waits for the driver, the models work elsewhere
 DEATHS = 3  # of a trial's process, after which the trial counts as failed
 
 
-class TrialListener(Protocol):
-    """Hears of the trials while they run."""
-
-    def trials(self, trials: list[Trial]) -> None:
-        """Some trial began, reached a rung, or ended."""
-
-
 def run_trials(
     bench: Bench,
     study: optuna.Study,
     namespace: str,
-    listener: TrialListener,
+    tell: Callable[[list[Trial]], None],
 ) -> None:
     """Carry out the trials that the study lacks, as clients of the driver in ``namespace``.
 
@@ -87,12 +81,15 @@ def run_trials(
                 name=study.study_name,
                 storage_path=folder,
                 verbose=0,
-                callbacks=[_Tell(study, listener)],
+                callbacks=[_Tell(study, tell)],
                 failure_config=tune.FailureConfig(max_failures=DEATHS - 1),
             ),
         )
-        tuner.fit()
-    listener.trials(read_trials(study))
+        with warnings.catch_warnings():
+            # A journal on a slow disk is no heavy computation.
+            warnings.filterwarnings("ignore", message="Define-by-run function")
+            tuner.fit()
+    tell(read_trials(study))
 
 
 class StudySearch(OptunaSearch):
@@ -133,13 +130,17 @@ class StudySearch(OptunaSearch):
 
 
 class _Tell(tune.Callback):
-    """Tells the listener how the study stands, whenever that changed."""
+    """Tells how the study stands, whenever that changed."""
 
-    def __init__(self, study: optuna.Study, listener: TrialListener) -> None:
-        self._study, self._listener = study, listener
+    def __init__(self, study: optuna.Study, tell: Callable[[list[Trial]], None]) -> None:
+        self._study, self._listen = study, tell
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune keeps a copy in its files, which nobody reads; a terminal cannot be kept."""
+        return {}
 
     def _tell(self) -> None:
-        self._listener.trials(read_trials(self._study))
+        self._listen(read_trials(self._study))
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._tell()

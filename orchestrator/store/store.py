@@ -5,6 +5,7 @@
     blobs/ab/<sha256>.*           AEs (Arrow IPC), confusions and predictions (Parquet), by content
     shards/ab/<shard id>.arrow    the clean images and labels, by content
     experiments/<id>.json         resolved specs and which keys make up their matrices
+    searches/<id>/trial-<n>.json  the same of a search's trials, beside Optuna's study
     failures/ab/<key>.json        the last traceback of a task that failed
 
 A blob is written before the row that names its hash; both writes are atomic. What is read is
@@ -38,6 +39,7 @@ from orchestrator.store.rows import (
 from tasks.data.shards import Shard
 
 Checked = TypeVar("Checked")
+SEARCHES = "searches"
 SHARD_PATH = re.compile(r"shards/(..)/(\1[0-9a-f]{62})\.arrow")
 
 
@@ -176,6 +178,22 @@ class Store:
         }
         parsed = {key: _parse(text) for key, text in contents.items() if text is not None}
         return {key: content for key, content in parsed.items() if content is not None}
+
+    def save_trial(self, search: str, number: int, content: dict[str, Any]) -> None:
+        """Keep what a trial of a search tried and the cells of its matrices."""
+        text = json.dumps(content, sort_keys=True)
+        self.files.write(f"{SEARCHES}/{search}/trial-{number}.json", text.encode())
+
+    def trial(self, search: str, number: int) -> dict[str, Any] | None:
+        """What is kept of a trial; None where that is missing or torn."""
+        content = self.files.read(f"{SEARCHES}/{search}/trial-{number}.json")
+        return None if content is None else _parse(content)
+
+    def trials(self) -> dict[str, dict[str, Any] | None]:
+        """What is kept of every trial of every search, by path; None where it is torn."""
+        names = [name for name in self.files.names(SEARCHES) if name.endswith(".json")]
+        contents = {name: self.files.read(name) for name in names}
+        return {name: None if text is None else _parse(text) for name, text in contents.items()}
 
     def record_failure(self, key: str, kind: str, message: str) -> None:
         """Keep the traceback of a failed task; a failed task counts as not done."""

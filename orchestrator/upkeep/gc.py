@@ -158,16 +158,19 @@ def _identities(store: Store, beginnings: Sequence[str]) -> list[str]:
 
 
 def _referenced(store: Store, dropped: Sequence[str]) -> tuple[set[str], set[str]]:
-    """Keys and shards that the experiments name which stay; InputError where one is unreadable."""
-    experiments = store.experiments()
+    """Keys and shards that the experiments name which stay, and the trials of searches; InputError
+    where one is unreadable."""
+    experiments, trials = store.experiments(), store.trials()
     names = [n for n in store.files.names("experiments") if n.endswith(".json")]
     torn = [n for n in names if n[len("experiments/") : -5] not in experiments]
+    torn += [name for name, content in trials.items() if content is None]
     if torn:
         raise InputError(
             f"{torn[0]} of store {store.location} cannot be read, so which rows it needs is not "
             "known: run its experiment again, or remove the file"
         )
     kept = [content for identity, content in experiments.items() if identity not in dropped]
+    kept += [content for content in trials.values() if content is not None]
     keys = {key for content in kept for cell in content["cells"] for key in cell[4:6] if key}
     return keys, {shard for content in kept for shard in content["shards"]}
 

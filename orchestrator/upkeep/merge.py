@@ -23,7 +23,7 @@ class MergeReport:
 
 
 def merge(store: Store, other: Store) -> MergeReport:
-    """Copy what ``store`` lacks: shards, then blobs, then their rows, then experiments.
+    """Copy what ``store`` lacks: shards, then blobs, then their rows, then experiments and trials.
 
     Every copy is checked against its hash on the way, and what is damaged in ``other`` is left
     out. Evaluations of AEs that differ between the stores are left out too: scores of one set of
@@ -44,6 +44,10 @@ def merge(store: Store, other: Store) -> MergeReport:
     experiments = {k: e for k, e in other.experiments().items() if k not in store.experiments()}
     for identity, content in experiments.items():
         store.save_experiment(identity, content)
+    held = store.trials()
+    for path in other.trials().keys() - held.keys():
+        if (text := other.files.read(path)) is not None:
+            store.files.write(path, text)
     return MergeReport(
         rows=len(copied) - copied.count(0),
         shards=shards,

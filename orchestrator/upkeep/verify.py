@@ -169,4 +169,4 @@ def _check_place(info: FileInfo, named: dict[str, list[Row]]) -> Finding | None:
     return Finding("foreign", info.path, "not a file of a store: it is left alone")
 
 
-OTHERS = ("calibration/", "experiments/", "failures/", "reports/")
+OTHERS = ("calibration/", "experiments/", "failures/", "reports/", "searches/")

@@ -473,6 +473,28 @@ def test_gc_lets_go_of_an_experiment_and_of_what_only_it_names(
     assert len(store.files.names("blobs")) == 2
 
 
+def test_gc_keeps_what_the_trials_of_a_search_name(local: Store, shard: Shard) -> None:
+    fill(local, shard)
+    mine = commit_attack(local, shard, 50)
+    now = time.time() + LATER
+    cell = ["a", "s", "t", shard.shard_id, mine, None]
+    local.save_trial("a-search", 3, {"cells": [cell], "shards": [shard.shard_id]})
+    assert find_garbage(local, unreferenced=True, now=now).garbage == ()
+    local.files.write("searches/a-search/trial-3.json", b"{")
+    with pytest.raises(InputError, match=r"trial-3.json .* cannot be read"):
+        find_garbage(local, unreferenced=True, now=now)
+
+
+def test_merge_brings_the_trials_of_searches_along(tmp_path: Path, shard: Shard) -> None:
+    ours, theirs = Store(str(tmp_path / "ours")), Store(str(tmp_path / "theirs"))
+    fill(theirs, shard)
+    theirs.save_trial("a-search", 0, {"cells": [], "shards": []})
+    merge(ours, theirs)
+    assert ours.trial("a-search", 0) == {"cells": [], "shards": []}
+    assert ours.trial("a-search", 1) is None
+    assert verify(ours).findings == ()
+
+
 def test_gc_keeps_every_blob_while_a_row_is_unreadable(local: Store, shard: Shard) -> None:
     fill(local, shard)
     path = row_path(key_of(0))
