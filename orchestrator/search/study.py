@@ -1,6 +1,7 @@
 """Optuna's study of a search: where it is kept, what is tried first, what became of each trial."""
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,11 +205,14 @@ def importances(study: optuna.Study) -> dict[str, float]:
     if len(whole) < ENOUGH:
         return {}
     try:
-        found = optuna.importance.get_param_importances(
-            study,
-            evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
-            target=lambda trial: trial.values[0],
-        )
+        with warnings.catch_warnings():
+            # It explains what makes its target low, and says so: hence the sign.
+            warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")
+            found = optuna.importance.get_param_importances(
+                study,
+                evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
+                target=lambda trial: -trial.values[0],
+            )
     except (ValueError, RuntimeError):
         return {}
     return {name: float(value) for name, value in found.items()}
@@ -231,6 +235,6 @@ def _transfer(trial: Trial) -> float:
 
 
 def _without_password(where: str) -> str:
-    """A URL without what stands before its host."""
+    """A URL without what stands before its host, and without its options, where passwords stand."""
     scheme, mark, rest = where.partition("://")
-    return scheme + mark + rest.rpartition("@")[2] if mark else where
+    return scheme + mark + rest.rpartition("@")[2].partition("?")[0] if mark else where

@@ -9,11 +9,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orchestrator.calibration import Given, ModelRates, read_rates
+from orchestrator.calibration import read_rates
 from orchestrator.cli import app
 from orchestrator.forecast import Forecast, forecast
 from orchestrator.plan import Plan, make_plan
 from orchestrator.power import Power, Spread
+from orchestrator.rates import Given, Line, ModelRates
 from orchestrator.report.planned import duration, print_plan
 from orchestrator.store import Store
 from tests.orchestrator.toy_experiments import toy_experiment
@@ -59,7 +60,9 @@ def test_rates_say_where_they_are_from(tmp_path: Path) -> None:
     text = words(page(plan, found))
     assert "2 a forward, 5 a step of PGD (an image), 3 to load a model (as given)" in text
     assert "7 to start a worker (given)" in text
-    measured = {key: ModelRates(0.5, 0.25, 0.75, 0.0, 3 * 2**20) for key in plan.models}
+    forward, step = Line(0.05, 0.2), Line(0.5, 0.25)
+    model = ModelRates(0.5, forward, step, step, 0.0, 3 * 2**20)
+    measured = dict.fromkeys(plan.models, model)
     rates = replace(
         found.rates, models=measured, measured=frozenset(measured), given=Given(), device="Abacus 9"
     )

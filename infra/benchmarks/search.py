@@ -1,0 +1,155 @@
+"""What resident models save a search, and how busy it keeps the fleet.
+
+    python infra/benchmarks/search.py --rounds 5
+
+The same trials (random, none pruned, a seed and a store of their own each round) three times:
+`resident`, as `segtransfer search` does it; `fleet a trial`, where each trial starts a driver and
+workers of its own, as a run in each trial would; `process a trial`, where each trial loads all
+models into its own process. Wall seconds a trial count from the begin of the first to the end of
+the last, models of `resident` being loaded (its first trial is not counted, for nobody); `idle` is
+the mean share of the cores that no call is at, as the driver's status has it.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import optuna
+
+from orchestrator.clients import LocalClient
+from orchestrator.driver import Driver
+from orchestrator.executors.inline import InlineExecutor
+from orchestrator.executors.ray_driver import meet, own_driver
+from orchestrator.search import tune
+from orchestrator.search.bench import Bench, make_bench, propose, try_attack
+from orchestrator.search.spec import Search, read_search
+from orchestrator.search.study import Trial, open_storage, open_study
+from orchestrator.store import Store
+
+KINDS = ("resident", "fleet a trial", "process a trial")
+
+
+def in_a_fleet_of_its_own(config: Mapping[str, Any], bench: Bench, namespace: str) -> None:
+    """A trial that starts the models it needs, as workers of its own driver."""
+    client = own_driver(bench.search.runtime, "alone")
+    try:
+        _report(config, bench, client)
+    finally:
+        client.close()
+
+
+def in_one_process(config: Mapping[str, Any], bench: Bench, namespace: str) -> None:
+    """A trial that loads the models it needs into its own process."""
+    runtime = bench.search.runtime
+    executor = InlineExecutor(micro_batch=runtime.micro_batch)
+    _report(config, bench, LocalClient(Driver(executor, Store(bench.store), runtime)))
+
+
+def _report(config: Mapping[str, Any], bench: Bench, client: Any) -> None:
+    from ray.tune import report
+
+    attack = propose(bench, config["point"], int(config["number"]))
+    for score in try_attack(bench, attack, client, Store(bench.store)):
+        report({**score.objectives, tune.RUNG: 1, tune.SCORE: json.dumps(asdict(score))})
+
+
+class Watch:
+    """When trials began and ended, and how busy the cores were in between."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+        self.busy: list[float] = []
+
+    def trials(self, trials: list[Trial]) -> None:
+        ended = sum(trial.state != "running" for trial in trials)
+        self.ends += [time.monotonic()] * (ended - len(self.ends))
+
+    @contextmanager
+    def over(self, client: Any, cores: int) -> Any:
+        """Samples the driver's status while this lasts, once the first trial has ended."""
+        stop = threading.Event()
+
+        def sample() -> None:
+            other = meet(client.namespace, client.hello()["store"])
+            while not stop.wait(0.25):
+                if self.ends:
+                    working = other.status().slot_states()["working"]
+                    self.busy.append(min(working, cores) / cores)
+
+        thread = threading.Thread(target=sample, daemon=True)
+        thread.start()
+        yield
+        stop.set()
+        thread.join()
+
+
+def measure(kind: str, search: Search) -> tuple[float, float]:
+    """Wall seconds a trial, and the share of the cores that were idle (of `resident` alone)."""
+    store, watch, trial = Store(search.runtime.store), Watch(), tune._trial
+    bench = make_bench(search, store)
+    study = open_study(bench, open_storage(bench, store), resume=False)
+    client = own_driver(search.runtime, "benchmark")
+    others: dict[str, Callable[..., None]] = {
+        "fleet a trial": in_a_fleet_of_its_own,
+        "process a trial": in_one_process,
+    }
+    tune._trial = others.get(kind, trial)
+    cores = len(os.sched_getaffinity(0))
+    try:
+        with watch.over(client, cores):
+            tune.run_trials(bench, study, client.namespace, watch.trials)
+    finally:
+        tune._trial = trial
+        client.close()
+    failed = study.get_trials(states=(optuna.trial.TrialState.FAIL,))
+    assert not failed, failed[0].user_attrs
+    idle = 1 - statistics.mean(watch.busy) if kind == "resident" else float("nan")
+    return (watch.ends[-1] - watch.ends[0]) / (len(watch.ends) - 1), idle
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=5)
+    parser.add_argument("--concurrency", type=int, default=2, help="of resident and processes")
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--only", choices=KINDS)
+    options = parser.parse_args()
+    rounds: dict[str, list[tuple[float, float]]] = {}
+    for number in range(options.rounds):
+        for kind in [options.only] if options.only else KINDS:
+            concurrency = 1 if kind == "fleet a trial" else options.concurrency
+            with tempfile.TemporaryDirectory() as folder:
+                changes = [
+                    f"seed={number}",
+                    f"data.images={options.images}",
+                    f"search.trials={options.trials}",
+                    f"search.startup={options.trials}",
+                    f"search.concurrency={concurrency}",
+                    "search.rungs=[1]",
+                    f"runtime.store={folder}",
+                ]
+                found = measure(kind, read_search("quickstart", changes))
+            rounds.setdefault(kind, []).append(found)
+            print(f"round {number + 1}: {kind:16} {found[0]:6.1f} s a trial, idle {found[1]:.3f}",
+                  flush=True)  # fmt: skip
+    resident = [seconds for seconds, _ in rounds.get("resident", [])]
+    for kind, found in rounds.items():
+        ratios = [s / r for (s, _), r in zip(found, resident, strict=False)] or [float("nan")]
+        print(
+            f"median {kind:16} {statistics.median(s for s, _ in found):6.1f} s a trial, "
+            f"{statistics.median(ratios):.2f} of resident, idle "
+            f"{statistics.median(i for _, i in found):.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What a search found, as a person sees it: tables, YAML to paste, figures."""
+
+from io import StringIO
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from rich.console import Console
+
+from orchestrator.report.found import attacks_yaml, print_found, summary, write_found
+from orchestrator.search import Found
+from orchestrator.search.confirm import verdict
+from tasks.attacks.spec import AttackSpec
+from tests.orchestrator.report.founds import toy_found
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    return toy_found(tmp_path_factory.mktemp("found"))
+
+
+@pytest.fixture(scope="module")
+def found_two(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    return toy_found(tmp_path_factory.mktemp("found"), objectives=("transfer", "cost"))
+
+
+def printed(found: Found) -> str:
+    console = Console(file=StringIO(), width=160)
+    print_found(found, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_terminal_tells_the_best_the_comparison_and_the_verdict(found: Found) -> None:
+    text = printed(found)
+    assert "The best of 12 trials (1 pruned, 1 failed)" in text
+    for part in ("best-1 – pgd", "best-2 – pgd", "searched, raw", "held-out, eps*sign"):
+        assert part in text
+    assert verdict(found.comparisons)[:60] in text
+    assert "6 images in 10 schedules" in text
+    assert "corrected for 2 candidates" in text
+
+
+def test_the_differences_are_those_of_the_matrices(found: Found) -> None:
+    first = found.comparisons[0]
+    assert (first.attack, first.baseline, first.score, first.targets) == (
+        "best-1",
+        "pgd",
+        "raw",
+        "searched",
+    )
+    ours, theirs = (found.results.matrix(name).loc["a", "b"] for name in ("best-1", "pgd"))
+    assert first.difference.value == pytest.approx(ours - theirs)
+    assert f"{first.difference.value:+.2f}" in printed(found)
+
+
+def test_the_yaml_to_paste_is_the_very_attack(found: Found) -> None:
+    pasted = yaml.safe_load(attacks_yaml(found.best))["attacks"]
+    assert [AttackSpec.model_validate(a).identity() for a in pasted] == [
+        attack.identity() for attack in found.best
+    ]
+
+
+def test_the_yaml_of_an_attack_with_a_budget_leaves_the_steps_to_it() -> None:
+    attack = AttackSpec.model_validate(
+        {"preset": "ds-mi", "eps": "4/255", "budget": 12, "step_size": "eps/steps"}
+    )
+    (pasted,) = yaml.safe_load(attacks_yaml([attack]))["attacks"]
+    assert "steps" not in pasted
+    assert AttackSpec.model_validate(pasted).identity() == attack.identity()
+
+
+def test_the_folder_has_figures_tables_and_yaml(found: Found) -> None:
+    folder = write_found(found)
+    frame = pd.read_csv(folder / "trials.csv")
+    assert frame["state"].tolist() == ["complete"] * 10 + ["pruned", "failed"]
+    assert frame["reason"].iloc[-1] == "2 tasks failed: no memory"
+    assert (folder / "best.yaml").read_text() == attacks_yaml(found.best)
+    for name in ("importances.png", "slices.png"):
+        assert min(Image.open(folder / name).size) > 150
+    assert not (folder / "front.png").exists()
+
+
+def test_with_two_objectives_the_front_is_told_and_drawn(found_two: Found) -> None:
+    # Transfer and cost rise together: none of the trials beats another in both.
+    assert "The front of 12 trials" in printed(found_two)
+    assert Image.open(write_found(found_two) / "front.png").size[0] > 300
+
+
+def test_the_summary_holds_every_comparison(found: Found) -> None:
+    text = summary(found)
+    assert text.count("| best-") == len(found.comparisons) == 8
+    assert "```yaml" in text
