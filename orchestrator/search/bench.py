@@ -138,13 +138,7 @@ def _carry_out(
     experiment = bench.experiment.model_copy(update={"attacks": (attack,)})
     tasks, cells = cut(experiment, bench.infos, outlines, len(bench.content["classes"]))
     stored = frozenset(key for key in tasks if store.row(key) is not None)
-    outcome = Outcome()
-    if len(stored) < len(tasks):
-        submission = Submission(tasks, bench.models, stored)
-        drive(client, submission, store, outcome, Clock(None))
-    if outcome.failures:
-        reasons = [text.strip().splitlines()[-1] for text in outcome.failures.values()]
-        raise TrialError(f"{len(reasons)} tasks failed: {reasons[0]}")
+    _drive(Submission(tasks, bench.models, stored), client, store)
     made = [{"attack": attack.name, "made": 0, **vars(attack.made[0])}]
     content = {
         **bench.content,
@@ -153,7 +147,23 @@ def _carry_out(
         "shards": [outline.shard_id for outline in outlines],
         "cells": [[c.attack, c.source, c.target, c.shard_id, c.key, c.attack_key] for c in cells],
     }
-    return results_of(store, identity_of(cells), content)
+    results = results_of(store, identity_of(cells), content)
+    if results.missing:  # what was stored is damaged: it is computed again
+        stored = frozenset(tasks) - results.missing
+        _drive(Submission(tasks, bench.models, stored, results.missing), client, store)
+        results = results_of(store, identity_of(cells), content)
+    return results
+
+
+def _drive(submission: Submission, client: DriverClient, store: Store) -> None:
+    """Have what is not stored computed; raises TrialError where a task failed."""
+    if len(submission.stored) == len(submission.tasks):
+        return
+    outcome = Outcome()
+    drive(client, submission, store, outcome, Clock(None))
+    if outcome.failures:
+        reasons = [text.strip().splitlines()[-1] for text in outcome.failures.values()]
+        raise TrialError(f"{len(reasons)} tasks failed: {reasons[0]}")
 
 
 def score(results: Results, rung: int, tries: Tries) -> Score:
