@@ -1,14 +1,15 @@
-"""What models cost in seconds: measured here and kept in the store, given by hand, or assumed."""
+"""What models cost, measured here and kept in the store, and read from there."""
 
 import ctypes
 import gc
 import json
 import logging
+import math
 import platform
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,18 @@ import numpy as np
 import torch
 
 from orchestrator.identity import key_of
-from orchestrator.plan import FORWARD_AND_BACKWARD, Plan, Task
+from orchestrator.plan import Plan
+from orchestrator.rates import (
+    NOTHING_GIVEN,
+    STARTUP_SECONDS,
+    Given,
+    Line,
+    ModelRates,
+    Rates,
+    assumed,
+    image_size,
+    with_forward,
+)
 from orchestrator.store import Store
 from tasks import models
 from tasks.attack import attack
@@ -29,60 +41,13 @@ from tasks.memory import keep_freed_memory
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
-VERSION = 1  # of the kept files; raise when their meaning changes
+VERSION = 2  # of the kept files; raise when their meaning changes
 FOLDER = "calibration"
-RESCALING = frozenset({"ds", "di", "rdi"})  # transforms that change the size of what goes in
-SCALED_STEPS = 4
-
-# Assumed where nothing was measured or given: a half-width ResNet-18 takes 0.45 s a megapixel on
-# one thread of the CPU here, a ResNet-50 ten times that; a data-centre GPU is some 20 times faster.
-FORWARD_SECONDS_PER_PIXEL = {"cpu": 1e-6, "cuda": 5e-8}
-STARTUP_SECONDS = 12.0  # a worker that imports mmseg, as measured here
-SWITCH_SECONDS = 2.0
-# Rounding, checks and statistics of an image that no step accounts for.
-FINISH_SECONDS_PER_PIXEL = 2e-7
-
-
-@dataclass(frozen=True)
-class ModelRates:
-    """What one model takes on one device, in seconds.
-
-    ``load`` it; then an image each: ``forward`` to score it, ``step`` for one step of PGD,
-    ``finish`` for what an attack does beside its steps. ``peak_bytes`` is what memory grew by,
-    None where that is not known. ``scaled`` is what a pixel of a rescaled image takes over one of
-    a native one: sizes that change find no memory and no kernel ready.
-    """
-
-    load: float
-    forward: float
-    step: float
-    finish: float
-    peak_bytes: int | None = None
-    scaled: float = 1.0
-
-
-@dataclass(frozen=True)
-class Given:
-    """Rates given by hand, in seconds; they win over measured ones."""
-
-    forward: float | None = None
-    startup: float | None = None
-    switch: float | None = None
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What every model of a plan takes, by model key; ``startup`` is a worker's, without a model.
-
-    ``measured`` names the models whose rates were measured, ``given`` those fields given by hand;
-    what is neither is assumed.
-    """
-
-    models: Mapping[str, ModelRates]
-    startup: float
-    device: str
-    measured: frozenset[str] = frozenset()
-    given: Given = Given()
+ROUNDS = 2  # of each measurement at the data's size, taken in turns
+STEPS = 3  # of the longer attack of each
+# Scales below and above one, none of which is fed twice: one image of the first and a micro-batch
+# of the second are the ends of what attacks feed.
+SMALL, LARGE = {"low": 0.5, "width": 0.3}, {"low": 1.2, "width": 0.3}
 
 
 def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda name: None) -> None:
@@ -112,7 +77,7 @@ def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda nam
         torch.set_num_threads(threads)
 
 
-def read_rates(plan: Plan, store: Store, given: Given = Given()) -> Rates:
+def read_rates(plan: Plan, store: Store, given: Given = NOTHING_GIVEN) -> Rates:
     """The rates of a plan's models: given by hand, else measured here earlier, else assumed."""
     measured: dict[str, ModelRates] = {}
     for key in plan.models:
@@ -120,52 +85,40 @@ def read_rates(plan: Plan, store: Store, given: Given = Given()) -> Rates:
         if found is not None:
             measured[key] = found
     height, width = image_size(plan)
-    rates = {key: measured.get(key, assumed(height * width)) for key in plan.models}
+    unknown = assumed(height * width, _device())
+    rates = {key: measured.get(key, unknown) for key in plan.models}
     if given.forward is not None:
         measured = {}
-        step = given.forward * FORWARD_AND_BACKWARD
-        rates = {k: replace(r, forward=given.forward, step=step) for k, r in rates.items()}
+        rates = {key: with_forward(r, given.forward) for key, r in rates.items()}
     if given.switch is not None:
         rates = {key: replace(r, load=given.switch) for key, r in rates.items()}
     startup = STARTUP_SECONDS if given.startup is None else given.startup
     return Rates(rates, startup, device_name(), frozenset(measured), given)
 
 
-def assumed(pixels: int) -> ModelRates:
-    """Rates of a model that nobody measured, for images of so many pixels."""
-    forward = pixels * FORWARD_SECONDS_PER_PIXEL[_device()]
-    finish = pixels * FINISH_SECONDS_PER_PIXEL
-    return ModelRates(SWITCH_SECONDS, forward, forward * FORWARD_AND_BACKWARD, finish)
-
-
-def in_seconds(plan: Plan, rates: Rates) -> dict[str, Task]:
-    """The plan's tasks with their costs in seconds."""
-    steps: dict[str, tuple[float, bool]] = {}
-    finish = max((model.finish for model in rates.models.values()), default=0.0)
-    costed = {}
-    for key, task in plan.tasks.items():
-        images = len(plan.shards[task.shard_id].image_ids)
-        model = rates.models[task.model] if task.model is not None else None
-        if task.attack is None:
-            assert model is not None
-            seconds = model.forward
-        elif model is None:
-            seconds = finish
-        else:
-            name = task.attack.name
-            if name not in steps:
-                count = task.attack.restarts * task.attack.steps * task.attack.step_cost
-                rescales = any(transform.kind in RESCALING for transform in task.attack.transforms)
-                steps[name] = count, rescales
-            count, rescales = steps[name]
-            seconds = count * model.step * (model.scaled if rescales else 1.0) + model.finish
-        costed[key] = replace(task, cost=images * seconds)
-    return costed
-
-
-def image_size(plan: Plan) -> tuple[int, int]:
-    height, width = next(iter(plan.shards.values())).images.shape[2:]
-    return height, width
+def peaks_on_gpus(
+    store: Store, models: Iterable[str], shard: Shard | None, micro_batch: int
+) -> tuple[int, ...]:
+    """Bytes that each of these models took on a GPU of whatever kind, for images of the shard's
+    size; empty unless all were measured. Needs no GPU here: a driver may live where there is none.
+    """
+    if shard is None:
+        return ()
+    peaks: dict[str, int] = {}
+    for path in store.files.names(FOLDER):
+        content = store.files.read(path)
+        rates = _read(content)
+        if content is None or rates is None or rates.peak_bytes is None:
+            continue
+        of = json.loads(content)["of"]
+        if (of["type"], of["size"], of["micro_batch"]) == (
+            "cuda",
+            list(shard.images.shape[2:]),
+            micro_batch,
+        ):
+            peaks[of["model"]] = max(rates.peak_bytes, peaks.get(of["model"], 0))
+    wanted = set(models)
+    return tuple(peaks[model] for model in wanted) if wanted <= peaks.keys() else ()
 
 
 @cache
@@ -185,28 +138,53 @@ def _measure(plan: Plan, key: str, shard: Shard) -> ModelRates:
     spec, micro_batch = plan.models[key], plan.experiment.runtime.micro_batch
     base = _start_of_peak()
     load, model = _timed(lambda: models.load(spec, _device(), plan.experiment.numerics))
+    native = model.pixels_seen(*shard.images.shape[-2:])
 
-    def make(steps: int, preset: str = "pgd") -> None:
-        spec = AttackSpec.model_validate({"preset": preset, "steps": steps})
-        arguments = (shard.images, shard.labels, shard.image_ids)
-        attack(model, spec, *arguments, seed=0, group=shard.group, micro_batch=micro_batch)
+    def make(part: Shard, steps: int, scales: Mapping[str, float] | None = None) -> float:
+        """Seconds of an attack."""
+        fields = {"preset": "pgd", "steps": steps, "transforms": [{"ds": scales}] if scales else []}
+        run = partial(attack, model, AttackSpec.model_validate(fields), seed=0, group=part.group)
+        run = partial(run, part.images, part.labels, part.image_ids, micro_batch=micro_batch)
+        return _timed(run)[0]
 
-    def score() -> None:
-        classes = len(plan.dataset.classes)
-        evaluate(model, shard.images, shard.labels, num_classes=classes, micro_batch=micro_batch)
+    def score(part: Shard) -> float:
+        run = partial(evaluate, model, part.images, part.labels, micro_batch=micro_batch)
+        return _timed(partial(run, num_classes=len(plan.dataset.classes)))[0]
 
-    score()  # refuses a model of other classes
-    make(1)  # kernels are chosen, memory is mapped
-    forward, one, four = (
-        _timed(call)[0] / len(shard.image_ids) for call in (score, lambda: make(1), lambda: make(4))
+    parts = [_first(shard, 1), shard][: len(shard.image_ids)]
+    for part in parts:
+        score(part)  # refuses a model of other classes
+        make(part, 1)  # kernels are chosen, memory is mapped
+    rounds = [
+        [(score(part), make(part, 1), make(part, STEPS)) for part in parts] for _ in range(ROUNDS)
+    ]
+    # Of each part; axes: round, part, measurement.
+    forward, one, several = np.mean(rounds, axis=0).T
+    step = np.maximum((several - one) / (STEPS - 1), forward)
+    counts = [len(part.image_ids) for part in parts]
+    finish = max(0.0, float(one[-1] - step[-1]) / counts[-1])
+    scaled = []
+    for part, scales in ((parts[0], SMALL), (parts[-1], LARGE)):
+        before, count = model.cost.pixels, len(part.image_ids)
+        seconds = make(part, STEPS, scales) - count * finish
+        scaled.append(((model.cost.pixels - before) / native / STEPS, seconds / STEPS))
+    return ModelRates(
+        load,
+        forward=line_through(list(zip(counts, forward.tolist(), strict=True))),
+        step=line_through(list(zip(counts, step.tolist(), strict=True))),
+        scaled=line_through(scaled),
+        finish=finish,
+        peak_bytes=_peak_since(base),
     )
-    step = max((four - one) / 3, forward)
-    finish = max(0.0, one - step)
-    before = model.cost.pixels
-    rescaled = _timed(lambda: make(SCALED_STEPS, "ds"))[0] / len(shard.image_ids) - finish
-    pixels = (model.cost.pixels - before) / model.pixels_seen(*shard.images.shape[-2:])
-    scaled = max(1.0, rescaled * len(shard.image_ids) / (pixels * step))
-    return ModelRates(load, forward, step, finish, _peak_since(base), scaled)
+
+
+def line_through(points: Sequence[tuple[float, float]]) -> Line:
+    """The line through the first and last of (images, seconds), neither part below zero; through
+    the origin where there is one point."""
+    (few, quick), (many, slow) = points[0], points[-1]
+    slope = (slow - quick) / (many - few) if many > few else math.inf
+    slope = min(max(slope, 0.0), slow / many)
+    return Line(call=slow - slope * many, image=slope)
 
 
 def _timed(call: Callable[[], Made]) -> tuple[float, Made]:
@@ -266,6 +244,7 @@ def _subject(plan: Plan, key: str) -> dict[str, Any]:
         "numerics": plan.experiment.numerics.identity(),
         "size": list(image_size(plan)),
         "micro_batch": plan.experiment.runtime.micro_batch,
+        "type": _device(),
         "device": device_name(),
         "torch": torch.__version__,
     }
@@ -279,7 +258,11 @@ def _read(content: bytes | None) -> ModelRates | None:
     """Kept rates; None where they are missing, torn, or of another version."""
     try:
         found = json.loads(content or b"{}")
-        return ModelRates(**found["rates"]) if found["version"] == VERSION else None
+        if found["version"] != VERSION:
+            return None
+        rates = found["rates"]
+        lines = {name: Line(**rates[name]) for name in ("forward", "step", "scaled")}
+        return ModelRates(**{**rates, **lines})
     except (ValueError, KeyError, TypeError):
         return None
 

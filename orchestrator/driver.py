@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Literal
 
+from orchestrator.calibration import peaks_on_gpus
 from orchestrator.calls import Calls
 from orchestrator.clients import Clients, Notice, Submission
 from orchestrator.executors.base import (
@@ -103,7 +104,11 @@ class Driver:
             for model in needed:
                 self._lost.pop(model, None)  # what failed for another client gets another try
             if pending:
-                self.executor.open(len(self._clients.models()))
+                # Once there are slots, how many share a GPU stays as it is.
+                slots, models = self._scheduler.slots, self._clients.models()
+                shard = None if slots else self.store.shard(tasks[min(pending)].shard_id)
+                peaks = peaks_on_gpus(self.store, models, shard, self._runtime.micro_batch)
+                self.executor.open(len(models), peaks)
                 log_event(log, "submitted", client=client, tasks=len(pending))
             else:
                 self._finish(client)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from orchestrator.calibration import Rates, image_size, in_seconds
+from orchestrator.calibration import peaks_on_gpus
+from orchestrator.executors.shares import WORKER_BYTES, pick_slots_per_gpu, smallest_gpu
 from orchestrator.executors.simulated import Conditions, Simulation, simulate
 from orchestrator.plan import Plan, Task
 from orchestrator.power import Power, power_of
+from orchestrator.rates import Rates, image_size, in_seconds
 from orchestrator.scheduler import Slot
 from orchestrator.store import Store
 from tasks.errors import InputError
@@ -20,7 +22,6 @@ FLEETS = (1, 8, 64, 512, 1024)
 EXACT_TASKS = 50_000
 CALL_SECONDS = 0.01  # what a call costs beside its work, as measured here: driver and store
 IN_FLIGHT_BYTES = 2 * 2**30  # a slot, where the spec leaves it to the cluster
-WORKER_BYTES = 1.5e9  # of memory that a worker on a CPU may need, as executors/ray_fleet.py has it
 
 # Bytes in the store over raw bytes, zstd, as measured on the camvid sample: AEs of eps 8/255, and
 # confusions with predictions (a byte a pixel).
@@ -66,7 +67,7 @@ class Forecast:
 def forecast(plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = FLEETS) -> Forecast:
     """Simulate what is missing on this machine and on fleets of ``counts`` devices like it."""
     tasks = in_seconds(plan, rates)
-    fleets = [here(plan), *((f"{count:,}", fleet_of(count)) for count in counts)]
+    fleets = [here(plan, store), *((f"{count:,}", fleet_of(count)) for count in counts)]
     thinned = _thinned(plan, tasks, -(-len(plan.missing) // EXACT_TASKS))
     part = round(len(plan.missing) / max(1, sum(key not in plan.stored for key in thinned)))
     predicted = []
@@ -167,15 +168,17 @@ def fleet_of(count: int) -> list[Slot]:
     return [Slot(f"slot-{i}", f"device-{i}") for i in range(count)]
 
 
-def here(plan: Plan) -> tuple[str, list[Slot]]:
+def here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
     """What this machine gives the plan's executor: a name, and slots."""
-    models = len({task.model for task in plan.missing} - {None})
+    needed = {task.model for task in plan.missing if task.model is not None}
+    models = len(needed)
     fleet, gpus = plan.experiment.runtime.fleet, torch.cuda.device_count()
     if plan.experiment.runtime.executor == "inline":
         return "this process", [Slot(f"slot-{i}", "process") for i in range(max(1, models))]
     if gpus:
-        fitting = min(8, max(1, -(-models // gpus)))
-        each = fitting if fleet.slots_per_gpu == "auto" else fleet.slots_per_gpu
+        shard = next(iter(plan.shards.values()))
+        peaks = peaks_on_gpus(store, needed, shard, plan.experiment.runtime.micro_batch)
+        each = pick_slots_per_gpu(fleet, gpus, models, peaks, smallest_gpu())
         total = gpus * each if fleet.slots == "auto" else fleet.slots
         slots = [Slot(f"slot-{i}", f"gpu-{i % gpus}") for i in range(total)]
         return f"this machine, {gpus} GPUs", slots

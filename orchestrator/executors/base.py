@@ -1,6 +1,6 @@
 """What the driver needs of an executor, and what an executor tells it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -108,9 +108,10 @@ class Executor(Protocol):
 
     interruptible: bool
 
-    def open(self, models: int) -> None:
-        """Open slots, ``SlotUp`` follows for each; a hint how many models want to be hosted. A
-        later call with a larger number may open more."""
+    def open(self, models: int, peaks: Sequence[int] = ()) -> None:
+        """Open slots, ``SlotUp`` follows for each; a hint how many models want to be hosted, and
+        what each takes of a GPU at most, in bytes, where that was measured. A later call with a
+        larger number may open more."""
 
     def starting(self) -> bool:
         """Whether slots were opened that have not come up yet, for the first time."""

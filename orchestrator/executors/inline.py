@@ -6,6 +6,7 @@ The oracle that other executors are compared with, and the one to debug with.
 import time
 import traceback
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class InlineExecutor:
         self._events: deque[Event] = deque()
         self._calls: deque[tuple[Task, str, Shard, np.ndarray, np.ndarray]] = deque()
 
-    def open(self, models: int) -> None:
+    def open(self, models: int, peaks: Sequence[int] = ()) -> None:
         for number in range(len(self._models), max(1, models)):
             slot = Slot(f"inline-{number}", "inline", width=1)
             self._models[slot.slot_id] = None

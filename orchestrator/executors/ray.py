@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace as changed
 from typing import Any
 
@@ -37,8 +37,8 @@ from orchestrator.executors.ray_fleet import (
     count_slots,
     living_nodes,
     missing_resources,
-    pick_slots_per_gpu,
     resources_of_worker,
+    share_gpus,
 )
 from orchestrator.executors.ray_seat import Call, Load, Seat, in_short
 from orchestrator.executors.ray_worker import Broken, Loaded
@@ -78,6 +78,7 @@ class RayExecutor:
         self._nodes: set[str] = set()
         self._per_gpu: int | None = None
         self._models = 0
+        self._peaks: Sequence[int] = ()
         self._load_deaths: Counter[str] = Counter()
         self._requested: dict[str, Any] = {}
         self._events: list[Event] = []
@@ -88,8 +89,9 @@ class RayExecutor:
 
     # -- what the driver asks for ----------------------------------------------------------
 
-    def open(self, models: int) -> None:
+    def open(self, models: int, peaks: Sequence[int] = ()) -> None:
         with self._lock:
+            self._peaks = peaks
             self._models = max(self._models, models, 1)
             self._add_slots(living_nodes(), everywhere=True)
 
@@ -173,7 +175,7 @@ class RayExecutor:
     def _add_slots(self, nodes: list[Node], *, everywhere: bool) -> None:
         """Give nodes the slots they lack: all nodes, or those that joined."""
         if self._per_gpu is None and any(node.gpus for node in nodes):
-            self._per_gpu = pick_slots_per_gpu(self._fleet, nodes, self._models)
+            self._per_gpu = share_gpus(self._fleet, nodes, self._models, self._peaks)
         per_gpu = self._per_gpu or 1
         counts = count_slots(self._fleet, nodes, self._models, per_gpu)
         have = Counter(seat.node_id for seat in self._seats.values())

@@ -10,13 +10,15 @@ from typing import Any
 import ray
 from ray._private.state import available_resources_per_node
 from ray.autoscaler.sdk import request_resources
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.executors.shares import WORKER_BYTES, pick_slots_per_gpu, smallest_gpu
 from orchestrator.spec import Fleet
 
 log = logging.getLogger(__name__)
 
-WORKER_BYTES = 1.5e9  # of a CPU node's memory that one worker may need
-MOST_PER_GPU = 8  # slots on a GPU whose number nobody gave
+ANSWER_WITHIN = 60.0  # seconds for a node to tell the memory of its GPUs
 # Cores of a node that its workers leave: clients that only drive the fleet ask for 0.01 each.
 SPARE_CORES = 0.1
 
@@ -53,12 +55,38 @@ def living_nodes() -> list[Node]:
     return sorted(nodes, key=lambda node: node.node_id)
 
 
-def pick_slots_per_gpu(fleet: Fleet, nodes: Sequence[Node], models: int) -> int:
-    """As the fleet says; else one, or as many as let every model stay loaded."""
-    if fleet.slots_per_gpu != "auto":
-        return fleet.slots_per_gpu
+def share_gpus(fleet: Fleet, nodes: Sequence[Node], models: int, peaks: Sequence[int]) -> int:
+    """Slots on each of these nodes' GPUs; their memory is asked for only where it matters."""
     gpus = sum(node.gpus for node in nodes)
-    return min(MOST_PER_GPU, max(1, math.ceil(models / gpus))) if gpus else 1
+    matters = fleet.slots_per_gpu == "auto" and peaks and models > gpus
+    gpu_bytes = least_gpu_bytes(nodes) if matters else None
+    return pick_slots_per_gpu(fleet, gpus, models, peaks, gpu_bytes)
+
+
+def least_gpu_bytes(nodes: Sequence[Node]) -> int | None:
+    """Memory of the smallest GPU, None where a node has none that torch finds, or is silent.
+
+    Ray knows how many GPUs a node has, not their memory, so a process there says it.
+    """
+    ask: Any = ray.remote(smallest_gpu)
+    answers = [
+        ask.options(
+            num_cpus=0,
+            num_gpus=0.01,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
+        ).remote()
+        for node in nodes
+        if node.gpus
+    ]
+    try:
+        sizes: list[int | None] = ray.get(answers, timeout=ANSWER_WITHIN)
+    except RayError as error:
+        log.warning("the memory of GPUs could not be asked for: %s", error)
+        for answer in answers:
+            ray.cancel(answer)
+        return None
+    known = [size for size in sizes if size is not None]
+    return min(known) if len(known) == len(sizes) else None
 
 
 def count_slots(fleet: Fleet, nodes: Sequence[Node], models: int, per_gpu: int) -> dict[str, int]:

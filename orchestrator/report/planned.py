@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.calibration import Rates
 from orchestrator.forecast import FleetForecast, Forecast
 from orchestrator.plan import CLEAN, Plan, Task
 from orchestrator.power import LEVEL, POWER, Power
+from orchestrator.rates import Rates
 
 BARS = " ▁▂▃▄▅▆▇█"
 
@@ -102,9 +102,9 @@ def _bars(fleet: FleetForecast) -> str:
 def _rates_text(plan: Plan, rates: Rates) -> str:
     """What calls take, and where that is from."""
     models = [rates.models[key] for key in plan.models]
-    forward, step, load = (
-        _range([getattr(model, field) for model in models]) for field in ("forward", "step", "load")
-    )
+    forward = _range([model.forward.seconds(1, 1) for model in models])
+    step = _range([model.step.seconds(1, 1) for model in models])
+    load = _range([model.load for model in models])
     if rates.given.forward is not None:
         origin = "as given"
     elif len(rates.measured) == len(models):

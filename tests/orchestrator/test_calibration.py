@@ -1,14 +1,17 @@
 """What models cost: measured once and kept, given by hand, or assumed and said to be."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from orchestrator import calibration
-from orchestrator.calibration import Given, ModelRates, Rates, calibrate, in_seconds, read_rates
+from orchestrator import calibration, rates
+from orchestrator.calibration import calibrate, line_through, peaks_on_gpus, read_rates
 from orchestrator.plan import FORWARD_AND_BACKWARD, Plan, make_plan
+from orchestrator.rates import Given, Line
 from orchestrator.store import Store
 from tasks.errors import InputError
 from tests.orchestrator.toy_experiments import toy, toy_experiment
@@ -22,12 +25,14 @@ def plan_in(folder: Path, **changes: Any) -> tuple[Plan, Store]:
 
 def test_without_any_measurement_rates_are_assumed_and_say_so(tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path)
-    rates = read_rates(plan, store)
-    assert rates.measured == frozenset()
-    assert rates.models.keys() == plan.models.keys()
-    assert rates.startup == calibration.STARTUP_SECONDS
-    model = next(iter(rates.models.values()))
-    assert model.step == pytest.approx(FORWARD_AND_BACKWARD * model.forward)
+    found = read_rates(plan, store)
+    assert found.measured == frozenset()
+    assert found.models.keys() == plan.models.keys()
+    assert found.startup == rates.STARTUP_SECONDS
+    model = next(iter(found.models.values()))
+    assert model.forward.call == model.step.call == 0
+    assert model.step.image == pytest.approx(FORWARD_AND_BACKWARD * model.forward.image)
+    assert model.scaled == model.step
     assert model.peak_bytes is None
 
 
@@ -40,24 +45,44 @@ def test_what_was_measured_is_kept_and_read_by_later_plans(tmp_path: Path) -> No
     rates = read_rates(later, again)
     assert rates.measured == plan.models.keys()
     for model in rates.models.values():
-        assert 0 < model.forward <= model.step < 1
+        for line in (model.forward, model.step, model.scaled):
+            assert min(line.call, line.image) >= 0
+            assert 0 < line.seconds(1, 1) < 1
         assert model.load > 0
         assert model.finish >= 0
-        assert 1 <= model.scaled < 50
     assert len(list(Path(store.location, "calibration").iterdir())) == 2
 
 
 def test_a_slow_model_is_measured_as_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``linear`` sleeps 20 ms a forward of two images; sleeping takes no CPU time, so watch the
+    """``linear`` sleeps as long for one image as for two; sleeping takes no CPU time, so watch the
     wall clock here."""
     monkeypatch.setattr(calibration.time, "thread_time", calibration.time.perf_counter)
     weights = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
-    slow = toy("slow", "linear", weights=weights, delay=0.5)
+    slow = toy("slow", "linear", weights=weights, delay=0.25)
     plan, store = plan_in(tmp_path, models=[slow], runtime={"micro_batch": 2})
     calibrate(plan, store)
     (rates,) = read_rates(plan, store).models.values()
-    assert 0.25 <= rates.forward < 1
-    assert 0.25 <= rates.step < 1
+    for line in (rates.forward, rates.step, rates.scaled):
+        for images in (1, 2):
+            assert 0.2 <= line.seconds(1, images) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("points", "line"),
+    [
+        ([(1, 3.0), (4, 9.0)], Line(1.0, 2.0)),
+        ([(1, 3.0)], Line(0.0, 3.0)),
+        ([(1, 3.0), (4, 2.0)], Line(2.0, 0.0)),
+        ([(1, 1.0), (4, 8.0)], Line(0.0, 2.0)),
+        ([(0.5, 3.0), (2.5, 7.0)], Line(2.0, 2.0)),
+    ],
+    ids=["two sizes", "one size", "falling", "none a call", "areas"],
+)
+def test_a_line_has_a_part_a_call_and_a_part_an_image_none_below_zero(
+    points: list[tuple[float, float]], line: Line
+) -> None:
+    found = line_through(points)
+    assert (found.call, found.image) == pytest.approx((line.call, line.image))
 
 
 @pytest.mark.parametrize(
@@ -93,28 +118,40 @@ def test_what_is_given_by_hand_wins(tmp_path: Path) -> None:
     rates = read_rates(plan, store, Given(forward=0.5, startup=3.0, switch=4.0))
     assert rates.measured == frozenset()
     assert rates.startup == 3.0
-    assert {(m.forward, m.step, m.load) for m in rates.models.values()} == {(0.5, 1.25, 4.0)}
+    lines = Line(0.0, 0.5), Line(0.0, 1.25), Line(0.0, 1.25)
+    assert {(m.forward, m.step, m.scaled) for m in rates.models.values()} == {lines}
+    assert {m.load for m in rates.models.values()} == {4.0}
 
 
-def test_a_task_costs_images_times_forwards_or_steps(tmp_path: Path) -> None:
-    attacks = [{"preset": "pgd", "steps": 3}, {"preset": "ds", "steps": 2}, "noise"]
-    plan, _ = plan_in(tmp_path, attacks=attacks)
-    fast, slow = plan.models
-    rates = Rates(
-        {fast: ModelRates(1.0, 0.1, 0.2, 0.01), slow: ModelRates(1.0, 1.0, 2.0, 0.5, None, 1.5)},
-        0.0,
-        "device",
-    )
-    for task in in_seconds(plan, rates).values():
-        step, finish, forward = (0.2, 0.01, 0.1) if task.model == fast else (2.0, 0.5, 1.0)
-        expected = {
-            "": forward,
-            "pgd": 3 * step + finish,
-            "ds": 2 * step * 13 / 12 * (1.0 if task.model == fast else 1.5) + finish,
-            "noise": 0.5,
-        }
-        seconds = expected[task.attack.name if task.attack else ""]
-        assert task.cost == pytest.approx(len(plan.shards[task.shard_id].images) * seconds)
+def keep_as_measured_on_a_gpu(plan: Plan, store: Store, peaks: dict[str, int]) -> None:
+    """What ``calibrate`` would have kept on a machine with a GPU, by model key."""
+    for number, (model, peak) in enumerate(peaks.items()):
+        line = {"call": 0.0, "image": 0.1}
+        content = {
+            "version": calibration.VERSION,
+            "of": {"model": model, "type": "cuda", "size": [24, 32], "micro_batch": 4},
+            "rates": {"load": 1.0, "forward": line, "step": line, "scaled": line, "finish": 0.0,
+                      "peak_bytes": peak},
+        }  # fmt: skip
+        store.files.write(f"calibration/gpu-{number}.json", json.dumps(content).encode())
+
+
+def test_peaks_on_gpus_are_those_of_the_models_the_size_and_the_micro_batch(
+    tmp_path: Path,
+) -> None:
+    plan, store = plan_in(tmp_path)
+    shard = next(iter(plan.shards.values()))
+    calibrate(plan, store)
+    assert torch.cuda.is_available() or peaks_on_gpus(store, plan.models, shard, 4) == ()
+    first, second = plan.models
+    keep_as_measured_on_a_gpu(plan, store, {first: 7, second: 9})
+    assert sorted(peaks_on_gpus(store, plan.models, shard, 4)) == [7, 9]
+    assert peaks_on_gpus(store, [second], shard, 4) == (9,)
+    assert peaks_on_gpus(store, [first, "unmeasured"], shard, 4) == ()
+    assert peaks_on_gpus(store, plan.models, shard, 2) == ()
+    assert peaks_on_gpus(store, plan.models, None, 4) == ()
+    narrower = replace(shard, images=shard.images[..., 1:])
+    assert peaks_on_gpus(store, plan.models, narrower, 4) == ()
 
 
 def test_a_model_that_cannot_work_is_named(tmp_path: Path) -> None:

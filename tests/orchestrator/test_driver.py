@@ -2,6 +2,7 @@
 until it is told to."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class Hands:
         self.recreated: list[str] = []
         self.started: list[str] = []
 
-    def open(self, models: int) -> None:
+    def open(self, models: int, peaks: Sequence[int] = ()) -> None:
+        self.peaks = peaks
         if not self.hosted and not self.events:
             self.events += [SlotUp(slot) for slot in self.slots]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from orchestrator import forecast as forecasts
-from orchestrator.calibration import Given, in_seconds, read_rates
+from orchestrator.calibration import read_rates
 from orchestrator.executors.simulated import Conditions
 from orchestrator.experiment import describe
 from orchestrator.forecast import (
@@ -29,6 +29,7 @@ from orchestrator.power import (
     spread_of,
     t_quantile,
 )
+from orchestrator.rates import Given, in_seconds
 from orchestrator.scheduler import Slot
 from orchestrator.store import Store
 from tasks.attacks.spec import AttackSpec
@@ -124,14 +125,14 @@ def test_conditions_follow_the_runtime(tmp_path: Path) -> None:
     found = conditions_of(plan, read_rates(plan, store), 3)
     assert (found.window, found.in_flight_bytes) == (5, 7 * 2**20)
     assert found.startup > 0
-    name, slots = here(plan)
+    name, slots = here(plan, store)
     assert name.startswith("this machine")
     assert len({slot.device for slot in slots}) == 1 or "GPU" in name
 
 
 def test_the_fleet_of_a_spec_is_the_one_that_is_simulated(tmp_path: Path) -> None:
-    plan, _ = plan_in(tmp_path, runtime={"executor": "ray", "fleet": {"slots": 7}})
-    assert len(here(plan)[1]) == 7
+    plan, store = plan_in(tmp_path, runtime={"executor": "ray", "fleet": {"slots": 7}})
+    assert len(here(plan, store)[1]) == 7
 
 
 @pytest.mark.parametrize("text", ["", "0", "8,", "-1", "many", "1e3", "65537"])

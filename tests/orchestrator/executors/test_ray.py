@@ -529,12 +529,12 @@ def test_slots_follow_cores_models_memory_and_the_fleet() -> None:
 
 
 def test_gpu_nodes_alone_get_slots_and_share_their_gpus() -> None:
-    from orchestrator.executors.ray_fleet import Node, count_slots, pick_slots_per_gpu
+    from orchestrator.executors.ray_fleet import Node, count_slots, share_gpus
 
     nodes = [Node("cpu", 64, 0, 40), Node("a", 16, 2, 40), Node("b", 16, 4, 40)]
     for models_wanted, per_gpu in ((1, 1), (6, 1), (7, 2), (600, 8)):
-        assert pick_slots_per_gpu(Fleet(), nodes, models_wanted) == per_gpu
-    assert pick_slots_per_gpu(Fleet(slots_per_gpu=3), nodes, 600) == 3
+        assert share_gpus(Fleet(), nodes, models_wanted, ()) == per_gpu
+    assert share_gpus(Fleet(slots_per_gpu=3), nodes, 600, ()) == 3
     assert count_slots(Fleet(), nodes, 7, 2) == {"cpu": 0, "a": 4, "b": 8}
     assert count_slots(Fleet(slots=6), nodes, 7, 2) == {"cpu": 0, "a": 2, "b": 4}
     assert count_slots(Fleet(slots=60), nodes, 7, 2) == {"cpu": 0, "a": 4, "b": 8}
