@@ -17,12 +17,13 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import optuna
+from ray.tune import with_parameters
 
 from orchestrator.clients import LocalClient
 from orchestrator.driver import Driver
@@ -37,7 +38,7 @@ from orchestrator.store import Store
 KINDS = ("resident", "fleet a trial", "process a trial")
 
 
-def in_a_fleet_of_its_own(config: Mapping[str, Any], bench: Bench, namespace: str) -> None:
+def fleet_a_trial(config: Mapping[str, Any], bench: Bench) -> None:
     """A trial that starts the models it needs, as workers of its own driver."""
     client = own_driver(bench.search.runtime, "alone")
     try:
@@ -46,7 +47,7 @@ def in_a_fleet_of_its_own(config: Mapping[str, Any], bench: Bench, namespace: st
         client.close()
 
 
-def in_one_process(config: Mapping[str, Any], bench: Bench, namespace: str) -> None:
+def process_a_trial(config: Mapping[str, Any], bench: Bench) -> None:
     """A trial that loads the models it needs into its own process."""
     runtime = bench.search.runtime
     executor = InlineExecutor(micro_batch=runtime.micro_batch)
@@ -93,21 +94,20 @@ class Watch:
 
 def measure(kind: str, search: Search) -> tuple[float, float]:
     """Wall seconds a trial, and the share of the cores that were idle (of `resident` alone)."""
-    store, watch, trial = Store(search.runtime.store), Watch(), tune._trial
+    store, watch, ours = Store(search.runtime.store), Watch(), tune.trainable_of
     bench = make_bench(search, store)
     study = open_study(bench, open_storage(bench, store), resume=False)
     client = own_driver(search.runtime, "benchmark")
-    others: dict[str, Callable[..., None]] = {
-        "fleet a trial": in_a_fleet_of_its_own,
-        "process a trial": in_one_process,
-    }
-    tune._trial = others.get(kind, trial)
+    others = {"fleet a trial": fleet_a_trial, "process a trial": process_a_trial}
+    if kind in others:
+        loads = with_parameters(others[kind], bench=bench)
+        tune.trainable_of = lambda desk, rungs: loads
     cores = len(os.sched_getaffinity(0))
     try:
         with watch.over(client, cores):
             tune.run_trials(bench, study, client.namespace, watch.trials)
     finally:
-        tune._trial = trial
+        tune.trainable_of = ours
         client.close()
     failed = study.get_trials(states=(optuna.trial.TrialState.FAIL,))
     assert not failed, failed[0].user_attrs

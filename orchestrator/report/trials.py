@@ -15,7 +15,7 @@ from orchestrator.report.live import clock, plural
 from orchestrator.report.progress import ProgressView
 from orchestrator.search import SearchListener
 from orchestrator.search.bench import Bench
-from orchestrator.search.study import Trial, ranked
+from orchestrator.search.study import Trial, ended, ranked
 from tasks.attacks.spec import AttackSpec
 
 ROWS = 10  # of the table: the trials that began last
@@ -52,7 +52,7 @@ class SearchView(SearchListener):
             f"from {', '.join(search.sources)} to {', '.join(search.targets)}.",
             highlight=False,
         )
-        before = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+        before = ended(study)
         if before:
             self._console.print(f"{plural(len(before), 'trial')} ended before.", highlight=False)
             self._told = {trial.number for trial in before}

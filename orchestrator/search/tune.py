@@ -5,8 +5,9 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 import search_spaces
 from orchestrator.executors.ray_driver import DriverError, meet
-from orchestrator.search.bench import Bench, TrialError, keep_results, propose, try_attack
+from orchestrator.search.bench import Bench, Score, TrialError, keep_results, propose, try_attack
 from orchestrator.search.spec import DIRECTIONS
 from orchestrator.search.study import REASON, SCORE, Trial, ended, read_trials, sampler_of
 from orchestrator.store import Store
@@ -65,10 +66,10 @@ def run_trials(
         storage=study._storage,
         last_rung=len(bench.rungs) - 1,
     )
-    trainable = tune.with_parameters(_trial, bench=bench, namespace=namespace)
+    trainable = trainable_of(_open_desk(bench, namespace), len(bench.rungs))
     with tempfile.TemporaryDirectory(prefix="segtransfer-tune-") as folder:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, _resources(bench)),
+            tune.with_resources(trainable, {"cpu": CPUS}),
             tune_config=tune.TuneConfig(
                 metric=None if several else objectives[0],
                 mode=None if several else modes[0],
@@ -116,7 +117,8 @@ class StudySearch(OptunaSearch):
         score = json.loads(result[SCORE])
         self._keep(trial_id, SCORE, score)
         if score["rung"] < self._last_rung:
-            # By the values of its rungs Optuna still learns from it.
+            # By the values of its rungs Optuna still learns from it; the last one comes here alone.
+            super().on_trial_result(trial_id, result)
             super().on_trial_complete(trial_id, None)
         else:
             super().on_trial_complete(trial_id, result)
@@ -157,20 +159,59 @@ class _Tell(tune.Callback):
         self._tell()
 
 
-def _trial(config: Mapping[str, Any], bench: Bench, namespace: str) -> None:
-    """One trial, in a process of its own: propose, hand in rung by rung, report."""
-    from ray.tune import report
+class Desk:
+    """An actor that carries trials out for their processes: what takes seconds to import is here,
+    so that a trial's process begins at once. Each trial is a client of the driver of its own.
 
-    store, client, number = Store(bench.store), None, int(config["number"])
-    try:
-        client = meet(namespace, bench.store)
-        attack = propose(bench, config["point"], number)
-        keep = keep_results(bench, number, store)
-        for score in try_attack(bench, attack, client, store, keep):
-            cost = bench.search.search.reduction**score.rung
-            report({**score.objectives, RUNG: cost, SCORE: json.dumps(asdict(score))})
-    except (TrialError, DriverError, InputError) as error:
-        report({FAILED: str(error)})
+    Annotations travel with an actor's handle: what they name is written in quotes, lest every
+    trial import it.
+    """
+
+    def __init__(self, bench: "Bench", namespace: str) -> None:
+        self._bench, self._store = bench, Store(bench.store)
+        self._client = meet(namespace, bench.store)
+        self._trials: dict[int, tuple[Iterator[Score], int]] = {}
+
+    def carry_out(self, number: int, point: Mapping[str, Any], rung: int) -> dict[str, Any]:
+        """What a trial reports of its next rung: its score, or why it failed.
+
+        A trial, or a desk, that was started anew begins again: the store has what was done.
+        """
+        try:
+            scores, done = self._trials.pop(number, (iter(()), -1))
+            if done != rung:
+                scores = islice(self._scores(number, point), rung, None)
+            score = next(scores)
+            self._trials[number] = scores, rung + 1
+        except (TrialError, DriverError, InputError) as error:
+            return {FAILED: str(error)}
+        cost = self._bench.search.search.reduction**score.rung
+        return {**score.objectives, RUNG: cost, SCORE: json.dumps(asdict(score))}
+
+    def _scores(self, number: int, point: Mapping[str, Any]) -> Iterator[Score]:
+        attack = propose(self._bench, point, number)
+        keep = keep_results(self._bench, number, self._store)
+        return try_attack(self._bench, attack, self._client, self._store, keep)
+
+
+def trainable_of(desk: Any, rungs: int) -> Callable[..., None]:
+    """What the process of a trial does: ask the desk, rung by rung, and report.
+
+    A function in a function travels by value, so that the process imports nothing of ours.
+    """
+
+    def trial(config: Mapping[str, Any], desk: Any) -> None:
+        import ray
+        from ray import tune
+
+        for rung in range(rungs):
+            asked = desk.carry_out.remote(config["number"], config["point"], rung)
+            answer = ray.get(asked)
+            tune.report(answer)
+            if "failed" in answer:
+                return
+
+    return tune.with_parameters(trial, desk=desk)
 
 
 def _define_by_run(bench: Bench) -> Callable[[Any], dict[str, Any]]:
@@ -197,9 +238,19 @@ def _scheduler(bench: Bench, several: bool) -> TrialScheduler:
     )
 
 
-def _resources(bench: Bench) -> dict[str, float]:
-    """A sliver of a core; on this node where the store is a folder, which others may not see."""
-    resources: dict[str, float] = {"cpu": CPUS}
-    if not Store(bench.store).remote:
-        resources[f"node:{ray.util.get_node_ip_address()}"] = 0.0001
-    return resources
+def _open_desk(bench: Bench, namespace: str) -> Any:
+    """The desk, which Ray starts anew where it dies; it ends with this process."""
+    options = {
+        "num_cpus": 0,
+        "resources": _here(bench),
+        "max_concurrency": bench.search.search.concurrency + 1,
+        "max_restarts": -1,
+        "max_task_retries": -1,  # what it does twice it finds in the store
+    }
+    return ray.remote(Desk).options(**options).remote(bench, namespace)
+
+
+def _here(bench: Bench) -> dict[str, float]:
+    """This node, where the store is a folder, which others may not see."""
+    here = f"node:{ray.util.get_node_ip_address()}"
+    return {} if Store(bench.store).remote else {here: 0.0001}
