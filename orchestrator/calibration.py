@@ -48,6 +48,7 @@ STEPS = 3  # of the longer attack of each
 # Scales below and above one, none of which is fed twice: one image of the first and a micro-batch
 # of the second are the ends of what attacks feed.
 SMALL, LARGE = {"low": 0.5, "width": 0.3}, {"low": 1.2, "width": 0.3}
+LARGEST = {"low": 1.5, "width": 0.0}
 
 
 def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda name: None) -> None:
@@ -154,7 +155,8 @@ def _measure(plan: Plan, key: str, shard: Shard) -> ModelRates:
     parts = [_first(shard, 1), shard][: len(shard.image_ids)]
     for part in parts:
         score(part)  # refuses a model of other classes
-        make(part, 1)  # kernels are chosen, memory is mapped
+        make(part, 1)  # kernels are chosen
+    make(parts[-1], 1, LARGEST)  # memory is mapped once, however large the images of later steps
     rounds = [
         [(score(part), make(part, 1), make(part, STEPS)) for part in parts] for _ in range(ROUNDS)
     ]
