@@ -185,6 +185,9 @@ class Desk:
             self._trials[number] = scores, rung + 1
         except (TrialError, DriverError, InputError) as error:
             return {FAILED: str(error)}
+        except Exception as error:  # else Tune would try it again, and keep no word of it
+            log.exception("trial %d failed", number)
+            return {FAILED: f"{type(error).__name__}: {error}"}
         cost = self._bench.search.search.reduction**score.rung
         return {**score.objectives, RUNG: cost, SCORE: json.dumps(asdict(score))}
 

@@ -11,6 +11,7 @@ from orchestrator.clients import LocalClient
 from orchestrator.driver import Driver
 from orchestrator.executors.inline import InlineExecutor
 from orchestrator.experiment import Listener
+from orchestrator.plan import cut
 from orchestrator.search.bench import Bench, Score, make_bench
 from orchestrator.search.spec import Search, read_search
 from orchestrator.search.study import Trial
@@ -74,6 +75,14 @@ def grey_bench(folder: Path, **changes: Any) -> tuple[Bench, Store]:
     search = grey_search(folder, **changes)
     store = Store(search.runtime.store)
     return make_bench(search, store), store
+
+
+def keys_of(bench: Bench, attack: AttackSpec, shards: int) -> set[str]:
+    """The tasks of an attack on so many shards."""
+    experiment = bench.experiment.model_copy(update={"attacks": (attack,)})
+    return set(
+        cut(experiment, bench.infos, bench.outlines[:shards], len(bench.content["classes"]))[0]
+    )
 
 
 def local_client(store: Store, search: Search) -> LocalClient:

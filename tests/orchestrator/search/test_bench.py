@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.plan import cut
 from orchestrator.results import Results, results_of
 from orchestrator.search.bench import (
     Bench,
@@ -31,6 +30,7 @@ from tests.orchestrator.search.searches import (
     STEP_SIZE,
     grey_bench,
     grey_spec,
+    keys_of,
     local_client,
     space,
     step,
@@ -157,14 +157,6 @@ def tried(bench: Bench, attack: AttackSpec, **options: Any) -> list[Score]:
     store = Store(bench.store)
     client = local_client(store, bench.search)
     return [*try_attack(bench, attack, client, store, **options)]
-
-
-def keys_of(bench: Bench, attack: AttackSpec, shards: int) -> set[str]:
-    """The tasks of an attack on so many shards."""
-    experiment = bench.experiment.model_copy(update={"attacks": (attack,)})
-    return set(
-        cut(experiment, bench.infos, bench.outlines[:shards], len(bench.content["classes"]))[0]
-    )
 
 
 @pytest.mark.parametrize("levels", [10.0, 16.0, 21.5])
