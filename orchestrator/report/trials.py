@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import optuna
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -15,7 +14,7 @@ from orchestrator.report.live import clock, plural
 from orchestrator.report.progress import ProgressView
 from orchestrator.search import SearchListener
 from orchestrator.search.bench import Bench
-from orchestrator.search.study import Trial, ended, ranked
+from orchestrator.search.study import Trial, ranked
 from tasks.attacks.spec import AttackSpec
 
 ROWS = 10  # of the table: the trials that began last
@@ -36,7 +35,7 @@ class SearchView(SearchListener):
         self._trials: list[Trial] = []
         self._told: set[int] = set()
 
-    def begun(self, bench: Bench, study: optuna.Study) -> None:
+    def begun(self, bench: Bench, before: list[Trial]) -> None:
         """Say what is about to be searched."""
         search, outlines = bench.search, bench.outlines
         images = sum(len(outline.image_ids) for outline in outlines)
@@ -52,7 +51,6 @@ class SearchView(SearchListener):
             f"from {', '.join(search.sources)} to {', '.join(search.targets)}.",
             highlight=False,
         )
-        before = ended(study)
         if before:
             self._console.print(f"{plural(len(before), 'trial')} ended before.", highlight=False)
             self._told = {trial.number for trial in before}

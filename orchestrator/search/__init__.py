@@ -53,8 +53,8 @@ class Found:
 class SearchListener:
     """Hears how a search goes; every method may be overridden, and does nothing here."""
 
-    def begun(self, bench: Bench, study: optuna.Study) -> None:
-        """Once, before the first trial."""
+    def begun(self, bench: Bench, before: list[Trial]) -> None:
+        """Once, before the first trial; ``before`` are those that ended in an earlier run."""
 
     def trials(self, trials: list[Trial]) -> None:
         """Some trial began, reached a rung, or ended."""
@@ -80,7 +80,7 @@ def find(search: Search, listener: SearchListener, *, resume: bool = False) -> F
     bench = make_bench(search, store)
     make_plan(confirming_experiment(search, []), store)  # what is wrong there is said now
     study = open_study(bench, open_storage(bench, store), resume=resume)
-    listener.begun(bench, study)
+    listener.begun(bench, [trial for trial in read_trials(study) if trial.state != "running"])
     with _driver(bench, store, study) as client:
         if client is not None:
             # Here, as Tune takes seconds to import.

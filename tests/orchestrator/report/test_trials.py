@@ -25,8 +25,7 @@ def view(terminal: bool) -> tuple[SearchView, StringIO]:
 
 def test_every_trial_that_ended_is_told_once_in_a_line(found: Found) -> None:
     told, text = view(terminal=False)
-    told.begun(found.bench, found.study)
-    told._told.clear()  # they ended before this view began
+    told.begun(found.bench, [])
     running = Trial(12, "running", {"momentum": False}, None, "", 0.0)
     told.trials([*found.trials[:2], running])
     told.trials([*found.trials, running])
@@ -39,7 +38,7 @@ def test_every_trial_that_ended_is_told_once_in_a_line(found: Found) -> None:
 
 def test_a_search_that_goes_on_says_how_many_trials_ended_before(found: Found) -> None:
     told, text = view(terminal=False)
-    told.begun(found.bench, found.study)
+    told.begun(found.bench, found.trials)
     told.trials(found.trials)
     assert "12 trials ended before." in text.getvalue()
     assert "Starting the models" not in text.getvalue()
@@ -48,7 +47,7 @@ def test_a_search_that_goes_on_says_how_many_trials_ended_before(found: Found) -
 
 def test_a_terminal_shows_the_trials_and_the_best_below(found: Found) -> None:
     told, text = view(terminal=True)
-    told.begun(found.bench, found.study)
+    told.begun(found.bench, found.trials)
     told.trials(found.trials)
     told.stop()
     shown = text.getvalue()
@@ -59,6 +58,6 @@ def test_a_terminal_shows_the_trials_and_the_best_below(found: Found) -> None:
 
 def test_what_confirms_is_named(found: Found, tmp_path: Path) -> None:
     told, text = view(terminal=False)
-    told.begun(found.bench, found.study)
+    told.begun(found.bench, found.trials)
     assert told.confirming(found.best) is told.progress
     assert "Confirming best-1, best-2 against pgd" in text.getvalue()
