@@ -10,18 +10,19 @@ import numpy as np
 import optuna
 import yaml
 from matplotlib.figure import Figure
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.intervals import Interval
 from orchestrator.report.folder import DPI
-from orchestrator.report.trials import short, show, trials_table
+from orchestrator.report.trials import short, show
 from orchestrator.results import Results
 from orchestrator.search import Found
 from orchestrator.search.confirm import pairs_by_target, verdict
 from orchestrator.search.spec import DIRECTIONS
-from orchestrator.search.study import front, importances, ranked, trials_frame
+from orchestrator.search.study import Trial, front, importances, ranked, trials_frame
 from tasks.attacks.spec import AttackSpec
 
 TOP = 5
@@ -49,7 +50,7 @@ def print_found(found: Found, console: Console) -> None:
         "transfer is the mean drop in mIoU on other models, in points.",
         highlight=False,
     )
-    console.print(trials_table(best, list(found.bench.space.fields), objectives))
+    console.print(_best(found, best))
     if found.comparisons:
         console.print("\n[bold]Confirmed[/bold] on what the search never saw:", highlight=False)
         console.print(_confirmed(found))
@@ -64,6 +65,22 @@ def print_found(found: Found, console: Console) -> None:
         console.print(f"\nWhat explains transfer (PED-ANOVA): {parts}", highlight=False)
     console.print("\nThe best settings, to paste into an experiment:\n", highlight=False)
     console.print(attacks_yaml(found.best), highlight=False, markup=False)
+
+
+def _best(found: Found, best: list[Trial]) -> Table:
+    """A column a trial, as there may be many fields; those that none was asked for are left out."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("trial")
+    for trial in best:
+        table.add_column(str(trial.number), justify="right")
+    for name in found.bench.search.search.objectives:
+        values = (t.score.objectives[name] for t in best if t.score)
+        table.add_row(name, *(f"{value:.2f}" for value in values), style="bold")
+    for path in found.bench.space.fields:
+        if any(path in trial.point for trial in best):
+            cells = (show(t.point[path]) if path in t.point else "" for t in best)
+            table.add_row(short(path), *cells)
+    return table
 
 
 def noise_note(found: Found) -> str:
@@ -136,10 +153,15 @@ def _mean(results: Results, attack: str, pairs: list[tuple[str, str]]) -> float:
 def _differences(found: Found) -> Table:
     """The best against each baseline, with intervals; those beyond noise stand out."""
     columns = list(dict.fromkeys((c.targets, c.score) for c in found.comparisons))
-    table = Table(caption="difference in mean mIoU, points: below zero the search's is better")
-    table.add_column("against", style="bold")
+    table = Table(
+        caption="difference in mean mIoU, points: below zero the search's is better",
+        box=box.SIMPLE,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("against", style="bold", no_wrap=True)
     for where, score in columns:
-        table.add_column(f"{where}, {score}", justify="right", no_wrap=True)
+        table.add_column(f"{where},\n{score}", justify="right", no_wrap=True)
     by_row: dict[tuple[str, str], dict[tuple[str, str], Interval]] = {}
     for c in found.comparisons:
         by_row.setdefault((c.attack, c.baseline), {})[c.targets, c.score] = c.difference
@@ -153,7 +175,7 @@ def _differences(found: Found) -> Table:
 
 
 def _interval(interval: Interval) -> str:
-    text = f"{interval.value:+.2f} \\[{interval.low:+.2f}, {interval.high:+.2f}]"
+    text = f"{interval.value:+.2f}\n\\[{interval.low:+.2f}, {interval.high:+.2f}]"
     if interval.high < 0:
         return f"[green]{text}[/green]"
     return f"[red]{text}[/red]" if interval.low > 0 else text
@@ -263,10 +285,12 @@ def _slices(found: Found) -> Figure | None:
 
 def _contour(found: Found) -> Figure | None:
     """Of the two numbers that explain most."""
+    whole = ranked(found.trials)
     numeric = [
         name
         for name in importances(found.study)
-        if (searched := found.bench.space.fields[name]).float or searched.int
+        if ((searched := found.bench.space.fields[name]).float or searched.int)
+        and len({trial.point.get(name) for trial in whole}) > 2
     ]
     if len(numeric) < 2:
         return None

@@ -17,6 +17,7 @@ from orchestrator.search.bench import Bench
 from orchestrator.search.study import Trial, ranked
 from tasks.attacks.spec import AttackSpec
 
+MOST_COLUMNS = 6  # fields that have a column each
 ROWS = 10  # of the table: the trials that began last
 STYLES = {"running": "yellow", "failed": "red", "pruned": "dim", "complete": ""}
 
@@ -129,25 +130,32 @@ def trials_table(
     best: Sequence[Trial] = (),
 ) -> Table:
     """A row a trial: its point, and how far it came; the ``best`` stand below."""
+    apart = len(fields) <= MOST_COLUMNS
     table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
     table.add_column("trial", justify="right", no_wrap=True, width=6)
     table.add_column("state", no_wrap=True, width=8)
-    for path in fields:
+    for path in fields if apart else ():
         table.add_column(short(path), justify="right", overflow="ellipsis", no_wrap=True)
+    if not apart:
+        table.add_column("settings", ratio=1, overflow="ellipsis", no_wrap=True)
     for name in ("images", *objectives):
         table.add_column(name, justify="right", no_wrap=True, width=8)
     for trial in trials:
-        table.add_row(*_cells(trial, fields, objectives), style=STYLES[trial.state])
+        table.add_row(*_cells(trial, fields, objectives, apart), style=STYLES[trial.state])
     if best:
         table.add_section()
     for trial in best:
-        number, _, *rest = _cells(trial, fields, objectives)
+        number, _, *rest = _cells(trial, fields, objectives, apart)
         table.add_row(number, "best", *rest, style="bold green")
     return table
 
 
-def _cells(trial: Trial, fields: Sequence[str], objectives: Sequence[str]) -> list[str]:
+def _cells(
+    trial: Trial, fields: Sequence[str], objectives: Sequence[str], apart: bool
+) -> list[str]:
     point = [show(trial.point[path]) if path in trial.point else "" for path in fields]
+    if not apart:
+        point = [", ".join(f"{short(k)} {show(v)}" for k, v in trial.point.items())]
     values = [""] * (1 + len(objectives))
     if trial.score is not None:
         found = (f"{trial.score.objectives[name]:.2f}" for name in objectives)

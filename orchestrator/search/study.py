@@ -22,7 +22,7 @@ from orchestrator.store.store import SEARCHES
 from tasks.attacks.spec import AttackSpec
 from tasks.errors import InputError
 
-optuna.logging.set_verbosity(logging.WARNING)
+optuna.logging.set_verbosity(logging.ERROR)
 
 ENOUGH = 8  # whole trials, for importances to say anything
 JOURNAL = "study.journal"
@@ -206,8 +206,9 @@ def importances(study: optuna.Study) -> dict[str, float]:
         return {}
     try:
         with warnings.catch_warnings():
-            # It explains what makes its target low, and says so: hence the sign.
-            warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")
+            # It warns that it explains what makes its target low (hence the sign), and where a
+            # field that is rarely asked for was seen too seldom.
+            warnings.simplefilter("ignore")
             found = optuna.importance.get_param_importances(
                 study,
                 evaluator=optuna.importance.PedAnovaImportanceEvaluator(),

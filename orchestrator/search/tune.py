@@ -6,6 +6,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -66,10 +67,12 @@ def run_trials(
         storage=study._storage,
         last_rung=len(bench.rungs) - 1,
     )
-    trainable = trainable_of(_open_desk(bench, namespace), len(bench.rungs))
-    with tempfile.TemporaryDirectory(prefix="segtransfer-tune-") as folder:
+    with (
+        _open_desk(bench, namespace) as desk,
+        tempfile.TemporaryDirectory(prefix="segtransfer-tune-") as folder,
+    ):
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": CPUS}),
+            tune.with_resources(trainable_of(desk, len(bench.rungs)), {"cpu": CPUS}),
             tune_config=tune.TuneConfig(
                 metric=None if several else objectives[0],
                 mode=None if several else modes[0],
@@ -241,8 +244,9 @@ def _scheduler(bench: Bench, several: bool) -> TrialScheduler:
     )
 
 
-def _open_desk(bench: Bench, namespace: str) -> Any:
-    """The desk, which Ray starts anew where it dies; it ends with this process."""
+@contextmanager
+def _open_desk(bench: Bench, namespace: str) -> Iterator[Any]:
+    """The desk, which Ray starts anew where it dies; it ends with the trials."""
     options = {
         "num_cpus": 0,
         "resources": _here(bench),
@@ -250,7 +254,11 @@ def _open_desk(bench: Bench, namespace: str) -> Any:
         "max_restarts": -1,
         "max_task_retries": -1,  # what it does twice it finds in the store
     }
-    return ray.remote(Desk).options(**options).remote(bench, namespace)
+    desk = ray.remote(Desk).options(**options).remote(bench, namespace)
+    try:
+        yield desk
+    finally:
+        ray.kill(desk)
 
 
 def _here(bench: Bench) -> dict[str, float]:

@@ -125,4 +125,14 @@ PRESETS: dict[str, Preset] = {
     "ds-ti": Preset("ds with ti", "ours", _STEPS | _DS | {"smoothing": "ti"}),
     "ds-ni": Preset("ds with ni", "ours", _STEPS | _DS | _NESTEROV),
     "ds-vt": Preset("ds with vt", "ours", _STEPS | _DS | _MOMENTUM | {"variance": {}}),
+    "ds-tuned": Preset(
+        "ds-mi with r_t from 8 levels in [0.518, 1.007], mu = 0.68, W * g as ti with 5 pixels",
+        "ours, found by `segtransfer search zoo` (search_spaces/README.md), three digits kept",
+        _STEPS
+        | {
+            "transforms": [{"ds": {"low": 0.518, "width": 0.489, "law": "discrete", "levels": 8}}],
+            "momentum": {"mu": 0.68},
+            "smoothing": {"ti": {"kernel": 5}},
+        },
+    ),
 }

@@ -25,6 +25,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "noise": {},
 }
 RANDOM = ["noise", "di", "rdi", "vt", "admix", "ssa", "ds", "ds-mi", "ds-ti", "ds-ni", "ds-vt"]
+RANDOM += ["ds-tuned"]
 
 
 def short(name: str) -> AttackSpec:
@@ -55,13 +56,16 @@ def test_what_the_presets_stand_for() -> None:
     assert (read("noise").steps, read("noise").start) == (0, "uniform")
     assert (read("pgd").momentum, read("pgd").transforms, read("pgd").start) == (None, (), "clean")
     momentum = {"mi", "ni", "si", "vt", "admix", "ssa", "ds-mi", "ds-ni", "ds-vt"}
-    assert {n for n in PRESETS if read(n).momentum} == momentum
+    assert {n for n in PRESETS if read(n).momentum} == momentum | {"ds-tuned"}
     assert all(read(n).momentum.mu == 1 for n in momentum)  # type: ignore[union-attr]
     assert {n for n in momentum if read(n).momentum.nesterov} == {"ni", "ds-ni"}  # type: ignore[union-attr]
     assert {n for n in PRESETS if read(n).variance} == {"vt", "ds-vt"}
-    assert {n for n in PRESETS if read(n).smoothing} == {"ti", "ds-ti"}
+    assert {n for n in PRESETS if read(n).smoothing} == {"ti", "ds-ti", "ds-tuned"}
     scaled = {n for n in PRESETS if DynamicScaling() in read(n).transforms}
     assert scaled == {"ds", "ds-mi", "ds-ti", "ds-ni", "ds-vt"}
+    assert read("ds-tuned").transforms == (
+        DynamicScaling(low=0.518, width=0.489, law="discrete", levels=8),
+    )
     kinds = {n: [t.kind for t in read(n).transforms] for n in PRESETS}
     assert kinds["admix"] == ["admix", "si"]
     for kind in ("di", "rdi", "si", "ssa"):
