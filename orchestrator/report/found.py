@@ -249,15 +249,20 @@ def _importances(found: Found) -> Figure | None:
     axes = figure.subplots()
     names = [short(name) for name in reversed(explained)]
     axes.barh(names, list(reversed(explained.values())), color="tab:blue")
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("share of the spread of transfer that a field explains (PED-ANOVA)")
+    axes.set_ylim(-0.7, len(names) - 0.3)
+    axes.set_xlabel("share of the spread of transfer\nthat a field explains (PED-ANOVA)")
     return figure
 
 
 def _slices(found: Found) -> Figure | None:
-    """Transfer against each field: every whole trial a point, later ones darker."""
+    """Transfer against each field: every whole trial a point, later ones darker; fields that had
+    one value in all of them are left out."""
     trials = sorted(ranked(found.trials), key=lambda trial: trial.number)
-    fields = [f for f in found.bench.space.fields if any(f in t.point for t in trials)]
+    fields = [
+        field
+        for field in found.bench.space.fields
+        if len({trial.point[field] for trial in trials if field in trial.point}) > 1
+    ]
     fields = fields[:MOST_SLICES]
     if not fields:
         return None
