@@ -34,7 +34,7 @@ def printed(found: Found) -> str:
 def test_the_terminal_tells_the_best_the_comparison_and_the_verdict(found: Found) -> None:
     text = printed(found)
     assert "The best of 12 trials (1 pruned, 1 failed)" in text
-    for part in ("best-1 – pgd", "best-2 – pgd", "searched, raw", "held-out, eps*sign"):
+    for part in ("best-1 – pgd", "best-2 – pgd", "searched,", "held-out,", "eps*sign"):
         assert part in text
     assert verdict(found.comparisons)[:60] in text
     assert "6 images in 10 schedules" in text
@@ -68,6 +68,15 @@ def test_the_yaml_of_an_attack_with_a_budget_leaves_the_steps_to_it() -> None:
     (pasted,) = yaml.safe_load(attacks_yaml([attack]))["attacks"]
     assert "steps" not in pasted
     assert AttackSpec.model_validate(pasted).identity() == attack.identity()
+
+
+def test_the_tables_fit_a_terminal_of_eighty_columns(found: Found) -> None:
+    console = Console(file=StringIO(), width=80)
+    print_found(found, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in text
+    assert all(f"{c.difference.low:+.2f}, {c.difference.high:+.2f}]" in text
+               for c in found.comparisons)  # fmt: skip
 
 
 def test_the_folder_has_figures_tables_and_yaml(found: Found) -> None:
