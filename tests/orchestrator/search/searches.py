@@ -12,6 +12,7 @@ from orchestrator.driver import Driver
 from orchestrator.executors.inline import InlineExecutor
 from orchestrator.experiment import Listener
 from orchestrator.plan import cut
+from orchestrator.search import SearchListener
 from orchestrator.search.bench import Bench, Score, make_bench
 from orchestrator.search.spec import Search, read_search
 from orchestrator.search.study import Trial
@@ -106,17 +107,17 @@ def made_trial(number: int, transfer: float, cost: float = 2.0, state: str = "co
     return Trial(number, state, step(number + 8), made_score(transfer, cost), "", 1.0)
 
 
-class Heard:
+class Heard(SearchListener):
     """A search listener that keeps what it hears."""
 
     def __init__(self) -> None:
         self.bench: Bench | None = None
-        self.study: Any = None
+        self.before: list[Trial] = []
         self.seen: list[list[Trial]] = []
         self.best: list[AttackSpec] = []
 
-    def begun(self, bench: Bench, study: Any) -> None:
-        self.bench, self.study = bench, study
+    def begun(self, bench: Bench, before: list[Trial]) -> None:
+        self.bench, self.before = bench, before
 
     def trials(self, trials: list[Trial]) -> None:
         self.seen.append(trials)
@@ -124,6 +125,20 @@ class Heard:
     def confirming(self, best: list[AttackSpec]) -> Listener:
         self.best = best
         return Listener()
+
+
+def alive(class_name: str) -> dict[str, int]:
+    """Process ids of the cluster's living actors of a class, by actor; 0 where one only begins.
+
+    Ray names a class that was defined in a function with that function or without it.
+    """
+    from ray._private.state import actors
+
+    return {
+        actor["ActorID"]: actor["Pid"]
+        for actor in actors().values()
+        if actor["ActorClassName"].rpartition(".")[2] == class_name and actor["State"] != "DEAD"
+    }
 
 
 @contextmanager
