@@ -254,7 +254,7 @@ def _open_desk(bench: Bench, namespace: str) -> Iterator[Any]:
         "max_restarts": -1,
         "max_task_retries": -1,  # what it does twice it finds in the store
     }
-    desk = ray.remote(Desk).options(**options).remote(bench, namespace)
+    desk: Any = ray.remote(Desk).options(**options).remote(bench, namespace)
     try:
         yield desk
     finally:

@@ -179,7 +179,7 @@ def test_whoever_stops_asking_saves_the_rest(bench: Bench) -> None:
     store, attack = Store(bench.store), propose(bench, step(9.5), 1)
     scores = try_attack(bench, attack, local_client(store, bench.search), store)
     next(scores)
-    scores.close()
+    del scores
     assert keys_of(bench, attack, 1) <= store.keys()
     later = keys_of(bench, attack, 4) - keys_of(bench, attack, 1)
     assert later & store.keys() <= keys_of(bench, propose(bench, step(16), 0), 4), "clean ones"

@@ -98,6 +98,7 @@ class Watch(Heard):
             self.workers.append(frozenset(alive("ModelActor").values()))
 
     def confirming(self, best: list[AttackSpec]) -> Listener:
+        assert self.bench is not None
         self.left = driver_of(self.bench).status()
         self.trials_alive = alive("ImplicitFunc")
         self.rows = row_files(Store(self.bench.store))
