@@ -31,6 +31,7 @@ SHARE = {
     "ds-ti": 0.95,
     "ds-ni": 0.95,
     "ds-vt": 0.95,
+    "ds-tuned": 0.95,
 }
 # Fewer neighbours, copies and pixels of a kernel than the presets', to spare time; the rule stays.
 LIGHTER: dict[str, dict[str, Any]] = {
