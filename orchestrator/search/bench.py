@@ -221,13 +221,15 @@ def trial_results(identity: str, number: int, store: Store) -> Results | None:
 
 
 def _identity(search: Search, space: Space, content: Mapping[str, Any]) -> str:
-    """All that makes two trials of a search comparable, and what is proposed."""
+    """All that makes two trials of a search comparable, what is proposed, and the name: searches
+    that people tell apart keep their trials apart."""
     tries = search.search.model_dump(
         mode="json", exclude={"space", "trials", "concurrency", "storage"}
     )
     spec = {k: v for k, v in content["spec"].items() if k not in ("name", "data", "models")}
     return key_of(
         {
+            "name": search.name,
             "search": tries,
             "space": space.identity(),
             "spec": spec,

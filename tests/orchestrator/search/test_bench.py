@@ -102,6 +102,7 @@ OTHER: dict[str, Callable[[Path], dict[str, Any]]] = {
     "attack": lambda folder: {"attack": {**grey_spec(folder)["attack"], "eps": "63/255"}},
     "space": lambda folder: {"search": {"space": space({"step_size": {"float": [0.1, 0.2]}})}},
     "first points": lambda folder: {"search": {"space": space(STEP_SIZE, step(16))}},
+    "name": lambda folder: {"name": "another"},
     "seed": lambda folder: {"seed": 1},
     "objectives": lambda folder: {"search": {"objectives": ["transfer", "cost"]}},
     "rungs": lambda folder: {"search": {"rungs": [0.5, 1]}},
