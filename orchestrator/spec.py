@@ -170,7 +170,7 @@ def read_spec(
         origin, base, raw = what, Path.cwd(), copy.deepcopy(source)
     else:
         path = _find(str(source), recipes, what)
-        origin, base, raw = str(path), path.parent, read_yaml(path)
+        origin, base, raw = str(path), path.parent, _read_yaml(path)
         raw.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem))
         if path.parent == recipes:
             base = Path.cwd()
@@ -222,7 +222,7 @@ def _find(source: str, recipes: Path, what: str) -> Path:
     raise InputError(f"{what} '{source}' is neither a file nor a recipe: {hint}")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; raises InputError where there is none."""
     try:
         content = yaml.safe_load(path.read_text())
