@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 import search_spaces
@@ -150,7 +150,18 @@ class Search(Frozen):
             raise PydanticCustomError(
                 "transfer", "no target differs from the source, so nothing can transfer", {}
             )
-        AttackSpec.model_validate({"name": "base", **self.attack})
+        try:
+            AttackSpec.model_validate({"name": "base", **self.attack})
+        except ValidationError as error:
+            # As it comes, it would name its fields as if they were the search's own.
+            item = error.errors(include_url=False)[0]
+            field = ".".join(["attack", *map(str, item["loc"])])
+            shown = "" if isinstance(item["input"], dict) else f" (value: {item['input']!r})"
+            raise PydanticCustomError(
+                "attack",
+                "field '{field}': {message}",
+                {"field": field, "message": item["msg"] + shown},
+            ) from None
         return self
 
 

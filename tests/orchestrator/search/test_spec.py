@@ -88,6 +88,12 @@ def test_objectives_begin_with_transfer_and_are_known_ones(
     assert reason in refused(tmp_path, search={"objectives": objectives})
 
 
+def test_a_wrong_field_of_the_base_attack_is_named_as_one(tmp_path: Path) -> None:
+    text = refused(tmp_path, attack={"preset": "pgd", "eps": 3})
+    assert "field 'attack.eps'" in text
+    assert "(value: 3)" in text
+
+
 @pytest.mark.parametrize(
     ("base", "reason"),
     [
