@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
-from orchestrator.intervals import image_weights, mean_miou, pairs_of
 from orchestrator.plan import Plan
 from orchestrator.results import FORMAT, GROUPS, Results
+from orchestrator.statistics import Design, Resampled, pairs_of
+from orchestrator.statistics.design import Factor, factor_of
 from orchestrator.store import Store
 from tasks.randomness import schedule_group
 
@@ -62,28 +64,20 @@ def detectable(spread: Spread, images: int, groups: int) -> float | None:
     if groups < 2:
         return None
     error = (spread.image**2 / images + spread.group**2 / groups) ** 0.5
-    return (t_quantile(1 - LEVEL / 2, groups - 1) + t_quantile(POWER, groups - 1)) * error
+    quantiles = stats.t.ppf([1 - LEVEL / 2, POWER], groups - 1)
+    return float(quantiles.sum()) * error
 
 
-def t_quantile(probability: float, freedom: int) -> float:
-    """Quantile of Student's t: its density is cos(a)^(n-1) in the angle a = atan(t / sqrt n)."""
-    angles = np.linspace(-np.pi / 2, np.pi / 2, 200_001)
-    density = np.cos(angles) ** (freedom - 1)
-    total = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    angle = np.interp(probability, total / total[-1], angles)
-    return float(np.sqrt(freedom) * np.tan(angle))
-
-
-def spread_of(difference: Callable[[np.ndarray], np.ndarray], clusters: Sequence[int]) -> Spread:
+def spread_of(difference: Callable[[Factor], np.ndarray], clusters: Sequence[int]) -> Spread:
     """Split a paired difference's variance into what images and what schedule groups add.
 
-    ``difference`` of weights (resamples x images) gives a value a row. The bootstrap of whole
-    groups holds both, that of single images the first.
+    ``difference`` gives a value for every resample of a factor. The bootstrap of whole groups
+    holds both, that of single images the first.
     """
     images, groups = len(clusters), len(set(clusters))
-    single = difference(image_weights(range(images), 1000, 0))[1:].var()
+    single = difference(factor_of(range(images), 1000))[1:].var()
     single *= images / max(1, images - 1)
-    whole = difference(image_weights(clusters, 1000, 0))[1:].var() * groups / max(1, groups - 1)
+    whole = difference(factor_of(clusters, 1000))[1:].var() * groups / max(1, groups - 1)
     between = max(0.0, float(whole - single)) if groups > 1 else 0.0
     return Spread(float(np.sqrt(single * images)), float(np.sqrt(between * groups)), "")
 
@@ -109,12 +103,13 @@ def stored_spread(store: Store, dataset: str) -> Spread | None:
     return None
 
 
-def _difference(results: Results, group: str) -> Callable[[np.ndarray], np.ndarray]:
+def _difference(results: Results, group: str) -> Callable[[Factor], np.ndarray]:
     one, other = results.attacks
     pairs = pairs_of(results, group)
 
-    def difference(weights: np.ndarray) -> np.ndarray:
-        return mean_miou(results, other, pairs, weights) - mean_miou(results, one, pairs, weights)
+    def difference(factor: Factor) -> np.ndarray:
+        sample = Resampled(results, design=Design((factor,), factor.clusters - 1, ()))
+        return sample.values(other, pairs)[0] - sample.values(one, pairs)[0]
 
     return difference
 

@@ -13,13 +13,18 @@ import pandas as pd
 from orchestrator.plan import CLEAN
 from orchestrator.store import Store
 from tasks import metrics
+from tasks.data.shards import Shard
 from tasks.errors import InputError
 
+Cell = tuple[str, str | None, str]  # attack, source, target
 METRICS = {
     "miou": metrics.miou,
     "aacc": metrics.accuracy,
     "macc": metrics.class_accuracy,
+    "wrong": lambda matrix: 100 - metrics.accuracy(matrix),
 }
+DERIVED = ("drop", "ratio")  # of the mIoU here and elsewhere
+ALL_METRICS = (*METRICS, "fooling", *DERIVED)
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Results:
 
     ``confusions[attack, source, target]`` is int64 N x K x K over ``image_ids``; an attack that
     needs no source has source None there and the same row for every source in matrices.
+    ``fooled`` int64 N x 2: pixels that the attack turned wrong, and those that were right; it lacks
+    a cell whose clean predictions are missing.
     """
 
     identity: str
@@ -35,8 +42,8 @@ class Results:
     content: Mapping[str, Any]
     image_ids: tuple[str, ...]
     sequences: tuple[str, ...]
-    confusions: Mapping[tuple[str, str | None, str], np.ndarray]
-    fooling: Mapping[tuple[str, str | None, str], float]
+    confusions: Mapping[Cell, np.ndarray]
+    fooled: Mapping[Cell, np.ndarray]
     missing: frozenset[str]
     failures: Mapping[str, str] = field(default_factory=dict)
     computed: int = 0
@@ -101,13 +108,16 @@ class Results:
     def matrix(self, attack: str, metric: str = "miou") -> pd.DataFrame:
         """A metric under attack in percent: sources down, targets across; NaN where missing.
 
-        ``metric`` is miou, aacc, macc, fooling (share of pixels right on the clean image that
-        are wrong on the AE) or drop (clean mIoU less mIoU under attack).
+        ``metric`` is miou, aacc, macc, wrong (share of pixels that are), fooling (share of pixels
+        right on the clean image that are wrong on the AE), drop (clean mIoU less mIoU under attack)
+        or ratio (the drop over that of the ``strongest`` attack on the target itself).
         """
         if attack not in self.attacks:
             raise KeyError(f"no attack '{attack}'; there are {', '.join(self.attacks)}")
         if metric == "drop":
             return self.clean() - self.matrix(attack)
+        if metric == "ratio":
+            return self._ratios(attack)
         sourced = self.needs_source(attack)
         rows = [
             [self._value(attack, s if sourced else None, t, metric) for t in self.targets]
@@ -115,6 +125,27 @@ class Results:
         ]
         frame = pd.DataFrame(rows, index=self.sources, columns=self.targets)
         return frame.rename_axis(index="source", columns="target")
+
+    def strongest(self, attack: str, target: str) -> tuple[str, str] | None:
+        """The white-box attack on a target that leaves it the least mIoU, of the norm and eps of
+        ``attack``, and its source: what transfer ratios to this target are relative to. None where
+        the experiment has none, or not all of its cells yet.
+        """
+        spec = self.attack_spec(attack)
+        bound = spec["norm"], spec["eps"]
+        found = []
+        for name in self.attacks:
+            other = self.attack_spec(name)
+            if other["steps"] == 0 or (other["norm"], other["eps"]) != bound:
+                continue
+            for source in self.sources:
+                if self.group(source, target) == "diagonal":
+                    value = self._value(name, source, target, "miou")
+                    found.append((value, name, source))
+        if not found or any(np.isnan(value) for value, *_ in found):
+            return None
+        _, name, source = min(found)
+        return name, source
 
     def class_iou(self, attack: str, source: str | None, target: str) -> pd.Series:
         """IoU of every class in percent; NaN for a class that does not occur."""
@@ -147,7 +178,7 @@ class Results:
 
     def frame(self) -> pd.DataFrame:
         """One row a cell: attack, source, target, group, and every metric."""
-        names = [*METRICS, "drop", "fooling"]
+        names = list(ALL_METRICS)
         rows = []
         for attack in self.attacks:
             values = {metric: self.matrix(attack, metric) for metric in names}
@@ -200,13 +231,27 @@ class Results:
 
     def _value(self, attack: str, source: str | None, target: str, metric: str) -> float:
         key = attack, source, target
+        if metric not in (*METRICS, "fooling"):
+            raise KeyError(f"no metric '{metric}'; there are {', '.join(ALL_METRICS)}")
         if key not in self.confusions:
             return np.nan
         if metric == "fooling":
-            return self.fooling[key]
-        if metric not in METRICS:
-            raise KeyError(f"no metric '{metric}'; there are {', '.join(METRICS)}, drop, fooling")
+            if key not in self.fooled:
+                return np.nan
+            wrong, right = self.fooled[key].sum(0)
+            return float(100 * wrong / max(right, 1))
         return float(METRICS[metric](self.confusions[key].sum(0)))
+
+    def _ratios(self, attack: str) -> pd.DataFrame:
+        """NaN where nothing was attacked with the target's own gradients, or that drops nothing."""
+        drops = self.matrix(attack, "drop")
+        most = []
+        for target in self.targets:
+            strongest = self.strongest(attack, target)
+            value = self._value(*strongest, target, "miou") if strongest else np.nan
+            most.append(self._value(CLEAN, None, target, "miou") - value)
+        scale = pd.Series(most, index=self.targets)
+        return 100 * drops / scale.where(scale != 0)
 
 
 GROUPS = ("diagonal", "same_backbone", "cross_backbone")
@@ -233,7 +278,7 @@ def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Resul
     for attack, source, target, shard_id, key, _ in content["cells"]:
         grouped[attack, source, target].append((shard_id, key))
     missing: set[str] = set()
-    confusions, fooling = {}, {}
+    confusions, fooled = {}, {}
     predictions: dict[tuple[str, str], np.ndarray] = {}  # clean ones, by target and shard
     for cell, parts in grouped.items():
         attack, _, target = cell
@@ -245,9 +290,11 @@ def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Resul
         confusions[cell] = np.concatenate([e.confusions for _, e in complete])
         if attack == CLEAN:
             predictions |= {(target, s): e.predictions for s, e in complete}
-        fooling[cell] = _fooling(
-            [(e.predictions, predictions.get((target, s)), shards[s]) for s, e in complete]
-        )
+        counts = [
+            _fooled(e.predictions, predictions.get((target, s)), shards[s]) for s, e in complete
+        ]
+        if all(count is not None for count in counts):
+            fooled[cell] = np.concatenate(counts)
     known = [shard for shard in shards.values() if shard is not None]
     return Results(
         identity=identity,
@@ -256,17 +303,15 @@ def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Resul
         image_ids=tuple(i for shard in known for i in shard.image_ids),
         sequences=tuple(s for shard in known for s in shard.sequences),
         confusions=confusions,
-        fooling=fooling,
+        fooled=fooled,
         missing=frozenset(missing),
     )
 
 
-def _fooling(parts: list[tuple[np.ndarray, np.ndarray | None, Any]]) -> float:
-    """The fooling rate over all shards of a cell; NaN where clean predictions are missing."""
-    if any(clean is None or shard is None for _, clean, shard in parts):
-        return np.nan
-    adversarial, clean, labels = (
-        np.concatenate(arrays)
-        for arrays in zip(*((a, c, s.labels) for a, c, s in parts), strict=True)
-    )
-    return metrics.fooling_rate(adversarial, clean, labels)
+def _fooled(
+    adversarial: np.ndarray, clean: np.ndarray | None, shard: Shard | None
+) -> np.ndarray | None:
+    """The counts of one shard; None where its labels or its clean predictions are missing."""
+    if clean is None or shard is None:
+        return None
+    return metrics.fooled(adversarial, clean, shard.labels)

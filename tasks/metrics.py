@@ -15,45 +15,70 @@ def confusion(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> 
     return matrices
 
 
+def margins(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Right, labelled and predicted pixels of every class, from ... x K x K matrices."""
+    return np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1), matrix.sum(-2)
+
+
 def class_iou(matrix: np.ndarray) -> np.ndarray:
     """IoU in percent of every class of ... x K x K matrices; NaN where a class is in neither
     labels nor predictions."""
-    intersection = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
-    union = matrix.sum(-1) + matrix.sum(-2) - intersection
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(union > 0, 100 * intersection / union, np.nan)
+    return class_iou_of(*margins(matrix))
 
 
 def miou(matrix: np.ndarray) -> np.ndarray | float:
     """Mean IoU in percent over the classes that occur, from ... x K x K summed matrices."""
-    return _mean_of_present(class_iou(matrix))
+    return miou_of(*margins(matrix))
 
 
 def accuracy(matrix: np.ndarray) -> np.ndarray | float:
     """aAcc in percent: the share of labelled pixels that are right."""
-    right = np.trace(matrix, axis1=-2, axis2=-1)
-    return 100 * right / np.maximum(matrix.sum((-2, -1)), 1)
+    return accuracy_of(*margins(matrix))
 
 
 def class_accuracy(matrix: np.ndarray) -> np.ndarray | float:
     """mAcc in percent: the mean recall over the classes that have labels."""
-    labelled = matrix.sum(-1).astype(np.float64)
-    right = np.diagonal(matrix, axis1=-2, axis2=-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        recall = np.where(labelled > 0, 100 * right / labelled, np.nan)
-    return _mean_of_present(recall)
+    return class_accuracy_of(*margins(matrix))
 
 
-def fooling_rate(adversarial: np.ndarray, clean: np.ndarray, labels: np.ndarray) -> float:
-    """Share, in percent, of the pixels right on the clean image that are wrong on the AE.
+def class_iou_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """``class_iou`` from the margins of matrices, ... x K each."""
+    return _percent(right, labelled + predicted - right)
 
-    All three are class indices of one shape; labels of 255 are ignored.
+
+def miou_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """``miou`` from the margins of matrices, ... x K each."""
+    return _mean_of_present(class_iou_of(right, labelled, predicted))
+
+
+def accuracy_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """``accuracy`` from the margins of matrices, ... x K each."""
+    return 100 * right.sum(-1) / np.maximum(labelled.sum(-1), 1)
+
+
+def class_accuracy_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """``class_accuracy`` from the margins of matrices, ... x K each."""
+    return _mean_of_present(_percent(right, labelled))
+
+
+def fooled(adversarial: np.ndarray, clean: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Per image the pixels that are right on the clean image and wrong on the AE, and all that are
+    right on the clean image: int64 N x 2, whose share is the fooling rate.
+
+    All three are class indices N x H x W; labels of 255 are ignored.
     """
     right = (clean == labels) & (labels != IGNORE)
-    return float(100 * (adversarial != labels)[right].sum() / max(right.sum(), 1))
+    wrong = right & (adversarial != labels)
+    return np.stack([wrong.sum((1, 2)), right.sum((1, 2))], axis=-1)
 
 
-def _mean_of_present(values: np.ndarray) -> np.ndarray | float:
+def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """100 part / whole, NaN where there is no whole."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(whole > 0, 100 * part.astype(np.float64) / whole, np.nan)
+
+
+def _mean_of_present(values: np.ndarray) -> np.ndarray:
     present = ~np.isnan(values)
     total = np.where(present, values, 0).sum(-1)
     return total / np.maximum(present.sum(-1), 1)

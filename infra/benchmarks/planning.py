@@ -24,6 +24,7 @@ from PIL import Image
 from orchestrator.plan import Plan, make_plan
 from orchestrator.power import detectable, spread_of
 from orchestrator.spec import read_experiment
+from orchestrator.statistics.design import Factor
 from orchestrator.store import Row, Store
 from orchestrator.store.rows import encode_rows, row_path
 from orchestrator.upkeep import compact
@@ -136,10 +137,10 @@ def spreads() -> None:
         for cells in [*([target] for target in targets), targets]:
 
             def difference(
-                weights: np.ndarray, preset: str = preset, cells: list[str] = cells
+                factor: Factor, preset: str = preset, cells: list[str] = cells
             ) -> np.ndarray:
                 pairs = [(found[preset][t], found["pgd"][t]) for t in cells]
-                return np.mean([score(weights, a) - score(weights, b) for a, b in pairs], axis=0)
+                return np.mean([score(factor, a) - score(factor, b) for a, b in pairs], axis=0)
 
             spread = spread_of(difference, clusters)
             smallest = detectable(spread, len(clusters), len(set(clusters)))
@@ -149,9 +150,9 @@ def spreads() -> None:
             )
 
 
-def score(weights: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """Dataset mIoU, a value a row of weights."""
-    sums = weights @ matrices.reshape(len(matrices), -1).astype(np.float64)
+def score(factor: Factor, matrices: np.ndarray) -> np.ndarray:
+    """Dataset mIoU, a value a resample."""
+    sums = factor.sums(matrices.reshape(len(matrices), -1).astype(np.float64))
     return np.asarray(miou(sums.reshape(-1, *matrices.shape[1:])))
 
 

@@ -11,8 +11,8 @@ interval.
 import sys
 
 from orchestrator import open_results
-from orchestrator.intervals import paired_difference, pairs_of
 from orchestrator.results import Results
+from orchestrator.statistics import Resampled, pairs_of
 
 BASELINES = ("pgd", "mi")
 MEANS = {"same_backbone": "same backbone", "cross_backbone": "other backbone", "diagonal": "itself"}
@@ -21,18 +21,18 @@ COLUMNS = ["attack", *MEANS.values(), "RMS", "cost", *(f"less {b.upper()}" for b
 
 def lines(results: Results, score: str) -> list[str]:
     """The rows of one score, in the order of the experiment."""
-    return [
-        _line(results, name) for name in results.attacks if results.made[name]["score"] == score
-    ]
+    sample = Resampled(results)
+    names = [name for name in results.attacks if results.made[name]["score"] == score]
+    return [_line(results, sample, name) for name in names]
 
 
-def _line(results: Results, name: str) -> str:
+def _line(results: Results, sample: Resampled, name: str) -> str:
     attack = results.made[name]["attack"]
     means = results.headlines(name)
     cells = [f"{means[g]:.1f}" for g in MEANS]
     statistics, cost = results.perturbation(name), results.cost(name)
     suffix = name.removeprefix(attack)
-    differences = [_difference(results, name, baseline + suffix) for baseline in BASELINES]
+    differences = [_difference(sample, name, baseline + suffix) for baseline in BASELINES]
     energy_and_cost = f"{statistics['rms']:.2f}", f"{cost['forward_equivalents']:.2f}"
     return _row(attack, *cells, *energy_and_cost, *differences)
 
@@ -41,11 +41,10 @@ def _row(*values: str) -> str:
     return f"| {' | '.join(values)} |"
 
 
-def _difference(results: Results, name: str, baseline: str) -> str:
+def _difference(sample: Resampled, name: str, baseline: str) -> str:
     if name == baseline:
         return "–"
-    pairs = pairs_of(results, "cross_backbone")
-    found = paired_difference(results, name, baseline, pairs)
+    found = sample.difference(name, baseline, pairs_of(sample.results, "cross_backbone"))
     return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.intervals import Interval
 from orchestrator.report.folder import DPI
 from orchestrator.report.trials import short, show
 from orchestrator.results import Results
@@ -23,6 +22,7 @@ from orchestrator.search import Found
 from orchestrator.search.confirm import pairs_by_target, verdict
 from orchestrator.search.spec import DIRECTIONS
 from orchestrator.search.study import Trial, front, importances, ranked, trials_frame
+from orchestrator.statistics import Interval
 from tasks.attacks.spec import AttackSpec
 
 TOP = 5

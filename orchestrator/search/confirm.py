@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.intervals import Interval, Pair, paired_difference
 from orchestrator.results import Results
 from orchestrator.search.bench import Matrix
 from orchestrator.search.spec import Search, trials_experiment
+from orchestrator.statistics import Interval, Pair, Resampled
 from tasks.data.base import open_dataset
 from tasks.data.shards import Shard, make_shards
 from tasks.errors import InputError
@@ -30,10 +30,6 @@ class Comparison:
     score: str
     targets: str
     difference: Interval
-
-    @property
-    def beyond_noise(self) -> bool:
-        return self.difference.high < 0 or self.difference.low > 0
 
 
 @dataclass(frozen=True)
@@ -91,14 +87,15 @@ def compare(search: Search, results: Results) -> list[Comparison]:
     best = [a for a in dict.fromkeys(_attacks(results)) if a.startswith("best-")]
     others = [a for a in dict.fromkeys(_attacks(results)) if a not in best]
     level = 1 - 0.05 / len(best)
+    sample = Resampled(results)
     found = []
     for score in dict.fromkeys(made["score"] for made in results.made.values()):
         names = {m["attack"]: name for name, m in results.made.items() if m["score"] == score}
         for where, pairs in pairs_by_target(search, results).items():
             for attack in best:
                 for baseline in others:
-                    difference = paired_difference(
-                        results, names[attack], names[baseline], pairs, level=level
+                    difference = sample.difference(
+                        names[attack], names[baseline], pairs, level=level
                     )
                     found.append(Comparison(attack, baseline, score, where, difference))
     return found

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from orchestrator import forecast as forecasts
 from orchestrator.calibration import read_rates
@@ -27,10 +28,10 @@ from orchestrator.power import (
     detectable,
     power_of,
     spread_of,
-    t_quantile,
 )
 from orchestrator.rates import Given, in_seconds
 from orchestrator.scheduler import Slot
+from orchestrator.statistics.design import Factor
 from orchestrator.store import Store
 from tasks.attacks.spec import AttackSpec
 from tasks.errors import InputError
@@ -146,14 +147,6 @@ def test_sizes_of_fleets_are_read() -> None:
 
 
 # Student, from printed tables.
-@pytest.mark.parametrize(
-    ("probability", "freedom", "value"),
-    [(0.975, 1, 12.706), (0.975, 7, 2.3646), (0.8, 9, 0.8834), (0.975, 10_000, 1.9602)],
-)
-def test_quantiles_are_those_of_the_tables(probability: float, freedom: int, value: float) -> None:
-    assert t_quantile(probability, freedom) == pytest.approx(value, rel=1e-3)
-
-
 def test_the_smallest_difference_is_found_four_times_in_five() -> None:
     """Differences with known variances and the smallest difference as their mean, tested by t."""
     spread, groups, each = Spread(image=5.0, group=2.0, source=""), 8, 25
@@ -164,7 +157,7 @@ def test_the_smallest_difference_is_found_four_times_in_five() -> None:
     means = smallest + generator.normal(0, spread.group, shape)
     means += generator.normal(0, spread.image / np.sqrt(each), shape)
     t = means.mean(1) / (means.std(1, ddof=1) / np.sqrt(groups))
-    found = (np.abs(t) > t_quantile(0.975, groups - 1)).mean()
+    found = (np.abs(t) > stats.t.ppf(0.975, groups - 1)).mean()
     assert found == pytest.approx(0.8, abs=0.03)
 
 
@@ -183,8 +176,9 @@ def test_a_known_spread_is_recovered(image: float, group: float) -> None:
     values = generator.normal(0, image, groups * each)
     values += generator.normal(0, group, groups)[clusters]
 
-    def mean(weights: np.ndarray) -> np.ndarray:
-        return weights @ values / weights.sum(1)
+    def mean(factor: Factor) -> np.ndarray:
+        sums = factor.sums(np.stack([values, np.ones(len(values))], axis=1))
+        return sums[:, 0] / sums[:, 1]
 
     found = spread_of(mean, list(clusters))
     whole = detectable(found, len(values), groups)
@@ -197,8 +191,9 @@ def test_few_groups_are_not_taken_for_little_spread() -> None:
     """The bootstrap of 3 groups of 2 equal images sees two thirds of their variance."""
     values = np.repeat([1.0, 4.0, 10.0], 2)
 
-    def mean(weights: np.ndarray) -> np.ndarray:
-        return weights @ values / weights.sum(1)
+    def mean(factor: Factor) -> np.ndarray:
+        sums = factor.sums(np.stack([values, np.ones(len(values))], axis=1))
+        return sums[:, 0] / sums[:, 1]
 
     found = spread_of(mean, [0, 0, 1, 1, 2, 2])
     assert found.image == pytest.approx(values.std(ddof=1), rel=0.06)

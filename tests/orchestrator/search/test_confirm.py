@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from orchestrator.experiment import carry_out
-from orchestrator.intervals import Interval, paired_difference
 from orchestrator.results import Results
 from orchestrator.search.confirm import (
     CarryOver,
@@ -19,6 +18,7 @@ from orchestrator.search.confirm import (
     verdict,
 )
 from orchestrator.search.spec import Search, confirming_experiment
+from orchestrator.statistics import Interval, Resampled
 from tasks.attacks.spec import AttackSpec
 from tasks.errors import InputError
 from tests.orchestrator.search import toys
@@ -154,7 +154,7 @@ def test_intervals_are_corrected_for_the_number_of_the_best(
     assert three.value == one.value
     assert three.low < one.low < one.high < three.high
     pairs = [("source", "target")]
-    by_hand = paired_difference(results, "best-1", "base-0", pairs, level=1 - 0.05 / 3)
+    by_hand = Resampled(results).difference("best-1", "base-0", pairs, level=1 - 0.05 / 3)
     assert three == by_hand
 
 
@@ -212,15 +212,6 @@ def test_the_verdict_is_on_the_strictest_targets_and_the_closest_baseline(
 def test_only_the_best_one_is_spoken_of() -> None:
     second = replace(made(3, 5), attack="best-2")
     assert "best-1 beats every baseline" in verdict([made(-9, -7), second])
-
-
-def test_beyond_noise_is_an_interval_without_zero() -> None:
-    assert [made(*ends).beyond_noise for ends in ((-2, -1), (1, 2), (-1, 1), (0, 0))] == [
-        True,
-        True,
-        False,
-        False,
-    ]
 
 
 # -- what carries over ------------------------------------------------------------------------

@@ -1,0 +1,68 @@
+"""Intervals and tests from resampled values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from orchestrator.statistics.design import Design
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with the bounds of its interval, in percentage points.
+
+    ``p``: how likely a value at least as far from 0 would be were there no difference (two-sided);
+    it means something for differences only.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float = 1.0
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+
+def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.95) -> Interval:
+    """The interval of a statistic from its values on resamples, an array a factor, row 0 as it is.
+
+    value +- t SE: the variance of a bootstrap of G clusters is too small by (G - 1) / G, and with
+    few clusters the normal quantile too small for the t of G - 1 degrees of freedom. NaN bounds
+    where there is one cluster only.
+    """
+    value = float(values[0][0])
+    if design.freedom < 1:
+        return Interval(value, np.nan, np.nan, np.nan)
+    variances = [
+        float(replicates[1:].var()) * factor.clusters / (factor.clusters - 1)
+        for factor, replicates in zip(design.factors, values, strict=True)
+    ]
+    signs = [factor.sign for factor in design.factors]
+    total = sum(sign * variance for sign, variance in zip(signs, variances, strict=True))
+    # Estimates that cross may subtract too much: each factor alone is a lower bound.
+    alone = [v for sign, v in zip(signs, variances, strict=True) if sign > 0]
+    error = max(total, *alone) ** 0.5
+    half = float(stats.t.ppf((1 + level) / 2, design.freedom)) * error
+    if error == 0:
+        return Interval(value, value, value, 1.0 if value == 0 else 0.0)
+    p = 2 * float(stats.t.sf(abs(value) / error, design.freedom))
+    return Interval(value, value - half, value + half, p)
+
+
+def holm(p_values: Sequence[float], alpha: float = 0.05) -> list[bool]:
+    """Which of many differences are beyond noise, the chance of one false finding being ``alpha``.
+
+    Holm, "A simple sequentially rejective multiple test procedure", 1979. NaN is never beyond.
+    """
+    rejected = [False] * len(p_values)
+    order = sorted(range(len(p_values)), key=lambda index: np.nan_to_num(p_values[index], nan=1.0))
+    for rank, index in enumerate(order):
+        if not p_values[index] <= alpha / (len(order) - rank):
+            break
+        rejected[index] = True
+    return rejected

@@ -1,0 +1,140 @@
+"""Results on resamples of their images: intervals for cells, rows, columns, means, differences."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.plan import CLEAN
+from orchestrator.results import DERIVED, GROUPS, Results
+from orchestrator.statistics.design import Design, Pair, design_of
+from orchestrator.statistics.intervals import Interval, interval_of
+from orchestrator.statistics.tallies import score, tallies
+
+RESAMPLES = 2000
+Values = list[np.ndarray]  # of one statistic: an array a factor of the design, row 0 as it is
+
+
+class Resampled:
+    """An experiment on resamples of its images, the same for all cells: differences are paired.
+
+    ``runs``: its results, or those of several runs that differ by their seed alone and are taken
+    together. Metrics are those of ``Results.matrix``. Methods raise KeyError where a cell is
+    missing.
+    """
+
+    def __init__(
+        self,
+        *runs: Results,
+        resamples: int = RESAMPLES,
+        seed: int = 0,
+        design: Design | None = None,
+    ) -> None:
+        self.runs = runs
+        self.results = runs[0]
+        self.design = design or design_of(runs, resamples=resamples, seed=seed)
+        self._known: dict[tuple[str, str | None, str, str], Values] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the intervals do not cover, in sentences."""
+        return self.design.notes
+
+    def cell(
+        self, attack: str, source: str, target: str, metric: str = "miou", level: float = 0.95
+    ) -> Interval:
+        """A metric of one cell of a transfer matrix."""
+        return self.mean(attack, [(source, target)], metric, level)
+
+    def clean(self, target: str, metric: str = "miou", level: float = 0.95) -> Interval:
+        """A metric of one target on the clean images."""
+        return interval_of(self.design, self._counted(CLEAN, None, target, metric), level)
+
+    def mean(
+        self, attack: str, pairs: Sequence[Pair], metric: str = "miou", level: float = 0.95
+    ) -> Interval:
+        """The mean of a metric over pairs of source and target.
+
+        Raises ValueError where there is no pair.
+        """
+        return interval_of(self.design, self.values(attack, pairs, metric), level)
+
+    def difference(
+        self,
+        attack: str,
+        baseline: str,
+        pairs: Sequence[Pair],
+        metric: str = "miou",
+        level: float = 0.95,
+        other: "Resampled | None" = None,
+    ) -> Interval:
+        """The mean under ``attack`` less that under ``baseline`` on the same resampled images.
+
+        ``other`` holds the baseline where it is another run: one on the same images in the same
+        order, made with this one's ``design``.
+        """
+        ours = self.values(attack, pairs, metric)
+        theirs = (other or self).values(baseline, pairs, metric)
+        return interval_of(self.design, _minus(ours, theirs), level)
+
+    def values(self, attack: str, pairs: Sequence[Pair], metric: str = "miou") -> Values:
+        """The mean of a metric over pairs on every resample, for statistics of one's own."""
+        if not pairs:
+            raise ValueError("there is no pair of source and target to take a mean of")
+        cells = [self._values(attack, source, target, metric) for source, target in pairs]
+        return [np.mean(parts, axis=0) for parts in zip(*cells, strict=True)]
+
+    def frame(self, attack: str, metric: str = "miou", level: float = 0.95) -> pd.DataFrame:
+        """Every cell, row, column and mean of a matrix with its interval.
+
+        Columns kind (cell, row, column, mean), group, source, target, value, low, high. Rows,
+        columns and means are taken over one headline group; what is missing is left out.
+        """
+        results = self.results
+        pairs = [(s, t) for s in results.sources for t in results.targets]
+        wanted = [("cell", results.group(*pair), *pair, [pair]) for pair in pairs]
+        for group in GROUPS:
+            inside = [pair for pair in pairs if results.group(*pair) == group]
+            for source in results.sources:
+                wanted.append(("row", group, source, "", [p for p in inside if p[0] == source]))
+            for target in results.targets:
+                wanted.append(("column", group, "", target, [p for p in inside if p[1] == target]))
+            wanted.append(("mean", group, "", "", inside))
+        rows = []
+        for kind, group, source, target, members in wanted:
+            if members and all(self._has(attack, *pair) for pair in members):
+                found = self.mean(attack, members, metric, level)
+                rows.append((kind, group, source, target, found.value, found.low, found.high))
+        names = ["kind", "group", "source", "target", "value", "low", "high"]
+        return pd.DataFrame(rows, columns=names)
+
+    def _values(self, attack: str, source: str, target: str, metric: str) -> Values:
+        if metric not in DERIVED:
+            return self._counted(attack, source, target, metric)
+        clean = self._counted(CLEAN, None, target, "miou")
+        drop = _minus(clean, self._counted(attack, source, target, "miou"))
+        if metric == "drop":
+            return drop
+        strongest = self.results.strongest(attack, target)
+        if strongest is None:
+            return [np.full(len(values), np.nan) for values in drop]
+        most = _minus(clean, self._counted(*strongest, target, "miou"))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return [100 * ours / theirs for ours, theirs in zip(drop, most, strict=True)]
+
+    def _counted(self, attack: str, source: str | None, target: str, metric: str) -> Values:
+        sourced = attack != CLEAN and self.results.needs_source(attack)
+        cell = attack, source if sourced else None, target
+        if (*cell, metric) not in self._known:
+            counts = np.concatenate([tallies(run, cell) for run in self.runs])
+            sums = [factor.sums(counts) for factor in self.design.factors]
+            self._known[*cell, metric] = [score(part, metric) for part in sums]
+        return self._known[*cell, metric]
+
+    def _has(self, attack: str, source: str, target: str) -> bool:
+        cell = attack, source if self.results.needs_source(attack) else None, target
+        return all(cell in run.confusions for run in self.runs)
+
+
+def _minus(ours: Values, theirs: Values) -> Values:
+    return [a - b for a, b in zip(ours, theirs, strict=True)]

@@ -1,0 +1,54 @@
+"""Designs: clusters drawn whole, the coarser where they nest, all three where they cross."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator.statistics import design_of
+from orchestrator.statistics.design import cluster, factor_of
+from tests.orchestrator.toy_experiments import run_toy
+
+
+def test_clusters_are_drawn_whole_and_as_many_as_there_are() -> None:
+    factor = factor_of([7, 7, 3, 3, 3, 9], 400)
+    weights = factor.draws @ factor.members
+    assert (weights[0] == 1).all()
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 2] == weights[:, 3]).all()
+    assert (weights[:, [0, 2, 5]].sum(1) == 3).all()
+    assert weights[1:].mean(0) == pytest.approx(np.ones(6), abs=0.2)
+
+
+def test_sums_are_those_of_the_images_drawn() -> None:
+    factor = factor_of(["x", "x", "y"], 5)
+    sums = factor.sums(np.array([[1.0], [2.0], [10.0]]))[:, 0]
+    assert sums[0] == 13
+    assert (sums == factor.draws @ [3, 10]).all()
+
+
+@pytest.mark.parametrize(
+    ("scenes", "draws", "clusters"),
+    [
+        ("abcdef", "xxyyzz", [3]),  # images within groups: groups
+        ("aabbcc", "uvwxyz", [3]),  # draws within sequences: sequences
+        ("aabbcc", "xyxyxy", [3, 2, 6]),  # crossed
+        ("abcdef", "xxxxxx", [6]),  # one schedule: images
+        ("aaaaaa", "xxyyzz", [3]),  # one sequence: groups
+        ("aaaaaa", "xxxxxx", [1]),
+    ],
+)
+def test_the_coarser_cluster_is_drawn_and_both_where_they_cross(
+    scenes: str, draws: str, clusters: list[int]
+) -> None:
+    factors = cluster(scenes, draws, resamples=3)
+    assert [factor.clusters for factor in factors] == clusters
+    assert [factor.sign for factor in factors] == ([1, 1, -1] if len(clusters) == 3 else [1])
+
+
+def test_a_design_says_what_it_does_not_cover(tmp_path: Path) -> None:
+    several = design_of([run_toy(tmp_path / "groups", schedule_groups=3)], resamples=3)
+    assert several.notes == ()  # six images, each a sequence of its own
+    alone = design_of([run_toy(tmp_path / "one", schedule_groups=1)], resamples=3)
+    assert alone.notes[0].startswith("All images share one schedule")
+    assert alone.freedom == 5

@@ -1,0 +1,89 @@
+"""Intervals cover what they say, in simulations whose truth is known; Holm's procedure by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from orchestrator.statistics import Design, holm
+from orchestrator.statistics.design import cluster, factor_of
+from orchestrator.statistics.intervals import interval_of
+from orchestrator.statistics.tallies import score
+
+CLASSES = 4
+TRIALS = 1500
+
+
+def pixels(generator: np.random.Generator, right: np.ndarray) -> np.ndarray:
+    """Tallies N x (3K + 2) of images with 4000 pixels of every class, of which a share ``right``
+    (N) is recognised and the rest taken for the next class."""
+    hit = generator.binomial(4000, np.clip(right, 0, 1)[:, None], (len(right), CLASSES))
+    labelled = np.full_like(hit, 4000)
+    predicted = hit + np.roll(labelled - hit, 1, axis=1)
+    return np.concatenate([hit, labelled, predicted, hit[:, :2] * 0], axis=1).astype(float)
+
+
+def coverage(scene: float, draw: float, noise: float, *, crossed: bool) -> float:
+    """How often the interval holds the truth, for 24 scenes x 12 draws, or 240 images in 12 groups.
+
+    ``scene``, ``draw`` and ``noise`` are standard deviations of the share of right pixels.
+    """
+    if crossed:
+        scenes, draws = np.repeat(np.arange(24), 12), np.tile(np.arange(12), 24)
+    else:
+        scenes, draws = np.arange(240), np.repeat(np.arange(12), 20)
+    factors = cluster(list(scenes), list(draws), resamples=400)
+    design = Design(factors, min(f.clusters for f in factors if f.sign > 0) - 1, ())
+    truth = 100 * 0.6 / (2 - 0.6)  # IoU of a class that is right six times in ten
+    generator = np.random.default_rng(5)
+    held = 0
+    for _ in range(TRIALS):
+        right = 0.6 + generator.normal(0, scene, scenes.max() + 1)[scenes]
+        right += generator.normal(0, draw, 12)[draws] + generator.normal(0, noise, len(scenes))
+        counts = pixels(generator, right)
+        found = interval_of(design, [score(f.sums(counts), "miou") for f in factors])
+        held += found.low <= truth <= found.high
+    return held / TRIALS
+
+
+@pytest.mark.parametrize(
+    ("scene", "draw", "noise", "crossed"),
+    [
+        (0.0, 0.05, 0.05, False),  # groups differ, and images
+        (0.0, 0.0, 0.1, False),  # groups do not
+        (0.05, 0.05, 0.05, True),
+        (0.05, 0.0, 0.1, True),
+        (0.0, 0.05, 0.1, True),
+    ],
+)
+def test_intervals_of_a_mean_over_classes_hold_the_truth_as_often_as_they_say(
+    scene: float, draw: float, noise: float, crossed: bool
+) -> None:
+    assert 0.93 <= coverage(scene, draw, noise, crossed=crossed) <= 0.97
+
+
+def test_an_interval_is_the_t_interval_of_the_cluster_means() -> None:
+    """Four clusters of one image with values 1, 2, 4, 9: mean 4, standard error sqrt(38/3) / 2."""
+    factor = factor_of(range(4), 40_000)
+    counts = np.array([[1.0], [2.0], [4.0], [9.0]])
+    means = factor.sums(counts)[:, 0] / 4
+    found = interval_of(Design((factor,), 3, ()), [means])
+    half = 3.1824 * math.sqrt(38 / 3) / 2
+    assert found.value == 4
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.02)
+    assert found.p == pytest.approx(0.11, abs=0.01)  # t = 2.248 at 3 degrees of freedom
+
+
+def test_one_cluster_has_no_interval() -> None:
+    factor = factor_of("aaa", 10)
+    found = interval_of(Design((factor,), 0, ()), [np.full(11, 3.0)])
+    assert found.value == 3
+    assert math.isnan(found.low)
+    assert not found.beyond_noise
+
+
+def test_holm_compares_the_smallest_with_the_strictest() -> None:
+    # 0.01 <= .05/4, 0.014 <= .05/3, then 0.03 > .05/2 stops it, 0.04 though <= .05.
+    assert holm([0.03, 0.01, 0.04, 0.014]) == [False, True, False, True]
+    assert holm([]) == []
+    assert holm([math.nan, 0.001]) == [False, True]

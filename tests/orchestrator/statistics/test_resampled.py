@@ -1,0 +1,151 @@
+"""Resampled results: the plain numbers in row 0, differences that are paired, means kept apart."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator.results import ALL_METRICS, Results
+from orchestrator.statistics import Resampled, design_of, pairs_of
+from tasks.metrics import miou
+from tests.orchestrator.toy_experiments import run_toy, toy
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    attacks = [
+        {"preset": "noise", "eps": "8/255"},
+        {"preset": "pgd", "eps": "8/255", "steps": 3},
+        {"preset": "pgd", "name": "again", "eps": "8/255", "steps": 3},
+    ]
+    models = [
+        toy("a", seed=1) | {"backbone": "r18"},
+        toy("b", seed=2) | {"backbone": "r18"},
+        toy("c", seed=3) | {"backbone": "mit"},
+    ]
+    folder = tmp_path_factory.mktemp("resampled")
+    return run_toy(folder, attacks=attacks, models=models, schedule_groups=3)
+
+
+@pytest.fixture(scope="module")
+def sample(results: Results) -> Resampled:
+    return Resampled(results, resamples=200)
+
+
+@pytest.mark.parametrize("metric", ALL_METRICS)
+def test_the_value_of_a_cell_is_that_of_the_matrix(
+    results: Results, sample: Resampled, metric: str
+) -> None:
+    matrix = results.matrix("pgd", metric)
+    for source in results.sources:
+        for target in results.targets:
+            found = sample.cell("pgd", source, target, metric).value
+            assert found == pytest.approx(matrix.loc[source, target], abs=1e-12)
+
+
+def test_a_cluster_that_is_drawn_twice_counts_its_images_twice(results: Results) -> None:
+    design = design_of([results], resamples=1)
+    (factor,) = design.factors
+    weights = (factor.draws @ factor.members)[1]
+    confusions = results.confusions["pgd", "a", "b"]
+    by_hand = miou((weights[:, None, None] * confusions).sum(0))
+    assert Resampled(results, design=design).values("pgd", [("a", "b")])[0][1] == by_hand
+
+
+def test_an_attack_differs_by_exactly_nothing_from_itself(sample: Resampled) -> None:
+    found = sample.difference("pgd", "again", pairs_of(sample.results, "same_backbone"))
+    assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
+    assert not found.beyond_noise
+
+
+def test_swapping_two_attacks_negates_the_difference(sample: Resampled) -> None:
+    pairs = pairs_of(sample.results, "cross_backbone")
+    one, other = (
+        sample.difference(*names, pairs) for names in (("pgd", "noise"), ("noise", "pgd"))
+    )
+    assert (one.value, one.low, one.high, one.p) == pytest.approx(
+        (-other.value, -other.high, -other.low, other.p)
+    )
+
+
+def test_pgd_is_below_noise_with_an_interval_around_the_difference(sample: Resampled) -> None:
+    found = sample.difference("pgd", "noise", pairs_of(sample.results, "diagonal"))
+    pgd, noise = (sample.results.headlines(a)["diagonal"] for a in ("pgd", "noise"))
+    assert found.value == pytest.approx(pgd - noise)
+    assert found.low <= found.value <= found.high < 0
+    assert found.p < 0.05
+
+
+def test_a_difference_to_another_run_pairs_the_images(results: Results, tmp_path: Path) -> None:
+    other = replace(results, identity="other")
+    sample = Resampled(results, resamples=200)
+    theirs = Resampled(other, design=sample.design)
+    pairs = pairs_of(results, "diagonal")
+    found = sample.difference("pgd", "noise", pairs, other=theirs)
+    assert found == sample.difference("pgd", "noise", pairs)
+
+
+def test_an_interval_that_covers_more_is_wider(sample: Resampled) -> None:
+    pairs = pairs_of(sample.results, "diagonal")
+    half = sample.difference("pgd", "noise", pairs, level=0.5)
+    most = sample.difference("pgd", "noise", pairs, level=0.99)
+    assert most.value == half.value
+    assert most.low < half.low < half.high < most.high
+
+
+def test_a_mean_over_no_pair_is_refused(sample: Resampled) -> None:
+    with pytest.raises(ValueError, match="no pair of source and target"):
+        sample.mean("pgd", [])
+
+
+def test_rows_columns_and_means_never_mix_headline_groups(sample: Resampled) -> None:
+    frame = sample.frame("pgd").set_index(["kind", "group", "source", "target"])["value"]
+    matrix = sample.results.matrix("pgd")
+    assert frame["row", "same_backbone", "a", ""] == pytest.approx(matrix.loc["a", "b"])
+    assert frame["row", "cross_backbone", "c", ""] == pytest.approx(
+        matrix.loc["c", ["a", "b"]].mean()
+    )
+    assert frame["column", "cross_backbone", "", "a"] == pytest.approx(matrix.loc["c", "a"])
+    for group, value in sample.results.headlines("pgd").items():
+        assert frame["mean", group, "", ""] == pytest.approx(value)
+    assert ("row", "same_backbone", "c", "") not in frame.index  # c has no relative
+    assert len(frame.loc["cell"]) == 9
+
+
+def test_what_is_missing_is_left_out_of_the_frame(results: Results) -> None:
+    some = {cell: v for cell, v in results.confusions.items() if cell != ("pgd", "a", "c")}
+    partial = Resampled(replace(results, confusions=some), resamples=50)
+    cells = partial.frame("pgd").query("kind == 'cell'")
+    assert len(cells) == 8
+    assert not ((cells["source"] == "a") & (cells["target"] == "c")).any()
+    with pytest.raises(KeyError):
+        partial.cell("pgd", "a", "c")
+
+
+def test_a_transfer_ratio_has_the_strongest_white_box_attack_below_the_line(
+    results: Results, sample: Resampled
+) -> None:
+    clean, pgd = results.clean(), results.matrix("pgd")
+    ratio = results.matrix("noise", "ratio").loc["a", "b"]
+    noise = results.matrix("noise").loc["a", "b"]
+    assert ratio == pytest.approx(100 * (clean["b"] - noise) / (clean["b"] - pgd.loc["b", "b"]))
+    found = sample.cell("pgd", "b", "b", "ratio")
+    assert (found.value, found.low, found.high) == pytest.approx((100, 100, 100))
+
+
+def test_a_target_that_nothing_attacks_from_inside_has_no_ratio(tmp_path: Path) -> None:
+    results = run_toy(tmp_path, sources=["a"])
+    assert results.matrix("pgd", "ratio")["b"].isna().all()
+    assert np.isnan(Resampled(results, resamples=20).cell("pgd", "a", "b", "ratio").value)
+
+
+def test_runs_under_several_seeds_are_taken_together(tmp_path: Path) -> None:
+    attacks = [{"preset": "pgd", "eps": "8/255", "steps": 2, "start": "uniform"}]
+    runs = [run_toy(tmp_path, seed=seed, attacks=attacks) for seed in (0, 1, 2)]
+    sample = Resampled(*runs, resamples=100)
+    cell = "pgd", "a", "b"
+    together = miou(sum(run.confusions[cell].sum(0) for run in runs))
+    assert sample.cell(*cell).value == pytest.approx(together)
+    # Six images seen three times, under two groups each time: the two cross.
+    assert [factor.clusters for factor in sample.design.factors] == [6, 6, 18]
