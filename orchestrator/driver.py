@@ -108,7 +108,8 @@ class Driver:
                 slots, models = self._scheduler.slots, self._clients.models()
                 shard = None if slots else self.store.shard(tasks[min(pending)].shard_id)
                 peaks = peaks_on_gpus(self.store, models, shard, self._runtime.micro_batch)
-                self.executor.open(len(models), peaks)
+                sources = {tasks[key].model for key in pending if tasks[key].attack} - {None}
+                self.executor.open(len(models), len(sources), peaks)
                 log_event(log, "submitted", client=client, tasks=len(pending))
             else:
                 self._finish(client)

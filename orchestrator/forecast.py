@@ -8,7 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from orchestrator.calibration import peaks_on_gpus
-from orchestrator.executors.shares import WORKER_BYTES, pick_slots_per_gpu, smallest_gpu
+from orchestrator.executors.shares import (
+    WORKER_BYTES,
+    pick_slots_per_gpu,
+    slots_on_cores,
+    smallest_gpu,
+)
 from orchestrator.executors.simulated import Conditions, Simulation, simulate
 from orchestrator.plan import Plan, Task
 from orchestrator.power import Power, power_of
@@ -184,7 +189,9 @@ def here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
         return f"this machine, {gpus} GPUs", slots
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    carried = min(max(cores, models), max(1, int(memory / WORKER_BYTES)))
+    sources = len({task.model for task in plan.missing if task.attack and task.model})
+    wanted = slots_on_cores(cores, models, sources)
+    carried = min(wanted, max(1, int(memory / WORKER_BYTES)))
     count = carried if fleet.slots == "auto" else fleet.slots
     slots = [Slot(f"slot-{i}", "machine", width=cores) for i in range(count)]
     return f"this machine, {cores} cores", slots

@@ -108,10 +108,10 @@ class Executor(Protocol):
 
     interruptible: bool
 
-    def open(self, models: int, peaks: Sequence[int] = ()) -> None:
-        """Open slots, ``SlotUp`` follows for each; a hint how many models want to be hosted, and
-        what each takes of a GPU at most, in bytes, where that was measured. A later call with a
-        larger number may open more."""
+    def open(self, models: int, sources: int = 0, peaks: Sequence[int] = ()) -> None:
+        """Open slots, ``SlotUp`` follows for each; a hint how many models want to be hosted, how
+        many of them are attacked, and what each takes of a GPU at most, in bytes, where that was
+        measured. A later call with larger numbers may open more."""
 
     def starting(self) -> bool:
         """Whether slots were opened that have not come up yet, for the first time."""

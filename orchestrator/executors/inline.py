@@ -44,7 +44,7 @@ class InlineExecutor:
         self._events: deque[Event] = deque()
         self._calls: deque[tuple[Task, str, Shard, np.ndarray, np.ndarray]] = deque()
 
-    def open(self, models: int, peaks: Sequence[int] = ()) -> None:
+    def open(self, models: int, sources: int = 0, peaks: Sequence[int] = ()) -> None:
         for number in range(len(self._models), max(1, models)):
             slot = Slot(f"inline-{number}", "inline", width=1)
             self._models[slot.slot_id] = None

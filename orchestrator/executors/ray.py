@@ -77,7 +77,7 @@ class RayExecutor:
         self._numbers: Counter[str] = Counter()  # node -> slots it ever got
         self._nodes: set[str] = set()
         self._per_gpu: int | None = None
-        self._models = 0
+        self._models, self._sources = 0, 0
         self._peaks: Sequence[int] = ()
         self._load_deaths: Counter[str] = Counter()
         self._requested: dict[str, Any] = {}
@@ -89,10 +89,11 @@ class RayExecutor:
 
     # -- what the driver asks for ----------------------------------------------------------
 
-    def open(self, models: int, peaks: Sequence[int] = ()) -> None:
+    def open(self, models: int, sources: int = 0, peaks: Sequence[int] = ()) -> None:
         with self._lock:
             self._peaks = peaks
             self._models = max(self._models, models, 1)
+            self._sources = max(self._sources, sources)
             self._add_slots(living_nodes(), everywhere=True)
 
     def starting(self) -> bool:
@@ -177,7 +178,7 @@ class RayExecutor:
         if self._per_gpu is None and any(node.gpus for node in nodes):
             self._per_gpu = share_gpus(self._fleet, nodes, self._models, self._peaks)
         per_gpu = self._per_gpu or 1
-        counts = count_slots(self._fleet, nodes, self._models, per_gpu)
+        counts = count_slots(self._fleet, nodes, self._models, self._sources, per_gpu)
         have = Counter(seat.node_id for seat in self._seats.values())
         room = float("inf") if self._fleet.slots == "auto" else self._fleet.slots - have.total()
         for node in nodes:

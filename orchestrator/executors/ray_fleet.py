@@ -13,7 +13,12 @@ from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.executors.shares import WORKER_BYTES, pick_slots_per_gpu, smallest_gpu
+from orchestrator.executors.shares import (
+    WORKER_BYTES,
+    pick_slots_per_gpu,
+    slots_on_cores,
+    smallest_gpu,
+)
 from orchestrator.spec import Fleet
 
 log = logging.getLogger(__name__)
@@ -89,7 +94,9 @@ def least_gpu_bytes(nodes: Sequence[Node]) -> int | None:
     return min(known) if len(known) == len(sizes) else None
 
 
-def count_slots(fleet: Fleet, nodes: Sequence[Node], models: int, per_gpu: int) -> dict[str, int]:
+def count_slots(
+    fleet: Fleet, nodes: Sequence[Node], models: int, sources: int, per_gpu: int
+) -> dict[str, int]:
     """How many slots each node should have; where any has GPUs, only those count.
 
     All that the fleet asks for, or all that the nodes have, in proportion to cores or GPUs.
@@ -102,7 +109,7 @@ def count_slots(fleet: Fleet, nodes: Sequence[Node], models: int, per_gpu: int) 
     elif on_gpus:
         total = sum(limits.values())
     else:
-        total = max(1, int(sum(weights.values())), models)
+        total = slots_on_cores(int(sum(weights.values())), models, sources)
     return _spread(total, weights, limits)
 
 

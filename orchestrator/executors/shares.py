@@ -46,6 +46,13 @@ def slots_that_fit(peaks: Sequence[int], gpu_bytes: int) -> int:
     return max(1, sum(need <= (1 - RESERVE) * gpu_bytes for need in needs))
 
 
+def slots_on_cores(cores: int, models: int, sources: int) -> int:
+    """A slot a core, or more: every model stays loaded, and where fewer ``sources`` are attacked
+    than there are cores, there is room for replicas of theirs on all cores."""
+    replicas = max(0, cores - sources) if sources else 0
+    return max(1, cores, models + replicas)
+
+
 def smallest_gpu() -> int | None:
     """Bytes of the smallest GPU that this process sees, None without one."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

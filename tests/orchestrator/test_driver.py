@@ -46,7 +46,7 @@ class Hands:
         self.recreated: list[str] = []
         self.started: list[str] = []
 
-    def open(self, models: int, peaks: Sequence[int] = ()) -> None:
+    def open(self, models: int, sources: int = 0, peaks: Sequence[int] = ()) -> None:
         self.peaks = peaks
         if not self.hosted and not self.events:
             self.events += [SlotUp(slot) for slot in self.slots]

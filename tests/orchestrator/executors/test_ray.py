@@ -516,12 +516,14 @@ def test_slots_follow_cores_models_memory_and_the_fleet() -> None:
     poor, head = Node("poor", 8, 0, 2), Node("head", 0, 0, 100)
     auto = Fleet()
 
-    def counts(fleet: Fleet, *nodes: Node, models: int = 1) -> list[int]:
-        return list(count_slots(fleet, nodes, models, 1).values())
+    def counts(fleet: Fleet, *nodes: Node, models: int = 1, sources: int = 0) -> list[int]:
+        return list(count_slots(fleet, nodes, models, sources, 1).values())
 
     assert counts(auto, small, large, head) == [4, 12, 0]
     assert counts(auto, small, large, models=32) == [8, 24]
     assert counts(auto, small, poor, models=16) == [14, 2]
+    assert counts(auto, small, models=5, sources=1) == [8]  # three replicas use the other cores
+    assert counts(auto, small, models=5, sources=4) == [5]
     assert counts(auto, Node("sliver", 0.5, 0, 4)) == [1]
     assert counts(Fleet(slots=8), small, large, head) == [2, 6, 0]
     assert counts(Fleet(slots=1), small, large) == [0, 1]
@@ -535,9 +537,9 @@ def test_gpu_nodes_alone_get_slots_and_share_their_gpus() -> None:
     for models_wanted, per_gpu in ((1, 1), (6, 1), (7, 2), (600, 8)):
         assert share_gpus(Fleet(), nodes, models_wanted, ()) == per_gpu
     assert share_gpus(Fleet(slots_per_gpu=3), nodes, 600, ()) == 3
-    assert count_slots(Fleet(), nodes, 7, 2) == {"cpu": 0, "a": 4, "b": 8}
-    assert count_slots(Fleet(slots=6), nodes, 7, 2) == {"cpu": 0, "a": 2, "b": 4}
-    assert count_slots(Fleet(slots=60), nodes, 7, 2) == {"cpu": 0, "a": 4, "b": 8}
+    assert count_slots(Fleet(), nodes, 7, 1, 2) == {"cpu": 0, "a": 4, "b": 8}
+    assert count_slots(Fleet(slots=6), nodes, 7, 1, 2) == {"cpu": 0, "a": 2, "b": 4}
+    assert count_slots(Fleet(slots=60), nodes, 7, 1, 2) == {"cpu": 0, "a": 4, "b": 8}
 
 
 def test_an_autoscaler_is_asked_for_what_is_missing_only() -> None:

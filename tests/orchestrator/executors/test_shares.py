@@ -78,7 +78,7 @@ def test_the_plan_and_the_executor_open_the_same_slots(
     keep_as_measured_on_a_gpu(plan, desk.store, dict.fromkeys(plan.models, 5 * GIB))
     desk.submit(plan)
     executor = Executor(fleet=AUTO, micro_batch=4, store=desk.store.location)
-    executor.open(2, desk.hands.peaks)
+    executor.open(2, peaks=desk.hands.peaks)
     assert hired == [each] * 3
     assert len(forecast.here(plan, desk.store)[1]) == each
 
