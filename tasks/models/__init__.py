@@ -3,7 +3,7 @@
 from types import ModuleType
 
 from tasks.errors import InputError
-from tasks.models import label_map
+from tasks.models import label_map, scaled
 from tasks.models.base import ModelInfo, Segmenter
 from tasks.models.checkpoint import sha256_of
 from tasks.models.numerics import REFERENCE, Numerics, with_numerics
@@ -13,7 +13,7 @@ from tasks.models.zoo import ZOO
 
 def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -> Segmenter:
     """The model, frozen, in evaluation mode, on ``device``, computing as ``numerics`` say."""
-    model = _adapter(spec).load(_resolve(spec), device)
+    model = scaled.apply(_adapter(spec).load(_resolve(spec), device), spec.inference)
     if spec.label_map is not None:
         model = label_map.apply(model, spec, _adapter(spec).describe(_resolve(spec)).classes)
     return with_numerics(model, numerics)
@@ -21,7 +21,7 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
 
 def describe(spec: ModelSpec) -> ModelInfo:
     """Fingerprint, backbone and classes, without loading the model."""
-    info = _adapter(spec).describe(_resolve(spec))
+    info = scaled.describe(_adapter(spec).describe(_resolve(spec)), spec.inference)
     return info if spec.label_map is None else label_map.describe(info, spec)
 
 

@@ -43,8 +43,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model without loading it: identity, family, classes; of an ensemble also
-    the fingerprint and backbone of each member."""
+    """What is known of a model without loading it: identity, family, classes, the kind of its head
+    where the adapter knows it; of an ensemble also the fingerprint and backbone of each member."""
 
     name: str
     fingerprint: str
@@ -52,6 +52,7 @@ class ModelInfo:
     num_classes: int | None
     classes: tuple[str, ...] | None
     members: tuple[tuple[str, str], ...] = ()
+    head: str | None = None
 
     @property
     def networks(self) -> tuple[tuple[str, str], ...]:

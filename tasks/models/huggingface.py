@@ -82,7 +82,8 @@ def check(spec: ModelSpec) -> None:
 def describe(spec: ModelSpec) -> ModelInfo:
     """Fingerprint (config, weights, preprocessing, windows, adapter version), without loading.
 
-    Classes are those of ``id2label``, unless the spec gives them or they are mere numbers.
+    Classes are those of ``id2label``, unless the spec gives them or they are mere numbers; the head
+    is that of the architecture, whatever its backbone.
     """
     folder = _folder(spec)
     config = _config(spec, folder)
@@ -103,6 +104,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
         backbone=spec.backbone or _backbone_name(config),
         num_classes=len(names) or None,
         classes=spec.classes or (names if named else None),
+        head=next(k for k in config["architectures"] if k.endswith(PURPOSE)).removesuffix(PURPOSE),
     )
 
 

@@ -118,6 +118,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
         backbone=spec.backbone or _backbone_name(config["backbone"]),
         num_classes=head.get("num_classes"),
         classes=spec.classes,
+        head=head["type"],
     )
 
 

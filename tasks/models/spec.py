@@ -63,12 +63,14 @@ class Inference(Frozen):
     """How a network sees an image: ``whole``, or through windows that ``slide``.
 
     ``crop`` and ``stride`` (height, width; in pixels) belong to ``slide``; windows of ``crop`` lie
-    ``stride`` apart, so no stride may exceed its crop.
+    ``stride`` apart, so no stride may exceed its crop. ``scale`` belongs to ``whole``: the network
+    sees the image resized by it, to sizes that its size divisor divides.
     """
 
     mode: Literal["whole", "slide"]
     crop: Sides | None = None
     stride: Sides | None = None
+    scale: Annotated[Number, Field(gt=0, le=4)] = 1.0
 
     @model_validator(mode="after")
     def _windows_fit(self) -> "Inference":
@@ -82,6 +84,13 @@ class Inference(Frozen):
         if self.mode == "slide" and len(given) < 2:
             raise PydanticCustomError(
                 "inference", "inference of mode slide needs crop and stride (height, width)", {}
+            )
+        if self.mode == "slide" and self.scale != 1:
+            raise PydanticCustomError(
+                "inference",
+                "inference.scale {scale} belongs to mode whole: windows slide over the image as it "
+                "is; leave scale out, or set mode: whole",
+                {"scale": f"{self.scale:g}"},
             )
         if self.window and any(s > c for c, s in zip(*self.window, strict=True)):
             raise PydanticCustomError(

@@ -338,6 +338,10 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "models.inference.mode": (set_windows(), set_to("models.0.inference", {"mode": "whole"})),
     "models.inference.crop": (set_windows(), set_windows(crop=[8, 12])),
     "models.inference.stride": (set_windows(), set_windows(stride=[4, 8])),
+    "models.inference.scale": (
+        set_to("models.0.inference", {"mode": "whole"}),
+        set_to("models.0.inference", {"mode": "whole", "scale": 0.5}),
+    ),
     "models.label_map": (set_label_map(), set_label_map(car="road")),
     "models.backbone": (the_base, set_to("models.0.backbone", "resnet")),
     "models.classes": (the_base, set_to("models.0.classes", CLASSES)),

@@ -161,6 +161,7 @@ def test_what_is_known_without_loading_is_what_is_loaded(saved: Path) -> None:
     assert isinstance(model, HuggingfaceSegmenter)
     assert info.classes == CLASSES
     assert info.num_classes == model.num_classes == 3
+    assert info.head == "Segformer"
     assert info.backbone == "segformer(hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1])"
     assert models.describe(spec(saved, backbone="mit-b0")).backbone == "mit-b0"
     assert models.describe(spec(saved, classes=["a", "b", "c"])).classes == ("a", "b", "c")

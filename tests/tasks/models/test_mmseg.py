@@ -201,6 +201,19 @@ def test_what_training_alone_needs_does_not_change_the_fingerprint(tmp_path: Pat
     assert models.describe(spec(config)).fingerprint == models.describe(shipped).fingerprint
 
 
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("fcn-mnv2", "FCNHead"),
+        ("pspnet-r18", "PSPHead"),
+        ("deeplabv3-r18", "ASPPHead"),
+        ("segformer-mit", "SegformerHead"),
+    ],
+)
+def test_the_kind_of_head_is_read_from_the_config(name: str, head: str) -> None:
+    assert models.describe(ModelSpec.model_validate(name)).head == head
+
+
 def test_a_checkpoint_that_does_not_fit_is_told_key_by_key(tmp_path: Path) -> None:
     state = load_state(ZOO["fcn-r18"].weights)
     del state["backbone.stem.0.weight"]

@@ -1,0 +1,50 @@
+"""Test-time scale: a network that sees every image resized, for any segmenter, differentiable."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import torch
+
+from tasks.attacks.transforms.views import Size, resize, snap
+from tasks.models.base import ModelInfo, Segmenter, freeze
+from tasks.models.spec import Inference
+
+
+class ScaledSegmenter(Segmenter):
+    """A segmenter that sees images resized by ``scale``; its logits are resized back.
+
+    Both ways are those of dynamic scaling, so PGD on it is dynamic scaling at that one scale.
+    """
+
+    def __init__(self, inner: Segmenter, scale: float) -> None:
+        super().__init__()
+        self.inner, self.scale = inner, scale
+        self.num_classes, self.size_divisor = inner.num_classes, inner.size_divisor
+        if inner.feature_layer is not None:
+            self.feature_layer = f"inner.{inner.feature_layer}"
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        view = resize(images, self._seen(*images.shape[-2:]))
+        return view.logits(self.inner.logits(view.images).float())
+
+    def pixels_seen(self, height: int, width: int) -> int:
+        return self.inner.pixels_seen(*self._seen(height, width))
+
+    def _seen(self, height: int, width: int) -> Size:
+        return snap(height, width, (self.scale, self.scale), self.size_divisor)
+
+
+def apply(model: Segmenter, inference: Inference | None) -> Segmenter:
+    """The model as ``inference`` asks for it: itself, or behind a scale."""
+    if inference is None or inference.scale == 1:
+        return model
+    return freeze(ScaledSegmenter(model, inference.scale))
+
+
+def describe(info: ModelInfo, inference: Inference | None) -> ModelInfo:
+    """What is known of a model, and of its scale."""
+    if inference is None or inference.scale == 1:
+        return info
+    text = json.dumps([info.fingerprint, "scale", inference.scale])
+    return replace(info, fingerprint=hashlib.sha256(text.encode()).hexdigest())
