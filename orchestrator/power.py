@@ -108,7 +108,7 @@ def _difference(results: Results, group: str) -> Callable[[Factor], np.ndarray]:
     pairs = pairs_of(results, group)
 
     def difference(factor: Factor) -> np.ndarray:
-        sample = Resampled(results, design=Design((factor,), factor.clusters - 1, ()))
+        sample = Resampled(results, design=Design((factor,)))
         return sample.values(other, pairs)[0] - sample.values(one, pairs)[0]
 
     return difference

@@ -42,11 +42,10 @@ class Factor:
 
 @dataclass(frozen=True)
 class Design:
-    """How images are drawn anew, the degrees of freedom that leaves, and what it does not cover."""
+    """How images are drawn anew, and in sentences what that does not cover."""
 
     factors: tuple[Factor, ...]
-    freedom: int
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Design:
@@ -68,8 +67,7 @@ def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Desi
     if len(set(groups)) == 1:
         notes.append("All images share one schedule: intervals do not cover other draws of scales.")
     factors = cluster(sequences if several else images, groups, resamples=resamples, seed=seed)
-    freedom = min(factor.clusters for factor in factors if factor.sign > 0) - 1
-    return Design(factors, freedom, tuple(notes))
+    return Design(factors, tuple(notes))
 
 
 def cluster(

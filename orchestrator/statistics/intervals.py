@@ -32,25 +32,25 @@ def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.9
     """The interval of a statistic from its values on resamples, an array a factor, row 0 as it is.
 
     value +- t SE: the variance of a bootstrap of G clusters is too small by (G - 1) / G, and with
-    few clusters the normal quantile too small for the t of G - 1 degrees of freedom. NaN bounds
-    where there is one cluster only.
+    few clusters the normal quantile too small for the t of G - 1 degrees of freedom (those of
+    Satterthwaite where factors cross). NaN bounds where there is one cluster only.
     """
     value = float(values[0][0])
-    if design.freedom < 1:
+    if any(factor.clusters < 2 for factor in design.factors):
         return Interval(value, np.nan, np.nan, np.nan)
     variances = [
         float(replicates[1:].var()) * factor.clusters / (factor.clusters - 1)
         for factor, replicates in zip(design.factors, values, strict=True)
     ]
-    signs = [factor.sign for factor in design.factors]
-    total = sum(sign * variance for sign, variance in zip(signs, variances, strict=True))
+    parts = [(v, f) for v, f in zip(variances, design.factors, strict=True) if f.sign > 0]
+    total = sum(v * f.sign for v, f in zip(variances, design.factors, strict=True))
     # Estimates that cross may subtract too much: each factor alone is a lower bound.
-    alone = [v for sign, v in zip(signs, variances, strict=True) if sign > 0]
-    error = max(total, *alone) ** 0.5
-    half = float(stats.t.ppf((1 + level) / 2, design.freedom)) * error
+    error = max(total, *(v for v, _ in parts)) ** 0.5
     if error == 0:
         return Interval(value, value, value, 1.0 if value == 0 else 0.0)
-    p = 2 * float(stats.t.sf(abs(value) / error, design.freedom))
+    freedom = sum(v for v, _ in parts) ** 2 / sum(v**2 / (f.clusters - 1) for v, f in parts)
+    half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    p = 2 * float(stats.t.sf(abs(value) / error, freedom))
     return Interval(value, value - half, value + half, p)
 
 

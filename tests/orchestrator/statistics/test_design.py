@@ -51,4 +51,4 @@ def test_a_design_says_what_it_does_not_cover(tmp_path: Path) -> None:
     assert several.notes == ()  # six images, each a sequence of its own
     alone = design_of([run_toy(tmp_path / "one", schedule_groups=1)], resamples=3)
     assert alone.notes[0].startswith("All images share one schedule")
-    assert alone.freedom == 5
+    assert [factor.clusters for factor in alone.factors] == [6]

@@ -11,16 +11,16 @@ from orchestrator.statistics.intervals import interval_of
 from orchestrator.statistics.tallies import score
 
 CLASSES = 4
-TRIALS = 1500
+TRIALS, AT_ONCE = 2000, 100
 
 
 def pixels(generator: np.random.Generator, right: np.ndarray) -> np.ndarray:
-    """Tallies N x (3K + 2) of images with 4000 pixels of every class, of which a share ``right``
-    (N) is recognised and the rest taken for the next class."""
-    hit = generator.binomial(4000, np.clip(right, 0, 1)[:, None], (len(right), CLASSES))
+    """Tallies ... x (3K + 2) of images with 4000 pixels of every class, of which a share ``right``
+    is recognised and the rest taken for the next class."""
+    hit = generator.binomial(4000, np.clip(right, 0, 1)[..., None], (*right.shape, CLASSES))
     labelled = np.full_like(hit, 4000)
-    predicted = hit + np.roll(labelled - hit, 1, axis=1)
-    return np.concatenate([hit, labelled, predicted, hit[:, :2] * 0], axis=1).astype(float)
+    predicted = hit + np.roll(labelled - hit, 1, axis=-1)
+    return np.concatenate([hit, labelled, predicted, 0 * hit[..., :2]], axis=-1).astype(float)
 
 
 def coverage(scene: float, draw: float, noise: float, *, crossed: bool) -> float:
@@ -32,17 +32,22 @@ def coverage(scene: float, draw: float, noise: float, *, crossed: bool) -> float
         scenes, draws = np.repeat(np.arange(24), 12), np.tile(np.arange(12), 24)
     else:
         scenes, draws = np.arange(240), np.repeat(np.arange(12), 20)
-    factors = cluster(list(scenes), list(draws), resamples=400)
-    design = Design(factors, min(f.clusters for f in factors if f.sign > 0) - 1, ())
+    design = Design(cluster(list(scenes), list(draws), resamples=300))
     truth = 100 * 0.6 / (2 - 0.6)  # IoU of a class that is right six times in ten
     generator = np.random.default_rng(5)
     held = 0
-    for _ in range(TRIALS):
-        right = 0.6 + generator.normal(0, scene, scenes.max() + 1)[scenes]
-        right += generator.normal(0, draw, 12)[draws] + generator.normal(0, noise, len(scenes))
-        counts = pixels(generator, right)
-        found = interval_of(design, [score(f.sums(counts), "miou") for f in factors])
-        held += found.low <= truth <= found.high
+    for _ in range(TRIALS // AT_ONCE):
+        right = 0.6 + generator.normal(0, scene, (scenes.max() + 1, AT_ONCE))[scenes]
+        right += generator.normal(0, draw, (12, AT_ONCE))[draws]
+        counts = pixels(generator, right + generator.normal(0, noise, right.shape))
+        shape = (-1, *counts.shape[1:])
+        values = [
+            score(factor.sums(counts.reshape(len(counts), -1)).reshape(shape), "miou")
+            for factor in design.factors
+        ]
+        for trial in range(AT_ONCE):
+            found = interval_of(design, [value[:, trial] for value in values])
+            held += found.low <= truth <= found.high
     return held / TRIALS
 
 
@@ -67,7 +72,7 @@ def test_an_interval_is_the_t_interval_of_the_cluster_means() -> None:
     factor = factor_of(range(4), 40_000)
     counts = np.array([[1.0], [2.0], [4.0], [9.0]])
     means = factor.sums(counts)[:, 0] / 4
-    found = interval_of(Design((factor,), 3, ()), [means])
+    found = interval_of(Design((factor,)), [means])
     half = 3.1824 * math.sqrt(38 / 3) / 2
     assert found.value == 4
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.02)
@@ -76,7 +81,7 @@ def test_an_interval_is_the_t_interval_of_the_cluster_means() -> None:
 
 def test_one_cluster_has_no_interval() -> None:
     factor = factor_of("aaa", 10)
-    found = interval_of(Design((factor,), 0, ()), [np.full(11, 3.0)])
+    found = interval_of(Design((factor,)), [np.full(11, 3.0)])
     assert found.value == 3
     assert math.isnan(found.low)
     assert not found.beyond_noise
