@@ -13,6 +13,7 @@ from tasks.attacks.contents import content_hash
 from tasks.attacks.spec import AttackSpec
 from tasks.batching import in_micro_batches, upload
 from tasks.data.base import read_image
+from tasks.data.names import file_name
 from tasks.errors import InputError
 from tasks.models.base import Cost, Segmenter
 from tasks.perturbation import as_score, inside, quantise, statistics
@@ -118,7 +119,8 @@ def _cost(
 
 
 def read_files(spec: AttackSpec, clean: np.ndarray, image_ids: Sequence[str]) -> np.ndarray:
-    """AEs made elsewhere, uint8 N x 3 x H x W, read from ``files``/<image id>.png.
+    """AEs made elsewhere, uint8 N x 3 x H x W, read from ``files``/<image id>.png, where the id may
+    be written as ``file_name`` writes it.
 
     Raises InputError where one is missing, of another size, or outside the eps-ball.
     """
@@ -127,7 +129,9 @@ def read_files(spec: AttackSpec, clean: np.ndarray, image_ids: Sequence[str]) ->
         raise InputError(f"attack '{spec.name}': files {folder} changed or vanished since the plan")
     made = []
     for image_id, original in zip(image_ids, clean, strict=True):
-        path = folder / f"{image_id}.png"
+        path = folder / f"{file_name(image_id)}.png"
+        if not path.is_file():
+            path = folder / f"{image_id}.png"
         if not path.is_file():
             raise InputError(f"attack '{spec.name}': image {image_id} has no {path}")
         image = read_image(path).transpose(2, 0, 1)

@@ -29,13 +29,14 @@ def with_hash(
 
 
 def content_hash(path: Path) -> str:
-    """sha256 of a file, or of the names and contents of all files in a folder."""
+    """sha256 of a file, or of the names and contents of all files in a folder and below it."""
     if path.is_file():
         return _file_hash(path)
     digest = hashlib.sha256()
-    for file in sorted(path.iterdir()):
+    # The ids of some images have a folder in them.
+    for file in sorted(path.rglob("*")):
         if file.is_file():
-            digest.update(f"{file.name}\0{_file_hash(file)}".encode())
+            digest.update(f"{file.relative_to(path).as_posix()}\0{_file_hash(file)}".encode())
     return digest.hexdigest()
 
 

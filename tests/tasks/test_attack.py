@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.attack import attack
+from tasks.attack import attack, read_files
 from tasks.attacks.spec import AttackSpec
 from tasks.errors import InputError
 from tasks.perturbation import levels, statistics
@@ -188,6 +188,22 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (torn / "image-1.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"image-1.png cannot be read"):
         read(files(torn), images)
+
+
+def test_files_of_images_in_folders_lie_in_folders_or_under_their_safe_names(
+    tmp_path: Path,
+) -> None:
+    images = pictures(1, 8, 10)
+    deep, flat = tmp_path / "deep", tmp_path / "flat"
+    for path in (deep / "city" / "one.png", flat / "city%2Fone.png"):
+        path.parent.mkdir(parents=True)
+        Image.fromarray(images[0].transpose(1, 2, 0)).save(path)
+    for folder in (deep, flat):
+        assert np.array_equal(read_files(files(folder), images, ["city/one"]), images)
+    planned = files(deep)
+    Image.fromarray(shifted(images[0], 1).transpose(1, 2, 0)).save(deep / "city" / "one.png")
+    with pytest.raises(InputError, match="changed or vanished since the plan"):
+        read_files(planned, images, ["city/one"])
 
 
 def test_files_must_be_those_that_were_planned(tmp_path: Path) -> None:
