@@ -49,6 +49,9 @@ FleetName = Annotated[str, typer.Argument(help="The fleet's name.")]
 store_app = typer.Typer(no_args_is_help=True, help="Keep a store healthy.")
 app.add_typer(store_app, name="store")
 Location = Annotated[str, typer.Argument(help="Folder or URL of a store.")]
+Chosen = Annotated[
+    str | None, typer.Option(help="An experiment's name, or the beginning of its identity.")
+]
 
 
 @app.command()
@@ -163,23 +166,27 @@ def plan(
 
 @app.command()
 def report(
-    store: Annotated[str, typer.Argument(help="Folder or URL of a store.")],
-    tracking: Annotated[bool, typer.Option(help="Log to MLflow.")] = True,
+    store: Location,
+    experiment: Chosen = None,
+    log: Annotated[bool, typer.Option(help="Bring MLflow up to date with the store.")] = False,
 ) -> None:
-    """Redraw and log again every experiment of a store; nothing is computed."""
-    from orchestrator import open_results
+    """Print and redraw the experiments of a store, and log them; nothing is computed."""
+    from orchestrator.choice import experiments_of
     from orchestrator.report.folder import write_report
     from orchestrator.report.terminal import print_results
+    from orchestrator.results import results_of
+    from orchestrator.upkeep import open_existing
 
     with _sentences(store):
-        found = open_results(store)
-        if not found:
-            raise InputError(f"store {store} holds no experiment; give the folder of a store")
-        for results in found:
+        opened, logged = open_existing(store), True
+        for identity, content in experiments_of(opened, experiment).items():
+            results = results_of(opened, identity, content)
             console.rule(results.name)
             print_results(results, console)
             write_report(results)
-            _show(results, tracking)
+            logged &= _show(results, log)
+        if not logged:
+            raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -363,8 +370,8 @@ def _with_options(
     return [*(overrides or []), *extra]
 
 
-def _show(results: "Results", tracking: bool) -> None:
-    """Draw and log what changed, and say where everything is."""
+def _show(results: "Results", tracking: bool) -> bool:
+    """Draw and log what changed, and say where everything is; False where logging failed."""
     from orchestrator.report.folder import is_current, report_folder, write_report
 
     if not is_current(results):
@@ -372,7 +379,7 @@ def _show(results: "Results", tracking: bool) -> None:
     console.print(f"\nStore:  {results.store.location}", highlight=False)
     console.print(f"Report: {report_folder(results)}", highlight=False)
     if not tracking:
-        return
+        return True
     from orchestrator.tracking import TrackingError, how_to_open, log_results
 
     try:
@@ -380,7 +387,9 @@ def _show(results: "Results", tracking: bool) -> None:
         console.print(f"MLflow: {how_to_open(uri)}", highlight=False)
     except TrackingError as error:
         errors.print(f"[yellow]{escape(str(error))}[/yellow]")
-        errors.print(f"Log it later with: segtransfer report {results.store.location}")
+        errors.print(f"Log it later with: segtransfer report {results.store.location} --log")
+        return False
+    return True
 
 
 def _log_search(found: "Found", tracking: bool) -> None:

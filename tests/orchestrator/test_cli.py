@@ -77,9 +77,35 @@ def test_report_redraws_a_store(spec: Path) -> None:
     runner.invoke(app, ["run", str(spec), "--no-tracking"])
     (picture,) = (spec.parent / "store" / "reports").glob("*/matrices.png")
     picture.unlink()
-    answer = runner.invoke(app, ["report", str(spec.parent / "store"), "--no-tracking"])
+    answer = runner.invoke(app, ["report", str(spec.parent / "store")])
     assert answer.exit_code == 0, answer.output
     assert picture.exists()
+    assert not (spec.parent / "mlflow.db").exists()
+
+
+def test_report_shows_the_experiment_that_is_asked_for(spec: Path) -> None:
+    for name in ("first", "second"):
+        change = [f"name={name}", f"seed={len(name)}", "attacks=[noise]", "--no-tracking"]
+        runner.invoke(app, ["run", str(spec), *change])
+    one = runner.invoke(app, ["report", "store", "--experiment", "second"]).output
+    assert ("first" in one, "second" in one) == (False, True)
+    none = runner.invoke(app, ["report", "store", "--experiment", "third"])
+    assert none.exit_code == 2
+    assert "holds no experiment 'third'; it holds first (" in none.stderr.replace("\n", " ")
+
+
+def test_report_logs_what_could_not_be_logged(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    down = runner.invoke(app, ["run", str(spec), "attacks=[noise]"])
+    assert down.exit_code == 0
+    advice = "segtransfer report store --log".replace("store", str(spec.parent / "store"))
+    assert advice in down.stderr.replace("\n", "")
+    assert runner.invoke(app, ["report", "store", "--log"]).exit_code == 1
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    up = runner.invoke(app, ["report", "store", "--log"])
+    assert up.exit_code == 0, up.output
+    assert (spec.parent / "mlflow.db").exists()
 
 
 @pytest.mark.parametrize(
