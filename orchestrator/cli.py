@@ -190,6 +190,28 @@ def report(
 
 
 @app.command()
+def export(
+    store: Location,
+    out: Annotated[str, typer.Argument(help="A folder that is new or empty.")],
+    kind: Annotated[
+        Literal["parquet", "csv", "png", "hf"],
+        typer.Option("--format", help="Tables, image files, or a data set of Hugging Face."),
+    ] = "parquet",
+    experiment: Chosen = None,
+    predictions: Annotated[
+        bool, typer.Option("--predictions", help="png, hf: the predictions of every target too.")
+    ] = False,
+) -> None:
+    """Write an experiment for others to read: tables, PNG files, a data set of Hugging Face."""
+    from orchestrator.export import export
+    from orchestrator.report.exported import ExportView, print_exported
+
+    with _sentences(store), ExportView(console) as view:
+        exported = export(store, out, kind, experiment, predictions=predictions, advance=view)
+    print_exported(exported, console)
+
+
+@app.command()
 def models() -> None:
     """List the models that ship."""
     from orchestrator.report.terminal import print_models

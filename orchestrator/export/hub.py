@@ -1,0 +1,179 @@
+"""An experiment as a data set that ``datasets.load_dataset`` reads, from disk or from the Hub.
+
+Plain Parquet, written without that library: the tables of the Parquet export, and beside them
+``adversarial``, ``clean`` and, where asked for, ``predictions``, in which images are PNG files in a
+column that is marked as such. One file a shard. ``README.md`` is the data set's card.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import yaml
+
+from orchestrator.export.about import schema_metadata
+from orchestrator.export.pictures import palette, png
+from orchestrator.export.reading import Made, Reader, Scored
+from orchestrator.export.tables import PERTURBATION, Fields, Rows, write_tables
+from orchestrator.report.text import markdown
+from orchestrator.results import Results
+from tasks.data.names import file_name
+from tasks.data.shards import Shard
+
+# What `datasets` calls an Image: it is decoded where it is read.
+IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+SPLIT = "test"
+TABLES = ("cells", "images", "attacks", "models")
+ABOUT = {
+    "adversarial": "an adversarial image, exactly as it was scored",
+    "clean": "an image that they were made of, and its label (class indices, 255 is ignored)",
+    "predictions": "what a target predicts of an image (class indices with a palette)",
+    "cells": "an attack, source and target: every metric",
+    "images": "an image, attack, source and target: confusion matrix, counts, perturbation",
+    "attacks": "an attack: settings, cost, mean perturbation",
+    "models": "a model: backbone, fingerprint, settings",
+}
+
+ADVERSARIAL: Fields = {
+    "attack": pa.string(),
+    "source": pa.string(),
+    "image_id": pa.string(),
+    "image": IMAGE,
+    **PERTURBATION,
+}
+CLEAN: Fields = {
+    "image_id": pa.string(),
+    "sequence": pa.string(),
+    "schedule_group": pa.int32(),
+    "image": IMAGE,
+    "label": IMAGE,
+}
+PREDICTIONS: Fields = {
+    "attack": pa.string(),
+    "source": pa.string(),
+    "target": pa.string(),
+    "image_id": pa.string(),
+    "prediction": IMAGE,
+}
+
+
+def write_hub(reader: Reader, folder: Path, predictions: bool) -> None:
+    """Write the tables, the images, and the card."""
+    results = write_tables(reader, folder, "parquet")
+    colours = palette(results.content["palette"])
+    written: dict[str, None] = {}
+    for number, (shard_id, shard) in enumerate(reader.shards()):
+        parts = {
+            "adversarial": (ADVERSARIAL, (_adversarial(m) for m in reader.adversarial(shard_id))),
+            "clean": (CLEAN, (_clean(s) for s in [shard] if s is not None)),
+        }
+        if predictions:
+            scored = reader.scored(shard_id, shard)
+            parts["predictions"] = PREDICTIONS, (_predictions(s, colours) for s in scored)
+        for name, (fields, columns) in parts.items():
+            if _write_part(reader, folder / name / f"{number:05}.parquet", name, fields, columns):
+                written[name] = None
+    (folder / "README.md").write_text(_card(reader, results, [*written, *TABLES]))
+
+
+def _write_part(
+    reader: Reader, path: Path, name: str, fields: Fields, columns: Iterator[dict[str, Any]]
+) -> bool:
+    """Write what one shard adds to a subset; no file, and False, where that is nothing."""
+    first = next(columns, None)
+    if first is None:
+        return False
+    marked = {field: {"_type": "Image"} for field, type in fields.items() if type == IMAGE}
+    metadata = schema_metadata(reader, name)
+    metadata["huggingface"] = json.dumps({"info": {"features": marked}})
+    path.parent.mkdir(exist_ok=True)
+    with Rows(path, pa.schema(list(fields.items()), metadata=metadata)) as rows:
+        for part in chain([first], columns):
+            rows.write(part)
+    return True
+
+
+def _adversarial(made: Made) -> dict[str, Any]:
+    return {
+        "attack": [made.attack] * len(made.images),
+        "source": [made.source] * len(made.images),
+        "image_id": made.image_ids,
+        "image": _files(made.image_ids, made.images),
+        **made.perturbation,
+    }
+
+
+def _clean(shard: Shard) -> dict[str, Any]:
+    return {
+        "image_id": shard.image_ids,
+        "sequence": shard.sequences,
+        "schedule_group": [shard.group] * len(shard.images),
+        "image": _files(shard.image_ids, shard.images),
+        "label": _files(shard.image_ids, shard.labels),
+    }
+
+
+def _predictions(scored: Scored, colours: Sequence[int]) -> dict[str, Any]:
+    place, found = scored.place, scored.evaluation
+    count = len(found.image_ids)
+    return {
+        "attack": [place.attack] * count,
+        "source": [place.source] * count,
+        "target": [place.target] * count,
+        "image_id": found.image_ids,
+        "prediction": _files(found.image_ids, found.predictions, colours),
+    }
+
+
+def _files(
+    image_ids: Sequence[str], images: np.ndarray, colours: Sequence[int] | None = None
+) -> list[dict[str, Any]]:
+    return [
+        {"bytes": png(pixels, colours), "path": f"{file_name(image_id)}.png"}
+        for image_id, pixels in zip(image_ids, images, strict=True)
+    ]
+
+
+def _card(reader: Reader, results: Results, subsets: Sequence[str]) -> str:
+    """The data set's card: YAML for the library, then what it is, for people."""
+    configs = [
+        {
+            "config_name": name,
+            "data_files": [
+                {
+                    "split": SPLIT,
+                    "path": f"{name}.parquet" if name in TABLES else f"{name}/*.parquet",
+                }
+            ],
+            **({"default": True} if name == subsets[0] else {}),
+        }
+        for name in subsets
+    ]
+    head = {
+        "pretty_name": f"Adversarial examples of {results.name}",
+        "task_categories": ["image-segmentation"],
+        "tags": ["adversarial-examples", "semantic-segmentation", "segtransfer"],
+        "configs": configs,
+    }
+    lines = [
+        "---",
+        yaml.safe_dump(head, sort_keys=False, allow_unicode=True) + "---",
+        f"# Adversarial examples of {results.name}",
+        "",
+        f"Made and scored by segtransfer. The images are those of {results.content['dataset']}, "
+        "whose licence holds for them and for what was made of them.",
+        "",
+        *(f"**{note}.**\n" for note in reader.notes),
+        "| subset | a row is for |",
+        "|---|---|",
+        *(f"| `{name}` | {ABOUT[name]} |" for name in subsets),
+        "",
+        "Classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(results.classes)) + ".",
+        "",
+        markdown(results, results.attacks),
+    ]
+    return "\n".join(lines)

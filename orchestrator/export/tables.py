@@ -1,0 +1,220 @@
+"""Tidy tables of an experiment: cells, images, attacks and models, as Parquet or CSV.
+
+``images`` has a row for each image, attack, source and target, and is written as it is read; the
+others are small. Clean scores are those of attack ``clean``; what needed no source has none.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from orchestrator.export.about import schema_metadata, without_folders
+from orchestrator.export.reading import Reader, Scored
+from orchestrator.export.sums import Sums
+from orchestrator.plan import CLEAN
+from orchestrator.results import ALL_METRICS, METRICS, Results
+from tasks.data.shards import Shard
+from tasks.perturbation import STATISTICS
+
+GROUP_BYTES = 2**26  # of a row group, before it is compressed
+
+Kind = Literal["parquet", "csv"]
+Fields = dict[str, pa.DataType]
+
+PERTURBATION: Fields = {name: pa.float64() for name in STATISTICS}
+COST: Fields = {
+    name: pa.float64()
+    for name in ("forward_equivalents", "forwards", "backwards", "pixels", "seconds")
+}
+CELLS: Fields = {
+    "attack": pa.string(),
+    "source": pa.string(),
+    "target": pa.string(),
+    "group": pa.string(),
+    "images": pa.int64(),
+    "complete": pa.bool_(),
+    **{name: pa.float64() for name in ALL_METRICS},
+}
+IMAGES: Fields = {
+    "attack": pa.string(),
+    "source": pa.string(),
+    "target": pa.string(),
+    "image_id": pa.string(),
+    "sequence": pa.string(),
+    "schedule_group": pa.int32(),
+    "labelled_pixels": pa.int64(),
+    "right_pixels": pa.int64(),
+    "fooled_pixels": pa.int64(),
+    **PERTURBATION,
+    "key": pa.string(),
+}
+ATTACKS: Fields = {
+    "attack": pa.string(),
+    "needs_source": pa.bool_(),
+    "eps": pa.float64(),
+    "norm": pa.string(),
+    "steps": pa.int64(),
+    "step": pa.int64(),
+    "score": pa.string(),
+    **COST,
+    **PERTURBATION,
+    "spec": pa.string(),
+}
+MODELS: Fields = {
+    "model": pa.string(),
+    "is_source": pa.bool_(),
+    "is_target": pa.bool_(),
+    "backbone": pa.string(),
+    "fingerprint": pa.string(),
+    "spec": pa.string(),
+}
+
+
+def write_tables(reader: Reader, folder: Path, kind: Kind) -> Results:
+    """Write cells, images, attacks and models; returns the results, as sums over images.
+
+    Parquet holds the confusion matrices as well: K * K numbers an image, labels by predictions.
+    """
+    size = len(reader.experiment.content["classes"]) ** 2
+    confusion = {"confusion": pa.list_(pa.int64(), size)} if kind == "parquet" else {}
+    sums = Sums()
+    with _open(reader, folder, "images", IMAGES | confusion, kind) as images:
+        for shard_id, shard in reader.shards():
+            for scored in reader.scored(shard_id, shard):
+                images.write(_image_columns(scored, shard, bool(confusion)))
+                sums.add(scored)
+    results = sums.results(reader)
+    for name, fields, rows in (
+        ("cells", CELLS, _cell_rows(sums, results)),
+        ("attacks", ATTACKS, [_attack_row(results, attack) for attack in results.attacks]),
+        ("models", MODELS, _model_rows(results)),
+    ):
+        with _open(reader, folder, name, fields, kind) as table:
+            table.write({field: [row.get(field) for row in rows] for field in fields})
+    return results
+
+
+def _image_columns(scored: Scored, shard: Shard | None, matrices: bool) -> dict[str, Any]:
+    """The rows of one evaluation, an image each."""
+    place, evaluation = scored.place, scored.evaluation
+    confusions, count = evaluation.confusions, len(evaluation.image_ids)
+    nothing = [None] * count
+    perturbation = scored.perturbation or {}
+    columns = {
+        "attack": [place.attack] * count,
+        "source": [place.source] * count,
+        "target": [place.target] * count,
+        "image_id": evaluation.image_ids,
+        "sequence": nothing if shard is None else shard.sequences,
+        "schedule_group": [None if shard is None else shard.group] * count,
+        "labelled_pixels": confusions.sum((1, 2)),
+        "right_pixels": confusions.trace(axis1=1, axis2=2),
+        "fooled_pixels": nothing if scored.fooled is None else scored.fooled[:, 0],
+        **{name: perturbation.get(name, nothing) for name in STATISTICS},
+        "key": [place.key] * count,
+    }
+    if matrices:
+        flat = pa.array(np.ascontiguousarray(confusions).ravel())
+        columns["confusion"] = pa.FixedSizeListArray.from_arrays(flat, confusions[0].size)
+    return columns
+
+
+def _cell_rows(sums: Sums, results: Results) -> list[dict[str, Any]]:
+    """A row a cell; one that lacks images has no metric, and says so."""
+    clean = pd.DataFrame({name: results.clean(name) for name in METRICS})
+    rows: list[dict[str, Any]] = [
+        {"attack": CLEAN, "source": None, "target": target, **values}
+        for target, values in clean.to_dict("index").items()
+    ]
+    for row in results.frame().to_dict("records"):
+        if not results.needs_source(row["attack"]):
+            if row["source"] != results.sources[0]:
+                continue  # its row is the same for every source
+            row |= {"source": None, "group": None}
+        rows.append({str(name): value for name, value in row.items()})
+    for row in rows:
+        cell = row["attack"], row["source"], row["target"]
+        row["images"] = sums.images(cell)
+        row["complete"] = cell in results.confusions
+    return rows
+
+
+def _attack_row(results: Results, attack: str) -> dict[str, Any]:
+    spec, made = results.attack_spec(attack), results.made[attack]
+    return {
+        "attack": attack,
+        "needs_source": results.needs_source(attack),
+        "eps": spec["eps"],
+        "norm": spec["norm"],
+        "steps": spec["steps"],
+        "step": made["step"],
+        "score": made["score"],
+        **results.cost(attack).to_dict(),
+        **results.perturbation(attack).to_dict(),
+        "spec": json.dumps(without_folders(spec)),
+    }
+
+
+def _model_rows(results: Results) -> list[dict[str, Any]]:
+    specs = {spec["name"]: spec for spec in results.content["spec"]["models"]}
+    return [
+        {
+            "model": name,
+            "is_source": name in results.sources,
+            "is_target": name in results.targets,
+            "backbone": model["backbone"],
+            "fingerprint": model["fingerprint"],
+            "spec": json.dumps(without_folders(specs[name])),
+        }
+        for name, model in results.content["models"].items()
+    ]
+
+
+def _open(reader: Reader, folder: Path, name: str, fields: Fields, kind: Kind) -> "Rows":
+    schema = pa.schema(list(fields.items()), metadata=schema_metadata(reader, name))
+    return Rows(folder / f"{name}.{kind}", schema)
+
+
+class Rows:
+    """A table on disk that rows are added to; a Parquet file gets them in groups of some size."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._waiting: list[pa.Table] = []
+        self._nbytes = 0
+        self._writer = (
+            csv.CSVWriter(path, schema)
+            if path.suffix == ".csv"
+            else pq.ParquetWriter(path, schema, compression="zstd")
+        )
+
+    def write(self, columns: dict[str, Any]) -> None:
+        """Add rows, given by column; NaN is written as null."""
+        arrays = [
+            values if isinstance(values, pa.Array) else pa.array(values, type, from_pandas=True)
+            for type, values in ((f.type, columns[f.name]) for f in self._schema)
+        ]
+        table = pa.Table.from_arrays(arrays, schema=self._schema)
+        self._waiting.append(table)
+        self._nbytes += table.nbytes
+        if self._nbytes > GROUP_BYTES:
+            self._flush()
+
+    def __enter__(self) -> "Rows":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting))
+            self._waiting.clear()
+            self._nbytes = 0
