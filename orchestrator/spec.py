@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -17,6 +16,7 @@ from tasks.errors import InputError
 from tasks.models.numerics import REFERENCE, Numerics
 from tasks.models.spec import ModelSpec
 from tasks.schema import AnyPath, Frozen, suggest
+from tasks.yaml_files import parse, read_mapping
 
 RECIPES = Path(tasks.__file__).parent / "recipes"
 Read = TypeVar("Read", bound=Frozen)
@@ -170,7 +170,8 @@ def read_spec(
         origin, base, raw = what, Path.cwd(), copy.deepcopy(source)
     else:
         path = _find(str(source), recipes, what)
-        origin, base, raw = str(path), path.parent, _read_yaml(path)
+        origin, base = str(path), path.parent
+        raw = read_mapping(path, needs="data, models and attacks")
         raw.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem))
         if path.parent == recipes:
             base = Path.cwd()
@@ -222,30 +223,13 @@ def _find(source: str, recipes: Path, what: str) -> Path:
     raise InputError(f"{what} '{source}' is neither a file nor a recipe: {hint}")
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; raises InputError where there is none."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no mapping; it needs data, models and attacks")
-    return content
-
-
 def _apply(raw: dict[str, Any], override: str) -> None:
     """Set one field by its dotted path; ``attacks.0.eps`` reaches into a bare preset name too, and
     ``attacks.*.eps`` into every item of the list."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise InputError(f"override '{override}' is not of the form field.path=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"override '{override}': '{text}' is no valid YAML value") from None
-    _set(raw, path.split("."), value, override)
+    _set(raw, path.split("."), parse(text, f"override '{override}': '{text}'"), override)
 
 
 def _set(raw: dict[str, Any], parts: list[str], value: Any, override: str) -> None:

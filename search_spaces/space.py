@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -13,6 +12,7 @@ from search_spaces.paths import FIXED, PARTS, PATHS, part_of, sentences
 from tasks.attacks.presets import PRESETS
 from tasks.errors import InputError
 from tasks.schema import Frozen, Number, suggest
+from tasks.yaml_files import read_mapping
 
 SHIPPED = Path(__file__).parent
 Value = str | int | float | bool | None
@@ -177,7 +177,8 @@ def read_space(source: str | Path | dict[str, Any] | Space, base: Path | None = 
         where, raw = f"space '{source.get('name', '')}'", dict(source)
     else:
         path = _find(source, base or Path.cwd())
-        where, raw = str(path), {"name": path.stem.replace("_", "-"), **_read_yaml(path)}
+        own = read_mapping(path, needs="fields")
+        where, raw = str(path), {"name": path.stem.replace("_", "-"), **own}
     try:
         return Space.model_validate(raw)
     except ValidationError as error:
@@ -193,18 +194,6 @@ def _find(source: str | Path, base: Path) -> Path:
         return SHIPPED / f"{name.replace('-', '_')}.yaml"
     hint = suggest(name, space_names())
     raise InputError(f"search space '{source}' is neither a file nor a space that ships: {hint}")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no mapping; it needs fields")
-    return content
 
 
 def _kind_problems(searched: Searched) -> Iterator[str]:

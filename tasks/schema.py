@@ -1,6 +1,7 @@
 """What every typed spec shares: frozen, unknown keys refused with a suggestion, fractions read."""
 
 import difflib
+import math
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -41,12 +42,17 @@ def read_number(value: Any) -> Any:
     """Read '8/255' as a float; anything that is no such string passes through."""
     if not isinstance(value, str):
         return value
+    text = value.replace(" ", "")
     try:
-        return float(Fraction(value.replace(" ", "")))
-    except (ValueError, ZeroDivisionError):
+        # Fraction alone would write out the zeros of 1e999999999.
+        number = float(Fraction(text)) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
         raise PydanticCustomError(
             "number", "'{value}' is not a number; write 0.03 or 8/255", {"value": value}
-        ) from None
+        )
+    return number
 
 
 Number = Annotated[float, BeforeValidator(read_number)]
