@@ -22,6 +22,7 @@ from orchestrator.provenance import commit, versions
 from orchestrator.report.folder import matrix_name, report_folder
 from orchestrator.report.text import markdown, settings
 from orchestrator.results import Results
+from tasks.urls import without_credentials
 
 if TYPE_CHECKING:
     from orchestrator.search import Found
@@ -46,6 +47,7 @@ def tracking_uri() -> str:
 
 def how_to_open(uri: str) -> str:
     """The command or address that shows the runs."""
+    uri = without_credentials(uri)
     if uri.startswith(("http://", "https://")):
         return uri
     return f"mlflow ui --backend-store-uri {uri}"
@@ -65,8 +67,13 @@ def log_results(results: Results) -> str:
         for attack in results.attacks:
             _log_attack(client, experiment, parent.info.run_id, results, attack)
     except (MlflowException, OSError) as error:
-        raise TrackingError(f"MLflow at {uri} could not be written: {error}") from error
+        raise _tracking_error(uri, error) from error
     return uri
+
+
+def _tracking_error(uri: str, error: Exception) -> TrackingError:
+    """What MLflow says, without the credentials that its URLs may carry."""
+    return TrackingError(without_credentials(f"MLflow at {uri} could not be written: {error}"))
 
 
 def log_search(found: "Found") -> str:
@@ -87,7 +94,7 @@ def log_search(found: "Found") -> str:
             if results is not None and trial.score is not None:
                 _log_trial(client, experiment, parent.info.run_id, trial, results)
     except (MlflowException, OSError) as error:
-        raise TrackingError(f"MLflow at {uri} could not be written: {error}") from error
+        raise _tracking_error(uri, error) from error
     return uri
 
 

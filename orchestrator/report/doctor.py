@@ -12,13 +12,15 @@ import tasks
 from orchestrator.provenance import versions
 from tasks.models.checkpoint import sha256_of
 from tasks.models.zoo import ZOO
+from tasks.urls import without_credentials
 
 
 def print_health(console: Console) -> bool:
     """Print one line a check; returns whether all is well."""
     checks = [_tasks_is_ours(), *_packages(), *_weights()]
     facts = [*versions().items(), ("device", _device()), ("cores", str(os.cpu_count())), _ray()]
-    facts.append(("mlflow", os.environ.get("MLFLOW_TRACKING_URI", "sqlite file in this folder")))
+    tracking = os.environ.get("MLFLOW_TRACKING_URI", "sqlite file in this folder")
+    facts.append(("mlflow", without_credentials(tracking)))
     for name, value in facts:
         console.print(f"      {name:<22} {value}", highlight=False)
     for good, sentence in checks:

@@ -9,6 +9,7 @@ from orchestrator.report.heatmaps import draw_matrix, draw_overview
 from orchestrator.report.panels import draw_panel
 from orchestrator.report.text import markdown
 from orchestrator.results import Results
+from tasks.data.names import file_name
 
 DPI = 130
 
@@ -17,7 +18,7 @@ def report_folder(results: Results) -> Path:
     """Where an experiment's report lies: in a local store, else in the working folder."""
     location = results.store.location
     root = Path.cwd() / "segtransfer-reports" if "://" in location else Path(location) / "reports"
-    return root / f"{results.name}-{results.identity[:12]}"
+    return root / file_name(f"{results.name}-{results.identity[:12]}")
 
 
 def write_report(results: Results) -> Path:
@@ -36,7 +37,7 @@ def write_report(results: Results) -> Path:
     for source in results.sources:
         panel = draw_panel(results, source)
         if panel is not None:
-            _save(panel, folder / f"panel-{source}.png")
+            _save(panel, folder / file_name(f"panel-{source}.png"))
     results.frame().to_csv(folder / "results.csv", index=False, float_format="%.4f")
     (folder / "summary.md").write_text(markdown(results, results.attacks))
     spec = yaml.safe_dump(results.content["spec"], sort_keys=False, allow_unicode=True)
@@ -47,7 +48,7 @@ def write_report(results: Results) -> Path:
 
 def matrix_name(attack: str) -> str:
     """The file of an attack's own matrix."""
-    return f"matrix-{attack.replace(':', '=')}.png"  # no name of an attack holds a =
+    return file_name(f"matrix-{attack.replace(':', '=')}.png")  # no name of an attack holds a =
 
 
 def is_current(results: Results) -> bool:

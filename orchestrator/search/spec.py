@@ -14,6 +14,7 @@ from tasks.data.spec import DataSpec
 from tasks.models.numerics import REFERENCE, Numerics
 from tasks.models.spec import ModelSpec
 from tasks.schema import Frozen, NameOrPath, resolve_path, suggest
+from tasks.urls import secret_part
 
 RECIPES = Path(search_spaces.__file__).parent / "recipes"
 Objective = Literal["transfer", "cost", "rms", "ssim"]
@@ -60,6 +61,11 @@ class Tries(Frozen):
             (
                 objectives[0] != "transfer",
                 "objectives must begin with transfer: it is what the best are ordered by",
+            ),
+            (
+                self.storage is not None and "://" in self.storage and secret_part(self.storage),
+                "storage holds a password, which would be logged with the search; leave it out: "
+                "PostgreSQL's is read from PGPASSWORD or ~/.pgpass",
             ),
         ):
             if wrong:

@@ -21,6 +21,7 @@ from orchestrator.store import Store
 from orchestrator.store.store import SEARCHES
 from tasks.attacks.spec import AttackSpec
 from tasks.errors import InputError
+from tasks.urls import without_credentials
 
 optuna.logging.set_verbosity(logging.ERROR)
 
@@ -65,13 +66,13 @@ def open_storage(bench: Bench, store: Store) -> BaseStorage:
             return RDBStorage(where)
         return JournalStorage(JournalFileBackend(where))
     except Exception as error:  # any of the drivers of a database
-        raise InputError(f"search.storage {_without_password(where)}: {error}") from None
+        raise InputError(f"search.storage {without_credentials(where)}: {error}") from None
 
 
 def how_to_look(bench: Bench) -> str:
     """The command that shows the study in Optuna's dashboard (a package of its own)."""
     where = bench.search.search.storage or Path(bench.store) / SEARCHES / bench.identity / JOURNAL
-    return f"optuna-dashboard {_without_password(str(where))}"
+    return f"optuna-dashboard {without_credentials(str(where))}"
 
 
 def open_study(bench: Bench, storage: BaseStorage, *, resume: bool) -> optuna.Study:
@@ -233,9 +234,3 @@ def _objectives(trial: Trial) -> Mapping[str, float]:
 
 def _transfer(trial: Trial) -> float:
     return _objectives(trial)["transfer"]
-
-
-def _without_password(where: str) -> str:
-    """A URL without what stands before its host, and without its options, where passwords stand."""
-    scheme, mark, rest = where.partition("://")
-    return scheme + mark + rest.rpartition("@")[2].partition("?")[0] if mark else where

@@ -19,6 +19,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from tasks.errors import InputError
+from tasks.urls import secret_part
 
 # On these an object is visible only once it is closed, which is what makes a write atomic there.
 BUCKETS = ("s3", "gs", "gcs", "abfs", "abfss")
@@ -40,7 +41,7 @@ class Files:
     def __init__(self, location: str) -> None:
         """``location``: a folder, ``file://...``, or the URL of a bucket.
 
-        Raises InputError for a URL of another kind, or one that carries a password.
+        Raises InputError for a URL of another kind, or one that carries credentials.
         """
         parts = urlsplit(location) if "://" in location else None
         self.remote = parts is not None and parts.scheme != "file"
@@ -56,11 +57,12 @@ class Files:
                 f"store '{location}': a store is a folder or a bucket "
                 f"({', '.join(f'{scheme}://' for scheme in BUCKETS)}), not {parts.scheme}://"
             )
-        elif parts.password or (parts.username and parts.scheme == "s3"):
+        elif secret_part(location) or (parts.username and parts.scheme == "s3"):
             # The location is printed, logged, and handed to workers.
             raise InputError(
                 f"store {parts.scheme}://{parts.hostname}{parts.path}: leave the credentials out "
-                "of the URL; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
+                "of the URL; set them in the environment (AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY for s3://)"
             )
         else:
             self.location = location
@@ -88,12 +90,12 @@ class Files:
         with self._sentences("looking at", path):
             if self.remote:
                 system, root = self._bucket
-                info = system.get_file_info(f"{root}/{path}")
+                info = system.get_file_info(f"{root}/{_inside(path)}")
                 if info.type is not fs.FileType.File:
                     return None
                 return FileInfo(path, info.size, info.mtime_ns or 0)
             with suppress(FileNotFoundError):
-                stat = os.stat(f"{self.location}/{path}")
+                stat = os.stat(f"{self.location}/{_inside(path)}")
                 return FileInfo(path, stat.st_size, stat.st_mtime_ns)
         return None
 
@@ -101,7 +103,7 @@ class Files:
         """A whole file; None where there is none."""
         with self._sentences("reading", path), suppress(FileNotFoundError):
             if not self.remote:
-                return Path(self.location, path).read_bytes()
+                return Path(self.location, _inside(path)).read_bytes()
             with self.open(path) as file:
                 return file.read()
         return None
@@ -110,16 +112,16 @@ class Files:
         """A file to read parts of; raises FileNotFoundError where there is none."""
         system, root = self._bucket if self.remote else (fs.LocalFileSystem(), self.location)
         with self._sentences("opening", path):
-            return system.open_input_file(f"{root}/{path}")
+            return system.open_input_file(f"{root}/{_inside(path)}")
 
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file at once: rename on a local disk, one PUT in a bucket."""
         with self._sentences(f"writing {len(content):,} bytes to", path):
             if not self.remote:
-                _replace(Path(self.location, path), content)
+                _replace(Path(self.location, _inside(path)), content)
                 return
             system, root = self._bucket
-            stream = system.open_output_stream(f"{root}/{path}")
+            stream = system.open_output_stream(f"{root}/{_inside(path)}")
             stream.write(content)
             stream.close()
 
@@ -128,9 +130,9 @@ class Files:
         with self._sentences("removing", path), suppress(FileNotFoundError):
             if self.remote:
                 system, root = self._bucket
-                system.delete_file(f"{root}/{path}")
+                system.delete_file(f"{root}/{_inside(path)}")
             else:
-                os.unlink(f"{self.location}/{path}")
+                os.unlink(f"{self.location}/{_inside(path)}")
 
     def damaged(self, error: Exception) -> bool:
         """Whether an error of one of Arrow's readers is due to the bytes, not to the way there."""
@@ -226,6 +228,13 @@ _REMOTE_ADVICE = [
     (r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|EXPIRED|TOKEN|CREDENTIAL|40[13]", _CREDENTIALS),
     (r"NETWORK_CONNECTION|REQUEST_TIMEOUT|curlCode", _ENDPOINT),
 ]
+
+
+def _inside(path: str) -> str:
+    """The path, unless it would leave the root: names may come out of somebody else's store."""
+    if path.startswith("/") or ".." in path.split("/"):
+        raise InputError(f"'{path}' lies outside of the store; what names it was tampered with")
+    return path
 
 
 def _no_bucket(bucket: str, location: str) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 import torch
 
 from tasks.errors import InputError
+from tasks.urls import secret_part, without_credentials
 
 URL_SCHEMES = ("https", "http")
 
@@ -29,18 +30,25 @@ def sha256_of(path: str | Path) -> str:
 def fetch(location: str, sha256: str | None) -> Path:
     """The local file of a checkpoint: the path itself, or a URL downloaded once into the cache.
 
-    Raises InputError where the file is missing, a URL comes without ``sha256`` or is of a scheme
-    other than http(s), or the content has another hash.
+    Raises InputError where the file is missing, a URL comes without ``sha256``, carries credentials
+    or is of a scheme other than http(s), or the content has another hash.
     """
     if "://" not in location:
         path = Path(location)
         if not path.is_file():
             raise InputError(f"checkpoint {path} does not exist; give the path of a file")
     else:
+        shown = without_credentials(location)
+        if urlparse(location).username is not None or secret_part(location):
+            # A spec is kept in the store and logged to MLflow.
+            raise InputError(
+                f"checkpoint {shown}: leave the credentials out of the URL; download the file, and "
+                "give its path"
+            )
         if sha256 is None:
-            raise InputError(f"checkpoint {location} is a URL; give its sha256 beside it")
+            raise InputError(f"checkpoint {shown} is a URL; give its sha256 beside it")
         if urlparse(location).scheme not in URL_SCHEMES:
-            raise InputError(f"checkpoint {location}: only {', '.join(URL_SCHEMES)} URLs are read")
+            raise InputError(f"checkpoint {shown}: only {', '.join(URL_SCHEMES)} URLs are read")
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "segtransfer"
         path = cache / f"{sha256}{Path(urlparse(location).path).suffix}"
         if not path.exists():
