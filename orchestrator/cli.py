@@ -129,6 +129,54 @@ def search(
 
 
 @app.command()
+def study(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="overfitting, scales, twins, heads, object-size, ablation or eps.",
+        ),
+    ],
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BASE] [OVERRIDES]...",
+            help="A YAML file of an experiment, or one that ships: zoo (if left out), camvid; "
+            "then field.path=value.",
+        ),
+    ] = None,
+    executor: Executor = None,
+    store: StoreOption = None,
+    tracking: Annotated[bool, typer.Option(help="Log to MLflow.")] = True,
+) -> None:
+    """Answer a question about transfer between any models: a figure, and a paragraph of numbers."""
+    from orchestrator.experiment import carry_out
+    from orchestrator.report.progress import ProgressView
+    from orchestrator.report.studies import write_study
+    from orchestrator.studies import find_study, look, read_base, split_base
+
+    source, overrides = split_base(given or [])
+    with _sentences(""):
+        chosen = find_study(name)
+        base = read_base(source, _with_options(overrides, executor=executor, store=store))
+        progress = ProgressView(console)
+        try:
+            results = carry_out(chosen.experiment(base), progress)
+        finally:
+            progress.stop()
+        _list_failures(results.failures)
+        if results.missing:
+            errors.print(f"{len(results.missing)} tasks have no result yet. Run again to go on.")
+            raise typer.Exit(FAILED)
+        found = look(chosen, base, results)
+        folder = write_study(found)
+        console.print(f"\n[bold]{escape(chosen.question)}[/bold]\n")
+        console.print(found.paragraph, highlight=False, markup=False)
+        console.print(f"\nFigure: {folder / 'study.png'}", highlight=False)
+        if tracking and base.runtime.tracking:
+            _show(results, True)
+
+
+@app.command()
 def plan(
     spec: Spec,
     overrides: Overrides = None,

@@ -1,0 +1,61 @@
+"""What the figures of studies share: colours by attack, lines by score, intervals as bars."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from orchestrator.statistics import Interval
+
+COLOURS = {
+    "noise": "tab:grey",
+    "pgd": "tab:blue",
+    "mi": "tab:purple",
+    "ds": "tab:orange",
+    "ds-mi": "tab:red",
+}
+STYLES = {"raw": "-", "eps*sign": "--"}
+FILLS = {"raw": 1.0, "eps*sign": 0.45}
+GROUPS = {
+    "diagonal": "the source itself",
+    "same_backbone": "same backbone",
+    "cross_backbone": "other backbone",
+}
+
+
+def curve(axes: Axes, x: Sequence[float], values: Sequence[Interval], **style: Any) -> None:
+    """A line with its intervals."""
+    errors = [[v.value - v.low for v in values], [v.high - v.value for v in values]]
+    axes.errorbar(
+        x, [v.value for v in values], yerr=errors, marker="o", markersize=3, linewidth=1.3,
+        elinewidth=0.8, capsize=1.5, **style,
+    )  # fmt: skip
+
+
+def bars(axes: Axes, x: Sequence[float], values: Sequence[Interval], **style: Any) -> None:
+    """Upright bars with their intervals."""
+    errors = [[v.value - v.low for v in values], [v.high - v.value for v in values]]
+    axes.bar(x, [v.value for v in values], yerr=errors, capsize=2, error_kw={"lw": 1}, **style)
+
+
+def points(axes: Axes, y: Sequence[float], values: Sequence[Interval], **style: Any) -> None:
+    """Values beside each other on a common scale, with their intervals."""
+    errors = [[v.value - v.low for v in values], [v.high - v.value for v in values]]
+    axes.errorbar(
+        [v.value for v in values], y, xerr=errors, linestyle="none", marker="o", markersize=4,
+        elinewidth=1.2, capsize=2, **style,
+    )  # fmt: skip
+
+
+def zero(axes: Axes, *, upright: bool) -> None:
+    """The line of no difference."""
+    mark = axes.axvline if upright else axes.axhline
+    mark(0, color="black", linewidth=0.8, zorder=0)
+
+
+def tidy(axes: Axes, title: str = "") -> None:
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

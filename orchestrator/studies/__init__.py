@@ -1,0 +1,52 @@
+"""Studies: prepared experiments that answer a question, for anyone's models."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.results import Results
+from orchestrator.statistics import Resampled
+from orchestrator.studies import ablation, eps, heads, object_size, overfitting, scales, twins
+from orchestrator.studies.base import Base, read_base, split_base
+from orchestrator.studies.study import CLAIMS, Study
+from tasks.errors import InputError
+from tasks.schema import suggest
+
+__all__ = [
+    "CLAIMS",
+    "STUDIES",
+    "Base",
+    "Found",
+    "Study",
+    "find_study",
+    "look",
+    "read_base",
+    "split_base",
+]
+
+STUDIES: dict[str, Study[Any]] = {
+    module.STUDY.name: module.STUDY
+    for module in (overfitting, scales, twins, heads, object_size, ablation, eps)
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a study found: its numbers, and the paragraph that they make."""
+
+    study: Study[Any]
+    results: Results
+    numbers: Any
+    paragraph: str
+
+
+def find_study(name: str) -> Study[Any]:
+    """A study by its name; raises InputError with a suggestion where there is none."""
+    if name not in STUDIES:
+        raise InputError(f"unknown study '{name}': {suggest(name, STUDIES)}")
+    return STUDIES[name]
+
+
+def look(study: Study[Any], base: Base, results: Results) -> Found:
+    """Take a study's numbers from its results, which must be whole."""
+    numbers = study.findings(Resampled(results), base)
+    return Found(study, results, numbers, study.paragraph(numbers))

@@ -1,0 +1,179 @@
+"""Ablation (A5, A6): which part of dynamic scaling does what, one axis changed at a time.
+
+Every variant costs the same and is compared, paired, with default dynamic scaling and with PGD;
+what counts as beyond noise is corrected for their number.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from orchestrator.spec import Experiment
+from orchestrator.statistics import Interval, Resampled, holm, pairs_of
+from orchestrator.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
+from orchestrator.studies.contrasts import gain
+from orchestrator.studies.study import (
+    WHERE,
+    Facts,
+    Scored,
+    Study,
+    Verdict,
+    direction,
+    ease,
+    facts_of,
+    levels,
+    signed,
+    standing,
+    transfer_groups,
+    transfer_ratio,
+)
+
+
+def _ds(**fields: Any) -> dict[str, Any]:
+    return {"transforms": [{"ds": fields}]}
+
+
+# Axis -> the variants of default dynamic scaling along it, by name.
+AXES: dict[str, dict[str, dict[str, Any]]] = {
+    "range": {
+        "range-0.9-1.1": _ds(low=0.9, width=0.2),
+        "range-0.75-1.25": _ds(low=0.75, width=0.5),
+        "range-0.5-2": _ds(low=0.5, width=1.5),
+    },
+    "control": {"fixed-0.75": _ds(low=0.75, width=0)},
+    "law": {"log-uniform": _ds(law="log-uniform"), "discrete": _ds(law="discrete")},
+    "scales a step": {"3-scales": _ds(scales=3)},
+    "label version": {"labels": {"label_version": "labels"}},
+    "antialias": {"antialias": _ds(antialias=True)},
+    "handling": {"native": _ds(handling="native"), "back": _ds(handling="back")},
+    "step size": {"step-eps-2": {"step_size": "eps/2"}, "step-eps-T": {"step_size": "eps/steps"}},
+    "combined": {
+        "with-mi": {"momentum": {"mu": 1.0}},
+        "with-ti": {"smoothing": "ti"},
+        "with-di": {"transforms": ["ds", "di"]},
+    },
+}
+VARIANTS = {name: axis for axis, variants in AXES.items() for name in variants}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How many points more a variant takes than default dynamic scaling (``over_ds``) and than PGD,
+    by score; ``beyond_ds`` and ``beyond_pgd`` say on which side of noise all scores lie, corrected.
+    ``cost`` is in forward equivalents, ``rms`` of the perturbation in levels."""
+
+    name: str
+    axis: str
+    cost: float
+    rms: float
+    over_ds: Scored
+    over_pgd: Scored
+    beyond_ds: int
+    beyond_pgd: int
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """``default``: how many points more default dynamic scaling takes than PGD, by score."""
+
+    facts: Facts
+    group: str
+    default: Scored
+    variants: tuple[Variant, ...]
+    ratio: Scored
+
+
+def experiment(base: Base) -> Experiment:
+    check_transfer(base)
+    variants = {name: fields for axis in AXES.values() for name, fields in axis.items()}
+    attacks = [at_equal_cost(base, preset) for preset in ("pgd", "ds")]
+    attacks += [at_equal_cost(base, "ds", name=name, **f) for name, f in variants.items()]
+    return experiment_of(base, STUDY.name, attacks)
+
+
+def findings(sample: Resampled, base: Base) -> Ablation:
+    results = sample.results
+    group = transfer_groups(results)[0]
+    pairs = pairs_of(results, group)
+
+    def over(name: str, baseline: str) -> Scored:
+        return {s: gain(sample, name + m, baseline + m, pairs) for s, m in SCORES.items()}
+
+    against = {b: {name: over(name, b) for name in VARIANTS} for b in ("ds", "pgd")}
+    beyond = {baseline: _beyond(found) for baseline, found in against.items()}
+    variants = tuple(
+        Variant(
+            name,
+            axis,
+            cost=float(results.cost(name)["forward_equivalents"]),
+            rms=float(results.perturbation(name).get("rms", np.nan)),
+            over_ds=against["ds"][name],
+            over_pgd=against["pgd"][name],
+            beyond_ds=beyond["ds"][name],
+            beyond_pgd=beyond["pgd"][name],
+        )
+        for name, axis in VARIANTS.items()
+    )
+    return Ablation(
+        facts=facts_of(sample, f"{levels(base.eps)}, {base.cost:g} forward equivalents an attack"),
+        group=group,
+        default=over("ds", "pgd"),
+        variants=variants,
+        ratio=transfer_ratio(sample, "ds", pairs),
+    )
+
+
+def _beyond(found: dict[str, Scored]) -> dict[str, int]:
+    """On which side of noise each variant lies in all scores, corrected for all that are tried."""
+    names = [(name, score) for name, scored in found.items() for score in scored]
+    rejected = holm([found[name][score].p for name, score in names])
+    kept = {pair for pair, beyond in zip(names, rejected, strict=True) if beyond}
+    sides = {}
+    for name, scored in found.items():
+        whole = all((name, score) in kept for score in scored)
+        sides[name] = _side(list(scored.values())) if whole else 0
+    return sides
+
+
+def _side(intervals: list[Interval]) -> int:
+    signs = {1 if interval.value > 0 else -1 for interval in intervals}
+    return signs.pop() if len(signs) == 1 else 0
+
+
+def sentences(numbers: Ablation) -> list[str]:
+    told = [
+        f"On {WHERE[numbers.group]} default dynamic scaling takes {signed(numbers.default)} points "
+        "more than PGD."
+    ]
+    for words, side in (("more", 1), ("less", -1)):
+        found = [v for v in numbers.variants if v.beyond_ds == side]
+        if found:
+            parts = [f"{v.name} {signed(v.over_ds['raw'])}" for v in found]
+            told.append(f"Beyond noise, {words} than the default (raw): {', '.join(parts)}.")
+    same = [v.name for v in numbers.variants if v.beyond_ds == 0]
+    if same:
+        told.append(f"Within noise of the default: {', '.join(same)}.")
+    better = [v.name for v in numbers.variants if v.beyond_pgd > 0]
+    worse = [v.name for v in numbers.variants if v.beyond_pgd < 0]
+    told.append(
+        f"Of {len(numbers.variants)} variants {len(better)} take more than PGD beyond noise, "
+        f"{len(worse)} less{' (' + ', '.join(worse) + ')' if worse else ''}."
+    )
+    return told
+
+
+def verdicts(numbers: Ablation) -> list[Verdict]:
+    reason = f"default dynamic scaling less PGD is {signed(numbers.default)} points"
+    gained = Verdict("A5", standing(direction(numbers.default.values())), reason)
+    return [gained, ease([numbers.ratio])]
+
+
+STUDY: Study[Ablation] = Study(
+    name="ablation",
+    question="Which part of dynamic scaling does what?",
+    experiment=experiment,
+    findings=findings,
+    sentences=sentences,
+    verdicts=verdicts,
+)

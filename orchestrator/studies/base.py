@@ -1,0 +1,133 @@
+"""The base of a study: an ordinary experiment, and what studies are told beside it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+import tasks
+from orchestrator.spec import Experiment, read_experiment, read_spec
+from tasks.attacks.spec import AttackSpec
+from tasks.errors import InputError
+from tasks.schema import Frozen, suggest
+
+BASES = Path(tasks.__file__).parent / "studies"
+DEFAULT = "zoo"
+SCORES = {"raw": "", "eps*sign": ":sign"}  # every claim is judged raw and at equal energy
+Twins = tuple[str, str]
+
+
+class Options(Frozen):
+    """What an experiment does not say of its models.
+
+    ``twins``: pairs of one network trained with scale augmentation (the first) and without;
+    ``stride_twins``: pairs of one network at a finer (the first) and a coarser output stride;
+    ``heads``: the kind of head by the model's name, where its adapter does not know it.
+    """
+
+    twins: tuple[Twins, ...] = ()
+    stride_twins: tuple[Twins, ...] = ()
+    heads: dict[str, str] = Field(default_factory=dict)
+
+
+class Base(Experiment):
+    """An experiment whose attacks a study replaces by its own.
+
+    The first attack that takes steps says at which ``eps``, for how many ``steps`` and at which
+    ``cost`` (its budget, or what its steps cost); PGD's defaults where ``attacks`` is left out.
+    """
+
+    attacks: tuple[AttackSpec, ...] = Field(default=({"preset": "pgd"},), validate_default=True)
+    study: Options = Options()
+
+    @model_validator(mode="after")
+    def _study_fits(self) -> "Base":
+        names = [model.name for model in self.models]
+        given = {
+            "twins": [name for pair in self.study.twins for name in pair],
+            "stride_twins": [name for pair in self.study.stride_twins for name in pair],
+            "heads": list(self.study.heads),
+        }
+        for what, named in given.items():
+            for name in named:
+                if name not in names:
+                    raise PydanticCustomError(
+                        "unknown_model",
+                        "study.{what} names '{name}', which is no model: {hint}",
+                        {"what": what, "name": name, "hint": suggest(name, names)},
+                    )
+        if not any(attack.steps for attack in self.attacks):
+            raise PydanticCustomError(
+                "no_steps",
+                "no attack takes steps, so a study knows neither eps nor cost; give one that does",
+                {},
+            )
+        if self._guide.norm != "linf":
+            raise PydanticCustomError(
+                "norm",
+                "attack '{name}' is bounded by {norm}, and studies by linf; give one that is, too",
+                {"name": self._guide.name, "norm": self._guide.norm},
+            )
+        return self
+
+    @property
+    def _guide(self) -> AttackSpec:
+        return next(attack for attack in self.attacks if attack.steps)
+
+    @property
+    def eps(self) -> float:
+        return self._guide.eps
+
+    @property
+    def steps(self) -> int:
+        return self._guide.steps
+
+    @property
+    def cost(self) -> float:
+        """Forward equivalents an image, the same for every attack of a study."""
+        guide = self._guide
+        if guide.budget is not None:
+            return guide.budget.forward_equivalents
+        return guide.restarts * guide.steps * guide.step_cost
+
+
+def read_base(source: str | Path | dict[str, Any] | Base, overrides: Sequence[str] = ()) -> Base:
+    """A base from a YAML file, the name of one that ships, or a dict; as ``read_experiment``.
+
+    Raises InputError with one sentence for every wrong field.
+    """
+    return read_spec(Base, source, overrides, BASES)
+
+
+def split_base(given: Sequence[str]) -> tuple[str, list[str]]:
+    """The base and the overrides among arguments: one that sets no field names the base."""
+    if given and ("=" not in given[0] or Path(given[0]).is_file()):
+        return given[0], list(given[1:])
+    return DEFAULT, list(given)
+
+
+def experiment_of(
+    base: Base, study: str, attacks: Sequence[dict[str, Any]], **changes: Any
+) -> Experiment:
+    """The base's experiment with a study's attacks, and fields changed."""
+    content = base.model_dump(mode="json", exclude={"study"})
+    name = f"{base.name[:60]}-{study}"
+    return read_experiment({**content, "name": name, "attacks": list(attacks), **changes})
+
+
+def check_transfer(base: Base) -> None:
+    """Raise InputError where no target is another model than a source."""
+    sources, targets = ({m.name for m in role} for role in (base.source_models, base.target_models))
+    if sources == targets and len(sources) == 1:
+        raise InputError(
+            f"the only source and target is {sources.pop()}, so nothing transfers; name other "
+            "models as targets"
+        )
+
+
+def at_equal_cost(base: Base, preset: str, **fields: Any) -> dict[str, Any]:
+    """An attack at the base's eps and cost, kept raw and as eps*sign."""
+    budget = {"forward_equivalents": base.cost}
+    return {"preset": preset, "eps": base.eps, "budget": budget, "scores": list(SCORES), **fields}

@@ -1,0 +1,170 @@
+"""eps (A5, A6): at which strengths does dynamic scaling transfer better, and how well?"""
+
+from dataclasses import dataclass
+
+from orchestrator.results import GROUPS
+from orchestrator.spec import Experiment
+from orchestrator.statistics import Interval, Resampled, holm, pairs_of
+from orchestrator.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
+from orchestrator.studies.contrasts import gain
+from orchestrator.studies.study import (
+    WHERE,
+    Facts,
+    Scored,
+    Study,
+    Verdict,
+    ease,
+    facts_of,
+    signed,
+    standing,
+    transfer_groups,
+    transfer_ratio,
+)
+
+LEVELS = (2, 4, 8, 16)  # of 255
+ATTACKS = {"noise": "noise", "pgd": "PGD", "mi": "MI", "ds": "DS", "ds-mi": "DS-MI"}
+BASELINES = {"ds": "pgd", "ds-mi": "mi"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """Mean drop in mIoU over a group's pairs at each eps."""
+
+    attack: str
+    score: str
+    group: str
+    drops: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How many points more an attack takes than its baseline at each eps; ``beyond`` noise after
+    correction for the number of eps."""
+
+    attack: str
+    baseline: str
+    score: str
+    group: str
+    values: tuple[Interval, ...]
+    beyond: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Drops, gains and the transfer ratio of dynamic scaling over ``levels`` of 255; ``group`` is
+    where transfer is judged."""
+
+    facts: Facts
+    levels: tuple[int, ...]
+    group: str
+    lines: tuple[Line, ...]
+    gains: tuple[Gain, ...]
+    ratios: tuple[Scored, ...]
+
+
+def experiment(base: Base) -> Experiment:
+    check_transfer(base)
+    attacks = []
+    for level in LEVELS:
+        for preset in ATTACKS:
+            attack = at_equal_cost(base, preset, name=f"{preset}-{level}", eps=f"{level}/255")
+            if preset == "noise":
+                del attack["budget"]  # it takes no step
+            attacks.append(attack)
+    return experiment_of(base, STUDY.name, attacks)
+
+
+def findings(sample: Resampled, base: Base) -> Sweep:
+    results = sample.results
+    groups = transfer_groups(results)
+    lines, gains = [], []
+    for group in GROUPS:
+        pairs = pairs_of(results, group)
+        for score, mark in SCORES.items() if pairs else ():
+            for attack in ATTACKS:
+                names = [f"{attack}-{level}{mark}" for level in LEVELS]
+                found = tuple(sample.mean(name, pairs, "drop") for name in names)
+                lines.append(Line(attack, score, group, found))
+            for attack, baseline in BASELINES.items():
+                values = tuple(
+                    gain(sample, f"{attack}-{level}{mark}", f"{baseline}-{level}{mark}", pairs)
+                    for level in LEVELS
+                )
+                beyond = tuple(holm([value.p for value in values]))
+                gains.append(Gain(attack, baseline, score, group, values, beyond))
+    pairs = pairs_of(results, groups[0])
+    return Sweep(
+        facts=facts_of(sample, f"{base.cost:g} forward equivalents an attack"),
+        levels=LEVELS,
+        group=groups[0],
+        lines=tuple(lines),
+        gains=tuple(gains),
+        ratios=tuple(transfer_ratio(sample, f"ds-{level}", pairs) for level in LEVELS),
+    )
+
+
+def judged(numbers: Sweep, attack: str) -> list[Gain]:
+    """The gains of an attack where transfer is judged, one a score."""
+    return [g for g in numbers.gains if (g.attack, g.group) == (attack, numbers.group)]
+
+
+def signs(numbers: Sweep, attack: str) -> list[int]:
+    """At each eps 1 or -1 where all scores lie beyond noise on that side, else 0."""
+    found = []
+    for at in zip(*(zip(g.values, g.beyond, strict=True) for g in judged(numbers, attack)),
+                  strict=True):  # fmt: skip
+        sides = {(1 if value.value > 0 else -1) if beyond else 0 for value, beyond in at}
+        found.append(sides.pop() if len(sides) == 1 else 0)
+    return found
+
+
+def sentences(numbers: Sweep) -> list[str]:
+    told = []
+    for attack, baseline in BASELINES.items():
+        gains = {g.score: g for g in judged(numbers, attack)}
+        parts = [
+            f"{signed({score: g.values[i] for score, g in gains.items()})} at {level}/255"
+            for i, level in enumerate(numbers.levels)
+        ]
+        told.append(
+            f"On {WHERE[numbers.group]} {ATTACKS[attack]} takes, in points more than "
+            f"{ATTACKS[baseline]}, {'; '.join(parts)}."
+        )
+    floor = next(
+        line for line in numbers.lines
+        if (line.attack, line.score, line.group) == ("noise", "raw", numbers.group)
+    )  # fmt: skip
+    told.append(
+        "Noise alone takes "
+        + ", ".join(f"{i.value:.1f}" for i in floor.drops)
+        + " points at these eps."
+    )
+    return told
+
+
+def verdicts(numbers: Sweep) -> list[Verdict]:
+    found = signs(numbers, "ds")
+    better = [level for level, sign in zip(numbers.levels, found, strict=True) if sign > 0]
+    worse = [level for level, sign in zip(numbers.levels, found, strict=True) if sign < 0]
+    sides = (("takes more", better), ("takes less", worse))
+    parts = [f"{words} at eps {_list(at)}" for words, at in sides if at]
+    if parts:
+        reason = f"DS {' and '.join(parts)} of 255 than PGD, beyond noise, raw and as eps*sign"
+    else:
+        reason = "at no eps does DS differ from PGD beyond noise, raw and as eps*sign"
+    sign = 0 if bool(better) == bool(worse) else 1 if better else -1
+    return [Verdict("A5", standing(sign), reason), ease(numbers.ratios)]
+
+
+def _list(found: list[int]) -> str:
+    return ", ".join(map(str, found))
+
+
+STUDY: Study[Sweep] = Study(
+    name="eps",
+    question="At which strengths does dynamic scaling transfer better?",
+    experiment=experiment,
+    findings=findings,
+    sentences=sentences,
+    verdicts=verdicts,
+)

@@ -1,0 +1,228 @@
+"""Heads (A3, A4, A5, A6): does transfer follow the backbone that two models share, or the head?
+
+Every pair of networks has the same or another backbone, and the same or another head. Contrasts
+are taken target by target, so that no model's own mIoU stands in for what two models share. If
+what limits transfer is how things are recognised at several scales (A4), it should matter which
+head puts the scales together: models of other backbones should take more from each other where
+they share the head.
+"""
+
+from dataclasses import dataclass
+
+from orchestrator.results import Results
+from orchestrator.spec import Experiment
+from orchestrator.statistics import Interval, Pair, Resampled, pairs_of
+from orchestrator.statistics.resampled import Values
+from orchestrator.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
+from orchestrator.studies.contrasts import combine, drops, gain, mean
+from orchestrator.studies.study import (
+    WHERE,
+    Facts,
+    Scored,
+    Study,
+    Verdict,
+    direction,
+    ease,
+    facts_of,
+    levels,
+    matters,
+    plain,
+    signed,
+    standing,
+    transfer_groups,
+    transfer_ratio,
+)
+from tasks import models
+from tasks.errors import InputError
+
+ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}
+BACKBONE, HEAD, NEITHER = "same backbone, other head", "other backbone, same head", "both other"
+BOTH = "both the same, other weights"
+ITSELF = "the source itself"
+KINDS = (ITSELF, BOTH, BACKBONE, HEAD, NEITHER)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Mean drop over the pairs that share this much, by attack and score."""
+
+    name: str
+    pairs: int
+    drops: dict[str, Scored]
+
+
+@dataclass(frozen=True)
+class Heads:
+    """``shared_backbone`` and ``shared_head``: how many points more PGD takes where two models
+    share just that than where they share neither, target by target. ``gap``: how much more it takes
+    from the source itself than where neither is shared. ``gain`` and ``ratio`` of dynamic scaling
+    are over the pairs of ``group``. An empty contrast has no pairs to compare."""
+
+    facts: Facts
+    heads: dict[str, str]
+    kinds: tuple[Kind, ...]
+    shared_backbone: Scored
+    shared_head: Scored
+    gap: Scored
+    group: str
+    gain: Scored
+    ratio: Scored
+
+    def of(self, name: str) -> Kind | None:
+        return next((kind for kind in self.kinds if kind.name == name), None)
+
+
+def experiment(base: Base) -> Experiment:
+    check_transfer(base)
+    made = experiment_of(base, STUDY.name, [at_equal_cost(base, preset) for preset in ATTACKS])
+    heads_of(base)
+    return made
+
+
+def heads_of(base: Base) -> dict[str, str]:
+    """The kind of head of every model that is a source or a target.
+
+    Raises InputError naming the models of which it is unknown.
+    """
+    known, unknown = {}, []
+    for name, model in {m.name: m for m in (*base.source_models, *base.target_models)}.items():
+        head = base.study.heads.get(name) or models.describe(model).head
+        if head is None:
+            unknown.append(name)
+        else:
+            known[name] = head
+    if unknown:
+        raise InputError(
+            f"nothing says which head {', '.join(unknown)} has; give it as study.heads, for "
+            f"example study.heads.{unknown[0]}=FCNHead"
+        )
+    return known
+
+
+def kinds_of(results: Results, heads: dict[str, str]) -> dict[str, list[Pair]]:
+    """The pairs by what their models share."""
+    kinds: dict[str, list[Pair]] = {name: [] for name in KINDS}
+    for source in results.sources:
+        for target in results.targets:
+            group, same_head = results.group(source, target), heads[source] == heads[target]
+            if group == "diagonal":
+                name = ITSELF
+            elif group == "same_backbone":
+                name = BOTH if same_head else BACKBONE
+            else:
+                name = HEAD if same_head else NEITHER
+            kinds[name].append((source, target))
+    return kinds
+
+
+def findings(sample: Resampled, base: Base) -> Heads:
+    heads, group = heads_of(base), transfer_groups(sample.results)[0]
+    transfer = pairs_of(sample.results, group)
+    kinds = kinds_of(sample.results, heads)
+    shown = tuple(
+        Kind(
+            name,
+            len(pairs),
+            {
+                attack: {s: sample.mean(attack + m, pairs, "drop") for s, m in SCORES.items()}
+                for attack in ATTACKS
+            },
+        )
+        for name, pairs in kinds.items()
+        if pairs
+    )
+
+    def contrast(more: str, less: str) -> Scored:
+        found = {
+            s: _by_target(sample, "pgd" + m, kinds[more], kinds[less]) for s, m in SCORES.items()
+        }
+        return {score: interval for score, interval in found.items() if interval is not None}
+
+    return Heads(
+        facts=facts_of(sample, f"{levels(base.eps)}, {base.cost:g} forward equivalents an attack"),
+        heads=heads,
+        kinds=shown,
+        shared_backbone=contrast(BACKBONE, NEITHER),
+        shared_head=contrast(HEAD, NEITHER),
+        gap=_gap(sample, kinds[ITSELF], kinds[NEITHER]),
+        group=group,
+        gain={s: gain(sample, "ds" + m, "pgd" + m, transfer) for s, m in SCORES.items()},
+        ratio=transfer_ratio(sample, "ds", transfer),
+    )
+
+
+def _gap(sample: Resampled, own: list[Pair], others: list[Pair]) -> Scored:
+    if not own or not others:
+        return {}
+    return {
+        score: combine(
+            sample.design,
+            [(1, drops(sample, "pgd" + mark, own)), (-1, drops(sample, "pgd" + mark, others))],
+        )
+        for score, mark in SCORES.items()
+    }
+
+
+def _by_target(
+    sample: Resampled, attack: str, more: list[Pair], less: list[Pair]
+) -> Interval | None:
+    """The mean drop of one kind of pairs less that of another, over the targets that have both."""
+    differences: list[Values] = []
+    for target in sample.results.targets:
+        ours, theirs = ([pair for pair in kind if pair[1] == target] for kind in (more, less))
+        if ours and theirs:
+            mine, others = drops(sample, attack, ours), drops(sample, attack, theirs)
+            differences.append([a - b for a, b in zip(mine, others, strict=True)])
+    return combine(sample.design, [(1, mean(differences))]) if differences else None
+
+
+def sentences(numbers: Heads) -> list[str]:
+    told = []
+    for attack, words in ATTACKS.items():
+        parts = [f"{plain(kind.drops[attack]['raw'])} ({kind.name})" for kind in numbers.kinds]
+        told.append(f"{words[0].upper()}{words[1:]} takes, in points of mIoU, {', '.join(parts)}.")
+    for words, found in (
+        ("the backbone", numbers.shared_backbone),
+        ("the head", numbers.shared_head),
+    ):
+        if found:
+            told.append(f"On the same targets, sharing {words} alone adds {signed(found)}.")
+    return told
+
+
+def verdicts(numbers: Heads) -> list[Verdict]:
+    if numbers.gap:
+        limited = Verdict(
+            "A3",
+            standing(direction(numbers.gap.values())),
+            f"PGD takes {signed(numbers.gap)} points more from the source itself than from models "
+            "that share neither backbone nor head",
+        )
+    else:
+        limited = Verdict("A3", "not tested", "no pair of models differs in backbone and head")
+    if numbers.shared_head:
+        cause = Verdict(
+            "A4",
+            matters(numbers.shared_head.values()),
+            "read as: which head puts the scales together matters between backbones, and sharing "
+            f"it adds {signed(numbers.shared_head)} points",
+        )
+    else:
+        cause = Verdict("A4", "not tested", "no target has pairs of both kinds")
+    better = Verdict(
+        "A5",
+        standing(direction(numbers.gain.values())),
+        f"on {WHERE[numbers.group]} dynamic scaling takes {signed(numbers.gain)} points more than "
+        "PGD",
+    )
+    return [limited, cause, better, ease([numbers.ratio])]
+
+
+STUDY: Study[Heads] = Study(
+    name="heads",
+    question="Does transfer follow the backbone that two models share, or the head?",
+    experiment=experiment,
+    findings=findings,
+    sentences=sentences,
+    verdicts=verdicts,
+)

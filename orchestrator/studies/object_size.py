@@ -1,0 +1,301 @@
+"""Object size (A3, A4, A5): on things of which size does an attack transfer?
+
+An object is a connected component of one class in the labels. Objects are sorted by area into
+quarters of their own class, so that size is not class in disguise. The recall of a quarter is the
+mean over classes of the share of its pixels that are right. If transfer is a matter of scale (A4),
+what dynamic scaling gains over PGD should depend on the size of things.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from orchestrator.plan import CLEAN
+from orchestrator.results import GROUPS, Results
+from orchestrator.spec import Experiment
+from orchestrator.statistics import Interval, Pair, Resampled, pairs_of
+from orchestrator.statistics.resampled import Values
+from orchestrator.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
+from orchestrator.studies.contrasts import combine, mean, total
+from orchestrator.studies.study import (
+    WHERE,
+    Facts,
+    Scored,
+    Standing,
+    Study,
+    Verdict,
+    direction,
+    facts_of,
+    levels,
+    negligible,
+    signed,
+    standing,
+    transfer_groups,
+)
+from tasks.errors import InputError
+from tasks.metrics import IGNORE
+
+QUARTERS = ("smallest", "small", "large", "largest")
+ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """How many points of recall an attack takes from each quarter, mean over a group's pairs."""
+
+    attack: str
+    score: str
+    group: str
+    drops: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """``clean``: recall of each quarter on clean images, mean over targets; ``areas``: the median
+    area of its objects in pixels. By score, on ``group``: ``gains``, how many points more dynamic
+    scaling takes than PGD from each quarter; ``uneven``, the gain on the smallest less that on the
+    largest; ``gap``, how many points more PGD takes from each quarter on the source itself."""
+
+    facts: Facts
+    group: str
+    objects: int
+    areas: tuple[float, ...]
+    clean: tuple[Interval, ...]
+    bars: tuple[Bar, ...]
+    gains: dict[str, tuple[Interval, ...]]
+    uneven: Scored
+    gap: dict[str, tuple[Interval, ...]]
+
+
+def experiment(base: Base) -> Experiment:
+    check_transfer(base)
+    return experiment_of(base, STUDY.name, [at_equal_cost(base, preset) for preset in ATTACKS])
+
+
+def objects(label: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The objects of a label H x W: which one each pixel belongs to, int64 H x W counted from 0 in
+    every class, and their areas by class."""
+    which = np.zeros(label.shape, np.int64)
+    areas = []
+    for index in range(num_classes):
+        mask = label == index
+        parts, count = ndimage.label(mask)
+        which[mask] = parts[mask] - 1
+        areas.append(np.bincount(parts[mask] - 1, minlength=count))
+    return which, areas
+
+
+def quarters(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The quarter of every pixel's object, uint8 N x H x W (255 where there is no label), and the
+    areas of all objects, a list by quarter."""
+    found = [objects(label, num_classes) for label in labels]
+    sizes = np.full(labels.shape, IGNORE, np.uint8)
+    areas: list[list[np.ndarray]] = [[] for _ in QUARTERS]
+    for index in range(num_classes):
+        every = np.concatenate([by_class[index] for _, by_class in found])
+        if not every.size:
+            continue
+        edges = np.quantile(every, [0.25, 0.5, 0.75])
+        for size, label, (which, by_class) in zip(sizes, labels, found, strict=True):
+            own = np.searchsorted(edges, by_class[index]).astype(np.uint8)
+            mask = label == index
+            size[mask] = own[which[mask]]
+            for quarter in range(len(QUARTERS)):
+                areas[quarter].append(by_class[index][own == quarter])
+    return sizes, [np.concatenate(parts) if parts else np.zeros(0) for parts in areas]
+
+
+def count(mask: np.ndarray, labels: np.ndarray, sizes: np.ndarray, num_classes: int) -> np.ndarray:
+    """Pixels of ``mask`` N x H x W by image, class and quarter: float64 N x (K * 4)."""
+    bins = num_classes * len(QUARTERS)
+    counted = mask & (labels != IGNORE)
+    image = np.broadcast_to(np.arange(len(labels))[:, None, None], labels.shape)[counted]
+    place = labels[counted].astype(np.int64) * len(QUARTERS) + sizes[counted]
+    counts = np.bincount(image * bins + place, minlength=len(labels) * bins)
+    return counts.reshape(len(labels), bins).astype(np.float64)
+
+
+def recall(right: np.ndarray, every: np.ndarray) -> np.ndarray:
+    """Recall of each quarter in percent, ... x 4, from counts ... x (K * 4): the mean over the
+    classes that have such objects."""
+    shape = (*every.shape[:-1], -1, len(QUARTERS))
+    right, every = right.reshape(shape), every.reshape(shape)
+    there = every > 0
+    shares = np.where(there, right / np.maximum(every, 1), 0)
+    return 100 * shares.sum(-2) / np.maximum(there.sum(-2), 1)
+
+
+class Recalls:
+    """Recall by quarter of every cell on every resample; each cell is read once."""
+
+    def __init__(self, sample: Resampled) -> None:
+        self._sample = sample
+        results = sample.results
+        self._labels = _labels(results)
+        self._classes = len(results.classes)
+        self._sizes, self.areas = quarters(self._labels, self._classes)
+        self._every = self._sums(np.ones(self._labels.shape, bool))
+        self._keys = _keys(results)
+        self._known: dict[tuple[str, str | None, str], Values] = {}
+
+    def of(self, attack: str, source: str | None, target: str) -> Values:
+        """resamples x 4, an array a factor."""
+        cell = attack, source, target
+        if cell not in self._known:
+            right = self._sums(_predictions(self._sample.results, self._keys[cell]) == self._labels)
+            self._known[cell] = [recall(r, e) for r, e in zip(right, self._every, strict=True)]
+        return self._known[cell]
+
+    def drop(self, attack: str, pairs: Sequence[Pair]) -> Values:
+        """How many points an attack takes from each quarter, mean over pairs."""
+        parts = [
+            total([(1, self.of(CLEAN, None, target)), (-1, self.of(attack, source, target))])
+            for source, target in pairs
+        ]
+        return mean(parts)
+
+    def _sums(self, mask: np.ndarray) -> Values:
+        counts = count(mask, self._labels, self._sizes, self._classes)
+        return [factor.sums(counts) for factor in self._sample.design.factors]
+
+
+def _labels(results: Results) -> np.ndarray:
+    shards = [results.store.shard(shard_id) for shard_id in results.content["shards"]]
+    found = [shard.labels for shard in shards if shard is not None]
+    if len(found) < len(shards):
+        raise InputError(
+            f"store {results.store.location} lacks {len(shards) - len(found)} shards of images and "
+            "labels; run the study again"
+        )
+    return np.concatenate(found)
+
+
+def _keys(results: Results) -> Mapping[tuple[str, str | None, str], list[str]]:
+    """The evaluations of every cell, in the order of the images."""
+    keys: dict[tuple[str, str | None, str], list[str]] = {}
+    for attack, source, target, _, key, _ in results.content["cells"]:
+        keys.setdefault((attack, source, target), []).append(key)
+    return keys
+
+
+def _predictions(results: Results, keys: Sequence[str]) -> np.ndarray:
+    found = [results.store.evaluation(key) for key in keys]
+    return np.concatenate([e.predictions for e in found if e is not None])
+
+
+def findings(sample: Resampled, base: Base) -> Sizes:
+    results, recalls = sample.results, Recalls(sample)
+    groups = transfer_groups(results)
+    by_group = {group: pairs for group in GROUPS if (pairs := pairs_of(results, group))}
+    bars = tuple(
+        Bar(attack, score, group, _each(sample, recalls.drop(attack + mark, pairs)))
+        for attack in ATTACKS
+        for score, mark in SCORES.items()
+        for group, pairs in by_group.items()
+    )
+    pairs, own = by_group[groups[0]], by_group.get("diagonal", [])
+    gains = {
+        score: total(
+            [(1, recalls.drop("ds" + mark, pairs)), (-1, recalls.drop("pgd" + mark, pairs))]
+        )
+        for score, mark in SCORES.items()
+    }
+    gap = {
+        score: total(
+            [(1, recalls.drop("pgd" + mark, own)), (-1, recalls.drop("pgd" + mark, pairs))]
+        )
+        for score, mark in SCORES.items()
+        if own
+    }
+    targets = [recalls.of(CLEAN, None, target) for target in results.targets]
+    return Sizes(
+        facts=facts_of(sample, f"{levels(base.eps)}, {base.cost:g} forward equivalents an attack"),
+        group=groups[0],
+        objects=sum(len(areas) for areas in recalls.areas),
+        areas=tuple(float(np.median(a)) if a.size else float("nan") for a in recalls.areas),
+        clean=_each(sample, mean(targets)),
+        bars=bars,
+        gains={score: _each(sample, values) for score, values in gains.items()},
+        uneven={
+            score: combine(sample.design, [(1, _column(values, 0)), (-1, _column(values, -1))])
+            for score, values in gains.items()
+        },
+        gap={score: _each(sample, values) for score, values in gap.items()},
+    )
+
+
+def _column(values: Values, quarter: int) -> Values:
+    return [part[:, quarter] for part in values]
+
+
+def _each(sample: Resampled, values: Values) -> tuple[Interval, ...]:
+    """The interval of every quarter."""
+    return tuple(
+        combine(sample.design, [(1, _column(values, quarter))]) for quarter in range(len(QUARTERS))
+    )
+
+
+def sentences(numbers: Sizes) -> list[str]:
+    told = []
+    for attack, words in ATTACKS.items():
+        (bar,) = (
+            bar
+            for bar in numbers.bars
+            if (bar.attack, bar.score, bar.group) == (attack, "raw", numbers.group)
+        )
+        told.append(
+            f"On {WHERE[numbers.group]} {words} takes {_list(bar.drops)} points of recall from the "
+            "smallest to the largest quarter of objects."
+        )
+    raw = ", ".join(signed(interval) for interval in numbers.gains["raw"])
+    told.append(
+        f"Dynamic scaling gains {raw} over PGD (raw), and {signed(numbers.uneven)} more on the "
+        "smallest than on the largest."
+    )
+    return told
+
+
+def verdicts(numbers: Sizes) -> list[Verdict]:
+    gap = [interval for quarter in numbers.gap.values() for interval in quarter]
+    if gap:
+        raw = _list(numbers.gap["raw"])
+        reason = f"PGD takes {raw} points of recall more from the source itself, by size"
+        limited = Verdict("A3", standing(direction(gap)), reason)
+    else:
+        limited = Verdict("A3", "not tested", "no source is a target")
+    gains = [interval for quarter in numbers.gains.values() for interval in quarter]
+    sizes = {1: "objects of every size", -1: "no object of any size", 0: "not surely all sizes"}
+    sign = direction(gains)
+    return [
+        limited,
+        Verdict(
+            "A4",
+            _depends(list(numbers.uneven.values())),
+            "read as: what dynamic scaling gains depends on the size of things; the gain on the "
+            f"smallest less that on the largest is {signed(numbers.uneven)} points",
+        ),
+        Verdict("A5", standing(sign), f"dynamic scaling takes more from {sizes[sign]}"),
+    ]
+
+
+def _depends(uneven: Sequence[Interval]) -> Standing:
+    """On either side: which sizes gain more does not follow from the claim."""
+    if negligible(uneven):
+        return "contradicts"
+    return standing(abs(direction(uneven)))
+
+
+def _list(intervals: Sequence[Interval]) -> str:
+    return ", ".join(f"{interval.value:.1f}" for interval in intervals)
+
+
+STUDY: Study[Sizes] = Study(
+    name="object-size",
+    question="On things of which size does an attack transfer?",
+    experiment=experiment,
+    findings=findings,
+    sentences=sentences,
+    verdicts=verdicts,
+)

@@ -1,0 +1,227 @@
+"""Overfitting (A1, A2, A3): does the score on targets turn while the source's still falls?
+
+One run an attack at a fixed step size, kept after 1, 2, 3, 5 ... steps. The overfitting index is
+O = T(K) - min_k T(k), T the mean mIoU of targets after k steps and K the last step; the best k is
+picked on one half of the images and scored on the other, both ways.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from orchestrator.results import GROUPS, Results
+from orchestrator.spec import Experiment
+from orchestrator.statistics import Interval, Pair, Resampled, pairs_of
+from orchestrator.studies.base import SCORES, Base, check_transfer, experiment_of
+from orchestrator.studies.contrasts import Term, combine, drops
+from orchestrator.studies.study import (
+    NEGLIGIBLE,
+    WHERE,
+    Facts,
+    Study,
+    Verdict,
+    direction,
+    facts_of,
+    levels,
+    plain,
+    signed,
+    standing,
+    transfer_groups,
+)
+
+STEPS = (1, 2, 3, 5, 7, 10, 20, 40, 60, 80, 100)
+ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}
+LEAST_STEPS = 20  # a shorter run has had no time to overfit
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean mIoU over a group's pairs after each of the steps.
+
+    ``overfit`` is O; ``best`` the step that either half picks; ``source`` what the source's own
+    mIoU does from there to the end (negative: it still falls); ``gap`` how many points more the
+    source itself has lost at the end.
+    """
+
+    attack: str
+    score: str
+    group: str
+    values: tuple[Interval, ...]
+    overfit: Interval
+    best: tuple[int, int]
+    source: Interval
+    gap: Interval
+
+    @property
+    def turns(self) -> bool:
+        return self.overfit.low > 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether a turn worth the name is excluded."""
+        return not self.turns and self.overfit.high < NEGLIGIBLE
+
+
+@dataclass(frozen=True)
+class Overfitting:
+    """Curves of every attack, score and group of targets over ``steps``."""
+
+    facts: Facts
+    steps: tuple[int, ...]
+    curves: tuple[Curve, ...]
+
+    def of(self, attack: str, group: str) -> list[Curve]:
+        """The curves of an attack on a group, one a score."""
+        return [c for c in self.curves if (c.attack, c.group) == (attack, group)]
+
+
+def experiment(base: Base) -> Experiment:
+    check_transfer(base)
+    common = {"eps": base.eps, "steps": base.steps, "steps_at": _kept(base.steps)}
+    attacks = [{"preset": preset, **common, "scores": list(SCORES)} for preset in ATTACKS]
+    return experiment_of(base, STUDY.name, attacks)
+
+
+def findings(sample: Resampled, base: Base) -> Overfitting:
+    results, steps = sample.results, _kept(base.steps)
+    transfer_groups(results)
+    halves = _halves(sample)
+    curves = []
+    for attack in ATTACKS:
+        for score, mark in SCORES.items():
+            names = [f"{attack}:{step}{mark}" for step in steps]
+            for group in GROUPS:
+                if pairs := pairs_of(results, group):
+                    curves.append(_curve(sample, halves, names, steps, attack, score, group, pairs))
+    effort = f"{levels(base.eps)}, {base.steps} steps of a fixed size"
+    return Overfitting(facts_of(sample, effort), steps, tuple(curves))
+
+
+def _kept(last: int) -> tuple[int, ...]:
+    return (*(step for step in STEPS if step < last), last)
+
+
+def _halves(sample: Resampled) -> tuple[Resampled, Resampled]:
+    """The first and second half of the images, which are sorted by schedule group: what is picked
+    on one half owes nothing to the scales of the other. Both keep the design of the whole."""
+    first = np.arange(len(sample.results.image_ids)) < len(sample.results.image_ids) / 2
+    one, other = (
+        Resampled(_only(sample.results, mask), design=sample.design) for mask in (first, ~first)
+    )
+    return one, other
+
+
+def _only(results: Results, mask: np.ndarray) -> Results:
+    """The results with the counts of all other images at zero."""
+    counts = {cell: matrix * mask[:, None, None] for cell, matrix in results.confusions.items()}
+    return replace(results, confusions=counts, fooled={})
+
+
+def _curve(
+    sample: Resampled,
+    halves: tuple[Resampled, Resampled],
+    names: Sequence[str],
+    steps: Sequence[int],
+    attack: str,
+    score: str,
+    group: str,
+    pairs: Sequence[Pair],
+) -> Curve:
+    sources = {source for source, _ in pairs}
+    own = [pair for pair in pairs_of(sample.results, "diagonal") if pair[0] in sources] or pairs
+    picked = [_best(half, names, pairs) for half in halves]
+    last = names[-1]
+    return Curve(
+        attack=attack,
+        score=score,
+        group=group,
+        values=tuple(sample.mean(name, pairs) for name in names),
+        overfit=_from_best_to_last(sample, halves, names, picked, pairs),
+        best=(steps[picked[0]], steps[picked[1]]),
+        source=_from_best_to_last(sample, halves, names, picked, own),
+        gap=combine(
+            sample.design, [(1, drops(sample, last, own)), (-1, drops(sample, last, pairs))]
+        ),
+    )
+
+
+def _best(half: Resampled, names: Sequence[str], pairs: Sequence[Pair]) -> int:
+    return int(np.argmin([half.values(name, pairs)[0][0] for name in names]))
+
+
+def _from_best_to_last(
+    sample: Resampled,
+    halves: tuple[Resampled, Resampled],
+    names: Sequence[str],
+    picked: Sequence[int],
+    pairs: Sequence[Pair],
+) -> Interval:
+    """Mean mIoU after the last step less that after the step which the other half picked."""
+    terms: list[Term] = []
+    for half, best in zip(halves, reversed(picked), strict=True):
+        terms.append((0.5, half.values(names[-1], pairs)))
+        terms.append((-0.5, half.values(names[best], pairs)))
+    return combine(sample.design, terms)
+
+
+def sentences(numbers: Overfitting) -> list[str]:
+    told = []
+    for attack, words in ATTACKS.items():
+        parts = []
+        for group in ("cross_backbone", "same_backbone"):
+            if curves := numbers.of(attack, group):
+                raw = curves[0]
+                index = {curve.score: curve.overfit for curve in curves}
+                parts.append(
+                    f"on {WHERE[group]} mIoU goes from {raw.values[0].value:.1f} after "
+                    f"{numbers.steps[0]} step to {raw.values[-1].value:.1f} after "
+                    f"{numbers.steps[-1]}, O = {signed(index)}"
+                )
+        own = numbers.of(attack, "diagonal")
+        if own:
+            ends = [own[0].values[i].value for i in (0, -1)]
+            parts.append(f"on {WHERE['diagonal']} from {ends[0]:.1f} to {ends[1]:.1f}")
+        told.append(f"Under {words}, {'; '.join(parts)}.")
+    return told
+
+
+def verdicts(numbers: Overfitting) -> list[Verdict]:
+    """A2 and A3 from PGD, whose overfitting is in question; raw and eps*sign must agree."""
+    classifiers = Verdict("A1", "not tested", "no classifier was attacked")
+    groups = {g: c for g in GROUPS if g != "diagonal" and (c := numbers.of("pgd", g))}
+    last = numbers.steps[-1]
+    if last < LEAST_STEPS:
+        short = f"{last} steps are too few to overfit"
+        return [classifiers, *(Verdict(c, "leaves open", short) for c in ("A2", "A3"))]
+    calm = [group for group, curves in groups.items() if all(curve.holds for curve in curves)]
+    if calm:
+        where = " and ".join(WHERE[group] for group in calm)
+        overfit = Verdict(
+            "A2",
+            "supports",
+            f"on {where} PGD does not overfit within {last} steps: a turn of {NEGLIGIBLE:g} points "
+            "or more is excluded",
+        )
+        gaps = [curve.gap for group in calm for curve in groups[group]]
+        limited = Verdict(
+            "A3",
+            standing(direction(gaps)),
+            f"there the source itself loses {plain(gaps[0])} points more",
+        )
+        return [classifiers, overfit, limited]
+    if all(curve.turns for curves in groups.values() for curve in curves):
+        found = Verdict("A2", "contradicts", "PGD overfits everywhere that it was scored")
+    else:
+        found = Verdict("A2", "leaves open", "the intervals hold both a turn and none")
+    return [classifiers, found, Verdict("A3", "leaves open", "overfitting is not excluded")]
+
+
+STUDY: Study[Overfitting] = Study(
+    name="overfitting",
+    question="Do AEs overfit the source the longer an attack runs?",
+    experiment=experiment,
+    findings=findings,
+    sentences=sentences,
+    verdicts=verdicts,
+)

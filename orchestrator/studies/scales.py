@@ -1,0 +1,170 @@
+"""Scales (A4, A5): are AEs tied to the scale at which they were made?
+
+PGD through a network at scale s, scored on the same network at scale u, for every s and u; and
+dynamic scaling, made at all of them. PGD at scale s is dynamic scaling with s as its only scale:
+the same bits as PGD on the network with ``inference: {mode: whole, scale: s}``, which is what
+targets are. A matrix is as heavy on its diagonal as AEs are tied to a scale (A4).
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from orchestrator.spec import Experiment
+from orchestrator.statistics import Interval, Pair, Resampled
+from orchestrator.statistics.resampled import Values
+from orchestrator.studies.base import SCORES, Base, experiment_of
+from orchestrator.studies.contrasts import combine, drops, mean
+from orchestrator.studies.study import (
+    Facts,
+    Scored,
+    Study,
+    Verdict,
+    direction,
+    facts_of,
+    levels,
+    matters,
+    signed,
+    standing,
+)
+from tasks.errors import InputError
+
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
+NATIVE = SCALES.index(1.0)
+Row = tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """mIoU of networks at each scale: ``pgd[s][u]`` made at s and scored at u, and the row ``ds``.
+
+    In points of the drop, by score: ``heavy``, how much more PGD takes at the scale it was made at
+    than at others; ``flattened``, how much of that is left out by dynamic scaling for PGD at scale
+    one; ``gain``, how much more dynamic scaling takes at scales other than one.
+    """
+
+    facts: Facts
+    networks: tuple[str, ...]
+    pgd: tuple[Row, ...]
+    ds: Row
+    heavy: Scored
+    flattened: Scored
+    gain: Scored
+
+
+def experiment(base: Base) -> Experiment:
+    common = {"eps": base.eps, "steps": base.steps, "scores": list(SCORES)}
+    attacks = [
+        {"preset": "pgd", "name": _at("pgd", scale), **common,
+         "transforms": [{"ds": {"low": scale, "width": 0}}]}
+        for scale in SCALES
+    ]  # fmt: skip
+    scaled = [_scaled(base, name, scale) for name in _networks(base) for scale in SCALES]
+    return experiment_of(
+        base,
+        STUDY.name,
+        [*attacks, {"preset": "ds", **common}],
+        models=[*(model.model_dump(mode="json") for model in base.source_models), *scaled],
+        sources=_networks(base),
+        targets=[model["name"] for model in scaled],
+    )
+
+
+def _networks(base: Base) -> list[str]:
+    return [model.name for model in base.source_models]
+
+
+def _at(name: str, scale: float) -> str:
+    return f"{name}-at-{scale:g}"
+
+
+def _scaled(base: Base, name: str, scale: float) -> dict[str, Any]:
+    """A source network as a target at a scale."""
+    model = next(m for m in base.models if m.name == name)
+    if model.ensemble is not None or (model.inference and model.inference.mode != "whole"):
+        raise InputError(
+            f"study {STUDY.name}: model '{name}' is an ensemble or slides windows, and scales are "
+            "those of one network that sees the image whole; name other sources"
+        )
+    inference = {"mode": "whole", "scale": scale}
+    return model.model_dump(mode="json") | {"name": _at(name, scale), "inference": inference}
+
+
+def findings(sample: Resampled, base: Base) -> Scales:
+    networks = _networks(base)
+    count = range(len(SCALES))
+
+    def pairs(u: int) -> list[Pair]:
+        return [(name, _at(name, SCALES[u])) for name in networks]
+
+    def taken(attack: str, mark: str, u: int) -> Values:
+        return drops(sample, attack + mark, pairs(u))
+
+    names = [_at("pgd", scale) for scale in SCALES]
+    others = [u for u in count if u != NATIVE]
+    heavy, flattened, gains = {}, {}, {}
+    for score, mark in SCORES.items():
+        on = mean([taken(names[s], mark, s) for s in count])
+        off = mean([taken(names[s], mark, u) for s, u in product(count, count) if s != u])
+        heavy[score] = combine(sample.design, [(1, on), (-1, off)])
+        pgd, ds = (
+            (taken(name, mark, NATIVE), mean([taken(name, mark, u) for u in others]))
+            for name in (names[NATIVE], "ds")
+        )
+        terms = [(1, pgd[0]), (-1, pgd[1]), (-1, ds[0]), (1, ds[1])]
+        flattened[score] = combine(sample.design, terms)
+        gains[score] = combine(sample.design, [(1, ds[1]), (-1, pgd[1])])
+    return Scales(
+        facts=facts_of(sample, f"{levels(base.eps)}, {base.steps} steps an attack"),
+        networks=tuple(networks),
+        pgd=tuple(tuple(sample.mean(name, pairs(u)) for u in count) for name in names),
+        ds=tuple(sample.mean("ds", pairs(u)) for u in count),
+        heavy=heavy,
+        flattened=flattened,
+        gain=gains,
+    )
+
+
+def sentences(numbers: Scales) -> list[str]:
+    at_one = numbers.pgd[NATIVE]
+    shown = ", ".join(f"{i.value:.1f}" for i in at_one)
+    scaled = ", ".join(f"{i.value:.1f}" for i in numbers.ds)
+    listed = ", ".join(f"{scale:g}" for scale in SCALES)
+    return [
+        f"AEs were made on {', '.join(numbers.networks)} at scales {listed} and scored on the same "
+        "network at each of them.",
+        f"PGD takes {signed(numbers.heavy)} points of mIoU more at the scale it was made at than "
+        "at others.",
+        f"Made at scale 1, PGD leaves {shown} % mIoU at the scales in turn, dynamic scaling "
+        f"{scaled} %: it flattens the row by {signed(numbers.flattened)} points and takes "
+        f"{signed(numbers.gain)} more at scales other than 1.",
+    ]
+
+
+def verdicts(numbers: Scales) -> list[Verdict]:
+    flatter, better = (direction(found.values()) for found in (numbers.flattened, numbers.gain))
+    both = flatter if flatter == better else 0
+    reason = {
+        1: "dynamic scaling evens the scales out by taking more at the others",
+        -1: "dynamic scaling is tied to its scale more than PGD, and takes less at the others",
+        0: "dynamic scaling does not surely both even the scales out and take more at the others",
+    }[both]
+    return [
+        Verdict(
+            "A4",
+            matters(numbers.heavy.values()),
+            "read as: AEs are tied to the scale they were made at; away from it PGD takes "
+            f"{signed(numbers.heavy)} points less",
+        ),
+        Verdict("A5", standing(both), reason),
+    ]
+
+
+STUDY: Study[Scales] = Study(
+    name="scales",
+    question="Are AEs tied to the scale at which they were made?",
+    experiment=experiment,
+    findings=findings,
+    sentences=sentences,
+    verdicts=verdicts,
+)

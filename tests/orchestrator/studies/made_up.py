@@ -1,0 +1,119 @@
+"""Results that were never computed: a study's own experiment, with mIoU as a test says.
+
+Two classes of equal size whose pixels are right by the same share p have an IoU of p / (2 - p)
+each, so any mIoU can be made. A value may differ image by image.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from orchestrator.plan import CLEAN
+from orchestrator.results import FORMAT, Results
+from orchestrator.spec import Experiment
+from orchestrator.statistics import Resampled
+from orchestrator.store import Store
+from orchestrator.studies import Base, Study, read_base
+
+IMAGES = 40
+PIXELS = 10**9  # of each class and image: mIoU is then exact to eight digits
+RIGHT = 80.0  # clean mIoU of every target
+Scores = Callable[[str, str, str], float | Sequence[float]]  # attack, source, target -> mIoU
+
+
+def base_of(**changes: Any) -> Base:
+    """Two backbones x two heads, and the twin of one of them; nothing of it is ever loaded."""
+    return read_base(
+        {
+            "data": {"sample": "camvid"},
+            "models": ["fcn-r18", "pspnet-r18", "pspnet-r18-noscale", "fcn-mnv2", "pspnet-mnv2"],
+            "sources": ["fcn-r18", "pspnet-r18", "fcn-mnv2", "pspnet-mnv2"],
+            "attacks": [{"preset": "pgd", "eps": "8/255", "steps": 100}],
+            "seed": 0,
+            "schedule_groups": 10,
+            "study": {
+                "twins": [["pspnet-r18", "pspnet-r18-noscale"]],
+                "heads": {
+                    "fcn-r18": "FCNHead",
+                    "fcn-mnv2": "FCNHead",
+                    "pspnet-r18": "PSPHead",
+                    "pspnet-r18-noscale": "PSPHead",
+                    "pspnet-mnv2": "PSPHead",
+                },
+            },
+            **changes,
+        }
+    )
+
+
+def confusions(miou: float | Sequence[float]) -> np.ndarray:
+    """int64 N x 2 x 2 of the wanted mIoU, the same or one an image."""
+    share = np.broadcast_to(np.asarray(miou, float), IMAGES) / 100
+    right = np.round(PIXELS * 2 * share / (1 + share)).astype(np.int64)
+    wrong = PIXELS - right
+    return np.stack([np.stack([right, wrong], -1), np.stack([wrong, right], -1)], 1)
+
+
+def results_of(experiment: Experiment, scores: Scores) -> Results:
+    """What the experiment would leave in a store, had its cells these mIoUs."""
+    names = {model.name: model.name.split("-at-")[0] for model in experiment.models}
+    sources = [model.name for model in experiment.source_models]
+    targets = [model.name for model in experiment.target_models]
+    made = [
+        {"attack": attack.name, "made": number, **asdict(one)}
+        for attack in experiment.attacks
+        for number, one in enumerate(attack.made)
+    ]
+    content = {
+        "format": FORMAT,
+        "spec": experiment.model_dump(mode="json", exclude={"runtime"}),
+        "dataset": "nothing",
+        "classes": ["one", "other"],
+        "sources": sources,
+        "targets": targets,
+        "attacks": made,
+        "models": {
+            name: {"backbone": network.split("-")[1], "networks": [[name, network.split("-")[1]]]}
+            for name, network in names.items()
+        },
+        "shards": [],
+        "cells": [],
+    }
+    steps = {attack.name: attack.steps for attack in experiment.attacks}
+    cells = {(CLEAN, None, target): confusions(RIGHT) for target in targets}
+    for one in made:
+        for source in sources if steps[one["attack"]] else sources[:1]:
+            for target in targets:
+                place = source if steps[one["attack"]] else None
+                cells[one["name"], place, target] = confusions(scores(one["name"], source, target))
+    return Results(
+        identity="made-up",
+        store=Store("/nowhere"),
+        content=content,
+        image_ids=tuple(f"image-{i}" for i in range(IMAGES)),
+        sequences=("one",) * IMAGES,
+        confusions=cells,
+        fooled={},
+        missing=frozenset(),
+    )
+
+
+def numbers_of(study: Study[Any], scores: Scores, base: Base | None = None) -> Any:
+    """What a study finds where its cells have these mIoUs."""
+    base = base or base_of()
+    results = results_of(study.experiment(base), scores)
+    return study.findings(Resampled(results, resamples=200), base)
+
+
+def standings(study: Study[Any], scores: Scores, base: Base | None = None) -> dict[str, str]:
+    """Where each claim stands then."""
+    found = study.verdicts(numbers_of(study, scores, base))
+    return {verdict.claim: verdict.standing for verdict in found}
+
+
+def noisy(value: float, noise: float, seed: int = 0) -> list[float]:
+    """A value an image, scattered by ``noise`` around ``value``."""
+    drawn = np.random.default_rng(seed).normal(0, noise, IMAGES)
+    return list(value + drawn - drawn.mean())

@@ -1,0 +1,92 @@
+"""The base: an ordinary experiment; what its attacks mean to a study; equal work has equal keys."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.spec import read_experiment
+from orchestrator.studies import STUDIES, read_base, split_base
+from orchestrator.studies.base import BASES
+from tasks.errors import InputError
+from tests.conftest import ROOT
+from tests.orchestrator.studies.made_up import base_of
+
+TABLE = ROOT / "infra/benchmarks/transfer_table.yaml"
+
+
+def test_the_first_attack_that_takes_steps_says_eps_steps_and_cost() -> None:
+    noise = {"preset": "noise", "eps": "2/255"}
+    by_steps = base_of(attacks=[noise, {"preset": "ds", "eps": "4/255", "steps": 12}])
+    assert (by_steps.eps, by_steps.steps) == (4 / 255, 12)
+    assert by_steps.cost == pytest.approx(13)  # E[r^2] of the default range is 13/12
+    budget = {"forward_equivalents": 7}
+    assert base_of(attacks=[{"preset": "pgd", "budget": budget}]).cost == 7
+    default = read_base({"data": "camvid", "models": ["fcn-r18"]})
+    assert (default.eps, default.steps, default.cost) == (8 / 255, 20, 20)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"attacks": ["noise"]}, "no attack takes steps"),
+        ({"attacks": [{"preset": "pgd", "norm": "l2"}]}, "attack 'pgd' is bounded by l2"),
+        ({"study": {"twins": [["fcn-r18", "fcn-r81"]]}}, "study.twins names 'fcn-r81', which is"),
+        ({"study": {"stride_twins": [["a", "fcn-r18"]]}}, "study.stride_twins names 'a'"),
+        ({"study": {"heads": {"b": "FCNHead"}}}, "study.heads names 'b'"),
+        ({"study": {"twin": []}}, "did you mean 'twins'"),
+        ({"attacks": [{"preset": "pgd", "epz": 1}]}, "did you mean 'eps'"),
+    ],
+)
+def test_a_wrong_base_is_refused_in_a_sentence(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        base_of(**changes)
+
+
+@pytest.mark.parametrize(
+    ("given", "source", "overrides"),
+    [
+        ([], "zoo", []),
+        (["seed=1"], "zoo", ["seed=1"]),
+        (["mine.yaml", "seed=1"], "mine.yaml", ["seed=1"]),
+        (["camvid"], "camvid", []),
+    ],
+)
+def test_the_base_stands_before_the_overrides(
+    given: list[str], source: str, overrides: list[str]
+) -> None:
+    assert split_base(given) == (source, overrides)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_keeps_all_of_the_base_but_its_attacks_and_the_models_it_needs(name: str) -> None:
+    base = base_of(seed=7, shard_size=3, numerics="fast", data={"sample": "camvid", "images": 9})
+    made = STUDIES[name].experiment(base)
+    for field in ("data", "seed", "schedule_groups", "shard_size", "numerics", "runtime"):
+        assert getattr(made, field) == getattr(base, field)
+    assert made.name == f"experiment-{name}"
+
+
+def test_what_the_big_table_made_is_not_made_again() -> None:
+    """Its data, models, seed and numerics, and attacks that are equal whatever they are called."""
+    folder = ["data.folder=/somewhere"]
+    table, base = read_experiment(TABLE, folder), read_base("camvid", folder)
+    for field in ("data", "models", "seed", "schedule_groups", "shard_size", "numerics"):
+        assert getattr(base, field) == getattr(table, field)
+    stored = {attack.name: attack.identity() for attack in table.attacks}
+
+    def made(study: str) -> dict[str, Any]:
+        return {a.name: a.identity() for a in STUDIES[study].experiment(base).attacks}
+
+    for study in ("heads", "twins", "object-size", "ablation"):
+        assert {name: made(study)[name] for name in ("pgd", "ds")} == {
+            name: stored[name] for name in ("pgd", "ds")
+        }
+    at_four = {name: made("eps")[f"{name}-4"] for name in ("noise", "pgd", "mi", "ds", "ds-mi")}
+    assert at_four == {name: stored[name] for name in at_four}
+    assert made("ablation")["with-mi"] == stored["ds-mi"]
+
+
+def test_the_bases_that_ship_are_data_alone() -> None:
+    for path in BASES.glob("*.yaml"):
+        assert yaml.safe_load(path.read_text())["name"] == path.stem

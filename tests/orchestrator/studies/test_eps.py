@@ -1,0 +1,87 @@
+"""eps: gains at each strength, corrected for their number, and how easily AEs transfer."""
+
+from typing import Any
+
+import pytest
+
+from orchestrator.studies.eps import LEVELS, STUDY, signs
+from tests.orchestrator.studies.made_up import RIGHT, base_of, noisy, numbers_of, standings
+
+
+def scores_of(gain: dict[int, float], ratio: float = 0.8) -> Any:
+    """White-box PGD takes 40 points, on others ``ratio`` of it; dynamic scaling gains on top."""
+
+    def scores(attack: str, source: str, target: str) -> float:
+        preset, _, level = attack.split(":")[0].rpartition("-")
+        if preset == "noise":
+            return RIGHT - 2
+        if source == target:
+            return RIGHT - 40
+        return RIGHT - 40 * ratio - gain[int(level)] * preset.startswith("ds")
+
+    return scores
+
+
+def everywhere(gain: float) -> dict[int, float]:
+    return dict.fromkeys(LEVELS, gain)
+
+
+def test_every_attack_is_made_at_every_eps_at_the_same_cost() -> None:
+    attacks = {attack.name: attack for attack in STUDY.experiment(base_of()).attacks}
+    assert len(attacks) == 4 * 5
+    assert attacks["ds-mi-16"].eps == pytest.approx(16 / 255)
+    assert attacks["mi-2"].budget == attacks["ds-8"].budget
+    assert attacks["noise-4"].steps == 0
+
+
+def test_gains_and_ratios_are_those_counted_by_hand() -> None:
+    numbers = numbers_of(STUDY, scores_of({2: 1, 4: 2, 8: 4, 16: 0}, ratio=0.5))
+    (raw, _) = (g for g in numbers.gains if (g.attack, g.group) == ("ds", "cross_backbone"))
+    assert [i.value for i in raw.values] == pytest.approx([1, 2, 4, 0], abs=1e-4)
+    assert raw.beyond == (True, True, True, False)
+    assert [scored["raw"].value for scored in numbers.ratios] == pytest.approx(
+        [52.5, 55, 60, 50], abs=1e-3
+    )
+
+
+def test_pgd_and_dynamic_scaling_exchanged_flip_the_claim() -> None:
+    assert standings(STUDY, scores_of(everywhere(3.0)))["A5"] == "supports"
+    assert standings(STUDY, scores_of(everywhere(-3.0)))["A5"] == "contradicts"
+    assert standings(STUDY, scores_of(everywhere(0.0)))["A5"] == "leaves open"
+
+
+def test_gains_on_both_sides_leave_it_open() -> None:
+    assert standings(STUDY, scores_of({2: 3, 4: 0, 8: 0, 16: -3}))["A5"] == "leaves open"
+
+
+def test_one_eps_beyond_noise_is_named() -> None:
+    told = STUDY.paragraph(numbers_of(STUDY, scores_of({2: 0, 4: 3, 8: 0, 16: 0})))
+    assert "supports A5 (DS takes more at eps 4 of 255 than PGD" in told
+
+
+def test_a_gain_of_one_score_alone_does_not_count() -> None:
+    def raw_alone(attack: str, source: str, target: str) -> float:
+        return scores_of(everywhere(0.0 if attack.endswith(":sign") else 3.0))(
+            attack, source, target
+        )
+
+    assert signs(numbers_of(STUDY, raw_alone), "ds") == [0, 0, 0, 0]
+
+
+def test_easily_means_at_least_half_of_the_strongest_white_box_drop() -> None:
+    assert standings(STUDY, scores_of(everywhere(0.0), ratio=0.8))["A6"] == "supports"
+    assert standings(STUDY, scores_of(everywhere(0.0), ratio=0.2))["A6"] == "contradicts"
+    mixed = scores_of({2: 0, 4: 0, 8: 30, 16: 30}, ratio=0.2)
+    assert standings(STUDY, mixed)["A6"] == "leaves open"
+
+
+def test_without_a_target_that_is_attacked_itself_ease_is_not_tested() -> None:
+    base = base_of(sources=["fcn-r18"], targets=["fcn-mnv2"])
+    assert standings(STUDY, scores_of(everywhere(1.0)), base)["A6"] == "not tested"
+
+
+def test_what_noise_could_make_is_no_gain() -> None:
+    def scattered(attack: str, source: str, target: str) -> list[float]:
+        return noisy(50, 10, seed=sum(map(ord, attack + source + target)))
+
+    assert standings(STUDY, scattered)["A5"] == "leaves open"

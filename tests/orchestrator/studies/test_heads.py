@@ -1,0 +1,108 @@
+"""Heads: pairs by what they share, contrasts target by target, and which claims follow."""
+
+from typing import Any
+
+import pytest
+
+from orchestrator.studies.heads import BACKBONE, BOTH, HEAD, ITSELF, KINDS, NEITHER, STUDY
+from tasks.errors import InputError
+from tests.orchestrator.studies.made_up import base_of, noisy, numbers_of, standings
+
+
+def shares(source: str, target: str) -> tuple[bool, bool, bool]:
+    """Whether two zoo models are the same, have the same head, the same backbone."""
+    (head, backbone), (other_head, other_backbone) = (
+        name.split("-")[:2] for name in (source, target)
+    )
+    return source == target, head == other_head, backbone == other_backbone
+
+
+def scores_of(itself: float, head: float, backbone: float, ds: float = 2.0) -> Any:
+    """60 less what two models share and ``ds``; models of each target start from its own level."""
+    levels = {"fcn-r18": 3.0, "pspnet-r18": -2.0, "fcn-mnv2": 5.0}
+
+    def scores(attack: str, source: str, target: str) -> float:
+        same, same_head, same_backbone = shares(source, target)
+        taken = itself * same + head * same_head + backbone * same_backbone
+        return 60 + levels.get(target, 0.0) - taken - ds * attack.startswith("ds")
+
+    return scores
+
+
+def test_every_pair_is_of_one_kind() -> None:
+    numbers = numbers_of(STUDY, scores_of(20, 3, 5))
+    assert tuple(kind.name for kind in numbers.kinds) == KINDS
+    # Four sources, five targets: the twin of pspnet-r18 shares all with it but the weights.
+    counted = {kind.name: kind.pairs for kind in numbers.kinds}
+    assert counted == {ITSELF: 4, BOTH: 1, BACKBONE: 5, HEAD: 5, NEITHER: 5}
+
+
+def test_contrasts_are_those_counted_by_hand_whatever_the_level_of_a_target() -> None:
+    numbers = numbers_of(STUDY, scores_of(20, 3, 5))
+    for score in ("raw", "eps*sign"):
+        assert numbers.shared_head[score].value == pytest.approx(3, abs=1e-4)
+        assert numbers.shared_backbone[score].value == pytest.approx(5, abs=1e-4)
+    ds, pgd = (numbers.of(NEITHER).drops[attack]["raw"].value for attack in ("ds", "pgd"))
+    assert ds - pgd == pytest.approx(2, abs=1e-4)
+
+
+def test_a_head_that_carries_transfer_supports_the_claim_and_one_that_hinders_it_does_not() -> None:
+    found = standings(STUDY, scores_of(20, 3, 5))
+    assert (found["A3"], found["A4"]) == ("supports", "supports")
+    assert standings(STUDY, scores_of(20, -3, 5))["A4"] == "contradicts"
+
+
+def test_exchanged_heads_flip_the_claim() -> None:
+    heads = {"fcn-r18": "FCNHead", "pspnet-r18": "PSPHead", "pspnet-r18-noscale": "PSPHead"}
+    exchanged = base_of(study={"heads": heads | {"fcn-mnv2": "PSPHead", "pspnet-mnv2": "FCNHead"}})
+    assert standings(STUDY, scores_of(20, 3, 5), exchanged)["A4"] == "contradicts"
+
+
+def test_a_head_that_surely_does_not_matter_is_against_the_claim() -> None:
+    assert standings(STUDY, scores_of(20, 0, 5))["A4"] == "contradicts"
+
+
+def test_source_and_others_exchanged_flip_what_is_said_of_transfer() -> None:
+    assert standings(STUDY, scores_of(-40, 3, 5))["A3"] == "contradicts"
+
+
+def test_noise_leaves_it_open() -> None:
+    def scattered(attack: str, source: str, target: str) -> list[float]:
+        return noisy(40, 10, seed=sum(map(ord, attack + source + target)))
+
+    assert standings(STUDY, scattered)["A4"] == "leaves open"
+
+
+def test_heads_are_read_from_the_config_unless_the_study_names_them() -> None:
+    base = base_of(study={"heads": {"fcn-mnv2": "another"}})
+    numbers = numbers_of(STUDY, scores_of(20, 3, 5), base)
+    assert numbers.heads == {
+        "fcn-r18": "FCNHead",
+        "pspnet-r18": "PSPHead",
+        "pspnet-r18-noscale": "PSPHead",
+        "fcn-mnv2": "another",
+        "pspnet-mnv2": "PSPHead",
+    }
+
+
+def test_a_model_of_unknown_head_is_named() -> None:
+    toy = {"name": "toy", "torch": {"callable": "tests.toys:convolutional"}}
+    base = base_of(models=["fcn-r18", toy], sources=None, study={})
+    with pytest.raises(InputError, match=r"which head toy has; give it as study\.heads"):
+        STUDY.experiment(base)
+
+
+def test_a_base_without_pairs_of_both_kinds_does_not_test_the_claim() -> None:
+    base = base_of(models=["fcn-r18", "pspnet-r18"], sources=None, study={})
+    found = standings(STUDY, scores_of(20, 3, 5), base)
+    assert (found["A3"], found["A4"]) == ("not tested", "not tested")
+
+
+def test_pgd_and_dynamic_scaling_exchanged_flip_what_is_said_of_them() -> None:
+    assert standings(STUDY, scores_of(20, 3, 5))["A5"] == "supports"
+    assert standings(STUDY, scores_of(20, 3, 5, ds=-2.0))["A5"] == "contradicts"
+
+
+def test_easily_is_read_against_the_strongest_white_box_attack() -> None:
+    assert standings(STUDY, scores_of(1, 3, 5))["A6"] == "supports"
+    assert standings(STUDY, scores_of(60, 3, 5))["A6"] == "contradicts"

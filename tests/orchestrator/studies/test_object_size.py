@@ -1,0 +1,155 @@
+"""Object size: components and quarters by hand, recall by quarter, and which claims follow."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from orchestrator.experiment import carry_out
+from orchestrator.results import Results
+from orchestrator.statistics import Resampled
+from orchestrator.studies import object_size, read_base
+from orchestrator.studies.base import Base
+from orchestrator.studies.object_size import STUDY, Sizes, count, objects, quarters, recall
+from orchestrator.studies.study import Verdict
+from tests.orchestrator.toy_experiments import toy, toy_spec
+
+VOID = 255
+
+
+def test_objects_are_components_of_one_class_and_void_is_none() -> None:
+    label = np.array([[1, 1, 0, 1], [0, 0, 0, 1], [VOID, 1, 0, 0]], np.uint8)
+    which, areas = objects(label, 3)
+    assert [list(found) for found in areas] == [[6], [2, 2, 1], []]
+    assert which[0, 0] == which[0, 1]
+    assert which[0, 3] == which[1, 3]
+    assert len({which[0, 0], which[0, 3], which[2, 1]}) == 3  # one object each
+
+
+def strips(lengths: list[int], index: int) -> np.ndarray:
+    """A label whose rows hold one object each, as long as asked for, void around it."""
+    label = np.full((2 * len(lengths), 8), VOID, np.uint8)
+    for row, length in enumerate(lengths):
+        label[2 * row, :length] = index
+    return label
+
+
+def test_objects_are_sorted_into_quarters_of_their_own_class_over_all_images() -> None:
+    labels = np.stack([strips([1, 2, 3, 8], 0), strips([4, 5, 6, 7], 0), strips([8, 8, 8, 8], 1)])
+    sizes, areas = quarters(labels, 2)
+    assert [sorted(found) for found in areas[1:]] == [[3, 4], [5, 6], [7, 8]]
+    # Those of the other class are all alike, and stand in the first quarter of it.
+    assert sorted(areas[0]) == [1, 2, 8, 8, 8, 8]
+    assert list(sizes[0][::2, 0]) == [0, 0, 1, 3]
+    assert list(sizes[1][::2, 0]) == [1, 2, 2, 3]
+    assert ((sizes == VOID) == (labels == VOID)).all()
+
+
+def test_pixels_are_counted_by_image_class_and_quarter() -> None:
+    labels = np.stack([strips([1, 2, 3, 8], 0), strips([4, 5, 6, 7], 0)])
+    sizes, _ = quarters(labels, 2)
+    every = count(np.ones(labels.shape, bool), labels, sizes, 2)
+    assert every.tolist() == [[3, 3, 0, 8, 0, 0, 0, 0], [0, 4, 11, 7, 0, 0, 0, 0]]
+    right = count(sizes == 3, labels, sizes, 2)
+    assert right.tolist() == [[0, 0, 0, 8, 0, 0, 0, 0], [0, 0, 0, 7, 0, 0, 0, 0]]
+
+
+def test_recall_is_the_mean_over_classes_that_have_such_objects() -> None:
+    every = np.array([10, 10, 10, 0, 20, 20, 0, 0])
+    right = np.array([10, 5, 1, 0, 0, 20, 0, 0])
+    assert recall(right, every).tolist() == [50, 75, 10, 0]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Base]:
+    """A real run on squares of a few sizes: what the store holds is what is counted."""
+    folder = tmp_path_factory.mktemp("sizes")
+    generator = np.random.default_rng(0)
+    for kind in ("images", "labels"):
+        (folder / "data" / kind).mkdir(parents=True)
+    for number in range(6):
+        label = np.zeros((24, 32), np.uint8)
+        for top, left, side in ((1, 1, 2), (6, 4, 4), (12, 12, 8)):
+            label[top : top + side, left : left + side] = 1 + number % 2
+        image = generator.integers(0, 256, (24, 32, 3), np.uint8)
+        Image.fromarray(image).save(folder / "data/images" / f"image-{number}.png")
+        Image.fromarray(label).save(folder / "data/labels" / f"image-{number}.png")
+    networks = [toy("a", seed=1), toy("b", seed=2) | {"backbone": "another"}]
+    base = read_base(toy_spec(folder, models=networks, attacks=[{"preset": "pgd", "steps": 3}]))
+    return carry_out(STUDY.experiment(base)), base
+
+
+def test_recall_of_stored_predictions_is_that_counted_one_by_one(run: Any) -> None:
+    results, base = run
+    numbers = STUDY.findings(Resampled(results), base)
+    assert numbers.objects == 6 * 4  # three squares and what is around them
+    labels = np.concatenate([results.store.shard(s).labels for s in results.content["shards"]])
+    sizes, _ = quarters(labels, 3)
+    expected = []
+    for target in results.targets:
+        keys = [k for a, _, t, _, k, _ in results.content["cells"] if (a, t) == ("clean", target)]
+        predicted = np.concatenate([results.store.evaluation(key).predictions for key in keys])
+        shares = [
+            np.mean(
+                [
+                    100 * (predicted == index)[(labels == index) & (sizes == quarter)].mean()
+                    for index in range(3)
+                    if ((labels == index) & (sizes == quarter)).any()
+                ]
+            )
+            for quarter in range(4)
+            if (sizes == quarter).any()
+        ]
+        expected.append(shares)
+    found = [i.value for i, area in zip(numbers.clean, numbers.areas, strict=True) if area > 0]
+    assert found == pytest.approx(np.mean(expected, axis=0))
+
+
+def test_what_no_image_shows_has_no_recall_and_no_area(run: Any) -> None:
+    results, base = run
+    numbers = STUDY.findings(Resampled(results), base)
+    for interval, area in zip(numbers.clean, numbers.areas, strict=True):
+        assert np.isnan(area) == (interval.value == 0)
+
+
+def verdicts_of(run: Any, monkeypatch: pytest.MonkeyPatch, taken: Any) -> dict[str, str]:
+    """Where claims stand if ``taken(attack, source, target)`` points are lost, by quarter."""
+    results, base = run
+
+    def of(self: Any, attack: str, source: str | None, target: str) -> list[np.ndarray]:
+        clean = np.full(4, 80.0)
+        lost = np.zeros(4) if attack == "clean" else np.asarray(taken(attack, source, target))
+        return [np.tile(clean - lost, (2001, 1)) for _ in Resampled(results).design.factors]
+
+    monkeypatch.setattr(object_size.Recalls, "of", of)
+    numbers: Sizes = STUDY.findings(Resampled(results), base)
+    found: list[Verdict] = STUDY.verdicts(numbers)
+    return {verdict.claim: verdict.standing for verdict in found}
+
+
+def test_uneven_gains_support_that_scale_matters_and_even_ones_do_not(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def uneven(attack: str, source: str, target: str) -> list[float]:
+        gain = [4, 3, 2, 1] if attack.startswith("ds") else [0, 0, 0, 0]
+        return [40 * (source == target) + 10 + more for more in gain]
+
+    def even(attack: str, source: str, target: str) -> list[float]:
+        return [40 * (source == target) + 10 + 2 * attack.startswith("ds")] * 4
+
+    def exchanged(attack: str, source: str, target: str) -> list[float]:
+        other = {"ds": "pgd", "pgd": "ds"}[attack.split(":")[0]]
+        return uneven(other, target, source)
+
+    def outside(attack: str, source: str, target: str) -> list[float]:
+        return even(attack, "a", "a" if source != target else "b")
+
+    assert verdicts_of(run, monkeypatch, uneven) == {
+        "A3": "supports",
+        "A4": "supports",
+        "A5": "supports",
+    }
+    assert verdicts_of(run, monkeypatch, even)["A4"] == "contradicts"
+    assert verdicts_of(run, monkeypatch, exchanged)["A5"] == "contradicts"
+    assert verdicts_of(run, monkeypatch, outside)["A3"] == "contradicts"

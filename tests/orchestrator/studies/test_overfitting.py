@@ -1,0 +1,132 @@
+"""Overfitting: O by hand, the best step picked on other images, and which claims follow."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.studies.overfitting import STEPS, STUDY, Curve
+from tests.orchestrator.studies.made_up import IMAGES, base_of, noisy, numbers_of, standings
+
+LAST = STEPS[-1]
+
+
+def step_of(attack: str) -> int:
+    return int(attack.split(":")[1])
+
+
+def falling(attack: str, source: str, target: str) -> float:
+    """mIoU falls with every step, on the source itself 20 points below others."""
+    return 40 + 20 / step_of(attack) - 20 * (source == target)
+
+
+def turning(attack: str, source: str, target: str) -> float:
+    """As ``falling``, but on others mIoU is least after ten steps and rises from there by four."""
+    step = step_of(attack)
+    if source == target or step <= 10:
+        return falling(attack, source, target)
+    return 42 + 4 * (step - 10) / (LAST - 10)
+
+
+def curve(
+    scores: Any, attack: str = "pgd", score: str = "raw", group: str = "cross_backbone"
+) -> Curve:
+    (found,) = (c for c in numbers_of(STUDY, scores).of(attack, group) if c.score == score)
+    return found
+
+
+def test_one_run_an_attack_is_kept_at_every_step_raw_and_at_equal_energy() -> None:
+    experiment = STUDY.experiment(base_of())
+    assert [attack.name for attack in experiment.attacks] == ["pgd", "ds"]
+    for attack in experiment.attacks:
+        assert attack.steps_at == STEPS
+        assert attack.scores == ("raw", "eps*sign")
+        assert attack.step_size == pytest.approx(2 / 255)
+
+
+def test_steps_end_where_the_base_ends() -> None:
+    base = base_of(attacks=[{"preset": "pgd", "steps": 15}])
+    assert STUDY.experiment(base).attacks[0].steps_at == (1, 2, 3, 5, 7, 10, 15)
+
+
+def test_the_index_is_the_last_step_less_the_best() -> None:
+    found = curve(turning)
+    assert found.overfit.value == pytest.approx(4, abs=1e-4)
+    assert found.best == (10, 10)
+    assert [i.value for i in found.values] == pytest.approx(
+        [turning(f"pgd:{step}", "a", "b") for step in STEPS], abs=1e-4
+    )
+    # From ten steps to a hundred the source itself goes from 22 to 20.2.
+    assert found.source.value == pytest.approx(-1.8, abs=1e-4)
+
+
+def test_a_score_that_falls_to_the_end_has_an_index_of_zero() -> None:
+    found = curve(falling)
+    assert (found.overfit.low, found.overfit.value, found.overfit.high) == (0, 0, 0)
+    assert found.best == (LAST, LAST)
+
+
+def test_the_best_step_of_one_half_of_the_images_is_scored_on_the_other() -> None:
+    def halves(attack: str, source: str, target: str) -> list[float]:
+        """The first half is least at 5 steps, the second at 20; each is at 50 elsewhere."""
+        first = np.arange(IMAGES) < IMAGES / 2
+        low = {5: first, 20: ~first}.get(step_of(attack), np.zeros(IMAGES, bool))
+        return list(np.where(low, 40.0, 50.0))
+
+    found = curve(halves)
+    assert found.best == (5, 20)
+    # What looks like ten points on the same images is none on others.
+    assert found.overfit.value == pytest.approx(0, abs=1e-4)
+
+
+def test_no_turn_supports_that_aes_do_not_always_overfit_and_a_turn_contradicts_it() -> None:
+    assert standings(STUDY, falling) == {"A1": "not tested", "A2": "supports", "A3": "supports"}
+    assert standings(STUDY, turning) == {
+        "A1": "not tested",
+        "A2": "contradicts",
+        "A3": "leaves open",
+    }
+
+
+def test_source_and_target_exchanged_flip_what_is_said_of_transfer() -> None:
+    def exchanged(attack: str, source: str, target: str) -> float:
+        return falling(attack, source, "other" if source == target else source)
+
+    assert standings(STUDY, exchanged)["A3"] == "contradicts"
+
+
+def test_what_turns_on_one_backbone_alone_does_not_always_overfit() -> None:
+    def partly(attack: str, source: str, target: str) -> float:
+        same = source.split("-")[1] == target.split("-")[1]
+        return (falling if same else turning)(attack, source, target)
+
+    assert standings(STUDY, partly)["A2"] == "supports"
+
+
+def test_a_turn_of_one_score_alone_leaves_it_open() -> None:
+    def raw_alone(attack: str, source: str, target: str) -> float:
+        return (falling if attack.endswith(":sign") else turning)(attack, source, target)
+
+    assert standings(STUDY, raw_alone)["A2"] == "leaves open"
+
+
+def test_noise_leaves_it_open() -> None:
+    def scattered(attack: str, source: str, target: str) -> list[float]:
+        value = 30.0 if source == target else 45.0
+        return noisy(value, 8, seed=step_of(attack) + 1000 * attack.endswith(":sign"))
+
+    assert standings(STUDY, scattered)["A2"] == "leaves open"
+
+
+def test_few_steps_say_nothing() -> None:
+    base = base_of(attacks=[{"preset": "pgd", "steps": 10}])
+    found = standings(STUDY, falling, base)
+    assert found == {"A1": "not tested", "A2": "leaves open", "A3": "leaves open"}
+
+
+def test_the_paragraph_tells_its_numbers() -> None:
+    told = STUDY.paragraph(numbers_of(STUDY, turning))
+    assert told.startswith("On 40 images of nothing, eps 8/255, 100 steps of a fixed size: ")
+    assert "O = +4.00 [+4.00, +4.00] (raw) and +4.00 [+4.00, +4.00] (eps*sign)" in told
+    assert "does not test A1 (no classifier was attacked), contradicts A2" in told
+    assert "one sequence" in told

@@ -1,0 +1,90 @@
+"""Verdicts: a claim stands where its intervals put it, and never further."""
+
+import pytest
+
+from orchestrator.statistics import Interval
+from orchestrator.studies import CLAIMS, STUDIES, find_study
+from orchestrator.studies.study import (
+    Verdict,
+    direction,
+    ease,
+    matters,
+    signed,
+    standing,
+    summary,
+)
+from tasks.errors import InputError
+
+ABOVE, BELOW, ACROSS = Interval(2, 1, 3), Interval(-2, -3, -1), Interval(1, -1, 3)
+NEAR, UNKNOWN = Interval(0.1, -0.2, 0.4), Interval(1, float("nan"), float("nan"), float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("intervals", "sign", "where"),
+    [
+        ([ABOVE, ABOVE], 1, "supports"),
+        ([BELOW], -1, "contradicts"),
+        ([ABOVE, BELOW], 0, "leaves open"),
+        ([ABOVE, ACROSS], 0, "leaves open"),
+        ([UNKNOWN], 0, "leaves open"),
+        ([], 0, "leaves open"),
+    ],
+)
+def test_a_claim_stands_where_all_intervals_lie(
+    intervals: list[Interval], sign: int, where: str
+) -> None:
+    assert direction(intervals) == sign
+    assert standing(direction(intervals)) == where
+
+
+def test_what_surely_does_not_matter_is_against_a_claim_that_it_does() -> None:
+    assert matters([NEAR, NEAR]) == "contradicts"
+    assert matters([NEAR, ACROSS]) == "leaves open"
+    assert matters([ABOVE, ABOVE]) == "supports"
+    assert matters([UNKNOWN]) == matters([]) == "leaves open"
+
+
+def test_ease_needs_every_ratio_on_one_side() -> None:
+    def ratio(low: float, high: float) -> Interval:
+        return Interval((low + high) / 2, low, high)
+
+    assert ease([{"raw": ratio(51, 60), "eps*sign": ratio(70, 80)}]).standing == "supports"
+    assert ease([{"raw": ratio(10, 20)}, {"raw": ratio(30, 49)}]).standing == "contradicts"
+    assert ease([{"raw": ratio(10, 20)}, {"raw": ratio(60, 70)}]).standing == "leaves open"
+    assert ease([{}, {}]).standing == "not tested"
+    assert (
+        "15.0 [10.0, 20.0] to 65.0 [60.0, 70.0] %"
+        in ease([{"raw": ratio(60, 70)}, {"raw": ratio(10, 20)}]).reason
+    )
+
+
+def test_a_summary_names_every_claim_and_why() -> None:
+    told = summary(
+        [
+            Verdict("A1", "not tested", "no classifier"),
+            Verdict("A2", "supports", "two"),
+            Verdict("A3", "leaves open", "three"),
+            Verdict("A4", "contradicts", "four"),
+        ]
+    )
+    assert told == (
+        "This does not test A1 (no classifier), supports A2 (two), leaves A3 open (three) and "
+        "contradicts A4 (four)."
+    )
+
+
+def test_differences_carry_their_sign_and_interval() -> None:
+    assert signed(ABOVE) == "+2.00 [+1.00, +3.00]"
+    assert signed({"raw": BELOW, "eps*sign": ABOVE}) == (
+        "-2.00 [-3.00, -1.00] (raw) and +2.00 [+1.00, +3.00] (eps*sign)"
+    )
+
+
+def test_studies_are_found_by_name() -> None:
+    assert list(STUDIES) == [
+        "overfitting", "scales", "twins", "heads", "object-size", "ablation", "eps"
+    ]  # fmt: skip
+    assert find_study("heads") is STUDIES["heads"]
+    with pytest.raises(InputError, match="unknown study 'head': did you mean 'heads'"):
+        find_study("head")
+    assert list(CLAIMS) == ["A1", "A2", "A3", "A4", "A5", "A6"]

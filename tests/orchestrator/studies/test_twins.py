@@ -1,0 +1,81 @@
+"""Twins: what dynamic scaling gains on either, and which of the two gains more."""
+
+from typing import Any
+
+import pytest
+
+from orchestrator.studies.twins import STUDY
+from tasks.errors import InputError
+from tests.orchestrator.studies.made_up import base_of, noisy, numbers_of, standings
+
+WITH, WITHOUT = "pspnet-r18", "pspnet-r18-noscale"
+
+
+def gains(of: dict[str, float], default: float = 1.0) -> Any:
+    """PGD leaves 40 everywhere; dynamic scaling as much less as its source is given here."""
+
+    def scores(attack: str, source: str, target: str) -> float:
+        return 40 - of.get(source, default) * attack.startswith("ds")
+
+    return scores
+
+
+def test_both_twins_are_sources_and_targets_whatever_the_base_names() -> None:
+    experiment = STUDY.experiment(base_of(sources=["fcn-r18"], targets=["fcn-mnv2"]))
+    assert experiment.sources == ("fcn-r18", WITH, WITHOUT)
+    assert experiment.targets == (WITH, WITHOUT, "fcn-mnv2")
+
+
+def test_gains_and_their_difference_are_those_counted_by_hand() -> None:
+    (kind,) = numbers_of(STUDY, gains({WITH: 2.0, WITHOUT: 5.0})).kinds
+    source, target = kind.roles
+    assert source.first["raw"].value == pytest.approx(2, abs=1e-4)
+    assert source.second["eps*sign"].value == pytest.approx(5, abs=1e-4)
+    assert source.difference["raw"].value == pytest.approx(3, abs=1e-4)
+    # As targets, both are attacked by the same other models, with the same gain.
+    assert target.first["raw"].value == pytest.approx(1, abs=1e-4)
+    assert target.difference["raw"].value == pytest.approx(0, abs=1e-4)
+
+
+def test_twins_are_compared_on_the_same_partners_and_never_on_each_other() -> None:
+    def scores(attack: str, source: str, target: str) -> float:
+        if {source, target} <= {WITH, WITHOUT}:
+            return 40 - 30 * attack.startswith("ds")
+        return gains({})(attack, source, target)
+
+    (kind,) = numbers_of(STUDY, scores).kinds
+    assert [role.first["raw"].value for role in kind.roles] == pytest.approx([1, 1], abs=1e-4)
+
+
+def test_exchanged_twins_flip_the_claim() -> None:
+    assert standings(STUDY, gains({WITH: 2.0, WITHOUT: 5.0})) == {"A4": "supports"}
+    assert standings(STUDY, gains({WITH: 5.0, WITHOUT: 2.0})) == {"A4": "contradicts"}
+    exchanged = base_of(study={"twins": [[WITHOUT, WITH]]})
+    assert standings(STUDY, gains({WITH: 2.0, WITHOUT: 5.0}), exchanged) == {"A4": "contradicts"}
+
+
+def test_equal_gains_are_against_the_claim_and_noise_leaves_it_open() -> None:
+    assert standings(STUDY, gains({})) == {"A4": "contradicts"}
+
+    def scattered(attack: str, source: str, target: str) -> list[float]:
+        return noisy(40, 10, seed=len(attack) + 10 * len(source))
+
+    assert standings(STUDY, scattered) == {"A4": "leaves open"}
+
+
+def test_twins_of_another_stride_are_told_apart_and_not_judged() -> None:
+    base = base_of(study={"stride_twins": [["fcn-r18", "pspnet-r18"]]})
+    assert standings(STUDY, gains({}), base) == {"A4": "not tested"}
+    told = STUDY.paragraph(numbers_of(STUDY, gains({}), base))
+    assert "With fcn-r18 / pspnet-r18 (finer / coarser output stride) as source" in told
+    assert "No twins of another output stride" in STUDY.paragraph(numbers_of(STUDY, gains({})))
+
+
+def test_without_twins_or_without_partners_it_is_refused() -> None:
+    with pytest.raises(InputError, match="study twins needs pairs of networks"):
+        STUDY.experiment(base_of(study={}))
+    alone = base_of(models=[WITH, WITHOUT], sources=None, study={"twins": [[WITH, WITHOUT]]})
+    with pytest.raises(InputError, match="as sources twins are compared on a common target"):
+        STUDY.experiment(alone)
+    with pytest.raises(InputError, match="as targets twins are compared on a common source"):
+        STUDY.experiment(base_of(sources=[WITH]))
