@@ -1,10 +1,11 @@
-"""segtransfer from Python: run, plan, search and open experiments; results as DataFrames."""
+"""segtransfer from Python: run, plan, search, compare, open; results as DataFrames."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.comparison import Comparison
     from orchestrator.experiment import Listener
     from orchestrator.plan import Plan
     from orchestrator.results import Results
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.spec import Experiment
     from orchestrator.store import Store
 
-__all__ = ["open_results", "open_store", "plan", "run", "search"]
+__all__ = ["compare", "open_results", "open_store", "plan", "run", "search"]
 
 
 def run(
@@ -61,6 +62,25 @@ def search(
     from orchestrator.search.spec import read_search
 
     return find(read_search(spec, overrides), listener or SearchListener(), resume=resume)
+
+
+def compare(
+    a: str | Path,
+    b: str | Path,
+    *,
+    store: str | Path = "segtransfer-store",
+    allow: Collection[str] = (),
+    metric: str = "miou",
+) -> "Comparison":
+    """What ``b`` differs in from ``a``: ``matrix()`` and ``frame`` as DataFrames, ``verdict()``.
+
+    Each names a run or an attack, as ``segtransfer compare`` reads them: a store, an experiment or
+    an attack in ``store``, an MLflow run's id. Raises tasks.errors.InputError for what is unknown,
+    and for runs that differ in images, targets, eps or numerics which ``allow`` does not name.
+    """
+    from orchestrator.comparison import compare
+
+    return compare(a, b, store=store, allow=allow, metric=metric)
 
 
 def open_store(location: str | Path) -> "Store":

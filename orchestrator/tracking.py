@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from orchestrator.provenance import commit, versions
 from orchestrator.report.folder import matrix_name, report_folder
 from orchestrator.report.text import markdown, settings
 from orchestrator.results import Results
+from tasks.errors import InputError
 from tasks.urls import without_credentials
 
 if TYPE_CHECKING:
@@ -37,7 +39,17 @@ BATCH = 900  # a batch takes 1000 metrics
 
 
 class TrackingError(RuntimeError):
-    """MLflow could not be written; the results are in the store all the same."""
+    """MLflow could not be used; the results are in the store all the same."""
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """What an MLflow run was logged from: the experiment of a store, and one attack of it or None
+    for all."""
+
+    store: str
+    identity: str
+    attack: str | None
 
 
 def tracking_uri() -> str:
@@ -51,6 +63,32 @@ def how_to_open(uri: str) -> str:
     if uri.startswith(("http://", "https://")):
         return uri
     return f"mlflow ui --backend-store-uri {uri}"
+
+
+def read_run(run_id: str) -> LoggedRun:
+    """What a run was logged from.
+
+    Raises InputError where there is no such run, or it is not of an experiment; TrackingError where
+    MLflow cannot be read.
+    """
+    uri = tracking_uri()
+    where = without_credentials(f"MLflow at {uri}")
+    try:
+        tags = MlflowClient(tracking_uri=uri).get_run(run_id).data.tags
+    except (MlflowException, OSError) as error:
+        if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+            raise InputError(
+                f"there is no run {run_id} in {where}; set MLFLOW_TRACKING_URI to where it is"
+            ) from None
+        raise TrackingError(without_credentials(f"{where} could not be read: {error}")) from error
+    if "segtransfer.config" not in tags or "segtransfer.store" not in tags:
+        raise InputError(
+            f"run {run_id} in {where} shows no experiment of a store; give a run of an experiment "
+            "or of one of its attacks"
+        )
+    return LoggedRun(
+        tags["segtransfer.store"], tags["segtransfer.config"], tags.get("segtransfer.attack")
+    )
 
 
 def log_results(results: Results) -> str:

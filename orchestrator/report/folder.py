@@ -16,9 +16,14 @@ DPI = 130
 
 def report_folder(results: Results) -> Path:
     """Where an experiment's report lies: in a local store, else in the working folder."""
-    location = results.store.location
-    root = Path.cwd() / "segtransfer-reports" if "://" in location else Path(location) / "reports"
-    return root / file_name(f"{results.name}-{results.identity[:12]}")
+    return reports_root(results.store.location) / file_name(
+        f"{results.name}-{results.identity[:12]}"
+    )
+
+
+def reports_root(location: str) -> Path:
+    """The folder of all reports on a store's results."""
+    return Path.cwd() / "segtransfer-reports" if "://" in location else Path(location) / "reports"
 
 
 def write_report(results: Results) -> Path:

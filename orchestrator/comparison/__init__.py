@@ -1,0 +1,208 @@
+"""Comparison: one run or attack less another, cell by cell, with intervals and a verdict."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from orchestrator.comparison.differences import differences
+from orchestrator.comparison.references import Run, find_run, load
+from orchestrator.comparison.shared import ALLOWABLE, bring_together
+from orchestrator.identity import key_of
+from orchestrator.results import ALL_METRICS, Results
+from orchestrator.store import Store
+from tasks.errors import InputError
+from tasks.schema import suggest
+
+__all__ = ["Comparison", "compare", "compare_results"]
+
+FOOLS_MORE_WHEN_HIGHER = ("wrong", "fooling", "drop", "ratio")
+METRIC_NAMES = {
+    "miou": "mIoU",
+    "aacc": "aAcc",
+    "macc": "mAcc",
+    "wrong": "share of wrong pixels",
+    "fooling": "fooling rate",
+    "drop": "drop in mIoU",
+    "ratio": "transfer ratio",
+}
+WHERE = {
+    "cross_backbone": "to other backbones",
+    "same_backbone": "to the same backbone",
+    "": "over all targets",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``b`` less ``a``, on the images, sources and targets that both have.
+
+    ``attacks`` are pairs of an attack of A and one of B; the latter's name stands for the pair.
+    ``frame`` has a row a cell, row, column and mean: attack_a, attack_b, kind (cell, row, column,
+    mean), group, source, target, a, b, difference (percentage points), low and high (95 %), p, and
+    ``beyond_noise``, corrected by Holm for all of its kind. ``notes`` say what was left out, and
+    what the intervals do not cover.
+    """
+
+    a: Results
+    b: Results
+    attacks: tuple[tuple[str, str], ...]
+    metric: str
+    allow: tuple[str, ...]
+    frame: pd.DataFrame
+    notes: tuple[str, ...]
+
+    @cached_property
+    def identity(self) -> str:
+        """The same for the same two runs, attacks, metric and allowances, wherever they lie."""
+        return key_of(
+            {
+                "a": self.a.identity,
+                "b": self.b.identity,
+                "attacks": [list(pair) for pair in self.attacks],
+                "metric": self.metric,
+                "allow": sorted(self.allow),
+            }
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of all that is compared; equal digests draw and log alike."""
+        return key_of({"comparison": self.identity, "a": self.a.digest, "b": self.b.digest})
+
+    @property
+    def metric_name(self) -> str:
+        return METRIC_NAMES[self.metric]
+
+    @property
+    def negative_fools_more(self) -> bool:
+        """Whether B fools more where the difference is below zero."""
+        return self.metric not in FOOLS_MORE_WHEN_HIGHER
+
+    def rows(self, attack: str, kind: str) -> pd.DataFrame:
+        """The rows of the frame of one kind, for the pair of this attack of B."""
+        frame = self.frame
+        return frame[(frame["attack_b"] == attack) & (frame["kind"] == kind)]
+
+    def matrix(self, attack: str | None = None, value: str = "difference") -> pd.DataFrame:
+        """Differences of one pair of attacks (the first, where none is named): sources down,
+        targets across, in percentage points; NaN where a result is missing.
+
+        ``value`` is difference, a, b, low, high, p or beyond_noise. Attacks that use no source
+        have one row.
+        """
+        name = self.attacks[0][1] if attack is None else attack
+        if name not in dict(self.attacks).values():
+            raise KeyError(f"no attack '{name}'; {suggest(name, [b for _, b in self.attacks])}")
+        cells = self.rows(name, "cell")
+        table = cells.pivot(index="source", columns="target", values=value)
+        return table.loc[cells["source"].unique(), cells["target"].unique()]
+
+    def verdict(self, attack: str) -> str:
+        """What one pair of attacks shows about transfer, in a sentence that says what is noise."""
+        a = next(a for a, b in self.attacks if b == attack)
+        who = f"{attack}, B against A" if a == attack else f"{attack} (B) against {a} (A)"
+        means = self.rows(attack, "mean")
+        clauses = [
+            self._clause(means[means["group"] == group].iloc[0])
+            for group in WHERE
+            if (means["group"] == group).any()
+        ]
+        if not clauses:
+            clauses = ["A and B share no source and other target, so nothing is said of transfer"]
+        return f"{who}: {'; '.join(clauses)}."
+
+    def _clause(self, mean: pd.Series) -> str:
+        where, name = WHERE[mean["group"]], self.metric_name
+        if pd.isna(mean["difference"]):
+            return f"{where} results are missing"
+        number = f"{name} {mean['difference']:+.2f}"
+        if pd.isna(mean["low"]):
+            return f"{where} there is no interval, as nothing can be drawn anew ({number})"
+        number += f" [{mean['low']:+.2f}, {mean['high']:+.2f}]"
+        if not mean["beyond_noise"]:
+            alone = mean["low"] > 0 or mean["high"] < 0
+            corrected = ", corrected for the number of means" if alone else ""
+            return f"{where} the difference is within noise{corrected} ({number})"
+        more = (mean["difference"] < 0) == self.negative_fools_more
+        verb = "transfers" if mean["group"] else "works"
+        return f"{where} B {verb} {'better' if more else 'worse'} ({number})"
+
+
+def compare(
+    a: str | Path,
+    b: str | Path,
+    *,
+    store: str | Path = "segtransfer-store",
+    allow: Collection[str] = (),
+    metric: str = "miou",
+) -> Comparison:
+    """Compare what two references name, as ``references.find_run`` reads them.
+
+    Two attacks are compared with each other, two runs attack by attack over the names that both
+    have. Raises InputError where a reference is unknown, and for what cannot be compared.
+    """
+    where = Store(str(store))
+    run_a, run_b = (find_run(str(reference), where) for reference in (a, b))
+    attacks = _pairs(run_a, run_b)
+    results = load(run_a)
+    other = results if run_b.is_of(run_a) else load(run_b)
+    return compare_results(results, other, attacks, allow=allow, metric=metric)
+
+
+def compare_results(
+    a: Results,
+    b: Results,
+    attacks: Sequence[tuple[str, str]],
+    *,
+    allow: Collection[str] = (),
+    metric: str = "miou",
+) -> Comparison:
+    """Compare pairs of an attack of A and one of B; raises InputError for what cannot be."""
+    for name in allow:
+        if name not in ALLOWABLE:
+            raise InputError(f"'{name}' cannot be allowed: {suggest(name, ALLOWABLE)}")
+    if metric not in ALL_METRICS:
+        raise InputError(f"there is no metric '{metric}': {suggest(metric, ALL_METRICS)}")
+    if metric == "ratio" and a.identity != b.identity:
+        raise InputError(
+            "cannot compare: a transfer ratio is relative to the strongest attack of its own run, "
+            "so those of two runs have different denominators; compare the metric drop"
+        )
+    ours, theirs, notes = bring_together(a, b, attacks, allow)
+    frame, limits = differences(ours, theirs, attacks, metric)
+    return Comparison(
+        a=ours,
+        b=theirs,
+        attacks=tuple(attacks),
+        metric=metric,
+        allow=tuple(allow),
+        frame=frame,
+        notes=(*notes, *limits),
+    )
+
+
+def _pairs(a: Run, b: Run) -> list[tuple[str, str]]:
+    """Which attack of A goes with which of B."""
+    if a.attack is None and b.attack is None:
+        both = [name for name in a.attacks if name in b.attacks]
+        if not both:
+            raise InputError(
+                f"A ({a.label}) and B ({b.label}) have no attack of one name: A has "
+                f"{', '.join(a.attacks)}, B has {', '.join(b.attacks)}; name one of each "
+                "after a colon"
+            )
+        return [(name, name) for name in both]
+    return [(_only(a, "A"), _only(b, "B"))]
+
+
+def _only(run: Run, name: str) -> str:
+    """The attack that is meant, which goes without saying where there is one."""
+    if run.attack is None and len(run.attacks) > 1:
+        raise InputError(
+            f"the other side is one attack, so name one of {name} ({run.label}) too, after a "
+            f"colon: {', '.join(run.attacks)}"
+        )
+    return run.attack or run.attacks[0]

@@ -1,0 +1,109 @@
+"""The differences of two runs on the same images: cells, rows, columns and means, paired."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.results import GROUPS, Results
+from orchestrator.statistics import Pair, Resampled, holm, pairs_of
+
+LEVEL = 0.95
+COLUMNS = (
+    "attack_a", "attack_b", "kind", "group", "source", "target",
+    "a", "b", "difference", "low", "high", "p",
+)  # fmt: skip
+
+
+def differences(
+    a: Results, b: Results, attacks: Sequence[tuple[str, str]], metric: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """B less A for pairs of attacks, as ``Comparison.frame`` has it, and what limits it.
+
+    Both runs have the same images, sources and targets in one order. A cell with a missing result
+    is NaN, and so are the means over it.
+    """
+    # Fewer schedule groups are larger clusters, within which images are not independent.
+    coarser = min(a, b, key=lambda run: run.content["spec"]["schedule_groups"])
+    design = Resampled(coarser).design
+    of_a, of_b = Resampled(a, design=design), Resampled(b, design=design)
+    rows = []
+    for attack_a, attack_b in attacks:
+        for kind, group, source, target, pairs in _statistics(a, b, attack_a, attack_b):
+            place = attack_a, attack_b, kind, group, source, target
+            rows.append((*place, *_values(of_a, of_b, attack_a, attack_b, pairs, metric)))
+    frame = pd.DataFrame(rows, columns=[*COLUMNS])
+    frame["beyond_noise"] = False
+    for _, part in frame.groupby("kind"):
+        frame.loc[part.index, "beyond_noise"] = holm(part["p"].tolist(), 1 - LEVEL)
+    return frame, [*_limits(a, b, frame), *design.notes]
+
+
+def _statistics(
+    a: Results, b: Results, attack_a: str, attack_b: str
+) -> Iterator[tuple[str, str, str, str, list[Pair]]]:
+    """Kind, group, source, target, and the cells that a value is the mean of.
+
+    Means never mix groups; those of rows and columns leave the diagonal out. Attacks that both use
+    no source have one row of cells, of no group and no source.
+    """
+    if not (a.needs_source(attack_a) or b.needs_source(attack_b)):
+        anyone = a.sources[0]
+        for target in a.targets:
+            yield "cell", "", "", target, [(anyone, target)]
+        yield "mean", "", "", "", [(anyone, target) for target in a.targets]
+        return
+    for source in a.sources:
+        for target in a.targets:
+            yield "cell", a.group(source, target), source, target, [(source, target)]
+    for group in GROUPS:
+        inside = pairs_of(a, group)
+        if group != "diagonal":
+            yield from _rows_and_columns(group, inside)
+        if inside:
+            yield "mean", group, "", "", inside
+
+
+def _rows_and_columns(
+    group: str, inside: list[Pair]
+) -> Iterator[tuple[str, str, str, str, list[Pair]]]:
+    """Those of a group; none where each would be one cell."""
+    for side, kind in enumerate(("row", "column")):
+        members: dict[str, list[Pair]] = {}
+        for pair in inside:
+            members.setdefault(pair[side], []).append(pair)
+        if any(len(pairs) > 1 for pairs in members.values()):
+            for name, pairs in members.items():
+                source, target = (name, "") if kind == "row" else ("", name)
+                yield kind, group, source, target, pairs
+
+
+def _values(
+    of_a: Resampled, of_b: Resampled, attack_a: str, attack_b: str, pairs: list[Pair], metric: str
+) -> tuple[float, ...]:
+    try:
+        found = of_b.difference(attack_b, attack_a, pairs, metric, LEVEL, other=of_a)
+        mine, theirs = of_a.mean(attack_a, pairs, metric), of_b.mean(attack_b, pairs, metric)
+    except KeyError:  # a cell that one of the two has no result of
+        return (np.nan,) * 6
+    return mine.value, theirs.value, found.value, found.low, found.high, found.p
+
+
+def _limits(a: Results, b: Results, frame: pd.DataFrame) -> Iterator[str]:
+    cells = frame[frame["kind"] == "cell"]
+    missing = int(cells["difference"].isna().sum())
+    if missing:
+        yield (
+            f"{missing} of {len(cells)} differences have no result in A, in B or in both yet: run "
+            "those again."
+        )
+    yield (
+        "Intervals are 95 % each; beyond noise means: after Holm's correction for all "
+        f"{len(cells)} cells (rows, columns and means each among themselves)."
+    )
+    groups = [run.content["spec"]["schedule_groups"] for run in (a, b)]
+    if groups[0] != groups[1]:
+        yield (
+            f"A shares schedules in {groups[0]} groups of images and B in {groups[1]}: images are "
+            f"taken as alike within the {min(groups)}."
+        )

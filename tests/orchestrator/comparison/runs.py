@@ -1,0 +1,98 @@
+"""Runs whose scores are known by hand: 100 pixels an image, half of each class, of which so many
+are wrong."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.identity import key_of
+from orchestrator.results import FORMAT, Results
+from orchestrator.store import Store
+from tasks.attacks.spec import AttackSpec
+
+Wrong = Sequence[int]  # pixels of class 0 taken for class 1, an image each; at most 50
+BACKBONES = {"a": "r18", "b": "r18", "c": "mit"}
+
+
+def content_of(
+    attacks: Sequence[Any] = ("pgd",),
+    *,
+    name: str = "toys",
+    models: Sequence[str] = ("a", "b", "c"),
+    images: int = 4,
+    **spec: Any,
+) -> dict[str, Any]:
+    """What a store keeps of an experiment with these attacks."""
+    read = [AttackSpec.model_validate(attack) for attack in attacks]
+    return {
+        "format": FORMAT,
+        "spec": {
+            "name": name,
+            "seed": 0,
+            "schedule_groups": 64,
+            "numerics": {"fold": False, "channels_last": False, "bf16": False},
+            "data": {"label_map": None},
+            "attacks": [attack.model_dump(mode="json") for attack in read],
+            **spec,
+        },
+        "dataset": "plain",
+        "classes": ["road", "sky"],
+        "palette": [[0, 0, 0], [255, 255, 255]],
+        "models": {
+            model: {
+                "fingerprint": f"weights of {model}",
+                "backbone": BACKBONES[model],
+                "networks": [[f"weights of {model}", BACKBONES[model]]],
+            }
+            for model in models
+        },
+        "sources": [*models],
+        "targets": [*models],
+        "attacks": [
+            {"attack": attack.name, "made": number, **asdict(made)}
+            for attack in read
+            for number, made in enumerate(attack.made)
+        ],
+        "shards": [f"shard of {images}"],
+        "cells": [],
+    }
+
+
+def run_of(
+    folder: Path, wrong: Mapping[str, Mapping[tuple[str, str], Wrong] | Wrong], **content: Any
+) -> Results:
+    """A run by attack: the wrong pixels of every pair of source and target, or of all pairs.
+
+    An attack is a preset, by its name. A pair that is not given has no result.
+    """
+    described = content_of(tuple(wrong), **content)
+    models, confusions = described["sources"], {}
+    for attack, given in wrong.items():
+        sourced = AttackSpec.model_validate(attack).steps > 0
+        pairs = (
+            given
+            if isinstance(given, Mapping)
+            else {(source, target): given for source in models for target in models}
+        )
+        for (source, target), counts in pairs.items():
+            confusions[attack, source if sourced else None, target] = confusion_of(counts)
+    count = len(next(iter(confusions.values())))
+    described["shards"] = [f"shard of {count}"]
+    return Results(
+        identity=key_of({"wrong": repr(wrong), "content": repr(described)}),
+        store=Store(str(folder)),
+        content=described,
+        image_ids=tuple(f"image-{i}" for i in range(count)),
+        sequences=tuple(f"sequence-{i}" for i in range(count)),
+        confusions=confusions,
+        fooled={},
+        missing=frozenset(),
+    )
+
+
+def confusion_of(wrong: Wrong) -> np.ndarray:
+    """N x 2 x 2: aAcc is 100 less the mean of ``wrong``."""
+    return np.array([[[50 - k, k], [0, 50]] for k in wrong], np.int64)

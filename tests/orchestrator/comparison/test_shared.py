@@ -1,0 +1,205 @@
+"""What two runs must share: what is refused, and what is used where it is allowed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.comparison import Comparison, compare_results
+from orchestrator.comparison.shared import bring_together
+from orchestrator.results import Results
+from tasks.errors import InputError
+from tests.orchestrator.comparison.runs import run_of
+from tests.orchestrator.toy_experiments import run_toy, write_images
+
+PGD = [("pgd", "pgd")]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Results:
+    return run_of(tmp_path, {"pgd": [10, 20, 30, 40]})
+
+
+def changed(run: Results, **content: Any) -> Results:
+    return replace(run, identity="changed", content={**run.content, **content})
+
+
+def with_spec(run: Results, **spec: Any) -> Results:
+    return changed(run, spec={**run.content["spec"], **spec})
+
+
+def with_model(run: Results, name: str, **part: Any) -> Results:
+    models = run.content["models"]
+    return changed(run, models={**models, name: {**models[name], **part}})
+
+
+def weaker(run: Results) -> Results:
+    (attack,) = run.content["spec"]["attacks"]
+    return with_spec(run, attacks=[{**attack, "eps": 4 / 255}])
+
+
+def l2(run: Results) -> Results:
+    (attack,) = run.content["spec"]["attacks"]
+    return with_spec(run, attacks=[{**attack, "norm": "l2"}])
+
+
+def compare_pgd(a: Results, b: Results, *allow: str) -> Comparison:
+    return compare_results(a, b, PGD, allow=allow)
+
+
+@pytest.mark.parametrize(
+    ("alter", "kind", "expected"),
+    [
+        (weaker, "eps", ["linf 8/255 in A's pgd", "linf 4/255 in B's pgd"]),
+        (l2, "eps", ["linf 8/255", "l2 8/255"]),
+        (
+            lambda run: with_spec(run, numerics={"fold": "auto", "channels_last": True}),
+            "numerics",
+            ["reference in A", "fold auto, channels_last in B"],
+        ),
+        (
+            lambda run: changed(run, targets=["a", "b"]),
+            "targets",
+            ["targets differ", "only A has c"],
+        ),
+        (
+            lambda run: with_model(run, "c", fingerprint="others"),
+            "targets",
+            ["c of A and of B are different models"],
+        ),
+        (
+            lambda run: with_model(run, "c", networks=[["weights of c", "r50"]]),
+            "targets",
+            ["c of A and of B are different models (weights, configuration or backbone)"],
+        ),
+    ],
+)
+def test_a_difference_is_refused_until_it_is_allowed(
+    run: Results, alter: Callable[[Results], Results], kind: str, expected: list[str]
+) -> None:
+    other = alter(run)
+    with pytest.raises(InputError) as caught:
+        compare_pgd(run, other)
+    message = str(caught.value)
+    assert [text for text in [*expected, f"--allow {kind}"] if text not in message] == []
+    others = {"images", "targets", "eps", "numerics"} - {kind}
+    with pytest.raises(InputError):
+        compare_pgd(run, other, *others)
+    comparison = compare_pgd(run, other, kind)
+    assert any(expected[0] in note for note in comparison.notes)
+
+
+def test_all_differences_are_refused_at_once_in_a_sentence_each(run: Results) -> None:
+    other = weaker(with_spec(run, numerics={"fold": True}))
+    with pytest.raises(InputError) as caught:
+        compare_pgd(run, other)
+    assert [line.count("--allow") for line in str(caught.value).splitlines()] == [1, 1]
+
+
+def test_allowed_targets_are_those_in_common(run: Results) -> None:
+    comparison = compare_pgd(run, changed(run, targets=["c", "b"]), "targets")
+    assert list(comparison.matrix().columns) == ["b", "c"]
+    assert list(comparison.matrix().index) == ["a", "b", "c"]
+
+
+def test_sources_of_one_run_alone_are_left_out_and_named(run: Results) -> None:
+    comparison = compare_pgd(run, changed(run, sources=["a"]))
+    assert list(comparison.matrix().index) == ["a"]
+    assert any("only A has b, c" in note for note in comparison.notes)
+
+
+@pytest.mark.parametrize(("role", "named"), [("targets", "target"), ("sources", "source")])
+def test_nothing_in_common_is_refused_whatever_is_allowed(
+    run: Results, role: str, named: str
+) -> None:
+    ours, theirs = changed(run, **{role: ["a"]}), changed(run, **{role: ["b"]})
+    with pytest.raises(InputError, match=f"no {named} in common"):
+        compare_pgd(ours, theirs, "targets")
+
+
+@pytest.mark.parametrize(
+    ("alter", "expected"),
+    [
+        (lambda run: changed(run, classes=["road", "tree"]), "A / B: 1: 'sky' / 'tree'"),
+        (lambda run: with_spec(run, data={"label_map": {"sky": None}}), "merge classes otherwise"),
+    ],
+)
+def test_classes_must_agree_whatever_is_allowed(
+    run: Results, alter: Callable[[Results], Results], expected: str
+) -> None:
+    with pytest.raises(InputError, match=expected):
+        compare_pgd(run, alter(run), "images", "targets", "eps", "numerics")
+
+
+def test_what_can_be_allowed_is_named(run: Results) -> None:
+    with pytest.raises(InputError, match="'image' cannot be allowed: did you mean 'images'"):
+        compare_pgd(run, run, "image")
+
+
+def test_a_run_without_results_is_refused(run: Results) -> None:
+    with pytest.raises(InputError, match=r"toys \(B\) in .* has no results yet"):
+        compare_pgd(run, replace(run, confusions={}))
+
+
+def test_a_transfer_ratio_is_relative_to_its_own_run(run: Results) -> None:
+    with pytest.raises(InputError, match="different denominators"):
+        compare_results(run, weaker(run), PGD, metric="ratio")
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+    """Real runs: six images; the same in other shards; some of them; two repainted."""
+    folder = tmp_path_factory.mktemp("stored")
+    attacks = [{"preset": "pgd", "eps": "8/255", "steps": 1}]
+    repainted, mixed = write_images(folder / "other", seed=5), folder / "mixed"
+    for kind in ("images", "labels"):
+        (mixed / kind).mkdir(parents=True)
+    run = {"six": run_toy(folder, attacks=attacks)}
+    for number in range(6):
+        origin = repainted if number < 2 else folder / "data"
+        for kind in ("images", "labels"):
+            name = f"image-{number}.png"
+            (mixed / kind / name).write_bytes((origin / kind / name).read_bytes())
+    classes = run["six"].classes
+    for name, changes in {
+        "reshuffled": {"shard_size": 3, "schedule_groups": 3},
+        "three": {"data": {"folder": str(folder / "data"), "classes": classes, "images": 3}},
+        "mixed": {"data": {"folder": str(mixed), "classes": classes}},
+        "repainted": {"data": {"folder": str(repainted), "classes": classes}},
+    }.items():
+        run[name] = run_toy(folder, attacks=attacks, **changes)
+    return run
+
+
+def test_the_same_images_in_other_shards_are_the_same_images(stored: dict[str, Results]) -> None:
+    a, b, notes = bring_together(stored["six"], stored["reshuffled"], PGD, ())
+    assert a.image_ids == b.image_ids == stored["six"].image_ids
+    assert notes == []
+    for name in ("a", "b"):  # clean images are scored alike, wherever they stand
+        assert np.array_equal(a.confusions["clean", None, name], b.confusions["clean", None, name])
+
+
+def test_fewer_images_are_refused_or_compared_alone(stored: dict[str, Results]) -> None:
+    with pytest.raises(InputError, match=r"A has 6 images and B has 3, of which 3 are the same"):
+        bring_together(stored["six"], stored["three"], PGD, ())
+    a, b, _ = bring_together(stored["six"], stored["three"], PGD, ["images"])
+    assert sorted(a.image_ids) == sorted(stored["three"].image_ids)
+    assert a.image_ids == b.image_ids
+    assert np.array_equal(a.confusions["clean", None, "a"], b.confusions["clean", None, "a"])
+
+
+def test_an_image_of_the_same_name_and_other_pixels_is_another(stored: dict[str, Results]) -> None:
+    with pytest.raises(
+        InputError, match="of which 4 are the same; 2 have the same name, but other"
+    ):
+        bring_together(stored["six"], stored["mixed"], PGD, ())
+    a, *_ = bring_together(stored["six"], stored["mixed"], PGD, ["images"])
+    assert sorted(a.image_ids) == [f"image-{i}" for i in range(2, 6)]
+
+
+def test_no_image_in_common_is_refused_whatever_is_allowed(stored: dict[str, Results]) -> None:
+    with pytest.raises(InputError, match="no image in common"):
+        bring_together(stored["six"], stored["repainted"], PGD, ["images"])
