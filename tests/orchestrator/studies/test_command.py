@@ -57,6 +57,9 @@ def test_a_study_draws_a_figure_and_writes_what_its_numbers_say(name: str, folde
     assert (report / "study.png").stat().st_size < 150_000
     written = (report / "study.md").read_text()
     assert any(f" {claim} " in written for claim in CLAIMS)
+    assert (
+        "(eps*sign)" not in written
+    )  # in Markdown two of them would set what is between in italics
     assert json.loads((report / "study.json").read_text())["facts"]["images"] == 4
 
 
