@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from orchestrator.stopping import Terminated, terminable
 from tasks.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ Executor = Annotated[
 ]
 StoreOption = Annotated[str | None, typer.Option(help="Folder or URL of the store.")]
 
-INPUT, FAILED, INTERRUPTED = 2, 1, 130
+INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 fleet_app = typer.Typer(
     no_args_is_help=True,
@@ -69,7 +70,7 @@ def run(
     from orchestrator.report.progress import ProgressView
     from orchestrator.report.terminal import print_results
 
-    with _sentences(spec):
+    with _sentences(spec), terminable():
         experiment = _experiment(spec, overrides, executor, store, fleet, max_hours)
         progress = ProgressView(console)
         try:
@@ -83,6 +84,8 @@ def run(
                 f"start-up ({progress.model_seconds:.0f} s of it inside models, all actors summed)."
             )
         _show(results, tracking and experiment.runtime.tracking)
+        if results.stopped == "terminated":
+            raise Terminated
         if results.stopped:
             console.print(
                 f"Stopped after {experiment.runtime.max_hours:g} h: {len(results.missing)} tasks "
@@ -111,7 +114,7 @@ def search(
     from orchestrator.search.spec import read_search
     from orchestrator.search.study import how_to_look
 
-    with _sentences(spec):
+    with _sentences(spec), terminable():
         read = read_search(spec, _with_options(overrides, store=store, fleet=fleet))
         view = SearchView(console)
         try:
@@ -123,8 +126,11 @@ def search(
         console.print(f"Report of the search: {found_folder(found)}", highlight=False)
         console.print(f"Trials: {how_to_look(found.bench)}", highlight=False)
         tracked = tracking and read.runtime.tracking
-        _show(found.results, tracked)
+        if found.results.confusions:
+            _show(found.results, tracked)
         _log_search(found, tracked)
+        if found.results.stopped == "terminated":
+            raise Terminated
         _list_failures(found.results.failures)
 
 
@@ -499,9 +505,10 @@ def _sentences(origin: str) -> Iterator[None]:
         raise typer.Exit(INPUT) from None
     except (typer.Exit, typer.Abort):
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         errors.print("\nStopped. What was done is in the store; run again to go on.")
-        raise typer.Exit(INTERRUPTED) from None
+        code = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+        raise typer.Exit(code) from None
     except OSError as error:
         errors.print(f"[red]error:[/red] not readable or writable: {escape(str(error))}")
         errors.print("What was done before is in the store; run again to go on.")

@@ -17,8 +17,9 @@ from orchestrator.clients import (
 from orchestrator.driver import Driver
 from orchestrator.executors.base import Served
 from orchestrator.plan import Plan, make_plan
-from orchestrator.results import FORMAT, Results, load_results
+from orchestrator.results import FORMAT, Results, load_results, results_of
 from orchestrator.spec import Experiment
+from orchestrator.stopping import Stopped, Terminated
 from orchestrator.store import Store
 from orchestrator.telemetry import Status, log_to
 from tasks.errors import InputError
@@ -58,25 +59,26 @@ def carry_out(
         listener.planned(plan)
     store.save_experiment(plan.identity, describe(plan))
     outcome, clock = Outcome(), Clock(experiment.runtime.max_hours)
-    _drive(plan, store, listener, clock, outcome, client)
-    results = load_results(store, plan.identity)
-    damaged = results.missing - outcome.failures.keys()
-    if damaged and not clock.stopped:
-        # What just failed is not tried again, and what was just computed is stored.
-        failed = outcome.failures.keys()
-        tasks = {
-            key: task
-            for key, task in plan.tasks.items()
-            if key not in failed and task.depends_on not in failed
-        }
-        damaged &= tasks.keys()
-        stored = frozenset(store.keys() & tasks.keys()) - damaged
-        plan = replace(plan, tasks=tasks, stored=stored)
-        _drive(plan, store, listener, clock, outcome, client, damaged)
+    try:
+        _drive(plan, store, listener, clock, outcome, client)
+        results = load_results(store, plan.identity)
+        damaged = results.missing - outcome.failures.keys()
+        if damaged and not clock.stopped:
+            _drive_again(plan, store, listener, clock, outcome, client, damaged)
+            results = load_results(store, plan.identity)
+    except Terminated:
+        clock.stopped = "terminated"
         results = load_results(store, plan.identity)
     return replace(
         results, failures=outcome.failures, computed=len(outcome.done), stopped=clock.stopped
     )
+
+
+def stored_results(experiment: Experiment) -> Results:
+    """What the store has of an experiment that is not to be carried out, as it was terminated."""
+    store = Store(experiment.runtime.store)
+    plan = make_plan(experiment, store)
+    return replace(results_of(store, plan.identity, describe(plan)), stopped="terminated")
 
 
 @dataclass
@@ -96,15 +98,16 @@ class Outcome:
 
 
 class Clock:
-    """The hours that a run may take; ``stopped`` says that it was ended for them."""
+    """The hours that a run may take; ``stopped`` says what ended it before its work was done."""
 
     def __init__(self, max_hours: float | None) -> None:
         self._end = None if max_hours is None else time.monotonic() + 3600 * max_hours
-        self.stopped = False
+        self.stopped: Stopped = ""
 
     def time_is_up(self) -> bool:
-        self.stopped = self._end is not None and time.monotonic() > self._end
-        return self.stopped
+        if self._end is not None and time.monotonic() > self._end:
+            self.stopped = "hours"
+        return bool(self.stopped)
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -205,6 +208,28 @@ def _listen(
         # A driver that died, or was started anew, knows nothing of this client.
         with suppress(RuntimeError, UnknownClientError):
             driver.cancel(client)
+
+
+def _drive_again(
+    plan: Plan,
+    store: Store,
+    listener: Listener | None,
+    clock: Clock,
+    outcome: Outcome,
+    client: DriverClient | None,
+    damaged: frozenset[str],
+) -> None:
+    """Compute what turned out to be damaged; what just failed is not tried again."""
+    failed = outcome.failures.keys()
+    tasks = {
+        key: task
+        for key, task in plan.tasks.items()
+        if key not in failed and task.depends_on not in failed
+    }
+    damaged &= tasks.keys()
+    stored = frozenset(store.keys() & tasks.keys()) - damaged
+    again = replace(plan, tasks=tasks, stored=stored)
+    _drive(again, store, listener, clock, outcome, client, damaged)
 
 
 def served(plan: Plan) -> dict[str, Served]:

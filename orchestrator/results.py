@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.plan import CLEAN
+from orchestrator.stopping import Stopped
 from orchestrator.store import Store
 from tasks import metrics
 from tasks.data.shards import Shard
@@ -34,7 +35,8 @@ class Results:
     ``confusions[attack, source, target]`` is int64 N x K x K over ``image_ids``; an attack that
     needs no source has source None there and the same row for every source in matrices.
     ``fooled`` int64 N x 2: pixels that the attack turned wrong, and those that were right; it lacks
-    a cell whose clean predictions are missing.
+    a cell whose clean predictions are missing. ``stopped`` says what ended the run before its work
+    was done: its hours were up, or it got SIGTERM.
     """
 
     identity: str
@@ -47,7 +49,7 @@ class Results:
     missing: frozenset[str]
     failures: Mapping[str, str] = field(default_factory=dict)
     computed: int = 0
-    stopped: bool = False
+    stopped: Stopped = ""
 
     @cached_property
     def digest(self) -> str:

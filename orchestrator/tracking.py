@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def _log_search(client: MlflowClient, experiment: Experiment, found: "Found") ->
         _log_metrics(client, run, best | {name: float(n) for name, n in states.items()})
         client.log_artifacts(run.info.run_id, str(found_folder(found)), "search")
         client.log_dict(run.info.run_id, bench.search.model_dump(mode="json"), "search.json")
-    _finish(client, run, found.results)
+        _finish(client, run, found.results)
     return run
 
 
@@ -210,7 +211,7 @@ def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) 
         _log_metrics(client, run, metrics)
         client.log_artifacts(run.info.run_id, str(report_folder(results)), "report")
         client.log_dict(run.info.run_id, dict(content["spec"]), "experiment.json")
-    _finish(client, run, results)
+        _finish(client, run, results)
     return run
 
 
@@ -233,7 +234,7 @@ def _log_attack(
     folder = report_folder(results)
     client.log_artifact(run.info.run_id, str(folder / matrix_name(attack)))
     _log_table(client, run, results, attack)
-    _finish(client, run, results)
+    _finish(client, run, results, attack)
 
 
 def _metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]:
@@ -266,7 +267,7 @@ def _open(
     found = client.search_runs([experiment.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
     if found:
         run = found[0]
-        current = run.data.tags.get(DIGEST) == results.digest and run.info.status == "FINISHED"
+        current = run.data.tags.get(DIGEST) == results.digest and run.info.status != "RUNNING"
         if not current:
             client.update_run(run.info.run_id, status="RUNNING")
             client.log_batch(run.info.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
@@ -275,14 +276,19 @@ def _open(
     return run, True
 
 
-def _finish(client: MlflowClient, run: Run, results: Results) -> None:
+def _finish(client: MlflowClient, run: Run, results: Results, attack: str | None = None) -> None:
+    """End a run by what its matrices lack: nothing, what failed, or what was stopped before."""
+    there, cells = results.coverage(attack) if attack else (-len(results.missing), 0)
+    incomplete = "FAILED" if results.failures and not results.stopped else "KILLED"
     client.set_tag(run.info.run_id, DIGEST, results.digest)
-    client.set_terminated(run.info.run_id, "FINISHED")
+    client.set_terminated(run.info.run_id, "FINISHED" if there == cells else incomplete)
 
 
 def _log_metrics(client: MlflowClient, run: Run, metrics: dict[str, float]) -> None:
-    now = run.info.start_time
-    known = [Metric(k, v, now, 0) for k, v in metrics.items() if np.isfinite(v)]
+    """Those that a run does not show yet: of two values of one time MLflow shows the greater."""
+    now, shown = int(1000 * time.time()), run.data.metrics
+    new = {k: v for k, v in metrics.items() if np.isfinite(v) and shown.get(k) != v}
+    known = [Metric(k, v, now, 0) for k, v in new.items()]
     for first in range(0, len(known), BATCH):
         client.log_batch(run.info.run_id, metrics=known[first : first + BATCH])
 

@@ -20,6 +20,7 @@ from orchestrator.executors.ray import RayExecutor
 from orchestrator.executors.ray_metrics import ray_meter
 from orchestrator.provenance import code_hash
 from orchestrator.spec import Runtime
+from orchestrator.stopping import kept_handler
 from orchestrator.store import Store
 from orchestrator.telemetry import Status, Telemetry, log_to
 from tasks.errors import InputError
@@ -307,13 +308,14 @@ def join_cluster(namespace: str, *, existing: bool = False) -> bool:
     address = os.environ.get("RAY_ADDRESS") or ("auto" if existing else None)
     local: dict[str, Any] = {} if address else OWN_CLUSTER
     try:
-        ray.init(
-            address or "local",
-            namespace=namespace,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **local,
-        )
+        with kept_handler():
+            ray.init(
+                address or "local",
+                namespace=namespace,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **local,
+            )
     except ConnectionError as error:
         raise InputError(
             f"no Ray cluster answers ({str(error).splitlines()[0]}); start one with 'ray start "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from orchestrator.experiment import Listener, carry_out
+from orchestrator.experiment import Listener, carry_out, stored_results
 from orchestrator.plan import make_plan
 from orchestrator.results import Results
 from orchestrator.search.bench import Bench, make_bench
@@ -22,6 +22,7 @@ from orchestrator.search.study import (
     open_study,
     read_trials,
 )
+from orchestrator.stopping import Terminated
 from orchestrator.store import Store
 from tasks.attacks.spec import AttackSpec
 from tasks.errors import InputError
@@ -67,6 +68,7 @@ class SearchListener:
 def find(search: Search, listener: SearchListener, *, resume: bool = False) -> Found:
     """Carry the trials out, then confirm the best against the baselines.
 
+    After SIGTERM it returns what there is: without a comparison where that was not reached.
     Raises InputError for a wrong search before a model is loaded; RuntimeError where no trial went
     all the way.
     """
@@ -81,19 +83,28 @@ def find(search: Search, listener: SearchListener, *, resume: bool = False) -> F
     make_plan(confirming_experiment(search, []), store)  # what is wrong there is said now
     study = open_study(bench, open_storage(bench, store), resume=resume)
     listener.begun(bench, [trial for trial in read_trials(study) if trial.state != "running"])
+    terminated = False
     with _driver(bench, store, study) as client:
         if client is not None:
             # Here, as Tune takes seconds to import.
             from orchestrator.search.tune import run_trials
 
-            run_trials(bench, study, client.namespace, listener.trials)
+            try:
+                run_trials(bench, study, client.namespace, listener.trials)
+            except Terminated:
+                terminated = True
         trials = read_trials(study)
         best = chosen(bench, trials)
+        if not best and terminated:
+            raise Terminated
         if not best:
             reasons = {trial.reason for trial in trials if trial.reason} or {"none was begun"}
             raise RuntimeError(f"no trial went all the way: {'; '.join(sorted(reasons)[:3])}")
         experiment = confirming_experiment(search, best)
-        results = carry_out(experiment, listener.confirming(best), client)
+        if terminated:
+            results = stored_results(experiment)
+        else:
+            results = carry_out(experiment, listener.confirming(best), client)
     return Found(
         bench=bench,
         study=study,

@@ -1,0 +1,43 @@
+"""What ends a run before its work is done: its hours, or SIGTERM, as clusters send it."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Literal
+
+Stopped = Literal["", "hours", "terminated"]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: like Ctrl-C no ``Exception``, as no handler of errors may take it for one."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Raise Terminated where the main thread is when SIGTERM comes; further ones are ignored, so
+    that what was done can be shown and logged."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def kept_handler() -> Iterator[None]:
+    """Keep what a command does on SIGTERM while a library puts its own ``sys.exit`` in place."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        if callable(before):
+            before(signal.SIGTERM, None)
+        raise
+    if callable(before) and signal.getsignal(signal.SIGTERM) is not before:
+        signal.signal(signal.SIGTERM, before)
