@@ -448,12 +448,13 @@ def _with_options(
 
 def _show(results: "Results", tracking: bool) -> bool:
     """Draw and log what changed, and say where everything is; False where logging failed."""
-    from orchestrator.report.folder import is_current, report_folder, write_report
+    from orchestrator.report.folder import PAGE, is_current, report_folder, write_report
 
     if not is_current(results):
         write_report(results)
     console.print(f"\nStore:  {results.store.location}", highlight=False)
     console.print(f"Report: {report_folder(results)}", highlight=False)
+    console.print(f"Page:   {report_folder(results) / PAGE}", highlight=False)
     if not tracking:
         return True
     from orchestrator.tracking import TrackingError, how_to_open, log_results

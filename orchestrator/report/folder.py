@@ -6,12 +6,14 @@ import yaml
 from matplotlib.figure import Figure
 
 from orchestrator.report.heatmaps import draw_matrix, draw_overview
+from orchestrator.report.page import write_page
 from orchestrator.report.panels import draw_panel
 from orchestrator.report.text import markdown
 from orchestrator.results import Results
 from tasks.data.names import file_name
 
 DPI = 130
+PAGE = "report.html"
 
 
 def report_folder(results: Results) -> Path:
@@ -30,8 +32,9 @@ def write_report(results: Results) -> Path:
     """Draw everything anew; returns the folder.
 
     matrices.png (all attacks), matrix-<attack>.png (a ``:`` written ``=``), panel-<source>.png,
-    results.csv (a row a cell), summary.md, experiment.yaml (the resolved spec). ``complete`` is
-    written last: it holds the digest of the results that were drawn.
+    results.csv (a row a cell), summary.md, experiment.yaml (the resolved spec), and report.html,
+    which shows all of it alone. ``complete`` is written last: it holds the digest of the results
+    that were drawn.
     """
     folder = report_folder(results)
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,6 +50,7 @@ def write_report(results: Results) -> Path:
     (folder / "summary.md").write_text(markdown(results, results.attacks))
     spec = yaml.safe_dump(results.content["spec"], sort_keys=False, allow_unicode=True)
     (folder / "experiment.yaml").write_text(spec)
+    write_page(results, folder / PAGE)
     (folder / "complete").write_text(results.digest)
     return folder
 
@@ -59,7 +63,8 @@ def matrix_name(attack: str) -> str:
 def is_current(results: Results) -> bool:
     """Whether the folder already shows these very results."""
     mark = report_folder(results) / "complete"
-    return mark.is_file() and mark.read_text() == results.digest
+    drawn = mark.is_file() and mark.with_name(PAGE).is_file()
+    return drawn and mark.read_text() == results.digest
 
 
 def _save(figure: Figure, path: Path) -> None:

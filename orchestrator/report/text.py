@@ -49,7 +49,14 @@ def headline_sentences(results: Results, attack: str) -> list[str]:
 
 
 def settings(results: Results, attack: str) -> str:
-    """What an attack is, in a line: what differs from the plainest attack, in words."""
+    """What an attack is, in a line, and how much of its matrix there is where that is not all."""
+    there, cells = results.coverage(attack)
+    partial = f", PARTIAL: {there} of {cells} cells" if there < cells else ""
+    return attack_in_words(results, attack) + partial
+
+
+def attack_in_words(results: Results, attack: str) -> str:
+    """What differs from the plainest attack."""
     spec, made = results.attack_spec(attack), results.made[attack]
     parts = [f"eps {spec['eps'] * 255:g}/255" + (" RMS (L2)" if spec["norm"] == "l2" else "")]
     if spec["files"]:
@@ -83,9 +90,6 @@ def settings(results: Results, attack: str) -> str:
         parts.append(f"kept at step {made['step']}")
     if made["score"] != "raw":
         parts.append(f"scored as {made['score']}")
-    there, cells = results.coverage(attack)
-    if there < cells:
-        parts.append(f"PARTIAL: {there} of {cells} cells")
     return ", ".join(parts)
 
 

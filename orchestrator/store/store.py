@@ -200,6 +200,11 @@ class Store:
         text = json.dumps({"key": key, "kind": kind, "message": message, "at": _now()}, indent=1)
         self.files.write(f"failures/{key[:2]}/{key}.json", text.encode())
 
+    def failure(self, key: str) -> dict[str, Any] | None:
+        """The last failure of a task, ``kind``, ``message`` and when; None where none is kept."""
+        content = self.files.read(f"failures/{key[:2]}/{key}.json")
+        return None if content is None else _parse(content)
+
     def _checked(self, path: str, check: Callable[[bytes], Checked | None]) -> Checked | None:
         """What ``check`` makes of a file; None where it is missing, or refused twice."""
         # Twice, since an object that is replaced between asking for its size and for its bytes
