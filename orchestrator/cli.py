@@ -54,6 +54,14 @@ Chosen = Annotated[
     str | None, typer.Option(help="An experiment's name, or the beginning of its identity.")
 ]
 
+job_app = typer.Typer(no_args_is_help=True, help="Jobs that 'submit' sent to a Ray cluster.")
+app.add_typer(job_app, name="job")
+Job = Annotated[str, typer.Argument(help="The job's id, as 'submit' printed it.")]
+Address = Annotated[
+    str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="URL of the cluster's dashboard.")
+]
+HEAD = "http://127.0.0.1:8265"
+
 
 @app.command()
 def run(
@@ -401,6 +409,69 @@ def fleet_down(name: FleetName) -> None:
         console.print(f"Fleet '{name}' is down.")
 
 
+@app.command()
+def submit(
+    spec: Spec,
+    overrides: Overrides = None,
+    address: Address = HEAD,
+    store: StoreOption = None,
+    search: Annotated[bool, typer.Option("--search", help="The spec is a search.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a search that was begun.")
+    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not follow the job.")] = False,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Hand the job this variable of the environment."),
+    ] = None,
+    working_dir: Annotated[
+        str | None, typer.Option(help="Send this folder, for what the spec names beside it.")
+    ] = None,
+    package: Annotated[
+        str | None, typer.Option(help="Send this wheel, or source tree, of segtransfer.")
+    ] = None,
+) -> None:
+    """Run a spec as a job of a Ray cluster, and follow it; it outlives this terminal."""
+    from orchestrator.jobs.client import connect
+    from orchestrator.jobs.client import submit as send
+    from orchestrator.jobs.parcel import Order, pack
+
+    with _sentences(spec):
+        order = Order(spec, tuple(overrides or ()), store, search, resume)
+        with pack(order, working_dir, package, env or ()) as parcel:
+            job = send(connect(address), parcel)
+        console.print(f"Job {job} is submitted.\n{_how_to(job, address)}", highlight=False)
+        if not detach:
+            _follow(job, address)
+
+
+@job_app.command("status")
+def job_status(job: Job, address: Address = HEAD) -> None:
+    """Print how a job stands."""
+    from orchestrator.jobs.client import connect, look
+    from orchestrator.report.jobs import print_job
+
+    with _sentences(job):
+        print_job(look(connect(address), job), console)
+
+
+@job_app.command("follow")
+def job_follow(job: Job, address: Address = HEAD) -> None:
+    """Print a job's log until it ends, and leave with its exit code."""
+    with _sentences(job):
+        _follow(job, address)
+
+
+@job_app.command("stop")
+def job_stop(job: Job, address: Address = HEAD) -> None:
+    """Stop a job, and wait until it has logged what it did."""
+    from orchestrator.jobs.client import connect, stop
+    from orchestrator.report.jobs import print_job
+
+    with _sentences(job):
+        print_job(stop(connect(address), job), console)
+
+
 def main() -> None:
     """Entry point of the installed command."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -444,6 +515,33 @@ def _with_options(
         f"{field}={json.dumps(value)}" for field, value in options.items() if value is not None
     ]
     return [*(overrides or []), *extra]
+
+
+def _follow(job: str, address: str) -> None:
+    """Print a job's log to its end; Ctrl-C leaves the job alone."""
+    from orchestrator.jobs.client import connect, exit_code, follow, last_word
+
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    try:
+        details = follow(connect(address), job, write)
+    except KeyboardInterrupt:
+        errors.print(f"\nDetached: job {job} goes on.\n{_how_to(job, address)}", highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
+    if word := last_word(details):
+        errors.print(f"[red]error:[/red] {escape(word)}", highlight=False)
+    if code := exit_code(details):
+        raise typer.Exit(code)
+
+
+def _how_to(job: str, address: str) -> str:
+    """The commands that follow a job and stop it."""
+    return (
+        f"Follow it: segtransfer job follow {job} --address {address}\n"
+        f"Stop it: segtransfer job stop {job} --address {address}"
+    )
 
 
 def _show(results: "Results", tracking: bool) -> bool:

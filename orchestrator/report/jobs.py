@@ -1,0 +1,20 @@
+"""A job of a cluster on the terminal."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from orchestrator.jobs.client import JobDetails
+
+
+def print_job(details: "JobDetails", console: Console) -> None:
+    """Id, state, exit code, times and command; nothing of its environment."""
+    code = details.driver_exit_code
+    state = details.status.value.lower() + ("" if code is None else f", exit code {code}")
+    console.print(f"Job {details.submission_id}: {state}", highlight=False)
+    for what, milliseconds in (("began", details.start_time), ("ended", details.end_time)):
+        if milliseconds:
+            console.print(f"{what}: {datetime.fromtimestamp(milliseconds / 1000):%F %T}")
+    console.print(f"command: {details.entrypoint}", highlight=False, markup=False)
