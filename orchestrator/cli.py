@@ -16,6 +16,7 @@ from orchestrator.stopping import Terminated, terminable
 from tasks.errors import InputError
 
 if TYPE_CHECKING:
+    from orchestrator.comparison import Comparison
     from orchestrator.results import Results
     from orchestrator.search import Found
     from orchestrator.spec import Experiment
@@ -271,6 +272,37 @@ def export(
     with _sentences(store), ExportView(console) as view:
         exported = export(store, out, kind, experiment, predictions=predictions, advance=view)
     print_exported(exported, console)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="What is subtracted: RUN, ATTACK or RUN:ATTACK.")],
+    b: Annotated[str, typer.Argument(help="What it is subtracted from, named alike.")],
+    store: Annotated[str, typer.Option(help="Where names are looked up.")] = "segtransfer-store",
+    allow: Annotated[
+        str, typer.Option(help="Compare all the same: images,targets,eps,numerics.")
+    ] = "",
+    metric: Annotated[
+        str, typer.Option(help="miou, aacc, macc, wrong, fooling, drop or ratio.")
+    ] = "miou",
+    tracking: Annotated[bool, typer.Option(help="Log to MLflow.")] = True,
+) -> None:
+    """Subtract attack A from attack B, or run A from run B, with intervals and a verdict.
+
+    A RUN is a store's folder or URL (#NAME picks an experiment of it), an experiment's name or the
+    beginning of its identity, or an MLflow run's id. An ATTACK alone is one of the newest run.
+    """
+    from orchestrator.comparison import compare as compare_references
+    from orchestrator.report.compared import comparison_folder, print_comparison, write_comparison
+
+    with _sentences(""):
+        allowed = [name.strip() for name in allow.split(",") if name.strip()]
+        comparison = compare_references(a, b, store=store, allow=allowed, metric=metric)
+        print_comparison(comparison, console)
+        write_comparison(comparison)
+        console.print(f"\nReport: {comparison_folder(comparison)}", highlight=False)
+        if tracking:
+            _log_comparison(comparison)
 
 
 @app.command()
@@ -567,10 +599,22 @@ def _show(results: "Results", tracking: bool) -> bool:
     return True
 
 
+def _log_comparison(comparison: "Comparison") -> None:
+    from orchestrator.tracking import TrackingError, how_to_open
+    from orchestrator.tracking.comparisons import log_comparison
+
+    try:
+        console.print(f"MLflow: {how_to_open(log_comparison(comparison))}", highlight=False)
+    except TrackingError as error:
+        errors.print(f"[yellow]{escape(str(error))}[/yellow]")
+        errors.print("Log it later with the same command.")
+
+
 def _log_search(found: "Found", tracking: bool) -> None:
     if not tracking:
         return
-    from orchestrator.tracking import TrackingError, log_search
+    from orchestrator.tracking import TrackingError
+    from orchestrator.tracking.searches import log_search
 
     try:
         log_search(found)

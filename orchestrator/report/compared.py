@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,11 +92,14 @@ def what_is_what(comparison: Comparison, pair: tuple[str, str]) -> list[str]:
     return [f"{side}: {attack}, {settings(run, attack)}" for side, run, attack in sides]
 
 
-def mean_phrases(comparison: Comparison, attack: str) -> list[str]:
-    """One phrase a headline mean."""
+def mean_phrases(
+    comparison: Comparison, attack: str, show: Callable[[pd.Series], str] | None = None
+) -> list[str]:
+    """One phrase a headline mean; ``show`` writes its number."""
+    show = show or (lambda row: " ".join(_texts(row)))
+    means = comparison.rows(attack, "mean")
     return [
-        " ".join([HEADLINES.get(row["group"], "all targets"), *_texts(row)])
-        for _, row in comparison.rows(attack, "mean").iterrows()
+        f"{HEADLINES.get(row['group'], 'all targets')} {show(row)}" for _, row in means.iterrows()
     ]
 
 
@@ -175,32 +178,47 @@ def _texts(row: pd.Series, mark: str = "*") -> list[str]:
 
 def markdown(comparison: Comparison, attack: str | None = None) -> str:
     """The tables of all pairs of attacks, or of one, with verdicts and notes."""
-    pairs = [pair for pair in comparison.attacks if attack in (None, pair[1])]
-    run = comparison.b
-    lines = [
-        f"**{title(comparison)}**",
-        "",
-        f"{meaning(comparison)}; bold: beyond noise. {len(run.image_ids)} images of "
-        f"{run.content['dataset']}.",
-    ]
-    for pair in pairs:
-        grid = lay_out(comparison, pair[1])
-        lines += ["", f"### {pair_title(pair)}", ""]
-        lines += [f"- {line}" for line in what_is_what(comparison, pair)]
-        names = [name.replace("\n", " ") for name in grid.columns]
-        lines += ["", "| source \\ target | " + " | ".join(names) + " |"]
-        lines.append("|---" + "|---:" * len(names) + "|")
-        for number, line in enumerate(grid.lines):
-            cells = [_markdown_cell(grid.values.get((number, c))) for c in range(len(names))]
-            lines.append(f"| {line.replace(chr(10), ' ')} | " + " | ".join(cells) + " |")
-        means = "; ".join(mean_phrases(comparison, pair[1]))
-        lines += ["", f"Means: {means}.", "", f"**{comparison.verdict(pair[1])}**"]
+    lines = _markdown_head(comparison)
+    for pair in comparison.attacks:
+        if attack in (None, pair[1]):
+            lines += ["", f"### {pair_title(pair)}", "", *_markdown_pair(comparison, pair)]
     return "\n".join([*lines, "", *(f"- {note}" for note in comparison.notes)]) + "\n"
 
 
-def _markdown_cell(row: pd.Series | None) -> str:
-    if row is None:
-        return ""
+def overview(comparison: Comparison) -> str:
+    """The verdicts of all pairs of attacks, without their tables, as Markdown."""
+    lines = [*_markdown_head(comparison), ""]
+    lines += [f"- {comparison.verdict(attack)}" for _, attack in comparison.attacks]
+    return "\n".join([*lines, "", *(f"- {note}" for note in comparison.notes)]) + "\n"
+
+
+def _markdown_head(comparison: Comparison) -> list[str]:
+    run = comparison.b
+    about = f"{len(run.image_ids)} images of {run.content['dataset']}"
+    return [
+        f"**{title(comparison)}**",
+        "",
+        f"{meaning(comparison)}; bold: beyond noise. {about}.",
+    ]
+
+
+def _markdown_pair(comparison: Comparison, pair: tuple[str, str]) -> list[str]:
+    """What is compared, the verdict before the table, which may be long, and the means."""
+    attack, grid = pair[1], lay_out(comparison, pair[1])
+    names = [name.replace("\n", " ") for name in grid.columns]
+    lines = [f"- {line}" for line in what_is_what(comparison, pair)]
+    means = "; ".join(mean_phrases(comparison, attack, _markdown_cell))
+    lines += ["", f"**{comparison.verdict(attack)}**", "", f"Means: {means}.", ""]
+    lines.append("| source \\ target | " + " | ".join(names) + " |")
+    lines.append("|---" + "|---:" * len(names) + "|")
+    for number, line in enumerate(grid.lines):
+        cells = [grid.values.get((number, column)) for column in range(len(names))]
+        shown = " | ".join("" if cell is None else _markdown_cell(cell) for cell in cells)
+        lines.append(f"| {line.replace(chr(10), ' ')} | {shown} |")
+    return lines
+
+
+def _markdown_cell(row: pd.Series) -> str:
     value, *interval = _texts(row, mark="")
     return " ".join([f"**{value}**" if row["beyond_noise"] else value, *interval])
 

@@ -21,7 +21,7 @@ ALLOWED = {
     ],
     "optuna": ["orchestrator/search/*.py", "orchestrator/report/found.py"],
     "search_spaces": ["search_spaces/*.py", "orchestrator/search/*.py"],
-    "mlflow": ["orchestrator/tracking.py"],
+    "mlflow": ["orchestrator/tracking/*.py"],
     "mmseg": ["tasks/*/mmseg.py"],
     "transformers": ["tasks/models/huggingface.py"],
     "huggingface_hub": ["tasks/models/huggingface.py"],

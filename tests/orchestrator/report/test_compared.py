@@ -17,6 +17,7 @@ from orchestrator.report.compared import (
     draw_differences,
     lay_out,
     markdown,
+    overview,
     print_comparison,
     write_comparison,
 )
@@ -105,6 +106,7 @@ def test_markdown_is_bold_where_the_difference_is_beyond_noise(comparison: Compa
     text = markdown(comparison)
     assert text.count("| **-5.00** [") >= 8
     assert "| +0.00 [+0.00, +0.00] |" in text
+    assert "other backbone **-3.75** [" in text
     assert comparison.verdict("mi") in text
     for note in comparison.notes:
         assert f"- {note}" in text
@@ -115,6 +117,9 @@ def test_several_attacks_have_a_table_and_a_figure_each(tmp_path: Path) -> None:
     comparison = compare_results(run, run, [("noise", "noise"), ("pgd", "pgd")])
     assert markdown(comparison).count("### ") == 2
     assert markdown(comparison, "noise").count("### ") == 1
+    assert [comparison.verdict(name) in overview(comparison) for name in ("noise", "pgd")] == [
+        True
+    ] * 2
     titles = [axes.get_title(loc="left") for axes in draw_differences(comparison).axes]
     assert titles[:2] == ["noise", "pgd"]
 

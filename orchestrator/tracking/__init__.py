@@ -1,0 +1,15 @@
+"""MLflow: one writer; what it shows is drawn from the store, and can be logged again at will.
+
+``searches`` and ``comparisons`` log those; they are imported where there are any.
+"""
+
+from orchestrator.tracking.experiments import log_results
+from orchestrator.tracking.runs import (
+    LoggedRun,
+    TrackingError,
+    how_to_open,
+    read_run,
+    tracking_uri,
+)
+
+__all__ = ["LoggedRun", "TrackingError", "how_to_open", "log_results", "read_run", "tracking_uri"]

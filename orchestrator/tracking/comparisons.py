@@ -1,0 +1,162 @@
+"""Comparisons in MLflow: a run beside those of B, with a child a pair of attacks."""
+
+from collections.abc import Iterator
+
+from mlflow.entities import Param, Run
+from mlflow.tracking import MlflowClient
+
+from orchestrator.comparison import Comparison
+from orchestrator.identity import key_of
+from orchestrator.report.compared import (
+    comparison_folder,
+    difference_name,
+    markdown,
+    overview,
+    pair_title,
+    run_label,
+    title,
+)
+from orchestrator.results import Results
+from orchestrator.tracking.runs import (
+    experiment_named,
+    find,
+    finish,
+    log_metrics,
+    log_table,
+    made_with,
+    open_run,
+    writing,
+)
+from tasks.urls import without_credentials
+
+TABLE = "differences.json"
+
+
+def log_comparison(comparison: Comparison) -> str:
+    """Log a comparison into B's experiment; returns the tracking URI.
+
+    One pair of attacks is one run; several are children of a run that shows them all. Runs are
+    found again by the comparison's identity, and link to those of A and B as far as this MLflow
+    has them. The report folder must have been written. Raises TrackingError.
+    """
+    with writing() as (client, uri):
+        if len(comparison.attacks) == 1:
+            _log_pair(client, uri, comparison, comparison.attacks[0], comparison.identity, {})
+        else:
+            parent = {"mlflow.parentRunId": _log_all(client, uri, comparison).info.run_id}
+            for pair in comparison.attacks:
+                key = f"{comparison.identity}/{pair[1]}"
+                _log_pair(client, uri, comparison, pair, key, parent)
+    return uri
+
+
+def _log_all(client: MlflowClient, uri: str, comparison: Comparison) -> Run:
+    verdicts = " ".join(comparison.verdict(attack) for _, attack in comparison.attacks)
+    links = _links(client, uri, comparison, None)
+    tags = _tags(comparison, overview(comparison), verdicts, links)
+    experiment = experiment_named(client, comparison.b.name, uri)
+    digest = key_of({"comparison": comparison.digest, "links": links})
+    run, changed = open_run(
+        client, experiment, comparison.identity, title(comparison), digest, tags
+    )
+    if changed:
+        _log_params(client, run, comparison, {})
+        metrics = {
+            f"{attack}/{name}": value
+            for _, attack in comparison.attacks
+            for name, value in _means(comparison, attack)
+        }
+        log_metrics(client, run, metrics)
+        client.log_artifacts(run.info.run_id, str(comparison_folder(comparison)), "report")
+        finish(client, run, digest)
+    return run
+
+
+def _log_pair(
+    client: MlflowClient,
+    uri: str,
+    comparison: Comparison,
+    pair: tuple[str, str],
+    key: str,
+    parent: dict[str, str],
+) -> None:
+    attack = pair[1]
+    links = _links(client, uri, comparison, pair)
+    note, verdict = markdown(comparison, attack), comparison.verdict(attack)
+    tags = parent | _tags(comparison, note, verdict, links)
+    experiment = experiment_named(client, comparison.b.name, uri)
+    digest = key_of({"comparison": comparison.digest, "links": links})
+    run, changed = open_run(client, experiment, key, pair_title(pair), digest, tags)
+    if not changed:
+        return
+    _log_params(client, run, comparison, {"attack_a": pair[0], "attack_b": attack})
+    log_metrics(client, run, dict(_means(comparison, attack)) | dict(_cells(comparison, attack)))
+    folder = comparison_folder(comparison)
+    client.log_artifact(run.info.run_id, str(folder / difference_name(attack)))
+    frame = comparison.frame
+    log_table(client, run, frame[frame["attack_b"] == attack], TABLE)
+    finish(client, run, digest)
+
+
+def _means(comparison: Comparison, attack: str) -> Iterator[tuple[str, float]]:
+    for row in comparison.rows(attack, "mean").itertuples():
+        yield f"mean_difference/{row.group or 'targets'}", float(row.difference)
+
+
+def _cells(comparison: Comparison, attack: str) -> Iterator[tuple[str, float]]:
+    """Every cell, as runs have theirs; the row of attacks that use no source is every source's."""
+    for row in comparison.rows(attack, "cell").itertuples():
+        for source in [row.source] if row.source else comparison.b.sources:
+            yield f"difference/{source}/{row.target}", float(row.difference)
+
+
+def _log_params(
+    client: MlflowClient, run: Run, comparison: Comparison, pair: dict[str, str]
+) -> None:
+    given = {"metric": comparison.metric, "allow": ", ".join(comparison.allow)} | pair
+    client.log_batch(run.info.run_id, params=[Param(k, v) for k, v in given.items() if v])
+
+
+def _tags(
+    comparison: Comparison, note: str, verdict: str, links: dict[str, dict[str, str]]
+) -> dict[str, str]:
+    shown = [
+        f"{side.upper()}: [{link['name']}]({link['address']})  " for side, link in links.items()
+    ]
+    tags = {
+        "mlflow.note.content": "\n".join([*shown, "", note]),
+        "segtransfer.comparison": title(comparison),
+        "segtransfer.verdict": verdict,
+    }
+    for side, link in links.items():
+        tags[f"segtransfer.{side}.run"] = link["run"]
+        tags[f"segtransfer.{side}.link"] = link["address"]
+    return tags | made_with()
+
+
+def _links(
+    client: MlflowClient, uri: str, comparison: Comparison, pair: tuple[str, str] | None
+) -> dict[str, dict[str, str]]:
+    """The runs of A and of B, or of their attacks, that this MLflow has: run, address, name."""
+    found = {}
+    for place, (side, results) in enumerate((("a", comparison.a), ("b", comparison.b))):
+        attack = None if pair is None else pair[place]
+        run = _run_of(client, results, attack)
+        if run is not None:
+            root = without_credentials(uri) if uri.startswith("http") else ""
+            place_in_ui = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+            found[side] = {
+                "run": run.info.run_id,
+                "address": f"{root.rstrip('/')}/{place_in_ui}" if root else place_in_ui,
+                "name": run_label(results) + (f", {attack}" if attack else ""),
+            }
+    return found
+
+
+def _run_of(client: MlflowClient, results: Results, attack: str | None) -> Run | None:
+    """The run of an attack, else that of its experiment."""
+    experiment = client.get_experiment_by_name(results.name)
+    if experiment is None:
+        return None
+    run = find(client, experiment, f"{results.identity}/{attack}") if attack else None
+    return run or find(client, experiment, results.identity)

@@ -1,0 +1,72 @@
+"""Searches in MLflow: a parent run a search, a child run a trial."""
+
+from collections import Counter
+
+from mlflow.entities import Experiment, Param, Run
+from mlflow.tracking import MlflowClient
+
+from orchestrator.report.found import found_folder, summary
+from orchestrator.results import Results
+from orchestrator.search import Found
+from orchestrator.search.bench import trial_results
+from orchestrator.search.study import Trial, ranked
+from orchestrator.tracking.experiments import (
+    attack_metrics,
+    attack_tags,
+    log_matrix,
+    provenance,
+    status_of,
+)
+from orchestrator.tracking.runs import experiment_named, finish, log_metrics, open_run, writing
+
+
+def log_search(found: Found) -> str:
+    """Log a search as a run, and each of its trials as a child with its matrix; returns the URI.
+
+    Finds its runs again, as ``log_results`` does. Raises TrackingError.
+    """
+    bench, store = found.bench, found.results.store
+    with writing() as (client, uri):
+        experiment = experiment_named(client, bench.search.name, uri)
+        parent = _log_search(client, experiment, found)
+        for trial in found.trials:
+            results = trial_results(bench.identity, trial.number, store)
+            if results is not None and trial.score is not None:
+                _log_trial(client, experiment, parent.info.run_id, trial, results)
+    return uri
+
+
+def _log_search(client: MlflowClient, experiment: Experiment, found: Found) -> Run:
+    bench, digest = found.bench, found.results.digest
+    tags = {
+        "mlflow.note.content": summary(found),
+        "segtransfer.confirmed": found.results.identity,
+    } | provenance(found.results)
+    name = f"{bench.search.name}-{bench.identity[:8]}"
+    run, changed = open_run(client, experiment, bench.identity, name, digest, tags)
+    if changed:
+        first = ranked(found.trials)[0].score
+        best = {f"best/{k}": v for k, v in first.objectives.items()} if first else {}
+        states = Counter(f"trials/{trial.state}" for trial in found.trials)
+        log_metrics(client, run, best | {name: float(n) for name, n in states.items()})
+        client.log_artifacts(run.info.run_id, str(found_folder(found)), "search")
+        client.log_dict(run.info.run_id, bench.search.model_dump(mode="json"), "search.json")
+        finish(client, run, digest, status_of(found.results))
+    return run
+
+
+def _log_trial(
+    client: MlflowClient, experiment: Experiment, parent: str, trial: Trial, results: Results
+) -> None:
+    (attack,) = results.attacks
+    tags = attack_tags(results, attack)
+    tags |= {"mlflow.parentRunId": parent, "segtransfer.state": trial.state}
+    run, changed = open_run(client, experiment, results.identity, attack, results.digest, tags)
+    if not changed:
+        return
+    params = [Param(name, str(value)) for name, value in trial.point.items()]
+    client.log_batch(run.info.run_id, params=params)
+    assert trial.score is not None
+    log_metrics(client, run, dict(trial.score.objectives) | dict(attack_metrics(results, attack)))
+    log_matrix(client, run, results, attack)
+    finish(client, run, results.digest, status_of(results))

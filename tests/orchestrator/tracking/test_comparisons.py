@@ -1,0 +1,159 @@
+"""Comparisons in MLflow: what is logged, where, once, with links to what was compared."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from orchestrator.comparison import Comparison, compare, compare_results
+from orchestrator.comparison.references import find_run
+from orchestrator.report.compared import write_comparison
+from orchestrator.report.folder import write_report
+from orchestrator.results import Results
+from orchestrator.tracking import log_results, read_run, tracking_uri
+from orchestrator.tracking.comparisons import log_comparison
+from tasks.errors import InputError
+from tests.orchestrator.comparison.runs import run_of
+from tests.orchestrator.toy_experiments import run_toy
+
+BASE, MORE = [10, 20, 30, 40], [14, 25, 35, 46]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One MLflow for all: a fresh database takes seconds."""
+    folder = tmp_path_factory.mktemp("comparisons")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def logged(folder: Path) -> Results:
+    """Toys whose own runs are in MLflow."""
+    results = run_toy(folder, name="toys")
+    write_report(results)
+    log_results(results)
+    return results
+
+
+def log(comparison: Comparison) -> list[Run]:
+    """The runs of a comparison that is logged twice."""
+    write_comparison(comparison)
+    for _ in range(2):
+        log_comparison(comparison)
+    return [run for run in runs_of(comparison.b.name) if "segtransfer.comparison" in run.data.tags]
+
+
+def runs_of(name: str) -> list[Run]:
+    client = MlflowClient(tracking_uri=tracking_uri())
+    experiment = client.get_experiment_by_name(name)
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_two_attacks_are_one_run_in_the_experiment_of_b_however_often_logged(folder: Path) -> None:
+    a = run_of(folder, {"pgd": BASE}, name="of-a")
+    b = run_of(folder, {"mi": MORE}, name="of-b")
+    comparison = compare_results(a, b, [("pgd", "mi")], metric="aacc")
+    (run,) = log(comparison)
+    metrics = run.data.metrics
+    for source in "abc":
+        for target in "abc":
+            assert metrics[f"difference/{source}/{target}"] == -5
+    for group in ("diagonal", "same_backbone", "cross_backbone"):
+        assert metrics[f"mean_difference/{group}"] == -5
+    assert run.data.params == {"metric": "aacc", "attack_a": "pgd", "attack_b": "mi"}
+    assert run.data.tags["segtransfer.verdict"] == comparison.verdict("mi")
+    assert "| **-5.00** [" in run.data.tags["mlflow.note.content"]
+    assert run.info.status == "FINISHED"
+    client = MlflowClient(tracking_uri=tracking_uri())
+    files = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert files == {"difference-mi.png", "differences.json"}
+    for name in metrics:
+        assert len(client.get_metric_history(run.info.run_id, name)) == 1
+
+
+def test_two_runs_are_a_run_with_a_child_an_attack(folder: Path) -> None:
+    a = run_of(folder, {"noise": BASE, "pgd": BASE}, name="before")
+    b = run_of(folder, {"noise": BASE, "pgd": MORE}, name="after")
+    runs = log(compare_results(a, b, [("noise", "noise"), ("pgd", "pgd")], metric="aacc"))
+    (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    children = {run.info.run_name: run for run in runs if run is not parent}
+    assert set(children) == {"noise", "pgd"}
+    for child in children.values():
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert parent.data.metrics["pgd/mean_difference/cross_backbone"] == -5
+    assert parent.data.metrics["noise/mean_difference/targets"] == 0
+    assert children["noise"].data.metrics["difference/a/c"] == 0  # as every source's
+    client = MlflowClient(tracking_uri=tracking_uri())
+    files = {item.path for item in client.list_artifacts(parent.info.run_id, "report")}
+    assert "report/differences.png" in files
+
+
+def test_it_links_to_the_runs_that_this_mlflow_has(logged: Results) -> None:
+    (run,) = log(compare_results(logged, logged, [("pgd", "ds-mi")]))
+    attacks = {r.data.tags.get("segtransfer.attack"): r for r in runs_of("toys")}
+    for side, attack in (("a", "pgd"), ("b", "ds-mi")):
+        of_attack = attacks[attack].info
+        assert run.data.tags[f"segtransfer.{side}.run"] == of_attack.run_id
+        link = f"#/experiments/{of_attack.experiment_id}/runs/{of_attack.run_id}"
+        assert run.data.tags[f"segtransfer.{side}.link"] == link
+        assert f"]({link})" in run.data.tags["mlflow.note.content"]
+
+
+def test_a_run_that_is_logged_later_is_linked_when_the_comparison_is_logged_again(
+    folder: Path,
+) -> None:
+    results = run_toy(folder / "late", name="late", attacks=["fgsm"])
+    comparison = compare_results(results, results, [("fgsm", "fgsm")])
+    (before,) = log(comparison)
+    assert "segtransfer.a.run" not in before.data.tags
+    write_report(results)
+    log_results(results)
+    (after,) = log(comparison)
+    assert after.info.run_id == before.info.run_id
+    assert "segtransfer.a.run" in after.data.tags
+
+
+def test_an_mlflow_run_names_its_experiment_and_its_attack(logged: Results) -> None:
+    for run in runs_of("toys"):
+        if "segtransfer.comparison" in run.data.tags:
+            continue
+        found = read_run(run.info.run_id)
+        assert (found.store, found.identity) == (logged.store.location, logged.identity)
+        named = find_run(run.info.run_id, logged.store)
+        assert named.identity == logged.identity
+        assert named.attack == run.data.tags.get("segtransfer.attack")
+        other = find_run(f"{run.info.run_id}:noise", logged.store)
+        assert other.attack == "noise"
+
+
+def test_two_mlflow_runs_are_compared(logged: Results) -> None:
+    ids = {r.data.tags.get("segtransfer.attack"): r.info.run_id for r in runs_of("toys")}
+    comparison = compare(ids["noise"], ids["pgd"])
+    assert comparison.attacks == (("noise", "pgd"),)
+
+
+def test_an_unknown_mlflow_run_is_said_to_be_unknown(logged: Results) -> None:
+    with pytest.raises(InputError, match=r"no run 0000.* in MLflow at sqlite"):
+        read_run("0" * 32)
+
+
+def test_a_comparison_is_no_run_that_can_be_compared(folder: Path) -> None:
+    run = run_of(folder, {"pgd": BASE}, name="itself")
+    (comparison,) = log(compare_results(run, run, [("pgd", "pgd")]))
+    with pytest.raises(InputError, match="shows no experiment of a store"):
+        read_run(comparison.info.run_id)
+
+
+def test_a_run_whose_store_is_gone_says_so(logged: Results, folder: Path) -> None:
+    gone = run_toy(folder / "gone", name="gone", attacks=["noise"])
+    write_report(gone)
+    log_results(gone)
+    Path(gone.store.location).rename(folder / "moved")
+    for run in runs_of("gone"):
+        with pytest.raises(InputError, match="is not there any more"):
+            find_run(run.info.run_id, logged.store)
