@@ -47,10 +47,11 @@ class Fleet(Frozen):
 
     ``name``: attach to the fleet of that name (``segtransfer fleet up``) instead of one of this
     run's own. ``slots`` in all, and ``slots_per_gpu`` small models side by side on a GPU; ``auto``
-    takes the whole cluster: a slot a core, or more where that lets every model stay loaded and
-    memory allows; on GPUs one a GPU, or more where the models outnumber the GPUs when the first
-    slots are opened: at most eight, or as many as fit where ``plan --calibrate`` has measured on
-    such a GPU, with the experiment's micro-batch and image size, what every model takes.
+    takes the whole cluster: a slot a core, or more where that lets every model stay loaded, and
+    replicas of a few sources use every core, and memory allows; on GPUs one a GPU, or more where
+    the models outnumber the GPUs when the first slots are opened: at most eight, or as many as fit
+    where ``plan --calibrate`` has measured on such a GPU, with the experiment's micro-batch and
+    image size, what every model takes.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=80)] | None = None

@@ -14,6 +14,7 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.calibration import Given, calibrate, read_rates
@@ -32,29 +33,53 @@ CONDITIONS = Conditions(startup=20, switch=10, call=0.005, deaths_per_hour=0.01,
 PGD = AttackSpec.model_validate("pgd")
 
 
-def experiment(steps: tuple[int, ...]) -> dict[str, Task]:
-    """All tasks, with costs in seconds."""
-    images = IMAGES / SHARDS
-    forward = [0.05 * 4 ** (model / (TARGETS - 1)) for model in range(TARGETS)]
+def made_up_tasks(
+    forward: Sequence[float],
+    *,
+    sources: Iterable[int],
+    attacks: int,
+    shards: int,
+    images: float,
+    pixels: int,
+    steps: Sequence[int] = STEPS,
+) -> dict[str, Task]:
+    """All tasks of an experiment, with costs in seconds, every model a target.
+
+    ``forward``: seconds an image, a model each; ``images`` of so many ``pixels`` a shard; the
+    attacks take ``steps`` in turn.
+    """
     tasks = {}
 
     def score(key: str, target: int, shard: str, of: str | None) -> None:
         cost = images * forward[target]
         tasks[key] = Task(key, f"model-{target}", shard, cost, 0, depends_on=of)
 
-    for i in range(SHARDS):
-        for target in range(TARGETS):
+    for i in range(shards):
+        for target in range(len(forward)):
             score(f"clean {target} {i}", target, f"{i}", None)
-    for number in range(ATTACKS):
-        for source in range(0, TARGETS, TARGETS // SOURCES):
-            for i in range(SHARDS):
+    for number in range(attacks):
+        for source in sources:
+            for i in range(shards):
                 key = f"attack {number} {source} {i}"
                 each = steps[number % len(steps)] * FORWARD_AND_BACKWARD * forward[source]
-                nbytes = int(images) * 3 * 512 * 1024
+                nbytes = int(images) * 3 * pixels
                 tasks[key] = Task(key, f"model-{source}", f"{i}", images * each, nbytes, attack=PGD)
-                for target in range(TARGETS):
+                for target in range(len(forward)):
                     score(f"{key} {target}", target, f"{i}", key)
     return tasks
+
+
+def experiment(steps: Sequence[int]) -> dict[str, Task]:
+    """The job that the table of the benchmarks' page is about."""
+    return made_up_tasks(
+        [0.05 * 4 ** (model / (TARGETS - 1)) for model in range(TARGETS)],
+        sources=range(0, TARGETS, TARGETS // SOURCES),
+        attacks=ATTACKS,
+        shards=SHARDS,
+        images=IMAGES / SHARDS,
+        pixels=512 * 1024,
+        steps=steps,
+    )
 
 
 @dataclass
