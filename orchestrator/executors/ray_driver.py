@@ -335,12 +335,14 @@ def _why(error: RayActorError) -> str:
 def _driver(options: dict[str, Any]) -> Any:
     """The driver's actor class: it asks for no cores, and Ray starts it anew where it dies.
 
-    On this node where possible: a store in a folder need not be one on another.
+    On this node where possible: a store in a folder need not be one on another. Of an actor that
+    asks for nothing at all Ray forgets the place; every node has memory to ask for.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     return ray.remote(DriverActor).options(
         name=DRIVER,
         num_cpus=0,
+        memory=2**20,
         max_concurrency=CLIENTS,
         max_restarts=-1,
         scheduling_strategy=here,
