@@ -19,6 +19,7 @@ from orchestrator.results import GROUPS, Results
 
 GREY, BLUE, ORANGE = "#878d99", "#3f86c6", "#df7532"  # legible on light and on dark
 NAMES = alt.Axis(labelLimit=180, ticks=False, domain=False, labelPadding=8)
+POINTS = "points"
 AllFigures = Mapping[str, Sequence[Figures | None]]
 Rows = list[dict[str, Any]]
 
@@ -39,6 +40,11 @@ class Drawn:
     title: str
     key: tuple[Sign, ...]
     spec: dict[str, Any]
+
+    @property
+    def points(self) -> Rows:
+        """What is drawn, for all metrics."""
+        return self.spec["datasets"][POINTS]
 
 
 PAIRS = tuple(
@@ -69,9 +75,10 @@ def overview_charts(
 ) -> list[Drawn]:
     """The attacks at their last step: means, differences, size of the perturbation."""
     compared = [row for row in compared if row.final]
-    differences = baseline and differences_chart(compared, figures, baseline)
-    energy = energy_chart(compared, figures, group, named)
-    return [chart for chart in (means_chart(compared, figures), differences, energy) if chart]
+    charts = [means_chart(compared, figures), energy_chart(compared, figures, group, named)]
+    if baseline is not None:
+        charts.insert(1, differences_chart(compared, figures, baseline))
+    return [chart for chart in charts if chart.points]
 
 
 def means_chart(compared: Sequence[Compared], figures: AllFigures) -> Drawn:
@@ -82,7 +89,7 @@ def means_chart(compared: Sequence[Compared], figures: AllFigures) -> Drawn:
         for label, number in zip(LABELS, row.means, strict=True)
         for point in _points(figures, number)
     ]
-    base = _base(data).encode(
+    base = _base().encode(
         y=alt.Y("attack:N", sort=[row.attack for row in compared], title=None, axis=NAMES),
         yOffset=alt.YOffset("pairs:N", sort=LABELS),
         color=_color("pairs", PAIRS),
@@ -90,13 +97,11 @@ def means_chart(compared: Sequence[Compared], figures: AllFigures) -> Drawn:
     shapes = alt.Scale(domain=LABELS, range=[sign.shape for sign in PAIRS])
     shape = alt.Shape("pairs:N", scale=shapes, legend=None)
     chart = alt.layer(_whiskers(base), _dots(base, ["attack:N", "pairs:N"]).encode(shape=shape))
-    return _drawn("Means by kind of pair", PAIRS, chart, height=34 * len(compared))
+    return _drawn("Means by kind of pair", PAIRS, data, chart, height=34 * len(compared))
 
 
-def differences_chart(
-    compared: Sequence[Compared], figures: AllFigures, baseline: str
-) -> Drawn | None:
-    """Paired differences to the baseline attack; None where nothing is compared with it.
+def differences_chart(compared: Sequence[Compared], figures: AllFigures, baseline: str) -> Drawn:
+    """Paired differences to the baseline attack.
 
     Without attacks that use no model: they are so far off that nothing else would be seen.
     """
@@ -106,16 +111,16 @@ def differences_chart(
         for row in compared
         for point, beyond in _verdicts(figures, row.difference)
     ]
-    if not data:
-        return None
     order = [row.attack for row in compared]
-    base = _base(data).encode(
+    base = _base().encode(
         y=alt.Y("attack:N", sort=order, title=None, axis=NAMES),
         color=_color("verdict", VERDICTS),
     )
-    zero = alt.Chart(alt.InlineData(values=[{"x": 0}])).mark_rule(strokeDash=[3, 3])
+    zero = alt.Chart(alt.InlineData(values=[{"x": 0}])).mark_rule(strokeDash=[3, 3], color=GREY)
     layers = [zero.encode(x="x:Q"), _whiskers(base), _dots(base, ["attack:N", "verdict:N"])]
-    return _drawn(f"Difference to {baseline}", VERDICTS, alt.layer(*layers), height=24 * len(order))
+    return _drawn(
+        f"Difference to {baseline}", VERDICTS, data, alt.layer(*layers), height=24 * len(order)
+    )
 
 
 def energy_chart(
@@ -133,13 +138,13 @@ def energy_chart(
     room = alt.Scale(zero=False, padding=48)  # for the names
     size = alt.X("rms:Q", title="RMS of the perturbation, levels", scale=room)
     low, value = (alt.Y(f"{name}:Q", title=None, scale=_snug()) for name in ("low", "value"))
-    base = _base(data).encode(x=size)
+    base = _base().encode(x=size)
     whisker = base.mark_rule(strokeWidth=1.5, color=BLUE).encode(y=low, y2="high:Q")
     dot = base.mark_circle(size=60, opacity=1, color=BLUE)
     name = base.mark_text(align="left", dx=8, dy=-5).encode(y=value, text="name:N")
     layers = [whisker, dot.encode(y=value, tooltip=_tooltip(["attack:N", "rms:Q"])), name]
     key = [Sign(f"{HEADLINES[group]} mean", BLUE)]
-    return _drawn("Transfer against perturbation size", key, alt.layer(*layers), height=280)
+    return _drawn("Transfer against perturbation size", key, data, alt.layer(*layers), height=280)
 
 
 def curve_charts(
@@ -156,7 +161,8 @@ def curve_charts(
         metric: spread([known[number] for number in numbers]) or (0.0, 1.0)
         for metric, known in figures.items()
     }
-    return [_curve(name, score, run, figures, limits) for (name, score), run in curves.items()]
+    drawn = [_curve(name, score, run, figures, limits) for (name, score), run in curves.items()]
+    return [chart for chart in drawn if chart.points]
 
 
 def _curve(
@@ -177,7 +183,7 @@ def _curve(
         domainMin=alt.ExprRef("limits[metric][0]"), domainMax=alt.ExprRef("limits[metric][1]")
     )
     kept = alt.Axis(values=[step for step, _ in run], format="d", grid=False, labelOverlap=True)
-    base = _base(data).encode(
+    base = _base().encode(
         x=alt.X("step:Q", title="step", axis=kept, scale=alt.Scale(type="log", nice=False)),
         color=_color("pairs", PAIRS),
     )
@@ -188,7 +194,8 @@ def _curve(
     layers = [band, line, dot.encode(y=value, tooltip=_tooltip(["pairs:N", "step:Q"]))]
     chart = alt.layer(*layers).add_params(alt.param(name="limits", value=dict(limits)))
     title = name if score == "raw" else f"{name}, scored as {score}"
-    return _drawn(title, [replace(sign, shape="circle") for sign in PAIRS], chart, height=220)
+    key = [replace(sign, shape="circle") for sign in PAIRS]
+    return _drawn(title, key, data, chart, height=220)
 
 
 def _points(figures: AllFigures, number: int | None) -> Iterator[dict[str, Any]]:
@@ -204,8 +211,8 @@ def _verdicts(figures: AllFigures, number: int | None) -> Iterator[tuple[dict[st
             yield {"metric": metric, "value": value, "low": low, "high": high}, beyond
 
 
-def _base(data: Rows) -> alt.Chart:
-    chosen = alt.Chart(alt.InlineData(values=data))
+def _base() -> alt.Chart:
+    chosen = alt.Chart(alt.NamedData(POINTS))
     return chosen.transform_filter("datum.metric == metric")
 
 
@@ -234,8 +241,15 @@ def _tooltip(fields: Sequence[str]) -> list[alt.Tooltip]:
 
 
 def _drawn(
-    title: str, key: Sequence[Sign], chart: alt.LayerChart | alt.FacetChart, height: int
+    title: str,
+    key: Sequence[Sign],
+    data: Rows,
+    chart: alt.LayerChart | alt.FacetChart,
+    height: int,
 ) -> Drawn:
     switched = chart.add_params(alt.param(name="metric", value="miou"))
     sized = switched.properties(width="container", height=height, description=title)
-    return Drawn(title, tuple(key), sized.to_dict())
+    # The data comes last: Altair copies and checks all that a chart holds again and again.
+    spec = sized.to_dict()
+    spec["datasets"] = spec.get("datasets", {}) | {POINTS: data}
+    return Drawn(title, tuple(key), spec)

@@ -192,9 +192,11 @@
     legend: { labelFontSize: 12 },
   };
 
+  const ERROR = 1; // no warnings where a metric has no value
+
   async function drawCharts() {
     for (const place of all("[data-chart]")) {
-      const options = { actions: false, renderer: "svg", ast: true, config };
+      const options = { actions: false, renderer: "svg", ast: true, config, logLevel: ERROR };
       const { view } = await vegaEmbed(place, data.charts[place.dataset.chart], options);
       charts.push(view);
       await view.signal("metric", metric).runAsync();

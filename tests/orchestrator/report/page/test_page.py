@@ -1,5 +1,6 @@
 """The page's content: its numbers are those of the results, and names stay names."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -170,6 +171,19 @@ def test_missing_cells_are_dashes_under_the_word_partial() -> None:
     assert "–" not in means["pgd"]
     # net-0 and net-2 share a backbone: only that mean is not known.
     assert [mean == "–" for mean in means["miPARTIAL"]] == [False, True, False]
+
+
+def test_an_experiment_that_has_nothing_yet_makes_a_page() -> None:
+    page = Page(draw_page(nothing_yet()))
+    assert {text for row in page.table("pgd").rows[2:] for text in row[1:]} == {"–"}
+    assert page.data["charts"] == []
+    assert "0 of 9 cells" in page.text
+
+
+def nothing_yet() -> Results:
+    """What a run leaves that was stopped after the clean images."""
+    pairs = itertools.product(["pgd", "mi"], *2 * [["net-0", "net-1", "net-2"]])
+    return made_up(ATTACKS[1:3], missing=tuple(pairs), pictures=False)  # type: ignore[arg-type]
 
 
 def test_what_failed_is_told_with_its_reason() -> None:
