@@ -177,10 +177,17 @@ def _texts(row: pd.Series, mark: str = "*") -> list[str]:
 
 
 def markdown(comparison: Comparison, attack: str | None = None) -> str:
-    """The tables of all pairs of attacks, or of one, with verdicts and notes."""
-    lines = _markdown_head(comparison)
-    for pair in comparison.attacks:
-        if attack in (None, pair[1]):
+    """The tables of all pairs of attacks, or of one, with verdicts and notes.
+
+    One pair alone begins with its verdict, since MLflow shows the first lines of a long note.
+    """
+    head = _markdown_head(comparison)
+    if attack is not None:
+        pair = next(pair for pair in comparison.attacks if pair[1] == attack)
+        lines = [*_markdown_pair(comparison, pair), "", head[-1]]
+    else:
+        lines = head
+        for pair in comparison.attacks:
             lines += ["", f"### {pair_title(pair)}", "", *_markdown_pair(comparison, pair)]
     return "\n".join([*lines, "", *(f"- {note}" for note in comparison.notes)]) + "\n"
 
@@ -203,12 +210,12 @@ def _markdown_head(comparison: Comparison) -> list[str]:
 
 
 def _markdown_pair(comparison: Comparison, pair: tuple[str, str]) -> list[str]:
-    """What is compared, the verdict before the table, which may be long, and the means."""
+    """The verdict, what is compared, the means, and the table, which may be long."""
     attack, grid = pair[1], lay_out(comparison, pair[1])
     names = [name.replace("\n", " ") for name in grid.columns]
-    lines = [f"- {line}" for line in what_is_what(comparison, pair)]
-    means = "; ".join(mean_phrases(comparison, attack, _markdown_cell))
-    lines += ["", f"**{comparison.verdict(attack)}**", "", f"Means: {means}.", ""]
+    lines = [f"**{comparison.verdict(attack)}**", ""]
+    lines += [f"- {line}" for line in what_is_what(comparison, pair)]
+    lines += ["", "Means: " + "; ".join(mean_phrases(comparison, attack, _markdown_cell)) + ".", ""]
     lines.append("| source \\ target | " + " | ".join(names) + " |")
     lines.append("|---" + "|---:" * len(names) + "|")
     for number, line in enumerate(grid.lines):

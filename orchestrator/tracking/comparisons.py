@@ -120,11 +120,9 @@ def _log_params(
 def _tags(
     comparison: Comparison, note: str, verdict: str, links: dict[str, dict[str, str]]
 ) -> dict[str, str]:
-    shown = [
-        f"{side.upper()}: [{link['name']}]({link['address']})  " for side, link in links.items()
-    ]
+    shown = [f"{side.upper()}: [{link['name']}]({link['address']})" for side, link in links.items()]
     tags = {
-        "mlflow.note.content": "\n".join([*shown, "", note]),
+        "mlflow.note.content": "\n\n".join(filter(None, [" · ".join(shown), note])),
         "segtransfer.comparison": title(comparison),
         "segtransfer.verdict": verdict,
     }

@@ -116,7 +116,8 @@ def test_several_attacks_have_a_table_and_a_figure_each(tmp_path: Path) -> None:
     run = run_of(tmp_path, {"noise": BASE, "pgd": MORE})
     comparison = compare_results(run, run, [("noise", "noise"), ("pgd", "pgd")])
     assert markdown(comparison).count("### ") == 2
-    assert markdown(comparison, "noise").count("### ") == 1
+    assert markdown(comparison, "noise").startswith(f"**{comparison.verdict('noise')}**")
+    assert comparison.verdict("pgd") not in markdown(comparison, "noise")
     assert [comparison.verdict(name) in overview(comparison) for name in ("noise", "pgd")] == [
         True
     ] * 2
