@@ -280,7 +280,8 @@ def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Resul
     for attack, source, target, shard_id, key, _ in content["cells"]:
         grouped[attack, source, target].append((shard_id, key))
     missing: set[str] = set()
-    confusions, fooled = {}, {}
+    confusions: dict[Cell, np.ndarray] = {}
+    fooled: dict[Cell, np.ndarray] = {}
     predictions: dict[tuple[str, str], np.ndarray] = {}  # clean ones, by target and shard
     for cell, parts in grouped.items():
         attack, _, target = cell
@@ -295,15 +296,16 @@ def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Resul
         counts = [
             _fooled(e.predictions, predictions.get((target, s)), shards[s]) for s, e in complete
         ]
-        if all(count is not None for count in counts):
-            fooled[cell] = np.concatenate(counts)
-    known = [shard for shard in shards.values() if shard is not None]
+        known = [count for count in counts if count is not None]
+        if len(known) == len(counts):
+            fooled[cell] = np.concatenate(known)
+    stored = [shard for shard in shards.values() if shard is not None]
     return Results(
         identity=identity,
         store=store,
         content=content,
-        image_ids=tuple(i for shard in known for i in shard.image_ids),
-        sequences=tuple(s for shard in known for s in shard.sequences),
+        image_ids=tuple(i for shard in stored for i in shard.image_ids),
+        sequences=tuple(s for shard in stored for s in shard.sequences),
         confusions=confusions,
         fooled=fooled,
         missing=frozenset(missing),

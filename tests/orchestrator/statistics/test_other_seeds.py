@@ -1,4 +1,4 @@
-"""One attack against itself under other seeds: whatever differs is noise, and is to be called so."""
+"""One attack against itself under other seeds: what differs is noise, and is to be called so."""
 
 from itertools import combinations
 from pathlib import Path
