@@ -39,8 +39,8 @@ def longer(no_test_hangs: None) -> None:
 
 @pytest.fixture
 def handler() -> Iterator[None]:
-    """Whatever a test does, SIGTERM means afterwards what it meant before."""
-    before = signal.getsignal(signal.SIGTERM)
+    """SIGTERM means what it means in a new process, and afterwards what it meant before."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGTERM, before)
 

@@ -374,7 +374,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"target": {"label_map": "/no/such.png"}}, "label_map /no/such.png is no file"),
     ({"files": "/no/such/folder", "steps": None}, "files /no/such/folder is no folder"),
     (
-        {"files": "/tmp", "steps": 3},
+        {"files": str(Path(__file__).parent), "steps": 3},
         "files are scored as they are; leave steps, start, restarts and scores out",
     ),
     ({"region": {}}, "region names no pixel; give classes or box"),
@@ -385,7 +385,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("wrong", "sentence"), REFUSED, ids=[str(r[0]) for r in REFUSED])
+@pytest.mark.parametrize(("wrong", "sentence"), REFUSED, ids=[r[1] for r in REFUSED])
 def test_refusals_say_what_to_do(wrong: dict[str, Any], sentence: str) -> None:
     fields = {"name": "a", "steps": 20, **wrong}
     with pytest.raises(ValidationError, match=sentence):
