@@ -1,4 +1,7 @@
-"""segtransfer from Python: run, plan, search, compare, open; results as DataFrames."""
+"""segtransfer from Python: run, plan, search, compare, open; results as DataFrames.
+
+No function is named as a module of this package is: importing that module would replace it.
+"""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.spec import Experiment
     from orchestrator.store import Store
 
-__all__ = ["compare", "open_results", "open_store", "plan", "run", "search"]
+__all__ = ["compare", "make_plan", "open_results", "open_store", "run", "run_search"]
 
 
 def run(
@@ -34,7 +37,7 @@ def run(
     return carry_out(read_experiment(experiment, overrides), listener)
 
 
-def plan(
+def make_plan(
     experiment: "str | Path | dict[str, Any] | Experiment", overrides: Sequence[str] = ()
 ) -> "Plan":
     """The tasks of an experiment and which of them the store already has; computes nothing."""
@@ -46,7 +49,7 @@ def plan(
     return make_plan(spec, Store(spec.runtime.store))
 
 
-def search(
+def run_search(
     spec: "str | Path | dict[str, Any] | Search",
     overrides: Sequence[str] = (),
     *,

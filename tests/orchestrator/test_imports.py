@@ -1,6 +1,7 @@
 """Imports run one way, and each heavy library enters at one place."""
 
 import ast
+import pkgutil
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -89,3 +90,10 @@ def test_the_scheduler_knows_no_clock_and_no_tensor() -> None:
     names = {name for path in files for name in imported(path)}
     assert "orchestrator.plan" in names
     assert not {name.split(".")[0] for name in names} & {"torch", "time", "datetime", "numpy"}
+
+
+def test_no_public_function_is_named_as_a_module_which_would_replace_it() -> None:
+    import orchestrator
+
+    modules = {module.name for module in pkgutil.iter_modules(orchestrator.__path__)}
+    assert modules.isdisjoint(orchestrator.__all__)
