@@ -587,11 +587,12 @@ def _show(results: "Results", tracking: bool) -> bool:
     console.print(f"Page:   {report_folder(results) / PAGE}", highlight=False)
     if not tracking:
         return True
-    from orchestrator.tracking import TrackingError, how_to_open, log_results
+    from orchestrator.tracking import TrackingError, how_to_open, log_results, runs_address
 
     try:
         uri = log_results(results)
         console.print(f"MLflow: {how_to_open(uri)}", highlight=False)
+        console.print(f"        {runs_address(uri, results.name)}", highlight=False, soft_wrap=True)
     except TrackingError as error:
         errors.print(f"[yellow]{escape(str(error))}[/yellow]")
         errors.print(f"Log it later with: segtransfer report {results.store.location} --log")
@@ -613,11 +614,13 @@ def _log_comparison(comparison: "Comparison") -> None:
 def _log_search(found: "Found", tracking: bool) -> None:
     if not tracking:
         return
-    from orchestrator.tracking import TrackingError
+    from orchestrator.tracking import TrackingError, how_to_open, runs_address
     from orchestrator.tracking.searches import log_search
 
     try:
-        log_search(found)
+        uri, name = log_search(found), found.bench.search.name
+        console.print(f"MLflow: {how_to_open(uri)}", highlight=False)
+        console.print(f"        {runs_address(uri, name)}", highlight=False, soft_wrap=True)
     except TrackingError as error:
         errors.print(f"[yellow]{escape(str(error))}[/yellow]")
         errors.print("Log it later with the same command: nothing is computed again.")

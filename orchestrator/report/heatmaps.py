@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from orchestrator.report.text import headline_sentences, row_name, rows, settings
+from orchestrator.report.text import headline_sentences, number, row_name, rows, settings
 from orchestrator.results import Results
 
 COLOURS = mpl.colormaps["viridis"]
 LIMITS = (0.0, 100.0)  # percent; the same in every figure, so that runs can be compared by eye
+MISSING = (0.9, 0.9, 0.9, 1.0)  # the colour of a cell without a value
 ACROSS = 3  # attacks side by side
 LONGEST_LEVEL_NAME = 14  # longer model names are slanted
 
@@ -27,6 +28,33 @@ def draw_matrix(results: Results, attack: str) -> Figure:
 def draw_overview(results: Results) -> Figure:
     """All attacks of an experiment."""
     return _draw(results, results.attacks)
+
+
+def draw_small(results: Results, attack: str) -> Figure:
+    """One attack's matrix that can be read at 256 x 256 pixels: whole numbers and no legend."""
+    values, shown = results.matrix(attack), rows(results, attack)
+    names = [row_name(results, attack, source) for source in shown]
+    table = np.vstack([results.clean(), values.loc[shown]])
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    axes = figure.subplots()
+    colours = COLOURS.with_extremes(bad=MISSING)
+    axes.imshow(table, colours, aspect="auto", vmin=LIMITS[0], vmax=LIMITS[1])
+    for (line, column), value in np.ndenumerate(table):
+        text = "–" if math.isnan(value) else f"{value:.0f}"
+        ink = _colours(value)[1]
+        axes.text(column, line, text, ha="center", va="center", color=ink, fontsize=12)
+    axes.set_ylim(len(results.sources) + 0.5, -0.5)  # rows of one height, however many are shown
+    axes.axhline(0.5, color="white", lw=4)
+    axes.set_xticks(range(len(results.targets)), results.targets)
+    axes.tick_params(axis="x", labelrotation=30)
+    axes.set_yticks(range(len(table)), ["clean", *names])
+    axes.tick_params(length=0, labelsize=11)
+    eps = results.attack_spec(attack)["eps"] * 255
+    axes.set_title(f"{attack}, eps {eps:g}/255", fontsize=13, fontweight="bold")
+    axes.set_xlabel(headline_sentences(results, attack)[-1], fontsize=11)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    return figure
 
 
 def _draw(results: Results, attacks: list[str]) -> Figure:
@@ -84,11 +112,16 @@ def _matrix(axes: Axes, results: Results, attack: str) -> None:
 
 
 def _cell(axes: Axes, x: float, y: float, value: float, note: str) -> None:
-    missing = math.isnan(value)
-    colour = (0.9, 0.9, 0.9, 1.0) if missing else COLOURS((value - LIMITS[0]) / np.ptp(LIMITS))
+    colour, ink = _colours(value)
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=colour, lw=0))
-    luminance = float(np.dot(colour[:3], (0.299, 0.587, 0.114)))
-    ink = "black" if luminance > 0.5 else "white"
-    text = "–" if missing else f"{value:.1f}"
+    text = number(value)
     axes.text(x, y - (0.08 if note else 0), text, ha="center", va="center", color=ink, fontsize=11)
     axes.text(x, y + 0.27, note, ha="center", va="center", color=ink, fontsize=7.5)
+
+
+def _colours(value: float) -> tuple[tuple[float, ...], str]:
+    """A cell's colour, and that of what is written on it."""
+    if math.isnan(value):
+        return MISSING, "black"
+    colour = COLOURS((value - LIMITS[0]) / np.ptp(LIMITS))
+    return colour, "black" if float(np.dot(colour[:3], (0.299, 0.587, 0.114))) > 0.5 else "white"

@@ -9,7 +9,16 @@ from orchestrator.tracking.runs import (
     TrackingError,
     how_to_open,
     read_run,
+    runs_address,
     tracking_uri,
 )
 
-__all__ = ["LoggedRun", "TrackingError", "how_to_open", "log_results", "read_run", "tracking_uri"]
+__all__ = [
+    "LoggedRun",
+    "TrackingError",
+    "how_to_open",
+    "log_results",
+    "read_run",
+    "runs_address",
+    "tracking_uri",
+]

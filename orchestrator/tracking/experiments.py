@@ -1,13 +1,15 @@
 """Experiments in MLflow: a parent run an experiment, a child run an attack, which is one matrix."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
-from mlflow.entities import Experiment, Param, Run
+from mlflow.entities import Dataset, DatasetInput, Experiment, Param, Run
 from mlflow.tracking import MlflowClient
 
 from orchestrator.report.folder import matrix_name, report_folder
+from orchestrator.report.heatmaps import draw_small
 from orchestrator.report.text import markdown, settings
 from orchestrator.results import Results
 from orchestrator.tracking.runs import (
@@ -17,13 +19,16 @@ from orchestrator.tracking.runs import (
     experiment_named,
     finish,
     log_metrics,
+    log_picture,
     log_table,
     made_with,
     open_run,
     writing,
 )
+from orchestrator.tracking.views import PICTURE
 
 TABLE = "matrix.json"
+DIGITS = 16  # of the data's hash, as MLflow shows it
 
 
 def log_results(results: Results) -> str:
@@ -52,6 +57,7 @@ def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) 
         log_metrics(client, run, metrics)
         client.log_artifacts(run.info.run_id, str(report_folder(results)), "report")
         client.log_dict(run.info.run_id, dict(content["spec"]), "experiment.json")
+        log_data(client, run, results)
         finish(client, run, results.digest, status_of(results))
     return run
 
@@ -67,8 +73,8 @@ def _log_attack(
     params = [Param(k, v) for k, v in _flatten(results.attack_spec(attack))]
     client.log_batch(run.info.run_id, params=params)
     log_metrics(client, run, dict(attack_metrics(results, attack)))
-    folder = report_folder(results)
-    client.log_artifact(run.info.run_id, str(folder / matrix_name(attack)))
+    whole = report_folder(results) / matrix_name(attack)
+    log_picture(client, run, PICTURE, whole, draw_small(results, attack))
     log_matrix(client, run, results, attack)
     finish(client, run, results.digest, status_of(results, attack))
 
@@ -108,9 +114,24 @@ def attack_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]
 
 
 def log_matrix(client: MlflowClient, run: Run, results: Results, attack: str) -> None:
-    """The cells of an attack as a table."""
+    """The cells of an attack as a table, and the images that they were measured on."""
     frame = results.frame()
     log_table(client, run, frame[frame["attack"] == attack].drop(columns="attack"), TABLE)
+    log_data(client, run, results)
+
+
+def log_data(client: MlflowClient, run: Run, results: Results) -> None:
+    """The images as the run's data set, by the hash of what they hold."""
+    content = results.content
+    profile = {"images": len(results.image_ids), "classes": len(results.classes)}
+    dataset = Dataset(
+        name=content["dataset"],
+        digest=_data_hash(results)[:DIGITS],
+        source_type="segtransfer",
+        source=json.dumps(content["spec"]["data"]),
+        profile=json.dumps(profile),
+    )
+    client.log_inputs(run.info.run_id, [DatasetInput(dataset)])
 
 
 def provenance(results: Results) -> dict[str, str]:
@@ -119,10 +140,14 @@ def provenance(results: Results) -> dict[str, str]:
     return made_with() | {
         "segtransfer.dataset": content["dataset"],
         "segtransfer.images": str(len(results.image_ids)),
-        "segtransfer.data": hashlib.sha256("".join(content["shards"]).encode()).hexdigest(),
+        "segtransfer.data": _data_hash(results),
         CONFIG: results.identity,
         STORE: results.store.location,
     }
+
+
+def _data_hash(results: Results) -> str:
+    return hashlib.sha256("".join(results.content["shards"]).encode()).hexdigest()
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Runs in MLflow: where they are kept, found again by their key, and read."""
 
+import io
 import json
 import logging
 import os
@@ -15,11 +16,14 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from mlflow.entities import Experiment, Metric, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from PIL import Image
 
 from orchestrator.provenance import commit, versions
+from orchestrator.tracking import views
 from tasks.errors import InputError
 from tasks.urls import without_credentials
 
@@ -29,6 +33,7 @@ for _name in ("mlflow", "alembic"):
 KEY, DIGEST = "segtransfer.key", "segtransfer.digest"
 CONFIG, STORE, ATTACK = "segtransfer.config", "segtransfer.store", "segtransfer.attack"
 BATCH = 900  # a batch takes 1000 metrics
+DPI = 256  # of a small figure: MLflow shows it at a quarter
 
 
 class TrackingError(RuntimeError):
@@ -56,6 +61,17 @@ def how_to_open(uri: str) -> str:
     if uri.startswith(("http://", "https://")):
         return uri
     return f"mlflow ui --backend-store-uri {uri}"
+
+
+def runs_address(uri: str, name: str) -> str:
+    """Where the UI shows the attacks of an experiment side by side, by MLflow's default port.
+
+    Raises TrackingError.
+    """
+    with writing() as (client, _):
+        experiment = experiment_named(client, name, uri)
+    server = uri if uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
+    return f"{without_credentials(server).rstrip('/')}/{views.place(experiment.experiment_id)}"
 
 
 @contextmanager
@@ -96,9 +112,14 @@ def read_run(run_id: str) -> LoggedRun:
 
 def experiment_named(client: MlflowClient, name: str, uri: str) -> Experiment:
     """The MLflow experiment of this name, made where there is none."""
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return found
+    found = client.get_experiment_by_name(name) or _make(client, name, uri)
+    if views.TAG not in found.tags:
+        view = views.saved_view(int(1000 * time.time()))
+        client.set_experiment_tag(found.experiment_id, views.TAG, view)
+    return found
+
+
+def _make(client: MlflowClient, name: str, uri: str) -> Experiment:
     local = uri.startswith("sqlite:///")
     artifacts = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts") if local else None
     location = artifacts.absolute().as_uri() if artifacts else None
@@ -155,6 +176,17 @@ def log_table(client: MlflowClient, run: Run, frame: pd.DataFrame, name: str) ->
         client.log_dict(run.info.run_id, content, name)
     else:
         client.log_table(run.info.run_id, frame, name)
+
+
+def log_picture(client: MlflowClient, run: Run, name: str, whole: Path, small: Figure) -> None:
+    """A picture under the same name in every run: as a file, and small for the UI's image grid.
+
+    The grid shows the newest of a name, at most 256 pixels wide.
+    """
+    client.log_image(run.info.run_id, Image.open(whole), artifact_file=f"{name}.png")
+    file = io.BytesIO()
+    small.savefig(file, dpi=DPI)
+    client.log_image(run.info.run_id, Image.open(file), key=name)
 
 
 def made_with() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 from mlflow.entities import Experiment, Param, Run
 from mlflow.tracking import MlflowClient
 
@@ -9,10 +10,12 @@ from orchestrator.report.found import found_folder, summary
 from orchestrator.results import Results
 from orchestrator.search import Found
 from orchestrator.search.bench import trial_results
+from orchestrator.search.confirm import pairs_by_target
 from orchestrator.search.study import Trial, ranked
 from orchestrator.tracking.experiments import (
     attack_metrics,
     attack_tags,
+    log_data,
     log_matrix,
     provenance,
     status_of,
@@ -48,11 +51,24 @@ def _log_search(client: MlflowClient, experiment: Experiment, found: Found) -> R
         first = ranked(found.trials)[0].score
         best = {f"best/{k}": v for k, v in first.objectives.items()} if first else {}
         states = Counter(f"trials/{trial.state}" for trial in found.trials)
-        log_metrics(client, run, best | {name: float(n) for name, n in states.items()})
+        counts = {name: float(n) for name, n in states.items()}
+        log_metrics(client, run, best | counts | _confirmed(found))
         client.log_artifacts(run.info.run_id, str(found_folder(found)), "search")
         client.log_dict(run.info.run_id, bench.search.model_dump(mode="json"), "search.json")
+        log_data(client, run, found.results)
         finish(client, run, digest, status_of(found.results))
     return run
+
+
+def _confirmed(found: Found) -> dict[str, float]:
+    """Mean mIoU of the best and of the baselines on what the search never saw."""
+    results = found.results
+    return {
+        f"confirmed/{attack}/{where}": float(np.mean([matrix.loc[pair] for pair in pairs]))
+        for attack in results.attacks
+        for matrix in [results.matrix(attack)]
+        for where, pairs in pairs_by_target(found.bench.search, results).items()
+    }
 
 
 def _log_trial(

@@ -1,74 +1,75 @@
-"""What MLflow's UI opens with: attacks by how they transfer, their matrices side by side."""
+"""What MLflow's UI opens with: attacks by how they transfer, their matrices side by side.
+
+MLflow (3.15 and later) keeps what "Save view" saved in a tag of the experiment, as JSON; an older
+one ignores it.
+"""
 
 import json
 from typing import Any
 
 VIEW = "segtransfer"
-TAG = f"mlflow.sharedViewState.{VIEW}"  # of an experiment: where MLflow keeps views, since 3.15
+TAG = f"mlflow.sharedViewState.{VIEW}"
 PICTURE = "matrix"  # under which every attack's run logs its matrix as a picture
 
 TRANSFER = "mean_drop/cross_backbone"
-COLUMNS = (
-    f"metrics.`{TRANSFER}`",
-    "metrics.`mean_miou/cross_backbone`",
-    "metrics.`mean_miou/same_backbone`",
-    "metrics.`mean_miou/diagonal`",
-    "metrics.`perturbation/rms`",
-    "metrics.`cost/forward_equivalents`",
-    "tags.`segtransfer.settings`",
-    "attributes.`Dataset`",
-)
+WIDTHS = {
+    f"metrics.`{TRANSFER}`": 195,
+    "metrics.`mean_miou/cross_backbone`": 185,
+    "metrics.`mean_miou/same_backbone`": 185,
+    "metrics.`mean_miou/diagonal`": 150,
+    "metrics.`perturbation/rms`": 120,
+    "metrics.`cost/forward_equivalents`": 120,
+    "tags.`segtransfer.settings`": 420,
+    "attributes.`Dataset`": 220,
+}  # of columns, in pixels
+PARALLEL = ["perturbation/rms", "cost/forward_equivalents", TRANSFER]
 
 
 def saved_view(created: int) -> str:
     """The value of ``TAG``; ``created`` in milliseconds since 1970.
 
-    Runs of attacks alone, the best first; pictures show ten runs at most.
+    Runs of attacks alone, those that transfer best first. A grid of pictures takes ten runs.
     """
-    metrics = [TRANSFER, "mean_drop/same_backbone", "mean_drop/diagonal"]
-    how = ["perturbation/rms", "cost/forward_equivalents"]
-    charts = [
-        _chart("IMAGE", "Transfer matrices", imageKeys=[PICTURE], step=0, showRunParams=False),
-        _chart("BAR", "Transfer to other backbones, points of mIoU", metricKey=TRANSFER),
-        _chart(
-            "PARALLEL",
-            "eps, size, cost, white box, transfer",
-            selectedParams=["eps"],
-            selectedMetrics=[*how, *reversed(metrics)],
-            showAllRuns=False,
-        ),
-    ]
+    matrices, transfer = f"{VIEW}-matrices", f"{VIEW}-transfer"
     state = {
         "searchFilter": "tags.`segtransfer.attack` LIKE '%'",
-        "orderByKey": COLUMNS[0],
+        "orderByKey": f"metrics.`{TRANSFER}`",
         "orderByAsc": False,
-        "selectedColumns": COLUMNS,
-        "columnOrder": COLUMNS,
-        "runsHiddenMode": "FIRST_10_RUNS",
+        "selectedColumns": list(WIDTHS),
+        "columnOrder": list(WIDTHS),
+        "columnWidths": WIDTHS,
         "compareRunSections": [
-            {"uuid": VIEW, "name": "Transfer", "display": True, "isReordered": True,
-             "deleted": False, "isGenerated": False},
+            _section(matrices, "Transfer matrices", columns=1, cardHeight=600),
+            _section(transfer, "Transfer", columns=2, cardHeight=360),
         ],
-        "compareRunCharts": charts,
+        "compareRunCharts": [
+            _chart(matrices, "IMAGE", imageKeys=[PICTURE], step=0, showRunParams=False),
+            _chart(transfer, "BAR", metricKey=TRANSFER),
+            _chart(transfer, "PARALLEL", selectedParams=["eps"], selectedMetrics=PARALLEL),
+        ],
         "isAccordionReordered": True,
-    }  # fmt: skip
-    name = "Attacks by transfer"
-    return json.dumps({"name": name, "createdAt": created, "state": json.dumps(state)})
+    }
+    view = {"name": "Attacks by transfer", "createdAt": created, "state": json.dumps(state)}
+    return json.dumps(view)
 
 
-def place(experiment_id: str, *, charts: bool = True) -> str:
+def place(experiment_id: str) -> str:
     """Where in the UI the view is: what follows the server's address."""
-    mode = "&compareRunsMode=CHART" if charts else ""
-    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}{mode}"
+    runs = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    return f"{runs}&viewStateShareKey={VIEW}&compareRunsMode=CHART"
 
 
-def _chart(kind: str, name: str, **fields: Any) -> dict[str, Any]:
+def _section(uuid: str, name: str, **fields: Any) -> dict[str, Any]:
+    shown = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
+    return {"uuid": uuid, "name": name, **shown, **fields}
+
+
+def _chart(section: str, kind: str, **fields: Any) -> dict[str, Any]:
     return {
         "uuid": f"{VIEW}-{kind.lower()}",
         "type": kind,
-        "displayName": name,
         "runsCountToCompare": 10,
-        "metricSectionId": VIEW,
+        "metricSectionId": section,
         "deleted": False,
         "isGenerated": False,
         **fields,

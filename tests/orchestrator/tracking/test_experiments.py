@@ -1,13 +1,14 @@
 """Experiments in MLflow: what is logged, that twice is as once, that its absence ends nothing."""
 
+import json
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from orchestrator.report.folder import write_report
-from orchestrator.results import Results
-from orchestrator.tracking import TrackingError, log_results
+from orchestrator.results import Results, load_results
+from orchestrator.tracking import TrackingError, log_results, runs_address, views
 from tests.orchestrator.toy_experiments import run_toy
 
 
@@ -65,7 +66,108 @@ def test_a_run_shows_its_matrix_as_note_picture_and_table(
     run = _runs(client)["ds-mi"]
     assert "| source \\ target | a | b |" in run.data.tags["mlflow.note.content"]
     files = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert files == {"matrix-ds-mi.png", "matrix.json"}
+    assert files == {"matrix.png", "matrix.json", "images"}
+
+
+def test_every_attack_has_one_picture_for_the_image_grid(
+    logged: tuple[Results, MlflowClient],
+) -> None:
+    runs = _runs(logged[1])
+    del runs["parent"]
+    for run in runs.values():
+        images = [i.path for i in logged[1].list_artifacts(run.info.run_id, "images")]
+        assert sorted(path.rpartition(".")[2] for path in images) == ["png", "webp"]
+        assert all(path.startswith("images/matrix+step+0+") for path in images)
+        assert run.data.tags["mlflow.loggedImages"] == "True"
+
+
+def test_all_runs_are_of_the_images_that_were_scored(
+    logged: tuple[Results, MlflowClient],
+) -> None:
+    inputs = [run.inputs.dataset_inputs for run in _runs(logged[1]).values()]
+    ((shown,),) = {tuple((d.dataset.name, d.dataset.digest) for d in found) for found in inputs}
+    data = _runs(logged[1])["pgd"].data.tags["segtransfer.data"]
+    assert shown == (logged[0].content["dataset"], data[:16])
+
+
+def test_the_view_of_an_experiment_shows_what_its_runs_hold(
+    logged: tuple[Results, MlflowClient],
+) -> None:
+    client = logged[1]
+    run = _runs(client)["ds-mi"]
+    tag = client.get_experiment(run.info.experiment_id).tags[views.TAG]
+    state = json.loads(json.loads(tag)["state"])
+    there = {f"metrics.`{name}`" for name in run.data.metrics}
+    there |= {f"tags.`{name}`" for name in run.data.tags} | {"attributes.`Dataset`"}
+    # Two toys are of one backbone, so that there is no mean over others.
+    others = {f"metrics.`mean_{metric}/cross_backbone`" for metric in ("miou", "drop")}
+    assert set(state["selectedColumns"]) - there == others
+    images, bars, parallel = state["compareRunCharts"]
+    assert images["imageKeys"] == ["matrix"]
+    drawn = {f"metrics.`{name}`" for name in (bars["metricKey"], *parallel["selectedMetrics"])}
+    assert drawn <= there | others
+    assert set(parallel["selectedParams"]) <= run.data.params.keys()
+    ids = [run.info.experiment_id]
+    found = client.search_runs(ids, state["searchFilter"], order_by=[state["orderByKey"]])
+    assert {r.data.tags["segtransfer.attack"] for r in found} == {"noise", "pgd", "ds-mi"}
+
+
+def test_a_view_that_somebody_saved_over_ours_stays(
+    logged: tuple[Results, MlflowClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, client = logged
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
+    experiment = client.get_experiment_by_name("toys")
+    before = experiment.tags[views.TAG]
+    client.set_experiment_tag(experiment.experiment_id, views.TAG, "theirs")
+    log_results(results)
+    assert client.get_experiment_by_name("toys").tags[views.TAG] == "theirs"
+    client.set_experiment_tag(experiment.experiment_id, views.TAG, before)
+
+
+def test_the_address_names_the_experiment_and_its_view(
+    logged: tuple[Results, MlflowClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = logged[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
+    number = client.get_experiment_by_name("toys").experiment_id
+    address = runs_address(client.tracking_uri, "toys")
+    assert address.startswith(f"http://127.0.0.1:5000/#/experiments/{number}/runs?")
+    assert f"viewStateShareKey={views.TAG.rpartition('.')[2]}" in address
+
+
+def test_an_empty_mlflow_is_filled_from_the_store_with_all_that_was_logged(
+    logged: tuple[Results, MlflowClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, client = logged
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    again = MlflowClient(tracking_uri=log_results(load_results(results.store, results.identity)))
+    assert again.tracking_uri != client.tracking_uri
+    assert _shown(again) == _shown(client)
+
+
+def _shown(client: MlflowClient) -> dict[str, tuple]:
+    """All that the runs of toys show, without what differs between two that are alike."""
+    runs = _runs(client)
+    parent = runs["parent"].info.run_id
+    return {
+        name: (
+            run.info.run_name,
+            run.info.status,
+            run.data.metrics,
+            run.data.params,
+            {k: v for k, v in run.data.tags.items() if k != "mlflow.parentRunId"},
+            run.data.tags.get("mlflow.parentRunId") == parent,
+            [(d.dataset.name, d.dataset.digest) for d in run.inputs.dataset_inputs],
+            {
+                item.path.partition("+")[0]: item.is_dir
+                for folder in ("", "report", "images")
+                for item in client.list_artifacts(run.info.run_id, folder)
+            },
+        )
+        for name, run in runs.items()
+    }
 
 
 def test_the_attack_and_its_versions_are_recorded(logged: tuple[Results, MlflowClient]) -> None:

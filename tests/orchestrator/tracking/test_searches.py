@@ -35,6 +35,9 @@ def test_a_search_is_a_run_with_a_child_a_trial_and_is_logged_once(
         trial.score.objectives["transfer"] for trial in found.trials[:10] if trial.score
     )
     assert parent.data.metrics["trials/pruned"] == 1
+    confirmed = found.results.matrix("best-1:sign")
+    assert parent.data.metrics["confirmed/best-1:sign/searched"] == confirmed.loc["a", "b"]
+    assert parent.data.metrics["confirmed/best-1:sign/held-out"] == confirmed.loc["a", "c"]
     assert "best-1" in parent.data.tags["mlflow.note.content"]
     for run in children:
         assert {"transfer", "miou/a/b", "mean_miou/diagonal"} <= run.data.metrics.keys()
