@@ -1,12 +1,13 @@
 """Which experiments of a store a person means: all of them, or those of a name or an identity."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.store import Store
 from tasks.errors import InputError
 
 
-def experiments_of(store: Store, wanted: str | None = None) -> dict[str, dict[str, Any]]:
+def experiments_of(store: Store, wanted: str | None = None) -> Mapping[str, Mapping[str, Any]]:
     """Experiments by identity, oldest first: all, or those of this name, or whose identity begins
     like this, alone or after the name and a ``-``, as runs and reports are called.
 
@@ -19,16 +20,26 @@ def experiments_of(store: Store, wanted: str | None = None) -> dict[str, dict[st
         )
     if wanted is None:
         return known
-    named = {i: content for i, content in known.items() if _name(content) == wanted}
-    begun = {i: content for i, content in known.items() if _begins(i, content, wanted)}
-    if not (named or begun):
+    found = matching(known, wanted)
+    if not found:
         raise InputError(
             f"store {store.location} holds no experiment '{wanted}'; it holds {_listed(known)}"
         )
-    return named or begun
+    return found
 
 
-def experiment_of(store: Store, wanted: str | None = None) -> tuple[str, dict[str, Any]]:
+def matching(
+    known: Mapping[str, Mapping[str, Any]], wanted: str, least: int = 1
+) -> dict[str, Mapping[str, Any]]:
+    """Of the experiments by identity those of this name, else those whose identity begins like
+    this, by ``least`` characters or more, or after the name and a ``-`` by any."""
+    named = {i: content for i, content in known.items() if _name(content) == wanted}
+    return named or {
+        i: content for i, content in known.items() if _begins(i, content, wanted, least)
+    }
+
+
+def experiment_of(store: Store, wanted: str | None = None) -> tuple[str, Mapping[str, Any]]:
     """The one experiment of that name or identity, or the only one there is.
 
     Raises InputError where there is none, or more than one.
@@ -43,14 +54,16 @@ def experiment_of(store: Store, wanted: str | None = None) -> tuple[str, dict[st
     return next(iter(found.items()))
 
 
-def _begins(identity: str, content: dict[str, Any], wanted: str) -> bool:
-    beginning = wanted.removeprefix(f"{_name(content)}-")
-    return beginning != "" and identity.startswith(beginning)
+def _begins(identity: str, content: Mapping[str, Any], wanted: str, least: int) -> bool:
+    name, _, beginning = wanted.rpartition("-")
+    if beginning and name == _name(content):
+        return identity.startswith(beginning)
+    return len(wanted) >= least and identity.startswith(wanted)
 
 
-def _name(content: dict[str, Any]) -> str:
+def _name(content: Mapping[str, Any]) -> str:
     return content.get("spec", {}).get("name", "")
 
 
-def _listed(experiments: dict[str, dict[str, Any]]) -> str:
+def _listed(experiments: Mapping[str, Mapping[str, Any]]) -> str:
     return ", ".join(f"{_name(content)} ({i[:12]})" for i, content in experiments.items())

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.choice import matching
 from orchestrator.results import FORMAT, Results, results_of
 from orchestrator.store import Store
 from tasks.errors import InputError
@@ -112,17 +113,9 @@ def _open(location: str) -> Store | None:
 
 def _pick(name: str, store: Store, least: int = LEAST_BEGINNING) -> Run | None:
     """The experiment of this name or identity; InputError where there are several."""
-    known = _experiments(store)
-    found = [run for run in known if run.name == name]
-    if not found and len(name) >= least:
-        found = [run for run in known if run.identity.startswith(name)]
-    if not found:
-        both = [f"{run.name}-" for run in known]
-        found = [
-            run
-            for run, start in zip(known, both, strict=True)
-            if name.startswith(start) and run.identity.startswith(name.removeprefix(start) or "-")
-        ]
+    known = {run.identity: run for run in _experiments(store)}
+    contents = {identity: run.content for identity, run in known.items()}
+    found = [known[identity] for identity in matching(contents, name, least)]
     if len(found) > 1:
         raise InputError(f"'{name}' names {len(found)} experiments; {_listed(found)}")
     return found[0] if found else None
