@@ -45,8 +45,9 @@ def draw_small(results: Results, attack: str) -> Figure:
         axes.text(column, line, text, ha="center", va="center", color=ink, fontsize=12)
     axes.set_ylim(len(results.sources) + 0.5, -0.5)  # rows of one height, however many are shown
     axes.axhline(0.5, color="white", lw=4)
-    axes.set_xticks(range(len(results.targets)), results.targets)
-    axes.tick_params(axis="x", labelrotation=30)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("bottom")
+    axes.set_xticks(range(len(results.targets)), results.targets, rotation=30, ha="left")
     axes.set_yticks(range(len(table)), ["clean", *names])
     axes.tick_params(length=0, labelsize=11)
     eps = results.attack_spec(attack)["eps"] * 255

@@ -107,19 +107,19 @@ def describe_transform(transform: dict[str, Any]) -> str:
 
 
 def markdown(results: Results, attacks: list[str]) -> str:
-    """The matrices of some attacks as Markdown tables."""
-    count = len(results.image_ids)
-    lines = [f"Dataset mIoU in % on {count} images of {results.content['dataset']}; in brackets "]
-    lines[0] += "the change from clean."
-    clean = results.clean()
+    """The matrices of some attacks as Markdown tables, each after what it says in short."""
+    clean, lines = results.clean(), []
     for attack in attacks:
         values, drops = results.matrix(attack), results.matrix(attack, "drop")
-        lines += ["", f"**{attack}**: {settings(results, attack)}", ""]
+        lines += [f"**{attack}**: {settings(results, attack)}", ""]
+        lines += ["Means: " + "; ".join(headline_sentences(results, attack)) + ".", ""]
         lines.append("| source \\ target | " + " | ".join(results.targets) + " |")
         lines.append("|---" * (len(results.targets) + 1) + "|")
         lines.append("| clean | " + " | ".join(number(clean[t]) for t in results.targets) + " |")
         for source in rows(results, attack):
             shown = [cell(values.loc[source, t], drops.loc[source, t]) for t in results.targets]
             lines.append(f"| {row_name(results, attack, source)} | " + " | ".join(shown) + " |")
-        lines += ["", "Means: " + "; ".join(headline_sentences(results, attack)) + "."]
+        lines.append("")
+    images = f"{len(results.image_ids)} images of {results.content['dataset']}"
+    lines.append(f"Dataset mIoU in % on {images}; in brackets the change from clean.")
     return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, Experiment, Param, Run
 from mlflow.tracking import MlflowClient
 
@@ -67,7 +68,8 @@ def _log_attack(
 ) -> None:
     tags = attack_tags(results, attack) | {"mlflow.parentRunId": parent}
     key = f"{results.identity}/{attack}"
-    run, changed = open_run(client, experiment, key, attack, results.digest, tags)
+    name = f"{attack} {results.attack_spec(attack)['eps'] * 255:g}/255"  # apart at another eps
+    run, changed = open_run(client, experiment, key, name, results.digest, tags)
     if not changed:
         return
     params = [Param(k, v) for k, v in _flatten(results.attack_spec(attack))]
@@ -114,9 +116,15 @@ def attack_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]
 
 
 def log_matrix(client: MlflowClient, run: Run, results: Results, attack: str) -> None:
-    """The cells of an attack as a table, and the images that they were measured on."""
-    frame = results.frame()
-    log_table(client, run, frame[frame["attack"] == attack].drop(columns="attack"), TABLE)
+    """The cells of an attack as a table, and the images that they were measured on.
+
+    MLflow's UI lines up the tables of several runs by the first column and shows the second.
+    """
+    frame = results.frame().query("attack == @attack").round(2)
+    frame.insert(0, "cell", frame["source"] + " → " + frame["target"])
+    where = [frame.pop(name) for name in ("attack", "source", "target", "group")][1:]
+    frame = pd.concat([frame, *where], axis="columns")
+    log_table(client, run, frame, TABLE)
     log_data(client, run, results)
 
 

@@ -39,7 +39,7 @@ def saved_view(created: int) -> str:
         "columnOrder": list(WIDTHS),
         "columnWidths": WIDTHS,
         "compareRunSections": [
-            _section(matrices, "Transfer matrices", columns=1, cardHeight=600),
+            _section(matrices, "Transfer matrices", columns=1, cardHeight=1050),
             _section(transfer, "Transfer", columns=2, cardHeight=360),
         ],
         "compareRunCharts": [

@@ -1,6 +1,7 @@
 """Experiments in MLflow: what is logged, that twice is as once, that its absence ends nothing."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from mlflow.tracking import MlflowClient
 from orchestrator.report.folder import write_report
 from orchestrator.results import Results, load_results
 from orchestrator.tracking import TrackingError, log_results, runs_address, views
+from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import run_toy
 
 
@@ -134,6 +136,28 @@ def test_the_address_names_the_experiment_and_its_view(
     address = runs_address(client.tracking_uri, "toys")
     assert address.startswith(f"http://127.0.0.1:5000/#/experiments/{number}/runs?")
     assert f"viewStateShareKey={views.TAG.rpartition('.')[2]}" in address
+
+
+def test_the_search_of_the_tour_finds_attacks(logged: tuple[Results, MlflowClient]) -> None:
+    page = (ROOT / "docs/mlflow.md").read_text()
+    (wanted,) = re.findall(r"^    (tags\..*)$", page, flags=re.MULTILINE)
+    number = logged[1].get_experiment_by_name("toys").experiment_id
+    found = logged[1].search_runs([number], wanted.replace("< 4", "< 400"))
+    assert [run.info.run_name for run in found] == ["ds-mi 8/255"]
+
+
+def test_tables_line_up_by_the_cell_and_show_its_miou_first(
+    logged: tuple[Results, MlflowClient], tmp_path: Path
+) -> None:
+    results, client = logged
+    run = _runs(client)["pgd"]
+    table = json.loads(
+        Path(client.download_artifacts(run.info.run_id, "matrix.json", str(tmp_path))).read_text()
+    )
+    assert table["columns"][:2] == ["cell", "miou"]
+    assert table["columns"][-3:] == ["source", "target", "group"]
+    assert [line[0] for line in table["data"]] == ["a → a", "a → b", "b → a", "b → b"]
+    assert table["data"][1][1] == round(results.matrix("pgd").loc["a", "b"], 2)
 
 
 def test_an_empty_mlflow_is_filled_from_the_store_with_all_that_was_logged(

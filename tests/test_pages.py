@@ -1,0 +1,70 @@
+"""Pages for people: what they link to and show is there, and commands are as the CLI takes them."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from orchestrator.spec import read_experiment
+from tests.conftest import ROOT
+
+FOLDERS = ("docs", "infra", "search_spaces", "tasks")
+PAGES = [
+    path.relative_to(ROOT)
+    for path in [
+        ROOT / "README.md",
+        *(p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.md"))),
+    ]
+]
+LARGEST = 150_000  # bytes of a picture of the tour
+TOUR = (ROOT / "docs/mlflow.md").read_text()
+
+
+def links(page: Path) -> list[str]:
+    """What a page links to or shows, without what is elsewhere."""
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    found = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [link for link in found if not re.match(r"[a-z]+:", link)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_all_that_a_page_links_to_is_there(page: Path) -> None:
+    missing = []
+    for link in links(page):
+        path, _, heading = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        if not target.exists() or (heading and heading not in headings(target)):
+            missing.append(link)
+    assert missing == []
+
+
+def headings(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_page_and_picture_of_docs_can_be_reached_from_the_readme() -> None:
+    reached, new = set(), {ROOT / "README.md"}
+    while new:
+        reached |= new
+        pages = [page for page in new if page.suffix == ".md"]
+        found = {(p.parent / link.partition("#")[0]).resolve() for p in pages for link in links(p)}
+        new = found - reached
+    docs = {path for path in (ROOT / "docs").rglob("*") if path.is_file()}
+    assert docs - reached == set()
+
+
+def test_pictures_of_the_tour_are_small() -> None:
+    sizes = {path.name: path.stat().st_size for path in (ROOT / "docs/mlflow").iterdir()}
+    assert len(sizes) == TOUR.count("![")
+    assert [name for name, size in sizes.items() if size > LARGEST] == []
+
+
+def test_the_experiments_of_the_tour_are_specs() -> None:
+    commands = re.findall(r"^    segtransfer run quickstart *(.*)$", TOUR, flags=re.MULTILINE)
+    eps = [
+        {attack.eps for attack in read_experiment("quickstart", shlex.split(changes)).attacks}
+        for changes in commands
+    ]
+    assert eps == [{4 / 255}, {2 / 255}, {8 / 255}]
