@@ -22,7 +22,11 @@ PATIENCE = 600.0  # seconds that a cluster may be out of reach while its job is 
 LOST = (OSError, RuntimeError, aiohttp.ClientError)  # what a connection that breaks off raises
 NOT_FOUND = 127  # a shell's exit code for a command that there is not
 
-for _name in ("dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging"):
+for _name in (
+    "dashboard.modules.dashboard_sdk",
+    "dashboard.modules.job.sdk",
+    "_private.runtime_env.packaging",
+):
     logging.getLogger(f"ray.{_name}").setLevel(logging.WARNING)
 
 

@@ -72,7 +72,7 @@ def terminate(content: dict[str, Any], spec: Path, folder: Path, *options: str) 
     assert "Traceback" not in output
 
 
-@pytest.mark.parametrize("executor", ["inline", "ray"])
+@pytest.mark.parametrize("executor", [pytest.param("inline", marks=pytest.mark.slow), "ray"])
 def test_a_terminated_run_keeps_what_is_done(
     executor: str, tmp_path: Path, ray_folder: Path, longer: None
 ) -> None:

@@ -311,6 +311,7 @@ def test_a_fleet_that_ends_leaves_no_actor(fleet: Fleet) -> None:
         end_fleet("tests")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_a_run_whose_own_driver_is_killed_goes_on(tmp_path: Path) -> None:
     runtime = {"executor": "ray", "fleet": {"slots": 1}}

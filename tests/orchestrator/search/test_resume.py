@@ -135,6 +135,7 @@ def running_study(raw: dict[str, Any]) -> Callable[[], list[Trial]]:
     return trials
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_a_search_whose_process_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     raw = spec(tmp_path, POINTS)
