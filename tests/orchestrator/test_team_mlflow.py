@@ -244,7 +244,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
          "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
         user=owner, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
+    yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
     server.send_signal(signal.SIGINT)
     server.wait(timeout=60)
 
@@ -260,7 +260,7 @@ def test_postgresql_behind_the_server(
 
     while time.monotonic() < give_up:
         try:
-            psycopg2.connect(postgres).close()
+            psycopg2.connect(postgres.replace("+psycopg2", "")).close()
             break
         except psycopg2.OperationalError:
             time.sleep(0.2)
