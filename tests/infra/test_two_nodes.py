@@ -28,7 +28,7 @@ SMALL = {
     "name": "small",
     "data": {"sample": "camvid", "images": 4},
     "models": ["fcn-r18", "fcn-mnv2"],
-    "attacks": [{"preset": "pgd", "eps": "4/255", "steps": 30}],
+    "attacks": [{"preset": "pgd", "eps": "4/255", "steps": 15}],
     "schedule_groups": 1,
     "shard_size": 2,
 }

@@ -47,6 +47,8 @@ class MlflowServer:
             "MLFLOW_AUTH_CONFIG_PATH": str(self._folder / "auth.ini"),
             "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": KEY,
+            # Its background jobs are eight more processes, which nothing here needs.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             **more,
         }
         environment.pop("MLFLOW_TRACKING_URI", None)
