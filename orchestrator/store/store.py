@@ -206,15 +206,14 @@ class Store:
         return None if content is None else _parse(content)
 
     def _checked(self, path: str, check: Callable[[bytes], Checked | None]) -> Checked | None:
-        """What ``check`` makes of a file; None where it is missing, or refused twice."""
-        # Twice, since an object that is replaced between asking for its size and for its bytes
-        # arrives cut short.
-        for _ in range(2):
-            content = self.files.read(path)
-            if content is None:
-                return None
+        """What ``check`` makes of a file; None where it is missing, or refused and not changing."""
+        # An object that is replaced between asking for its size and for its bytes arrives cut
+        # short, again and again where two drivers write it; a damaged one stays as it is.
+        before = None
+        while (content := self.files.read(path)) not in (None, before):
             if (checked := check(content)) is not None:
                 return checked
+            before = content
         return None
 
     def _put(self, content: bytes, suffix: str) -> Blob:

@@ -220,6 +220,23 @@ def test_two_drivers_that_commit_one_key_leave_one_of_both_whole(
     assert not [name for name in store.files.names("") if ".partial-" in name]
 
 
+def test_a_file_that_changes_while_it_is_read_is_read_until_it_stays(
+    tmp_path: Path, shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store("folder", tmp_path, "")
+    row = store.row(commit_attack(store, shard, 1))
+    assert row is not None
+    whole = store.files.read(row.blob)
+    assert whole is not None
+    arriving: list[bytes | None] = [whole[:9], whole[:5], whole]
+    monkeypatch.setattr(store.files, "read", lambda path: arriving.pop(0))
+    assert store.blob(row) == whole
+    arriving = [whole[:9], whole[:5], whole[:5], whole]
+    assert store.blob(row) is None, "damaged: it stays as it is"
+    arriving = [whole[:9], None, whole]
+    assert store.blob(row) is None, "gone"
+
+
 def test_every_write_of_a_folder_is_synced_with_its_folder(
     tmp_path: Path, shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
