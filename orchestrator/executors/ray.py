@@ -43,6 +43,7 @@ from orchestrator.executors.ray_fleet import (
 from orchestrator.executors.ray_seat import Call, Load, Seat, in_short
 from orchestrator.executors.ray_worker import Broken, Loaded
 from orchestrator.plan import Task
+from orchestrator.provenance import code_hash
 from orchestrator.scheduler import Slot
 from orchestrator.spec import Fleet
 from orchestrator.store import Store
@@ -321,16 +322,24 @@ class RayExecutor:
             self._hear_call(seat, seat.calls[0])
 
     def _hear_ping(self, seat: Seat) -> None:
-        """A ping's answer; the first says that a worker is there."""
+        """A ping's answer; the first says that a worker is there, and of what code."""
         reference, seat.ping = seat.ping, None
         try:
-            ray.get(reference)
+            _, code = ray.get(reference)
         except RayError as error:
             # What is under way fails too, and tells better which call it was that went wrong.
             if not seat.up or seat.awaited() is None:
                 self._died(seat, in_short(error))
             return
-        if not seat.up:
+        if seat.up:
+            return
+        if code != code_hash():
+            message = (
+                f"slot {seat.slot.slot_id} is given up: its node has other code of segtransfer "
+                "than the driver; give every node the same wheel or image"
+            )
+            self._replace(seat, message, final=True)
+        else:
             seat.up = seat.known = True
             self._events.append(SlotUp(seat.slot))
 

@@ -13,6 +13,7 @@ import torch
 
 from orchestrator.executors.base import FailureKind, Output, Served, perform
 from orchestrator.plan import Task
+from orchestrator.provenance import code_hash
 from orchestrator.store import Store
 from tasks import models
 from tasks.batching import is_out_of_memory
@@ -53,6 +54,7 @@ class ModelActor:
     """Starts empty; ``host`` gives it a model, and its calls run one by one in their order."""
 
     def __init__(self, micro_batch: int, store: str | None) -> None:
+        code_hash()  # now: what is on disk later need not be what runs here
         torch.set_num_threads(1)
         keep_freed_memory()
         self._micro_batch = micro_batch
@@ -66,9 +68,9 @@ class ModelActor:
         self._model: Segmenter | None = None
 
     @ray.method(concurrency_group=HEALTH)
-    def ping(self) -> int:
-        """The process's id: that it answers is the news."""
-        return os.getpid()
+    def ping(self) -> tuple[int, str]:
+        """The process's id, and the hash of the code that it runs; that it answers is the news."""
+        return os.getpid(), code_hash()
 
     def host(self, served: Served) -> Loaded | Broken:
         """Load and warm a model in place of the one that is here."""

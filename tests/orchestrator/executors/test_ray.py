@@ -346,7 +346,7 @@ def test_an_idle_workers_death_is_noticed(
     bench = make()
     slot = bench.until(SlotUp).slot.slot_id
     (seat,) = bench.executor._seats.values()
-    os.kill(ray.get(seat.worker.ping.remote()), signal.SIGKILL)
+    os.kill(ray.get(seat.worker.ping.remote())[0], signal.SIGKILL)
     assert bench.until(SlotDown, timeout=20).final is False
     assert bench.until(SlotUp).slot.slot_id == slot
     assert not [event for event in bench.events if isinstance(event, Failed)]
@@ -467,6 +467,18 @@ def test_a_slot_whose_workers_only_die_is_given_up(
     bench.quiet(2.0)
     bench.executor.open(1)
     assert bench.until(SlotUp).slot.slot_id != slot
+
+
+def test_a_node_of_other_code_is_given_up(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.executors.ray.code_hash", lambda: "f" * 64)
+    bench = make()
+    down = bench.until(SlotDown)
+    assert down.final
+    assert "its node has other code of segtransfer than the driver" in down.message
+    assert not bench.executor.starting()
+    bench.quiet()
 
 
 # -- slots ------------------------------------------------------------------------------------
