@@ -1,5 +1,6 @@
 """Launcher files: who may come in, what runs where, and what `ray submit` starts."""
 
+import json
 import os
 import subprocess
 import sys
@@ -188,3 +189,54 @@ def test_a_head_without_the_package_says_so(head: Path) -> None:
     answer = submit(head, options=["-S"], PYTHONPATH="")  # without the environment's packages
     assert "segtransfer is not installed on the head" in answer.stderr
     assert answer.returncode == 1
+
+
+# Run what they are given on this machine, as if it were the head.
+FAKE_SSH = """#!/bin/bash
+while [[ $1 != *@* ]]; do shift; done
+shift
+HOME="$HEAD" exec bash -c "cd && $*"
+"""
+FAKE_RSYNC = """#!/bin/bash
+target="${@: -1}"
+cp "${@: -2:1}" "$HEAD/${target#*:\~/}"
+"""
+
+
+def test_ray_submit_copies_one_file_and_runs_it_from_the_home_folder(
+    head: Path, tmp_path: Path
+) -> None:
+    """Ray's own command, with an ssh and an rsync that reach no further than this machine."""
+    (head / "submit.py").unlink()
+    launcher = yaml.safe_load((INFRA / "cluster/on-premises.yaml").read_text())
+    launcher["provider"] |= {"head_ip": "127.0.0.1", "worker_ips": ["127.0.0.2", "127.0.0.3"]}
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(launcher))
+    tags = {"ray-node-type": "head", "ray-node-status": "up-to-date"}
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray/cluster-segtransfer.state").write_text(
+        json.dumps({"127.0.0.1": {"tags": tags, "state": "running"}})
+    )
+    (tmp_path / "bin").mkdir()
+    for name, text in {"ssh": FAKE_SSH, "rsync": FAKE_RSYNC}.items():
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    python = Path(sys.executable).parent
+    (head / ".bashrc").write_text(
+        f"export PATH={python}:$PATH PYTHONPATH={tmp_path / 'installed'}\n"
+    )
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "HEAD": str(head),
+        "RAY_TMPDIR": str(tmp_path),
+    }
+    answer = subprocess.run(
+        [
+            str(python / "ray"), "submit", "--no-config-cache", "cluster.yaml",
+            str(INFRA / "submit.py"), "--", "run", "mine.yaml", "seed=1",
+        ],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert answer.returncode == 1, "Ray makes 1 of every code that is not 0"
+    assert "['run', 'mine.yaml', 'seed=1'] auto" in answer.stdout
+    assert {path.name for path in head.iterdir()} == {".bashrc", "submit.py"}
