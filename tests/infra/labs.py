@@ -115,9 +115,10 @@ class Lab:
         )
 
     def begin(self, folder: Path, *command: str, **more: str) -> subprocess.Popen[str]:
-        """A command of the lab in a session of its own, as a terminal would have begun it."""
+        """A command of the lab in a session of its own, as a terminal would have begun it: SIGHUP
+        ends it, though these tests may run under nohup."""
         return subprocess.Popen(
-            [str(self.commands / command[0]), *command[1:]],
+            ["env", "--default-signal=HUP", str(self.commands / command[0]), *command[1:]],
             cwd=folder,
             env=self.environment | more,
             stdout=subprocess.PIPE,
