@@ -7,7 +7,8 @@ cd "$(dirname "$0")"
 # OpenCV links libGL and glib; tmux keeps a run alive that was submitted with `ray submit --tmux`.
 has_all() {
   python3 -c 'import ensurepip, venv' && command -v tmux > /dev/null &&
-    ldconfig -p | grep -q libGL.so.1 && ldconfig -p | grep -q libglib-2.0.so.0
+    # Not grep -q, which stops reading: ldconfig would end by SIGPIPE, which pipefail takes for a no.
+    ldconfig -p | grep libGL.so.1 > /dev/null && ldconfig -p | grep libglib-2.0.so.0 > /dev/null
 }
 has_all || {
   sudo apt-get update -q
