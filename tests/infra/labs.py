@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
+from tests.orchestrator.servers import free_port
 from tests.orchestrator.test_kill import kill_all_of, processes_of
 
 START = 240.0  # seconds that a node may take to start on a busy machine
@@ -104,15 +104,9 @@ class Lab:
         self, folder: Path, *command: str, timeout: float = 600.0, **more: str
     ) -> subprocess.CompletedProcess[str]:
         """A command of the lab, run to its end; its output is one text."""
-        return subprocess.run(
-            [str(self.commands / command[0]), *command[1:]],
-            cwd=folder,
-            env=self.environment | more,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-        )
+        process = self.begin(folder, *command, **more)
+        output, _ = process.communicate(timeout=timeout)
+        return subprocess.CompletedProcess(command, process.returncode, output)
 
     def begin(self, folder: Path, *command: str, **more: str) -> subprocess.Popen[str]:
         """A command of the lab in a session of its own, as a terminal would have begun it: SIGHUP
@@ -191,12 +185,6 @@ class Lab:
     def logs(self) -> Iterator[Path]:
         """Everything that Ray wrote for people to read."""
         yield from (self.folder / "ray").glob("session_*/logs/**/*")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("", 0))
-        return int(found.getsockname()[1])
 
 
 @contextmanager

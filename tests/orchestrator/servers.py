@@ -17,8 +17,9 @@ ADMIN, PASSWORD, KEY = "admin", "hunter2-of-the-team", "signs-the-forms"
 
 
 def free_port() -> int:
+    """A port that is free at all addresses of this machine."""
     with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
+        found.bind(("", 0))
         return int(found.getsockname()[1])
 
 
