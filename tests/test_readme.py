@@ -30,7 +30,7 @@ def test_every_attack_that_it_shows_is_a_spec(tmp_path: Path) -> None:
     assert len(read_experiment(tmp_path / "spec.yaml").attacks) == len(attacks) >= 7
 
 
-@pytest.mark.parametrize("executor", [pytest.param("inline", marks=pytest.mark.slow), "ray"])
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
 def test_its_own_loss_runs_from_the_working_folder(executor: str, tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(# my_losses.*?)```", README, flags=re.DOTALL)
     assert code.count("\n") < 20

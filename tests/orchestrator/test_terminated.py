@@ -87,6 +87,7 @@ def test_a_terminated_run_keeps_what_is_done(
     assert processes_of(ray_folder) == [], "its cluster ended with it"
 
 
+@pytest.mark.slow
 def test_mlflow_shows_a_terminated_run_as_killed_until_it_is_whole(
     tmp_path: Path, ray_folder: Path, longer: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
