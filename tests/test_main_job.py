@@ -24,7 +24,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     store = tmp_path_factory.mktemp("main-job") / "store"
     return run(
         {
-            "data": {"sample": "camvid", "images": 3},
+            "data": {"sample": "camvid", "images": 2},
             "models": ["fcn-r18", "pspnet-r18", "deeplabv3-r18"],
             "attacks": ATTACKS,
             "runtime": {"executor": "inline", "store": str(store)},

@@ -92,7 +92,7 @@ def start(spec: dict[str, Any], folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.parametrize("executor", [pytest.param("inline", marks=pytest.mark.slow), "ray"])
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_where_it_was(executor: str, tmp_path: Path, ray_folder: Path) -> None:
     spec = slow_spec(tmp_path, executor, "killed")
     store = Store(spec["runtime"]["store"])

@@ -24,6 +24,10 @@ from tests.orchestrator.toy_experiments import (
     write_images,
 )
 
+# What does not depend on the executor is tried on Ray too, but not each time.
+RAY_IF_SLOW = pytest.mark.parametrize(
+    "executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)], indirect=True
+)
 BROKEN = toy("broken", "linear", weights=[[0.0, "x", 0.0]] * 3)
 
 
@@ -42,6 +46,11 @@ class Log(Listener):
 
     def keys(self, kind: str) -> list[str]:
         return [notice.key for notice in self.notices if notice.kind == kind]
+
+
+def on(executor: str) -> dict[str, Any]:
+    """One worker, where their number is not what a test is about: each takes seconds to start."""
+    return {"executor": executor, "fleet": {"slots": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +108,7 @@ def test_a_second_run_computes_nothing(
 ) -> None:
     first, _, folder = run
     rows, log = row_files(first.store), Log()
-    again = run_toy(folder, log, data=data, runtime={"executor": executor})
+    again = run_toy(folder, log, data=data, runtime=on(executor))
     assert again.computed == 0
     assert not log.notices
     assert row_files(first.store) == rows
@@ -111,7 +120,7 @@ def test_a_second_run_computes_nothing(
     [
         ("inline", {"micro_batch": 1}),
         ("inline", {"micro_batch": 3, "window": 1, "in_flight_mib": 1}),
-        ("ray", {"micro_batch": 3, "fleet": {"slots": 5}}),
+        ("ray", {"micro_batch": 3, "fleet": {"slots": 3}}),
     ],
     indirect=["executor"],
 )
@@ -145,7 +154,7 @@ def test_a_tasks_own_error_fails_it_skips_its_dependants_and_the_rest_is_done(
         data=data,
         models=[toy("good", seed=1), toy("bad", "failing", seed=2)],
         attacks=[{"preset": "pgd", "eps": "4/255", "steps": 3}],
-        runtime={"executor": executor},
+        runtime=on(executor),
     )
     tasks = log.plans[0].tasks
     (bright,) = (s for s in log.plans[0].shards.values() if (s.images[:, :, 0, 0] > 127).any())
@@ -174,7 +183,7 @@ def test_what_failed_is_tried_again_by_the_next_run_and_only_that(
         "data": data,
         "models": [toy("bad", "failing", seed=2)],
         "attacks": ["noise"],
-        "runtime": {"executor": executor},
+        "runtime": on(executor),
     }
     first = run_toy(tmp_path, **changes)
     rows = row_files(first.store)
@@ -193,7 +202,7 @@ def test_a_model_that_cannot_load_fails_its_tasks_and_the_rest_is_done(
         data=data,
         models=[toy("good", seed=1), BROKEN],
         attacks=[{"preset": "pgd", "steps": 1}],
-        runtime={"executor": executor},
+        runtime=on(executor),
     )
     clean = cell_keys(results, CLEAN, None, "broken")
     assert all("broken" in results.failures[key] for key in clean)
@@ -203,6 +212,7 @@ def test_a_model_that_cannot_load_fails_its_tasks_and_the_rest_is_done(
     assert results.missing == results.failures.keys() & results.missing
 
 
+@RAY_IF_SLOW
 def test_what_needs_no_source_is_made_even_where_no_model_loads(
     executor: str, data: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -213,17 +223,18 @@ def test_what_needs_no_source_is_made_even_where_no_model_loads(
         data=data,
         models=[BROKEN],
         attacks=["noise"],
-        runtime={"executor": executor},
+        runtime=on(executor),
     )
     makes = {key for key, task in log.plans[0].tasks.items() if task.kind == "attack"}
     assert results.store.keys() == makes
     assert results.missing == results.failures.keys() == log.plans[0].tasks.keys() - makes
 
 
+@RAY_IF_SLOW
 def test_a_damaged_evaluation_is_computed_again_by_the_next_run(
     executor: str, data: dict[str, Any], oracle: Results, tmp_path: Path
 ) -> None:
-    runtime = {"executor": executor}
+    runtime = on(executor)
     first = run_toy(tmp_path, data=data, runtime=runtime)
     key = cell_keys(first, "pgd", "a", "b")[0]
     damage(blob_of(first.store, key))
@@ -241,7 +252,7 @@ def test_damage_found_beside_new_work_has_nothing_computed_twice(
     executor: str, data: dict[str, Any], oracle: Results, tmp_path: Path
 ) -> None:
     """The damage shows only when the results are read, after the new work was done."""
-    runtime = {"executor": executor}
+    runtime = on(executor)
     first = run_toy(tmp_path, data=data, targets=["a"], runtime=runtime)
     key = cell_keys(first, "pgd", "a", "a")[0]
     damage(blob_of(first.store, key))
@@ -257,7 +268,7 @@ def test_damage_found_beside_new_work_has_nothing_computed_twice(
 def test_damaged_examples_are_made_again_when_a_new_target_needs_them(
     executor: str, data: dict[str, Any], oracle: Results, tmp_path: Path
 ) -> None:
-    runtime = {"executor": executor}
+    runtime = on(executor)
     only_a = {"data": data, "sources": ["a"], "runtime": runtime}
     first = run_toy(tmp_path, targets=["a"], **only_a)
     keys = {c[5] for c in first.content["cells"] if c[0] == "pgd"}
@@ -276,7 +287,7 @@ def test_damaged_examples_are_made_again_when_a_new_target_needs_them(
 def test_a_damaged_shard_is_no_harm(
     executor: str, data: dict[str, Any], oracle: Results, tmp_path: Path
 ) -> None:
-    runtime = {"executor": executor}
+    runtime = on(executor)
     first = run_toy(tmp_path, data=data, targets=["a"], runtime=runtime)
     for path in Path(first.store.location, "shards").rglob("*.arrow"):
         damage(path)
@@ -332,11 +343,13 @@ def test_an_actor_that_always_dies_ends_as_failed_and_the_rest_is_done(
     tokens = tmp_path / "tokens"
     tokens.mkdir()
     put_tokens(tokens, 40)
-    log = Log()
-    results = run_toy(tmp_path, log, **mortal_experiment(tmp_path, data, tokens, "ray"))
+    log, one_attack = Log(), {"schedule_groups": 1, "shard_size": 6}
+    experiment = mortal_experiment(tmp_path, data, tokens, "ray") | one_attack
+    results = run_toy(tmp_path, log, **experiment)
     tasks = log.plans[0].tasks
     attacks = {k for k, t in tasks.items() if t.kind == "attack"}
     assert set(log.keys("failed")) == attacks
+    assert len(log.keys("retried")) == 40 - len(list(tokens.iterdir())) - len(attacks)
     assert set(log.keys("skipped")) == {k for k, t in tasks.items() if t.depends_on in attacks}
     assert not results.clean().isna().any()
     assert results.matrix("pgd").isna().all(axis=None)

@@ -332,6 +332,7 @@ def test_models_that_outnumber_the_slots_take_turns(tmp_path: Path) -> None:
     assert_same_bits(results, oracle(spec, tmp_path))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_at_once_with_all_that_it_started(
     tmp_path: Path, ray_folder: Path
 ) -> None:

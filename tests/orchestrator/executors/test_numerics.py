@@ -14,8 +14,9 @@ def numerics_of_evaluations(results: Results) -> list[Any]:
     return [row.report["numerics"] for row in rows if row is not None]
 
 
-@pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize("executor", ["inline", "ray"])
+@pytest.mark.parametrize(
+    "executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)], indirect=True
+)
 def test_every_evaluation_tells_the_options_that_its_model_had(
     executor: str, tmp_path: Path
 ) -> None:

@@ -384,6 +384,7 @@ def test_of_two_objectives_nobody_is_pruned_and_the_front_is_confirmed(
     assert {c.attack for c in found.comparisons} == {"best-1", "best-2"}
 
 
+@pytest.mark.slow
 def test_another_search_that_proposes_the_same_attack_computes_it_no_more(
     crowd: tuple[Found, Watch, Path],
 ) -> None:
