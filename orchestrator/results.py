@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from orchestrator.plan import CLEAN
 from orchestrator.stopping import Stopped
 from orchestrator.store import Store
 from tasks import metrics
+from tasks.data.base import sequence_of
 from tasks.data.shards import Shard
 from tasks.errors import InputError
 
@@ -300,16 +301,27 @@ def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Resul
         if len(known) == len(counts):
             fooled[cell] = np.concatenate(known)
     stored = [shard for shard in shards.values() if shard is not None]
+    images = tuple(i for shard in stored for i in shard.image_ids)
     return Results(
         identity=identity,
         store=store,
         content=content,
-        image_ids=tuple(i for shard in stored for i in shard.image_ids),
-        sequences=tuple(s for shard in stored for s in shard.sequences),
+        image_ids=images,
+        sequences=_sequences(content, images, stored),
         confusions=confusions,
         fooled=fooled,
         missing=frozenset(missing),
     )
+
+
+def _sequences(
+    content: Mapping[str, Any], images: Sequence[str], stored: Sequence[Shard]
+) -> tuple[str, ...]:
+    """The videos that images are from: as the experiment says, since an older one with the same
+    shards may not have known them."""
+    if pattern := content["spec"]["data"].get("sequence"):
+        return tuple(sequence_of(image, pattern) for image in images)
+    return tuple(sequence for shard in stored for sequence in shard.sequences)
 
 
 def _fooled(

@@ -78,7 +78,13 @@ def _pixels(shards: Sequence[Shard]) -> dict[str, str]:
 
 
 def _sequences(shards: Sequence[Shard]) -> dict[str, str]:
-    return {name: name for shard in shards for name in shard.sequences}
+    """Those that are known: an image of none stands for itself."""
+    return {
+        sequence: sequence
+        for shard in shards
+        for sequence, image in zip(shard.sequences, shard.image_ids, strict=True)
+        if sequence != image
+    }
 
 
 def compare(search: Search, results: Results) -> list[Comparison]:

@@ -1,6 +1,7 @@
 """What a data set is, and how one of its images reaches the common grid."""
 
 import colorsys
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,8 @@ IGNORE = 255
 
 @dataclass(frozen=True)
 class Record:
-    """One labelled image: its id, the video sequence it comes from, and its files."""
+    """One labelled image: its id, the video sequence it comes from (its id, where that is not
+    known), and its files."""
 
     image_id: str
     sequence: str
@@ -51,8 +53,12 @@ def open_dataset(spec: DataSpec) -> Dataset:
         from tasks.data import folder
 
         dataset = folder.open_folder(spec)
-    if not dataset.records:
+    records = dataset.records
+    if not records:
         raise InputError(f"data set {dataset.name} is empty: it holds no labelled image")
+    if spec.sequence is not None:
+        named = [replace(r, sequence=sequence_of(r.image_id, spec.sequence)) for r in records]
+        dataset = replace(dataset, records=tuple(named))
     if spec.sequences is not None:
         dataset = _of_sequences(dataset, spec.sequences)
     count = len(dataset.records)
@@ -66,6 +72,12 @@ def open_dataset(spec: DataSpec) -> Dataset:
         )
     chosen = [dataset.records[i * count // spec.images] for i in range(spec.images)]
     return replace(dataset, records=tuple(chosen))
+
+
+def sequence_of(image_id: str, pattern: str) -> str:
+    """The first group of a regular expression in an image's id; the id, where it is not found."""
+    match = re.search(pattern, image_id)
+    return image_id if match is None or match.group(1) is None else match.group(1)
 
 
 def _of_sequences(dataset: Dataset, sequences: Sequence[str]) -> Dataset:

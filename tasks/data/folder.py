@@ -1,11 +1,10 @@
 """Data sets in folders: images/ and labels/ with equal file stems; the shipped sample is one."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-from tasks.data.base import Dataset, Record, palette_for, read_index_map
+from tasks.data.base import Dataset, Record, palette_for, read_index_map, sequence_of
 from tasks.data.spec import DataSpec
 from tasks.errors import InputError
 
@@ -61,7 +60,6 @@ def _records(images: Path, labels: Path, sequence: str | None) -> tuple[Record, 
             continue
         if path.stem not in label_files:
             raise InputError(f"image {path} has no label of the same name in {labels}")
-        match = re.search(sequence, path.stem) if sequence else None
-        name = match.group(1) if match else path.stem
+        name = sequence_of(path.stem, sequence) if sequence else path.stem
         records.append(Record(path.stem, name, path, label_files[path.stem]))
     return tuple(records)

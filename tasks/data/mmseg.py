@@ -1,5 +1,6 @@
 """Any data set that an mmseg config describes; its own label rules are applied."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def open_mmseg(spec: DataSpec) -> Dataset:
         name=path.stem,
         classes=classes,
         palette=palette_for(len(classes), dataset.metainfo.get("palette") or ()),
-        records=tuple(_record(info) for info in infos),
+        records=_records(infos),
         read_label=read_label,
     )
 
@@ -70,9 +71,14 @@ def _build(path: Path, config: dict[str, Any]) -> tuple[Any, Any]:
     return dataset, TRANSFORMS.build(annotations[0] if annotations else {"type": "LoadAnnotations"})
 
 
-def _record(info: dict[str, Any]) -> Record:
-    image = Path(info["img_path"])
-    # Cityscapes and most video sets file images in a folder a sequence.
-    return Record(
-        f"{image.parent.name}/{image.stem}", image.parent.name, image, Path(info["seg_map_path"])
-    )
+def _records(infos: Sequence[dict[str, Any]]) -> tuple[Record, ...]:
+    """Cityscapes and most video sets file images in a folder a sequence; where all lie in one
+    folder, it says nothing of them."""
+    several = len({Path(info["img_path"]).parent for info in infos}) > 1
+    records = []
+    for info in infos:
+        image = Path(info["img_path"])
+        image_id = f"{image.parent.name}/{image.stem}"
+        sequence = image.parent.name if several else image_id
+        records.append(Record(image_id, sequence, image, Path(info["seg_map_path"])))
+    return tuple(records)

@@ -279,6 +279,13 @@ def attack_alternatives() -> dict[str, tuple[Change, Change]]:
     }
 
 
+def part_of_a_video(pattern: str) -> Change:
+    def change(spec: Spec, folder: Path) -> None:
+        spec["data"] |= {"images": None, "sequences": ["image"], "sequence": pattern}
+
+    return change
+
+
 def two_sequences(spec: Spec, folder: Path) -> None:
     spec["data"] |= {"images": None, "sequences": ["image-1", "image-2"]}
 
@@ -293,6 +300,7 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "data.data_root": (set_mmseg_data(), set_mmseg_data(data_root=other_folder)),
     "data.split": (the_base, set_to("data.split", "two")),
     "data.classes": (the_base, set_to("data.classes", [*CLASSES, "car"])),
+    "data.sequence": (part_of_a_video("^(image)-"), part_of_a_video("^(image)-[0-2]")),
     "data.sequences": (
         set_to("data.images", None),
         two_sequences,

@@ -51,6 +51,15 @@ def test_images_that_search_and_confirmation_share_are_refused_by_their_pixels(
     assert "give them other splits or sequences" in str(raised.value)
 
 
+def test_equal_names_of_other_images_are_no_shared_video(tmp_path: Path) -> None:
+    spec = grey_spec(tmp_path)
+    other = toys.write_greys(tmp_path / "other", seed=9)
+    for image in list(other.rglob("*.png")):
+        image.rename(image.with_name(image.name.replace("grey-9", "grey-0")))
+    spec["confirm"]["data"] = {"folder": str(other), "classes": toys.CLASSES}
+    check_apart(Search.model_validate(spec))
+
+
 def test_other_images_of_the_same_video_are_refused(tmp_path: Path) -> None:
     same = {"data": sample("0001TP", 2, 32), "confirm": {"data": sample("0001TP", 2, 48)}}
     with pytest.raises(InputError, match=r"share 1 sequences \(0001TP\)"):

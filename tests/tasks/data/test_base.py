@@ -7,7 +7,7 @@ from tasks.data.base import Dataset, fit_to, load, open_dataset, palette_for
 from tasks.data.spec import DataSpec
 from tasks.errors import InputError
 from tests.tasks.cases import annotations
-from tests.tasks.data.folders import write_folder, write_image
+from tests.tasks.data.folders import CLASSES, write_folder, write_image
 
 
 def ramp(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -164,6 +164,22 @@ def test_sequences_keep_the_images_of_these_videos_before_images_are_counted() -
     records = open_dataset(spec).records
     assert len(records) == 4
     assert {record.sequence for record in records} == {"0001TP"}
+
+
+def test_a_spec_says_where_the_name_of_a_video_stands_in_an_images_id(tmp_path: Path) -> None:
+    write_folder(tmp_path, notes={})
+    spec = DataSpec(folder=str(tmp_path), classes=CLASSES, sequence="^(clip0)_")
+    assert [r.sequence for r in open_dataset(spec).records] == ["clip0", "clip0", "clip1_2"]
+    kept = open_dataset(spec.model_copy(update={"sequences": ("clip0",)})).records
+    assert [r.image_id for r in kept] == ["clip0_0", "clip0_1"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"), [("(clip", "no regular expression"), ("^clip", "has no group")]
+)
+def test_a_pattern_that_names_no_video_is_refused(pattern: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        DataSpec(sample="camvid", sequence=pattern)
 
 
 def test_an_unknown_sequence_is_refused_with_a_suggestion() -> None:

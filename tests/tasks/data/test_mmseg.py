@@ -83,12 +83,24 @@ def test_a_subset_of_a_named_data_sets_classes_is_mapped_as_mmseg_maps_it(tmp_pa
     spec = DataSpec(mmseg=str(config(tmp_path, dataset)))
     opened = open_dataset(spec)
     assert opened.classes == ("car", "road", "sky")
-    assert [r.sequence for r in opened.records] == ["town", "town"]
+    assert [r.sequence for r in opened.records] == [r.image_id for r in opened.records]
     assert opened.records[0].image_id == "town/a0_leftImg8bit"
     for record, native, expected in zip(opened.records, labels, mmsegs_own(dataset), strict=True):
         _, label = load(opened, record, spec)
         assert np.array_equal(label, expected["gt_seg_map"])
         assert np.array_equal(label == 1, native == 0)  # road is class 0 of Cityscapes
+
+
+def test_folders_are_sequences_where_there_are_several(tmp_path: Path) -> None:
+    for town in ("aachen", "bonn"):
+        picture = pictures(1, 20, 28)[0].transpose(1, 2, 0)
+        write_image(tmp_path / f"images/{town}/a_leftImg8bit.png", picture)
+        labels = annotations(1, 20, 28, 19)[0]
+        write_image(tmp_path / f"labels/{town}/a_gtFine_labelTrainIds.png", labels)
+    dataset = described(tmp_path, type="CityscapesDataset")
+    del dataset["img_suffix"], dataset["seg_map_suffix"], dataset["metainfo"]
+    opened = open_dataset(DataSpec(mmseg=str(config(tmp_path, dataset))))
+    assert sorted(r.sequence for r in opened.records) == ["aachen", "bonn"]
 
 
 def test_classes_of_a_config_are_merged_after_mmsegs_own_rules(tmp_path: Path) -> None:
