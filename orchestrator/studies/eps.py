@@ -152,7 +152,8 @@ def verdicts(numbers: Sweep) -> list[Verdict]:
         reason = f"DS {' and '.join(parts)} of 255 than PGD, beyond noise, raw and as eps*sign"
     else:
         reason = "at no eps does DS differ from PGD beyond noise, raw and as eps*sign"
-    sign = 0 if bool(better) == bool(worse) else 1 if better else -1
+    everywhere = len(numbers.levels)
+    sign = int(len(better) == everywhere) - int(len(worse) == everywhere)
     return [Verdict("A5", standing(sign), reason), ease(numbers.ratios)]
 
 

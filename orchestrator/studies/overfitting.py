@@ -29,6 +29,7 @@ from orchestrator.studies.study import (
     standing,
     transfer_groups,
 )
+from tasks.randomness import schedule_group
 
 STEPS = (1, 2, 3, 5, 7, 10, 20, 40, 60, 80, 100)
 ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}
@@ -55,12 +56,13 @@ class Curve:
 
     @property
     def turns(self) -> bool:
-        return self.overfit.low > 0
+        """Whether others recover while the source itself still falls."""
+        return self.overfit.low > 0 and self.source.high < 0
 
     @property
     def holds(self) -> bool:
         """Whether a turn worth the name is excluded."""
-        return not self.turns and self.overfit.high < NEGLIGIBLE
+        return self.overfit.high < NEGLIGIBLE
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,24 @@ def _kept(last: int) -> tuple[int, ...]:
 
 
 def _halves(sample: Resampled) -> tuple[Resampled, Resampled]:
-    """The first and second half of the images, which are sorted by schedule group: what is picked
-    on one half owes nothing to the scales of the other. Both keep the design of the whole."""
-    first = np.arange(len(sample.results.image_ids)) < len(sample.results.image_ids) / 2
+    """Two halves of the images, whose designs are that of the whole."""
+    first = first_half(sample.results)
     one, other = (
         Resampled(_only(sample.results, mask), design=sample.design) for mask in (first, ~first)
     )
     return one, other
+
+
+def first_half(results: Results) -> np.ndarray:
+    """About half of the images, as a mask: whole schedule groups, so that what is picked on one
+    half owes nothing to the scales of the other; plainly half where all share one."""
+    count = results.content["spec"]["schedule_groups"]
+    groups = np.array([schedule_group(name, count) for name in results.image_ids])
+    names, sizes = np.unique(groups, return_counts=True)
+    if len(names) == 1:
+        return np.arange(len(groups)) < len(groups) / 2
+    upto = np.cumsum(sizes)[:-1]
+    return groups <= names[np.abs(upto - len(groups) / 2).argmin()]
 
 
 def _only(results: Results, mask: np.ndarray) -> Results:

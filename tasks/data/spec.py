@@ -34,10 +34,10 @@ class DataSpec(Frozen):
     both; ``mmseg`` is a config file (or the name of one of mmseg's), ``split`` its train, val or
     test loader. ``sequence`` is a regular expression whose first group, in an image's id, is the
     video that it is from; ``sequences`` keeps the images of these videos; ``images`` keeps that
-    many, evenly spaced; ``size`` (height, width) is the grid that every image is brought to by ``fit``, the
-    native size where it is left out. ``label_map`` merges classes: each class of the data to its
-    merged class, or to null, which ignores it; merged classes stand in the order in which the
-    data's class list first reaches them.
+    many, evenly spaced; ``size`` (height, width) is the grid that every image is brought to by
+    ``fit``, the native size where it is left out. ``label_map`` merges classes: each class of the
+    data to its merged class, or to null, which ignores it; merged classes stand in the order in
+    which the data's class list first reaches them.
     """
 
     sample: Literal["camvid"] | None = None

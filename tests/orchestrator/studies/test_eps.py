@@ -54,9 +54,9 @@ def test_gains_on_both_sides_leave_it_open() -> None:
     assert standings(STUDY, scores_of({2: 3, 4: 0, 8: 0, 16: -3}))["A5"] == "leaves open"
 
 
-def test_one_eps_beyond_noise_is_named() -> None:
+def test_one_eps_beyond_noise_is_named_and_leaves_the_rest_open() -> None:
     told = STUDY.paragraph(numbers_of(STUDY, scores_of({2: 0, 4: 3, 8: 0, 16: 0})))
-    assert "supports A5 (DS takes more at eps 4 of 255 than PGD" in told
+    assert "leaves A5 open (DS takes more at eps 4 of 255 than PGD" in told
 
 
 def test_a_gain_of_one_score_alone_does_not_count() -> None:

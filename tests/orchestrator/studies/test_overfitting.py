@@ -5,8 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.studies.overfitting import STEPS, STUDY, Curve
-from tests.orchestrator.studies.made_up import IMAGES, base_of, noisy, numbers_of, standings
+from orchestrator.studies.overfitting import STEPS, STUDY, Curve, first_half
+from tasks.randomness import schedule_group
+from tests.orchestrator.studies.made_up import (
+    IMAGES,
+    base_of,
+    noisy,
+    numbers_of,
+    results_of,
+    standings,
+)
 
 LAST = STEPS[-1]
 
@@ -67,9 +75,11 @@ def test_a_score_that_falls_to_the_end_has_an_index_of_zero() -> None:
 
 
 def test_the_best_step_of_one_half_of_the_images_is_scored_on_the_other() -> None:
+    first = first_half(results_of(STUDY.experiment(base_of()), falling))
+    assert 0.3 < first.mean() < 0.7
+
     def halves(attack: str, source: str, target: str) -> list[float]:
         """The first half is least at 5 steps, the second at 20; each is at 50 elsewhere."""
-        first = np.arange(IMAGES) < IMAGES / 2
         low = {5: first, 20: ~first}.get(step_of(attack), np.zeros(IMAGES, bool))
         return list(np.where(low, 40.0, 50.0))
 
@@ -77,6 +87,24 @@ def test_the_best_step_of_one_half_of_the_images_is_scored_on_the_other() -> Non
     assert found.best == (5, 20)
     # What looks like ten points on the same images is none on others.
     assert found.overfit.value == pytest.approx(0, abs=1e-4)
+
+
+def test_images_of_one_schedule_group_are_in_one_half() -> None:
+    results = results_of(STUDY.experiment(base_of()), falling)
+    count = results.content["spec"]["schedule_groups"]
+    first = first_half(results)
+    groups = np.array([schedule_group(name, count) for name in results.image_ids])
+    assert {first[groups == group].mean() for group in groups} == {0, 1}
+    alone = results_of(STUDY.experiment(base_of(schedule_groups=1)), falling)
+    assert first_half(alone).sum() == IMAGES / 2
+
+
+def test_a_turn_at_which_the_source_recovers_too_is_no_overfitting() -> None:
+    def all_alike(attack: str, source: str, target: str) -> float:
+        return turning(attack, "one", "other") - 20 * (source == target)
+
+    assert curve(all_alike).overfit.low > 0
+    assert standings(STUDY, all_alike)["A2"] == "leaves open"
 
 
 def test_no_turn_supports_that_aes_do_not_always_overfit_and_a_turn_contradicts_it() -> None:
