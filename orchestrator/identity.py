@@ -9,7 +9,8 @@ from pydantic import JsonValue
 from tasks.attacks.spec import AttackSpec
 
 # Raise when the meaning of a task changes: old results are then computed anew.
-TASK_VERSION = 2
+ATTACK_VERSION = 2
+EVALUATE_VERSION = 3
 
 # Fields of an experiment that change no result, so no key: `runtime` as a whole, names, what
 # only refuses a model or lets it load, and paths beside the hash of what they hold.
@@ -53,7 +54,7 @@ def attack_key(
     return key_of(
         {
             "task": "attack",
-            "version": TASK_VERSION,
+            "version": ATTACK_VERSION,
             "attack": attack.identity(),
             "source": source,
             "shard": shard_id,
@@ -77,7 +78,7 @@ def evaluate_key(
     return key_of(
         {
             "task": "evaluate",
-            "version": TASK_VERSION,
+            "version": EVALUATE_VERSION,
             "target": target,
             "shard": shard_id,
             "images": attack,

@@ -114,7 +114,9 @@ class Segmenter(nn.Module, ABC):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         began = self._clock()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.numerics.bf16):
+        # Without a gradient it is scored: by the network in fp32.
+        bf16 = self.numerics.bf16 and torch.is_grad_enabled()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             logits = self.logits(images).float()
         self._seconds += self._clock() - began
         count = len(images)

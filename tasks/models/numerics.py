@@ -33,7 +33,8 @@ class Numerics(Frozen):
     """``reference`` (all off), ``fast`` (all ``auto``), or options one by one.
 
     ``fold``: batch norms go into the convolutions before them, where the adapter can;
-    ``channels_last``: the memory layout; ``bf16``: autocast around the network, logits in fp32.
+    ``channels_last``: the memory layout; ``bf16``: autocast around the network where a gradient is
+    wanted, logits in fp32; AEs are scored in fp32.
     ``true`` is applied whatever it does to the signs; ``auto`` where the device has it in hardware
     and the equivalence check at load passes.
     """

@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -117,6 +118,15 @@ def test_bf16_stays_inside_the_model_and_its_logits_are_fp32() -> None:
     images, _ = images_and_labels()
     assert model(images).dtype == torch.float32
     assert seen == {torch.bfloat16}
+
+
+def test_aes_are_scored_by_the_fp32_network() -> None:
+    images, labels = pictures(2, 48, 64), annotations(2, 48, 64, 11)
+    scored = [
+        evaluate(zoo(options), images, labels, num_classes=11, micro_batch=2)
+        for options in ({"bf16": True}, "reference")
+    ]
+    assert np.array_equal(scored[0].predictions, scored[1].predictions)
 
 
 def test_the_effective_options_and_the_share_of_equal_signs_are_told() -> None:
