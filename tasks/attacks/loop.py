@@ -11,6 +11,7 @@ from tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, s
 from tasks.attacks.losses import Moment, fooled, mean_labelled
 from tasks.attacks.problem import Problem, aim, allowed, bounds
 from tasks.attacks.spec import AttackSpec
+from tasks.errors import InputError
 from tasks.models.base import Segmenter
 
 
@@ -28,12 +29,14 @@ class Health:
 
 @dataclass
 class _Attempt:
-    """One run from one start: the iterates kept, what each had cost, and its health as tensors."""
+    """One run from one start: the iterates kept, what each had cost, and its health as tensors;
+    ``lost`` says a step and image whether something was not a number."""
 
     iterates: list[torch.Tensor] = field(default_factory=list)
     pixels: list[int] = field(default_factory=list)
     losses: list[torch.Tensor] = field(default_factory=list)
     zero_gradients: list[torch.Tensor] = field(default_factory=list)
+    lost: list[torch.Tensor] = field(default_factory=list)
     ratios: list[list[float]] = field(default_factory=list)
 
 
@@ -56,7 +59,8 @@ def run(
     model's device; all images belong to schedule ``group``. ``model`` may be None for an attack
     of zero steps. ``shard`` and its ids are all clean images of the shard, ``images`` where left
     out. ``poll`` is called before every step, and stops the run where it raises. Returns one
-    tensor for each of the spec's ``steps_at``, or the last iterate alone.
+    tensor for each of the spec's ``steps_at``, or the last iterate alone. Raises InputError where
+    a step or an iterate is not a number.
     """
     region = allowed(spec.region, labels)
     lower, upper = bounds(images, spec, region)
@@ -80,6 +84,8 @@ def run(
         group=group,
     )
     attempts = [_attempt(problem, restart, poll) for restart in range(spec.restarts)]
+    for attempt in attempts:
+        _check_numbers(problem, attempt)
     return _best(problem, attempts)
 
 
@@ -130,6 +136,9 @@ def _attempt(problem: Problem, restart: int, poll: Callable[[], None]) -> _Attem
             gradient = gradient * problem.region
         momentum = accumulate(momentum, gradient, spec)
         x = take_step(problem, x, momentum)
+        # Read after the last step alone: a GPU would wait. The sign of NaN is 0, which would show
+        # in no iterate, and infinite values have a sign to follow.
+        attempt.lost.append((momentum + x).amax((1, 2, 3)).isnan())
         step += 1
         if step in spec.steps_at:
             attempt.iterates.append(x)
@@ -141,6 +150,20 @@ def _attempt(problem: Problem, restart: int, poll: Callable[[], None]) -> _Attem
         attempt.iterates.append(x)
         attempt.pixels.append(problem.model.cost.pixels - before)
     return attempt
+
+
+def _check_numbers(problem: Problem, attempt: _Attempt) -> None:
+    """Raise InputError for the first step that was not a number, and its first image."""
+    lost = torch.stack(attempt.lost).nonzero().tolist()
+    if lost:
+        step, image = lost[0]
+        spec = problem.spec
+        loss = attempt.losses[step][image].item()
+        raise InputError(
+            f"attack '{spec.name}': step {step + 1} of image {problem.image_ids[image]} is not a "
+            f"number (NaN), where loss '{spec.loss}' was {loss:g}; the loss and the logits of the "
+            "source need finite values and gradients (a square root or a logarithm of 0 has none)"
+        )
 
 
 def _goes_on(problem: Problem, step: int, pixels: int) -> bool:

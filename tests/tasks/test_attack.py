@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tasks.attack import attack, read_files
+from tasks.attacks.losses import Moment
 from tasks.attacks.spec import AttackSpec
 from tasks.errors import InputError
 from tasks.perturbation import levels, statistics
@@ -130,6 +132,34 @@ def test_the_cost_is_that_of_this_call_alone() -> None:
             model, spec(steps=3), images, labels, ids(2), seed=0, group=0, micro_batch=2
         )
         assert result.report["cost"]["forwards"] == 6
+
+
+def rooted(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> torch.Tensor:
+    """From the second step on the square root of 0, whose gradient is not a number."""
+    return (logits.square().sum((1, 2, 3)) * (moment.step == 0)).sqrt()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"norm": "l2"},
+        {"momentum": {"nesterov": True}},
+        {"variance": {"neighbours": 1}, "smoothing": "ti"},
+        {"start": "uniform", "restarts": 2, "steps_at": [1, 3]},
+    ],
+    ids=str,
+)
+def test_a_step_that_is_not_a_number_fails_the_task_in_a_sentence(fields: dict[str, Any]) -> None:
+    own = spec(steps=3, loss=f"{__name__}:rooted", **fields)
+    broken = toy("quadratic", centre=[0.5] * 3, curvature=float("nan"))
+    for model, rule, step, loss in (
+        (toy("convolutional"), own, 2, 0),
+        (broken, spec(steps=3, **fields), 1, "nan"),
+    ):
+        images, labels = pictures(2, 8, 10), annotations(2, 8, 10, 2)
+        with pytest.raises(InputError, match=f"step {step} of image image-0 .* was {loss}; "):
+            attack(model, rule, images, labels, ids(2), seed=0, group=0, micro_batch=2)
 
 
 def write(folder: Path, images: np.ndarray) -> Path:
