@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from tasks.attacks.spec import AttackSpec
 
 # Raise when the meaning of a task changes: old results are then computed anew.
-ATTACK_VERSION = 2
+ATTACK_VERSION = 3
 EVALUATE_VERSION = 3
 
 # Fields of an experiment that change no result, so no key: `runtime` as a whole, names, what

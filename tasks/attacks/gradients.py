@@ -13,7 +13,7 @@ from tasks.attacks.features import FEATURE_LOSSES
 from tasks.attacks.losses import Moment, find_loss
 from tasks.attacks.parts import Smoothing
 from tasks.attacks.problem import Problem
-from tasks.attacks.transforms import copies, views
+from tasks.attacks.transforms import copies, scale_numbers, views
 from tasks.attacks.transforms.scaling import DynamicScaling
 from tasks.attacks.transforms.views import Scene, View, align
 from tasks.errors import InputError
@@ -32,8 +32,9 @@ class Gradient:
 def loss_gradient(problem: Problem, x: torch.Tensor, draws: Draws, moment: Moment) -> Gradient:
     """d loss / d x, averaged over every copy of the transforms and every member of the model.
 
-    Each part is divided by its mean magnitude first where several scales a step, or an ensemble
-    that averages gradients, ask for it. One forward and one backward a part.
+    Where several scales a step, or an ensemble that averages gradients, ask for it, the copies of
+    each member and scale are summed first, and the sum is divided by its mean magnitude: so copies
+    weigh as without it. One forward and one backward a copy.
     """
     model, spec = problem.model, problem.spec
     x = x.detach().requires_grad_(True)
@@ -44,33 +45,49 @@ def loss_gradient(problem: Problem, x: torch.Tensor, draws: Draws, moment: Momen
     total: torch.Tensor | None = None
     losses, ratios = torch.zeros(len(x), device=x.device), []
     for number, (member, weight) in enumerate(members):
-        own = replace(draws, member=number) if model.own_scales else draws
-        scene = Scene(model.size_divisor, own, problem.shard, problem.shard_ids)
-        untouched = views(problem.clean, spec.transforms, scene)
-        for view in views(x, spec.transforms, scene):
-            if spec.loss in FEATURE_LOSSES:
-                features = read_features(member, view.images, spec.layer)
-                clean = _clean_features(problem, number, untouched)
-                part = FEATURE_LOSSES[spec.loss](features, clean, moment)
-            else:
-                logits = member(view.images)
-                aligned = align(view, logits, problem.labels, spec.label_version)
-                part = find_loss(spec.loss, spec.loss_sha256)(*aligned, moment)
-            if part.shape != (len(x),):
-                raise InputError(
-                    f"loss '{spec.loss}' returned {list(part.shape)} for {len(x)} images; "
-                    "it must return one number an image"
-                )
-            gradient = member.gradient(part.sum(), x)
-            if normalised:
-                gradient = normalise(gradient)
-            if len(members) * count > 1:
-                gradient = gradient * (weight / count)
-            total = gradient if total is None else total.add_(gradient)
-            losses += part.detach() * (weight / count)
-            ratios.append(view.ratio)
+        sums: dict[int, torch.Tensor] = {}  # by scale
+        found = _copies(problem, number, member, x, draws, moment)
+        for scale, copy in zip(scale_numbers(spec.transforms), found, strict=True):
+            sums[scale] = sums[scale].add_(copy.values) if scale in sums else copy.values
+            losses += copy.losses * (weight / count)
+            ratios += copy.ratios
+        share = weight / (len(sums) if normalised else count)
+        for part in sums.values():
+            part = normalise(part) if normalised else part
+            part = part if share == 1 else part * share
+            total = part if total is None else total.add_(part)
     assert total is not None
     return Gradient(total, losses, ratios)
+
+
+def _copies(
+    problem: Problem,
+    number: int,
+    member: Segmenter,
+    x: torch.Tensor,
+    draws: Draws,
+    moment: Moment,
+) -> Iterator[Gradient]:
+    """The gradient of each copy of the transforms on one member, the ``number``-th."""
+    spec = problem.spec
+    own = replace(draws, member=number) if problem.model.own_scales else draws
+    scene = Scene(problem.model.size_divisor, own, problem.shard, problem.shard_ids)
+    untouched = views(problem.clean, spec.transforms, scene)
+    for view in views(x, spec.transforms, scene):
+        if spec.loss in FEATURE_LOSSES:
+            features = read_features(member, view.images, spec.layer)
+            clean = _clean_features(problem, number, untouched)
+            loss = FEATURE_LOSSES[spec.loss](features, clean, moment)
+        else:
+            logits = member(view.images)
+            aligned = align(view, logits, problem.labels, spec.label_version)
+            loss = find_loss(spec.loss, spec.loss_sha256)(*aligned, moment)
+        if loss.shape != (len(x),):
+            raise InputError(
+                f"loss '{spec.loss}' returned {list(loss.shape)} for {len(x)} images; "
+                "it must return one number an image"
+            )
+        yield Gradient(member.gradient(loss.sum(), x), loss.detach(), [view.ratio])
 
 
 @torch.no_grad()

@@ -85,10 +85,22 @@ def relative_cost(transforms: Sequence[Any]) -> float:
 
 def views(images: torch.Tensor, transforms: Sequence[Any], scene: Scene) -> Iterator[View]:
     """What the model sees for each copy of the chain, transforms applied in the spec's order."""
-    for numbers in product(*(range(transform.copies) for transform in transforms)):
+    for numbers in _numbers(transforms):
         view = View(images)
         for transform, number in zip(transforms, numbers, strict=True):
             numbered = replace(scene, draws=replace(scene.draws, copy=number))
             function = TRANSFORMS[transform.kind][1]
             view = then(view, function(view.images, transform, numbered))
         yield view
+
+
+def scale_numbers(transforms: Sequence[Any]) -> Iterator[int]:
+    """For each of ``views`` which of the scales of dynamic scaling it has; 0 without it."""
+    for numbers in _numbers(transforms):
+        paired = zip(numbers, transforms, strict=True)
+        yield next((n for n, t in paired if isinstance(t, DynamicScaling)), 0)
+
+
+def _numbers(transforms: Sequence[Any]) -> Iterator[tuple[int, ...]]:
+    """The number of each transform's copy, for every copy of the chain."""
+    return product(*(range(transform.copies) for transform in transforms))

@@ -15,10 +15,11 @@ class DynamicScaling(Frozen):
     """S_{r_t}: a fresh scale r_t from [low, low + width] every step.
 
     ``law``: uniform, log-uniform, or discrete (``levels`` values, evenly spaced, ends included).
-    ``scales``: how many scales a step; their gradients are averaged, each divided by its mean
-    magnitude. ``probability``: of scaling at all, else the native image. ``anisotropy``: the
-    aspect ratio is drawn log-uniform from [1/(1+a), 1+a] at equal area. ``grid``: ratios are
-    rounded to its multiples within the range, so that kernels are reused (0: not rounded).
+    ``scales``: how many scales a step; their gradients (each the sum over other transforms'
+    copies) are averaged, each divided by its mean magnitude. ``probability``: of scaling at all,
+    else the native image. ``anisotropy``: the aspect ratio is drawn log-uniform from
+    [1/(1+a), 1+a] at equal area. ``grid``: ratios are rounded to its multiples within the range,
+    so that kernels are reused (0: not rounded).
     ``handling`` of the scaled image: fed whole; its random window (or zero-padded) at native
     size; or resized back. ``schedule``: independent draws, or a low-discrepancy sequence.
     """

@@ -1,11 +1,14 @@
 """The gradient of one step: its mean over copies, members and neighbours; smoothing."""
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from tasks import models
 from tasks.attacks.draws import Draws
 from tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
 from tasks.attacks.losses import Moment
@@ -14,8 +17,9 @@ from tasks.attacks.spec import AttackSpec
 from tasks.attacks.transforms import views
 from tasks.attacks.transforms.views import align
 from tasks.models.base import Segmenter
+from tasks.models.spec import ModelSpec
 from tasks.randomness import image_noise
-from tests.tasks.attacks.specs import problem_of, scene_of, tensors
+from tests.tasks.attacks.specs import make, problem_of, scene_of, tensors
 from tests.tasks.cases import ids, spec, toy
 
 FIRST = Moment(0, 4)
@@ -114,6 +118,36 @@ def test_several_scales_are_averaged_each_divided_by_its_mean_magnitude(version:
     expected = sum(normalise(part) for part in parts_of(rule, images, labels)) / 3
     assert torch.allclose(found.values, expected, rtol=1e-3, atol=1e-5)
     assert len(set(found.ratios)) == 3
+
+
+@pytest.mark.parametrize("scaling_first", [True, False])
+def test_copies_of_one_scale_are_summed_before_they_are_divided(scaling_first: bool) -> None:
+    """With x / 2^i for i < 2, gradients of halved images are small, and must stay small."""
+    images, labels = (t[:2] for t in tensors(5, 24, 32))
+    transforms: list[Any] = [{"ds": {"scales": 2}}, {"si": {"copies": 2}}]
+    rule = spec(transforms=transforms if scaling_first else transforms[::-1], steps=1)
+    first, second, third, fourth = parts_of(rule, images, labels)
+    by_scale = (
+        [(first, second), (third, fourth)] if scaling_first else [(first, third), (second, fourth)]
+    )
+    expected = sum(normalise(one + other) for one, other in by_scale) / 2
+    found = loss_gradient(problem_of(MODEL, rule, images, labels), images, draws(2), FIRST)
+    assert torch.allclose(found.values, expected, rtol=1e-3, atol=1e-5)
+    made = make(MODEL, rule, chosen=[0, 1], height=24, width=32).images[0]
+    stepped = (images + rule.step_size * expected.sign()).clamp(0, 1) * 255
+    assert np.mean(made == stepped.round().numpy()) > 0.999
+
+
+@pytest.mark.parametrize("average", ["logits", "gradients", "loss"])
+@pytest.mark.parametrize("transform", ["si", "ssa", "ds", {"ds": {"scales": 2}}], ids=str)
+def test_an_ensemble_of_one_model_twice_is_that_model(transform: Any, average: str) -> None:
+    source = {"callable": "tests.toys:convolutional"}
+    members = [{"name": name, "torch": source} for name in ("a", "b")]
+    ensemble = {"members": members, "average": average}
+    pair = models.load(ModelSpec.model_validate({"name": "pair", "ensemble": ensemble}))
+    rule = spec(transforms=[transform], steps=3, step_size="eps/2")
+    alone, together = (make(model, rule, chosen=[0, 1]).images for model in (MODEL, pair))
+    assert np.array_equal(together, alone)
 
 
 @pytest.mark.parametrize("kind", ["si", "admix", "ssa"])
