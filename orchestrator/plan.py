@@ -205,7 +205,7 @@ def cut(
 
 def attack_cost(attack: AttackSpec) -> float:
     """Cost of one image's attack in native image forwards, from steps, copies and E[r^2]."""
-    return attack.restarts * attack.steps * attack.step_cost * FORWARD_AND_BACKWARD
+    return attack.restarts * attack.steps_taken * attack.step_cost * FORWARD_AND_BACKWARD
 
 
 def _check_indices(attack: AttackSpec, dataset: Dataset) -> None:

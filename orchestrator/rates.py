@@ -133,7 +133,7 @@ def forwards(
     """How often an attack feeds a micro-batch, and the sum of what it feeds of each image, in
     areas of the image's ``size``; under certain ``draws``, or on average."""
     transforms = attack.transforms
-    steps = attack.restarts * attack.steps
+    steps = attack.restarts * attack.steps_taken
     calls = steps * attack.step_cost * copies(transforms) / relative_cost(transforms)
     areas = steps * attack.step_cost
     resizes = [transform for transform in transforms if transform.kind in RESCALING]
@@ -142,7 +142,7 @@ def forwards(
     # The sizes alone: on the meta device nothing is computed.
     blank, shown = torch.empty(1, 1, *size, device="meta"), 0
     for restart in range(attack.restarts):
-        for step in range(attack.steps):
+        for step in range(attack.steps_taken):
             scene = Scene(1, replace(draws, step=step, restart=restart), blank, ())
             shown += sum(view.images.numel() for view in views(blank, resizes, scene))
     return calls, areas * shown / (steps * blank.numel() * relative_cost(resizes))

@@ -219,7 +219,7 @@ def baselines(search: Search, best: Sequence[AttackSpec]) -> list[dict[str, Any]
     threat = {field: search.attack[field] for field in THREAT if field in search.attack}
     if "budget" not in threat:
         measures = best or [AttackSpec.model_validate({"name": "base", **search.attack})]
-        most = max(attack.restarts * attack.steps * attack.step_cost for attack in measures)
+        most = max(attack.restarts * attack.steps_taken * attack.step_cost for attack in measures)
         threat.pop("steps", None)
         threat["budget"] = {"forward_equivalents": most}
     found = []

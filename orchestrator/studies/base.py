@@ -90,7 +90,7 @@ class Base(Experiment):
         guide = self._guide
         if guide.budget is not None:
             return guide.budget.forward_equivalents
-        return guide.restarts * guide.steps * guide.step_cost
+        return guide.restarts * guide.steps_taken * guide.step_cost
 
 
 def read_base(source: str | Path | dict[str, Any] | Base, overrides: Sequence[str] = ()) -> Base:

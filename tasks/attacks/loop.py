@@ -170,7 +170,7 @@ def _goes_on(problem: Problem, step: int, pixels: int) -> bool:
     """Whether another step is due: by number, or nearest to the budget as the model counted it."""
     spec, model = problem.spec, problem.model
     if spec.budget is None:
-        return step < (spec.steps_at[-1] if spec.steps_at else spec.steps)
+        return step < spec.steps_taken
     native = len(problem.clean) * model.pixels_seen(*problem.clean.shape[-2:])
     share = spec.budget.forward_equivalents / spec.restarts - (spec.restarts > 1)
     return step == 0 or pixels / native + spec.step_cost / 2 <= share

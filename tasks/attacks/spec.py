@@ -160,6 +160,11 @@ class AttackSpec(Frozen):
         return step_cost(self.transforms, self.variance, self.loss)
 
     @property
+    def steps_taken(self) -> int:
+        """Of one start, without a budget: the loop ends with the last iterate that is kept."""
+        return self.steps_at[-1] if self.steps_at else self.steps
+
+    @property
     def made(self) -> tuple[Made, ...]:
         """What the attack makes of an image, in the order in which it is stored."""
         steps = self.steps_at or (self.steps,)

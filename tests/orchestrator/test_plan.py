@@ -80,6 +80,11 @@ def test_an_attacks_cost_is_its_steps_times_what_a_scaled_step_costs() -> None:
     assert attack_cost(AttackSpec.model_validate("noise")) == 0
 
 
+def test_an_attack_costs_no_step_after_the_last_iterate_that_it_keeps() -> None:
+    kept = AttackSpec.model_validate({"preset": "pgd", "steps": 100, "steps_at": [3, 10]})
+    assert attack_cost(kept) == 10 * FORWARD_AND_BACKWARD
+
+
 def test_the_identity_of_an_experiment_ignores_how_it_is_carried_out(tmp_path: Path) -> None:
     identity = plan_of(tmp_path).identity
     assert plan_of(tmp_path, runtime={"fleet": {"slots": 3}, "window": 1}).identity == identity

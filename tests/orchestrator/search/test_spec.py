@@ -219,7 +219,8 @@ def test_without_a_budget_baselines_cost_as_much_as_the_dearest_of_the_best(
     dear = attack("best-2", steps=4, transforms=[{"kind": "ds", "scales": 3}])
     cost = 4 * dear.step_cost
     assert cost > 6
-    found = baselines(search, [cheap, dear])
+    unfinished = attack("best-3", steps=100, steps_at=[1])
+    found = baselines(search, [cheap, dear, unfinished])
     assert [one["budget"] for one in found] == [{"forward_equivalents": cost}] * 2
     made = confirming_experiment(search, [cheap, dear]).attacks[2:]
     assert [a.steps for a in made] == [round(cost), round(cost / made[1].step_cost)]

@@ -22,6 +22,7 @@ def test_the_first_attack_that_takes_steps_says_eps_steps_and_cost() -> None:
     assert by_steps.cost == pytest.approx(13)  # E[r^2] of the default range is 13/12
     budget = {"forward_equivalents": 7}
     assert base_of(attacks=[{"preset": "pgd", "budget": budget}]).cost == 7
+    assert base_of(attacks=[{"preset": "pgd", "steps": 9, "steps_at": [2, 5]}]).cost == 5
     default = read_base({"data": "camvid", "models": ["fcn-r18"]})
     assert (default.eps, default.steps, default.cost) == (8 / 255, 20, 20)
 
