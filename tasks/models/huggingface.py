@@ -1,7 +1,9 @@
 """Adapter for transformers: its networks behind our own differentiable preprocessing."""
 
 import hashlib
+import inspect
 import json
+import math
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from tasks.errors import InputError
 from tasks.models.base import ModelInfo, Segmenter, freeze
@@ -16,7 +19,7 @@ from tasks.models.checkpoint import sha256_of
 from tasks.models.sliding import with_windows
 from tasks.models.spec import HUB_NAME, HuggingfaceSource, ModelSpec
 
-ADAPTER_VERSION = 1
+ADAPTER_VERSION = 2
 PURPOSE = "ForSemanticSegmentation"
 PREPROCESSOR = "preprocessor_config.json"
 SAFE_WEIGHTS, TORCH_WEIGHTS = "model.safetensors", "pytorch_model.bin"
@@ -25,7 +28,7 @@ SAFE_WEIGHTS, TORCH_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 @dataclass(frozen=True)
 class Preprocessing:
     """What an image processor does to pixels of [0, 1]: (x * scale - mean) / std, in ``bgr`` order
-    where it flips the channels; height and width are padded to multiples of ``divisor``."""
+    where it flips the channels; it makes height and width multiples of ``divisor``."""
 
     scale: float
     mean: tuple[float, ...]
@@ -35,7 +38,11 @@ class Preprocessing:
 
 
 class HuggingfaceSegmenter(Segmenter):
-    """A transformers network behind ``model(images) -> logits`` at the images' resolution."""
+    """A transformers network behind ``model(images) -> logits`` at the images' resolution.
+
+    Images are padded to multiples of what the processor and the network's patches ask for: patches
+    that do not overlap leave out what is over, and logits would not lie where their pixels do.
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -44,7 +51,14 @@ class HuggingfaceSegmenter(Segmenter):
         super().__init__()
         self.network = network
         self.num_classes = network.config.num_labels
-        self.size_divisor = preprocessing.divisor
+        self.size_divisor = math.lcm(preprocessing.divisor, *_patch_sides(network))
+        known = inspect.signature(network.forward).parameters
+        self.options = {k: True for k in ("interpolate_pos_encoding",) if k in known}
+        # Its neck takes the root of the number of patches for both sides of their grid.
+        config = network.config
+        self.square = config.model_type == "dpt" and (
+            config.is_hybrid or config.backbone_config is None
+        )
         self.scale, self.bgr = preprocessing.scale, preprocessing.bgr
         mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
         self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
@@ -55,13 +69,29 @@ class HuggingfaceSegmenter(Segmenter):
         channels = images.flip(1) if self.bgr else images
         inputs = (channels * self.scale - self.mean) / self.std
         inputs = F.pad(inputs, (0, -width % self.size_divisor, 0, -height % self.size_divisor))
-        logits = self.network(pixel_values=inputs).logits
+        if self.square and inputs.shape[-2] != inputs.shape[-1]:
+            raise InputError(
+                f"transformers' DPT without a backbone_config takes square images alone, and got "
+                f"{inputs.shape[-2]} x {inputs.shape[-1]}; give data a square size"
+            )
+        logits = self.network(pixel_values=inputs, **self.options).logits
         logits = F.interpolate(logits, inputs.shape[-2:], mode="bilinear", align_corners=False)
         return logits[..., :height, :width]
 
     def pixels_seen(self, height: int, width: int) -> int:
         """Padding counts."""
         return (height + -height % self.size_divisor) * (width + -width % self.size_divisor)
+
+
+def _patch_sides(network: nn.Module) -> set[int]:
+    """Sides of the patches that convolutions of the image embed one beside the other."""
+    convolutions = (m for m in network.modules() if isinstance(m, nn.Conv2d))
+    return {
+        side
+        for m in convolutions
+        if m.in_channels == 3 and m.kernel_size == m.stride and m.padding == (0, 0)
+        for side in m.stride
+    }
 
 
 def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:

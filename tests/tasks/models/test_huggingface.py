@@ -155,6 +155,73 @@ def test_sizes_are_padded_to_what_the_processor_asks_for(saved: Path, folder: Pa
     assert model.cost.pixels == 64 * 64
 
 
+BEIT: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "image_size": 32,
+    "patch_size": 16,
+    "out_indices": [1, 2, 3, 4],
+    "use_relative_position_bias": True,
+    "use_auxiliary_head": False,
+}
+DPT: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "image_size": 32,
+    "patch_size": 16,
+    "backbone_out_indices": [0, 1, 2, 3],
+    "neck_hidden_sizes": [8, 8, 8, 8],
+    "fusion_hidden_size": 8,
+    "use_auxiliary_head": False,
+}
+
+
+def save(folder: Path, kind: str, fields: dict[str, Any]) -> ModelSpec:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**fields, id2label=dict(enumerate(CLASSES)))
+    getattr(transformers, f"{kind}ForSemanticSegmentation")(config).save_pretrained(folder)
+    transformers.SegformerImageProcessor().save_pretrained(folder)
+    return spec(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "size", "whole"),
+    [("Beit", BEIT, (40, 72), (48, 80)), ("DPT", DPT, (40, 40), (48, 48))],
+    ids=["beit", "dpt"],
+)
+def test_images_are_padded_to_whole_patches_where_patches_do_not_overlap(
+    kind: str,
+    fields: dict[str, Any],
+    size: tuple[int, int],
+    whole: tuple[int, int],
+    tmp_path: Path,
+) -> None:
+    """The last pixels reach the logits, which are those of the padded image."""
+    model = models.load(save(tmp_path, kind, fields))
+    assert model.size_divisor == 16
+    images = torch.rand(1, 3, *size, requires_grad=True)
+    logits = model(images)
+    assert logits.shape == (1, 3, *size)
+    assert model.cost.pixels == whole[0] * whole[1]
+    gradient = model.gradient(logits.square().sum(), images)
+    assert (gradient[..., -8:, -8:] != 0).float().mean() > 0.9
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    padded = mean.repeat(1, 1, *whole)
+    padded[..., : size[0], : size[1]] = images.detach()
+    torch.testing.assert_close(logits, model(padded)[..., : size[0], : size[1]], rtol=0, atol=1e-5)
+
+
+def test_a_dpt_that_would_mistake_the_grid_of_its_patches_is_refused(tmp_path: Path) -> None:
+    """4 x 9 patches would pass for 6 x 6."""
+    model = models.load(save(tmp_path, "DPT", DPT))
+    with pytest.raises(InputError, match="square images alone, and got 64 x 144"):
+        model(torch.rand(1, 3, 64, 144))
+
+
 def test_what_is_known_without_loading_is_what_is_loaded(saved: Path) -> None:
     info = models.describe(spec(saved))
     model = models.load(spec(saved))
