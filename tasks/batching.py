@@ -48,7 +48,8 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 def upload(array: np.ndarray, device: torch.device) -> torch.Tensor:
     """The array on ``device`` in its own type: bytes travel as bytes, and widen there.
 
-    To a GPU from pinned memory, so that the copy runs beside what the GPU is doing.
+    To a GPU from pinned memory, which it reads by itself: this call returns before the copy ends.
+    Nothing is fetched ahead; evaluation waits for each micro-batch before it uploads the next.
     """
     pinned = device.type == "cuda"
     return torch.tensor(array, pin_memory=pinned).to(device, non_blocking=pinned)

@@ -62,7 +62,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Effective:
-    """Which options of ``numerics`` a model computes with.
+    """Which options of ``numerics`` a model computes with; ``tf32`` follows from having any.
 
     ``equal_signs`` holds, for every option that was tried, the share of gradient signs that were
     equal to those of the model without any.
@@ -71,6 +71,7 @@ class Effective:
     fold: bool = False
     channels_last: bool = False
     bf16: bool = False
+    tf32: bool = False
     equal_signs: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -1,6 +1,7 @@
 """How a model computes: in fp32 as it came, or faster where gradients keep their signs."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -9,12 +10,14 @@ import torch.nn.functional as F
 from pydantic import BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
+from tasks.errors import InputError
 from tasks.models.base import Effective, Segmenter
 from tasks.schema import Frozen, suggest
 
 # Least share of equal gradient signs with which an ``auto`` option stays on. Folding and layout
 # only reorder sums; bf16 keeps 8 bits, and about one sign in twenty is that of a tiny gradient.
-LEAST_EQUAL_SIGNS = {"fold": 0.99, "channels_last": 0.99, "bf16": 0.90}
+# TF32 keeps ten.
+LEAST_EQUAL_SIGNS = {"tf32": 0.90, "fold": 0.99, "channels_last": 0.99, "bf16": 0.90}
 PROBE_SIZE = (128, 160)
 
 
@@ -32,11 +35,12 @@ Option = Annotated[bool | Literal["auto"], BeforeValidator(_read_option)]
 class Numerics(Frozen):
     """``reference`` (all off), ``fast`` (all ``auto``), or options one by one.
 
-    ``fold``: batch norms go into the convolutions before them, where the adapter can;
+    ``fold``: batch norms go into the convolutions before them;
     ``channels_last``: the memory layout; ``bf16``: autocast around the network where a gradient is
     wanted, logits in fp32; AEs are scored in fp32.
-    ``true`` is applied whatever it does to the signs; ``auto`` where the device has it in hardware
-    and the equivalence check at load passes.
+    ``true`` is applied whatever it does to the signs, and refused where the adapter cannot;
+    ``auto`` where adapter and hardware can and the equivalence check at load passes. With any of
+    them, convolutions on a CUDA device compute in TF32, as if that were an ``auto`` option.
     """
 
     fold: Option = False
@@ -70,20 +74,28 @@ class Numerics(Frozen):
 REFERENCE = Numerics()
 
 
-def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
+def with_numerics(model: Segmenter, numerics: Numerics, name: str = "model") -> Segmenter:
     """The model with the options that were asked for; ``model.numerics`` says which are on.
 
     Options are tried one after another on top of those that stayed. Each costs one forward and
-    backward of one small image, which is compared with the model as it came.
+    backward of one small image, which is compared with the model as it came, in fp32. Whether
+    convolutions use TF32 holds for the whole process. Raises InputError where an option that is
+    ``true`` cannot be had; ``name`` is for that sentence.
     """
-    # Convolutions in TF32, cuDNN's default, keep ten bits: that is not fp32.
-    torch.backends.cudnn.allow_tf32 = numerics != REFERENCE
-    options = {"fold": _fold, "channels_last": _channels_last, "bf16": _bf16}
-    asked = {name: getattr(numerics, name) for name in options}
+    _allow_tf32(model)
+    whole = numerics.fold is True
+    options: dict[str, Callable[[Segmenter], Segmenter | None]] = {
+        "tf32": _tf32,
+        "fold": lambda model: _fold(model, name if whole else None),
+        "channels_last": _channels_last,
+        "bf16": _bf16,
+    }
+    implied = {"tf32": False if numerics == REFERENCE else "auto"}
+    asked = {**implied, **dict(numerics)}
     tried = [
-        name
-        for name, option in asked.items()
-        if option is True or (option == "auto" and _in_hardware(name, model.device))
+        option
+        for option, value in asked.items()
+        if value is True or (value == "auto" and _in_hardware(option, model.device))
     ]
     if not tried:
         return model
@@ -91,16 +103,29 @@ def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
     with torch.no_grad():
         labels = model(images).max(1).indices
     reference = _gradient_signs(model, images, labels)
-    for name in tried:
-        changed = options[name](copy.deepcopy(model))
+    for option in tried:
+        changed = options[option](copy.deepcopy(model))
         if changed is None:
             continue
+        _allow_tf32(changed)
         equal = (_gradient_signs(changed, images, labels) == reference).float().mean().item()
-        on = asked[name] is True or equal >= LEAST_EQUAL_SIGNS[name]
+        on = asked[option] is True or equal >= _least_equal_signs(option, model)
         model = changed if on else model
-        shares = {**model.numerics.equal_signs, name: equal}
+        _allow_tf32(model)
+        shares = {**model.numerics.equal_signs, option: equal}
         _declare(model, replace(model.numerics, equal_signs=shares))
     return model
+
+
+def _allow_tf32(model: Segmenter) -> None:
+    """Convolutions in TF32, cuDNN's default, keep ten bits: fp32 they are without."""
+    torch.backends.cudnn.allow_tf32 = model.numerics.tf32
+
+
+def _least_equal_signs(name: str, model: Segmenter) -> float:
+    """What an ``auto`` option needs on top of ``model``: signs lost to TF32 are not its fault."""
+    lost = 1 - model.numerics.equal_signs["tf32"] if model.numerics.tf32 else 0
+    return LEAST_EQUAL_SIGNS[name] - lost
 
 
 def probe(divisor: int) -> torch.Tensor:
@@ -126,6 +151,8 @@ def _gradient_signs(model: Segmenter, images: torch.Tensor, labels: torch.Tensor
 
 
 def _in_hardware(name: str, device: torch.device) -> bool:
+    if name == "tf32":
+        return device.type == "cuda"
     if name != "bf16":
         return True
     if device.type == "cuda":
@@ -134,8 +161,22 @@ def _in_hardware(name: str, device: torch.device) -> bool:
     return device.type == "cpu" and on_cpu
 
 
-def _fold(model: Segmenter) -> Segmenter | None:
-    folded = [part.fold() for part in _segmenters(model)]
+def _tf32(model: Segmenter) -> Segmenter:
+    return _declare(model, replace(model.numerics, tf32=True))
+
+
+def _fold(model: Segmenter, whole: str | None) -> Segmenter | None:
+    """Fold every network that can be, None where there is none; all of them in ``whole``, a name.
+
+    Wrappers and ensembles hold networks, and fold nothing of their own.
+    """
+    networks = [part for part in _segmenters(model) if len(_segmenters(part)) == 1]
+    folded = [network.fold() for network in networks]
+    if whole is not None and not all(folded):
+        raise InputError(
+            f"numerics: fold is true, and the adapter of model '{whole}' cannot fold batch norms "
+            "(mmseg and zoo models can); give auto, which folds where it can, or false"
+        )
     return _declare(model, replace(model.numerics, fold=True)) if any(folded) else None
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tasks import models
+from tasks.errors import InputError
 from tasks.evaluate import evaluate
 from tasks.models import numerics
 from tasks.models.base import Segmenter
@@ -146,6 +147,7 @@ def test_an_evaluation_reports_them() -> None:
         "fold": False,
         "channels_last": True,
         "bf16": False,
+        "tf32": False,
         "equal_signs": {"channels_last": 1.0},
     }
 
@@ -192,10 +194,49 @@ def test_an_option_set_true_is_kept_whatever_it_does_to_the_signs(
     assert torch.equal(model(images), -plain(images))
 
 
-def test_an_adapter_that_cannot_fold_goes_without() -> None:
-    model = with_numerics(toy("convolutional"), read({"fold": True}))
+def test_an_adapter_that_cannot_fold_goes_without_where_it_may_and_is_refused_where_not() -> None:
+    model = with_numerics(toy("convolutional"), read({"fold": "auto"}))
     assert not model.numerics.fold
     assert model.numerics.equal_signs == {}
+    own = {"name": "own", "torch": {"callable": "tests.toys:convolutional"}}
+    with pytest.raises(InputError, match=r"fold is true, .* model 'own' cannot fold .* give auto"):
+        models.load(ModelSpec.model_validate(own), numerics=read({"fold": True}))
+
+
+def test_an_ensemble_folds_where_all_its_members_can() -> None:
+    source = {"callable": "tests.toys:convolutional", "arguments": {"num_classes": 11}}
+    torch_member = {"name": "own", "torch": source}
+    mixed = ModelSpec.model_validate({"name": "mixed", "ensemble": ["fcn-r18", torch_member]})
+    both = ModelSpec.model_validate({"name": "both", "ensemble": ["fcn-r18", "pspnet-r18"]})
+    with pytest.raises(InputError, match="model 'mixed' cannot fold"):
+        models.load(mixed, numerics=read({"fold": True}))
+    assert models.load(mixed, numerics=read({"fold": "auto"})).numerics.fold
+    assert models.load(both, numerics=read({"fold": True})).numerics.fold
+
+
+@pytest.mark.parametrize(("spoilt", "on"), [(False, True), (True, False)])
+def test_the_check_compares_tf32_with_fp32_and_leaves_it_on_where_signs_stay(
+    spoilt: bool, on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CUDA device; here the flag is watched, and ``spoilt`` plays what TF32 may do."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(numerics, "_in_hardware", lambda name, device: True)
+    model, seen = toy("convolutional"), []
+    logits = type(model).logits
+
+    def watched(self: Segmenter, images: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        answer = logits(self, images)
+        return -answer if spoilt and seen[-1] else answer
+
+    monkeypatch.setattr(type(model), "logits", watched)
+    model = with_numerics(model, read({"channels_last": "auto"}))
+    assert seen == [False, False, True, on]  # labels, reference, tf32, channels_last
+    assert model.numerics.tf32 == torch.backends.cudnn.allow_tf32 == on
+    assert model.numerics.channels_last
+    assert (model.numerics.equal_signs["tf32"] > 0.9) == on
+    with_numerics(toy("convolutional"), REFERENCE)
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize("wrap", ["ensemble", "label_map"])
