@@ -16,7 +16,7 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
     model = scaled.apply(_adapter(spec).load(_resolve(spec), device), spec.inference)
     if spec.label_map is not None:
         model = label_map.apply(model, spec, _adapter(spec).describe(_resolve(spec)).classes)
-    return with_numerics(model, numerics, spec.name)
+    return with_numerics(model, numerics)
 
 
 def describe(spec: ModelSpec) -> ModelInfo:

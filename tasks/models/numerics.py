@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -74,19 +75,18 @@ class Numerics(Frozen):
 REFERENCE = Numerics()
 
 
-def with_numerics(model: Segmenter, numerics: Numerics, name: str = "model") -> Segmenter:
+def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
     """The model with the options that were asked for; ``model.numerics`` says which are on.
 
     Options are tried one after another on top of those that stayed. Each costs one forward and
     backward of one small image, which is compared with the model as it came, in fp32. Whether
     convolutions use TF32 holds for the whole process. Raises InputError where an option that is
-    ``true`` cannot be had; ``name`` is for that sentence.
+    ``true`` cannot be had.
     """
     _allow_tf32(model)
-    whole = numerics.fold is True
     options: dict[str, Callable[[Segmenter], Segmenter | None]] = {
         "tf32": _tf32,
-        "fold": lambda model: _fold(model, name if whole else None),
+        "fold": partial(_fold, whole=numerics.fold is True),
         "channels_last": _channels_last,
         "bf16": _bf16,
     }
@@ -165,17 +165,17 @@ def _tf32(model: Segmenter) -> Segmenter:
     return _declare(model, replace(model.numerics, tf32=True))
 
 
-def _fold(model: Segmenter, whole: str | None) -> Segmenter | None:
-    """Fold every network that can be, None where there is none; all of them in ``whole``, a name.
+def _fold(model: Segmenter, *, whole: bool) -> Segmenter | None:
+    """Fold every network that can be, None where there is none; ``whole`` asks for all of them.
 
     Wrappers and ensembles hold networks, and fold nothing of their own.
     """
     networks = [part for part in _segmenters(model) if len(_segmenters(part)) == 1]
     folded = [network.fold() for network in networks]
-    if whole is not None and not all(folded):
+    if whole and not all(folded):
         raise InputError(
-            f"numerics: fold is true, and the adapter of model '{whole}' cannot fold batch norms "
-            "(mmseg and zoo models can); give auto, which folds where it can, or false"
+            "numerics.fold is true, and this adapter cannot fold batch norms (mmseg and zoo models "
+            "can); give auto, which folds where it can, or false"
         )
     return _declare(model, replace(model.numerics, fold=True)) if any(folded) else None
 
