@@ -92,7 +92,9 @@ def print_attacks(console: Console) -> None:
         table.add_row(name, Text(preset.formula), cost, preset.source)
     console.print(table)
     console.print(
-        "Defaults: eps 8/255 (L-infinity), 20 steps of eps/4 from the clean image; fgsm one of eps."
+        "Defaults: eps 8/255 (L-infinity), 20 steps of a = eps/4 from the clean image; fgsm one of "
+        "eps.\nUnits: eps and step_size are fractions of the pixel range [0, 1] (8/255 is 8 of 255 "
+        "levels); r_t multiplies both sides of an image; kernels are in pixels."
         "\nIn a spec: {preset: ds, eps: 4/255, steps: 10}, or budget: {forward_equivalents: 20}",
         highlight=False,
     )

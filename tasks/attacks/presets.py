@@ -9,7 +9,8 @@ class Preset:
     """Fields of an ``AttackSpec`` under a name, with the rule in the papers' symbols.
 
     In the rules x is the clean image, x_t the iterate, a the step size, g = grad L(f(x_t), y),
-    clip the projection onto the eps-ball around x and onto [0, 1].
+    clip the projection onto the eps-ball around x and onto [0, 1]; eps and a are fractions of that
+    range, r_t ratios of both sides, kernels in pixels.
     """
 
     formula: str
@@ -39,7 +40,7 @@ PRESETS: dict[str, Preset] = {
         _STEPS,
     ),
     "mi": Preset(
-        "m = mu * m + g / mean|g|; x_{t+1} = clip(x_t + a * sign(m))",
+        "m = mu * m + g / mean|g|, mu = 1; x_{t+1} = clip(x_t + a * sign(m))",
         "Dong et al., CVPR 2018",
         _STEPS | _MOMENTUM,
     ),
@@ -117,14 +118,27 @@ PRESETS: dict[str, Preset] = {
         _STEPS | {"loss": "fspgd"},
     ),
     "ds": Preset(
-        "r_t ~ U(low, low + width); g = grad L(f(S_{r_t}(x_t)), y); then as pgd",
+        "r_t ~ U(low, low + width), low = 0.5, width = 1, one r_t a step; S_r resizes both sides "
+        "to r times theirs; g = grad L(f(S_{r_t}(x_t)), y), logits resized back to y; then as pgd",
         "Gu et al., arXiv 2111.11368, re-implemented from the abstract; constants ours",
         _STEPS | _DS,
     ),
-    "ds-mi": Preset("ds with mi", "ours", _STEPS | _DS | _MOMENTUM),
-    "ds-ti": Preset("ds with ti", "ours", _STEPS | _DS | {"smoothing": "ti"}),
-    "ds-ni": Preset("ds with ni", "ours", _STEPS | _DS | _NESTEROV),
-    "ds-vt": Preset("ds with vt", "ours", _STEPS | _DS | _MOMENTUM | {"variance": {}}),
+    "ds-mi": Preset(
+        "g as ds; m = mu * m + g / mean|g|, mu = 1; x_{t+1} = clip(x_t + a * sign(m))",
+        "ours",
+        _STEPS | _DS | _MOMENTUM,
+    ),
+    "ds-ti": Preset(
+        "g as ds; W * g as ti, 15 pixels; then as pgd", "ours", _STEPS | _DS | {"smoothing": "ti"}
+    ),
+    "ds-ni": Preset(
+        "as ds-mi, g taken at x_t + a * mu * m, mu = 1", "ours", _STEPS | _DS | _NESTEROV
+    ),
+    "ds-vt": Preset(
+        "as ds-mi with g + v; v as vt, N = 20, b = 1.5, a step's neighbours seen at its r_t",
+        "ours",
+        _STEPS | _DS | _MOMENTUM | {"variance": {}},
+    ),
     "ds-tuned": Preset(
         "ds-mi with r_t from 8 levels in [0.518, 1.007], mu = 0.68, W * g as ti with 5 pixels",
         "ours, found by `segtransfer search zoo` (search_spaces/README.md), three digits kept",

@@ -165,6 +165,12 @@ def test_the_listing_verbs_answer(verb: str, expected: str) -> None:
     assert expected in answer.output.replace("\n", "")
 
 
+def test_the_list_of_attacks_tells_defaults_and_units() -> None:
+    answer = " ".join(runner.invoke(app, ["attacks"], terminal_width=200).output.split())
+    for told in ("eps 8/255", "20 steps of a = eps/4", "fractions of the pixel range [0, 1]"):
+        assert told in answer
+
+
 def test_ctrl_c_keeps_what_is_done_and_leaves_with_130(spec: Path) -> None:
     content = yaml.safe_load(spec.read_text())
     weights = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tasks.attacks.parts import Momentum, Smoothing, Variance
 from tasks.attacks.presets import PRESETS
 from tasks.attacks.spec import AttackSpec
 from tasks.attacks.transforms import TRANSFORMS
+from tasks.attacks.transforms.intensity import IntensityScales
 from tasks.attacks.transforms.scaling import DynamicScaling
 from tests.tasks.attacks.specs import distance, make
 from tests.tasks.cases import pictures, spec, toy
@@ -42,6 +44,26 @@ def test_every_preset_is_a_whole_attack_with_a_formula_and_a_source(name: str) -
     assert PRESETS[name].fields
     # Reading what was read changes nothing.
     assert AttackSpec.model_validate(rule.model_dump(mode="json")) == rule
+
+
+def test_rules_tell_the_defaults_that_their_symbols_have() -> None:
+    def told(**values: float) -> list[str]:
+        return [f"{symbol} = {value:g}" for symbol, value in values.items()]
+
+    scaling, variance = DynamicScaling(), Variance()
+    for name, parts in {
+        "ds": told(low=scaling.low, width=scaling.width),
+        "mi": told(mu=Momentum().mu),
+        "ds-mi": told(mu=Momentum().mu),
+        "ds-ni": told(mu=Momentum().mu),
+        "vt": told(N=variance.neighbours, b=variance.bound),
+        "ds-vt": told(N=variance.neighbours, b=variance.bound),
+        "si": told(m=IntensityScales().copies),
+        "ti": [f"{Smoothing().kernel} pixels"],
+        "ds-ti": [f"{Smoothing().kernel} pixels"],
+    }.items():
+        for part in parts:
+            assert part in PRESETS[name].formula, (name, part)
 
 
 def test_every_preset_but_one_has_its_own_identity() -> None:
