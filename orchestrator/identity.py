@@ -27,6 +27,7 @@ RUNTIME_ONLY = frozenset(
         "attacks.name",
         "attacks.files",
         "attacks.target.label_map",
+        "attacks.region.mask",
     }
 )
 

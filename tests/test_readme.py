@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from orchestrator import open_results
 from orchestrator.spec import read_experiment
@@ -23,6 +24,7 @@ def blocks(text: str) -> list[str]:
 
 def test_every_attack_that_it_shows_is_a_spec(tmp_path: Path) -> None:
     (tmp_path / "aes_made_elsewhere").mkdir()
+    Image.new("L", (320, 240), 1).save(tmp_path / "car.png")
     (block,) = [b for b in blocks(README) if b.startswith("attacks:\n")]
     attacks = yaml.safe_load(block)["attacks"]
     spec = {"data": "camvid", "models": ["fcn-r18"], "attacks": attacks}

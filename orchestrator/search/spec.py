@@ -117,15 +117,15 @@ class Search(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _expand(cls, data: Any, info: ValidationInfo) -> Any:
-        """Name a bare preset; make the one path that an attack may have absolute."""
+        """Name a bare preset; make the paths that an attack may have absolute."""
         if not isinstance(data, dict) or not isinstance(data.get("attack"), str | dict):
             return data
         attack = data["attack"]
         attack = {"preset": attack} if isinstance(attack, str) else dict(attack)
-        target = attack.get("target")
-        if isinstance(target, dict) and target.get("label_map"):
-            path = resolve_path(target["label_map"], info)
-            attack["target"] = {**target, "label_map": path}
+        for part, field in (("target", "label_map"), ("region", "mask")):
+            given = attack.get(part)
+            if isinstance(given, dict) and given.get(field):
+                attack[part] = {**given, field: resolve_path(given[field], info)}
         return {**data, "attack": attack}
 
     @model_validator(mode="after")

@@ -71,15 +71,26 @@ class Target(Frozen):
 
 class Region(Frozen):
     """Pixels that may be changed: those labelled as one of ``classes``, those inside ``box``
-    (top, left, bottom, right as fractions of the image), or those that are both."""
+    (top, left, bottom, right as fractions of the image), those where ``mask`` (a grey or palette
+    PNG on the images' grid, the same for every image) is not zero; of several given, those that
+    are all of it. ``sha256`` of the mask is filled in when the spec is read."""
 
     classes: Annotated[tuple[Class, ...], Field(min_length=1)] | None = None
     box: tuple[Fraction, Fraction, Fraction, Fraction] | None = None
+    mask: AnyPath | None = None
+    sha256: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hash(cls, data: Any, info: ValidationInfo) -> Any:
+        return with_hash(data, info, "mask", "sha256", "file")
 
     @model_validator(mode="after")
     def _some(self) -> "Region":
-        if self.classes is None and self.box is None:
-            raise PydanticCustomError("region", "region names no pixel; give classes or box", {})
+        if self.classes is None and self.box is None and self.mask is None:
+            raise PydanticCustomError(
+                "region", "region names no pixel; give classes, box or mask", {}
+            )
         if self.box is not None and (self.box[0] >= self.box[2] or self.box[1] >= self.box[3]):
             raise PydanticCustomError(
                 "box", "box is empty; give top, left, bottom, right with top < bottom", {}

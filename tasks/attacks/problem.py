@@ -51,7 +51,10 @@ def bounds(
 
 
 def allowed(region: Region | None, labels: torch.Tensor) -> torch.Tensor | None:
-    """The region as a mask of the images, float N x 1 x H x W."""
+    """The region as a mask of the images, float N x 1 x H x W.
+
+    Raises InputError for a mask's file that does not fit the images or names no pixel.
+    """
     if region is None:
         return None
     mask = torch.ones_like(labels, dtype=torch.bool)
@@ -64,7 +67,19 @@ def allowed(region: Region | None, labels: torch.Tensor) -> torch.Tensor | None:
         inside = torch.zeros_like(mask)
         inside[:, top:bottom, left:right] = True
         mask &= inside
+    if region.mask is not None:
+        mask &= _mask(region, tuple(labels.shape)).to(labels.device)
     return mask[:, None].float()
+
+
+def _mask(region: Region, shape: tuple[int, ...]) -> torch.Tensor:
+    """Where the file of a region is not zero, bool H x W."""
+    mask = _read_planned(region.mask, region.sha256, shape, "region.mask") != 0
+    if not mask.any():
+        raise InputError(
+            f"region.mask {region.mask} is 0 everywhere; pixels that may change are not 0"
+        )
+    return mask
 
 
 def aim(labels: torch.Tensor, target: Target | None, num_classes: int) -> torch.Tensor:
@@ -90,19 +105,27 @@ def aim(labels: torch.Tensor, target: Target | None, num_classes: int) -> torch.
 
 
 def _label_map(target: Target, shape: tuple[int, ...], num_classes: int) -> torch.Tensor:
-    path = Path(str(target.label_map))
-    if not path.is_file() or content_hash(path) != target.sha256:
-        raise InputError(f"target.label_map {path} is missing or is not the file that was planned")
-    indices = torch.tensor(read_index_map(path), dtype=torch.int64)
-    if indices.shape != shape[1:]:
-        raise InputError(
-            f"target.label_map {path} is {indices.shape[0]} x {indices.shape[1]} (height x width), "
-            f"the images are {shape[1]} x {shape[2]}; they must agree"
-        )
+    indices = _read_planned(target.label_map, target.sha256, shape, "target.label_map")
     for value in indices.unique().tolist():
         if value != IGNORE:
             _check_class(value, num_classes)
     return indices.expand(shape).clone()
+
+
+def _read_planned(
+    file: str | None, sha256: str | None, shape: tuple[int, ...], field: str
+) -> torch.Tensor:
+    """The values of a PNG that a field of the spec names, int64 H x W as the images, N x H x W."""
+    path = Path(str(file))
+    if not path.is_file() or content_hash(path) != sha256:
+        raise InputError(f"{field} {path} is missing or is not the file that was planned")
+    values = torch.tensor(read_index_map(path, field), dtype=torch.int64)
+    if values.shape != shape[1:]:
+        raise InputError(
+            f"{field} {path} is {values.shape[0]} x {values.shape[1]} (height x width), "
+            f"the images are {shape[1]} x {shape[2]}; they must agree"
+        )
+    return values
 
 
 def _check_class(index: int, num_classes: int) -> None:

@@ -180,6 +180,8 @@ class AttackSpec(Frozen):
         content = self.model_dump(mode="json", exclude={"name", "files"})
         if content["target"] is not None:
             del content["target"]["label_map"]
+        if content["region"] is not None:
+            del content["region"]["mask"]
         return content
 
 

@@ -172,17 +172,17 @@ def read_image(path: Path) -> np.ndarray:
         raise InputError(f"image {path} cannot be read: {error}") from error
 
 
-def read_index_map(path: Path) -> np.ndarray:
-    """A label file whose pixel values are class indices, H x W."""
+def read_index_map(path: Path, what: str = "label") -> np.ndarray:
+    """A file of one number a pixel, H x W: a label's are class indices. Errors say ``what``."""
     try:
         with Image.open(path) as file:
             array = np.asarray(file)
     except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"label {path} cannot be read: {error}") from error
+        raise InputError(f"{what} {path} cannot be read: {error}") from error
     if array.ndim != 2:
         raise InputError(
-            f"label {path} has {array.ndim} dimensions; a label holds one class index a pixel "
-            "(a grey or palette PNG), not colours"
+            f"{what} {path} has {array.ndim} dimensions; it must hold one number a pixel, as a "
+            "label its class (a grey or palette PNG), not colours"
         )
     return array
 

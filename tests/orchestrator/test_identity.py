@@ -187,6 +187,10 @@ def label_map(folder: Path, *, name: str = "map.png", value: int = 1) -> dict[st
     return {"label_map": str(folder / name)}
 
 
+def region_mask(folder: Path, **which: Any) -> dict[str, str]:
+    return {"mask": label_map(folder, **which)["label_map"]}
+
+
 def made_elsewhere(folder: Path, *, name: str = "made", seed: int = 0) -> str:
     (folder / name).mkdir()
     pixels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)
@@ -269,6 +273,14 @@ def attack_alternatives() -> dict[str, tuple[Change, Change]]:
         "region.box": (
             attack(region={"box": [0, 0, 1, 0.5]}),
             attack(region={"box": [0, 0, 1, 0.6]}),
+        ),
+        "region.mask": (
+            attack(region=region_mask),
+            attack(region=partial(region_mask, name="moved.png")),
+        ),
+        "region.sha256": (
+            attack(region=region_mask),
+            attack(region=partial(region_mask, name="other.png", value=2)),
         ),
         "restarts": (base, attack(restarts=2)),
         "steps_at": (base, attack(steps_at=[1, 3])),

@@ -144,7 +144,7 @@ def test_a_search_that_is_neither_a_file_nor_shipped_is_refused_with_the_nearest
         read_search("quikstart")
 
 
-def test_the_label_map_of_a_target_is_found_beside_the_spec(
+def test_the_pictures_that_an_attack_names_are_found_beside_the_spec(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = grey_spec(tmp_path)
@@ -152,13 +152,15 @@ def test_the_label_map_of_a_target_is_found_beside_the_spec(
     goal.parent.mkdir(parents=True)
     Image.fromarray(np.ones((26, 26), np.uint8)).save(goal)
     spec["attack"]["target"] = {"label_map": "goals/map.png"}
+    spec["attack"]["region"] = {"mask": "goals/map.png"}
     path = tmp_path / "specs" / "mine.yaml"
     path.write_text(yaml.safe_dump(spec))
     monkeypatch.chdir(tmp_path)
     search = read_search("specs/mine.yaml")
-    assert search.attack["target"]["label_map"] == str(goal)
+    assert search.attack["target"]["label_map"] == search.attack["region"]["mask"] == str(goal)
     (base,) = trials_experiment(search).attacks
     assert base.target is not None
+    assert base.region is not None
     with pytest.raises(InputError, match="map"):
         read_search(spec)  # beside the working folder there is none
 

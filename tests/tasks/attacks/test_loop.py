@@ -332,12 +332,20 @@ def test_neither_images_nor_labels_nor_the_model_are_changed() -> None:
 @pytest.mark.parametrize("start", ["clean", "uniform"])
 @pytest.mark.parametrize(
     "region",
-    [{"classes": [0]}, {"box": [0.25, 0, 0.75, 0.5]}, {"classes": [1, 2], "box": [0, 0, 1, 0.5]}],
+    [
+        {"classes": [0]},
+        {"box": [0.25, 0, 0.75, 0.5]},
+        {"classes": [1, 2], "box": [0, 0, 1, 0.5]},
+        "mask",
+    ],
     ids=str,
 )
 def test_a_region_is_attacked_and_no_pixel_beside_it_changes(
-    region: dict[str, Any], start: str, norm: str
+    region: Any, start: str, norm: str, tmp_path: Path
 ) -> None:
+    if region == "mask":
+        Image.fromarray(halves(1, 12, 16)[0]).save(tmp_path / "mask.png")
+        region = {"mask": str(tmp_path / "mask.png")}
     rule = spec(
         "ds-ti",
         steps=3,

@@ -66,6 +66,50 @@ def test_void_pixels_belong_to_no_class_but_may_lie_in_a_box() -> None:
     assert torch.equal(classes[:, 0] == 0, LABELS == 255)
 
 
+def test_a_mask_is_where_its_file_is_not_zero_in_every_image(tmp_path: Path) -> None:
+    path = str(write_map(tmp_path / "mask.png", [[0, 1, 255, 7], [0, 0, 0, 2]]))
+    found = allowed(Region(mask=path), LABELS.expand(3, 2, 4))
+    assert found is not None
+    assert found.tolist() == [[[[0, 1, 1, 1], [0, 0, 0, 1]]]] * 3
+    every = allowed(Region(mask=path, classes=(1, 2), box=(0, 0.5, 1, 1)), LABELS)
+    assert every is not None
+    assert every.tolist() == [[[[0, 0, 1, 0], [0, 0, 0, 1]]]]
+
+
+@pytest.mark.parametrize("kind", ["1", "L", "P"])
+def test_a_mask_may_be_black_and_white_grey_or_a_palette(tmp_path: Path, kind: str) -> None:
+    grey = Image.fromarray(np.array([[0, 255, 0, 0], [0, 0, 0, 255]], np.uint8))
+    if kind == "P":
+        grey.putpalette([1, 2, 3] * 256)
+    (grey.convert("1") if kind == "1" else grey).save(tmp_path / "mask.png")
+    found = allowed(Region(mask=str(tmp_path / "mask.png")), LABELS)
+    assert found is not None
+    assert found.tolist() == [[[[0, 1, 0, 0], [0, 0, 0, 1]]]]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "told"),
+    [
+        (np.ones((4, 8)), r"region.mask .* is 4 x 8 \(height x width\), the images are 2 x 4"),
+        (np.zeros((2, 4)), "region.mask .* is 0 everywhere; pixels that may change are not 0"),
+        (np.ones((2, 4, 3)), "region.mask .* has 3 dimensions; it must hold one number a pixel"),
+    ],
+    ids=["size", "nothing", "colours"],
+)
+def test_a_mask_that_does_not_fit_is_refused(pixels: Any, told: str, tmp_path: Path) -> None:
+    path = str(write_map(tmp_path / "mask.png", pixels))
+    with pytest.raises(InputError, match=told):
+        allowed(Region(mask=path), LABELS)
+
+
+def test_a_mask_must_be_the_one_that_was_planned(tmp_path: Path) -> None:
+    path = write_map(tmp_path / "mask.png", [[1] * 4] * 2)
+    planned = Region(mask=str(path))
+    write_map(path, [[2] * 4] * 2)
+    with pytest.raises(InputError, match=r"region\.mask .* is not the file that was planned"):
+        allowed(planned, LABELS)
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [

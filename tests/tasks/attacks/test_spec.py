@@ -130,6 +130,7 @@ CASES: dict[type[Any], dict[str, Case]] = {
 ELSEWHERE = {
     AttackSpec: {"name", "files", "files_sha256", "loss_sha256"},
     Target: {"label_map", "sha256"},
+    Region: {"mask", "sha256"},
 }
 
 
@@ -188,11 +189,14 @@ def test_the_name_is_for_people_only() -> None:
     assert np.array_equal(make(STAGED, old).images, make(STAGED, new).images)
 
 
-def test_a_label_map_counts_by_its_content_not_its_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("part", "field"), [("target", "label_map"), ("region", "mask")])
+def test_a_named_picture_counts_by_its_content_not_its_place(
+    part: str, field: str, tmp_path: Path
+) -> None:
     paths = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
-    for path, factor in zip(paths, (1, 1, 2), strict=True):
-        Image.fromarray(halves(1, 12, 16)[0] * factor).save(path)
-    rules = [read({"target": {"label_map": str(path)}}) for path in paths]
+    for path, cut in zip(paths, (8, 8, 4), strict=True):
+        Image.fromarray((np.indices((12, 16))[1] >= cut).astype(np.uint8)).save(path)
+    rules = [read({part: {field: str(path)}}) for path in paths]
     assert rules[0].identity() == rules[1].identity() != rules[2].identity()
     made = [make(STAGED, rule).images for rule in rules]
     assert np.array_equal(made[0], made[1])
@@ -215,11 +219,12 @@ def test_files_count_by_their_content_not_their_place(tmp_path: Path) -> None:
 
 def test_paths_start_at_the_folder_of_the_spec(tmp_path: Path) -> None:
     Image.fromarray(halves(1, 4, 4)[0]).save(tmp_path / "map.png")
-    fields = {"name": "a", "target": {"label_map": "map.png"}}
+    fields = {"name": "a", "target": {"label_map": "map.png"}, "region": {"mask": "map.png"}}
     rule = AttackSpec.model_validate(fields, context={"base": tmp_path})
     assert rule.target is not None
-    assert rule.target.label_map == str(tmp_path / "map.png")
-    assert rule.target.sha256
+    assert rule.region is not None
+    assert rule.target.label_map == rule.region.mask == str(tmp_path / "map.png")
+    assert rule.target.sha256 == rule.region.sha256 is not None
 
 
 def test_a_stored_spec_is_read_where_its_files_are_not(tmp_path: Path) -> None:
@@ -227,7 +232,7 @@ def test_a_stored_spec_is_read_where_its_files_are_not(tmp_path: Path) -> None:
     Image.fromarray(halves(1, 4, 4)[0]).save(path)
     (tmp_path / "made").mkdir()
     for rule in (
-        read({"target": {"label_map": str(path)}}),
+        read({"target": {"label_map": str(path)}, "region": {"mask": str(path)}}),
         AttackSpec.model_validate({"name": "f", "files": str(tmp_path / "made")}),
     ):
         written = rule.model_dump(mode="json")
@@ -377,7 +382,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"files": str(Path(__file__).parent), "steps": 3},
         "files are scored as they are; leave steps, start, restarts and scores out",
     ),
-    ({"region": {}}, "region names no pixel; give classes or box"),
+    ({"region": {}}, "region names no pixel; give classes, box or mask"),
+    ({"region": {"mask": "/no/such.png"}}, "mask /no/such.png is no file"),
     ({"region": {"box": [0.5, 0, 0.5, 1]}}, "box is empty"),
     ({"region": {"box": [0, 0.8, 1, 0.2]}}, "box is empty"),
     ({"step_size": "eps*2"}, "is not a step size"),
