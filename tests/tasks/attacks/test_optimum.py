@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from tasks.attack import attack
 from tasks.attacks.presets import PRESETS
-from tests.tasks.cases import annotations, as_tensors, halves, ids, pictures, spec, toy
+from tests.tasks.cases import annotations, as_tensors, blocks, halves, ids, pictures, spec, toy
 
 WEIGHTS = [[1.0, -0.5, 0.25], [-0.75, 0.5, 2.0]]
 TOWARDS_ONE = np.sign(np.subtract(WEIGHTS[1], WEIGHTS[0])).astype(int)
@@ -19,14 +19,15 @@ LABELLED = [name for name in PRESETS if name not in ("noise", "fspgd")]
 EXACT = ["fgsm", "pgd", "mi", "ni", "si", "vt", "admix", "segpgd", "cospgd", "js"]
 # These stop at pixels that are fooled: there the optimum is that no other pixel is left.
 MASKED = ["masked-ce", "mask-norm"]
-# These see or smooth beyond a pixel: the optimum but for a band along the border of two labels.
+# These see or smooth beyond a pixel: the optimum but for a band along the border of two labels,
+# which without momentum is wider where a step's scale alone decides.
 # The share of values that must be at eps * sign of the optimum, under linf.
 SHARE = {
     "ti": 0.95,
     "di": 0.95,
     "rdi": 0.95,
     "ssa": 0.95,
-    "ds": 0.95,
+    "ds": 0.88,
     "ds-mi": 0.95,
     "ds-ti": 0.95,
     "ds-ni": 0.95,
@@ -106,7 +107,8 @@ def test_a_masked_loss_fools_every_pixel_that_the_optimum_fools(
 def test_a_transform_comes_near_the_optimum_of_a_linear_toy(
     preset: str, count: int, shape: tuple[int, int]
 ) -> None:
-    images, labels = pictures(count, *shape), halves(count, *shape)
+    """In blocks of labels: if these lay a pixel beside their image, the bound would be missed."""
+    images, labels = pictures(count, *shape), blocks(count, *shape)
     rule = spec(preset, eps="8/255", **LIGHTER.get(preset, {}))
     model = toy("linear", weights=WEIGHTS)
     (found,) = attack(
@@ -138,7 +140,7 @@ def test_under_l2_the_optimum_of_a_linear_toy_is_the_weights_difference(
     normal = difference / np.linalg.norm(difference)
     colour = np.round(colour - normal * (colour @ normal)).clip(0, 255)
     images = np.broadcast_to(colour[None, :, None, None], (count, 3, *shape)).astype(np.uint8)
-    labels = halves(count, *shape)
+    labels = blocks(count, *shape)
     model = toy("linear", weights=WEIGHTS)
     rule = spec(preset, norm="l2", eps="8/255", **LIGHTER.get(preset, {}))
     (found,) = attack(
@@ -171,7 +173,7 @@ def test_a_quadratic_toy_is_driven_near_its_optimum(
 ) -> None:
     """The logit of class 1 peaks at a colour c. Off class 0 the best is c or the nearest value
     inside the ball; off class 1 the end of the ball that lies away from c."""
-    labels = halves(count, *shape)
+    labels = blocks(count, *shape)
     if preset in SHARE:  # smooth, so that a resized pixel looks like its neighbours
         small = torch.tensor(pictures(count, 3, 4, seed=5)).float()
         smooth = F.interpolate(small, size=shape, mode="bilinear", align_corners=True)

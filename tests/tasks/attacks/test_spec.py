@@ -183,6 +183,13 @@ def test_every_loss_and_every_value_of_a_choice_differ() -> None:
         assert len(set(made)) == len(choice), choice
 
 
+def test_prob_is_short_for_probability_in_every_transform_that_has_one() -> None:
+    for kind in ("ds", "di", "rdi"):
+        short, full = ({"transforms": [{kind: {name: 0.7}}]} for name in ("prob", "probability"))
+        assert read(short) == read(full) != read({"transforms": [kind]})
+        assert read(short).identity() == read(full).identity()
+
+
 def test_the_name_is_for_people_only() -> None:
     old, new = read(), read({"name": "renamed"})
     assert old.identity() == new.identity()
