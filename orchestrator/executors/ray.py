@@ -32,7 +32,9 @@ from orchestrator.executors.base import (
     SlotUp,
 )
 from orchestrator.executors.ray_fleet import (
+    NO_NODES,
     Node,
+    NodeRequest,
     ask_autoscaler,
     count_slots,
     living_nodes,
@@ -81,7 +83,7 @@ class RayExecutor:
         self._models, self._sources = 0, 0
         self._peaks: Sequence[int] = ()
         self._load_deaths: Counter[str] = Counter()
-        self._requested: dict[str, Any] = {}
+        self._request = NodeRequest()
         self._events: list[Event] = []
         self._next_look = 0.0
         self._budget = 2**30
@@ -95,7 +97,9 @@ class RayExecutor:
             self._peaks = peaks
             self._models = max(self._models, models, 1)
             self._sources = max(self._sources, sources)
-            self._add_slots(living_nodes(), everywhere=True)
+            nodes = living_nodes()
+            self._add_slots(nodes, everywhere=True)
+            self._ask_for_nodes(nodes)
 
     def starting(self) -> bool:
         with self._lock:
@@ -164,8 +168,8 @@ class RayExecutor:
                 ray.kill(seat.worker)
             self._seats.clear()
             self._events.clear()
-            if self._requested:
-                ask_autoscaler({"num_cpus": 0})
+            # Whatever this life of the driver asked for: one before may have asked too.
+            ask_autoscaler(NO_NODES)
 
     # -- slots and their workers -----------------------------------------------------------
 
@@ -188,12 +192,12 @@ class RayExecutor:
                 room -= new
                 self._hire(node, new, counts[node.node_id], per_gpu)
         self._nodes = {node.node_id for node in nodes}
-        missing = missing_resources(self._fleet, nodes, per_gpu)
-        if missing and missing != self._requested:
-            self._requested = missing
-            ask_autoscaler(missing)
         if not self._seats:
             log.warning("no node of the cluster has cores or GPUs for a slot; waiting for one")
+
+    def _ask_for_nodes(self, nodes: list[Node]) -> None:
+        missing = missing_resources(self._fleet, nodes, self._per_gpu or 1)
+        self._request.update(missing, time.monotonic())
 
     def _hire(self, node: Node, new: int, slots: int, per_gpu: int) -> None:
         """New slots on a node, and a worker for each."""
@@ -286,6 +290,7 @@ class RayExecutor:
                 self._replace(seat, message, final=True)
         if alive != self._nodes:
             self._add_slots(nodes, everywhere=False)
+        self._ask_for_nodes(nodes)
 
     def _listen(self, timeout: float) -> None:
         """Wait until one of the slots has news, and hear it."""

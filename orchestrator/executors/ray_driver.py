@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.clients import Notice, Submission, UnknownClientError
 from orchestrator.driver import Driver
 from orchestrator.executors.ray import RayExecutor
+from orchestrator.executors.ray_fleet import NO_NODES, ask_autoscaler
 from orchestrator.executors.ray_metrics import ray_meter
 from orchestrator.provenance import code_hash
 from orchestrator.spec import Runtime
@@ -277,9 +278,16 @@ def fleet_news(fleet: str) -> FleetNews:
 
 
 def end_fleet(fleet: str) -> None:
-    """End a fleet's driver and workers."""
+    """End a fleet's driver and workers, and ask for no more nodes, whether or not it was up.
+
+    A driver that died, or that does not close in time, cannot take its request back; other runs
+    that still wait for nodes ask again.
+    """
     join_cluster(FLEET + fleet, existing=True)
-    end_driver(find_fleet(fleet))
+    try:
+        end_driver(find_fleet(fleet))
+    finally:
+        ask_autoscaler(NO_NODES)
 
 
 def fleets() -> list[str]:

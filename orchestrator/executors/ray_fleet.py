@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 ANSWER_WITHIN = 60.0  # seconds for a node to tell the memory of its GPUs
 # Cores of a node that its workers leave: clients that only drive the fleet ask for 0.01 each.
 SPARE_CORES = 0.1
+ASK_EVERY = 30.0  # seconds after which nodes that are still missing are asked for again
+NO_NODES: Mapping[str, Any] = {"num_cpus": 0}
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,24 @@ def missing_resources(fleet: Fleet, nodes: Sequence[Node], per_gpu: int) -> dict
         needed = math.ceil(wanted / per_gpu)
         return {"bundles": [{"GPU": 1.0}] * needed} if needed > gpus else {}
     return {"num_cpus": wanted} if wanted > sum(node.cores for node in nodes) else {}
+
+
+class NodeRequest:
+    """What the autoscaler is asked for. The cluster has one request, which outlives who made it.
+
+    Another run's replaces ours, so what is still missing is asked for again. A run that was killed
+    leaves its own, which would keep nodes for nobody: whoever misses nothing takes it back.
+    """
+
+    def __init__(self) -> None:
+        self._asked: Mapping[str, Any] | None = None  # None: someone else's may hold
+        self._next = 0.0
+
+    def update(self, missing: Mapping[str, Any], now: float) -> None:
+        """Ask for what ``missing_resources`` says at a time in seconds, or take back a request."""
+        if missing != self._asked or (missing and now >= self._next):
+            ask_autoscaler(missing or NO_NODES)
+            self._asked, self._next = missing, now + ASK_EVERY
 
 
 def ask_autoscaler(resources: Mapping[str, Any]) -> None:
