@@ -41,6 +41,9 @@ HOLD = 60.0  # seconds
 # A cluster may lose all its slots and get others, where a cloud has to start machines first; after
 # that long it is not expected to.
 WITHOUT_SLOTS = 600.0  # seconds
+# ... nor after that long where nodes were asked for: a cloud may be short of GPUs, or slow to boot
+# them and to fetch an image of many GB.
+WITHOUT_NODES = 3600.0  # seconds
 STATUS_EVERY = 2.0  # seconds, for those who count
 
 
@@ -81,6 +84,7 @@ class Driver:
         self._working = False
         self._hold_until: float | None = None
         self._slotless_since: float | None = None
+        self._told_awaited = ""
         self._next_status = 0.0
 
     # -- clients ---------------------------------------------------------------------------
@@ -333,13 +337,28 @@ class Driver:
         now = time.monotonic()
         hopeful = len(self._scheduler.slots) or self._away or self.executor.starting()
         if hopeful or not self._clients.waiting():
-            self._slotless_since = None
+            self._slotless_since, self._told_awaited = None, ""
             return
         self._slotless_since = self._slotless_since or now
-        if now - self._slotless_since > WITHOUT_SLOTS:
+        awaited = self.executor.awaited()
+        limit = WITHOUT_NODES if awaited else WITHOUT_SLOTS
+        if awaited != self._told_awaited:
+            self._tell_awaited(awaited, limit)
+        if now - self._slotless_since > limit:
+            asked = f", though nodes were asked for: {awaited}" if awaited else ""
             for model in (*sorted(self._clients.models()), None):
                 ended = self._scheduler.model_lost(model)
-                self._report_ended(ended, f"no slot was left for {WITHOUT_SLOTS:.0f} s")
+                self._report_ended(ended, f"no slot was left for {limit:.0f} s{asked}")
+
+    def _tell_awaited(self, awaited: str, limit: float) -> None:
+        self._told_awaited = awaited
+        if awaited:
+            message = (
+                f"no slot yet: the cluster was asked for nodes ({awaited}), and they are waited "
+                f"for up to {limit / 60:.0f} minutes"
+            )
+            self._clients.tell_all(Notice("slot", time.time(), message=message))
+            log_event(log, "nodes awaited", nodes=awaited)
 
     def _drop_silent_clients(self, now: float) -> None:
         """``now`` is when this step began: while it lasts, nobody can be heard."""

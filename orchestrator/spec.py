@@ -51,12 +51,14 @@ class Fleet(Frozen):
     replicas of a few sources use every core, and memory allows; on GPUs one a GPU, or more where
     the models outnumber the GPUs when the first slots are opened: at most eight, or as many as fit
     where ``plan --calibrate`` has measured on such a GPU, with the experiment's micro-batch and
-    image size, what every model takes.
+    image size, what every model takes. ``gpus``: slots on GPUs alone, so that a cluster which has
+    none yet starts the nodes that are wanted at once, and waits for them.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=80)] | None = None
     slots: Annotated[AutoOrCount, _auto_or_count(65536)] = "auto"
     slots_per_gpu: Annotated[AutoOrCount, _auto_or_count(64)] = "auto"
+    gpus: bool = False
 
 
 class Runtime(Frozen):

@@ -48,6 +48,9 @@ class Instant:
     def starting(self) -> bool:
         return False
 
+    def awaited(self) -> str:
+        return ""
+
     def budget(self) -> int:
         return 2**30
 

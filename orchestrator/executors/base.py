@@ -116,6 +116,9 @@ class Executor(Protocol):
     def starting(self) -> bool:
         """Whether slots were opened that have not come up yet, for the first time."""
 
+    def awaited(self) -> str:
+        """Nodes that were asked for and are not there yet, in words; empty where none were."""
+
     def budget(self) -> int:
         """Bytes that adversarial images in flight may take."""
 

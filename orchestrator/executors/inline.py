@@ -53,6 +53,9 @@ class InlineExecutor:
     def starting(self) -> bool:
         return any(isinstance(event, SlotUp) for event in self._events)
 
+    def awaited(self) -> str:
+        return ""
+
     def budget(self) -> int:
         return 2 * 2**30
 

@@ -44,6 +44,7 @@ from orchestrator.executors.ray_fleet import (
 )
 from orchestrator.executors.ray_seat import Call, Load, Seat, in_short
 from orchestrator.executors.ray_worker import Broken, Loaded
+from orchestrator.executors.shares import pick_slots_per_gpu
 from orchestrator.plan import Task
 from orchestrator.provenance import code_hash
 from orchestrator.scheduler import Slot
@@ -104,6 +105,10 @@ class RayExecutor:
     def starting(self) -> bool:
         with self._lock:
             return any(not seat.known for seat in self._seats.values())
+
+    def awaited(self) -> str:
+        with self._lock:
+            return str(self._request)
 
     def budget(self) -> int:
         """A third of the cluster's object store: images, labels and copies take room there too."""
@@ -182,7 +187,7 @@ class RayExecutor:
         """Give nodes the slots they lack: all nodes, or those that joined."""
         if self._per_gpu is None and any(node.gpus for node in nodes):
             self._per_gpu = share_gpus(self._fleet, nodes, self._models, self._peaks)
-        per_gpu = self._per_gpu or 1
+        per_gpu = self._slots_per_gpu()
         counts = count_slots(self._fleet, nodes, self._models, self._sources, per_gpu)
         have = Counter(seat.node_id for seat in self._seats.values())
         room = float("inf") if self._fleet.slots == "auto" else self._fleet.slots - have.total()
@@ -196,8 +201,12 @@ class RayExecutor:
             log.warning("no node of the cluster has cores or GPUs for a slot; waiting for one")
 
     def _ask_for_nodes(self, nodes: list[Node]) -> None:
-        missing = missing_resources(self._fleet, nodes, self._per_gpu or 1)
+        missing = missing_resources(self._fleet, nodes, self._slots_per_gpu())
         self._request.update(missing, time.monotonic())
+
+    def _slots_per_gpu(self) -> int:
+        """As decided when the first GPUs were seen; before that, the least that will share one."""
+        return self._per_gpu or pick_slots_per_gpu(self._fleet, 0, self._models)
 
     def _hire(self, node: Node, new: int, slots: int, per_gpu: int) -> None:
         """New slots on a node, and a worker for each."""

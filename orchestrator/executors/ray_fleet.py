@@ -99,11 +99,11 @@ def least_gpu_bytes(nodes: Sequence[Node]) -> int | None:
 def count_slots(
     fleet: Fleet, nodes: Sequence[Node], models: int, sources: int, per_gpu: int
 ) -> dict[str, int]:
-    """How many slots each node should have; where any has GPUs, only those count.
+    """How many slots each node should have; where any has GPUs, or must have, only those count.
 
     All that the fleet asks for, or all that the nodes have, in proportion to cores or GPUs.
     """
-    on_gpus = any(node.gpus for node in nodes)
+    on_gpus = fleet.gpus or any(node.gpus for node in nodes)
     weights = {n.node_id: float(n.gpus if on_gpus else n.cores) for n in nodes}
     limits = {n.node_id: n.gpus * per_gpu if on_gpus else n.workers for n in nodes}
     if fleet.slots != "auto":
@@ -120,7 +120,7 @@ def missing_resources(fleet: Fleet, nodes: Sequence[Node], per_gpu: int) -> dict
     that are there suffice."""
     wanted = 1 if fleet.slots == "auto" else fleet.slots
     gpus = sum(node.gpus for node in nodes)
-    if gpus:
+    if gpus or fleet.gpus:
         needed = math.ceil(wanted / per_gpu)
         return {"bundles": [{"GPU": 1.0}] * needed} if needed > gpus else {}
     return {"num_cpus": wanted} if wanted > sum(node.cores for node in nodes) else {}
@@ -142,6 +142,13 @@ class NodeRequest:
         if missing != self._asked or (missing and now >= self._next):
             ask_autoscaler(missing or NO_NODES)
             self._asked, self._next = missing, now + ASK_EVERY
+
+    def __str__(self) -> str:
+        """What is asked for and not there yet, in words; empty where nothing is."""
+        asked = self._asked or {}
+        if bundles := asked.get("bundles"):
+            return f"GPUs: {len(bundles)} in all"
+        return f"CPUs: {asked['num_cpus']} in all" if asked else ""
 
 
 def ask_autoscaler(resources: Mapping[str, Any]) -> None:

@@ -142,6 +142,11 @@ def test_a_second_attempt_finds_what_the_first_one_did() -> None:
     assert claims == ["/data"]
 
 
+def test_a_job_on_a_cluster_without_workers_asks_for_gpus_and_not_for_cores() -> None:
+    assert WORKERS["minReplicas"] == 0
+    assert JOB["spec"]["entrypoint"].endswith("runtime.fleet.gpus=true")
+
+
 def test_claims_that_pods_mount_are_among_the_files() -> None:
     (data,) = documents("data")
     made = {CLAIMS["metadata"]["name"], data["metadata"]["name"]}

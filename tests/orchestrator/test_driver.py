@@ -45,6 +45,7 @@ class Hands:
         self.cancelled: list[str] = []
         self.recreated: list[str] = []
         self.started: list[str] = []
+        self.nodes = ""
 
     def open(self, models: int, sources: int = 0, peaks: Sequence[int] = ()) -> None:
         self.peaks = peaks
@@ -53,6 +54,9 @@ class Hands:
 
     def starting(self) -> bool:
         return False
+
+    def awaited(self) -> str:
+        return self.nodes
 
     def budget(self) -> int:
         return 12345
@@ -415,6 +419,33 @@ def test_without_any_slot_left_the_run_ends_after_a_while(
     ended = {n.key for n in news if n.kind in ("failed", "skipped")}
     assert ended == plan.tasks.keys()
     assert any("no slot was left" in n.message for n in news)
+
+
+def test_nodes_that_were_asked_for_are_waited_for_longer_and_that_is_told_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_module, "WITHOUT_SLOTS", 0.0)
+    slots, desk.hands.slots, desk.hands.nodes = desk.hands.slots, [], "GPUs: 8 in all"
+    client = desk.submit(desk.plan())
+    for _ in range(3):
+        desk.step()
+        time.sleep(0.01)
+    (waits,) = desk.news(client)
+    assert waits.kind == "slot"
+    assert "GPUs: 8 in all" in waits.message
+    assert "60 minutes" in waits.message
+    desk.hands.slots, desk.hands.nodes = slots, ""
+    desk.hands.events += [SlotUp(slot) for slot in slots]
+    assert not [n for n in desk.to_the_end(client) if n.kind in ("failed", "skipped")]
+
+
+def test_nodes_that_never_come_end_the_run_with_what_was_asked_for(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_module, "WITHOUT_NODES", 0.1)
+    desk.hands.slots, desk.hands.nodes = [], "GPUs: 8 in all"
+    news = desk.to_the_end(desk.submit(desk.plan()))
+    assert any("GPUs: 8 in all" in n.message for n in news if n.kind == "failed")
 
 
 def test_the_byte_budget_is_what_the_executor_has_unless_the_user_says(tmp_path: Path) -> None:

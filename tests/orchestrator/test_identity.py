@@ -379,6 +379,7 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "runtime.fleet.name": (the_base, set_to("runtime.fleet.name", "shared")),
     "runtime.fleet.slots": (the_base, set_to("runtime.fleet.slots", 3)),
     "runtime.fleet.slots_per_gpu": (the_base, set_to("runtime.fleet.slots_per_gpu", 2)),
+    "runtime.fleet.gpus": (the_base, set_to("runtime.fleet.gpus", True)),
     "runtime.window": (the_base, set_to("runtime.window", 3)),
     "runtime.micro_batch": (the_base, set_to("runtime.micro_batch", 1)),
     "runtime.attempts": (the_base, set_to("runtime.attempts", 1)),

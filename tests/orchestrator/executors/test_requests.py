@@ -91,6 +91,24 @@ def test_a_request_that_another_run_replaced_is_made_again_while_nodes_are_missi
     assert cloud.heard[-1] == EIGHT
 
 
+def test_gpus_are_asked_for_before_there_is_any_and_no_core_stands_in_for_one(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.executors.ray import RayExecutor
+
+    hired: list[Any] = []
+    monkeypatch.setattr(RayExecutor, "_hire", lambda _, node, *rest: hired.append(node.gpus))
+    cloud.gpus = [0, 0]
+    run = executor(slots=16, slots_per_gpu=2, gpus=True)
+    run.open(1)
+    assert (cloud.heard, hired) == ([EIGHT], [])
+    assert run.awaited() == "GPUs: 8 in all"
+    cloud.gpus = [0, 0, *[1] * 8]
+    run._look_at_nodes()
+    assert (cloud.heard, hired) == ([EIGHT, NOTHING], [1] * 8)
+    assert run.awaited() == ""
+
+
 @pytest.mark.parametrize("up", [True, False])
 def test_a_fleets_end_takes_its_request_back_even_where_its_driver_is_gone(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, up: bool
