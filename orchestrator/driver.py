@@ -8,10 +8,10 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.calibration import peaks_on_gpus
-from orchestrator.calls import Calls
+from orchestrator.calls import Call, Calls
 from orchestrator.clients import Clients, Notice, Submission
 from orchestrator.executors.base import (
     Event,
@@ -20,6 +20,7 @@ from orchestrator.executors.base import (
     Finished,
     Hosted,
     LostError,
+    Output,
     Refused,
     Served,
     SlotDown,
@@ -194,7 +195,11 @@ class Driver:
             return  # an earlier decision found its images damaged
         self._working = True
         self._clients.tell_ready(task.key)
-        inputs = self._shelf.inputs(task)
+        try:
+            inputs = self._shelf.inputs(task)
+        except OSError as error:
+            self._retry_unless_disk(task, error)
+            return
         if inputs is None:
             message = f"shard {task.shard_id} is missing from the store or damaged there"
             self._end_failed(task, message)
@@ -250,20 +255,14 @@ class Driver:
             return  # given up before: another slot has it
         task, output = call.task, event.output
         report = dict(output.report or {})
-        if output.blob is not None:
-            self.store.commit(task, output.blob, report)
-        elif task.attack is not None:
-            try:
-                images = self.executor.fetch(output.images)
-            except LostError as error:
-                self._retry(task, str(error), retry=True)
-                return
-            self.store.commit_attack(task, call.shard, images, report)
-        else:
-            assert output.confusions is not None
-            assert output.predictions is not None
-            confusions, predictions = output.confusions, output.predictions
-            self.store.commit_evaluation(task, call.shard, confusions, predictions, report)
+        try:
+            self._keep(call, output, report)
+        except LostError as error:
+            self._retry(task, str(error), retry=True)
+            return
+        except OSError as error:
+            self._retry_unless_disk(task, error)
+            return
         if task.attack is not None:
             self._shelf.put(task.key, output.images)
         self._committed.add(bytes.fromhex(task.key))
@@ -275,6 +274,20 @@ class Driver:
         notice = Notice("done", time.time(), task.key, cost=task.cost, model_seconds=seconds)
         for client in self._clients.conclude(notice):
             self._finish(client)
+
+    def _keep(self, call: Call, output: Output, report: dict[str, Any]) -> None:
+        """Write what a call gave: the row alone where its worker wrote the arrays."""
+        task = call.task
+        if output.blob is not None:
+            self.store.commit(task, output.blob, report)
+        elif task.attack is not None:
+            images = self.executor.fetch(output.images)
+            self.store.commit_attack(task, call.shard, images, report)
+        else:
+            assert output.confusions is not None
+            assert output.predictions is not None
+            confusions, predictions = output.confusions, output.predictions
+            self.store.commit_evaluation(task, call.shard, confusions, predictions, report)
 
     def _fail(self, event: Failed, now: float) -> None:
         call = self._calls.end(event.key, now, failed=True)
@@ -300,6 +313,13 @@ class Driver:
         else:
             self._telemetry.failed(task.kind, "cancelled")
             self._forget([task])
+
+    def _retry_unless_disk(self, task: Task, error: OSError) -> None:
+        """A bucket that fails now may answer later, and other clients' work goes on meanwhile; a
+        disk that is full or read-only stays so, and the error ends the driver."""
+        if not self.store.remote:
+            raise error
+        self._retry(task, str(error), retry=True)
 
     def _refuse(self, event: Refused) -> None:
         self._scheduler.refused(event.slot_id, event.model)
@@ -417,7 +437,7 @@ class Driver:
         for key in keys:
             task, failed = self._tasks[key], self._scheduler.state(key) is State.FAILED
             if failed:
-                self.store.record_failure(key, task.kind, message)
+                self._record_failure(task, message)
             kind: Literal["failed", "skipped"] = "failed" if failed else "skipped"
             reason = message if failed else "what it depends on failed"
             self._telemetry.failed(task.kind, kind)
@@ -425,6 +445,15 @@ class Driver:
             self._let_go(task)
             for client in self._clients.conclude(Notice(kind, time.time(), key, message=reason)):
                 self._finish(client)
+
+    def _record_failure(self, task: Task, message: str) -> None:
+        try:
+            self.store.record_failure(task.key, task.kind, message)
+        except OSError as error:
+            if not self.store.remote:
+                raise
+            # The clients hear of the failure all the same.
+            log.warning("the failure of %s could not be kept: %s", task.key, error)
 
     def _let_go(self, task: Task) -> None:
         """Let AEs go that nothing waits to score."""

@@ -448,6 +448,66 @@ def test_nodes_that_never_come_end_the_run_with_what_was_asked_for(
     assert any("GPUs: 8 in all" in n.message for n in news if n.kind == "failed")
 
 
+# -- a store that fails -----------------------------------------------------------------------
+
+
+class Flaky:
+    """A method of a store whose first ``failures`` calls raise what a bucket raises."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, method: str, failures: int = 1) -> None:
+        self._method, self._left = getattr(Store, method), failures
+        patch.setattr(Store, method, lambda *arguments: self(*arguments))
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._left:
+            self._left -= 1
+            raise OSError("the bucket answers 503")
+        return self._method(*arguments)
+
+
+@pytest.mark.parametrize("method", ["shard", "attack_images", "commit_attack", "commit_evaluation"])
+def test_a_task_for_which_a_bucket_failed_once_is_tried_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    if method == "attack_images":  # read where AEs are stored and their scores are not
+        desk.to_the_end(desk.submit(desk.plan(targets=["a"])))
+    plan = desk.plan()
+    client = desk.submit(plan)
+    monkeypatch.setattr(Store, "remote", True)
+    Flaky(monkeypatch, method)
+    news = desk.to_the_end(client)
+    assert [n.message for n in news if n.kind == "retried"] == ["the bucket answers 503"]
+    assert not [n for n in news if n.kind in ("failed", "skipped")]
+    assert desk.store.keys() >= plan.tasks.keys()
+
+
+def test_a_bucket_that_stays_away_fails_its_tasks_and_leaves_the_driver_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(tmp_path, Hands(), runtime={"attempts": 1})
+    client = desk.submit(plan := desk.plan())
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "remote", True)
+        for method in ("commit_attack", "commit_evaluation", "record_failure"):
+            Flaky(patch, method, failures=1000)
+        news = desk.to_the_end(client)
+    ended = [n for n in news if n.kind in ("failed", "skipped")]
+    assert {n.key for n in ended} == plan.tasks.keys()
+    assert "the bucket answers 503" in {n.message for n in ended}
+    again = desk.to_the_end(desk.submit(plan))
+    assert {n.key for n in again if n.kind == "done"} == plan.tasks.keys()
+
+
+@pytest.mark.parametrize("method", ["shard", "commit_evaluation"])
+def test_a_disk_that_fails_ends_the_driver_with_its_sentence(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    client = desk.submit(desk.plan())
+    Flaky(monkeypatch, method)
+    with pytest.raises(OSError, match="the bucket answers 503"):
+        desk.to_the_end(client)
+
+
 def test_the_byte_budget_is_what_the_executor_has_unless_the_user_says(tmp_path: Path) -> None:
     for runtime, budget in (({}, 12345), ({"in_flight_mib": 3}, 3 * 2**20)):
         desk = Desk(tmp_path, Hands(), runtime=runtime)
