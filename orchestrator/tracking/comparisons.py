@@ -19,8 +19,8 @@ from orchestrator.report.compared import (
 from orchestrator.results import Results
 from orchestrator.tracking.runs import (
     experiment_named,
+    filled,
     find,
-    finish,
     log_metrics,
     log_table,
     made_with,
@@ -60,15 +60,15 @@ def _log_all(client: MlflowClient, uri: str, comparison: Comparison) -> Run:
         client, experiment, comparison.identity, title(comparison), digest, tags
     )
     if changed:
-        _log_params(client, run, comparison, {})
-        metrics = {
-            f"{attack}/{name}": value
-            for _, attack in comparison.attacks
-            for name, value in _means(comparison, attack)
-        }
-        log_metrics(client, run, metrics)
-        client.log_artifacts(run.info.run_id, str(comparison_folder(comparison)), "report")
-        finish(client, run, digest)
+        with filled(client, run, digest):
+            _log_params(client, run, comparison, {})
+            metrics = {
+                f"{attack}/{name}": value
+                for _, attack in comparison.attacks
+                for name, value in _means(comparison, attack)
+            }
+            log_metrics(client, run, metrics)
+            client.log_artifacts(run.info.run_id, str(comparison_folder(comparison)), "report")
     return run
 
 
@@ -89,13 +89,14 @@ def _log_pair(
     run, changed = open_run(client, experiment, key, pair_title(pair), digest, tags)
     if not changed:
         return
-    _log_params(client, run, comparison, {"attack_a": pair[0], "attack_b": attack})
-    log_metrics(client, run, dict(_means(comparison, attack)) | dict(_cells(comparison, attack)))
-    folder = comparison_folder(comparison)
-    client.log_artifact(run.info.run_id, str(folder / difference_name(attack)))
-    frame = comparison.frame
-    log_table(client, run, frame[frame["attack_b"] == attack], TABLE)
-    finish(client, run, digest)
+    with filled(client, run, digest):
+        _log_params(client, run, comparison, {"attack_a": pair[0], "attack_b": attack})
+        metrics = dict(_means(comparison, attack)) | dict(_cells(comparison, attack))
+        log_metrics(client, run, metrics)
+        folder = comparison_folder(comparison)
+        client.log_artifact(run.info.run_id, str(folder / difference_name(attack)))
+        frame = comparison.frame
+        log_table(client, run, frame[frame["attack_b"] == attack], TABLE)
 
 
 def _means(comparison: Comparison, attack: str) -> Iterator[tuple[str, float]]:

@@ -18,7 +18,7 @@ from orchestrator.tracking.runs import (
     CONFIG,
     STORE,
     experiment_named,
-    finish,
+    filled,
     log_metrics,
     log_picture,
     log_table,
@@ -52,14 +52,14 @@ def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) 
     name = f"{results.name}-{results.identity[:8]}"
     run, changed = open_run(client, experiment, results.identity, name, results.digest, tags)
     if changed:
-        metrics = {f"clean/{t}": float(v) for t, v in results.clean().items()}
-        for attack in results.attacks:
-            metrics |= {f"{attack}/miou/{g}": v for g, v in results.headlines(attack).items()}
-        log_metrics(client, run, metrics)
-        client.log_artifacts(run.info.run_id, str(report_folder(results)), "report")
-        client.log_dict(run.info.run_id, dict(content["spec"]), "experiment.json")
-        log_data(client, run, results)
-        finish(client, run, results.digest, status_of(results))
+        with filled(client, run, results.digest, status_of(results)):
+            metrics = {f"clean/{t}": float(v) for t, v in results.clean().items()}
+            for attack in results.attacks:
+                metrics |= {f"{attack}/miou/{g}": v for g, v in results.headlines(attack).items()}
+            log_metrics(client, run, metrics)
+            client.log_artifacts(run.info.run_id, str(report_folder(results)), "report")
+            client.log_dict(run.info.run_id, dict(content["spec"]), "experiment.json")
+            log_data(client, run, results)
     return run
 
 
@@ -72,13 +72,13 @@ def _log_attack(
     run, changed = open_run(client, experiment, key, name, results.digest, tags)
     if not changed:
         return
-    params = [Param(k, v) for k, v in _flatten(results.attack_spec(attack))]
-    client.log_batch(run.info.run_id, params=params)
-    log_metrics(client, run, dict(attack_metrics(results, attack)))
-    whole = report_folder(results) / matrix_name(attack)
-    log_picture(client, run, PICTURE, whole, draw_small(results, attack))
-    log_matrix(client, run, results, attack)
-    finish(client, run, results.digest, status_of(results, attack))
+    with filled(client, run, results.digest, status_of(results, attack)):
+        params = [Param(k, v) for k, v in _flatten(results.attack_spec(attack))]
+        client.log_batch(run.info.run_id, params=params)
+        log_metrics(client, run, dict(attack_metrics(results, attack)))
+        whole = report_folder(results) / matrix_name(attack)
+        log_picture(client, run, PICTURE, whole, draw_small(results, attack))
+        log_matrix(client, run, results, attack)
 
 
 def status_of(results: Results, attack: str | None = None) -> str:

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,21 +142,32 @@ def open_run(
     digest: str,
     tags: dict[str, str],
 ) -> tuple[Run, bool]:
-    """The run of this key, made where there is none; and whether it shows another ``digest``."""
+    """The run of this key, made where there is none; and whether it shows another ``digest``,
+    so that it is to be ``filled``."""
     run = find(client, experiment, key)
     if run is None:
         tags = {**tags, KEY: key}
         return client.create_run(experiment.experiment_id, run_name=name, tags=tags), True
     current = run.data.tags.get(DIGEST) == digest and run.info.status != "RUNNING"
     if not current:
-        client.update_run(run.info.run_id, status="RUNNING")
         client.log_batch(run.info.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
     return run, not current
 
 
-def finish(client: MlflowClient, run: Run, digest: str, status: str = "FINISHED") -> None:
-    """Say that a run now shows all that its digest stands for."""
-    client.set_tag(run.info.run_id, DIGEST, digest)
+@contextmanager
+def filled(client: MlflowClient, run: Run, digest: str, status: str = "FINISHED") -> Iterator[None]:
+    """RUNNING while the context lasts; then it shows all that its digest stands for.
+
+    Where SIGTERM or an error ends the context, the run is KILLED, until it is logged again.
+    """
+    try:
+        client.update_run(run.info.run_id, status="RUNNING")
+        yield
+        client.set_tag(run.info.run_id, DIGEST, digest)
+    except BaseException:
+        with suppress(Exception):  # MLflow may be what failed, and why matters more
+            client.set_terminated(run.info.run_id, "KILLED")
+        raise
     client.set_terminated(run.info.run_id, status)
 
 

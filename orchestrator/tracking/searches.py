@@ -20,7 +20,7 @@ from orchestrator.tracking.experiments import (
     provenance,
     status_of,
 )
-from orchestrator.tracking.runs import experiment_named, finish, log_metrics, open_run, writing
+from orchestrator.tracking.runs import experiment_named, filled, log_metrics, open_run, writing
 
 
 def log_search(found: Found) -> str:
@@ -48,15 +48,15 @@ def _log_search(client: MlflowClient, experiment: Experiment, found: Found) -> R
     name = f"{bench.search.name}-{bench.identity[:8]}"
     run, changed = open_run(client, experiment, bench.identity, name, digest, tags)
     if changed:
-        first = ranked(found.trials)[0].score
-        best = {f"best/{k}": v for k, v in first.objectives.items()} if first else {}
-        states = Counter(f"trials/{trial.state}" for trial in found.trials)
-        counts = {name: float(n) for name, n in states.items()}
-        log_metrics(client, run, best | counts | _confirmed(found))
-        client.log_artifacts(run.info.run_id, str(found_folder(found)), "search")
-        client.log_dict(run.info.run_id, bench.search.model_dump(mode="json"), "search.json")
-        log_data(client, run, found.results)
-        finish(client, run, digest, status_of(found.results))
+        with filled(client, run, digest, status_of(found.results)):
+            first = ranked(found.trials)[0].score
+            best = {f"best/{k}": v for k, v in first.objectives.items()} if first else {}
+            states = Counter(f"trials/{trial.state}" for trial in found.trials)
+            counts = {name: float(n) for name, n in states.items()}
+            log_metrics(client, run, best | counts | _confirmed(found))
+            client.log_artifacts(run.info.run_id, str(found_folder(found)), "search")
+            client.log_dict(run.info.run_id, bench.search.model_dump(mode="json"), "search.json")
+            log_data(client, run, found.results)
     return run
 
 
@@ -80,9 +80,10 @@ def _log_trial(
     run, changed = open_run(client, experiment, results.identity, attack, results.digest, tags)
     if not changed:
         return
-    params = [Param(name, str(value)) for name, value in trial.point.items()]
-    client.log_batch(run.info.run_id, params=params)
-    assert trial.score is not None
-    log_metrics(client, run, dict(trial.score.objectives) | dict(attack_metrics(results, attack)))
-    log_matrix(client, run, results, attack)
-    finish(client, run, results.digest, status_of(results))
+    with filled(client, run, results.digest, status_of(results)):
+        params = [Param(name, str(value)) for name, value in trial.point.items()]
+        client.log_batch(run.info.run_id, params=params)
+        assert trial.score is not None
+        metrics = dict(trial.score.objectives) | dict(attack_metrics(results, attack))
+        log_metrics(client, run, metrics)
+        log_matrix(client, run, results, attack)

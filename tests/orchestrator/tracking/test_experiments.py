@@ -9,7 +9,8 @@ from mlflow.tracking import MlflowClient
 
 from orchestrator.report.folder import write_report
 from orchestrator.results import Results, load_results
-from orchestrator.tracking import TrackingError, log_results, runs_address, views
+from orchestrator.stopping import Terminated
+from orchestrator.tracking import TrackingError, experiments, log_results, runs_address, views
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import run_toy
 
@@ -208,6 +209,24 @@ def test_an_unreachable_server_is_one_error(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9"):
         log_results(logged[0])
+
+
+def test_a_run_whose_logging_was_ended_is_killed_until_it_is_logged_again(
+    logged: tuple[Results, MlflowClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*arguments: object) -> None:
+        raise Terminated
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments, "log_matrix", ended)
+        with pytest.raises(Terminated):
+            log_results(logged[0])
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    states = {name: run.info.status for name, run in _runs(client).items()}
+    assert states == {"parent": "FINISHED", logged[0].attacks[0]: "KILLED"}
+    log_results(logged[0])
+    assert {run.info.status for run in _runs(client).values()} == {"FINISHED"}
 
 
 def test_names_that_mlflow_refuses_cannot_be_model_names(tmp_path: Path) -> None:
