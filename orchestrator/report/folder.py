@@ -24,7 +24,10 @@ def report_folder(results: Results) -> Path:
 
 
 def reports_root(location: str) -> Path:
-    """The folder of all reports on a store's results."""
+    """The folder of all reports on a store's results.
+
+    What a job draws of a bucket goes with the job's working folder; ``report`` draws it again.
+    """
     return Path.cwd() / "segtransfer-reports" if "://" in location else Path(location) / "reports"
 
 

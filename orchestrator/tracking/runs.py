@@ -33,6 +33,7 @@ for _name in ("mlflow", "alembic"):
 KEY, DIGEST = "segtransfer.key", "segtransfer.digest"
 CONFIG, STORE, ATTACK = "segtransfer.config", "segtransfer.store", "segtransfer.attack"
 BATCH = 900  # a batch takes 1000 metrics
+JOB_FOLDERS = "runtime_resources"  # where Ray unpacks the working folders of its jobs
 DPI = 256  # of a small figure: MLflow shows it at a quarter
 
 
@@ -51,8 +52,19 @@ class LoggedRun:
 
 
 def tracking_uri() -> str:
-    """``MLFLOW_TRACKING_URI``, else a sqlite file in the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    """``MLFLOW_TRACKING_URI``, else a sqlite file in the working folder.
+
+    Raises TrackingError where that folder is a Ray job's, which Ray deletes after it.
+    """
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
+    if JOB_FOLDERS in Path.cwd().parts:
+        raise TrackingError(
+            f"nothing was logged to MLflow: {Path.cwd() / 'mlflow.db'} would lie in the job's "
+            "working folder, which goes with the job; name the server in MLFLOW_TRACKING_URI, and "
+            "hand it on with 'segtransfer submit ... --env MLFLOW_TRACKING_URI'"
+        )
+    return f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
 def how_to_open(uri: str) -> str:

@@ -11,6 +11,7 @@ from orchestrator.report.folder import write_report
 from orchestrator.results import Results, load_results
 from orchestrator.stopping import Terminated
 from orchestrator.tracking import TrackingError, experiments, log_results, runs_address, views
+from orchestrator.tracking.runs import tracking_uri
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import run_toy
 
@@ -200,6 +201,20 @@ def test_the_attack_and_its_versions_are_recorded(logged: tuple[Results, MlflowC
     assert run.data.params["transforms.0.kind"] == "ds"
     assert float(run.data.params["eps"]) == 8 / 255
     assert run.data.tags["version.torch"]
+
+
+def test_in_the_working_folder_of_a_ray_job_mlflow_has_to_be_named(
+    logged: tuple[Results, MlflowClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "session_1" / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(TrackingError, match=r"goes with the job.*--env MLFLOW_TRACKING_URI"):
+        log_results(logged[0])
+    assert not list(folder.iterdir())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert tracking_uri() == "http://mlflow:5000"
 
 
 def test_an_unreachable_server_is_one_error(
