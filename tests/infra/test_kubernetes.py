@@ -1,6 +1,8 @@
 """Kubernetes files: tokens, users, memory, probes, and what a second attempt relies on."""
 
+import json
 import re
+import shlex
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -8,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.jobs.parcel import STOP_WITHIN
+from tests.conftest import ROOT
 from tests.infra.validators import INFRA
 
 UNITS = {"Mi": 2**20, "Gi": 2**30, "": 1}
@@ -145,6 +149,15 @@ def test_a_second_attempt_finds_what_the_first_one_did() -> None:
 def test_a_job_on_a_cluster_without_workers_asks_for_gpus_and_not_for_cores() -> None:
     assert WORKERS["minReplicas"] == 0
     assert JOB["spec"]["entrypoint"].endswith("runtime.fleet.gpus=true")
+
+
+def test_a_job_that_is_stopped_has_as_long_as_a_submitted_one_however_it_was_begun() -> None:
+    environments = [yaml.safe_load(JOB["spec"]["runtimeEnvYAML"])]
+    for page in ("README.md", "infra/README.md"):
+        (command,) = re.findall(r"`(ray job submit .* -- .*?)`", (ROOT / page).read_text())
+        words = shlex.split(command)
+        environments.append(json.loads(words[words.index("--runtime-env-json") + 1]))
+    assert environments == [{"env_vars": STOP_WITHIN}] * 3
 
 
 def test_claims_that_pods_mount_are_among_the_files() -> None:
