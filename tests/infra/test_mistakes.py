@@ -34,14 +34,21 @@ CASES = [
     Case("cluster/gcp.yaml", validators.launcher, "machineType: g2", "machinetype: g2", "machinet"),
     Case("cluster/gcp.yaml", validators.launcher, "onHostMaintenance: T", "onHostMaintenance: D",
          "DERMINATE"),
-    Case("cluster/on-premises.yaml", validators.launcher, "head_ip:", "head:", ""),
-    Case("cluster/on-premises.yaml", validators.launcher, "max_workers: 2", "max_workers: two", ""),
+    Case("cluster/on-premises.yaml", validators.launcher, "head_ip:", "head:", "head_ip"),
+    Case("cluster/on-premises.yaml", validators.launcher, "max_workers: 2", "max_workers: two",
+         "'str' and 'int'"),
     Case("cluster/node.sh", validators.shell, "\n}\nhas_all", "\nhas_all", "syntax error"),
     Case("docker/locks/install.sh", validators.shell, '-r "$2"', '-r "$2', "unexpected"),
     Case("docker/locks/renew.sh", validators.shell, "lock() {", "lock( {", "syntax error"),
-    Case("docker/make_secrets.sh", validators.shell, 'make ray_token "$', 'make ray_token "$(', ""),
+    Case("docker/make_secrets.sh", validators.shell, 'make ray_token "$', 'make ray_token "$(',
+         "unexpected EOF"),
     Case("mlflow/serve.sh", validators.shell, "$(cat /run/secrets/postgres_password)",
-         "$(cat /run/secrets/postgres_password", ""),
+         "$(cat /run/secrets/postgres_password", "unexpected EOF"),
+    # A permission that MLflow does not know, and users kept where nobody makes a database.
+    Case("mlflow/auth.ini", validators.mlflow_users, "= READ", "= LOOK", "LOOK"),
+    Case("mlflow/auth.ini", validators.mlflow_users, "/mlflow_users", "/users", "'users'"),
+    Case("mlflow/users.sql", validators.mlflow_database, "OWNER", "OWNED BY", "OWNED BY"),
+    Case("mlflow/users.sql", validators.mlflow_database, "mlflow_users", "users", "'users'"),
     # KubeRay's definitions: a mode that there is not, a field in the wrong place, a misspelt one.
     Case("kubernetes/raycluster.yaml", validators.kubernetes, "mode: token", "mode: tokens",
          "authOptions"),
@@ -88,6 +95,6 @@ def test_a_mistake_is_refused(case: Case) -> None:
 
 def test_every_file_is_among_them() -> None:
     folders = ("cluster", "kubernetes", "docker", "mlflow")
-    kinds = ("*.yaml", "*.sh", "Dockerfile")
+    kinds = ("*.yaml", "*.sh", "*.ini", "*.sql", "Dockerfile")
     found = {p for folder in folders for kind in kinds for p in (INFRA / folder).rglob(kind)}
     assert {Path(INFRA, file) for file in VALIDATORS} == found

@@ -1,7 +1,9 @@
 """What says whether a file of infra/ is right: each takes its text, and raises WrongError."""
 
+import configparser
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
 SCHEMAS = Path(os.environ.get("SEGTRANSFER_SCHEMAS", ROOT.parent / "shared/data/schemas"))
 KUBERNETES = "1.33"
+MLFLOW, USERS = INFRA / "mlflow", "users.sql"
+PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS", "DENY")  # of MLflow
 
 
 class WrongError(Exception):
@@ -96,6 +100,33 @@ def shell(text: str) -> None:
     answer = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True)
     if answer.returncode:
         raise WrongError(answer.stderr)
+
+
+def mlflow_users(text: str) -> None:
+    """A permission that MLflow knows, and the database that users.sql makes."""
+    config = configparser.ConfigParser()
+    config.read_string(text)
+    settings = config["mlflow"]
+    if (permission := settings["default_permission"]) not in PERMISSIONS:
+        raise WrongError(f"there is no permission {permission}")
+    kept, made = settings["database_uri"].rpartition("/")[2], _made((MLFLOW / USERS).read_text())
+    if kept != made:
+        raise WrongError(f"users are kept in '{kept}', and '{made}' is made")
+
+
+def mlflow_database(text: str) -> None:
+    """The one statement of users.sql, and that auth.ini names what it makes."""
+    made = _made(text)
+    if f"/{made}\n" not in (MLFLOW / "auth.ini").read_text():
+        raise WrongError(f"'{made}' is made, and users are kept elsewhere")
+
+
+def _made(text: str) -> str:
+    """The database that a script makes for MLflow's own user."""
+    found = re.search(r"^CREATE DATABASE (\w+) OWNER mlflow;$", text, flags=re.MULTILINE)
+    if found is None:
+        raise WrongError(f"no database is made for mlflow: {text}")
+    return found[1]
 
 
 def schema_file(name: str) -> Path:
