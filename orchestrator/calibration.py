@@ -7,7 +7,7 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from orchestrator.identity import key_of
-from orchestrator.plan import Plan
+from orchestrator.plan import FORWARD_AND_BACKWARD, Plan
 from orchestrator.rates import (
     NOTHING_GIVEN,
     STARTUP_SECONDS,
@@ -40,6 +40,8 @@ from tasks.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")
+
+Kind = tuple[str, str, str]  # model key, kind of task, "cpu" or "cuda"
 
 VERSION = 2  # of the kept files; raise when their meaning changes
 FOLDER = "calibration"
@@ -106,20 +108,39 @@ def peaks_on_gpus(
     if shard is None:
         return ()
     peaks: dict[str, int] = {}
+    for model, device, rates in _kept(store, shard, micro_batch):
+        if device == "cuda" and rates.peak_bytes is not None:
+            peaks[model] = max(rates.peak_bytes, peaks.get(model, 0))
+    wanted = set(models)
+    return tuple(peaks[model] for model in wanted) if wanted <= peaks.keys() else ()
+
+
+def measured_paces(store: Store, shard: Shard, micro_batch: int) -> dict[Kind, float]:
+    """Seconds a unit of a task's cost, for images of the shard's size, by model key, kind of task,
+    and "cpu" or "cuda": the slowest that was measured of such, for images one by one."""
+    paces: dict[Kind, float] = {}
+    for model, device, rates in _kept(store, shard, micro_batch):
+        step = max(rates.step.seconds(1, 1), rates.scaled.seconds(1, 1)) + rates.finish
+        for kind, pace in (
+            ("evaluate", rates.forward.seconds(1, 1)),
+            ("attack", step / FORWARD_AND_BACKWARD),
+        ):
+            key = model, kind, device
+            paces[key] = max(pace, paces.get(key, 0.0))
+    return paces
+
+
+def _kept(store: Store, shard: Shard, micro_batch: int) -> Iterator[tuple[str, str, ModelRates]]:
+    """All that was measured, on whatever device, with images of the shard's size: the model's key,
+    "cpu" or "cuda", and the rates."""
     for path in store.files.names(FOLDER):
         content = store.files.read(path)
         rates = _read(content)
-        if content is None or rates is None or rates.peak_bytes is None:
+        if content is None or rates is None:
             continue
         of = json.loads(content)["of"]
-        if (of["type"], of["size"], of["micro_batch"]) == (
-            "cuda",
-            list(shard.images.shape[2:]),
-            micro_batch,
-        ):
-            peaks[of["model"]] = max(rates.peak_bytes, peaks.get(of["model"], 0))
-    wanted = set(models)
-    return tuple(peaks[model] for model in wanted) if wanted <= peaks.keys() else ()
+        if (of["size"], of["micro_batch"]) == (list(shard.images.shape[2:]), micro_batch):
+            yield of["model"], of["type"], rates
 
 
 @cache

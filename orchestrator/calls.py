@@ -1,13 +1,14 @@
 """Calls under way: on which slot, for how long, and how long they may take."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.plan import Task
-from orchestrator.scheduler.slots import Slots
+from orchestrator.scheduler.slots import Slot, Slots
 from orchestrator.telemetry import SlotStatus
 from tasks.data.shards import Shard
 
-# A call may take that many times the seconds that others like it took.
+# A call may take that many times the seconds that others like it took, or that were measured.
 PATIENCE = 20.0
 # ... and this long where there is none to compare it with.
 FIRST_DEADLINE = 3600.0  # seconds
@@ -43,6 +44,12 @@ class Calls:
         self._slot_of: dict[str, str] = {}
         self._lanes: dict[str, _Lane] = {}
         self._pace: dict[tuple[str | None, str], float] = {}  # seconds a unit of cost
+        self._expected: dict[tuple[str, str, str], float] = {}
+
+    def expect(self, paces: Mapping[tuple[str, str, str], float]) -> None:
+        """What ``plan --calibrate`` measured, seconds a unit of cost by model, kind of task, and
+        "cpu" or "cuda": a measure for calls until some like them are over."""
+        self._expected.update(paces)
 
     def begin(self, task: Task, shard: Shard, slot_id: str, now: float) -> None:
         # An earlier call of this task was given up without the slot's knowing.
@@ -76,15 +83,16 @@ class Calls:
             self._slot_of.pop(call.task.key, None)
         return [call.task for call in calls]
 
-    def late(self, now: float) -> list[Call]:
-        """Calls past their deadline."""
+    def late(self, now: float, slots: Iterable[Slot]) -> list[Call]:
+        """Calls past their deadline; ``slots`` are those that are up."""
         found = []
-        for lane in self._lanes.values():
+        types = {slot.slot_id: slot.type for slot in slots}
+        for slot_id, lane in self._lanes.items():
             call = next(iter(lane.calls.values()), None)
             if call is None or now - lane.since <= self._least_deadline:
                 continue
             call.seconds = now - lane.since
-            call.deadline = self._deadline(call.task)
+            call.deadline = self._deadline(call.task, types.get(slot_id))
             if call.seconds > call.deadline:
                 found.append(call)
         return found
@@ -111,8 +119,10 @@ class Calls:
             )
         return tuple(found)
 
-    def _deadline(self, task: Task) -> float:
+    def _deadline(self, task: Task, device_type: str | None) -> float:
         pace = self._pace.get((task.model, task.kind))
+        if pace is None and task.model is not None and device_type is not None:
+            pace = self._expected.get((task.model, task.kind, device_type))
         if pace is None:
             return max(self._least_deadline, FIRST_DEADLINE)
         return max(self._least_deadline, PATIENCE * pace * task.cost)

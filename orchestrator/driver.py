@@ -7,10 +7,10 @@ thread of its own, and any number of clients.
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from orchestrator.calibration import peaks_on_gpus
+from orchestrator.calibration import measured_paces, peaks_on_gpus
 from orchestrator.calls import Call, Calls
 from orchestrator.clients import Clients, Notice, Submission
 from orchestrator.executors.base import (
@@ -81,6 +81,7 @@ class Driver:
         self._committed = {bytes.fromhex(key) for key in committed}
         self._lost: dict[str, str] = {}  # model -> why no slot will host it
         self._away: set[str] = set()  # slots that are down and will come back
+        self._measured: set[str] = set()  # models whose measured paces were looked for
         self._retries = 0
         self._working = False
         self._hold_until: float | None = None
@@ -109,16 +110,25 @@ class Driver:
             for model in needed:
                 self._lost.pop(model, None)  # what failed for another client gets another try
             if pending:
-                # Once there are slots, how many share a GPU stays as it is.
-                slots, models = self._scheduler.slots, self._clients.models()
-                shard = None if slots else self.store.shard(tasks[min(pending)].shard_id)
-                peaks = peaks_on_gpus(self.store, models, shard, self._runtime.micro_batch)
-                sources = {tasks[key].model for key in pending if tasks[key].attack} - {None}
-                self.executor.open(len(models), len(sources), peaks)
+                self._open([tasks[key] for key in sorted(pending)])
                 log_event(log, "submitted", client=client, tasks=len(pending))
             else:
                 self._finish(client)
         return client
+
+    def _open(self, pending: Sequence[Task]) -> None:
+        """Have slots for these tasks, and what was measured of their models."""
+        slots, models = self._scheduler.slots, self._clients.models()
+        asked = models <= self._measured
+        shard = None if slots and asked else self.store.shard(pending[0].shard_id)
+        size = self._runtime.micro_batch
+        if shard is not None and not asked:
+            self._measured |= models
+            self._calls.expect(measured_paces(self.store, shard, size))
+        # Once there are slots, how many share a GPU stays as it is.
+        peaks = peaks_on_gpus(self.store, models, None if slots else shard, size)
+        sources = {task.model for task in pending if task.attack} - {None}
+        self.executor.open(len(models), len(sources), peaks)
 
     def events(self, client: str, after: int) -> list[Notice]:
         """A client's notices from number ``after`` on; those before are let go."""
@@ -342,7 +352,7 @@ class Driver:
         """Replace the worker of a call that takes far longer than its like, and try it again."""
         if not self.executor.interruptible:
             return
-        for call in self._calls.late(time.monotonic()):
+        for call in self._calls.late(time.monotonic(), self._scheduler.slots):
             message = (
                 f"{call.slot_id} worked on one call for {call.seconds:.0f} s, past its deadline of "
                 f"{call.deadline:.0f} s: its worker is replaced"

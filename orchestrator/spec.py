@@ -67,7 +67,8 @@ class Runtime(Frozen):
     ``window`` calls in flight a slot, ``micro_batch`` images a forward, ``attempts`` a task before
     infrastructure failures count as final, ``in_flight_mib`` of adversarial images waiting to be
     scored (``auto``: a third of the cluster's object store), ``least_deadline`` seconds before a
-    call that takes twenty times longer than its like is given up, ``max_hours`` until a run stops
+    call that takes twenty times longer than its like, or than ``plan --calibrate`` has measured, is
+    given up, ``max_hours`` until a run stops
     with what it has, ``journal`` a file that gets every decision of the scheduler and what
     led to it, ``log`` one that gets every event with its task's key, both in lines of JSON.
     """

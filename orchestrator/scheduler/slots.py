@@ -17,6 +17,11 @@ class Slot:
     device: str = "device"
     width: int = 1
 
+    @property
+    def type(self) -> str:
+        """ "cuda" for a share of a GPU, as the Ray executor names it, else "cpu"."""
+        return "cuda" if self.device.endswith("/gpu") else "cpu"
+
 
 @dataclass(slots=True)
 class _Place:

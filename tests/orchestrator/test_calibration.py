@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from orchestrator import calibration, rates
-from orchestrator.calibration import calibrate, line_through, peaks_on_gpus, read_rates
+from orchestrator.calibration import (
+    calibrate,
+    line_through,
+    measured_paces,
+    peaks_on_gpus,
+    read_rates,
+)
 from orchestrator.plan import FORWARD_AND_BACKWARD, Plan, make_plan
 from orchestrator.rates import Given, Line
 from orchestrator.store import Store
@@ -152,6 +158,27 @@ def test_peaks_on_gpus_are_those_of_the_models_the_size_and_the_micro_batch(
     assert peaks_on_gpus(store, plan.models, None, 4) == ()
     narrower = replace(shard, images=shard.images[..., 1:])
     assert peaks_on_gpus(store, plan.models, narrower, 4) == ()
+
+
+def test_paces_are_the_slowest_that_were_measured_on_each_type_of_device(tmp_path: Path) -> None:
+    """Seconds an image for scores; for attacks a step's, over the cost that plans give it."""
+    plan, store = plan_in(tmp_path)
+    shard = next(iter(plan.shards.values()))
+    assert measured_paces(store, shard, 4) == {}
+    first, second = plan.models
+    keep_as_measured_on_a_gpu(plan, store, {first: 7, second: 9})
+    slower = json.loads(Path(store.location, "calibration/gpu-0.json").read_text())
+    slower["rates"]["scaled"] = {"call": 0.3, "image": 0.2}
+    store.files.write("calibration/slower.json", json.dumps(slower).encode())
+    assert measured_paces(store, shard, 4) == pytest.approx(
+        {
+            (first, "evaluate", "cuda"): 0.1,
+            (first, "attack", "cuda"): 0.5 / FORWARD_AND_BACKWARD,
+            (second, "evaluate", "cuda"): 0.1,
+            (second, "attack", "cuda"): 0.1 / FORWARD_AND_BACKWARD,
+        }
+    )
+    assert measured_paces(store, shard, 2) == {}
 
 
 def test_a_model_that_cannot_work_is_named(tmp_path: Path) -> None:

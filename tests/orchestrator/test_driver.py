@@ -1,6 +1,7 @@
 """The driver between clients, scheduler, executor and store, on an executor that does nothing
 until it is told to."""
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator import calibration
 from orchestrator import driver as driver_module
 from orchestrator.clients import Notice, Submission, UnknownClientError
 from orchestrator.driver import Driver
@@ -29,7 +31,7 @@ from orchestrator.plan import Plan, Task, make_plan
 from orchestrator.scheduler import Slot
 from orchestrator.store import Store
 from tasks.data.shards import Shard
-from tests.orchestrator.toy_experiments import run_toy, toy_experiment
+from tests.orchestrator.toy_experiments import run_toy, toy, toy_experiment
 
 
 class Hands:
@@ -265,6 +267,28 @@ def test_a_call_past_its_deadline_loses_its_worker_and_is_tried_elsewhere(tmp_pa
     news = desk.to_the_end(client)
     assert sorted(n.key for n in news if n.kind == "done") == sorted(plan.tasks)
     assert all(call[1] != "slot-0" for call in desk.hands.calls.values())
+
+
+@pytest.mark.parametrize(("measured_on", "given_up"), [("cpu", True), ("cuda", False)])
+def test_the_first_call_of_all_is_held_to_what_was_measured_on_its_type_of_device(
+    tmp_path: Path, measured_on: str, given_up: bool
+) -> None:
+    desk = Desk(tmp_path, Hands(1), runtime={"least_deadline": 0.05})
+    plan = desk.plan(models=[toy("a", seed=1)])
+    line = {"call": 0.0, "image": 1e-4}
+    (model,) = plan.models
+    content = {
+        "version": calibration.VERSION,
+        "of": {"model": model, "type": measured_on, "size": [24, 32], "micro_batch": 4},
+        "rates": {"load": 1.0, "forward": line, "step": line, "scaled": line, "finish": 0.0},
+    }
+    desk.store.files.write("calibration/a.json", json.dumps(content).encode())
+    client = desk.submit(plan)
+    desk.until_busy()
+    time.sleep(0.2)
+    desk.step()
+    assert desk.hands.recreated == (["slot-0"] if given_up else [])
+    assert bool(desk.news(client, "retried")) is given_up
 
 
 def test_calls_that_cannot_be_interrupted_have_no_deadline(tmp_path: Path) -> None:
