@@ -1,14 +1,18 @@
 """What three real jobs take on fleets of GPUs: the tables of infra/README.md.
 
     PYTHONPATH=. python infra/benchmarks/sizing.py
+    PYTHONPATH=. python infra/benchmarks/sizing.py --times 10 --gpus 512
+    PYTHONPATH=. python infra/benchmarks/sizing.py --times 10 --gpus 512 --job VOC --shard-size 64
 
 The scheduler itself on a clock. Models take from half to twice the seconds a pixel that
 ``segtransfer plan`` assumes of a GPU where nobody measured them: not measured on one. Attacks are
 20 steps; 60 s to start a worker, 15 s to load a model, 1 % of the GPUs dying every hour.
 """
 
+import argparse
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from simulator import made_up_tasks
 
@@ -43,7 +47,7 @@ JOBS = (
 )
 
 
-def show(job: Job) -> None:
+def show(job: Job, fleets: Sequence[int]) -> None:
     typical = job.pixels * FORWARD_SECONDS_PER_PIXEL["cuda"]
     forward = [typical / 2 * 4 ** (n / (job.models - 1)) for n in range(job.models)]
     shards = -(-job.images // job.shard)
@@ -63,10 +67,11 @@ def show(job: Job) -> None:
     print(f"\n**{job.name}**: {len(tasks):,} tasks, {work:,.0f} GPU hours of calls, ", end="")
     print(f"{stored / GIB:,.0f} GiB in the store.\n")
     print(
-        "| GPUs | hours | bound, h | GPU hours paid | in calls | GiB moved | loads | lost calls |"
+        "| GPUs | hours | bound, h | GPU hours paid | in calls | GiB moved | tasks/s | loads "
+        "| lost calls |"
     )
-    print("|---|---|---|---|---|---|---|---|")
-    for count in FLEETS:
+    print("|---|---|---|---|---|---|---|---|---|")
+    for count in fleets:
         slots = fleet_of(count)
         conditions = Conditions(**{**vars(CONDITIONS), "in_flight_bytes": count * 2 * GIB})
         began = time.process_time()
@@ -76,7 +81,8 @@ def show(job: Job) -> None:
         hours = found.makespan / 3600
         print(
             f"| {count} | {hours:.2f} | {bound:.2f} | {count * hours:,.0f} | "
-            f"{found.utilisation:.2f} | {found.moved / GIB:,.0f} | {found.loads:,} | "
+            f"{found.utilisation:.2f} | {found.moved / GIB:,.0f} | "
+            f"{len(tasks) / found.makespan:.0f} | {found.loads:,} | "
             f"{found.calls_lost} |",
             flush=True,
         )
@@ -85,8 +91,18 @@ def show(job: Job) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--job", default="", help="only jobs whose name begins so")
+    parser.add_argument("--gpus", type=int, nargs="+", default=FLEETS)
+    parser.add_argument("--times", type=int, default=1, help="so many times the images")
+    parser.add_argument("--shard-size", type=int, help="images a shard, in place of the job's own")
+    options = parser.parse_args()
     for job in JOBS:
-        show(job)
+        if job.name.startswith(options.job):
+            shard = options.shard_size or job.shard
+            name = f"{options.times} x {job.name}" if options.times > 1 else job.name
+            images = job.images * options.times
+            show(replace(job, name=name, images=images, shard=shard), options.gpus)
 
 
 if __name__ == "__main__":
