@@ -118,6 +118,8 @@ class Driver:
 
     def _open(self, pending: Sequence[Task]) -> None:
         """Have slots for these tasks, and what was measured of their models."""
+        # Whoever joins hears what is waited for, and waits as long as those before.
+        self._slotless_since, self._told_awaited = None, ""
         slots, models = self._scheduler.slots, self._clients.models()
         asked = models <= self._measured
         shard = None if slots and asked else self.store.shard(pending[0].shard_id)

@@ -278,16 +278,15 @@ def fleet_news(fleet: str) -> FleetNews:
 
 
 def end_fleet(fleet: str) -> None:
-    """End a fleet's driver and workers, and ask for no more nodes, whether or not it was up.
-
-    A driver that died, or that does not close in time, cannot take its request back; other runs
-    that still wait for nodes ask again.
-    """
+    """End a fleet's driver and workers, and ask for no more nodes, whether or not it was up: a run
+    that was killed may have left its request. Runs that still wait for nodes ask again."""
     join_cluster(FLEET + fleet, existing=True)
     try:
-        end_driver(find_fleet(fleet))
-    finally:
+        actor = find_fleet(fleet)
+    except InputError:
         ask_autoscaler(NO_NODES)
+        raise
+    end_driver(actor)
 
 
 def fleets() -> list[str]:
@@ -304,6 +303,7 @@ def end_driver(actor: Any) -> None:
     except Exception:
         logging.getLogger(__name__).warning("the driver did not close in time")
     ray.kill(actor, no_restart=True)
+    ask_autoscaler(NO_NODES)  # one that hung or died could not take its request back
 
 
 def join_cluster(namespace: str, *, existing: bool = False) -> bool:

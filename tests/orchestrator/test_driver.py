@@ -458,6 +458,9 @@ def test_nodes_that_were_asked_for_are_waited_for_longer_and_that_is_told_once(
     assert waits.kind == "slot"
     assert "GPUs: 8 in all" in waits.message
     assert "60 minutes" in waits.message
+    other = desk.submit(desk.plan(attacks=["noise"]))
+    desk.step()
+    assert [n.message for n in desk.news(other)] == [waits.message]
     desk.hands.slots, desk.hands.nodes = slots, ""
     desk.hands.events += [SlotUp(slot) for slot in slots]
     assert not [n for n in desk.to_the_end(client) if n.kind in ("failed", "skipped")]
