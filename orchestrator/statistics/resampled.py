@@ -119,8 +119,9 @@ class Resampled:
         if strongest is None:
             return [np.full(len(values), np.nan) for values in drop]
         most = _minus(clean, self._counted(*strongest, target, "miou"))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return [100 * ours / theirs for ours, theirs in zip(drop, most, strict=True)]
+        # NaN, as in a matrix, where the strongest takes nothing: infinity is no JSON.
+        scales = [np.where(values == 0, np.nan, values) for values in most]
+        return [100 * ours / scale for ours, scale in zip(drop, scales, strict=True)]
 
     def _counted(self, attack: str, source: str | None, target: str, metric: str) -> Values:
         sourced = attack != CLEAN and self.results.needs_source(attack)

@@ -140,6 +140,17 @@ def test_a_target_that_nothing_attacks_from_inside_has_no_ratio(tmp_path: Path) 
     assert np.isnan(Resampled(results, resamples=20).cell("pgd", "a", "b", "ratio").value)
 
 
+def test_a_target_that_its_own_attacks_take_nothing_from_has_no_ratio(results: Results) -> None:
+    clean = results.confusions["clean", None, "b"]
+    own = {(attack, "b", "b"): clean for attack in results.attacks if attack != "noise"}
+    unmoved = replace(results, confusions={**results.confusions, **own})
+    assert unmoved.matrix("pgd", "drop").loc["a", "b"] != 0
+    assert unmoved.matrix("pgd", "ratio")["b"].isna().all()
+    for source in "abc":
+        found = Resampled(unmoved, resamples=20).cell("pgd", source, "b", "ratio")
+        assert np.isnan([found.value, found.low, found.high]).all()
+
+
 def test_runs_under_several_seeds_are_taken_together(tmp_path: Path) -> None:
     attacks = [{"preset": "pgd", "eps": "8/255", "steps": 2, "start": "uniform"}]
     runs = [run_toy(tmp_path, seed=seed, attacks=attacks) for seed in (0, 1, 2)]

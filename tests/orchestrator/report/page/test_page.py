@@ -54,6 +54,22 @@ def test_matrices_hold_the_values_of_the_results(results: Results, page: Page) -
         assert rows == expected
 
 
+def test_a_ratio_to_nothing_is_null_and_leaves_the_page_readable() -> None:
+    """``JSON.parse`` of browsers refuses infinity and NaN, and then the whole page is dead."""
+    results = made_up([{"preset": "pgd", "eps": "8/255", "steps": 10}])
+    unmoved = {("pgd", "net-0", "net-0"): results.confusions["clean", None, "net-0"]}
+    page = Page(draw_page(replace(results, confusions={**results.confusions, **unmoved})))
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    data = json.loads(page.scripts[0], parse_constant=refuse)
+    ratios = data["figures"]["ratio"]
+    assert None in ratios
+    assert any(figures is not None for figures in ratios)
+    assert None not in data["figures"]["drop"]
+
+
 @pytest.mark.parametrize("metric", [metric.name for metric in METRICS])
 def test_every_metric_stands_in_the_page(results: Results, page: Page, metric: str) -> None:
     shown = page.data["figures"][metric]
