@@ -140,6 +140,13 @@ def search(
         _log_search(found, tracked)
         if found.results.stopped == "terminated":
             raise Terminated
+        if found.results.stopped:
+            ended = sum(trial.state != "running" for trial in found.trials)
+            unconfirmed = ", and the best are not confirmed yet" if found.results.missing else ""
+            console.print(
+                f"Stopped after {read.runtime.max_hours:g} h: {ended} of {read.search.trials} "
+                f"trials have ended{unconfirmed}. The same line with --resume goes on."
+            )
         _list_failures(found.results.failures)
 
 

@@ -42,15 +42,30 @@ class Listener:
         """How the fleet is doing, about once a second."""
 
 
+class Clock:
+    """The hours that a run may take; ``stopped`` says what ended it before its work was done."""
+
+    def __init__(self, max_hours: float | None) -> None:
+        self._end = None if max_hours is None else time.monotonic() + 3600 * max_hours
+        self.stopped: Stopped = ""
+
+    def time_is_up(self) -> bool:
+        if self._end is not None and time.monotonic() > self._end:
+            self.stopped = "hours"
+        return bool(self.stopped)
+
+
 def carry_out(
     experiment: Experiment,
     listener: Listener | None = None,
     client: DriverClient | None = None,
+    clock: Clock | None = None,
 ) -> Results:
     """Compute what the store lacks, and return the whole experiment's results.
 
-    By the driver of ``client`` where there is one, else by one of its own. Damaged results count
-    as missing and are computed again. Raises InputError for a wrong spec before any model is
+    By the driver of ``client`` where there is one, else by one of its own; within the hours of
+    ``clock`` where it is part of something longer, else of its own. Damaged results count as
+    missing and are computed again. Raises InputError for a wrong spec before any model is
     loaded; a task's own failure is a missing cell in the results.
     """
     store = Store(experiment.runtime.store)
@@ -58,7 +73,7 @@ def carry_out(
     if listener:
         listener.planned(plan)
     store.save_experiment(plan.identity, describe(plan))
-    outcome, clock = Outcome(), Clock(experiment.runtime.max_hours)
+    outcome, clock = Outcome(), clock or Clock(experiment.runtime.max_hours)
     try:
         _drive(plan, store, listener, clock, outcome, client)
         results = load_results(store, plan.identity)
@@ -74,11 +89,11 @@ def carry_out(
     )
 
 
-def stored_results(experiment: Experiment) -> Results:
-    """What the store has of an experiment that is not to be carried out, as it was terminated."""
+def stored_results(experiment: Experiment, stopped: Stopped) -> Results:
+    """What the store has of an experiment that is not carried out: what led to it was stopped."""
     store = Store(experiment.runtime.store)
     plan = make_plan(experiment, store)
-    return replace(results_of(store, plan.identity, describe(plan)), stopped="terminated")
+    return replace(results_of(store, plan.identity, describe(plan)), stopped=stopped)
 
 
 @dataclass
@@ -95,19 +110,6 @@ class Outcome:
             self.done.add(notice.key)
             # A driver that was started anew has tried again what had failed.
             self.failures.pop(notice.key, None)
-
-
-class Clock:
-    """The hours that a run may take; ``stopped`` says what ended it before its work was done."""
-
-    def __init__(self, max_hours: float | None) -> None:
-        self._end = None if max_hours is None else time.monotonic() + 3600 * max_hours
-        self.stopped: Stopped = ""
-
-    def time_is_up(self) -> bool:
-        if self._end is not None and time.monotonic() > self._end:
-            self.stopped = "hours"
-        return bool(self.stopped)
 
 
 def describe(plan: Plan) -> dict[str, Any]:

@@ -68,9 +68,9 @@ class Runtime(Frozen):
     infrastructure failures count as final, ``in_flight_mib`` of adversarial images waiting to be
     scored (``auto``: a third of the cluster's object store), ``least_deadline`` seconds before a
     call that takes twenty times longer than its like, or than ``plan --calibrate`` has measured, is
-    given up, ``max_hours`` until a run stops
-    with what it has, ``journal`` a file that gets every decision of the scheduler and what
-    led to it, ``log`` one that gets every event with its task's key, both in lines of JSON.
+    given up, ``max_hours`` until a run or a whole search stops with what it has, ``journal`` a file
+    that gets every decision of the scheduler and what led to it, ``log`` one that gets every event
+    with its task's key, both in lines of JSON.
     """
 
     store: AnyPath = Field(default="segtransfer-store", validate_default=True)

@@ -13,6 +13,10 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM came: like Ctrl-C no ``Exception``, as no handler of errors may take it for one."""
 
 
+class HoursUp(KeyboardInterrupt):
+    """The hours of a search are up: what runs is left as Ctrl-C leaves it."""
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
     """Raise Terminated where the main thread is when SIGTERM comes; further ones are ignored, so

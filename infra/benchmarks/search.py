@@ -29,6 +29,7 @@ from orchestrator.clients import LocalClient
 from orchestrator.driver import Driver
 from orchestrator.executors.inline import InlineExecutor
 from orchestrator.executors.ray_driver import meet, own_driver
+from orchestrator.experiment import Clock
 from orchestrator.search import tune
 from orchestrator.search.bench import Bench, make_bench, propose, try_attack
 from orchestrator.search.spec import Search, read_search
@@ -105,7 +106,7 @@ def measure(kind: str, search: Search) -> tuple[float, float]:
     cores = len(os.sched_getaffinity(0))
     try:
         with watch.over(client, cores):
-            tune.run_trials(bench, study, client.namespace, watch.trials)
+            tune.run_trials(bench, study, client.namespace, watch.trials, Clock(None))
     finally:
         tune.trainable_of = ours
         client.close()

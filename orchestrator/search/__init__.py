@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from orchestrator.experiment import Listener, carry_out, stored_results
+from orchestrator.experiment import Clock, Listener, carry_out, stored_results
 from orchestrator.plan import make_plan
 from orchestrator.results import Results
 from orchestrator.search.bench import Bench, make_bench
@@ -22,7 +22,7 @@ from orchestrator.search.study import (
     open_study,
     read_trials,
 )
-from orchestrator.stopping import Terminated
+from orchestrator.stopping import HoursUp, Terminated
 from orchestrator.store import Store
 from tasks.attacks.spec import AttackSpec
 from tasks.errors import InputError
@@ -68,9 +68,9 @@ class SearchListener:
 def find(search: Search, listener: SearchListener, *, resume: bool = False) -> Found:
     """Carry the trials out, then confirm the best against the baselines.
 
-    After SIGTERM it returns what there is: without a comparison where that was not reached.
-    Raises InputError for a wrong search before a model is loaded; RuntimeError where no trial went
-    all the way.
+    After SIGTERM, or when the hours of ``runtime.max_hours`` are up, it returns what there is:
+    without a comparison where that was not reached. Raises InputError for a wrong search before a
+    model is loaded; RuntimeError where no trial went all the way.
     """
     if search.runtime.executor != "ray":
         raise InputError(
@@ -83,28 +83,19 @@ def find(search: Search, listener: SearchListener, *, resume: bool = False) -> F
     make_plan(confirming_experiment(search, []), store)  # what is wrong there is said now
     study = open_study(bench, open_storage(bench, store), resume=resume)
     listener.begun(bench, [trial for trial in read_trials(study) if trial.state != "running"])
-    terminated = False
+    clock = Clock(search.runtime.max_hours)
     with _driver(bench, store, study) as client:
         if client is not None:
-            # Here, as Tune takes seconds to import.
-            from orchestrator.search.tune import run_trials
-
-            try:
-                run_trials(bench, study, client.namespace, listener.trials)
-            except Terminated:
-                terminated = True
+            _try(bench, study, client, listener, clock)
         trials = read_trials(study)
         best = chosen(bench, trials)
-        if not best and terminated:
-            raise Terminated
         if not best:
-            reasons = {trial.reason for trial in trials if trial.reason} or {"none was begun"}
-            raise RuntimeError(f"no trial went all the way: {'; '.join(sorted(reasons)[:3])}")
+            raise _nothing_found(search, trials, clock)
         experiment = confirming_experiment(search, best)
-        if terminated:
-            results = stored_results(experiment)
+        if clock.stopped:
+            results = stored_results(experiment, clock.stopped)
         else:
-            results = carry_out(experiment, listener.confirming(best), client)
+            results = carry_out(experiment, listener.confirming(best), client, clock)
     return Found(
         bench=bench,
         study=study,
@@ -116,6 +107,38 @@ def find(search: Search, listener: SearchListener, *, resume: bool = False) -> F
             {trial.number: drops for trial, drops in drops_of(trials)}, _groups(bench)
         ),
     )
+
+
+def _try(
+    bench: Bench,
+    study: optuna.Study,
+    client: "RayClient",
+    listener: SearchListener,
+    clock: Clock,
+) -> None:
+    """Carry the trials out; the clock says whether something stopped them."""
+    # Here, as Tune takes seconds to import.
+    from orchestrator.search.tune import run_trials
+
+    try:
+        run_trials(bench, study, client.namespace, listener.trials, clock)
+    except Terminated:
+        clock.stopped = "terminated"
+    except HoursUp:
+        clock.stopped = "hours"
+
+
+def _nothing_found(search: Search, trials: list[Trial], clock: Clock) -> BaseException:
+    """What a search without a whole trial ends in."""
+    if clock.stopped == "terminated":
+        return Terminated()
+    if clock.stopped:
+        return RuntimeError(
+            f"stopped after {search.runtime.max_hours:g} h, before a trial went all the way; "
+            "--resume goes on with the search"
+        )
+    reasons = {trial.reason for trial in trials if trial.reason} or {"none was begun"}
+    return RuntimeError(f"no trial went all the way: {'; '.join(sorted(reasons)[:3])}")
 
 
 @contextmanager

@@ -27,9 +27,11 @@ from ray.tune.search.optuna import OptunaSearch
 
 import search_spaces
 from orchestrator.executors.ray_driver import DriverError, meet
+from orchestrator.experiment import Clock
 from orchestrator.search.bench import Bench, Score, TrialError, keep_results, propose, try_attack
 from orchestrator.search.spec import DIRECTIONS
 from orchestrator.search.study import REASON, SCORE, Trial, ended, read_trials, sampler_of
+from orchestrator.stopping import HoursUp
 from orchestrator.store import Store
 from tasks.errors import InputError
 
@@ -45,11 +47,13 @@ def run_trials(
     study: optuna.Study,
     namespace: str,
     tell: Callable[[list[Trial]], None],
+    clock: Clock,
 ) -> None:
     """Carry out the trials that the study lacks, as clients of the driver in ``namespace``.
 
     The cluster must be joined. Trials that fail are recorded with their reason, and the rest go on;
-    whatever ends this early, the study and the store have what was done.
+    whatever ends this early, the study and the store have what was done. Raises HoursUp when the
+    clock's time is up.
     """
     tries = bench.search.search
     left = tries.trials - len(ended(study))
@@ -85,6 +89,7 @@ def run_trials(
                 name=study.study_name,
                 storage_path=folder,
                 verbose=0,
+                stop=Hours(clock),
                 callbacks=[_Tell(study, tell)],
                 failure_config=tune.FailureConfig(max_failures=DEATHS - 1),
             ),
@@ -132,6 +137,22 @@ class StudySearch(OptunaSearch):
 
     def _keep(self, trial_id: str, name: str, value: Any) -> None:
         self._ot_trials[trial_id].set_user_attr(name, value)
+
+
+class Hours(tune.Stopper):
+    """Ends a search whose time is up by an exception: trials that Tune itself stops would be told
+    as ended, and --resume would not try them again."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self._clock.time_is_up():
+            raise HoursUp
+        return False
 
 
 class _Tell(tune.Callback):

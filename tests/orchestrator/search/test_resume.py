@@ -1,4 +1,5 @@
-"""Searches that lose a process, by -9 and in the middle: nothing is lost, doubled or done again."""
+"""Searches that lose a process by -9, or their time, in the middle: nothing is lost, doubled or done
+again."""
 
 import json
 import signal
@@ -10,6 +11,8 @@ from typing import Any
 import optuna
 import pytest
 
+import orchestrator.search
+from orchestrator.experiment import Clock
 from orchestrator.search import Found, find
 from orchestrator.search.bench import make_bench
 from orchestrator.search.spec import read_search
@@ -162,3 +165,36 @@ def test_a_search_whose_process_is_killed_goes_on_where_it_was(tmp_path: Path) -
     assert found.trials[: len(complete)] == complete, "what had ended stays as it was"
     states = Counter(frozen.state.name for frozen in found.study.get_trials())
     assert states == {"COMPLETE": 3, "FAIL": sum(t.state == "running" for t in left)}
+
+
+class OutOfTime(Heard):
+    """The hours are up as soon as one trial has ended and another one runs."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def trials(self, trials: list[Trial]) -> None:
+        super().trials(trials)
+        if {"complete", "running"} <= {trial.state for trial in trials}:
+            self.clock.stopped = "hours"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_trials_that_run_when_the_hours_are_up_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [*POINTS, step(10), step(14), step(18)]
+    search, clock = read_search(spec(tmp_path, points)), Clock(None)
+    with monkeypatch.context() as patch:
+        patch.setattr(orchestrator.search, "Clock", lambda max_hours: clock)
+        stopped = find(search, heard := OutOfTime(clock))
+    assert heard.best == [], "nothing was confirmed in time that there was not"
+    assert (stopped.results.stopped, stopped.comparisons) == ("hours", [])
+    assert {trial.state for trial in stopped.trials} == {"complete", "running"}
+    until("nothing of it is left", lambda: not any(map(alive, EVERY)), timeout=30)
+    found = find(search, Heard(), resume=True)
+    check(found, points)
+    complete = [trial for trial in stopped.trials if trial.state == "complete"]
+    assert [trial for trial in found.trials if trial in complete] == complete

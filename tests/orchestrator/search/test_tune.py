@@ -9,8 +9,10 @@ from typing import Any
 import optuna
 import pytest
 
+from orchestrator.experiment import Clock
 from orchestrator.search.bench import Bench
 from orchestrator.search.study import REASON, SCORE, open_storage, open_study, read_trials
+from orchestrator.stopping import HoursUp
 from orchestrator.store import Store
 from tests.orchestrator.search import toys
 from tests.orchestrator.search.searches import (
@@ -94,6 +96,18 @@ def test_a_desk_says_why_a_trial_failed_and_serves_the_next(
 
 def full_disk(*arguments: Any) -> None:
     raise OSError("no space left on device")
+
+
+# -- the hours --------------------------------------------------------------------------------
+
+
+def test_trials_are_left_when_the_hours_are_up_and_no_sooner() -> None:
+    from orchestrator.search.tune import Hours
+
+    assert not Hours(Clock(None)).stop_all()
+    assert not Hours(Clock(1.0)).stop_all()
+    with pytest.raises(HoursUp):
+        Hours(Clock(1e-12)).stop_all()
 
 
 # -- the study's ear --------------------------------------------------------------------------
