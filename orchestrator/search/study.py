@@ -116,11 +116,18 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in trials if INTERRUPTED not in trial.user_attrs]
 
 
-def sampler_of(search: Search) -> optuna.samplers.BaseSampler:
-    """TPE, as many random trials first as the search says; results repeat at concurrency 1."""
-    return optuna.samplers.TPESampler(
-        seed=search.seed % 2**32, n_startup_trials=search.search.startup
-    )
+def sampler_of(search: Search, study: optuna.Study) -> optuna.samplers.BaseSampler:
+    """TPE, as many random trials first as the search says; results repeat at concurrency 1.
+
+    A search that goes on draws by another seed than the one before it: by the same it would
+    propose the same again.
+    """
+    trials = study.get_trials(deepcopy=False)
+    begun = sum(trial.state is not TrialState.WAITING for trial in trials)
+    seed = search.seed % 2**32
+    if begun:
+        seed = int(np.random.SeedSequence((search.seed, begun)).generate_state(1)[0])
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.search.startup)
 
 
 def read_trials(study: optuna.Study) -> list[Trial]:

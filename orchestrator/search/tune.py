@@ -66,7 +66,7 @@ def run_trials(
         _define_by_run(bench),
         metric=list(objectives) if several else objectives[0],
         mode=modes if several else modes[0],
-        sampler=sampler_of(bench.search),
+        sampler=sampler_of(bench.search, study),
         study_name=study.study_name,
         storage=study._storage,
         last_rung=len(bench.rungs) - 1,

@@ -1,5 +1,4 @@
-"""Searches that lose a process by -9, or their time, in the middle: nothing is lost, doubled or done
-again."""
+"""Searches that lose a process by -9, or run out of time: nothing is lost, doubled, done again."""
 
 import json
 import signal

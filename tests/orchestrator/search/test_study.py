@@ -22,6 +22,7 @@ from orchestrator.search.study import (
     open_study,
     ranked,
     read_trials,
+    sampler_of,
     study_name,
     trials_frame,
 )
@@ -196,6 +197,33 @@ def test_a_trial_interrupted_twice_is_proposed_once(bench: Bench) -> None:
     for _ in range(3):
         ask(again)
     assert waiting(opened(bench, resume=True)) == [FIRST[1], FIRST[2], FIRST[0]]
+
+
+# -- what is drawn at random ------------------------------------------------------------------
+
+
+def drawn(bench: Bench, count: int) -> list[float]:
+    """So many step sizes that a process which goes on with the search proposes and ends."""
+    study = opened(bench, resume=True)
+    study.sampler = sampler_of(bench.search, study)
+    trials = [ask(study) for _ in range(count)]
+    for trial in trials:
+        tell(study, trial, 50.0)
+    return [trial.params["step_size"] for trial in trials]
+
+
+def test_a_search_that_goes_on_proposes_other_random_points(tmp_path: Path) -> None:
+    bench = grey_bench(tmp_path, search={"trials": 12, "startup": 12})[0]
+    points = [*drawn(bench, 4), *drawn(bench, 4), *drawn(bench, 4)]
+    assert len(set(points)) == 12
+
+
+def test_a_new_search_draws_by_its_own_seed(tmp_path: Path) -> None:
+    first = space(STEP_SIZE, step(16))
+    bench = grey_bench(tmp_path, search={"trials": 12, "startup": 12, "space": first}, seed=5)[0]
+    by_hand = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=5))
+    expected = [ask(by_hand).params["step_size"] for _ in range(2)]
+    assert drawn(bench, 3) == [16 / 255, *expected], "a point that only waits is no trial yet"
 
 
 # -- how it is read ---------------------------------------------------------------------------
