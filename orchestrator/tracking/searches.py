@@ -1,11 +1,13 @@
 """Searches in MLflow: a parent run a search, a child run a trial."""
 
 from collections import Counter
+from dataclasses import asdict
 
 import numpy as np
 from mlflow.entities import Experiment, Param, Run
 from mlflow.tracking import MlflowClient
 
+from orchestrator.identity import key_of
 from orchestrator.report.found import found_folder, summary
 from orchestrator.results import Results
 from orchestrator.search import Found
@@ -20,19 +22,32 @@ from orchestrator.tracking.experiments import (
     provenance,
     status_of,
 )
-from orchestrator.tracking.runs import experiment_named, filled, log_metrics, open_run, writing
+from orchestrator.tracking.runs import (
+    experiment_named,
+    filled,
+    log_metrics,
+    made_with,
+    open_run,
+    writing,
+)
+
+STATES = ("complete", "pruned", "failed", "running")
 
 
 def log_search(found: Found) -> str:
     """Log a search as a run, and each of its trials as a child with its matrix; returns the URI.
 
-    Finds its runs again, as ``log_results`` does. Raises TrackingError.
+    A trial that failed is a child without one, FAILED, with the reason as a tag. Finds its runs
+    again, as ``log_results`` does. Raises TrackingError.
     """
     bench, store = found.bench, found.results.store
     with writing() as (client, uri):
         experiment = experiment_named(client, bench.search.name, uri)
         parent = _log_search(client, experiment, found)
         for trial in found.trials:
+            if trial.state == "failed":
+                _log_failed(client, experiment, parent.info.run_id, bench.identity, trial)
+                continue
             results = trial_results(bench.identity, trial.number, store)
             if results is not None and trial.score is not None:
                 _log_trial(client, experiment, parent.info.run_id, trial, results)
@@ -40,7 +55,7 @@ def log_search(found: Found) -> str:
 
 
 def _log_search(client: MlflowClient, experiment: Experiment, found: Found) -> Run:
-    bench, digest = found.bench, found.results.digest
+    bench, digest = found.bench, _digest(found)
     tags = {
         "mlflow.note.content": summary(found),
         "segtransfer.confirmed": found.results.identity,
@@ -51,13 +66,22 @@ def _log_search(client: MlflowClient, experiment: Experiment, found: Found) -> R
         with filled(client, run, digest, status_of(found.results)):
             first = ranked(found.trials)[0].score
             best = {f"best/{k}": v for k, v in first.objectives.items()} if first else {}
-            states = Counter(f"trials/{trial.state}" for trial in found.trials)
-            counts = {name: float(n) for name, n in states.items()}
+            states = Counter(trial.state for trial in found.trials)
+            counts = {f"trials/{state}": float(states[state]) for state in STATES}
             log_metrics(client, run, best | counts | _confirmed(found))
             client.log_artifacts(run.info.run_id, str(found_folder(found)), "search")
             client.log_dict(run.info.run_id, bench.search.model_dump(mode="json"), "search.json")
             log_data(client, run, found.results)
     return run
+
+
+def _digest(found: Found) -> str:
+    """Of all that a search's run shows: more trials may well leave the confirmation as it was."""
+    trials = [
+        [t.number, t.state, dict(t.point), t.reason, None if t.score is None else asdict(t.score)]
+        for t in found.trials
+    ]
+    return key_of({"confirmed": found.results.digest, "trials": trials})
 
 
 def _confirmed(found: Found) -> dict[str, float]:
@@ -71,6 +95,26 @@ def _confirmed(found: Found) -> dict[str, float]:
     }
 
 
+def _log_failed(
+    client: MlflowClient, experiment: Experiment, parent: str, search: str, trial: Trial
+) -> None:
+    tags = made_with() | {
+        "mlflow.parentRunId": parent,
+        "mlflow.note.content": trial.reason,
+        "segtransfer.state": trial.state,
+        "segtransfer.reason": trial.reason,
+    }
+    key, digest = f"{search}-{trial.number}", key_of({"failed": trial.reason})
+    run, changed = open_run(client, experiment, key, f"trial-{trial.number}", digest, tags)
+    if changed:
+        with filled(client, run, digest, "FAILED"):
+            client.log_batch(run.info.run_id, params=_params(trial))
+
+
+def _params(trial: Trial) -> list[Param]:
+    return [Param(name, str(value)) for name, value in trial.point.items()]
+
+
 def _log_trial(
     client: MlflowClient, experiment: Experiment, parent: str, trial: Trial, results: Results
 ) -> None:
@@ -81,8 +125,7 @@ def _log_trial(
     if not changed:
         return
     with filled(client, run, results.digest, status_of(results)):
-        params = [Param(name, str(value)) for name, value in trial.point.items()]
-        client.log_batch(run.info.run_id, params=params)
+        client.log_batch(run.info.run_id, params=_params(trial))
         assert trial.score is not None
         metrics = dict(trial.score.objectives) | dict(attack_metrics(results, attack))
         log_metrics(client, run, metrics)

@@ -1,9 +1,11 @@
 """Searches in MLflow: what is logged of a search and its trials, once."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from orchestrator.report.found import write_found
@@ -13,23 +15,37 @@ from orchestrator.tracking.searches import log_search
 from tests.orchestrator.report.founds import toy_found
 
 
-def test_a_search_is_a_run_with_a_child_a_trial_and_is_logged_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    found = toy_found(tmp_path)
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """A search that is through, with what is kept of its first two trials."""
+    found = toy_found(tmp_path_factory.mktemp("found"))
     for trial in found.trials[:2]:
         found.results.store.save_trial(found.bench.identity, trial.number, one_attack(found))
     write_found(found)
-    for _ in range(2):
-        log_search(found)
-    client = MlflowClient(tracking_uri=tracking_uri())
+    return found
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return MlflowClient(tracking_uri=tracking_uri())
+
+
+def runs_of(client: MlflowClient) -> tuple[Run, list[Run]]:
+    """The search's run, and those of its trials."""
     (experiment,) = (e for e in client.search_experiments() if e.name == "toys")
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
-    children = [run for run in runs if run is not parent]
-    assert len(children) == 2
+    return parent, [run for run in runs if run is not parent]
+
+
+def test_a_search_is_a_run_with_a_child_a_trial_and_is_logged_once(
+    found: Found, client: MlflowClient
+) -> None:
+    for _ in range(2):
+        log_search(found)
+    parent, children = runs_of(client)
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert parent.data.metrics["best/transfer"] == max(
         trial.score.objectives["transfer"] for trial in found.trials[:10] if trial.score
@@ -39,11 +55,39 @@ def test_a_search_is_a_run_with_a_child_a_trial_and_is_logged_once(
     assert parent.data.metrics["confirmed/best-1:sign/searched"] == confirmed.loc["a", "b"]
     assert parent.data.metrics["confirmed/best-1:sign/held-out"] == confirmed.loc["a", "c"]
     assert "best-1" in parent.data.tags["mlflow.note.content"]
-    for run in children:
+    through = [run for run in children if run.info.status == "FINISHED"]
+    assert (len(through), len(children)) == (2, 3), "one failed"
+    for run in through:
         assert {"transfer", "miou/a/b", "mean_miou/diagonal"} <= run.data.metrics.keys()
         assert "transforms.ds.low" in run.data.params
     names = {item.path for item in client.list_artifacts(parent.info.run_id, "search")}
     assert "search/summary.md" in names
+
+
+def test_more_trials_bring_the_run_up_to_date_though_the_best_stay_the_same(
+    found: Found, client: MlflowClient
+) -> None:
+    log_search(replace(found, trials=found.trials[:10]))
+    assert runs_of(client)[0].data.metrics["trials/pruned"] == 0
+    log_search(found)
+    parent, _ = runs_of(client)
+    counts = {name: parent.data.metrics[f"trials/{name}"] for name in ("complete", "pruned")}
+    assert counts == {"complete": 10, "pruned": 1}
+    assert parent.info.status == "FINISHED"
+
+
+def test_a_trial_that_failed_is_a_failed_run_with_its_reason(
+    found: Found, client: MlflowClient
+) -> None:
+    for _ in range(2):
+        log_search(replace(found, trials=found.trials[9:]))
+    parent, children = runs_of(client)
+    (failed,) = (run for run in children if run.info.status == "FAILED")
+    assert failed.info.run_name == "trial-11"
+    assert failed.data.tags["segtransfer.reason"] == "2 tasks failed: no memory"
+    assert failed.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert set(failed.data.params) == set(found.trials[11].point)
+    assert parent.data.metrics["trials/failed"] == 1
 
 
 def one_attack(found: Found) -> dict[str, Any]:
