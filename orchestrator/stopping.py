@@ -13,8 +13,9 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM came: like Ctrl-C no ``Exception``, as no handler of errors may take it for one."""
 
 
-class HoursUp(KeyboardInterrupt):
-    """The hours of a search are up: what runs is left as Ctrl-C leaves it."""
+class HoursUp(Exception):
+    """The hours of a search are up: trials that run are left as Ctrl-C leaves them. Unlike Ctrl-C
+    it is an ``Exception``, after which Tune ends their processes."""
 
 
 @contextmanager
