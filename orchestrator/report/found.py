@@ -19,7 +19,7 @@ from orchestrator.report.folder import DPI
 from orchestrator.report.trials import short, show
 from orchestrator.results import Results
 from orchestrator.search import Found
-from orchestrator.search.confirm import pairs_by_target, verdict
+from orchestrator.search.confirm import pairs_by_target, schedules, too_few_schedules, verdict
 from orchestrator.search.spec import DIRECTIONS
 from orchestrator.search.study import Trial, front, importances, ranked, trials_frame
 from orchestrator.statistics import Interval
@@ -57,6 +57,8 @@ def print_found(found: Found, console: Console) -> None:
         console.print(_differences(found))
         console.print(f"[bold]{escape(verdict(found.comparisons))}[/bold]", highlight=False)
         console.print(f"  {noise_note(found)}", style="dim", highlight=False)
+        if few := too_few_schedules(found.results):
+            console.print(f"[yellow]{few}[/yellow]", highlight=False)
     for line in _carry_over(found):
         console.print(line, highlight=False)
     explained = importances(found.study)
@@ -86,10 +88,9 @@ def _best(found: Found, best: list[Trial]) -> Table:
 def noise_note(found: Found) -> str:
     """What the intervals are."""
     results, count = found.results, len(found.best)
-    confirm = found.bench.search.confirm
     corrected = f", corrected for {count} candidates" if count > 1 else ""
     return (
-        f"{len(results.image_ids)} images in {confirm.schedule_groups} schedules; paired 95 % "
+        f"{len(results.image_ids)} images in {schedules(results)} schedules; paired 95 % "
         f"bootstrap intervals{corrected}; eps*sign compares at equal energy."
     )
 
@@ -214,7 +215,8 @@ def summary(found: Found) -> str:
     """The verdict, the comparison and the best settings, in Markdown."""
     lines = [f"# {found.bench.search.name}", ""]
     if found.comparisons:
-        lines += [verdict(found.comparisons), "", noise_note(found), ""]
+        notes = [verdict(found.comparisons), too_few_schedules(found.results), noise_note(found)]
+        lines += [line for note in notes if note for line in (note, "")]
         lines += ["| against | targets | score | difference in mIoU, points |", "|---|---|---|---|"]
         for c in found.comparisons:
             d = c.difference

@@ -9,12 +9,13 @@ import numpy as np
 from orchestrator.results import Results
 from orchestrator.search.bench import Matrix
 from orchestrator.search.spec import Search, trials_experiment
-from orchestrator.statistics import Interval, Pair, Resampled
+from orchestrator.statistics import Interval, Pair, Resampled, schedules_of
 from tasks.data.base import open_dataset
 from tasks.data.shards import Shard, make_shards
 from tasks.errors import InputError
 
 SEARCHED, HELD_OUT = "searched", "held-out"
+ENOUGH = 10  # schedules, for a claim on attacks that draw scales
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,22 @@ def verdict(comparisons: Sequence[Comparison]) -> str:
     else:
         claim = "does not beat every baseline beyond noise: the gain is within it"
     return f"On new images and {models}, best-1 {claim} (mIoU: {'; '.join(parts)})."
+
+
+def schedules(results: Results) -> int:
+    """How many schedules the images fall into."""
+    return len(set(schedules_of(results)))
+
+
+def too_few_schedules(results: Results) -> str:
+    """A sentence where a claim on attacks that draw scales asks for more; else empty."""
+    count = schedules(results)
+    if count >= ENOUGH:
+        return ""
+    return (
+        f"The images fall into {count} schedules, and a claim needs at least {ENOUGH}: give "
+        "confirm.data more images, or confirm more schedule_groups."
+    )
 
 
 def carry_over(

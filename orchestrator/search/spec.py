@@ -78,7 +78,7 @@ class Confirmation(Frozen):
 
     ``held_out`` models are targets here and played no part in the search. The ``best`` so many
     trials are compared with the ``baselines``, presets or attacks, under the same threat and at the
-    same cost, over ``schedule_groups`` schedules.
+    same cost, over at most ``schedule_groups`` schedules: a group that no image falls into is none.
     """
 
     data: DataSpec

@@ -52,11 +52,7 @@ def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Desi
     """The design of one experiment, or of several on the same images under other seeds."""
     images = [name for run in runs for name in run.image_ids]
     sequences = [name for run in runs for name in run.sequences]
-    groups = [
-        (run.content["spec"]["seed"], schedule_group(i, run.content["spec"]["schedule_groups"]))
-        for run in runs
-        for i in run.image_ids
-    ]
+    groups = [schedule for run in runs for schedule in schedules_of(run)]
     several = len(set(sequences)) >= LEAST_SEQUENCES
     notes = []
     if not several:
@@ -68,6 +64,13 @@ def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Desi
         notes.append("All images share one schedule: intervals do not cover other draws of scales.")
     factors = cluster(sequences if several else images, groups, resamples=resamples, seed=seed)
     return Design(factors, tuple(notes))
+
+
+def schedules_of(run: Results) -> list[tuple[int, int]]:
+    """The schedule of every image, as seed and group. Groups are hashes of the images' ids, so few
+    images may fall into fewer groups than there are."""
+    seed, groups = run.content["spec"]["seed"], run.content["spec"]["schedule_groups"]
+    return [(seed, schedule_group(image_id, groups)) for image_id in run.image_ids]
 
 
 def cluster(

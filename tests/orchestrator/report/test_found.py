@@ -1,5 +1,6 @@
 """What a search found, as a person sees it: tables, YAML to paste, figures."""
 
+from dataclasses import replace
 from io import StringIO
 
 import pandas as pd
@@ -37,8 +38,17 @@ def test_the_terminal_tells_the_best_the_comparison_and_the_verdict(found: Found
     for part in ("best-1 – pgd", "best-2 – pgd", "searched,", "held-out,", "eps*sign"):
         assert part in text
     assert verdict(found.comparisons)[:60] in text
-    assert "6 images in 10 schedules" in text
+    assert "6 images in 4 schedules" in text, "so many of the ten groups have an image"
+    assert "images fall into 4 schedules, and a claim needs at least 10: give" in text
+    assert "images fall into 4 schedules" in summary(found)
     assert "corrected for 2 candidates" in text
+
+
+def test_enough_schedules_are_counted_and_no_more_is_said(found: Found) -> None:
+    many = replace(found.results, image_ids=tuple(f"image-{n}" for n in range(60)))
+    text = summary(replace(found, results=many))
+    assert "60 images in 10 schedules" in text
+    assert "a claim needs" not in text
 
 
 def test_the_differences_are_those_of_the_matrices(found: Found) -> None:

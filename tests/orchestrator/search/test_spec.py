@@ -17,7 +17,9 @@ from orchestrator.search.spec import (
 )
 from orchestrator.spec import recipe_names
 from tasks.attacks.spec import AttackSpec
+from tasks.data.base import open_dataset
 from tasks.errors import InputError
+from tasks.randomness import schedule_group
 from tests.orchestrator.search import toys
 from tests.orchestrator.search.searches import grey_search, grey_spec
 
@@ -30,6 +32,12 @@ def refused(folder: Path, **changes: Any) -> str:
 
 def attack(name: str = "best-1", **fields: Any) -> AttackSpec:
     return AttackSpec.model_validate({"name": name, "preset": "pgd", "eps": "64/255", **fields})
+
+
+def test_the_quickstart_is_confirmed_in_ten_schedules() -> None:
+    confirm = read_search("quickstart").confirm
+    images = [record.image_id for record in open_dataset(confirm.data).records]
+    assert len({schedule_group(name, confirm.schedule_groups) for name in images}) >= 10
 
 
 # -- what is refused --------------------------------------------------------------------------
