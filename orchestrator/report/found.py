@@ -19,10 +19,16 @@ from orchestrator.report.folder import DPI
 from orchestrator.report.trials import short, show
 from orchestrator.results import Results
 from orchestrator.search import Found
-from orchestrator.search.confirm import pairs_by_target, schedules, too_few_schedules, verdict
+from orchestrator.search.confirm import (
+    Comparison,
+    Where,
+    pairs_by_target,
+    schedules,
+    too_few_schedules,
+    verdict,
+)
 from orchestrator.search.spec import DIRECTIONS
 from orchestrator.search.study import Trial, front, importances, ranked, trials_frame
-from orchestrator.statistics import Interval
 from tasks.attacks.spec import AttackSpec
 
 TOP = 5
@@ -91,7 +97,8 @@ def noise_note(found: Found) -> str:
     corrected = f", corrected for {count} candidates" if count > 1 else ""
     return (
         f"{len(results.image_ids)} images in {schedules(results)} schedules; paired 95 % "
-        f"bootstrap intervals{corrected}; eps*sign compares at equal energy."
+        f"bootstrap intervals{corrected}; what stands out is beyond noise by Holm over all "
+        f"{len(found.comparisons)} differences; eps*sign compares at equal energy."
     )
 
 
@@ -121,28 +128,25 @@ def _plain(attack: AttackSpec) -> dict[str, Any]:
 
 
 def _confirmed(found: Found) -> Table:
-    """A row an attack: mean mIoU on searched and held-out targets, as each score; RMS; cost."""
+    """A row an attack, for each kind of targets: mean mIoU as each score; RMS; cost."""
     results = found.results
-    groups = pairs_by_target(found.bench.search, results)
     scores = list(dict.fromkeys(made["score"] for made in results.made.values()))
     table = Table(caption="mean mIoU, %: the lower, the better it transfers")
     table.add_column("attack", style="bold")
-    for where in groups:
-        for score in scores:
-            table.add_column(f"{where},\n{score}", justify="right")
+    for score in scores:
+        table.add_column(score, justify="right")
     table.add_column("RMS,\nlevels", justify="right")
     table.add_column("cost,\nforwards", justify="right")
-    for attack in dict.fromkeys(made["attack"] for made in results.made.values()):
-        names = {m["score"]: n for n, m in results.made.items() if m["attack"] == attack}
-        means = [
-            f"{_mean(results, names[score], pairs):.2f}"
-            for pairs in groups.values()
-            for score in scores
-        ]
-        raw = names[scores[0]]
-        rms, cost = results.perturbation(raw)["rms"], results.cost(raw)["forward_equivalents"]
-        style = "green" if attack.startswith("best-") else ""
-        table.add_row(attack, *means, f"{rms:.2f}", f"{cost:.1f}", style=style)
+    for where, pairs in pairs_by_target(found.bench.search, results).items():
+        table.add_section()
+        table.add_row(f"{where}:")
+        for attack in dict.fromkeys(made["attack"] for made in results.made.values()):
+            names = {m["score"]: n for n, m in results.made.items() if m["attack"] == attack}
+            means = [f"{_mean(results, names[score], pairs):.2f}" for score in scores]
+            raw = names[scores[0]]
+            rms, cost = results.perturbation(raw)["rms"], results.cost(raw)["forward_equivalents"]
+            style = "green" if attack.startswith("best-") else ""
+            table.add_row(attack, *means, f"{rms:.2f}", f"{cost:.1f}", style=style)
     return table
 
 
@@ -153,7 +157,7 @@ def _mean(results: Results, attack: str, pairs: list[tuple[str, str]]) -> float:
 
 def _differences(found: Found) -> Table:
     """The best against each baseline, with intervals; those beyond noise stand out."""
-    columns = list(dict.fromkeys((c.targets, c.score) for c in found.comparisons))
+    scores = list(dict.fromkeys(c.score for c in found.comparisons))
     table = Table(
         caption="difference in mean mIoU, points: below zero the search's is better",
         box=box.SIMPLE,
@@ -161,25 +165,27 @@ def _differences(found: Found) -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column("against", style="bold", no_wrap=True)
-    for where, score in columns:
-        table.add_column(f"{where},\n{score}", justify="right", no_wrap=True)
-    by_row: dict[tuple[str, str], dict[tuple[str, str], Interval]] = {}
+    for score in scores:
+        table.add_column(score, justify="right", no_wrap=True)
+    rows: dict[tuple[Where, str, str], dict[str, str]] = {}
     for c in found.comparisons:
-        by_row.setdefault((c.attack, c.baseline), {})[c.targets, c.score] = c.difference
-    last = ""
-    for (attack, baseline), cells in by_row.items():
-        if last and attack != last:
+        rows.setdefault((c.targets, c.attack, c.baseline), {})[c.score] = _difference(c)
+    last = None
+    for (where, attack, baseline), cells in rows.items():
+        if where != last:
             table.add_section()
-        last = attack
-        table.add_row(f"{attack} – {baseline}", *(_interval(cells[c]) for c in columns))
+            table.add_row(f"{where}:")
+        last = where
+        table.add_row(f"{attack} – {baseline}", *(cells[score] for score in scores))
     return table
 
 
-def _interval(interval: Interval) -> str:
-    text = f"{interval.value:+.2f}\n\\[{interval.low:+.2f}, {interval.high:+.2f}]"
-    if interval.high < 0:
+def _difference(comparison: Comparison) -> str:
+    d = comparison.difference
+    text = f"{d.value:+.2f} \\[{d.low:+.2f}, {d.high:+.2f}]"
+    if comparison.wins:
         return f"[green]{text}[/green]"
-    return f"[red]{text}[/red]" if interval.low > 0 else text
+    return f"[red]{text}[/red]" if comparison.loses else text
 
 
 def _carry_over(found: Found) -> Iterator[str]:
@@ -220,10 +226,9 @@ def summary(found: Found) -> str:
         lines += ["| against | targets | score | difference in mIoU, points |", "|---|---|---|---|"]
         for c in found.comparisons:
             d = c.difference
-            lines.append(
-                f"| {c.attack} – {c.baseline} | {c.targets} | {c.score} | {d.value:+.2f} "
-                f"[{d.low:+.2f}, {d.high:+.2f}] |"
-            )
+            text = f"{d.value:+.2f} [{d.low:+.2f}, {d.high:+.2f}]"
+            cell = f"**{text}**" if c.beyond_noise else text
+            lines.append(f"| {c.attack} – {c.baseline} | {c.targets} | {c.score} | {cell} |")
     lines += ["", "```yaml", attacks_yaml(found.best).strip(), "```", ""]
     lines += [line.strip() for line in _carry_over(found)]
     return "\n".join(lines) + "\n"

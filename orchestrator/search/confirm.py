@@ -2,35 +2,67 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from orchestrator.results import Results
 from orchestrator.search.bench import Matrix
 from orchestrator.search.spec import Search, trials_experiment
-from orchestrator.statistics import Interval, Pair, Resampled, schedules_of
+from orchestrator.statistics import Interval, Pair, Resampled, holm, pairs_of, schedules_of
 from tasks.data.base import open_dataset
 from tasks.data.shards import Shard, make_shards
 from tasks.errors import InputError
 
 SEARCHED, HELD_OUT = "searched", "held-out"
+SAME, OTHER = "same_backbone", "cross_backbone"
+BACKBONES = {SAME: "same backbone", OTHER: "other backbone"}
 ENOUGH = 10  # schedules, for a claim on attacks that draw scales
+
+
+class Where(NamedTuple):
+    """Pairs over which a mean is taken: ``role`` says whether the search used their targets or not,
+    ``group`` whether source and target share the backbone. A mean mixes neither."""
+
+    role: str
+    group: str
+
+    def __str__(self) -> str:
+        return f"{self.role}, {BACKBONES[self.group]}"
+
+
+# The strictest first, and how a verdict speaks of them.
+SPOKEN = {
+    Where(HELD_OUT, OTHER): "new models of another backbone than the source's",
+    Where(HELD_OUT, SAME): "new models of the source's backbone",
+    Where(SEARCHED, OTHER): "searched models of another backbone than the source's",
+    Where(SEARCHED, SAME): "searched models of the source's backbone",
+}
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One of the best against one baseline: mean mIoU over pairs, less the baseline's.
 
-    ``targets`` are those that the search used (without the source itself), or those held out;
-    negative where the best fools more. The interval is corrected for the number of the best.
+    Negative where the best fools more. The interval is corrected for the number of the best;
+    ``beyond_noise`` says whether the difference is, all comparisons of a search taken together.
     """
 
     attack: str
     baseline: str
     score: str
-    targets: str
+    targets: Where
     difference: Interval
+    beyond_noise: bool
+
+    @property
+    def wins(self) -> bool:
+        return self.beyond_noise and self.difference.value < 0
+
+    @property
+    def loses(self) -> bool:
+        return self.beyond_noise and self.difference.value > 0
 
 
 @dataclass(frozen=True)
@@ -89,48 +121,46 @@ def _sequences(shards: Sequence[Shard]) -> dict[str, str]:
 
 
 def compare(search: Search, results: Results) -> list[Comparison]:
-    """Every one of the best against every baseline, on searched and on held-out targets, raw and
-    energy-matched."""
+    """Every one of the best against every baseline, on searched and on held-out targets of the
+    same and of another backbone, raw and energy-matched; by Holm, one false finding among all of
+    them is as likely as in one."""
     best = [a for a in dict.fromkeys(_attacks(results)) if a.startswith("best-")]
     others = [a for a in dict.fromkeys(_attacks(results)) if a not in best]
     level = 1 - 0.05 / len(best)
     sample = Resampled(results)
     found = []
-    for score in dict.fromkeys(made["score"] for made in results.made.values()):
-        names = {m["attack"]: name for name, m in results.made.items() if m["score"] == score}
-        for where, pairs in pairs_by_target(search, results).items():
+    for where, pairs in pairs_by_target(search, results).items():
+        for score in dict.fromkeys(made["score"] for made in results.made.values()):
+            names = {m["attack"]: name for name, m in results.made.items() if m["score"] == score}
             for attack in best:
                 for baseline in others:
                     difference = sample.difference(
                         names[attack], names[baseline], pairs, level=level
                     )
-                    found.append(Comparison(attack, baseline, score, where, difference))
-    return found
+                    found.append(Comparison(attack, baseline, score, where, difference, False))
+    beyond = holm([comparison.difference.p for comparison in found])
+    return [replace(c, beyond_noise=real) for c, real in zip(found, beyond, strict=True)]
 
 
-def pairs_by_target(search: Search, results: Results) -> dict[str, list[Pair]]:
+def pairs_by_target(search: Search, results: Results) -> dict[Where, list[Pair]]:
     """The pairs over which means are taken, without white-box ones; no group that is empty."""
-    pairs = [
-        (source, target)
-        for source in results.sources
-        for target in results.targets
-        if results.group(source, target) != "diagonal"
-    ]
-    held_out = search.confirm.held_out
-    groups = {
-        SEARCHED: [pair for pair in pairs if pair[1] not in held_out],
-        HELD_OUT: [pair for pair in pairs if pair[1] in held_out],
-    }
-    return {where: found for where, found in groups.items() if found}
+    groups: dict[Where, list[Pair]] = {}
+    for role in (SEARCHED, HELD_OUT):
+        for group in (SAME, OTHER):
+            groups[Where(role, group)] = [
+                pair
+                for pair in pairs_of(results, group)
+                if (pair[1] in search.confirm.held_out) == (role == HELD_OUT)
+            ]
+    return {where: pairs for where, pairs in groups.items() if pairs}
 
 
 def verdict(comparisons: Sequence[Comparison]) -> str:
     """One sentence: whether the best of the search beats every baseline beyond noise.
 
-    The strictest targets count: held-out models where there are some.
+    The strictest targets count: held-out models of another backbone where there are some.
     """
-    where = HELD_OUT if any(c.targets == HELD_OUT for c in comparisons) else SEARCHED
-    models = "models that the search never saw" if where == HELD_OUT else "the searched models"
+    where = next(w for w in SPOKEN if any(c.targets == w for c in comparisons))
     mine = [c for c in comparisons if c.attack == "best-1" and c.targets == where]
     scores = list(dict.fromkeys(c.score for c in mine))
     closest = {s: max((c for c in mine if c.score == s), key=_value) for s in scores}
@@ -138,17 +168,16 @@ def verdict(comparisons: Sequence[Comparison]) -> str:
         f"{score} {_signed(c.difference)} points against {c.baseline}"
         for score, c in closest.items()
     ]
-    wins = [all(c.difference.high < 0 for c in mine if c.score == s) for s in scores]
-    losses = [any(c.difference.low > 0 for c in mine if c.score == s) for s in scores]
+    wins = [all(c.wins for c in mine if c.score == s) for s in scores]
     if all(wins):
         claim = "beats every baseline"
-    elif any(losses):
+    elif any(c.loses for c in mine):
         claim = "loses to a baseline"
     elif any(wins):
         claim = f"beats every baseline as {scores[wins.index(True)]} alone, so not beyond doubt"
     else:
         claim = "does not beat every baseline beyond noise: the gain is within it"
-    return f"On new images and {models}, best-1 {claim} (mIoU: {'; '.join(parts)})."
+    return f"On new images and {SPOKEN[where]}, best-1 {claim} (mIoU: {'; '.join(parts)})."
 
 
 def schedules(results: Results) -> int:

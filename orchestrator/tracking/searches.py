@@ -85,14 +85,15 @@ def _digest(found: Found) -> str:
 
 
 def _confirmed(found: Found) -> dict[str, float]:
-    """Mean mIoU of the best and of the baselines on what the search never saw."""
-    results = found.results
-    return {
-        f"confirmed/{attack}/{where}": float(np.mean([matrix.loc[pair] for pair in pairs]))
-        for attack in results.attacks
-        for matrix in [results.matrix(attack)]
-        for where, pairs in pairs_by_target(found.bench.search, results).items()
-    }
+    """Mean mIoU of the best and of the baselines on what the search never saw, as
+    ``confirmed/<attack>/<searched or held-out>/<same_backbone or cross_backbone>``."""
+    results, means = found.results, {}
+    for where, pairs in pairs_by_target(found.bench.search, results).items():
+        for attack in results.attacks:
+            matrix = results.matrix(attack)
+            mean = float(np.mean([matrix.loc[pair] for pair in pairs]))
+            means[f"confirmed/{attack}/{where.role}/{where.group}"] = mean
+    return means
 
 
 def _log_failed(

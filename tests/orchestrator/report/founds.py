@@ -35,7 +35,8 @@ SPACE = {
 
 
 def toy_search(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Three toys, of which one is held out; four images to search on, six others to confirm."""
+    """Three toys, of which one is held out, the only one of its backbone; four images to search on,
+    six others to confirm."""
     for name, seed, count in (("val", 0, 4), ("test", 7, 6)):
         if not (folder / name).exists():
             write_images(folder / name, seed=seed, count=count)
@@ -46,7 +47,7 @@ def toy_search(folder: Path, **changes: Any) -> dict[str, Any]:
     return {
         "name": "toys",
         "data": data["val"],
-        "models": [toy("a", seed=1), toy("b", seed=2), toy("c", seed=3)],
+        "models": [toy("a", seed=1), toy("b", seed=2), toy("c", seed=3) | {"backbone": "another"}],
         "sources": ["a"],
         "targets": ["a", "b"],
         "attack": {"preset": "pgd", "eps": "8/255", "steps": 3},

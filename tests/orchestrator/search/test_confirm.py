@@ -2,15 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from orchestrator.experiment import carry_out
 from orchestrator.results import Results
+from orchestrator.search import confirm
 from orchestrator.search.confirm import (
     CarryOver,
     Comparison,
+    Where,
     carry_over,
     check_apart,
     compare,
@@ -23,6 +25,11 @@ from tasks.attacks.spec import AttackSpec
 from tasks.errors import InputError
 from tests.orchestrator.search import toys
 from tests.orchestrator.search.searches import grey_search, grey_spec
+from tests.orchestrator.toy_experiments import toy
+
+GROUPS = ("same_backbone", "cross_backbone")
+SEARCHED = SEARCHED_SAME, SEARCHED_OTHER = [Where("searched", group) for group in GROUPS]
+HELD_OUT_SAME, HELD_OUT_OTHER = [Where("held-out", group) for group in GROUPS]
 
 # -- apart ------------------------------------------------------------------------------------
 
@@ -73,7 +80,9 @@ def attack(name: str, levels: float) -> dict[str, Any]:
     return {"preset": "pgd", "name": name, "step_size": levels / 255}
 
 
-def confirmed(folder: Path, best: list[float], baselines: list[float]) -> tuple[Search, Results]:
+def confirmed(
+    folder: Path, best: list[float], baselines: list[float], **changes: Any
+) -> tuple[Search, Results]:
     """Attacks of so many levels a step, on eight images whose optimum differs by some levels."""
     data = folder / "spread"
     if not data.exists():
@@ -86,6 +95,7 @@ def confirmed(folder: Path, best: list[float], baselines: list[float]) -> tuple[
             "schedule_groups": 64,
         },
         runtime={"executor": "inline"},
+        **changes,
     )
     found = [
         AttackSpec.model_validate({**search.attack, **attack(f"best-{rank}", levels)})
@@ -116,22 +126,52 @@ def test_every_one_of_the_best_meets_every_baseline_raw_and_energy_matched_on_al
         for rank in (1, 2, 3)
         for base in (0, 1)
         for score in ("raw", "eps*sign")
-        for targets in ("searched", "held-out")
+        for targets in (SEARCHED_OTHER, HELD_OUT_OTHER)
     }
     assert pairs_by_target(search, results) == {
-        "searched": [("source", "target")],
-        "held-out": [("source", "new")],
+        SEARCHED_OTHER: [("source", "target")],
+        HELD_OUT_OTHER: [("source", "new")],
     }
+
+
+def test_no_mean_mixes_pairs_of_the_same_and_of_another_backbone(tmp_path: Path) -> None:
+    """One source brightens, which fools the targets; the other darkens, which fools none: a mean
+    over both would be half of what there is."""
+    away = toy("darker", "linear", weights=[[0.0, 0.0, 0.0], [-1.0, -1.0, -1.0]])
+    models = [
+        toys.source() | {"backbone": "r18"},
+        away | {"backbone": "mit"},
+        toys.target() | {"backbone": "r18"},
+        toys.target("new", reach=toys.REACH + 2) | {"backbone": "mit"},
+    ]
+    changes = {"models": models, "sources": ["source", "darker"]}
+    search, results = confirmed(tmp_path, [16], [10], **changes)
+    assert pairs_by_target(search, results) == {
+        SEARCHED_SAME: [("source", "target")],
+        SEARCHED_OTHER: [("darker", "target")],
+        HELD_OUT_SAME: [("darker", "new")],
+        HELD_OUT_OTHER: [("source", "new")],
+    }
+    raw = [c for c in compare(search, results) if c.score == "raw"]
+    found = {str(c.targets): c.difference.value for c in raw}
+    matrix = results.matrix("best-1") - results.matrix("base-0")
+    assert found == {
+        "searched, same backbone": pytest.approx(matrix.loc["source", "target"]),
+        "searched, other backbone": 0,
+        "held-out, same backbone": 0,
+        "held-out, other backbone": pytest.approx(matrix.loc["source", "new"]),
+    }
+    assert min(found["searched, same backbone"], found["held-out, other backbone"]) < -1
 
 
 def test_a_comparison_is_the_difference_of_the_two_means(strong: tuple[Search, Results]) -> None:
     search, results = strong
     found = {(c.attack, c.baseline, c.score, c.targets): c for c in compare(search, results)}
-    raw = found["best-2", "base-1", "raw", "held-out"].difference
+    raw = found["best-2", "base-1", "raw", HELD_OUT_OTHER].difference
     mine, theirs = (results.matrix(a).loc["source", "new"] for a in ("best-2", "base-1"))
     assert raw.value == pytest.approx(mine - theirs)
     assert raw.low <= raw.value <= raw.high
-    matched = found["best-2", "base-1", "eps*sign", "held-out"].difference
+    matched = found["best-2", "base-1", "eps*sign", HELD_OUT_OTHER].difference
     assert matched == Interval(0.0, 0.0, 0.0), "pushed to the bound, both are the same image"
 
 
@@ -142,7 +182,7 @@ def test_without_held_out_models_there_are_the_searched_ones_alone(
     alone = search.model_copy(
         update={"confirm": search.confirm.model_copy(update={"held_out": ()})}
     )
-    assert {c.targets for c in compare(alone, results)} == {"searched"}
+    assert {c.targets for c in compare(alone, results)} == {SEARCHED_OTHER}
 
 
 def test_intervals_are_corrected_for_the_number_of_the_best(
@@ -155,7 +195,8 @@ def test_intervals_are_corrected_for_the_number_of_the_best(
         (found,) = (
             c.difference
             for c in compare(search, results)
-            if (c.attack, c.baseline, c.score, c.targets) == ("best-1", "base-0", "raw", "searched")
+            if (c.attack, c.baseline, c.score) == ("best-1", "base-0", "raw")
+            and c.targets == SEARCHED_OTHER
         )
         return found
 
@@ -178,7 +219,8 @@ def test_the_verdict_turns_where_the_two_attacks_change_places(
     strong: tuple[Search, Results], folder: Path
 ) -> None:
     told = claim(*confirmed(folder, [16], [10]))
-    assert "On new images and models that the search never saw, best-1 beats every baseline" in told
+    assert "On new images and new models of another backbone than the source's, best-1 " in told
+    assert "best-1 beats every baseline" in told
     assert "as raw alone, so not beyond doubt" in told
     turned = claim(*confirmed(folder, [10], [16]))
     assert "best-1 loses to a baseline" in turned
@@ -191,9 +233,15 @@ def test_attacks_that_differ_by_noise_alone_are_within_it(folder: Path) -> None:
 
 
 def made(
-    low: float, high: float, *, baseline: str = "pgd", score: str = "raw", targets: str = "held-out"
+    low: float,
+    high: float,
+    *,
+    baseline: str = "pgd",
+    score: str = "raw",
+    targets: Where = HELD_OUT_OTHER,
 ) -> Comparison:
-    return Comparison("best-1", baseline, score, targets, Interval((low + high) / 2, low, high))
+    difference = Interval((low + high) / 2, low, high)
+    return Comparison("best-1", baseline, score, targets, difference, difference.beyond_noise)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +254,22 @@ def made(
         ([made(-9, 7), made(-3, -1, score="eps*sign")], "as eps*sign alone, so not beyond doubt"),
         ([made(-9, -7), made(1, 3, score="eps*sign")], "loses to a baseline"),
         ([made(-9, -7), made(-5, -3, score="eps*sign")], "beats every baseline (mIoU: raw -8.00 "),
-        ([made(-9, -7), made(1, 3, targets="searched")], "never saw, best-1 beats every baseline"),
-        ([made(-9, -7, targets="searched")], "the searched models, best-1 beats every baseline"),
+        (
+            [made(-9, -7), *(made(1, 3, targets=w) for w in (HELD_OUT_SAME, *SEARCHED))],
+            "new models of another backbone than the source's, best-1 beats every baseline",
+        ),
+        (
+            [made(-9, -7, targets=HELD_OUT_SAME), *(made(1, 3, targets=w) for w in SEARCHED)],
+            "new models of the source's backbone, best-1 beats every baseline",
+        ),
+        (
+            [made(1, 3, targets=SEARCHED_SAME), made(-9, -7, targets=SEARCHED_OTHER)],
+            "and searched models of another backbone than the source's, best-1 beats every",
+        ),
+        (
+            [made(-9, -7, targets=SEARCHED_SAME)],
+            "and searched models of the source's backbone, best-1 beats every baseline",
+        ),
     ],
 )
 def test_the_verdict_is_on_the_strictest_targets_and_the_closest_baseline(
@@ -216,6 +278,41 @@ def test_the_verdict_is_on_the_strictest_targets_and_the_closest_baseline(
     told = verdict(comparisons)
     assert claim in told
     assert told.endswith(").")
+
+
+class FromPValues:
+    """Stands for resampled results: each baseline's difference as the test says."""
+
+    told: ClassVar[dict[str, Interval]] = {}
+
+    def __init__(self, results: Results) -> None: ...
+
+    def difference(self, attack: str, baseline: str, *_: Any, level: float) -> Interval:
+        return self.told[baseline.partition(":")[0]]
+
+
+@pytest.mark.parametrize(
+    ("p", "claim"),
+    [
+        # Two baselines, two scores, two kinds of targets: Holm begins at 0.05 / 8.
+        (0.02, "does not beat every baseline beyond noise"),
+        (0.002, "loses to a baseline"),
+    ],
+)
+def test_one_loss_among_many_comparisons_counts_as_holm_has_it(
+    p: float, claim: str, strong: tuple[Search, Results], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interval, corrected for the candidates alone, leaves out 0 either way."""
+    search, results = strong
+    only = {n: m for n, m in results.made.items() if m["attack"] not in ("best-2", "best-3")}
+    content = {**results.content, "attacks": list(only.values())}
+    told = {"base-0": Interval(1.0, 0.1, 1.9, p), "base-1": Interval(-1.0, -3.0, 1.0, 0.3)}
+    monkeypatch.setattr(FromPValues, "told", told)
+    monkeypatch.setattr(confirm, "Resampled", FromPValues)
+    found = compare(search, replace(results, content=content))
+    assert len(found) == 8
+    assert claim in verdict(found)
+    assert {c.beyond_noise for c in found if c.baseline == "base-0"} == {p < 0.05 / 8}
 
 
 def test_only_the_best_one_is_spoken_of() -> None:
