@@ -56,7 +56,7 @@ def open_storage(bench: Bench, store: Store) -> BaseStorage:
         if store.remote:
             raise InputError(
                 f"the store {store.location} is a bucket, which holds no Optuna study; give "
-                "search.storage a file, or the URL of a database (postgresql://...)"
+                "search.storage a file, or the URL of a database (postgresql+psycopg2://...)"
             )
         path = Path(store.location) / SEARCHES / bench.identity / JOURNAL
         path.parent.mkdir(parents=True, exist_ok=True)
