@@ -41,9 +41,17 @@ def write_greys(folder: Path, *, count: int = 4, seed: int = 0, spread: int = 0)
     return folder
 
 
+BRIGHTER = [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
+
+
 def source(name: str = "source", delay: float = 0.0) -> dict[str, Any]:
     """Brighter is better, whatever the colour."""
-    return toy(name, "linear", weights=[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]], delay=delay)
+    return toy(name, "linear", weights=BRIGHTER, delay=delay)
+
+
+def meeting_place(journal: Path, clients: int) -> dict[str, Any]:
+    """A source that begins once so many trials have come to the driver."""
+    return toy("source", "awaiting", weights=BRIGHTER, journal=str(journal), clients=clients)
 
 
 def target(name: str = "target", centre: int = CENTRE, reach: int = REACH) -> dict[str, Any]:
