@@ -123,7 +123,7 @@ def search(
     from orchestrator.search.spec import read_search
     from orchestrator.search.study import how_to_look
 
-    with _sentences(spec), terminable():
+    with _sentences(spec, "the same line with --resume goes on"), terminable():
         read = read_search(spec, _with_options(overrides, store=store, fleet=fleet))
         view = SearchView(console)
         try:
@@ -648,8 +648,11 @@ def _list_failures(failures: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _sentences(origin: str) -> Iterator[None]:
-    """Turn what can go wrong for a user into one message, naming its file, and an exit code."""
+def _sentences(origin: str, go_on: str = "run again to go on") -> Iterator[None]:
+    """Turn what can go wrong for a user into one message, naming its file, and an exit code.
+
+    ``go_on`` says what takes up a command that was stopped.
+    """
     try:
         yield
     except InputError as error:
@@ -659,12 +662,12 @@ def _sentences(origin: str) -> Iterator[None]:
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt as stop:
-        errors.print("\nStopped. What was done is in the store; run again to go on.")
+        errors.print(f"\nStopped. What was done is in the store; {go_on}.")
         code = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
         raise typer.Exit(code) from None
     except OSError as error:
         errors.print(f"[red]error:[/red] not readable or writable: {escape(str(error))}")
-        errors.print("What was done before is in the store; run again to go on.")
+        errors.print(f"What was done before is in the store; {go_on}.")
         raise typer.Exit(FAILED) from None
     except RuntimeError as error:
         errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)

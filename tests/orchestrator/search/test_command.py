@@ -88,7 +88,7 @@ def test_a_terminated_search_shows_what_there_is_and_goes_on_with_resume(tmp_pat
     child.send_signal(signal.SIGTERM)
     _, errors = child.communicate(timeout=300)
     assert child.returncode == 143, errors.decode()
-    assert "run again to go on" in errors.decode()
+    assert "the same line with --resume goes on" in errors.decode()
     assert "Traceback" not in errors.decode()
     (best,) = Path(tmp_path, "store", "reports").glob("*/best.yaml")
     assert [attack["name"] for attack in yaml.safe_load(best.read_text())["attacks"]] == ["best-1"]
