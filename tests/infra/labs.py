@@ -37,11 +37,16 @@ def until(what: str, found: Callable[[], Any], timeout: float = 600.0) -> Any:
     return answer
 
 
+def copy_sources(folder: Path) -> Path:
+    """A tree of our packages."""
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
 def make_wheel(folder: Path) -> Path:
     """The wheel, made of a copy of the sources: setuptools leaves traces where it works."""
-    copy = folder / "sources"
-    for name in SOURCES:
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy = copy_sources(folder / "sources")
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, copy)
     pip(None, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(copy))

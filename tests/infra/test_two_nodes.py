@@ -23,7 +23,7 @@ import yaml
 from orchestrator import open_results
 from orchestrator.store import Store
 from tests.conftest import ROOT
-from tests.infra.labs import Lab, open_lab, until
+from tests.infra.labs import Lab, copy_sources, open_lab, until
 from tests.orchestrator.toy_experiments import CLASSES, assert_same_bits, write_images
 
 # The quickstart on two of its images, both in one shard: an attack takes two seconds.
@@ -170,6 +170,27 @@ def test_a_node_that_dies_in_an_attack_costs_no_bit(
     )  # fmt: skip
     assert oracle.returncode == 0, oracle.stdout
     assert_same_bits(results, open_results(tmp_path / "oracle")[0])
+
+
+@pytest.mark.slow
+def test_a_source_tree_as_working_folder_runs_on_both_nodes(lab: Lab, tmp_path: Path) -> None:
+    """Not the package that is installed there: the tree's quickstart has another name."""
+    tree = copy_sources(tmp_path / "tree")
+    recipe = tree / "tasks" / "recipes" / "quickstart.yaml"
+    recipe.write_text(recipe.read_text().replace("name: quickstart", "name: of-the-tree"))
+    nodes = {lab.start("worker")[:8], lab.node_id("head")[:8]}
+    journal = Journal(tmp_path / "journal")
+    answer = lab.run(
+        tree, "segtransfer", "submit", *QUICKSTART, "--working-dir", ".", "--address", lab.address,
+        "--store", str(tmp_path / "store"), f"runtime.journal={tmp_path / 'journal'}",
+        "runtime.tracking=false",
+    )  # fmt: skip
+    lab.kill("worker")
+    assert answer.returncode == 0, answer.stdout
+    (results,) = open_results(tmp_path / "store")
+    assert results.name == "of-the-tree"
+    assert not results.missing
+    assert {slot[:8] for slot, _ in journal.started()} == nodes
 
 
 @pytest.mark.slow
