@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--concurrency", type=int, default=2, help="of resident and processes")
     parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--forward-equivalents", type=int, default=5, help="of each attack")
     parser.add_argument("--only", choices=KINDS)
     options = parser.parse_args()
     rounds: dict[str, list[tuple[float, float]]] = {}
@@ -132,6 +133,7 @@ def main() -> None:
                 changes = [
                     f"seed={number}",
                     f"data.images={options.images}",
+                    f"attack.budget.forward_equivalents={options.forward_equivalents}",
                     f"search.trials={options.trials}",
                     f"search.startup={options.trials}",
                     f"search.concurrency={concurrency}",
