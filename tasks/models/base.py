@@ -116,7 +116,10 @@ class Segmenter(nn.Module, ABC):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         began = self._clock()
         # Without a gradient it is scored: by the network in fp32.
-        bf16 = self.numerics.bf16 and torch.is_grad_enabled()
+        attacked = torch.is_grad_enabled()
+        bf16 = self.numerics.bf16 and attacked
+        # For the whole process, whose models may differ; cuDNN's default is TF32, of ten bits.
+        torch.backends.cudnn.allow_tf32 = self.numerics.tf32 and attacked
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             logits = self.logits(images).float()
         self._seconds += self._clock() - began

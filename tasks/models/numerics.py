@@ -79,11 +79,9 @@ def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
     """The model with the options that were asked for; ``model.numerics`` says which are on.
 
     Options are tried one after another on top of those that stayed. Each costs one forward and
-    backward of one small image, which is compared with the model as it came, in fp32. Whether
-    convolutions use TF32 holds for the whole process. Raises InputError where an option that is
-    ``true`` cannot be had.
+    backward of one small image, which is compared with the model as it came, in fp32. Raises
+    InputError where an option that is ``true`` cannot be had.
     """
-    _allow_tf32(model)
     options: dict[str, Callable[[Segmenter], Segmenter | None]] = {
         "tf32": _tf32,
         "fold": partial(_fold, whole=numerics.fold is True),
@@ -107,19 +105,12 @@ def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
         changed = options[option](copy.deepcopy(model))
         if changed is None:
             continue
-        _allow_tf32(changed)
         equal = (_gradient_signs(changed, images, labels) == reference).float().mean().item()
         on = asked[option] is True or equal >= _least_equal_signs(option, model)
         model = changed if on else model
-        _allow_tf32(model)
         shares = {**model.numerics.equal_signs, option: equal}
         _declare(model, replace(model.numerics, equal_signs=shares))
     return model
-
-
-def _allow_tf32(model: Segmenter) -> None:
-    """Convolutions in TF32, cuDNN's default, keep ten bits: fp32 they are without."""
-    torch.backends.cudnn.allow_tf32 = model.numerics.tf32
 
 
 def _least_equal_signs(name: str, model: Segmenter) -> float:

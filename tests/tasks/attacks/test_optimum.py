@@ -1,5 +1,6 @@
 """Toys whose best perturbation is known in closed form, and how near each preset comes to it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,14 @@ LABELLED = [name for name in PRESETS if name not in ("noise", "fspgd")]
 EXACT = ["fgsm", "pgd", "mi", "ni", "si", "vt", "admix", "segpgd", "cospgd", "js"]
 # These stop at pixels that are fooled: there the optimum is that no other pixel is left.
 MASKED = ["masked-ce", "mask-norm"]
-# These see or smooth beyond a pixel: the optimum but for a band along the border of two labels,
-# which without momentum is wider where a step's scale alone decides.
+# These see or smooth beyond a pixel: the optimum but for a band along the border of two labels.
 # The share of values that must be at eps * sign of the optimum, under linf.
 SHARE = {
     "ti": 0.95,
     "di": 0.95,
     "rdi": 0.95,
     "ssa": 0.95,
-    "ds": 0.88,
+    "ds": 0.95,
     "ds-mi": 0.95,
     "ds-ti": 0.95,
     "ds-ni": 0.95,
@@ -104,18 +104,21 @@ def test_a_masked_loss_fools_every_pixel_that_the_optimum_fools(
 
 @pytest.mark.parametrize(("count", "shape"), SHAPES)
 @pytest.mark.parametrize("preset", SHARE)
+@pytest.mark.parametrize("layout", [halves, blocks])
 def test_a_transform_comes_near_the_optimum_of_a_linear_toy(
-    preset: str, count: int, shape: tuple[int, int]
+    layout: Callable[..., np.ndarray], preset: str, count: int, shape: tuple[int, int]
 ) -> None:
-    """In blocks of labels: if these lay a pixel beside their image, the bound would be missed."""
-    images, labels = pictures(count, *shape), blocks(count, *shape)
+    """In blocks of labels, too: if these lay a pixel beside their image, the bound would be missed.
+    There far more pixels lie along a border, and plain ``ds`` keeps less of them."""
+    images, labels = pictures(count, *shape), layout(count, *shape)
+    least = 0.88 if (layout, preset) == (blocks, "ds") else SHARE[preset]
     rule = spec(preset, eps="8/255", **LIGHTER.get(preset, {}))
     model = toy("linear", weights=WEIGHTS)
     (found,) = attack(
         model, rule, images, labels, ids(count), seed=0, group=0, micro_batch=8
     ).images
     share = (found == best_linf(images, labels, 8)).mean((1, 2, 3))
-    assert share.min() >= SHARE[preset], share
+    assert share.min() >= least, share
 
 
 @pytest.mark.parametrize("preset", ["ti", "ds-ti"])

@@ -235,8 +235,13 @@ def test_the_check_compares_tf32_with_fp32_and_leaves_it_on_where_signs_stay(
     assert model.numerics.tf32 == torch.backends.cudnn.allow_tf32 == on
     assert model.numerics.channels_last
     assert (model.numerics.equal_signs["tf32"] > 0.9) == on
-    with_numerics(toy("convolutional"), REFERENCE)
-    assert not torch.backends.cudnn.allow_tf32
+    with torch.inference_mode():
+        model(probe(1))
+    assert not seen[-1], "AEs are scored in fp32"
+    model(probe(1))
+    assert seen[-1] == on
+    with_numerics(toy("convolutional"), REFERENCE)(probe(1))
+    assert not seen[-1], "whatever a model before it computed with"
 
 
 @pytest.mark.parametrize("wrap", ["ensemble", "label_map"])
