@@ -192,7 +192,7 @@ def too_few_schedules(results: Results) -> str:
         return ""
     return (
         f"The images fall into {count} schedules, and a claim needs at least {ENOUGH}: give "
-        "confirm.data more images, or confirm more schedule_groups."
+        "confirm.data more images, or raise confirm.schedule_groups."
     )
 
 
