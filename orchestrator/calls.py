@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.plan import Task
+from orchestrator.scheduler import SWITCH_COST
 from orchestrator.scheduler.slots import Slot, Slots
 from orchestrator.telemetry import SlotStatus
 from tasks.data.shards import Shard
@@ -12,6 +13,8 @@ from tasks.data.shards import Shard
 PATIENCE = 20.0
 # ... and this long where there is none to compare it with.
 FIRST_DEADLINE = 3600.0  # seconds
+# A change of models takes this at the least, in image forwards: the first calls after it are slow.
+LEAST_SWITCH_COST = 10.0
 SMOOTHING = 0.3  # of the mean of seconds a unit of cost: the weight of the latest call
 
 
@@ -45,11 +48,26 @@ class Calls:
         self._lanes: dict[str, _Lane] = {}
         self._pace: dict[tuple[str | None, str], float] = {}  # seconds a unit of cost
         self._expected: dict[tuple[str, str, str], float] = {}
+        self._loads, self._load_seconds = 0, 0.0
+        self._seconds = self._cost = 0.0  # of all calls that are over
 
     def expect(self, paces: Mapping[tuple[str, str, str], float]) -> None:
         """What ``plan --calibrate`` measured, seconds a unit of cost by model, kind of task, and
         "cpu" or "cuda": a measure for calls until some like them are over."""
         self._expected.update(paces)
+
+    def loaded(self, seconds: float) -> None:
+        """A slot took so long to load a model."""
+        self._loads += 1
+        self._load_seconds += seconds
+
+    def switch_cost(self) -> float:
+        """What a change of models takes here, in the unit of the tasks' costs: the mean load, over
+        what a unit took in the calls so far; what is assumed until there are both."""
+        if not self._loads or not self._cost:
+            return SWITCH_COST
+        load = self._load_seconds / self._loads
+        return max(LEAST_SWITCH_COST, load * self._cost / self._seconds)
 
     def begin(self, task: Task, shard: Shard, slot_id: str, now: float) -> None:
         # An earlier call of this task was given up without the slot's knowing.
@@ -130,6 +148,8 @@ class Calls:
     def _learn(self, call: Call, lane: _Lane) -> None:
         if not call.task.cost or call.seconds <= 0:
             return
+        self._seconds += call.seconds
+        self._cost += call.task.cost
         pace, kind = call.seconds / call.task.cost, (call.task.model, call.task.kind)
         before = self._pace.get(kind, pace)
         self._pace[kind] = before + SMOOTHING * (pace - before)

@@ -186,6 +186,7 @@ class Driver:
         now = time.monotonic()
         if not self._working and self._warming_up(now):
             return
+        self._scheduler.switch_cost = self._calls.switch_cost()
         for decision in self._scheduler.decide(now):
             if isinstance(decision, Host):
                 served = self._models[decision.model]
@@ -256,6 +257,7 @@ class Driver:
             self._slot_down(event.slot_id, event.final, event.message)
         elif isinstance(event, Hosted):
             self._scheduler.hosted(event.slot_id, event.model)
+            self._calls.loaded(event.seconds)
             self._telemetry.loaded(self._name(event.model), event.seconds)
             log_event(log, "hosted", slot=event.slot_id, model=self._name(event.model))
         elif isinstance(event, Refused):

@@ -88,8 +88,8 @@ class RecordingScheduler(Scheduler):
 
     def decide(self, now: float) -> list[Decision]:
         decisions = super().decide(now)
-        budget = self.in_flight_bytes
-        self._write("decide", now=now, budget=budget, decisions=_plain(decisions))
+        content = {"now": now, "budget": self.in_flight_bytes, "switch": self.switch_cost}
+        self._write("decide", **content, decisions=_plain(decisions))
         return decisions
 
     @contextmanager
@@ -124,6 +124,7 @@ def replay(path: str | Path) -> Iterator[tuple[list[Any], list[Any]]]:
             assert scheduler is not None, "a journal begins with its options"
             if event == "decide":
                 scheduler.in_flight_bytes = content["budget"]
+                scheduler.switch_cost = content["switch"]
                 yield content["decisions"], _plain(scheduler.decide(content["now"]))
             elif event == "submit":
                 tasks = {entry[0]: _unpack(entry) for entry in content["tasks"]}

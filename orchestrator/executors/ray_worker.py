@@ -74,12 +74,13 @@ class ModelActor:
 
     def host(self, served: Served) -> Loaded | Broken:
         """Load and warm a model in place of the one that is here."""
-        begun = time.perf_counter()
         self._model = None
         gc.collect()
         if self._device == "cuda":
             torch.cuda.empty_cache()
         try:
+            models.import_libraries(served.spec)  # once a process, not with every load
+            begun = time.perf_counter()
             self._model = self._load(served)
         except Exception as error:
             return Broken(_kind_of_load(error), _why(error))

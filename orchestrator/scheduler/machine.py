@@ -28,7 +28,7 @@ class Scheduler:
     await scoring fill ``in_flight_bytes`` at most, but that one attack may always run. A task that
     failed for no fault of its own is tried ``attempts`` times, ``back_off`` seconds later (then
     twice that, ...) and elsewhere where that is possible. ``switch_cost`` is in the unit of the
-    tasks' costs. A client asks for what its tasks depend on, too.
+    tasks' costs, and may be set at any time. A client asks for what its tasks depend on, too.
 
     Memory is linear: a task takes about 0.2 kB beside the ``Task`` itself.
     """
@@ -43,8 +43,8 @@ class Scheduler:
         back_off: float = 1.0,
     ) -> None:
         self._attempts = attempts
-        self._switch_cost = switch_cost
-        self._slots = Slots(window, TURN * switch_cost)
+        self._slots = Slots(window)
+        self.switch_cost = switch_cost
         self._queues = ReadyQueues()
         self._budget = Budget(in_flight_bytes)
         self._retries = Retries(back_off)
@@ -135,6 +135,15 @@ class Scheduler:
     def dependants(self, key: str) -> list[Task]:
         """The tasks that score what ``key`` makes."""
         return [record.task for record in self._records.scorers(key)]
+
+    @property
+    def switch_cost(self) -> float:
+        return self._switch_cost
+
+    @switch_cost.setter
+    def switch_cost(self, cost: float) -> None:
+        self._switch_cost = cost
+        self._slots.turn = TURN * cost
 
     @property
     def held_bytes(self) -> int:

@@ -1,5 +1,6 @@
 """The slots of a fleet: what each hosts, how many calls it has, which have room."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -40,9 +41,9 @@ class Slots:
     Nothing here depends on the order of a set, so that equal histories give equal answers.
     """
 
-    def __init__(self, window: int, turn: float) -> None:
+    def __init__(self, window: int) -> None:
         self.window = window
-        self.turn = turn  # cost of calls after which a slot may be taken from its model
+        self.turn = math.inf  # cost of calls after which a slot may be taken from its model
         self.busy: Counter[str] = Counter()  # device -> slots at work or loading
         self.loading = 0
         self._places: dict[str, _Place] = {}

@@ -19,6 +19,17 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
     return with_numerics(model, numerics)
 
 
+def import_libraries(spec: ModelSpec) -> None:
+    """Import what loading the model imports: the first time in a process it takes seconds."""
+    if spec.ensemble is not None:
+        for member in spec.ensemble.members:
+            import_libraries(member)
+    elif spec.torch is not None:
+        _adapter(spec).check(spec)
+    else:
+        _adapter(spec).import_libraries()
+
+
 def describe(spec: ModelSpec) -> ModelInfo:
     """Fingerprint, backbone and classes, without loading the model."""
     info = scaled.describe(_adapter(spec).describe(_resolve(spec)), spec.inference)

@@ -245,6 +245,10 @@ def _weights(spec: ModelSpec, folder: Path) -> list[Path]:
     )
 
 
+def import_libraries() -> None:
+    import transformers.models.auto.modeling_auto  # noqa: F401
+
+
 def _network(spec: ModelSpec, folder: Path) -> Any:
     import transformers
 

@@ -190,7 +190,7 @@ def _shipped_configs() -> dict[str, Path]:
 
 
 def _build(name: str, model: dict[str, Any]) -> Any:
-    _import_mmseg()
+    import_libraries()
     from mmengine.config import ConfigDict
     from mmengine.model import revert_sync_batchnorm
     from mmseg.registry import MODELS
@@ -213,7 +213,7 @@ def _build(name: str, model: dict[str, Any]) -> Any:
     return network
 
 
-def _import_mmseg() -> None:
+def import_libraries() -> None:
     """Import mmseg's registries without its notices about optional packages."""
     logging.getLogger("mmengine").setLevel(logging.ERROR)
     with warnings.catch_warnings():

@@ -28,7 +28,7 @@ from orchestrator.executors.base import (
 from orchestrator.experiment import served
 from orchestrator.journal import replay
 from orchestrator.plan import Plan, Task, make_plan
-from orchestrator.scheduler import Slot
+from orchestrator.scheduler import SWITCH_COST, Slot
 from orchestrator.store import Store
 from tasks.data.shards import Shard
 from tests.orchestrator.toy_experiments import run_toy, toy, toy_experiment
@@ -289,6 +289,17 @@ def test_the_first_call_of_all_is_held_to_what_was_measured_on_its_type_of_devic
     desk.step()
     assert desk.hands.recreated == (["slot-0"] if given_up else [])
     assert bool(desk.news(client, "retried")) is given_up
+
+
+def test_a_change_of_models_is_weighed_by_what_loads_and_calls_took(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    desk = Desk(tmp_path, Hands(), runtime={"journal": str(journal)})
+    desk.to_the_end(desk.submit(desk.plan()))
+    events = [json.loads(line) for line in journal.read_text().splitlines()]
+    weighed = [event["switch"] for event in events if event["event"] == "decide"]
+    assert weighed[0] == SWITCH_COST
+    assert weighed[-1] != SWITCH_COST
+    assert all(then == now for then, now in replay(journal))
 
 
 def test_calls_that_cannot_be_interrupted_have_no_deadline(tmp_path: Path) -> None:

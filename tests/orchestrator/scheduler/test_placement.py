@@ -50,6 +50,30 @@ def test_no_replica_is_loaded_for_less_work_than_loading_costs() -> None:
     assert hosts(s.decide(0)) == []
 
 
+def test_a_change_that_turns_out_cheaper_is_made_for_less_work() -> None:
+    s = scheduler({"one": "m", "two": None}, window=1, switch_cost=100)
+    s.submit("client", by_key(*(score(f"e{i}", cost=10) for i in range(20))), ())
+    s.decide(0)
+    s.switch_cost = 94
+    assert hosts(s.decide(0)) == [("two", "m")]
+
+
+def test_a_slot_whose_change_turns_out_cheaper_has_had_its_turn_sooner() -> None:
+    """A turn is fifty times what a change costs; another model waits for the one slot."""
+    for switch_cost, next_model in ((100, []), (2, ["n"])):
+        s = scheduler({"slot": "m"}, window=1, switch_cost=100)
+        tasks = [score(f"e{i}", cost=120) for i in range(9)]
+        s.submit("client", by_key(*tasks, score("f", "n", cost=30)), ())
+        s.switch_cost = switch_cost
+        seen = []
+        for _ in range(3):
+            decisions = s.decide(0)
+            seen += [model for _, model in hosts(decisions)]
+            for key in keys(decisions):
+                s.done(key)
+        assert seen == next_model
+
+
 def test_a_second_slot_of_a_saturated_device_gets_no_replica() -> None:
     s = scheduler()
     for i in range(2):

@@ -1,5 +1,7 @@
 """Ensembles: what they predict, what an attack is given, and that every cost counts once."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -231,3 +233,22 @@ def test_a_member_that_cannot_work_is_named() -> None:
 def test_ensembles_that_cannot_be_are_refused(content: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         ModelSpec.model_validate(content)
+
+
+def test_libraries_can_be_imported_before_a_load_which_imports_no_more() -> None:
+    code = """
+import sys
+from tasks import models
+from tasks.models.spec import ModelSpec
+
+toy = {"name": "toy", "torch": {"callable": "tests.toys:linear", "arguments": {"weights": [[1.0]]}}}
+spec = ModelSpec.model_validate({"name": "both", "ensemble": ["fcn-r18", toy]})
+models.import_libraries(spec)
+before = set(sys.modules)
+assert {"mmseg.models", "tests.toys"} <= before
+models.load(spec.ensemble.members[0])
+print(sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
