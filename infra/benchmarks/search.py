@@ -6,12 +6,15 @@ The same trials (random, none pruned, a seed and a store of their own each round
 `resident`, as `segtransfer search` does it; `fleet a trial`, where each trial starts a driver and
 workers of its own, as a run in each trial would; `process a trial`, where each trial loads all
 models into its own process. Wall seconds a trial count from the begin of the first to the end of
-the last, models of `resident` being loaded (its first trial is not counted, for nobody); `idle` is
-the mean share of the cores that no call is at, as the driver's status has it.
+the last, models of `resident` being loaded (its first trial is not counted, for nobody). `idle` is
+the mean share of the cores that no call is at, as the driver's status has it, from the end of the
+first trial for as long as there are as many left as may run at once; `to the end` has the last ones
+too, which nothing follows.
 """
 
 import argparse
 import json
+import math
 import os
 import statistics
 import tempfile
@@ -20,7 +23,7 @@ import time
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from ray.tune import with_parameters
@@ -68,7 +71,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.ends: list[float] = []
-        self.busy: list[float] = []
+        self.samples: list[tuple[float, float]] = []  # when, and the share of cores at work
 
     def trials(self, trials: list[Trial]) -> None:
         ended = sum(trial.state != "running" for trial in trials)
@@ -84,7 +87,7 @@ class Watch:
             while not stop.wait(0.25):
                 if self.ends:
                     working = other.status().slot_states()["working"]
-                    self.busy.append(min(working, cores) / cores)
+                    self.samples.append((time.monotonic(), min(working, cores) / cores))
 
         thread = threading.Thread(target=sample, daemon=True)
         thread.start()
@@ -92,9 +95,21 @@ class Watch:
         stop.set()
         thread.join()
 
+    def idle(self, last: float) -> float:
+        """Share of the cores that were idle from the end of the first trial to ``last``."""
+        return 1 - statistics.mean(busy for when, busy in self.samples if when <= last)
 
-def measure(kind: str, search: Search) -> tuple[float, float]:
+
+class Measured(NamedTuple):
     """Wall seconds a trial, and the share of the cores that were idle (of `resident` alone)."""
+
+    seconds: float
+    idle: float
+    to_the_end: float
+
+
+def measure(kind: str, search: Search) -> Measured:
+    """Carry out a search's trials, one kind of the three."""
     store, watch, ours = Store(search.runtime.store), Watch(), tune.trainable_of
     bench = make_bench(search, store)
     study = open_study(bench, open_storage(bench, store), resume=False)
@@ -112,8 +127,11 @@ def measure(kind: str, search: Search) -> tuple[float, float]:
         client.close()
     failed = study.get_trials(states=(optuna.trial.TrialState.FAIL,))
     assert not failed, failed[0].user_attrs
-    idle = 1 - statistics.mean(watch.busy) if kind == "resident" else float("nan")
-    return (watch.ends[-1] - watch.ends[0]) / (len(watch.ends) - 1), idle
+    seconds = (watch.ends[-1] - watch.ends[0]) / (len(watch.ends) - 1)
+    if kind != "resident":
+        return Measured(seconds, math.nan, math.nan)
+    full = watch.ends[-search.search.concurrency]
+    return Measured(seconds, watch.idle(full), watch.idle(watch.ends[-1]))
 
 
 def main() -> None:
@@ -125,7 +143,7 @@ def main() -> None:
     parser.add_argument("--forward-equivalents", type=int, default=5, help="of each attack")
     parser.add_argument("--only", choices=KINDS)
     options = parser.parse_args()
-    rounds: dict[str, list[tuple[float, float]]] = {}
+    rounds: dict[str, list[Measured]] = {}
     for number in range(options.rounds):
         for kind in [options.only] if options.only else KINDS:
             concurrency = 1 if kind == "fleet a trial" else options.concurrency
@@ -140,17 +158,21 @@ def main() -> None:
                     "search.rungs=[1]",
                     f"runtime.store={folder}",
                 ]
-                found = measure(kind, read_search("quickstart", changes))
-            rounds.setdefault(kind, []).append(found)
-            print(f"round {number + 1}: {kind:16} {found[0]:6.1f} s a trial, idle {found[1]:.3f}",
-                  flush=True)  # fmt: skip
-    resident = [seconds for seconds, _ in rounds.get("resident", [])]
+                last = measure(kind, read_search("quickstart", changes))
+            rounds.setdefault(kind, []).append(last)
+            print(
+                f"round {number + 1}: {kind:16} {last.seconds:6.1f} s a trial, "
+                f"idle {last.idle:.3f}, to the end {last.to_the_end:.3f}",
+                flush=True,
+            )
+    resident = [m.seconds for m in rounds.get("resident", [])]
     for kind, found in rounds.items():
-        ratios = [s / r for (s, _), r in zip(found, resident, strict=False)] or [float("nan")]
+        ratios = [m.seconds / r for m, r in zip(found, resident, strict=False)] or [math.nan]
         print(
-            f"median {kind:16} {statistics.median(s for s, _ in found):6.1f} s a trial, "
+            f"median {kind:16} {statistics.median(m.seconds for m in found):6.1f} s a trial, "
             f"{statistics.median(ratios):.2f} of resident, idle "
-            f"{statistics.median(i for _, i in found):.3f}"
+            f"{statistics.median(m.idle for m in found):.3f}, to the end "
+            f"{statistics.median(m.to_the_end for m in found):.3f}"
         )
 
 
