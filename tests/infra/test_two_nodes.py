@@ -111,9 +111,22 @@ class Journal:
         return {line["key"] for line in self._lines() if line["event"] == "done"}
 
     def at_work(self, node: str) -> list[str]:
-        """What the slots of a node have begun and not ended: one at most, in a window of one."""
+        """What the slots of a node have begun and not ended: one each, in a window of one."""
         begun, done = self.started(), self.done()
         return [key for slot, key in begun if node.startswith(slot[:8]) and key not in done]
+
+    def lost(self, node: str) -> set[str]:
+        """What the slots of a node had begun and not ended when the first of them went."""
+        begun: set[str] = set()
+        for line in self._lines():
+            if line["event"] == "remove_slot" and node.startswith(line["slot_id"][:8]):
+                return begun
+            if line["event"] == "decide":
+                starts = [made for made in line["decisions"] if made[0] == "start"]
+                begun |= {key for _, slot, key in starts if node.startswith(slot[:8])}
+            elif line["event"] == "done":
+                begun.discard(line["key"])
+        return set()
 
 
 @pytest.fixture
@@ -150,15 +163,15 @@ def test_a_node_that_dies_in_an_attack_costs_no_bit(
 
     until("an attack on the worker", attack_on_the_worker)
     time.sleep(0.2)  # into its steps
-    lost = attack_on_the_worker()
-    assert lost
+    assert attack_on_the_worker()
     lab.kill("worker")
     output, _ = following.communicate(timeout=600)
     assert following.returncode == 0, output
     assert re.search(r"the node of slot \w+-0 died", output)
     assert "started anew" not in output, "the driver is where its job is, on the head"
 
-    started = journal.started()
+    lost, started = journal.lost(worker), journal.started()
+    assert lost & journal.attacks()
     nodes = {key: [slot[:8] for slot, started_key in started if started_key == key] for key in lost}
     assert nodes == {key: [worker[:8], head[:8]] for key in lost}, "begun there, done again here"
     assert {slot[:8] for slot, _ in started} == {worker[:8], head[:8]}
