@@ -97,7 +97,8 @@ class Watch:
 
     def idle(self, last: float) -> float:
         """Share of the cores that were idle from the end of the first trial to ``last``."""
-        return 1 - statistics.mean(busy for when, busy in self.samples if when <= last)
+        busy = [share for when, share in self.samples if when <= last]
+        return 1 - statistics.mean(busy) if busy else math.nan
 
 
 class Measured(NamedTuple):
