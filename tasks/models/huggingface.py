@@ -246,7 +246,9 @@ def _weights(spec: ModelSpec, folder: Path) -> list[Path]:
 
 
 def import_libraries() -> None:
-    import transformers.models.auto.modeling_auto  # noqa: F401
+    """Import what builds a network; where it is not installed, ``load`` says so."""
+    if find_spec("transformers") is not None:
+        import transformers.models.auto.modeling_auto  # noqa: F401
 
 
 def _network(spec: ModelSpec, folder: Path) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -349,8 +350,11 @@ def test_the_missing_package_is_answered_with_its_extra(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.models.huggingface.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'segtransfer\[huggingface\]'"):
-        models.describe(spec(saved))
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    models.import_libraries(spec(saved))
+    for ask in (models.describe, models.load):
+        with pytest.raises(InputError, match=r"pip install 'segtransfer\[huggingface\]'"):
+            ask(spec(saved))
 
 
 class Hub:
