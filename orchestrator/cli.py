@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator.stopping import Terminated, terminable
+from orchestrator.stopping import Terminated, terminable, was_terminated
 from tasks.errors import InputError
 
 if TYPE_CHECKING:
@@ -663,7 +663,7 @@ def _sentences(origin: str, go_on: str = "run again to go on") -> Iterator[None]
         raise
     except KeyboardInterrupt as stop:
         errors.print(f"\nStopped. What was done is in the store; {go_on}.")
-        code = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+        code = TERMINATED if was_terminated(stop) else INTERRUPTED
         raise typer.Exit(code) from None
     except OSError as error:
         errors.print(f"[red]error:[/red] not readable or writable: {escape(str(error))}")

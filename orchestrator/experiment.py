@@ -19,7 +19,7 @@ from orchestrator.executors.base import Served
 from orchestrator.plan import Plan, make_plan
 from orchestrator.results import FORMAT, Results, load_results, results_of
 from orchestrator.spec import Experiment
-from orchestrator.stopping import Stopped, Terminated
+from orchestrator.stopping import Stopped, was_terminated
 from orchestrator.store import Store
 from orchestrator.telemetry import Status, log_to
 from tasks.errors import InputError
@@ -81,7 +81,9 @@ def carry_out(
         if damaged and not clock.stopped:
             _drive_again(plan, store, listener, clock, outcome, client, damaged)
             results = load_results(store, plan.identity)
-    except Terminated:
+    except KeyboardInterrupt as stop:
+        if not was_terminated(stop):
+            raise
         clock.stopped = "terminated"
         results = load_results(store, plan.identity)
     return replace(

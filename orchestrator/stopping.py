@@ -34,6 +34,14 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def was_terminated(stop: KeyboardInterrupt) -> bool:
+    """Whether SIGTERM came within ``terminable``, which ignores it from then on.
+
+    Ray's waits make a bare KeyboardInterrupt of whatever a handler raises in them.
+    """
+    return isinstance(stop, Terminated) or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+
+
 @contextmanager
 def kept_handler() -> Iterator[None]:
     """Keep what a command does on SIGTERM while a library puts its own ``sys.exit`` in place."""

@@ -22,7 +22,7 @@ from orchestrator.search.study import (
     open_study,
     read_trials,
 )
-from orchestrator.stopping import HoursUp, Terminated
+from orchestrator.stopping import HoursUp, Terminated, was_terminated
 from orchestrator.store import Store
 from tasks.attacks.spec import AttackSpec
 from tasks.errors import InputError
@@ -122,7 +122,9 @@ def _try(
 
     try:
         run_trials(bench, study, client.namespace, listener.trials, clock)
-    except Terminated:
+    except KeyboardInterrupt as stop:
+        if not was_terminated(stop):
+            raise
         clock.stopped = "terminated"
     except HoursUp:
         clock.stopped = "hours"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from orchestrator import open_results
 from orchestrator.cli import app
 from orchestrator.experiment import carry_out
 from orchestrator.spec import read_experiment
-from orchestrator.stopping import Terminated, kept_handler, terminable
+from orchestrator.stopping import Terminated, kept_handler, terminable, was_terminated
 from orchestrator.store import Store
 from tests.conftest import ROOT
 from tests.orchestrator.executors.test_contract import Log
 from tests.orchestrator.test_kill import processes_of, ray_folder, slow_spec
-from tests.orchestrator.toy_experiments import assert_same_bits, row_files
+from tests.orchestrator.toy_experiments import assert_same_bits, row_files, toy_experiment
 
 __all__ = ["ray_folder"]
 
@@ -151,6 +152,35 @@ def test_sigterm_is_raised_once_and_then_ignored(handler: None) -> None:
             receive()
         receive()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_it_is_told_from_ctrl_c_where_a_wait_makes_that_of_it(handler: None) -> None:
+    with terminable():
+        assert not was_terminated(KeyboardInterrupt())
+        with pytest.raises(Terminated) as raised:
+            receive()
+        assert was_terminated(raised.value)
+        assert was_terminated(KeyboardInterrupt())
+    assert not was_terminated(KeyboardInterrupt())
+
+
+@pytest.mark.parametrize("sent", [True, False], ids=["SIGTERM", "Ctrl-C"])
+def test_a_run_that_waits_in_ray_keeps_what_is_done_on_sigterm_alone(
+    sent: bool, handler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(*arguments: object) -> None:
+        if sent:
+            with suppress(Terminated):
+                receive()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.experiment._drive", wait)
+    with terminable():
+        if sent:
+            assert carry_out(toy_experiment(tmp_path)).stopped == "terminated"
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                carry_out(toy_experiment(tmp_path))
 
 
 def test_no_handler_of_errors_takes_it_for_one() -> None:
