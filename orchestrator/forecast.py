@@ -26,6 +26,10 @@ FLEETS = (1, 8, 64, 512, 1024)
 # More tasks than this are simulated on a part of their shards: a fleet takes some two seconds.
 EXACT_TASKS = 50_000
 CALL_SECONDS = 0.01  # what a call costs beside its work, as measured here: driver and store
+# The same in core seconds, where the driver, Ray's daemons and the client take them from the cores
+# that the workers compute on.
+SHARED_CORES_CALL_SECONDS = 0.03
+THESE_CORES = "machine"  # the device of slots that share the cores of this machine
 IN_FLIGHT_BYTES = 2 * 2**30  # a slot, where the spec leaves it to the cluster
 
 # Bytes in the store over raw bytes, zstd, as measured on the camvid sample: AEs of eps 8/255, and
@@ -77,7 +81,7 @@ def forecast(plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = FLE
     part = round(len(plan.missing) / max(1, sum(key not in plan.stored for key in thinned)))
     predicted = []
     for name, slots in fleets:
-        conditions = conditions_of(plan, rates, len(slots))
+        conditions = conditions_of(plan, rates, slots)
         bound = lower_bound(tasks.values(), slots, conditions, stored=plan.stored)
         found = simulate(thinned, slots, conditions, stored=plan.stored)
         makespan = found.makespan
@@ -154,17 +158,19 @@ def lower_bound(
     )
 
 
-def conditions_of(plan: Plan, rates: Rates, slots: int) -> Conditions:
-    """The conditions of a plan's run on a fleet of so many slots."""
+def conditions_of(plan: Plan, rates: Rates, slots: Sequence[Slot]) -> Conditions:
+    """The conditions of a plan's run on a fleet of these slots."""
     runtime = plan.experiment.runtime
     budget = runtime.in_flight_mib
+    ray = runtime.executor == "ray"
+    shared = ray and any(slot.device == THESE_CORES for slot in slots)
     return Conditions(
-        startup=rates.startup if runtime.executor == "ray" else 0.0,
+        startup=rates.startup if ray else 0.0,
         loading={key: model.load for key, model in rates.models.items()},
-        call=CALL_SECONDS,
+        call=SHARED_CORES_CALL_SECONDS if shared else CALL_SECONDS,
         window=runtime.window,
         attempts=runtime.attempts,
-        in_flight_bytes=slots * IN_FLIGHT_BYTES if budget == "auto" else budget * 2**20,
+        in_flight_bytes=len(slots) * IN_FLIGHT_BYTES if budget == "auto" else budget * 2**20,
     )
 
 
@@ -193,7 +199,7 @@ def here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
     wanted = slots_on_cores(cores, models, sources)
     carried = min(wanted, max(1, int(memory / WORKER_BYTES)))
     count = carried if fleet.slots == "auto" else fleet.slots
-    slots = [Slot(f"slot-{i}", "machine", width=cores) for i in range(count)]
+    slots = [Slot(f"slot-{i}", THESE_CORES, width=cores) for i in range(count)]
     return f"this machine, {cores} cores", slots
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from orchestrator import forecast as forecasts
@@ -123,7 +124,7 @@ def test_bytes_are_those_of_what_is_missing(tmp_path: Path) -> None:
 
 def test_conditions_follow_the_runtime(tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path, runtime={"window": 5, "in_flight_mib": 7, "executor": "ray"})
-    found = conditions_of(plan, read_rates(plan, store), 3)
+    found = conditions_of(plan, read_rates(plan, store), fleet_of(3))
     assert (found.window, found.in_flight_bytes) == (5, 7 * 2**20)
     assert found.startup > 0
     name, slots = here(plan, store)
@@ -134,6 +135,17 @@ def test_conditions_follow_the_runtime(tmp_path: Path) -> None:
 def test_the_fleet_of_a_spec_is_the_one_that_is_simulated(tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path, runtime={"executor": "ray", "fleet": {"slots": 7}})
     assert len(here(plan, store)[1]) == 7
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="workers on GPUs leave the cores alone")
+def test_calls_cost_more_where_ray_and_the_driver_share_the_workers_cores(tmp_path: Path) -> None:
+    call = {}
+    for executor in ("inline", "ray"):
+        plan, store = plan_in(tmp_path, runtime={"executor": executor})
+        rates = read_rates(plan, store)
+        call[executor] = conditions_of(plan, rates, here(plan, store)[1]).call
+        assert conditions_of(plan, rates, fleet_of(2)).call == call["inline"]
+    assert call["ray"] > call["inline"]
 
 
 @pytest.mark.parametrize("text", ["", "0", "8,", "-1", "many", "1e3", "65537"])
