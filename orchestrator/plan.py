@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from orchestrator.identity import attack_key, evaluate_key, key_of, model_key
 from orchestrator.spec import Experiment
 from tasks import models
+from tasks.attacks.problem import aim, allowed
 from tasks.attacks.spec import AttackSpec
 from tasks.data.base import Dataset, open_dataset
 from tasks.data.shards import Outline, Shard, make_shards
@@ -102,6 +105,8 @@ def make_plan(experiment: Experiment, store: "Store") -> Plan:
         groups=experiment.schedule_groups,
         shard_size=experiment.shard_size,
     )
+    for attack in experiment.attacks:
+        _check_files(attack, shards, len(dataset.classes))
     outlines = [shard.outline for shard in shards]
     tasks, cells = cut(experiment, infos, outlines, len(dataset.classes))
     stored = store.keys()
@@ -223,6 +228,19 @@ def _check_indices(attack: AttackSpec, dataset: Dataset) -> None:
                     f"attack '{attack.name}': {field} names class {index}; {dataset.name} has "
                     f"classes 0 to {len(dataset.classes) - 1}"
                 )
+
+
+def _check_files(attack: AttackSpec, shards: Sequence[Shard], num_classes: int) -> None:
+    """Refuse a region's mask or a target's label map that does not fit the images."""
+    mask = attack.region and attack.region.mask
+    label_map = attack.target and attack.target.label_map
+    for size in {shard.labels.shape[1:] for shard in shards} if mask or label_map else ():
+        labels = torch.zeros((1, *size), dtype=torch.int64)
+        try:
+            allowed(attack.region, labels)
+            aim(labels, attack.target, num_classes)
+        except InputError as error:
+            raise InputError(f"attack '{attack.name}': {error}") from error
 
 
 def _check_classes(info: ModelInfo, dataset: Dataset) -> None:

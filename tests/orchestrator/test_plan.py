@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from orchestrator.experiment import carry_out
 from orchestrator.plan import CLEAN, FORWARD_AND_BACKWARD, Plan, attack_cost, make_plan
@@ -180,3 +182,29 @@ def test_a_class_that_the_data_has_not_is_refused(
     experiment = toy_experiment(tmp_path, attacks=[{"preset": "pgd", **fields}])
     with pytest.raises(InputError, match=rf"attack 'pgd': {named}; data has classes 0 to 2"):
         make_plan(experiment, Store(str(tmp_path / "store")))
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "size", "value", "named"),
+    [
+        ("region", "mask", (4, 4), 1, "is 4 x 4 .* the images are 24 x 32"),
+        ("region", "mask", (24, 32), 0, "is 0 everywhere"),
+        ("target", "label_map", (32, 24), 1, "is 32 x 24 .* the images are 24 x 32"),
+        ("target", "label_map", (24, 32), 3, "the target is class 3"),
+    ],
+)
+def test_a_file_that_does_not_fit_the_images_is_refused_before_anything_runs(
+    part: str, field: str, size: tuple[int, int], value: int, named: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "file.png"
+    Image.fromarray(np.full(size, value, np.uint8)).save(file)
+    fields = {"preset": "pgd", part: {field: str(file)}}
+    with pytest.raises(InputError, match=rf"attack 'pgd': .*{named}"):
+        plan_of(tmp_path, attacks=[fields])
+
+
+def test_files_that_fit_are_planned(tmp_path: Path) -> None:
+    file = tmp_path / "file.png"
+    Image.fromarray(np.full((24, 32), 2, np.uint8)).save(file)
+    fields = {"region": {"mask": str(file)}, "target": {"label_map": str(file)}}
+    assert plan_of(tmp_path, attacks=[{"preset": "pgd", **fields}]).tasks
