@@ -1,6 +1,7 @@
 """What orchestration costs: a transfer matrix on Ray against a plain loop over the same calls.
 
     python infra/benchmarks/orchestration.py --rounds 5
+    python infra/benchmarks/orchestration.py --rounds 5 --images 8 --groups 2
 
 Six sources, six targets, two attacks. `plain` is one process that makes the same calls one after
 the other with all of torch's threads, and stores nothing. Each round runs it, then the fleet from
@@ -33,11 +34,12 @@ MODELS = ["fcn-r18", "pspnet-r18", "deeplabv3-r18", "fcn-mnv2", "pspnet-mnv2", "
 MICRO_BATCH = 4
 
 
-def experiment(images: int, store: str, numerics: str) -> dict[str, Any]:
+def experiment(images: int, groups: int, store: str, numerics: str) -> dict[str, Any]:
     return {
         "name": "orchestration",
         "data": {"sample": "camvid", "images": images},
         "models": MODELS,
+        "schedule_groups": groups,
         "attacks": [{"preset": p, "eps": "4/255", "steps": 10} for p in ("pgd", "ds-mi")],
         "numerics": numerics,
         "runtime": {"store": store, "micro_batch": MICRO_BATCH},
@@ -80,18 +82,19 @@ class Measured:
         return 1000 * (cores * self.wall - self.model_seconds) / self.tasks
 
 
-def fleet(images: int, numerics: str) -> Measured:
+def fleet(images: int, groups: int, numerics: str) -> Measured:
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        run(experiment(images, folder, numerics), listener=clock)
+        run(experiment(images, groups, folder, numerics), listener=clock)
     return Measured(clock.finished - clock.ready, clock.model_seconds, clock.tasks)
 
 
-def plain(images: int, cores: int) -> Measured:
+def plain(images: int, groups: int, cores: int) -> Measured:
     torch.set_num_threads(cores)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        plan = make_plan(read_experiment(experiment(images, folder, "reference")), Store(folder))
+        content = experiment(images, groups, folder, "reference")
+        plan = make_plan(read_experiment(content), Store(folder))
     loaded = {name: models.load(spec, "cpu") for name, spec in plan.models.items()}
     made: dict[str, Any] = {}
     begun, inside = time.perf_counter(), 0.0
@@ -113,15 +116,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--groups", type=int, default=8, help="of images with one schedule")
     options = parser.parse_args()
     if "OMP_NUM_THREADS" in os.environ:
         raise SystemExit("OMP_NUM_THREADS would bind the plain loop to fewer threads: unset it")
     cores = len(os.sched_getaffinity(0))
     rounds: dict[str, list[Measured]] = {"plain": [], "reference": [], "fast": []}
     for number in range(1, options.rounds + 1):
-        rounds["plain"].append(plain(options.images, cores))
+        rounds["plain"].append(plain(options.images, options.groups, cores))
         for numerics in ("reference", "fast"):
-            rounds[numerics].append(fleet(options.images, numerics))
+            rounds[numerics].append(fleet(options.images, options.groups, numerics))
         for name, measured in rounds.items():
             last = measured[-1]
             ratio = last.wall / rounds["plain"][-1].wall
