@@ -1,6 +1,7 @@
 """What two runs share, and what of their differences forbids to compare them."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,7 +39,7 @@ def bring_together(
         *_of_images(a, b, ours),
         *_of_models(a, b, "targets", targets),
         *_of_eps(a, b, attacks),
-        *_of_numerics(a, b),
+        *_of_numerics(a, b, attacks),
     ]
     refused = [objection for objection in objections if objection.kind not in allow]
     if refused:
@@ -159,14 +160,42 @@ def _of_eps(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> Itera
             )
 
 
-def _of_numerics(a: Results, b: Results) -> Iterator[Objection]:
+def _of_numerics(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> Iterator[Objection]:
+    """What was asked for; and where that is the same, what machines made of it."""
     mine, theirs = (run.content["spec"]["numerics"] for run in (a, b))
     if mine != theirs:
         yield Objection("numerics", f"numerics are {_shown(mine)} in A and {_shown(theirs)} in B")
+        return
+    ours, others = (
+        _computed_with(run, {pair[side] for pair in attacks}) for side, run in enumerate((a, b))
+    )
+    differ = [
+        f"{source} with {' or '.join(sorted(ours[source]))} in A and "
+        f"{' or '.join(sorted(others[source]))} in B"
+        for source in a.sources
+        if source in ours and source in others and ours[source] != others[source]
+    ]
+    if differ:
+        clause = f"numerics are {_shown(mine)}, and what that came to on the machines differs: "
+        yield Objection("numerics", clause + "; ".join(differ))
+
+
+def _computed_with(run: Results, attacks: Collection[str]) -> dict[str, set[str]]:
+    """By source: the options that its attacks computed with; several where machines differed."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for attack in attacks:
+        for source, report in run.attack_reports[attack]:
+            if source is not None:
+                found[source].add(_shown(report["numerics"]))
+    return found
 
 
 def _shown(numerics: dict[str, Any]) -> str:
-    on = [name if value is True else f"{name} {value}" for name, value in numerics.items() if value]
+    on = [
+        name if value is True else f"{name} {value}"
+        for name, value in numerics.items()
+        if value and name != "equal_signs"
+    ]
     return ", ".join(on) or "reference"
 
 

@@ -92,6 +92,32 @@ def test_a_difference_is_refused_until_it_is_allowed(
     assert any(expected[0] in note for note in comparison.notes)
 
 
+def on(run: Results, numerics: dict[str, Any]) -> Results:
+    """The run, as if its sources had computed with these numerics."""
+    altered = replace(run)
+    reports = {
+        attack: [(source, {**report, "numerics": numerics}) for source, report in found]
+        for attack, found in run.attack_reports.items()
+    }
+    object.__setattr__(altered, "attack_reports", reports)
+    return altered
+
+
+def test_machines_that_made_other_numerics_of_the_same_wish_are_told_apart(tmp_path: Path) -> None:
+    attacks = [{"preset": "pgd", "steps": 1}]
+    run = run_toy(tmp_path, attacks=attacks, numerics={"bf16": "auto"})
+    a, b = (
+        on(run, {"fold": False, "bf16": bf16, "equal_signs": {"bf16": share}})
+        for bf16, share in ((True, 0.95), (False, 0.81))
+    )
+    with pytest.raises(InputError, match=r"bf16 auto, and .* with bf16 in A and reference in B"):
+        compare_pgd(a, b)
+    notes = compare_pgd(a, b, "numerics").notes
+    assert any("with bf16 in A and reference in B" in note for note in notes)
+    compare_pgd(a, on(run, {"bf16": True, "equal_signs": {"bf16": 0.94}}))
+    compare_pgd(run, run)
+
+
 def test_all_differences_are_refused_at_once_in_a_sentence_each(run: Results) -> None:
     other = weaker(with_spec(run, numerics={"fold": True}))
     with pytest.raises(InputError) as caught:
