@@ -7,9 +7,6 @@ import platform
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_MMAP_THRESHOLD = 32 * 2**20
 KEPT = 512 * 2**20
-# The environment of a process whose work is done in other threads than the first: glibc would give
-# each an arena of its own, whose heaps of 64 MiB go back to the kernel as they empty.
-ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 
 
 def keep_freed_memory() -> None:
@@ -17,8 +14,7 @@ def keep_freed_memory() -> None:
 
     Every step of an attack allocates and frees the same activations. By default glibc hands large
     ones back to the kernel, which maps and zeroes them again a page fault at a time: a tenth of a
-    step on a CPU. Changes no result; without glibc it does nothing. Threads other than the first
-    have it only in a process that was started with ``ONE_ARENA``.
+    step on a CPU. Changes no result; without glibc it does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return

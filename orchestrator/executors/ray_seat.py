@@ -14,7 +14,6 @@ from orchestrator.executors.ray_worker import HEALTH, ModelActor
 from orchestrator.plan import Task
 from orchestrator.scheduler import Slot
 from tasks.data.shards import Shard
-from tasks.memory import ONE_ARENA
 
 ACTOR: Any = ray.remote(concurrency_groups={HEALTH: 1})(ModelActor)  # type: ignore[call-overload]
 
@@ -64,11 +63,7 @@ class Seat:
         self.calls.clear()
         where = NodeAffinitySchedulingStrategy(self.node_id, soft=False)
         self.worker = ACTOR.options(
-            max_restarts=0,
-            max_task_retries=0,
-            scheduling_strategy=where,
-            runtime_env={"env_vars": ONE_ARENA},  # calls run in a thread, beside that of the pings
-            **self.resources,
+            max_restarts=0, max_task_retries=0, scheduling_strategy=where, **self.resources
         ).remote(micro_batch, store)
         self.send_ping()
 

@@ -32,7 +32,6 @@ from orchestrator.spec import Fleet
 from tasks import models
 from tasks.attacks.spec import AttackSpec
 from tasks.data.shards import Shard
-from tasks.memory import ONE_ARENA
 from tasks.models.spec import ModelSpec
 from tasks.poisoned import is_poisoned
 
@@ -351,16 +350,6 @@ def test_an_idle_workers_death_is_noticed(
     assert bench.until(SlotDown, timeout=20).final is False
     assert bench.until(SlotUp).slot.slot_id == slot
     assert not [event for event in bench.events if isinstance(event, Failed)]
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_workers_start_with_one_arena(one: tuple[Bench, str]) -> None:
-    import ray
-
-    (seat,) = one[0].executor._seats.values()
-    environment = Path(f"/proc/{ray.get(seat.worker.ping.remote())[0]}/environ").read_bytes()
-    name, value = next(iter(ONE_ARENA.items()))
-    assert f"{name}={value}".encode() in environment.split(b"\0")
 
 
 def test_a_worker_that_does_not_answer_is_replaced(
