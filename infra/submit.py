@@ -15,7 +15,7 @@ def run() -> None:
     # Without an address a run would start a cluster of its own on the head.
     os.environ.setdefault("RAY_ADDRESS", "auto")
     try:
-        from orchestrator.cli import main
+        from segtransfer.cli import main
     except ModuleNotFoundError as error:
         sys.exit(f"segtransfer is not installed on the head ({error}): see infra/README.md")
     main()

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.comparison import Comparison
-    from orchestrator.experiment import Listener
-    from orchestrator.plan import Plan
-    from orchestrator.results import Results
-    from orchestrator.search import Found, SearchListener
-    from orchestrator.search.spec import Search
-    from orchestrator.spec import Experiment
-    from orchestrator.store import Store
+    from segtransfer.comparison import Comparison
+    from segtransfer.experiment import Listener
+    from segtransfer.plan import Plan
+    from segtransfer.results import Results
+    from segtransfer.search import Found, SearchListener
+    from segtransfer.search.spec import Search
+    from segtransfer.spec import Experiment
+    from segtransfer.store import Store
 
 __all__ = ["compare", "make_plan", "open_results", "open_store", "run", "run_search"]
 
@@ -31,8 +31,8 @@ def run(
     Returns its results: ``matrix(attack)``, ``clean()``, ``frame()`` and more as DataFrames.
     Raises tasks.errors.InputError for a wrong spec.
     """
-    from orchestrator.experiment import carry_out
-    from orchestrator.spec import read_experiment
+    from segtransfer.experiment import carry_out
+    from segtransfer.spec import read_experiment
 
     return carry_out(read_experiment(experiment, overrides), listener)
 
@@ -41,9 +41,9 @@ def make_plan(
     experiment: "str | Path | dict[str, Any] | Experiment", overrides: Sequence[str] = ()
 ) -> "Plan":
     """The tasks of an experiment and which of them the store already has; computes nothing."""
-    from orchestrator.plan import make_plan
-    from orchestrator.spec import read_experiment
-    from orchestrator.store import Store
+    from segtransfer.plan import make_plan
+    from segtransfer.spec import read_experiment
+    from segtransfer.store import Store
 
     spec = read_experiment(experiment, overrides)
     return make_plan(spec, Store(spec.runtime.store))
@@ -61,8 +61,8 @@ def run_search(
     Returns the best as attack specs, all trials, the study, and the confirming results. Raises
     tasks.errors.InputError for a wrong search, RuntimeError where no trial went all the way.
     """
-    from orchestrator.search import SearchListener, find
-    from orchestrator.search.spec import read_search
+    from segtransfer.search import SearchListener, find
+    from segtransfer.search.spec import read_search
 
     return find(read_search(spec, overrides), listener or SearchListener(), resume=resume)
 
@@ -81,21 +81,21 @@ def compare(
     an attack in ``store``, an MLflow run's id. Raises tasks.errors.InputError for what is unknown,
     and for runs that differ in images, targets, eps or numerics which ``allow`` does not name.
     """
-    from orchestrator.comparison import compare
+    from segtransfer.comparison import compare
 
     return compare(a, b, store=store, allow=allow, metric=metric)
 
 
 def open_store(location: str | Path) -> "Store":
     """A store by its folder or URL."""
-    from orchestrator.store import Store
+    from segtransfer.store import Store
 
     return Store(str(location))
 
 
 def open_results(location: str | Path) -> "list[Results]":
     """The results of every experiment in a store, oldest first."""
-    from orchestrator.results import load_results
+    from segtransfer.results import load_results
 
     store = open_store(location)
     return [load_results(store, identity) for identity in store.experiments()]

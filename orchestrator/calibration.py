@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from orchestrator.identity import key_of
-from orchestrator.plan import FORWARD_AND_BACKWARD, Plan
-from orchestrator.rates import (
+from segtransfer.identity import key_of
+from segtransfer.plan import FORWARD_AND_BACKWARD, Plan
+from segtransfer.rates import (
     NOTHING_GIVEN,
     STARTUP_SECONDS,
     Given,
@@ -29,14 +29,14 @@ from orchestrator.rates import (
     image_size,
     with_forward,
 )
-from orchestrator.store import Store
-from tasks import models
-from tasks.attack import attack
-from tasks.attacks.spec import AttackSpec
-from tasks.data.shards import Shard
-from tasks.errors import InputError
-from tasks.evaluate import evaluate
-from tasks.memory import keep_freed_memory
+from segtransfer.store import Store
+from segtransfer.tasks import models
+from segtransfer.tasks.attack import attack
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.evaluate import evaluate
+from segtransfer.tasks.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")

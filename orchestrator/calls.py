@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from orchestrator.plan import Task
-from orchestrator.scheduler import SWITCH_COST
-from orchestrator.scheduler.slots import Slot, Slots
-from orchestrator.telemetry import SlotStatus
-from tasks.data.shards import Shard
+from segtransfer.plan import Task
+from segtransfer.scheduler import SWITCH_COST
+from segtransfer.scheduler.slots import Slot, Slots
+from segtransfer.telemetry import SlotStatus
+from segtransfer.tasks.data.shards import Shard
 
 # A call may take that many times the seconds that others like it took, or that were measured.
 PATIENCE = 20.0

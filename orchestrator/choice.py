@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.store import Store
-from tasks.errors import InputError
+from segtransfer.store import Store
+from segtransfer.tasks.errors import InputError
 
 
 def experiments_of(store: Store, wanted: str | None = None) -> Mapping[str, Mapping[str, Any]]:

@@ -12,14 +12,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator.stopping import Terminated, terminable, was_terminated
-from tasks.errors import InputError
+from segtransfer.stopping import Terminated, terminable, was_terminated
+from segtransfer.tasks.errors import InputError
 
 if TYPE_CHECKING:
-    from orchestrator.comparison import Comparison
-    from orchestrator.results import Results
-    from orchestrator.search import Found
-    from orchestrator.spec import Experiment
+    from segtransfer.comparison import Comparison
+    from segtransfer.results import Results
+    from segtransfer.search import Found
+    from segtransfer.spec import Experiment
 
 app = typer.Typer(
     add_completion=False,
@@ -75,9 +75,9 @@ def run(
     max_hours: Annotated[float | None, typer.Option(help="Stop then, with what there is.")] = None,
 ) -> None:
     """Carry out an experiment, print its matrices, draw its report, log it to MLflow."""
-    from orchestrator.experiment import carry_out
-    from orchestrator.report.progress import ProgressView
-    from orchestrator.report.terminal import print_results
+    from segtransfer.experiment import carry_out
+    from segtransfer.report.progress import ProgressView
+    from segtransfer.report.terminal import print_results
 
     with _sentences(spec), terminable():
         experiment = _experiment(spec, overrides, executor, store, fleet, max_hours)
@@ -117,11 +117,11 @@ def search(
     fleet: Annotated[str | None, typer.Option(help="A fleet that 'fleet up' keeps.")] = None,
 ) -> None:
     """Search the attack settings that transfer best, and confirm them on what is new."""
-    from orchestrator.report.found import found_folder, print_found, write_found
-    from orchestrator.report.trials import SearchView
-    from orchestrator.search import find
-    from orchestrator.search.spec import read_search
-    from orchestrator.search.study import how_to_look
+    from segtransfer.report.found import found_folder, print_found, write_found
+    from segtransfer.report.trials import SearchView
+    from segtransfer.search import find
+    from segtransfer.search.spec import read_search
+    from segtransfer.search.study import how_to_look
 
     with _sentences(spec, "the same line with --resume goes on"), terminable():
         read = read_search(spec, _with_options(overrides, store=store, fleet=fleet))
@@ -171,10 +171,10 @@ def study(
     tracking: Annotated[bool, typer.Option(help="Log to MLflow.")] = True,
 ) -> None:
     """Answer a question about transfer between any models: a figure, and a paragraph of numbers."""
-    from orchestrator.experiment import carry_out
-    from orchestrator.report.progress import ProgressView
-    from orchestrator.report.studies import write_study
-    from orchestrator.studies import find_study, look, read_base, split_base
+    from segtransfer.experiment import carry_out
+    from segtransfer.report.progress import ProgressView
+    from segtransfer.report.studies import write_study
+    from segtransfer.studies import find_study, look, read_base, split_base
 
     source, overrides = split_base(given or [])
     with _sentences(""):
@@ -215,11 +215,11 @@ def plan(
     switch_seconds: Annotated[float | None, typer.Option(min=0, help="Loading a model.")] = None,
 ) -> None:
     """Print what is stored, what the rest takes on fleets of any size, and what it can show."""
-    from orchestrator import calibration
-    from orchestrator.forecast import forecast, read_counts
-    from orchestrator.plan import make_plan
-    from orchestrator.report.planned import print_plan
-    from orchestrator.store import Store
+    from segtransfer import calibration
+    from segtransfer.forecast import forecast, read_counts
+    from segtransfer.plan import make_plan
+    from segtransfer.report.planned import print_plan
+    from segtransfer.store import Store
 
     with _sentences(spec):
         counts = read_counts(slots)
@@ -241,11 +241,11 @@ def report(
     log: Annotated[bool, typer.Option(help="Bring MLflow up to date with the store.")] = False,
 ) -> None:
     """Print and redraw the experiments of a store, and log them; nothing is computed."""
-    from orchestrator.choice import experiments_of
-    from orchestrator.report.folder import write_report
-    from orchestrator.report.terminal import print_results
-    from orchestrator.results import results_of
-    from orchestrator.upkeep import open_existing
+    from segtransfer.choice import experiments_of
+    from segtransfer.report.folder import write_report
+    from segtransfer.report.terminal import print_results
+    from segtransfer.results import results_of
+    from segtransfer.upkeep import open_existing
 
     with _sentences(store):
         opened, logged = open_existing(store), True
@@ -273,8 +273,8 @@ def export(
     ] = False,
 ) -> None:
     """Write an experiment for others to read: tables, PNG files, a data set of Hugging Face."""
-    from orchestrator.export import export
-    from orchestrator.report.exported import ExportView, print_exported
+    from segtransfer.export import export
+    from segtransfer.report.exported import ExportView, print_exported
 
     with _sentences(store), ExportView(console) as view:
         exported = export(store, out, kind, experiment, predictions=predictions, advance=view)
@@ -299,8 +299,8 @@ def compare(
     A RUN is a store's folder or URL (#NAME picks an experiment of it), an experiment's name or the
     beginning of its identity, or an MLflow run's id. An ATTACK alone is one of the newest run.
     """
-    from orchestrator.comparison import compare as compare_references
-    from orchestrator.report.compared import comparison_folder, print_comparison, write_comparison
+    from segtransfer.comparison import compare as compare_references
+    from segtransfer.report.compared import comparison_folder, print_comparison, write_comparison
 
     with _sentences(""):
         allowed = [name.strip() for name in allow.split(",") if name.strip()]
@@ -315,7 +315,7 @@ def compare(
 @app.command()
 def models() -> None:
     """List the models that ship."""
-    from orchestrator.report.terminal import print_models
+    from segtransfer.report.terminal import print_models
 
     print_models(console)
 
@@ -323,7 +323,7 @@ def models() -> None:
 @app.command()
 def attacks() -> None:
     """List the attack presets with their formulas."""
-    from orchestrator.report.terminal import print_attacks
+    from segtransfer.report.terminal import print_attacks
 
     print_attacks(console)
 
@@ -331,7 +331,7 @@ def attacks() -> None:
 @app.command()
 def doctor() -> None:
     """Check versions, device, Ray, MLflow, the shipped weights, and that `tasks` is ours."""
-    from orchestrator.report.doctor import print_health
+    from segtransfer.report.doctor import print_health
 
     if not print_health(console):
         raise typer.Exit(FAILED)
@@ -340,8 +340,8 @@ def doctor() -> None:
 @store_app.command("verify")
 def store_verify(location: Location) -> None:
     """Read everything and check it; name what is damaged, orphaned, foreign or cut off."""
-    from orchestrator.report.upkeep import print_verified
-    from orchestrator.upkeep import open_existing, verify
+    from segtransfer.report.upkeep import print_verified
+    from segtransfer.upkeep import open_existing, verify
 
     with _sentences(location):
         store = open_existing(location)
@@ -357,9 +357,9 @@ def store_merge(
     others: Annotated[list[str], typer.Argument(help="Stores to copy from, left as they are.")],
 ) -> None:
     """Copy into the first store what the others have and it lacks."""
-    from orchestrator.report.upkeep import print_merged
-    from orchestrator.store import Store
-    from orchestrator.upkeep import merge, open_existing
+    from segtransfer.report.upkeep import print_merged
+    from segtransfer.store import Store
+    from segtransfer.upkeep import merge, open_existing
 
     with _sentences(location):
         for other in [open_existing(other) for other in others]:
@@ -369,8 +369,8 @@ def store_merge(
 @store_app.command("compact")
 def store_compact(location: Location) -> None:
     """Put commit rows into few files, so that planning reads few; nothing is lost by it."""
-    from orchestrator.report.upkeep import print_compacted
-    from orchestrator.upkeep import compact, open_existing
+    from segtransfer.report.upkeep import print_compacted
+    from segtransfer.upkeep import compact, open_existing
 
     with _sentences(location):
         print_compacted(compact(open_existing(location)), console)
@@ -389,8 +389,8 @@ def store_gc(
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
 ) -> None:
     """List what nothing needs any more, ask, and remove it; nothing younger than an hour."""
-    from orchestrator.report.upkeep import print_freed, print_garbage
-    from orchestrator.upkeep import find_garbage, open_existing, remove_garbage
+    from segtransfer.report.upkeep import print_freed, print_garbage
+    from segtransfer.upkeep import find_garbage, open_existing, remove_garbage
 
     with _sentences(location):
         store = open_existing(location)
@@ -417,8 +417,8 @@ def fleet_up(
     store: StoreOption = None,
 ) -> None:
     """Start a fleet on the Ray cluster that is up, and leave it there."""
-    from orchestrator.executors.ray_driver import start_fleet
-    from orchestrator.spec import read_runtime
+    from segtransfer.executors.ray_driver import start_fleet
+    from segtransfer.spec import read_runtime
 
     with _sentences(name):
         extra = [] if store is None else [f"store={store}"]
@@ -431,8 +431,8 @@ def fleet_up(
 @fleet_app.command("status")
 def fleet_status(name: FleetName) -> None:
     """Print what a fleet hosts and does."""
-    from orchestrator.executors.ray_driver import fleet_news
-    from orchestrator.report.fleet import print_fleet
+    from segtransfer.executors.ray_driver import fleet_news
+    from segtransfer.report.fleet import print_fleet
 
     with _sentences(name):
         print_fleet(fleet_news(name), console)
@@ -441,7 +441,7 @@ def fleet_status(name: FleetName) -> None:
 @fleet_app.command("down")
 def fleet_down(name: FleetName) -> None:
     """End a fleet; calls under way are lost, what was done is in the store."""
-    from orchestrator.executors.ray_driver import end_fleet
+    from segtransfer.executors.ray_driver import end_fleet
 
     with _sentences(name):
         end_fleet(name)
@@ -471,9 +471,9 @@ def submit(
     ] = None,
 ) -> None:
     """Run a spec as a job of a Ray cluster, and follow it; it outlives this terminal."""
-    from orchestrator.jobs.client import connect
-    from orchestrator.jobs.client import submit as send
-    from orchestrator.jobs.parcel import Order, pack
+    from segtransfer.jobs.client import connect
+    from segtransfer.jobs.client import submit as send
+    from segtransfer.jobs.parcel import Order, pack
 
     with _sentences(spec):
         order = Order(spec, tuple(overrides or ()), store, search, resume)
@@ -487,8 +487,8 @@ def submit(
 @job_app.command("status")
 def job_status(job: Job, address: Address = HEAD) -> None:
     """Print how a job stands."""
-    from orchestrator.jobs.client import connect, look
-    from orchestrator.report.jobs import print_job
+    from segtransfer.jobs.client import connect, look
+    from segtransfer.report.jobs import print_job
 
     with _sentences(job):
         print_job(look(connect(address), job), console)
@@ -504,8 +504,8 @@ def job_follow(job: Job, address: Address = HEAD) -> None:
 @job_app.command("stop")
 def job_stop(job: Job, address: Address = HEAD) -> None:
     """Stop a job, and wait until it has logged what it did."""
-    from orchestrator.jobs.client import connect, stop
-    from orchestrator.report.jobs import print_job
+    from segtransfer.jobs.client import connect, stop
+    from segtransfer.report.jobs import print_job
 
     with _sentences(job):
         print_job(stop(connect(address), job), console)
@@ -527,7 +527,7 @@ def _experiment(
     fleet: str | None = None,
     max_hours: float | None = None,
 ) -> "Experiment":
-    from orchestrator.spec import read_experiment
+    from segtransfer.spec import read_experiment
 
     return read_experiment(
         spec,
@@ -558,7 +558,7 @@ def _with_options(
 
 def _follow(job: str, address: str) -> None:
     """Print a job's log to its end; Ctrl-C leaves the job alone."""
-    from orchestrator.jobs.client import connect, exit_code, follow, last_word
+    from segtransfer.jobs.client import connect, exit_code, follow, last_word
 
     def write(text: str) -> None:
         sys.stdout.write(text)
@@ -585,7 +585,7 @@ def _how_to(job: str, address: str) -> str:
 
 def _show(results: "Results", tracking: bool) -> bool:
     """Draw and log what changed, and say where everything is; False where logging failed."""
-    from orchestrator.report.folder import PAGE, is_current, report_folder, write_report
+    from segtransfer.report.folder import PAGE, is_current, report_folder, write_report
 
     if not is_current(results):
         write_report(results)
@@ -594,7 +594,7 @@ def _show(results: "Results", tracking: bool) -> bool:
     console.print(f"Page:   {report_folder(results) / PAGE}", highlight=False)
     if not tracking:
         return True
-    from orchestrator.tracking import TrackingError, how_to_open, log_results, runs_address
+    from segtransfer.tracking import TrackingError, how_to_open, log_results, runs_address
 
     try:
         uri = log_results(results)
@@ -608,8 +608,8 @@ def _show(results: "Results", tracking: bool) -> bool:
 
 
 def _log_comparison(comparison: "Comparison") -> None:
-    from orchestrator.tracking import TrackingError, how_to_open
-    from orchestrator.tracking.comparisons import log_comparison
+    from segtransfer.tracking import TrackingError, how_to_open
+    from segtransfer.tracking.comparisons import log_comparison
 
     try:
         console.print(f"MLflow: {how_to_open(log_comparison(comparison))}", highlight=False)
@@ -621,8 +621,8 @@ def _log_comparison(comparison: "Comparison") -> None:
 def _log_search(found: "Found", tracking: bool) -> None:
     if not tracking:
         return
-    from orchestrator.tracking import TrackingError, how_to_open, runs_address
-    from orchestrator.tracking.searches import log_search
+    from segtransfer.tracking import TrackingError, how_to_open, runs_address
+    from segtransfer.tracking.searches import log_search
 
     try:
         uri, name = log_search(found), found.bench.search.name

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from orchestrator.executors.base import Served
-from orchestrator.plan import Task
-from orchestrator.telemetry import Status
+from segtransfer.executors.base import Served
+from segtransfer.plan import Task
+from segtransfer.telemetry import Status
 
 if TYPE_CHECKING:
-    from orchestrator.driver import Driver
+    from segtransfer.driver import Driver
 
 NEWS_AT_ONCE = 10_000  # notices that one answer holds
 

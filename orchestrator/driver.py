@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from orchestrator.calibration import measured_paces, peaks_on_gpus
-from orchestrator.calls import Call, Calls
-from orchestrator.clients import Clients, Notice, Submission
-from orchestrator.executors.base import (
+from segtransfer.calibration import measured_paces, peaks_on_gpus
+from segtransfer.calls import Call, Calls
+from segtransfer.clients import Clients, Notice, Submission
+from segtransfer.executors.base import (
     Event,
     Executor,
     Failed,
@@ -26,13 +26,13 @@ from orchestrator.executors.base import (
     SlotDown,
     SlotUp,
 )
-from orchestrator.journal import scheduler_for
-from orchestrator.plan import Task
-from orchestrator.scheduler import FINAL, Host, Start, State
-from orchestrator.shelf import Shelf
-from orchestrator.spec import Runtime
-from orchestrator.store import Store
-from orchestrator.telemetry import Status, Telemetry, log_event
+from segtransfer.journal import scheduler_for
+from segtransfer.plan import Task
+from segtransfer.scheduler import FINAL, Host, Start, State
+from segtransfer.shelf import Shelf
+from segtransfer.spec import Runtime
+from segtransfer.store import Store
+from segtransfer.telemetry import Status, Telemetry, log_event
 
 log = logging.getLogger(__name__)
 

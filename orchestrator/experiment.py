@@ -7,22 +7,22 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from orchestrator.clients import (
+from segtransfer.clients import (
     DriverClient,
     LocalClient,
     Notice,
     Submission,
     UnknownClientError,
 )
-from orchestrator.driver import Driver
-from orchestrator.executors.base import Served
-from orchestrator.plan import Plan, make_plan
-from orchestrator.results import FORMAT, Results, load_results, results_of
-from orchestrator.spec import Experiment
-from orchestrator.stopping import Stopped, was_terminated
-from orchestrator.store import Store
-from orchestrator.telemetry import Status, log_to
-from tasks.errors import InputError
+from segtransfer.driver import Driver
+from segtransfer.executors.base import Served
+from segtransfer.plan import Plan, make_plan
+from segtransfer.results import FORMAT, Results, load_results, results_of
+from segtransfer.spec import Experiment
+from segtransfer.stopping import Stopped, was_terminated
+from segtransfer.store import Store
+from segtransfer.telemetry import Status, log_to
+from segtransfer.tasks.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -255,14 +255,14 @@ def open_client(plan: Plan, store: Store) -> Iterator[DriverClient]:
             f"'{runtime.executor}'; give runtime.executor=ray, or no fleet"
         )
     if runtime.executor == "ray":
-        from orchestrator.executors.ray_driver import attach, own_driver
+        from segtransfer.executors.ray_driver import attach, own_driver
 
         if runtime.fleet.name is not None:
             client: DriverClient = attach(runtime.fleet.name, store.location)
         else:
             client = own_driver(runtime, f"segtransfer-{plan.identity[:16]}")
     else:
-        from orchestrator.executors.inline import InlineExecutor
+        from segtransfer.executors.inline import InlineExecutor
 
         if runtime.log is not None:
             log_to(runtime.log)

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 import torch
 
-from orchestrator.calibration import peaks_on_gpus
-from orchestrator.executors.shares import (
+from segtransfer.calibration import peaks_on_gpus
+from segtransfer.executors.shares import (
     WORKER_BYTES,
     pick_slots_per_gpu,
     slots_on_cores,
     smallest_gpu,
 )
-from orchestrator.executors.simulated import Conditions, Simulation, simulate
-from orchestrator.plan import Plan, Task
-from orchestrator.power import Power, power_of
-from orchestrator.rates import Rates, image_size, in_seconds
-from orchestrator.scheduler import Slot
-from orchestrator.store import Store
-from tasks.errors import InputError
+from segtransfer.executors.simulated import Conditions, Simulation, simulate
+from segtransfer.plan import Plan, Task
+from segtransfer.power import Power, power_of
+from segtransfer.rates import Rates, image_size, in_seconds
+from segtransfer.scheduler import Slot
+from segtransfer.store import Store
+from segtransfer.tasks.errors import InputError
 
 FLEETS = (1, 8, 64, 512, 1024)
 # More tasks than this are simulated on a part of their shards: a fleet takes some two seconds.

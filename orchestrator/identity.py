@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.spec import AttackSpec
 
 # Raise when the meaning of a task changes: old results are then computed anew.
 ATTACK_VERSION = 3

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from orchestrator.plan import Task
-from orchestrator.scheduler import Decision, Host, Scheduler, Slot
-from orchestrator.spec import Runtime
-from tasks.attacks.spec import AttackSpec
+from segtransfer.plan import Task
+from segtransfer.scheduler import Decision, Host, Scheduler, Slot
+from segtransfer.spec import Runtime
+from segtransfer.tasks.attacks.spec import AttackSpec
 
 DEFAULT_BUDGET = 2 * 2**30  # bytes of AEs in flight, until the executor says what it has
 

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from orchestrator.identity import attack_key, evaluate_key, key_of, model_key
-from orchestrator.spec import Experiment
-from tasks import models
-from tasks.attacks.problem import aim, allowed
-from tasks.attacks.spec import AttackSpec
-from tasks.data.base import Dataset, open_dataset
-from tasks.data.shards import Outline, Shard, make_shards
-from tasks.errors import InputError
-from tasks.models.base import ModelInfo
-from tasks.models.label_map import join
-from tasks.models.spec import ModelSpec
+from segtransfer.identity import attack_key, evaluate_key, key_of, model_key
+from segtransfer.spec import Experiment
+from segtransfer.tasks import models
+from segtransfer.tasks.attacks.problem import aim, allowed
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.base import Dataset, open_dataset
+from segtransfer.tasks.data.shards import Outline, Shard, make_shards
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.base import ModelInfo
+from segtransfer.tasks.models.label_map import join
+from segtransfer.tasks.models.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from orchestrator.store import Store
+    from segtransfer.store import Store
 
 CLEAN = "clean"
 # A backward to the input costs about as much again as 1.5 forwards; used for scheduling only.

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from orchestrator.plan import Plan
-from orchestrator.results import FORMAT, GROUPS, Results
-from orchestrator.statistics import Design, Resampled, pairs_of
-from orchestrator.statistics.design import Factor, factor_of
-from orchestrator.store import Store
-from tasks.randomness import schedule_group
+from segtransfer.plan import Plan
+from segtransfer.results import FORMAT, GROUPS, Results
+from segtransfer.statistics import Design, Resampled, pairs_of
+from segtransfer.statistics.design import Factor, factor_of
+from segtransfer.store import Store
+from segtransfer.tasks.randomness import schedule_group
 
 LEVEL, POWER = 0.05, 0.8  # two-sided
 MOST_READ = 400  # evaluations of a stored run; a mean over fewer cells only has the wider spread

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from orchestrator.plan import FORWARD_AND_BACKWARD, Plan, Task
-from tasks.attacks.draws import Draws
-from tasks.attacks.spec import AttackSpec
-from tasks.attacks.transforms import copies, relative_cost, views
-from tasks.attacks.transforms.views import Scene
+from segtransfer.plan import FORWARD_AND_BACKWARD, Plan, Task
+from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.transforms import copies, relative_cost, views
+from segtransfer.tasks.attacks.transforms.views import Scene
 
 RESCALING = frozenset({"ds", "di"})  # transforms that may change the size of what goes in
 EXACT_GROUPS = 64  # with more of them what is drawn comes near its mean

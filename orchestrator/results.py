@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.plan import CLEAN
-from orchestrator.stopping import Stopped
-from orchestrator.store import Store
-from tasks import metrics
-from tasks.data.base import sequence_of
-from tasks.data.shards import Shard
-from tasks.errors import InputError
+from segtransfer.plan import CLEAN
+from segtransfer.stopping import Stopped
+from segtransfer.store import Store
+from segtransfer.tasks import metrics
+from segtransfer.tasks.data.base import sequence_of
+from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.errors import InputError
 
 Cell = tuple[str, str | None, str]  # attack, source, target
 METRICS = {

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.executors.base import Executor
-from orchestrator.plan import Task
-from orchestrator.store import Store
-from tasks.data.shards import Shard
+from segtransfer.executors.base import Executor
+from segtransfer.plan import Task
+from segtransfer.store import Store
+from segtransfer.tasks.data.shards import Shard
 
 
 @dataclass(frozen=True)

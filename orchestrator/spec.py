@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-import tasks
-from tasks.attacks.spec import AttackSpec
-from tasks.data.spec import DataSpec
-from tasks.errors import InputError
-from tasks.models.numerics import REFERENCE, Numerics
-from tasks.models.spec import ModelSpec
-from tasks.schema import AnyPath, Frozen, suggest
-from tasks.yaml_files import parse, read_mapping
+from segtransfer import tasks
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.numerics import REFERENCE, Numerics
+from segtransfer.tasks.models.spec import ModelSpec
+from segtransfer.tasks.schema import AnyPath, Frozen, suggest
+from segtransfer.tasks.yaml_files import parse, read_mapping
 
 RECIPES = Path(tasks.__file__).parent / "recipes"
 Read = TypeVar("Read", bound=Frozen)

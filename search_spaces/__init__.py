@@ -1,8 +1,8 @@
 """Search spaces: typed YAML that is read into Optuna's define-by-run, and back into attacks."""
 
-from search_spaces.checks import check
-from search_spaces.points import attack_of, first_points, point_of, suggest
-from search_spaces.space import Space, read_space, space_names
+from segtransfer.search_spaces.checks import check
+from segtransfer.search_spaces.points import attack_of, first_points, point_of, suggest
+from segtransfer.search_spaces.space import Space, read_space, space_names
 
 __all__ = [
     "Space",

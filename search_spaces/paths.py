@@ -6,12 +6,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from tasks.attacks.parts import Momentum, Smoothing, Variance, read_smoothing
-from tasks.attacks.resolve import TRANSFORMS as TRANSFORM_LIST
-from tasks.attacks.spec import AttackSpec, fields_of_preset
-from tasks.attacks.transforms import TRANSFORMS
-from tasks.errors import InputError
-from tasks.schema import Frozen
+from segtransfer.tasks.attacks.parts import Momentum, Smoothing, Variance, read_smoothing
+from segtransfer.tasks.attacks.resolve import TRANSFORMS as TRANSFORM_LIST
+from segtransfer.tasks.attacks.spec import AttackSpec, fields_of_preset
+from segtransfer.tasks.attacks.transforms import TRANSFORMS
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.schema import Frozen
 
 # An attack by path: {"eps": "8/255", "momentum": True, "momentum.mu": 1.0, ...}. A part that is
 # there has its own path; transforms stand in the order in which they are applied.

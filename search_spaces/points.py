@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from search_spaces.paths import PARTS, Flat, attack, expand, flatten, part_of
-from search_spaces.space import Searched, Space, Value, offer, word
-from tasks.attacks.spec import AttackSpec
-from tasks.errors import InputError
-from tasks.schema import suggest as nearest
+from segtransfer.search_spaces.paths import PARTS, Flat, attack, expand, flatten, part_of
+from segtransfer.search_spaces.space import Searched, Space, Value, offer, word
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.schema import suggest as nearest
 
 Point = dict[str, Value]
 Base = str | Mapping[str, Any]

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from search_spaces.paths import FIXED, PARTS, PATHS, part_of, sentences
-from tasks.attacks.presets import PRESETS
-from tasks.errors import InputError
-from tasks.schema import Frozen, Number, suggest
-from tasks.yaml_files import read_mapping
+from segtransfer.search_spaces.paths import FIXED, PARTS, PATHS, part_of, sentences
+from segtransfer.tasks.attacks.presets import PRESETS
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.schema import Frozen, Number, suggest
+from segtransfer.tasks.yaml_files import read_mapping
 
 SHIPPED = Path(__file__).parent
 Value = str | int | float | bool | None

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from tasks.attacks import loop
-from tasks.attacks.contents import content_hash
-from tasks.attacks.spec import AttackSpec
-from tasks.batching import in_micro_batches, upload
-from tasks.data.base import read_image
-from tasks.data.names import file_name
-from tasks.errors import InputError
-from tasks.models.base import Cost, Segmenter
-from tasks.perturbation import as_score, inside, quantise, statistics
+from segtransfer.tasks.attacks import loop
+from segtransfer.tasks.attacks.contents import content_hash
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.batching import in_micro_batches, upload
+from segtransfer.tasks.data.base import read_image
+from segtransfer.tasks.data.names import file_name
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.base import Cost, Segmenter
+from segtransfer.tasks.perturbation import as_score, inside, quantise, statistics
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from tasks.batching import in_micro_batches, upload
-from tasks.errors import InputError
-from tasks.metrics import confusion
-from tasks.models.base import Segmenter
+from segtransfer.tasks.batching import in_micro_batches, upload
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.metrics import confusion
+from segtransfer.tasks.models.base import Segmenter
 
 
 @dataclass(frozen=True)

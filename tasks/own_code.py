@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from tasks.errors import InputError
+from segtransfer.tasks.errors import InputError
 
 MARK = "__segtransfer_sha256__"  # on a module: the hash of its file when it was first asked for
 

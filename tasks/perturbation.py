@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from tasks.attacks.spec import AttackSpec
-from tasks.randomness import image_noise
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.randomness import image_noise
 
 STATISTICS = ("linf", "rms", "mean_abs", "at_bound", "psnr")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from tasks.batching import is_out_of_memory
+from segtransfer.tasks.batching import is_out_of_memory
 
 SIGNS = ("CUDA error", "HIP error", "device-side assert", "CUBLAS_STATUS", "CUDNN_STATUS")
 # The same libraries say these where memory ran out, and go on once there is some.

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from mmseg.evaluation import IoUMetric
 
-from orchestrator import run
-from orchestrator.results import Results
+from segtransfer import run
+from segtransfer.results import Results
 
 ATTACKS = [
     {"preset": "noise", "eps": "8/255"},
@@ -95,7 +95,7 @@ def test_miou_is_mmsegs_own_on_the_same_predictions(results: Results) -> None:
 
 
 def test_the_store_alone_redraws_the_results(results: Results, tmp_path: Path) -> None:
-    from orchestrator import open_results
+    from segtransfer import open_results
 
     (again,) = open_results(results.store.location)
     assert again.digest == results.digest

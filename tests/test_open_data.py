@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from orchestrator.plan import CLEAN
-from orchestrator.results import Results
-from tasks import metrics
+from segtransfer.cli import app
+from segtransfer.plan import CLEAN
+from segtransfer.results import Results
+from segtransfer.tasks import metrics
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import ATTACKS, run_toy, toy
 

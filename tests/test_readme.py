@@ -9,8 +9,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from orchestrator import open_results
-from orchestrator.spec import read_experiment
+from segtransfer import open_results
+from segtransfer.spec import read_experiment
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

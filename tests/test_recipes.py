@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator import open_results
-from orchestrator.cli import app
-from orchestrator.spec import read_experiment
-from tasks.attacks.presets import PRESETS
-from tasks.models.zoo import ZOO
+from segtransfer import open_results
+from segtransfer.cli import app
+from segtransfer.spec import read_experiment
+from segtransfer.tasks.attacks.presets import PRESETS
+from segtransfer.tasks.models.zoo import ZOO
 
 
 def test_all_presets_is_every_preset_on_every_zoo_model() -> None:

@@ -24,18 +24,18 @@ import torch.nn.functional as F
 import torchattacks
 from torch import nn
 
-from tasks import models
-from tasks.attack import attack
-from tasks.attacks.spec import AttackSpec
-from tasks.data.base import open_dataset
-from tasks.data.shards import Shard, make_shards
-from tasks.data.spec import DataSpec
-from tasks.evaluate import evaluate
-from tasks.memory import keep_freed_memory
-from tasks.metrics import miou
-from tasks.models.base import Segmenter
-from tasks.models.numerics import Numerics
-from tasks.models.spec import ModelSpec
+from segtransfer.tasks import models
+from segtransfer.tasks.attack import attack
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.shards import Shard, make_shards
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.evaluate import evaluate
+from segtransfer.tasks.memory import keep_freed_memory
+from segtransfer.tasks.metrics import miou
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.numerics import Numerics
+from segtransfer.tasks.models.spec import ModelSpec
 
 EPS, STEP_SIZE = 4 / 255, 1 / 255
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

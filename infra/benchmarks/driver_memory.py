@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.clients import Submission
-from orchestrator.driver import Driver
-from orchestrator.executors.base import Event, Finished, Hosted, Output, Served, SlotUp
-from orchestrator.plan import Task
-from orchestrator.scheduler import Slot
-from orchestrator.spec import Runtime
-from orchestrator.store import Store
-from tasks.attacks.spec import AttackSpec
-from tasks.data.shards import Shard, shard_of
-from tasks.models.spec import ModelSpec
+from segtransfer.clients import Submission
+from segtransfer.driver import Driver
+from segtransfer.executors.base import Event, Finished, Hosted, Output, Served, SlotUp
+from segtransfer.plan import Task
+from segtransfer.scheduler import Slot
+from segtransfer.spec import Runtime
+from segtransfer.store import Store
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.shards import Shard, shard_of
+from segtransfer.tasks.models.spec import ModelSpec
 
 A_CLIENT = 1000  # tasks
 TARGETS = 9  # evaluations an attack

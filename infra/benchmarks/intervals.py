@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 
-from orchestrator.results import Results
-from orchestrator.statistics import Resampled
-from orchestrator.store import Store
+from segtransfer.results import Results
+from segtransfer.statistics import Resampled
+from segtransfer.store import Store
 
 IMAGES, CLASSES, SIDE = 233, 11, 6
 

@@ -20,15 +20,15 @@ from typing import Any
 
 import torch
 
-from orchestrator import run
-from orchestrator.clients import Notice
-from orchestrator.executors.base import perform
-from orchestrator.experiment import Listener
-from orchestrator.plan import Plan, make_plan
-from orchestrator.spec import read_experiment
-from orchestrator.store import Store
-from tasks import models
-from tasks.memory import keep_freed_memory
+from segtransfer import run
+from segtransfer.clients import Notice
+from segtransfer.executors.base import perform
+from segtransfer.experiment import Listener
+from segtransfer.plan import Plan, make_plan
+from segtransfer.spec import read_experiment
+from segtransfer.store import Store
+from segtransfer.tasks import models
+from segtransfer.tasks.memory import keep_freed_memory
 
 MODELS = ["fcn-r18", "pspnet-r18", "deeplabv3-r18", "fcn-mnv2", "pspnet-mnv2", "segformer-mit"]
 MICRO_BATCH = 4

@@ -21,22 +21,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from orchestrator.plan import Plan, make_plan
-from orchestrator.power import detectable, spread_of
-from orchestrator.spec import read_experiment
-from orchestrator.statistics.design import Factor
-from orchestrator.store import Row, Store
-from orchestrator.store.rows import encode_rows, row_path
-from orchestrator.upkeep import compact
-from tasks import models
-from tasks.attack import attack
-from tasks.attacks.spec import AttackSpec
-from tasks.data.base import open_dataset
-from tasks.data.shards import make_shards
-from tasks.data.spec import DataSpec
-from tasks.evaluate import evaluate
-from tasks.metrics import miou
-from tasks.models.spec import ModelSpec
+from segtransfer.plan import Plan, make_plan
+from segtransfer.power import detectable, spread_of
+from segtransfer.spec import read_experiment
+from segtransfer.statistics.design import Factor
+from segtransfer.store import Row, Store
+from segtransfer.store.rows import encode_rows, row_path
+from segtransfer.upkeep import compact
+from segtransfer.tasks import models
+from segtransfer.tasks.attack import attack
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.shards import make_shards
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.evaluate import evaluate
+from segtransfer.tasks.metrics import miou
+from segtransfer.tasks.models.spec import ModelSpec
 
 CLASSES = ["road", "sky", "tree"]
 MODELS, ATTACKS, IMAGES = 10, 43, 256

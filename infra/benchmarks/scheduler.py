@@ -15,9 +15,9 @@ import time
 import tracemalloc
 from dataclasses import dataclass
 
-from orchestrator.plan import Task
-from orchestrator.scheduler import Host, Scheduler, Slot
-from tasks.attacks.spec import AttackSpec
+from segtransfer.plan import Task
+from segtransfer.scheduler import Host, Scheduler, Slot
+from segtransfer.tasks.attacks.spec import AttackSpec
 
 SHARD = 64.0  # images
 STEPS = 25.0  # forwards an image that the shortest attack costs

@@ -28,16 +28,16 @@ from typing import Any, NamedTuple
 import optuna
 from ray.tune import with_parameters
 
-from orchestrator.clients import LocalClient
-from orchestrator.driver import Driver
-from orchestrator.executors.inline import InlineExecutor
-from orchestrator.executors.ray_driver import meet, own_driver
-from orchestrator.experiment import Clock
-from orchestrator.search import tune
-from orchestrator.search.bench import Bench, make_bench, propose, try_attack
-from orchestrator.search.spec import Search, read_search
-from orchestrator.search.study import Trial, open_storage, open_study
-from orchestrator.store import Store
+from segtransfer.clients import LocalClient
+from segtransfer.driver import Driver
+from segtransfer.executors.inline import InlineExecutor
+from segtransfer.executors.ray_driver import meet, own_driver
+from segtransfer.experiment import Clock
+from segtransfer.search import tune
+from segtransfer.search.bench import Bench, make_bench, propose, try_attack
+from segtransfer.search.spec import Search, read_search
+from segtransfer.search.study import Trial, open_storage, open_study
+from segtransfer.store import Store
 
 KINDS = ("resident", "fleet a trial", "process a trial")
 

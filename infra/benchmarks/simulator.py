@@ -17,15 +17,15 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.calibration import Given, calibrate, read_rates
-from orchestrator.clients import Notice
-from orchestrator.executors.simulated import Conditions, simulate
-from orchestrator.experiment import Listener, carry_out
-from orchestrator.forecast import fleet_of, forecast, lower_bound
-from orchestrator.plan import FORWARD_AND_BACKWARD, Task, make_plan
-from orchestrator.spec import read_experiment
-from orchestrator.store import Store
-from tasks.attacks.spec import AttackSpec
+from segtransfer.calibration import Given, calibrate, read_rates
+from segtransfer.clients import Notice
+from segtransfer.executors.simulated import Conditions, simulate
+from segtransfer.experiment import Listener, carry_out
+from segtransfer.forecast import fleet_of, forecast, lower_bound
+from segtransfer.plan import FORWARD_AND_BACKWARD, Task, make_plan
+from segtransfer.spec import read_experiment
+from segtransfer.store import Store
+from segtransfer.tasks.attacks.spec import AttackSpec
 
 SOURCES, TARGETS, ATTACKS, SHARDS, IMAGES = 16, 32, 36, 32, 2000
 STEPS, UNEQUAL = (20,), (1, 5, 10, 20, 40, 60)

@@ -10,9 +10,9 @@ interval.
 
 import sys
 
-from orchestrator import open_results
-from orchestrator.results import Results
-from orchestrator.statistics import Resampled, pairs_of
+from segtransfer import open_results
+from segtransfer.results import Results
+from segtransfer.statistics import Resampled, pairs_of
 
 BASELINES = ("pgd", "mi")
 MEANS = {"same_backbone": "same backbone", "cross_backbone": "other backbone", "diagonal": "itself"}

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tasks import models
-from tasks.data.base import open_dataset
-from tasks.data.shards import Shard, make_shards
-from tasks.data.spec import DataSpec
-from tasks.evaluate import evaluate
-from tasks.metrics import miou
-from tasks.models.base import Segmenter
-from tasks.models.spec import ModelSpec
-from tasks.models.zoo import ZOO
+from segtransfer.tasks import models
+from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.shards import Shard, make_shards
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.evaluate import evaluate
+from segtransfer.tasks.metrics import miou
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.spec import ModelSpec
+from segtransfer.tasks.models.zoo import ZOO
 
 SIZE = (240, 320)
 ROUNDS = 7

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.comparison.differences import differences
-from orchestrator.comparison.references import Run, find_run, load
-from orchestrator.comparison.shared import ALLOWABLE, bring_together
-from orchestrator.identity import key_of
-from orchestrator.results import ALL_METRICS, Results
-from orchestrator.store import Store
-from tasks.errors import InputError
-from tasks.schema import suggest
+from segtransfer.comparison.differences import differences
+from segtransfer.comparison.references import Run, find_run, load
+from segtransfer.comparison.shared import ALLOWABLE, bring_together
+from segtransfer.identity import key_of
+from segtransfer.results import ALL_METRICS, Results
+from segtransfer.store import Store
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.schema import suggest
 
 __all__ = ["Comparison", "compare", "compare_results"]
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from orchestrator.results import GROUPS, Results
-from orchestrator.statistics import Pair, Resampled, holm, pairs_of
+from segtransfer.results import GROUPS, Results
+from segtransfer.statistics import Pair, Resampled, holm, pairs_of
 
 LEVEL = 0.95
 COLUMNS = (

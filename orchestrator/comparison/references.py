@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.choice import matching
-from orchestrator.results import FORMAT, Results, results_of
-from orchestrator.store import Store
-from tasks.errors import InputError
-from tasks.schema import suggest
+from segtransfer.choice import matching
+from segtransfer.results import FORMAT, Results, results_of
+from segtransfer.store import Store
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.schema import suggest
 
 ATTACK = re.compile(r"[A-Za-z0-9_.-]+(:\d+)?(:sign|:rms)?")  # as attacks name what they make
 RUN_ID = re.compile(r"[0-9a-f]{32}")  # MLflow's
@@ -125,7 +125,7 @@ def _logged(run_id: str) -> Run | None:
     """The run that an MLflow run was logged from; None where this is no run's id."""
     if not RUN_ID.fullmatch(run_id):
         return None
-    from orchestrator.tracking import read_run
+    from segtransfer.tracking import read_run
 
     logged = read_run(run_id)
     store = Store(logged.store)

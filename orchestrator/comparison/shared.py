@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.results import Results
-from tasks.errors import InputError
+from segtransfer.results import Results
+from segtransfer.tasks.errors import InputError
 
 ALLOWABLE = ("images", "targets", "eps", "numerics")
 

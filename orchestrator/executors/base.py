@@ -6,15 +6,15 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from orchestrator.plan import Task
-from orchestrator.scheduler import Slot
-from orchestrator.store import Blob
-from tasks.attack import attack
-from tasks.data.shards import Shard
-from tasks.evaluate import evaluate
-from tasks.models.base import Segmenter
-from tasks.models.numerics import REFERENCE, Numerics
-from tasks.models.spec import ModelSpec
+from segtransfer.plan import Task
+from segtransfer.scheduler import Slot
+from segtransfer.store import Blob
+from segtransfer.tasks.attack import attack
+from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.evaluate import evaluate
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.numerics import REFERENCE, Numerics
+from segtransfer.tasks.models.spec import ModelSpec
 
 FailureKind = Literal["infrastructure", "poisoned", "cancelled", "task"]
 

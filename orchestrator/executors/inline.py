@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from orchestrator.executors.base import (
+from segtransfer.executors.base import (
     Event,
     Failed,
     Finished,
@@ -23,12 +23,12 @@ from orchestrator.executors.base import (
     SlotUp,
     perform,
 )
-from orchestrator.plan import Task
-from orchestrator.scheduler import Slot
-from tasks import models
-from tasks.data.shards import Shard
-from tasks.memory import keep_freed_memory
-from tasks.models.base import Segmenter
+from segtransfer.plan import Task
+from segtransfer.scheduler import Slot
+from segtransfer.tasks import models
+from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.memory import keep_freed_memory
+from segtransfer.tasks.models.base import Segmenter
 
 
 class InlineExecutor:

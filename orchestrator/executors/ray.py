@@ -19,7 +19,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from orchestrator.executors.base import (
+from segtransfer.executors.base import (
     Event,
     Failed,
     Finished,
@@ -31,7 +31,7 @@ from orchestrator.executors.base import (
     SlotDown,
     SlotUp,
 )
-from orchestrator.executors.ray_fleet import (
+from segtransfer.executors.ray_fleet import (
     NO_NODES,
     Node,
     NodeRequest,
@@ -42,15 +42,15 @@ from orchestrator.executors.ray_fleet import (
     resources_of_worker,
     share_gpus,
 )
-from orchestrator.executors.ray_seat import Call, Load, Seat, in_short
-from orchestrator.executors.ray_worker import Broken, Loaded
-from orchestrator.executors.shares import pick_slots_per_gpu
-from orchestrator.plan import Task
-from orchestrator.provenance import code_hash
-from orchestrator.scheduler import Slot
-from orchestrator.spec import Fleet
-from orchestrator.store import Store
-from tasks.data.shards import Shard
+from segtransfer.executors.ray_seat import Call, Load, Seat, in_short
+from segtransfer.executors.ray_worker import Broken, Loaded
+from segtransfer.executors.shares import pick_slots_per_gpu
+from segtransfer.plan import Task
+from segtransfer.provenance import code_hash
+from segtransfer.scheduler import Slot
+from segtransfer.spec import Fleet
+from segtransfer.store import Store
+from segtransfer.tasks.data.shards import Shard
 
 log = logging.getLogger(__name__)
 

@@ -14,17 +14,17 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.clients import Notice, Submission, UnknownClientError
-from orchestrator.driver import Driver
-from orchestrator.executors.ray import RayExecutor
-from orchestrator.executors.ray_fleet import NO_NODES, ask_autoscaler
-from orchestrator.executors.ray_metrics import ray_meter
-from orchestrator.provenance import code_hash
-from orchestrator.spec import Runtime
-from orchestrator.stopping import kept_handler
-from orchestrator.store import Store
-from orchestrator.telemetry import Status, Telemetry, log_to
-from tasks.errors import InputError
+from segtransfer.clients import Notice, Submission, UnknownClientError
+from segtransfer.driver import Driver
+from segtransfer.executors.ray import RayExecutor
+from segtransfer.executors.ray_fleet import NO_NODES, ask_autoscaler
+from segtransfer.executors.ray_metrics import ray_meter
+from segtransfer.provenance import code_hash
+from segtransfer.spec import Runtime
+from segtransfer.stopping import kept_handler
+from segtransfer.store import Store
+from segtransfer.telemetry import Status, Telemetry, log_to
+from segtransfer.tasks.errors import InputError
 
 CLIENTS = 1000  # calls that may wait inside the driver at once: a client asks one at a time
 PATIENCE = 0.5  # seconds that events() gathers news

@@ -13,13 +13,13 @@ from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.executors.shares import (
+from segtransfer.executors.shares import (
     WORKER_BYTES,
     pick_slots_per_gpu,
     slots_on_cores,
     smallest_gpu,
 )
-from orchestrator.spec import Fleet
+from segtransfer.spec import Fleet
 
 log = logging.getLogger(__name__)
 

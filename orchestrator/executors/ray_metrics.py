@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from orchestrator.telemetry import METRICS, Meter, Metric
+from segtransfer.telemetry import METRICS, Meter, Metric
 
 
 def ray_meter() -> Meter:

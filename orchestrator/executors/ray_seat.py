@@ -9,11 +9,11 @@ import ray
 from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.executors.base import Served
-from orchestrator.executors.ray_worker import HEALTH, ModelActor
-from orchestrator.plan import Task
-from orchestrator.scheduler import Slot
-from tasks.data.shards import Shard
+from segtransfer.executors.base import Served
+from segtransfer.executors.ray_worker import HEALTH, ModelActor
+from segtransfer.plan import Task
+from segtransfer.scheduler import Slot
+from segtransfer.tasks.data.shards import Shard
 
 ACTOR: Any = ray.remote(concurrency_groups={HEALTH: 1})(ModelActor)  # type: ignore[call-overload]
 

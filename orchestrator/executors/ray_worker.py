@@ -11,16 +11,16 @@ import numpy as np
 import ray
 import torch
 
-from orchestrator.executors.base import FailureKind, Output, Served, perform
-from orchestrator.plan import Task
-from orchestrator.provenance import code_hash
-from orchestrator.store import Store
-from tasks import models
-from tasks.batching import is_out_of_memory
-from tasks.errors import InputError
-from tasks.memory import keep_freed_memory
-from tasks.models.base import Segmenter
-from tasks.poisoned import is_poisoned
+from segtransfer.executors.base import FailureKind, Output, Served, perform
+from segtransfer.plan import Task
+from segtransfer.provenance import code_hash
+from segtransfer.store import Store
+from segtransfer.tasks import models
+from segtransfer.tasks.batching import is_out_of_memory
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.memory import keep_freed_memory
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.poisoned import is_poisoned
 
 log = logging.getLogger(__name__)
 

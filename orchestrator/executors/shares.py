@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import torch
 
-from orchestrator.spec import Fleet
+from segtransfer.spec import Fleet
 
 WORKER_BYTES = 1.5e9  # of a CPU node's memory that one worker may need
 MOST_PER_GPU = 8  # slots on a GPU where nobody gave their number or measured the models

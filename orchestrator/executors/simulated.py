@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from orchestrator.plan import Task
-from orchestrator.scheduler import Host, Scheduler, Slot
+from segtransfer.plan import Task
+from segtransfer.scheduler import Host, Scheduler, Slot
 
 CLIENT = "plan"
 BINS = 40  # of the curve of utilisation over time

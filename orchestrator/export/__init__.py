@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from orchestrator.choice import experiment_of
-from orchestrator.export.about import describe
-from orchestrator.export.hub import write_hub
-from orchestrator.export.pictures import write_pictures
-from orchestrator.export.reading import Reader
-from orchestrator.export.tables import write_tables
-from orchestrator.upkeep import open_existing
-from tasks.errors import InputError
+from segtransfer.choice import experiment_of
+from segtransfer.export.about import describe
+from segtransfer.export.hub import write_hub
+from segtransfer.export.pictures import write_pictures
+from segtransfer.export.reading import Reader
+from segtransfer.export.tables import write_tables
+from segtransfer.upkeep import open_existing
+from segtransfer.tasks.errors import InputError
 
 Format = Literal["parquet", "csv", "png", "hf"]
 

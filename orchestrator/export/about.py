@@ -4,8 +4,8 @@ import json
 from pathlib import PurePosixPath
 from typing import Any
 
-from orchestrator.export.reading import Reader
-from orchestrator.provenance import versions
+from segtransfer.export.reading import Reader
+from segtransfer.provenance import versions
 
 FORMAT = 1  # of an export; raise when a table or folder changes its meaning
 

@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from orchestrator.export.about import schema_metadata
-from orchestrator.export.pictures import palette, png
-from orchestrator.export.reading import Made, Reader, Scored
-from orchestrator.export.tables import PERTURBATION, Fields, Rows, write_tables
-from orchestrator.report.text import markdown
-from orchestrator.results import Results
-from tasks.data.names import file_name
-from tasks.data.shards import Shard
+from segtransfer.export.about import schema_metadata
+from segtransfer.export.pictures import palette, png
+from segtransfer.export.reading import Made, Reader, Scored
+from segtransfer.export.tables import PERTURBATION, Fields, Rows, write_tables
+from segtransfer.report.text import markdown
+from segtransfer.results import Results
+from segtransfer.tasks.data.names import file_name
+from segtransfer.tasks.data.shards import Shard
 
 # What `datasets` calls an Image: it is decoded where it is read.
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})

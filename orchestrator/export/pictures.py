@@ -21,8 +21,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from orchestrator.export.reading import Reader
-from tasks.data.names import file_name
+from segtransfer.export.reading import Reader
+from segtransfer.tasks.data.names import file_name
 
 COLUMNS = ("file", "image_id", "sequence", "schedule_group")
 AGAIN = "# Scores these adversarial images: add models, then segtransfer run again.yaml\n"

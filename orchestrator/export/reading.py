@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.plan import CLEAN
-from orchestrator.plan import Cell as Place
-from orchestrator.results import FORMAT, Results
-from orchestrator.store import Evaluation, Store, arrays
-from tasks import metrics
-from tasks.data.shards import Shard
-from tasks.errors import InputError
+from segtransfer.plan import CLEAN
+from segtransfer.plan import Cell as Place
+from segtransfer.results import FORMAT, Results
+from segtransfer.store import Evaluation, Store, arrays
+from segtransfer.tasks import metrics
+from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.errors import InputError
 
 Statistics = Mapping[str, list[float]]  # of the perturbation, one value an image
 

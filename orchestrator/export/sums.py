@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from orchestrator.export.reading import Reader, Scored
-from orchestrator.plan import Cell as Place
-from orchestrator.results import Cell, Results
+from segtransfer.export.reading import Reader, Scored
+from segtransfer.plan import Cell as Place
+from segtransfer.results import Cell, Results
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from orchestrator.export.about import schema_metadata, without_folders
-from orchestrator.export.reading import Reader, Scored
-from orchestrator.export.sums import Sums
-from orchestrator.plan import CLEAN
-from orchestrator.results import ALL_METRICS, METRICS, Results
-from tasks.data.shards import Shard
-from tasks.perturbation import STATISTICS
+from segtransfer.export.about import schema_metadata, without_folders
+from segtransfer.export.reading import Reader, Scored
+from segtransfer.export.sums import Sums
+from segtransfer.plan import CLEAN
+from segtransfer.results import ALL_METRICS, METRICS, Results
+from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.perturbation import STATISTICS
 
 GROUP_BYTES = 2**26  # of a row group, before it is compressed
 

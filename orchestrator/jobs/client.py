@@ -11,9 +11,9 @@ import aiohttp
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from orchestrator.jobs.parcel import Parcel
-from tasks.errors import InputError
-from tasks.urls import secret_part
+from segtransfer.jobs.parcel import Parcel
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.urls import secret_part
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 SILENCE = 60.0  # seconds without a line: runs write one every ten, so the connection may be lost

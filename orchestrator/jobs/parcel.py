@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.jobs import variables
-from orchestrator.search.spec import Search, read_search
-from orchestrator.spec import Experiment, read_experiment
-from orchestrator.store import Store
-from tasks.errors import InputError
-from tasks.yaml_files import parse, read_mapping
+from segtransfer.jobs import variables
+from segtransfer.search.spec import Search, read_search
+from segtransfer.spec import Experiment, read_experiment
+from segtransfer.store import Store
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.yaml_files import parse, read_mapping
 
 PACKAGES = ("orchestrator", "search_spaces", "tasks")
 COMMAND = Path("orchestrator", "cli.py")

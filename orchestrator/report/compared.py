@@ -18,12 +18,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.comparison import Comparison
-from orchestrator.report.folder import DPI, reports_root
-from orchestrator.report.heatmaps import ACROSS, LONGEST_LEVEL_NAME
-from orchestrator.report.text import ANY_SOURCE, HEADLINES, settings
-from orchestrator.results import Results
-from tasks.data.names import file_name
+from segtransfer.comparison import Comparison
+from segtransfer.report.folder import DPI, reports_root
+from segtransfer.report.heatmaps import ACROSS, LONGEST_LEVEL_NAME
+from segtransfer.report.text import ANY_SOURCE, HEADLINES, settings
+from segtransfer.results import Results
+from segtransfer.tasks.data.names import file_name
 
 COLOURS = mpl.colormaps["PRGn"]  # green is where B fools more, in every figure and table
 LIMITS = (-10.0, 10.0)  # points, in every figure; beyond them the colour stays the same

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-import orchestrator
-import tasks
-from orchestrator.provenance import versions
-from tasks.models.checkpoint import sha256_of
-from tasks.models.zoo import ZOO
-from tasks.urls import without_credentials
+import segtransfer as orchestrator
+from segtransfer import tasks
+from segtransfer.provenance import versions
+from segtransfer.tasks.models.checkpoint import sha256_of
+from segtransfer.tasks.models.zoo import ZOO
+from segtransfer.tasks.urls import without_credentials
 
 
 def print_health(console: Console) -> bool:

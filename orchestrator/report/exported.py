@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from orchestrator.export import Exported
-from orchestrator.report.progress import LINE_EVERY
+from segtransfer.export import Exported
+from segtransfer.report.progress import LINE_EVERY
 
 
 class ExportView:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from orchestrator.executors.ray_driver import FleetNews
+    from segtransfer.executors.ray_driver import FleetNews
 
 
 def print_fleet(news: "FleetNews", console: Console) -> None:

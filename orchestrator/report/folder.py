@@ -5,12 +5,12 @@ from pathlib import Path
 import yaml
 from matplotlib.figure import Figure
 
-from orchestrator.report.heatmaps import draw_matrix, draw_overview
-from orchestrator.report.page import write_page
-from orchestrator.report.panels import draw_panel
-from orchestrator.report.text import markdown
-from orchestrator.results import Results
-from tasks.data.names import file_name
+from segtransfer.report.heatmaps import draw_matrix, draw_overview
+from segtransfer.report.page import write_page
+from segtransfer.report.panels import draw_panel
+from segtransfer.report.text import markdown
+from segtransfer.results import Results
+from segtransfer.tasks.data.names import file_name
 
 DPI = 130
 PAGE = "report.html"

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.report.folder import DPI
-from orchestrator.report.trials import short, show
-from orchestrator.results import Results
-from orchestrator.search import Found
-from orchestrator.search.confirm import (
+from segtransfer.report.folder import DPI
+from segtransfer.report.trials import short, show
+from segtransfer.results import Results
+from segtransfer.search import Found
+from segtransfer.search.confirm import (
     Comparison,
     Where,
     pairs_by_target,
@@ -27,9 +27,9 @@ from orchestrator.search.confirm import (
     too_few_schedules,
     verdict,
 )
-from orchestrator.search.spec import DIRECTIONS
-from orchestrator.search.study import Trial, front, importances, ranked, trials_frame
-from tasks.attacks.spec import AttackSpec
+from segtransfer.search.spec import DIRECTIONS
+from segtransfer.search.study import Trial, front, importances, ranked, trials_frame
+from segtransfer.tasks.attacks.spec import AttackSpec
 
 TOP = 5
 MOST_SLICES = 12  # fields that are drawn

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from orchestrator.jobs.client import JobDetails
+    from segtransfer.jobs.client import JobDetails
 
 
 def print_job(details: "JobDetails", console: Console) -> None:

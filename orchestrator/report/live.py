@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.telemetry import SlotStatus, Status
+from segtransfer.telemetry import SlotStatus, Status
 
 ROWS = 12  # of the table; with more slots than that there is a row a model
 UNKNOWN = "–"

@@ -5,10 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from orchestrator.plan import CLEAN
-from orchestrator.results import Results
-from tasks.data.shards import Shard
-from tasks.metrics import IGNORE
+from segtransfer.plan import CLEAN
+from segtransfer.results import Results
+from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.metrics import IGNORE
 
 AMPLIFICATION = 16
 

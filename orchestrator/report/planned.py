@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.forecast import FleetForecast, Forecast
-from orchestrator.plan import CLEAN, Plan, Task
-from orchestrator.power import LEVEL, POWER, Power
-from orchestrator.rates import Rates
+from segtransfer.forecast import FleetForecast, Forecast
+from segtransfer.plan import CLEAN, Plan, Task
+from segtransfer.power import LEVEL, POWER, Power
+from segtransfer.rates import Rates
 
 BARS = " ▁▂▃▄▅▆▇█"
 

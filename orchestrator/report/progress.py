@@ -11,11 +11,11 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.clients import Notice
-from orchestrator.experiment import Listener
-from orchestrator.plan import Plan
-from orchestrator.report.live import Figures, at_work, bar, picture, totals
-from orchestrator.telemetry import Status
+from segtransfer.clients import Notice
+from segtransfer.experiment import Listener
+from segtransfer.plan import Plan
+from segtransfer.report.live import Figures, at_work, bar, picture, totals
+from segtransfer.telemetry import Status
 
 LINE_EVERY = 10.0  # seconds between plain lines, and between two of the same warning
 REFRESH = 1  # pictures a second, 5 to 10 ms each: the models want the cores

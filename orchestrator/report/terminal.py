@@ -5,11 +5,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.report.text import cell, headline_sentences, number, row_name, rows, settings
-from orchestrator.results import Results
-from tasks.attacks.presets import PRESETS
-from tasks.attacks.spec import AttackSpec
-from tasks.models.zoo import ZOO
+from segtransfer.report.text import cell, headline_sentences, number, row_name, rows, settings
+from segtransfer.results import Results
+from segtransfer.tasks.attacks.presets import PRESETS
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.models.zoo import ZOO
 
 
 def print_results(results: Results, console: Console) -> None:

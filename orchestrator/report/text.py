@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from orchestrator.results import GROUPS, Results
-from tasks.attacks.transforms import TRANSFORMS
+from segtransfer.results import GROUPS, Results
+from segtransfer.tasks.attacks.transforms import TRANSFORMS
 
 HEADLINES = {
     "diagonal": "white-box (diagonal)",

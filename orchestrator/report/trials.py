@@ -9,13 +9,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.experiment import Listener
-from orchestrator.report.live import clock, plural
-from orchestrator.report.progress import ProgressView
-from orchestrator.search import SearchListener
-from orchestrator.search.bench import Bench
-from orchestrator.search.study import Trial, ranked
-from tasks.attacks.spec import AttackSpec
+from segtransfer.experiment import Listener
+from segtransfer.report.live import clock, plural
+from segtransfer.report.progress import ProgressView
+from segtransfer.search import SearchListener
+from segtransfer.search.bench import Bench
+from segtransfer.search.study import Trial, ranked
+from segtransfer.tasks.attacks.spec import AttackSpec
 
 MOST_COLUMNS = 6  # fields that have a column each
 ROWS = 10  # of the table: the trials that began last

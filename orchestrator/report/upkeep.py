@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.store import Store
-from orchestrator.upkeep import CompactReport, Garbage, GarbageReport, MergeReport, VerifyReport
+from segtransfer.store import Store
+from segtransfer.upkeep import CompactReport, Garbage, GarbageReport, MergeReport, VerifyReport
 
 LISTED = 20  # files of one kind that are named one by one
 COLOURS = {"damaged": "red", "orphaned": "yellow", "partial": "yellow", "foreign": "dim"}

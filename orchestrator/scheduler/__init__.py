@@ -3,10 +3,10 @@
 No Ray, no torch, no clock of its own, and nothing random: equal histories give equal decisions.
 """
 
-from orchestrator.scheduler.machine import SWITCH_COST, Decision, Scheduler
-from orchestrator.scheduler.placement import Host
-from orchestrator.scheduler.records import FINAL, State
-from orchestrator.scheduler.slots import Slot
-from orchestrator.scheduler.starts import Start
+from segtransfer.scheduler.machine import SWITCH_COST, Decision, Scheduler
+from segtransfer.scheduler.placement import Host
+from segtransfer.scheduler.records import FINAL, State
+from segtransfer.scheduler.slots import Slot
+from segtransfer.scheduler.starts import Start
 
 __all__ = ["FINAL", "SWITCH_COST", "Decision", "Host", "Scheduler", "Slot", "Start", "State"]

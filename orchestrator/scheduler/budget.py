@@ -1,6 +1,6 @@
 """The byte budget: AEs that are being made, or are made and await scoring."""
 
-from orchestrator.plan import Task
+from segtransfer.plan import Task
 
 
 class Budget:

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from orchestrator.plan import Task
-from orchestrator.scheduler.budget import Budget
-from orchestrator.scheduler.placement import Host, place
-from orchestrator.scheduler.queues import ReadyQueues
-from orchestrator.scheduler.records import ANY, ENDED_BADLY, FINAL, Record, Records, State
-from orchestrator.scheduler.retries import Retries
-from orchestrator.scheduler.slots import Slot, Slots
-from orchestrator.scheduler.starts import Start, Starter
+from segtransfer.plan import Task
+from segtransfer.scheduler.budget import Budget
+from segtransfer.scheduler.placement import Host, place
+from segtransfer.scheduler.queues import ReadyQueues
+from segtransfer.scheduler.records import ANY, ENDED_BADLY, FINAL, Record, Records, State
+from segtransfer.scheduler.retries import Retries
+from segtransfer.scheduler.slots import Slot, Slots
+from segtransfer.scheduler.starts import Start, Starter
 
 # What it costs a slot to change its model, in image forwards: seconds, against a tenth of one.
 SWITCH_COST = 100.0

@@ -3,8 +3,8 @@
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
-from orchestrator.scheduler.queues import ReadyQueues
-from orchestrator.scheduler.slots import Slots
+from segtransfer.scheduler.queues import ReadyQueues
+from segtransfer.scheduler.slots import Slots
 
 # A model that has none is worth a slot once this many times the cost of a change is ready for it.
 PAYS = 10.0

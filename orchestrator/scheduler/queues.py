@@ -3,8 +3,8 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from orchestrator.plan import Task
-from orchestrator.scheduler.records import ANY, Record, State
+from segtransfer.plan import Task
+from segtransfer.scheduler.records import ANY, Record, State
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from orchestrator.plan import Task
+from segtransfer.plan import Task
 
 ANY = ""  # stands for the model of tasks that need none
 

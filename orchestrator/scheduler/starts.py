@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.plan import Task
-from orchestrator.scheduler.budget import Budget
-from orchestrator.scheduler.queues import ReadyQueues
-from orchestrator.scheduler.records import ANY, Record, State
-from orchestrator.scheduler.retries import Retries
-from orchestrator.scheduler.slots import Slots
+from segtransfer.plan import Task
+from segtransfer.scheduler.budget import Budget
+from segtransfer.scheduler.queues import ReadyQueues
+from segtransfer.scheduler.records import ANY, Record, State
+from segtransfer.scheduler.retries import Retries
+from segtransfer.scheduler.slots import Slots
 
 # So many tasks that failed on a slot are passed over for one that may run there.
 PASSES = 32

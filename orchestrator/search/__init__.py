@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from orchestrator.experiment import Clock, Listener, carry_out, stored_results
-from orchestrator.plan import make_plan
-from orchestrator.results import Results
-from orchestrator.search.bench import Bench, make_bench
-from orchestrator.search.confirm import CarryOver, Comparison, carry_over, check_apart, compare
-from orchestrator.search.spec import Search, confirming_experiment
-from orchestrator.search.study import (
+from segtransfer.experiment import Clock, Listener, carry_out, stored_results
+from segtransfer.plan import make_plan
+from segtransfer.results import Results
+from segtransfer.search.bench import Bench, make_bench
+from segtransfer.search.confirm import CarryOver, Comparison, carry_over, check_apart, compare
+from segtransfer.search.spec import Search, confirming_experiment
+from segtransfer.search.study import (
     Trial,
     chosen,
     drops_of,
@@ -22,13 +22,13 @@ from orchestrator.search.study import (
     open_study,
     read_trials,
 )
-from orchestrator.stopping import HoursUp, Terminated, was_terminated
-from orchestrator.store import Store
-from tasks.attacks.spec import AttackSpec
-from tasks.errors import InputError
+from segtransfer.stopping import HoursUp, Terminated, was_terminated
+from segtransfer.store import Store
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.errors import InputError
 
 if TYPE_CHECKING:
-    from orchestrator.executors.ray_driver import RayClient
+    from segtransfer.executors.ray_driver import RayClient
 
 __all__ = ["Found", "SearchListener", "find"]
 
@@ -118,7 +118,7 @@ def _try(
 ) -> None:
     """Carry the trials out; the clock says whether something stopped them."""
     # Here, as Tune takes seconds to import.
-    from orchestrator.search.tune import run_trials
+    from segtransfer.search.tune import run_trials
 
     try:
         run_trials(bench, study, client.namespace, listener.trials, clock)
@@ -150,7 +150,7 @@ def _driver(bench: Bench, store: Store, study: optuna.Study) -> Iterator["RayCli
     if len(ended(study)) >= bench.search.search.trials:
         yield None
         return
-    from orchestrator.executors.ray_driver import attach, own_driver
+    from segtransfer.executors.ray_driver import attach, own_driver
 
     if runtime.fleet.name is not None:
         client = attach(runtime.fleet.name, store.location)

@@ -6,21 +6,21 @@ from typing import Any
 
 import numpy as np
 
-import search_spaces
-from orchestrator.clients import DriverClient, Submission
-from orchestrator.executors.base import Served
-from orchestrator.experiment import Clock, Outcome, describe, drive, served
-from orchestrator.identity import key_of
-from orchestrator.plan import cut, identity_of, make_plan
-from orchestrator.results import Results, results_of
-from orchestrator.search.spec import Search, Tries, trials_experiment
-from orchestrator.spec import Experiment
-from orchestrator.store import Store
-from search_spaces import Space
-from tasks.attacks.spec import AttackSpec
-from tasks.data.shards import Outline
-from tasks.models.base import ModelInfo
-from tasks.perturbation import ssim
+from segtransfer import search_spaces
+from segtransfer.clients import DriverClient, Submission
+from segtransfer.executors.base import Served
+from segtransfer.experiment import Clock, Outcome, describe, drive, served
+from segtransfer.identity import key_of
+from segtransfer.plan import cut, identity_of, make_plan
+from segtransfer.results import Results, results_of
+from segtransfer.search.spec import Search, Tries, trials_experiment
+from segtransfer.spec import Experiment
+from segtransfer.store import Store
+from segtransfer.search_spaces import Space
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.shards import Outline
+from segtransfer.tasks.models.base import ModelInfo
+from segtransfer.tasks.perturbation import ssim
 
 Matrix = dict[str, dict[str, float]]  # source -> target -> value
 

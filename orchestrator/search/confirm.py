@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.results import Results
-from orchestrator.search.bench import Matrix
-from orchestrator.search.spec import Search, trials_experiment
-from orchestrator.statistics import Interval, Pair, Resampled, holm, pairs_of, schedules_of
-from tasks.data.base import open_dataset
-from tasks.data.shards import Shard, make_shards
-from tasks.errors import InputError
+from segtransfer.results import Results
+from segtransfer.search.bench import Matrix
+from segtransfer.search.spec import Search, trials_experiment
+from segtransfer.statistics import Interval, Pair, Resampled, holm, pairs_of, schedules_of
+from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.shards import Shard, make_shards
+from segtransfer.tasks.errors import InputError
 
 SEARCHED, HELD_OUT = "searched", "held-out"
 SAME, OTHER = "same_backbone", "cross_backbone"

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-import search_spaces
-from orchestrator.spec import Experiment, Runtime, read_experiment, read_spec
-from tasks.attacks.spec import AttackSpec
-from tasks.data.spec import DataSpec
-from tasks.models.numerics import REFERENCE, Numerics
-from tasks.models.spec import ModelSpec
-from tasks.schema import Frozen, NameOrPath, resolve_path, suggest
-from tasks.urls import secret_part
+from segtransfer import search_spaces
+from segtransfer.spec import Experiment, Runtime, read_experiment, read_spec
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.models.numerics import REFERENCE, Numerics
+from segtransfer.tasks.models.spec import ModelSpec
+from segtransfer.tasks.schema import Frozen, NameOrPath, resolve_path, suggest
+from segtransfer.tasks.urls import secret_part
 
 RECIPES = Path(search_spaces.__file__).parent / "recipes"
 Objective = Literal["transfer", "cost", "rms", "ssim"]

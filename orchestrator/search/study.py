@@ -14,14 +14,14 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-import search_spaces
-from orchestrator.search.bench import Bench, Matrix, Score, propose
-from orchestrator.search.spec import DIRECTIONS, Search
-from orchestrator.store import Store
-from orchestrator.store.store import SEARCHES
-from tasks.attacks.spec import AttackSpec
-from tasks.errors import InputError
-from tasks.urls import without_credentials
+from segtransfer import search_spaces
+from segtransfer.search.bench import Bench, Matrix, Score, propose
+from segtransfer.search.spec import DIRECTIONS, Search
+from segtransfer.store import Store
+from segtransfer.store.store import SEARCHES
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.urls import without_credentials
 
 optuna.logging.set_verbosity(logging.ERROR)
 

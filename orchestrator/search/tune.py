@@ -25,15 +25,15 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-import search_spaces
-from orchestrator.executors.ray_driver import DriverError, meet
-from orchestrator.experiment import Clock
-from orchestrator.search.bench import Bench, Score, TrialError, keep_results, propose, try_attack
-from orchestrator.search.spec import DIRECTIONS
-from orchestrator.search.study import REASON, SCORE, Trial, ended, read_trials, sampler_of
-from orchestrator.stopping import HoursUp
-from orchestrator.store import Store
-from tasks.errors import InputError
+from segtransfer import search_spaces
+from segtransfer.executors.ray_driver import DriverError, meet
+from segtransfer.experiment import Clock
+from segtransfer.search.bench import Bench, Score, TrialError, keep_results, propose, try_attack
+from segtransfer.search.spec import DIRECTIONS
+from segtransfer.search.study import REASON, SCORE, Trial, ended, read_trials, sampler_of
+from segtransfer.stopping import HoursUp
+from segtransfer.store import Store
+from segtransfer.tasks.errors import InputError
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """Uncertainty: intervals and paired differences from stored per-image counts."""
 
-from orchestrator.statistics.design import Design, Pair, design_of, pairs_of, schedules_of
-from orchestrator.statistics.intervals import Interval, holm
-from orchestrator.statistics.resampled import Resampled
+from segtransfer.statistics.design import Design, Pair, design_of, pairs_of, schedules_of
+from segtransfer.statistics.intervals import Interval, holm
+from segtransfer.statistics.resampled import Resampled
 
 __all__ = [
     "Design",

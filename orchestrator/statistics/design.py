@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.results import Results
-from tasks.randomness import schedule_group
+from segtransfer.results import Results
+from segtransfer.tasks.randomness import schedule_group
 
 Pair = tuple[str, str]  # source, target
 LEAST_SEQUENCES = 5  # fewer say nothing about other sequences

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from orchestrator.statistics.design import Design
+from segtransfer.statistics.design import Design
 
 
 @dataclass(frozen=True)

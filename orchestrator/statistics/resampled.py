@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from orchestrator.plan import CLEAN
-from orchestrator.results import DERIVED, GROUPS, Results
-from orchestrator.statistics.design import Design, Pair, design_of
-from orchestrator.statistics.intervals import Interval, interval_of
-from orchestrator.statistics.tallies import score, tallies
+from segtransfer.plan import CLEAN
+from segtransfer.results import DERIVED, GROUPS, Results
+from segtransfer.statistics.design import Design, Pair, design_of
+from segtransfer.statistics.intervals import Interval, interval_of
+from segtransfer.statistics.tallies import score, tallies
 
 RESAMPLES = 2000
 Values = list[np.ndarray]  # of one statistic: an array a factor of the design, row 0 as it is

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from orchestrator.results import Cell, Results
-from tasks import metrics
+from segtransfer.results import Cell, Results
+from segtransfer.tasks import metrics
 
 
 def tallies(results: Results, cell: Cell) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.data.shards import Shard
+from segtransfer.tasks.data.shards import Shard
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from tasks.errors import InputError
-from tasks.urls import secret_part
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.urls import secret_part
 
 # On these an object is visible only once it is closed, which is what makes a write atomic there.
 BUCKETS = ("s3", "gs", "gcs", "abfs", "abfss")

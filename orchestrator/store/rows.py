@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.store.files import Files, StoreError
+from segtransfer.store.files import Files, StoreError
 
 ROWS, COMPACTED = "rows", "compacted"
 ROW_PATH = re.compile(r"rows/(..)/(\1[0-9a-f]{62})\.parquet")

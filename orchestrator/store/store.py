@@ -23,11 +23,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from orchestrator.plan import Task
-from orchestrator.store import arrays
-from orchestrator.store.arrays import Evaluation
-from orchestrator.store.files import Files
-from orchestrator.store.rows import (
+from segtransfer.plan import Task
+from segtransfer.store import arrays
+from segtransfer.store.arrays import Evaluation
+from segtransfer.store.files import Files
+from segtransfer.store.rows import (
     ROW_PATH,
     ROWS,
     CompactedRows,
@@ -36,7 +36,7 @@ from orchestrator.store.rows import (
     encode_rows,
     row_path,
 )
-from tasks.data.shards import Shard
+from segtransfer.tasks.data.shards import Shard
 
 Checked = TypeVar("Checked")
 SEARCHES = "searches"

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.results import Results
-from orchestrator.statistics import Resampled
-from orchestrator.studies import ablation, eps, heads, object_size, overfitting, scales, twins
-from orchestrator.studies.base import Base, read_base, split_base
-from orchestrator.studies.study import CLAIMS, Study
-from tasks.errors import InputError
-from tasks.schema import suggest
+from segtransfer.results import Results
+from segtransfer.statistics import Resampled
+from segtransfer.studies import ablation, eps, heads, object_size, overfitting, scales, twins
+from segtransfer.studies.base import Base, read_base, split_base
+from segtransfer.studies.study import CLAIMS, Study
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.schema import suggest
 
 __all__ = [
     "CLAIMS",

@@ -7,11 +7,11 @@ from typing import Any
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-import tasks
-from orchestrator.spec import Experiment, read_experiment, read_spec
-from tasks.attacks.spec import AttackSpec
-from tasks.errors import InputError
-from tasks.schema import Frozen, suggest
+from segtransfer import tasks
+from segtransfer.spec import Experiment, read_experiment, read_spec
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.schema import Frozen, suggest
 
 BASES = Path(tasks.__file__).parent / "studies"
 DEFAULT = "zoo"

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from orchestrator.results import Results
-from orchestrator.statistics import Design, Interval, Pair, Resampled
-from orchestrator.statistics.intervals import interval_of
-from orchestrator.statistics.resampled import Values
+from segtransfer.results import Results
+from segtransfer.statistics import Design, Interval, Pair, Resampled
+from segtransfer.statistics.intervals import interval_of
+from segtransfer.statistics.resampled import Values
 
 Term = tuple[float, Values]
 

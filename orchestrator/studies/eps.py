@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from orchestrator.results import GROUPS
-from orchestrator.spec import Experiment
-from orchestrator.statistics import Interval, Resampled, holm, pairs_of
-from orchestrator.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
-from orchestrator.studies.contrasts import gain
-from orchestrator.studies.study import (
+from segtransfer.results import GROUPS
+from segtransfer.spec import Experiment
+from segtransfer.statistics import Interval, Resampled, holm, pairs_of
+from segtransfer.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
+from segtransfer.studies.contrasts import gain
+from segtransfer.studies.study import (
     WHERE,
     Facts,
     Scored,

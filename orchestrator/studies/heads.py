@@ -9,13 +9,13 @@ they share the head.
 
 from dataclasses import dataclass
 
-from orchestrator.results import Results
-from orchestrator.spec import Experiment
-from orchestrator.statistics import Interval, Pair, Resampled, pairs_of
-from orchestrator.statistics.resampled import Values
-from orchestrator.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
-from orchestrator.studies.contrasts import combine, drops, gain, mean
-from orchestrator.studies.study import (
+from segtransfer.results import Results
+from segtransfer.spec import Experiment
+from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
+from segtransfer.statistics.resampled import Values
+from segtransfer.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
+from segtransfer.studies.contrasts import combine, drops, gain, mean
+from segtransfer.studies.study import (
     WHERE,
     Facts,
     Scored,
@@ -32,8 +32,8 @@ from orchestrator.studies.study import (
     transfer_groups,
     transfer_ratio,
 )
-from tasks import models
-from tasks.errors import InputError
+from segtransfer.tasks import models
+from segtransfer.tasks.errors import InputError
 
 ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}
 BACKBONE, HEAD, NEITHER = "same backbone, other head", "other backbone, same head", "both other"

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from orchestrator.plan import CLEAN
-from orchestrator.results import GROUPS, Results
-from orchestrator.spec import Experiment
-from orchestrator.statistics import Interval, Pair, Resampled, pairs_of
-from orchestrator.statistics.resampled import Values
-from orchestrator.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
-from orchestrator.studies.contrasts import combine, mean, total
-from orchestrator.studies.study import (
+from segtransfer.plan import CLEAN
+from segtransfer.results import GROUPS, Results
+from segtransfer.spec import Experiment
+from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
+from segtransfer.statistics.resampled import Values
+from segtransfer.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
+from segtransfer.studies.contrasts import combine, mean, total
+from segtransfer.studies.study import (
     WHERE,
     Facts,
     Scored,
@@ -34,8 +34,8 @@ from orchestrator.studies.study import (
     standing,
     transfer_groups,
 )
-from tasks.errors import InputError
-from tasks.metrics import IGNORE
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.metrics import IGNORE
 
 QUARTERS = ("smallest", "small", "large", "largest")
 ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}

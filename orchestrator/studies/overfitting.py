@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from orchestrator.results import GROUPS, Results
-from orchestrator.spec import Experiment
-from orchestrator.statistics import Interval, Pair, Resampled, pairs_of
-from orchestrator.studies.base import SCORES, Base, check_transfer, experiment_of
-from orchestrator.studies.contrasts import Term, combine, drops
-from orchestrator.studies.study import (
+from segtransfer.results import GROUPS, Results
+from segtransfer.spec import Experiment
+from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
+from segtransfer.studies.base import SCORES, Base, check_transfer, experiment_of
+from segtransfer.studies.contrasts import Term, combine, drops
+from segtransfer.studies.study import (
     NEGLIGIBLE,
     WHERE,
     Facts,
@@ -29,7 +29,7 @@ from orchestrator.studies.study import (
     standing,
     transfer_groups,
 )
-from tasks.randomness import schedule_group
+from segtransfer.tasks.randomness import schedule_group
 
 STEPS = (1, 2, 3, 5, 7, 10, 20, 40, 60, 80, 100)
 ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from orchestrator.spec import Experiment
-from orchestrator.statistics import Interval, Pair, Resampled
-from orchestrator.statistics.resampled import Values
-from orchestrator.studies.base import SCORES, Base, experiment_of
-from orchestrator.studies.contrasts import combine, drops, mean
-from orchestrator.studies.study import (
+from segtransfer.spec import Experiment
+from segtransfer.statistics import Interval, Pair, Resampled
+from segtransfer.statistics.resampled import Values
+from segtransfer.studies.base import SCORES, Base, experiment_of
+from segtransfer.studies.contrasts import combine, drops, mean
+from segtransfer.studies.study import (
     Facts,
     Scored,
     Study,
@@ -27,7 +27,7 @@ from orchestrator.studies.study import (
     signed,
     standing,
 )
-from tasks.errors import InputError
+from segtransfer.tasks.errors import InputError
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 NATIVE = SCALES.index(1.0)

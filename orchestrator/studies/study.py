@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from orchestrator.results import Results
-from orchestrator.spec import Experiment
-from orchestrator.statistics import Interval, Pair, Resampled, pairs_of
-from orchestrator.studies.base import SCORES, Base
-from tasks.errors import InputError
+from segtransfer.results import Results
+from segtransfer.spec import Experiment
+from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
+from segtransfer.studies.base import SCORES, Base
+from segtransfer.tasks.errors import InputError
 
 # The claims of arXiv 2111.11368, from its abstract.
 CLAIMS = {

@@ -10,12 +10,12 @@ scaling should gain more on it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.results import Results
-from orchestrator.spec import Experiment
-from orchestrator.statistics import Pair, Resampled
-from orchestrator.studies.base import SCORES, Base, Twins, at_equal_cost, experiment_of
-from orchestrator.studies.contrasts import apart, combine, drops, gain
-from orchestrator.studies.study import (
+from segtransfer.results import Results
+from segtransfer.spec import Experiment
+from segtransfer.statistics import Pair, Resampled
+from segtransfer.studies.base import SCORES, Base, Twins, at_equal_cost, experiment_of
+from segtransfer.studies.contrasts import apart, combine, drops, gain
+from segtransfer.studies.study import (
     Facts,
     Scored,
     Study,
@@ -25,7 +25,7 @@ from orchestrator.studies.study import (
     matters,
     signed,
 )
-from tasks.errors import InputError
+from segtransfer.tasks.errors import InputError
 
 AUGMENTATION, STRIDE = "scale augmentation", "output stride"
 TWINS = {AUGMENTATION: ("with", "without"), STRIDE: ("finer", "coarser")}  # first, second

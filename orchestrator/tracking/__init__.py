@@ -3,8 +3,8 @@
 ``searches`` and ``comparisons`` log those; they are imported where there are any.
 """
 
-from orchestrator.tracking.experiments import log_results
-from orchestrator.tracking.runs import (
+from segtransfer.tracking.experiments import log_results
+from segtransfer.tracking.runs import (
     LoggedRun,
     TrackingError,
     how_to_open,

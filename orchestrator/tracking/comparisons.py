@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from mlflow.entities import Param, Run
 from mlflow.tracking import MlflowClient
 
-from orchestrator.comparison import Comparison
-from orchestrator.identity import key_of
-from orchestrator.report.compared import (
+from segtransfer.comparison import Comparison
+from segtransfer.identity import key_of
+from segtransfer.report.compared import (
     comparison_folder,
     difference_name,
     markdown,
@@ -16,8 +16,8 @@ from orchestrator.report.compared import (
     run_label,
     title,
 )
-from orchestrator.results import Results
-from orchestrator.tracking.runs import (
+from segtransfer.results import Results
+from segtransfer.tracking.runs import (
     experiment_named,
     filled,
     find,
@@ -27,7 +27,7 @@ from orchestrator.tracking.runs import (
     open_run,
     writing,
 )
-from tasks.urls import without_credentials
+from segtransfer.tasks.urls import without_credentials
 
 TABLE = "differences.json"
 

@@ -9,11 +9,11 @@ import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, Experiment, Param, Run
 from mlflow.tracking import MlflowClient
 
-from orchestrator.report.folder import matrix_name, report_folder
-from orchestrator.report.heatmaps import draw_small
-from orchestrator.report.text import markdown, settings
-from orchestrator.results import Results
-from orchestrator.tracking.runs import (
+from segtransfer.report.folder import matrix_name, report_folder
+from segtransfer.report.heatmaps import draw_small
+from segtransfer.report.text import markdown, settings
+from segtransfer.results import Results
+from segtransfer.tracking.runs import (
     ATTACK,
     CONFIG,
     STORE,
@@ -26,7 +26,7 @@ from orchestrator.tracking.runs import (
     open_run,
     writing,
 )
-from orchestrator.tracking.views import PICTURE
+from segtransfer.tracking.views import PICTURE
 
 TABLE = "matrix.json"
 DIGITS = 16  # of the data's hash, as MLflow shows it

@@ -22,10 +22,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from orchestrator.provenance import commit, versions
-from orchestrator.tracking import views
-from tasks.errors import InputError
-from tasks.urls import without_credentials
+from segtransfer.provenance import commit, versions
+from segtransfer.tracking import views
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.urls import without_credentials
 
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)

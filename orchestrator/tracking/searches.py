@@ -7,14 +7,14 @@ import numpy as np
 from mlflow.entities import Experiment, Param, Run
 from mlflow.tracking import MlflowClient
 
-from orchestrator.identity import key_of
-from orchestrator.report.found import found_folder, summary
-from orchestrator.results import Results
-from orchestrator.search import Found
-from orchestrator.search.bench import trial_results
-from orchestrator.search.confirm import pairs_by_target
-from orchestrator.search.study import Trial, ranked
-from orchestrator.tracking.experiments import (
+from segtransfer.identity import key_of
+from segtransfer.report.found import found_folder, summary
+from segtransfer.results import Results
+from segtransfer.search import Found
+from segtransfer.search.bench import trial_results
+from segtransfer.search.confirm import pairs_by_target
+from segtransfer.search.study import Trial, ranked
+from segtransfer.tracking.experiments import (
     attack_metrics,
     attack_tags,
     log_data,
@@ -22,7 +22,7 @@ from orchestrator.tracking.experiments import (
     provenance,
     status_of,
 )
-from orchestrator.tracking.runs import (
+from segtransfer.tracking.runs import (
     experiment_named,
     filled,
     log_metrics,

@@ -3,11 +3,11 @@
 All four may run beside drivers that write, and may be stopped at any moment.
 """
 
-from orchestrator.upkeep.compact import CompactReport, compact
-from orchestrator.upkeep.gc import Garbage, GarbageReport, find_garbage, remove_garbage
-from orchestrator.upkeep.merge import MergeReport, merge
-from orchestrator.upkeep.reading import open_existing
-from orchestrator.upkeep.verify import Finding, VerifyReport, verify
+from segtransfer.upkeep.compact import CompactReport, compact
+from segtransfer.upkeep.gc import Garbage, GarbageReport, find_garbage, remove_garbage
+from segtransfer.upkeep.merge import MergeReport, merge
+from segtransfer.upkeep.reading import open_existing
+from segtransfer.upkeep.verify import Finding, VerifyReport, verify
 
 __all__ = [
     "CompactReport",

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.store import Row, Store
-from orchestrator.store.files import FileInfo
-from orchestrator.store.rows import (
+from segtransfer.store import Row, Store
+from segtransfer.store.files import FileInfo
+from segtransfer.store.rows import (
     COMPACTED,
     ROW_PATH,
     ROWS,
@@ -15,7 +15,7 @@ from orchestrator.store.rows import (
     decode_row,
     encode_rows,
 )
-from orchestrator.upkeep.reading import batches, in_threads
+from segtransfer.upkeep.reading import batches, in_threads
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from orchestrator.store import Row, Store
-from orchestrator.store.files import PARTIAL, FileInfo
-from orchestrator.store.rows import BLOB_PATH, ROW_PATH, CompactedFile, row_path
-from orchestrator.store.store import SHARD_PATH
-from orchestrator.upkeep.compact import remove_unchanged, write_compacted
-from orchestrator.upkeep.reading import GRACE_SECONDS, Rows, in_threads, read_rows
-from tasks.errors import InputError
+from segtransfer.store import Row, Store
+from segtransfer.store.files import PARTIAL, FileInfo
+from segtransfer.store.rows import BLOB_PATH, ROW_PATH, CompactedFile, row_path
+from segtransfer.store.store import SHARD_PATH
+from segtransfer.upkeep.compact import remove_unchanged, write_compacted
+from segtransfer.upkeep.reading import GRACE_SECONDS, Rows, in_threads, read_rows
+from segtransfer.tasks.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 
-from orchestrator.store import Row, Store
-from orchestrator.store.rows import encode_rows, row_path
-from orchestrator.store.store import SHARD_PATH
-from orchestrator.upkeep.reading import Rows, in_threads, read_rows
-from tasks.errors import InputError
+from segtransfer.store import Row, Store
+from segtransfer.store.rows import encode_rows, row_path
+from segtransfer.store.store import SHARD_PATH
+from segtransfer.upkeep.reading import Rows, in_threads, read_rows
+from segtransfer.tasks.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
-from orchestrator.store import Row, Store
-from orchestrator.store.rows import COMPACTED, ROW_PATH, ROWS
-from tasks.errors import InputError
+from segtransfer.store import Row, Store
+from segtransfer.store.rows import COMPACTED, ROW_PATH, ROWS
+from segtransfer.tasks.errors import InputError
 
 THREADS = 16  # on a bucket each read waits for its answer
 GRACE_SECONDS = 3600  # how long a file that nothing names may belong to a write that goes on

@@ -7,12 +7,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.store import Row, Store, arrays
-from orchestrator.store.files import PARTIAL, FileInfo
-from orchestrator.store.rows import BLOB_PATH, COMPACTED_PATH, ROW_PATH
-from orchestrator.store.store import SHARD_PATH
-from orchestrator.upkeep.reading import GRACE_SECONDS, in_threads, read_rows
-from tasks.data.shards import Shard
+from segtransfer.store import Row, Store, arrays
+from segtransfer.store.files import PARTIAL, FileInfo
+from segtransfer.store.rows import BLOB_PATH, COMPACTED_PATH, ROW_PATH
+from segtransfer.store.store import SHARD_PATH
+from segtransfer.upkeep.reading import GRACE_SECONDS, in_threads, read_rows
+from segtransfer.tasks.data.shards import Shard
 
 Kind = Literal["damaged", "orphaned", "foreign", "partial"]
 AGAIN = "the task counts as not done: run the experiment again"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from tasks.schema import resolve_path
+from segtransfer.tasks.schema import resolve_path
 
 
 def with_hash(

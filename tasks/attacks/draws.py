@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tasks.randomness import generator_of, image_noise, uniform
+from segtransfer.tasks.randomness import generator_of, image_noise, uniform
 
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from tasks.attacks.losses import Moment
+from segtransfer.tasks.attacks.losses import Moment
 
 FeatureLoss = Callable[[torch.Tensor, torch.Tensor, Moment], torch.Tensor]
 

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from tasks.attacks.draws import Draws
-from tasks.attacks.features import FEATURE_LOSSES
-from tasks.attacks.losses import Moment, find_loss
-from tasks.attacks.parts import Smoothing
-from tasks.attacks.problem import Problem
-from tasks.attacks.transforms import copies, scale_numbers, views
-from tasks.attacks.transforms.scaling import DynamicScaling
-from tasks.attacks.transforms.views import Scene, View, align
-from tasks.errors import InputError
-from tasks.models.base import Segmenter
+from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.features import FEATURE_LOSSES
+from segtransfer.tasks.attacks.losses import Moment, find_loss
+from segtransfer.tasks.attacks.parts import Smoothing
+from segtransfer.tasks.attacks.problem import Problem
+from segtransfer.tasks.attacks.transforms import copies, scale_numbers, views
+from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
+from segtransfer.tasks.attacks.transforms.views import Scene, View, align
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.base import Segmenter
 
 
 @dataclass(frozen=True)

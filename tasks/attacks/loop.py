@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from tasks.attacks.draws import Draws
-from tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
-from tasks.attacks.losses import Moment, fooled, mean_labelled
-from tasks.attacks.problem import Problem, aim, allowed, bounds
-from tasks.attacks.spec import AttackSpec
-from tasks.errors import InputError
-from tasks.models.base import Segmenter
+from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
+from segtransfer.tasks.attacks.losses import Moment, fooled, mean_labelled
+from segtransfer.tasks.attacks.problem import Problem, aim, allowed, bounds
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.base import Segmenter
 
 
 @dataclass(frozen=True)

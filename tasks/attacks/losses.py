@@ -7,8 +7,8 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 
-from tasks.errors import InputError
-from tasks.own_code import find_function, source_hash
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.own_code import find_function, source_hash
 
 IGNORE = 255
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tasks.attacks.contents import with_hash
-from tasks.schema import AnyPath, Frozen, Number
+from segtransfer.tasks.attacks.contents import with_hash
+from segtransfer.tasks.schema import AnyPath, Frozen, Number
 
 Class = Annotated[int, Field(ge=0, le=254)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]

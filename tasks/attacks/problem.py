@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from tasks.attacks.contents import content_hash
-from tasks.attacks.losses import IGNORE
-from tasks.attacks.parts import Region, Target
-from tasks.attacks.spec import AttackSpec
-from tasks.data.base import read_index_map
-from tasks.errors import InputError
-from tasks.models.base import Segmenter
+from segtransfer.tasks.attacks.contents import content_hash
+from segtransfer.tasks.attacks.losses import IGNORE
+from segtransfer.tasks.attacks.parts import Region, Target
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.base import read_index_map
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.base import Segmenter
 
 
 @dataclass(frozen=True)

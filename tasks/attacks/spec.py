@@ -11,10 +11,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from tasks.attacks import presets
-from tasks.attacks.contents import with_hash
-from tasks.attacks.features import FEATURE_LOSSES
-from tasks.attacks.parts import (
+from segtransfer.tasks.attacks import presets
+from segtransfer.tasks.attacks.contents import with_hash
+from segtransfer.tasks.attacks.features import FEATURE_LOSSES
+from segtransfer.tasks.attacks.parts import (
     Budget,
     Momentum,
     Region,
@@ -23,9 +23,9 @@ from tasks.attacks.parts import (
     Variance,
     read_smoothing,
 )
-from tasks.attacks.resolve import DEFAULTS, step_cost, with_loss, with_step_size, with_steps
-from tasks.attacks.transforms import Transform
-from tasks.schema import AnyPath, Frozen, Number, suggest
+from segtransfer.tasks.attacks.resolve import DEFAULTS, step_cost, with_loss, with_step_size, with_steps
+from segtransfer.tasks.attacks.transforms import Transform
+from segtransfer.tasks.schema import AnyPath, Frozen, Number, suggest
 
 Score = Literal["raw", "eps*sign", "equal-rms"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tasks.data.spec import DataSpec
-from tasks.errors import InputError
-from tasks.schema import suggest
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.schema import suggest
 
 IGNORE = 255
 
@@ -46,11 +46,11 @@ def open_dataset(spec: DataSpec) -> Dataset:
     asked for, or ``spec.label_map`` does not fit the class list.
     """
     if spec.mmseg is not None:
-        from tasks.data import mmseg
+        from segtransfer.tasks.data import mmseg
 
         dataset = mmseg.open_mmseg(spec)
     else:
-        from tasks.data import folder
+        from segtransfer.tasks.data import folder
 
         dataset = folder.open_folder(spec)
     records = dataset.records

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.data.base import Dataset, Record, palette_for, read_index_map, sequence_of
-from tasks.data.spec import DataSpec
-from tasks.errors import InputError
+from segtransfer.tasks.data.base import Dataset, Record, palette_for, read_index_map, sequence_of
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 SAMPLES = Path(__file__).resolve().parent

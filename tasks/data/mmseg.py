@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tasks.data.base import Dataset, Record, palette_for
-from tasks.data.spec import DataSpec
-from tasks.errors import InputError
-from tasks.models.mmseg import find_config
+from segtransfer.tasks.data.base import Dataset, Record, palette_for
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.mmseg import find_config
 
 SPLITS = ("train", "val", "test")
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.data.base import Dataset, Record, load
-from tasks.data.spec import DataSpec
-from tasks.errors import InputError
-from tasks.randomness import schedule_group
+from segtransfer.tasks.data.base import Dataset, Record, load
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.randomness import schedule_group
 
 
 @dataclass(frozen=True)

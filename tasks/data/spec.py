@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from tasks.schema import AnyPath, Frozen, NameOrPath
+from segtransfer.tasks.schema import AnyPath, Frozen, NameOrPath
 
 Side = Annotated[int, Field(ge=16, le=16384)]
 

@@ -2,13 +2,13 @@
 
 from types import ModuleType
 
-from tasks.errors import InputError
-from tasks.models import label_map, scaled
-from tasks.models.base import ModelInfo, Segmenter
-from tasks.models.checkpoint import sha256_of
-from tasks.models.numerics import REFERENCE, Numerics, with_numerics
-from tasks.models.spec import MmsegSource, ModelSpec
-from tasks.models.zoo import ZOO
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models import label_map, scaled
+from segtransfer.tasks.models.base import ModelInfo, Segmenter
+from segtransfer.tasks.models.checkpoint import sha256_of
+from segtransfer.tasks.models.numerics import REFERENCE, Numerics, with_numerics
+from segtransfer.tasks.models.spec import MmsegSource, ModelSpec
+from segtransfer.tasks.models.zoo import ZOO
 
 
 def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -> Segmenter:
@@ -52,18 +52,18 @@ def check(spec: ModelSpec) -> None:
 
 def _adapter(spec: ModelSpec) -> ModuleType:
     if spec.torch is not None:
-        from tasks.models import torch
+        from segtransfer.tasks.models import torch
 
         return torch
     if spec.huggingface is not None:
-        from tasks.models import huggingface
+        from segtransfer.tasks.models import huggingface
 
         return huggingface
     if spec.ensemble is not None:
-        from tasks.models import ensemble
+        from segtransfer.tasks.models import ensemble
 
         return ensemble
-    from tasks.models import mmseg
+    from segtransfer.tasks.models import mmseg
 
     return mmseg
 

@@ -12,8 +12,8 @@ from urllib.parse import urlparse
 
 import torch
 
-from tasks.errors import InputError
-from tasks.urls import secret_part, without_credentials
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.urls import secret_part, without_credentials
 
 URL_SCHEMES = ("https", "http")
 

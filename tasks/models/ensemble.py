@@ -9,10 +9,10 @@ from functools import reduce
 import torch
 from torch import nn
 
-from tasks import models
-from tasks.errors import InputError
-from tasks.models.base import Cost, ModelInfo, Segmenter
-from tasks.models.spec import EnsembleSpec, ModelSpec
+from segtransfer.tasks import models
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.base import Cost, ModelInfo, Segmenter
+from segtransfer.tasks.models.spec import EnsembleSpec, ModelSpec
 
 ADAPTER_VERSION = 1
 

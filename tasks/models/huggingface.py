@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tasks.errors import InputError
-from tasks.models.base import ModelInfo, Segmenter, freeze
-from tasks.models.checkpoint import sha256_of
-from tasks.models.sliding import with_windows
-from tasks.models.spec import HUB_NAME, HuggingfaceSource, ModelSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
+from segtransfer.tasks.models.checkpoint import sha256_of
+from segtransfer.tasks.models.sliding import with_windows
+from segtransfer.tasks.models.spec import HUB_NAME, HuggingfaceSource, ModelSpec
 
 ADAPTER_VERSION = 2
 PURPOSE = "ForSemanticSegmentation"

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from tasks.errors import InputError
-from tasks.models.base import ModelInfo, Segmenter, freeze
-from tasks.models.spec import ModelSpec
-from tasks.schema import suggest
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
+from segtransfer.tasks.models.spec import ModelSpec
+from segtransfer.tasks.schema import suggest
 
 Groups = tuple[tuple[int, ...], ...]
 

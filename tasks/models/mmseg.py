@@ -12,11 +12,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from tasks.errors import InputError
-from tasks.models.base import ModelInfo, Segmenter, freeze
-from tasks.models.checkpoint import describe_mismatch, fetch, load_state, sha256_of
-from tasks.models.sliding import windows
-from tasks.models.spec import Inference, MmsegSource, ModelSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
+from segtransfer.tasks.models.checkpoint import describe_mismatch, fetch, load_state, sha256_of
+from segtransfer.tasks.models.sliding import windows
+from segtransfer.tasks.models.spec import Inference, MmsegSource, ModelSpec
 
 ADAPTER_VERSION = 1
 
@@ -172,7 +172,7 @@ def find_config(config: str) -> Path:
     stem = path.name.removesuffix(".py")
     if stem in shipped:
         return shipped[stem]
-    from tasks.schema import suggest
+    from segtransfer.tasks.schema import suggest
 
     hint = suggest(stem, shipped).split("Allowed:")[0]
     raise InputError(

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from pydantic import BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tasks.errors import InputError
-from tasks.models.base import Effective, Segmenter
-from tasks.schema import Frozen, suggest
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.base import Effective, Segmenter
+from segtransfer.tasks.schema import Frozen, suggest
 
 # Least share of equal gradient signs with which an ``auto`` option stays on. Folding and layout
 # only reorder sums; bf16 keeps 8 bits, and about one sign in twenty is that of a tiny gradient.

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from tasks.attacks.transforms.views import Size, resize, snap
-from tasks.models.base import ModelInfo, Segmenter, freeze
-from tasks.models.spec import Inference
+from segtransfer.tasks.attacks.transforms.views import Size, resize, snap
+from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
+from segtransfer.tasks.models.spec import Inference
 
 
 class ScaledSegmenter(Segmenter):

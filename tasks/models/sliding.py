@@ -3,8 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from tasks.models.base import Segmenter
-from tasks.models.spec import Inference
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.spec import Inference
 
 
 class SlidingSegmenter(Segmenter):

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from tasks.models.zoo import ZOO
-from tasks.schema import AnyPath, Frozen, NameOrPath, Number, resolve_path, suggest
+from segtransfer.tasks.models.zoo import ZOO
+from segtransfer.tasks.schema import AnyPath, Frozen, NameOrPath, Number, resolve_path, suggest
 
 ADAPTERS = ("zoo", "mmseg", "torch", "huggingface", "ensemble")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")

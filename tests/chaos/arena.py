@@ -17,10 +17,10 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from orchestrator.executors import ray_driver
-from orchestrator.experiment import carry_out
-from orchestrator.spec import Runtime, read_experiment
-from orchestrator.store import Store
+from segtransfer.executors import ray_driver
+from segtransfer.experiment import carry_out
+from segtransfer.spec import Runtime, read_experiment
+from segtransfer.store import Store
 from tests.chaos import checks, sabotage
 from tests.chaos.schedules import WRITES, Schedule, read
 from tests.chaos.stage import Stage

@@ -8,9 +8,9 @@ import numpy as np
 import ray
 from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
-from orchestrator.executors.ray_driver import fleet_news
-from orchestrator.results import Results, load_results
-from orchestrator.store import Store
+from segtransfer.executors.ray_driver import fleet_news
+from segtransfer.results import Results, load_results
+from segtransfer.store import Store
 from tests.chaos.stage import Stage
 from tests.orchestrator.executors.fleets import exists, live, until
 

@@ -13,10 +13,10 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-from orchestrator.clients import Notice
-from orchestrator.experiment import Listener, carry_out
-from orchestrator.provenance import code_hash
-from orchestrator.spec import read_experiment
+from segtransfer.clients import Notice
+from segtransfer.experiment import Listener, carry_out
+from segtransfer.provenance import code_hash
+from segtransfer.spec import read_experiment
 from tests.chaos import sabotage
 
 
@@ -31,7 +31,7 @@ class Diary(Listener):
 
 
 def be_client(order: dict[str, Any]) -> None:
-    from orchestrator.executors import ray_driver
+    from segtransfer.executors import ray_driver
 
     sabotage.obey()
     ray_driver.DriverActor = sabotage.Driver  # type: ignore[misc]

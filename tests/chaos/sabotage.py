@@ -9,8 +9,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from orchestrator.executors.ray_driver import DriverActor
-from orchestrator.store.files import PARTIAL, Files
+from segtransfer.executors.ray_driver import DriverActor
+from segtransfer.store.files import PARTIAL, Files
 
 ORDER = "order.json"
 

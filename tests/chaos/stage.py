@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.plan import make_plan
-from orchestrator.spec import read_experiment
-from orchestrator.store import Store
+from segtransfer.plan import make_plan
+from segtransfer.spec import read_experiment
+from segtransfer.store import Store
 from tests.chaos import sabotage
 from tests.chaos.schedules import WRITES, Disturbance, Schedule
 from tests.orchestrator.executors.fleets import live

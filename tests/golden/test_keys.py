@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.plan import make_plan
-from orchestrator.search.bench import make_bench
-from orchestrator.search.spec import read_search
-from orchestrator.spec import read_experiment
-from orchestrator.store import Store
+from segtransfer.plan import make_plan
+from segtransfer.search.bench import make_bench
+from segtransfer.search.spec import read_search
+from segtransfer.spec import read_experiment
+from segtransfer.store import Store
 from tests.golden import working_folder
 
 KEYS = Path(__file__).with_name("keys.json")

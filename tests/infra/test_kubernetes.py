@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.jobs.parcel import STOP_WITHIN
+from segtransfer.jobs.parcel import STOP_WITHIN
 from tests.conftest import ROOT
 from tests.infra.validators import INFRA
 

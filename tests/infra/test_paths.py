@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from orchestrator import open_results
-from orchestrator.report.folder import write_report
-from orchestrator.spec import read_experiment
-from orchestrator.store import Store
-from orchestrator.upkeep import merge
-from tasks.errors import InputError
+from segtransfer import open_results
+from segtransfer.report.folder import write_report
+from segtransfer.spec import read_experiment
+from segtransfer.store import Store
+from segtransfer.upkeep import merge
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.stores import bucket_server, new_store
 from tests.orchestrator.toy_experiments import run_toy, toy_spec
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.store import Store
-from tasks.errors import InputError
-from tasks.models.checkpoint import fetch
+from segtransfer.store import Store
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.checkpoint import fetch
 from tests.infra.validators import INFRA
 from tests.orchestrator.search.searches import grey_search
 from tests.orchestrator.toy_experiments import run_toy
@@ -133,7 +133,7 @@ def test_a_search_is_stored_without_a_password(storage: str, tmp_path: Path) -> 
 def test_what_mlflow_is_called_by_stays_out_of_every_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.tracking import TrackingError, how_to_open, log_results
+    from segtransfer.tracking import TrackingError, how_to_open, log_results
 
     address = "http://me:hunter2@127.0.0.1:9"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)

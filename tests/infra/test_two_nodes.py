@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator import open_results
-from orchestrator.store import Store
+from segtransfer import open_results
+from segtransfer.store import Store
 from tests.conftest import ROOT
 from tests.infra.labs import Lab, copy_sources, open_lab, until
 from tests.orchestrator.toy_experiments import CLASSES, assert_same_bits, write_images

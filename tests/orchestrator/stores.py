@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.plan import Task
-from orchestrator.store import Store
-from tasks.attacks.spec import AttackSpec
-from tasks.data.base import open_dataset
-from tasks.data.shards import Shard, make_shards
-from tasks.data.spec import DataSpec
+from segtransfer.plan import Task
+from segtransfer.store import Store
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.shards import Shard, make_shards
+from segtransfer.tasks.data.spec import DataSpec
 from tests.orchestrator.toy_experiments import CLASSES, write_images
 
 BACK_ENDS = ["folder", "bucket"]

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator import calibration, rates
-from orchestrator.calibration import (
+from segtransfer import calibration, rates
+from segtransfer.calibration import (
     calibrate,
     line_through,
     measured_paces,
     peaks_on_gpus,
     read_rates,
 )
-from orchestrator.plan import FORWARD_AND_BACKWARD, Plan, make_plan
-from orchestrator.rates import Given, Line
-from orchestrator.store import Store
-from tasks.errors import InputError
+from segtransfer.plan import FORWARD_AND_BACKWARD, Plan, make_plan
+from segtransfer.rates import Given, Line
+from segtransfer.store import Store
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.toy_experiments import toy, toy_experiment
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.calls import LEAST_SWITCH_COST, Calls
-from orchestrator.scheduler import SWITCH_COST
+from segtransfer.calls import LEAST_SWITCH_COST, Calls
+from segtransfer.scheduler import SWITCH_COST
 from tests.orchestrator.scheduler.toys import attack
 
 SHARD: Any = None

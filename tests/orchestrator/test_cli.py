@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
+from segtransfer.cli import app
 from tests.orchestrator.toy_experiments import toy, toy_spec, write_images
 
 runner = CliRunner()

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator import calibration
-from orchestrator import driver as driver_module
-from orchestrator.clients import Notice, Submission, UnknownClientError
-from orchestrator.driver import Driver
-from orchestrator.executors.base import (
+from segtransfer import calibration
+from segtransfer import driver as driver_module
+from segtransfer.clients import Notice, Submission, UnknownClientError
+from segtransfer.driver import Driver
+from segtransfer.executors.base import (
     Event,
     Failed,
     Finished,
@@ -25,12 +25,12 @@ from orchestrator.executors.base import (
     SlotDown,
     SlotUp,
 )
-from orchestrator.experiment import served
-from orchestrator.journal import replay
-from orchestrator.plan import Plan, Task, make_plan
-from orchestrator.scheduler import SWITCH_COST, Slot
-from orchestrator.store import Store
-from tasks.data.shards import Shard
+from segtransfer.experiment import served
+from segtransfer.journal import replay
+from segtransfer.plan import Plan, Task, make_plan
+from segtransfer.scheduler import SWITCH_COST, Slot
+from segtransfer.store import Store
+from segtransfer.tasks.data.shards import Shard
 from tests.orchestrator.toy_experiments import run_toy, toy, toy_experiment
 
 

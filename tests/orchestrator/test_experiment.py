@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.clients import Notice, Submission, UnknownClientError
-from orchestrator.driver import Driver
-from orchestrator.executors.inline import InlineExecutor
-from orchestrator.experiment import carry_out, served
-from orchestrator.plan import Plan, make_plan
-from orchestrator.results import load_results
-from orchestrator.store import Store
+from segtransfer.clients import Notice, Submission, UnknownClientError
+from segtransfer.driver import Driver
+from segtransfer.executors.inline import InlineExecutor
+from segtransfer.experiment import carry_out, served
+from segtransfer.plan import Plan, make_plan
+from segtransfer.results import load_results
+from segtransfer.store import Store
 from tests.orchestrator.executors.test_contract import Log
 from tests.orchestrator.toy_experiments import assert_same_bits, run_toy, toy, toy_experiment
 

@@ -12,16 +12,16 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from orchestrator.experiment import carry_out
-from orchestrator.export import export, tables
-from orchestrator.plan import CLEAN
-from orchestrator.results import ALL_METRICS, METRICS, Results
-from orchestrator.spec import read_experiment
-from orchestrator.store import Store
-from tasks.data.shards import shard_of
-from tasks.errors import InputError
-from tasks.perturbation import statistics
+from segtransfer.cli import app
+from segtransfer.experiment import carry_out
+from segtransfer.export import export, tables
+from segtransfer.plan import CLEAN
+from segtransfer.results import ALL_METRICS, METRICS, Results
+from segtransfer.spec import read_experiment
+from segtransfer.store import Store
+from segtransfer.tasks.data.shards import shard_of
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.perturbation import statistics
 from tests.orchestrator.toy_experiments import CLASSES, blob_of, damage, run_toy, toy
 
 ATTACKS = [

@@ -8,11 +8,11 @@ import pytest
 import torch
 from scipy import stats
 
-from orchestrator import forecast as forecasts
-from orchestrator.calibration import read_rates
-from orchestrator.executors.simulated import Conditions
-from orchestrator.experiment import describe
-from orchestrator.forecast import (
+from segtransfer import forecast as forecasts
+from segtransfer.calibration import read_rates
+from segtransfer.executors.simulated import Conditions
+from segtransfer.experiment import describe
+from segtransfer.forecast import (
     AE_RATIO,
     conditions_of,
     fleet_of,
@@ -22,20 +22,20 @@ from orchestrator.forecast import (
     read_counts,
     stored_bytes,
 )
-from orchestrator.plan import Plan, Task, make_plan
-from orchestrator.power import (
+from segtransfer.plan import Plan, Task, make_plan
+from segtransfer.power import (
     ASSUMED_SPREAD,
     Spread,
     detectable,
     power_of,
     spread_of,
 )
-from orchestrator.rates import Given, in_seconds
-from orchestrator.scheduler import Slot
-from orchestrator.statistics.design import Factor
-from orchestrator.store import Store
-from tasks.attacks.spec import AttackSpec
-from tasks.errors import InputError
+from segtransfer.rates import Given, in_seconds
+from segtransfer.scheduler import Slot
+from segtransfer.statistics.design import Factor
+from segtransfer.store import Store
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.toy_experiments import toy, toy_experiment
 
 PGD = AttackSpec.model_validate("pgd")

@@ -14,21 +14,21 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from orchestrator.identity import RUNTIME_ONLY, attack_key, evaluate_key, key_of
-from orchestrator.plan import make_plan
-from orchestrator.spec import Experiment, Runtime, read_experiment
-from orchestrator.store import Store
-from tasks.attacks.spec import AttackSpec
-from tasks.data.spec import DataSpec
-from tasks.models.numerics import Numerics
-from tasks.models.spec import (
+from segtransfer.identity import RUNTIME_ONLY, attack_key, evaluate_key, key_of
+from segtransfer.plan import make_plan
+from segtransfer.spec import Experiment, Runtime, read_experiment
+from segtransfer.store import Store
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.models.numerics import Numerics
+from segtransfer.tasks.models.spec import (
     EnsembleSpec,
     HuggingfaceSource,
     Inference,
     ModelSpec,
     TorchSource,
 )
-from tasks.models.zoo import ZOO
+from segtransfer.tasks.models.zoo import ZOO
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import CLASSES, toy, write_images
 from tests.tasks.models.segformers import write_segformer

@@ -93,7 +93,7 @@ def test_the_scheduler_knows_no_clock_and_no_tensor() -> None:
 
 
 def test_no_public_function_is_named_as_a_module_which_would_replace_it() -> None:
-    import orchestrator
+    import segtransfer as orchestrator
 
     modules = {module.name for module in pkgutil.iter_modules(orchestrator.__path__)}
     assert modules.isdisjoint(orchestrator.__all__)

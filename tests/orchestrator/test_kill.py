@@ -15,17 +15,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.experiment import carry_out
-from orchestrator.spec import read_experiment
-from orchestrator.store import Store
+from segtransfer.experiment import carry_out
+from segtransfer.spec import read_experiment
+from segtransfer.store import Store
 from tests.conftest import ROOT
 from tests.orchestrator.executors.test_contract import Log
 from tests.orchestrator.toy_experiments import assert_same_bits, row_files, toy, toy_spec
 
 PROGRAM = """
 import json, sys
-from orchestrator.experiment import carry_out
-from orchestrator.spec import read_experiment
+from segtransfer.experiment import carry_out
+from segtransfer.spec import read_experiment
 carry_out(read_experiment(json.loads(sys.argv[1])))
 """
 

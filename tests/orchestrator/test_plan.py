@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.experiment import carry_out
-from orchestrator.plan import CLEAN, FORWARD_AND_BACKWARD, Plan, attack_cost, make_plan
-from orchestrator.store import Store
-from tasks import models
-from tasks.attacks.spec import AttackSpec
-from tasks.errors import InputError
-from tasks.models.zoo import ZOO
+from segtransfer.experiment import carry_out
+from segtransfer.plan import CLEAN, FORWARD_AND_BACKWARD, Plan, attack_cost, make_plan
+from segtransfer.store import Store
+from segtransfer.tasks import models
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.zoo import ZOO
 from tests.orchestrator.toy_experiments import toy, toy_experiment, toy_spec
 
 

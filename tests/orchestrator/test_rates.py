@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.plan import Plan, make_plan
-from orchestrator.rates import Line, ModelRates, Rates, forwards, in_seconds
-from orchestrator.store import Store
-from tasks import models
-from tasks.attack import attack
-from tasks.attacks.draws import Draws
-from tasks.attacks.spec import AttackSpec
-from tasks.models.base import Segmenter
+from segtransfer.plan import Plan, make_plan
+from segtransfer.rates import Line, ModelRates, Rates, forwards, in_seconds
+from segtransfer.store import Store
+from segtransfer.tasks import models
+from segtransfer.tasks.attack import attack
+from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.models.base import Segmenter
 from tests.orchestrator.toy_experiments import toy_experiment
 
 SIZE = (48, 64)

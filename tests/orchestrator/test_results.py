@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.experiment import carry_out
-from orchestrator.results import Results, load_results
-from orchestrator.spec import read_experiment
-from orchestrator.store import Store
-from tasks.errors import InputError
+from segtransfer.experiment import carry_out
+from segtransfer.results import Results, load_results
+from segtransfer.spec import read_experiment
+from segtransfer.store import Store
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.toy_experiments import blob_of, damage, run_toy, toy, toy_spec
 
 # Two classes by the red channel: dark red is class 0, bright red is class 1, split at `middle`.

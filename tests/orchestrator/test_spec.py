@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.spec import Experiment, read_experiment, recipe_names
-from tasks.errors import InputError
+from segtransfer.spec import Experiment, read_experiment, recipe_names
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.toy_experiments import toy
 
 GOOD: dict[str, Any] = {

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.plan import Task
-from orchestrator.store import Store
-from orchestrator.store.files import StoreError
-from orchestrator.store.rows import row_path
-from tasks.attacks.spec import AttackSpec
-from tasks.data.shards import Shard
-from tasks.errors import InputError
+from segtransfer.plan import Task
+from segtransfer.store import Store
+from segtransfer.store.files import StoreError
+from segtransfer.store.rows import row_path
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.stores import (
     BACK_ENDS,
     REPORT,

@@ -15,10 +15,10 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner, Result
 
-from orchestrator import open_results
-from orchestrator.cli import app
-from orchestrator.clients import Notice
-from orchestrator.report.progress import ProgressView
+from segtransfer import open_results
+from segtransfer.cli import app
+from segtransfer.clients import Notice
+from segtransfer.report.progress import ProgressView
 from tests.orchestrator.servers import ADMIN, KEY, PASSWORD, MlflowServer, Proxy, free_port
 from tests.orchestrator.toy_experiments import toy_spec
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.telemetry import (
+from segtransfer.telemetry import (
     METRICS,
     STATUS_EVERY,
     TASK_STATES,
@@ -127,7 +127,7 @@ def test_ray_exports_every_metric(cluster: None) -> None:
     """Scraped as Prometheus does. Ray sends numbers on every ten seconds: that is the wait."""
     ray = pytest.importorskip("ray")
     parser = pytest.importorskip("prometheus_client.parser")
-    from orchestrator.executors.ray_metrics import ray_meter
+    from segtransfer.executors.ray_metrics import ray_meter
 
     telemetry = Telemetry(ray_meter())
     everything(telemetry)

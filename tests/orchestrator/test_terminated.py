@@ -16,12 +16,12 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
-from orchestrator import open_results
-from orchestrator.cli import app
-from orchestrator.experiment import carry_out
-from orchestrator.spec import read_experiment
-from orchestrator.stopping import Terminated, kept_handler, terminable, was_terminated
-from orchestrator.store import Store
+from segtransfer import open_results
+from segtransfer.cli import app
+from segtransfer.experiment import carry_out
+from segtransfer.spec import read_experiment
+from segtransfer.stopping import Terminated, kept_handler, terminable, was_terminated
+from segtransfer.store import Store
 from tests.conftest import ROOT
 from tests.orchestrator.executors.test_contract import Log
 from tests.orchestrator.test_kill import processes_of, ray_folder, slow_spec

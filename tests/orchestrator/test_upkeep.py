@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator import cli
-from orchestrator.store import Row, Store, rows
-from orchestrator.store.files import Files
-from orchestrator.store.rows import encode_rows, row_path
-from orchestrator.store.store import shard_path
-from orchestrator.upkeep import compact, find_garbage, merge, open_existing, remove_garbage, verify
-from orchestrator.upkeep.compact import write_compacted
-from tasks.data.shards import Shard
-from tasks.errors import InputError
+from segtransfer import cli
+from segtransfer.store import Row, Store, rows
+from segtransfer.store.files import Files
+from segtransfer.store.rows import encode_rows, row_path
+from segtransfer.store.store import shard_path
+from segtransfer.upkeep import compact, find_garbage, merge, open_existing, remove_garbage, verify
+from segtransfer.upkeep.compact import write_compacted
+from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.stores import (
     BACK_ENDS,
     blob_path,

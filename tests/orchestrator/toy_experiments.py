@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from orchestrator.experiment import carry_out
-from orchestrator.results import Results
-from orchestrator.spec import Experiment, read_experiment
-from orchestrator.store import Store
+from segtransfer.experiment import carry_out
+from segtransfer.results import Results
+from segtransfer.spec import Experiment, read_experiment
+from segtransfer.store import Store
 
 CLASSES = ["road", "sky", "tree"]
 ATTACKS: list[dict[str, Any]] = [

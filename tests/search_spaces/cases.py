@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from search_spaces import Space, read_space
-from search_spaces.space import Value
+from segtransfer.search_spaces import Space, read_space
+from segtransfer.search_spaces.space import Value
 
 PGD: dict[str, Any] = {"preset": "pgd", "eps": "4/255"}
 

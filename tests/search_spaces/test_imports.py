@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import search_spaces
+from segtransfer import search_spaces
 
 SOURCES = sorted(Path(search_spaces.__file__).parent.glob("*.py"))
 

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces import (
+from segtransfer.search_spaces import (
     attack_of,
     check,
     first_points,
@@ -19,9 +19,9 @@ from search_spaces import (
     space_names,
     suggest,
 )
-from search_spaces.space import SHIPPED
-from tasks.attacks.spec import AttackSpec
-from tasks.errors import InputError
+from segtransfer.search_spaces.space import SHIPPED
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.errors import InputError
 from tests.search_spaces.cases import PGD
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

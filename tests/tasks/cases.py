@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from tasks import models
-from tasks.attacks.spec import AttackSpec
-from tasks.models.base import Segmenter
-from tasks.models.spec import ModelSpec
+from segtransfer.tasks import models
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.spec import ModelSpec
 
 
 def toy(function: str, **arguments: Any) -> Segmenter:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.attack import attack, read_files
-from tasks.attacks.losses import Moment
-from tasks.attacks.spec import AttackSpec
-from tasks.errors import InputError
-from tasks.perturbation import levels, statistics
+from segtransfer.tasks.attack import attack, read_files
+from segtransfer.tasks.attacks.losses import Moment
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.perturbation import levels, statistics
 from tests.tasks.cases import annotations, ids, pictures, spec, toy
 
 ATTACKS: dict[str, dict[str, Any]] = {

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.batching import in_micro_batches, upload
-from tasks.evaluate import evaluate
+from segtransfer.tasks.batching import in_micro_batches, upload
+from segtransfer.tasks.evaluate import evaluate
 from tests.tasks.cases import annotations, pictures, toy
 
 

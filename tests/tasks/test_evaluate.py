@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tasks.errors import InputError
-from tasks.evaluate import evaluate
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.evaluate import evaluate
 from tests.tasks.cases import annotations, pictures, toy
 
 

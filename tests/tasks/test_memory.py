@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 
 PROGRAM = """
 import resource, sys
-from tasks.memory import keep_freed_memory
+from segtransfer.tasks.memory import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()
@@ -36,7 +36,7 @@ def test_freed_memory_is_used_again_without_asking_the_kernel() -> None:
 
 
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks import memory
+    from segtransfer.tasks import memory
 
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("it asked for a library"))

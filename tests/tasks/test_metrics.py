@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmseg.evaluation import IoUMetric
 
-from tasks.metrics import accuracy, class_accuracy, class_iou, confusion, fooled, miou
+from segtransfer.tasks.metrics import accuracy, class_accuracy, class_iou, confusion, fooled, miou
 
 
 def test_a_hand_made_confusion_matrix_has_labels_in_rows() -> None:

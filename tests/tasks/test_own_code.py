@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.attacks.losses import find_loss
-from tasks.errors import InputError
-from tasks.own_code import find_function, source_hash
+from segtransfer.tasks.attacks.losses import find_loss
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.own_code import find_function, source_hash
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.attacks.spec import AttackSpec
-from tasks.perturbation import STATISTICS, as_score, inside, levels, quantise, ssim, statistics
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.perturbation import STATISTICS, as_score, inside, levels, quantise, ssim, statistics
 from tests.tasks.cases import ids, pictures, spec
 
 

@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.attacks.spec import AttackSpec
-from tasks.attacks.transforms.scaling import DynamicScaling
-from tasks.models.spec import MmsegSource
-from tasks.schema import Frozen, Number, suggest
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
+from segtransfer.tasks.models.spec import MmsegSource
+from segtransfer.tasks.schema import Frozen, Number, suggest
 
 
 class Sample(Frozen):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.urls import secret_part, without_credentials
+from segtransfer.tasks.urls import secret_part, without_credentials
 
 
 @pytest.mark.parametrize(

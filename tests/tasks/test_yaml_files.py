@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import InputError
-from tasks.yaml_files import MOST_BYTES, MOST_LEVELS, MOST_VALUES, parse, read_mapping
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.yaml_files import MOST_BYTES, MOST_LEVELS, MOST_VALUES, parse, read_mapping
 
 TEN = ", ".join(["x"] * 10)
 # Each line holds the one before it ten times: the last stands for 10^9 values.

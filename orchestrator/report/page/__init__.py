@@ -9,13 +9,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from orchestrator.report.heatmaps import COLOURS
-from orchestrator.report.page import charts, facts, tables
-from orchestrator.report.page.gallery import AMPLIFICATION, draw_gallery
-from orchestrator.report.page.numbers import METRICS, Figures, Numbers
-from orchestrator.report.text import HEADLINES, row_name, rows
-from orchestrator.results import GROUPS, Results
-from orchestrator.statistics import Resampled
+from segtransfer.report.heatmaps import COLOURS
+from segtransfer.report.page import charts, facts, tables
+from segtransfer.report.page.gallery import AMPLIFICATION, draw_gallery
+from segtransfer.report.page.numbers import METRICS, Figures, Numbers
+from segtransfer.report.text import HEADLINES, row_name, rows
+from segtransfer.results import GROUPS, Results
+from segtransfer.statistics import Resampled
 
 HERE = Path(__file__).parent
 BLACK, WHITE = "#000", "#fff"

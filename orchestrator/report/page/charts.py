@@ -12,10 +12,10 @@ from typing import Any
 
 import altair as alt
 
-from orchestrator.report.page.numbers import Figures, spread
-from orchestrator.report.page.tables import PLAIN, Compared
-from orchestrator.report.text import HEADLINES
-from orchestrator.results import GROUPS, Results
+from segtransfer.report.page.numbers import Figures, spread
+from segtransfer.report.page.tables import PLAIN, Compared
+from segtransfer.report.text import HEADLINES
+from segtransfer.results import GROUPS, Results
 
 GREY, BLUE, ORANGE = "#878d99", "#3f86c6", "#df7532"  # legible on light and on dark
 NAMES = alt.Axis(labelLimit=180, ticks=False, domain=False, labelPadding=8)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import yaml
 
-from orchestrator.provenance import code_hash, commit, versions
-from orchestrator.report.page.numbers import Figures
-from orchestrator.report.page.tables import Compared, main_attacks
-from orchestrator.report.text import HEADLINES
-from orchestrator.results import GROUPS, Results
-from tasks.urls import without_credentials
+from segtransfer.provenance import code_hash, commit, versions
+from segtransfer.report.page.numbers import Figures
+from segtransfer.report.page.tables import Compared, main_attacks
+from segtransfer.report.text import HEADLINES
+from segtransfer.results import GROUPS, Results
+from segtransfer.tasks.urls import without_credentials
 
 
 @dataclass(frozen=True)

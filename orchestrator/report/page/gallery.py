@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from orchestrator.plan import CLEAN
-from orchestrator.report.page.tables import main_attacks
-from orchestrator.report.panels import AMPLIFICATION, colour
-from orchestrator.report.text import rows
-from orchestrator.results import Results
-from tasks.data.shards import Shard
-from tasks.metrics import IGNORE
+from segtransfer.plan import CLEAN
+from segtransfer.report.page.tables import main_attacks
+from segtransfer.report.panels import AMPLIFICATION, colour
+from segtransfer.report.text import rows
+from segtransfer.results import Results
+from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.metrics import IGNORE
 
 BUDGET = 3_200_000  # bytes of all images as they stand in the page
 LEAST, MOST = 3, 6  # images

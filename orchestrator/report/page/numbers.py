@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.results import GROUPS, Results
-from orchestrator.statistics import Interval, Resampled, holm, pairs_of
+from segtransfer.results import GROUPS, Results
+from segtransfer.statistics import Interval, Resampled, holm, pairs_of
 
 
 @dataclass(frozen=True)

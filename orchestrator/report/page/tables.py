@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.plan import CLEAN
-from orchestrator.report.page.numbers import Numbers, percent
-from orchestrator.report.text import HEADLINES, attack_in_words, row_name, rows
-from orchestrator.results import GROUPS, Results
+from segtransfer.plan import CLEAN
+from segtransfer.report.page.numbers import Numbers, percent
+from segtransfer.report.text import HEADLINES, attack_in_words, row_name, rows
+from segtransfer.results import GROUPS, Results
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from orchestrator.report.folder import report_folder
-from orchestrator.report.studies.bars import draw_ablation, draw_heads, draw_sizes, draw_twins
-from orchestrator.report.studies.curves import draw_overfitting, draw_sweep
-from orchestrator.report.studies.matrices import draw_scales
-from orchestrator.studies import Found
+from segtransfer.report.folder import report_folder
+from segtransfer.report.studies.bars import draw_ablation, draw_heads, draw_sizes, draw_twins
+from segtransfer.report.studies.curves import draw_overfitting, draw_sweep
+from segtransfer.report.studies.matrices import draw_scales
+from segtransfer.studies import Found
 
 DPI = 110  # figures of pages, which should stay small
 

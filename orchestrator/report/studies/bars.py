@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from orchestrator.report.studies.marks import (
+from segtransfer.report.studies.marks import (
     COLOURS,
     FILLS,
     GROUPS,
@@ -11,9 +11,9 @@ from orchestrator.report.studies.marks import (
     tidy,
     zero,
 )
-from orchestrator.results import GROUPS as ORDER
-from orchestrator.studies import ablation, heads, object_size, twins
-from orchestrator.studies.base import SCORES
+from segtransfer.results import GROUPS as ORDER
+from segtransfer.studies import ablation, heads, object_size, twins
+from segtransfer.studies.base import SCORES
 
 WIDTH = 0.19
 

@@ -2,9 +2,9 @@
 
 from matplotlib.figure import Figure
 
-from orchestrator.report.studies.marks import COLOURS, GROUPS, STYLES, curve, tidy, zero
-from orchestrator.results import GROUPS as ORDER
-from orchestrator.studies import eps, overfitting
+from segtransfer.report.studies.marks import COLOURS, GROUPS, STYLES, curve, tidy, zero
+from segtransfer.results import GROUPS as ORDER
+from segtransfer.studies import eps, overfitting
 
 
 def draw_overfitting(numbers: overfitting.Overfitting) -> Figure:

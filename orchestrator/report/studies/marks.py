@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from orchestrator.statistics import Interval
+from segtransfer.statistics import Interval
 
 COLOURS = {
     "noise": "tab:grey",

@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from orchestrator.report.heatmaps import COLOURS
-from orchestrator.studies.scales import SCALES, Scales
+from segtransfer.report.heatmaps import COLOURS
+from segtransfer.studies.scales import SCALES, Scales
 
 
 def draw_scales(numbers: Scales) -> Figure:

@@ -10,8 +10,8 @@ import torch
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from tasks.attacks.transforms.diversity import InputDiversity, ResizedDiversity, input_diversity
-from tasks.attacks.transforms.intensity import (
+from segtransfer.tasks.attacks.transforms.diversity import InputDiversity, ResizedDiversity, input_diversity
+from segtransfer.tasks.attacks.transforms.intensity import (
     Admix,
     IntensityScales,
     SpectrumSimulation,
@@ -19,9 +19,9 @@ from tasks.attacks.transforms.intensity import (
     intensity_scales,
     spectrum_simulation,
 )
-from tasks.attacks.transforms.scaling import DynamicScaling, dynamic_scaling
-from tasks.attacks.transforms.views import Scene, View, then
-from tasks.schema import suggest
+from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling, dynamic_scaling
+from segtransfer.tasks.attacks.transforms.views import Scene, View, then
+from segtransfer.tasks.schema import suggest
 
 Function = Callable[[torch.Tensor, Any, Scene], View]
 

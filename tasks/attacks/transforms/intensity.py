@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from tasks.attacks.transforms.views import Scene, View
-from tasks.schema import Frozen, Number
+from segtransfer.tasks.attacks.transforms.views import Scene, View
+from segtransfer.tasks.schema import Frozen, Number
 
 
 class IntensityScales(Frozen):

@@ -7,8 +7,8 @@ import torch
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from tasks.attacks.transforms.views import Scene, View, resize, same, snap, then, window
-from tasks.schema import Frozen, Number
+from segtransfer.tasks.attacks.transforms.views import Scene, View, resize, same, snap, then, window
+from segtransfer.tasks.schema import Frozen, Number
 
 
 class DynamicScaling(Frozen):

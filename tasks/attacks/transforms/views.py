@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.draws import Draws
 
 IGNORE = 255
 Map = Callable[[torch.Tensor], torch.Tensor]

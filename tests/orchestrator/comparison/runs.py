@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.identity import key_of
-from orchestrator.results import FORMAT, Results
-from orchestrator.store import Store
-from tasks.attacks.spec import AttackSpec
+from segtransfer.identity import key_of
+from segtransfer.results import FORMAT, Results
+from segtransfer.store import Store
+from segtransfer.tasks.attacks.spec import AttackSpec
 
 Wrong = Sequence[int]  # pixels of class 0 taken for class 1, an image each; at most 50
 BACKBONES = {"a": "r18", "b": "r18", "c": "mit"}

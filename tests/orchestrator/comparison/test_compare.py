@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-import orchestrator
-from orchestrator.cli import app
-from orchestrator.results import Results
-from tasks.errors import InputError
+import segtransfer as orchestrator
+from segtransfer.cli import app
+from segtransfer.results import Results
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.toy_experiments import run_toy
 
 runner = CliRunner()

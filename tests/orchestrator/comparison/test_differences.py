@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.comparison import Comparison, compare_results
-from orchestrator.results import Results
-from tasks.errors import InputError
+from segtransfer.comparison import Comparison, compare_results
+from segtransfer.results import Results
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.comparison.runs import run_of
 
 BASE = [10, 20, 30, 40]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.comparison import Comparison, compare_results
-from orchestrator.comparison.shared import bring_together
-from orchestrator.results import Results
-from tasks.errors import InputError
+from segtransfer.comparison import Comparison, compare_results
+from segtransfer.comparison.shared import bring_together
+from segtransfer.results import Results
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.comparison.runs import run_of
 from tests.orchestrator.toy_experiments import run_toy, write_images
 

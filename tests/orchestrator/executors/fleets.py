@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.clients import Notice
-from orchestrator.experiment import carry_out
-from orchestrator.plan import Plan
-from orchestrator.results import Results
-from orchestrator.spec import read_experiment
+from segtransfer.clients import Notice
+from segtransfer.experiment import carry_out
+from segtransfer.plan import Plan
+from segtransfer.results import Results
+from segtransfer.spec import read_experiment
 from tests.conftest import ROOT
 from tests.orchestrator.executors.test_contract import Log
 from tests.orchestrator.toy_experiments import toy
@@ -25,8 +25,8 @@ IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
 CLIENT = """
 import json, sys
-from orchestrator.experiment import carry_out
-from orchestrator.spec import read_experiment
+from segtransfer.experiment import carry_out
+from segtransfer.spec import read_experiment
 carry_out(read_experiment(json.loads(sys.argv[1])))
 """
 

@@ -10,7 +10,7 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.executors.base import Failed, Finished, SlotDown, SlotUp
+from segtransfer.executors.base import Failed, Finished, SlotDown, SlotUp
 from tests.orchestrator.executors.test_ray import (
     LONG,
     SLOW,

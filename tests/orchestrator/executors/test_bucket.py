@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.results import load_results
+from segtransfer.results import load_results
 from tests.conftest import ROOT
 from tests.orchestrator.executors.fleets import CLIENT
 from tests.orchestrator.stores import bucket_server, new_store

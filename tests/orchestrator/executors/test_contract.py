@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.clients import Notice
-from orchestrator.experiment import Listener
-from orchestrator.plan import CLEAN, Plan
-from orchestrator.results import Results
-from orchestrator.store import Store
+from segtransfer.clients import Notice
+from segtransfer.experiment import Listener
+from segtransfer.plan import CLEAN, Plan
+from segtransfer.results import Results
+from segtransfer.store import Store
 from tests.orchestrator.toy_experiments import (
     arrays,
     assert_same_bits,

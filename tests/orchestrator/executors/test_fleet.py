@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.experiment import carry_out
-from orchestrator.journal import replay
-from orchestrator.spec import read_experiment
-from orchestrator.store import Store
-from tasks.errors import InputError
+from segtransfer.experiment import carry_out
+from segtransfer.journal import replay
+from segtransfer.spec import read_experiment
+from segtransfer.store import Store
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.executors.fleets import (
     After,
     Meeting,
@@ -46,8 +46,8 @@ __all__ = ["ray_folder"]  # a fixture
 LEASE = 6.0  # seconds that the fleet of these tests waits for a word of a client
 STARTER = f"""
 import json, sys
-from orchestrator.executors import ray_driver
-from orchestrator.spec import Runtime
+from segtransfer.executors import ray_driver
+from segtransfer.spec import Runtime
 ray_driver.LEASE = {LEASE}
 ray_driver.start_fleet("tests", Runtime.model_validate(json.loads(sys.argv[1])))
 """
@@ -101,7 +101,7 @@ def oracle(spec: dict[str, Any], folder: Path) -> Any:
 
 
 def news() -> Any:
-    from orchestrator.executors.ray_driver import fleet_news
+    from segtransfer.executors.ray_driver import fleet_news
 
     return fleet_news("tests")
 
@@ -219,8 +219,8 @@ def test_a_run_ends_when_its_hours_are_up_and_a_second_run_completes_it(
 
 
 def test_a_second_fleet_of_the_name_is_refused(fleet: Fleet) -> None:
-    from orchestrator.executors.ray_driver import fleets, start_fleet
-    from orchestrator.spec import Runtime
+    from segtransfer.executors.ray_driver import fleets, start_fleet
+    from segtransfer.spec import Runtime
 
     with pytest.raises(InputError, match="fleet 'tests' is up already; see 'segtransfer fleet"):
         start_fleet("tests", Runtime.model_validate(fleet.runtime))
@@ -302,7 +302,7 @@ def test_a_fleet_whose_driver_is_killed_goes_on(fleet: Fleet, tmp_path: Path) ->
 
 
 def test_a_fleet_that_ends_leaves_no_actor(fleet: Fleet) -> None:
-    from orchestrator.executors.ray_driver import end_fleet, fleets
+    from segtransfer.executors.ray_driver import end_fleet, fleets
 
     end_fleet("tests")
     until("no actor is left", lambda: not live("DriverActor") and not live("ModelActor"), 20)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.results import Results
+from segtransfer.results import Results
 from tests.orchestrator.toy_experiments import run_toy
 
 

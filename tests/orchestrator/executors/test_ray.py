@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.executors.base import (
+from segtransfer.executors.base import (
     Event,
     Failed,
     Finished,
@@ -27,13 +27,13 @@ from orchestrator.executors.base import (
     SlotUp,
     perform,
 )
-from orchestrator.plan import Task
-from orchestrator.spec import Fleet
-from tasks import models
-from tasks.attacks.spec import AttackSpec
-from tasks.data.shards import Shard
-from tasks.models.spec import ModelSpec
-from tasks.poisoned import is_poisoned
+from segtransfer.plan import Task
+from segtransfer.spec import Fleet
+from segtransfer.tasks import models
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.models.spec import ModelSpec
+from segtransfer.tasks.poisoned import is_poisoned
 
 Kind = TypeVar("Kind", bound=Event)
 PGD = AttackSpec.model_validate({"preset": "pgd", "eps": "8/255", "steps": 3})
@@ -118,7 +118,7 @@ class Bench:
 
 
 def executor_with(slots: int | str, store: str = "unused") -> Any:
-    from orchestrator.executors.ray import RayExecutor
+    from segtransfer.executors.ray import RayExecutor
 
     return RayExecutor(fleet=Fleet.model_validate({"slots": slots}), micro_batch=4, store=store)
 
@@ -522,7 +522,7 @@ def test_a_later_open_adds_slots_and_closing_leaves_no_worker(make: Callable[...
 
 
 def test_slots_follow_cores_models_memory_and_the_fleet() -> None:
-    from orchestrator.executors.ray_fleet import Node, count_slots
+    from segtransfer.executors.ray_fleet import Node, count_slots
 
     small, large = Node("small", 4, 0, 100), Node("large", 12, 0, 100)
     poor, head = Node("poor", 8, 0, 2), Node("head", 0, 0, 100)
@@ -543,7 +543,7 @@ def test_slots_follow_cores_models_memory_and_the_fleet() -> None:
 
 
 def test_gpu_nodes_alone_get_slots_and_share_their_gpus() -> None:
-    from orchestrator.executors.ray_fleet import Node, count_slots, share_gpus
+    from segtransfer.executors.ray_fleet import Node, count_slots, share_gpus
 
     nodes = [Node("cpu", 64, 0, 40), Node("a", 16, 2, 40), Node("b", 16, 4, 40)]
     for models_wanted, per_gpu in ((1, 1), (6, 1), (7, 2), (600, 8)):
@@ -555,7 +555,7 @@ def test_gpu_nodes_alone_get_slots_and_share_their_gpus() -> None:
 
 
 def test_an_autoscaler_is_asked_for_what_is_missing_only() -> None:
-    from orchestrator.executors.ray_fleet import Node, missing_resources
+    from segtransfer.executors.ray_fleet import Node, missing_resources
 
     cpu, gpu = [Node("cpu", 4, 0, 4)], [Node("gpu", 4, 2, 4)]
     assert missing_resources(Fleet(), cpu, 1) == {}

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.spec import Fleet
-from tasks.errors import InputError
+from segtransfer.spec import Fleet
+from segtransfer.tasks.errors import InputError
 
 NOTHING = {"num_cpus": 0}
 EIGHT = {"bundles": [{"GPU": 1.0}] * 8}
@@ -20,7 +20,7 @@ class Cloud:
         self.heard: list[dict[str, Any]] = []
 
     def nodes(self) -> list[Any]:
-        from orchestrator.executors.ray_fleet import Node
+        from segtransfer.executors.ray_fleet import Node
 
         return [Node(f"node-{n}", 8, gpus, 8) for n, gpus in enumerate(self.gpus)]
 
@@ -30,8 +30,8 @@ class Cloud:
 
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    from orchestrator.executors import ray as executor_module
-    from orchestrator.executors import ray_fleet
+    from segtransfer.executors import ray as executor_module
+    from segtransfer.executors import ray_fleet
 
     cloud = Cloud()
     monkeypatch.setattr(ray_fleet, "request_resources", cloud.request_resources)
@@ -41,7 +41,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
 
 
 def executor(**fleet: Any) -> Any:
-    from orchestrator.executors.ray import RayExecutor
+    from segtransfer.executors.ray import RayExecutor
 
     return RayExecutor(fleet=Fleet(**fleet), micro_batch=4, store="unused")
 
@@ -78,7 +78,7 @@ def test_a_driver_that_ray_started_anew_takes_back_on_closing_what_it_never_aske
 def test_a_request_that_another_run_replaced_is_made_again_while_nodes_are_missing(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.executors import ray_fleet
+    from segtransfer.executors import ray_fleet
 
     monkeypatch.setattr(ray_fleet, "ASK_EVERY", 0.0)
     cloud.gpus = [1]
@@ -94,7 +94,7 @@ def test_a_request_that_another_run_replaced_is_made_again_while_nodes_are_missi
 def test_gpus_are_asked_for_before_there_is_any_and_no_core_stands_in_for_one(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.executors.ray import RayExecutor
+    from segtransfer.executors.ray import RayExecutor
 
     hired: list[Any] = []
     monkeypatch.setattr(RayExecutor, "_hire", lambda _, node, *rest: hired.append(node.gpus))
@@ -113,7 +113,7 @@ def test_gpus_are_asked_for_before_there_is_any_and_no_core_stands_in_for_one(
 def test_a_fleets_end_takes_its_request_back_even_where_its_driver_hangs_or_is_gone(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, up: bool
 ) -> None:
-    from orchestrator.executors import ray_driver
+    from segtransfer.executors import ray_driver
 
     def find_fleet(fleet: str) -> object:
         if not up:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator import forecast
-from orchestrator.executors.shares import CONTEXT_BYTES, pick_slots_per_gpu, slots_that_fit
-from orchestrator.spec import Fleet
+from segtransfer import forecast
+from segtransfer.executors.shares import CONTEXT_BYTES, pick_slots_per_gpu, slots_that_fit
+from segtransfer.spec import Fleet
 from tests.orchestrator.test_calibration import keep_as_measured_on_a_gpu
 from tests.orchestrator.test_driver import Desk, Hands
 
@@ -59,8 +59,8 @@ def test_the_plan_and_the_executor_open_the_same_slots(
     memory: int | None, each: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two models of 5 GiB on one GPU: both fit into 80 GiB and one into 8."""
-    from orchestrator.executors import ray as ray_executor
-    from orchestrator.executors import ray_fleet
+    from segtransfer.executors import ray as ray_executor
+    from segtransfer.executors import ray_fleet
 
     node = ray_fleet.Node("node", 8, 1, 40)
     monkeypatch.setattr(ray_executor, "living_nodes", lambda: [node])

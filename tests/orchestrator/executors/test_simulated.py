@@ -6,11 +6,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from orchestrator.executors.simulated import Conditions, Simulation, simulate
-from orchestrator.forecast import fleet_of, lower_bound
-from orchestrator.plan import Task
-from orchestrator.scheduler import Slot
-from tasks.attacks.spec import AttackSpec
+from segtransfer.executors.simulated import Conditions, Simulation, simulate
+from segtransfer.forecast import fleet_of, lower_bound
+from segtransfer.plan import Task
+from segtransfer.scheduler import Slot
+from segtransfer.tasks.attacks.spec import AttackSpec
 
 PGD = AttackSpec.model_validate("pgd")
 

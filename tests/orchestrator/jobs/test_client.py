@@ -9,10 +9,10 @@ import pytest
 from ray.job_submission import JobDetails, JobStatus, JobType
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from orchestrator.jobs import client as jobs
-from orchestrator.jobs.client import connect, exit_code, follow, last_word, look, stop
-from tasks.errors import InputError
+from segtransfer.cli import app
+from segtransfer.jobs import client as jobs
+from segtransfer.jobs.client import connect, exit_code, follow, last_word, look, stop
+from segtransfer.tasks.errors import InputError
 
 LOG = "one\ntwo\nthree\n"
 runner = CliRunner()

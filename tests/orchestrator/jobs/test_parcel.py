@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.jobs.parcel import Order, pack
-from tasks.errors import InputError
+from segtransfer.jobs.parcel import Order, pack
+from segtransfer.tasks.errors import InputError
 from tests.conftest import ROOT
 
 STORE = "s3://bucket/lab"

@@ -6,12 +6,12 @@ from typing import Any
 
 import optuna
 
-from orchestrator.experiment import carry_out
-from orchestrator.search import Found
-from orchestrator.search.bench import Score, make_bench
-from orchestrator.search.confirm import carry_over, compare
-from orchestrator.search.spec import confirming_experiment, read_search
-from orchestrator.search.study import (
+from segtransfer.experiment import carry_out
+from segtransfer.search import Found
+from segtransfer.search.bench import Score, make_bench
+from segtransfer.search.confirm import carry_over, compare
+from segtransfer.search.spec import confirming_experiment, read_search
+from segtransfer.search.study import (
     REASON,
     SCORE,
     chosen,
@@ -20,7 +20,7 @@ from orchestrator.search.study import (
     open_study,
     read_trials,
 )
-from orchestrator.store import Store
+from segtransfer.store import Store
 from tests.orchestrator.toy_experiments import CLASSES, toy, write_images
 
 SPACE = {

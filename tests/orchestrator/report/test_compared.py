@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from orchestrator.comparison import Comparison, compare_results
-from orchestrator.report.compared import (
+from segtransfer.comparison import Comparison, compare_results
+from segtransfer.report.compared import (
     LIMITS,
     MEANS,
     draw_differences,

@@ -8,12 +8,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from orchestrator.report.folder import is_current, write_report
-from orchestrator.report.heatmaps import draw_matrix
-from orchestrator.report.panels import draw_panel
-from orchestrator.report.text import cell, markdown
-from orchestrator.results import Results
-from orchestrator.spec import read_experiment
+from segtransfer.report.folder import is_current, write_report
+from segtransfer.report.heatmaps import draw_matrix
+from segtransfer.report.panels import draw_panel
+from segtransfer.report.text import cell, markdown
+from segtransfer.results import Results
+from segtransfer.spec import read_experiment
 from tests.orchestrator.toy_experiments import run_toy
 
 

@@ -9,10 +9,10 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from orchestrator.report.found import attacks_yaml, print_found, summary, write_found
-from orchestrator.search import Found
-from orchestrator.search.confirm import verdict
-from tasks.attacks.spec import AttackSpec
+from segtransfer.report.found import attacks_yaml, print_found, summary, write_found
+from segtransfer.search import Found
+from segtransfer.search.confirm import verdict
+from segtransfer.tasks.attacks.spec import AttackSpec
 from tests.orchestrator.report.founds import toy_found
 
 

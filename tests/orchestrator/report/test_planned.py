@@ -9,14 +9,14 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orchestrator.calibration import read_rates
-from orchestrator.cli import app
-from orchestrator.forecast import Forecast, forecast
-from orchestrator.plan import Plan, make_plan
-from orchestrator.power import Power, Spread
-from orchestrator.rates import Given, Line, ModelRates
-from orchestrator.report.planned import duration, print_plan
-from orchestrator.store import Store
+from segtransfer.calibration import read_rates
+from segtransfer.cli import app
+from segtransfer.forecast import Forecast, forecast
+from segtransfer.plan import Plan, make_plan
+from segtransfer.power import Power, Spread
+from segtransfer.rates import Given, Line, ModelRates
+from segtransfer.report.planned import duration, print_plan
+from segtransfer.store import Store
 from tests.orchestrator.toy_experiments import toy_experiment
 
 runner = CliRunner()

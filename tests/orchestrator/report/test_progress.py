@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.driver import Notice
-from orchestrator.report.live import ROWS, Figures, clock, number, picture, rough
-from orchestrator.report.progress import LINE_EVERY, Pace, ProgressView
-from orchestrator.telemetry import SlotStatus, Status
+from segtransfer.driver import Notice
+from segtransfer.report.live import ROWS, Figures, clock, number, picture, rough
+from segtransfer.report.progress import LINE_EVERY, Pace, ProgressView
+from segtransfer.telemetry import SlotStatus, Status
 
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.report.trials import SearchView
-from orchestrator.search import Found
-from orchestrator.search.study import Trial
+from segtransfer.report.trials import SearchView
+from segtransfer.search import Found
+from segtransfer.search.study import Trial
 from tests.orchestrator.report.founds import toy_found
 
 

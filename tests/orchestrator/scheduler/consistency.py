@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from orchestrator.scheduler import FINAL, Scheduler, State
-from orchestrator.scheduler.records import ANY
+from segtransfer.scheduler import FINAL, Scheduler, State
+from segtransfer.scheduler.records import ANY
 
 
 def check(s: Scheduler) -> None:

@@ -14,8 +14,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from orchestrator.plan import Task
-from orchestrator.scheduler import FINAL, Host, Scheduler, Slot, State
+from segtransfer.plan import Task
+from segtransfer.scheduler import FINAL, Host, Scheduler, Slot, State
 from tests.orchestrator.scheduler.consistency import check, check_empty
 from tests.orchestrator.scheduler.toys import attack, by_key, score
 

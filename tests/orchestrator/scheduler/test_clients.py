@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from orchestrator.scheduler import Scheduler, State
+from segtransfer.scheduler import Scheduler, State
 from tests.orchestrator.scheduler.consistency import check, check_empty
 from tests.orchestrator.scheduler.toys import (
     add_slot,

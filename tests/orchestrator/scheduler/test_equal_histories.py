@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from orchestrator.scheduler import Host, Scheduler, Slot
+from segtransfer.scheduler import Host, Scheduler, Slot
 from tests.orchestrator.scheduler.toys import attack, by_key, score
 
 ELSEWHERE = f"from {__name__} import history; print(history())"

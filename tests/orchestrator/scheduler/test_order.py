@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.scheduler import State
+from segtransfer.scheduler import State
 from tests.orchestrator.scheduler.toys import (
     Fleet,
     add_slot,

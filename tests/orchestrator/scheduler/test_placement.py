@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from orchestrator.scheduler import Host, Slot, Start, State
-from orchestrator.scheduler.machine import TURN
-from orchestrator.scheduler.placement import PATIENCE
+from segtransfer.scheduler import Host, Slot, Start, State
+from segtransfer.scheduler.machine import TURN
+from segtransfer.scheduler.placement import PATIENCE
 from tests.orchestrator.scheduler.toys import (
     Fleet,
     add_slot,

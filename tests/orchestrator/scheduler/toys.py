@@ -3,9 +3,9 @@
 import heapq
 from collections.abc import Callable, Iterable
 
-from orchestrator.plan import Task
-from orchestrator.scheduler import Decision, Host, Scheduler, Slot, Start
-from tasks.attacks.spec import AttackSpec
+from segtransfer.plan import Task
+from segtransfer.scheduler import Decision, Host, Scheduler, Slot, Start
+from segtransfer.tasks.attacks.spec import AttackSpec
 
 PGD = AttackSpec.model_validate("pgd")
 

@@ -7,17 +7,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from orchestrator.clients import LocalClient
-from orchestrator.driver import Driver
-from orchestrator.executors.inline import InlineExecutor
-from orchestrator.experiment import Listener
-from orchestrator.plan import cut
-from orchestrator.search import SearchListener
-from orchestrator.search.bench import Bench, Score, make_bench
-from orchestrator.search.spec import Search, read_search
-from orchestrator.search.study import Trial
-from orchestrator.store import Store
-from tasks.attacks.spec import AttackSpec
+from segtransfer.clients import LocalClient
+from segtransfer.driver import Driver
+from segtransfer.executors.inline import InlineExecutor
+from segtransfer.experiment import Listener
+from segtransfer.plan import cut
+from segtransfer.search import SearchListener
+from segtransfer.search.bench import Bench, Score, make_bench
+from segtransfer.search.spec import Search, read_search
+from segtransfer.search.study import Trial
+from segtransfer.store import Store
+from segtransfer.tasks.attacks.spec import AttackSpec
 from tests.orchestrator.search import toys
 
 STEP_SIZE = {"step_size": {"float": [8 / 255, 24 / 255]}}

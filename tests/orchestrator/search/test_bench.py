@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.results import Results, results_of
-from orchestrator.search.bench import (
+from segtransfer.results import Results, results_of
+from segtransfer.search.bench import (
     Bench,
     Score,
     TrialError,
@@ -21,10 +21,10 @@ from orchestrator.search.bench import (
     trial_results,
     try_attack,
 )
-from orchestrator.store import Store
-from tasks.attacks.spec import AttackSpec
-from tasks.data.shards import Outline
-from tasks.errors import InputError
+from segtransfer.store import Store
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.shards import Outline
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.search import toys
 from tests.orchestrator.search.searches import (
     STEP_SIZE,

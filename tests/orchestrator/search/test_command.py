@@ -9,10 +9,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from orchestrator.search import find
-from orchestrator.search.spec import read_search
-from orchestrator.store import Store
+from segtransfer.cli import app
+from segtransfer.search import find
+from segtransfer.search.spec import read_search
+from segtransfer.store import Store
 from tests.orchestrator.executors.fleets import in_process, until
 from tests.orchestrator.search.searches import Heard, alive, grey_spec, step
 from tests.orchestrator.search.test_resume import (

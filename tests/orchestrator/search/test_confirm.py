@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from orchestrator.experiment import carry_out
-from orchestrator.results import Results
-from orchestrator.search import confirm
-from orchestrator.search.confirm import (
+from segtransfer.experiment import carry_out
+from segtransfer.results import Results
+from segtransfer.search import confirm
+from segtransfer.search.confirm import (
     CarryOver,
     Comparison,
     Where,
@@ -19,10 +19,10 @@ from orchestrator.search.confirm import (
     pairs_by_target,
     verdict,
 )
-from orchestrator.search.spec import Search, confirming_experiment
-from orchestrator.statistics import Interval, Resampled
-from tasks.attacks.spec import AttackSpec
-from tasks.errors import InputError
+from segtransfer.search.spec import Search, confirming_experiment
+from segtransfer.statistics import Interval, Resampled
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.search import toys
 from tests.orchestrator.search.searches import grey_search, grey_spec
 from tests.orchestrator.toy_experiments import toy

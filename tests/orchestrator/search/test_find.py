@@ -12,15 +12,15 @@ from typing import Any
 import optuna
 import pytest
 
-from orchestrator.experiment import Listener
-from orchestrator.search import Found, find
-from orchestrator.search.bench import Bench, propose, trial_results
-from orchestrator.search.confirm import verdict
-from orchestrator.search.study import Trial, open_storage, study_name
-from orchestrator.store import Store
-from orchestrator.telemetry import Status
-from tasks.attacks.spec import AttackSpec
-from tasks.errors import InputError
+from segtransfer.experiment import Listener
+from segtransfer.search import Found, find
+from segtransfer.search.bench import Bench, propose, trial_results
+from segtransfer.search.confirm import verdict
+from segtransfer.search.study import Trial, open_storage, study_name
+from segtransfer.store import Store
+from segtransfer.telemetry import Status
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.executors.fleets import until
 from tests.orchestrator.search import toys
 from tests.orchestrator.search.searches import (
@@ -111,7 +111,7 @@ def driver_of(bench: Bench) -> Any:
     """A further client of the driver that a search's trials share."""
     import ray
 
-    from orchestrator.executors.ray_driver import DRIVER, meet
+    from segtransfer.executors.ray_driver import DRIVER, meet
 
     named = ray.util.list_named_actors(all_namespaces=True)
     ours = f"segtransfer-{bench.identity[:16]}"

@@ -11,16 +11,16 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-import orchestrator.search
-import search_spaces
-from orchestrator.cli import app
-from orchestrator.clients import LocalClient
-from orchestrator.experiment import Clock
-from orchestrator.search import find
-from orchestrator.search.bench import Bench, propose, try_attack
-from orchestrator.search.study import SCORE, Trial, ended
-from orchestrator.stopping import HoursUp
-from orchestrator.store import Store
+import segtransfer.search
+from segtransfer import search_spaces
+from segtransfer.cli import app
+from segtransfer.clients import LocalClient
+from segtransfer.experiment import Clock
+from segtransfer.search import find
+from segtransfer.search.bench import Bench, propose, try_attack
+from segtransfer.search.study import SCORE, Trial, ended
+from segtransfer.stopping import HoursUp
+from segtransfer.store import Store
 from tests.orchestrator.search.searches import (
     STEP_SIZE,
     Heard,
@@ -43,7 +43,7 @@ class Here:
     after the first ``most``, or with ``most`` None after all of them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from orchestrator.search import tune
+        from segtransfer.search import tune
 
         self.most: int | None = None
         monkeypatch.setattr(orchestrator.search, "_driver", self.driver)

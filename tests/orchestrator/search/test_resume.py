@@ -10,14 +10,14 @@ from typing import Any
 import optuna
 import pytest
 
-import orchestrator.search
-from orchestrator.experiment import Clock
-from orchestrator.search import Found, find
-from orchestrator.search.bench import make_bench
-from orchestrator.search.spec import read_search
-from orchestrator.search.study import Trial, open_storage, read_trials, study_name
-from orchestrator.store import Store
-from tasks.errors import InputError
+import segtransfer.search
+from segtransfer.experiment import Clock
+from segtransfer.search import Found, find
+from segtransfer.search.bench import make_bench
+from segtransfer.search.spec import read_search
+from segtransfer.search.study import Trial, open_storage, read_trials, study_name
+from segtransfer.store import Store
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.executors.fleets import exists, in_process, kill, until
 from tests.orchestrator.search import toys
 from tests.orchestrator.search.searches import STEP_SIZE, Heard, alive, grey_spec, space, step
@@ -27,8 +27,8 @@ POINTS = [step(12), step(16), step(20)]
 PATIENCE = 900  # seconds: processes of Ray's own start and end meanwhile
 CLIENT = """
 import json, sys
-from orchestrator.search import find
-from orchestrator.search.spec import read_search
+from segtransfer.search import find
+from segtransfer.search.spec import read_search
 from tests.orchestrator.search.searches import Heard
 find(read_search(json.loads(sys.argv[1])), Heard())
 """

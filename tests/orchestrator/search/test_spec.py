@@ -8,18 +8,18 @@ import pytest
 import yaml
 from PIL import Image
 
-from orchestrator.search.spec import (
+from segtransfer.search.spec import (
     RECIPES,
     baselines,
     confirming_experiment,
     read_search,
     trials_experiment,
 )
-from orchestrator.spec import recipe_names
-from tasks.attacks.spec import AttackSpec
-from tasks.data.base import open_dataset
-from tasks.errors import InputError
-from tasks.randomness import schedule_group
+from segtransfer.spec import recipe_names
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.randomness import schedule_group
 from tests.orchestrator.search import toys
 from tests.orchestrator.search.searches import grey_search, grey_spec
 

@@ -8,8 +8,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from orchestrator.search.bench import Bench
-from orchestrator.search.study import (
+from segtransfer.search.bench import Bench
+from segtransfer.search.study import (
     INTERRUPTED,
     REASON,
     SCORE,
@@ -26,8 +26,8 @@ from orchestrator.search.study import (
     study_name,
     trials_frame,
 )
-from orchestrator.store import Store
-from tasks.errors import InputError
+from segtransfer.store import Store
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.search.searches import (
     STEP_SIZE,
     grey_bench,

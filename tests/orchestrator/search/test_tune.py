@@ -9,11 +9,11 @@ from typing import Any
 import optuna
 import pytest
 
-from orchestrator.experiment import Clock
-from orchestrator.search.bench import Bench
-from orchestrator.search.study import REASON, SCORE, open_storage, open_study, read_trials
-from orchestrator.stopping import HoursUp
-from orchestrator.store import Store
+from segtransfer.experiment import Clock
+from segtransfer.search.bench import Bench
+from segtransfer.search.study import REASON, SCORE, open_storage, open_study, read_trials
+from segtransfer.stopping import HoursUp
+from segtransfer.store import Store
 from tests.orchestrator.search import toys
 from tests.orchestrator.search.searches import (
     STEP_SIZE,
@@ -44,7 +44,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 @pytest.fixture
 def desk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """Opens desks at a driver in this process."""
-    from orchestrator.search import tune
+    from segtransfer.search import tune
 
     client = local_client(Store(bench.store), bench.search)
     monkeypatch.setattr(tune, "meet", lambda namespace, store: client)
@@ -102,7 +102,7 @@ def full_disk(*arguments: Any) -> None:
 
 
 def test_trials_are_left_when_the_hours_are_up_and_no_sooner() -> None:
-    from orchestrator.search.tune import Hours
+    from segtransfer.search.tune import Hours
 
     assert not Hours(Clock(None)).stop_all()
     assert not Hours(Clock(1.0)).stop_all()
@@ -116,7 +116,7 @@ def test_trials_are_left_when_the_hours_are_up_and_no_sooner() -> None:
 @pytest.fixture
 def ear(tmp_path: Path) -> tuple[Any, optuna.Study]:
     """A search of three rungs that hears of trials as Tune tells of them, and its study."""
-    from orchestrator.search import tune
+    from segtransfer.search import tune
 
     bench, store = grey_bench(tmp_path)
     study = open_study(bench, open_storage(bench, store), resume=False)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tasks.attacks.losses import Moment
+from segtransfer.tasks.attacks.losses import Moment
 from tests.orchestrator.toy_experiments import toy
 
 GREY, WIDTH = 100, 12  # levels: the histogram's middle, and how far it reaches

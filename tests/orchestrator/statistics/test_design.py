@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.statistics import design_of
-from orchestrator.statistics.design import cluster, factor_of
+from segtransfer.statistics import design_of
+from segtransfer.statistics.design import cluster, factor_of
 from tests.orchestrator.toy_experiments import run_toy
 
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from orchestrator.statistics import Design, holm
-from orchestrator.statistics.design import cluster, factor_of
-from orchestrator.statistics.intervals import interval_of
-from orchestrator.statistics.tallies import score
+from segtransfer.statistics import Design, holm
+from segtransfer.statistics.design import cluster, factor_of
+from segtransfer.statistics.intervals import interval_of
+from segtransfer.statistics.tallies import score
 
 CLASSES = 4
 TRIALS, AT_ONCE = 2000, 100

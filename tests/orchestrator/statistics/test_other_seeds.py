@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.statistics import Resampled, design_of, pairs_of
+from segtransfer.statistics import Resampled, design_of, pairs_of
 from tests.orchestrator.toy_experiments import run_toy, write_images
 
 SEEDS = 12

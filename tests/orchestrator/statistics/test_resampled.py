@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.results import ALL_METRICS, Results
-from orchestrator.statistics import Resampled, design_of, pairs_of
-from tasks.metrics import miou
+from segtransfer.results import ALL_METRICS, Results
+from segtransfer.statistics import Resampled, design_of, pairs_of
+from segtransfer.tasks.metrics import miou
 from tests.orchestrator.toy_experiments import run_toy, toy
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.plan import CLEAN
-from orchestrator.results import FORMAT, Results
-from orchestrator.spec import Experiment
-from orchestrator.statistics import Resampled
-from orchestrator.store import Store
-from orchestrator.studies import Base, Study, read_base
+from segtransfer.plan import CLEAN
+from segtransfer.results import FORMAT, Results
+from segtransfer.spec import Experiment
+from segtransfer.statistics import Resampled
+from segtransfer.store import Store
+from segtransfer.studies import Base, Study, read_base
 
 IMAGES = 40
 PIXELS = 10**9  # of each class and image: mIoU is then exact to eight digits

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.studies.ablation import STUDY, VARIANTS
+from segtransfer.studies.ablation import STUDY, VARIANTS
 from tests.orchestrator.studies.made_up import RIGHT, base_of, noisy, numbers_of, standings
 
 

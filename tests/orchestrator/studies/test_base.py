@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.spec import read_experiment
-from orchestrator.studies import STUDIES, read_base, split_base
-from orchestrator.studies.base import BASES
-from tasks.errors import InputError
+from segtransfer.spec import read_experiment
+from segtransfer.studies import STUDIES, read_base, split_base
+from segtransfer.studies.base import BASES
+from segtransfer.tasks.errors import InputError
 from tests.conftest import ROOT
 from tests.orchestrator.studies.made_up import base_of
 

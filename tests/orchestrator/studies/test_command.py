@@ -9,8 +9,8 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from orchestrator.studies import CLAIMS, STUDIES
+from segtransfer.cli import app
+from segtransfer.studies import CLAIMS, STUDIES
 from tests.orchestrator.toy_experiments import toy, toy_spec, write_images
 
 runner = CliRunner()

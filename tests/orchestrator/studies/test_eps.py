@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.studies.eps import LEVELS, STUDY, signs
+from segtransfer.studies.eps import LEVELS, STUDY, signs
 from tests.orchestrator.studies.made_up import RIGHT, base_of, noisy, numbers_of, standings
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.experiment import carry_out
-from orchestrator.results import Results
-from orchestrator.statistics import Resampled
-from orchestrator.studies import object_size, read_base
-from orchestrator.studies.base import Base
-from orchestrator.studies.object_size import STUDY, Sizes, count, objects, quarters, recall
-from orchestrator.studies.study import Verdict
+from segtransfer.experiment import carry_out
+from segtransfer.results import Results
+from segtransfer.statistics import Resampled
+from segtransfer.studies import object_size, read_base
+from segtransfer.studies.base import Base
+from segtransfer.studies.object_size import STUDY, Sizes, count, objects, quarters, recall
+from segtransfer.studies.study import Verdict
 from tests.orchestrator.toy_experiments import toy, toy_spec
 
 VOID = 255

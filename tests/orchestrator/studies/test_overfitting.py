@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.studies.overfitting import STEPS, STUDY, Curve, first_half
-from tasks.randomness import schedule_group
+from segtransfer.studies.overfitting import STEPS, STUDY, Curve, first_half
+from segtransfer.tasks.randomness import schedule_group
 from tests.orchestrator.studies.made_up import (
     IMAGES,
     base_of,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from orchestrator.statistics import Interval
-from orchestrator.studies import CLAIMS, STUDIES, find_study
-from orchestrator.studies.study import (
+from segtransfer.statistics import Interval
+from segtransfer.studies import CLAIMS, STUDIES, find_study
+from segtransfer.studies.study import (
     Verdict,
     direction,
     ease,
@@ -13,7 +13,7 @@ from orchestrator.studies.study import (
     standing,
     summary,
 )
-from tasks.errors import InputError
+from segtransfer.tasks.errors import InputError
 
 ABOVE, BELOW, ACROSS = Interval(2, 1, 3), Interval(-2, -3, -1), Interval(1, -1, 3)
 NEAR, UNKNOWN = Interval(0.1, -0.2, 0.4), Interval(1, float("nan"), float("nan"), float("nan"))

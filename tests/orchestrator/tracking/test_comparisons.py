@@ -7,14 +7,14 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from orchestrator.comparison import Comparison, compare, compare_results
-from orchestrator.comparison.references import find_run
-from orchestrator.report.compared import write_comparison
-from orchestrator.report.folder import write_report
-from orchestrator.results import Results
-from orchestrator.tracking import log_results, read_run, tracking_uri
-from orchestrator.tracking.comparisons import log_comparison
-from tasks.errors import InputError
+from segtransfer.comparison import Comparison, compare, compare_results
+from segtransfer.comparison.references import find_run
+from segtransfer.report.compared import write_comparison
+from segtransfer.report.folder import write_report
+from segtransfer.results import Results
+from segtransfer.tracking import log_results, read_run, tracking_uri
+from segtransfer.tracking.comparisons import log_comparison
+from segtransfer.tasks.errors import InputError
 from tests.orchestrator.comparison.runs import run_of
 from tests.orchestrator.toy_experiments import run_toy
 

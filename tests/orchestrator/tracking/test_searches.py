@@ -8,10 +8,10 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from orchestrator.report.found import write_found
-from orchestrator.search import Found
-from orchestrator.tracking import tracking_uri
-from orchestrator.tracking.searches import log_search
+from segtransfer.report.found import write_found
+from segtransfer.search import Found
+from segtransfer.tracking import tracking_uri
+from segtransfer.tracking.searches import log_search
 from tests.orchestrator.report.founds import toy_found
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from tasks.attack import AttackResult, attack
-from tasks.attacks.draws import Draws
-from tasks.attacks.problem import Problem, aim, allowed, bounds
-from tasks.attacks.spec import AttackSpec
-from tasks.attacks.transforms.views import Scene
-from tasks.models.base import Segmenter
+from segtransfer.tasks.attack import AttackResult, attack
+from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.problem import Problem, aim, allowed, bounds
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.transforms.views import Scene
+from segtransfer.tasks.models.base import Segmenter
 from tests.tasks.cases import annotations, as_tensors, ids, pictures
 
 HEIGHT, WIDTH = 12, 16

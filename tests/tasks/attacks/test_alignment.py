@@ -12,20 +12,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks import models
-from tasks.attacks.draws import Draws
-from tasks.attacks.gradients import loss_gradient, smooth
-from tasks.attacks.losses import LOSSES, Moment
-from tasks.attacks.problem import Problem
-from tasks.attacks.spec import AttackSpec, Smoothing
-from tasks.attacks.transforms import views
-from tasks.attacks.transforms.views import IGNORE, Scene, View, align
-from tasks.data.base import load, open_dataset
-from tasks.data.spec import DataSpec
-from tasks.metrics import confusion, miou
-from tasks.models.base import Segmenter, freeze
-from tasks.models.spec import ModelSpec
-from tasks.models.zoo import ZOO
+from segtransfer.tasks import models
+from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.gradients import loss_gradient, smooth
+from segtransfer.tasks.attacks.losses import LOSSES, Moment
+from segtransfer.tasks.attacks.problem import Problem
+from segtransfer.tasks.attacks.spec import AttackSpec, Smoothing
+from segtransfer.tasks.attacks.transforms import views
+from segtransfer.tasks.attacks.transforms.views import IGNORE, Scene, View, align
+from segtransfer.tasks.data.base import load, open_dataset
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.metrics import confusion, miou
+from segtransfer.tasks.models.base import Segmenter, freeze
+from segtransfer.tasks.models.spec import ModelSpec
+from segtransfer.tasks.models.zoo import ZOO
 
 VERSIONS = ("logits", "labels")
 

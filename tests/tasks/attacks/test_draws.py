@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from tasks.attacks.draws import Draws
-from tasks.randomness import image_noise, uniform
+from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.randomness import image_noise, uniform
 
 SHAPE = (3, 4, 5)
 CPU = torch.device("cpu")

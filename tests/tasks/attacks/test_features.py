@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.attacks import loop
-from tasks.attacks.features import FEATURE_LOSSES, feature_similarity
-from tasks.attacks.gradients import read_features
-from tasks.attacks.losses import Moment
-from tasks.errors import InputError
+from segtransfer.tasks.attacks import loop
+from segtransfer.tasks.attacks.features import FEATURE_LOSSES, feature_similarity
+from segtransfer.tasks.attacks.gradients import read_features
+from segtransfer.tasks.attacks.losses import Moment
+from segtransfer.tasks.errors import InputError
 from tests.tasks.attacks.specs import tensors
 from tests.tasks.cases import ids, spec, toy
 

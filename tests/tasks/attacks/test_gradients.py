@@ -8,17 +8,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks import models
-from tasks.attacks.draws import Draws
-from tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
-from tasks.attacks.losses import Moment
-from tasks.attacks.parts import Smoothing
-from tasks.attacks.spec import AttackSpec
-from tasks.attacks.transforms import views
-from tasks.attacks.transforms.views import align
-from tasks.models.base import Segmenter
-from tasks.models.spec import ModelSpec
-from tasks.randomness import image_noise
+from segtransfer.tasks import models
+from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
+from segtransfer.tasks.attacks.losses import Moment
+from segtransfer.tasks.attacks.parts import Smoothing
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.transforms import views
+from segtransfer.tasks.attacks.transforms.views import align
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.spec import ModelSpec
+from segtransfer.tasks.randomness import image_noise
 from tests.tasks.attacks.specs import make, problem_of, scene_of, tensors
 from tests.tasks.cases import ids, spec, toy
 

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from tasks.attacks import loop
-from tasks.attacks.draws import Draws
-from tasks.attacks.problem import aim, allowed, bounds
-from tasks.attacks.spec import AttackSpec
-from tasks.models.base import Segmenter
-from tasks.randomness import image_noise
+from segtransfer.tasks.attacks import loop
+from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.problem import aim, allowed, bounds
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.randomness import image_noise
 from tests.tasks.attacks.specs import make, problem_of
 from tests.tasks.cases import annotations, as_tensors, halves, ids, pictures, spec, toy
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.attacks.losses import LOSSES, Moment, cross_entropy, masked_cross_entropy
+from segtransfer.tasks.attacks.losses import LOSSES, Moment, cross_entropy, masked_cross_entropy
 
 FIRST = Moment(0, 4)
 REACH = Moment(0, 4, targeted=True)

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.attack import attack
-from tasks.attacks.presets import PRESETS
+from segtransfer.tasks.attack import attack
+from segtransfer.tasks.attacks.presets import PRESETS
 from tests.tasks.cases import annotations, as_tensors, blocks, halves, ids, pictures, spec, toy
 
 WEIGHTS = [[1.0, -0.5, 0.25], [-0.75, 0.5, 2.0]]

@@ -18,9 +18,9 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.attacks import loop
-from tasks.attacks.spec import AttackSpec
-from tasks.models.base import Segmenter, freeze
+from segtransfer.tasks.attacks import loop
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.models.base import Segmenter, freeze
 
 # foolbox imports GitPython, which without this refuses to be imported where there is no git.
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")

@@ -25,9 +25,9 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.attack import attack
-from tasks.attacks import draws
-from tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attack import attack
+from segtransfer.tasks.attacks import draws
+from segtransfer.tasks.attacks.spec import AttackSpec
 from tests.tasks.attacks.test_oracle_foolbox import (
     COUNT,
     EPS,

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.attacks.parts import Momentum, Smoothing, Variance
-from tasks.attacks.presets import PRESETS
-from tasks.attacks.spec import AttackSpec
-from tasks.attacks.transforms import TRANSFORMS
-from tasks.attacks.transforms.intensity import IntensityScales
-from tasks.attacks.transforms.scaling import DynamicScaling
+from segtransfer.tasks.attacks.parts import Momentum, Smoothing, Variance
+from segtransfer.tasks.attacks.presets import PRESETS
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.transforms import TRANSFORMS
+from segtransfer.tasks.attacks.transforms.intensity import IntensityScales
+from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
 from tests.tasks.attacks.specs import distance, make
 from tests.tasks.cases import pictures, spec, toy
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.attacks.parts import Region, Target
-from tasks.attacks.problem import aim, allowed, bounds
-from tasks.attacks.spec import AttackSpec
-from tasks.errors import InputError
+from segtransfer.tasks.attacks.parts import Region, Target
+from segtransfer.tasks.attacks.problem import aim, allowed, bounds
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.errors import InputError
 from tests.tasks.cases import spec
 
 LABELS = torch.tensor([[[0, 1, 2, 255], [2, 2, 0, 1]]])

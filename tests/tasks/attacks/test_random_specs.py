@@ -8,9 +8,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.attack import attack
-from tasks.attacks import loop
-from tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attack import attack
+from segtransfer.tasks.attacks import loop
+from segtransfer.tasks.attacks.spec import AttackSpec
 from tests.tasks.attacks.specs import HEIGHT, WIDTH, attacks, distance, make
 from tests.tasks.cases import annotations, as_tensors, ids, pictures, toy
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from tasks.attacks.parts import Budget, Momentum, Region, Smoothing, Target, Variance
-from tasks.attacks.presets import PRESETS
-from tasks.attacks.spec import AttackSpec
-from tasks.attacks.transforms import TRANSFORMS
+from segtransfer.tasks.attacks.parts import Budget, Momentum, Region, Smoothing, Target, Variance
+from segtransfer.tasks.attacks.presets import PRESETS
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from tests.tasks.attacks.specs import make
 from tests.tasks.cases import halves, pictures, spec, toy
 

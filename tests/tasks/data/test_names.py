@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.data.names import file_name
+from segtransfer.tasks.data.names import file_name
 
 
 @given(st.text(min_size=1))

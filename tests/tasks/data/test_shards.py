@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.data.base import open_dataset
-from tasks.data.shards import Shard, make_shards
-from tasks.data.spec import DataSpec
-from tasks.randomness import schedule_group
+from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.shards import Shard, make_shards
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.randomness import schedule_group
 from tests.tasks.cases import annotations
 from tests.tasks.data.folders import write_folder, write_image
 

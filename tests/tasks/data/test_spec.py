@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.data.spec import DataSpec
+from segtransfer.tasks.data.spec import DataSpec
 
 
 @pytest.mark.parametrize(

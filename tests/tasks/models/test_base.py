@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.models.base import Cost, Segmenter, freeze
+from segtransfer.tasks.models.base import Cost, Segmenter, freeze
 from tests.tasks.cases import toy
 
 

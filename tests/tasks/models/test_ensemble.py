@@ -10,11 +10,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tasks import models
-from tasks.errors import InputError
-from tasks.models.base import Segmenter
-from tasks.models.ensemble import EnsembleSegmenter
-from tasks.models.spec import ModelSpec
+from segtransfer.tasks import models
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.ensemble import EnsembleSegmenter
+from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.cases import toy
 
 
@@ -238,8 +238,8 @@ def test_ensembles_that_cannot_be_are_refused(content: dict[str, Any], told: str
 def test_libraries_can_be_imported_before_a_load_which_imports_no_more() -> None:
     code = """
 import sys
-from tasks import models
-from tasks.models.spec import ModelSpec
+from segtransfer.tasks import models
+from segtransfer.tasks.models.spec import ModelSpec
 
 toy = {"name": "toy", "torch": {"callable": "tests.toys:linear", "arguments": {"weights": [[1.0]]}}}
 spec = ModelSpec.model_validate({"name": "both", "ensemble": ["fcn-r18", toy]})

@@ -12,11 +12,11 @@ import torch
 import transformers
 from PIL import Image
 
-from tasks import models
-from tasks.errors import InputError
-from tasks.models.base import Segmenter
-from tasks.models.huggingface import HuggingfaceSegmenter
-from tasks.models.spec import ModelSpec
+from segtransfer.tasks import models
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.huggingface import HuggingfaceSegmenter
+from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.cases import pictures
 from tests.tasks.models.segformers import TINY, write_segformer
 

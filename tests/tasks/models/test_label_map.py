@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from tasks import models
-from tasks.errors import InputError
-from tasks.models.label_map import join
-from tasks.models.spec import ModelSpec
-from tasks.models.zoo import ZOO
+from segtransfer.tasks import models
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.label_map import join
+from segtransfer.tasks.models.spec import ModelSpec
+from segtransfer.tasks.models.zoo import ZOO
 from tests.tasks.models.test_mmseg import street, tensor
 
 OWN = ["asphalt", "pavement", "cloud", "bird", "tree"]

@@ -12,15 +12,15 @@ from mmengine.config import Config
 from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 
-from tasks import models
-from tasks.data.base import open_dataset, read_image
-from tasks.data.spec import DataSpec
-from tasks.errors import InputError
-from tasks.models.base import Segmenter
-from tasks.models.checkpoint import load_state
-from tasks.models.mmseg import find_config
-from tasks.models.spec import ModelSpec
-from tasks.models.zoo import ZOO
+from segtransfer.tasks import models
+from segtransfer.tasks.data.base import open_dataset, read_image
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.checkpoint import load_state
+from segtransfer.tasks.models.mmseg import find_config
+from segtransfer.tasks.models.spec import ModelSpec
+from segtransfer.tasks.models.zoo import ZOO
 
 
 @cache

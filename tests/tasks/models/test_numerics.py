@@ -7,13 +7,13 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tasks import models
-from tasks.errors import InputError
-from tasks.evaluate import evaluate
-from tasks.models import numerics
-from tasks.models.base import Segmenter
-from tasks.models.numerics import REFERENCE, Numerics, probe, with_numerics
-from tasks.models.spec import ModelSpec
+from segtransfer.tasks import models
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.evaluate import evaluate
+from segtransfer.tasks.models import numerics
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.numerics import REFERENCE, Numerics, probe, with_numerics
+from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.cases import annotations, pictures, toy
 
 ALL = {"fold": True, "channels_last": True, "bf16": True}

@@ -6,11 +6,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tasks import models
-from tasks.attack import attack
-from tasks.models.base import Segmenter
-from tasks.models.scaled import ScaledSegmenter
-from tasks.models.spec import ModelSpec
+from segtransfer.tasks import models
+from segtransfer.tasks.attack import attack
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.scaled import ScaledSegmenter
+from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.cases import annotations, ids, pictures, spec
 
 WHOLE = {"mode": "whole"}

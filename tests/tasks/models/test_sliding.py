@@ -8,11 +8,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tasks import models
-from tasks.models.base import Segmenter
-from tasks.models.mmseg import MmsegSegmenter
-from tasks.models.sliding import SlidingSegmenter, windows
-from tasks.models.spec import Inference, ModelSpec
+from segtransfer.tasks import models
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.mmseg import MmsegSegmenter
+from segtransfer.tasks.models.sliding import SlidingSegmenter, windows
+from segtransfer.tasks.models.spec import Inference, ModelSpec
 from tests.tasks.models.test_mmseg import config_file, street, tensor
 from tests.tasks.models.test_mmseg import spec as mmseg_spec
 

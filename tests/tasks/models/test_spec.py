@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.models.spec import MmsegSource, ModelSpec
+from segtransfer.tasks.models.spec import MmsegSource, ModelSpec
 
 
 def test_the_name_of_a_zoo_model_is_a_whole_model() -> None:

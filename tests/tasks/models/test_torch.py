@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from tasks import models
-from tasks.errors import InputError
-from tasks.models.spec import ModelSpec
+from segtransfer.tasks import models
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.cases import toy
 
 SOURCE = """

@@ -2,13 +2,13 @@ import dataclasses
 
 import pytest
 
-from tasks import models
-from tasks.data.base import open_dataset
-from tasks.data.spec import DataSpec
-from tasks.errors import InputError
-from tasks.models.checkpoint import sha256_of
-from tasks.models.spec import ModelSpec
-from tasks.models.zoo import ZOO
+from segtransfer.tasks import models
+from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.models.checkpoint import sha256_of
+from segtransfer.tasks.models.spec import ModelSpec
+from segtransfer.tasks.models.zoo import ZOO
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.spec import Experiment
-from orchestrator.studies import STUDIES, read_base, split_base
-from tasks.models.zoo import ZOO
+from segtransfer.spec import Experiment
+from segtransfer.studies import STUDIES, read_base, split_base
+from segtransfer.tasks.models.zoo import ZOO
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "tasks/studies"

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.plan import CLEAN
-from orchestrator.results import FORMAT, Results
-from orchestrator.store.arrays import Evaluation
-from tasks import metrics, perturbation
-from tasks.attacks.spec import AttackSpec
-from tasks.data.base import read_image
-from tasks.data.shards import Shard
+from segtransfer.plan import CLEAN
+from segtransfer.results import FORMAT, Results
+from segtransfer.store.arrays import Evaluation
+from segtransfer.tasks import metrics, perturbation
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.base import read_image
+from segtransfer.tasks.data.shards import Shard
 
 CAMVID = Path(metrics.__file__).parent / "data/camvid/images"
 

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.report.page import write_page
-from orchestrator.report.page.facts import decimal
-from orchestrator.report.page.numbers import METRICS
-from orchestrator.results import Results
-from orchestrator.statistics import Resampled
+from segtransfer.report.page import write_page
+from segtransfer.report.page.facts import decimal
+from segtransfer.report.page.numbers import METRICS
+from segtransfer.results import Results
+from segtransfer.statistics import Resampled
 from tests.orchestrator.report.page.made_up import made_up
 from tests.orchestrator.report.page.test_page import ATTACKS, HOSTILE, nothing_yet, renamed
 

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.report.folder import write_report
-from orchestrator.report.page import draw_page, shades
-from orchestrator.report.page.facts import decimal, estimate, trouble
-from orchestrator.report.page.gallery import BUDGET, draw_gallery
-from orchestrator.report.page.numbers import METRICS
-from orchestrator.report.page.tables import main_attacks
-from orchestrator.results import GROUPS, Results
-from orchestrator.statistics import Resampled, pairs_of
+from segtransfer.report.folder import write_report
+from segtransfer.report.page import draw_page, shades
+from segtransfer.report.page.facts import decimal, estimate, trouble
+from segtransfer.report.page.gallery import BUDGET, draw_gallery
+from segtransfer.report.page.numbers import METRICS
+from segtransfer.report.page.tables import main_attacks
+from segtransfer.results import GROUPS, Results
+from segtransfer.statistics import Resampled, pairs_of
 from tests.orchestrator.report.page.made_up import made_up
 from tests.orchestrator.report.page.reading import Page
 from tests.orchestrator.toy_experiments import run_toy

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.attacks.transforms import relative_cost
-from tasks.attacks.transforms.diversity import InputDiversity, ResizedDiversity, input_diversity
-from tasks.attacks.transforms.views import View
+from segtransfer.tasks.attacks.transforms import relative_cost
+from segtransfer.tasks.attacks.transforms.diversity import InputDiversity, ResizedDiversity, input_diversity
+from segtransfer.tasks.attacks.transforms.views import View
 from tests.tasks.attacks.specs import scene_of
 
 

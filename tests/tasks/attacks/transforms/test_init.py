@@ -4,8 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tasks.attacks.spec import AttackSpec
-from tasks.attacks.transforms import TRANSFORMS, Transform, copies, relative_cost, views
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.transforms import TRANSFORMS, Transform, copies, relative_cost, views
 from tests.tasks.attacks.specs import scene_of
 from tests.tasks.cases import spec
 

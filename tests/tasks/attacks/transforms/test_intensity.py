@@ -7,11 +7,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tasks.attacks import loop
-from tasks.attacks.draws import Draws
-from tasks.attacks.spec import AttackSpec
-from tasks.attacks.transforms import copies, relative_cost, views
-from tasks.attacks.transforms.intensity import (
+from segtransfer.tasks.attacks import loop
+from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.transforms import copies, relative_cost, views
+from segtransfer.tasks.attacks.transforms.intensity import (
     Admix,
     IntensityScales,
     SpectrumSimulation,
@@ -19,7 +19,7 @@ from tasks.attacks.transforms.intensity import (
     cosine_matrix,
     spectrum_simulation,
 )
-from tasks.attacks.transforms.views import Scene, align
+from segtransfer.tasks.attacks.transforms.views import Scene, align
 from tests.tasks.attacks.specs import scene_of, tensors
 from tests.tasks.cases import ids, spec, toy
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tasks.attacks.draws import Draws
-from tasks.attacks.transforms import relative_cost
-from tasks.attacks.transforms.scaling import DynamicScaling, dynamic_scaling
-from tasks.attacks.transforms.views import View
+from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.transforms import relative_cost
+from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling, dynamic_scaling
+from segtransfer.tasks.attacks.transforms.views import View
 from tests.tasks.attacks.specs import scene_of
 
 RATIOS = [0.5, 0.6, 0.83, 1.0, 1.21, 1.5, 2.0]

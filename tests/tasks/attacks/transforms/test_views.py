@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.attacks import loop
-from tasks.attacks.spec import AttackSpec
-from tasks.attacks.transforms import views
-from tasks.attacks.transforms.views import View, align, resize, same, snap, then, window
+from segtransfer.tasks.attacks import loop
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.transforms import views
+from segtransfer.tasks.attacks.transforms.views import View, align, resize, same, snap, then, window
 from tests.tasks.attacks.specs import scene_of, tensors
 from tests.tasks.cases import spec, toy
 
