@@ -12,14 +12,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from segtransfer.stopping import Terminated, terminable, was_terminated
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
+from segtransfer.runtime.interrupts import Terminated, terminable, was_terminated
 
 if TYPE_CHECKING:
     from segtransfer.comparison import Comparison
+    from segtransfer.experiment.spec import Experiment
     from segtransfer.results import Results
-    from segtransfer.search import Found
-    from segtransfer.spec import Experiment
+    from segtransfer.searches import SearchResult
 
 app = typer.Typer(
     add_completion=False,
@@ -75,9 +75,9 @@ def run(
     max_hours: Annotated[float | None, typer.Option(help="Stop then, with what there is.")] = None,
 ) -> None:
     """Carry out an experiment, print its matrices, draw its report, log it to MLflow."""
-    from segtransfer.experiment import carry_out
-    from segtransfer.report.progress import ProgressView
-    from segtransfer.report.terminal import print_results
+    from segtransfer.reporting.progress import ProgressView
+    from segtransfer.reporting.terminal import print_results
+    from segtransfer.runtime.runner import carry_out
 
     with _sentences(spec), terminable():
         experiment = _experiment(spec, overrides, executor, store, fleet, max_hours)
@@ -117,11 +117,11 @@ def search(
     fleet: Annotated[str | None, typer.Option(help="A fleet that 'fleet up' keeps.")] = None,
 ) -> None:
     """Search the attack settings that transfer best, and confirm them on what is new."""
-    from segtransfer.report.found import found_folder, print_found, write_found
-    from segtransfer.report.trials import SearchView
-    from segtransfer.search import find
-    from segtransfer.search.spec import read_search
-    from segtransfer.search.study import how_to_look
+    from segtransfer.reporting.search import found_folder, print_found, write_found
+    from segtransfer.reporting.search_progress import SearchView
+    from segtransfer.searches import find
+    from segtransfer.searches.optuna_study import how_to_look
+    from segtransfer.searches.spec import read_search
 
     with _sentences(spec, "the same line with --resume goes on"), terminable():
         read = read_search(spec, _with_options(overrides, store=store, fleet=fleet))
@@ -171,9 +171,9 @@ def study(
     tracking: Annotated[bool, typer.Option(help="Log to MLflow.")] = True,
 ) -> None:
     """Answer a question about transfer between any models: a figure, and a paragraph of numbers."""
-    from segtransfer.experiment import carry_out
-    from segtransfer.report.progress import ProgressView
-    from segtransfer.report.studies import write_study
+    from segtransfer.reporting.progress import ProgressView
+    from segtransfer.reporting.studies import write_study
+    from segtransfer.runtime.runner import carry_out
     from segtransfer.studies import find_study, look, read_base, split_base
 
     source, overrides = split_base(given or [])
@@ -215,10 +215,10 @@ def plan(
     switch_seconds: Annotated[float | None, typer.Option(min=0, help="Loading a model.")] = None,
 ) -> None:
     """Print what is stored, what the rest takes on fleets of any size, and what it can show."""
-    from segtransfer import calibration
-    from segtransfer.forecast import forecast, read_counts
-    from segtransfer.plan import make_plan
-    from segtransfer.report.planned import print_plan
+    from segtransfer.experiment.plan import make_plan
+    from segtransfer.forecast import calibration
+    from segtransfer.forecast.forecast import forecast, read_counts
+    from segtransfer.reporting.plan import print_plan
     from segtransfer.store import Store
 
     with _sentences(spec):
@@ -241,11 +241,11 @@ def report(
     log: Annotated[bool, typer.Option(help="Bring MLflow up to date with the store.")] = False,
 ) -> None:
     """Print and redraw the experiments of a store, and log them; nothing is computed."""
-    from segtransfer.choice import experiments_of
-    from segtransfer.report.folder import write_report
-    from segtransfer.report.terminal import print_results
+    from segtransfer.reporting.folder import write_report
+    from segtransfer.reporting.terminal import print_results
     from segtransfer.results import results_of
-    from segtransfer.upkeep import open_existing
+    from segtransfer.results.lookup import experiments_of
+    from segtransfer.store.maintenance import open_existing
 
     with _sentences(store):
         opened, logged = open_existing(store), True
@@ -274,7 +274,7 @@ def export(
 ) -> None:
     """Write an experiment for others to read: tables, PNG files, a data set of Hugging Face."""
     from segtransfer.export import export
-    from segtransfer.report.exported import ExportView, print_exported
+    from segtransfer.reporting.export import ExportView, print_exported
 
     with _sentences(store), ExportView(console) as view:
         exported = export(store, out, kind, experiment, predictions=predictions, advance=view)
@@ -300,7 +300,11 @@ def compare(
     beginning of its identity, or an MLflow run's id. An ATTACK alone is one of the newest run.
     """
     from segtransfer.comparison import compare as compare_references
-    from segtransfer.report.compared import comparison_folder, print_comparison, write_comparison
+    from segtransfer.reporting.comparison import (
+        comparison_folder,
+        print_comparison,
+        write_comparison,
+    )
 
     with _sentences(""):
         allowed = [name.strip() for name in allow.split(",") if name.strip()]
@@ -315,7 +319,7 @@ def compare(
 @app.command()
 def models() -> None:
     """List the models that ship."""
-    from segtransfer.report.terminal import print_models
+    from segtransfer.reporting.terminal import print_models
 
     print_models(console)
 
@@ -323,7 +327,7 @@ def models() -> None:
 @app.command()
 def attacks() -> None:
     """List the attack presets with their formulas."""
-    from segtransfer.report.terminal import print_attacks
+    from segtransfer.reporting.terminal import print_attacks
 
     print_attacks(console)
 
@@ -331,7 +335,7 @@ def attacks() -> None:
 @app.command()
 def doctor() -> None:
     """Check versions, device, Ray, MLflow, the shipped weights, and that `tasks` is ours."""
-    from segtransfer.report.doctor import print_health
+    from segtransfer.reporting.doctor import print_health
 
     if not print_health(console):
         raise typer.Exit(FAILED)
@@ -340,8 +344,8 @@ def doctor() -> None:
 @store_app.command("verify")
 def store_verify(location: Location) -> None:
     """Read everything and check it; name what is damaged, orphaned, foreign or cut off."""
-    from segtransfer.report.upkeep import print_verified
-    from segtransfer.upkeep import open_existing, verify
+    from segtransfer.reporting.maintenance import print_verified
+    from segtransfer.store.maintenance import open_existing, verify
 
     with _sentences(location):
         store = open_existing(location)
@@ -357,9 +361,9 @@ def store_merge(
     others: Annotated[list[str], typer.Argument(help="Stores to copy from, left as they are.")],
 ) -> None:
     """Copy into the first store what the others have and it lacks."""
-    from segtransfer.report.upkeep import print_merged
+    from segtransfer.reporting.maintenance import print_merged
     from segtransfer.store import Store
-    from segtransfer.upkeep import merge, open_existing
+    from segtransfer.store.maintenance import merge, open_existing
 
     with _sentences(location):
         for other in [open_existing(other) for other in others]:
@@ -369,8 +373,8 @@ def store_merge(
 @store_app.command("compact")
 def store_compact(location: Location) -> None:
     """Put commit rows into few files, so that planning reads few; nothing is lost by it."""
-    from segtransfer.report.upkeep import print_compacted
-    from segtransfer.upkeep import compact, open_existing
+    from segtransfer.reporting.maintenance import print_compacted
+    from segtransfer.store.maintenance import compact, open_existing
 
     with _sentences(location):
         print_compacted(compact(open_existing(location)), console)
@@ -389,8 +393,8 @@ def store_gc(
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
 ) -> None:
     """List what nothing needs any more, ask, and remove it; nothing younger than an hour."""
-    from segtransfer.report.upkeep import print_freed, print_garbage
-    from segtransfer.upkeep import find_garbage, open_existing, remove_garbage
+    from segtransfer.reporting.maintenance import print_freed, print_garbage
+    from segtransfer.store.maintenance import find_garbage, open_existing, remove_garbage
 
     with _sentences(location):
         store = open_existing(location)
@@ -417,8 +421,8 @@ def fleet_up(
     store: StoreOption = None,
 ) -> None:
     """Start a fleet on the Ray cluster that is up, and leave it there."""
-    from segtransfer.executors.ray_driver import start_fleet
-    from segtransfer.spec import read_runtime
+    from segtransfer.experiment.spec import read_runtime
+    from segtransfer.runtime.ray_driver import start_fleet
 
     with _sentences(name):
         extra = [] if store is None else [f"store={store}"]
@@ -431,8 +435,8 @@ def fleet_up(
 @fleet_app.command("status")
 def fleet_status(name: FleetName) -> None:
     """Print what a fleet hosts and does."""
-    from segtransfer.executors.ray_driver import fleet_news
-    from segtransfer.report.fleet import print_fleet
+    from segtransfer.reporting.fleet import print_fleet
+    from segtransfer.runtime.ray_driver import fleet_news
 
     with _sentences(name):
         print_fleet(fleet_news(name), console)
@@ -441,7 +445,7 @@ def fleet_status(name: FleetName) -> None:
 @fleet_app.command("down")
 def fleet_down(name: FleetName) -> None:
     """End a fleet; calls under way are lost, what was done is in the store."""
-    from segtransfer.executors.ray_driver import end_fleet
+    from segtransfer.runtime.ray_driver import end_fleet
 
     with _sentences(name):
         end_fleet(name)
@@ -471,12 +475,12 @@ def submit(
     ] = None,
 ) -> None:
     """Run a spec as a job of a Ray cluster, and follow it; it outlives this terminal."""
+    from segtransfer.jobs.bundle import JobRequest, pack
     from segtransfer.jobs.client import connect
     from segtransfer.jobs.client import submit as send
-    from segtransfer.jobs.parcel import Order, pack
 
     with _sentences(spec):
-        order = Order(spec, tuple(overrides or ()), store, search, resume)
+        order = JobRequest(spec, tuple(overrides or ()), store, search, resume)
         with pack(order, working_dir, package, env or ()) as parcel:
             job = send(connect(address), parcel)
         console.print(f"Job {job} is submitted.\n{_how_to(job, address)}", highlight=False)
@@ -488,7 +492,7 @@ def submit(
 def job_status(job: Job, address: Address = HEAD) -> None:
     """Print how a job stands."""
     from segtransfer.jobs.client import connect, look
-    from segtransfer.report.jobs import print_job
+    from segtransfer.reporting.jobs import print_job
 
     with _sentences(job):
         print_job(look(connect(address), job), console)
@@ -505,7 +509,7 @@ def job_follow(job: Job, address: Address = HEAD) -> None:
 def job_stop(job: Job, address: Address = HEAD) -> None:
     """Stop a job, and wait until it has logged what it did."""
     from segtransfer.jobs.client import connect, stop
-    from segtransfer.report.jobs import print_job
+    from segtransfer.reporting.jobs import print_job
 
     with _sentences(job):
         print_job(stop(connect(address), job), console)
@@ -527,7 +531,7 @@ def _experiment(
     fleet: str | None = None,
     max_hours: float | None = None,
 ) -> "Experiment":
-    from segtransfer.spec import read_experiment
+    from segtransfer.experiment.spec import read_experiment
 
     return read_experiment(
         spec,
@@ -585,7 +589,7 @@ def _how_to(job: str, address: str) -> str:
 
 def _show(results: "Results", tracking: bool) -> bool:
     """Draw and log what changed, and say where everything is; False where logging failed."""
-    from segtransfer.report.folder import PAGE, is_current, report_folder, write_report
+    from segtransfer.reporting.folder import PAGE, is_current, report_folder, write_report
 
     if not is_current(results):
         write_report(results)
@@ -618,7 +622,7 @@ def _log_comparison(comparison: "Comparison") -> None:
         errors.print("Log it later with the same command.")
 
 
-def _log_search(found: "Found", tracking: bool) -> None:
+def _log_search(found: "SearchResult", tracking: bool) -> None:
     if not tracking:
         return
     from segtransfer.tracking import TrackingError, how_to_open, runs_address

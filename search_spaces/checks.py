@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+from segtransfer.errors import InputError
 from segtransfer.search_spaces.paths import expand
 from segtransfer.search_spaces.points import Base, Point, attack_of, first_points, suggest
 from segtransfer.search_spaces.space import Searched, Space, Value, word
-from segtransfer.tasks.errors import InputError
 
 
 def check(space: Space, base: Base) -> None:

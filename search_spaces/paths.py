@@ -6,11 +6,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from segtransfer.tasks.attacks.parts import Momentum, Smoothing, Variance, read_smoothing
+from segtransfer.errors import InputError
+from segtransfer.tasks.attacks.components import Momentum, Smoothing, Variance, read_smoothing
 from segtransfer.tasks.attacks.resolve import TRANSFORMS as TRANSFORM_LIST
 from segtransfer.tasks.attacks.spec import AttackSpec, fields_of_preset
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.schema import Frozen
 
 # An attack by path: {"eps": "8/255", "momentum": True, "momentum.mu": 1.0, ...}. A part that is

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from segtransfer.errors import InputError
 from segtransfer.search_spaces.paths import PARTS, Flat, attack, expand, flatten, part_of
 from segtransfer.search_spaces.space import Searched, Space, Value, offer, word
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.schema import suggest as nearest
 
 Point = dict[str, Value]

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from segtransfer.errors import InputError
 from segtransfer.search_spaces.paths import FIXED, PARTS, PATHS, part_of, sentences
 from segtransfer.tasks.attacks.presets import PRESETS
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.schema import Frozen, Number, suggest
 from segtransfer.tasks.yaml_files import read_mapping
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from segtransfer.errors import InputError
 from segtransfer.tasks.attacks import loop
-from segtransfer.tasks.attacks.contents import content_hash
+from segtransfer.tasks.attacks.file_hash import content_hash
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.batching import in_micro_batches, upload
 from segtransfer.tasks.data.base import read_image
 from segtransfer.tasks.data.names import file_name
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.models.base import Cost, Segmenter
 from segtransfer.tasks.perturbation import as_score, inside, quantise, statistics
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from segtransfer.errors import InputError
 from segtransfer.tasks.batching import in_micro_batches, upload
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.metrics import confusion
 from segtransfer.tasks.models.base import Segmenter
 

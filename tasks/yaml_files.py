@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
 
 # libyaml where PyYAML was built with it: tens of times faster.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from segtransfer.cli import app
-from segtransfer.plan import CLEAN
+from segtransfer.experiment.task import CLEAN
 from segtransfer.results import Results
 from segtransfer.tasks import metrics
 from tests.conftest import ROOT

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from segtransfer.clients import Submission
-from segtransfer.driver import Driver
-from segtransfer.executors.base import Event, Finished, Hosted, Output, Served, SlotUp
-from segtransfer.plan import Task
-from segtransfer.scheduler import Slot
-from segtransfer.spec import Runtime
+from segtransfer.experiment.spec import Runtime
+from segtransfer.experiment.task import Task
+from segtransfer.runtime.driver import Driver
+from segtransfer.runtime.executors.base import Event, Finished, Hosted, Output, Served, SlotUp
+from segtransfer.runtime.scheduler import Slot
+from segtransfer.runtime.sessions import Submission
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Shard, shard_of

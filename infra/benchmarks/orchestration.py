@@ -21,11 +21,11 @@ from typing import Any
 import torch
 
 from segtransfer import run
-from segtransfer.clients import Notice
-from segtransfer.executors.base import perform
-from segtransfer.experiment import Listener
-from segtransfer.plan import Plan, make_plan
-from segtransfer.spec import read_experiment
+from segtransfer.experiment.plan import Plan, make_plan
+from segtransfer.experiment.spec import read_experiment
+from segtransfer.runtime.executors.base import perform
+from segtransfer.runtime.runner import Listener
+from segtransfer.runtime.sessions import Notice
 from segtransfer.store import Store
 from segtransfer.tasks import models
 from segtransfer.tasks.memory import keep_freed_memory

@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from segtransfer.plan import Plan, make_plan
-from segtransfer.power import detectable, spread_of
-from segtransfer.spec import read_experiment
+from segtransfer.experiment.plan import Plan, make_plan
+from segtransfer.experiment.spec import read_experiment
 from segtransfer.statistics.design import Factor
-from segtransfer.store import Row, Store
+from segtransfer.statistics.power import detectable, spread_of
+from segtransfer.store import CommitRow, Store
+from segtransfer.store.maintenance import compact
 from segtransfer.store.rows import encode_rows, row_path
-from segtransfer.upkeep import compact
 from segtransfer.tasks import models
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.spec import AttackSpec
@@ -74,7 +74,7 @@ def fill(store: Store, plan: Plan, compacted: bool) -> None:
         path, content = root / row_path(key), b"row"
         if compacted:
             blob = f"blobs/00/{digest}.arrow"
-            content = encode_rows([Row(key, task.kind, blob, digest, {}, "2026-01-01")])
+            content = encode_rows([CommitRow(key, task.kind, blob, digest, {}, "2026-01-01")])
         path.write_bytes(content)
     if compacted:
         compact(store)

@@ -15,8 +15,8 @@ import time
 import tracemalloc
 from dataclasses import dataclass
 
-from segtransfer.plan import Task
-from segtransfer.scheduler import Host, Scheduler, Slot
+from segtransfer.experiment.task import Task
+from segtransfer.runtime.scheduler import Host, Scheduler, Slot
 from segtransfer.tasks.attacks.spec import AttackSpec
 
 SHARD = 64.0  # images

@@ -28,21 +28,21 @@ from typing import Any, NamedTuple
 import optuna
 from ray.tune import with_parameters
 
-from segtransfer.clients import LocalClient
-from segtransfer.driver import Driver
-from segtransfer.executors.inline import InlineExecutor
-from segtransfer.executors.ray_driver import meet, own_driver
-from segtransfer.experiment import Clock
-from segtransfer.search import tune
-from segtransfer.search.bench import Bench, make_bench, propose, try_attack
-from segtransfer.search.spec import Search, read_search
-from segtransfer.search.study import Trial, open_storage, open_study
+from segtransfer.runtime.driver import Driver
+from segtransfer.runtime.executors.inline import InlineExecutor
+from segtransfer.runtime.ray_driver import meet, own_driver
+from segtransfer.runtime.runner import TimeLimit
+from segtransfer.runtime.sessions import LocalClient
+from segtransfer.searches import tune
+from segtransfer.searches.context import SearchContext, make_context, propose, try_attack
+from segtransfer.searches.optuna_study import Trial, open_storage, open_study
+from segtransfer.searches.spec import Search, read_search
 from segtransfer.store import Store
 
 KINDS = ("resident", "fleet a trial", "process a trial")
 
 
-def fleet_a_trial(config: Mapping[str, Any], bench: Bench) -> None:
+def fleet_a_trial(config: Mapping[str, Any], bench: SearchContext) -> None:
     """A trial that starts the models it needs, as workers of its own driver."""
     client = own_driver(bench.search.runtime, "alone")
     try:
@@ -51,14 +51,14 @@ def fleet_a_trial(config: Mapping[str, Any], bench: Bench) -> None:
         client.close()
 
 
-def process_a_trial(config: Mapping[str, Any], bench: Bench) -> None:
+def process_a_trial(config: Mapping[str, Any], bench: SearchContext) -> None:
     """A trial that loads the models it needs into its own process."""
     runtime = bench.search.runtime
     executor = InlineExecutor(micro_batch=runtime.micro_batch)
     _report(config, bench, LocalClient(Driver(executor, Store(bench.store), runtime)))
 
 
-def _report(config: Mapping[str, Any], bench: Bench, client: Any) -> None:
+def _report(config: Mapping[str, Any], bench: SearchContext, client: Any) -> None:
     from ray.tune import report
 
     attack = propose(bench, config["point"], int(config["number"]))
@@ -112,7 +112,7 @@ class Measured(NamedTuple):
 def measure(kind: str, search: Search) -> Measured:
     """Carry out a search's trials, one kind of the three."""
     store, watch, ours = Store(search.runtime.store), Watch(), tune.trainable_of
-    bench = make_bench(search, store)
+    bench = make_context(search, store)
     study = open_study(bench, open_storage(bench, store), resume=False)
     client = own_driver(search.runtime, "benchmark")
     others = {"fleet a trial": fleet_a_trial, "process a trial": process_a_trial}
@@ -122,7 +122,7 @@ def measure(kind: str, search: Search) -> Measured:
     cores = len(os.sched_getaffinity(0))
     try:
         with watch.over(client, cores):
-            tune.run_trials(bench, study, client.namespace, watch.trials, Clock(None))
+            tune.run_trials(bench, study, client.namespace, watch.trials, TimeLimit(None))
     finally:
         tune.trainable_of = ours
         client.close()

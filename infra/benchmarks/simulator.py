@@ -17,13 +17,14 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from segtransfer.calibration import Given, calibrate, read_rates
-from segtransfer.clients import Notice
-from segtransfer.executors.simulated import Conditions, simulate
-from segtransfer.experiment import Listener, carry_out
-from segtransfer.forecast import fleet_of, forecast, lower_bound
-from segtransfer.plan import FORWARD_AND_BACKWARD, Task, make_plan
-from segtransfer.spec import read_experiment
+from segtransfer.experiment.plan import FORWARD_AND_BACKWARD, make_plan
+from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.task import Task
+from segtransfer.forecast.calibration import Given, calibrate, read_rates
+from segtransfer.forecast.forecast import fleet_of, forecast, lower_bound
+from segtransfer.forecast.simulator import Conditions, simulate
+from segtransfer.runtime.runner import Listener, carry_out
+from segtransfer.runtime.sessions import Notice
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
 

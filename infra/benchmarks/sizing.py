@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 
 from simulator import made_up_tasks
 
-from segtransfer.executors.simulated import Conditions, simulate
-from segtransfer.forecast import AE_RATIO, CALL_SECONDS, SCORE_RATIO, fleet_of, lower_bound
-from segtransfer.rates import FORWARD_SECONDS_PER_PIXEL
+from segtransfer.forecast.cost_model import FORWARD_SECONDS_PER_PIXEL
+from segtransfer.forecast.forecast import AE_RATIO, CALL_SECONDS, SCORE_RATIO, fleet_of, lower_bound
+from segtransfer.forecast.simulator import Conditions, simulate
 
 FLEETS = (8, 64, 512)
 GIB = 2**30

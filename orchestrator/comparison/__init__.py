@@ -10,10 +10,10 @@ import pandas as pd
 from segtransfer.comparison.differences import differences
 from segtransfer.comparison.references import Run, find_run, load
 from segtransfer.comparison.shared import ALLOWABLE, bring_together
-from segtransfer.identity import key_of
+from segtransfer.errors import InputError
+from segtransfer.experiment.keys import key_of
 from segtransfer.results import ALL_METRICS, Results
 from segtransfer.store import Store
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.schema import suggest
 
 __all__ = ["Comparison", "compare", "compare_results"]

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segtransfer.choice import matching
+from segtransfer.errors import InputError
 from segtransfer.results import FORMAT, Results, results_of
+from segtransfer.results.lookup import matching
 from segtransfer.store import Store
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.schema import suggest
 
 ATTACK = re.compile(r"[A-Za-z0-9_.-]+(:\d+)?(:sign|:rms)?")  # as attacks name what they make

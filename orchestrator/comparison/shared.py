@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from segtransfer.errors import InputError
 from segtransfer.results import Results
-from segtransfer.tasks.errors import InputError
 
 ALLOWABLE = ("images", "targets", "eps", "numerics")
 

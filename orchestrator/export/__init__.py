@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from segtransfer.choice import experiment_of
+from segtransfer.errors import InputError
 from segtransfer.export.about import describe
 from segtransfer.export.hub import write_hub
 from segtransfer.export.pictures import write_pictures
 from segtransfer.export.reading import Reader
 from segtransfer.export.tables import write_tables
-from segtransfer.upkeep import open_existing
-from segtransfer.tasks.errors import InputError
+from segtransfer.results.lookup import experiment_of
+from segtransfer.store.maintenance import open_existing
 
 Format = Literal["parquet", "csv", "png", "hf"]
 

@@ -4,8 +4,8 @@ import json
 from pathlib import PurePosixPath
 from typing import Any
 
+from segtransfer.experiment.provenance import versions
 from segtransfer.export.reading import Reader
-from segtransfer.provenance import versions
 
 FORMAT = 1  # of an export; raise when a table or folder changes its meaning
 
@@ -33,7 +33,7 @@ def schema_metadata(reader: Reader, table: str) -> dict[str, str]:
         "segtransfer.table": table,
         "segtransfer.format": str(FORMAT),
         "segtransfer.version": str(about["version"]),
-        "segtransfer.experiment": reader.experiment.identity,
+        "segtransfer.runtime.runner": reader.experiment.identity,
         "segtransfer.name": reader.experiment.name,
         "segtransfer.dataset": about["dataset"],
         "segtransfer.classes": json.dumps(about["classes"], ensure_ascii=False),

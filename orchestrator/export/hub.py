@@ -19,7 +19,7 @@ from segtransfer.export.about import schema_metadata
 from segtransfer.export.pictures import palette, png
 from segtransfer.export.reading import Made, Reader, Scored
 from segtransfer.export.tables import PERTURBATION, Fields, Rows, write_tables
-from segtransfer.report.text import markdown
+from segtransfer.reporting.text import markdown
 from segtransfer.results import Results
 from segtransfer.tasks.data.names import file_name
 from segtransfer.tasks.data.shards import Shard

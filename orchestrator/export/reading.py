@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from segtransfer.plan import CLEAN
-from segtransfer.plan import Cell as Place
+from segtransfer.errors import InputError
+from segtransfer.experiment.task import CLEAN
+from segtransfer.experiment.task import Cell as Place
 from segtransfer.results import FORMAT, Results
 from segtransfer.store import Evaluation, Store, arrays
 from segtransfer.tasks import metrics
 from segtransfer.tasks.data.shards import Shard
-from segtransfer.tasks.errors import InputError
 
 Statistics = Mapping[str, list[float]]  # of the perturbation, one value an image
 

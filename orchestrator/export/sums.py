@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from segtransfer.experiment.task import Cell as Place
 from segtransfer.export.reading import Reader, Scored
-from segtransfer.plan import Cell as Place
 from segtransfer.results import Cell, Results
 
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
+from segtransfer.experiment.task import CLEAN
 from segtransfer.export.about import schema_metadata, without_folders
 from segtransfer.export.reading import Reader, Scored
 from segtransfer.export.sums import Sums
-from segtransfer.plan import CLEAN
 from segtransfer.results import ALL_METRICS, METRICS, Results
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.perturbation import STATISTICS

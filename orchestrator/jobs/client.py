@@ -11,8 +11,8 @@ import aiohttp
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from segtransfer.jobs.parcel import Parcel
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
+from segtransfer.jobs.bundle import JobBundle
 from segtransfer.tasks.urls import secret_part
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -42,7 +42,7 @@ def connect(address: str) -> JobSubmissionClient:
         return JobSubmissionClient(address)
 
 
-def submit(client: JobSubmissionClient, parcel: Parcel) -> str:
+def submit(client: JobSubmissionClient, parcel: JobBundle) -> str:
     """Send what a job is; returns its id. Raises InputError where the folder is too large."""
     with _in_sentences(client.get_address()):
         return client.submit_job(entrypoint=parcel.entrypoint, runtime_env=parcel.runtime_env())

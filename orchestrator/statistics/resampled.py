@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from segtransfer.plan import CLEAN
+from segtransfer.experiment.task import CLEAN
 from segtransfer.results import DERIVED, GROUPS, Results
 from segtransfer.statistics.design import Design, Pair, design_of
 from segtransfer.statistics.intervals import Interval, interval_of

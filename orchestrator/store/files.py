@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
 from segtransfer.tasks.urls import secret_part
 
 # On these an object is visible only once it is closed, which is what makes a write atomic there.

@@ -35,7 +35,7 @@ _SCHEMA = pa.schema([(name, pa.string()) for name in (*_REQUIRED, *_OPTIONAL, "r
 
 
 @dataclass(frozen=True)
-class Row:
+class CommitRow:
     """A commit row: the task, the blob that holds its arrays, and its report.
 
     ``attack`` is the attack's identity as JSON; ``images`` the key of the attack whose AEs an
@@ -58,7 +58,7 @@ def row_path(key: str) -> str:
     return f"{ROWS}/{key[:2]}/{key}.parquet"
 
 
-def encode_rows(rows: Sequence[Row]) -> bytes:
+def encode_rows(rows: Sequence[CommitRow]) -> bytes:
     """Rows as one Parquet file, in the order given; every row carries the hash of its values."""
     records = [_record(row) for row in rows]
     sink = io.BytesIO()
@@ -72,7 +72,7 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
     return sink.getvalue()
 
 
-def decode_row(content: bytes, key: str) -> Row | None:
+def decode_row(content: bytes, key: str) -> CommitRow | None:
     """The row of a file of its own; None where torn, altered, or of another task."""
     try:
         table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
@@ -83,7 +83,7 @@ def decode_row(content: bytes, key: str) -> Row | None:
     return row if row is not None and row.key == key else None
 
 
-def _record(row: Row) -> dict[str, str | None]:
+def _record(row: CommitRow) -> dict[str, str | None]:
     record = {name: getattr(row, name) for name in (*_REQUIRED, *_OPTIONAL)}
     record["report"] = json.dumps(row.report)
     return record | {"row_sha256": _hash(record)}
@@ -94,7 +94,7 @@ def _hash(record: dict[str, str | None]) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
-def _row(record: dict[str, Any]) -> Row | None:
+def _row(record: dict[str, Any]) -> CommitRow | None:
     """A row from its stored values; None where they are not what was written."""
     if not all(isinstance(record.get(name), str) for name in _REQUIRED):
         return None
@@ -113,7 +113,7 @@ def _row(record: dict[str, Any]) -> Row | None:
     except ValueError:
         return None
     plain = {name: record.get(name) for name in (*_REQUIRED, *_OPTIONAL) if name != "report"}
-    return Row(**plain, report=report)  # type: ignore[arg-type]
+    return CommitRow(**plain, report=report)  # type: ignore[arg-type]
 
 
 class CompactedFile:
@@ -142,7 +142,7 @@ class CompactedFile:
     def keys(self) -> set[str]:
         return set(self._places)
 
-    def row(self, key: str) -> Row | None:
+    def row(self, key: str) -> CommitRow | None:
         """One row; None where it is not here, or altered."""
         if key not in self._places:
             return None
@@ -151,7 +151,7 @@ class CompactedFile:
         row = _row(records[place]) if place < len(records) else None
         return row if row is not None and row.key == key else None
 
-    def rows(self) -> Iterator[tuple[str, Row | None]]:
+    def rows(self) -> Iterator[tuple[str, CommitRow | None]]:
         """All keys with their rows, None where altered."""
         by_group = groupby(self._places.items(), key=lambda item: item[1] // ROWS_PER_GROUP)
         for group, items in by_group:
@@ -208,7 +208,7 @@ class CompactedRows:
     def keys(self) -> set[str]:
         return set().union(*(file.keys for file in self.refresh()))
 
-    def row(self, key: str) -> Row | None:
+    def row(self, key: str) -> CommitRow | None:
         """The newest row of a key; None where there is none that is intact.
 
         Lists anew each time: another compaction may have put a newer row elsewhere.

@@ -23,15 +23,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from segtransfer.plan import Task
+from segtransfer.experiment.task import Task
 from segtransfer.store import arrays
 from segtransfer.store.arrays import Evaluation
 from segtransfer.store.files import Files
 from segtransfer.store.rows import (
     ROW_PATH,
     ROWS,
+    CommitRow,
     CompactedRows,
-    Row,
     decode_row,
     encode_rows,
     row_path,
@@ -80,11 +80,11 @@ class Store:
         }
         return single | self.compacted.keys()
 
-    def row(self, key: str) -> Row | None:
+    def row(self, key: str) -> CommitRow | None:
         """The commit row of a task, None where it is missing or torn."""
         return self.single_row(key) or self.compacted.row(key)
 
-    def single_row(self, key: str) -> Row | None:
+    def single_row(self, key: str) -> CommitRow | None:
         """The row that lies in a file of its own; None where there is none, or it is torn."""
         return self._checked(row_path(key), lambda content: decode_row(content, key))
 
@@ -101,7 +101,7 @@ class Store:
     def commit(self, task: Task, blob: Blob, report: dict[str, Any]) -> None:
         """Write the row of a task whose blob is written: from here on it is done."""
         attack = json.dumps(task.attack.identity()) if task.attack else None
-        row = Row(
+        row = CommitRow(
             task.key,
             task.kind,
             blob.path,
@@ -146,7 +146,7 @@ class Store:
         content = None if row is None else self.blob(row)
         return None if content is None else arrays.decode_evaluation(content)
 
-    def blob(self, row: Row) -> bytes | None:
+    def blob(self, row: CommitRow) -> bytes | None:
         """The bytes a row names; None where they are missing or have another hash."""
 
         def right(content: bytes) -> bytes | None:

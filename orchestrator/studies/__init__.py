@@ -3,20 +3,20 @@
 from dataclasses import dataclass
 from typing import Any
 
+from segtransfer.errors import InputError
 from segtransfer.results import Results
 from segtransfer.statistics import Resampled
 from segtransfer.studies import ablation, eps, heads, object_size, overfitting, scales, twins
 from segtransfer.studies.base import Base, read_base, split_base
 from segtransfer.studies.study import CLAIMS, Study
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.schema import suggest
 
 __all__ = [
     "CLAIMS",
     "STUDIES",
     "Base",
-    "Found",
     "Study",
+    "StudyResult",
     "find_study",
     "look",
     "read_base",
@@ -30,7 +30,7 @@ STUDIES: dict[str, Study[Any]] = {
 
 
 @dataclass(frozen=True)
-class Found:
+class StudyResult:
     """What a study found: its numbers, and the paragraph that they make."""
 
     study: Study[Any]
@@ -46,7 +46,7 @@ def find_study(name: str) -> Study[Any]:
     return STUDIES[name]
 
 
-def look(study: Study[Any], base: Base, results: Results) -> Found:
+def look(study: Study[Any], base: Base, results: Results) -> StudyResult:
     """Take a study's numbers from its results, which must be whole."""
     numbers = study.findings(Resampled(results), base)
-    return Found(study, results, numbers, study.paragraph(numbers))
+    return StudyResult(study, results, numbers, study.paragraph(numbers))

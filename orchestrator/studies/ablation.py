@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segtransfer.spec import Experiment
+from segtransfer.experiment.spec import Experiment
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
 from segtransfer.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
 from segtransfer.studies.contrasts import gain
@@ -60,7 +60,7 @@ VARIANTS = {name: axis for axis, variants in AXES.items() for name in variants}
 
 
 @dataclass(frozen=True)
-class Variant:
+class AblationSetting:
     """How many points more a variant takes than default dynamic scaling (``over_ds``) and than PGD,
     by score; ``beyond_ds`` and ``beyond_pgd`` say on which side of noise all scores lie, corrected.
     ``cost`` is in forward equivalents, ``rms`` of the perturbation in levels."""
@@ -82,7 +82,7 @@ class Ablation:
     facts: Facts
     group: str
     default: Scored
-    variants: tuple[Variant, ...]
+    variants: tuple[AblationSetting, ...]
     ratio: Scored
 
 
@@ -105,7 +105,7 @@ def findings(sample: Resampled, base: Base) -> Ablation:
     against = {b: {name: over(name, b) for name in VARIANTS} for b in ("ds", "pgd")}
     beyond = {baseline: _beyond(found) for baseline, found in against.items()}
     variants = tuple(
-        Variant(
+        AblationSetting(
             name,
             axis,
             cost=float(results.cost(name)["forward_equivalents"]),

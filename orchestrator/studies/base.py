@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer import tasks
-from segtransfer.spec import Experiment, read_experiment, read_spec
+from segtransfer.errors import InputError
+from segtransfer.experiment.spec import Experiment, read_experiment, read_spec
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.schema import Frozen, suggest
 
 BASES = Path(tasks.__file__).parent / "studies"

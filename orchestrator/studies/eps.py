@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from segtransfer.experiment.spec import Experiment
 from segtransfer.results import GROUPS
-from segtransfer.spec import Experiment
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
 from segtransfer.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
 from segtransfer.studies.contrasts import gain

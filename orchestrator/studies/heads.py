@@ -9,8 +9,9 @@ they share the head.
 
 from dataclasses import dataclass
 
+from segtransfer.errors import InputError
+from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
-from segtransfer.spec import Experiment
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.statistics.resampled import Values
 from segtransfer.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
@@ -33,7 +34,6 @@ from segtransfer.studies.study import (
     transfer_ratio,
 )
 from segtransfer.tasks import models
-from segtransfer.tasks.errors import InputError
 
 ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}
 BACKBONE, HEAD, NEITHER = "same backbone, other head", "other backbone, same head", "both other"

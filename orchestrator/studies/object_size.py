@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from segtransfer.plan import CLEAN
+from segtransfer.errors import InputError
+from segtransfer.experiment.spec import Experiment
+from segtransfer.experiment.task import CLEAN
 from segtransfer.results import GROUPS, Results
-from segtransfer.spec import Experiment
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.statistics.resampled import Values
 from segtransfer.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
@@ -34,7 +35,6 @@ from segtransfer.studies.study import (
     standing,
     transfer_groups,
 )
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.metrics import IGNORE
 
 QUARTERS = ("smallest", "small", "large", "largest")

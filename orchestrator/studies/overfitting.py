@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from segtransfer.experiment.spec import Experiment
 from segtransfer.results import GROUPS, Results
-from segtransfer.spec import Experiment
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.studies.base import SCORES, Base, check_transfer, experiment_of
 from segtransfer.studies.contrasts import Term, combine, drops

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from segtransfer.spec import Experiment
+from segtransfer.errors import InputError
+from segtransfer.experiment.spec import Experiment
 from segtransfer.statistics import Interval, Pair, Resampled
 from segtransfer.statistics.resampled import Values
 from segtransfer.studies.base import SCORES, Base, experiment_of
@@ -27,7 +28,6 @@ from segtransfer.studies.study import (
     signed,
     standing,
 )
-from segtransfer.tasks.errors import InputError
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 NATIVE = SCALES.index(1.0)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from segtransfer.errors import InputError
+from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
-from segtransfer.spec import Experiment
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.studies.base import SCORES, Base
-from segtransfer.tasks.errors import InputError
 
 # The claims of arXiv 2111.11368, from its abstract.
 CLAIMS = {

@@ -10,8 +10,9 @@ scaling should gain more on it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from segtransfer.errors import InputError
+from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
-from segtransfer.spec import Experiment
 from segtransfer.statistics import Pair, Resampled
 from segtransfer.studies.base import SCORES, Base, Twins, at_equal_cost, experiment_of
 from segtransfer.studies.contrasts import apart, combine, drops, gain
@@ -25,7 +26,6 @@ from segtransfer.studies.study import (
     matters,
     signed,
 )
-from segtransfer.tasks.errors import InputError
 
 AUGMENTATION, STRIDE = "scale augmentation", "output stride"
 TWINS = {AUGMENTATION: ("with", "without"), STRIDE: ("finer", "coarser")}  # first, second

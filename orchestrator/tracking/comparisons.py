@@ -6,8 +6,8 @@ from mlflow.entities import Param, Run
 from mlflow.tracking import MlflowClient
 
 from segtransfer.comparison import Comparison
-from segtransfer.identity import key_of
-from segtransfer.report.compared import (
+from segtransfer.experiment.keys import key_of
+from segtransfer.reporting.comparison import (
     comparison_folder,
     difference_name,
     markdown,
@@ -17,6 +17,7 @@ from segtransfer.report.compared import (
     title,
 )
 from segtransfer.results import Results
+from segtransfer.tasks.urls import without_credentials
 from segtransfer.tracking.runs import (
     experiment_named,
     filled,
@@ -27,7 +28,6 @@ from segtransfer.tracking.runs import (
     open_run,
     writing,
 )
-from segtransfer.tasks.urls import without_credentials
 
 TABLE = "differences.json"
 

@@ -9,9 +9,9 @@ import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, Experiment, Param, Run
 from mlflow.tracking import MlflowClient
 
-from segtransfer.report.folder import matrix_name, report_folder
-from segtransfer.report.heatmaps import draw_small
-from segtransfer.report.text import markdown, settings
+from segtransfer.reporting.folder import matrix_name, report_folder
+from segtransfer.reporting.heatmaps import draw_small
+from segtransfer.reporting.text import markdown, settings
 from segtransfer.results import Results
 from segtransfer.tracking.runs import (
     ATTACK,

@@ -22,10 +22,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from segtransfer.provenance import commit, versions
-from segtransfer.tracking import views
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
+from segtransfer.experiment.provenance import commit, versions
 from segtransfer.tasks.urls import without_credentials
+from segtransfer.tracking import views
 
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)

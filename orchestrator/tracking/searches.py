@@ -7,13 +7,13 @@ import numpy as np
 from mlflow.entities import Experiment, Param, Run
 from mlflow.tracking import MlflowClient
 
-from segtransfer.identity import key_of
-from segtransfer.report.found import found_folder, summary
+from segtransfer.experiment.keys import key_of
+from segtransfer.reporting.search import found_folder, summary
 from segtransfer.results import Results
-from segtransfer.search import Found
-from segtransfer.search.bench import trial_results
-from segtransfer.search.confirm import pairs_by_target
-from segtransfer.search.study import Trial, ranked
+from segtransfer.searches import SearchResult
+from segtransfer.searches.confirmation import pairs_by_target
+from segtransfer.searches.context import trial_results
+from segtransfer.searches.optuna_study import Trial, ranked
 from segtransfer.tracking.experiments import (
     attack_metrics,
     attack_tags,
@@ -34,7 +34,7 @@ from segtransfer.tracking.runs import (
 STATES = ("complete", "pruned", "failed", "running")
 
 
-def log_search(found: Found) -> str:
+def log_search(found: SearchResult) -> str:
     """Log a search as a run, and each of its trials as a child with its matrix; returns the URI.
 
     A trial that failed is a child without one, FAILED, with the reason as a tag. Finds its runs
@@ -54,7 +54,7 @@ def log_search(found: Found) -> str:
     return uri
 
 
-def _log_search(client: MlflowClient, experiment: Experiment, found: Found) -> Run:
+def _log_search(client: MlflowClient, experiment: Experiment, found: SearchResult) -> Run:
     bench, digest = found.bench, _digest(found)
     tags = {
         "mlflow.note.content": summary(found),
@@ -75,7 +75,7 @@ def _log_search(client: MlflowClient, experiment: Experiment, found: Found) -> R
     return run
 
 
-def _digest(found: Found) -> str:
+def _digest(found: SearchResult) -> str:
     """Of all that a search's run shows: more trials may well leave the confirmation as it was."""
     trials = [
         [t.number, t.state, dict(t.point), t.reason, None if t.score is None else asdict(t.score)]
@@ -84,7 +84,7 @@ def _digest(found: Found) -> str:
     return key_of({"confirmed": found.results.digest, "trials": trials})
 
 
-def _confirmed(found: Found) -> dict[str, float]:
+def _confirmed(found: SearchResult) -> dict[str, float]:
     """Mean mIoU of the best and of the baselines on what the search never saw, as
     ``confirmed/<attack>/<searched or held-out>/<same_backbone or cross_backbone>``."""
     results, means = found.results, {}

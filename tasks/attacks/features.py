@@ -6,15 +6,17 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from segtransfer.tasks.attacks.losses import Moment
+from segtransfer.tasks.attacks.losses import LossContext
 
-FeatureLoss = Callable[[torch.Tensor, torch.Tensor, Moment], torch.Tensor]
+FeatureLoss = Callable[[torch.Tensor, torch.Tensor, LossContext], torch.Tensor]
 
 # Two positions of the clean image belong together where their cosine exceeds cos(pi / 3).
 AFFINITY = math.cos(math.pi / 3)
 
 
-def feature_similarity(features: torch.Tensor, clean: torch.Tensor, moment: Moment) -> torch.Tensor:
+def feature_similarity(
+    features: torch.Tensor, clean: torch.Tensor, moment: LossContext
+) -> torch.Tensor:
     """FSPGD (Park et al., arXiv 2502.01262): -(l_t L_ex + (1 - l_t) L_in), with l_t = t / T.
 
     ``features`` and ``clean`` N x C x h x w, of x_t and of the clean image in the same view.

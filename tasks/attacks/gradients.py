@@ -8,15 +8,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.errors import InputError
+from segtransfer.tasks.attacks.components import Smoothing
+from segtransfer.tasks.attacks.context import AttackContext
 from segtransfer.tasks.attacks.features import FEATURE_LOSSES
-from segtransfer.tasks.attacks.losses import Moment, find_loss
-from segtransfer.tasks.attacks.parts import Smoothing
-from segtransfer.tasks.attacks.problem import Problem
+from segtransfer.tasks.attacks.losses import LossContext, find_loss
+from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, scale_numbers, views
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
-from segtransfer.tasks.attacks.transforms.views import Scene, View, align
-from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align
 from segtransfer.tasks.models.base import Segmenter
 
 
@@ -29,7 +29,9 @@ class Gradient:
     ratios: list[float]
 
 
-def loss_gradient(problem: Problem, x: torch.Tensor, draws: Draws, moment: Moment) -> Gradient:
+def loss_gradient(
+    problem: AttackContext, x: torch.Tensor, draws: StepRandom, moment: LossContext
+) -> Gradient:
     """d loss / d x, averaged over every copy of the transforms and every member of the model.
 
     Where several scales a step, or an ensemble that averages gradients, ask for it, the copies of
@@ -61,17 +63,17 @@ def loss_gradient(problem: Problem, x: torch.Tensor, draws: Draws, moment: Momen
 
 
 def _copies(
-    problem: Problem,
+    problem: AttackContext,
     number: int,
     member: Segmenter,
     x: torch.Tensor,
-    draws: Draws,
-    moment: Moment,
+    draws: StepRandom,
+    moment: LossContext,
 ) -> Iterator[Gradient]:
     """The gradient of each copy of the transforms on one member, the ``number``-th."""
     spec = problem.spec
     own = replace(draws, member=number) if problem.model.own_scales else draws
-    scene = Scene(problem.model.size_divisor, own, problem.shard, problem.shard_ids)
+    scene = TransformContext(problem.model.size_divisor, own, problem.shard, problem.shard_ids)
     untouched = views(problem.clean, spec.transforms, scene)
     for view in views(x, spec.transforms, scene):
         if spec.loss in FEATURE_LOSSES:
@@ -91,7 +93,7 @@ def _copies(
 
 
 @torch.no_grad()
-def _clean_features(problem: Problem, number: int, untouched: Iterator[View]) -> torch.Tensor:
+def _clean_features(problem: AttackContext, number: int, untouched: Iterator[View]) -> torch.Tensor:
     """A member's features of the clean images in the next view; without transforms read once."""
     spec, known = problem.spec, problem.clean_features
     if spec.transforms or number not in known:
@@ -101,7 +103,11 @@ def _clean_features(problem: Problem, number: int, untouched: Iterator[View]) ->
 
 
 def reduce_variance(
-    problem: Problem, x: torch.Tensor, gradient: Gradient, draws: Draws, moment: Moment
+    problem: AttackContext,
+    x: torch.Tensor,
+    gradient: Gradient,
+    draws: StepRandom,
+    moment: LossContext,
 ) -> torch.Tensor:
     """v = mean of the gradients at ``neighbours`` points x + U(-b eps, b eps), less g."""
     variance = problem.spec.variance

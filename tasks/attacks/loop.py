@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.errors import InputError
+from segtransfer.tasks.attacks.context import AttackContext, aim, allowed, bounds
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
-from segtransfer.tasks.attacks.losses import Moment, fooled, mean_labelled
-from segtransfer.tasks.attacks.problem import Problem, aim, allowed, bounds
+from segtransfer.tasks.attacks.losses import LossContext, fooled, mean_labelled
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.models.base import Segmenter
 
 
@@ -64,12 +64,12 @@ def run(
     """
     region = allowed(spec.region, labels)
     lower, upper = bounds(images, spec, region)
-    draws = Draws(seed, group, 0, image_ids)
+    draws = StepRandom(seed, group, 0, image_ids)
     if spec.steps == 0:
         return [start(images, spec, draws, lower, upper, region)], Health([], [], [], [0])
     if model is None:
         raise ValueError(f"attack '{spec.name}' has {spec.steps} steps and needs a source model")
-    problem = Problem(
+    problem = AttackContext(
         model=model,
         spec=spec,
         clean=images,
@@ -92,7 +92,7 @@ def run(
 def start(
     images: torch.Tensor,
     spec: AttackSpec,
-    draws: Draws,
+    draws: StepRandom,
     lower: torch.Tensor,
     upper: torch.Tensor,
     region: torch.Tensor | None = None,
@@ -112,18 +112,18 @@ def start(
     return torch.minimum(torch.maximum(images + spec.eps * noise, lower), upper)
 
 
-def _attempt(problem: Problem, restart: int, poll: Callable[[], None]) -> _Attempt:
+def _attempt(problem: AttackContext, restart: int, poll: Callable[[], None]) -> _Attempt:
     """All steps from one start."""
     spec, attempt, before = problem.spec, _Attempt(), problem.model.cost.pixels
-    draws = Draws(problem.seed, problem.group, 0, problem.image_ids, restart=restart)
+    draws = StepRandom(problem.seed, problem.group, 0, problem.image_ids, restart=restart)
     x = start(problem.clean, spec, draws, problem.lower, problem.upper, problem.region)
     momentum: torch.Tensor | None = None
     variance: torch.Tensor | None = None
     step = 0
     while _goes_on(problem, step, problem.model.cost.pixels - before):
         poll()
-        draws = Draws(problem.seed, problem.group, step, problem.image_ids, restart=restart)
-        moment = Moment(step, spec.steps, spec.target is not None)
+        draws = StepRandom(problem.seed, problem.group, step, problem.image_ids, restart=restart)
+        moment = LossContext(step, spec.steps, spec.target is not None)
         found = loss_gradient(problem, look_ahead(x, momentum, spec), draws, moment)
         gradient = found.values
         zero = 1 - gradient.sign().abs_().mean((1, 2, 3))
@@ -152,7 +152,7 @@ def _attempt(problem: Problem, restart: int, poll: Callable[[], None]) -> _Attem
     return attempt
 
 
-def _check_numbers(problem: Problem, attempt: _Attempt) -> None:
+def _check_numbers(problem: AttackContext, attempt: _Attempt) -> None:
     """Raise InputError for the first step that was not a number, and its first image."""
     lost = torch.stack(attempt.lost).nonzero().tolist()
     if lost:
@@ -166,7 +166,7 @@ def _check_numbers(problem: Problem, attempt: _Attempt) -> None:
         )
 
 
-def _goes_on(problem: Problem, step: int, pixels: int) -> bool:
+def _goes_on(problem: AttackContext, step: int, pixels: int) -> bool:
     """Whether another step is due: by number, or nearest to the budget as the model counted it."""
     spec, model = problem.spec, problem.model
     if spec.budget is None:
@@ -193,7 +193,7 @@ def accumulate(
     return gradient if momentum is None else gradient.add_(momentum, alpha=spec.momentum.mu)
 
 
-def take_step(problem: Problem, x: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+def take_step(problem: AttackContext, x: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
     """A step along sign(m) and back into the box and the ball; along m / |m| under l2."""
     spec = problem.spec
     if spec.norm == "linf":
@@ -217,7 +217,7 @@ def root_mean_square(values: torch.Tensor) -> torch.Tensor:
     return values.square().mean((1, 2, 3), keepdim=True).sqrt()
 
 
-def _best(problem: Problem, attempts: list[_Attempt]) -> tuple[list[torch.Tensor], Health]:
+def _best(problem: AttackContext, attempts: list[_Attempt]) -> tuple[list[torch.Tensor], Health]:
     """Image by image the attempt that fools most pixels at its end; the first of equals."""
     if len(attempts) == 1:
         choice = torch.zeros(len(problem.clean), dtype=torch.long)
@@ -247,8 +247,8 @@ def _best(problem: Problem, attempts: list[_Attempt]) -> tuple[list[torch.Tensor
 
 
 @torch.no_grad()
-def _fooled_share(problem: Problem, images: torch.Tensor) -> torch.Tensor:
+def _fooled_share(problem: AttackContext, images: torch.Tensor) -> torch.Tensor:
     """Share of the pixels with a label that are where the attack wants them, N numbers."""
-    moment = Moment(0, 0, problem.spec.target is not None)
+    moment = LossContext(0, 0, problem.spec.target is not None)
     where = fooled(problem.model(images), problem.labels, moment)
     return mean_labelled(where.float(), problem.labels)

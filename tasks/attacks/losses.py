@@ -7,14 +7,14 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 
-from segtransfer.tasks.errors import InputError
-from segtransfer.tasks.own_code import find_function, source_hash
+from segtransfer.errors import InputError
+from segtransfer.tasks.user_code import find_function, source_hash
 
 IGNORE = 255
 
 
 @dataclass(frozen=True)
-class Moment:
+class LossContext:
     """When a loss is asked: ``step`` t in 0 .. ``steps`` - 1 of T, and whether labels are a
     target to reach instead of the truth to leave."""
 
@@ -28,10 +28,10 @@ class Moment:
         return -1 if self.targeted else 1
 
 
-Loss = Callable[[torch.Tensor, torch.Tensor, Moment], torch.Tensor]
+Loss = Callable[[torch.Tensor, torch.Tensor, LossContext], torch.Tensor]
 
 
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> torch.Tensor:
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:
     """Mean pixel cross-entropy over each image's labelled pixels.
 
     ``logits`` N x K x H x W, ``labels`` int64 N x H x W with 255 ignored; returns N numbers. An
@@ -41,7 +41,7 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) ->
 
 
 def masked_cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, moment: Moment
+    logits: torch.Tensor, labels: torch.Tensor, moment: LossContext
 ) -> torch.Tensor:
     """Cross-entropy of the pixels that are not fooled yet, over all labelled pixels.
 
@@ -51,7 +51,7 @@ def masked_cross_entropy(
     return moment.sign * mean_labelled(_pixels(logits, labels) * resisting, labels)
 
 
-def segpgd(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> torch.Tensor:
+def segpgd(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:
     """(1 - l) CE on pixels not fooled yet + l CE on fooled ones, l(t) = (t - 1) / 2T, t = 1 .. T.
 
     SegPGD (Gu et al., ECCV 2022, eq. 4): early steps fool more pixels, late ones hold them.
@@ -61,7 +61,7 @@ def segpgd(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> torch.
     return moment.sign * mean_labelled(_pixels(logits, labels) * weights, labels)
 
 
-def cospgd(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> torch.Tensor:
+def cospgd(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:
     """Cross-entropy of each pixel weighted by cos(softmax(z), onehot(y)), the weight detached.
 
     CosPGD (Agnihotri et al., ICML 2024); with a target the weight is 1 - cos.
@@ -73,7 +73,7 @@ def cospgd(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> torch.
     return moment.sign * mean_labelled(_pixels(logits, labels) * weights, labels)
 
 
-def jensen_shannon(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> torch.Tensor:
+def jensen_shannon(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:
     """Jensen-Shannon divergence of softmax(z) and onehot(y), from SEA (Croce et al., ECCV 2024).
 
     With p the probability of the label: (p log p + (1 - p) log 2 - (1 + p) log((1 + p) / 2)) / 2,
@@ -86,7 +86,9 @@ def jensen_shannon(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -
     return moment.sign * mean_labelled(divergence, labels)
 
 
-def masked_spherical(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> torch.Tensor:
+def masked_spherical(
+    logits: torch.Tensor, labels: torch.Tensor, moment: LossContext
+) -> torch.Tensor:
     """-z_y / |z| over the pixels that are not fooled yet: ``mask-norm`` of SEA (ECCV 2024)."""
     unit = logits / logits.norm(dim=1, keepdim=True).clamp(min=1e-12)
     own = unit.gather(1, _indices(labels)[:, None])[:, 0]
@@ -136,7 +138,7 @@ def _indices(labels: torch.Tensor) -> torch.Tensor:
     return torch.where(labels == IGNORE, 0, labels)
 
 
-def fooled(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> torch.Tensor:
+def fooled(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:
     """Pixels that are where the attack wants them: off their label, or on their target."""
     agree = logits.detach().max(1).indices == labels
     return agree if moment.targeted else ~agree

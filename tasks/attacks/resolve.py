@@ -6,13 +6,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
+from segtransfer.errors import InputError
+from segtransfer.tasks.attacks.components import Budget, Variance
 from segtransfer.tasks.attacks.features import FEATURE_LOSSES
 from segtransfer.tasks.attacks.losses import LOSSES
-from segtransfer.tasks.attacks.parts import Budget, Variance
 from segtransfer.tasks.attacks.transforms import Transform, relative_cost
-from segtransfer.tasks.errors import InputError
-from segtransfer.tasks.own_code import source_hash
 from segtransfer.tasks.schema import read_number, suggest
+from segtransfer.tasks.user_code import source_hash
 
 DEFAULTS = {"eps": 8 / 255, "steps": 20}
 TRANSFORMS: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])

@@ -12,9 +12,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.attacks import presets
-from segtransfer.tasks.attacks.contents import with_hash
-from segtransfer.tasks.attacks.features import FEATURE_LOSSES
-from segtransfer.tasks.attacks.parts import (
+from segtransfer.tasks.attacks.components import (
     Budget,
     Momentum,
     Region,
@@ -23,7 +21,15 @@ from segtransfer.tasks.attacks.parts import (
     Variance,
     read_smoothing,
 )
-from segtransfer.tasks.attacks.resolve import DEFAULTS, step_cost, with_loss, with_step_size, with_steps
+from segtransfer.tasks.attacks.features import FEATURE_LOSSES
+from segtransfer.tasks.attacks.file_hash import with_hash
+from segtransfer.tasks.attacks.resolve import (
+    DEFAULTS,
+    step_cost,
+    with_loss,
+    with_step_size,
+    with_steps,
+)
 from segtransfer.tasks.attacks.transforms import Transform
 from segtransfer.tasks.schema import AnyPath, Frozen, Number, suggest
 
@@ -31,7 +37,7 @@ Score = Literal["raw", "eps*sign", "equal-rms"]
 
 
 @dataclass(frozen=True)
-class Made:
+class Variant:
     """One of the images that an attack makes of an image: after ``step`` steps, as ``score``."""
 
     name: str
@@ -165,12 +171,12 @@ class AttackSpec(Frozen):
         return self.steps_at[-1] if self.steps_at else self.steps
 
     @property
-    def made(self) -> tuple[Made, ...]:
+    def made(self) -> tuple[Variant, ...]:
         """What the attack makes of an image, in the order in which it is stored."""
         steps = self.steps_at or (self.steps,)
         marks = {"raw": "", "eps*sign": ":sign", "equal-rms": ":rms"}
         return tuple(
-            Made(self.name + (f":{step}" if self.steps_at else "") + marks[score], step, score)
+            Variant(self.name + (f":{step}" if self.steps_at else "") + marks[score], step, score)
             for step in steps
             for score in self.scores
         )

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from segtransfer.errors import InputError
 from segtransfer.tasks.data.spec import DataSpec
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.schema import suggest
 
 IGNORE = 255
 
 
 @dataclass(frozen=True)
-class Record:
+class DataItem:
     """One labelled image: its id, the video sequence it comes from (its id, where that is not
     known), and its files."""
 
@@ -34,8 +34,8 @@ class Dataset:
     name: str
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
-    records: tuple[Record, ...]
-    read_label: Callable[[Record], np.ndarray]
+    records: tuple[DataItem, ...]
+    read_label: Callable[[DataItem], np.ndarray]
 
 
 def open_dataset(spec: DataSpec) -> Dataset:
@@ -124,7 +124,7 @@ def _merge(dataset: Dataset, label_map: dict[str, str | None]) -> Dataset:
     )
 
 
-def load(dataset: Dataset, record: Record, spec: DataSpec) -> tuple[np.ndarray, np.ndarray]:
+def load(dataset: Dataset, record: DataItem, spec: DataSpec) -> tuple[np.ndarray, np.ndarray]:
     """One image (uint8 3 x H x W, RGB) and its label (uint8 H x W) on the spec's grid.
 
     Raises InputError for an unreadable image, an image and a label of different sizes, or a label
@@ -142,7 +142,7 @@ def load(dataset: Dataset, record: Record, spec: DataSpec) -> tuple[np.ndarray, 
     return np.ascontiguousarray(image.transpose(2, 0, 1)), label.astype(np.uint8)
 
 
-def _checked_label(dataset: Dataset, record: Record) -> np.ndarray:
+def _checked_label(dataset: Dataset, record: DataItem) -> np.ndarray:
     """A record's label, its values refused where they are neither a class nor 255."""
     label = dataset.read_label(record)
     values = np.unique(label)

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from segtransfer.tasks.data.base import Dataset, Record, palette_for, read_index_map, sequence_of
+from segtransfer.errors import InputError
+from segtransfer.tasks.data.base import DataItem, Dataset, palette_for, read_index_map, sequence_of
 from segtransfer.tasks.data.spec import DataSpec
-from segtransfer.tasks.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 SAMPLES = Path(__file__).resolve().parent
@@ -52,7 +52,7 @@ def _notes(root: Path) -> dict[str, Any]:
         raise InputError(f"{path} is no valid JSON: {error}") from error
 
 
-def _records(images: Path, labels: Path, sequence: str | None) -> tuple[Record, ...]:
+def _records(images: Path, labels: Path, sequence: str | None) -> tuple[DataItem, ...]:
     label_files = {path.stem: path for path in sorted(labels.iterdir())}
     records = []
     for path in sorted(images.iterdir()):
@@ -61,5 +61,5 @@ def _records(images: Path, labels: Path, sequence: str | None) -> tuple[Record, 
         if path.stem not in label_files:
             raise InputError(f"image {path} has no label of the same name in {labels}")
         name = sequence_of(path.stem, sequence) if sequence else path.stem
-        records.append(Record(path.stem, name, path, label_files[path.stem]))
+        records.append(DataItem(path.stem, name, path, label_files[path.stem]))
     return tuple(records)

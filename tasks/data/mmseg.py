@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from segtransfer.tasks.data.base import Dataset, Record, palette_for
+from segtransfer.errors import InputError
+from segtransfer.tasks.data.base import DataItem, Dataset, palette_for
 from segtransfer.tasks.data.spec import DataSpec
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.models.mmseg import find_config
 
 SPLITS = ("train", "val", "test")
@@ -38,7 +38,7 @@ def open_mmseg(spec: DataSpec) -> Dataset:
     by_label = {Path(info["seg_map_path"]): info for info in infos}
     classes = spec.classes or tuple(dataset.metainfo["classes"])
 
-    def read_label(record: Record) -> np.ndarray:
+    def read_label(record: DataItem) -> np.ndarray:
         try:
             return load_annotations(dict(by_label[record.label]))["gt_seg_map"]
         except Exception as error:  # mmcv's readers raise their own kinds
@@ -71,7 +71,7 @@ def _build(path: Path, config: dict[str, Any]) -> tuple[Any, Any]:
     return dataset, TRANSFORMS.build(annotations[0] if annotations else {"type": "LoadAnnotations"})
 
 
-def _records(infos: Sequence[dict[str, Any]]) -> tuple[Record, ...]:
+def _records(infos: Sequence[dict[str, Any]]) -> tuple[DataItem, ...]:
     """Cityscapes and most video sets file images in a folder a sequence; where all lie in one
     folder, it says nothing of them."""
     several = len({Path(info["img_path"]).parent for info in infos}) > 1
@@ -80,5 +80,5 @@ def _records(infos: Sequence[dict[str, Any]]) -> tuple[Record, ...]:
         image = Path(info["img_path"])
         image_id = f"{image.parent.name}/{image.stem}"
         sequence = image.parent.name if several else image_id
-        records.append(Record(image_id, sequence, image, Path(info["seg_map_path"])))
+        records.append(DataItem(image_id, sequence, image, Path(info["seg_map_path"])))
     return tuple(records)

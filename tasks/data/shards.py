@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segtransfer.tasks.data.base import Dataset, Record, load
+from segtransfer.errors import InputError
+from segtransfer.tasks.data.base import DataItem, Dataset, load
 from segtransfer.tasks.data.spec import DataSpec
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.randomness import schedule_group
 
 
@@ -50,7 +50,7 @@ def make_shards(dataset: Dataset, spec: DataSpec, *, groups: int, shard_size: in
 
     Raises InputError where two images have one id, or images differ in size without ``spec.size``.
     """
-    members: dict[int, list[Record]] = defaultdict(list)
+    members: dict[int, list[DataItem]] = defaultdict(list)
     seen: set[str] = set()
     for record in dataset.records:
         if record.image_id in seen:
@@ -66,7 +66,7 @@ def make_shards(dataset: Dataset, spec: DataSpec, *, groups: int, shard_size: in
     return shards
 
 
-def _shard(dataset: Dataset, records: list[Record], spec: DataSpec, group: int) -> Shard:
+def _shard(dataset: Dataset, records: list[DataItem], spec: DataSpec, group: int) -> Shard:
     pairs = [load(dataset, record, spec) for record in records]
     sizes = {image.shape[1:] for image, _ in pairs}
     if len(sizes) > 1:

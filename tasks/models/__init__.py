@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
 from segtransfer.tasks.models import label_map, scaled
 from segtransfer.tasks.models.base import ModelInfo, Segmenter
 from segtransfer.tasks.models.checkpoint import sha256_of

@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 
 import torch
 
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
 from segtransfer.tasks.urls import secret_part, without_credentials
 
 URL_SCHEMES = ("https", "http")

@@ -9,8 +9,8 @@ from functools import reduce
 import torch
 from torch import nn
 
+from segtransfer.errors import InputError
 from segtransfer.tasks import models
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.models.base import Cost, ModelInfo, Segmenter
 from segtransfer.tasks.models.spec import EnsembleSpec, ModelSpec
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
 from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.sliding import with_windows

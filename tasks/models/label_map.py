@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.schema import suggest

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
 from segtransfer.tasks.models.checkpoint import describe_mismatch, fetch, load_state, sha256_of
 from segtransfer.tasks.models.sliding import windows

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import Effective, Segmenter
 from segtransfer.tasks.schema import Frozen, suggest
 

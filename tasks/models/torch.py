@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
 from segtransfer.tasks.models.sliding import with_windows
 from segtransfer.tasks.models.spec import ModelSpec
-from segtransfer.tasks.own_code import find_function, source_hash
+from segtransfer.tasks.user_code import find_function, source_hash
 
 ADAPTER_VERSION = 1
 

@@ -17,9 +17,9 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from segtransfer.executors import ray_driver
-from segtransfer.experiment import carry_out
-from segtransfer.spec import Runtime, read_experiment
+from segtransfer.experiment.spec import Runtime, read_experiment
+from segtransfer.runtime import ray_driver
+from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
 from tests.chaos import checks, sabotage
 from tests.chaos.schedules import WRITES, Schedule, read

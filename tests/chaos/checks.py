@@ -8,11 +8,11 @@ import numpy as np
 import ray
 from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
-from segtransfer.executors.ray_driver import fleet_news
 from segtransfer.results import Results, load_results
+from segtransfer.runtime.ray_driver import fleet_news
 from segtransfer.store import Store
 from tests.chaos.stage import Stage
-from tests.orchestrator.executors.fleets import exists, live, until
+from tests.orchestrator.runtime.executors.fleets import exists, live, until
 
 SETTLED = 40.0  # seconds: a lease, and what Ray needs to see that a process is gone
 LEAST_LEAK = 100_000  # bytes: a shard's images are larger

@@ -13,10 +13,10 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-from segtransfer.clients import Notice
-from segtransfer.experiment import Listener, carry_out
-from segtransfer.provenance import code_hash
-from segtransfer.spec import read_experiment
+from segtransfer.experiment.provenance import code_hash
+from segtransfer.experiment.spec import read_experiment
+from segtransfer.runtime.runner import Listener, carry_out
+from segtransfer.runtime.sessions import Notice
 from tests.chaos import sabotage
 
 
@@ -31,7 +31,7 @@ class Diary(Listener):
 
 
 def be_client(order: dict[str, Any]) -> None:
-    from segtransfer.executors import ray_driver
+    from segtransfer.runtime import ray_driver
 
     sabotage.obey()
     ray_driver.DriverActor = sabotage.Driver  # type: ignore[misc]

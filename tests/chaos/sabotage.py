@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from segtransfer.executors.ray_driver import DriverActor
+from segtransfer.runtime.ray_driver import DriverActor
 from segtransfer.store.files import PARTIAL, Files
 
 ORDER = "order.json"

@@ -9,12 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segtransfer.plan import make_plan
-from segtransfer.spec import read_experiment
+from segtransfer.experiment.plan import make_plan
+from segtransfer.experiment.spec import read_experiment
 from segtransfer.store import Store
 from tests.chaos import sabotage
 from tests.chaos.schedules import WRITES, Disturbance, Schedule
-from tests.orchestrator.executors.fleets import live
+from tests.orchestrator.runtime.executors.fleets import live
 from tests.orchestrator.toy_experiments import row_files
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import pytest
 from tests.chaos.schedules import Schedule, deaths_at_writes, schedule
 from tests.chaos.stage import UNUSED
 from tests.conftest import ROOT
-from tests.orchestrator.executors.fleets import until
-from tests.orchestrator.test_kill import kill_all_of, processes_of
+from tests.orchestrator.runtime.executors.fleets import until
+from tests.orchestrator.runtime.test_kill import kill_all_of, processes_of
 
 ORDINARY = [8, 18, 24]  # between them, all deeds, on a fleet and without
 SLOW = range(100, 132)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from segtransfer.plan import make_plan
-from segtransfer.search.bench import make_bench
-from segtransfer.search.spec import read_search
-from segtransfer.spec import read_experiment
+from segtransfer.experiment.plan import make_plan
+from segtransfer.experiment.spec import read_experiment
+from segtransfer.searches.context import make_context
+from segtransfer.searches.spec import read_search
 from segtransfer.store import Store
 from tests.golden import working_folder
 
@@ -22,7 +22,7 @@ def planned_keys(folder: Path) -> dict[str, list[str]]:
         plan = make_plan(read_experiment(folder / f"{name}.yaml"), store)
         keys[name] = [f"experiment {plan.identity}", *sorted(plan.tasks)]
     for name in working_folder.SEARCHES:
-        bench = make_bench(read_search(folder / f"{name}.yaml"), store)
+        bench = make_context(read_search(folder / f"{name}.yaml"), store)
         keys[name] = [f"search {bench.identity}"]
     return keys
 

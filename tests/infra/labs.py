@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
+from tests.orchestrator.runtime.test_kill import kill_all_of, processes_of
 from tests.orchestrator.servers import free_port
-from tests.orchestrator.test_kill import kill_all_of, processes_of
 
 START = 240.0  # seconds that a node may take to start on a busy machine
 TRIES = 4

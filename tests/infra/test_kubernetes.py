@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from segtransfer.jobs.parcel import STOP_WITHIN
+from segtransfer.jobs.bundle import STOP_WITHIN
 from tests.conftest import ROOT
 from tests.infra.validators import INFRA
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from segtransfer.telemetry import METRICS, SLOT_STATES, TASK_STATES, Metric
+from segtransfer.runtime.status import METRICS, SLOT_STATES, TASK_STATES, Metric
 
 FOLDER = Path(__file__).resolve().parents[2] / "infra/monitoring"
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "segtransfer.json").read_text())

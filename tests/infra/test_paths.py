@@ -10,11 +10,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from segtransfer import open_results
-from segtransfer.report.folder import write_report
-from segtransfer.spec import read_experiment
+from segtransfer.errors import InputError
+from segtransfer.experiment.spec import read_experiment
+from segtransfer.reporting.folder import write_report
 from segtransfer.store import Store
-from segtransfer.upkeep import merge
-from segtransfer.tasks.errors import InputError
+from segtransfer.store.maintenance import merge
 from tests.orchestrator.stores import bucket_server, new_store
 from tests.orchestrator.toy_experiments import run_toy, toy_spec
 
@@ -60,8 +60,8 @@ def forge(store: Store, change: Callable[[dict[str, Any]], None]) -> None:
 def test_a_report_stays_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names of an experiment, an attack and a model that would lead three folders up."""
     for drawing in ("draw_overview", "draw_matrix", "draw_panel"):
-        monkeypatch.setattr(f"orchestrator.report.folder.{drawing}", lambda *_: Figure((1, 1)))
-    monkeypatch.setattr("orchestrator.report.folder.write_page", lambda *_: None)
+        monkeypatch.setattr(f"segtransfer.reporting.folder.{drawing}", lambda *_: Figure((1, 1)))
+    monkeypatch.setattr("segtransfer.reporting.folder.write_page", lambda *_: None)
     escape = "../../../escaped"
 
     def rename(content: dict[str, Any]) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from segtransfer.errors import InputError
 from segtransfer.store import Store
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.models.checkpoint import fetch
 from tests.infra.validators import INFRA
-from tests.orchestrator.search.searches import grey_search
+from tests.orchestrator.searches.searches import grey_search
 from tests.orchestrator.toy_experiments import run_toy
 
 SECRET_KEY = re.compile(r"passw|secret|token|credential|api_?key|flask_key", re.IGNORECASE)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segtransfer.plan import Task
+from segtransfer.experiment.task import Task
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import open_dataset

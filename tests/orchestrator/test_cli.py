@@ -176,7 +176,7 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_with_130(spec: Path) -> None:
     weights = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     content["models"] = [toy("slow", "linear", weights=weights, delay=0.05)]
     spec.write_text(yaml.safe_dump(content))
-    command = [sys.executable, "-m", "orchestrator.cli", "run", str(spec), "--no-tracking"]
+    command = [sys.executable, "-m", "segtransfer", "run", str(spec), "--no-tracking"]
     child = subprocess.Popen(
         command, cwd=spec.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},

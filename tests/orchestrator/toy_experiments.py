@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from segtransfer.experiment import carry_out
+from segtransfer.experiment.spec import Experiment, read_experiment
 from segtransfer.results import Results
-from segtransfer.spec import Experiment, read_experiment
+from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
 
 CLASSES = ["road", "sky", "tree"]

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from segtransfer.errors import InputError
 from segtransfer.search_spaces import check
-from segtransfer.tasks.errors import InputError
 from tests.search_spaces.cases import PGD, space
 
 ON = {"switch": True}

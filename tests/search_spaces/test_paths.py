@@ -2,10 +2,10 @@
 
 import pytest
 
+from segtransfer.errors import InputError
 from segtransfer.search_spaces.paths import FIXED, PARTS, PATHS, attack, expand, flatten, part_of
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.errors import InputError
 from tests.search_spaces.cases import PGD
 
 

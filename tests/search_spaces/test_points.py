@@ -5,10 +5,10 @@ from typing import Any
 import optuna
 import pytest
 
+from segtransfer.errors import InputError
 from segtransfer.search_spaces import Space, attack_of, first_points, point_of, suggest
 from segtransfer.search_spaces.space import Value
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.errors import InputError
 from tests.search_spaces.cases import PGD, Answers, space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

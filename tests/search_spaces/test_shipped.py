@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segtransfer.errors import InputError
 from segtransfer.search_spaces import (
     attack_of,
     check,
@@ -21,7 +22,6 @@ from segtransfer.search_spaces import (
 )
 from segtransfer.search_spaces.space import SHIPPED
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.errors import InputError
 from tests.search_spaces.cases import PGD
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from segtransfer.errors import InputError
 from segtransfer.search_spaces import Space, read_space, space_names
 from segtransfer.search_spaces.space import among
-from segtransfer.tasks.errors import InputError
 from tests.search_spaces.cases import space
 
 MU = {"float": [0.5, 1]}

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from segtransfer.errors import InputError
 from segtransfer.tasks.attack import attack, read_files
-from segtransfer.tasks.attacks.losses import Moment
+from segtransfer.tasks.attacks.losses import LossContext
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.perturbation import levels, statistics
 from tests.tasks.cases import annotations, ids, pictures, spec, toy
 
@@ -134,7 +134,7 @@ def test_the_cost_is_that_of_this_call_alone() -> None:
         assert result.report["cost"]["forwards"] == 6
 
 
-def rooted(logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> torch.Tensor:
+def rooted(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:
     """From the second step on the square root of 0, whose gradient is not a number."""
     return (logits.square().sum((1, 2, 3)) * (moment.step == 0)).sqrt()
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
 from segtransfer.tasks.evaluate import evaluate
 from tests.tasks.cases import annotations, pictures, toy
 

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.perturbation import STATISTICS, as_score, inside, levels, quantise, ssim, statistics
+from segtransfer.tasks.perturbation import (
+    STATISTICS,
+    as_score,
+    inside,
+    levels,
+    quantise,
+    ssim,
+    statistics,
+)
 from tests.tasks.cases import ids, pictures, spec
 
 

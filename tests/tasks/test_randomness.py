@@ -1,7 +1,13 @@
 import numpy as np
 import torch
 
-from segtransfer.tasks.randomness import generator_of, image_noise, schedule_group, seed_from, uniform
+from segtransfer.tasks.randomness import (
+    generator_of,
+    image_noise,
+    schedule_group,
+    seed_from,
+    uniform,
+)
 
 
 def test_the_same_parts_always_give_the_same_seed() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
 from segtransfer.tasks.yaml_files import MOST_BYTES, MOST_LEVELS, MOST_VALUES, parse, read_mapping
 
 TEN = ", ".join(["x"] * 10)
@@ -55,7 +55,7 @@ def test_a_few_lines_that_stand_for_billions_of_values_are_refused(text: str) ->
 
 
 def test_a_long_list_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.yaml_files.MOST_VALUES", 100)
+    monkeypatch.setattr("segtransfer.tasks.yaml_files.MOST_VALUES", 100)
     assert len(parse(f"[{'1,' * 98}]", "mine.yaml")) == 98  # the list counts, and the document
     assert "holds more than 100 values" in refused(f"[{'1,' * 99}]")
 

@@ -10,7 +10,11 @@ import torch
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from segtransfer.tasks.attacks.transforms.diversity import InputDiversity, ResizedDiversity, input_diversity
+from segtransfer.tasks.attacks.transforms.diversity import (
+    InputDiversity,
+    ResizedDiversity,
+    input_diversity,
+)
 from segtransfer.tasks.attacks.transforms.intensity import (
     Admix,
     IntensityScales,
@@ -20,10 +24,10 @@ from segtransfer.tasks.attacks.transforms.intensity import (
     spectrum_simulation,
 )
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling, dynamic_scaling
-from segtransfer.tasks.attacks.transforms.views import Scene, View, then
+from segtransfer.tasks.attacks.transforms.views import TransformContext, View, then
 from segtransfer.tasks.schema import suggest
 
-Function = Callable[[torch.Tensor, Any, Scene], View]
+Function = Callable[[torch.Tensor, Any, TransformContext], View]
 
 TRANSFORMS: dict[str, tuple[type[Any], Function]] = {
     "ds": (DynamicScaling, dynamic_scaling),
@@ -83,7 +87,9 @@ def relative_cost(transforms: Sequence[Any]) -> float:
     return prod(transform.copies * transform.relative_cost for transform in transforms)
 
 
-def views(images: torch.Tensor, transforms: Sequence[Any], scene: Scene) -> Iterator[View]:
+def views(
+    images: torch.Tensor, transforms: Sequence[Any], scene: TransformContext
+) -> Iterator[View]:
     """What the model sees for each copy of the chain, transforms applied in the spec's order."""
     for numbers in _numbers(transforms):
         view = View(images)

@@ -6,7 +6,14 @@ import torch
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from segtransfer.tasks.attacks.transforms.views import Scene, View, resize, snap, then, window
+from segtransfer.tasks.attacks.transforms.views import (
+    TransformContext,
+    View,
+    resize,
+    snap,
+    then,
+    window,
+)
 from segtransfer.tasks.schema import Frozen, Number
 
 
@@ -52,7 +59,7 @@ class ResizedDiversity(InputDiversity):
         return 1.0
 
 
-def input_diversity(images: torch.Tensor, spec: InputDiversity, scene: Scene) -> View:
+def input_diversity(images: torch.Tensor, spec: InputDiversity, scene: TransformContext) -> View:
     """DI or RDI of ``images`` N x 3 x H x W, one draw for all of them."""
     draws = scene.draws
     if draws.number("diverse or not") >= spec.probability:

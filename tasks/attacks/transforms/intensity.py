@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from segtransfer.tasks.attacks.transforms.views import Scene, View
+from segtransfer.tasks.attacks.transforms.views import TransformContext, View
 from segtransfer.tasks.schema import Frozen, Number
 
 
@@ -49,12 +49,12 @@ class SpectrumSimulation(Frozen):
         return 1.0
 
 
-def intensity_scales(images: torch.Tensor, spec: IntensityScales, scene: Scene) -> View:
+def intensity_scales(images: torch.Tensor, spec: IntensityScales, scene: TransformContext) -> View:
     """x / 2^i for copy i."""
     return View(images / 2**scene.draws.copy)
 
 
-def admix(images: torch.Tensor, spec: Admix, scene: Scene) -> View:
+def admix(images: torch.Tensor, spec: Admix, scene: TransformContext) -> View:
     """x + strength * x' with a fresh x' for each image, step and copy."""
     others = []
     for image_id in scene.draws.image_ids:
@@ -66,7 +66,9 @@ def admix(images: torch.Tensor, spec: Admix, scene: Scene) -> View:
     return View(images + spec.strength * scene.shard[others])
 
 
-def spectrum_simulation(images: torch.Tensor, spec: SpectrumSimulation, scene: Scene) -> View:
+def spectrum_simulation(
+    images: torch.Tensor, spec: SpectrumSimulation, scene: TransformContext
+) -> View:
     """The image with noise, its spectrum multiplied by a random mask; may leave [0, 1]."""
     shape, device = tuple(images.shape[1:]), images.device
     noises, masks = [], []

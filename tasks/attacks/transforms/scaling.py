@@ -7,7 +7,15 @@ import torch
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from segtransfer.tasks.attacks.transforms.views import Scene, View, resize, same, snap, then, window
+from segtransfer.tasks.attacks.transforms.views import (
+    TransformContext,
+    View,
+    resize,
+    same,
+    snap,
+    then,
+    window,
+)
 from segtransfer.tasks.schema import Frozen, Number
 
 
@@ -90,7 +98,7 @@ class DynamicScaling(Frozen):
         return self
 
 
-def dynamic_scaling(images: torch.Tensor, spec: DynamicScaling, scene: Scene) -> View:
+def dynamic_scaling(images: torch.Tensor, spec: DynamicScaling, scene: TransformContext) -> View:
     """S_r of ``images`` N x 3 x H x W, one r for all of them; gradients flow through it.
 
     The realised ratio is sqrt(h w / H W) after rounding to the model's size divisor.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.step_random import StepRandom
 
 IGNORE = 255
 Map = Callable[[torch.Tensor], torch.Tensor]
@@ -34,12 +34,12 @@ class View:
 
 
 @dataclass(frozen=True)
-class Scene:
+class TransformContext:
     """What a transform may need besides the images: the model's size divisor, the draws of this
     step, and the clean images of the whole shard with their ids."""
 
     divisor: int
-    draws: Draws
+    draws: StepRandom
     shard: torch.Tensor
     shard_ids: tuple[str, ...]
 

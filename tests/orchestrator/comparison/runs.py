@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segtransfer.identity import key_of
+from segtransfer.experiment.keys import key_of
 from segtransfer.results import FORMAT, Results
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-import segtransfer as orchestrator
+import segtransfer
 from segtransfer.cli import app
+from segtransfer.errors import InputError
 from segtransfer.results import Results
-from segtransfer.tasks.errors import InputError
 from tests.orchestrator.toy_experiments import run_toy
 
 runner = CliRunner()
@@ -39,10 +39,10 @@ def store(runs: dict[str, Results], tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_two_attacks_are_compared_with_each_other(runs: dict[str, Results], store: str) -> None:
-    comparison = orchestrator.compare("first:pgd", "first:mi", store=store)
+    comparison = segtransfer.compare("first:pgd", "first:mi", store=store)
     pgd, mi = (runs["first"].matrix(name) for name in ("pgd", "mi"))
     pd.testing.assert_frame_equal(comparison.matrix(), mi - pgd, check_names=False)
-    assert orchestrator.compare("first:pgd", "first:mi", store=store).identity == (
+    assert segtransfer.compare("first:pgd", "first:mi", store=store).identity == (
         comparison.identity
     )
 
@@ -50,7 +50,7 @@ def test_two_attacks_are_compared_with_each_other(runs: dict[str, Results], stor
 def test_two_runs_are_compared_over_the_attacks_that_both_have(
     runs: dict[str, Results], store: str
 ) -> None:
-    comparison = orchestrator.compare("first", "second", store=store)
+    comparison = segtransfer.compare("first", "second", store=store)
     assert comparison.attacks == (("noise", "noise"), ("pgd", "pgd"))
     difference = runs["second"].matrix("pgd") - runs["first"].matrix("pgd")
     pd.testing.assert_frame_equal(comparison.matrix("pgd"), difference, check_names=False)
@@ -58,7 +58,7 @@ def test_two_runs_are_compared_over_the_attacks_that_both_have(
 
 def test_one_attack_against_a_run_of_several_is_refused(store: str) -> None:
     with pytest.raises(InputError, match=r"name one of B \(second-.*noise, pgd"):
-        orchestrator.compare("first:pgd", "second", store=store)
+        segtransfer.compare("first:pgd", "second", store=store)
 
 
 def test_the_command_prints_the_matrix_the_verdict_and_where_the_report_is(store: str) -> None:

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from segtransfer.comparison import Comparison, compare_results
+from segtransfer.errors import InputError
 from segtransfer.results import Results
-from segtransfer.tasks.errors import InputError
 from tests.orchestrator.comparison.runs import run_of
 
 BASE = [10, 20, 30, 40]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from segtransfer.comparison.references import find_run
+from segtransfer.errors import InputError
 from segtransfer.store import Store
-from segtransfer.tasks.errors import InputError
 from tests.orchestrator.comparison.runs import content_of
 
 OLD, NEW, OTHER = "0a1b" * 16, "0a2b" * 16, "beef" * 16

@@ -10,8 +10,8 @@ import pytest
 
 from segtransfer.comparison import Comparison, compare_results
 from segtransfer.comparison.shared import bring_together
+from segtransfer.errors import InputError
 from segtransfer.results import Results
-from segtransfer.tasks.errors import InputError
 from tests.orchestrator.comparison.runs import run_of
 from tests.orchestrator.toy_experiments import run_toy, write_images
 

@@ -10,9 +10,9 @@ from ray.job_submission import JobDetails, JobStatus, JobType
 from typer.testing import CliRunner
 
 from segtransfer.cli import app
+from segtransfer.errors import InputError
 from segtransfer.jobs import client as jobs
 from segtransfer.jobs.client import connect, exit_code, follow, last_word, look, stop
-from segtransfer.tasks.errors import InputError
 
 LOG = "one\ntwo\nthree\n"
 runner = CliRunner()

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from segtransfer.plan import CLEAN
+from segtransfer.experiment.spec import Experiment
+from segtransfer.experiment.task import CLEAN
 from segtransfer.results import FORMAT, Results
-from segtransfer.spec import Experiment
 from segtransfer.statistics import Resampled
 from segtransfer.store import Store
 from segtransfer.studies import Base, Study, read_base

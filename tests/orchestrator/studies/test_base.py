@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from segtransfer.spec import read_experiment
+from segtransfer.errors import InputError
+from segtransfer.experiment.spec import read_experiment
 from segtransfer.studies import STUDIES, read_base, split_base
 from segtransfer.studies.base import BASES
-from segtransfer.tasks.errors import InputError
 from tests.conftest import ROOT
 from tests.orchestrator.studies.made_up import base_of
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segtransfer.experiment import carry_out
 from segtransfer.results import Results
+from segtransfer.runtime.runner import carry_out
 from segtransfer.statistics import Resampled
 from segtransfer.studies import object_size, read_base
 from segtransfer.studies.base import Base

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from segtransfer.errors import InputError
 from segtransfer.studies.scales import SCALES, STUDY, Scales
 from segtransfer.tasks import models
-from segtransfer.tasks.errors import InputError
 from tests.orchestrator.studies.made_up import base_of, noisy, numbers_of, standings
 
 BASE = base_of(sources=["pspnet-r18"])

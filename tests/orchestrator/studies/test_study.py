@@ -2,18 +2,10 @@
 
 import pytest
 
+from segtransfer.errors import InputError
 from segtransfer.statistics import Interval
 from segtransfer.studies import CLAIMS, STUDIES, find_study
-from segtransfer.studies.study import (
-    Verdict,
-    direction,
-    ease,
-    matters,
-    signed,
-    standing,
-    summary,
-)
-from segtransfer.tasks.errors import InputError
+from segtransfer.studies.study import Verdict, direction, ease, matters, signed, standing, summary
 
 ABOVE, BELOW, ACROSS = Interval(2, 1, 3), Interval(-2, -3, -1), Interval(1, -1, 3)
 NEAR, UNKNOWN = Interval(0.1, -0.2, 0.4), Interval(1, float("nan"), float("nan"), float("nan"))

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from segtransfer.errors import InputError
 from segtransfer.studies.twins import STUDY
-from segtransfer.tasks.errors import InputError
 from tests.orchestrator.studies.made_up import base_of, noisy, numbers_of, standings
 
 WITH, WITHOUT = "pspnet-r18", "pspnet-r18-noscale"

@@ -9,12 +9,12 @@ from mlflow.tracking import MlflowClient
 
 from segtransfer.comparison import Comparison, compare, compare_results
 from segtransfer.comparison.references import find_run
-from segtransfer.report.compared import write_comparison
-from segtransfer.report.folder import write_report
+from segtransfer.errors import InputError
+from segtransfer.reporting.comparison import write_comparison
+from segtransfer.reporting.folder import write_report
 from segtransfer.results import Results
 from segtransfer.tracking import log_results, read_run, tracking_uri
 from segtransfer.tracking.comparisons import log_comparison
-from segtransfer.tasks.errors import InputError
 from tests.orchestrator.comparison.runs import run_of
 from tests.orchestrator.toy_experiments import run_toy
 

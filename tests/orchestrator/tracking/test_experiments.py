@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from segtransfer.report.folder import write_report
+from segtransfer.reporting.folder import write_report
 from segtransfer.results import Results, load_results
-from segtransfer.stopping import Terminated
+from segtransfer.runtime.interrupts import Terminated
 from segtransfer.tracking import TrackingError, experiments, log_results, runs_address, views
 from segtransfer.tracking.runs import tracking_uri
 from tests.conftest import ROOT
@@ -245,7 +245,7 @@ def test_a_run_whose_logging_was_ended_is_killed_until_it_is_logged_again(
 
 
 def test_names_that_mlflow_refuses_cannot_be_model_names(tmp_path: Path) -> None:
-    from segtransfer.tasks.errors import InputError
+    from segtransfer.errors import InputError
     from tests.orchestrator.toy_experiments import toy, toy_experiment
 
     with pytest.raises(InputError, match="name"):

@@ -8,15 +8,15 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from segtransfer.report.found import write_found
-from segtransfer.search import Found
+from segtransfer.reporting.search import write_found
+from segtransfer.searches import SearchResult
 from segtransfer.tracking import tracking_uri
 from segtransfer.tracking.searches import log_search
-from tests.orchestrator.report.founds import toy_found
+from tests.orchestrator.reporting.made_results import toy_found
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+def found(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
     """A search that is through, with what is kept of its first two trials."""
     found = toy_found(tmp_path_factory.mktemp("found"))
     for trial in found.trials[:2]:
@@ -41,7 +41,7 @@ def runs_of(client: MlflowClient) -> tuple[Run, list[Run]]:
 
 
 def test_a_search_is_a_run_with_a_child_a_trial_and_is_logged_once(
-    found: Found, client: MlflowClient
+    found: SearchResult, client: MlflowClient
 ) -> None:
     for _ in range(2):
         log_search(found)
@@ -68,7 +68,7 @@ def test_a_search_is_a_run_with_a_child_a_trial_and_is_logged_once(
 
 
 def test_more_trials_bring_the_run_up_to_date_though_the_best_stay_the_same(
-    found: Found, client: MlflowClient
+    found: SearchResult, client: MlflowClient
 ) -> None:
     log_search(replace(found, trials=found.trials[:10]))
     assert runs_of(client)[0].data.metrics["trials/pruned"] == 0
@@ -80,7 +80,7 @@ def test_more_trials_bring_the_run_up_to_date_though_the_best_stay_the_same(
 
 
 def test_a_trial_that_failed_is_a_failed_run_with_its_reason(
-    found: Found, client: MlflowClient
+    found: SearchResult, client: MlflowClient
 ) -> None:
     for _ in range(2):
         log_search(replace(found, trials=found.trials[9:]))
@@ -93,7 +93,7 @@ def test_a_trial_that_failed_is_a_failed_run_with_its_reason(
     assert parent.data.metrics["trials/failed"] == 1
 
 
-def one_attack(found: Found) -> dict[str, Any]:
+def one_attack(found: SearchResult) -> dict[str, Any]:
     """What is kept of a trial, of an attack that confirmed the search."""
     content = dict(found.results.content)
     made = content["attacks"][0]

@@ -9,10 +9,10 @@ import torch
 from hypothesis import strategies as st
 
 from segtransfer.tasks.attack import AttackResult, attack
-from segtransfer.tasks.attacks.draws import Draws
-from segtransfer.tasks.attacks.problem import Problem, aim, allowed, bounds
+from segtransfer.tasks.attacks.context import AttackContext, aim, allowed, bounds
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.attacks.transforms.views import Scene
+from segtransfer.tasks.attacks.step_random import StepRandom
+from segtransfer.tasks.attacks.transforms.views import TransformContext
 from segtransfer.tasks.models.base import Segmenter
 from tests.tasks.cases import annotations, as_tensors, ids, pictures
 
@@ -55,11 +55,11 @@ def tensors(
 
 def problem_of(
     model: Segmenter, rule: AttackSpec, images: torch.Tensor, labels: torch.Tensor, seed: int = 0
-) -> Problem:
+) -> AttackContext:
     region = allowed(rule.region, labels)
     lower, upper = bounds(images, rule, region)
     names = ids(len(images))
-    return Problem(
+    return AttackContext(
         model=model,
         spec=rule,
         clean=images,
@@ -77,9 +77,9 @@ def problem_of(
 
 def scene_of(
     images: torch.Tensor, *, step: int = 0, divisor: int = 1, seed: int = 0, group: int = 0
-) -> Scene:
+) -> TransformContext:
     names = tuple(ids(len(images)))
-    return Scene(divisor, Draws(seed, group, step, names), images, names)
+    return TransformContext(divisor, StepRandom(seed, group, step, names), images, names)
 
 
 def only(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 
 from segtransfer.tasks import models
-from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.context import AttackContext
 from segtransfer.tasks.attacks.gradients import loss_gradient, smooth
-from segtransfer.tasks.attacks.losses import LOSSES, Moment
-from segtransfer.tasks.attacks.problem import Problem
+from segtransfer.tasks.attacks.losses import LOSSES, LossContext
 from segtransfer.tasks.attacks.spec import AttackSpec, Smoothing
+from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import views
-from segtransfer.tasks.attacks.transforms.views import IGNORE, Scene, View, align
+from segtransfer.tasks.attacks.transforms.views import IGNORE, TransformContext, View, align
 from segtransfer.tasks.data.base import load, open_dataset
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.metrics import confusion, miou
@@ -42,7 +42,7 @@ def attack(transforms: list[Any], version: str = "logits") -> AttackSpec:
 def seen(images: torch.Tensor, transforms: list[Any], step: int, divisor: int = 1) -> View:
     """The images after the transforms, as drawn at a step."""
     ids = tuple(f"image-{i}" for i in range(len(images)))
-    scene = Scene(divisor, Draws(0, 0, step, ids), images, ids)
+    scene = TransformContext(divisor, StepRandom(0, 0, step, ids), images, ids)
     return next(iter(views(images, attack(transforms).transforms, scene)))
 
 
@@ -252,13 +252,15 @@ def test_the_gradient_is_the_slope_of_the_loss(name: str, version: str) -> None:
     model, spec, draws, moment = (
         Tiny(),
         attack(transforms, version),
-        Draws(0, 0, 3, ["x"]),
-        Moment(0, 1),
+        StepRandom(0, 0, 3, ["x"]),
+        LossContext(0, 1),
     )
     model.size_divisor = divisor
 
     def losses(images: torch.Tensor) -> torch.Tensor:
-        view = next(iter(views(images, spec.transforms, Scene(divisor, draws, image, ("x",)))))
+        view = next(
+            iter(views(images, spec.transforms, TransformContext(divisor, draws, image, ("x",))))
+        )
         aligned = align(view, model(view.images), labels.expand(len(images), -1, -1), version)
         return LOSSES[spec.loss](*aligned, moment)
 
@@ -266,7 +268,7 @@ def test_the_gradient_is_the_slope_of_the_loss(name: str, version: str) -> None:
     nudges = width * torch.eye(image.numel(), dtype=torch.float64).view(-1, *image.shape[1:])
     slopes = (losses(image + nudges) - losses(image - nudges)) / (2 * width)
 
-    problem = Problem(
+    problem = AttackContext(
         model=model,
         spec=spec,
         clean=image,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from segtransfer.errors import InputError
 from segtransfer.tasks.attacks import loop
 from segtransfer.tasks.attacks.features import FEATURE_LOSSES, feature_similarity
 from segtransfer.tasks.attacks.gradients import read_features
-from segtransfer.tasks.attacks.losses import Moment
-from segtransfer.tasks.errors import InputError
+from segtransfer.tasks.attacks.losses import LossContext
 from tests.tasks.attacks.specs import tensors
 from tests.tasks.cases import ids, spec, toy
 
@@ -26,7 +26,7 @@ def test_feature_similarity_by_a_double_loop(step: int, steps: int) -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(2, 4, 2, 3, dtype=torch.float64, generator=generator)
     clean = torch.randn(2, 4, 2, 3, dtype=torch.float64, generator=generator)
-    found = feature_similarity(features, clean, Moment(step, steps))
+    found = feature_similarity(features, clean, LossContext(step, steps))
     for image in range(2):
         own = features[image].flatten(1).T.numpy()
         reference = clean[image].flatten(1).T.numpy()
@@ -50,7 +50,7 @@ def test_its_gradient_is_that_of_finite_differences() -> None:
     features = clean + 0.3 * torch.randn(clean.shape, dtype=torch.float64, generator=generator)
     for step in (0, 2):
         assert torch.autograd.gradcheck(
-            lambda f, step=step: feature_similarity(f, clean, Moment(step, 4)),
+            lambda f, step=step: feature_similarity(f, clean, LossContext(step, 4)),
             features.requires_grad_(True),
         )
 
@@ -58,7 +58,7 @@ def test_its_gradient_is_that_of_finite_differences() -> None:
 def test_a_single_position_and_equal_features_are_no_nan() -> None:
     for shape in ((1, 3, 1, 1), (1, 3, 2, 2)):
         features = torch.zeros(shape, requires_grad=True)
-        loss = feature_similarity(features, torch.zeros(shape), Moment(1, 4))
+        loss = feature_similarity(features, torch.zeros(shape), LossContext(1, 4))
         loss.sum().backward()
         assert features.grad is not None
         assert features.grad.isfinite().all()
@@ -67,9 +67,9 @@ def test_a_single_position_and_equal_features_are_no_nan() -> None:
 @pytest.mark.parametrize("name", FEATURE_LOSSES)
 def test_an_images_loss_does_not_depend_on_its_batch(name: str) -> None:
     features, clean = torch.randn(3, 4, 5, 6), torch.randn(3, 4, 5, 6)
-    together = FEATURE_LOSSES[name](features, clean, Moment(1, 3))
+    together = FEATURE_LOSSES[name](features, clean, LossContext(1, 3))
     for i in range(3):
-        alone = FEATURE_LOSSES[name](features[i : i + 1], clean[i : i + 1], Moment(1, 3))
+        alone = FEATURE_LOSSES[name](features[i : i + 1], clean[i : i + 1], LossContext(1, 3))
         assert torch.equal(alone[0], together[i])
 
 
@@ -96,7 +96,7 @@ def test_it_pulls_features_away_from_the_clean_ones() -> None:
     clean = read_features(STAGED, images, "backbone")
 
     def alike(x: torch.Tensor) -> torch.Tensor:
-        return -feature_similarity(read_features(STAGED, x, "backbone"), clean, Moment(1, 1))
+        return -feature_similarity(read_features(STAGED, x, "backbone"), clean, LossContext(1, 1))
 
     assert (alike(found) < alike(noisy) - 0.02).all()
 

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from segtransfer.tasks import models
-from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.components import Smoothing
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
-from segtransfer.tasks.attacks.losses import Moment
-from segtransfer.tasks.attacks.parts import Smoothing
+from segtransfer.tasks.attacks.losses import LossContext
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import views
 from segtransfer.tasks.attacks.transforms.views import align
 from segtransfer.tasks.models.base import Segmenter
@@ -22,7 +22,7 @@ from segtransfer.tasks.randomness import image_noise
 from tests.tasks.attacks.specs import make, problem_of, scene_of, tensors
 from tests.tasks.cases import ids, spec, toy
 
-FIRST = Moment(0, 4)
+FIRST = LossContext(0, 4)
 MODEL, OTHER = toy("convolutional", seed=0), toy("convolutional", seed=1)
 
 
@@ -43,8 +43,8 @@ class Pair(Segmenter):
         return [(MODEL, self.weights[0]), (OTHER, self.weights[1])]
 
 
-def draws(count: int, step: int = 0) -> Draws:
-    return Draws(0, 0, step, ids(count))
+def draws(count: int, step: int = 0) -> StepRandom:
+    return StepRandom(0, 0, step, ids(count))
 
 
 def plain(

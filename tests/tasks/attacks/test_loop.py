@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from segtransfer.tasks.attacks import loop
-from segtransfer.tasks.attacks.draws import Draws
-from segtransfer.tasks.attacks.problem import aim, allowed, bounds
+from segtransfer.tasks.attacks.context import aim, allowed, bounds
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.randomness import image_noise
 from tests.tasks.attacks.specs import make, problem_of
@@ -421,7 +421,7 @@ def test_restarts_keep_the_best_run_image_by_image() -> None:
     seen = []
     problem = problem_of(CONVOLUTIONAL, rule, images, labels)
     for restart in range(5):
-        draws = Draws(0, 0, 0, ids(4), restart=restart)
+        draws = StepRandom(0, 0, 0, ids(4), restart=restart)
         x = loop.start(images, rule, draws, *bounds(images, rule, None))
         for _ in range(2):
             x = loop.take_step(problem, x, gradient_at(x, labels))

@@ -6,10 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segtransfer.tasks.attacks.losses import LOSSES, Moment, cross_entropy, masked_cross_entropy
+from segtransfer.tasks.attacks.losses import (
+    LOSSES,
+    LossContext,
+    cross_entropy,
+    masked_cross_entropy,
+)
 
-FIRST = Moment(0, 4)
-REACH = Moment(0, 4, targeted=True)
+FIRST = LossContext(0, 4)
+REACH = LossContext(0, 4, targeted=True)
 # Four pixels, two classes: right, wrong, right, void.
 LOGITS = torch.tensor([[[[2.0, 2.0, 0.0, 9.0]], [[0.0, 0.0, 1.0, 0.0]]]])
 LABELS = torch.tensor([[[0, 1, 1, 255]]])
@@ -25,7 +30,9 @@ def random(count: int = 3, classes: int = 4, seed: int = 0) -> tuple[torch.Tenso
     return logits, labels
 
 
-def by_pixels(name: str, logits: torch.Tensor, labels: torch.Tensor, moment: Moment) -> list[float]:
+def by_pixels(
+    name: str, logits: torch.Tensor, labels: torch.Tensor, moment: LossContext
+) -> list[float]:
     """The loss by a plain loop over pixels, of the papers' formulas."""
     means = []
     for z_image, y_image in zip(logits, labels, strict=True):
@@ -64,7 +71,7 @@ def by_pixels(name: str, logits: torch.Tensor, labels: torch.Tensor, moment: Mom
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_is_its_formula(name: str, step: int, targeted: bool) -> None:
     logits, labels = random()
-    moment = Moment(step, 4, targeted)
+    moment = LossContext(step, 4, targeted)
     found = LOSSES[name](logits, labels, moment)
     assert found.tolist() == pytest.approx(by_pixels(name, logits, labels, moment), abs=1e-9)
 
@@ -91,9 +98,11 @@ def test_segpgd_weights_by_hand(step: int, steps: int, share: float) -> None:
     """l(t) = (t - 1) / 2T with t from 1; a budget may run on beyond T, where it stays one half."""
     loss = LOSSES["segpgd"]
     expected = ((1 - share) * (CE[0] + CE[2]) + share * CE[1]) / 3
-    assert loss(LOGITS, LABELS, Moment(step, steps)).item() == pytest.approx(expected, rel=1e-5)
+    assert loss(LOGITS, LABELS, LossContext(step, steps)).item() == pytest.approx(
+        expected, rel=1e-5
+    )
     reach = -(share * (CE[0] + CE[2]) + (1 - share) * CE[1]) / 3
-    found = loss(LOGITS, LABELS, Moment(step, steps, targeted=True)).item()
+    found = loss(LOGITS, LABELS, LossContext(step, steps, targeted=True)).item()
     assert found == pytest.approx(reach, rel=1e-5)
 
 
@@ -125,7 +134,7 @@ def test_cospgd_weights_are_detached() -> None:
 )
 def test_which_pixels_pull(name: str, targeted: bool, pulled: list[bool]) -> None:
     logits = (LOGITS + 0.5).requires_grad_(True)
-    LOSSES[name](logits, LABELS, Moment(0, 4, targeted)).sum().backward()
+    LOSSES[name](logits, LABELS, LossContext(0, 4, targeted)).sum().backward()
     assert logits.grad is not None
     assert (logits.grad.abs().sum(1)[0, 0] > 0).tolist() == pulled
 
@@ -138,7 +147,7 @@ def test_rising_is_off_the_label_or_onto_the_target(name: str, targeted: bool) -
     counted = labels != 255
     index = labels.where(counted, 0)[:, None]
     logits.requires_grad_(True)
-    LOSSES[name](logits, labels, Moment(1, 4, targeted)).sum().backward()
+    LOSSES[name](logits, labels, LossContext(1, 4, targeted)).sum().backward()
     assert logits.grad is not None
     pulled = (logits.grad.abs().sum(1) > 0) & counted
     before = logits.softmax(1).gather(1, index)[:, 0][pulled]
@@ -158,7 +167,7 @@ def test_a_void_only_label_gives_no_gradient_and_no_nan(name: str, targeted: boo
     logits = torch.randn(2, 3, 4, 5, requires_grad=True)
     labels = torch.full((2, 4, 5), 255)
     labels[1] = logits[1].argmin(0) if targeted else logits[1].argmax(0)
-    losses = LOSSES[name](logits, labels, Moment(0, 4, targeted))
+    losses = LOSSES[name](logits, labels, LossContext(0, 4, targeted))
     losses.sum().backward()
     assert losses[0].item() == 0
     assert losses[1].item() != 0
@@ -185,7 +194,7 @@ def test_an_images_loss_does_not_depend_on_its_batch(name: str, targeted: bool) 
     logits, labels = random(3)
     logits = logits.float()
     labels[1, :4] = 255
-    moment = Moment(1, 4, targeted)
+    moment = LossContext(1, 4, targeted)
     together = LOSSES[name](logits, labels, moment)
     for i in range(3):
         alone = LOSSES[name](logits[i : i + 1], labels[i : i + 1], moment)
@@ -197,7 +206,7 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
     """Masks do not move under small changes; cospgd's weight is detached, so it is left out."""
     logits, labels = random(2)
     assert torch.autograd.gradcheck(
-        lambda z: LOSSES[name](z, labels, Moment(1, 4)), logits.requires_grad_(True)
+        lambda z: LOSSES[name](z, labels, LossContext(1, 4)), logits.requires_grad_(True)
     )
 
 

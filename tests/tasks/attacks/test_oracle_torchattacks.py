@@ -26,7 +26,7 @@ import pytest
 import torch
 
 from segtransfer.tasks.attack import attack
-from segtransfer.tasks.attacks import draws
+from segtransfer.tasks.attacks import step_random as draws
 from segtransfer.tasks.attacks.spec import AttackSpec
 from tests.tasks.attacks.test_oracle_foolbox import (
     COUNT,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segtransfer.tasks.attacks.parts import Momentum, Smoothing, Variance
+from segtransfer.tasks.attacks.components import Momentum, Smoothing, Variance
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TRANSFORMS

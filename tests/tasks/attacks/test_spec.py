@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from segtransfer.tasks.attacks.parts import Budget, Momentum, Region, Smoothing, Target, Variance
+from segtransfer.tasks.attacks.components import (
+    Budget,
+    Momentum,
+    Region,
+    Smoothing,
+    Target,
+    Variance,
+)
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TRANSFORMS

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segtransfer.errors import InputError
 from segtransfer.tasks.data.base import Dataset, fit_to, load, open_dataset, palette_for
 from segtransfer.tasks.data.spec import DataSpec
-from segtransfer.tasks.errors import InputError
 from tests.tasks.cases import annotations
 from tests.tasks.data.folders import CLASSES, write_folder, write_image
 

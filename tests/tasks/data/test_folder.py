@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segtransfer.errors import InputError
 from segtransfer.tasks.data.base import load, open_dataset
 from segtransfer.tasks.data.shards import make_shards
 from segtransfer.tasks.data.spec import DataSpec
-from segtransfer.tasks.errors import InputError
 from tests.tasks.cases import annotations, pictures
 from tests.tasks.data.folders import CLASSES, write_folder, write_image
 

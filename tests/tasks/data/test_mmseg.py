@@ -11,9 +11,9 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from PIL import Image
 
+from segtransfer.errors import InputError
 from segtransfer.tasks.data.base import load, open_dataset
 from segtransfer.tasks.data.spec import DataSpec
-from segtransfer.tasks.errors import InputError
 from tests.tasks.cases import annotations, pictures
 from tests.tasks.data.folders import CLASSES, write_folder, write_image
 

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
-from segtransfer.tasks.errors import InputError
+from segtransfer.errors import InputError
 from segtransfer.tasks.models.checkpoint import describe_mismatch, fetch, load_state, sha256_of
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "b.num_batches_tracked": torch.tensor(3)}

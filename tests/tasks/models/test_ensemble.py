@@ -10,8 +10,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from segtransfer.errors import InputError
 from segtransfer.tasks import models
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.ensemble import EnsembleSegmenter
 from segtransfer.tasks.models.spec import ModelSpec

@@ -12,8 +12,8 @@ import torch
 import transformers
 from PIL import Image
 
+from segtransfer.errors import InputError
 from segtransfer.tasks import models
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.huggingface import HuggingfaceSegmenter
 from segtransfer.tasks.models.spec import ModelSpec
@@ -349,7 +349,7 @@ def test_weights_of_another_shape_are_refused_with_transformers_reason(folder: P
 def test_the_missing_package_is_answered_with_its_extra(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.models.huggingface.find_spec", lambda name: None)
+    monkeypatch.setattr("segtransfer.tasks.models.huggingface.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "transformers", None)
     models.import_libraries(spec(saved))
     for ask in (models.describe, models.load):

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from segtransfer.errors import InputError
 from segtransfer.tasks import models
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.models.label_map import join
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.models.zoo import ZOO

@@ -12,10 +12,10 @@ from mmengine.config import Config
 from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 
+from segtransfer.errors import InputError
 from segtransfer.tasks import models
 from segtransfer.tasks.data.base import open_dataset, read_image
 from segtransfer.tasks.data.spec import DataSpec
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.checkpoint import load_state
 from segtransfer.tasks.models.mmseg import find_config

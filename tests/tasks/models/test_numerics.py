@@ -7,8 +7,8 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from segtransfer.errors import InputError
 from segtransfer.tasks import models
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.evaluate import evaluate
 from segtransfer.tasks.models import numerics
 from segtransfer.tasks.models.base import Segmenter

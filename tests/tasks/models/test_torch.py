@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from segtransfer.errors import InputError
 from segtransfer.tasks import models
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.cases import toy
 

@@ -2,10 +2,10 @@ import dataclasses
 
 import pytest
 
+from segtransfer.errors import InputError
 from segtransfer.tasks import models
 from segtransfer.tasks.data.base import open_dataset
 from segtransfer.tasks.data.spec import DataSpec
-from segtransfer.tasks.errors import InputError
 from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.models.zoo import ZOO

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segtransfer.spec import Experiment
+from segtransfer.experiment.spec import Experiment
 from segtransfer.studies import STUDIES, read_base, split_base
 from segtransfer.tasks.models.zoo import ZOO
 from tests.conftest import ROOT

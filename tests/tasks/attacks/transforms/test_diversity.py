@@ -7,7 +7,11 @@ import pytest
 import torch
 
 from segtransfer.tasks.attacks.transforms import relative_cost
-from segtransfer.tasks.attacks.transforms.diversity import InputDiversity, ResizedDiversity, input_diversity
+from segtransfer.tasks.attacks.transforms.diversity import (
+    InputDiversity,
+    ResizedDiversity,
+    input_diversity,
+)
 from segtransfer.tasks.attacks.transforms.views import View
 from tests.tasks.attacks.specs import scene_of
 

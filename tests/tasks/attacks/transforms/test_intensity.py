@@ -8,8 +8,8 @@ import torch
 from pydantic import ValidationError
 
 from segtransfer.tasks.attacks import loop
-from segtransfer.tasks.attacks.draws import Draws
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, relative_cost, views
 from segtransfer.tasks.attacks.transforms.intensity import (
     Admix,
@@ -19,7 +19,7 @@ from segtransfer.tasks.attacks.transforms.intensity import (
     cosine_matrix,
     spectrum_simulation,
 )
-from segtransfer.tasks.attacks.transforms.views import Scene, align
+from segtransfer.tasks.attacks.transforms.views import TransformContext, align
 from tests.tasks.attacks.specs import scene_of, tensors
 from tests.tasks.cases import ids, spec, toy
 
@@ -65,7 +65,7 @@ def test_admix_adds_another_image_of_the_shard_and_each_one_in_turn() -> None:
     names = tuple(ids(5))
     met: dict[int, set[int]] = {1: set(), 3: set()}
     for step in range(60):
-        scene = Scene(1, Draws(0, 0, step, [names[1], names[3]]), shard, names)
+        scene = TransformContext(1, StepRandom(0, 0, step, [names[1], names[3]]), shard, names)
         mixed = admix(shard[[1, 3]], Admix(strength=0.5), scene).images
         for row, own in enumerate((1, 3)):
             other = (mixed[row] - shard[own]) / 0.5

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from segtransfer.tasks.attacks.draws import Draws
+from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import relative_cost
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling, dynamic_scaling
 from segtransfer.tasks.attacks.transforms.views import View
@@ -131,7 +131,9 @@ def test_low_discrepancy_ratios_are_spread_more_evenly_than_random_ones(
     even, random = [], []
     for group in range(8):
         draws = [
-            Draws(0, group, step, (), copy=copy) for step in range(steps) for copy in range(copies)
+            StepRandom(0, group, step, (), copy=copy)
+            for step in range(steps)
+            for copy in range(copies)
         ]
         points = [d.low_discrepancy("scale", copies) for d in draws]
         assert len(set(points)) == steps * copies

@@ -1,0 +1,158 @@
+"""The functions of ``segtransfer`` for Python code: run, plan, search, study, compare, open."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segtransfer.comparison import Comparison
+    from segtransfer.experiment.plan import Plan
+    from segtransfer.experiment.spec import Experiment
+    from segtransfer.results import Results
+    from segtransfer.runtime.runner import Listener
+    from segtransfer.searches import SearchListener, SearchResult
+    from segtransfer.searches.spec import Search
+    from segtransfer.store import Store
+    from segtransfer.studies import StudyResult
+
+
+def run(
+    experiment: "str | Path | dict[str, Any] | Experiment",
+    overrides: Sequence[str] = (),
+    *,
+    listener: "Listener | None" = None,
+) -> "Results":
+    """Run an experiment and return its results; tasks whose results are stored are skipped.
+
+    Args:
+        experiment: A YAML file, the name of a recipe, a mapping or a spec.
+        overrides: ``field.path=value`` strings, applied in order.
+        listener: Receives the plan, events and the status while the experiment runs.
+
+    Returns:
+        The results: ``matrix(attack)``, ``clean()`` and ``frame()`` are DataFrames.
+
+    Raises:
+        InputError: The spec is wrong.
+    """
+    from segtransfer.experiment.spec import read_experiment
+    from segtransfer.runtime.runner import carry_out
+
+    return carry_out(read_experiment(experiment, overrides), listener)
+
+
+def plan(
+    experiment: "str | Path | dict[str, Any] | Experiment", overrides: Sequence[str] = ()
+) -> "Plan":
+    """Return the tasks of an experiment and which of them are stored; compute nothing.
+
+    Args:
+        experiment: A YAML file, the name of a recipe, a mapping or a spec.
+        overrides: ``field.path=value`` strings, applied in order.
+
+    Raises:
+        InputError: The spec, the data or a model is wrong.
+    """
+    from segtransfer.experiment.plan import make_plan
+    from segtransfer.experiment.spec import read_experiment
+    from segtransfer.store import Store
+
+    spec = read_experiment(experiment, overrides)
+    return make_plan(spec, Store(spec.runtime.store))
+
+
+def search(
+    spec: "str | Path | dict[str, Any] | Search",
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    listener: "SearchListener | None" = None,
+) -> "SearchResult":
+    """Search the attack settings that transfer best and confirm them on new images and models.
+
+    Args:
+        spec: A YAML file, the name of a shipped search, a mapping or a spec.
+        overrides: ``field.path=value`` strings, applied in order.
+        resume: Continue a search that has trials in the store.
+        listener: Receives trials and the confirmation while the search runs.
+
+    Returns:
+        The best settings as attack specs, all trials, and the confirming results.
+
+    Raises:
+        InputError: The search is wrong.
+        RuntimeError: No trial completed.
+    """
+    from segtransfer.searches import SearchListener, find
+    from segtransfer.searches.spec import read_search
+
+    return find(read_search(spec, overrides), listener or SearchListener(), resume=resume)
+
+
+def study(
+    name: str,
+    base: "str | Path" = "zoo",
+    overrides: Sequence[str] = (),
+    *,
+    listener: "Listener | None" = None,
+) -> "StudyResult":
+    """Run a study on the models and images of a base experiment and return its findings.
+
+    Args:
+        name: overfitting, scales, twins, heads, object-size, ablation or eps.
+        base: A YAML file of an experiment, or a base that ships: zoo, camvid.
+        overrides: ``field.path=value`` strings, applied in order.
+        listener: Receives the plan, events and the status while the experiment runs.
+
+    Raises:
+        InputError: The study or its base is wrong.
+        RuntimeError: Some tasks have no result.
+    """
+    from segtransfer.runtime.runner import carry_out
+    from segtransfer.studies import find_study, look, read_base
+
+    chosen, read = find_study(name), read_base(str(base), list(overrides))
+    results = carry_out(chosen.experiment(read), listener)
+    if results.missing:
+        raise RuntimeError(f"{len(results.missing)} tasks have no result; run the study again")
+    return look(chosen, read, results)
+
+
+def compare(
+    a: str | Path,
+    b: str | Path,
+    *,
+    store: str | Path = "segtransfer-store",
+    allow: Collection[str] = (),
+    metric: str = "miou",
+) -> "Comparison":
+    """Return the differences of ``b`` minus ``a`` per cell, with intervals and a verdict.
+
+    Args:
+        a: A run or an attack: a store, an experiment or an attack in ``store``, an MLflow run id.
+        b: A run or an attack, named like ``a``.
+        store: Folder or URL that experiments and attacks are looked up in.
+        allow: Differences to tolerate: images, targets, eps, numerics.
+        metric: miou, aacc, macc, wrong, fooling, drop or ratio.
+
+    Raises:
+        InputError: A name is unknown, or the runs differ in a way that ``allow`` does not name.
+    """
+    from segtransfer.comparison import compare as compare_references
+
+    return compare_references(a, b, store=store, allow=allow, metric=metric)
+
+
+def open_store(location: str | Path) -> "Store":
+    """Open a store by its folder or URL."""
+    from segtransfer.store import Store
+
+    return Store(str(location))
+
+
+def open_results(location: str | Path) -> "list[Results]":
+    """Return the results of every experiment in a store, oldest first."""
+    from segtransfer.results import load_results
+
+    store = open_store(location)
+    return [load_results(store, identity) for identity in store.experiments()]

@@ -1,0 +1,1 @@
+"""Experiments: the typed spec, the plan of tasks that follows from it, and their keys."""

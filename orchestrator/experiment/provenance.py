@@ -1,0 +1,73 @@
+"""Provenance of a result: package versions, the git commit, and the hash of the code."""
+
+import hashlib
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+PACKAGES = (
+    "segtransfer", "torch", "numpy", "ray", "mlflow", "pyarrow", "optuna",
+    "onedl-mmsegmentation", "onedl-mmcv", "onedl-mmengine",
+)  # fmt: skip
+# In a source tree these lie in folders side by side, in an installed wheel inside each other.
+IMPORT_PACKAGES = ("segtransfer", "segtransfer.search_spaces", "segtransfer.tasks")
+
+
+def versions() -> dict[str, str]:
+    """Return the installed version of each package in ``PACKAGES``; others are left out."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Return the git commit of the source tree in use, or None for an installed wheel."""
+    root = _folder_of("segtransfer").parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except OSError:
+        return None
+    return answer.stdout.strip() or None
+
+
+@cache
+def code_hash() -> str:
+    """Return the sha256 of all modules of segtransfer, by module name and content.
+
+    A wheel and an editable install of the same sources have the same hash.
+    """
+    digest = hashlib.sha256()
+    for name, path in sorted(module_files().items()):
+        digest.update(f"{name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def module_files() -> dict[str, Path]:
+    """Return the file of every module of segtransfer, by its dotted name."""
+    files = {}
+    for package in IMPORT_PACKAGES:
+        folder = _folder_of(package)
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder).with_suffix("").parts
+            files[".".join((package, *parts))] = path
+    return files
+
+
+def _folder_of(package: str) -> Path:
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).resolve().parent

@@ -1,0 +1,1 @@
+"""Forecasts: measured model costs, and the scheduler on a simulated clock."""

@@ -1,0 +1,41 @@
+"""A fleet in the terminal: its slots, models and clients."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from segtransfer.runtime.ray_driver import FleetNews
+
+
+def print_fleet(news: "FleetNews", console: Console) -> None:
+    """Slots with what they host and do, task counts, and the models' fingerprints."""
+    status = news.status
+    counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
+    console.print(
+        f"Fleet '{news.name}': {len(status.slots)} slots, {status.clients} clients, "
+        f"tasks: {counts or 'none'}; {status.retries} retries",
+        highlight=False,
+    )
+    console.print(f"Store: {news.store}", highlight=False)
+    if not status.slots:
+        console.print("No slot is up yet: workers take some seconds to start.")
+        return
+    table = Table("slot", "model", "does", "for", "queue", "done", "forwards/s")
+    for column in table.columns[3:]:
+        column.justify = "right"
+    for slot in status.slots:
+        does = "loads" if slot.loading else slot.task or "waits"
+        table.add_row(
+            slot.slot_id,
+            slot.model or "–",
+            does,
+            f"{slot.seconds:.0f} s" if slot.task else "",
+            str(slot.queued),
+            str(slot.done),
+            f"{slot.rate:.1f}" if slot.rate else "",
+        )
+    console.print(table)
+    for name, fingerprint in sorted(news.models.values()):
+        console.print(f"{name}: fingerprint {fingerprint}", style="dim", highlight=False)

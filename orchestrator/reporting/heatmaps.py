@@ -1,0 +1,128 @@
+"""Transfer matrices as pictures: fixed colour limits, fixed model order."""
+
+import math
+import textwrap
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from segtransfer.reporting.text import headline_sentences, number, row_name, rows, settings
+from segtransfer.results import Results
+
+COLOURS = mpl.colormaps["viridis"]
+LIMITS = (0.0, 100.0)  # percent; the same in every figure, so that runs can be compared by eye
+MISSING = (0.9, 0.9, 0.9, 1.0)  # the colour of a cell without a value
+ACROSS = 3  # attacks side by side
+LONGEST_LEVEL_NAME = 14  # longer model names are slanted
+
+
+def draw_matrix(results: Results, attack: str) -> Figure:
+    """One attack's matrix, with the clean row above it."""
+    return _draw(results, [attack])
+
+
+def draw_overview(results: Results) -> Figure:
+    """All attacks of an experiment."""
+    return _draw(results, results.attacks)
+
+
+def draw_small(results: Results, attack: str) -> Figure:
+    """One attack's matrix that can be read at 256 x 256 pixels: whole numbers and no legend."""
+    values, shown = results.matrix(attack), rows(results, attack)
+    names = [row_name(results, attack, source) for source in shown]
+    table = np.vstack([results.clean(), values.loc[shown]])
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    axes = figure.subplots()
+    colours = COLOURS.with_extremes(bad=MISSING)
+    axes.imshow(table, colours, aspect="auto", vmin=LIMITS[0], vmax=LIMITS[1])
+    for (line, column), value in np.ndenumerate(table):
+        text = "–" if math.isnan(value) else f"{value:.0f}"
+        ink = _colours(value)[1]
+        axes.text(column, line, text, ha="center", va="center", color=ink, fontsize=12)
+    axes.set_ylim(len(results.sources) + 0.5, -0.5)  # rows of one height, however many are shown
+    axes.axhline(0.5, color="white", lw=4)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("bottom")
+    axes.set_xticks(range(len(results.targets)), results.targets, rotation=30, ha="left")
+    axes.set_yticks(range(len(table)), ["clean", *names])
+    axes.tick_params(length=0, labelsize=11)
+    eps = results.attack_spec(attack)["eps"] * 255
+    axes.set_title(f"{attack}, eps {eps:g}/255", fontsize=13, fontweight="bold")
+    axes.set_xlabel(headline_sentences(results, attack)[-1], fontsize=11)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    return figure
+
+
+def _draw(results: Results, attacks: list[str]) -> Figure:
+    across = min(ACROSS, len(attacks))
+    down = math.ceil(len(attacks) / across)
+    width = 1.9 + 1.15 * len(results.targets)
+    height = 1.9 + 0.62 * (len(results.sources) + 1)
+    figure = Figure(figsize=(width * across + 0.9, height * down + 0.5), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False)
+    for axes, attack in zip(grid.flat, attacks, strict=False):
+        _matrix(axes, results, attack)
+    for axes in grid.flat[len(attacks) :]:
+        axes.set_axis_off()
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(*LIMITS), COLOURS)
+    figure.colorbar(scale, ax=grid, label="dataset mIoU, %", shrink=0.8, aspect=30)
+    figure.suptitle(
+        f"{results.name}: {len(results.image_ids)} images of {results.content['dataset']}",
+        fontsize=12,
+    )
+    return figure
+
+
+def _matrix(axes: Axes, results: Results, attack: str) -> None:
+    """The clean row at 0, a gap, then a row a source."""
+    targets = results.targets
+    clean, values, drops = results.clean(), results.matrix(attack), results.matrix(attack, "drop")
+    shown = rows(results, attack)
+    gap = 0.25
+    for column, target in enumerate(targets):
+        _cell(axes, column, 0, float(clean[target]), "")
+        for line, source in enumerate(shown):
+            drop = float(drops.loc[source, target])
+            note = "" if math.isnan(drop) else f"{-drop:+.1f}".replace("-", "−")
+            y = line + 1 + gap
+            _cell(axes, column, y, float(values.loc[source, target]), note)
+            if results.needs_source(attack) and results.group(source, target) == "diagonal":
+                box = Rectangle(
+                    (column - 0.47, y - 0.47), 0.94, 0.94, fill=False, ec="white", lw=1.4
+                )
+                axes.add_patch(box)
+    axes.set_xlim(-0.5, len(targets) - 0.5)
+    axes.set_ylim(len(results.sources) + gap + 0.5, -0.5)
+    slanted: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}
+    long = max(map(len, targets)) > LONGEST_LEVEL_NAME
+    axes.set_xticks(range(len(targets)), targets, **(slanted if long else {}))
+    names = [row_name(results, attack, source) for source in shown]
+    axes.set_yticks([0, *(i + 1 + gap for i in range(len(shown)))], ["clean", *names])
+    axes.tick_params(length=0, labelsize=9)
+    lines = textwrap.wrap(settings(results, attack), 20 + 18 * len(targets))
+    axes.set_title(attack, fontsize=11, fontweight="bold", loc="left", pad=6 + 10 * len(lines))
+    axes.text(0, 1.02, "\n".join(lines), transform=axes.transAxes, fontsize=7.5)
+    axes.set_xlabel("\n".join(headline_sentences(results, attack)), fontsize=8, loc="left")
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _cell(axes: Axes, x: float, y: float, value: float, note: str) -> None:
+    colour, ink = _colours(value)
+    axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=colour, lw=0))
+    text = number(value)
+    axes.text(x, y - (0.08 if note else 0), text, ha="center", va="center", color=ink, fontsize=11)
+    axes.text(x, y + 0.27, note, ha="center", va="center", color=ink, fontsize=7.5)
+
+
+def _colours(value: float) -> tuple[tuple[float, ...], str]:
+    """A cell's colour, and that of what is written on it."""
+    if math.isnan(value):
+        return MISSING, "black"
+    colour = COLOURS((value - LIMITS[0]) / np.ptp(LIMITS))
+    return colour, "black" if float(np.dot(colour[:3], (0.299, 0.587, 0.114))) > 0.5 else "white"

@@ -1,0 +1,183 @@
+"""The page's gallery: a few images, their AEs, perturbations and predictions, as data URIs."""
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from segtransfer.experiment.task import CLEAN
+from segtransfer.reporting.html.tables import main_attacks
+from segtransfer.reporting.panels import AMPLIFICATION, colour
+from segtransfer.reporting.text import rows
+from segtransfer.results import Results
+from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.metrics import IGNORE
+
+BUDGET = 3_200_000  # bytes of all images as they stand in the page
+LEAST, MOST = 3, 6  # images
+LONGEST = 384  # pixels of an image's longer side
+NEAREST = Image.Resampling.NEAREST
+SMALLEST = 1 / 32  # of its size
+
+
+@dataclass
+class Reader:
+    """The stored arrays of an experiment by what they belong to, each read once."""
+
+    results: Results
+    _known: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def _evaluations(self) -> dict[tuple[str, str | None, str, str], str]:
+        return {(a, s, t, shard): key for a, s, t, shard, key, _ in self.results.content["cells"]}
+
+    @cached_property
+    def _attacks(self) -> dict[tuple[str, str | None, str], str]:
+        return {(a, s, shard): key for a, s, _, shard, _, key in self.results.content["cells"]}
+
+    def made(self, attack: str, source: str | None, shard: Shard) -> np.ndarray | None:
+        """The AEs of a shard, uint8 N x 3 x H x W; None where they are missing."""
+        key = self._attacks[attack, source, shard.shard_id]
+        if key not in self._known:
+            self._known[key] = self.results.store.attack_images(key)
+        found = self._known[key]
+        return None if found is None else found[self.results.made[attack]["made"]]
+
+    def predicted(
+        self, attack: str, source: str | None, target: str, shard: Shard
+    ) -> np.ndarray | None:
+        """The predictions of a shard, uint8 N x H x W; None where they are missing."""
+        key = self._evaluations[attack, source, target, shard.shard_id]
+        if key not in self._known:
+            evaluation = self.results.store.evaluation(key)
+            self._known[key] = None if evaluation is None else evaluation.predictions
+        return self._known[key]
+
+    def forget(self) -> None:
+        self._known.clear()
+
+
+def draw_gallery(results: Results, budget: int = BUDGET) -> list[dict[str, Any]]:
+    """As many images as the budget allows, all smaller where it would not allow three.
+
+    An image holds ``clean``, ``label`` and ``predictions`` (by target), and in ``attacks`` by main
+    attack and row the AE, its perturbation and predictions. A prediction is a pair of its picture
+    and the percentage of pixels that are right; what is missing is None.
+    """
+    places = list(_chosen(results))
+    if not places:
+        return []
+    reader = Reader(results)
+    scale = min(1.0, LONGEST / max(places[0][0].images.shape[-2:]))
+    shown = [_picture(reader, *places[0], scale)]
+    wanted = budget / min(LEAST, len(places))
+    while _size(shown) > wanted and scale > SMALLEST:
+        scale *= min(0.8, 0.95 * (wanted / _size(shown)) ** 0.5)
+        shown = [_picture(reader, *places[0], scale)]
+    for place in places[1:]:
+        another = _picture(reader, *place, scale)
+        if _size(shown) + _size(another) > budget:
+            break
+        shown.append(another)
+    return shown
+
+
+def _chosen(results: Results) -> Iterator[tuple[Shard, int]]:
+    """Images, a shard and a place in it, evenly over the data: none is picked for its looks."""
+    names = results.content["shards"]
+    count = min(MOST, len(names))
+    even = [names[number * len(names) // count] for number in range(count)]
+    shards = [shard for shard in map(results.store.shard, even) if shard is not None]
+    longest = max((len(shard.images) for shard in shards), default=0)
+    places = [(s, place) for place in range(longest) for s in shards if place < len(s.images)]
+    yield from places[:MOST]
+
+
+def _picture(reader: Reader, shard: Shard, place: int, scale: float) -> dict[str, Any]:
+    results, clean = reader.results, shard.images[place]
+
+    def predicted(attack: str, source: str | None) -> list[tuple[str, float] | None]:
+        found: list[tuple[str, float] | None] = []
+        for target in results.targets:
+            predictions = reader.predicted(attack, source, target, shard)
+            if predictions is None:
+                found.append(None)
+                continue
+            label = shard.labels[place]
+            right = (predictions[place] == label)[label != IGNORE]
+            share = round(100 * float(right.mean())) if len(right) else 0
+            found.append((class_map(results, predictions[place], scale), share))
+        return found
+
+    def attacked(attack: str, source: str | None) -> dict[str, Any]:
+        made = reader.made(attack, source, shard)
+        pictures: dict[str, Any] = {"image": None, "perturbation": None}
+        if made is not None:
+            delta = made[place].astype(np.int16) - clean
+            amplified = (128 + AMPLIFICATION * delta).clip(0, 255).astype(np.uint8)
+            pictures = {
+                "image": photo(made[place], scale),
+                "perturbation": _uri(_resized(_rgb(amplified), scale, NEAREST), "jpeg", quality=40),
+            }
+        return {**pictures, "predictions": predicted(attack, source)}
+
+    shown = {
+        "name": shard.image_ids[place],
+        "clean": photo(clean, scale),
+        "label": class_map(results, shard.labels[place], scale),
+        "predictions": predicted(CLEAN, None),
+        "attacks": [
+            [
+                attacked(attack, source if results.needs_source(attack) else None)
+                for source in rows(results, attack)
+            ]
+            for attack in main_attacks(results)
+        ],
+    }
+    reader.forget()
+    return shown
+
+
+def photo(image: np.ndarray, scale: float) -> str:
+    """An RGB image uint8 3 x H x W, a little lossy, in a data URI."""
+    picture = _resized(_rgb(image), scale, Image.Resampling.LANCZOS)
+    return _uri(picture, "webp", quality=78, method=2)
+
+
+def class_map(results: Results, indices: np.ndarray, scale: float) -> str:
+    """Class indices H x W in the data set's palette, 255 black, without loss in a data URI."""
+    picture = _resized(Image.fromarray(indices), scale, NEAREST)
+    # Half as large as a PNG with a palette.
+    painted = Image.fromarray(colour(results, np.asarray(picture)))
+    return _uri(painted, "webp", lossless=True, method=1)
+
+
+def _rgb(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+
+
+def _resized(picture: Image.Image, scale: float, resample: Image.Resampling) -> Image.Image:
+    if scale == 1:
+        return picture
+    width, height = (max(1, round(edge * scale)) for edge in picture.size)
+    return picture.resize((width, height), resample)
+
+
+def _uri(picture: Image.Image, kind: str, **options: Any) -> str:
+    sink = io.BytesIO()
+    picture.save(sink, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(sink.getvalue()).decode()}"
+
+
+def _size(picture: Any) -> int:
+    """Bytes of all data URIs in an image's entry."""
+    if isinstance(picture, dict):
+        return sum(map(_size, picture.values()))
+    if isinstance(picture, list | tuple):
+        return sum(map(_size, picture))
+    return len(picture) if isinstance(picture, str) else 0

@@ -1,0 +1,97 @@
+"""What upkeep found and did, as terminal text."""
+
+from collections import defaultdict
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from segtransfer.store import Store
+from segtransfer.store.maintenance import (
+    CompactReport,
+    Garbage,
+    GarbageReport,
+    MergeReport,
+    VerifyReport,
+)
+
+LISTED = 20  # files of one kind that are named one by one
+COLOURS = {"damaged": "red", "orphaned": "yellow", "partial": "yellow", "foreign": "dim"}
+
+
+def print_verified(report: VerifyReport, store: Store, console: Console) -> None:
+    """Every file that is not right in a sentence, and what was read."""
+    kinds = defaultdict(list)
+    for finding in report.findings:
+        kinds[finding.kind].append(finding)
+    for kind, findings in kinds.items():
+        console.print(f"[{COLOURS[kind]}]{len(findings)} {kind}:[/{COLOURS[kind]}]")
+        for finding in findings[:LISTED]:
+            console.print(f"  {escape(finding.path)}: {escape(finding.sentence)}", highlight=False)
+        if len(findings) > LISTED:
+            console.print(f"  and {len(findings) - LISTED} more")
+    console.print(
+        f"Read {report.rows:,} rows, {report.blobs:,} blobs, {report.shards:,} shards and "
+        f"{report.experiments:,} experiments ({_size(report.nbytes)}) of {store.location}: "
+        + ("all are sound." if report.sound else f"{len(kinds['damaged'])} are damaged."),
+        highlight=False,
+    )
+
+
+def print_merged(report: MergeReport, other: Store, console: Console) -> None:
+    """What was copied from one store, and what was left out."""
+    console.print(
+        f"Copied {report.rows:,} results ({_size(report.nbytes)}), {report.shards:,} shards and "
+        f"{report.experiments:,} experiments from {other.location}.",
+        highlight=False,
+    )
+    for note in report.notes:
+        console.print(f"[yellow]{escape(note)}[/yellow]", highlight=False)
+
+
+def print_compacted(report: CompactReport, console: Console) -> None:
+    """How many rows went into how many files."""
+    if report.rows:
+        console.print(
+            f"Wrote {report.rows:,} rows into {report.files:,} files, in place of "
+            f"{report.replaced:,}."
+        )
+    else:
+        console.print("Nothing to compact.")
+    for path in report.left:
+        console.print(
+            f"[yellow]{path} is damaged and stays: see segtransfer store verify[/yellow]",
+            highlight=False,
+        )
+
+
+def print_garbage(report: GarbageReport, console: Console) -> None:
+    """What would be removed, by reason, with sizes."""
+    reasons: dict[str, list[Garbage]] = defaultdict(list)
+    for item in report.garbage:
+        reasons[item.reason].append(item)
+    if reasons:
+        table = Table("", "number", "size")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for reason, items in reasons.items():
+            number = sum(len(item.keys) or 1 for item in items)
+            table.add_row(reason, f"{number:,}", _size(sum(item.nbytes for item in items)))
+        console.print(table)
+        for item in report.garbage[:LISTED]:
+            rows = f" ({len(item.keys)} of its rows)" if item.keys else ""
+            console.print(f"  {escape(item.info.path)}{rows}", highlight=False)
+        if len(report.garbage) > LISTED:
+            console.print(f"  and {len(report.garbage) - LISTED} more")
+    else:
+        console.print("Nothing to remove.")
+    for note in report.notes:
+        console.print(f"[yellow]{escape(note)}[/yellow]", highlight=False)
+
+
+def print_freed(nbytes: int, console: Console) -> None:
+    console.print(f"Freed {_size(nbytes)}.")
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 2**20:,.1f} MiB"

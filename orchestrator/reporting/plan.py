@@ -1,0 +1,196 @@
+"""A plan as a terminal page: tasks, what is stored, and what the rest will take and can show."""
+
+import math
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from segtransfer.experiment.plan import Plan
+from segtransfer.experiment.task import CLEAN, Task
+from segtransfer.forecast.cost_model import Rates
+from segtransfer.forecast.forecast import FleetForecast, Forecast
+from segtransfer.statistics.power import LEVEL, POWER, Power
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def print_plan(plan: Plan, console: Console, forecast: Forecast | None = None) -> None:
+    """Tasks by attack: how many, how many are stored, and the cost of the rest; then what that
+    takes on fleets of several sizes, and which differences it can show."""
+    images = sum(len(shard.images) for shard in plan.shards.values())
+    console.print(
+        f"{plan.experiment.name}: {len(plan.shards)} shards of {images} images of "
+        f"{plan.dataset.name}, {len(plan.experiment.source_models)} sources, "
+        f"{len(plan.experiment.target_models)} targets",
+        highlight=False,
+    )
+    table = _table("", "tasks", "in the store", "to do", "image forwards", "images to store")
+    for name, tasks in _by_attack(plan).items():
+        table.add_row(name, *_figures(plan, tasks))
+    table.add_section()
+    table.add_row("all", *_figures(plan, list(plan.tasks.values())), style="bold")
+    console.print(table)
+    console.print(
+        "Image forwards at native size; a backward counts as 1.5, a scaled image by its area.\n",
+        style="dim",
+    )
+    if forecast is not None:
+        print_forecast(plan, forecast, console)
+    console.print(f"Store: {plan.experiment.runtime.store}", highlight=False)
+
+
+def print_forecast(plan: Plan, forecast: Forecast, console: Console) -> None:
+    """What the missing tasks take on each fleet, their bytes, and the statistical power."""
+    notes = Table.grid(padding=(0, 2))
+    notes.add_column(style="dim", no_wrap=True)
+    if plan.missing:
+        console.print(_fleets(forecast))
+        for fleet in _shown(forecast):
+            notes.add_row("calls over time", f"│{_bars(fleet)}│ {_named(fleet)}")
+        notes.add_row("seconds", _rates_text(plan, forecast.rates))
+        if forecast.part > 1:
+            notes.add_row(
+                "part", f"one shard in {forecast.part} was simulated, for the start and end"
+            )
+        notes.add_row(
+            "bytes",
+            f"{_size(forecast.images_bytes)} of adversarial images and "
+            f"{_size(forecast.scores_bytes)} of scores to store, "
+            f"{_size(forecast.moved_bytes)} of images to other devices of the largest fleet",
+        )
+    notes.add_row("power", _power_text(forecast.power))
+    console.print(notes)
+
+
+def _fleets(forecast: Forecast) -> Table:
+    """``in calls``: share of the devices' time; ``of bound``: how near the makespan comes to it."""
+    table = _table(
+        "fleet", "makespan", "lower bound", "of bound", "device hours", "in calls", "loads"
+    )
+    for fleet in forecast.fleets:
+        in_calls = forecast.work / (fleet.simulation.capacity * fleet.makespan)
+        hours = fleet.device_hours
+        table.add_row(
+            fleet.name,
+            duration(fleet.makespan),
+            duration(fleet.bound),
+            f"{100 * fleet.bound / fleet.makespan:.0f} %",
+            f"{hours:,.2f}" if hours < 100 else f"{hours:,.0f}",
+            f"{100 * in_calls:.0f} %",
+            f"{forecast.part * fleet.simulation.loads:,}",
+        )
+    return table
+
+
+def _shown(forecast: Forecast) -> list[FleetForecast]:
+    """The fleets whose curves are drawn: this machine, and the largest that is still well used."""
+    used = [f for f in forecast.fleets[1:] if f.slots > 1 and f.simulation.utilisation >= 0.5]
+    return [forecast.fleets[0], *used[-1:]]
+
+
+def _named(fleet: FleetForecast) -> str:
+    name = fleet.name if fleet.name.startswith("this") else f"{fleet.name} devices"
+    return f"{duration(fleet.simulation.makespan)}, {name}"
+
+
+def _bars(fleet: FleetForecast) -> str:
+    """The curve as bars, from the first second to the last: eighths of all that devices can do."""
+    levels = fleet.simulation.curve
+    return "".join(BARS[min(8, math.ceil(8 * level - 0.25))] for level in levels)
+
+
+def _rates_text(plan: Plan, rates: Rates) -> str:
+    """What calls take, and where that is from."""
+    models = [rates.models[key] for key in plan.models]
+    forward = _range([model.forward.seconds(1, 1) for model in models])
+    step = _range([model.step.seconds(1, 1) for model in models])
+    load = _range([model.load for model in models])
+    if rates.given.forward is not None:
+        origin = "as given"
+    elif len(rates.measured) == len(models):
+        origin = f"measured on {rates.device}"
+    elif rates.measured:
+        origin = f"measured for {len(rates.measured)} of {len(models)} models, the rest assumed"
+    else:
+        origin = "assumed, not measured: add --calibrate, or give --seconds-per-forward"
+    startup = "given" if rates.given.startup is not None else "assumed"
+    peaks = [model.peak_bytes for model in models if model.peak_bytes]
+    memory = f"; {_size(max(peaks))} of memory for the largest model" if peaks else ""
+    return (
+        f"{forward} a forward, {step} a step of PGD (an image), {load} to load a model ({origin}); "
+        f"{rates.startup:g} to start a worker ({startup}){memory}"
+    )
+
+
+def _power_text(power: Power) -> str:
+    """The smallest difference that can be shown, and where its error is from."""
+    counts = f"{power.images} images in {power.groups} schedule groups"
+    if power.difference is None:
+        return f"{counts} can show no difference between attacks: give more groups"
+    spread = power.spread
+    origin = (
+        f"errors as in the store: {spread.source}"
+        if spread.source
+        else f"assumed spreads: {spread.image:g} an image, {spread.group:g} a group, as DS less "
+        "PGD in one cell of the sample"
+    )
+    return (
+        f"{counts} show paired differences from {power.difference:.2f} points of mIoU "
+        f"({100 * POWER:.0f} % power, two-sided {100 * LEVEL:.0f} %; {origin})"
+    )
+
+
+def duration(seconds: float) -> str:
+    """12.3 s, 4 min 05 s, 3 h 20 min, or 5.2 days."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if round(seconds) < 3600:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest:02} s"
+    if seconds < 48 * 3600:
+        hours, rest = divmod(round(seconds / 60), 60)
+        return f"{hours} h {rest:02} min"
+    return f"{seconds / 86400:,.1f} days"
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = (f"{value:.2g}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def _size(nbytes: float) -> str:
+    for unit, size in (("TiB", 2**40), ("GiB", 2**30)):
+        if nbytes >= size:
+            return f"{nbytes / size:,.1f} {unit}"
+    return f"{nbytes / 2**20:,.1f} MiB"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(*columns)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def _by_attack(plan: Plan) -> dict[str, list[Task]]:
+    """Tasks under the attack they belong to, made and scored; the clean scores first."""
+    keys: dict[str, dict[str, None]] = {}
+    for cell in plan.cells:
+        group = keys.setdefault(cell.attack if cell.attack != CLEAN else "clean scores", {})
+        if cell.attack_key:
+            group[cell.attack_key] = None
+        group[cell.key] = None
+    return {name: [plan.tasks[key] for key in group] for name, group in keys.items()}
+
+
+def _figures(plan: Plan, tasks: list[Task]) -> list[str]:
+    todo = [task for task in tasks if task.key not in plan.stored]
+    mebibytes = sum(task.nbytes for task in todo) / 2**20
+    return [
+        f"{len(tasks):,}",
+        f"{len(tasks) - len(todo):,}",
+        f"{len(todo):,}",
+        f"{sum(task.cost for task in todo):,.0f}",
+        f"{mebibytes:,.1f} MiB",
+    ]

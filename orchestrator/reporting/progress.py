@@ -1,0 +1,224 @@
+"""How far a run is: a live view on a terminal, plain lines elsewhere."""
+
+import logging
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from segtransfer.experiment.plan import Plan
+from segtransfer.reporting.live import Figures, at_work, bar, picture, totals
+from segtransfer.runtime.runner import Listener
+from segtransfer.runtime.sessions import Notice
+from segtransfer.runtime.status import Status
+
+LINE_EVERY = 10.0  # seconds between plain lines, and between two of the same warning
+REFRESH = 1  # pictures a second, 5 to 10 ms each: the models want the cores
+KNOWN_AFTER = (0.02, 20.0)  # an ETA is given after this share of the work, or these seconds
+MEMORY = 60.0  # seconds that the rate looks back at least; half of the run where that is more
+
+
+class Pace:
+    """Rate and time left, from what was done when. Work comes in lumps, the estimate does not."""
+
+    def __init__(self, now: float) -> None:
+        self._began = self._last = now
+        self._longest = 0.0  # between two ends
+        self._done = 0.0
+        self._points: deque[tuple[float, float]] = deque([(now, 0.0)])
+
+    def advance(self, cost: float, now: float) -> None:
+        """Some work is done."""
+        self._longest = max(self._longest, now - self._last)
+        self._last = now
+        self._done += cost
+        self._points.append((now, self._done))
+        horizon = now - max(MEMORY, (now - self._began) / 2)
+        while len(self._points) > 2 and self._points[1][0] <= horizon:
+            self._points.popleft()
+
+    def rate(self, now: float) -> float:
+        """Work a second of late; it sinks when nothing has ended for longer than ever before."""
+        start, done = self._points[0]
+        until = max(self._last, now - self._longest)
+        return (self._done - done) / (until - start) if until > start else 0.0
+
+    def left(self, work: float, total: float, now: float) -> float | None:
+        """Seconds that ``work`` will take; None while too little is known to say."""
+        rate, (share, seconds) = self.rate(now), KNOWN_AFTER
+        if not rate or (self._done < share * total and now - self._began < seconds):
+            return None
+        # Calls in flight go on between two ends; one that hangs does not count as progress, and
+        # none is worth more than half of what is left.
+        since = min(now - self._last, self._longest)
+        return max(work / rate - since, work / rate / 2)
+
+
+class ProgressView(Listener):
+    """Listens to an experiment; the clock starts when all slots are warm.
+
+    Work is counted in image forwards (a backward as 1.5), so that rate and ETA hold although
+    attacks cost far more than evaluations.
+    """
+
+    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._now = now
+        # A dumb terminal cannot move its cursor: it gets lines, as a file does.
+        self._lively = console.is_terminal and not console.is_dumb_terminal
+        self._live: Live | None = None
+        self._closing = False
+        self._moved: list[tuple[logging.StreamHandler, TextIO]] = []  # and where they wrote before
+        self._costs: dict[str, float] = {}  # of the planned tasks that have not ended
+        self._total = self._settled = 0.0
+        self._tasks = self._ended = self._failed = self._retries = 0
+        self._status: Status | None = None
+        self._heard = self._began = self._last_line = now()
+        self._pace = Pace(self._began)
+        self._warned: dict[str, float] = {}
+        self.model_seconds = 0.0
+        self.wall_seconds = 0.0
+
+    def planned(self, plan: Plan) -> None:
+        missing = plan.missing
+        stored = len(plan.tasks) - len(missing)
+        if not missing:
+            self._console.print(
+                f"Nothing to compute: all {len(plan.tasks)} results are in the store."
+            )
+            return
+        self._costs = {task.key: task.cost for task in missing}
+        self._total, self._tasks = sum(self._costs.values()), len(missing)
+        self._console.print(
+            f"{len(plan.tasks)} tasks, {stored} of them already in the store; "
+            f"{len(plan.models)} models, {sum(len(s.images) for s in plan.shards.values())} images."
+        )
+        self._console.print("Starting the models ...")
+        self._start_clock()
+
+    def notice(self, notice: Notice) -> None:
+        if notice.kind == "ready" and not self._ended:
+            self._start_clock()
+            if self._lively:
+                self._show()
+        elif notice.kind in ("done", "failed", "skipped"):
+            self._end(notice)
+        elif notice.kind == "retried":
+            self._retries += 1
+            self._warn(notice.message, "yellow")
+        elif notice.kind == "slot" and "is up" not in notice.message:
+            self._warn(notice.message, "yellow")
+        elif notice.kind == "finished":
+            self.stop()
+
+    def status(self, status: Status) -> None:
+        """Hear how the driver stands."""
+        self._status, self._heard = status, self._now()
+        if self._ended >= self._tasks:
+            return
+        if self._lively:
+            self._show()
+        else:
+            self._line_now_and_then()
+
+    def stop(self) -> None:
+        """Leave the terminal as it was found, below the last totals; the clock stops."""
+        if not self.wall_seconds and self._ended:
+            self.wall_seconds = self._now() - self._began
+        if self._live is None:
+            return
+        live, self._live = self._live, None
+        for handler, stream in self._moved:
+            handler.setStream(stream)
+        self._moved.clear()
+        self._closing = True
+        live.stop()
+        self._closing = False
+
+    def _start_clock(self) -> None:
+        self._began = self._last_line = self._now()
+        self._pace = Pace(self._began)
+
+    def _end(self, notice: Notice) -> None:
+        cost = self._costs.pop(notice.key, None)
+        if cost is None:
+            # Damage was found in the store, and the task is done again.
+            cost = notice.cost
+            self._total += cost
+            self._tasks += 1
+        self._ended += 1
+        self._settled += cost
+        self.model_seconds += notice.model_seconds
+        if notice.kind == "done":
+            self._pace.advance(cost, self._now())
+        else:
+            self._failed += 1
+        if notice.kind == "failed":
+            self._warn(notice.message, "red")
+        if not self._lively:
+            self._line_now_and_then()
+
+    def _figures(self) -> Figures:
+        now = self._now()
+        return Figures(
+            settled=self._settled,
+            total=self._total,
+            ended=self._ended,
+            tasks=self._tasks,
+            rate=self._pace.rate(now),
+            elapsed=now - self._began,
+            left=self._pace.left(self._total - self._settled, self._total, now),
+            retries=self._retries,
+            failed=self._failed,
+        )
+
+    def _warn(self, message: str, style: str) -> None:
+        """The last line of a message; a node that dies says the same for each of its calls."""
+        lines = message.strip().splitlines()
+        now = self._now()
+        if lines and now - self._warned.get(lines[-1], -LINE_EVERY) >= LINE_EVERY:
+            self._warned[lines[-1]] = now
+            self._console.print(Text(lines[-1], style=style))
+
+    def _line_now_and_then(self) -> None:
+        now = self._now()
+        if now - self._last_line < LINE_EVERY:
+            return
+        self._last_line = now
+        line = totals(self._figures(), self._status).plain
+        if self._status is not None:
+            line += f"  {at_work(self._status)}"
+        self._console.print(line, highlight=False, markup=False)
+
+    def _show(self) -> None:
+        if self._live is not None:
+            return
+        stderr = sys.stderr
+        self._live = Live(
+            get_renderable=self._picture,
+            console=self._console,
+            refresh_per_second=REFRESH,
+            # What goes into a file goes there as it would without us.
+            redirect_stderr=stderr.isatty(),
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        self._live.start(refresh=True)
+        if sys.stderr is stderr:
+            return
+        for handler in logging.getLogger().handlers:
+            # They hold the stream that they began with; their lines shall go above the view too.
+            if isinstance(handler, logging.StreamHandler) and handler.stream is stderr:
+                self._moved.append((handler, stderr))
+                handler.setStream(sys.stderr)
+
+    def _picture(self) -> RenderableType:
+        figures = self._figures()
+        if self._closing:
+            return Group(totals(figures, None), bar(figures))
+        age = self._now() - self._heard
+        return picture(figures, self._status, age, self._console.height)

@@ -1,0 +1,343 @@
+"""What a search found: tables on the terminal, and a folder of figures, tables and YAML."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import optuna
+import yaml
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from segtransfer.reporting.folder import DPI
+from segtransfer.reporting.search_progress import short, show
+from segtransfer.results import Results
+from segtransfer.searches import SearchResult
+from segtransfer.searches.confirmation import (
+    ConfirmedDifference,
+    Where,
+    pairs_by_target,
+    schedules,
+    too_few_schedules,
+    verdict,
+)
+from segtransfer.searches.optuna_study import Trial, front, importances, ranked, trials_frame
+from segtransfer.searches.spec import DIRECTIONS
+from segtransfer.tasks.attacks.spec import AttackSpec
+
+TOP = 5
+MOST_SLICES = 12  # fields that are drawn
+
+
+def found_folder(found: SearchResult) -> Path:
+    """Where a search's report lies: in a local store, else in the working folder."""
+    location = found.bench.store
+    root = Path.cwd() / "segtransfer-reports" if "://" in location else Path(location) / "reports"
+    return root / f"{found.bench.search.name}-{found.bench.identity[:12]}"
+
+
+def print_found(found: SearchResult, console: Console) -> None:
+    """The best trials, the comparison with the baselines, the verdict, and the best as YAML."""
+    objectives = found.bench.search.search.objectives
+    best = ranked(found.trials)[:TOP]
+    if len(objectives) > 1:
+        best = front(found.trials, objectives)
+    failed = sum(trial.state == "failed" for trial in found.trials)
+    pruned = sum(trial.state == "pruned" for trial in found.trials)
+    title = "The front" if len(objectives) > 1 else "The best"
+    console.print(
+        f"\n[bold]{title}[/bold] of {len(found.trials)} trials ({pruned} pruned, {failed} failed); "
+        "transfer is the mean drop in mIoU on other models, in points.",
+        highlight=False,
+    )
+    console.print(_best(found, best))
+    if found.comparisons:
+        console.print("\n[bold]Confirmed[/bold] on what the search never saw:", highlight=False)
+        console.print(_confirmed(found))
+        console.print(_differences(found))
+        console.print(f"[bold]{escape(verdict(found.comparisons))}[/bold]", highlight=False)
+        console.print(f"  {noise_note(found)}", style="dim", highlight=False)
+        if few := too_few_schedules(found.results):
+            console.print(f"[yellow]{few}[/yellow]", highlight=False)
+    for line in _carry_over(found):
+        console.print(line, highlight=False)
+    explained = importances(found.study)
+    if explained:
+        parts = ", ".join(f"{short(name)} {100 * v:.0f} %" for name, v in explained.items())
+        console.print(f"\nWhat explains transfer (PED-ANOVA): {parts}", highlight=False)
+    console.print("\nThe best settings, to paste into an experiment:\n", highlight=False)
+    console.print(attacks_yaml(found.best), highlight=False, markup=False)
+
+
+def _best(found: SearchResult, best: list[Trial]) -> Table:
+    """A column a trial, as there may be many fields; those that none was asked for are left out."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("trial")
+    for trial in best:
+        table.add_column(str(trial.number), justify="right")
+    for name in found.bench.search.search.objectives:
+        values = (t.score.objectives[name] for t in best if t.score)
+        table.add_row(name, *(f"{value:.2f}" for value in values), style="bold")
+    for path in found.bench.space.fields:
+        if any(path in trial.point for trial in best):
+            cells = (show(t.point[path]) if path in t.point else "" for t in best)
+            table.add_row(short(path), *cells)
+    return table
+
+
+def noise_note(found: SearchResult) -> str:
+    """What the intervals are."""
+    results, count = found.results, len(found.best)
+    corrected = f", corrected for {count} candidates" if count > 1 else ""
+    return (
+        f"{len(results.image_ids)} images in {schedules(results)} schedules; paired 95 % "
+        f"bootstrap intervals{corrected}; what stands out is beyond noise by Holm over all "
+        f"{len(found.comparisons)} differences; eps*sign compares at equal energy."
+    )
+
+
+def attacks_yaml(best: list[AttackSpec]) -> str:
+    """Attacks as an experiment's YAML, without what is a default."""
+    return yaml.safe_dump(
+        {"attacks": [_plain(attack) for attack in best]}, sort_keys=False, default_flow_style=None
+    )
+
+
+def _plain(attack: AttackSpec) -> dict[str, Any]:
+    content = attack.model_dump(mode="json", exclude_defaults=True)
+    content["eps"], content["step_size"] = attack.eps, attack.step_size
+    transforms = [
+        {t.kind: t.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})}
+        for t in attack.transforms
+    ]
+    content |= {"transforms": transforms} if transforms else {}
+    for part in ("momentum", "variance", "smoothing"):
+        if (spec := getattr(attack, part)) is not None:
+            content[part] = spec.model_dump(mode="json")
+    if attack.budget is not None:
+        content.pop("steps", None)  # they follow
+    else:
+        content["steps"] = attack.steps
+    return content
+
+
+def _confirmed(found: SearchResult) -> Table:
+    """A row an attack, for each kind of targets: mean mIoU as each score; RMS; cost."""
+    results = found.results
+    scores = list(dict.fromkeys(made["score"] for made in results.made.values()))
+    table = Table(caption="mean mIoU, %: the lower, the better it transfers")
+    table.add_column("attack", style="bold")
+    for score in scores:
+        table.add_column(score, justify="right")
+    table.add_column("RMS,\nlevels", justify="right")
+    table.add_column("cost,\nforwards", justify="right")
+    for where, pairs in pairs_by_target(found.bench.search, results).items():
+        table.add_section()
+        table.add_row(f"{where}:")
+        for attack in dict.fromkeys(made["attack"] for made in results.made.values()):
+            names = {m["score"]: n for n, m in results.made.items() if m["attack"] == attack}
+            means = [f"{_mean(results, names[score], pairs):.2f}" for score in scores]
+            raw = names[scores[0]]
+            rms, cost = results.perturbation(raw)["rms"], results.cost(raw)["forward_equivalents"]
+            style = "green" if attack.startswith("best-") else ""
+            table.add_row(attack, *means, f"{rms:.2f}", f"{cost:.1f}", style=style)
+    return table
+
+
+def _mean(results: Results, attack: str, pairs: list[tuple[str, str]]) -> float:
+    matrix = results.matrix(attack)
+    return float(np.mean([matrix.loc[source, target] for source, target in pairs]))
+
+
+def _differences(found: SearchResult) -> Table:
+    """The best against each baseline, with intervals; those beyond noise stand out."""
+    scores = list(dict.fromkeys(c.score for c in found.comparisons))
+    table = Table(
+        caption="difference in mean mIoU, points: below zero the search's is better",
+        box=box.SIMPLE,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("against", style="bold", no_wrap=True)
+    for score in scores:
+        table.add_column(score, justify="right", no_wrap=True)
+    rows: dict[tuple[Where, str, str], dict[str, str]] = {}
+    for c in found.comparisons:
+        rows.setdefault((c.targets, c.attack, c.baseline), {})[c.score] = _difference(c)
+    last = None
+    for (where, attack, baseline), cells in rows.items():
+        if where != last:
+            table.add_section()
+            table.add_row(f"{where}:")
+        last = where
+        table.add_row(f"{attack} – {baseline}", *(cells[score] for score in scores))
+    return table
+
+
+def _difference(comparison: ConfirmedDifference) -> str:
+    d = comparison.difference
+    text = f"{d.value:+.2f} \\[{d.low:+.2f}, {d.high:+.2f}]"
+    if comparison.wins:
+        return f"[green]{text}[/green]"
+    return f"[red]{text}[/red]" if comparison.loses else text
+
+
+def _carry_over(found: SearchResult) -> Iterator[str]:
+    if found.carry_over:
+        yield "\nHow settings carry over, from the trials: the best on all other targets ..."
+    for item in found.carry_over:
+        yield (
+            f"  without {item.left_out}: trial {item.chosen} drops it by {item.drop:.1f} points, "
+            f"rank {item.rank} of {item.trials} there (best {item.best:.1f}, median "
+            f"{item.median:.1f})"
+        )
+
+
+def write_found(found: SearchResult) -> Path:
+    """Write a search's report; returns the folder.
+
+    trials.csv (a row a trial), best.yaml (to paste), summary.md, and as figures importances.png,
+    slices.png, contour.png (of the two fields that matter most), front.png (several objectives).
+    """
+    folder = found_folder(found)
+    folder.mkdir(parents=True, exist_ok=True)
+    trials_frame(found.trials).to_csv(folder / "trials.csv", index=False, float_format="%.6g")
+    (folder / "best.yaml").write_text(attacks_yaml(found.best))
+    (folder / "summary.md").write_text(summary(found))
+    for name, draw in FIGURES.items():
+        figure = draw(found)
+        if figure is not None:
+            figure.savefig(folder / name, dpi=DPI)
+    return folder
+
+
+def summary(found: SearchResult) -> str:
+    """The verdict, the comparison and the best settings, in Markdown."""
+    lines = [f"# {found.bench.search.name}", ""]
+    if found.comparisons:
+        notes = [verdict(found.comparisons), too_few_schedules(found.results), noise_note(found)]
+        lines += [line for note in notes if note for line in (note, "")]
+        lines += ["| against | targets | score | difference in mIoU, points |", "|---|---|---|---|"]
+        for c in found.comparisons:
+            d = c.difference
+            text = f"{d.value:+.2f} [{d.low:+.2f}, {d.high:+.2f}]"
+            cell = f"**{text}**" if c.beyond_noise else text
+            lines.append(f"| {c.attack} – {c.baseline} | {c.targets} | {c.score} | {cell} |")
+    lines += ["", "```yaml", attacks_yaml(found.best).strip(), "```", ""]
+    lines += [line.strip() for line in _carry_over(found)]
+    return "\n".join(lines) + "\n"
+
+
+def _draw(plot: Callable[..., Any], study: optuna.Study, **options: Any) -> Figure:
+    """One of Optuna's own figures."""
+    mpl.use("Agg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # experimental, says Optuna of all of them
+        drawn = plot(study, **options)
+    figure = np.ravel(np.asarray(drawn, dtype=object))[0].figure
+    return figure
+
+
+def _transfer(trial: optuna.trial.FrozenTrial) -> float:
+    return float(trial.values[0])
+
+
+def _importances(found: SearchResult) -> Figure | None:
+    explained = importances(found.study)
+    if not explained:
+        return None
+    figure = Figure(figsize=(7, 1 + 0.35 * len(explained)), layout="constrained")
+    axes = figure.subplots()
+    names = [short(name) for name in reversed(explained)]
+    axes.barh(names, list(reversed(explained.values())), color="tab:blue")
+    axes.set_ylim(-0.7, len(names) - 0.3)
+    axes.set_xlabel("share of the spread of transfer\nthat a field explains (PED-ANOVA)")
+    return figure
+
+
+def _slices(found: SearchResult) -> Figure | None:
+    """Transfer against each field: every whole trial a point, later ones darker; fields that had
+    one value in all of them are left out."""
+    trials = sorted(ranked(found.trials), key=lambda trial: trial.number)
+    fields = [
+        field
+        for field in found.bench.space.fields
+        if len({trial.point[field] for trial in trials if field in trial.point}) > 1
+    ]
+    fields = fields[:MOST_SLICES]
+    if not fields:
+        return None
+    across = min(4, len(fields))
+    down = -(-len(fields) // across)
+    figure = Figure(figsize=(3.2 * across, 2.8 * down), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False, sharey=True)
+    for axes, field in zip(grid.flat, fields, strict=False):
+        mine = [trial for trial in trials if field in trial.point]
+        values = [trial.point[field] for trial in mine]
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+            values = [show(value) for value in values]
+        transfer = [trial.score.objectives["transfer"] for trial in mine if trial.score]
+        drawn = axes.scatter(values, transfer, c=[t.number for t in mine], cmap="Blues",
+                             edgecolors="black", linewidths=0.4, s=24)  # fmt: skip
+        axes.set_xlabel(short(field))
+        axes.grid(alpha=0.3)
+    for axes in grid.flat[len(fields) :]:
+        axes.set_axis_off()
+    for axes in grid[:, 0]:
+        axes.set_ylabel("transfer, points")
+    figure.colorbar(drawn, ax=grid, label="trial", shrink=0.8)
+    return figure
+
+
+def _contour(found: SearchResult) -> Figure | None:
+    """Of the two numbers that explain most."""
+    whole = ranked(found.trials)
+    numeric = [
+        name
+        for name in importances(found.study)
+        if ((searched := found.bench.space.fields[name]).float or searched.int)
+        and len({trial.point.get(name) for trial in whole}) > 2
+    ]
+    if len(numeric) < 2:
+        return None
+    plot = optuna.visualization.matplotlib.plot_contour
+    figure = _draw(
+        plot, found.study, params=numeric[:2], target=_transfer, target_name="transfer, points"
+    )
+    figure.axes[0].set_title("")
+    return figure
+
+
+def _front(found: SearchResult) -> Figure | None:
+    """Transfer against each other objective; the front is marked."""
+    objectives = found.bench.search.search.objectives
+    if len(objectives) < 2:
+        return None
+    trials, best = ranked(found.trials), front(found.trials, objectives)
+    figure = Figure(figsize=(5 * (len(objectives) - 1), 4), layout="constrained")
+    grid = figure.subplots(1, len(objectives) - 1, squeeze=False)
+    for axes, name in zip(grid.flat, objectives[1:], strict=True):
+        for some, colour, label in ((trials, "lightgrey", "trials"), (best, "tab:red", "front")):
+            scores = [trial.score.objectives for trial in some if trial.score]
+            axes.scatter([s[name] for s in scores], [s["transfer"] for s in scores], c=colour,
+                         edgecolors="black", linewidths=0.4, label=label)  # fmt: skip
+        better = "less" if DIRECTIONS[name] == "minimize" else "more"
+        axes.set_xlabel(f"{name} ({better} is better)")
+        axes.set_ylabel("transfer, points")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+FIGURES: dict[str, Callable[[SearchResult], Figure | None]] = {
+    "importances.png": _importances,
+    "slices.png": _slices,
+    "contour.png": _contour,
+    "front.png": _front,
+}

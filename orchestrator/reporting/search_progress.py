@@ -1,0 +1,175 @@
+"""A search while it runs: a live table of its trials on a terminal, a line a trial elsewhere."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from segtransfer.reporting.live import clock, plural
+from segtransfer.reporting.progress import ProgressView
+from segtransfer.runtime.runner import Listener
+from segtransfer.searches import SearchListener
+from segtransfer.searches.context import SearchContext
+from segtransfer.searches.optuna_study import Trial, ranked
+from segtransfer.tasks.attacks.spec import AttackSpec
+
+MOST_COLUMNS = 6  # fields that have a column each
+ROWS = 10  # of the table: the trials that began last
+STYLES = {"running": "yellow", "failed": "red", "pruned": "dim", "complete": ""}
+
+
+class SearchView(SearchListener):
+    """Listens to a search; ``progress`` then hears how the best are confirmed."""
+
+    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
+        self.progress = ProgressView(console)
+        self._console = console
+        self._now = now
+        self._began = now()
+        self._lively = console.is_terminal and not console.is_dumb_terminal
+        self._live: Live | None = None
+        self._bench: SearchContext | None = None
+        self._trials: list[Trial] = []
+        self._told: set[int] = set()
+
+    def begun(self, bench: SearchContext, before: list[Trial]) -> None:
+        """Say what is about to be searched."""
+        search, outlines = bench.search, bench.outlines
+        images = sum(len(outline.image_ids) for outline in outlines)
+        rungs = ", ".join(
+            str(sum(len(outline.image_ids) for outline in outlines[:count]))
+            for count in bench.rungs
+        )
+        self._bench = bench
+        self._console.print(
+            f"{search.name}: {plural(search.search.trials, 'trial')} in space "
+            f"'{bench.space.name}', {search.search.concurrency} at once, on {images} images of "
+            f"{bench.content['dataset']} (rungs of {rungs}); "
+            f"from {', '.join(search.sources)} to {', '.join(search.targets)}.",
+            highlight=False,
+        )
+        if before:
+            self._console.print(f"{plural(len(before), 'trial')} ended before.", highlight=False)
+            self._told = {trial.number for trial in before}
+        if len(before) < search.search.trials:
+            self._console.print("Starting the models ...")
+
+    def trials(self, trials: list[Trial]) -> None:
+        """Some trial began, reached a rung, or ended."""
+        self._trials = trials
+        if self._lively:
+            self._show()
+            return
+        for trial in trials:
+            if trial.state != "running" and trial.number not in self._told:
+                self._told.add(trial.number)
+                self._console.print(self._line(trial), highlight=False, markup=False)
+
+    def confirming(self, best: list[AttackSpec]) -> Listener:
+        """The trials are through; what is returned hears how the best are confirmed."""
+        self._stop()
+        assert self._bench is not None
+        confirm = self._bench.search.confirm
+        names = (b if isinstance(b, str) else str(b.get("name")) for b in confirm.baselines)
+        held_out = ", ".join(confirm.held_out) or "no held-out model"
+        self._console.print(
+            f"\nConfirming {', '.join(attack.name for attack in best)} against "
+            f"{', '.join(names)} on images that the search never saw, and on {held_out}.",
+            highlight=False,
+        )
+        return self.progress
+
+    def stop(self) -> None:
+        """Leave the terminal as it was found."""
+        self._stop()
+        self.progress.stop()
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.stop()
+
+    def _line(self, trial: Trial) -> str:
+        assert self._bench is not None
+        point = ", ".join(f"{short(k)} {show(v)}" for k, v in trial.point.items())
+        what = trial.reason or "no score"
+        if trial.score is not None and trial.state != "failed":
+            values = (f"{name} {value:.2f}" for name, value in trial.score.objectives.items())
+            what = f"{', '.join(values)} on {trial.score.images} images"
+        return f"trial {trial.number:>3} {trial.state:<8} {what}  ({point})"
+
+    def _show(self) -> None:
+        if self._live is None:
+            self._live = Live(
+                get_renderable=self._picture, console=self._console, refresh_per_second=1
+            )
+            self._live.start(refresh=True)
+
+    def _picture(self) -> RenderableType:
+        assert self._bench is not None
+        best = ranked(self._trials)[:1]
+        shown = self._trials[-ROWS:]
+        fields = list(self._bench.space.fields)
+        table = trials_table(shown, fields, self._bench.search.search.objectives, best)
+        counts = {state: sum(t.state == state for t in self._trials) for state in STYLES}
+        line = Text("  ".join(f"{count} {state}" for state, count in counts.items() if count))
+        total = self._bench.search.search.trials
+        done = len(self._trials) - counts["running"]
+        line.append(f"  ·  {done} of {total} trials  {clock(self._now() - self._began)}", "bold")
+        return Group(table, line)
+
+
+def trials_table(
+    trials: Sequence[Trial],
+    fields: Sequence[str],
+    objectives: Sequence[str],
+    best: Sequence[Trial] = (),
+) -> Table:
+    """A row a trial: its point, and how far it came; the ``best`` stand below."""
+    apart = len(fields) <= MOST_COLUMNS
+    table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
+    table.add_column("trial", justify="right", no_wrap=True, width=6)
+    table.add_column("state", no_wrap=True, width=8)
+    for path in fields if apart else ():
+        table.add_column(short(path), justify="right", overflow="ellipsis", no_wrap=True)
+    if not apart:
+        table.add_column("settings", ratio=1, overflow="ellipsis", no_wrap=True)
+    for name in ("images", *objectives):
+        table.add_column(name, justify="right", no_wrap=True, width=8)
+    for trial in trials:
+        table.add_row(*_cells(trial, fields, objectives, apart), style=STYLES[trial.state])
+    if best:
+        table.add_section()
+    for trial in best:
+        number, _, *rest = _cells(trial, fields, objectives, apart)
+        table.add_row(number, "best", *rest, style="bold green")
+    return table
+
+
+def _cells(
+    trial: Trial, fields: Sequence[str], objectives: Sequence[str], apart: bool
+) -> list[str]:
+    point = [show(trial.point[path]) if path in trial.point else "" for path in fields]
+    if not apart:
+        point = [", ".join(f"{short(k)} {show(v)}" for k, v in trial.point.items())]
+    values = [""] * (1 + len(objectives))
+    if trial.score is not None:
+        found = (f"{trial.score.objectives[name]:.2f}" for name in objectives)
+        values = [str(trial.score.images), *found]
+    return [str(trial.number), trial.state, *point, *values]
+
+
+def short(path: str) -> str:
+    """A field's path without what every transform begins with."""
+    return path.removeprefix("transforms.")
+
+
+def show(value: Any) -> str:
+    """A value of a point, in few letters."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,100 @@
+"""Results, zoo and attacks as terminal tables."""
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from segtransfer.reporting.text import cell, headline_sentences, number, row_name, rows, settings
+from segtransfer.results import Results
+from segtransfer.tasks.attacks.presets import PRESETS
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.models.zoo import ZOO
+
+
+def print_results(results: Results, console: Console) -> None:
+    """A source x target table an attack: dataset mIoU, the clean row above, the drop beside."""
+    console.print(
+        f"\nDataset mIoU in % on {len(results.image_ids)} images of "
+        f"{results.content['dataset']}; in brackets the change from clean.",
+        highlight=False,
+    )
+    clean = results.clean()
+    for attack in results.attacks:
+        table = Table(min_width=60)
+        table.add_column("source \\ target")
+        for target in results.targets:
+            table.add_column(target, justify="right")
+        table.add_row("clean", *(number(clean[t]) for t in results.targets), style="green")
+        table.add_section()
+        values, drops = results.matrix(attack), results.matrix(attack, "drop")
+        for source in rows(results, attack):
+            table.add_row(
+                row_name(results, attack, source),
+                *(_cell(results, attack, source, t, values, drops) for t in results.targets),
+            )
+        console.print()
+        console.print(Text.assemble((attack, "bold"), f"  {settings(results, attack)}"))
+        console.print(table)
+        console.print(f"  {'  ·  '.join(headline_sentences(results, attack))}", highlight=False)
+        for line in _perturbation_and_cost(results, attack):
+            console.print(f"  {line}", style="dim", highlight=False)
+
+
+def _cell(
+    results: Results,
+    attack: str,
+    source: str,
+    target: str,
+    values: pd.DataFrame,
+    drops: pd.DataFrame,
+) -> Text:
+    diagonal = results.needs_source(attack) and results.group(source, target) == "diagonal"
+    text = cell(float(values.loc[source, target]), float(drops.loc[source, target]))
+    return Text(text, style="dim" if diagonal else "bold")
+
+
+def _perturbation_and_cost(results: Results, attack: str) -> list[str]:
+    statistics, cost = results.perturbation(attack), results.cost(attack)
+    if statistics.empty:
+        return ["no adversarial example is stored"]
+    return [
+        f"perturbation: L-inf {statistics['linf']:.0f}, RMS {statistics['rms']:.2f} levels, "
+        f"{100 * statistics['at_bound']:.0f} % at the bound",
+        f"cost: {cost['forward_equivalents']:.1f} forward equivalents an image; in all "
+        f"{cost['forwards']:.0f} image forwards, {cost['backwards']:.0f} backwards, "
+        f"{cost['seconds']:.0f} s in models",
+    ]
+
+
+def print_models(console: Console) -> None:
+    """The zoo."""
+    table = Table("name", "backbone", "classes", "weights", "what it is")
+    for model in ZOO.values():
+        size = f"{model.weights.stat().st_size / 1e6:.1f} MB" if model.weights.exists() else "gone"
+        table.add_row(model.name, model.backbone, str(len(model.classes)), size, model.description)
+    console.print(table)
+    console.print(
+        "Your own: {name: mine, mmseg: {config: my_config.py, checkpoint: my.pth}}", highlight=False
+    )
+
+
+def print_attacks(console: Console) -> None:
+    """The presets with their rule, the cost of a step, and source."""
+    table = Table()
+    table.add_column("preset", style="bold", no_wrap=True)
+    table.add_column("rule", ratio=3)
+    table.add_column("forwards\na step", justify="right")
+    table.add_column("source", ratio=2)
+    for name, preset in PRESETS.items():
+        spec = AttackSpec.model_validate({"preset": name})
+        cost = f"{spec.step_cost:.3g}" if spec.steps else "–"
+        table.add_row(name, Text(preset.formula), cost, preset.source)
+    console.print(table)
+    console.print(
+        "Defaults: eps 8/255 (L-infinity), 20 steps of a = eps/4 from the clean image; fgsm one of "
+        "eps.\nUnits: eps and step_size are fractions of the pixel range [0, 1] (8/255 is 8 of 255 "
+        "levels); r_t multiplies both sides of an image; kernels are in pixels."
+        "\nIn a spec: {preset: ds, eps: 4/255, steps: 10}, or budget: {forward_equivalents: 20}",
+        highlight=False,
+    )

@@ -1,0 +1,1 @@
+"""Carry a plan out: the runner, the driver, its sessions, and what it schedules and executes."""

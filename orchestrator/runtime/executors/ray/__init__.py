@@ -1,0 +1,1 @@
+"""The Ray executor: one model actor per slot, on every node of a cluster."""

@@ -1,0 +1,183 @@
+"""Slots from nodes: how many each node gets, and what a worker there asks of Ray."""
+
+import heapq
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray._private.state import available_resources_per_node
+from ray.autoscaler.sdk import request_resources
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from segtransfer.experiment.spec import Fleet
+from segtransfer.runtime.executors.slot_sizing import (
+    WORKER_BYTES,
+    pick_slots_per_gpu,
+    slots_on_cores,
+    smallest_gpu,
+)
+
+log = logging.getLogger(__name__)
+
+ANSWER_WITHIN = 60.0  # seconds for a node to tell the memory of its GPUs
+# Cores of a node that its workers leave: clients that only drive the fleet ask for 0.01 each.
+SPARE_CORES = 0.1
+ASK_EVERY = 30.0  # seconds after which nodes that are still missing are asked for again
+NO_NODES: Mapping[str, Any] = {"num_cpus": 0}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A living node: what slots are made of. ``workers`` is how many its memory carries."""
+
+    node_id: str
+    cores: float
+    gpus: int
+    workers: int
+
+    @property
+    def short(self) -> str:
+        return self.node_id[:8]
+
+
+def living_nodes() -> list[Node]:
+    """The nodes of the cluster now, in an order that repeats."""
+    nodes = []
+    for entry in ray.nodes():
+        if entry["Alive"]:
+            total: Mapping[str, float] = entry["Resources"]
+            memory = total.get("memory", math.inf) / WORKER_BYTES
+            nodes.append(
+                Node(
+                    entry["NodeID"],
+                    cores=total.get("CPU", 0.0),
+                    gpus=int(total.get("GPU", 0)),
+                    workers=max(1, int(min(memory, 2**16))),
+                )
+            )
+    return sorted(nodes, key=lambda node: node.node_id)
+
+
+def share_gpus(fleet: Fleet, nodes: Sequence[Node], models: int, peaks: Sequence[int]) -> int:
+    """Slots on each of these nodes' GPUs; their memory is asked for only where it matters."""
+    gpus = sum(node.gpus for node in nodes)
+    matters = fleet.slots_per_gpu == "auto" and peaks and models > gpus
+    gpu_bytes = least_gpu_bytes(nodes) if matters else None
+    return pick_slots_per_gpu(fleet, gpus, models, peaks, gpu_bytes)
+
+
+def least_gpu_bytes(nodes: Sequence[Node]) -> int | None:
+    """Memory of the smallest GPU, None where a node has none that torch finds, or is silent.
+
+    Ray knows how many GPUs a node has, not their memory, so a process there says it.
+    """
+    ask: Any = ray.remote(smallest_gpu)
+    answers = [
+        ask.options(
+            num_cpus=0,
+            num_gpus=0.01,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
+        ).remote()
+        for node in nodes
+        if node.gpus
+    ]
+    try:
+        sizes: list[int | None] = ray.get(answers, timeout=ANSWER_WITHIN)
+    except RayError as error:
+        log.warning("the memory of GPUs could not be asked for: %s", error)
+        for answer in answers:
+            ray.cancel(answer)
+        return None
+    known = [size for size in sizes if size is not None]
+    return min(known) if len(known) == len(sizes) else None
+
+
+def count_slots(
+    fleet: Fleet, nodes: Sequence[Node], models: int, sources: int, per_gpu: int
+) -> dict[str, int]:
+    """How many slots each node should have; where any has GPUs, or must have, only those count.
+
+    All that the fleet asks for, or all that the nodes have, in proportion to cores or GPUs.
+    """
+    on_gpus = fleet.gpus or any(node.gpus for node in nodes)
+    weights = {n.node_id: float(n.gpus if on_gpus else n.cores) for n in nodes}
+    limits = {n.node_id: n.gpus * per_gpu if on_gpus else n.workers for n in nodes}
+    if fleet.slots != "auto":
+        total = fleet.slots
+    elif on_gpus:
+        total = sum(limits.values())
+    else:
+        total = slots_on_cores(int(sum(weights.values())), models, sources)
+    return _spread(total, weights, limits)
+
+
+def missing_resources(fleet: Fleet, nodes: Sequence[Node], per_gpu: int) -> dict[str, Any]:
+    """What to ask an autoscaler for, as arguments of ``request_resources``; empty where the nodes
+    that are there suffice."""
+    wanted = 1 if fleet.slots == "auto" else fleet.slots
+    gpus = sum(node.gpus for node in nodes)
+    if gpus or fleet.gpus:
+        needed = math.ceil(wanted / per_gpu)
+        return {"bundles": [{"GPU": 1.0}] * needed} if needed > gpus else {}
+    return {"num_cpus": wanted} if wanted > sum(node.cores for node in nodes) else {}
+
+
+class NodeRequest:
+    """What the autoscaler is asked for. The cluster has one request, which outlives who made it.
+
+    Another run's replaces ours, so what is still missing is asked for again. A run that was killed
+    leaves its own, which would keep nodes for nobody: whoever misses nothing takes it back.
+    """
+
+    def __init__(self) -> None:
+        self._asked: Mapping[str, Any] | None = None  # None: someone else's may hold
+        self._next = 0.0
+
+    def update(self, missing: Mapping[str, Any], now: float) -> None:
+        """Ask for what ``missing_resources`` says at a time in seconds, or take back a request."""
+        if missing != self._asked or (missing and now >= self._next):
+            ask_autoscaler(missing or NO_NODES)
+            self._asked, self._next = missing, now + ASK_EVERY
+
+    def __str__(self) -> str:
+        """What is asked for and not there yet, in words; empty where nothing is."""
+        asked = self._asked or {}
+        if bundles := asked.get("bundles"):
+            return f"GPUs: {len(bundles)} in all"
+        return f"CPUs: {asked['num_cpus']} in all" if asked else ""
+
+
+def ask_autoscaler(resources: Mapping[str, Any]) -> None:
+    """Ask for a cluster of at least this size; without an autoscaler nothing hears it."""
+    try:
+        request_resources(**resources)
+    except Exception as error:  # whatever goes wrong there, the nodes that are here can work
+        log.warning("the autoscaler could not be asked for more nodes: %s", error)
+
+
+def resources_of_worker(node: Node, workers: int, per_gpu: int) -> dict[str, float]:
+    """What each of ``workers`` new ones on a node asks for: all of them fit, whatever else runs."""
+    free = available_resources_per_node().get(node.node_id, {}).get("CPU", 0.0)
+    cores = max(0.0, free - SPARE_CORES) / workers
+    asked = {"num_cpus": min(1.0, math.floor(cores * 100) / 100)}
+    if node.gpus:
+        asked["num_gpus"] = math.floor(1e4 / per_gpu) / 1e4
+    return asked
+
+
+def _spread(total: int, weights: Mapping[str, float], limits: Mapping[str, int]) -> dict[str, int]:
+    """``total`` over nodes in proportion to their weights, none above its limit."""
+    counts = dict.fromkeys(weights, 0)
+    queue = [(1 / weight, node) for node, weight in weights.items() if weight > 0]
+    heapq.heapify(queue)
+    while queue and total > 0:
+        _, node = heapq.heappop(queue)
+        if counts[node] < limits[node]:
+            counts[node] += 1
+            total -= 1
+            heapq.heappush(queue, ((counts[node] + 1) / weights[node], node))
+    return counts

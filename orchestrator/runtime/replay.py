@@ -1,0 +1,153 @@
+"""The scheduler's history as a file: every event and decision, and the same decisions from it."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from segtransfer.experiment.spec import Runtime
+from segtransfer.experiment.task import Task
+from segtransfer.runtime.scheduler import Decision, Host, Scheduler, Slot
+from segtransfer.tasks.attacks.spec import AttackSpec
+
+DEFAULT_BUDGET = 2 * 2**30  # bytes of AEs in flight, until the executor says what it has
+
+
+def scheduler_for(runtime: Runtime) -> Scheduler:
+    """The scheduler of a driver; it writes its history where a journal is asked for."""
+    mebibytes = runtime.in_flight_mib
+    options = {
+        "window": runtime.window,
+        "attempts": runtime.attempts,
+        "in_flight_bytes": DEFAULT_BUDGET if mebibytes == "auto" else mebibytes * 2**20,
+    }
+    if runtime.journal is None:
+        return Scheduler(**options)
+    return RecordingScheduler(open(runtime.journal, "a", buffering=1), options)
+
+
+class RecordingScheduler(Scheduler):
+    """A scheduler that writes what it is told, and what it decides, a line of JSON each."""
+
+    def __init__(self, file: TextIO, options: dict[str, int]) -> None:
+        super().__init__(**options)
+        self._file = file
+        self._inside = False  # what the scheduler tells itself follows from what it was told
+        self._write("options", **options)
+
+    def submit(self, client: str, tasks: Mapping[str, Task], stored: Iterable[str]) -> None:
+        done = set(stored)
+        with self._event(
+            "submit",
+            client=client,
+            tasks=[_pack(task) for task in tasks.values()],
+            stored=[key for key in tasks if key in done],
+        ):
+            super().submit(client, tasks, done)
+
+    def cancel(self, client: str) -> list[str]:
+        with self._event("cancel", client=client):
+            return super().cancel(client)
+
+    def forget(self, client: str) -> None:
+        with self._event("forget", client=client):
+            super().forget(client)
+
+    def add_slot(self, slot: Slot) -> None:
+        with self._event("add_slot", slot=[slot.slot_id, slot.device, slot.width]):
+            super().add_slot(slot)
+
+    def remove_slot(self, slot_id: str) -> None:
+        with self._event("remove_slot", slot_id=slot_id):
+            super().remove_slot(slot_id)
+
+    def hosted(self, slot_id: str, model: str) -> None:
+        with self._event("hosted", slot_id=slot_id, model=model):
+            super().hosted(slot_id, model)
+
+    def refused(self, slot_id: str, model: str) -> None:
+        with self._event("refused", slot_id=slot_id, model=model):
+            super().refused(slot_id, model)
+
+    def model_lost(self, model: str | None) -> list[str]:
+        with self._event("model_lost", model=model):
+            return super().model_lost(model)
+
+    def done(self, key: str) -> None:
+        with self._event("done", key=key):
+            super().done(key)
+
+    def failed(self, key: str, *, retry: bool, now: float) -> list[str]:
+        with self._event("failed", key=key, retry=retry, now=now):
+            return super().failed(key, retry=retry, now=now)
+
+    def invalidated(self, key: str) -> None:
+        with self._event("invalidated", key=key):
+            super().invalidated(key)
+
+    def decide(self, now: float) -> list[Decision]:
+        decisions = super().decide(now)
+        content = {"now": now, "budget": self.in_flight_bytes, "switch": self.switch_cost}
+        self._write("decide", **content, decisions=_plain(decisions))
+        return decisions
+
+    @contextmanager
+    def _event(self, event: str, **content: Any) -> Iterator[None]:
+        outside, self._inside = not self._inside, True
+        if outside:
+            self._write(event, **content)
+        try:
+            yield
+        finally:
+            self._inside = not outside
+
+    def _write(self, event: str, **content: Any) -> None:
+        self._file.write(json.dumps({"event": event, **content}) + "\n")
+
+
+def replay(path: str | Path) -> Iterator[tuple[list[Any], list[Any]]]:
+    """Run a journal's events through a new scheduler; yields what was decided then and now.
+
+    A driver that takes up a journal begins with its options, and so with a scheduler of its own.
+    """
+    scheduler: Scheduler | None = None
+    with open(path) as file:
+        for line in file:
+            if not line.endswith("\n"):
+                return  # its driver was killed while it wrote
+            content = json.loads(line)
+            event = content.pop("event")
+            if event == "options":
+                scheduler = Scheduler(**content)
+                continue
+            assert scheduler is not None, "a journal begins with its options"
+            if event == "decide":
+                scheduler.in_flight_bytes = content["budget"]
+                scheduler.switch_cost = content["switch"]
+                yield content["decisions"], _plain(scheduler.decide(content["now"]))
+            elif event == "submit":
+                tasks = {entry[0]: _unpack(entry) for entry in content["tasks"]}
+                scheduler.submit(content["client"], tasks, content["stored"])
+            elif event == "add_slot":
+                scheduler.add_slot(Slot(*content["slot"]))
+            else:
+                getattr(scheduler, event)(**content)
+
+
+def _plain(decisions: list[Decision]) -> list[list[str]]:
+    return [
+        ["host", d.slot_id, d.model] if isinstance(d, Host) else ["start", d.slot_id, d.task.key]
+        for d in decisions
+    ]
+
+
+def _pack(task: Task) -> list[Any]:
+    kind = task.kind
+    return [task.key, task.model, task.shard_id, task.cost, task.nbytes, task.depends_on, kind]
+
+
+def _unpack(entry: list[Any]) -> Task:
+    key, model, shard_id, cost, nbytes, depends_on, kind = entry
+    attack = AttackSpec.model_validate("pgd") if kind == "attack" else None
+    return Task(key, model, shard_id, cost, nbytes, depends_on, attack)

@@ -1,0 +1,263 @@
+"""The search, typed: which attacks are tried on which models and images, and what confirms them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from segtransfer import search_spaces
+from segtransfer.experiment.spec import Experiment, Runtime, read_experiment, read_spec
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.models.numerics import REFERENCE, Numerics
+from segtransfer.tasks.models.spec import ModelSpec
+from segtransfer.tasks.schema import Frozen, NameOrPath, resolve_path, suggest
+from segtransfer.tasks.urls import secret_part
+
+RECIPES = Path(search_spaces.__file__).parent / "recipes"
+Objective = Literal["transfer", "cost", "rms", "ssim"]
+DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
+    "transfer": "maximize",
+    "cost": "minimize",
+    "rms": "minimize",
+    "ssim": "maximize",
+}
+# What makes two attacks comparable: the threat, and what it may cost.
+THREAT = ("norm", "eps", "target", "region", "budget", "steps")
+
+
+class SearchSettings(Frozen):
+    """How attacks are proposed, and for how long each is tried.
+
+    ``space``: a shipped space's name, a YAML file, or the mapping itself. ``trials`` in all,
+    ``concurrency`` of them at once. ``objectives``: ``transfer`` (mean drop in mIoU over all pairs
+    of a source and another model, points), and against it ``cost`` (forward equivalents an image),
+    ``rms`` (of the perturbation, levels) or ``ssim``. ``rungs``: shares of the shards after which a
+    trial goes on only if it is among the best ``1 / reduction`` that came so far; with several
+    objectives every trial goes all the way. ``storage`` of Optuna: a journal file, or the URL of a
+    database; left out, a journal in the store. ``startup`` trials are drawn at random.
+    """
+
+    space: NameOrPath | dict[str, Any]
+    trials: Annotated[int, Field(ge=1, le=100_000)] = 50
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 2
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = ("transfer",)
+    rungs: Annotated[tuple[float, ...], Field(min_length=1)] = (0.25, 0.5, 1.0)
+    reduction: Annotated[int, Field(ge=2, le=10)] = 2
+    startup: Annotated[int, Field(ge=1)] = 10
+    storage: str | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SearchSettings":
+        rungs, objectives = self.rungs, self.objectives
+        for wrong, message in (
+            (
+                list(rungs) != sorted(set(rungs)) or rungs[0] <= 0 or rungs[-1] != 1,
+                "rungs must rise from above 0 to 1, as [0.25, 0.5, 1]",
+            ),
+            (len(set(objectives)) < len(objectives), "objectives names one of them twice"),
+            (
+                objectives[0] != "transfer",
+                "objectives must begin with transfer: it is what the best are ordered by",
+            ),
+            (
+                self.storage is not None and "://" in self.storage and secret_part(self.storage),
+                "storage holds a password, which would be logged with the search; leave it out: "
+                "PostgreSQL's is read from PGPASSWORD or ~/.pgpass",
+            ),
+        ):
+            if wrong:
+                raise PydanticCustomError("search", "{message}", {"message": message})
+        return self
+
+
+class Confirmation(Frozen):
+    """What the best are measured on once the search is over: images that it never saw.
+
+    ``held_out`` models are targets here and played no part in the search. The ``best`` so many
+    trials are compared with the ``baselines``, presets or attacks, under the same threat and at the
+    same cost, over at most ``schedule_groups`` schedules: a group that no image falls into is none.
+    """
+
+    data: DataSpec
+    held_out: tuple[str, ...] = ()
+    baselines: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = (
+        "pgd",
+        "mi",
+        "di",
+        "ds",
+    )
+    best: Annotated[int, Field(ge=1, le=50)] = 3
+    schedule_groups: Annotated[int, Field(ge=2, le=4096)] = 10
+
+
+class Search(Frozen):
+    """A search for the attack settings that transfer best.
+
+    ``attack`` is what every proposal starts from: the threat, the budget, and whatever the space
+    does not set. The fields beside it are those of an experiment.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=60)] = "search"
+    data: DataSpec
+    models: tuple[ModelSpec, ...]
+    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    targets: Annotated[tuple[str, ...], Field(min_length=1)]
+    attack: dict[str, Any]
+    search: SearchSettings
+    confirm: Confirmation
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    schedule_groups: Annotated[int, Field(ge=1, le=4096)] = 8
+    shard_size: Annotated[int, Field(ge=1, le=4096)] = 8
+    numerics: Numerics = REFERENCE
+    runtime: Runtime = Runtime()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, data: Any, info: ValidationInfo) -> Any:
+        """Name a bare preset; make the paths that an attack may have absolute."""
+        if not isinstance(data, dict) or not isinstance(data.get("attack"), str | dict):
+            return data
+        attack = data["attack"]
+        attack = {"preset": attack} if isinstance(attack, str) else dict(attack)
+        for part, field in (("target", "label_map"), ("region", "mask")):
+            given = attack.get(part)
+            if isinstance(given, dict) and given.get(field):
+                attack[part] = {**given, field: resolve_path(given[field], info)}
+        return {**data, "attack": attack}
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> "Search":
+        known = [model.name for model in self.models]
+        roles = {
+            "sources": self.sources,
+            "targets": self.targets,
+            "confirm.held_out": self.confirm.held_out,
+        }
+        for role, names in roles.items():
+            for name in names:
+                if name not in known:
+                    raise PydanticCustomError(
+                        "unknown_model",
+                        "{role} names '{name}', which is no model: {hint}",
+                        {"role": role, "name": name, "hint": suggest(name, known)},
+                    )
+        for name in self.confirm.held_out:
+            if name in (*self.sources, *self.targets):
+                raise PydanticCustomError(
+                    "held_out",
+                    "confirm.held_out names '{name}', which the search uses; a held-out model "
+                    "must be neither source nor target",
+                    {"name": name},
+                )
+        if all(source == target for source in self.sources for target in self.targets):
+            raise PydanticCustomError(
+                "transfer", "no target differs from the source, so nothing can transfer", {}
+            )
+        try:
+            AttackSpec.model_validate({"name": "base", **self.attack})
+        except ValidationError as error:
+            # As it comes, it would name its fields as if they were the search's own.
+            item = error.errors(include_url=False)[0]
+            field = ".".join(["attack", *map(str, item["loc"])])
+            shown = "" if isinstance(item["input"], dict) else f" (value: {item['input']!r})"
+            raise PydanticCustomError(
+                "attack",
+                "field '{field}': {message}",
+                {"field": field, "message": item["msg"] + shown},
+            ) from None
+        return self
+
+
+def read_search(
+    source: str | Path | dict[str, Any] | Search, overrides: Sequence[str] = ()
+) -> Search:
+    """A search from a YAML file, a shipped one's name or a dict; ``a.b=value`` overrides fields.
+
+    Raises InputError with one sentence for every wrong field.
+    """
+    return read_spec(Search, source, overrides, RECIPES)
+
+
+def trials_experiment(search: Search) -> Experiment:
+    """The experiment of each trial, with the attack that proposals start from."""
+    used = {*search.sources, *search.targets}
+    models = [model for model in search.models if model.name in used]
+    return _experiment(
+        search,
+        search.name,
+        search.data,
+        models,
+        search.targets,
+        search.schedule_groups,
+        [search.attack],
+    )
+
+
+def confirming_experiment(search: Search, best: Sequence[AttackSpec]) -> Experiment:
+    """The best and the baselines, raw and energy-matched, on images and models held out."""
+    confirm = search.confirm
+    attacks = [_scored(attack.model_dump(mode="json")) for attack in best]
+    attacks += [_scored(baseline) for baseline in baselines(search, best)]
+    targets = (*search.targets, *confirm.held_out)
+    used = {*search.sources, *targets}
+    models = [model for model in search.models if model.name in used]
+    name = f"{search.name}-confirmed"
+    return _experiment(
+        search, name, confirm.data, models, targets, confirm.schedule_groups, attacks
+    )
+
+
+def baselines(search: Search, best: Sequence[AttackSpec]) -> list[dict[str, Any]]:
+    """The attacks that the best are compared with, under the search's threat and budget.
+
+    Where the search has no budget they get the cost of the most expensive of the best, or that of
+    the attack that proposals start from where there is none yet.
+    """
+    threat = {field: search.attack[field] for field in THREAT if field in search.attack}
+    if "budget" not in threat:
+        measures = best or [AttackSpec.model_validate({"name": "base", **search.attack})]
+        most = max(attack.restarts * attack.steps_taken * attack.step_cost for attack in measures)
+        threat.pop("steps", None)
+        threat["budget"] = {"forward_equivalents": most}
+    found = []
+    for baseline in search.confirm.baselines:
+        own = {"preset": baseline} if isinstance(baseline, str) else dict(baseline)
+        found.append({**threat, **own})
+    return found
+
+
+def _scored(attack: dict[str, Any]) -> dict[str, Any]:
+    """Raw and energy-matched: more energy alone transfers better."""
+    return {
+        **attack,
+        "scores": ["raw", "eps*sign"]
+        if attack.get("norm", "linf") == "linf"
+        else ["raw", "equal-rms"],
+    }
+
+
+def _experiment(
+    search: Search,
+    name: str,
+    data: DataSpec,
+    models: Sequence[ModelSpec],
+    targets: Sequence[str],
+    groups: int,
+    attacks: Sequence[dict[str, Any]],
+) -> Experiment:
+    shared = search.model_dump(mode="json", include={"seed", "shard_size", "numerics", "runtime"})
+    return read_experiment(
+        {
+            **shared,
+            "name": name,
+            "data": data.model_dump(mode="json"),
+            "models": [model.model_dump(mode="json") for model in models],
+            "sources": list(search.sources),
+            "targets": list(targets),
+            "attacks": [{"name": attack.get("preset", "base"), **attack} for attack in attacks],
+            "schedule_groups": groups,
+        }
+    )

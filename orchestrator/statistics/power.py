@@ -1,0 +1,157 @@
+"""Statistical power: the smallest paired difference that so many images and schedules can show."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from segtransfer.experiment.plan import Plan
+from segtransfer.results import FORMAT, GROUPS, Results
+from segtransfer.statistics import Design, Resampled, pairs_of
+from segtransfer.statistics.design import Factor, factor_of
+from segtransfer.store import Store
+from segtransfer.tasks.randomness import schedule_group
+
+LEVEL, POWER = 0.05, 0.8  # two-sided
+MOST_READ = 400  # evaluations of a stored run; a mean over fewer cells only has the wider spread
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a paired difference of two attacks' dataset mIoU varies, in percentage points.
+
+    ``image``: standard deviation of what one image adds; ``group``: of what the draws of one
+    schedule group add. ``source`` says where that is from.
+    """
+
+    image: float
+    group: float
+    source: str
+
+
+# One cell of the transfer matrix: DS less PGD (eps 4/255, 10 steps) from fcn-r18, scored on
+# pspnet-r18, fcn-mnv2 and segformer-mit, 32 images of the sample in 8 groups:
+# `python infra/benchmarks/planning.py --spread`. A mean over cells varies less.
+ASSUMED_SPREAD = Spread(image=5.0, group=2.5, source="")
+
+
+@dataclass(frozen=True)
+class Power:
+    """The smallest paired difference that would be found four times in five (two-sided 5 %).
+
+    ``difference`` in points of mIoU; None where all images share one schedule.
+    """
+
+    difference: float | None
+    images: int
+    groups: int
+    spread: Spread
+
+
+def power_of(plan: Plan, store: Store) -> Power:
+    """What a plan can show, by a stored run on the same data, else by assumed spreads."""
+    images = sum(len(shard.image_ids) for shard in plan.shards.values())
+    groups = len({shard.group for shard in plan.shards.values()})
+    spread = stored_spread(store, plan.dataset.name) or ASSUMED_SPREAD
+    return Power(detectable(spread, images, groups), images, groups, spread)
+
+
+def detectable(spread: Spread, images: int, groups: int) -> float | None:
+    """(t_0.975 + t_0.8) x SE, t with groups - 1 degrees of freedom, SE^2 = image^2 / images +
+    group^2 / groups; None for one group, whose draws could be all there is to a difference."""
+    if groups < 2:
+        return None
+    error = (spread.image**2 / images + spread.group**2 / groups) ** 0.5
+    quantiles = stats.t.ppf([1 - LEVEL / 2, POWER], groups - 1)
+    return float(quantiles.sum()) * error
+
+
+def spread_of(difference: Callable[[Factor], np.ndarray], clusters: Sequence[int]) -> Spread:
+    """Split a paired difference's variance into what images and what schedule groups add.
+
+    ``difference`` gives a value for every resample of a factor. The bootstrap of whole groups
+    holds both, that of single images the first.
+    """
+    images, groups = len(clusters), len(set(clusters))
+    single = difference(factor_of(range(images), 1000))[1:].var()
+    single *= images / max(1, images - 1)
+    whole = difference(factor_of(clusters, 1000))[1:].var() * groups / max(1, groups - 1)
+    between = max(0.0, float(whole - single)) if groups > 1 else 0.0
+    return Spread(float(np.sqrt(single * images)), float(np.sqrt(between * groups)), "")
+
+
+def stored_spread(store: Store, dataset: str) -> Spread | None:
+    """The spread in the newest stored run on this data that has two attacks to compare."""
+    for content in reversed(list(store.experiments().values())):
+        if content.get("format") != FORMAT or content["dataset"] != dataset:
+            continue
+        results = _two_attacks(store, content)
+        if results is None:
+            continue
+        group = results.group(results.sources[0], results.targets[0])
+        clusters = [
+            schedule_group(image_id, content["spec"]["schedule_groups"])
+            for image_id in results.image_ids
+        ]
+        spread = spread_of(_difference(results, group), clusters)
+        one, other = results.attacks
+        cells = "cell" if len(results.targets) == 1 else "cells"
+        source = f"{other} less {one} in {results.name}, {len(results.targets)} {cells}"
+        return replace(spread, source=source)
+    return None
+
+
+def _difference(results: Results, group: str) -> Callable[[Factor], np.ndarray]:
+    one, other = results.attacks
+    pairs = pairs_of(results, group)
+
+    def difference(factor: Factor) -> np.ndarray:
+        sample = Resampled(results, design=Design((factor,)))
+        return sample.values(other, pairs)[0] - sample.values(one, pairs)[0]
+
+    return difference
+
+
+def _two_attacks(store: Store, content: Mapping[str, Any]) -> Results | None:
+    """A stored run cut down to two comparable attacks, one source, and targets of one headline
+    group, the furthest from the source there is; None where that is not all stored."""
+    steps = {attack["name"]: attack["steps"] for attack in content["spec"]["attacks"]}
+    eps = {attack["name"]: attack["eps"] for attack in content["spec"]["attacks"]}
+    made = [made for made in content["attacks"] if steps[made["attack"]]]
+    pair = next(
+        (
+            (one, other)
+            for one in made
+            for other in made
+            if other["attack"] != one["attack"]
+            and (eps[other["attack"]], other["score"]) == (eps[one["attack"]], one["score"])
+        ),
+        None,
+    )
+    if pair is None:
+        return None
+    whole = Results("", store, content, (), (), {}, {}, frozenset())
+    cells = [(s, t) for s in whole.sources for t in whole.targets]
+    source, first = max(cells, key=lambda cell: GROUPS.index(whole.group(*cell)))
+    most = max(1, MOST_READ // (2 * max(1, len(content["shards"]))))
+    group = whole.group(source, first)
+    targets = [t for t in whole.targets if whole.group(source, t) == group][:most]
+    keys: dict[tuple[str, str | None, str], list[str]] = {
+        (attack["name"], source, target): [] for attack in pair for target in targets
+    }
+    for name, origin, target, _, key, _ in content["cells"]:
+        if (name, origin, target) in keys:
+            keys[name, origin, target].append(key)
+    confusions = {}
+    image_ids: tuple[str, ...] = ()
+    for cell, names in keys.items():
+        found = [store.evaluation(key) for key in names]
+        complete = [evaluation for evaluation in found if evaluation is not None]
+        if not complete or len(complete) < len(found):
+            return None
+        confusions[cell] = np.concatenate([evaluation.confusions for evaluation in complete])
+        image_ids = tuple(i for evaluation in complete for i in evaluation.image_ids)
+    cut = {**content, "attacks": list(pair), "sources": [source], "targets": targets}
+    return Results("", store, cut, image_ids, (), confusions, {}, frozenset())

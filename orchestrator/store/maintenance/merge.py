@@ -1,0 +1,110 @@
+"""Merge: copy into a store what others have and it lacks."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+
+from segtransfer.errors import InputError
+from segtransfer.store import CommitRow, Store
+from segtransfer.store.maintenance.reading import Rows, in_threads, read_rows
+from segtransfer.store.rows import encode_rows, row_path
+from segtransfer.store.store import SHARD_PATH
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What was copied, and in sentences what was not."""
+
+    rows: int
+    shards: int
+    experiments: int
+    nbytes: int
+    notes: tuple[str, ...]
+
+
+def merge(store: Store, other: Store) -> MergeReport:
+    """Copy what ``store`` lacks: shards, then blobs, then their rows, then experiments and trials.
+
+    Every copy is checked against its hash on the way, and what is damaged in ``other`` is left
+    out. Evaluations of AEs that differ between the stores are left out too: scores of one set of
+    images must not stand beside another. Raises InputError where both
+    are one store.
+    """
+    if other.location == store.location:
+        raise InputError(f"store {store.location} cannot be merged into itself")
+    theirs = read_rows(other)
+    ours = read_rows(store)
+    notes: Counter[str] = Counter()
+    if theirs.unreadable:
+        notes["files with rows that are torn or altered"] += len(theirs.unreadable)
+    shards = _copy_shards(store, other, notes)
+    wanted = _wanted(ours, theirs, _sizes(store), _sizes(other), notes)
+    copied = list(in_threads(lambda row: _copy_row(store, other, row), wanted))
+    notes["rows whose blob is missing or damaged there"] += copied.count(0)
+    experiments = {k: e for k, e in other.experiments().items() if k not in store.experiments()}
+    for identity, content in experiments.items():
+        store.save_experiment(identity, content)
+    held = store.trials()
+    for path in other.trials().keys() - held.keys():
+        if (text := other.files.read(path)) is not None:
+            store.files.write(path, text)
+    return MergeReport(
+        rows=len(copied) - copied.count(0),
+        shards=shards,
+        experiments=len(experiments),
+        nbytes=sum(copied),
+        notes=tuple(f"left out {count} {what}" for what, count in notes.items() if count),
+    )
+
+
+def _sizes(store: Store) -> dict[str, int]:
+    return {info.path: info.nbytes for info in store.files.infos("blobs")}
+
+
+def _wanted(
+    ours: Rows, theirs: Rows, held: dict[str, int], offered: dict[str, int], notes: Counter[str]
+) -> list[CommitRow]:
+    """Their rows that we lack, or whose blob we lack or hold cut short; attacks first."""
+    wanted = []
+    for key, row in theirs.rows.items():
+        mine = ours.rows.get(key)
+        made, here = theirs.rows.get(row.images or ""), ours.rows.get(row.images or "")
+        if mine is not None and mine.sha256 != row.sha256:
+            notes["results that differ from those here, which stay"] += 1
+        elif mine is not None and held.get(row.blob) == offered.get(row.blob):
+            continue
+        elif made and here and made.sha256 != here.sha256:
+            notes["evaluations of AEs that differ from those here"] += 1
+        else:
+            wanted.append(row)
+    return sorted(wanted, key=lambda row: (row.kind != "attack", row.key))
+
+
+def _copy_row(store: Store, other: Store, bare: CommitRow) -> int:
+    """Blob, then row; returns the bytes, 0 where the blob is missing or damaged."""
+    row = other.row(bare.key)
+    content = other.blob(row) if row is not None else None
+    if row is None or content is None:
+        return 0
+    held = store.files.read(row.blob)
+    if held is None or hashlib.sha256(held).hexdigest() != row.sha256:
+        store.files.write(row.blob, content)
+    store.files.write(row_path(row.key), encode_rows([row]))
+    return len(content)
+
+
+def _copy_shards(store: Store, other: Store, notes: Counter[str]) -> int:
+    """Shards that are not here; each is checked on reading."""
+    held = set(store.files.names("shards"))
+    copied = 0
+    for name in other.files.names("shards"):
+        match = SHARD_PATH.fullmatch(name)
+        if match is None or name in held:
+            continue
+        shard = other.shard(match[2])
+        if shard is None:
+            notes["shards that are damaged there"] += 1
+        else:
+            store.put_shard(shard)
+            copied += 1
+    return copied

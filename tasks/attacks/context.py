@@ -1,0 +1,135 @@
+"""What an attack run is about: the images, the labels to leave or to reach, the pixels allowed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from segtransfer.errors import InputError
+from segtransfer.tasks.attacks.components import Region, Target
+from segtransfer.tasks.attacks.file_hash import content_hash
+from segtransfer.tasks.attacks.losses import IGNORE
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.base import read_index_map
+from segtransfer.tasks.models.base import Segmenter
+
+
+@dataclass(frozen=True)
+class AttackContext:
+    """One micro-batch under one spec.
+
+    ``clean`` N x 3 x H x W in [0, 1]; ``labels`` int64 N x H x W, 255 ignored: the truth, or the
+    target where the spec has one; ``lower`` and ``upper`` bound every value; ``region`` N x 1 x H
+    x W is 1 where pixels may change, None where all may. ``shard`` are the clean images of the
+    whole shard, for transforms that mix images.
+    """
+
+    model: Segmenter
+    spec: AttackSpec
+    clean: torch.Tensor
+    labels: torch.Tensor
+    lower: torch.Tensor
+    upper: torch.Tensor
+    region: torch.Tensor | None
+    image_ids: Sequence[str]
+    shard: torch.Tensor
+    shard_ids: tuple[str, ...]
+    seed: int
+    group: int
+    clean_features: dict[int, torch.Tensor] = field(default_factory=dict)  # by member
+
+
+def bounds(
+    images: torch.Tensor, spec: AttackSpec, region: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lower and upper bound of every value: the box [0, 1], under linf cut with the eps-ball;
+    outside the region both are the image itself."""
+    eps = spec.eps if spec.norm == "linf" else 1.0
+    reach = eps if region is None else eps * region
+    return (images - reach).clamp(min=0), (images + reach).clamp(max=1)
+
+
+def allowed(region: Region | None, labels: torch.Tensor) -> torch.Tensor | None:
+    """The region as a mask of the images, float N x 1 x H x W.
+
+    Raises InputError for a mask's file that does not fit the images or names no pixel.
+    """
+    if region is None:
+        return None
+    mask = torch.ones_like(labels, dtype=torch.bool)
+    if region.classes is not None:
+        mask = torch.isin(labels, torch.tensor(region.classes, device=labels.device))
+    if region.box is not None:
+        height, width = labels.shape[-2:]
+        top, bottom = round(region.box[0] * height), round(region.box[2] * height)
+        left, right = round(region.box[1] * width), round(region.box[3] * width)
+        inside = torch.zeros_like(mask)
+        inside[:, top:bottom, left:right] = True
+        mask &= inside
+    if region.mask is not None:
+        mask &= _mask(region, tuple(labels.shape)).to(labels.device)
+    return mask[:, None].float()
+
+
+def _mask(region: Region, shape: tuple[int, ...]) -> torch.Tensor:
+    """Where the file of a region is not zero, bool H x W."""
+    mask = _read_planned(region.mask, region.sha256, shape, "region.mask") != 0
+    if not mask.any():
+        raise InputError(
+            f"region.mask {region.mask} is 0 everywhere; pixels that may change are not 0"
+        )
+    return mask
+
+
+def aim(labels: torch.Tensor, target: Target | None, num_classes: int) -> torch.Tensor:
+    """The labels that the loss compares with: the truth, or the target made from it.
+
+    Raises InputError for a class that the model has not, or a label map that does not fit.
+    """
+    if target is None:
+        return labels
+    if target.every is not None:
+        _check_class(target.every, num_classes)
+        return torch.where(labels == IGNORE, labels, target.every)
+    if target.classes is not None:
+        table = torch.arange(256, device=labels.device)
+        if target.others == "ignore":
+            table.fill_(IGNORE)
+        for source, goal in target.classes.items():
+            _check_class(goal, num_classes)
+            table[source] = goal
+        table[IGNORE] = IGNORE
+        return table[labels]
+    return _label_map(target, tuple(labels.shape), num_classes).to(labels.device)
+
+
+def _label_map(target: Target, shape: tuple[int, ...], num_classes: int) -> torch.Tensor:
+    indices = _read_planned(target.label_map, target.sha256, shape, "target.label_map")
+    for value in indices.unique().tolist():
+        if value != IGNORE:
+            _check_class(value, num_classes)
+    return indices.expand(shape).clone()
+
+
+def _read_planned(
+    file: str | None, sha256: str | None, shape: tuple[int, ...], field: str
+) -> torch.Tensor:
+    """The values of a PNG that a field of the spec names, int64 H x W as the images, N x H x W."""
+    path = Path(str(file))
+    if not path.is_file() or content_hash(path) != sha256:
+        raise InputError(f"{field} {path} is missing or is not the file that was planned")
+    values = torch.tensor(read_index_map(path, field), dtype=torch.int64)
+    if values.shape != shape[1:]:
+        raise InputError(
+            f"{field} {path} is {values.shape[0]} x {values.shape[1]} (height x width), "
+            f"the images are {shape[1]} x {shape[2]}; they must agree"
+        )
+    return values
+
+
+def _check_class(index: int, num_classes: int) -> None:
+    if index >= num_classes:
+        raise InputError(
+            f"the target is class {index}; the source predicts classes 0 to {num_classes - 1}"
+        )

@@ -1,0 +1,305 @@
+"""An experiment is read once, strictly; every wrong field is one readable sentence."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from segtransfer.errors import InputError
+from segtransfer.experiment.spec import Experiment, read_experiment, recipe_names
+from tests.orchestrator.toy_experiments import toy
+
+GOOD: dict[str, Any] = {
+    "data": "camvid",
+    "models": ["fcn-r18", "pspnet-r18"],
+    "attacks": ["pgd", {"preset": "ds-mi", "steps": 5}],
+}
+
+
+def good(**changes: Any) -> dict[str, Any]:
+    return copy.deepcopy(GOOD) | changes
+
+
+def message(source: Any, *overrides: str) -> str:
+    with pytest.raises(InputError) as caught:
+        read_experiment(source, overrides)
+    return str(caught.value)
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def test_a_bare_name_is_a_preset_a_zoo_model_or_a_sample() -> None:
+    read = read_experiment(good())
+    assert [m.zoo for m in read.models] == ["fcn-r18", "pspnet-r18"]
+    assert [a.name for a in read.attacks] == ["pgd", "ds-mi"]
+    assert read.data.sample == "camvid"
+    assert read.attacks[1].steps == 5
+    assert read.attacks[1].momentum is not None
+
+
+def test_a_fraction_is_read_as_a_number() -> None:
+    attack = {"preset": "pgd", "eps": "4/255", "step_size": "eps/4"}
+    (read,) = read_experiment(good(attacks=[attack])).attacks
+    assert read.eps == 4 / 255
+    assert read.step_size == 1 / 255
+
+
+def test_an_override_reaches_into_a_bare_preset_name() -> None:
+    read = read_experiment(good(), ["attacks.0.eps=8/255", "attacks.0.name=strong"])
+    assert (read.attacks[0].name, read.attacks[0].eps) == ("strong", 8 / 255)
+    assert read.attacks[0].steps == 20
+
+
+def test_an_override_with_a_star_reaches_every_item() -> None:
+    read = read_experiment(good(), ["attacks.*.eps=8/255", "attacks.0.eps=2/255"])
+    assert [attack.eps for attack in read.attacks] == [2 / 255, 8 / 255]
+
+
+def test_an_override_renames_a_bare_zoo_model() -> None:
+    read = read_experiment(good(), ["models.0.name=mine"])
+    assert (read.models[0].name, read.models[0].zoo) == ("mine", "fcn-r18")
+
+
+def test_an_override_reaches_into_a_bare_sample_name() -> None:
+    assert read_experiment(good(), ["data.images=3"]).data.images == 3
+
+
+def test_an_override_makes_the_section_that_is_not_there() -> None:
+    assert read_experiment(good(), ["runtime.fleet.slots=3"]).runtime.fleet.slots == 3
+    read = read_experiment(good(attacks=["pgd"]), ["attacks.0.momentum.mu=0.5"])
+    assert read.attacks[0].momentum is not None
+    assert read.attacks[0].momentum.mu == 0.5
+
+
+def test_overrides_leave_the_callers_dict_as_it_was() -> None:
+    source = good()
+    read_experiment(source, ["attacks.1.steps=2", "models.0.name=x", "runtime.window=1"])
+    assert source == GOOD
+
+
+def test_a_read_experiment_may_be_overridden_again() -> None:
+    read = read_experiment(good(), ["seed=4"])
+    assert read_experiment(read) is read
+    again = read_experiment(read, ["attacks.0.momentum.mu=0.5"])
+    assert (again.seed, again.models) == (4, read.models)
+    assert again.attacks[0].momentum is not None
+
+
+def test_an_experiment_survives_the_way_through_json() -> None:
+    read = read_experiment(good())
+    assert Experiment.model_validate_json(read.model_dump_json()) == read
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("attacks.7.eps=0.1", ["attacks.7.eps=0.1", "no item '7'", "0 to 1"]),
+        ("attacks.x.eps=0.1", ["no item 'x'", "0 to 1"]),
+        ("seed", ["'seed'", "field.path=value"]),
+        ("=3", ["'=3'", "field.path=value"]),
+        ("seed=[1", ["seed=[1", "no valid YAML"]),
+        ("seed.deep=1", ["seed.deep", "is '7' and has no fields"]),
+        ("sed=1", ["unknown key 'sed'", "did you mean 'seed'?"]),
+    ],
+)
+def test_a_wrong_override_is_explained(override: str, parts: list[str]) -> None:
+    text = message(good(seed=7), override)
+    assert all(part in text for part in parts), text
+
+
+WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "unknown key at the top": (
+        good(atacks=["pgd"]),
+        ["unknown key 'atacks'", "did you mean 'attacks'?"],
+    ),
+    "unknown key in data": (
+        good(data={"sample": "camvid", "imges": 2}),
+        ["'data'", "unknown key 'imges'", "did you mean 'images'?"],
+    ),
+    "unknown key in a model": (
+        good(models=["fcn-r18", {"zoo": "pspnet-r18", "nam": "x"}]),
+        ["'models.1'", "unknown key 'nam'", "did you mean 'name'?"],
+    ),
+    "unknown key in an adapter": (
+        good(models=[{"name": "a", "torch": {"callable": "x:y", "argments": {}}}]),
+        ["'models.0.torch'", "unknown key 'argments'", "did you mean 'arguments'?"],
+    ),
+    "unknown key in an attack": (
+        good(attacks=["pgd", {"preset": "mi", "stps": 3}]),
+        ["'attacks.1'", "unknown key 'stps'", "did you mean 'steps'?"],
+    ),
+    "unknown key in a transform": (
+        good(attacks=[{"preset": "pgd", "transforms": [{"ds": {"lo": 0.5}}]}]),
+        ["'attacks.0.transforms.0.ds'", "unknown key 'lo'", "did you mean 'low'?"],
+    ),
+    "unknown key in the momentum": (
+        good(attacks=[{"preset": "pgd", "momentum": {"nu": 1}}]),
+        ["'attacks.0.momentum'", "unknown key 'nu'", "Allowed: mu"],
+    ),
+    "unknown key in the runtime": (
+        good(runtime={"windw": 2}),
+        ["'runtime'", "unknown key 'windw'", "did you mean 'window'?"],
+    ),
+    "eps too large": (
+        good(attacks=[{"preset": "pgd", "eps": 8, "step_size": 0.1}]),
+        ["'attacks.0.eps'", "less than or equal to 1", "value: 8"],
+    ),
+    "eps negative": (
+        good(attacks=[{"preset": "pgd", "eps": "-1/255", "step_size": 0.1}]),
+        ["'attacks.0.eps'", "greater than or equal to 0", "-1/255"],
+    ),
+    "eps not a number": (
+        good(attacks=[{"preset": "pgd", "eps": "8/zero"}]),
+        ["'attacks.0", "'8/zero' is not a number", "8/255"],
+    ),
+    "eps NaN": (
+        good(attacks=[{"preset": "pgd", "eps": float("nan"), "step_size": 0.1}]),
+        ["'attacks.0.eps'", "value: nan"],
+    ),
+    "unknown preset": (
+        good(attacks=["pdg"]),
+        ["'attacks.0'", "unknown preset 'pdg'", "did you mean 'pgd'?", "ds-mi"],
+    ),
+    "unknown zoo model": (
+        good(models=["fcn-r81"]),
+        ["'models.0'", "unknown zoo model 'fcn-r81'", "did you mean 'fcn-r18'?"],
+    ),
+    "unknown transform": (
+        good(attacks=[{"preset": "pgd", "transforms": ["dss"]}]),
+        ["'attacks.0.transforms.0'", "unknown transform 'dss'", "ds"],
+    ),
+    "unknown sample": (good(data="camvit"), ["'data.sample'", "camvit", "camvid"]),
+    "two models with one name": (
+        good(models=["fcn-r18", "fcn-r18"]),
+        ["two models are named 'fcn-r18'", "another name"],
+    ),
+    "two attacks with one name": (
+        good(attacks=["pgd", {"preset": "pgd", "steps": 3}]),
+        ["two attacks are named 'pgd'", "another name"],
+    ),
+    "an attack named clean": (
+        good(attacks=[{"preset": "pgd", "name": "clean"}]),
+        ["cannot be named 'clean'"],
+    ),
+    "no attacks": (good(attacks=[]), ["attacks is empty", "one or more"]),
+    "no models": (good(models=[]), ["models is empty", "one or more"]),
+    "attacks left out": (
+        {k: v for k, v in GOOD.items() if k != "attacks"},
+        ["'attacks' is missing"],
+    ),
+    "sources naming no model": (
+        good(sources=["fcn-18"]),
+        ["sources", "'fcn-18'", "did you mean 'fcn-r18'?"],
+    ),
+    "targets naming no model": (
+        good(targets=["zzz"]),
+        ["targets", "'zzz'", "Allowed: fcn-r18, pspnet-r18"],
+    ),
+    "two adapters": (
+        good(models=[toy("a") | {"zoo": "fcn-r18"}]),
+        ["'models.0'", "zoo and torch", "exactly one of zoo, mmseg, torch"],
+    ),
+    "no adapter": (good(models=[{"name": "a"}]), ["'models.0'", "model 'a'", "no adapter"]),
+    "two data sources": (
+        good(data={"sample": "camvid", "folder": "x"}),
+        ["'data'", "sample and folder", "exactly one"],
+    ),
+    "a wrong executor": (
+        good(runtime={"executor": "dask"}),
+        ["'runtime.executor'", "'ray'", "'inline'", "dask"],
+    ),
+    "no slots": (good(runtime={"fleet": {"slots": 0}}), ["'runtime.fleet.slots", "value: 0"]),
+    "a size too small": (
+        good(data={"sample": "camvid", "size": [8, 64]}),
+        ["'data.size.0'", "16", "value: 8"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(
+    case: str, tmp_path: Path
+) -> None:
+    source, parts = WRONG[case]
+    path = write(tmp_path / "wrong.yaml", source)
+    text = message(path)
+    assert "wrong.yaml" in text
+    assert all(part in text for part in parts), text
+    assert "pydantic" not in text
+    assert len(text.splitlines()) == 1, text
+
+
+def test_every_wrong_field_is_reported_at_once(tmp_path: Path) -> None:
+    source = good(seed=-1, shard_size=0)
+    text = message(write(tmp_path / "wrong.yaml", source))
+    assert "'seed'" in text.splitlines()[0]
+    assert "'shard_size'" in text.splitlines()[1]
+
+
+def test_invalid_yaml_names_the_file(tmp_path: Path) -> None:
+    text = message(write(tmp_path / "torn.yaml", "data: [camvid\nmodels: {"))
+    assert "torn.yaml" in text
+    assert "no valid YAML" in text
+    assert "line" in text
+
+
+@pytest.mark.parametrize("content", ["", "- a\n- b\n", "just words"])
+def test_a_file_without_a_mapping_says_what_it_needs(tmp_path: Path, content: str) -> None:
+    text = message(write(tmp_path / "list.yaml", content))
+    assert "list.yaml" in text
+    assert "data, models and attacks" in text
+
+
+def test_a_file_that_is_not_there_suggests_a_recipe() -> None:
+    text = message("quickstrat")
+    assert "'quickstrat' is neither a file nor a recipe" in text
+    assert "did you mean 'quickstart'?" in text
+
+
+def test_the_store_is_relative_to_where_one_works_and_data_to_where_the_spec_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs, work = tmp_path / "specs", tmp_path / "work"
+    specs.mkdir()
+    work.mkdir()
+    monkeypatch.chdir(work)
+    source = good(data={"folder": "images", "classes": ["a", "b"]}, runtime={"store": "results"})
+    read = read_experiment(write(specs / "mine.yaml", source))
+    assert read.runtime.store == str(work / "results")
+    assert read.data.folder == str(specs / "images")
+    assert read.name == "mine"
+
+
+def test_a_dicts_paths_are_relative_to_where_one_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    read = read_experiment(good(data={"folder": "images", "classes": ["a", "b"]}))
+    assert read.data.folder == str(tmp_path / "images")
+    assert read.runtime.store == str(tmp_path / "segtransfer-store")
+
+
+def test_a_store_on_another_filesystem_keeps_its_address() -> None:
+    assert read_experiment(good(runtime={"store": "s3://bucket/x"})).runtime.store == (
+        "s3://bucket/x"
+    )
+
+
+def test_an_experiment_cannot_be_changed_once_read() -> None:
+    read = read_experiment(good())
+    with pytest.raises(ValueError, match="frozen"):
+        read.seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_every_recipe_that_ships_can_be_read(recipe: str) -> None:
+    assert read_experiment(recipe).name == recipe
+
+
+def test_there_is_a_recipe_to_start_with() -> None:
+    assert "quickstart" in recipe_names()

@@ -1,0 +1,201 @@
+"""What models cost: measured once and kept, given by hand, or assumed and said to be."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from segtransfer.errors import InputError
+from segtransfer.experiment.plan import FORWARD_AND_BACKWARD, Plan, make_plan
+from segtransfer.forecast import calibration
+from segtransfer.forecast import cost_model as rates
+from segtransfer.forecast.calibration import (
+    calibrate,
+    line_through,
+    measured_paces,
+    peaks_on_gpus,
+    read_rates,
+)
+from segtransfer.forecast.cost_model import GivenRates, LinearCost
+from segtransfer.store import Store
+from tests.orchestrator.toy_experiments import toy, toy_experiment
+
+
+def plan_in(folder: Path, **changes: Any) -> tuple[Plan, Store]:
+    experiment = toy_experiment(folder, **changes)
+    store = Store(experiment.runtime.store)
+    return make_plan(experiment, store), store
+
+
+def test_without_any_measurement_rates_are_assumed_and_say_so(tmp_path: Path) -> None:
+    plan, store = plan_in(tmp_path)
+    found = read_rates(plan, store)
+    assert found.measured == frozenset()
+    assert found.models.keys() == plan.models.keys()
+    assert found.startup == rates.STARTUP_SECONDS
+    model = next(iter(found.models.values()))
+    assert model.forward.call == model.step.call == 0
+    assert model.step.image == pytest.approx(FORWARD_AND_BACKWARD * model.forward.image)
+    assert model.scaled == model.step
+    assert model.peak_bytes is None
+
+
+def test_what_was_measured_is_kept_and_read_by_later_plans(tmp_path: Path) -> None:
+    plan, store = plan_in(tmp_path)
+    named: list[str] = []
+    calibrate(plan, store, named.append)
+    assert named == ["a", "b"]
+    later, again = plan_in(tmp_path)
+    rates = read_rates(later, again)
+    assert rates.measured == plan.models.keys()
+    for model in rates.models.values():
+        for line in (model.forward, model.step, model.scaled):
+            assert min(line.call, line.image) >= 0
+            assert 0 < line.seconds(1, 1) < 1
+        assert model.load > 0
+        assert model.finish >= 0
+    assert len(list(Path(store.location, "calibration").iterdir())) == 2
+
+
+def test_a_slow_model_is_measured_as_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``linear`` sleeps as long for one image as for two; sleeping takes no CPU time, so watch the
+    wall clock here."""
+    monkeypatch.setattr(calibration.time, "thread_time", calibration.time.perf_counter)
+    weights = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    slow = toy("slow", "linear", weights=weights, delay=0.25)
+    plan, store = plan_in(tmp_path, models=[slow], runtime={"micro_batch": 2})
+    calibrate(plan, store)
+    (rates,) = read_rates(plan, store).models.values()
+    for line in (rates.forward, rates.step, rates.scaled):
+        for images in (1, 2):
+            assert 0.2 <= line.seconds(1, images) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("points", "line"),
+    [
+        ([(1, 3.0), (4, 9.0)], LinearCost(1.0, 2.0)),
+        ([(1, 3.0)], LinearCost(0.0, 3.0)),
+        ([(1, 3.0), (4, 2.0)], LinearCost(2.0, 0.0)),
+        ([(1, 1.0), (4, 8.0)], LinearCost(0.0, 2.0)),
+        ([(0.5, 3.0), (2.5, 7.0)], LinearCost(2.0, 2.0)),
+    ],
+    ids=["two sizes", "one size", "falling", "none a call", "areas"],
+)
+def test_a_line_has_a_part_a_call_and_a_part_an_image_none_below_zero(
+    points: list[tuple[float, float]], line: LinearCost
+) -> None:
+    found = line_through(points)
+    assert (found.call, found.image) == pytest.approx((line.call, line.image))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"runtime": {"micro_batch": 1}},
+        {"numerics": "fast"},
+        {"models": [toy("a", seed=5), toy("b", seed=6)]},
+    ],
+    ids=["micro-batch", "numerics", "weights"],
+)
+def test_another_computation_is_not_taken_for_the_measured_one(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    plan, store = plan_in(tmp_path)
+    calibrate(plan, store)
+    other, again = plan_in(tmp_path, **changes)
+    assert read_rates(other, again).measured == frozenset()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"version": 0, "rates": {}}', b"[]"])
+def test_a_torn_file_counts_as_not_measured(content: bytes, tmp_path: Path) -> None:
+    plan, store = plan_in(tmp_path)
+    calibrate(plan, store)
+    for path in Path(store.location, "calibration").iterdir():
+        path.write_bytes(content)
+    assert read_rates(plan, store).measured == frozenset()
+
+
+def test_what_is_given_by_hand_wins(tmp_path: Path) -> None:
+    plan, store = plan_in(tmp_path)
+    calibrate(plan, store)
+    rates = read_rates(plan, store, GivenRates(forward=0.5, startup=3.0, switch=4.0))
+    assert rates.measured == frozenset()
+    assert rates.startup == 3.0
+    lines = LinearCost(0.0, 0.5), LinearCost(0.0, 1.25), LinearCost(0.0, 1.25)
+    assert {(m.forward, m.step, m.scaled) for m in rates.models.values()} == {lines}
+    assert {m.load for m in rates.models.values()} == {4.0}
+
+
+def keep_as_measured_on_a_gpu(plan: Plan, store: Store, peaks: dict[str, int]) -> None:
+    """What ``calibrate`` would have kept on a machine with a GPU, by model key."""
+    for number, (model, peak) in enumerate(peaks.items()):
+        line = {"call": 0.0, "image": 0.1}
+        content = {
+            "version": calibration.VERSION,
+            "of": {"model": model, "type": "cuda", "size": [24, 32], "micro_batch": 4},
+            "rates": {"load": 1.0, "forward": line, "step": line, "scaled": line, "finish": 0.0,
+                      "peak_bytes": peak},
+        }  # fmt: skip
+        store.files.write(f"calibration/gpu-{number}.json", json.dumps(content).encode())
+
+
+def test_peaks_on_gpus_are_those_of_the_models_the_size_and_the_micro_batch(
+    tmp_path: Path,
+) -> None:
+    plan, store = plan_in(tmp_path)
+    shard = next(iter(plan.shards.values()))
+    calibrate(plan, store)
+    assert torch.cuda.is_available() or peaks_on_gpus(store, plan.models, shard, 4) == ()
+    first, second = plan.models
+    keep_as_measured_on_a_gpu(plan, store, {first: 7, second: 9})
+    assert sorted(peaks_on_gpus(store, plan.models, shard, 4)) == [7, 9]
+    assert peaks_on_gpus(store, [second], shard, 4) == (9,)
+    assert peaks_on_gpus(store, [first, "unmeasured"], shard, 4) == ()
+    assert peaks_on_gpus(store, plan.models, shard, 2) == ()
+    assert peaks_on_gpus(store, plan.models, None, 4) == ()
+    narrower = replace(shard, images=shard.images[..., 1:])
+    assert peaks_on_gpus(store, plan.models, narrower, 4) == ()
+
+
+def test_paces_are_the_slowest_that_were_measured_on_each_type_of_device(tmp_path: Path) -> None:
+    """Seconds an image for scores; for attacks a step's, over the cost that plans give it."""
+    plan, store = plan_in(tmp_path)
+    shard = next(iter(plan.shards.values()))
+    assert measured_paces(store, shard, 4) == {}
+    first, second = plan.models
+    keep_as_measured_on_a_gpu(plan, store, {first: 7, second: 9})
+    slower = json.loads(Path(store.location, "calibration/gpu-0.json").read_text())
+    slower["rates"]["scaled"] = {"call": 0.3, "image": 0.2}
+    store.files.write("calibration/slower.json", json.dumps(slower).encode())
+    assert measured_paces(store, shard, 4) == pytest.approx(
+        {
+            (first, "evaluate", "cuda"): 0.1,
+            (first, "attack", "cuda"): 0.5 / FORWARD_AND_BACKWARD,
+            (second, "evaluate", "cuda"): 0.1,
+            (second, "attack", "cuda"): 0.1 / FORWARD_AND_BACKWARD,
+        }
+    )
+    assert measured_paces(store, shard, 2) == {}
+
+
+def test_a_model_that_cannot_work_is_named(tmp_path: Path) -> None:
+    weights = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    plan, store = plan_in(tmp_path, models=[toy("narrow", "linear", weights=weights)])
+    with pytest.raises(
+        InputError, match=r"model 'narrow' cannot be measured: the model predicts 2 classes"
+    ):
+        calibrate(plan, store)
+
+
+def test_threads_are_as_before(tmp_path: Path) -> None:
+    plan, store = plan_in(tmp_path)
+    torch.set_num_threads(2)
+    try:
+        calibrate(plan, store)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)

@@ -1,0 +1,310 @@
+"""The page's content: its numbers are those of the results, and names stay names."""
+
+import itertools
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from segtransfer.reporting.folder import write_report
+from segtransfer.reporting.html import draw_page, shades
+from segtransfer.reporting.html.facts import decimal, estimate, trouble
+from segtransfer.reporting.html.gallery import BUDGET, draw_gallery
+from segtransfer.reporting.html.numbers import METRICS
+from segtransfer.reporting.html.tables import main_attacks
+from segtransfer.results import GROUPS, Results
+from segtransfer.statistics import Resampled, pairs_of
+from tests.orchestrator.reporting.html.made_up import made_up
+from tests.orchestrator.reporting.html.reading import Page
+from tests.orchestrator.toy_experiments import run_toy
+
+ATTACKS: list[dict[str, Any]] = [
+    {"preset": "noise", "eps": "8/255"},
+    {"preset": "pgd", "eps": "8/255", "steps": 10},
+    {"preset": "mi", "eps": "8/255", "steps": 10},
+    {"preset": "ds", "eps": "8/255", "steps": 10, "steps_at": [1, 4, 10]},
+]
+HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}"
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return made_up(ATTACKS)
+
+
+@pytest.fixture(scope="module")
+def page(results: Results) -> Page:
+    return Page(draw_page(results))
+
+
+def test_matrices_hold_the_values_of_the_results(results: Results, page: Page) -> None:
+    for attack in results.attacks:
+        head, clean, *rows = page.table(attack).rows
+        assert head[1:] == results.targets
+        assert clean == ["clean", *(decimal(v) for v in results.clean())]
+        matrix = results.matrix(attack)
+        expected = [[source, *map(decimal, matrix.loc[source])] for source in results.sources]
+        if attack == "noise":
+            expected = [["any source", *map(decimal, matrix.iloc[0])]]
+        assert rows == expected
+
+
+def test_a_ratio_to_nothing_is_null_and_leaves_the_page_readable() -> None:
+    """``JSON.parse`` of browsers refuses infinity and NaN, and then the whole page is dead."""
+    results = made_up([{"preset": "pgd", "eps": "8/255", "steps": 10}])
+    unmoved = {("pgd", "net-0", "net-0"): results.confusions["clean", None, "net-0"]}
+    page = Page(draw_page(replace(results, confusions={**results.confusions, **unmoved})))
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    data = json.loads(page.scripts[0], parse_constant=refuse)
+    ratios = data["figures"]["ratio"]
+    assert None in ratios
+    assert any(figures is not None for figures in ratios)
+    assert None not in data["figures"]["drop"]
+
+
+@pytest.mark.parametrize("metric", [metric.name for metric in METRICS])
+def test_every_metric_stands_in_the_page(results: Results, page: Page, metric: str) -> None:
+    shown = page.data["figures"][metric]
+    matrix = results.matrix("pgd", metric)
+    sample = Resampled(results)
+    places = [place for place in cell_places(page, "pgd") if place >= len(results.targets)]
+    cells = [(s, t) for s in results.sources for t in results.targets]
+    for place, (source, target) in zip(places, cells, strict=True):
+        interval = sample.cell("pgd", source, target, metric)
+        assert shown[place][0] == pytest.approx(matrix.loc[source, target], abs=0.0500001)
+        assert shown[place][:3] == [
+            pytest.approx(value, abs=0.0500001)
+            for value in (interval.value, interval.low, interval.high)
+        ]
+
+
+def cell_places(page: Page, attack: str) -> list[int]:
+    """The numbers of a matrix's cells, in the order of the page."""
+    part = page.html.split(f"<strong>{attack}</strong>")[1].split("</table>")[0]
+    return [int(piece.split('"')[0]) for piece in part.split('data-n="')[1:]]
+
+
+def test_means_are_those_of_each_kind_of_pair_alone(results: Results, page: Page) -> None:
+    sample = Resampled(results)
+    table = next(table for table in page.tables if "Against pgd" in table.rows[0])
+    row = next(row for row in table.rows if row[0] == "mi")
+    for shown, group in zip(row[1:4], GROUPS, strict=True):
+        interval = sample.mean("mi", pairs_of(results, group))
+        value, low, high = map(decimal, (interval.value, interval.low, interval.high))
+        assert shown == f"{value}{low} to {high}"
+    difference = sample.difference("mi", "pgd", pairs_of(results, "cross_backbone"))
+    assert row[4].startswith(decimal(difference.value, signed=True))
+
+
+def test_a_difference_beyond_noise_is_marked_and_one_within_is_not() -> None:
+    same = made_up([{"preset": "pgd", "name": name} for name in "abc"], images=24)
+    confusions = dict(same.confusions)
+    for source in same.sources:
+        for target in same.targets:
+            confusions["b", source, target] = confusions["a", source, target]
+            confusions["c", source, target] = np.flip(confusions["a", source, target], -1)
+    html = draw_page(replace(same, confusions=confusions))
+    table = next(t for t in Page(html).tables if "Against a" in t.rows[0])
+    assert [row[4] for row in table.rows[1:3]] == ["–", "+0.0+0.0 to +0.0"]
+    assert html.count('data-signed class="beyond"') == 1
+
+
+def test_names_of_others_stay_text(results: Results) -> None:
+    content = dict(results.content)
+    content["dataset"] = HOSTILE
+    content["classes"] = [HOSTILE, *content["classes"][1:]]
+    content["spec"] = content["spec"] | {"name": HOSTILE}
+    content["models"] = content["models"] | {HOSTILE: content["models"]["net-0"]}
+    failed = replace(results, content=content, failures={"key": f"Error: {HOSTILE}"})
+    failed = replace(failed, image_ids=(HOSTILE, *results.image_ids[1:]))
+    page = Page(draw_page(failed))
+    assert "img" not in page.tags  # all are made by the page's script
+    assert page.tags.count("script") == 3
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert page.text.count(HOSTILE) >= 4
+    assert "{{7*7}}" in page.text
+
+
+def test_hostile_names_of_models_and_attacks_stay_text() -> None:
+    results = renamed(made_up(ATTACKS[1:3]), {"net-1": HOSTILE, "mi": HOSTILE + "2"})
+    page = Page(draw_page(results))
+    assert "img" not in page.tags
+    assert page.tags.count("script") == 3
+    assert page.data["targets"][1] == HOSTILE
+    assert page.table(HOSTILE + "2").rows[0][2] == HOSTILE
+
+
+def renamed(results: Results, names: dict[str, str]) -> Results:
+    """The results with other names of models and attacks, as another's store may hold them."""
+
+    def new(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {new(key): new(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [new(item) for item in value]
+        return names.get(value, value) if isinstance(value, str) else value
+
+    def keys(cells: Any) -> Any:
+        return {tuple(map(new, cell)): value for cell, value in cells.items()}
+
+    return replace(
+        results,
+        content=new(dict(results.content)),
+        confusions=keys(results.confusions),
+        fooled=keys(results.fooled),
+    )
+
+
+def test_the_page_asks_for_nothing(page: Page) -> None:
+    for tag, name, value in page.attributes:
+        if name in ("src", "href", "action", "data", "poster", "srcset"):
+            assert value.startswith(("data:", "#")), (tag, name, value[:80])
+    policy = next(v for _, n, v in page.attributes if n == "content" and "default-src" in v)
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_parquet_in_the_page_is_the_frame(results: Results, page: Page) -> None:
+    pd.testing.assert_frame_equal(page.frame(), results.frame(), check_exact=True)
+
+
+def test_missing_cells_are_dashes_under_the_word_partial() -> None:
+    results = made_up(ATTACKS[:3], missing=(("mi", "net-0", "net-2"),))
+    page = Page(draw_page(results))
+    rows = page.table("mi").rows
+    assert rows[2][3] == "–"
+    assert rows[2][2] != "–"
+    assert "PARTIAL. 1 of 3 matrices lacks cells" in " ".join(page.text.split())
+    table = next(table for table in page.tables if "Against pgd" in table.rows[0])
+    means = {row[0]: row[1:4] for row in table.rows}
+    assert "–" not in means["pgd"]
+    # net-0 and net-2 share a backbone: only that mean is not known.
+    assert [mean == "–" for mean in means["miPARTIAL"]] == [False, True, False]
+
+
+def test_an_experiment_that_has_nothing_yet_makes_a_page() -> None:
+    page = Page(draw_page(nothing_yet()))
+    assert {text for row in page.table("pgd").rows[2:] for text in row[1:]} == {"–"}
+    assert page.data["charts"] == []
+    assert "0 of 9 cells" in page.text
+
+
+def nothing_yet() -> Results:
+    """What a run leaves that was stopped after the clean images."""
+    pairs = itertools.product(["pgd", "mi"], *2 * [["net-0", "net-1", "net-2"]])
+    return made_up(ATTACKS[1:3], missing=tuple(pairs), pictures=False)  # type: ignore[arg-type]
+
+
+def test_what_failed_is_told_with_its_reason() -> None:
+    results = made_up(ATTACKS[:2], missing=(("pgd", "net-0", "net-2"),))
+    for key in results.missing:
+        results.store.failures[key] = {"message": "Traceback\nValueError: too dark"}  # type: ignore[attr-defined]
+    assert trouble(results) == [("3 × ValueError: too dark", "Traceback\nValueError: too dark")]
+    assert "3 × ValueError: too dark" in Page(draw_page(results)).text
+
+
+def test_a_failure_of_another_run_is_no_news_once_it_is_made_up_for(results: Results) -> None:
+    key = results.content["cells"][-1][4]
+    store = replace(results.store, failures={key: {"message": "gone"}})  # type: ignore[type-var]
+    assert trouble(replace(results, store=store)) == []
+
+
+def test_six_by_six_by_eight_stay_under_five_megabytes() -> None:
+    attacks = [{"preset": "pgd", "name": f"attack-{n}", "eps": "8/255"} for n in range(8)]
+    results = made_up(attacks, sources=6, targets=6, classes=11, images=3, size=(120, 160))
+    page = draw_page(results)
+    gallery = Page(page).data["gallery"]
+    assert len(page.encode()) < 5_000_000
+    # Larger images, or more attacks, take no more than the budget either: they are made smaller.
+    assert len(page.encode()) - len(json.dumps(gallery)) + BUDGET < 5_000_000
+
+
+def test_the_gallery_takes_what_its_budget_allows(results: Results) -> None:
+    everything = draw_gallery(results)
+    assert len(everything) == 6
+    size = len(json.dumps(everything))
+    assert len(draw_gallery(results, budget=size * 2 // 3)) in (3, 4)
+    tight = draw_gallery(results, budget=size // 4)
+    assert len(json.dumps(tight)) < size // 3
+    assert len(tight) in (2, 3)
+    assert len(tight[0]["label"]) < len(everything[0]["label"])
+
+
+def test_the_gallery_says_what_share_of_pixels_is_right(results: Results) -> None:
+    (shown, *_) = draw_gallery(results)
+    shard = results.store.shard(results.content["shards"][0])
+    assert shard is not None
+    key = f"pgd|net-1|net-2|{shard.shard_id}"
+    evaluation = results.store.evaluation(key)
+    assert evaluation is not None
+    counts = evaluation.confusions[0]
+    place = main_attacks(results).index("pgd")
+    _, share = shown["attacks"][place][1]["predictions"][2]
+    assert share == round(100 * np.trace(counts) / counts.sum())
+
+
+def test_pictures_that_the_store_lost_leave_the_rest() -> None:
+    page = Page(draw_page(made_up(ATTACKS[:2], pictures=False)))
+    assert page.data["gallery"][0]["attacks"][1][0]["image"] is None
+    assert page.data["gallery"][0]["attacks"][1][0]["predictions"][0] is not None
+
+
+def test_iterates_of_one_run_are_a_curve(results: Results, page: Page) -> None:
+    curve = page.data["charts"][-1]
+    rows = [row for rows in curve["datasets"].values() for row in rows]
+    white_box = {
+        row["step"]: row["value"]
+        for row in rows
+        if (row["metric"], row["pairs"]) == ("miou", "white-box (diagonal)")
+    }
+    assert white_box == {
+        step: pytest.approx(results.headlines(f"ds:{step}")["diagonal"], abs=0.0500001)
+        for step in (1, 4, 10)
+    }
+
+
+def test_the_last_iterate_as_it_is_stands_for_its_attack(results: Results) -> None:
+    assert main_attacks(results) == ["noise", "pgd", "mi", "ds:10"]
+    scored = made_up([{"preset": "pgd", "scores": ["raw", "eps*sign"]}], images=2)
+    assert main_attacks(scored) == ["pgd"]
+
+
+def test_one_model_and_one_image_make_a_page() -> None:
+    page = Page(draw_page(made_up(ATTACKS[1:2], sources=1, targets=1, images=1)))
+    assert page.table("pgd").rows[2][0] == "net-0"
+    assert "no such pair" in page.text
+
+
+def test_numbers_are_written_as_people_write_them() -> None:
+    assert decimal(-2.0) == "−2.0"
+    assert decimal(2.0, signed=True) == "+2.0"
+    assert estimate((1.0, None, None, False)) == "1.0"
+    assert estimate((1.0, -0.5, 2.5, False)) == "1.0 (−0.5 to 2.5)"
+    assert estimate(None) == "–"
+
+
+def test_text_on_every_shade_can_be_read() -> None:
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+        values = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+        return float(np.dot((0.2126, 0.7152, 0.0722), linear))
+
+    for shade, ink in shades():
+        low, high = sorted((luminance(shade), luminance(ink)))
+        assert (high + 0.05) / (low + 0.05) > 4.5
+
+
+def test_the_report_folder_holds_the_page(tmp_path: Path) -> None:
+    results = run_toy(tmp_path)
+    page = Page((write_report(results) / "report.html").read_text())
+    value = results.matrix("pgd").loc["a", "b"]
+    assert page.table("pgd").rows[2][2] == decimal(float(value))
+    assert not math.isnan(value)

@@ -1,0 +1,92 @@
+"""The report folder: what it holds, and that its pictures show the numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from segtransfer.experiment.spec import read_experiment
+from segtransfer.reporting.folder import is_current, write_report
+from segtransfer.reporting.heatmaps import draw_matrix
+from segtransfer.reporting.panels import draw_panel
+from segtransfer.reporting.text import cell, markdown
+from segtransfer.results import Results
+from tests.orchestrator.toy_experiments import run_toy
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return run_toy(tmp_path_factory.mktemp("report"))
+
+
+def test_the_folder_holds_pictures_tables_and_the_spec(results: Results) -> None:
+    folder = write_report(results)
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {
+        "matrices.png", "matrix-noise.png", "matrix-pgd.png", "matrix-ds-mi.png",
+        "panel-a.png", "panel-b.png", "results.csv", "summary.md", "experiment.yaml",
+    }  # fmt: skip
+    with Image.open(folder / "matrices.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 10
+
+
+def test_the_table_holds_the_matrices(results: Results) -> None:
+    table = pd.read_csv(write_report(results) / "results.csv")
+    row = table[(table.attack == "pgd") & (table.source == "a") & (table.target == "b")].iloc[0]
+    assert row.miou == pytest.approx(results.matrix("pgd").loc["a", "b"], abs=1e-4)
+    assert row["drop"] == pytest.approx(results.clean()["b"] - row.miou, abs=1e-3)
+
+
+def test_the_kept_spec_gives_the_same_experiment(results: Results) -> None:
+    folder = write_report(results)
+    again = read_experiment(yaml.safe_load((folder / "experiment.yaml").read_text()))
+    assert again.model_dump(mode="json", exclude={"runtime"}) == results.content["spec"]
+
+
+def test_a_report_is_current_until_it_is_removed(results: Results) -> None:
+    folder = write_report(results)
+    assert is_current(results)
+    (folder / "complete").unlink()
+    assert not is_current(results)
+
+
+def test_every_number_of_a_matrix_is_written_in_its_picture(results: Results) -> None:
+    figure = draw_matrix(results, "pgd")
+    written = {text.get_text() for text in figure.axes[0].texts}
+    for value in results.matrix("pgd").to_numpy().ravel():
+        assert f"{value:.1f}" in written
+    for value in results.clean():
+        assert f"{value:.1f}" in written
+
+
+def test_a_panel_shows_the_stored_adversarial_image(results: Results) -> None:
+    figure = draw_panel(results, "a")
+    assert figure is not None
+    line = {axes.get_title(): axes for axes in figure.axes[4:8]}
+    shard_id = results.content["shards"][0]
+    keys = {(c[0], c[1], c[3]): c[5] for c in results.content["cells"]}
+    stored = results.store.attack_images(keys["pgd", "a", shard_id])
+    assert stored is not None
+    shown = np.asarray(line["adversarial image"].images[0].get_array())
+    assert np.array_equal(shown, stored[0, 0].transpose(1, 2, 0))
+    assert any(title.startswith("a (itself)") for title in line)
+    assert any(title.startswith("b:") for title in line)
+
+
+def test_markdown_says_the_drop_beside_the_value(results: Results) -> None:
+    text = markdown(results, ["pgd"])
+    drops = results.matrix("pgd", "drop")
+    assert cell(results.matrix("pgd").loc["a", "b"], drops.loc["a", "b"]) in text
+    assert text.count("\n| ") == 4  # head, clean, two sources
+
+
+def test_a_cell_without_a_value_is_a_dash() -> None:
+    assert cell(float("nan"), float("nan")) == "–"
+    assert cell(10.0, -2.0) == "10.0 (+2.0)"
+
+
+def test_the_folder_lies_inside_the_store(results: Results) -> None:
+    assert write_report(results).is_relative_to(Path(results.store.location))

@@ -1,0 +1,110 @@
+"""What a search found, as a person sees it: tables, YAML to paste, figures."""
+
+from dataclasses import replace
+from io import StringIO
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from rich.console import Console
+
+from segtransfer.reporting.search import attacks_yaml, print_found, summary, write_found
+from segtransfer.searches import SearchResult
+from segtransfer.searches.confirmation import verdict
+from segtransfer.tasks.attacks.spec import AttackSpec
+from tests.orchestrator.reporting.made_results import toy_found
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    return toy_found(tmp_path_factory.mktemp("found"))
+
+
+@pytest.fixture(scope="module")
+def found_two(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    return toy_found(tmp_path_factory.mktemp("found"), objectives=("transfer", "cost"))
+
+
+def printed(found: SearchResult) -> str:
+    console = Console(file=StringIO(), width=160)
+    print_found(found, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_terminal_tells_the_best_the_comparison_and_the_verdict(found: SearchResult) -> None:
+    text = printed(found)
+    assert "The best of 12 trials (1 pruned, 1 failed)" in text
+    for part in ("best-1 – pgd", "best-2 – pgd", "eps*sign"):
+        assert part in text
+    assert text.count("searched, same backbone:") == text.count("held-out, other backbone:") == 2
+    assert verdict(found.comparisons)[:60] in text
+    assert "by Holm over all 8 differences" in text
+    assert "6 images in 4 schedules" in text, "so many of the ten groups have an image"
+    assert "images fall into 4 schedules, and a claim needs at least 10: give" in text
+    assert "images fall into 4 schedules" in summary(found)
+    assert "corrected for 2 candidates" in text
+
+
+def test_enough_schedules_are_counted_and_no_more_is_said(found: SearchResult) -> None:
+    many = replace(found.results, image_ids=tuple(f"image-{n}" for n in range(60)))
+    text = summary(replace(found, results=many))
+    assert "60 images in 10 schedules" in text
+    assert "a claim needs" not in text
+
+
+def test_the_differences_are_those_of_the_matrices(found: SearchResult) -> None:
+    first = found.comparisons[0]
+    assert (first.attack, first.baseline, first.score) == ("best-1", "pgd", "raw")
+    assert str(first.targets) == "searched, same backbone"
+    ours, theirs = (found.results.matrix(name).loc["a", "b"] for name in ("best-1", "pgd"))
+    assert first.difference.value == pytest.approx(ours - theirs)
+    assert f"{first.difference.value:+.2f}" in printed(found)
+
+
+def test_the_yaml_to_paste_is_the_very_attack(found: SearchResult) -> None:
+    pasted = yaml.safe_load(attacks_yaml(found.best))["attacks"]
+    assert [AttackSpec.model_validate(a).identity() for a in pasted] == [
+        attack.identity() for attack in found.best
+    ]
+
+
+def test_the_yaml_of_an_attack_with_a_budget_leaves_the_steps_to_it() -> None:
+    attack = AttackSpec.model_validate(
+        {"preset": "ds-mi", "eps": "4/255", "budget": 12, "step_size": "eps/steps"}
+    )
+    (pasted,) = yaml.safe_load(attacks_yaml([attack]))["attacks"]
+    assert "steps" not in pasted
+    assert AttackSpec.model_validate(pasted).identity() == attack.identity()
+
+
+def test_the_tables_fit_a_terminal_of_eighty_columns(found: SearchResult) -> None:
+    console = Console(file=StringIO(), width=80)
+    print_found(found, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in text
+    assert all(f"{c.difference.low:+.2f}, {c.difference.high:+.2f}]" in text
+               for c in found.comparisons)  # fmt: skip
+
+
+def test_the_folder_has_figures_tables_and_yaml(found: SearchResult) -> None:
+    folder = write_found(found)
+    frame = pd.read_csv(folder / "trials.csv")
+    assert frame["state"].tolist() == ["complete"] * 10 + ["pruned", "failed"]
+    assert frame["reason"].iloc[-1] == "2 tasks failed: no memory"
+    assert (folder / "best.yaml").read_text() == attacks_yaml(found.best)
+    for name in ("importances.png", "slices.png"):
+        assert min(Image.open(folder / name).size) > 150
+    assert not (folder / "front.png").exists()
+
+
+def test_with_two_objectives_the_front_is_told_and_drawn(found_two: SearchResult) -> None:
+    # Transfer and cost rise together: none of the trials beats another in both.
+    assert "The front of 12 trials" in printed(found_two)
+    assert Image.open(write_found(found_two) / "front.png").size[0] > 300
+
+
+def test_the_summary_holds_every_comparison(found: SearchResult) -> None:
+    text = summary(found)
+    assert text.count("| best-") == len(found.comparisons) == 8
+    assert "```yaml" in text

@@ -1,0 +1,130 @@
+"""What the autoscaler is asked for, and when a request is taken back; without a cluster."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from segtransfer.errors import InputError
+from segtransfer.experiment.spec import Fleet
+
+NOTHING = {"num_cpus": 0}
+EIGHT = {"bundles": [{"GPU": 1.0}] * 8}
+
+
+class Cloud:
+    """An autoscaler that writes down what it is asked for, and nodes that come as a test says."""
+
+    def __init__(self, gpus: Sequence[int] = ()) -> None:
+        self.gpus = gpus
+        self.heard: list[dict[str, Any]] = []
+
+    def nodes(self) -> list[Any]:
+        from segtransfer.runtime.executors.ray.nodes import Node
+
+        return [Node(f"node-{n}", 8, gpus, 8) for n, gpus in enumerate(self.gpus)]
+
+    def request_resources(self, **resources: Any) -> None:
+        self.heard.append(resources)
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    from segtransfer.runtime.executors.ray import executor as executor_module
+    from segtransfer.runtime.executors.ray import nodes as ray_fleet
+
+    cloud = Cloud()
+    monkeypatch.setattr(ray_fleet, "request_resources", cloud.request_resources)
+    monkeypatch.setattr(executor_module, "living_nodes", cloud.nodes)
+    monkeypatch.setattr(executor_module.RayExecutor, "_hire", lambda *_: None)
+    return cloud
+
+
+def executor(**fleet: Any) -> Any:
+    from segtransfer.runtime.executors.ray.executor import RayExecutor
+
+    return RayExecutor(fleet=Fleet(**fleet), micro_batch=4, store="unused")
+
+
+def test_a_run_asks_for_what_it_lacks_and_takes_that_back_once_it_is_there(cloud: Cloud) -> None:
+    cloud.gpus = [1]
+    run = executor(slots=8)
+    run.open(1)
+    run._look_at_nodes()
+    assert cloud.heard == [EIGHT]
+    cloud.gpus = [1] * 8
+    run._look_at_nodes()
+    run._look_at_nodes()
+    assert cloud.heard == [EIGHT, NOTHING]
+    cloud.gpus = [1] * 7
+    run._look_at_nodes()
+    assert cloud.heard[2:] == [EIGHT], "a node was lost, as spot nodes are"
+
+
+def test_what_a_killed_run_asked_for_is_taken_back_by_the_next(cloud: Cloud) -> None:
+    cloud.gpus = [1]
+    executor(slots=8).open(1)  # and is killed: nobody closes it
+    executor(slots=1).open(1)
+    assert cloud.heard == [EIGHT, NOTHING]
+
+
+def test_a_driver_that_ray_started_anew_takes_back_on_closing_what_it_never_asked_for(
+    cloud: Cloud,
+) -> None:
+    executor(slots=8).close()
+    assert cloud.heard == [NOTHING]
+
+
+def test_a_request_that_another_run_replaced_is_made_again_while_nodes_are_missing(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segtransfer.runtime.executors.ray import nodes as ray_fleet
+
+    monkeypatch.setattr(ray_fleet, "ASK_EVERY", 0.0)
+    cloud.gpus = [1]
+    large, small = executor(slots=8), executor(slots=1)
+    large.open(1)
+    small.open(1)
+    assert cloud.heard[-1] == NOTHING
+    large._look_at_nodes()
+    small._look_at_nodes()
+    assert cloud.heard[-1] == EIGHT
+
+
+def test_gpus_are_asked_for_before_there_is_any_and_no_core_stands_in_for_one(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segtransfer.runtime.executors.ray.executor import RayExecutor
+
+    hired: list[Any] = []
+    monkeypatch.setattr(RayExecutor, "_hire", lambda _, node, *rest: hired.append(node.gpus))
+    cloud.gpus = [0, 0]
+    run = executor(slots=16, slots_per_gpu=2, gpus=True)
+    run.open(1)
+    assert (cloud.heard, hired) == ([EIGHT], [])
+    assert run.awaited() == "GPUs: 8 in all"
+    cloud.gpus = [0, 0, *[1] * 8]
+    run._look_at_nodes()
+    assert (cloud.heard, hired) == ([EIGHT, NOTHING], [1] * 8)
+    assert run.awaited() == ""
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_a_fleets_end_takes_its_request_back_even_where_its_driver_hangs_or_is_gone(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, up: bool
+) -> None:
+    from segtransfer.runtime import ray_driver
+
+    def find_fleet(fleet: str) -> object:
+        if not up:
+            raise InputError("no such fleet")
+        return object()  # which does not close
+
+    monkeypatch.setattr(ray_driver, "join_cluster", lambda *_, **__: False)
+    monkeypatch.setattr(ray_driver, "find_fleet", find_fleet)
+    monkeypatch.setattr(ray_driver.ray, "kill", lambda *_, **__: None)
+    try:
+        ray_driver.end_fleet("lab")
+    except InputError:
+        assert not up
+    assert cloud.heard == [NOTHING]

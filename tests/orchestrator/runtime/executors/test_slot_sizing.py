@@ -1,0 +1,98 @@
+"""How many slots share a GPU: a pure function, and planner and driver that agree on it.
+
+Nothing here has a GPU: its memory is given.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segtransfer.experiment.spec import Fleet
+from segtransfer.forecast import forecast
+from segtransfer.runtime.executors.slot_sizing import (
+    CONTEXT_BYTES,
+    pick_slots_per_gpu,
+    slots_that_fit,
+)
+from tests.orchestrator.forecast.test_calibration import keep_as_measured_on_a_gpu
+from tests.orchestrator.runtime.test_driver import Desk, Hands
+
+GIB = 2**30
+AUTO = Fleet()
+
+
+def room_for(*peaks: int) -> int:
+    """The smallest GPU that holds models of these peaks beside the reserve of a tenth."""
+    return -(-10 * sum(peak + CONTEXT_BYTES for peak in peaks) // 9)
+
+
+def test_the_largest_models_fit_side_by_side_with_their_contexts_and_the_reserve() -> None:
+    peaks = [GIB, 4 * GIB, 2 * GIB]
+    assert slots_that_fit(peaks, room_for(4 * GIB, 2 * GIB, GIB) + 1) == 3
+    assert slots_that_fit(peaks, room_for(4 * GIB, 2 * GIB, GIB) - 10) == 2
+    assert slots_that_fit(peaks, room_for(4 * GIB, 2 * GIB) + 1) == 2
+    assert slots_that_fit(peaks, room_for(4 * GIB, 2 * GIB) - 10) == 1
+    assert slots_that_fit(peaks, 1 * GIB) == 1, "micro-batches are halved where memory runs out"
+
+
+def test_auto_opens_what_models_need_and_memory_carries() -> None:
+    small, large = [GIB // 2] * 20, [30 * GIB] * 20
+    assert pick_slots_per_gpu(AUTO, 2, 20, small, 80 * GIB) == 10, "every model stays loaded"
+    assert pick_slots_per_gpu(AUTO, 2, 20, large, 80 * GIB) == 2
+    assert pick_slots_per_gpu(AUTO, 2, 2, small[:2], 80 * GIB) == 1
+    assert pick_slots_per_gpu(AUTO, 20, 20, small, 80 * GIB) == 1
+
+
+def test_without_a_measurement_slots_follow_the_models_up_to_a_limit() -> None:
+    for models, each in ((1, 1), (2, 1), (3, 2), (600, 8)):
+        assert pick_slots_per_gpu(AUTO, 2, models) == each
+        assert pick_slots_per_gpu(AUTO, 2, models, (), 80 * GIB) == each
+        assert pick_slots_per_gpu(AUTO, 2, models, [GIB] * models, None) == each
+    assert pick_slots_per_gpu(AUTO, 0, 5) == 1
+
+
+def test_a_number_that_is_given_wins() -> None:
+    assert pick_slots_per_gpu(Fleet(slots_per_gpu=3), 2, 20, [70 * GIB] * 20, 80 * GIB) == 3
+
+
+@pytest.mark.parametrize(
+    ("memory", "each"), [(80 * GIB, 2), (8 * GIB, 1), (None, 2)], ids=["large", "small", "unknown"]
+)
+def test_the_plan_and_the_executor_open_the_same_slots(
+    memory: int | None, each: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models of 5 GiB on one GPU: both fit into 80 GiB and one into 8."""
+    from segtransfer.runtime.executors.ray import executor as ray_executor
+    from segtransfer.runtime.executors.ray import nodes as ray_fleet
+
+    node = ray_fleet.Node("node", 8, 1, 40)
+    monkeypatch.setattr(ray_executor, "living_nodes", lambda: [node])
+    monkeypatch.setattr(ray_fleet, "least_gpu_bytes", lambda nodes: memory)
+    monkeypatch.setattr(forecast.torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(forecast, "smallest_gpu", lambda: memory)
+    hired: list[int] = []
+
+    class Executor(ray_executor.RayExecutor):
+        def _hire(self, node: Any, new: int, slots: int, per_gpu: int) -> None:
+            hired.extend((new, slots, per_gpu))
+
+    desk = Desk(tmp_path, Hands())
+    plan = desk.plan(runtime={"executor": "ray"})
+    keep_as_measured_on_a_gpu(plan, desk.store, dict.fromkeys(plan.models, 5 * GIB))
+    desk.submit(plan)
+    executor = Executor(fleet=AUTO, micro_batch=4, store=desk.store.location)
+    executor.open(2, peaks=desk.hands.peaks)
+    assert hired == [each] * 3
+    assert len(forecast.here(plan, desk.store)[1]) == each
+
+
+def test_peaks_are_asked_for_before_there_are_slots_and_not_again(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Hands())
+    plan = desk.plan()
+    keep_as_measured_on_a_gpu(plan, desk.store, dict.fromkeys(plan.models, 5 * GIB))
+    desk.submit(plan)
+    assert desk.hands.peaks == (5 * GIB,) * 2
+    desk.step(2)
+    desk.submit(plan)
+    assert desk.hands.peaks == ()

@@ -1,0 +1,250 @@
+"""Retries, failures, lost slots and models, and stored results that turn out corrupt."""
+
+import pytest
+
+from segtransfer.runtime.scheduler import Scheduler, State
+from tests.orchestrator.runtime.scheduler.consistency import check, check_empty
+from tests.orchestrator.runtime.scheduler.toys import (
+    add_slot,
+    attack,
+    by_key,
+    hosts,
+    keys,
+    scheduler,
+    score,
+    starts,
+)
+
+
+def test_what_depends_on_a_failed_task_is_skipped_and_the_rest_goes_on() -> None:
+    s = scheduler({"slot": "m"})
+    work = by_key(attack("make"), score("e0", of="make"), score("e1", of="make"), score("clean"))
+    s.submit("client", work, ())
+    s.decide(0)
+    assert s.failed("make", retry=False, now=0) == ["make", "e0", "e1"]
+    assert s.state("make") is State.FAILED
+    assert s.state("e0") is s.state("e1") is State.SKIPPED
+    s.done("clean")
+    assert s.decide(0) == []
+
+
+def test_a_task_is_tried_as_often_as_attempts_say_and_then_has_failed() -> None:
+    s = scheduler({"slot": "m"}, attempts=3)
+    s.submit("client", by_key(score("e")), ())
+    for _ in range(2):
+        assert keys(s.decide(100)) == ["e"]
+        assert s.failed("e", retry=True, now=0) == []
+    assert keys(s.decide(100)) == ["e"]
+    assert s.failed("e", retry=True, now=0) == ["e"]
+    assert s.state("e") is State.FAILED
+    assert s.decide(100) == []
+
+
+def test_a_task_waits_twice_as_long_before_each_further_try() -> None:
+    s = scheduler({"slot": "m"}, attempts=9)
+    s.submit("client", by_key(score("e")), ())
+    now = 0.0
+    for wait in (1, 2, 4):
+        assert keys(s.decide(now)) == ["e"]
+        s.failed("e", retry=True, now=now)
+        assert s.decide(now + 0.9 * wait) == []
+        now += wait
+
+
+def test_the_tasks_own_error_is_never_tried_again() -> None:
+    s = scheduler({"slot": "m"}, attempts=3)
+    s.submit("client", by_key(score("e")), ())
+    s.decide(0)
+    assert s.failed("e", retry=False, now=0) == ["e"]
+    assert s.decide(100) == []
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_task_is_tried_again_on_another_slot_while_one_hosts_its_model(busy: bool) -> None:
+    s = scheduler({"bad": "m", "good": "m"}, window=1)
+    s.submit("client", by_key(score("e")), ())
+    assert starts(s.decide(0)) == [("e", "bad")]
+    if busy:
+        s.submit("client", by_key(score("other")), ())
+        assert starts(s.decide(0)) == [("other", "good")]
+    s.failed("e", retry=True, now=0)
+    if busy:
+        assert starts(s.decide(10)) == []
+        s.submit("client", by_key(score("third")), ())
+        assert starts(s.decide(10)) == [("third", "bad")], "others pass by"
+        s.done("other")
+    assert starts(s.decide(10)) == [("e", "good")]
+
+
+@pytest.mark.parametrize("how", ["lost", "given away"])
+def test_a_task_is_tried_again_where_it_failed_once_no_other_slot_hosts_its_model(how: str) -> None:
+    s = scheduler({"bad": "m", "good": "m"}, window=1)
+    s.submit("client", by_key(score("e"), score("other")), ())
+    assert starts(s.decide(0)) == [("e", "bad"), ("other", "good")]
+    s.failed("e", retry=True, now=0)
+    assert s.decide(10) == []
+    if how == "lost":
+        s.done("other")
+        s.remove_slot("good")
+    else:
+        s.done("other")
+        s.slots.load("good", "n")
+    assert starts(s.decide(10)) == [("e", "bad")]
+
+
+def test_a_task_without_a_model_is_tried_again_on_another_slot_too() -> None:
+    s = scheduler({"bad": None, "good": None}, window=1)
+    s.submit("client", by_key(attack("noise", None)), ())
+    assert starts(s.decide(0)) == [("noise", "bad")]
+    s.failed("noise", retry=True, now=0)
+    assert starts(s.decide(10)) == [("noise", "good")]
+    s.remove_slot("bad")
+    s.failed("noise", retry=True, now=10)
+    assert starts(s.decide(20)) == [("noise", "good")]
+
+
+def test_what_ran_on_a_removed_slot_runs_elsewhere_first_and_without_a_mark_against_it() -> None:
+    s = scheduler({"one": "m"}, attempts=1)
+    s.submit("client", by_key(*(score(f"e{i}") for i in range(4))), ())
+    assert starts(s.decide(0)) == [("e0", "one"), ("e1", "one")]
+    s.remove_slot("one")
+    assert s.decide(0) == []
+    add_slot(s, "two", "m")
+    assert starts(s.decide(0)) == [("e0", "two"), ("e1", "two")]
+
+
+def test_a_slot_that_comes_back_unannounced_is_empty() -> None:
+    s = scheduler({"slot": "m"})
+    s.submit("client", by_key(score("e")), ())
+    s.decide(0)
+    add_slot(s, "slot")
+    check(s)
+    assert hosts(s.decide(0)) == [("slot", "m")]
+    assert s.state("e") is State.READY
+
+
+def test_a_slot_lost_while_it_loads_a_model_leaves_the_model_to_another() -> None:
+    s = scheduler({"one": None})
+    s.submit("client", by_key(score("e")), ())
+    assert hosts(s.decide(0)) == [("one", "m")]
+    s.remove_slot("one")
+    s.hosted("one", "m")
+    check(s)
+    add_slot(s, "two")
+    assert hosts(s.decide(0)) == [("two", "m")]
+
+
+def test_a_model_that_a_slot_refused_stays_where_it_is_and_gets_no_replicas() -> None:
+    s = scheduler({"one": "m", "two": None}, window=1)
+    s.submit("client", by_key(*(score(f"e{i}", cost=1000) for i in range(5))), ())
+    assert hosts(s.decide(0)) == [("two", "m")]
+    s.refused("two", "m")
+    assert s.decide(0) == []
+    s.done("e0")
+    assert starts(s.decide(0)) == [("e1", "one")]
+
+
+def test_a_lost_model_fails_its_own_tasks_and_skips_what_depends_on_them() -> None:
+    s = scheduler({"slot": "n"})
+    work = by_key(attack("make"), score("e", "n", of="make"), score("clean", "n"))
+    s.submit("client", work, ())
+    assert s.model_lost("m") == ["make", "e"]
+    assert keys(s.decide(0)) == ["clean"]
+
+
+def test_without_any_slot_what_needs_no_model_can_fail_too() -> None:
+    s = scheduler()
+    s.submit("client", by_key(attack("noise", None), score("e", "n", of="noise")), ())
+    assert s.model_lost(None) == ["noise", "e"]
+
+
+def test_a_damaged_attack_is_made_again_before_what_depends_on_it() -> None:
+    s = scheduler({"slot": "m"}, window=1)
+    work = by_key(attack("make"), score("e0", of="make"), score("e1", of="make"))
+    s.submit("client", work, {"make"})
+    first = keys(s.decide(0))
+    s.invalidated("make")
+    assert keys(s.decide(0)) == ["make"]
+    assert s.state("e0") is s.state("e1") is State.BLOCKED
+    s.done("make")
+    assert keys(s.decide(0)) == first
+
+
+def test_a_damage_reported_twice_makes_the_attack_once() -> None:
+    s = scheduler({"slot": "m"}, window=4)
+    s.submit("client", by_key(attack("make"), score("e0", of="make")), {"make"})
+    s.decide(0)
+    s.invalidated("make")
+    s.invalidated("make")
+    assert keys(s.decide(0)) == ["make"]
+
+
+def _in_state(state: State | None) -> Scheduler:
+    """An attack in each state that it can be in, scored by ``e``."""
+    s = scheduler({"slot": "m"}, attempts=2)
+    work = by_key(attack("make"), score("e", of="make"))
+    if state is None:
+        return s
+    s.submit("client", work, {"make"} if state is State.DONE else ())
+    if state in (State.RUNNING, State.BLOCKED, State.FAILED):
+        s.decide(0)
+    if state in (State.BLOCKED, State.FAILED):
+        s.failed("make", retry=state is State.BLOCKED, now=0)
+    return s
+
+
+@pytest.mark.parametrize(
+    "state", [None, State.BLOCKED, State.READY, State.RUNNING, State.FAILED, State.DONE]
+)
+def test_only_a_result_can_turn_out_damaged(state: State | None) -> None:
+    s = _in_state(state)
+    assert s.state("make") is state
+    s.invalidated("make")
+    check(s)
+    assert s.state("make") is (State.READY if state is State.DONE else state)
+
+
+def test_a_score_that_waits_for_its_next_try_waits_for_the_attack_if_that_is_damaged() -> None:
+    s = scheduler({"slot": "m"})
+    s.submit("client", by_key(attack("make"), score("e", of="make")), {"make"})
+    assert keys(s.decide(0)) == ["e"]
+    s.failed("e", retry=True, now=0)
+    s.invalidated("make")
+    assert keys(s.decide(100)) == ["make"]
+    assert s.state("e") is State.BLOCKED
+    s.done("make")
+    assert keys(s.decide(100)) == ["e"]
+
+
+def test_a_score_that_nobody_wants_any_more_does_not_outlive_a_damaged_attack() -> None:
+    s = scheduler({"slot": "m"})
+    s.submit("one", by_key(attack("make"), score("e", of="make")), {"make"})
+    s.submit("two", by_key(attack("make"), score("f", of="make")), {"make"})
+    assert keys(s.decide(0)) == ["e", "f"]
+    s.cancel("one")
+    s.invalidated("make")
+    assert s.state("e") is None
+    check(s)
+    assert keys(s.decide(0)) == ["make"]
+
+
+def test_a_result_that_comes_after_its_task_failed_changes_nothing() -> None:
+    s = scheduler({"slot": "m"}, attempts=1)
+    s.submit("client", by_key(attack("make"), score("e", of="make")), ())
+    s.decide(0)
+    s.failed("make", retry=True, now=0)
+    s.done("make")
+    assert s.state("make") is State.FAILED
+    check(s)
+
+
+def test_a_result_that_comes_while_its_task_waits_for_another_try_counts() -> None:
+    s = scheduler({"slot": "m"})
+    s.submit("client", by_key(score("e")), ())
+    s.decide(0)
+    s.failed("e", retry=True, now=0)
+    s.done("e")
+    assert s.decide(100) == []
+    assert s.state("e") is State.DONE
+    s.forget("client")
+    check_empty(s)

@@ -1,0 +1,154 @@
+"""Carrying out an experiment and driving several clients, inline."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segtransfer.experiment.plan import Plan, make_plan
+from segtransfer.results import load_results
+from segtransfer.runtime.driver import Driver
+from segtransfer.runtime.executors.inline import InlineExecutor
+from segtransfer.runtime.runner import carry_out, served
+from segtransfer.runtime.sessions import Notice, Submission, UnknownClientError
+from segtransfer.store import Store
+from tests.orchestrator.runtime.executors.test_contract import Log
+from tests.orchestrator.toy_experiments import assert_same_bits, run_toy, toy, toy_experiment
+
+
+class Desk:
+    """A driver in this process, and the plans that clients hand in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        experiment = toy_experiment(folder)
+        self.store = Store(experiment.runtime.store)
+        self.driver = Driver(InlineExecutor(micro_batch=4), self.store, experiment.runtime)
+        self.clients: list[str] = []
+
+    def submit(self, **changes: Any) -> tuple[str, Plan]:
+        plan = make_plan(toy_experiment(self.folder, **changes), self.store)
+        for shard in plan.shards.values():
+            self.store.put_shard(shard)
+        client = self.driver.submit(Submission(plan.tasks, served(plan), plan.stored))
+        self.clients.append(client)
+        return client, plan
+
+    def run(self, *clients: str) -> None:
+        while not all(self.kinds(client, "finished") for client in clients):
+            self.driver.step(0.1)
+
+    def kinds(self, client: str, kind: str) -> list[Notice]:
+        return [n for n in self.driver.events(client, 0) if n.kind == kind]
+
+    def done(self, client: str) -> list[str]:
+        return [notice.key for notice in self.kinds(client, "done")]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_two_clients_that_want_the_same_are_both_told_of_one_computation(desk: Desk) -> None:
+    one, plan = desk.submit()
+    two, _ = desk.submit()
+    desk.run(one, two)
+    assert sorted(desk.done(one)) == sorted(desk.done(two)) == sorted(plan.tasks)
+    assert len(desk.kinds(one, "finished")) == len(desk.kinds(two, "finished")) == 1
+    hosted = desk.driver.executor._models.values()  # type: ignore[attr-defined]
+    forwards = [model.cost.forwards for model in hosted]
+    # 6 images: clean, noise, and two sources' pgd and ds-mi scored; two attacks of 3 steps made.
+    assert forwards == [6 * (1 + 1 + 4) + 6 * 2 * 3] * 2
+
+
+def test_a_client_whose_tasks_are_stored_is_told_at_once(desk: Desk) -> None:
+    first, _ = desk.submit()
+    desk.run(first)
+    again, plan = desk.submit()
+    assert plan.missing == []
+    assert [n.kind for n in desk.driver.events(again, 0)] == ["finished"]
+
+
+def test_a_cancelled_client_takes_only_its_own_work_with_it(desk: Desk) -> None:
+    one, wide = desk.submit()
+    two, narrow = desk.submit(attacks=["noise"])
+    desk.driver.cancel(one)
+    desk.run(two)
+    assert sorted(desk.done(two)) == sorted(narrow.tasks)
+    assert desk.store.keys() == narrow.tasks.keys()
+    with pytest.raises(UnknownClientError):
+        desk.driver.events(one, 0)
+    back, _ = desk.submit()
+    desk.run(back)
+    assert desk.store.keys() == wide.tasks.keys() | narrow.tasks.keys()
+
+
+def test_the_driver_lets_go_of_all_adversarial_images_when_all_is_scored(desk: Desk) -> None:
+    client, _ = desk.submit()
+    desk.run(client)
+    assert desk.driver._shelf._images == {}
+    cancelled, _ = desk.submit(seed=3)
+    while not desk.driver._shelf._images:
+        desk.driver.step(0.1)
+    desk.driver.cancel(cancelled)
+    other, _ = desk.submit(attacks=["noise"], seed=4)
+    desk.run(other)
+    assert desk.driver._shelf._images == {}
+
+
+def test_a_model_that_cannot_load_fails_a_later_client_as_well(desk: Desk) -> None:
+    broken = toy("broken", "linear", weights=[["x"]])
+    for _ in range(2):
+        client, plan = desk.submit(models=[toy("a", seed=1), broken], attacks=["noise"])
+        desk.run(client)
+        failed = {notice.key for notice in desk.kinds(client, "failed")}
+        fingerprint = plan.infos["broken"].fingerprint
+        assert failed == {k for k, t in plan.tasks.items() if t.model == fingerprint}
+        assert len(desk.kinds(client, "finished")) == 1
+
+
+def test_results_can_be_read_from_the_store_alone(tmp_path: Path) -> None:
+    results = run_toy(tmp_path)
+    for path in sorted((tmp_path / "data").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    again = load_results(Store(results.store.location), results.identity)
+    assert_same_bits(again, results)
+    assert again.matrix("pgd", "fooling").equals(results.matrix("pgd", "fooling"))
+    assert again.image_ids == results.image_ids
+
+
+def test_a_moved_store_is_the_same_store(tmp_path: Path) -> None:
+    results = run_toy(tmp_path)
+    Path(results.store.location).rename(tmp_path / "moved")
+    again = run_toy(tmp_path, runtime={"store": str(tmp_path / "moved")})
+    assert again.computed == 0
+    assert again.frame().equals(results.frame())
+
+
+def test_shards_of_any_size_give_an_image_the_same_result(tmp_path: Path) -> None:
+    """Scales are drawn by schedule group and noise by image: not by the call they share."""
+    twos, ones = (run_toy(tmp_path, shard_size=size) for size in (2, 1))
+    assert ones.image_ids == twos.image_ids
+    for cell, confusions in twos.confusions.items():
+        assert (ones.confusions[cell] == confusions).all(), cell
+
+
+def test_a_listener_hears_the_plan_before_anything_is_computed(tmp_path: Path) -> None:
+    class Witness(Log):
+        def planned(self, plan: Plan) -> None:
+            assert Store(plan.experiment.runtime.store).keys() == set()
+            super().planned(plan)
+
+    log = Witness()
+    carry_out(toy_experiment(tmp_path), log)
+    assert len(log.plans) == 1
+    assert sum(notice.cost for notice in log.notices) == pytest.approx(
+        sum(task.cost for task in log.plans[0].tasks.values())
+    )
+
+
+def test_a_store_that_cannot_be_written_stops_the_run(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file where the store should be")
+    with pytest.raises(OSError, match="store"):
+        run_toy(tmp_path)

@@ -1,0 +1,315 @@
+"""Optuna's study of a search: where it is, what it proposes first, how it is taken up and read."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from segtransfer.errors import InputError
+from segtransfer.searches.context import SearchContext
+from segtransfer.searches.optuna_study import (
+    INTERRUPTED,
+    REASON,
+    SCORE,
+    chosen,
+    drops_of,
+    ended,
+    front,
+    importances,
+    open_storage,
+    open_study,
+    ranked,
+    read_trials,
+    sampler_of,
+    study_name,
+    trials_frame,
+)
+from segtransfer.store import Store
+from tests.orchestrator.searches.searches import (
+    STEP_SIZE,
+    grey_bench,
+    made_score,
+    made_trial,
+    space,
+    step,
+)
+from tests.orchestrator.stores import bucket_server, new_store
+
+FIRST = [step(16), step(12), step(20)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> SearchContext:
+    """Four trials, of which the space proposes three."""
+    return grey_bench(tmp_path, search={"space": space(STEP_SIZE, *FIRST)})[0]
+
+
+def opened(bench: SearchContext, *, resume: bool = False) -> optuna.Study:
+    """The study as a process that begins finds it."""
+    return open_study(bench, open_storage(bench, Store(bench.store)), resume=resume)
+
+
+def ask(study: optuna.Study) -> optuna.Trial:
+    trial = study.ask()
+    trial.suggest_float("step_size", 8 / 255, 24 / 255)
+    return trial
+
+
+def tell(study: optuna.Study, trial: optuna.Trial, transfer: float, rung: int = 2) -> None:
+    """A trial that went all the way, or was pruned where ``rung`` is not the last."""
+    trial.set_user_attr(SCORE, asdict(made_score(transfer, rung=rung)))
+    if rung == 2:
+        study.tell(trial, transfer)
+    else:
+        study.tell(trial, state=TrialState.PRUNED)
+
+
+def waiting(study: optuna.Study) -> list[dict[str, Any]]:
+    trials = study.get_trials(states=(TrialState.WAITING,))
+    return [trial.system_attrs["fixed_params"] for trial in trials]
+
+
+# -- where it is ------------------------------------------------------------------------------
+
+
+def test_a_study_is_a_journal_in_the_store_under_the_searches_identity(
+    bench: SearchContext,
+) -> None:
+    study = opened(bench)
+    assert study.study_name == study_name(bench) == f"search-{bench.identity[:16]}"
+    journals = [*Path(bench.store).rglob("*.journal")]
+    assert len(journals) == 1
+    assert journals[0].parent.name == bench.identity
+
+
+@pytest.mark.parametrize("kind", ["file", "sqlite"])
+def test_a_study_is_where_the_search_says(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"study.{kind}"
+    storage = str(path) if kind == "file" else f"sqlite:///{path}"
+    changes: dict[str, Any] = {"space": space(STEP_SIZE, *FIRST), "storage": storage}
+    bench = grey_bench(tmp_path, search=changes)[0]
+    study = opened(bench)
+    tell(study, ask(study), 50.0)
+    assert path.stat().st_size > 0
+    assert not [*Path(bench.store).rglob("*.journal")]
+    again = opened(bench, resume=True)
+    assert [trial.value for trial in ended(again)] == [50.0]
+    assert study.study_name in optuna.get_all_study_names(open_storage(bench, Store(bench.store)))
+
+
+def test_a_bucket_holds_no_study(bench: SearchContext, tmp_path: Path) -> None:
+    with bucket_server() as query:
+        store = new_store("bucket", tmp_path, query)
+        with pytest.raises(InputError, match="is a bucket, which holds no Optuna study; give") as e:
+            open_storage(bench, store)
+        assert "search.storage" in str(e.value)
+        elsewhere = bench.search.search.model_copy(update={"storage": str(tmp_path / "journal")})
+        search = bench.search.model_copy(update={"search": elsewhere})
+        open_storage(replace(bench, search=search), store)
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        "nosuch://me:s3cret@host/studies",
+        "nosuch://me:s3c@ret@host/studies",
+        "postgresql://me:s3cret@host:port/studies",
+        "postgresql://me:s3cret@localhost:1/studies",
+        "nosuch:///studies?user=me&password=s3cret",
+        "sqlite:////nowhere/at/all/study.db",
+        "/nowhere/at/all/study.journal",
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_told_without_its_password(
+    storage: str, bench: SearchContext
+) -> None:
+    tries = bench.search.search.model_copy(update={"storage": storage})
+    elsewhere = replace(bench, search=bench.search.model_copy(update={"search": tries}))
+    with pytest.raises(InputError, match=r"^search.storage ") as raised:
+        opened(elsewhere)
+    error: BaseException | None = raised.value
+    while error is not None:
+        assert "s3c" not in str(error)
+        assert "ret@" not in str(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+# -- what is proposed first, and again ----------------------------------------------------------
+
+
+def test_a_new_study_proposes_the_first_points_once(bench: SearchContext) -> None:
+    study = opened(bench)
+    assert waiting(study) == FIRST
+    assert [ask(study).params for _ in FIRST] == FIRST
+    assert waiting(opened(bench, resume=True)) == FIRST, "those that ran, and no others"
+
+
+def test_two_objectives_have_a_direction_each(tmp_path: Path) -> None:
+    objectives = ["transfer", "cost", "rms", "ssim"]
+    study = opened(grey_bench(tmp_path, search={"objectives": objectives})[0])
+    names = [direction.name.lower() for direction in study.directions]
+    assert names == ["maximize", "minimize", "minimize", "maximize"]
+
+
+def test_a_search_with_trials_in_the_store_goes_on_only_where_that_is_wanted(
+    bench: SearchContext,
+) -> None:
+    study = opened(bench)
+    tell(study, ask(study), 60.0)
+    ask(study)
+    with pytest.raises(InputError) as raised:
+        opened(bench)
+    assert str(raised.value) == (
+        "this search has 1 ended trials of 4 in the store: --resume goes on with it, another seed "
+        "begins a new one"
+    )
+    states = [trial.state.name for trial in study.get_trials()]
+    assert states == ["COMPLETE", "RUNNING", "WAITING"], "nothing went on unasked"
+
+
+def test_a_search_that_is_through_is_read_again_without_being_asked(bench: SearchContext) -> None:
+    study = opened(bench)
+    for transfer in (60.0, 40.0, 50.0, 45.0):
+        tell(study, ask(study), transfer)
+    again = opened(bench)
+    assert [trial.value for trial in ended(again)] == [60.0, 40.0, 50.0, 45.0]
+    assert not waiting(again)
+
+
+def test_interrupted_trials_are_told_as_failed_and_proposed_again(bench: SearchContext) -> None:
+    study = opened(bench)
+    tell(study, ask(study), 60.0)
+    ask(study)
+    again = opened(bench, resume=True)
+    states = {trial.number: trial.state.name for trial in again.get_trials()}
+    assert states == {0: "COMPLETE", 1: "FAIL", 2: "WAITING", 3: "WAITING"}
+    assert again.get_trials()[1].user_attrs == {INTERRUPTED: True}
+    assert waiting(again) == [FIRST[2], FIRST[1]]
+    assert [trial.number for trial in ended(again)] == [0], "an interrupted one does not count"
+    assert [trial.number for trial in read_trials(again)] == [0]
+
+
+def test_a_trial_interrupted_twice_is_proposed_once(bench: SearchContext) -> None:
+    study = opened(bench)
+    ask(study)
+    opened(bench, resume=True)
+    again = opened(bench, resume=True)
+    assert waiting(again) == [FIRST[1], FIRST[2], FIRST[0]]
+    for _ in range(3):
+        ask(again)
+    assert waiting(opened(bench, resume=True)) == [FIRST[1], FIRST[2], FIRST[0]]
+
+
+# -- what is drawn at random ------------------------------------------------------------------
+
+
+def drawn(bench: SearchContext, count: int) -> list[float]:
+    """So many step sizes that a process which goes on with the search proposes and ends."""
+    study = opened(bench, resume=True)
+    study.sampler = sampler_of(bench.search, study)
+    trials = [ask(study) for _ in range(count)]
+    for trial in trials:
+        tell(study, trial, 50.0)
+    return [trial.params["step_size"] for trial in trials]
+
+
+def test_a_search_that_goes_on_proposes_other_random_points(tmp_path: Path) -> None:
+    bench = grey_bench(tmp_path, search={"trials": 12, "startup": 12})[0]
+    points = [*drawn(bench, 4), *drawn(bench, 4), *drawn(bench, 4)]
+    assert len(set(points)) == 12
+
+
+def test_a_new_search_draws_by_its_own_seed(tmp_path: Path) -> None:
+    first = space(STEP_SIZE, step(16))
+    bench = grey_bench(tmp_path, search={"trials": 12, "startup": 12, "space": first}, seed=5)[0]
+    by_hand = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=5))
+    expected = [ask(by_hand).params["step_size"] for _ in range(2)]
+    assert drawn(bench, 3) == [16 / 255, *expected], "a point that only waits is no trial yet"
+
+
+# -- how it is read ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def four(bench: SearchContext) -> optuna.Study:
+    """One trial of each kind: through, pruned, failed, running."""
+    study = opened(bench)
+    tell(study, ask(study), 60.0)
+    tell(study, ask(study), 20.0, rung=0)
+    failed = ask(study)
+    failed.set_user_attr(REASON, "this loss refuses")
+    study.tell(failed, state=TrialState.FAIL)
+    ask(study)
+    return study
+
+
+def test_trials_are_read_with_state_score_and_reason(four: optuna.Study) -> None:
+    trials = read_trials(four)
+    assert [t.state for t in trials] == ["complete", "pruned", "failed", "running"]
+    assert [t.number for t in ended(four)] == [0, 1, 2]
+    assert [t.point for t in trials[:3]] == FIRST
+    assert trials[0].score == made_score(60.0)
+    assert trials[1].score == made_score(20.0, rung=0)
+    assert (trials[2].score, trials[2].reason) == (None, "this loss refuses")
+    assert trials[3].score is None
+
+
+def test_a_frame_has_a_row_a_trial(four: optuna.Study) -> None:
+    frame = trials_frame(read_trials(four))
+    assert list(frame["state"]) == ["complete", "pruned", "failed", "running"]
+    assert list(frame["transfer"].dropna()) == [60.0, 20.0]
+    assert list(frame["step_size"][:3]) == [point["step_size"] for point in FIRST]
+    assert list(frame["images"].dropna()) == [4, 4]
+    assert frame["reason"][2] == "this loss refuses"
+
+
+def test_the_best_transfer_comes_first_and_equal_points_stand_once() -> None:
+    trials = [made_trial(n, t) for n, t in enumerate([30.0, 50.0, 40.0])]
+    twin = replace(made_trial(3, 50.0), point=trials[1].point)
+    pruned, failed = made_trial(4, 90.0, state="pruned"), made_trial(5, 90.0, state="failed")
+    assert [t.number for t in ranked([*trials, twin, pruned, failed])] == [1, 2, 0]
+    assert [trial.number for trial, _ in drops_of([*trials, twin, pruned])] == [1, 2, 0]
+
+
+def test_the_front_is_what_no_other_beats_in_one_objective_without_losing_in_another() -> None:
+    values = [(50.0, 4.0), (40.0, 2.0), (40.0, 3.0), (30.0, 2.0), (10.0, 1.0), (50.0, 4.0)]
+    trials = [made_trial(n, transfer, cost) for n, (transfer, cost) in enumerate(values)]
+    assert [t.number for t in front(trials, ("transfer", "cost"))] == [0, 5, 1, 4]
+    assert [t.number for t in front(trials, ("transfer",))] == [0, 5]
+
+
+def test_the_chosen_are_the_best_by_their_rank(tmp_path: Path) -> None:
+    bench = grey_bench(tmp_path, confirm={"best": 2})[0]
+    trials = [made_trial(n, t) for n, t in enumerate([30.0, 50.0, 40.0])]
+    best = chosen(bench, trials)
+    assert [attack.name for attack in best] == ["best-1", "best-2"]
+    assert [attack.step_size for attack in best] == [9 / 255, 10 / 255]
+    assert chosen(bench, []) == []
+    assert len(chosen(bench, trials[:1])) == 1, "there are no more"
+
+
+def test_with_two_objectives_the_chosen_are_of_the_front(tmp_path: Path) -> None:
+    objectives = {"objectives": ["transfer", "cost"]}
+    bench = grey_bench(tmp_path, search=objectives, confirm={"best": 3})[0]
+    values = [(50.0, 4.0), (45.0, 5.0), (40.0, 2.0)]
+    trials = [made_trial(n, transfer, cost) for n, (transfer, cost) in enumerate(values)]
+    assert [attack.step_size for attack in chosen(bench, trials)] == [8 / 255, 10 / 255]
+
+
+def test_importances_are_of_a_high_transfer_and_wait_for_enough_trials(
+    bench: SearchContext,
+) -> None:
+    study = opened(bench)
+    tell(study, ask(study), 60.0)
+    assert importances(study) == {}
+    made = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(100):
+        trial = made.ask()
+        high, low = trial.suggest_float("high", 0, 1), trial.suggest_float("low", 0, 1)
+        # Of the worst trials ``low`` alone decides, of the best ``high`` nearly alone.
+        made.tell(trial, -1.0 - low if low > 0.7 else high)
+    found = importances(made)
+    assert found["high"] > 2 * found["low"]

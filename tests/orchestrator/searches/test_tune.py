@@ -1,0 +1,196 @@
+"""What stands between Ray Tune and a search, without a cluster: the desk, and the study's ear."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from segtransfer.runtime.interrupts import HoursUp
+from segtransfer.runtime.runner import TimeLimit
+from segtransfer.searches.context import SearchContext
+from segtransfer.searches.optuna_study import REASON, SCORE, open_storage, open_study, read_trials
+from segtransfer.store import Store
+from tests.orchestrator.searches import toys
+from tests.orchestrator.searches.searches import (
+    STEP_SIZE,
+    grey_bench,
+    local_client,
+    made_score,
+    space,
+    step,
+)
+from tests.orchestrator.toy_experiments import row_files
+
+REFUSING = f"{toys.__name__}:refusing"
+FIELDS: dict[str, Any] = {**STEP_SIZE, "loss": {"choice": ["cross-entropy", REFUSING]}}
+
+
+def point(levels: float, loss: str = "cross-entropy") -> dict[str, Any]:
+    return step(levels, loss=loss)
+
+
+# -- the desk ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> SearchContext:
+    return grey_bench(tmp_path_factory.mktemp("desk"), search={"space": space(FIELDS)})[0]
+
+
+@pytest.fixture
+def desk(bench: SearchContext, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Opens desks at a driver in this process."""
+    from segtransfer.searches import tune
+
+    client = local_client(Store(bench.store), bench.search)
+    monkeypatch.setattr(tune, "meet", lambda namespace, store: client)
+    return lambda: tune.Desk(bench, "here")
+
+
+def rung_of(answer: dict[str, Any]) -> tuple[int, int]:
+    kept = json.loads(answer[SCORE])
+    return kept["rung"], kept["images"]
+
+
+def test_a_desk_answers_rung_by_rung(desk: Callable[[], Any]) -> None:
+    mine = desk()
+    answers = [mine.carry_out(0, point(10), rung) for rung in range(3)]
+    assert [rung_of(answer) for answer in answers] == [(0, 1), (1, 2), (2, 4)]
+    assert [answer["rung_cost"] for answer in answers] == [1, 2, 4]
+    assert [one["transfer"] for one in answers] == [pytest.approx(toys.drop_at(10 / 255))] * 3
+
+
+def test_a_new_desk_goes_on_at_the_rung_that_it_is_asked_for(desk: Callable[[], Any]) -> None:
+    first = desk().carry_out(1, point(11), 0)
+    second = desk().carry_out(1, point(11), 1)
+    assert (rung_of(first), rung_of(second)) == ((0, 1), (1, 2))
+
+
+def test_a_trial_that_begins_again_has_nothing_computed_anew(
+    desk: Callable[[], Any], bench: SearchContext
+) -> None:
+    mine = desk()
+    before = [mine.carry_out(2, point(12), rung) for rung in range(2)]
+    rows = row_files(Store(bench.store))
+    assert [mine.carry_out(2, point(12), rung) for rung in range(2)] == before
+    assert row_files(Store(bench.store)) == rows
+    assert rung_of(mine.carry_out(2, point(12), 2)) == (2, 4)
+
+
+def test_a_desk_says_why_a_trial_failed_and_serves_the_next(
+    desk: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = desk()
+    assert "this loss refuses" in mine.carry_out(3, point(13, REFUSING), 0)["failed"]
+    assert "the space does not search" in mine.carry_out(4, {"steps": 3}, 0)["failed"]
+    assert rung_of(mine.carry_out(5, point(13), 0)) == (0, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "save_trial", full_disk)
+        assert mine.carry_out(6, point(13), 0) == {"failed": "OSError: no space left on device"}
+    assert rung_of(mine.carry_out(6, point(13), 0)) == (0, 1)
+
+
+def full_disk(*arguments: Any) -> None:
+    raise OSError("no space left on device")
+
+
+# -- the hours --------------------------------------------------------------------------------
+
+
+def test_trials_are_left_when_the_hours_are_up_and_no_sooner() -> None:
+    from segtransfer.searches.tune import Hours
+
+    assert not Hours(TimeLimit(None)).stop_all()
+    assert not Hours(TimeLimit(1.0)).stop_all()
+    with pytest.raises(HoursUp):
+        Hours(TimeLimit(1e-12)).stop_all()
+
+
+# -- the study's ear --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ear(tmp_path: Path) -> tuple[Any, optuna.Study]:
+    """A search of three rungs that hears of trials as Tune tells of them, and its study."""
+    from segtransfer.searches import tune
+
+    bench, store = grey_bench(tmp_path)
+    study = open_study(bench, open_storage(bench, store), resume=False)
+    searcher = tune.StudySearch(
+        tune._define_by_run(bench),
+        metric="transfer",
+        mode="max",
+        study_name=study.study_name,
+        storage=study._storage,
+        last_rung=2,
+    )
+    return searcher, study
+
+
+def told(rung: int, transfer: float) -> dict[str, Any]:
+    score = made_score(transfer, rung=rung)
+    kept = {"rung_cost": 2**rung, SCORE: json.dumps(asdict(score))}
+    return {"training_iteration": rung + 1, **score.objectives, **kept}
+
+
+def test_a_trial_that_went_all_the_way_is_complete(ear: tuple[Any, optuna.Study]) -> None:
+    searcher, study = ear
+    assert searcher.suggest("x")["number"] == 0
+    for rung in range(2):
+        searcher.on_trial_result("x", told(rung, 40.0 + rung))
+    searcher.on_trial_complete("x", told(2, 42.0))
+    (trial,) = read_trials(study)
+    assert (trial.state, trial.score) == ("complete", made_score(42.0, rung=2))
+    assert study.get_trials()[0].values == [42.0]
+
+
+def test_a_pruned_trial_is_learnt_from_at_every_rung_that_it_reached(
+    ear: tuple[Any, optuna.Study],
+) -> None:
+    """The last comes with the end alone, as Tune tells it to no other."""
+    searcher, study = ear
+    searcher.suggest("x")
+    searcher.on_trial_result("x", told(0, 40.0))
+    searcher.on_trial_complete("x", told(1, 30.0))
+    searcher.suggest("y")
+    searcher.on_trial_complete("y", told(0, 10.0))
+    x, y = read_trials(study)
+    assert (x.state, x.score, y.state) == ("pruned", made_score(30.0, rung=1), "pruned")
+    values = [list(trial.intermediate_values.values()) for trial in study.get_trials()]
+    assert values == [[40.0, 30.0], [10.0]]
+
+
+@pytest.mark.parametrize(
+    ("result", "error", "reason"),
+    [
+        ({"failed": "this loss refuses"}, False, "this loss refuses"),
+        ({"failed": "this loss refuses"}, True, "this loss refuses"),
+        (None, True, "its process died 3 times"),
+    ],
+)
+def test_a_failed_trial_keeps_its_reason_and_has_no_value(
+    ear: tuple[Any, optuna.Study], result: dict[str, Any] | None, error: bool, reason: str
+) -> None:
+    searcher, study = ear
+    searcher.suggest("x")
+    if result:
+        searcher.on_trial_result("x", {"training_iteration": 1, **result})
+    searcher.on_trial_complete("x", result, error=error)
+    (trial,) = read_trials(study)
+    assert (trial.state, trial.reason, trial.score) == ("failed", reason, None)
+    (frozen,) = study.get_trials()
+    assert frozen.values is None
+    assert frozen.user_attrs == {REASON: reason}
+
+
+def test_every_proposal_has_the_number_of_its_trial_and_a_point_of_the_space(
+    ear: tuple[Any, optuna.Study],
+) -> None:
+    searcher, study = ear
+    asked = [searcher.suggest(name) for name in "xyz"]
+    assert [one["number"] for one in asked] == [0, 1, 2]
+    assert [one["point"] for one in asked] == [trial.params for trial in study.get_trials()]
