@@ -28,7 +28,7 @@ def build_wheel(source: Path, folder: Path) -> Path:
 
 
 def build_sdist(source: Path, folder: Path) -> Path:
-    """Build the source distribution of a tree into a folder. The build leaves traces in the tree."""
+    """Build the source distribution of a tree into a folder. The build leaves traces in it."""
     code = "import setuptools.build_meta as backend, sys; backend.build_sdist(sys.argv[1])"
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-c", code, str(folder)]

@@ -1,4 +1,4 @@
-"""Built distributions: all of the tree and nothing else is installed, and has the same code hash."""
+"""Built distributions: the whole tree and nothing else, with one code hash."""
 
 import os
 import subprocess
