@@ -39,6 +39,23 @@ def test_all_that_a_page_links_to_is_there(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_all_paths_of_the_repository_that_a_page_names_are_there(page: Path) -> None:
+    top = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    named = re.findall(r"`([a-z_]+/[^`\s]*)`", (ROOT / page).read_text())
+    made = "infra/secrets/"  # by infra/docker/make_secrets.sh
+    paths = [p for p in named if p.partition("/")[0] in top and not p.startswith(made)]
+    assert [path for path in paths if not list(ROOT.glob(path))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_code_on_a_page_imports_from_segtransfer_alone(page: Path) -> None:
+    text = (ROOT / page).read_text()
+    assert (
+        re.findall(r"^ *(?:from|import) (?:orchestrator|search_spaces|tasks)\b.*", text, re.M) == []
+    )
+
+
 def headings(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
