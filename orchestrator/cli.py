@@ -229,7 +229,7 @@ def plan(
         if calibrate:
             with console.status("") as status:
                 calibration.calibrate(made, where, lambda name: status.update(f"measuring {name}"))
-        given = calibration.GivenRates(seconds_per_forward, startup_seconds, switch_seconds)
+        given = calibration.Given(seconds_per_forward, startup_seconds, switch_seconds)
         rates = calibration.read_rates(made, where, given)
         print_plan(made, console, forecast(made, where, rates, counts))
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from segtransfer.experiment.plan import FORWARD_AND_BACKWARD, make_plan
 from segtransfer.experiment.spec import read_experiment
 from segtransfer.experiment.task import Task
-from segtransfer.forecast.calibration import GivenRates, calibrate, read_rates
+from segtransfer.forecast.calibration import Given, calibrate, read_rates
 from segtransfer.forecast.forecast import fleet_of, forecast, lower_bound
 from segtransfer.forecast.simulator import Conditions, simulate
 from segtransfer.runtime.runner import Listener, carry_out
@@ -105,7 +105,7 @@ def measure(executor: str, spec: list[str]) -> None:
         store = Store(f"{folder}/store")
         plan = make_plan(experiment, store)
         calibrate(plan, store)
-        rates = read_rates(plan, store, GivenRates(startup=0.0))
+        rates = read_rates(plan, store, Given(startup=0.0))
         (predicted,) = forecast(plan, store, rates, ()).fleets
         # The clock of a run starts with its first call: one model is loaded by then.
         seconds = predicted.makespan - min(model.load for model in rates.models.values())
