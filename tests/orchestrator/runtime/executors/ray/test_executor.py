@@ -197,6 +197,15 @@ def test_calls_give_the_bits_that_they_give_here(one: tuple[Bench, str]) -> None
     assert np.array_equal(scored.predictions, expected.predictions)
 
 
+def test_worker_that_attacks_and_evaluates_loads_segtransfer_alone(one: tuple[Bench, str]) -> None:
+    bench, slot = one
+    bench.host(slot, toy("strict", "strict"))
+    bench.start(slot, attack_task("of-strict"))
+    images = bench.until(Finished).output.images
+    bench.start(slot, evaluate_task("on-strict", "of-strict"), images)
+    assert bench.until(Finished).key == "on-strict"
+
+
 def test_a_slot_hosts_one_model_after_another(one: tuple[Bench, str]) -> None:
     bench, slot = one
     found = []
