@@ -9,9 +9,9 @@ import torch
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Region, Target
 from segtransfer.tasks.attacks.file_hash import content_hash
-from segtransfer.tasks.attacks.losses import IGNORE
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import read_index_map
+from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.models.base import Segmenter
 
 
@@ -91,15 +91,15 @@ def aim(labels: torch.Tensor, target: Target | None, num_classes: int) -> torch.
         return labels
     if target.every is not None:
         _check_class(target.every, num_classes)
-        return torch.where(labels == IGNORE, labels, target.every)
+        return torch.where(labels == IGNORE_INDEX, labels, target.every)
     if target.classes is not None:
         table = torch.arange(256, device=labels.device)
         if target.others == "ignore":
-            table.fill_(IGNORE)
+            table.fill_(IGNORE_INDEX)
         for source, goal in target.classes.items():
             _check_class(goal, num_classes)
             table[source] = goal
-        table[IGNORE] = IGNORE
+        table[IGNORE_INDEX] = IGNORE_INDEX
         return table[labels]
     return _label_map(target, tuple(labels.shape), num_classes).to(labels.device)
 
@@ -107,7 +107,7 @@ def aim(labels: torch.Tensor, target: Target | None, num_classes: int) -> torch.
 def _label_map(target: Target, shape: tuple[int, ...], num_classes: int) -> torch.Tensor:
     indices = _read_planned(target.label_map, target.sha256, shape, "target.label_map")
     for value in indices.unique().tolist():
-        if value != IGNORE:
+        if value != IGNORE_INDEX:
             _check_class(value, num_classes)
     return indices.expand(shape).clone()
 

@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.user_code import find_function, source_hash
-
-IGNORE = 255
 
 
 @dataclass(frozen=True)
@@ -125,17 +124,17 @@ def find_loss(name: str, sha256: str | None) -> Loss:
 
 def mean_labelled(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean over each image's labelled pixels, N x H x W -> N; 0 where there are none."""
-    counted = labels != IGNORE
+    counted = labels != IGNORE_INDEX
     return (pixels * counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
 
 
 def _pixels(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    return F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
 
 
 def _indices(labels: torch.Tensor) -> torch.Tensor:
     """Labels that can index classes; what stands at 255 is never counted."""
-    return torch.where(labels == IGNORE, 0, labels)
+    return torch.where(labels == IGNORE_INDEX, 0, labels)
 
 
 def fooled(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:

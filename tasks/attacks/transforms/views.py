@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from segtransfer.tasks.attacks.step_random import StepRandom
+from segtransfer.tasks.labels import IGNORE_INDEX
 
-IGNORE = 255
 Map = Callable[[torch.Tensor], torch.Tensor]
 Size = tuple[int, int]
 
@@ -82,7 +82,7 @@ def window(images: torch.Tensor, size: Size, top: int, left: int) -> View:
     back = tuple(-pad for pad in pads)
     return View(
         images=F.pad(images, pads),
-        labels=lambda labels: F.pad(labels, pads, value=IGNORE),
+        labels=lambda labels: F.pad(labels, pads, value=IGNORE_INDEX),
         logits=lambda logits: F.pad(logits, back),
         whole=min(pads) >= 0,
     )
@@ -113,5 +113,5 @@ def align(
     if not view.whole:
         ones = torch.ones_like(logits[:1, :1])
         shown = view.logits(ones) > 0.999
-        labels = torch.where(shown[:, 0], labels, IGNORE)
+        labels = torch.where(shown[:, 0], labels, IGNORE_INDEX)
     return view.logits(logits), labels

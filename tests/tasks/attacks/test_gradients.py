@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segtransfer.tasks import models
 from segtransfer.tasks.attacks.components import Smoothing
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
 from segtransfer.tasks.attacks.losses import LossContext
@@ -16,6 +15,7 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import views
 from segtransfer.tasks.attacks.transforms.views import align
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.randomness import image_noise
@@ -144,7 +144,7 @@ def test_an_ensemble_of_one_model_twice_is_that_model(transform: Any, average: s
     source = {"callable": "tests.toys:convolutional"}
     members = [{"name": name, "torch": source} for name in ("a", "b")]
     ensemble = {"members": members, "average": average}
-    pair = models.load(ModelSpec.model_validate({"name": "pair", "ensemble": ensemble}))
+    pair = adapters.load(ModelSpec.model_validate({"name": "pair", "ensemble": ensemble}))
     rule = spec(transforms=[transform], steps=3, step_size="eps/2")
     alone, together = (make(model, rule, chosen=[0, 1]).images for model in (MODEL, pair))
     assert np.array_equal(together, alone)

@@ -15,6 +15,7 @@ from segtransfer.tasks import metrics, perturbation
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import read_image
 from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.labels import IGNORE_INDEX
 
 CAMVID = Path(metrics.__file__).parent / "data/camvid/images"
 
@@ -165,7 +166,7 @@ def _shards(
             if photo.shape[1] >= size[0] and photo.shape[2] >= size[1] and size[0] > 100:
                 shown[place] = photo[:, : size[0], : size[1]]
         labels = np.stack([_blobs(generator, size, classes) for _ in range(count)])
-        labels[:, : size[0] // 8] = metrics.IGNORE
+        labels[:, : size[0] // 8] = IGNORE_INDEX
         ids = tuple(f"image-{first + place}" for place in range(count))
         digest = hashlib.sha256(repr((ids, size)).encode()).hexdigest()
         shards.append(Shard(digest, first // 2 % 4, ids, ids, shown, labels))
@@ -183,7 +184,7 @@ def _predicted(
     generator: np.random.Generator, labels: np.ndarray, classes: int, errors: float
 ) -> np.ndarray:
     """Labels with about a share of blobs turned into other classes."""
-    predictions = np.where(labels == metrics.IGNORE, 0, labels)
+    predictions = np.where(labels == IGNORE_INDEX, 0, labels)
     for place, label in enumerate(predictions):
         size = label.shape
         coarse = generator.random((size[0] // 4 + 1, size[1] // 4 + 1)) < errors
