@@ -9,7 +9,7 @@ from segtransfer.tasks.attacks.file_hash import with_hash
 from segtransfer.tasks.schema import AnyPath, Frozen, Number
 
 Class = Annotated[int, Field(ge=0, le=254)]
-Fraction = Annotated[Number, Field(ge=0, le=1)]
+UnitInterval = Annotated[Number, Field(ge=0, le=1)]
 
 
 class Momentum(Frozen):
@@ -76,7 +76,7 @@ class Region(Frozen):
     are all of it. ``sha256`` of the mask is filled in when the spec is read."""
 
     classes: Annotated[tuple[Class, ...], Field(min_length=1)] | None = None
-    box: tuple[Fraction, Fraction, Fraction, Fraction] | None = None
+    box: tuple[UnitInterval, UnitInterval, UnitInterval, UnitInterval] | None = None
     mask: AnyPath | None = None
     sha256: str | None = None
 

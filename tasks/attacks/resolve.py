@@ -15,7 +15,7 @@ from segtransfer.tasks.schema import read_number, suggest
 from segtransfer.tasks.user_code import source_hash
 
 DEFAULTS = {"eps": 8 / 255, "steps": 20}
-TRANSFORMS: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
+TRANSFORM_CHAIN: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
 
 
 def step_cost(transforms: tuple[Any, ...], variance: Variance | None, loss: str) -> float:
@@ -31,7 +31,7 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
         return data
     try:
         budget = Budget.model_validate(data["budget"]).forward_equivalents
-        transforms = TRANSFORMS.validate_python(data.get("transforms") or ())
+        transforms = TRANSFORM_CHAIN.validate_python(data.get("transforms") or ())
         variance = data.get("variance")
         variance = None if variance is None else Variance.model_validate(variance)
         restarts = int(data.get("restarts", 1))

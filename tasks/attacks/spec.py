@@ -33,7 +33,7 @@ from segtransfer.tasks.attacks.resolve import (
 from segtransfer.tasks.attacks.transforms import Transform
 from segtransfer.tasks.schema import AnyPath, Frozen, Number, suggest
 
-Score = Literal["raw", "eps*sign", "equal-rms"]
+Scoring = Literal["raw", "eps*sign", "equal-rms"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class AttackSpec(Frozen):
     region: Region | None = None
     restarts: Annotated[int, Field(ge=1, le=1000)] = 1
     steps_at: Annotated[tuple[int, ...], Field(max_length=1000)] = ()
-    scores: Annotated[tuple[Score, ...], Field(min_length=1)] = ("raw",)
+    scores: Annotated[tuple[Scoring, ...], Field(min_length=1)] = ("raw",)
     equal_rms: Annotated[Number, Field(gt=0, le=1)] = 0.75
     files: AnyPath | None = None
     files_sha256: str | None = None

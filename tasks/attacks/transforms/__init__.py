@@ -27,9 +27,9 @@ from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling, dynamic
 from segtransfer.tasks.attacks.transforms.views import TransformContext, View, then
 from segtransfer.tasks.schema import suggest
 
-Function = Callable[[torch.Tensor, Any, TransformContext], View]
+TransformFunction = Callable[[torch.Tensor, Any, TransformContext], View]
 
-TRANSFORMS: dict[str, tuple[type[Any], Function]] = {
+TRANSFORMS: dict[str, tuple[type[Any], TransformFunction]] = {
     "ds": (DynamicScaling, dynamic_scaling),
     "di": (InputDiversity, input_diversity),
     "rdi": (ResizedDiversity, input_diversity),

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.labels import IGNORE_INDEX
 
-Map = Callable[[torch.Tensor], torch.Tensor]
-Size = tuple[int, int]
+TensorMap = Callable[[torch.Tensor], torch.Tensor]
+HeightWidth = tuple[int, int]
 
 
 def same(tensor: torch.Tensor) -> torch.Tensor:
@@ -27,8 +27,8 @@ class View:
     """
 
     images: torch.Tensor
-    labels: Map = same
-    logits: Map = same
+    labels: TensorMap = same
+    logits: TensorMap = same
     whole: bool = True
     ratio: float = 1.0
 
@@ -55,7 +55,7 @@ def then(first: View, second: View) -> View:
     )
 
 
-def resize(images: torch.Tensor, size: Size, *, antialias: bool = False) -> View:
+def resize(images: torch.Tensor, size: HeightWidth, *, antialias: bool = False) -> View:
     """Bilinear resize to ``size``, differentiable; labels follow by nearest neighbour."""
     native = images.shape[-2:]
 
@@ -74,7 +74,7 @@ def resize(images: torch.Tensor, size: Size, *, antialias: bool = False) -> View
     return View(seen, labels, logits, ratio=ratio)
 
 
-def window(images: torch.Tensor, size: Size, top: int, left: int) -> View:
+def window(images: torch.Tensor, size: HeightWidth, top: int, left: int) -> View:
     """A canvas of ``size`` with the image's corner at (top, left): zeros (labels: 255) where the
     image does not reach, cut where it reaches beyond."""
     height, width = images.shape[-2:]
@@ -88,7 +88,7 @@ def window(images: torch.Tensor, size: Size, top: int, left: int) -> View:
     )
 
 
-def snap(height: int, width: int, ratios: tuple[float, float], divisor: int) -> Size:
+def snap(height: int, width: int, ratios: tuple[float, float], divisor: int) -> HeightWidth:
     """The size nearest to the ratios of (height, width) that ``divisor`` divides, at least one
     divisor; a ratio of 1 keeps the native length whatever the divisor."""
 
