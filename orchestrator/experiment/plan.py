@@ -160,12 +160,12 @@ def cut(
                     model_key(fingerprint, numerics) if fingerprint else None,
                     shard.shard_id,
                     cost,
-                    shard.nbytes * len(attack.made),
+                    shard.nbytes * len(attack.variants),
                     attack=attack,
                     seed=experiment.seed,
                 )
                 name = source.name if source else None
-                for number, made in enumerate(attack.made):
+                for number, made in enumerate(attack.variants):
                     for target in targets:
                         evaluate(made.name, name, target, shard, key, number)
     return tasks, cells

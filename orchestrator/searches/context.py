@@ -139,7 +139,7 @@ def _carry_out(
     tasks, cells = cut(experiment, bench.infos, outlines, len(bench.content["classes"]))
     stored = frozenset(key for key in tasks if store.row(key) is not None)
     _drive(Submission(tasks, bench.models, stored), client, store)
-    made = [{"attack": attack.name, "made": 0, **vars(attack.made[0])}]
+    made = [{"attack": attack.name, "made": 0, **vars(attack.variants[0])}]
     content = {
         **bench.content,
         "spec": experiment.model_dump(mode="json", exclude={"runtime"}),

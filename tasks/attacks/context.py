@@ -1,4 +1,4 @@
-"""What an attack run is about: the images, the labels to leave or to reach, the pixels allowed."""
+"""The context of an attack run: images, labels to leave or to reach, and pixels to change."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,13 +16,33 @@ from segtransfer.tasks.models.base import Segmenter
 
 
 @dataclass(frozen=True)
+class ShardImages:
+    """All clean images of a shard, float N x 3 x H x W in [0, 1], with their ids.
+
+    Transforms that mix images draw from them.
+    """
+
+    images: torch.Tensor
+    image_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class AttackContext:
     """One micro-batch under one spec.
 
-    ``clean`` N x 3 x H x W in [0, 1]; ``labels`` int64 N x H x W, 255 ignored: the truth, or the
-    target where the spec has one; ``lower`` and ``upper`` bound every value; ``region`` N x 1 x H
-    x W is 1 where pixels may change, None where all may. ``shard`` are the clean images of the
-    whole shard, for transforms that mix images.
+    Attributes:
+        model: The source.
+        spec: The attack.
+        clean: Clean images, float N x 3 x H x W in [0, 1].
+        labels: int64 N x H x W, 255 ignored: the truth, or the target if the spec has one.
+        lower: Lower bound of every value, N x 3 x H x W.
+        upper: Upper bound of every value, N x 3 x H x W.
+        region: N x 1 x H x W, 1 for pixels that may change; None if all may.
+        image_ids: An id per image.
+        shard: All clean images of the shard.
+        seed: The seed of the experiment.
+        group: The schedule group of all images.
+        clean_features: Features of the clean images by member of the model, read once.
     """
 
     model: Segmenter
@@ -33,27 +53,37 @@ class AttackContext:
     upper: torch.Tensor
     region: torch.Tensor | None
     image_ids: Sequence[str]
-    shard: torch.Tensor
-    shard_ids: tuple[str, ...]
+    shard: ShardImages
     seed: int
     group: int
-    clean_features: dict[int, torch.Tensor] = field(default_factory=dict)  # by member
+    clean_features: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 def bounds(
     images: torch.Tensor, spec: AttackSpec, region: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lower and upper bound of every value: the box [0, 1], under linf cut with the eps-ball;
-    outside the region both are the image itself."""
+    """Return the lower and upper bound of every value, each N x 3 x H x W.
+
+    The bounds are the box [0, 1], intersected with the eps-ball under linf. Outside the region
+    both are the image itself.
+    """
     eps = spec.eps if spec.norm == "linf" else 1.0
     reach = eps if region is None else eps * region
     return (images - reach).clamp(min=0), (images + reach).clamp(max=1)
 
 
 def allowed(region: Region | None, labels: torch.Tensor) -> torch.Tensor | None:
-    """The region as a mask of the images, float N x 1 x H x W.
+    """Return the region as a mask of the images.
 
-    Raises InputError for a mask's file that does not fit the images or names no pixel.
+    Args:
+        region: The pixels that may change, or None for all.
+        labels: int64 N x H x W on the images' grid.
+
+    Returns:
+        The mask, float N x 1 x H x W, or None for all pixels.
+
+    Raises:
+        InputError: If the mask's file does not fit the images or names no pixel.
     """
     if region is None:
         return None
@@ -73,7 +103,7 @@ def allowed(region: Region | None, labels: torch.Tensor) -> torch.Tensor | None:
 
 
 def _mask(region: Region, shape: tuple[int, ...]) -> torch.Tensor:
-    """Where the file of a region is not zero, bool H x W."""
+    """Return the pixels that are not zero in the region's file, bool H x W."""
     mask = _read_planned(region.mask, region.sha256, shape, "region.mask") != 0
     if not mask.any():
         raise InputError(
@@ -83,9 +113,16 @@ def _mask(region: Region, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def aim(labels: torch.Tensor, target: Target | None, num_classes: int) -> torch.Tensor:
-    """The labels that the loss compares with: the truth, or the target made from it.
+    """Return the labels that the loss compares with: the truth, or the target made from it.
 
-    Raises InputError for a class that the model has not, or a label map that does not fit.
+    Args:
+        labels: The truth, int64 N x H x W, 255 ignored.
+        target: The labels to reach, or None for an untargeted attack.
+        num_classes: The number of classes of the source.
+
+    Raises:
+        InputError: If the target names a class that the source lacks, or its label map does not
+            fit.
     """
     if target is None:
         return labels
@@ -115,7 +152,11 @@ def _label_map(target: Target, shape: tuple[int, ...], num_classes: int) -> torc
 def _read_planned(
     file: str | None, sha256: str | None, shape: tuple[int, ...], field: str
 ) -> torch.Tensor:
-    """The values of a PNG that a field of the spec names, int64 H x W as the images, N x H x W."""
+    """Read the PNG that a field of the spec names, int64 H x W, for labels of ``shape`` N x H x W.
+
+    Raises:
+        InputError: If the file is missing, changed since the plan, or has another size.
+    """
     path = Path(str(file))
     if not path.is_file() or content_hash(path) != sha256:
         raise InputError(f"{field} {path} is missing or is not the file that was planned")

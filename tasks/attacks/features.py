@@ -15,7 +15,7 @@ AFFINITY = math.cos(math.pi / 3)
 
 
 def feature_similarity(
-    features: torch.Tensor, clean: torch.Tensor, moment: LossContext
+    features: torch.Tensor, clean: torch.Tensor, context: LossContext
 ) -> torch.Tensor:
     """FSPGD (Park et al., arXiv 2502.01262): -(l_t L_ex + (1 - l_t) L_in), with l_t = t / T.
 
@@ -25,7 +25,7 @@ def feature_similarity(
     normalised here, so no position weighs more than another; the authors' code leaves the
     attacked ones unnormalised in L_in. A targeted attack has no meaning and is refused by the spec.
     """
-    share = min(moment.step / max(moment.steps, 1), 1.0)
+    share = min(context.step / max(context.steps, 1), 1.0)
     own = F.normalize(features, dim=1).flatten(2)
     reference = F.normalize(clean, dim=1).flatten(2)
     external = (own * reference).sum(1).mean(1)

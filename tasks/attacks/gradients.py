@@ -30,7 +30,7 @@ class Gradient:
 
 
 def loss_gradient(
-    problem: AttackContext, x: torch.Tensor, draws: StepRandom, moment: LossContext
+    context: AttackContext, x: torch.Tensor, random: StepRandom, loss_context: LossContext
 ) -> Gradient:
     """d loss / d x, averaged over every copy of the transforms and every member of the model.
 
@@ -38,7 +38,7 @@ def loss_gradient(
     each member and scale are summed first, and the sum is divided by its mean magnitude: so copies
     weigh as without it. One forward and one backward a copy.
     """
-    model, spec = problem.model, problem.spec
+    model, spec = context.model, context.spec
     x = x.detach().requires_grad_(True)
     normalised = model.normalise_gradients or any(
         isinstance(t, DynamicScaling) and t.scales > 1 for t in spec.transforms
@@ -48,7 +48,7 @@ def loss_gradient(
     losses, ratios = torch.zeros(len(x), device=x.device), []
     for number, (member, weight) in enumerate(members):
         sums: dict[int, torch.Tensor] = {}  # by scale
-        found = _copies(problem, number, member, x, draws, moment)
+        found = _copies(context, number, member, x, random, loss_context)
         for scale, copy in zip(scale_numbers(spec.transforms), found, strict=True):
             sums[scale] = sums[scale].add_(copy.values) if scale in sums else copy.values
             losses += copy.losses * (weight / count)
@@ -63,27 +63,30 @@ def loss_gradient(
 
 
 def _copies(
-    problem: AttackContext,
+    context: AttackContext,
     number: int,
     member: Segmenter,
     x: torch.Tensor,
-    draws: StepRandom,
-    moment: LossContext,
+    random: StepRandom,
+    loss_context: LossContext,
 ) -> Iterator[Gradient]:
     """The gradient of each copy of the transforms on one member, the ``number``-th."""
-    spec = problem.spec
-    own = replace(draws, member=number) if problem.model.own_scales else draws
-    scene = TransformContext(problem.model.size_divisor, own, problem.shard, problem.shard_ids)
-    untouched = views(problem.clean, spec.transforms, scene)
-    for view in views(x, spec.transforms, scene):
+    spec = context.spec
+    own = replace(random, member=number) if context.model.own_scales else random
+    shard = context.shard
+    transform_context = TransformContext(
+        context.model.size_divisor, own, shard.images, shard.image_ids
+    )
+    untouched = views(context.clean, spec.transforms, transform_context)
+    for view in views(x, spec.transforms, transform_context):
         if spec.loss in FEATURE_LOSSES:
             features = read_features(member, view.images, spec.layer)
-            clean = _clean_features(problem, number, untouched)
-            loss = FEATURE_LOSSES[spec.loss](features, clean, moment)
+            clean = _clean_features(context, number, untouched)
+            loss = FEATURE_LOSSES[spec.loss](features, clean, loss_context)
         else:
             logits = member(view.images)
-            aligned = align(view, logits, problem.labels, spec.label_version)
-            loss = find_loss(spec.loss, spec.loss_sha256)(*aligned, moment)
+            aligned = align(view, logits, context.labels, spec.label_version)
+            loss = find_loss(spec.loss, spec.loss_sha256)(*aligned, loss_context)
         if loss.shape != (len(x),):
             raise InputError(
                 f"loss '{spec.loss}' returned {list(loss.shape)} for {len(x)} images; "
@@ -93,31 +96,31 @@ def _copies(
 
 
 @torch.no_grad()
-def _clean_features(problem: AttackContext, number: int, untouched: Iterator[View]) -> torch.Tensor:
+def _clean_features(context: AttackContext, number: int, untouched: Iterator[View]) -> torch.Tensor:
     """A member's features of the clean images in the next view; without transforms read once."""
-    spec, known = problem.spec, problem.clean_features
+    spec, known = context.spec, context.clean_features
     if spec.transforms or number not in known:
-        member = problem.model.members()[number][0]
+        member = context.model.members()[number][0]
         known[number] = read_features(member, next(untouched).images, spec.layer)
     return known[number]
 
 
 def reduce_variance(
-    problem: AttackContext,
+    context: AttackContext,
     x: torch.Tensor,
     gradient: Gradient,
-    draws: StepRandom,
-    moment: LossContext,
+    random: StepRandom,
+    loss_context: LossContext,
 ) -> torch.Tensor:
     """v = mean of the gradients at ``neighbours`` points x + U(-b eps, b eps), less g."""
-    variance = problem.spec.variance
+    variance = context.spec.variance
     assert variance is not None
-    radius = variance.bound * problem.spec.eps
+    radius = variance.bound * context.spec.eps
     total = torch.zeros_like(gradient.values)
     for neighbour in range(variance.neighbours):
-        noise = draws.neighbour_noise(neighbour, tuple(x.shape[1:]), x.device)
-        moved = radius * (noise if problem.region is None else noise * problem.region)
-        total += loss_gradient(problem, x + moved, draws, moment).values
+        noise = random.neighbour_noise(neighbour, tuple(x.shape[1:]), x.device)
+        moved = radius * (noise if context.region is None else noise * context.region)
+        total += loss_gradient(context, x + moved, random, loss_context).values
     return total / variance.neighbours - gradient.values
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.attacks.context import AttackContext, aim, allowed, bounds
+from segtransfer.tasks.attacks.context import AttackContext, ShardImages, aim, allowed, bounds
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
 from segtransfer.tasks.attacks.losses import LossContext, fooled, mean_labelled
 from segtransfer.tasks.attacks.spec import AttackSpec
@@ -49,8 +49,7 @@ def run(
     *,
     seed: int,
     group: int,
-    shard: torch.Tensor | None = None,
-    shard_ids: Sequence[str] | None = None,
+    shard: ShardImages | None = None,
     poll: Callable[[], None] = lambda: None,
 ) -> tuple[list[torch.Tensor], Health]:
     """Adversarial examples of ``images`` under ``spec``, in float, inside the box and the ball.
@@ -64,12 +63,12 @@ def run(
     """
     region = allowed(spec.region, labels)
     lower, upper = bounds(images, spec, region)
-    draws = StepRandom(seed, group, 0, image_ids)
+    random = StepRandom(seed, group, 0, image_ids)
     if spec.steps == 0:
-        return [start(images, spec, draws, lower, upper, region)], Health([], [], [], [0])
+        return [start(images, spec, random, lower, upper, region)], Health([], [], [], [0])
     if model is None:
         raise ValueError(f"attack '{spec.name}' has {spec.steps} steps and needs a source model")
-    problem = AttackContext(
+    context = AttackContext(
         model=model,
         spec=spec,
         clean=images,
@@ -78,21 +77,20 @@ def run(
         upper=upper,
         region=region,
         image_ids=image_ids,
-        shard=images if shard is None else shard,
-        shard_ids=tuple(image_ids if shard_ids is None else shard_ids),
+        shard=shard or ShardImages(images, tuple(image_ids)),
         seed=seed,
         group=group,
     )
-    attempts = [_attempt(problem, restart, poll) for restart in range(spec.restarts)]
+    attempts = [_attempt(context, restart, poll) for restart in range(spec.restarts)]
     for attempt in attempts:
-        _check_numbers(problem, attempt)
-    return _best(problem, attempts)
+        _check_numbers(context, attempt)
+    return _best(context, attempts)
 
 
 def start(
     images: torch.Tensor,
     spec: AttackSpec,
-    draws: StepRandom,
+    random: StepRandom,
     lower: torch.Tensor,
     upper: torch.Tensor,
     region: torch.Tensor | None = None,
@@ -103,7 +101,7 @@ def start(
     """
     if spec.start == "clean":
         return images.clone()
-    noise = draws.start_noise(tuple(images.shape[1:]), images.device)
+    noise = random.start_noise(tuple(images.shape[1:]), images.device)
     if spec.norm == "l2":
         # A direction of equal values would not be uniform on the sphere; a normal draw is.
         noise = torch.erfinv(noise.clamp(-1 + 1e-6, 1 - 1e-6))
@@ -112,66 +110,66 @@ def start(
     return torch.minimum(torch.maximum(images + spec.eps * noise, lower), upper)
 
 
-def _attempt(problem: AttackContext, restart: int, poll: Callable[[], None]) -> _Attempt:
+def _attempt(context: AttackContext, restart: int, poll: Callable[[], None]) -> _Attempt:
     """All steps from one start."""
-    spec, attempt, before = problem.spec, _Attempt(), problem.model.cost.pixels
-    draws = StepRandom(problem.seed, problem.group, 0, problem.image_ids, restart=restart)
-    x = start(problem.clean, spec, draws, problem.lower, problem.upper, problem.region)
+    spec, attempt, before = context.spec, _Attempt(), context.model.cost.pixels
+    random = StepRandom(context.seed, context.group, 0, context.image_ids, restart=restart)
+    x = start(context.clean, spec, random, context.lower, context.upper, context.region)
     momentum: torch.Tensor | None = None
     variance: torch.Tensor | None = None
     step = 0
-    while _goes_on(problem, step, problem.model.cost.pixels - before):
+    while _goes_on(context, step, context.model.cost.pixels - before):
         poll()
-        draws = StepRandom(problem.seed, problem.group, step, problem.image_ids, restart=restart)
-        moment = LossContext(step, spec.steps, spec.target is not None)
-        found = loss_gradient(problem, look_ahead(x, momentum, spec), draws, moment)
+        random = StepRandom(context.seed, context.group, step, context.image_ids, restart=restart)
+        loss_context = LossContext(step, spec.steps, spec.target is not None)
+        found = loss_gradient(context, look_ahead(x, momentum, spec), random, loss_context)
         gradient = found.values
         zero = 1 - gradient.sign().abs_().mean((1, 2, 3))
         if spec.variance is not None:
-            fresh = reduce_variance(problem, x, found, draws, moment)
+            fresh = reduce_variance(context, x, found, random, loss_context)
             gradient = gradient if variance is None else gradient + variance
             variance = fresh
         gradient = smooth(gradient, spec.smoothing)
-        if problem.region is not None:
-            gradient = gradient * problem.region
+        if context.region is not None:
+            gradient = gradient * context.region
         momentum = accumulate(momentum, gradient, spec)
-        x = take_step(problem, x, momentum)
+        x = take_step(context, x, momentum)
         # Read after the last step alone: a GPU would wait. The sign of NaN is 0, which would show
         # in no iterate, and infinite values have a sign to follow.
         attempt.lost.append((momentum + x).amax((1, 2, 3)).isnan())
         step += 1
         if step in spec.steps_at:
             attempt.iterates.append(x)
-            attempt.pixels.append(problem.model.cost.pixels - before)
+            attempt.pixels.append(context.model.cost.pixels - before)
         attempt.losses.append(found.losses)
         attempt.zero_gradients.append(zero)
         attempt.ratios.append(found.ratios)
     if not spec.steps_at:
         attempt.iterates.append(x)
-        attempt.pixels.append(problem.model.cost.pixels - before)
+        attempt.pixels.append(context.model.cost.pixels - before)
     return attempt
 
 
-def _check_numbers(problem: AttackContext, attempt: _Attempt) -> None:
+def _check_numbers(context: AttackContext, attempt: _Attempt) -> None:
     """Raise InputError for the first step that was not a number, and its first image."""
     lost = torch.stack(attempt.lost).nonzero().tolist()
     if lost:
         step, image = lost[0]
-        spec = problem.spec
+        spec = context.spec
         loss = attempt.losses[step][image].item()
         raise InputError(
-            f"attack '{spec.name}': step {step + 1} of image {problem.image_ids[image]} is not a "
+            f"attack '{spec.name}': step {step + 1} of image {context.image_ids[image]} is not a "
             f"number (NaN), where loss '{spec.loss}' was {loss:g}; the loss and the logits of the "
             "source need finite values and gradients (a square root or a logarithm of 0 has none)"
         )
 
 
-def _goes_on(problem: AttackContext, step: int, pixels: int) -> bool:
+def _goes_on(context: AttackContext, step: int, pixels: int) -> bool:
     """Whether another step is due: by number, or nearest to the budget as the model counted it."""
-    spec, model = problem.spec, problem.model
+    spec, model = context.spec, context.model
     if spec.budget is None:
         return step < spec.steps_taken
-    native = len(problem.clean) * model.pixels_seen(*problem.clean.shape[-2:])
+    native = len(context.clean) * model.pixels_seen(*context.clean.shape[-2:])
     share = spec.budget.forward_equivalents / spec.restarts - (spec.restarts > 1)
     return step == 0 or pixels / native + spec.step_cost / 2 <= share
 
@@ -193,18 +191,18 @@ def accumulate(
     return gradient if momentum is None else gradient.add_(momentum, alpha=spec.momentum.mu)
 
 
-def take_step(problem: AttackContext, x: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+def take_step(context: AttackContext, x: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
     """A step along sign(m) and back into the box and the ball; along m / |m| under l2."""
-    spec = problem.spec
+    spec = context.spec
     if spec.norm == "linf":
         stepped = torch.add(x, direction.sign(), alpha=spec.step_size)
-        return stepped.clamp_(problem.lower, problem.upper)
+        return stepped.clamp_(context.lower, context.upper)
     # First to a largest value of one: squares of tiny gradients vanish, of huge ones overflow.
     unit = over(direction, direction.abs().amax((1, 2, 3), keepdim=True))
     unit = over(unit, root_mean_square(unit))
-    delta = x + spec.step_size * unit - problem.clean
+    delta = x + spec.step_size * unit - context.clean
     shrink = over(spec.eps, root_mean_square(delta)).clamp(max=1)
-    return (problem.clean + shrink * delta).clamp(problem.lower, problem.upper)
+    return (context.clean + shrink * delta).clamp(context.lower, context.upper)
 
 
 def over(values: torch.Tensor | float, divisor: torch.Tensor) -> torch.Tensor:
@@ -217,12 +215,12 @@ def root_mean_square(values: torch.Tensor) -> torch.Tensor:
     return values.square().mean((1, 2, 3), keepdim=True).sqrt()
 
 
-def _best(problem: AttackContext, attempts: list[_Attempt]) -> tuple[list[torch.Tensor], Health]:
+def _best(context: AttackContext, attempts: list[_Attempt]) -> tuple[list[torch.Tensor], Health]:
     """Image by image the attempt that fools most pixels at its end; the first of equals."""
     if len(attempts) == 1:
-        choice = torch.zeros(len(problem.clean), dtype=torch.long)
+        choice = torch.zeros(len(context.clean), dtype=torch.long)
     else:
-        shares = [_fooled_share(problem, attempt.iterates[-1]) for attempt in attempts]
+        shares = [_fooled_share(context, attempt.iterates[-1]) for attempt in attempts]
         choice = torch.stack(shares).max(0).indices.cpu()
     rows = torch.arange(len(choice))
 
@@ -247,8 +245,8 @@ def _best(problem: AttackContext, attempts: list[_Attempt]) -> tuple[list[torch.
 
 
 @torch.no_grad()
-def _fooled_share(problem: AttackContext, images: torch.Tensor) -> torch.Tensor:
+def _fooled_share(context: AttackContext, images: torch.Tensor) -> torch.Tensor:
     """Share of the pixels with a label that are where the attack wants them, N numbers."""
-    moment = LossContext(0, 0, problem.spec.target is not None)
-    where = fooled(problem.model(images), problem.labels, moment)
-    return mean_labelled(where.float(), problem.labels)
+    loss_context = LossContext(0, 0, context.spec.target is not None)
+    where = fooled(context.model(images), context.labels, loss_context)
+    return mean_labelled(where.float(), context.labels)

@@ -30,37 +30,37 @@ class LossContext:
 Loss = Callable[[torch.Tensor, torch.Tensor, LossContext], torch.Tensor]
 
 
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
     """Mean pixel cross-entropy over each image's labelled pixels.
 
     ``logits`` N x K x H x W, ``labels`` int64 N x H x W with 255 ignored; returns N numbers. An
     image without a labelled pixel has loss 0 and gradient 0. The same holds for every loss here.
     """
-    return moment.sign * mean_labelled(_pixels(logits, labels), labels)
+    return context.sign * mean_labelled(_pixels(logits, labels), labels)
 
 
 def masked_cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, moment: LossContext
+    logits: torch.Tensor, labels: torch.Tensor, context: LossContext
 ) -> torch.Tensor:
     """Cross-entropy of the pixels that are not fooled yet, over all labelled pixels.
 
     From SEA (Croce et al., ECCV 2024): pixels already fooled pull no gradient.
     """
-    resisting = ~fooled(logits, labels, moment)
-    return moment.sign * mean_labelled(_pixels(logits, labels) * resisting, labels)
+    resisting = ~fooled(logits, labels, context)
+    return context.sign * mean_labelled(_pixels(logits, labels) * resisting, labels)
 
 
-def segpgd(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:
+def segpgd(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
     """(1 - l) CE on pixels not fooled yet + l CE on fooled ones, l(t) = (t - 1) / 2T, t = 1 .. T.
 
     SegPGD (Gu et al., ECCV 2022, eq. 4): early steps fool more pixels, late ones hold them.
     """
-    share = min(moment.step / (2 * max(moment.steps, 1)), 0.5)
-    weights = torch.where(fooled(logits, labels, moment), share, 1 - share)
-    return moment.sign * mean_labelled(_pixels(logits, labels) * weights, labels)
+    share = min(context.step / (2 * max(context.steps, 1)), 0.5)
+    weights = torch.where(fooled(logits, labels, context), share, 1 - share)
+    return context.sign * mean_labelled(_pixels(logits, labels) * weights, labels)
 
 
-def cospgd(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:
+def cospgd(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
     """Cross-entropy of each pixel weighted by cos(softmax(z), onehot(y)), the weight detached.
 
     CosPGD (Agnihotri et al., ICML 2024); with a target the weight is 1 - cos.
@@ -68,11 +68,13 @@ def cospgd(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> t
     probabilities = logits.detach().softmax(1)
     own = probabilities.gather(1, _indices(labels)[:, None])[:, 0]
     cosine = own / probabilities.norm(dim=1)
-    weights = 1 - cosine if moment.targeted else cosine
-    return moment.sign * mean_labelled(_pixels(logits, labels) * weights, labels)
+    weights = 1 - cosine if context.targeted else cosine
+    return context.sign * mean_labelled(_pixels(logits, labels) * weights, labels)
 
 
-def jensen_shannon(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:
+def jensen_shannon(
+    logits: torch.Tensor, labels: torch.Tensor, context: LossContext
+) -> torch.Tensor:
     """Jensen-Shannon divergence of softmax(z) and onehot(y), from SEA (Croce et al., ECCV 2024).
 
     With p the probability of the label: (p log p + (1 - p) log 2 - (1 + p) log((1 + p) / 2)) / 2,
@@ -82,17 +84,17 @@ def jensen_shannon(logits: torch.Tensor, labels: torch.Tensor, moment: LossConte
     log_p = logits.log_softmax(1).gather(1, _indices(labels)[:, None])[:, 0]
     p = log_p.exp()
     divergence = (p * log_p + (1 - p) * _LOG_2 - (1 + p) * (torch.log1p(p) - _LOG_2)) / 2
-    return moment.sign * mean_labelled(divergence, labels)
+    return context.sign * mean_labelled(divergence, labels)
 
 
 def masked_spherical(
-    logits: torch.Tensor, labels: torch.Tensor, moment: LossContext
+    logits: torch.Tensor, labels: torch.Tensor, context: LossContext
 ) -> torch.Tensor:
     """-z_y / |z| over the pixels that are not fooled yet: ``mask-norm`` of SEA (ECCV 2024)."""
     unit = logits / logits.norm(dim=1, keepdim=True).clamp(min=1e-12)
     own = unit.gather(1, _indices(labels)[:, None])[:, 0]
-    resisting = ~fooled(logits, labels, moment)
-    return -moment.sign * mean_labelled(own * resisting, labels)
+    resisting = ~fooled(logits, labels, context)
+    return -context.sign * mean_labelled(own * resisting, labels)
 
 
 LOSSES: dict[str, Loss] = {
@@ -137,7 +139,7 @@ def _indices(labels: torch.Tensor) -> torch.Tensor:
     return torch.where(labels == IGNORE_INDEX, 0, labels)
 
 
-def fooled(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:
+def fooled(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
     """Pixels that are where the attack wants them: off their label, or on their target."""
     agree = logits.detach().max(1).indices == labels
-    return agree if moment.targeted else ~agree
+    return agree if context.targeted else ~agree

@@ -171,7 +171,7 @@ class AttackSpec(Frozen):
         return self.steps_at[-1] if self.steps_at else self.steps
 
     @property
-    def made(self) -> tuple[Variant, ...]:
+    def variants(self) -> tuple[Variant, ...]:
         """What the attack makes of an image, in the order in which it is stored."""
         steps = self.steps_at or (self.steps,)
         marks = {"raw": "", "eps*sign": ":sign", "equal-rms": ":rms"}

@@ -1,4 +1,4 @@
-"""Input transforms: each a typed spec and a function (images, spec, scene) -> View."""
+"""Input transforms: each a typed spec and a function (images, spec, context) -> View."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -88,13 +88,13 @@ def relative_cost(transforms: Sequence[Any]) -> float:
 
 
 def views(
-    images: torch.Tensor, transforms: Sequence[Any], scene: TransformContext
+    images: torch.Tensor, transforms: Sequence[Any], context: TransformContext
 ) -> Iterator[View]:
     """What the model sees for each copy of the chain, transforms applied in the spec's order."""
     for numbers in _numbers(transforms):
         view = View(images)
         for transform, number in zip(transforms, numbers, strict=True):
-            numbered = replace(scene, draws=replace(scene.draws, copy=number))
+            numbered = replace(context, random=replace(context.random, copy=number))
             function = TRANSFORMS[transform.kind][1]
             view = then(view, function(view.images, transform, numbered))
         yield view

@@ -59,18 +59,18 @@ class ResizedDiversity(InputDiversity):
         return 1.0
 
 
-def input_diversity(images: torch.Tensor, spec: InputDiversity, scene: TransformContext) -> View:
+def input_diversity(images: torch.Tensor, spec: InputDiversity, context: TransformContext) -> View:
     """DI or RDI of ``images`` N x 3 x H x W, one draw for all of them."""
-    draws = scene.draws
-    if draws.number("diverse or not") >= spec.probability:
+    random = context.random
+    if random.number("diverse or not") >= spec.probability:
         return View(images)
     height, width = images.shape[-2:]
-    ratio = spec.low + (spec.high - spec.low) * draws.number("diversity")
-    canvas = snap(height, width, (spec.high, spec.high), scene.divisor)
+    ratio = spec.low + (spec.high - spec.low) * random.number("diversity")
+    canvas = snap(height, width, (spec.high, spec.high), context.divisor)
     size = max(1, round(height * ratio)), max(1, round(width * ratio))
     size = min(size[0], canvas[0]), min(size[1], canvas[1])
-    top = int(draws.number("top") * (canvas[0] - size[0] + 1))
-    left = int(draws.number("left") * (canvas[1] - size[1] + 1))
+    top = int(random.number("top") * (canvas[0] - size[0] + 1))
+    left = int(random.number("left") * (canvas[1] - size[1] + 1))
     resized = resize(images, size)
     padded = then(resized, window(resized.images, canvas, top, left))
     if spec.kind == "di":

@@ -49,31 +49,33 @@ class SpectrumSimulation(Frozen):
         return 1.0
 
 
-def intensity_scales(images: torch.Tensor, spec: IntensityScales, scene: TransformContext) -> View:
+def intensity_scales(
+    images: torch.Tensor, spec: IntensityScales, context: TransformContext
+) -> View:
     """x / 2^i for copy i."""
-    return View(images / 2**scene.draws.copy)
+    return View(images / 2**context.random.copy)
 
 
-def admix(images: torch.Tensor, spec: Admix, scene: TransformContext) -> View:
+def admix(images: torch.Tensor, spec: Admix, context: TransformContext) -> View:
     """x + strength * x' with a fresh x' for each image, step and copy."""
     others = []
-    for image_id in scene.draws.image_ids:
-        own = scene.shard_ids.index(image_id)
-        count = max(len(scene.shard_ids) - 1, 1)
-        generator = scene.draws.generator("admix", image_id)
+    for image_id in context.random.image_ids:
+        own = context.shard_ids.index(image_id)
+        count = max(len(context.shard_ids) - 1, 1)
+        generator = context.random.generator("admix", image_id)
         shift = 1 + int(torch.randint(count, (), generator=generator))
-        others.append((own + shift) % len(scene.shard_ids))
-    return View(images + spec.strength * scene.shard[others])
+        others.append((own + shift) % len(context.shard_ids))
+    return View(images + spec.strength * context.shard[others])
 
 
 def spectrum_simulation(
-    images: torch.Tensor, spec: SpectrumSimulation, scene: TransformContext
+    images: torch.Tensor, spec: SpectrumSimulation, context: TransformContext
 ) -> View:
     """The image with noise, its spectrum multiplied by a random mask; may leave [0, 1]."""
     shape, device = tuple(images.shape[1:]), images.device
     noises, masks = [], []
-    for image_id in scene.draws.image_ids:
-        generator = scene.draws.generator("spectrum", image_id)
+    for image_id in context.random.image_ids:
+        generator = context.random.generator("spectrum", image_id)
         noises.append(torch.randn(shape, generator=generator))
         masks.append(1 + spec.rho * (2 * torch.rand(shape, generator=generator) - 1))
     noisy = images + spec.sigma * torch.stack(noises).to(device)

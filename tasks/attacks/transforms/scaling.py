@@ -98,28 +98,28 @@ class DynamicScaling(Frozen):
         return self
 
 
-def dynamic_scaling(images: torch.Tensor, spec: DynamicScaling, scene: TransformContext) -> View:
+def dynamic_scaling(images: torch.Tensor, spec: DynamicScaling, context: TransformContext) -> View:
     """S_r of ``images`` N x 3 x H x W, one r for all of them; gradients flow through it.
 
     The realised ratio is sqrt(h w / H W) after rounding to the model's size divisor.
     """
-    draws = scene.draws
-    if spec.probability < 1 and draws.number("scale or not") >= spec.probability:
+    random = context.random
+    if spec.probability < 1 and random.number("scale or not") >= spec.probability:
         return View(images)
     if spec.schedule == "random":
-        draw = draws.number("scale")
+        draw = random.number("scale")
     else:
-        draw = draws.low_discrepancy("scale", spec.scales)
-    aspect = (1 + spec.anisotropy) ** (2 * draws.number("aspect") - 1) if spec.anisotropy else 1.0
+        draw = random.low_discrepancy("scale", spec.scales)
+    aspect = (1 + spec.anisotropy) ** (2 * random.number("aspect") - 1) if spec.anisotropy else 1.0
     ratio, stretch = spec.ratio(draw), math.sqrt(aspect)
     height, width = images.shape[-2:]
-    size = snap(height, width, (ratio * stretch, ratio / stretch), scene.divisor)
+    size = snap(height, width, (ratio * stretch, ratio / stretch), context.divisor)
     scaled = resize(images, size, antialias=spec.antialias)
     if spec.handling == "whole":
         return scaled
     if spec.handling == "native":
-        top = _offset(height - size[0], draws.number("top"))
-        left = _offset(width - size[1], draws.number("left"))
+        top = _offset(height - size[0], random.number("top"))
+        left = _offset(width - size[1], random.number("left"))
         return then(scaled, window(scaled.images, (height, width), top, left))
     back = then(scaled, resize(scaled.images, (height, width), antialias=spec.antialias))
     # The content lies where it lay: untouched logits and labels fit.

@@ -39,7 +39,7 @@ class TransformContext:
     step, and the clean images of the whole shard with their ids."""
 
     divisor: int
-    draws: StepRandom
+    random: StepRandom
     shard: torch.Tensor
     shard_ids: tuple[str, ...]
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 
 from segtransfer.tasks.attack import AttackResult, attack
-from segtransfer.tasks.attacks.context import AttackContext, aim, allowed, bounds
+from segtransfer.tasks.attacks.context import AttackContext, ShardImages, aim, allowed, bounds
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms.views import TransformContext
@@ -53,7 +53,7 @@ def tensors(
     return as_tensors(pictures(count, height, width), annotations(count, height, width, classes))
 
 
-def problem_of(
+def context_of(
     model: Segmenter, rule: AttackSpec, images: torch.Tensor, labels: torch.Tensor, seed: int = 0
 ) -> AttackContext:
     region = allowed(rule.region, labels)
@@ -68,14 +68,13 @@ def problem_of(
         upper=upper,
         region=region,
         image_ids=names,
-        shard=images,
-        shard_ids=tuple(names),
+        shard=ShardImages(images, tuple(names)),
         seed=seed,
         group=0,
     )
 
 
-def scene_of(
+def step_context(
     images: torch.Tensor, *, step: int = 0, divisor: int = 1, seed: int = 0, group: int = 0
 ) -> TransformContext:
     names = tuple(ids(len(images)))

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segtransfer.tasks.attacks.context import AttackContext
+from segtransfer.tasks.attacks.context import AttackContext, ShardImages
 from segtransfer.tasks.attacks.gradients import loss_gradient, smooth
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext
 from segtransfer.tasks.attacks.spec import AttackSpec, Smoothing
@@ -44,8 +44,8 @@ def attack(transforms: list[Any], version: str = "logits") -> AttackSpec:
 def seen(images: torch.Tensor, transforms: list[Any], step: int, divisor: int = 1) -> View:
     """The images after the transforms, as drawn at a step."""
     ids = tuple(f"image-{i}" for i in range(len(images)))
-    scene = TransformContext(divisor, StepRandom(0, 0, step, ids), images, ids)
-    return next(iter(views(images, attack(transforms).transforms, scene)))
+    context = TransformContext(divisor, StepRandom(0, 0, step, ids), images, ids)
+    return next(iter(views(images, attack(transforms).transforms, context)))
 
 
 def unmoved(labels: torch.Tensor, view: View) -> torch.Tensor:
@@ -251,7 +251,7 @@ def test_the_gradient_is_the_slope_of_the_loss(name: str, version: str) -> None:
     image = torch.rand(1, 3, 7, 9, dtype=torch.float64, generator=generator)
     labels = torch.randint(3, (1, 7, 9), generator=generator)
     labels[:, 3, 2:5] = IGNORE_INDEX
-    model, spec, draws, moment = (
+    model, spec, random, loss_context = (
         Tiny(),
         attack(transforms, version),
         StepRandom(0, 0, 3, ["x"]),
@@ -261,16 +261,16 @@ def test_the_gradient_is_the_slope_of_the_loss(name: str, version: str) -> None:
 
     def losses(images: torch.Tensor) -> torch.Tensor:
         view = next(
-            iter(views(images, spec.transforms, TransformContext(divisor, draws, image, ("x",))))
+            iter(views(images, spec.transforms, TransformContext(divisor, random, image, ("x",))))
         )
         aligned = align(view, model(view.images), labels.expand(len(images), -1, -1), version)
-        return LOSSES[spec.loss](*aligned, moment)
+        return LOSSES[spec.loss](*aligned, loss_context)
 
     width = 1e-5
     nudges = width * torch.eye(image.numel(), dtype=torch.float64).view(-1, *image.shape[1:])
     slopes = (losses(image + nudges) - losses(image - nudges)) / (2 * width)
 
-    problem = AttackContext(
+    context = AttackContext(
         model=model,
         spec=spec,
         clean=image,
@@ -279,12 +279,11 @@ def test_the_gradient_is_the_slope_of_the_loss(name: str, version: str) -> None:
         upper=image + 1,
         region=None,
         image_ids=["x"],
-        shard=image,
-        shard_ids=("x",),
+        shard=ShardImages(image, ("x",)),
         seed=0,
         group=0,
     )
-    found = loss_gradient(problem, image, draws, moment).values
+    found = loss_gradient(context, image, random, loss_context).values
     torch.testing.assert_close(found, slopes.view(image.shape), rtol=0, atol=1e-8)
     assert found.abs().max() > 1e-3
 

@@ -84,7 +84,7 @@ def made_up(
     made = [
         {"attack": spec.name, "made": number, **asdict(made)}
         for spec in specs
-        for number, made in enumerate(spec.made)
+        for number, made in enumerate(spec.variants)
     ]
     cells: list[list[Any]] = []
     confusions, fooled = {}, {}
@@ -115,7 +115,7 @@ def made_up(
 
             for shard in shards:
                 _attack(store, generator, keys(shard), spec, shard, pictures)
-            for place, one in enumerate(spec.made):
+            for place, one in enumerate(spec.variants):
                 for target in names[:targets]:
                     strength = 0.45 if source == target else 0.25
                     strength += 0.02 * number + 0.03 * place
@@ -208,12 +208,12 @@ def _attack(
             (shard.images + generator.integers(-bound, bound + 1, shard.images.shape, np.int16))
             .clip(0, 255)
             .astype(np.uint8)
-            for _ in spec.made
+            for _ in spec.variants
         ]
     )
     if pictures:
         store.images[key] = adversarial
-    equivalents = [float(one.step) for one in spec.made]
+    equivalents = [float(one.step) for one in spec.variants]
     cost = {"forwards": 20, "backwards": 20, "pixels": 1000, "seconds": 1.5}
     store.reports[key] = {
         "perturbation": [
