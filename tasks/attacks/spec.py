@@ -182,8 +182,8 @@ class AttackSpec(Frozen):
         )
 
     def identity(self) -> dict[str, Any]:
-        """All that changes the result of this attack, as canonical JSON values."""
-        content = self.model_dump(mode="json", exclude={"name", "files"})
+        """Return all that changes the result of this attack, as canonical JSON values."""
+        content = self.identity_fields(exclude={"name", "files"})
         if content["target"] is not None:
             del content["target"]["label_map"]
         if content["region"] is not None:
