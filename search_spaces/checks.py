@@ -5,11 +5,17 @@ from typing import Any
 
 from segtransfer.errors import InputError
 from segtransfer.search_spaces.paths import expand
-from segtransfer.search_spaces.points import Base, Point, attack_of, first_points, suggest
+from segtransfer.search_spaces.points import (
+    Point,
+    RawAttack,
+    attack_of,
+    first_points,
+    suggest_point,
+)
 from segtransfer.search_spaces.space import Searched, Space, Value, word
 
 
-def check(space: Space, base: Base) -> None:
+def check(space: Space, base: RawAttack) -> None:
     """Refuse a space that would propose what the attack refuses, or cannot make its ``first``.
 
     Tried are the ends of each range, a value between them, and each choice: in the base attack,
@@ -71,10 +77,10 @@ def _alone(space: Space, path: str, value: Value) -> Point:
 def _proposals(space: Space, path: str, value: Value) -> Iterator[Point]:
     """A value beside the first, and beside the last value of every other field."""
     for last in (False, True):
-        yield suggest(space, _Answers(_alone(space, path, value), last=last))
+        yield suggest_point(space, _Answers(_alone(space, path, value), last=last))
 
 
-def _refused_values(space: Space, base: Base) -> Iterator[str]:
+def _refused_values(space: Space, base: RawAttack) -> Iterator[str]:
     """A sentence for every field with a value that the attack refuses whatever stands beside it."""
     where = f"space '{space.name}': "
     for path, searched in space.fields.items():
@@ -93,7 +99,7 @@ def _refused_values(space: Space, base: Base) -> Iterator[str]:
                 break
 
 
-def _refusal(space: Space, base: Base, point: Point) -> str | None:
+def _refusal(space: Space, base: RawAttack, point: Point) -> str | None:
     try:
         attack_of(space, base, point, "proposal")
     except InputError as error:

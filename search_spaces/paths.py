@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Momentum, Smoothing, Variance, read_smoothing
-from segtransfer.tasks.attacks.resolve import TRANSFORMS as TRANSFORM_LIST
+from segtransfer.tasks.attacks.resolve import TRANSFORM_CHAIN
 from segtransfer.tasks.attacks.spec import AttackSpec, fields_of_preset
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.schema import Frozen
@@ -25,18 +25,18 @@ PARTS: dict[str, type[Frozen]] = {
     **{f"transforms.{kind}": model for kind, (model, _) in TRANSFORMS.items()},
 }
 
-_THREAT = "it defines the threat model, under which all proposals are compared"
-_KEPT = "it says which images of a run are kept, not how they are made"
+_DEFINES_THREAT_MODEL = "it defines the threat model, under which all proposals are compared"
+_SELECTS_IMAGES = "it says which images of a run are kept, not how they are made"
 FIXED = {
     "name": "it is for people only",
-    "norm": _THREAT,
-    "eps": _THREAT,
-    "target": _THREAT,
-    "region": _THREAT,
+    "norm": _DEFINES_THREAT_MODEL,
+    "eps": _DEFINES_THREAT_MODEL,
+    "target": _DEFINES_THREAT_MODEL,
+    "region": _DEFINES_THREAT_MODEL,
     "budget": "it is the cost at which all proposals are compared",
-    "steps_at": _KEPT,
-    "scores": _KEPT,
-    "equal_rms": _KEPT,
+    "steps_at": _SELECTS_IMAGES,
+    "scores": _SELECTS_IMAGES,
+    "equal_rms": _SELECTS_IMAGES,
     "files": "adversarial examples made elsewhere are scored as they are",
     "files_sha256": "it is filled in when the spec is read",
     "loss_sha256": "it is filled in when the spec is read",
@@ -84,7 +84,7 @@ def flatten(raw: Mapping[str, Any]) -> Flat:
     flat: Flat = {}
     for name, value in raw.items():
         if name == "transforms":
-            for transform in TRANSFORM_LIST.validate_python(value or ()):
+            for transform in TRANSFORM_CHAIN.validate_python(value or ()):
                 flat |= _flat_part(f"transforms.{transform.kind}", transform)
         elif name not in PARTS:
             flat[name] = value
@@ -118,7 +118,7 @@ def attack(flat: Flat, name: str, where: str) -> AttackSpec:
         raise InputError(sentences(error, where)) from None
 
 
-_IN_WORDS = {
+_MESSAGE_OF_TYPE = {
     "missing": "it is missing",
     "model_type": "a mapping is needed, such as {float: [0.5, 1]}",
     "dict_type": "a mapping of fields to values is needed",
@@ -133,7 +133,7 @@ def sentences(error: ValidationError, where: str) -> str:
     for item in error.errors(include_url=False):
         field = ".".join(str(part) for part in item["loc"])
         shown = "" if isinstance(item["input"], dict | Frozen) else f" (value: {item['input']!r})"
-        message = _IN_WORDS.get(item["type"], item["msg"]) + shown
+        message = _MESSAGE_OF_TYPE.get(item["type"], item["msg"]) + shown
         prefix = f"{where}: field '{field}': " if field else f"{where}: "
         lines += [prefix + line for line in message.splitlines()]
     return "\n".join(lines)

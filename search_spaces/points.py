@@ -8,13 +8,13 @@ from segtransfer.errors import InputError
 from segtransfer.search_spaces.paths import PARTS, Flat, attack, expand, flatten, part_of
 from segtransfer.search_spaces.space import Searched, Space, Value, offer, word
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.schema import suggest as nearest
+from segtransfer.tasks.schema import suggest
 
 Point = dict[str, Value]
-Base = str | Mapping[str, Any]
+RawAttack = str | Mapping[str, Any]
 
 
-def suggest(space: Space, trial: Any) -> Point:
+def suggest_point(space: Space, trial: Any) -> Point:
     """Ask an Optuna trial for each field whose conditions hold, under its path, in order."""
     point: Point = {}
     for path, searched in space.fields.items():
@@ -37,7 +37,7 @@ def _ask(path: str, searched: Searched, trial: Any) -> Value:
     return value
 
 
-def attack_of(space: Space, base: Base, point: Mapping[str, Value], name: str) -> AttackSpec:
+def attack_of(space: Space, base: RawAttack, point: Mapping[str, Value], name: str) -> AttackSpec:
     """The base attack with a point's values; a field that is not in the point stays as it is there.
 
     ``base`` is an item of an experiment's ``attacks``. Step sizes such as ``eps/steps`` and the
@@ -49,7 +49,7 @@ def attack_of(space: Space, base: Base, point: Mapping[str, Value], name: str) -
         if path not in space.fields:
             raise InputError(
                 f"{where}: the point names '{path}', which the space does not search: "
-                f"{nearest(path, space.fields)}"
+                f"{suggest(path, space.fields)}"
             )
         if not space.asks(path, dict(point)):
             raise InputError(f"{where}: the point names '{path}', {_not_asked(space, path)}")
@@ -78,7 +78,7 @@ def _not_asked(space: Space, path: str) -> str:
     return f"which is only asked for where {conditions}"
 
 
-def point_of(space: Space, base: Base, wanted: AttackSpec) -> Point:
+def point_of(space: Space, base: RawAttack, wanted: AttackSpec) -> Point:
     """The point from which the space makes an attack of the base attack.
 
     A range gives the number, a choice the first of its values that means the same there. Raises
@@ -161,7 +161,7 @@ def _show(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else f"'{value}'"
 
 
-def first_points(space: Space, base: Base) -> list[Point]:
+def first_points(space: Space, base: RawAttack) -> list[Point]:
     """The points of ``first`` in Optuna's own terms, for ``enqueue_trial``; equal ones once.
 
     A preset stands for what it says of the searched fields, over the fields that the base attack
@@ -192,7 +192,7 @@ def first_points(space: Space, base: Base) -> list[Point]:
     return points
 
 
-def _preset_over(space: Space, base: Base, preset: str, where: str) -> Flat:
+def _preset_over(space: Space, base: RawAttack, preset: str, where: str) -> Flat:
     """A preset with the base attack's own fields, those that the space searches left out."""
     given = {k: v for k, v in ({} if isinstance(base, str) else base).items() if k != "preset"}
     searched = {*space.fields, *(part_of(path) for path in space.fields)}

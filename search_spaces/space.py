@@ -16,7 +16,7 @@ from segtransfer.tasks.yaml_files import read_mapping
 
 SHIPPED = Path(__file__).parent
 Value = str | int | float | bool | None
-Conditions = dict[str, tuple[Value, ...]]
+Prerequisites = dict[str, tuple[Value, ...]]
 
 
 def _read_value(value: Any) -> Any:
@@ -107,7 +107,7 @@ class Space(Frozen):
             raise PydanticCustomError("space", "{lines}", {"lines": "\n".join(problems)})
         return self
 
-    def conditions(self, path: str) -> Conditions:
+    def conditions(self, path: str) -> Prerequisites:
         """What must hold for a field to be asked for: its ``when``, and its part being there."""
         when = dict(self.fields[path].when)
         part = part_of(path)
@@ -122,9 +122,9 @@ class Space(Frozen):
             for earlier, allowed in self.conditions(path).items()
         )
 
-    def needs(self, path: str) -> Conditions:
+    def needs(self, path: str) -> Prerequisites:
         """All that must hold for a field to be asked for, conditions of conditions included."""
-        found: Conditions = {}
+        found: Prerequisites = {}
         for earlier, allowed in self.conditions(path).items():
             for name, values in [(earlier, allowed), *self.needs(earlier).items()]:
                 before = found.get(name, values)

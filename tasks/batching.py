@@ -8,16 +8,18 @@ import numpy as np
 import torch
 
 log = logging.getLogger(__name__)
-Result = TypeVar("Result")
+BatchResult = TypeVar("BatchResult")
 
 
-def in_micro_batches(work: Callable[[slice], Result], count: int, micro_batch: int) -> list[Result]:
+def in_micro_batches(
+    work: Callable[[slice], BatchResult], count: int, micro_batch: int
+) -> list[BatchResult]:
     """``work`` of consecutive slices that cover 0 .. ``count``, each of ``micro_batch`` at most.
 
     Where memory runs out the micro-batch is halved, for that slice and all that follow; what was
     done before stays. Raises the allocator's error where even one image is too much.
     """
-    results: list[Result] = []
+    results: list[BatchResult] = []
     first = 0
     while first < count:
         part = slice(first, min(first + micro_batch, count))

@@ -6,7 +6,7 @@ import platform
 # glibc's numbers of the parameters of mallopt(3), and the most it accepts for the second.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_MMAP_THRESHOLD = 32 * 2**20
-KEPT = 512 * 2**20
+TRIM_THRESHOLD = 512 * 2**20
 
 
 def keep_freed_memory() -> None:
@@ -20,4 +20,4 @@ def keep_freed_memory() -> None:
         return
     libc = ctypes.CDLL(None)
     libc.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
-    libc.mallopt(M_TRIM_THRESHOLD, KEPT)
+    libc.mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)

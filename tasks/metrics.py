@@ -2,14 +2,14 @@
 
 import numpy as np
 
-IGNORE = 255
+from segtransfer.tasks.labels import IGNORE_INDEX
 
 
 def confusion(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
     """Per-image confusion matrices: N x H x W class indices -> int64 N x K x K, 255 ignored."""
     matrices = np.zeros((len(labels), num_classes, num_classes), np.int64)
     for matrix, prediction, label in zip(matrices, predictions, labels, strict=True):
-        counted = label != IGNORE
+        counted = label != IGNORE_INDEX
         pairs = label[counted].astype(np.int64) * num_classes + prediction[counted]
         matrix[:] = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
     return matrices
@@ -67,7 +67,7 @@ def fooled(adversarial: np.ndarray, clean: np.ndarray, labels: np.ndarray) -> np
 
     All three are class indices N x H x W; labels of 255 are ignored.
     """
-    right = (clean == labels) & (labels != IGNORE)
+    right = (clean == labels) & (labels != IGNORE_INDEX)
     wrong = right & (adversarial != labels)
     return np.stack([wrong.sum((1, 2)), right.sum((1, 2))], axis=-1)
 

@@ -50,7 +50,7 @@ def parse(text: str, where: str) -> Any:
 
 
 @dataclass
-class _Node:
+class _Subtree:
     """A value that is being read: how many values are in it, and how deep they lie."""
 
     anchor: str | None
@@ -64,11 +64,11 @@ def _check_size(events: Iterable[Any], where: str) -> None:
     Nine lines of aliases can stand for a billion values; they cost nothing to read, and whoever
     walks through them afterwards never ends.
     """
-    anchors: dict[str, _Node] = {}
-    open_nodes = [_Node(None)]
+    anchors: dict[str, _Subtree] = {}
+    open_nodes = [_Subtree(None)]
     for event in events:
         if isinstance(event, yaml.CollectionStartEvent):
-            node = _Node(event.anchor)
+            node = _Subtree(event.anchor)
             open_nodes.append(node)
         elif isinstance(event, yaml.CollectionEndEvent):
             node = _close(open_nodes.pop(), open_nodes[-1], anchors)
@@ -77,7 +77,7 @@ def _check_size(events: Iterable[Any], where: str) -> None:
                 raise InputError(f"{where} holds *{event.anchor} inside or before &{event.anchor}")
             node = _close(anchors[event.anchor], open_nodes[-1], anchors)
         elif isinstance(event, yaml.ScalarEvent):
-            node = _close(_Node(event.anchor), open_nodes[-1], anchors)
+            node = _close(_Subtree(event.anchor), open_nodes[-1], anchors)
         else:
             continue
         if len(open_nodes) - 2 + node.levels > MOST_LEVELS:
@@ -88,7 +88,7 @@ def _check_size(events: Iterable[Any], where: str) -> None:
             )
 
 
-def _close(node: _Node, parent: _Node, anchors: dict[str, _Node]) -> _Node:
+def _close(node: _Subtree, parent: _Subtree, anchors: dict[str, _Subtree]) -> _Subtree:
     """Count a value that was read to its end for what it lies in."""
     if node.anchor is not None:
         anchors[node.anchor] = node

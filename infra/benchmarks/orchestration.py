@@ -27,8 +27,8 @@ from segtransfer.runtime.executors.base import perform
 from segtransfer.runtime.runner import Listener
 from segtransfer.runtime.sessions import Notice
 from segtransfer.store import Store
-from segtransfer.tasks import models
 from segtransfer.tasks.memory import keep_freed_memory
+from segtransfer.tasks.models import adapters as models
 
 MODELS = ["fcn-r18", "pspnet-r18", "deeplabv3-r18", "fcn-mnv2", "pspnet-mnv2", "segformer-mit"]
 MICRO_BATCH = 4

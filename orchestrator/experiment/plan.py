@@ -10,11 +10,12 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.keys import attack_key, evaluate_key, key_of, model_key
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN, Cell, Task
-from segtransfer.tasks import models
 from segtransfer.tasks.attacks.context import aim, allowed
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.data.base import Dataset, open_dataset
+from segtransfer.tasks.data.base import Dataset
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import Outline, Shard, make_shards
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.base import ModelInfo
 from segtransfer.tasks.models.label_map import join
 from segtransfer.tasks.models.spec import ModelSpec
@@ -159,12 +160,12 @@ def cut(
                     model_key(fingerprint, numerics) if fingerprint else None,
                     shard.shard_id,
                     cost,
-                    shard.nbytes * len(attack.made),
+                    shard.nbytes * len(attack.variants),
                     attack=attack,
                     seed=experiment.seed,
                 )
                 name = source.name if source else None
-                for number, made in enumerate(attack.made):
+                for number, made in enumerate(attack.variants):
                     for target in targets:
                         evaluate(made.name, name, target, shard, key, number)
     return tasks, cells

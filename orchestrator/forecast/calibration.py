@@ -31,12 +31,12 @@ from segtransfer.forecast.cost_model import (
     with_forward,
 )
 from segtransfer.store import Store
-from segtransfer.tasks import models
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.evaluate import evaluate
 from segtransfer.tasks.memory import keep_freed_memory
+from segtransfer.tasks.models import adapters as models
 
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")

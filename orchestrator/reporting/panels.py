@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 from segtransfer.experiment.task import CLEAN
 from segtransfer.results import Results
 from segtransfer.tasks.data.shards import Shard
-from segtransfer.tasks.metrics import IGNORE
+from segtransfer.tasks.labels import IGNORE_INDEX
 
 AMPLIFICATION = 16
 
@@ -54,7 +54,7 @@ def colour(results: Results, indices: np.ndarray) -> np.ndarray:
     """Class indices H x W -> RGB uint8 H x W x 3 in the data set's palette, 255 black."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(results.classes)] = results.content["palette"]
-    table[IGNORE] = 0
+    table[IGNORE_INDEX] = 0
     return table[indices]
 
 
@@ -67,7 +67,7 @@ def _predictions(
         if evaluation is None:
             continue
         prediction, label = evaluation.predictions[0], shard.labels[0]
-        right = (prediction == label)[label != IGNORE].mean()
+        right = (prediction == label)[label != IGNORE_INDEX].mean()
         own = " (itself)" if target == source else ""
         _show(axes, colour(results, prediction), f"{target}{own}: {100 * right:.0f} % right")
 

@@ -138,7 +138,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "attacks": [
             {"attack": attack.name, "made": number, **asdict(made)}
             for attack in plan.experiment.attacks
-            for number, made in enumerate(attack.made)
+            for number, made in enumerate(attack.variants)
         ],
         "shards": list(plan.shards),
         "cells": [

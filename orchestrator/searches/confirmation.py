@@ -12,7 +12,7 @@ from segtransfer.results import Results
 from segtransfer.searches.context import Matrix
 from segtransfer.searches.spec import Search, trials_experiment
 from segtransfer.statistics import Interval, Pair, Resampled, holm, pairs_of, schedules_of
-from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import Shard, make_shards
 
 SEARCHED, HELD_OUT = "searched", "held-out"

@@ -77,7 +77,7 @@ def make_context(search: Search, store: Store) -> SearchContext:
     rungs = rungs_of(search.search.rungs, len(outlines))
     content = describe(plan)
     return SearchContext(
-        identity=_identity(search, space, content),
+        identity=_identity(search, space, experiment, content),
         search=search,
         space=space,
         experiment=experiment,
@@ -139,7 +139,7 @@ def _carry_out(
     tasks, cells = cut(experiment, bench.infos, outlines, len(bench.content["classes"]))
     stored = frozenset(key for key in tasks if store.row(key) is not None)
     _drive(Submission(tasks, bench.models, stored), client, store)
-    made = [{"attack": attack.name, "made": 0, **vars(attack.made[0])}]
+    made = [{"attack": attack.name, "made": 0, **vars(attack.variants[0])}]
     content = {
         **bench.content,
         "spec": experiment.model_dump(mode="json", exclude={"runtime"}),
@@ -220,13 +220,13 @@ def trial_results(identity: str, number: int, store: Store) -> Results | None:
     return None if content is None else results_of(store, f"{identity}-{number}", content)
 
 
-def _identity(search: Search, space: Space, content: Mapping[str, Any]) -> str:
+def _identity(
+    search: Search, space: Space, experiment: Experiment, content: Mapping[str, Any]
+) -> str:
     """All that makes two trials of a search comparable, what is proposed, and the name: searches
     that people tell apart keep their trials apart."""
-    tries = search.search.model_dump(
-        mode="json", exclude={"space", "trials", "concurrency", "storage"}
-    )
-    spec = {k: v for k, v in content["spec"].items() if k not in ("name", "data", "models")}
+    tries = search.search.identity_fields(exclude={"space", "trials", "concurrency", "storage"})
+    spec = experiment.identity_fields(exclude={"name", "data", "models", "runtime"})
     return key_of(
         {
             "name": search.name,

@@ -252,7 +252,7 @@ def _define_by_run(bench: SearchContext) -> Callable[[Any], dict[str, Any]]:
     """What Optuna asks a trial, and what Tune hands to its process."""
 
     def propose_one(trial: Any) -> dict[str, Any]:
-        return {"point": search_spaces.suggest(bench.space, trial), "number": trial.number}
+        return {"point": search_spaces.suggest_point(bench.space, trial), "number": trial.number}
 
     return propose_one
 

@@ -33,7 +33,7 @@ from segtransfer.studies.study import (
     transfer_groups,
     transfer_ratio,
 )
-from segtransfer.tasks import models
+from segtransfer.tasks.models import adapters as models
 
 ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}
 BACKBONE, HEAD, NEITHER = "same backbone, other head", "other backbone, same head", "both other"

@@ -35,7 +35,7 @@ from segtransfer.studies.study import (
     standing,
     transfer_groups,
 )
-from segtransfer.tasks.metrics import IGNORE
+from segtransfer.tasks.labels import IGNORE_INDEX
 
 QUARTERS = ("smallest", "small", "large", "largest")
 ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}
@@ -91,7 +91,7 @@ def quarters(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.
     """The quarter of every pixel's object, uint8 N x H x W (255 where there is no label), and the
     areas of all objects, a list by quarter."""
     found = [objects(label, num_classes) for label in labels]
-    sizes = np.full(labels.shape, IGNORE, np.uint8)
+    sizes = np.full(labels.shape, IGNORE_INDEX, np.uint8)
     areas: list[list[np.ndarray]] = [[] for _ in QUARTERS]
     for index in range(num_classes):
         every = np.concatenate([by_class[index] for _, by_class in found])
@@ -110,7 +110,7 @@ def quarters(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.
 def count(mask: np.ndarray, labels: np.ndarray, sizes: np.ndarray, num_classes: int) -> np.ndarray:
     """Pixels of ``mask`` N x H x W by image, class and quarter: float64 N x (K * 4)."""
     bins = num_classes * len(QUARTERS)
-    counted = mask & (labels != IGNORE)
+    counted = mask & (labels != IGNORE_INDEX)
     image = np.broadcast_to(np.arange(len(labels))[:, None, None], labels.shape)[counted]
     place = labels[counted].astype(np.int64) * len(QUARTERS) + sizes[counted]
     counts = np.bincount(image * bins + place, minlength=len(labels) * bins)

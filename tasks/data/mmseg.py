@@ -38,17 +38,17 @@ def open_mmseg(spec: DataSpec) -> Dataset:
     by_label = {Path(info["seg_map_path"]): info for info in infos}
     classes = spec.classes or tuple(dataset.metainfo["classes"])
 
-    def read_label(record: DataItem) -> np.ndarray:
+    def read_label(item: DataItem) -> np.ndarray:
         try:
-            return load_annotations(dict(by_label[record.label]))["gt_seg_map"]
+            return load_annotations(dict(by_label[item.label]))["gt_seg_map"]
         except Exception as error:  # mmcv's readers raise their own kinds
-            raise InputError(f"label {record.label} cannot be read: {error}") from error
+            raise InputError(f"label {item.label} cannot be read: {error}") from error
 
     return Dataset(
         name=path.stem,
         classes=classes,
         palette=palette_for(len(classes), dataset.metainfo.get("palette") or ()),
-        records=_records(infos),
+        items=_items(infos),
         read_label=read_label,
     )
 
@@ -71,14 +71,14 @@ def _build(path: Path, config: dict[str, Any]) -> tuple[Any, Any]:
     return dataset, TRANSFORMS.build(annotations[0] if annotations else {"type": "LoadAnnotations"})
 
 
-def _records(infos: Sequence[dict[str, Any]]) -> tuple[DataItem, ...]:
+def _items(infos: Sequence[dict[str, Any]]) -> tuple[DataItem, ...]:
     """Cityscapes and most video sets file images in a folder a sequence; where all lie in one
     folder, it says nothing of them."""
     several = len({Path(info["img_path"]).parent for info in infos}) > 1
-    records = []
+    items = []
     for info in infos:
         image = Path(info["img_path"])
         image_id = f"{image.parent.name}/{image.stem}"
         sequence = image.parent.name if several else image_id
-        records.append(DataItem(image_id, sequence, image, Path(info["seg_map_path"])))
-    return tuple(records)
+        items.append(DataItem(image_id, sequence, image, Path(info["seg_map_path"])))
+    return tuple(items)

@@ -52,29 +52,29 @@ def make_shards(dataset: Dataset, spec: DataSpec, *, groups: int, shard_size: in
     """
     members: dict[int, list[DataItem]] = defaultdict(list)
     seen: set[str] = set()
-    for record in dataset.records:
-        if record.image_id in seen:
-            raise InputError(f"data set {dataset.name} has two images named '{record.image_id}'")
-        seen.add(record.image_id)
-        members[schedule_group(record.image_id, groups)].append(record)
+    for item in dataset.items:
+        if item.image_id in seen:
+            raise InputError(f"data set {dataset.name} has two images named '{item.image_id}'")
+        seen.add(item.image_id)
+        members[schedule_group(item.image_id, groups)].append(item)
     shards = []
     for group in sorted(members):
-        records = members[group]
-        for first in range(0, len(records), shard_size):
-            shards.append(_shard(dataset, records[first : first + shard_size], spec, group))
+        items = members[group]
+        for first in range(0, len(items), shard_size):
+            shards.append(_shard(dataset, items[first : first + shard_size], spec, group))
     _refuse_mixed_sizes(dataset, shards)
     return shards
 
 
-def _shard(dataset: Dataset, records: list[DataItem], spec: DataSpec, group: int) -> Shard:
-    pairs = [load(dataset, record, spec) for record in records]
+def _shard(dataset: Dataset, items: list[DataItem], spec: DataSpec, group: int) -> Shard:
+    pairs = [load(dataset, item, spec) for item in items]
     sizes = {image.shape[1:] for image, _ in pairs}
     if len(sizes) > 1:
         raise InputError(_mixed(dataset, sizes))
     images = np.stack([image for image, _ in pairs])
     labels = np.stack([label for _, label in pairs])
-    ids = tuple(record.image_id for record in records)
-    sequences = tuple(record.sequence for record in records)
+    ids = tuple(item.image_id for item in items)
+    sequences = tuple(item.sequence for item in items)
     return shard_of(ids, sequences, images, labels, group=group)
 
 

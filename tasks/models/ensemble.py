@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from segtransfer.errors import InputError
-from segtransfer.tasks import models
 from segtransfer.tasks.models.base import Cost, ModelInfo, Segmenter
 from segtransfer.tasks.models.spec import EnsembleSpec, ModelSpec
 
@@ -61,10 +60,13 @@ class EnsembleSegmenter(Segmenter):
         return list(zip(self.parts, self.weights, strict=True))  # type: ignore[arg-type]
 
 
-def load(spec: ModelSpec, device: str = "cpu") -> EnsembleSegmenter:
-    """Load every member; they must predict equally many classes."""
+def combine(spec: ModelSpec, members: Sequence[Segmenter]) -> EnsembleSegmenter:
+    """Combine loaded members, in the order of the spec, into one model.
+
+    Raises:
+        InputError: If the members predict different numbers of classes.
+    """
     ensemble = _source(spec)
-    members = [models.load(member, device) for member in ensemble.members]
     _check_agree(spec, "num_classes", [member.num_classes for member in members])
     return EnsembleSegmenter(
         members,
@@ -74,16 +76,17 @@ def load(spec: ModelSpec, device: str = "cpu") -> EnsembleSegmenter:
     ).eval()
 
 
-def check(spec: ModelSpec) -> None:
-    """Raise InputError where a member cannot work."""
-    for member in _source(spec).members:
-        models.check(member)
+def describe(spec: ModelSpec, infos: Sequence[ModelInfo]) -> ModelInfo:
+    """Describe an ensemble from the descriptions of its members, in the order of the spec.
 
+    Returns:
+        The description; the fingerprint covers the members' fingerprints, their weights and how
+        they are averaged.
 
-def describe(spec: ModelSpec) -> ModelInfo:
-    """Fingerprint of the members' fingerprints, their weights and how they are averaged."""
+    Raises:
+        InputError: If the members' class lists differ.
+    """
     ensemble = _source(spec)
-    infos = [models.describe(member) for member in ensemble.members]
     _check_agree(spec, "classes", [info.classes for info in infos])
     _check_agree(spec, "num_classes", [info.num_classes for info in infos])
     identity = [

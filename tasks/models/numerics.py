@@ -68,8 +68,8 @@ class Numerics(Frozen):
         return named[data] if isinstance(data, str) else data
 
     def identity(self) -> str | dict[str, Any]:
-        """What is asked for, as a canonical JSON value; what a device makes of it is no part."""
-        return "reference" if self == REFERENCE else self.model_dump(mode="json")
+        """Return the requested options as a canonical JSON value, whatever a device enables."""
+        return "reference" if self == REFERENCE else self.identity_fields()
 
 
 REFERENCE = Numerics()

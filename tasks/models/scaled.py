@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from segtransfer.tasks.attacks.transforms.views import Size, resize, snap
+from segtransfer.tasks.attacks.transforms.views import HeightWidth, resize, snap
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
 from segtransfer.tasks.models.spec import Inference
 
@@ -31,7 +31,7 @@ class ScaledSegmenter(Segmenter):
     def pixels_seen(self, height: int, width: int) -> int:
         return self.inner.pixels_seen(*self._seen(height, width))
 
-    def _seen(self, height: int, width: int) -> Size:
+    def _seen(self, height: int, width: int) -> HeightWidth:
         return snap(height, width, (self.scale, self.scale), self.size_divisor)
 
 

@@ -16,7 +16,7 @@ from segtransfer.reporting.panels import AMPLIFICATION, colour
 from segtransfer.reporting.text import rows
 from segtransfer.results import Results
 from segtransfer.tasks.data.shards import Shard
-from segtransfer.tasks.metrics import IGNORE
+from segtransfer.tasks.labels import IGNORE_INDEX
 
 BUDGET = 3_200_000  # bytes of all images as they stand in the page
 LEAST, MOST = 3, 6  # images
@@ -109,7 +109,7 @@ def _picture(reader: Reader, shard: Shard, place: int, scale: float) -> dict[str
                 found.append(None)
                 continue
             label = shard.labels[place]
-            right = (predictions[place] == label)[label != IGNORE]
+            right = (predictions[place] == label)[label != IGNORE_INDEX]
             share = round(100 * float(right.mean())) if len(right) else 0
             found.append((class_map(results, predictions[place], scale), share))
         return found

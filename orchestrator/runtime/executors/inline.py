@@ -25,9 +25,9 @@ from segtransfer.runtime.executors.base import (
     perform,
 )
 from segtransfer.runtime.scheduler import Slot
-from segtransfer.tasks import models
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.memory import keep_freed_memory
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.base import Segmenter
 
 

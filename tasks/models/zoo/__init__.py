@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
+SHIPPED_FILES = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,15 @@ class ZooModel:
 
     @property
     def config(self) -> Path:
-        return FOLDER / f"{self.name}.py"
+        return SHIPPED_FILES / f"{self.name}.py"
 
     @property
     def weights(self) -> Path:
-        return FOLDER / f"{self.name}.safetensors"
+        return SHIPPED_FILES / f"{self.name}.safetensors"
 
 
 def _read() -> dict[str, ZooModel]:
-    manifest = json.loads((FOLDER / "zoo.json").read_text())
+    manifest = json.loads((SHIPPED_FILES / "zoo.json").read_text())
     classes = tuple(manifest["classes"])
     return {n: ZooModel(name=n, classes=classes, **m) for n, m in manifest["models"].items()}
 

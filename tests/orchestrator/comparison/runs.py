@@ -54,7 +54,7 @@ def content_of(
         "attacks": [
             {"attack": attack.name, "made": number, **asdict(made)}
             for attack in read
-            for number, made in enumerate(attack.made)
+            for number, made in enumerate(attack.variants)
         ],
         "shards": [f"shard of {images}"],
         "cells": [],

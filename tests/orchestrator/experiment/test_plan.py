@@ -12,8 +12,8 @@ from segtransfer.experiment.plan import FORWARD_AND_BACKWARD, Plan, attack_cost,
 from segtransfer.experiment.task import CLEAN
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
-from segtransfer.tasks import models
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.zoo import ZOO
 from tests.orchestrator.toy_experiments import toy, toy_experiment, toy_spec
 

@@ -64,7 +64,7 @@ class Here:
     ) -> None:
         for number in range(bench.search.search.trials - len(ended(study))):
             trial = study.ask()
-            attack = propose(bench, search_spaces.suggest(bench.space, trial), trial.number)
+            attack = propose(bench, search_spaces.suggest_point(bench.space, trial), trial.number)
             if number == self.most:
                 raise HoursUp
             *_, score = try_attack(bench, attack, self.client, Store(bench.store))

@@ -18,7 +18,7 @@ from segtransfer.searches.spec import (
     trials_experiment,
 )
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.randomness import schedule_group
 from tests.orchestrator.searches import toys
 from tests.orchestrator.searches.searches import grey_search, grey_spec
@@ -36,7 +36,7 @@ def attack(name: str = "best-1", **fields: Any) -> AttackSpec:
 
 def test_the_quickstart_is_confirmed_in_ten_schedules() -> None:
     confirm = read_search("quickstart").confirm
-    images = [record.image_id for record in open_dataset(confirm.data).records]
+    images = [item.image_id for item in open_dataset(confirm.data).items]
     assert len({schedule_group(name, confirm.schedule_groups) for name in images}) >= 10
 
 

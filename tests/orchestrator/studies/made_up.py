@@ -64,7 +64,7 @@ def results_of(experiment: Experiment, scores: Scores) -> Results:
     made = [
         {"attack": attack.name, "made": number, **asdict(one)}
         for attack in experiment.attacks
-        for number, one in enumerate(attack.made)
+        for number, one in enumerate(attack.variants)
     ]
     content = {
         "format": FORMAT,

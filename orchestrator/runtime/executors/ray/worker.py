@@ -16,10 +16,10 @@ from segtransfer.experiment.provenance import code_hash
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.executors.base import FailureKind, Output, Served, perform
 from segtransfer.store import Store
-from segtransfer.tasks import models
 from segtransfer.tasks.batching import is_out_of_memory
 from segtransfer.tasks.device_errors import is_poisoned
 from segtransfer.tasks.memory import keep_freed_memory
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.base import Segmenter
 
 log = logging.getLogger(__name__)

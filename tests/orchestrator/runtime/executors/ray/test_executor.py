@@ -29,10 +29,10 @@ from segtransfer.runtime.executors.base import (
     SlotUp,
     perform,
 )
-from segtransfer.tasks import models
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.device_errors import is_poisoned
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.spec import ModelSpec
 
 Kind = TypeVar("Kind", bound=Event)
