@@ -12,10 +12,10 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from segtransfer.errors import InputError
+from segtransfer.jobs import DEFAULT_ADDRESS
 from segtransfer.jobs.bundle import JobBundle
 from segtransfer.tasks.urls import secret_part
 
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 SILENCE = 60.0  # seconds without a line: runs write one every ten, so the connection may be lost
 AGAIN = 2.0  # seconds between looks at a job
 PATIENCE = 600.0  # seconds that a cluster may be out of reach while its job is followed
