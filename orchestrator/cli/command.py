@@ -11,6 +11,7 @@ import typer
 from segtransfer.cli.attacks import attacks
 from segtransfer.cli.compare import compare
 from segtransfer.cli.doctor import doctor
+from segtransfer.cli.exits import exit_with_message
 from segtransfer.cli.export import export
 from segtransfer.cli.fleet import fleet_app
 from segtransfer.cli.job import job_app
@@ -22,6 +23,7 @@ from segtransfer.cli.search import search
 from segtransfer.cli.store import store_app
 from segtransfer.cli.study import study
 from segtransfer.cli.submit import submit
+from segtransfer.experiment.shadowing import check_not_shadowed
 
 app = typer.Typer(
     add_completion=False,
@@ -46,6 +48,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def before_any_verb(
+    context: typer.Context,
     show_version: Annotated[
         bool,
         typer.Option(
@@ -53,7 +56,10 @@ def before_any_verb(
         ),
     ] = False,
 ) -> None:
-    """Handle the options that stand before the verb."""
+    """Handle the options before the verb, and refuse a working folder that hides segtransfer."""
+    if context.invoked_subcommand != "doctor":  # doctor reports it with all else
+        with exit_with_message(""):
+            check_not_shadowed()
 
 
 def main() -> None:
