@@ -83,10 +83,11 @@ def search(
         InputError: The search is wrong.
         RuntimeError: No trial completed.
     """
-    from segtransfer.searches import SearchListener, find
+    from segtransfer.searches import SearchListener, run_search
     from segtransfer.searches.spec import read_search
 
-    return find(read_search(spec, overrides), listener or SearchListener(), resume=resume)
+    listener = listener or SearchListener()
+    return run_search(read_search(spec, overrides), listener, resume=resume)
 
 
 def study(

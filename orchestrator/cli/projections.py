@@ -57,7 +57,7 @@ def log_search(result: "SearchResult") -> None:
     from segtransfer.tracking import TrackingError, how_to_open, runs_address, searches
 
     try:
-        uri, name = searches.log_search(result), result.bench.search.name
+        uri, name = searches.log_search(result), result.context.search.name
         console.print(f"MLflow: {how_to_open(uri)}", highlight=False)
         console.print(f"        {runs_address(uri, name)}", highlight=False, soft_wrap=True)
     except TrackingError as error:

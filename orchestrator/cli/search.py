@@ -44,7 +44,7 @@ def search(
         print_found(result, console)
         write_found(result)
         console.print(f"Report of the search: {found_folder(result)}", highlight=False)
-        console.print(f"Trials: {how_to_look(result.bench)}", highlight=False)
+        console.print(f"Trials: {how_to_look(result.context)}", highlight=False)
         tracked = tracking and read.runtime.tracking
         if result.results.confusions:
             show_results(result.results, tracked)
