@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from segtransfer.searches import SearchListener, SearchResult
     from segtransfer.searches.spec import Search
     from segtransfer.store import Store
-    from segtransfer.studies import Base, StudyResult
+    from segtransfer.studies import BaseExperiment, StudyResult
 
 
 def run(
@@ -92,7 +92,7 @@ def search(
 
 def study(
     name: str,
-    base: "str | Path | dict[str, Any] | Base" = "zoo",
+    base: "str | Path | dict[str, Any] | BaseExperiment" = "zoo",
     overrides: Sequence[str] = (),
     *,
     listener: "Listener | None" = None,
@@ -110,10 +110,10 @@ def study(
         IncompleteStudyError: Some tasks have no result; a RuntimeError with the ``results``.
     """
     from segtransfer.runtime.runner import carry_out
-    from segtransfer.studies import find_study, look, read_base
+    from segtransfer.studies import conclude, find_study, read_base
 
     chosen, read = find_study(name), read_base(base, overrides)
-    return look(chosen, read, carry_out(chosen.experiment(read), listener))
+    return conclude(chosen, read, carry_out(chosen.experiment(read), listener))
 
 
 def compare(

@@ -18,11 +18,11 @@ JobArgument = Annotated[str, typer.Argument(help="The job's id, as 'submit' prin
 @job_app.command("status")
 def job_status(job: JobArgument, address: AddressOption = DEFAULT_ADDRESS) -> None:
     """Print how a job stands."""
-    from segtransfer.jobs.client import connect, look
+    from segtransfer.jobs.client import connect, job_details
     from segtransfer.reporting.jobs import print_job
 
     with exit_with_message(job):
-        print_job(look(connect(address), job), console)
+        print_job(job_details(connect(address), job), console)
 
 
 @job_app.command("follow")

@@ -31,7 +31,7 @@ def search(
     """Search the attack settings that transfer best, and confirm them on what is new."""
     from segtransfer.reporting.search import found_folder, print_found, write_found
     from segtransfer.reporting.search_progress import SearchView
-    from segtransfer.searches.optuna_study import how_to_look
+    from segtransfer.searches.optuna_study import dashboard_command
     from segtransfer.searches.spec import read_search
 
     with exit_with_message(spec, "the same line with --resume goes on"), terminable():
@@ -44,7 +44,7 @@ def search(
         print_found(result, console)
         write_found(result)
         console.print(f"Report of the search: {found_folder(result)}", highlight=False)
-        console.print(f"Trials: {how_to_look(result.context)}", highlight=False)
+        console.print(f"Trials: {dashboard_command(result.context)}", highlight=False)
         tracked = tracking and read.runtime.tracking
         if result.results.confusions:
             show_results(result.results, tracked)

@@ -1,4 +1,4 @@
-"""Client of a Ray cluster's jobs, over HTTP: submit, look, follow, stop."""
+"""Client of a Ray cluster's jobs, over HTTP: submit, job_details, follow, stop."""
 
 import asyncio
 import logging
@@ -58,7 +58,7 @@ def submit(client: JobSubmissionClient, bundle: JobBundle) -> str:
         return client.submit_job(entrypoint=bundle.entrypoint, runtime_env=bundle.runtime_env())
 
 
-def look(client: JobSubmissionClient, job: str) -> JobDetails:
+def job_details(client: JobSubmissionClient, job: str) -> JobDetails:
     """Return the state of a job.
 
     Raises:
@@ -77,13 +77,13 @@ def look(client: JobSubmissionClient, job: str) -> JobDetails:
 
 def stop(client: JobSubmissionClient, job: str) -> JobDetails:
     """Stop a job, wait for its end, and return its state; an ended job is left as is."""
-    details = look(client, job)
+    details = job_details(client, job)
     if not details.status.is_terminal():
         with _in_sentences(client.get_address()):
             client.stop_job(job)
     while not details.status.is_terminal():
         time.sleep(POLL_INTERVAL)
-        details = look(client, job)
+        details = job_details(client, job)
     return details
 
 
@@ -101,13 +101,13 @@ def follow(client: JobSubmissionClient, job: str, write: Callable[[str], object]
         InputError: The job is unknown.
         RuntimeError: The cluster is out of reach for ten minutes.
     """
-    look(client, job)
+    job_details(client, job)
     log, last_answer = _Log(client, job, write), time.monotonic()
     while True:
         with suppress(*LOST):
             asyncio.run(log.tail())
         try:
-            details = look(client, job)
+            details = job_details(client, job)
         except InputError as error:
             if time.monotonic() - last_answer > UNREACHABLE_LIMIT:
                 raise RuntimeError(f"job {job} may go on, but {error}") from None

@@ -70,7 +70,7 @@ def open_storage(context: SearchContext, store: Store) -> BaseStorage:
         raise InputError(f"search.storage {without_credentials(where)}: {error}") from None
 
 
-def how_to_look(context: SearchContext) -> str:
+def dashboard_command(context: SearchContext) -> str:
     """Return the command that shows the study in Optuna's dashboard (a separate package)."""
     where = (
         context.search.search.storage or Path(context.store) / SEARCHES / context.identity / JOURNAL

@@ -7,7 +7,7 @@ from segtransfer.errors import InputError
 from segtransfer.results import Results
 from segtransfer.statistics import Resampled
 from segtransfer.studies import ablation, eps, heads, object_size, overfitting, scales, twins
-from segtransfer.studies.base import Base
+from segtransfer.studies.base import BaseExperiment
 from segtransfer.studies.study import Study
 from segtransfer.tasks.schema import suggest
 
@@ -46,7 +46,7 @@ def find_study(name: str) -> Study[Any]:
     return STUDIES[name]
 
 
-def look(study: Study[Any], base: Base, results: Results) -> StudyResult:
+def conclude(study: Study[Any], base: BaseExperiment, results: Results) -> StudyResult:
     """Compute the numbers and the paragraph of a study from its results.
 
     Raises:

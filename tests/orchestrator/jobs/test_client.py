@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from segtransfer.cli import app
 from segtransfer.errors import InputError
 from segtransfer.jobs import client as jobs
-from segtransfer.jobs.client import connect, exit_code, follow, last_word, look, stop
+from segtransfer.jobs.client import connect, exit_code, follow, job_details, last_word, stop
 
 LOG = "one\ntwo\nthree\n"
 runner = CliRunner()
@@ -153,7 +153,7 @@ def test_a_job_that_has_ended_is_not_stopped() -> None:
 
 def test_an_unknown_job_is_named_with_those_there_are() -> None:
     with pytest.raises(InputError, match=r"no job 'other' .* there are: raysubmit_1"):
-        look(Cluster([DONE]), "other")  # type: ignore[arg-type]
+        job_details(Cluster([DONE]), "other")  # type: ignore[arg-type]
 
 
 @pytest.fixture
