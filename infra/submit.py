@@ -9,8 +9,8 @@ import sys
 
 
 def run() -> None:
-    """The command ``segtransfer`` with these arguments, on the cluster of this node."""
-    # Folders of one's own in the home folder must not stand in for the installed packages.
+    """Run the command ``segtransfer`` with these arguments on the cluster of this node."""
+    # A segtransfer.py in the home folder must not hide the package here: the command refuses it.
     sys.path.pop(0)
     # Without an address a run would start a cluster of its own on the head.
     os.environ.setdefault("RAY_ADDRESS", "auto")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from segtransfer.searches import SearchListener, SearchResult
     from segtransfer.searches.spec import Search
     from segtransfer.store import Store
-    from segtransfer.studies import StudyResult
+    from segtransfer.studies import BaseExperiment, StudyResult
 
 
 def run(
@@ -83,15 +83,16 @@ def search(
         InputError: The search is wrong.
         RuntimeError: No trial completed.
     """
-    from segtransfer.searches import SearchListener, find
+    from segtransfer.searches import SearchListener, run_search
     from segtransfer.searches.spec import read_search
 
-    return find(read_search(spec, overrides), listener or SearchListener(), resume=resume)
+    listener = listener or SearchListener()
+    return run_search(read_search(spec, overrides), listener, resume=resume)
 
 
 def study(
     name: str,
-    base: "str | Path" = "zoo",
+    base: "str | Path | dict[str, Any] | BaseExperiment" = "zoo",
     overrides: Sequence[str] = (),
     *,
     listener: "Listener | None" = None,
@@ -100,22 +101,19 @@ def study(
 
     Args:
         name: overfitting, scales, twins, heads, object-size, ablation or eps.
-        base: A YAML file of an experiment, or a base that ships: zoo, camvid.
+        base: A YAML file of an experiment, a base that ships (zoo, camvid), a mapping or a spec.
         overrides: ``field.path=value`` strings, applied in order.
         listener: Receives the plan, events and the status while the experiment runs.
 
     Raises:
         InputError: The study or its base is wrong.
-        RuntimeError: Some tasks have no result.
+        IncompleteStudyError: Some tasks have no result; a RuntimeError with the ``results``.
     """
     from segtransfer.runtime.runner import carry_out
-    from segtransfer.studies import find_study, look, read_base
+    from segtransfer.studies import conclude, find_study, read_base
 
-    chosen, read = find_study(name), read_base(str(base), list(overrides))
-    results = carry_out(chosen.experiment(read), listener)
-    if results.missing:
-        raise RuntimeError(f"{len(results.missing)} tasks have no result; run the study again")
-    return look(chosen, read, results)
+    chosen, read = find_study(name), read_base(base, overrides)
+    return conclude(chosen, read, carry_out(chosen.experiment(read), listener))
 
 
 def compare(

@@ -163,13 +163,17 @@ def read_spec(
     source: str | Path | dict[str, Any] | Read,
     overrides: Sequence[str],
     recipes: Path,
+    noun: str = "",
 ) -> Read:
-    """A spec that has a ``runtime``, read as ``read_experiment`` says; ``recipes`` ship."""
+    """A spec that has a ``runtime``, read as ``read_experiment`` says; ``recipes`` ship.
+
+    Messages call the spec ``noun``, by default the name of its class.
+    """
     if isinstance(source, kind):
         if not overrides:
             return source
         source = source.model_dump(mode="json")
-    what = kind.__name__.lower()
+    what = noun or kind.__name__.lower()
     if isinstance(source, dict):
         origin, base, raw = what, Path.cwd(), copy.deepcopy(source)
     else:

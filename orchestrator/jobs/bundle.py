@@ -1,4 +1,4 @@
-"""What a job is: its command, the folder that it runs in, and the package where nodes lack it."""
+"""The bundle of a job: its command, its working folder, and the package if the nodes lack it."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +15,11 @@ from typing import Any
 from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment, read_experiment
 from segtransfer.jobs import variables
+from segtransfer.jobs.package import unpack_package
 from segtransfer.searches.spec import Search, read_search
 from segtransfer.store import Store
 from segtransfer.tasks.yaml_files import parse, read_mapping
 
-PACKAGES = ("orchestrator", "search_spaces", "tasks")
-COMMAND = Path("orchestrator", "cli.py")
 VARIABLES = "segtransfer_variables"
 FUNCTION = re.compile(r"(\w+)[\w.]*:\w+")  # package.module:function
 # Ray kills a job three seconds after it asked it to stop; ours draws and logs what it has.
@@ -30,8 +28,10 @@ STOP_WITHIN = {"RAY_JOB_STOP_WAIT_TIME_S": "120"}
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What to carry out: a spec's file or a recipe, with its overrides; ``store`` goes over the
-    spec's own, ``resume`` belongs to a ``search``."""
+    """A spec to run as a job: its file or a recipe, and overrides.
+
+    ``store`` replaces the spec's own. ``resume`` is an option of a ``search``.
+    """
 
     spec: str
     overrides: tuple[str, ...] = ()
@@ -42,15 +42,17 @@ class JobRequest:
 
 @dataclass(frozen=True)
 class JobBundle:
-    """What goes to a cluster: ``folder`` becomes the job's working folder, ``modules`` are folders
-    that Python shall find by their names."""
+    """Content of a job: ``folder`` becomes its working folder, ``modules`` are folders on the path.
+
+    ``modules`` are imported by their names.
+    """
 
     entrypoint: str
     folder: Path
     modules: tuple[Path, ...]
 
     def runtime_env(self) -> dict[str, Any]:
-        """The parcel as Ray takes it."""
+        """Return the bundle as Ray's ``runtime_env``."""
         content: dict[str, Any] = {"working_dir": str(self.folder), "env_vars": STOP_WITHIN}
         if self.modules:  # Ray chokes on an empty list
             content["py_modules"] = [str(module) for module in self.modules]
@@ -61,37 +63,41 @@ class JobBundle:
 
 @contextmanager
 def pack(
-    order: JobRequest,
+    request: JobRequest,
     working_dir: str | None = None,
     package: str | None = None,
     env: Sequence[str] = (),
 ) -> Iterator[JobBundle]:
-    """Check an order and lay out what it takes, for as long as the context lasts.
+    """Check a request and write its bundle to a temporary folder, deleted with the context.
 
-    ``working_dir`` is sent whole, without it the spec alone; ``package`` is a wheel or a source
-    tree of segtransfer for nodes that have none; ``env`` names variables of the environment to hand
-    on. Raises InputError for a wrong spec, and for one that needs what would not be sent.
+    Args:
+        request: The spec and its overrides.
+        working_dir: Folder to send whole; if None, the spec is sent alone.
+        package: Wheel or source tree of segtransfer to send, for nodes that have none.
+        env: Names of environment variables to hand to the job.
+
+    Raises:
+        InputError: The spec is wrong, or needs files that would not be sent.
     """
     folder = None if working_dir is None else _folder(working_dir)
-    _check(order, folder)
+    _check(request, folder)
     values = _values(env)
     with tempfile.TemporaryDirectory(prefix="segtransfer-job-") as name:
         scratch = Path(name)
-        modules = () if package is None else _unpack(package, scratch / "package")
-        carried = bool(modules)
+        modules = () if package is None else unpack_package(package, scratch / "package")
         if values:
             modules += (_lay_out_variables(values, scratch),)
         if folder is None:
-            spec = _lay_out(order, scratch / "folder")
+            spec = _lay_out(request, scratch / "folder")
             folder = scratch / "folder"
         else:
-            spec = _within(order, folder)
-            carried |= (folder / COMMAND).is_file()
-        yield JobBundle(_command(order, spec, carried, bool(values)), folder, modules)
+            spec = _within(request, folder)
+        entrypoint = _command(request, spec, package is not None, bool(values))
+        yield JobBundle(entrypoint, folder, modules)
 
 
 def _values(names: Iterable[str]) -> dict[str, str]:
-    """Environment variables of this process by name; raises InputError where one is not set."""
+    """Return environment variables of this process by name; raise InputError if one is not set."""
     found = {}
     for name in names:
         if "=" in name:
@@ -105,21 +111,23 @@ def _values(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _command(order: JobRequest, spec: str, carried: bool, with_variables: bool) -> str:
-    """The entrypoint, for a shell. A package that is carried along brings no script; ``-P`` keeps
-    folders of the working folder from standing in for its own."""
+def _command(request: JobRequest, spec: str, carried: bool, with_variables: bool) -> str:
+    """Return the entry point, quoted for a shell.
+
+    A package that is carried along brings no script. ``-P`` keeps the working folder off the path.
+    """
     python = ["python", "-P", "-m"]
     program = [*python, "segtransfer"] if carried else ["segtransfer"]
     if with_variables:
         program = [*python, VARIABLES, *program]
-    options = [] if order.store is None else ["--store", order.store]
-    options += ["--resume"] if order.resume else []
-    verb = "search" if order.search else "run"
-    return shlex.join([*program, verb, spec, *order.overrides, *options])
+    options = [] if request.store is None else ["--store", request.store]
+    options += ["--resume"] if request.resume else []
+    verb = "search" if request.search else "run"
+    return shlex.join([*program, verb, spec, *request.overrides, *options])
 
 
 def _lay_out_variables(values: Mapping[str, str], scratch: Path) -> Path:
-    """A module that sets the variables, readable for its owner alone, here and on the nodes."""
+    """Write a module that sets the variables, readable by its owner alone, here and on nodes."""
     folder = scratch / VARIABLES
     folder.mkdir(mode=0o700)
     for path in Path(variables.__file__).parent.glob("*.py"):
@@ -130,106 +138,81 @@ def _lay_out_variables(values: Mapping[str, str], scratch: Path) -> Path:
     return folder
 
 
-def _lay_out(order: JobRequest, folder: Path) -> str:
-    """A working folder that holds the spec alone, or nothing for a recipe; returns its name."""
+def _lay_out(request: JobRequest, folder: Path) -> str:
+    """Make a working folder with the spec alone, or empty for a recipe; return the spec's name."""
     folder.mkdir()
-    path = Path(order.spec).expanduser()
+    path = Path(request.spec).expanduser()
     if not path.is_file():
-        return order.spec
+        return request.spec
     shutil.copy(path, folder)
     return path.name
 
 
-def _within(order: JobRequest, folder: Path) -> str:
-    """The spec's path as seen from the working folder; a recipe stays as it is."""
-    path = Path(order.spec).expanduser().resolve()
+def _within(request: JobRequest, folder: Path) -> str:
+    """Return the spec's path relative to the working folder, or the name of a recipe."""
+    path = Path(request.spec).expanduser().resolve()
     if not path.is_file():
-        return order.spec
+        return request.spec
     if not path.is_relative_to(folder):
-        raise InputError(f"{order.spec} does not lie in the working folder {folder}; move it there")
+        raise InputError(
+            f"{request.spec} does not lie in the working folder {folder}; move it there"
+        )
     return str(path.relative_to(folder))
 
 
 def _folder(working_dir: str) -> Path:
-    """A working folder in which nothing stands in for segtransfer's own packages."""
+    """Return a working folder that hides no installed segtransfer from the nodes' Python."""
     folder = Path(working_dir).expanduser().resolve()
     if not folder.is_dir():
         raise InputError(f"--working-dir {working_dir} is no folder")
-    if not (folder / COMMAND).is_file():
-        for package in PACKAGES:
-            if (folder / package).is_dir() or (folder / f"{package}.py").is_file():
-                raise InputError(
-                    f"{folder} holds '{package}', which on the nodes would stand in for "
-                    "segtransfer's own package of that name; rename it"
-                )
+    for name in ("segtransfer.py", "segtransfer/__init__.py"):
+        if (folder / name).is_file():
+            raise InputError(
+                f"{folder} holds '{name}', which on the nodes would stand in for segtransfer "
+                "itself; rename it"
+            )
     return folder
 
 
-def _unpack(package: str, into: Path) -> tuple[Path, ...]:
-    """The folders of a wheel, or of a source tree.
-
-    As folders they need no installer and no network on the nodes; Ray would install a wheel
-    together with all that it depends on.
-    """
-    path = Path(package).expanduser()
-    try:
-        if path.is_dir():
-            for name in PACKAGES:
-                shutil.copytree(
-                    path / name, into / name, ignore=shutil.ignore_patterns("__pycache__")
-                )
-        else:
-            with zipfile.ZipFile(path) as wheel:
-                wheel.extractall(into)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"--package {package} cannot be read: {error}") from None
-    if not (into / COMMAND).is_file():
-        raise InputError(
-            f"--package {package} is neither a wheel nor a source tree of segtransfer; "
-            "'pip wheel --no-deps .' in the source tree makes a wheel"
-        )
-    return tuple(sorted(into.iterdir()))
-
-
-def _check(order: JobRequest, folder: Path | None) -> None:
-    """Raise InputError where the spec is wrong, or needs what its job would not have."""
-    options = [] if order.store is None else [f"runtime.store={json.dumps(order.store)}"]
-    read = read_search if order.search else read_experiment
-    spec: Experiment | Search = read(order.spec, [*order.overrides, *options])
-    given = _absolute_paths(order, options)
+def _check(request: JobRequest, folder: Path | None) -> None:
+    """Raise InputError if the spec is wrong, or needs files or modules that its job would lack."""
+    options = [] if request.store is None else [f"runtime.store={json.dumps(request.store)}"]
+    read = read_search if request.search else read_experiment
+    spec: Experiment | Search = read(request.spec, [*request.overrides, *options])
+    given = _absolute_paths(request, options)
     content = spec.model_dump(mode="json")
     _check_outputs(content, given)
     content.pop("runtime")
     texts = set(_texts(content))
     paths = [Path(text) for text in texts if Path(text).is_absolute() and text not in given]
     modules = {match[1] for text in texts if (match := FUNCTION.fullmatch(text))}
-    own = [name for name in modules - set(PACKAGES) if _module(Path.cwd(), name)]
+    own = [name for name in modules - {"segtransfer"} if _module(Path.cwd(), name)]
     if folder is not None:
-        _check_within(order, folder, paths, own)
+        _check_within(request, folder, paths, own)
     elif paths or own:
         named = ", ".join([*map(str, sorted(paths)), *sorted(own)])
         raise InputError(
-            f"{order.spec} needs {named}, and its job gets the spec alone: --working-dir . sends "
+            f"{request.spec} needs {named}, and its job gets the spec alone: --working-dir . sends "
             "this folder along; what lies on the nodes is named by absolute paths"
         )
 
 
 def _check_within(
-    order: JobRequest, folder: Path, paths: Sequence[Path], modules: list[str]
+    request: JobRequest, folder: Path, paths: Sequence[Path], modules: list[str]
 ) -> None:
-    """Refuse a working folder that lacks what the spec needs of this machine."""
+    """Raise InputError if a working folder lacks files or modules that the spec needs."""
     for path in paths:
         if not path.exists():
-            raise InputError(f"{order.spec} needs {path}, which does not exist")
+            raise InputError(f"{request.spec} needs {path}, which does not exist")
         if not path.is_relative_to(folder):
-            raise InputError(f"{order.spec} needs {path}, which is outside {folder}")
+            raise InputError(f"{request.spec} needs {path}, which is outside {folder}")
     for name in modules:
         if not _module(folder, name):
-            raise InputError(f"{order.spec} needs the module {name}, which is not in {folder}")
+            raise InputError(f"{request.spec} needs the module {name}, which is not in {folder}")
 
 
 def _check_outputs(content: Mapping[str, Any], given: set[str]) -> None:
-    """Refuse a store, or another output, in a working folder that goes with the job."""
+    """Raise InputError if an output is in the working folder, which is deleted with the job."""
     runtime, search = content["runtime"], content.get("search", {})
     if "://" in runtime["store"]:
         Store(runtime["store"])
@@ -242,14 +225,14 @@ def _check_outputs(content: Mapping[str, Any], given: set[str]) -> None:
             )
 
 
-def _absolute_paths(order: JobRequest, options: Sequence[str]) -> set[str]:
-    """The paths that were written as absolute ones; reading a spec makes all others so."""
+def _absolute_paths(request: JobRequest, options: Sequence[str]) -> set[str]:
+    """Return the paths that were written as absolute; reading a spec makes all others absolute."""
     texts = [
         text
-        for override in [*order.overrides, *options]
+        for override in [*request.overrides, *options]
         for text in _texts(parse(override.partition("=")[2], f"override '{override}'"))
     ]
-    path = Path(order.spec).expanduser()
+    path = Path(request.spec).expanduser()
     if path.is_file():
         texts += _texts(read_mapping(path, needs="data, models and attacks"))
     paths = [Path(text).expanduser() for text in texts]
@@ -257,12 +240,12 @@ def _absolute_paths(order: JobRequest, options: Sequence[str]) -> set[str]:
 
 
 def _module(folder: Path, name: str) -> bool:
-    """Whether a folder holds a module of that name."""
+    """Return whether a folder holds a module of that name."""
     return (folder / f"{name}.py").is_file() or (folder / name).is_dir()
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All strings in a plain value."""
+    """Yield all strings in a plain value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The jobs of a Ray cluster, over HTTP: submitted, looked at, followed, stopped."""
+"""Client of a Ray cluster's jobs, over HTTP: submit, job_details, follow, stop."""
 
 import asyncio
 import logging
@@ -12,13 +12,15 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from segtransfer.errors import InputError
+from segtransfer.jobs import DEFAULT_ADDRESS
 from segtransfer.jobs.bundle import JobBundle
 from segtransfer.tasks.urls import secret_part
 
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-SILENCE = 60.0  # seconds without a line: runs write one every ten, so the connection may be lost
-AGAIN = 2.0  # seconds between looks at a job
-PATIENCE = 600.0  # seconds that a cluster may be out of reach while its job is followed
+LOG_TIMEOUT = (
+    60.0  # seconds without a line: runs write one every ten, so the connection may be lost
+)
+POLL_INTERVAL = 2.0  # seconds between requests for a job's state
+UNREACHABLE_LIMIT = 600.0  # seconds that a cluster may be out of reach while a job is followed
 LOST = (OSError, RuntimeError, aiohttp.ClientError)  # what a connection that breaks off raises
 NOT_FOUND = 127  # a shell's exit code for a command that there is not
 
@@ -31,7 +33,11 @@ for _name in (
 
 
 def connect(address: str) -> JobSubmissionClient:
-    """A client of the cluster whose dashboard has this address; raises InputError without one."""
+    """Return a client of the cluster whose dashboard has this URL.
+
+    Raises:
+        InputError: No cluster answers, or the address holds a password.
+    """
     if not address.startswith(("http://", "https://")):
         raise InputError(f"--address {address}: give the dashboard's URL, as {DEFAULT_ADDRESS}")
     if secret_part(address):
@@ -42,14 +48,22 @@ def connect(address: str) -> JobSubmissionClient:
         return JobSubmissionClient(address)
 
 
-def submit(client: JobSubmissionClient, parcel: JobBundle) -> str:
-    """Send what a job is; returns its id. Raises InputError where the folder is too large."""
+def submit(client: JobSubmissionClient, bundle: JobBundle) -> str:
+    """Submit a bundle and return the job's id.
+
+    Raises:
+        InputError: The working folder is too large, or the cluster refuses.
+    """
     with _in_sentences(client.get_address()):
-        return client.submit_job(entrypoint=parcel.entrypoint, runtime_env=parcel.runtime_env())
+        return client.submit_job(entrypoint=bundle.entrypoint, runtime_env=bundle.runtime_env())
 
 
-def look(client: JobSubmissionClient, job: str) -> JobDetails:
-    """A job as it stands; raises InputError where the cluster has none of that id."""
+def job_details(client: JobSubmissionClient, job: str) -> JobDetails:
+    """Return the state of a job.
+
+    Raises:
+        InputError: The cluster knows no job of that id.
+    """
     with _in_sentences(client.get_address()):
         try:
             return client.get_job_info(job)
@@ -62,44 +76,52 @@ def look(client: JobSubmissionClient, job: str) -> JobDetails:
 
 
 def stop(client: JobSubmissionClient, job: str) -> JobDetails:
-    """Ask a job to stop, and wait until it has; one that has ended stays as it is."""
-    details = look(client, job)
+    """Stop a job, wait for its end, and return its state; an ended job is left as is."""
+    details = job_details(client, job)
     if not details.status.is_terminal():
         with _in_sentences(client.get_address()):
             client.stop_job(job)
     while not details.status.is_terminal():
-        time.sleep(AGAIN)
-        details = look(client, job)
+        time.sleep(POLL_INTERVAL)
+        details = job_details(client, job)
     return details
 
 
 def follow(client: JobSubmissionClient, job: str, write: Callable[[str], object]) -> JobDetails:
-    """Write a job's log as it grows, and return how the job ended.
+    """Write a job's log as it grows, and return the job's final state.
 
-    A connection that is lost is made anew. Raises InputError for an unknown job, RuntimeError where
-    the cluster is out of reach for ten minutes.
+    A lost connection is opened again.
+
+    Args:
+        client: Client of the job's cluster.
+        job: Id of the job.
+        write: Receives each new piece of the log.
+
+    Raises:
+        InputError: The job is unknown.
+        RuntimeError: The cluster is out of reach for ten minutes.
     """
-    look(client, job)
-    log, heard = _Log(client, job, write), time.monotonic()
+    job_details(client, job)
+    log, last_answer = _Log(client, job, write), time.monotonic()
     while True:
         with suppress(*LOST):
             asyncio.run(log.tail())
         try:
-            details = look(client, job)
+            details = job_details(client, job)
         except InputError as error:
-            if time.monotonic() - heard > PATIENCE:
+            if time.monotonic() - last_answer > UNREACHABLE_LIMIT:
                 raise RuntimeError(f"job {job} may go on, but {error}") from None
         else:
-            heard = time.monotonic()
+            last_answer = time.monotonic()
             if details.status.is_terminal():
                 with suppress(*LOST):
                     log.write(client.get_job_logs(job), 0)
                 return details
-        time.sleep(AGAIN)
+        time.sleep(POLL_INTERVAL)
 
 
 class _Log:
-    """A job's log, of which the server sends all whenever it is asked."""
+    """A job's log, which the server sends from the start on every request."""
 
     def __init__(
         self, client: JobSubmissionClient, job: str, write: Callable[[str], object]
@@ -108,14 +130,14 @@ class _Log:
         self._written = 0  # characters
 
     async def tail(self) -> None:
-        """Write what comes, until the job ends, or nothing comes for a while."""
+        """Write the log until the job ends, or no text arrives for ``LOG_TIMEOUT`` seconds."""
         position, pieces = 0, self._client.tail_job_logs(self._job)
-        while text := await asyncio.wait_for(anext(pieces, ""), SILENCE):
+        while text := await asyncio.wait_for(anext(pieces, ""), LOG_TIMEOUT):
             self.write(text, position)
             position += len(text)
 
     def write(self, text: str, position: int) -> None:
-        """Write what is new in a piece of the log that begins at ``position``."""
+        """Write the new part of a piece of the log that begins at character ``position``."""
         new = text[max(0, self._written - position) :]
         if new:
             self._write(new)
@@ -123,7 +145,7 @@ class _Log:
 
 
 def exit_code(details: JobDetails) -> int:
-    """The exit code that stands for how a job ended: its own, as a shell would tell it."""
+    """Return the exit code of an ended job, in a shell's convention: 128 + n for signal n."""
     if details.status == JobStatus.SUCCEEDED:
         return 0
     if details.status == JobStatus.STOPPED:
@@ -135,7 +157,7 @@ def exit_code(details: JobDetails) -> int:
 
 
 def last_word(details: JobDetails) -> str:
-    """What the log does not say of a job that failed; empty where it says all."""
+    """Return the cause of a failure that the job's log lacks; empty if the log has it."""
     if details.status != JobStatus.FAILED:
         return ""
     if details.driver_exit_code is None:
@@ -147,7 +169,7 @@ def last_word(details: JobDetails) -> str:
 
 @contextmanager
 def _in_sentences(address: str) -> Iterator[None]:
-    """Turn what goes wrong between here and a cluster into InputError."""
+    """Turn connection errors, and refusals of a cluster, into InputError."""
     try:
         yield
     except AuthenticationError:

@@ -1,23 +1,21 @@
-"""What this installation is made of, and what is wrong with it."""
+"""The parts of this installation, and a check of each."""
 
 import os
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from rich.console import Console
 
-import segtransfer as orchestrator
-from segtransfer import tasks
 from segtransfer.experiment.provenance import versions
+from segtransfer.experiment.shadowing import describe_shadow, own_file
 from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.zoo import ZOO
 from segtransfer.tasks.urls import without_credentials
 
 
 def print_health(console: Console) -> bool:
-    """Print one line a check; returns whether all is well."""
-    checks = [_tasks_is_ours(), *_packages(), *_weights()]
+    """Print one line per fact and per check; return whether all checks passed."""
+    checks = [_is_not_shadowed(), *_packages(), *_weights()]
     facts = [*versions().items(), ("device", _device()), ("cores", str(os.cpu_count())), _ray()]
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "sqlite file in this folder")
     facts.append(("mlflow", without_credentials(tracking)))
@@ -29,12 +27,12 @@ def print_health(console: Console) -> bool:
     return all(good for good, _ in checks)
 
 
-def _tasks_is_ours() -> tuple[bool, str]:
-    """`tasks` is a common name: another package of that name may stand before ours."""
-    ours, imported = Path(orchestrator.__file__).parents[1], Path(tasks.__file__).parents[1]
-    if ours == imported:
-        return True, f"the imported 'tasks' package is segtransfer's ({imported})"
-    return False, f"'tasks' is imported from {imported}, not from {ours}; remove the other one"
+def _is_not_shadowed() -> tuple[bool, str]:
+    sentence = describe_shadow()
+    return (
+        not sentence,
+        sentence or f"the package that workers import is segtransfer's ({own_file().parent})",
+    )
 
 
 def _packages() -> list[tuple[bool, str]]:

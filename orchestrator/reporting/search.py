@@ -21,7 +21,7 @@ from segtransfer.results import Results
 from segtransfer.searches import SearchResult
 from segtransfer.searches.confirmation import (
     ConfirmedDifference,
-    Where,
+    PairGroup,
     pairs_by_target,
     schedules,
     too_few_schedules,
@@ -37,14 +37,14 @@ MOST_SLICES = 12  # fields that are drawn
 
 def found_folder(found: SearchResult) -> Path:
     """Where a search's report lies: in a local store, else in the working folder."""
-    location = found.bench.store
+    location = found.context.store
     root = Path.cwd() / "segtransfer-reports" if "://" in location else Path(location) / "reports"
-    return root / f"{found.bench.search.name}-{found.bench.identity[:12]}"
+    return root / f"{found.context.search.name}-{found.context.identity[:12]}"
 
 
 def print_found(found: SearchResult, console: Console) -> None:
     """The best trials, the comparison with the baselines, the verdict, and the best as YAML."""
-    objectives = found.bench.search.search.objectives
+    objectives = found.context.search.search.objectives
     best = ranked(found.trials)[:TOP]
     if len(objectives) > 1:
         best = front(found.trials, objectives)
@@ -81,10 +81,10 @@ def _best(found: SearchResult, best: list[Trial]) -> Table:
     table.add_column("trial")
     for trial in best:
         table.add_column(str(trial.number), justify="right")
-    for name in found.bench.search.search.objectives:
+    for name in found.context.search.search.objectives:
         values = (t.score.objectives[name] for t in best if t.score)
         table.add_row(name, *(f"{value:.2f}" for value in values), style="bold")
-    for path in found.bench.space.fields:
+    for path in found.context.space.fields:
         if any(path in trial.point for trial in best):
             cells = (show(t.point[path]) if path in t.point else "" for t in best)
             table.add_row(short(path), *cells)
@@ -137,7 +137,7 @@ def _confirmed(found: SearchResult) -> Table:
         table.add_column(score, justify="right")
     table.add_column("RMS,\nlevels", justify="right")
     table.add_column("cost,\nforwards", justify="right")
-    for where, pairs in pairs_by_target(found.bench.search, results).items():
+    for where, pairs in pairs_by_target(found.context.search, results).items():
         table.add_section()
         table.add_row(f"{where}:")
         for attack in dict.fromkeys(made["attack"] for made in results.made.values()):
@@ -167,7 +167,7 @@ def _differences(found: SearchResult) -> Table:
     table.add_column("against", style="bold", no_wrap=True)
     for score in scores:
         table.add_column(score, justify="right", no_wrap=True)
-    rows: dict[tuple[Where, str, str], dict[str, str]] = {}
+    rows: dict[tuple[PairGroup, str, str], dict[str, str]] = {}
     for c in found.comparisons:
         rows.setdefault((c.targets, c.attack, c.baseline), {})[c.score] = _difference(c)
     last = None
@@ -219,7 +219,7 @@ def write_found(found: SearchResult) -> Path:
 
 def summary(found: SearchResult) -> str:
     """The verdict, the comparison and the best settings, in Markdown."""
-    lines = [f"# {found.bench.search.name}", ""]
+    lines = [f"# {found.context.search.name}", ""]
     if found.comparisons:
         notes = [verdict(found.comparisons), too_few_schedules(found.results), noise_note(found)]
         lines += [line for note in notes if note for line in (note, "")]
@@ -267,7 +267,7 @@ def _slices(found: SearchResult) -> Figure | None:
     trials = sorted(ranked(found.trials), key=lambda trial: trial.number)
     fields = [
         field
-        for field in found.bench.space.fields
+        for field in found.context.space.fields
         if len({trial.point[field] for trial in trials if field in trial.point}) > 1
     ]
     fields = fields[:MOST_SLICES]
@@ -301,7 +301,7 @@ def _contour(found: SearchResult) -> Figure | None:
     numeric = [
         name
         for name in importances(found.study)
-        if ((searched := found.bench.space.fields[name]).float or searched.int)
+        if ((searched := found.context.space.fields[name]).float or searched.int)
         and len({trial.point.get(name) for trial in whole}) > 2
     ]
     if len(numeric) < 2:
@@ -316,7 +316,7 @@ def _contour(found: SearchResult) -> Figure | None:
 
 def _front(found: SearchResult) -> Figure | None:
     """Transfer against each other objective; the front is marked."""
-    objectives = found.bench.search.search.objectives
+    objectives = found.context.search.search.objectives
     if len(objectives) < 2:
         return None
     trials, best = ranked(found.trials), front(found.trials, objectives)

@@ -32,23 +32,23 @@ class SearchView(SearchListener):
         self._began = now()
         self._lively = console.is_terminal and not console.is_dumb_terminal
         self._live: Live | None = None
-        self._bench: SearchContext | None = None
+        self._context: SearchContext | None = None
         self._trials: list[Trial] = []
         self._told: set[int] = set()
 
-    def begun(self, bench: SearchContext, before: list[Trial]) -> None:
+    def begun(self, context: SearchContext, before: list[Trial]) -> None:
         """Say what is about to be searched."""
-        search, outlines = bench.search, bench.outlines
+        search, outlines = context.search, context.outlines
         images = sum(len(outline.image_ids) for outline in outlines)
         rungs = ", ".join(
             str(sum(len(outline.image_ids) for outline in outlines[:count]))
-            for count in bench.rungs
+            for count in context.rungs
         )
-        self._bench = bench
+        self._context = context
         self._console.print(
             f"{search.name}: {plural(search.search.trials, 'trial')} in space "
-            f"'{bench.space.name}', {search.search.concurrency} at once, on {images} images of "
-            f"{bench.content['dataset']} (rungs of {rungs}); "
+            f"'{context.space.name}', {search.search.concurrency} at once, on {images} images of "
+            f"{context.content['dataset']} (rungs of {rungs}); "
             f"from {', '.join(search.sources)} to {', '.join(search.targets)}.",
             highlight=False,
         )
@@ -72,8 +72,8 @@ class SearchView(SearchListener):
     def confirming(self, best: list[AttackSpec]) -> Listener:
         """The trials are through; what is returned hears how the best are confirmed."""
         self._stop()
-        assert self._bench is not None
-        confirm = self._bench.search.confirm
+        assert self._context is not None
+        confirm = self._context.search.confirm
         names = (b if isinstance(b, str) else str(b.get("name")) for b in confirm.baselines)
         held_out = ", ".join(confirm.held_out) or "no held-out model"
         self._console.print(
@@ -94,7 +94,7 @@ class SearchView(SearchListener):
             live.stop()
 
     def _line(self, trial: Trial) -> str:
-        assert self._bench is not None
+        assert self._context is not None
         point = ", ".join(f"{short(k)} {show(v)}" for k, v in trial.point.items())
         what = trial.reason or "no score"
         if trial.score is not None and trial.state != "failed":
@@ -110,14 +110,14 @@ class SearchView(SearchListener):
             self._live.start(refresh=True)
 
     def _picture(self) -> RenderableType:
-        assert self._bench is not None
+        assert self._context is not None
         best = ranked(self._trials)[:1]
         shown = self._trials[-ROWS:]
-        fields = list(self._bench.space.fields)
-        table = trials_table(shown, fields, self._bench.search.search.objectives, best)
+        fields = list(self._context.space.fields)
+        table = trials_table(shown, fields, self._context.search.search.objectives, best)
         counts = {state: sum(t.state == state for t in self._trials) for state in STYLES}
         line = Text("  ".join(f"{count} {state}" for state, count in counts.items() if count))
-        total = self._bench.search.search.trials
+        total = self._context.search.search.trials
         done = len(self._trials) - counts["running"]
         line.append(f"  ·  {done} of {total} trials  {clock(self._now() - self._began)}", "bold")
         return Group(table, line)

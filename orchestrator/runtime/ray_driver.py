@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.provenance import code_hash
+from segtransfer.experiment.shadowing import check_not_shadowed
 from segtransfer.experiment.spec import Runtime
 from segtransfer.runtime.driver import Driver
 from segtransfer.runtime.executors.ray.executor import RayExecutor
@@ -311,6 +312,7 @@ def join_cluster(namespace: str, *, existing: bool = False) -> bool:
 
     Returns whether this process connected here, so that it has to disconnect.
     """
+    check_not_shadowed()
     if ray.is_initialized():
         return False
     address = os.environ.get("RAY_ADDRESS") or ("auto" if existing else None)

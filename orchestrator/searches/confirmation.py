@@ -1,4 +1,4 @@
-"""What a search found, held against baselines on images and models that it never saw."""
+"""Comparison of the best of a search with baselines, on images and models it never saw."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from segtransfer.errors import InputError
 from segtransfer.results import Results
-from segtransfer.searches.context import Matrix
+from segtransfer.searches.context import PairDrops
 from segtransfer.searches.spec import Search, trials_experiment
 from segtransfer.statistics import Interval, Pair, Resampled, holm, pairs_of, schedules_of
 from segtransfer.tasks.data.open import open_dataset
@@ -18,12 +18,15 @@ from segtransfer.tasks.data.shards import Shard, make_shards
 SEARCHED, HELD_OUT = "searched", "held-out"
 SAME, OTHER = "same_backbone", "cross_backbone"
 BACKBONES = {SAME: "same backbone", OTHER: "other backbone"}
-ENOUGH = 10  # schedules, for a claim on attacks that draw scales
+LEAST_SCHEDULES = 10  # for a claim on attacks that draw scales
 
 
-class Where(NamedTuple):
-    """Pairs over which a mean is taken: ``role`` says whether the search used their targets or not,
-    ``group`` whether source and target share the backbone. A mean mixes neither."""
+class PairGroup(NamedTuple):
+    """Group of pairs over which a mean is taken.
+
+    ``role`` says whether the search used the targets; ``group`` whether source and target share the
+    backbone.
+    """
 
     role: str
     group: str
@@ -32,27 +35,27 @@ class Where(NamedTuple):
         return f"{self.role}, {BACKBONES[self.group]}"
 
 
-# The strictest first, and how a verdict speaks of them.
-SPOKEN = {
-    Where(HELD_OUT, OTHER): "new models of another backbone than the source's",
-    Where(HELD_OUT, SAME): "new models of the source's backbone",
-    Where(SEARCHED, OTHER): "searched models of another backbone than the source's",
-    Where(SEARCHED, SAME): "searched models of the source's backbone",
+# The strictest first, as a verdict names them.
+GROUP_NAMES = {
+    PairGroup(HELD_OUT, OTHER): "new models of another backbone than the source's",
+    PairGroup(HELD_OUT, SAME): "new models of the source's backbone",
+    PairGroup(SEARCHED, OTHER): "searched models of another backbone than the source's",
+    PairGroup(SEARCHED, SAME): "searched models of the source's backbone",
 }
 
 
 @dataclass(frozen=True)
 class ConfirmedDifference:
-    """One of the best against one baseline: mean mIoU over pairs, less the baseline's.
+    """Mean mIoU over pairs under one of the best attacks, minus that under a baseline.
 
-    Negative where the best fools more. The interval is corrected for the number of the best;
-    ``beyond_noise`` says whether the difference is, all comparisons of a search taken together.
+    A negative difference means that the attack fools more. The interval is corrected for the number
+    of best attacks; ``beyond_noise`` is corrected for all comparisons of the search.
     """
 
     attack: str
     baseline: str
     score: str
-    targets: Where
+    targets: PairGroup
     difference: Interval
     beyond_noise: bool
 
@@ -67,10 +70,11 @@ class ConfirmedDifference:
 
 @dataclass(frozen=True)
 class CarryOver:
-    """How settings chosen without some targets do on them, from the search's own trials.
+    """Drop, on targets left out, of the settings that are best on all other targets.
 
-    ``left_out`` is a target or a backbone; ``chosen`` the trial that is best on the others, with
-    its drop there in points, its ``rank`` among ``trials``, the ``best`` drop and the median one.
+    ``left_out`` is a target or a backbone; ``chosen`` is the number of the trial that is best on
+    the other targets. ``drop`` is its drop in points on those left out, ``rank`` its rank among
+    ``trials`` trials, ``best`` and ``median`` the best and the median drop.
     """
 
     left_out: str
@@ -83,9 +87,10 @@ class CarryOver:
 
 
 def check_apart(search: Search) -> None:
-    """Refuse a search whose images, or their video sequences, confirm it too.
+    """Refuse a search that shares images or video sequences with its confirmation.
 
-    Raises InputError naming what both have.
+    Raises:
+        InputError: The data overlap; the message names shared images or sequences.
     """
     trials = trials_experiment(search).data
     shards = [
@@ -103,6 +108,7 @@ def check_apart(search: Search) -> None:
 
 
 def _pixels(shards: Sequence[Shard]) -> dict[str, str]:
+    """Return the name of each image by the hash of its pixels."""
     return {
         hashlib.sha256(image.tobytes()).hexdigest(): name
         for shard in shards
@@ -111,7 +117,7 @@ def _pixels(shards: Sequence[Shard]) -> dict[str, str]:
 
 
 def _sequences(shards: Sequence[Shard]) -> dict[str, str]:
-    """Those that are known: an image of none stands for itself."""
+    """Return the sequences of the images that belong to one."""
     return {
         sequence: sequence
         for shard in shards
@@ -121,14 +127,15 @@ def _sequences(shards: Sequence[Shard]) -> dict[str, str]:
 
 
 def compare(search: Search, results: Results) -> list[ConfirmedDifference]:
-    """Every one of the best against every baseline, on searched and on held-out targets of the
-    same and of another backbone, raw and energy-matched; by Holm, one false finding among all of
-    them is as likely as in one."""
+    """Compare each of the best attacks with each baseline, per group of pairs and per score.
+
+    Holm's correction bounds the probability of any false finding among all comparisons.
+    """
     best = [a for a in dict.fromkeys(_attacks(results)) if a.startswith("best-")]
     others = [a for a in dict.fromkeys(_attacks(results)) if a not in best]
     level = 1 - 0.05 / len(best)
     sample = Resampled(results)
-    found = []
+    comparisons = []
     for where, pairs in pairs_by_target(search, results).items():
         for score in dict.fromkeys(made["score"] for made in results.made.values()):
             names = {m["attack"]: name for name, m in results.made.items() if m["score"] == score}
@@ -137,19 +144,19 @@ def compare(search: Search, results: Results) -> list[ConfirmedDifference]:
                     difference = sample.difference(
                         names[attack], names[baseline], pairs, level=level
                     )
-                    found.append(
+                    comparisons.append(
                         ConfirmedDifference(attack, baseline, score, where, difference, False)
                     )
-    beyond = holm([comparison.difference.p for comparison in found])
-    return [replace(c, beyond_noise=real) for c, real in zip(found, beyond, strict=True)]
+    beyond = holm([comparison.difference.p for comparison in comparisons])
+    return [replace(c, beyond_noise=real) for c, real in zip(comparisons, beyond, strict=True)]
 
 
-def pairs_by_target(search: Search, results: Results) -> dict[Where, list[Pair]]:
-    """The pairs over which means are taken, without white-box ones; no group that is empty."""
-    groups: dict[Where, list[Pair]] = {}
+def pairs_by_target(search: Search, results: Results) -> dict[PairGroup, list[Pair]]:
+    """Return the pairs per group, without white-box pairs and without empty groups."""
+    groups: dict[PairGroup, list[Pair]] = {}
     for role in (SEARCHED, HELD_OUT):
         for group in (SAME, OTHER):
-            groups[Where(role, group)] = [
+            groups[PairGroup(role, group)] = [
                 pair
                 for pair in pairs_of(results, group)
                 if (pair[1] in search.confirm.held_out) == (role == HELD_OUT)
@@ -158,11 +165,11 @@ def pairs_by_target(search: Search, results: Results) -> dict[Where, list[Pair]]
 
 
 def verdict(comparisons: Sequence[ConfirmedDifference]) -> str:
-    """One sentence: whether the best of the search beats every baseline beyond noise.
+    """Return one sentence: whether best-1 beats every baseline beyond noise.
 
-    The strictest targets count: held-out models of another backbone where there are some.
+    The strictest group of pairs decides: held-out models of another backbone if there are any.
     """
-    where = next(w for w in SPOKEN if any(c.targets == w for c in comparisons))
+    where = next(w for w in GROUP_NAMES if any(c.targets == w for c in comparisons))
     mine = [c for c in comparisons if c.attack == "best-1" and c.targets == where]
     scores = list(dict.fromkeys(c.score for c in mine))
     closest = {s: max((c for c in mine if c.score == s), key=_value) for s in scores}
@@ -179,41 +186,45 @@ def verdict(comparisons: Sequence[ConfirmedDifference]) -> str:
         claim = f"beats every baseline as {scores[wins.index(True)]} alone, so not beyond doubt"
     else:
         claim = "does not beat every baseline beyond noise: the gain is within it"
-    return f"On new images and {SPOKEN[where]}, best-1 {claim} (mIoU: {'; '.join(parts)})."
+    return f"On new images and {GROUP_NAMES[where]}, best-1 {claim} (mIoU: {'; '.join(parts)})."
 
 
 def schedules(results: Results) -> int:
-    """How many schedules the images fall into."""
+    """Return the number of schedules of the images."""
     return len(set(schedules_of(results)))
 
 
 def too_few_schedules(results: Results) -> str:
-    """A sentence where a claim on attacks that draw scales asks for more; else empty."""
+    """Return a sentence if a claim on attacks that draw scales needs more schedules, or empty."""
     count = schedules(results)
-    if count >= ENOUGH:
+    if count >= LEAST_SCHEDULES:
         return ""
     return (
-        f"The images fall into {count} schedules, and a claim needs at least {ENOUGH}: give "
-        "confirm.data more images, or raise confirm.schedule_groups."
+        f"The images fall into {count} schedules, and a claim needs at least {LEAST_SCHEDULES}: "
+        "give confirm.data more images, or raise confirm.schedule_groups."
     )
 
 
 def carry_over(
-    trials: Mapping[int, Matrix], groups: Mapping[str, Sequence[str]]
+    trials: Mapping[int, PairDrops], groups: Mapping[str, Sequence[str]]
 ) -> list[CarryOver]:
-    """For each group of targets: the trial that is best on all others, and how it does on these.
+    """Find, per group of targets, the trial that is best on all other targets.
 
-    ``trials`` by number; a group of one target is leave-one-target-out, one of all targets of a
-    backbone leave-one-backbone-out. A group that leaves no other target, or has none, is left out.
+    A group of one target gives leave-one-target-out, a group of all targets of a backbone
+    leave-one-backbone-out. Groups that are empty, or hold all targets, are skipped.
+
+    Args:
+        trials: Drop per pair, by number of the trial.
+        groups: Names of targets, by name of the group.
     """
-    found = []
+    carried = []
     for name, left_out in groups.items():
         mine = {n: _mean(drops, left_out, inside=True) for n, drops in trials.items()}
         others = {n: _mean(drops, left_out, inside=False) for n, drops in trials.items()}
         if not trials or any(np.isnan(v) for v in (*mine.values(), *others.values())):
             continue
         chosen = max(others, key=lambda number: others[number])
-        found.append(
+        carried.append(
             CarryOver(
                 left_out=name,
                 chosen=chosen,
@@ -224,10 +235,10 @@ def carry_over(
                 median=float(np.median(list(mine.values()))),
             )
         )
-    return found
+    return carried
 
 
-def _mean(drops: Matrix, targets: Sequence[str], *, inside: bool) -> float:
+def _mean(drops: PairDrops, targets: Sequence[str], *, inside: bool) -> float:
     values = [
         value
         for row in drops.values()

@@ -1,4 +1,4 @@
-"""What every trial of a search needs, made once; and the trial itself: one attack, rung by rung."""
+"""The context that all trials of a search share, and one trial: an attack, rung by rung."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ from segtransfer.tasks.data.shards import Outline
 from segtransfer.tasks.models.base import ModelInfo
 from segtransfer.tasks.perturbation import ssim
 
-Matrix = dict[str, dict[str, float]]  # source -> target -> value
+PairDrops = dict[str, dict[str, float]]  # source -> target -> value
 
 
 class TrialError(RuntimeError):
-    """A trial that has no result; its message says why."""
+    """A trial without a result; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class SearchContext:
-    """All that trials share, without a pixel: models are described, shards are kept in the store.
+    """Data that all trials share, without pixels: descriptions of models, outlines of shards.
 
-    ``outlines`` stand in the order in which the rungs take them, ``rungs`` are how many of them
-    each has. ``content`` describes the experiment of the base attack, as the store keeps it.
+    ``outlines`` are in the order in which the rungs take them; ``rungs`` are the numbers of
+    outlines per rung. ``content`` describes the experiment of the base attack, as in the store.
     """
 
     identity: str
@@ -50,22 +50,26 @@ class SearchContext:
 
 
 @dataclass(frozen=True)
-class Score:
-    """What a trial reached on one rung: the objectives by name, the drop of every pair of a source
-    and another model in points of mIoU, and on how many images."""
+class RungScore:
+    """Scores of a trial on one rung, over ``images`` images.
+
+    ``objectives`` are by name. ``drops`` are in points of mIoU, per pair of a source and another
+    model. ``rms`` is in levels of 255.
+    """
 
     rung: int
     images: int
     objectives: Mapping[str, float]
-    drops: Matrix
+    drops: PairDrops
     forward_equivalents: float
     rms: float
 
 
 def make_context(search: Search, store: Store) -> SearchContext:
-    """Read the data, describe the models, keep the shards; check the space against the attack.
+    """Read the data, describe the models, store the shards, check the space against the attack.
 
-    Raises InputError for anything wrong, before a model is loaded.
+    Raises:
+        InputError: The search is wrong; raised before a model is loaded.
     """
     space = search_spaces.read_space(search.search.space)
     search_spaces.check(space, search.attack)
@@ -91,8 +95,10 @@ def make_context(search: Search, store: Store) -> SearchContext:
 
 
 def in_order(outlines: list[Outline]) -> tuple[Outline, ...]:
-    """The first shard of each schedule group, then the second of each: early rungs see as many
-    schedules as they have shards."""
+    """Return the first shard of each schedule group, then the second of each, and so on.
+
+    In this order early rungs have as many schedules as shards.
+    """
     seen: dict[int, int] = {}
     placed = []
     for outline in outlines:
@@ -102,61 +108,70 @@ def in_order(outlines: list[Outline]) -> tuple[Outline, ...]:
 
 
 def rungs_of(shares: tuple[float, ...], shards: int) -> tuple[int, ...]:
-    """How many shards each rung has; shares that come to the same number are one rung."""
+    """Return the number of shards per rung; shares of equal numbers are one rung."""
     return tuple(dict.fromkeys(max(1, round(share * shards)) for share in shares))
 
 
-def propose(bench: SearchContext, point: Mapping[str, Any], number: int) -> AttackSpec:
-    """The attack of a trial."""
-    return search_spaces.attack_of(bench.space, bench.search.attack, point, f"trial-{number}")
+def propose(context: SearchContext, point: Mapping[str, Any], number: int) -> AttackSpec:
+    """Return the attack of a trial."""
+    return search_spaces.attack_of(context.space, context.search.attack, point, f"trial-{number}")
 
 
-def try_attack(
-    bench: SearchContext,
+def score_rungs(
+    context: SearchContext,
     attack: AttackSpec,
     client: DriverClient,
     store: Store,
     keep: Callable[[Results], None] = lambda results: None,
-) -> Iterator[Score]:
-    """Score an attack on one rung after another; whoever stops asking saves the rest.
+) -> Iterator[RungScore]:
+    """Yield the score of an attack per rung; a rung is computed when it is asked for.
 
-    ``keep`` gets the results of each. Raises TrialError where a task failed.
+    Args:
+        context: Models, shards and rungs of the search.
+        attack: The attack.
+        client: Client of the driver.
+        store: The store that the driver fills.
+        keep: Receives the results of each rung.
+
+    Raises:
+        TrialError: A task failed.
     """
-    for rung, count in enumerate(bench.rungs):
-        results = _carry_out(bench, attack, bench.outlines[:count], client, store)
+    for rung, count in enumerate(context.rungs):
+        results = _carry_out(context, attack, context.outlines[:count], client, store)
         keep(results)
-        yield score(results, rung, bench.search.search)
+        yield score(results, rung, context.search.search)
 
 
 def _carry_out(
-    bench: SearchContext,
+    context: SearchContext,
     attack: AttackSpec,
     outlines: tuple[Outline, ...],
     client: DriverClient,
     store: Store,
 ) -> Results:
-    experiment = bench.experiment.model_copy(update={"attacks": (attack,)})
-    tasks, cells = cut(experiment, bench.infos, outlines, len(bench.content["classes"]))
+    """Return the results of an attack on some shards, computing the tasks that are not stored."""
+    experiment = context.experiment.model_copy(update={"attacks": (attack,)})
+    tasks, cells = cut(experiment, context.infos, outlines, len(context.content["classes"]))
     stored = frozenset(key for key in tasks if store.row(key) is not None)
-    _drive(Submission(tasks, bench.models, stored), client, store)
+    _drive(Submission(tasks, context.models, stored), client, store)
     made = [{"attack": attack.name, "made": 0, **vars(attack.variants[0])}]
     content = {
-        **bench.content,
+        **context.content,
         "spec": experiment.model_dump(mode="json", exclude={"runtime"}),
         "attacks": made,
         "shards": [outline.shard_id for outline in outlines],
         "cells": [[c.attack, c.source, c.target, c.shard_id, c.key, c.attack_key] for c in cells],
     }
     results = results_of(store, identity_of(cells), content)
-    if results.missing:  # what was stored is damaged: it is computed again
+    if results.missing:  # stored results are damaged: compute them again
         stored = frozenset(tasks) - results.missing
-        _drive(Submission(tasks, bench.models, stored, results.missing), client, store)
+        _drive(Submission(tasks, context.models, stored, results.missing), client, store)
         results = results_of(store, identity_of(cells), content)
     return results
 
 
 def _drive(submission: Submission, client: DriverClient, store: Store) -> None:
-    """Have what is not stored computed; raises TrialError where a task failed."""
+    """Compute the tasks that are not stored; raise TrialError if a task failed."""
     if len(submission.stored) == len(submission.tasks):
         return
     outcome = Outcome()
@@ -166,11 +181,15 @@ def _drive(submission: Submission, client: DriverClient, store: Store) -> None:
         raise TrialError(f"{len(reasons)} tasks failed: {reasons[0]}")
 
 
-def score(results: Results, rung: int, tries: SearchSettings) -> Score:
-    """The objectives of one attack's results; raises TrialError where one is missing."""
+def score(results: Results, rung: int, settings: SearchSettings) -> RungScore:
+    """Return the score of one attack's results.
+
+    Raises:
+        TrialError: An objective is not finite.
+    """
     (attack,) = results.attacks
     drop = results.matrix(attack, "drop")
-    drops: Matrix = {
+    drops: PairDrops = {
         source: {
             target: float(drop.loc[source, target])
             for target in results.targets
@@ -185,17 +204,17 @@ def score(results: Results, rung: int, tries: SearchSettings) -> Score:
         "cost": equivalents,
         "rms": rms,
     }
-    if "ssim" in tries.objectives:
+    if "ssim" in settings.objectives:
         values["ssim"] = _mean_ssim(results)
-    wrong = [name for name in tries.objectives if not np.isfinite(values[name])]
+    wrong = [name for name in settings.objectives if not np.isfinite(values[name])]
     if wrong:
         raise TrialError(f"{wrong[0]} is {values[wrong[0]]}: results are missing or damaged")
-    objectives: dict[str, float] = {name: values[name] for name in tries.objectives}
-    return Score(rung, len(results.image_ids), objectives, drops, equivalents, rms)
+    objectives: dict[str, float] = {name: values[name] for name in settings.objectives}
+    return RungScore(rung, len(results.image_ids), objectives, drops, equivalents, rms)
 
 
 def _mean_ssim(results: Results) -> float:
-    """Mean structural similarity of the stored AEs with their clean images."""
+    """Return the mean structural similarity of the stored AEs with their clean images."""
     values = []
     for shard_id, key in {(cell[3], cell[5]) for cell in results.content["cells"] if cell[5]}:
         clean, made = results.store.shard(shard_id), results.store.attack_images(key)
@@ -205,17 +224,17 @@ def _mean_ssim(results: Results) -> float:
     return float(np.concatenate(values).mean())
 
 
-def keep_results(bench: SearchContext, number: int, store: Store) -> Callable[[Results], None]:
-    """Keeps what describes a trial's matrices, so that they can be drawn without the search."""
+def keep_results(context: SearchContext, number: int, store: Store) -> Callable[[Results], None]:
+    """Return a function that stores a description of a trial's results, for later reports."""
 
     def keep(results: Results) -> None:
-        store.save_trial(bench.identity, number, dict(results.content))
+        store.save_trial(context.identity, number, dict(results.content))
 
     return keep
 
 
 def trial_results(identity: str, number: int, store: Store) -> Results | None:
-    """The matrices of a trial as far as it came; None where nothing is kept of it."""
+    """Return the results of a trial's last rung, or None if nothing of it is stored."""
     content = store.trial(identity, number)
     return None if content is None else results_of(store, f"{identity}-{number}", content)
 
@@ -223,14 +242,16 @@ def trial_results(identity: str, number: int, store: Store) -> Results | None:
 def _identity(
     search: Search, space: Space, experiment: Experiment, content: Mapping[str, Any]
 ) -> str:
-    """All that makes two trials of a search comparable, what is proposed, and the name: searches
-    that people tell apart keep their trials apart."""
-    tries = search.search.identity_fields(exclude={"space", "trials", "concurrency", "storage"})
+    """Return the hash of the search's name, its proposals, and all that makes trials comparable.
+
+    The name is included so that searches of different names have separate trials.
+    """
+    settings = search.search.identity_fields(exclude={"space", "trials", "concurrency", "storage"})
     spec = experiment.identity_fields(exclude={"name", "data", "models", "runtime"})
     return key_of(
         {
             "name": search.name,
-            "search": tries,
+            "search": settings,
             "space": space.identity(),
             "spec": spec,
             "models": content["models"],

@@ -1,4 +1,4 @@
-"""Optuna's study of a search: where it is kept, what is tried first, what became of each trial."""
+"""Optuna's study of a search: its storage, its first proposals, and its trials."""
 
 import logging
 import warnings
@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from segtransfer import search_spaces
 from segtransfer.errors import InputError
-from segtransfer.searches.context import Matrix, Score, SearchContext, propose
+from segtransfer.searches.context import PairDrops, RungScore, SearchContext, propose
 from segtransfer.searches.spec import DIRECTIONS, Search
 from segtransfer.store import Store
 from segtransfer.store.store import SEARCHES
@@ -25,7 +25,7 @@ from segtransfer.tasks.urls import without_credentials
 
 optuna.logging.set_verbosity(logging.ERROR)
 
-ENOUGH = 8  # whole trials, for importances to say anything
+LEAST_TRIALS = 8  # complete trials, for importances to say anything
 JOURNAL = "study.journal"
 SCORE, REASON, INTERRUPTED = "score", "reason", "interrupted"
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -33,32 +33,33 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial as the study has it: ``state`` is complete, pruned, failed or running.
+    """A trial of the study; ``state`` is complete, pruned, failed or running.
 
-    ``score`` is that of its last rung, None where it has none; ``reason`` why it failed.
+    ``score`` is the score of the last rung, or None; ``reason`` is the cause of a failure.
     """
 
     number: int
     state: str
     point: Mapping[str, Any]
-    score: Score | None
+    score: RungScore | None
     reason: str
     seconds: float
 
 
-def open_storage(bench: SearchContext, store: Store) -> BaseStorage:
-    """Where the study is kept: ``search.storage``, else a journal in the store.
+def open_storage(context: SearchContext, store: Store) -> BaseStorage:
+    """Open the study's storage: ``search.storage``, or a journal in the store.
 
-    Raises InputError where that cannot be opened, or the store is a bucket and nothing is named.
+    Raises:
+        InputError: The storage cannot be opened, or none is named and the store is a bucket.
     """
-    where = bench.search.search.storage
+    where = context.search.search.storage
     if where is None:
         if store.remote:
             raise InputError(
                 f"the store {store.location} is a bucket, which holds no Optuna study; give "
                 "search.storage a file, or the URL of a database (postgresql+psycopg2://...)"
             )
-        path = Path(store.location) / SEARCHES / bench.identity / JOURNAL
+        path = Path(store.location) / SEARCHES / context.identity / JOURNAL
         path.parent.mkdir(parents=True, exist_ok=True)
         where = str(path)
     try:
@@ -69,33 +70,37 @@ def open_storage(bench: SearchContext, store: Store) -> BaseStorage:
         raise InputError(f"search.storage {without_credentials(where)}: {error}") from None
 
 
-def how_to_look(bench: SearchContext) -> str:
-    """The command that shows the study in Optuna's dashboard (a package of its own)."""
-    where = bench.search.search.storage or Path(bench.store) / SEARCHES / bench.identity / JOURNAL
+def dashboard_command(context: SearchContext) -> str:
+    """Return the command that shows the study in Optuna's dashboard (a separate package)."""
+    where = (
+        context.search.search.storage or Path(context.store) / SEARCHES / context.identity / JOURNAL
+    )
     return f"optuna-dashboard {without_credentials(str(where))}"
 
 
-def open_study(bench: SearchContext, storage: BaseStorage, *, resume: bool) -> optuna.Study:
-    """The search's study, under its identity; a new one proposes the space's first points.
+def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) -> optuna.Study:
+    """Open the search's study, or create it with the space's first points in its queue.
 
-    What was running when a search before this one died is proposed again. Raises InputError where
-    there are trials already and ``resume`` is not wanted, so that nothing goes on unasked.
+    Points of trials that were running when an earlier search died are proposed again.
+
+    Raises:
+        InputError: The study has trials, some are left, and ``resume`` is False.
     """
     study = optuna.create_study(
-        study_name=study_name(bench),
+        study_name=study_name(context),
         storage=storage,
-        directions=[DIRECTIONS[name] for name in bench.search.search.objectives],
+        directions=[DIRECTIONS[name] for name in context.search.search.objectives],
         load_if_exists=True,
     )
     trials = study.get_trials(deepcopy=False)
-    left = bench.search.search.trials - len(ended(study))
+    left = context.search.search.trials - len(ended(study))
     if trials and not resume and left > 0:
         raise InputError(
-            f"this search has {len(ended(study))} ended trials of {bench.search.search.trials} in "
-            "the store: --resume goes on with it, another seed begins a new one"
+            f"this search has {len(ended(study))} ended trials of {context.search.search.trials} "
+            "in the store: --resume goes on with it, another seed begins a new one"
         )
     if not trials:
-        for point in search_spaces.first_points(bench.space, bench.search.attack):
+        for point in search_spaces.first_points(context.space, context.search.attack):
             study.enqueue_trial(point)
     for trial in trials:
         if trial.state is TrialState.RUNNING:
@@ -105,22 +110,21 @@ def open_study(bench: SearchContext, storage: BaseStorage, *, resume: bool) -> o
     return study
 
 
-def study_name(bench: SearchContext) -> str:
-    """The name and the identity of a search: another search is another study."""
-    return f"{bench.search.name}-{bench.identity[:16]}"
+def study_name(context: SearchContext) -> str:
+    """Return the study's name: the name and the identity of the search."""
+    return f"{context.search.name}-{context.identity[:16]}"
 
 
 def ended(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that count: through, pruned, or failed for a reason of their own."""
+    """Return the trials that completed, were pruned, or failed; interrupted trials do not count."""
     trials = study.get_trials(deepcopy=False, states=ENDED)
     return [trial for trial in trials if INTERRUPTED not in trial.user_attrs]
 
 
 def sampler_of(search: Search, study: optuna.Study) -> optuna.samplers.BaseSampler:
-    """TPE, as many random trials first as the search says; results repeat at concurrency 1.
+    """Return TPE with the search's number of random first trials; deterministic at concurrency 1.
 
-    A search that goes on draws by another seed than the one before it: by the same it would
-    propose the same again.
+    A resumed search uses another seed: with the same seed the first proposals would repeat.
     """
     trials = study.get_trials(deepcopy=False)
     begun = sum(trial.state is not TrialState.WAITING for trial in trials)
@@ -131,7 +135,7 @@ def sampler_of(search: Search, study: optuna.Study) -> optuna.samplers.BaseSampl
 
 
 def read_trials(study: optuna.Study) -> list[Trial]:
-    """Every trial that counts or runs, in order."""
+    """Return every trial that ended or runs, by number; interrupted trials are left out."""
     names = {
         TrialState.COMPLETE: "complete",
         TrialState.PRUNED: "pruned",
@@ -152,12 +156,12 @@ def read_trials(study: optuna.Study) -> list[Trial]:
     ]
 
 
-def _score(kept: Mapping[str, Any] | None) -> Score | None:
-    return None if kept is None else Score(**kept)
+def _score(kept: Mapping[str, Any] | None) -> RungScore | None:
+    return None if kept is None else RungScore(**kept)
 
 
 def trials_frame(trials: list[Trial]) -> pd.DataFrame:
-    """One row a trial: number, state, the point's fields, objectives, images, cost, RMS."""
+    """Return one row per trial: number, state, the point, objectives, images, cost, RMS."""
     rows = []
     for trial in trials:
         row: dict[str, Any] = {"trial": trial.number, "state": trial.state, **trial.point}
@@ -173,7 +177,7 @@ def trials_frame(trials: list[Trial]) -> pd.DataFrame:
 
 
 def ranked(trials: list[Trial]) -> list[Trial]:
-    """Trials that went all the way, the best transfer first; equal points stand once."""
+    """Return the complete trials by falling transfer; of equal points only the first."""
     whole = [t for t in trials if t.state == "complete" and t.score is not None]
     whole.sort(key=lambda t: -_transfer(t))
     first: dict[str, Trial] = {}
@@ -183,7 +187,7 @@ def ranked(trials: list[Trial]) -> list[Trial]:
 
 
 def front(trials: list[Trial], objectives: tuple[str, ...]) -> list[Trial]:
-    """The trials that no other beats in one objective without losing in another."""
+    """Return the Pareto-optimal complete trials."""
     whole = ranked(trials)
     signs = np.array([1.0 if DIRECTIONS[name] == "maximize" else -1.0 for name in objectives])
     values = [signs * [_objectives(t)[name] for name in objectives] for t in whole]
@@ -194,41 +198,45 @@ def front(trials: list[Trial], objectives: tuple[str, ...]) -> list[Trial]:
     ]
 
 
-def chosen(bench: SearchContext, trials: list[Trial]) -> list[AttackSpec]:
-    """The best trials as attacks, named best-1, best-2, ...: by transfer, of the front where there
-    are several objectives."""
-    objectives = bench.search.search.objectives
-    found = ranked(trials) if len(objectives) == 1 else front(trials, objectives)
-    best = found[: bench.search.confirm.best]
+def chosen(context: SearchContext, trials: list[Trial]) -> list[AttackSpec]:
+    """Return the best trials as attacks named best-1, best-2, ..., by falling transfer.
+
+    With several objectives only Pareto-optimal trials count.
+    """
+    objectives = context.search.search.objectives
+    candidates = ranked(trials) if len(objectives) == 1 else front(trials, objectives)
+    best = candidates[: context.search.confirm.best]
     return [
-        propose(bench, trial.point, trial.number).model_copy(update={"name": f"best-{rank}"})
+        propose(context, trial.point, trial.number).model_copy(update={"name": f"best-{rank}"})
         for rank, trial in enumerate(best, start=1)
     ]
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """How much of the first objective's spread each field explains (PED-ANOVA); empty where too
-    few trials went all the way."""
+    """Return each field's importance for the first objective, by PED-ANOVA.
+
+    Empty if fewer than ``LEAST_TRIALS`` trials are complete.
+    """
     whole = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(whole) < ENOUGH:
+    if len(whole) < LEAST_TRIALS:
         return {}
     try:
         with warnings.catch_warnings():
             # It warns that it explains what makes its target low (hence the sign), and where a
             # field that is rarely asked for was seen too seldom.
             warnings.simplefilter("ignore")
-            found = optuna.importance.get_param_importances(
+            shares = optuna.importance.get_param_importances(
                 study,
                 evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
                 target=lambda trial: -trial.values[0],
             )
     except (ValueError, RuntimeError):
         return {}
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) for name, value in shares.items()}
 
 
-def drops_of(trials: list[Trial]) -> Iterator[tuple[Trial, Matrix]]:
-    """The whole trials and what every pair lost under each."""
+def drops_of(trials: list[Trial]) -> Iterator[tuple[Trial, PairDrops]]:
+    """Yield each complete trial with the drop of every pair, in points."""
     for trial in ranked(trials):
         assert trial.score is not None
         yield trial, {s: dict(row) for s, row in trial.score.drops.items()}

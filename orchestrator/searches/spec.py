@@ -1,4 +1,4 @@
-"""The search, typed: which attacks are tried on which models and images, and what confirms them."""
+"""The typed spec of a search: the attacks, models and images of its trials and confirmation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.schema import Frozen, NameOrPath, resolve_path, suggest
 from segtransfer.tasks.urls import secret_part
 
-RECIPES = Path(search_spaces.__file__).parent / "recipes"
+SHIPPED_SEARCHES = Path(search_spaces.__file__).parent / "recipes"
 Objective = Literal["transfer", "cost", "rms", "ssim"]
 DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
     "transfer": "maximize",
@@ -24,12 +24,12 @@ DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
     "rms": "minimize",
     "ssim": "maximize",
 }
-# What makes two attacks comparable: the threat, and what it may cost.
-THREAT = ("norm", "eps", "target", "region", "budget", "steps")
+# Two attacks are comparable if these fields agree: the threat, and the cost.
+COMPARABLE_FIELDS = ("norm", "eps", "target", "region", "budget", "steps")
 
 
 class SearchSettings(Frozen):
-    """How attacks are proposed, and for how long each is tried.
+    """Settings of the proposals and of the rungs.
 
     ``space``: a shipped space's name, a YAML file, or the mapping itself. ``trials`` in all,
     ``concurrency`` of them at once. ``objectives``: ``transfer`` (mean drop in mIoU over all pairs
@@ -74,11 +74,11 @@ class SearchSettings(Frozen):
 
 
 class Confirmation(Frozen):
-    """What the best are measured on once the search is over: images that it never saw.
+    """Comparison of the best trials with baselines, on images that the search never saw.
 
-    ``held_out`` models are targets here and played no part in the search. The ``best`` so many
-    trials are compared with the ``baselines``, presets or attacks, under the same threat and at the
-    same cost, over at most ``schedule_groups`` schedules: a group that no image falls into is none.
+    ``held_out`` models are targets that took no part in the search. The ``best`` trials, as many as
+    this number, are compared with the ``baselines`` (presets or attacks) under the same threat and
+    at the same cost, over at most ``schedule_groups`` schedules.
     """
 
     data: DataSpec
@@ -174,63 +174,59 @@ class Search(Frozen):
 def read_search(
     source: str | Path | dict[str, Any] | Search, overrides: Sequence[str] = ()
 ) -> Search:
-    """A search from a YAML file, a shipped one's name or a dict; ``a.b=value`` overrides fields.
+    """Read a search from a YAML file, the name of a shipped search, a mapping or a spec.
 
-    Raises InputError with one sentence for every wrong field.
+    Args:
+        source: The file, name, mapping or spec.
+        overrides: ``field.path=value`` strings, applied in order.
+
+    Raises:
+        InputError: The search is wrong; the message has a sentence per wrong field.
     """
-    return read_spec(Search, source, overrides, RECIPES)
+    return read_spec(Search, source, overrides, SHIPPED_SEARCHES)
 
 
 def trials_experiment(search: Search) -> Experiment:
-    """The experiment of each trial, with the attack that proposals start from."""
-    used = {*search.sources, *search.targets}
-    models = [model for model in search.models if model.name in used]
+    """Return the experiment of the trials, with the attack that proposals start from."""
     return _experiment(
-        search,
-        search.name,
-        search.data,
-        models,
-        search.targets,
-        search.schedule_groups,
-        [search.attack],
+        search, search.name, search.data, search.targets, search.schedule_groups, [search.attack]
     )
 
 
 def confirming_experiment(search: Search, best: Sequence[AttackSpec]) -> Experiment:
-    """The best and the baselines, raw and energy-matched, on images and models held out."""
+    """Return the experiment of the best and the baselines on held-out images and models.
+
+    Every attack is scored raw and energy-matched.
+    """
     confirm = search.confirm
     attacks = [_scored(attack.model_dump(mode="json")) for attack in best]
     attacks += [_scored(baseline) for baseline in baselines(search, best)]
     targets = (*search.targets, *confirm.held_out)
-    used = {*search.sources, *targets}
-    models = [model for model in search.models if model.name in used]
     name = f"{search.name}-confirmed"
-    return _experiment(
-        search, name, confirm.data, models, targets, confirm.schedule_groups, attacks
-    )
+    return _experiment(search, name, confirm.data, targets, confirm.schedule_groups, attacks)
 
 
 def baselines(search: Search, best: Sequence[AttackSpec]) -> list[dict[str, Any]]:
-    """The attacks that the best are compared with, under the search's threat and budget.
+    """Return the attacks that the best are compared with, under the search's threat and budget.
 
-    Where the search has no budget they get the cost of the most expensive of the best, or that of
-    the attack that proposals start from where there is none yet.
+    If the search has no budget, the baselines get the cost of the most expensive of the best, or of
+    the attack that proposals start from if ``best`` is empty.
     """
-    threat = {field: search.attack[field] for field in THREAT if field in search.attack}
+    threat = {field: search.attack[field] for field in COMPARABLE_FIELDS if field in search.attack}
     if "budget" not in threat:
         measures = best or [AttackSpec.model_validate({"name": "base", **search.attack})]
         most = max(attack.restarts * attack.steps_taken * attack.step_cost for attack in measures)
         threat.pop("steps", None)
         threat["budget"] = {"forward_equivalents": most}
-    found = []
+    attacks = []
     for baseline in search.confirm.baselines:
         own = {"preset": baseline} if isinstance(baseline, str) else dict(baseline)
-        found.append({**threat, **own})
-    return found
+        attacks.append({**threat, **own})
+    return attacks
 
 
 def _scored(attack: dict[str, Any]) -> dict[str, Any]:
-    """Raw and energy-matched: more energy alone transfers better."""
+    """Add the raw and the energy-matched score: more energy alone transfers better."""
     return {
         **attack,
         "scores": ["raw", "eps*sign"]
@@ -243,12 +239,14 @@ def _experiment(
     search: Search,
     name: str,
     data: DataSpec,
-    models: Sequence[ModelSpec],
     targets: Sequence[str],
     groups: int,
     attacks: Sequence[dict[str, Any]],
 ) -> Experiment:
+    """Return an experiment with the search's sources, and with the models that it needs."""
     shared = search.model_dump(mode="json", include={"seed", "shard_size", "numerics", "runtime"})
+    used = {*search.sources, *targets}
+    models = [model for model in search.models if model.name in used]
     return read_experiment(
         {
             **shared,

@@ -1,4 +1,4 @@
-"""Ray Tune carries the trials out: each is a client of the driver, and loads no model."""
+"""The trials in Ray Tune: each is a client of the driver, and loads no model."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-# Read when ray.tune is imported: our own listener tells how it goes, and Ctrl-C is ours.
+# Read when ray.tune is imported: progress and Ctrl-C are handled by segtransfer.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -31,12 +31,12 @@ from segtransfer.runtime.interrupts import HoursUp
 from segtransfer.runtime.ray_driver import DriverError, meet
 from segtransfer.runtime.runner import TimeLimit
 from segtransfer.searches.context import (
-    Score,
+    RungScore,
     SearchContext,
     TrialError,
     keep_results,
     propose,
-    try_attack,
+    score_rungs,
 )
 from segtransfer.searches.optuna_study import REASON, SCORE, Trial, ended, read_trials, sampler_of
 from segtransfer.searches.spec import DIRECTIONS
@@ -45,59 +45,48 @@ from segtransfer.store import Store
 log = logging.getLogger(__name__)
 
 FAILED, RUNG = "failed", "rung_cost"
-CPUS = 0.01  # of a trial: it waits for the driver, the models work elsewhere
+CPUS = 0.01  # per trial: it waits for the driver, the models run in other processes
 DEATHS = 3  # of a trial's process, after which the trial counts as failed
 
 
 def run_trials(
-    bench: SearchContext,
+    context: SearchContext,
     study: optuna.Study,
     namespace: str,
-    tell: Callable[[list[Trial]], None],
+    notify: Callable[[list[Trial]], None],
     clock: TimeLimit,
 ) -> None:
-    """Carry out the trials that the study lacks, as clients of the driver in ``namespace``.
+    """Run the trials that a study lacks, as clients of a driver; the cluster must be joined.
 
-    The cluster must be joined. Trials that fail are recorded with their reason, and the rest go on;
-    whatever ends this early, the study and the store have what was done. Raises HoursUp when the
-    clock's time is up.
+    A trial that fails is recorded with its reason, and the others continue. Whatever ends the
+    trials early, the study and the store keep all that was computed.
+
+    Args:
+        context: Models, shards and space of the search.
+        study: Optuna's study, which receives every trial.
+        namespace: Ray's namespace of the driver.
+        notify: Receives all trials whenever one begins, reaches a rung, or ends.
+        clock: Time limit of the search.
+
+    Raises:
+        HoursUp: The time limit has passed.
     """
-    tries = bench.search.search
-    left = tries.trials - len(ended(study))
+    left = context.search.search.trials - len(ended(study))
     if left <= 0:
         return
-    objectives = tries.objectives
-    several = len(objectives) > 1
-    modes = [DIRECTIONS[name][:3] for name in objectives]
-    searcher = StudySearch(
-        _define_by_run(bench),
-        metric=list(objectives) if several else objectives[0],
-        mode=modes if several else modes[0],
-        sampler=sampler_of(bench.search, study),
-        study_name=study.study_name,
-        storage=study._storage,
-        last_rung=len(bench.rungs) - 1,
-    )
     with (
-        _open_desk(bench, namespace) as desk,
+        _open_runner(context, namespace) as runner,
         tempfile.TemporaryDirectory(prefix="segtransfer-tune-") as folder,
     ):
         tuner = tune.Tuner(
-            tune.with_resources(trainable_of(desk, len(bench.rungs)), {"cpu": CPUS}),
-            tune_config=tune.TuneConfig(
-                metric=None if several else objectives[0],
-                mode=None if several else modes[0],
-                search_alg=searcher,
-                scheduler=_scheduler(bench, several),
-                num_samples=left,
-                max_concurrent_trials=tries.concurrency,
-            ),
+            tune.with_resources(trainable_of(runner, len(context.rungs)), {"cpu": CPUS}),
+            tune_config=_tune_config(context, study, left),
             run_config=tune.RunConfig(
                 name=study.study_name,
                 storage_path=folder,
                 verbose=0,
-                stop=Hours(clock),
-                callbacks=[_Tell(study, tell)],
+                stop=TimeLimitStopper(clock),
+                callbacks=[_TrialsCallback(study, notify)],
                 failure_config=tune.FailureConfig(max_failures=DEATHS - 1),
             ),
         )
@@ -105,12 +94,39 @@ def run_trials(
             # A journal on a slow disk is no heavy computation.
             warnings.filterwarnings("ignore", message="Define-by-run function")
             tuner.fit()
-    tell(read_trials(study))
+    notify(read_trials(study))
+
+
+def _tune_config(context: SearchContext, study: optuna.Study, trials: int) -> tune.TuneConfig:
+    """Return sampler, scheduler and objectives of so many more trials, in Tune's terms."""
+    settings = context.search.search
+    objectives = settings.objectives
+    several = len(objectives) > 1
+    modes = [DIRECTIONS[name][:3] for name in objectives]
+    searcher = StudySearch(
+        _define_by_run(context),
+        metric=list(objectives) if several else objectives[0],
+        mode=modes if several else modes[0],
+        sampler=sampler_of(context.search, study),
+        study_name=study.study_name,
+        storage=study._storage,
+        last_rung=len(context.rungs) - 1,
+    )
+    return tune.TuneConfig(
+        metric=None if several else objectives[0],
+        mode=None if several else modes[0],
+        search_alg=searcher,
+        scheduler=_scheduler(context, several),
+        num_samples=trials,
+        max_concurrent_trials=settings.concurrency,
+    )
 
 
 class StudySearch(OptunaSearch):
-    """OptunaSearch that keeps each trial's score in the study, tells Optuna which were pruned, and
-    why others failed: as it comes, it tells that all of them are complete."""
+    """OptunaSearch that keeps each trial's score in the study, and each trial's true state.
+
+    Tune's own class reports pruned and failed trials to Optuna as complete.
+    """
 
     def __init__(self, space: Callable[[Any], dict[str, Any]], last_rung: int, **options: Any):
         super().__init__(space, **options)
@@ -146,9 +162,11 @@ class StudySearch(OptunaSearch):
         self._ot_trials[trial_id].set_user_attr(name, value)
 
 
-class Hours(tune.Stopper):
-    """Ends a search whose time is up by an exception: trials that Tune itself stops would be told
-    as ended, and --resume would not try them again."""
+class TimeLimitStopper(tune.Stopper):
+    """Stopper that ends a search by an exception when its time limit has passed.
+
+    Trials that Tune itself stops would be recorded as ended, and --resume would leave them out.
+    """
 
     def __init__(self, clock: TimeLimit) -> None:
         self._clock = clock
@@ -162,51 +180,51 @@ class Hours(tune.Stopper):
         return False
 
 
-class _Tell(tune.Callback):
-    """Tells how the study stands, whenever that changed."""
+class _TrialsCallback(tune.Callback):
+    """Callback that passes on all trials of the study, whenever one of them changed."""
 
-    def __init__(self, study: optuna.Study, tell: Callable[[list[Trial]], None]) -> None:
-        self._study, self._listen = study, tell
+    def __init__(self, study: optuna.Study, notify: Callable[[list[Trial]], None]) -> None:
+        self._study, self._notify = study, notify
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune keeps a copy in its files, which nobody reads; a terminal cannot be kept."""
+        """Return no state: Tune's copy is never read, and a terminal cannot be pickled."""
         return {}
 
-    def _tell(self) -> None:
-        self._listen(read_trials(self._study))
+    def _pass_on(self) -> None:
+        self._notify(read_trials(self._study))
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._tell()
+        self._pass_on()
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        self._tell()
+        self._pass_on()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._tell()
+        self._pass_on()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._tell()
+        self._pass_on()
 
 
-class Desk:
-    """An actor that carries trials out for their processes: what takes seconds to import is here,
-    so that a trial's process begins at once. Each trial is a client of the driver of its own.
+class TrialRunner:
+    """Actor that runs the trials for their processes; each trial is a client of the driver.
 
-    Annotations travel with an actor's handle: what they name is written in quotes, lest every
-    trial import it.
+    The libraries that take seconds to import are here, so a trial's process starts at once.
+    Annotations are part of an actor's handle: classes are named in quotes, or every trial's process
+    would import them.
     """
 
-    def __init__(self, bench: "SearchContext", namespace: str) -> None:
-        self._bench, self._store = bench, Store(bench.store)
-        self._client = meet(namespace, bench.store)
-        self._trials: dict[int, tuple[Iterator[Score], int]] = {}
+    def __init__(self, context: "SearchContext", namespace: str) -> None:
+        self._context, self._store = context, Store(context.store)
+        self._client = meet(namespace, context.store)
+        self._trials: dict[int, tuple[Iterator[RungScore], int]] = {}
 
-    def carry_out(self, number: int, point: Mapping[str, Any], rung: int) -> dict[str, Any]:
-        """What a trial reports of its next rung: its score, or why it failed.
+    def run_rung(self, number: int, point: Mapping[str, Any], rung: int) -> dict[str, Any]:
+        """Return the report of a trial's rung: its score, or the reason of its failure.
 
-        A trial, or a desk, that was started anew begins again: the store has what was done.
+        A trial or a runner that was restarted begins again, and finds finished tasks in the store.
         """
         try:
             scores, done = self._trials.pop(number, (iter(()), -1))
@@ -216,50 +234,50 @@ class Desk:
             self._trials[number] = scores, rung + 1
         except (TrialError, DriverError, InputError) as error:
             return {FAILED: str(error)}
-        except Exception as error:  # else Tune would try it again, and keep no word of it
+        except Exception as error:  # otherwise Tune would retry, and lose the reason
             log.exception("trial %d failed", number)
             return {FAILED: f"{type(error).__name__}: {error}"}
-        cost = self._bench.search.search.reduction**score.rung
+        cost = self._context.search.search.reduction**score.rung
         return {**score.objectives, RUNG: cost, SCORE: json.dumps(asdict(score))}
 
-    def _scores(self, number: int, point: Mapping[str, Any]) -> Iterator[Score]:
-        attack = propose(self._bench, point, number)
-        keep = keep_results(self._bench, number, self._store)
-        return try_attack(self._bench, attack, self._client, self._store, keep)
+    def _scores(self, number: int, point: Mapping[str, Any]) -> Iterator[RungScore]:
+        attack = propose(self._context, point, number)
+        keep = keep_results(self._context, number, self._store)
+        return score_rungs(self._context, attack, self._client, self._store, keep)
 
 
-def trainable_of(desk: Any, rungs: int) -> Callable[..., None]:
-    """What the process of a trial does: ask the desk, rung by rung, and report.
+def trainable_of(runner: Any, rungs: int) -> Callable[..., None]:
+    """Return the function of a trial's process: ask the runner for each rung, and report.
 
-    A function in a function travels by value, so that the process imports nothing of ours.
+    A nested function is pickled by value, so the process imports no module of segtransfer.
     """
 
-    def trial(config: Mapping[str, Any], desk: Any) -> None:
+    def trial(config: Mapping[str, Any], runner: Any) -> None:
         import ray
         from ray import tune
 
         for rung in range(rungs):
-            asked = desk.carry_out.remote(config["number"], config["point"], rung)
-            answer = ray.get(asked)
-            tune.report(answer)
-            if "failed" in answer:
+            reference = runner.run_rung.remote(config["number"], config["point"], rung)
+            report = ray.get(reference)
+            tune.report(report)
+            if "failed" in report:
                 return
 
-    return tune.with_parameters(trial, desk=desk)
+    return tune.with_parameters(trial, runner=runner)
 
 
-def _define_by_run(bench: SearchContext) -> Callable[[Any], dict[str, Any]]:
-    """What Optuna asks a trial, and what Tune hands to its process."""
+def _define_by_run(context: SearchContext) -> Callable[[Any], dict[str, Any]]:
+    """Return the function that samples a trial's point, and its number, for Optuna and Tune."""
 
     def propose_one(trial: Any) -> dict[str, Any]:
-        return {"point": search_spaces.suggest_point(bench.space, trial), "number": trial.number}
+        return {"point": search_spaces.suggest_point(context.space, trial), "number": trial.number}
 
     return propose_one
 
 
-def _scheduler(bench: SearchContext, several: bool) -> TrialScheduler:
-    """ASHA over the rungs; with several objectives none is given up early."""
-    rungs, tries = len(bench.rungs), bench.search.search
+def _scheduler(context: SearchContext, several: bool) -> TrialScheduler:
+    """Return ASHA over the rungs; with several objectives no trial is pruned."""
+    rungs, settings = len(context.rungs), context.search.search
     if several or rungs == 1:
         return FIFOScheduler()
     return ASHAScheduler(
@@ -267,29 +285,29 @@ def _scheduler(bench: SearchContext, several: bool) -> TrialScheduler:
         metric=None,
         mode=None,
         grace_period=1,
-        max_t=tries.reduction ** (rungs - 1),
-        reduction_factor=tries.reduction,
+        max_t=settings.reduction ** (rungs - 1),
+        reduction_factor=settings.reduction,
     )
 
 
 @contextmanager
-def _open_desk(bench: SearchContext, namespace: str) -> Iterator[Any]:
-    """The desk, which Ray starts anew where it dies; it ends with the trials."""
+def _open_runner(context: SearchContext, namespace: str) -> Iterator[Any]:
+    """Start the trial runner, which Ray restarts if it dies, and end it with the context."""
     options = {
         "num_cpus": 0,
-        "resources": _here(bench),
-        "max_concurrency": bench.search.search.concurrency + 1,
+        "resources": _node_of(context),
+        "max_concurrency": context.search.search.concurrency + 1,
         "max_restarts": -1,
-        "max_task_retries": -1,  # what it does twice it finds in the store
+        "max_task_retries": -1,  # tasks of a repeated call are found in the store
     }
-    desk: Any = ray.remote(Desk).options(**options).remote(bench, namespace)
+    runner: Any = ray.remote(TrialRunner).options(**options).remote(context, namespace)
     try:
-        yield desk
+        yield runner
     finally:
-        ray.kill(desk)
+        ray.kill(runner)
 
 
-def _here(bench: SearchContext) -> dict[str, float]:
-    """This node, where the store is a folder, which others may not see."""
+def _node_of(context: SearchContext) -> dict[str, float]:
+    """Return this node as a resource if the store is a folder, which other nodes may not see."""
     here = f"node:{ray.util.get_node_ip_address()}"
-    return {} if Store(bench.store).remote else {here: 0.0001}
+    return {} if Store(context.store).remote else {here: 0.0001}

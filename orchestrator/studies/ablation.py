@@ -11,12 +11,18 @@ import numpy as np
 
 from segtransfer.experiment.spec import Experiment
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
-from segtransfer.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
+from segtransfer.studies.base import (
+    SCORES,
+    BaseExperiment,
+    at_equal_cost,
+    check_transfer,
+    experiment_of,
+)
 from segtransfer.studies.contrasts import gain
 from segtransfer.studies.study import (
-    WHERE,
+    TARGETS_OF,
     Facts,
-    Scored,
+    IntervalByScore,
     Study,
     Verdict,
     direction,
@@ -61,32 +67,35 @@ VARIANTS = {name: axis for axis, variants in AXES.items() for name in variants}
 
 @dataclass(frozen=True)
 class AblationSetting:
-    """How many points more a variant takes than default dynamic scaling (``over_ds``) and than PGD,
-    by score; ``beyond_ds`` and ``beyond_pgd`` say on which side of noise all scores lie, corrected.
-    ``cost`` is in forward equivalents, ``rms`` of the perturbation in levels."""
+    """Gain of a variant over default dynamic scaling (``over_ds``) and over PGD, in points.
+
+    ``beyond_ds`` and ``beyond_pgd`` are 1 or -1 if all scores are beyond noise on that side, after
+    correction, otherwise 0. ``cost`` is in forward equivalents, ``rms`` in levels.
+    """
 
     name: str
     axis: str
     cost: float
     rms: float
-    over_ds: Scored
-    over_pgd: Scored
+    over_ds: IntervalByScore
+    over_pgd: IntervalByScore
     beyond_ds: int
     beyond_pgd: int
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """``default``: how many points more default dynamic scaling takes than PGD, by score."""
+    """Findings: ``default`` is the gain of default dynamic scaling over PGD, in points."""
 
     facts: Facts
     group: str
-    default: Scored
+    default: IntervalByScore
     variants: tuple[AblationSetting, ...]
-    ratio: Scored
+    ratio: IntervalByScore
 
 
-def experiment(base: Base) -> Experiment:
+def experiment(base: BaseExperiment) -> Experiment:
+    """Add PGD, dynamic scaling and its variants to a base, at equal cost."""
     check_transfer(base)
     variants = {name: fields for axis in AXES.values() for name, fields in axis.items()}
     attacks = [at_equal_cost(base, preset) for preset in ("pgd", "ds")]
@@ -94,12 +103,13 @@ def experiment(base: Base) -> Experiment:
     return experiment_of(base, STUDY.name, attacks)
 
 
-def findings(sample: Resampled, base: Base) -> Ablation:
+def findings(sample: Resampled, base: BaseExperiment) -> Ablation:
+    """Compute the gain of every variant over the two baselines."""
     results = sample.results
     group = transfer_groups(results)[0]
     pairs = pairs_of(results, group)
 
-    def over(name: str, baseline: str) -> Scored:
+    def over(name: str, baseline: str) -> IntervalByScore:
         return {s: gain(sample, name + m, baseline + m, pairs) for s, m in SCORES.items()}
 
     against = {b: {name: over(name, b) for name in VARIANTS} for b in ("ds", "pgd")}
@@ -126,8 +136,8 @@ def findings(sample: Resampled, base: Base) -> Ablation:
     )
 
 
-def _beyond(found: dict[str, Scored]) -> dict[str, int]:
-    """On which side of noise each variant lies in all scores, corrected for all that are tried."""
+def _beyond(found: dict[str, IntervalByScore]) -> dict[str, int]:
+    """Return per variant 1 or -1 if all scores are beyond noise on one side, otherwise 0."""
     names = [(name, score) for name, scored in found.items() for score in scored]
     rejected = holm([found[name][score].p for name, score in names])
     kept = {pair for pair, beyond in zip(names, rejected, strict=True) if beyond}
@@ -139,33 +149,36 @@ def _beyond(found: dict[str, Scored]) -> dict[str, int]:
 
 
 def _side(intervals: list[Interval]) -> int:
+    """Return the common sign of all values, or 0."""
     signs = {1 if interval.value > 0 else -1 for interval in intervals}
     return signs.pop() if len(signs) == 1 else 0
 
 
 def sentences(numbers: Ablation) -> list[str]:
-    told = [
-        f"On {WHERE[numbers.group]} default dynamic scaling takes {signed(numbers.default)} points "
-        "more than PGD."
+    """Return the findings as sentences."""
+    lines = [
+        f"On {TARGETS_OF[numbers.group]} default dynamic scaling takes {signed(numbers.default)} "
+        "points more than PGD."
     ]
     for words, side in (("more", 1), ("less", -1)):
         found = [v for v in numbers.variants if v.beyond_ds == side]
         if found:
             parts = [f"{v.name} {signed(v.over_ds['raw'])}" for v in found]
-            told.append(f"Beyond noise, {words} than the default (raw): {', '.join(parts)}.")
+            lines.append(f"Beyond noise, {words} than the default (raw): {', '.join(parts)}.")
     same = [v.name for v in numbers.variants if v.beyond_ds == 0]
     if same:
-        told.append(f"Within noise of the default: {', '.join(same)}.")
+        lines.append(f"Within noise of the default: {', '.join(same)}.")
     better = [v.name for v in numbers.variants if v.beyond_pgd > 0]
     worse = [v.name for v in numbers.variants if v.beyond_pgd < 0]
-    told.append(
+    lines.append(
         f"Of {len(numbers.variants)} variants {len(better)} take more than PGD beyond noise, "
         f"{len(worse)} less{' (' + ', '.join(worse) + ')' if worse else ''}."
     )
-    return told
+    return lines
 
 
 def verdicts(numbers: Ablation) -> list[Verdict]:
+    """Return the verdicts on A5 and A6."""
     reason = f"default dynamic scaling less PGD is {signed(numbers.default)} points"
     gained = Verdict("A5", standing(direction(numbers.default.values())), reason)
     return [gained, ease([numbers.ratio])]

@@ -1,4 +1,4 @@
-"""The base of a study: an ordinary experiment, and what studies are told beside it."""
+"""The base of a study: an ordinary experiment, and facts on its models that studies need."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +20,11 @@ Twins = tuple[str, str]
 
 
 class Options(Frozen):
-    """What an experiment does not say of its models.
+    """Facts on models that an experiment's spec lacks.
 
-    ``twins``: pairs of one network trained with scale augmentation (the first) and without;
-    ``stride_twins``: pairs of one network at a finer (the first) and a coarser output stride;
-    ``heads``: the kind of head by the model's name, where its adapter does not know it.
+    ``twins``: pairs of one network trained with scale augmentation (the first) and without.
+    ``stride_twins``: pairs of one network at a finer (the first) and a coarser output stride.
+    ``heads``: kind of head by the model's name, for models whose adapter does not know it.
     """
 
     twins: tuple[Twins, ...] = ()
@@ -32,18 +32,18 @@ class Options(Frozen):
     heads: dict[str, str] = Field(default_factory=dict)
 
 
-class Base(Experiment):
+class BaseExperiment(Experiment):
     """An experiment whose attacks a study replaces by its own.
 
-    The first attack that takes steps says at which ``eps``, for how many ``steps`` and at which
-    ``cost`` (its budget, or what its steps cost); PGD's defaults where ``attacks`` is left out.
+    The first iterative attack gives ``eps``, ``steps`` and ``cost`` (its budget, or the cost of its
+    steps). If ``attacks`` is left out, this is PGD with its defaults.
     """
 
     attacks: tuple[AttackSpec, ...] = Field(default=({"preset": "pgd"},), validate_default=True)
     study: Options = Options()
 
     @model_validator(mode="after")
-    def _study_fits(self) -> "Base":
+    def _study_fits(self) -> "BaseExperiment":
         names = [model.name for model in self.models]
         given = {
             "twins": [name for pair in self.study.twins for name in pair],
@@ -86,39 +86,46 @@ class Base(Experiment):
 
     @property
     def cost(self) -> float:
-        """Forward equivalents an image, the same for every attack of a study."""
+        """Forward equivalents per image, equal for all attacks of a study."""
         guide = self._guide
         if guide.budget is not None:
             return guide.budget.forward_equivalents
         return guide.restarts * guide.steps_taken * guide.step_cost
 
 
-def read_base(source: str | Path | dict[str, Any] | Base, overrides: Sequence[str] = ()) -> Base:
-    """A base from a YAML file, the name of one that ships, or a dict; as ``read_experiment``.
+def read_base(
+    source: str | Path | dict[str, Any] | BaseExperiment, overrides: Sequence[str] = ()
+) -> BaseExperiment:
+    """Read a base from a YAML file, the name of a shipped base, a mapping or a spec.
 
-    Raises InputError with one sentence for every wrong field.
+    Args:
+        source: The file, name, mapping or spec.
+        overrides: ``field.path=value`` strings, applied in order.
+
+    Raises:
+        InputError: The base is wrong; the message has a sentence per wrong field.
     """
-    return read_spec(Base, source, overrides, BASES)
+    return read_spec(BaseExperiment, source, overrides, BASES, "base")
 
 
 def split_base(given: Sequence[str]) -> tuple[str, list[str]]:
-    """The base and the overrides among arguments: one that sets no field names the base."""
+    """Split arguments into base and overrides: a first argument without ``=`` names the base."""
     if given and ("=" not in given[0] or Path(given[0]).is_file()):
         return given[0], list(given[1:])
     return DEFAULT, list(given)
 
 
 def experiment_of(
-    base: Base, study: str, attacks: Sequence[dict[str, Any]], **changes: Any
+    base: BaseExperiment, study: str, attacks: Sequence[dict[str, Any]], **changes: Any
 ) -> Experiment:
-    """The base's experiment with a study's attacks, and fields changed."""
+    """Return the base's experiment with a study's attacks and with changed fields."""
     content = base.model_dump(mode="json", exclude={"study"})
     name = f"{base.name[:60]}-{study}"
     return read_experiment({**content, "name": name, "attacks": list(attacks), **changes})
 
 
-def check_transfer(base: Base) -> None:
-    """Raise InputError where no target is another model than a source."""
+def check_transfer(base: BaseExperiment) -> None:
+    """Raise InputError if the only source is the only target."""
     sources, targets = ({m.name for m in role} for role in (base.source_models, base.target_models))
     if sources == targets and len(sources) == 1:
         raise InputError(
@@ -127,7 +134,7 @@ def check_transfer(base: Base) -> None:
         )
 
 
-def at_equal_cost(base: Base, preset: str, **fields: Any) -> dict[str, Any]:
-    """An attack at the base's eps and cost, kept raw and as eps*sign."""
+def at_equal_cost(base: BaseExperiment, preset: str, **fields: Any) -> dict[str, Any]:
+    """Return an attack at the base's eps and cost, scored raw and as eps*sign."""
     budget = {"forward_equivalents": base.cost}
     return {"preset": preset, "eps": base.eps, "budget": budget, "scores": list(SCORES), **fields}

@@ -1,4 +1,4 @@
-"""Sums and differences of what was measured, on the same resampled images."""
+"""Sums and differences of statistics, on the same resampled images."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ Term = tuple[float, Values]
 
 
 def combine(design: Design, terms: Sequence[Term]) -> Interval:
-    """The weighted sum of statistics that share a design."""
+    """Return the interval of a weighted sum of statistics that share a design."""
     return interval_of(design, total(terms))
 
 
 def total(terms: Sequence[Term]) -> Values:
-    """The weighted sum itself, on every resample."""
+    """Return a weighted sum of statistics on every resample."""
     by_factor = zip(*(values for _, values in terms), strict=True)
     weights = [weight for weight, _ in terms]
     return [
@@ -26,19 +26,20 @@ def total(terms: Sequence[Term]) -> Values:
 
 
 def mean(values: Sequence[Values]) -> Values:
+    """Return the mean of statistics on every resample."""
     return total([(1 / len(values), part) for part in values])
 
 
 def drops(sample: Resampled, attack: str, pairs: Sequence[Pair]) -> Values:
-    """The mean drop in mIoU over pairs."""
+    """Return the mean drop in mIoU over pairs, in points, on every resample."""
     return sample.values(attack, pairs, "drop")
 
 
 def gain(sample: Resampled, attack: str, baseline: str, pairs: Sequence[Pair]) -> Interval:
-    """How many points more an attack takes than its baseline: positive where it fools more."""
+    """Return the drop under an attack minus the drop under its baseline, in points."""
     return sample.difference(attack, baseline, pairs, "drop")
 
 
-def apart(results: Results, source: str, target: str) -> bool:
-    """Whether the pair is one of transfer, not white-box."""
+def is_transfer(results: Results, source: str, target: str) -> bool:
+    """Return whether a pair measures transfer: it is not white-box."""
     return results.group(source, target) != "diagonal"

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import GROUPS
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
-from segtransfer.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
+from segtransfer.studies.base import (
+    SCORES,
+    BaseExperiment,
+    at_equal_cost,
+    check_transfer,
+    experiment_of,
+)
 from segtransfer.studies.contrasts import gain
 from segtransfer.studies.study import (
-    WHERE,
+    TARGETS_OF,
     Facts,
-    Scored,
+    IntervalByScore,
     Study,
     Verdict,
     ease,
@@ -22,13 +28,13 @@ from segtransfer.studies.study import (
 )
 
 LEVELS = (2, 4, 8, 16)  # of 255
-ATTACKS = {"noise": "noise", "pgd": "PGD", "mi": "MI", "ds": "DS", "ds-mi": "DS-MI"}
+SWEPT_ATTACKS = {"noise": "noise", "pgd": "PGD", "mi": "MI", "ds": "DS", "ds-mi": "DS-MI"}
 BASELINES = {"ds": "pgd", "ds-mi": "mi"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """Mean drop in mIoU over a group's pairs at each eps."""
+    """Mean drop in mIoU over a group's pairs at each eps, in points."""
 
     attack: str
     score: str
@@ -38,8 +44,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Gain:
-    """How many points more an attack takes than its baseline at each eps; ``beyond`` noise after
-    correction for the number of eps."""
+    """Gain of an attack over its baseline at each eps, in points.
+
+    ``beyond`` noise after correction for the number of eps.
+    """
 
     attack: str
     baseline: str
@@ -51,22 +59,25 @@ class Gain:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Drops, gains and the transfer ratio of dynamic scaling over ``levels`` of 255; ``group`` is
-    where transfer is judged."""
+    """Drops, gains and the transfer ratio of dynamic scaling over ``levels`` of 255.
+
+    ``group`` is the group of pairs that decides on claims.
+    """
 
     facts: Facts
     levels: tuple[int, ...]
     group: str
     lines: tuple[Line, ...]
     gains: tuple[Gain, ...]
-    ratios: tuple[Scored, ...]
+    ratios: tuple[IntervalByScore, ...]
 
 
-def experiment(base: Base) -> Experiment:
+def experiment(base: BaseExperiment) -> Experiment:
+    """Add the attacks at each eps to a base, at equal cost."""
     check_transfer(base)
     attacks = []
     for level in LEVELS:
-        for preset in ATTACKS:
+        for preset in SWEPT_ATTACKS:
             attack = at_equal_cost(base, preset, name=f"{preset}-{level}", eps=f"{level}/255")
             if preset == "noise":
                 del attack["budget"]  # it takes no step
@@ -74,14 +85,15 @@ def experiment(base: Base) -> Experiment:
     return experiment_of(base, STUDY.name, attacks)
 
 
-def findings(sample: Resampled, base: Base) -> Sweep:
+def findings(sample: Resampled, base: BaseExperiment) -> Sweep:
+    """Compute drops, gains and ratios at each eps."""
     results = sample.results
     groups = transfer_groups(results)
     lines, gains = [], []
     for group in GROUPS:
         pairs = pairs_of(results, group)
         for score, mark in SCORES.items() if pairs else ():
-            for attack in ATTACKS:
+            for attack in SWEPT_ATTACKS:
                 names = [f"{attack}-{level}{mark}" for level in LEVELS]
                 found = tuple(sample.mean(name, pairs, "drop") for name in names)
                 lines.append(Line(attack, score, group, found))
@@ -104,12 +116,12 @@ def findings(sample: Resampled, base: Base) -> Sweep:
 
 
 def judged(numbers: Sweep, attack: str) -> list[Gain]:
-    """The gains of an attack where transfer is judged, one a score."""
+    """Return the gains of an attack on the deciding group, one per score."""
     return [g for g in numbers.gains if (g.attack, g.group) == (attack, numbers.group)]
 
 
 def signs(numbers: Sweep, attack: str) -> list[int]:
-    """At each eps 1 or -1 where all scores lie beyond noise on that side, else 0."""
+    """Return per eps 1 or -1 if all scores are beyond noise on that side, otherwise 0."""
     found = []
     for at in zip(*(zip(g.values, g.beyond, strict=True) for g in judged(numbers, attack)),
                   strict=True):  # fmt: skip
@@ -119,30 +131,32 @@ def signs(numbers: Sweep, attack: str) -> list[int]:
 
 
 def sentences(numbers: Sweep) -> list[str]:
-    told = []
+    """Return the findings as sentences."""
+    lines = []
     for attack, baseline in BASELINES.items():
         gains = {g.score: g for g in judged(numbers, attack)}
         parts = [
             f"{signed({score: g.values[i] for score, g in gains.items()})} at {level}/255"
             for i, level in enumerate(numbers.levels)
         ]
-        told.append(
-            f"On {WHERE[numbers.group]} {ATTACKS[attack]} takes, in points more than "
-            f"{ATTACKS[baseline]}, {'; '.join(parts)}."
+        lines.append(
+            f"On {TARGETS_OF[numbers.group]} {SWEPT_ATTACKS[attack]} takes, in points more than "
+            f"{SWEPT_ATTACKS[baseline]}, {'; '.join(parts)}."
         )
     floor = next(
         line for line in numbers.lines
         if (line.attack, line.score, line.group) == ("noise", "raw", numbers.group)
     )  # fmt: skip
-    told.append(
+    lines.append(
         "Noise alone takes "
         + ", ".join(f"{i.value:.1f}" for i in floor.drops)
         + " points at these eps."
     )
-    return told
+    return lines
 
 
 def verdicts(numbers: Sweep) -> list[Verdict]:
+    """Return the verdicts on A5 and A6."""
     found = signs(numbers, "ds")
     better = [level for level, sign in zip(numbers.levels, found, strict=True) if sign > 0]
     worse = [level for level, sign in zip(numbers.levels, found, strict=True) if sign < 0]

@@ -14,12 +14,19 @@ from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.statistics.resampled import Values
-from segtransfer.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
+from segtransfer.studies.base import (
+    SCORES,
+    BaseExperiment,
+    at_equal_cost,
+    check_transfer,
+    experiment_of,
+)
 from segtransfer.studies.contrasts import combine, drops, gain, mean
 from segtransfer.studies.study import (
-    WHERE,
+    COMPARED_ATTACKS,
+    TARGETS_OF,
     Facts,
-    Scored,
+    IntervalByScore,
     Study,
     Verdict,
     direction,
@@ -35,7 +42,6 @@ from segtransfer.studies.study import (
 )
 from segtransfer.tasks.models import adapters as models
 
-ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}
 BACKBONE, HEAD, NEITHER = "same backbone, other head", "other backbone, same head", "both other"
 BOTH = "both the same, other weights"
 ITSELF = "the source itself"
@@ -43,46 +49,53 @@ KINDS = (ITSELF, BOTH, BACKBONE, HEAD, NEITHER)
 
 
 @dataclass(frozen=True)
-class Kind:
-    """Mean drop over the pairs that share this much, by attack and score."""
+class SharedParts:
+    """Mean drop over the pairs whose models share the named parts, by attack and score."""
 
     name: str
     pairs: int
-    drops: dict[str, Scored]
+    drops: dict[str, IntervalByScore]
 
 
 @dataclass(frozen=True)
 class Heads:
-    """``shared_backbone`` and ``shared_head``: how many points more PGD takes where two models
-    share just that than where they share neither, target by target. ``gap``: how much more it takes
-    from the source itself than where neither is shared. ``gain`` and ``ratio`` of dynamic scaling
-    are over the pairs of ``group``. An empty contrast has no pairs to compare."""
+    """Drops by shared parts, and contrasts between them, in points.
+
+    ``shared_backbone`` and ``shared_head``: drop under PGD if two models share that part alone,
+    minus the drop if they share neither, per target. ``gap``: drop on the source itself, minus the
+    drop if neither is shared. ``gain`` and ``ratio`` of dynamic scaling are over the pairs of
+    ``group``. An empty contrast has no pairs to compare.
+    """
 
     facts: Facts
     heads: dict[str, str]
-    kinds: tuple[Kind, ...]
-    shared_backbone: Scored
-    shared_head: Scored
-    gap: Scored
+    kinds: tuple[SharedParts, ...]
+    shared_backbone: IntervalByScore
+    shared_head: IntervalByScore
+    gap: IntervalByScore
     group: str
-    gain: Scored
-    ratio: Scored
+    gain: IntervalByScore
+    ratio: IntervalByScore
 
-    def of(self, name: str) -> Kind | None:
+    def of(self, name: str) -> SharedParts | None:
         return next((kind for kind in self.kinds if kind.name == name), None)
 
 
-def experiment(base: Base) -> Experiment:
+def experiment(base: BaseExperiment) -> Experiment:
+    """Add PGD and dynamic scaling to a base, at equal cost."""
     check_transfer(base)
-    made = experiment_of(base, STUDY.name, [at_equal_cost(base, preset) for preset in ATTACKS])
+    made = experiment_of(
+        base, STUDY.name, [at_equal_cost(base, preset) for preset in COMPARED_ATTACKS]
+    )
     heads_of(base)
     return made
 
 
-def heads_of(base: Base) -> dict[str, str]:
-    """The kind of head of every model that is a source or a target.
+def heads_of(base: BaseExperiment) -> dict[str, str]:
+    """Return the kind of head of every source and target.
 
-    Raises InputError naming the models of which it is unknown.
+    Raises:
+        InputError: The head of a model is unknown.
     """
     known, unknown = {}, []
     for name, model in {m.name: m for m in (*base.source_models, *base.target_models)}.items():
@@ -100,7 +113,7 @@ def heads_of(base: Base) -> dict[str, str]:
 
 
 def kinds_of(results: Results, heads: dict[str, str]) -> dict[str, list[Pair]]:
-    """The pairs by what their models share."""
+    """Return the pairs by the parts that their models share."""
     kinds: dict[str, list[Pair]] = {name: [] for name in KINDS}
     for source in results.sources:
         for target in results.targets:
@@ -115,24 +128,25 @@ def kinds_of(results: Results, heads: dict[str, str]) -> dict[str, list[Pair]]:
     return kinds
 
 
-def findings(sample: Resampled, base: Base) -> Heads:
+def findings(sample: Resampled, base: BaseExperiment) -> Heads:
+    """Compute drops by shared parts, contrasts, gain and ratio."""
     heads, group = heads_of(base), transfer_groups(sample.results)[0]
     transfer = pairs_of(sample.results, group)
     kinds = kinds_of(sample.results, heads)
     shown = tuple(
-        Kind(
+        SharedParts(
             name,
             len(pairs),
             {
                 attack: {s: sample.mean(attack + m, pairs, "drop") for s, m in SCORES.items()}
-                for attack in ATTACKS
+                for attack in COMPARED_ATTACKS
             },
         )
         for name, pairs in kinds.items()
         if pairs
     )
 
-    def contrast(more: str, less: str) -> Scored:
+    def contrast(more: str, less: str) -> IntervalByScore:
         found = {
             s: _by_target(sample, "pgd" + m, kinds[more], kinds[less]) for s, m in SCORES.items()
         }
@@ -151,7 +165,8 @@ def findings(sample: Resampled, base: Base) -> Heads:
     )
 
 
-def _gap(sample: Resampled, own: list[Pair], others: list[Pair]) -> Scored:
+def _gap(sample: Resampled, own: list[Pair], others: list[Pair]) -> IntervalByScore:
+    """Return the drop under PGD on white-box pairs minus that on other pairs, per score."""
     if not own or not others:
         return {}
     return {
@@ -166,7 +181,7 @@ def _gap(sample: Resampled, own: list[Pair], others: list[Pair]) -> Scored:
 def _by_target(
     sample: Resampled, attack: str, more: list[Pair], less: list[Pair]
 ) -> Interval | None:
-    """The mean drop of one kind of pairs less that of another, over the targets that have both."""
+    """Return the mean drop of some pairs minus that of others, over targets that have both."""
     differences: list[Values] = []
     for target in sample.results.targets:
         ours, theirs = ([pair for pair in kind if pair[1] == target] for kind in (more, less))
@@ -177,20 +192,22 @@ def _by_target(
 
 
 def sentences(numbers: Heads) -> list[str]:
-    told = []
-    for attack, words in ATTACKS.items():
+    """Return the findings as sentences."""
+    lines = []
+    for attack, words in COMPARED_ATTACKS.items():
         parts = [f"{plain(kind.drops[attack]['raw'])} ({kind.name})" for kind in numbers.kinds]
-        told.append(f"{words[0].upper()}{words[1:]} takes, in points of mIoU, {', '.join(parts)}.")
+        lines.append(f"{words[0].upper()}{words[1:]} takes, in points of mIoU, {', '.join(parts)}.")
     for words, found in (
         ("the backbone", numbers.shared_backbone),
         ("the head", numbers.shared_head),
     ):
         if found:
-            told.append(f"On the same targets, sharing {words} alone adds {signed(found)}.")
-    return told
+            lines.append(f"On the same targets, sharing {words} alone adds {signed(found)}.")
+    return lines
 
 
 def verdicts(numbers: Heads) -> list[Verdict]:
+    """Return the verdicts on A3, A4, A5 and A6."""
     if numbers.gap:
         limited = Verdict(
             "A3",
@@ -212,8 +229,8 @@ def verdicts(numbers: Heads) -> list[Verdict]:
     better = Verdict(
         "A5",
         standing(direction(numbers.gain.values())),
-        f"on {WHERE[numbers.group]} dynamic scaling takes {signed(numbers.gain)} points more than "
-        "PGD",
+        f"on {TARGETS_OF[numbers.group]} dynamic scaling takes {signed(numbers.gain)} points more "
+        "than PGD",
     )
     return [limited, cause, better, ease([numbers.ratio])]
 

@@ -18,12 +18,19 @@ from segtransfer.experiment.task import CLEAN
 from segtransfer.results import GROUPS, Results
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.statistics.resampled import Values
-from segtransfer.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
+from segtransfer.studies.base import (
+    SCORES,
+    BaseExperiment,
+    at_equal_cost,
+    check_transfer,
+    experiment_of,
+)
 from segtransfer.studies.contrasts import combine, mean, total
 from segtransfer.studies.study import (
-    WHERE,
+    COMPARED_ATTACKS,
+    TARGETS_OF,
     Facts,
-    Scored,
+    IntervalByScore,
     Standing,
     Study,
     Verdict,
@@ -38,12 +45,11 @@ from segtransfer.studies.study import (
 from segtransfer.tasks.labels import IGNORE_INDEX
 
 QUARTERS = ("smallest", "small", "large", "largest")
-ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}
 
 
 @dataclass(frozen=True)
 class Bar:
-    """How many points of recall an attack takes from each quarter, mean over a group's pairs."""
+    """Drop in recall of each quarter under an attack, in points, mean over a group's pairs."""
 
     attack: str
     score: str
@@ -53,10 +59,13 @@ class Bar:
 
 @dataclass(frozen=True)
 class Sizes:
-    """``clean``: recall of each quarter on clean images, mean over targets; ``areas``: the median
-    area of its objects in pixels. By score, on ``group``: ``gains``, how many points more dynamic
-    scaling takes than PGD from each quarter; ``uneven``, the gain on the smallest less that on the
-    largest; ``gap``, how many points more PGD takes from each quarter on the source itself."""
+    """Recall by quarter of object size, and drops in recall, in points.
+
+    ``clean``: recall on clean images, mean over targets. ``areas``: median area of objects in
+    pixels. Per score, on ``group``: ``gains`` of dynamic scaling over PGD per quarter; ``uneven``,
+    the gain on the smallest quarter minus that on the largest; ``gap``, the drop under PGD on the
+    source itself minus that on the group.
+    """
 
     facts: Facts
     group: str
@@ -65,18 +74,29 @@ class Sizes:
     clean: tuple[Interval, ...]
     bars: tuple[Bar, ...]
     gains: dict[str, tuple[Interval, ...]]
-    uneven: Scored
+    uneven: IntervalByScore
     gap: dict[str, tuple[Interval, ...]]
 
 
-def experiment(base: Base) -> Experiment:
+def experiment(base: BaseExperiment) -> Experiment:
+    """Add PGD and dynamic scaling to a base, at equal cost."""
     check_transfer(base)
-    return experiment_of(base, STUDY.name, [at_equal_cost(base, preset) for preset in ATTACKS])
+    return experiment_of(
+        base, STUDY.name, [at_equal_cost(base, preset) for preset in COMPARED_ATTACKS]
+    )
 
 
 def objects(label: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The objects of a label H x W: which one each pixel belongs to, int64 H x W counted from 0 in
-    every class, and their areas by class."""
+    """Find the objects of a label image.
+
+    Args:
+        label: int64 H x W.
+        num_classes: Number of classes.
+
+    Returns:
+        The object of each pixel, int64 H x W, counted from 0 in every class; and the areas of the
+        objects in pixels, an array per class.
+    """
     which = np.zeros(label.shape, np.int64)
     areas = []
     for index in range(num_classes):
@@ -88,8 +108,16 @@ def objects(label: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.nd
 
 
 def quarters(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The quarter of every pixel's object, uint8 N x H x W (255 where there is no label), and the
-    areas of all objects, a list by quarter."""
+    """Sort objects into quarters of their class by area.
+
+    Args:
+        labels: int64 N x H x W.
+        num_classes: Number of classes.
+
+    Returns:
+        The quarter of each pixel's object, uint8 N x H x W (255: no label); and the areas of all
+        objects in pixels, an array per quarter.
+    """
     found = [objects(label, num_classes) for label in labels]
     sizes = np.full(labels.shape, IGNORE_INDEX, np.uint8)
     areas: list[list[np.ndarray]] = [[] for _ in QUARTERS]
@@ -108,7 +136,7 @@ def quarters(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.
 
 
 def count(mask: np.ndarray, labels: np.ndarray, sizes: np.ndarray, num_classes: int) -> np.ndarray:
-    """Pixels of ``mask`` N x H x W by image, class and quarter: float64 N x (K * 4)."""
+    """Count the pixels of a mask N x H x W by image, class and quarter: float64 N x (K * 4)."""
     bins = num_classes * len(QUARTERS)
     counted = mask & (labels != IGNORE_INDEX)
     image = np.broadcast_to(np.arange(len(labels))[:, None, None], labels.shape)[counted]
@@ -118,8 +146,10 @@ def count(mask: np.ndarray, labels: np.ndarray, sizes: np.ndarray, num_classes: 
 
 
 def recall(right: np.ndarray, every: np.ndarray) -> np.ndarray:
-    """Recall of each quarter in percent, ... x 4, from counts ... x (K * 4): the mean over the
-    classes that have such objects."""
+    """Return the recall of each quarter in percent, ... x 4, from counts ... x (K * 4).
+
+    Recall is the mean over the classes that have objects of that quarter.
+    """
     shape = (*every.shape[:-1], -1, len(QUARTERS))
     right, every = right.reshape(shape), every.reshape(shape)
     there = every > 0
@@ -128,7 +158,7 @@ def recall(right: np.ndarray, every: np.ndarray) -> np.ndarray:
 
 
 class Recalls:
-    """Recall by quarter of every cell on every resample; each cell is read once."""
+    """Recall by quarter of every cell, on every resample; each cell is read once."""
 
     def __init__(self, sample: Resampled) -> None:
         self._sample = sample
@@ -141,7 +171,7 @@ class Recalls:
         self._known: dict[tuple[str, str | None, str], Values] = {}
 
     def of(self, attack: str, source: str | None, target: str) -> Values:
-        """resamples x 4, an array a factor."""
+        """Return the recall of a cell, resamples x 4, an array per factor."""
         cell = attack, source, target
         if cell not in self._known:
             right = self._sums(_predictions(self._sample.results, self._keys[cell]) == self._labels)
@@ -149,7 +179,7 @@ class Recalls:
         return self._known[cell]
 
     def drop(self, attack: str, pairs: Sequence[Pair]) -> Values:
-        """How many points an attack takes from each quarter, mean over pairs."""
+        """Return the drop in recall per quarter under an attack, in points, mean over pairs."""
         parts = [
             total([(1, self.of(CLEAN, None, target)), (-1, self.of(attack, source, target))])
             for source, target in pairs
@@ -162,6 +192,7 @@ class Recalls:
 
 
 def _labels(results: Results) -> np.ndarray:
+    """Return the labels of all images, int64 N x H x W."""
     shards = [results.store.shard(shard_id) for shard_id in results.content["shards"]]
     found = [shard.labels for shard in shards if shard is not None]
     if len(found) < len(shards):
@@ -173,7 +204,7 @@ def _labels(results: Results) -> np.ndarray:
 
 
 def _keys(results: Results) -> Mapping[tuple[str, str | None, str], list[str]]:
-    """The evaluations of every cell, in the order of the images."""
+    """Return the keys of every cell's evaluations, in the order of the images."""
     keys: dict[tuple[str, str | None, str], list[str]] = {}
     for attack, source, target, _, key, _ in results.content["cells"]:
         keys.setdefault((attack, source, target), []).append(key)
@@ -181,17 +212,19 @@ def _keys(results: Results) -> Mapping[tuple[str, str | None, str], list[str]]:
 
 
 def _predictions(results: Results, keys: Sequence[str]) -> np.ndarray:
+    """Return the predictions of some evaluations, in order."""
     found = [results.store.evaluation(key) for key in keys]
     return np.concatenate([e.predictions for e in found if e is not None])
 
 
-def findings(sample: Resampled, base: Base) -> Sizes:
+def findings(sample: Resampled, base: BaseExperiment) -> Sizes:
+    """Compute recall, drops, gains and the gap by quarter."""
     results, recalls = sample.results, Recalls(sample)
     groups = transfer_groups(results)
     by_group = {group: pairs for group in GROUPS if (pairs := pairs_of(results, group))}
     bars = tuple(
         Bar(attack, score, group, _each(sample, recalls.drop(attack + mark, pairs)))
-        for attack in ATTACKS
+        for attack in COMPARED_ATTACKS
         for score, mark in SCORES.items()
         for group, pairs in by_group.items()
     )
@@ -231,33 +264,35 @@ def _column(values: Values, quarter: int) -> Values:
 
 
 def _each(sample: Resampled, values: Values) -> tuple[Interval, ...]:
-    """The interval of every quarter."""
+    """Return the interval of every quarter."""
     return tuple(
         combine(sample.design, [(1, _column(values, quarter))]) for quarter in range(len(QUARTERS))
     )
 
 
 def sentences(numbers: Sizes) -> list[str]:
-    told = []
-    for attack, words in ATTACKS.items():
+    """Return the findings as sentences."""
+    lines = []
+    for attack, words in COMPARED_ATTACKS.items():
         (bar,) = (
             bar
             for bar in numbers.bars
             if (bar.attack, bar.score, bar.group) == (attack, "raw", numbers.group)
         )
-        told.append(
-            f"On {WHERE[numbers.group]} {words} takes {_list(bar.drops)} points of recall from the "
-            "smallest to the largest quarter of objects."
+        lines.append(
+            f"On {TARGETS_OF[numbers.group]} {words} takes {_list(bar.drops)} points of recall "
+            "from the smallest to the largest quarter of objects."
         )
     raw = ", ".join(signed(interval) for interval in numbers.gains["raw"])
-    told.append(
+    lines.append(
         f"Dynamic scaling gains {raw} over PGD (raw), and {signed(numbers.uneven)} more on the "
         "smallest than on the largest."
     )
-    return told
+    return lines
 
 
 def verdicts(numbers: Sizes) -> list[Verdict]:
+    """Return the verdicts on A3, A4 and A5."""
     gap = [interval for quarter in numbers.gap.values() for interval in quarter]
     if gap:
         raw = _list(numbers.gap["raw"])
@@ -281,7 +316,7 @@ def verdicts(numbers: Sizes) -> list[Verdict]:
 
 
 def _depends(uneven: Sequence[Interval]) -> Standing:
-    """On either side: which sizes gain more does not follow from the claim."""
+    """Return the standing of A4, which an uneven gain of either sign supports."""
     if negligible(uneven):
         return "contradicts"
     return standing(abs(direction(uneven)))

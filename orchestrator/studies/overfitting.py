@@ -7,17 +7,19 @@ picked on one half of the images and scored on the other, both ways.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import GROUPS, Results
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
-from segtransfer.studies.base import SCORES, Base, check_transfer, experiment_of
+from segtransfer.studies.base import SCORES, BaseExperiment, check_transfer, experiment_of
 from segtransfer.studies.contrasts import Term, combine, drops
 from segtransfer.studies.study import (
+    COMPARED_ATTACKS,
     NEGLIGIBLE,
-    WHERE,
+    TARGETS_OF,
     Facts,
     Study,
     Verdict,
@@ -31,8 +33,7 @@ from segtransfer.studies.study import (
 )
 from segtransfer.tasks.randomness import schedule_group
 
-STEPS = (1, 2, 3, 5, 7, 10, 20, 40, 60, 80, 100)
-ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}
+KEPT_STEPS = (1, 2, 3, 5, 7, 10, 20, 40, 60, 80, 100)
 LEAST_STEPS = 20  # a shorter run has had no time to overfit
 
 
@@ -40,9 +41,9 @@ LEAST_STEPS = 20  # a shorter run has had no time to overfit
 class Curve:
     """Mean mIoU over a group's pairs after each of the steps.
 
-    ``overfit`` is O; ``best`` the step that either half picks; ``source`` what the source's own
-    mIoU does from there to the end (negative: it still falls); ``gap`` how many points more the
-    source itself has lost at the end.
+    ``overfit`` is O. ``best`` is the step that each half picks. ``source`` is the change of the
+    source's own mIoU from that step to the last (negative: the mIoU still falls). ``gap`` is the
+    drop of the source itself minus that of the targets after the last step, in points.
     """
 
     attack: str
@@ -56,13 +57,27 @@ class Curve:
 
     @property
     def turns(self) -> bool:
-        """Whether others recover while the source itself still falls."""
+        """Whether targets recover while the source itself still falls."""
         return self.overfit.low > 0 and self.source.high < 0
 
     @property
     def holds(self) -> bool:
-        """Whether a turn worth the name is excluded."""
+        """Whether a turn of ``NEGLIGIBLE`` points or more is excluded."""
         return self.overfit.high < NEGLIGIBLE
+
+
+@dataclass(frozen=True)
+class Iterates:
+    """AEs of one attack run after each of the steps, in one score."""
+
+    attack: str
+    score: str
+    steps: tuple[int, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The names in the results, one per step."""
+        return [f"{self.attack}:{step}{SCORES[self.score]}" for step in self.steps]
 
 
 @dataclass(frozen=True)
@@ -74,38 +89,39 @@ class Overfitting:
     curves: tuple[Curve, ...]
 
     def of(self, attack: str, group: str) -> list[Curve]:
-        """The curves of an attack on a group, one a score."""
+        """Return the curves of an attack on a group, one per score."""
         return [c for c in self.curves if (c.attack, c.group) == (attack, group)]
 
 
-def experiment(base: Base) -> Experiment:
+def experiment(base: BaseExperiment) -> Experiment:
+    """Add PGD and dynamic scaling to a base, with iterates after some of the steps."""
     check_transfer(base)
     common = {"eps": base.eps, "steps": base.steps, "steps_at": _kept(base.steps)}
-    attacks = [{"preset": preset, **common, "scores": list(SCORES)} for preset in ATTACKS]
+    attacks = [{"preset": preset, **common, "scores": list(SCORES)} for preset in COMPARED_ATTACKS]
     return experiment_of(base, STUDY.name, attacks)
 
 
-def findings(sample: Resampled, base: Base) -> Overfitting:
+def findings(sample: Resampled, base: BaseExperiment) -> Overfitting:
+    """Compute the curve of every attack, score and group."""
     results, steps = sample.results, _kept(base.steps)
     transfer_groups(results)
     halves = _halves(sample)
     curves = []
-    for attack in ATTACKS:
-        for score, mark in SCORES.items():
-            names = [f"{attack}:{step}{mark}" for step in steps]
-            for group in GROUPS:
-                if pairs := pairs_of(results, group):
-                    curves.append(_curve(sample, halves, names, steps, attack, score, group, pairs))
+    for attack, score in product(COMPARED_ATTACKS, SCORES):
+        iterates = Iterates(attack, score, steps)
+        for group in GROUPS:
+            if pairs := pairs_of(results, group):
+                curves.append(_curve(sample, halves, iterates, group, pairs))
     effort = f"{levels(base.eps)}, {base.steps} steps of a fixed size"
     return Overfitting(facts_of(sample, effort), steps, tuple(curves))
 
 
 def _kept(last: int) -> tuple[int, ...]:
-    return (*(step for step in STEPS if step < last), last)
+    return (*(step for step in KEPT_STEPS if step < last), last)
 
 
 def _halves(sample: Resampled) -> tuple[Resampled, Resampled]:
-    """Two halves of the images, whose designs are that of the whole."""
+    """Return two halves of the images, each with the design of the whole."""
     first = first_half(sample.results)
     one, other = (
         Resampled(_only(sample.results, mask), design=sample.design) for mask in (first, ~first)
@@ -114,8 +130,11 @@ def _halves(sample: Resampled) -> tuple[Resampled, Resampled]:
 
 
 def first_half(results: Results) -> np.ndarray:
-    """About half of the images, as a mask: whole schedule groups, so that what is picked on one
-    half owes nothing to the scales of the other; plainly half where all share one."""
+    """Return a mask of about half of the images, bool N.
+
+    Schedule groups are not divided, so a choice made on one half is independent of the scales of
+    the other. If all images share one group, the mask holds the first half of the images.
+    """
     count = results.content["spec"]["schedule_groups"]
     groups = np.array([schedule_group(name, count) for name in results.image_ids])
     names, sizes = np.unique(groups, return_counts=True)
@@ -126,7 +145,7 @@ def first_half(results: Results) -> np.ndarray:
 
 
 def _only(results: Results, mask: np.ndarray) -> Results:
-    """The results with the counts of all other images at zero."""
+    """Return the results with the counts of all other images at zero."""
     counts = {cell: matrix * mask[:, None, None] for cell, matrix in results.confusions.items()}
     return replace(results, confusions=counts, fooled={})
 
@@ -134,20 +153,19 @@ def _only(results: Results, mask: np.ndarray) -> Results:
 def _curve(
     sample: Resampled,
     halves: tuple[Resampled, Resampled],
-    names: Sequence[str],
-    steps: Sequence[int],
-    attack: str,
-    score: str,
+    iterates: Iterates,
     group: str,
     pairs: Sequence[Pair],
 ) -> Curve:
+    """Compute the curve of an attack over the pairs of a group."""
+    names, steps = iterates.names, iterates.steps
     sources = {source for source, _ in pairs}
     own = [pair for pair in pairs_of(sample.results, "diagonal") if pair[0] in sources] or pairs
     picked = [_best(half, names, pairs) for half in halves]
     last = names[-1]
     return Curve(
-        attack=attack,
-        score=score,
+        attack=iterates.attack,
+        score=iterates.score,
         group=group,
         values=tuple(sample.mean(name, pairs) for name in names),
         overfit=_from_best_to_last(sample, halves, names, picked, pairs),
@@ -160,6 +178,7 @@ def _curve(
 
 
 def _best(half: Resampled, names: Sequence[str], pairs: Sequence[Pair]) -> int:
+    """Return the position of the iterate with the lowest mIoU on one half of the images."""
     return int(np.argmin([half.values(name, pairs)[0][0] for name in names]))
 
 
@@ -170,7 +189,7 @@ def _from_best_to_last(
     picked: Sequence[int],
     pairs: Sequence[Pair],
 ) -> Interval:
-    """Mean mIoU after the last step less that after the step which the other half picked."""
+    """Return mean mIoU after the last step minus that after the step that the other half picked."""
     terms: list[Term] = []
     for half, best in zip(halves, reversed(picked), strict=True):
         terms.append((0.5, half.values(names[-1], pairs)))
@@ -179,28 +198,29 @@ def _from_best_to_last(
 
 
 def sentences(numbers: Overfitting) -> list[str]:
-    told = []
-    for attack, words in ATTACKS.items():
+    """Return the findings as sentences."""
+    lines = []
+    for attack, words in COMPARED_ATTACKS.items():
         parts = []
         for group in ("cross_backbone", "same_backbone"):
             if curves := numbers.of(attack, group):
                 raw = curves[0]
                 index = {curve.score: curve.overfit for curve in curves}
                 parts.append(
-                    f"on {WHERE[group]} mIoU goes from {raw.values[0].value:.1f} after "
+                    f"on {TARGETS_OF[group]} mIoU goes from {raw.values[0].value:.1f} after "
                     f"{numbers.steps[0]} step to {raw.values[-1].value:.1f} after "
                     f"{numbers.steps[-1]}, O = {signed(index)}"
                 )
         own = numbers.of(attack, "diagonal")
         if own:
             ends = [own[0].values[i].value for i in (0, -1)]
-            parts.append(f"on {WHERE['diagonal']} from {ends[0]:.1f} to {ends[1]:.1f}")
-        told.append(f"Under {words}, {'; '.join(parts)}.")
-    return told
+            parts.append(f"on {TARGETS_OF['diagonal']} from {ends[0]:.1f} to {ends[1]:.1f}")
+        lines.append(f"Under {words}, {'; '.join(parts)}.")
+    return lines
 
 
 def verdicts(numbers: Overfitting) -> list[Verdict]:
-    """A2 and A3 from PGD, whose overfitting is in question; raw and eps*sign must agree."""
+    """Return the verdicts on A1, A2 and A3; for PGD, raw and eps*sign must agree."""
     classifiers = Verdict("A1", "not tested", "no classifier was attacked")
     groups = {g: c for g in GROUPS if g != "diagonal" and (c := numbers.of("pgd", g))}
     last = numbers.steps[-1]
@@ -209,7 +229,7 @@ def verdicts(numbers: Overfitting) -> list[Verdict]:
         return [classifiers, *(Verdict(c, "leaves open", short) for c in ("A2", "A3"))]
     calm = [group for group, curves in groups.items() if all(curve.holds for curve in curves)]
     if calm:
-        where = " and ".join(WHERE[group] for group in calm)
+        where = " and ".join(TARGETS_OF[group] for group in calm)
         overfit = Verdict(
             "A2",
             "supports",

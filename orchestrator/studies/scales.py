@@ -14,11 +14,11 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
 from segtransfer.statistics import Interval, Pair, Resampled
 from segtransfer.statistics.resampled import Values
-from segtransfer.studies.base import SCORES, Base, experiment_of
+from segtransfer.studies.base import SCORES, BaseExperiment, experiment_of
 from segtransfer.studies.contrasts import combine, drops, mean
 from segtransfer.studies.study import (
     Facts,
-    Scored,
+    IntervalByScore,
     Study,
     Verdict,
     direction,
@@ -31,28 +31,29 @@ from segtransfer.studies.study import (
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 NATIVE = SCALES.index(1.0)
-Row = tuple[Interval, ...]
+MiouByScale = tuple[Interval, ...]
 
 
 @dataclass(frozen=True)
 class Scales:
     """mIoU of networks at each scale: ``pgd[s][u]`` made at s and scored at u, and the row ``ds``.
 
-    In points of the drop, by score: ``heavy``, how much more PGD takes at the scale it was made at
-    than at others; ``flattened``, how much of that is left out by dynamic scaling for PGD at scale
-    one; ``gain``, how much more dynamic scaling takes at scales other than one.
+    In points of the drop, per score: ``heavy``, the drop under PGD at its own scale minus that at
+    other scales; ``flattened``, how much smaller this difference is under dynamic scaling, at scale
+    1; ``gain`` of dynamic scaling over PGD at scales other than 1.
     """
 
     facts: Facts
     networks: tuple[str, ...]
-    pgd: tuple[Row, ...]
-    ds: Row
-    heavy: Scored
-    flattened: Scored
-    gain: Scored
+    pgd: tuple[MiouByScale, ...]
+    ds: MiouByScale
+    heavy: IntervalByScore
+    flattened: IntervalByScore
+    gain: IntervalByScore
 
 
-def experiment(base: Base) -> Experiment:
+def experiment(base: BaseExperiment) -> Experiment:
+    """Add PGD at each scale, dynamic scaling, and the sources at each scale as targets."""
     common = {"eps": base.eps, "steps": base.steps, "scores": list(SCORES)}
     attacks = [
         {"preset": "pgd", "name": _at("pgd", scale), **common,
@@ -70,7 +71,7 @@ def experiment(base: Base) -> Experiment:
     )
 
 
-def _networks(base: Base) -> list[str]:
+def _networks(base: BaseExperiment) -> list[str]:
     return [model.name for model in base.source_models]
 
 
@@ -78,8 +79,8 @@ def _at(name: str, scale: float) -> str:
     return f"{name}-at-{scale:g}"
 
 
-def _scaled(base: Base, name: str, scale: float) -> dict[str, Any]:
-    """A source network as a target at a scale."""
+def _scaled(base: BaseExperiment, name: str, scale: float) -> dict[str, Any]:
+    """Return a source network as a target at a scale."""
     model = next(m for m in base.models if m.name == name)
     if model.ensemble is not None or (model.inference and model.inference.mode != "whole"):
         raise InputError(
@@ -90,7 +91,8 @@ def _scaled(base: Base, name: str, scale: float) -> dict[str, Any]:
     return model.model_dump(mode="json") | {"name": _at(name, scale), "inference": inference}
 
 
-def findings(sample: Resampled, base: Base) -> Scales:
+def findings(sample: Resampled, base: BaseExperiment) -> Scales:
+    """Compute the matrix of scales and the contrasts in it."""
     networks = _networks(base)
     count = range(len(SCALES))
 
@@ -126,6 +128,7 @@ def findings(sample: Resampled, base: Base) -> Scales:
 
 
 def sentences(numbers: Scales) -> list[str]:
+    """Return the findings as sentences."""
     at_one = numbers.pgd[NATIVE]
     shown = ", ".join(f"{i.value:.1f}" for i in at_one)
     scaled = ", ".join(f"{i.value:.1f}" for i in numbers.ds)
@@ -142,6 +145,7 @@ def sentences(numbers: Scales) -> list[str]:
 
 
 def verdicts(numbers: Scales) -> list[Verdict]:
+    """Return the verdicts on A4 and A5."""
     flatter, better = (direction(found.values()) for found in (numbers.flattened, numbers.gain))
     both = flatter if flatter == better else 0
     reason = {

@@ -1,4 +1,4 @@
-"""What a study is, and how it says which claims its numbers support."""
+"""A study, and the sentences on which claims its findings support."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
-from segtransfer.studies.base import SCORES, Base
+from segtransfer.studies.base import SCORES, BaseExperiment
 
 # The claims of arXiv 2111.11368, from its abstract.
 CLAIMS = {
@@ -21,18 +21,19 @@ CLAIMS = {
 }
 NEGLIGIBLE = 0.5  # points of mIoU: what is surely smaller counts as nothing
 EASY = 50.0  # percent of the strongest white-box drop: our reading of "easily"
-WHERE = {
+COMPARED_ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}  # by preset, as paragraphs name them
+TARGETS_OF = {
     "diagonal": "the source itself",
     "same_backbone": "models of the same backbone",
     "cross_backbone": "models of another backbone",
 }
 Standing = Literal["supports", "contradicts", "leaves open", "not tested"]
-Scored = dict[str, Interval]  # by score: raw, eps*sign
+IntervalByScore = dict[str, Interval]  # by score: raw, eps*sign
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Where a claim stands after a study, and the clause of numbers that says why."""
+    """Standing of a claim after a study, and a clause of numbers as its reason."""
 
     claim: str
     standing: Standing
@@ -41,7 +42,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Facts:
-    """What numbers were measured on: opens every paragraph, and its notes close it."""
+    """Data of a study: opens its paragraph; the notes close the paragraph."""
 
     dataset: str
     images: int
@@ -49,63 +50,64 @@ class Facts:
     notes: tuple[str, ...]
 
 
-class Numbers(Protocol):
-    """What a study measured: plain data, all of it intervals and names."""
+class Findings(Protocol):
+    """Numbers of a study: plain data of intervals and names."""
 
     @property
     def facts(self) -> Facts: ...
 
 
-N = TypeVar("N", bound=Numbers)
+N = TypeVar("N", bound=Findings)
 
 
 @dataclass(frozen=True)
 class Study(Generic[N]):
     """A prepared experiment that answers a question.
 
-    ``experiment`` adds to a base what the study needs; ``findings`` takes the numbers from its
-    results; ``sentences`` tell them, and ``verdicts`` where each of the claims stands.
+    ``experiment`` adds attacks and models to a base. ``findings`` computes the numbers from the
+    results. ``sentences`` and ``verdicts`` put the numbers and the claims' standing into words.
     """
 
     name: str
     question: str
-    experiment: Callable[[Base], Experiment]
-    findings: Callable[[Resampled, Base], N]
+    experiment: Callable[[BaseExperiment], Experiment]
+    findings: Callable[[Resampled, BaseExperiment], N]
     sentences: Callable[[N], list[str]]
     verdicts: Callable[[N], list[Verdict]]
 
     def paragraph(self, numbers: N) -> str:
-        """What was found, from the numbers alone."""
+        """Return the findings as a paragraph, from the numbers alone."""
         facts = numbers.facts
         opening = f"On {facts.images} images of {facts.dataset}, {facts.effort}:"
-        told = [opening, *self.sentences(numbers), summary(self.verdicts(numbers)), *facts.notes]
-        return " ".join(told)
+        lines = [opening, *self.sentences(numbers), summary(self.verdicts(numbers)), *facts.notes]
+        return " ".join(lines)
 
 
 def facts_of(sample: Resampled, effort: str) -> Facts:
+    """Return the facts on a sample; ``effort`` is a phrase on eps and cost."""
     results = sample.results
     return Facts(results.content["dataset"], len(results.image_ids), effort, sample.notes)
 
 
 def levels(eps: float) -> str:
-    """An eps as people write it."""
+    """Return an eps as levels: ``eps 8/255``."""
     return f"eps {eps * 255:g}/255"
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
-    """One sentence: what the numbers say of each claim."""
+    """Return one sentence on the standing of each claim."""
     parts = {
         "supports": "supports {}",
         "contradicts": "contradicts {}",
         "leaves open": "leaves {} open",
         "not tested": "does not test {}",
     }
-    told = [f"{parts[v.standing].format(v.claim)} ({v.reason})" for v in verdicts]
-    return f"This {_listed(told)}."
+    lines = [f"{parts[v.standing].format(v.claim)} ({v.reason})" for v in verdicts]
+    return f"This {_listed(lines)}."
 
 
 def direction(intervals: Iterable[Interval]) -> int:
-    """1 where all of them lie above 0, -1 where all lie below it, else 0."""
+    """Return 1 if all intervals are above 0, -1 if all are below 0, otherwise 0."""
     found = list(intervals)
     if found and all(interval.low > 0 for interval in found):
         return 1
@@ -113,38 +115,39 @@ def direction(intervals: Iterable[Interval]) -> int:
 
 
 def standing(sign: int) -> Standing:
-    """Where a claim stands that predicts a positive sign."""
+    """Return the standing of a claim that predicts a positive sign."""
     return "supports" if sign > 0 else "contradicts" if sign < 0 else "leaves open"
 
 
 def negligible(intervals: Iterable[Interval]) -> bool:
-    """Whether all of them surely lie around 0."""
+    """Return whether all intervals are within ``NEGLIGIBLE`` points of 0."""
     found = list(intervals)
     return bool(found) and all(i.low > -NEGLIGIBLE and i.high < NEGLIGIBLE for i in found)
 
 
 def matters(intervals: Iterable[Interval]) -> Standing:
-    """As ``standing``, and against the claim where all are surely negligible, too."""
+    """Return the standing of a claim, contradicted also if all intervals are negligible."""
     found = list(intervals)
     return "contradicts" if negligible(found) else standing(direction(found))
 
 
-def signed(intervals: Interval | Scored) -> str:
-    """A difference in points with its interval; of several scores all."""
+def signed(intervals: Interval | IntervalByScore) -> str:
+    """Return a difference in points with its interval, or one per score."""
     if isinstance(intervals, dict):
         return " and ".join(f"{signed(i)} ({score})" for score, i in intervals.items())
     return f"{intervals.value:+.2f} [{intervals.low:+.2f}, {intervals.high:+.2f}]"
 
 
 def plain(interval: Interval) -> str:
-    """A level in percent or points with its interval."""
+    """Return a level in percent or points with its interval."""
     return f"{interval.value:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
 
 
 def transfer_groups(results: Results) -> list[str]:
-    """The headline groups of transfer that have pairs, other backbones first.
+    """Return the groups of transfer that have pairs, other backbones first.
 
-    Raises InputError where there is no pair but white-box ones.
+    Raises:
+        InputError: All pairs are white-box.
     """
     found = [g for g in ("cross_backbone", "same_backbone") if pairs_of(results, g)]
     if not found:
@@ -155,10 +158,10 @@ def transfer_groups(results: Results) -> list[str]:
     return found
 
 
-def transfer_ratio(sample: Resampled, attack: str, pairs: Sequence[Pair]) -> Scored:
-    """The mean transfer ratio by score over the pairs whose target is attacked itself, too.
+def transfer_ratio(sample: Resampled, attack: str, pairs: Sequence[Pair]) -> IntervalByScore:
+    """Return the mean transfer ratio per score, over pairs whose target is a source as well.
 
-    Empty where there is none.
+    Empty if there is no such pair.
     """
     rated = [pair for pair in pairs if sample.results.strongest(attack, pair[1]) is not None]
     if not rated:
@@ -166,8 +169,8 @@ def transfer_ratio(sample: Resampled, attack: str, pairs: Sequence[Pair]) -> Sco
     return {score: sample.mean(attack + m, rated, "ratio") for score, m in SCORES.items()}
 
 
-def ease(ratios: Sequence[Scored]) -> Verdict:
-    """A6 from transfer ratios of dynamic scaling; all of them, raw and eps*sign, must agree."""
+def ease(ratios: Sequence[IntervalByScore]) -> Verdict:
+    """Return the verdict on A6 from the ratios of dynamic scaling, which must all agree."""
     found = [interval for scored in ratios for interval in scored.values()]
     if not found:
         return Verdict("A6", "not tested", "no target was attacked itself, so there is no ratio")

@@ -14,11 +14,11 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
 from segtransfer.statistics import Pair, Resampled
-from segtransfer.studies.base import SCORES, Base, Twins, at_equal_cost, experiment_of
-from segtransfer.studies.contrasts import apart, combine, drops, gain
+from segtransfer.studies.base import SCORES, BaseExperiment, Twins, at_equal_cost, experiment_of
+from segtransfer.studies.contrasts import combine, drops, gain, is_transfer
 from segtransfer.studies.study import (
     Facts,
-    Scored,
+    IntervalByScore,
     Study,
     Verdict,
     facts_of,
@@ -34,18 +34,20 @@ ROLES = ("source", "target")
 
 @dataclass(frozen=True)
 class Role:
-    """How many points dynamic scaling gains over PGD on the first and on the second of twins, and
-    how many more on the second."""
+    """Gain of dynamic scaling over PGD on the first and on the second twins, in points.
+
+    ``difference`` is the gain on the second minus that on the first.
+    """
 
     role: str
-    first: Scored
-    second: Scored
-    difference: Scored
+    first: IntervalByScore
+    second: IntervalByScore
+    difference: IntervalByScore
 
 
 @dataclass(frozen=True)
-class Kind:
-    """Twins that differ by the same thing."""
+class TwinDifference:
+    """Twins that differ in one property of their training, and their gains per role."""
 
     name: str
     twins: tuple[Twins, ...]
@@ -54,19 +56,22 @@ class Kind:
 
 @dataclass(frozen=True)
 class Twinned:
-    facts: Facts
-    kinds: tuple[Kind, ...]
+    """Findings per property in which twins differ."""
 
-    def of(self, name: str) -> Kind | None:
+    facts: Facts
+    kinds: tuple[TwinDifference, ...]
+
+    def of(self, name: str) -> TwinDifference | None:
         return next((kind for kind in self.kinds if kind.name == name), None)
 
 
-def _given(base: Base) -> dict[str, tuple[Twins, ...]]:
+def _given(base: BaseExperiment) -> dict[str, tuple[Twins, ...]]:
     given = {AUGMENTATION: base.study.twins, STRIDE: base.study.stride_twins}
     return {name: twins for name, twins in given.items() if twins}
 
 
-def experiment(base: Base) -> Experiment:
+def experiment(base: BaseExperiment) -> Experiment:
+    """Add PGD and dynamic scaling to a base, with all twins as sources and targets."""
     twins = {name for pairs in _given(base).values() for pair in pairs for name in pair}
     if not twins:
         raise InputError(
@@ -90,13 +95,14 @@ def experiment(base: Base) -> Experiment:
     )
 
 
-def findings(sample: Resampled, base: Base) -> Twinned:
+def findings(sample: Resampled, base: BaseExperiment) -> Twinned:
+    """Compute the gains of the twins, per property and role."""
     kinds = tuple(_kind(sample, name, twins) for name, twins in _given(base).items())
     effort = f"{levels(base.eps)}, {base.cost:g} forward equivalents an attack"
     return Twinned(facts_of(sample, effort), kinds)
 
 
-def _kind(sample: Resampled, name: str, twins: tuple[Twins, ...]) -> Kind:
+def _kind(sample: Resampled, name: str, twins: tuple[Twins, ...]) -> TwinDifference:
     roles = []
     for role in ROLES:
         pairs = [pair for both in twins for pair in _pairs(sample.results, both, role)]
@@ -121,12 +127,11 @@ def _kind(sample: Resampled, name: str, twins: tuple[Twins, ...]) -> Kind:
             },
         )
         roles.append(found)
-    return Kind(name, twins, tuple(roles))
+    return TwinDifference(name, twins, tuple(roles))
 
 
 def _pairs(results: Results, twins: Twins, role: str) -> list[tuple[Pair, Pair]]:
-    """The first twin and the second with each model that is none of them: two pairs of source and
-    target that differ by the twin alone."""
+    """Return two pairs of source and target per other model, which differ in the twin alone."""
     if role == "source":
         both = [((twins[0], other), (twins[1], other)) for other in results.targets]
     else:
@@ -134,7 +139,7 @@ def _pairs(results: Results, twins: Twins, role: str) -> list[tuple[Pair, Pair]]
     return [
         pairs
         for pairs in both
-        if all(apart(results, *pair) and set(pair) != set(twins) for pair in pairs)
+        if all(is_transfer(results, *pair) and set(pair) != set(twins) for pair in pairs)
     ]
 
 
@@ -151,21 +156,23 @@ def _named(twins: Sequence[Twins]) -> str:
 
 
 def sentences(numbers: Twinned) -> list[str]:
-    told = []
+    """Return the findings as sentences."""
+    lines = []
     for kind in numbers.kinds:
         first, second = TWINS[kind.name]
         for role in kind.roles:
-            told.append(
+            lines.append(
                 f"With {_named(kind.twins)} ({first} / {second} {kind.name}) as {role.role}, "
                 f"dynamic scaling gains {signed(role.first)} points of mIoU over PGD on the first "
                 f"and {signed(role.second)} on the second, {signed(role.difference)} more."
             )
     if numbers.of(STRIDE) is None:
-        told.append("No twins of another output stride were given: that is not tested.")
-    return told
+        lines.append("No twins of another output stride were given: that is not tested.")
+    return lines
 
 
 def verdicts(numbers: Twinned) -> list[Verdict]:
+    """Return the verdict on A4."""
     kind = numbers.of(AUGMENTATION)
     if kind is None:
         return [Verdict("A4", "not tested", "no twins of scale augmentation were given")]

@@ -40,28 +40,28 @@ def log_search(found: SearchResult) -> str:
     A trial that failed is a child without one, FAILED, with the reason as a tag. Finds its runs
     again, as ``log_results`` does. Raises TrackingError.
     """
-    bench, store = found.bench, found.results.store
+    context, store = found.context, found.results.store
     with writing() as (client, uri):
-        experiment = experiment_named(client, bench.search.name, uri)
+        experiment = experiment_named(client, context.search.name, uri)
         parent = _log_search(client, experiment, found)
         for trial in found.trials:
             if trial.state == "failed":
-                _log_failed(client, experiment, parent.info.run_id, bench.identity, trial)
+                _log_failed(client, experiment, parent.info.run_id, context.identity, trial)
                 continue
-            results = trial_results(bench.identity, trial.number, store)
+            results = trial_results(context.identity, trial.number, store)
             if results is not None and trial.score is not None:
                 _log_trial(client, experiment, parent.info.run_id, trial, results)
     return uri
 
 
 def _log_search(client: MlflowClient, experiment: Experiment, found: SearchResult) -> Run:
-    bench, digest = found.bench, _digest(found)
+    context, digest = found.context, _digest(found)
     tags = {
         "mlflow.note.content": summary(found),
         "segtransfer.confirmed": found.results.identity,
     } | provenance(found.results)
-    name = f"{bench.search.name}-{bench.identity[:8]}"
-    run, changed = open_run(client, experiment, bench.identity, name, digest, tags)
+    name = f"{context.search.name}-{context.identity[:8]}"
+    run, changed = open_run(client, experiment, context.identity, name, digest, tags)
     if changed:
         with filled(client, run, digest, status_of(found.results)):
             first = ranked(found.trials)[0].score
@@ -70,7 +70,7 @@ def _log_search(client: MlflowClient, experiment: Experiment, found: SearchResul
             counts = {f"trials/{state}": float(states[state]) for state in STATES}
             log_metrics(client, run, best | counts | _confirmed(found))
             client.log_artifacts(run.info.run_id, str(found_folder(found)), "search")
-            client.log_dict(run.info.run_id, bench.search.model_dump(mode="json"), "search.json")
+            client.log_dict(run.info.run_id, context.search.model_dump(mode="json"), "search.json")
             log_data(client, run, found.results)
     return run
 
@@ -88,7 +88,7 @@ def _confirmed(found: SearchResult) -> dict[str, float]:
     """Mean mIoU of the best and of the baselines on what the search never saw, as
     ``confirmed/<attack>/<searched or held-out>/<same_backbone or cross_backbone>``."""
     results, means = found.results, {}
-    for where, pairs in pairs_by_target(found.bench.search, results).items():
+    for where, pairs in pairs_by_target(found.context.search, results).items():
         for attack in results.attacks:
             matrix = results.matrix(attack)
             mean = float(np.mean([matrix.loc[pair] for pair in pairs]))

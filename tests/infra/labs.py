@@ -19,7 +19,8 @@ from tests.orchestrator.servers import free_port
 
 START = 240.0  # seconds that a node may take to start on a busy machine
 TRIES = 4
-SOURCES = ("orchestrator", "search_spaces", "tasks")
+SOURCE_FOLDERS = ("orchestrator", "search_spaces", "tasks")
+SOURCE_FILES = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")
 # Given, not found: Ray waits fifteen seconds alone for what its agents find, whatever else goes on.
 AGENT_PORTS = (
     "dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent", "metrics-export",
@@ -37,17 +38,17 @@ def until(what: str, found: Callable[[], Any], timeout: float = 600.0) -> Any:
 
 
 def copy_sources(folder: Path) -> Path:
-    """A tree of our packages."""
-    for name in SOURCES:
+    """Copy what the wheel is built from, and return the copy's folder."""
+    for name in SOURCE_FOLDERS:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in SOURCE_FILES:
+        shutil.copy(ROOT / name, folder)
     return folder
 
 
 def make_wheel(folder: Path) -> Path:
-    """The wheel, made of a copy of the sources: setuptools leaves traces where it works."""
+    """Build the wheel of a copy of the sources: setuptools leaves traces in the folder it uses."""
     copy = copy_sources(folder / "sources")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
-        shutil.copy(ROOT / name, copy)
     pip(None, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(copy))
     return next(folder.glob("segtransfer-*.whl"))
 

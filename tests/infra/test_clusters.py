@@ -150,8 +150,9 @@ def main():
 def head(tmp_path: Path) -> Path:
     """The home folder of a head, with what `ray submit` copies there, and a package elsewhere."""
     (tmp_path / "home").mkdir()
-    (tmp_path / "installed/orchestrator").mkdir(parents=True)
-    (tmp_path / "installed/orchestrator/cli.py").write_text(FAKE_CLI)
+    (tmp_path / "installed/segtransfer").mkdir(parents=True)
+    (tmp_path / "installed/segtransfer/__init__.py").touch()
+    (tmp_path / "installed/segtransfer/cli.py").write_text(FAKE_CLI)
     (tmp_path / "home/submit.py").write_text((INFRA / "submit.py").read_text())
     return tmp_path / "home"
 
@@ -179,9 +180,10 @@ def test_an_address_that_is_given_stays(head: Path) -> None:
     assert submit(head, RAY_ADDRESS="other:6379").stdout == "[] other:6379\n"
 
 
-def test_a_folder_at_home_does_not_stand_in_for_the_package(head: Path) -> None:
-    (head / "orchestrator").mkdir()
-    (head / "orchestrator/cli.py").write_text("raise SystemExit('not this one')")
+def test_a_package_of_that_name_at_home_is_not_imported(head: Path) -> None:
+    (head / "segtransfer").mkdir()
+    (head / "segtransfer/__init__.py").touch()
+    (head / "segtransfer/cli.py").write_text("raise SystemExit('not this one')")
     assert submit(head, "run").returncode == 7
 
 

@@ -187,7 +187,7 @@ def test_a_node_that_dies_in_an_attack_costs_no_bit(
 
 
 @pytest.mark.slow
-def test_a_source_tree_as_working_folder_runs_on_both_nodes(lab: Lab, tmp_path: Path) -> None:
+def test_source_tree_as_package_runs_on_both_nodes(lab: Lab, tmp_path: Path) -> None:
     """Not the package that is installed there: the tree's quickstart has another name."""
     tree = copy_sources(tmp_path / "tree")
     recipe = tree / "tasks" / "recipes" / "quickstart.yaml"
@@ -195,7 +195,7 @@ def test_a_source_tree_as_working_folder_runs_on_both_nodes(lab: Lab, tmp_path: 
     nodes = {lab.start("worker")[:8], lab.node_id("head")[:8]}
     journal = Journal(tmp_path / "journal")
     answer = lab.run(
-        tree, "segtransfer", "submit", *QUICKSTART, "--working-dir", ".", "--address", lab.address,
+        tree, "segtransfer", "submit", *QUICKSTART, "--package", ".", "--address", lab.address,
         "--store", str(tmp_path / "store"), f"runtime.journal={tmp_path / 'journal'}",
         "runtime.tracking=false",
     )  # fmt: skip
@@ -272,7 +272,8 @@ def test_one_file_copied_to_the_head_runs_from_the_home_folder(lab: Lab, tmp_pat
         shutil.copy(tmp_path / "shim" / name, lab.home)
     shutil.copytree(tmp_path / "shim" / "data", lab.home / "data")
     shutil.copy(ROOT / "infra" / "submit.py", lab.home)
-    (lab.home / "tasks").mkdir()  # a folder of somebody's own: it must not stand in for ours
+    for name in ("tasks", "segtransfer"):  # somebody's own folders: they hide nothing
+        (lab.home / name).mkdir()
     answer = lab.run(
         lab.home, "python", "submit.py", "run", "mine.yaml", "--store", str(tmp_path / "store"),
         "--no-tracking",

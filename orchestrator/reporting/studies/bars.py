@@ -6,6 +6,7 @@ from segtransfer.reporting.studies.marks import COLOURS, FILLS, GROUPS, bars, po
 from segtransfer.results import GROUPS as ORDER
 from segtransfer.studies import ablation, heads, object_size, twins
 from segtransfer.studies.base import SCORES
+from segtransfer.studies.study import COMPARED_ATTACKS
 
 WIDTH = 0.19
 
@@ -14,12 +15,12 @@ def draw_heads(numbers: heads.Heads) -> Figure:
     """Mean drop by what the two models share."""
     figure = Figure(figsize=(7.6, 3.7), layout="constrained")
     axes = figure.subplots()
-    looks = [(attack, score) for attack in heads.ATTACKS for score in SCORES]
+    looks = [(attack, score) for attack in COMPARED_ATTACKS for score in SCORES]
     for number, (attack, score) in enumerate(looks):
         x = [i + (number - 1.5) * WIDTH for i in range(len(numbers.kinds))]
         bars(axes, x, [kind.drops[attack][score] for kind in numbers.kinds], width=WIDTH,
              color=COLOURS[attack], alpha=FILLS[score],
-             label=f"{heads.ATTACKS[attack]}, {score}")  # fmt: skip
+             label=f"{COMPARED_ATTACKS[attack]}, {score}")  # fmt: skip
     names = [f"{kind.name.replace(', ', chr(10))}\npairs: {kind.pairs}" for kind in numbers.kinds]
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel("drop in mIoU, points", fontsize=8)
@@ -59,7 +60,7 @@ def draw_sizes(numbers: object_size.Sizes) -> Figure:
         for name, area in zip(object_size.QUARTERS, numbers.areas, strict=True)
     ]
     for axes, group in zip(row, groups, strict=True):
-        for number, attack in enumerate(object_size.ATTACKS):
+        for number, attack in enumerate(COMPARED_ATTACKS):
             (found,) = (
                 bar.drops
                 for bar in numbers.bars
@@ -67,7 +68,7 @@ def draw_sizes(numbers: object_size.Sizes) -> Figure:
             )
             x = [i + (number - 0.5) * 2 * WIDTH for i in range(len(names))]
             bars(axes, x, found, width=2 * WIDTH, color=COLOURS[attack],
-                 label=object_size.ATTACKS[attack])  # fmt: skip
+                 label=COMPARED_ATTACKS[attack])  # fmt: skip
         axes.set_xticks(range(len(names)), names)
         tidy(axes, GROUPS[group])
         axes.set_xlabel("quarter of the objects of a class (median area)", fontsize=8)

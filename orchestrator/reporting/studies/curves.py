@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from segtransfer.reporting.studies.marks import COLOURS, GROUPS, STYLES, curve, tidy, zero
 from segtransfer.results import GROUPS as ORDER
 from segtransfer.studies import eps, overfitting
+from segtransfer.studies.study import COMPARED_ATTACKS
 
 
 def draw_overfitting(numbers: overfitting.Overfitting) -> Figure:
@@ -14,7 +15,7 @@ def draw_overfitting(numbers: overfitting.Overfitting) -> Figure:
     row = figure.subplots(1, len(groups), squeeze=False)[0]
     for axes, group in zip(row, groups, strict=True):
         for found in (c for c in numbers.curves if c.group == group):
-            label = f"{overfitting.ATTACKS[found.attack]}, {found.score}"
+            label = f"{COMPARED_ATTACKS[found.attack]}, {found.score}"
             curve(axes, numbers.steps, found.values, color=COLOURS[found.attack],
                   linestyle=STYLES[found.score], label=label)  # fmt: skip
         axes.set_xscale("log")
@@ -39,7 +40,7 @@ def draw_sweep(numbers: eps.Sweep) -> Figure:
     row = figure.subplots(1, len(groups) + 1, squeeze=False)[0]
     for axes, group in zip(row[:-1], groups, strict=True):
         for line in (found for found in numbers.lines if found.group == group):
-            label = eps.ATTACKS[line.attack] if line.score == "raw" else None
+            label = eps.SWEPT_ATTACKS[line.attack] if line.score == "raw" else None
             curve(axes, numbers.levels, line.drops, color=COLOURS[line.attack],
                   linestyle=STYLES[line.score], label=label)  # fmt: skip
         tidy(axes, f"drop: {GROUPS[group]}")
@@ -47,7 +48,7 @@ def draw_sweep(numbers: eps.Sweep) -> Figure:
     row[0].legend(fontsize=7, frameon=False)
     for attack, baseline in eps.BASELINES.items():
         for found in eps.judged(numbers, attack):
-            label = f"{eps.ATTACKS[attack]} over {eps.ATTACKS[baseline]}, {found.score}"
+            label = f"{eps.SWEPT_ATTACKS[attack]} over {eps.SWEPT_ATTACKS[baseline]}, {found.score}"
             curve(row[-1], numbers.levels, found.values, color=COLOURS[attack],
                   linestyle=STYLES[found.score], label=label)  # fmt: skip
     zero(row[-1], upright=False)

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 from segtransfer.errors import InputError
 from segtransfer.jobs.bundle import JobRequest, pack
 from tests.conftest import ROOT
+from tests.infra.labs import copy_sources
 
 STORE = "s3://bucket/lab"
 SPEC: dict[str, Any] = {
@@ -38,42 +40,44 @@ def write(folder: Path, **changes: Any) -> str:
     return "mine.yaml"
 
 
-def refused(order: JobRequest, **options: Any) -> str:
-    with pytest.raises(InputError) as caught, pack(order, **options):
+def refused(request: JobRequest, **options: Any) -> str:
+    with pytest.raises(InputError) as caught, pack(request, **options):
         pass
     return str(caught.value)
 
 
 def test_a_job_gets_the_spec_alone(folder: Path) -> None:
     (folder / "secret.txt").write_text("not to be sent")
-    order = JobRequest(write(folder), ("attacks.*.eps=8/255", "attacks=[pgd, mi]"), STORE)
-    with pack(order) as parcel:
-        assert [path.name for path in parcel.folder.iterdir()] == ["mine.yaml"]
-        assert (parcel.folder / "mine.yaml").read_text() == (folder / "mine.yaml").read_text()
-        assert parcel.modules == ()
-        command = shlex.split(parcel.entrypoint)
-    assert command == ["segtransfer", "run", "mine.yaml", *order.overrides, "--store", STORE]
-    assert not parcel.folder.exists()
+    request = JobRequest(write(folder), ("attacks.*.eps=8/255", "attacks=[pgd, mi]"), STORE)
+    with pack(request) as bundle:
+        assert [path.name for path in bundle.folder.iterdir()] == ["mine.yaml"]
+        assert (bundle.folder / "mine.yaml").read_text() == (folder / "mine.yaml").read_text()
+        assert bundle.modules == ()
+        command = shlex.split(bundle.entrypoint)
+    assert command == ["segtransfer", "run", "mine.yaml", *request.overrides, "--store", STORE]
+    assert not bundle.folder.exists()
 
 
 def test_a_shell_reads_the_command_as_it_was_meant(folder: Path) -> None:
     overrides = ("""data.classes=["it's", "$HOME", "*; exit 1"]""", "attacks.*.eps=8/255")
-    with pack(JobRequest(write(folder), overrides, STORE)) as parcel:
-        shown = parcel.entrypoint.replace("segtransfer", "printf '%s\\n'", 1)
+    with pack(JobRequest(write(folder), overrides, STORE)) as bundle:
+        shown = bundle.entrypoint.replace("segtransfer", "printf '%s\\n'", 1)
         answer = subprocess.run(shown, shell=True, capture_output=True, text=True, check=True)
     assert answer.stdout.splitlines() == ["run", "mine.yaml", *overrides, "--store", STORE]
 
 
 def test_a_recipe_needs_no_file(folder: Path) -> None:
-    with pack(JobRequest("quickstart", store=STORE)) as parcel:
-        assert list(parcel.folder.iterdir()) == []
-        assert parcel.entrypoint == f"segtransfer run quickstart --store {STORE}"
+    with pack(JobRequest("quickstart", store=STORE)) as bundle:
+        assert list(bundle.folder.iterdir()) == []
+        assert bundle.entrypoint == f"segtransfer run quickstart --store {STORE}"
 
 
 def test_a_search_goes_as_one(folder: Path) -> None:
-    order = JobRequest("quickstart", ("search.trials=3",), "/shared/lab", search=True, resume=True)
-    with pack(order) as parcel:
-        assert parcel.entrypoint == (
+    request = JobRequest(
+        "quickstart", ("search.trials=3",), "/shared/lab", search=True, resume=True
+    )
+    with pack(request) as bundle:
+        assert bundle.entrypoint == (
             "segtransfer search quickstart search.trials=3 --store /shared/lab --resume"
         )
 
@@ -89,25 +93,25 @@ def test_a_store_that_goes_with_the_job_is_refused(folder: Path) -> None:
     assert "goes with the job" in refused(JobRequest(spec, store="lab"))
     assert "runtime.log" in refused(JobRequest(spec, ("runtime.log=events.json",), STORE))
     assert "leave the credentials out" in refused(JobRequest(spec, store="s3://me:pw@bucket/lab"))
-    for order in (
+    for request in (
         JobRequest(spec, store="/shared/lab"),
         JobRequest(spec, ("runtime.store=/shared/lab", "runtime.log=/shared/log")),
         JobRequest(write(folder, runtime={"store": "/shared/lab"})),
     ):
-        with pack(order):
+        with pack(request):
             pass
 
 
 def test_what_lies_beside_the_spec_needs_a_working_folder(folder: Path) -> None:
     data = {"folder": "streets", "classes": ["road", "sky"]}
-    order = JobRequest(write(folder, data=data), store=STORE)
-    assert "streets" in (message := refused(order))
+    request = JobRequest(write(folder, data=data), store=STORE)
+    assert "streets" in (message := refused(request))
     assert "--working-dir ." in message
-    assert "does not exist" in refused(order, working_dir=".")
+    assert "does not exist" in refused(request, working_dir=".")
     (folder / "streets").mkdir()
-    with pack(order, ".") as parcel:
-        assert parcel.folder == folder
-        assert parcel.entrypoint == f"segtransfer run mine.yaml --store {STORE}"
+    with pack(request, ".") as bundle:
+        assert bundle.folder == folder
+        assert bundle.entrypoint == f"segtransfer run mine.yaml --store {STORE}"
     outside = JobRequest(write(folder, data=data | {"folder": "../streets"}), store=STORE)
     (folder.parent / "streets").mkdir()
     assert "outside" in refused(outside, working_dir=".")
@@ -121,61 +125,121 @@ def test_what_lies_on_the_nodes_is_not_looked_for_here(folder: Path) -> None:
 
 def test_code_of_ones_own_needs_a_working_folder(folder: Path) -> None:
     model = {"name": "mine", "torch": {"callable": "nets.small:build"}}
-    order = JobRequest(write(folder, models=[model, "fcn-r18"]), store=STORE)
-    with pack(order):
+    request = JobRequest(write(folder, models=[model, "fcn-r18"]), store=STORE)
+    with pack(request):
         pass  # no module of that name is here: the nodes may have it
     (folder / "nets").mkdir()
-    assert "needs nets" in refused(order)
-    with pack(order, "."):
+    assert "needs nets" in refused(request)
+    with pack(request, "."):
         pass
     (folder / "sub").mkdir()
     (folder / "sub" / "mine.yaml").write_text((folder / "mine.yaml").read_text())
     inside = JobRequest("sub/mine.yaml", store=STORE)
     assert "the module nets" in refused(inside, working_dir="sub")
-    with pack(inside, ".") as parcel:
-        assert parcel.entrypoint == f"segtransfer run sub/mine.yaml --store {STORE}"
+    with pack(inside, ".") as bundle:
+        assert bundle.entrypoint == f"segtransfer run sub/mine.yaml --store {STORE}"
     plain = JobRequest(write(folder), store=STORE)
     assert "does not lie in the working folder" in refused(plain, working_dir="sub")
 
 
-def test_a_folder_that_would_stand_in_for_ours_is_refused(folder: Path) -> None:
-    (folder / "tasks").mkdir()
-    assert "holds 'tasks'" in refused(JobRequest(write(folder), store=STORE), working_dir=".")
+@pytest.mark.parametrize("name", ["segtransfer.py", "segtransfer/__init__.py"])
+@pytest.mark.parametrize("package", [None, str(ROOT)])
+def test_working_folder_that_hides_the_package_is_refused(
+    folder: Path, name: str, package: str | None
+) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).touch()
+    request = JobRequest(write(folder), store=STORE)
+    assert f"holds '{name}'" in refused(request, working_dir=".", package=package)
 
 
-def test_a_source_tree_as_working_folder_is_what_the_nodes_run() -> None:
-    with pack(JobRequest("quickstart", store=STORE), str(ROOT)) as parcel:
-        assert parcel.folder == ROOT
-        assert parcel.entrypoint.startswith("python -P -m orchestrator.cli run quickstart")
+def test_working_folder_with_names_that_hide_nothing_is_sent(folder: Path) -> None:
+    for name in ("tasks", "orchestrator", "search_spaces", "segtransfer"):
+        (folder / name).mkdir()
+    (folder / "tasks.py").touch()
+    with pack(JobRequest(write(folder), store=STORE), ".") as bundle:
+        assert bundle.folder == folder
+        assert bundle.entrypoint == f"segtransfer run mine.yaml --store {STORE}"
 
 
-def test_a_wheel_is_sent_as_folders(folder: Path) -> None:
+def test_module_called_tasks_needs_a_working_folder_like_any_other(folder: Path) -> None:
+    model = {"name": "mine", "torch": {"callable": "tasks:build"}}
+    (folder / "tasks.py").touch()
+    assert "needs tasks" in refused(JobRequest(write(folder, models=[model]), store=STORE))
+
+
+def test_source_tree_as_working_folder_carries_no_package() -> None:
+    with pack(JobRequest("quickstart", store=STORE), str(ROOT)) as bundle:
+        assert bundle.folder == ROOT
+        assert bundle.modules == ()
+        assert bundle.entrypoint == f"segtransfer run quickstart --store {STORE}"
+
+
+def test_wheel_as_package_is_sent_as_folders(folder: Path) -> None:
     files = {
-        "orchestrator/cli.py": "",
-        "tasks/__init__.py": "",
+        "segtransfer/__main__.py": "",
+        "segtransfer/tasks/__init__.py": "",
         "segtransfer-0.1.0.dist-info/METADATA": "Version: 0.1.0",
     }
     with zipfile.ZipFile("segtransfer-0.1.0-py3-none-any.whl", "w") as wheel:
         for name, content in files.items():
             wheel.writestr(name, content)
-    order = JobRequest(write(folder), store=STORE)
-    with pack(order, package="segtransfer-0.1.0-py3-none-any.whl") as parcel:
-        names = {module.name for module in parcel.modules}
-        assert names == {"orchestrator", "tasks", "segtransfer-0.1.0.dist-info"}
-        assert (parcel.modules[0] / "cli.py").is_file()
-        assert parcel.entrypoint.startswith("python -P -m orchestrator.cli run mine.yaml")
-        assert [path.name for path in parcel.folder.iterdir()] == ["mine.yaml"]
+    request = JobRequest(write(folder), store=STORE)
+    with pack(request, package="segtransfer-0.1.0-py3-none-any.whl") as bundle:
+        names = [module.name for module in bundle.modules]
+        assert names == ["segtransfer", "segtransfer-0.1.0.dist-info"]
+        top = bundle.modules[0].parent
+        assert {str(p.relative_to(top)) for p in top.rglob("*") if p.is_file()} == files.keys()
+        assert bundle.entrypoint.startswith("python -P -m segtransfer run mine.yaml")
+        assert [path.name for path in bundle.folder.iterdir()] == ["mine.yaml"]
 
 
-def test_a_source_tree_is_sent_without_what_python_compiled(folder: Path) -> None:
-    tree = folder / "tree"
-    for name in ("orchestrator", "search_spaces", "tasks"):
-        (tree / name / "__pycache__").mkdir(parents=True)
-        (tree / name / "cli.py").touch()
-    (tree / "notes.txt").touch()
-    with pack(JobRequest(write(folder), store=STORE), package="tree") as parcel:
-        sent = {str(p.relative_to(m.parent)) for m in parcel.modules for p in m.rglob("*")}
-    assert sent == {"orchestrator/cli.py", "search_spaces/cli.py", "tasks/cli.py"}
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source tree with a module of its own, compiled files, and the rest of an earlier build."""
+    tree = copy_sources(tmp_path_factory.mktemp("sources") / "tree")
+    (tree / "orchestrator/cli/of_this_tree.py").touch()
+    stale = tree / "build/lib/segtransfer/stale.py"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    (tree / "tasks/__pycache__").mkdir()
+    (tree / "tasks/__pycache__/old.pyc").touch()
+    return tree
+
+
+def test_source_tree_as_package_is_sent_as_the_content_of_its_wheel(
+    folder: Path, tree: Path
+) -> None:
+    before = sorted(tree.rglob("*"))
+    with pack(JobRequest(write(folder), store=STORE), package=str(tree)) as bundle:
+        package, metadata = bundle.modules
+        assert (package.name, metadata.suffix) == ("segtransfer", ".dist-info")
+        assert (package / "cli/of_this_tree.py").is_file()
+        assert (package / "tasks/models/zoo/zoo.json").is_file()
+        assert (package / "search_spaces/recipes").is_dir()
+        assert not list(package.rglob("stale.py"))
+        assert not list(package.rglob("*.pyc"))
+        assert bundle.entrypoint.startswith("python -P -m segtransfer run mine.yaml")
+        answer = subprocess.run(
+            [sys.executable, "-P", "-m", "segtransfer", "--version"],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(package.parent)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert answer.stdout.startswith("segtransfer ")
+    assert sorted(tree.rglob("*")) == before
+
+
+def test_source_tree_that_makes_no_wheel_is_refused_in_one_sentence(
+    folder: Path, tree: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tree, broken)
+    (broken / "pyproject.toml").write_text("[project")
+    message = refused(JobRequest(write(folder), store=STORE), package=str(broken))
+    assert f"--package {broken}: pip builds no wheel of this source tree" in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("package", ["nowhere.whl", "mine.yaml", "."])
@@ -190,13 +254,13 @@ def test_variables_are_handed_on_in_a_file_of_its_owner(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2 'quoted'")
     monkeypatch.setenv("OTHER", "stays")
-    order = JobRequest(write(folder), store=STORE)
-    with pack(order, env=["MLFLOW_TRACKING_PASSWORD"]) as parcel:
-        (module,) = parcel.modules
+    request = JobRequest(write(folder), store=STORE)
+    with pack(request, env=["MLFLOW_TRACKING_PASSWORD"]) as bundle:
+        (module,) = bundle.modules
         assert stat.S_IMODE((module / "variables.json").stat().st_mode) == 0o600
-        assert "hunter2" not in parcel.entrypoint + str(parcel.runtime_env())
-        assert parcel.runtime_env()["worker_process_setup_hook"] == f"{module.name}.hand_over"
-        command = shlex.split(parcel.entrypoint)
+        assert "hunter2" not in bundle.entrypoint + str(bundle.runtime_env())
+        assert bundle.runtime_env()["worker_process_setup_hook"] == f"{module.name}.hand_over"
+        command = shlex.split(bundle.entrypoint)
         assert command[:6] == ["python", "-P", "-m", module.name, "segtransfer", "run"]
         answer = subprocess.run(
             [sys.executable, *command[1:4], "env"],
@@ -210,15 +274,15 @@ def test_variables_are_handed_on_in_a_file_of_its_owner(
 
 
 def test_a_job_without_variables_has_no_hook(folder: Path) -> None:
-    with pack(JobRequest(write(folder), store=STORE)) as parcel:
-        assert set(parcel.runtime_env()) == {"working_dir", "env_vars"}
-        assert set(parcel.runtime_env()["env_vars"]) == {"RAY_JOB_STOP_WAIT_TIME_S"}
+    with pack(JobRequest(write(folder), store=STORE)) as bundle:
+        assert set(bundle.runtime_env()) == {"working_dir", "env_vars"}
+        assert set(bundle.runtime_env()["env_vars"]) == {"RAY_JOB_STOP_WAIT_TIME_S"}
 
 
 def test_variables_are_given_by_name_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
-    order = JobRequest(write(folder), store=STORE)
-    assert "AWS_SECRET_ACCESS_KEY" in refused(order, env=["AWS_SECRET_ACCESS_KEY"])
-    message = refused(order, env=["PASSWORD=hunter2"])
+    request = JobRequest(write(folder), store=STORE)
+    assert "AWS_SECRET_ACCESS_KEY" in refused(request, env=["AWS_SECRET_ACCESS_KEY"])
+    message = refused(request, env=["PASSWORD=hunter2"])
     assert "give the name alone" in message
     assert "hunter2" not in message

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from segtransfer.cli import app
 from segtransfer.errors import InputError
 from segtransfer.jobs import client as jobs
-from segtransfer.jobs.client import connect, exit_code, follow, last_word, look, stop
+from segtransfer.jobs.client import connect, exit_code, follow, job_details, last_word, stop
 
 LOG = "one\ntwo\nthree\n"
 runner = CliRunner()
@@ -68,7 +68,7 @@ RUNNING, DONE = details(JobStatus.RUNNING), details(JobStatus.SUCCEEDED, 0)
 
 @pytest.fixture(autouse=True)
 def no_waiting_and_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "AGAIN", 0.0)
+    monkeypatch.setattr(jobs, "POLL_INTERVAL", 0.0)
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")  # so that it is afterwards as it was
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS")
 
@@ -92,7 +92,7 @@ def test_the_end_of_a_log_is_asked_for_where_it_did_not_come() -> None:
 def test_a_silent_connection_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
-    monkeypatch.setattr(jobs, "SILENCE", 0.05)
+    monkeypatch.setattr(jobs, "LOG_TIMEOUT", 0.05)
 
     class Silent(Cluster):
         async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
@@ -104,7 +104,7 @@ def test_a_silent_connection_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_cluster_that_is_gone_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "PATIENCE", 0.0)
+    monkeypatch.setattr(jobs, "UNREACHABLE_LIMIT", 0.0)
 
     class Gone(Cluster):
         def get_job_info(self, job: str) -> JobDetails:
@@ -153,7 +153,7 @@ def test_a_job_that_has_ended_is_not_stopped() -> None:
 
 def test_an_unknown_job_is_named_with_those_there_are() -> None:
     with pytest.raises(InputError, match=r"no job 'other' .* there are: raysubmit_1"):
-        look(Cluster([DONE]), "other")  # type: ignore[arg-type]
+        job_details(Cluster([DONE]), "other")  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import optuna
 from segtransfer.runtime.runner import carry_out
 from segtransfer.searches import SearchResult
 from segtransfer.searches.confirmation import carry_over, compare
-from segtransfer.searches.context import Score, make_context
+from segtransfer.searches.context import RungScore, make_context
 from segtransfer.searches.optuna_study import (
     REASON,
     SCORE,
@@ -66,8 +66,8 @@ def toy_found(folder: Path, *, objectives: tuple[str, ...] = ("transfer",)) -> S
     spec["search"] = {**spec["search"], "objectives": list(objectives)}
     search = read_search(spec)
     store = Store(search.runtime.store)
-    bench = make_context(search, store)
-    study = open_study(bench, open_storage(bench, store), resume=False)
+    context = make_context(search, store)
+    study = open_study(context, open_storage(context, store), resume=False)
     for number in range(12):
         trial = study.ask()
         low = trial.suggest_float("transforms.ds.low", 0.5, 0.9)
@@ -80,14 +80,14 @@ def toy_found(folder: Path, *, objectives: tuple[str, ...] = ("transfer",)) -> S
         values = {"transfer": 40 * low, "cost": 3 * low, "rms": 4.0, "ssim": 0.9}
         wanted = {name: values[name] for name in objectives}
         drops = {"a": {"b": values["transfer"]}}
-        trial.set_user_attr(SCORE, asdict(Score(2, 4, wanted, drops, 3.0, 4.0)))
+        trial.set_user_attr(SCORE, asdict(RungScore(2, 4, wanted, drops, 3.0, 4.0)))
         if number == 10 and len(objectives) == 1:
             trial.report(values["transfer"], 1)
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         else:
             study.tell(trial, list(wanted.values()))
     trials = read_trials(study)
-    best = chosen(bench, trials)
+    best = chosen(context, trials)
     experiment = confirming_experiment(search, best)
     inline = experiment.model_copy(
         update={"runtime": experiment.runtime.model_copy(update={"executor": "inline"})}
@@ -95,7 +95,7 @@ def toy_found(folder: Path, *, objectives: tuple[str, ...] = ("transfer",)) -> S
     results = carry_out(inline)
     drops_by_trial = {trial.number: drops for trial, drops in drops_of(trials)}
     return SearchResult(
-        bench=bench,
+        context=context,
         study=study,
         trials=trials,
         best=best,

@@ -25,7 +25,7 @@ def view(terminal: bool) -> tuple[SearchView, StringIO]:
 
 def test_every_trial_that_ended_is_told_once_in_a_line(found: SearchResult) -> None:
     told, text = view(terminal=False)
-    told.begun(found.bench, [])
+    told.begun(found.context, [])
     running = Trial(12, "running", {"momentum": False}, None, "", 0.0)
     told.trials([*found.trials[:2], running])
     told.trials([*found.trials, running])
@@ -38,7 +38,7 @@ def test_every_trial_that_ended_is_told_once_in_a_line(found: SearchResult) -> N
 
 def test_a_search_that_goes_on_says_how_many_trials_ended_before(found: SearchResult) -> None:
     told, text = view(terminal=False)
-    told.begun(found.bench, found.trials)
+    told.begun(found.context, found.trials)
     told.trials(found.trials)
     assert "12 trials ended before." in text.getvalue()
     assert "Starting the models" not in text.getvalue()
@@ -47,7 +47,7 @@ def test_a_search_that_goes_on_says_how_many_trials_ended_before(found: SearchRe
 
 def test_a_terminal_shows_the_trials_and_the_best_below(found: SearchResult) -> None:
     told, text = view(terminal=True)
-    told.begun(found.bench, found.trials)
+    told.begun(found.context, found.trials)
     told.trials(found.trials)
     told.stop()
     shown = text.getvalue()
@@ -58,6 +58,6 @@ def test_a_terminal_shows_the_trials_and_the_best_below(found: SearchResult) -> 
 
 def test_what_confirms_is_named(found: SearchResult, tmp_path: Path) -> None:
     told, text = view(terminal=False)
-    told.begun(found.bench, found.trials)
+    told.begun(found.context, found.trials)
     assert told.confirming(found.best) is told.progress
     assert "Confirming best-1, best-2 against pgd" in text.getvalue()

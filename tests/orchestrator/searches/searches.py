@@ -1,4 +1,4 @@
-"""Small searches, and what their tests need: a bench without Ray, listeners, trials by hand."""
+"""Small searches, and what their tests need: a context without Ray, listeners, trials by hand."""
 
 import signal
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from segtransfer.runtime.executors.inline import InlineExecutor
 from segtransfer.runtime.runner import Listener
 from segtransfer.runtime.sessions import LocalClient
 from segtransfer.searches import SearchListener
-from segtransfer.searches.context import Score, SearchContext, make_context
+from segtransfer.searches.context import RungScore, SearchContext, make_context
 from segtransfer.searches.optuna_study import Trial
 from segtransfer.searches.spec import Search, read_search
 from segtransfer.store import Store
@@ -72,17 +72,19 @@ def grey_search(folder: Path, **changes: Any) -> Search:
     return read_search(grey_spec(folder, **changes))
 
 
-def grey_bench(folder: Path, **changes: Any) -> tuple[SearchContext, Store]:
+def grey_context(folder: Path, **changes: Any) -> tuple[SearchContext, Store]:
     search = grey_search(folder, **changes)
     store = Store(search.runtime.store)
     return make_context(search, store), store
 
 
-def keys_of(bench: SearchContext, attack: AttackSpec, shards: int) -> set[str]:
+def keys_of(context: SearchContext, attack: AttackSpec, shards: int) -> set[str]:
     """The tasks of an attack on so many shards."""
-    experiment = bench.experiment.model_copy(update={"attacks": (attack,)})
+    experiment = context.experiment.model_copy(update={"attacks": (attack,)})
     return set(
-        cut(experiment, bench.infos, bench.outlines[:shards], len(bench.content["classes"]))[0]
+        cut(experiment, context.infos, context.outlines[:shards], len(context.content["classes"]))[
+            0
+        ]
     )
 
 
@@ -91,9 +93,9 @@ def local_client(store: Store, search: Search) -> LocalClient:
     return LocalClient(Driver(InlineExecutor(micro_batch=4), store, search.runtime))
 
 
-def made_score(transfer: float, cost: float = 2.0, rung: int = 2, **drops: float) -> Score:
+def made_score(transfer: float, cost: float = 2.0, rung: int = 2, **drops: float) -> RungScore:
     """A score that was never measured; ``drops`` of the one source's targets."""
-    return Score(
+    return RungScore(
         rung=rung,
         images=4,
         objectives={"transfer": transfer, "cost": cost},
@@ -107,17 +109,17 @@ def made_trial(number: int, transfer: float, cost: float = 2.0, state: str = "co
     return Trial(number, state, step(number + 8), made_score(transfer, cost), "", 1.0)
 
 
-class Heard(SearchListener):
-    """A search listener that keeps what it hears."""
+class RecordingListener(SearchListener):
+    """A search listener that records each call."""
 
     def __init__(self) -> None:
-        self.bench: SearchContext | None = None
+        self.context: SearchContext | None = None
         self.before: list[Trial] = []
         self.seen: list[list[Trial]] = []
         self.best: list[AttackSpec] = []
 
-    def begun(self, bench: SearchContext, before: list[Trial]) -> None:
-        self.bench, self.before = bench, before
+    def begun(self, context: SearchContext, before: list[Trial]) -> None:
+        self.context, self.before = context, before
 
     def trials(self, trials: list[Trial]) -> None:
         self.seen.append(trials)

@@ -10,11 +10,11 @@ import yaml
 from typer.testing import CliRunner
 
 from segtransfer.cli import app
-from segtransfer.searches import find
+from segtransfer.searches import run_search
 from segtransfer.searches.spec import read_search
 from segtransfer.store import Store
 from tests.orchestrator.runtime.executors.fleets import in_process, until
-from tests.orchestrator.searches.searches import Heard, alive, grey_spec, step
+from tests.orchestrator.searches.searches import RecordingListener, alive, grey_spec, step
 from tests.orchestrator.searches.test_resume import (
     EVERY,
     PATIENCE,
@@ -94,7 +94,7 @@ def test_a_terminated_search_shows_what_there_is_and_goes_on_with_resume(tmp_pat
     assert [attack["name"] for attack in yaml.safe_load(best.read_text())["attacks"]] == ["best-1"]
     until("nothing of it is left", lambda: not any(map(alive, EVERY)), timeout=60)
     rows = row_files(Store(search.runtime.store))
-    found = find(search, heard := Heard(), resume=True)
-    assert 1 <= len(heard.before) < len(points), "it was terminated in the middle"
+    found = run_search(search, listener := RecordingListener(), resume=True)
+    assert 1 <= len(listener.before) < len(points), "it was terminated in the middle"
     assert unchanged(Store(search.runtime.store), rows)
     check(found, points)

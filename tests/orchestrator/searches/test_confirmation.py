@@ -13,7 +13,7 @@ from segtransfer.searches import confirmation as confirm
 from segtransfer.searches.confirmation import (
     CarryOver,
     ConfirmedDifference,
-    Where,
+    PairGroup,
     carry_over,
     check_apart,
     compare,
@@ -28,8 +28,8 @@ from tests.orchestrator.searches.searches import grey_search, grey_spec
 from tests.orchestrator.toy_experiments import toy
 
 GROUPS = ("same_backbone", "cross_backbone")
-SEARCHED = SEARCHED_SAME, SEARCHED_OTHER = [Where("searched", group) for group in GROUPS]
-HELD_OUT_SAME, HELD_OUT_OTHER = [Where("held-out", group) for group in GROUPS]
+SEARCHED = SEARCHED_SAME, SEARCHED_OTHER = [PairGroup("searched", group) for group in GROUPS]
+HELD_OUT_SAME, HELD_OUT_OTHER = [PairGroup("held-out", group) for group in GROUPS]
 
 # -- apart ------------------------------------------------------------------------------------
 
@@ -238,7 +238,7 @@ def made(
     *,
     baseline: str = "pgd",
     score: str = "raw",
-    targets: Where = HELD_OUT_OTHER,
+    targets: PairGroup = HELD_OUT_OTHER,
 ) -> ConfirmedDifference:
     difference = Interval((low + high) / 2, low, high)
     return ConfirmedDifference(

@@ -1,4 +1,4 @@
-"""The bench of a search: in which order shards come, what names a search, how a trial is scored."""
+"""The context of a search: the order of shards, a search's identity, a trial's score."""
 
 import pickle
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import pytest
 from segtransfer.errors import InputError
 from segtransfer.results import Results, results_of
 from segtransfer.searches.context import (
-    Score,
+    RungScore,
     SearchContext,
     TrialError,
     in_order,
@@ -19,8 +19,8 @@ from segtransfer.searches.context import (
     propose,
     rungs_of,
     score,
+    score_rungs,
     trial_results,
-    try_attack,
 )
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
@@ -28,7 +28,7 @@ from segtransfer.tasks.data.shards import Outline
 from tests.orchestrator.searches import toys
 from tests.orchestrator.searches.searches import (
     STEP_SIZE,
-    grey_bench,
+    grey_context,
     grey_spec,
     keys_of,
     local_client,
@@ -71,12 +71,12 @@ def test_rungs_rise_to_all_shards(shards: int) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bench")
+    return tmp_path_factory.mktemp("context")
 
 
 @pytest.fixture(scope="module")
-def bench(folder: Path) -> SearchContext:
-    return grey_bench(folder)[0]
+def context(folder: Path) -> SearchContext:
+    return grey_context(folder)[0]
 
 
 def moved_data(folder: Path) -> dict[str, Any]:
@@ -119,13 +119,13 @@ OTHER: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("what", SAME)
-def test_a_search_stays_the_same_whatever(what: str, folder: Path, bench: SearchContext) -> None:
-    assert grey_bench(folder, **SAME[what](folder))[0].identity == bench.identity
+def test_a_search_stays_the_same_whatever(what: str, folder: Path, context: SearchContext) -> None:
+    assert grey_context(folder, **SAME[what](folder))[0].identity == context.identity
 
 
 @pytest.mark.parametrize("what", OTHER)
-def test_it_is_another_search_with_other(what: str, folder: Path, bench: SearchContext) -> None:
-    assert grey_bench(folder, **OTHER[what](folder))[0].identity != bench.identity
+def test_it_is_another_search_with_other(what: str, folder: Path, context: SearchContext) -> None:
+    assert grey_context(folder, **OTHER[what](folder))[0].identity != context.identity
 
 
 # -- what is checked before anything starts -----------------------------------------------------
@@ -146,27 +146,27 @@ def test_a_search_that_cannot_be_is_told_before_a_model_is_loaded(
     changes: dict[str, Any], reason: str, folder: Path
 ) -> None:
     with pytest.raises(InputError) as raised:
-        grey_bench(folder, **changes)
+        grey_context(folder, **changes)
     assert reason in str(raised.value)
 
 
 # -- scores -----------------------------------------------------------------------------------
 
 
-def tried(bench: SearchContext, attack: AttackSpec, **options: Any) -> list[Score]:
+def tried(context: SearchContext, attack: AttackSpec, **options: Any) -> list[RungScore]:
     """An attack's scores, by a driver in this process."""
-    store = Store(bench.store)
-    client = local_client(store, bench.search)
-    return [*try_attack(bench, attack, client, store, **options)]
+    store = Store(context.store)
+    client = local_client(store, context.search)
+    return [*score_rungs(context, attack, client, store, **options)]
 
 
 @pytest.mark.parametrize("levels", [10.0, 16.0, 21.5])
 def test_every_rung_has_more_images_and_the_drop_known_in_closed_form(
-    levels: float, bench: SearchContext
+    levels: float, context: SearchContext
 ) -> None:
-    attack = propose(bench, step(levels), 7)
+    attack = propose(context, step(levels), 7)
     assert attack.name == "trial-7"
-    scores = tried(bench, attack)
+    scores = tried(context, attack)
     assert [(s.rung, s.images) for s in scores] == [(0, 1), (1, 2), (2, 4)]
     drop = toys.drop_at(levels / 255)
     for one in scores:
@@ -176,21 +176,21 @@ def test_every_rung_has_more_images_and_the_drop_known_in_closed_form(
         assert one.rms == pytest.approx(round(2 * levels))
 
 
-def test_whoever_stops_asking_saves_the_rest(bench: SearchContext) -> None:
-    store, attack = Store(bench.store), propose(bench, step(9.5), 1)
-    scores = try_attack(bench, attack, local_client(store, bench.search), store)
+def test_whoever_stops_asking_saves_the_rest(context: SearchContext) -> None:
+    store, attack = Store(context.store), propose(context, step(9.5), 1)
+    scores = score_rungs(context, attack, local_client(store, context.search), store)
     next(scores)
     del scores
-    assert keys_of(bench, attack, 1) <= store.keys()
-    later = keys_of(bench, attack, 4) - keys_of(bench, attack, 1)
-    assert later & store.keys() <= keys_of(bench, propose(bench, step(16), 0), 4), "clean ones"
+    assert keys_of(context, attack, 1) <= store.keys()
+    later = keys_of(context, attack, 4) - keys_of(context, attack, 1)
+    assert later & store.keys() <= keys_of(context, propose(context, step(16), 0), 4), "clean ones"
 
 
-def test_what_is_stored_is_not_computed_again(bench: SearchContext) -> None:
-    store, attack = Store(bench.store), propose(bench, step(11), 1)
-    first = tried(bench, attack)
+def test_what_is_stored_is_not_computed_again(context: SearchContext) -> None:
+    store, attack = Store(context.store), propose(context, step(11), 1)
+    first = tried(context, attack)
     rows = row_files(store)
-    assert tried(bench, attack.model_copy(update={"name": "another"})) == first
+    assert tried(context, attack.model_copy(update={"name": "another"})) == first
     assert row_files(store) == rows
 
 
@@ -202,7 +202,7 @@ def noisy(folder: Path) -> SearchContext:
     data = {"data": raw["data"], "confirm": {"held_out": []}}
     roles = {"sources": ["a", "b"], "targets": ["b", "c"]}
     objectives = {"objectives": ["transfer", "cost", "rms", "ssim"], "rungs": [1]}
-    return grey_bench(folder, **changes, **data, **roles, search=objectives)[0]
+    return grey_context(folder, **changes, **data, **roles, search=objectives)[0]
 
 
 def miou_by_hand(matrix: np.ndarray) -> float:
@@ -240,14 +240,14 @@ def test_objectives_are_those_of_the_stored_confusions_by_hand(noisy: SearchCont
     assert one.images == 6
 
 
-def test_a_damaged_result_is_computed_again(bench: SearchContext) -> None:
-    store, attack = Store(bench.store), propose(bench, step(12), 0)
+def test_a_damaged_result_is_computed_again(context: SearchContext) -> None:
+    store, attack = Store(context.store), propose(context, step(12), 0)
     kept = list[Results]()
-    first = tried(bench, attack, keep=kept.append)
+    first = tried(context, attack, keep=kept.append)
     *_, key, _ = next(cell for cell in kept[-1].content["cells"] if cell[5])
     damage(blob_of(store, key))
     assert store.evaluation(key) is None
-    assert tried(bench, attack) == first
+    assert tried(context, attack) == first
     assert store.evaluation(key) is not None
 
 
@@ -267,23 +267,23 @@ def test_a_missing_result_is_the_end_of_a_trial_and_no_nan(
 
 def test_a_task_that_fails_ends_the_trial_with_the_reason(folder: Path) -> None:
     loss = {"loss": {"choice": ["cross-entropy", f"{toys.__name__}:refusing"]}}
-    bench, _ = grey_bench(folder, search={"space": space(STEP_SIZE | loss)})
+    context, _ = grey_context(folder, search={"space": space(STEP_SIZE | loss)})
     point = step(16, loss=f"{toys.__name__}:refusing")
     with pytest.raises(TrialError, match=r"tasks failed: RuntimeError: this loss refuses"):
-        tried(bench, propose(bench, point, 0))
-    (good, *_) = tried(bench, propose(bench, step(16, loss="cross-entropy"), 1))
+        tried(context, propose(context, point, 0))
+    (good, *_) = tried(context, propose(context, step(16, loss="cross-entropy"), 1))
     assert good.objectives["transfer"] == pytest.approx(toys.drop_at(16 / 255))
 
 
 # -- what is kept of a trial ------------------------------------------------------------------
 
 
-def test_the_matrices_of_a_trial_can_be_drawn_without_the_search(bench: SearchContext) -> None:
-    store = Store(bench.store)
-    assert trial_results(bench.identity, 12, store) is None
-    attack = propose(bench, step(14), 12)
-    last = tried(bench, attack, keep=keep_results(bench, 12, store))[-1]
-    results = trial_results(bench.identity, 12, Store(bench.store))
+def test_the_matrices_of_a_trial_can_be_drawn_without_the_search(context: SearchContext) -> None:
+    store = Store(context.store)
+    assert trial_results(context.identity, 12, store) is None
+    attack = propose(context, step(14), 12)
+    last = tried(context, attack, keep=keep_results(context, 12, store))[-1]
+    results = trial_results(context.identity, 12, Store(context.store))
     assert results is not None
     assert results.attacks == ["trial-12"]
     assert len(results.image_ids) == last.images
@@ -292,7 +292,7 @@ def test_the_matrices_of_a_trial_can_be_drawn_without_the_search(bench: SearchCo
     assert results.attack_spec("trial-12")["step_size"] == pytest.approx(14 / 255)
 
 
-def test_a_bench_can_be_sent_to_a_trials_process(bench: SearchContext) -> None:
-    sent = pickle.loads(pickle.dumps(bench))
-    assert sent.identity == bench.identity
-    assert propose(sent, step(16), 0) == propose(bench, step(16), 0)
+def test_a_bench_can_be_sent_to_a_trials_process(context: SearchContext) -> None:
+    sent = pickle.loads(pickle.dumps(context))
+    assert sent.identity == context.identity
+    assert propose(sent, step(16), 0) == propose(context, step(16), 0)

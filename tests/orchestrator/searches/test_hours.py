@@ -11,19 +11,19 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-import segtransfer.searches
+import segtransfer.searches.search
 from segtransfer import search_spaces
 from segtransfer.cli import app
 from segtransfer.runtime.interrupts import HoursUp
 from segtransfer.runtime.runner import TimeLimit
 from segtransfer.runtime.sessions import LocalClient
-from segtransfer.searches import find
-from segtransfer.searches.context import SearchContext, propose, try_attack
+from segtransfer.searches import run_search
+from segtransfer.searches.context import SearchContext, propose, score_rungs
 from segtransfer.searches.optuna_study import SCORE, Trial, ended
 from segtransfer.store import Store
 from tests.orchestrator.searches.searches import (
     STEP_SIZE,
-    Heard,
+    RecordingListener,
     grey_search,
     grey_spec,
     local_client,
@@ -46,28 +46,28 @@ class Here:
         from segtransfer.searches import tune
 
         self.most: int | None = None
-        monkeypatch.setattr(segtransfer.searches, "_driver", self.driver)
+        monkeypatch.setattr(segtransfer.searches.search, "_driver", self.driver)
         monkeypatch.setattr(tune, "run_trials", self.run_trials)
 
     @contextmanager
-    def driver(self, bench: SearchContext, store: Store, study: optuna.Study) -> Iterator[Named]:
-        self.client = Named(local_client(store, bench.search)._driver)
+    def driver(self, context: SearchContext, store: Store, study: optuna.Study) -> Iterator[Named]:
+        self.client = Named(local_client(store, context.search)._driver)
         yield self.client
 
     def run_trials(
         self,
-        bench: SearchContext,
+        context: SearchContext,
         study: optuna.Study,
         namespace: str,
         tell: Callable[[list[Trial]], None],
         clock: TimeLimit,
     ) -> None:
-        for number in range(bench.search.search.trials - len(ended(study))):
+        for number in range(context.search.search.trials - len(ended(study))):
             trial = study.ask()
-            attack = propose(bench, search_spaces.suggest_point(bench.space, trial), trial.number)
+            attack = propose(context, search_spaces.suggest_point(context.space, trial), trial.number)
             if number == self.most:
                 raise HoursUp
-            *_, score = try_attack(bench, attack, self.client, Store(bench.store))
+            *_, score = score_rungs(context, attack, self.client, Store(context.store))
             trial.set_user_attr(SCORE, asdict(score))
             study.tell(trial, score.objectives["transfer"])
 
@@ -95,8 +95,10 @@ def test_a_search_whose_hours_are_up_says_so_and_goes_on_with_resume(
     )
     assert "Confirming" not in stopped.output
     here.most = None
-    found = find(grey_search(tmp_path, **changes(5.0)), heard := Heard(), resume=True)
-    assert [trial.state for trial in heard.before] == ["complete"] * 2
+    found = run_search(
+        grey_search(tmp_path, **changes(5.0)), listener := RecordingListener(), resume=True
+    )
+    assert [trial.state for trial in listener.before] == ["complete"] * 2
     assert sorted(t.point["step_size"] for t in found.trials) == sorted(
         point["step_size"] for point in POINTS
     ), "what was running is tried again, and nothing twice"
@@ -107,9 +109,9 @@ def test_a_search_whose_hours_are_up_says_so_and_goes_on_with_resume(
 def test_the_confirmation_has_only_the_hours_that_the_trials_left(
     here: Here, tmp_path: Path
 ) -> None:
-    found = find(grey_search(tmp_path, **changes(1e-9)), heard := Heard())
+    found = run_search(grey_search(tmp_path, **changes(1e-9)), listener := RecordingListener())
     assert len(found.trials) == 4
-    assert len(heard.best) == 1, "it was about to be confirmed"
+    assert len(listener.best) == 1, "it was about to be confirmed"
     assert (found.results.stopped, found.results.computed, found.comparisons) == ("hours", 0, [])
 
 
@@ -118,4 +120,4 @@ def test_a_search_that_found_nothing_in_its_hours_says_how_to_go_on(
 ) -> None:
     here.most = 0
     with pytest.raises(RuntimeError, match=r"stopped after 2 h, before a trial went all the way; "):
-        find(grey_search(tmp_path, **changes(2.0)), Heard())
+        run_search(grey_search(tmp_path, **changes(2.0)), RecordingListener())

@@ -30,7 +30,7 @@ from segtransfer.searches.optuna_study import (
 from segtransfer.store import Store
 from tests.orchestrator.searches.searches import (
     STEP_SIZE,
-    grey_bench,
+    grey_context,
     made_score,
     made_trial,
     space,
@@ -42,14 +42,14 @@ FIRST = [step(16), step(12), step(20)]
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> SearchContext:
+def context(tmp_path: Path) -> SearchContext:
     """Four trials, of which the space proposes three."""
-    return grey_bench(tmp_path, search={"space": space(STEP_SIZE, *FIRST)})[0]
+    return grey_context(tmp_path, search={"space": space(STEP_SIZE, *FIRST)})[0]
 
 
-def opened(bench: SearchContext, *, resume: bool = False) -> optuna.Study:
+def opened(context: SearchContext, *, resume: bool = False) -> optuna.Study:
     """The study as a process that begins finds it."""
-    return open_study(bench, open_storage(bench, Store(bench.store)), resume=resume)
+    return open_study(context, open_storage(context, Store(context.store)), resume=resume)
 
 
 def ask(study: optuna.Study) -> optuna.Trial:
@@ -76,13 +76,13 @@ def waiting(study: optuna.Study) -> list[dict[str, Any]]:
 
 
 def test_a_study_is_a_journal_in_the_store_under_the_searches_identity(
-    bench: SearchContext,
+    context: SearchContext,
 ) -> None:
-    study = opened(bench)
-    assert study.study_name == study_name(bench) == f"search-{bench.identity[:16]}"
-    journals = [*Path(bench.store).rglob("*.journal")]
+    study = opened(context)
+    assert study.study_name == study_name(context) == f"search-{context.identity[:16]}"
+    journals = [*Path(context.store).rglob("*.journal")]
     assert len(journals) == 1
-    assert journals[0].parent.name == bench.identity
+    assert journals[0].parent.name == context.identity
 
 
 @pytest.mark.parametrize("kind", ["file", "sqlite"])
@@ -90,25 +90,27 @@ def test_a_study_is_where_the_search_says(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"study.{kind}"
     storage = str(path) if kind == "file" else f"sqlite:///{path}"
     changes: dict[str, Any] = {"space": space(STEP_SIZE, *FIRST), "storage": storage}
-    bench = grey_bench(tmp_path, search=changes)[0]
-    study = opened(bench)
+    context = grey_context(tmp_path, search=changes)[0]
+    study = opened(context)
     tell(study, ask(study), 50.0)
     assert path.stat().st_size > 0
-    assert not [*Path(bench.store).rglob("*.journal")]
-    again = opened(bench, resume=True)
+    assert not [*Path(context.store).rglob("*.journal")]
+    again = opened(context, resume=True)
     assert [trial.value for trial in ended(again)] == [50.0]
-    assert study.study_name in optuna.get_all_study_names(open_storage(bench, Store(bench.store)))
+    assert study.study_name in optuna.get_all_study_names(
+        open_storage(context, Store(context.store))
+    )
 
 
-def test_a_bucket_holds_no_study(bench: SearchContext, tmp_path: Path) -> None:
+def test_a_bucket_holds_no_study(context: SearchContext, tmp_path: Path) -> None:
     with bucket_server() as query:
         store = new_store("bucket", tmp_path, query)
         with pytest.raises(InputError, match="is a bucket, which holds no Optuna study; give") as e:
-            open_storage(bench, store)
+            open_storage(context, store)
         assert "search.storage" in str(e.value)
-        elsewhere = bench.search.search.model_copy(update={"storage": str(tmp_path / "journal")})
-        search = bench.search.model_copy(update={"search": elsewhere})
-        open_storage(replace(bench, search=search), store)
+        elsewhere = context.search.search.model_copy(update={"storage": str(tmp_path / "journal")})
+        search = context.search.model_copy(update={"search": elsewhere})
+        open_storage(replace(context, search=search), store)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +126,10 @@ def test_a_bucket_holds_no_study(bench: SearchContext, tmp_path: Path) -> None:
     ],
 )
 def test_a_storage_that_cannot_be_opened_is_told_without_its_password(
-    storage: str, bench: SearchContext
+    storage: str, context: SearchContext
 ) -> None:
-    tries = bench.search.search.model_copy(update={"storage": storage})
-    elsewhere = replace(bench, search=bench.search.model_copy(update={"search": tries}))
+    settings = context.search.search.model_copy(update={"storage": storage})
+    elsewhere = replace(context, search=context.search.model_copy(update={"search": settings}))
     with pytest.raises(InputError, match=r"^search.storage ") as raised:
         opened(elsewhere)
     error: BaseException | None = raised.value
@@ -140,28 +142,28 @@ def test_a_storage_that_cannot_be_opened_is_told_without_its_password(
 # -- what is proposed first, and again ----------------------------------------------------------
 
 
-def test_a_new_study_proposes_the_first_points_once(bench: SearchContext) -> None:
-    study = opened(bench)
+def test_a_new_study_proposes_the_first_points_once(context: SearchContext) -> None:
+    study = opened(context)
     assert waiting(study) == FIRST
     assert [ask(study).params for _ in FIRST] == FIRST
-    assert waiting(opened(bench, resume=True)) == FIRST, "those that ran, and no others"
+    assert waiting(opened(context, resume=True)) == FIRST, "those that ran, and no others"
 
 
 def test_two_objectives_have_a_direction_each(tmp_path: Path) -> None:
     objectives = ["transfer", "cost", "rms", "ssim"]
-    study = opened(grey_bench(tmp_path, search={"objectives": objectives})[0])
+    study = opened(grey_context(tmp_path, search={"objectives": objectives})[0])
     names = [direction.name.lower() for direction in study.directions]
     assert names == ["maximize", "minimize", "minimize", "maximize"]
 
 
 def test_a_search_with_trials_in_the_store_goes_on_only_where_that_is_wanted(
-    bench: SearchContext,
+    context: SearchContext,
 ) -> None:
-    study = opened(bench)
+    study = opened(context)
     tell(study, ask(study), 60.0)
     ask(study)
     with pytest.raises(InputError) as raised:
-        opened(bench)
+        opened(context)
     assert str(raised.value) == (
         "this search has 1 ended trials of 4 in the store: --resume goes on with it, another seed "
         "begins a new one"
@@ -170,20 +172,20 @@ def test_a_search_with_trials_in_the_store_goes_on_only_where_that_is_wanted(
     assert states == ["COMPLETE", "RUNNING", "WAITING"], "nothing went on unasked"
 
 
-def test_a_search_that_is_through_is_read_again_without_being_asked(bench: SearchContext) -> None:
-    study = opened(bench)
+def test_a_search_that_is_through_is_read_again_without_being_asked(context: SearchContext) -> None:
+    study = opened(context)
     for transfer in (60.0, 40.0, 50.0, 45.0):
         tell(study, ask(study), transfer)
-    again = opened(bench)
+    again = opened(context)
     assert [trial.value for trial in ended(again)] == [60.0, 40.0, 50.0, 45.0]
     assert not waiting(again)
 
 
-def test_interrupted_trials_are_told_as_failed_and_proposed_again(bench: SearchContext) -> None:
-    study = opened(bench)
+def test_interrupted_trials_are_told_as_failed_and_proposed_again(context: SearchContext) -> None:
+    study = opened(context)
     tell(study, ask(study), 60.0)
     ask(study)
-    again = opened(bench, resume=True)
+    again = opened(context, resume=True)
     states = {trial.number: trial.state.name for trial in again.get_trials()}
     assert states == {0: "COMPLETE", 1: "FAIL", 2: "WAITING", 3: "WAITING"}
     assert again.get_trials()[1].user_attrs == {INTERRUPTED: True}
@@ -192,24 +194,24 @@ def test_interrupted_trials_are_told_as_failed_and_proposed_again(bench: SearchC
     assert [trial.number for trial in read_trials(again)] == [0]
 
 
-def test_a_trial_interrupted_twice_is_proposed_once(bench: SearchContext) -> None:
-    study = opened(bench)
+def test_a_trial_interrupted_twice_is_proposed_once(context: SearchContext) -> None:
+    study = opened(context)
     ask(study)
-    opened(bench, resume=True)
-    again = opened(bench, resume=True)
+    opened(context, resume=True)
+    again = opened(context, resume=True)
     assert waiting(again) == [FIRST[1], FIRST[2], FIRST[0]]
     for _ in range(3):
         ask(again)
-    assert waiting(opened(bench, resume=True)) == [FIRST[1], FIRST[2], FIRST[0]]
+    assert waiting(opened(context, resume=True)) == [FIRST[1], FIRST[2], FIRST[0]]
 
 
 # -- what is drawn at random ------------------------------------------------------------------
 
 
-def drawn(bench: SearchContext, count: int) -> list[float]:
+def drawn(context: SearchContext, count: int) -> list[float]:
     """So many step sizes that a process which goes on with the search proposes and ends."""
-    study = opened(bench, resume=True)
-    study.sampler = sampler_of(bench.search, study)
+    study = opened(context, resume=True)
+    study.sampler = sampler_of(context.search, study)
     trials = [ask(study) for _ in range(count)]
     for trial in trials:
         tell(study, trial, 50.0)
@@ -217,26 +219,28 @@ def drawn(bench: SearchContext, count: int) -> list[float]:
 
 
 def test_a_search_that_goes_on_proposes_other_random_points(tmp_path: Path) -> None:
-    bench = grey_bench(tmp_path, search={"trials": 12, "startup": 12})[0]
-    points = [*drawn(bench, 4), *drawn(bench, 4), *drawn(bench, 4)]
+    context = grey_context(tmp_path, search={"trials": 12, "startup": 12})[0]
+    points = [*drawn(context, 4), *drawn(context, 4), *drawn(context, 4)]
     assert len(set(points)) == 12
 
 
 def test_a_new_search_draws_by_its_own_seed(tmp_path: Path) -> None:
     first = space(STEP_SIZE, step(16))
-    bench = grey_bench(tmp_path, search={"trials": 12, "startup": 12, "space": first}, seed=5)[0]
+    context = grey_context(tmp_path, search={"trials": 12, "startup": 12, "space": first}, seed=5)[
+        0
+    ]
     by_hand = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=5))
     expected = [ask(by_hand).params["step_size"] for _ in range(2)]
-    assert drawn(bench, 3) == [16 / 255, *expected], "a point that only waits is no trial yet"
+    assert drawn(context, 3) == [16 / 255, *expected], "a point that only waits is no trial yet"
 
 
 # -- how it is read ---------------------------------------------------------------------------
 
 
 @pytest.fixture
-def four(bench: SearchContext) -> optuna.Study:
+def four(context: SearchContext) -> optuna.Study:
     """One trial of each kind: through, pruned, failed, running."""
-    study = opened(bench)
+    study = opened(context)
     tell(study, ask(study), 60.0)
     tell(study, ask(study), 20.0, rung=0)
     failed = ask(study)
@@ -282,27 +286,27 @@ def test_the_front_is_what_no_other_beats_in_one_objective_without_losing_in_ano
 
 
 def test_the_chosen_are_the_best_by_their_rank(tmp_path: Path) -> None:
-    bench = grey_bench(tmp_path, confirm={"best": 2})[0]
+    context = grey_context(tmp_path, confirm={"best": 2})[0]
     trials = [made_trial(n, t) for n, t in enumerate([30.0, 50.0, 40.0])]
-    best = chosen(bench, trials)
+    best = chosen(context, trials)
     assert [attack.name for attack in best] == ["best-1", "best-2"]
     assert [attack.step_size for attack in best] == [9 / 255, 10 / 255]
-    assert chosen(bench, []) == []
-    assert len(chosen(bench, trials[:1])) == 1, "there are no more"
+    assert chosen(context, []) == []
+    assert len(chosen(context, trials[:1])) == 1, "there are no more"
 
 
 def test_with_two_objectives_the_chosen_are_of_the_front(tmp_path: Path) -> None:
     objectives = {"objectives": ["transfer", "cost"]}
-    bench = grey_bench(tmp_path, search=objectives, confirm={"best": 3})[0]
+    context = grey_context(tmp_path, search=objectives, confirm={"best": 3})[0]
     values = [(50.0, 4.0), (45.0, 5.0), (40.0, 2.0)]
     trials = [made_trial(n, transfer, cost) for n, (transfer, cost) in enumerate(values)]
-    assert [attack.step_size for attack in chosen(bench, trials)] == [8 / 255, 10 / 255]
+    assert [attack.step_size for attack in chosen(context, trials)] == [8 / 255, 10 / 255]
 
 
 def test_importances_are_of_a_high_transfer_and_wait_for_enough_trials(
-    bench: SearchContext,
+    context: SearchContext,
 ) -> None:
-    study = opened(bench)
+    study = opened(context)
     tell(study, ask(study), 60.0)
     assert importances(study) == {}
     made = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))

@@ -10,27 +10,34 @@ from typing import Any
 import optuna
 import pytest
 
-import segtransfer.searches
+import segtransfer.searches.search
 from segtransfer.errors import InputError
 from segtransfer.runtime.runner import TimeLimit
-from segtransfer.searches import SearchResult, find
+from segtransfer.searches import SearchResult, run_search
 from segtransfer.searches.context import make_context
 from segtransfer.searches.optuna_study import Trial, open_storage, read_trials, study_name
 from segtransfer.searches.spec import read_search
 from segtransfer.store import Store
 from tests.orchestrator.runtime.executors.fleets import exists, in_process, kill, until
 from tests.orchestrator.searches import toys
-from tests.orchestrator.searches.searches import STEP_SIZE, Heard, alive, grey_spec, space, step
+from tests.orchestrator.searches.searches import (
+    STEP_SIZE,
+    RecordingListener,
+    alive,
+    grey_spec,
+    space,
+    step,
+)
 from tests.orchestrator.toy_experiments import row_files
 
 POINTS = [step(12), step(16), step(20)]
 PATIENCE = 900  # seconds: processes of Ray's own start and end meanwhile
 CLIENT = """
 import json, sys
-from segtransfer.searches import find
+from segtransfer.searches import run_search
 from segtransfer.searches.spec import read_search
-from tests.orchestrator.searches.searches import Heard
-find(read_search(json.loads(sys.argv[1])), Heard())
+from tests.orchestrator.searches.searches import RecordingListener
+run_search(read_search(json.loads(sys.argv[1])), RecordingListener())
 """
 
 
@@ -69,7 +76,7 @@ def unchanged(store: Store, rows: dict[str, Any]) -> bool:
     return {key: row for key, row in row_files(store).items() if key in rows} == rows
 
 
-class Kill(Heard):
+class Kill(RecordingListener):
     """Kills all processes of these classes, once: as soon as one trial has ended and another one
     runs."""
 
@@ -89,11 +96,11 @@ class Kill(Heard):
         for process in processes:
             kill(process)
         until("they are gone", lambda: not any(map(exists, processes)))
-        assert self.bench is not None
-        self.ended, self.rows = ended, row_files(Store(self.bench.store))
+        assert self.context is not None
+        self.ended, self.rows = ended, row_files(Store(self.context.store))
 
 
-EVERY = ("ImplicitFunc", "Desk", "ModelActor", "DriverActor")
+EVERY = ("ImplicitFunc", "TrialRunner", "ModelActor", "DriverActor")
 
 
 @pytest.mark.usefixtures("cluster")
@@ -107,9 +114,9 @@ EVERY = ("ImplicitFunc", "Desk", "ModelActor", "DriverActor")
 def test_a_search_goes_on_where_processes_of_it_are_killed(
     victims: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Those of its trials, the desk that they ask, its models' workers, its driver."""
+    """Those of its trials, the runner that they call, its models' workers, its driver."""
     search = read_search(spec(tmp_path, POINTS))
-    found = find(search, killer := Kill(victims))
+    found = run_search(search, killer := Kill(victims))
     assert killer.rows, "they were killed in the middle"
     assert unchanged(Store(search.runtime.store), killer.rows)
     check(found, POINTS)
@@ -123,16 +130,16 @@ def running_study(raw: dict[str, Any]) -> Callable[[], list[Trial]]:
     """The trials of a search in another process, as its study has them."""
     search = read_search(raw)
     store = Store(search.runtime.store)
-    bench = make_context(search, store)
+    context = make_context(search, store)
 
     def trials() -> list[Trial]:
         if not [*Path(store.location).rglob("*.journal")]:
             return []
-        storage = open_storage(bench, store)
+        storage = open_storage(context, store)
         names = [study.study_name for study in storage.get_all_studies()]
-        if study_name(bench) not in names:
+        if study_name(context) not in names:
             return []
-        return read_trials(optuna.load_study(study_name=study_name(bench), storage=storage))
+        return read_trials(optuna.load_study(study_name=study_name(context), storage=storage))
 
     return trials
 
@@ -155,18 +162,18 @@ def test_a_search_whose_process_is_killed_goes_on_where_it_was(tmp_path: Path) -
     store = Store(search.runtime.store)
     rows, left = row_files(store), trials_of()
     with pytest.raises(InputError, match=r"this search has \d ended trials of 3 in the store"):
-        find(search, Heard())
-    found = find(search, heard := Heard(), resume=True)
+        run_search(search, RecordingListener())
+    found = run_search(search, listener := RecordingListener(), resume=True)
     assert unchanged(store, rows)
     check(found, POINTS)
     complete = [trial for trial in left if trial.state == "complete"]
-    assert heard.before == complete
+    assert listener.before == complete
     assert found.trials[: len(complete)] == complete, "what had ended stays as it was"
     states = Counter(frozen.state.name for frozen in found.study.get_trials())
     assert states == {"COMPLETE": 3, "FAIL": sum(t.state == "running" for t in left)}
 
 
-class OutOfTime(Heard):
+class OutOfTime(RecordingListener):
     """The hours are up as soon as one trial has ended and another one runs."""
 
     def __init__(self, clock: TimeLimit) -> None:
@@ -187,13 +194,13 @@ def test_trials_that_run_when_the_hours_are_up_are_tried_again(
     points = [*POINTS, step(10), step(14), step(18)]
     search, clock = read_search(spec(tmp_path, points)), TimeLimit(None)
     with monkeypatch.context() as patch:
-        patch.setattr(segtransfer.searches, "TimeLimit", lambda max_hours: clock)
-        stopped = find(search, heard := OutOfTime(clock))
-    assert heard.best == [], "nothing was confirmed in time that there was not"
+        patch.setattr(segtransfer.searches.search, "TimeLimit", lambda max_hours: clock)
+        stopped = run_search(search, listener := OutOfTime(clock))
+    assert listener.best == [], "nothing was confirmed in time that there was not"
     assert (stopped.results.stopped, stopped.comparisons) == ("hours", [])
     assert {trial.state for trial in stopped.trials} == {"complete", "running"}
     until("nothing of it is left", lambda: not any(map(alive, EVERY)), timeout=30)
-    found = find(search, Heard(), resume=True)
+    found = run_search(search, RecordingListener(), resume=True)
     check(found, points)
     complete = [trial for trial in stopped.trials if trial.state == "complete"]
     assert [trial for trial in found.trials if trial in complete] == complete

@@ -11,7 +11,7 @@ from PIL import Image
 from segtransfer.errors import InputError
 from segtransfer.experiment.spec import recipe_names
 from segtransfer.searches.spec import (
-    RECIPES,
+    SHIPPED_SEARCHES,
     baselines,
     confirming_experiment,
     read_search,
@@ -137,7 +137,7 @@ def test_overrides_reach_fields_and_their_values_are_checked(tmp_path: Path) -> 
         read_search(spec, ["search.trials"])
 
 
-@pytest.mark.parametrize("name", recipe_names(RECIPES))
+@pytest.mark.parametrize("name", recipe_names(SHIPPED_SEARCHES))
 def test_the_searches_that_ship_are_read_and_confirm_on_other_models(name: str) -> None:
     search = read_search(name)
     assert search.confirm.held_out

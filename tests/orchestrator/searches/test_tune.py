@@ -1,4 +1,4 @@
-"""What stands between Ray Tune and a search, without a cluster: the desk, and the study's ear."""
+"""The parts between Ray Tune and a search, without a cluster: trial runner and searcher."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from segtransfer.store import Store
 from tests.orchestrator.searches import toys
 from tests.orchestrator.searches.searches import (
     STEP_SIZE,
-    grey_bench,
+    grey_context,
     local_client,
     made_score,
     space,
@@ -33,22 +33,22 @@ def point(levels: float, loss: str = "cross-entropy") -> dict[str, Any]:
     return step(levels, loss=loss)
 
 
-# -- the desk ---------------------------------------------------------------------------------
+# -- the runner -------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> SearchContext:
-    return grey_bench(tmp_path_factory.mktemp("desk"), search={"space": space(FIELDS)})[0]
+def context(tmp_path_factory: pytest.TempPathFactory) -> SearchContext:
+    return grey_context(tmp_path_factory.mktemp("runner"), search={"space": space(FIELDS)})[0]
 
 
 @pytest.fixture
-def desk(bench: SearchContext, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
-    """Opens desks at a driver in this process."""
+def start_runner(context: SearchContext, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Return a function that starts runners, clients of a driver in this process."""
     from segtransfer.searches import tune
 
-    client = local_client(Store(bench.store), bench.search)
+    client = local_client(Store(context.store), context.search)
     monkeypatch.setattr(tune, "meet", lambda namespace, store: client)
-    return lambda: tune.Desk(bench, "here")
+    return lambda: tune.TrialRunner(context, "here")
 
 
 def rung_of(answer: dict[str, Any]) -> tuple[int, int]:
@@ -56,72 +56,72 @@ def rung_of(answer: dict[str, Any]) -> tuple[int, int]:
     return kept["rung"], kept["images"]
 
 
-def test_a_desk_answers_rung_by_rung(desk: Callable[[], Any]) -> None:
-    mine = desk()
-    answers = [mine.carry_out(0, point(10), rung) for rung in range(3)]
+def test_runner_reports_rung_by_rung(start_runner: Callable[[], Any]) -> None:
+    runner = start_runner()
+    answers = [runner.run_rung(0, point(10), rung) for rung in range(3)]
     assert [rung_of(answer) for answer in answers] == [(0, 1), (1, 2), (2, 4)]
     assert [answer["rung_cost"] for answer in answers] == [1, 2, 4]
     assert [one["transfer"] for one in answers] == [pytest.approx(toys.drop_at(10 / 255))] * 3
 
 
-def test_a_new_desk_goes_on_at_the_rung_that_it_is_asked_for(desk: Callable[[], Any]) -> None:
-    first = desk().carry_out(1, point(11), 0)
-    second = desk().carry_out(1, point(11), 1)
+def test_new_runner_continues_at_the_requested_rung(start_runner: Callable[[], Any]) -> None:
+    first = start_runner().run_rung(1, point(11), 0)
+    second = start_runner().run_rung(1, point(11), 1)
     assert (rung_of(first), rung_of(second)) == ((0, 1), (1, 2))
 
 
 def test_a_trial_that_begins_again_has_nothing_computed_anew(
-    desk: Callable[[], Any], bench: SearchContext
+    start_runner: Callable[[], Any], context: SearchContext
 ) -> None:
-    mine = desk()
-    before = [mine.carry_out(2, point(12), rung) for rung in range(2)]
-    rows = row_files(Store(bench.store))
-    assert [mine.carry_out(2, point(12), rung) for rung in range(2)] == before
-    assert row_files(Store(bench.store)) == rows
-    assert rung_of(mine.carry_out(2, point(12), 2)) == (2, 4)
+    runner = start_runner()
+    before = [runner.run_rung(2, point(12), rung) for rung in range(2)]
+    rows = row_files(Store(context.store))
+    assert [runner.run_rung(2, point(12), rung) for rung in range(2)] == before
+    assert row_files(Store(context.store)) == rows
+    assert rung_of(runner.run_rung(2, point(12), 2)) == (2, 4)
 
 
-def test_a_desk_says_why_a_trial_failed_and_serves_the_next(
-    desk: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+def test_runner_reports_why_a_trial_failed_and_runs_the_next(
+    start_runner: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = desk()
-    assert "this loss refuses" in mine.carry_out(3, point(13, REFUSING), 0)["failed"]
-    assert "the space does not search" in mine.carry_out(4, {"steps": 3}, 0)["failed"]
-    assert rung_of(mine.carry_out(5, point(13), 0)) == (0, 1)
+    runner = start_runner()
+    assert "this loss refuses" in runner.run_rung(3, point(13, REFUSING), 0)["failed"]
+    assert "the space does not search" in runner.run_rung(4, {"steps": 3}, 0)["failed"]
+    assert rung_of(runner.run_rung(5, point(13), 0)) == (0, 1)
     with monkeypatch.context() as patch:
         patch.setattr(Store, "save_trial", full_disk)
-        assert mine.carry_out(6, point(13), 0) == {"failed": "OSError: no space left on device"}
-    assert rung_of(mine.carry_out(6, point(13), 0)) == (0, 1)
+        assert runner.run_rung(6, point(13), 0) == {"failed": "OSError: no space left on device"}
+    assert rung_of(runner.run_rung(6, point(13), 0)) == (0, 1)
 
 
 def full_disk(*arguments: Any) -> None:
     raise OSError("no space left on device")
 
 
-# -- the hours --------------------------------------------------------------------------------
+# -- time limit --------------------------------------------------------------------------------
 
 
-def test_trials_are_left_when_the_hours_are_up_and_no_sooner() -> None:
-    from segtransfer.searches.tune import Hours
+def test_stopper_past_the_time_limit_raises_and_no_sooner() -> None:
+    from segtransfer.searches.tune import TimeLimitStopper
 
-    assert not Hours(TimeLimit(None)).stop_all()
-    assert not Hours(TimeLimit(1.0)).stop_all()
+    assert not TimeLimitStopper(TimeLimit(None)).stop_all()
+    assert not TimeLimitStopper(TimeLimit(1.0)).stop_all()
     with pytest.raises(HoursUp):
-        Hours(TimeLimit(1e-12)).stop_all()
+        TimeLimitStopper(TimeLimit(1e-12)).stop_all()
 
 
-# -- the study's ear --------------------------------------------------------------------------
+# -- the searcher ----------------------------------------------------------------------------
 
 
 @pytest.fixture
-def ear(tmp_path: Path) -> tuple[Any, optuna.Study]:
-    """A search of three rungs that hears of trials as Tune tells of them, and its study."""
+def searching(tmp_path: Path) -> tuple[Any, optuna.Study]:
+    """A searcher of three rungs, called like Tune calls it, and its study."""
     from segtransfer.searches import tune
 
-    bench, store = grey_bench(tmp_path)
-    study = open_study(bench, open_storage(bench, store), resume=False)
+    context, store = grey_context(tmp_path)
+    study = open_study(context, open_storage(context, store), resume=False)
     searcher = tune.StudySearch(
-        tune._define_by_run(bench),
+        tune._define_by_run(context),
         metric="transfer",
         mode="max",
         study_name=study.study_name,
@@ -131,33 +131,33 @@ def ear(tmp_path: Path) -> tuple[Any, optuna.Study]:
     return searcher, study
 
 
-def told(rung: int, transfer: float) -> dict[str, Any]:
+def report(rung: int, transfer: float) -> dict[str, Any]:
     score = made_score(transfer, rung=rung)
     kept = {"rung_cost": 2**rung, SCORE: json.dumps(asdict(score))}
     return {"training_iteration": rung + 1, **score.objectives, **kept}
 
 
-def test_a_trial_that_went_all_the_way_is_complete(ear: tuple[Any, optuna.Study]) -> None:
-    searcher, study = ear
+def test_a_trial_that_went_all_the_way_is_complete(searching: tuple[Any, optuna.Study]) -> None:
+    searcher, study = searching
     assert searcher.suggest("x")["number"] == 0
     for rung in range(2):
-        searcher.on_trial_result("x", told(rung, 40.0 + rung))
-    searcher.on_trial_complete("x", told(2, 42.0))
+        searcher.on_trial_result("x", report(rung, 40.0 + rung))
+    searcher.on_trial_complete("x", report(2, 42.0))
     (trial,) = read_trials(study)
     assert (trial.state, trial.score) == ("complete", made_score(42.0, rung=2))
     assert study.get_trials()[0].values == [42.0]
 
 
 def test_a_pruned_trial_is_learnt_from_at_every_rung_that_it_reached(
-    ear: tuple[Any, optuna.Study],
+    searching: tuple[Any, optuna.Study],
 ) -> None:
     """The last comes with the end alone, as Tune tells it to no other."""
-    searcher, study = ear
+    searcher, study = searching
     searcher.suggest("x")
-    searcher.on_trial_result("x", told(0, 40.0))
-    searcher.on_trial_complete("x", told(1, 30.0))
+    searcher.on_trial_result("x", report(0, 40.0))
+    searcher.on_trial_complete("x", report(1, 30.0))
     searcher.suggest("y")
-    searcher.on_trial_complete("y", told(0, 10.0))
+    searcher.on_trial_complete("y", report(0, 10.0))
     x, y = read_trials(study)
     assert (x.state, x.score, y.state) == ("pruned", made_score(30.0, rung=1), "pruned")
     values = [list(trial.intermediate_values.values()) for trial in study.get_trials()]
@@ -173,9 +173,9 @@ def test_a_pruned_trial_is_learnt_from_at_every_rung_that_it_reached(
     ],
 )
 def test_a_failed_trial_keeps_its_reason_and_has_no_value(
-    ear: tuple[Any, optuna.Study], result: dict[str, Any] | None, error: bool, reason: str
+    searching: tuple[Any, optuna.Study], result: dict[str, Any] | None, error: bool, reason: str
 ) -> None:
-    searcher, study = ear
+    searcher, study = searching
     searcher.suggest("x")
     if result:
         searcher.on_trial_result("x", {"training_iteration": 1, **result})
@@ -188,9 +188,9 @@ def test_a_failed_trial_keeps_its_reason_and_has_no_value(
 
 
 def test_every_proposal_has_the_number_of_its_trial_and_a_point_of_the_space(
-    ear: tuple[Any, optuna.Study],
+    searching: tuple[Any, optuna.Study],
 ) -> None:
-    searcher, study = ear
+    searcher, study = searching
     asked = [searcher.suggest(name) for name in "xyz"]
     assert [one["number"] for one in asked] == [0, 1, 2]
     assert [one["point"] for one in asked] == [trial.params for trial in study.get_trials()]

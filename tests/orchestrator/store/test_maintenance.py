@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from segtransfer import cli
+from segtransfer.cli import app
 from segtransfer.errors import InputError
 from segtransfer.store import CommitRow, Store, rows
 from segtransfer.store.files import Files
@@ -540,19 +540,19 @@ def test_gc_asks_before_it_removes(
     orphaned: tuple[Store, str], answer: str, stays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, orphan = orphaned
-    monkeypatch.setattr(cli, "_may_ask", lambda: True)
-    output = runner.invoke(cli.app, ["store", "gc", store.location], input=answer).output
+    monkeypatch.setattr("segtransfer.cli.store.is_interactive", lambda: True)
+    output = runner.invoke(app, ["store", "gc", store.location], input=answer).output
     assert "Remove all of this?" in output
     assert (orphan in names(store)) is stays
 
 
 def test_gc_removes_nothing_where_there_is_nobody_to_ask(orphaned: tuple[Store, str]) -> None:
     store, orphan = orphaned
-    answer = runner.invoke(cli.app, ["store", "gc", store.location])
+    answer = runner.invoke(app, ["store", "gc", store.location])
     assert answer.exit_code == 2
     assert "give --yes" in answer.output
     assert orphan in names(store)
-    assert runner.invoke(cli.app, ["store", "gc", store.location, "--yes"]).exit_code == 0
+    assert runner.invoke(app, ["store", "gc", store.location, "--yes"]).exit_code == 0
     assert orphan not in names(store)
 
 
@@ -561,16 +561,16 @@ def test_the_command_verifies_merges_and_compacts(
 ) -> None:
     theirs = new_store("folder", tmp_path, "")
     fill(theirs, shard)
-    answer = runner.invoke(cli.app, ["store", "merge", local.location, theirs.location])
+    answer = runner.invoke(app, ["store", "merge", local.location, theirs.location])
     assert (answer.exit_code, "Copied 6 results" in answer.output) == (0, True), answer.output
-    answer = runner.invoke(cli.app, ["store", "compact", local.location])
+    answer = runner.invoke(app, ["store", "compact", local.location])
     assert (answer.exit_code, "Wrote 6 rows into 1 files" in answer.output) == (0, True)
-    answer = runner.invoke(cli.app, ["store", "verify", local.location])
+    answer = runner.invoke(app, ["store", "verify", local.location])
     assert (answer.exit_code, "all are sound" in answer.output) == (0, True)
     flip(local, blob_path(local, key_of(1)))
-    answer = runner.invoke(cli.app, ["store", "verify", local.location])
+    answer = runner.invoke(app, ["store", "verify", local.location])
     assert answer.exit_code == 1
     assert blob_path(local, key_of(1)) in answer.output
-    answer = runner.invoke(cli.app, ["store", "verify", str(tmp_path / "nothing")])
+    answer = runner.invoke(app, ["store", "verify", str(tmp_path / "nothing")])
     assert answer.exit_code == 2
     assert "holds no store" in answer.output

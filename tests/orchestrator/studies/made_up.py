@@ -15,7 +15,7 @@ from segtransfer.experiment.task import CLEAN
 from segtransfer.results import FORMAT, Results
 from segtransfer.statistics import Resampled
 from segtransfer.store import Store
-from segtransfer.studies import Base, Study, read_base
+from segtransfer.studies import BaseExperiment, Study, read_base
 
 IMAGES = 40
 PIXELS = 10**9  # of each class and image: mIoU is then exact to eight digits
@@ -23,7 +23,7 @@ RIGHT = 80.0  # clean mIoU of every target
 Scores = Callable[[str, str, str], float | Sequence[float]]  # attack, source, target -> mIoU
 
 
-def base_of(**changes: Any) -> Base:
+def base_of(**changes: Any) -> BaseExperiment:
     """Two backbones x two heads, and the twin of one of them; nothing of it is ever loaded."""
     return read_base(
         {
@@ -100,14 +100,16 @@ def results_of(experiment: Experiment, scores: Scores) -> Results:
     )
 
 
-def numbers_of(study: Study[Any], scores: Scores, base: Base | None = None) -> Any:
+def numbers_of(study: Study[Any], scores: Scores, base: BaseExperiment | None = None) -> Any:
     """What a study finds where its cells have these mIoUs."""
     base = base or base_of()
     results = results_of(study.experiment(base), scores)
     return study.findings(Resampled(results, resamples=200), base)
 
 
-def standings(study: Study[Any], scores: Scores, base: Base | None = None) -> dict[str, str]:
+def standings(
+    study: Study[Any], scores: Scores, base: BaseExperiment | None = None
+) -> dict[str, str]:
     """Where each claim stands then."""
     found = study.verdicts(numbers_of(study, scores, base))
     return {verdict.claim: verdict.standing for verdict in found}

@@ -10,7 +10,7 @@ from segtransfer.results import Results
 from segtransfer.runtime.runner import carry_out
 from segtransfer.statistics import Resampled
 from segtransfer.studies import object_size, read_base
-from segtransfer.studies.base import Base
+from segtransfer.studies.base import BaseExperiment
 from segtransfer.studies.object_size import STUDY, Sizes, count, objects, quarters, recall
 from segtransfer.studies.study import Verdict
 from tests.orchestrator.toy_experiments import toy, toy_spec
@@ -62,7 +62,7 @@ def test_recall_is_the_mean_over_classes_that_have_such_objects() -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Base]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, BaseExperiment]:
     """A real run on squares of a few sizes: what the store holds is what is counted."""
     folder = tmp_path_factory.mktemp("sizes")
     generator = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segtransfer.studies.overfitting import STEPS, STUDY, Curve, first_half
+from segtransfer.studies.overfitting import KEPT_STEPS, STUDY, Curve, first_half
 from segtransfer.tasks.randomness import schedule_group
 from tests.orchestrator.studies.made_up import (
     IMAGES,
@@ -16,7 +16,7 @@ from tests.orchestrator.studies.made_up import (
     standings,
 )
 
-LAST = STEPS[-1]
+LAST = KEPT_STEPS[-1]
 
 
 def step_of(attack: str) -> int:
@@ -47,7 +47,7 @@ def test_one_run_an_attack_is_kept_at_every_step_raw_and_at_equal_energy() -> No
     experiment = STUDY.experiment(base_of())
     assert [attack.name for attack in experiment.attacks] == ["pgd", "ds"]
     for attack in experiment.attacks:
-        assert attack.steps_at == STEPS
+        assert attack.steps_at == KEPT_STEPS
         assert attack.scores == ("raw", "eps*sign")
         assert attack.step_size == pytest.approx(2 / 255)
 
@@ -62,7 +62,7 @@ def test_the_index_is_the_last_step_less_the_best() -> None:
     assert found.overfit.value == pytest.approx(4, abs=1e-4)
     assert found.best == (10, 10)
     assert [i.value for i in found.values] == pytest.approx(
-        [turning(f"pgd:{step}", "a", "b") for step in STEPS], abs=1e-4
+        [turning(f"pgd:{step}", "a", "b") for step in KEPT_STEPS], abs=1e-4
     )
     # From ten steps to a hundred the source itself goes from 22 to 20.2.
     assert found.source.value == pytest.approx(-1.8, abs=1e-4)

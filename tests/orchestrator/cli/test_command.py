@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,21 @@ def test_the_listing_verbs_answer(verb: str, expected: str) -> None:
     answer = runner.invoke(app, [verb], terminal_width=200)
     assert answer.exit_code == 0, answer.output
     assert expected in answer.output.replace("\n", "")
+
+
+def test_version_option_prints_installed_version() -> None:
+    answer = runner.invoke(app, ["--version"])
+    assert answer.exit_code == 0
+    assert answer.output == f"segtransfer {version('segtransfer')}\n"
+
+
+def test_python_m_segtransfer_runs_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "segtransfer"]
+    shown = subprocess.run([*command, "--version"], cwd=tmp_path, capture_output=True, text=True)
+    assert (shown.returncode, shown.stdout) == (0, f"segtransfer {version('segtransfer')}\n")
+    wrong = subprocess.run([*command, "rum"], cwd=tmp_path, capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "No such command 'rum'" in wrong.stderr
 
 
 def test_the_list_of_attacks_tells_defaults_and_units() -> None:

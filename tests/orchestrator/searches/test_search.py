@@ -15,7 +15,7 @@ import pytest
 from segtransfer.errors import InputError
 from segtransfer.runtime.runner import Listener
 from segtransfer.runtime.status import Status
-from segtransfer.searches import SearchResult, find
+from segtransfer.searches import SearchResult, run_search
 from segtransfer.searches.confirmation import verdict
 from segtransfer.searches.context import SearchContext, propose, trial_results
 from segtransfer.searches.optuna_study import Trial, open_storage, study_name
@@ -25,7 +25,7 @@ from tests.orchestrator.runtime.executors.fleets import until
 from tests.orchestrator.searches import toys
 from tests.orchestrator.searches.searches import (
     STEP_SIZE,
-    Heard,
+    RecordingListener,
     alive,
     grey_search,
     keys_of,
@@ -72,7 +72,7 @@ class Journal:
         return found
 
 
-class Watch(Heard):
+class Watch(RecordingListener):
     """Hears a search, and looks at its driver: at the workers whenever a trial gets on, and at all
     that is left of the trials when the best are about to be confirmed."""
 
@@ -85,10 +85,10 @@ class Watch(Heard):
         self.rows: dict[str, Any] = {}
         self.journal: Journal | None = None
 
-    def begun(self, bench: SearchContext, before: list[Trial]) -> None:
-        super().begun(bench, before)
-        storage = open_storage(bench, Store(bench.store))
-        study = optuna.load_study(study_name=study_name(bench), storage=storage)
+    def begun(self, context: SearchContext, before: list[Trial]) -> None:
+        super().begun(context, before)
+        storage = open_storage(context, Store(context.store))
+        study = optuna.load_study(study_name=study_name(context), storage=storage)
         for point in self.points:
             study.enqueue_trial(point)
 
@@ -98,29 +98,29 @@ class Watch(Heard):
             self.workers.append(frozenset(alive("ModelActor").values()))
 
     def confirming(self, best: list[AttackSpec]) -> Listener:
-        assert self.bench is not None
-        self.left = driver_of(self.bench).status()
+        assert self.context is not None
+        self.left = driver_of(self.context).status()
         self.trials_alive = alive("ImplicitFunc")
-        self.rows = row_files(Store(self.bench.store))
-        if journal := self.bench.search.runtime.journal:
+        self.rows = row_files(Store(self.context.store))
+        if journal := self.context.search.runtime.journal:
             self.journal = Journal.read(Path(journal))
         return super().confirming(best)
 
 
-def driver_of(bench: SearchContext) -> Any:
+def driver_of(context: SearchContext) -> Any:
     """A further client of the driver that a search's trials share."""
     import ray
 
     from segtransfer.runtime.ray_driver import DRIVER, meet
 
     named = ray.util.list_named_actors(all_namespaces=True)
-    ours = f"segtransfer-{bench.identity[:16]}"
+    ours = f"segtransfer-{context.identity[:16]}"
     (namespace,) = (
         actor["namespace"]
         for actor in named
         if actor["name"] == DRIVER and actor["namespace"].startswith(ours)
     )
-    return meet(namespace, bench.store)
+    return meet(namespace, context.store)
 
 
 def transfer(trial: Trial) -> float:
@@ -151,7 +151,11 @@ def whole(
     folder = tmp_path_factory.mktemp("whole")
     search = {"trials": TRIALS, "concurrency": 1, "startup": 4}
     with patience(900):
-        yield find(grey_search(folder, search=search, seed=24), watch := Watch()), watch, folder
+        yield (
+            run_search(grey_search(folder, search=search, seed=24), watch := Watch()),
+            watch,
+            folder,
+        )
 
 
 def test_a_search_with_a_known_optimum_recovers_it(whole: tuple[SearchResult, Watch, Path]) -> None:
@@ -205,11 +209,11 @@ def test_pruned_trials_save_the_calls_that_they_did_not_ask_for(
     pruned = by_state(found.trials, "pruned")
     assert pruned
     assert all(known(trial) < max(map(known, found.trials)) for trial in pruned)
-    clean = set.intersection(*(keys_of(found.bench, one, 4) for one in attacks(found)))
+    clean = set.intersection(*(keys_of(found.context, one, 4) for one in attacks(found)))
     for trial, attack in zip(found.trials, attacks(found), strict=True):
         assert trial.score is not None
-        asked = keys_of(found.bench, attack, found.bench.rungs[trial.score.rung])
-        every = keys_of(found.bench, attack, 4)
+        asked = keys_of(found.context, attack, found.context.rungs[trial.score.rung])
+        every = keys_of(found.context, attack, 4)
         assert trial.state in ("complete", "pruned")
         assert (trial.state == "pruned") == (asked != every)
         assert asked <= watch.rows.keys()
@@ -219,7 +223,7 @@ def test_pruned_trials_save_the_calls_that_they_did_not_ask_for(
 
 
 def attacks(found: SearchResult) -> list[AttackSpec]:
-    return [propose(found.bench, trial.point, trial.number) for trial in found.trials]
+    return [propose(found.context, trial.point, trial.number) for trial in found.trials]
 
 
 def test_optuna_learns_from_every_rung_of_a_pruned_trial(
@@ -241,7 +245,7 @@ def test_nothing_is_left_of_trials_that_ended(whole: tuple[SearchResult, Watch, 
     assert sum(watch.left.counts.values()) == 0
     assert watch.trials_alive == {}
     assert not alive("DriverActor"), "the search's own driver ends with it"
-    until("the desk is gone too", lambda: not alive("Desk"), timeout=30)
+    until("the runner is gone too", lambda: not alive("TrialRunner"), timeout=30)
 
 
 def test_the_matrices_of_every_trial_are_kept_as_far_as_it_came(
@@ -249,7 +253,7 @@ def test_the_matrices_of_every_trial_are_kept_as_far_as_it_came(
 ) -> None:
     found, _, _ = whole
     for trial in found.trials:
-        kept = trial_results(found.bench.identity, trial.number, Store(found.bench.store))
+        kept = trial_results(found.context.identity, trial.number, Store(found.context.store))
         assert kept is not None
         assert trial.score is not None
         assert len(kept.image_ids) == trial.score.images
@@ -261,19 +265,19 @@ def test_a_search_that_is_through_is_told_again_and_computes_nothing(
     whole: tuple[SearchResult, Watch, Path],
 ) -> None:
     found, _, folder = whole
-    rows = row_files(Store(found.bench.store))
+    rows = row_files(Store(found.context.store))
     search = grey_search(folder, search={"trials": TRIALS, "concurrency": 5, "startup": 4}, seed=24)
-    again = find(search, Heard())
+    again = run_search(search, RecordingListener())
     assert again.trials == found.trials
     assert again.best == found.best
     assert again.comparisons == found.comparisons
     assert again.results.computed == 0
-    assert row_files(Store(found.bench.store)) == rows
+    assert row_files(Store(found.context.store)) == rows
 
 
 # -- four trials at once: equal ones, failing ones ------------------------------------------------
 
-# Off, off, last, last: the space's check tries each value beside the first of all others and
+# Off, off, last, last: the space's check settings each value beside the first of all others and
 # beside the last of them, and so does not meet it.
 UNSEEN = {"start": "clean", "restarts": 2, "transforms.ds": False, "variance": False}
 FIELDS: dict[str, Any] = {
@@ -322,7 +326,7 @@ def crowd(
         runtime={"journal": str(folder / "journal"), "window": WINDOW},
     )
     with patience(900):
-        yield find(search, watch := Watch(*POINTS)), watch, folder
+        yield run_search(search, watch := Watch(*POINTS)), watch, folder
 
 
 def test_trials_that_fail_are_recorded_with_the_reason_and_the_rest_goes_on(
@@ -356,7 +360,7 @@ def test_equal_proposals_at_once_compute_once(crowd: tuple[SearchResult, Watch, 
     assert first.point == second.point
     starts = Journal.read(folder / "journal").starts
     assert set(starts.values()) == {1}, "no call was made twice"
-    assert keys_of(found.bench, propose(found.bench, first.point, 0), 4) <= starts.keys()
+    assert keys_of(found.context, propose(found.context, first.point, 0), 4) <= starts.keys()
     assert [attack.steps for attack in found.best].count(2) == 1, "equal points stand once"
 
 
@@ -402,9 +406,9 @@ def test_another_search_that_proposes_the_same_attack_computes_it_no_more(
         attack=STEPS,
         search={"space": space({"steps": {"int": [1, 3]}}, {"steps": 2}), "trials": 1},
     )
-    found = find(search, watch := Watch())
-    assert found.bench.identity != first.bench.identity
-    assert watch.rows == row_files(Store(first.bench.store)), "the best was confirmed, too"
+    found = run_search(search, watch := Watch())
+    assert found.context.identity != first.context.identity
+    assert watch.rows == row_files(Store(first.context.store)), "the best was confirmed, too"
     assert {key: row for key, row in watch.rows.items() if key in before.rows} == before.rows
     assert found.trials[0].score is not None
     assert transfer(found.trials[0]) == transfer(first.trials[0])
@@ -416,7 +420,7 @@ def test_another_search_that_proposes_the_same_attack_computes_it_no_more(
 
 def test_a_search_runs_on_ray(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a search runs on Ray, and runtime.executor is 'inline'"):
-        find(grey_search(tmp_path, runtime={"executor": "inline"}), Heard())
+        run_search(grey_search(tmp_path, runtime={"executor": "inline"}), RecordingListener())
 
 
 def test_what_is_wrong_with_the_confirmation_is_said_before_the_first_trial(
@@ -424,9 +428,9 @@ def test_what_is_wrong_with_the_confirmation_is_said_before_the_first_trial(
 ) -> None:
     spec = {"confirm": {"baselines": ["fgsm"]}}
     with pytest.raises(InputError, match="preset 'fgsm' has 1 steps whatever the budget"):
-        find(grey_search(tmp_path, **spec), heard := Heard())
-    assert heard.bench is None
+        run_search(grey_search(tmp_path, **spec), listener := RecordingListener())
+    assert listener.context is None
     same = {"confirm": {"data": {"folder": str(tmp_path / "data"), "classes": toys.CLASSES}}}
     with pytest.raises(InputError, match="share 4 images"):
-        find(grey_search(tmp_path, **same), heard)
-    assert heard.bench is None
+        run_search(grey_search(tmp_path, **same), listener)
+    assert listener.context is None

@@ -1,0 +1,70 @@
+"""The command with its verbs, in the order that ``--help`` lists them, and its entry point."""
+
+import logging
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from segtransfer.cli.attacks import attacks
+from segtransfer.cli.compare import compare
+from segtransfer.cli.doctor import doctor
+from segtransfer.cli.exits import exit_with_message
+from segtransfer.cli.export import export
+from segtransfer.cli.fleet import fleet_app
+from segtransfer.cli.job import job_app
+from segtransfer.cli.models import models
+from segtransfer.cli.plan import plan
+from segtransfer.cli.report import report
+from segtransfer.cli.run import run
+from segtransfer.cli.search import search
+from segtransfer.cli.store import store_app
+from segtransfer.cli.study import study
+from segtransfer.cli.submit import submit
+from segtransfer.experiment.shadowing import check_not_shadowed
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Measure how adversarial examples transfer between segmentation models.",
+)
+for _verb in (
+    run, search, study, plan, report, export, compare, models, attacks, doctor, submit,
+):  # fmt: skip
+    app.command()(_verb)
+app.add_typer(fleet_app, name="fleet")
+app.add_typer(store_app, name="store")
+app.add_typer(job_app, name="job")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"segtransfer {version('segtransfer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_any_verb(
+    context: typer.Context,
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Handle the options before the verb, and refuse a working folder that hides segtransfer."""
+    if context.invoked_subcommand != "doctor":  # doctor reports it with all else
+        with exit_with_message(""):
+            check_not_shadowed()
+
+
+def main() -> None:
+    """Run the command: the entry point that is installed."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # Models and losses of one's own lie in the working folder; Ray hands the path to its workers.
+    sys.path.append(os.getcwd())
+    app()

@@ -1,0 +1,44 @@
+"""``segtransfer compare``."""
+
+from typing import Annotated
+
+import typer
+
+from segtransfer import api
+from segtransfer.cli.console import console
+from segtransfer.cli.exits import exit_with_message
+from segtransfer.cli.options import TrackingOption
+from segtransfer.cli.projections import log_comparison
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="What is subtracted: RUN, ATTACK or RUN:ATTACK.")],
+    b: Annotated[str, typer.Argument(help="What it is subtracted from, named alike.")],
+    store: Annotated[str, typer.Option(help="Where names are looked up.")] = "segtransfer-store",
+    allow: Annotated[
+        str, typer.Option(help="Compare all the same: images,targets,eps,numerics.")
+    ] = "",
+    metric: Annotated[
+        str, typer.Option(help="miou, aacc, macc, wrong, fooling, drop or ratio.")
+    ] = "miou",
+    tracking: TrackingOption = True,
+) -> None:
+    """Subtract attack A from attack B, or run A from run B, with intervals and a verdict.
+
+    A RUN is a store's folder or URL (#NAME picks an experiment of it), an experiment's name or the
+    beginning of its identity, or an MLflow run's id. An ATTACK alone is one of the newest run.
+    """
+    from segtransfer.reporting.comparison import (
+        comparison_folder,
+        print_comparison,
+        write_comparison,
+    )
+
+    with exit_with_message(""):
+        allowed = [name.strip() for name in allow.split(",") if name.strip()]
+        comparison = api.compare(a, b, store=store, allow=allowed, metric=metric)
+        print_comparison(comparison, console)
+        write_comparison(comparison)
+        console.print(f"\nReport: {comparison_folder(comparison)}", highlight=False)
+        if tracking:
+            log_comparison(comparison)

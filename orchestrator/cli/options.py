@@ -1,0 +1,46 @@
+"""Arguments and options that several verbs share."""
+
+import json
+from typing import Annotated, Literal
+
+import typer
+
+SpecArgument = Annotated[str, typer.Argument(help="A YAML file, or a recipe: quickstart.")]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(help="field.path=value, for example attacks.0.eps=8/255")
+]
+LocationArgument = Annotated[str, typer.Argument(help="Folder or URL of a store.")]
+ExecutorOption = Annotated[
+    Literal["inline", "ray"] | None, typer.Option(help="inline: one process; ray: actors.")
+]
+StoreOption = Annotated[str | None, typer.Option(help="Folder or URL of the store.")]
+ExperimentOption = Annotated[
+    str | None, typer.Option(help="An experiment's name, or the beginning of its identity.")
+]
+FleetOption = Annotated[str | None, typer.Option(help="A fleet that 'fleet up' keeps.")]
+TrackingOption = Annotated[bool, typer.Option(help="Log to MLflow.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a search that was begun.")]
+AddressOption = Annotated[
+    str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="URL of the cluster's dashboard.")
+]
+
+
+def with_options(
+    overrides: list[str] | None,
+    *,
+    executor: str | None = None,
+    store: str | None = None,
+    fleet: str | None = None,
+    max_hours: float | None = None,
+) -> list[str]:
+    """Return the overrides, followed by those that the given options stand for."""
+    options = {
+        "runtime.executor": executor,
+        "runtime.store": store,
+        "runtime.fleet.name": fleet,
+        "runtime.max_hours": max_hours,
+    }
+    extra = [
+        f"{field}={json.dumps(value)}" for field, value in options.items() if value is not None
+    ]
+    return [*(overrides or []), *extra]

@@ -1,0 +1,54 @@
+"""``segtransfer plan``."""
+
+from typing import Annotated
+
+import typer
+
+from segtransfer import api
+from segtransfer.cli.console import console
+from segtransfer.cli.exits import exit_with_message
+from segtransfer.cli.options import (
+    ExecutorOption,
+    OverridesArgument,
+    SpecArgument,
+    StoreOption,
+    with_options,
+)
+
+
+def plan(
+    spec: SpecArgument,
+    overrides: OverridesArgument = None,
+    executor: ExecutorOption = None,
+    store: StoreOption = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure every model first, on a few images.")
+    ] = False,
+    slots: Annotated[str, typer.Option(help="Fleets to simulate.")] = "1,8,64,512,1024",
+    seconds_per_forward: Annotated[
+        float | None, typer.Option(min=0, help="An image, of every model.")
+    ] = None,
+    startup_seconds: Annotated[float | None, typer.Option(min=0, help="A worker.")] = None,
+    switch_seconds: Annotated[float | None, typer.Option(min=0, help="Loading a model.")] = None,
+) -> None:
+    """Print what is stored, what the rest takes on fleets of any size, and what it can show."""
+    from segtransfer.experiment.spec import read_experiment
+    from segtransfer.forecast import calibration
+    from segtransfer.forecast.cost_model import GivenRates
+    from segtransfer.forecast.forecast import forecast, read_counts
+    from segtransfer.reporting.plan import print_plan
+
+    with exit_with_message(spec):
+        counts = read_counts(slots)
+        options = with_options(overrides, executor=executor, store=store)
+        experiment = read_experiment(spec, options)
+        opened = api.open_store(experiment.runtime.store)
+        planned = api.plan(experiment)
+        if calibrate:
+            with console.status("") as status:
+                calibration.calibrate(
+                    planned, opened, lambda name: status.update(f"measuring {name}")
+                )
+        given = GivenRates(seconds_per_forward, startup_seconds, switch_seconds)
+        rates = calibration.read_rates(planned, opened, given)
+        print_plan(planned, console, forecast(planned, opened, rates, counts))

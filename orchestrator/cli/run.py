@@ -1,0 +1,61 @@
+"""``segtransfer run``."""
+
+from typing import Annotated
+
+import typer
+
+from segtransfer import api
+from segtransfer.cli.console import console
+from segtransfer.cli.exits import exit_if_failed, exit_with_message
+from segtransfer.cli.options import (
+    ExecutorOption,
+    FleetOption,
+    OverridesArgument,
+    SpecArgument,
+    StoreOption,
+    TrackingOption,
+    with_options,
+)
+from segtransfer.cli.projections import show_results
+from segtransfer.runtime.interrupts import Terminated, terminable
+
+
+def run(
+    spec: SpecArgument,
+    overrides: OverridesArgument = None,
+    executor: ExecutorOption = None,
+    store: StoreOption = None,
+    tracking: TrackingOption = True,
+    fleet: FleetOption = None,
+    max_hours: Annotated[float | None, typer.Option(help="Stop then, with what there is.")] = None,
+) -> None:
+    """Carry out an experiment, print its matrices, draw its report, log it to MLflow."""
+    from segtransfer.experiment.spec import read_experiment
+    from segtransfer.reporting.progress import ProgressView
+    from segtransfer.reporting.terminal import print_results
+
+    with exit_with_message(spec), terminable():
+        options = with_options(
+            overrides, executor=executor, store=store, fleet=fleet, max_hours=max_hours
+        )
+        experiment = read_experiment(spec, options)
+        progress = ProgressView(console)
+        try:
+            results = api.run(experiment, listener=progress)
+        finally:
+            progress.stop()
+        print_results(results, console)
+        if results.computed:
+            console.print(
+                f"\nComputed {results.computed} tasks in {progress.wall_seconds:.0f} s after "
+                f"start-up ({progress.model_seconds:.0f} s of it inside models, all actors summed)."
+            )
+        show_results(results, tracking and experiment.runtime.tracking)
+        if results.stopped == "terminated":
+            raise Terminated
+        if results.stopped:
+            console.print(
+                f"Stopped after {experiment.runtime.max_hours:g} h: {len(results.missing)} tasks "
+                "have no result yet, and their matrices are partial. Run again to go on."
+            )
+        exit_if_failed(results.failures)

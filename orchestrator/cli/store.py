@@ -1,0 +1,85 @@
+"""``segtransfer store``: verify, merge, compact, gc."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from segtransfer.cli.console import console
+from segtransfer.cli.exits import ExitCode, exit_with_message
+from segtransfer.cli.options import LocationArgument
+from segtransfer.errors import InputError
+
+store_app = typer.Typer(no_args_is_help=True, help="Keep a store healthy.")
+
+
+@store_app.command("verify")
+def store_verify(location: LocationArgument) -> None:
+    """Read everything and check it; name what is damaged, orphaned, foreign or cut off."""
+    from segtransfer.reporting.maintenance import print_verified
+    from segtransfer.store.maintenance import open_existing, verify
+
+    with exit_with_message(location):
+        store = open_existing(location)
+        report = verify(store)
+        print_verified(report, store, console)
+        if not report.sound:
+            raise typer.Exit(ExitCode.FAILED)
+
+
+@store_app.command("merge")
+def store_merge(
+    location: LocationArgument,
+    others: Annotated[list[str], typer.Argument(help="Stores to copy from, left as they are.")],
+) -> None:
+    """Copy into the first store what the others have and it lacks."""
+    from segtransfer.reporting.maintenance import print_merged
+    from segtransfer.store import Store
+    from segtransfer.store.maintenance import merge, open_existing
+
+    with exit_with_message(location):
+        for other in [open_existing(other) for other in others]:
+            print_merged(merge(Store(location), other), other, console)
+
+
+@store_app.command("compact")
+def store_compact(location: LocationArgument) -> None:
+    """Put commit rows into few files, so that planning reads few; nothing is lost by it."""
+    from segtransfer.reporting.maintenance import print_compacted
+    from segtransfer.store.maintenance import compact, open_existing
+
+    with exit_with_message(location):
+        print_compacted(compact(open_existing(location)), console)
+
+
+@store_app.command("gc")
+def store_gc(
+    location: LocationArgument,
+    experiments: Annotated[
+        list[str] | None,
+        typer.Option(help="Let this experiment go too (the beginning of its identity)."),
+    ] = None,
+    unreferenced: Annotated[
+        bool, typer.Option(help="Let rows and shards go that no experiment left names.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+) -> None:
+    """List what nothing needs any more, ask, and remove it; nothing younger than an hour."""
+    from segtransfer.reporting.maintenance import print_freed, print_garbage
+    from segtransfer.store.maintenance import find_garbage, open_existing, remove_garbage
+
+    with exit_with_message(location):
+        store = open_existing(location)
+        report = find_garbage(store, experiments=experiments or (), unreferenced=unreferenced)
+        print_garbage(report, console)
+        if not report.garbage:
+            return
+        if not yes and not is_interactive():
+            raise InputError("nothing was removed: there is no terminal to ask on; give --yes")
+        if yes or typer.confirm("Remove all of this?"):
+            print_freed(remove_garbage(store, report.garbage), console)
+
+
+def is_interactive() -> bool:
+    """Return whether a person can answer a question on the terminal."""
+    return sys.stdin.isatty()

@@ -1,0 +1,59 @@
+"""``segtransfer study``."""
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from segtransfer import api
+from segtransfer.cli.console import console, errors
+from segtransfer.cli.exits import ExitCode, exit_if_failed, exit_with_message
+from segtransfer.cli.options import ExecutorOption, StoreOption, TrackingOption, with_options
+from segtransfer.cli.projections import show_results
+
+
+def study(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="overfitting, scales, twins, heads, object-size, ablation or eps.",
+        ),
+    ],
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BASE] [OVERRIDES]...",
+            help="A YAML file of an experiment, or one that ships: zoo (if left out), camvid; "
+            "then field.path=value.",
+        ),
+    ] = None,
+    executor: ExecutorOption = None,
+    store: StoreOption = None,
+    tracking: TrackingOption = True,
+) -> None:
+    """Answer a question about transfer between any models: a figure, and a paragraph of numbers."""
+    from segtransfer.reporting.progress import ProgressView
+    from segtransfer.reporting.studies import write_study
+    from segtransfer.studies import IncompleteStudyError, find_study, read_base, split_base
+
+    source, overrides = split_base(given or [])
+    with exit_with_message(""):
+        find_study(name)
+        base = read_base(source, with_options(overrides, executor=executor, store=store))
+        progress = ProgressView(console)
+        try:
+            result = api.study(name, base, listener=progress)
+        except IncompleteStudyError as error:
+            exit_if_failed(error.results.failures)
+            errors.print(
+                f"{len(error.results.missing)} tasks have no result yet. Run again to go on."
+            )
+            raise typer.Exit(ExitCode.FAILED) from None
+        finally:
+            progress.stop()
+        folder = write_study(result)
+        console.print(f"\n[bold]{escape(result.study.question)}[/bold]\n")
+        console.print(result.paragraph, highlight=False, markup=False)
+        console.print(f"\nFigure: {folder / 'study.png'}", highlight=False)
+        if tracking and base.runtime.tracking:
+            show_results(result.results, True)

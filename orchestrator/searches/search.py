@@ -1,0 +1,192 @@
+"""The search for attack settings that transfer best: trials first, then their confirmation."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import optuna
+
+from segtransfer.errors import InputError
+from segtransfer.experiment.plan import make_plan
+from segtransfer.results import Results
+from segtransfer.runtime.interrupts import HoursUp, Terminated, was_terminated
+from segtransfer.runtime.runner import Listener, TimeLimit, carry_out, stored_results
+from segtransfer.searches.confirmation import (
+    CarryOver,
+    ConfirmedDifference,
+    carry_over,
+    check_apart,
+    compare,
+)
+from segtransfer.searches.context import SearchContext, make_context
+from segtransfer.searches.optuna_study import (
+    Trial,
+    chosen,
+    drops_of,
+    ended,
+    open_storage,
+    open_study,
+    read_trials,
+)
+from segtransfer.searches.spec import Search, confirming_experiment
+from segtransfer.store import Store
+from segtransfer.tasks.attacks.spec import AttackSpec
+
+if TYPE_CHECKING:
+    from segtransfer.runtime.ray_driver import RayClient
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Result of a search.
+
+    ``best`` holds the best settings in order. ``results`` compares them with the baselines on
+    images and models that the search never saw. ``carry_over`` holds the drops, on targets that
+    were left out, of the settings chosen without those targets.
+    """
+
+    context: SearchContext
+    study: optuna.Study
+    trials: list[Trial]
+    best: list[AttackSpec]
+    results: Results
+    comparisons: list[ConfirmedDifference]
+    carry_over: list[CarryOver]
+
+
+class SearchListener:
+    """Receives the progress of a search; each method does nothing and may be overridden."""
+
+    def begun(self, context: SearchContext, before: list[Trial]) -> None:
+        """Receive the search, once, before the first trial.
+
+        Args:
+            context: Models, shards and space of the search.
+            before: Trials that ended in an earlier run.
+        """
+
+    def trials(self, trials: list[Trial]) -> None:
+        """Receive all trials, each time a trial begins, reaches a rung, or ends."""
+
+    def confirming(self, best: list[AttackSpec]) -> Listener:
+        """Return the listener of the run that confirms the best, once all trials have ended."""
+        return Listener()
+
+
+def run_search(search: Search, listener: SearchListener, *, resume: bool = False) -> SearchResult:
+    """Run the trials of a search, then compare the best with the baselines.
+
+    After SIGTERM, or after ``runtime.max_hours``, the result has no comparison unless the
+    confirmation was complete.
+
+    Args:
+        search: The search.
+        listener: Receives trials and the confirmation while the search runs.
+        resume: Continue a search that has trials in the store.
+
+    Raises:
+        InputError: The search is wrong; raised before a model is loaded.
+        RuntimeError: No trial completed.
+    """
+    if search.runtime.executor != "ray":
+        raise InputError(
+            f"a search runs on Ray, and runtime.executor is '{search.runtime.executor}'; give "
+            "runtime.executor=ray, or leave it out"
+        )
+    store = Store(search.runtime.store)
+    check_apart(search)
+    context = make_context(search, store)
+    make_plan(confirming_experiment(search, []), store)  # its errors come before the trials
+    study = open_study(context, open_storage(context, store), resume=resume)
+    listener.begun(context, [trial for trial in read_trials(study) if trial.state != "running"])
+    clock = TimeLimit(search.runtime.max_hours)
+    with _driver(context, store, study) as client:
+        if client is not None:
+            _run_trials(context, study, client, listener, clock)
+        trials = read_trials(study)
+        best = chosen(context, trials)
+        if not best:
+            raise _error_without_trial(search, trials, clock)
+        experiment = confirming_experiment(search, best)
+        if clock.stopped:
+            results = stored_results(experiment, clock.stopped)
+        else:
+            results = carry_out(experiment, listener.confirming(best), client, clock)
+    return SearchResult(
+        context=context,
+        study=study,
+        trials=trials,
+        best=best,
+        results=results,
+        comparisons=[] if results.missing else compare(search, results),
+        carry_over=carry_over(
+            {trial.number: drops for trial, drops in drops_of(trials)}, _groups(context)
+        ),
+    )
+
+
+def _run_trials(
+    context: SearchContext,
+    study: optuna.Study,
+    client: "RayClient",
+    listener: SearchListener,
+    clock: TimeLimit,
+) -> None:
+    """Run the trials; ``clock.stopped`` says whether SIGTERM or the time limit stopped them."""
+    # Imported here because Tune takes seconds to import.
+    from segtransfer.searches.tune import run_trials
+
+    try:
+        run_trials(context, study, client.namespace, listener.trials, clock)
+    except KeyboardInterrupt as stop:
+        if not was_terminated(stop):
+            raise
+        clock.stopped = "terminated"
+    except HoursUp:
+        clock.stopped = "hours"
+
+
+def _error_without_trial(search: Search, trials: list[Trial], clock: TimeLimit) -> BaseException:
+    """Return the error of a search without a complete trial."""
+    if clock.stopped == "terminated":
+        return Terminated()
+    if clock.stopped:
+        return RuntimeError(
+            f"stopped after {search.runtime.max_hours:g} h, before a trial went all the way; "
+            "--resume goes on with the search"
+        )
+    reasons = {trial.reason for trial in trials if trial.reason} or {"none was begun"}
+    return RuntimeError(f"no trial went all the way: {'; '.join(sorted(reasons)[:3])}")
+
+
+@contextmanager
+def _driver(
+    context: SearchContext, store: Store, study: optuna.Study
+) -> Iterator["RayClient | None"]:
+    """Open the driver that trials and confirmation share; yield None if no trial is left."""
+    runtime = context.search.runtime
+    if len(ended(study)) >= context.search.search.trials:
+        yield None
+        return
+    from segtransfer.runtime.ray_driver import attach, own_driver
+
+    if runtime.fleet.name is not None:
+        client = attach(runtime.fleet.name, store.location)
+    else:
+        client = own_driver(runtime, f"segtransfer-{context.identity[:16]}")
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _groups(context: SearchContext) -> dict[str, list[str]]:
+    """Return the targets to leave out: each alone, and all of a backbone if there are several."""
+    groups = {name: [name] for name in context.search.targets}
+    backbones: dict[str, list[str]] = {}
+    for name in context.search.targets:
+        backbones.setdefault(str(context.infos[name].backbone), []).append(name)
+    if len(backbones) > 1:
+        groups |= {f"all of {name}": names for name, names in backbones.items()}
+    return groups

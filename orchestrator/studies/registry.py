@@ -1,0 +1,58 @@
+"""The studies by name, and the findings of a study."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from segtransfer.errors import InputError
+from segtransfer.results import Results
+from segtransfer.statistics import Resampled
+from segtransfer.studies import ablation, eps, heads, object_size, overfitting, scales, twins
+from segtransfer.studies.base import BaseExperiment
+from segtransfer.studies.study import Study
+from segtransfer.tasks.schema import suggest
+
+STUDIES: dict[str, Study[Any]] = {
+    module.STUDY.name: module.STUDY
+    for module in (overfitting, scales, twins, heads, object_size, ablation, eps)
+}
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """Findings of a study: its numbers, and the paragraph written from them."""
+
+    study: Study[Any]
+    results: Results
+    numbers: Any
+    paragraph: str
+
+
+class IncompleteStudyError(RuntimeError):
+    """A study whose results lack tasks; ``results`` names the tasks and the failures."""
+
+    def __init__(self, results: Results) -> None:
+        super().__init__(f"{len(results.missing)} tasks have no result; run the study again")
+        self.results = results
+
+
+def find_study(name: str) -> Study[Any]:
+    """Return a study by name.
+
+    Raises:
+        InputError: The name is unknown; the message suggests a similar name.
+    """
+    if name not in STUDIES:
+        raise InputError(f"unknown study '{name}': {suggest(name, STUDIES)}")
+    return STUDIES[name]
+
+
+def conclude(study: Study[Any], base: BaseExperiment, results: Results) -> StudyResult:
+    """Compute the numbers and the paragraph of a study from its results.
+
+    Raises:
+        IncompleteStudyError: Some tasks have no result.
+    """
+    if results.missing:
+        raise IncompleteStudyError(results)
+    numbers = study.findings(Resampled(results), base)
+    return StudyResult(study, results, numbers, study.paragraph(numbers))
