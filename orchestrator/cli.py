@@ -217,6 +217,7 @@ def plan(
     """Print what is stored, what the rest takes on fleets of any size, and what it can show."""
     from segtransfer.experiment.plan import make_plan
     from segtransfer.forecast import calibration
+    from segtransfer.forecast.cost_model import GivenRates
     from segtransfer.forecast.forecast import forecast, read_counts
     from segtransfer.reporting.plan import print_plan
     from segtransfer.store import Store
@@ -229,7 +230,7 @@ def plan(
         if calibrate:
             with console.status("") as status:
                 calibration.calibrate(made, where, lambda name: status.update(f"measuring {name}"))
-        given = calibration.Given(seconds_per_forward, startup_seconds, switch_seconds)
+        given = GivenRates(seconds_per_forward, startup_seconds, switch_seconds)
         rates = calibration.read_rates(made, where, given)
         print_plan(made, console, forecast(made, where, rates, counts))
 

@@ -25,8 +25,8 @@ class Slot:
 
 
 @dataclass(slots=True)
-class _SlotState:
-    """The model, the calls and the flags of one slot."""
+class _Occupancy:
+    """A slot with its model and its calls."""
 
     slot: Slot
     model: str | None = None  # hosted or loading
@@ -48,7 +48,7 @@ class Slots:
         self.time_slice = math.inf  # cost of calls after which a model may lose its slot
         self.busy: Counter[str] = Counter()  # device -> slots with a call or a load
         self.loading = 0
-        self._states: dict[str, _SlotState] = {}
+        self._states: dict[str, _Occupancy] = {}
         # model -> number of calls -> slots with room
         self._with_room: dict[str | None, list[dict[str, None]]] = {}
         self._hosts: dict[str, dict[str, None]] = {}
@@ -69,7 +69,7 @@ class Slots:
 
     def add(self, slot: Slot) -> None:
         """Add an empty slot."""
-        self._states[slot.slot_id] = _SlotState(slot)
+        self._states[slot.slot_id] = _Occupancy(slot)
         self._mark_free(slot)
         self._index(self._states[slot.slot_id])
 
@@ -277,7 +277,7 @@ class Slots:
         else:
             self._unsaturated.pop(slot.device, None)
 
-    def _unhost(self, state: _SlotState) -> None:
+    def _unhost(self, state: _Occupancy) -> None:
         """Empty a slot without calls."""
         if state.model is not None:
             hosts = self._hosts[state.model]
@@ -287,7 +287,7 @@ class Slots:
                 self._with_room.pop(state.model, None)
         state.model = None
 
-    def _index(self, state: _SlotState) -> None:
+    def _index(self, state: _Occupancy) -> None:
         """Enter a slot among the slots with room, if the slot has room."""
         if state.draining or state.loading or state.calls >= self.window:
             return
@@ -296,7 +296,7 @@ class Slots:
             levels = self._with_room[state.model] = [{} for _ in range(self.window)]
         levels[state.calls][state.slot.slot_id] = None
 
-    def _unindex(self, state: _SlotState) -> None:
+    def _unindex(self, state: _Occupancy) -> None:
         levels = self._with_room.get(state.model)
         if levels is not None and state.calls < self.window:
             levels[state.calls].pop(state.slot.slot_id, None)

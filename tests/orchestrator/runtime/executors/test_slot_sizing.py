@@ -15,8 +15,8 @@ from segtransfer.runtime.executors.slot_sizing import (
     pick_slots_per_gpu,
     slots_that_fit,
 )
-from tests.orchestrator.forecast.test_calibration import keep_as_measured_on_a_gpu
 from tests.orchestrator.runtime.test_driver import Desk, Hands
+from tests.orchestrator.store.test_measured_costs import store_as_measured_on_a_gpu
 
 GIB = 2**30
 AUTO = Fleet()
@@ -79,18 +79,18 @@ def test_the_plan_and_the_executor_open_the_same_slots(
 
     desk = Desk(tmp_path, Hands())
     plan = desk.plan(runtime={"executor": "ray"})
-    keep_as_measured_on_a_gpu(plan, desk.store, dict.fromkeys(plan.models, 5 * GIB))
+    store_as_measured_on_a_gpu(plan, desk.store, dict.fromkeys(plan.models, 5 * GIB))
     desk.submit(plan)
     executor = Executor(fleet=AUTO, micro_batch=4, store=desk.store.location)
     executor.open(2, peaks=desk.hands.peaks)
     assert hired == [each] * 3
-    assert len(forecast.here(plan, desk.store)[1]) == each
+    assert len(forecast.slots_here(plan, desk.store)[1]) == each
 
 
 def test_peaks_are_asked_for_before_there_are_slots_and_not_again(tmp_path: Path) -> None:
     desk = Desk(tmp_path, Hands())
     plan = desk.plan()
-    keep_as_measured_on_a_gpu(plan, desk.store, dict.fromkeys(plan.models, 5 * GIB))
+    store_as_measured_on_a_gpu(plan, desk.store, dict.fromkeys(plan.models, 5 * GIB))
     desk.submit(plan)
     assert desk.hands.peaks == (5 * GIB,) * 2
     desk.step(2)
