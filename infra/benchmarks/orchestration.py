@@ -23,7 +23,7 @@ import torch
 from segtransfer import run
 from segtransfer.experiment.plan import Plan, make_plan
 from segtransfer.experiment.spec import read_experiment
-from segtransfer.runtime.executors.base import perform
+from segtransfer.runtime.executors.base import TaskInputs, perform
 from segtransfer.runtime.runner import Listener
 from segtransfer.runtime.sessions import Notice
 from segtransfer.store import Store
@@ -103,9 +103,8 @@ def plain(images: int, groups: int, cores: int) -> Measured:
         shard = plan.shards[task.shard_id]
         images_in = shard.images if task.depends_on is None else made[task.depends_on]
         model = loaded[str(task.model)]
-        output = perform(
-            model, task, shard.image_ids, shard.group, images_in, shard.labels, MICRO_BATCH
-        )
+        inputs = TaskInputs(shard.image_ids, shard.group, images_in, shard.labels)
+        output = perform(model, task, inputs, MICRO_BATCH)
         if task.attack is not None:
             made[task.key] = output.images
         inside += (output.report or {}).get("cost", {}).get("seconds", 0.0)

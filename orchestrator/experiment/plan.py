@@ -9,7 +9,7 @@ import torch
 from segtransfer.errors import InputError
 from segtransfer.experiment.keys import attack_key, evaluate_key, key_of, model_key
 from segtransfer.experiment.spec import Experiment
-from segtransfer.experiment.task import CLEAN, Cell, Task
+from segtransfer.experiment.task import CLEAN, FORWARD_AND_BACKWARD, Cell, Task
 from segtransfer.tasks.attacks.context import aim, allowed
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import Dataset
@@ -22,9 +22,6 @@ from segtransfer.tasks.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from segtransfer.store import Store
-
-# A backward to the input costs about as much again as 1.5 forwards; used for scheduling only.
-FORWARD_AND_BACKWARD = 2.5
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from segtransfer.tasks.attacks.spec import AttackSpec
 
 CLEAN = "clean"
+# Cost of a forward and a backward to the input, in forwards; used for scheduling only.
+FORWARD_AND_BACKWARD = 2.5
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from segtransfer.experiment.spec import Runtime
 from segtransfer.experiment.task import Task
-from segtransfer.forecast.calibration import measured_paces, peaks_on_gpus
 from segtransfer.runtime.executors.base import (
     Event,
     Executor,
@@ -33,6 +32,7 @@ from segtransfer.runtime.scheduler import FINAL, Host, Start, State
 from segtransfer.runtime.sessions import Notice, Sessions, Submission
 from segtransfer.runtime.status import Status, Telemetry, log_event
 from segtransfer.store import Store
+from segtransfer.store.measured_costs import measured_paces, peaks_on_gpus
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.plan import FORWARD_AND_BACKWARD, Plan, attack_cost, make_plan
-from segtransfer.experiment.task import CLEAN
+from segtransfer.experiment.plan import Plan, attack_cost, make_plan
+from segtransfer.experiment.task import CLEAN, FORWARD_AND_BACKWARD
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec

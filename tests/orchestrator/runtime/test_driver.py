@@ -12,7 +12,6 @@ import pytest
 
 from segtransfer.experiment.plan import Plan, make_plan
 from segtransfer.experiment.task import Task
-from segtransfer.forecast import calibration
 from segtransfer.runtime import driver as driver_module
 from segtransfer.runtime.driver import Driver
 from segtransfer.runtime.executors.base import (
@@ -31,6 +30,7 @@ from segtransfer.runtime.runner import served
 from segtransfer.runtime.scheduler import SWITCH_COST, Slot
 from segtransfer.runtime.sessions import Notice, Submission, UnknownClientError
 from segtransfer.store import Store
+from segtransfer.store.measured_costs import COSTS_VERSION
 from segtransfer.tasks.data.shards import Shard
 from tests.orchestrator.toy_experiments import run_toy, toy, toy_experiment
 
@@ -279,7 +279,7 @@ def test_the_first_call_of_all_is_held_to_what_was_measured_on_its_type_of_devic
     line = {"call": 0.0, "image": 1e-4}
     (model,) = plan.models
     content = {
-        "version": calibration.VERSION,
+        "version": COSTS_VERSION,
         "of": {"model": model, "type": measured_on, "size": [24, 32], "micro_batch": 4},
         "rates": {"load": 1.0, "forward": line, "step": line, "scaled": line, "finish": 0.0},
     }

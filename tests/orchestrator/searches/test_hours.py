@@ -64,7 +64,9 @@ class Here:
     ) -> None:
         for number in range(context.search.search.trials - len(ended(study))):
             trial = study.ask()
-            attack = propose(context, search_spaces.suggest_point(context.space, trial), trial.number)
+            attack = propose(
+                context, search_spaces.suggest_point(context.space, trial), trial.number
+            )
             if number == self.most:
                 raise HoursUp
             *_, score = score_rungs(context, attack, self.client, Store(context.store))
