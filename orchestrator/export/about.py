@@ -33,7 +33,7 @@ def schema_metadata(reader: Reader, table: str) -> dict[str, str]:
         "segtransfer.table": table,
         "segtransfer.format": str(FORMAT),
         "segtransfer.version": str(about["version"]),
-        "segtransfer.runtime.runner": reader.experiment.identity,
+        "segtransfer.experiment": reader.experiment.identity,
         "segtransfer.name": reader.experiment.name,
         "segtransfer.dataset": about["dataset"],
         "segtransfer.classes": json.dumps(about["classes"], ensure_ascii=False),

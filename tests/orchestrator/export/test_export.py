@@ -177,7 +177,7 @@ def test_attacks_and_models_are_described(results: Results, parquet: Path) -> No
 def test_every_table_says_which_experiment_it_is(results: Results, parquet: Path) -> None:
     for name in ("cells", "images", "attacks", "models"):
         metadata = pq.read_schema(parquet / f"{name}.parquet").metadata
-        assert metadata[b"segtransfer.runtime.runner"].decode() == results.identity
+        assert metadata[b"segtransfer.experiment"].decode() == results.identity
         assert json.loads(metadata[b"segtransfer.classes"]) == CLASSES
         assert metadata[b"segtransfer.version"]
     about = json.loads((parquet / "experiment.json").read_text())
