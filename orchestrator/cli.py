@@ -421,7 +421,7 @@ def fleet_up(
     store: StoreOption = None,
 ) -> None:
     """Start a fleet on the Ray cluster that is up, and leave it there."""
-    from segtransfer.experiment.spec import read_runtime
+    from segtransfer.experiment.reading import read_runtime
     from segtransfer.runtime.ray_driver import start_fleet
 
     with _sentences(name):
@@ -531,7 +531,7 @@ def _experiment(
     fleet: str | None = None,
     max_hours: float | None = None,
 ) -> "Experiment":
-    from segtransfer.experiment.spec import read_experiment
+    from segtransfer.experiment.reading import read_experiment
 
     return read_experiment(
         spec,

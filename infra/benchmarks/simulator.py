@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from segtransfer.experiment.plan import FORWARD_AND_BACKWARD, make_plan
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.experiment.task import Task
 from segtransfer.forecast.calibration import Given, calibrate, read_rates
 from segtransfer.forecast.forecast import fleet_of, forecast, lower_bound

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import Experiment, read_experiment
+from segtransfer.experiment.reading import read_experiment
+from segtransfer.experiment.spec import Experiment
 from segtransfer.jobs import variables
 from segtransfer.searches.spec import Search, read_search
 from segtransfer.store import Store

@@ -7,13 +7,13 @@ from typing import Any
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from segtransfer import tasks
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import Experiment, read_experiment, read_spec
+from segtransfer.experiment.reading import read_experiment, read_spec
+from segtransfer.experiment.recipes import STUDY_BASES
+from segtransfer.experiment.spec import Experiment
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.schema import Frozen, suggest
 
-BASES = Path(tasks.__file__).parent / "studies"
 DEFAULT = "zoo"
 SCORES = {"raw": "", "eps*sign": ":sign"}  # every claim is judged raw and at equal energy
 Twins = tuple[str, str]
@@ -98,7 +98,7 @@ def read_base(source: str | Path | dict[str, Any] | Base, overrides: Sequence[st
 
     Raises InputError with one sentence for every wrong field.
     """
-    return read_spec(Base, source, overrides, BASES)
+    return read_spec(Base, source, overrides, STUDY_BASES)
 
 
 def split_base(given: Sequence[str]) -> tuple[str, list[str]]:

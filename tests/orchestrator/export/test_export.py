@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from segtransfer.cli import app
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.experiment.task import CLEAN
 from segtransfer.export import export, tables
 from segtransfer.results import ALL_METRICS, METRICS, Results
