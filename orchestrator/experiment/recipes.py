@@ -33,6 +33,4 @@ def find_spec(source: str, folder: Path, kind: str) -> Path:
     names = recipe_names(folder)
     if source in names:
         return folder / f"{source}.yaml"
-    raise InputError(
-        f"{kind} '{source}' is neither a file nor a recipe: {suggest(source, names)}"
-    )
+    raise InputError(f"{kind} '{source}' is neither a file nor a recipe: {suggest(source, names)}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from segtransfer import search_spaces
 from segtransfer.experiment.keys import key_of
-from segtransfer.experiment.plan import cut, identity_of, make_plan
+from segtransfer.experiment.plan import identity_of, make_plan, make_tasks
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results, results_of
 from segtransfer.runtime.executors.base import Served
@@ -136,7 +136,7 @@ def _carry_out(
     store: Store,
 ) -> Results:
     experiment = bench.experiment.model_copy(update={"attacks": (attack,)})
-    tasks, cells = cut(experiment, bench.infos, outlines, len(bench.content["classes"]))
+    tasks, cells = make_tasks(experiment, bench.infos, outlines, len(bench.content["classes"]))
     stored = frozenset(key for key in tasks if store.row(key) is not None)
     _drive(Submission(tasks, bench.models, stored), client, store)
     made = [{"attack": attack.name, "made": 0, **vars(attack.made[0])}]

@@ -179,7 +179,7 @@ def perform(
     if model is None:
         raise ValueError(f"task {task.key} needs model {task.model}, and its slot hosts none")
     if task.depends_on is not None:
-        images = images[task.made]
+        images = images[task.variant]
     scored = evaluate(
         model, images, labels, num_classes=task.num_classes, micro_batch=micro_batch, poll=poll
     )
