@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from segtransfer.experiment.plan import Plan
-from segtransfer.results import FORMAT, GROUPS, Results
+from segtransfer.results import FORMAT, PAIR_GROUPS, Results
 from segtransfer.statistics import Design, Resampled, pairs_of
 from segtransfer.statistics.design import Factor, factor_of
 from segtransfer.store import Store
@@ -134,7 +134,7 @@ def _two_attacks(store: Store, content: Mapping[str, Any]) -> Results | None:
         return None
     whole = Results("", store, content, (), (), {}, {}, frozenset())
     cells = [(s, t) for s in whole.sources for t in whole.targets]
-    source, first = max(cells, key=lambda cell: GROUPS.index(whole.group(*cell)))
+    source, first = max(cells, key=lambda cell: PAIR_GROUPS.index(whole.group(*cell)))
     most = max(1, MOST_READ // (2 * max(1, len(content["shards"]))))
     group = whole.group(source, first)
     targets = [t for t in whole.targets if whole.group(source, t) == group][:most]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from segtransfer.experiment.task import CLEAN
-from segtransfer.results import DERIVED, GROUPS, Results
+from segtransfer.results import DERIVED, PAIR_GROUPS, Results
 from segtransfer.statistics.design import Design, Pair, design_of
 from segtransfer.statistics.intervals import Interval, interval_of
 from segtransfer.statistics.tallies import score, tallies
@@ -93,7 +93,7 @@ class Resampled:
         results = self.results
         pairs = [(s, t) for s in results.sources for t in results.targets]
         wanted = [("cell", results.group(*pair), *pair, [pair]) for pair in pairs]
-        for group in GROUPS:
+        for group in PAIR_GROUPS:
             inside = [pair for pair in pairs if results.group(*pair) == group]
             for source in results.sources:
                 wanted.append(("row", group, source, "", [p for p in inside if p[0] == source]))

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from segtransfer.results import Cell, Results
+from segtransfer.results import MatrixIndex, Results
 from segtransfer.tasks import metrics
 
 
-def tallies(results: Results, cell: Cell) -> np.ndarray:
+def tallies(results: Results, cell: MatrixIndex) -> np.ndarray:
     """Counts of every image, float64 N x (3K + 2): per class right, labelled and predicted pixels,
     then those fooled and those right on the clean image (NaN where clean predictions are missing).
     Their sums are exact below 2^53.

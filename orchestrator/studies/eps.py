@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from segtransfer.experiment.spec import Experiment
-from segtransfer.results import GROUPS
+from segtransfer.results import PAIR_GROUPS
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
 from segtransfer.studies.base import SCORES, Base, at_equal_cost, check_transfer, experiment_of
 from segtransfer.studies.contrasts import gain
@@ -78,7 +78,7 @@ def findings(sample: Resampled, base: Base) -> Sweep:
     results = sample.results
     groups = transfer_groups(results)
     lines, gains = [], []
-    for group in GROUPS:
+    for group in PAIR_GROUPS:
         pairs = pairs_of(results, group)
         for score, mark in SCORES.items() if pairs else ():
             for attack in ATTACKS:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from segtransfer.experiment.spec import Experiment
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.studies.base import SCORES, Base, check_transfer, experiment_of
 from segtransfer.studies.contrasts import Term, combine, drops
@@ -93,7 +93,7 @@ def findings(sample: Resampled, base: Base) -> Overfitting:
     for attack in ATTACKS:
         for score, mark in SCORES.items():
             names = [f"{attack}:{step}{mark}" for step in steps]
-            for group in GROUPS:
+            for group in PAIR_GROUPS:
                 if pairs := pairs_of(results, group):
                     curves.append(_curve(sample, halves, names, steps, attack, score, group, pairs))
     effort = f"{levels(base.eps)}, {base.steps} steps of a fixed size"
@@ -202,7 +202,7 @@ def sentences(numbers: Overfitting) -> list[str]:
 def verdicts(numbers: Overfitting) -> list[Verdict]:
     """A2 and A3 from PGD, whose overfitting is in question; raw and eps*sign must agree."""
     classifiers = Verdict("A1", "not tested", "no classifier was attacked")
-    groups = {g: c for g in GROUPS if g != "diagonal" and (c := numbers.of("pgd", g))}
+    groups = {g: c for g in PAIR_GROUPS if g != "diagonal" and (c := numbers.of("pgd", g))}
     last = numbers.steps[-1]
     if last < LEAST_STEPS:
         short = f"{last} steps are too few to overfit"
