@@ -15,7 +15,7 @@ from segtransfer.experiment.spec import Experiment, Runtime
 from segtransfer.tasks.schema import Frozen
 from segtransfer.tasks.yaml_files import read_mapping
 
-Spec = TypeVar("Spec", bound=Frozen)
+AnySpec = TypeVar("AnySpec", bound=Frozen)
 
 DEFAULT_STORE = "segtransfer-store"
 # Sentences for pydantic's types of error whose own message speaks of Python.
@@ -45,11 +45,11 @@ def read_experiment(
 
 
 def read_spec(
-    kind: type[Spec],
-    source: str | Path | dict[str, Any] | Spec,
+    kind: type[AnySpec],
+    source: str | Path | dict[str, Any] | AnySpec,
     overrides: Sequence[str],
     recipes: Path,
-) -> Spec:
+) -> AnySpec:
     """Read and validate a spec with a ``runtime`` section, as ``read_experiment`` does.
 
     Args:
@@ -108,7 +108,7 @@ def _absolute_store(runtime: dict[str, Any]) -> str:
     return str((Path.cwd() / Path(store).expanduser()).resolve())
 
 
-def _validated(kind: type[Spec], raw: dict[str, Any], origin: str, base: Path) -> Spec:
+def _validated(kind: type[AnySpec], raw: dict[str, Any], origin: str, base: Path) -> AnySpec:
     try:
         return kind.model_validate(raw, context={"base": base})
     except ValidationError as error:

@@ -91,7 +91,7 @@ class Results:
 
     @cached_property
     def variants(self) -> Mapping[str, Mapping[str, Any]]:
-        """Per variant's name: its ``attack``, its index ``made``, its ``step`` and its ``score``."""
+        """Per variant's name: its ``attack``, index ``made``, ``step`` and ``score``."""
         return {variant["name"]: variant for variant in self.content["attacks"]}
 
     @property
