@@ -24,6 +24,39 @@ from segtransfer.tasks.urls import secret_part
 BUCKETS = ("s3", "gs", "gcs", "abfs", "abfss")
 PARTIAL = ".partial-"
 
+_COMMITTED_STAYS = "what was committed before is kept"
+_ADVICE = {
+    errno.ENOSPC: f"free some space there and run again: {_COMMITTED_STAYS}",
+    errno.EDQUOT: f"free some of your quota and run again: {_COMMITTED_STAYS}",
+    errno.EROFS: "it can be read, not written: give another folder as runtime.store",
+    errno.EACCES: "give a folder you may read and write as runtime.store",
+    errno.EPERM: "give a folder you may read and write as runtime.store",
+    errno.ENOTDIR: "a part of this path is a plain file: give a folder as runtime.store",
+    errno.EEXIST: "a part of this path is a plain file: give a folder as runtime.store",
+}
+_TRANSPORT = r"AWS Error|curlCode|google::cloud|Azure|Status\("
+_CREDENTIALS = (
+    "the bucket refuses these credentials, or there are none: set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), also where workers run"
+)
+_ENDPOINT = "nothing answers there: check endpoint_override and scheme in the URL, and the network"
+_REMOTE_ADVICE = [
+    (r"NO_SUCH_BUCKET", "there is no such bucket: create it, or correct the URL"),
+    (r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|EXPIRED|TOKEN|CREDENTIAL|40[13]", _CREDENTIALS),
+    (r"NETWORK_CONNECTION|REQUEST_TIMEOUT|curlCode", _ENDPOINT),
+]
+
+
+class StoreError(OSError):
+    """An OSError with a sentence for the user, and the system's ``errno`` or None."""
+
+    def __init__(self, number: int | None, sentence: str) -> None:
+        super().__init__(sentence)
+        self.errno = number
+
+    def __reduce__(self) -> tuple[type["StoreError"], tuple[int | None, str]]:
+        return StoreError, (self.errno, str(self))
+
 
 @dataclass(frozen=True)
 class FileInfo:
@@ -197,6 +230,7 @@ class Files:
             raise self._explained(error, doing, path) from error
 
     def _explained(self, error: OSError, doing: str, path: str) -> OSError:
+        """Return a StoreError that names the operation, the path and a cure."""
         if isinstance(error, StoreError):
             return error
         text = (error.strerror or str(error)).splitlines()[0].split(" (Request ID")[0]
@@ -205,40 +239,6 @@ class Files:
             advice = next((a for pattern, a in _REMOTE_ADVICE if re.search(pattern, text)), "")
         sentence = f"{text}, on {doing} {path or 'the root'} of store {self.location}"
         return StoreError(error.errno, f"{sentence}; {advice}" if advice else sentence)
-
-
-class StoreError(OSError):
-    """An OSError with a sentence for the user, and the system's ``errno`` or None."""
-
-    def __init__(self, number: int | None, sentence: str) -> None:
-        super().__init__(sentence)
-        self.errno = number
-
-    def __reduce__(self) -> tuple[type["StoreError"], tuple[int | None, str]]:
-        return StoreError, (self.errno, str(self))
-
-
-_COMMITTED_STAYS = "what was committed before is kept"
-_ADVICE = {
-    errno.ENOSPC: f"free some space there and run again: {_COMMITTED_STAYS}",
-    errno.EDQUOT: f"free some of your quota and run again: {_COMMITTED_STAYS}",
-    errno.EROFS: "it can be read, not written: give another folder as runtime.store",
-    errno.EACCES: "give a folder you may read and write as runtime.store",
-    errno.EPERM: "give a folder you may read and write as runtime.store",
-    errno.ENOTDIR: "a part of this path is a plain file: give a folder as runtime.store",
-    errno.EEXIST: "a part of this path is a plain file: give a folder as runtime.store",
-}
-_TRANSPORT = r"AWS Error|curlCode|google::cloud|Azure|Status\("
-_CREDENTIALS = (
-    "the bucket refuses these credentials, or there are none: set AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), also where workers run"
-)
-_ENDPOINT = "nothing answers there: check endpoint_override and scheme in the URL, and the network"
-_REMOTE_ADVICE = [
-    (r"NO_SUCH_BUCKET", "there is no such bucket: create it, or correct the URL"),
-    (r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|EXPIRED|TOKEN|CREDENTIAL|40[13]", _CREDENTIALS),
-    (r"NETWORK_CONNECTION|REQUEST_TIMEOUT|curlCode", _ENDPOINT),
-]
 
 
 def _inside(path: str) -> str:
@@ -256,7 +256,7 @@ def _no_bucket(bucket: str, location: str) -> str:
 
 
 def _walk(root: str, folder: str) -> Iterator[str]:
-    """Paths below ``root`` of all files below ``folder``; no stat, so 150,000 take a second."""
+    """Yield the paths of all files below a folder, without a stat: 150,000 take a second."""
     try:
         entries = os.scandir(f"{root}/{folder}")
     except FileNotFoundError:
@@ -271,7 +271,7 @@ def _walk(root: str, folder: str) -> Iterator[str]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """A temporary file beside it, fsync, rename, fsync of the folder: whole after any crash."""
+    """Replace a file by a rename: after any crash the file is whole, with old or new content."""
     _make_folder(path.parent)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
     try:
@@ -289,6 +289,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _make_folder(folder: Path) -> None:
+    """Create a folder and its parents, durably."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
