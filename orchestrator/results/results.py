@@ -37,6 +37,8 @@ PAIR_GROUPS = ("diagonal", "same_backbone", "cross_backbone")
 class Results:
     """The stored results of one experiment; cells with a missing or damaged part are left out.
 
+    An ``attack`` is named by its variant: an attack with several iterates or scorings has several.
+
     Attributes:
         identity: The experiment's identity.
         store: The store that holds the results.
@@ -83,10 +85,7 @@ class Results:
 
     @property
     def attacks(self) -> list[str]:
-        """The names of all variants of all attacks.
-
-        An attack that keeps several iterates or scorings of an image has a variant for each.
-        """
+        """The names of all variants of all attacks."""
         return list(self.variants)
 
     @cached_property
@@ -110,12 +109,19 @@ class Results:
         return list(self.content["classes"])
 
     def attack_spec(self, attack: str) -> dict[str, Any]:
-        """Return the resolved spec of the attack that a variant belongs to."""
+        """Return the spec of an attack.
+
+        Returns:
+            The resolved spec, as JSON values.
+
+        Raises:
+            KeyError: If there is no such variant.
+        """
         name = self.variants[attack]["attack"]
         return next(a for a in self.content["spec"]["attacks"] if a["name"] == name)
 
     def needs_source(self, attack: str) -> bool:
-        """Return whether the attack uses a model; an attack of zero steps does not."""
+        """Return whether an attack uses a model; an attack of zero steps does not."""
         return self.attack_spec(attack)["steps"] > 0
 
     def coverage(self, attack: str) -> tuple[int, int]:
@@ -128,10 +134,7 @@ class Results:
         """Return a metric on the clean images per target, in percent.
 
         Args:
-            metric: A metric of one confusion matrix: miou, aacc, macc or wrong.
-
-        Raises:
-            KeyError: If there is no such metric.
+            metric: ``miou``, ``aacc``, ``macc`` or ``wrong``.
         """
         values = [self._percent((CLEAN, None, target), metric) for target in self.targets]
         return pd.Series(values, index=self.targets, name=CLEAN)
@@ -211,11 +214,14 @@ class Results:
         return pd.Series(metrics.class_iou(self.confusions[cell].sum(0)), index=self.classes)
 
     def headlines(self, attack: str, metric: str = "miou") -> dict[str, float]:
-        """Return the mean of a matrix per pair group, in percent; NaN for a group without pairs.
+        """Return the mean of a matrix per pair group.
 
         Args:
             attack: The name of an attack's variant.
             metric: A metric of ``matrix``.
+
+        Returns:
+            The mean in percent by group, NaN for a group without pairs or with a missing cell.
         """
         matrix = self.matrix(attack, metric)
         groups: dict[str, list[float]] = {group: [] for group in PAIR_GROUPS}
@@ -225,9 +231,12 @@ class Results:
         return {g: float(np.mean(values)) if values else np.nan for g, values in groups.items()}
 
     def group(self, source: str, target: str) -> str:
-        """Return the pair group of a source and a target, one of ``PAIR_GROUPS``.
+        """Return the pair group of a source and a target.
 
         Ensembles are compared by the fingerprint and backbone of every member.
+
+        Returns:
+            ``diagonal``, ``same_backbone`` or ``cross_backbone``.
         """
         models = self.content["models"]
         pairs = [(a, b) for a in models[source]["networks"] for b in models[target]["networks"]]
@@ -237,7 +246,12 @@ class Results:
         return "same_backbone" if any(a[1] == b[1] for a, b in pairs) else "cross_backbone"
 
     def frame(self) -> pd.DataFrame:
-        """Return a row per attack, source and target: the pair group and every metric."""
+        """Return every metric of every matrix cell.
+
+        Returns:
+            A row per attack, source and target, with columns ``attack``, ``source``, ``target``,
+            ``group`` and a column per metric in percent.
+        """
         names = list(ALL_METRICS)
         rows = []
         for attack in self.attacks:
@@ -265,7 +279,7 @@ class Results:
         return reports
 
     def perturbation(self, attack: str) -> pd.Series:
-        """Return statistics of the 8-bit perturbation over all images and sources of a variant.
+        """Return statistics of the 8-bit perturbation over all images and sources.
 
         Returns:
             The means of ``rms``, ``mean_abs`` and the others, and the maximum of ``linf``. The

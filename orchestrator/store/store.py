@@ -82,7 +82,7 @@ class Store:
         return self.files.remote
 
     def keys(self) -> set[str]:
-        """Return the keys of all committed tasks, from listings and the key column of rows."""
+        """Return the keys of all committed tasks, from listings and compacted key columns."""
         # In this order, so that a row that is compacted meanwhile is found in one of the two.
         single = {
             match[2] for name in self.files.names(ROWS) if (match := ROW_PATH.fullmatch(name))
@@ -90,11 +90,18 @@ class Store:
         return single | self.compacted.keys()
 
     def row(self, key: str) -> CommitRow | None:
-        """Return the commit row of a task; None if it is missing or damaged."""
+        """Return the commit row of a task.
+
+        Args:
+            key: The key of the task.
+
+        Returns:
+            The newest intact row, or None if the task is not done.
+        """
         return self.single_row(key) or self.compacted.row(key)
 
     def single_row(self, key: str) -> CommitRow | None:
-        """Return the row that has a file of its own; None if it is missing or damaged."""
+        """Return the commit row of a task from its own file; None if missing or damaged."""
         return self._checked(row_path(key), lambda content: decode_row(content, key))
 
     def put_attack(self, image_ids: Sequence[str], images: np.ndarray) -> Blob:
@@ -103,6 +110,12 @@ class Store:
         Args:
             image_ids: The ids of the N images.
             images: The AEs, uint8 M x N x 3 x H x W for the M variants of the attack.
+
+        Returns:
+            The written blob, for ``commit``.
+
+        Raises:
+            StoreError: If the store cannot be written.
         """
         return self._put(arrays.encode_images(image_ids, images), ".arrow")
 
@@ -115,6 +128,12 @@ class Store:
             image_ids: The ids of the N images.
             confusions: int64 N x K x K, labels by predictions.
             predictions: uint8 N x H x W class indices.
+
+        Returns:
+            The written blob, for ``commit``.
+
+        Raises:
+            StoreError: If the store cannot be written.
         """
         return self._put(arrays.encode_evaluation(image_ids, confusions, predictions), ".parquet")
 
@@ -125,6 +144,9 @@ class Store:
             task: The task.
             blob: The written blob with the task's arrays.
             report: The cost, numerics and statistics of the task, as JSON values.
+
+        Raises:
+            StoreError: If the store cannot be written.
         """
         attack = json.dumps(task.attack.identity()) if task.attack else None
         row = CommitRow(
@@ -144,7 +166,14 @@ class Store:
     def commit_attack(
         self, task: Task, shard: Shard, images: np.ndarray, report: dict[str, Any]
     ) -> None:
-        """Store the AEs of an attack task, uint8 M x N x 3 x H x W: the blob, then the row."""
+        """Store the AEs of an attack task: the blob, then the row.
+
+        Args:
+            task: The attack task.
+            shard: The shard of the N clean images.
+            images: The AEs, uint8 M x N x 3 x H x W for the M variants of the attack.
+            report: The cost, numerics and statistics of the task, as JSON values.
+        """
         self.commit(task, self.put_attack(shard.image_ids, images), report)
 
     def commit_evaluation(
@@ -155,31 +184,55 @@ class Store:
         predictions: np.ndarray,
         report: dict[str, Any],
     ) -> None:
-        """Store the confusions int64 N x K x K and predictions uint8 N x H x W of a task."""
+        """Store the scores of an evaluation task: the blob, then the row.
+
+        Args:
+            task: The evaluation task.
+            shard: The shard of the N clean images.
+            confusions: int64 N x K x K, labels by predictions.
+            predictions: uint8 N x H x W class indices.
+            report: The cost and numerics of the task, as JSON values.
+        """
         blob = self.put_evaluation(shard.image_ids, confusions, predictions)
         self.commit(task, blob, report)
 
     def attack_images(self, key: str) -> np.ndarray | None:
-        """Return the AEs of a committed attack; None if they are missing or damaged.
+        """Return the AEs of a committed attack.
 
         Args:
             key: The key of the attack task.
 
         Returns:
-            uint8 M x N x 3 x H x W for the M variants of the attack.
+            uint8 M x N x 3 x H x W for the M variants of the attack, or None if the row or the
+            blob is missing or damaged.
         """
         row = self.row(key)
         content = None if row is None else self.blob(row)
         return None if content is None else arrays.decode_images(content)[1]
 
     def evaluation(self, key: str) -> Evaluation | None:
-        """Return a committed evaluation by its key; None if it is missing or damaged."""
+        """Return the scores of a committed evaluation.
+
+        Args:
+            key: The key of the evaluation task.
+
+        Returns:
+            The confusion matrices and predictions, or None if the row or the blob is missing or
+            damaged.
+        """
         row = self.row(key)
         content = None if row is None else self.blob(row)
         return None if content is None else arrays.decode_evaluation(content)
 
     def blob(self, row: CommitRow) -> bytes | None:
-        """Return the bytes of a row's blob; None if they are missing or have another hash."""
+        """Return the bytes of a row's blob.
+
+        Args:
+            row: A commit row of this store.
+
+        Returns:
+            The bytes, or None if they are missing or have another hash than the row says.
+        """
 
         def intact(content: bytes) -> bytes | None:
             return content if hashlib.sha256(content).hexdigest() == row.sha256 else None
@@ -187,22 +240,34 @@ class Store:
         return self._checked(row.blob, intact)
 
     def put_shard(self, shard: Shard) -> None:
-        """Store a shard's clean images and labels, so that the store is readable on its own."""
+        """Store a shard's clean images and labels, which make the store readable on its own."""
         if self.shard(shard.shard_id) is None:
             self.files.write(shard_path(shard.shard_id), arrays.encode_shard(shard))
 
     def shard(self, shard_id: str) -> Shard | None:
-        """Return a stored shard; None if it is missing, or its id is not its content's hash."""
+        """Return a stored shard.
+
+        Args:
+            shard_id: The hash of the shard's content.
+
+        Returns:
+            The shard, or None if it is missing or its content has another hash.
+        """
         path = shard_path(shard_id)
         return self._checked(path, lambda content: arrays.decode_shard(shard_id, content))
 
     def save_experiment(self, identity: str, content: dict[str, Any]) -> None:
-        """Store an experiment's resolved spec and the cells of its matrices, as JSON."""
+        """Store the description of an experiment.
+
+        Args:
+            identity: The experiment's identity.
+            content: The resolved spec, the models, and the cells of the matrices, as JSON values.
+        """
         text = json.dumps(content, indent=1, sort_keys=True)
         self.files.write(f"experiments/{identity}.json", text.encode())
 
     def experiments(self) -> dict[str, dict[str, Any]]:
-        """Return the content of every stored experiment by identity, oldest first."""
+        """Return the description of every stored experiment by identity, oldest first."""
         infos = [info for info in self.files.infos("experiments") if info.path.endswith(".json")]
         infos.sort(key=lambda info: (info.mtime_ns, info.path))
         contents = {
@@ -212,17 +277,31 @@ class Store:
         return {key: content for key, content in parsed.items() if content is not None}
 
     def save_trial(self, search: str, number: int, content: dict[str, Any]) -> None:
-        """Store the attack of a search's trial and the cells of its matrices, as JSON."""
+        """Store the description of a search's trial.
+
+        Args:
+            search: The identity of the search.
+            number: The number of the trial.
+            content: The attack and the cells of its matrices, as JSON values.
+        """
         text = json.dumps(content, sort_keys=True)
         self.files.write(f"{SEARCHES}/{search}/trial-{number}.json", text.encode())
 
     def trial(self, search: str, number: int) -> dict[str, Any] | None:
-        """Return the content of a stored trial; None if it is missing or damaged."""
+        """Return the description of a search's trial.
+
+        Args:
+            search: The identity of the search.
+            number: The number of the trial.
+
+        Returns:
+            The content, or None if it is missing or damaged.
+        """
         content = self.files.read(f"{SEARCHES}/{search}/trial-{number}.json")
         return None if content is None else _parse(content)
 
     def trials(self) -> dict[str, dict[str, Any] | None]:
-        """Return the content of every trial of every search by path; None if it is damaged."""
+        """Return the description of every trial of every search by path, None if damaged."""
         names = [name for name in self.files.names(SEARCHES) if name.endswith(".json")]
         contents = {name: self.files.read(name) for name in names}
         return {name: None if text is None else _parse(text) for name, text in contents.items()}
@@ -239,7 +318,14 @@ class Store:
         self.files.write(f"failures/{key[:2]}/{key}.json", text.encode())
 
     def failure(self, key: str) -> dict[str, Any] | None:
-        """Return the last failure of a task: ``kind``, ``message`` and time ``at``; or None."""
+        """Return the last failure of a task.
+
+        Args:
+            key: The key of the task.
+
+        Returns:
+            ``kind``, ``message`` and the time ``at``, or None if no failure is stored.
+        """
         content = self.files.read(f"failures/{key[:2]}/{key}.json")
         return None if content is None else _parse(content)
 

@@ -52,19 +52,17 @@ def find_garbage(
 ) -> GarbageReport:
     """List the files that no result needs, and delete nothing.
 
-    Garbage are blobs that no row names, interrupted writes, unreadable rows, and failures of tasks
-    that are done since. Files younger than an hour are no garbage, because a driver may have
-    written a blob before its row.
+    Garbage are blobs without a row, interrupted writes, unreadable rows, and failures of tasks that
+    are done since. Files younger than an hour are kept: a driver may be about to write their row.
 
     Args:
-        store: The store.
+        store: The store to search.
         experiments: Also list these experiments, each given by the beginning of its identity.
         unreferenced: Also list the rows and shards that no remaining experiment or trial names.
         now: The time in seconds since 1970. Default: the current time.
 
     Raises:
-        InputError: If ``experiments`` names no experiment or several, or if a description of an
-            experiment is unreadable and ``unreferenced`` is set.
+        InputError: If a beginning fits no experiment or several, or a description is unreadable.
     """
     old_enough = (time.time() if now is None else now) - GRACE_SECONDS
     # Listed before the rows are read, so that a blob whose row is written meanwhile is named.
@@ -84,11 +82,7 @@ def find_garbage(
         kept = {key: row for key, row in index.rows.items() if key not in spare}
         garbage += _row_garbage(store, spare, infos)
         garbage += _shard_garbage(old, shards | {row.shard for row in kept.values() if row.shard})
-    garbage += [
-        Garbage("rows that cannot be read", old[path])
-        for path in index.unreadable
-        if path in old and (ROW_PATH.fullmatch(path) or index.unreadable[path] == 0)
-    ]
+    garbage += _unreadable_rows(old, index)
     notes = []
     if index.unreadable:
         notes.append(
@@ -160,6 +154,15 @@ def _shard_garbage(old: dict[str, FileInfo], needed: set[str]) -> list[Garbage]:
         Garbage("shards that no experiment names", info)
         for path, info in old.items()
         if (match := SHARD_PATH.fullmatch(path)) and match[2] not in needed
+    ]
+
+
+def _unreadable_rows(old: dict[str, FileInfo], index: RowIndex) -> list[Garbage]:
+    """Return the old files in which no row is readable."""
+    return [
+        Garbage("rows that cannot be read", old[path])
+        for path in index.unreadable
+        if path in old and (ROW_PATH.fullmatch(path) or index.unreadable[path] == 0)
     ]
 
 
