@@ -35,7 +35,7 @@ def run(
     Raises:
         InputError: The spec is wrong.
     """
-    from segtransfer.experiment.spec import read_experiment
+    from segtransfer.experiment.reading import read_experiment
     from segtransfer.runtime.runner import carry_out
 
     return carry_out(read_experiment(experiment, overrides), listener)
@@ -54,7 +54,7 @@ def plan(
         InputError: The spec, the data or a model is wrong.
     """
     from segtransfer.experiment.plan import make_plan
-    from segtransfer.experiment.spec import read_experiment
+    from segtransfer.experiment.reading import read_experiment
     from segtransfer.store import Store
 
     spec = read_experiment(experiment, overrides)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from tests.conftest import ROOT
 
 FOLDERS = ("docs", "infra", "search_spaces", "tasks")

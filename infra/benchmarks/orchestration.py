@@ -22,7 +22,7 @@ import torch
 
 from segtransfer import run
 from segtransfer.experiment.plan import Plan, make_plan
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.runtime.executors.base import TaskInputs, perform
 from segtransfer.runtime.runner import Listener
 from segtransfer.runtime.sessions import Notice

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from segtransfer.experiment.plan import Plan, make_plan
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.statistics.design import Factor
 from segtransfer.statistics.power import detectable, spread_of
 from segtransfer.store import CommitRow, Store

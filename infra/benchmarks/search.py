@@ -34,7 +34,7 @@ from segtransfer.runtime.ray_driver import meet, own_driver
 from segtransfer.runtime.runner import TimeLimit
 from segtransfer.runtime.sessions import LocalClient
 from segtransfer.searches import tune
-from segtransfer.searches.context import SearchContext, make_context, propose, try_attack
+from segtransfer.searches.context import SearchContext, make_context, propose, score_rungs
 from segtransfer.searches.optuna_study import Trial, open_storage, open_study
 from segtransfer.searches.spec import Search, read_search
 from segtransfer.store import Store
@@ -62,7 +62,7 @@ def _report(config: Mapping[str, Any], bench: SearchContext, client: Any) -> Non
     from ray.tune import report
 
     attack = propose(bench, config["point"], int(config["number"]))
-    for score in try_attack(bench, attack, client, Store(bench.store)):
+    for score in score_rungs(bench, attack, client, Store(bench.store)):
         report({**score.objectives, tune.RUNG: 1, tune.SCORE: json.dumps(asdict(score))})
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from segtransfer.experiment.plan import make_plan
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.experiment.task import FORWARD_AND_BACKWARD, Task
 from segtransfer.forecast.calibration import calibrate, read_rates
 from segtransfer.forecast.cost_model import GivenRates

@@ -24,7 +24,7 @@ def fleet_up(
     store: StoreOption = None,
 ) -> None:
     """Start a fleet on the Ray cluster that is up, and leave it there."""
-    from segtransfer.experiment.spec import read_runtime
+    from segtransfer.experiment.reading import read_runtime
     from segtransfer.runtime.ray_driver import start_fleet
 
     with exit_with_message(name):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.statistics import Pair, Resampled, holm, pairs_of
 
 LEVEL = 0.95
@@ -56,7 +56,7 @@ def _statistics(
     for source in a.sources:
         for target in a.targets:
             yield "cell", a.group(source, target), source, target, [(source, target)]
-    for group in GROUPS:
+    for group in PAIR_GROUPS:
         inside = pairs_of(a, group)
         if group != "diagonal":
             yield from _rows_and_columns(group, inside)

@@ -21,8 +21,8 @@ from rich.text import Text
 from segtransfer.comparison import Comparison
 from segtransfer.reporting.folder import DPI, reports_root
 from segtransfer.reporting.heatmaps import ACROSS, LONGEST_LEVEL_NAME
-from segtransfer.reporting.text import ANY_SOURCE, HEADLINES, settings
 from segtransfer.results import Results
+from segtransfer.results.text import ANY_SOURCE, HEADLINES, settings
 from segtransfer.tasks.data.names import file_name
 
 COLOURS = mpl.colormaps["PRGn"]  # green is where B fools more, in every figure and table

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from segtransfer.reporting.heatmaps import draw_matrix, draw_overview
 from segtransfer.reporting.html import write_page
 from segtransfer.reporting.panels import draw_panel
-from segtransfer.reporting.text import markdown
 from segtransfer.results import Results
+from segtransfer.results.text import markdown
 from segtransfer.tasks.data.names import file_name
 
 DPI = 130

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from segtransfer.reporting.text import headline_sentences, number, row_name, rows, settings
 from segtransfer.results import Results
+from segtransfer.results.text import headline_sentences, number, row_name, rows, settings
 
 COLOURS = mpl.colormaps["viridis"]
 LIMITS = (0.0, 100.0)  # percent; the same in every figure, so that runs can be compared by eye

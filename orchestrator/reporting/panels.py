@@ -36,7 +36,7 @@ def draw_panel(results: Results, source: str) -> Figure | None:
         images = results.store.attack_images(key) if key else None
         line[0].set_ylabel(attack, fontsize=9)
         if images is not None:
-            image = images[results.made[attack]["made"]][0]
+            image = images[results.variants[attack]["made"]][0]
             delta = image.astype(np.int16) - clean
             amplified = (128 + AMPLIFICATION * delta).clip(0, 255).astype(np.uint8)
             _show(line[0], image.transpose(1, 2, 0), "adversarial image")

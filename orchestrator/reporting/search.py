@@ -130,7 +130,7 @@ def _plain(attack: AttackSpec) -> dict[str, Any]:
 def _confirmed(found: SearchResult) -> Table:
     """A row an attack, for each kind of targets: mean mIoU as each score; RMS; cost."""
     results = found.results
-    scores = list(dict.fromkeys(made["score"] for made in results.made.values()))
+    scores = list(dict.fromkeys(made["score"] for made in results.variants.values()))
     table = Table(caption="mean mIoU, %: the lower, the better it transfers")
     table.add_column("attack", style="bold")
     for score in scores:
@@ -140,8 +140,8 @@ def _confirmed(found: SearchResult) -> Table:
     for where, pairs in pairs_by_target(found.context.search, results).items():
         table.add_section()
         table.add_row(f"{where}:")
-        for attack in dict.fromkeys(made["attack"] for made in results.made.values()):
-            names = {m["score"]: n for n, m in results.made.items() if m["attack"] == attack}
+        for attack in dict.fromkeys(made["attack"] for made in results.variants.values()):
+            names = {m["score"]: n for n, m in results.variants.items() if m["attack"] == attack}
             means = [f"{_mean(results, names[score], pairs):.2f}" for score in scores]
             raw = names[scores[0]]
             rms, cost = results.perturbation(raw)["rms"], results.cost(raw)["forward_equivalents"]

@@ -5,8 +5,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from segtransfer.reporting.text import cell, headline_sentences, number, row_name, rows, settings
 from segtransfer.results import Results
+from segtransfer.results.text import cell, headline_sentences, number, row_name, rows, settings
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.models.zoo import ZOO

@@ -8,7 +8,7 @@ import numpy as np
 
 from segtransfer import search_spaces
 from segtransfer.experiment.keys import key_of
-from segtransfer.experiment.plan import cut, identity_of, make_plan
+from segtransfer.experiment.plan import identity_of, make_plan, make_tasks
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results, results_of
 from segtransfer.runtime.executors.base import Served
@@ -151,7 +151,7 @@ def _carry_out(
 ) -> Results:
     """Return the results of an attack on some shards, computing the tasks that are not stored."""
     experiment = context.experiment.model_copy(update={"attacks": (attack,)})
-    tasks, cells = cut(experiment, context.infos, outlines, len(context.content["classes"]))
+    tasks, cells = make_tasks(experiment, context.infos, outlines, len(context.content["classes"]))
     stored = frozenset(key for key in tasks if store.row(key) is not None)
     _drive(Submission(tasks, context.models, stored), client, store)
     made = [{"attack": attack.name, "made": 0, **vars(attack.variants[0])}]

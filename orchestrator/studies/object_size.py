@@ -15,7 +15,7 @@ from scipy import ndimage
 from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.statistics.resampled import Values
 from segtransfer.studies.base import (
@@ -221,7 +221,7 @@ def findings(sample: Resampled, base: BaseExperiment) -> Sizes:
     """Compute recall, drops, gains and the gap by quarter."""
     results, recalls = sample.results, Recalls(sample)
     groups = transfer_groups(results)
-    by_group = {group: pairs for group in GROUPS if (pairs := pairs_of(results, group))}
+    by_group = {group: pairs for group in PAIR_GROUPS if (pairs := pairs_of(results, group))}
     bars = tuple(
         Bar(attack, score, group, _each(sample, recalls.drop(attack + mark, pairs)))
         for attack in COMPARED_ATTACKS

@@ -11,8 +11,8 @@ from mlflow.tracking import MlflowClient
 
 from segtransfer.reporting.folder import matrix_name, report_folder
 from segtransfer.reporting.heatmaps import draw_small
-from segtransfer.reporting.text import markdown, settings
 from segtransfer.results import Results
+from segtransfer.results.text import markdown, settings
 from segtransfer.tracking.runs import (
     ATTACK,
     CONFIG,

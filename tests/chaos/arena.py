@@ -17,7 +17,8 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from segtransfer.experiment.spec import Runtime, read_experiment
+from segtransfer.experiment.reading import read_experiment
+from segtransfer.experiment.spec import Runtime
 from segtransfer.runtime import ray_driver
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from segtransfer.experiment.provenance import code_hash
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.runtime.runner import Listener, carry_out
 from segtransfer.runtime.sessions import Notice
 from tests.chaos import sabotage

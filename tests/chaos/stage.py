@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segtransfer.experiment.plan import make_plan
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.store import Store
 from tests.chaos import sabotage
 from tests.chaos.schedules import WRITES, Disturbance, Schedule

@@ -13,8 +13,8 @@ from segtransfer.reporting.heatmaps import COLOURS
 from segtransfer.reporting.html import charts, facts, tables
 from segtransfer.reporting.html.gallery import AMPLIFICATION, draw_gallery
 from segtransfer.reporting.html.numbers import METRICS, Figures, Numbers
-from segtransfer.reporting.text import HEADLINES, row_name, rows
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.text import HEADLINES, row_name, rows
 from segtransfer.statistics import Resampled
 
 HERE = Path(__file__).parent
@@ -64,7 +64,7 @@ def draw_page(results: Results) -> str:
         **_layout(results),
         compared=compared,
         plain=tables.PLAIN,
-        groups=[HEADLINES[name] for name in GROUPS],
+        groups=[HEADLINES[name] for name in PAIR_GROUPS],
         far=HEADLINES[group],
         baseline=baseline,
         overview=overview,

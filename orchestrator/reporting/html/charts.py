@@ -14,8 +14,8 @@ import altair as alt
 
 from segtransfer.reporting.html.numbers import Figures, spread
 from segtransfer.reporting.html.tables import PLAIN, Compared
-from segtransfer.reporting.text import HEADLINES
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.text import HEADLINES
 
 GREY, BLUE, ORANGE = "#878d99", "#3f86c6", "#df7532"  # legible on light and on dark
 NAMES = alt.Axis(labelLimit=180, ticks=False, domain=False, labelPadding=8)
@@ -50,7 +50,7 @@ class Drawn:
 PAIRS = tuple(
     Sign(HEADLINES[group], colour, shape)
     for group, colour, shape in zip(
-        GROUPS, (GREY, BLUE, ORANGE), ("circle", "square", "triangle-up"), strict=True
+        PAIR_GROUPS, (GREY, BLUE, ORANGE), ("circle", "square", "triangle-up"), strict=True
     )
 )
 VERDICTS = Sign("beyond noise", ORANGE), Sign("within noise", GREY)
@@ -133,7 +133,7 @@ def energy_chart(
         for row in compared
         if not math.isnan(row.plain[rms])  # as where no AE is stored
         for name in [row.attack if row.attack in named else ""]
-        for point in _points(figures, row.means[GROUPS.index(group)])
+        for point in _points(figures, row.means[PAIR_GROUPS.index(group)])
     ]
     room = alt.Scale(zero=False, padding=48)  # for the names
     size = alt.X("rms:Q", title="RMS of the perturbation, levels", scale=room)
@@ -153,7 +153,7 @@ def curve_charts(
     """Means over the steps of every attack that kept iterates, a chart an attack and score."""
     runs: dict[tuple[str, str], list[tuple[int, Compared]]] = defaultdict(list)
     for row in compared:
-        made = results.made[row.attack]
+        made = results.variants[row.attack]
         runs[made["attack"], made["score"]].append((made["step"], row))
     curves = {name: run for name, run in runs.items() if len(run) > 1}
     numbers = [n for run in curves.values() for _, row in run for n in row.means if n is not None]

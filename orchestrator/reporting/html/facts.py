@@ -16,8 +16,8 @@ import yaml
 from segtransfer.experiment.provenance import code_hash, commit, versions
 from segtransfer.reporting.html.numbers import Figures
 from segtransfer.reporting.html.tables import Compared, main_attacks
-from segtransfer.reporting.text import HEADLINES
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.text import HEADLINES
 from segtransfer.tasks.urls import without_credentials
 
 
@@ -65,7 +65,7 @@ def findings(
 
     Of main attacks only: the others are the same perturbations at other steps or energies.
     """
-    miou, place, main = figures["miou"], GROUPS.index(group), main_attacks(results)
+    miou, place, main = figures["miou"], PAIR_GROUPS.index(group), main_attacks(results)
     known = [
         (mean, number, row)
         for row in compared

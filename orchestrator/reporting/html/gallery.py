@@ -13,8 +13,8 @@ from PIL import Image
 from segtransfer.experiment.task import CLEAN
 from segtransfer.reporting.html.tables import main_attacks
 from segtransfer.reporting.panels import AMPLIFICATION, colour
-from segtransfer.reporting.text import rows
 from segtransfer.results import Results
+from segtransfer.results.text import rows
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.labels import IGNORE_INDEX
 
@@ -46,7 +46,7 @@ class Reader:
         if key not in self._known:
             self._known[key] = self.results.store.attack_images(key)
         found = self._known[key]
-        return None if found is None else found[self.results.made[attack]["made"]]
+        return None if found is None else found[self.results.variants[attack]["made"]]
 
     def predicted(
         self, attack: str, source: str | None, target: str, shard: Shard

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
 
 
@@ -67,7 +67,7 @@ class Numbers:
     def __init__(self, results: Results, sample: Resampled) -> None:
         self._results = results
         self._sample = sample
-        self._pairs = {group: pairs_of(results, group) for group in GROUPS}
+        self._pairs = {group: pairs_of(results, group) for group in PAIR_GROUPS}
         self._asked: list[Callable[[str], Interval]] = []
         self._differences: set[int] = set()
 

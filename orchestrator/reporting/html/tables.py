@@ -8,8 +8,8 @@ import pandas as pd
 
 from segtransfer.experiment.task import CLEAN
 from segtransfer.reporting.html.numbers import Numbers, percent
-from segtransfer.reporting.text import HEADLINES, attack_in_words, row_name, rows
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.text import HEADLINES, attack_in_words, row_name, rows
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ PLAIN = (
 def main_attacks(results: Results) -> list[str]:
     """What stands for each attack of the spec: its last iterate as it is, or its last score."""
     found: dict[str, str] = {}
-    for name, made in results.made.items():
+    for name, made in results.variants.items():
         attack = made["attack"]
         if attack not in found or made["score"] == "raw":
             found[attack] = name
@@ -86,8 +86,10 @@ def main_attacks(results: Results) -> list[str]:
 
 def is_final(results: Results, attack: str) -> bool:
     """Whether this is the last step of its attack, under any score."""
-    made = results.made[attack]
-    steps = [other["step"] for other in results.made.values() if other["attack"] == made["attack"]]
+    made = results.variants[attack]
+    steps = [
+        other["step"] for other in results.variants.values() if other["attack"] == made["attack"]
+    ]
     return made["step"] == max(steps)
 
 
@@ -118,7 +120,7 @@ def _matrix(results: Results, numbers: Numbers, attack: str, clean: tuple[int, .
 
     headlines: list[tuple[str, int | None]]
     if sourced:
-        headlines = [(HEADLINES[group], numbers.mean(attack, group)) for group in GROUPS]
+        headlines = [(HEADLINES[group], numbers.mean(attack, group)) for group in PAIR_GROUPS]
     else:
         headlines = [("mean over targets", numbers.mean_over_targets(attack))]
     there, cells = results.coverage(attack)
@@ -158,7 +160,7 @@ def compare(results: Results, numbers: Numbers) -> list[Compared]:
                 sourced=results.needs_source(attack),
                 final=is_final(results, attack),
                 partial=there < cells,
-                means=tuple(numbers.mean(attack, g) for g in GROUPS),
+                means=tuple(numbers.mean(attack, g) for g in PAIR_GROUPS),
                 difference=None if other is None else numbers.difference(attack, other, group),
                 plain=_plain(results, attack),
             )

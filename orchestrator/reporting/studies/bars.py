@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from segtransfer.reporting.studies.marks import COLOURS, FILLS, GROUPS, bars, points, tidy, zero
-from segtransfer.results import GROUPS as ORDER
+from segtransfer.results import PAIR_GROUPS as ORDER
 from segtransfer.studies import ablation, heads, object_size, twins
 from segtransfer.studies.base import SCORES
 from segtransfer.studies.study import COMPARED_ATTACKS

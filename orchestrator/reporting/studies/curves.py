@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from segtransfer.reporting.studies.marks import COLOURS, GROUPS, STYLES, curve, tidy, zero
-from segtransfer.results import GROUPS as ORDER
+from segtransfer.results import PAIR_GROUPS as ORDER
 from segtransfer.studies import eps, overfitting
 from segtransfer.studies.study import COMPARED_ATTACKS
 

@@ -227,7 +227,7 @@ def perform(
         raise ValueError(f"task {task.key} needs model {task.model}, and its slot hosts none")
     scored = evaluate(
         model,
-        inputs.images if task.depends_on is None else inputs.images[task.made],
+        inputs.images if task.depends_on is None else inputs.images[task.variant],
         inputs.labels,
         num_classes=task.num_classes,
         micro_batch=micro_batch,

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import Experiment, read_experiment, recipe_names
+from segtransfer.experiment.reading import read_experiment
+from segtransfer.experiment.recipes import recipe_names
+from segtransfer.experiment.spec import Experiment
 from tests.orchestrator.toy_experiments import toy
 
 GOOD: dict[str, Any] = {

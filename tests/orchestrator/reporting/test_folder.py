@@ -8,12 +8,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.reporting.folder import is_current, write_report
 from segtransfer.reporting.heatmaps import draw_matrix
 from segtransfer.reporting.panels import draw_panel
-from segtransfer.reporting.text import cell, markdown
 from segtransfer.results import Results
+from segtransfer.results.text import cell, markdown
 from tests.orchestrator.toy_experiments import run_toy
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from segtransfer import open_results
 from segtransfer.cli import app
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.runtime.interrupts import Terminated, kept_handler, terminable, was_terminated
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store

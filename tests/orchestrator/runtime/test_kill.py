@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
 from tests.conftest import ROOT

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.runtime.replay import replay
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store

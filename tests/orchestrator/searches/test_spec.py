@@ -9,9 +9,8 @@ import yaml
 from PIL import Image
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import recipe_names
+from segtransfer.experiment.recipes import SEARCH_RECIPES, recipe_names
 from segtransfer.searches.spec import (
-    SHIPPED_SEARCHES,
     baselines,
     confirming_experiment,
     read_search,
@@ -137,7 +136,7 @@ def test_overrides_reach_fields_and_their_values_are_checked(tmp_path: Path) -> 
         read_search(spec, ["search.trials"])
 
 
-@pytest.mark.parametrize("name", recipe_names(SHIPPED_SEARCHES))
+@pytest.mark.parametrize("name", recipe_names(SEARCH_RECIPES))
 def test_the_searches_that_ship_are_read_and_confirm_on_other_models(name: str) -> None:
     search = read_search(name)
     assert search.confirm.held_out

@@ -17,7 +17,7 @@ from segtransfer.reporting.html.facts import decimal, estimate, trouble
 from segtransfer.reporting.html.gallery import BUDGET, draw_gallery
 from segtransfer.reporting.html.numbers import METRICS
 from segtransfer.reporting.html.tables import main_attacks
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.statistics import Resampled, pairs_of
 from tests.orchestrator.reporting.html.made_up import made_up
 from tests.orchestrator.reporting.html.reading import Page
@@ -96,7 +96,7 @@ def test_means_are_those_of_each_kind_of_pair_alone(results: Results, page: Page
     sample = Resampled(results)
     table = next(table for table in page.tables if "Against pgd" in table.rows[0])
     row = next(row for row in table.rows if row[0] == "mi")
-    for shown, group in zip(row[1:4], GROUPS, strict=True):
+    for shown, group in zip(row[1:4], PAIR_GROUPS, strict=True):
         interval = sample.mean("mi", pairs_of(results, group))
         value, low, high = map(decimal, (interval.value, interval.low, interval.high))
         assert shown == f"{value}{low} to {high}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from segtransfer.experiment.plan import Plan
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.results import Results
 from segtransfer.runtime.runner import carry_out
 from segtransfer.runtime.sessions import Notice
