@@ -23,7 +23,8 @@ from segtransfer.experiment.task import Task
 from segtransfer.forecast.calibration import Given, calibrate, read_rates
 from segtransfer.forecast.forecast import fleet_of, forecast, lower_bound
 from segtransfer.forecast.simulator import Conditions, simulate
-from segtransfer.runtime.runner import Listener, carry_out
+from segtransfer.runtime.listener import Listener
+from segtransfer.runtime.runner import carry_out
 from segtransfer.runtime.sessions import Notice
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec

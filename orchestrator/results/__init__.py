@@ -1,9 +1,9 @@
 """Results: the stored confusion matrices of an experiment as transfer matrices."""
 
+from segtransfer.experiment.manifest import FORMAT
 from segtransfer.results.results import (
     ALL_METRICS,
     DERIVED,
-    FORMAT,
     GROUPS,
     METRICS,
     Cell,

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from segtransfer.errors import InputError
+from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.task import CLEAN
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
@@ -258,7 +259,6 @@ class Results:
 
 
 GROUPS = ("diagonal", "same_backbone", "cross_backbone")
-FORMAT = 2  # of what an experiment keeps in the store; raise when it changes its meaning
 
 
 def load_results(store: Store, identity: str) -> Results:

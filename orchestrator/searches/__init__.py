@@ -11,7 +11,9 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.plan import make_plan
 from segtransfer.results import Results
 from segtransfer.runtime.interrupts import HoursUp, Terminated, was_terminated
-from segtransfer.runtime.runner import Listener, TimeLimit, carry_out, stored_results
+from segtransfer.runtime.listener import Listener
+from segtransfer.runtime.runner import carry_out, stored_results
+from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.searches.confirmation import (
     CarryOver,
     ConfirmedDifference,
@@ -158,7 +160,8 @@ def _driver(
     if len(ended(study)) >= bench.search.search.trials:
         yield None
         return
-    from segtransfer.runtime.ray_driver import attach, own_driver
+    from segtransfer.runtime.fleets import attach
+    from segtransfer.runtime.ray_driver import own_driver
 
     if runtime.fleet.name is not None:
         client = attach(runtime.fleet.name, store.location)

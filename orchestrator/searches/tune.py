@@ -28,8 +28,8 @@ from ray.tune.search.optuna import OptunaSearch
 from segtransfer import search_spaces
 from segtransfer.errors import InputError
 from segtransfer.runtime.interrupts import HoursUp
-from segtransfer.runtime.ray_driver import DriverError, meet
-from segtransfer.runtime.runner import TimeLimit
+from segtransfer.runtime.ray_driver import DriverError, join_driver
+from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.searches.context import (
     Score,
     SearchContext,
@@ -200,7 +200,7 @@ class Desk:
 
     def __init__(self, bench: "SearchContext", namespace: str) -> None:
         self._bench, self._store = bench, Store(bench.store)
-        self._client = meet(namespace, bench.store)
+        self._client = join_driver(namespace, bench.store)
         self._trials: dict[int, tuple[Iterator[Score], int]] = {}
 
     def carry_out(self, number: int, point: Mapping[str, Any], rung: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from segtransfer.experiment.spec import Runtime, read_experiment
-from segtransfer.runtime import ray_driver
+from segtransfer.runtime import fleets, ray_driver
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
 from tests.chaos import checks, sabotage
@@ -92,7 +92,7 @@ class Arena:
         ray_driver.DriverActor = sabotage.Driver  # type: ignore[misc]
         self.store = folder / "fleet"
         files = {"store": str(self.store), "log": str(folder / "fleet.jsonl")}
-        ray_driver.start_fleet("chaos", Runtime.model_validate(files))
+        fleets.start_fleet("chaos", Runtime.model_validate(files))
         spec = self.spec(0, folder / "oracle", fleet=False, delay=0.0)
         spec["runtime"] |= {"executor": "inline"}
         self.oracle = carry_out(read_experiment(spec))
@@ -155,13 +155,13 @@ class Arena:
             stage.disturb(disturbance)
         while stage.running():
             if time.monotonic() > give_up:
-                return [f"hangs at {stage.rows()} rows: {ray_driver.fleet_news('chaos')}"]
+                return [f"hangs at {stage.rows()} rows: {fleets.status_of('chaos')}"]
             time.sleep(0.02)
         return []
 
     def close(self) -> None:
         self.clients.close()
-        ray_driver.end_fleet("chaos")
+        fleets.end_fleet("chaos")
         ray.shutdown()
         self.cluster.shutdown()
 

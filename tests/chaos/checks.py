@@ -9,7 +9,7 @@ import ray
 from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
 from segtransfer.results import Results, load_results
-from segtransfer.runtime.ray_driver import fleet_news
+from segtransfer.runtime.fleets import status_of
 from segtransfer.store import Store
 from tests.chaos.stage import Stage
 from tests.orchestrator.runtime.executors.fleets import exists, live, until
@@ -25,8 +25,8 @@ def after(oracle: Results, stage: Stage, bytes_before: int) -> list[str]:
     if len(stage.watcher.rows) != len(oracle.store.keys()):
         wrong.append(f"{len(stage.watcher.rows)} rows, inline {len(oracle.store.keys())}")
     for what, holds in (
-        ("a client is left", lambda: not fleet_news("chaos").status.clients),
-        ("tasks are left", lambda: not sum(fleet_news("chaos").status.counts.values())),
+        ("a client is left", lambda: not status_of("chaos").status.clients),
+        ("tasks are left", lambda: not sum(status_of("chaos").status.counts.values())),
         ("actors are left", lambda: only_the_fleet_is_left()),
         ("processes are left", lambda: not processes_left(stage)),
         ("objects are left", lambda: object_store_bytes() < bytes_before + LEAST_LEAK),
@@ -34,7 +34,7 @@ def after(oracle: Results, stage: Stage, bytes_before: int) -> list[str]:
         try:
             until(what, holds, timeout=SETTLED, every=0.2)
         except AssertionError:
-            wrong.append(f"{what}: {fleet_news('chaos').status}, {object_store_bytes()} bytes")
+            wrong.append(f"{what}: {status_of('chaos').status}, {object_store_bytes()} bytes")
     return wrong
 
 
@@ -85,7 +85,7 @@ def told_twice(stage: Stage) -> list[str]:
 
 def only_the_fleet_is_left() -> bool:
     """One driver, and a worker for each of its slots."""
-    slots = len(fleet_news("chaos").status.slots)
+    slots = len(status_of("chaos").status.slots)
     return len(live("Driver")) == 1 and len(live("ModelActor")) == slots > 0
 
 

@@ -15,7 +15,8 @@ from typing import Any, TextIO
 
 from segtransfer.experiment.provenance import code_hash
 from segtransfer.experiment.spec import read_experiment
-from segtransfer.runtime.runner import Listener, carry_out
+from segtransfer.runtime.listener import Listener
+from segtransfer.runtime.runner import carry_out
 from segtransfer.runtime.sessions import Notice
 from tests.chaos import sabotage
 

@@ -46,10 +46,10 @@ __all__ = ["ray_folder"]  # a fixture
 LEASE = 6.0  # seconds that the fleet of these tests waits for a word of a client
 STARTER = f"""
 import json, sys
-from segtransfer.executors import ray_driver
-from segtransfer.spec import Runtime
+from segtransfer.experiment.spec import Runtime
+from segtransfer.runtime import fleets, ray_driver
 ray_driver.LEASE = {LEASE}
-ray_driver.start_fleet("tests", Runtime.model_validate(json.loads(sys.argv[1])))
+fleets.start_fleet("tests", Runtime.model_validate(json.loads(sys.argv[1])))
 """
 
 
@@ -100,10 +100,10 @@ def oracle(spec: dict[str, Any], folder: Path) -> Any:
     return carry_out(read_experiment({**spec, "runtime": runtime}))
 
 
-def news() -> Any:
-    from segtransfer.runtime.ray_driver import fleet_news
+def fleet_status() -> Any:
+    from segtransfer.runtime.fleets import status_of
 
-    return fleet_news("tests")
+    return status_of("tests")
 
 
 # -- clients of one fleet ---------------------------------------------------------------------
@@ -134,10 +134,10 @@ def test_clients_share_a_fleet_that_outlives_its_starter_and_no_key_is_made_twic
     assert fleet.done() == Counter(first | second), "shared tasks are made once"
 
 
-def test_news_of_a_fleet_tell_its_slots_its_models_and_how_much_is_left(fleet: Fleet) -> None:
+def test_status_of_a_fleet_names_its_slots_its_models_and_its_open_tasks(fleet: Fleet) -> None:
     spec = fleet.spec(models=[slow("news", 0.2)], attacks=[pgd(4)])
     run = Thread(spec, Log())
-    busy = until("a slot works", lambda: (n := news()).status.counts["running"] and n)
+    busy = until("a slot works", lambda: (n := fleet_status()).status.counts["running"] and n)
     assert busy.store == fleet.store.location
     assert len(busy.status.slots) == 2
     assert "news" in {slot.model for slot in busy.status.slots}
@@ -147,7 +147,7 @@ def test_news_of_a_fleet_tell_its_slots_its_models_and_how_much_is_left(fleet: F
     assert set(busy.models.values()) >= {
         (name, model["fingerprint"]) for name, model in results.content["models"].items()
     }
-    idle = until("all left", lambda: not (n := news()).status.clients and n, timeout=10)
+    idle = until("all left", lambda: not (n := fleet_status()).status.clients and n, timeout=10)
     assert sum(idle.status.counts.values()) == 0, "nothing is kept of clients that are gone"
     assert idle.status.in_flight_bytes == 0
 
@@ -174,11 +174,11 @@ def test_a_client_killed_with_9_is_cancelled_after_its_lease_and_others_go_on(
     child = client_process(endless)
     until(
         "two calls that would take half an hour run",
-        lambda: any(s.task and s.task.startswith("pgd") for s in news().status.slots),
+        lambda: any(s.task and s.task.startswith("pgd") for s in fleet_status().status.slots),
     )
     spec = fleet.spec(models=[toy("other", seed=6)], attacks=[pgd(2)])
     other = Thread(spec, log := Log())
-    until("the other client is there", lambda: news().status.clients == 2)
+    until("the other client is there", lambda: fleet_status().status.clients == 2)
     child.kill()
     killed = time.monotonic()
     child.communicate()
@@ -186,7 +186,7 @@ def test_a_client_killed_with_9_is_cancelled_after_its_lease_and_others_go_on(
     assert time.monotonic() - killed > LEASE / 2, "the endless calls had both slots until then"
     assert not log.keys("retried")
     assert_same_bits(results, oracle(spec, tmp_path))
-    last = until("all left", lambda: not (n := news()).status.clients and n, timeout=LEASE)
+    last = until("all left", lambda: not (n := fleet_status()).status.clients and n, timeout=LEASE)
     assert sum(last.status.counts.values()) == 0
     assert {slot.task for slot in last.status.slots} == {None}, "the endless calls have stopped"
 
@@ -206,7 +206,9 @@ def test_a_run_ends_when_its_hours_are_up_and_a_second_run_completes_it(
     assert first.missing
     assert not first.failures
     # Its only call takes six seconds, and does not run to its end.
-    until("the call stops", lambda: not any(s.task for s in news().status.slots), timeout=2.0)
+    until(
+        "the call stops", lambda: not any(s.task for s in fleet_status().status.slots), timeout=2.0
+    )
     rows = row_files(fleet.store)
     second = carry_out(read_experiment(spec))
     assert not second.stopped
@@ -220,7 +222,7 @@ def test_a_run_ends_when_its_hours_are_up_and_a_second_run_completes_it(
 
 def test_a_second_fleet_of_the_name_is_refused(fleet: Fleet) -> None:
     from segtransfer.experiment.spec import Runtime
-    from segtransfer.runtime.ray_driver import fleets, start_fleet
+    from segtransfer.runtime.fleets import fleets, start_fleet
 
     with pytest.raises(InputError, match="fleet 'tests' is up already; see 'segtransfer fleet"):
         start_fleet("tests", Runtime.model_validate(fleet.runtime))
@@ -239,11 +241,11 @@ def test_clients_of_an_unknown_fleet_another_store_or_other_code_are_refused(
     assert "no fleet 'test' is up on this cluster (up: tests)" in told
     told = refused({"store": str(tmp_path / "elsewhere")})
     assert f"fills the store {fleet.store.location}, the experiment names {tmp_path}" in told
-    monkeypatch.setattr("segtransfer.runtime.ray_driver.code_hash", lambda: "0" * 64)
+    monkeypatch.setattr("segtransfer.runtime.fleets.code_hash", lambda: "0" * 64)
     told = refused({})
     assert "runs other code than this command" in told
     assert "fleet down tests" in told
-    assert news().status.clients == 0
+    assert fleet_status().status.clients == 0
 
 
 # -- what goes wrong --------------------------------------------------------------------------
@@ -298,11 +300,11 @@ def check_a_driver_that_dies(spec: dict[str, Any], folder: Path, *, detached: bo
 def test_a_fleet_whose_driver_is_killed_goes_on(fleet: Fleet, tmp_path: Path) -> None:
     spec = fleet.spec(models=[slow("killed", 0.1)], attacks=[pgd(6)])
     check_a_driver_that_dies(spec, tmp_path, detached=True)
-    assert len(news().status.slots) == 2
+    assert len(fleet_status().status.slots) == 2
 
 
 def test_a_fleet_that_ends_leaves_no_actor(fleet: Fleet) -> None:
-    from segtransfer.runtime.ray_driver import end_fleet, fleets
+    from segtransfer.runtime.fleets import end_fleet, fleets
 
     end_fleet("tests")
     until("no actor is left", lambda: not live("DriverActor") and not live("ModelActor"), 20)
