@@ -20,7 +20,7 @@ NODE_WAIT = 3600.0  # seconds
 
 
 class SlotSupply:
-    """Follows the slots of an executor, and tells when to begin work and when to give up.
+    """Follows the slots of an executor, and decides when to begin work and when to give up.
 
     Args:
         executor: Opens slots and requests nodes.

@@ -43,7 +43,7 @@ from tests.orchestrator.toy_experiments import (
 
 __all__ = ["ray_folder"]  # a fixture
 
-LEASE = 6.0  # seconds that the fleet of these tests waits for a word of a client
+LEASE = 6.0  # seconds, of the clients of these tests' fleet
 STARTER = f"""
 import json, sys
 from segtransfer.experiment.spec import Runtime
@@ -87,8 +87,8 @@ def fleet(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[F
     data = {"folder": str(write_images(folder / "data")), "classes": ["road", "sky", "tree"]}
     fleet = Fleet(folder, data)
     starter = in_process(STARTER, json.dumps(fleet.runtime))
-    _, told = starter.communicate(timeout=120)
-    assert starter.returncode == 0, told.decode()
+    _, output = starter.communicate(timeout=120)
+    assert starter.returncode == 0, output.decode()
     yield fleet
     for actor in live("DriverActor", detached=True).values():
         kill(actor)
@@ -125,7 +125,9 @@ def test_clients_share_a_fleet_that_outlives_its_starter_and_no_key_is_made_twic
         results = run.result()
         assert not results.failures
         assert not log.plans[0].stored
-        assert sorted(log.keys("done")) == sorted(log.plans[0].tasks), "each is told of each once"
+        assert sorted(log.keys("done")) == sorted(log.plans[0].tasks), (
+            "each client is notified of each task once"
+        )
         assert_same_bits(results, oracle(spec, tmp_path / str(len(spec["models"]))))
     first, second = (log.plans[0].tasks.keys() for log in logs)
     assert first & second
@@ -135,12 +137,12 @@ def test_clients_share_a_fleet_that_outlives_its_starter_and_no_key_is_made_twic
 
 
 def test_status_of_a_fleet_names_its_slots_its_models_and_its_open_tasks(fleet: Fleet) -> None:
-    spec = fleet.spec(models=[slow("news", 0.2)], attacks=[pgd(4)])
+    spec = fleet.spec(models=[slow("busy", 0.2)], attacks=[pgd(4)])
     run = Thread(spec, Log())
     busy = until("a slot works", lambda: (n := fleet_status()).status.counts["running"] and n)
     assert busy.store == fleet.store.location
     assert len(busy.status.slots) == 2
-    assert "news" in {slot.model for slot in busy.status.slots}
+    assert "busy" in {slot.model for slot in busy.status.slots}
     assert busy.status.clients == 1
     assert busy.status.budget_bytes > 0
     results = run.result()
@@ -237,14 +239,14 @@ def test_clients_of_an_unknown_fleet_another_store_or_other_code_are_refused(
             carry_out(read_experiment(fleet.spec(models=[toy("refused", seed=9)], runtime=runtime)))
         return str(raised.value)
 
-    told = refused({"fleet": {"name": "test"}})
-    assert "no fleet 'test' is up on this cluster (up: tests)" in told
-    told = refused({"store": str(tmp_path / "elsewhere")})
-    assert f"fills the store {fleet.store.location}, the experiment names {tmp_path}" in told
+    output = refused({"fleet": {"name": "test"}})
+    assert "no fleet 'test' is up on this cluster (up: tests)" in output
+    output = refused({"store": str(tmp_path / "elsewhere")})
+    assert f"fills the store {fleet.store.location}, the experiment names {tmp_path}" in output
     monkeypatch.setattr("segtransfer.runtime.fleets.code_hash", lambda: "0" * 64)
-    told = refused({})
-    assert "runs other code than this command" in told
-    assert "fleet down tests" in told
+    output = refused({})
+    assert "runs other code than this command" in output
+    assert "fleet down tests" in output
     assert fleet_status().status.clients == 0
 
 
@@ -275,19 +277,19 @@ def test_the_journal_of_a_fleet_leads_to_the_same_decisions_again(
 
 
 def check_a_driver_that_dies(spec: dict[str, Any], folder: Path, *, detached: bool) -> None:
-    """Ray starts it anew, and the run goes on with what was not stored."""
+    """Ray restarts the driver, and the run resumes with tasks that are not stored."""
     rows: dict[str, Any] = {}
     workers: set[int] = set()
     store = Store(spec["runtime"]["store"])
 
-    def deed() -> None:
+    def kill_driver() -> None:
         (driver,) = live("DriverActor", detached=detached).values()
         workers.update(live("ModelActor").values())
         kill(driver)
         until("it is gone", lambda: not exists(driver))
         rows.update(row_files(store))
 
-    results = carry_out(read_experiment(spec), log := After(3, deed))
+    results = carry_out(read_experiment(spec), log := After(3, kill_driver))
     tasks = log.plans[0].tasks
     assert len(rows.keys() & tasks.keys()) < len(tasks), "it died in the middle"
     assert not results.failures
@@ -362,7 +364,7 @@ def test_an_interrupted_run_on_a_cluster_takes_its_driver_and_its_workers_along(
     processes = [*live("DriverActor").values(), *live("ModelActor").values()]
     assert len(processes) == 2
     child.send_signal(signal.SIGINT)
-    _, told = child.communicate(timeout=15)
+    _, output = child.communicate(timeout=15)
     assert child.returncode not in (0, -signal.SIGKILL)
-    assert b"KeyboardInterrupt" in told
+    assert b"KeyboardInterrupt" in output
     until("no actor is left", lambda: not any(map(exists, processes)), timeout=10)
