@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from segtransfer.experiment.plan import Plan
     from segtransfer.experiment.spec import Experiment
     from segtransfer.results import Results
-    from segtransfer.runtime.runner import Listener
+    from segtransfer.runtime.listener import Listener
     from segtransfer.searches import SearchListener, SearchResult
     from segtransfer.searches.spec import Search
     from segtransfer.store import Store

@@ -24,7 +24,7 @@ from segtransfer import run
 from segtransfer.experiment.plan import Plan, make_plan
 from segtransfer.experiment.reading import read_experiment
 from segtransfer.runtime.executors.base import TaskInputs, perform
-from segtransfer.runtime.runner import Listener
+from segtransfer.runtime.listener import Listener
 from segtransfer.runtime.sessions import Notice
 from segtransfer.store import Store
 from segtransfer.tasks.memory import keep_freed_memory

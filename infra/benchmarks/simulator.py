@@ -24,7 +24,8 @@ from segtransfer.forecast.calibration import calibrate, read_rates
 from segtransfer.forecast.cost_model import GivenRates
 from segtransfer.forecast.forecast import forecast, lower_bound, uniform_fleet
 from segtransfer.forecast.simulator import SimulationSettings, simulate
-from segtransfer.runtime.runner import Listener, carry_out
+from segtransfer.runtime.listener import Listener
+from segtransfer.runtime.runner import carry_out
 from segtransfer.runtime.sessions import Notice
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec

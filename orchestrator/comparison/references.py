@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from segtransfer.errors import InputError
-from segtransfer.results import FORMAT, Results, results_of
+from segtransfer.experiment.manifest import FORMAT
+from segtransfer.results import Results, results_of
 from segtransfer.results.lookup import matching
 from segtransfer.store import Store
 from segtransfer.tasks.schema import suggest

@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from segtransfer.runtime.ray_driver import FleetNews
+    from segtransfer.runtime.fleets import FleetStatus
 
 
-def print_fleet(news: "FleetNews", console: Console) -> None:
+def print_fleet(news: "FleetStatus", console: Console) -> None:
     """Slots with what they host and do, task counts, and the models' fingerprints."""
     status = news.status
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)

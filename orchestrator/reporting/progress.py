@@ -13,7 +13,7 @@ from rich.text import Text
 
 from segtransfer.experiment.plan import Plan
 from segtransfer.reporting.live import Figures, at_work, bar, picture, totals
-from segtransfer.runtime.runner import Listener
+from segtransfer.runtime.listener import Listener
 from segtransfer.runtime.sessions import Notice
 from segtransfer.runtime.status import Status
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from segtransfer.reporting.live import clock, plural
 from segtransfer.reporting.progress import ProgressView
-from segtransfer.runtime.runner import Listener
+from segtransfer.runtime.listener import Listener
 from segtransfer.searches import SearchListener
 from segtransfer.searches.context import SearchContext
 from segtransfer.searches.optuna_study import Trial, ranked

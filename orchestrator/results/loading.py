@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from segtransfer.errors import InputError
+from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.task import CLEAN
-from segtransfer.results.results import FORMAT, MatrixIndex, Results
+from segtransfer.results.results import MatrixIndex, Results
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
 from segtransfer.tasks.data.base import sequence_of

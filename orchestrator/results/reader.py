@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from segtransfer.errors import InputError
+from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.task import CLEAN, Cell
-from segtransfer.results.results import FORMAT, Results
+from segtransfer.results.results import Results
 from segtransfer.store import Evaluation, Store, arrays
 from segtransfer.tasks import metrics
 from segtransfer.tasks.data.shards import Shard

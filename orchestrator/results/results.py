@@ -14,8 +14,6 @@ from segtransfer.experiment.task import CLEAN
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
 
-FORMAT = 2  # of an experiment's content in the store; raise if its meaning changes
-
 Stopped = Literal["", "hours", "terminated"]
 MatrixIndex = tuple[str, str | None, str]  # attack, source, target
 

@@ -8,12 +8,15 @@ import numpy as np
 
 from segtransfer import search_spaces
 from segtransfer.experiment.keys import key_of
+from segtransfer.experiment.manifest import describe
 from segtransfer.experiment.plan import identity_of, make_plan, make_tasks
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results, results_of
+from segtransfer.runtime.client import DriverClient
+from segtransfer.runtime.drive import Outcome, drive, served_models
 from segtransfer.runtime.executors.base import Served
-from segtransfer.runtime.runner import Outcome, TimeLimit, describe, drive, served
-from segtransfer.runtime.sessions import DriverClient, Submission
+from segtransfer.runtime.sessions import Submission
+from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.search_spaces import Space
 from segtransfer.searches.spec import Search, SearchSettings, trials_experiment
 from segtransfer.store import Store
@@ -86,7 +89,7 @@ def make_context(search: Search, store: Store) -> SearchContext:
         space=space,
         experiment=experiment,
         infos=plan.infos,
-        models=served(plan),
+        models=served_models(plan),
         outlines=outlines,
         rungs=rungs,
         content=content,

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.plan import Plan
-from segtransfer.results import FORMAT, PAIR_GROUPS, MatrixIndex, Results
+from segtransfer.results import PAIR_GROUPS, MatrixIndex, Results
 from segtransfer.statistics import Design, Resampled, pairs_of
 from segtransfer.statistics.design import Factor, factor_of
 from segtransfer.store import Store

@@ -20,7 +20,7 @@ ORDER = (
     "experiment.manifest experiment.plan",
     "results",
     "statistics",
-    "runtime.scheduler",
+    "runtime.metrics runtime.scheduler",
     "runtime.executors",
     "runtime",
     "forecast",
@@ -40,6 +40,7 @@ ORDER = (
 ALLOWED = {
     "ray": [
         "orchestrator/runtime/executors/ray/*.py",
+        "orchestrator/runtime/fleets.py",
         "orchestrator/runtime/ray_driver.py",
         "orchestrator/searches/tune.py",
         "orchestrator/jobs/client.py",

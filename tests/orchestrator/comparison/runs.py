@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from segtransfer.experiment.keys import key_of
-from segtransfer.results import FORMAT, Results
+from segtransfer.experiment.manifest import FORMAT
+from segtransfer.results import Results
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
 

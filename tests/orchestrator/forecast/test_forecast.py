@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 
 from segtransfer.errors import InputError
+from segtransfer.experiment.manifest import describe
 from segtransfer.experiment.plan import Plan, make_plan
 from segtransfer.experiment.task import Task
 from segtransfer.forecast import forecast as forecasts
@@ -25,7 +26,6 @@ from segtransfer.forecast.forecast import (
     uniform_fleet,
 )
 from segtransfer.forecast.simulator import SimulationSettings
-from segtransfer.runtime.runner import describe
 from segtransfer.runtime.scheduler import Slot
 from segtransfer.statistics.design import Factor
 from segtransfer.statistics.power import ASSUMED_SPREAD, Spread, detectable, power_of, spread_of

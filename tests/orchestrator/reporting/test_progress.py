@@ -13,7 +13,7 @@ from rich.console import Console
 
 from segtransfer.reporting.live import ROWS, Figures, clock, number, picture, rough
 from segtransfer.reporting.progress import LINE_EVERY, Pace, ProgressView
-from segtransfer.runtime.driver import Notice
+from segtransfer.runtime.sessions import Notice
 from segtransfer.runtime.status import SlotStatus, Status
 
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"

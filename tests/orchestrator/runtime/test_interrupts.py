@@ -174,7 +174,7 @@ def test_a_run_that_waits_in_ray_keeps_what_is_done_on_sigterm_alone(
                 receive()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("segtransfer.runtime.runner._drive", wait)
+    monkeypatch.setattr("segtransfer.runtime.runner.ExperimentRun.compute", wait)
     with terminable():
         if sent:
             assert carry_out(toy_experiment(tmp_path)).stopped == "terminated"

@@ -8,10 +8,10 @@ from types import FrameType
 from typing import Any
 
 from segtransfer.experiment.plan import make_tasks
+from segtransfer.runtime.client import LocalClient
 from segtransfer.runtime.driver import Driver
 from segtransfer.runtime.executors.inline import InlineExecutor
-from segtransfer.runtime.runner import Listener
-from segtransfer.runtime.sessions import LocalClient
+from segtransfer.runtime.listener import Listener
 from segtransfer.searches import SearchListener
 from segtransfer.searches.context import RungScore, SearchContext, make_context
 from segtransfer.searches.optuna_study import Trial

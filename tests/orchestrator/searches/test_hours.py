@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 import segtransfer.searches.search
 from segtransfer import search_spaces
 from segtransfer.cli import app
+from segtransfer.runtime.client import LocalClient
 from segtransfer.runtime.interrupts import HoursUp
-from segtransfer.runtime.runner import TimeLimit
-from segtransfer.runtime.sessions import LocalClient
+from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.searches import run_search
 from segtransfer.searches.context import SearchContext, propose, score_rungs
 from segtransfer.searches.optuna_study import SCORE, Trial, ended

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN
-from segtransfer.results import FORMAT, Results
+from segtransfer.results import Results
 from segtransfer.statistics import Resampled
 from segtransfer.store import Store
 from segtransfer.studies import BaseExperiment, Study, read_base

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.task import CLEAN
-from segtransfer.results import FORMAT, Results
+from segtransfer.results import Results
 from segtransfer.store.arrays import Evaluation
 from segtransfer.tasks import metrics, perturbation
 from segtransfer.tasks.attacks.spec import AttackSpec

@@ -15,7 +15,7 @@ from segtransfer.runtime.executors.slot_sizing import (
     pick_slots_per_gpu,
     slots_that_fit,
 )
-from tests.orchestrator.runtime.test_driver import Desk, Hands
+from tests.orchestrator.runtime.test_driver import ControlledExecutor, Harness
 from tests.orchestrator.store.test_measured_costs import store_as_measured_on_a_gpu
 
 GIB = 2**30
@@ -80,23 +80,23 @@ def test_the_plan_and_the_executor_open_the_same_slots(
 
     monkeypatch.setattr(SlotAllocator, "_new_slots", new_slots)
 
-    desk = Desk(tmp_path, Hands())
-    plan = desk.plan(runtime={"executor": "ray"})
-    store_as_measured_on_a_gpu(plan, desk.store, dict.fromkeys(plan.models, 5 * GIB))
-    desk.submit(plan)
-    location = desk.store.location
+    harness = Harness(tmp_path, ControlledExecutor())
+    plan = harness.plan(runtime={"executor": "ray"})
+    store_as_measured_on_a_gpu(plan, harness.store, dict.fromkeys(plan.models, 5 * GIB))
+    harness.submit(plan)
+    location = harness.store.location
     executor = executor_module.RayExecutor(fleet=AUTO, micro_batch=4, store=location)
-    executor.open(2, peaks=desk.hands.peaks)
+    executor.open(2, peaks=harness.executor.peaks)
     assert allocated == [each] * 3
-    assert len(forecast.slots_here(plan, desk.store)[1]) == each
+    assert len(forecast.slots_here(plan, harness.store)[1]) == each
 
 
 def test_peaks_are_asked_for_before_there_are_slots_and_not_again(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, Hands())
-    plan = desk.plan()
-    store_as_measured_on_a_gpu(plan, desk.store, dict.fromkeys(plan.models, 5 * GIB))
-    desk.submit(plan)
-    assert desk.hands.peaks == (5 * GIB,) * 2
-    desk.step(2)
-    desk.submit(plan)
-    assert desk.hands.peaks == ()
+    harness = Harness(tmp_path, ControlledExecutor())
+    plan = harness.plan()
+    store_as_measured_on_a_gpu(plan, harness.store, dict.fromkeys(plan.models, 5 * GIB))
+    harness.submit(plan)
+    assert harness.executor.peaks == (5 * GIB,) * 2
+    harness.step(2)
+    harness.submit(plan)
+    assert harness.executor.peaks == ()

@@ -119,18 +119,18 @@ def test_gpus_are_asked_for_before_there_is_any_and_no_core_stands_in_for_one(
 def test_a_fleets_end_takes_its_request_back_even_where_its_driver_hangs_or_is_gone(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, up: bool
 ) -> None:
-    from segtransfer.runtime import ray_driver
+    from segtransfer.runtime import fleets, ray_driver
 
     def find_fleet(fleet: str) -> object:
         if not up:
             raise InputError("no such fleet")
         return object()  # which does not close
 
-    monkeypatch.setattr(ray_driver, "join_cluster", lambda *_, **__: False)
-    monkeypatch.setattr(ray_driver, "find_fleet", find_fleet)
+    monkeypatch.setattr(fleets, "join_cluster", lambda *_, **__: False)
+    monkeypatch.setattr(fleets, "find_fleet", find_fleet)
     monkeypatch.setattr(ray_driver.ray, "kill", lambda *_, **__: None)
     try:
-        ray_driver.end_fleet("lab")
+        fleets.end_fleet("lab")
     except InputError:
         assert not up
     assert cloud.heard == [NOTHING]
