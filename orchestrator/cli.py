@@ -299,7 +299,7 @@ def compare(
     A RUN is a store's folder or URL (#NAME picks an experiment of it), an experiment's name or the
     beginning of its identity, or an MLflow run's id. An ATTACK alone is one of the newest run.
     """
-    from segtransfer.comparison import compare as compare_references
+    from segtransfer.api import compare as compare_references
     from segtransfer.reporting.comparison import (
         comparison_folder,
         print_comparison,

@@ -35,7 +35,7 @@ TOP = 5
 MOST_SLICES = 12  # fields that are drawn
 
 
-def found_folder(found: SearchResult) -> Path:
+def search_folder(found: SearchResult) -> Path:
     """Where a search's report lies: in a local store, else in the working folder."""
     location = found.bench.store
     root = Path.cwd() / "segtransfer-reports" if "://" in location else Path(location) / "reports"
@@ -205,7 +205,7 @@ def write_found(found: SearchResult) -> Path:
     trials.csv (a row a trial), best.yaml (to paste), summary.md, and as figures importances.png,
     slices.png, contour.png (of the two fields that matter most), front.png (several objectives).
     """
-    folder = found_folder(found)
+    folder = search_folder(found)
     folder.mkdir(parents=True, exist_ok=True)
     trials_frame(found.trials).to_csv(folder / "trials.csv", index=False, float_format="%.6g")
     (folder / "best.yaml").write_text(attacks_yaml(found.best))
