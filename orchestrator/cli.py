@@ -117,7 +117,7 @@ def search(
     fleet: Annotated[str | None, typer.Option(help="A fleet that 'fleet up' keeps.")] = None,
 ) -> None:
     """Search the attack settings that transfer best, and confirm them on what is new."""
-    from segtransfer.reporting.search import found_folder, print_found, write_found
+    from segtransfer.reporting.search import print_search, search_folder, write_search
     from segtransfer.reporting.search_progress import SearchView
     from segtransfer.searches import find
     from segtransfer.searches.optuna_study import how_to_look
@@ -130,9 +130,9 @@ def search(
             found = find(read, view, resume=resume)
         finally:
             view.stop()
-        print_found(found, console)
-        write_found(found)
-        console.print(f"Report of the search: {found_folder(found)}", highlight=False)
+        print_search(found, console)
+        write_search(found)
+        console.print(f"Report of the search: {search_folder(found)}", highlight=False)
         console.print(f"Trials: {how_to_look(found.bench)}", highlight=False)
         tracked = tracking and read.runtime.tracking
         if found.results.confusions:
@@ -274,11 +274,11 @@ def export(
 ) -> None:
     """Write an experiment for others to read: tables, PNG files, a data set of Hugging Face."""
     from segtransfer.export import export
-    from segtransfer.reporting.export import ExportView, print_exported
+    from segtransfer.reporting.export import ExportView, print_export
 
     with _sentences(store), ExportView(console) as view:
         exported = export(store, out, kind, experiment, predictions=predictions, advance=view)
-    print_exported(exported, console)
+    print_export(exported, console)
 
 
 @app.command()
@@ -344,13 +344,13 @@ def doctor() -> None:
 @store_app.command("verify")
 def store_verify(location: Location) -> None:
     """Read everything and check it; name what is damaged, orphaned, foreign or cut off."""
-    from segtransfer.reporting.maintenance import print_verified
+    from segtransfer.reporting.maintenance import print_verification
     from segtransfer.store.maintenance import open_existing, verify
 
     with _sentences(location):
         store = open_existing(location)
         report = verify(store)
-        print_verified(report, store, console)
+        print_verification(report, store, console)
         if not report.sound:
             raise typer.Exit(FAILED)
 
@@ -361,23 +361,23 @@ def store_merge(
     others: Annotated[list[str], typer.Argument(help="Stores to copy from, left as they are.")],
 ) -> None:
     """Copy into the first store what the others have and it lacks."""
-    from segtransfer.reporting.maintenance import print_merged
+    from segtransfer.reporting.maintenance import print_merge
     from segtransfer.store import Store
     from segtransfer.store.maintenance import merge, open_existing
 
     with _sentences(location):
         for other in [open_existing(other) for other in others]:
-            print_merged(merge(Store(location), other), other, console)
+            print_merge(merge(Store(location), other), other, console)
 
 
 @store_app.command("compact")
 def store_compact(location: Location) -> None:
     """Put commit rows into few files, so that planning reads few; nothing is lost by it."""
-    from segtransfer.reporting.maintenance import print_compacted
+    from segtransfer.reporting.maintenance import print_compaction
     from segtransfer.store.maintenance import compact, open_existing
 
     with _sentences(location):
-        print_compacted(compact(open_existing(location)), console)
+        print_compaction(compact(open_existing(location)), console)
 
 
 @store_app.command("gc")

@@ -118,9 +118,6 @@ def _splits(reference: str) -> Iterator[tuple[str, str | None]]:
             yield head, attack
 
 
-
-
-
 def _at_a_location(reference: str) -> Run | None:
     """Return the newest run of a store, or the run after a ``#``."""
     if (store := _open(reference)) and (known := _experiments(store)):

@@ -13,7 +13,6 @@ from segtransfer.tracking.runs import (
 )
 
 __all__ = [
-
     "TrackingError",
     "how_to_open",
     "log_results",

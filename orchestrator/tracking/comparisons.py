@@ -21,11 +21,11 @@ from segtransfer.tasks.urls import without_credentials
 from segtransfer.tracking.runs import (
     experiment_named,
     filled,
-    run_with_key,
     log_metrics,
     log_table,
-    version_tags,
     open_run,
+    run_with_key,
+    version_tags,
     writing,
 )
 

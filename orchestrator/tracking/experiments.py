@@ -19,11 +19,11 @@ from segtransfer.tracking.runs import (
     STORE_TAG,
     experiment_named,
     filled,
-    log_metrics,
     log_image,
+    log_metrics,
     log_table,
-    version_tags,
     open_run,
+    version_tags,
     writing,
 )
 from segtransfer.tracking.views import MATRIX_IMAGE

@@ -26,8 +26,8 @@ from segtransfer.tracking.runs import (
     experiment_named,
     filled,
     log_metrics,
-    version_tags,
     open_run,
+    version_tags,
     writing,
 )
 
