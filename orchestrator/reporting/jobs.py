@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def print_job(details: "JobDetails", console: Console) -> None:
-    """Print a job's id, state, exit code, times and command, but no environment variables."""
+    """Print id, state, exit code, times and command; nothing of the environment."""
     code = details.driver_exit_code
     state = details.status.value.lower() + ("" if code is None else f", exit code {code}")
     console.print(f"Job {details.submission_id}: {state}", highlight=False)

@@ -1,4 +1,4 @@
-"""Text of results: matrices as Markdown, attacks and headline means in words."""
+"""Matrices as text: Markdown for notes and files, one wording for headline means."""
 
 import math
 from typing import Any
@@ -15,29 +15,28 @@ ANY_SOURCE = "any source"
 
 
 def number(value: float) -> str:
-    """Return a percentage with one decimal, or a dash for NaN."""
+    """A percentage with one decimal, or a dash where there is none."""
     return "–" if math.isnan(value) else f"{value:.1f}"
 
 
 def cell(value: float, drop: float) -> str:
-    """Return mIoU under attack with the change from clean, or a dash for NaN."""
+    """mIoU under attack with the drop beside it."""
     if math.isnan(value):
         return "–"
     return f"{value:.1f} ({'−' if drop >= 0 else '+'}{abs(drop):.1f})"
 
 
 def rows(results: Results, attack: str) -> list[str]:
-    """Return the sources with rows of their own: the first only if the attack uses no source."""
+    """The sources whose rows differ: one stands for all where the attack uses no model."""
     return results.sources if results.needs_source(attack) else results.sources[:1]
 
 
 def row_name(results: Results, attack: str, source: str) -> str:
-    """Return the label of a source's row."""
     return source if results.needs_source(attack) else ANY_SOURCE
 
 
 def headline_sentences(results: Results, attack: str) -> list[str]:
-    """Return a phrase per headline mean, or a single phrase if the attack uses no source."""
+    """One phrase a headline mean; groups without a cell say so."""
     means, drops = results.headlines(attack), results.headlines(attack, "drop")
     if not results.needs_source(attack):
         values = results.matrix(attack).iloc[0]
@@ -50,14 +49,14 @@ def headline_sentences(results: Results, attack: str) -> list[str]:
 
 
 def settings(results: Results, attack: str) -> str:
-    """Return an attack in words, and the number of its cells if some are missing."""
+    """What an attack is, in a line, and how much of its matrix there is where that is not all."""
     there, cells = results.coverage(attack)
     partial = f", PARTIAL: {there} of {cells} cells" if there < cells else ""
     return attack_in_words(results, attack) + partial
 
 
 def attack_in_words(results: Results, attack: str) -> str:
-    """Return an attack's eps and steps, and all settings other than the plainest attack's."""
+    """What differs from the plainest attack."""
     spec, made = results.attack_spec(attack), results.made[attack]
     parts = [f"eps {spec['eps'] * 255:g}/255" + (" RMS (L2)" if spec["norm"] == "l2" else "")]
     if spec["files"]:
@@ -95,7 +94,7 @@ def attack_in_words(results: Results, attack: str) -> str:
 
 
 def describe_transform(transform: dict[str, Any]) -> str:
-    """Return a transform's name and its fields other than the defaults."""
+    """A transform and the fields that are not its defaults."""
     kind = transform["kind"]
     default = TRANSFORMS[kind][0]().model_dump(mode="json")
     other = {k: v for k, v in transform.items() if v != default[k] and k not in ("low", "width")}
@@ -108,7 +107,7 @@ def describe_transform(transform: dict[str, Any]) -> str:
 
 
 def markdown(results: Results, attacks: list[str]) -> str:
-    """Return matrices as Markdown tables, each after the attack's settings and means."""
+    """The matrices of some attacks as Markdown tables, each after what it says in short."""
     clean, lines = results.clean(), []
     for attack in attacks:
         values, drops = results.matrix(attack), results.matrix(attack, "drop")
