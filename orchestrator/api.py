@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segtransfer.comparison import Comparison
+    from segtransfer.comparison.references import LoggedRun
     from segtransfer.experiment.plan import Plan
     from segtransfer.experiment.spec import Experiment
     from segtransfer.results import Results
@@ -138,7 +139,16 @@ def compare(
     """
     from segtransfer.comparison import compare as compare_references
 
-    return compare_references(a, b, store=store, allow=allow, metric=metric)
+    return compare_references(
+        a, b, store=store, allow=allow, metric=metric, find_logged=_find_logged
+    )
+
+
+def _find_logged(run_id: str) -> "LoggedRun":
+    """Return the origin of an MLflow run; MLflow is loaded by the first such look-up."""
+    from segtransfer.tracking import read_run
+
+    return read_run(run_id)
 
 
 def open_store(location: str | Path) -> "Store":

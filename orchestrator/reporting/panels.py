@@ -1,4 +1,4 @@
-"""Panels: clean, adversarial, perturbation x 16 and every target's prediction, attacks in rows."""
+"""Panels of an image: AE, perturbation x 16 and predictions of all targets, a row per attack."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,9 +14,10 @@ AMPLIFICATION = 16
 
 
 def draw_panel(results: Results, source: str) -> Figure | None:
-    """The first image of an experiment under every attack made on ``source``.
+    """Draw the first image of an experiment under every attack made on ``source``.
 
-    None where the store lacks the image itself.
+    Returns:
+        The figure, or None if the store lacks the image.
     """
     shard_id = results.content["shards"][0]
     shard = results.store.shard(shard_id)
@@ -51,7 +52,7 @@ def draw_panel(results: Results, source: str) -> Figure | None:
 
 
 def colour(results: Results, indices: np.ndarray) -> np.ndarray:
-    """Class indices H x W -> RGB uint8 H x W x 3 in the data set's palette, 255 black."""
+    """Return class indices H x W as RGB uint8 H x W x 3 in the palette; 255 is black."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(results.classes)] = results.content["palette"]
     table[IGNORE_INDEX] = 0
