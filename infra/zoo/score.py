@@ -42,7 +42,7 @@ def score(model: Segmenter, shards: list[Shard]) -> float:
 
 
 def step_seconds(model: Segmenter) -> float:
-    """Median CPU seconds of a forward and input gradient, an image of a batch of four."""
+    """Return median CPU seconds per image of a forward and input gradient, in batches of four."""
     times = []
     for _ in range(ROUNDS):
         images = torch.rand(4, 3, *SIZE, requires_grad=True)

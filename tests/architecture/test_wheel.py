@@ -11,7 +11,7 @@ import pytest
 
 from tests.architecture.modules import FOLDERS
 from tests.conftest import ROOT
-from tests.infra.labs import make_environment, pip
+from tests.infra.labs import make_environment, make_wheel, pip
 from tests.wheels import build_sdist, build_wheel, copy_checkout
 
 HASH = "from segtransfer.experiment.provenance import code_hash; print(code_hash())"
@@ -30,8 +30,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(source, tmp_path_factory.mktemp("wheel"))
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the sources alone, without MANIFEST.in, as the container images install it."""
+    return make_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
