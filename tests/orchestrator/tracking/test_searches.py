@@ -20,7 +20,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
     """A search that is through, with what is kept of its first two trials."""
     found = toy_found(tmp_path_factory.mktemp("found"))
     for trial in found.trials[:2]:
-        found.results.store.save_trial(found.bench.identity, trial.number, one_attack(found))
+        found.results.store.save_trial(found.context.identity, trial.number, one_attack(found))
     write_found(found)
     return found
 
