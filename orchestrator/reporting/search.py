@@ -21,6 +21,7 @@ from segtransfer.results import Results
 from segtransfer.searches import SearchResult
 from segtransfer.searches.confirmation import (
     ConfirmedDifference,
+    PairGroup,
     pairs_by_target,
     schedules,
     too_few_schedules,

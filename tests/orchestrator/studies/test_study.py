@@ -2,9 +2,7 @@
 
 import pytest
 
-from segtransfer.errors import InputError
 from segtransfer.statistics import Interval
-from segtransfer.studies import CLAIMS, STUDIES, find_study
 from segtransfer.studies.study import Verdict, direction, ease, matters, signed, standing, summary
 
 ABOVE, BELOW, ACROSS = Interval(2, 1, 3), Interval(-2, -3, -1), Interval(1, -1, 3)
@@ -70,13 +68,3 @@ def test_differences_carry_their_sign_and_interval() -> None:
     assert signed({"raw": BELOW, "eps*sign": ABOVE}) == (
         "-2.00 [-3.00, -1.00] (raw) and +2.00 [+1.00, +3.00] (eps*sign)"
     )
-
-
-def test_studies_are_found_by_name() -> None:
-    assert list(STUDIES) == [
-        "overfitting", "scales", "twins", "heads", "object-size", "ablation", "eps"
-    ]  # fmt: skip
-    assert find_study("heads") is STUDIES["heads"]
-    with pytest.raises(InputError, match="unknown study 'head': did you mean 'heads'"):
-        find_study("head")
-    assert list(CLAIMS) == ["A1", "A2", "A3", "A4", "A5", "A6"]
