@@ -94,7 +94,7 @@ def evaluate_key(
         target: The fingerprint of the target.
         shard_id: The hash of the shard's content.
         attack: The key of the attack whose AEs are scored, or None for the clean images.
-        variant: The index of the scored variant among the variants that the attack keeps.
+        variant: The index of the scored variant among the attack's variants.
         num_classes: The number of classes of the confusion matrices.
         numerics: The identity of the numerics.
     """

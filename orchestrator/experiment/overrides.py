@@ -10,7 +10,7 @@ SHORTHAND = {"attacks": "preset", "models": "zoo", "data": "sample"}
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
-    """Set the field of a raw spec that an override names, in place.
+    """Set a field of a raw spec, in place.
 
     Args:
         raw: The spec as read from YAML.

@@ -1,4 +1,4 @@
-"""Spec -> tasks with identities, dependencies and costs, and the tasks that are already stored."""
+"""Spec -> tasks with identities, dependencies and costs, and the already stored tasks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """The tasks of an experiment, the models and shards that they need, and the stored tasks.
+    """The tasks of an experiment, their models and shards, and the keys of stored tasks.
 
     Attributes:
         experiment: The spec.
@@ -39,7 +39,7 @@ class Plan:
         infos: Fingerprint, backbone and classes of the models by name.
         tasks: The tasks by key, each attack before the evaluations of its AEs.
         cells: The evaluation of every attack, source, target and shard.
-        stored: The keys of the tasks that the store holds.
+        stored: The keys of the tasks with a stored result.
     """
 
     experiment: Experiment
@@ -58,7 +58,7 @@ class Plan:
 
     @property
     def missing(self) -> list[Task]:
-        """The tasks that are not stored, in the order of ``tasks``."""
+        """The tasks without a stored result, in the order of ``tasks``."""
         return [task for key, task in self.tasks.items() if key not in self.stored]
 
 
@@ -69,7 +69,7 @@ def make_plan(experiment: Experiment, store: "Store") -> Plan:
 
     Args:
         experiment: The spec.
-        store: The store that is asked for the stored tasks; it is not changed.
+        store: The store of earlier results; it is not changed.
 
     Raises:
         InputError: If the data or a model is wrong, or an attack does not fit the data.
@@ -123,7 +123,7 @@ def make_tasks(
     shards: Sequence[Outline],
     num_classes: int,
 ) -> tuple[dict[str, Task], list[Cell]]:
-    """Return the tasks of an experiment over some shards, and the cells that they fill.
+    """Return the tasks of an experiment over some shards, and their cells.
 
     Args:
         experiment: The spec, whose data is not read.

@@ -1,4 +1,4 @@
-"""The specs that ship with the package, found by name."""
+"""The shipped specs, by name."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Tasks and cells, the content of a plan. Loads no torch, so that the scheduler can use them."""
+"""Tasks and cells, the content of a plan. Loads no torch, for the sake of the scheduler."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,15 +17,15 @@ class Task:
 
     Attributes:
         key: The identity of the task.
-        model: The ``model_key`` of the model that the task needs, or None if any slot can run it.
+        model: The ``model_key`` of the needed model, or None if any slot can run the task.
         shard_id: The shard.
         cost: The cost in forwards of an image at its native size, over all images.
-        nbytes: The bytes that the task's images hold in memory until they are scored.
+        nbytes: The bytes of the task's AEs in memory until they are scored.
         depends_on: The key of the attack whose AEs an evaluation scores, or None for clean images.
         attack: The attack of an attack task, or None for an evaluation.
         seed: The seed of an attack task.
         num_classes: The number of classes of an evaluation.
-        variant: The index of the scored variant among the variants that the attack keeps.
+        variant: The index of the scored variant among the attack's variants.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""An experiment as a data set that ``datasets.load_dataset`` reads, from disk or from the Hub.
+"""An experiment as a data set for ``datasets.load_dataset``, from disk or from the Hub.
 
 The files are plain Parquet, written without the ``datasets`` library: the tables of the Parquet
 export, and ``adversarial``, ``clean`` and optionally ``predictions`` with one file per shard.

@@ -1,4 +1,4 @@
-"""PNG files of an experiment, in the layout of a data set that segtransfer reads.
+"""PNG files of an experiment, in the layout of segtransfer's own data sets.
 
     images/<image>.png  labels/<image>.png  dataset.json    read by data: {folder: OUT}
     attacks/<attack>/<source>/<image>.png                   read by attacks: [{files: ...}]
@@ -6,8 +6,8 @@
     again.yaml                                              an experiment that scores the AEs again
     images.csv                                              file, image id, sequence, group
 
-An attack that needs no source has no <source>. A ``:`` in an attack's name is written ``=``, and
-characters that a file name may not hold are written ``%XX``.
+An attack without a source has no <source>. A ``:`` in an attack's name is written ``=``, and other
+characters outside the safe set are written ``%XX``.
 """
 
 import csv

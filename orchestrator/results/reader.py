@@ -158,7 +158,7 @@ class ExperimentReader:
                 yield AttackedShard(*origin, ids, images[index], perturbations[index])
 
     def _variant_index(self, attack: str) -> int:
-        """Return the index of a variant among the variants that its attack keeps."""
+        """Return the index of a variant among its attack's variants."""
         return self.experiment.variants[attack]["made"]
 
     def _perturbations(self, key: str) -> list[Statistics] | None:

@@ -44,7 +44,7 @@ class Results:
         image_ids: The N images, in the order of the confusion matrices.
         sequences: The video of each image, or the image itself.
         confusions: Per attack, source and target, int64 N x K x K, labels by predictions. Source
-            is None for an attack that needs no source; its row is the same for every source.
+            is None for an attack without a source; its row is the same for every source.
         fooled: Per attack, source and target, int64 N x 2: the pixels that the attack turned
             wrong, and the pixels that are right on the clean image. Cells without clean
             predictions are left out.
@@ -168,7 +168,7 @@ class Results:
         return frame.rename_axis(index="source", columns="target")
 
     def strongest(self, attack: str, target: str) -> tuple[str, str] | None:
-        """Return the white-box attack that transfer ratios to a target are relative to.
+        """Return the white-box attack in the denominator of transfer ratios to a target.
 
         Args:
             attack: The variant whose norm and eps the white-box attack must share.
@@ -199,11 +199,11 @@ class Results:
 
         Args:
             attack: The name of an attack's variant, or ``clean``.
-            source: The source. It is ignored for an attack that needs no source.
+            source: The source. It is ignored for an attack without a source.
             target: The target.
 
         Returns:
-            A value per class, NaN for a class that does not occur.
+            A value per class, NaN for a class without pixels.
 
         Raises:
             KeyError: If the cell is missing.

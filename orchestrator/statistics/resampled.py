@@ -44,7 +44,7 @@ class Resampled:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence per kind of variation that the intervals do not cover."""
+        """A sentence per kind of variation outside the intervals."""
         return self.design.notes
 
     def cell(

@@ -77,7 +77,7 @@ def encode_shard(shard: Shard) -> bytes:
 
 
 def decode_shard(shard_id: str, content: bytes) -> Shard | None:
-    """Return a shard; None if it is damaged, that is if its id is not the hash of its content."""
+    """Return a shard; None if it is damaged, so that its id is not the hash of its content."""
     try:
         table = pa.ipc.open_file(content).read_all()
         table.validate(full=True)

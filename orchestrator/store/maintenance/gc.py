@@ -1,4 +1,4 @@
-"""Garbage collection: list the files that no result needs, and delete them on request."""
+"""Garbage collection: list unneeded files, and delete them on request."""
 
 import time
 from collections import defaultdict
@@ -37,7 +37,7 @@ class Garbage:
 
 @dataclass(frozen=True)
 class GarbageReport:
-    """The garbage in the order of deletion, and a sentence per kind of file that is kept."""
+    """The garbage in the order of deletion, and notes on files kept for want of knowledge."""
 
     garbage: tuple[Garbage, ...]
     notes: tuple[str, ...]
@@ -50,7 +50,7 @@ def find_garbage(
     unreferenced: bool = False,
     now: float | None = None,
 ) -> GarbageReport:
-    """List the files that no result needs, and delete nothing.
+    """List unneeded files, and delete nothing.
 
     Garbage are blobs without a row, interrupted writes, unreadable rows, and failures of tasks that
     are done since. Files younger than an hour are kept: a driver may be about to write their row.
@@ -98,8 +98,7 @@ def find_garbage(
 def remove_garbage(store: Store, garbage: Iterable[Garbage]) -> int:
     """Delete garbage, rows before their blobs, and return the bytes freed.
 
-    A file that was written again since it was listed is kept, because a driver is about to name
-    it.
+    A file written again since the listing is kept, because a driver is about to name it.
     """
     freed = 0
     spare: dict[str, list[Garbage]] = defaultdict(list)
@@ -126,7 +125,7 @@ def _remove(store: Store, item: Garbage) -> bool:
 
 
 def _spare_rows(index: RowIndex, needed: set[str], old_enough: float) -> dict[str, CommitRow]:
-    """Return the rows by key that are not needed and were committed before ``old_enough``."""
+    """Return the unneeded rows by key, if committed before ``old_enough``."""
     return {
         key: row
         for key, row in index.rows.items()

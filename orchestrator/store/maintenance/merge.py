@@ -1,4 +1,4 @@
-"""Merge: copy results that a store lacks from another store."""
+"""Merge: copy missing results from another store."""
 
 import hashlib
 from collections import Counter
