@@ -58,7 +58,7 @@ ALLOWED = {
 LIGHT = {
     "segtransfer": ("torch", "pandas", "ray", "mlflow", "pydantic", "numpy"),
     "segtransfer.errors": ("torch", "pandas", "ray", "mlflow", "pydantic", "numpy"),
-    "segtransfer.runtime.scheduler": ("torch", "pandas", "ray", "mlflow", "numpy"),
+    "segtransfer.runtime.scheduler": ("torch", "pandas", "ray", "mlflow", "pydantic", "numpy"),
     "segtransfer.extend": ("ray", "mlflow", "optuna", "segtransfer.runtime", "segtransfer.store"),
     "segtransfer.tasks.attack": ("ray", "mlflow", "optuna", "segtransfer.experiment"),
     "segtransfer.store": ("ray", "mlflow", "optuna", "segtransfer.runtime"),
