@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.golden import working_folder
-from tests.infra.labs import Lab, copy_sources, make_editable_environment, open_lab
+from tests.infra.labs import Lab, copy_sources, make_environment, open_lab
 
 STRANGER = """
 from pathlib import Path
@@ -76,8 +76,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     with open_lab() as lab:
         if request.param == "editable":
             sources = copy_sources(lab.folder / "editable")
-            lab.commands = make_editable_environment(lab.folder / "venv-editable", sources)
-        lab.editable = request.param == "editable"
+            lab.commands = make_environment(lab.folder / "editable-venv", sources, editable=True)
         lab.start("head")
         yield lab
 
@@ -110,7 +109,8 @@ def test_a_folder_with_strangers_files_works_or_is_refused(
     folder = make_folder(tmp_path / "work", stranger)
     done = SURFACES[surface](lab, folder)
     assert not (tmp_path / "executed").exists()
-    if not (lab.editable and stranger in HIDING):
+    editable = lab.commands.parent.name == "editable-venv"
+    if not (editable and stranger in HIDING):
         assert done.returncode == 0, done.stdout
     elif surface in IMPORTED_BY_PYTHON:
         assert done.returncode != 0

@@ -34,9 +34,9 @@ def describe(plan: Plan) -> dict[str, Any]:
         "sources": [model.name for model in plan.experiment.source_models],
         "targets": [model.name for model in plan.experiment.target_models],
         "attacks": [
-            {"attack": attack.name, "made": number, **asdict(made)}
+            {"attack": attack.name, "made": number, **asdict(variant)}
             for attack in plan.experiment.attacks
-            for number, made in enumerate(attack.made)
+            for number, variant in enumerate(attack.variants)
         ],
         "shards": list(plan.shards),
         "cells": [

@@ -53,22 +53,25 @@ def make_wheel(folder: Path) -> Path:
     return next(folder.glob("segtransfer-*.whl"))
 
 
-def make_environment(folder: Path, wheel: Path) -> Path:
-    """An environment in which the wheel is installed; what it depends on it shares with this one,
-    as that takes gigabytes. Returns the folder of its commands."""
+def make_environment(folder: Path, package: Path, *, editable: bool = False) -> Path:
+    """Make an environment with segtransfer installed, and return the folder of its commands.
+
+    The libraries that segtransfer needs take gigabytes, so they are shared with this process's
+    environment.
+
+    Args:
+        folder: The environment's folder, which is new.
+        package: The wheel, or the source tree of an editable install.
+        editable: Whether the install is editable.
+    """
     venv.create(folder, with_pip=False, symlinks=True)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     shared = folder / "lib" / version / "site-packages" / "shared.pth"
     packages = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     shared.write_text("\n".join(packages) + "\n")
-    pip(
-        folder / "bin" / "python",
-        "install",
-        "--no-deps",
-        "--no-index",
-        "--ignore-installed",
-        str(wheel),
-    )
+    options = ["--no-build-isolation", "-e"] if editable else ["--no-index"]
+    python = folder / "bin" / "python"
+    pip(python, "install", "--no-deps", "--ignore-installed", *options, str(package))
     return folder / "bin"
 
 
