@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from segtransfer.experiment.plan import Plan
     from segtransfer.experiment.spec import Experiment
     from segtransfer.results import Results
-    from segtransfer.runtime.runner import Listener
+    from segtransfer.runtime.listener import Listener
     from segtransfer.searches import SearchListener, SearchResult
     from segtransfer.searches.spec import Search
     from segtransfer.store import Store
@@ -50,7 +50,7 @@ _MODULES = {
     "Comparison": "comparison",
     "Experiment": "experiment.spec",
     "InputError": "errors",
-    "Listener": "runtime.runner",
+    "Listener": "runtime.listener",
     "Plan": "experiment.plan",
     "Results": "results",
     "Search": "searches.spec",

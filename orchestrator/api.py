@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segtransfer.comparison import Comparison
+    from segtransfer.comparison.references import LoggedRun
     from segtransfer.experiment.plan import Plan
     from segtransfer.experiment.spec import Experiment
     from segtransfer.results import Results
-    from segtransfer.runtime.runner import Listener
+    from segtransfer.runtime.listener import Listener
     from segtransfer.searches import SearchListener, SearchResult
     from segtransfer.searches.spec import Search
     from segtransfer.store import Store
@@ -35,7 +36,7 @@ def run(
     Raises:
         InputError: The spec is wrong.
     """
-    from segtransfer.experiment.spec import read_experiment
+    from segtransfer.experiment.reading import read_experiment
     from segtransfer.runtime.runner import carry_out
 
     return carry_out(read_experiment(experiment, overrides), listener)
@@ -54,7 +55,7 @@ def plan(
         InputError: The spec, the data or a model is wrong.
     """
     from segtransfer.experiment.plan import make_plan
-    from segtransfer.experiment.spec import read_experiment
+    from segtransfer.experiment.reading import read_experiment
     from segtransfer.store import Store
 
     spec = read_experiment(experiment, overrides)
@@ -138,7 +139,16 @@ def compare(
     """
     from segtransfer.comparison import compare as compare_references
 
-    return compare_references(a, b, store=store, allow=allow, metric=metric)
+    return compare_references(
+        a, b, store=store, allow=allow, metric=metric, find_logged=_find_logged
+    )
+
+
+def _find_logged(run_id: str) -> "LoggedRun":
+    """Return the origin of an MLflow run; MLflow is loaded by the first such look-up."""
+    from segtransfer.tracking import read_run
+
+    return read_run(run_id)
 
 
 def open_store(location: str | Path) -> "Store":

@@ -1,5 +1,5 @@
-"""The one exception that means: the user's input is wrong."""
+"""The exception for wrong input of the user."""
 
 
 class InputError(ValueError):
-    """A wrong spec, file, model or data set; its message is a sentence for the user."""
+    """A wrong spec, file, model or data set. The message is a sentence for the user."""

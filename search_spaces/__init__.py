@@ -1,7 +1,7 @@
-"""Search spaces: typed YAML that is read into Optuna's define-by-run, and back into attacks."""
+"""Search spaces: typed YAML for Optuna's define-by-run, and trials made into attacks."""
 
 from segtransfer.search_spaces.checks import check
-from segtransfer.search_spaces.points import attack_of, first_points, point_of, suggest
+from segtransfer.search_spaces.points import attack_of, first_points, point_of, suggest_point
 from segtransfer.search_spaces.space import Space, read_space, space_names
 
 __all__ = [
@@ -12,5 +12,5 @@ __all__ = [
     "point_of",
     "read_space",
     "space_names",
-    "suggest",
+    "suggest_point",
 ]

@@ -1,4 +1,4 @@
-"""The fields of an attack that a search may name, by path, and an attack as such paths."""
+"""The fields of an attack that a search may name, by path, and attacks as such paths."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Momentum, Smoothing, Variance, read_smoothing
-from segtransfer.tasks.attacks.resolve import TRANSFORMS as TRANSFORM_LIST
+from segtransfer.tasks.attacks.resolve import TRANSFORM_CHAIN
 from segtransfer.tasks.attacks.spec import AttackSpec, fields_of_preset
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.schema import Frozen
@@ -25,18 +25,18 @@ PARTS: dict[str, type[Frozen]] = {
     **{f"transforms.{kind}": model for kind, (model, _) in TRANSFORMS.items()},
 }
 
-_THREAT = "it defines the threat model, under which all proposals are compared"
-_KEPT = "it says which images of a run are kept, not how they are made"
+_DEFINES_THREAT_MODEL = "it defines the threat model, under which all proposals are compared"
+_SELECTS_IMAGES = "it says which images of a run are kept, not how they are made"
 FIXED = {
     "name": "it is for people only",
-    "norm": _THREAT,
-    "eps": _THREAT,
-    "target": _THREAT,
-    "region": _THREAT,
+    "norm": _DEFINES_THREAT_MODEL,
+    "eps": _DEFINES_THREAT_MODEL,
+    "target": _DEFINES_THREAT_MODEL,
+    "region": _DEFINES_THREAT_MODEL,
     "budget": "it is the cost at which all proposals are compared",
-    "steps_at": _KEPT,
-    "scores": _KEPT,
-    "equal_rms": _KEPT,
+    "steps_at": _SELECTS_IMAGES,
+    "scores": _SELECTS_IMAGES,
+    "equal_rms": _SELECTS_IMAGES,
     "files": "adversarial examples made elsewhere are scored as they are",
     "files_sha256": "it is filled in when the spec is read",
     "loss_sha256": "it is filled in when the spec is read",
@@ -50,13 +50,13 @@ SCALARS = tuple(
 
 
 def part_of(path: str) -> str | None:
-    """The part that a field belongs to: ``transforms.ds`` for ``transforms.ds.low``."""
+    """Return the part that a field belongs to: ``transforms.ds`` for ``transforms.ds.low``."""
     part = path.rpartition(".")[0]
     return part if part in PARTS else None
 
 
 def fields_of(part: str) -> list[str]:
-    """The paths of a part's fields."""
+    """Return the paths of a part's fields."""
     return [f"{part}.{name}" for name in PARTS[part].model_fields if name != "kind"]
 
 
@@ -64,9 +64,14 @@ PATHS = (*SCALARS, *(path for part in PARTS for path in (part, *fields_of(part))
 
 
 def expand(base: str | Mapping[str, Any], where: str) -> Flat:
-    """A raw attack by path, its preset merged in; what depends on other fields stays symbolic.
+    """Return a raw attack by path, with its preset merged in; dependent fields stay symbolic.
 
-    Raises InputError where the attack is wrong; ``where`` opens its sentences.
+    Args:
+        base: The name of a preset, or a mapping as in an experiment's ``attacks``.
+        where: The name of the attack in error messages.
+
+    Raises:
+        InputError: If the attack is wrong.
     """
     raw = {"preset": base} if isinstance(base, str) else dict(base)
     try:
@@ -80,11 +85,11 @@ def expand(base: str | Mapping[str, Any], where: str) -> Flat:
 
 
 def flatten(raw: Mapping[str, Any]) -> Flat:
-    """The fields that are given, by path."""
+    """Return the given fields of a raw attack, by path."""
     flat: Flat = {}
     for name, value in raw.items():
         if name == "transforms":
-            for transform in TRANSFORM_LIST.validate_python(value or ()):
+            for transform in TRANSFORM_CHAIN.validate_python(value or ()):
                 flat |= _flat_part(f"transforms.{transform.kind}", transform)
         elif name not in PARTS:
             flat[name] = value
@@ -100,9 +105,15 @@ def _flat_part(path: str, part: Frozen) -> Flat:
 
 
 def attack(flat: Flat, name: str, where: str) -> AttackSpec:
-    """The attack that a flat one stands for; fields of a part that is not there are left out.
+    """Return the attack of a flat one; fields of an absent part are left out.
 
-    Raises InputError where ``AttackSpec`` refuses it; ``where`` opens its sentences.
+    Args:
+        flat: The fields by path.
+        name: The name of the attack.
+        where: The name of the attack in error messages.
+
+    Raises:
+        InputError: If ``AttackSpec`` refuses it.
     """
     raw: dict[str, Any] = {k: v for k, v in flat.items() if "." not in k and k not in PARTS}
     raw |= {"name": name, "transforms": []}
@@ -118,7 +129,7 @@ def attack(flat: Flat, name: str, where: str) -> AttackSpec:
         raise InputError(sentences(error, where)) from None
 
 
-_IN_WORDS = {
+_MESSAGE_OF_TYPE = {
     "missing": "it is missing",
     "model_type": "a mapping is needed, such as {float: [0.5, 1]}",
     "dict_type": "a mapping of fields to values is needed",
@@ -128,12 +139,12 @@ _IN_WORDS = {
 
 
 def sentences(error: ValidationError, where: str) -> str:
-    """One line for each wrong field: where, field, what is wrong, value."""
+    """Return one line per wrong field: origin, field, error and value."""
     lines = []
     for item in error.errors(include_url=False):
         field = ".".join(str(part) for part in item["loc"])
         shown = "" if isinstance(item["input"], dict | Frozen) else f" (value: {item['input']!r})"
-        message = _IN_WORDS.get(item["type"], item["msg"]) + shown
+        message = _MESSAGE_OF_TYPE.get(item["type"], item["msg"]) + shown
         prefix = f"{where}: field '{field}': " if field else f"{where}: "
         lines += [prefix + line for line in message.splitlines()]
     return "\n".join(lines)

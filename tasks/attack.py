@@ -1,4 +1,4 @@
-"""The attack task: one shard of images, one source model, all steps; returns 8-bit AEs."""
+"""The attack task: all steps on one shard of images and one source; returns 8-bit AEs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +10,7 @@ import torch
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks import loop
+from segtransfer.tasks.attacks.context import ShardImages
 from segtransfer.tasks.attacks.file_hash import content_hash
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.batching import in_micro_batches, upload
@@ -21,11 +22,27 @@ from segtransfer.tasks.perturbation import as_score, inside, quantise, statistic
 
 @dataclass(frozen=True)
 class AttackResult:
-    """Adversarial examples uint8 M x N x 3 x H x W, one of the M for each of the spec's ``made``,
-    and the report that is stored beside them."""
+    """Adversarial examples of one shard.
+
+    Attributes:
+        images: uint8 M x N x 3 x H x W, an image per variant of the spec and clean image.
+        report: The JSON that is stored beside the images.
+    """
 
     images: np.ndarray
     report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The images of one call, and all that determines their adversarial examples but the model."""
+
+    spec: AttackSpec
+    images: np.ndarray
+    labels: np.ndarray
+    image_ids: Sequence[str]
+    seed: int
+    group: int
 
 
 def attack(
@@ -40,68 +57,88 @@ def attack(
     micro_batch: int,
     poll: Callable[[], None] = lambda: None,
 ) -> AttackResult:
-    """Attack one shard in micro-batches; ``poll`` is called before every step and may raise.
+    """Attack one shard of images in micro-batches.
 
-    ``images`` uint8 N x 3 x H x W, ``labels`` N x H x W with 255 ignored, all of schedule
-    ``group``. The report holds, for each of ``made``, perturbation statistics an image; the loop's
-    health a micro-batch; the model's numerics; the cost. Raises InputError for files that do not
-    fit, AssertionError if an 8-bit perturbation leaves the ball.
+    Args:
+        model: The source, or None for an attack of zero steps.
+        spec: The attack.
+        images: Clean images, uint8 N x 3 x H x W.
+        labels: Class indices, N x H x W; 255 is ignored.
+        image_ids: An id per image; noise is drawn from it.
+        seed: The seed of the experiment.
+        group: The schedule group of all images.
+        micro_batch: Largest number of images per forward.
+        poll: Called before every step; an exception stops the call.
+
+    Returns:
+        The 8-bit adversarial examples and their report: perturbation statistics, the health of the
+        loop per micro-batch, the numerics and the cost of the model.
+
+    Raises:
+        InputError: If files do not fit, or a step or an iterate is not a number.
+        AssertionError: If an 8-bit perturbation leaves the ball.
     """
     before = model.cost if model else None
     health: list[dict[str, Any]] = []
     if spec.files is not None:
-        result = read_files(spec, images, image_ids)[None]
+        adversarial = read_files(spec, images, image_ids)[None]
     else:
-        result, health = _make(
-            model, spec, images, labels, image_ids, seed, group, micro_batch, poll
-        )
-    perturbations = [statistics(made, images, spec.eps) for made in result]
-    for perturbation, made in zip(perturbations, spec.made, strict=True):
-        assert inside(perturbation, spec), f"{made.name} left the ball: {perturbation}"
+        call = _Call(spec, images, labels, image_ids, seed, group)
+        adversarial, health = _make(model, call, micro_batch, poll)
     report = {
-        "perturbation": perturbations,
+        "perturbation": _measure(adversarial, images, spec),
         "health": health,
         "numerics": asdict(model.numerics) if model else {},
         "cost": _cost(model, before, images, health, spec) if model and before else {},
     }
-    return AttackResult(result, report)
+    return AttackResult(adversarial, report)
 
 
 def _make(
-    model: Segmenter | None,
-    spec: AttackSpec,
-    images: np.ndarray,
-    labels: np.ndarray,
-    image_ids: Sequence[str],
-    seed: int,
-    group: int,
-    micro_batch: int,
-    poll: Callable[[], None],
+    model: Segmenter | None, call: _Call, micro_batch: int, poll: Callable[[], None]
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Run the attack loop on the images of a call, a micro-batch at a time.
+
+    Returns:
+        Adversarial examples uint8 M x N x 3 x H x W, and the loop's health per micro-batch.
+    """
     device = model.device if model else torch.device("cpu")
-    shard = upload(images, device).float() / 255
-    shard_labels = upload(labels, device).long()
+    spec, image_ids = call.spec, call.image_ids
+    shard = ShardImages(upload(call.images, device).float() / 255, tuple(image_ids))
+    labels = upload(call.labels, device).long()
 
     def make(part: slice) -> tuple[np.ndarray, dict[str, Any]]:
-        clean = shard[part]
+        clean, names = shard.images[part], image_ids[part]
         iterates, health = loop.run(
             model,
             spec,
             clean,
-            shard_labels[part],
-            image_ids[part],
-            seed=seed,
-            group=group,
+            labels[part],
+            names,
+            seed=call.seed,
+            group=call.group,
             shard=shard,
-            shard_ids=image_ids,
             poll=poll,
         )
-        names = image_ids[part]
         scored = [as_score(x, clean, spec, s, names) for x in iterates for s in spec.scores]
-        return np.stack([quantise(x, images[part], spec) for x in scored]), asdict(health)
+        return np.stack([quantise(x, call.images[part], spec) for x in scored]), asdict(health)
 
-    made, health = zip(*in_micro_batches(make, len(images), micro_batch), strict=True)
-    return np.concatenate(made, axis=1), list(health)
+    batches, health = zip(*in_micro_batches(make, len(call.images), micro_batch), strict=True)
+    return np.concatenate(batches, axis=1), list(health)
+
+
+def _measure(
+    adversarial: np.ndarray, clean: np.ndarray, spec: AttackSpec
+) -> list[dict[str, list[float]]]:
+    """Return the perturbation statistics of each variant.
+
+    Raises:
+        AssertionError: If a perturbation leaves the ball.
+    """
+    measured = [statistics(images, clean, spec.eps) for images in adversarial]
+    for perturbation, variant in zip(measured, spec.variants, strict=True):
+        assert inside(perturbation, spec), f"{variant.name} left the ball: {perturbation}"
+    return measured
 
 
 def _cost(
@@ -111,7 +148,7 @@ def _cost(
     health: list[dict[str, Any]],
     spec: AttackSpec,
 ) -> dict[str, Any]:
-    """What the model was asked, and the forward equivalents that each of ``made`` took an image."""
+    """Return the model's cost of a call, with forward equivalents per image for each variant."""
     native = len(images) * model.pixels_seen(*images.shape[-2:])
     at_steps = [sum(run["pixels"][i] for run in health) for i in range(len(spec.steps_at) or 1)]
     equivalents = [pixels / native for pixels in at_steps for _ in spec.scores]
@@ -119,15 +156,25 @@ def _cost(
 
 
 def read_files(spec: AttackSpec, clean: np.ndarray, image_ids: Sequence[str]) -> np.ndarray:
-    """AEs made elsewhere, uint8 N x 3 x H x W, read from ``files``/<image id>.png, where the id may
-    be written as ``file_name`` writes it.
+    """Read adversarial examples that were made elsewhere.
 
-    Raises InputError where one is missing, of another size, or outside the eps-ball.
+    Args:
+        spec: An attack with ``files``, a folder with a PNG per image. The file is named by the
+            image's id, as it is or as ``file_name`` writes it.
+        clean: Clean images, uint8 N x 3 x H x W.
+        image_ids: An id per image.
+
+    Returns:
+        The adversarial examples, uint8 N x 3 x H x W.
+
+    Raises:
+        InputError: If the folder changed, or a file is missing, of another size, or outside the
+            eps-ball.
     """
     folder = Path(str(spec.files))
     if not folder.is_dir() or content_hash(folder) != spec.files_sha256:
         raise InputError(f"attack '{spec.name}': files {folder} changed or vanished since the plan")
-    made = []
+    adversarial = []
     for image_id, original in zip(image_ids, clean, strict=True):
         path = folder / f"{file_name(image_id)}.png"
         if not path.is_file():
@@ -140,12 +187,12 @@ def read_files(spec: AttackSpec, clean: np.ndarray, image_ids: Sequence[str]) ->
                 f"attack '{spec.name}': {path} is {image.shape[1]} x {image.shape[2]} (height x "
                 f"width), the image is {original.shape[1]} x {original.shape[2]}"
             )
-        found = statistics(image[None], original[None], spec.eps)
-        if not inside(found, spec):
+        measured = statistics(image[None], original[None], spec.eps)
+        if not inside(measured, spec):
             raise InputError(
-                f"attack '{spec.name}': {path} lies {found['linf'][0]:.0f} levels (RMS "
-                f"{found['rms'][0]:.2f}) from its image, eps is {spec.eps * 255:g} under "
+                f"attack '{spec.name}': {path} lies {measured['linf'][0]:.0f} levels (RMS "
+                f"{measured['rms'][0]:.2f}) from its image, eps is {spec.eps * 255:g} under "
                 f"{spec.norm}; give the eps that it was made with"
             )
-        made.append(image)
-    return np.stack(made)
+        adversarial.append(image)
+    return np.stack(adversarial)

@@ -1,4 +1,4 @@
-"""YAML that people wrote, read within limits: a file may come from anybody."""
+"""YAML that people wrote, read within limits, because a file may come from anybody."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,10 +17,14 @@ MOST_LEVELS = 50
 
 
 def read_mapping(path: Path, needs: str) -> dict[str, Any]:
-    """The mapping in a YAML file, of plain values alone.
+    """Read the mapping in a YAML file, of plain values alone.
 
-    Raises InputError where the file cannot be read, is too large, or holds something else;
-    ``needs`` says what the mapping should hold.
+    Args:
+        path: The file.
+        needs: What the mapping should hold, for error messages.
+
+    Raises:
+        InputError: If the file cannot be read, is too large, or holds something else.
     """
     try:
         with open(path, "rb") as file:
@@ -39,7 +43,15 @@ def read_mapping(path: Path, needs: str) -> dict[str, Any]:
 
 
 def parse(text: str, where: str) -> Any:
-    """The plain value that a YAML text stands for; ``where`` opens the sentences of InputError."""
+    """Parse a YAML text of plain values.
+
+    Args:
+        text: The YAML.
+        where: The name of the text in error messages.
+
+    Raises:
+        InputError: If the text is no valid YAML, or too large or too deep.
+    """
     try:
         _check_size(yaml.parse(text, LOADER), where)
         return yaml.load(text, LOADER)
@@ -50,8 +62,8 @@ def parse(text: str, where: str) -> Any:
 
 
 @dataclass
-class _Node:
-    """A value that is being read: how many values are in it, and how deep they lie."""
+class _Subtree:
+    """A value that is being read: the number of values in it, and its depth."""
 
     anchor: str | None
     values: int = 1
@@ -59,16 +71,16 @@ class _Node:
 
 
 def _check_size(events: Iterable[Any], where: str) -> None:
-    """Refuse what nests too deeply, or is too much with every alias written out.
+    """Refuse YAML that nests too deeply, or is too large with every alias written out.
 
-    Nine lines of aliases can stand for a billion values; they cost nothing to read, and whoever
-    walks through them afterwards never ends.
+    Nine lines of aliases can stand for a billion values. Reading them costs nothing, but walking
+    through them never ends.
     """
-    anchors: dict[str, _Node] = {}
-    open_nodes = [_Node(None)]
+    anchors: dict[str, _Subtree] = {}
+    open_nodes = [_Subtree(None)]
     for event in events:
         if isinstance(event, yaml.CollectionStartEvent):
-            node = _Node(event.anchor)
+            node = _Subtree(event.anchor)
             open_nodes.append(node)
         elif isinstance(event, yaml.CollectionEndEvent):
             node = _close(open_nodes.pop(), open_nodes[-1], anchors)
@@ -77,7 +89,7 @@ def _check_size(events: Iterable[Any], where: str) -> None:
                 raise InputError(f"{where} holds *{event.anchor} inside or before &{event.anchor}")
             node = _close(anchors[event.anchor], open_nodes[-1], anchors)
         elif isinstance(event, yaml.ScalarEvent):
-            node = _close(_Node(event.anchor), open_nodes[-1], anchors)
+            node = _close(_Subtree(event.anchor), open_nodes[-1], anchors)
         else:
             continue
         if len(open_nodes) - 2 + node.levels > MOST_LEVELS:
@@ -88,8 +100,8 @@ def _check_size(events: Iterable[Any], where: str) -> None:
             )
 
 
-def _close(node: _Node, parent: _Node, anchors: dict[str, _Node]) -> _Node:
-    """Count a value that was read to its end for what it lies in."""
+def _close(node: _Subtree, parent: _Subtree, anchors: dict[str, _Subtree]) -> _Subtree:
+    """Add a value that was read to its end to its parent."""
     if node.anchor is not None:
         anchors[node.anchor] = node
     parent.values += node.values

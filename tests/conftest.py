@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.loaded import unload_folders
+
 ROOT = Path(__file__).resolve().parent.parent
 # Short, since Ray's unix sockets lie below it and their paths end at 107 characters.
 RAY_FOLDER = Path(tempfile.mkdtemp(prefix="st-ray-", dir="/tmp"))
@@ -21,6 +23,13 @@ os.environ["RAY_AUTH_TOKEN_PATH"] = str(RAY_FOLDER / "token")
 # Workers import tests.toys.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def one_import_root() -> Iterator[None]:
+    """Fail a test that loads one of our folders as a module of its own, outside segtransfer."""
+    yield
+    assert unload_folders() == set()
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from tests.conftest import ROOT
 
 FOLDERS = ("docs", "infra", "search_spaces", "tasks")
 PAGES = [
     path.relative_to(ROOT)
     for path in [
+        ROOT / "CHANGELOG.md",
         ROOT / "README.md",
         *(p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.md"))),
     ]
@@ -37,6 +38,21 @@ def test_all_that_a_page_links_to_is_there(page: Path) -> None:
         if not target.exists() or (heading and heading not in headings(target)):
             missing.append(link)
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_all_paths_of_the_repository_that_a_page_names_are_there(page: Path) -> None:
+    top = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    named = re.findall(r"`([a-z_]+/[^`\s]*)`", (ROOT / page).read_text())
+    made = "infra/secrets/"  # by infra/docker/make_secrets.sh
+    paths = [p for p in named if p.partition("/")[0] in top and not p.startswith(made)]
+    assert [path for path in paths if not list(ROOT.glob(path))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_code_on_a_page_imports_from_segtransfer_alone(page: Path) -> None:
+    imports = re.findall(r"^ *(?:from|import) (\w+).*$", (ROOT / page).read_text(), re.MULTILINE)
+    assert {"orchestrator", "search_spaces", "tasks"}.isdisjoint(imports)
 
 
 def headings(page: Path) -> set[str]:

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from segtransfer import open_results
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

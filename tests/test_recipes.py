@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from segtransfer import open_results
 from segtransfer.cli import app
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.models.zoo import ZOO
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from tests.loaded import loaded_folders
+
 
 class Linear(nn.Module):
     """logits[k] = weights[k] . colour, a pixel at a time; ``delay`` seconds a forward."""
@@ -188,6 +190,15 @@ class Failing(Convolutional):
         return super().forward(images)
 
 
+class Strict(Convolutional):
+    """Convolutional, but raises if its process loaded one of our folders as a top-level module."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if loaded := loaded_folders():
+            raise RuntimeError(f"loaded outside segtransfer: {sorted(loaded)}")
+        return super().forward(images)
+
+
 class Chaotic(Convolutional):
     """Convolutional, ``delay`` seconds a forward; kills its own process, as with -9, inside an
     attack as often as ``folder`` has files; one that is ``picky`` raises on bright corners."""
@@ -237,6 +248,10 @@ def mortal(folder: str, num_classes: int = 3, seed: int = 0) -> Mortal:
 
 def failing(num_classes: int = 3, seed: int = 0) -> Failing:
     return Failing(num_classes, seed)
+
+
+def strict(num_classes: int = 3, seed: int = 0) -> Strict:
+    return Strict(num_classes, seed)
 
 
 def troubled(

@@ -24,15 +24,15 @@ import torch.nn.functional as F
 import torchattacks
 from torch import nn
 
-from segtransfer.tasks import models
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import Shard, make_shards
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.evaluate import evaluate
 from segtransfer.tasks.memory import keep_freed_memory
 from segtransfer.tasks.metrics import miou
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.numerics import Numerics
 from segtransfer.tasks.models.spec import ModelSpec

@@ -22,13 +22,13 @@ import torch
 
 from segtransfer import run
 from segtransfer.experiment.plan import Plan, make_plan
-from segtransfer.experiment.spec import read_experiment
-from segtransfer.runtime.executors.base import perform
-from segtransfer.runtime.runner import Listener
+from segtransfer.experiment.reading import read_experiment
+from segtransfer.runtime.executors.base import TaskInputs, perform
+from segtransfer.runtime.listener import Listener
 from segtransfer.runtime.sessions import Notice
 from segtransfer.store import Store
-from segtransfer.tasks import models
 from segtransfer.tasks.memory import keep_freed_memory
+from segtransfer.tasks.models import adapters as models
 
 MODELS = ["fcn-r18", "pspnet-r18", "deeplabv3-r18", "fcn-mnv2", "pspnet-mnv2", "segformer-mit"]
 MICRO_BATCH = 4
@@ -103,9 +103,8 @@ def plain(images: int, groups: int, cores: int) -> Measured:
         shard = plan.shards[task.shard_id]
         images_in = shard.images if task.depends_on is None else made[task.depends_on]
         model = loaded[str(task.model)]
-        output = perform(
-            model, task, shard.image_ids, shard.group, images_in, shard.labels, MICRO_BATCH
-        )
+        inputs = TaskInputs(shard.image_ids, shard.group, images_in, shard.labels)
+        output = perform(model, task, inputs, MICRO_BATCH)
         if task.attack is not None:
             made[task.key] = output.images
         inside += (output.report or {}).get("cost", {}).get("seconds", 0.0)

@@ -22,20 +22,20 @@ import torch
 from PIL import Image
 
 from segtransfer.experiment.plan import Plan, make_plan
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.statistics.design import Factor
 from segtransfer.statistics.power import detectable, spread_of
 from segtransfer.store import CommitRow, Store
 from segtransfer.store.maintenance import compact
 from segtransfer.store.rows import encode_rows, row_path
-from segtransfer.tasks import models
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import make_shards
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.evaluate import evaluate
 from segtransfer.tasks.metrics import miou
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.spec import ModelSpec
 
 CLASSES = ["road", "sky", "tree"]

@@ -28,11 +28,11 @@ from typing import Any, NamedTuple
 import optuna
 from ray.tune import with_parameters
 
+from segtransfer.runtime.client import LocalClient
 from segtransfer.runtime.driver import Driver
 from segtransfer.runtime.executors.inline import InlineExecutor
-from segtransfer.runtime.ray_driver import meet, own_driver
-from segtransfer.runtime.runner import TimeLimit
-from segtransfer.runtime.sessions import LocalClient
+from segtransfer.runtime.ray_driver import join_driver, own_driver
+from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.searches import tune
 from segtransfer.searches.context import SearchContext, make_context, propose, score_rungs
 from segtransfer.searches.optuna_study import Trial, open_storage, open_study
@@ -83,7 +83,7 @@ class Watch:
         stop = threading.Event()
 
         def sample() -> None:
-            other = meet(client.namespace, client.hello()["store"])
+            other = join_driver(client.namespace, client.hello()["store"])
             while not stop.wait(0.25):
                 if self.ends:
                     working = other.status().slot_states()["working"]

@@ -17,20 +17,22 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from segtransfer.experiment.plan import FORWARD_AND_BACKWARD, make_plan
-from segtransfer.experiment.spec import read_experiment
-from segtransfer.experiment.task import Task
-from segtransfer.forecast.calibration import Given, calibrate, read_rates
-from segtransfer.forecast.forecast import fleet_of, forecast, lower_bound
-from segtransfer.forecast.simulator import Conditions, simulate
-from segtransfer.runtime.runner import Listener, carry_out
+from segtransfer.experiment.plan import make_plan
+from segtransfer.experiment.reading import read_experiment
+from segtransfer.experiment.task import FORWARD_AND_BACKWARD, Task
+from segtransfer.forecast.calibration import calibrate, read_rates
+from segtransfer.forecast.cost_model import GivenRates
+from segtransfer.forecast.forecast import forecast, lower_bound, uniform_fleet
+from segtransfer.forecast.simulator import SimulationSettings, simulate
+from segtransfer.runtime.listener import Listener
+from segtransfer.runtime.runner import carry_out
 from segtransfer.runtime.sessions import Notice
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
 
 SOURCES, TARGETS, ATTACKS, SHARDS, IMAGES = 16, 32, 36, 32, 2000
 STEPS, UNEQUAL = (20,), (1, 5, 10, 20, 40, 60)
-CONDITIONS = Conditions(startup=20, switch=10, call=0.005, deaths_per_hour=0.01, restart=30)
+CONDITIONS = SimulationSettings(startup=20, switch=10, call=0.005, deaths_per_hour=0.01, restart=30)
 PGD = AttackSpec.model_validate("pgd")
 
 
@@ -105,7 +107,7 @@ def measure(executor: str, spec: list[str]) -> None:
         store = Store(f"{folder}/store")
         plan = make_plan(experiment, store)
         calibrate(plan, store)
-        rates = read_rates(plan, store, Given(startup=0.0))
+        rates = read_rates(plan, store, GivenRates(startup=0.0))
         (predicted,) = forecast(plan, store, rates, ()).fleets
         # The clock of a run starts with its first call: one model is loaded by then.
         seconds = predicted.makespan - min(model.load for model in rates.models.values())
@@ -134,8 +136,8 @@ def main() -> None:
     print("| slots | makespan, h | bound, h | share of bound | in calls | loads | deaths | CPU s |")
     print("|---|---|---|---|---|---|---|---|")
     for count in options.slots:
-        slots, budget = fleet_of(count), int(count * options.gib_a_slot * 2**30)
-        conditions = Conditions(
+        slots, budget = uniform_fleet(count), int(count * options.gib_a_slot * 2**30)
+        conditions = SimulationSettings(
             **{**vars(CONDITIONS), "in_flight_bytes": budget, "seed": options.seed}
         )
         began = time.process_time()

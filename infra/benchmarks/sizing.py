@@ -17,13 +17,19 @@ from dataclasses import dataclass, replace
 from simulator import made_up_tasks
 
 from segtransfer.forecast.cost_model import FORWARD_SECONDS_PER_PIXEL
-from segtransfer.forecast.forecast import AE_RATIO, CALL_SECONDS, SCORE_RATIO, fleet_of, lower_bound
-from segtransfer.forecast.simulator import Conditions, simulate
+from segtransfer.forecast.forecast import (
+    AE_RATIO,
+    CALL_OVERHEAD,
+    SCORE_RATIO,
+    lower_bound,
+    uniform_fleet,
+)
+from segtransfer.forecast.simulator import SimulationSettings, simulate
 
 FLEETS = (8, 64, 512)
 GIB = 2**30
-CONDITIONS = Conditions(
-    startup=60, switch=15, call=CALL_SECONDS, deaths_per_hour=0.01, restart=90, in_flight_bytes=0
+CONDITIONS = SimulationSettings(
+    startup=60, switch=15, call=CALL_OVERHEAD, deaths_per_hour=0.01, restart=90, in_flight_bytes=0
 )
 
 
@@ -72,8 +78,8 @@ def show(job: Job, fleets: Sequence[int]) -> None:
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for count in fleets:
-        slots = fleet_of(count)
-        conditions = Conditions(**{**vars(CONDITIONS), "in_flight_bytes": count * 2 * GIB})
+        slots = uniform_fleet(count)
+        conditions = SimulationSettings(**{**vars(CONDITIONS), "in_flight_bytes": count * 2 * GIB})
         began = time.process_time()
         found = simulate(tasks, slots, conditions)
         took = time.process_time() - began

@@ -22,12 +22,12 @@ COLUMNS = ["attack", *MEANS.values(), "RMS", "cost", *(f"less {b.upper()}" for b
 def lines(results: Results, score: str) -> list[str]:
     """The rows of one score, in the order of the experiment."""
     sample = Resampled(results)
-    names = [name for name in results.attacks if results.made[name]["score"] == score]
+    names = [name for name in results.attacks if results.variants[name]["score"] == score]
     return [_line(results, sample, name) for name in names]
 
 
 def _line(results: Results, sample: Resampled, name: str) -> str:
-    attack = results.made[name]["attack"]
+    attack = results.variants[name]["attack"]
     means = results.headlines(name)
     cells = [f"{means[g]:.1f}" for g in MEANS]
     statistics, cost = results.perturbation(name), results.cost(name)

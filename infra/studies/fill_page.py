@@ -17,13 +17,13 @@ MARKS = re.compile(r"<!-- (?P<name>[a-z-]+) -->\n.*?<!-- end -->", flags=re.DOTA
 
 
 def newest_report(store: Path, base: str, study: str) -> Path | None:
-    """The report folder of a study that was written last; None where there is none."""
+    """Return the ``study.md`` of a study's newest report, or None."""
     written = store.glob(f"reports/{base}-{study}-*/study.md")
     return max((path for path in written), key=lambda path: path.stat().st_mtime, default=None)
 
 
 def filled(page: str, store: Path, base: str) -> str:
-    """The page with what the store's reports say; their figures are copied beside it."""
+    """Return the page filled from the store's newest reports, and copy their figures beside it."""
 
     def fill(marked: re.Match[str]) -> str:
         name = marked["name"]

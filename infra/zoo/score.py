@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segtransfer.tasks import models
-from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import Shard, make_shards
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.evaluate import evaluate
 from segtransfer.tasks.metrics import miou
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.models.zoo import ZOO
@@ -42,7 +42,7 @@ def score(model: Segmenter, shards: list[Shard]) -> float:
 
 
 def step_seconds(model: Segmenter) -> float:
-    """Median CPU seconds of a forward and input gradient, an image of a batch of four."""
+    """Return median CPU seconds per image of a forward and input gradient, in batches of four."""
     times = []
     for _ in range(ROUNDS):
         images = torch.rand(4, 3, *SIZE, requires_grad=True)

@@ -103,7 +103,7 @@ def pretrain_backbone(config: Config, pretrained: Path, work_dir: Path) -> None:
 
 
 def runner_config(name: str, args: argparse.Namespace) -> Config:
-    """The model's own config plus everything the Runner needs to train it."""
+    """Return the model's config with all settings that the Runner needs to train the model."""
     config = Config.fromfile(ZOO / f"{name}.py")
     slower = {}
     if args.backbone_weights is not None:

@@ -23,8 +23,8 @@ def export(
 ) -> None:
     """Write an experiment for others to read: tables, PNG files, a data set of Hugging Face."""
     from segtransfer.export import export
-    from segtransfer.reporting.export import ExportView, print_exported
+    from segtransfer.reporting.export import ExportView, print_export
 
     with exit_with_message(store), ExportView(console) as view:
         exported = export(store, out, kind, experiment, predictions=predictions, advance=view)
-    print_exported(exported, console)
+    print_export(exported, console)

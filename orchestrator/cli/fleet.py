@@ -24,8 +24,8 @@ def fleet_up(
     store: StoreOption = None,
 ) -> None:
     """Start a fleet on the Ray cluster that is up, and leave it there."""
-    from segtransfer.experiment.spec import read_runtime
-    from segtransfer.runtime.ray_driver import start_fleet
+    from segtransfer.experiment.reading import read_runtime
+    from segtransfer.runtime.fleets import start_fleet
 
     with exit_with_message(name):
         extra = [] if store is None else [f"store={store}"]
@@ -39,16 +39,16 @@ def fleet_up(
 def fleet_status(name: FleetArgument) -> None:
     """Print what a fleet hosts and does."""
     from segtransfer.reporting.fleet import print_fleet
-    from segtransfer.runtime.ray_driver import fleet_news
+    from segtransfer.runtime.fleets import status_of
 
     with exit_with_message(name):
-        print_fleet(fleet_news(name), console)
+        print_fleet(status_of(name), console)
 
 
 @fleet_app.command("down")
 def fleet_down(name: FleetArgument) -> None:
     """End a fleet; calls under way are lost, what was done is in the store."""
-    from segtransfer.runtime.ray_driver import end_fleet
+    from segtransfer.runtime.fleets import end_fleet
 
     with exit_with_message(name):
         end_fleet(name)

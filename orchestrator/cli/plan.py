@@ -32,7 +32,7 @@ def plan(
     switch_seconds: Annotated[float | None, typer.Option(min=0, help="Loading a model.")] = None,
 ) -> None:
     """Print what is stored, what the rest takes on fleets of any size, and what it can show."""
-    from segtransfer.experiment.spec import read_experiment
+    from segtransfer.experiment.reading import read_experiment
     from segtransfer.forecast import calibration
     from segtransfer.forecast.cost_model import GivenRates
     from segtransfer.forecast.forecast import forecast, read_counts

@@ -30,7 +30,7 @@ def run(
     max_hours: Annotated[float | None, typer.Option(help="Stop then, with what there is.")] = None,
 ) -> None:
     """Carry out an experiment, print its matrices, draw its report, log it to MLflow."""
-    from segtransfer.experiment.spec import read_experiment
+    from segtransfer.experiment.reading import read_experiment
     from segtransfer.reporting.progress import ProgressView
     from segtransfer.reporting.terminal import print_results
 

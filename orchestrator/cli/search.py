@@ -29,7 +29,7 @@ def search(
     fleet: FleetOption = None,
 ) -> None:
     """Search the attack settings that transfer best, and confirm them on what is new."""
-    from segtransfer.reporting.search import found_folder, print_found, write_found
+    from segtransfer.reporting.search import print_search, search_folder, write_search
     from segtransfer.reporting.search_progress import SearchView
     from segtransfer.searches.optuna_study import dashboard_command
     from segtransfer.searches.spec import read_search
@@ -41,9 +41,9 @@ def search(
             result = api.search(read, resume=resume, listener=view)
         finally:
             view.stop()
-        print_found(result, console)
-        write_found(result)
-        console.print(f"Report of the search: {found_folder(result)}", highlight=False)
+        print_search(result, console)
+        write_search(result)
+        console.print(f"Report of the search: {search_folder(result)}", highlight=False)
         console.print(f"Trials: {dashboard_command(result.context)}", highlight=False)
         tracked = tracking and read.runtime.tracking
         if result.results.confusions:

@@ -16,13 +16,13 @@ store_app = typer.Typer(no_args_is_help=True, help="Keep a store healthy.")
 @store_app.command("verify")
 def store_verify(location: LocationArgument) -> None:
     """Read everything and check it; name what is damaged, orphaned, foreign or cut off."""
-    from segtransfer.reporting.maintenance import print_verified
+    from segtransfer.reporting.maintenance import print_verification
     from segtransfer.store.maintenance import open_existing, verify
 
     with exit_with_message(location):
         store = open_existing(location)
         report = verify(store)
-        print_verified(report, store, console)
+        print_verification(report, store, console)
         if not report.sound:
             raise typer.Exit(ExitCode.FAILED)
 
@@ -33,23 +33,23 @@ def store_merge(
     others: Annotated[list[str], typer.Argument(help="Stores to copy from, left as they are.")],
 ) -> None:
     """Copy into the first store what the others have and it lacks."""
-    from segtransfer.reporting.maintenance import print_merged
+    from segtransfer.reporting.maintenance import print_merge
     from segtransfer.store import Store
     from segtransfer.store.maintenance import merge, open_existing
 
     with exit_with_message(location):
         for other in [open_existing(other) for other in others]:
-            print_merged(merge(Store(location), other), other, console)
+            print_merge(merge(Store(location), other), other, console)
 
 
 @store_app.command("compact")
 def store_compact(location: LocationArgument) -> None:
     """Put commit rows into few files, so that planning reads few; nothing is lost by it."""
-    from segtransfer.reporting.maintenance import print_compacted
+    from segtransfer.reporting.maintenance import print_compaction
     from segtransfer.store.maintenance import compact, open_existing
 
     with exit_with_message(location):
-        print_compacted(compact(open_existing(location)), console)
+        print_compaction(compact(open_existing(location)), console)
 
 
 @store_app.command("gc")

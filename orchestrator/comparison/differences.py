@@ -1,15 +1,15 @@
-"""The differences of two runs on the same images: cells, rows, columns and means, paired."""
+"""Paired differences of two runs on the same images: cells, rows, columns and means."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.statistics import Pair, Resampled, holm, pairs_of
 
-LEVEL = 0.95
-COLUMNS = (
+CONFIDENCE = 0.95  # of every interval
+FRAME_COLUMNS = (
     "attack_a", "attack_b", "kind", "group", "source", "target",
     "a", "b", "difference", "low", "high", "p",
 )  # fmt: skip
@@ -18,10 +18,17 @@ COLUMNS = (
 def differences(
     a: Results, b: Results, attacks: Sequence[tuple[str, str]], metric: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    """B less A for pairs of attacks, as ``Comparison.frame`` has it, and what limits it.
+    """Return B minus A for pairs of attacks.
 
-    Both runs have the same images, sources and targets in one order. A cell with a missing result
-    is NaN, and so are the means over it.
+    Args:
+        a: Results of A.
+        b: Results of B, with the images, sources and targets of A in A's order.
+        attacks: Names of attacks, A's and B's per pair.
+        metric: A name of ``results.ALL_METRICS``.
+
+    Returns:
+        The frame of ``Comparison.frame``, and sentences about its limits. A cell with a missing
+        result is NaN, and so are the means over this cell.
     """
     # Fewer schedule groups are larger clusters, within which images are not independent.
     coarser = min(a, b, key=lambda run: run.content["spec"]["schedule_groups"])
@@ -32,20 +39,20 @@ def differences(
         for kind, group, source, target, pairs in _statistics(a, b, attack_a, attack_b):
             place = attack_a, attack_b, kind, group, source, target
             rows.append((*place, *_values(of_a, of_b, attack_a, attack_b, pairs, metric)))
-    frame = pd.DataFrame(rows, columns=[*COLUMNS])
+    frame = pd.DataFrame(rows, columns=[*FRAME_COLUMNS])
     frame["beyond_noise"] = False
     for _, part in frame.groupby("kind"):
-        frame.loc[part.index, "beyond_noise"] = holm(part["p"].tolist(), 1 - LEVEL)
+        frame.loc[part.index, "beyond_noise"] = holm(part["p"].tolist(), 1 - CONFIDENCE)
     return frame, [*_limits(a, b, frame), *design.notes]
 
 
 def _statistics(
     a: Results, b: Results, attack_a: str, attack_b: str
 ) -> Iterator[tuple[str, str, str, str, list[Pair]]]:
-    """Kind, group, source, target, and the cells that a value is the mean of.
+    """Yield kind, group, source and target of each statistic, and the cells it averages.
 
-    Means never mix groups; those of rows and columns leave the diagonal out. Attacks that both use
-    no source have one row of cells, of no group and no source.
+    A mean covers cells of a single group. Rows and columns exclude the diagonal. If neither attack
+    uses a source, there is a single row of cells, with empty group and source.
     """
     if not (a.needs_source(attack_a) or b.needs_source(attack_b)):
         anyone = a.sources[0]
@@ -56,7 +63,7 @@ def _statistics(
     for source in a.sources:
         for target in a.targets:
             yield "cell", a.group(source, target), source, target, [(source, target)]
-    for group in GROUPS:
+    for group in PAIR_GROUPS:
         inside = pairs_of(a, group)
         if group != "diagonal":
             yield from _rows_and_columns(group, inside)
@@ -67,7 +74,7 @@ def _statistics(
 def _rows_and_columns(
     group: str, inside: list[Pair]
 ) -> Iterator[tuple[str, str, str, str, list[Pair]]]:
-    """Those of a group; none where each would be one cell."""
+    """Yield rows and columns of a group; none if each of them would be a single cell."""
     for side, kind in enumerate(("row", "column")):
         members: dict[str, list[Pair]] = {}
         for pair in inside:
@@ -81,15 +88,17 @@ def _rows_and_columns(
 def _values(
     of_a: Resampled, of_b: Resampled, attack_a: str, attack_b: str, pairs: list[Pair], metric: str
 ) -> tuple[float, ...]:
+    """Return means of A and B, their difference with its interval, and p; NaN if incomplete."""
     try:
-        found = of_b.difference(attack_b, attack_a, pairs, metric, LEVEL, other=of_a)
+        paired = of_b.difference(attack_b, attack_a, pairs, metric, CONFIDENCE, other=of_a)
         mine, theirs = of_a.mean(attack_a, pairs, metric), of_b.mean(attack_b, pairs, metric)
-    except KeyError:  # a cell that one of the two has no result of
+    except KeyError:  # a cell without a result in A or in B
         return (np.nan,) * 6
-    return mine.value, theirs.value, found.value, found.low, found.high, found.p
+    return mine.value, theirs.value, paired.value, paired.low, paired.high, paired.p
 
 
 def _limits(a: Results, b: Results, frame: pd.DataFrame) -> Iterator[str]:
+    """Yield sentences about missing results and about the meaning of the intervals."""
     cells = frame[frame["kind"] == "cell"]
     missing = int(cells["difference"].isna().sum())
     if missing:

@@ -1,26 +1,40 @@
-"""What a user names: the run that is meant, and the attack of it where one is named."""
+"""References of users to a run, or to an attack of a run, and their resolution."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from segtransfer.errors import InputError
-from segtransfer.results import FORMAT, Results, results_of
+from segtransfer.experiment.manifest import FORMAT
+from segtransfer.results import Results, results_of
 from segtransfer.results.lookup import matching
 from segtransfer.store import Store
 from segtransfer.tasks.schema import suggest
 
-ATTACK = re.compile(r"[A-Za-z0-9_.-]+(:\d+)?(:sign|:rms)?")  # as attacks name what they make
-RUN_ID = re.compile(r"[0-9a-f]{32}")  # MLflow's
-LEAST_BEGINNING = 4  # characters of an identity that may stand for it
-LISTED = 8  # experiments that a message names
+ATTACK_NAME = re.compile(r"[A-Za-z0-9_.-]+(:\d+)?(:sign|:rms)?")  # with its iterate and score
+MLFLOW_RUN_ID = re.compile(r"[0-9a-f]{32}")
+LEAST_PREFIX = 4  # characters of an identity that a reference needs
+MOST_SUGGESTIONS = 8  # experiments, and attacks per experiment, in an error's message
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """Origin of an MLflow run: an experiment in a store, and its attack (None: all attacks)."""
+
+    store: str
+    identity: str
+    attack: str | None
+
+
+FindLogged = Callable[[str], LoggedRun]
+"""Return the origin of the MLflow run with this id; raise InputError if there is none."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment as a store keeps it, and the attack of it that is meant; None for all."""
+    """A stored experiment, and the attack that a reference names (None: all attacks)."""
 
     store: Store
     identity: str
@@ -29,40 +43,54 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The experiment's name."""
         return self.content["spec"]["name"]
 
     @property
     def attacks(self) -> list[str]:
+        """Names of all iterates and scores of the experiment's attacks."""
         return [made["name"] for made in self.content["attacks"]]
 
     @property
     def label(self) -> str:
-        """The name and the beginning of the identity, which together name it again."""
+        """A reference to this experiment: its name and the first characters of its identity."""
         return f"{self.name}-{self.identity[:8]}"
 
     def is_of(self, other: "Run") -> bool:
-        """Whether both are of one experiment of one store, whichever attacks are meant."""
+        """Return whether both name the same experiment in the same store, attacks aside."""
         mine, theirs = ((run.store.location, run.identity) for run in (self, other))
         return mine == theirs
 
 
 def load(run: Run) -> Results:
-    """The results of a run, as far as they are stored."""
+    """Return the stored results of a run."""
     return results_of(run.store, run.identity, run.content)
 
 
-def find_run(reference: str, store: Store) -> Run:
-    """The run, or the attack of a run, that a reference names.
+def find_run(reference: str, store: Store, find_logged: FindLogged | None = None) -> Run:
+    """Resolve a reference to a run, or to an attack of a run.
 
-    In this order: a store's folder or URL (its newest experiment, or the one named after a ``#``);
-    the name of an experiment in ``store``, or four characters or more of its identity's beginning,
-    or both with a ``-`` between; an MLflow run's id; an attack of the newest experiment in
-    ``store``. ``:ATTACK`` after any but the last names an attack of that run. Raises InputError
-    where it names nothing, or more than one run.
+    A reference is, tried in this order:
+
+    - a store's folder or URL: its newest experiment, or the experiment after a ``#``;
+    - an experiment in ``store``: its name, at least four leading characters of its identity, or
+      both joined by a ``-``;
+    - an MLflow run's id;
+    - an attack of the newest experiment in ``store``.
+
+    ``:ATTACK`` after any of the first three names an attack of the run.
+
+    Args:
+        reference: The reference.
+        store: Store of named experiments and attacks.
+        find_logged: Looks up an MLflow run by its id; None if references are no such ids.
+
+    Raises:
+        InputError: The reference names no run, or more than one.
     """
     lacking = ""
     for head, attack in _splits(reference):
-        run = _named(head, store)
+        run = _at_a_location(head) or _pick(head, store) or _logged(head, find_logged)
         if run is not None and attack is None:
             return run
         if run is not None and attack in run.attacks:
@@ -83,20 +111,16 @@ def find_run(reference: str, store: Store) -> Run:
 
 
 def _splits(reference: str) -> Iterator[tuple[str, str | None]]:
-    """The whole, then a run before each colon and an attack after it, the longest run first."""
+    """Yield the whole reference, then run and attack around each colon, longest run first."""
     yield reference, None
     for mark in reversed(list(re.finditer(":", reference))):
         head, attack = reference[: mark.start()], reference[mark.end() :]
-        if ATTACK.fullmatch(attack):
+        if ATTACK_NAME.fullmatch(attack):
             yield head, attack
 
 
-def _named(reference: str, store: Store) -> Run | None:
-    return _at_a_location(reference) or _pick(reference, store) or _logged(reference)
-
-
 def _at_a_location(reference: str) -> Run | None:
-    """The newest run of a store, or the one that stands after a ``#``."""
+    """Return the newest run of a store, or the run after a ``#``."""
     if (store := _open(reference)) and (known := _experiments(store)):
         return known[-1]
     location, mark, name = reference.rpartition("#")
@@ -104,30 +128,28 @@ def _at_a_location(reference: str) -> Run | None:
 
 
 def _open(location: str) -> Store | None:
-    """The store at a location that can be one."""
+    """Return the store at a URL or in an existing folder, else None."""
     if "://" in location:
         return Store(location)
     path = Path(location).expanduser()
     return Store(str(path)) if location and path.is_dir() else None
 
 
-def _pick(name: str, store: Store, least: int = LEAST_BEGINNING) -> Run | None:
-    """The experiment of this name or identity; InputError where there are several."""
+def _pick(name: str, store: Store, least: int = LEAST_PREFIX) -> Run | None:
+    """Return the experiment with this name or identity; InputError if several match."""
     known = {run.identity: run for run in _experiments(store)}
     contents = {identity: run.content for identity, run in known.items()}
-    found = [known[identity] for identity in matching(contents, name, least)]
-    if len(found) > 1:
-        raise InputError(f"'{name}' names {len(found)} experiments; {_listed(found)}")
-    return found[0] if found else None
+    matches = [known[identity] for identity in matching(contents, name, least)]
+    if len(matches) > 1:
+        raise InputError(f"'{name}' names {len(matches)} experiments; {_listed(matches)}")
+    return matches[0] if matches else None
 
 
-def _logged(run_id: str) -> Run | None:
-    """The run that an MLflow run was logged from; None where this is no run's id."""
-    if not RUN_ID.fullmatch(run_id):
+def _logged(run_id: str, find_logged: FindLogged | None) -> Run | None:
+    """Return the run that an MLflow run was logged from; None if this is no MLflow id."""
+    if find_logged is None or not MLFLOW_RUN_ID.fullmatch(run_id):
         return None
-    from segtransfer.tracking import read_run
-
-    logged = read_run(run_id)
+    logged = find_logged(run_id)
     store = Store(logged.store)
     content = store.experiments().get(logged.identity)
     search, mark, number = logged.identity.rpartition("-")
@@ -142,7 +164,7 @@ def _logged(run_id: str) -> Run | None:
 
 
 def _experiments(store: Store) -> list[Run]:
-    """The experiments of a store that this version reads, oldest first."""
+    """Return the experiments of a store in this version's format, oldest first."""
     return [
         Run(store, identity, content)
         for identity, content in store.experiments().items()
@@ -151,9 +173,12 @@ def _experiments(store: Store) -> list[Run]:
 
 
 def _listed(runs: list[Run]) -> str:
-    """The newest runs by what names them."""
+    """Return a clause that lists the newest runs with their attacks."""
     if not runs:
         return "there is no experiment; give the folder or URL of a store as --store"
-    named = [f"{run.label} ({', '.join(run.attacks[:LISTED])})" for run in runs[::-1][:LISTED]]
-    more = f" and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
-    return f"there are {'; '.join(named)}{more}"
+    listed = [
+        f"{run.label} ({', '.join(run.attacks[:MOST_SUGGESTIONS])})"
+        for run in runs[::-1][:MOST_SUGGESTIONS]
+    ]
+    left = len(runs) - len(listed)
+    return f"there are {'; '.join(listed)}" + (f" and {left} more" if left else "")

@@ -1,4 +1,4 @@
-"""What two runs share, and what of their differences forbids to compare them."""
+"""Common images and models of two runs, and the differences that forbid a comparison."""
 
 import hashlib
 from collections import defaultdict
@@ -16,7 +16,7 @@ ALLOWABLE = ("images", "targets", "eps", "numerics")
 
 @dataclass(frozen=True)
 class Objection:
-    """A difference between two runs: of which kind, and a clause that says it."""
+    """A difference between two runs: its kind, of ``ALLOWABLE``, and a clause that states it."""
 
     kind: str
     clause: str
@@ -25,10 +25,19 @@ class Objection:
 def bring_together(
     a: Results, b: Results, attacks: Sequence[tuple[str, str]], allow: Collection[str]
 ) -> tuple[Results, Results, list[str]]:
-    """Two runs on the images, sources and targets that both have, in one order; and what of each
-    was left out or differs, in sentences.
+    """Restrict two runs to their common images, sources and targets, in A's order.
 
-    Raises InputError where they differ in what ``allow`` does not name, or share nothing.
+    Args:
+        a: Results of A.
+        b: Results of B.
+        attacks: Names of attacks, A's and B's per pair.
+        allow: Kinds of differences to tolerate, of ``ALLOWABLE``.
+
+    Returns:
+        Both restricted runs, and a sentence per difference and omission.
+
+    Raises:
+        InputError: The runs differ in a kind outside ``allow``, or have nothing in common.
     """
     for name, run in (("A", a), ("B", b)):
         _check_whole(name, run)
@@ -49,9 +58,9 @@ def bring_together(
                 for o in refused
             )
         )
-    for what, found in (("image", ours), ("target", targets), ("source", sources)):
-        if not len(found):
-            raise InputError(f"cannot compare: A and B have no {what} in common")
+    for noun, common in (("image", ours), ("target", targets), ("source", sources)):
+        if not len(common):
+            raise InputError(f"cannot compare: A and B have no {noun} in common")
     left_out = list(_of_models(a, b, "sources", sources))
     notes = [f"Note: {o.clause}." for o in (*objections, *left_out)]
     return (
@@ -62,7 +71,7 @@ def bring_together(
 
 
 def _check_whole(name: str, run: Results) -> None:
-    """Refuse a run of which the store has nothing, or not all clean images."""
+    """Refuse a run without results, or with missing images."""
     where = f"{run.name} ({name}) in {run.store.location}"
     if not run.confusions:
         raise InputError(f"{where} has no results yet; run it first")
@@ -71,6 +80,7 @@ def _check_whole(name: str, run: Results) -> None:
 
 
 def _check_classes(a: Results, b: Results) -> None:
+    """Refuse runs with different classes or label maps."""
     if a.classes != b.classes:
         pairs = zip(a.classes, b.classes, strict=False)
         differ = [f"{i}: '{m}' / '{t}'" for i, (m, t) in enumerate(pairs) if m != t][:4]
@@ -84,7 +94,7 @@ def _check_classes(a: Results, b: Results) -> None:
 
 
 def _same_images(a: Results, b: Results) -> tuple[np.ndarray, np.ndarray]:
-    """Where the images that both have stand in A and in B, in A's order."""
+    """Return indices into A's and into B's images of the common images, in A's order."""
     if a.content["shards"] == b.content["shards"]:
         everywhere = np.arange(len(a.image_ids))
         return everywhere, everywhere
@@ -96,8 +106,8 @@ def _same_images(a: Results, b: Results) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _contents(run: Results) -> dict[str, str]:
-    """sha256 of the pixels and labels of every image, by its id."""
-    found = {}
+    """Return sha256 of the pixels and labels per image id."""
+    digests = {}
     for shard_id in run.content["shards"]:
         shard = run.store.shard(shard_id)
         if shard is None:
@@ -106,11 +116,12 @@ def _contents(run: Results) -> dict[str, str]:
         for name, image, label in zip(shard.image_ids, shard.images, shard.labels, strict=True):
             digest = hashlib.sha256(repr(image.shape).encode())
             digest.update(image.tobytes() + label.tobytes())
-            found[name] = digest.hexdigest()
-    return found
+            digests[name] = digest.hexdigest()
+    return digests
 
 
 def _of_images(a: Results, b: Results, both: np.ndarray) -> Iterator[Objection]:
+    """Yield an objection if some images are not common to both."""
     if len(both) == len(a.image_ids) == len(b.image_ids):
         return
     clause = f"A has {len(a.image_ids)} images and B has {len(b.image_ids)}, of which {len(both)} "
@@ -122,7 +133,7 @@ def _of_images(a: Results, b: Results, both: np.ndarray) -> Iterator[Objection]:
 
 
 def _same_models(a: Results, b: Results, role: str) -> list[str]:
-    """The sources, or targets, that both have: same name, weights, configuration and backbone."""
+    """Return the common sources or targets: same name, weights, configuration and backbone."""
     return [name for name in a.content[role] if _is_same(a, b, role, name)]
 
 
@@ -134,6 +145,7 @@ def _is_same(a: Results, b: Results, role: str, name: str) -> bool:
 
 
 def _of_models(a: Results, b: Results, role: str, both: Sequence[str]) -> Iterator[Objection]:
+    """Yield an objection if the sources or targets differ in name, weights or backbone."""
     parts = []
     for name, run, other in (("A", a, b), ("B", b, a)):
         if only := [m for m in run.content[role] if m not in other.content[role]]:
@@ -149,6 +161,7 @@ def _of_models(a: Results, b: Results, role: str, both: Sequence[str]) -> Iterat
 
 
 def _of_eps(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> Iterator[Objection]:
+    """Yield an objection per pair of attacks with different norm or eps."""
     for name, other in attacks:
         bounds = [
             f"{spec['norm']} {255 * spec['eps']:g}/255"
@@ -161,7 +174,7 @@ def _of_eps(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> Itera
 
 
 def _of_numerics(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> Iterator[Objection]:
-    """What was asked for; and where that is the same, what machines made of it."""
+    """Yield an objection if the requested numerics differ, or else the options in effect."""
     mine, theirs = (run.content["spec"]["numerics"] for run in (a, b))
     if mine != theirs:
         yield Objection("numerics", f"numerics are {_shown(mine)} in A and {_shown(theirs)} in B")
@@ -181,16 +194,17 @@ def _of_numerics(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> 
 
 
 def _computed_with(run: Results, attacks: Collection[str]) -> dict[str, set[str]]:
-    """By source: the options that its attacks computed with; several where machines differed."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    """Return the numerics in effect per source; several if machines differed."""
+    options: defaultdict[str, set[str]] = defaultdict(set)
     for attack in attacks:
         for source, report in run.attack_reports[attack]:
             if source is not None:
-                found[source].add(_shown(report["numerics"]))
-    return found
+                options[source].add(_shown(report["numerics"]))
+    return options
 
 
 def _shown(numerics: dict[str, Any]) -> str:
+    """Return the enabled options, comma-separated, or ``reference`` if there are none."""
     on = [
         name if value is True else f"{name} {value}"
         for name, value in numerics.items()
@@ -202,6 +216,7 @@ def _shown(numerics: dict[str, Any]) -> str:
 def _restricted(
     run: Results, images: np.ndarray, sources: Sequence[str], targets: Sequence[str]
 ) -> Results:
+    """Return results of some images (indices), sources and targets only."""
     kept = {cell for cell in run.confusions if cell[1] in (None, *sources) and cell[2] in targets}
     return replace(
         run,

@@ -1,1 +1,1 @@
-"""Experiments: the typed spec, the plan of tasks that follows from it, and their keys."""
+"""Experiments: the typed spec, its plan of tasks, and the keys of tasks."""

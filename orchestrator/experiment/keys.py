@@ -1,4 +1,4 @@
-"""Identity of tasks: canonical JSON of all that changes a result -> sha256."""
+"""Keys of tasks: the sha256 of the canonical JSON of every field that changes the result."""
 
 import hashlib
 import json
@@ -8,12 +8,12 @@ from pydantic import JsonValue
 
 from segtransfer.tasks.attacks.spec import AttackSpec
 
-# Raise when the meaning of a task changes: old results are then computed anew.
+# Raise if the meaning of a task changes: old results are then computed again.
 ATTACK_VERSION = 3
 EVALUATE_VERSION = 3
 
-# Fields of an experiment that change no result, so no key: `runtime` as a whole, names, what
-# only refuses a model or lets it load, and paths beside the hash of what they hold.
+# Fields of an experiment that change no result, so no key: `runtime` as a whole, names, checks
+# that only refuse or permit a model, and paths whose content has a hash in another field.
 RUNTIME_ONLY = frozenset(
     {
         "runtime",
@@ -32,17 +32,23 @@ RUNTIME_ONLY = frozenset(
 )
 
 
-# Made once: a plan asks for 100,000 keys.
+# A constant, because a plan asks for 100,000 keys.
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def key_of(content: dict[str, Any]) -> str:
-    """sha256 of canonical JSON: sorted keys, no spaces, floats by their shortest repr, no NaN."""
+    """Return the sha256 of the canonical JSON of a mapping.
+
+    Canonical JSON has sorted keys, no spaces, and floats by their shortest repr.
+
+    Raises:
+        ValueError: If the content holds NaN or infinity.
+    """
     return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()
 
 
 def model_key(fingerprint: str, numerics: JsonValue) -> str:
-    """The name under which slots host a model: models that compute otherwise are others."""
+    """Return the name under which slots host a model: its fingerprint and its numerics."""
     if numerics == "reference":
         return fingerprint
     return f"{fingerprint}-{key_of({'numerics': numerics})[:8]}"
@@ -51,7 +57,15 @@ def model_key(fingerprint: str, numerics: JsonValue) -> str:
 def attack_key(
     attack: AttackSpec, source: str | None, shard_id: str, *, seed: int, numerics: JsonValue
 ) -> str:
-    """Key of making AEs: ``source`` is a fingerprint, or None for an attack of zero steps."""
+    """Return the key of an attack task.
+
+    Args:
+        attack: The attack.
+        source: The fingerprint of the source, or None for an attack of zero steps.
+        shard_id: The hash of the shard's content.
+        seed: The seed of all draws.
+        numerics: The identity of the numerics.
+    """
     return key_of(
         {
             "task": "attack",
@@ -70,12 +84,20 @@ def evaluate_key(
     shard_id: str,
     attack: str | None,
     *,
-    made: int = 0,
+    variant: int = 0,
     num_classes: int,
     numerics: JsonValue,
 ) -> str:
-    """Key of scoring the shard's clean images (``attack`` None) or the AEs of an attack's key,
-    of which ``made`` is the number where it made several of an image."""
+    """Return the key of an evaluation task.
+
+    Args:
+        target: The fingerprint of the target.
+        shard_id: The hash of the shard's content.
+        attack: The key of the attack whose AEs are scored, or None for the clean images.
+        variant: The index of the scored variant among the attack's variants.
+        num_classes: The number of classes of the confusion matrices.
+        numerics: The identity of the numerics.
+    """
     return key_of(
         {
             "task": "evaluate",
@@ -83,7 +105,7 @@ def evaluate_key(
             "target": target,
             "shard": shard_id,
             "images": attack,
-            "made": made,
+            "made": variant,
             "num_classes": num_classes,
             "numerics": numerics,
         }

@@ -1,20 +1,24 @@
-"""Spec -> tasks with identities, dependencies and costs, and what the store already has."""
+"""Spec -> tasks with identities, dependencies and costs, and the already stored tasks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
+from pydantic import JsonValue
 
-from segtransfer.errors import InputError
 from segtransfer.experiment.keys import attack_key, evaluate_key, key_of, model_key
+from segtransfer.experiment.plan_checks import (
+    check_attack_files,
+    check_class_indices,
+    check_classes,
+)
 from segtransfer.experiment.spec import Experiment
-from segtransfer.experiment.task import CLEAN, Cell, Task
-from segtransfer.tasks import models
-from segtransfer.tasks.attacks.context import aim, allowed
+from segtransfer.experiment.task import CLEAN, FORWARD_AND_BACKWARD, Cell, Task
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.data.base import Dataset, open_dataset
+from segtransfer.tasks.data.base import Dataset
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import Outline, Shard, make_shards
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.base import ModelInfo
 from segtransfer.tasks.models.label_map import join
 from segtransfer.tasks.models.spec import ModelSpec
@@ -22,13 +26,21 @@ from segtransfer.tasks.models.spec import ModelSpec
 if TYPE_CHECKING:
     from segtransfer.store import Store
 
-# A backward to the input costs about as much again as 1.5 forwards; used for scheduling only.
-FORWARD_AND_BACKWARD = 2.5
-
 
 @dataclass(frozen=True)
 class Plan:
-    """All tasks of an experiment, the models and shards they need, and what is already stored."""
+    """The tasks of an experiment, their models and shards, and the keys of stored tasks.
+
+    Attributes:
+        experiment: The spec.
+        dataset: The data set, without pixels.
+        shards: The shards by id, with pixels.
+        models: The specs of the models by ``model_key``.
+        infos: Fingerprint, backbone and classes of the models by name.
+        tasks: The tasks by key, each attack before the evaluations of its AEs.
+        cells: The evaluation of every attack, source, target and shard.
+        stored: The keys of the tasks with a stored result.
+    """
 
     experiment: Experiment
     dataset: Dataset
@@ -41,26 +53,34 @@ class Plan:
 
     @property
     def identity(self) -> str:
-        """The experiment's identity: every cell of its results, under its names."""
+        """The identity of the experiment: the hash of its cells, with their names."""
         return identity_of(self.cells)
 
     @property
     def missing(self) -> list[Task]:
+        """The tasks without a stored result, in the order of ``tasks``."""
         return [task for key, task in self.tasks.items() if key not in self.stored]
 
 
 def make_plan(experiment: Experiment, store: "Store") -> Plan:
-    """Read the data, identify the models, cut the work into tasks, ask the store what is done.
+    """Return the plan of an experiment: read the data, identify the models, list the tasks.
 
-    Nothing is loaded onto a device. Raises InputError for anything wrong with data or models.
+    Nothing is loaded onto a device. Only models with a missing task are checked for loading.
+
+    Args:
+        experiment: The spec.
+        store: The store of earlier results; it is not changed.
+
+    Raises:
+        InputError: If the data or a model is wrong, or an attack does not fit the data.
     """
     dataset = open_dataset(experiment.data)
     joined = [join(model, dataset.classes) for model in experiment.models]
     infos = {model.name: models.describe(model) for model in joined}
     for info in infos.values():
-        _check_classes(info, dataset)
+        check_classes(info, dataset)
     for attack in experiment.attacks:
-        _check_indices(attack, dataset)
+        check_class_indices(attack, dataset)
     shards = make_shards(
         dataset,
         experiment.data,
@@ -68,9 +88,9 @@ def make_plan(experiment: Experiment, store: "Store") -> Plan:
         shard_size=experiment.shard_size,
     )
     for attack in experiment.attacks:
-        _check_files(attack, shards, len(dataset.classes))
+        check_attack_files(attack, shards, len(dataset.classes))
     outlines = [shard.outline for shard in shards]
-    tasks, cells = cut(experiment, infos, outlines, len(dataset.classes))
+    tasks, cells = make_tasks(experiment, infos, outlines, len(dataset.classes))
     stored = store.keys()
     plan = Plan(
         experiment=experiment,
@@ -93,131 +113,104 @@ def make_plan(experiment: Experiment, store: "Store") -> Plan:
 
 
 def identity_of(cells: Sequence[Cell]) -> str:
-    """The identity of an experiment that has these cells."""
+    """Return the identity of the experiment with these cells, a sha256."""
     return key_of({"cells": [[c.attack, c.source, c.target, c.key] for c in cells]})
 
 
-def cut(
+def make_tasks(
     experiment: Experiment,
     infos: Mapping[str, ModelInfo],
     shards: Sequence[Outline],
     num_classes: int,
 ) -> tuple[dict[str, Task], list[Cell]]:
-    """The tasks of an experiment over these shards by key, and where each evaluation stands."""
+    """Return the tasks of an experiment over some shards, and their cells.
+
+    Args:
+        experiment: The spec, whose data is not read.
+        infos: The models by name.
+        shards: The shards, without pixels.
+        num_classes: The number of classes of the data.
+
+    Returns:
+        The tasks by key, and a cell per evaluation. Equal tasks under several names are one task.
+    """
     tasks: dict[str, Task] = {}
     cells: list[Cell] = []
     numerics = experiment.numerics.identity()
     targets = [infos[model.name] for model in experiment.target_models]
+    sources = [infos[model.name] for model in experiment.source_models]
 
     def evaluate(
-        name: str,
-        source: str | None,
-        target: ModelInfo,
-        shard: Outline,
-        attack: str | None,
-        made: int,
+        shard: Outline, attack: str, source: ModelInfo | None, made: Task | None, variant: int
     ) -> None:
-        key = evaluate_key(
-            target.fingerprint,
-            shard.shard_id,
-            attack,
-            made=made,
-            num_classes=num_classes,
-            numerics=numerics,
-        )
-        cost = float(len(shard.image_ids))
-        tasks[key] = Task(
-            key,
-            model_key(target.fingerprint, numerics),
-            shard.shard_id,
-            cost,
-            0,
-            attack,
-            num_classes=num_classes,
-            made=made,
-        )
-        cells.append(Cell(name, source, target.name, shard.shard_id, key, attack))
+        for target in targets:
+            task = _evaluation_task(target, shard, num_classes, numerics, made, variant)
+            tasks[task.key] = task
+            cell = attack, source and source.name, target.name
+            cells.append(Cell(*cell, shard.shard_id, task.key, task.depends_on))
 
     for shard in shards:
-        for target in targets:
-            evaluate(CLEAN, None, target, shard, None, 0)
+        evaluate(shard, CLEAN, None, None, 0)
     for attack in experiment.attacks:
-        sources = [infos[m.name] for m in experiment.source_models] if attack.steps else [None]
-        for source in sources:
+        for source in sources if attack.steps else [None]:
             for shard in shards:
-                fingerprint = source.fingerprint if source else None
-                key = attack_key(
-                    attack,
-                    fingerprint,
-                    shard.shard_id,
-                    seed=experiment.seed,
-                    numerics=numerics,
-                )
-                cost = attack_cost(attack) * len(shard.image_ids)
-                tasks[key] = Task(
-                    key,
-                    model_key(fingerprint, numerics) if fingerprint else None,
-                    shard.shard_id,
-                    cost,
-                    shard.nbytes * len(attack.made),
-                    attack=attack,
-                    seed=experiment.seed,
-                )
-                name = source.name if source else None
-                for number, made in enumerate(attack.made):
-                    for target in targets:
-                        evaluate(made.name, name, target, shard, key, number)
+                task = _attack_task(experiment, attack, source, shard)
+                tasks[task.key] = task
+                for number, variant in enumerate(attack.variants):
+                    evaluate(shard, variant.name, source, task, number)
     return tasks, cells
 
 
+def _attack_task(
+    experiment: Experiment, attack: AttackSpec, source: ModelInfo | None, shard: Outline
+) -> Task:
+    """Return the task that makes the AEs of a shard on a source, or without a source."""
+    numerics = experiment.numerics.identity()
+    fingerprint = source.fingerprint if source else None
+    return Task(
+        attack_key(attack, fingerprint, shard.shard_id, seed=experiment.seed, numerics=numerics),
+        model_key(fingerprint, numerics) if fingerprint else None,
+        shard.shard_id,
+        cost=attack_cost(attack) * len(shard.image_ids),
+        nbytes=shard.nbytes * len(attack.variants),
+        attack=attack,
+        seed=experiment.seed,
+    )
+
+
+def _evaluation_task(
+    target: ModelInfo,
+    shard: Outline,
+    num_classes: int,
+    numerics: JsonValue,
+    attack: Task | None,
+    variant: int,
+) -> Task:
+    """Return the task that scores a shard's clean images, or a variant of an attack's AEs."""
+    depends_on = attack.key if attack else None
+    key = evaluate_key(
+        target.fingerprint,
+        shard.shard_id,
+        depends_on,
+        variant=variant,
+        num_classes=num_classes,
+        numerics=numerics,
+    )
+    return Task(
+        key,
+        model_key(target.fingerprint, numerics),
+        shard.shard_id,
+        cost=float(len(shard.image_ids)),
+        nbytes=0,
+        depends_on=depends_on,
+        num_classes=num_classes,
+        variant=variant,
+    )
+
+
 def attack_cost(attack: AttackSpec) -> float:
-    """Cost of one image's attack in native image forwards, from steps, copies and E[r^2]."""
+    """Return the cost of an attack per image, in forwards at the image's native size.
+
+    The cost follows from the restarts, the steps, the copies per step and E[r^2] of the scales.
+    """
     return attack.restarts * attack.steps_taken * attack.step_cost * FORWARD_AND_BACKWARD
-
-
-def _check_indices(attack: AttackSpec, dataset: Dataset) -> None:
-    """Refuse a target or a region of classes that the data has not: it would do nothing."""
-    named = {"region.classes": attack.region.classes or () if attack.region else ()}
-    if attack.target is not None:
-        every = attack.target.every
-        named["target.every"] = () if every is None else (every,)
-        mapping = attack.target.classes or {}
-        named["target.classes"] = (*mapping, *mapping.values())
-    for field, indices in named.items():
-        for index in indices:
-            if index >= len(dataset.classes):
-                raise InputError(
-                    f"attack '{attack.name}': {field} names class {index}; {dataset.name} has "
-                    f"classes 0 to {len(dataset.classes) - 1}"
-                )
-
-
-def _check_files(attack: AttackSpec, shards: Sequence[Shard], num_classes: int) -> None:
-    """Refuse a region's mask or a target's label map that does not fit the images."""
-    mask = attack.region and attack.region.mask
-    label_map = attack.target and attack.target.label_map
-    for size in {shard.labels.shape[1:] for shard in shards} if mask or label_map else ():
-        labels = torch.zeros((1, *size), dtype=torch.int64)
-        try:
-            allowed(attack.region, labels)
-            aim(labels, attack.target, num_classes)
-        except InputError as error:
-            raise InputError(f"attack '{attack.name}': {error}") from error
-
-
-def _check_classes(info: ModelInfo, dataset: Dataset) -> None:
-    """Refuse a model whose class list is not the data's: its numbers would mean nothing."""
-    if info.classes is not None and info.classes != dataset.classes:
-        pairs = zip(info.classes, dataset.classes, strict=False)
-        differ = [f"{i}: '{m}' / '{d}'" for i, (m, d) in enumerate(pairs) if m != d][:4]
-        raise InputError(
-            f"model '{info.name}' has {len(info.classes)} classes and {dataset.name} has "
-            f"{len(dataset.classes)}, and the lists differ"
-            + (f" (model / data: {', '.join(differ)})" if differ else "")
-            + "; they must be the same list in the same order"
-        )
-    if info.num_classes is not None and info.num_classes != len(dataset.classes):
-        raise InputError(
-            f"model '{info.name}' predicts {info.num_classes} classes, data set {dataset.name} "
-            f"has {len(dataset.classes)}; they must be the same list in the same order"
-        )

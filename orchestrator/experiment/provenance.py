@@ -7,23 +7,23 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-PACKAGES = (
+RECORDED_PACKAGES = (
     "segtransfer", "torch", "numpy", "ray", "mlflow", "pyarrow", "optuna",
     "onedl-mmsegmentation", "onedl-mmcv", "onedl-mmengine",
 )  # fmt: skip
-# In a source tree these lie in folders side by side, in an installed wheel inside each other.
+# Folders side by side in a source tree, and inside each other in an installed wheel.
 IMPORT_PACKAGES = ("segtransfer", "segtransfer.search_spaces", "segtransfer.tasks")
 
 
 def versions() -> dict[str, str]:
-    """Return the installed version of each package in ``PACKAGES``; others are left out."""
-    found = {}
-    for package in PACKAGES:
+    """Return the versions of the installed packages in ``RECORDED_PACKAGES``, by package."""
+    installed = {}
+    for package in RECORDED_PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def commit() -> str | None:

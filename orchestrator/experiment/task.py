@@ -1,4 +1,4 @@
-"""Tasks and cells: what a plan consists of. Loads no torch, so that the scheduler can use it."""
+"""Tasks and cells, the content of a plan. Loads no torch, for the sake of the scheduler."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -6,16 +6,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from segtransfer.tasks.attacks.spec import AttackSpec
 
-CLEAN = "clean"
+CLEAN = "clean"  # the attack of cells that score the clean images
+# Cost of a forward and a backward to the input, in forwards; used for scheduling only.
+FORWARD_AND_BACKWARD = 2.5
 
 
 @dataclass(frozen=True)
 class Task:
-    """One call: make a shard's AEs, or score a shard's images on a target.
+    """A call of a model: make the AEs of a shard, or score the images of a shard on a target.
 
-    ``model`` is the ``model_key`` of what it needs, None where any slot will do; ``cost`` is in
-    native image forwards; ``nbytes`` is what its images hold in memory until they are scored;
-    ``made`` says which of the images that an attack made are scored.
+    Attributes:
+        key: The identity of the task.
+        model: The ``model_key`` of the needed model, or None if any slot can run the task.
+        shard_id: The shard.
+        cost: The cost in forwards of an image at its native size, over all images.
+        nbytes: The bytes of the task's AEs in memory until they are scored.
+        depends_on: The key of the attack whose AEs an evaluation scores, or None for clean images.
+        attack: The attack of an attack task, or None for an evaluation.
+        seed: The seed of an attack task.
+        num_classes: The number of classes of an evaluation.
+        variant: The index of the scored variant among the attack's variants.
     """
 
     key: str
@@ -27,17 +37,26 @@ class Task:
     attack: "AttackSpec | None" = None
     seed: int = 0
     num_classes: int = 0
-    made: int = 0
+    variant: int = 0
 
     @property
     def kind(self) -> str:
+        """``attack`` or ``evaluate``."""
         return "attack" if self.attack is not None else "evaluate"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Where one evaluation stands in the results: ``attack`` is the name of what an attack made,
-    ``source`` is None where none was needed."""
+    """The evaluation of one shard in a transfer matrix.
+
+    Attributes:
+        attack: The name of the attack's variant, or ``clean``.
+        source: The name of the source, or None if the attack needs no source.
+        target: The name of the target.
+        shard_id: The shard.
+        key: The key of the evaluation task.
+        attack_key: The key of the attack task whose AEs are scored, or None for clean images.
+    """
 
     attack: str
     source: str | None

@@ -1,20 +1,20 @@
-"""What an export says of itself: which experiment of which version, its classes, what it lacks."""
+"""The metadata of an export: experiment, version, classes, and missing parts."""
 
 import json
 from pathlib import PurePosixPath
 from typing import Any
 
 from segtransfer.experiment.provenance import versions
-from segtransfer.export.reading import Reader
+from segtransfer.results.reader import ExperimentReader
 
-FORMAT = 1  # of an export; raise when a table or folder changes its meaning
+EXPORT_VERSION = 1  # raise if a table or folder changes its meaning
 
 
-def describe(reader: Reader) -> dict[str, Any]:
-    """The content of ``experiment.json``; complete once everything was read."""
+def describe(reader: ExperimentReader) -> dict[str, Any]:
+    """Return the content of ``experiment.json``; its notes are complete after all shards."""
     content = reader.experiment.content
     return {
-        "format": FORMAT,
+        "format": EXPORT_VERSION,
         "version": versions().get("segtransfer"),
         "experiment": reader.experiment.identity,
         "name": reader.experiment.name,
@@ -26,14 +26,14 @@ def describe(reader: Reader) -> dict[str, Any]:
     }
 
 
-def schema_metadata(reader: Reader, table: str) -> dict[str, str]:
-    """What the schema of a Parquet table carries."""
+def schema_metadata(reader: ExperimentReader, table: str) -> dict[str, str]:
+    """Return the metadata of a Parquet table's schema."""
     about = describe(reader)
     return {
         "segtransfer.table": table,
-        "segtransfer.format": str(FORMAT),
+        "segtransfer.format": str(EXPORT_VERSION),
         "segtransfer.version": str(about["version"]),
-        "segtransfer.runtime.runner": reader.experiment.identity,
+        "segtransfer.experiment": reader.experiment.identity,
         "segtransfer.name": reader.experiment.name,
         "segtransfer.dataset": about["dataset"],
         "segtransfer.classes": json.dumps(about["classes"], ensure_ascii=False),
@@ -41,8 +41,10 @@ def schema_metadata(reader: Reader, table: str) -> dict[str, str]:
 
 
 def without_folders(value: Any) -> Any:
-    """A spec with its absolute paths cut to their last part: what is published shall not tell where
-    files lay on the machine that made it."""
+    """Return a spec with each absolute path cut to its last part.
+
+    Published files shall not reveal the folders of the machine that wrote them.
+    """
     if isinstance(value, dict):
         return {key: without_folders(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,8 +1,8 @@
-"""An experiment as a data set that ``datasets.load_dataset`` reads, from disk or from the Hub.
+"""An experiment as a data set for ``datasets.load_dataset``, from disk or from the Hub.
 
-Plain Parquet, written without that library: the tables of the Parquet export, and beside them
-``adversarial``, ``clean`` and, where asked for, ``predictions``, in which images are PNG files in a
-column that is marked as such. One file a shard. ``README.md`` is the data set's card.
+The files are plain Parquet, written without the ``datasets`` library: the tables of the Parquet
+export, and ``adversarial``, ``clean`` and optionally ``predictions`` with one file per shard.
+Images are PNG files in a column that is marked as images. ``README.md`` is the data set's card.
 """
 
 import json
@@ -17,14 +17,14 @@ import yaml
 
 from segtransfer.export.about import schema_metadata
 from segtransfer.export.pictures import palette, png
-from segtransfer.export.reading import Made, Reader, Scored
-from segtransfer.export.tables import PERTURBATION, Fields, Rows, write_tables
-from segtransfer.reporting.text import markdown
+from segtransfer.export.tables import PERTURBATION_FIELDS, Fields, TableWriter, write_tables
 from segtransfer.results import Results
+from segtransfer.results.reader import AttackedShard, ExperimentReader, ScoredShard
+from segtransfer.results.text import markdown
 from segtransfer.tasks.data.names import file_name
 from segtransfer.tasks.data.shards import Shard
 
-# What `datasets` calls an Image: it is decoded where it is read.
+# An Image of `datasets`, which is decoded on reading.
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 SPLIT = "test"
 TABLES = ("cells", "images", "attacks", "models")
@@ -38,21 +38,21 @@ ABOUT = {
     "models": "a model: backbone, fingerprint, settings",
 }
 
-ADVERSARIAL: Fields = {
+ADVERSARIAL_FIELDS: Fields = {
     "attack": pa.string(),
     "source": pa.string(),
     "image_id": pa.string(),
     "image": IMAGE,
-    **PERTURBATION,
+    **PERTURBATION_FIELDS,
 }
-CLEAN: Fields = {
+CLEAN_FIELDS: Fields = {
     "image_id": pa.string(),
     "sequence": pa.string(),
     "schedule_group": pa.int32(),
     "image": IMAGE,
     "label": IMAGE,
 }
-PREDICTIONS: Fields = {
+PREDICTION_FIELDS: Fields = {
     "attack": pa.string(),
     "source": pa.string(),
     "target": pa.string(),
@@ -61,19 +61,22 @@ PREDICTIONS: Fields = {
 }
 
 
-def write_hub(reader: Reader, folder: Path, predictions: bool) -> None:
+def write_hub(reader: ExperimentReader, folder: Path, predictions: bool) -> None:
     """Write the tables, the images, and the card."""
     results = write_tables(reader, folder, "parquet")
     colours = palette(results.content["palette"])
     written: dict[str, None] = {}
     for number, (shard_id, shard) in enumerate(reader.shards()):
         parts = {
-            "adversarial": (ADVERSARIAL, (_adversarial(m) for m in reader.adversarial(shard_id))),
-            "clean": (CLEAN, (_clean(s) for s in [shard] if s is not None)),
+            "adversarial": (
+                ADVERSARIAL_FIELDS,
+                (_adversarial(aes) for aes in reader.adversarial(shard_id)),
+            ),
+            "clean": (CLEAN_FIELDS, (_clean(s) for s in [shard] if s is not None)),
         }
         if predictions:
             scored = reader.scored(shard_id, shard)
-            parts["predictions"] = PREDICTIONS, (_predictions(s, colours) for s in scored)
+            parts["predictions"] = PREDICTION_FIELDS, (_predictions(s, colours) for s in scored)
         for name, (fields, columns) in parts.items():
             if _write_part(reader, folder / name / f"{number:05}.parquet", name, fields, columns):
                 written[name] = None
@@ -81,9 +84,13 @@ def write_hub(reader: Reader, folder: Path, predictions: bool) -> None:
 
 
 def _write_part(
-    reader: Reader, path: Path, name: str, fields: Fields, columns: Iterator[dict[str, Any]]
+    reader: ExperimentReader,
+    path: Path,
+    name: str,
+    fields: Fields,
+    columns: Iterator[dict[str, Any]],
 ) -> bool:
-    """Write what one shard adds to a subset; no file, and False, where that is nothing."""
+    """Write a shard's part of a subset; return False, without a file, if the part is empty."""
     first = next(columns, None)
     if first is None:
         return False
@@ -91,19 +98,19 @@ def _write_part(
     metadata = schema_metadata(reader, name)
     metadata["huggingface"] = json.dumps({"info": {"features": marked}})
     path.parent.mkdir(exist_ok=True)
-    with Rows(path, pa.schema(list(fields.items()), metadata=metadata)) as rows:
+    with TableWriter(path, pa.schema(list(fields.items()), metadata=metadata)) as rows:
         for part in chain([first], columns):
             rows.write(part)
     return True
 
 
-def _adversarial(made: Made) -> dict[str, Any]:
+def _adversarial(aes: AttackedShard) -> dict[str, Any]:
     return {
-        "attack": [made.attack] * len(made.images),
-        "source": [made.source] * len(made.images),
-        "image_id": made.image_ids,
-        "image": _files(made.image_ids, made.images),
-        **made.perturbation,
+        "attack": [aes.attack] * len(aes.images),
+        "source": [aes.source] * len(aes.images),
+        "image_id": aes.image_ids,
+        "image": _files(aes.image_ids, aes.images),
+        **aes.perturbation,
     }
 
 
@@ -117,15 +124,15 @@ def _clean(shard: Shard) -> dict[str, Any]:
     }
 
 
-def _predictions(scored: Scored, colours: Sequence[int]) -> dict[str, Any]:
-    place, found = scored.place, scored.evaluation
-    count = len(found.image_ids)
+def _predictions(scored: ScoredShard, colours: Sequence[int]) -> dict[str, Any]:
+    cell, evaluation = scored.cell, scored.evaluation
+    count = len(evaluation.image_ids)
     return {
-        "attack": [place.attack] * count,
-        "source": [place.source] * count,
-        "target": [place.target] * count,
-        "image_id": found.image_ids,
-        "prediction": _files(found.image_ids, found.predictions, colours),
+        "attack": [cell.attack] * count,
+        "source": [cell.source] * count,
+        "target": [cell.target] * count,
+        "image_id": evaluation.image_ids,
+        "prediction": _files(evaluation.image_ids, evaluation.predictions, colours),
     }
 
 
@@ -138,8 +145,8 @@ def _files(
     ]
 
 
-def _card(reader: Reader, results: Results, subsets: Sequence[str]) -> str:
-    """The data set's card: YAML for the library, then what it is, for people."""
+def _card(reader: ExperimentReader, results: Results, subsets: Sequence[str]) -> str:
+    """Return the data set's card: YAML for the library, then Markdown for people."""
     configs = [
         {
             "config_name": name,

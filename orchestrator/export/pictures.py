@@ -1,4 +1,4 @@
-"""PNG files of an experiment, laid out as a data set that segtransfer itself reads.
+"""PNG files of an experiment, in the layout of segtransfer's own data sets.
 
     images/<image>.png  labels/<image>.png  dataset.json    read by data: {folder: OUT}
     attacks/<attack>/<source>/<image>.png                   read by attacks: [{files: ...}]
@@ -6,8 +6,8 @@
     again.yaml                                              an experiment that scores the AEs again
     images.csv                                              file, image id, sequence, group
 
-There is no <source> where an attack needs none. A ``:`` in an attack's name is written ``=``, and
-what no file name may hold ``%XX``.
+An attack without a source has no <source>. A ``:`` in an attack's name is written ``=``, and other
+characters outside the safe set are written ``%XX``.
 """
 
 import csv
@@ -21,15 +21,17 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from segtransfer.export.reading import Reader
+from segtransfer.results.reader import ExperimentReader
 from segtransfer.tasks.data.names import file_name
 
-COLUMNS = ("file", "image_id", "sequence", "schedule_group")
-AGAIN = "# Scores these adversarial images: add models, then segtransfer run again.yaml\n"
+IMAGES_CSV_HEADER = ("file", "image_id", "sequence", "schedule_group")
+RESCORING_COMMENT = (
+    "# Scores these adversarial images: add models, then segtransfer run again.yaml\n"
+)
 
 
-def write_pictures(reader: Reader, folder: Path, predictions: bool) -> None:
-    """Write clean images, labels and AEs exactly as stored, and predictions where asked for."""
+def write_pictures(reader: ExperimentReader, folder: Path, predictions: bool) -> None:
+    """Write clean images, labels and AEs exactly as stored, and predictions if asked for."""
     colours = palette(reader.experiment.content["palette"])
     known: list[tuple[str, str, str, int]] = []
     written: dict[tuple[str, str | None], set[str]] = defaultdict(set)  # by attack and source
@@ -40,33 +42,38 @@ def write_pictures(reader: Reader, folder: Path, predictions: bool) -> None:
             names = [f"{file_name(i)}.png" for i in shard.image_ids]
             groups = [shard.group] * len(names)
             known += zip(names, shard.image_ids, shard.sequences, groups, strict=True)
-        for made in reader.adversarial(shard_id):
-            path = folder / "attacks" / attack_path(made.attack, made.source)
-            _write(path, made.image_ids, made.images)
-            written[made.attack, made.source].update(made.image_ids)
+        for aes in reader.adversarial(shard_id):
+            path = folder / "attacks" / attack_path(aes.attack, aes.source)
+            _write(path, aes.image_ids, aes.images)
+            written[aes.attack, aes.source].update(aes.image_ids)
         for scored in reader.scored(shard_id, shard) if predictions else ():
-            place, found = scored.place, scored.evaluation
-            path = folder / "predictions" / file_name(place.target)
-            path /= attack_path(place.attack, place.source)
-            _write(path, found.image_ids, found.predictions, colours)
+            cell, evaluation = scored.cell, scored.evaluation
+            path = folder / "predictions" / file_name(cell.target)
+            path /= attack_path(cell.attack, cell.source)
+            _write(path, evaluation.image_ids, evaluation.predictions, colours)
     with (folder / "images.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, *known])
+        csv.writer(file).writerows([IMAGES_CSV_HEADER, *known])
     notes = {name: reader.experiment.content[name] for name in ("classes", "palette")}
     (folder / "dataset.json").write_text(json.dumps(notes, indent=1, ensure_ascii=False) + "\n")
     needed = {image_id for _, image_id, *_ in known}
-    whole = [made for made, there in written.items() if there >= needed]
-    (folder / "again.yaml").write_text(AGAIN + yaml.safe_dump(_again(reader, whole)))
+    complete = [origin for origin, ids in written.items() if ids >= needed]
+    spec = _rescoring_spec(reader, complete)
+    (folder / "again.yaml").write_text(RESCORING_COMMENT + yaml.safe_dump(spec))
 
 
 def attack_path(attack: str, source: str | None) -> Path:
-    """Where the AEs of an attack and source lie, below the folder of all."""
+    """Return the folder of an attack's AEs on a source, relative to the folder of all attacks."""
     name = file_name(attack.replace(":", "="))  # no name of an attack holds a =
     return Path(name) if source is None else Path(name, file_name(source))
 
 
 def png(pixels: np.ndarray, colours: Sequence[int] | None = None) -> bytes:
-    """A PNG file of uint8 pixels: 3 x H x W in RGB, or class indices H x W, grey or coloured by a
-    palette of 256."""
+    """Return the bytes of a PNG file.
+
+    Args:
+        pixels: uint8, 3 x H x W in RGB, or H x W class indices.
+        colours: A palette of 256 RGB colours for class indices; grey without a palette.
+    """
     image = Image.fromarray(pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0))
     if colours is not None:
         image.putpalette(colours)
@@ -76,7 +83,10 @@ def png(pixels: np.ndarray, colours: Sequence[int] | None = None) -> bytes:
 
 
 def palette(colours: Sequence[Sequence[int]]) -> list[int]:
-    """The palette of a PNG from the RGB colours of the classes; all other indices are black."""
+    """Return the 768 values of a PNG palette from the RGB colours of the classes.
+
+    All other indices are black.
+    """
     flat = [value for colour in colours for value in colour]
     return flat + [0] * (3 * 256 - len(flat))
 
@@ -86,13 +96,15 @@ def _write(
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for image_id, pixels in zip(image_ids, images, strict=True):
-        # Never over another: file systems that ignore case take two names for one.
+        # Never overwrite: file systems that ignore case take two names for one.
         with (folder / f"{file_name(image_id)}.png").open("xb") as file:
             file.write(png(pixels, colours))
 
 
-def _again(reader: Reader, made: Sequence[tuple[str, str | None]]) -> dict[str, object]:
-    """An experiment without models that scores what was made of every image."""
+def _rescoring_spec(
+    reader: ExperimentReader, origins: Sequence[tuple[str, str | None]]
+) -> dict[str, object]:
+    """Return a spec without models that scores the AEs of these attacks and sources."""
     attacks = [
         {
             "name": attack.replace(":", ".") + (f"-from-{source}" if source else ""),
@@ -100,6 +112,6 @@ def _again(reader: Reader, made: Sequence[tuple[str, str | None]]) -> dict[str, 
             "eps": reader.experiment.attack_spec(attack)["eps"],
             "norm": reader.experiment.attack_spec(attack)["norm"],
         }
-        for attack, source in made
+        for attack, source in origins
     ]
     return {"name": f"{reader.experiment.name}-again", "data": {"folder": "."}, "attacks": attacks}

@@ -1,18 +1,18 @@
-"""The results of an experiment from one pass over its shards, with sums in place of images."""
+"""The results of an experiment as sums over images, from one pass over its shards."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segtransfer.experiment.task import Cell as Place
-from segtransfer.export.reading import Reader, Scored
-from segtransfer.results import Cell, Results
+from segtransfer.experiment.task import Cell
+from segtransfer.results import MatrixIndex, Results
+from segtransfer.results.reader import ExperimentReader, ScoredShard
 
 
 @dataclass(frozen=True)
 class Sum:
-    """A cell's confusions K x K, its fooled and right pixels, how many images and shards it has."""
+    """A matrix cell's confusions K x K, its fooled and right pixels, its images and shards."""
 
     confusions: np.ndarray
     fooled: np.ndarray | None
@@ -21,34 +21,36 @@ class Sum:
 
 
 class Sums:
-    """Adds up what was scored: a matrix a cell, however many images there are."""
+    """Running sums of evaluations, one confusion matrix per matrix cell."""
 
     def __init__(self) -> None:
-        self._sums: dict[Cell, Sum] = {}
+        self._sums: dict[MatrixIndex, Sum] = {}
 
-    def add(self, scored: Scored) -> None:
-        """Add the images of one evaluation to their cell."""
-        cell, confusions = _cell(scored.place), scored.evaluation.confusions
+    def add(self, scored: ScoredShard) -> None:
+        """Add the images of one evaluation to their matrix cell."""
+        index, confusions = _index(scored.cell), scored.evaluation.confusions
         fooled = None if scored.fooled is None else scored.fooled.sum(0)
         new = Sum(confusions.sum(0), fooled, len(confusions), 1)
-        old = self._sums.get(cell)
-        self._sums[cell] = new if old is None else _added(old, new)
+        old = self._sums.get(index)
+        self._sums[index] = new if old is None else _added(old, new)
 
-    def images(self, cell: Cell) -> int:
-        """How many images of a cell were scored."""
-        return self._sums[cell].images if cell in self._sums else 0
+    def images(self, index: MatrixIndex) -> int:
+        """Return the number of scored images of a matrix cell."""
+        return self._sums[index].images if index in self._sums else 0
 
-    def results(self, reader: Reader) -> Results:
-        """The results, each cell as if it were one image; a cell of which a shard is missing stays
-        out, as it does everywhere."""
-        shards = Counter(_cell(place) for places in reader.places.values() for place in places)
-        whole = {cell: s for cell, s in self._sums.items() if s.shards == shards[cell]}
+    def results(self, reader: ExperimentReader) -> Results:
+        """Return the results with the sum of each matrix cell in place of its images.
+
+        Matrix cells with a missing shard are left out, as in ``results_of``.
+        """
+        shards = Counter(_index(cell) for cells in reader.cells.values() for cell in cells)
+        whole = {index: s for index, s in self._sums.items() if s.shards == shards[index]}
         return replace(
             reader.experiment,
             image_ids=tuple(reader.sequences),
             sequences=tuple(reader.sequences.values()),
-            confusions={cell: s.confusions[None] for cell, s in whole.items()},
-            fooled={cell: s.fooled[None] for cell, s in whole.items() if s.fooled is not None},
+            confusions={index: s.confusions[None] for index, s in whole.items()},
+            fooled={index: s.fooled[None] for index, s in whole.items() if s.fooled is not None},
             missing=frozenset(reader.missing),
         )
 
@@ -61,5 +63,5 @@ def _added(a: Sum, b: Sum) -> Sum:
     return Sum(confusions, fooled, a.images + b.images, a.shards + b.shards)
 
 
-def _cell(place: Place) -> Cell:
-    return place.attack, place.source, place.target
+def _index(cell: Cell) -> MatrixIndex:
+    return cell.attack, cell.source, cell.target

@@ -1,7 +1,7 @@
 """Tidy tables of an experiment: cells, images, attacks and models, as Parquet or CSV.
 
-``images`` has a row for each image, attack, source and target, and is written as it is read; the
-others are small. Clean scores are those of attack ``clean``; what needed no source has none.
+``images`` has a row per image, attack, source and target, and is written shard by shard. The other
+tables are small. Clean scores have the attack ``clean`` and no source.
 """
 
 import json
@@ -16,23 +16,23 @@ from pyarrow import csv
 
 from segtransfer.experiment.task import CLEAN
 from segtransfer.export.about import schema_metadata, without_folders
-from segtransfer.export.reading import Reader, Scored
 from segtransfer.export.sums import Sums
-from segtransfer.results import ALL_METRICS, METRICS, Results
+from segtransfer.results import ALL_METRICS, CONFUSION_METRICS, Results
+from segtransfer.results.reader import ExperimentReader, ScoredShard
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.perturbation import STATISTICS
 
-GROUP_BYTES = 2**26  # of a row group, before it is compressed
+ROW_GROUP_BYTES = 2**26  # of a Parquet row group, before compression
 
-Kind = Literal["parquet", "csv"]
+TableFormat = Literal["parquet", "csv"]
 Fields = dict[str, pa.DataType]
 
-PERTURBATION: Fields = {name: pa.float64() for name in STATISTICS}
-COST: Fields = {
+PERTURBATION_FIELDS: Fields = {name: pa.float64() for name in STATISTICS}
+COST_FIELDS: Fields = {
     name: pa.float64()
     for name in ("forward_equivalents", "forwards", "backwards", "pixels", "seconds")
 }
-CELLS: Fields = {
+CELL_FIELDS: Fields = {
     "attack": pa.string(),
     "source": pa.string(),
     "target": pa.string(),
@@ -41,7 +41,7 @@ CELLS: Fields = {
     "complete": pa.bool_(),
     **{name: pa.float64() for name in ALL_METRICS},
 }
-IMAGES: Fields = {
+IMAGE_FIELDS: Fields = {
     "attack": pa.string(),
     "source": pa.string(),
     "target": pa.string(),
@@ -51,10 +51,10 @@ IMAGES: Fields = {
     "labelled_pixels": pa.int64(),
     "right_pixels": pa.int64(),
     "fooled_pixels": pa.int64(),
-    **PERTURBATION,
+    **PERTURBATION_FIELDS,
     "key": pa.string(),
 }
-ATTACKS: Fields = {
+ATTACK_FIELDS: Fields = {
     "attack": pa.string(),
     "needs_source": pa.bool_(),
     "eps": pa.float64(),
@@ -62,11 +62,11 @@ ATTACKS: Fields = {
     "steps": pa.int64(),
     "step": pa.int64(),
     "score": pa.string(),
-    **COST,
-    **PERTURBATION,
+    **COST_FIELDS,
+    **PERTURBATION_FIELDS,
     "spec": pa.string(),
 }
-MODELS: Fields = {
+MODEL_FIELDS: Fields = {
     "model": pa.string(),
     "is_source": pa.bool_(),
     "is_target": pa.bool_(),
@@ -76,40 +76,43 @@ MODELS: Fields = {
 }
 
 
-def write_tables(reader: Reader, folder: Path, kind: Kind) -> Results:
-    """Write cells, images, attacks and models; returns the results, as sums over images.
+def write_tables(reader: ExperimentReader, folder: Path, kind: TableFormat) -> Results:
+    """Write the tables of cells, images, attacks and models.
 
-    Parquet holds the confusion matrices as well: K * K numbers an image, labels by predictions.
+    Parquet also holds the confusion matrices, K * K numbers per image, labels by predictions.
+
+    Returns:
+        The results, with sums over images in place of images.
     """
     size = len(reader.experiment.content["classes"]) ** 2
     confusion = {"confusion": pa.list_(pa.int64(), size)} if kind == "parquet" else {}
     sums = Sums()
-    with _open(reader, folder, "images", IMAGES | confusion, kind) as images:
+    with _open(reader, folder, "images", IMAGE_FIELDS | confusion, kind) as images:
         for shard_id, shard in reader.shards():
             for scored in reader.scored(shard_id, shard):
                 images.write(_image_columns(scored, shard, bool(confusion)))
                 sums.add(scored)
     results = sums.results(reader)
     for name, fields, rows in (
-        ("cells", CELLS, _cell_rows(sums, results)),
-        ("attacks", ATTACKS, [_attack_row(results, attack) for attack in results.attacks]),
-        ("models", MODELS, _model_rows(results)),
+        ("cells", CELL_FIELDS, _cell_rows(sums, results)),
+        ("attacks", ATTACK_FIELDS, [_attack_row(results, attack) for attack in results.attacks]),
+        ("models", MODEL_FIELDS, _model_rows(results)),
     ):
         with _open(reader, folder, name, fields, kind) as table:
             table.write({field: [row.get(field) for row in rows] for field in fields})
     return results
 
 
-def _image_columns(scored: Scored, shard: Shard | None, matrices: bool) -> dict[str, Any]:
-    """The rows of one evaluation, an image each."""
-    place, evaluation = scored.place, scored.evaluation
+def _image_columns(scored: ScoredShard, shard: Shard | None, matrices: bool) -> dict[str, Any]:
+    """Return the columns of one evaluation, a row per image."""
+    cell, evaluation = scored.cell, scored.evaluation
     confusions, count = evaluation.confusions, len(evaluation.image_ids)
     nothing = [None] * count
     perturbation = scored.perturbation or {}
     columns = {
-        "attack": [place.attack] * count,
-        "source": [place.source] * count,
-        "target": [place.target] * count,
+        "attack": [cell.attack] * count,
+        "source": [cell.source] * count,
+        "target": [cell.target] * count,
         "image_id": evaluation.image_ids,
         "sequence": nothing if shard is None else shard.sequences,
         "schedule_group": [None if shard is None else shard.group] * count,
@@ -117,7 +120,7 @@ def _image_columns(scored: Scored, shard: Shard | None, matrices: bool) -> dict[
         "right_pixels": confusions.trace(axis1=1, axis2=2),
         "fooled_pixels": nothing if scored.fooled is None else scored.fooled[:, 0],
         **{name: perturbation.get(name, nothing) for name in STATISTICS},
-        "key": [place.key] * count,
+        "key": [cell.key] * count,
     }
     if matrices:
         flat = pa.array(np.ascontiguousarray(confusions).ravel())
@@ -126,8 +129,8 @@ def _image_columns(scored: Scored, shard: Shard | None, matrices: bool) -> dict[
 
 
 def _cell_rows(sums: Sums, results: Results) -> list[dict[str, Any]]:
-    """A row a cell; one that lacks images has no metric, and says so."""
-    clean = pd.DataFrame({name: results.clean(name) for name in METRICS})
+    """Return a row per matrix cell; an incomplete cell has no metrics."""
+    clean = pd.DataFrame({name: results.clean(name) for name in CONFUSION_METRICS})
     rows: list[dict[str, Any]] = [
         {"attack": CLEAN, "source": None, "target": target, **values}
         for target, values in clean.to_dict("index").items()
@@ -135,7 +138,7 @@ def _cell_rows(sums: Sums, results: Results) -> list[dict[str, Any]]:
     for row in results.frame().to_dict("records"):
         if not results.needs_source(row["attack"]):
             if row["source"] != results.sources[0]:
-                continue  # its row is the same for every source
+                continue  # the row is the same for every source
             row |= {"source": None, "group": None}
         rows.append({str(name): value for name, value in row.items()})
     for row in rows:
@@ -146,15 +149,15 @@ def _cell_rows(sums: Sums, results: Results) -> list[dict[str, Any]]:
 
 
 def _attack_row(results: Results, attack: str) -> dict[str, Any]:
-    spec, made = results.attack_spec(attack), results.made[attack]
+    spec, variant = results.attack_spec(attack), results.variants[attack]
     return {
         "attack": attack,
         "needs_source": results.needs_source(attack),
         "eps": spec["eps"],
         "norm": spec["norm"],
         "steps": spec["steps"],
-        "step": made["step"],
-        "score": made["score"],
+        "step": variant["step"],
+        "score": variant["score"],
         **results.cost(attack).to_dict(),
         **results.perturbation(attack).to_dict(),
         "spec": json.dumps(without_folders(spec)),
@@ -176,13 +179,15 @@ def _model_rows(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def _open(reader: Reader, folder: Path, name: str, fields: Fields, kind: Kind) -> "Rows":
+def _open(
+    reader: ExperimentReader, folder: Path, name: str, fields: Fields, kind: TableFormat
+) -> "TableWriter":
     schema = pa.schema(list(fields.items()), metadata=schema_metadata(reader, name))
-    return Rows(folder / f"{name}.{kind}", schema)
+    return TableWriter(folder / f"{name}.{kind}", schema)
 
 
-class Rows:
-    """A table on disk that rows are added to; a Parquet file gets them in groups of some size."""
+class TableWriter:
+    """A writer of a table on disk; rows reach a Parquet file in groups of ``ROW_GROUP_BYTES``."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
@@ -195,7 +200,7 @@ class Rows:
         )
 
     def write(self, columns: dict[str, Any]) -> None:
-        """Add rows, given by column; NaN is written as null."""
+        """Add rows, given by column. NaN is written as null."""
         arrays = [
             values if isinstance(values, pa.Array) else pa.array(values, type, from_pandas=True)
             for type, values in ((f.type, columns[f.name]) for f in self._schema)
@@ -203,10 +208,10 @@ class Rows:
         table = pa.Table.from_arrays(arrays, schema=self._schema)
         self._waiting.append(table)
         self._nbytes += table.nbytes
-        if self._nbytes > GROUP_BYTES:
+        if self._nbytes > ROW_GROUP_BYTES:
             self._flush()
 
-    def __enter__(self) -> "Rows":
+    def __enter__(self) -> "TableWriter":
         return self
 
     def __exit__(self, *_: object) -> None:

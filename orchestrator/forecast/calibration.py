@@ -1,14 +1,13 @@
-"""What models cost, measured here and kept in the store, and read from there."""
+"""Measurement of what models cost on this machine, and the rates that plans are costed with."""
 
 import ctypes
 import gc
-import json
 import logging
 import math
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,51 +16,53 @@ import numpy as np
 import torch
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.keys import key_of
-from segtransfer.experiment.plan import FORWARD_AND_BACKWARD, Plan
+from segtransfer.experiment.plan import Plan
 from segtransfer.forecast.cost_model import (
     NOTHING_GIVEN,
     STARTUP_SECONDS,
     GivenRates,
-    LinearCost,
-    ModelRates,
     Rates,
-    assumed,
+    assumed_rates,
     image_size,
     with_forward,
 )
 from segtransfer.store import Store
-from segtransfer.tasks import models
+from segtransfer.store.measured_costs import LinearCost, ModelRates, stored_rates, write_rates
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.evaluate import evaluate
 from segtransfer.tasks.memory import keep_freed_memory
+from segtransfer.tasks.models import adapters as models
 
 log = logging.getLogger(__name__)
-Made = TypeVar("Made")
+Returned = TypeVar("Returned")
 
-Kind = tuple[str, str, str]  # model key, kind of task, "cpu" or "cuda"
-
-VERSION = 2  # of the kept files; raise when their meaning changes
-FOLDER = "calibration"
-ROUNDS = 2  # of each measurement at the data's size, taken in turns
-STEPS = 3  # of the longer attack of each
+ROUNDS = 2  # of each measurement at the data's size, alternating
+TIMED_STEPS = 3  # of the longer attack of each round
 # Scales below and above one, none of which is fed twice: one image of the first and a micro-batch
 # of the second are the ends of what attacks feed.
-SMALL, LARGE = {"low": 0.5, "width": 0.3}, {"low": 1.2, "width": 0.3}
-LARGEST = {"low": 1.5, "width": 0.0}
+SMALL_SCALES, LARGE_SCALES = {"low": 0.5, "width": 0.3}, {"low": 1.2, "width": 0.3}
+LARGEST_SCALE = {"low": 1.5, "width": 0.0}
 
 
 def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda name: None) -> None:
-    """Measure every model of a plan on one micro-batch, in this process, and keep it in the store.
+    """Measure every model of a plan on one micro-batch, in this process, and store the rates.
 
-    Each model is loaded once, the first one twice: what adapters import is no part of a load.
-    ``tell`` is called with its name before. On a CPU: one torch thread, and that thread's CPU time,
-    so that neighbours do not count. Raises InputError for a model that cannot be measured.
+    Each model is loaded once, except the first, which is loaded twice: the imports of adapters are
+    no part of a load. On a CPU the time is the CPU time of one torch thread, so that other
+    processes do not count.
+
+    Args:
+        plan: The plan whose models are measured.
+        store: The store that the rates are written to.
+        tell: Called with each model's name before its measurement.
+
+    Raises:
+        InputError: A model cannot be measured.
     """
     shard = max(plan.shards.values(), key=lambda shard: len(shard.image_ids))
-    shard = _first(shard, plan.experiment.runtime.micro_batch)
+    shard = _first_images(shard, plan.experiment.runtime.micro_batch)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -72,23 +73,22 @@ def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda nam
                 if number == 0:
                     models.load(spec, _device(), plan.experiment.numerics)
                 rates = _measure(plan, key, shard)
-            except Exception as error:  # the code of a model is anybody's
+            except Exception as error:  # a model is arbitrary user code
                 raise InputError(f"model '{spec.name}' cannot be measured: {error}") from error
-            content = {"version": VERSION, "of": _subject(plan, key), "rates": asdict(rates)}
-            store.files.write(_path(plan, key), json.dumps(content, indent=1).encode())
+            write_rates(store, _subject(plan, key), rates)
     finally:
         torch.set_num_threads(threads)
 
 
 def read_rates(plan: Plan, store: Store, given: GivenRates = NOTHING_GIVEN) -> Rates:
-    """The rates of a plan's models: given by hand, else measured here earlier, else assumed."""
+    """Return the rates of a plan's models: given by hand, else measured here, else assumed."""
     measured: dict[str, ModelRates] = {}
     for key in plan.models:
-        found = _read(store.files.read(_path(plan, key)))
-        if found is not None:
-            measured[key] = found
+        stored = stored_rates(store, _subject(plan, key))
+        if stored is not None:
+            measured[key] = stored
     height, width = image_size(plan)
-    unknown = assumed(height * width, _device())
+    unknown = assumed_rates(height * width, _device())
     rates = {key: measured.get(key, unknown) for key in plan.models}
     if given.forward is not None:
         measured = {}
@@ -99,53 +99,9 @@ def read_rates(plan: Plan, store: Store, given: GivenRates = NOTHING_GIVEN) -> R
     return Rates(rates, startup, device_name(), frozenset(measured), given)
 
 
-def peaks_on_gpus(
-    store: Store, models: Iterable[str], shard: Shard | None, micro_batch: int
-) -> tuple[int, ...]:
-    """Bytes that each of these models took on a GPU of whatever kind, for images of the shard's
-    size; empty unless all were measured. Needs no GPU here: a driver may live where there is none.
-    """
-    if shard is None:
-        return ()
-    peaks: dict[str, int] = {}
-    for model, device, rates in _kept(store, shard, micro_batch):
-        if device == "cuda" and rates.peak_bytes is not None:
-            peaks[model] = max(rates.peak_bytes, peaks.get(model, 0))
-    wanted = set(models)
-    return tuple(peaks[model] for model in wanted) if wanted <= peaks.keys() else ()
-
-
-def measured_paces(store: Store, shard: Shard, micro_batch: int) -> dict[Kind, float]:
-    """Seconds a unit of a task's cost, for images of the shard's size, by model key, kind of task,
-    and "cpu" or "cuda": the slowest that was measured of such, for images one by one."""
-    paces: dict[Kind, float] = {}
-    for model, device, rates in _kept(store, shard, micro_batch):
-        step = max(rates.step.seconds(1, 1), rates.scaled.seconds(1, 1)) + rates.finish
-        for kind, pace in (
-            ("evaluate", rates.forward.seconds(1, 1)),
-            ("attack", step / FORWARD_AND_BACKWARD),
-        ):
-            key = model, kind, device
-            paces[key] = max(pace, paces.get(key, 0.0))
-    return paces
-
-
-def _kept(store: Store, shard: Shard, micro_batch: int) -> Iterator[tuple[str, str, ModelRates]]:
-    """All that was measured, on whatever device, with images of the shard's size: the model's key,
-    "cpu" or "cuda", and the rates."""
-    for path in store.files.names(FOLDER):
-        content = store.files.read(path)
-        rates = _read(content)
-        if content is None or rates is None:
-            continue
-        of = json.loads(content)["of"]
-        if (of["size"], of["micro_batch"]) == (list(shard.images.shape[2:]), micro_batch):
-            yield of["model"], of["type"], rates
-
-
 @cache
 def device_name() -> str:
-    """The GPU's name, else the CPU's and that one of its threads is meant."""
+    """Return the GPU's name, else the CPU's name with the number of threads."""
     if _device() == "cuda":
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
@@ -157,40 +113,46 @@ def device_name() -> str:
 
 
 def _measure(plan: Plan, key: str, shard: Shard) -> ModelRates:
+    """Return the rates of one model on this device, measured on a shard of one micro-batch."""
     spec, micro_batch = plan.models[key], plan.experiment.runtime.micro_batch
     base = _start_of_peak()
     load, model = _timed(lambda: models.load(spec, _device(), plan.experiment.numerics))
     native = model.pixels_seen(*shard.images.shape[-2:])
 
-    def make(part: Shard, steps: int, scales: Mapping[str, float] | None = None) -> float:
-        """Seconds of an attack."""
+    def time_attack(part: Shard, steps: int, scales: Mapping[str, float] | None = None) -> float:
         fields = {"preset": "pgd", "steps": steps, "transforms": [{"ds": scales}] if scales else []}
         run = partial(attack, model, AttackSpec.model_validate(fields), seed=0, group=part.group)
         run = partial(run, part.images, part.labels, part.image_ids, micro_batch=micro_batch)
         return _timed(run)[0]
 
-    def score(part: Shard) -> float:
+    def time_evaluation(part: Shard) -> float:
         run = partial(evaluate, model, part.images, part.labels, micro_batch=micro_batch)
         return _timed(partial(run, num_classes=len(plan.dataset.classes)))[0]
 
-    parts = [_first(shard, 1), shard][: len(shard.image_ids)]
+    parts = [_first_images(shard, 1), shard][: len(shard.image_ids)]
     for part in parts:
-        score(part)  # refuses a model of other classes
-        make(part, 1)  # kernels are chosen
-    make(parts[-1], 1, LARGEST)  # memory is mapped once, however large the images of later steps
+        time_evaluation(part)  # refuses a model of other classes
+        time_attack(part, 1)  # kernels are chosen
+    # Memory is mapped once, however large the images of later steps are.
+    time_attack(parts[-1], 1, LARGEST_SCALE)
     rounds = [
-        [(score(part), make(part, 1), make(part, STEPS)) for part in parts] for _ in range(ROUNDS)
+        [
+            (time_evaluation(part), time_attack(part, 1), time_attack(part, TIMED_STEPS))
+            for part in parts
+        ]
+        for _ in range(ROUNDS)
     ]
     # Of each part; axes: round, part, measurement.
     forward, one, several = np.mean(rounds, axis=0).T
-    step = np.maximum((several - one) / (STEPS - 1), forward)
+    step = np.maximum((several - one) / (TIMED_STEPS - 1), forward)
     counts = [len(part.image_ids) for part in parts]
     finish = max(0.0, float(one[-1] - step[-1]) / counts[-1])
     scaled = []
-    for part, scales in ((parts[0], SMALL), (parts[-1], LARGE)):
+    for part, scales in ((parts[0], SMALL_SCALES), (parts[-1], LARGE_SCALES)):
         before, count = model.cost.pixels, len(part.image_ids)
-        seconds = make(part, STEPS, scales) - count * finish
-        scaled.append(((model.cost.pixels - before) / native / STEPS, seconds / STEPS))
+        seconds = time_attack(part, TIMED_STEPS, scales) - count * finish
+        areas = (model.cost.pixels - before) / native
+        scaled.append((areas / TIMED_STEPS, seconds / TIMED_STEPS))
     return ModelRates(
         load,
         forward=line_through(list(zip(counts, forward.tolist(), strict=True))),
@@ -202,37 +164,43 @@ def _measure(plan: Plan, key: str, shard: Shard) -> ModelRates:
 
 
 def line_through(points: Sequence[tuple[float, float]]) -> LinearCost:
-    """The line through the first and last of (images, seconds), neither part below zero; through
-    the origin where there is one point."""
+    """Return the line through the first and last point, with neither coefficient below zero.
+
+    Args:
+        points: Pairs of images and seconds; the line of a single point goes through the origin.
+    """
     (few, quick), (many, slow) = points[0], points[-1]
     slope = (slow - quick) / (many - few) if many > few else math.inf
     slope = min(max(slope, 0.0), slow / many)
     return LinearCost(call=slow - slope * many, image=slope)
 
 
-def _timed(call: Callable[[], Made]) -> tuple[float, Made]:
+def _timed(call: Callable[[], Returned]) -> tuple[float, Returned]:
+    """Return the seconds of a call, and its result."""
     cuda = _device() == "cuda"
     clock = time.perf_counter if cuda else time.thread_time
     if cuda:
         torch.cuda.synchronize()
     began = clock()
-    made = call()
+    returned = call()
     if cuda:
         torch.cuda.synchronize()
-    return clock() - began, made
+    return clock() - began, returned
 
 
 def _start_of_peak() -> int:
-    """Begin to watch the peak of memory; returns what is held now."""
+    """Reset the peak of memory, and return the bytes held now; -1 if that cannot be measured."""
     gc.collect()
     if _device() == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_reserved()
     if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)  # what an earlier model freed does not count as held
+        # Memory that an earlier model freed must not count as held.
+        ctypes.CDLL(None).malloc_trim(0)
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is held
+        # This resets the high-water mark to the memory held now.
+        Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         log.info("the peak of memory cannot be measured here")
         return -1
@@ -240,17 +208,20 @@ def _start_of_peak() -> int:
 
 
 def _peak_since(base: int) -> int | None:
+    """Return the growth of memory over ``base``, in bytes; None if it cannot be measured."""
     if _device() == "cuda":
         return torch.cuda.max_memory_reserved() - base
     return _resident("VmHWM") - base if base >= 0 else None
 
 
 def _resident(field: str) -> int:
+    """Return a field of this process's memory status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
-def _first(shard: Shard, count: int) -> Shard:
+def _first_images(shard: Shard, count: int) -> Shard:
+    """Return a shard of the first ``count`` images."""
     return replace(
         shard,
         image_ids=shard.image_ids[:count],
@@ -261,7 +232,7 @@ def _first(shard: Shard, count: int) -> Shard:
 
 
 def _subject(plan: Plan, key: str) -> dict[str, Any]:
-    """What was measured: the model key holds the fingerprint and the numerics."""
+    """Return the identity of a measurement; the model key holds fingerprint and numerics."""
     return {
         "model": key,
         "numerics": plan.experiment.numerics.identity(),
@@ -271,23 +242,6 @@ def _subject(plan: Plan, key: str) -> dict[str, Any]:
         "device": device_name(),
         "torch": torch.__version__,
     }
-
-
-def _path(plan: Plan, key: str) -> str:
-    return f"{FOLDER}/{key_of(_subject(plan, key))}.json"
-
-
-def _read(content: bytes | None) -> ModelRates | None:
-    """Kept rates; None where they are missing, torn, or of another version."""
-    try:
-        found = json.loads(content or b"{}")
-        if found["version"] != VERSION:
-            return None
-        rates = found["rates"]
-        lines = {name: LinearCost(**rates[name]) for name in ("forward", "step", "scaled")}
-        return ModelRates(**{**rates, **lines})
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 def _device() -> str:

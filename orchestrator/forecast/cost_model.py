@@ -1,4 +1,4 @@
-"""What a plan's tasks take in seconds, from what its models take a micro-batch and an image."""
+"""Costs of a plan's tasks in seconds, from the rates of its models."""
 
 import math
 from collections.abc import Mapping
@@ -6,58 +6,29 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from segtransfer.experiment.plan import FORWARD_AND_BACKWARD, Plan
-from segtransfer.experiment.task import Task
+from segtransfer.experiment.plan import Plan
+from segtransfer.experiment.task import FORWARD_AND_BACKWARD, Task
+from segtransfer.store.measured_costs import LinearCost, ModelRates
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, relative_cost, views
 from segtransfer.tasks.attacks.transforms.views import TransformContext
 
-RESCALING = frozenset({"ds", "di"})  # transforms that may change the size of what goes in
-EXACT_GROUPS = 64  # with more of them what is drawn comes near its mean
+RESCALING = frozenset({"ds", "di"})  # transforms that may change the size of a model's input
+EXACT_GROUPS = 64  # with more schedule groups the mean stands for the drawn sizes
 
-# Assumed where nothing was measured or given: a half-width ResNet-18 takes 0.45 s a megapixel on
-# one thread of the CPU here, a ResNet-50 ten times that; a data-centre GPU is some 20 times faster.
+# Assumed if neither measured nor given: a half-width ResNet-18 takes 0.45 s per megapixel on one
+# thread of the CPU here, a ResNet-50 ten times as long; a data-centre GPU is some 20 times faster.
 FORWARD_SECONDS_PER_PIXEL = {"cpu": 1e-6, "cuda": 5e-8}
 STARTUP_SECONDS = 12.0  # a worker that imports mmseg, as measured here
 SWITCH_SECONDS = 2.0
-# Rounding, checks and statistics of an image that no step accounts for.
+# Rounding, checks and statistics of an image, which belong to no step.
 FINISH_SECONDS_PER_PIXEL = 2e-7
 
 
 @dataclass(frozen=True)
-class LinearCost:
-    """Seconds of one micro-batch: ``call`` whatever is in it, and ``image`` for each image of the
-    data's size, for a scaled one by its area."""
-
-    call: float
-    image: float
-
-    def seconds(self, calls: float, images: float) -> float:
-        return self.call * calls + self.image * images
-
-
-@dataclass(frozen=True)
-class ModelRates:
-    """What one model takes on one device, in seconds.
-
-    ``load`` it; then a micro-batch each: ``forward`` to score it, ``step`` for one step of PGD,
-    ``scaled`` for one at a size that was not fed before, which finds no memory and no kernel ready;
-    and an image: ``finish`` for what an attack does beside its steps. ``peak_bytes`` is what memory
-    grew by, None where that is not known.
-    """
-
-    load: float
-    forward: LinearCost
-    step: LinearCost
-    scaled: LinearCost
-    finish: float
-    peak_bytes: int | None = None
-
-
-@dataclass(frozen=True)
 class GivenRates:
-    """Rates given by hand, in seconds; they win over measured ones."""
+    """Rates given by hand, in seconds; they replace measured rates."""
 
     forward: float | None = None
     startup: float | None = None
@@ -69,10 +40,10 @@ NOTHING_GIVEN = GivenRates()
 
 @dataclass(frozen=True)
 class Rates:
-    """What every model of a plan takes, by model key; ``startup`` is a worker's, without a model.
+    """Rates of all models of a plan, by model key.
 
-    ``measured`` names the models whose rates were measured, ``given`` those fields given by hand;
-    what is neither is assumed.
+    ``startup`` is the seconds of a worker's start, without a model. ``measured`` names the models
+    whose rates were measured, and ``given`` holds the rates given by hand; all others are assumed.
     """
 
     models: Mapping[str, ModelRates]
@@ -82,8 +53,13 @@ class Rates:
     given: GivenRates = NOTHING_GIVEN
 
 
-def assumed(pixels: int, device: str) -> ModelRates:
-    """Rates of a model that nobody measured, for images of so many pixels on "cpu" or "cuda"."""
+def assumed_rates(pixels: int, device: str) -> ModelRates:
+    """Return the rates of a model that was never measured.
+
+    Args:
+        pixels: Pixels per image.
+        device: "cpu" or "cuda".
+    """
     rates = ModelRates(
         load=SWITCH_SECONDS,
         forward=LinearCost(0.0, 0.0),
@@ -95,14 +71,14 @@ def assumed(pixels: int, device: str) -> ModelRates:
 
 
 def with_forward(rates: ModelRates, forward: float) -> ModelRates:
-    """The rates, with so many seconds an image's forward, and steps that follow from it."""
+    """Return the rates with other seconds per image forward, and with the steps that follow."""
     step = LinearCost(0.0, forward * FORWARD_AND_BACKWARD)
     return replace(rates, forward=LinearCost(0.0, forward), step=step, scaled=step)
 
 
 def in_seconds(plan: Plan, rates: Rates) -> dict[str, Task]:
-    """The plan's tasks with their costs in seconds."""
-    asked: dict[tuple[str, int], tuple[float, float]] = {}
+    """Return the plan's tasks with their costs in seconds."""
+    passes: dict[tuple[str, int], tuple[float, float]] = {}
     exact = len({shard.group for shard in plan.shards.values()}) <= EXACT_GROUPS
     finish = max((model.finish for model in rates.models.values()), default=0.0)
     costed = {}
@@ -118,42 +94,53 @@ def in_seconds(plan: Plan, rates: Rates) -> dict[str, Task]:
             seconds = images * finish
         else:
             name = task.attack.name, shard.group if exact else -1
-            if name not in asked:
-                draws = StepRandom(task.seed, shard.group, 0, ())
-                asked[name] = forwards(task.attack, image_size(plan), draws if exact else None)
-            line = model.scaled if _ever_new(task.attack) else model.step
-            calls, areas = asked[name]
+            if name not in passes:
+                random = StepRandom(task.seed, shard.group, 0, ())
+                size = image_size(plan)
+                passes[name] = forwards(task.attack, size, random if exact else None)
+            line = model.scaled if _always_new_sizes(task.attack) else model.step
+            calls, areas = passes[name]
             seconds = line.seconds(batches * calls, images * areas) + images * model.finish
         costed[key] = replace(task, cost=seconds)
     return costed
 
 
 def forwards(
-    attack: AttackSpec, size: tuple[int, int], draws: StepRandom | None = None
+    attack: AttackSpec, size: tuple[int, int], random: StepRandom | None = None
 ) -> tuple[float, float]:
-    """How often an attack feeds a micro-batch, and the sum of what it feeds of each image, in
-    areas of the image's ``size``; under certain ``draws``, or on average."""
+    """Return how often an attack feeds a micro-batch, and how much of each image in all.
+
+    Args:
+        attack: The attack.
+        size: Height and width of an image.
+        random: The random numbers of the attack's steps; without them the result is the mean.
+
+    Returns:
+        The number of forwards per micro-batch, and the sum of the fed areas per image in units of
+        the image's area.
+    """
     transforms = attack.transforms
     steps = attack.restarts * attack.steps_taken
     calls = steps * attack.step_cost * copies(transforms) / relative_cost(transforms)
     areas = steps * attack.step_cost
     resizes = [transform for transform in transforms if transform.kind in RESCALING]
-    if draws is None or not resizes:
+    if random is None or not resizes:
         return calls, areas
-    # The sizes alone: on the meta device nothing is computed.
-    blank, shown = torch.empty(1, 1, *size, device="meta"), 0
+    # Only sizes matter: on the meta device nothing is computed.
+    blank, pixels = torch.empty(1, 1, *size, device="meta"), 0
     for restart in range(attack.restarts):
         for step in range(attack.steps_taken):
-            scene = TransformContext(1, replace(draws, step=step, restart=restart), blank, ())
-            shown += sum(view.images.numel() for view in views(blank, resizes, scene))
-    return calls, areas * shown / (steps * blank.numel() * relative_cost(resizes))
+            context = TransformContext(1, replace(random, step=step, restart=restart), blank, ())
+            pixels += sum(view.images.numel() for view in views(blank, resizes, context))
+    return calls, areas * pixels / (steps * blank.numel() * relative_cost(resizes))
 
 
-def _ever_new(attack: AttackSpec) -> bool:
-    """Whether a model is fed sizes that it seldom saw before: DI feeds two of them in all."""
+def _always_new_sizes(attack: AttackSpec) -> bool:
+    """Tell whether most steps feed a size that was not fed before; DI feeds two sizes in all."""
     return any(t.kind == "ds" and t.handling == "whole" for t in attack.transforms)
 
 
 def image_size(plan: Plan) -> tuple[int, int]:
+    """Return height and width of the plan's images."""
     height, width = next(iter(plan.shards.values())).images.shape[2:]
     return height, width

@@ -1,4 +1,4 @@
-"""What an experiment will take on this machine and on fleets of any size."""
+"""Forecast of an experiment's time and bytes, on this machine and on fleets of any size."""
 
 import os
 from collections import Counter, defaultdict
@@ -10,9 +10,8 @@ import torch
 from segtransfer.errors import InputError
 from segtransfer.experiment.plan import Plan
 from segtransfer.experiment.task import Task
-from segtransfer.forecast.calibration import peaks_on_gpus
 from segtransfer.forecast.cost_model import Rates, image_size, in_seconds
-from segtransfer.forecast.simulator import Conditions, Simulation, simulate
+from segtransfer.forecast.simulator import Simulation, SimulationSettings, simulate
 from segtransfer.runtime.executors.slot_sizing import (
     WORKER_BYTES,
     pick_slots_per_gpu,
@@ -22,16 +21,17 @@ from segtransfer.runtime.executors.slot_sizing import (
 from segtransfer.runtime.scheduler import Slot
 from segtransfer.statistics.power import Power, power_of
 from segtransfer.store import Store
+from segtransfer.store.measured_costs import peaks_on_gpus
 
-FLEETS = (1, 8, 64, 512, 1024)
-# More tasks than this are simulated on a part of their shards: a fleet takes some two seconds.
+FLEET_SIZES = (1, 8, 64, 512, 1024)
+# A larger plan is simulated on a part of its shards: a fleet takes some two seconds.
 EXACT_TASKS = 50_000
-CALL_SECONDS = 0.01  # what a call costs beside its work, as measured here: driver and store
-# The same in core seconds, where the driver, Ray's daemons and the client take them from the cores
-# that the workers compute on.
-SHARED_CORES_CALL_SECONDS = 0.03
-THESE_CORES = "machine"  # the device of slots that share the cores of this machine
-IN_FLIGHT_BYTES = 2 * 2**30  # a slot, where the spec leaves it to the cluster
+# Seconds per call beside its work, in the driver and the store, as measured on this machine.
+CALL_OVERHEAD = 0.01
+# The same in core seconds, if the driver, Ray's daemons and the client share the workers' cores.
+SHARED_CORES_CALL_OVERHEAD = 0.03
+THIS_MACHINE = "machine"  # the device of slots that share the cores of this machine
+BUDGET_PER_SLOT = 2 * 2**30  # bytes in flight, if the spec leaves the budget to the cluster
 
 # Bytes in the store over raw bytes, zstd, as measured on the camvid sample: AEs of eps 8/255, and
 # confusions with predictions (a byte a pixel).
@@ -40,7 +40,7 @@ AE_RATIO, SCORE_RATIO = 0.86, 0.053
 
 @dataclass(frozen=True)
 class FleetForecast:
-    """One fleet: ``makespan`` and its lower ``bound`` in seconds, ``devices`` that are paid for."""
+    """Forecast for one fleet: ``makespan`` and its lower ``bound`` in seconds, on ``devices``."""
 
     name: str
     slots: int
@@ -51,17 +51,23 @@ class FleetForecast:
 
     @property
     def device_hours(self) -> float:
-        """Hours of all devices from first to last, idle ones too."""
+        """Hours of all devices over the makespan, idle or busy."""
         return self.devices * self.makespan / 3600
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """All that a plan's page says beyond its tasks; the first fleet is this machine's.
+    """Forecast of a plan on several fleets, of which the first is this machine.
 
-    ``part``: one shard in so many was simulated, the rest extrapolated. ``work`` in device
-    seconds. ``images_bytes`` and ``scores_bytes`` are what the store will grow by, ``moved_bytes``
-    of AEs reach devices other than their own on the largest fleet.
+    Attributes:
+        rates: Rates of the models.
+        fleets: Forecast per fleet.
+        work: Cost of the missing tasks, in device seconds.
+        part: One shard in ``part`` was simulated; the rest is extrapolated.
+        images_bytes: Growth of the store by AEs.
+        scores_bytes: Growth of the store by scores.
+        moved_bytes: Bytes of AEs that move between devices of the largest fleet.
+        power: Differences that the experiment can detect.
     """
 
     rates: Rates
@@ -74,23 +80,25 @@ class Forecast:
     power: Power
 
 
-def forecast(plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = FLEETS) -> Forecast:
-    """Simulate what is missing on this machine and on fleets of ``counts`` devices like it."""
+def forecast(
+    plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = FLEET_SIZES
+) -> Forecast:
+    """Simulate the missing tasks on this machine, and on fleets of ``counts`` such devices."""
     tasks = in_seconds(plan, rates)
-    fleets = [here(plan, store), *((f"{count:,}", fleet_of(count)) for count in counts)]
-    thinned = _thinned(plan, tasks, -(-len(plan.missing) // EXACT_TASKS))
-    part = round(len(plan.missing) / max(1, sum(key not in plan.stored for key in thinned)))
+    fleets = [slots_here(plan, store), *((f"{count:,}", uniform_fleet(count)) for count in counts)]
+    sample = _subsample(plan, tasks, -(-len(plan.missing) // EXACT_TASKS))
+    part = round(len(plan.missing) / max(1, sum(key not in plan.stored for key in sample)))
     predicted = []
     for name, slots in fleets:
-        conditions = conditions_of(plan, rates, slots)
-        bound = lower_bound(tasks.values(), slots, conditions, stored=plan.stored)
-        found = simulate(thinned, slots, conditions, stored=plan.stored)
-        makespan = found.makespan
+        settings = settings_of(plan, rates, slots)
+        bound = lower_bound(tasks.values(), slots, settings, stored=plan.stored)
+        simulation = simulate(sample, slots, settings, stored=plan.stored)
+        makespan = simulation.makespan
         if part > 1:
-            # What a fleet loses at its start and end does not grow with the number of shards.
-            makespan += bound - lower_bound(thinned.values(), slots, conditions, stored=plan.stored)
+            # The loss at the start and the end does not grow with the number of shards.
+            makespan += bound - lower_bound(sample.values(), slots, settings, stored=plan.stored)
         devices = len({slot.device for slot in slots})
-        predicted.append(FleetForecast(name, len(slots), devices, makespan, bound, found))
+        predicted.append(FleetForecast(name, len(slots), devices, makespan, bound, simulation))
     images, scores = stored_bytes(plan)
     return Forecast(
         rates=rates,
@@ -105,7 +113,11 @@ def forecast(plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = FLE
 
 
 def read_counts(text: str) -> tuple[int, ...]:
-    """Sizes of fleets from "1,8,64"; raises InputError where one is no number from 1 to 65536."""
+    """Return the sizes of fleets in a text such as "1,8,64".
+
+    Raises:
+        InputError: A size is no whole number from 1 to 65536.
+    """
     counts = tuple(int(part) if part.strip().isdigit() else 0 for part in text.split(","))
     if not all(1 <= count <= 65536 for count in counts):
         raise InputError(f"--slots '{text}' is no list of numbers from 1 to 65536, as 1,8,64")
@@ -115,18 +127,23 @@ def read_counts(text: str) -> tuple[int, ...]:
 def lower_bound(
     tasks: Iterable[Task],
     slots: Sequence[Slot],
-    conditions: Conditions,
+    settings: SimulationSettings,
     *,
     stored: Collection[str] = frozenset(),
 ) -> float:
-    """Seconds below which no order of the calls can end, start-up and loading included.
+    """Return a lower bound on the makespan in seconds, start-up and loading included.
 
-    With W the work of the calls, L the loading of every model once, l the least of them, C the
-    capacity (``width`` slots a device at full speed, at most), it is the start-up and the largest
-    of (W + L) / C; W / C + l, as a slot must load before it works; and the longest chain: the
-    loading of a source, an attack, and the longest evaluation of it. Deaths only add to it.
+    Let W be the work of the calls, L the seconds to load every model once, l the least of these
+    loads, and C the capacity (at most ``width`` slots per device at full speed). The bound is the
+    start-up plus the largest of
+
+    - (W + L) / C;
+    - W / C + l, because a slot must load a model before its first call;
+    - the longest chain: the load of a source, an attack, and its longest evaluation.
+
+    Deaths only add to the makespan.
     """
-    load, call = conditions.load_seconds, conditions.call
+    load, call = settings.load_seconds, settings.call
     count = Counter(slot.device for slot in slots)
     capacity = sum(min(slot.width, count.pop(slot.device, 0)) for slot in slots)
     chains: dict[str, float] = {}
@@ -148,10 +165,10 @@ def lower_bound(
             longest[task.depends_on] = max(longest[task.depends_on], cost)
         alone = max(alone, chain)
     if not work:
-        return conditions.startup if models else 0.0
+        return settings.startup if models else 0.0
     loads = [load(model) for model in models]
     chain = max((time + longest[key] for key, time in chains.items()), default=0.0)
-    return conditions.startup + max(
+    return settings.startup + max(
         (work + sum(loads)) / capacity,
         hosted / capacity + min(loads, default=0.0),
         alone,
@@ -159,29 +176,29 @@ def lower_bound(
     )
 
 
-def conditions_of(plan: Plan, rates: Rates, slots: Sequence[Slot]) -> Conditions:
-    """The conditions of a plan's run on a fleet of these slots."""
+def settings_of(plan: Plan, rates: Rates, slots: Sequence[Slot]) -> SimulationSettings:
+    """Return the settings that simulate a plan's run on a fleet of these slots."""
     runtime = plan.experiment.runtime
     budget = runtime.in_flight_mib
     ray = runtime.executor == "ray"
-    shared = ray and any(slot.device == THESE_CORES for slot in slots)
-    return Conditions(
+    shared = ray and any(slot.device == THIS_MACHINE for slot in slots)
+    return SimulationSettings(
         startup=rates.startup if ray else 0.0,
         loading={key: model.load for key, model in rates.models.items()},
-        call=SHARED_CORES_CALL_SECONDS if shared else CALL_SECONDS,
+        call=SHARED_CORES_CALL_OVERHEAD if shared else CALL_OVERHEAD,
         window=runtime.window,
         attempts=runtime.attempts,
-        in_flight_bytes=len(slots) * IN_FLIGHT_BYTES if budget == "auto" else budget * 2**20,
+        in_flight_bytes=len(slots) * BUDGET_PER_SLOT if budget == "auto" else budget * 2**20,
     )
 
 
-def fleet_of(count: int) -> list[Slot]:
-    """``count`` devices of one slot each."""
+def uniform_fleet(count: int) -> list[Slot]:
+    """Return the slots of ``count`` devices with one slot each."""
     return [Slot(f"slot-{i}", f"device-{i}") for i in range(count)]
 
 
-def here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
-    """What this machine gives the plan's executor: a name, and slots."""
+def slots_here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
+    """Return a name for this machine, and the slots that the plan's executor opens on it."""
     needed = {task.model for task in plan.missing if task.model is not None}
     models = len(needed)
     fleet, gpus = plan.experiment.runtime.fleet, torch.cuda.device_count()
@@ -200,12 +217,12 @@ def here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
     wanted = slots_on_cores(cores, models, sources)
     carried = min(wanted, max(1, int(memory / WORKER_BYTES)))
     count = carried if fleet.slots == "auto" else fleet.slots
-    slots = [Slot(f"slot-{i}", THESE_CORES, width=cores) for i in range(count)]
+    slots = [Slot(f"slot-{i}", THIS_MACHINE, width=cores) for i in range(count)]
     return f"this machine, {cores} cores", slots
 
 
 def stored_bytes(plan: Plan) -> tuple[float, float]:
-    """Bytes that the missing AEs, and the missing scores, will take in the store."""
+    """Return the bytes that the missing AEs and the missing scores will take in the store."""
     height, width = image_size(plan)
     per_image = height * width + 8 * len(plan.dataset.classes) ** 2
     raw = {"attack": 0, "evaluate": 0}
@@ -215,8 +232,8 @@ def stored_bytes(plan: Plan) -> tuple[float, float]:
     return AE_RATIO * raw["attack"], SCORE_RATIO * raw["evaluate"]
 
 
-def _thinned(plan: Plan, tasks: Mapping[str, Task], part: int) -> dict[str, Task]:
-    """The tasks of one shard in ``part``."""
+def _subsample(plan: Plan, tasks: Mapping[str, Task], part: int) -> dict[str, Task]:
+    """Return the tasks of one shard in ``part``."""
     if part <= 1:
         return dict(tasks)
     kept = set(list(plan.shards)[::part])

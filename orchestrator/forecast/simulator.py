@@ -1,7 +1,7 @@
-"""The scheduler on a clock: what a fleet would make of an experiment, before anything starts.
+"""The scheduler on a simulated clock: the course of an experiment on a fleet, before it starts.
 
 The decisions are the scheduler's own. Calls take the seconds that their tasks cost, no array moves,
-and slots start, load models, share devices and die as ``Conditions`` say.
+and slots start, load models, share devices and die as the ``SimulationSettings`` say.
 """
 
 import heapq
@@ -18,16 +18,24 @@ from segtransfer.experiment.task import Task
 from segtransfer.runtime.scheduler import Host, Scheduler, Slot
 
 CLIENT = "plan"
-BINS = 40  # of the curve of utilisation over time
+BINS = 40  # of the utilisation curve
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What time goes to beside the calls themselves, in seconds, and what the driver allows.
+class SimulationSettings:
+    """Overheads of a fleet in seconds, and the limits of its driver.
 
-    ``startup`` until a slot is up; ``loading`` a model, by its name (``switch`` for the others);
-    ``call`` is added to every call. A slot dies ``deaths_per_hour`` of the time, at random, and is
-    back ``restart`` later, empty. The rest is as in ``Scheduler``.
+    Attributes:
+        startup: Seconds until a slot is up.
+        switch: Seconds to load a model that ``loading`` does not name.
+        loading: Seconds to load a model, by model key.
+        call: Seconds added to every call.
+        deaths_per_hour: Rate at which each slot dies at random.
+        restart: Seconds until a dead slot is up again, empty.
+        window: As in ``Scheduler``.
+        attempts: As in ``Scheduler``.
+        in_flight_bytes: As in ``Scheduler``.
+        seed: Seed of the deaths.
     """
 
     startup: float = 0.0
@@ -42,17 +50,27 @@ class Conditions:
     seed: int = 0
 
     def load_seconds(self, model: str) -> float:
+        """Return the seconds to load a model."""
         return self.loading.get(model, self.switch)
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """What came of it, in seconds of the fleet's clock.
+    """The result of a simulation, in seconds of the simulated clock.
 
-    ``capacity`` is how many calls the devices can serve at full speed. ``busy`` is what each slot
-    was served in calls, ``lost`` how much of it died with its slot. ``curve`` is the share of the
-    capacity that was in calls, in equal parts of the makespan. ``moved`` are bytes of AEs that
-    reached a device other than that where they were made, each device once.
+    Attributes:
+        makespan: Seconds from the start to the last result.
+        capacity: Number of calls that the devices can serve at full speed.
+        busy: Service that the calls of each slot got.
+        curve: Share of the capacity used by calls, in ``BINS`` equal parts of the makespan.
+        loads: Number of loads of a model.
+        loading: Seconds of all loads.
+        deaths: Number of deaths of a slot.
+        calls: Number of calls that finished.
+        calls_lost: Number of calls that died with their slot.
+        lost: Service of the lost calls.
+        moved: Bytes of AEs that reached another device than the device that made them, counted
+            once per device.
     """
 
     makespan: float
@@ -69,7 +87,7 @@ class Simulation:
 
     @property
     def utilisation(self) -> float:
-        """Share of the capacity that was in calls whose results count."""
+        """Share of the capacity used by calls that finished."""
         whole = self.capacity * self.makespan
         return (sum(self.busy.values()) - self.lost) / whole if whole else 0.0
 
@@ -77,24 +95,33 @@ class Simulation:
 def simulate(
     tasks: Mapping[str, Task],
     slots: Sequence[Slot],
-    conditions: Conditions,
+    settings: SimulationSettings,
     *,
     stored: Set[str] = frozenset(),
 ) -> Simulation:
-    """Run the scheduler on a clock until every task is done; costs of tasks are in seconds.
+    """Run the scheduler on a simulated clock until every task is done.
 
-    Equal arguments give equal answers. Raises RuntimeError where the scheduler leaves tasks undone.
+    Equal arguments give equal results.
+
+    Args:
+        tasks: Tasks by key, with costs in seconds.
+        slots: The slots of the fleet.
+        settings: Overheads and limits.
+        stored: Keys of tasks that are done already.
+
+    Raises:
+        RuntimeError: The scheduler left tasks undone.
     """
     models = dict.fromkeys(task.model for task in tasks.values() if task.model)
-    loads = [conditions.load_seconds(model) for model in models]
+    loads = [settings.load_seconds(model) for model in models]
     scheduler = Scheduler(
-        window=conditions.window,
-        attempts=conditions.attempts,
-        in_flight_bytes=conditions.in_flight_bytes,
+        window=settings.window,
+        attempts=settings.attempts,
+        in_flight_bytes=settings.in_flight_bytes,
         switch_cost=sum(loads) / len(loads) if loads else 0.0,
     )
     scheduler.submit(CLIENT, tasks, stored)
-    fleet = _Fleet(tasks, slots, conditions, scheduler)
+    fleet = _SimulatedFleet(tasks, slots, settings, scheduler)
     left = sum(key not in stored for key in tasks)
     while fleet.done < left:
         for decision in scheduler.decide(fleet.now):
@@ -102,15 +129,15 @@ def simulate(
                 fleet.load(decision.slot_id, decision.model)
             else:
                 fleet.call(decision.slot_id, decision.task)
-        if not fleet.can_go_on():
+        if not fleet.is_active():
             raise RuntimeError(f"the scheduler left {left - fleet.done} of {left} tasks undone")
         fleet.step()
     return fleet.result()
 
 
 class _Device:
-    """Processor sharing: n slots at work run at full speed up to ``width`` of them, then each at
-    width / n. A job ends once ``virtual``, the service that each job got, has grown by its cost."""
+    """Processor sharing: each of n busy slots runs at full speed up to n = ``width``, else at
+    width / n. A job ends once ``virtual``, the service per job so far, has grown by its cost."""
 
     __slots__ = ("calls", "jobs", "serving", "since", "version", "virtual", "width")
 
@@ -127,98 +154,98 @@ class _Device:
         self.virtual += (now - self.since) * self.rate()
         self.since = now
         if not self.jobs:
-            self.virtual = 0.0  # else its digits would go to history
+            self.virtual = 0.0  # else precision would be lost to a growing sum
 
 
-class _Place:
-    """A slot: the job it is at (a task, or the name of a model that it loads), and its queue."""
+class _SimulatedSlot:
+    """A slot with its current job (a task, or the key of a model to load) and its queue."""
 
-    __slots__ = ("device", "end", "job", "life", "queue", "served", "slot", "spent")
+    __slots__ = ("device", "end", "job", "life", "queue", "served", "share", "spent")
 
-    def __init__(self, slot: Slot, device: _Device) -> None:
-        self.slot, self.device = slot, device
+    def __init__(self, share: Slot, device: _Device) -> None:
+        self.share, self.device = share, device
         self.job: Task | str | None = None
         self.queue: deque[Task] = deque()
-        self.life = 0  # how often it came up
+        self.life = 0  # number of starts
         self.served = self.spent = self.end = 0.0
 
 
-_Kind = Literal["up", "death", "job"]
+_EventKind = Literal["up", "death", "job"]
 
 
-class _Fleet:
-    """Slots, devices and the heap of what happens next."""
+class _SimulatedFleet:
+    """Slots, devices and the heap of future events."""
 
     def __init__(
         self,
         tasks: Mapping[str, Task],
         slots: Sequence[Slot],
-        conditions: Conditions,
+        settings: SimulationSettings,
         scheduler: Scheduler,
     ) -> None:
         self.now = 0.0
         self.done = 0
-        self._tasks, self._conditions, self._scheduler = tasks, conditions, scheduler
-        self._random = random.Random(conditions.seed)
+        self._tasks, self._settings, self._scheduler = tasks, settings, scheduler
+        self._random = random.Random(settings.seed)
         self._devices: dict[str, _Device] = {}
-        self._places: dict[str, _Place] = {}
+        self._slots: dict[str, _SimulatedSlot] = {}
         self._capacity = 0.0
-        self._heap: list[tuple[float, int, _Kind, str, int]] = []
+        self._heap: list[tuple[float, int, _EventKind, str, int]] = []
         self._order = 0
-        self._working = 0  # jobs under way
-        self._away = 0  # slots that will come up
+        self._jobs = 0  # jobs under way
+        self._down = 0  # slots that will come up
         self._rate = self._served = 0.0  # of calls, over all devices
-        self._times, self._serves = array("d", [0.0]), array("d", [0.0])
-        self._where: dict[str, set[str]] = {}  # attack key -> devices that have its AEs
+        self._times, self._served_until = array("d", [0.0]), array("d", [0.0])
+        self._devices_with: dict[str, set[str]] = {}  # attack key -> devices that have its AEs
         self._loads = self._deaths = self._calls = self._calls_lost = self._moved = 0
         self._loading = self._lost = 0.0
         count: dict[str, int] = {}
         for slot in slots:
             device = self._devices.setdefault(slot.device, _Device(slot.width))
-            self._places[slot.slot_id] = _Place(slot, device)
+            self._slots[slot.slot_id] = _SimulatedSlot(slot, device)
             count[slot.device] = count.get(slot.device, 0) + 1
-            self._away += 1
-            self._push(conditions.startup, "up", slot.slot_id, 0)
+            self._down += 1
+            self._push(settings.startup, "up", slot.slot_id, 0)
         self._capacity = sum(min(self._devices[d].width, n) for d, n in count.items())
 
-    def can_go_on(self) -> bool:
-        return self._working > 0 or self._away > 0
+    def is_active(self) -> bool:
+        return self._jobs > 0 or self._down > 0
 
     def load(self, slot_id: str, model: str) -> None:
-        self._begin(self._places[slot_id], model, self._conditions.load_seconds(model))
+        self._begin(self._slots[slot_id], model, self._settings.load_seconds(model))
 
     def call(self, slot_id: str, task: Task) -> None:
-        place = self._places[slot_id]
-        if place.job is None:
-            self._begin(place, task, task.cost + self._conditions.call)
+        slot = self._slots[slot_id]
+        if slot.job is None:
+            self._begin(slot, task, task.cost + self._settings.call)
         else:
-            place.queue.append(task)
+            slot.queue.append(task)
 
     def step(self) -> None:
-        """Go on to the next moment at which something happens, and let it all happen."""
-        moment = self._heap[0][0]
-        self._served += self._rate * (moment - self.now)
-        self.now = moment
-        self._times.append(moment)
-        self._serves.append(self._served)
-        while self._heap and self._heap[0][0] <= moment:
+        """Advance the clock to the next event, and handle all events of that time."""
+        time = self._heap[0][0]
+        self._served += self._rate * (time - self.now)
+        self.now = time
+        self._times.append(time)
+        self._served_until.append(self._served)
+        while self._heap and self._heap[0][0] <= time:
             _, _, kind, name, number = heapq.heappop(self._heap)
             if kind == "up":
-                self._come_up(self._places[name])
-            elif kind == "death" and self._places[name].life == number:
-                self._die(self._places[name])
+                self._start_slot(self._slots[name])
+            elif kind == "death" and self._slots[name].life == number:
+                self._stop_slot(self._slots[name])
             elif kind == "job" and self._devices[name].version == number:
                 self._end_jobs(self._devices[name])
 
     def result(self) -> Simulation:
         edges = np.linspace(0, self.now, BINS + 1)
-        served = np.interp(edges, np.array(self._times), np.array(self._serves))
+        served = np.interp(edges, np.array(self._times), np.array(self._served_until))
         whole = self._capacity * self.now / BINS
         curve = np.diff(served) / whole if whole else np.zeros(BINS)
         return Simulation(
             makespan=self.now,
             capacity=self._capacity,
-            busy={slot_id: place.served for slot_id, place in self._places.items()},
+            busy={slot_id: slot.served for slot_id, slot in self._slots.items()},
             curve=tuple(curve.tolist()),
             loads=self._loads,
             loading=self._loading,
@@ -229,87 +256,87 @@ class _Fleet:
             moved=self._moved,
         )
 
-    def _begin(self, place: _Place, job: Task | str, cost: float) -> None:
-        device = place.device
+    def _begin(self, slot: _SimulatedSlot, job: Task | str, cost: float) -> None:
+        device = slot.device
         device.advance(self.now)
-        place.job, place.spent, place.end = job, cost, device.virtual + cost
+        slot.job, slot.spent, slot.end = job, cost, device.virtual + cost
         self._order += 1
-        heapq.heappush(device.jobs, (place.end, self._order, place.slot.slot_id))
-        self._working += 1
+        heapq.heappush(device.jobs, (slot.end, self._order, slot.share.slot_id))
+        self._jobs += 1
         if isinstance(job, Task):
             device.calls += 1
             if job.depends_on is not None:
-                self._move(job.depends_on, place.slot.device)
-        self._changed(place.slot.device, device)
+                self._move(job.depends_on, slot.share.device)
+        self._changed(slot.share.device, device)
 
     def _move(self, attack: str, device: str) -> None:
-        have = self._where.setdefault(attack, set())
+        have = self._devices_with.setdefault(attack, set())
         if device not in have:
             have.add(device)
             self._moved += self._tasks[attack].nbytes
 
     def _end_jobs(self, device: _Device) -> None:
         device.advance(self.now)
-        device.virtual = max(device.virtual, device.jobs[0][0])  # whatever rounding made of it
-        ended: list[_Place] = []
+        device.virtual = max(device.virtual, device.jobs[0][0])  # despite rounding
+        ended: list[_SimulatedSlot] = []
         while device.jobs and device.jobs[0][0] <= device.virtual:
-            place = self._places[heapq.heappop(device.jobs)[2]]
-            self._working -= 1
-            self._end(place)
-            ended.append(place)
-        for place in ended:
-            if place.queue:
-                task = place.queue.popleft()
-                self._begin(place, task, task.cost + self._conditions.call)
-        self._changed(ended[0].slot.device, device)
+            slot = self._slots[heapq.heappop(device.jobs)[2]]
+            self._jobs -= 1
+            self._end(slot)
+            ended.append(slot)
+        for slot in ended:
+            if slot.queue:
+                task = slot.queue.popleft()
+                self._begin(slot, task, task.cost + self._settings.call)
+        self._changed(ended[0].share.device, device)
 
-    def _end(self, place: _Place) -> None:
-        job, place.job = place.job, None
+    def _end(self, slot: _SimulatedSlot) -> None:
+        job, slot.job = slot.job, None
         if isinstance(job, Task):
-            place.device.calls -= 1
-            place.served += place.spent
+            slot.device.calls -= 1
+            slot.served += slot.spent
             self.done += 1
             self._calls += 1
             if job.attack is not None:
-                self._where[job.key] = {place.slot.device}
+                self._devices_with[job.key] = {slot.share.device}
             self._scheduler.done(job.key)
         else:
             self._loads += 1
-            self._loading += place.spent
-            self._scheduler.hosted(place.slot.slot_id, str(job))
+            self._loading += slot.spent
+            self._scheduler.hosted(slot.share.slot_id, str(job))
 
-    def _come_up(self, place: _Place) -> None:
-        self._away -= 1
-        place.life += 1
-        self._scheduler.add_slot(place.slot)
-        if self._conditions.deaths_per_hour:
-            wait = self._random.expovariate(self._conditions.deaths_per_hour / 3600)
-            self._push(self.now + wait, "death", place.slot.slot_id, place.life)
+    def _start_slot(self, slot: _SimulatedSlot) -> None:
+        self._down -= 1
+        slot.life += 1
+        self._scheduler.add_slot(slot.share)
+        if self._settings.deaths_per_hour:
+            wait = self._random.expovariate(self._settings.deaths_per_hour / 3600)
+            self._push(self.now + wait, "death", slot.share.slot_id, slot.life)
 
-    def _die(self, place: _Place) -> None:
-        """A slot's worker is gone, with its model, the call under way and the queue."""
-        device = place.device
+    def _stop_slot(self, slot: _SimulatedSlot) -> None:
+        """End a slot's worker, with its model, the call under way and the queue."""
+        device = slot.device
         device.advance(self.now)
-        if place.job is not None:
-            device.jobs = [job for job in device.jobs if job[2] != place.slot.slot_id]
+        if slot.job is not None:
+            device.jobs = [job for job in device.jobs if job[2] != slot.share.slot_id]
             heapq.heapify(device.jobs)
-            self._working -= 1
-            if isinstance(place.job, Task):
+            self._jobs -= 1
+            if isinstance(slot.job, Task):
                 device.calls -= 1
-                spent = place.spent - max(0.0, place.end - device.virtual)
-                place.served += spent
+                spent = slot.spent - max(0.0, slot.end - device.virtual)
+                slot.served += spent
                 self._lost += spent
                 self._calls_lost += 1
-            self._changed(place.slot.device, device)
-        place.job = None
-        place.queue.clear()
+            self._changed(slot.share.device, device)
+        slot.job = None
+        slot.queue.clear()
         self._deaths += 1
-        self._scheduler.remove_slot(place.slot.slot_id)
-        self._away += 1
-        self._push(self.now + self._conditions.restart, "up", place.slot.slot_id, 0)
+        self._scheduler.remove_slot(slot.share.slot_id)
+        self._down += 1
+        self._push(self.now + self._settings.restart, "up", slot.share.slot_id, 0)
 
     def _changed(self, name: str, device: _Device) -> None:
-        """A device has other jobs than before: its next end and what it serves are others too."""
+        """Update a device's rate of service and its next end, after its jobs have changed."""
         rate = device.rate()
         self._rate += rate * device.calls - device.serving
         device.serving = rate * device.calls
@@ -318,6 +345,6 @@ class _Fleet:
             wait = max(0.0, device.jobs[0][0] - device.virtual) / rate
             self._push(self.now + wait, "job", name, device.version)
 
-    def _push(self, moment: float, kind: _Kind, name: str, number: int) -> None:
+    def _push(self, time: float, kind: _EventKind, name: str, number: int) -> None:
         self._order += 1
-        heapq.heappush(self._heap, (moment, self._order, kind, name, number))
+        heapq.heappush(self._heap, (time, self._order, kind, name, number))

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import Experiment, read_experiment
+from segtransfer.experiment.reading import read_experiment
+from segtransfer.experiment.spec import Experiment
 from segtransfer.jobs import variables
 from segtransfer.jobs.package import unpack_package
 from segtransfer.searches.spec import Search, read_search

@@ -1,1 +1,1 @@
-"""What people look at: terminal tables, heat maps, panels, and the folder that holds them."""
+"""Reporting: terminal tables, heat maps, panels, pages, and the folders of their files."""

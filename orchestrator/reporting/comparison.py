@@ -1,4 +1,4 @@
-"""A comparison on the terminal, as diverging heat maps, in Markdown, and the folder of it all."""
+"""Report of a comparison: terminal tables, diverging heat maps, Markdown, and their folder."""
 
 import math
 import textwrap
@@ -19,25 +19,32 @@ from rich.table import Table
 from rich.text import Text
 
 from segtransfer.comparison import Comparison
-from segtransfer.reporting.folder import DPI, reports_root
-from segtransfer.reporting.heatmaps import ACROSS, LONGEST_LEVEL_NAME
-from segtransfer.reporting.text import ANY_SOURCE, HEADLINES, settings
+from segtransfer.reporting.folder import REPORT_DPI, reports_root
+from segtransfer.reporting.heatmaps import (
+    FIGURES_ACROSS,
+    LONGEST_TICK_LABEL,
+)
 from segtransfer.results import Results
+from segtransfer.results.text import ANY_SOURCE, HEADLINES, settings
 from segtransfer.tasks.data.names import file_name
 
-COLOURS = mpl.colormaps["PRGn"]  # green is where B fools more, in every figure and table
-LIMITS = (-10.0, 10.0)  # points, in every figure; beyond them the colour stays the same
-MEANS = {"same_backbone": "mean, same\nbackbone", "cross_backbone": "mean, other\nbackbone"}
+DIVERGING_COLOURMAP = mpl.colormaps["PRGn"]  # green: B fools more, in all figures and tables
+DIFFERENCE_RANGE = (-10.0, 10.0)  # of colours, in points; equal in all figures
+MEAN_LABELS = {"same_backbone": "mean, same\nbackbone", "cross_backbone": "mean, other\nbackbone"}
 COLUMN_WIDTH = 19  # on the terminal, with a border
-GAP = 0.25  # in a figure, between cells and their means
+MEANS_GAP = 0.25  # cells, between a figure's cells and means
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the numbers of one pair of attacks stand: cells, and means below and to the right.
+    """Layout of a pair of attacks: cells, with means below and to the right.
 
-    ``values`` are rows of the comparison's frame by line and column; the last ``mean_lines`` lines
-    and ``mean_columns`` columns are means.
+    Attributes:
+        lines: Labels of the lines.
+        columns: Labels of the columns.
+        values: Rows of the comparison's frame, by line and column.
+        mean_lines: Number of lines at the end that hold means.
+        mean_columns: Number of columns at the end that hold means.
     """
 
     lines: list[str]
@@ -48,10 +55,12 @@ class Grid:
 
 
 def lay_out(comparison: Comparison, attack: str) -> Grid:
-    """The grid of one pair of attacks, by the name of B's."""
+    """Return the grid of a pair of attacks, identified by B's attack."""
     cells, rows, columns = (comparison.rows(attack, kind) for kind in ("cell", "row", "column"))
     sources, targets = list(cells["source"].unique()), list(cells["target"].unique())
-    below, beside = ([g for g in MEANS if (part["group"] == g).any()] for part in (columns, rows))
+    below, beside = (
+        [g for g in MEAN_LABELS if (part["group"] == g).any()] for part in (columns, rows)
+    )
     values = {}
     for _, row in cells.iterrows():
         values[sources.index(row["source"]), targets.index(row["target"])] = row
@@ -60,8 +69,11 @@ def lay_out(comparison: Comparison, attack: str) -> Grid:
     for _, row in columns.iterrows():
         values[len(sources) + below.index(row["group"]), targets.index(row["target"])] = row
     return Grid(
-        lines=[*(source or ANY_SOURCE for source in sources), *(MEANS[group] for group in below)],
-        columns=[*targets, *(MEANS[group] for group in beside)],
+        lines=[
+            *(source or ANY_SOURCE for source in sources),
+            *(MEAN_LABELS[group] for group in below),
+        ],
+        columns=[*targets, *(MEAN_LABELS[group] for group in beside)],
         values=values,
         mean_lines=len(below),
         mean_columns=len(beside),
@@ -69,7 +81,7 @@ def lay_out(comparison: Comparison, attack: str) -> Grid:
 
 
 def title(comparison: Comparison) -> str:
-    """What is subtracted from what."""
+    """Return the names of both runs, in the order of the subtraction."""
     a, b = run_label(comparison.a), run_label(comparison.b)
     if comparison.a.identity == comparison.b.identity:
         return f"{b}: attack B less attack A"
@@ -77,17 +89,18 @@ def title(comparison: Comparison) -> str:
 
 
 def run_label(results: Results) -> str:
-    """What names a run again: its name, and the beginning of its identity."""
+    """Return a reference to a run: its name and the first characters of its identity."""
     return f"{results.name}-{results.identity[:8]}"
 
 
 def pair_title(pair: tuple[str, str]) -> str:
+    """Return the title of a pair of attacks, A's and B's."""
     a, b = pair
     return a if a == b else f"{b} less {a}"
 
 
-def what_is_what(comparison: Comparison, pair: tuple[str, str]) -> list[str]:
-    """One line for A and one for B: the attack and its settings."""
+def attack_lines(comparison: Comparison, pair: tuple[str, str]) -> list[str]:
+    """Return a line for A and a line for B, with attack and settings."""
     sides = zip("AB", (comparison.a, comparison.b), pair, strict=True)
     return [f"{side}: {attack}, {settings(run, attack)}" for side, run, attack in sides]
 
@@ -95,7 +108,7 @@ def what_is_what(comparison: Comparison, pair: tuple[str, str]) -> list[str]:
 def mean_phrases(
     comparison: Comparison, attack: str, show: Callable[[pd.Series], str] | None = None
 ) -> list[str]:
-    """One phrase a headline mean; ``show`` writes its number."""
+    """Return a phrase per headline mean; ``show`` formats a row's difference."""
     show = show or (lambda row: " ".join(_texts(row)))
     means = comparison.rows(attack, "mean")
     return [
@@ -104,13 +117,13 @@ def mean_phrases(
 
 
 def meaning(comparison: Comparison) -> str:
-    """The unit, and which sign is which."""
+    """Return a phrase with metric, unit, and the meaning of the sign."""
     sign = "below" if comparison.negative_fools_more else "above"
     return f"{comparison.metric_name}, percentage points, B less A: {sign} 0 B fools more"
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """A table a pair of attacks, the means and the verdict with it; then what limits them."""
+    """Print a table, means and verdict per pair of attacks, then the notes."""
     run = comparison.b
     console.print(f"\n[bold]{escape(title(comparison))}[/bold]", highlight=False)
     console.print(
@@ -122,7 +135,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print()
         if len(comparison.attacks) > 1:
             console.print(Text(pair_title(pair), style="bold"))
-        for line in what_is_what(comparison, pair):
+        for line in attack_lines(comparison, pair):
             console.print(f"  {escape(line)}", highlight=False)
         for table in _tables(comparison, lay_out(comparison, pair[1]), console.width):
             console.print(table)
@@ -134,7 +147,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def _tables(comparison: Comparison, grid: Grid, width: int) -> Iterator[Table]:
-    """The grid in tables that fit the terminal, columns in order."""
+    """Yield the grid as tables within the terminal's width, columns in order."""
     least = max(
         len(part) for line in grid.lines for part in (*line.split("\n"), "source \\ target")
     )
@@ -167,7 +180,7 @@ def _fools_more(comparison: Comparison, row: pd.Series) -> bool:
 
 
 def _texts(row: pd.Series, mark: str = "*") -> list[str]:
-    """The difference, marked where it is beyond noise, and its interval."""
+    """Return the difference, marked if beyond noise, and its interval if there is one."""
     if math.isnan(row["difference"]):
         return ["–"]
     value = f"{row['difference']:+.2f}" + (mark if row["beyond_noise"] else "")
@@ -177,9 +190,12 @@ def _texts(row: pd.Series, mark: str = "*") -> list[str]:
 
 
 def markdown(comparison: Comparison, attack: str | None = None) -> str:
-    """The tables of all pairs of attacks, or of one, with verdicts and notes.
+    """Return tables, verdicts and notes as Markdown.
 
-    One pair alone begins with its verdict, since MLflow shows the first lines of a long note.
+    Args:
+        comparison: The comparison.
+        attack: B's attack of a single pair, whose verdict then comes first, because MLflow shows
+            the first lines of a long note only. None for all pairs.
     """
     head = _markdown_head(comparison)
     if attack is not None:
@@ -193,7 +209,7 @@ def markdown(comparison: Comparison, attack: str | None = None) -> str:
 
 
 def overview(comparison: Comparison) -> str:
-    """The verdicts of all pairs of attacks, without their tables, as Markdown."""
+    """Return the verdicts of all pairs of attacks and the notes as Markdown."""
     lines = [*_markdown_head(comparison), ""]
     lines += [f"- {comparison.verdict(attack)}" for _, attack in comparison.attacks]
     return "\n".join([*lines, "", *(f"- {note}" for note in comparison.notes)]) + "\n"
@@ -210,11 +226,11 @@ def _markdown_head(comparison: Comparison) -> list[str]:
 
 
 def _markdown_pair(comparison: Comparison, pair: tuple[str, str]) -> list[str]:
-    """The verdict, what is compared, the means, and the table, which may be long."""
+    """Return the verdict, both attacks, the means, and last the table, which may be long."""
     attack, grid = pair[1], lay_out(comparison, pair[1])
     names = [name.replace("\n", " ") for name in grid.columns]
     lines = [f"**{comparison.verdict(attack)}**", ""]
-    lines += [f"- {line}" for line in what_is_what(comparison, pair)]
+    lines += [f"- {line}" for line in attack_lines(comparison, pair)]
     lines += ["", "Means: " + "; ".join(mean_phrases(comparison, attack, _markdown_cell)) + ".", ""]
     lines.append("| source \\ target | " + " | ".join(names) + " |")
     lines.append("|---" + "|---:" * len(names) + "|")
@@ -231,21 +247,23 @@ def _markdown_cell(row: pd.Series) -> str:
 
 
 def draw_differences(comparison: Comparison, attack: str | None = None) -> Figure:
-    """Every pair of attacks, or one, as a diverging heat map with intervals."""
+    """Draw all pairs of attacks, or the pair of B's ``attack``, as diverging heat maps."""
     pairs = [pair for pair in comparison.attacks if attack in (None, pair[1])]
     grids = [lay_out(comparison, b) for _, b in pairs]
-    across = min(ACROSS, len(pairs))
+    across = min(FIGURES_ACROSS, len(pairs))
     down = math.ceil(len(pairs) / across)
     right = max(_positions(len(grid.columns), grid.mean_columns)[-1] for grid in grids) + 0.5
     bottom = max(_positions(len(grid.lines), grid.mean_lines)[-1] for grid in grids) + 0.5
     width, height = 3.0 + 1.15 * right, 2.4 + 0.62 * bottom
     figure = Figure(figsize=(width * across + 0.9, height * down + 0.5), layout="constrained")
     axes = figure.subplots(down, across, squeeze=False)
-    colours = COLOURS.reversed() if comparison.negative_fools_more else COLOURS
-    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(*LIMITS, clip=True), colours)
+    colours = (
+        DIVERGING_COLOURMAP.reversed() if comparison.negative_fools_more else DIVERGING_COLOURMAP
+    )
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(*DIFFERENCE_RANGE, clip=True), colours)
     for place, pair, grid in zip(axes.flat, pairs, grids, strict=False):
         _draw(place, comparison, pair, grid, scale)
-        place.set_xlim(-0.5, right)  # cells of one size in all of them
+        place.set_xlim(-0.5, right)  # equal cell sizes in all heat maps
         place.set_ylim(bottom, -0.5)
     for place in axes.flat[len(pairs) :]:
         place.set_axis_off()
@@ -273,18 +291,18 @@ def _draw(
     grid: Grid,
     scale: mpl.cm.ScalarMappable,
 ) -> None:
-    """Cells, a gap, and their means."""
+    """Draw a pair's cells, a gap, and the means."""
     lines = _positions(len(grid.lines), grid.mean_lines)
     columns = _positions(len(grid.columns), grid.mean_columns)
     for (line, column), row in grid.values.items():
         _cell(axes, columns[column], lines[line], row, scale)
     longest = max(len(part) for name in grid.columns for part in name.split("\n"))
     slanted: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(columns, grid.columns, **(slanted if longest > LONGEST_LEVEL_NAME else {}))
+    axes.set_xticks(columns, grid.columns, **(slanted if longest > LONGEST_TICK_LABEL else {}))
     axes.set_yticks(lines, grid.lines)
     axes.tick_params(length=0, labelsize=9)
     wide = 20 + 18 * len(grid.columns)
-    about = [part for line in what_is_what(comparison, pair) for part in textwrap.wrap(line, wide)]
+    about = [part for line in attack_lines(comparison, pair) for part in textwrap.wrap(line, wide)]
     axes.set_title(
         pair_title(pair), fontsize=11, fontweight="bold", loc="left", pad=6 + 10 * len(about)
     )
@@ -297,7 +315,8 @@ def _draw(
 
 
 def _positions(count: int, means: int) -> list[float]:
-    return [number + (GAP if number >= count - means else 0) for number in range(count)]
+    """Return the coordinates of lines or columns, with a gap before the means."""
+    return [number + (MEANS_GAP if number >= count - means else 0) for number in range(count)]
 
 
 def _cell(axes: Axes, x: float, y: float, row: pd.Series, scale: mpl.cm.ScalarMappable) -> None:
@@ -319,7 +338,7 @@ def _cell(axes: Axes, x: float, y: float, row: pd.Series, scale: mpl.cm.ScalarMa
 
 
 def comparison_folder(comparison: Comparison) -> Path:
-    """Where a comparison's report lies: beside B's reports."""
+    """Return the folder of a comparison's report, next to B's reports."""
     a, b = comparison.a.name, comparison.b.name
     if len(comparison.attacks) == 1:
         a, b = (name.replace(":", "=") for name in comparison.attacks[0])
@@ -328,17 +347,20 @@ def comparison_folder(comparison: Comparison) -> Path:
 
 
 def write_comparison(comparison: Comparison) -> Path:
-    """Draw everything anew; returns the folder.
+    """Write a comparison's report, replacing an older one.
 
-    differences.png (all pairs of attacks), difference-<attack of B>.png (a ``:`` written ``=``),
-    differences.csv (a row a cell, row, column and mean), summary.md.
+    Files: differences.png (all pairs of attacks), difference-<attack of B>.png (``=`` for ``:``),
+    differences.csv (a row per cell, row, column and mean), summary.md.
+
+    Returns:
+        The folder.
     """
     folder = comparison_folder(comparison)
     folder.mkdir(parents=True, exist_ok=True)
-    draw_differences(comparison).savefig(folder / "differences.png", dpi=DPI)
+    draw_differences(comparison).savefig(folder / "differences.png", dpi=REPORT_DPI)
     for _, attack in comparison.attacks:
         figure = draw_differences(comparison, attack)
-        figure.savefig(folder / difference_name(attack), dpi=DPI)
+        figure.savefig(folder / difference_name(attack), dpi=REPORT_DPI)
     frame = comparison.frame
     frame.to_csv(folder / "differences.csv", index=False, float_format="%.6g")
     (folder / "summary.md").write_text(markdown(comparison))
@@ -346,5 +368,5 @@ def write_comparison(comparison: Comparison) -> Path:
 
 
 def difference_name(attack: str) -> str:
-    """The file of the figure of one pair of attacks."""
+    """Return the file name of the figure of a pair of attacks."""
     return file_name(f"difference-{attack.replace(':', '=')}.png")

@@ -1,4 +1,4 @@
-"""How far an export is, and what it left."""
+"""Progress and result of an export, on the terminal."""
 
 import time
 
@@ -11,7 +11,10 @@ from segtransfer.reporting.progress import LINE_EVERY
 
 
 class ExportView:
-    """Hears of shards that are done: a bar on a terminal, a line now and then elsewhere."""
+    """Progress of an export: a bar on a terminal, else a line every ``LINE_EVERY`` seconds.
+
+    Called with the number of finished shards and of all shards.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -37,12 +40,12 @@ class ExportView:
             self._bar.stop()
 
 
-def print_exported(exported: Exported, console: Console) -> None:
-    """Where an export lies, how large it is, and what it lacks."""
+def print_export(summary: Exported, console: Console) -> None:
+    """Print an export's folder, size and notes."""
     console.print(
-        f"Exported {exported.name} to {exported.folder}: {exported.files:,} files, "
-        f"{exported.nbytes / 2**20:,.1f} MiB.",
+        f"Exported {summary.name} to {summary.folder}: {summary.files:,} files, "
+        f"{summary.nbytes / 2**20:,.1f} MiB.",
         highlight=False,
     )
-    for note in exported.notes:
+    for note in summary.notes:
         console.print(f"[yellow]{escape(note)}[/yellow]", highlight=False)

@@ -1,4 +1,4 @@
-"""A fleet in the terminal: its slots, models and clients."""
+"""Slots, models and clients of a fleet on the terminal."""
 
 from typing import TYPE_CHECKING
 
@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from segtransfer.runtime.ray_driver import FleetNews
+    from segtransfer.runtime.fleets import FleetStatus
 
 
-def print_fleet(news: "FleetNews", console: Console) -> None:
-    """Slots with what they host and do, task counts, and the models' fingerprints."""
+def print_fleet(news: "FleetStatus", console: Console) -> None:
+    """Print a fleet's task counts, its slots with models and tasks, and fingerprints."""
     status = news.status
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
     console.print(

@@ -1,4 +1,4 @@
-"""The report folder of an experiment: pictures, tables and the resolved spec, redrawn at will."""
+"""Report folder of an experiment: figures, tables, the resolved spec, and the page."""
 
 from pathlib import Path
 
@@ -8,36 +8,39 @@ from matplotlib.figure import Figure
 from segtransfer.reporting.heatmaps import draw_matrix, draw_overview
 from segtransfer.reporting.html import write_page
 from segtransfer.reporting.panels import draw_panel
-from segtransfer.reporting.text import markdown
 from segtransfer.results import Results
+from segtransfer.results.text import markdown
 from segtransfer.tasks.data.names import file_name
 
-DPI = 130
+REPORT_DPI = 130
 PAGE = "report.html"
 
 
 def report_folder(results: Results) -> Path:
-    """Where an experiment's report lies: in a local store, else in the working folder."""
+    """Return an experiment's report folder, in a local store or else in the working folder."""
     return reports_root(results.store.location) / file_name(
         f"{results.name}-{results.identity[:12]}"
     )
 
 
 def reports_root(location: str) -> Path:
-    """The folder of all reports on a store's results.
+    """Return the folder of all reports on a store's results.
 
-    What a job draws of a bucket goes with the job's working folder; ``report`` draws it again.
+    Reports on a remote store are written to the working folder. Ray deletes a job's working folder
+    after the job; the command ``report`` writes the reports again.
     """
     return Path.cwd() / "segtransfer-reports" if "://" in location else Path(location) / "reports"
 
 
 def write_report(results: Results) -> Path:
-    """Draw everything anew; returns the folder.
+    """Write an experiment's report, replacing an older one.
 
-    matrices.png (all attacks), matrix-<attack>.png (a ``:`` written ``=``), panel-<source>.png,
-    results.csv (a row a cell), summary.md, experiment.yaml (the resolved spec), and report.html,
-    which shows all of it alone. ``complete`` is written last: it holds the digest of the results
-    that were drawn.
+    Files: matrices.png (all attacks), matrix-<attack>.png (``=`` for ``:``), panel-<source>.png,
+    results.csv (a row per cell), summary.md, experiment.yaml (the resolved spec), and report.html,
+    which contains all of the report. ``complete`` is written last, with the digest of the results.
+
+    Returns:
+        The folder.
     """
     folder = report_folder(results)
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,16 +62,16 @@ def write_report(results: Results) -> Path:
 
 
 def matrix_name(attack: str) -> str:
-    """The file of an attack's own matrix."""
-    return file_name(f"matrix-{attack.replace(':', '=')}.png")  # no name of an attack holds a =
+    """Return the file name of an attack's matrix."""
+    return file_name(f"matrix-{attack.replace(':', '=')}.png")  # attack names contain no =
 
 
 def is_current(results: Results) -> bool:
-    """Whether the folder already shows these very results."""
+    """Return whether the report folder shows these results."""
     mark = report_folder(results) / "complete"
     drawn = mark.is_file() and mark.with_name(PAGE).is_file()
     return drawn and mark.read_text() == results.digest
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path, dpi=REPORT_DPI)

@@ -1,4 +1,4 @@
-"""Transfer matrices as pictures: fixed colour limits, fixed model order."""
+"""Transfer matrices as heat maps, with fixed colour limits and model order."""
 
 import math
 import textwrap
@@ -10,40 +10,40 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from segtransfer.reporting.text import headline_sentences, number, row_name, rows, settings
 from segtransfer.results import Results
+from segtransfer.results.text import headline_sentences, number, row_name, rows, settings
 
-COLOURS = mpl.colormaps["viridis"]
-LIMITS = (0.0, 100.0)  # percent; the same in every figure, so that runs can be compared by eye
-MISSING = (0.9, 0.9, 0.9, 1.0)  # the colour of a cell without a value
-ACROSS = 3  # attacks side by side
-LONGEST_LEVEL_NAME = 14  # longer model names are slanted
+SEQUENTIAL_COLOURMAP = mpl.colormaps["viridis"]
+PERCENT_RANGE = (0.0, 100.0)  # of colours; equal in all figures, which makes runs comparable
+MISSING_COLOUR = (0.9, 0.9, 0.9, 1.0)
+FIGURES_ACROSS = 3  # attacks side by side
+LONGEST_TICK_LABEL = 14  # characters of a horizontal label; longer labels are slanted
 
 
 def draw_matrix(results: Results, attack: str) -> Figure:
-    """One attack's matrix, with the clean row above it."""
+    """Draw an attack's matrix below a row of clean values."""
     return _draw(results, [attack])
 
 
 def draw_overview(results: Results) -> Figure:
-    """All attacks of an experiment."""
+    """Draw the matrices of all attacks of an experiment."""
     return _draw(results, results.attacks)
 
 
 def draw_small(results: Results, attack: str) -> Figure:
-    """One attack's matrix that can be read at 256 x 256 pixels: whole numbers and no legend."""
+    """Draw an attack's matrix, legible at 256 x 256 pixels: whole numbers and no legend."""
     values, shown = results.matrix(attack), rows(results, attack)
     names = [row_name(results, attack, source) for source in shown]
     table = np.vstack([results.clean(), values.loc[shown]])
     figure = Figure(figsize=(4, 4), layout="constrained")
     axes = figure.subplots()
-    colours = COLOURS.with_extremes(bad=MISSING)
-    axes.imshow(table, colours, aspect="auto", vmin=LIMITS[0], vmax=LIMITS[1])
+    colours = SEQUENTIAL_COLOURMAP.with_extremes(bad=MISSING_COLOUR)
+    axes.imshow(table, colours, aspect="auto", vmin=PERCENT_RANGE[0], vmax=PERCENT_RANGE[1])
     for (line, column), value in np.ndenumerate(table):
         text = "–" if math.isnan(value) else f"{value:.0f}"
         ink = _colours(value)[1]
         axes.text(column, line, text, ha="center", va="center", color=ink, fontsize=12)
-    axes.set_ylim(len(results.sources) + 0.5, -0.5)  # rows of one height, however many are shown
+    axes.set_ylim(len(results.sources) + 0.5, -0.5)  # equal row heights in all figures
     axes.axhline(0.5, color="white", lw=4)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("bottom")
@@ -59,7 +59,7 @@ def draw_small(results: Results, attack: str) -> Figure:
 
 
 def _draw(results: Results, attacks: list[str]) -> Figure:
-    across = min(ACROSS, len(attacks))
+    across = min(FIGURES_ACROSS, len(attacks))
     down = math.ceil(len(attacks) / across)
     width = 1.9 + 1.15 * len(results.targets)
     height = 1.9 + 0.62 * (len(results.sources) + 1)
@@ -69,7 +69,7 @@ def _draw(results: Results, attacks: list[str]) -> Figure:
         _matrix(axes, results, attack)
     for axes in grid.flat[len(attacks) :]:
         axes.set_axis_off()
-    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(*LIMITS), COLOURS)
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(*PERCENT_RANGE), SEQUENTIAL_COLOURMAP)
     figure.colorbar(scale, ax=grid, label="dataset mIoU, %", shrink=0.8, aspect=30)
     figure.suptitle(
         f"{results.name}: {len(results.image_ids)} images of {results.content['dataset']}",
@@ -79,7 +79,7 @@ def _draw(results: Results, attacks: list[str]) -> Figure:
 
 
 def _matrix(axes: Axes, results: Results, attack: str) -> None:
-    """The clean row at 0, a gap, then a row a source."""
+    """Draw the clean row at 0, a gap, then a row per source."""
     targets = results.targets
     clean, values, drops = results.clean(), results.matrix(attack), results.matrix(attack, "drop")
     shown = rows(results, attack)
@@ -99,7 +99,7 @@ def _matrix(axes: Axes, results: Results, attack: str) -> None:
     axes.set_xlim(-0.5, len(targets) - 0.5)
     axes.set_ylim(len(results.sources) + gap + 0.5, -0.5)
     slanted: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}
-    long = max(map(len, targets)) > LONGEST_LEVEL_NAME
+    long = max(map(len, targets)) > LONGEST_TICK_LABEL
     axes.set_xticks(range(len(targets)), targets, **(slanted if long else {}))
     names = [row_name(results, attack, source) for source in shown]
     axes.set_yticks([0, *(i + 1 + gap for i in range(len(shown)))], ["clean", *names])
@@ -121,8 +121,8 @@ def _cell(axes: Axes, x: float, y: float, value: float, note: str) -> None:
 
 
 def _colours(value: float) -> tuple[tuple[float, ...], str]:
-    """A cell's colour, and that of what is written on it."""
+    """Return the colours of a cell and of its text."""
     if math.isnan(value):
-        return MISSING, "black"
-    colour = COLOURS((value - LIMITS[0]) / np.ptp(LIMITS))
+        return MISSING_COLOUR, "black"
+    colour = SEQUENTIAL_COLOURMAP((value - PERCENT_RANGE[0]) / np.ptp(PERCENT_RANGE))
     return colour, "black" if float(np.dot(colour[:3], (0.299, 0.587, 0.114))) > 0.5 else "white"

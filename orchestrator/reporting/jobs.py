@@ -1,4 +1,4 @@
-"""A job of a cluster on the terminal."""
+"""Jobs of a Ray cluster on the terminal."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ def print_job(details: "JobDetails", console: Console) -> None:
     code = details.driver_exit_code
     state = details.status.value.lower() + ("" if code is None else f", exit code {code}")
     console.print(f"Job {details.submission_id}: {state}", highlight=False)
-    for what, milliseconds in (("began", details.start_time), ("ended", details.end_time)):
+    for event, milliseconds in (("began", details.start_time), ("ended", details.end_time)):
         if milliseconds:
-            console.print(f"{what}: {datetime.fromtimestamp(milliseconds / 1000):%F %T}")
+            console.print(f"{event}: {datetime.fromtimestamp(milliseconds / 1000):%F %T}")
     console.print(f"command: {details.entrypoint}", highlight=False, markup=False)

@@ -1,6 +1,6 @@
-"""The live view as a picture: totals, a bar, a row a slot. Figures in, renderables out.
+"""Live view of a run: totals, a bar, and a row per slot, as Rich renderables.
 
-Every column has a width that depends on the terminal alone, so nothing jumps as work goes on.
+The widths of columns depend on the terminal only, which keeps the view still during a run.
 """
 
 from collections import Counter
@@ -14,13 +14,25 @@ from rich.text import Text
 
 from segtransfer.runtime.status import SlotStatus, Status
 
-ROWS = 12  # of the table; with more slots than that there is a row a model
+MOST_ROWS = 12  # of the table; with more slots it has a row per model
 UNKNOWN = "–"
 
 
 @dataclass(frozen=True)
-class Figures:
-    """How far a run is. Work is in image forwards; ``left`` in seconds, None while unknown."""
+class RunProgress:
+    """Progress of a run.
+
+    Attributes:
+        settled: Ended work in image forwards.
+        total: All work in image forwards.
+        ended: Number of ended tasks.
+        tasks: Number of all tasks.
+        rate: Image forwards per second.
+        elapsed: Seconds since the start.
+        left: Estimated seconds to the end; None if unknown.
+        retries: Number of retries.
+        failed: Number of failed and skipped tasks.
+    """
 
     settled: float
     total: float
@@ -34,16 +46,25 @@ class Figures:
 
     @property
     def percent(self) -> int:
-        """Rounded down: 100 means that nothing is left."""
+        """Share of the work in percent, rounded down; 100 only if all tasks have ended."""
         if self.ended >= self.tasks:
             return 100
         return min(99, int(100 * self.settled / self.total)) if self.total else 0
 
 
-def picture(figures: Figures, status: Status | None, age: float, height: int) -> RenderableType:
-    """Totals, bar, table and a line below; ``age`` is how old the status is, in seconds."""
-    parts: list[RenderableType] = [totals(figures, status), bar(figures)]
-    rows = max(3, min(ROWS, height - 6))
+def live_view(
+    progress: RunProgress, status: Status | None, age: float, height: int
+) -> RenderableType:
+    """Return totals, a bar, a table of slots or models, and a line of the driver's state.
+
+    Args:
+        progress: The run's progress.
+        status: The driver's last status, or None.
+        age: Seconds since this status.
+        height: Lines of the terminal.
+    """
+    parts: list[RenderableType] = [totals(progress, status), bar(progress)]
+    rows = max(3, min(MOST_ROWS, height - 6))
     if status is not None and status.slots:
         by_slot = len(status.slots) <= rows
         parts.append(_slots(status.slots, age) if by_slot else _models(status.slots, rows))
@@ -51,37 +72,37 @@ def picture(figures: Figures, status: Status | None, age: float, height: int) ->
     return Group(*parts)
 
 
-def totals(figures: Figures, status: Status | None) -> Text:
-    """The one line that says how far a run is."""
-    tasks = f"{figures.tasks:,}"
+def totals(progress: RunProgress, status: Status | None) -> Text:
+    """Return a line with share, tasks, rate, time, failures and retries."""
+    tasks = f"{progress.tasks:,}"
     line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f"{figures.percent:3d} %", style="bold")
-    line.append(f"  {figures.ended:>{len(tasks)},}/{tasks} tasks")
-    line.append(f"  {number(figures.rate):>5} forwards/s", style="cyan")
-    line.append(f"  {clock(figures.elapsed)}")
+    line.append(f"{progress.percent:3d} %", style="bold")
+    line.append(f"  {progress.ended:>{len(tasks)},}/{tasks} tasks")
+    line.append(f"  {number(progress.rate):>5} forwards/s", style="cyan")
+    line.append(f"  {clock(progress.elapsed)}")
     line.append(
-        f"  ETA {UNKNOWN if figures.left is None else rough(figures.left):<6}", style="green"
+        f"  ETA {UNKNOWN if progress.left is None else rough(progress.left):<6}", style="green"
     )
-    if figures.failed:
-        line.append(f"  {figures.failed:,} failed", style="red")
-    if figures.retries:
-        line.append(f"  {plural(figures.retries, 'retry', 'retries')}", style="yellow")
+    if progress.failed:
+        line.append(f"  {progress.failed:,} failed", style="red")
+    if progress.retries:
+        line.append(f"  {plural(progress.retries, 'retry', 'retries')}", style="yellow")
     if status is not None and (loading := status.slot_states()["loading"]):
         line.append(f"  {plural(loading, 'slot')} loading", style="dim")
     return line
 
 
 def at_work(status: Status) -> str:
-    """How many of the slots work."""
+    """Return a phrase with the number of working slots."""
     return f"{status.slot_states()['working']} of {plural(len(status.slots), 'slot')} at work"
 
 
-def bar(figures: Figures) -> RenderableType:
-    """The share of the work that is settled, over the whole width."""
-    full = figures.ended >= figures.tasks
+def bar(progress: RunProgress) -> RenderableType:
+    """Return a bar over the terminal's width for the share of ended work."""
+    full = progress.ended >= progress.tasks
     share = ProgressBar(
-        total=figures.total or 1.0,
-        completed=figures.total or 1.0 if full else figures.settled,
+        total=progress.total or 1.0,
+        completed=progress.total or 1.0 if full else progress.settled,
         complete_style="cyan",
         finished_style="green",
     )
@@ -111,7 +132,7 @@ def _slots(slots: tuple[SlotStatus, ...], age: float) -> Table:
 
 
 @dataclass
-class _Replicas:
+class _ReplicaTotals:
     slots: int = 0
     working: int = 0
     loading: int = 0
@@ -129,14 +150,14 @@ class _Replicas:
 
 
 def _models(slots: tuple[SlotStatus, ...], rows: int) -> Table:
-    """A row a model, those with most replicas first; what does not fit is one row."""
+    """Return a table with a row per model, most replicas first; the last row sums the rest."""
     replicas = Counter(slot.model or "no model" for slot in slots)
     order = sorted(replicas, key=lambda name: (-replicas[name], name))
     alone = order if len(order) <= rows else order[: rows - 1]
     titles = {name: name for name in alone} | {
         name: f"{len(order) - len(alone)} other models" for name in order[len(alone) :]
     }
-    models: dict[str, _Replicas] = {title: _Replicas() for title in titles.values()}
+    models: dict[str, _ReplicaTotals] = {title: _ReplicaTotals() for title in titles.values()}
     for slot in slots:
         models[titles[slot.model or "no model"]].add(slot)
     table = _table()
@@ -144,10 +165,10 @@ def _models(slots: tuple[SlotStatus, ...], rows: int) -> Table:
     widths = {"slots": 5, "at work": 8, "loading": 8, "queue": 6, "rate": 7, "done": 9}
     for title, width in widths.items():
         table.add_column(title, justify="right", width=width, no_wrap=True)
-    for title, found in models.items():
-        counts = (found.slots, found.working, found.loading, found.queued)
+    for title, model in models.items():
+        counts = (model.slots, model.working, model.loading, model.queued)
         cells = [f"{count:,}" for count in counts]
-        table.add_row(Text(title), *cells, number(found.rate), f"{found.done:,}")
+        table.add_row(Text(title), *cells, number(model.rate), f"{model.done:,}")
     return table
 
 
@@ -156,7 +177,7 @@ def _table() -> Table:
 
 
 def _below(status: Status) -> Text:
-    """What the driver as a whole has before it."""
+    """Return a line with the driver's task counts, bytes in flight and clients."""
     counts = status.counts
     parts = [f"{counts.get(state, 0):,} {state}" for state in ("running", "ready", "blocked")]
     used, budget = status.in_flight_bytes / 2**20, status.budget_bytes / 2**20
@@ -167,25 +188,26 @@ def _below(status: Status) -> Text:
 
 
 def number(value: float) -> str:
-    """A rate: two digits where it is small, a dash where there is none."""
+    """Return a rate, with a decimal below 10 and a dash for zero."""
     if value <= 0:
         return UNKNOWN
     return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
 def plural(count: int, one: str, many: str = "") -> str:
+    """Return a count with the singular or plural noun; the plural defaults to ``one`` + s."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def clock(seconds: float) -> str:
-    """Time that has passed: 0:07, 12:03, 3:12:03."""
+    """Return elapsed time: 0:07, 12:03, 3:12:03."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 def rough(seconds: float) -> str:
-    """A time that need not be exact: 7 s, 12 min, 3 h 10 m, 2 d 4 h."""
+    """Return an approximate duration: 7 s, 12 min, 3 h 10 m, 2 d 4 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""What upkeep found and did, as terminal text."""
+"""Reports of store maintenance on the terminal."""
 
 from collections import defaultdict
 
@@ -15,21 +15,21 @@ from segtransfer.store.maintenance import (
     VerifyReport,
 )
 
-LISTED = 20  # files of one kind that are named one by one
-COLOURS = {"damaged": "red", "orphaned": "yellow", "partial": "yellow", "foreign": "dim"}
+FILES_PER_KIND = 20  # printed by name
+DAMAGE_STYLES = {"damaged": "red", "orphaned": "yellow", "partial": "yellow", "foreign": "dim"}
 
 
-def print_verified(report: VerifyReport, store: Store, console: Console) -> None:
-    """Every file that is not right in a sentence, and what was read."""
+def print_verification(report: VerifyReport, store: Store, console: Console) -> None:
+    """Print a sentence per faulty file, and the amount of data read."""
     kinds = defaultdict(list)
     for finding in report.findings:
         kinds[finding.kind].append(finding)
     for kind, findings in kinds.items():
-        console.print(f"[{COLOURS[kind]}]{len(findings)} {kind}:[/{COLOURS[kind]}]")
-        for finding in findings[:LISTED]:
+        console.print(f"[{DAMAGE_STYLES[kind]}]{len(findings)} {kind}:[/{DAMAGE_STYLES[kind]}]")
+        for finding in findings[:FILES_PER_KIND]:
             console.print(f"  {escape(finding.path)}: {escape(finding.sentence)}", highlight=False)
-        if len(findings) > LISTED:
-            console.print(f"  and {len(findings) - LISTED} more")
+        if len(findings) > FILES_PER_KIND:
+            console.print(f"  and {len(findings) - FILES_PER_KIND} more")
     console.print(
         f"Read {report.rows:,} rows, {report.blobs:,} blobs, {report.shards:,} shards and "
         f"{report.experiments:,} experiments ({_size(report.nbytes)}) of {store.location}: "
@@ -38,8 +38,8 @@ def print_verified(report: VerifyReport, store: Store, console: Console) -> None
     )
 
 
-def print_merged(report: MergeReport, other: Store, console: Console) -> None:
-    """What was copied from one store, and what was left out."""
+def print_merge(report: MergeReport, other: Store, console: Console) -> None:
+    """Print the amount of data copied from a store, and notes about omissions."""
     console.print(
         f"Copied {report.rows:,} results ({_size(report.nbytes)}), {report.shards:,} shards and "
         f"{report.experiments:,} experiments from {other.location}.",
@@ -49,8 +49,8 @@ def print_merged(report: MergeReport, other: Store, console: Console) -> None:
         console.print(f"[yellow]{escape(note)}[/yellow]", highlight=False)
 
 
-def print_compacted(report: CompactReport, console: Console) -> None:
-    """How many rows went into how many files."""
+def print_compaction(report: CompactReport, console: Console) -> None:
+    """Print the numbers of compacted rows and files, and damaged files."""
     if report.rows:
         console.print(
             f"Wrote {report.rows:,} rows into {report.files:,} files, in place of "
@@ -66,7 +66,7 @@ def print_compacted(report: CompactReport, console: Console) -> None:
 
 
 def print_garbage(report: GarbageReport, console: Console) -> None:
-    """What would be removed, by reason, with sizes."""
+    """Print number and size of removable items per reason, and the first items by name."""
     reasons: dict[str, list[Garbage]] = defaultdict(list)
     for item in report.garbage:
         reasons[item.reason].append(item)
@@ -78,11 +78,11 @@ def print_garbage(report: GarbageReport, console: Console) -> None:
             number = sum(len(item.keys) or 1 for item in items)
             table.add_row(reason, f"{number:,}", _size(sum(item.nbytes for item in items)))
         console.print(table)
-        for item in report.garbage[:LISTED]:
+        for item in report.garbage[:FILES_PER_KIND]:
             rows = f" ({len(item.keys)} of its rows)" if item.keys else ""
             console.print(f"  {escape(item.info.path)}{rows}", highlight=False)
-        if len(report.garbage) > LISTED:
-            console.print(f"  and {len(report.garbage) - LISTED} more")
+        if len(report.garbage) > FILES_PER_KIND:
+            console.print(f"  and {len(report.garbage) - FILES_PER_KIND} more")
     else:
         console.print("Nothing to remove.")
     for note in report.notes:
@@ -90,6 +90,7 @@ def print_garbage(report: GarbageReport, console: Console) -> None:
 
 
 def print_freed(nbytes: int, console: Console) -> None:
+    """Print the number of freed bytes."""
     console.print(f"Freed {_size(nbytes)}.")
 
 

@@ -1,4 +1,4 @@
-"""Panels: clean, adversarial, perturbation x 16 and every target's prediction, attacks in rows."""
+"""Panels of an image: AE, perturbation x 16 and predictions of all targets, a row per attack."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,15 +8,16 @@ from matplotlib.patches import Patch
 from segtransfer.experiment.task import CLEAN
 from segtransfer.results import Results
 from segtransfer.tasks.data.shards import Shard
-from segtransfer.tasks.metrics import IGNORE
+from segtransfer.tasks.labels import IGNORE_INDEX
 
 AMPLIFICATION = 16
 
 
 def draw_panel(results: Results, source: str) -> Figure | None:
-    """The first image of an experiment under every attack made on ``source``.
+    """Draw the first image of an experiment under every attack made on ``source``.
 
-    None where the store lacks the image itself.
+    Returns:
+        The figure, or None if the store lacks the image.
     """
     shard_id = results.content["shards"][0]
     shard = results.store.shard(shard_id)
@@ -36,7 +37,7 @@ def draw_panel(results: Results, source: str) -> Figure | None:
         images = results.store.attack_images(key) if key else None
         line[0].set_ylabel(attack, fontsize=9)
         if images is not None:
-            image = images[results.made[attack]["made"]][0]
+            image = images[results.variants[attack]["made"]][0]
             delta = image.astype(np.int16) - clean
             amplified = (128 + AMPLIFICATION * delta).clip(0, 255).astype(np.uint8)
             _show(line[0], image.transpose(1, 2, 0), "adversarial image")
@@ -51,10 +52,10 @@ def draw_panel(results: Results, source: str) -> Figure | None:
 
 
 def colour(results: Results, indices: np.ndarray) -> np.ndarray:
-    """Class indices H x W -> RGB uint8 H x W x 3 in the data set's palette, 255 black."""
+    """Return class indices H x W as RGB uint8 H x W x 3 in the palette; 255 is black."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(results.classes)] = results.content["palette"]
-    table[IGNORE] = 0
+    table[IGNORE_INDEX] = 0
     return table[indices]
 
 
@@ -67,7 +68,7 @@ def _predictions(
         if evaluation is None:
             continue
         prediction, label = evaluation.predictions[0], shard.labels[0]
-        right = (prediction == label)[label != IGNORE].mean()
+        right = (prediction == label)[label != IGNORE_INDEX].mean()
         own = " (itself)" if target == source else ""
         _show(axes, colour(results, prediction), f"{target}{own}: {100 * right:.0f} % right")
 

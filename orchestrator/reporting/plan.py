@@ -1,4 +1,4 @@
-"""A plan as a terminal page: tasks, what is stored, and what the rest will take and can show."""
+"""Plan on the terminal: tasks, stored results, forecast of time and bytes, and power."""
 
 import math
 from collections.abc import Sequence
@@ -12,12 +12,17 @@ from segtransfer.forecast.cost_model import Rates
 from segtransfer.forecast.forecast import FleetForecast, Forecast
 from segtransfer.statistics.power import LEVEL, POWER, Power
 
-BARS = " ▁▂▃▄▅▆▇█"
+BAR_CHARACTERS = " ▁▂▃▄▅▆▇█"
 
 
 def print_plan(plan: Plan, console: Console, forecast: Forecast | None = None) -> None:
-    """Tasks by attack: how many, how many are stored, and the cost of the rest; then what that
-    takes on fleets of several sizes, and which differences it can show."""
+    """Print numbers of tasks and stored results and the remaining cost per attack.
+
+    Args:
+        plan: The plan.
+        console: The terminal.
+        forecast: Time on fleets of several sizes and statistical power, printed if given.
+    """
     images = sum(len(shard.images) for shard in plan.shards.values())
     console.print(
         f"{plan.experiment.name}: {len(plan.shards)} shards of {images} images of "
@@ -27,9 +32,9 @@ def print_plan(plan: Plan, console: Console, forecast: Forecast | None = None) -
     )
     table = _table("", "tasks", "in the store", "to do", "image forwards", "images to store")
     for name, tasks in _by_attack(plan).items():
-        table.add_row(name, *_figures(plan, tasks))
+        table.add_row(name, *_table_values(plan, tasks))
     table.add_section()
-    table.add_row("all", *_figures(plan, list(plan.tasks.values())), style="bold")
+    table.add_row("all", *_table_values(plan, list(plan.tasks.values())), style="bold")
     console.print(table)
     console.print(
         "Image forwards at native size; a backward counts as 1.5, a scaled image by its area.\n",
@@ -41,13 +46,13 @@ def print_plan(plan: Plan, console: Console, forecast: Forecast | None = None) -
 
 
 def print_forecast(plan: Plan, forecast: Forecast, console: Console) -> None:
-    """What the missing tasks take on each fleet, their bytes, and the statistical power."""
+    """Print the missing tasks' time per fleet, their bytes, and the statistical power."""
     notes = Table.grid(padding=(0, 2))
     notes.add_column(style="dim", no_wrap=True)
     if plan.missing:
         console.print(_fleets(forecast))
-        for fleet in _shown(forecast):
-            notes.add_row("calls over time", f"│{_bars(fleet)}│ {_named(fleet)}")
+        for fleet in _drawn_fleets(forecast):
+            notes.add_row("calls over time", f"│{_bars(fleet)}│ {_label(fleet)}")
         notes.add_row("seconds", _rates_text(plan, forecast.rates))
         if forecast.part > 1:
             notes.add_row(
@@ -64,7 +69,11 @@ def print_forecast(plan: Plan, forecast: Forecast, console: Console) -> None:
 
 
 def _fleets(forecast: Forecast) -> Table:
-    """``in calls``: share of the devices' time; ``of bound``: how near the makespan comes to it."""
+    """Return the table of fleets.
+
+    Column ``in calls`` is the share of the devices' time within calls, ``of bound`` the lower
+    bound as a share of the makespan.
+    """
     table = _table(
         "fleet", "makespan", "lower bound", "of bound", "device hours", "in calls", "loads"
     )
@@ -83,25 +92,25 @@ def _fleets(forecast: Forecast) -> Table:
     return table
 
 
-def _shown(forecast: Forecast) -> list[FleetForecast]:
-    """The fleets whose curves are drawn: this machine, and the largest that is still well used."""
+def _drawn_fleets(forecast: Forecast) -> list[FleetForecast]:
+    """Return the fleets with a curve: this machine, and the largest of at least 50 % use."""
     used = [f for f in forecast.fleets[1:] if f.slots > 1 and f.simulation.utilisation >= 0.5]
     return [forecast.fleets[0], *used[-1:]]
 
 
-def _named(fleet: FleetForecast) -> str:
+def _label(fleet: FleetForecast) -> str:
     name = fleet.name if fleet.name.startswith("this") else f"{fleet.name} devices"
     return f"{duration(fleet.simulation.makespan)}, {name}"
 
 
 def _bars(fleet: FleetForecast) -> str:
-    """The curve as bars, from the first second to the last: eighths of all that devices can do."""
+    """Return the utilisation over time as bars, in eighths of all devices."""
     levels = fleet.simulation.curve
-    return "".join(BARS[min(8, math.ceil(8 * level - 0.25))] for level in levels)
+    return "".join(BAR_CHARACTERS[min(8, math.ceil(8 * level - 0.25))] for level in levels)
 
 
 def _rates_text(plan: Plan, rates: Rates) -> str:
-    """What calls take, and where that is from."""
+    """Return the seconds per call and their origin."""
     models = [rates.models[key] for key in plan.models]
     forward = _range([model.forward.seconds(1, 1) for model in models])
     step = _range([model.step.seconds(1, 1) for model in models])
@@ -124,7 +133,7 @@ def _rates_text(plan: Plan, rates: Rates) -> str:
 
 
 def _power_text(power: Power) -> str:
-    """The smallest difference that can be shown, and where its error is from."""
+    """Return the smallest detectable difference and the origin of its error."""
     counts = f"{power.images} images in {power.groups} schedule groups"
     if power.difference is None:
         return f"{counts} can show no difference between attacks: give more groups"
@@ -142,7 +151,7 @@ def _power_text(power: Power) -> str:
 
 
 def duration(seconds: float) -> str:
-    """12.3 s, 4 min 05 s, 3 h 20 min, or 5.2 days."""
+    """Return a duration: 12.3 s, 4 min 05 s, 3 h 20 min, or 5.2 days."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     if round(seconds) < 3600:
@@ -174,7 +183,7 @@ def _table(*columns: str) -> Table:
 
 
 def _by_attack(plan: Plan) -> dict[str, list[Task]]:
-    """Tasks under the attack they belong to, made and scored; the clean scores first."""
+    """Return the tasks that make and score each attack's AEs; the clean scores come first."""
     keys: dict[str, dict[str, None]] = {}
     for cell in plan.cells:
         group = keys.setdefault(cell.attack if cell.attack != CLEAN else "clean scores", {})
@@ -184,7 +193,7 @@ def _by_attack(plan: Plan) -> dict[str, list[Task]]:
     return {name: [plan.tasks[key] for key in group] for name, group in keys.items()}
 
 
-def _figures(plan: Plan, tasks: list[Task]) -> list[str]:
+def _table_values(plan: Plan, tasks: list[Task]) -> list[str]:
     todo = [task for task in tasks if task.key not in plan.stored]
     mebibytes = sum(task.nbytes for task in todo) / 2**20
     return [

@@ -1,4 +1,4 @@
-"""How far a run is: a live view on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live view on a terminal, else plain lines."""
 
 import logging
 import sys
@@ -12,79 +12,89 @@ from rich.live import Live
 from rich.text import Text
 
 from segtransfer.experiment.plan import Plan
-from segtransfer.reporting.live import Figures, at_work, bar, picture, totals
-from segtransfer.runtime.runner import Listener
+from segtransfer.reporting.live import (
+    RunProgress,
+    at_work,
+    bar,
+    live_view,
+    totals,
+)
+from segtransfer.runtime.listener import Listener
 from segtransfer.runtime.sessions import Notice
 from segtransfer.runtime.status import Status
 
-LINE_EVERY = 10.0  # seconds between plain lines, and between two of the same warning
-REFRESH = 1  # pictures a second, 5 to 10 ms each: the models want the cores
-KNOWN_AFTER = (0.02, 20.0)  # an ETA is given after this share of the work, or these seconds
-MEMORY = 60.0  # seconds that the rate looks back at least; half of the run where that is more
+LINE_EVERY = 10.0  # seconds between plain lines, and between equal warnings
+REFRESH_RATE = 1  # views per second; a view takes 5 to 10 ms of a core that models need
+ETA_AFTER = (0.02, 20.0)  # share of the work, or seconds, before the first ETA
+RATE_HORIZON = 60.0  # seconds of the rate's window; half of the run if that is more
 
 
 class Pace:
-    """Rate and time left, from what was done when. Work comes in lumps, the estimate does not."""
+    """Estimator of a run's rate and remaining time, smooth although tasks end in batches."""
 
     def __init__(self, now: float) -> None:
         self._began = self._last = now
-        self._longest = 0.0  # between two ends
+        self._longest = 0.0  # seconds between two ends of tasks
         self._done = 0.0
         self._points: deque[tuple[float, float]] = deque([(now, 0.0)])
 
     def advance(self, cost: float, now: float) -> None:
-        """Some work is done."""
+        """Record ended work of ``cost`` image forwards."""
         self._longest = max(self._longest, now - self._last)
         self._last = now
         self._done += cost
         self._points.append((now, self._done))
-        horizon = now - max(MEMORY, (now - self._began) / 2)
+        horizon = now - max(RATE_HORIZON, (now - self._began) / 2)
         while len(self._points) > 2 and self._points[1][0] <= horizon:
             self._points.popleft()
 
     def rate(self, now: float) -> float:
-        """Work a second of late; it sinks when nothing has ended for longer than ever before."""
+        """Return recent image forwards per second.
+
+        The rate falls if the time since the last end exceeds all earlier intervals.
+        """
         start, done = self._points[0]
         until = max(self._last, now - self._longest)
         return (self._done - done) / (until - start) if until > start else 0.0
 
     def left(self, work: float, total: float, now: float) -> float | None:
-        """Seconds that ``work`` will take; None while too little is known to say."""
-        rate, (share, seconds) = self.rate(now), KNOWN_AFTER
+        """Return the seconds that ``work`` of ``total`` will take; None if it is too early."""
+        rate, (share, seconds) = self.rate(now), ETA_AFTER
         if not rate or (self._done < share * total and now - self._began < seconds):
             return None
-        # Calls in flight go on between two ends; one that hangs does not count as progress, and
-        # none is worth more than half of what is left.
+        # Calls in flight progress between two ends. A hanging call does not, and calls in flight
+        # count for half of the remaining work at most.
         since = min(now - self._last, self._longest)
         return max(work / rate - since, work / rate / 2)
 
 
 class ProgressView(Listener):
-    """Listens to an experiment; the clock starts when all slots are warm.
+    """Listener that shows an experiment's progress; its clock starts when all slots are warm.
 
-    Work is counted in image forwards (a backward as 1.5), so that rate and ETA hold although
-    attacks cost far more than evaluations.
+    Work is counted in image forwards (a backward as 1.5). Rate and ETA hold although attacks cost
+    far more than evaluations.
     """
 
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._now = now
-        # A dumb terminal cannot move its cursor: it gets lines, as a file does.
+        # A dumb terminal cannot move its cursor, so it gets lines like a file.
         self._lively = console.is_terminal and not console.is_dumb_terminal
         self._live: Live | None = None
         self._closing = False
-        self._moved: list[tuple[logging.StreamHandler, TextIO]] = []  # and where they wrote before
-        self._costs: dict[str, float] = {}  # of the planned tasks that have not ended
+        self._moved: list[tuple[logging.StreamHandler, TextIO]] = []  # with their old streams
+        self._costs: dict[str, float] = {}  # of planned tasks that have not ended
         self._total = self._settled = 0.0
         self._tasks = self._ended = self._failed = self._retries = 0
         self._status: Status | None = None
-        self._heard = self._began = self._last_line = now()
+        self._status_time = self._began = self._last_line = now()
         self._pace = Pace(self._began)
         self._warned: dict[str, float] = {}
         self.model_seconds = 0.0
         self.wall_seconds = 0.0
 
     def planned(self, plan: Plan) -> None:
+        """Print the numbers of tasks, models and images, and start the clock."""
         missing = plan.missing
         stored = len(plan.tasks) - len(missing)
         if not missing:
@@ -102,6 +112,7 @@ class ProgressView(Listener):
         self._start_clock()
 
     def notice(self, notice: Notice) -> None:
+        """Count an ended or retried task, or print a warning."""
         if notice.kind == "ready" and not self._ended:
             self._start_clock()
             if self._lively:
@@ -117,8 +128,8 @@ class ProgressView(Listener):
             self.stop()
 
     def status(self, status: Status) -> None:
-        """Hear how the driver stands."""
-        self._status, self._heard = status, self._now()
+        """Show the driver's status."""
+        self._status, self._status_time = status, self._now()
         if self._ended >= self._tasks:
             return
         if self._lively:
@@ -127,7 +138,7 @@ class ProgressView(Listener):
             self._line_now_and_then()
 
     def stop(self) -> None:
-        """Leave the terminal as it was found, below the last totals; the clock stops."""
+        """Stop the clock and restore the terminal below the last totals."""
         if not self.wall_seconds and self._ended:
             self.wall_seconds = self._now() - self._began
         if self._live is None:
@@ -147,7 +158,7 @@ class ProgressView(Listener):
     def _end(self, notice: Notice) -> None:
         cost = self._costs.pop(notice.key, None)
         if cost is None:
-            # Damage was found in the store, and the task is done again.
+            # A stored result turned out corrupt, and its task is computed again.
             cost = notice.cost
             self._total += cost
             self._tasks += 1
@@ -163,9 +174,9 @@ class ProgressView(Listener):
         if not self._lively:
             self._line_now_and_then()
 
-    def _figures(self) -> Figures:
+    def _progress(self) -> RunProgress:
         now = self._now()
-        return Figures(
+        return RunProgress(
             settled=self._settled,
             total=self._total,
             ended=self._ended,
@@ -178,7 +189,10 @@ class ProgressView(Listener):
         )
 
     def _warn(self, message: str, style: str) -> None:
-        """The last line of a message; a node that dies says the same for each of its calls."""
+        """Print the last line of a message, unless it was printed within ``LINE_EVERY`` seconds.
+
+        A node's death gives an equal message for each of its calls.
+        """
         lines = message.strip().splitlines()
         now = self._now()
         if lines and now - self._warned.get(lines[-1], -LINE_EVERY) >= LINE_EVERY:
@@ -190,7 +204,7 @@ class ProgressView(Listener):
         if now - self._last_line < LINE_EVERY:
             return
         self._last_line = now
-        line = totals(self._figures(), self._status).plain
+        line = totals(self._progress(), self._status).plain
         if self._status is not None:
             line += f"  {at_work(self._status)}"
         self._console.print(line, highlight=False, markup=False)
@@ -202,8 +216,8 @@ class ProgressView(Listener):
         self._live = Live(
             get_renderable=self._picture,
             console=self._console,
-            refresh_per_second=REFRESH,
-            # What goes into a file goes there as it would without us.
+            refresh_per_second=REFRESH_RATE,
+            # Output that is redirected to a file must not pass through the view.
             redirect_stderr=stderr.isatty(),
             redirect_stdout=sys.stdout.isatty(),
         )
@@ -211,14 +225,14 @@ class ProgressView(Listener):
         if sys.stderr is stderr:
             return
         for handler in logging.getLogger().handlers:
-            # They hold the stream that they began with; their lines shall go above the view too.
+            # Handlers keep their first stream; their lines must appear above the view, too.
             if isinstance(handler, logging.StreamHandler) and handler.stream is stderr:
                 self._moved.append((handler, stderr))
                 handler.setStream(sys.stderr)
 
     def _picture(self) -> RenderableType:
-        figures = self._figures()
+        progress = self._progress()
         if self._closing:
-            return Group(totals(figures, None), bar(figures))
-        age = self._now() - self._heard
-        return picture(figures, self._status, age, self._console.height)
+            return Group(totals(progress, None), bar(progress))
+        age = self._now() - self._status_time
+        return live_view(progress, self._status, age, self._console.height)

@@ -1,4 +1,4 @@
-"""What a search found: tables on the terminal, and a folder of figures, tables and YAML."""
+"""Report of a search: tables on the terminal, and a folder of figures, tables and YAML."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from segtransfer.reporting.folder import DPI
+from segtransfer.reporting.folder import REPORT_DPI, reports_root
 from segtransfer.reporting.search_progress import short, show
 from segtransfer.results import Results
 from segtransfer.searches import SearchResult
@@ -31,79 +31,79 @@ from segtransfer.searches.optuna_study import Trial, front, importances, ranked,
 from segtransfer.searches.spec import DIRECTIONS
 from segtransfer.tasks.attacks.spec import AttackSpec
 
-TOP = 5
-MOST_SLICES = 12  # fields that are drawn
+TRIALS_PRINTED = 5
+MOST_SLICES = 12  # drawn fields
 
 
-def found_folder(found: SearchResult) -> Path:
-    """Where a search's report lies: in a local store, else in the working folder."""
-    location = found.context.store
-    root = Path.cwd() / "segtransfer-reports" if "://" in location else Path(location) / "reports"
-    return root / f"{found.context.search.name}-{found.context.identity[:12]}"
+def search_folder(result: SearchResult) -> Path:
+    """Return the folder of a search's report, in a local store or else the working folder."""
+    root = reports_root(result.context.store)
+    return root / f"{result.context.search.name}-{result.context.identity[:12]}"
 
 
-def print_found(found: SearchResult, console: Console) -> None:
-    """The best trials, the comparison with the baselines, the verdict, and the best as YAML."""
-    objectives = found.context.search.search.objectives
-    best = ranked(found.trials)[:TOP]
+def print_search(result: SearchResult, console: Console) -> None:
+    """Print the best trials, differences to the baselines, the verdict, and the best as YAML."""
+    objectives = result.context.search.search.objectives
+    best = ranked(result.trials)[:TRIALS_PRINTED]
     if len(objectives) > 1:
-        best = front(found.trials, objectives)
-    failed = sum(trial.state == "failed" for trial in found.trials)
-    pruned = sum(trial.state == "pruned" for trial in found.trials)
+        best = front(result.trials, objectives)
+    failed = sum(trial.state == "failed" for trial in result.trials)
+    pruned = sum(trial.state == "pruned" for trial in result.trials)
     title = "The front" if len(objectives) > 1 else "The best"
     console.print(
-        f"\n[bold]{title}[/bold] of {len(found.trials)} trials ({pruned} pruned, {failed} failed); "
+        f"\n[bold]{title}[/bold] of {len(result.trials)} trials "
+        f"({pruned} pruned, {failed} failed); "
         "transfer is the mean drop in mIoU on other models, in points.",
         highlight=False,
     )
-    console.print(_best(found, best))
-    if found.comparisons:
+    console.print(_best(result, best))
+    if result.comparisons:
         console.print("\n[bold]Confirmed[/bold] on what the search never saw:", highlight=False)
-        console.print(_confirmed(found))
-        console.print(_differences(found))
-        console.print(f"[bold]{escape(verdict(found.comparisons))}[/bold]", highlight=False)
-        console.print(f"  {noise_note(found)}", style="dim", highlight=False)
-        if few := too_few_schedules(found.results):
+        console.print(_confirmed(result))
+        console.print(_differences(result))
+        console.print(f"[bold]{escape(verdict(result.comparisons))}[/bold]", highlight=False)
+        console.print(f"  {noise_note(result)}", style="dim", highlight=False)
+        if few := too_few_schedules(result.results):
             console.print(f"[yellow]{few}[/yellow]", highlight=False)
-    for line in _carry_over(found):
+    for line in _carry_over(result):
         console.print(line, highlight=False)
-    explained = importances(found.study)
+    explained = importances(result.study)
     if explained:
         parts = ", ".join(f"{short(name)} {100 * v:.0f} %" for name, v in explained.items())
         console.print(f"\nWhat explains transfer (PED-ANOVA): {parts}", highlight=False)
     console.print("\nThe best settings, to paste into an experiment:\n", highlight=False)
-    console.print(attacks_yaml(found.best), highlight=False, markup=False)
+    console.print(attacks_yaml(result.best), highlight=False, markup=False)
 
 
-def _best(found: SearchResult, best: list[Trial]) -> Table:
-    """A column a trial, as there may be many fields; those that none was asked for are left out."""
+def _best(result: SearchResult, best: list[Trial]) -> Table:
+    """Return a table with a column per trial and a row per field that some trial has."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("trial")
     for trial in best:
         table.add_column(str(trial.number), justify="right")
-    for name in found.context.search.search.objectives:
+    for name in result.context.search.search.objectives:
         values = (t.score.objectives[name] for t in best if t.score)
         table.add_row(name, *(f"{value:.2f}" for value in values), style="bold")
-    for path in found.context.space.fields:
+    for path in result.context.space.fields:
         if any(path in trial.point for trial in best):
             cells = (show(t.point[path]) if path in t.point else "" for t in best)
             table.add_row(short(path), *cells)
     return table
 
 
-def noise_note(found: SearchResult) -> str:
-    """What the intervals are."""
-    results, count = found.results, len(found.best)
+def noise_note(result: SearchResult) -> str:
+    """Return a sentence about the intervals: data, method and correction."""
+    results, count = result.results, len(result.best)
     corrected = f", corrected for {count} candidates" if count > 1 else ""
     return (
         f"{len(results.image_ids)} images in {schedules(results)} schedules; paired 95 % "
         f"bootstrap intervals{corrected}; what stands out is beyond noise by Holm over all "
-        f"{len(found.comparisons)} differences; eps*sign compares at equal energy."
+        f"{len(result.comparisons)} differences; eps*sign compares at equal energy."
     )
 
 
 def attacks_yaml(best: list[AttackSpec]) -> str:
-    """Attacks as an experiment's YAML, without what is a default."""
+    """Return attacks as an experiment's YAML, without fields at their defaults."""
     return yaml.safe_dump(
         {"attacks": [_plain(attack) for attack in best]}, sort_keys=False, default_flow_style=None
     )
@@ -121,27 +121,27 @@ def _plain(attack: AttackSpec) -> dict[str, Any]:
         if (spec := getattr(attack, part)) is not None:
             content[part] = spec.model_dump(mode="json")
     if attack.budget is not None:
-        content.pop("steps", None)  # they follow
+        content.pop("steps", None)  # the budget determines the steps
     else:
         content["steps"] = attack.steps
     return content
 
 
-def _confirmed(found: SearchResult) -> Table:
-    """A row an attack, for each kind of targets: mean mIoU as each score; RMS; cost."""
-    results = found.results
-    scores = list(dict.fromkeys(made["score"] for made in results.made.values()))
+def _confirmed(result: SearchResult) -> Table:
+    """Return a table with mean mIoU per attack, kind of targets and score, RMS, and cost."""
+    results = result.results
+    scores = list(dict.fromkeys(made["score"] for made in results.variants.values()))
     table = Table(caption="mean mIoU, %: the lower, the better it transfers")
     table.add_column("attack", style="bold")
     for score in scores:
         table.add_column(score, justify="right")
     table.add_column("RMS,\nlevels", justify="right")
     table.add_column("cost,\nforwards", justify="right")
-    for where, pairs in pairs_by_target(found.context.search, results).items():
+    for where, pairs in pairs_by_target(result.context.search, results).items():
         table.add_section()
         table.add_row(f"{where}:")
-        for attack in dict.fromkeys(made["attack"] for made in results.made.values()):
-            names = {m["score"]: n for n, m in results.made.items() if m["attack"] == attack}
+        for attack in dict.fromkeys(made["attack"] for made in results.variants.values()):
+            names = {m["score"]: n for n, m in results.variants.items() if m["attack"] == attack}
             means = [f"{_mean(results, names[score], pairs):.2f}" for score in scores]
             raw = names[scores[0]]
             rms, cost = results.perturbation(raw)["rms"], results.cost(raw)["forward_equivalents"]
@@ -155,9 +155,9 @@ def _mean(results: Results, attack: str, pairs: list[tuple[str, str]]) -> float:
     return float(np.mean([matrix.loc[source, target] for source, target in pairs]))
 
 
-def _differences(found: SearchResult) -> Table:
-    """The best against each baseline, with intervals; those beyond noise stand out."""
-    scores = list(dict.fromkeys(c.score for c in found.comparisons))
+def _differences(result: SearchResult) -> Table:
+    """Return a table of differences to each baseline, coloured if beyond noise."""
+    scores = list(dict.fromkeys(c.score for c in result.comparisons))
     table = Table(
         caption="difference in mean mIoU, points: below zero the search's is better",
         box=box.SIMPLE,
@@ -168,7 +168,7 @@ def _differences(found: SearchResult) -> Table:
     for score in scores:
         table.add_column(score, justify="right", no_wrap=True)
     rows: dict[tuple[PairGroup, str, str], dict[str, str]] = {}
-    for c in found.comparisons:
+    for c in result.comparisons:
         rows.setdefault((c.targets, c.attack, c.baseline), {})[c.score] = _difference(c)
     last = None
     for (where, attack, baseline), cells in rows.items():
@@ -188,10 +188,11 @@ def _difference(comparison: ConfirmedDifference) -> str:
     return f"[red]{text}[/red]" if comparison.loses else text
 
 
-def _carry_over(found: SearchResult) -> Iterator[str]:
-    if found.carry_over:
+def _carry_over(result: SearchResult) -> Iterator[str]:
+    """Yield sentences on the best settings' transfer to targets left out of the choice."""
+    if result.carry_over:
         yield "\nHow settings carry over, from the trials: the best on all other targets ..."
-    for item in found.carry_over:
+    for item in result.carry_over:
         yield (
             f"  without {item.left_out}: trial {item.chosen} drops it by {item.drop:.1f} points, "
             f"rank {item.rank} of {item.trials} there (best {item.best:.1f}, median "
@@ -199,46 +200,50 @@ def _carry_over(found: SearchResult) -> Iterator[str]:
         )
 
 
-def write_found(found: SearchResult) -> Path:
-    """Write a search's report; returns the folder.
+def write_search(result: SearchResult) -> Path:
+    """Write a search's report.
 
-    trials.csv (a row a trial), best.yaml (to paste), summary.md, and as figures importances.png,
-    slices.png, contour.png (of the two fields that matter most), front.png (several objectives).
+    Files: trials.csv (a row per trial), best.yaml (attacks for an experiment), summary.md, and the
+    figures importances.png, slices.png, contour.png (the two most important fields) and front.png
+    (several objectives).
+
+    Returns:
+        The folder.
     """
-    folder = found_folder(found)
+    folder = search_folder(result)
     folder.mkdir(parents=True, exist_ok=True)
-    trials_frame(found.trials).to_csv(folder / "trials.csv", index=False, float_format="%.6g")
-    (folder / "best.yaml").write_text(attacks_yaml(found.best))
-    (folder / "summary.md").write_text(summary(found))
-    for name, draw in FIGURES.items():
-        figure = draw(found)
+    trials_frame(result.trials).to_csv(folder / "trials.csv", index=False, float_format="%.6g")
+    (folder / "best.yaml").write_text(attacks_yaml(result.best))
+    (folder / "summary.md").write_text(summary(result))
+    for name, draw in FIGURE_FILES.items():
+        figure = draw(result)
         if figure is not None:
-            figure.savefig(folder / name, dpi=DPI)
+            figure.savefig(folder / name, dpi=REPORT_DPI)
     return folder
 
 
-def summary(found: SearchResult) -> str:
-    """The verdict, the comparison and the best settings, in Markdown."""
-    lines = [f"# {found.context.search.name}", ""]
-    if found.comparisons:
-        notes = [verdict(found.comparisons), too_few_schedules(found.results), noise_note(found)]
+def summary(result: SearchResult) -> str:
+    """Return verdict, differences and best settings as Markdown."""
+    lines = [f"# {result.context.search.name}", ""]
+    if result.comparisons:
+        notes = [verdict(result.comparisons), too_few_schedules(result.results), noise_note(result)]
         lines += [line for note in notes if note for line in (note, "")]
         lines += ["| against | targets | score | difference in mIoU, points |", "|---|---|---|---|"]
-        for c in found.comparisons:
+        for c in result.comparisons:
             d = c.difference
             text = f"{d.value:+.2f} [{d.low:+.2f}, {d.high:+.2f}]"
             cell = f"**{text}**" if c.beyond_noise else text
             lines.append(f"| {c.attack} – {c.baseline} | {c.targets} | {c.score} | {cell} |")
-    lines += ["", "```yaml", attacks_yaml(found.best).strip(), "```", ""]
-    lines += [line.strip() for line in _carry_over(found)]
+    lines += ["", "```yaml", attacks_yaml(result.best).strip(), "```", ""]
+    lines += [line.strip() for line in _carry_over(result)]
     return "\n".join(lines) + "\n"
 
 
 def _draw(plot: Callable[..., Any], study: optuna.Study, **options: Any) -> Figure:
-    """One of Optuna's own figures."""
+    """Draw a figure by Optuna's ``plot``."""
     mpl.use("Agg")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # experimental, says Optuna of all of them
+        warnings.simplefilter("ignore")  # Optuna calls all its plots experimental
         drawn = plot(study, **options)
     figure = np.ravel(np.asarray(drawn, dtype=object))[0].figure
     return figure
@@ -248,8 +253,9 @@ def _transfer(trial: optuna.trial.FrozenTrial) -> float:
     return float(trial.values[0])
 
 
-def _importances(found: SearchResult) -> Figure | None:
-    explained = importances(found.study)
+def _importances(result: SearchResult) -> Figure | None:
+    """Draw the importance of every field; None if too few trials are whole."""
+    explained = importances(result.study)
     if not explained:
         return None
     figure = Figure(figsize=(7, 1 + 0.35 * len(explained)), layout="constrained")
@@ -261,13 +267,12 @@ def _importances(found: SearchResult) -> Figure | None:
     return figure
 
 
-def _slices(found: SearchResult) -> Figure | None:
-    """Transfer against each field: every whole trial a point, later ones darker; fields that had
-    one value in all of them are left out."""
-    trials = sorted(ranked(found.trials), key=lambda trial: trial.number)
+def _slices(result: SearchResult) -> Figure | None:
+    """Draw transfer over each varied field, a point per whole trial, later trials darker."""
+    trials = sorted(ranked(result.trials), key=lambda trial: trial.number)
     fields = [
         field
-        for field in found.context.space.fields
+        for field in result.context.space.fields
         if len({trial.point[field] for trial in trials if field in trial.point}) > 1
     ]
     fields = fields[:MOST_SLICES]
@@ -295,31 +300,31 @@ def _slices(found: SearchResult) -> Figure | None:
     return figure
 
 
-def _contour(found: SearchResult) -> Figure | None:
-    """Of the two numbers that explain most."""
-    whole = ranked(found.trials)
+def _contour(result: SearchResult) -> Figure | None:
+    """Draw transfer over the two most important numeric fields; None with fewer than two."""
+    whole = ranked(result.trials)
     numeric = [
         name
-        for name in importances(found.study)
-        if ((searched := found.context.space.fields[name]).float or searched.int)
+        for name in importances(result.study)
+        if ((searched := result.context.space.fields[name]).float or searched.int)
         and len({trial.point.get(name) for trial in whole}) > 2
     ]
     if len(numeric) < 2:
         return None
     plot = optuna.visualization.matplotlib.plot_contour
     figure = _draw(
-        plot, found.study, params=numeric[:2], target=_transfer, target_name="transfer, points"
+        plot, result.study, params=numeric[:2], target=_transfer, target_name="transfer, points"
     )
     figure.axes[0].set_title("")
     return figure
 
 
-def _front(found: SearchResult) -> Figure | None:
-    """Transfer against each other objective; the front is marked."""
-    objectives = found.context.search.search.objectives
+def _front(result: SearchResult) -> Figure | None:
+    """Draw transfer over each other objective with the Pareto front; None for one objective."""
+    objectives = result.context.search.search.objectives
     if len(objectives) < 2:
         return None
-    trials, best = ranked(found.trials), front(found.trials, objectives)
+    trials, best = ranked(result.trials), front(result.trials, objectives)
     figure = Figure(figsize=(5 * (len(objectives) - 1), 4), layout="constrained")
     grid = figure.subplots(1, len(objectives) - 1, squeeze=False)
     for axes, name in zip(grid.flat, objectives[1:], strict=True):
@@ -335,7 +340,7 @@ def _front(found: SearchResult) -> Figure | None:
     return figure
 
 
-FIGURES: dict[str, Callable[[SearchResult], Figure | None]] = {
+FIGURE_FILES: dict[str, Callable[[SearchResult], Figure | None]] = {
     "importances.png": _importances,
     "slices.png": _slices,
     "contour.png": _contour,

@@ -1,4 +1,4 @@
-"""A search while it runs: a live table of its trials on a terminal, a line a trial elsewhere."""
+"""Progress of a search: a live table of trials on a terminal, else a line per trial."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,19 +11,19 @@ from rich.text import Text
 
 from segtransfer.reporting.live import clock, plural
 from segtransfer.reporting.progress import ProgressView
-from segtransfer.runtime.runner import Listener
+from segtransfer.runtime.listener import Listener
 from segtransfer.searches import SearchListener
 from segtransfer.searches.context import SearchContext
 from segtransfer.searches.optuna_study import Trial, ranked
 from segtransfer.tasks.attacks.spec import AttackSpec
 
-MOST_COLUMNS = 6  # fields that have a column each
-ROWS = 10  # of the table: the trials that began last
-STYLES = {"running": "yellow", "failed": "red", "pruned": "dim", "complete": ""}
+MOST_COLUMNS = 6  # fields with a column each
+RECENT_TRIALS = 10  # rows of the table
+STATE_STYLES = {"running": "yellow", "failed": "red", "pruned": "dim", "complete": ""}
 
 
 class SearchView(SearchListener):
-    """Listens to a search; ``progress`` then hears how the best are confirmed."""
+    """Listener of a search; ``progress`` is the listener of its confirmation."""
 
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         self.progress = ProgressView(console)
@@ -34,10 +34,10 @@ class SearchView(SearchListener):
         self._live: Live | None = None
         self._context: SearchContext | None = None
         self._trials: list[Trial] = []
-        self._told: set[int] = set()
+        self._printed: set[int] = set()
 
     def begun(self, context: SearchContext, before: list[Trial]) -> None:
-        """Say what is about to be searched."""
+        """Print the search's space, models and images, and the number of earlier trials."""
         search, outlines = context.search, context.outlines
         images = sum(len(outline.image_ids) for outline in outlines)
         rungs = ", ".join(
@@ -54,23 +54,23 @@ class SearchView(SearchListener):
         )
         if before:
             self._console.print(f"{plural(len(before), 'trial')} ended before.", highlight=False)
-            self._told = {trial.number for trial in before}
+            self._printed = {trial.number for trial in before}
         if len(before) < search.search.trials:
             self._console.print("Starting the models ...")
 
     def trials(self, trials: list[Trial]) -> None:
-        """Some trial began, reached a rung, or ended."""
+        """Show all trials, after one of them began, reached a rung or ended."""
         self._trials = trials
         if self._lively:
             self._show()
             return
         for trial in trials:
-            if trial.state != "running" and trial.number not in self._told:
-                self._told.add(trial.number)
+            if trial.state != "running" and trial.number not in self._printed:
+                self._printed.add(trial.number)
                 self._console.print(self._line(trial), highlight=False, markup=False)
 
     def confirming(self, best: list[AttackSpec]) -> Listener:
-        """The trials are through; what is returned hears how the best are confirmed."""
+        """Print the attacks to confirm; return the listener of their confirmation."""
         self._stop()
         assert self._context is not None
         confirm = self._context.search.confirm
@@ -84,7 +84,7 @@ class SearchView(SearchListener):
         return self.progress
 
     def stop(self) -> None:
-        """Leave the terminal as it was found."""
+        """Restore the terminal."""
         self._stop()
         self.progress.stop()
 
@@ -96,11 +96,11 @@ class SearchView(SearchListener):
     def _line(self, trial: Trial) -> str:
         assert self._context is not None
         point = ", ".join(f"{short(k)} {show(v)}" for k, v in trial.point.items())
-        what = trial.reason or "no score"
+        outcome = trial.reason or "no score"
         if trial.score is not None and trial.state != "failed":
             values = (f"{name} {value:.2f}" for name, value in trial.score.objectives.items())
-            what = f"{', '.join(values)} on {trial.score.images} images"
-        return f"trial {trial.number:>3} {trial.state:<8} {what}  ({point})"
+            outcome = f"{', '.join(values)} on {trial.score.images} images"
+        return f"trial {trial.number:>3} {trial.state:<8} {outcome}  ({point})"
 
     def _show(self) -> None:
         if self._live is None:
@@ -112,10 +112,10 @@ class SearchView(SearchListener):
     def _picture(self) -> RenderableType:
         assert self._context is not None
         best = ranked(self._trials)[:1]
-        shown = self._trials[-ROWS:]
+        shown = self._trials[-RECENT_TRIALS:]
         fields = list(self._context.space.fields)
         table = trials_table(shown, fields, self._context.search.search.objectives, best)
-        counts = {state: sum(t.state == state for t in self._trials) for state in STYLES}
+        counts = {state: sum(t.state == state for t in self._trials) for state in STATE_STYLES}
         line = Text("  ".join(f"{count} {state}" for state, count in counts.items() if count))
         total = self._context.search.search.trials
         done = len(self._trials) - counts["running"]
@@ -129,7 +129,14 @@ def trials_table(
     objectives: Sequence[str],
     best: Sequence[Trial] = (),
 ) -> Table:
-    """A row a trial: its point, and how far it came; the ``best`` stand below."""
+    """Return a table of trials: state, point, images and objectives.
+
+    Args:
+        trials: The trials of the upper part.
+        fields: Paths of the searched fields.
+        objectives: Names of the objectives.
+        best: Trials of the lower part.
+    """
     apart = len(fields) <= MOST_COLUMNS
     table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
     table.add_column("trial", justify="right", no_wrap=True, width=6)
@@ -141,7 +148,7 @@ def trials_table(
     for name in ("images", *objectives):
         table.add_column(name, justify="right", no_wrap=True, width=8)
     for trial in trials:
-        table.add_row(*_cells(trial, fields, objectives, apart), style=STYLES[trial.state])
+        table.add_row(*_cells(trial, fields, objectives, apart), style=STATE_STYLES[trial.state])
     if best:
         table.add_section()
     for trial in best:
@@ -158,18 +165,18 @@ def _cells(
         point = [", ".join(f"{short(k)} {show(v)}" for k, v in trial.point.items())]
     values = [""] * (1 + len(objectives))
     if trial.score is not None:
-        found = (f"{trial.score.objectives[name]:.2f}" for name in objectives)
-        values = [str(trial.score.images), *found]
+        scores = (f"{trial.score.objectives[name]:.2f}" for name in objectives)
+        values = [str(trial.score.images), *scores]
     return [str(trial.number), trial.state, *point, *values]
 
 
 def short(path: str) -> str:
-    """A field's path without what every transform begins with."""
+    """Return a field's path without the common prefix of transforms."""
     return path.removeprefix("transforms.")
 
 
 def show(value: Any) -> str:
-    """A value of a point, in few letters."""
+    """Return a point's value as a short text."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,19 +1,19 @@
-"""Results, zoo and attacks as terminal tables."""
+"""Results, models and attack presets as terminal tables."""
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from segtransfer.reporting.text import cell, headline_sentences, number, row_name, rows, settings
 from segtransfer.results import Results
+from segtransfer.results.text import cell, headline_sentences, number, row_name, rows, settings
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.models.zoo import ZOO
 
 
 def print_results(results: Results, console: Console) -> None:
-    """A source x target table an attack: dataset mIoU, the clean row above, the drop beside."""
+    """Print a table of dataset mIoU and drop per attack, with a row of clean values."""
     console.print(
         f"\nDataset mIoU in % on {len(results.image_ids)} images of "
         f"{results.content['dataset']}; in brackets the change from clean.",
@@ -68,7 +68,7 @@ def _perturbation_and_cost(results: Results, attack: str) -> list[str]:
 
 
 def print_models(console: Console) -> None:
-    """The zoo."""
+    """Print the models of the zoo."""
     table = Table("name", "backbone", "classes", "weights", "what it is")
     for model in ZOO.values():
         size = f"{model.weights.stat().st_size / 1e6:.1f} MB" if model.weights.exists() else "gone"
@@ -80,7 +80,7 @@ def print_models(console: Console) -> None:
 
 
 def print_attacks(console: Console) -> None:
-    """The presets with their rule, the cost of a step, and source."""
+    """Print the presets with their rule, image forwards per step, and source."""
     table = Table()
     table.add_column("preset", style="bold", no_wrap=True)
     table.add_column("rule", ratio=3)

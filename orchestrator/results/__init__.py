@@ -1,24 +1,21 @@
 """Results: the stored confusion matrices of an experiment as transfer matrices."""
 
+from segtransfer.results.loading import load_results, results_of
 from segtransfer.results.results import (
     ALL_METRICS,
+    CONFUSION_METRICS,
     DERIVED,
-    FORMAT,
-    GROUPS,
-    METRICS,
-    Cell,
+    PAIR_GROUPS,
+    MatrixIndex,
     Results,
-    load_results,
-    results_of,
 )
 
 __all__ = [
     "ALL_METRICS",
+    "CONFUSION_METRICS",
     "DERIVED",
-    "FORMAT",
-    "GROUPS",
-    "METRICS",
-    "Cell",
+    "PAIR_GROUPS",
+    "MatrixIndex",
     "Results",
     "load_results",
     "results_of",

@@ -1,4 +1,4 @@
-"""Which experiments of a store a person means: all of them, or those of a name or an identity."""
+"""Experiments of a store by name or identity."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,10 +8,15 @@ from segtransfer.store import Store
 
 
 def experiments_of(store: Store, wanted: str | None = None) -> Mapping[str, Mapping[str, Any]]:
-    """Experiments by identity, oldest first: all, or those of this name, or whose identity begins
-    like this, alone or after the name and a ``-``, as runs and reports are called.
+    """Return experiments of a store by identity, oldest first.
 
-    Raises InputError where there is none.
+    Args:
+        store: The store.
+        wanted: A name, the beginning of an identity, or ``name-beginning`` as runs and reports
+            are called. Default: all experiments.
+
+    Raises:
+        InputError: If the store holds no such experiment.
     """
     known = store.experiments()
     if not known:
@@ -20,19 +25,24 @@ def experiments_of(store: Store, wanted: str | None = None) -> Mapping[str, Mapp
         )
     if wanted is None:
         return known
-    found = matching(known, wanted)
-    if not found:
+    matches = matching(known, wanted)
+    if not matches:
         raise InputError(
             f"store {store.location} holds no experiment '{wanted}'; it holds {_listed(known)}"
         )
-    return found
+    return matches
 
 
 def matching(
     known: Mapping[str, Mapping[str, Any]], wanted: str, least: int = 1
 ) -> dict[str, Mapping[str, Any]]:
-    """Of the experiments by identity those of this name, else those whose identity begins like
-    this, by ``least`` characters or more, or after the name and a ``-`` by any."""
+    """Return the experiments with a name, else the experiments whose identity begins like this.
+
+    Args:
+        known: Experiments by identity.
+        wanted: A name, the beginning of an identity, or ``name-beginning``.
+        least: The least length of the beginning of an identity without a name.
+    """
     named = {i: content for i, content in known.items() if _name(content) == wanted}
     return named or {
         i: content for i, content in known.items() if _begins(i, content, wanted, least)
@@ -40,18 +50,24 @@ def matching(
 
 
 def experiment_of(store: Store, wanted: str | None = None) -> tuple[str, Mapping[str, Any]]:
-    """The one experiment of that name or identity, or the only one there is.
+    """Return the identity and the content of one experiment of a store.
 
-    Raises InputError where there is none, or more than one.
+    Args:
+        store: The store.
+        wanted: A name, the beginning of an identity, or ``name-beginning``. It may be left out if
+            the store holds one experiment.
+
+    Raises:
+        InputError: If no experiment matches, or more than one.
     """
-    found = experiments_of(store, wanted)
-    if len(found) > 1:
+    matches = experiments_of(store, wanted)
+    if len(matches) > 1:
         which = "" if wanted is None else f" named '{wanted}'"
         raise InputError(
-            f"store {store.location} holds {len(found)} experiments{which}; give one of them, by "
-            f"its name or the beginning of its identity: {_listed(found)}"
+            f"store {store.location} holds {len(matches)} experiments{which}; give one of them, by "
+            f"its name or the beginning of its identity: {_listed(matches)}"
         )
-    return next(iter(found.items()))
+    return next(iter(matches.items()))
 
 
 def _begins(identity: str, content: Mapping[str, Any], wanted: str, least: int) -> bool:

@@ -1,4 +1,4 @@
-"""Calls under way: on which slot, for how long, and how long they may take."""
+"""Calls under way: their slots, their seconds so far, and their deadlines."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,18 +9,28 @@ from segtransfer.runtime.scheduler.slots import Slot, Slots
 from segtransfer.runtime.status import SlotStatus
 from segtransfer.tasks.data.shards import Shard
 
-# A call may take that many times the seconds that others like it took, or that were measured.
-PATIENCE = 20.0
-# ... and this long where there is none to compare it with.
+# The deadline of a call, as a multiple of the seconds that similar calls took, or that
+# `plan --calibrate` measured.
+DEADLINE_FACTOR = 20.0
+# The deadline of a call without any similar call.
 FIRST_DEADLINE = 3600.0  # seconds
-# A change of models takes this at the least, in image forwards: the first calls after it are slow.
+# Least cost of a change of models, in image forwards: the first calls after the change are slow.
 LEAST_SWITCH_COST = 10.0
-SMOOTHING = 0.3  # of the mean of seconds a unit of cost: the weight of the latest call
+SMOOTHING = 0.3  # weight of the latest call in the moving mean of seconds per unit of cost
 
 
 @dataclass
 class InFlightCall:
-    """A task on a slot; ``seconds`` since its turn came, which ``deadline`` bounds."""
+    """A task on a slot.
+
+    Attributes:
+        task: The task.
+        shard: The shard of the task.
+        slot_id: The slot.
+        seconds: Seconds since the slot began to work on the call; set when the call ends or is
+            late.
+        deadline: Seconds that the call may take; set when the call is late.
+    """
 
     task: Task
     shard: Shard
@@ -30,97 +40,111 @@ class InFlightCall:
 
 
 @dataclass
-class _Lane:
-    """A slot's calls, in the order in which it works through them."""
+class _CallQueue:
+    """A slot's calls, in the order in which the slot works through them."""
 
     calls: dict[str, InFlightCall]
-    since: float = 0.0  # when the turn of the first came
+    since: float = 0.0  # when the slot began to work on the first call
     done: int = 0
-    rate: float = 0.0  # cost a second of the last calls
+    rate: float = 0.0  # cost per second of the last calls
 
 
 class InFlightCalls:
-    """The calls of all slots. A slot works on one at a time; the others wait behind it."""
+    """The calls of all slots. A slot works on one call at a time; its other calls are queued."""
 
     def __init__(self, least_deadline: float) -> None:
         self._least_deadline = least_deadline
         self._slot_of: dict[str, str] = {}
-        self._lanes: dict[str, _Lane] = {}
-        self._pace: dict[tuple[str | None, str], float] = {}  # seconds a unit of cost
+        self._queues: dict[str, _CallQueue] = {}
+        self._pace: dict[tuple[str | None, str], float] = {}  # seconds per unit of cost
         self._expected: dict[tuple[str, str, str], float] = {}
         self._loads, self._load_seconds = 0, 0.0
-        self._seconds = self._cost = 0.0  # of all calls that are over
+        self._seconds = self._cost = 0.0  # of all calls that have ended
 
     def expect(self, paces: Mapping[tuple[str, str, str], float]) -> None:
-        """What ``plan --calibrate`` measured, seconds a unit of cost by model, kind of task, and
-        "cpu" or "cuda": a measure for calls until some like them are over."""
+        """Use measured seconds per unit of cost for deadlines until similar calls have ended.
+
+        Args:
+            paces: Seconds per unit of cost, by model, kind of task, and "cpu" or "cuda", as
+                `plan --calibrate` measured.
+        """
         self._expected.update(paces)
 
     def loaded(self, seconds: float) -> None:
-        """A slot took so long to load a model."""
+        """Note the seconds that a slot took to load a model."""
         self._loads += 1
         self._load_seconds += seconds
 
     def switch_cost(self) -> float:
-        """What a change of models takes here, in the unit of the tasks' costs: the mean load, over
-        what a unit took in the calls so far; what is assumed until there are both."""
+        """Return the cost of a change of models, in the unit of the tasks' costs.
+
+        The cost is the mean seconds of a load, over the mean seconds per unit of cost. The
+        scheduler's default holds until a load and a call have ended.
+        """
         if not self._loads or not self._cost:
             return SWITCH_COST
         load = self._load_seconds / self._loads
         return max(LEAST_SWITCH_COST, load * self._cost / self._seconds)
 
     def begin(self, task: Task, shard: Shard, slot_id: str, now: float) -> None:
-        # An earlier call of this task was given up without the slot's knowing.
+        """Add a call that a slot gets."""
+        # An earlier call of the task may have ended without the slot's knowledge.
         old = self._slot_of.get(task.key)
         if old is not None:
-            self._lanes[old].calls.pop(task.key, None)
-        lane = self._lanes.setdefault(slot_id, _Lane({}))
-        if not lane.calls:
-            lane.since = now
-        lane.calls[task.key] = InFlightCall(task, shard, slot_id)
+            self._queues[old].calls.pop(task.key, None)
+        queue = self._queues.setdefault(slot_id, _CallQueue({}))
+        if not queue.calls:
+            queue.since = now
+        queue.calls[task.key] = InFlightCall(task, shard, slot_id)
         self._slot_of[task.key] = slot_id
 
     def end(self, key: str, now: float, *, failed: bool = False) -> InFlightCall | None:
-        """Take out a call that is over; None where it is not known any more."""
+        """Remove a call that has ended and return it, or None if the call was removed before.
+
+        Args:
+            key: The task of the call.
+            now: Seconds on the clock of all calls.
+            failed: Whether the call failed, so that its seconds say nothing about others.
+        """
         slot_id = self._slot_of.pop(key, None)
         if slot_id is None:
             return None
-        lane = self._lanes[slot_id]
-        call = lane.calls.pop(key)
-        call.seconds, lane.since = now - lane.since, now
+        queue = self._queues[slot_id]
+        call = queue.calls.pop(key)
+        call.seconds, queue.since = now - queue.since, now
         if not failed:
-            lane.done += 1
-            self._learn(call, lane)
+            queue.done += 1
+            self._learn(call, queue)
         return call
 
     def drop_slot(self, slot_id: str) -> list[Task]:
-        """Forget a slot and its calls; returns their tasks."""
-        lane = self._lanes.pop(slot_id, None)
-        calls = list(lane.calls.values()) if lane else []
+        """Remove a slot with its calls, and return the tasks of the calls."""
+        queue = self._queues.pop(slot_id, None)
+        calls = list(queue.calls.values()) if queue else []
         for call in calls:
             self._slot_of.pop(call.task.key, None)
         return [call.task for call in calls]
 
     def late(self, now: float, slots: Iterable[Slot]) -> list[InFlightCall]:
-        """Calls past their deadline; ``slots`` are those that are up."""
+        """Return the calls past their deadline; `slots` are the slots that are up."""
         found = []
         types = {slot.slot_id: slot.type for slot in slots}
-        for slot_id, lane in self._lanes.items():
-            call = next(iter(lane.calls.values()), None)
-            if call is None or now - lane.since <= self._least_deadline:
+        for slot_id, queue in self._queues.items():
+            call = next(iter(queue.calls.values()), None)
+            if call is None or now - queue.since <= self._least_deadline:
                 continue
-            call.seconds = now - lane.since
+            call.seconds = now - queue.since
             call.deadline = self._deadline(call.task, types.get(slot_id))
             if call.seconds > call.deadline:
                 found.append(call)
         return found
 
     def slots(self, slots: Slots, names: dict[str, str], now: float) -> tuple[SlotStatus, ...]:
-        """What each slot is doing; ``names`` of the models."""
+        """Return the state of every slot, with models called by their `names`."""
         found = []
         for slot in slots:
-            lane = self._lanes.get(slot.slot_id, _Lane({}))
-            first = next(iter(lane.calls.values()), None)
+            queue = self._queues.get(slot.slot_id, _CallQueue({}))
+            first = next(iter(queue.calls.values()), None)
             model = slots.model(slot.slot_id)
             found.append(
                 SlotStatus(
@@ -129,10 +153,10 @@ class InFlightCalls:
                     model=names.get(model, model) if model else None,
                     loading=slots.is_loading(slot.slot_id),
                     task=_describe(first.task) if first else None,
-                    seconds=now - lane.since if first else 0.0,
-                    queued=max(0, len(lane.calls) - 1),
-                    done=lane.done,
-                    rate=lane.rate,
+                    seconds=now - queue.since if first else 0.0,
+                    queued=max(0, len(queue.calls) - 1),
+                    done=queue.done,
+                    rate=queue.rate,
                 )
             )
         return tuple(found)
@@ -143,9 +167,9 @@ class InFlightCalls:
             pace = self._expected.get((task.model, task.kind, device_type))
         if pace is None:
             return max(self._least_deadline, FIRST_DEADLINE)
-        return max(self._least_deadline, PATIENCE * pace * task.cost)
+        return max(self._least_deadline, DEADLINE_FACTOR * pace * task.cost)
 
-    def _learn(self, call: InFlightCall, lane: _Lane) -> None:
+    def _learn(self, call: InFlightCall, queue: _CallQueue) -> None:
         if not call.task.cost or call.seconds <= 0:
             return
         self._seconds += call.seconds
@@ -154,9 +178,9 @@ class InFlightCalls:
         before = self._pace.get(kind, pace)
         self._pace[kind] = before + SMOOTHING * (pace - before)
         rate = 1 / pace
-        lane.rate = lane.rate + SMOOTHING * (rate - lane.rate) if lane.rate else rate
+        queue.rate = queue.rate + SMOOTHING * (rate - queue.rate) if queue.rate else rate
 
 
 def _describe(task: Task) -> str:
-    what = task.attack.name if task.attack is not None else "scores"
-    return f"{what} on shard {task.shard_id[:4]}"
+    work = task.attack.name if task.attack is not None else "scores"
+    return f"{work} on shard {task.shard_id[:4]}"

@@ -1,4 +1,4 @@
-"""What calls take as inputs: shards and AEs as handles, fetched from the store where needed."""
+"""The inputs of calls: shards and AEs as handles, read from the store when needed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,13 @@ from segtransfer.tasks.data.shards import Shard
 
 @dataclass(frozen=True)
 class CallInputs:
-    """A call's shard, and handles; ``images`` is None where stored AEs are damaged."""
+    """The inputs of a call.
+
+    Attributes:
+        shard: The shard of the call.
+        images: Handle of the images to attack or score. None if stored AEs are damaged.
+        labels: Handle of the labels.
+    """
 
     shard: Shard
     images: Any
@@ -20,7 +26,7 @@ class CallInputs:
 
 
 class InputCache:
-    """Handles of the shards and AEs that calls under way or to come may need."""
+    """Handles of the shards and AEs that present or future calls may need."""
 
     def __init__(self, executor: Executor, store: Store) -> None:
         self._executor = executor
@@ -29,7 +35,11 @@ class InputCache:
         self._images: dict[str, Any] = {}  # attack key -> AEs
 
     def inputs(self, task: Task) -> CallInputs | None:
-        """What a task's call needs; None where its shard is missing or damaged."""
+        """Return the inputs of a task's call, or None if the shard is missing or damaged.
+
+        Raises:
+            OSError: If the store cannot be read.
+        """
         if task.shard_id not in self._shards:
             shard = self._store.shard(task.shard_id)
             if shard is None:
@@ -46,15 +56,15 @@ class InputCache:
             self._images[task.depends_on] = self._executor.put(stored)
         return CallInputs(shard, self._images[task.depends_on], labels)
 
-    def put(self, attack: str, images: Any) -> None:
-        """Keep the handle of AEs that were just made."""
+    def put_images(self, attack: str, images: Any) -> None:
+        """Keep the handle of AEs that a call has made."""
         self._images[attack] = images
 
-    def forget(self, attack: str) -> None:
-        """Let AEs go: scored everywhere, or lost with a worker."""
+    def forget_images(self, attack: str) -> None:
+        """Delete the handle of AEs that are scored, or lost with a worker."""
         self._images.pop(attack, None)
 
-    def keep(self, shard_ids: Iterable[str]) -> None:
-        """Let all other shards go."""
+    def retain_shards(self, shard_ids: Iterable[str]) -> None:
+        """Delete the handles of all shards but these."""
         kept = set(shard_ids)
         self._shards = {name: held for name, held in self._shards.items() if name in kept}

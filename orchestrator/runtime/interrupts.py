@@ -1,4 +1,4 @@
-"""What ends a run before its work is done: its hours, or SIGTERM, as clusters send it."""
+"""Interrupts of a run before its work is done: its time limit, or SIGTERM from a cluster."""
 
 import signal
 from collections.abc import Iterator
@@ -7,18 +7,22 @@ from types import FrameType
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: like Ctrl-C no ``Exception``, as no handler of errors may take it for one."""
+    """The process received SIGTERM. Like Ctrl-C no `Exception`, which error handlers take."""
 
 
 class HoursUp(Exception):
-    """The hours of a search are up: trials that run are left as Ctrl-C leaves them. Unlike Ctrl-C
-    it is an ``Exception``, after which Tune ends their processes."""
+    """The hours of a search are up: running trials are left as Ctrl-C leaves them.
+
+    Unlike Ctrl-C an `Exception`, after which Tune ends the trials' processes.
+    """
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise Terminated where the main thread is when SIGTERM comes; further ones are ignored, so
-    that what was done can be shown and logged."""
+    """Raise Terminated in the main thread on SIGTERM.
+
+    Further signals are ignored, so that the results so far can be shown and logged.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -32,16 +36,17 @@ def terminable() -> Iterator[None]:
 
 
 def was_terminated(stop: KeyboardInterrupt) -> bool:
-    """Whether SIGTERM came within ``terminable``, which ignores it from then on.
+    """Return whether an interrupt is SIGTERM rather than Ctrl-C.
 
-    Ray's waits make a bare KeyboardInterrupt of whatever a handler raises in them.
+    Ray's waits turn any exception of a handler into a bare KeyboardInterrupt, so the handler that
+    `terminable` leaves behind is checked too.
     """
     return isinstance(stop, Terminated) or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 @contextmanager
 def kept_handler() -> Iterator[None]:
-    """Keep what a command does on SIGTERM while a library puts its own ``sys.exit`` in place."""
+    """Keep a command's handler of SIGTERM while a library installs its own ``sys.exit``."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

@@ -1,13 +1,11 @@
-"""The driver as a named Ray actor, and the client that talks to it."""
+"""The driver as a named Ray actor, and the clients of the actor."""
 
 import logging
 import os
-import re
 import threading
 import time
 import traceback
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -19,24 +17,24 @@ from segtransfer.experiment.provenance import code_hash
 from segtransfer.experiment.shadowing import check_not_shadowed
 from segtransfer.experiment.spec import Runtime
 from segtransfer.runtime.driver import Driver
+from segtransfer.runtime.event_log import log_to
 from segtransfer.runtime.executors.ray.executor import RayExecutor
 from segtransfer.runtime.executors.ray.metrics import ray_meter
 from segtransfer.runtime.executors.ray.nodes import NO_NODES, ask_autoscaler
 from segtransfer.runtime.interrupts import kept_handler
 from segtransfer.runtime.sessions import Notice, Submission, UnknownClientError
-from segtransfer.runtime.status import Status, Telemetry, log_to
+from segtransfer.runtime.status import Status
+from segtransfer.runtime.telemetry import Telemetry
 from segtransfer.store import Store
 
-CLIENTS = 1000  # calls that may wait inside the driver at once: a client asks one at a time
-PATIENCE = 0.5  # seconds that events() gathers news
-LEASE = 60.0  # seconds without a word after which a client counts as dead
-RETURN = 120.0  # seconds that a driver may take to come back after it died
-PARTING = 10.0  # seconds to take leave of a driver
-DRIVER = "driver"
-FLEET_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
-FLEET = "segtransfer-fleet-"  # and the fleet's name: the namespace of its driver
-# A cluster that only this run uses: nobody reads Ray's own dashboard, task events and metrics,
-# and on a laptop they take two per cent of the cores from the models.
+MAX_CONCURRENT_CALLS = 1000  # of the driver's methods; a client makes one call at a time
+POLL_DURATION = 0.5  # seconds that events() collects notices
+LEASE = 60.0  # seconds without a call after which a client counts as dead
+RESTART_TIMEOUT = 120.0  # seconds for a driver that died to be restarted
+CANCEL_TIMEOUT = 10.0  # seconds for a driver to answer a client that leaves
+DRIVER = "driver"  # name of the actor in its namespace
+# In a cluster of one run's own nobody reads Ray's dashboard, task events and metrics, and on a
+# laptop they take two per cent of the cores from the models.
 OWN_CLUSTER = {
     "include_dashboard": False,
     "_system_config": {"task_events_report_interval_ms": 0, "enable_metrics_collection": False},
@@ -44,33 +42,36 @@ OWN_CLUSTER = {
 
 
 class DriverError(RuntimeError):
-    """The driver stopped; its message says why. What it had committed is kept."""
+    """The driver stopped; the message says why. Committed results are kept."""
 
 
 class DriverActor:
     """Runs the driver's loop in a thread; its methods are the clients' calls.
 
-    One that ``waits`` for clients has its workers before the first comes, and also where Ray
-    started it anew.
+    Args:
+        runtime: Runtime options of the run or fleet.
+        lease: Seconds without a call after which a client counts as dead.
+        waits: Whether the driver opens workers before its first client comes, and again after
+            Ray has restarted the driver.
     """
 
     def __init__(self, runtime: Runtime, lease: float, waits: bool) -> None:
-        code_hash()  # now: what is on disk later need not be what runs here
+        code_hash()  # now: files on disk may change while this process runs
         if runtime.log is not None:
             log_to(runtime.log)
         executor = RayExecutor(
             fleet=runtime.fleet, micro_batch=runtime.micro_batch, store=runtime.store
         )
         store = Store(runtime.store)
-        # The one before may have committed something since the clients looked.
-        reborn = ray.get_runtime_context().was_current_actor_reconstructed
+        # The driver before a restart may have committed results since the clients looked.
+        restarted = ray.get_runtime_context().was_current_actor_reconstructed
         self._driver = Driver(
             executor,
             store,
             runtime,
             lease=lease,
             telemetry=Telemetry(ray_meter()),
-            committed=store.keys() if reborn else (),
+            committed=store.keys() if restarted else (),
         )
         if waits:
             executor.open(1)
@@ -80,17 +81,19 @@ class DriverActor:
         self._thread.start()
 
     def hello(self) -> dict[str, str]:
-        """What a client must agree with: the code that computes, and the store it fills."""
+        """Return the hash of the driver's code and the location of its store, for comparison
+        with the client's."""
         self._check()
         return {"code": code_hash(), "store": self._driver.store.location}
 
     def submit(self, submission: Submission) -> str:
+        """Accept a client's tasks and return the client's id."""
         self._check()
         return self._driver.submit(submission)
 
     def events(self, client: str, after: int) -> list[Notice]:
-        """Collect notices for a moment: one call for many of them spares the actors' cores."""
-        give_up = time.monotonic() + PATIENCE
+        """Collect a client's notices for a moment: few calls spare the actors' cores."""
+        give_up = time.monotonic() + POLL_DURATION
         while True:
             self._check()
             notices = self._driver.events(client, after)
@@ -100,12 +103,15 @@ class DriverActor:
             time.sleep(0.1)
 
     def status(self) -> Status:
+        """Return the present state of slots, tasks and clients."""
         return self._driver.status()
 
     def models(self) -> dict[str, tuple[str, str]]:
+        """Return name and fingerprint of the clients' models, by the name that tasks use."""
         return self._driver.models()
 
     def cancel(self, client: str) -> None:
+        """Drop a client."""
         self._driver.cancel(client)
 
     def close(self) -> None:
@@ -115,7 +121,7 @@ class DriverActor:
         self._driver.close()
 
     def _check(self) -> None:
-        """Whether the loop goes on: what ended it is every client's to know."""
+        """Raise DriverError with the reason if the loop has ended."""
         if self._error is not None:
             raise DriverError(self._error)
 
@@ -130,7 +136,14 @@ class DriverActor:
 
 
 class RayClient:
-    """One client of a driver that is a Ray actor; ``close`` ends what this client started."""
+    """Access to a driver that is a Ray actor.
+
+    Args:
+        actor: The driver.
+        namespace: The namespace of the driver.
+        owns_driver: Whether `close` ends the driver.
+        owns_cluster: Whether `close` disconnects from the cluster.
+    """
 
     def __init__(
         self, actor: Any, namespace: str, *, owns_driver: bool, owns_cluster: bool
@@ -141,33 +154,39 @@ class RayClient:
         self._owns_cluster = owns_cluster
 
     def hello(self) -> dict[str, str]:
+        """Return the hash of the driver's code and the location of its store."""
         return self._call("hello")
 
     def submit(self, submission: Submission) -> str:
+        """Submit tasks and return the id of the client."""
         return self._call("submit", submission)
 
     def events(self, client: str, after: int) -> list[Notice]:
+        """Return the notices from number `after` on; wait a moment if there is none yet."""
         return self._call("events", client, after)
 
     def status(self) -> Status:
+        """Return the present state of the driver."""
         return self._call("status")
 
     def models(self) -> dict[str, tuple[str, str]]:
+        """Return name and fingerprint of the clients' models, by the name that tasks use."""
         return self._call("models")
 
     def cancel(self, client: str) -> None:
-        # Who leaves waits for nobody: a driver that hangs drops silent clients by itself.
-        self._call("cancel", client, timeout=PARTING)
+        """Drop a client, unless the driver hangs: it then drops silent clients by itself."""
+        self._call("cancel", client, timeout=CANCEL_TIMEOUT)
 
     def close(self) -> None:
+        """End the driver and disconnect from the cluster, if they are this client's own."""
         if self._owns_driver:
             end_driver(self._actor)
         if self._owns_cluster:
             ray.shutdown()
 
     def _call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
-        """Ask the driver; wait for it where Ray is starting it anew."""
-        give_up = time.monotonic() + (timeout or RETURN)
+        """Call a method of the driver, and wait while Ray restarts the driver."""
+        give_up = time.monotonic() + (timeout or RESTART_TIMEOUT)
         while True:
             try:
                 return ray.get(getattr(self._actor, method).remote(*arguments), timeout=timeout)
@@ -186,19 +205,52 @@ class RayClient:
 
 
 def own_driver(runtime: Runtime, namespace: str) -> RayClient:
-    """Start or join a cluster, and a driver there that ends with this client."""
+    """Start or join a cluster, and start a driver that ends with the returned client."""
     started = join_cluster(namespace)
-    # Of its own: a driver of the same run may be about to end, as its client was killed.
+    # A driver of the same run may be about to end, if its client was killed.
     namespace = f"{namespace}-{uuid.uuid4().hex[:8]}"
-    options = {"lifetime": None, "namespace": namespace}
-    actor = _driver(options).remote(runtime, LEASE, waits=False)
+    actor = start_driver(runtime, namespace, detached=False)
     return RayClient(actor, namespace, owns_driver=True, owns_cluster=started)
 
 
-def meet(namespace: str, store: str) -> RayClient:
-    """A further client of the driver in this namespace, for a process of the same cluster.
+def start_driver(runtime: Runtime, namespace: str, *, detached: bool) -> Any:
+    """Start a driver as a named actor, which asks for no cores and is restarted if it dies.
 
-    Raises DriverError where it is gone, computes with other code, or fills another store.
+    The driver is on this node if possible, because a store in a folder need not exist on another.
+    Ray forgets the place of an actor that asks for no resource, so the driver asks for a little
+    memory, which every node has.
+
+    Args:
+        runtime: Runtime options of the run or fleet.
+        namespace: The namespace of the driver.
+        detached: Whether the driver outlives this process, and has workers before clients come.
+
+    Raises:
+        ValueError: If the namespace has a driver already.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    actor = ray.remote(DriverActor).options(
+        name=DRIVER,
+        num_cpus=0,
+        memory=2**20,
+        max_concurrency=MAX_CONCURRENT_CALLS,
+        max_restarts=-1,
+        scheduling_strategy=here,
+        lifetime="detached" if detached else None,
+        namespace=namespace,
+    )
+    return actor.remote(runtime, LEASE, waits=detached)
+
+
+def join_driver(namespace: str, store: str) -> RayClient:
+    """Return a further client of a driver, for a process of the same cluster.
+
+    Args:
+        namespace: The namespace of the driver.
+        store: Location of the store that the client reads.
+
+    Raises:
+        DriverError: If the driver is gone, runs other code, or fills another store.
     """
     try:
         actor = ray.get_actor(DRIVER, namespace=namespace)
@@ -210,107 +262,28 @@ def meet(namespace: str, store: str) -> RayClient:
     return client
 
 
-def attach(fleet: str, store: str) -> RayClient:
-    """A client of a fleet that ``fleet up`` keeps.
-
-    Raises InputError where there is none of that name, or where it would compute with other code or
-    into another store.
-    """
-    started = join_cluster(FLEET + fleet, existing=True)
-    client = RayClient(find_fleet(fleet), FLEET + fleet, owns_driver=False, owns_cluster=started)
-    hello = client.hello()
-    if hello["code"] != code_hash():
-        raise InputError(
-            f"fleet '{fleet}' runs other code than this command ({hello['code'][:8]}, here "
-            f"{code_hash()[:8]}): 'segtransfer fleet down {fleet}' ends it, then bring it up again"
-        )
-    if hello["store"] != store:
-        raise InputError(
-            f"fleet '{fleet}' fills the store {hello['store']}, the experiment names {store}; "
-            f"give runtime.store={hello['store']}"
-        )
-    return client
-
-
-def start_fleet(fleet: str, runtime: Runtime) -> None:
-    """A driver that outlives the command which starts it; raises InputError where it is up, and
-    for a name or a store that cannot be."""
-    Store(runtime.store)
-    if not FLEET_NAME.fullmatch(fleet):
-        raise InputError(f"fleet '{fleet}': a name has letters, digits, '_', '.' and '-' alone")
-    join_cluster(FLEET + fleet, existing=True)
-    options = {"lifetime": "detached", "namespace": FLEET + fleet}
-    try:
-        actor = _driver(options).remote(runtime, LEASE, waits=True)
-    except ValueError:  # the name is taken
-        raise InputError(
-            f"fleet '{fleet}' is up already; see 'segtransfer fleet status {fleet}'"
-        ) from None
-    RayClient(actor, FLEET + fleet, owns_driver=False, owns_cluster=False).hello()
-
-
-def find_fleet(fleet: str) -> Any:
-    """The driver of a fleet; raises InputError where there is none of that name."""
-    try:
-        return ray.get_actor(DRIVER, namespace=FLEET + fleet)
-    except ValueError:
-        up = ", ".join(fleets()) or "none"
-        raise InputError(
-            f"no fleet '{fleet}' is up on this cluster (up: {up}); start it with "
-            f"'segtransfer fleet up {fleet}'"
-        ) from None
-
-
-@dataclass(frozen=True)
-class FleetNews:
-    """A fleet as it is now; ``models`` are names and fingerprints by what tasks call models."""
-
-    name: str
-    store: str
-    status: Status
-    models: dict[str, tuple[str, str]]
-
-
-def fleet_news(fleet: str) -> FleetNews:
-    """Ask a fleet how it is doing."""
-    join_cluster(FLEET + fleet, existing=True)
-    client = RayClient(find_fleet(fleet), FLEET + fleet, owns_driver=False, owns_cluster=False)
-    return FleetNews(fleet, client.hello()["store"], client.status(), client.models())
-
-
-def end_fleet(fleet: str) -> None:
-    """End a fleet's driver and workers, and ask for no more nodes, whether or not it was up: a run
-    that was killed may have left its request. Runs that still wait for nodes ask again."""
-    join_cluster(FLEET + fleet, existing=True)
-    try:
-        actor = find_fleet(fleet)
-    except InputError:
-        ask_autoscaler(NO_NODES)
-        raise
-    end_driver(actor)
-
-
-def fleets() -> list[str]:
-    """Names of the fleets of this cluster."""
-    actors = ray.util.list_named_actors(all_namespaces=True)
-    spaces = [actor["namespace"] for actor in actors if actor["name"] == DRIVER]
-    return sorted(space.removeprefix(FLEET) for space in spaces if space.startswith(FLEET))
-
-
 def end_driver(actor: Any) -> None:
-    """End a driver and its workers."""
+    """End a driver and its workers, and withdraw its request for nodes."""
     try:
         ray.get(actor.close.remote(), timeout=15)
     except Exception:
         logging.getLogger(__name__).warning("the driver did not close in time")
     ray.kill(actor, no_restart=True)
-    ask_autoscaler(NO_NODES)  # one that hung or died could not take its request back
+    ask_autoscaler(NO_NODES)  # a driver that hung or died could not withdraw its request
 
 
 def join_cluster(namespace: str, *, existing: bool = False) -> bool:
-    """Join the cluster that RAY_ADDRESS names, or start one, unless it must be ``existing``.
+    """Join the cluster that RAY_ADDRESS names, or start a cluster.
 
-    Returns whether this process connected here, so that it has to disconnect.
+    Args:
+        namespace: Ray namespace of this process.
+        existing: Join a running cluster, found on this machine if RAY_ADDRESS names none.
+
+    Returns:
+        Whether this call connected the process, which then has to disconnect.
+
+    Raises:
+        InputError: If no cluster answers.
     """
     check_not_shadowed()
     if ray.is_initialized():
@@ -335,26 +308,11 @@ def join_cluster(namespace: str, *, existing: bool = False) -> bool:
 
 
 def _why(error: RayActorError) -> str:
-    """Why an actor died, in one line; Ray gives the cause of a failed start in its last."""
+    """Return the reason of an actor's death in one line.
+
+    Ray gives the cause of a failed start in the last line of its message.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [
         "no reason given"
     ]
     return lines[-1] if "__init__" in lines[0] else lines[0]
-
-
-def _driver(options: dict[str, Any]) -> Any:
-    """The driver's actor class: it asks for no cores, and Ray starts it anew where it dies.
-
-    On this node where possible: a store in a folder need not be one on another. Of an actor that
-    asks for nothing at all Ray forgets the place; every node has memory to ask for.
-    """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    return ray.remote(DriverActor).options(
-        name=DRIVER,
-        num_cpus=0,
-        memory=2**20,
-        max_concurrency=CLIENTS,
-        max_restarts=-1,
-        scheduling_strategy=here,
-        **options,
-    )

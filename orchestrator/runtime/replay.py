@@ -1,4 +1,4 @@
-"""The scheduler's history as a file: every event and decision, and the same decisions from it."""
+"""The scheduler's journal: every event and decision in a file, and their replay."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ DEFAULT_BUDGET = 2 * 2**30  # bytes of AEs in flight, until the executor says wh
 
 
 def scheduler_for(runtime: Runtime) -> Scheduler:
-    """The scheduler of a driver; it writes its history where a journal is asked for."""
+    """Return the scheduler of a driver, which records its history if `runtime.journal` is set."""
     mebibytes = runtime.in_flight_mib
     options = {
         "window": runtime.window,
@@ -28,15 +28,16 @@ def scheduler_for(runtime: Runtime) -> Scheduler:
 
 
 class RecordingScheduler(Scheduler):
-    """A scheduler that writes what it is told, and what it decides, a line of JSON each."""
+    """A scheduler that writes every event and decision to a journal, one line of JSON each."""
 
     def __init__(self, file: TextIO, options: dict[str, int]) -> None:
         super().__init__(**options)
         self._file = file
-        self._inside = False  # what the scheduler tells itself follows from what it was told
+        self._inside = False  # events inside an event follow from it and are not written
         self._write("options", **options)
 
     def submit(self, client: str, tasks: Mapping[str, Task], stored: Iterable[str]) -> None:
+        """Record and pass on a submission."""
         done = set(stored)
         with self._event(
             "submit",
@@ -47,46 +48,57 @@ class RecordingScheduler(Scheduler):
             super().submit(client, tasks, done)
 
     def cancel(self, client: str) -> list[str]:
+        """Record and pass on a cancellation."""
         with self._event("cancel", client=client):
             return super().cancel(client)
 
     def forget(self, client: str) -> None:
+        """Record and pass on the end of a client."""
         with self._event("forget", client=client):
             super().forget(client)
 
     def add_slot(self, slot: Slot) -> None:
+        """Record and pass on a slot that joins."""
         with self._event("add_slot", slot=[slot.slot_id, slot.device, slot.width]):
             super().add_slot(slot)
 
     def remove_slot(self, slot_id: str) -> None:
+        """Record and pass on a slot that leaves."""
         with self._event("remove_slot", slot_id=slot_id):
             super().remove_slot(slot_id)
 
     def hosted(self, slot_id: str, model: str) -> None:
+        """Record and pass on a loaded model."""
         with self._event("hosted", slot_id=slot_id, model=model):
             super().hosted(slot_id, model)
 
     def refused(self, slot_id: str, model: str) -> None:
+        """Record and pass on a model that a slot could not load."""
         with self._event("refused", slot_id=slot_id, model=model):
             super().refused(slot_id, model)
 
     def model_lost(self, model: str | None) -> list[str]:
+        """Record and pass on a model that no slot hosts."""
         with self._event("model_lost", model=model):
             return super().model_lost(model)
 
     def done(self, key: str) -> None:
+        """Record and pass on a committed result."""
         with self._event("done", key=key):
             super().done(key)
 
     def failed(self, key: str, *, retry: bool, now: float) -> list[str]:
+        """Record and pass on a failed call."""
         with self._event("failed", key=key, retry=retry, now=now):
             return super().failed(key, retry=retry, now=now)
 
     def invalidated(self, key: str) -> None:
+        """Record and pass on a damaged result."""
         with self._event("invalidated", key=key):
             super().invalidated(key)
 
     def decide(self, now: float) -> list[Decision]:
+        """Decide, and record the decisions."""
         decisions = super().decide(now)
         content = {"now": now, "budget": self.in_flight_bytes, "switch": self.switch_cost}
         self._write("decide", **content, decisions=_plain(decisions))
@@ -107,15 +119,15 @@ class RecordingScheduler(Scheduler):
 
 
 def replay(path: str | Path) -> Iterator[tuple[list[Any], list[Any]]]:
-    """Run a journal's events through a new scheduler; yields what was decided then and now.
+    """Run a journal's events through a new scheduler; yield the decisions then and now.
 
-    A driver that takes up a journal begins with its options, and so with a scheduler of its own.
+    Every driver that appends to a journal begins with its options, and starts a new scheduler.
     """
     scheduler: Scheduler | None = None
     with open(path) as file:
         for line in file:
             if not line.endswith("\n"):
-                return  # its driver was killed while it wrote
+                return  # the driver was killed while writing
             content = json.loads(line)
             event = content.pop("event")
             if event == "options":

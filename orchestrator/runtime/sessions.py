@@ -1,4 +1,4 @@
-"""The clients of a driver: what they hand in, what they hear, and which of them still listen."""
+"""The sessions of a driver's clients: submissions, awaited tasks and undelivered notices."""
 
 import time
 import uuid
@@ -6,22 +6,24 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal
 
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.executors.base import Served
-from segtransfer.runtime.status import Status
 
-if TYPE_CHECKING:
-    from segtransfer.runtime.driver import Driver
-
-NEWS_AT_ONCE = 10_000  # notices that one answer holds
+MAX_NOTICES = 10_000  # in one answer
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What a client hands to the driver: tasks, the models they need by the name that tasks use,
-    what is stored already, and what is stored but damaged, so to be done again."""
+    """A client's tasks for the driver.
+
+    Attributes:
+        tasks: Tasks by key.
+        models: Models that the tasks need, by the name that tasks use.
+        stored: Keys of tasks whose results are stored.
+        damaged: Keys of tasks whose stored results are damaged, so that they are computed again.
+    """
 
     tasks: Mapping[str, Task]
     models: Mapping[str, Served]
@@ -31,10 +33,17 @@ class Submission:
 
 @dataclass(frozen=True)
 class Notice:
-    """What the driver tells a client.
+    """An event that the driver notifies a client of.
 
-    ``ready``: work begins, the clock starts; ``done``: a task and its cost; ``failed`` and
-    ``skipped``: with the reason; ``retried``, ``slot``: news; ``finished``: nothing is left.
+    Attributes:
+        kind: `ready`: the first task of the client begins. `done`: a task has a result. `failed`,
+            `skipped`: a task ended without a result. `retried`: a task is queued again. `slot`: a
+            slot joined or left, or nodes are awaited. `finished`: all tasks have ended.
+        time: Seconds since the epoch.
+        key: The task.
+        cost: The cost of a done task, in image forwards.
+        model_seconds: Seconds that the call of a done task spent inside a model.
+        message: The reason, or the event in words.
     """
 
     kind: Literal["ready", "done", "failed", "skipped", "retried", "slot", "finished"]
@@ -46,141 +55,112 @@ class Notice:
 
 
 class UnknownClientError(KeyError):
-    """The driver has no such client: it was started anew, or the client was silent for too long."""
+    """The driver has no such client: the driver was restarted, or the client's lease ended."""
 
 
 @dataclass
-class _Client:
+class _Session:
     models: frozenset[str]
-    seen: float
+    last_seen: float
     pending: set[str] = field(default_factory=set)
     notices: deque[Notice] = field(default_factory=deque)
-    ready: bool = False  # a task of its own has begun
-    heard: int = 0  # notices that the client has, and that are gone from ``notices``
+    ready: bool = False  # a task of the client has begun
+    delivered: int = 0  # notices that the client has acknowledged, deleted from `notices`
 
 
 class Sessions:
-    """Who waits for what, and what each has not heard yet."""
+    """The sessions of all clients, by client id."""
 
     def __init__(self) -> None:
-        self._clients: dict[str, _Client] = {}
+        self._sessions: dict[str, _Session] = {}
 
     def __contains__(self, client: object) -> bool:
-        return client in self._clients
+        return client in self._sessions
 
     def __len__(self) -> int:
-        return len(self._clients)
+        return len(self._sessions)
 
     def add(self, models: frozenset[str]) -> str:
-        """A new client's id; ``models`` are those that it needs."""
+        """Open a session for a client that needs `models`, and return the client's id."""
         client = uuid.uuid4().hex
-        self._clients[client] = _Client(models, time.monotonic())
+        self._sessions[client] = _Session(models, time.monotonic())
         return client
 
-    def expect(self, client: str, pending: set[str]) -> None:
-        """The keys that a client waits for."""
-        self._clients[client].pending = pending
-
     def remove(self, client: str) -> None:
-        del self._clients[client]
+        """Close the session of a client."""
+        del self._sessions[client]
 
-    def news(self, client: str, after: int) -> list[Notice]:
-        """A client's notices from number ``after`` on; those before are let go."""
-        if client not in self._clients:
+    def expect(self, client: str, pending: set[str]) -> None:
+        """Set the keys of the tasks that a client waits for."""
+        self._sessions[client].pending = pending
+
+    def also_expect(self, key: str, dependants: set[str]) -> None:
+        """Let every client that waits for one of the `dependants` also wait for task `key`."""
+        for session in self._sessions.values():
+            if session.pending & dependants:
+                session.pending.add(key)
+
+    def notices(self, client: str, after: int) -> list[Notice]:
+        """Return a client's notices from number `after` on, and delete the notices before.
+
+        Raises:
+            UnknownClientError: If the client has no session.
+        """
+        if client not in self._sessions:
             raise UnknownClientError(client)
-        mine = self._clients[client]
-        mine.seen = time.monotonic()
-        while mine.heard < after and mine.notices:
-            mine.notices.popleft()
-            mine.heard += 1
-        return list(islice(mine.notices, NEWS_AT_ONCE))
+        session = self._sessions[client]
+        session.last_seen = time.monotonic()
+        while session.delivered < after and session.notices:
+            session.notices.popleft()
+            session.delivered += 1
+        return list(islice(session.notices, MAX_NOTICES))
 
-    def tell(self, client: str, notice: Notice) -> None:
-        self._clients[client].notices.append(notice)
+    def notify(self, client: str, notice: Notice) -> None:
+        """Notify one client."""
+        self._sessions[client].notices.append(notice)
 
-    def tell_all(self, notice: Notice) -> None:
-        """Tell everyone who waits for something."""
-        for client in self._clients.values():
-            if client.pending:
-                client.notices.append(notice)
+    def notify_all(self, notice: Notice) -> None:
+        """Notify every client that waits for a task."""
+        for session in self._sessions.values():
+            if session.pending:
+                session.notices.append(notice)
 
-    def tell_ready(self, key: str) -> None:
-        """A task begins: whoever waits for it, and for whom none had begun, hears that."""
-        for client in self._clients.values():
-            if not client.ready and key in client.pending:
-                client.ready = True
-                client.notices.append(Notice("ready", time.time()))
+    def notify_ready(self, key: str) -> None:
+        """Notify clients whose first task begins with task `key`."""
+        for session in self._sessions.values():
+            if not session.ready and key in session.pending:
+                session.ready = True
+                session.notices.append(Notice("ready", time.time()))
 
-    def tell_waiting(self, notice: Notice) -> None:
-        """Tell everyone who waits for the task that the notice is about."""
-        for client in self._clients.values():
-            if notice.key in client.pending:
-                client.notices.append(notice)
-
-    def expect_too(self, key: str, because: set[str]) -> None:
-        """Whoever waits for one of the tasks ``because`` now waits for this one as well."""
-        for client in self._clients.values():
-            if client.pending & because:
-                client.pending.add(key)
+    def notify_waiting(self, notice: Notice) -> None:
+        """Notify every client that waits for the notice's task."""
+        for session in self._sessions.values():
+            if notice.key in session.pending:
+                session.notices.append(notice)
 
     def conclude(self, notice: Notice) -> list[str]:
-        """Tell all who wait for a task what became of it; returns who now waits for nothing."""
-        through = []
-        for name, client in self._clients.items():
-            if notice.key in client.pending:
-                client.pending.discard(notice.key)
-                client.notices.append(notice)
-                if not client.pending:
-                    through.append(name)
-        return through
+        """Notify every client that waits for the notice's task, which has ended.
+
+        Returns:
+            Clients that no longer wait for any task.
+        """
+        finished = []
+        for client, session in self._sessions.items():
+            if notice.key in session.pending:
+                session.pending.discard(notice.key)
+                session.notices.append(notice)
+                if not session.pending:
+                    finished.append(client)
+        return finished
 
     def waiting(self) -> bool:
-        """Whether anyone waits for anything."""
-        return any(client.pending for client in self._clients.values())
+        """Return whether a client waits for a task."""
+        return any(session.pending for session in self._sessions.values())
 
     def models(self) -> set[str]:
-        """The models that clients need."""
-        return {model for client in self._clients.values() for model in client.models}
+        """Return the models that clients need."""
+        return {model for session in self._sessions.values() for model in session.models}
 
     def silent(self, seconds: float, now: float) -> list[str]:
-        """Who has not asked for news for that long."""
-        return [name for name, client in self._clients.items() if now - client.seen > seconds]
-
-
-class DriverClient(Protocol):
-    """How a run talks to a driver, wherever the driver lives."""
-
-    def submit(self, submission: Submission) -> str: ...
-
-    def events(self, client: str, after: int) -> list[Notice]:
-        """Notices from ``after`` on; waits a moment where there is none yet."""
-
-    def status(self) -> Status: ...
-
-    def cancel(self, client: str) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class LocalClient:
-    """The client of a driver in this process: listening is what makes the driver work."""
-
-    def __init__(self, driver: "Driver") -> None:
-        self._driver = driver
-
-    def submit(self, submission: Submission) -> str:
-        return self._driver.submit(submission)
-
-    def events(self, client: str, after: int) -> list[Notice]:
-        if not self._driver.events(client, after):
-            self._driver.step(timeout=0.1)
-        return self._driver.events(client, after)
-
-    def status(self) -> Status:
-        return self._driver.status()
-
-    def cancel(self, client: str) -> None:
-        self._driver.cancel(client)
-
-    def close(self) -> None:
-        self._driver.close()
+        """Return the clients that have asked for no notices in the `seconds` before `now`."""
+        return [c for c, session in self._sessions.items() if now - session.last_seen > seconds]

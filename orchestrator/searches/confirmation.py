@@ -12,7 +12,7 @@ from segtransfer.results import Results
 from segtransfer.searches.context import PairDrops
 from segtransfer.searches.spec import Search, trials_experiment
 from segtransfer.statistics import Interval, Pair, Resampled, holm, pairs_of, schedules_of
-from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import Shard, make_shards
 
 SEARCHED, HELD_OUT = "searched", "held-out"
@@ -137,8 +137,10 @@ def compare(search: Search, results: Results) -> list[ConfirmedDifference]:
     sample = Resampled(results)
     comparisons = []
     for where, pairs in pairs_by_target(search, results).items():
-        for score in dict.fromkeys(made["score"] for made in results.made.values()):
-            names = {m["attack"]: name for name, m in results.made.items() if m["score"] == score}
+        for score in dict.fromkeys(made["score"] for made in results.variants.values()):
+            names = {
+                m["attack"]: name for name, m in results.variants.items() if m["score"] == score
+            }
             for attack in best:
                 for baseline in others:
                     difference = sample.difference(
@@ -249,7 +251,7 @@ def _mean(drops: PairDrops, targets: Sequence[str], *, inside: bool) -> float:
 
 
 def _attacks(results: Results) -> list[str]:
-    return [made["attack"] for made in results.made.values()]
+    return [made["attack"] for made in results.variants.values()]
 
 
 def _value(comparison: ConfirmedDifference) -> float:

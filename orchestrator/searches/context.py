@@ -8,12 +8,15 @@ import numpy as np
 
 from segtransfer import search_spaces
 from segtransfer.experiment.keys import key_of
-from segtransfer.experiment.plan import cut, identity_of, make_plan
+from segtransfer.experiment.manifest import describe
+from segtransfer.experiment.plan import identity_of, make_plan, make_tasks
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results, results_of
+from segtransfer.runtime.client import DriverClient
+from segtransfer.runtime.drive import Outcome, drive, served_models
 from segtransfer.runtime.executors.base import Served
-from segtransfer.runtime.runner import Outcome, TimeLimit, describe, drive, served
-from segtransfer.runtime.sessions import DriverClient, Submission
+from segtransfer.runtime.sessions import Submission
+from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.search_spaces import Space
 from segtransfer.searches.spec import Search, SearchSettings, trials_experiment
 from segtransfer.store import Store
@@ -81,12 +84,12 @@ def make_context(search: Search, store: Store) -> SearchContext:
     rungs = rungs_of(search.search.rungs, len(outlines))
     content = describe(plan)
     return SearchContext(
-        identity=_identity(search, space, content),
+        identity=_identity(search, space, experiment, content),
         search=search,
         space=space,
         experiment=experiment,
         infos=plan.infos,
-        models=served(plan),
+        models=served_models(plan),
         outlines=outlines,
         rungs=rungs,
         content=content,
@@ -151,10 +154,10 @@ def _carry_out(
 ) -> Results:
     """Return the results of an attack on some shards, computing the tasks that are not stored."""
     experiment = context.experiment.model_copy(update={"attacks": (attack,)})
-    tasks, cells = cut(experiment, context.infos, outlines, len(context.content["classes"]))
+    tasks, cells = make_tasks(experiment, context.infos, outlines, len(context.content["classes"]))
     stored = frozenset(key for key in tasks if store.row(key) is not None)
     _drive(Submission(tasks, context.models, stored), client, store)
-    made = [{"attack": attack.name, "made": 0, **vars(attack.made[0])}]
+    made = [{"attack": attack.name, "made": 0, **vars(attack.variants[0])}]
     content = {
         **context.content,
         "spec": experiment.model_dump(mode="json", exclude={"runtime"}),
@@ -239,15 +242,15 @@ def trial_results(identity: str, number: int, store: Store) -> Results | None:
     return None if content is None else results_of(store, f"{identity}-{number}", content)
 
 
-def _identity(search: Search, space: Space, content: Mapping[str, Any]) -> str:
+def _identity(
+    search: Search, space: Space, experiment: Experiment, content: Mapping[str, Any]
+) -> str:
     """Return the hash of the search's name, its proposals, and all that makes trials comparable.
 
     The name is included so that searches of different names have separate trials.
     """
-    settings = search.search.model_dump(
-        mode="json", exclude={"space", "trials", "concurrency", "storage"}
-    )
-    spec = {k: v for k, v in content["spec"].items() if k not in ("name", "data", "models")}
+    settings = search.search.identity_fields(exclude={"space", "trials", "concurrency", "storage"})
+    spec = experiment.identity_fields(exclude={"name", "data", "models", "runtime"})
     return key_of(
         {
             "name": search.name,

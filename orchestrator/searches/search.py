@@ -169,7 +169,8 @@ def _driver(
     if len(ended(study)) >= context.search.search.trials:
         yield None
         return
-    from segtransfer.runtime.ray_driver import attach, own_driver
+    from segtransfer.runtime.fleets import attach
+    from segtransfer.runtime.ray_driver import own_driver
 
     if runtime.fleet.name is not None:
         client = attach(runtime.fleet.name, store.location)

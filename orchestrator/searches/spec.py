@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from segtransfer import search_spaces
-from segtransfer.experiment.spec import Experiment, Runtime, read_experiment, read_spec
+from segtransfer.experiment.reading import read_experiment, read_spec
+from segtransfer.experiment.recipes import SEARCH_RECIPES
+from segtransfer.experiment.spec import Experiment, Runtime
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
@@ -16,7 +17,6 @@ from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.schema import Frozen, NameOrPath, resolve_path, suggest
 from segtransfer.tasks.urls import secret_part
 
-SHIPPED_SEARCHES = Path(search_spaces.__file__).parent / "recipes"
 Objective = Literal["transfer", "cost", "rms", "ssim"]
 DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
     "transfer": "maximize",
@@ -183,7 +183,7 @@ def read_search(
     Raises:
         InputError: The search is wrong; the message has a sentence per wrong field.
     """
-    return read_spec(Search, source, overrides, SHIPPED_SEARCHES)
+    return read_spec(Search, source, overrides, SEARCH_RECIPES)
 
 
 def trials_experiment(search: Search) -> Experiment:

@@ -28,8 +28,8 @@ from ray.tune.search.optuna import OptunaSearch
 from segtransfer import search_spaces
 from segtransfer.errors import InputError
 from segtransfer.runtime.interrupts import HoursUp
-from segtransfer.runtime.ray_driver import DriverError, meet
-from segtransfer.runtime.runner import TimeLimit
+from segtransfer.runtime.ray_driver import DriverError, join_driver
+from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.searches.context import (
     RungScore,
     SearchContext,
@@ -218,7 +218,7 @@ class TrialRunner:
 
     def __init__(self, context: "SearchContext", namespace: str) -> None:
         self._context, self._store = context, Store(context.store)
-        self._client = meet(namespace, context.store)
+        self._client = join_driver(namespace, context.store)
         self._trials: dict[int, tuple[Iterator[RungScore], int]] = {}
 
     def run_rung(self, number: int, point: Mapping[str, Any], rung: int) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def _define_by_run(context: SearchContext) -> Callable[[Any], dict[str, Any]]:
     """Return the function that samples a trial's point, and its number, for Optuna and Tune."""
 
     def propose_one(trial: Any) -> dict[str, Any]:
-        return {"point": search_spaces.suggest(context.space, trial), "number": trial.number}
+        return {"point": search_spaces.suggest_point(context.space, trial), "number": trial.number}
 
     return propose_one
 

@@ -1,10 +1,10 @@
-"""Which images are not independent of each other, and how clusters of them are drawn anew.
+"""The clusters of dependent images, and their resamples.
 
-Two things make images alike: what is on them (frames of one video sequence, one image under
-several seeds) and what was drawn for them (a schedule group shares its scales). Where one of the
-two clusters lies within the other, the coarser one is drawn. Where they cross, variances are put
-together as V(scene) + V(draw) - V(both) (Cameron, Gelbach and Miller, "Robust inference with
-multiway clustering", 2011).
+Images depend on each other by their scene (frames of one video sequence, one image under several
+seeds) and by their random draws (a schedule group shares its scales). If one of the two clusterings
+is nested in the other, the coarser clusters are resampled. If they cross, the variance is
+V(scene) + V(draw) - V(both) (Cameron, Gelbach and Miller, "Robust inference with multiway
+clustering", 2011).
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,17 @@ from segtransfer.results import Results
 from segtransfer.tasks.randomness import schedule_group
 
 Pair = tuple[str, str]  # source, target
-LEAST_SEQUENCES = 5  # fewer say nothing about other sequences
+LEAST_SEQUENCES = 5  # fewer sequences give no estimate of the variance between sequences
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One way to cluster the images.
+    """A clustering of the images.
 
-    ``members`` clusters x images, 1 where an image belongs to a cluster; ``draws`` resamples x
-    clusters, how often each cluster counts, row 0 each once; ``sign`` of its variance in the sum.
+    Attributes:
+        members: clusters x images, 1 if the image belongs to the cluster, else 0.
+        draws: resamples x clusters, the count of each cluster. Row 0 counts each cluster once.
+        sign: The sign of this factor's variance in the sum over factors.
     """
 
     members: np.ndarray
@@ -33,23 +35,30 @@ class Factor:
 
     @property
     def clusters(self) -> int:
+        """The number of clusters."""
         return len(self.members)
 
     def sums(self, counts: np.ndarray) -> np.ndarray:
-        """Counts of each image (images x anything) summed over resamples of the clusters."""
+        """Return per-image counts (images x anything) summed per resample of the clusters."""
         return self.draws @ (self.members @ counts)
 
 
 @dataclass(frozen=True)
 class Design:
-    """How images are drawn anew, and in sentences what that does not cover."""
+    """The factors of the resampling, and notes on variation that intervals do not cover."""
 
     factors: tuple[Factor, ...]
     notes: tuple[str, ...] = ()
 
 
 def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Design:
-    """The design of one experiment, or of several on the same images under other seeds."""
+    """Return the design of one experiment, or of several on the same images under other seeds.
+
+    Args:
+        runs: The results of the experiments.
+        resamples: The number of resamples.
+        seed: The seed of the resamples.
+    """
     images = [name for run in runs for name in run.image_ids]
     sequences = [name for run in runs for name in run.sequences]
     groups = [schedule for run in runs for schedule in schedules_of(run)]
@@ -67,8 +76,10 @@ def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Desi
 
 
 def schedules_of(run: Results) -> list[tuple[int, int]]:
-    """The schedule of every image, as seed and group. Groups are hashes of the images' ids, so few
-    images may fall into fewer groups than there are."""
+    """Return the seed and the schedule group of every image.
+
+    A group is a hash of the image's id, so a few images may not fill all groups.
+    """
     seed, groups = run.content["spec"]["seed"], run.content["spec"]["schedule_groups"]
     return [(seed, schedule_group(image_id, groups)) for image_id in run.image_ids]
 
@@ -76,10 +87,16 @@ def schedules_of(run: Results) -> list[tuple[int, int]]:
 def cluster(
     scenes: Sequence[object], draws: Sequence[object], *, resamples: int, seed: int = 0
 ) -> tuple[Factor, ...]:
-    """The factors for images of these scenes under these draws: one, or three where they cross.
+    """Return the factors of images: one, or three if scenes and draws cross.
 
-    A single cluster cannot vary: scenes stand for draws where all images share one, and draws for
-    scenes.
+    A single cluster has no variance, so scenes are resampled if all images share their draws, and
+    draws if all images share their scene.
+
+    Args:
+        scenes: The scene of each image.
+        draws: The random draws of each image, such as its schedule group.
+        resamples: The number of resamples.
+        seed: The seed of the resamples.
     """
     both = list(zip(scenes, draws, strict=True))
     count, count_scenes, count_draws = (len(set(labels)) for labels in (both, scenes, draws))
@@ -92,7 +109,7 @@ def cluster(
 
 
 def factor_of(labels: Sequence[object], resamples: int, seed: int = 0, sign: int = 1) -> Factor:
-    """The factor whose clusters are the images of equal labels."""
+    """Return the factor whose clusters are the images of equal labels."""
     names = {label: number for number, label in enumerate(dict.fromkeys(labels))}
     members = np.zeros((len(names), len(labels)))
     members[[names[label] for label in labels], range(len(labels))] = 1
@@ -102,7 +119,7 @@ def factor_of(labels: Sequence[object], resamples: int, seed: int = 0, sign: int
 
 
 def pairs_of(results: Results, group: str) -> list[Pair]:
-    """The pairs of source and target that a headline group has."""
+    """Return the pairs of source and target of a pair group."""
     return [
         (source, target)
         for source in results.sources

@@ -13,8 +13,11 @@ from segtransfer.statistics.design import Design
 class Interval:
     """A value with the bounds of its interval, in percentage points.
 
-    ``p``: how likely a value at least as far from 0 would be were there no difference (two-sided);
-    it means something for differences only.
+    Attributes:
+        value: The value.
+        low: The lower bound.
+        high: The upper bound.
+        p: The two-sided p-value of the hypothesis that the value is 0, for differences only.
     """
 
     value: float
@@ -24,16 +27,23 @@ class Interval:
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
 def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.95) -> Interval:
-    """The interval of a statistic from its values on resamples, an array a factor, row 0 as it is.
+    """Return the interval of a statistic, value +- t SE.
 
-    value +- t SE: the variance of a bootstrap of G clusters is too small by (G - 1) / G, and with
-    few clusters the normal quantile too small for the t of G - 1 degrees of freedom (those of
-    Satterthwaite where factors cross). NaN bounds where there is one cluster only.
+    The variance of a bootstrap of G clusters is scaled by G / (G - 1). The quantile t has G - 1
+    degrees of freedom, or Satterthwaite's if factors cross.
+
+    Args:
+        design: The design of the resamples.
+        values: Per factor, the statistic on each resample; row 0 is the statistic itself.
+        level: The coverage, such as 0.95.
+
+    Returns:
+        The interval, with NaN bounds if a factor has a single cluster.
     """
     value = float(values[0][0])
     if any(factor.clusters < 2 for factor in design.factors):
@@ -44,7 +54,7 @@ def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.9
     ]
     parts = [(v, f) for v, f in zip(variances, design.factors, strict=True) if f.sign > 0]
     total = sum(v * f.sign for v, f in zip(variances, design.factors, strict=True))
-    # Estimates that cross may subtract too much: each factor alone is a lower bound.
+    # The estimate for crossed factors may be too small: each factor alone is a lower bound.
     error = max(total, *(v for v, _ in parts)) ** 0.5
     if error == 0:
         return Interval(value, value, value, 1.0 if value == 0 else 0.0)
@@ -55,9 +65,13 @@ def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.9
 
 
 def holm(p_values: Sequence[float], alpha: float = 0.05) -> list[bool]:
-    """Which of many differences are beyond noise, the chance of one false finding being ``alpha``.
+    """Return which of many hypotheses are rejected, with a family-wise error rate of ``alpha``.
 
-    Holm, "A simple sequentially rejective multiple test procedure", 1979. NaN is never beyond.
+    Source: Holm, "A simple sequentially rejective multiple test procedure", 1979.
+
+    Args:
+        p_values: The p-values; NaN is never rejected.
+        alpha: The chance of one false rejection or more.
     """
     rejected = [False] * len(p_values)
     order = sorted(range(len(p_values)), key=lambda index: np.nan_to_num(p_values[index], nan=1.0))

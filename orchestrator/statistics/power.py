@@ -1,4 +1,4 @@
-"""Statistical power: the smallest paired difference that so many images and schedules can show."""
+"""Statistical power: the smallest detectable paired difference of an experiment."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,23 +7,26 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.plan import Plan
-from segtransfer.results import FORMAT, GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, MatrixIndex, Results
 from segtransfer.statistics import Design, Resampled, pairs_of
 from segtransfer.statistics.design import Factor, factor_of
 from segtransfer.store import Store
 from segtransfer.tasks.randomness import schedule_group
 
 LEVEL, POWER = 0.05, 0.8  # two-sided
-MOST_READ = 400  # evaluations of a stored run; a mean over fewer cells only has the wider spread
+MOST_READ = 400  # evaluations of a stored run; a mean over fewer cells has a wider spread
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How a paired difference of two attacks' dataset mIoU varies, in percentage points.
+    """The standard deviations of a paired difference in dataset mIoU, in percentage points.
 
-    ``image``: standard deviation of what one image adds; ``group``: of what the draws of one
-    schedule group add. ``source`` says where that is from.
+    Attributes:
+        image: The standard deviation of the contribution of one image.
+        group: The standard deviation of the contribution of one schedule group's draws.
+        source: The stored run of the estimate, or empty for assumed values.
     """
 
     image: float
@@ -39,9 +42,13 @@ ASSUMED_SPREAD = Spread(image=5.0, group=2.5, source="")
 
 @dataclass(frozen=True)
 class Power:
-    """The smallest paired difference that would be found four times in five (two-sided 5 %).
+    """The smallest detectable paired difference: power 80 %, two-sided level 5 %.
 
-    ``difference`` in points of mIoU; None where all images share one schedule.
+    Attributes:
+        difference: In points of mIoU, or None if all images share one schedule.
+        images: The number of images.
+        groups: The number of schedule groups.
+        spread: The standard deviations that the difference follows from.
     """
 
     difference: float | None
@@ -51,7 +58,7 @@ class Power:
 
 
 def power_of(plan: Plan, store: Store) -> Power:
-    """What a plan can show, by a stored run on the same data, else by assumed spreads."""
+    """Return the power of a plan, by a stored run on the same data, else by assumed spreads."""
     images = sum(len(shard.image_ids) for shard in plan.shards.values())
     groups = len({shard.group for shard in plan.shards.values()})
     spread = stored_spread(store, plan.dataset.name) or ASSUMED_SPREAD
@@ -59,8 +66,12 @@ def power_of(plan: Plan, store: Store) -> Power:
 
 
 def detectable(spread: Spread, images: int, groups: int) -> float | None:
-    """(t_0.975 + t_0.8) x SE, t with groups - 1 degrees of freedom, SE^2 = image^2 / images +
-    group^2 / groups; None for one group, whose draws could be all there is to a difference."""
+    """Return the smallest detectable difference, in percentage points.
+
+    The difference is (t_0.975 + t_0.8) x SE with groups - 1 degrees of freedom and
+    SE^2 = image^2 / images + group^2 / groups. It is None for one group, whose draws could
+    explain any difference.
+    """
     if groups < 2:
         return None
     error = (spread.image**2 / images + spread.group**2 / groups) ** 0.5
@@ -69,10 +80,13 @@ def detectable(spread: Spread, images: int, groups: int) -> float | None:
 
 
 def spread_of(difference: Callable[[Factor], np.ndarray], clusters: Sequence[int]) -> Spread:
-    """Split a paired difference's variance into what images and what schedule groups add.
+    """Split the variance of a paired difference into shares of images and of schedule groups.
 
-    ``difference`` gives a value for every resample of a factor. The bootstrap of whole groups
-    holds both, that of single images the first.
+    The bootstrap of whole groups has both shares, the bootstrap of single images the first.
+
+    Args:
+        difference: A function from a factor to a value per resample.
+        clusters: The schedule group of each image.
     """
     images, groups = len(clusters), len(set(clusters))
     single = difference(factor_of(range(images), 1000))[1:].var()
@@ -83,7 +97,7 @@ def spread_of(difference: Callable[[Factor], np.ndarray], clusters: Sequence[int
 
 
 def stored_spread(store: Store, dataset: str) -> Spread | None:
-    """The spread in the newest stored run on this data that has two attacks to compare."""
+    """Return the spread in the newest stored run on a data set with two attacks, or None."""
     for content in reversed(list(store.experiments().values())):
         if content.get("format") != FORMAT or content["dataset"] != dataset:
             continue
@@ -115,30 +129,21 @@ def _difference(results: Results, group: str) -> Callable[[Factor], np.ndarray]:
 
 
 def _two_attacks(store: Store, content: Mapping[str, Any]) -> Results | None:
-    """A stored run cut down to two comparable attacks, one source, and targets of one headline
-    group, the furthest from the source there is; None where that is not all stored."""
-    steps = {attack["name"]: attack["steps"] for attack in content["spec"]["attacks"]}
-    eps = {attack["name"]: attack["eps"] for attack in content["spec"]["attacks"]}
-    made = [made for made in content["attacks"] if steps[made["attack"]]]
-    pair = next(
-        (
-            (one, other)
-            for one in made
-            for other in made
-            if other["attack"] != one["attack"]
-            and (eps[other["attack"]], other["score"]) == (eps[one["attack"]], one["score"])
-        ),
-        None,
-    )
+    """Return a stored run reduced to two comparable attacks, one source and targets of one group.
+
+    The group is the furthest from the source that the run has. None if there are no such attacks,
+    or if one of their evaluations is missing.
+    """
+    pair = _comparable_attacks(content)
     if pair is None:
         return None
     whole = Results("", store, content, (), (), {}, {}, frozenset())
-    cells = [(s, t) for s in whole.sources for t in whole.targets]
-    source, first = max(cells, key=lambda cell: GROUPS.index(whole.group(*cell)))
+    pairs = [(s, t) for s in whole.sources for t in whole.targets]
+    source, first = max(pairs, key=lambda models: PAIR_GROUPS.index(whole.group(*models)))
     most = max(1, MOST_READ // (2 * max(1, len(content["shards"]))))
     group = whole.group(source, first)
     targets = [t for t in whole.targets if whole.group(source, t) == group][:most]
-    keys: dict[tuple[str, str | None, str], list[str]] = {
+    keys: dict[MatrixIndex, list[str]] = {
         (attack["name"], source, target): [] for attack in pair for target in targets
     }
     for name, origin, target, _, key, _ in content["cells"]:
@@ -146,12 +151,29 @@ def _two_attacks(store: Store, content: Mapping[str, Any]) -> Results | None:
             keys[name, origin, target].append(key)
     confusions = {}
     image_ids: tuple[str, ...] = ()
-    for cell, names in keys.items():
-        found = [store.evaluation(key) for key in names]
-        complete = [evaluation for evaluation in found if evaluation is not None]
-        if not complete or len(complete) < len(found):
+    for cell, cell_keys in keys.items():
+        evaluations = [store.evaluation(key) for key in cell_keys]
+        complete = [evaluation for evaluation in evaluations if evaluation is not None]
+        if not complete or len(complete) < len(evaluations):
             return None
         confusions[cell] = np.concatenate([evaluation.confusions for evaluation in complete])
         image_ids = tuple(i for evaluation in complete for i in evaluation.image_ids)
-    cut = {**content, "attacks": list(pair), "sources": [source], "targets": targets}
-    return Results("", store, cut, image_ids, (), confusions, {}, frozenset())
+    reduced = {**content, "attacks": list(pair), "sources": [source], "targets": targets}
+    return Results("", store, reduced, image_ids, (), confusions, {}, frozenset())
+
+
+def _comparable_attacks(
+    content: Mapping[str, Any],
+) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """Return the first two variants of different attacks with equal eps and score, or None."""
+    steps = {attack["name"]: attack["steps"] for attack in content["spec"]["attacks"]}
+    eps = {attack["name"]: attack["eps"] for attack in content["spec"]["attacks"]}
+    variants = [variant for variant in content["attacks"] if steps[variant["attack"]]]
+    pairs = (
+        (one, other)
+        for one in variants
+        for other in variants
+        if other["attack"] != one["attack"]
+        and (eps[other["attack"]], other["score"]) == (eps[one["attack"]], one["score"])
+    )
+    return next(pairs, None)

@@ -1,4 +1,4 @@
-"""Results on resamples of their images: intervals for cells, rows, columns, means, differences."""
+"""Intervals for cells, rows, columns, means and differences, from resamples of the images."""
 
 from collections.abc import Sequence
 
@@ -6,21 +6,19 @@ import numpy as np
 import pandas as pd
 
 from segtransfer.experiment.task import CLEAN
-from segtransfer.results import DERIVED, GROUPS, Results
+from segtransfer.results import DERIVED, PAIR_GROUPS, Results
 from segtransfer.statistics.design import Design, Pair, design_of
 from segtransfer.statistics.intervals import Interval, interval_of
 from segtransfer.statistics.tallies import score, tallies
 
 RESAMPLES = 2000
-Values = list[np.ndarray]  # of one statistic: an array a factor of the design, row 0 as it is
+Values = list[np.ndarray]  # of a statistic per resample, an array per factor of the design
 
 
 class Resampled:
-    """An experiment on resamples of its images, the same for all cells: differences are paired.
+    """An experiment on resamples of its images, the same for all cells, so differences are paired.
 
-    ``runs``: its results, or those of several runs that differ by their seed alone and are taken
-    together. Metrics are those of ``Results.matrix``. Methods raise KeyError where a cell is
-    missing.
+    Metrics are the metrics of ``Results.matrix``. Methods raise KeyError if a cell is missing.
     """
 
     def __init__(
@@ -30,6 +28,15 @@ class Resampled:
         seed: int = 0,
         design: Design | None = None,
     ) -> None:
+        """Prepare the resamples.
+
+        Args:
+            runs: The results of the experiment, or of several runs that differ in their seed
+                only and are pooled.
+            resamples: The number of resamples.
+            seed: The seed of the resamples.
+            design: The design to share with another experiment. Default: the design of ``runs``.
+        """
         self.runs = runs
         self.results = runs[0]
         self.design = design or design_of(runs, resamples=resamples, seed=seed)
@@ -37,25 +44,26 @@ class Resampled:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the intervals do not cover, in sentences."""
+        """A sentence per kind of variation outside the intervals."""
         return self.design.notes
 
     def cell(
         self, attack: str, source: str, target: str, metric: str = "miou", level: float = 0.95
     ) -> Interval:
-        """A metric of one cell of a transfer matrix."""
+        """Return the interval of a metric in one cell of a transfer matrix."""
         return self.mean(attack, [(source, target)], metric, level)
 
     def clean(self, target: str, metric: str = "miou", level: float = 0.95) -> Interval:
-        """A metric of one target on the clean images."""
+        """Return the interval of a metric of one target on the clean images."""
         return interval_of(self.design, self._counted(CLEAN, None, target, metric), level)
 
     def mean(
         self, attack: str, pairs: Sequence[Pair], metric: str = "miou", level: float = 0.95
     ) -> Interval:
-        """The mean of a metric over pairs of source and target.
+        """Return the interval of the mean of a metric over pairs of source and target.
 
-        Raises ValueError where there is no pair.
+        Raises:
+            ValueError: If there are no pairs.
         """
         return interval_of(self.design, self.values(attack, pairs, metric), level)
 
@@ -68,32 +76,43 @@ class Resampled:
         level: float = 0.95,
         other: "Resampled | None" = None,
     ) -> Interval:
-        """The mean under ``attack`` less that under ``baseline`` on the same resampled images.
+        """Return the interval of the mean under an attack minus the mean under a baseline.
 
-        ``other`` holds the baseline where it is another run: one on the same images in the same
-        order, made with this one's ``design``.
+        Args:
+            attack: The name of an attack's variant.
+            baseline: The name of the variant to subtract.
+            pairs: The pairs of source and target to average over.
+            metric: A metric of ``Results.matrix``.
+            level: The coverage of the interval.
+            other: The run with the baseline, if it is another run. It must have the same images in
+                the same order, and this run's ``design``.
         """
         ours = self.values(attack, pairs, metric)
         theirs = (other or self).values(baseline, pairs, metric)
         return interval_of(self.design, _minus(ours, theirs), level)
 
     def values(self, attack: str, pairs: Sequence[Pair], metric: str = "miou") -> Values:
-        """The mean of a metric over pairs on every resample, for statistics of one's own."""
+        """Return the mean of a metric over pairs on every resample, per factor of the design.
+
+        Raises:
+            ValueError: If there are no pairs.
+        """
         if not pairs:
             raise ValueError("there is no pair of source and target to take a mean of")
         cells = [self._values(attack, source, target, metric) for source, target in pairs]
         return [np.mean(parts, axis=0) for parts in zip(*cells, strict=True)]
 
     def frame(self, attack: str, metric: str = "miou", level: float = 0.95) -> pd.DataFrame:
-        """Every cell, row, column and mean of a matrix with its interval.
+        """Return the interval of every cell, row, column and mean of a matrix.
 
-        Columns kind (cell, row, column, mean), group, source, target, value, low, high. Rows,
-        columns and means are taken over one headline group; what is missing is left out.
+        Returns:
+            Columns kind (cell, row, column, mean), group, source, target, value, low, high. Rows,
+            columns and means are taken within one pair group. Incomplete entries are left out.
         """
         results = self.results
         pairs = [(s, t) for s in results.sources for t in results.targets]
         wanted = [("cell", results.group(*pair), *pair, [pair]) for pair in pairs]
-        for group in GROUPS:
+        for group in PAIR_GROUPS:
             inside = [pair for pair in pairs if results.group(*pair) == group]
             for source in results.sources:
                 wanted.append(("row", group, source, "", [p for p in inside if p[0] == source]))
@@ -103,8 +122,8 @@ class Resampled:
         rows = []
         for kind, group, source, target, members in wanted:
             if members and all(self._has(attack, *pair) for pair in members):
-                found = self.mean(attack, members, metric, level)
-                rows.append((kind, group, source, target, found.value, found.low, found.high))
+                mean = self.mean(attack, members, metric, level)
+                rows.append((kind, group, source, target, mean.value, mean.low, mean.high))
         names = ["kind", "group", "source", "target", "value", "low", "high"]
         return pd.DataFrame(rows, columns=names)
 
@@ -119,7 +138,7 @@ class Resampled:
         if strongest is None:
             return [np.full(len(values), np.nan) for values in drop]
         most = _minus(clean, self._counted(*strongest, target, "miou"))
-        # NaN, as in a matrix, where the strongest takes nothing: infinity is no JSON.
+        # NaN, as in a matrix, if the strongest attack has no effect: infinity is no JSON.
         scales = [np.where(values == 0, np.nan, values) for values in most]
         return [100 * ours / scale for ours, scale in zip(drop, scales, strict=True)]
 

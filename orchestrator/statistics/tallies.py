@@ -1,19 +1,32 @@
-"""Per-image counts of a cell, small enough to be resampled ten thousand times."""
+"""Per-image counts of a matrix cell, small enough for ten thousand resamples."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from segtransfer.results import Cell, Results
+from segtransfer.results import MatrixIndex, Results
 from segtransfer.tasks import metrics
 
+# Functions of the right, labelled and predicted pixels per class.
+Margins = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+OF_MARGINS: dict[str, Margins] = {
+    "miou": metrics.miou_of,
+    "aacc": metrics.accuracy_of,
+    "macc": metrics.class_accuracy_of,
+    "wrong": lambda *margins: 100 - metrics.accuracy_of(*margins),
+}
 
-def tallies(results: Results, cell: Cell) -> np.ndarray:
-    """Counts of every image, float64 N x (3K + 2): per class right, labelled and predicted pixels,
-    then those fooled and those right on the clean image (NaN where clean predictions are missing).
-    Their sums are exact below 2^53.
 
-    Raises KeyError where the cell is missing.
+def tallies(results: Results, cell: MatrixIndex) -> np.ndarray:
+    """Return the counts of every image of a matrix cell.
+
+    Returns:
+        float64 N x (3K + 2): per class the right, labelled and predicted pixels, then the fooled
+        pixels and the pixels right on the clean image, NaN without clean predictions. Sums of
+        these counts are exact below 2^53.
+
+    Raises:
+        KeyError: If the cell is missing.
     """
     fooled = results.fooled.get(cell)
     parts = [*metrics.margins(results.confusions[cell])]
@@ -22,17 +35,13 @@ def tallies(results: Results, cell: Cell) -> np.ndarray:
 
 
 def score(counts: np.ndarray, metric: str) -> np.ndarray:
-    """A metric of ``Results.matrix``, but those derived, in percent from counts ... x (3K + 2)."""
+    """Return a metric in percent from counts.
+
+    Args:
+        counts: ... x (3K + 2), as in ``tallies``, or sums of such counts.
+        metric: A metric of ``Results.matrix`` other than the derived metrics.
+    """
     if metric == "fooling":
         return 100 * counts[..., -2] / np.maximum(counts[..., -1], 1)
     right, labelled, predicted = np.split(counts[..., :-2], 3, axis=-1)
     return np.asarray(OF_MARGINS[metric](right, labelled, predicted))
-
-
-Margins = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-OF_MARGINS: dict[str, Margins] = {
-    "miou": metrics.miou_of,
-    "aacc": metrics.accuracy_of,
-    "macc": metrics.class_accuracy_of,
-    "wrong": lambda *margins: 100 - metrics.accuracy_of(*margins),
-}

@@ -1,4 +1,4 @@
-"""How arrays become bytes: AEs and shards as Arrow IPC, confusions and predictions as Parquet."""
+"""Arrays as bytes: AEs and shards as Arrow IPC, confusions and predictions as Parquet."""
 
 import io
 from collections.abc import Sequence
@@ -21,23 +21,34 @@ class Evaluation:
 
 
 def encode_images(ids: Sequence[str], images: np.ndarray) -> bytes:
-    """AEs uint8 M x N x 3 x H x W, one row an image made: all of the first kind, then the next."""
+    """Return AEs as Arrow IPC, a row per AE: all images of the first variant, then the next.
+
+    Args:
+        ids: The ids of the N images.
+        images: The AEs, uint8 M x N x 3 x H x W for M variants.
+    """
     table = _image_table(tuple(ids) * len(images), images.reshape(-1, *images.shape[2:]), "image")
     numbers = np.repeat(np.arange(len(images)), len(ids))
     return _ipc(table.append_column("made", pa.array(numbers, pa.int32())))
 
 
 def decode_images(content: bytes) -> tuple[tuple[str, ...], np.ndarray]:
-    """Image ids, and AEs uint8 M x N x 3 x H x W."""
+    """Return the N image ids, and the AEs uint8 M x N x 3 x H x W for M variants."""
     table = pa.ipc.open_file(content).read_all()
-    made = table["made"][-1].as_py() + 1
+    variants = table["made"][-1].as_py() + 1
     images = _arrays(table, "image")
-    images = images.reshape(made, -1, *images.shape[1:])
+    images = images.reshape(variants, -1, *images.shape[1:])
     return tuple(table["image_id"].to_pylist())[: images.shape[1]], images
 
 
 def encode_evaluation(ids: Sequence[str], confusions: np.ndarray, predictions: np.ndarray) -> bytes:
-    """Confusions int64 N x K x K and predictions uint8 N x H x W, one row an image."""
+    """Return an evaluation as Parquet, a row per image.
+
+    Args:
+        ids: The ids of the N images.
+        confusions: int64 N x K x K, labels by predictions.
+        predictions: uint8 N x H x W class indices.
+    """
     tensor = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(confusions))
     table = _image_table(tuple(ids), predictions, "prediction")
     sink = io.BytesIO()
@@ -46,6 +57,7 @@ def encode_evaluation(ids: Sequence[str], confusions: np.ndarray, predictions: n
 
 
 def decode_evaluation(content: bytes) -> Evaluation:
+    """Return the evaluation that ``encode_evaluation`` wrote."""
     table = pq.read_table(io.BytesIO(content))
     return Evaluation(
         image_ids=tuple(table["image_id"].to_pylist()),
@@ -55,6 +67,7 @@ def decode_evaluation(content: bytes) -> Evaluation:
 
 
 def encode_shard(shard: Shard) -> bytes:
+    """Return a shard as Arrow IPC, a row per image."""
     table = _image_table(shard.image_ids, shard.images, "image")
     table = table.append_column(
         "label", pa.array([label.tobytes() for label in shard.labels], pa.large_binary())
@@ -64,7 +77,7 @@ def encode_shard(shard: Shard) -> bytes:
 
 
 def decode_shard(shard_id: str, content: bytes) -> Shard | None:
-    """A shard; None where torn or altered (its id is the hash of its content)."""
+    """Return a shard; None if it is damaged, so that its id is not the hash of its content."""
     try:
         table = pa.ipc.open_file(content).read_all()
         table.validate(full=True)
@@ -82,7 +95,7 @@ def decode_shard(shard_id: str, content: bytes) -> Shard | None:
 
 
 def _image_table(ids: tuple[str, ...], arrays: np.ndarray, name: str) -> pa.Table:
-    """One row an image: id, height, width, and the uint8 values as bytes."""
+    """Return a table with a row per image: id, height, width, and the uint8 values as bytes."""
     height, width = arrays.shape[-2:]
     return pa.table(
         {
@@ -95,7 +108,7 @@ def _image_table(ids: tuple[str, ...], arrays: np.ndarray, name: str) -> pa.Tabl
 
 
 def _arrays(table: pa.Table, name: str) -> np.ndarray:
-    """The stacked uint8 arrays of a bytes column: N x H x W, or N x 3 x H x W for images."""
+    """Return the arrays of a bytes column, uint8 N x H x W, or N x 3 x H x W for images."""
     height, width = table["height"][0].as_py(), table["width"][0].as_py()
     values = [np.frombuffer(v.as_buffer(), np.uint8) for v in table[name]]
     return np.stack(values).reshape(len(values), *((3,) if name == "image" else ()), height, width)

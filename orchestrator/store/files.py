@@ -1,7 +1,6 @@
-"""Files below one root, on a local disk or in a bucket: list, read, write whole, remove.
+"""Files below one root, on a local disk or in a bucket: list, read, write whole, delete.
 
-What goes wrong is raised as OSError or InputError whose text is a sentence: what, where, and what
-to do about it.
+Errors are OSError or InputError with a sentence that names the operation, the place and a cure.
 """
 
 import errno
@@ -21,14 +20,47 @@ from pyarrow import fs
 from segtransfer.errors import InputError
 from segtransfer.tasks.urls import secret_part
 
-# On these an object is visible only once it is closed, which is what makes a write atomic there.
+# In these buckets an object is visible only after its upload ends, so a write is atomic.
 BUCKETS = ("s3", "gs", "gcs", "abfs", "abfss")
 PARTIAL = ".partial-"
+
+_COMMITTED_STAYS = "what was committed before is kept"
+_ADVICE = {
+    errno.ENOSPC: f"free some space there and run again: {_COMMITTED_STAYS}",
+    errno.EDQUOT: f"free some of your quota and run again: {_COMMITTED_STAYS}",
+    errno.EROFS: "it can be read, not written: give another folder as runtime.store",
+    errno.EACCES: "give a folder you may read and write as runtime.store",
+    errno.EPERM: "give a folder you may read and write as runtime.store",
+    errno.ENOTDIR: "a part of this path is a plain file: give a folder as runtime.store",
+    errno.EEXIST: "a part of this path is a plain file: give a folder as runtime.store",
+}
+_TRANSPORT = r"AWS Error|curlCode|google::cloud|Azure|Status\("
+_CREDENTIALS = (
+    "the bucket refuses these credentials, or there are none: set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), also where workers run"
+)
+_ENDPOINT = "nothing answers there: check endpoint_override and scheme in the URL, and the network"
+_REMOTE_ADVICE = [
+    (r"NO_SUCH_BUCKET", "there is no such bucket: create it, or correct the URL"),
+    (r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|EXPIRED|TOKEN|CREDENTIAL|40[13]", _CREDENTIALS),
+    (r"NETWORK_CONNECTION|REQUEST_TIMEOUT|curlCode", _ENDPOINT),
+]
+
+
+class StoreError(OSError):
+    """An OSError with a sentence for the user, and the system's ``errno`` or None."""
+
+    def __init__(self, number: int | None, sentence: str) -> None:
+        super().__init__(sentence)
+        self.errno = number
+
+    def __reduce__(self) -> tuple[type["StoreError"], tuple[int | None, str]]:
+        return StoreError, (self.errno, str(self))
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """A file: its path below the root, bytes, and when it was last written, in ns since 1970."""
+    """A file: its path below the root, bytes, and the time of the last write in ns since 1970."""
 
     path: str
     nbytes: int
@@ -36,12 +68,16 @@ class FileInfo:
 
 
 class Files:
-    """The files of one folder or bucket; the connection is made on first use."""
+    """The files of one folder or bucket. The connection is made on first use."""
 
     def __init__(self, location: str) -> None:
-        """``location``: a folder, ``file://...``, or the URL of a bucket.
+        """Set the root.
 
-        Raises InputError for a URL of another kind, or one that carries credentials.
+        Args:
+            location: A folder, ``file://...``, or the URL of a bucket.
+
+        Raises:
+            InputError: If the URL is of another kind, or holds credentials.
         """
         parts = urlsplit(location) if "://" in location else None
         self.remote = parts is not None and parts.scheme != "file"
@@ -71,22 +107,22 @@ class Files:
         return Files, (self.location,)
 
     def names(self, folder: str) -> list[str]:
-        """Paths of all files below a folder, unordered; from listings alone."""
+        """Return the paths of all files below a folder, unordered, from listings alone."""
         if self.remote:
-            # An upload cut off between opening and writing can leave an empty object.
+            # An upload interrupted between opening and writing can leave an empty object.
             return [info.path for info in self._objects(folder) if info.nbytes]
         with self._sentences("listing", folder):
             return list(_walk(self.location, folder))
 
     def infos(self, folder: str) -> list[FileInfo]:
-        """All files below a folder with size and time, by path."""
+        """Return all files below a folder with size and time, sorted by path."""
         if self.remote:
             return sorted(self._objects(folder), key=lambda info: info.path)
-        found = (self.info(path) for path in sorted(self.names(folder)))
-        return [info for info in found if info is not None]
+        infos = (self.info(path) for path in sorted(self.names(folder)))
+        return [info for info in infos if info is not None]
 
     def info(self, path: str) -> FileInfo | None:
-        """One file's size and time; None where there is none."""
+        """Return a file's size and time, or None if there is no such file."""
         with self._sentences("looking at", path):
             if self.remote:
                 system, root = self._bucket
@@ -100,7 +136,7 @@ class Files:
         return None
 
     def read(self, path: str) -> bytes | None:
-        """A whole file; None where there is none."""
+        """Return the content of a file, or None if there is no such file."""
         with self._sentences("reading", path), suppress(FileNotFoundError):
             if not self.remote:
                 return Path(self.location, _inside(path)).read_bytes()
@@ -109,13 +145,17 @@ class Files:
         return None
 
     def open(self, path: str) -> pa.NativeFile:
-        """A file to read parts of; raises FileNotFoundError where there is none."""
+        """Open a file to read parts of it.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+        """
         system, root = self._bucket if self.remote else (fs.LocalFileSystem(), self.location)
         with self._sentences("opening", path):
             return system.open_input_file(f"{root}/{_inside(path)}")
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a whole file at once: rename on a local disk, one PUT in a bucket."""
+        """Write a whole file atomically: a rename on a local disk, one PUT in a bucket."""
         with self._sentences(f"writing {len(content):,} bytes to", path):
             if not self.remote:
                 _replace(Path(self.location, _inside(path)), content)
@@ -126,7 +166,7 @@ class Files:
             stream.close()
 
     def delete(self, path: str) -> None:
-        """Remove a file; one that is gone already is no error."""
+        """Delete a file, if it exists."""
         with self._sentences("removing", path), suppress(FileNotFoundError):
             if self.remote:
                 system, root = self._bucket
@@ -135,7 +175,7 @@ class Files:
                 os.unlink(f"{self.location}/{_inside(path)}")
 
     def damaged(self, error: Exception) -> bool:
-        """Whether an error of one of Arrow's readers is due to the bytes, not to the way there."""
+        """Return whether an error of Arrow's readers is due to the bytes, not to the transport."""
         return not (
             isinstance(error, (FileNotFoundError, StoreError, InputError))
             or getattr(error, "errno", None)
@@ -154,10 +194,14 @@ class Files:
 
     @cached_property
     def _bucket(self) -> tuple[fs.FileSystem, str]:
-        """The connection, and the root with the bucket's name; looks whether the bucket exists."""
+        """The connection, and the root with the bucket's name.
+
+        Raises:
+            InputError: If the URL is unusable, or the bucket does not exist.
+        """
         location = self.location
         if location.startswith("s3://"):
-            # Without this every small file costs the three requests of an upload in parts.
+            # Without delayed opening, a small file costs the three requests of an upload in parts.
             location += ("&" if "?" in location else "?") + "allow_delayed_open=true"
         try:
             system, root = fs.FileSystem.from_uri(location)
@@ -169,23 +213,24 @@ class Files:
         if not bucket:
             raise InputError(f"store '{self.location}' names no bucket: s3://bucket/folder")
         with self._sentences("opening", ""):
-            found = system.get_file_info(bucket).type
-        if found is fs.FileType.NotFound:
+            kind = system.get_file_info(bucket).type
+        if kind is fs.FileType.NotFound:
             raise InputError(_no_bucket(bucket, self.location))
         return system, root.rstrip("/")
 
     @contextmanager
     def _sentences(self, doing: str, path: str) -> Iterator[None]:
-        """Say what failed where; a missing file stays FileNotFoundError."""
+        """Raise an OSError as a StoreError with a sentence; FileNotFoundError stays as it is."""
         try:
             yield
         except FileNotFoundError:
             raise
         except OSError as error:
-            # What a nested call has explained already carries no errno and no AWS text.
+            # A StoreError of a nested call has its sentence already.
             raise self._explained(error, doing, path) from error
 
     def _explained(self, error: OSError, doing: str, path: str) -> OSError:
+        """Return a StoreError that names the operation, the path and a cure."""
         if isinstance(error, StoreError):
             return error
         text = (error.strerror or str(error)).splitlines()[0].split(" (Request ID")[0]
@@ -196,42 +241,8 @@ class Files:
         return StoreError(error.errno, f"{sentence}; {advice}" if advice else sentence)
 
 
-class StoreError(OSError):
-    """An OSError whose text is a sentence for the user; ``errno`` where the system gave one."""
-
-    def __init__(self, number: int | None, sentence: str) -> None:
-        super().__init__(sentence)
-        self.errno = number
-
-    def __reduce__(self) -> tuple[type["StoreError"], tuple[int | None, str]]:
-        return StoreError, (self.errno, str(self))
-
-
-_KEPT = "what was committed before is kept"
-_ADVICE = {
-    errno.ENOSPC: f"free some space there and run again: {_KEPT}",
-    errno.EDQUOT: f"free some of your quota and run again: {_KEPT}",
-    errno.EROFS: "it can be read, not written: give another folder as runtime.store",
-    errno.EACCES: "give a folder you may read and write as runtime.store",
-    errno.EPERM: "give a folder you may read and write as runtime.store",
-    errno.ENOTDIR: "a part of this path is a plain file: give a folder as runtime.store",
-    errno.EEXIST: "a part of this path is a plain file: give a folder as runtime.store",
-}
-_TRANSPORT = r"AWS Error|curlCode|google::cloud|Azure|Status\("
-_CREDENTIALS = (
-    "the bucket refuses these credentials, or there are none: set AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), also where workers run"
-)
-_ENDPOINT = "nothing answers there: check endpoint_override and scheme in the URL, and the network"
-_REMOTE_ADVICE = [
-    (r"NO_SUCH_BUCKET", "there is no such bucket: create it, or correct the URL"),
-    (r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|EXPIRED|TOKEN|CREDENTIAL|40[13]", _CREDENTIALS),
-    (r"NETWORK_CONNECTION|REQUEST_TIMEOUT|curlCode", _ENDPOINT),
-]
-
-
 def _inside(path: str) -> str:
-    """The path, unless it would leave the root: names may come out of somebody else's store."""
+    """Return the path; refuse a path outside the root, which another store may name."""
     if path.startswith("/") or ".." in path.split("/"):
         raise InputError(f"'{path}' lies outside of the store; what names it was tampered with")
     return path
@@ -245,7 +256,7 @@ def _no_bucket(bucket: str, location: str) -> str:
 
 
 def _walk(root: str, folder: str) -> Iterator[str]:
-    """Paths below ``root`` of all files below ``folder``; no stat, so 150,000 take a second."""
+    """Yield the paths of all files below a folder, without a stat: 150,000 take a second."""
     try:
         entries = os.scandir(f"{root}/{folder}")
     except FileNotFoundError:
@@ -260,7 +271,7 @@ def _walk(root: str, folder: str) -> Iterator[str]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """A temporary file beside it, fsync, rename, fsync of the folder: whole after any crash."""
+    """Replace a file by a rename: after any crash the file is whole, with old or new content."""
     _make_folder(path.parent)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
     try:
@@ -278,6 +289,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _make_folder(folder: Path) -> None:
+    """Create a folder and its parents, durably."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -285,7 +297,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make a rename durable: else a row could outlive a power cut that its blob does not."""
+    """Make a rename durable, so that no row outlives a power cut that its blob does not."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # some network file systems sync no folders

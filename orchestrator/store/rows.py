@@ -1,9 +1,9 @@
-"""Commit rows: alone in a file while they are new, many to a file once compacted.
+"""Commit rows: one row per file while new, many rows per file after compaction.
 
-    rows/ab/<key>.parquet            one row a task; its name alone says that the task is done
-    compacted/<sha256>.parquet       many rows by key; the key column alone is read for planning
+    rows/ab/<key>.parquet            one row per task; its name alone says that the task is done
+    compacted/<sha256>.parquet       many rows by key; planning reads the key column alone
 
-A row alone is newer than a compacted one of the same key, and wins.
+A single row is newer than a compacted row of the same key, and takes precedence.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ COMPACTED_PATH = re.compile(r"compacted/([0-9a-f]{64})\.parquet")
 BLOB_PATH = re.compile(r"blobs/(..)/(\1[0-9a-f]{62})\.(?:arrow|parquet)")
 
 ROWS_PER_FILE = 20_000
-ROWS_PER_GROUP = 64  # one of them is read for one row: small, and the footer still is
+ROWS_PER_GROUP = 64  # a whole group is read for one row, and the footer grows with the groups
 
 _REQUIRED = ("key", "kind", "blob", "sha256", "created", "report")
 _OPTIONAL = ("model", "shard", "attack", "images")
@@ -36,10 +36,19 @@ _SCHEMA = pa.schema([(name, pa.string()) for name in (*_REQUIRED, *_OPTIONAL, "r
 
 @dataclass(frozen=True)
 class CommitRow:
-    """A commit row: the task, the blob that holds its arrays, and its report.
+    """The commit row of a task.
 
-    ``attack`` is the attack's identity as JSON; ``images`` the key of the attack whose AEs an
-    evaluation scored.
+    Attributes:
+        key: The key of the task.
+        kind: ``attack`` or ``evaluate``.
+        blob: The path of the blob that holds the task's arrays.
+        sha256: The hash of the blob.
+        report: The cost, numerics and statistics of the task.
+        created: The time of the commit, in ISO 8601.
+        model: The ``model_key`` of the task's model.
+        shard: The task's shard.
+        attack: The attack's identity as JSON.
+        images: The key of the attack whose AEs an evaluation scored.
     """
 
     key: str
@@ -55,11 +64,12 @@ class CommitRow:
 
 
 def row_path(key: str) -> str:
+    """Return the path of a task's single row."""
     return f"{ROWS}/{key[:2]}/{key}.parquet"
 
 
 def encode_rows(rows: Sequence[CommitRow]) -> bytes:
-    """Rows as one Parquet file, in the order given; every row carries the hash of its values."""
+    """Return rows as one Parquet file, in the order given, each with the hash of its values."""
     records = [_record(row) for row in rows]
     sink = io.BytesIO()
     pq.write_table(
@@ -73,7 +83,7 @@ def encode_rows(rows: Sequence[CommitRow]) -> bytes:
 
 
 def decode_row(content: bytes, key: str) -> CommitRow | None:
-    """The row of a file of its own; None where torn, altered, or of another task."""
+    """Return the row of a single-row file; None if it is damaged or has another key."""
     try:
         table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
         (record,) = table.to_pylist()
@@ -95,10 +105,10 @@ def _hash(record: dict[str, str | None]) -> str:
 
 
 def _row(record: dict[str, Any]) -> CommitRow | None:
-    """A row from its stored values; None where they are not what was written."""
+    """Return a row from its stored values; None if the values are damaged."""
     if not all(isinstance(record.get(name), str) for name in _REQUIRED):
         return None
-    # An altered schema may give bytes where text was.
+    # An altered schema may give bytes in place of text.
     if not all(isinstance(record.get(name), str | None) for name in _OPTIONAL):
         return None
     # Rows of older stores carry no hash of their own; pages and blobs are checked all the same.
@@ -117,12 +127,13 @@ def _row(record: dict[str, Any]) -> CommitRow | None:
 
 
 class CompactedFile:
-    """One file of compacted rows, opened: its keys, and rows on demand."""
+    """An open file of compacted rows: its keys, and its rows on demand."""
 
     def __init__(self, files: Files, path: str) -> None:
-        """Reads the key column; raises FileNotFoundError where the file is gone.
+        """Read the key column. A damaged file has ``damaged`` set and no keys.
 
-        ``damaged`` where it is torn or altered; its keys are then none.
+        Raises:
+            FileNotFoundError: If there is no such file.
         """
         self.path = path
         self.damaged = False
@@ -140,10 +151,11 @@ class CompactedFile:
 
     @property
     def keys(self) -> set[str]:
+        """The keys of all rows."""
         return set(self._places)
 
     def row(self, key: str) -> CommitRow | None:
-        """One row; None where it is not here, or altered."""
+        """Return the row of a key; None if it is missing or damaged."""
         if key not in self._places:
             return None
         group, place = divmod(self._places[key], ROWS_PER_GROUP)
@@ -152,7 +164,7 @@ class CompactedFile:
         return row if row is not None and row.key == key else None
 
     def rows(self) -> Iterator[tuple[str, CommitRow | None]]:
-        """All keys with their rows, None where altered."""
+        """Yield all keys with their rows, None for a damaged row."""
         by_group = groupby(self._places.items(), key=lambda item: item[1] // ROWS_PER_GROUP)
         for group, items in by_group:
             records = self._group(group)
@@ -170,7 +182,7 @@ class CompactedFile:
             return []
 
     def _must_be_damage(self, error: Exception) -> None:
-        """Damaged bytes count as missing; a failing network or a vanished file must not."""
+        """Note damaged bytes; raise the error of a failing network or a deleted file."""
         if self._files.info(self.path) is None:
             raise FileNotFoundError(self.path) from error
         if not self._files.damaged(error):
@@ -179,26 +191,30 @@ class CompactedFile:
 
 
 class CompactedRows:
-    """All compacted rows of a store; the files are kept open."""
+    """All compacted rows of a store, in files that are kept open."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
         self._open: dict[str, CompactedFile] = {}
 
     def refresh(self) -> list[CompactedFile]:
-        """The files there are now; those of another compaction may come and go meanwhile."""
+        """Return the current files. Another compaction may replace files at the same time.
+
+        Raises:
+            StoreError: If a listed file can never be opened.
+        """
         for _ in range(100):
             listed = sorted(n for n in self._files.names(COMPACTED) if COMPACTED_PATH.fullmatch(n))
             opened = self._open
             try:
-                found = {
+                current = {
                     path: opened[path] if path in opened else CompactedFile(self._files, path)
                     for path in listed
                 }
             except FileNotFoundError:
-                continue  # replaced since it was listed: what replaced it is there by now
-            self._open = found
-            return list(found.values())
+                continue  # replaced since it was listed, so the next listing has its replacement
+            self._open = current
+            return list(current.values())
         raise StoreError(
             None,
             f"a file of compacted rows of {self._files.location} vanishes each "
@@ -206,17 +222,18 @@ class CompactedRows:
         )
 
     def keys(self) -> set[str]:
+        """Return the keys of all compacted rows."""
         return set().union(*(file.keys for file in self.refresh()))
 
     def row(self, key: str) -> CommitRow | None:
-        """The newest row of a key; None where there is none that is intact.
+        """Return the newest intact row of a key, or None.
 
-        Lists anew each time: another compaction may have put a newer row elsewhere.
+        The files are listed each time, because another compaction may have written a newer row.
         """
         while True:
             try:
-                found = [file.row(key) for file in self.refresh()]
+                candidates = [file.row(key) for file in self.refresh()]
             except FileNotFoundError:
                 continue  # replaced since it was listed
-            rows = [row for row in found if row is not None]
+            rows = [row for row in candidates if row is not None]
             return max(rows, key=lambda row: row.created, default=None)

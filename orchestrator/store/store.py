@@ -1,16 +1,16 @@
 """The store: every committed result under its key, in a folder or a bucket.
 
-    rows/ab/<key>.parquet         one commit row a task; its file name alone says that it is done
-    compacted/<sha256>.parquet    many such rows in one file, once ``compact`` has run
+    rows/ab/<key>.parquet         one commit row per task; its name says that the task is done
+    compacted/<sha256>.parquet    many rows in one file, after ``compact``
     blobs/ab/<sha256>.*           AEs (Arrow IPC), confusions and predictions (Parquet), by content
     shards/ab/<shard id>.arrow    the clean images and labels, by content
-    experiments/<id>.json         resolved specs and which keys make up their matrices
-    searches/<id>/trial-<n>.json  the same of a search's trials, beside Optuna's study
-    failures/ab/<key>.json        the last traceback of a task that failed
+    experiments/<id>.json         resolved specs, and the keys of their matrices
+    searches/<id>/trial-<n>.json  the same per trial of a search, beside Optuna's study
+    failures/ab/<key>.json        the last traceback of a failed task
 
-A blob is written before the row that names its hash; both writes are atomic. What is read is
-checked against its hash, and anything torn, altered or foreign counts as missing. Two writers of
-one key are harmless: each writes whole files, and the last row wins with the blob that it names.
+A blob is written before the row that names its hash; both writes are atomic. Every read is checked
+against its hash, and a torn, altered or foreign file counts as missing. Two writers of one key are
+harmless: each writes whole files, and the last row takes precedence with the blob that it names.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ SHARD_PATH = re.compile(r"shards/(..)/(\1[0-9a-f]{62})\.arrow")
 
 @dataclass(frozen=True)
 class Blob:
-    """Arrays that are written and not yet committed: where (below the root), their hash, bytes."""
+    """Arrays that are written and not yet committed: path below the root, hash, and bytes."""
 
     path: str
     sha256: str
@@ -53,13 +53,22 @@ class Blob:
 
 
 class Store:
-    """One folder or bucket of results, for any number of readers and writers.
+    """A folder or bucket of results, for any number of readers and writers.
 
-    Cheap to make and to pickle: the connection is made on first use. The credentials of a bucket
-    are those of the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE).
+    A store is cheap to create and to pickle, because the connection is made on first use. The
+    credentials of a bucket come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+    AWS_PROFILE).
     """
 
     def __init__(self, location: str) -> None:
+        """Open a store, which is created by its first write.
+
+        Args:
+            location: A folder, or the URL of a folder or bucket.
+
+        Raises:
+            InputError: If the URL is of another kind, or holds credentials.
+        """
         self.files = Files(location)
         self.location = self.files.location
         self.compacted = CompactedRows(self.files)
@@ -69,37 +78,76 @@ class Store:
 
     @property
     def remote(self) -> bool:
-        """Whether this is no local file system: then the actors write the blobs."""
+        """Whether the store is a bucket, so that the model actors write the blobs."""
         return self.files.remote
 
     def keys(self) -> set[str]:
-        """Keys of all committed tasks, from listings and the key column of compacted rows."""
-        # In this order: a row that is compacted meanwhile is found at one of the two places.
+        """Return the keys of all committed tasks, from listings and compacted key columns."""
+        # In this order, so that a row that is compacted meanwhile is found in one of the two.
         single = {
             match[2] for name in self.files.names(ROWS) if (match := ROW_PATH.fullmatch(name))
         }
         return single | self.compacted.keys()
 
     def row(self, key: str) -> CommitRow | None:
-        """The commit row of a task, None where it is missing or torn."""
+        """Return the commit row of a task.
+
+        Args:
+            key: The key of the task.
+
+        Returns:
+            The newest intact row, or None if the task is not done.
+        """
         return self.single_row(key) or self.compacted.row(key)
 
     def single_row(self, key: str) -> CommitRow | None:
-        """The row that lies in a file of its own; None where there is none, or it is torn."""
+        """Return the commit row of a task from its own file; None if missing or damaged."""
         return self._checked(row_path(key), lambda content: decode_row(content, key))
 
     def put_attack(self, image_ids: Sequence[str], images: np.ndarray) -> Blob:
-        """Write the AEs of an attack, uint8 M x N x 3 x H x W; they count once committed."""
+        """Write the AEs of an attack, which are not stored before their commit.
+
+        Args:
+            image_ids: The ids of the N images.
+            images: The AEs, uint8 M x N x 3 x H x W for the M variants of the attack.
+
+        Returns:
+            The written blob, for ``commit``.
+
+        Raises:
+            StoreError: If the store cannot be written.
+        """
         return self._put(arrays.encode_images(image_ids, images), ".arrow")
 
     def put_evaluation(
         self, image_ids: Sequence[str], confusions: np.ndarray, predictions: np.ndarray
     ) -> Blob:
-        """Write confusions int64 N x K x K and predictions uint8 N x H x W."""
+        """Write an evaluation, which is not stored before its commit.
+
+        Args:
+            image_ids: The ids of the N images.
+            confusions: int64 N x K x K, labels by predictions.
+            predictions: uint8 N x H x W class indices.
+
+        Returns:
+            The written blob, for ``commit``.
+
+        Raises:
+            StoreError: If the store cannot be written.
+        """
         return self._put(arrays.encode_evaluation(image_ids, confusions, predictions), ".parquet")
 
     def commit(self, task: Task, blob: Blob, report: dict[str, Any]) -> None:
-        """Write the row of a task whose blob is written: from here on it is done."""
+        """Write the commit row of a task, after which the task is done.
+
+        Args:
+            task: The task.
+            blob: The written blob with the task's arrays.
+            report: The cost, numerics and statistics of the task, as JSON values.
+
+        Raises:
+            StoreError: If the store cannot be written.
+        """
         attack = json.dumps(task.attack.identity()) if task.attack else None
         row = CommitRow(
             task.key,
@@ -118,7 +166,14 @@ class Store:
     def commit_attack(
         self, task: Task, shard: Shard, images: np.ndarray, report: dict[str, Any]
     ) -> None:
-        """Keep the AEs of an attack task: blob first, then the row."""
+        """Store the AEs of an attack task: the blob, then the row.
+
+        Args:
+            task: The attack task.
+            shard: The shard of the N clean images.
+            images: The AEs, uint8 M x N x 3 x H x W for the M variants of the attack.
+            report: The cost, numerics and statistics of the task, as JSON values.
+        """
         self.commit(task, self.put_attack(shard.image_ids, images), report)
 
     def commit_evaluation(
@@ -129,48 +184,90 @@ class Store:
         predictions: np.ndarray,
         report: dict[str, Any],
     ) -> None:
-        """Keep the confusion matrices and predictions of an evaluation task."""
+        """Store the scores of an evaluation task: the blob, then the row.
+
+        Args:
+            task: The evaluation task.
+            shard: The shard of the N clean images.
+            confusions: int64 N x K x K, labels by predictions.
+            predictions: uint8 N x H x W class indices.
+            report: The cost and numerics of the task, as JSON values.
+        """
         blob = self.put_evaluation(shard.image_ids, confusions, predictions)
         self.commit(task, blob, report)
 
     def attack_images(self, key: str) -> np.ndarray | None:
-        """The AEs of a committed attack, uint8 M x N x 3 x H x W for the M that it made of each
-        image; None where missing or altered."""
+        """Return the AEs of a committed attack.
+
+        Args:
+            key: The key of the attack task.
+
+        Returns:
+            uint8 M x N x 3 x H x W for the M variants of the attack, or None if the row or the
+            blob is missing or damaged.
+        """
         row = self.row(key)
         content = None if row is None else self.blob(row)
         return None if content is None else arrays.decode_images(content)[1]
 
     def evaluation(self, key: str) -> Evaluation | None:
-        """A committed evaluation; None where missing or altered."""
+        """Return the scores of a committed evaluation.
+
+        Args:
+            key: The key of the evaluation task.
+
+        Returns:
+            The confusion matrices and predictions, or None if the row or the blob is missing or
+            damaged.
+        """
         row = self.row(key)
         content = None if row is None else self.blob(row)
         return None if content is None else arrays.decode_evaluation(content)
 
     def blob(self, row: CommitRow) -> bytes | None:
-        """The bytes a row names; None where they are missing or have another hash."""
+        """Return the bytes of a row's blob.
 
-        def right(content: bytes) -> bytes | None:
+        Args:
+            row: A commit row of this store.
+
+        Returns:
+            The bytes, or None if they are missing or have another hash than the row says.
+        """
+
+        def intact(content: bytes) -> bytes | None:
             return content if hashlib.sha256(content).hexdigest() == row.sha256 else None
 
-        return self._checked(row.blob, right)
+        return self._checked(row.blob, intact)
 
     def put_shard(self, shard: Shard) -> None:
-        """Keep a shard's clean images and labels, so that the store can be read on its own."""
+        """Store a shard's clean images and labels, which make the store readable on its own."""
         if self.shard(shard.shard_id) is None:
             self.files.write(shard_path(shard.shard_id), arrays.encode_shard(shard))
 
     def shard(self, shard_id: str) -> Shard | None:
-        """A kept shard; None where missing or altered (its id is the hash of its content)."""
+        """Return a stored shard.
+
+        Args:
+            shard_id: The hash of the shard's content.
+
+        Returns:
+            The shard, or None if it is missing or its content has another hash.
+        """
         path = shard_path(shard_id)
         return self._checked(path, lambda content: arrays.decode_shard(shard_id, content))
 
     def save_experiment(self, identity: str, content: dict[str, Any]) -> None:
-        """Keep an experiment's resolved spec and the cells of its matrices."""
+        """Store the description of an experiment.
+
+        Args:
+            identity: The experiment's identity.
+            content: The resolved spec, the models, and the cells of the matrices, as JSON values.
+        """
         text = json.dumps(content, indent=1, sort_keys=True)
         self.files.write(f"experiments/{identity}.json", text.encode())
 
     def experiments(self) -> dict[str, dict[str, Any]]:
-        """Every kept experiment by identity, oldest first."""
+        """Return the description of every stored experiment by identity, oldest first."""
         infos = [info for info in self.files.infos("experiments") if info.path.endswith(".json")]
         infos.sort(key=lambda info: (info.mtime_ns, info.path))
         contents = {
@@ -180,35 +277,63 @@ class Store:
         return {key: content for key, content in parsed.items() if content is not None}
 
     def save_trial(self, search: str, number: int, content: dict[str, Any]) -> None:
-        """Keep what a trial of a search tried and the cells of its matrices."""
+        """Store the description of a search's trial.
+
+        Args:
+            search: The identity of the search.
+            number: The number of the trial.
+            content: The attack and the cells of its matrices, as JSON values.
+        """
         text = json.dumps(content, sort_keys=True)
         self.files.write(f"{SEARCHES}/{search}/trial-{number}.json", text.encode())
 
     def trial(self, search: str, number: int) -> dict[str, Any] | None:
-        """What is kept of a trial; None where that is missing or torn."""
+        """Return the description of a search's trial.
+
+        Args:
+            search: The identity of the search.
+            number: The number of the trial.
+
+        Returns:
+            The content, or None if it is missing or damaged.
+        """
         content = self.files.read(f"{SEARCHES}/{search}/trial-{number}.json")
         return None if content is None else _parse(content)
 
     def trials(self) -> dict[str, dict[str, Any] | None]:
-        """What is kept of every trial of every search, by path; None where it is torn."""
+        """Return the description of every trial of every search by path, None if damaged."""
         names = [name for name in self.files.names(SEARCHES) if name.endswith(".json")]
         contents = {name: self.files.read(name) for name in names}
         return {name: None if text is None else _parse(text) for name, text in contents.items()}
 
     def record_failure(self, key: str, kind: str, message: str) -> None:
-        """Keep the traceback of a failed task; a failed task counts as not done."""
+        """Store the last failure of a task; a failed task is not done.
+
+        Args:
+            key: The key of the task.
+            kind: The class of the failure.
+            message: The traceback.
+        """
         text = json.dumps({"key": key, "kind": kind, "message": message, "at": _now()}, indent=1)
         self.files.write(f"failures/{key[:2]}/{key}.json", text.encode())
 
     def failure(self, key: str) -> dict[str, Any] | None:
-        """The last failure of a task, ``kind``, ``message`` and when; None where none is kept."""
+        """Return the last failure of a task.
+
+        Args:
+            key: The key of the task.
+
+        Returns:
+            ``kind``, ``message`` and the time ``at``, or None if no failure is stored.
+        """
         content = self.files.read(f"failures/{key[:2]}/{key}.json")
         return None if content is None else _parse(content)
 
     def _checked(self, path: str, check: Callable[[bytes], Checked | None]) -> Checked | None:
-        """What ``check`` makes of a file; None where it is missing, or refused and not changing."""
-        # An object that is replaced between asking for its size and for its bytes arrives cut
-        # short, again and again where two drivers write it; a damaged one stays as it is.
+        """Return the result of ``check`` on a file; None if it is missing or damaged."""
+        # A bucket's object that is replaced between the request for its size and the request for
+        # its bytes arrives truncated, repeatedly if two drivers write it. A damaged object gives
+        # the same bytes twice.
         before = None
         while (content := self.files.read(path)) not in (None, before):
             if (checked := check(content)) is not None:
@@ -219,18 +344,19 @@ class Store:
     def _put(self, content: bytes, suffix: str) -> Blob:
         digest = hashlib.sha256(content).hexdigest()
         path = f"blobs/{digest[:2]}/{digest}{suffix}"
-        # Written even where it is there already: the old one may be damaged, and the new time
-        # keeps gc away until its row is written.
+        # Written even if it exists: the old blob may be damaged, and the new time protects the
+        # blob from gc until its row is written.
         self.files.write(path, content)
         return Blob(path, digest, len(content))
 
 
 def shard_path(shard_id: str) -> str:
+    """Return the path of a shard below the store's root."""
     return f"shards/{shard_id[:2]}/{shard_id}.arrow"
 
 
 def _parse(text: bytes) -> dict[str, Any] | None:
-    """A JSON mapping; None where it is torn."""
+    """Return a JSON mapping; None if it is damaged."""
     try:
         content = json.loads(text)
     except ValueError:

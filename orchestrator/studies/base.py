@@ -7,13 +7,13 @@ from typing import Any
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from segtransfer import tasks
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import Experiment, read_experiment, read_spec
+from segtransfer.experiment.reading import read_experiment, read_spec
+from segtransfer.experiment.recipes import STUDY_BASES
+from segtransfer.experiment.spec import Experiment
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.schema import Frozen, suggest
 
-BASES = Path(tasks.__file__).parent / "studies"
 DEFAULT = "zoo"
 SCORES = {"raw": "", "eps*sign": ":sign"}  # every claim is judged raw and at equal energy
 Twins = tuple[str, str]
@@ -105,7 +105,7 @@ def read_base(
     Raises:
         InputError: The base is wrong; the message has a sentence per wrong field.
     """
-    return read_spec(BaseExperiment, source, overrides, BASES, "base")
+    return read_spec(BaseExperiment, source, overrides, STUDY_BASES, "base")
 
 
 def split_base(given: Sequence[str]) -> tuple[str, list[str]]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from segtransfer.experiment.spec import Experiment
-from segtransfer.results import GROUPS
+from segtransfer.results import PAIR_GROUPS
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
 from segtransfer.studies.base import (
     SCORES,
@@ -90,7 +90,7 @@ def findings(sample: Resampled, base: BaseExperiment) -> Sweep:
     results = sample.results
     groups = transfer_groups(results)
     lines, gains = [], []
-    for group in GROUPS:
+    for group in PAIR_GROUPS:
         pairs = pairs_of(results, group)
         for score, mark in SCORES.items() if pairs else ():
             for attack in SWEPT_ATTACKS:

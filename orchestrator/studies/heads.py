@@ -40,7 +40,7 @@ from segtransfer.studies.study import (
     transfer_groups,
     transfer_ratio,
 )
-from segtransfer.tasks import models
+from segtransfer.tasks.models import adapters as models
 
 BACKBONE, HEAD, NEITHER = "same backbone, other head", "other backbone, same head", "both other"
 BOTH = "both the same, other weights"

@@ -15,7 +15,7 @@ from scipy import ndimage
 from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.statistics.resampled import Values
 from segtransfer.studies.base import (
@@ -42,7 +42,7 @@ from segtransfer.studies.study import (
     standing,
     transfer_groups,
 )
-from segtransfer.tasks.metrics import IGNORE
+from segtransfer.tasks.labels import IGNORE_INDEX
 
 QUARTERS = ("smallest", "small", "large", "largest")
 
@@ -119,7 +119,7 @@ def quarters(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.
         objects in pixels, an array per quarter.
     """
     found = [objects(label, num_classes) for label in labels]
-    sizes = np.full(labels.shape, IGNORE, np.uint8)
+    sizes = np.full(labels.shape, IGNORE_INDEX, np.uint8)
     areas: list[list[np.ndarray]] = [[] for _ in QUARTERS]
     for index in range(num_classes):
         every = np.concatenate([by_class[index] for _, by_class in found])
@@ -138,7 +138,7 @@ def quarters(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.
 def count(mask: np.ndarray, labels: np.ndarray, sizes: np.ndarray, num_classes: int) -> np.ndarray:
     """Count the pixels of a mask N x H x W by image, class and quarter: float64 N x (K * 4)."""
     bins = num_classes * len(QUARTERS)
-    counted = mask & (labels != IGNORE)
+    counted = mask & (labels != IGNORE_INDEX)
     image = np.broadcast_to(np.arange(len(labels))[:, None, None], labels.shape)[counted]
     place = labels[counted].astype(np.int64) * len(QUARTERS) + sizes[counted]
     counts = np.bincount(image * bins + place, minlength=len(labels) * bins)
@@ -221,7 +221,7 @@ def findings(sample: Resampled, base: BaseExperiment) -> Sizes:
     """Compute recall, drops, gains and the gap by quarter."""
     results, recalls = sample.results, Recalls(sample)
     groups = transfer_groups(results)
-    by_group = {group: pairs for group in GROUPS if (pairs := pairs_of(results, group))}
+    by_group = {group: pairs for group in PAIR_GROUPS if (pairs := pairs_of(results, group))}
     bars = tuple(
         Bar(attack, score, group, _each(sample, recalls.drop(attack + mark, pairs)))
         for attack in COMPARED_ATTACKS

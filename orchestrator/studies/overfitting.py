@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 from segtransfer.experiment.spec import Experiment
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.studies.base import SCORES, BaseExperiment, check_transfer, experiment_of
 from segtransfer.studies.contrasts import Term, combine, drops
@@ -109,7 +109,7 @@ def findings(sample: Resampled, base: BaseExperiment) -> Overfitting:
     curves = []
     for attack, score in product(COMPARED_ATTACKS, SCORES):
         iterates = Iterates(attack, score, steps)
-        for group in GROUPS:
+        for group in PAIR_GROUPS:
             if pairs := pairs_of(results, group):
                 curves.append(_curve(sample, halves, iterates, group, pairs))
     effort = f"{levels(base.eps)}, {base.steps} steps of a fixed size"
@@ -222,7 +222,7 @@ def sentences(numbers: Overfitting) -> list[str]:
 def verdicts(numbers: Overfitting) -> list[Verdict]:
     """Return the verdicts on A1, A2 and A3; for PGD, raw and eps*sign must agree."""
     classifiers = Verdict("A1", "not tested", "no classifier was attacked")
-    groups = {g: c for g in GROUPS if g != "diagonal" and (c := numbers.of("pgd", g))}
+    groups = {g: c for g in PAIR_GROUPS if g != "diagonal" and (c := numbers.of("pgd", g))}
     last = numbers.steps[-1]
     if last < LEAST_STEPS:
         short = f"{last} steps are too few to overfit"

@@ -1,11 +1,10 @@
-"""MLflow: one writer; what it shows is drawn from the store, and can be logged again at will.
+"""MLflow: a writer of stored results, which can be logged again at any time.
 
-``searches`` and ``comparisons`` log those; they are imported where there are any.
+Searches and comparisons have a module each, imported only if a search or comparison is logged.
 """
 
 from segtransfer.tracking.experiments import log_results
 from segtransfer.tracking.runs import (
-    LoggedRun,
     TrackingError,
     how_to_open,
     read_run,
@@ -14,7 +13,6 @@ from segtransfer.tracking.runs import (
 )
 
 __all__ = [
-    "LoggedRun",
     "TrackingError",
     "how_to_open",
     "log_results",

@@ -1,4 +1,4 @@
-"""Comparisons in MLflow: a run beside those of B, with a child a pair of attacks."""
+"""Comparisons in MLflow: a run in B's experiment, with a child run per pair of attacks."""
 
 from collections.abc import Iterator
 
@@ -21,23 +21,28 @@ from segtransfer.tasks.urls import without_credentials
 from segtransfer.tracking.runs import (
     experiment_named,
     filled,
-    find,
     log_metrics,
     log_table,
-    made_with,
     open_run,
+    run_with_key,
+    version_tags,
     writing,
 )
 
-TABLE = "differences.json"
+DIFFERENCES_FILE = "differences.json"
 
 
 def log_comparison(comparison: Comparison) -> str:
-    """Log a comparison into B's experiment; returns the tracking URI.
+    """Log a comparison into B's experiment; its report folder must have been written.
 
-    One pair of attacks is one run; several are children of a run that shows them all. Runs are
-    found again by the comparison's identity, and link to those of A and B as far as this MLflow
-    has them. The report folder must have been written. Raises TrackingError.
+    A single pair of attacks becomes a run. Several pairs become children of a common run. Runs are
+    identified by the comparison's identity and link to the runs of A and B in the same MLflow.
+
+    Returns:
+        The tracking URI.
+
+    Raises:
+        TrackingError: MLflow cannot be used.
     """
     with writing() as (client, uri):
         if len(comparison.attacks) == 1:
@@ -96,7 +101,7 @@ def _log_pair(
         folder = comparison_folder(comparison)
         client.log_artifact(run.info.run_id, str(folder / difference_name(attack)))
         frame = comparison.frame
-        log_table(client, run, frame[frame["attack_b"] == attack], TABLE)
+        log_table(client, run, frame[frame["attack_b"] == attack], DIFFERENCES_FILE)
 
 
 def _means(comparison: Comparison, attack: str) -> Iterator[tuple[str, float]]:
@@ -105,7 +110,7 @@ def _means(comparison: Comparison, attack: str) -> Iterator[tuple[str, float]]:
 
 
 def _cells(comparison: Comparison, attack: str) -> Iterator[tuple[str, float]]:
-    """Every cell, as runs have theirs; the row of attacks that use no source is every source's."""
+    """Yield a metric per source and target; a row without a source counts for every source."""
     for row in comparison.rows(attack, "cell").itertuples():
         for source in [row.source] if row.source else comparison.b.sources:
             yield f"difference/{source}/{row.target}", float(row.difference)
@@ -130,32 +135,39 @@ def _tags(
     for side, link in links.items():
         tags[f"segtransfer.{side}.run"] = link["run"]
         tags[f"segtransfer.{side}.link"] = link["address"]
-    return tags | made_with()
+    return tags | version_tags()
 
 
 def _links(
     client: MlflowClient, uri: str, comparison: Comparison, pair: tuple[str, str] | None
 ) -> dict[str, dict[str, str]]:
-    """The runs of A and of B, or of their attacks, that this MLflow has: run, address, name."""
-    found = {}
+    """Return run id, address and name of A's and B's runs in this MLflow, by ``a`` and ``b``.
+
+    Args:
+        client: MLflow's client.
+        uri: The tracking URI.
+        comparison: The comparison.
+        pair: Attacks of A and B to link to; None for the runs of the experiments.
+    """
+    links = {}
     for place, (side, results) in enumerate((("a", comparison.a), ("b", comparison.b))):
         attack = None if pair is None else pair[place]
         run = _run_of(client, results, attack)
         if run is not None:
             root = without_credentials(uri) if uri.startswith("http") else ""
             place_in_ui = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-            found[side] = {
+            links[side] = {
                 "run": run.info.run_id,
                 "address": f"{root.rstrip('/')}/{place_in_ui}" if root else place_in_ui,
                 "name": run_label(results) + (f", {attack}" if attack else ""),
             }
-    return found
+    return links
 
 
 def _run_of(client: MlflowClient, results: Results, attack: str | None) -> Run | None:
-    """The run of an attack, else that of its experiment."""
+    """Return the run of an attack, else of its experiment, or None."""
     experiment = client.get_experiment_by_name(results.name)
     if experiment is None:
         return None
-    run = find(client, experiment, f"{results.identity}/{attack}") if attack else None
-    return run or find(client, experiment, results.identity)
+    run = run_with_key(client, experiment, f"{results.identity}/{attack}") if attack else None
+    return run or run_with_key(client, experiment, results.identity)

@@ -1,4 +1,4 @@
-"""Experiments in MLflow: a parent run an experiment, a child run an attack, which is one matrix."""
+"""Experiments in MLflow: a parent run per experiment, a child run with a matrix per attack."""
 
 import hashlib
 import json
@@ -11,32 +11,38 @@ from mlflow.tracking import MlflowClient
 
 from segtransfer.reporting.folder import matrix_name, report_folder
 from segtransfer.reporting.heatmaps import draw_small
-from segtransfer.reporting.text import markdown, settings
 from segtransfer.results import Results
+from segtransfer.results.text import markdown, settings
 from segtransfer.tracking.runs import (
-    ATTACK,
-    CONFIG,
-    STORE,
+    ATTACK_TAG,
+    CONFIG_TAG,
+    STORE_TAG,
     experiment_named,
     filled,
+    log_image,
     log_metrics,
-    log_picture,
     log_table,
-    made_with,
     open_run,
+    version_tags,
     writing,
 )
-from segtransfer.tracking.views import PICTURE
+from segtransfer.tracking.views import MATRIX_IMAGE
 
-TABLE = "matrix.json"
-DIGITS = 16  # of the data's hash, as MLflow shows it
+MATRIX_FILE = "matrix.json"
+DATA_HASH_DIGITS = 16  # as MLflow shows it
 
 
 def log_results(results: Results) -> str:
-    """Log an experiment, or bring its runs up to date; returns the tracking URI.
+    """Log an experiment, or update its runs.
 
-    Runs are found again by the experiment's identity, and metrics are written only where the
-    results changed, so that logging twice leaves what logging once does. Raises TrackingError.
+    Runs are identified by the experiment's identity and written only if the results changed, so
+    logging is idempotent.
+
+    Returns:
+        The tracking URI.
+
+    Raises:
+        TrackingError: MLflow cannot be used.
     """
     with writing() as (client, uri):
         experiment = experiment_named(client, results.name, uri)
@@ -68,7 +74,7 @@ def _log_attack(
 ) -> None:
     tags = attack_tags(results, attack) | {"mlflow.parentRunId": parent}
     key = f"{results.identity}/{attack}"
-    name = f"{attack} {results.attack_spec(attack)['eps'] * 255:g}/255"  # apart at another eps
+    name = f"{attack} {results.attack_spec(attack)['eps'] * 255:g}/255"  # eps tells runs apart
     run, changed = open_run(client, experiment, key, name, results.digest, tags)
     if not changed:
         return
@@ -77,28 +83,35 @@ def _log_attack(
         client.log_batch(run.info.run_id, params=params)
         log_metrics(client, run, dict(attack_metrics(results, attack)))
         whole = report_folder(results) / matrix_name(attack)
-        log_picture(client, run, PICTURE, whole, draw_small(results, attack))
+        log_image(client, run, MATRIX_IMAGE, whole, draw_small(results, attack))
         log_matrix(client, run, results, attack)
 
 
 def status_of(results: Results, attack: str | None = None) -> str:
-    """What its matrices lack: nothing, what failed, or what was stopped before."""
+    """Return the MLflow status of an experiment, or of an attack.
+
+    Returns:
+        FINISHED if no cell is missing; FAILED if tasks failed; KILLED if the run was stopped.
+    """
     there, cells = results.coverage(attack) if attack else (-len(results.missing), 0)
     incomplete = "FAILED" if results.failures and not results.stopped else "KILLED"
     return "FINISHED" if there == cells else incomplete
 
 
 def attack_tags(results: Results, attack: str) -> dict[str, str]:
-    """The note with the matrix, the attack's name and settings, and what made it."""
+    """Return the tags of an attack's run: note with the matrix, name, settings, provenance."""
     return {
         "mlflow.note.content": markdown(results, [attack]),
-        ATTACK: attack,
+        ATTACK_TAG: attack,
         "segtransfer.settings": settings(results, attack),
     } | provenance(results)
 
 
 def attack_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]:
-    """Headline means first, then ``miou/<source>/<target>`` and its like for every cell."""
+    """Yield names and values of an attack's metrics.
+
+    Headline means come first. Cells are called ``<metric>/<source>/<target>``.
+    """
     for metric in ("miou", "drop", "fooling"):
         yield from (
             (f"mean_{metric}/{group}", value)
@@ -116,25 +129,25 @@ def attack_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]
 
 
 def log_matrix(client: MlflowClient, run: Run, results: Results, attack: str) -> None:
-    """The cells of an attack as a table, and the images that they were measured on.
+    """Log the cells of an attack as a table, and the data set.
 
-    MLflow's UI lines up the tables of several runs by the first column and shows the second.
+    MLflow's UI aligns the tables of several runs by the first column and shows the second.
     """
     frame = results.frame().query("attack == @attack").round(2)
     frame.insert(0, "cell", frame["source"] + " → " + frame["target"])
     where = [frame.pop(name) for name in ("attack", "source", "target", "group")][1:]
     frame = pd.concat([frame, *where], axis="columns")
-    log_table(client, run, frame, TABLE)
+    log_table(client, run, frame, MATRIX_FILE)
     log_data(client, run, results)
 
 
 def log_data(client: MlflowClient, run: Run, results: Results) -> None:
-    """The images as the run's data set, by the hash of what they hold."""
+    """Log the images as the run's data set, identified by the hash of their content."""
     content = results.content
     profile = {"images": len(results.image_ids), "classes": len(results.classes)}
     dataset = Dataset(
         name=content["dataset"],
-        digest=_data_hash(results)[:DIGITS],
+        digest=_data_hash(results)[:DATA_HASH_DIGITS],
         source_type="segtransfer",
         source=json.dumps(content["spec"]["data"]),
         profile=json.dumps(profile),
@@ -143,14 +156,14 @@ def log_data(client: MlflowClient, run: Run, results: Results) -> None:
 
 
 def provenance(results: Results) -> dict[str, str]:
-    """What made the results: config, data, store, versions and, in a source tree, the commit."""
+    """Return tags of the results' origin: experiment, data, store, versions and commit."""
     content = results.content
-    return made_with() | {
+    return version_tags() | {
         "segtransfer.dataset": content["dataset"],
         "segtransfer.images": str(len(results.image_ids)),
         "segtransfer.data": _data_hash(results),
-        CONFIG: results.identity,
-        STORE: results.store.location,
+        CONFIG_TAG: results.identity,
+        STORE_TAG: results.store.location,
     }
 
 
@@ -159,6 +172,7 @@ def _data_hash(results: Results) -> str:
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield dotted paths and values of nested mappings and lists."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _flatten(item, f"{prefix}.{key}" if prefix else key)

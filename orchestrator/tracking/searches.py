@@ -1,4 +1,4 @@
-"""Searches in MLflow: a parent run a search, a child run a trial."""
+"""Searches in MLflow: a parent run per search, a child run per trial."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -8,7 +8,7 @@ from mlflow.entities import Experiment, Param, Run
 from mlflow.tracking import MlflowClient
 
 from segtransfer.experiment.keys import key_of
-from segtransfer.reporting.search import found_folder, summary
+from segtransfer.reporting.search import search_folder, summary
 from segtransfer.results import Results
 from segtransfer.searches import SearchResult
 from segtransfer.searches.confirmation import pairs_by_target
@@ -26,25 +26,31 @@ from segtransfer.tracking.runs import (
     experiment_named,
     filled,
     log_metrics,
-    made_with,
     open_run,
+    version_tags,
     writing,
 )
 
-STATES = ("complete", "pruned", "failed", "running")
+COUNTED_STATES = ("complete", "pruned", "failed", "running")
 
 
-def log_search(found: SearchResult) -> str:
-    """Log a search as a run, and each of its trials as a child with its matrix; returns the URI.
+def log_search(result: SearchResult) -> str:
+    """Log a search as a run, and its trials as child runs with their matrices.
 
-    A trial that failed is a child without one, FAILED, with the reason as a tag. Finds its runs
-    again, as ``log_results`` does. Raises TrackingError.
+    A failed trial's run is FAILED, has no matrix, and its reason as a tag. Logging is idempotent,
+    as in ``log_results``.
+
+    Returns:
+        The tracking URI.
+
+    Raises:
+        TrackingError: MLflow cannot be used.
     """
-    context, store = found.context, found.results.store
+    context, store = result.context, result.results.store
     with writing() as (client, uri):
         experiment = experiment_named(client, context.search.name, uri)
-        parent = _log_search(client, experiment, found)
-        for trial in found.trials:
+        parent = _log_search(client, experiment, result)
+        for trial in result.trials:
             if trial.state == "failed":
                 _log_failed(client, experiment, parent.info.run_id, context.identity, trial)
                 continue
@@ -54,41 +60,44 @@ def log_search(found: SearchResult) -> str:
     return uri
 
 
-def _log_search(client: MlflowClient, experiment: Experiment, found: SearchResult) -> Run:
-    context, digest = found.context, _digest(found)
+def _log_search(client: MlflowClient, experiment: Experiment, result: SearchResult) -> Run:
+    context, digest = result.context, _digest(result)
     tags = {
-        "mlflow.note.content": summary(found),
-        "segtransfer.confirmed": found.results.identity,
-    } | provenance(found.results)
+        "mlflow.note.content": summary(result),
+        "segtransfer.confirmed": result.results.identity,
+    } | provenance(result.results)
     name = f"{context.search.name}-{context.identity[:8]}"
     run, changed = open_run(client, experiment, context.identity, name, digest, tags)
     if changed:
-        with filled(client, run, digest, status_of(found.results)):
-            first = ranked(found.trials)[0].score
+        with filled(client, run, digest, status_of(result.results)):
+            first = ranked(result.trials)[0].score
             best = {f"best/{k}": v for k, v in first.objectives.items()} if first else {}
-            states = Counter(trial.state for trial in found.trials)
-            counts = {f"trials/{state}": float(states[state]) for state in STATES}
-            log_metrics(client, run, best | counts | _confirmed(found))
-            client.log_artifacts(run.info.run_id, str(found_folder(found)), "search")
+            states = Counter(trial.state for trial in result.trials)
+            counts = {f"trials/{state}": float(states[state]) for state in COUNTED_STATES}
+            log_metrics(client, run, best | counts | _confirmed(result))
+            client.log_artifacts(run.info.run_id, str(search_folder(result)), "search")
             client.log_dict(run.info.run_id, context.search.model_dump(mode="json"), "search.json")
-            log_data(client, run, found.results)
+            log_data(client, run, result.results)
     return run
 
 
-def _digest(found: SearchResult) -> str:
-    """Of all that a search's run shows: more trials may well leave the confirmation as it was."""
+def _digest(result: SearchResult) -> str:
+    """Return a hash of a search's trials and confirmation: new trials may leave the latter."""
     trials = [
         [t.number, t.state, dict(t.point), t.reason, None if t.score is None else asdict(t.score)]
-        for t in found.trials
+        for t in result.trials
     ]
-    return key_of({"confirmed": found.results.digest, "trials": trials})
+    return key_of({"confirmed": result.results.digest, "trials": trials})
 
 
-def _confirmed(found: SearchResult) -> dict[str, float]:
-    """Mean mIoU of the best and of the baselines on what the search never saw, as
-    ``confirmed/<attack>/<searched or held-out>/<same_backbone or cross_backbone>``."""
-    results, means = found.results, {}
-    for where, pairs in pairs_by_target(found.context.search, results).items():
+def _confirmed(result: SearchResult) -> dict[str, float]:
+    """Return mean mIoU of best attacks and baselines on the confirmation's data.
+
+    Returns:
+        Percent, by ``confirmed/<attack>/<searched or held-out>/<headline group>``.
+    """
+    results, means = result.results, {}
+    for where, pairs in pairs_by_target(result.context.search, results).items():
         for attack in results.attacks:
             matrix = results.matrix(attack)
             mean = float(np.mean([matrix.loc[pair] for pair in pairs]))
@@ -99,7 +108,7 @@ def _confirmed(found: SearchResult) -> dict[str, float]:
 def _log_failed(
     client: MlflowClient, experiment: Experiment, parent: str, search: str, trial: Trial
 ) -> None:
-    tags = made_with() | {
+    tags = version_tags() | {
         "mlflow.parentRunId": parent,
         "mlflow.note.content": trial.reason,
         "segtransfer.state": trial.state,

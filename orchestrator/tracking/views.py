@@ -1,19 +1,19 @@
-"""What MLflow's UI opens with: attacks by how they transfer, their matrices side by side.
+"""A saved view for MLflow's UI: attacks sorted by transfer, their matrices side by side.
 
-MLflow (3.15 and later) keeps what "Save view" saved in a tag of the experiment, as JSON; an older
-one ignores it.
+MLflow 3.15 and later stores a saved view as JSON in a tag of the experiment. Older versions ignore
+the tag.
 """
 
 import json
 from typing import Any
 
 VIEW = "segtransfer"
-TAG = f"mlflow.sharedViewState.{VIEW}"
-PICTURE = "matrix"  # under which every attack's run logs its matrix as a picture
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+MATRIX_IMAGE = "matrix"  # name of the matrix's image in every attack's run
 
-TRANSFER = "mean_drop/cross_backbone"
-WIDTHS = {
-    f"metrics.`{TRANSFER}`": 195,
+TRANSFER_METRIC = "mean_drop/cross_backbone"
+COLUMN_WIDTHS = {
+    f"metrics.`{TRANSFER_METRIC}`": 195,
     "metrics.`mean_miou/cross_backbone`": 185,
     "metrics.`mean_miou/same_backbone`": 185,
     "metrics.`mean_miou/diagonal`": 150,
@@ -22,30 +22,31 @@ WIDTHS = {
     "tags.`segtransfer.settings`": 420,
     "attributes.`Dataset`": 220,
 }  # of columns, in pixels
-PARALLEL = ["perturbation/rms", "cost/forward_equivalents", TRANSFER]
+PARALLEL_AXES = ["perturbation/rms", "cost/forward_equivalents", TRANSFER_METRIC]
 
 
 def saved_view(created: int) -> str:
-    """The value of ``TAG``; ``created`` in milliseconds since 1970.
+    """Return the value of ``VIEW_TAG``: runs of attacks only, best transfer first.
 
-    Runs of attacks alone, those that transfer best first. A grid of pictures takes ten runs.
+    Args:
+        created: Milliseconds since 1970.
     """
     matrices, transfer = f"{VIEW}-matrices", f"{VIEW}-transfer"
     state = {
         "searchFilter": "tags.`segtransfer.attack` LIKE '%'",
-        "orderByKey": f"metrics.`{TRANSFER}`",
+        "orderByKey": f"metrics.`{TRANSFER_METRIC}`",
         "orderByAsc": False,
-        "selectedColumns": list(WIDTHS),
-        "columnOrder": list(WIDTHS),
-        "columnWidths": WIDTHS,
+        "selectedColumns": list(COLUMN_WIDTHS),
+        "columnOrder": list(COLUMN_WIDTHS),
+        "columnWidths": COLUMN_WIDTHS,
         "compareRunSections": [
             _section(matrices, "Transfer matrices", columns=1, cardHeight=1050),
             _section(transfer, "Transfer", columns=2, cardHeight=360),
         ],
         "compareRunCharts": [
-            _chart(matrices, "IMAGE", imageKeys=[PICTURE], step=0, showRunParams=False),
-            _chart(transfer, "BAR", metricKey=TRANSFER),
-            _chart(transfer, "PARALLEL", selectedParams=["eps"], selectedMetrics=PARALLEL),
+            _chart(matrices, "IMAGE", imageKeys=[MATRIX_IMAGE], step=0, showRunParams=False),
+            _chart(transfer, "BAR", metricKey=TRANSFER_METRIC),
+            _chart(transfer, "PARALLEL", selectedParams=["eps"], selectedMetrics=PARALLEL_AXES),
         ],
         "isAccordionReordered": True,
     }
@@ -53,8 +54,8 @@ def saved_view(created: int) -> str:
     return json.dumps(view)
 
 
-def place(experiment_id: str) -> str:
-    """Where in the UI the view is: what follows the server's address."""
+def ui_path(experiment_id: str) -> str:
+    """Return the view's path in the UI, relative to the server's address."""
     runs = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
     return f"{runs}&viewStateShareKey={VIEW}&compareRunsMode=CHART"
 
@@ -68,7 +69,7 @@ def _chart(section: str, kind: str, **fields: Any) -> dict[str, Any]:
     return {
         "uuid": f"{VIEW}-{kind.lower()}",
         "type": kind,
-        "runsCountToCompare": 10,
+        "runsCountToCompare": 10,  # a grid of images holds no more
         "metricSectionId": section,
         "deleted": False,
         "isGenerated": False,

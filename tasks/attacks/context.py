@@ -1,4 +1,4 @@
-"""What an attack run is about: the images, the labels to leave or to reach, the pixels allowed."""
+"""The context of an attack run: images, labels to leave or to reach, and pixels to change."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,20 +9,40 @@ import torch
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Region, Target
 from segtransfer.tasks.attacks.file_hash import content_hash
-from segtransfer.tasks.attacks.losses import IGNORE
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import read_index_map
+from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.models.base import Segmenter
+
+
+@dataclass(frozen=True)
+class ShardImages:
+    """All clean images of a shard, float N x 3 x H x W in [0, 1], with their ids.
+
+    Transforms that mix images draw from them.
+    """
+
+    images: torch.Tensor
+    image_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class AttackContext:
     """One micro-batch under one spec.
 
-    ``clean`` N x 3 x H x W in [0, 1]; ``labels`` int64 N x H x W, 255 ignored: the truth, or the
-    target where the spec has one; ``lower`` and ``upper`` bound every value; ``region`` N x 1 x H
-    x W is 1 where pixels may change, None where all may. ``shard`` are the clean images of the
-    whole shard, for transforms that mix images.
+    Attributes:
+        model: The source.
+        spec: The attack.
+        clean: Clean images, float N x 3 x H x W in [0, 1].
+        labels: int64 N x H x W, 255 ignored: the truth, or the target if the spec has one.
+        lower: Lower bound of every value, N x 3 x H x W.
+        upper: Upper bound of every value, N x 3 x H x W.
+        region: N x 1 x H x W, 1 for pixels that may change; None if all may.
+        image_ids: An id per image.
+        shard: All clean images of the shard.
+        seed: The seed of the experiment.
+        group: The schedule group of all images.
+        clean_features: Features of the clean images by member of the model, read once.
     """
 
     model: Segmenter
@@ -33,27 +53,80 @@ class AttackContext:
     upper: torch.Tensor
     region: torch.Tensor | None
     image_ids: Sequence[str]
-    shard: torch.Tensor
-    shard_ids: tuple[str, ...]
+    shard: ShardImages
     seed: int
     group: int
-    clean_features: dict[int, torch.Tensor] = field(default_factory=dict)  # by member
+    clean_features: dict[int, torch.Tensor] = field(default_factory=dict)
+
+
+def make_context(
+    model: Segmenter,
+    spec: AttackSpec,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    image_ids: Sequence[str],
+    *,
+    seed: int,
+    group: int,
+    shard: ShardImages | None = None,
+) -> AttackContext:
+    """Return the context of one micro-batch, with its bounds, region and labels.
+
+    Args:
+        model: The source.
+        spec: The attack.
+        images: Clean images, float N x 3 x H x W in [0, 1].
+        labels: The truth, int64 N x H x W, 255 ignored.
+        image_ids: An id per image.
+        seed: The seed of the experiment.
+        group: The schedule group of all images.
+        shard: All clean images of the shard, by default ``images``.
+
+    Raises:
+        InputError: If the region or the target does not fit the images or the model.
+    """
+    region = allowed(spec.region, labels)
+    lower, upper = bounds(images, spec, region)
+    return AttackContext(
+        model=model,
+        spec=spec,
+        clean=images,
+        labels=aim(labels, spec.target, model.num_classes),
+        lower=lower,
+        upper=upper,
+        region=region,
+        image_ids=image_ids,
+        shard=shard or ShardImages(images, tuple(image_ids)),
+        seed=seed,
+        group=group,
+    )
 
 
 def bounds(
     images: torch.Tensor, spec: AttackSpec, region: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lower and upper bound of every value: the box [0, 1], under linf cut with the eps-ball;
-    outside the region both are the image itself."""
+    """Return the lower and upper bound of every value, each N x 3 x H x W.
+
+    The bounds are the box [0, 1], intersected with the eps-ball under linf. Outside the region
+    both are the image itself.
+    """
     eps = spec.eps if spec.norm == "linf" else 1.0
     reach = eps if region is None else eps * region
     return (images - reach).clamp(min=0), (images + reach).clamp(max=1)
 
 
 def allowed(region: Region | None, labels: torch.Tensor) -> torch.Tensor | None:
-    """The region as a mask of the images, float N x 1 x H x W.
+    """Return the region as a mask of the images.
 
-    Raises InputError for a mask's file that does not fit the images or names no pixel.
+    Args:
+        region: The pixels that may change, or None for all.
+        labels: int64 N x H x W on the images' grid.
+
+    Returns:
+        The mask, float N x 1 x H x W, or None for all pixels.
+
+    Raises:
+        InputError: If the mask's file does not fit the images or names no pixel.
     """
     if region is None:
         return None
@@ -73,7 +146,7 @@ def allowed(region: Region | None, labels: torch.Tensor) -> torch.Tensor | None:
 
 
 def _mask(region: Region, shape: tuple[int, ...]) -> torch.Tensor:
-    """Where the file of a region is not zero, bool H x W."""
+    """Return the pixels that are not zero in the region's file, bool H x W."""
     mask = _read_planned(region.mask, region.sha256, shape, "region.mask") != 0
     if not mask.any():
         raise InputError(
@@ -83,23 +156,30 @@ def _mask(region: Region, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def aim(labels: torch.Tensor, target: Target | None, num_classes: int) -> torch.Tensor:
-    """The labels that the loss compares with: the truth, or the target made from it.
+    """Return the labels that the loss compares with: the truth, or the target made from it.
 
-    Raises InputError for a class that the model has not, or a label map that does not fit.
+    Args:
+        labels: The truth, int64 N x H x W, 255 ignored.
+        target: The labels to reach, or None for an untargeted attack.
+        num_classes: The number of classes of the source.
+
+    Raises:
+        InputError: If the target names a class that the source lacks, or its label map does not
+            fit.
     """
     if target is None:
         return labels
     if target.every is not None:
         _check_class(target.every, num_classes)
-        return torch.where(labels == IGNORE, labels, target.every)
+        return torch.where(labels == IGNORE_INDEX, labels, target.every)
     if target.classes is not None:
         table = torch.arange(256, device=labels.device)
         if target.others == "ignore":
-            table.fill_(IGNORE)
+            table.fill_(IGNORE_INDEX)
         for source, goal in target.classes.items():
             _check_class(goal, num_classes)
             table[source] = goal
-        table[IGNORE] = IGNORE
+        table[IGNORE_INDEX] = IGNORE_INDEX
         return table[labels]
     return _label_map(target, tuple(labels.shape), num_classes).to(labels.device)
 
@@ -107,7 +187,7 @@ def aim(labels: torch.Tensor, target: Target | None, num_classes: int) -> torch.
 def _label_map(target: Target, shape: tuple[int, ...], num_classes: int) -> torch.Tensor:
     indices = _read_planned(target.label_map, target.sha256, shape, "target.label_map")
     for value in indices.unique().tolist():
-        if value != IGNORE:
+        if value != IGNORE_INDEX:
             _check_class(value, num_classes)
     return indices.expand(shape).clone()
 
@@ -115,7 +195,11 @@ def _label_map(target: Target, shape: tuple[int, ...], num_classes: int) -> torc
 def _read_planned(
     file: str | None, sha256: str | None, shape: tuple[int, ...], field: str
 ) -> torch.Tensor:
-    """The values of a PNG that a field of the spec names, int64 H x W as the images, N x H x W."""
+    """Read the PNG that a field of the spec names, int64 H x W, for labels of ``shape`` N x H x W.
+
+    Raises:
+        InputError: If the file is missing, changed since the plan, or has another size.
+    """
     path = Path(str(file))
     if not path.is_file() or content_hash(path) != sha256:
         raise InputError(f"{field} {path} is missing or is not the file that was planned")

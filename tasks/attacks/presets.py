@@ -8,9 +8,14 @@ from typing import Any
 class Preset:
     """Fields of an ``AttackSpec`` under a name, with the rule in the papers' symbols.
 
-    In the rules x is the clean image, x_t the iterate, a the step size, g = grad L(f(x_t), y),
-    clip the projection onto the eps-ball around x and onto [0, 1]; eps and a are fractions of that
+    In the rules x is the clean image, x_t the iterate, a the step size, g = grad L(f(x_t), y), clip
+    the projection onto the eps-ball around x and onto [0, 1]. eps and a are fractions of that
     range, r_t ratios of both sides, kernels in pixels.
+
+    Attributes:
+        formula: The rule.
+        source: The paper.
+        fields: The fields of the spec, as YAML has them.
     """
 
     formula: str
@@ -18,7 +23,7 @@ class Preset:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-_STEPS = {"steps": 20, "step_size": "eps/4"}
+_ITERATIVE = {"steps": 20, "step_size": "eps/4"}
 _MOMENTUM = {"momentum": {"mu": 1.0}}
 _NESTEROV = {"momentum": {"mu": 1.0, "nesterov": True}}
 _DS = {"transforms": ["ds"]}
@@ -37,112 +42,114 @@ PRESETS: dict[str, Preset] = {
     "pgd": Preset(
         "x_{t+1} = clip(x_t + a * sign(g)); start: uniform for a random start",
         "Madry et al., ICLR 2018",
-        _STEPS,
+        _ITERATIVE,
     ),
     "mi": Preset(
         "m = mu * m + g / mean|g|, mu = 1; x_{t+1} = clip(x_t + a * sign(m))",
         "Dong et al., CVPR 2018",
-        _STEPS | _MOMENTUM,
+        _ITERATIVE | _MOMENTUM,
     ),
     "ni": Preset(
         "as mi, the gradient taken at x_t + a * mu * m",
         "Lin et al., ICLR 2020",
-        _STEPS | _NESTEROV,
+        _ITERATIVE | _NESTEROV,
     ),
     "di": Preset(
         "as pgd on D(x_t): with prob 0.5 resized to U[1, 1.1), zero-padded to 1.1",
         "Xie et al., CVPR 2019, its 299 -> 330 as a ratio; labels follow",
-        _STEPS | {"transforms": ["di"]},
+        _ITERATIVE | {"transforms": ["di"]},
     ),
     "rdi": Preset(
         "as pgd on R(x_t): resized to U[1, 1.137), zero-padded to 1.137, resized back",
         "Zou et al., ECCV 2020, its 299 -> 340 as a ratio; labels follow",
-        _STEPS | {"transforms": ["rdi"]},
+        _ITERATIVE | {"transforms": ["rdi"]},
     ),
     "ti": Preset(
         "as pgd with W * g, W a Gaussian kernel of 15 pixels, three sigmas to its edge",
         "Dong et al., CVPR 2019",
-        _STEPS | {"smoothing": "ti"},
+        _ITERATIVE | {"smoothing": "ti"},
     ),
     "si": Preset(
         "as mi with g = 1/m sum_{i<m} grad L(f(x_t / 2^i), y), m = 5: intensity, not size",
         "Lin et al., ICLR 2020",
-        _STEPS | _MOMENTUM | {"transforms": ["si"]},
+        _ITERATIVE | _MOMENTUM | {"transforms": ["si"]},
     ),
     "vt": Preset(
         "as mi with g + v; v = mean_{i<=N} grad L(f(x_t + U(-b eps, b eps)), y) - g, one step "
         "before, N = 20, b = 1.5",
         "Wang and He, CVPR 2021 (VMI)",
-        _STEPS | _MOMENTUM | {"variance": {}},
+        _ITERATIVE | _MOMENTUM | {"variance": {}},
     ),
     "admix": Preset(
         "as mi with g = mean over 3 other images x' and 5 intensities of "
         "grad L(f((x_t + 0.2 x') / 2^i), y)",
         "Wang et al., ICCV 2021; x' from the same shard",
-        _STEPS | _MOMENTUM | {"transforms": ["admix", "si"]},
+        _ITERATIVE | _MOMENTUM | {"transforms": ["admix", "si"]},
     ),
     "ssa": Preset(
         "as mi with g = mean_{20} grad L(f(IDCT(DCT(x_t + N(0, (16/255)^2)) * U(0.5, 1.5))), y)",
         "Long et al., ECCV 2022",
-        _STEPS | _MOMENTUM | {"transforms": ["ssa"]},
+        _ITERATIVE | _MOMENTUM | {"transforms": ["ssa"]},
     ),
     "segpgd": Preset(
         "as pgd with L = (1 - l) CE on right pixels + l CE on wrong ones, l = (t - 1) / 2T",
         "Gu et al., ECCV 2022, eq. 4",
-        _STEPS | {"loss": "segpgd"},
+        _ITERATIVE | {"loss": "segpgd"},
     ),
     "cospgd": Preset(
         "as pgd with L = mean of cos(softmax(z), onehot(y)) * CE, the weight detached",
         "Agnihotri et al., ICML 2024",
-        _STEPS | {"loss": "cospgd"},
+        _ITERATIVE | {"loss": "cospgd"},
     ),
     "masked-ce": Preset(
         "as pgd with CE on the pixels that are still right",
         "Croce et al., ECCV 2024 (SEA)",
-        _STEPS | {"loss": "masked-cross-entropy"},
+        _ITERATIVE | {"loss": "masked-cross-entropy"},
     ),
     "js": Preset(
         "as pgd with L = mean JS(softmax(z), onehot(y))",
         "Croce et al., ECCV 2024 (SEA)",
-        _STEPS | {"loss": "js"},
+        _ITERATIVE | {"loss": "js"},
     ),
     "mask-norm": Preset(
         "as pgd with L = -z_y / |z| on the pixels that are still right",
         "Croce et al., ECCV 2024 (SEA)",
-        _STEPS | {"loss": "mask-norm"},
+        _ITERATIVE | {"loss": "mask-norm"},
     ),
     "fspgd": Preset(
         "as pgd with L = -(l cos(h(x_t), h(x)) + (1 - l) C / 2), h an intermediate layer, C the "
         "mean cosine of h(x_t) over positions alike in h(x) (cos > cos(pi/3)), l = t / T",
         "Park et al., arXiv 2502.01262",
-        _STEPS | {"loss": "fspgd"},
+        _ITERATIVE | {"loss": "fspgd"},
     ),
     "ds": Preset(
         "r_t ~ U(low, low + width), low = 0.5, width = 1, one r_t a step; S_r resizes both sides "
         "to r times theirs; g = grad L(f(S_{r_t}(x_t)), y), logits resized back to y; then as pgd",
         "Gu et al., arXiv 2111.11368, re-implemented from the abstract; constants ours",
-        _STEPS | _DS,
+        _ITERATIVE | _DS,
     ),
     "ds-mi": Preset(
         "g as ds; m = mu * m + g / mean|g|, mu = 1; x_{t+1} = clip(x_t + a * sign(m))",
         "ours",
-        _STEPS | _DS | _MOMENTUM,
+        _ITERATIVE | _DS | _MOMENTUM,
     ),
     "ds-ti": Preset(
-        "g as ds; W * g as ti, 15 pixels; then as pgd", "ours", _STEPS | _DS | {"smoothing": "ti"}
+        "g as ds; W * g as ti, 15 pixels; then as pgd",
+        "ours",
+        _ITERATIVE | _DS | {"smoothing": "ti"},
     ),
     "ds-ni": Preset(
-        "as ds-mi, g taken at x_t + a * mu * m, mu = 1", "ours", _STEPS | _DS | _NESTEROV
+        "as ds-mi, g taken at x_t + a * mu * m, mu = 1", "ours", _ITERATIVE | _DS | _NESTEROV
     ),
     "ds-vt": Preset(
         "as ds-mi with g + v; v as vt, N = 20, b = 1.5, a step's neighbours seen at its r_t",
         "ours",
-        _STEPS | _DS | _MOMENTUM | {"variance": {}},
+        _ITERATIVE | _DS | _MOMENTUM | {"variance": {}},
     ),
     "ds-tuned": Preset(
         "ds-mi with r_t from 8 levels in [0.518, 1.007], mu = 0.68, W * g as ti with 5 pixels",
         "ours, found by `segtransfer search zoo` (search_spaces/README.md), three digits kept",
-        _STEPS
+        _ITERATIVE
         | {
             "transforms": [{"ds": {"low": 0.518, "width": 0.489, "law": "discrete", "levels": 8}}],
             "momentum": {"mu": 0.68},

@@ -1,9 +1,9 @@
-"""What a data set is, and how one of its images reaches the common grid."""
+"""Data sets: their items, and how an image and its label reach the common grid."""
 
 import colorsys
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +11,19 @@ from PIL import Image
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.data.spec import DataSpec
-from segtransfer.tasks.schema import suggest
-
-IGNORE = 255
+from segtransfer.tasks.labels import IGNORE_INDEX
 
 
 @dataclass(frozen=True)
 class DataItem:
-    """One labelled image: its id, the video sequence it comes from (its id, where that is not
-    known), and its files."""
+    """One labelled image.
+
+    Attributes:
+        image_id: The id, unique in the data set.
+        sequence: The video sequence of the image; its id if none is known.
+        image: The file of the image.
+        label: The file of the label.
+    """
 
     image_id: str
     sequence: str
@@ -29,134 +33,80 @@ class DataItem:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Records of one class list; ``read_label`` returns class indices H x W, 255 ignored."""
+    """Items of one class list.
+
+    Attributes:
+        name: The name in results.
+        classes: The class names, by index.
+        palette: An RGB colour per class, 0 to 255.
+        items: The labelled images.
+        read_label: Returns the class indices of an item, H x W, 255 ignored.
+    """
 
     name: str
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
-    records: tuple[DataItem, ...]
+    items: tuple[DataItem, ...]
     read_label: Callable[[DataItem], np.ndarray]
 
 
-def open_dataset(spec: DataSpec) -> Dataset:
-    """The data set of a spec: its sequences, thinned to ``spec.images`` evenly spaced records,
-    classes merged.
-
-    Raises InputError where nothing is found, a sequence is unknown, fewer images exist than are
-    asked for, or ``spec.label_map`` does not fit the class list.
-    """
-    if spec.mmseg is not None:
-        from segtransfer.tasks.data import mmseg
-
-        dataset = mmseg.open_mmseg(spec)
-    else:
-        from segtransfer.tasks.data import folder
-
-        dataset = folder.open_folder(spec)
-    records = dataset.records
-    if not records:
-        raise InputError(f"data set {dataset.name} is empty: it holds no labelled image")
-    if spec.sequence is not None:
-        named = [replace(r, sequence=sequence_of(r.image_id, spec.sequence)) for r in records]
-        dataset = replace(dataset, records=tuple(named))
-    if spec.sequences is not None:
-        dataset = _of_sequences(dataset, spec.sequences)
-    count = len(dataset.records)
-    if spec.label_map is not None:
-        dataset = _merge(dataset, spec.label_map)
-    if spec.images is None:
-        return dataset
-    if spec.images > count:
-        raise InputError(
-            f"data.images is {spec.images}, but {dataset.name} has only {count} labelled images"
-        )
-    chosen = [dataset.records[i * count // spec.images] for i in range(spec.images)]
-    return replace(dataset, records=tuple(chosen))
-
-
 def sequence_of(image_id: str, pattern: str) -> str:
-    """The first group of a regular expression in an image's id; the id, where it is not found."""
+    """Return the first group of a pattern in an image's id, or the id if nothing matches."""
     match = re.search(pattern, image_id)
     return image_id if match is None or match.group(1) is None else match.group(1)
 
 
-def _of_sequences(dataset: Dataset, sequences: Sequence[str]) -> Dataset:
-    """The data set without the images of other sequences."""
-    known = {record.sequence for record in dataset.records}
-    for name in sequences:
-        if name not in known:
-            raise InputError(
-                f"data.sequences names '{name}', which is no sequence of {dataset.name}: "
-                f"{suggest(name, sorted(known)[:20])}"
-            )
-    records = tuple(record for record in dataset.records if record.sequence in sequences)
-    return replace(dataset, records=records)
+def load(dataset: Dataset, item: DataItem, spec: DataSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Read an image and its label, on the spec's grid.
 
+    Args:
+        dataset: The data set of the item.
+        item: The labelled image.
+        spec: ``size`` and ``fit`` of the grid.
 
-def _merge(dataset: Dataset, label_map: dict[str, str | None]) -> Dataset:
-    """The data set with its classes merged; a merged class has the colour of its first."""
-    for name in label_map:
-        if name not in dataset.classes:
-            raise InputError(
-                f"data.label_map names '{name}', which is no class of {dataset.name}: "
-                f"{suggest(name, dataset.classes)}"
-            )
-    missing = [name for name in dataset.classes if name not in label_map]
-    if missing:
-        raise InputError(
-            f"data.label_map leaves out {', '.join(map(repr, missing))} of {dataset.name}; map "
-            "each to a class, or to null to ignore it"
-        )
-    merged = [label_map[name] for name in dataset.classes]
-    classes = tuple(dict.fromkeys(name for name in merged if name is not None))
-    if len(classes) < 2:
-        raise InputError(
-            f"data.label_map leaves {len(classes)} of {len(merged)} classes of {dataset.name}; "
-            "keep two or more apart"
-        )
-    table = np.full(IGNORE + 1, IGNORE, np.uint8)
-    table[: len(merged)] = [IGNORE if n is None else classes.index(n) for n in merged]
-    return replace(
-        dataset,
-        classes=classes,
-        palette=tuple(dataset.palette[merged.index(name)] for name in classes),
-        read_label=lambda record: table[_checked_label(dataset, record)],
-    )
+    Returns:
+        The image, uint8 3 x H x W, RGB; and its label, uint8 H x W, 255 ignored.
 
-
-def load(dataset: Dataset, record: DataItem, spec: DataSpec) -> tuple[np.ndarray, np.ndarray]:
-    """One image (uint8 3 x H x W, RGB) and its label (uint8 H x W) on the spec's grid.
-
-    Raises InputError for an unreadable image, an image and a label of different sizes, or a label
-    value that is neither a class nor 255.
+    Raises:
+        InputError: If a file is unreadable, image and label differ in size, or a label value is
+            neither a class nor 255.
     """
-    image = read_image(record.image)
-    label = _checked_label(dataset, record)
+    image = read_image(item.image)
+    label = read_checked_label(dataset, item)
     if label.shape != image.shape[:2]:
         raise InputError(
-            f"image {record.image} is {image.shape[0]} x {image.shape[1]} (height x width), its "
-            f"label {record.label} is {' x '.join(map(str, label.shape))}; they must agree"
+            f"image {item.image} is {image.shape[0]} x {image.shape[1]} (height x width), its "
+            f"label {item.label} is {' x '.join(map(str, label.shape))}; they must agree"
         )
     if spec.size is not None:
         image, label = fit_to(image, label.astype(np.uint8), spec.size, spec.fit)
     return np.ascontiguousarray(image.transpose(2, 0, 1)), label.astype(np.uint8)
 
 
-def _checked_label(dataset: Dataset, record: DataItem) -> np.ndarray:
-    """A record's label, its values refused where they are neither a class nor 255."""
-    label = dataset.read_label(record)
+def read_checked_label(dataset: Dataset, item: DataItem) -> np.ndarray:
+    """Read the label of an item.
+
+    Raises:
+        InputError: If a value is neither a class nor 255.
+    """
+    label = dataset.read_label(item)
     values = np.unique(label)
-    wrong = values[(values >= len(dataset.classes)) & (values != IGNORE)]
+    wrong = values[(values >= len(dataset.classes)) & (values != IGNORE_INDEX)]
     if wrong.size:
         raise InputError(
-            f"label {record.label} has values {wrong[:8].tolist()}; allowed are 0 to "
+            f"label {item.label} has values {wrong[:8].tolist()}; allowed are 0 to "
             f"{len(dataset.classes) - 1} (the {len(dataset.classes)} classes) and 255 (ignored)"
         )
     return label
 
 
 def palette_for(count: int, given: Sequence[Sequence[int]]) -> tuple[tuple[int, int, int], ...]:
-    """The ``given`` RGB colours where there is one a class, else evenly spread hues."""
+    """Return an RGB colour, 0 to 255, per class: the given ones, or evenly spread hues.
+
+    Args:
+        count: The number of classes.
+        given: RGB colours; not used unless there is one per class.
+    """
     if len(given) == count:
         return tuple((r, g, b) for r, g, b in given)
     hues = (colorsys.hsv_to_rgb(i / count, 0.65, 0.55 + 0.4 * (i % 2)) for i in range(count))
@@ -164,7 +114,11 @@ def palette_for(count: int, given: Sequence[Sequence[int]]) -> tuple[tuple[int, 
 
 
 def read_image(path: Path) -> np.ndarray:
-    """An image file as RGB uint8 H x W x 3."""
+    """Read an image file as RGB, uint8 H x W x 3.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
     try:
         with Image.open(path) as file:
             return np.asarray(file.convert("RGB"))
@@ -173,7 +127,18 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_index_map(path: Path, what: str = "label") -> np.ndarray:
-    """A file of one number a pixel, H x W: a label's are class indices. Errors say ``what``."""
+    """Read a file with one number per pixel, for example the class indices of a label.
+
+    Args:
+        path: A grey or palette image.
+        what: The name of the file's role in error messages.
+
+    Returns:
+        The numbers, H x W.
+
+    Raises:
+        InputError: If the file cannot be read or has several channels.
+    """
     try:
         with Image.open(path) as file:
             array = np.asarray(file)
@@ -190,10 +155,18 @@ def read_index_map(path: Path, what: str = "label") -> np.ndarray:
 def fit_to(
     image: np.ndarray, label: np.ndarray, size: tuple[int, int], fit: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bring an image (bilinear, antialiased) and its label (nearest) to ``size``.
+    """Bring an image (bilinear, antialiased) and its label (nearest) to a size.
 
-    ``resize`` ignores the aspect ratio; ``crop`` scales until the grid is covered and cuts the
-    centre; ``pad`` scales until the image fits and pads right and below, black and 255.
+    Args:
+        image: uint8 H x W x 3.
+        label: uint8 H x W.
+        size: Height and width, in pixels.
+        fit: ``resize`` ignores the aspect ratio; ``crop`` scales until the image covers the grid,
+            and cuts the centre; ``pad`` scales until the image fits, and pads right and below,
+            black and 255.
+
+    Returns:
+        The image and its label, on the grid.
     """
     height, width = size
     ratios = height / image.shape[0], width / image.shape[1]
@@ -212,5 +185,5 @@ def fit_to(
     elif fit == "pad":
         below, right = height - scaled[0], width - scaled[1]
         image = np.pad(image, ((0, below), (0, right), (0, 0)))
-        label = np.pad(label, ((0, below), (0, right)), constant_values=IGNORE)
+        label = np.pad(label, ((0, below), (0, right)), constant_values=IGNORE_INDEX)
     return image, label

@@ -13,11 +13,13 @@ SAMPLES = Path(__file__).resolve().parent
 
 
 def open_folder(spec: DataSpec) -> Dataset:
-    """The folder data set of a spec.
+    """Open the folder data set of a spec.
 
     An optional ``dataset.json`` beside images/ gives classes, palette, and a regular expression
-    whose first group is the sequence name in an image's stem. Raises InputError for missing
-    folders, an unlabelled image, or an unknown class list.
+    whose first group is the sequence name in an image's stem.
+
+    Raises:
+        InputError: If a folder is missing, an image has no label, or the class list is unknown.
     """
     root = SAMPLES / spec.sample if spec.sample else Path(spec.folder or ".")
     if not root.is_dir():
@@ -37,12 +39,13 @@ def open_folder(spec: DataSpec) -> Dataset:
         name=spec.sample or root.name,
         classes=classes,
         palette=palette_for(len(classes), notes.get("palette", ())),
-        records=_records(images, labels, notes.get("sequence")),
-        read_label=lambda record: read_index_map(record.label),
+        items=_items(images, labels, notes.get("sequence")),
+        read_label=lambda item: read_index_map(item.label),
     )
 
 
 def _notes(root: Path) -> dict[str, Any]:
+    """Return the content of ``dataset.json``, empty if there is none."""
     path = root / "dataset.json"
     if not path.is_file():
         return {}
@@ -52,14 +55,14 @@ def _notes(root: Path) -> dict[str, Any]:
         raise InputError(f"{path} is no valid JSON: {error}") from error
 
 
-def _records(images: Path, labels: Path, sequence: str | None) -> tuple[DataItem, ...]:
+def _items(images: Path, labels: Path, sequence: str | None) -> tuple[DataItem, ...]:
     label_files = {path.stem: path for path in sorted(labels.iterdir())}
-    records = []
+    items = []
     for path in sorted(images.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         if path.stem not in label_files:
             raise InputError(f"image {path} has no label of the same name in {labels}")
         name = sequence_of(path.stem, sequence) if sequence else path.stem
-        records.append(DataItem(path.stem, name, path, label_files[path.stem]))
-    return tuple(records)
+        items.append(DataItem(path.stem, name, path, label_files[path.stem]))
+    return tuple(items)

@@ -1,4 +1,4 @@
-"""Any data set that an mmseg config describes; its own label rules are applied."""
+"""Data sets that an mmseg config describes; labels follow mmseg's own rules."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,12 @@ SPLITS = ("train", "val", "test")
 
 
 def open_mmseg(spec: DataSpec) -> Dataset:
-    """The data set of a config's ``<split>_dataloader`` (``test`` where no split is given).
+    """Open the data set of a config's ``<split>_dataloader``, by default of ``test``.
 
     Labels go through mmseg's own ``LoadAnnotations`` (``reduce_zero_label``, ``label_map``).
-    Raises InputError where the loader or its files are missing.
+
+    Raises:
+        InputError: If the loader or its files are missing.
     """
     from mmengine.config import Config
 
@@ -38,17 +40,17 @@ def open_mmseg(spec: DataSpec) -> Dataset:
     by_label = {Path(info["seg_map_path"]): info for info in infos}
     classes = spec.classes or tuple(dataset.metainfo["classes"])
 
-    def read_label(record: DataItem) -> np.ndarray:
+    def read_label(item: DataItem) -> np.ndarray:
         try:
-            return load_annotations(dict(by_label[record.label]))["gt_seg_map"]
+            return load_annotations(dict(by_label[item.label]))["gt_seg_map"]
         except Exception as error:  # mmcv's readers raise their own kinds
-            raise InputError(f"label {record.label} cannot be read: {error}") from error
+            raise InputError(f"label {item.label} cannot be read: {error}") from error
 
     return Dataset(
         name=path.stem,
         classes=classes,
         palette=palette_for(len(classes), dataset.metainfo.get("palette") or ()),
-        records=_records(infos),
+        items=_items(infos),
         read_label=read_label,
     )
 
@@ -71,14 +73,17 @@ def _build(path: Path, config: dict[str, Any]) -> tuple[Any, Any]:
     return dataset, TRANSFORMS.build(annotations[0] if annotations else {"type": "LoadAnnotations"})
 
 
-def _records(infos: Sequence[dict[str, Any]]) -> tuple[DataItem, ...]:
-    """Cityscapes and most video sets file images in a folder a sequence; where all lie in one
-    folder, it says nothing of them."""
+def _items(infos: Sequence[dict[str, Any]]) -> tuple[DataItem, ...]:
+    """Return the items of mmseg's data infos.
+
+    Cityscapes and most video sets keep the images of a sequence in one folder. If all images are in
+    one folder, the folder tells nothing about sequences.
+    """
     several = len({Path(info["img_path"]).parent for info in infos}) > 1
-    records = []
+    items = []
     for info in infos:
         image = Path(info["img_path"])
         image_id = f"{image.parent.name}/{image.stem}"
         sequence = image.parent.name if several else image_id
-        records.append(DataItem(image_id, sequence, image, Path(info["seg_map_path"])))
-    return tuple(records)
+        items.append(DataItem(image_id, sequence, image, Path(info["seg_map_path"])))
+    return tuple(items)

@@ -1,4 +1,4 @@
-"""Several models held as one: their logits are averaged, and an attack may average gradients."""
+"""Ensembles: several models in one, with averaged logits; an attack may average gradients."""
 
 import hashlib
 import json
@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from segtransfer.errors import InputError
-from segtransfer.tasks import models
 from segtransfer.tasks.models.base import Cost, ModelInfo, Segmenter
 from segtransfer.tasks.models.spec import EnsembleSpec, ModelSpec
 
@@ -20,7 +19,7 @@ ADAPTER_VERSION = 1
 class EnsembleSegmenter(Segmenter):
     """Members and their weights; ``model(images)`` is the weighted mean of the members' logits.
 
-    Members count what they are asked, whoever asks them; the ensemble's cost is their sum.
+    Members count their work, whoever calls them; the ensemble's cost is their sum.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class EnsembleSegmenter(Segmenter):
         return sum(member.pixels_seen(height, width) for member, _ in self._weighted())
 
     def members(self) -> list[tuple[Segmenter, float]]:
-        """The ensemble itself where logits are averaged, else its members."""
+        """Return the ensemble itself if logits are averaged, else its members."""
         return [(self, 1.0)] if self.average == "logits" else self._weighted()
 
     @property
@@ -61,10 +60,13 @@ class EnsembleSegmenter(Segmenter):
         return list(zip(self.parts, self.weights, strict=True))  # type: ignore[arg-type]
 
 
-def load(spec: ModelSpec, device: str = "cpu") -> EnsembleSegmenter:
-    """Load every member; they must predict equally many classes."""
+def combine(spec: ModelSpec, members: Sequence[Segmenter]) -> EnsembleSegmenter:
+    """Combine loaded members, in the order of the spec, into one model.
+
+    Raises:
+        InputError: If the members predict different numbers of classes.
+    """
     ensemble = _source(spec)
-    members = [models.load(member, device) for member in ensemble.members]
     _check_agree(spec, "num_classes", [member.num_classes for member in members])
     return EnsembleSegmenter(
         members,
@@ -74,16 +76,17 @@ def load(spec: ModelSpec, device: str = "cpu") -> EnsembleSegmenter:
     ).eval()
 
 
-def check(spec: ModelSpec) -> None:
-    """Raise InputError where a member cannot work."""
-    for member in _source(spec).members:
-        models.check(member)
+def describe(spec: ModelSpec, infos: Sequence[ModelInfo]) -> ModelInfo:
+    """Describe an ensemble from the descriptions of its members, in the order of the spec.
 
+    Returns:
+        The description; the fingerprint covers the members' fingerprints, their weights and how
+        they are averaged.
 
-def describe(spec: ModelSpec) -> ModelInfo:
-    """Fingerprint of the members' fingerprints, their weights and how they are averaged."""
+    Raises:
+        InputError: If the members' class lists differ.
+    """
     ensemble = _source(spec)
-    infos = [models.describe(member) for member in ensemble.members]
     _check_agree(spec, "classes", [info.classes for info in infos])
     _check_agree(spec, "num_classes", [info.num_classes for info in infos])
     identity = [
@@ -110,7 +113,7 @@ def _source(spec: ModelSpec) -> EnsembleSpec:
 
 
 def _check_agree(spec: ModelSpec, what: str, values: Sequence[object]) -> None:
-    """Refuse members that differ in what is known of them."""
+    """Refuse members whose known values differ."""
     known = [
         (member.name, value)
         for member, value in zip(_source(spec).members, values, strict=True)

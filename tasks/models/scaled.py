@@ -1,4 +1,4 @@
-"""Test-time scale: a network that sees every image resized, for any segmenter, differentiable."""
+"""Test-time scale: a network that gets every image resized, for any segmenter, differentiable."""
 
 import hashlib
 import json
@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import torch
 
-from segtransfer.tasks.attacks.transforms.views import Size, resize, snap
+from segtransfer.tasks.attacks.transforms.views import HeightWidth, resize, snap
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
 from segtransfer.tasks.models.spec import Inference
 
 
 class ScaledSegmenter(Segmenter):
-    """A segmenter that sees images resized by ``scale``; its logits are resized back.
+    """A segmenter that gets images resized by ``scale``; its logits are resized back.
 
-    Both ways are those of dynamic scaling, so PGD on it is dynamic scaling at that one scale.
+    Both resizes are those of dynamic scaling, so PGD on it is dynamic scaling at that one scale.
     """
 
     def __init__(self, inner: Segmenter, scale: float) -> None:
@@ -31,19 +31,19 @@ class ScaledSegmenter(Segmenter):
     def pixels_seen(self, height: int, width: int) -> int:
         return self.inner.pixels_seen(*self._seen(height, width))
 
-    def _seen(self, height: int, width: int) -> Size:
+    def _seen(self, height: int, width: int) -> HeightWidth:
         return snap(height, width, (self.scale, self.scale), self.size_divisor)
 
 
 def apply(model: Segmenter, inference: Inference | None) -> Segmenter:
-    """The model as ``inference`` asks for it: itself, or behind a scale."""
+    """Return the model with the scale of ``inference``: itself, or behind a scale."""
     if inference is None or inference.scale == 1:
         return model
     return freeze(ScaledSegmenter(model, inference.scale))
 
 
 def describe(info: ModelInfo, inference: Inference | None) -> ModelInfo:
-    """What is known of a model, and of its scale."""
+    """Return the description of a model with the scale of ``inference``."""
     if inference is None or inference.scale == 1:
         return info
     text = json.dumps([info.fingerprint, "scale", inference.scale])

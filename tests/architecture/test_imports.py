@@ -20,7 +20,7 @@ ORDER = (
     "experiment.manifest experiment.plan",
     "results",
     "statistics",
-    "runtime.scheduler",
+    "runtime.metrics runtime.scheduler",
     "runtime.executors",
     "runtime",
     "forecast",
@@ -40,6 +40,7 @@ ORDER = (
 ALLOWED = {
     "ray": [
         "orchestrator/runtime/executors/ray/*.py",
+        "orchestrator/runtime/fleets.py",
         "orchestrator/runtime/ray_driver.py",
         "orchestrator/searches/tune.py",
         "orchestrator/jobs/client.py",
@@ -57,7 +58,7 @@ ALLOWED = {
 LIGHT = {
     "segtransfer": ("torch", "pandas", "ray", "mlflow", "pydantic", "numpy"),
     "segtransfer.errors": ("torch", "pandas", "ray", "mlflow", "pydantic", "numpy"),
-    "segtransfer.runtime.scheduler": ("torch", "pandas", "ray", "mlflow", "numpy"),
+    "segtransfer.runtime.scheduler": ("torch", "pandas", "ray", "mlflow", "pydantic", "numpy"),
     "segtransfer.extend": ("ray", "mlflow", "optuna", "segtransfer.runtime", "segtransfer.store"),
     "segtransfer.tasks.attack": ("ray", "mlflow", "optuna", "segtransfer.experiment"),
     "segtransfer.store": ("ray", "mlflow", "optuna", "segtransfer.runtime"),

@@ -1,4 +1,4 @@
-"""What must hold after a run, whatever happened to it."""
+"""Conditions that hold after a run, whatever its disturbances."""
 
 import json
 from collections import Counter
@@ -9,37 +9,37 @@ import ray
 from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
 from segtransfer.results import Results, load_results
-from segtransfer.runtime.ray_driver import fleet_news
+from segtransfer.runtime.fleets import status_of
 from segtransfer.store import Store
-from tests.chaos.stage import Stage
+from tests.chaos.disturbed_run import DisturbedRun
 from tests.orchestrator.runtime.executors.fleets import exists, live, until
 
 SETTLED = 40.0  # seconds: a lease, and what Ray needs to see that a process is gone
 LEAST_LEAK = 100_000  # bytes: a shard's images are larger
 
 
-def after(oracle: Results, stage: Stage, bytes_before: int) -> list[str]:
-    """What is wrong, in words."""
-    results = load_results(stage.store, stage.identity)
-    wrong = [*other_bits(results, oracle), *told_twice(stage)]
-    if len(stage.watcher.rows) != len(oracle.store.keys()):
-        wrong.append(f"{len(stage.watcher.rows)} rows, inline {len(oracle.store.keys())}")
+def after(oracle: Results, run: DisturbedRun, bytes_before: int) -> list[str]:
+    """Return what is wrong, in words."""
+    results = load_results(run.store, run.identity)
+    wrong = [*other_bits(results, oracle), *notified_twice(run)]
+    if len(run.watcher.rows) != len(oracle.store.keys()):
+        wrong.append(f"{len(run.watcher.rows)} rows, inline {len(oracle.store.keys())}")
     for what, holds in (
-        ("a client is left", lambda: not fleet_news("chaos").status.clients),
-        ("tasks are left", lambda: not sum(fleet_news("chaos").status.counts.values())),
+        ("a client is left", lambda: not status_of("chaos").status.clients),
+        ("tasks are left", lambda: not sum(status_of("chaos").status.counts.values())),
         ("actors are left", lambda: only_the_fleet_is_left()),
-        ("processes are left", lambda: not processes_left(stage)),
+        ("processes are left", lambda: not processes_left(run)),
         ("objects are left", lambda: object_store_bytes() < bytes_before + LEAST_LEAK),
     ):
         try:
             until(what, holds, timeout=SETTLED, every=0.2)
         except AssertionError:
-            wrong.append(f"{what}: {fleet_news('chaos').status}, {object_store_bytes()} bytes")
+            wrong.append(f"{what}: {status_of('chaos').status}, {object_store_bytes()} bytes")
     return wrong
 
 
 def other_bits(results: Results, oracle: Results) -> list[str]:
-    """Arrays that are not what inline gives; keys differ, so they are found by their cells."""
+    """Return the arrays that differ from inline's, by cell because the keys differ."""
     wrong = []
     ours, theirs = by_cell(results), by_cell(oracle)
     if ours.keys() != theirs.keys():
@@ -72,31 +72,35 @@ def made(store: Store, key: str | None) -> np.ndarray | None:
     return None if key is None else store.attack_images(key)
 
 
-def told_twice(stage: Stage) -> list[str]:
-    """Each client hears at most once that a task is done."""
+def notified_twice(run: DisturbedRun) -> list[str]:
+    """Return the tasks that a client was notified of more than once."""
     wrong = []
-    for diary in stage.diaries:
-        lines = diary.read_text().splitlines() if diary.exists() else []
+    for notice_file in run.notice_files:
+        lines = notice_file.read_text().splitlines() if notice_file.exists() else []
         notices = [json.loads(line) for line in lines if line.startswith("[") and line[-1] == "]"]
-        told = Counter(key for kind, key in notices if kind == "done")
-        wrong += [f"{diary.name} told {n} times of {key}" for key, n in told.items() if n > 1]
+        counts = Counter(key for kind, key in notices if kind == "done")
+        wrong += [
+            f"{notice_file.name} notified {n} times of {key}" for key, n in counts.items() if n > 1
+        ]
     return wrong
 
 
 def only_the_fleet_is_left() -> bool:
     """One driver, and a worker for each of its slots."""
-    slots = len(fleet_news("chaos").status.slots)
+    slots = len(status_of("chaos").status.slots)
     return len(live("Driver")) == 1 and len(live("ModelActor")) == slots > 0
 
 
-def processes_left(stage: Stage) -> set[int]:
+def processes_left(run: DisturbedRun) -> set[int]:
     """Processes of actors that Ray counts as dead."""
     alive = {*live("ModelActor").values(), *live("Driver").values()}
-    return {process for process in stage.processes - alive if process and exists(process)}
+    return {process for process in run.processes - alive if process and exists(process)}
 
 
 def object_store_bytes() -> int:
-    """What objects take that somebody holds; Ray lets go of other copies where it needs the room,
-    and no sooner where the node or the process that they came from is dead."""
+    """Return the bytes of referenced objects.
+
+    Ray deletes other copies only when the room is needed, even if their node or process is dead.
+    """
     state = get_state_from_address(ray.get_runtime_context().gcs_address)
     return get_memory_info_reply(state).store_stats.object_store_bytes_primary_copy

@@ -1,7 +1,7 @@
-"""Starts clients quickly: forks a process that has imported everything, for each line it reads.
+"""Quick starts of clients: for each line it reads, a process that has imported everything forks.
 
-A line holds an experiment and a file for what the client hears; its process id is the answer. The
-exit status of each child follows, on a line of its own.
+A line holds an experiment and a file for the client's notices. The answer is the process id of the
+client. The exit status of each client follows, on a line of its own.
 """
 
 import json
@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from segtransfer.experiment.provenance import code_hash
-from segtransfer.experiment.spec import read_experiment
-from segtransfer.runtime.runner import Listener, carry_out
+from segtransfer.experiment.reading import read_experiment
+from segtransfer.runtime.listener import Listener
+from segtransfer.runtime.runner import carry_out
 from segtransfer.runtime.sessions import Notice
-from tests.chaos import sabotage
+from tests.chaos import write_faults
 
 
-class Diary(Listener):
-    """Writes down each notice as it comes."""
+class NoticeWriter(Listener):
+    """Writes each notice to a file."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -30,22 +31,22 @@ class Diary(Listener):
         self._file.write(json.dumps([notice.kind, notice.key]) + "\n")
 
 
-def be_client(order: dict[str, Any]) -> None:
+def run_client(request: dict[str, Any]) -> None:
     from segtransfer.runtime import ray_driver
 
-    sabotage.obey()
-    ray_driver.DriverActor = sabotage.Driver  # type: ignore[misc]
-    with Path(order["diary"]).open("w", buffering=1) as file:
-        carry_out(read_experiment(order["spec"]), Diary(file))
+    write_faults.install()
+    ray_driver.DriverActor = write_faults.Driver  # type: ignore[misc]
+    with Path(request["notice_file"]).open("w", buffering=1) as file:
+        carry_out(read_experiment(request["spec"]), NoticeWriter(file))
 
 
-def tell(*words: Any) -> None:
+def answer(*words: Any) -> None:
     os.write(1, (json.dumps(words) + "\n").encode())
 
 
 def watch(child: int) -> None:
     _, status = os.waitpid(child, 0)
-    tell("ended", child, os.waitstatus_to_exitcode(status))
+    answer("ended", child, os.waitstatus_to_exitcode(status))
 
 
 def main() -> None:
@@ -54,17 +55,17 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            order = json.loads(line)
-            told = os.open(f"{order['diary']}.err", os.O_CREAT | os.O_WRONLY)
+            request = json.loads(line)
+            output = os.open(f"{request['notice_file']}.err", os.O_CREAT | os.O_WRONLY)
             for stream in (1, 2):
-                os.dup2(told, stream)
+                os.dup2(output, stream)
             try:
-                be_client(order)
+                run_client(request)
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)
-        tell("started", child)
+        answer("started", child)
         threading.Thread(target=watch, args=[child], daemon=True).start()
 
 

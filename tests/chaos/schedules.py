@@ -1,10 +1,10 @@
-"""Schedules of disturbances: what happens to a run, and after how many of its results."""
+"""Schedules of disturbances: their kinds, and the number of results after which each comes."""
 
 import random
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Deed = Literal["worker", "attack", "node", "client", "driver", "write"]
+DisturbanceKind = Literal["worker", "attack", "node", "client", "driver", "write"]
 
 FIRST_DEATH = 1000  # the seed of the first schedule that was not drawn
 LATEST = 40  # rows of a run that has 45 at least
@@ -19,13 +19,13 @@ MOMENTS = ["before", "during", "after"]
 
 @dataclass(frozen=True)
 class Disturbance:
-    """``deed``: kill -9 of a worker, of one inside an ``attack``, of the client, of the driver; a
+    """``kind``: kill -9 of a worker, of one inside an ``attack``, of the client, of the driver; a
     ``node`` that is lost while another joins; a death at the next ``write`` of a kind.
 
     It comes once ``after`` tasks of the run have a row, and ``pause`` seconds later.
     """
 
-    deed: Deed
+    kind: DisturbanceKind
     after: int
     pause: float
     write: str = ""
@@ -68,16 +68,16 @@ def schedule(seed: int) -> Schedule:
     generator = random.Random(seed)
     fleet = generator.random() < 0.7
     count = generator.randint(1, 4)
-    deeds: list[Deed] = ["worker", "attack", "node", "client", "driver", "write"]
+    kinds: list[DisturbanceKind] = ["worker", "attack", "node", "client", "driver", "write"]
     found = []
-    for deed in generator.sample(deeds, count):
+    for kind in generator.sample(kinds, count):
         after, pause = generator.randrange(LATEST), round(generator.random() * 0.5, 2)
         write = moment = ""
-        if deed == "write":
+        if kind == "write":
             write = generator.choice([w for kinds in WRITES.values() for w in kinds])
             moment = generator.choice(MOMENTS)
             if write in WRITES["client"]:
                 # Written before anything else, and where there is no such shard yet.
                 fleet, after, pause = False, 0, 0.0
-        found.append(Disturbance(deed, after, pause, write, moment))
+        found.append(Disturbance(kind, after, pause, write, moment))
     return Schedule(seed, fleet, tuple(sorted(found, key=lambda d: (d.after, d.pause))))

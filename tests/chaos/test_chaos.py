@@ -1,4 +1,4 @@
-"""Whatever is killed, and whenever: the same bits, every key once, and nothing left behind."""
+"""Runs under disturbances: the same bits, every key once, and nothing left behind."""
 
 import json
 import os
@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.disturbed_run import UNUSED
 from tests.chaos.schedules import Schedule, deaths_at_writes, schedule
-from tests.chaos.stage import UNUSED
 from tests.conftest import ROOT
 from tests.orchestrator.runtime.executors.fleets import until
 from tests.orchestrator.runtime.test_kill import kill_all_of, processes_of
 
-ORDINARY = [8, 18, 24]  # between them, all deeds, on a fleet and without
+ORDINARY = [8, 18, 24]  # between them, disturbances of all kinds, on a fleet and without
 SLOW = range(100, 132)
 START, PLAY, CLOSE = 120.0, 240.0, 60.0  # seconds
 
 
-class Arena:
-    """The process that has the cluster; one that hangs is replaced."""
+class ClusterProcess:
+    """The process of the cluster; a process that hangs is replaced."""
 
     def __init__(self, folder: Path, ray_folder: Path) -> None:
         self._folder, self._ray_folder = folder, ray_folder
@@ -47,7 +47,7 @@ class Arena:
             assert self._process.wait(30) == 0
 
     def _start(self) -> subprocess.Popen[str]:
-        folder = self._folder / f"arena-{self._number}"
+        folder = self._folder / f"cluster-{self._number}"
         self._number += 1
         folder.mkdir()
         environment = os.environ | {
@@ -56,7 +56,7 @@ class Arena:
             "PYTHONPATH": str(ROOT),
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.arena", str(folder)],
+            [sys.executable, "-m", "tests.chaos.cluster_process", str(folder)],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -68,7 +68,7 @@ class Arena:
         return self._process
 
     def _answer(self, seconds: float) -> Any:
-        """The next line of the arena; whole lines come alone, so that none waits in a buffer."""
+        """The next line of the cluster; whole lines come alone, so that none waits in a buffer."""
         assert self._process is not None
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], seconds)
@@ -78,28 +78,30 @@ class Arena:
         self._process.kill()
         self._process.wait()
         self._process = None
-        raise AssertionError(f"the arena {'died' if ready else f'says nothing for {seconds} s'}")
+        raise AssertionError(
+            f"the cluster {'died' if ready else f'gives no answer for {seconds} s'}"
+        )
 
 
 @pytest.fixture(scope="module")
-def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterProcess]:
     folder = Path(tempfile.mkdtemp(prefix="st-chaos-", dir="/tmp"))
     (folder / "token").write_text(secrets.token_hex(32))
-    arena = Arena(tmp_path_factory.mktemp("chaos"), folder)
+    cluster = ClusterProcess(tmp_path_factory.mktemp("chaos"), folder)
     try:
-        yield arena
-        arena.close()
+        yield cluster
+        cluster.close()
         until("the cluster's processes are gone", lambda: not processes_of(folder), timeout=20)
     finally:
         kill_all_of(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check(arena: Arena, schedule: Schedule) -> list[str]:
-    """What was told of a run that went well."""
-    played = arena.play(schedule)
+def check(cluster: ClusterProcess, schedule: Schedule) -> list[str]:
+    """Return the events of a run that went well."""
+    played = cluster.play(schedule)
     assert not played["wrong"], json.dumps(played, indent=1)
-    return played["told"]
+    return played["events"]
 
 
 def named(schedule: Schedule) -> str:
@@ -108,21 +110,21 @@ def named(schedule: Schedule) -> str:
 
 
 @pytest.mark.parametrize("seed", ORDINARY)
-def test_a_run_survives_a_few_disturbances(arena: Arena, seed: int) -> None:
-    check(arena, schedule(seed))
+def test_a_run_survives_a_few_disturbances(cluster: ClusterProcess, seed: int) -> None:
+    check(cluster, schedule(seed))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SLOW)
-def test_a_run_survives_any_disturbances(arena: Arena, seed: int) -> None:
-    check(arena, schedule(seed))
+def test_a_run_survives_any_disturbances(cluster: ClusterProcess, seed: int) -> None:
+    check(cluster, schedule(seed))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("death", deaths_at_writes(), ids=named)
-def test_a_run_survives_a_death_at_any_write(arena: Arena, death: Schedule) -> None:
-    told = check(arena, death)
-    assert not any(UNUSED in line for line in told), told
+def test_a_run_survives_a_death_at_any_write(cluster: ClusterProcess, death: Schedule) -> None:
+    events = check(cluster, death)
+    assert not any(UNUSED in line for line in events), events
 
 
 def test_schedules_repeat_and_cover_every_disturbance() -> None:
@@ -130,6 +132,6 @@ def test_schedules_repeat_and_cover_every_disturbance() -> None:
     assert schedule(SLOW[0]) == schedule(SLOW[0])
     assert {d.write for d in drawn} == {"", "blobs", "rows", "failures", "shards", "experiments"}
     for seeds in (ORDINARY, SLOW):
-        deeds = {d.deed for seed in seeds for d in schedule(seed).disturbances}
-        assert deeds == {"worker", "attack", "node", "client", "driver", "write"}
+        kinds = {d.kind for seed in seeds for d in schedule(seed).disturbances}
+        assert kinds == {"worker", "attack", "node", "client", "driver", "write"}
         assert {schedule(seed).fleet for seed in seeds} == {True, False}

@@ -65,7 +65,8 @@ def make_record(scratch: Path) -> Record:
 
     for name in working_folder.EXPERIMENTS:
         command("run", f"{name}.yaml", "--store", f"store-{name}")
-        command("export", f"store-{name}", f"out-{name}", "--format", "csv")
+        for form in ("csv", "parquet", "png"):
+            command("export", f"store-{name}", f"out-{name}-{form}", "--format", form)
     command("run", "presets.yaml", "--store", "store-presets")
     command("study", "eps", "base.yaml", "--store", "store-study")
     command("search", "seek.yaml", "--store", "store-search")
@@ -79,7 +80,15 @@ def make_record(scratch: Path) -> Record:
         for path in sorted(folder.glob("out-*/*.csv"))
         if path.stem in ("cells", "images", "models")
     }
-    return {"commands": commands, "stores": stores, "tables": tables}
+    tables |= {
+        str(path.relative_to(folder)): schema_of(path, scratch)
+        for path in sorted(folder.glob("out-*/*.parquet"))
+    }
+    trees = {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("out-*-png/**/*.png"))
+    }
+    return {"commands": commands, "stores": stores, "tables": tables, "trees": trees}
 
 
 def run(folder: Path, scratch: Path, *arguments: str) -> Record:
@@ -130,6 +139,15 @@ def read_store(store: Path, scratch: Path) -> Record:
     }
     shards = sorted(path.stem for path in store.glob("shards/*/*.arrow"))
     return {"rows": rows, "documents": documents, "failures": failures, "shards": shards}
+
+
+def schema_of(path: Path, scratch: Path) -> dict[str, str]:
+    """Columns and metadata of a Parquet file."""
+    schema = pq.read_schema(path)
+    metadata = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
+    metadata.pop("ARROW:schema", None)
+    text = json.dumps(metadata, sort_keys=True).replace(str(scratch), "SCRATCH")
+    return {"columns": str(schema.remove_metadata()), "metadata": text}
 
 
 def sentence_of(traceback: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from segtransfer.experiment.plan import make_plan
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.searches.context import make_context
 from segtransfer.searches.spec import read_search
 from segtransfer.store import Store

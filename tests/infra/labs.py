@@ -5,7 +5,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 import venv
@@ -60,7 +59,8 @@ def make_environment(folder: Path, wheel: Path) -> Path:
     venv.create(folder, with_pip=False, symlinks=True)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     shared = folder / "lib" / version / "site-packages" / "shared.pth"
-    shared.write_text(sysconfig.get_path("purelib") + "\n")
+    packages = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    shared.write_text("\n".join(packages) + "\n")
     pip(
         folder / "bin" / "python",
         "install",

@@ -64,7 +64,7 @@ def test_the_build_sees_no_secrets_and_all_of_the_package() -> None:
     let_in = {rule[1:] for rule in rules if rule.startswith("!")}
     assert not any("secret" in rule for rule in let_in)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    packages = {name.split(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+    packages = set(project["tool"]["setuptools"]["package-dir"].values())
     files = {project["project"]["readme"], *project["project"]["license-files"], "pyproject.toml"}
     assert packages | files | {"infra/docker/locks"} == let_in
 

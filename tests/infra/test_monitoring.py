@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from segtransfer.runtime.status import METRICS, SLOT_STATES, TASK_STATES, Metric
+from segtransfer.runtime.metrics import INSTRUMENTS, Instrument
+from segtransfer.runtime.status import SLOT_STATES, TASK_STATES
 
 FOLDER = Path(__file__).resolve().parents[2] / "infra/monitoring"
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "segtransfer.json").read_text())
@@ -18,13 +19,13 @@ ADDED_BY_RAY = {"SessionName"}
 ADDED_BY_PROMETHEUS = {"le"}
 
 
-def exported(metric: Metric) -> list[str]:
+def exported(metric: Instrument) -> list[str]:
     """A metric's names as Prometheus has them."""
     endings = ["_bucket", "_sum", "_count"] if metric.kind == "histogram" else [""]
     return [f"ray_{metric.name}{ending}" for ending in endings]
 
 
-METRIC_OF = {name: metric for metric in METRICS for name in exported(metric)}
+METRIC_OF = {name: metric for metric in INSTRUMENTS for name in exported(metric)}
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -65,13 +66,13 @@ def test_states_in_queries_are_states_there_are() -> None:
 
 def test_every_metric_is_drawn() -> None:
     drawn = {METRIC_OF[name].name for query in QUERIES for name in re.findall(r"(\w+)\{", query)}
-    assert drawn == {metric.name for metric in METRICS}
+    assert drawn == {metric.name for metric in INSTRUMENTS}
 
 
 def test_every_metric_stands_in_the_readme_with_its_labels() -> None:
     rows = re.findall(r"^\| `ray_(\w+)` \| ([^|]*)\|", (FOLDER / "README.md").read_text(), re.M)
     assert {name: labels.strip() for name, labels in rows} == {
-        metric.name: ", ".join(metric.labels) for metric in METRICS
+        metric.name: ", ".join(metric.labels) for metric in INSTRUMENTS
     }
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from segtransfer import open_results
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.reporting.folder import write_report
 from segtransfer.store import Store
 from segtransfer.store.maintenance import merge

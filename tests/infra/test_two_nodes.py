@@ -24,6 +24,7 @@ from segtransfer import open_results
 from segtransfer.store import Store
 from tests.conftest import ROOT
 from tests.infra.labs import Lab, copy_sources, open_lab, until
+from tests.loaded import FOLDER_NAMES
 from tests.orchestrator.toy_experiments import CLASSES, assert_same_bits, write_images
 
 # The quickstart on two of its images, both in one shard: an attack takes two seconds.
@@ -204,6 +205,25 @@ def test_source_tree_as_package_runs_on_both_nodes(lab: Lab, tmp_path: Path) -> 
     assert results.name == "of-the-tree"
     assert not results.missing
     assert {slot[:8] for slot, _ in journal.started()} == nodes
+
+
+@pytest.mark.slow
+def test_job_beside_files_named_as_our_folders_loads_none_of_them(lab: Lab, tmp_path: Path) -> None:
+    """Each file ends the process that imports it; a worker's model looks at ``sys.modules`` too."""
+    folder = tmp_path / "beside"
+    spec = own(folder, attacks=["fgsm"])
+    for name in FOLDER_NAMES:
+        (folder / f"{name}.py").write_text("raise SystemExit('a stranger was imported')\n")
+    look = f"        assert not {set(FOLDER_NAMES)} & sys.modules.keys()\n"
+    nets = NETS.replace("        return images", f"{look}        return images")
+    nets = f"import sys\n{nets}"
+    (folder / "nets.py").write_text(nets)
+    answer = lab.run(
+        folder, "segtransfer", "submit", spec, "--working-dir", ".", "--address", lab.address,
+        "--store", str(tmp_path / "store"), "runtime.tracking=false",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stdout
+    assert not open_results(tmp_path / "store")[0].missing
 
 
 @pytest.mark.slow

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from segtransfer.experiment.spec import Experiment, read_experiment
+from segtransfer.experiment.reading import read_experiment
+from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from segtransfer.errors import InputError
-from segtransfer.search_spaces import Space, attack_of, first_points, point_of, suggest
+from segtransfer.search_spaces import Space, attack_of, first_points, point_of, suggest_point
 from segtransfer.search_spaces.space import Value
 from segtransfer.tasks.attacks.spec import AttackSpec
 from tests.search_spaces.cases import PGD, Answers, space
@@ -47,7 +47,7 @@ def test_a_field_is_asked_for_under_its_path_with_its_range() -> None:
         "transforms.ds": ON,
         "loss": {"choice": ["js", "cross-entropy"]},
     }
-    point = suggest(space(fields), trial)
+    point = suggest_point(space(fields), trial)
     assert list(point) == list(trial.asked) == list(fields)
     assert trial.asked == {
         "momentum.mu": ("float", 0.5, 1.0, 0.25, False),
@@ -60,8 +60,8 @@ def test_a_field_is_asked_for_under_its_path_with_its_range() -> None:
 
 
 def test_a_field_is_only_asked_for_where_its_conditions_hold() -> None:
-    assert suggest(space(LAWS), Answers()) == {"transforms.ds.law": "uniform"}
-    assert suggest(space(LAWS), Answers(transforms__ds__law="discrete")) == {
+    assert suggest_point(space(LAWS), Answers()) == {"transforms.ds.law": "uniform"}
+    assert suggest_point(space(LAWS), Answers(transforms__ds__law="discrete")) == {
         "transforms.ds.law": "discrete",
         "transforms.ds.levels": 3,
     }
@@ -69,9 +69,9 @@ def test_a_field_is_only_asked_for_where_its_conditions_hold() -> None:
 
 def test_conditions_chain_through_a_switched_part() -> None:
     fields = {"transforms.ds": ON, **LAWS}
-    assert suggest(space(fields), Answers()) == {"transforms.ds": False}
+    assert suggest_point(space(fields), Answers()) == {"transforms.ds": False}
     answers = Answers(transforms__ds=True, transforms__ds__law="discrete")
-    assert list(suggest(space(fields), answers)) == list(fields)
+    assert list(suggest_point(space(fields), answers)) == list(fields)
 
 
 def test_one_of_several_values_may_meet_a_condition() -> None:
@@ -79,13 +79,13 @@ def test_one_of_several_values_may_meet_a_condition() -> None:
         "steps": {"choice": [5, 10, 20]},
         "momentum": {"switch": True, "when": {"steps": [10, 20]}},
     }
-    assert suggest(space(fields), Answers(steps=5)) == {"steps": 5}
-    assert suggest(space(fields), Answers(steps=20)) == {"steps": 20, "momentum": False}
+    assert suggest_point(space(fields), Answers(steps=5)) == {"steps": 5}
+    assert suggest_point(space(fields), Answers(steps=20)) == {"steps": 20, "momentum": False}
 
 
 def test_a_fixed_trial_of_optuna_gives_its_values() -> None:
     params = {"transforms.ds.low": 0.75, "transforms.ds.width": 0.5, "momentum": False}
-    assert suggest(space(DS | MI), optuna.trial.FixedTrial(params)) == params
+    assert suggest_point(space(DS | MI), optuna.trial.FixedTrial(params)) == params
 
 
 # From a point to an attack
@@ -205,7 +205,7 @@ def test_an_enqueued_preset_gives_back_the_presets_attack(preset: str, budget: i
     study = optuna.create_study()
     (point,) = first_points(one, base)
     study.enqueue_trial(point)
-    proposed = suggest(one, study.ask())
+    proposed = suggest_point(one, study.ask())
     assert proposed == point
     wanted = AttackSpec.model_validate({**base, "preset": preset})
     assert attack_of(one, base, proposed, "x").identity() == wanted.identity()

@@ -18,7 +18,7 @@ from segtransfer.search_spaces import (
     point_of,
     read_space,
     space_names,
-    suggest,
+    suggest_point,
 )
 from segtransfer.search_spaces.space import SHIPPED
 from segtransfer.tasks.attacks.spec import AttackSpec
@@ -57,7 +57,7 @@ def test_what_is_enqueued_is_what_is_proposed(name: str, base: dict[str, Any]) -
     assert points
     for point in points:
         study.enqueue_trial(point)
-    assert [suggest(read, study.ask()) for _ in points] == points
+    assert [suggest_point(read, study.ask()) for _ in points] == points
 
 
 @pytest.mark.parametrize(("name", "base"), CASES)
@@ -78,7 +78,7 @@ def test_every_proposal_is_an_attack_and_is_found_again(
     read = read_space(name)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     for _ in range(3):
-        point = suggest(read, study.ask())
+        point = suggest_point(read, study.ask())
         assert not [path for path in point if path not in read.fields]
         assert json.loads(json.dumps(point)) == point
         made = attack_of(read, base, point, "trial")
@@ -140,7 +140,7 @@ def test_the_readme_shows_a_space_that_checks() -> None:
 def test_the_readmes_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_space.yaml").write_text(readme_block("    name: my-space", "\n\n## The rules"))
     monkeypatch.chdir(tmp_path)
-    code = readme_block("from search_spaces import", "```")
+    code = readme_block("from segtransfer.search_spaces import", "```")
     exec(code, {"study": optuna.create_study()})
 
 

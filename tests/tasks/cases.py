@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from segtransfer.tasks import models
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.spec import ModelSpec
 
@@ -14,7 +14,7 @@ from segtransfer.tasks.models.spec import ModelSpec
 def toy(function: str, **arguments: Any) -> Segmenter:
     """A toy of ``tests.toys`` as an attack sees it."""
     source = {"callable": f"tests.toys:{function}", "arguments": arguments}
-    return models.load(ModelSpec.model_validate({"name": "toy", "torch": source}))
+    return adapters.load(ModelSpec.model_validate({"name": "toy", "torch": source}))
 
 
 def spec(preset: str = "pgd", **fields: Any) -> AttackSpec:

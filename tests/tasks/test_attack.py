@@ -55,7 +55,7 @@ def test_an_image_fares_the_same_alone_and_in_any_shard_and_micro_batch(
         ).images
 
     together = run([0, 1, 2, 3, 4], 5)
-    assert together.shape == (len(rule.made), 5, 3, 12, 18)
+    assert together.shape == (len(rule.variants), 5, 3, 12, 18)
     assert not np.array_equal(together[0], images)
     for micro_batch in (1, 2, 3):
         assert np.array_equal(run([0, 1, 2, 3, 4], micro_batch), together)
@@ -121,7 +121,7 @@ def test_the_report_tells_the_cost_the_health_and_the_perturbation() -> None:
     assert [h["ratios"] for h in health] == [[[1.0]] * 3] * 3
     expected = [statistics(made, images, rule.eps) for made in result.images]
     assert result.report["perturbation"] == expected
-    assert len(expected) == len(rule.made) == 4
+    assert len(expected) == len(rule.variants) == 4
 
 
 def test_the_cost_is_that_of_this_call_alone() -> None:
@@ -134,9 +134,9 @@ def test_the_cost_is_that_of_this_call_alone() -> None:
         assert result.report["cost"]["forwards"] == 6
 
 
-def rooted(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:
+def rooted(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
     """From the second step on the square root of 0, whose gradient is not a number."""
-    return (logits.square().sum((1, 2, 3)) * (moment.step == 0)).sqrt()
+    return (logits.square().sum((1, 2, 3)) * (context.step == 0)).sqrt()
 
 
 @pytest.mark.parametrize(

@@ -61,14 +61,14 @@ def test_a_file_edited_since_its_import_is_refused(folder: Path) -> None:
 
 
 def test_a_loss_is_looked_up_once_so_that_an_edit_stops_no_run(folder: Path) -> None:
-    write(folder, "own_loss", "def f(logits, labels, moment):\n    return 1\n")
+    write(folder, "own_loss", "def f(logits, labels, context):\n    return 1\n")
     planned = source_hash("own_loss:f")
     loss = find_loss("own_loss:f", planned)
-    (folder / "own_loss.py").write_text("def f(logits, labels, moment):\n    return 2\n")
+    (folder / "own_loss.py").write_text("def f(logits, labels, context):\n    return 2\n")
     assert find_loss("own_loss:f", planned) is loss
 
 
 def test_a_loss_of_another_file_than_was_planned_is_refused(folder: Path) -> None:
-    write(folder, "own_other", "def f(logits, labels, moment):\n    return 1\n")
+    write(folder, "own_other", "def f(logits, labels, context):\n    return 1\n")
     with pytest.raises(InputError, match="own_other:f is not the one that was planned"):
         find_loss("own_other:f", "0" * 64)

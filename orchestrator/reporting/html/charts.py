@@ -1,6 +1,6 @@
-"""The page's charts: Vega-Lite specs by Altair, which the page draws, themes and switches.
+"""Charts of the page: Vega-Lite specs built by Altair, which the page draws and themes.
 
-Every chart holds its numbers for all metrics, and a parameter ``metric`` chooses.
+A chart holds its values for all metrics. The parameter ``metric`` selects the shown values.
 """
 
 import math
@@ -12,21 +12,21 @@ from typing import Any
 
 import altair as alt
 
-from segtransfer.reporting.html.numbers import Figures, spread
-from segtransfer.reporting.html.tables import PLAIN, Compared
-from segtransfer.reporting.text import HEADLINES
-from segtransfer.results import GROUPS, Results
+from segtransfer.reporting.html.analysis import Analysis
+from segtransfer.reporting.html.estimates import IntervalsByMetric, spread
+from segtransfer.reporting.html.tables import FIXED_COLUMNS, AttackSummary
+from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.text import HEADLINES
 
 GREY, BLUE, ORANGE = "#878d99", "#3f86c6", "#df7532"  # legible on light and on dark
 NAMES = alt.Axis(labelLimit=180, ticks=False, domain=False, labelPadding=8)
 POINTS = "points"
-AllFigures = Mapping[str, Sequence[Figures | None]]
-Rows = list[dict[str, Any]]
+ChartData = list[dict[str, Any]]  # a mapping of fields per mark and metric
 
 
 @dataclass(frozen=True)
-class Sign:
-    """How a kind of thing is drawn, for the key above a chart."""
+class LegendEntry:
+    """An entry of a chart's legend: label, colour and shape of its marks."""
 
     label: str
     colour: str
@@ -34,106 +34,116 @@ class Sign:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A chart: what it shows in words, its key, and its Vega-Lite spec."""
+class Chart:
+    """A chart: its title, legend and Vega-Lite spec."""
 
     title: str
-    key: tuple[Sign, ...]
+    legend: tuple[LegendEntry, ...]
     spec: dict[str, Any]
 
     @property
-    def points(self) -> Rows:
-        """What is drawn, for all metrics."""
+    def points(self) -> ChartData:
+        """The chart's data, for all metrics."""
         return self.spec["datasets"][POINTS]
 
 
 PAIRS = tuple(
-    Sign(HEADLINES[group], colour, shape)
+    LegendEntry(HEADLINES[group], colour, shape)
     for group, colour, shape in zip(
-        GROUPS, (GREY, BLUE, ORANGE), ("circle", "square", "triangle-up"), strict=True
+        PAIR_GROUPS, (GREY, BLUE, ORANGE), ("circle", "square", "triangle-up"), strict=True
     )
 )
-VERDICTS = Sign("beyond noise", ORANGE), Sign("within noise", GREY)
-LABELS = [sign.label for sign in PAIRS]
+VERDICTS = LegendEntry("beyond noise", ORANGE), LegendEntry("within noise", GREY)
+LABELS = [entry.label for entry in PAIRS]
 
 
 @cache
 def vega_bundle() -> str:
-    """The JavaScript of Vega, Vega-Lite and Vega-Embed as one script, which defines vegaEmbed."""
+    """Return Vega, Vega-Lite and Vega-Embed as a script that defines ``vegaEmbed``."""
     import vl_convert
 
     version = "_".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
 
 
-def overview_charts(
-    compared: Sequence[Compared],
-    figures: AllFigures,
-    group: str,
-    baseline: str | None,
-    named: Collection[str],
-) -> list[Drawn]:
-    """The attacks at their last step: means, differences, size of the perturbation."""
-    compared = [row for row in compared if row.final]
-    charts = [means_chart(compared, figures), energy_chart(compared, figures, group, named)]
-    if baseline is not None:
-        charts.insert(1, differences_chart(compared, figures, baseline))
+def overview_charts(analysis: Analysis) -> list[Chart]:
+    """Return charts of the attacks' last steps: means, differences, perturbation size."""
+    summaries, intervals = [s for s in analysis.summaries if s.final], analysis.intervals
+    named = analysis.main_attacks
+    charts = [
+        means_chart(summaries, intervals),
+        energy_chart(summaries, intervals, analysis.group, named),
+    ]
+    if analysis.baseline is not None:
+        charts.insert(1, differences_chart(summaries, intervals, analysis.baseline))
     return [chart for chart in charts if chart.points]
 
 
-def means_chart(compared: Sequence[Compared], figures: AllFigures) -> Drawn:
-    """Means of the headline groups with their intervals, a line an attack."""
+def means_chart(summaries: Sequence[AttackSummary], intervals: IntervalsByMetric) -> Chart:
+    """Return a chart of the headline means with their intervals, a line per attack."""
     data = [
         point | {"attack": row.attack, "pairs": label}
-        for row in compared
+        for row in summaries
         for label, number in zip(LABELS, row.means, strict=True)
-        for point in _points(figures, number)
+        for point in _points(intervals, number)
     ]
     base = _base().encode(
-        y=alt.Y("attack:N", sort=[row.attack for row in compared], title=None, axis=NAMES),
+        y=alt.Y("attack:N", sort=[row.attack for row in summaries], title=None, axis=NAMES),
         yOffset=alt.YOffset("pairs:N", sort=LABELS),
         color=_color("pairs", PAIRS),
     )
-    shapes = alt.Scale(domain=LABELS, range=[sign.shape for sign in PAIRS])
+    shapes = alt.Scale(domain=LABELS, range=[entry.shape for entry in PAIRS])
     shape = alt.Shape("pairs:N", scale=shapes, legend=None)
     chart = alt.layer(_whiskers(base), _dots(base, ["attack:N", "pairs:N"]).encode(shape=shape))
-    return _drawn("Means by kind of pair", PAIRS, data, chart, height=34 * len(compared))
+    return _chart("Means by kind of pair", PAIRS, data, chart, height=34 * len(summaries))
 
 
-def differences_chart(compared: Sequence[Compared], figures: AllFigures, baseline: str) -> Drawn:
-    """Paired differences to the baseline attack.
+def differences_chart(
+    summaries: Sequence[AttackSummary], intervals: IntervalsByMetric, baseline: str
+) -> Chart:
+    """Return a chart of paired differences to the baseline attack.
 
-    Without attacks that use no model: they are so far off that nothing else would be seen.
+    Attacks without a source are excluded: their large differences would hide all others.
     """
-    compared = [row for row in compared if row.sourced and row.difference is not None]
+    summaries = [row for row in summaries if row.sourced and row.difference is not None]
     data = [
         point | {"attack": row.attack, "verdict": "beyond noise" if beyond else "within noise"}
-        for row in compared
-        for point, beyond in _verdicts(figures, row.difference)
+        for row in summaries
+        for point, beyond in _verdicts(intervals, row.difference)
     ]
-    order = [row.attack for row in compared]
+    order = [row.attack for row in summaries]
     base = _base().encode(
         y=alt.Y("attack:N", sort=order, title=None, axis=NAMES),
         color=_color("verdict", VERDICTS),
     )
     zero = alt.Chart(alt.InlineData(values=[{"x": 0}])).mark_rule(strokeDash=[3, 3], color=GREY)
     layers = [zero.encode(x="x:Q"), _whiskers(base), _dots(base, ["attack:N", "verdict:N"])]
-    return _drawn(
+    return _chart(
         f"Difference to {baseline}", VERDICTS, data, alt.layer(*layers), height=24 * len(order)
     )
 
 
 def energy_chart(
-    compared: Sequence[Compared], figures: AllFigures, group: str, named: Collection[str]
-) -> Drawn:
-    """The mean over one headline group against the size of the perturbation; some by name."""
-    rms = [name for name, *_ in PLAIN].index("rms")
+    summaries: Sequence[AttackSummary],
+    intervals: IntervalsByMetric,
+    group: str,
+    named: Collection[str],
+) -> Chart:
+    """Return a chart of a headline mean against perturbation size.
+
+    Args:
+        summaries: The attacks.
+        intervals: Values of all estimates, per metric.
+        group: The headline group.
+        named: Attacks to label by name.
+    """
+    rms = [name for name, *_ in FIXED_COLUMNS].index("rms")
     data = [
-        point | {"attack": row.attack, "rms": row.plain[rms], "name": name}
-        for row in compared
-        if not math.isnan(row.plain[rms])  # as where no AE is stored
+        point | {"attack": row.attack, "rms": row.fixed[rms], "name": name}
+        for row in summaries
+        if not math.isnan(row.fixed[rms])  # no AE is stored
         for name in [row.attack if row.attack in named else ""]
-        for point in _points(figures, row.means[GROUPS.index(group)])
+        for point in _points(intervals, row.means[PAIR_GROUPS.index(group)])
     ]
     room = alt.Scale(zero=False, padding=48)  # for the names
     size = alt.X("rms:Q", title="RMS of the perturbation, levels", scale=room)
@@ -143,42 +153,43 @@ def energy_chart(
     dot = base.mark_circle(size=60, opacity=1, color=BLUE)
     name = base.mark_text(align="left", dx=8, dy=-5).encode(y=value, text="name:N")
     layers = [whisker, dot.encode(y=value, tooltip=_tooltip(["attack:N", "rms:Q"])), name]
-    key = [Sign(f"{HEADLINES[group]} mean", BLUE)]
-    return _drawn("Transfer against perturbation size", key, data, alt.layer(*layers), height=280)
+    legend = [LegendEntry(f"{HEADLINES[group]} mean", BLUE)]
+    return _chart(
+        "Transfer against perturbation size", legend, data, alt.layer(*layers), height=280
+    )
 
 
-def curve_charts(
-    results: Results, compared: Sequence[Compared], figures: AllFigures
-) -> list[Drawn]:
-    """Means over the steps of every attack that kept iterates, a chart an attack and score."""
-    runs: dict[tuple[str, str], list[tuple[int, Compared]]] = defaultdict(list)
-    for row in compared:
-        made = results.made[row.attack]
+def curve_charts(results: Results, analysis: Analysis) -> list[Chart]:
+    """Return charts of headline means over steps, per attack with iterates and per score."""
+    intervals = analysis.intervals
+    runs: dict[tuple[str, str], list[tuple[int, AttackSummary]]] = defaultdict(list)
+    for row in analysis.summaries:
+        made = results.variants[row.attack]
         runs[made["attack"], made["score"]].append((made["step"], row))
     curves = {name: run for name, run in runs.items() if len(run) > 1}
     numbers = [n for run in curves.values() for _, row in run for n in row.means if n is not None]
     limits = {
         metric: spread([known[number] for number in numbers]) or (0.0, 1.0)
-        for metric, known in figures.items()
+        for metric, known in intervals.items()
     }
-    drawn = [_curve(name, score, run, figures, limits) for (name, score), run in curves.items()]
+    drawn = [_curve(name, score, run, intervals, limits) for (name, score), run in curves.items()]
     return [chart for chart in drawn if chart.points]
 
 
 def _curve(
     name: str,
     score: str,
-    run: Sequence[tuple[int, Compared]],
-    figures: AllFigures,
+    run: Sequence[tuple[int, AttackSummary]],
+    intervals: IntervalsByMetric,
     limits: Mapping[str, tuple[float, float]],
-) -> Drawn:
+) -> Chart:
     data = [
         point | {"step": step, "pairs": label}
         for step, row in run
         for label, number in zip(LABELS, row.means, strict=True)
-        for point in _points(figures, number)
+        for point in _points(intervals, number)
     ]
-    # The same limits in all curves, so that they can be compared by eye.
+    # Equal limits make curves of different charts comparable.
     shared = alt.Scale(
         domainMin=alt.ExprRef("limits[metric][0]"), domainMax=alt.ExprRef("limits[metric][1]")
     )
@@ -194,20 +205,23 @@ def _curve(
     layers = [band, line, dot.encode(y=value, tooltip=_tooltip(["pairs:N", "step:Q"]))]
     chart = alt.layer(*layers).add_params(alt.param(name="limits", value=dict(limits)))
     title = name if score == "raw" else f"{name}, scored as {score}"
-    key = [replace(sign, shape="circle") for sign in PAIRS]
-    return _drawn(title, key, data, chart, height=220)
+    legend = [replace(entry, shape="circle") for entry in PAIRS]
+    return _chart(title, legend, data, chart, height=220)
 
 
-def _points(figures: AllFigures, number: int | None) -> Iterator[dict[str, Any]]:
-    """A number as rows of a chart's data, one a metric; none where it is missing."""
-    return (point for point, _ in _verdicts(figures, number))
+def _points(intervals: IntervalsByMetric, number: int | None) -> Iterator[dict[str, Any]]:
+    """Yield an estimate as chart data, per metric; nothing for missing values."""
+    return (point for point, _ in _verdicts(intervals, number))
 
 
-def _verdicts(figures: AllFigures, number: int | None) -> Iterator[tuple[dict[str, Any], bool]]:
-    for metric, known in figures.items():
-        found = None if number is None else known[number]
-        if found is not None:
-            value, low, high, beyond = found
+def _verdicts(
+    intervals: IntervalsByMetric, number: int | None
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield chart data of an estimate per metric, and whether the value is beyond noise."""
+    for metric, known in intervals.items():
+        interval = None if number is None else known[number]
+        if interval is not None:
+            value, low, high, beyond = interval
             yield {"metric": metric, "value": value, "low": low, "high": high}, beyond
 
 
@@ -226,8 +240,8 @@ def _dots(base: alt.Chart, fields: Sequence[str]) -> alt.Chart:
     return dots.encode(x=value, tooltip=_tooltip(fields))
 
 
-def _color(field: str, key: Sequence[Sign]) -> alt.Color:
-    domain, colours = [sign.label for sign in key], [sign.colour for sign in key]
+def _color(field: str, legend: Sequence[LegendEntry]) -> alt.Color:
+    domain, colours = [entry.label for entry in legend], [entry.colour for entry in legend]
     return alt.Color(f"{field}:N", scale=alt.Scale(domain=domain, range=colours), legend=None)
 
 
@@ -240,16 +254,16 @@ def _tooltip(fields: Sequence[str]) -> list[alt.Tooltip]:
     return [*(alt.Tooltip(name) for name in fields), *numbers]
 
 
-def _drawn(
+def _chart(
     title: str,
-    key: Sequence[Sign],
-    data: Rows,
+    legend: Sequence[LegendEntry],
+    data: ChartData,
     chart: alt.LayerChart | alt.FacetChart,
     height: int,
-) -> Drawn:
+) -> Chart:
     switched = chart.add_params(alt.param(name="metric", value="miou"))
     sized = switched.properties(width="container", height=height, description=title)
     # The data comes last: Altair copies and checks all that a chart holds again and again.
     spec = sized.to_dict()
     spec["datasets"] = spec.get("datasets", {}) | {POINTS: data}
-    return Drawn(title, tuple(key), spec)
+    return Chart(title, tuple(legend), spec)

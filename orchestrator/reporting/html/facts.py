@@ -1,4 +1,4 @@
-"""What the page says in words: what was run, what came out, from what, and what is missing."""
+"""Facts on the page: set-up, findings, failures and origin, in words."""
 
 import base64
 import hashlib
@@ -7,22 +7,24 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from segtransfer.experiment.provenance import code_hash, commit, versions
-from segtransfer.reporting.html.numbers import Figures
-from segtransfer.reporting.html.tables import Compared, main_attacks
-from segtransfer.reporting.text import HEADLINES
-from segtransfer.results import GROUPS, Results
+from segtransfer.reporting.html.analysis import Analysis
+from segtransfer.reporting.html.estimates import RoundedInterval
+from segtransfer.reporting.html.tables import main_attacks
+from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.text import HEADLINES
 from segtransfer.tasks.urls import without_credentials
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelView:
+    """A row of the table of models; the role is source, target, or both."""
+
     name: str
     backbone: str
     role: str
@@ -31,7 +33,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Download:
-    """A file inside the page, as a data URI."""
+    """A file in the page, as a data URI; ``bytes`` is its size."""
 
     name: str
     what: str
@@ -40,7 +42,7 @@ class Download:
 
 
 def what_was_run(results: Results) -> str:
-    """The experiment in a sentence."""
+    """Return a sentence about the experiment's attacks, images and models."""
     content = results.content
     eps = sorted({attack["eps"] for attack in content["spec"]["attacks"]})
     sources, targets = set(results.sources), set(results.targets)
@@ -54,49 +56,46 @@ def what_was_run(results: Results) -> str:
     )
 
 
-def findings(
-    results: Results,
-    compared: Sequence[Compared],
-    figures: Mapping[str, Sequence[Figures | None]],
-    group: str,
-    baseline: str | None,
-) -> list[str]:
-    """What came out for transfer, in sentences: mean mIoU over the pairs of one headline group.
+def findings(results: Results, analysis: Analysis) -> list[str]:
+    """Return sentences about transfer: mean mIoU over the pairs of the transfer group.
 
-    Of main attacks only: the others are the same perturbations at other steps or energies.
+    Only main attacks count: other iterates are the same perturbations at other steps or energies.
     """
-    miou, place, main = figures["miou"], GROUPS.index(group), main_attacks(results)
+    miou, column = analysis.intervals["miou"], PAIR_GROUPS.index(analysis.group)
     known = [
         (mean, number, row)
-        for row in compared
-        if row.attack in main
-        and (number := row.means[place]) is not None
+        for row in analysis.summaries
+        if row.attack in analysis.main_attacks
+        and (number := row.means[column]) is not None
         and (mean := miou[number]) is not None
     ]
     made = [entry for entry in known if entry[2].sourced]
     if not made:
         return []
     value, number, best = min(made, key=lambda entry: entry[0][0])
-    drop = estimate(figures["drop"][number])
-    pairs = HEADLINES[group].removesuffix(" (diagonal)")
-    found = [
-        f"On {pairs} pairs, {best.attack} leaves the least mean mIoU: {estimate(value)} percent, "
-        f"a drop of {drop} points (95 % intervals)."
+    drop = interval_text(analysis.intervals["drop"][number])
+    pairs = HEADLINES[analysis.group].removesuffix(" (diagonal)")
+    sentences = [
+        f"On {pairs} pairs, {best.attack} leaves the least mean mIoU: {interval_text(value)} "
+        f"percent, a drop of {drop} points (95 % intervals)."
     ]
     difference = None if best.difference is None else miou[best.difference]
     if difference is not None:
         verdict = "beyond noise" if difference[3] else "within noise"
-        found.append(f"Against {baseline} that is {estimate(difference, signed=True)}, {verdict}.")
+        gain = interval_text(difference, signed=True)
+        sentences.append(f"Against {analysis.baseline} that is {gain}, {verdict}.")
     floor = [(mean, row) for mean, _, row in known if not row.sourced]
-    found += [f"Without any model, {row.attack} leaves {estimate(m)}." for m, row in floor[:1]]
-    return found
+    sentences += [
+        f"Without any model, {row.attack} leaves {interval_text(mean)}." for mean, row in floor[:1]
+    ]
+    return sentences
 
 
-def estimate(figures: Figures | None, signed: bool = False) -> str:
-    """A value with its interval in words; a dash where there is none."""
-    if figures is None:
+def interval_text(interval: RoundedInterval | None, signed: bool = False) -> str:
+    """Return a value with its interval in words, or a dash for a missing value."""
+    if interval is None:
         return "–"
-    value, low, high, _ = figures
+    value, low, high, _ = interval
     text = decimal(value, signed)
     if low is None or high is None:
         return text
@@ -104,19 +103,19 @@ def estimate(figures: Figures | None, signed: bool = False) -> str:
 
 
 def decimal(value: float, signed: bool = False) -> str:
-    """One decimal and a real minus sign."""
+    """Return a number with one decimal and a typographic minus sign."""
     return f"{value:{'+' if signed else ''}.1f}".replace("-", "−")
 
 
-def aloud(figures: Figures | None) -> str:
-    """What a screen reader says after a value: its interval."""
-    if figures is None or figures[1] is None or figures[2] is None:
+def spoken_interval(interval: RoundedInterval | None) -> str:
+    """Return the interval as a screen reader speaks it after the value; empty without one."""
+    if interval is None or interval[1] is None or interval[2] is None:
         return ""
-    return f", 95 % interval {decimal(figures[1])} to {decimal(figures[2])}"
+    return f", 95 % interval {decimal(interval[1])} to {decimal(interval[2])}"
 
 
-def plain(value: float, name: str) -> str:
-    """A statistic of the perturbation, or a cost, with as many digits as say something."""
+def fixed_text(value: float, name: str) -> str:
+    """Return a value of a fixed column with the digits of its column."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -125,10 +124,11 @@ def plain(value: float, name: str) -> str:
     return f"{value:,.{digits}f}"
 
 
-def trouble(results: Results) -> list[tuple[str, str]]:
-    """Why results are missing: the last line of each kind of failure with its count, and all of it.
+def failure_messages(results: Results) -> list[tuple[str, str]]:
+    """Return the causes of missing results, including stored failures of other runs.
 
-    Failures of other runs count while their results are still missing.
+    Returns:
+        Per kind of failure, its count and last line, and the whole message.
     """
     messages = dict(results.failures)
     for *_, key, attack_key in results.content["cells"]:
@@ -145,30 +145,32 @@ def trouble(results: Results) -> list[tuple[str, str]]:
 
 
 def configuration(results: Results) -> str:
-    """The resolved spec as YAML; running it again computes nothing."""
+    """Return the resolved spec as YAML."""
     return yaml.safe_dump(dict(results.content["spec"]), sort_keys=False, allow_unicode=True)
 
 
 def costs(results: Results) -> list[tuple[str, dict[str, float]]]:
-    """What each attack of the spec took, over all sources and images."""
+    """Return the cost per attack of the spec, over all sources and images."""
     return [(name, results.cost(name).to_dict()) for name in main_attacks(results)]
 
 
-def models(results: Results) -> list[Model]:
+def models(results: Results) -> list[ModelView]:
+    """Return the experiment's models with backbone, role and fingerprint."""
+
     def role(name: str) -> str:
         roles = ["source"] * (name in results.sources) + ["target"] * (name in results.targets)
         return " and ".join(roles) or "member of an ensemble"
 
     return [
-        Model(name, info["backbone"], role(name), info["fingerprint"])
+        ModelView(name, info["backbone"], role(name), info["fingerprint"])
         for name, info in results.content["models"].items()
     ]
 
 
 def provenance(results: Results) -> list[tuple[str, str]]:
-    """What made the results, and from what."""
+    """Return name and value of every part of the results' origin."""
     content = results.content
-    found = [
+    origin = [
         ("Experiment key", results.identity),
         ("Results digest", results.digest),
         ("Data hash", hashlib.sha256("".join(content["shards"]).encode()).hexdigest()),
@@ -178,19 +180,19 @@ def provenance(results: Results) -> list[tuple[str, str]]:
         ("Store", results.store.location),
     ]
     if sha := commit():
-        found.append(("Commit", sha))
-    return found + [(f"{name}", version) for name, version in versions().items()]
+        origin.append(("Commit", sha))
+    return [*origin, *versions().items()]
 
 
 def command() -> str:
-    """The command that wrote this page; empty where another program did."""
+    """Return the command line that writes this page; empty for other programs than segtransfer."""
     name = Path(sys.argv[0]).name
     line = shlex.join([name, *sys.argv[1:]])
     return without_credentials(line) if name == "segtransfer" else ""
 
 
 def downloads(results: Results) -> list[Download]:
-    """The cells as Parquet and CSV, and the resolved spec."""
+    """Return the cells as Parquet and CSV, and the resolved spec."""
     frame, parquet = results.frame(), io.BytesIO()
     frame.to_parquet(parquet, index=False)
     csv = frame.to_csv(index=False, float_format="%.4f").encode()

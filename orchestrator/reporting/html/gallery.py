@@ -1,4 +1,4 @@
-"""The page's gallery: a few images, their AEs, perturbations and predictions, as data URIs."""
+"""Gallery of the page: some images, their AEs, perturbations and predictions, as data URIs."""
 
 import base64
 import io
@@ -13,21 +13,21 @@ from PIL import Image
 from segtransfer.experiment.task import CLEAN
 from segtransfer.reporting.html.tables import main_attacks
 from segtransfer.reporting.panels import AMPLIFICATION, colour
-from segtransfer.reporting.text import rows
 from segtransfer.results import Results
+from segtransfer.results.text import rows
 from segtransfer.tasks.data.shards import Shard
-from segtransfer.tasks.metrics import IGNORE
+from segtransfer.tasks.labels import IGNORE_INDEX
 
-BUDGET = 3_200_000  # bytes of all images as they stand in the page
-LEAST, MOST = 3, 6  # images
-LONGEST = 384  # pixels of an image's longer side
+GALLERY_BYTES = 3_200_000  # of all images, encoded as in the page
+LEAST_IMAGES, MOST_IMAGES = 3, 6
+LONGEST_SIDE = 384  # pixels of an image's longer side
 NEAREST = Image.Resampling.NEAREST
-SMALLEST = 1 / 32  # of its size
+SMALLEST_SCALE = 1 / 32
 
 
 @dataclass
-class Reader:
-    """The stored arrays of an experiment by what they belong to, each read once."""
+class ArrayCache:
+    """Cache of an experiment's stored images and predictions, by attack, source and target."""
 
     results: Results
     _known: dict[str, Any] = field(default_factory=dict)
@@ -40,47 +40,55 @@ class Reader:
     def _attacks(self) -> dict[tuple[str, str | None, str], str]:
         return {(a, s, shard): key for a, s, _, shard, _, key in self.results.content["cells"]}
 
-    def made(self, attack: str, source: str | None, shard: Shard) -> np.ndarray | None:
-        """The AEs of a shard, uint8 N x 3 x H x W; None where they are missing."""
+    def adversarial_images(
+        self, attack: str, source: str | None, shard: Shard
+    ) -> np.ndarray | None:
+        """Return the AEs of a shard, uint8 N x 3 x H x W, or None if they are missing."""
         key = self._attacks[attack, source, shard.shard_id]
         if key not in self._known:
             self._known[key] = self.results.store.attack_images(key)
-        found = self._known[key]
-        return None if found is None else found[self.results.made[attack]["made"]]
+        images = self._known[key]
+        return None if images is None else images[self.results.variants[attack]["made"]]
 
-    def predicted(
+    def predictions(
         self, attack: str, source: str | None, target: str, shard: Shard
     ) -> np.ndarray | None:
-        """The predictions of a shard, uint8 N x H x W; None where they are missing."""
+        """Return the predictions of a shard, uint8 N x H x W, or None if they are missing."""
         key = self._evaluations[attack, source, target, shard.shard_id]
         if key not in self._known:
             evaluation = self.results.store.evaluation(key)
             self._known[key] = None if evaluation is None else evaluation.predictions
         return self._known[key]
 
-    def forget(self) -> None:
+    def clear(self) -> None:
+        """Drop all arrays."""
         self._known.clear()
 
 
-def draw_gallery(results: Results, budget: int = BUDGET) -> list[dict[str, Any]]:
-    """As many images as the budget allows, all smaller where it would not allow three.
+def draw_gallery(results: Results, budget: int = GALLERY_BYTES) -> list[dict[str, Any]]:
+    """Return up to six images; all are scaled down if fewer than three would fit the budget.
 
-    An image holds ``clean``, ``label`` and ``predictions`` (by target), and in ``attacks`` by main
-    attack and row the AE, its perturbation and predictions. A prediction is a pair of its picture
-    and the percentage of pixels that are right; what is missing is None.
+    Args:
+        results: The experiment.
+        budget: Bytes of all images, encoded as in the page.
+
+    Returns:
+        Per image its ``name``, ``clean`` image, ``label`` and ``predictions`` (per target), and in
+        ``attacks``, per main attack and row, the AE, its perturbation and predictions. A prediction
+        is a pair of data URI and percentage of correct pixels. Missing parts are None.
     """
     places = list(_chosen(results))
     if not places:
         return []
-    reader = Reader(results)
-    scale = min(1.0, LONGEST / max(places[0][0].images.shape[-2:]))
-    shown = [_picture(reader, *places[0], scale)]
-    wanted = budget / min(LEAST, len(places))
-    while _size(shown) > wanted and scale > SMALLEST:
+    cache = ArrayCache(results)
+    scale = min(1.0, LONGEST_SIDE / max(places[0][0].images.shape[-2:]))
+    shown = [_picture(cache, *places[0], scale)]
+    wanted = budget / min(LEAST_IMAGES, len(places))
+    while _size(shown) > wanted and scale > SMALLEST_SCALE:
         scale *= min(0.8, 0.95 * (wanted / _size(shown)) ** 0.5)
-        shown = [_picture(reader, *places[0], scale)]
+        shown = [_picture(cache, *places[0], scale)]
     for place in places[1:]:
-        another = _picture(reader, *place, scale)
+        another = _picture(cache, *place, scale)
         if _size(shown) + _size(another) > budget:
             break
         shown.append(another)
@@ -88,34 +96,35 @@ def draw_gallery(results: Results, budget: int = BUDGET) -> list[dict[str, Any]]
 
 
 def _chosen(results: Results) -> Iterator[tuple[Shard, int]]:
-    """Images, a shard and a place in it, evenly over the data: none is picked for its looks."""
+    """Yield shard and index of images spread evenly over the data."""
     names = results.content["shards"]
-    count = min(MOST, len(names))
+    count = min(MOST_IMAGES, len(names))
     even = [names[number * len(names) // count] for number in range(count)]
     shards = [shard for shard in map(results.store.shard, even) if shard is not None]
     longest = max((len(shard.images) for shard in shards), default=0)
     places = [(s, place) for place in range(longest) for s in shards if place < len(s.images)]
-    yield from places[:MOST]
+    yield from places[:MOST_IMAGES]
 
 
-def _picture(reader: Reader, shard: Shard, place: int, scale: float) -> dict[str, Any]:
-    results, clean = reader.results, shard.images[place]
+def _picture(cache: ArrayCache, shard: Shard, place: int, scale: float) -> dict[str, Any]:
+    """Return an image's entry of the gallery."""
+    results, clean = cache.results, shard.images[place]
 
     def predicted(attack: str, source: str | None) -> list[tuple[str, float] | None]:
-        found: list[tuple[str, float] | None] = []
+        entries: list[tuple[str, float] | None] = []
         for target in results.targets:
-            predictions = reader.predicted(attack, source, target, shard)
+            predictions = cache.predictions(attack, source, target, shard)
             if predictions is None:
-                found.append(None)
+                entries.append(None)
                 continue
             label = shard.labels[place]
-            right = (predictions[place] == label)[label != IGNORE]
+            right = (predictions[place] == label)[label != IGNORE_INDEX]
             share = round(100 * float(right.mean())) if len(right) else 0
-            found.append((class_map(results, predictions[place], scale), share))
-        return found
+            entries.append((class_map(results, predictions[place], scale), share))
+        return entries
 
     def attacked(attack: str, source: str | None) -> dict[str, Any]:
-        made = reader.made(attack, source, shard)
+        made = cache.adversarial_images(attack, source, shard)
         pictures: dict[str, Any] = {"image": None, "perturbation": None}
         if made is not None:
             delta = made[place].astype(np.int16) - clean
@@ -139,20 +148,23 @@ def _picture(reader: Reader, shard: Shard, place: int, scale: float) -> dict[str
             for attack in main_attacks(results)
         ],
     }
-    reader.forget()
+    cache.clear()
     return shown
 
 
 def photo(image: np.ndarray, scale: float) -> str:
-    """An RGB image uint8 3 x H x W, a little lossy, in a data URI."""
+    """Return an RGB image, uint8 3 x H x W, as a lossy data URI."""
     picture = _resized(_rgb(image), scale, Image.Resampling.LANCZOS)
     return _uri(picture, "webp", quality=78, method=2)
 
 
 def class_map(results: Results, indices: np.ndarray, scale: float) -> str:
-    """Class indices H x W in the data set's palette, 255 black, without loss in a data URI."""
+    """Return class indices H x W in the data set's palette as a lossless data URI.
+
+    Index 255, not labelled, is black.
+    """
     picture = _resized(Image.fromarray(indices), scale, NEAREST)
-    # Half as large as a PNG with a palette.
+    # WebP needs half the bytes of a PNG with a palette.
     painted = Image.fromarray(colour(results, np.asarray(picture)))
     return _uri(painted, "webp", lossless=True, method=1)
 
@@ -175,7 +187,7 @@ def _uri(picture: Image.Image, kind: str, **options: Any) -> str:
 
 
 def _size(picture: Any) -> int:
-    """Bytes of all data URIs in an image's entry."""
+    """Return the bytes of all data URIs in an entry of the gallery."""
     if isinstance(picture, dict):
         return sum(map(_size, picture.values()))
     if isinstance(picture, list | tuple):

@@ -1,4 +1,4 @@
-"""The page's tables: matrices, attacks side by side, IoU of every class."""
+"""Tables of the page: transfer matrices, summaries of attacks, IoU per class."""
 
 import math
 from dataclasses import dataclass
@@ -7,47 +7,68 @@ from typing import Any
 import pandas as pd
 
 from segtransfer.experiment.task import CLEAN
-from segtransfer.reporting.html.numbers import Numbers, percent
-from segtransfer.reporting.text import HEADLINES, attack_in_words, row_name, rows
-from segtransfer.results import GROUPS, Results
+from segtransfer.reporting.html.estimates import Estimates, percent
+from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.text import HEADLINES, attack_in_words, row_name, rows
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A cell of a matrix: its number, and the headline group of its pair."""
+class CellView:
+    """A matrix's cell: index of its estimate, and the headline group of its pair."""
 
     number: int
     group: str
 
 
 @dataclass(frozen=True)
-class Row:
+class RowView:
+    """A matrix's row: its label and cells."""
+
     name: str
-    cells: tuple[Cell, ...]
+    cells: tuple[CellView, ...]
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """A transfer matrix: clean numbers by target, a row a source, the headline means."""
+class MatrixView:
+    """A transfer matrix: indices of estimates, per source and target.
+
+    Attributes:
+        attack: The attack's name.
+        settings: The attack in words.
+        there: Number of cells with a result.
+        cells: Number of all cells.
+        clean: Estimates on the clean images, per target.
+        rows: A row per source.
+        headlines: Label and estimate per headline group; None if the group has no pair.
+    """
 
     attack: str
     settings: str
     there: int
     cells: int
     clean: tuple[int, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[RowView, ...]
     headlines: tuple[tuple[str, int | None], ...]
 
     @property
     def partial(self) -> bool:
+        """Whether cells are missing."""
         return self.there < self.cells
 
 
 @dataclass(frozen=True)
-class Compared:
-    """An attack beside the others: numbers that follow the metric, then plain values or NaN.
+class AttackSummary:
+    """A row of the table of attacks.
 
-    ``final``: its last step, not an iterate on the way; only those are compared.
+    Attributes:
+        attack: The attack's name.
+        settings: The attack in words.
+        sourced: Whether the attack uses a source.
+        final: Whether the row is the attack's last step, not an earlier iterate.
+        partial: Whether cells are missing.
+        means: Estimates per headline group; None if the group has no pair.
+        difference: Estimate of the difference to the baseline; None for iterates.
+        fixed: Values of ``FIXED_COLUMNS``, NaN if unknown.
     """
 
     attack: str
@@ -57,10 +78,11 @@ class Compared:
     partial: bool
     means: tuple[int | None, ...]
     difference: int | None
-    plain: tuple[float, ...]
+    fixed: tuple[float, ...]
 
 
-PLAIN = (
+# Name, label and meaning of the columns that are equal for all metrics.
+FIXED_COLUMNS = (
     ("rms", "RMS", "root mean square of the perturbation, in 8-bit levels"),
     ("mean_abs", "Mean / eps", "mean absolute perturbation over eps"),
     ("at_bound", "At bound", "share of values at the eps bound, percent"),
@@ -75,54 +97,58 @@ PLAIN = (
 
 
 def main_attacks(results: Results) -> list[str]:
-    """What stands for each attack of the spec: its last iterate as it is, or its last score."""
-    found: dict[str, str] = {}
-    for name, made in results.made.items():
+    """Return an iterate per attack of the spec: the last raw iterate, or else the last score."""
+    main: dict[str, str] = {}
+    for name, made in results.variants.items():
         attack = made["attack"]
-        if attack not in found or made["score"] == "raw":
-            found[attack] = name
-    return list(found.values())
+        if attack not in main or made["score"] == "raw":
+            main[attack] = name
+    return list(main.values())
 
 
 def is_final(results: Results, attack: str) -> bool:
-    """Whether this is the last step of its attack, under any score."""
-    made = results.made[attack]
-    steps = [other["step"] for other in results.made.values() if other["attack"] == made["attack"]]
+    """Return whether an iterate is the last step of its attack, under any score."""
+    made = results.variants[attack]
+    steps = [
+        other["step"] for other in results.variants.values() if other["attack"] == made["attack"]
+    ]
     return made["step"] == max(steps)
 
 
-def matrices(results: Results, numbers: Numbers) -> tuple[list[Matrix], list[Matrix]]:
-    """The matrices of the main attacks, and those of all else that attacks made."""
-    clean = tuple(numbers.clean(target) for target in results.targets)
+def matrices(results: Results, estimates: Estimates) -> tuple[list[MatrixView], list[MatrixView]]:
+    """Return the matrices of the main attacks, and of all other iterates and scores."""
+    clean = tuple(estimates.clean(target) for target in results.targets)
     main = main_attacks(results)
     others = [attack for attack in results.attacks if attack not in main]
     drawn, more = (
-        [_matrix(results, numbers, attack, clean) for attack in attacks]
+        [_matrix(results, estimates, attack, clean) for attack in attacks]
         for attacks in (main, others)
     )
     return drawn, more
 
 
-def _matrix(results: Results, numbers: Numbers, attack: str, clean: tuple[int, ...]) -> Matrix:
+def _matrix(
+    results: Results, estimates: Estimates, attack: str, clean: tuple[int, ...]
+) -> MatrixView:
     sourced = results.needs_source(attack)
 
-    def row(source: str) -> Row:
+    def row(source: str) -> RowView:
         cells = [
-            Cell(
-                numbers.cell(attack, source, target),
+            CellView(
+                estimates.cell(attack, source, target),
                 results.group(source, target) if sourced else "",
             )
             for target in results.targets
         ]
-        return Row(row_name(results, attack, source), tuple(cells))
+        return RowView(row_name(results, attack, source), tuple(cells))
 
     headlines: list[tuple[str, int | None]]
     if sourced:
-        headlines = [(HEADLINES[group], numbers.mean(attack, group)) for group in GROUPS]
+        headlines = [(HEADLINES[group], estimates.mean(attack, group)) for group in PAIR_GROUPS]
     else:
-        headlines = [("mean over targets", numbers.mean_over_targets(attack))]
+        headlines = [("mean over targets", estimates.mean_over_targets(attack))]
     there, cells = results.coverage(attack)
-    return Matrix(
+    return MatrixView(
         attack=attack,
         settings=attack_in_words(results, attack),
         there=there,
@@ -134,49 +160,53 @@ def _matrix(results: Results, numbers: Numbers, attack: str, clean: tuple[int, .
 
 
 def baseline_of(results: Results) -> str | None:
-    """The attack that others are compared with: the first that uses a source."""
+    """Return the attack that others are compared with: the first with a source, or None."""
     return next((a for a in main_attacks(results) if results.needs_source(a)), None)
 
 
-def far_group(results: Results) -> str:
-    """The headline group that stands for transfer: other backbones, where there are any."""
+def transfer_group(results: Results) -> str:
+    """Return the headline group that stands for transfer: other backbones, if there are any."""
     groups = {results.group(s, t) for s in results.sources for t in results.targets}
     return next(g for g in ("cross_backbone", "same_backbone", "diagonal") if g in groups)
 
 
-def compare(results: Results, numbers: Numbers) -> list[Compared]:
-    """Every attack: headline means, difference to the baseline, perturbation, cost."""
-    baseline, group = baseline_of(results), far_group(results)
-    found = []
+def summarise(results: Results, estimates: Estimates) -> list[AttackSummary]:
+    """Return a summary per attack: headline means, difference to the baseline, cost."""
+    baseline, group = baseline_of(results), transfer_group(results)
+    summaries = []
     for attack in results.attacks:
         there, cells = results.coverage(attack)
         other = baseline if attack != baseline and is_final(results, attack) else None
-        found.append(
-            Compared(
+        summaries.append(
+            AttackSummary(
                 attack=attack,
                 settings=attack_in_words(results, attack),
                 sourced=results.needs_source(attack),
                 final=is_final(results, attack),
                 partial=there < cells,
-                means=tuple(numbers.mean(attack, g) for g in GROUPS),
-                difference=None if other is None else numbers.difference(attack, other, group),
-                plain=_plain(results, attack),
+                means=tuple(estimates.mean(attack, g) for g in PAIR_GROUPS),
+                difference=None if other is None else estimates.difference(attack, other, group),
+                fixed=_fixed(results, attack),
             )
         )
-    return found
+    return summaries
 
 
-def _plain(results: Results, attack: str) -> tuple[float, ...]:
+def _fixed(results: Results, attack: str) -> tuple[float, ...]:
     statistics, cost = results.perturbation(attack), results.cost(attack)
     values = pd.concat([statistics, cost])
     if "at_bound" in values:
         values["at_bound"] *= 100
-    return tuple(float(values.get(name, math.nan)) for name, *_ in PLAIN)
+    return tuple(float(values.get(name, math.nan)) for name, *_ in FIXED_COLUMNS)
 
 
 def class_values(results: Results) -> dict[str, Any]:
-    """IoU of every class in percent: ``clean`` by target and class, ``attacks`` by main attack,
-    row and target; None where a cell is missing or a class does not occur."""
+    """Return IoU per class in percent.
+
+    Returns:
+        ``clean`` per target and class, ``attacks`` per main attack, row, target and class. None
+        stands for a missing cell or a class that does not occur.
+    """
     return {
         "clean": [_classes(results, CLEAN, None, target) for target in results.targets],
         "attacks": [

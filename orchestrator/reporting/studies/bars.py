@@ -2,24 +2,32 @@
 
 from matplotlib.figure import Figure
 
-from segtransfer.reporting.studies.marks import COLOURS, FILLS, GROUPS, bars, points, tidy, zero
-from segtransfer.results import GROUPS as ORDER
+from segtransfer.reporting.studies.marks import (
+    ATTACK_COLOURS,
+    GROUP_LABELS,
+    SCORE_OPACITY,
+    bars,
+    points,
+    tidy,
+    zero,
+)
+from segtransfer.results import PAIR_GROUPS
 from segtransfer.studies import ablation, heads, object_size, twins
 from segtransfer.studies.base import SCORES
 from segtransfer.studies.study import COMPARED_ATTACKS
 
-WIDTH = 0.19
+BAR_WIDTH = 0.19
 
 
 def draw_heads(numbers: heads.Heads) -> Figure:
-    """Mean drop by what the two models share."""
+    """Draw the mean drop per kind of pair of models."""
     figure = Figure(figsize=(7.6, 3.7), layout="constrained")
     axes = figure.subplots()
     looks = [(attack, score) for attack in COMPARED_ATTACKS for score in SCORES]
     for number, (attack, score) in enumerate(looks):
-        x = [i + (number - 1.5) * WIDTH for i in range(len(numbers.kinds))]
-        bars(axes, x, [kind.drops[attack][score] for kind in numbers.kinds], width=WIDTH,
-             color=COLOURS[attack], alpha=FILLS[score],
+        x = [i + (number - 1.5) * BAR_WIDTH for i in range(len(numbers.kinds))]
+        bars(axes, x, [kind.drops[attack][score] for kind in numbers.kinds], width=BAR_WIDTH,
+             color=ATTACK_COLOURS[attack], alpha=SCORE_OPACITY[score],
              label=f"{COMPARED_ATTACKS[attack]}, {score}")  # fmt: skip
     names = [f"{kind.name.replace(', ', chr(10))}\npairs: {kind.pairs}" for kind in numbers.kinds]
     axes.set_xticks(range(len(names)), names)
@@ -30,7 +38,7 @@ def draw_heads(numbers: heads.Heads) -> Figure:
 
 
 def draw_twins(numbers: twins.Twinned) -> Figure:
-    """What dynamic scaling gains over PGD on either twin, a panel a kind of twins and role."""
+    """Draw the gain of dynamic scaling over PGD on both twins, a panel per kind and role."""
     panels = [(kind, role) for kind in numbers.kinds for role in kind.roles]
     figure = Figure(figsize=(3.5 * len(panels) + 0.4, 2.6), layout="constrained")
     row = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
@@ -39,8 +47,9 @@ def draw_twins(numbers: twins.Twinned) -> Figure:
         lines = {first: role.first, second: role.second, "second less\nfirst": role.difference}
         for offset, score in zip((0.12, -0.12), SCORES, strict=True):
             y = [len(lines) - 1 - i + offset for i in range(len(lines))]
-            points(axes, y, [scored[score] for scored in lines.values()], color=COLOURS["ds"],
-                   alpha=FILLS[score], label=score)  # fmt: skip
+            values = [scored[score] for scored in lines.values()]
+            points(axes, y, values, color=ATTACK_COLOURS["ds"], alpha=SCORE_OPACITY[score],
+                   label=score)  # fmt: skip
         zero(axes, upright=True)
         axes.set_yticks(range(len(lines) - 1, -1, -1), list(lines))
         axes.set_ylim(-0.6, len(lines) - 0.4)
@@ -51,8 +60,8 @@ def draw_twins(numbers: twins.Twinned) -> Figure:
 
 
 def draw_sizes(numbers: object_size.Sizes) -> Figure:
-    """Recall that attacks take by size of object, a panel a group of targets; raw."""
-    groups = [g for g in ORDER if any(bar.group == g for bar in numbers.bars)]
+    """Draw the drop in recall per object size under raw AEs, a panel per headline group."""
+    groups = [g for g in PAIR_GROUPS if any(bar.group == g for bar in numbers.bars)]
     figure = Figure(figsize=(3.0 * len(groups) + 0.6, 3.6), layout="constrained")
     row = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     names = [
@@ -61,16 +70,16 @@ def draw_sizes(numbers: object_size.Sizes) -> Figure:
     ]
     for axes, group in zip(row, groups, strict=True):
         for number, attack in enumerate(COMPARED_ATTACKS):
-            (found,) = (
+            (drops,) = (
                 bar.drops
                 for bar in numbers.bars
                 if (bar.attack, bar.group, bar.score) == (attack, group, "raw")
             )
-            x = [i + (number - 0.5) * 2 * WIDTH for i in range(len(names))]
-            bars(axes, x, found, width=2 * WIDTH, color=COLOURS[attack],
+            x = [i + (number - 0.5) * 2 * BAR_WIDTH for i in range(len(names))]
+            bars(axes, x, drops, width=2 * BAR_WIDTH, color=ATTACK_COLOURS[attack],
                  label=COMPARED_ATTACKS[attack])  # fmt: skip
         axes.set_xticks(range(len(names)), names)
-        tidy(axes, GROUPS[group])
+        tidy(axes, GROUP_LABELS[group])
         axes.set_xlabel("quarter of the objects of a class (median area)", fontsize=8)
     row[0].set_ylabel("drop in recall, points", fontsize=8)
     row[0].legend(fontsize=7, frameon=False)
@@ -78,7 +87,7 @@ def draw_sizes(numbers: object_size.Sizes) -> Figure:
 
 
 def draw_ablation(numbers: ablation.Ablation) -> Figure:
-    """What each variant gains over default dynamic scaling and over PGD."""
+    """Draw the gain of every variant over default dynamic scaling and over PGD."""
     figure = Figure(figsize=(8.4, 0.27 * len(numbers.variants) + 1.6), layout="constrained")
     row = figure.subplots(1, 2, sharey=True)
     names = [f"{v.name} ({v.rms:.2f})" for v in numbers.variants]
@@ -86,16 +95,16 @@ def draw_ablation(numbers: ablation.Ablation) -> Figure:
         ("over default dynamic scaling", [v.over_ds for v in numbers.variants]),
         ("over PGD", [v.over_pgd for v in numbers.variants]),
     )
-    for axes, (title, found) in zip(row, panels, strict=True):
+    for axes, (title, gains) in zip(row, panels, strict=True):
         for offset, score in zip((0.15, -0.15), SCORES, strict=True):
             y = [len(names) - 1 - i + offset for i in range(len(names))]
-            points(axes, y, [scored[score] for scored in found], color=COLOURS["ds"],
-                   alpha=FILLS[score], label=score)  # fmt: skip
+            points(axes, y, [scored[score] for scored in gains], color=ATTACK_COLOURS["ds"],
+                   alpha=SCORE_OPACITY[score], label=score)  # fmt: skip
         zero(axes, upright=True)
-        tidy(axes, f"{title}, {GROUPS[numbers.group]}")
+        tidy(axes, f"{title}, {GROUP_LABELS[numbers.group]}")
         axes.set_xlabel("points of mIoU more", fontsize=8)
     default = numbers.default["raw"]
-    row[1].axvspan(default.low, default.high, color=COLOURS["pgd"], alpha=0.12, lw=0,
+    row[1].axvspan(default.low, default.high, color=ATTACK_COLOURS["pgd"], alpha=0.12, lw=0,
                    label="the default, raw")  # fmt: skip
     row[0].set_yticks(range(len(names) - 1, -1, -1), names)
     row[0].set_ylabel("variant (RMS of its perturbation in levels)", fontsize=8)

@@ -1,4 +1,4 @@
-"""What the figures of studies share: colours by attack, lines by score, intervals as bars."""
+"""Marks of all studies' figures: colours per attack, lines per score, intervals as bars."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,16 +7,16 @@ from matplotlib.axes import Axes
 
 from segtransfer.statistics import Interval
 
-COLOURS = {
+ATTACK_COLOURS = {
     "noise": "tab:grey",
     "pgd": "tab:blue",
     "mi": "tab:purple",
     "ds": "tab:orange",
     "ds-mi": "tab:red",
 }
-STYLES = {"raw": "-", "eps*sign": "--"}
-FILLS = {"raw": 1.0, "eps*sign": 0.45}
-GROUPS = {
+LINE_STYLES = {"raw": "-", "eps*sign": "--"}
+SCORE_OPACITY = {"raw": 1.0, "eps*sign": 0.45}
+GROUP_LABELS = {
     "diagonal": "the source itself",
     "same_backbone": "same backbone",
     "cross_backbone": "other backbone",
@@ -24,7 +24,7 @@ GROUPS = {
 
 
 def curve(axes: Axes, x: Sequence[float], values: Sequence[Interval], **style: Any) -> None:
-    """A line with its intervals."""
+    """Draw a line with intervals."""
     errors = [[v.value - v.low for v in values], [v.high - v.value for v in values]]
     axes.errorbar(
         x, [v.value for v in values], yerr=errors, marker="o", markersize=3, linewidth=1.3,
@@ -33,13 +33,13 @@ def curve(axes: Axes, x: Sequence[float], values: Sequence[Interval], **style: A
 
 
 def bars(axes: Axes, x: Sequence[float], values: Sequence[Interval], **style: Any) -> None:
-    """Upright bars with their intervals."""
+    """Draw vertical bars with intervals."""
     errors = [[v.value - v.low for v in values], [v.high - v.value for v in values]]
     axes.bar(x, [v.value for v in values], yerr=errors, capsize=2, error_kw={"lw": 1}, **style)
 
 
 def points(axes: Axes, y: Sequence[float], values: Sequence[Interval], **style: Any) -> None:
-    """Values beside each other on a common scale, with their intervals."""
+    """Draw values on a horizontal scale, with intervals, at heights ``y``."""
     errors = [[v.value - v.low for v in values], [v.high - v.value for v in values]]
     axes.errorbar(
         [v.value for v in values], y, xerr=errors, linestyle="none", marker="o", markersize=4,
@@ -48,12 +48,13 @@ def points(axes: Axes, y: Sequence[float], values: Sequence[Interval], **style: 
 
 
 def zero(axes: Axes, *, upright: bool) -> None:
-    """The line of no difference."""
+    """Draw the line of zero difference, vertical if ``upright``."""
     mark = axes.axvline if upright else axes.axhline
     mark(0, color="black", linewidth=0.8, zorder=0)
 
 
 def tidy(axes: Axes, title: str = "") -> None:
+    """Set title, grid and tick labels of axes."""
     axes.set_title(title, fontsize=9, loc="left")
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25)

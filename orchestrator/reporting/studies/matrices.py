@@ -1,23 +1,23 @@
-"""Figures of studies that are matrices: made at one scale, scored at another."""
+"""Matrices of studies: mIoU per scale of making and scale of scoring."""
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from segtransfer.reporting.heatmaps import COLOURS
+from segtransfer.reporting.heatmaps import SEQUENTIAL_COLOURMAP
 from segtransfer.studies.scales import SCALES, Scales
 
 
 def draw_scales(numbers: Scales) -> Figure:
-    """mIoU by the scale of making (rows) and of scoring (columns), dynamic scaling in the last row.
+    """Draw mIoU per scale of making (rows) and of scoring (columns), dynamic scaling last.
 
-    Colours span these values alone: what is compared lies within a few points.
+    Colours span the drawn values only, because they differ by a few points.
     """
     rows = [*numbers.pgd, numbers.ds]
     values = np.array([[interval.value for interval in row] for row in rows])
     figure = Figure(figsize=(6.2, 4.6), layout="constrained")
     axes = figure.subplots()
-    drawn = axes.imshow(values, cmap=COLOURS, aspect="auto")
+    drawn = axes.imshow(values, cmap=SEQUENTIAL_COLOURMAP, aspect="auto")
     middle = (values.min() + values.max()) / 2
     for y, row in enumerate(rows):
         for x, interval in enumerate(row):

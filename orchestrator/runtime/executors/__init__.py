@@ -1,1 +1,1 @@
-"""Executors carry tasks to models; they differ in dispatch alone."""
+"""Executors carry tasks to models; they differ only in dispatch."""

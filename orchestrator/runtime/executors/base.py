@@ -1,4 +1,4 @@
-"""What the driver needs of an executor, and what an executor tells it."""
+"""The interface of executors: calls of the driver, events for the driver, and one task's work."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ FailureKind = Literal["infrastructure", "poisoned", "cancelled", "task"]
 
 
 class LostError(Exception):
-    """What a handle stood for is gone with the worker or node that held it."""
+    """An array is lost with the worker or node that held it."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """A model as slots host it: what to load, what it must turn out to be, how it computes."""
+    """A model as slots host it: its spec, its expected fingerprint, and its numerics."""
 
     spec: ModelSpec
     fingerprint: str
@@ -34,9 +34,16 @@ class Served:
 
 @dataclass(frozen=True)
 class Output:
-    """What a call returned: AEs (a handle; M x N x 3 x H x W for the M that an attack makes of an
-    image), or confusions and predictions; and its report. ``blob`` where the worker has already
-    written the arrays to the store; then confusions and predictions stay with the worker."""
+    """The result of a call.
+
+    Attributes:
+        images: A handle of the AEs of an attack, M x N x 3 x H x W uint8, with M AEs per image.
+        confusions: Confusion matrices of an evaluation.
+        predictions: Predicted classes of an evaluation.
+        report: Cost and health of the call.
+        blob: The arrays in the store, if the worker wrote them; then confusions and predictions
+            are None.
+    """
 
     images: Any = None
     confusions: np.ndarray | None = None
@@ -47,15 +54,20 @@ class Output:
 
 @dataclass(frozen=True)
 class Finished:
+    """A call ended with a result."""
+
     key: str
     output: Output
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A call came to nothing: ``infrastructure`` (its worker died, or its inputs were lost) and
-    ``poisoned`` (the device is unusable: its worker is replaced) may be tried elsewhere; ``task``
-    is the task's own error; ``cancelled`` was asked for."""
+    """A call ended without a result.
+
+    Kinds ``infrastructure`` (the worker died, or its inputs were lost) and ``poisoned`` (the device
+    is unusable, and its worker is replaced) may be retried on another slot. Kind ``task`` is the
+    task's own error, and ``cancelled`` follows from ``Executor.cancel``.
+    """
 
     key: str
     kind: FailureKind
@@ -64,15 +76,17 @@ class Failed:
 
 @dataclass(frozen=True)
 class SlotUp:
-    """A device share joined; it hosts nothing yet."""
+    """A slot is up, and empty."""
 
     slot: Slot
 
 
 @dataclass(frozen=True)
 class SlotDown:
-    """A slot's worker is gone, and what it hosted with it. Calls that had not begun get no
-    ``Failed``. Unless ``final``, the same slot comes up again, empty."""
+    """A slot lost its worker with the model.
+
+    Calls that had not begun get no ``Failed``. Unless ``final``, the slot comes up again, empty.
+    """
 
     slot_id: str
     final: bool
@@ -81,7 +95,7 @@ class SlotDown:
 
 @dataclass(frozen=True)
 class Hosted:
-    """A slot has loaded and warmed a model; ``seconds`` it took."""
+    """A slot has loaded and warmed a model within ``seconds``."""
 
     slot_id: str
     model: str
@@ -90,7 +104,7 @@ class Hosted:
 
 @dataclass(frozen=True)
 class Refused:
-    """A slot could not load a model, for a reason that lies with the model; the slot is empty."""
+    """A slot could not load a model because of the model, and is empty."""
 
     slot_id: str
     model: str
@@ -101,86 +115,122 @@ Event = Finished | Failed | SlotUp | SlotDown | Hosted | Refused
 
 
 class Executor(Protocol):
-    """Hosts models in slots and runs calls on them, in the order in which a slot got them.
+    """Hosts models in slots, and runs the calls of each slot in their order.
 
-    Images travel as handles. ``interruptible``: a call under way can be ended from outside.
+    Images travel as handles. If ``interruptible``, a call under way can be ended from outside.
     """
 
     interruptible: bool
 
     def open(self, models: int, sources: int = 0, peaks: Sequence[int] = ()) -> None:
-        """Open slots, ``SlotUp`` follows for each; a hint how many models want to be hosted, how
-        many of them are attacked, and what each takes of a GPU at most, in bytes, where that was
-        measured. A later call with larger numbers may open more."""
+        """Open slots, each of which reports ``SlotUp``; later calls may open more.
+
+        Args:
+            models: Number of models to host.
+            sources: Number of these models that are attacked.
+            peaks: Peak GPU memory of each model in bytes; empty unless all were measured.
+        """
 
     def starting(self) -> bool:
-        """Whether slots were opened that have not come up yet, for the first time."""
+        """Tell whether any open slot has never been up."""
 
     def awaited(self) -> str:
-        """Nodes that were asked for and are not there yet, in words; empty where none were."""
+        """Return a phrase for the nodes requested from the cluster; empty if none are."""
 
     def budget(self) -> int:
-        """Bytes that adversarial images in flight may take."""
+        """Return the bytes that AEs in flight may take."""
 
     def host(self, slot_id: str, model: str, served: Served) -> None:
-        """Load a model, under the name ``model``, in place of what the slot hosts; ``Hosted`` or
-        ``Refused`` follows. Never called while calls are under way there."""
+        """Load a model in place of the slot's model; ``Hosted`` or ``Refused`` follows.
+
+        The driver never calls this while calls are under way on the slot.
+
+        Args:
+            slot_id: The slot.
+            model: The model's key, as tasks name it.
+            served: The model to load.
+        """
 
     def put(self, array: np.ndarray) -> Any:
-        """A handle that can be given to any number of calls."""
+        """Return a handle of an array, for any number of calls."""
 
     def fetch(self, handle: Any) -> np.ndarray:
-        """What a handle stands for; raises LostError where it is gone."""
+        """Return the array of a handle.
+
+        Raises:
+            LostError: The array is lost with its worker or node.
+        """
 
     def start(self, task: Task, slot_id: str, shard: Shard, images: Any, labels: Any) -> None:
-        """Begin a call; ``images`` and ``labels`` are handles."""
+        """Queue a call on a slot; ``images`` and ``labels`` are handles."""
 
     def cancel(self, key: str) -> None:
-        """Ask a call to stop at its next step; it ends as ``Failed`` cancelled, or finishes."""
+        """Ask a call to stop at its next step; it reports ``Failed`` cancelled, or finishes."""
 
     def recreate(self, slot_id: str) -> None:
-        """Give a slot a new worker, whatever the old one is doing: ``SlotDown`` follows."""
+        """Replace a slot's worker, idle or busy; ``SlotDown`` follows."""
 
     def wait(self, timeout: float) -> list[Event]:
-        """Events since the last call; returns early once there is one."""
+        """Return the events since the last call, after ``timeout`` seconds if there are none."""
 
     def close(self) -> None:
         """Release every model and worker."""
 
 
+@dataclass(frozen=True)
+class TaskInputs:
+    """Ids, schedule group, images and labels of the shard that a task works on.
+
+    Images are uint8: N x 3 x H x W of the data, or the AEs of an attack for its evaluations.
+    """
+
+    image_ids: tuple[str, ...]
+    group: int
+    images: np.ndarray
+    labels: np.ndarray
+
+
 def perform(
     model: Segmenter | None,
     task: Task,
-    image_ids: tuple[str, ...],
-    group: int,
-    images: np.ndarray,
-    labels: np.ndarray,
+    inputs: TaskInputs,
     micro_batch: int,
     poll: Callable[[], None] = lambda: None,
 ) -> Output:
-    """One task on one model, in the process that holds it: what every executor runs.
+    """Run one task on one model, in the process that holds the model.
 
-    ``poll`` is called before every step and forward, and may raise to stop the call.
+    Args:
+        model: The slot's model, or None if the slot is empty.
+        task: The attack or evaluation.
+        inputs: The images and labels.
+        micro_batch: Images per forward.
+        poll: Called before every step and forward; it may raise to stop the call.
+
+    Raises:
+        ValueError: The task needs a model, and the slot is empty.
     """
     if task.attack is not None:
-        # Without a source the CPU makes the images, whatever slot it is that has room.
+        # AEs without a source are made on the CPU, whichever slot runs the task.
         made = attack(
             model if task.model is not None else None,
             task.attack,
-            images,
-            labels,
-            image_ids,
+            inputs.images,
+            inputs.labels,
+            inputs.image_ids,
             seed=task.seed,
-            group=group,
+            group=inputs.group,
             micro_batch=micro_batch,
             poll=poll,
         )
         return Output(images=made.images, report=made.report)
     if model is None:
         raise ValueError(f"task {task.key} needs model {task.model}, and its slot hosts none")
-    if task.depends_on is not None:
-        images = images[task.made]
     scored = evaluate(
-        model, images, labels, num_classes=task.num_classes, micro_batch=micro_batch, poll=poll
+        model,
+        inputs.images if task.depends_on is None else inputs.images[task.variant],
+        inputs.labels,
+        num_classes=task.num_classes,
+        micro_batch=micro_batch,
+        poll=poll,
     )
     return Output(None, scored.confusions, scored.predictions, scored.report)

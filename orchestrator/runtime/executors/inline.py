@@ -1,6 +1,6 @@
 """The inline executor: every model in this process, one call at a time, one torch thread.
 
-The oracle that other executors are compared with, and the one to debug with.
+Other executors are compared with its results, and a debugger can follow its calls.
 """
 
 import time
@@ -22,17 +22,18 @@ from segtransfer.runtime.executors.base import (
     Served,
     SlotDown,
     SlotUp,
+    TaskInputs,
     perform,
 )
 from segtransfer.runtime.scheduler import Slot
-from segtransfer.tasks import models
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.memory import keep_freed_memory
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.base import Segmenter
 
 
 class InlineExecutor:
-    """As many slots as there are models, all in this process."""
+    """One slot per model, all in this process."""
 
     interruptible = False
 
@@ -45,21 +46,26 @@ class InlineExecutor:
         self._calls: deque[tuple[Task, str, Shard, np.ndarray, np.ndarray]] = deque()
 
     def open(self, models: int, sources: int = 0, peaks: Sequence[int] = ()) -> None:
+        """Open one slot per model."""
         for number in range(len(self._models), max(1, models)):
             slot = Slot(f"inline-{number}", "inline", width=1)
             self._models[slot.slot_id] = None
             self._events.append(SlotUp(slot))
 
     def starting(self) -> bool:
+        """Tell whether the driver has yet to receive the ``SlotUp`` of a slot."""
         return any(isinstance(event, SlotUp) for event in self._events)
 
     def awaited(self) -> str:
+        """Return nothing, because no nodes are requested."""
         return ""
 
     def budget(self) -> int:
+        """Return 2 GiB."""
         return 2 * 2**30
 
     def host(self, slot_id: str, model: str, served: Served) -> None:
+        """Load a model at once, on the GPU if there is one."""
         device, begun = "cuda" if torch.cuda.is_available() else "cpu", time.perf_counter()
         self._models[slot_id] = None
         try:
@@ -69,16 +75,19 @@ class InlineExecutor:
             self._events.append(Refused(slot_id, model, str(error)))
 
     def put(self, array: np.ndarray) -> np.ndarray:
+        """Return the array, which is its own handle."""
         return array
 
     def fetch(self, handle: Any) -> np.ndarray:
+        """Return the handle, which is the array."""
         return handle
 
     def start(self, task: Task, slot_id: str, shard: Shard, images: Any, labels: Any) -> None:
+        """Queue a call, which a later ``wait`` runs."""
         self._calls.append((task, slot_id, shard, images, labels))
 
     def cancel(self, key: str) -> None:
-        """Calls that wait are dropped; one under way cannot hear, as this process is in it."""
+        """Drop a call that waits; a call under way blocks this process, and cannot be cancelled."""
         self._events += [
             Failed(call[0].key, "cancelled", "cancelled")
             for call in self._calls
@@ -87,6 +96,7 @@ class InlineExecutor:
         self._calls = deque(call for call in self._calls if call[0].key != key)
 
     def recreate(self, slot_id: str) -> None:
+        """Empty a slot, and drop its calls."""
         self._models[slot_id] = None
         self._calls = deque(call for call in self._calls if call[1] != slot_id)
         self._events += [
@@ -95,20 +105,22 @@ class InlineExecutor:
         ]
 
     def wait(self, timeout: float) -> list[Event]:
+        """Return pending events, else run the next call and return its event."""
         if self._events:
             events = list(self._events)
             self._events.clear()
             return events
         if not self._calls:
-            time.sleep(min(timeout, 0.05))  # a task may be waiting for its back-off
+            time.sleep(min(timeout, 0.05))  # a task may wait for its back-off
             return []
         task, slot_id, shard, images, labels = self._calls.popleft()
-        model, size = self._models[slot_id], self._micro_batch
+        inputs = TaskInputs(shard.image_ids, shard.group, images, labels)
         try:
-            output = perform(model, task, shard.image_ids, shard.group, images, labels, size)
+            output = perform(self._models[slot_id], task, inputs, self._micro_batch)
         except Exception:
             return [Failed(task.key, "task", traceback.format_exc())]
         return [Finished(task.key, output)]
 
     def close(self) -> None:
+        """Release all models."""
         self._models.clear()

@@ -1,41 +1,38 @@
-"""The state machine: tasks, slots and clients; told by events what became of each decision."""
+"""The state machine: decides starts and loads, and is notified of the outcome of each decision."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from segtransfer.experiment.task import Task
-from segtransfer.runtime.scheduler.in_flight_limit import InFlightLimit
-from segtransfer.runtime.scheduler.placement import Host, place
-from segtransfer.runtime.scheduler.queues import ReadyQueues
-from segtransfer.runtime.scheduler.retries import Retries
+from segtransfer.runtime.scheduler.placement import Host, Placement
 from segtransfer.runtime.scheduler.slots import Slot, Slots
 from segtransfer.runtime.scheduler.starts import Start, Starter
+from segtransfer.runtime.scheduler.state import SchedulerState
 from segtransfer.runtime.scheduler.task_table import (
     ANY,
     ENDED_BADLY,
     FINAL,
     State,
     TaskEntry,
-    TaskTable,
 )
 
-# What it costs a slot to change its model, in image forwards: seconds, against a tenth of one.
+# Cost for a slot to switch its model, in image forwards: a load takes seconds, a forward a tenth.
 SWITCH_COST = 100.0
-# A slot may be taken from a model with work left once it has done this many times what a change
-# costs, so that changes there and back take a twenty-fifth of the time at most.
-TURN = 50.0
+# A slot may be taken from a model with work left once its calls cost this many times a switch, so
+# that switches there and back take a twenty-fifth of the time at most.
+TIME_SLICE = 50.0
 
 Decision = Start | Host
 
 
 class Scheduler:
-    """Decides what runs where.
+    """Decides which task runs on which slot, and which slot hosts which model.
 
     A slot hosts one model and takes up to ``window`` calls; evaluations go before attacks. AEs that
-    await scoring fill ``in_flight_bytes`` at most, but that one attack may always run. A task that
-    failed for no fault of its own is tried ``attempts`` times, ``back_off`` seconds later (then
-    twice that, ...) and elsewhere where that is possible. ``switch_cost`` is in the unit of the
-    tasks' costs, and may be set at any time. A client asks for what its tasks depend on, too.
+    await scoring take ``in_flight_bytes`` at most, except that one attack may always run. A task
+    that failed through no fault of its own gets ``attempts`` attempts, ``back_off`` seconds later
+    (then twice that, ...) and on another slot if possible. ``switch_cost`` is in the unit of the
+    tasks' costs, and may be set at any time. A client submits the attacks of its evaluations, too.
 
     Memory is linear: a task takes about 0.2 kB beside the ``Task`` itself.
     """
@@ -50,312 +47,245 @@ class Scheduler:
         back_off: float = 1.0,
     ) -> None:
         self._attempts = attempts
-        self._slots = Slots(window)
-        self.switch_cost = switch_cost
-        self._queues = ReadyQueues()
-        self._budget = InFlightLimit(in_flight_bytes)
-        self._retries = Retries(back_off)
-        self._records = TaskTable()
-        self._starter = Starter(
-            self._slots, self._queues, self._budget, self._retries, self._records.remaining
+        self._state = SchedulerState(
+            window=window, in_flight_bytes=in_flight_bytes, back_off=back_off
         )
+        self.switch_cost = switch_cost
+        self._tasks = self._state.tasks
+        self._starter = Starter(self._state)
+        self._placement = Placement(self.slots, self._state.queues, self._tasks.remaining)
         self._clients: dict[str, dict[str, None]] = {}
-        self._homeless: dict[str, int] = {}  # models that wait for a slot, see ``place``
-        self._single: dict[str, None] = {}  # models that some slot could not load
-        self._unwanted: dict[str, None] = {}
 
     # -- clients ---------------------------------------------------------------------------
 
     def submit(self, client: str, tasks: Mapping[str, Task], stored: Iterable[str]) -> None:
-        """Take a client's tasks; those ``stored`` are done already, equal ones are shared."""
+        """Accept a client's tasks; equal tasks of several clients are shared.
+
+        Args:
+            client: The client's id.
+            tasks: Tasks by key.
+            stored: Keys of tasks that are done already.
+        """
         done = stored if isinstance(stored, set | frozenset) else set(stored)
         alone: tuple[str, ...] = (client,)
         self._clients.setdefault(client, {}).update(dict.fromkeys(tasks))
         new: list[TaskEntry] = []
         for key, task in tasks.items():
-            record = self._records.get(key)
-            if record is not None and record.state not in ENDED_BADLY:
-                if client not in record.clients:
-                    record.clients = (*record.clients, client)
-                    if record.state is State.READY:
-                        self._queues.share(record, client)
+            entry = self._tasks.get(key)
+            if entry is not None and entry.state not in ENDED_BADLY:
+                if client not in entry.clients:
+                    entry.clients = (*entry.clients, client)
+                    if entry.state is State.READY:
+                        self._state.queues.share(entry, client)
                 continue
             clients = alone
-            if record is not None and record.clients != alone:
-                clients = (*(c for c in record.clients if c != client), client)
+            if entry is not None and entry.clients != alone:
+                clients = (*(c for c in entry.clients if c != client), client)
             state = State.DONE if key in done else State.BLOCKED
             fresh = TaskEntry(task, state, clients)
-            self._records.put(fresh)
+            self._tasks.put(fresh)
             if state is State.BLOCKED:
                 new.append(fresh)
-                self._records.expect(task)
+                self._tasks.expect(task)
         # The longest attacks first, so that none is left over at the end; else the plan's order.
-        new.sort(key=lambda r: -r.task.cost if r.task.attack is not None else 0.0)
+        new.sort(key=lambda e: -e.task.cost if e.task.attack is not None else 0.0)
         for fresh in new:
-            self._settle(fresh)
+            self._state.settle(fresh)
 
     def cancel(self, client: str) -> list[str]:
-        """Drop a client; returns the keys cancelled because nobody else wants them. Calls under
-        way that nobody wants any more are ``unwanted``."""
-        self._queues.leave(client)
+        """Remove a client and return the keys cancelled because no other client wants them.
+
+        Calls under way without a client are listed by ``unwanted`` instead.
+        """
+        self._state.queues.leave(client)
         cancelled, ended = [], []
         for key in self._clients.pop(client, ()):
-            record = self._records[key]
-            record.clients = tuple(c for c in record.clients if c != client)
-            if record.clients:
+            entry = self._tasks[key]
+            entry.clients = tuple(c for c in entry.clients if c != client)
+            if entry.clients:
                 continue
-            if record.state is State.RUNNING:
-                self._unwanted[key] = None
+            if entry.state is State.RUNNING:
+                self._state.unwanted[key] = None
                 continue
-            if record.state not in FINAL:
-                self._unqueue(record)
-                self._end(record, State.CANCELLED)
+            if entry.state not in FINAL:
+                self._state.unqueue(entry)
+                self._state.end(entry, State.CANCELLED)
                 cancelled.append(key)
             ended.append(key)
         for key in ended:
-            self._drop(key)
+            self._state.drop(key)
         return cancelled
 
     def forget(self, client: str) -> None:
-        """Drop the records of a client that is through, but for those that others want."""
+        """Delete the tasks of a client that has finished, except tasks of other clients."""
         self.cancel(client)
 
     def unwanted(self) -> list[str]:
-        """Running tasks that nobody wants any more, each named once."""
-        found, self._unwanted = self._unwanted, {}
-        return [key for key in found if not self._records[key].clients]
+        """Return the running tasks without a client, each once."""
+        keys, self._state.unwanted = self._state.unwanted, {}
+        return [key for key in keys if not self._tasks[key].clients]
 
     def state(self, key: str) -> State | None:
-        """Where a task stands; None where nobody asks for it any more."""
-        record = self._records.get(key)
-        return record.state if record else None
+        """Return the state of a task, or None if no client wants the task any more."""
+        entry = self._tasks.get(key)
+        return entry.state if entry else None
 
     def tasks_of(self, client: str) -> list[str]:
-        """The keys that a client asked for."""
+        """Return the keys of a client's tasks."""
         return list(self._clients.get(client, ()))
 
     def counts(self) -> dict[str, int]:
-        """How many tasks of all clients are in each state."""
-        found = Counter(record.state for record in self._records)
-        return {state.value: found[state] for state in State}
+        """Return the number of tasks of all clients per state."""
+        counts = Counter(entry.state for entry in self._tasks)
+        return {state.value: counts[state] for state in State}
 
     def dependants(self, key: str) -> list[Task]:
-        """The tasks that score what ``key`` makes."""
-        return [record.task for record in self._records.scorers(key)]
+        """Return the tasks that score the AEs of an attack."""
+        return [entry.task for entry in self._tasks.evaluations(key)]
 
     @property
     def switch_cost(self) -> float:
+        """Cost of a switch of models, in the unit of the tasks' costs."""
         return self._switch_cost
 
     @switch_cost.setter
     def switch_cost(self, cost: float) -> None:
         self._switch_cost = cost
-        self._slots.turn = TURN * cost
+        self.slots.time_slice = TIME_SLICE * cost
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of AEs that are being made or await scoring."""
-        return self._budget.bytes
+        """Bytes of AEs that attacks are making, or that await scoring."""
+        return self._state.in_flight.bytes
 
     @property
     def in_flight_bytes(self) -> int:
-        """The byte budget; may be set at any time."""
-        return self._budget.limit
+        """The byte budget, which may be set at any time."""
+        return self._state.in_flight.limit
 
     @in_flight_bytes.setter
     def in_flight_bytes(self, limit: int) -> None:
-        self._budget.limit = limit
+        self._state.in_flight.limit = limit
 
     # -- slots -----------------------------------------------------------------------------
 
     @property
     def slots(self) -> Slots:
-        return self._slots
+        """The slots with their models and calls."""
+        return self._state.slots
 
     def add_slot(self, slot: Slot) -> None:
-        """A slot joins, empty; one of that name that was there before is gone."""
+        """Add an empty slot, in place of an earlier slot of the same id."""
         self.remove_slot(slot.slot_id)
-        self._slots.add(slot)
+        self.slots.add(slot)
 
     def remove_slot(self, slot_id: str) -> None:
-        """Forget a slot; what ran there waits again, without a mark against it."""
-        keys = self._slots.remove(slot_id) if slot_id in self._slots else []
-        # Each goes to the front of its line: the last first keeps their order.
+        """Remove a slot; its calls wait again, without counting as failed."""
+        keys = self.slots.remove(slot_id) if slot_id in self.slots else []
+        # Each goes to the front of its queues: the last first keeps their order.
         for key in reversed(keys):
-            self._requeue(self._records[key])
+            self._state.requeue(self._tasks[key])
 
     def hosted(self, slot_id: str, model: str) -> None:
-        """A slot has loaded a model and takes its tasks."""
-        if slot_id in self._slots and self._slots.model(slot_id) == model:
-            self._slots.loaded(slot_id)
-            self._starter.dirty[model] = None
+        """Record that a slot has loaded a model, whose tasks may start there."""
+        if slot_id in self.slots and self.slots.model(slot_id) == model:
+            self.slots.loaded(slot_id)
+            self._state.dirty[model] = None
 
     def refused(self, slot_id: str, model: str) -> None:
-        """A slot could not load a model, and is empty; the model gets no further replicas."""
-        if slot_id in self._slots and self._slots.model(slot_id) == model:
-            self._slots.loaded(slot_id, refused=True)
-            self._single[model] = None
+        """Record that a slot could not load a model, which gets no further replicas."""
+        if slot_id in self.slots and self.slots.model(slot_id) == model:
+            self.slots.loaded(slot_id, refused=True)
+            self._placement.forbid_replicas(model)
 
     def model_lost(self, model: str | None) -> list[str]:
-        """No slot will ever host this model (None: no slot is left, for tasks that need no
-        model); fail what needs it. Returns all keys that ended."""
+        """Fail the waiting tasks of a model that no slot will ever host.
+
+        Args:
+            model: The model; None stands for tasks without a model, when no slot is left.
+
+        Returns:
+            The keys of all tasks that ended.
+        """
         ended: list[str] = []
-        for record in list(self._records):
-            if record.task.model == model and record.state in (State.BLOCKED, State.READY):
-                ended += self._fail(record)
+        for entry in list(self._tasks):
+            if entry.task.model == model and entry.state in (State.BLOCKED, State.READY):
+                ended += self._state.fail(entry)
         return ended
 
     # -- decisions -------------------------------------------------------------------------
 
     def decide(self, now: float) -> list[Decision]:
-        """All that slots, windows and the byte budget allow now; ``now`` in seconds."""
-        for key in self._retries.due(now):
-            self._make_ready(self._records[key], first=True)
+        """Return all starts and loads that slots, windows and the byte budget allow.
+
+        Args:
+            now: Time in seconds.
+        """
+        state = self._state
+        for key in state.retries.due(now):
+            state.make_ready(self._tasks[key], first=True)
         decisions: list[Decision] = [*self._starter.fill()]
-        if self._slots.any_free() or self._slots.draining() or self._any_homeless():
-            placed, resumed = place(
-                self._slots,
-                self._queues,
-                self._records.remaining,
-                self._homeless,
-                single=self._single,
-                attacks=not self._budget.full(),
-                switch_cost=self._switch_cost,
+        if self.slots.any_free() or self.slots.draining() or self._placement.any_unhosted():
+            placed, resumed = self._placement.decide(
+                attacks=not state.in_flight.full(), switch_cost=self._switch_cost
             )
             decisions += placed
             if resumed:
-                self._starter.dirty.update((model or ANY, None) for model in resumed)
+                state.dirty.update((model or ANY, None) for model in resumed)
                 decisions += self._starter.fill()
         return [*decisions, *self._starter.fill_empty()]
-
-    def _any_homeless(self) -> bool:
-        hosts = self._slots.hosts
-        return any(not hosts(model) for model in self._queues.models(attacks=True))
 
     # -- events ----------------------------------------------------------------------------
 
     def done(self, key: str) -> None:
-        """A task's result is committed: release its slot, wake what depends on it."""
-        record = self._records.get(key)
-        if record is None or record.state in FINAL:
+        """Record that a task's result is committed: its slot is free, its evaluations are ready."""
+        state, entry = self._state, self._tasks.get(key)
+        if entry is None or entry.state in FINAL:
             return
-        self._unqueue(record)
-        self._release(record)
-        self._end(record, State.DONE)
-        for waiting in self._records.scorers(key):
-            if waiting.state is State.BLOCKED:
-                self._make_ready(waiting)
-        self._release_bytes(record.task.depends_on or key)
-        if not record.clients:
-            self._drop(key)
+        state.unqueue(entry)
+        state.release(entry)
+        state.end(entry, State.DONE)
+        for evaluation in self._tasks.evaluations(key):
+            if evaluation.state is State.BLOCKED:
+                state.make_ready(evaluation)
+        state.release_bytes(entry.task.depends_on or key)
+        if not entry.clients:
+            state.drop(key)
 
     def failed(self, key: str, *, retry: bool, now: float) -> list[str]:
-        """A task failed: wait again if ``retry`` and attempts are left, else end it and skip
-        what depends on it. Returns all keys that ended."""
-        record = self._records.get(key)
-        if record is None or record.state is not State.RUNNING:
+        """Record a task's failure.
+
+        Args:
+            key: The task's key.
+            retry: Whether to try again while attempts are left.
+            now: Time in seconds.
+
+        Returns:
+            The keys of all tasks that ended; empty if the task is tried again.
+        """
+        state, entry = self._state, self._tasks.get(key)
+        if entry is None or entry.state is not State.RUNNING:
             return []
-        slot_id = str(record.slot_id)
-        self._release(record)
-        if not record.clients:
-            self._abandon(record)
+        slot_id = str(entry.slot_id)
+        state.release(entry)
+        if not entry.clients:
+            state.abandon(entry)
             return []
-        record.failures += 1
-        if not retry or record.failures >= self._attempts:
-            return self._fail(record)
-        self._budget.release(key)
-        record.state = State.BLOCKED
-        self._retries.add(key, slot_id, record.failures, now)
+        entry.failures += 1
+        if not retry or entry.failures >= self._attempts:
+            return state.fail(entry)
+        state.back_off(entry, slot_id, now)
         return []
 
     def invalidated(self, key: str) -> None:
-        """A stored attack turned out corrupt: make it again before what depends on it."""
-        record = self._records.get(key)
-        if record is None or record.state is not State.DONE:
+        """Make a stored attack again that turned out corrupt, before its evaluations."""
+        state, entry = self._state, self._tasks.get(key)
+        if entry is None or entry.state is not State.DONE:
             return
-        for waiting in self._records.scorers(key):
-            if waiting.state in FINAL:
-                continue
-            self._unqueue(waiting)
-            self._release(waiting)
-            waiting.state = State.BLOCKED
-            self._retries.stop_waiting(waiting.task.key)
-            if not waiting.clients:
-                self._abandon(waiting)
-        self._budget.release(key)
-        record.state = State.BLOCKED
-        self._records.expect(record.task)
-        self._settle(record)
-
-    # -- bookkeeping -----------------------------------------------------------------------
-
-    def _settle(self, record: TaskEntry) -> None:
-        """Decide where a task that has not begun stands, from what it depends on."""
-        needed = self._records.get(record.task.depends_on)
-        if needed is None or needed.state is State.DONE:
-            self._make_ready(record)
-        elif needed.state in ENDED_BADLY:
-            self._end(record, State.SKIPPED)
-
-    def _make_ready(self, record: TaskEntry, *, first: bool = False) -> None:
-        record.state, record.slot_id = State.READY, None
-        self._queues.push(record, first=first)
-        self._starter.dirty[record.task.model or ANY] = None
-
-    def _requeue(self, record: TaskEntry) -> None:
-        """A call came to nothing: first in line again, unless nobody wants it any more."""
-        self._budget.release(record.task.key)
-        if record.clients:
-            self._make_ready(record, first=True)
-        else:
-            self._abandon(record)
-
-    def _abandon(self, record: TaskEntry) -> None:
-        self._end(record, State.CANCELLED)
-        self._drop(record.task.key)
-
-    def _unqueue(self, record: TaskEntry) -> None:
-        if record.state is State.READY:
-            self._queues.drop(record)
-
-    def _release(self, record: TaskEntry) -> None:
-        if record.state is State.RUNNING:
-            model = self._slots.end(record.slot_id, record.task.key)
-            if model is not None:
-                self._starter.dirty[model] = None
-        record.slot_id = None
-
-    def _end(self, record: TaskEntry, state: State) -> None:
-        record.state = state
-        self._retries.forget(record.task.key)
-        self._records.ended(record.task)
-
-    def _fail(self, record: TaskEntry) -> list[str]:
-        self._unqueue(record)
-        self._end(record, State.FAILED)
-        key = record.task.key
-        ended = [key]
-        for waiting in self._records.scorers(key):
-            if waiting.state is State.BLOCKED:
-                self._end(waiting, State.SKIPPED)
-                ended.append(waiting.task.key)
-        self._release_bytes(record.task.depends_on or key)
-        return ended
-
-    def _drop(self, key: str) -> None:
-        """Forget a task that ended and that nobody asks for."""
-        attack = self._records.drop(key).task.depends_on
-        self._budget.release(key)
-        self._unwanted.pop(key, None)
-        if attack is not None:
-            self._release_bytes(attack)
-
-    def _release_bytes(self, attack: str) -> None:
-        """AEs leave memory once nothing waits to score them."""
-        if attack not in self._budget:
-            return
-        record = self._records.get(attack)
-        if record is not None and record.state not in FINAL:
-            return
-        if all(scorer.state in FINAL for scorer in self._records.scorers(attack)):
-            self._budget.release(attack)
+        for evaluation in self._tasks.evaluations(key):
+            if evaluation.state not in FINAL:
+                state.block(evaluation)
+        state.in_flight.release(key)
+        entry.state = State.BLOCKED
+        self._tasks.expect(entry.task)
+        state.settle(entry)

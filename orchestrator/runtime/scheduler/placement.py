@@ -1,172 +1,182 @@
-"""Which slot hosts which model: every model with ready work in turn, the heavy ones more often."""
+"""Placement of models on slots: every model with ready work in turn, heavy models more often."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from segtransfer.runtime.scheduler.queues import ReadyQueues
 from segtransfer.runtime.scheduler.slots import Slots
 
-# A model that has none is worth a slot once this many times the cost of a change is ready for it.
-PAYS = 10.0
-# ... and in any case once others were given slots this many times while it waited.
-PATIENCE = 8
+# A model without a slot gets one once its ready work is this many times the cost of a switch.
+READY_PER_SWITCH = 10.0
+# ... and in any case once other models were placed this many times while it waited.
+STARVATION_LIMIT = 8
 
 
 @dataclass(frozen=True)
 class Host:
-    """A decision: this slot loads this model, in place of what it hosts."""
+    """A decision: this slot loads this model, in place of the hosted model."""
 
     slot_id: str
     model: str
 
 
-def place(
-    slots: Slots,
-    queues: ReadyQueues,
-    remaining: Mapping[str, float],
-    waiting: dict[str, int],
-    *,
-    single: Container[str],
-    attacks: bool,
-    switch_cost: float,
-) -> tuple[list[Host], list[str | None]]:
-    """Give free slots to models that need them, and take slots from models that had their turn.
+class Placement:
+    """Gives free slots to models that need them, and drains slots of models that had their share.
 
-    Called when all that could start has started. The rule: a change of models has to pay. So
+    The rule: a switch of models has to pay.
 
-    - a slot that is free goes to a model with ready work that no slot hosts once a good lump of
-      such work has gathered (or the model waited too long), the longest wait first, then the most
-      work left (``remaining``); else it becomes a replica where the ready work is most for each
-      replica, if what it would take over is more than ``switch_cost``; else, rather than idle, it
-      goes to a model without a slot that has little ready. An empty slot has nothing to lose;
-    - a slot at work is taken from a model with several for a model with a good lump, and from any
-      model that had its turn for whoever waits.
-
-    Models in ``single`` get no replicas; ``attacks`` says whether attacks may start now;
-    ``waiting`` is kept from call to call. Returns the decisions, and the models whose slots have
-    room again.
+    - A free slot goes to a model without a slot whose ready work is large compared to a switch, or
+      which has waited too long. The longest wait goes first, then the most remaining work.
+    - Else the free slot becomes a replica of the model with the most ready work per replica, if the
+      work that the replica would take over costs more than a switch.
+    - Else the free slot goes to a model without a slot that has little ready work. An empty slot
+      has nothing to lose.
+    - A busy slot is drained for a model whose switch pays if another replica remains, and for any
+      waiting model once the time slice of the hosted model is used up.
     """
-    wanted = queues.models(attacks=attacks)
-    homeless = [model for model in wanted if not slots.hosts(model)]
-    homeless = _in_turn(slots, queues, remaining, waiting, homeless)
-    enough = PAYS * switch_cost
-    paying = [
-        model
-        for model in homeless
-        if waiting[model] >= PATIENCE or queues.cost(model, attacks=attacks) >= enough
-    ]
-    placed = _house(slots, remaining, paying)
-    placed += _house(slots, remaining, homeless, empty=True)
-    if all(slots.hosts(model) for model in paying):
-        wanted = [model for model in wanted if model not in single and slots.hosts(model)]
-        placed += _replicate(slots, queues, remaining, wanted, attacks, switch_cost)
-    placed += _house(slots, remaining, homeless)
-    homeless = [model for model in homeless if not slots.hosts(model)]
-    if placed:
-        waiting.update((model, waiting[model] + 1) for model in homeless)
-    resumed = slots.resume(keep=len(homeless))
-    _take_turns(slots, homeless, paying)
-    return placed, resumed
 
+    def __init__(self, slots: Slots, queues: ReadyQueues, remaining: Mapping[str, float]) -> None:
+        """Bind the placement to the state that it decides on.
 
-def _in_turn(
-    slots: Slots,
-    queues: ReadyQueues,
-    remaining: Mapping[str, float],
-    waiting: dict[str, int],
-    homeless: list[str],
-) -> list[str]:
-    """Homeless models, longest wait first. Else a light model might starve behind heavy ones that
-    never run out of work."""
-    for model in list(waiting):
-        if slots.hosts(model) or not queues.ready(model):
-            del waiting[model]
-    new = [model for model in homeless if model not in waiting]
-    new.sort(key=lambda model: -remaining[model])
-    waiting.update(dict.fromkeys(new, 0))
-    if len(homeless) == len(waiting):
-        return list(waiting)
-    able = set(homeless)
-    return [model for model in waiting if model in able]
+        Args:
+            slots: The slots, whose loads and drains change with each decision.
+            queues: The ready tasks of each model.
+            remaining: Cost of the unfinished tasks of each model.
+        """
+        self._slots = slots
+        self._queues = queues
+        self._remaining = remaining
+        self._waits: dict[str, int] = {}  # model without a slot -> placements of other models
+        self._single: dict[str, None] = {}  # models that some slot could not load
 
+    def forbid_replicas(self, model: str) -> None:
+        """Keep a model to one slot."""
+        self._single[model] = None
 
-def _house(
-    slots: Slots, remaining: Mapping[str, float], models: list[str], *, empty: bool = False
-) -> list[Host]:
-    """Free slots (only the ``empty`` ones) for models that have none: empty ones first, then those
-    that are missed least, and of these on devices with something to spare."""
-    homeless = [model for model in models if not slots.hosts(model)]
-    if not homeless or not slots.any_free():
-        return []
-    free = slots.empty() if empty else slots.free()
+    def any_unhosted(self) -> bool:
+        """Tell whether a model with ready tasks has no slot."""
+        hosts = self._slots.hosts
+        return any(not hosts(model) for model in self._queues.models(attacks=True))
 
-    placed: list[Host] = []
-    for model in homeless[: len(free)]:
-        slot_id = min(free, key=lambda slot_id: _missed(slots, remaining, slot_id))
-        free.remove(slot_id)
-        slots.load(slot_id, model)
-        placed.append(Host(slot_id, model))
-    return placed
+    def decide(self, *, attacks: bool, switch_cost: float) -> tuple[list[Host], list[str | None]]:
+        """Place models, after all tasks that can start have started.
 
+        Args:
+            attacks: Whether attacks may start now.
+            switch_cost: Cost of a switch of models, in the unit of the tasks' costs.
 
-def _missed(
-    slots: Slots, remaining: Mapping[str, float], slot_id: str
-) -> tuple[bool, bool, bool, float]:
-    """How much a free slot would be missed where it is."""
-    model, full = slots.model(slot_id), slots.saturated(slot_id)
-    if model is None:
-        return False, full, False, 0.0
-    left = remaining.get(model, 0.0)
-    return left > 0 and not slots.others(model, slot_id), full, True, left
+        Returns:
+            The decisions, and the models of slots that take calls again.
+        """
+        slots, queues, waits = self._slots, self._queues, self._waits
+        wanted = queues.models(attacks=attacks)
+        unhosted = self._by_wait([model for model in wanted if not slots.hosts(model)])
+        enough = READY_PER_SWITCH * switch_cost
+        paying = [
+            model
+            for model in unhosted
+            if waits[model] >= STARVATION_LIMIT or queues.cost(model, attacks=attacks) >= enough
+        ]
+        placed = self._place(paying)
+        placed += self._place(unhosted, empty=True)
+        if all(slots.hosts(model) for model in paying):
+            wanted = [m for m in wanted if m not in self._single and slots.hosts(m)]
+            placed += self._replicate(wanted, attacks, switch_cost)
+        placed += self._place(unhosted)
+        unhosted = [model for model in unhosted if not slots.hosts(model)]
+        if placed:
+            waits.update((model, waits[model] + 1) for model in unhosted)
+        resumed = slots.resume(keep=len(unhosted))
+        self._drain_for(unhosted, paying)
+        return placed, resumed
 
+    def _by_wait(self, unhosted: list[str]) -> list[str]:
+        """Sort models without a slot by their wait, the longest first.
 
-def _replicate(
-    slots: Slots,
-    queues: ReadyQueues,
-    remaining: Mapping[str, float],
-    wanted: list[str],
-    attacks: bool,
-    switch_cost: float,
-) -> list[Host]:
-    """Further slots for the models whose ready work is most for each that hosts them, up to one a
-    ready call."""
-    placed: list[Host] = []
-    if not wanted or not slots.any_free():
+        Without this order a light model might starve behind heavy models with endless work.
+        """
+        waits = self._waits
+        for model in list(waits):
+            if self._slots.hosts(model) or not self._queues.ready(model):
+                del waits[model]
+        new = [model for model in unhosted if model not in waits]
+        new.sort(key=lambda model: -self._remaining[model])
+        waits.update(dict.fromkeys(new, 0))
+        if len(unhosted) == len(waits):
+            return list(waits)
+        able = set(unhosted)
+        return [model for model in waits if model in able]
+
+    def _place(self, models: list[str], *, empty: bool = False) -> list[Host]:
+        """Give a free slot (``empty``: only a slot without a model) to each unhosted model.
+
+        Empty slots go first, then the slots with the least loss, unsaturated devices first.
+        """
+        slots = self._slots
+        unhosted = [model for model in models if not slots.hosts(model)]
+        if not unhosted or not slots.any_free():
+            return []
+        free = slots.empty() if empty else slots.free()
+
+        placed: list[Host] = []
+        for model in unhosted[: len(free)]:
+            slot_id = min(free, key=self._loss)
+            free.remove(slot_id)
+            slots.load(slot_id, model)
+            placed.append(Host(slot_id, model))
         return placed
-    ready = {model: queues.cost(model, attacks=attacks) for model in wanted}
-    kinds = ("evaluate", "attack") if attacks else ("evaluate",)
-    calls = {m: sum(queues.count(m, kind) for kind in kinds) - slots.coming(m) for m in wanted}
 
-    def gain(model: str) -> float:
-        return ready[model] / (slots.hosts(model) + 1) if calls[model] > 0 else 0.0
+    def _loss(self, slot_id: str) -> tuple[bool, bool, bool, float]:
+        """Return a sort key: how much a free slot's model would lose without the slot."""
+        slots = self._slots
+        model, full = slots.model(slot_id), slots.saturated(slot_id)
+        if model is None:
+            return False, full, False, 0.0
+        left = self._remaining.get(model, 0.0)
+        return left > 0 and not slots.hosted_elsewhere(model, slot_id), full, True, left
 
-    best = max(wanted, key=gain)
-    if gain(best) <= switch_cost:
-        return placed
-    # Those that host what is through first, whatever is kept for later last.
-    free = sorted(slots.free_and_able(), key=lambda slot_id: _missed(slots, remaining, slot_id))
-    for slot_id in free:
-        if gain(best) <= switch_cost:
-            break
-        # Leaving a model that has work to come means to load it again later.
-        returns = _missed(slots, remaining, slot_id)[0] and gain(best) <= 2 * switch_cost
-        if slots.model(slot_id) == best or slots.saturated(slot_id) or returns:
-            continue
-        slots.load(slot_id, best)
-        placed.append(Host(slot_id, best))
-        calls[best] -= 1
+    def _replicate(self, wanted: list[str], attacks: bool, switch_cost: float) -> list[Host]:
+        """Give further slots to the models with the most ready work per slot.
+
+        A model gets one replica per ready call at most.
+        """
+        slots, queues = self._slots, self._queues
+        placed: list[Host] = []
+        if not wanted or not slots.any_free():
+            return placed
+        ready = {model: queues.cost(model, attacks=attacks) for model in wanted}
+        kinds = ("evaluate", "attack") if attacks else ("evaluate",)
+        calls = {
+            m: sum(queues.count(m, kind) for kind in kinds) - slots.count_loading(m) for m in wanted
+        }
+
+        def gain(model: str) -> float:
+            return ready[model] / (slots.hosts(model) + 1) if calls[model] > 0 else 0.0
+
         best = max(wanted, key=gain)
-    return placed
-
-
-def _take_turns(slots: Slots, homeless: list[str], paying: Container[str]) -> None:
-    """Let slots run dry for models that wait and have none: of models with several slots as soon
-    as the change pays, of others once they had their turn."""
-    for model in homeless[slots.draining() :]:
-        slot_id = slots.had_turn()
-        if slot_id is None and model in paying:
-            slot_id = slots.spare()
-            if slot_id is None:
+        if gain(best) <= switch_cost:
+            return placed
+        for slot_id in sorted(slots.free_unsaturated(), key=self._loss):
+            if gain(best) <= switch_cost:
                 break
-        if slot_id is not None:
-            slots.drain(slot_id)
+            # A model with remaining work would have to be loaded again later.
+            returns = self._loss(slot_id)[0] and gain(best) <= 2 * switch_cost
+            if slots.model(slot_id) == best or slots.saturated(slot_id) or returns:
+                continue
+            slots.load(slot_id, best)
+            placed.append(Host(slot_id, best))
+            calls[best] -= 1
+            best = max(wanted, key=gain)
+        return placed
+
+    def _drain_for(self, unhosted: list[str], paying: list[str]) -> None:
+        """Drain a slot for each unhosted model: an expired slot, else a replica if it pays."""
+        slots = self._slots
+        for model in unhosted[slots.draining() :]:
+            slot_id = slots.first_expired()
+            if slot_id is None and model in paying:
+                slot_id = slots.busy_replica()
+                if slot_id is None:
+                    break
+            if slot_id is not None:
+                slots.drain(slot_id)

@@ -1,4 +1,4 @@
-"""Tasks that are ready to run, by model and kind; clients take turns by what they were given."""
+"""Ready tasks by model and kind, in fair queues: the client charged least so far is next."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -8,152 +8,160 @@ from segtransfer.runtime.scheduler.task_table import ANY, State, TaskEntry
 
 
 @dataclass(slots=True)
-class _Queue:
-    """Ready tasks of one kind, a line for each client; stale entries are passed over."""
+class _KindQueues:
+    """Ready tasks of one kind, a queue per client; stale entries are skipped."""
 
-    lines: dict[str, deque[TaskEntry]] = field(default_factory=dict)
+    clients: dict[str, deque[TaskEntry]] = field(default_factory=dict)
     count: int = 0
     cost: float = 0.0
 
 
 @dataclass(slots=True)
-class _Model:
-    """A model's queues, and what each client was given on it.
+class _ModelQueues:
+    """A model's queues, and the cost charged to each client on this model.
 
-    ``level`` is what the client served last had been given before. A client that comes with its
-    first task, or comes back, starts there at least: it has no credit for the time it was away.
+    ``virtual_time`` is the former charge of the client whose task started last (start-time fair
+    queueing). A new or returning client is charged that much at least, so that no client gets
+    credit for its absence.
     """
 
-    evaluations: _Queue = field(default_factory=_Queue)
-    attacks: _Queue = field(default_factory=_Queue)
-    ready: dict[str, int] = field(default_factory=dict)  # client -> how many of its tasks
-    given: dict[str, float] = field(default_factory=dict)  # client -> cost
-    level: float = 0.0
+    evaluations: _KindQueues = field(default_factory=_KindQueues)
+    attacks: _KindQueues = field(default_factory=_KindQueues)
+    ready: dict[str, int] = field(default_factory=dict)  # client -> number of its ready tasks
+    charged: dict[str, float] = field(default_factory=dict)  # client -> cost
+    virtual_time: float = 0.0
 
-    def queue(self, attack: bool) -> _Queue:
+    def of_kind(self, attack: bool) -> _KindQueues:
         return self.attacks if attack else self.evaluations
 
 
 class ReadyQueues:
-    """Lines of ready tasks. A task that several clients want stands in the line of each.
+    """Queues of ready tasks. A task of several clients is in the queue of each.
 
-    Shares are kept model by model: who is alone on one model owes nothing on another.
+    Charges are kept per model: a client alone on one model owes nothing on another.
     """
 
     def __init__(self) -> None:
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, _ModelQueues] = {}
 
     def leave(self, client: str) -> None:
-        """Forget a client; tasks that nobody else wants are to be dropped afterwards."""
+        """Delete a client; the caller then drops the tasks without other clients."""
         for name, model in list(self._models.items()):
-            if model.given.pop(client, None) is None:
+            if model.charged.pop(client, None) is None:
                 continue
             model.ready.pop(client, None)
-            model.evaluations.lines.pop(client, None)
-            model.attacks.lines.pop(client, None)
-            if not model.given:
+            model.evaluations.clients.pop(client, None)
+            model.attacks.clients.pop(client, None)
+            if not model.charged:
                 del self._models[name]
 
-    def push(self, record: TaskEntry, *, first: bool = False) -> None:
-        """Put a ready task in line; ``first`` where it had its turn before."""
-        model = self._model(record.task)
-        queue = model.queue(record.task.attack is not None)
-        for client in record.clients:
-            line = self._line(model, queue, client)
+    def push(self, entry: TaskEntry, *, first: bool = False) -> None:
+        """Add a ready task at the end of its clients' queues, or ``first`` at their front."""
+        model = self._model(entry.task)
+        queues = model.of_kind(entry.task.attack is not None)
+        for client in entry.clients:
+            queue = self._queue_for_one_more(model, queues, client)
             if first:
-                line.appendleft(record)
+                queue.appendleft(entry)
             else:
-                line.append(record)
-        queue.count += 1
-        queue.cost += record.task.cost
+                queue.append(entry)
+        queues.count += 1
+        queues.cost += entry.task.cost
 
-    def share(self, record: TaskEntry, client: str) -> None:
-        """Another client wants a task that is ready."""
-        model = self._model(record.task)
-        self._line(model, model.queue(record.task.attack is not None), client).append(record)
+    def share(self, entry: TaskEntry, client: str) -> None:
+        """Add a ready task to the queue of a further client."""
+        model = self._model(entry.task)
+        queues = model.of_kind(entry.task.attack is not None)
+        self._queue_for_one_more(model, queues, client).append(entry)
 
-    def drop(self, record: TaskEntry) -> None:
-        """A ready task is no longer to run; its entries are passed over."""
-        model = self._models.get(record.task.model or ANY)
+    def drop(self, entry: TaskEntry) -> None:
+        """Uncount a task that is no longer ready; its entries in the queues become stale."""
+        model = self._models.get(entry.task.model or ANY)
         if model is None:
             return  # the last client has left
-        queue = model.queue(record.task.attack is not None)
-        queue.count -= 1
+        queues = model.of_kind(entry.task.attack is not None)
+        queues.count -= 1
         # Sums of floats do not come back to zero by themselves.
-        queue.cost = queue.cost - record.task.cost if queue.count else 0.0
-        for client in record.clients:
+        queues.cost = queues.cost - entry.task.cost if queues.count else 0.0
+        for client in entry.clients:
             model.ready[client] -= 1
             if not model.ready[client]:
                 del model.ready[client]
-                model.evaluations.lines.pop(client, None)
-                model.attacks.lines.pop(client, None)
+                model.evaluations.clients.pop(client, None)
+                model.attacks.clients.pop(client, None)
 
     def pop(self, name: str, kind: str) -> TaskEntry | None:
-        """The next ready task, of the client that was given least so far; None where none is."""
+        """Return the next ready task, of the client charged least so far, or None."""
         model = self._models.get(name)
         if model is None:
             return None
-        queue = model.queue(kind == "attack")
-        lines = queue.lines
-        while queue.count and lines:
+        queues = model.of_kind(kind == "attack")
+        clients = queues.clients
+        while queues.count and clients:
             client = (
-                next(iter(lines)) if len(lines) == 1 else min(lines, key=model.given.__getitem__)
+                next(iter(clients))
+                if len(clients) == 1
+                else min(clients, key=model.charged.__getitem__)
             )
-            line = lines[client]
-            while line:
-                record = line.popleft()
-                if record.state is State.READY and client in record.clients:
-                    self.drop(record)
-                    return record
-            del lines[client]
+            queue = clients[client]
+            while queue:
+                entry = queue.popleft()
+                if entry.state is State.READY and client in entry.clients:
+                    self.drop(entry)
+                    return entry
+            del clients[client]
         return None
 
-    def charge(self, record: TaskEntry) -> None:
-        """Count a task that starts on what its clients were given, shared among them."""
-        model = self._models[record.task.model or ANY]
-        model.level = max(model.level, min(model.given[client] for client in record.clients))
-        share = record.task.cost / len(record.clients)
-        for client in record.clients:
-            model.given[client] += share
+    def charge(self, entry: TaskEntry) -> None:
+        """Charge the cost of a task that starts to its clients, in equal parts."""
+        model = self._models[entry.task.model or ANY]
+        least = min(model.charged[client] for client in entry.clients)
+        model.virtual_time = max(model.virtual_time, least)
+        share = entry.task.cost / len(entry.clients)
+        for client in entry.clients:
+            model.charged[client] += share
 
     def count(self, name: str, kind: str) -> int:
+        """Return the number of a model's ready tasks of one kind."""
         model = self._models.get(name)
-        return model.queue(kind == "attack").count if model else 0
+        return model.of_kind(kind == "attack").count if model else 0
 
     def cost(self, name: str, *, attacks: bool) -> float:
-        """Cost of what is ready for a model, with or without its attacks."""
+        """Return the cost of a model's ready tasks, with or without attacks."""
         model = self._models.get(name)
         if model is None:
             return 0.0
         return model.evaluations.cost + (model.attacks.cost if attacks else 0.0)
 
     def ready(self, name: str) -> bool:
-        """Whether a model has anything ready."""
+        """Tell whether a model has ready tasks."""
         model = self._models.get(name)
         return model is not None and bool(model.ready)
 
     def models(self, *, attacks: bool) -> list[str]:
-        """Models with something ready, with or without attacks."""
+        """Return the models with ready tasks, with or without attacks."""
         return [
             name
             for name, model in self._models.items()
             if (model.evaluations.count or (attacks and model.attacks.count)) and name != ANY
         ]
 
-    def _model(self, task: Task) -> _Model:
+    def _model(self, task: Task) -> _ModelQueues:
         name = task.model or ANY
         model = self._models.get(name)
         if model is None:
-            model = self._models[name] = _Model()
+            model = self._models[name] = _ModelQueues()
         return model
 
-    def _line(self, model: _Model, queue: _Queue, client: str) -> deque[TaskEntry]:
-        """A client's line, for one more task."""
+    def _queue_for_one_more(
+        self, model: _ModelQueues, queues: _KindQueues, client: str
+    ) -> deque[TaskEntry]:
+        """Count one more ready task of a client, and return the queue for it."""
         ready = model.ready.get(client, 0)
         if not ready:
-            model.given[client] = max(model.given.get(client, 0.0), model.level)
+            model.charged[client] = max(model.charged.get(client, 0.0), model.virtual_time)
         model.ready[client] = ready + 1
-        line = queue.lines.get(client)
-        if line is None:
-            line = queue.lines[client] = deque()
-        return line
+        queue = queues.clients.get(client)
+        if queue is None:
+            queue = queues.clients[client] = deque()
+        return queue

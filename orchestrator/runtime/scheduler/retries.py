@@ -1,21 +1,21 @@
-"""Tasks that failed for no fault of their own: when each may run again, and where rather not."""
+"""Tasks to be tried again: when each may run, and the slot to avoid."""
 
 import heapq
 from collections.abc import Iterator
 
 
 class Retries:
-    """Back-off of ``back_off`` seconds after the first failure, twice that after the next, ..."""
+    """Exponential back-off: ``back_off`` seconds after the first failure, then twice that, ..."""
 
     def __init__(self, back_off: float) -> None:
         self._back_off = back_off
         self._due: list[tuple[float, int, str]] = []  # heap: due time, number, key
-        self._numbers: dict[str, int] = {}  # key -> its entry in the heap; others are stale
+        self._numbers: dict[str, int] = {}  # key -> number of its heap entry; others are stale
         self._number = 0
-        self._failed_on: dict[str, str] = {}  # key -> the slot where it failed last
+        self._failed_on: dict[str, str] = {}  # key -> slot of the last failure
 
     def add(self, key: str, slot_id: str, failures: int, now: float) -> None:
-        """A task failed on a slot, for the ``failures``-th time."""
+        """Schedule the retry of a task after its ``failures``-th failure."""
         self._failed_on[key] = slot_id
         self._number += 1
         self._numbers[key] = self._number
@@ -23,7 +23,7 @@ class Retries:
         heapq.heappush(self._due, (due, self._number, key))
 
     def due(self, now: float) -> Iterator[str]:
-        """Tasks whose wait is over, each once, in the order of their times."""
+        """Yield each task whose back-off is over once, in the order of the due times."""
         while self._due and (self._due[0][0] <= now or not self._numbers):
             _, number, key = heapq.heappop(self._due)
             if self._numbers.get(key) == number:
@@ -31,14 +31,14 @@ class Retries:
                 yield key
 
     def stop_waiting(self, key: str) -> None:
-        """The task waits for something else now, or for nothing."""
+        """Cancel a task's retry, but keep the slot to avoid."""
         self._numbers.pop(key, None)
 
     def forget(self, key: str) -> None:
-        """The task has ended."""
+        """Delete all entries of a task that has ended."""
         self._numbers.pop(key, None)
         self._failed_on.pop(key, None)
 
     def failed_on(self, key: str) -> str | None:
-        """The slot that a task should rather not run on."""
+        """Return the slot of a task's last failure, or None."""
         return self._failed_on.get(key) if self._failed_on else None

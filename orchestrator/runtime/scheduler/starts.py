@@ -1,17 +1,13 @@
-"""Which ready tasks start on which slots, in what order."""
+"""Starts of ready tasks: which task on which slot, in which order."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from segtransfer.experiment.task import Task
-from segtransfer.runtime.scheduler.in_flight_limit import InFlightLimit
-from segtransfer.runtime.scheduler.queues import ReadyQueues
-from segtransfer.runtime.scheduler.retries import Retries
-from segtransfer.runtime.scheduler.slots import Slots
+from segtransfer.runtime.scheduler.state import SchedulerState
 from segtransfer.runtime.scheduler.task_table import ANY, State, TaskEntry
 
-# So many tasks that failed on a slot are passed over for one that may run there.
-PASSES = 32
+# At most so many tasks that failed on a slot are skipped in search of a task that may run there.
+MOST_SKIPPED = 32
 
 
 @dataclass(frozen=True)
@@ -25,40 +21,33 @@ class Start:
 class Starter:
     """Starts tasks on slots that host their models.
 
-    Looks at the models alone that an event made ``dirty``: they may have both ready work and room.
+    Only the models that an event made ``dirty`` are looked at: no others can have gained both ready
+    work and room.
     """
 
-    def __init__(
-        self,
-        slots: Slots,
-        queues: ReadyQueues,
-        budget: InFlightLimit,
-        retries: Retries,
-        remaining: Mapping[str, float],
-    ) -> None:
-        self.dirty: dict[str, None] = {}
+    def __init__(self, state: SchedulerState) -> None:
         self.held_back: dict[str, None] = {}  # models whose attacks wait for bytes, longest first
-        self._slots = slots
-        self._queues = queues
-        self._budget = budget
-        self._retries = retries
-        self._remaining = remaining
+        self._state = state
 
     def fill(self) -> list[Start]:
-        """Start what can start: evaluations, then what needs no model, then attacks, those of the
-        model that the budget held back for longest first, then of that with most work left."""
+        """Start tasks: evaluations, then tasks without a model, then attacks.
+
+        Attacks of the model that the byte budget held back for longest go first, then attacks of
+        the model with the most remaining work.
+        """
+        state = self._state
         starts: list[Start] = []
-        dirty, self.dirty = self.dirty, {}
+        dirty, state.dirty = state.dirty, {}
         for model in dirty:
             self._fill_model(model, "evaluate", starts)
         self._fill_model(ANY, "attack", starts)
-        new = [m for m in dirty if m not in self.held_back and self._queues.count(m, "attack")]
+        new = [m for m in dirty if m not in self.held_back and state.queues.count(m, "attack")]
         if len(new) > 1:
-            new.sort(key=lambda model: -self._remaining[model])
-        if self._budget.full():
+            new.sort(key=lambda model: -state.tasks.remaining[model])
+        if state.in_flight.full():
             self.held_back.update(dict.fromkeys(new))
             return starts
-        had_turn = []
+        to_the_end = []
         for model in (*self.held_back, *new):
             before = len(starts)
             held_back = self._fill_model(model, "attack", starts)
@@ -67,13 +56,15 @@ class Starter:
             else:
                 self.held_back.pop(model, None)
             if held_back and len(starts) > before:
-                had_turn.append(model)
-        self.held_back.update(dict.fromkeys(had_turn))
+                to_the_end.append(model)
+        self.held_back.update(dict.fromkeys(to_the_end))
         return starts
 
     def fill_empty(self) -> list[Start]:
-        """Start what needs no model on slots that are empty: when no model wants them, since the
-        call would delay its loading."""
+        """Start tasks without a model on empty slots.
+
+        Called when no model wants these slots, because the call would delay a load.
+        """
         starts: list[Start] = []
         self._fill_model(ANY, "attack", starts, empty=True)
         return starts
@@ -81,42 +72,44 @@ class Starter:
     def _fill_model(
         self, model: str, kind: str, starts: list[Start], *, empty: bool = False
     ) -> bool:
-        """Start a model's ready tasks of one kind; whether the byte budget held some back."""
-        host, budget = model or None, self._budget
-        passed: list[TaskEntry] = []
+        """Start a model's ready tasks of one kind; tell whether the byte budget held some back."""
+        state, host = self._state, model or None
+        skipped: list[TaskEntry] = []
         held_back = False
-        while len(passed) < PASSES and self._queues.count(model, kind):
-            held_back = kind == "attack" and budget.full()
-            slot_id = None if held_back else self._slots.with_room(host, empty=empty)
-            record = self._queues.pop(model, kind) if slot_id is not None else None
-            if record is None or slot_id is None:
+        while len(skipped) < MOST_SKIPPED and state.queues.count(model, kind):
+            held_back = kind == "attack" and state.in_flight.full()
+            slot_id = None if held_back else state.slots.with_room(host, empty=empty)
+            entry = state.queues.pop(model, kind) if slot_id is not None else None
+            if entry is None or slot_id is None:
                 break
-            held_back = kind == "attack" and not budget.fits(record.task)
+            held_back = kind == "attack" and not state.in_flight.fits(entry.task)
             if held_back:
-                passed.append(record)
+                skipped.append(entry)
                 break
-            if slot_id == self._retries.failed_on(record.task.key):
-                slot_id = self._elsewhere(host, slot_id, empty)
+            if slot_id == state.retries.failed_on(entry.task.key):
+                slot_id = self._slot_for_retry(host, slot_id, empty)
             if slot_id is None:
-                passed.append(record)
+                skipped.append(entry)
             else:
-                starts.append(self._start(record, slot_id))
-        for record in reversed(passed):
-            self._queues.push(record, first=True)
-            self.dirty[model] = None  # it may start without an event of its own
+                starts.append(self._start(entry, slot_id))
+        for entry in reversed(skipped):
+            state.queues.push(entry, first=True)
+            state.dirty[model] = None  # the entry may start without an event of its own
         return held_back
 
-    def _elsewhere(self, model: str | None, failed_on: str, empty: bool) -> str | None:
-        """Where to try a task again: not where it failed, unless no other slot hosts its model."""
-        slot_id = self._slots.with_room(model, unless=failed_on, empty=empty)
-        if slot_id is None and not self._slots.others(model, failed_on):
+    def _slot_for_retry(self, model: str | None, failed_on: str, empty: bool) -> str | None:
+        """Return another slot than the slot of the failure, unless no other hosts the model."""
+        slots = self._state.slots
+        slot_id = slots.with_room(model, unless=failed_on, empty=empty)
+        if slot_id is None and not slots.hosted_elsewhere(model, failed_on):
             return failed_on
         return slot_id
 
-    def _start(self, record: TaskEntry, slot_id: str) -> Start:
-        record.state, record.slot_id = State.RUNNING, slot_id
-        self._slots.begin(slot_id, record.task.key, record.task.cost)
-        self._queues.charge(record)
-        if record.task.attack is not None:
-            self._budget.hold(record.task)
-        return Start(record.task, slot_id)
+    def _start(self, entry: TaskEntry, slot_id: str) -> Start:
+        state = self._state
+        entry.state, entry.slot_id = State.RUNNING, slot_id
+        state.slots.begin(slot_id, entry.task.key, entry.task.cost)
+        state.queues.charge(entry)
+        if entry.task.attack is not None:
+            state.in_flight.hold(entry.task)
+        return Start(entry.task, slot_id)

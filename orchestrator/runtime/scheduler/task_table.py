@@ -1,4 +1,4 @@
-"""What the scheduler knows of each task, what scores what, and how much is left for each model."""
+"""Entries of all tasks, the evaluations of each attack, and the remaining work of each model."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ ANY = ""  # stands for the model of tasks that need none
 
 
 class State(Enum):
-    """Where a task stands."""
+    """The state of a task."""
 
     BLOCKED = "blocked"
     READY = "ready"
@@ -28,7 +28,7 @@ ENDED_BADLY = FINAL - {State.DONE}
 
 @dataclass(slots=True)
 class TaskEntry:
-    """What the scheduler knows of a task; ``clients`` is a shared tuple, to keep records small."""
+    """A task with its state; ``clients`` is a shared tuple, to keep entries small."""
 
     task: Task
     state: State
@@ -38,58 +38,60 @@ class TaskEntry:
 
 
 class TaskTable:
-    """Records by key. An attack's scores are found even after its own record was dropped."""
+    """Entries by key. An attack's evaluations are found even after its own entry was dropped."""
 
     def __init__(self) -> None:
         self.remaining: defaultdict[str, float] = defaultdict(
             float
-        )  # model -> cost of what has not ended
-        self._left: Counter[str] = Counter()  # model -> how many tasks that is
-        self._records: dict[str, TaskEntry] = {}
-        self._scorers: dict[str, list[str]] = {}  # attack -> keys of what scores it
+        )  # model -> cost of its unfinished tasks
+        self._unfinished: Counter[str] = Counter()  # model -> number of unfinished tasks
+        self._entries: dict[str, TaskEntry] = {}
+        self._evaluations: dict[str, list[str]] = {}  # attack key -> keys of its evaluations
 
     def __getitem__(self, key: str) -> TaskEntry:
-        return self._records[key]
+        return self._entries[key]
 
     def __iter__(self) -> Iterator[TaskEntry]:
-        return iter(self._records.values())
+        return iter(self._entries.values())
 
     def get(self, key: str | None) -> TaskEntry | None:
-        return self._records.get(key) if key is not None else None
+        """Return the entry of a key, or None if the key is None or unknown."""
+        return self._entries.get(key) if key is not None else None
 
-    def put(self, record: TaskEntry) -> None:
-        """Keep a record, in place of an older one of the same task."""
-        task = record.task
-        self._records[task.key] = record
+    def put(self, entry: TaskEntry) -> None:
+        """Add an entry, in place of an older entry of the same task."""
+        task = entry.task
+        self._entries[task.key] = entry
         if task.depends_on is not None:
-            scorers = self._scorers.setdefault(task.depends_on, [])
-            if task.key not in scorers:
-                scorers.append(task.key)
+            keys = self._evaluations.setdefault(task.depends_on, [])
+            if task.key not in keys:
+                keys.append(task.key)
 
     def drop(self, key: str) -> TaskEntry:
-        record = self._records.pop(key)
-        attack = record.task.depends_on
+        """Delete an entry and return it."""
+        entry = self._entries.pop(key)
+        attack = entry.task.depends_on
         if attack is not None:
-            self._scorers[attack].remove(key)
-            if not self._scorers[attack]:
-                del self._scorers[attack]
-        return record
+            self._evaluations[attack].remove(key)
+            if not self._evaluations[attack]:
+                del self._evaluations[attack]
+        return entry
 
-    def scorers(self, attack: str) -> list[TaskEntry]:
-        """What scores an attack's AEs."""
-        return [self._records[key] for key in self._scorers.get(attack, ())]
+    def evaluations(self, attack: str) -> list[TaskEntry]:
+        """Return the entries of the tasks that score an attack's AEs."""
+        return [self._entries[key] for key in self._evaluations.get(attack, ())]
 
     def expect(self, task: Task) -> None:
-        """A task is to be done, or done again."""
+        """Count a task as unfinished, for the first time or again."""
         model = task.model or ANY
-        self._left[model] += 1
+        self._unfinished[model] += 1
         self.remaining[model] += task.cost
 
     def ended(self, task: Task) -> None:
-        """A task that was expected has ended, well or not."""
+        """Uncount an unfinished task that has ended, successfully or not."""
         model = task.model or ANY
-        if self._left[model] > 1:
-            self._left[model] -= 1
+        if self._unfinished[model] > 1:
+            self._unfinished[model] -= 1
             self.remaining[model] -= task.cost
         else:  # sums of floats do not come back to zero by themselves
-            del self._left[model], self.remaining[model]
+            del self._unfinished[model], self.remaining[model]

@@ -1,6 +1,6 @@
-"""Upkeep of a store: verify it, merge others into it, compact its rows, collect its garbage.
+"""Maintenance of a store: verify, merge, compact, and garbage collection.
 
-All four may run beside drivers that write, and may be stopped at any moment.
+All four may run beside writing drivers, and may be stopped at any moment.
 """
 
 from segtransfer.store.maintenance.compact import CompactReport, compact

@@ -1,4 +1,4 @@
-"""Compact: many rows into few files, so that planning reads few."""
+"""Compact: move many rows into few files, so that planning reads few files."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,9 +20,13 @@ from segtransfer.store.rows import (
 
 @dataclass(frozen=True)
 class CompactReport:
-    """Rows that were written together, into how many files, in place of how many.
+    """The result of a compaction.
 
-    ``left`` names files with damage, which stay where they are.
+    Attributes:
+        rows: The number of rows written.
+        files: The number of files that hold these rows now.
+        replaced: The number of files deleted.
+        left: The damaged files, which are kept.
     """
 
     rows: int
@@ -33,17 +37,17 @@ class CompactReport:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A row, and the file of its own that it came from, if it did."""
+    """A row and its own file, or None if the row was compacted before."""
 
     row: CommitRow
     source: FileInfo | None
 
 
 def compact(store: Store) -> CompactReport:
-    """Put rows that lie alone, and small compacted files, into few files of many rows.
+    """Move single rows, and the rows of small compacted files, into few files of many rows.
 
-    A file is removed only once another that holds its rows has been written and read back, so
-    that an interruption at any point, or a second compaction at once, leaves every row readable.
+    A file is deleted only after another file with its rows has been written and read back. So an
+    interruption at any point, or a second compaction at the same time, leaves every row readable.
     """
     opened = store.compacted.refresh()
     left = [file.path for file in opened if file.damaged]
@@ -59,7 +63,7 @@ def compact(store: Store) -> CompactReport:
         sources = [entry.source for entry in batch if entry.source is not None]
         replaced += sum(in_threads(lambda info: remove_unchanged(store, info), sources))
     for file in small:
-        # Two compactions may write the very same file; what was just written is no source.
+        # Two compactions may write the same file; a file just written is no source.
         if file.path not in written and file.path not in left:
             store.files.delete(file.path)
             replaced += 1
@@ -67,8 +71,12 @@ def compact(store: Store) -> CompactReport:
 
 
 def write_compacted(store: Store, rows: list[CommitRow]) -> str:
-    """Write rows together by key, the newest of each; returns the path once it was read back."""
-    # Compactions at once can leave two files that hold the same rows.
+    """Write the newest row of each key into one file, and return its path.
+
+    Raises:
+        OSError: If the file reads other than it was written.
+    """
+    # Compactions at the same time can leave two files that hold the same rows.
     newest = {row.key: row for row in sorted(rows, key=lambda row: (row.key, row.created))}
     content = encode_rows(list(newest.values()))
     digest = hashlib.sha256(content).hexdigest()
@@ -81,7 +89,7 @@ def write_compacted(store: Store, rows: list[CommitRow]) -> str:
 
 
 def remove_unchanged(store: Store, info: FileInfo) -> bool:
-    """Remove a file unless a driver has written it again since; returns whether it did."""
+    """Delete a file unless it was written again since; return whether it was deleted."""
     if store.files.info(info.path) != info:
         return False
     store.files.delete(info.path)
@@ -91,7 +99,7 @@ def remove_unchanged(store: Store, info: FileInfo) -> bool:
 def _entries(
     store: Store, singles: list[FileInfo], small: list[CompactedFile], left: list[str]
 ) -> Iterator[_Entry]:
-    """All readable rows of these files, a row of its own before a compacted one of its key."""
+    """Yield all readable rows of these files, a single row before a compacted row of its key."""
     seen: set[str] = set()
     for batch in batches(singles, 1000):
         for info, content in zip(

@@ -1,4 +1,4 @@
-"""Merge: copy into a store what others have and it lacks."""
+"""Merge: copy missing results from another store."""
 
 import hashlib
 from collections import Counter
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from segtransfer.errors import InputError
 from segtransfer.store import CommitRow, Store
-from segtransfer.store.maintenance.reading import Rows, in_threads, read_rows
+from segtransfer.store.maintenance.reading import RowIndex, in_threads, read_rows
 from segtransfer.store.rows import encode_rows, row_path
 from segtransfer.store.store import SHARD_PATH
 
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What was copied, and in sentences what was not."""
+    """The numbers of copied rows, shards, experiments and bytes, and notes on results left out."""
 
     rows: int
     shards: int
@@ -23,12 +23,18 @@ class MergeReport:
 
 
 def merge(store: Store, other: Store) -> MergeReport:
-    """Copy what ``store`` lacks: shards, then blobs, then their rows, then experiments and trials.
+    """Copy shards, blobs, their rows, experiments and trials that ``store`` lacks.
 
-    Every copy is checked against its hash on the way, and what is damaged in ``other`` is left
-    out. Evaluations of AEs that differ between the stores are left out too: scores of one set of
-    images must not stand beside another. Raises InputError where both
-    are one store.
+    Every copy is checked against its hash, and damaged results of ``other`` are left out.
+    Evaluations of AEs that differ between the stores are left out too, because scores of
+    different images must not share a matrix.
+
+    Args:
+        store: The store to copy into.
+        other: The store to copy from; it is not changed.
+
+    Raises:
+        InputError: If both are the same store.
     """
     if other.location == store.location:
         raise InputError(f"store {store.location} cannot be merged into itself")
@@ -58,22 +64,28 @@ def merge(store: Store, other: Store) -> MergeReport:
 
 
 def _sizes(store: Store) -> dict[str, int]:
+    """Return the bytes of every blob by path."""
     return {info.path: info.nbytes for info in store.files.infos("blobs")}
 
 
 def _wanted(
-    ours: Rows, theirs: Rows, held: dict[str, int], offered: dict[str, int], notes: Counter[str]
+    ours: RowIndex,
+    theirs: RowIndex,
+    held: dict[str, int],
+    offered: dict[str, int],
+    notes: Counter[str],
 ) -> list[CommitRow]:
-    """Their rows that we lack, or whose blob we lack or hold cut short; attacks first."""
+    """Return their rows that we lack, or whose blob we lack or hold truncated; attacks first."""
     wanted = []
     for key, row in theirs.rows.items():
         mine = ours.rows.get(key)
-        made, here = theirs.rows.get(row.images or ""), ours.rows.get(row.images or "")
+        their_attack = theirs.rows.get(row.images or "")
+        our_attack = ours.rows.get(row.images or "")
         if mine is not None and mine.sha256 != row.sha256:
             notes["results that differ from those here, which stay"] += 1
         elif mine is not None and held.get(row.blob) == offered.get(row.blob):
             continue
-        elif made and here and made.sha256 != here.sha256:
+        elif their_attack and our_attack and their_attack.sha256 != our_attack.sha256:
             notes["evaluations of AEs that differ from those here"] += 1
         else:
             wanted.append(row)
@@ -81,7 +93,7 @@ def _wanted(
 
 
 def _copy_row(store: Store, other: Store, bare: CommitRow) -> int:
-    """Blob, then row; returns the bytes, 0 where the blob is missing or damaged."""
+    """Copy a blob, then its row; return the bytes, 0 if the blob is missing or damaged."""
     row = other.row(bare.key)
     content = other.blob(row) if row is not None else None
     if row is None or content is None:
@@ -94,7 +106,7 @@ def _copy_row(store: Store, other: Store, bare: CommitRow) -> int:
 
 
 def _copy_shards(store: Store, other: Store, notes: Counter[str]) -> int:
-    """Shards that are not here; each is checked on reading."""
+    """Copy the shards that ``store`` lacks, each checked on reading; return their number."""
     held = set(store.files.names("shards"))
     copied = 0
     for name in other.files.names("shards"):

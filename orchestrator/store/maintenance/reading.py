@@ -1,4 +1,4 @@
-"""What all upkeep reads: every row of a store, several files at a time."""
+"""Every row of a store, read several files at a time, for all maintenance."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,22 +11,31 @@ from segtransfer.store import CommitRow, Store
 from segtransfer.store.rows import COMPACTED, ROW_PATH, ROWS
 
 THREADS = 16  # on a bucket each read waits for its answer
-GRACE_SECONDS = 3600  # how long a file that nothing names may belong to a write that goes on
+GRACE_SECONDS = 3600  # within which a file without a row may belong to a write in progress
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
+Mapped = TypeVar("Mapped")
 
 
 @dataclass(frozen=True)
-class Rows:
-    """A store's rows by key, without their reports; the files with rows that are unreadable."""
+class RowIndex:
+    """The rows of a store by key, without their reports, and the files with unreadable rows.
+
+    Attributes:
+        rows: The rows by key.
+        unreadable: The number of unreadable rows by path, 0 if the whole file is unreadable.
+    """
 
     rows: dict[str, CommitRow]
-    unreadable: dict[str, int]  # path -> rows in it that cannot be read; 0 where none can
+    unreadable: dict[str, int]
 
 
 def open_existing(location: str) -> Store:
-    """The store at a location; InputError where there is none, so that a slip is no empty store."""
+    """Return the store at a folder or URL.
+
+    Raises:
+        InputError: If there is no store, so that a mistyped location is no empty store.
+    """
     store = Store(location)
     if not any(store.files.names(folder) for folder in (ROWS, COMPACTED, "experiments")):
         raise InputError(
@@ -36,19 +45,19 @@ def open_existing(location: str) -> Store:
     return store
 
 
-def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Map in several threads, in order; a bounded number is under way at once."""
+def in_threads(function: Callable[[Item], Mapped], items: Iterable[Item]) -> Iterator[Mapped]:
+    """Yield the function of each item, in order, from several threads with a bounded queue."""
     iterator = iter(items)
     with ThreadPoolExecutor(THREADS) as pool:
         while batch := list(islice(iterator, THREADS * 16)):
             yield from pool.map(function, batch)
 
 
-def read_rows(store: Store) -> Rows:
-    """Every row; where a key has several, the one that the store itself would give."""
+def read_rows(store: Store) -> RowIndex:
+    """Return all rows. If a key has several, it is the row that ``Store.row`` returns."""
     unreadable: dict[str, int] = {}
     single: dict[str, CommitRow] = {}
-    # Rows alone come first: one that is compacted meanwhile is then found in its new place.
+    # Single rows come first, so that a row that is compacted meanwhile is found in its new file.
     keys = single_keys(store)
     for key, row in zip(keys, in_threads(lambda k: bare(store.single_row(k)), keys), strict=True):
         if row is not None:
@@ -58,18 +67,18 @@ def read_rows(store: Store) -> Rows:
     try:
         compacted = _compacted(store, unreadable)
     except FileNotFoundError:
-        return read_rows(store)  # compacted again while it was read
-    return Rows(compacted | single, unreadable)
+        return read_rows(store)  # another compaction replaced a file
+    return RowIndex(compacted | single, unreadable)
 
 
 def _compacted(store: Store, unreadable: dict[str, int]) -> dict[str, CommitRow]:
-    """The newest of each key's compacted rows; counts those that cannot be read."""
+    """Return the newest compacted row per key, and count unreadable rows in ``unreadable``."""
     rows: dict[str, CommitRow] = {}
     for file in store.compacted.refresh():
         if file.damaged and not file.keys:
             unreadable[file.path] = 0
-        for key, found in file.rows():
-            row = bare(found)
+        for key, stored in file.rows():
+            row = bare(stored)
             if row is None:
                 unreadable[file.path] = unreadable.get(file.path, 0) + 1
             elif key not in rows or rows[key].created < row.created:
@@ -78,16 +87,17 @@ def _compacted(store: Store, unreadable: dict[str, int]) -> dict[str, CommitRow]
 
 
 def single_keys(store: Store) -> list[str]:
-    """Keys of the rows that lie in files of their own, sorted."""
+    """Return the keys of the rows in files of their own, sorted."""
     matches = (ROW_PATH.fullmatch(name) for name in store.files.names(ROWS))
     return sorted(match[2] for match in matches if match)
 
 
 def bare(row: CommitRow | None) -> CommitRow | None:
-    """A row without its report, of which 150,000 fit in memory."""
+    """Return a row without its report, so that 150,000 rows fit in memory."""
     return None if row is None else replace(row, report={})
 
 
 def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """Yield the items in parts of at most ``size``."""
     for first in range(0, len(items), size):
         yield items[first : first + size]

@@ -1,4 +1,4 @@
-"""Verify: read everything, and say of each file that is not right what is wrong with it."""
+"""Verify: read every file of a store, and report each file with a problem."""
 
 import hashlib
 import json
@@ -14,22 +14,23 @@ from segtransfer.store.rows import BLOB_PATH, COMPACTED_PATH, ROW_PATH
 from segtransfer.store.store import SHARD_PATH
 from segtransfer.tasks.data.shards import Shard
 
-Kind = Literal["damaged", "orphaned", "foreign", "partial"]
-AGAIN = "the task counts as not done: run the experiment again"
+Anomaly = Literal["damaged", "orphaned", "foreign", "partial"]
+_OTHER_FOLDERS = ("calibration/", "experiments/", "failures/", "reports/", "searches/")
+_NOT_DONE = "the task counts as not done: run the experiment again"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A file that is not right, and a sentence on what is wrong and what to do."""
+    """A file with a problem, and a sentence on the problem and its cure."""
 
-    kind: Kind
+    kind: Anomaly
     path: str
     sentence: str
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """How much was read, and what was found; sound where nothing is damaged."""
+    """The numbers of files read, and the findings."""
 
     rows: int
     blobs: int
@@ -40,12 +41,13 @@ class VerifyReport:
 
     @property
     def sound(self) -> bool:
+        """Whether no file is damaged."""
         return not any(finding.kind == "damaged" for finding in self.findings)
 
 
 @dataclass(frozen=True)
-class _Size:
-    """What a blob must agree with: the ids and size of its shard's images."""
+class _ExpectedImages:
+    """The ids and the size of a shard's images, which each blob of the shard must have."""
 
     image_ids: tuple[str, ...]
     height: int
@@ -53,32 +55,32 @@ class _Size:
 
 
 def verify(store: Store) -> VerifyReport:
-    """Read every file: row -> blob -> hash -> arrays -> shapes; change nothing."""
-    # Listed first: what is committed meanwhile is then named by a row that is read after.
+    """Read every file of a store and check rows, hashes, arrays and shapes; change nothing."""
+    # Listed first, so that a blob that is committed meanwhile is named by a row read later.
     infos = store.files.infos("")
-    read = read_rows(store)
-    findings = [_unreadable(path, count) for path, count in read.unreadable.items()]
-    sizes: dict[str, _Size] = {}
+    index = read_rows(store)
+    findings = [_unreadable(path, count) for path, count in index.unreadable.items()]
+    expected: dict[str, _ExpectedImages] = {}
     shards = [match[2] for info in infos if (match := SHARD_PATH.fullmatch(info.path))]
-    for shard_id, size in zip(shards, in_threads(lambda s: _size(store.shard(s)), shards),
-                              strict=True):  # fmt: skip
-        if size is None:
+    contents = in_threads(lambda shard_id: _expected(store.shard(shard_id)), shards)
+    for shard_id, images in zip(shards, contents, strict=True):
+        if images is None:
             path = f"shards/{shard_id[:2]}/{shard_id}.arrow"
             sentence = "its images or labels are torn or altered: run an experiment on its data"
             findings.append(Finding("damaged", path, f"{sentence} again"))
         else:
-            sizes[shard_id] = size
+            expected[shard_id] = images
     named: dict[str, list[CommitRow]] = defaultdict(list)
-    for row in read.rows.values():
+    for row in index.rows.values():
         named[row.blob].append(row)
-    for found in in_threads(lambda rows: _check_blob(store, rows, sizes), named.values()):
-        findings.extend(found)
+    for of_blob in in_threads(lambda rows: _check_blob(store, rows, expected), named.values()):
+        findings.extend(of_blob)
     names = [info.path for info in infos if info.path.startswith("experiments/")]
     experiments = [name for name in names if name.endswith(".json")]
     findings += [f for name in experiments if (f := _check_experiment(store, name))]
     findings += [f for info in infos if (f := _check_place(info, named))]
     return VerifyReport(
-        rows=len(read.rows),
+        rows=len(index.rows),
         blobs=len(named),
         shards=len(shards),
         experiments=len(experiments),
@@ -89,26 +91,30 @@ def verify(store: Store) -> VerifyReport:
 
 def _unreadable(path: str, count: int) -> Finding:
     if ROW_PATH.fullmatch(path):
-        return Finding("damaged", path, f"this row is torn or altered; {AGAIN}")
+        return Finding("damaged", path, f"this row is torn or altered; {_NOT_DONE}")
     rows = f"{count} of its rows are" if count else "this file of compacted rows is"
     return Finding("damaged", path, f"{rows} torn or altered; their tasks count as not done: run "
                                     "the experiments again")  # fmt: skip
 
 
-def _size(shard: Shard | None) -> _Size | None:
-    return None if shard is None else _Size(shard.image_ids, *shard.images.shape[2:])
+def _expected(shard: Shard | None) -> _ExpectedImages | None:
+    return None if shard is None else _ExpectedImages(shard.image_ids, *shard.images.shape[2:])
 
 
-def _check_blob(store: Store, rows: list[CommitRow], sizes: dict[str, _Size]) -> list[Finding]:
-    """A blob against its hash, and against what each row that names it says."""
+def _check_blob(
+    store: Store, rows: list[CommitRow], expected: dict[str, _ExpectedImages]
+) -> list[Finding]:
+    """Check a blob against its hash, and against each row that names the blob."""
     content = store.files.read(rows[0].blob)
     key = rows[0].key
     if content is None:
-        return [Finding("damaged", rows[0].blob, f"row {key} names it, and it is gone; {AGAIN}")]
+        return [
+            Finding("damaged", rows[0].blob, f"row {key} names it, and it is gone; {_NOT_DONE}")
+        ]
     if hashlib.sha256(content).hexdigest() != rows[0].sha256:
-        sentence = f"its {len(content):,} bytes have another hash than row {key} says; {AGAIN}"
+        sentence = f"its {len(content):,} bytes have another hash than row {key} says; {_NOT_DONE}"
         return [Finding("damaged", rows[0].blob, sentence)]
-    wrong = ((row, _wrong_arrays(row, content, sizes.get(row.shard or ""))) for row in rows)
+    wrong = ((row, _wrong_arrays(row, content, expected.get(row.shard or ""))) for row in rows)
     return [
         Finding(
             "damaged",
@@ -121,8 +127,8 @@ def _check_blob(store: Store, rows: list[CommitRow], sizes: dict[str, _Size]) ->
     ]
 
 
-def _wrong_arrays(row: CommitRow, content: bytes, size: _Size | None) -> str | None:
-    """Why a blob's arrays are not what its row says; None where they are."""
+def _wrong_arrays(row: CommitRow, content: bytes, expected: _ExpectedImages | None) -> str | None:
+    """Return the reason why a blob's arrays do not fit its row, or None if they do."""
     try:
         if row.kind == "attack":
             ids, images = arrays.decode_images(content)
@@ -137,7 +143,9 @@ def _wrong_arrays(row: CommitRow, content: bytes, size: _Size | None) -> str | N
         return f"it does not decode ({type(error).__name__})"
     if len(counts) != 1:
         return "it holds different numbers of ids and arrays"
-    if size is not None and (ids, shape) != (size.image_ids, (size.height, size.width)):
+    if expected is None:
+        return None
+    if (ids, shape) != (expected.image_ids, (expected.height, expected.width)):
         return "its images are not those of its shard"
     return None
 
@@ -152,7 +160,7 @@ def _check_experiment(store: Store, path: str) -> Finding | None:
 
 
 def _check_place(info: FileInfo, named: dict[str, list[CommitRow]]) -> Finding | None:
-    """A file that no row names, that is no file of a store, or that was not finished."""
+    """Report a blob that no row names, a file of another program, or an unfinished write."""
     recent = time.time() - info.mtime_ns / 1e9 < GRACE_SECONDS
     if info.path.rsplit("/", 1)[-1].startswith(PARTIAL):
         sentence = "a write that goes on" if recent else "a write that was cut off: gc removes it"
@@ -163,10 +171,9 @@ def _check_place(info: FileInfo, named: dict[str, list[CommitRow]]) -> Finding |
         sentence = "no row names it"
         sentence += ", which may be yet to come" if recent else ": gc removes it"
         return Finding("orphaned", info.path, sentence)
-    ours = ROW_PATH, COMPACTED_PATH, SHARD_PATH
-    if any(pattern.fullmatch(info.path) for pattern in ours) or info.path.startswith(OTHERS):
+    known = ROW_PATH, COMPACTED_PATH, SHARD_PATH
+    if any(pattern.fullmatch(info.path) for pattern in known):
+        return None
+    if info.path.startswith(_OTHER_FOLDERS):
         return None
     return Finding("foreign", info.path, "not a file of a store: it is left alone")
-
-
-OTHERS = ("calibration/", "experiments/", "failures/", "reports/", "searches/")

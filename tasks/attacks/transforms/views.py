@@ -1,4 +1,4 @@
-"""What a model is shown instead of an image, and how logits and labels meet again."""
+"""Views: the images that a model gets, and how labels and logits follow them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,45 +7,55 @@ import torch
 import torch.nn.functional as F
 
 from segtransfer.tasks.attacks.step_random import StepRandom
+from segtransfer.tasks.labels import IGNORE_INDEX
 
-IGNORE = 255
-Map = Callable[[torch.Tensor], torch.Tensor]
-Size = tuple[int, int]
+TensorMap = Callable[[torch.Tensor], torch.Tensor]
+HeightWidth = tuple[int, int]
 
 
 def same(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor unchanged."""
     return tensor
 
 
 @dataclass(frozen=True)
 class View:
-    """Images as a model sees them, N x 3 x h x w.
+    """Images as a model gets them, and how native labels and logits meet again.
 
-    ``labels`` takes native labels along (nearest neighbour, 255 where no label is); ``logits``
-    brings seen logits back to native resolution (bilinear); ``whole`` tells whether the view shows
-    all of the image. ``ratio`` is the realised scale, 1 where the size of things is untouched.
+    Attributes:
+        images: N x 3 x h x w.
+        labels: Maps native labels N x H x W to the view: nearest neighbour, 255 outside the image.
+        logits: Maps logits of the view back to native resolution: bilinear.
+        whole: Whether the view shows all of the image.
+        ratio: The realised scale; 1 if the size of objects is unchanged.
     """
 
     images: torch.Tensor
-    labels: Map = same
-    logits: Map = same
+    labels: TensorMap = same
+    logits: TensorMap = same
     whole: bool = True
     ratio: float = 1.0
 
 
 @dataclass(frozen=True)
 class TransformContext:
-    """What a transform may need besides the images: the model's size divisor, the draws of this
-    step, and the clean images of the whole shard with their ids."""
+    """The inputs of a transform besides the images and its spec.
+
+    Attributes:
+        divisor: The number that divides every size the model takes.
+        random: The random numbers of this step.
+        shard: All clean images of the shard, float M x 3 x H x W.
+        shard_ids: An id per image of the shard.
+    """
 
     divisor: int
-    draws: StepRandom
+    random: StepRandom
     shard: torch.Tensor
     shard_ids: tuple[str, ...]
 
 
 def then(first: View, second: View) -> View:
-    """The view of a view; ``second`` was made of ``first.images``."""
+    """Return the composition of two views; ``second`` was made of ``first.images``."""
     return View(
         images=second.images,
         labels=lambda labels: second.labels(first.labels(labels)),
@@ -55,8 +65,17 @@ def then(first: View, second: View) -> View:
     )
 
 
-def resize(images: torch.Tensor, size: Size, *, antialias: bool = False) -> View:
-    """Bilinear resize to ``size``, differentiable; labels follow by nearest neighbour."""
+def resize(images: torch.Tensor, size: HeightWidth, *, antialias: bool = False) -> View:
+    """Resize images bilinearly, differentiably; labels follow by nearest neighbour.
+
+    Args:
+        images: float N x 3 x H x W.
+        size: Height and width of the result, in pixels.
+        antialias: Whether downscaling filters the image first.
+
+    Returns:
+        The view; its logits are resized back to H x W.
+    """
     native = images.shape[-2:]
 
     def labels(labels: torch.Tensor) -> torch.Tensor:
@@ -74,23 +93,42 @@ def resize(images: torch.Tensor, size: Size, *, antialias: bool = False) -> View
     return View(seen, labels, logits, ratio=ratio)
 
 
-def window(images: torch.Tensor, size: Size, top: int, left: int) -> View:
-    """A canvas of ``size`` with the image's corner at (top, left): zeros (labels: 255) where the
-    image does not reach, cut where it reaches beyond."""
+def window(images: torch.Tensor, size: HeightWidth, top: int, left: int) -> View:
+    """Place images on a canvas: pixels outside the image are 0 (labels: 255), the excess is cut.
+
+    Args:
+        images: float N x 3 x H x W.
+        size: Height and width of the canvas, in pixels.
+        top: The row of the image's upper left corner on the canvas; negative cuts rows.
+        left: The column of that corner; negative cuts columns.
+
+    Returns:
+        The view; ``whole`` is False if any part of the image was cut.
+    """
     height, width = images.shape[-2:]
     pads = (left, size[1] - width - left, top, size[0] - height - top)
     back = tuple(-pad for pad in pads)
     return View(
         images=F.pad(images, pads),
-        labels=lambda labels: F.pad(labels, pads, value=IGNORE),
+        labels=lambda labels: F.pad(labels, pads, value=IGNORE_INDEX),
         logits=lambda logits: F.pad(logits, back),
         whole=min(pads) >= 0,
     )
 
 
-def snap(height: int, width: int, ratios: tuple[float, float], divisor: int) -> Size:
-    """The size nearest to the ratios of (height, width) that ``divisor`` divides, at least one
-    divisor; a ratio of 1 keeps the native length whatever the divisor."""
+def snap(height: int, width: int, ratios: tuple[float, float], divisor: int) -> HeightWidth:
+    """Return the size nearest to the ratios of (height, width) that ``divisor`` divides.
+
+    Args:
+        height: The native height, in pixels.
+        width: The native width, in pixels.
+        ratios: The wanted ratios of height and width; a ratio of 1 keeps the native length whatever
+            the divisor.
+        divisor: The number that divides every size the model takes.
+
+    Returns:
+        Height and width, each at least one divisor.
+    """
 
     def nearest(length: int, ratio: float) -> int:
         if ratio == 1.0:
@@ -105,13 +143,20 @@ def align(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Bring logits of a view and native labels together.
 
-    ``logits``: the logits go back to native resolution, and pixels that the view does not show
-    are 255; ``labels``: the labels go where the image went.
+    Args:
+        view: The view whose logits are given.
+        logits: float N x K x h x w, the model's answer to the view.
+        labels: int64 N x H x W, native.
+        version: ``logits`` brings the logits back to native resolution, and sets labels of pixels
+            outside the view to 255; ``labels`` moves the labels to the view.
+
+    Returns:
+        Logits and labels at the same resolution.
     """
     if version == "labels":
         return logits, view.labels(labels)
     if not view.whole:
         ones = torch.ones_like(logits[:1, :1])
         shown = view.logits(ones) > 0.999
-        labels = torch.where(shown[:, 0], labels, IGNORE)
+        labels = torch.where(shown[:, 0], labels, IGNORE_INDEX)
     return view.logits(logits), labels

@@ -1,15 +1,23 @@
-"""Small trained models that ship: mmseg configs, fp16 weights, and what is known of them."""
+"""Small trained models that ship: mmseg configs, fp16 weights, and their descriptions."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
+SHIPPED_FILES = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
 class ZooModel:
-    """A shipped model: its files, its weights' sha256 and its class list."""
+    """A shipped model.
+
+    Attributes:
+        name: The name of the model and of its files.
+        sha256: The hash of the weights.
+        description: One line for people.
+        backbone: The family of the backbone.
+        classes: The class names, by index.
+    """
 
     name: str
     sha256: str
@@ -19,15 +27,17 @@ class ZooModel:
 
     @property
     def config(self) -> Path:
-        return FOLDER / f"{self.name}.py"
+        """Return the file of the mmseg config."""
+        return SHIPPED_FILES / f"{self.name}.py"
 
     @property
     def weights(self) -> Path:
-        return FOLDER / f"{self.name}.safetensors"
+        """Return the file of the weights."""
+        return SHIPPED_FILES / f"{self.name}.safetensors"
 
 
 def _read() -> dict[str, ZooModel]:
-    manifest = json.loads((FOLDER / "zoo.json").read_text())
+    manifest = json.loads((SHIPPED_FILES / "zoo.json").read_text())
     classes = tuple(manifest["classes"])
     return {n: ZooModel(name=n, classes=classes, **m) for n, m in manifest["models"].items()}
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from segtransfer.experiment.keys import key_of
-from segtransfer.results import FORMAT, Results
+from segtransfer.experiment.manifest import FORMAT
+from segtransfer.results import Results
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
 
@@ -54,7 +55,7 @@ def content_of(
         "attacks": [
             {"attack": attack.name, "made": number, **asdict(made)}
             for attack in read
-            for number, made in enumerate(attack.made)
+            for number, made in enumerate(attack.variants)
         ],
         "shards": [f"shard of {images}"],
         "cells": [],

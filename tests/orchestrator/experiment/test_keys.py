@@ -16,7 +16,8 @@ from pydantic import BaseModel
 
 from segtransfer.experiment.keys import RUNTIME_ONLY, attack_key, evaluate_key, key_of
 from segtransfer.experiment.plan import make_plan
-from segtransfer.experiment.spec import Experiment, Runtime, read_experiment
+from segtransfer.experiment.reading import read_experiment
+from segtransfer.experiment.spec import Experiment, Runtime
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.spec import DataSpec
@@ -541,7 +542,7 @@ def test_keys_are_the_same_in_another_process_and_whatever_order_a_dict_has(fold
     program = (
         "import json, sys\n"
         "from segtransfer.experiment.plan import make_plan\n"
-        "from segtransfer.experiment.spec import read_experiment\n"
+        "from segtransfer.experiment.reading import read_experiment\n"
         "from segtransfer.store import Store\n"
         "plan = make_plan(read_experiment(json.loads(sys.argv[1])), Store(sys.argv[2]))\n"
         "print(json.dumps(sorted(plan.tasks)))\n"

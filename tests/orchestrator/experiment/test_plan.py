@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.plan import FORWARD_AND_BACKWARD, Plan, attack_cost, make_plan
-from segtransfer.experiment.task import CLEAN
+from segtransfer.experiment.plan import Plan, attack_cost, make_plan
+from segtransfer.experiment.task import CLEAN, FORWARD_AND_BACKWARD
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
-from segtransfer.tasks import models
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.zoo import ZOO
 from tests.orchestrator.toy_experiments import toy, toy_experiment, toy_spec
 

@@ -1,31 +1,15 @@
 """An experiment is read once, strictly; every wrong field is one readable sentence."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from segtransfer.errors import InputError
-from segtransfer.experiment.spec import Experiment, read_experiment, recipe_names
+from segtransfer.experiment.reading import read_experiment
+from segtransfer.experiment.spec import Experiment
+from tests.orchestrator.experiment.specs import GOOD, good, message
 from tests.orchestrator.toy_experiments import toy
-
-GOOD: dict[str, Any] = {
-    "data": "camvid",
-    "models": ["fcn-r18", "pspnet-r18"],
-    "attacks": ["pgd", {"preset": "ds-mi", "steps": 5}],
-}
-
-
-def good(**changes: Any) -> dict[str, Any]:
-    return copy.deepcopy(GOOD) | changes
-
-
-def message(source: Any, *overrides: str) -> str:
-    with pytest.raises(InputError) as caught:
-        read_experiment(source, overrides)
-    return str(caught.value)
 
 
 def write(path: Path, content: object) -> Path:
@@ -49,67 +33,9 @@ def test_a_fraction_is_read_as_a_number() -> None:
     assert read.step_size == 1 / 255
 
 
-def test_an_override_reaches_into_a_bare_preset_name() -> None:
-    read = read_experiment(good(), ["attacks.0.eps=8/255", "attacks.0.name=strong"])
-    assert (read.attacks[0].name, read.attacks[0].eps) == ("strong", 8 / 255)
-    assert read.attacks[0].steps == 20
-
-
-def test_an_override_with_a_star_reaches_every_item() -> None:
-    read = read_experiment(good(), ["attacks.*.eps=8/255", "attacks.0.eps=2/255"])
-    assert [attack.eps for attack in read.attacks] == [2 / 255, 8 / 255]
-
-
-def test_an_override_renames_a_bare_zoo_model() -> None:
-    read = read_experiment(good(), ["models.0.name=mine"])
-    assert (read.models[0].name, read.models[0].zoo) == ("mine", "fcn-r18")
-
-
-def test_an_override_reaches_into_a_bare_sample_name() -> None:
-    assert read_experiment(good(), ["data.images=3"]).data.images == 3
-
-
-def test_an_override_makes_the_section_that_is_not_there() -> None:
-    assert read_experiment(good(), ["runtime.fleet.slots=3"]).runtime.fleet.slots == 3
-    read = read_experiment(good(attacks=["pgd"]), ["attacks.0.momentum.mu=0.5"])
-    assert read.attacks[0].momentum is not None
-    assert read.attacks[0].momentum.mu == 0.5
-
-
-def test_overrides_leave_the_callers_dict_as_it_was() -> None:
-    source = good()
-    read_experiment(source, ["attacks.1.steps=2", "models.0.name=x", "runtime.window=1"])
-    assert source == GOOD
-
-
-def test_a_read_experiment_may_be_overridden_again() -> None:
-    read = read_experiment(good(), ["seed=4"])
-    assert read_experiment(read) is read
-    again = read_experiment(read, ["attacks.0.momentum.mu=0.5"])
-    assert (again.seed, again.models) == (4, read.models)
-    assert again.attacks[0].momentum is not None
-
-
 def test_an_experiment_survives_the_way_through_json() -> None:
     read = read_experiment(good())
     assert Experiment.model_validate_json(read.model_dump_json()) == read
-
-
-@pytest.mark.parametrize(
-    ("override", "parts"),
-    [
-        ("attacks.7.eps=0.1", ["attacks.7.eps=0.1", "no item '7'", "0 to 1"]),
-        ("attacks.x.eps=0.1", ["no item 'x'", "0 to 1"]),
-        ("seed", ["'seed'", "field.path=value"]),
-        ("=3", ["'=3'", "field.path=value"]),
-        ("seed=[1", ["seed=[1", "no valid YAML"]),
-        ("seed.deep=1", ["seed.deep", "is '7' and has no fields"]),
-        ("sed=1", ["unknown key 'sed'", "did you mean 'seed'?"]),
-    ],
-)
-def test_a_wrong_override_is_explained(override: str, parts: list[str]) -> None:
-    text = message(good(seed=7), override)
-    assert all(part in text for part in parts), text
 
 
 WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -255,12 +181,6 @@ def test_a_file_without_a_mapping_says_what_it_needs(tmp_path: Path, content: st
     assert "data, models and attacks" in text
 
 
-def test_a_file_that_is_not_there_suggests_a_recipe() -> None:
-    text = message("quickstrat")
-    assert "'quickstrat' is neither a file nor a recipe" in text
-    assert "did you mean 'quickstart'?" in text
-
-
 def test_the_store_is_relative_to_where_one_works_and_data_to_where_the_spec_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,12 +214,3 @@ def test_an_experiment_cannot_be_changed_once_read() -> None:
     read = read_experiment(good())
     with pytest.raises(ValueError, match="frozen"):
         read.seed = 3  # type: ignore[misc]
-
-
-@pytest.mark.parametrize("recipe", recipe_names())
-def test_every_recipe_that_ships_can_be_read(recipe: str) -> None:
-    assert read_experiment(recipe).name == recipe
-
-
-def test_there_is_a_recipe_to_start_with() -> None:
-    assert "quickstart" in recipe_names()

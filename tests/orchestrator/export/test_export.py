@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from segtransfer.cli import app
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.experiment.task import CLEAN
 from segtransfer.export import export, tables
-from segtransfer.results import ALL_METRICS, METRICS, Results
+from segtransfer.results import ALL_METRICS, CONFUSION_METRICS, Results
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
 from segtransfer.tasks.data.shards import shard_of
@@ -75,7 +75,7 @@ def images_of(results: Results, attack: str, source: str | None) -> dict[str, np
             shard, images = results.store.shard(shard_id), results.store.attack_images(key)
             assert shard is not None
             assert images is not None
-            made = images[results.made[attack]["made"]]
+            made = images[results.variants[attack]["made"]]
             found |= dict(zip(shard.image_ids, made, strict=True))
     return found
 
@@ -106,7 +106,7 @@ def test_cells_hold_every_metric_of_every_cell_once(results: Results, parquet: P
         row = rows_of(frame, (attack, source, target)).iloc[0]
         assert row["images"] == 6
         assert row["complete"]
-        for metric in METRICS if attack == CLEAN else ALL_METRICS:
+        for metric in CONFUSION_METRICS if attack == CLEAN else ALL_METRICS:
             if attack == CLEAN:
                 expected = results.clean(metric)[target]
             else:
@@ -177,7 +177,7 @@ def test_attacks_and_models_are_described(results: Results, parquet: Path) -> No
 def test_every_table_says_which_experiment_it_is(results: Results, parquet: Path) -> None:
     for name in ("cells", "images", "attacks", "models"):
         metadata = pq.read_schema(parquet / f"{name}.parquet").metadata
-        assert metadata[b"segtransfer.runtime.runner"].decode() == results.identity
+        assert metadata[b"segtransfer.experiment"].decode() == results.identity
         assert json.loads(metadata[b"segtransfer.classes"]) == CLASSES
         assert metadata[b"segtransfer.version"]
     about = json.loads((parquet / "experiment.json").read_text())
@@ -206,7 +206,7 @@ def test_csv_holds_the_same_without_matrices(
 def test_a_large_table_is_written_in_parts(
     results: Results, parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "GROUP_BYTES", 2000)
+    monkeypatch.setattr(tables, "ROW_GROUP_BYTES", 2000)
     folder = export(results.store.location, tmp_path).folder
     assert pq.read_metadata(folder / "images.parquet").num_row_groups > 10
     whole, parts = (pq.read_table(f / "images.parquet") for f in (parquet, folder))

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from segtransfer.experiment.plan import Plan, make_plan
-from segtransfer.forecast.cost_model import LinearCost, ModelRates, Rates, forwards, in_seconds
+from segtransfer.forecast.cost_model import Rates, forwards, in_seconds
 from segtransfer.store import Store
-from segtransfer.tasks import models
+from segtransfer.store.measured_costs import LinearCost, ModelRates
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.base import Segmenter
 from tests.orchestrator.toy_experiments import toy_experiment
 

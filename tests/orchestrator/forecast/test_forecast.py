@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 
 from segtransfer.errors import InputError
+from segtransfer.experiment.manifest import describe
 from segtransfer.experiment.plan import Plan, make_plan
 from segtransfer.experiment.task import Task
 from segtransfer.forecast import forecast as forecasts
@@ -16,16 +17,15 @@ from segtransfer.forecast.calibration import read_rates
 from segtransfer.forecast.cost_model import GivenRates, in_seconds
 from segtransfer.forecast.forecast import (
     AE_RATIO,
-    conditions_of,
-    fleet_of,
     forecast,
-    here,
     lower_bound,
     read_counts,
+    settings_of,
+    slots_here,
     stored_bytes,
+    uniform_fleet,
 )
-from segtransfer.forecast.simulator import Conditions
-from segtransfer.runtime.runner import describe
+from segtransfer.forecast.simulator import SimulationSettings
 from segtransfer.runtime.scheduler import Slot
 from segtransfer.statistics.design import Factor
 from segtransfer.statistics.power import ASSUMED_SPREAD, Spread, detectable, power_of, spread_of
@@ -50,16 +50,16 @@ def plan_in(folder: Path, **changes: Any) -> tuple[Plan, Store]:
     return make_plan(experiment, store), store
 
 
-CHAIN = Conditions(startup=5.0, switch=2.0)
+CHAIN = SimulationSettings(startup=5.0, switch=2.0)
 
 
 @pytest.mark.parametrize(
     ("tasks", "slots", "bound"),
     [
-        ([score("e", "m", 8.0), score("f", "n", 8.0)], fleet_of(1), 5 + 16 + 2 + 2),
-        ([score(f"e{i}", "m", 8.0) for i in range(4)], fleet_of(4), 5 + 2 + 8),
-        ([make("a", "m", 30.0), score("e", "n", 9.0, "a")], fleet_of(9), 5 + 2 + 30 + 9),
-        ([make("a", None, 30.0), score("e", "n", 9.0, "a")], fleet_of(9), 5 + 30 + 9),
+        ([score("e", "m", 8.0), score("f", "n", 8.0)], uniform_fleet(1), 5 + 16 + 2 + 2),
+        ([score(f"e{i}", "m", 8.0) for i in range(4)], uniform_fleet(4), 5 + 2 + 8),
+        ([make("a", "m", 30.0), score("e", "n", 9.0, "a")], uniform_fleet(9), 5 + 2 + 30 + 9),
+        ([make("a", None, 30.0), score("e", "n", 9.0, "a")], uniform_fleet(9), 5 + 30 + 9),
         ([score(f"e{i}", f"{i}", 8.0) for i in range(4)], [Slot(f"{i}", "d", 2) for i in range(4)],
          5 + (32 + 8) / 2),
         ([score("e", "m", 8.0)], [Slot(f"{i}", "d", 2) for i in range(4)], 5 + 2 + 8),
@@ -74,7 +74,7 @@ def test_the_bound_is_the_largest_of_work_and_chain(
 
 def test_what_is_stored_is_no_work() -> None:
     tasks = [make("a", "m", 30.0), score("e", "n", 9.0, "a")]
-    assert lower_bound(tasks, fleet_of(1), CHAIN, stored={"a"}) == pytest.approx(5 + 2 + 9)
+    assert lower_bound(tasks, uniform_fleet(1), CHAIN, stored={"a"}) == pytest.approx(5 + 2 + 9)
 
 
 def test_a_forecast_adds_up(tmp_path: Path) -> None:
@@ -119,17 +119,17 @@ def test_bytes_are_those_of_what_is_missing(tmp_path: Path) -> None:
 
 def test_conditions_follow_the_runtime(tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path, runtime={"window": 5, "in_flight_mib": 7, "executor": "ray"})
-    found = conditions_of(plan, read_rates(plan, store), fleet_of(3))
+    found = settings_of(plan, read_rates(plan, store), uniform_fleet(3))
     assert (found.window, found.in_flight_bytes) == (5, 7 * 2**20)
     assert found.startup > 0
-    name, slots = here(plan, store)
+    name, slots = slots_here(plan, store)
     assert name.startswith("this machine")
     assert len({slot.device for slot in slots}) == 1 or "GPU" in name
 
 
 def test_the_fleet_of_a_spec_is_the_one_that_is_simulated(tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path, runtime={"executor": "ray", "fleet": {"slots": 7}})
-    assert len(here(plan, store)[1]) == 7
+    assert len(slots_here(plan, store)[1]) == 7
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="workers on GPUs leave the cores alone")
@@ -138,8 +138,8 @@ def test_calls_cost_more_where_ray_and_the_driver_share_the_workers_cores(tmp_pa
     for executor in ("inline", "ray"):
         plan, store = plan_in(tmp_path, runtime={"executor": executor})
         rates = read_rates(plan, store)
-        call[executor] = conditions_of(plan, rates, here(plan, store)[1]).call
-        assert conditions_of(plan, rates, fleet_of(2)).call == call["inline"]
+        call[executor] = settings_of(plan, rates, slots_here(plan, store)[1]).call
+        assert settings_of(plan, rates, uniform_fleet(2)).call == call["inline"]
     assert call["ray"] > call["inline"]
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 
 from segtransfer.experiment.task import Task
-from segtransfer.forecast.forecast import fleet_of, lower_bound
-from segtransfer.forecast.simulator import Conditions, Simulation, simulate
+from segtransfer.forecast.forecast import lower_bound, uniform_fleet
+from segtransfer.forecast.simulator import Simulation, SimulationSettings, simulate
 from segtransfer.runtime.scheduler import Slot
 from segtransfer.tasks.attacks.spec import AttackSpec
 
@@ -33,7 +33,7 @@ def run(
     return simulate(
         by_key(tasks),
         slots,
-        Conditions(**conditions),  # type: ignore[arg-type]
+        SimulationSettings(**conditions),  # type: ignore[arg-type]
         stored=frozenset(stored),
     )
 
@@ -44,7 +44,7 @@ def shared(count: int, width: int) -> list[Slot]:
 
 def test_one_slot_takes_start_up_loading_and_the_sum_of_its_calls() -> None:
     tasks = [score(f"e{i}", cost=3.0) for i in range(7)]
-    found = run(tasks, fleet_of(1), startup=5.0, switch=2.0, call=0.5)
+    found = run(tasks, uniform_fleet(1), startup=5.0, switch=2.0, call=0.5)
     assert found.makespan == pytest.approx(5 + 2 + 7 * 3.5)
     assert found.utilisation == pytest.approx(24.5 / 31.5)
     assert (found.loads, found.calls, found.loading) == (1, 7, 2.0)
@@ -52,14 +52,16 @@ def test_one_slot_takes_start_up_loading_and_the_sum_of_its_calls() -> None:
 
 @pytest.mark.parametrize(("count", "slots"), [(8, 4), (9, 4), (3, 5)])
 def test_equal_tasks_on_several_slots_take_whole_rounds(count: int, slots: int) -> None:
-    found = run([make(f"a{i}") for i in range(count)], fleet_of(slots), startup=1.0, switch=0.1)
+    found = run(
+        [make(f"a{i}") for i in range(count)], uniform_fleet(slots), startup=1.0, switch=0.1
+    )
     assert found.makespan == pytest.approx(1.1 + 10 * -(-count // slots))
 
 
 def test_one_source_and_many_targets_side_by_side() -> None:
     targets = [f"t{i}" for i in range(6)]
     tasks = [make("a"), *(score(f"e{t}", t, of="a", cost=4.0) for t in targets)]
-    found = run(tasks, fleet_of(7), switch=1.0)
+    found = run(tasks, uniform_fleet(7), switch=1.0)
     # The targets are only wanted once there is something to score: they load then.
     assert found.makespan == pytest.approx(1 + 10 + 1 + 4)
     assert found.loads >= 7
@@ -67,7 +69,7 @@ def test_one_source_and_many_targets_side_by_side() -> None:
 
 def test_models_that_take_turns_on_one_slot_pay_for_each_change() -> None:
     tasks = [score(f"{m}{i}", m, cost=5.0) for m in "abc" for i in range(4)]
-    found = run(tasks, fleet_of(1), loading={"a": 1.0, "b": 2.0, "c": 3.0})
+    found = run(tasks, uniform_fleet(1), loading={"a": 1.0, "b": 2.0, "c": 3.0})
     assert found.makespan == pytest.approx(1 + 2 + 3 + 12 * 5)
     assert (found.loads, found.loading) == (3, 6.0)
 
@@ -94,7 +96,7 @@ def test_a_wide_device_serves_its_slots_at_full_speed() -> None:
 
 def test_the_curve_is_the_share_of_the_capacity_in_calls() -> None:
     tasks = [make("a", cost=30.0), make("b", "n", cost=15.0)]
-    found = run(tasks, fleet_of(2), startup=20.0, switch=10.0)
+    found = run(tasks, uniform_fleet(2), startup=20.0, switch=10.0)
     assert found.makespan == pytest.approx(60.0)
     assert found.curve == pytest.approx([0.0] * 20 + [1.0] * 10 + [0.5] * 10)
     assert sum(found.curve) / len(found.curve) == pytest.approx(found.utilisation)
@@ -103,7 +105,7 @@ def test_the_curve_is_the_share_of_the_capacity_in_calls() -> None:
 def test_a_death_loses_the_call_under_way_and_nothing_else() -> None:
     tasks = [score(f"e{i}", cost=10.0) for i in range(40)]
     conditions = {"switch": 1.0, "deaths_per_hour": 60.0, "restart": 7.0, "startup": 2.0}
-    found = run(tasks, fleet_of(1), **conditions)
+    found = run(tasks, uniform_fleet(1), **conditions)
     assert found.deaths >= 2
     assert found.calls == 40
     idle_lost = found.makespan - 2 - 40 * 10 - found.deaths * 7 - found.lost
@@ -119,22 +121,22 @@ def test_equal_seeds_give_equal_answers_and_others_other_ones() -> None:
     tasks = [make(f"a{i}", f"m{i % 3}", cost=50.0 + i) for i in range(60)]
     tasks += [score(f"e{i}.{t}", f"m{t}", of=f"a{i}") for i in range(60) for t in range(3)]
     conditions = {"switch": 1.0, "deaths_per_hour": 10.0, "restart": 3.0}
-    one = run(tasks, fleet_of(4), seed=1, **conditions)
-    assert one == run(tasks, fleet_of(4), seed=1, **conditions)
+    one = run(tasks, uniform_fleet(4), seed=1, **conditions)
+    assert one == run(tasks, uniform_fleet(4), seed=1, **conditions)
     assert one.deaths > 0
-    assert one.makespan != run(tasks, fleet_of(4), seed=2, **conditions).makespan
+    assert one.makespan != run(tasks, uniform_fleet(4), seed=2, **conditions).makespan
 
 
 def test_images_move_once_to_each_other_device() -> None:
     tasks = [make("a", "m", nbytes=100), score("e0", "m", of="a"), score("e1", "n", of="a")]
     tasks += [score("e2", "n", of="a")]
-    assert run(tasks, fleet_of(2)).moved == 100
+    assert run(tasks, uniform_fleet(2)).moved == 100
     assert run(tasks, shared(2, width=1)).moved == 0
 
 
 def test_what_is_stored_is_not_computed_but_moves_to_where_it_is_scored() -> None:
     tasks = [make("a", "m", nbytes=100), score("e0", "m", of="a"), score("e1", "n", of="a")]
-    found = run(tasks, fleet_of(2), stored=["a", "e0"], switch=2.0)
+    found = run(tasks, uniform_fleet(2), stored=["a", "e0"], switch=2.0)
     assert (found.calls, found.makespan, found.moved) == (1, pytest.approx(3.0), 100)
 
 
@@ -180,7 +182,7 @@ def test_everything_ends_and_never_below_the_bound(
         for d, (count, width) in enumerate(places)
         for i in range(count)
     ]
-    conditions = Conditions(
+    conditions = SimulationSettings(
         startup=startup,
         switch=switch,
         loading={"a": 2 * switch},

@@ -60,7 +60,7 @@ def toy_search(folder: Path, **changes: Any) -> dict[str, Any]:
     }
 
 
-def toy_found(folder: Path, *, objectives: tuple[str, ...] = ("transfer",)) -> SearchResult:
+def toy_result(folder: Path, *, objectives: tuple[str, ...] = ("transfer",)) -> SearchResult:
     """Ten whole trials, the higher ``low`` the better, one pruned and one that failed."""
     spec = toy_search(folder)
     spec["search"] = {**spec["search"], "objectives": list(objectives)}

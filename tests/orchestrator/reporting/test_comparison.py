@@ -12,8 +12,8 @@ from rich.console import Console
 
 from segtransfer.comparison import Comparison, compare_results
 from segtransfer.reporting.comparison import (
-    LIMITS,
-    MEANS,
+    DIFFERENCE_RANGE,
+    MEAN_LABELS,
     draw_differences,
     lay_out,
     markdown,
@@ -45,7 +45,7 @@ def printed(comparison: Comparison, width: int) -> str:
 def test_means_stand_below_and_beside_the_cells_they_are_of(comparison: Comparison) -> None:
     grid = lay_out(comparison, "mi")
     # A mean over the same backbone would be one cell here, and is not repeated.
-    assert grid.lines == grid.columns == ["a", "b", "c", MEANS["cross_backbone"]]
+    assert grid.lines == grid.columns == ["a", "b", "c", MEAN_LABELS["cross_backbone"]]
     differences = {place: row["difference"] for place, row in grid.values.items()}
     assert differences[0, 1] == comparison.matrix().loc["a", "b"]
     assert differences[2, 3] == (0 - 5) / 2  # of c to other backbones
@@ -82,7 +82,7 @@ def test_the_figure_writes_every_difference_on_its_colour(comparison: Comparison
     assert written.count("−5.00*") == values.count(-5) > 8
     colours = {matplotlib.colors.to_hex(patch.get_facecolor()) for patch in axes.patches}
     assert len(colours) > 1
-    assert figure.axes[-1].get_ylim() == LIMITS
+    assert figure.axes[-1].get_ylim() == DIFFERENCE_RANGE
 
 
 @pytest.mark.parametrize("metric", ["aacc", "wrong"])

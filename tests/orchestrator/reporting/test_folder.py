@@ -8,11 +8,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.reporting.folder import is_current, write_report
 from segtransfer.reporting.heatmaps import draw_matrix
 from segtransfer.reporting.panels import draw_panel
-from segtransfer.reporting.text import cell, markdown
 from segtransfer.results import Results
 from tests.orchestrator.toy_experiments import run_toy
 
@@ -74,18 +73,6 @@ def test_a_panel_shows_the_stored_adversarial_image(results: Results) -> None:
     assert np.array_equal(shown, stored[0, 0].transpose(1, 2, 0))
     assert any(title.startswith("a (itself)") for title in line)
     assert any(title.startswith("b:") for title in line)
-
-
-def test_markdown_says_the_drop_beside_the_value(results: Results) -> None:
-    text = markdown(results, ["pgd"])
-    drops = results.matrix("pgd", "drop")
-    assert cell(results.matrix("pgd").loc["a", "b"], drops.loc["a", "b"]) in text
-    assert text.count("\n| ") == 4  # head, clean, two sources
-
-
-def test_a_cell_without_a_value_is_a_dash() -> None:
-    assert cell(float("nan"), float("nan")) == "–"
-    assert cell(10.0, -2.0) == "10.0 (+2.0)"
 
 
 def test_the_folder_lies_inside_the_store(results: Results) -> None:

@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 from segtransfer.cli import app
 from segtransfer.experiment.plan import Plan, make_plan
 from segtransfer.forecast.calibration import read_rates
-from segtransfer.forecast.cost_model import GivenRates, LinearCost, ModelRates
+from segtransfer.forecast.cost_model import GivenRates
 from segtransfer.forecast.forecast import Forecast, forecast
 from segtransfer.reporting.plan import duration, print_plan
 from segtransfer.statistics.power import Power, Spread
 from segtransfer.store import Store
+from segtransfer.store.measured_costs import LinearCost, ModelRates
 from tests.orchestrator.toy_experiments import toy_experiment
 
 runner = CliRunner()

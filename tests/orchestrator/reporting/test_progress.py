@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from segtransfer.reporting.live import ROWS, Figures, clock, number, picture, rough
+from segtransfer.reporting.live import MOST_ROWS, RunProgress, clock, live_view, number, rough
 from segtransfer.reporting.progress import LINE_EVERY, Pace, ProgressView
-from segtransfer.runtime.driver import Notice
+from segtransfer.runtime.sessions import Notice
 from segtransfer.runtime.status import SlotStatus, Status
 
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
@@ -96,19 +96,19 @@ def status(*slots: SlotStatus, clients: int = 1, **counts: int) -> Status:
     return Status(0, slots, counts, 0, 130 << 20, 512 << 20, clients)
 
 
-def figures(**changes: Any) -> Figures:
+def figures(**changes: Any) -> RunProgress:
     fields: dict[str, Any] = {
         "settled": 340.0, "total": 1000.0, "ended": 412, "tasks": 1204, "rate": 1234.0,
         "elapsed": 723.0, "left": 1440.0, "retries": 3, "failed": 1,
     }  # fmt: skip
-    return Figures(**{**fields, **changes})
+    return RunProgress(**{**fields, **changes})
 
 
 def drawn(
-    shown: Figures, driver: Status | None, width: int = 100, height: int = 30, age: float = 0
+    shown: RunProgress, driver: Status | None, width: int = 100, height: int = 30, age: float = 0
 ) -> list[str]:
     console = Console(file=io.StringIO(), record=True, width=width, _environ={})
-    console.print(picture(shown, driver, age, height))
+    console.print(live_view(shown, driver, age, height))
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
@@ -212,8 +212,8 @@ def test_many_slots_are_rows_of_models_that_add_up() -> None:
 def test_more_models_than_rows_end_in_one_row_for_the_rest() -> None:
     slots = [slot(n, model=f"model-{n:03}") for n in range(300)]
     _, _, _, *rows, _ = drawn(figures(), status(*slots))
-    assert len(rows) == ROWS
-    assert rows[-1].split()[:5] == [str(300 - ROWS + 1), "other", "models", "289", "289"]
+    assert len(rows) == MOST_ROWS
+    assert rows[-1].split()[:5] == [str(300 - MOST_ROWS + 1), "other", "models", "289", "289"]
 
 
 @pytest.mark.parametrize("height", [8, 12, 30, 100])
@@ -222,7 +222,7 @@ def test_it_fits_on_the_terminal(count: int, height: int) -> None:
     slots = [slot(n, model=f"model-{n % 40}") for n in range(count)]
     lines = drawn(figures(), status(*slots), height=height)
     assert len(lines) < height
-    assert len(lines) <= ROWS + 4
+    assert len(lines) <= MOST_ROWS + 4
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])

@@ -9,26 +9,26 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from segtransfer.reporting.search import attacks_yaml, print_found, summary, write_found
+from segtransfer.reporting.search import attacks_yaml, print_search, summary, write_search
 from segtransfer.searches import SearchResult
 from segtransfer.searches.confirmation import verdict
 from segtransfer.tasks.attacks.spec import AttackSpec
-from tests.orchestrator.reporting.made_results import toy_found
+from tests.orchestrator.reporting.made_results import toy_result
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
-    return toy_found(tmp_path_factory.mktemp("found"))
+    return toy_result(tmp_path_factory.mktemp("found"))
 
 
 @pytest.fixture(scope="module")
 def found_two(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
-    return toy_found(tmp_path_factory.mktemp("found"), objectives=("transfer", "cost"))
+    return toy_result(tmp_path_factory.mktemp("found"), objectives=("transfer", "cost"))
 
 
 def printed(found: SearchResult) -> str:
     console = Console(file=StringIO(), width=160)
-    print_found(found, console)
+    print_search(found, console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -80,7 +80,7 @@ def test_the_yaml_of_an_attack_with_a_budget_leaves_the_steps_to_it() -> None:
 
 def test_the_tables_fit_a_terminal_of_eighty_columns(found: SearchResult) -> None:
     console = Console(file=StringIO(), width=80)
-    print_found(found, console)
+    print_search(found, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in text
     assert all(f"{c.difference.low:+.2f}, {c.difference.high:+.2f}]" in text
@@ -88,7 +88,7 @@ def test_the_tables_fit_a_terminal_of_eighty_columns(found: SearchResult) -> Non
 
 
 def test_the_folder_has_figures_tables_and_yaml(found: SearchResult) -> None:
-    folder = write_found(found)
+    folder = write_search(found)
     frame = pd.read_csv(folder / "trials.csv")
     assert frame["state"].tolist() == ["complete"] * 10 + ["pruned", "failed"]
     assert frame["reason"].iloc[-1] == "2 tasks failed: no memory"
@@ -101,7 +101,7 @@ def test_the_folder_has_figures_tables_and_yaml(found: SearchResult) -> None:
 def test_with_two_objectives_the_front_is_told_and_drawn(found_two: SearchResult) -> None:
     # Transfer and cost rise together: none of the trials beats another in both.
     assert "The front of 12 trials" in printed(found_two)
-    assert Image.open(write_found(found_two) / "front.png").size[0] > 300
+    assert Image.open(write_search(found_two) / "front.png").size[0] > 300
 
 
 def test_the_summary_holds_every_comparison(found: SearchResult) -> None:

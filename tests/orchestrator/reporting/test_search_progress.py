@@ -9,12 +9,12 @@ from rich.console import Console
 from segtransfer.reporting.search_progress import SearchView
 from segtransfer.searches import SearchResult
 from segtransfer.searches.optuna_study import Trial
-from tests.orchestrator.reporting.made_results import toy_found
+from tests.orchestrator.reporting.made_results import toy_result
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
-    return toy_found(tmp_path_factory.mktemp("found"))
+    return toy_result(tmp_path_factory.mktemp("found"))
 
 
 def view(terminal: bool) -> tuple[SearchView, StringIO]:

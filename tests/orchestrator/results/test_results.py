@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.results import Results, load_results
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from segtransfer import open_results
 from segtransfer.cli import app
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.runtime.interrupts import Terminated, kept_handler, terminable, was_terminated
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
@@ -174,7 +174,7 @@ def test_a_run_that_waits_in_ray_keeps_what_is_done_on_sigterm_alone(
                 receive()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("segtransfer.runtime.runner._drive", wait)
+    monkeypatch.setattr("segtransfer.runtime.runner.ExperimentRun.compute", wait)
     with terminable():
         if sent:
             assert carry_out(toy_experiment(tmp_path)).stopped == "terminated"

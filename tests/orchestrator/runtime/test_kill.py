@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
 from tests.conftest import ROOT
@@ -24,8 +24,8 @@ from tests.orchestrator.toy_experiments import assert_same_bits, row_files, toy,
 
 PROGRAM = """
 import json, sys
-from segtransfer.experiment import carry_out
-from segtransfer.spec import read_experiment
+from segtransfer.experiment.spec import read_experiment
+from segtransfer.runtime.runner import carry_out
 carry_out(read_experiment(json.loads(sys.argv[1])))
 """
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.runtime.replay import replay
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
@@ -43,13 +43,13 @@ from tests.orchestrator.toy_experiments import (
 
 __all__ = ["ray_folder"]  # a fixture
 
-LEASE = 6.0  # seconds that the fleet of these tests waits for a word of a client
+LEASE = 6.0  # seconds, of the clients of these tests' fleet
 STARTER = f"""
 import json, sys
-from segtransfer.executors import ray_driver
-from segtransfer.spec import Runtime
+from segtransfer.experiment.spec import Runtime
+from segtransfer.runtime import fleets, ray_driver
 ray_driver.LEASE = {LEASE}
-ray_driver.start_fleet("tests", Runtime.model_validate(json.loads(sys.argv[1])))
+fleets.start_fleet("tests", Runtime.model_validate(json.loads(sys.argv[1])))
 """
 
 
@@ -87,8 +87,8 @@ def fleet(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[F
     data = {"folder": str(write_images(folder / "data")), "classes": ["road", "sky", "tree"]}
     fleet = Fleet(folder, data)
     starter = in_process(STARTER, json.dumps(fleet.runtime))
-    _, told = starter.communicate(timeout=120)
-    assert starter.returncode == 0, told.decode()
+    _, output = starter.communicate(timeout=120)
+    assert starter.returncode == 0, output.decode()
     yield fleet
     for actor in live("DriverActor", detached=True).values():
         kill(actor)
@@ -100,10 +100,10 @@ def oracle(spec: dict[str, Any], folder: Path) -> Any:
     return carry_out(read_experiment({**spec, "runtime": runtime}))
 
 
-def news() -> Any:
-    from segtransfer.runtime.ray_driver import fleet_news
+def fleet_status() -> Any:
+    from segtransfer.runtime.fleets import status_of
 
-    return fleet_news("tests")
+    return status_of("tests")
 
 
 # -- clients of one fleet ---------------------------------------------------------------------
@@ -125,7 +125,9 @@ def test_clients_share_a_fleet_that_outlives_its_starter_and_no_key_is_made_twic
         results = run.result()
         assert not results.failures
         assert not log.plans[0].stored
-        assert sorted(log.keys("done")) == sorted(log.plans[0].tasks), "each is told of each once"
+        assert sorted(log.keys("done")) == sorted(log.plans[0].tasks), (
+            "each client is notified of each task once"
+        )
         assert_same_bits(results, oracle(spec, tmp_path / str(len(spec["models"]))))
     first, second = (log.plans[0].tasks.keys() for log in logs)
     assert first & second
@@ -134,20 +136,20 @@ def test_clients_share_a_fleet_that_outlives_its_starter_and_no_key_is_made_twic
     assert fleet.done() == Counter(first | second), "shared tasks are made once"
 
 
-def test_news_of_a_fleet_tell_its_slots_its_models_and_how_much_is_left(fleet: Fleet) -> None:
-    spec = fleet.spec(models=[slow("news", 0.2)], attacks=[pgd(4)])
+def test_status_of_a_fleet_names_its_slots_its_models_and_its_open_tasks(fleet: Fleet) -> None:
+    spec = fleet.spec(models=[slow("busy", 0.2)], attacks=[pgd(4)])
     run = Thread(spec, Log())
-    busy = until("a slot works", lambda: (n := news()).status.counts["running"] and n)
+    busy = until("a slot works", lambda: (n := fleet_status()).status.counts["running"] and n)
     assert busy.store == fleet.store.location
     assert len(busy.status.slots) == 2
-    assert "news" in {slot.model for slot in busy.status.slots}
+    assert "busy" in {slot.model for slot in busy.status.slots}
     assert busy.status.clients == 1
     assert busy.status.budget_bytes > 0
     results = run.result()
     assert set(busy.models.values()) >= {
         (name, model["fingerprint"]) for name, model in results.content["models"].items()
     }
-    idle = until("all left", lambda: not (n := news()).status.clients and n, timeout=10)
+    idle = until("all left", lambda: not (n := fleet_status()).status.clients and n, timeout=10)
     assert sum(idle.status.counts.values()) == 0, "nothing is kept of clients that are gone"
     assert idle.status.in_flight_bytes == 0
 
@@ -174,11 +176,11 @@ def test_a_client_killed_with_9_is_cancelled_after_its_lease_and_others_go_on(
     child = client_process(endless)
     until(
         "two calls that would take half an hour run",
-        lambda: any(s.task and s.task.startswith("pgd") for s in news().status.slots),
+        lambda: any(s.task and s.task.startswith("pgd") for s in fleet_status().status.slots),
     )
     spec = fleet.spec(models=[toy("other", seed=6)], attacks=[pgd(2)])
     other = Thread(spec, log := Log())
-    until("the other client is there", lambda: news().status.clients == 2)
+    until("the other client is there", lambda: fleet_status().status.clients == 2)
     child.kill()
     killed = time.monotonic()
     child.communicate()
@@ -186,7 +188,7 @@ def test_a_client_killed_with_9_is_cancelled_after_its_lease_and_others_go_on(
     assert time.monotonic() - killed > LEASE / 2, "the endless calls had both slots until then"
     assert not log.keys("retried")
     assert_same_bits(results, oracle(spec, tmp_path))
-    last = until("all left", lambda: not (n := news()).status.clients and n, timeout=LEASE)
+    last = until("all left", lambda: not (n := fleet_status()).status.clients and n, timeout=LEASE)
     assert sum(last.status.counts.values()) == 0
     assert {slot.task for slot in last.status.slots} == {None}, "the endless calls have stopped"
 
@@ -206,7 +208,9 @@ def test_a_run_ends_when_its_hours_are_up_and_a_second_run_completes_it(
     assert first.missing
     assert not first.failures
     # Its only call takes six seconds, and does not run to its end.
-    until("the call stops", lambda: not any(s.task for s in news().status.slots), timeout=2.0)
+    until(
+        "the call stops", lambda: not any(s.task for s in fleet_status().status.slots), timeout=2.0
+    )
     rows = row_files(fleet.store)
     second = carry_out(read_experiment(spec))
     assert not second.stopped
@@ -220,7 +224,7 @@ def test_a_run_ends_when_its_hours_are_up_and_a_second_run_completes_it(
 
 def test_a_second_fleet_of_the_name_is_refused(fleet: Fleet) -> None:
     from segtransfer.experiment.spec import Runtime
-    from segtransfer.runtime.ray_driver import fleets, start_fleet
+    from segtransfer.runtime.fleets import fleets, start_fleet
 
     with pytest.raises(InputError, match="fleet 'tests' is up already; see 'segtransfer fleet"):
         start_fleet("tests", Runtime.model_validate(fleet.runtime))
@@ -235,15 +239,15 @@ def test_clients_of_an_unknown_fleet_another_store_or_other_code_are_refused(
             carry_out(read_experiment(fleet.spec(models=[toy("refused", seed=9)], runtime=runtime)))
         return str(raised.value)
 
-    told = refused({"fleet": {"name": "test"}})
-    assert "no fleet 'test' is up on this cluster (up: tests)" in told
-    told = refused({"store": str(tmp_path / "elsewhere")})
-    assert f"fills the store {fleet.store.location}, the experiment names {tmp_path}" in told
-    monkeypatch.setattr("segtransfer.runtime.ray_driver.code_hash", lambda: "0" * 64)
-    told = refused({})
-    assert "runs other code than this command" in told
-    assert "fleet down tests" in told
-    assert news().status.clients == 0
+    output = refused({"fleet": {"name": "test"}})
+    assert "no fleet 'test' is up on this cluster (up: tests)" in output
+    output = refused({"store": str(tmp_path / "elsewhere")})
+    assert f"fills the store {fleet.store.location}, the experiment names {tmp_path}" in output
+    monkeypatch.setattr("segtransfer.runtime.fleets.code_hash", lambda: "0" * 64)
+    output = refused({})
+    assert "runs other code than this command" in output
+    assert "fleet down tests" in output
+    assert fleet_status().status.clients == 0
 
 
 # -- what goes wrong --------------------------------------------------------------------------
@@ -273,19 +277,19 @@ def test_the_journal_of_a_fleet_leads_to_the_same_decisions_again(
 
 
 def check_a_driver_that_dies(spec: dict[str, Any], folder: Path, *, detached: bool) -> None:
-    """Ray starts it anew, and the run goes on with what was not stored."""
+    """Ray restarts the driver, and the run resumes with tasks that are not stored."""
     rows: dict[str, Any] = {}
     workers: set[int] = set()
     store = Store(spec["runtime"]["store"])
 
-    def deed() -> None:
+    def kill_driver() -> None:
         (driver,) = live("DriverActor", detached=detached).values()
         workers.update(live("ModelActor").values())
         kill(driver)
         until("it is gone", lambda: not exists(driver))
         rows.update(row_files(store))
 
-    results = carry_out(read_experiment(spec), log := After(3, deed))
+    results = carry_out(read_experiment(spec), log := After(3, kill_driver))
     tasks = log.plans[0].tasks
     assert len(rows.keys() & tasks.keys()) < len(tasks), "it died in the middle"
     assert not results.failures
@@ -298,11 +302,11 @@ def check_a_driver_that_dies(spec: dict[str, Any], folder: Path, *, detached: bo
 def test_a_fleet_whose_driver_is_killed_goes_on(fleet: Fleet, tmp_path: Path) -> None:
     spec = fleet.spec(models=[slow("killed", 0.1)], attacks=[pgd(6)])
     check_a_driver_that_dies(spec, tmp_path, detached=True)
-    assert len(news().status.slots) == 2
+    assert len(fleet_status().status.slots) == 2
 
 
 def test_a_fleet_that_ends_leaves_no_actor(fleet: Fleet) -> None:
-    from segtransfer.runtime.ray_driver import end_fleet, fleets
+    from segtransfer.runtime.fleets import end_fleet, fleets
 
     end_fleet("tests")
     until("no actor is left", lambda: not live("DriverActor") and not live("ModelActor"), 20)
@@ -360,7 +364,7 @@ def test_an_interrupted_run_on_a_cluster_takes_its_driver_and_its_workers_along(
     processes = [*live("DriverActor").values(), *live("ModelActor").values()]
     assert len(processes) == 2
     child.send_signal(signal.SIGINT)
-    _, told = child.communicate(timeout=15)
+    _, output = child.communicate(timeout=15)
     assert child.returncode not in (0, -signal.SIGKILL)
-    assert b"KeyboardInterrupt" in told
+    assert b"KeyboardInterrupt" in output
     until("no actor is left", lambda: not any(map(exists, processes)), timeout=10)

@@ -7,17 +7,18 @@ import pytest
 
 from segtransfer.experiment.plan import Plan, make_plan
 from segtransfer.results import load_results
+from segtransfer.runtime.drive import served_models
 from segtransfer.runtime.driver import Driver
 from segtransfer.runtime.executors.inline import InlineExecutor
-from segtransfer.runtime.runner import carry_out, served
+from segtransfer.runtime.runner import carry_out
 from segtransfer.runtime.sessions import Notice, Submission, UnknownClientError
 from segtransfer.store import Store
 from tests.orchestrator.runtime.executors.test_contract import Log
 from tests.orchestrator.toy_experiments import assert_same_bits, run_toy, toy, toy_experiment
 
 
-class Desk:
-    """A driver in this process, and the plans that clients hand in."""
+class InlineDriver:
+    """A driver in this process, and the plans that clients submit."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -30,7 +31,7 @@ class Desk:
         plan = make_plan(toy_experiment(self.folder, **changes), self.store)
         for shard in plan.shards.values():
             self.store.put_shard(shard)
-        client = self.driver.submit(Submission(plan.tasks, served(plan), plan.stored))
+        client = self.driver.submit(Submission(plan.tasks, served_models(plan), plan.stored))
         self.clients.append(client)
         return client, plan
 
@@ -46,66 +47,68 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def inline(tmp_path: Path) -> InlineDriver:
+    return InlineDriver(tmp_path)
 
 
-def test_two_clients_that_want_the_same_are_both_told_of_one_computation(desk: Desk) -> None:
-    one, plan = desk.submit()
-    two, _ = desk.submit()
-    desk.run(one, two)
-    assert sorted(desk.done(one)) == sorted(desk.done(two)) == sorted(plan.tasks)
-    assert len(desk.kinds(one, "finished")) == len(desk.kinds(two, "finished")) == 1
-    hosted = desk.driver.executor._models.values()  # type: ignore[attr-defined]
+def test_two_clients_with_equal_tasks_are_both_notified_of_one_computation(
+    inline: InlineDriver,
+) -> None:
+    one, plan = inline.submit()
+    two, _ = inline.submit()
+    inline.run(one, two)
+    assert sorted(inline.done(one)) == sorted(inline.done(two)) == sorted(plan.tasks)
+    assert len(inline.kinds(one, "finished")) == len(inline.kinds(two, "finished")) == 1
+    hosted = inline.driver.executor._models.values()  # type: ignore[attr-defined]
     forwards = [model.cost.forwards for model in hosted]
     # 6 images: clean, noise, and two sources' pgd and ds-mi scored; two attacks of 3 steps made.
     assert forwards == [6 * (1 + 1 + 4) + 6 * 2 * 3] * 2
 
 
-def test_a_client_whose_tasks_are_stored_is_told_at_once(desk: Desk) -> None:
-    first, _ = desk.submit()
-    desk.run(first)
-    again, plan = desk.submit()
+def test_a_client_whose_tasks_are_stored_is_notified_at_once(inline: InlineDriver) -> None:
+    first, _ = inline.submit()
+    inline.run(first)
+    again, plan = inline.submit()
     assert plan.missing == []
-    assert [n.kind for n in desk.driver.events(again, 0)] == ["finished"]
+    assert [n.kind for n in inline.driver.events(again, 0)] == ["finished"]
 
 
-def test_a_cancelled_client_takes_only_its_own_work_with_it(desk: Desk) -> None:
-    one, wide = desk.submit()
-    two, narrow = desk.submit(attacks=["noise"])
-    desk.driver.cancel(one)
-    desk.run(two)
-    assert sorted(desk.done(two)) == sorted(narrow.tasks)
-    assert desk.store.keys() == narrow.tasks.keys()
+def test_a_cancelled_client_takes_only_its_own_work_with_it(inline: InlineDriver) -> None:
+    one, wide = inline.submit()
+    two, narrow = inline.submit(attacks=["noise"])
+    inline.driver.cancel(one)
+    inline.run(two)
+    assert sorted(inline.done(two)) == sorted(narrow.tasks)
+    assert inline.store.keys() == narrow.tasks.keys()
     with pytest.raises(UnknownClientError):
-        desk.driver.events(one, 0)
-    back, _ = desk.submit()
-    desk.run(back)
-    assert desk.store.keys() == wide.tasks.keys() | narrow.tasks.keys()
+        inline.driver.events(one, 0)
+    back, _ = inline.submit()
+    inline.run(back)
+    assert inline.store.keys() == wide.tasks.keys() | narrow.tasks.keys()
 
 
-def test_the_driver_lets_go_of_all_adversarial_images_when_all_is_scored(desk: Desk) -> None:
-    client, _ = desk.submit()
-    desk.run(client)
-    assert desk.driver._shelf._images == {}
-    cancelled, _ = desk.submit(seed=3)
-    while not desk.driver._shelf._images:
-        desk.driver.step(0.1)
-    desk.driver.cancel(cancelled)
-    other, _ = desk.submit(attacks=["noise"], seed=4)
-    desk.run(other)
-    assert desk.driver._shelf._images == {}
+def test_adversarial_images_that_are_scored_leave_the_input_cache(inline: InlineDriver) -> None:
+    client, _ = inline.submit()
+    inline.run(client)
+    assert inline.driver._cache._images == {}
+    cancelled, _ = inline.submit(seed=3)
+    while not inline.driver._cache._images:
+        inline.driver.step(0.1)
+    inline.driver.cancel(cancelled)
+    other, _ = inline.submit(attacks=["noise"], seed=4)
+    inline.run(other)
+    assert inline.driver._cache._images == {}
 
 
-def test_a_model_that_cannot_load_fails_a_later_client_as_well(desk: Desk) -> None:
+def test_a_model_that_cannot_load_fails_a_later_client_as_well(inline: InlineDriver) -> None:
     broken = toy("broken", "linear", weights=[["x"]])
     for _ in range(2):
-        client, plan = desk.submit(models=[toy("a", seed=1), broken], attacks=["noise"])
-        desk.run(client)
-        failed = {notice.key for notice in desk.kinds(client, "failed")}
+        client, plan = inline.submit(models=[toy("a", seed=1), broken], attacks=["noise"])
+        inline.run(client)
+        failed = {notice.key for notice in inline.kinds(client, "failed")}
         fingerprint = plan.infos["broken"].fingerprint
         assert failed == {k for k, t in plan.tasks.items() if t.model == fingerprint}
-        assert len(desk.kinds(client, "finished")) == 1
+        assert len(inline.kinds(client, "finished")) == 1
 
 
 def test_results_can_be_read_from_the_store_alone(tmp_path: Path) -> None:
@@ -134,7 +137,7 @@ def test_shards_of_any_size_give_an_image_the_same_result(tmp_path: Path) -> Non
         assert (ones.confusions[cell] == confusions).all(), cell
 
 
-def test_a_listener_hears_the_plan_before_anything_is_computed(tmp_path: Path) -> None:
+def test_a_listener_receives_the_plan_before_anything_is_computed(tmp_path: Path) -> None:
     class Witness(Log):
         def planned(self, plan: Plan) -> None:
             assert Store(plan.experiment.runtime.store).keys() == set()

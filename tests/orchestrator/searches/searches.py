@@ -7,11 +7,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from segtransfer.experiment.plan import cut
+from segtransfer.experiment.plan import make_tasks
+from segtransfer.runtime.client import LocalClient
 from segtransfer.runtime.driver import Driver
 from segtransfer.runtime.executors.inline import InlineExecutor
-from segtransfer.runtime.runner import Listener
-from segtransfer.runtime.sessions import LocalClient
+from segtransfer.runtime.listener import Listener
 from segtransfer.searches import SearchListener
 from segtransfer.searches.context import RungScore, SearchContext, make_context
 from segtransfer.searches.optuna_study import Trial
@@ -81,11 +81,8 @@ def grey_context(folder: Path, **changes: Any) -> tuple[SearchContext, Store]:
 def keys_of(context: SearchContext, attack: AttackSpec, shards: int) -> set[str]:
     """The tasks of an attack on so many shards."""
     experiment = context.experiment.model_copy(update={"attacks": (attack,)})
-    return set(
-        cut(experiment, context.infos, context.outlines[:shards], len(context.content["classes"]))[
-            0
-        ]
-    )
+    num_classes = len(context.content["classes"])
+    return set(make_tasks(experiment, context.infos, context.outlines[:shards], num_classes)[0])
 
 
 def local_client(store: Store, search: Search) -> LocalClient:

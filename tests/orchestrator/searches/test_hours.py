@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 import segtransfer.searches.search
 from segtransfer import search_spaces
 from segtransfer.cli import app
+from segtransfer.runtime.client import LocalClient
 from segtransfer.runtime.interrupts import HoursUp
-from segtransfer.runtime.runner import TimeLimit
-from segtransfer.runtime.sessions import LocalClient
+from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.searches import run_search
 from segtransfer.searches.context import SearchContext, propose, score_rungs
 from segtransfer.searches.optuna_study import SCORE, Trial, ended
@@ -64,7 +64,9 @@ class Here:
     ) -> None:
         for number in range(context.search.search.trials - len(ended(study))):
             trial = study.ask()
-            attack = propose(context, search_spaces.suggest(context.space, trial), trial.number)
+            attack = propose(
+                context, search_spaces.suggest_point(context.space, trial), trial.number
+            )
             if number == self.most:
                 raise HoursUp
             *_, score = score_rungs(context, attack, self.client, Store(context.store))

@@ -12,7 +12,7 @@ import pytest
 
 import segtransfer.searches.search
 from segtransfer.errors import InputError
-from segtransfer.runtime.runner import TimeLimit
+from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.searches import SearchResult, run_search
 from segtransfer.searches.context import make_context
 from segtransfer.searches.optuna_study import Trial, open_storage, read_trials, study_name

@@ -13,7 +13,7 @@ import optuna
 import pytest
 
 from segtransfer.errors import InputError
-from segtransfer.runtime.runner import Listener
+from segtransfer.runtime.listener import Listener
 from segtransfer.runtime.status import Status
 from segtransfer.searches import SearchResult, run_search
 from segtransfer.searches.confirmation import verdict
@@ -111,7 +111,7 @@ def driver_of(context: SearchContext) -> Any:
     """A further client of the driver that a search's trials share."""
     import ray
 
-    from segtransfer.runtime.ray_driver import DRIVER, meet
+    from segtransfer.runtime.ray_driver import DRIVER, join_driver
 
     named = ray.util.list_named_actors(all_namespaces=True)
     ours = f"segtransfer-{context.identity[:16]}"
@@ -120,7 +120,7 @@ def driver_of(context: SearchContext) -> Any:
         for actor in named
         if actor["name"] == DRIVER and actor["namespace"].startswith(ours)
     )
-    return meet(namespace, context.store)
+    return join_driver(namespace, context.store)
 
 
 def transfer(trial: Trial) -> float:

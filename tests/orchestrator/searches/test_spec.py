@@ -9,16 +9,15 @@ import yaml
 from PIL import Image
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import recipe_names
+from segtransfer.experiment.recipes import SEARCH_RECIPES, recipe_names
 from segtransfer.searches.spec import (
-    SHIPPED_SEARCHES,
     baselines,
     confirming_experiment,
     read_search,
     trials_experiment,
 )
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.randomness import schedule_group
 from tests.orchestrator.searches import toys
 from tests.orchestrator.searches.searches import grey_search, grey_spec
@@ -36,7 +35,7 @@ def attack(name: str = "best-1", **fields: Any) -> AttackSpec:
 
 def test_the_quickstart_is_confirmed_in_ten_schedules() -> None:
     confirm = read_search("quickstart").confirm
-    images = [record.image_id for record in open_dataset(confirm.data).records]
+    images = [item.image_id for item in open_dataset(confirm.data).items]
     assert len({schedule_group(name, confirm.schedule_groups) for name in images}) >= 10
 
 
@@ -137,7 +136,7 @@ def test_overrides_reach_fields_and_their_values_are_checked(tmp_path: Path) -> 
         read_search(spec, ["search.trials"])
 
 
-@pytest.mark.parametrize("name", recipe_names(SHIPPED_SEARCHES))
+@pytest.mark.parametrize("name", recipe_names(SEARCH_RECIPES))
 def test_the_searches_that_ship_are_read_and_confirm_on_other_models(name: str) -> None:
     search = read_search(name)
     assert search.confirm.held_out

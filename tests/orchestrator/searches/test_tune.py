@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from segtransfer.runtime.interrupts import HoursUp
-from segtransfer.runtime.runner import TimeLimit
+from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.searches.context import SearchContext
 from segtransfer.searches.optuna_study import REASON, SCORE, open_storage, open_study, read_trials
 from segtransfer.store import Store
@@ -47,7 +47,7 @@ def start_runner(context: SearchContext, monkeypatch: pytest.MonkeyPatch) -> Cal
     from segtransfer.searches import tune
 
     client = local_client(Store(context.store), context.search)
-    monkeypatch.setattr(tune, "meet", lambda namespace, store: client)
+    monkeypatch.setattr(tune, "join_driver", lambda namespace, store: client)
     return lambda: tune.TrialRunner(context, "here")
 
 

@@ -13,7 +13,7 @@ from segtransfer.experiment.task import Task
 from segtransfer.store import Evaluation, Store
 from segtransfer.store.maintenance import compact
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import Shard, make_shards
 from segtransfer.tasks.data.spec import DataSpec
 from tests.orchestrator.toy_experiments import CLASSES, blob_of, write_images

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN
-from segtransfer.results import FORMAT, Results
+from segtransfer.results import Results
 from segtransfer.statistics import Resampled
 from segtransfer.store import Store
 from segtransfer.studies import BaseExperiment, Study, read_base
@@ -64,7 +65,7 @@ def results_of(experiment: Experiment, scores: Scores) -> Results:
     made = [
         {"attack": attack.name, "made": number, **asdict(one)}
         for attack in experiment.attacks
-        for number, one in enumerate(attack.made)
+        for number, one in enumerate(attack.variants)
     ]
     content = {
         "format": FORMAT,

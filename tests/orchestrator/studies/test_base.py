@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
+from segtransfer.experiment.recipes import STUDY_BASES
 from segtransfer.studies import STUDIES, read_base, split_base
-from segtransfer.studies.base import BASES
 from tests.conftest import ROOT
 from tests.orchestrator.studies.made_up import base_of
 
@@ -89,5 +89,5 @@ def test_what_the_big_table_made_is_not_made_again() -> None:
 
 
 def test_the_bases_that_ship_are_data_alone() -> None:
-    for path in BASES.glob("*.yaml"):
+    for path in STUDY_BASES.glob("*.yaml"):
         assert yaml.safe_load(path.read_text())["name"] == path.stem

@@ -6,7 +6,7 @@ import pytest
 
 from segtransfer.errors import InputError
 from segtransfer.studies.scales import SCALES, STUDY, Scales
-from segtransfer.tasks import models
+from segtransfer.tasks.models import adapters as models
 from tests.orchestrator.studies.made_up import base_of, noisy, numbers_of, standings
 
 BASE = base_of(sources=["pspnet-r18"])

@@ -7,7 +7,8 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from segtransfer.comparison import Comparison, compare, compare_results
+import segtransfer
+from segtransfer.comparison import Comparison, compare_results
 from segtransfer.comparison.references import find_run
 from segtransfer.errors import InputError
 from segtransfer.reporting.comparison import write_comparison
@@ -124,16 +125,16 @@ def test_an_mlflow_run_names_its_experiment_and_its_attack(logged: Results) -> N
             continue
         found = read_run(run.info.run_id)
         assert (found.store, found.identity) == (logged.store.location, logged.identity)
-        named = find_run(run.info.run_id, logged.store)
+        named = find_run(run.info.run_id, logged.store, read_run)
         assert named.identity == logged.identity
         assert named.attack == run.data.tags.get("segtransfer.attack")
-        other = find_run(f"{run.info.run_id}:noise", logged.store)
+        other = find_run(f"{run.info.run_id}:noise", logged.store, read_run)
         assert other.attack == "noise"
 
 
 def test_two_mlflow_runs_are_compared(logged: Results) -> None:
     ids = {r.data.tags.get("segtransfer.attack"): r.info.run_id for r in runs_of("toys")}
-    comparison = compare(ids["noise"], ids["pgd"])
+    comparison = segtransfer.compare(ids["noise"], ids["pgd"])
     assert comparison.attacks == (("noise", "pgd"),)
 
 
@@ -156,4 +157,4 @@ def test_a_run_whose_store_is_gone_says_so(logged: Results, folder: Path) -> Non
     Path(gone.store.location).rename(folder / "moved")
     for run in runs_of("gone"):
         with pytest.raises(InputError, match="is not there any more"):
-            find_run(run.info.run_id, logged.store)
+            find_run(run.info.run_id, logged.store, read_run)

@@ -99,7 +99,7 @@ def test_the_view_of_an_experiment_shows_what_its_runs_hold(
 ) -> None:
     client = logged[1]
     run = _runs(client)["ds-mi"]
-    tag = client.get_experiment(run.info.experiment_id).tags[views.TAG]
+    tag = client.get_experiment(run.info.experiment_id).tags[views.VIEW_TAG]
     state = json.loads(json.loads(tag)["state"])
     there = {f"metrics.`{name}`" for name in run.data.metrics}
     there |= {f"tags.`{name}`" for name in run.data.tags} | {"attributes.`Dataset`"}
@@ -122,11 +122,11 @@ def test_a_view_that_somebody_saved_over_ours_stays(
     results, client = logged
     monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
     experiment = client.get_experiment_by_name("toys")
-    before = experiment.tags[views.TAG]
-    client.set_experiment_tag(experiment.experiment_id, views.TAG, "theirs")
+    before = experiment.tags[views.VIEW_TAG]
+    client.set_experiment_tag(experiment.experiment_id, views.VIEW_TAG, "theirs")
     log_results(results)
-    assert client.get_experiment_by_name("toys").tags[views.TAG] == "theirs"
-    client.set_experiment_tag(experiment.experiment_id, views.TAG, before)
+    assert client.get_experiment_by_name("toys").tags[views.VIEW_TAG] == "theirs"
+    client.set_experiment_tag(experiment.experiment_id, views.VIEW_TAG, before)
 
 
 def test_the_address_names_the_experiment_and_its_view(
@@ -137,7 +137,7 @@ def test_the_address_names_the_experiment_and_its_view(
     number = client.get_experiment_by_name("toys").experiment_id
     address = runs_address(client.tracking_uri, "toys")
     assert address.startswith(f"http://127.0.0.1:5000/#/experiments/{number}/runs?")
-    assert f"viewStateShareKey={views.TAG.rpartition('.')[2]}" in address
+    assert f"viewStateShareKey={views.VIEW_TAG.rpartition('.')[2]}" in address
 
 
 def test_the_search_of_the_tour_finds_attacks(logged: tuple[Results, MlflowClient]) -> None:

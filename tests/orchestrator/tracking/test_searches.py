@@ -8,20 +8,20 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from segtransfer.reporting.search import write_found
+from segtransfer.reporting.search import write_search
 from segtransfer.searches import SearchResult
 from segtransfer.tracking import tracking_uri
 from segtransfer.tracking.searches import log_search
-from tests.orchestrator.reporting.made_results import toy_found
+from tests.orchestrator.reporting.made_results import toy_result
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
     """A search that is through, with what is kept of its first two trials."""
-    found = toy_found(tmp_path_factory.mktemp("found"))
+    found = toy_result(tmp_path_factory.mktemp("found"))
     for trial in found.trials[:2]:
         found.results.store.save_trial(found.context.identity, trial.number, one_attack(found))
-    write_found(found)
+    write_search(found)
     return found
 
 

@@ -12,17 +12,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segtransfer.tasks import models
-from segtransfer.tasks.attacks.context import AttackContext
+from segtransfer.tasks.attacks.context import AttackContext, ShardImages
 from segtransfer.tasks.attacks.gradients import loss_gradient, smooth
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext
 from segtransfer.tasks.attacks.spec import AttackSpec, Smoothing
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import views
-from segtransfer.tasks.attacks.transforms.views import IGNORE, TransformContext, View, align
-from segtransfer.tasks.data.base import load, open_dataset
+from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align
+from segtransfer.tasks.data.base import load
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.metrics import confusion, miou
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter, freeze
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.models.zoo import ZOO
@@ -42,27 +44,27 @@ def attack(transforms: list[Any], version: str = "logits") -> AttackSpec:
 def seen(images: torch.Tensor, transforms: list[Any], step: int, divisor: int = 1) -> View:
     """The images after the transforms, as drawn at a step."""
     ids = tuple(f"image-{i}" for i in range(len(images)))
-    scene = TransformContext(divisor, StepRandom(0, 0, step, ids), images, ids)
-    return next(iter(views(images, attack(transforms).transforms, scene)))
+    context = TransformContext(divisor, StepRandom(0, 0, step, ids), images, ids)
+    return next(iter(views(images, attack(transforms).transforms, context)))
 
 
 def unmoved(labels: torch.Tensor, view: View) -> torch.Tensor:
     """Labels that keep their row and column while the image goes; 255 where there is none."""
     height, width = view.images.shape[-2:]
     pads = (0, width - labels.shape[-1], 0, height - labels.shape[-2])
-    return F.pad(labels, pads, value=IGNORE)
+    return F.pad(labels, pads, value=IGNORE_INDEX)
 
 
 def shift(labels: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     """Labels moved down and right; 255 where there is none."""
-    return F.pad(labels, (columns, -columns, rows, -rows), value=IGNORE)
+    return F.pad(labels, (columns, -columns, rows, -rows), value=IGNORE_INDEX)
 
 
 def fit(
     predictions: torch.Tensor, labels: torch.Tensor, where: torch.Tensor | None = None
 ) -> float:
     """Share of the labelled pixels that are predicted right."""
-    counted = labels != IGNORE if where is None else (labels != IGNORE) & where
+    counted = labels != IGNORE_INDEX if where is None else (labels != IGNORE_INDEX) & where
     return (predictions == labels)[counted].double().mean().item()
 
 
@@ -99,7 +101,7 @@ def blocks() -> tuple[torch.Tensor, torch.Tensor]:
     void = torch.rand(cells.shape, generator=generator) < 0.1
     classes, void = (c.repeat_interleave(16, 1).repeat_interleave(16, 2) for c in (cells, void))
     images = F.one_hot(classes, 3).permute(0, 3, 1, 2).float()
-    return images, torch.where(void, IGNORE, classes)
+    return images, torch.where(void, IGNORE_INDEX, classes)
 
 
 def away_from_borders(labels: torch.Tensor, distance: int = 3) -> torch.Tensor:
@@ -121,7 +123,7 @@ def test_labels_stay_on_their_pixels(name: str, version: str) -> None:
         view = seen(images, transforms, step, divisor)
         logits, aligned = align(view, view.images, labels, version)
         away = away_from_borders(aligned)
-        assert (away & (aligned != IGNORE)).float().mean() > 0.1
+        assert (away & (aligned != IGNORE_INDEX)).float().mean() > 0.1
         assert fit(logits.argmax(1), aligned, away) == 1.0
         assert fit(logits.argmax(1), aligned) > 0.95
 
@@ -171,7 +173,7 @@ SHIFTS = [(-8, 0), (8, 0), (0, -8), (0, 8)]  # pixels
     scope="module",
 )
 def shipped(request: pytest.FixtureRequest) -> Segmenter:
-    return models.load(ModelSpec.model_validate(request.param))
+    return adapters.load(ModelSpec.model_validate(request.param))
 
 
 @cache
@@ -179,7 +181,7 @@ def streets() -> tuple[torch.Tensor, torch.Tensor]:
     """Four images of the sample, 240 x 320, and their labels."""
     data = DataSpec(sample="camvid", images=4)
     dataset = open_dataset(data)
-    images, labels = zip(*(load(dataset, r, data) for r in dataset.records), strict=True)
+    images, labels = zip(*(load(dataset, r, data) for r in dataset.items), strict=True)
     return torch.tensor(np.stack(images)).float() / 255, torch.tensor(np.stack(labels)).long()
 
 
@@ -209,7 +211,7 @@ def test_a_shipped_model_finds_things_where_their_labels_went(shipped: Segmenter
         for version, (classes, moved) in found.items():
             for by in SHIFTS:
                 shifted = shift(moved, *by)
-                both = (moved != IGNORE) & (shifted != IGNORE)
+                both = (moved != IGNORE_INDEX) & (shifted != IGNORE_INDEX)
                 better = fit(classes, moved, both) - fit(classes, shifted, both)
                 assert better > 0, (name, version, by)
         behind = fit(logits.argmax(1), unmoved(labels, view))
@@ -248,8 +250,8 @@ def test_the_gradient_is_the_slope_of_the_loss(name: str, version: str) -> None:
     generator = torch.Generator().manual_seed(2)
     image = torch.rand(1, 3, 7, 9, dtype=torch.float64, generator=generator)
     labels = torch.randint(3, (1, 7, 9), generator=generator)
-    labels[:, 3, 2:5] = IGNORE
-    model, spec, draws, moment = (
+    labels[:, 3, 2:5] = IGNORE_INDEX
+    model, spec, random, loss_context = (
         Tiny(),
         attack(transforms, version),
         StepRandom(0, 0, 3, ["x"]),
@@ -259,16 +261,16 @@ def test_the_gradient_is_the_slope_of_the_loss(name: str, version: str) -> None:
 
     def losses(images: torch.Tensor) -> torch.Tensor:
         view = next(
-            iter(views(images, spec.transforms, TransformContext(divisor, draws, image, ("x",))))
+            iter(views(images, spec.transforms, TransformContext(divisor, random, image, ("x",))))
         )
         aligned = align(view, model(view.images), labels.expand(len(images), -1, -1), version)
-        return LOSSES[spec.loss](*aligned, moment)
+        return LOSSES[spec.loss](*aligned, loss_context)
 
     width = 1e-5
     nudges = width * torch.eye(image.numel(), dtype=torch.float64).view(-1, *image.shape[1:])
     slopes = (losses(image + nudges) - losses(image - nudges)) / (2 * width)
 
-    problem = AttackContext(
+    context = AttackContext(
         model=model,
         spec=spec,
         clean=image,
@@ -277,12 +279,11 @@ def test_the_gradient_is_the_slope_of_the_loss(name: str, version: str) -> None:
         upper=image + 1,
         region=None,
         image_ids=["x"],
-        shard=image,
-        shard_ids=("x",),
+        shard=ShardImages(image, ("x",)),
         seed=0,
         group=0,
     )
-    found = loss_gradient(problem, image, draws, moment).values
+    found = loss_gradient(context, image, random, loss_context).values
     torch.testing.assert_close(found, slopes.view(image.shape), rtol=0, atol=1e-8)
     assert found.abs().max() > 1e-3
 

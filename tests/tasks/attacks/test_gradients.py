@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from segtransfer.tasks import models
 from segtransfer.tasks.attacks.components import Smoothing
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
 from segtransfer.tasks.attacks.losses import LossContext
@@ -16,10 +15,11 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import views
 from segtransfer.tasks.attacks.transforms.views import align
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.randomness import image_noise
-from tests.tasks.attacks.specs import make, problem_of, scene_of, tensors
+from tests.tasks.attacks.specs import context_of, make, step_context, tensors
 from tests.tasks.cases import ids, spec, toy
 
 FIRST = LossContext(0, 4)
@@ -43,7 +43,7 @@ class Pair(Segmenter):
         return [(MODEL, self.weights[0]), (OTHER, self.weights[1])]
 
 
-def draws(count: int, step: int = 0) -> StepRandom:
+def random_of(count: int, step: int = 0) -> StepRandom:
     return StepRandom(0, 0, step, ids(count))
 
 
@@ -62,7 +62,7 @@ def plain(
 
 def test_the_gradient_of_a_plain_loss_is_torchs() -> None:
     images, labels = tensors(3)
-    found = loss_gradient(problem_of(MODEL, spec(), images, labels), images, draws(3), FIRST)
+    found = loss_gradient(context_of(MODEL, spec(), images, labels), images, random_of(3), FIRST)
     gradient, losses = plain(MODEL, images, labels)
     assert torch.allclose(found.values, gradient, rtol=1e-4, atol=1e-7)
     assert torch.allclose(found.losses, losses, rtol=1e-5)
@@ -75,8 +75,8 @@ def test_the_gradient_of_a_plain_loss_is_torchs() -> None:
 @pytest.mark.parametrize("normalised", [False, True])
 def test_members_are_averaged_by_weight(weights: tuple[float, float], normalised: bool) -> None:
     images, labels = tensors(2)
-    problem = problem_of(Pair(weights, normalised, False), spec(), images, labels)
-    found = loss_gradient(problem, images, draws(2), FIRST)
+    context = context_of(Pair(weights, normalised, False), spec(), images, labels)
+    found = loss_gradient(context, images, random_of(2), FIRST)
     parts = [plain(member, images, labels) for member in (MODEL, OTHER)]
     expected = sum(
         weight * (normalise(g) if normalised else g)
@@ -90,11 +90,13 @@ def test_members_are_averaged_by_weight(weights: tuple[float, float], normalised
 def test_members_share_their_scales_or_draw_their_own() -> None:
     images, labels = tensors(2, 24, 32)
     for own in (False, True):
-        problem = problem_of(Pair((0.5, 0.5), True, own), spec("ds"), images, labels)
-        ratios = loss_gradient(problem, images, draws(2), FIRST).ratios
+        context = context_of(Pair((0.5, 0.5), True, own), spec("ds"), images, labels)
+        ratios = loss_gradient(context, images, random_of(2), FIRST).ratios
         assert len(ratios) == 2
         assert (ratios[0] != ratios[1]) == own
-    alone = loss_gradient(problem_of(MODEL, spec("ds"), images, labels), images, draws(2), FIRST)
+    alone = loss_gradient(
+        context_of(MODEL, spec("ds"), images, labels), images, random_of(2), FIRST
+    )
     assert alone.ratios == ratios[:1]
 
 
@@ -102,7 +104,7 @@ def parts_of(rule: AttackSpec, images: torch.Tensor, labels: torch.Tensor) -> li
     """The gradient of each copy, by autograd through its view."""
     x = images.clone().requires_grad_(True)
     found = []
-    for view in views(x, rule.transforms, scene_of(images)):
+    for view in views(x, rule.transforms, step_context(images)):
         logits, aligned = align(view, MODEL(view.images), labels, rule.label_version)
         loss = F.cross_entropy(logits, aligned, ignore_index=255, reduction="none").sum((1, 2))
         loss = loss / (aligned != 255).sum((1, 2))
@@ -114,7 +116,7 @@ def parts_of(rule: AttackSpec, images: torch.Tensor, labels: torch.Tensor) -> li
 def test_several_scales_are_averaged_each_divided_by_its_mean_magnitude(version: str) -> None:
     images, labels = tensors(2, 24, 32)
     rule = spec("ds", transforms=[{"ds": {"scales": 3}}], label_version=version)
-    found = loss_gradient(problem_of(MODEL, rule, images, labels), images, draws(2), FIRST)
+    found = loss_gradient(context_of(MODEL, rule, images, labels), images, random_of(2), FIRST)
     expected = sum(normalise(part) for part in parts_of(rule, images, labels)) / 3
     assert torch.allclose(found.values, expected, rtol=1e-3, atol=1e-5)
     assert len(set(found.ratios)) == 3
@@ -131,7 +133,7 @@ def test_copies_of_one_scale_are_summed_before_they_are_divided(scaling_first: b
         [(first, second), (third, fourth)] if scaling_first else [(first, third), (second, fourth)]
     )
     expected = sum(normalise(one + other) for one, other in by_scale) / 2
-    found = loss_gradient(problem_of(MODEL, rule, images, labels), images, draws(2), FIRST)
+    found = loss_gradient(context_of(MODEL, rule, images, labels), images, random_of(2), FIRST)
     assert torch.allclose(found.values, expected, rtol=1e-3, atol=1e-5)
     made = make(MODEL, rule, chosen=[0, 1], height=24, width=32).images[0]
     stepped = (images + rule.step_size * expected.sign()).clamp(0, 1) * 255
@@ -144,7 +146,7 @@ def test_an_ensemble_of_one_model_twice_is_that_model(transform: Any, average: s
     source = {"callable": "tests.toys:convolutional"}
     members = [{"name": name, "torch": source} for name in ("a", "b")]
     ensemble = {"members": members, "average": average}
-    pair = models.load(ModelSpec.model_validate({"name": "pair", "ensemble": ensemble}))
+    pair = adapters.load(ModelSpec.model_validate({"name": "pair", "ensemble": ensemble}))
     rule = spec(transforms=[transform], steps=3, step_size="eps/2")
     alone, together = (make(model, rule, chosen=[0, 1]).images for model in (MODEL, pair))
     assert np.array_equal(together, alone)
@@ -154,7 +156,7 @@ def test_an_ensemble_of_one_model_twice_is_that_model(transform: Any, average: s
 def test_copies_of_other_transforms_are_averaged_as_they_are(kind: str) -> None:
     images, labels = tensors(2, 24, 32)
     rule = spec(transforms=[{kind: {"copies": 3}}])
-    found = loss_gradient(problem_of(MODEL, rule, images, labels), images, draws(2), FIRST)
+    found = loss_gradient(context_of(MODEL, rule, images, labels), images, random_of(2), FIRST)
     expected = sum(parts_of(rule, images, labels)) / 3
     assert torch.allclose(found.values, expected, rtol=1e-4, atol=1e-6)
 
@@ -162,9 +164,9 @@ def test_copies_of_other_transforms_are_averaged_as_they_are(kind: str) -> None:
 def test_the_variance_is_the_mean_over_the_neighbours_less_the_gradient() -> None:
     images, labels = tensors(2)
     rule = spec("vt", eps="8/255", variance={"neighbours": 3, "bound": 2})
-    problem = problem_of(MODEL, rule, images, labels)
-    here = loss_gradient(problem, images, draws(2, 5), FIRST)
-    found = reduce_variance(problem, images, here, draws(2, 5), FIRST)
+    context = context_of(MODEL, rule, images, labels)
+    here = loss_gradient(context, images, random_of(2, 5), FIRST)
+    found = reduce_variance(context, images, here, random_of(2, 5), FIRST)
     mean = torch.zeros_like(images)
     for neighbour in range(3):
         noise = torch.stack(
@@ -181,9 +183,9 @@ def test_a_neighbour_sees_the_scale_of_its_step() -> None:
     model.register_forward_pre_hook(lambda _m, inputs: seen.append(tuple(inputs[0].shape)))
     images, labels = tensors(1, 24, 32)
     rule = spec("ds-vt", variance={"neighbours": 4})
-    problem = problem_of(model, rule, images, labels)
-    here = loss_gradient(problem, images, draws(1, 2), FIRST)
-    reduce_variance(problem, images, here, draws(1, 2), FIRST)
+    context = context_of(model, rule, images, labels)
+    here = loss_gradient(context, images, random_of(1, 2), FIRST)
+    reduce_variance(context, images, here, random_of(1, 2), FIRST)
     assert len(seen) == 5
     assert len(set(seen)) == 1
     assert seen[0][-2:] != (24, 32)
@@ -224,8 +226,8 @@ def test_normalising_divides_each_image_by_its_own_mean_magnitude() -> None:
 
 def test_only_the_inputs_get_a_gradient() -> None:
     images, labels = tensors(2)
-    problem = problem_of(MODEL, spec("ds"), images, labels)
-    before = replace(problem)
-    loss_gradient(problem, images, draws(2), FIRST)
+    context = context_of(MODEL, spec("ds"), images, labels)
+    before = replace(context)
+    loss_gradient(context, images, random_of(2), FIRST)
     assert all(parameter.grad is None for parameter in MODEL.parameters())
-    assert problem.clean is before.clean
+    assert context.clean is before.clean

@@ -15,7 +15,7 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.randomness import image_noise
-from tests.tasks.attacks.specs import make, problem_of
+from tests.tasks.attacks.specs import context_of, make
 from tests.tasks.cases import annotations, as_tensors, halves, ids, pictures, spec, toy
 
 CONVOLUTIONAL, STAGED = toy("convolutional"), toy("staged")
@@ -211,11 +211,11 @@ def test_l2_attacks_follow_the_formula(momentum: dict[str, float] | None, start:
 def test_an_l2_step_follows_a_gradient_of_any_size() -> None:
     """A sure model's gradients may be tiny: their squares are no more than zero in float32."""
     images, labels = data()
-    problem = problem_of(CONVOLUTIONAL, spec(norm="l2"), images, labels)
+    context = context_of(CONVOLUTIONAL, spec(norm="l2"), images, labels)
     direction = torch.randn_like(images)
-    step = loop.take_step(problem, images, direction)
+    step = loop.take_step(context, images, direction)
     for scale in (1e-30, 1e-15, 1e15, 1e30):
-        found = loop.take_step(problem, images, scale * direction)
+        found = loop.take_step(context, images, scale * direction)
         assert torch.allclose(found, step, atol=1e-6), scale
 
 
@@ -419,12 +419,12 @@ def test_restarts_keep_the_best_run_image_by_image() -> None:
     rule = spec(steps=2, start="uniform", eps="4/255", restarts=5)
     found, health = run(rule, n=4)
     seen = []
-    problem = problem_of(CONVOLUTIONAL, rule, images, labels)
+    context = context_of(CONVOLUTIONAL, rule, images, labels)
     for restart in range(5):
-        draws = StepRandom(0, 0, 0, ids(4), restart=restart)
-        x = loop.start(images, rule, draws, *bounds(images, rule, None))
+        random = StepRandom(0, 0, 0, ids(4), restart=restart)
+        x = loop.start(images, rule, random, *bounds(images, rule, None))
         for _ in range(2):
-            x = loop.take_step(problem, x, gradient_at(x, labels))
+            x = loop.take_step(context, x, gradient_at(x, labels))
         seen.append(x)
     wrong = torch.stack([wrong_pixels(x, labels) for x in seen])
     assert len(set(wrong.argmax(0).tolist())) > 1

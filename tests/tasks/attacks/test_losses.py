@@ -31,7 +31,7 @@ def random(count: int = 3, classes: int = 4, seed: int = 0) -> tuple[torch.Tenso
 
 
 def by_pixels(
-    name: str, logits: torch.Tensor, labels: torch.Tensor, moment: LossContext
+    name: str, logits: torch.Tensor, labels: torch.Tensor, context: LossContext
 ) -> list[float]:
     """The loss by a plain loop over pixels, of the papers' formulas."""
     means = []
@@ -46,9 +46,9 @@ def by_pixels(
             onehot = F.one_hot(y, len(z)).to(z)
             cosine = (F.cosine_similarity(p, onehot, 0)).item()
             there = bool(z.argmax() == y)
-            fooled = there if moment.targeted else not there
+            fooled = there if context.targeted else not there
             # The paper counts t = 1 .. T.
-            share = (moment.step + 1 - 1) / (2 * moment.steps)
+            share = (context.step + 1 - 1) / (2 * context.steps)
             mixture = ((p + onehot) / 2).log()
             divergence = (
                 F.kl_div(mixture, p, reduction="sum") + F.kl_div(mixture, onehot, reduction="sum")
@@ -57,11 +57,11 @@ def by_pixels(
                 "cross-entropy": ce,
                 "masked-cross-entropy": 0.0 if fooled else ce,
                 "segpgd": (share if fooled else 1 - share) * ce,
-                "cospgd": (1 - cosine if moment.targeted else cosine) * ce,
+                "cospgd": (1 - cosine if context.targeted else cosine) * ce,
                 "js": divergence.item(),
                 "mask-norm": 0.0 if fooled else -(z[y] / z.norm()).item(),
             }[name]
-            total += -value if moment.targeted else value
+            total += -value if context.targeted else value
         means.append(total / count)
     return means
 
@@ -71,9 +71,9 @@ def by_pixels(
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_is_its_formula(name: str, step: int, targeted: bool) -> None:
     logits, labels = random()
-    moment = LossContext(step, 4, targeted)
-    found = LOSSES[name](logits, labels, moment)
-    assert found.tolist() == pytest.approx(by_pixels(name, logits, labels, moment), abs=1e-9)
+    context = LossContext(step, 4, targeted)
+    found = LOSSES[name](logits, labels, context)
+    assert found.tolist() == pytest.approx(by_pixels(name, logits, labels, context), abs=1e-9)
 
 
 def test_cross_entropy_of_an_image_is_torchs_mean_over_its_labelled_pixels() -> None:
@@ -194,10 +194,10 @@ def test_an_images_loss_does_not_depend_on_its_batch(name: str, targeted: bool) 
     logits, labels = random(3)
     logits = logits.float()
     labels[1, :4] = 255
-    moment = LossContext(1, 4, targeted)
-    together = LOSSES[name](logits, labels, moment)
+    context = LossContext(1, 4, targeted)
+    together = LOSSES[name](logits, labels, context)
     for i in range(3):
-        alone = LOSSES[name](logits[i : i + 1], labels[i : i + 1], moment)
+        alone = LOSSES[name](logits[i : i + 1], labels[i : i + 1], context)
         assert torch.equal(alone[0], together[i])
 
 

@@ -26,7 +26,7 @@ import pytest
 import torch
 
 from segtransfer.tasks.attack import attack
-from segtransfer.tasks.attacks import step_random as draws
+from segtransfer.tasks.attacks import step_random
 from segtransfer.tasks.attacks.spec import AttackSpec
 from tests.tasks.attacks.test_oracle_foolbox import (
     COUNT,
@@ -154,7 +154,7 @@ def _their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
         assert what == "neighbour"
         return drawn[step][neighbour][int(image_id.removeprefix("image-"))]
 
-    monkeypatch.setattr(draws, "image_noise", noise)
+    monkeypatch.setattr(step_random, "image_noise", noise)
 
 
 def theirs(
@@ -191,7 +191,7 @@ def test_a_random_start_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.manual_seed(SEED)
         drawn = torch.empty_like(images).uniform_(-1, 1)
     monkeypatch.setattr(
-        draws, "image_noise", lambda _s, i, _shape: drawn[int(i.removeprefix("image-"))]
+        step_random, "image_noise", lambda _s, i, _shape: drawn[int(i.removeprefix("image-"))]
     )
 
     def started(model: OnePixel, steps: int) -> Any:

@@ -33,7 +33,7 @@ def test_the_box_and_the_ball_hold_in_eight_bit(fields: dict[str, Any], seed: in
     clean = pictures(5, HEIGHT, WIDTH)[:2]
     result = make(STAGED, rule, chosen=[0, 1], micro_batch=2, seed=seed)
     assert result.images.dtype == np.uint8
-    assert result.images.shape == (len(rule.made), *clean.shape)
+    assert result.images.shape == (len(rule.variants), *clean.shape)
     inside_box_and_ball(result.images, clean, rule)
     for health in result.report["health"]:
         assert np.isfinite(health["losses"]).all()
@@ -104,9 +104,9 @@ def test_without_a_gradient_there_is_no_nan_and_no_change(fields: dict[str, Any]
     for health in result.report["health"]:
         assert np.isfinite(health["losses"]).all()
         assert np.equal(health["zero_gradients"], 1).all()
-    for made, image in zip(rule.made, result.images, strict=True):
+    for variant, image in zip(rule.variants, result.images, strict=True):
         if rule.start == "clean":
-            assert np.array_equal(image, images), made
+            assert np.array_equal(image, images), variant
 
 
 @FEW

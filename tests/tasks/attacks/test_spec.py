@@ -259,7 +259,7 @@ def test_a_stored_spec_is_read_where_its_files_are_not(tmp_path: Path) -> None:
 
 
 OWN_LOSS = """
-def rising(logits, labels, moment):
+def rising(logits, labels, context):
     return {expression}
 """
 
@@ -350,9 +350,9 @@ def test_short_forms() -> None:
 
 
 def test_what_is_made_is_named_by_step_and_score() -> None:
-    assert [m.name for m in spec("pgd").made] == ["pgd"]
+    assert [m.name for m in spec("pgd").variants] == ["pgd"]
     rule = spec("pgd", steps_at=[1, 20], scores=["raw", "eps*sign", "equal-rms"])
-    assert [(m.name, m.step, m.score) for m in rule.made] == [
+    assert [(m.name, m.step, m.score) for m in rule.variants] == [
         ("pgd:1", 1, "raw"),
         ("pgd:1:sign", 1, "eps*sign"),
         ("pgd:1:rms", 1, "equal-rms"),

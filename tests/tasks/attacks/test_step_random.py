@@ -27,15 +27,16 @@ def test_numbers_belong_to_seed_group_step_and_purpose() -> None:
 
 
 def test_nothing_reads_or_moves_the_global_generator() -> None:
-    draws = StepRandom(0, 0, 0, ("a", "b"))
+    random = StepRandom(0, 0, 0, ("a", "b"))
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    first = draws.start_noise(SHAPE, CPU), draws.neighbour_noise(0, SHAPE, CPU), draws.number("x")
+    shared = random.number("x")
+    first = random.start_noise(SHAPE, CPU), random.neighbour_noise(0, SHAPE, CPU), shared
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(2)
-    assert torch.equal(draws.start_noise(SHAPE, CPU), first[0])
-    assert torch.equal(draws.neighbour_noise(0, SHAPE, CPU), first[1])
-    assert draws.number("x") == first[2]
+    assert torch.equal(random.start_noise(SHAPE, CPU), first[0])
+    assert torch.equal(random.neighbour_noise(0, SHAPE, CPU), first[1])
+    assert random.number("x") == first[2]
 
 
 def test_a_start_belongs_to_seed_image_and_restart_alone() -> None:
@@ -61,12 +62,12 @@ def test_neighbours_differ_by_number_step_image_and_restart() -> None:
 
 
 def test_a_generator_belongs_to_its_image_and_purpose() -> None:
-    draws = StepRandom(0, 0, 2, ("a",))
-    first = torch.rand(5, generator=draws.generator("admix", "a"))
-    assert torch.equal(first, torch.rand(5, generator=draws.generator("admix", "a")))
+    random = StepRandom(0, 0, 2, ("a",))
+    first = torch.rand(5, generator=random.generator("admix", "a"))
+    assert torch.equal(first, torch.rand(5, generator=random.generator("admix", "a")))
     for other in (
-        draws.generator("spectrum", "a"),
-        draws.generator("admix", "b"),
+        random.generator("spectrum", "a"),
+        random.generator("admix", "b"),
         StepRandom(0, 0, 3, ("a",)).generator("admix", "a"),
         StepRandom(0, 0, 2, ("a",), copy=1).generator("admix", "a"),
     ):

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.data.base import load, open_dataset
+from segtransfer.tasks.data.base import load
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import make_shards
 from segtransfer.tasks.data.spec import DataSpec
 from tests.tasks.cases import annotations, pictures
@@ -31,10 +32,10 @@ def refused(root: Path, *told: str, **fields: Any) -> None:
 def test_the_shipped_sample_is_32_street_images_of_11_classes_and_2_sequences() -> None:
     spec = DataSpec.model_validate("camvid")
     dataset = open_dataset(spec)
-    assert len(dataset.records) == 32
+    assert len(dataset.items) == 32
     assert len(dataset.classes) == len(set(dataset.classes)) == len(dataset.palette) == 11
-    assert {r.sequence for r in dataset.records} == {"0001TP", "Seq05VD"}
-    pairs = [load(dataset, record, spec) for record in dataset.records]
+    assert {r.sequence for r in dataset.items} == {"0001TP", "Seq05VD"}
+    pairs = [load(dataset, item, spec) for item in dataset.items]
     assert {image.shape for image, _ in pairs} == {(3, 240, 320)}
     assert {label.shape for _, label in pairs} == {(240, 320)}
     assert set(np.unique([label for _, label in pairs])) == {*range(11), 255}
@@ -44,11 +45,11 @@ def test_a_folder_gives_its_pixels_labels_ids_and_sequences_unchanged(tmp_path: 
     spec = DataSpec(folder=str(write_folder(tmp_path)))
     dataset = open_dataset(spec)
     assert dataset.classes == CLASSES
-    assert [r.image_id for r in dataset.records] == ["clip0_0", "clip0_1", "clip1_2"]
-    assert [r.sequence for r in dataset.records] == ["clip0", "clip0", "clip1"]
+    assert [r.image_id for r in dataset.items] == ["clip0_0", "clip0_1", "clip1_2"]
+    assert [r.sequence for r in dataset.items] == ["clip0", "clip0", "clip1"]
     images, labels = pictures(3, 20, 28), annotations(3, 20, 28, 3)
-    for i, record in enumerate(dataset.records):
-        image, label = load(dataset, record, spec)
+    for i, item in enumerate(dataset.items):
+        image, label = load(dataset, item, spec)
         assert image.dtype == label.dtype == np.uint8
         assert np.array_equal(image, images[i])
         assert np.array_equal(label, labels[i])
@@ -68,7 +69,7 @@ def test_classes_of_the_spec_stand_in_for_a_missing_dataset_json(tmp_path: Path)
     dataset = open_dataset(spec)
     assert dataset.classes == CLASSES
     assert len(set(dataset.palette)) == 3
-    assert [r.sequence for r in dataset.records] == [r.image_id for r in dataset.records]
+    assert [r.sequence for r in dataset.items] == [r.image_id for r in dataset.items]
 
 
 def test_palette_labels_and_other_image_formats_are_read(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.data.base import load, open_dataset
+from segtransfer.tasks.data.base import load
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.spec import DataSpec
 from tests.tasks.cases import annotations, pictures
 from tests.tasks.data.folders import CLASSES, write_folder, write_image
@@ -62,10 +63,10 @@ def test_images_and_labels_are_those_that_mmseg_loads(
     assert opened.palette == ((1, 2, 3), (4, 5, 6), (7, 8, 9))
 
     theirs = mmsegs_own(dataset)
-    assert len(theirs) == len(opened.records) == 3
-    for record, expected in zip(opened.records, theirs, strict=True):
-        image, label = load(opened, record, spec)
-        assert str(record.image) == expected["img_path"]
+    assert len(theirs) == len(opened.items) == 3
+    for item, expected in zip(opened.items, theirs, strict=True):
+        image, label = load(opened, item, spec)
+        assert str(item.image) == expected["img_path"]
         assert np.array_equal(label, expected["gt_seg_map"])
         assert np.array_equal(image, expected["img"][..., ::-1].transpose(2, 0, 1))
         assert set(np.unique(label)) == {0, 1, 2, 255}
@@ -83,10 +84,10 @@ def test_a_subset_of_a_named_data_sets_classes_is_mapped_as_mmseg_maps_it(tmp_pa
     spec = DataSpec(mmseg=str(config(tmp_path, dataset)))
     opened = open_dataset(spec)
     assert opened.classes == ("car", "road", "sky")
-    assert [r.sequence for r in opened.records] == [r.image_id for r in opened.records]
-    assert opened.records[0].image_id == "town/a0_leftImg8bit"
-    for record, native, expected in zip(opened.records, labels, mmsegs_own(dataset), strict=True):
-        _, label = load(opened, record, spec)
+    assert [r.sequence for r in opened.items] == [r.image_id for r in opened.items]
+    assert opened.items[0].image_id == "town/a0_leftImg8bit"
+    for item, native, expected in zip(opened.items, labels, mmsegs_own(dataset), strict=True):
+        _, label = load(opened, item, spec)
         assert np.array_equal(label, expected["gt_seg_map"])
         assert np.array_equal(label == 1, native == 0)  # road is class 0 of Cityscapes
 
@@ -100,7 +101,7 @@ def test_folders_are_sequences_where_there_are_several(tmp_path: Path) -> None:
     dataset = described(tmp_path, type="CityscapesDataset")
     del dataset["img_suffix"], dataset["seg_map_suffix"], dataset["metainfo"]
     opened = open_dataset(DataSpec(mmseg=str(config(tmp_path, dataset))))
-    assert sorted(r.sequence for r in opened.records) == ["aachen", "bonn"]
+    assert sorted(r.sequence for r in opened.items) == ["aachen", "bonn"]
 
 
 def test_classes_of_a_config_are_merged_after_mmsegs_own_rules(tmp_path: Path) -> None:
@@ -112,10 +113,10 @@ def test_classes_of_a_config_are_merged_after_mmsegs_own_rules(tmp_path: Path) -
     spec = DataSpec(mmseg=path, label_map={first: None} | {n: n for n in rest})
     plain, opened = open_dataset(native), open_dataset(spec)
     assert opened.classes == tuple(rest)
-    for record in opened.records:
-        before = load(plain, record, native)[1].astype(int)
+    for item in opened.items:
+        before = load(plain, item, native)[1].astype(int)
         expected = np.where(before == 255, 255, np.where(before == 0, 255, before - 1))
-        assert np.array_equal(load(opened, record, spec)[1], expected)
+        assert np.array_equal(load(opened, item, spec)[1], expected)
 
 
 def test_the_split_chooses_the_loader_and_data_root_where_its_files_lie(tmp_path: Path) -> None:
@@ -128,25 +129,25 @@ def test_the_split_chooses_the_loader_and_data_root_where_its_files_lie(tmp_path
     with pytest.raises(InputError, match="data_root sets where its files lie"):
         open_dataset(DataSpec(mmseg=str(path), split="val"))
     opened = open_dataset(DataSpec(mmseg=str(path), split="val", data_root=str(root)))
-    assert len(opened.records) == 2
+    assert len(opened.items) == 2
 
 
 def test_a_label_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data", 2)
     spec = DataSpec(mmseg=str(config(tmp_path, described(root))))
     opened = open_dataset(spec)
-    opened.records[1].label.write_bytes(b"torn")
-    with pytest.raises(InputError, match=f"label {opened.records[1].label} cannot be read"):
-        load(opened, opened.records[1], spec)
+    opened.items[1].label.write_bytes(b"torn")
+    with pytest.raises(InputError, match=f"label {opened.items[1].label} cannot be read"):
+        load(opened, opened.items[1], spec)
 
 
 def test_a_label_value_that_is_no_class_is_named(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data", 1)
     spec = DataSpec(mmseg=str(config(tmp_path, described(root))))
     opened = open_dataset(spec)
-    write_image(opened.records[0].label, np.full((20, 28), 5, np.uint8))
+    write_image(opened.items[0].label, np.full((20, 28), 5, np.uint8))
     with pytest.raises(InputError, match=r"clip0_0.png has values \[5\]; allowed are 0 to 2"):
-        load(opened, opened.records[0], spec)
+        load(opened, opened.items[0], spec)
 
 
 def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import Shard, make_shards
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.randomness import schedule_group
@@ -23,7 +23,7 @@ def cut(root: Path | None = None, groups: int = 8, shard_size: int = 4) -> list[
 def test_shards_hold_every_image_once_and_never_span_groups(groups: int, shard_size: int) -> None:
     shards = cut(groups=groups, shard_size=shard_size)
     names = [name for shard in shards for name in shard.image_ids]
-    every = [r.image_id for r in open_dataset(DataSpec(sample="camvid")).records]
+    every = [r.image_id for r in open_dataset(DataSpec(sample="camvid")).items]
     assert sorted(names) == sorted(every)
     for shard in shards:
         assert 1 <= len(shard.image_ids) <= shard_size

@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from segtransfer.errors import InputError
-from segtransfer.tasks import models
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.ensemble import EnsembleSegmenter
 from segtransfer.tasks.models.spec import ModelSpec
@@ -33,13 +33,13 @@ def spec(*members: Any, **fields: Any) -> ModelSpec:
 
 
 def ensemble(**fields: Any) -> EnsembleSegmenter:
-    model = models.load(spec(**fields))
+    model = adapters.load(spec(**fields))
     assert isinstance(model, EnsembleSegmenter)
     return model
 
 
 def fingerprint(read: ModelSpec) -> str:
-    return models.describe(read).fingerprint
+    return adapters.describe(read).fingerprint
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_an_ensemble_predicts_the_weighted_mean_of_logits_however_it_is_attacked
     average: str,
 ) -> None:
     images = torch.rand(2, 3, 4, 5)
-    a, b = (models.load(ModelSpec.model_validate(m)) for m in (A, B))
+    a, b = (adapters.load(ModelSpec.model_validate(m)) for m in (A, B))
     expected = 0.25 * a(images) + 0.75 * b(images)
     model = ensemble(weights=[1, 3], average=average)
     torch.testing.assert_close(model(images), expected)
@@ -121,7 +121,7 @@ def test_members_that_an_attack_calls_count_in_the_whole_once() -> None:
 
 def test_the_pixels_of_one_image_are_those_of_every_member() -> None:
     sliding = {"mode": "slide", "crop": [4, 4], "stride": [4, 2]}
-    model = models.load(spec(A, B | {"inference": sliding}))
+    model = adapters.load(spec(A, B | {"inference": sliding}))
     assert model.pixels_seen(4, 6) == 4 * 6 + 2 * 4 * 4
     with torch.inference_mode():
         model(torch.rand(2, 3, 4, 6))
@@ -156,13 +156,13 @@ def test_a_loaded_ensemble_is_frozen() -> None:
 
 def test_what_is_known_of_an_ensemble_is_what_its_members_share() -> None:
     named = [m | {"classes": ["x", "y"], "backbone": f} for m, f in ((A, "r50"), (B, "mit"))]
-    info = models.describe(spec(*named))
+    info = adapters.describe(spec(*named))
     assert (info.name, info.backbone) == ("a-and-b", "mit+r50")
     assert (info.num_classes, info.classes) == (2, ("x", "y"))
     twins = [m | {"backbone": "r50"} for m in (A, B)]
-    assert models.describe(spec(*twins)).backbone == "r50"
-    assert models.describe(spec(*twins, backbone="both")).backbone == "both"
-    assert models.describe(spec(named[0], B)).classes == ("x", "y")
+    assert adapters.describe(spec(*twins)).backbone == "r50"
+    assert adapters.describe(spec(*twins, backbone="both")).backbone == "both"
+    assert adapters.describe(spec(named[0], B)).classes == ("x", "y")
 
 
 def test_the_fingerprint_follows_members_weights_and_averaging_and_not_names() -> None:
@@ -183,10 +183,10 @@ def test_the_fingerprint_follows_members_weights_and_averaging_and_not_names() -
 def test_zoo_models_are_members_by_their_names() -> None:
     read = ModelSpec.model_validate({"ensemble": ["fcn-r18", "pspnet-r18"]})
     assert read.name == "fcn-r18-and-pspnet-r18"
-    assert models.describe(read).num_classes == 11
-    models.check(read)
+    assert adapters.describe(read).num_classes == 11
+    adapters.check(read)
     with torch.inference_mode():
-        assert models.load(read)(torch.rand(1, 3, 33, 47)).shape == (1, 11, 33, 47)
+        assert adapters.load(read)(torch.rand(1, 3, 33, 47)).shape == (1, 11, 33, 47)
 
 
 def test_the_short_form_and_the_long_one_are_one_model() -> None:
@@ -201,15 +201,15 @@ def test_the_short_form_and_the_long_one_are_one_model() -> None:
 def test_members_of_other_classes_are_named() -> None:
     other = member("c", "convolutional", arguments={"num_classes": 5})
     with pytest.raises(InputError, match=r"ensemble 'a-and-c': num_classes of 'a' is 2, of 'c' 5"):
-        models.load(spec(A, other))
+        adapters.load(spec(A, other))
     lists = [A | {"classes": ["x", "y"]}, B | {"classes": ["y", "x"]}]
     with pytest.raises(InputError, match=r"classes of 'a' is x, y, of 'b' y, x; .*label_map"):
-        models.describe(spec(*lists))
+        adapters.describe(spec(*lists))
 
 
 def test_a_member_that_cannot_work_is_named() -> None:
     with pytest.raises(InputError, match=r"model 'gone': tests\.toys:gone cannot"):
-        models.check(spec(A, member("gone", "gone")))
+        adapters.check(spec(A, member("gone", "gone")))
 
 
 @pytest.mark.parametrize(
@@ -238,15 +238,15 @@ def test_ensembles_that_cannot_be_are_refused(content: dict[str, Any], told: str
 def test_libraries_can_be_imported_before_a_load_which_imports_no_more() -> None:
     code = """
 import sys
-from segtransfer.tasks import models
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.spec import ModelSpec
 
 toy = {"name": "toy", "torch": {"callable": "tests.toys:linear", "arguments": {"weights": [[1.0]]}}}
 spec = ModelSpec.model_validate({"name": "both", "ensemble": ["fcn-r18", toy]})
-models.import_libraries(spec)
+adapters.import_libraries(spec)
 before = set(sys.modules)
 assert {"mmseg.models", "tests.toys"} <= before
-models.load(spec.ensemble.members[0])
+adapters.load(spec.ensemble.members[0])
 print(sorted(set(sys.modules) - before))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -13,7 +13,7 @@ import transformers
 from PIL import Image
 
 from segtransfer.errors import InputError
-from segtransfer.tasks import models
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.huggingface import HuggingfaceSegmenter
 from segtransfer.tasks.models.spec import ModelSpec
@@ -70,7 +70,7 @@ def transformers_own(folder: Path, rgb: np.ndarray) -> torch.Tensor:
 def test_logits_and_predictions_are_transformers_own(saved: Path) -> None:
     rgb = pictures(2, 61, 83)
     with torch.inference_mode():
-        ours = models.load(spec(saved))(tensor(rgb))
+        ours = adapters.load(spec(saved))(tensor(rgb))
     theirs = transformers_own(saved, rgb)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
     assert torch.equal(ours.argmax(1), theirs.argmax(1))
@@ -93,18 +93,18 @@ def test_a_changed_processor_still_sees_what_transformers_sees(
     preprocess(folder, **changed)
     rgb = pictures(1, 48, 64)
     with torch.inference_mode():
-        ours = models.load(spec(folder))(tensor(rgb))
+        ours = adapters.load(spec(folder))(tensor(rgb))
         torch.testing.assert_close(ours, transformers_own(folder, rgb), rtol=0, atol=1e-4)
-        assert not torch.equal(ours, models.load(spec(saved))(tensor(rgb)))
+        assert not torch.equal(ours, adapters.load(spec(saved))(tensor(rgb)))
 
 
 def test_a_processor_that_flips_channels_sees_bgr(folder: Path) -> None:
     preprocess(folder, image_mean=[0.5, 0.5, 0.5], image_std=[0.5, 0.5, 0.5])
     images = tensor(pictures(1, 32, 32))
     with torch.inference_mode():
-        rgb = models.load(spec(folder))(images)
+        rgb = adapters.load(spec(folder))(images)
         preprocess(folder, do_flip_channel_order=True)
-        model = models.load(spec(folder))
+        model = adapters.load(spec(folder))
         assert torch.equal(model(images.flip(1)), rgb)
         assert not torch.equal(model(images), rgb)
 
@@ -113,16 +113,16 @@ def test_a_processor_without_a_mean_does_not_normalise(folder: Path) -> None:
     images = tensor(pictures(1, 32, 32))
     preprocess(folder, do_normalize=False)
     with torch.inference_mode():
-        plain = models.load(spec(folder))(images)
+        plain = adapters.load(spec(folder))(images)
         preprocess(folder, do_normalize=None, image_mean=None, image_std=None)
-        assert torch.equal(models.load(spec(folder))(images), plain)
+        assert torch.equal(adapters.load(spec(folder))(images), plain)
     preprocess(folder, do_normalize=True)
     with pytest.raises(InputError, match="normalises but gives no image_mean"):
-        models.describe(spec(folder))
+        adapters.describe(spec(folder))
 
 
 def test_logits_have_the_inputs_resolution_and_gradients_reach_every_pixel(saved: Path) -> None:
-    model = models.load(spec(saved))
+    model = adapters.load(spec(saved))
     for shape in ((1, 65, 97), (3, 32, 48)):
         images = torch.rand(shape[0], 3, *shape[1:], requires_grad=True)
         logits = model(images)
@@ -135,7 +135,7 @@ def test_logits_have_the_inputs_resolution_and_gradients_reach_every_pixel(saved
 def test_a_loaded_model_is_frozen_and_in_float32(folder: Path) -> None:
     network = transformers.SegformerForSemanticSegmentation.from_pretrained(folder)
     network.half().save_pretrained(folder)
-    model = models.load(spec(folder))
+    model = adapters.load(spec(folder))
     assert not any(m.training for m in model.modules())
     assert not any(p.requires_grad for p in model.parameters())
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -146,7 +146,7 @@ def test_a_loaded_model_is_frozen_and_in_float32(folder: Path) -> None:
 
 def test_sizes_are_padded_to_what_the_processor_asks_for(saved: Path, folder: Path) -> None:
     preprocess(folder, ensure_multiple_of=32)
-    model, plain = models.load(spec(folder)), models.load(spec(saved))
+    model, plain = adapters.load(spec(folder)), adapters.load(spec(saved))
     assert (model.size_divisor, plain.size_divisor) == (32, 1)
     images = tensor(pictures(1, 40, 64))
     with torch.inference_mode():
@@ -202,7 +202,7 @@ def test_images_are_padded_to_whole_patches_where_patches_do_not_overlap(
     tmp_path: Path,
 ) -> None:
     """The last pixels reach the logits, which are those of the padded image."""
-    model = models.load(save(tmp_path, kind, fields))
+    model = adapters.load(save(tmp_path, kind, fields))
     assert model.size_divisor == 16
     images = torch.rand(1, 3, *size, requires_grad=True)
     logits = model(images)
@@ -218,32 +218,32 @@ def test_images_are_padded_to_whole_patches_where_patches_do_not_overlap(
 
 def test_a_dpt_that_would_mistake_the_grid_of_its_patches_is_refused(tmp_path: Path) -> None:
     """4 x 9 patches would pass for 6 x 6."""
-    model = models.load(save(tmp_path, "DPT", DPT))
+    model = adapters.load(save(tmp_path, "DPT", DPT))
     with pytest.raises(InputError, match="square images alone, and got 64 x 144"):
         model(torch.rand(1, 3, 64, 144))
 
 
 def test_what_is_known_without_loading_is_what_is_loaded(saved: Path) -> None:
-    info = models.describe(spec(saved))
-    model = models.load(spec(saved))
+    info = adapters.describe(spec(saved))
+    model = adapters.load(spec(saved))
     assert isinstance(model, HuggingfaceSegmenter)
     assert info.classes == CLASSES
     assert info.num_classes == model.num_classes == 3
     assert info.head == "Segformer"
     assert info.backbone == "segformer(hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1])"
-    assert models.describe(spec(saved, backbone="mit-b0")).backbone == "mit-b0"
-    assert models.describe(spec(saved, classes=["a", "b", "c"])).classes == ("a", "b", "c")
+    assert adapters.describe(spec(saved, backbone="mit-b0")).backbone == "mit-b0"
+    assert adapters.describe(spec(saved, classes=["a", "b", "c"])).classes == ("a", "b", "c")
 
 
 def test_the_family_of_a_composed_model_is_that_of_its_backbone(folder: Path) -> None:
     part = {"model_type": "swin", "embed_dim": 96, "depths": [2, 2, 6, 2]}
     change(folder, "config.json", model_type="upernet", backbone_config=part)
-    assert models.describe(spec(folder)).backbone == "swin(embed_dim=96, depths=[2, 2, 6, 2])"
+    assert adapters.describe(spec(folder)).backbone == "swin(embed_dim=96, depths=[2, 2, 6, 2])"
 
 
 def test_labels_that_are_mere_numbers_are_no_class_list(folder: Path) -> None:
     change(folder, "config.json", id2label={str(i): f"LABEL_{i}" for i in range(3)})
-    info = models.describe(spec(folder))
+    info = adapters.describe(spec(folder))
     assert (info.classes, info.num_classes) == (None, 3)
 
 
@@ -251,9 +251,9 @@ def test_the_fingerprint_follows_config_weights_and_processing_and_not_the_place
     saved: Path, folder: Path
 ) -> None:
     def fingerprint(**fields: Any) -> str:
-        return models.describe(spec(folder, **fields)).fingerprint
+        return adapters.describe(spec(folder, **fields)).fingerprint
 
-    base = models.describe(spec(saved)).fingerprint
+    base = adapters.describe(spec(saved)).fingerprint
     assert fingerprint() == fingerprint(trust=True) == base
     preprocess(folder, resample=3)  # sizes are the data's affair
     change(folder, "config.json", transformers_version="0", _name_or_path="elsewhere")
@@ -279,13 +279,14 @@ def test_sharded_weights_load_and_count_in_full(saved: Path, tmp_path: Path) -> 
     assert len(shards) > 1
     images = tensor(pictures(1, 32, 32))
     with torch.inference_mode():
-        assert torch.equal(models.load(spec(tmp_path))(images), models.load(spec(saved))(images))
-    before = models.describe(spec(tmp_path)).fingerprint
+        loaded, whole = adapters.load(spec(tmp_path)), adapters.load(spec(saved))
+        assert torch.equal(loaded(images), whole(images))
+    before = adapters.describe(spec(tmp_path)).fingerprint
     shutil.copy(shards[0], shards[1])
-    assert models.describe(spec(tmp_path)).fingerprint != before
+    assert adapters.describe(spec(tmp_path)).fingerprint != before
     shards[1].unlink()
     with pytest.raises(InputError, match=f"names {shards[1].name}, which is missing"):
-        models.describe(spec(tmp_path))
+        adapters.describe(spec(tmp_path))
 
 
 def test_pickled_weights_are_read_only_with_trust(saved: Path, folder: Path) -> None:
@@ -293,18 +294,18 @@ def test_pickled_weights_are_read_only_with_trust(saved: Path, folder: Path) -> 
     torch.save(network.state_dict(), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"no model\.safetensors, only pytorch_model\.bin.*trust"):
-        models.describe(spec(folder))
+        adapters.describe(spec(folder))
     with pytest.raises(InputError, match="could not load"):
-        models.load(spec(folder))
+        adapters.load(spec(folder))
     images = tensor(pictures(1, 32, 32))
     with torch.inference_mode():
-        trusted = models.load(spec(folder, trust=True))(images)
-        assert torch.equal(trusted, models.load(spec(saved))(images))
-    assert models.describe(spec(folder, trust=True)).num_classes == 3
+        trusted = adapters.load(spec(folder, trust=True))(images)
+        assert torch.equal(trusted, adapters.load(spec(saved))(images))
+    assert adapters.describe(spec(folder, trust=True)).num_classes == 3
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    for ask in (models.describe, models.check, models.load):
+    for ask in (adapters.describe, adapters.check, adapters.load):
         with pytest.raises(InputError, match=f"model 'm': folder {tmp_path}/gone does not exist"):
             ask(spec(tmp_path / "gone"))
 
@@ -313,13 +314,13 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_folder_without_a_config_is_told_what_belongs_there(missing: str, folder: Path) -> None:
     (folder / missing).unlink()
     with pytest.raises(InputError, match=rf"{folder} has no {missing}; .*image processor"):
-        models.describe(spec(folder))
+        adapters.describe(spec(folder))
 
 
 def test_a_torn_config_is_named(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"config\.json is no valid JSON"):
-        models.describe(spec(folder))
+        adapters.describe(spec(folder))
 
 
 def test_a_classifier_is_refused_by_its_architecture(folder: Path) -> None:
@@ -327,14 +328,14 @@ def test_a_classifier_is_refused_by_its_architecture(folder: Path) -> None:
     with pytest.raises(
         InputError, match=r"SegformerForImageClassification, which is no semantic-segmentation"
     ):
-        models.describe(spec(folder))
+        adapters.describe(spec(folder))
 
 
 def test_weights_that_leave_a_head_untrained_are_refused(folder: Path) -> None:
     config = transformers.SegformerConfig(**TINY, id2label=dict(enumerate(CLASSES)))
     transformers.SegformerModel(config).save_pretrained(folder)
     change(folder, "config.json", architectures=["SegformerForSemanticSegmentation"])
-    for ask in (models.check, models.load):
+    for ask in (adapters.check, adapters.load):
         with pytest.raises(InputError, match=r"keys missing from the weights: decode_head\."):
             ask(spec(folder))
 
@@ -343,7 +344,7 @@ def test_weights_of_another_shape_are_refused_with_transformers_reason(folder: P
     labels = {str(i): name for i, name in enumerate((*CLASSES, "car"))}
     change(folder, "config.json", id2label=labels)
     with pytest.raises(InputError, match=f"model 'm': transformers could not load {folder}"):
-        models.check(spec(folder))
+        adapters.check(spec(folder))
 
 
 def test_the_missing_package_is_answered_with_its_extra(
@@ -351,8 +352,8 @@ def test_the_missing_package_is_answered_with_its_extra(
 ) -> None:
     monkeypatch.setattr("segtransfer.tasks.models.huggingface.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    models.import_libraries(spec(saved))
-    for ask in (models.describe, models.load):
+    adapters.import_libraries(spec(saved))
+    for ask in (adapters.describe, adapters.load):
         with pytest.raises(InputError, match=r"pip install 'segtransfer\[huggingface\]'"):
             ask(spec(saved))
 
@@ -377,13 +378,13 @@ def test_a_name_is_taken_from_the_hub_without_its_pickles(
     hub = Hub(saved)
     monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
     read = spec("someone/segformer-tiny", revision="v1")
-    assert isinstance(models.load(read), Segmenter)
+    assert isinstance(adapters.load(read), Segmenter)
     name, arguments = hub.asked[0]
     assert (name, arguments["revision"]) == ("someone/segformer-tiny", "v1")
     assert not any("bin" in p or "pytorch" in p for p in arguments["allow_patterns"])
-    models.describe(spec("someone/segformer-tiny", trust=True))
+    adapters.describe(spec("someone/segformer-tiny", trust=True))
     assert "pytorch_model*" in hub.asked[-1][1]["allow_patterns"]
-    local, remote = models.describe(spec(saved)), models.describe(read)
+    local, remote = adapters.describe(spec(saved)), adapters.describe(read)
     assert local.fingerprint == remote.fingerprint
 
 
@@ -395,12 +396,12 @@ def test_what_the_hub_does_not_give_is_named_with_its_reason(
     with pytest.raises(
         InputError, match=r"'a/b' is neither a folder nor a model .*\(ConnectionError: no route\)"
     ):
-        models.describe(spec("a/b"))
+        adapters.describe(spec("a/b"))
 
 
 def test_a_revision_of_a_folder_is_refused(saved: Path) -> None:
     with pytest.raises(InputError, match="revision 'v1' belongs to a name on the hub"):
-        models.describe(spec(saved, revision="v1"))
+        adapters.describe(spec(saved, revision="v1"))
 
 
 def test_a_folder_beside_the_spec_is_found_from_anywhere(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segtransfer.errors import InputError
-from segtransfer.tasks import models
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.label_map import join
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.models.zoo import ZOO
@@ -31,8 +31,8 @@ def joined(label_map: Any = MAP, classes: tuple[str, ...] = DATA, **fields: Any)
 def test_the_prediction_is_the_models_own_renamed() -> None:
     images = torch.rand(2, 3, 12, 16)
     with torch.inference_mode():
-        own = models.load(spec(None))(images)
-        mapped = models.load(joined())(images)
+        own = adapters.load(spec(None))(images)
+        mapped = adapters.load(joined())(images)
     assert mapped.shape == (2, 3, 12, 16)
     competing = own.index_fill(1, torch.tensor([3]), -torch.inf).argmax(1)
     renamed = torch.zeros_like(competing)
@@ -52,15 +52,15 @@ def test_a_zoo_model_answers_in_merged_classes() -> None:
     read = join(ModelSpec.model_validate({"zoo": name, "label_map": mapping}), classes)
     images = tensor(street())[..., :96, :128]
     with torch.inference_mode():
-        own = models.load(ModelSpec.model_validate(name))(images).argmax(1)
-        mapped = models.load(read)(images).argmax(1)
+        own = adapters.load(ModelSpec.model_validate(name))(images).argmax(1)
+        mapped = adapters.load(read)(images).argmax(1)
     table = torch.tensor([classes.index(mapping[n]) for n in ZOO[name].classes])
     assert torch.equal(mapped, table[own])
-    models.check(read)
+    adapters.check(read)
 
 
 def test_the_gradient_reaches_the_winning_class_alone() -> None:
-    model = models.load(
+    model = adapters.load(
         ModelSpec.model_validate(
             {
                 "name": "m",
@@ -80,10 +80,10 @@ def test_the_gradient_reaches_the_winning_class_alone() -> None:
 
 
 def test_what_is_known_of_the_model_is_what_the_map_makes_of_it() -> None:
-    info = models.describe(joined())
+    info = adapters.describe(joined())
     assert (info.classes, info.num_classes) == (DATA, 3)
-    assert models.load(joined()).num_classes == 3
-    assert info.backbone == models.describe(spec(None)).backbone
+    assert adapters.load(joined()).num_classes == 3
+    assert info.backbone == adapters.describe(spec(None)).backbone
 
 
 @pytest.mark.parametrize("classes", [DATA, DATA[::-1], ("tree", "road", "sky")])
@@ -92,18 +92,18 @@ def test_mapped_classes_follow_the_datas_order_whatever_order_the_map_is_written
 ) -> None:
     backwards = dict(reversed(MAP.items()))
     one, other = joined(classes=classes), joined(backwards, classes)
-    assert models.describe(one).classes == classes
-    assert models.describe(one) == models.describe(other)
+    assert adapters.describe(one).classes == classes
+    assert adapters.describe(one) == adapters.describe(other)
     images = torch.rand(1, 3, 8, 8)
     with torch.inference_mode():
-        usual = models.load(joined())(images)
+        usual = adapters.load(joined())(images)
         for index, name in enumerate(classes):
-            assert torch.equal(models.load(one)(images)[:, index], usual[:, DATA.index(name)])
+            assert torch.equal(adapters.load(one)(images)[:, index], usual[:, DATA.index(name)])
 
 
 def test_the_fingerprint_follows_what_is_merged_and_not_what_it_is_called() -> None:
     def fingerprint(read: ModelSpec) -> str:
-        return models.describe(read).fingerprint
+        return adapters.describe(read).fingerprint
 
     base = fingerprint(joined())
     other = joined(MAP | {"bird": "sky"})
@@ -117,9 +117,9 @@ def test_windows_and_a_map_go_together() -> None:
     window = {"mode": "slide", "crop": [8, 8], "stride": [8, 8]}
     images = torch.rand(1, 3, 16, 8)
     with torch.inference_mode():
-        model = models.load(joined(inference=window))
+        model = adapters.load(joined(inference=window))
         logits = model(images)
-        halves = [models.load(joined())(half) for half in images.chunk(2, 2)]
+        halves = [adapters.load(joined())(half) for half in images.chunk(2, 2)]
     assert torch.equal(logits, torch.cat(halves, 2))
     assert model.cost.pixels == 16 * 8
 
@@ -131,7 +131,7 @@ def test_members_of_an_ensemble_are_joined_each_by_its_own_map() -> None:
     ensemble = ModelSpec.model_validate({"name": "e", "ensemble": members})
     read = join(ensemble, DATA)
     assert read.ensemble is not None
-    described = [models.describe(member) for member in read.ensemble.members]
+    described = [adapters.describe(member) for member in read.ensemble.members]
     assert [info.classes for info in described] == [DATA] * 3
     assert read.ensemble.members[2] == third
 
@@ -166,16 +166,16 @@ def test_a_map_that_does_not_fit_the_data_is_refused(
 )
 def test_a_map_that_does_not_fit_the_model_is_refused(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=f"model 'm'.*{told}"):
-        models.describe(join(spec(**changes), DATA))
+        adapters.describe(join(spec(**changes), DATA))
 
 
 def test_a_class_list_of_another_length_than_the_models_is_refused() -> None:
     source = {"callable": "tests.toys:convolutional", "arguments": {"num_classes": 4}}
     with pytest.raises(InputError, match="predicts 4 classes, but its class list has 5"):
-        models.load(joined(torch=source))
+        adapters.load(joined(torch=source))
 
 
 def test_many_left_out_classes_are_counted() -> None:
     classes = [f"c{i}" for i in range(30)]
     with pytest.raises(InputError, match=r"leaves out 'c2', .*'c9' and 20 more of the model"):
-        models.describe(spec({"c0": "a", "c1": "b"}, classes=classes))
+        adapters.describe(spec({"c0": "a", "c1": "b"}, classes=classes))

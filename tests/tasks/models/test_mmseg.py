@@ -13,9 +13,10 @@ from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 
 from segtransfer.errors import InputError
-from segtransfer.tasks import models
-from segtransfer.tasks.data.base import open_dataset, read_image
+from segtransfer.tasks.data.base import read_image
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.checkpoint import load_state
 from segtransfer.tasks.models.mmseg import find_config
@@ -25,13 +26,13 @@ from segtransfer.tasks.models.zoo import ZOO
 
 @cache
 def zoo(name: str) -> Segmenter:
-    return models.load(ModelSpec.model_validate(name))
+    return adapters.load(ModelSpec.model_validate(name))
 
 
 @cache
 def street(index: int = 0) -> np.ndarray:
     """A street image, RGB uint8 H x W x 3."""
-    return read_image(open_dataset(DataSpec(sample="camvid")).records[index].image)
+    return read_image(open_dataset(DataSpec(sample="camvid")).items[index].image)
 
 
 def tensor(rgb: np.ndarray) -> torch.Tensor:
@@ -133,7 +134,7 @@ def test_a_changed_config_still_predicts_as_mmseg_does(
 ) -> None:
     config, weights = config_file(tmp_path, **changed), ZOO["fcn-r18"].weights
     rgb = np.ascontiguousarray(street(12)[: size[0], : size[1]])
-    model = models.load(spec(config))
+    model = adapters.load(spec(config))
     assert mismatches(model, config, weights, rgb) == 0
     with torch.inference_mode():
         assert not torch.equal(model(tensor(rgb)), zoo("fcn-r18")(tensor(rgb)))
@@ -143,14 +144,14 @@ def test_a_model_of_bgr_images_sees_the_channels_flipped(tmp_path: Path) -> None
     config = config_file(tmp_path, data_preprocessor={"bgr_to_rgb": False})
     images = tensor(street())[..., :64, :80]
     with torch.inference_mode():
-        flipped = models.load(spec(config))(images)
+        flipped = adapters.load(spec(config))(images)
         assert torch.equal(flipped, zoo("fcn-r18")(images.flip(1)))
         assert not torch.equal(flipped, zoo("fcn-r18")(images))
 
 
 def test_either_flag_of_mmseg_swaps_the_channels(tmp_path: Path) -> None:
     config = config_file(tmp_path, data_preprocessor={"bgr_to_rgb": False, "rgb_to_bgr": True})
-    model, rgb = models.load(spec(config)), street()[:120, :160]
+    model, rgb = adapters.load(spec(config)), street()[:120, :160]
     assert mismatches(model, config, ZOO["fcn-r18"].weights, rgb) == 0
     with torch.inference_mode():
         assert torch.equal(model(tensor(rgb)), zoo("fcn-r18")(tensor(rgb)))
@@ -158,13 +159,13 @@ def test_either_flag_of_mmseg_swaps_the_channels(tmp_path: Path) -> None:
 
 def test_a_size_divisor_is_declared_so_that_scales_can_snap_to_it(tmp_path: Path) -> None:
     config = config_file(tmp_path, data_preprocessor={"test_cfg": {"size_divisor": 32}})
-    assert models.load(spec(config)).size_divisor == 32
+    assert adapters.load(spec(config)).size_divisor == 32
     assert zoo("fcn-r18").size_divisor == 16
 
 
 def test_sliding_windows_take_batches(tmp_path: Path) -> None:
     window = {"mode": "slide", "crop_size": (48, 48), "stride": (32, 32)}
-    model = models.load(spec(config_file(tmp_path, test_cfg=window)))
+    model = adapters.load(spec(config_file(tmp_path, test_cfg=window)))
     images = torch.rand(2, 3, 70, 81)
     with torch.inference_mode():
         logits = model(images)
@@ -175,7 +176,7 @@ def test_the_fingerprint_follows_weights_and_config_and_neither_name_nor_path(
     tmp_path: Path,
 ) -> None:
     def fingerprint(read: ModelSpec) -> str:
-        return models.describe(read).fingerprint
+        return adapters.describe(read).fingerprint
 
     shipped = ModelSpec.model_validate("fcn-r18")
     base = fingerprint(shipped)
@@ -198,7 +199,7 @@ def test_what_training_alone_needs_does_not_change_the_fingerprint(tmp_path: Pat
     auxiliary = {"type": "FCNHead", "in_channels": 128, "channels": 8, "num_classes": 11}
     config = config_file(tmp_path, auxiliary_head=auxiliary, pretrained="open-mmlab://resnet18_v1c")
     shipped = ModelSpec.model_validate("fcn-r18")
-    assert models.describe(spec(config)).fingerprint == models.describe(shipped).fingerprint
+    assert adapters.describe(spec(config)).fingerprint == adapters.describe(shipped).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_what_training_alone_needs_does_not_change_the_fingerprint(tmp_path: Pat
     ],
 )
 def test_the_kind_of_head_is_read_from_the_config(name: str, head: str) -> None:
-    assert models.describe(ModelSpec.model_validate(name)).head == head
+    assert adapters.describe(ModelSpec.model_validate(name)).head == head
 
 
 def test_a_checkpoint_that_does_not_fit_is_told_key_by_key(tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_key_by_key(tmp_path: Path) -> No
     state["decode_head.conv_seg.weight"] = torch.zeros(21, 128, 1, 1)
     weights = tmp_path / "w.safetensors"
     safetensors.torch.save_file(state, weights)
-    for ask in (models.check, models.load):
+    for ask in (adapters.check, adapters.load):
         with pytest.raises(InputError) as refused:
             ask(spec(ZOO["fcn-r18"].config, weights))
         message = str(refused.value)
@@ -236,10 +237,10 @@ def test_auxiliary_heads_of_a_training_checkpoint_are_left_out(tmp_path: Path) -
     state["auxiliary_head.conv_seg.weight"] = torch.zeros(11, 8, 1, 1)
     path = tmp_path / "iter.pth"
     torch.save({"state_dict": state, "meta": {}}, path)
-    models.check(spec(ZOO["fcn-r18"].config, path))
+    adapters.check(spec(ZOO["fcn-r18"].config, path))
     images = tensor(street())[..., :64, :80]
     with torch.inference_mode():
-        loaded = models.load(spec(ZOO["fcn-r18"].config, path))
+        loaded = adapters.load(spec(ZOO["fcn-r18"].config, path))
         assert torch.equal(loaded(images), zoo("fcn-r18")(images))
 
 
@@ -263,19 +264,19 @@ def test_a_config_that_is_no_model_is_refused(text: str, told: str, tmp_path: Pa
     path = tmp_path / "c.py"
     path.write_text(text)
     with pytest.raises(InputError, match=f"{path}.*{told}"):
-        models.describe(spec(path))
+        adapters.describe(spec(path))
 
 
 def test_a_network_that_mmseg_cannot_build_is_refused_with_its_reason(tmp_path: Path) -> None:
     config = config_file(tmp_path, backbone={"_delete_": True, "type": "NoSuchNet"})
     with pytest.raises(InputError, match=r"model 'm': mmseg could not build.*NoSuchNet"):
-        models.check(spec(config))
+        adapters.check(spec(config))
 
 
 def test_a_sigmoid_head_of_one_channel_is_refused(tmp_path: Path) -> None:
     config = config_file(tmp_path, decode_head={"num_classes": 2, "out_channels": 1})
     with pytest.raises(InputError, match="1 output channels for 2 classes"):
-        models.check(spec(config))
+        adapters.check(spec(config))
 
 
 def test_a_config_beside_the_spec_is_found_from_anywhere(tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segtransfer.errors import InputError
-from segtransfer.tasks import models
 from segtransfer.tasks.evaluate import evaluate
-from segtransfer.tasks.models import numerics
+from segtransfer.tasks.models import adapters, numerics
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics, probe, with_numerics
 from segtransfer.tasks.models.spec import ModelSpec
@@ -24,7 +23,7 @@ def read(value: Any) -> Numerics:
 
 
 def zoo(value: Any) -> Segmenter:
-    return models.load(ModelSpec.model_validate("fcn-r18"), numerics=read(value))
+    return adapters.load(ModelSpec.model_validate("fcn-r18"), numerics=read(value))
 
 
 def images_and_labels() -> tuple[torch.Tensor, torch.Tensor]:
@@ -200,7 +199,7 @@ def test_an_adapter_that_cannot_fold_goes_without_where_it_may_and_is_refused_wh
     assert model.numerics.equal_signs == {}
     own = {"name": "own", "torch": {"callable": "tests.toys:convolutional"}}
     with pytest.raises(InputError, match=r"fold is true, .* cannot fold .* give auto"):
-        models.load(ModelSpec.model_validate(own), numerics=read({"fold": True}))
+        adapters.load(ModelSpec.model_validate(own), numerics=read({"fold": True}))
 
 
 def test_an_ensemble_folds_where_all_its_members_can() -> None:
@@ -209,9 +208,9 @@ def test_an_ensemble_folds_where_all_its_members_can() -> None:
     mixed = ModelSpec.model_validate({"name": "mixed", "ensemble": ["fcn-r18", torch_member]})
     both = ModelSpec.model_validate({"name": "both", "ensemble": ["fcn-r18", "pspnet-r18"]})
     with pytest.raises(InputError, match="cannot fold"):
-        models.load(mixed, numerics=read({"fold": True}))
-    assert models.load(mixed, numerics=read({"fold": "auto"})).numerics.fold
-    assert models.load(both, numerics=read({"fold": True})).numerics.fold
+        adapters.load(mixed, numerics=read({"fold": True}))
+    assert adapters.load(mixed, numerics=read({"fold": "auto"})).numerics.fold
+    assert adapters.load(both, numerics=read({"fold": True})).numerics.fold
 
 
 @pytest.mark.parametrize(("spoilt", "on"), [(False, True), (True, False)])
@@ -253,7 +252,7 @@ def test_options_reach_the_models_behind_a_wrapper(wrap: str) -> None:
         spec = {"name": "whole", "ensemble": {"members": members, "average": "gradients"}}
     else:
         spec |= {"classes": ["x", "y", "z"], "label_map": {"x": "p", "y": "q", "z": "p"}}
-    model = models.load(ModelSpec.model_validate(spec), numerics=read({"bf16": True}))
+    model = adapters.load(ModelSpec.model_validate(spec), numerics=read({"bf16": True}))
     parts = [m for m in model.modules() if isinstance(m, Segmenter)]
     assert len(parts) > 1
     assert all(part.numerics.bf16 for part in parts)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from segtransfer.tasks import models
 from segtransfer.tasks.attack import attack
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.scaled import ScaledSegmenter
 from segtransfer.tasks.models.spec import ModelSpec
@@ -23,11 +23,11 @@ def toy_spec(function: str = "convolutional", scale: Any = None, **arguments: An
 
 
 def toy(function: str = "convolutional", scale: Any = None, **arguments: Any) -> Segmenter:
-    return models.load(toy_spec(function, scale, **arguments))
+    return adapters.load(toy_spec(function, scale, **arguments))
 
 
 def fingerprint(spec: ModelSpec) -> str:
-    return models.describe(spec).fingerprint
+    return adapters.describe(spec).fingerprint
 
 
 def test_a_flat_image_is_flat_at_any_scale() -> None:
@@ -76,7 +76,7 @@ def test_a_scale_of_one_is_the_network_itself() -> None:
 
 
 def test_the_fingerprint_follows_the_scale_and_all_else_is_known_as_before() -> None:
-    plain, half = (models.describe(toy_spec(scale=s)) for s in (None, "1/2"))
+    plain, half = (adapters.describe(toy_spec(scale=s)) for s in (None, "1/2"))
     found = [fingerprint(toy_spec(scale=scale)) for scale in (None, 0.5, 0.75, 1.5)]
     assert len(set(found)) == 4
     assert half.fingerprint == found[1]
@@ -93,7 +93,7 @@ def test_gradients_come_back_to_native_pixels() -> None:
 
 
 def test_what_a_feature_loss_reads_is_found_behind_the_scale() -> None:
-    model = ScaledSegmenter(models.load(ModelSpec.model_validate("fcn-r18")), 0.5)
+    model = ScaledSegmenter(adapters.load(ModelSpec.model_validate("fcn-r18")), 0.5)
     assert model.feature_layer is not None
     inner = model.inner.get_submodule(model.inner.feature_layer or "")
     assert model.get_submodule(model.feature_layer) is inner
@@ -106,7 +106,7 @@ def test_a_member_of_an_ensemble_may_have_a_scale() -> None:
     )
     images = torch.rand(1, 3, 16, 24)
     with torch.inference_mode():
-        both = models.load(ensemble)(images)
+        both = adapters.load(ensemble)(images)
         torch.testing.assert_close(both, (toy(scale=0.5)(images) + toy()(images)) / 2)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from segtransfer.tasks import models
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.mmseg import MmsegSegmenter
 from segtransfer.tasks.models.sliding import SlidingSegmenter, windows
@@ -29,12 +29,12 @@ def zoo_spec(**fields: Any) -> ModelSpec:
 
 
 def fingerprint(spec: ModelSpec) -> str:
-    return models.describe(spec).fingerprint
+    return adapters.describe(spec).fingerprint
 
 
 @cache
 def zoo() -> Segmenter:
-    return models.load(zoo_spec())
+    return adapters.load(zoo_spec())
 
 
 @pytest.mark.parametrize("size", [(70, 81), (48, 64), (96, 160), (40, 100), (100, 40), (30, 30)])
@@ -63,10 +63,10 @@ def test_the_last_window_of_a_row_is_moved_inside() -> None:
 @pytest.mark.parametrize("size", [(120, 160), (101, 137), (40, 160), (30, 30)])
 def test_ours_equals_mmsegs_own_windows_in_logits_and_gradient(size: tuple[int, int]) -> None:
     images = tensor(street()[: size[0], : size[1]])
-    mmsegs = models.load(zoo_spec(inference=WINDOWS))
+    mmsegs = adapters.load(zoo_spec(inference=WINDOWS))
     assert isinstance(mmsegs, MmsegSegmenter)
     assert mmsegs.network.test_cfg.mode == "slide"
-    ours = SlidingSegmenter(models.load(zoo_spec()), (48, 64), (32, 48))
+    ours = SlidingSegmenter(adapters.load(zoo_spec()), (48, 64), (32, 48))
     # To a size divisor mmseg pads the image once, we every window.
     mmsegs.size_divisor = ours.inner.size_divisor = 1
     found = []
@@ -84,7 +84,7 @@ def test_ours_equals_mmsegs_own_windows_in_logits_and_gradient(size: tuple[int, 
 
 
 def test_logits_are_averaged_where_windows_overlap() -> None:
-    model, plain = models.load(toy_spec(inference=WINDOWS)), models.load(toy_spec())
+    model, plain = adapters.load(toy_spec(inference=WINDOWS)), adapters.load(toy_spec())
     images = torch.rand(2, 3, 48, 100)
     with torch.inference_mode():
         left, right, whole = plain(images[..., :64]), plain(images[..., 36:]), model(images)
@@ -97,12 +97,12 @@ def test_logits_are_averaged_where_windows_overlap() -> None:
 def test_an_image_smaller_than_a_window_is_seen_whole() -> None:
     images = torch.rand(1, 3, 40, 50)
     with torch.inference_mode():
-        windowed = models.load(toy_spec(inference=WINDOWS))(images)
-        assert torch.equal(windowed, models.load(toy_spec())(images))
+        windowed = adapters.load(toy_spec(inference=WINDOWS))(images)
+        assert torch.equal(windowed, adapters.load(toy_spec())(images))
 
 
 def test_cost_counts_an_image_once_and_the_pixels_of_every_window() -> None:
-    model = models.load(toy_spec(inference=WINDOWS))
+    model = adapters.load(toy_spec(inference=WINDOWS))
     images = torch.rand(2, 3, 48, 100, requires_grad=True)
     model.gradient(model(images).sum(), images)
     cost = model.cost
@@ -116,7 +116,7 @@ def test_mmsegs_padding_counts_with_and_without_windows(tmp_path: Path) -> None:
         read = mmseg_spec(padded).model_copy(
             update={"inference": inference and Inference.model_validate(inference)}
         )
-        model = models.load(read)
+        model = adapters.load(read)
         with torch.inference_mode():
             model(images)
         assert model.cost.pixels == pixels
@@ -131,8 +131,8 @@ def test_the_spec_wins_over_what_an_mmseg_config_says(tmp_path: Path) -> None:
     assert fingerprint(whole) == fingerprint(zoo_spec()) != fingerprint(as_configured)
     images = torch.rand(1, 3, 70, 81)
     with torch.inference_mode():
-        assert torch.equal(models.load(whole)(images), zoo()(images))
-        assert not torch.equal(models.load(as_configured)(images), zoo()(images))
+        assert torch.equal(adapters.load(whole)(images), zoo()(images))
+        assert not torch.equal(adapters.load(as_configured)(images), zoo()(images))
 
 
 @pytest.mark.parametrize("spec", [toy_spec, zoo_spec])

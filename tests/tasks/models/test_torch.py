@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from segtransfer.errors import InputError
-from segtransfer.tasks import models
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.cases import toy
 
@@ -53,11 +53,11 @@ def spec(callable_: str, name: str = "m", **arguments: Any) -> ModelSpec:
 
 
 def fingerprint(read: ModelSpec) -> str:
-    return models.describe(read).fingerprint
+    return adapters.describe(read).fingerprint
 
 
 def test_a_module_is_loaded_frozen_in_evaluation_mode(module: Path) -> None:
-    model = models.load(spec("a_users_module:make"))
+    model = adapters.load(spec("a_users_module:make"))
     assert not any(m.training for m in model.modules())
     assert not any(p.requires_grad for p in model.parameters())
     assert (model.num_classes, model.size_divisor) == (2, 8)
@@ -73,7 +73,7 @@ def test_arguments_reach_the_callable() -> None:
 
 @pytest.mark.parametrize("callable_", ["no_such_module:make", "tests.toys:no_such_function"])
 def test_a_callable_that_cannot_be_imported_is_named(callable_: str) -> None:
-    for ask in (models.check, models.describe, models.load):
+    for ask in (adapters.check, adapters.describe, adapters.load):
         with pytest.raises(InputError, match=f"model 'm': {callable_} cannot be imported"):
             ask(spec(callable_))
 
@@ -83,7 +83,7 @@ def test_a_callable_must_return_a_module_that_knows_its_classes(
     function: str, kind: str, module: Path
 ) -> None:
     with pytest.raises(InputError, match=f"num_classes, it returned {kind}"):
-        models.load(spec(f"a_users_module:{function}"))
+        adapters.load(spec(f"a_users_module:{function}"))
 
 
 def test_the_fingerprint_follows_arguments_and_source_but_not_the_name(module: Path) -> None:

@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 
 from segtransfer.errors import InputError
-from segtransfer.tasks import models
-from segtransfer.tasks.data.base import open_dataset
+from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.models.zoo import ZOO
@@ -22,15 +22,15 @@ def test_a_shipped_model_has_the_weights_that_were_published_and_is_small(name: 
 @pytest.mark.parametrize("name", ZOO)
 def test_a_shipped_model_fits_its_config_and_the_sample(name: str) -> None:
     read = ModelSpec.model_validate(name)
-    models.check(read)
-    info = models.describe(read)
+    adapters.check(read)
+    info = adapters.describe(read)
     assert info.backbone == ZOO[name].backbone
     assert info.num_classes == len(ZOO[name].classes) == 11
     assert info.classes == open_dataset(DataSpec(sample="camvid")).classes
 
 
 def test_shipped_models_have_different_fingerprints() -> None:
-    found = {models.describe(ModelSpec.model_validate(name)).fingerprint for name in ZOO}
+    found = {adapters.describe(ModelSpec.model_validate(name)).fingerprint for name in ZOO}
     assert len(found) == len(ZOO) >= 2
 
 
@@ -40,4 +40,4 @@ def test_weights_that_are_not_those_that_shipped_are_refused(
     altered = dataclasses.replace(ZOO["fcn-r18"], sha256="0" * 64)
     monkeypatch.setitem(ZOO, "fcn-r18", altered)
     with pytest.raises(InputError, match="'fcn-r18' are not those that shipped"):
-        models.check(ModelSpec.model_validate("fcn-r18"))
+        adapters.check(ModelSpec.model_validate("fcn-r18"))

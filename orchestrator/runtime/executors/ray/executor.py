@@ -1,23 +1,16 @@
-"""The Ray executor: one worker a slot, pinned to its node; images travel as object references."""
+"""The Ray executor: one worker per slot, pinned to its node; images travel as object references."""
 
 import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace as changed
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import (
-    OutOfMemoryError,
-    RayActorError,
-    RayError,
-    RayTaskError,
-    TaskCancelledError,
-    WorkerCrashedError,
-)
+from ray.exceptions import RayError
 
 from segtransfer.experiment.provenance import code_hash
 from segtransfer.experiment.spec import Fleet
@@ -34,132 +27,139 @@ from segtransfer.runtime.executors.base import (
     SlotDown,
     SlotUp,
 )
+from segtransfer.runtime.executors.ray.allocation import SlotAllocator
 from segtransfer.runtime.executors.ray.nodes import (
     NO_NODES,
-    Node,
-    NodeRequest,
+    NodeCapacity,
+    alive_nodes,
     ask_autoscaler,
-    count_slots,
-    living_nodes,
-    missing_resources,
-    resources_of_worker,
-    share_gpus,
 )
-from segtransfer.runtime.executors.ray.slot import PendingCall, PendingLoad, RaySlot, in_short
-from segtransfer.runtime.executors.ray.worker import Broken, Loaded
-from segtransfer.runtime.executors.slot_sizing import pick_slots_per_gpu
-from segtransfer.runtime.scheduler import Slot
+from segtransfer.runtime.executors.ray.slot import (
+    WORKER_DEATHS,
+    PendingCall,
+    PendingLoad,
+    RaySlot,
+    in_short,
+)
+from segtransfer.runtime.executors.ray.worker import RemoteFailure
 from segtransfer.store import Store
 from segtransfer.tasks.data.shards import Shard
 
 log = logging.getLogger(__name__)
 
 PING_EVERY = 10.0  # seconds between pings of a worker
-SILENCE = 60.0  # seconds without an answer after which a worker counts as dead
+PING_TIMEOUT = 60.0  # seconds without an answer after which a worker counts as dead
 START_WITHIN = 300.0  # seconds for a new worker to answer at all
-NODES_EVERY = 3.0  # seconds between looks at the cluster's nodes
-PAUSE = 0.5  # seconds that one look at references lasts at most, so that the rest is not late
+NODES_EVERY = 3.0  # seconds between updates of the cluster's nodes
+LONGEST_POLL = 0.5  # seconds of one wait for references, so that pings are not late
 LOAD_WITHIN = 1800.0  # seconds that a model may take to load: it may come over the network
 MOST_DEATHS = 5  # of a slot's workers in a row, none of which finished anything
 MOST_LOAD_DEATHS = 3  # of workers in a row that were loading one model
-DEAD = (RayActorError, WorkerCrashedError, OutOfMemoryError)
 
 
 class RayExecutor:
     """Workers on the nodes of the cluster that this process is connected to.
 
-    Any thread may call, but only one of them ``wait``.
+    Any thread may call, but only one thread may ``wait``.
     """
 
     interruptible = True
 
     def __init__(self, *, fleet: Fleet, micro_batch: int, store: str) -> None:
-        self._fleet = fleet
         self._micro_batch = micro_batch
         self._store = store if Store(store).remote else None
-        self._seats: dict[str, RaySlot] = {}
-        self._numbers: Counter[str] = Counter()  # node -> slots it ever got
-        self._nodes: set[str] = set()
-        self._per_gpu: int | None = None
-        self._models, self._sources = 0, 0
-        self._peaks: Sequence[int] = ()
+        self._allocator = SlotAllocator(fleet)
+        self._slots: dict[str, RaySlot] = {}
         self._load_deaths: Counter[str] = Counter()
-        self._request = NodeRequest()
         self._events: list[Event] = []
-        self._next_look = 0.0
-        self._budget = 2**30
+        self._opened = False
         self._closed = False
+        self._next_update = 0.0
+        self._budget = 2**30
         self._lock = threading.RLock()
 
-    # -- what the driver asks for ----------------------------------------------------------
+    # -- calls of the driver ---------------------------------------------------------------
 
     def open(self, models: int, sources: int = 0, peaks: Sequence[int] = ()) -> None:
+        """Open slots on all nodes, and request missing nodes; see ``Executor.open``."""
         with self._lock:
-            self._peaks = peaks
-            self._models = max(self._models, models, 1)
-            self._sources = max(self._sources, sources)
-            nodes = living_nodes()
+            self._opened = True
+            self._allocator.expect(models, sources, peaks)
+            nodes = alive_nodes()
             self._add_slots(nodes, everywhere=True)
-            self._ask_for_nodes(nodes)
+            self._allocator.request_missing(nodes)
 
     def starting(self) -> bool:
+        """Tell whether any slot has never been up."""
         with self._lock:
-            return any(not seat.known for seat in self._seats.values())
+            return any(not slot.was_up for slot in self._slots.values())
 
     def awaited(self) -> str:
+        """Return a phrase for the requested nodes; empty if none are requested."""
         with self._lock:
-            return str(self._request)
+            return self._allocator.awaited()
 
     def budget(self) -> int:
-        """A third of the cluster's object store: images, labels and copies take room there too."""
+        """Return a third of the cluster's object store, which holds labels and copies, too."""
         try:
             resources = ray.cluster_resources()
-        except Exception as error:  # the head may be restarting: what was true is good enough
+        except Exception as error:  # the head may be restarting: the last answer is good enough
             log.warning("the cluster's memory could not be asked for: %s", error)
         else:
             self._budget = int(resources.get("object_store_memory", 0.0) / 3)
         return self._budget
 
     def host(self, slot_id: str, model: str, served: Served) -> None:
+        """Begin to load a model on a slot that is up."""
         with self._lock:
-            if seat := self._ready(slot_id):
-                seat.host(model, served)
+            if slot := self._slot_up(slot_id):
+                slot.host(model, served)
 
     def put(self, array: np.ndarray) -> Any:
+        """Return an object reference of an array."""
         return ray.put(array)
 
     def fetch(self, handle: Any) -> np.ndarray:
+        """Return the array of an object reference.
+
+        Raises:
+            LostError: The array is lost with its worker or node.
+        """
         try:
             return ray.get(handle)
         except RayError as error:
             raise LostError(f"images were lost: {in_short(error)}") from None
 
     def start(self, task: Task, slot_id: str, shard: Shard, images: Any, labels: Any) -> None:
+        """Queue a call on a slot that is up; ``images`` and ``labels`` are references."""
         with self._lock:
-            if seat := self._ready(slot_id):
-                seat.start(task, shard, images, labels)
+            if slot := self._slot_up(slot_id):
+                slot.start(task, shard, images, labels)
 
     def cancel(self, key: str) -> None:
+        """Cancel the call of a task, running or queued."""
         with self._lock:
-            for seat in self._seats.values():
-                for call in seat.calls:
+            for slot in self._slots.values():
+                for call in slot.calls:
                     if call.key == key:
                         ray.cancel(call.answer)
 
     def recreate(self, slot_id: str) -> None:
+        """Replace the worker of a slot that is up."""
         with self._lock:
-            if seat := self._ready(slot_id):
-                self._count_death(seat, "it took too long")
-                self._replace(seat, f"the worker of slot {slot_id} is replaced")
+            if slot := self._slot_up(slot_id):
+                self._count_death(slot, "it took too long")
+                self._replace_worker(slot, f"the worker of slot {slot_id} is replaced")
 
     def wait(self, timeout: float) -> list[Event]:
+        """Return the events since the last call, after ``timeout`` seconds if there are none."""
         give_up = time.monotonic() + timeout
         while not self._closed:
             with self._lock:
-                self._look_after()
+                self._supervise()
             left = give_up - time.monotonic()
             if not self._events:
-                self._listen(max(0.0, min(PAUSE, left)))
+                self._await_answers(max(0.0, min(LONGEST_POLL, left)))
             if self._events or left <= 0:
                 break
         with self._lock:
@@ -167,72 +167,49 @@ class RayExecutor:
         return events
 
     def close(self) -> None:
+        """End all workers, and take back the request for nodes."""
         with self._lock:
             self._closed = True
-            for seat in self._seats.values():
-                ray.kill(seat.worker)
-            self._seats.clear()
+            for slot in self._slots.values():
+                ray.kill(slot.worker)
+            self._slots.clear()
             self._events.clear()
-            # Whatever this life of the driver asked for: one before may have asked too.
+            # Unconditionally: an earlier process of this driver may have made a request, too.
             ask_autoscaler(NO_NODES)
 
     # -- slots and their workers -----------------------------------------------------------
 
-    def _ready(self, slot_id: str) -> RaySlot | None:
-        """The slot, None where it is not up: the driver is about to hear so, and asks again."""
-        seat = self._seats.get(slot_id)
-        return seat if seat is not None and seat.up else None
+    def _slot_up(self, slot_id: str) -> RaySlot | None:
+        """Return a slot, or None if it is down: then the driver's next event says so."""
+        slot = self._slots.get(slot_id)
+        return slot if slot is not None and slot.up else None
 
-    def _add_slots(self, nodes: list[Node], *, everywhere: bool) -> None:
-        """Give nodes the slots they lack: all nodes, or those that joined."""
-        if self._per_gpu is None and any(node.gpus for node in nodes):
-            self._per_gpu = share_gpus(self._fleet, nodes, self._models, self._peaks)
-        per_gpu = self._slots_per_gpu()
-        counts = count_slots(self._fleet, nodes, self._models, self._sources, per_gpu)
-        have = Counter(seat.node_id for seat in self._seats.values())
-        room = float("inf") if self._fleet.slots == "auto" else self._fleet.slots - have.total()
-        for node in nodes:
-            new = int(min(counts[node.node_id] - have[node.node_id], room))
-            if new > 0 and (everywhere or node.node_id not in self._nodes):
-                room -= new
-                self._hire(node, new, counts[node.node_id], per_gpu)
-        self._nodes = {node.node_id for node in nodes}
-        if not self._seats:
+    def _add_slots(self, nodes: list[NodeCapacity], *, everywhere: bool) -> None:
+        """Start workers on the slots that nodes lack: all nodes, or only nodes that joined."""
+        current = Counter(slot.node_id for slot in self._slots.values())
+        for slot in self._allocator.allocate(nodes, current, everywhere=everywhere):
+            self._slots[slot.slot_id] = slot
+            slot.new_worker(self._micro_batch, self._store)
+        if not self._slots:
             log.warning("no node of the cluster has cores or GPUs for a slot; waiting for one")
 
-    def _ask_for_nodes(self, nodes: list[Node]) -> None:
-        missing = missing_resources(self._fleet, nodes, self._slots_per_gpu())
-        self._request.update(missing, time.monotonic())
-
-    def _slots_per_gpu(self) -> int:
-        """As decided when the first GPUs were seen; before that, the least that will share one."""
-        return self._per_gpu or pick_slots_per_gpu(self._fleet, 0, self._models)
-
-    def _hire(self, node: Node, new: int, slots: int, per_gpu: int) -> None:
-        """New slots on a node, and a worker for each."""
-        resources = resources_of_worker(node, new, per_gpu)
-        device = f"node-{node.short}/{'gpu' if node.gpus else 'cpu'}"
-        width = slots if node.gpus else max(1, int(node.cores))
-        for _ in range(new):
-            slot_id = f"{node.short}-{self._numbers[node.node_id]}"
-            self._numbers[node.node_id] += 1
-            seat = RaySlot(Slot(slot_id, device, width), node.node_id, resources)
-            self._seats[slot_id] = seat
-            seat.new_worker(self._micro_batch, self._store)
-
-    def _died(self, seat: RaySlot, message: str) -> None:
-        """A worker is gone: the call that it was at may be why, those behind it are not."""
-        self._look_at_nodes()
-        if seat.slot.slot_id not in self._seats:
+    def _handle_death(self, slot: RaySlot, message: str) -> None:
+        """Replace a dead worker; its running call fails, because it may be the cause of death."""
+        self._update_nodes()
+        if slot.slot_id not in self._slots:
             return
-        if seat.calls:
-            self._events.append(Failed(seat.calls[0].key, "infrastructure", message))
-        self._count_death(seat, message)
-        self._replace(seat, message)
+        self._fail_running_call(slot, message)
+        self._count_death(slot, message)
+        self._replace_worker(slot, message)
 
-    def _count_death(self, seat: RaySlot, message: str) -> None:
-        seat.deaths += 1
-        load = seat.load
+    def _fail_running_call(self, slot: RaySlot, message: str) -> None:
+        if slot.calls:
+            self._events.append(Failed(slot.calls[0].key, "infrastructure", message))
+
+    def _count_death(self, slot: RaySlot, message: str) -> None:
+        """Count a death of a slot's worker, and refuse a model that too many died of loading."""
+        slot.deaths += 1
+        load = slot.load
         if load is None:
             return
         self._load_deaths[load.model] += 1
@@ -241,166 +218,151 @@ class RayExecutor:
                 f"{self._load_deaths[load.model]} workers in a row were lost while loading it; "
                 f"the last: {message}"
             )
-            self._events.append(Refused(seat.slot.slot_id, load.model, why))
+            self._events.append(Refused(slot.slot_id, load.model, why))
 
-    def _replace(self, seat: RaySlot, message: str, *, final: bool = False) -> None:
-        """Tell that a slot lost its worker, and start another unless the slot is given up."""
-        slot_id = seat.slot.slot_id
-        if not final and seat.deaths >= MOST_DEATHS:
+    def _replace_worker(self, slot: RaySlot, message: str, *, final: bool = False) -> None:
+        """Report that a slot lost its worker, and start another unless the slot is given up."""
+        slot_id = slot.slot_id
+        if not final and slot.deaths >= MOST_DEATHS:
             final = True
-            message = f"slot {slot_id} lost {seat.deaths} workers in a row; the last: {message}"
-        if seat.up or final:
+            message = f"slot {slot_id} lost {slot.deaths} workers in a row; the last: {message}"
+        if slot.up or final:
             self._events.append(SlotDown(slot_id, final, message))
         log.info("slot %s: %s", slot_id, message)
         if final:
-            ray.kill(seat.worker)
-            del self._seats[slot_id]
+            ray.kill(slot.worker)
+            del self._slots[slot_id]
         else:
-            seat.new_worker(self._micro_batch, self._store)
+            slot.new_worker(self._micro_batch, self._store)
 
-    # -- what happens by itself ------------------------------------------------------------
+    # -- supervision -----------------------------------------------------------------------
 
-    def _look_after(self) -> None:
-        """What the clock asks for: a look at the nodes, and pings."""
+    def _supervise(self) -> None:
+        """Update the nodes when due, send pings, and replace workers past a time limit."""
         now = time.monotonic()
-        if now >= self._next_look and self._models:
-            self._look_at_nodes()
-        pinged = {s.ping: s for s in self._seats.values() if s.up and s.ping is not None}
-        for reference in self._done(pinged, 0.0):
-            self._hear_ping(pinged[reference])
-        for seat in list(self._seats.values()):
-            if seat.load is not None and now - seat.load.since > LOAD_WITHIN:
-                self._died(seat, f"it did not load a model within {LOAD_WITHIN:.0f} s")
+        if now >= self._next_update and self._opened:
+            self._update_nodes()
+        pinged = {s.ping: s for s in self._slots.values() if s.up and s.ping is not None}
+        for reference in _ready_references(pinged, 0.0):
+            self._handle_ping(pinged[reference])
+        for slot in list(self._slots.values()):
+            if slot.load is not None and now - slot.load.since > LOAD_WITHIN:
+                self._handle_death(slot, f"it did not load a model within {LOAD_WITHIN:.0f} s")
                 continue
-            silent = now - seat.asked
-            if seat.ping is None:
+            silent = now - slot.pinged
+            if slot.ping is None:
                 if silent > PING_EVERY:
-                    seat.send_ping()
-            elif silent > (SILENCE if seat.up else START_WITHIN):
-                if not seat.up:
-                    # Without cores of its own a worker can start, whoever took them meanwhile.
-                    seat.resources = {**seat.resources, "num_cpus": 0}
-                self._died(seat, f"the worker of slot {seat.slot.slot_id} does not answer")
+                    slot.send_ping()
+            elif silent > (PING_TIMEOUT if slot.up else START_WITHIN):
+                if not slot.up:
+                    # A worker without cores of its own can start even if all cores are taken.
+                    slot.resources = {**slot.resources, "num_cpus": 0}
+                self._handle_death(slot, f"the worker of slot {slot.slot_id} does not answer")
 
-    def _look_at_nodes(self) -> None:
-        """Take slots from nodes that died, give slots to nodes that joined."""
-        self._next_look = time.monotonic() + NODES_EVERY
+    def _update_nodes(self) -> None:
+        """Remove slots of nodes that died, and add slots on nodes that joined."""
+        self._next_update = time.monotonic() + NODES_EVERY
         try:
-            nodes = living_nodes()
+            nodes = alive_nodes()
         except Exception as error:  # the head may be restarting; workers go on without it
             log.warning("the cluster's nodes could not be listed: %s", error)
             return
         alive = {node.node_id for node in nodes}
-        for seat in list(self._seats.values()):
-            if seat.node_id not in alive:
-                message = f"the node of slot {seat.slot.slot_id} died"
-                if seat.calls:
-                    self._events.append(Failed(seat.calls[0].key, "infrastructure", message))
-                self._replace(seat, message, final=True)
-        if alive != self._nodes:
+        for slot in list(self._slots.values()):
+            if slot.node_id not in alive:
+                message = f"the node of slot {slot.slot_id} died"
+                self._fail_running_call(slot, message)
+                self._replace_worker(slot, message, final=True)
+        if self._allocator.nodes_changed(nodes):
             self._add_slots(nodes, everywhere=False)
-        self._ask_for_nodes(nodes)
-
-    def _listen(self, timeout: float) -> None:
-        """Wait until one of the slots has news, and hear it."""
-        with self._lock:
-            awaited = {seat.awaited(): seat for seat in self._seats.values()}
-        awaited.pop(None, None)
-        if not awaited:
-            time.sleep(timeout)
-        for reference in self._done(awaited, timeout):
-            with self._lock:
-                self._hear(awaited[reference])
-
-    def _done(self, references: Iterable[Any], timeout: float) -> list[Any]:
-        """Those that are there, as soon as one is; closing from another thread ends them all."""
-        listed = list(references)
-        if not listed:
-            return []
-        ready, _ = ray.wait(listed, num_returns=1, timeout=timeout, fetch_local=False)
-        if ready and len(listed) > 1:
-            ready, _ = ray.wait(listed, num_returns=len(listed), timeout=0, fetch_local=False)
-        return ready
+        self._allocator.request_missing(nodes)
 
     # -- answers ---------------------------------------------------------------------------
 
-    def _hear(self, seat: RaySlot) -> None:
-        """What a slot's awaited reference says."""
-        if seat.slot.slot_id not in self._seats:
-            return  # its node died, as another slot's answer has shown
-        if not seat.up:
-            self._hear_ping(seat)
-        elif seat.load is not None:
-            self._hear_load(seat, seat.load)
-        elif seat.calls:
-            self._hear_call(seat, seat.calls[0])
+    def _await_answers(self, timeout: float) -> None:
+        """Wait for the answer of any slot, and handle all answers that are ready."""
+        with self._lock:
+            awaited = {slot.awaited(): slot for slot in self._slots.values()}
+        awaited.pop(None, None)
+        if not awaited:
+            time.sleep(timeout)
+        for reference in _ready_references(awaited, timeout):
+            with self._lock:
+                self._handle_answer(awaited[reference])
 
-    def _hear_ping(self, seat: RaySlot) -> None:
-        """A ping's answer; the first says that a worker is there, and of what code."""
-        reference, seat.ping = seat.ping, None
+    def _handle_answer(self, slot: RaySlot) -> None:
+        """Handle the answer that a slot awaits."""
+        if slot.slot_id not in self._slots:
+            return  # its node died, as another slot's answer has shown
+        if not slot.up:
+            self._handle_ping(slot)
+        elif slot.load is not None:
+            self._handle_load(slot, slot.load)
+        elif slot.calls:
+            self._handle_call(slot, slot.calls[0])
+
+    def _handle_ping(self, slot: RaySlot) -> None:
+        """Handle the answer of a ping; the first answer brings the slot up."""
+        reference, slot.ping = slot.ping, None
         try:
             _, code = ray.get(reference)
         except RayError as error:
-            # What is under way fails too, and tells better which call it was that went wrong.
-            if not seat.up or seat.awaited() is None:
-                self._died(seat, in_short(error))
+            # A load or call under way fails, too, and its error names the cause.
+            if not slot.up or slot.awaited() is None:
+                self._handle_death(slot, in_short(error))
             return
-        if seat.up:
+        if slot.up:
             return
         if code != code_hash():
             message = (
-                f"slot {seat.slot.slot_id} is given up: its node has other code of segtransfer "
+                f"slot {slot.slot_id} is given up: its node has other code of segtransfer "
                 "than the driver; give every node the same wheel or image"
             )
-            self._replace(seat, message, final=True)
+            self._replace_worker(slot, message, final=True)
         else:
-            seat.up = seat.known = True
-            self._events.append(SlotUp(seat.slot))
+            slot.up = slot.was_up = True
+            self._events.append(SlotUp(slot.share))
 
-    def _hear_load(self, seat: RaySlot, load: PendingLoad) -> None:
-        try:
-            answer: Loaded | Broken = ray.get(load.answer)
-        except RayTaskError as error:
-            answer = Broken("task", in_short(error))
-        except RayError as error:
-            answer = Broken("infrastructure", in_short(error))
-        if isinstance(answer, Broken) and answer.kind != "task":
-            self._died(seat, answer.message)
+    def _handle_load(self, slot: RaySlot, load: PendingLoad) -> None:
+        answer = load.result()
+        if isinstance(answer, RemoteFailure) and answer.kind != "task":
+            self._handle_death(slot, answer.message)
             return
-        seat.load, seat.deaths = None, 0
-        if isinstance(answer, Broken):
-            self._events.append(Refused(seat.slot.slot_id, load.model, answer.message))
+        slot.load, slot.deaths = None, 0
+        if isinstance(answer, RemoteFailure):
+            self._events.append(Refused(slot.slot_id, load.model, answer.message))
         else:
             self._load_deaths.pop(load.model, None)
-            self._events.append(Hosted(seat.slot.slot_id, load.model, answer.seconds))
+            self._events.append(Hosted(slot.slot_id, load.model, answer.seconds))
 
-    def _hear_call(self, seat: RaySlot, call: PendingCall) -> None:
-        """What a call came to; a worker that died is told apart from a call that failed."""
+    def _handle_call(self, slot: RaySlot, call: PendingCall) -> None:
+        """Handle the end of a call, and tell a worker that died from a call that failed."""
         try:
-            output: Output | Broken = ray.get(call.answer)
-            if call.made is not None and self._store is None:
-                # AEs may be lost with their node after their call ended; then this raises. Where
-                # the worker has stored them they stay on its node: nobody here reads them.
-                ray.get(call.made)
-        except TaskCancelledError:
-            output = Broken("cancelled", "the call was cancelled before it began")
-        except RayTaskError as error:
-            if isinstance(error.cause, RayError):
-                output = Broken("infrastructure", f"an input was lost: {in_short(error)}")
-            else:
-                output = Broken("task", str(error))
-        except DEAD as error:
-            self._died(seat, in_short(error))
+            output = call.result(stored=self._store is not None)
+        except WORKER_DEATHS as error:
+            self._handle_death(slot, in_short(error))
             return
-        except RayError as error:
-            output = Broken("infrastructure", in_short(error))
-        seat.calls.popleft()
+        slot.calls.popleft()
         if isinstance(output, Output) or output.kind == "task":
-            seat.deaths = 0
+            slot.deaths = 0
         if isinstance(output, Output):
-            self._events.append(Finished(call.key, changed(output, images=call.made)))
+            self._events.append(Finished(call.key, replace(output, images=call.made)))
             return
         self._events.append(Failed(call.key, output.kind, output.message))
         if output.kind == "poisoned":
-            self._count_death(seat, "its device was lost")
-            self._replace(seat, f"the worker of slot {seat.slot.slot_id} lost its device")
+            self._count_death(slot, "its device was lost")
+            self._replace_worker(slot, f"the worker of slot {slot.slot_id} lost its device")
+
+
+def _ready_references(references: Iterable[Any], timeout: float) -> list[Any]:
+    """Wait for at least one reference and return all that are ready.
+
+    ``RayExecutor.close`` ends the wait, because it kills the workers.
+    """
+    listed = list(references)
+    if not listed:
+        return []
+    ready, _ = ray.wait(listed, num_returns=1, timeout=timeout, fetch_local=False)
+    if ready and len(listed) > 1:
+        ready, _ = ray.wait(listed, num_returns=len(listed), timeout=0, fetch_local=False)
+    return ready

@@ -1,34 +1,35 @@
-"""The driver's metrics on Ray's way to Prometheus: every node exports what its workers count."""
+"""The driver's metrics on Ray's way to Prometheus: every node exports its workers' counts."""
 
 from collections.abc import Mapping
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from segtransfer.runtime.status import METRICS, Meter, Metric
+from segtransfer.runtime.metrics import INSTRUMENTS, Instrument, Meter
 
 
 def ray_meter() -> Meter:
-    """A meter of the process that calls it: a Ray worker or driver.
+    """Return a meter for the calling process, a Ray worker or driver.
 
-    Ray puts ``ray_`` before every name. It exports on the metrics port of the node.
+    Ray puts ``ray_`` before every name, and exports on the metrics port of the node.
     """
-    instruments = {metric.name: _instrument(metric) for metric in METRICS}
+    metrics = {instrument.name: _metric_of(instrument) for instrument in INSTRUMENTS}
 
-    def record(metric: Metric, value: float, labels: Mapping[str, str]) -> None:
-        instrument, tags = instruments[metric.name], dict(labels)
-        if isinstance(instrument, Counter):
-            instrument.inc(value, tags)
-        elif isinstance(instrument, Gauge):
-            instrument.set(value, tags)
+    def record(instrument: Instrument, value: float, labels: Mapping[str, str]) -> None:
+        metric, tags = metrics[instrument.name], dict(labels)
+        if isinstance(metric, Counter):
+            metric.inc(value, tags)
+        elif isinstance(metric, Gauge):
+            metric.set(value, tags)
         else:
-            instrument.observe(value, tags)
+            metric.observe(value, tags)
 
     return record
 
 
-def _instrument(metric: Metric) -> Counter | Gauge | Histogram:
-    if metric.kind == "counter":
-        return Counter(metric.name, metric.meaning, metric.labels)
-    if metric.kind == "gauge":
-        return Gauge(metric.name, metric.meaning, metric.labels)
-    return Histogram(metric.name, metric.meaning, list(metric.boundaries), metric.labels)
+def _metric_of(instrument: Instrument) -> Counter | Gauge | Histogram:
+    name, meaning, labels = instrument.name, instrument.meaning, instrument.labels
+    if instrument.kind == "counter":
+        return Counter(name, meaning, labels)
+    if instrument.kind == "gauge":
+        return Gauge(name, meaning, labels)
+    return Histogram(name, meaning, list(instrument.boundaries), labels)

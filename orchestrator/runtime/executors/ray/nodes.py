@@ -1,4 +1,4 @@
-"""Slots from nodes: how many each node gets, and what a worker there asks of Ray."""
+"""Nodes of the cluster: their capacity, their number of slots, and requests for more nodes."""
 
 import heapq
 import logging
@@ -23,16 +23,16 @@ from segtransfer.runtime.executors.slot_sizing import (
 
 log = logging.getLogger(__name__)
 
-ANSWER_WITHIN = 60.0  # seconds for a node to tell the memory of its GPUs
-# Cores of a node that its workers leave: clients that only drive the fleet ask for 0.01 each.
+ANSWER_WITHIN = 60.0  # seconds for a node to report the memory of its GPUs
+# Cores of a node that its workers leave free: a driver or client asks for 0.01 each.
 SPARE_CORES = 0.1
-ASK_EVERY = 30.0  # seconds after which nodes that are still missing are asked for again
+ASK_EVERY = 30.0  # seconds after which the request for missing nodes is repeated
 NO_NODES: Mapping[str, Any] = {"num_cpus": 0}
 
 
 @dataclass(frozen=True)
-class Node:
-    """A living node: what slots are made of. ``workers`` is how many its memory carries."""
+class NodeCapacity:
+    """Cores and GPUs of an alive node; ``workers`` is the number that its memory carries."""
 
     node_id: str
     cores: float
@@ -40,19 +40,20 @@ class Node:
     workers: int
 
     @property
-    def short(self) -> str:
+    def short_id(self) -> str:
+        """The first characters of the node's id, for names of slots."""
         return self.node_id[:8]
 
 
-def living_nodes() -> list[Node]:
-    """The nodes of the cluster now, in an order that repeats."""
+def alive_nodes() -> list[NodeCapacity]:
+    """Return the alive nodes of the cluster, sorted by id."""
     nodes = []
     for entry in ray.nodes():
         if entry["Alive"]:
             total: Mapping[str, float] = entry["Resources"]
             memory = total.get("memory", math.inf) / WORKER_BYTES
             nodes.append(
-                Node(
+                NodeCapacity(
                     entry["NodeID"],
                     cores=total.get("CPU", 0.0),
                     gpus=int(total.get("GPU", 0)),
@@ -62,18 +63,21 @@ def living_nodes() -> list[Node]:
     return sorted(nodes, key=lambda node: node.node_id)
 
 
-def share_gpus(fleet: Fleet, nodes: Sequence[Node], models: int, peaks: Sequence[int]) -> int:
-    """Slots on each of these nodes' GPUs; their memory is asked for only where it matters."""
+def share_gpus(
+    fleet: Fleet, nodes: Sequence[NodeCapacity], models: int, peaks: Sequence[int]
+) -> int:
+    """Return the number of slots per GPU; nodes are asked for their GPUs' memory only if needed."""
     gpus = sum(node.gpus for node in nodes)
     matters = fleet.slots_per_gpu == "auto" and peaks and models > gpus
     gpu_bytes = least_gpu_bytes(nodes) if matters else None
     return pick_slots_per_gpu(fleet, gpus, models, peaks, gpu_bytes)
 
 
-def least_gpu_bytes(nodes: Sequence[Node]) -> int | None:
-    """Memory of the smallest GPU, None where a node has none that torch finds, or is silent.
+def least_gpu_bytes(nodes: Sequence[NodeCapacity]) -> int | None:
+    """Return the memory of the smallest GPU in bytes.
 
-    Ray knows how many GPUs a node has, not their memory, so a process there says it.
+    Ray knows the number of a node's GPUs, but not their memory, so a process on the node reports
+    it. The result is None if torch finds no GPU on a node, or a node does not answer.
     """
     ask: Any = ray.remote(smallest_gpu)
     answers = [
@@ -97,11 +101,12 @@ def least_gpu_bytes(nodes: Sequence[Node]) -> int | None:
 
 
 def count_slots(
-    fleet: Fleet, nodes: Sequence[Node], models: int, sources: int, per_gpu: int
+    fleet: Fleet, nodes: Sequence[NodeCapacity], models: int, sources: int, per_gpu: int
 ) -> dict[str, int]:
-    """How many slots each node should have; where any has GPUs, or must have, only those count.
+    """Return the number of slots per node id, in proportion to cores or GPUs.
 
-    All that the fleet asks for, or all that the nodes have, in proportion to cores or GPUs.
+    The total is the fleet's number of slots, else as many as the nodes have. If any node has GPUs,
+    or the fleet demands GPUs, only nodes with GPUs get slots.
     """
     on_gpus = fleet.gpus or any(node.gpus for node in nodes)
     weights = {n.node_id: float(n.gpus if on_gpus else n.cores) for n in nodes}
@@ -115,9 +120,8 @@ def count_slots(
     return _spread(total, weights, limits)
 
 
-def missing_resources(fleet: Fleet, nodes: Sequence[Node], per_gpu: int) -> dict[str, Any]:
-    """What to ask an autoscaler for, as arguments of ``request_resources``; empty where the nodes
-    that are there suffice."""
+def missing_resources(fleet: Fleet, nodes: Sequence[NodeCapacity], per_gpu: int) -> dict[str, Any]:
+    """Return arguments of ``request_resources`` for an autoscaler; empty if the nodes suffice."""
     wanted = 1 if fleet.slots == "auto" else fleet.slots
     gpus = sum(node.gpus for node in nodes)
     if gpus or fleet.gpus:
@@ -127,24 +131,29 @@ def missing_resources(fleet: Fleet, nodes: Sequence[Node], per_gpu: int) -> dict
 
 
 class NodeRequest:
-    """What the autoscaler is asked for. The cluster has one request, which outlives who made it.
+    """The request to the autoscaler, of which a cluster has one that outlives its author.
 
-    Another run's replaces ours, so what is still missing is asked for again. A run that was killed
-    leaves its own, which would keep nodes for nobody: whoever misses nothing takes it back.
+    Another run's request replaces this one, so a request for missing nodes is repeated. The request
+    of a killed run would keep nodes that no run uses, so a run that misses nothing takes it back.
     """
 
     def __init__(self) -> None:
-        self._asked: Mapping[str, Any] | None = None  # None: someone else's may hold
+        self._asked: Mapping[str, Any] | None = None  # None: another run's request may hold
         self._next = 0.0
 
     def update(self, missing: Mapping[str, Any], now: float) -> None:
-        """Ask for what ``missing_resources`` says at a time in seconds, or take back a request."""
+        """Make, repeat or take back the request.
+
+        Args:
+            missing: The result of ``missing_resources``.
+            now: Time in seconds.
+        """
         if missing != self._asked or (missing and now >= self._next):
             ask_autoscaler(missing or NO_NODES)
             self._asked, self._next = missing, now + ASK_EVERY
 
     def __str__(self) -> str:
-        """What is asked for and not there yet, in words; empty where nothing is."""
+        """Return a phrase for the requested nodes; empty if none are requested."""
         asked = self._asked or {}
         if bundles := asked.get("bundles"):
             return f"GPUs: {len(bundles)} in all"
@@ -152,15 +161,18 @@ class NodeRequest:
 
 
 def ask_autoscaler(resources: Mapping[str, Any]) -> None:
-    """Ask for a cluster of at least this size; without an autoscaler nothing hears it."""
+    """Ask for a cluster of at least this size; without an autoscaler the request has no effect."""
     try:
         request_resources(**resources)
-    except Exception as error:  # whatever goes wrong there, the nodes that are here can work
+    except Exception as error:  # whatever the error, the nodes that are up can work
         log.warning("the autoscaler could not be asked for more nodes: %s", error)
 
 
-def resources_of_worker(node: Node, workers: int, per_gpu: int) -> dict[str, float]:
-    """What each of ``workers`` new ones on a node asks for: all of them fit, whatever else runs."""
+def resources_of_worker(node: NodeCapacity, workers: int, per_gpu: int) -> dict[str, float]:
+    """Return the resources for each of ``workers`` new workers on a node.
+
+    All of them fit, whatever else runs on the node.
+    """
     free = available_resources_per_node().get(node.node_id, {}).get("CPU", 0.0)
     cores = max(0.0, free - SPARE_CORES) / workers
     asked = {"num_cpus": min(1.0, math.floor(cores * 100) / 100)}
@@ -170,7 +182,7 @@ def resources_of_worker(node: Node, workers: int, per_gpu: int) -> dict[str, flo
 
 
 def _spread(total: int, weights: Mapping[str, float], limits: Mapping[str, int]) -> dict[str, int]:
-    """``total`` over nodes in proportion to their weights, none above its limit."""
+    """Spread ``total`` slots over nodes in proportion to their weights, within their limits."""
     counts = dict.fromkeys(weights, 0)
     queue = [(1 / weight, node) for node, weight in weights.items() if weight > 0]
     heapq.heapify(queue)

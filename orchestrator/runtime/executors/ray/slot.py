@@ -1,4 +1,4 @@
-"""A slot of the Ray executor: the worker that it has now, and what is under way there."""
+"""A slot of the Ray executor: its current worker, and the load and calls under way there."""
 
 import time
 from collections import deque
@@ -6,74 +6,134 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import (
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from segtransfer.experiment.task import Task
-from segtransfer.runtime.executors.base import Served
-from segtransfer.runtime.executors.ray.worker import HEALTH, ModelActor
+from segtransfer.runtime.executors.base import Output, Served
+from segtransfer.runtime.executors.ray.worker import HEALTH, Loaded, ModelActor, RemoteFailure
 from segtransfer.runtime.scheduler import Slot
 from segtransfer.tasks.data.shards import Shard
 
 ACTOR: Any = ray.remote(concurrency_groups={HEALTH: 1})(ModelActor)  # type: ignore[call-overload]
+WORKER_DEATHS = (RayActorError, WorkerCrashedError, OutOfMemoryError)
 
 
 @dataclass
 class PendingCall:
-    """``answer`` refers to the report, ``made`` to the AEs of an attack."""
+    """A call under way: ``answer`` refers to the report, ``made`` to the AEs of an attack."""
 
     key: str
     answer: Any
     made: Any = None
 
+    def result(self, *, stored: bool) -> Output | RemoteFailure:
+        """Return the call's output, or the failure that stands in for the output.
+
+        Args:
+            stored: Whether the worker wrote the arrays to the store.
+
+        Raises:
+            RayError: The worker died, by one of ``WORKER_DEATHS``.
+        """
+        try:
+            output: Output | RemoteFailure = ray.get(self.answer)
+            if self.made is not None and not stored:
+                # AEs may be lost with their node after their call ended, which raises here. Stored
+                # AEs stay on the worker's node, because nothing here reads them.
+                ray.get(self.made)
+        except TaskCancelledError:
+            return RemoteFailure("cancelled", "the call was cancelled before it began")
+        except RayTaskError as error:
+            if isinstance(error.cause, RayError):
+                return RemoteFailure("infrastructure", f"an input was lost: {in_short(error)}")
+            return RemoteFailure("task", str(error))
+        except WORKER_DEATHS:
+            raise
+        except RayError as error:
+            return RemoteFailure("infrastructure", in_short(error))
+        return output
+
 
 @dataclass
 class PendingLoad:
-    """A model that a worker is loading."""
+    """A load of a model under way, since a time in seconds."""
 
     model: str
     answer: Any
     since: float
 
+    def result(self) -> Loaded | RemoteFailure:
+        """Return the report of the load, or its failure."""
+        try:
+            answer: Loaded | RemoteFailure = ray.get(self.answer)
+        except RayTaskError as error:
+            return RemoteFailure("task", in_short(error))
+        except RayError as error:
+            return RemoteFailure("infrastructure", in_short(error))
+        return answer
+
 
 @dataclass
 class RaySlot:
-    """One slot. Workers come and go; ``deaths`` counts those that finished nothing, in a row."""
+    """A slot on a node, which outlives its workers.
 
-    slot: Slot
+    ``deaths`` counts the workers in a row that died before they finished anything.
+    """
+
+    share: Slot
     node_id: str
     resources: dict[str, float]
     worker: Any = None
     up: bool = False
-    known: bool = False  # it was up once
-    ping: Any = None  # reference of a ping that was not answered yet
-    asked: float = 0.0  # when the last ping was sent
+    was_up: bool = False  # at any time before
+    ping: Any = None  # reference of the unanswered ping
+    pinged: float = 0.0  # time of the last ping in seconds
     load: PendingLoad | None = None
     calls: deque[PendingCall] = field(default_factory=deque)
     deaths: int = 0
 
-    def new_worker(self, micro_batch: int, store: str | None) -> None:
-        """Put a worker here, in place of the old one and of all that was under way on it.
+    @property
+    def slot_id(self) -> str:
+        """The slot's id."""
+        return self.share.slot_id
 
-        Neither workers nor their calls are Ray's to repeat: it would replay poison unseen.
+    def new_worker(self, micro_batch: int, store: str | None) -> None:
+        """Start a worker, in place of the old worker with its load and calls.
+
+        Ray must repeat neither workers nor calls: it would repeat poisoned calls unseen.
+
+        Args:
+            micro_batch: Images per forward.
+            store: The store that the worker writes to; None if the driver writes.
         """
         if self.worker is not None:
             ray.kill(self.worker)
         self.up, self.load = False, None
         self.calls.clear()
-        where = NodeAffinitySchedulingStrategy(self.node_id, soft=False)
+        pinned = NodeAffinitySchedulingStrategy(self.node_id, soft=False)
         self.worker = ACTOR.options(
-            max_restarts=0, max_task_retries=0, scheduling_strategy=where, **self.resources
+            max_restarts=0, max_task_retries=0, scheduling_strategy=pinned, **self.resources
         ).remote(micro_batch, store)
         self.send_ping()
 
     def send_ping(self) -> None:
-        self.ping, self.asked = self.worker.ping.remote(), time.monotonic()
+        """Ask the worker for a sign of life."""
+        self.ping, self.pinged = self.worker.ping.remote(), time.monotonic()
 
     def host(self, model: str, served: Served) -> None:
+        """Begin to load a model on the worker."""
         self.load = PendingLoad(model, self.worker.host.remote(served), time.monotonic())
 
     def start(self, task: Task, shard: Shard, images: Any, labels: Any) -> None:
+        """Queue a call on the worker; ``images`` and ``labels`` are references."""
         arguments = (images, labels, task, shard.image_ids, shard.group)
         if task.kind == "attack":
             made, answer = self.worker.attack.options(num_returns=2).remote(*arguments)
@@ -82,9 +142,9 @@ class RaySlot:
             self.calls.append(PendingCall(task.key, self.worker.evaluate.remote(*arguments)))
 
     def awaited(self) -> Any:
-        """The reference that tells next what happens here, None where nothing does.
+        """Return the reference of the slot's next answer, or None if nothing is under way.
 
-        Of the calls it is the first, which the others wait for.
+        Of several calls the reference is the first call's, because the worker runs them in order.
         """
         if not self.up:
             return self.ping
@@ -94,10 +154,10 @@ class RaySlot:
 
 
 def in_short(error: BaseException) -> str:
-    """Why a reference has no value, in one line, without frames, which would hold references."""
+    """Return the reason of an error in one line, without frames, which would hold references."""
     if isinstance(error, RayTaskError):
         error = error.cause
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
-    # Ray says at length what died, and then why.
+    # Ray describes the dead actor at length before it gives the reason.
     reason = next((line for line in lines if line.startswith("The actor is dead")), lines[0])
     return f"{type(error).__name__}: {reason[:300]}"

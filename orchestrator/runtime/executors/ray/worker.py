@@ -1,4 +1,4 @@
-"""The model actor: a process that hosts one model at a time and carries out calls on it."""
+"""The model actor: a process that hosts one model at a time and runs calls on it."""
 
 import gc
 import logging
@@ -14,12 +14,12 @@ import torch
 from segtransfer.errors import InputError
 from segtransfer.experiment.provenance import code_hash
 from segtransfer.experiment.task import Task
-from segtransfer.runtime.executors.base import FailureKind, Output, Served, perform
+from segtransfer.runtime.executors.base import FailureKind, Output, Served, TaskInputs, perform
 from segtransfer.store import Store
-from segtransfer.tasks import models
 from segtransfer.tasks.batching import is_out_of_memory
 from segtransfer.tasks.device_errors import is_poisoned
 from segtransfer.tasks.memory import keep_freed_memory
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.base import Segmenter
 
 log = logging.getLogger(__name__)
@@ -29,17 +29,17 @@ HEALTH = "health"  # the concurrency group of pings: answered while a call is un
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model is loaded and warm; ``seconds`` it took."""
+    """Report of a load: the model is warm after ``seconds``."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
-class Broken:
-    """What stands in for a result where a call or a load raised.
+class RemoteFailure:
+    """The answer of a call or a load that raised.
 
-    Plain data: the class of an exception need not be importable, or picklable, where it is read,
-    and its frames would hold tensors and references.
+    Plain data, because the class of an exception need not be importable or picklable in the
+    driver's process, and its frames would hold tensors and references.
     """
 
     kind: FailureKind
@@ -47,14 +47,14 @@ class Broken:
 
 
 class Cancelled(Exception):
-    """Raised by the poll of a call that was cancelled."""
+    """Raised within a call that was cancelled."""
 
 
 class ModelActor:
-    """Starts empty; ``host`` gives it a model, and its calls run one by one in their order."""
+    """An actor that starts without a model and runs its calls one by one, in their order."""
 
     def __init__(self, micro_batch: int, store: str | None) -> None:
-        code_hash()  # now: what is on disk later need not be what runs here
+        code_hash()  # now, because the files on disk may change later
         torch.set_num_threads(1)
         keep_freed_memory()
         self._micro_batch = micro_batch
@@ -69,36 +69,37 @@ class ModelActor:
 
     @ray.method(concurrency_group=HEALTH)
     def ping(self) -> tuple[int, str]:
-        """The process's id, and the hash of the code that it runs; that it answers is the news."""
+        """Return the process id and the hash of the running code, as a sign of life."""
         return os.getpid(), code_hash()
 
-    def host(self, served: Served) -> Loaded | Broken:
-        """Load and warm a model in place of the one that is here."""
+    def host(self, served: Served) -> Loaded | RemoteFailure:
+        """Load and warm a model in place of the hosted model."""
         self._model = None
         gc.collect()
         if self._device == "cuda":
             torch.cuda.empty_cache()
         try:
-            models.import_libraries(served.spec)  # once a process, not with every load
+            models.import_libraries(served.spec)  # once per process, not with every load
             begun = time.perf_counter()
             self._model = self._load(served)
         except Exception as error:
-            return Broken(_kind_of_load(error), _why(error))
+            return RemoteFailure(_kind_of_load_failure(error), _message_of(error))
         return Loaded(time.perf_counter() - begun)
 
     def attack(
         self, images: np.ndarray, labels: np.ndarray, task: Task, ids: tuple[str, ...], group: int
-    ) -> tuple[np.ndarray | None, Output | Broken]:
-        """AEs apart from the report, so that they can go on to targets as a reference."""
-        made = self._carry_out(images, labels, task, ids, group)
-        if isinstance(made, Broken):
-            return None, made
-        return made.images, replace(made, images=None)
+    ) -> tuple[np.ndarray | None, Output | RemoteFailure]:
+        """Return an attack's AEs apart from its report, so that targets get them by reference."""
+        output = self._run(task, TaskInputs(ids, group, images, labels))
+        if isinstance(output, RemoteFailure):
+            return None, output
+        return output.images, replace(output, images=None)
 
     def evaluate(
         self, images: np.ndarray, labels: np.ndarray, task: Task, ids: tuple[str, ...], group: int
-    ) -> Output | Broken:
-        return self._carry_out(images, labels, task, ids, group)
+    ) -> Output | RemoteFailure:
+        """Return the scores of a shard's images on the hosted model."""
+        return self._run(task, TaskInputs(ids, group, images, labels))
 
     def _load(self, served: Served) -> Segmenter:
         if models.describe(served.spec).fingerprint != served.fingerprint:
@@ -110,24 +111,22 @@ class ModelActor:
         model.gradient(model(images).sum(), images)
         return model
 
-    def _carry_out(
-        self, images: np.ndarray, labels: np.ndarray, task: Task, ids: tuple[str, ...], group: int
-    ) -> Output | Broken:
+    def _run(self, task: Task, inputs: TaskInputs) -> Output | RemoteFailure:
         try:
-            output = perform(
-                self._model, task, ids, group, images, labels, self._micro_batch, _stop_if_cancelled
-            )
+            output = perform(self._model, task, inputs, self._micro_batch, _stop_if_cancelled)
         except Cancelled:
-            return Broken("cancelled", "the call was cancelled")
+            return RemoteFailure("cancelled", "the call was cancelled")
         except Exception as error:
-            return Broken("poisoned" if is_poisoned(error) else "task", traceback.format_exc())
+            return RemoteFailure(
+                "poisoned" if is_poisoned(error) else "task", traceback.format_exc()
+            )
         try:
-            return self._written(output, ids)
+            return self._with_stored_arrays(output, inputs.image_ids)
         except OSError as error:
-            return Broken("infrastructure", f"the store cannot be written: {error}")
+            return RemoteFailure("infrastructure", f"the store cannot be written: {error}")
 
-    def _written(self, output: Output, ids: tuple[str, ...]) -> Output:
-        """The output with its arrays in the store, where that is not the driver's to write."""
+    def _with_stored_arrays(self, output: Output, ids: tuple[str, ...]) -> Output:
+        """Write the output's arrays to a remote store, and return the output with their blob."""
         if self._store is None:
             return output
         if output.images is not None:
@@ -143,8 +142,8 @@ def _stop_if_cancelled() -> None:
         raise Cancelled
 
 
-def _kind_of_load(error: Exception) -> FailureKind:
-    """Too little memory, or a lost device, says nothing against the model."""
+def _kind_of_load_failure(error: Exception) -> FailureKind:
+    """Tell the model's own error from a lack of memory and a lost device."""
     if is_poisoned(error):
         return "poisoned"
     short = isinstance(error, MemoryError) or (
@@ -153,8 +152,8 @@ def _kind_of_load(error: Exception) -> FailureKind:
     return "infrastructure" if short else "task"
 
 
-def _why(error: Exception) -> str:
-    """One sentence; a traceback follows where it is not the user's input that is wrong."""
+def _message_of(error: Exception) -> str:
+    """Return one sentence, with a traceback unless the user's input is at fault."""
     if isinstance(error, InputError):
         return str(error)
     return f"{error}\n{''.join(traceback.format_exception(error))}"

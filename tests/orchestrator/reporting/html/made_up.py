@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.task import CLEAN
-from segtransfer.results import FORMAT, Results
+from segtransfer.results import Results
 from segtransfer.store.arrays import Evaluation
 from segtransfer.tasks import metrics, perturbation
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import read_image
 from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.labels import IGNORE_INDEX
 
 CAMVID = Path(metrics.__file__).parent / "data/camvid/images"
 
@@ -83,7 +85,7 @@ def made_up(
     made = [
         {"attack": spec.name, "made": number, **asdict(made)}
         for spec in specs
-        for number, made in enumerate(spec.made)
+        for number, made in enumerate(spec.variants)
     ]
     cells: list[list[Any]] = []
     confusions, fooled = {}, {}
@@ -114,7 +116,7 @@ def made_up(
 
             for shard in shards:
                 _attack(store, generator, keys(shard), spec, shard, pictures)
-            for place, one in enumerate(spec.made):
+            for place, one in enumerate(spec.variants):
                 for target in names[:targets]:
                     strength = 0.45 if source == target else 0.25
                     strength += 0.02 * number + 0.03 * place
@@ -165,7 +167,7 @@ def _shards(
             if photo.shape[1] >= size[0] and photo.shape[2] >= size[1] and size[0] > 100:
                 shown[place] = photo[:, : size[0], : size[1]]
         labels = np.stack([_blobs(generator, size, classes) for _ in range(count)])
-        labels[:, : size[0] // 8] = metrics.IGNORE
+        labels[:, : size[0] // 8] = IGNORE_INDEX
         ids = tuple(f"image-{first + place}" for place in range(count))
         digest = hashlib.sha256(repr((ids, size)).encode()).hexdigest()
         shards.append(Shard(digest, first // 2 % 4, ids, ids, shown, labels))
@@ -183,7 +185,7 @@ def _predicted(
     generator: np.random.Generator, labels: np.ndarray, classes: int, errors: float
 ) -> np.ndarray:
     """Labels with about a share of blobs turned into other classes."""
-    predictions = np.where(labels == metrics.IGNORE, 0, labels)
+    predictions = np.where(labels == IGNORE_INDEX, 0, labels)
     for place, label in enumerate(predictions):
         size = label.shape
         coarse = generator.random((size[0] // 4 + 1, size[1] // 4 + 1)) < errors
@@ -207,12 +209,12 @@ def _attack(
             (shard.images + generator.integers(-bound, bound + 1, shard.images.shape, np.int16))
             .clip(0, 255)
             .astype(np.uint8)
-            for _ in spec.made
+            for _ in spec.variants
         ]
     )
     if pictures:
         store.images[key] = adversarial
-    equivalents = [float(one.step) for one in spec.made]
+    equivalents = [float(one.step) for one in spec.variants]
     cost = {"forwards": 20, "backwards": 20, "pixels": 1000, "seconds": 1.5}
     store.reports[key] = {
         "perturbation": [

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from segtransfer.reporting.html import write_page
+from segtransfer.reporting.html.estimates import METRIC_CHOICES
 from segtransfer.reporting.html.facts import decimal
-from segtransfer.reporting.html.numbers import METRICS
 from segtransfer.results import Results
 from segtransfer.statistics import Resampled
 from tests.orchestrator.reporting.html.made_up import made_up
@@ -103,7 +103,7 @@ def test_it_opens_and_draws_its_charts(page: Any) -> None:
         assert drawn.nth(number).locator(".mark-symbol path").count() > 0
 
 
-@pytest.mark.parametrize("metric", [metric.name for metric in METRICS])
+@pytest.mark.parametrize("metric", [metric.name for metric in METRIC_CHOICES])
 def test_the_metric_switch_shows_the_numbers_of_that_metric(
     page: Any, results: Results, metric: str
 ) -> None:
@@ -115,7 +115,7 @@ def test_the_metric_switch_shows_the_numbers_of_that_metric(
         shown = [["–" if np.isnan(v) else decimal(v) for v in row] for row in values.to_numpy()]
         expected = [[s, *row] for s, row in zip(results.sources, shown, strict=True)]
         assert cells(matrix(page, attack)) == [["clean", *map(decimal, clean)], *expected]
-    label = next(m.label for m in METRICS if m.name == metric)
+    label = next(m.label for m in METRIC_CHOICES if m.name == metric)
     assert page.locator("[data-unit]").first.inner_text().startswith(f"{label},")
 
 
@@ -368,7 +368,7 @@ def test_without_scripts_the_matrices_can_be_read(
 
 def test_a_page_without_results_works(browser: Any, tmp_path: Path) -> None:
     with opened(browser, write_page(nothing_yet(), tmp_path / "report.html")) as page:
-        for metric in METRICS:
+        for metric in METRIC_CHOICES:
             choose(page, metric.name)
             assert cells(matrix(page, "pgd"))[1][1:] == 3 * ["–"]
 

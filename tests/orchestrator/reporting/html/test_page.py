@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 
 from segtransfer.reporting.folder import write_report
-from segtransfer.reporting.html import draw_page, shades
-from segtransfer.reporting.html.facts import decimal, estimate, trouble
-from segtransfer.reporting.html.gallery import BUDGET, draw_gallery
-from segtransfer.reporting.html.numbers import METRICS
+from segtransfer.reporting.html import draw_page
+from segtransfer.reporting.html.colours import shades
+from segtransfer.reporting.html.estimates import METRIC_CHOICES
+from segtransfer.reporting.html.facts import decimal, failure_messages, interval_text
+from segtransfer.reporting.html.gallery import GALLERY_BYTES, draw_gallery
 from segtransfer.reporting.html.tables import main_attacks
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.statistics import Resampled, pairs_of
 from tests.orchestrator.reporting.html.made_up import made_up
 from tests.orchestrator.reporting.html.reading import Page
@@ -70,7 +71,7 @@ def test_a_ratio_to_nothing_is_null_and_leaves_the_page_readable() -> None:
     assert None not in data["figures"]["drop"]
 
 
-@pytest.mark.parametrize("metric", [metric.name for metric in METRICS])
+@pytest.mark.parametrize("metric", [metric.name for metric in METRIC_CHOICES])
 def test_every_metric_stands_in_the_page(results: Results, page: Page, metric: str) -> None:
     shown = page.data["figures"][metric]
     matrix = results.matrix("pgd", metric)
@@ -96,7 +97,7 @@ def test_means_are_those_of_each_kind_of_pair_alone(results: Results, page: Page
     sample = Resampled(results)
     table = next(table for table in page.tables if "Against pgd" in table.rows[0])
     row = next(row for row in table.rows if row[0] == "mi")
-    for shown, group in zip(row[1:4], GROUPS, strict=True):
+    for shown, group in zip(row[1:4], PAIR_GROUPS, strict=True):
         interval = sample.mean("mi", pairs_of(results, group))
         value, low, high = map(decimal, (interval.value, interval.low, interval.high))
         assert shown == f"{value}{low} to {high}"
@@ -206,14 +207,16 @@ def test_what_failed_is_told_with_its_reason() -> None:
     results = made_up(ATTACKS[:2], missing=(("pgd", "net-0", "net-2"),))
     for key in results.missing:
         results.store.failures[key] = {"message": "Traceback\nValueError: too dark"}  # type: ignore[attr-defined]
-    assert trouble(results) == [("3 × ValueError: too dark", "Traceback\nValueError: too dark")]
+    assert failure_messages(results) == [
+        ("3 × ValueError: too dark", "Traceback\nValueError: too dark")
+    ]
     assert "3 × ValueError: too dark" in Page(draw_page(results)).text
 
 
 def test_a_failure_of_another_run_is_no_news_once_it_is_made_up_for(results: Results) -> None:
     key = results.content["cells"][-1][4]
     store = replace(results.store, failures={key: {"message": "gone"}})  # type: ignore[type-var]
-    assert trouble(replace(results, store=store)) == []
+    assert failure_messages(replace(results, store=store)) == []
 
 
 def test_six_by_six_by_eight_stay_under_five_megabytes() -> None:
@@ -223,7 +226,7 @@ def test_six_by_six_by_eight_stay_under_five_megabytes() -> None:
     gallery = Page(page).data["gallery"]
     assert len(page.encode()) < 5_000_000
     # Larger images, or more attacks, take no more than the budget either: they are made smaller.
-    assert len(page.encode()) - len(json.dumps(gallery)) + BUDGET < 5_000_000
+    assert len(page.encode()) - len(json.dumps(gallery)) + GALLERY_BYTES < 5_000_000
 
 
 def test_the_gallery_takes_what_its_budget_allows(results: Results) -> None:
@@ -285,9 +288,9 @@ def test_one_model_and_one_image_make_a_page() -> None:
 def test_numbers_are_written_as_people_write_them() -> None:
     assert decimal(-2.0) == "−2.0"
     assert decimal(2.0, signed=True) == "+2.0"
-    assert estimate((1.0, None, None, False)) == "1.0"
-    assert estimate((1.0, -0.5, 2.5, False)) == "1.0 (−0.5 to 2.5)"
-    assert estimate(None) == "–"
+    assert interval_text((1.0, None, None, False)) == "1.0"
+    assert interval_text((1.0, -0.5, 2.5, False)) == "1.0 (−0.5 to 2.5)"
+    assert interval_text(None) == "–"
 
 
 def test_text_on_every_shade_can_be_read() -> None:

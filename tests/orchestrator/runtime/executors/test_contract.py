@@ -11,7 +11,7 @@ import pytest
 from segtransfer.experiment.plan import Plan
 from segtransfer.experiment.task import CLEAN
 from segtransfer.results import Results
-from segtransfer.runtime.runner import Listener
+from segtransfer.runtime.listener import Listener
 from segtransfer.runtime.sessions import Notice
 from segtransfer.store import Store
 from tests.orchestrator.toy_experiments import (

@@ -15,8 +15,8 @@ from segtransfer.runtime.executors.slot_sizing import (
     pick_slots_per_gpu,
     slots_that_fit,
 )
-from tests.orchestrator.forecast.test_calibration import keep_as_measured_on_a_gpu
-from tests.orchestrator.runtime.test_driver import Desk, Hands
+from tests.orchestrator.runtime.test_driver import ControlledExecutor, Harness
+from tests.orchestrator.store.test_measured_costs import store_as_measured_on_a_gpu
 
 GIB = 2**30
 AUTO = Fleet()
@@ -63,36 +63,40 @@ def test_the_plan_and_the_executor_open_the_same_slots(
     memory: int | None, each: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two models of 5 GiB on one GPU: both fit into 80 GiB and one into 8."""
-    from segtransfer.runtime.executors.ray import executor as ray_executor
-    from segtransfer.runtime.executors.ray import nodes as ray_fleet
+    from segtransfer.runtime.executors.ray import executor as executor_module
+    from segtransfer.runtime.executors.ray import nodes as nodes_module
+    from segtransfer.runtime.executors.ray.allocation import SlotAllocator
 
-    node = ray_fleet.Node("node", 8, 1, 40)
-    monkeypatch.setattr(ray_executor, "living_nodes", lambda: [node])
-    monkeypatch.setattr(ray_fleet, "least_gpu_bytes", lambda nodes: memory)
+    node = nodes_module.NodeCapacity("node", 8, 1, 40)
+    monkeypatch.setattr(executor_module, "alive_nodes", lambda: [node])
+    monkeypatch.setattr(nodes_module, "least_gpu_bytes", lambda nodes: memory)
     monkeypatch.setattr(forecast.torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(forecast, "smallest_gpu", lambda: memory)
-    hired: list[int] = []
+    allocated: list[int] = []
 
-    class Executor(ray_executor.RayExecutor):
-        def _hire(self, node: Any, new: int, slots: int, per_gpu: int) -> None:
-            hired.extend((new, slots, per_gpu))
+    def new_slots(_: object, node: Any, new: int, slots: int, per_gpu: int) -> list[Any]:
+        allocated.extend((new, slots, per_gpu))
+        return []
 
-    desk = Desk(tmp_path, Hands())
-    plan = desk.plan(runtime={"executor": "ray"})
-    keep_as_measured_on_a_gpu(plan, desk.store, dict.fromkeys(plan.models, 5 * GIB))
-    desk.submit(plan)
-    executor = Executor(fleet=AUTO, micro_batch=4, store=desk.store.location)
-    executor.open(2, peaks=desk.hands.peaks)
-    assert hired == [each] * 3
-    assert len(forecast.here(plan, desk.store)[1]) == each
+    monkeypatch.setattr(SlotAllocator, "_new_slots", new_slots)
+
+    harness = Harness(tmp_path, ControlledExecutor())
+    plan = harness.plan(runtime={"executor": "ray"})
+    store_as_measured_on_a_gpu(plan, harness.store, dict.fromkeys(plan.models, 5 * GIB))
+    harness.submit(plan)
+    location = harness.store.location
+    executor = executor_module.RayExecutor(fleet=AUTO, micro_batch=4, store=location)
+    executor.open(2, peaks=harness.executor.peaks)
+    assert allocated == [each] * 3
+    assert len(forecast.slots_here(plan, harness.store)[1]) == each
 
 
 def test_peaks_are_asked_for_before_there_are_slots_and_not_again(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, Hands())
-    plan = desk.plan()
-    keep_as_measured_on_a_gpu(plan, desk.store, dict.fromkeys(plan.models, 5 * GIB))
-    desk.submit(plan)
-    assert desk.hands.peaks == (5 * GIB,) * 2
-    desk.step(2)
-    desk.submit(plan)
-    assert desk.hands.peaks == ()
+    harness = Harness(tmp_path, ControlledExecutor())
+    plan = harness.plan()
+    store_as_measured_on_a_gpu(plan, harness.store, dict.fromkeys(plan.models, 5 * GIB))
+    harness.submit(plan)
+    assert harness.executor.peaks == (5 * GIB,) * 2
+    harness.step(2)
+    harness.submit(plan)
+    assert harness.executor.peaks == ()

@@ -208,19 +208,19 @@ class History(RuleBasedStateMachine):
         """No slot with room has a task that it may run; no slot idles while a model has none."""
         s = self.scheduler
         ready = [POOL[k] for k in self.known() if self.state(k) is State.READY]
-        ready = [t for t in ready if t.kind == "evaluate" or not s._budget.full()]
-        homeless = {t.model for t in ready if t.model and not s.slots.hosts(t.model)}
+        ready = [t for t in ready if t.kind == "evaluate" or not s._state.in_flight.full()]
+        unhosted = {t.model for t in ready if t.model and not s.slots.hosts(t.model)}
         loads = list(self.running.values())
         for slot, hosted in self.slots.items():
             if slot in self.loading or loads.count(slot) >= WINDOW:
                 continue
-            assert loads.count(slot) or not homeless
+            assert loads.count(slot) or not unhosted
             if slot in s.slots._draining:
-                assert homeless, "drains for nobody"
+                assert unhosted, "drains for nobody"
                 continue
             here = [t for t in ready if t.model in (None, hosted)]
-            assert all(s._retries.failed_on(t.key) == slot for t in here)
-            assert all(s.slots.others(t.model, slot) for t in here)
+            assert all(s._state.retries.failed_on(t.key) == slot for t in here)
+            assert all(s.slots.hosted_elsewhere(t.model, slot) for t in here)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from segtransfer.runtime.scheduler import Host, Slot, Start, State
-from segtransfer.runtime.scheduler.machine import TURN
-from segtransfer.runtime.scheduler.placement import PATIENCE
+from segtransfer.runtime.scheduler.machine import TIME_SLICE
+from segtransfer.runtime.scheduler.placement import STARVATION_LIMIT
 from tests.orchestrator.runtime.scheduler.toys import (
     Fleet,
     add_slot,
@@ -152,7 +152,7 @@ def test_no_model_starves_while_others_never_run_out_of_work() -> None:
 
     def more_comes() -> bool:
         for model in ("a", "b"):
-            while s._queues.count(model, "evaluate") < 10:
+            while s._state.queues.count(model, "evaluate") < 10:
                 more_comes.count += 1  # type: ignore[attr-defined]
                 key = f"{model}-{more_comes.count}"  # type: ignore[attr-defined]
                 s.submit("endless", by_key(score(key, model, cost=5)), ())
@@ -161,7 +161,7 @@ def test_no_model_starves_while_others_never_run_out_of_work() -> None:
     more_comes.count = 0  # type: ignore[attr-defined]
     fleet.run(until=more_comes, limit=2000)
     assert s.state("rare") is State.DONE
-    assert fleet.now < (PATIENCE + 2) * TURN
+    assert fleet.now < (STARVATION_LIMIT + 2) * TIME_SLICE
 
 
 def test_a_model_keeps_its_slot_for_a_turn_though_others_wait() -> None:
@@ -170,7 +170,7 @@ def test_a_model_keeps_its_slot_for_a_turn_though_others_wait() -> None:
     s.submit("client", by_key(*work), ())
     fleet = Fleet(s)
     fleet.run(until=lambda: len(fleet.loads) == 2)
-    assert len(fleet.done) == TURN
+    assert len(fleet.done) == TIME_SLICE
 
 
 def test_a_slot_that_runs_dry_for_a_model_goes_on_when_that_is_not_wanted_any_more() -> None:

@@ -13,14 +13,14 @@ from segtransfer.tasks.attacks.transforms.diversity import (
     input_diversity,
 )
 from segtransfer.tasks.attacks.transforms.views import View
-from tests.tasks.attacks.specs import scene_of
+from tests.tasks.attacks.specs import step_context
 
 
 def diverse(
     images: torch.Tensor, kind: str, *, step: int = 0, divisor: int = 1, **fields: Any
 ) -> View:
     spec = {"di": InputDiversity, "rdi": ResizedDiversity}[kind].model_validate(fields)
-    return input_diversity(images, spec, scene_of(images, step=step, divisor=divisor))
+    return input_diversity(images, spec, step_context(images, step=step, divisor=divisor))
 
 
 def shown(view: View, shape: tuple[int, int]) -> tuple[int, int, int, int]:

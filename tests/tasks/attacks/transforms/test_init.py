@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TRANSFORMS, Transform, copies, relative_cost, views
-from tests.tasks.attacks.specs import scene_of
+from tests.tasks.attacks.specs import step_context
 from tests.tasks.cases import spec
 
 
@@ -45,7 +45,11 @@ def test_copies_and_costs_multiply() -> None:
 def test_every_copy_of_one_link_meets_every_copy_of_the_next() -> None:
     images = torch.rand(1, 3, 20, 30)
     seen = list(
-        views(images, chain({"ds": {"scales": 2}}, {"si": {"copies": 3}}), scene_of(images))
+        views(
+            images,
+            chain({"ds": {"scales": 2}}, {"si": {"copies": 3}}),
+            step_context(images),
+        )
     )
     assert len(seen) == 6
     sizes = [view.images.shape for view in seen]
@@ -58,22 +62,22 @@ def test_the_order_of_the_spec_is_the_order_of_the_links() -> None:
     images = torch.rand(1, 3, 20, 30)
     zoom = {"ds": {"low": 2, "width": 0}}
     pad = {"di": {"low": 1, "high": 1.5, "probability": 1}}
-    (first,) = views(images, chain(zoom, pad), scene_of(images))
-    (second,) = views(images, chain(pad, zoom), scene_of(images))
+    (first,) = views(images, chain(zoom, pad), step_context(images))
+    (second,) = views(images, chain(pad, zoom), step_context(images))
     assert first.images.shape == second.images.shape == (1, 3, 60, 90)
     assert not torch.equal(first.images, second.images)
 
 
 def test_a_link_draws_the_same_whatever_stands_beside_it() -> None:
     images = torch.rand(1, 3, 20, 30)
-    (alone,) = views(images, chain("ds"), scene_of(images, step=3))
-    seen = list(views(images, chain({"si": {"copies": 2}}, "ds"), scene_of(images, step=3)))
+    (alone,) = views(images, chain("ds"), step_context(images, step=3))
+    seen = list(views(images, chain({"si": {"copies": 2}}, "ds"), step_context(images, step=3)))
     assert [view.ratio for view in seen] == [alone.ratio] * 2
 
 
 def test_the_first_copy_of_several_scales_is_that_of_one() -> None:
     images = torch.rand(1, 3, 20, 30)
-    (one,) = views(images, chain("ds"), scene_of(images))
-    three = list(views(images, chain({"ds": {"scales": 3}}), scene_of(images)))
+    (one,) = views(images, chain("ds"), step_context(images))
+    three = list(views(images, chain({"ds": {"scales": 3}}), step_context(images)))
     assert torch.equal(three[0].images, one.images)
     assert len({view.ratio for view in three}) == 3

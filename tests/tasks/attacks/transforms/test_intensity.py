@@ -20,7 +20,7 @@ from segtransfer.tasks.attacks.transforms.intensity import (
     spectrum_simulation,
 )
 from segtransfer.tasks.attacks.transforms.views import TransformContext, align
-from tests.tasks.attacks.specs import scene_of, tensors
+from tests.tasks.attacks.specs import step_context, tensors
 from tests.tasks.cases import ids, spec, toy
 
 MODEL = toy("convolutional")
@@ -33,7 +33,7 @@ def run(rule: AttackSpec) -> torch.Tensor:
 
 def test_si_shows_every_half() -> None:
     images = torch.rand(2, 3, 5, 6)
-    seen = list(views(images, (IntensityScales(copies=4),), scene_of(images)))
+    seen = list(views(images, (IntensityScales(copies=4),), step_context(images)))
     assert [torch.equal(v.images, images / 2**i) for i, v in enumerate(seen)] == [True] * 4
 
 
@@ -41,7 +41,7 @@ def test_admix_then_si_shows_every_pair() -> None:
     images = torch.rand(3, 3, 5, 6)
     chain = AttackSpec.model_validate("admix").transforms
     assert (copies(chain), relative_cost(chain)) == (15, 15)
-    seen = [view.images for view in views(images, chain, scene_of(images))]
+    seen = [view.images for view in views(images, chain, step_context(images))]
     assert len(seen) == 15
     for mixed in range(3):
         for power in range(5):
@@ -52,7 +52,7 @@ def test_admix_then_si_shows_every_pair() -> None:
 def test_pixels_stay_where_they_are(kind: str) -> None:
     images = torch.rand(2, 3, 5, 6)
     chain = AttackSpec.model_validate({"name": "a", "transforms": [kind]}).transforms
-    for view in views(images, chain, scene_of(images)):
+    for view in views(images, chain, step_context(images)):
         labels, logits = torch.randint(0, 3, (2, 5, 6)), torch.rand(2, 4, 5, 6)
         for version in ("labels", "logits"):
             assert align(view, logits, labels, version) == (logits, labels)
@@ -65,8 +65,8 @@ def test_admix_adds_another_image_of_the_shard_and_each_one_in_turn() -> None:
     names = tuple(ids(5))
     met: dict[int, set[int]] = {1: set(), 3: set()}
     for step in range(60):
-        scene = TransformContext(1, StepRandom(0, 0, step, [names[1], names[3]]), shard, names)
-        mixed = admix(shard[[1, 3]], Admix(strength=0.5), scene).images
+        context = TransformContext(1, StepRandom(0, 0, step, [names[1], names[3]]), shard, names)
+        mixed = admix(shard[[1, 3]], Admix(strength=0.5), context).images
         for row, own in enumerate((1, 3)):
             other = (mixed[row] - shard[own]) / 0.5
             near = [i for i in range(5) if (other - shard[i]).abs().max() < 1e-5]
@@ -77,7 +77,7 @@ def test_admix_adds_another_image_of_the_shard_and_each_one_in_turn() -> None:
 
 def test_admix_of_a_shard_of_one_mixes_the_image_with_itself() -> None:
     images = torch.rand(1, 3, 4, 4)
-    mixed = admix(images, Admix(strength=0.25), scene_of(images)).images
+    mixed = admix(images, Admix(strength=0.25), step_context(images)).images
     assert torch.allclose(mixed, 1.25 * images)
 
 
@@ -104,11 +104,11 @@ def test_the_cosine_matrix_is_orthonormal(length: int) -> None:
 def test_ssa_by_its_formula() -> None:
     """With noise alone: x + N(0, sigma^2). With a mask alone: each coefficient within 1 +- rho."""
     images = torch.rand(2, 3, 40, 50)
-    noisy = spectrum_simulation(images, SpectrumSimulation(sigma=0.1, rho=0), scene_of(images))
+    noisy = spectrum_simulation(images, SpectrumSimulation(sigma=0.1, rho=0), step_context(images))
     noise = noisy.images - images
     assert noise.mean().item() == pytest.approx(0, abs=0.005)
     assert noise.std().item() == pytest.approx(0.1, rel=0.03)
-    masked = spectrum_simulation(images, SpectrumSimulation(sigma=0, rho=0.5), scene_of(images))
+    masked = spectrum_simulation(images, SpectrumSimulation(sigma=0, rho=0.5), step_context(images))
     rows, columns = cosine_matrix(40), cosine_matrix(50)
     ratio = (rows @ masked.images @ columns.T) / (rows @ images @ columns.T)
     large = (rows @ images @ columns.T).abs() > 0.05
@@ -121,12 +121,12 @@ def test_ssa_by_its_formula() -> None:
 def test_ssa_draws_by_image_step_and_copy() -> None:
     images = torch.rand(1, 3, 6, 8).expand(2, 3, 6, 8)
     spec_ = SpectrumSimulation()
-    first = spectrum_simulation(images, spec_, scene_of(images)).images
-    assert torch.equal(first, spectrum_simulation(images, spec_, scene_of(images)).images)
+    first = spectrum_simulation(images, spec_, step_context(images)).images
+    assert torch.equal(first, spectrum_simulation(images, spec_, step_context(images)).images)
     assert not torch.equal(first[0], first[1])
-    later = spectrum_simulation(images, spec_, scene_of(images, step=1)).images
+    later = spectrum_simulation(images, spec_, step_context(images, step=1)).images
     assert not torch.equal(first, later)
-    seen = list(views(images, (SpectrumSimulation(copies=2),), scene_of(images)))
+    seen = list(views(images, (SpectrumSimulation(copies=2),), step_context(images)))
     assert torch.equal(seen[0].images, first)
     assert not torch.equal(seen[1].images, first)
 

@@ -11,7 +11,7 @@ from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import relative_cost
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling, dynamic_scaling
 from segtransfer.tasks.attacks.transforms.views import View
-from tests.tasks.attacks.specs import scene_of
+from tests.tasks.attacks.specs import step_context
 
 RATIOS = [0.5, 0.6, 0.83, 1.0, 1.21, 1.5, 2.0]
 DRAWS = (np.arange(4000) + 0.5) / 4000
@@ -20,8 +20,8 @@ DRAWS = (np.arange(4000) + 0.5) / 4000
 def scaled(
     images: torch.Tensor, *, step: int = 0, divisor: int = 1, group: int = 0, **fields: Any
 ) -> View:
-    scene = scene_of(images, step=step, divisor=divisor, group=group)
-    return dynamic_scaling(images, DynamicScaling.model_validate(fields), scene)
+    context = step_context(images, step=step, divisor=divisor, group=group)
+    return dynamic_scaling(images, DynamicScaling.model_validate(fields), context)
 
 
 def ratios_of(
@@ -130,15 +130,15 @@ def test_low_discrepancy_ratios_are_spread_more_evenly_than_random_ones(
 
     even, random = [], []
     for group in range(8):
-        draws = [
+        randoms = [
             StepRandom(0, group, step, (), copy=copy)
             for step in range(steps)
             for copy in range(copies)
         ]
-        points = [d.low_discrepancy("scale", copies) for d in draws]
+        points = [d.low_discrepancy("scale", copies) for d in randoms]
         assert len(set(points)) == steps * copies
         even.append(discrepancy(points))
-        random.append(discrepancy([d.number("scale") for d in draws]))
+        random.append(discrepancy([d.number("scale") for d in randoms]))
     assert np.mean(even) < 0.6 * np.mean(random)
     assert max(even) < 2.2 / (steps * copies) ** 0.9
 

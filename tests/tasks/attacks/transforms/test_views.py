@@ -10,7 +10,7 @@ from segtransfer.tasks.attacks import loop
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import views
 from segtransfer.tasks.attacks.transforms.views import View, align, resize, same, snap, then, window
-from tests.tasks.attacks.specs import scene_of, tensors
+from tests.tasks.attacks.specs import step_context, tensors
 from tests.tasks.cases import spec, toy
 
 RATIOS = [0.5, 0.6, 0.83, 1.0, 1.21, 1.5, 2.0]
@@ -47,7 +47,7 @@ def chain(name: str) -> tuple[Any, ...]:
 
 
 def view_of(name: str, images: torch.Tensor, step: int = 0, divisor: int = 1) -> View:
-    (view,) = views(images, chain(name), scene_of(images, step=step, divisor=divisor))
+    (view,) = views(images, chain(name), step_context(images, step=step, divisor=divisor))
     return view
 
 
@@ -237,7 +237,7 @@ def test_the_plain_view_changes_nothing() -> None:
     assert align(view, logits, labels, "logits") == (logits, labels)
     assert align(view, logits, labels, "labels") == (logits, labels)
     assert (view.labels, view.logits, view.ratio) == (same, same, 1)
-    (seen,) = views(images, (), scene_of(images))
+    (seen,) = views(images, (), step_context(images))
     assert seen.images is images
 
 

@@ -27,12 +27,13 @@ from segtransfer.runtime.executors.base import (
     Served,
     SlotDown,
     SlotUp,
+    TaskInputs,
     perform,
 )
-from segtransfer.tasks import models
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.device_errors import is_poisoned
+from segtransfer.tasks.models import adapters as models
 from segtransfer.tasks.models.spec import ModelSpec
 
 Kind = TypeVar("Kind", bound=Event)
@@ -75,7 +76,8 @@ def evaluate_task(key: str, depends_on: str | None = None) -> Task:
 
 def inline(raw: dict[str, Any] | None, task: Task, images: np.ndarray) -> Output:
     model = None if raw is None else models.load(ModelSpec.model_validate(raw))
-    return perform(model, task, SHARD.image_ids, SHARD.group, images, SHARD.labels, 4)
+    inputs = TaskInputs(SHARD.image_ids, SHARD.group, images, SHARD.labels)
+    return perform(model, task, inputs, 4)
 
 
 @dataclass
@@ -195,6 +197,15 @@ def test_calls_give_the_bits_that_they_give_here(one: tuple[Bench, str]) -> None
     expected = inline(toy("a", seed=1), evaluate_task("evaluate", "attack"), oracle.images)
     assert np.array_equal(scored.confusions, expected.confusions)
     assert np.array_equal(scored.predictions, expected.predictions)
+
+
+def test_worker_that_attacks_and_evaluates_loads_segtransfer_alone(one: tuple[Bench, str]) -> None:
+    bench, slot = one
+    bench.host(slot, toy("strict", "strict"))
+    bench.start(slot, attack_task("of-strict"))
+    images = bench.until(Finished).output.images
+    bench.start(slot, evaluate_task("on-strict", "of-strict"), images)
+    assert bench.until(Finished).key == "on-strict"
 
 
 def test_a_slot_hosts_one_model_after_another(one: tuple[Bench, str]) -> None:
@@ -345,8 +356,8 @@ def test_an_idle_workers_death_is_noticed(
     monkeypatch.setattr("segtransfer.runtime.executors.ray.executor.PING_EVERY", 0.5)
     bench = make()
     slot = bench.until(SlotUp).slot.slot_id
-    (seat,) = bench.executor._seats.values()
-    os.kill(ray.get(seat.worker.ping.remote())[0], signal.SIGKILL)
+    (ray_slot,) = bench.executor._slots.values()
+    os.kill(ray.get(ray_slot.worker.ping.remote())[0], signal.SIGKILL)
     assert bench.until(SlotDown, timeout=20).final is False
     assert bench.until(SlotUp).slot.slot_id == slot
     assert not [event for event in bench.events if isinstance(event, Failed)]
@@ -358,7 +369,7 @@ def test_a_worker_that_does_not_answer_is_replaced(
     bench, slot = one
     bench.host(slot, troubled(tokens(tmp_path), "stop"))
     monkeypatch.setattr("segtransfer.runtime.executors.ray.executor.PING_EVERY", 0.5)
-    monkeypatch.setattr("segtransfer.runtime.executors.ray.executor.SILENCE", 4.0)
+    monkeypatch.setattr("segtransfer.runtime.executors.ray.executor.PING_TIMEOUT", 4.0)
     before = bench.read
     bench.start(slot, attack_task("call 0"))
     bench.start(slot, attack_task("call 1"))
@@ -376,7 +387,7 @@ def test_pings_are_answered_during_a_call(
     bench, slot = one
     bench.host(slot, SLOW)
     monkeypatch.setattr("segtransfer.runtime.executors.ray.executor.PING_EVERY", 0.2)
-    monkeypatch.setattr("segtransfer.runtime.executors.ray.executor.SILENCE", 3.0)
+    monkeypatch.setattr("segtransfer.runtime.executors.ray.executor.PING_TIMEOUT", 3.0)
     before = bench.read
     bench.start(slot, attack_task("attack", PGD.model_copy(update={"steps": 120})))
     begun = time.monotonic()
@@ -455,8 +466,8 @@ def test_a_slot_whose_workers_only_die_is_given_up(
     bench.until(Finished)
     for final in (False, True):
         bench.host(slot, model)
-        (seat,) = bench.executor._seats.values()
-        seat.deaths = int(final)
+        (ray_slot,) = bench.executor._slots.values()
+        ray_slot.deaths = int(final)
         bench.start(slot, attack_task("call"))
         assert bench.until(Failed).kind == "infrastructure"
         down = bench.until(SlotDown)
@@ -522,13 +533,13 @@ def test_a_later_open_adds_slots_and_closing_leaves_no_worker(make: Callable[...
 
 
 def test_slots_follow_cores_models_memory_and_the_fleet() -> None:
-    from segtransfer.runtime.executors.ray.nodes import Node, count_slots
+    from segtransfer.runtime.executors.ray.nodes import NodeCapacity, count_slots
 
-    small, large = Node("small", 4, 0, 100), Node("large", 12, 0, 100)
-    poor, head = Node("poor", 8, 0, 2), Node("head", 0, 0, 100)
+    small, large = NodeCapacity("small", 4, 0, 100), NodeCapacity("large", 12, 0, 100)
+    poor, head = NodeCapacity("poor", 8, 0, 2), NodeCapacity("head", 0, 0, 100)
     auto = Fleet()
 
-    def counts(fleet: Fleet, *nodes: Node, models: int = 1, sources: int = 0) -> list[int]:
+    def counts(fleet: Fleet, *nodes: NodeCapacity, models: int = 1, sources: int = 0) -> list[int]:
         return list(count_slots(fleet, nodes, models, sources, 1).values())
 
     assert counts(auto, small, large, head) == [4, 12, 0]
@@ -536,16 +547,20 @@ def test_slots_follow_cores_models_memory_and_the_fleet() -> None:
     assert counts(auto, small, poor, models=16) == [14, 2]
     assert counts(auto, small, models=5, sources=1) == [8]  # three replicas use the other cores
     assert counts(auto, small, models=5, sources=4) == [5]
-    assert counts(auto, Node("sliver", 0.5, 0, 4)) == [1]
+    assert counts(auto, NodeCapacity("sliver", 0.5, 0, 4)) == [1]
     assert counts(Fleet(slots=8), small, large, head) == [2, 6, 0]
     assert counts(Fleet(slots=1), small, large) == [0, 1]
     assert counts(auto, head) == [0]
 
 
 def test_gpu_nodes_alone_get_slots_and_share_their_gpus() -> None:
-    from segtransfer.runtime.executors.ray.nodes import Node, count_slots, share_gpus
+    from segtransfer.runtime.executors.ray.nodes import NodeCapacity, count_slots, share_gpus
 
-    nodes = [Node("cpu", 64, 0, 40), Node("a", 16, 2, 40), Node("b", 16, 4, 40)]
+    nodes = [
+        NodeCapacity("cpu", 64, 0, 40),
+        NodeCapacity("a", 16, 2, 40),
+        NodeCapacity("b", 16, 4, 40),
+    ]
     for models_wanted, per_gpu in ((1, 1), (6, 1), (7, 2), (600, 8)):
         assert share_gpus(Fleet(), nodes, models_wanted, ()) == per_gpu
     assert share_gpus(Fleet(slots_per_gpu=3), nodes, 600, ()) == 3
@@ -555,9 +570,9 @@ def test_gpu_nodes_alone_get_slots_and_share_their_gpus() -> None:
 
 
 def test_an_autoscaler_is_asked_for_what_is_missing_only() -> None:
-    from segtransfer.runtime.executors.ray.nodes import Node, missing_resources
+    from segtransfer.runtime.executors.ray.nodes import NodeCapacity, missing_resources
 
-    cpu, gpu = [Node("cpu", 4, 0, 4)], [Node("gpu", 4, 2, 4)]
+    cpu, gpu = [NodeCapacity("cpu", 4, 0, 4)], [NodeCapacity("gpu", 4, 2, 4)]
     assert missing_resources(Fleet(), cpu, 1) == {}
     assert missing_resources(Fleet(), [], 1) == {"num_cpus": 1}
     assert missing_resources(Fleet(slots=4), cpu, 1) == {}

@@ -20,9 +20,9 @@ class Cloud:
         self.heard: list[dict[str, Any]] = []
 
     def nodes(self) -> list[Any]:
-        from segtransfer.runtime.executors.ray.nodes import Node
+        from segtransfer.runtime.executors.ray.nodes import NodeCapacity
 
-        return [Node(f"node-{n}", 8, gpus, 8) for n, gpus in enumerate(self.gpus)]
+        return [NodeCapacity(f"node-{n}", 8, gpus, 8) for n, gpus in enumerate(self.gpus)]
 
     def request_resources(self, **resources: Any) -> None:
         self.heard.append(resources)
@@ -31,12 +31,13 @@ class Cloud:
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
     from segtransfer.runtime.executors.ray import executor as executor_module
-    from segtransfer.runtime.executors.ray import nodes as ray_fleet
+    from segtransfer.runtime.executors.ray import nodes as nodes_module
+    from segtransfer.runtime.executors.ray.allocation import SlotAllocator
 
     cloud = Cloud()
-    monkeypatch.setattr(ray_fleet, "request_resources", cloud.request_resources)
-    monkeypatch.setattr(executor_module, "living_nodes", cloud.nodes)
-    monkeypatch.setattr(executor_module.RayExecutor, "_hire", lambda *_: None)
+    monkeypatch.setattr(nodes_module, "request_resources", cloud.request_resources)
+    monkeypatch.setattr(executor_module, "alive_nodes", cloud.nodes)
+    monkeypatch.setattr(SlotAllocator, "_new_slots", lambda *_: [])
     return cloud
 
 
@@ -50,14 +51,14 @@ def test_a_run_asks_for_what_it_lacks_and_takes_that_back_once_it_is_there(cloud
     cloud.gpus = [1]
     run = executor(slots=8)
     run.open(1)
-    run._look_at_nodes()
+    run._update_nodes()
     assert cloud.heard == [EIGHT]
     cloud.gpus = [1] * 8
-    run._look_at_nodes()
-    run._look_at_nodes()
+    run._update_nodes()
+    run._update_nodes()
     assert cloud.heard == [EIGHT, NOTHING]
     cloud.gpus = [1] * 7
-    run._look_at_nodes()
+    run._update_nodes()
     assert cloud.heard[2:] == [EIGHT], "a node was lost, as spot nodes are"
 
 
@@ -78,34 +79,39 @@ def test_a_driver_that_ray_started_anew_takes_back_on_closing_what_it_never_aske
 def test_a_request_that_another_run_replaced_is_made_again_while_nodes_are_missing(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segtransfer.runtime.executors.ray import nodes as ray_fleet
+    from segtransfer.runtime.executors.ray import nodes as nodes_module
 
-    monkeypatch.setattr(ray_fleet, "ASK_EVERY", 0.0)
+    monkeypatch.setattr(nodes_module, "ASK_EVERY", 0.0)
     cloud.gpus = [1]
     large, small = executor(slots=8), executor(slots=1)
     large.open(1)
     small.open(1)
     assert cloud.heard[-1] == NOTHING
-    large._look_at_nodes()
-    small._look_at_nodes()
+    large._update_nodes()
+    small._update_nodes()
     assert cloud.heard[-1] == EIGHT
 
 
 def test_gpus_are_asked_for_before_there_is_any_and_no_core_stands_in_for_one(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segtransfer.runtime.executors.ray.executor import RayExecutor
+    from segtransfer.runtime.executors.ray.allocation import SlotAllocator
 
-    hired: list[Any] = []
-    monkeypatch.setattr(RayExecutor, "_hire", lambda _, node, *rest: hired.append(node.gpus))
+    allocated: list[Any] = []
+
+    def new_slots(_: object, node: Any, *rest: int) -> list[Any]:
+        allocated.append(node.gpus)
+        return []
+
+    monkeypatch.setattr(SlotAllocator, "_new_slots", new_slots)
     cloud.gpus = [0, 0]
     run = executor(slots=16, slots_per_gpu=2, gpus=True)
     run.open(1)
-    assert (cloud.heard, hired) == ([EIGHT], [])
+    assert (cloud.heard, allocated) == ([EIGHT], [])
     assert run.awaited() == "GPUs: 8 in all"
     cloud.gpus = [0, 0, *[1] * 8]
-    run._look_at_nodes()
-    assert (cloud.heard, hired) == ([EIGHT, NOTHING], [1] * 8)
+    run._update_nodes()
+    assert (cloud.heard, allocated) == ([EIGHT, NOTHING], [1] * 8)
     assert run.awaited() == ""
 
 
@@ -113,18 +119,18 @@ def test_gpus_are_asked_for_before_there_is_any_and_no_core_stands_in_for_one(
 def test_a_fleets_end_takes_its_request_back_even_where_its_driver_hangs_or_is_gone(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, up: bool
 ) -> None:
-    from segtransfer.runtime import ray_driver
+    from segtransfer.runtime import fleets, ray_driver
 
     def find_fleet(fleet: str) -> object:
         if not up:
             raise InputError("no such fleet")
         return object()  # which does not close
 
-    monkeypatch.setattr(ray_driver, "join_cluster", lambda *_, **__: False)
-    monkeypatch.setattr(ray_driver, "find_fleet", find_fleet)
+    monkeypatch.setattr(fleets, "join_cluster", lambda *_, **__: False)
+    monkeypatch.setattr(fleets, "find_fleet", find_fleet)
     monkeypatch.setattr(ray_driver.ray, "kill", lambda *_, **__: None)
     try:
-        ray_driver.end_fleet("lab")
+        fleets.end_fleet("lab")
     except InputError:
         assert not up
     assert cloud.heard == [NOTHING]

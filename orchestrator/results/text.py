@@ -1,9 +1,9 @@
-"""Matrices as text: Markdown for notes and files, one wording for headline means."""
+"""Transfer matrices as text: Markdown, headline means, and attacks in words."""
 
 import math
 from typing import Any
 
-from segtransfer.results import GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 
 HEADLINES = {
@@ -15,28 +15,29 @@ ANY_SOURCE = "any source"
 
 
 def number(value: float) -> str:
-    """A percentage with one decimal, or a dash where there is none."""
+    """Return a percentage with one decimal, or a dash for NaN."""
     return "–" if math.isnan(value) else f"{value:.1f}"
 
 
 def cell(value: float, drop: float) -> str:
-    """mIoU under attack with the drop beside it."""
+    """Return the mIoU under attack with its change from clean in brackets; a dash for NaN."""
     if math.isnan(value):
         return "–"
     return f"{value:.1f} ({'−' if drop >= 0 else '+'}{abs(drop):.1f})"
 
 
 def rows(results: Results, attack: str) -> list[str]:
-    """The sources whose rows differ: one stands for all where the attack uses no model."""
+    """Return the sources whose rows differ; only the first if the attack uses no model."""
     return results.sources if results.needs_source(attack) else results.sources[:1]
 
 
 def row_name(results: Results, attack: str, source: str) -> str:
+    """Return the label of a matrix row: the source, or "any source" if the attack uses none."""
     return source if results.needs_source(attack) else ANY_SOURCE
 
 
 def headline_sentences(results: Results, attack: str) -> list[str]:
-    """One phrase a headline mean; groups without a cell say so."""
+    """Return a phrase per headline mean; a group without pairs says so."""
     means, drops = results.headlines(attack), results.headlines(attack, "drop")
     if not results.needs_source(attack):
         values = results.matrix(attack).iloc[0]
@@ -44,20 +45,20 @@ def headline_sentences(results: Results, attack: str) -> list[str]:
         return [f"mean over targets {cell(float(values.mean()), float(drop.mean()))}"]
     return [
         f"{HEADLINES[g]} " + ("no such pair" if math.isnan(means[g]) else cell(means[g], drops[g]))
-        for g in GROUPS
+        for g in PAIR_GROUPS
     ]
 
 
 def settings(results: Results, attack: str) -> str:
-    """What an attack is, in a line, and how much of its matrix there is where that is not all."""
-    there, cells = results.coverage(attack)
-    partial = f", PARTIAL: {there} of {cells} cells" if there < cells else ""
+    """Return an attack's settings in a line, and the coverage of an incomplete matrix."""
+    complete, cells = results.coverage(attack)
+    partial = f", PARTIAL: {complete} of {cells} cells" if complete < cells else ""
     return attack_in_words(results, attack) + partial
 
 
 def attack_in_words(results: Results, attack: str) -> str:
-    """What differs from the plainest attack."""
-    spec, made = results.attack_spec(attack), results.made[attack]
+    """Return the settings of an attack that differ from plain PGD, separated by commas."""
+    spec, variant = results.attack_spec(attack), results.variants[attack]
     parts = [f"eps {spec['eps'] * 255:g}/255" + (" RMS (L2)" if spec["norm"] == "l2" else "")]
     if spec["files"]:
         parts.append("AEs from files")
@@ -86,15 +87,15 @@ def attack_in_words(results: Results, attack: str) -> str:
         parts.append("uniform start")
     if spec["restarts"] > 1:
         parts.append(f"best of {spec['restarts']} starts")
-    if made["step"] != spec["steps"]:
-        parts.append(f"kept at step {made['step']}")
-    if made["score"] != "raw":
-        parts.append(f"scored as {made['score']}")
+    if variant["step"] != spec["steps"]:
+        parts.append(f"kept at step {variant['step']}")
+    if variant["score"] != "raw":
+        parts.append(f"scored as {variant['score']}")
     return ", ".join(parts)
 
 
 def describe_transform(transform: dict[str, Any]) -> str:
-    """A transform and the fields that are not its defaults."""
+    """Return the name of a transform and its fields that differ from the defaults."""
     kind = transform["kind"]
     default = TRANSFORMS[kind][0]().model_dump(mode="json")
     other = {k: v for k, v in transform.items() if v != default[k] and k not in ("low", "width")}
@@ -107,7 +108,7 @@ def describe_transform(transform: dict[str, Any]) -> str:
 
 
 def markdown(results: Results, attacks: list[str]) -> str:
-    """The matrices of some attacks as Markdown tables, each after what it says in short."""
+    """Return the matrices of some attacks as Markdown, each after its settings and means."""
     clean, lines = results.clean(), []
     for attack in attacks:
         values, drops = results.matrix(attack), results.matrix(attack, "drop")

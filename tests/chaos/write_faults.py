@@ -1,6 +1,7 @@
-"""Deaths at writes to the store: a process that calls ``obey`` dies as an order there says.
+"""Faults at writes to a store: a process that calls ``install`` dies at an injected fault.
 
-An order is a file beside the store's folders; who comes to such a write first takes it, and dies.
+A fault is a file beside the store's folders. The first process at such a write takes the fault and
+dies.
 """
 
 import json
@@ -12,40 +13,40 @@ from typing import Any
 from segtransfer.runtime.ray_driver import DriverActor
 from segtransfer.store.files import PARTIAL, Files
 
-ORDER = "order.json"
+FAULT = "fault.json"
 
 
 class Driver(DriverActor):
-    """The driver that may be told to die at a write."""
+    """The driver, which dies at injected faults."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        obey()
+        install()
         super().__init__(*arguments, **named)
 
 
-def order(store: Path, kind: str, moment: str) -> None:
-    """The next process that writes a file of a kind dies there."""
+def inject(store: Path, kind: str, moment: str) -> None:
+    """Have the next process that writes a file of a kind die at that write."""
     store.mkdir(parents=True, exist_ok=True)
-    partial = store / f"{ORDER}.new"
+    partial = store / f"{FAULT}.new"
     partial.write_text(json.dumps([kind, moment]))
-    partial.rename(store / ORDER)
+    partial.rename(store / FAULT)
 
 
 def withdraw(store: Path) -> bool:
-    """Forget an order; whether there was one that nobody came to take."""
+    """Delete a fault, and return whether there was one that no process had taken."""
     try:
-        (store / ORDER).unlink()
+        (store / FAULT).unlink()
     except FileNotFoundError:
         return False
     return True
 
 
-def obey() -> None:
-    """Have this process look for orders at every write to a store."""
+def install() -> None:
+    """Have this process look for a fault at every write to a store."""
     write = Files.write
 
-    def obedient(files: Files, path: str, content: bytes) -> None:
-        moment = _ordered(Path(files.location), path)
+    def faulty(files: Files, path: str, content: bytes) -> None:
+        moment = _take_fault(Path(files.location), path)
         if moment == "before":
             _die()
         if moment == "during":
@@ -57,17 +58,17 @@ def obey() -> None:
         if moment == "after":
             _die()
 
-    Files.write = obedient  # type: ignore[method-assign]
+    Files.write = faulty  # type: ignore[method-assign]
 
 
-def _ordered(store: Path, path: str) -> str | None:
+def _take_fault(store: Path, path: str) -> str | None:
     try:
-        kind, moment = json.loads((store / ORDER).read_text())
+        kind, moment = json.loads((store / FAULT).read_text())
     except FileNotFoundError:
         return None
     if path.split("/")[0] != kind:
         return None
-    (store / ORDER).unlink()
+    (store / FAULT).unlink()
     return moment
 
 

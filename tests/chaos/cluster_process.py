@@ -1,7 +1,8 @@
-"""A cluster of three nodes, a fleet on it, and schedules of disturbances played on their runs.
+"""A cluster of three nodes with a fleet, and runs that are disturbed by schedules.
 
-Run by test_chaos.py in its own process, since one process knows one Ray: reads a schedule a
-line, and answers each with a line of JSON, what was wrong. The environment says where Ray may live.
+Run by test_chaos.py in a process of its own, because a process has one Ray. The process reads one
+schedule per line, and answers with one line of JSON per schedule, what was wrong. The environment
+names the folder of Ray.
 """
 
 import json
@@ -17,13 +18,14 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from segtransfer.experiment.spec import Runtime, read_experiment
-from segtransfer.runtime import ray_driver
+from segtransfer.experiment.reading import read_experiment
+from segtransfer.experiment.spec import Runtime
+from segtransfer.runtime import fleets, ray_driver
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
-from tests.chaos import checks, sabotage
+from tests.chaos import checks, write_faults
+from tests.chaos.disturbed_run import DisturbedRun
 from tests.chaos.schedules import WRITES, Schedule, read
-from tests.chaos.stage import Stage
 from tests.orchestrator.toy_experiments import toy, write_images
 
 LEASE = 20.0  # seconds
@@ -48,16 +50,18 @@ class Clients:
         self._change = threading.Condition()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def start(self, spec: dict[str, Any], diary: Path) -> int:
+    def start(self, spec: dict[str, Any], notice_file: Path) -> int:
         assert self._source.stdin is not None
         with self._change:
             before = len(self._started)
-            self._source.stdin.write(json.dumps({"spec": spec, "diary": str(diary)}) + "\n")
+            self._source.stdin.write(
+                json.dumps({"spec": spec, "notice_file": str(notice_file)}) + "\n"
+            )
             assert self._change.wait_for(lambda: len(self._started) > before, timeout=60)
             return self._started[-1]
 
     def ended(self, client: int) -> int | None:
-        """The exit status of a client; None while it runs."""
+        """Return the exit status of a client, or None while it runs."""
         with self._change:
             return self._ended.get(client)
 
@@ -77,8 +81,8 @@ class Clients:
                 self._change.notify_all()
 
 
-class Arena:
-    """The cluster, its fleet, the images of all runs, and what their results must be."""
+class ChaosCluster:
+    """The cluster, its fleet, the images of all runs, and the expected results."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -89,17 +93,17 @@ class Arena:
         # Large enough for Ray's object store: smaller arrays stay with their owners.
         write_images(folder / "data", bright=3, size=(120, 160))
         ray_driver.LEASE = LEASE
-        ray_driver.DriverActor = sabotage.Driver  # type: ignore[misc]
+        ray_driver.DriverActor = write_faults.Driver  # type: ignore[misc]
         self.store = folder / "fleet"
         files = {"store": str(self.store), "log": str(folder / "fleet.jsonl")}
-        ray_driver.start_fleet("chaos", Runtime.model_validate(files))
+        fleets.start_fleet("chaos", Runtime.model_validate(files))
         spec = self.spec(0, folder / "oracle", fleet=False, delay=0.0)
         spec["runtime"] |= {"executor": "inline"}
         self.oracle = carry_out(read_experiment(spec))
         self.bytes_at_rest = checks.object_store_bytes()
 
     def spec(self, seed: int, store: Path, *, fleet: bool, delay: float) -> dict[str, Any]:
-        """An experiment that no other seed has a task in common with."""
+        """Return an experiment that shares no task with another seed's."""
         tokens = self.folder / f"tokens-{seed}"
         tokens.mkdir(exist_ok=True)
         common = {"folder": str(tokens), "delay": delay}
@@ -126,42 +130,47 @@ class Arena:
         }
 
     def play(self, plan: Schedule) -> dict[str, Any]:
-        """Play a schedule; what was wrong afterwards."""
+        """Carry out a run under a schedule, and return what was wrong afterwards."""
         seed, begun = plan.seed, time.monotonic()
         store = self.store if plan.fleet else self.folder / f"own-{seed}"
         spec = self.spec(seed, store, fleet=plan.fleet, delay=0.05)
-        stage = Stage(self, plan, spec, Store(str(store)))
+        run = DisturbedRun(self, plan, spec, Store(str(store)))
         try:
-            wrong = self._perform(stage, begun + ENOUGH)
-            wrong += stage.watcher.close()
-            wrong += checks.after(self.oracle, stage, self.bytes_at_rest)
+            wrong = self._perform(run, begun + ENOUGH)
+            wrong += run.watcher.close()
+            wrong += checks.after(self.oracle, run, self.bytes_at_rest)
         except Exception as error:
             wrong = [f"{type(error).__name__}: {error}"]
         finally:
-            stage.close()
+            run.close()
         seconds = round(time.monotonic() - begun, 1)
-        return {"schedule": plan.as_dict(), "told": stage.told, "wrong": wrong, "seconds": seconds}
+        return {
+            "schedule": plan.as_dict(),
+            "events": run.events,
+            "wrong": wrong,
+            "seconds": seconds,
+        }
 
-    def _perform(self, stage: Stage, give_up: float) -> list[str]:
-        """The run from its start to its end, through all that is to happen to it."""
-        for disturbance in stage.schedule.disturbances:
+    def _perform(self, run: DisturbedRun, give_up: float) -> list[str]:
+        """Disturb a run as its schedule says, and wait for its end."""
+        for disturbance in run.schedule.disturbances:
             if disturbance.write in WRITES["client"]:
-                continue  # has happened as the client came
-            while stage.running() and stage.rows() < disturbance.after:
+                continue  # injected when the client started
+            while run.running() and run.rows() < disturbance.after:
                 if time.monotonic() > give_up:
-                    return [f"hangs at {stage.rows()} rows, before {disturbance}"]
+                    return [f"hangs at {run.rows()} rows, before {disturbance}"]
                 time.sleep(0.02)
             time.sleep(disturbance.pause)
-            stage.disturb(disturbance)
-        while stage.running():
+            run.disturb(disturbance)
+        while run.running():
             if time.monotonic() > give_up:
-                return [f"hangs at {stage.rows()} rows: {ray_driver.fleet_news('chaos')}"]
+                return [f"hangs at {run.rows()} rows: {fleets.status_of('chaos')}"]
             time.sleep(0.02)
         return []
 
     def close(self) -> None:
         self.clients.close()
-        ray_driver.end_fleet("chaos")
+        fleets.end_fleet("chaos")
         ray.shutdown()
         self.cluster.shutdown()
 
@@ -173,16 +182,16 @@ def main(folder: Path) -> None:
     def answer(content: Any) -> None:
         os.write(answers, (json.dumps(content) + "\n").encode())
 
-    arena = Arena(folder)
+    cluster = ChaosCluster(folder)
     try:
         answer("ready")
         for line in sys.stdin:
-            played = arena.play(read(json.loads(line)))
+            played = cluster.play(read(json.loads(line)))
             with (folder / "played.jsonl").open("a") as file:  # what came when, if all went well
                 file.write(json.dumps(played) + "\n")
             answer(played)
     finally:
-        arena.close()
+        cluster.close()
     answer("closed")
 
 

@@ -1,4 +1,4 @@
-"""One run on the arena, and the hands that disturb it."""
+"""One run on the chaos cluster, with its disturbances."""
 
 import os
 import random
@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segtransfer.experiment.plan import make_plan
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.store import Store
-from tests.chaos import sabotage
+from tests.chaos import write_faults
 from tests.chaos.schedules import WRITES, Disturbance, Schedule
 from tests.orchestrator.runtime.executors.fleets import live
 from tests.orchestrator.toy_experiments import row_files
 
 if TYPE_CHECKING:
-    from tests.chaos.arena import Arena
+    from tests.chaos.cluster_process import ChaosCluster
 
 
 UNUSED = "nobody came to write that"
 
 
 class Watcher:
-    """Looks at the rows of a run all the time: what is committed stays as it is."""
+    """Polls the rows of a run, and finds committed rows that change."""
 
     def __init__(self, store: Store, keys: set[str]) -> None:
         self._store, self._keys = store, keys
@@ -36,7 +36,7 @@ class Watcher:
         self._thread.start()
 
     def close(self) -> list[str]:
-        """What was committed more than once."""
+        """Stop, and return the keys that were committed more than once."""
         self._stop.set()
         self._thread.join()
         self._look()
@@ -54,17 +54,17 @@ class Watcher:
                     self.again.append(key)
 
 
-class Stage:
-    """A run that is started anew as often as its client is killed."""
+class DisturbedRun:
+    """A run that is restarted whenever its client is killed."""
 
     def __init__(
-        self, arena: "Arena", schedule: Schedule, spec: dict[str, Any], store: Store
+        self, cluster: "ChaosCluster", schedule: Schedule, spec: dict[str, Any], store: Store
     ) -> None:
-        self.arena, self.schedule, self.spec, self.store = arena, schedule, spec, store
+        self.cluster, self.schedule, self.spec, self.store = cluster, schedule, spec, store
         plan = make_plan(read_experiment(spec), store)
         self.identity, self.tasks = plan.identity, plan.tasks
-        self.told: list[str] = []
-        self.diaries: list[Path] = []
+        self.events: list[str] = []
+        self.notice_files: list[Path] = []
         self.processes: set[int] = set()  # of all actors that were ever seen
         self.watcher = Watcher(store, set(plan.tasks))
         self._random = random.Random(schedule.seed)
@@ -79,19 +79,19 @@ class Stage:
         return len(self.watcher.rows)
 
     def running(self) -> bool:
-        """Whether the run goes on; a client that was killed is started again."""
+        """Return whether the run is under way; restart a client that was killed."""
         self.processes |= {*live("ModelActor").values(), *live("Driver").values()}
-        status = self.arena.clients.ended(self.client)
+        status = self.cluster.clients.ended(self.client)
         if status == -signal.SIGKILL:
             self._start_client()
             return True
         if status:
-            raise AssertionError(f"a client failed: {self._complaint()}")
+            raise AssertionError(f"a client failed: {self._error_output()}")
         return status is None
 
     def disturb(self, disturbance: Disturbance) -> None:
-        self._tell(f"{disturbance.deed} {disturbance.write} {disturbance.moment}".strip())
-        match disturbance.deed:
+        self._note(f"{disturbance.kind} {disturbance.write} {disturbance.moment}".strip())
+        match disturbance.kind:
             case "worker":
                 self._kill_one(sorted(live("ModelActor").values()))
             case "attack":
@@ -101,36 +101,40 @@ class Stage:
             case "driver":
                 self._kill_one(sorted(live("Driver", detached=self.schedule.fleet).values()))
             case "write":
-                sabotage.order(Path(self.store.location), disturbance.write, disturbance.moment)
+                write_faults.inject(
+                    Path(self.store.location), disturbance.write, disturbance.moment
+                )
             case "node":
-                nodes = self.arena.nodes
+                nodes = self.cluster.nodes
                 lost = nodes.pop(self._random.randrange(len(nodes)))
-                self.arena.cluster.remove_node(lost, allow_graceful=False)
-                nodes.append(self.arena.cluster.add_node(num_cpus=1, wait=False))
+                self.cluster.cluster.remove_node(lost, allow_graceful=False)
+                nodes.append(self.cluster.cluster.add_node(num_cpus=1, wait=False))
 
     def close(self) -> None:
-        """Nothing of this run may touch the next."""
-        if sabotage.withdraw(Path(self.store.location)):
-            self._tell(UNUSED)
+        """End everything of this run that could reach the next."""
+        if write_faults.withdraw(Path(self.store.location)):
+            self._note(UNUSED)
         for token in self._tokens.iterdir():
             token.unlink(missing_ok=True)
-        if self.arena.clients.ended(self.client) is None:
+        if self.cluster.clients.ended(self.client) is None:
             self._kill_one([self.client])
         self.watcher.close()
 
     def _start_client(self) -> None:
-        self.diaries.append(self._tokens.parent / f"diary-{self.schedule.seed}-{len(self.diaries)}")
-        self.client = self.arena.clients.start(self.spec, self.diaries[-1])
-        self._tell("a client starts")
+        self.notice_files.append(
+            self._tokens.parent / f"notice_file-{self.schedule.seed}-{len(self.notice_files)}"
+        )
+        self.client = self.cluster.clients.start(self.spec, self.notice_files[-1])
+        self._note("a client starts")
 
     def _kill_one(self, processes: list[int]) -> None:
         if processes:
             with suppress(ProcessLookupError):
                 os.kill(self._random.choice(processes), signal.SIGKILL)
 
-    def _complaint(self) -> str:
-        return Path(f"{self.diaries[-1]}.err").read_text()[-2000:]
+    def _error_output(self) -> str:
+        return Path(f"{self.notice_files[-1]}.err").read_text()[-2000:]
 
-    def _tell(self, what: str) -> None:
+    def _note(self, event: str) -> None:
         seconds = time.monotonic() - self._begun
-        self.told.append(f"{seconds:.1f} s, {self.rows()} rows: {what}")
+        self.events.append(f"{seconds:.1f} s, {self.rows()} rows: {event}")

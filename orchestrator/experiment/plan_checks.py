@@ -1,0 +1,74 @@
+"""Checks that attacks and models fit the data, before any work begins."""
+
+from collections.abc import Sequence
+
+import torch
+
+from segtransfer.errors import InputError
+from segtransfer.tasks.attacks.context import aim, allowed
+from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.base import Dataset
+from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.models.base import ModelInfo
+
+
+def check_class_indices(attack: AttackSpec, dataset: Dataset) -> None:
+    """Refuse a target or region that names a class index outside the data's classes.
+
+    Such an attack would have no effect.
+
+    Raises:
+        InputError: If an index is not below the number of classes.
+    """
+    named = {"region.classes": attack.region.classes or () if attack.region else ()}
+    if attack.target is not None:
+        every = attack.target.every
+        named["target.every"] = () if every is None else (every,)
+        mapping = attack.target.classes or {}
+        named["target.classes"] = (*mapping, *mapping.values())
+    for field, indices in named.items():
+        for index in indices:
+            if index >= len(dataset.classes):
+                raise InputError(
+                    f"attack '{attack.name}': {field} names class {index}; {dataset.name} has "
+                    f"classes 0 to {len(dataset.classes) - 1}"
+                )
+
+
+def check_attack_files(attack: AttackSpec, shards: Sequence[Shard], num_classes: int) -> None:
+    """Refuse a region's mask or a target's label map that does not fit the images.
+
+    Raises:
+        InputError: If a file is unreadable, or has another size or other classes than the images.
+    """
+    mask = attack.region and attack.region.mask
+    label_map = attack.target and attack.target.label_map
+    for size in {shard.labels.shape[1:] for shard in shards} if mask or label_map else ():
+        labels = torch.zeros((1, *size), dtype=torch.int64)
+        try:
+            allowed(attack.region, labels)
+            aim(labels, attack.target, num_classes)
+        except InputError as error:
+            raise InputError(f"attack '{attack.name}': {error}") from error
+
+
+def check_classes(info: ModelInfo, dataset: Dataset) -> None:
+    """Refuse a model whose class list is not the class list of the data.
+
+    Raises:
+        InputError: If the lists, or the numbers of classes, differ.
+    """
+    if info.classes is not None and info.classes != dataset.classes:
+        pairs = zip(info.classes, dataset.classes, strict=False)
+        differ = [f"{i}: '{m}' / '{d}'" for i, (m, d) in enumerate(pairs) if m != d][:4]
+        raise InputError(
+            f"model '{info.name}' has {len(info.classes)} classes and {dataset.name} has "
+            f"{len(dataset.classes)}, and the lists differ"
+            + (f" (model / data: {', '.join(differ)})" if differ else "")
+            + "; they must be the same list in the same order"
+        )
+    if info.num_classes is not None and info.num_classes != len(dataset.classes):
+        raise InputError(
+            f"model '{info.name}' predicts {info.num_classes} classes, data set {dataset.name} "
+            f"has {len(dataset.classes)}; they must be the same list in the same order"
+        )

@@ -1,0 +1,88 @@
+"""The export of an experiment into a new folder, in one of several formats."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from segtransfer.errors import InputError
+from segtransfer.export.about import describe
+from segtransfer.export.hub import write_hub
+from segtransfer.export.pictures import write_pictures
+from segtransfer.export.tables import write_tables
+from segtransfer.results.lookup import experiment_of
+from segtransfer.results.reader import ExperimentReader
+from segtransfer.store.maintenance import open_existing
+
+ExportFormat = Literal["parquet", "csv", "png", "hf"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The experiment's name, the folder, its files and bytes, and a sentence per missing part."""
+
+    name: str
+    folder: Path
+    files: int
+    nbytes: int
+    notes: tuple[str, ...]
+
+
+def export(
+    location: str,
+    out: str | Path,
+    kind: ExportFormat = "parquet",
+    experiment: str | None = None,
+    *,
+    predictions: bool = False,
+    advance: Callable[[int, int], None] = lambda done, shards: None,
+) -> Exported:
+    """Write an experiment of a store into a folder, shard by shard.
+
+    ``experiment.json`` is written last; an export without that file is incomplete.
+
+    Args:
+        location: The folder or URL of the store.
+        out: A new or empty folder.
+        kind: ``parquet`` or ``csv`` for tables, ``png`` for images, ``hf`` for a data set that
+            ``datasets.load_dataset`` reads.
+        experiment: The experiment's name or the beginning of its identity. It may be left out if
+            the store holds one experiment.
+        predictions: Also write the predictions of every target as images (``png`` and ``hf``).
+        advance: Called with the number of shards written and the number of all shards.
+
+    Raises:
+        InputError: If there is no such experiment, ``out`` is not empty, or the format holds no
+            predictions.
+    """
+    if predictions and kind not in ("png", "hf"):
+        raise InputError(f"predictions are images, which {kind} does not hold: export png or hf")
+    store = open_existing(location)
+    reader = ExperimentReader(store, *experiment_of(store, experiment), advance)
+    folder = _new_folder(Path(out))
+    if kind == "png":
+        write_pictures(reader, folder, predictions)
+    elif kind == "hf":
+        write_hub(reader, folder, predictions)
+    else:
+        write_tables(reader, folder, kind)
+    text = json.dumps(describe(reader), indent=1, ensure_ascii=False)
+    (folder / "experiment.json").write_text(text + "\n")
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    nbytes = sum(path.stat().st_size for path in files)
+    return Exported(reader.experiment.name, folder, len(files), nbytes, reader.notes)
+
+
+def _new_folder(folder: Path) -> Path:
+    """Create a folder, or return it if it is empty.
+
+    Raises:
+        InputError: If the folder holds something, or is a file.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty; give a new folder, or an empty one")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a new folder, or an empty one")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

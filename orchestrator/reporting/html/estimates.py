@@ -1,0 +1,166 @@
+"""Estimates of the page: every number that depends on the chosen metric, with its interval."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.statistics import Interval, Resampled, holm, pairs_of
+
+
+@dataclass(frozen=True)
+class MetricChoice:
+    """A metric that the page offers, with its label and meaning.
+
+    ``lower`` tells whether a lower value means a stronger attack.
+    """
+
+    name: str
+    label: str
+    meaning: str
+    lower: bool
+
+    @property
+    def words(self) -> dict[str, str | bool]:
+        """The page's JSON of the metric."""
+        return {"label": self.label, "meaning": self.meaning, "lower": self.lower}
+
+
+METRIC_CHOICES = (
+    MetricChoice(
+        "miou",
+        "mIoU",
+        "Intersection over union of each class, from the pixels of all images together, averaged "
+        "over the classes.",
+        lower=True,
+    ),
+    MetricChoice("drop", "Drop", "Clean mIoU less mIoU under attack, in points.", lower=False),
+    MetricChoice(
+        "ratio",
+        "Transfer ratio",
+        "The drop as a share of what the strongest white-box attack of the same eps takes from the "
+        "same target.",
+        lower=False,
+    ),
+    MetricChoice(
+        "fooling",
+        "Fooling rate",
+        "Of the pixels that are right on the clean image, the share that the attack turns wrong.",
+        lower=False,
+    ),
+    MetricChoice("aacc", "aAcc", "The share of labelled pixels that are right.", lower=True),
+    MetricChoice(
+        "macc",
+        "mAcc",
+        "The share of each class's pixels that are right, averaged over the classes.",
+        lower=True,
+    ),
+)
+
+RoundedInterval = tuple[float, float | None, float | None, bool]
+"""Value, lower and upper bound in percent with one decimal (bounds None if there is no interval),
+and whether a difference is beyond noise."""
+
+IntervalsByMetric = Mapping[str, Sequence[RoundedInterval | None]]
+"""Per metric, the interval of every estimate by its index; None if a cell is missing."""
+
+
+class Estimates:
+    """Registry of estimates. Each method registers an estimate and returns its index.
+
+    The page refers to estimates by index, so a change of metric changes values only.
+    """
+
+    def __init__(self, results: Results, sample: Resampled) -> None:
+        self._results = results
+        self._sample = sample
+        self._pairs = {group: pairs_of(results, group) for group in PAIR_GROUPS}
+        self._registered: list[Callable[[str], Interval]] = []
+        self._differences: set[int] = set()
+
+    def cell(self, attack: str, source: str, target: str) -> int:
+        """Register a cell of a transfer matrix."""
+        return self._register(lambda metric: self._sample.cell(attack, source, target, metric))
+
+    def clean(self, target: str) -> int:
+        """Register a target's value on the clean images."""
+
+        def clean(metric: str) -> Interval:
+            if metric in ("drop", "ratio", "fooling"):  # relative to the clean images themselves
+                return Interval(0.0, 0.0, 0.0)
+            return self._sample.clean(target, metric)
+
+        return self._register(clean)
+
+    def mean(self, attack: str, group: str) -> int | None:
+        """Register the mean over a headline group; None if the group has no pair."""
+        pairs = self._pairs[group]
+        return self._register(lambda m: self._sample.mean(attack, pairs, m)) if pairs else None
+
+    def mean_over_targets(self, attack: str) -> int:
+        """Register the mean over all targets of an attack without a source."""
+        pairs = [(self._results.sources[0], target) for target in self._results.targets]
+        return self._register(lambda metric: self._sample.mean(attack, pairs, metric))
+
+    def difference(self, attack: str, baseline: str, group: str) -> int | None:
+        """Register the paired difference of two attacks over a group; None without a pair."""
+        pairs = self._pairs[group]
+        if not pairs:
+            return None
+        self._differences.add(len(self._registered))
+        return self._register(lambda m: self._sample.difference(attack, baseline, pairs, m))
+
+    def intervals(self) -> dict[str, list[RoundedInterval | None]]:
+        """Return the intervals of all registered estimates, per metric and by index.
+
+        Holm's correction covers all differences of a metric.
+        """
+        return {metric.name: self._of(metric.name) for metric in METRIC_CHOICES}
+
+    def _register(self, estimate: Callable[[str], Interval]) -> int:
+        self._registered.append(estimate)
+        return len(self._registered) - 1
+
+    def _of(self, metric: str) -> list[RoundedInterval | None]:
+        intervals = [_or_none(estimate, metric) for estimate in self._registered]
+        family = {index: intervals[index] for index in sorted(self._differences)}
+        known = {index: interval for index, interval in family.items() if interval is not None}
+        rejected = holm([interval.p for interval in known.values()])
+        beyond = {index for index, is_rejected in zip(known, rejected, strict=True) if is_rejected}
+        return [
+            None if interval is None else rounded(interval, index in beyond)
+            for index, interval in enumerate(intervals)
+        ]
+
+
+def rounded(interval: Interval, beyond_noise: bool = False) -> RoundedInterval:
+    """Return an interval as printed: rounding once makes table, chart and text agree."""
+    low, high = (
+        None if math.isnan(bound) else tenth(bound) for bound in (interval.low, interval.high)
+    )
+    return tenth(interval.value), low, high, beyond_noise
+
+
+def tenth(value: float) -> float:
+    """Return a value with one decimal, never minus zero."""
+    return float(f"{value:.1f}") + 0.0
+
+
+def percent(value: float | None) -> float | None:
+    """Return a value with one decimal, or None for NaN."""
+    return None if value is None or math.isnan(value) else tenth(value)
+
+
+def _or_none(estimate: Callable[[str], Interval], metric: str) -> Interval | None:
+    """Return an estimate's interval, or None if a cell is missing or the value is NaN."""
+    try:
+        interval = estimate(metric)
+    except KeyError:
+        return None
+    return None if math.isnan(interval.value) else interval
+
+
+def spread(intervals: Sequence[RoundedInterval | None]) -> tuple[float, float] | None:
+    """Return the least and greatest value or bound of intervals; None if there is none."""
+    bounds = [b for interval in intervals if interval for b in interval[:3] if b is not None]
+    return (min(bounds), max(bounds)) if bounds else None

@@ -1,0 +1,152 @@
+"""Page of an experiment: its template, and the content of every section."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from segtransfer.reporting.html import charts, facts
+from segtransfer.reporting.html.analysis import Analysis, analyse
+from segtransfer.reporting.html.colours import paint, shades
+from segtransfer.reporting.html.estimates import METRIC_CHOICES
+from segtransfer.reporting.html.gallery import draw_gallery
+from segtransfer.reporting.html.tables import FIXED_COLUMNS, class_values
+from segtransfer.reporting.panels import AMPLIFICATION
+from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.text import HEADLINES, row_name, rows
+
+HERE = Path(__file__).parent
+LONGEST_COLUMN_HEAD = 10  # characters of a model's name, if there are more than three columns
+
+
+def write_page(results: Results, path: Path) -> Path:
+    """Write the page of an experiment to ``path``."""
+    path.write_text(draw_page(results), encoding="utf-8")
+    return path
+
+
+def draw_page(results: Results) -> str:
+    """Return an experiment as HTML: matrices, attacks, curves, classes, images and origin.
+
+    The page holds every number for every metric. Its template escapes all names, because specs and
+    files of others can contain markup.
+    """
+    analysis, gallery = analyse(results), draw_gallery(results)
+    overview = charts.overview_charts(analysis)
+    curves = charts.curve_charts(results, analysis)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            results=results,
+            analysis=analysis,
+            miou=analysis.intervals["miou"],
+            metrics=METRIC_CHOICES,
+            fixed_columns=FIXED_COLUMNS,
+            groups=[HEADLINES[name] for name in PAIR_GROUPS],
+            transfer_group=HEADLINES[analysis.group],
+            overview=overview,
+            curves=curves,
+            gallery=gallery,
+            amplification=AMPLIFICATION,
+            data=_script_data(results, analysis, [*overview, *curves], gallery),
+            **_introduction(results, analysis),
+            **_origin(results),
+            **_layout(results),
+            **_assets(),
+        )
+    )
+
+
+def _script_data(
+    results: Results,
+    analysis: Analysis,
+    drawn: Sequence[charts.Chart],
+    gallery: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the JSON that ``page.js`` reads."""
+    return {
+        "metrics": {metric.name: metric.words for metric in METRIC_CHOICES},
+        "figures": analysis.intervals,
+        "shades": shades(),
+        "charts": [chart.spec for chart in drawn],
+        "targets": results.targets,
+        "rows": [
+            [row_name(results, attack, source) for source in rows(results, attack)]
+            for attack in analysis.main_attacks
+        ],
+        "classes": class_values(results),
+        "gallery": gallery,
+    }
+
+
+def _introduction(results: Results, analysis: Analysis) -> dict[str, Any]:
+    """Return the content above the matrices: set-up, findings, failures, files."""
+    return {
+        "run": facts.what_was_run(results),
+        "findings": facts.findings(results, analysis),
+        "failures": facts.failure_messages(results),
+        "downloads": facts.downloads(results),
+    }
+
+
+def _origin(results: Results) -> dict[str, Any]:
+    """Return the content of the last section: models, costs, configuration, versions."""
+    return {
+        "models": facts.models(results),
+        "costs": facts.costs(results),
+        "configuration": facts.configuration(results),
+        "provenance": facts.provenance(results),
+        "command": facts.command(),
+        "written": datetime.now(UTC).strftime("%-d %B %Y, %H:%M UTC"),
+    }
+
+
+def _layout(results: Results) -> dict[str, Any]:
+    """Return colours, the direction of column heads, and a matrix's width in pixels."""
+    columns, longest = len(results.targets), max(map(len, results.targets))
+    tall = columns > 3 and longest > LONGEST_COLUMN_HEAD
+    names = 20 + 7 * max(len("source ↓ target →") - 4, *map(len, results.sources))
+    return {
+        "tall": tall,
+        "width": max(300, names + columns * (54 if tall else 70)),
+        "shades": [shade for shade, _ in shades()],
+        "palette": [Markup("#") + bytes(colour).hex() for colour in results.content["palette"]],
+    }
+
+
+def _assets() -> dict[str, Markup]:
+    """Return the style sheet and scripts, which the page contains whole."""
+    return {
+        "css": Markup((HERE / "page.css").read_text()),
+        "js": _script((HERE / "page.js").read_text()),
+        "vega": _script(charts.vega_bundle()),
+    }
+
+
+def _script(code: str) -> Markup:
+    """Return code for a script element, without a sequence that would end the element."""
+    return Markup(code.replace("</script", r"<\/script").replace("<!--", r"<\!--"))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Any] = {
+        "decimal": facts.decimal,
+        "paint": paint,
+        "spoken": facts.spoken_interval,
+        "fixed": facts.fixed_text,
+        "nan": math.isnan,
+    }
+    environment.filters |= filters
+    return environment

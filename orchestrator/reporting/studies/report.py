@@ -1,0 +1,54 @@
+"""Files of a study's report: figure, paragraph and numbers."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from segtransfer.reporting.folder import report_folder
+from segtransfer.reporting.studies.bars import draw_ablation, draw_heads, draw_sizes, draw_twins
+from segtransfer.reporting.studies.curves import draw_overfitting, draw_sweep
+from segtransfer.reporting.studies.matrices import draw_scales
+from segtransfer.studies import StudyResult
+
+DOCS_DPI = 110  # keeps the figures small that documentation pages show
+
+STUDY_FIGURES: dict[str, Callable[[Any], Figure]] = {
+    "overfitting": draw_overfitting,
+    "scales": draw_scales,
+    "twins": draw_twins,
+    "heads": draw_heads,
+    "object-size": draw_sizes,
+    "ablation": draw_ablation,
+    "eps": draw_sweep,
+}
+
+
+def draw(result: StudyResult) -> Figure:
+    """Return the figure of a study, drawn from its numbers."""
+    figure = STUDY_FIGURES[result.study.name](result.numbers)
+    facts = result.numbers.facts
+    figure.suptitle(
+        f"{result.study.question}\n{facts.images} images of {facts.dataset}, {facts.effort}",
+        fontsize=10,
+    )
+    return figure
+
+
+def write_study(result: StudyResult) -> Path:
+    """Write study.png, study.md and study.json into the experiment's report folder.
+
+    Returns:
+        The folder.
+    """
+    folder = report_folder(result.results)
+    folder.mkdir(parents=True, exist_ok=True)
+    draw(result).savefig(folder / "study.png", dpi=DOCS_DPI)
+    paragraph = result.paragraph.replace("*", r"\*")  # a line may hold eps*sign twice
+    (folder / "study.md").write_text(f"**{result.study.question}**\n\n{paragraph}\n")
+    numbers = json.dumps(asdict(result.numbers), indent=1)
+    (folder / "study.json").write_text(numbers)
+    return folder

@@ -1,0 +1,91 @@
+"""The event log: what happens to tasks and slots, as JSON lines in a file."""
+
+import json
+import logging
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+# The logger of the driver and its parts: readers of an event log see one name.
+DRIVER_LOG = logging.getLogger("segtransfer.runtime.driver")
+# Fields that logging itself puts on a record; all others were given as `extra`.
+_STANDARD_FIELDS = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one JSON object per line, with all extra fields of the record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the JSON object of a record."""
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        entry |= {
+            field: _plain(value)
+            for field, value in vars(record).items()
+            # Ray marks records for itself, with fields that begin like private names.
+            if field not in _STANDARD_FIELDS and not field.startswith("_")
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value, or its text for NaN and infinity, which JSON does not have."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def json_lines(path: str | Path) -> logging.Handler:
+    """Return a handler that appends JSON lines to a file; a missing folder is created."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(JsonLines())
+    return handler
+
+
+def log_to(path: str | Path, logger: str = "segtransfer") -> logging.Handler:
+    """Write all events, down to every task, to a file, without changing other handlers' output.
+
+    Returns:
+        The handler; ``logging.getLogger(logger).removeHandler(handler)`` ends the log.
+    """
+    handler = json_lines(path)
+    chosen, root = logging.getLogger(logger), logging.getLogger()
+    for other in root.handlers:
+        # They would show the events too, now that the logger passes these on.
+        other.setLevel(max(other.level, root.level))
+    chosen.setLevel(logging.INFO)
+    chosen.addHandler(handler)
+    return handler
+
+
+def log_event(
+    logger: logging.Logger,
+    event: str,
+    *,
+    key: str = "",
+    slot: str = "",
+    message: str = "",
+    level: int = logging.INFO,
+    **fields: Any,
+) -> None:
+    """Log an event of a task or a slot as text and as fields; empty fields are left out.
+
+    A field with the name of a standard field (``name``, ``args``, ...) gets a trailing ``_``.
+    """
+    if not logger.isEnabledFor(level):
+        return
+    named = {"event": event, "key": key, "slot": slot, **fields}
+    extra = {
+        f"{field}_" if field in _STANDARD_FIELDS else field: value
+        for field, value in named.items()
+        if value is not None and value != ""
+    }
+    words = " ".join(filter(None, [event, key[:16], f"on {slot}" if slot else ""]))
+    # Seen from the caller, so that module and line of the record are the driver's.
+    logger.log(level, "%s", f"{words}: {message}" if message else words, extra=extra, stacklevel=2)

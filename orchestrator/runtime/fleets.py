@@ -1,0 +1,148 @@
+"""Named fleets: detached drivers on a Ray cluster, shared by the clients of many commands."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from segtransfer.errors import InputError
+from segtransfer.experiment.provenance import code_hash
+from segtransfer.experiment.spec import Runtime
+from segtransfer.runtime.executors.ray.nodes import NO_NODES, ask_autoscaler
+from segtransfer.runtime.ray_driver import (
+    DRIVER,
+    RayClient,
+    end_driver,
+    join_cluster,
+    start_driver,
+)
+from segtransfer.runtime.status import Status
+from segtransfer.store import Store
+
+FLEET_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+NAMESPACE_PREFIX = "segtransfer-fleet-"  # of a fleet's driver, followed by the fleet's name
+
+
+@dataclass(frozen=True)
+class FleetStatus:
+    """A fleet at one moment.
+
+    Attributes:
+        name: The fleet.
+        store: Location of the store that the fleet fills.
+        status: The state of the fleet's driver.
+        models: Name and fingerprint of the clients' models, by the name that tasks use.
+    """
+
+    name: str
+    store: str
+    status: Status
+    models: dict[str, tuple[str, str]]
+
+
+def start_fleet(fleet: str, runtime: Runtime) -> None:
+    """Start a driver that outlives this command.
+
+    Args:
+        fleet: Name of the fleet.
+        runtime: Runtime options of the fleet.
+
+    Raises:
+        InputError: If the name or the store is invalid, or if the fleet is up already.
+    """
+    Store(runtime.store)
+    if not FLEET_NAME.fullmatch(fleet):
+        raise InputError(f"fleet '{fleet}': a name has letters, digits, '_', '.' and '-' alone")
+    join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
+    try:
+        actor = start_driver(runtime, NAMESPACE_PREFIX + fleet, detached=True)
+    except ValueError:  # the name is taken
+        raise InputError(
+            f"fleet '{fleet}' is up already; see 'segtransfer fleet status {fleet}'"
+        ) from None
+    RayClient(actor, NAMESPACE_PREFIX + fleet, owns_driver=False, owns_cluster=False).hello()
+
+
+def attach(fleet: str, store: str) -> RayClient:
+    """Return a client of a fleet.
+
+    Args:
+        fleet: Name of the fleet.
+        store: Location of the store that the client reads.
+
+    Raises:
+        InputError: If the fleet is not up, runs other code, or fills another store.
+    """
+    started = join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
+    driver = find_fleet(fleet)
+    client = RayClient(driver, NAMESPACE_PREFIX + fleet, owns_driver=False, owns_cluster=started)
+    theirs = client.hello()
+    if theirs["code"] != code_hash():
+        raise InputError(
+            f"fleet '{fleet}' runs other code than this command ({theirs['code'][:8]}, here "
+            f"{code_hash()[:8]}): 'segtransfer fleet down {fleet}' ends it, then bring it up again"
+        )
+    if theirs["store"] != store:
+        raise InputError(
+            f"fleet '{fleet}' fills the store {theirs['store']}, the experiment names {store}; "
+            f"give runtime.store={theirs['store']}"
+        )
+    return client
+
+
+def find_fleet(fleet: str) -> Any:
+    """Return the driver of a fleet.
+
+    Raises:
+        InputError: If the fleet is not up.
+    """
+    try:
+        return ray.get_actor(DRIVER, namespace=NAMESPACE_PREFIX + fleet)
+    except ValueError:
+        up = ", ".join(fleets()) or "none"
+        raise InputError(
+            f"no fleet '{fleet}' is up on this cluster (up: {up}); start it with "
+            f"'segtransfer fleet up {fleet}'"
+        ) from None
+
+
+def status_of(fleet: str) -> FleetStatus:
+    """Return the present state of a fleet.
+
+    Raises:
+        InputError: If the fleet is not up.
+    """
+    join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
+    driver = find_fleet(fleet)
+    client = RayClient(driver, NAMESPACE_PREFIX + fleet, owns_driver=False, owns_cluster=False)
+    return FleetStatus(fleet, client.hello()["store"], client.status(), client.models())
+
+
+def end_fleet(fleet: str) -> None:
+    """End a fleet's driver and workers, and withdraw requests for nodes.
+
+    Requests are withdrawn even if the fleet is not up, because a run that was killed may have
+    left one. Runs that still wait for nodes repeat their requests.
+
+    Raises:
+        InputError: If the fleet is not up.
+    """
+    join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
+    try:
+        actor = find_fleet(fleet)
+    except InputError:
+        ask_autoscaler(NO_NODES)
+        raise
+    end_driver(actor)
+
+
+def fleets() -> list[str]:
+    """Return the names of the cluster's fleets."""
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    spaces = [actor["namespace"] for actor in actors if actor["name"] == DRIVER]
+    return sorted(
+        space.removeprefix(NAMESPACE_PREFIX)
+        for space in spaces
+        if space.startswith(NAMESPACE_PREFIX)
+    )

@@ -1,0 +1,122 @@
+"""The parts of the scheduler's state, and the transitions of a task that keep them consistent."""
+
+from segtransfer.runtime.scheduler.in_flight_limit import InFlightLimit
+from segtransfer.runtime.scheduler.queues import ReadyQueues
+from segtransfer.runtime.scheduler.retries import Retries
+from segtransfer.runtime.scheduler.slots import Slots
+from segtransfer.runtime.scheduler.task_table import (
+    ANY,
+    ENDED_BADLY,
+    FINAL,
+    State,
+    TaskEntry,
+    TaskTable,
+)
+
+
+class SchedulerState:
+    """Slots, tasks, ready queues, pending retries and bytes in flight.
+
+    Each method takes one task through one transition, and updates every part that counts the task.
+    """
+
+    def __init__(self, *, window: int, in_flight_bytes: int, back_off: float) -> None:
+        self.slots = Slots(window)
+        self.queues = ReadyQueues()
+        self.in_flight = InFlightLimit(in_flight_bytes)
+        self.retries = Retries(back_off)
+        self.tasks = TaskTable()
+        self.dirty: dict[str, None] = {}  # models whose ready tasks or whose slots have changed
+        self.unwanted: dict[str, None] = {}  # keys of running tasks that lost their last client
+
+    def settle(self, entry: TaskEntry) -> None:
+        """Make a blocked task ready, or skip the task, as the state of its attack demands."""
+        attack = self.tasks.get(entry.task.depends_on)
+        if attack is None or attack.state is State.DONE:
+            self.make_ready(entry)
+        elif attack.state in ENDED_BADLY:
+            self.end(entry, State.SKIPPED)
+
+    def make_ready(self, entry: TaskEntry, *, first: bool = False) -> None:
+        """Add a task to its ready queues, at the front if ``first``."""
+        entry.state, entry.slot_id = State.READY, None
+        self.queues.push(entry, first=first)
+        self.dirty[entry.task.model or ANY] = None
+
+    def requeue(self, entry: TaskEntry) -> None:
+        """Return a task whose call was lost to the front of its queues, or end it if unwanted."""
+        self.in_flight.release(entry.task.key)
+        if entry.clients:
+            self.make_ready(entry, first=True)
+        else:
+            self.abandon(entry)
+
+    def back_off(self, entry: TaskEntry, slot_id: str, now: float) -> None:
+        """Block a task that failed on a slot until its retry is due."""
+        self.in_flight.release(entry.task.key)
+        entry.state = State.BLOCKED
+        self.retries.add(entry.task.key, slot_id, entry.failures, now)
+
+    def block(self, entry: TaskEntry) -> None:
+        """Block an unfinished task whose attack is to be made again, or end it if unwanted."""
+        self.unqueue(entry)
+        self.release(entry)
+        entry.state = State.BLOCKED
+        self.retries.stop_waiting(entry.task.key)
+        if not entry.clients:
+            self.abandon(entry)
+
+    def abandon(self, entry: TaskEntry) -> None:
+        """Cancel and drop a task without clients."""
+        self.end(entry, State.CANCELLED)
+        self.drop(entry.task.key)
+
+    def unqueue(self, entry: TaskEntry) -> None:
+        """Take a task out of the ready queues, if the task is ready."""
+        if entry.state is State.READY:
+            self.queues.drop(entry)
+
+    def release(self, entry: TaskEntry) -> None:
+        """Release the slot of a task, if the task is running."""
+        if entry.state is State.RUNNING:
+            model = self.slots.end(entry.slot_id, entry.task.key)
+            if model is not None:
+                self.dirty[model] = None
+        entry.slot_id = None
+
+    def end(self, entry: TaskEntry, state: State) -> None:
+        """Give a task its final state."""
+        entry.state = state
+        self.retries.forget(entry.task.key)
+        self.tasks.ended(entry.task)
+
+    def fail(self, entry: TaskEntry) -> list[str]:
+        """Fail a task, skip the evaluations of its AEs, and return all keys that ended."""
+        self.unqueue(entry)
+        self.end(entry, State.FAILED)
+        key = entry.task.key
+        ended = [key]
+        for evaluation in self.tasks.evaluations(key):
+            if evaluation.state is State.BLOCKED:
+                self.end(evaluation, State.SKIPPED)
+                ended.append(evaluation.task.key)
+        self.release_bytes(entry.task.depends_on or key)
+        return ended
+
+    def drop(self, key: str) -> None:
+        """Delete a task that has ended and has no clients."""
+        attack = self.tasks.drop(key).task.depends_on
+        self.in_flight.release(key)
+        self.unwanted.pop(key, None)
+        if attack is not None:
+            self.release_bytes(attack)
+
+    def release_bytes(self, attack: str) -> None:
+        """Release the bytes of an attack that has ended, once no evaluation needs its AEs."""
+        if attack not in self.in_flight:
+            return
+        entry = self.tasks.get(attack)
+        if entry is not None and entry.state not in FINAL:
+            return
+        if all(evaluation.state in FINAL for evaluation in self.tasks.evaluations(attack)):
+            self.in_flight.release(attack)

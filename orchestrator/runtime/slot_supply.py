@@ -1,0 +1,130 @@
+"""The supply of slots: slots that join and leave, and how long the driver waits for them."""
+
+import time
+
+from segtransfer.runtime.event_log import DRIVER_LOG, log_event
+from segtransfer.runtime.executors.base import Executor
+from segtransfer.runtime.in_flight import InFlightCalls
+from segtransfer.runtime.scheduler import Scheduler, Slot
+from segtransfer.runtime.sessions import Notice, Sessions
+from segtransfer.runtime.task_registry import TaskRegistry
+
+# Work begins when every slot is warm: a slot that computes would take the cores of its machine
+# from a slot that still loads. If slots come up in turns, work begins without the last of them.
+WARM_UP_LIMIT = 60.0  # seconds
+# A cluster may lose all its slots and get new ones from a cloud, which starts machines first.
+SLOT_WAIT = 600.0  # seconds without any slot after which tasks fail
+# The same if nodes were requested: a cloud may be short of GPUs, or slow to boot nodes and to
+# fetch an image of many GB.
+NODE_WAIT = 3600.0  # seconds
+
+
+class SlotSupply:
+    """Follows the slots of an executor, and decides when to begin work and when to give up.
+
+    Args:
+        executor: Opens slots and requests nodes.
+        scheduler: Gets the slots that are up.
+        calls: Calls under way, which a lost slot drops.
+        registry: Tasks of the calls.
+        sessions: Clients, which are notified of slots.
+        auto_budget: Set the scheduler's byte budget from the executor with every slot that joins.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        scheduler: Scheduler,
+        calls: InFlightCalls,
+        registry: TaskRegistry,
+        sessions: Sessions,
+        *,
+        auto_budget: bool,
+    ) -> None:
+        self._executor = executor
+        self._scheduler = scheduler
+        self._calls = calls
+        self._registry = registry
+        self._sessions = sessions
+        self._auto_budget = auto_budget
+        self._returning: set[str] = set()  # slots that are down and come up again
+        self._work_begun = False
+        self._warm_up_end: float | None = None
+        self._slotless_since: float | None = None
+        self._announced_nodes = ""
+
+    def add(self, slot: Slot) -> None:
+        """Add a slot that is up."""
+        self._returning.discard(slot.slot_id)
+        self._scheduler.add_slot(slot)
+        if self._auto_budget:
+            self._scheduler.in_flight_bytes = self._executor.budget()
+        self._sessions.notify_all(Notice("slot", time.time(), message=f"{slot.slot_id} is up"))
+        log_event(DRIVER_LOG, "slot up", slot=slot.slot_id)
+
+    def remove(self, slot_id: str, *, final: bool, message: str) -> None:
+        """Remove a slot that lost its worker, with its calls.
+
+        Args:
+            slot_id: The slot.
+            final: Whether the slot is gone for good. Otherwise the slot comes up again, empty.
+            message: The reason.
+        """
+        (self._returning.discard if final else self._returning.add)(slot_id)
+        dropped = self._calls.drop_slot(slot_id)
+        self._scheduler.remove_slot(slot_id)
+        self._registry.forget(dropped)
+        text = message if slot_id in message else f"slot {slot_id}: {message}"
+        self._sessions.notify_all(Notice("slot", time.time(), message=text))
+        log_event(DRIVER_LOG, "slot down", slot=slot_id, final=final, message=message)
+
+    def recreate(self, slot_id: str, message: str) -> None:
+        """Remove a slot, and have the executor give it a new worker."""
+        self.remove(slot_id, final=False, message=message)
+        self._executor.recreate(slot_id)
+
+    def begin_work(self) -> None:
+        """Note that the first call starts, after which no warm-up holds work back."""
+        self._work_begun = True
+
+    def warming_up(self, now: float) -> bool:
+        """Return whether work waits for all workers to start and all their models to load."""
+        if self._work_begun:
+            return False
+        if self._warm_up_end is None and len(self._scheduler.slots):
+            self._warm_up_end = now + WARM_UP_LIMIT
+        waiting = self._executor.starting() or self._scheduler.slots.loading
+        return bool(waiting) and (self._warm_up_end is None or now < self._warm_up_end)
+
+    def restart_wait(self) -> None:
+        """Start a new wait for slots, so that requested nodes are announced again."""
+        self._slotless_since, self._announced_nodes = None, ""
+
+    def shortage(self, now: float) -> str:
+        """Return the reason to fail all tasks, or an empty string while there is hope of a slot.
+
+        Requested nodes are announced to all clients once per wait.
+        """
+        hopeful = len(self._scheduler.slots) or self._returning or self._executor.starting()
+        if hopeful or not self._sessions.waiting():
+            self.restart_wait()
+            return ""
+        self._slotless_since = self._slotless_since or now
+        nodes = self._executor.awaited()
+        limit = NODE_WAIT if nodes else SLOT_WAIT
+        if nodes != self._announced_nodes:
+            self._announce(nodes, limit)
+        if now - self._slotless_since <= limit:
+            return ""
+        requested = f", though nodes were asked for: {nodes}" if nodes else ""
+        return f"no slot was left for {limit:.0f} s{requested}"
+
+    def _announce(self, nodes: str, limit: float) -> None:
+        self._announced_nodes = nodes
+        if nodes:
+            message = (
+                f"no slot yet: the cluster was asked for nodes ({nodes}), and they are waited "
+                f"for up to {limit / 60:.0f} minutes"
+            )
+            self._sessions.notify_all(Notice("slot", time.time(), message=message))
+            log_event(DRIVER_LOG, "nodes awaited", nodes=nodes)

@@ -1,0 +1,91 @@
+"""Opening a data set of any kind: its reader, its sequences, its classes, its images."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from segtransfer.errors import InputError
+from segtransfer.tasks.data import folder, mmseg
+from segtransfer.tasks.data.base import Dataset, read_checked_label, sequence_of
+from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.labels import IGNORE_INDEX
+from segtransfer.tasks.schema import suggest
+
+
+def open_dataset(spec: DataSpec) -> Dataset:
+    """Open the data set of a spec, select its sequences and images, and merge its classes.
+
+    Args:
+        spec: The data set; ``spec.images`` items are taken at even distances.
+
+    Returns:
+        The data set. Labels are read lazily by ``read_label``.
+
+    Raises:
+        InputError: If the data set is empty, a sequence is unknown, ``spec.images`` exceeds the
+            number of images, or ``spec.label_map`` does not fit the class list.
+    """
+    dataset = folder.open_folder(spec) if spec.mmseg is None else mmseg.open_mmseg(spec)
+    if not dataset.items:
+        raise InputError(f"data set {dataset.name} is empty: it holds no labelled image")
+    if spec.sequence is not None:
+        named = [replace(i, sequence=sequence_of(i.image_id, spec.sequence)) for i in dataset.items]
+        dataset = replace(dataset, items=tuple(named))
+    if spec.sequences is not None:
+        dataset = _select_sequences(dataset, spec.sequences)
+    count = len(dataset.items)
+    if spec.label_map is not None:
+        dataset = _merge_classes(dataset, spec.label_map)
+    if spec.images is None:
+        return dataset
+    if spec.images > count:
+        raise InputError(
+            f"data.images is {spec.images}, but {dataset.name} has only {count} labelled images"
+        )
+    chosen = [dataset.items[i * count // spec.images] for i in range(spec.images)]
+    return replace(dataset, items=tuple(chosen))
+
+
+def _select_sequences(dataset: Dataset, sequences: Sequence[str]) -> Dataset:
+    """Return the data set without the images of other sequences."""
+    known = {item.sequence for item in dataset.items}
+    for name in sequences:
+        if name not in known:
+            raise InputError(
+                f"data.sequences names '{name}', which is no sequence of {dataset.name}: "
+                f"{suggest(name, sorted(known)[:20])}"
+            )
+    items = tuple(item for item in dataset.items if item.sequence in sequences)
+    return replace(dataset, items=items)
+
+
+def _merge_classes(dataset: Dataset, label_map: dict[str, str | None]) -> Dataset:
+    """Return the data set with merged classes, each in the colour of its first class."""
+    for name in label_map:
+        if name not in dataset.classes:
+            raise InputError(
+                f"data.label_map names '{name}', which is no class of {dataset.name}: "
+                f"{suggest(name, dataset.classes)}"
+            )
+    missing = [name for name in dataset.classes if name not in label_map]
+    if missing:
+        raise InputError(
+            f"data.label_map leaves out {', '.join(map(repr, missing))} of {dataset.name}; map "
+            "each to a class, or to null to ignore it"
+        )
+    merged = [label_map[name] for name in dataset.classes]
+    classes = tuple(dict.fromkeys(name for name in merged if name is not None))
+    if len(classes) < 2:
+        raise InputError(
+            f"data.label_map leaves {len(classes)} of {len(merged)} classes of {dataset.name}; "
+            "keep two or more apart"
+        )
+    table = np.full(IGNORE_INDEX + 1, IGNORE_INDEX, np.uint8)
+    table[: len(merged)] = [IGNORE_INDEX if n is None else classes.index(n) for n in merged]
+    return replace(
+        dataset,
+        classes=classes,
+        palette=tuple(dataset.palette[merged.index(name)] for name in classes),
+        read_label=lambda item: table[read_checked_label(dataset, item)],
+    )

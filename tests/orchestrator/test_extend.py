@@ -1,0 +1,45 @@
+"""The names for authors of losses, transforms, models and readers."""
+
+import ast
+import re
+import textwrap
+
+import torch
+
+from segtransfer import extend
+from tests.conftest import ROOT
+
+NAMES = """
+    DataItem Dataset FEATURE_LOSSES Frozen IGNORE_INDEX InputError LOSSES Loss LossContext
+    ModelInfo Number PRESETS Preset Segmenter StepRandom TRANSFORMS TransformContext View align
+    fooled freeze mean_labelled palette_for read_image read_index_map resize same snap then window
+"""
+
+
+def test_the_list_of_names_changes_only_on_purpose() -> None:
+    assert sorted(extend.__all__) == sorted(NAMES.split())
+    assert all(hasattr(extend, name) for name in extend.__all__)
+
+
+def test_the_docstring_names_every_name() -> None:
+    documentation = extend.__doc__ or ""
+    assert [name for name in extend.__all__ if f"``{name}``" not in documentation] == []
+
+
+def test_the_docstrings_loss_equals_the_one_that_ships() -> None:
+    (code,) = re.findall(r"(    # my_losses.py\n.*?)\n\S", extend.__doc__ or "", flags=re.DOTALL)
+    module: dict[str, object] = {}
+    exec(textwrap.dedent(code), module)
+    logits, labels = torch.randn(2, 3, 4, 5), torch.randint(3, (2, 4, 5))
+    labels[0, 1:3] = extend.IGNORE_INDEX
+    context = extend.LossContext(0, 10)
+    written = module["cross_entropy"](logits, labels, context)  # type: ignore[operator]
+    assert torch.equal(written, extend.LOSSES["cross-entropy"](logits, labels, context))
+
+
+def test_the_readmes_loss_imports_from_here_alone() -> None:
+    readme = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(# my_losses.*?)```", readme, flags=re.DOTALL)
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+    assert [node.module for node in imports] == ["segtransfer.extend"]
+    assert {alias.name for node in imports for alias in node.names} <= set(extend.__all__)
