@@ -42,27 +42,27 @@ from segtransfer.store import Store
 KINDS = ("resident", "fleet a trial", "process a trial")
 
 
-def fleet_a_trial(config: Mapping[str, Any], bench: SearchContext) -> None:
+def fleet_a_trial(config: Mapping[str, Any], context: SearchContext) -> None:
     """A trial that starts the models it needs, as workers of its own driver."""
-    client = own_driver(bench.search.runtime, "alone")
+    client = own_driver(context.search.runtime, "alone")
     try:
-        _report(config, bench, client)
+        _report(config, context, client)
     finally:
         client.close()
 
 
-def process_a_trial(config: Mapping[str, Any], bench: SearchContext) -> None:
+def process_a_trial(config: Mapping[str, Any], context: SearchContext) -> None:
     """A trial that loads the models it needs into its own process."""
-    runtime = bench.search.runtime
+    runtime = context.search.runtime
     executor = InlineExecutor(micro_batch=runtime.micro_batch)
-    _report(config, bench, LocalClient(Driver(executor, Store(bench.store), runtime)))
+    _report(config, context, LocalClient(Driver(executor, Store(context.store), runtime)))
 
 
-def _report(config: Mapping[str, Any], bench: SearchContext, client: Any) -> None:
+def _report(config: Mapping[str, Any], context: SearchContext, client: Any) -> None:
     from ray.tune import report
 
-    attack = propose(bench, config["point"], int(config["number"]))
-    for score in score_rungs(bench, attack, client, Store(bench.store)):
+    attack = propose(context, config["point"], int(config["number"]))
+    for score in score_rungs(context, attack, client, Store(context.store)):
         report({**score.objectives, tune.RUNG: 1, tune.SCORE: json.dumps(asdict(score))})
 
 
@@ -112,17 +112,17 @@ class Measured(NamedTuple):
 def measure(kind: str, search: Search) -> Measured:
     """Carry out a search's trials, one kind of the three."""
     store, watch, ours = Store(search.runtime.store), Watch(), tune.trainable_of
-    bench = make_context(search, store)
-    study = open_study(bench, open_storage(bench, store), resume=False)
+    context = make_context(search, store)
+    study = open_study(context, open_storage(context, store), resume=False)
     client = own_driver(search.runtime, "benchmark")
     others = {"fleet a trial": fleet_a_trial, "process a trial": process_a_trial}
     if kind in others:
-        loads = with_parameters(others[kind], bench=bench)
-        tune.trainable_of = lambda desk, rungs: loads
+        loads = with_parameters(others[kind], context=context)
+        tune.trainable_of = lambda runner, rungs: loads
     cores = len(os.sched_getaffinity(0))
     try:
         with watch.over(client, cores):
-            tune.run_trials(bench, study, client.namespace, watch.trials, TimeLimit(None))
+            tune.run_trials(context, study, client.namespace, watch.trials, TimeLimit(None))
     finally:
         tune.trainable_of = ours
         client.close()
