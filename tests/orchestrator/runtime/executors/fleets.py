@@ -25,8 +25,8 @@ IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
 CLIENT = """
 import json, sys
-from segtransfer.experiment import carry_out
-from segtransfer.spec import read_experiment
+from segtransfer.experiment.spec import read_experiment
+from segtransfer.runtime.runner import carry_out
 carry_out(read_experiment(json.loads(sys.argv[1])))
 """
 
