@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Instant:
         self._events: list[Event] = []
         self._opened = False
 
-    def open(self, models: int) -> None:
+    def open(self, models: int, sources: int = 0, peaks: Sequence[int] = ()) -> None:
         if not self._opened:
             self._events += [SlotUp(Slot(f"slot-{n}", "device", 8)) for n in range(8)]
         self._opened = True

@@ -1,4 +1,4 @@
-"""A cluster whose nodes die and join under the executor; run by test_ray.py in its own
+"""A cluster whose nodes die and join under the executor; run by test_executor.py in its own
 process, whose environment says where Ray may live."""
 
 import logging
