@@ -141,13 +141,13 @@ def make_tasks(
     sources = [infos[model.name] for model in experiment.source_models]
 
     def evaluate(
-        shard: Outline, attack: str, source: ModelInfo | None, made: Task | None, variant: int
+        shard: Outline, attack: str, source: ModelInfo | None, aes: Task | None, variant: int
     ) -> None:
+        name = source.name if source else None
         for target in targets:
-            task = _evaluation_task(target, shard, num_classes, numerics, made, variant)
+            task = _evaluation_task(target, shard, num_classes, numerics, aes, variant)
             tasks[task.key] = task
-            cell = attack, source and source.name, target.name
-            cells.append(Cell(*cell, shard.shard_id, task.key, task.depends_on))
+            cells.append(Cell(attack, name, target.name, shard.shard_id, task.key, task.depends_on))
 
     for shard in shards:
         evaluate(shard, CLEAN, None, None, 0)
