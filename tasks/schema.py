@@ -4,6 +4,7 @@ import difflib
 import math
 from collections.abc import Iterable, Set
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,6 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 
@@ -73,13 +73,14 @@ class Frozen(BaseModel):
 
 def _identity_value(value: Any, content: Any) -> Any:
     """Return ``content``, the JSON of ``value``, without added fields that have their default."""
+    if isinstance(value, _SCALARS):  # asked first, because a plan makes 100,000 keys
+        return content
     if isinstance(value, Frozen):
-        fields = type(value).model_fields
-        pairs = ((name, getattr(value, name)) for name in content)
+        added = _added_defaults(type(value))
         return {
-            name: _identity_value(inner, content[name])
-            for name, inner in pairs
-            if not _is_as_before(fields[name], inner)
+            name: _identity_value(getattr(value, name), inner)
+            for name, inner in content.items()
+            if name not in added or getattr(value, name) != added[name]
         }
     if isinstance(value, dict):
         values = zip(value.values(), content.values(), strict=True)
@@ -89,9 +90,18 @@ def _identity_value(value: Any, content: Any) -> Any:
     return content
 
 
-def _is_as_before(field: FieldInfo, value: Any) -> bool:
-    extra = field.json_schema_extra
-    return isinstance(extra, dict) and "added_later" in extra and value == field.default
+_SCALARS = (str, int, float, type(None))
+
+
+@cache
+def _added_defaults(spec: type[Frozen]) -> dict[str, Any]:
+    """Return the default of each field of a spec that was added later."""
+    extras = {name: field.json_schema_extra for name, field in spec.model_fields.items()}
+    return {
+        name: spec.model_fields[name].default
+        for name, extra in extras.items()
+        if isinstance(extra, dict) and "added_later" in extra
+    }
 
 
 def read_number(value: Any) -> Any:
