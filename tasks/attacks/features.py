@@ -1,4 +1,4 @@
-"""Losses on features of an intermediate layer: they read no logits and no labels."""
+"""Losses on features of an intermediate layer, which use neither logits nor labels."""
 
 import math
 from collections.abc import Callable
@@ -17,13 +17,20 @@ AFFINITY = math.cos(math.pi / 3)
 def feature_similarity(
     features: torch.Tensor, clean: torch.Tensor, context: LossContext
 ) -> torch.Tensor:
-    """FSPGD (Park et al., arXiv 2502.01262): -(l_t L_ex + (1 - l_t) L_in), with l_t = t / T.
+    """Return -(l_t L_ex + (1 - l_t) L_in), l_t = t / T (FSPGD, Park et al., arXiv 2502.01262).
 
-    ``features`` and ``clean`` N x C x h x w, of x_t and of the clean image in the same view.
-    L_ex is the mean cosine of features at the same position, L_in half the mean cosine of the
-    attacked features over pairs of positions that belong together in the clean image. Both are
-    normalised here, so no position weighs more than another; the authors' code leaves the
-    attacked ones unnormalised in L_in. A targeted attack has no meaning and is refused by the spec.
+    L_ex is the mean cosine of features at the same position. L_in is half the mean cosine of the
+    attacked features over pairs of positions that are similar in the clean image. Features are
+    normalised here in both terms, so every position has the same weight; the authors' code leaves
+    the attacked features unnormalised in L_in. The spec refuses a target for this loss.
+
+    Args:
+        features: Features of the iterate x_t, N x C x h x w.
+        clean: Features of the clean image in the same view, N x C x h x w.
+        context: The step t and the number of steps T.
+
+    Returns:
+        N losses.
     """
     share = min(context.step / max(context.steps, 1), 1.0)
     own = F.normalize(features, dim=1).flatten(2)

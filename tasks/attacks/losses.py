@@ -1,4 +1,4 @@
-"""Losses of the attack loop: one number an image, to be maximised."""
+"""Losses of the attack loop: functions that return a number per image, to be maximised."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +14,13 @@ from segtransfer.tasks.user_code import find_function, source_hash
 
 @dataclass(frozen=True)
 class LossContext:
-    """When a loss is asked: ``step`` t in 0 .. ``steps`` - 1 of T, and whether labels are a
-    target to reach instead of the truth to leave."""
+    """The step at which a loss is evaluated.
+
+    Attributes:
+        step: The step t, 0 to ``steps`` - 1.
+        steps: The number of steps T.
+        targeted: Whether the labels are a target to reach, not the truth to leave.
+    """
 
     step: int
     steps: int
@@ -23,7 +28,7 @@ class LossContext:
 
     @property
     def sign(self) -> int:
-        """+1 where the distance to the labels is to grow, -1 where it is to shrink."""
+        """Return +1 if the distance to the labels is to grow, -1 if it is to shrink."""
         return -1 if self.targeted else 1
 
 
@@ -31,10 +36,17 @@ Loss = Callable[[torch.Tensor, torch.Tensor, LossContext], torch.Tensor]
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
-    """Mean pixel cross-entropy over each image's labelled pixels.
+    """Return the mean pixel cross-entropy over the labelled pixels of each image.
 
-    ``logits`` N x K x H x W, ``labels`` int64 N x H x W with 255 ignored; returns N numbers. An
-    image without a labelled pixel has loss 0 and gradient 0. The same holds for every loss here.
+    An image without a labelled pixel has loss 0 and gradient 0, under this and every other loss.
+
+    Args:
+        logits: float N x K x H x W.
+        labels: int64 N x H x W, 255 ignored.
+        context: The step, and whether the labels are a target.
+
+    Returns:
+        N losses.
     """
     return context.sign * mean_labelled(_pixels(logits, labels), labels)
 
@@ -42,18 +54,36 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, context: LossConte
 def masked_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, context: LossContext
 ) -> torch.Tensor:
-    """Cross-entropy of the pixels that are not fooled yet, over all labelled pixels.
+    """Return the cross-entropy of pixels that are not fooled yet, over all labelled pixels.
 
-    From SEA (Croce et al., ECCV 2024): pixels already fooled pull no gradient.
+    Pixels already fooled contribute no gradient. From SEA (Croce et al., ECCV 2024).
+
+    Args:
+        logits: float N x K x H x W.
+        labels: int64 N x H x W, 255 ignored.
+        context: The step, and whether the labels are a target.
+
+    Returns:
+        N losses.
     """
     resisting = ~fooled(logits, labels, context)
     return context.sign * mean_labelled(_pixels(logits, labels) * resisting, labels)
 
 
 def segpgd(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
-    """(1 - l) CE on pixels not fooled yet + l CE on fooled ones, l(t) = (t - 1) / 2T, t = 1 .. T.
+    """Return (1 - l) CE on pixels not fooled yet + l CE on fooled ones.
 
-    SegPGD (Gu et al., ECCV 2022, eq. 4): early steps fool more pixels, late ones hold them.
+    Here l(t) = (t - 1) / 2T, t = 1 .. T.
+
+    Early steps fool more pixels, late steps keep them fooled. SegPGD (Gu et al., ECCV 2022, eq. 4).
+
+    Args:
+        logits: float N x K x H x W.
+        labels: int64 N x H x W, 255 ignored.
+        context: The step, and whether the labels are a target.
+
+    Returns:
+        N losses.
     """
     share = min(context.step / (2 * max(context.steps, 1)), 0.5)
     weights = torch.where(fooled(logits, labels, context), share, 1 - share)
@@ -61,9 +91,17 @@ def segpgd(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> 
 
 
 def cospgd(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
-    """Cross-entropy of each pixel weighted by cos(softmax(z), onehot(y)), the weight detached.
+    """Return the mean of cos(softmax(z), onehot(y)) * CE over pixels, the weight detached.
 
-    CosPGD (Agnihotri et al., ICML 2024); with a target the weight is 1 - cos.
+    With a target the weight is 1 - cos. CosPGD (Agnihotri et al., ICML 2024).
+
+    Args:
+        logits: float N x K x H x W.
+        labels: int64 N x H x W, 255 ignored.
+        context: The step, and whether the labels are a target.
+
+    Returns:
+        N losses.
     """
     probabilities = logits.detach().softmax(1)
     own = probabilities.gather(1, _indices(labels)[:, None])[:, 0]
@@ -75,11 +113,19 @@ def cospgd(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> 
 def jensen_shannon(
     logits: torch.Tensor, labels: torch.Tensor, context: LossContext
 ) -> torch.Tensor:
-    """Jensen-Shannon divergence of softmax(z) and onehot(y), from SEA (Croce et al., ECCV 2024).
+    """Return the Jensen-Shannon divergence of softmax(z) and onehot(y), from SEA (ECCV 2024).
 
     With p the probability of the label: (p log p + (1 - p) log 2 - (1 + p) log((1 + p) / 2)) / 2,
-    as the mixture is (1 + p) / 2 at the label and half the softmax elsewhere. Bounded by log 2, so
-    pixels that are lost stop pulling.
+    because the mixture is (1 + p) / 2 at the label and half the softmax elsewhere. The divergence
+    is bounded by log 2, so lost pixels contribute little gradient.
+
+    Args:
+        logits: float N x K x H x W.
+        labels: int64 N x H x W, 255 ignored.
+        context: The step, and whether the labels are a target.
+
+    Returns:
+        N losses.
     """
     log_p = logits.log_softmax(1).gather(1, _indices(labels)[:, None])[:, 0]
     p = log_p.exp()
@@ -90,7 +136,16 @@ def jensen_shannon(
 def masked_spherical(
     logits: torch.Tensor, labels: torch.Tensor, context: LossContext
 ) -> torch.Tensor:
-    """-z_y / |z| over the pixels that are not fooled yet: ``mask-norm`` of SEA (ECCV 2024)."""
+    """Return -z_y / |z| over the pixels not fooled yet: ``mask-norm`` of SEA (ECCV 2024).
+
+    Args:
+        logits: float N x K x H x W.
+        labels: int64 N x H x W, 255 ignored.
+        context: The step, and whether the labels are a target.
+
+    Returns:
+        N losses.
+    """
     unit = logits / logits.norm(dim=1, keepdim=True).clamp(min=1e-12)
     own = unit.gather(1, _indices(labels)[:, None])[:, 0]
     resisting = ~fooled(logits, labels, context)
@@ -111,11 +166,17 @@ _LOG_2 = 0.6931471805599453
 
 @cache
 def find_loss(name: str, sha256: str | None) -> Loss:
-    """A loss of ``LOSSES``, or the function that ``package.module:function`` names.
+    """Return a loss of ``LOSSES``, or import a user's ``package.module:function``.
 
-    Looked up once, so that a file edited during a run does not stop it. Raises KeyError for an
-    unknown name, InputError where a function of one's own is not found or its file has another
-    sha256 than was planned.
+    Results are cached, so editing the file during a run does not stop the run.
+
+    Args:
+        name: The name of the loss.
+        sha256: The hash of the user's file when the run was planned; None for a loss of ``LOSSES``.
+
+    Raises:
+        KeyError: If the name is unknown.
+        InputError: If the user's function is missing, or its file has another hash.
     """
     if ":" not in name:
         return LOSSES[name]
@@ -125,21 +186,39 @@ def find_loss(name: str, sha256: str | None) -> Loss:
 
 
 def mean_labelled(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean over each image's labelled pixels, N x H x W -> N; 0 where there are none."""
+    """Return the mean over the labelled pixels of each image.
+
+    Args:
+        pixels: A value per pixel, N x H x W.
+        labels: int64 N x H x W, 255 ignored.
+
+    Returns:
+        N means; 0 for an image without a labelled pixel.
+    """
     counted = labels != IGNORE_INDEX
     return (pixels * counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
 
 
 def _pixels(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy of each pixel, N x H x W; 0 for ignored pixels."""
     return F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
 
 
 def _indices(labels: torch.Tensor) -> torch.Tensor:
-    """Labels that can index classes; what stands at 255 is never counted."""
+    """Return labels that can index classes; ignored pixels get class 0 and are never counted."""
     return torch.where(labels == IGNORE_INDEX, 0, labels)
 
 
 def fooled(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
-    """Pixels that are where the attack wants them: off their label, or on their target."""
+    """Return the pixels that the attack has won: off their label, or on their target.
+
+    Args:
+        logits: float N x K x H x W.
+        labels: int64 N x H x W. Ignored pixels have no meaning in the result.
+        context: Tells whether the labels are a target.
+
+    Returns:
+        bool N x H x W.
+    """
     agree = logits.detach().max(1).indices == labels
     return agree if context.targeted else ~agree

@@ -78,19 +78,28 @@ Transform = Annotated[
 
 
 def copies(transforms: Sequence[Any]) -> int:
-    """Forwards of one gradient: every copy of one transform meets every copy of the next."""
+    """Return the number of forwards per gradient: the product of the transforms' copies."""
     return prod(transform.copies for transform in transforms)
 
 
 def relative_cost(transforms: Sequence[Any]) -> float:
-    """Mean cost of one gradient in native forwards."""
+    """Return the mean cost of one gradient, in forwards at native size."""
     return prod(transform.copies * transform.relative_cost for transform in transforms)
 
 
 def views(
     images: torch.Tensor, transforms: Sequence[Any], context: TransformContext
 ) -> Iterator[View]:
-    """What the model sees for each copy of the chain, transforms applied in the spec's order."""
+    """Apply a chain of transforms to images, in the spec's order, once per copy.
+
+    Args:
+        images: float N x 3 x H x W in [0, 1].
+        transforms: Specs of transforms.
+        context: The step's random numbers, the shard, and the model's size divisor.
+
+    Yields:
+        A view per copy; every copy of a transform meets every copy of the next.
+    """
     for numbers in _numbers(transforms):
         view = View(images)
         for transform, number in zip(transforms, numbers, strict=True):
@@ -101,12 +110,12 @@ def views(
 
 
 def scale_numbers(transforms: Sequence[Any]) -> Iterator[int]:
-    """For each of ``views`` which of the scales of dynamic scaling it has; 0 without it."""
+    """Yield, for each of ``views``, the number of its scale of dynamic scaling; 0 without it."""
     for numbers in _numbers(transforms):
         paired = zip(numbers, transforms, strict=True)
         yield next((n for n, t in paired if isinstance(t, DynamicScaling)), 0)
 
 
 def _numbers(transforms: Sequence[Any]) -> Iterator[tuple[int, ...]]:
-    """The number of each transform's copy, for every copy of the chain."""
+    """Yield the number of each transform's copy, for every copy of the chain."""
     return product(*(range(transform.copies) for transform in transforms))

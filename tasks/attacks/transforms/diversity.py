@@ -1,4 +1,4 @@
-"""Input diversity: resize a little, pad with zeros at a random place, and maybe resize back."""
+"""Input diversity: resize slightly, pad with zeros at a random place, and maybe resize back."""
 
 from typing import Annotated, Any, Literal
 
@@ -18,8 +18,11 @@ from segtransfer.tasks.schema import Frozen, Number
 
 
 class InputDiversity(Frozen):
-    """DI (Xie et al., CVPR 2019): with ``probability`` resize to a ratio from U[low, high), then
-    pad with zeros to ``high``. The paper's 299 -> 330 of classifiers is 1 -> 1.1."""
+    """DI (Xie et al., CVPR 2019): resize to a ratio from U[low, high), pad with zeros to ``high``.
+
+    The paper's 299 -> 330 of classifiers is 1 -> 1.1. The transform applies with ``probability``,
+    else the model gets the native image.
+    """
 
     kind: Literal["di"] = "di"
     low: Annotated[Number, Field(gt=0, le=4)] = 1.0
@@ -38,17 +41,20 @@ class InputDiversity(Frozen):
 
     @property
     def copies(self) -> int:
+        """Return the number of forwards per step."""
         return 1
 
     @property
     def relative_cost(self) -> float:
-        """Mean area that the model sees, in native ones."""
+        """Return the mean area that the model gets, relative to the native area."""
         return self.probability * self.high**2 + 1 - self.probability
 
 
 class ResizedDiversity(InputDiversity):
-    """RDI (Zou et al., ECCV 2020): as DI, then resized back to the native size, so that content
-    shrinks and shifts; the paper's 299 -> 340 of classifiers is 1 -> 1.137."""
+    """RDI (Zou et al., ECCV 2020): as DI, then resized back, so content shrinks and shifts.
+
+    The paper's 299 -> 340 of classifiers is 1 -> 1.137.
+    """
 
     kind: Literal["rdi"] = "rdi"  # type: ignore[assignment]
     high: Annotated[Number, Field(gt=0, le=4)] = 340 / 299
@@ -56,11 +62,21 @@ class ResizedDiversity(InputDiversity):
 
     @property
     def relative_cost(self) -> float:
+        """Return the area that the model gets, relative to the native area."""
         return 1.0
 
 
 def input_diversity(images: torch.Tensor, spec: InputDiversity, context: TransformContext) -> View:
-    """DI or RDI of ``images`` N x 3 x H x W, one draw for all of them."""
+    """Apply DI or RDI, with the same draw for all images.
+
+    Args:
+        images: float N x 3 x H x W in [0, 1].
+        spec: The ratios and the probability; ``kind`` tells DI from RDI.
+        context: The step's random numbers and the model's size divisor.
+
+    Returns:
+        The view; labels follow the content, and padded pixels are 255.
+    """
     random = context.random
     if random.number("diverse or not") >= spec.probability:
         return View(images)

@@ -1,4 +1,4 @@
-"""Transforms of intensity, not of size: controls that leave every pixel where it is."""
+"""Transforms of intensity, not of size: controls that leave every pixel at its place."""
 
 import math
 from functools import cache
@@ -19,12 +19,15 @@ class IntensityScales(Frozen):
 
     @property
     def relative_cost(self) -> float:
+        """Return the area that the model gets, relative to the native area."""
         return 1.0
 
 
 class Admix(Frozen):
-    """Admix (Wang et al., ICCV 2021): x + strength * x', x' another image of the shard, the mean
-    gradient over ``copies`` of them. In a shard of one image x' is x itself."""
+    """Admix (Wang et al., ICCV 2021): x + strength * x', x' another image of the shard.
+
+    The gradient is the mean over ``copies`` of x'. In a shard of one image x' is x itself.
+    """
 
     kind: Literal["admix"] = "admix"
     copies: Annotated[int, Field(ge=1, le=32)] = 3
@@ -32,12 +35,15 @@ class Admix(Frozen):
 
     @property
     def relative_cost(self) -> float:
+        """Return the area that the model gets, relative to the native area."""
         return 1.0
 
 
 class SpectrumSimulation(Frozen):
-    """SSA (Long et al., ECCV 2022): IDCT(DCT(x + N(0, sigma^2)) * U(1 - rho, 1 + rho)), the mean
-    gradient over ``copies``."""
+    """SSA (Long et al., ECCV 2022): IDCT(DCT(x + N(0, sigma^2)) * U(1 - rho, 1 + rho)).
+
+    The gradient is the mean over ``copies``.
+    """
 
     kind: Literal["ssa"] = "ssa"
     copies: Annotated[int, Field(ge=1, le=64)] = 20
@@ -46,18 +52,25 @@ class SpectrumSimulation(Frozen):
 
     @property
     def relative_cost(self) -> float:
+        """Return the area that the model gets, relative to the native area."""
         return 1.0
 
 
 def intensity_scales(
     images: torch.Tensor, spec: IntensityScales, context: TransformContext
 ) -> View:
-    """x / 2^i for copy i."""
+    """Return x / 2^i for copy i."""
     return View(images / 2**context.random.copy)
 
 
 def admix(images: torch.Tensor, spec: Admix, context: TransformContext) -> View:
-    """x + strength * x' with a fresh x' for each image, step and copy."""
+    """Return x + strength * x', with another x' per image, step and copy.
+
+    Args:
+        images: float N x 3 x H x W in [0, 1], images of the shard.
+        spec: The strength.
+        context: The step's random numbers, and the shard from which x' is drawn.
+    """
     others = []
     for image_id in context.random.image_ids:
         own = context.shard_ids.index(image_id)
@@ -71,7 +84,13 @@ def admix(images: torch.Tensor, spec: Admix, context: TransformContext) -> View:
 def spectrum_simulation(
     images: torch.Tensor, spec: SpectrumSimulation, context: TransformContext
 ) -> View:
-    """The image with noise, its spectrum multiplied by a random mask; may leave [0, 1]."""
+    """Multiply the spectrum of the noisy images by a random mask; values may leave [0, 1].
+
+    Args:
+        images: float N x 3 x H x W in [0, 1].
+        spec: ``sigma`` of the noise, ``rho`` of the mask.
+        context: The step's random numbers, drawn per image.
+    """
     shape, device = tuple(images.shape[1:]), images.device
     noises, masks = [], []
     for image_id in context.random.image_ids:
@@ -86,7 +105,7 @@ def spectrum_simulation(
 
 @cache
 def cosine_matrix(length: int) -> torch.Tensor:
-    """The orthonormal DCT-II as a length x length matrix: its transpose is its inverse."""
+    """Return the orthonormal DCT-II, length x length; its transpose is its inverse."""
     k, n = torch.arange(length)[:, None].double(), torch.arange(length)[None].double()
     matrix = torch.cos(math.pi / length * (n + 0.5) * k) * math.sqrt(2 / length)
     matrix[0] /= math.sqrt(2)

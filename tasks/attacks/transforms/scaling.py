@@ -22,14 +22,21 @@ from segtransfer.tasks.schema import Frozen, Number
 class DynamicScaling(Frozen):
     """S_{r_t}: a fresh scale r_t from [low, low + width] every step.
 
-    ``law``: uniform, log-uniform, or discrete (``levels`` values, evenly spaced, ends included).
-    ``scales``: how many scales a step; their gradients (each the sum over other transforms'
-    copies) are averaged, each divided by its mean magnitude. ``probability``: of scaling at all,
-    else the native image. ``anisotropy``: the aspect ratio is drawn log-uniform from
-    [1/(1+a), 1+a] at equal area. ``grid``: ratios are rounded to its multiples within the range,
-    so that kernels are reused (0: not rounded).
-    ``handling`` of the scaled image: fed whole; its random window (or zero-padded) at native
-    size; or resized back. ``schedule``: independent draws, or a low-discrepancy sequence.
+    Attributes:
+        low: The lower end of the range of scales.
+        width: The width of the range.
+        law: uniform, log-uniform, or discrete (``levels`` values, evenly spaced, ends included).
+        levels: The number of values under the discrete law.
+        scales: The number of scales per step. Each scale's gradient (the sum over copies of other
+            transforms) is divided by its mean magnitude, then all are averaged.
+        probability: The probability of scaling at all, else the native image.
+        anisotropy: a, with the aspect ratio drawn log-uniform from [1/(1+a), 1+a] at equal area.
+        antialias: Whether downscaling filters the image first.
+        handling: ``whole`` feeds the scaled image, ``native`` its random window (or zero-padded) at
+            native size, ``back`` resizes the scaled image to native size.
+        grid: Ratios are rounded to its multiples within the range, so kernels are reused; 0 does
+            not round.
+        schedule: Independent draws, or a low-discrepancy sequence.
     """
 
     kind: Literal["ds"] = "ds"
@@ -47,14 +54,14 @@ class DynamicScaling(Frozen):
 
     @property
     def copies(self) -> int:
-        """Forwards a step."""
+        """Return the number of forwards per step."""
         return self.scales
 
     @property
     def relative_cost(self) -> float:
-        """E[r^2], the mean cost of one forward in native ones: 13/12 for U(0.5, 1.5).
+        """Return E[r^2], the mean cost of a forward in native forwards: 13/12 for U(0.5, 1.5).
 
-        The rounding to a grid or a size divisor is left out.
+        The rounding to a grid or to a size divisor is left out.
         """
         if self.handling != "whole":
             return 1.0
@@ -69,7 +76,7 @@ class DynamicScaling(Frozen):
         return self.probability * area + 1 - self.probability
 
     def ratio(self, draw: float) -> float:
-        """The scale that a number in [0, 1) stands for."""
+        """Return the scale of a draw in [0, 1)."""
         if self.law == "discrete":
             ratio = self.low + self.width * int(draw * self.levels) / (self.levels - 1)
         elif self.law == "log-uniform":
@@ -82,7 +89,7 @@ class DynamicScaling(Frozen):
         return min(max(round(ratio / self.grid), first), last) * self.grid
 
     def _grid_ends(self) -> tuple[int, int]:
-        """The first and last multiple of the grid within the range."""
+        """Return the first and last multiple of the grid within the range."""
         slack = 1e-9
         first = math.ceil(self.low / self.grid - slack)
         return first, math.floor((self.low + self.width) / self.grid + slack)
@@ -99,9 +106,15 @@ class DynamicScaling(Frozen):
 
 
 def dynamic_scaling(images: torch.Tensor, spec: DynamicScaling, context: TransformContext) -> View:
-    """S_r of ``images`` N x 3 x H x W, one r for all of them; gradients flow through it.
+    """Apply S_r, with the same r for all images; gradients flow through the resize.
 
-    The realised ratio is sqrt(h w / H W) after rounding to the model's size divisor.
+    Args:
+        images: float N x 3 x H x W in [0, 1].
+        spec: The law of the scales, and the handling of the scaled image.
+        context: The step's random numbers and the model's size divisor.
+
+    Returns:
+        The view; its ratio is sqrt(h w / H W) after rounding to the size divisor.
     """
     random = context.random
     if spec.probability < 1 and random.number("scale or not") >= spec.probability:
@@ -127,5 +140,5 @@ def dynamic_scaling(images: torch.Tensor, spec: DynamicScaling, context: Transfo
 
 
 def _offset(room: int, draw: float) -> int:
-    """A corner between 0 and the room to pad, or between -room and 0 where there is to cut."""
+    """Return a corner from 0 to ``room`` (padding), or from ``room`` to 0 if negative (cutting)."""
     return int(draw * (room + 1)) if room >= 0 else -int(draw * (1 - room))

@@ -1,4 +1,4 @@
-"""What a model is shown instead of an image, and how logits and labels meet again."""
+"""Views: the images that a model gets, and how labels and logits follow them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,16 +14,20 @@ HeightWidth = tuple[int, int]
 
 
 def same(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor unchanged."""
     return tensor
 
 
 @dataclass(frozen=True)
 class View:
-    """Images as a model sees them, N x 3 x h x w.
+    """Images as a model gets them, and how native labels and logits meet again.
 
-    ``labels`` takes native labels along (nearest neighbour, 255 where no label is); ``logits``
-    brings seen logits back to native resolution (bilinear); ``whole`` tells whether the view shows
-    all of the image. ``ratio`` is the realised scale, 1 where the size of things is untouched.
+    Attributes:
+        images: N x 3 x h x w.
+        labels: Maps native labels N x H x W to the view: nearest neighbour, 255 outside the image.
+        logits: Maps logits of the view back to native resolution: bilinear.
+        whole: Whether the view shows all of the image.
+        ratio: The realised scale; 1 if the size of objects is unchanged.
     """
 
     images: torch.Tensor
@@ -35,8 +39,14 @@ class View:
 
 @dataclass(frozen=True)
 class TransformContext:
-    """What a transform may need besides the images: the model's size divisor, the draws of this
-    step, and the clean images of the whole shard with their ids."""
+    """The inputs of a transform besides the images and its spec.
+
+    Attributes:
+        divisor: The number that divides every size the model takes.
+        random: The random numbers of this step.
+        shard: All clean images of the shard, float M x 3 x H x W.
+        shard_ids: An id per image of the shard.
+    """
 
     divisor: int
     random: StepRandom
@@ -45,7 +55,7 @@ class TransformContext:
 
 
 def then(first: View, second: View) -> View:
-    """The view of a view; ``second`` was made of ``first.images``."""
+    """Return the composition of two views; ``second`` was made of ``first.images``."""
     return View(
         images=second.images,
         labels=lambda labels: second.labels(first.labels(labels)),
@@ -56,7 +66,16 @@ def then(first: View, second: View) -> View:
 
 
 def resize(images: torch.Tensor, size: HeightWidth, *, antialias: bool = False) -> View:
-    """Bilinear resize to ``size``, differentiable; labels follow by nearest neighbour."""
+    """Resize images bilinearly, differentiably; labels follow by nearest neighbour.
+
+    Args:
+        images: float N x 3 x H x W.
+        size: Height and width of the result, in pixels.
+        antialias: Whether downscaling filters the image first.
+
+    Returns:
+        The view; its logits are resized back to H x W.
+    """
     native = images.shape[-2:]
 
     def labels(labels: torch.Tensor) -> torch.Tensor:
@@ -75,8 +94,17 @@ def resize(images: torch.Tensor, size: HeightWidth, *, antialias: bool = False) 
 
 
 def window(images: torch.Tensor, size: HeightWidth, top: int, left: int) -> View:
-    """A canvas of ``size`` with the image's corner at (top, left): zeros (labels: 255) where the
-    image does not reach, cut where it reaches beyond."""
+    """Place images on a canvas: pixels outside the image are 0 (labels: 255), the excess is cut.
+
+    Args:
+        images: float N x 3 x H x W.
+        size: Height and width of the canvas, in pixels.
+        top: The row of the image's upper left corner on the canvas; negative cuts rows.
+        left: The column of that corner; negative cuts columns.
+
+    Returns:
+        The view; ``whole`` is False if any part of the image was cut.
+    """
     height, width = images.shape[-2:]
     pads = (left, size[1] - width - left, top, size[0] - height - top)
     back = tuple(-pad for pad in pads)
@@ -89,8 +117,18 @@ def window(images: torch.Tensor, size: HeightWidth, top: int, left: int) -> View
 
 
 def snap(height: int, width: int, ratios: tuple[float, float], divisor: int) -> HeightWidth:
-    """The size nearest to the ratios of (height, width) that ``divisor`` divides, at least one
-    divisor; a ratio of 1 keeps the native length whatever the divisor."""
+    """Return the size nearest to the ratios of (height, width) that ``divisor`` divides.
+
+    Args:
+        height: The native height, in pixels.
+        width: The native width, in pixels.
+        ratios: The wanted ratios of height and width; a ratio of 1 keeps the native length whatever
+            the divisor.
+        divisor: The number that divides every size the model takes.
+
+    Returns:
+        Height and width, each at least one divisor.
+    """
 
     def nearest(length: int, ratio: float) -> int:
         if ratio == 1.0:
@@ -105,8 +143,15 @@ def align(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Bring logits of a view and native labels together.
 
-    ``logits``: the logits go back to native resolution, and pixels that the view does not show
-    are 255; ``labels``: the labels go where the image went.
+    Args:
+        view: The view whose logits are given.
+        logits: float N x K x h x w, the model's answer to the view.
+        labels: int64 N x H x W, native.
+        version: ``logits`` brings the logits back to native resolution, and sets labels of pixels
+            outside the view to 255; ``labels`` moves the labels to the view.
+
+    Returns:
+        Logits and labels at the same resolution.
     """
     if version == "labels":
         return logits, view.labels(labels)
