@@ -71,9 +71,8 @@ def attack(
         poll: Called before every step; an exception stops the call.
 
     Returns:
-        The 8-bit adversarial examples and their report: per variant the statistics of the
-        perturbation of each image, per micro-batch the health of the loop, the numerics and the
-        cost of the model.
+        The 8-bit adversarial examples and their report: perturbation statistics, the health of the
+        loop per micro-batch, the numerics and the cost of the model.
 
     Raises:
         InputError: If files do not fit, or a step or an iterate is not a number.
@@ -86,11 +85,8 @@ def attack(
     else:
         call = _Call(spec, images, labels, image_ids, seed, group)
         adversarial, health = _make(model, call, micro_batch, poll)
-    perturbations = [statistics(variant, images, spec.eps) for variant in adversarial]
-    for perturbation, variant in zip(perturbations, spec.variants, strict=True):
-        assert inside(perturbation, spec), f"{variant.name} left the ball: {perturbation}"
     report = {
-        "perturbation": perturbations,
+        "perturbation": _measure(adversarial, images, spec),
         "health": health,
         "numerics": asdict(model.numerics) if model else {},
         "cost": _cost(model, before, images, health, spec) if model and before else {},
@@ -129,6 +125,20 @@ def _make(
 
     batches, health = zip(*in_micro_batches(make, len(call.images), micro_batch), strict=True)
     return np.concatenate(batches, axis=1), list(health)
+
+
+def _measure(
+    adversarial: np.ndarray, clean: np.ndarray, spec: AttackSpec
+) -> list[dict[str, list[float]]]:
+    """Return the perturbation statistics of each variant.
+
+    Raises:
+        AssertionError: If a perturbation leaves the ball.
+    """
+    measured = [statistics(images, clean, spec.eps) for images in adversarial]
+    for perturbation, variant in zip(measured, spec.variants, strict=True):
+        assert inside(perturbation, spec), f"{variant.name} left the ball: {perturbation}"
+    return measured
 
 
 def _cost(

@@ -73,7 +73,7 @@ class Frozen(BaseModel):
 
 def _identity_value(value: Any, content: Any) -> Any:
     """Return ``content``, the JSON of ``value``, without added fields that have their default."""
-    if isinstance(value, _SCALARS):  # asked first, because a plan makes 100,000 keys
+    if isinstance(value, _LEAF_TYPES):  # asked first, because a plan makes 100,000 keys
         return content
     if isinstance(value, Frozen):
         added = _added_defaults(type(value))
@@ -90,7 +90,7 @@ def _identity_value(value: Any, content: Any) -> Any:
     return content
 
 
-_SCALARS = (str, int, float, type(None))
+_LEAF_TYPES = (str, int, float, type(None))
 
 
 @cache

@@ -15,7 +15,10 @@ UnitInterval = Annotated[Number, Field(ge=0, le=1)]
 class Momentum(Frozen):
     """m = mu * m + g / mean|g|, and the step follows m (MI-FGSM, Dong et al., CVPR 2018).
 
-    ``nesterov``: the gradient is taken at x + step_size * mu * m (NI-FGSM, Lin et al., ICLR 2020).
+    Attributes:
+        mu: The decay factor.
+        nesterov: Whether the gradient is taken at x + step_size * mu * m (NI-FGSM, Lin et al., ICLR
+            2020).
     """
 
     mu: Annotated[Number, Field(ge=0, le=2)] = 1.0
@@ -23,16 +26,27 @@ class Momentum(Frozen):
 
 
 class Variance(Frozen):
-    """g + v, v the last step's mean gradient over ``neighbours`` in x + U(-b eps, b eps) less its
-    own gradient, b = ``bound`` (VT, Wang and He, CVPR 2021). A neighbour sees the same scales."""
+    """g + v, v the previous step's gradient variance (VT, Wang and He, CVPR 2021).
+
+    v is the mean gradient over ``neighbours`` points in x + U(-b eps, b eps), less the gradient at
+    x. A neighbour gets the same scales as x.
+
+    Attributes:
+        neighbours: The number of points.
+        bound: b, relative to eps.
+    """
 
     neighbours: Annotated[int, Field(ge=1, le=200)] = 20
     bound: Annotated[Number, Field(ge=0, le=10)] = 1.5
 
 
 class Smoothing(Frozen):
-    """The gradient convolved with a Gaussian (TI, Dong et al., CVPR 2019): ``kernel`` pixels
-    wide, ``sigmas`` standard deviations from its centre to its edge."""
+    """The gradient convolved with a Gaussian (TI, Dong et al., CVPR 2019).
+
+    Attributes:
+        kernel: The width in pixels, odd.
+        sigmas: The number of standard deviations from the kernel's centre to its edge.
+    """
 
     kind: Literal["ti"] = "ti"
     kernel: Annotated[int, Field(ge=1, le=99)] = 15
@@ -47,10 +61,16 @@ class Smoothing(Frozen):
 
 
 class Target(Frozen):
-    """Labels to reach, exactly one of: ``every`` labelled pixel becomes that class; ``classes``
-    maps classes to classes, ``others`` keep their own label or do not count; ``label_map`` is a
-    PNG of class indices on the images' grid, the same for every image, 255 where it is all one.
-    ``sha256`` of the label map is filled in when the spec is read."""
+    """Labels to reach, given by exactly one of ``every``, ``classes`` and ``label_map``.
+
+    Attributes:
+        every: The class that every labelled pixel is to become.
+        classes: Maps a class to the class that its pixels are to become.
+        others: Whether pixels of other classes ``keep`` their label or are ignored.
+        label_map: A PNG of class indices on the images' grid, the same for every image; 255 is
+            ignored.
+        sha256: The hash of the label map, filled in when the spec is read.
+    """
 
     every: Class | None = None
     classes: dict[Class, Class] | None = None
@@ -70,10 +90,15 @@ class Target(Frozen):
 
 
 class Region(Frozen):
-    """Pixels that may be changed: those labelled as one of ``classes``, those inside ``box``
-    (top, left, bottom, right as fractions of the image), those where ``mask`` (a grey or palette
-    PNG on the images' grid, the same for every image) is not zero; of several given, those that
-    are all of it. ``sha256`` of the mask is filled in when the spec is read."""
+    """Pixels that may be changed; of several conditions given, pixels that meet all.
+
+    Attributes:
+        classes: Pixels labelled as one of these classes.
+        box: Pixels inside top, left, bottom, right, as fractions of the image.
+        mask: Pixels that are not zero in a grey or palette PNG on the images' grid, the same for
+            every image.
+        sha256: The hash of the mask, filled in when the spec is read.
+    """
 
     classes: Annotated[tuple[Class, ...], Field(min_length=1)] | None = None
     box: tuple[UnitInterval, UnitInterval, UnitInterval, UnitInterval] | None = None
@@ -99,8 +124,12 @@ class Region(Frozen):
 
 
 class Budget(Frozen):
-    """A cost instead of a number of steps: ``forward_equivalents`` are forwards of the source at
-    the image's own size, each with its backward, as counted on the model."""
+    """A cost instead of a number of steps.
+
+    Attributes:
+        forward_equivalents: Forwards of the source at the image's native size, each with its
+            backward, as counted on the model.
+    """
 
     forward_equivalents: Annotated[Number, Field(gt=0, le=1e6)]
 

@@ -59,6 +59,49 @@ class AttackContext:
     clean_features: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
+def make_context(
+    model: Segmenter,
+    spec: AttackSpec,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    image_ids: Sequence[str],
+    *,
+    seed: int,
+    group: int,
+    shard: ShardImages | None = None,
+) -> AttackContext:
+    """Return the context of one micro-batch, with its bounds, region and labels.
+
+    Args:
+        model: The source.
+        spec: The attack.
+        images: Clean images, float N x 3 x H x W in [0, 1].
+        labels: The truth, int64 N x H x W, 255 ignored.
+        image_ids: An id per image.
+        seed: The seed of the experiment.
+        group: The schedule group of all images.
+        shard: All clean images of the shard, by default ``images``.
+
+    Raises:
+        InputError: If the region or the target does not fit the images or the model.
+    """
+    region = allowed(spec.region, labels)
+    lower, upper = bounds(images, spec, region)
+    return AttackContext(
+        model=model,
+        spec=spec,
+        clean=images,
+        labels=aim(labels, spec.target, model.num_classes),
+        lower=lower,
+        upper=upper,
+        region=region,
+        image_ids=image_ids,
+        shard=shard or ShardImages(images, tuple(image_ids)),
+        seed=seed,
+        group=group,
+    )
+
+
 def bounds(
     images: torch.Tensor, spec: AttackSpec, region: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Hashes of files that a spec names, so that a result belongs to what they held."""
+"""Hashes of files that a spec names, so a result depends on the content of the files."""
 
 import hashlib
 from functools import lru_cache
@@ -14,7 +14,21 @@ from segtransfer.tasks.schema import resolve_path
 def with_hash(
     data: Any, info: ValidationInfo, field: str, hash_field: str, kind: Literal["file", "folder"]
 ) -> Any:
-    """Fill in the sha256 of the file or folder that a field of a spec names."""
+    """Fill in the sha256 of the file or folder that a field of a spec names.
+
+    Args:
+        data: The raw spec.
+        info: The validation context with the folder of the spec's file.
+        field: The name of the field that holds the path.
+        hash_field: The name of the field for the hash.
+        kind: The kind that the path must be of.
+
+    Returns:
+        The raw spec with its hash. A stored spec keeps its hash if the path does not exist.
+
+    Raises:
+        PydanticCustomError: If the path is not of this kind.
+    """
     if not isinstance(data, dict) or not isinstance(data.get(field), str | Path):
         return data
     path = Path(resolve_path(data[field], info))
@@ -29,7 +43,7 @@ def with_hash(
 
 
 def content_hash(path: Path) -> str:
-    """sha256 of a file, or of the names and contents of all files in a folder and below it."""
+    """Return the sha256 of a file, or of the names and contents of all files below a folder."""
     if path.is_file():
         return _file_hash(path)
     digest = hashlib.sha256()
@@ -47,5 +61,5 @@ def _file_hash(path: Path) -> str:
 
 @lru_cache(maxsize=100_000)
 def _hash_as_of(path: Path, size: int, modified: int) -> str:
-    """Read once as long as size and modification time stay: every shard asks again."""
+    """Hash a file once per size and modification time, because every shard asks for the hash."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -22,7 +22,13 @@ from segtransfer.tasks.models.base import Segmenter
 
 @dataclass(frozen=True)
 class Gradient:
-    """A gradient N x 3 x H x W, the N losses it rises from, and the realised scale ratios."""
+    """A gradient and the losses that it increases.
+
+    Attributes:
+        values: N x 3 x H x W.
+        losses: N losses.
+        ratios: The realised scale ratio per copy.
+    """
 
     values: torch.Tensor
     losses: torch.Tensor
@@ -32,11 +38,17 @@ class Gradient:
 def loss_gradient(
     context: AttackContext, x: torch.Tensor, random: StepRandom, loss_context: LossContext
 ) -> Gradient:
-    """d loss / d x, averaged over every copy of the transforms and every member of the model.
+    """Return d loss / d x, averaged over all copies of the transforms and members of the model.
 
-    Where several scales a step, or an ensemble that averages gradients, ask for it, the copies of
-    each member and scale are summed first, and the sum is divided by its mean magnitude: so copies
-    weigh as without it. One forward and one backward a copy.
+    With several scales per step, or an ensemble that averages gradients, the copies of each member
+    and scale are summed first, and each sum is divided by its mean magnitude. Copies of other
+    transforms thus keep their relative weights. The cost is one forward and one backward per copy.
+
+    Args:
+        context: The images, labels and the model.
+        x: The iterate, float N x 3 x H x W.
+        random: The random numbers of this step.
+        loss_context: The step, for losses that depend on it.
     """
     model, spec = context.model, context.spec
     x = x.detach().requires_grad_(True)
@@ -48,8 +60,8 @@ def loss_gradient(
     losses, ratios = torch.zeros(len(x), device=x.device), []
     for number, (member, weight) in enumerate(members):
         sums: dict[int, torch.Tensor] = {}  # by scale
-        found = _copies(context, number, member, x, random, loss_context)
-        for scale, copy in zip(scale_numbers(spec.transforms), found, strict=True):
+        gradients = _copies(context, number, member, x, random, loss_context)
+        for scale, copy in zip(scale_numbers(spec.transforms), gradients, strict=True):
             sums[scale] = sums[scale].add_(copy.values) if scale in sums else copy.values
             losses += copy.losses * (weight / count)
             ratios += copy.ratios
@@ -70,7 +82,7 @@ def _copies(
     random: StepRandom,
     loss_context: LossContext,
 ) -> Iterator[Gradient]:
-    """The gradient of each copy of the transforms on one member, the ``number``-th."""
+    """Yield the gradient of each copy of the transforms on one member, the ``number``-th."""
     spec = context.spec
     own = replace(random, member=number) if context.model.own_scales else random
     shard = context.shard
@@ -97,12 +109,15 @@ def _copies(
 
 @torch.no_grad()
 def _clean_features(context: AttackContext, number: int, untouched: Iterator[View]) -> torch.Tensor:
-    """A member's features of the clean images in the next view; without transforms read once."""
-    spec, known = context.spec, context.clean_features
-    if spec.transforms or number not in known:
+    """Return a member's features of the clean images in the next view.
+
+    Without transforms they are read once per micro-batch.
+    """
+    spec, cache = context.spec, context.clean_features
+    if spec.transforms or number not in cache:
         member = context.model.members()[number][0]
-        known[number] = read_features(member, next(untouched).images, spec.layer)
-    return known[number]
+        cache[number] = read_features(member, next(untouched).images, spec.layer)
+    return cache[number]
 
 
 def reduce_variance(
@@ -112,7 +127,20 @@ def reduce_variance(
     random: StepRandom,
     loss_context: LossContext,
 ) -> torch.Tensor:
-    """v = mean of the gradients at ``neighbours`` points x + U(-b eps, b eps), less g."""
+    """Return v, the mean gradient at ``neighbours`` points x + U(-b eps, b eps), less g.
+
+    VT (Wang and He, CVPR 2021).
+
+    Args:
+        context: The images, the model and the spec with its ``variance``.
+        x: The iterate, float N x 3 x H x W.
+        gradient: The gradient g at ``x``.
+        random: The random numbers of this step; neighbours get the same scales as ``x``.
+        loss_context: The step, for losses that depend on it.
+
+    Returns:
+        v, N x 3 x H x W.
+    """
     variance = context.spec.variance
     assert variance is not None
     radius = variance.bound * context.spec.eps
@@ -125,7 +153,14 @@ def reduce_variance(
 
 
 def smooth(gradient: torch.Tensor, smoothing: Smoothing | None) -> torch.Tensor:
-    """W * g with a Gaussian W of sum one, zeros beyond the border."""
+    """Return W * g, W a Gaussian of sum one, with zeros beyond the border.
+
+    TI (Dong et al., CVPR 2019).
+
+    Args:
+        gradient: g, N x 3 x H x W.
+        smoothing: The kernel, or None for g itself.
+    """
     if smoothing is None:
         return gradient
     grid = torch.linspace(-smoothing.sigmas, smoothing.sigmas, smoothing.kernel)
@@ -140,18 +175,25 @@ def smooth(gradient: torch.Tensor, smoothing: Smoothing | None) -> torch.Tensor:
 
 
 def normalise(gradient: torch.Tensor) -> torch.Tensor:
-    """g / mean|g|, the mean over each image; a zero gradient stays."""
+    """Return g / mean|g|, the mean over each image; a zero gradient stays zero."""
     mean = gradient.abs().mean((1, 2, 3), keepdim=True)
     return gradient / torch.where(mean > 0, mean, torch.ones_like(mean))
 
 
 def read_features(model: Segmenter, images: torch.Tensor, layer: str | None) -> torch.Tensor:
-    """What a module inside ``model`` puts out for ``images``: N x C x h x w.
+    """Return the output of a module inside ``model``, N x C x h x w.
 
-    Of a backbone's several stages the middle one. Raises InputError where there is no such module
-    or it puts out no such tensor.
+    Of a module with several outputs, such as a backbone's stages, the middle output is returned.
+
+    Args:
+        model: The source.
+        images: float N x 3 x H x W in [0, 1].
+        layer: The name of the module, or None for the model's ``feature_layer``.
+
+    Raises:
+        InputError: If no such module exists, it runs more than once, or it returns no such tensor.
     """
-    with _tap(model, layer) as outputs:
+    with _record_outputs(model, layer) as outputs:
         model(images)
     if len(outputs) != 1:
         raise InputError(
@@ -171,20 +213,21 @@ def read_features(model: Segmenter, images: torch.Tensor, layer: str | None) -> 
 
 
 @contextmanager
-def _tap(model: Segmenter, layer: str | None) -> Iterator[list[Any]]:
+def _record_outputs(model: Segmenter, layer: str | None) -> Iterator[list[Any]]:
+    """Collect the outputs of the named module while the context is open."""
     name = layer or model.feature_layer
     modules = dict(model.named_modules())
     # A user names a module of the network; adapters and wrappers hold it under a prefix.
-    found = [n for n in modules if n == name or n.endswith(f".{name}")]
-    if name not in found and len(found) != 1:
+    matches = [n for n in modules if n == name or n.endswith(f".{name}")]
+    if name not in matches and len(matches) != 1:
         some = [n.removeprefix("network.").removeprefix("module.") for n in modules if n][1:9]
-        named = f"{len(found) or 'no'} modules named '{name}'" if name else "no known stage"
+        named = f"{len(matches) or 'no'} modules named '{name}'" if name else "no known stage"
         raise InputError(
             f"a feature loss needs a layer, and this model has {named}; "
             f"give layer, such as {', '.join(some)}"
         )
     outputs: list[Any] = []
-    module = modules[name if name in found else found[0]]
+    module = modules[name if name in matches else matches[0]]
     handle = module.register_forward_hook(lambda _m, _i, output: outputs.append(output))
     try:
         yield outputs

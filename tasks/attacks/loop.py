@@ -1,5 +1,4 @@
-"""The one attack loop: start, look-ahead, transform, loss, gradient, smoothing, accumulation,
-step, projection."""
+"""The one attack loop, from the start to the projection; its seams are plain functions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +6,13 @@ from dataclasses import dataclass, field
 import torch
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.attacks.context import AttackContext, ShardImages, aim, allowed, bounds
+from segtransfer.tasks.attacks.context import (
+    AttackContext,
+    ShardImages,
+    allowed,
+    bounds,
+    make_context,
+)
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
 from segtransfer.tasks.attacks.losses import LossContext, fooled, mean_labelled
 from segtransfer.tasks.attacks.spec import AttackSpec
@@ -17,9 +22,15 @@ from segtransfer.tasks.models.base import Segmenter
 
 @dataclass(frozen=True)
 class Health:
-    """How one run of the loop went: a loss a step and image, share of zero gradients a step and
-    image, realised scale ratios a step and copy (of the first restart); ``pixels`` that the model
-    had seen, all images and restarts together, when each returned iterate was there."""
+    """The health of one run of the loop.
+
+    Attributes:
+        losses: The loss per step and image.
+        zero_gradients: The share of zero gradients per step and image, in [0, 1].
+        ratios: Realised scale ratios per step and copy, of the first restart.
+        pixels: Per returned iterate, the pixels that the model had processed so far, all images and
+            restarts together.
+    """
 
     losses: list[list[float]]
     zero_gradients: list[list[float]]
@@ -29,14 +40,16 @@ class Health:
 
 @dataclass
 class _Attempt:
-    """One run from one start: the iterates kept, what each had cost, and its health as tensors;
-    ``lost`` says a step and image whether something was not a number."""
+    """One run from one start: its iterates, their cost, and its health as tensors.
+
+    ``not_a_number`` tells per step and image whether any value was NaN.
+    """
 
     iterates: list[torch.Tensor] = field(default_factory=list)
     pixels: list[int] = field(default_factory=list)
     losses: list[torch.Tensor] = field(default_factory=list)
     zero_gradients: list[torch.Tensor] = field(default_factory=list)
-    lost: list[torch.Tensor] = field(default_factory=list)
+    not_a_number: list[torch.Tensor] = field(default_factory=list)
     ratios: list[list[float]] = field(default_factory=list)
 
 
@@ -52,39 +65,39 @@ def run(
     shard: ShardImages | None = None,
     poll: Callable[[], None] = lambda: None,
 ) -> tuple[list[torch.Tensor], Health]:
-    """Adversarial examples of ``images`` under ``spec``, in float, inside the box and the ball.
+    """Make adversarial examples, float, inside the box [0, 1] and the ball.
 
-    ``images`` N x 3 x H x W in [0, 1], ``labels`` int64 N x H x W with 255 ignored, both on the
-    model's device; all images belong to schedule ``group``. ``model`` may be None for an attack
-    of zero steps. ``shard`` and its ids are all clean images of the shard, ``images`` where left
-    out. ``poll`` is called before every step, and stops the run where it raises. Returns one
-    tensor for each of the spec's ``steps_at``, or the last iterate alone. Raises InputError where
-    a step or an iterate is not a number.
+    Args:
+        model: The source on its device, or None for an attack of zero steps.
+        spec: The attack.
+        images: float N x 3 x H x W in [0, 1], on the model's device.
+        labels: int64 N x H x W, 255 ignored, on the model's device.
+        image_ids: An id per image; noise is drawn from it.
+        seed: The seed of the experiment.
+        group: The schedule group of all images; scales are drawn from it.
+        shard: All clean images of the shard, by default ``images``.
+        poll: Called before every step; an exception stops the run.
+
+    Returns:
+        An iterate N x 3 x H x W per entry of ``steps_at``, or the last alone; and the health.
+
+    Raises:
+        InputError: If a step or an iterate is not a number.
     """
-    region = allowed(spec.region, labels)
-    lower, upper = bounds(images, spec, region)
-    random = StepRandom(seed, group, 0, image_ids)
     if spec.steps == 0:
+        region = allowed(spec.region, labels)
+        lower, upper = bounds(images, spec, region)
+        random = StepRandom(seed, group, 0, image_ids)
         return [start(images, spec, random, lower, upper, region)], Health([], [], [], [0])
     if model is None:
         raise ValueError(f"attack '{spec.name}' has {spec.steps} steps and needs a source model")
-    context = AttackContext(
-        model=model,
-        spec=spec,
-        clean=images,
-        labels=aim(labels, spec.target, model.num_classes),
-        lower=lower,
-        upper=upper,
-        region=region,
-        image_ids=image_ids,
-        shard=shard or ShardImages(images, tuple(image_ids)),
-        seed=seed,
-        group=group,
+    context = make_context(
+        model, spec, images, labels, image_ids, seed=seed, group=group, shard=shard
     )
-    attempts = [_attempt(context, restart, poll) for restart in range(spec.restarts)]
+    attempts = [_run_attempt(context, restart, poll) for restart in range(spec.restarts)]
     for attempt in attempts:
         _check_numbers(context, attempt)
-    return _best(context, attempts)
+    return _select_best(context, attempts)
 
 
 def start(
@@ -95,9 +108,18 @@ def start(
     upper: torch.Tensor,
     region: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """x_0: the clean images, or a uniform draw by (seed, image id) from the ball, in the box.
+    """Return x_0: the clean images, or a uniform draw by (seed, image id) from the ball.
 
-    Under l2 from the ball's surface, where at this many dimensions nearly all of it lies.
+    Under l2 the draw is from the ball's surface, because at this many dimensions nearly all of the
+    ball's volume is near its surface.
+
+    Args:
+        images: Clean images, float N x 3 x H x W in [0, 1].
+        spec: The attack, with its ``start``, ``norm`` and ``eps``.
+        random: The random numbers of the run.
+        lower: Lower bound of every value, N x 3 x H x W.
+        upper: Upper bound of every value, N x 3 x H x W.
+        region: N x 1 x H x W, 1 for pixels that may change; None if all may.
     """
     if spec.start == "clean":
         return images.clone()
@@ -110,25 +132,25 @@ def start(
     return torch.minimum(torch.maximum(images + spec.eps * noise, lower), upper)
 
 
-def _attempt(context: AttackContext, restart: int, poll: Callable[[], None]) -> _Attempt:
-    """All steps from one start."""
+def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None]) -> _Attempt:
+    """Run all steps from one start."""
     spec, attempt, before = context.spec, _Attempt(), context.model.cost.pixels
     random = StepRandom(context.seed, context.group, 0, context.image_ids, restart=restart)
     x = start(context.clean, spec, random, context.lower, context.upper, context.region)
     momentum: torch.Tensor | None = None
     variance: torch.Tensor | None = None
     step = 0
-    while _goes_on(context, step, context.model.cost.pixels - before):
+    while _is_step_due(context, step, context.model.cost.pixels - before):
         poll()
         random = StepRandom(context.seed, context.group, step, context.image_ids, restart=restart)
         loss_context = LossContext(step, spec.steps, spec.target is not None)
-        found = loss_gradient(context, look_ahead(x, momentum, spec), random, loss_context)
-        gradient = found.values
+        step_gradient = loss_gradient(context, look_ahead(x, momentum, spec), random, loss_context)
+        gradient = step_gradient.values
         zero = 1 - gradient.sign().abs_().mean((1, 2, 3))
         if spec.variance is not None:
-            fresh = reduce_variance(context, x, found, random, loss_context)
+            next_variance = reduce_variance(context, x, step_gradient, random, loss_context)
             gradient = gradient if variance is None else gradient + variance
-            variance = fresh
+            variance = next_variance
         gradient = smooth(gradient, spec.smoothing)
         if context.region is not None:
             gradient = gradient * context.region
@@ -136,14 +158,14 @@ def _attempt(context: AttackContext, restart: int, poll: Callable[[], None]) -> 
         x = take_step(context, x, momentum)
         # Read after the last step alone: a GPU would wait. The sign of NaN is 0, which would show
         # in no iterate, and infinite values have a sign to follow.
-        attempt.lost.append((momentum + x).amax((1, 2, 3)).isnan())
+        attempt.not_a_number.append((momentum + x).amax((1, 2, 3)).isnan())
         step += 1
         if step in spec.steps_at:
             attempt.iterates.append(x)
             attempt.pixels.append(context.model.cost.pixels - before)
-        attempt.losses.append(found.losses)
+        attempt.losses.append(step_gradient.losses)
         attempt.zero_gradients.append(zero)
-        attempt.ratios.append(found.ratios)
+        attempt.ratios.append(step_gradient.ratios)
     if not spec.steps_at:
         attempt.iterates.append(x)
         attempt.pixels.append(context.model.cost.pixels - before)
@@ -152,9 +174,9 @@ def _attempt(context: AttackContext, restart: int, poll: Callable[[], None]) -> 
 
 def _check_numbers(context: AttackContext, attempt: _Attempt) -> None:
     """Raise InputError for the first step that was not a number, and its first image."""
-    lost = torch.stack(attempt.lost).nonzero().tolist()
-    if lost:
-        step, image = lost[0]
+    positions = torch.stack(attempt.not_a_number).nonzero().tolist()
+    if positions:
+        step, image = positions[0]
         spec = context.spec
         loss = attempt.losses[step][image].item()
         raise InputError(
@@ -164,8 +186,8 @@ def _check_numbers(context: AttackContext, attempt: _Attempt) -> None:
         )
 
 
-def _goes_on(context: AttackContext, step: int, pixels: int) -> bool:
-    """Whether another step is due: by number, or nearest to the budget as the model counted it."""
+def _is_step_due(context: AttackContext, step: int, pixels: int) -> bool:
+    """Tell whether another step is due: by number, or by the budget as the model counted it."""
     spec, model = context.spec, context.model
     if spec.budget is None:
         return step < spec.steps_taken
@@ -175,7 +197,7 @@ def _goes_on(context: AttackContext, step: int, pixels: int) -> bool:
 
 
 def look_ahead(x: torch.Tensor, momentum: torch.Tensor | None, spec: AttackSpec) -> torch.Tensor:
-    """x + a * mu * m for Nesterov momentum, x itself else."""
+    """Return x + a * mu * m for Nesterov momentum, else x itself."""
     if momentum is None or spec.momentum is None or not spec.momentum.nesterov:
         return x
     return x + spec.step_size * spec.momentum.mu * momentum
@@ -184,7 +206,7 @@ def look_ahead(x: torch.Tensor, momentum: torch.Tensor | None, spec: AttackSpec)
 def accumulate(
     momentum: torch.Tensor | None, gradient: torch.Tensor, spec: AttackSpec
 ) -> torch.Tensor:
-    """m = mu * m + g / mean|g|, the mean over each image; without momentum the gradient itself."""
+    """Return m = mu * m + g / mean|g|, the mean over each image; g itself without momentum."""
     if spec.momentum is None:
         return gradient
     gradient = normalise(gradient)
@@ -192,7 +214,16 @@ def accumulate(
 
 
 def take_step(context: AttackContext, x: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
-    """A step along sign(m) and back into the box and the ball; along m / |m| under l2."""
+    """Step along sign(m), or along m / |m| under l2, and project into the box and the ball.
+
+    Args:
+        context: The clean images, the bounds and the spec.
+        x: The iterate, float N x 3 x H x W.
+        direction: The gradient or the momentum m, N x 3 x H x W.
+
+    Returns:
+        The next iterate, float N x 3 x H x W.
+    """
     spec = context.spec
     if spec.norm == "linf":
         stepped = torch.add(x, direction.sign(), alpha=spec.step_size)
@@ -206,17 +237,19 @@ def take_step(context: AttackContext, x: torch.Tensor, direction: torch.Tensor) 
 
 
 def over(values: torch.Tensor | float, divisor: torch.Tensor) -> torch.Tensor:
-    """values / divisor; undivided where the divisor is zero."""
+    """Return values / divisor, undivided if the divisor is zero."""
     return values / torch.where(divisor > 0, divisor, torch.ones_like(divisor))
 
 
 def root_mean_square(values: torch.Tensor) -> torch.Tensor:
-    """Of each image's values, N x 1 x 1 x 1."""
+    """Return the root mean square of each image's values, N x 1 x 1 x 1."""
     return values.square().mean((1, 2, 3), keepdim=True).sqrt()
 
 
-def _best(context: AttackContext, attempts: list[_Attempt]) -> tuple[list[torch.Tensor], Health]:
-    """Image by image the attempt that fools most pixels at its end; the first of equals."""
+def _select_best(
+    context: AttackContext, attempts: list[_Attempt]
+) -> tuple[list[torch.Tensor], Health]:
+    """Select per image the attempt that fools most pixels at its end; the first of equals."""
     if len(attempts) == 1:
         choice = torch.zeros(len(context.clean), dtype=torch.long)
     else:
@@ -246,7 +279,7 @@ def _best(context: AttackContext, attempts: list[_Attempt]) -> tuple[list[torch.
 
 @torch.no_grad()
 def _fooled_share(context: AttackContext, images: torch.Tensor) -> torch.Tensor:
-    """Share of the pixels with a label that are where the attack wants them, N numbers."""
+    """Return the share of labelled pixels that the attack has won, N numbers."""
     loss_context = LossContext(0, 0, context.spec.target is not None)
     where = fooled(context.model(images), context.labels, loss_context)
     return mean_labelled(where.float(), context.labels)

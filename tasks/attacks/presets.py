@@ -8,9 +8,14 @@ from typing import Any
 class Preset:
     """Fields of an ``AttackSpec`` under a name, with the rule in the papers' symbols.
 
-    In the rules x is the clean image, x_t the iterate, a the step size, g = grad L(f(x_t), y),
-    clip the projection onto the eps-ball around x and onto [0, 1]; eps and a are fractions of that
+    In the rules x is the clean image, x_t the iterate, a the step size, g = grad L(f(x_t), y), clip
+    the projection onto the eps-ball around x and onto [0, 1]. eps and a are fractions of that
     range, r_t ratios of both sides, kernels in pixels.
+
+    Attributes:
+        formula: The rule.
+        source: The paper.
+        fields: The fields of the spec, as YAML has them.
     """
 
     formula: str

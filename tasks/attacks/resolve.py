@@ -19,14 +19,21 @@ TRANSFORM_CHAIN: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transfor
 
 
 def step_cost(transforms: tuple[Any, ...], variance: Variance | None, loss: str) -> float:
-    """Mean forwards of a step, in native ones."""
+    """Return the mean cost of one step, in forwards at native size."""
     # A feature loss looks at the clean image in the same view, too.
     looks = 2 if loss in FEATURE_LOSSES and transforms else 1
     return looks * relative_cost(transforms) * (1 + (variance.neighbours if variance else 0))
 
 
 def with_steps(data: dict[str, Any]) -> dict[str, Any]:
-    """Replace a budget's number of steps by the nearest one that it buys on average."""
+    """Replace a budget by the number of steps nearest to its mean cost.
+
+    Args:
+        data: The raw spec.
+
+    Raises:
+        PydanticCustomError: If the budget is below the cost of a step, or ``steps`` contradicts it.
+    """
     if data.get("budget") is None:
         return data
     try:
@@ -58,7 +65,14 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_loss(data: dict[str, Any]) -> dict[str, Any]:
-    """Refuse an unknown loss; fill in the sha256 of the file that defines a loss of one's own."""
+    """Refuse an unknown loss, and fill in the sha256 of the file of a user's loss.
+
+    Args:
+        data: The raw spec.
+
+    Raises:
+        PydanticCustomError: If the loss is unknown or cannot be imported.
+    """
     loss, known = data.get("loss"), [*LOSSES, *FEATURE_LOSSES]
     if not isinstance(loss, str) or loss in known:
         return data
@@ -77,7 +91,14 @@ def with_loss(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_step_size(data: dict[str, Any]) -> dict[str, Any]:
-    """Replace ``eps``, ``eps/4`` and ``eps/steps`` by the number they mean."""
+    """Replace ``eps``, ``eps/4`` and ``eps/steps`` in ``step_size`` by their number.
+
+    Args:
+        data: The raw spec.
+
+    Raises:
+        PydanticCustomError: If ``step_size`` is none of these forms.
+    """
     text = data.get("step_size")
     if not isinstance(text, str) or not text.replace(" ", "").startswith("eps"):
         return data

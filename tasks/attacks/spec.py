@@ -1,4 +1,4 @@
-"""Typed description of an attack; what a preset, a YAML file and a search all produce."""
+"""The typed spec of an attack, which presets, YAML files and searches all produce."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -38,7 +38,13 @@ Scoring = Literal["raw", "eps*sign", "equal-rms"]
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the images that an attack makes of an image: after ``step`` steps, as ``score``."""
+    """One of the images that an attack makes of each clean image.
+
+    Attributes:
+        name: The name in results.
+        step: The number of steps taken.
+        score: The form in which the iterate is scored.
+    """
 
     name: str
     step: int
@@ -48,21 +54,39 @@ class Variant:
 class AttackSpec(Frozen):
     """One attack in pixel space.
 
-    ``norm`` linf: every value within ``eps``; l2: the root mean square of the perturbation within
-    ``eps``, so that one eps means the same at any resolution (the L2 norm is eps * sqrt(3 H W)).
-    ``eps`` and ``step_size`` are in [0, 1] and may be written ``8/255``; ``step_size`` may also be
-    ``eps``, ``eps/4`` or ``eps/steps``, and is the step's root mean square under l2. ``start`` is
-    x_0: the clean image or a uniform draw from the ball. ``steps``, or a ``budget`` from which
-    they follow; zero steps leave the start as it is and need no source. ``label_version`` says
-    how labels follow a transform: ``logits`` go back to the labels' resolution, or ``labels`` go
-    where the image went. ``loss`` is a name or ``package.module:function``, averaged over each
-    image's labelled pixels, so no image's result depends on its batch; ``layer`` names the module
-    whose output a feature loss reads (the backbone's middle stage where the adapter knows it).
-    ``restarts`` keep, image by image, the run that fools the source most. ``steps_at`` keeps these
-    iterates instead of the last; ``scores`` says as what an iterate is kept: raw, pushed to
-    eps * sign, or scaled to a root mean square of ``equal_rms`` * eps. ``files`` is a folder of
-    AEs made elsewhere, one PNG an image by its id, scored like ours; nothing is then attacked.
-    ``name`` is for people only.
+    No image's result depends on its batch.
+
+    Attributes:
+        name: For people only.
+        norm: ``linf`` bounds every value by ``eps``; ``l2`` bounds the root mean square of the
+            perturbation, so that one eps means the same at any resolution (the L2 norm is eps *
+            sqrt(3 H W)).
+        eps: The bound, in [0, 1]; may be written ``8/255``.
+        step_size: In [0, 1]; may also be ``eps``, ``eps/4`` or ``eps/steps``. Under l2 it is the
+            root mean square of the step.
+        steps: The number of steps; zero steps leave the start as it is and need no source.
+        budget: A cost from which ``steps`` follows.
+        start: x_0, the clean image or a uniform draw from the ball.
+        transforms: The chain of input transforms.
+        label_version: How labels follow a transform: ``logits`` go back to the labels' resolution,
+            or ``labels`` go with the image.
+        loss: A name or ``package.module:function``, averaged over each image's labelled pixels.
+        loss_sha256: The hash of the file of a user's loss, filled in when the spec is read.
+        layer: The module whose output a feature loss reads, by default the backbone's middle stage
+            if the adapter knows it.
+        momentum: Accumulation of the gradient.
+        variance: Variance tuning of the gradient.
+        smoothing: A convolution of the gradient.
+        target: Labels to reach instead of the truth to leave.
+        region: Pixels that may be changed.
+        restarts: The number of runs; per image the run that fools the source most is kept.
+        steps_at: Keeps these iterates instead of the last.
+        scores: The forms in which an iterate is scored: raw, pushed to eps * sign, or scaled to a
+            root mean square of ``equal_rms`` * eps.
+        equal_rms: The root mean square of ``equal-rms``, relative to eps.
+        files: A folder of AEs made elsewhere, a PNG per image named by its id, scored like ours.
+            Nothing is attacked then.
+        files_sha256: The hash of the folder, filled in when the spec is read.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -162,17 +186,17 @@ class AttackSpec(Frozen):
 
     @property
     def step_cost(self) -> float:
-        """Mean forwards of a step, in native ones."""
+        """Return the mean cost of one step, in forwards at native size."""
         return step_cost(self.transforms, self.variance, self.loss)
 
     @property
     def steps_taken(self) -> int:
-        """Of one start, without a budget: the loop ends with the last iterate that is kept."""
+        """Return the steps per start if there is no budget: up to the last iterate kept."""
         return self.steps_at[-1] if self.steps_at else self.steps
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """What the attack makes of an image, in the order in which it is stored."""
+        """Return what the attack makes of each clean image, in the order of storage."""
         steps = self.steps_at or (self.steps,)
         marks = {"raw": "", "eps*sign": ":sign", "equal-rms": ":rms"}
         return tuple(
@@ -192,9 +216,15 @@ class AttackSpec(Frozen):
 
 
 def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
-    """The fields of a preset; under a budget those that do not depend on a number of steps.
+    """Return the fields of a preset.
 
-    Few steps are then as long as it takes to reach the bound.
+    Args:
+        preset: The name of the preset.
+        budget: The raw budget, or None. Under a budget ``steps`` is left out, and few steps become
+            as long as it takes to reach the bound.
+
+    Raises:
+        PydanticCustomError: If there is a budget and the preset has a fixed number of steps.
     """
     fields = dict(presets.PRESETS[preset].fields)
     if budget is None:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 
 from segtransfer.tasks.attack import AttackResult, attack
-from segtransfer.tasks.attacks.context import AttackContext, ShardImages, aim, allowed, bounds
+from segtransfer.tasks.attacks.context import AttackContext, make_context
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms.views import TransformContext
@@ -56,22 +56,8 @@ def tensors(
 def context_of(
     model: Segmenter, rule: AttackSpec, images: torch.Tensor, labels: torch.Tensor, seed: int = 0
 ) -> AttackContext:
-    region = allowed(rule.region, labels)
-    lower, upper = bounds(images, rule, region)
     names = ids(len(images))
-    return AttackContext(
-        model=model,
-        spec=rule,
-        clean=images,
-        labels=aim(labels, rule.target, model.num_classes),
-        lower=lower,
-        upper=upper,
-        region=region,
-        image_ids=names,
-        shard=ShardImages(images, tuple(names)),
-        seed=seed,
-        group=0,
-    )
+    return make_context(model, rule, images, labels, names, seed=seed, group=0)
 
 
 def step_context(
