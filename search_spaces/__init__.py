@@ -1,4 +1,4 @@
-"""Search spaces: typed YAML that is read into Optuna's define-by-run, and back into attacks."""
+"""Search spaces: typed YAML for Optuna's define-by-run, and trials made into attacks."""
 
 from segtransfer.search_spaces.checks import check
 from segtransfer.search_spaces.points import attack_of, first_points, point_of, suggest_point

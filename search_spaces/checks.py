@@ -1,4 +1,4 @@
-"""What can only be checked against a base attack: every value, and the points proposed first."""
+"""Checks of a space against its base attack: every value, and the points proposed first."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,11 +16,17 @@ from segtransfer.search_spaces.space import Searched, Space, Value, word
 
 
 def check(space: Space, base: RawAttack) -> None:
-    """Refuse a space that would propose what the attack refuses, or cannot make its ``first``.
+    """Check that a space proposes only possible attacks, and can make its ``first`` points.
 
-    Tried are the ends of each range, a value between them, and each choice: in the base attack,
-    and beside the first and the last value of every other field, as a trial might propose them.
-    Raises InputError with the field, its value and what the attack says.
+    The ends of each range, a value between them, and each choice are tried: in the base attack, and
+    beside the first and the last value of every other field, as a trial might propose them.
+
+    Args:
+        space: The space.
+        base: The raw base attack, an item of an experiment's ``attacks``.
+
+    Raises:
+        InputError: If the attack refuses a value; names the field, its value and the reason.
     """
     flat = expand(base, "base attack")
     if flat.get("files") is not None:
@@ -42,7 +48,7 @@ def check(space: Space, base: RawAttack) -> None:
 
 
 class _Answers:
-    """A trial that gives the answers it was given, and else the first or the last value."""
+    """A trial with given answers, and otherwise the first or the last value."""
 
     def __init__(self, given: Point, *, last: bool) -> None:
         self.given, self.last = given, last
@@ -57,7 +63,7 @@ class _Answers:
 
 
 def _tried(searched: Searched) -> tuple[Value, ...]:
-    """Each choice, or the ends of a range and a value between them."""
+    """Return each choice, or the ends of a range and a value between them."""
     if searched.float is not None:
         low, high = searched.float
         # Between the ends of whole numbers lies one that is none.
@@ -69,19 +75,19 @@ def _tried(searched: Searched) -> tuple[Value, ...]:
 
 
 def _alone(space: Space, path: str, value: Value) -> Point:
-    """A value with no more than what it takes to be asked for it."""
+    """Return a point of a value and its prerequisites alone."""
     needs = {earlier: allowed[0] for earlier, allowed in space.needs(path).items()}
     return {**needs, path: value}
 
 
 def _proposals(space: Space, path: str, value: Value) -> Iterator[Point]:
-    """A value beside the first, and beside the last value of every other field."""
+    """Yield a value beside the first, and beside the last value of every other field."""
     for last in (False, True):
         yield suggest_point(space, _Answers(_alone(space, path, value), last=last))
 
 
 def _refused_values(space: Space, base: RawAttack) -> Iterator[str]:
-    """A sentence for every field with a value that the attack refuses whatever stands beside it."""
+    """Yield a sentence per field with a value that the attack refuses beside any other values."""
     where = f"space '{space.name}': "
     for path, searched in space.fields.items():
         for value in _tried(searched):
@@ -100,6 +106,7 @@ def _refused_values(space: Space, base: RawAttack) -> Iterator[str]:
 
 
 def _refusal(space: Space, base: RawAttack, point: Point) -> str | None:
+    """Return the attack's objection to a point, None if there is none."""
     try:
         attack_of(space, base, point, "proposal")
     except InputError as error:

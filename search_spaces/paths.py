@@ -1,4 +1,4 @@
-"""The fields of an attack that a search may name, by path, and an attack as such paths."""
+"""The fields of an attack that a search may name, by path, and attacks as such paths."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -50,13 +50,13 @@ SCALARS = tuple(
 
 
 def part_of(path: str) -> str | None:
-    """The part that a field belongs to: ``transforms.ds`` for ``transforms.ds.low``."""
+    """Return the part that a field belongs to: ``transforms.ds`` for ``transforms.ds.low``."""
     part = path.rpartition(".")[0]
     return part if part in PARTS else None
 
 
 def fields_of(part: str) -> list[str]:
-    """The paths of a part's fields."""
+    """Return the paths of a part's fields."""
     return [f"{part}.{name}" for name in PARTS[part].model_fields if name != "kind"]
 
 
@@ -64,9 +64,14 @@ PATHS = (*SCALARS, *(path for part in PARTS for path in (part, *fields_of(part))
 
 
 def expand(base: str | Mapping[str, Any], where: str) -> Flat:
-    """A raw attack by path, its preset merged in; what depends on other fields stays symbolic.
+    """Return a raw attack by path, with its preset merged in; dependent fields stay symbolic.
 
-    Raises InputError where the attack is wrong; ``where`` opens its sentences.
+    Args:
+        base: The name of a preset, or a mapping as in an experiment's ``attacks``.
+        where: The name of the attack in error messages.
+
+    Raises:
+        InputError: If the attack is wrong.
     """
     raw = {"preset": base} if isinstance(base, str) else dict(base)
     try:
@@ -80,7 +85,7 @@ def expand(base: str | Mapping[str, Any], where: str) -> Flat:
 
 
 def flatten(raw: Mapping[str, Any]) -> Flat:
-    """The fields that are given, by path."""
+    """Return the given fields of a raw attack, by path."""
     flat: Flat = {}
     for name, value in raw.items():
         if name == "transforms":
@@ -100,9 +105,15 @@ def _flat_part(path: str, part: Frozen) -> Flat:
 
 
 def attack(flat: Flat, name: str, where: str) -> AttackSpec:
-    """The attack that a flat one stands for; fields of a part that is not there are left out.
+    """Return the attack of a flat one; fields of an absent part are left out.
 
-    Raises InputError where ``AttackSpec`` refuses it; ``where`` opens its sentences.
+    Args:
+        flat: The fields by path.
+        name: The name of the attack.
+        where: The name of the attack in error messages.
+
+    Raises:
+        InputError: If ``AttackSpec`` refuses it.
     """
     raw: dict[str, Any] = {k: v for k, v in flat.items() if "." not in k and k not in PARTS}
     raw |= {"name": name, "transforms": []}
@@ -128,7 +139,7 @@ _MESSAGE_OF_TYPE = {
 
 
 def sentences(error: ValidationError, where: str) -> str:
-    """One line for each wrong field: where, field, what is wrong, value."""
+    """Return one line per wrong field: origin, field, error and value."""
     lines = []
     for item in error.errors(include_url=False):
         field = ".".join(str(part) for part in item["loc"])

@@ -1,4 +1,4 @@
-"""Points of a space: proposed by a trial, made into an attack, and found again in one."""
+"""Points of a space: proposed by a trial, made into an attack, and recovered from one."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,12 @@ RawAttack = str | Mapping[str, Any]
 
 
 def suggest_point(space: Space, trial: Any) -> Point:
-    """Ask an Optuna trial for each field whose conditions hold, under its path, in order."""
+    """Ask an Optuna trial for each field whose conditions hold, under its path, in order.
+
+    Args:
+        space: The space.
+        trial: An Optuna trial, or an object with its ``suggest_*`` methods.
+    """
     point: Point = {}
     for path, searched in space.fields.items():
         if space.asks(path, point):
@@ -38,11 +43,18 @@ def _ask(path: str, searched: Searched, trial: Any) -> Value:
 
 
 def attack_of(space: Space, base: RawAttack, point: Mapping[str, Value], name: str) -> AttackSpec:
-    """The base attack with a point's values; a field that is not in the point stays as it is there.
+    """Return the base attack with a point's values; other fields stay as in the base attack.
 
-    ``base`` is an item of an experiment's ``attacks``. Step sizes such as ``eps/steps`` and the
-    steps that a budget buys follow from the attack as proposed. Raises InputError for a base, a
-    point or an attack that is wrong.
+    Step sizes such as ``eps/steps`` and the steps of a budget follow from the proposed attack.
+
+    Args:
+        space: The space of the point.
+        base: The raw base attack, an item of an experiment's ``attacks``.
+        point: The values by path.
+        name: The name of the attack.
+
+    Raises:
+        InputError: If the base, the point or the attack is wrong.
     """
     where = f"space '{space.name}'"
     for path in point:
@@ -79,11 +91,17 @@ def _not_asked(space: Space, path: str) -> str:
 
 
 def point_of(space: Space, base: RawAttack, wanted: AttackSpec) -> Point:
-    """The point from which the space makes an attack of the base attack.
+    """Return the point from which the space makes an attack of the base attack.
 
-    A range gives the number, a choice the first of its values that means the same there. Raises
-    InputError naming a field whose value the space does not offer, or in which the attack differs
-    though the space does not search it.
+    A range gives the number, a choice the first of its values that means the same in the attack.
+
+    Args:
+        space: The space.
+        base: The raw base attack.
+        wanted: The attack to make.
+
+    Raises:
+        InputError: If the space does not offer a value, or the attack differs in another field.
     """
     there = flatten(wanted.model_dump())
     point = _found(space, there)
@@ -124,7 +142,7 @@ def _value(path: str, searched: Searched, there: Flat) -> Value:
 
 
 def _means(choice: Value, path: str, there: Flat) -> bool:
-    """Whether a choice, written for an experiment, is the value that an attack has."""
+    """Tell whether a choice, written for an experiment, is the value that an attack has."""
     try:
         read = flatten(attack({**there, path: choice}, "choice", "choice").model_dump())
     except InputError:
@@ -139,8 +157,10 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _differing(there: Flat, made: Flat) -> Iterator[str]:
-    """In words, where two attacks differ; fields of a part that only one of them has are left out,
-    and so are the steps that a budget buys."""
+    """Yield the differences of two attacks, in words.
+
+    Fields of a part that only one of them has are left out, and so are the steps of a budget.
+    """
     for path in dict.fromkeys([*there, *made]):
         part = part_of(path)
         follows = path == "steps" and there["budget"] is not None
@@ -162,10 +182,16 @@ def _show(value: Any) -> str:
 
 
 def first_points(space: Space, base: RawAttack) -> list[Point]:
-    """The points of ``first`` in Optuna's own terms, for ``enqueue_trial``; equal ones once.
+    """Return the points of ``first`` in Optuna's own terms, for ``enqueue_trial``, without repeats.
 
-    A preset stands for what it says of the searched fields, over the fields that the base attack
-    gives itself. Raises InputError where the space cannot make one of them.
+    A preset gives the searched fields, over the fields that the base attack gives itself.
+
+    Args:
+        space: The space.
+        base: The raw base attack.
+
+    Raises:
+        InputError: If the space cannot make a point.
     """
     points: list[Point] = []
     for number, first in enumerate(space.first):
@@ -193,7 +219,7 @@ def first_points(space: Space, base: RawAttack) -> list[Point]:
 
 
 def _preset_over(space: Space, base: RawAttack, preset: str, where: str) -> Flat:
-    """A preset with the base attack's own fields, those that the space searches left out."""
+    """Return a preset with the base attack's own fields, except those that the space searches."""
     given = {k: v for k, v in ({} if isinstance(base, str) else base).items() if k != "preset"}
     searched = {*space.fields, *(part_of(path) for path in space.fields)}
     own = expand({"preset": preset, "budget": given.get("budget")}, where)

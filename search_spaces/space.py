@@ -1,4 +1,4 @@
-"""A search space, typed: which fields of an attack are searched, where, and when."""
+"""The typed search space: which fields of an attack are searched, over which values, and when."""
 
 import math
 from collections.abc import Iterator
@@ -62,12 +62,17 @@ First = Annotated[str | dict[str, Plain], BeforeValidator(_read_first)]
 
 
 class Searched(Frozen):
-    """What may be proposed for one field; one of ``float``, ``int``, ``choice`` and ``switch``.
+    """The values of one field: one of ``float``, ``int``, ``choice`` and ``switch``.
 
-    ``float`` and ``int`` are [low, high], both included, in steps of ``step`` or evenly in the
-    logarithm (``log``); ``choice`` is a list of values as an experiment would write them;
-    ``switch`` has the part with its fields, or not at all. ``when`` names earlier fields with the
-    value, or the values, that they must have for this one to be asked for.
+    Attributes:
+        float: [low, high], both included.
+        int: [low, high], both included.
+        choice: Values as an experiment would write them.
+        switch: ``true``: the part is present with its fields, or absent.
+        step: The distance of values of ``float`` or ``int``.
+        log: Whether ``float`` or ``int`` is sampled evenly in the logarithm.
+        when: Earlier fields with the value, or values, that they must have for this field to be
+            asked for.
     """
 
     float: Ends | None = None
@@ -86,9 +91,13 @@ class Searched(Frozen):
 
 
 class Space(Frozen):
-    """Fields of an attack by path, in the order in which they are asked for.
+    """Fields of an attack by path, in the order in which a trial is asked for them.
 
-    ``first`` are presets, or points (the base attack with these fields set), proposed first.
+    Attributes:
+        name: The name of the space.
+        about: For people only.
+        fields: The values of each field, by path.
+        first: Presets, or points (the base attack with these fields set), proposed first.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=80)]
@@ -108,7 +117,7 @@ class Space(Frozen):
         return self
 
     def conditions(self, path: str) -> Prerequisites:
-        """What must hold for a field to be asked for: its ``when``, and its part being there."""
+        """Return the conditions of a field: its ``when``, and the presence of its part."""
         when = dict(self.fields[path].when)
         part = part_of(path)
         if part in self.fields:
@@ -116,14 +125,14 @@ class Space(Frozen):
         return when
 
     def asks(self, path: str, point: dict[str, Value]) -> bool:
-        """Whether a field is asked for beside the values of the fields before it."""
+        """Tell whether a field is asked for beside the values of the fields before it."""
         return all(
             earlier in point and among(point[earlier], allowed)
             for earlier, allowed in self.conditions(path).items()
         )
 
     def needs(self, path: str) -> Prerequisites:
-        """All that must hold for a field to be asked for, conditions of conditions included."""
+        """Return all prerequisites of a field, conditions of conditions included."""
         found: Prerequisites = {}
         for earlier, allowed in self.conditions(path).items():
             for name, values in [(earlier, allowed), *self.needs(earlier).items()]:
@@ -132,7 +141,7 @@ class Space(Frozen):
         return found
 
     def identity(self) -> dict[str, Any]:
-        """All that changes what is proposed, as JSON values; fields are listed, as order counts."""
+        """Return the content that determines proposals; fields are a list, as order counts."""
         fields = [
             [path, searched.model_dump(mode="json", exclude_defaults=True)]
             for path, searched in self.fields.items()
@@ -141,12 +150,12 @@ class Space(Frozen):
 
 
 def among(value: Value, allowed: tuple[Value, ...]) -> bool:
-    """Whether a value is one of those allowed; 1 is not true."""
+    """Tell whether a value is one of those allowed; 1 is not true."""
     return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed)
 
 
 def offer(searched: Searched) -> str:
-    """What may be proposed for a field, in words."""
+    """Return the values of a field, in words."""
     if ends := searched.float or searched.int:
         step = f" in steps of {searched.step:g}" if searched.step else ""
         return f"{ends[0]:g} to {ends[1]:g}{step}"
@@ -154,22 +163,27 @@ def offer(searched: Searched) -> str:
 
 
 def word(value: Value) -> str:
-    """A value as a YAML file writes it."""
+    """Return a value as a YAML file writes it."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return str(value)
 
 
 def space_names() -> list[str]:
-    """The spaces that ship, by name."""
+    """Return the names of the spaces that ship, sorted."""
     return sorted(path.stem.replace("_", "-") for path in SHIPPED.glob("*.yaml"))
 
 
 def read_space(source: str | Path | dict[str, Any] | Space, base: Path | None = None) -> Space:
-    """A space from the name of one that ships, a YAML file or a mapping.
+    """Read a space from the name of a space that ships, a YAML file or a mapping.
 
-    A relative path starts at ``base`` (the working folder, where left out). Raises InputError with
-    one sentence for every wrong field: file, field, value, what is allowed.
+    Args:
+        source: The name, the path or the mapping; a ``Space`` is returned as it is.
+        base: The folder of relative paths, by default the working folder.
+
+    Raises:
+        InputError: If the space is wrong, with a sentence per wrong field: file, field, value, and
+            the allowed values.
     """
     if isinstance(source, Space):
         return source
@@ -278,7 +292,7 @@ def _never_problems(space: Space) -> Iterator[str]:
 
 
 def _takes(searched: Searched, value: Value) -> bool:
-    """Whether a field that is no ``float`` may have a value."""
+    """Tell whether a field that is no ``float`` may have a value."""
     if searched.switch:
         return isinstance(value, bool)
     if searched.choice is not None:

@@ -1,4 +1,4 @@
-"""A shard in micro-batches: uploaded as bytes, and halved where memory runs out."""
+"""Micro-batches of a shard: uploaded as bytes, and halved if memory runs out."""
 
 import logging
 from collections.abc import Callable
@@ -14,10 +14,21 @@ BatchResult = TypeVar("BatchResult")
 def in_micro_batches(
     work: Callable[[slice], BatchResult], count: int, micro_batch: int
 ) -> list[BatchResult]:
-    """``work`` of consecutive slices that cover 0 .. ``count``, each of ``micro_batch`` at most.
+    """Call ``work`` on consecutive slices that cover 0 .. ``count``.
 
-    Where memory runs out the micro-batch is halved, for that slice and all that follow; what was
-    done before stays. Raises the allocator's error where even one image is too much.
+    If memory runs out, the micro-batch is halved for the failed slice and all later slices.
+    Finished slices are kept.
+
+    Args:
+        work: Called with each slice.
+        count: The number of images.
+        micro_batch: The largest length of a slice.
+
+    Returns:
+        The results of ``work``, in order.
+
+    Raises:
+        RuntimeError: The allocator's error, if memory does not suffice for one image.
     """
     results: list[BatchResult] = []
     first = 0
@@ -41,17 +52,17 @@ def in_micro_batches(
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error means that a device, or this machine, has no memory left."""
+    """Tell whether an error means that a device, or this machine, has no memory left."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def upload(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """The array on ``device`` in its own type: bytes travel as bytes, and widen there.
+    """Copy an array to ``device`` in its own type, so bytes travel as bytes.
 
-    To a GPU from pinned memory, which it reads by itself: this call returns before the copy ends.
-    Nothing is fetched ahead; evaluation waits for each micro-batch before it uploads the next.
+    A GPU reads pinned memory by itself, so this call returns before the copy ends. Nothing is
+    fetched ahead; evaluation waits for each micro-batch before it uploads the next.
     """
     pinned = device.type == "cuda"
     return torch.tensor(array, pin_memory=pinned).to(device, non_blocking=pinned)

@@ -1,4 +1,4 @@
-"""Errors after which this process cannot use its device again, whatever it is asked to do next."""
+"""Errors after which this process cannot use its device again."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_AL
 
 
 def is_poisoned(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, means that the device's context is lost."""
+    """Tell whether an error, or one of its causes, means that the device's context is lost."""
     return any(_loses_context(link) for link in _chain(error))
 
 
@@ -29,7 +29,7 @@ def _loses_context(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it was raised from; models wrap what their libraries raise."""
+    """Yield an error and its causes, because models wrap the errors of their libraries."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

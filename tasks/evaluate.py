@@ -1,4 +1,4 @@
-"""The evaluation task: one shard of 8-bit images through one target; confusion matrices out."""
+"""The evaluation task: one shard of 8-bit images through one target; returns confusion matrices."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,7 +15,13 @@ from segtransfer.tasks.models.base import Segmenter
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """Per-image confusion matrices int64 N x K x K, predictions uint8 N x H x W, the cost."""
+    """The scores of one shard.
+
+    Attributes:
+        confusions: The confusion matrix of each image, int64 N x K x K.
+        predictions: Class indices, uint8 N x H x W.
+        report: The JSON that is stored beside the scores: numerics and cost.
+    """
 
     confusions: np.ndarray
     predictions: np.ndarray
@@ -31,11 +37,18 @@ def evaluate(
     micro_batch: int,
     poll: Callable[[], None] = lambda: None,
 ) -> EvaluateResult:
-    """Score ``images`` (uint8 N x 3 x H x W) against ``labels`` (N x H x W, 255 ignored).
+    """Score images against labels.
 
-    ``poll`` is called before every forward and may raise to stop.
+    Args:
+        model: The target.
+        images: uint8 N x 3 x H x W, RGB.
+        labels: Class indices, N x H x W; 255 is ignored.
+        num_classes: K, the number of classes of the data.
+        micro_batch: Largest number of images per forward.
+        poll: Called before every forward; an exception stops the call.
 
-    Raises InputError where the model predicts another number of classes than the data has.
+    Raises:
+        InputError: If the model predicts another number of classes than the data has.
     """
     if model.num_classes != num_classes:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The process's memory: what the system allocator does with what is freed."""
+"""The memory of the process: how the system allocator treats freed memory."""
 
 import ctypes
 import platform
@@ -12,9 +12,9 @@ TRIM_THRESHOLD = 512 * 2**20
 def keep_freed_memory() -> None:
     """Let this process keep up to 512 MiB of freed memory for its next allocations.
 
-    Every step of an attack allocates and frees the same activations. By default glibc hands large
-    ones back to the kernel, which maps and zeroes them again a page fault at a time: a tenth of a
-    step on a CPU. Changes no result; without glibc it does nothing.
+    Every step of an attack allocates and frees the same activations. By default glibc returns large
+    ones to the kernel, which maps and zeroes them again, one page fault at a time: a tenth of a
+    step on a CPU. No result changes. Without glibc the call does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return

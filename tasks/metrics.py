@@ -6,7 +6,16 @@ from segtransfer.tasks.labels import IGNORE_INDEX
 
 
 def confusion(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Per-image confusion matrices: N x H x W class indices -> int64 N x K x K, 255 ignored."""
+    """Return the confusion matrix of each image.
+
+    Args:
+        predictions: Class indices, N x H x W.
+        labels: Class indices, N x H x W; 255 is ignored.
+        num_classes: K.
+
+    Returns:
+        int64 N x K x K; rows are labels.
+    """
     matrices = np.zeros((len(labels), num_classes, num_classes), np.int64)
     for matrix, prediction, label in zip(matrices, predictions, labels, strict=True):
         counted = label != IGNORE_INDEX
@@ -16,56 +25,84 @@ def confusion(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> 
 
 
 def margins(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Right, labelled and predicted pixels of every class, from ... x K x K matrices."""
+    """Return correct, labelled and predicted pixels per class, ... x K each.
+
+    Args:
+        matrix: Confusion matrices, ... x K x K.
+    """
     return np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1), matrix.sum(-2)
 
 
 def class_iou(matrix: np.ndarray) -> np.ndarray:
-    """IoU in percent of every class of ... x K x K matrices; NaN where a class is in neither
-    labels nor predictions."""
+    """Return the IoU of each class in percent; NaN for a class in neither labels nor predictions.
+
+    Args:
+        matrix: Confusion matrices, ... x K x K.
+
+    Returns:
+        ... x K.
+    """
     return class_iou_of(*margins(matrix))
 
 
 def miou(matrix: np.ndarray) -> np.ndarray | float:
-    """Mean IoU in percent over the classes that occur, from ... x K x K summed matrices."""
+    """Return the mean IoU in percent over the classes that occur.
+
+    Args:
+        matrix: Summed confusion matrices, ... x K x K.
+    """
     return miou_of(*margins(matrix))
 
 
 def accuracy(matrix: np.ndarray) -> np.ndarray | float:
-    """aAcc in percent: the share of labelled pixels that are right."""
+    """Return aAcc in percent: the share of labelled pixels that are correct.
+
+    Args:
+        matrix: Summed confusion matrices, ... x K x K.
+    """
     return accuracy_of(*margins(matrix))
 
 
 def class_accuracy(matrix: np.ndarray) -> np.ndarray | float:
-    """mAcc in percent: the mean recall over the classes that have labels."""
+    """Return mAcc in percent: the mean recall over the classes that have labels.
+
+    Args:
+        matrix: Summed confusion matrices, ... x K x K.
+    """
     return class_accuracy_of(*margins(matrix))
 
 
 def class_iou_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """``class_iou`` from the margins of matrices, ... x K each."""
+    """Return ``class_iou`` from the margins of matrices, ... x K each."""
     return _percent(right, labelled + predicted - right)
 
 
 def miou_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """``miou`` from the margins of matrices, ... x K each."""
+    """Return ``miou`` from the margins of matrices, ... x K each."""
     return _mean_of_present(class_iou_of(right, labelled, predicted))
 
 
 def accuracy_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """``accuracy`` from the margins of matrices, ... x K each."""
+    """Return ``accuracy`` from the margins of matrices, ... x K each."""
     return 100 * right.sum(-1) / np.maximum(labelled.sum(-1), 1)
 
 
 def class_accuracy_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """``class_accuracy`` from the margins of matrices, ... x K each."""
+    """Return ``class_accuracy`` from the margins of matrices, ... x K each."""
     return _mean_of_present(_percent(right, labelled))
 
 
 def fooled(adversarial: np.ndarray, clean: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Per image the pixels that are right on the clean image and wrong on the AE, and all that are
-    right on the clean image: int64 N x 2, whose share is the fooling rate.
+    """Count the pixels that an attack turned, and those that it could turn; their ratio is fooling.
 
-    All three are class indices N x H x W; labels of 255 are ignored.
+    Args:
+        adversarial: Predictions on adversarial examples, class indices N x H x W.
+        clean: Predictions on clean images, class indices N x H x W.
+        labels: Class indices N x H x W; 255 is ignored.
+
+    Returns:
+        int64 N x 2: pixels correct on the clean image and wrong on the AE, and all pixels correct
+        on the clean image.
     """
     right = (clean == labels) & (labels != IGNORE_INDEX)
     wrong = right & (adversarial != labels)
@@ -73,12 +110,13 @@ def fooled(adversarial: np.ndarray, clean: np.ndarray, labels: np.ndarray) -> np
 
 
 def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """100 part / whole, NaN where there is no whole."""
+    """Return 100 part / whole, NaN if the whole is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(whole > 0, 100 * part.astype(np.float64) / whole, np.nan)
 
 
 def _mean_of_present(values: np.ndarray) -> np.ndarray:
+    """Return the mean over values that are not NaN, along the last axis; 0 if there are none."""
     present = ~np.isnan(values)
     total = np.where(present, values, 0).sum(-1)
     return total / np.maximum(present.sum(-1), 1)

@@ -1,4 +1,4 @@
-"""Eight-bit images: rounding an adversarial example, its scoring variants, its statistics."""
+"""Eight-bit images: rounding of adversarial examples, scoring variants, statistics."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ STATISTICS = ("linf", "rms", "mean_abs", "at_bound", "psnr")
 
 
 def levels(eps: float) -> int:
-    """The integer L-infinity bound in 8-bit levels: the largest whole number within eps * 255."""
+    """Return the L-infinity bound in 8-bit levels: the largest whole number within eps * 255."""
     return int(np.floor(eps * 255 + 1e-6))
 
 
@@ -23,11 +23,21 @@ def as_score(
     score: str,
     image_ids: Sequence[str],
 ) -> torch.Tensor:
-    """An iterate as it is scored: ``raw``; ``eps*sign``, every changed value pushed to the bound;
-    ``equal-rms``, the perturbation scaled until its 8-bit root mean square is ``equal_rms`` * eps.
+    """Return an iterate in the form in which it is scored.
 
-    Float N x 3 x H x W in [0, 1]; what leaves the ball or the box is cut, so an image that cannot
-    reach the root mean square comes as near as it can.
+    Values that leave the ball or the box are cut, so an image that cannot reach the root mean
+    square comes as near as it can.
+
+    Args:
+        adversarial: The iterate, float N x 3 x H x W in [0, 1].
+        clean: Clean images, float N x 3 x H x W in [0, 1].
+        spec: The attack, with its ball and ``equal_rms``.
+        score: ``raw``; ``eps*sign`` pushes every changed value to the bound; ``equal-rms`` scales
+            the perturbation until its 8-bit root mean square is ``equal_rms`` * eps.
+        image_ids: An id per image; rounding thresholds are drawn from it.
+
+    Returns:
+        float N x 3 x H x W in [0, 1].
     """
     if score == "raw":
         return adversarial
@@ -46,10 +56,11 @@ def _scaled_levels(
     spec: AttackSpec,
     image_ids: Sequence[str],
 ) -> torch.Tensor:
-    """Whole levels N x 3 x H x W by which each value moves, scaled to the root mean square.
+    """Return the whole levels, N x 3 x H x W, by which each value moves to reach the RMS.
 
-    A value between two levels goes to the upper one for a share of the pixels as large as its
-    fraction, drawn by image id: were all rounded alike, sign attacks would reach whole levels only.
+    A value between two levels goes to the upper level for a share of the pixels as large as its
+    fraction, drawn by image id. If all values were rounded alike, sign attacks would reach whole
+    levels only.
     """
     shape = tuple(delta.shape[1:])
     drawn = [(image_noise(0, i, shape, "rounding") + 1) / 2 for i in image_ids]
@@ -73,10 +84,17 @@ def _scaled_levels(
 
 
 def quantise(adversarial: torch.Tensor, clean: np.ndarray, spec: AttackSpec) -> np.ndarray:
-    """Round float adversarial examples to uint8 such that they stay in the ball around ``clean``.
+    """Round adversarial examples to uint8 so that they stay in the ball around the clean images.
 
-    ``adversarial`` N x 3 x H x W in [0, 1]; ``clean`` uint8 of the same shape. What this returns
-    is what is stored and what every target is scored on.
+    The result is stored, and every target is scored on it.
+
+    Args:
+        adversarial: float N x 3 x H x W in [0, 1].
+        clean: uint8 N x 3 x H x W.
+        spec: The attack, with ``norm`` and ``eps``.
+
+    Returns:
+        uint8 N x 3 x H x W.
     """
     exact = (adversarial.double() * 255).cpu().numpy()
     rounded = exact.round().astype(np.int16)
@@ -94,9 +112,10 @@ def quantise(adversarial: torch.Tensor, clean: np.ndarray, spec: AttackSpec) -> 
 def _within_l2(
     exact: np.ndarray, rounded: np.ndarray, original: np.ndarray, eps: float
 ) -> np.ndarray:
-    """``rounded``, with as few values as it takes rounded towards ``original`` instead.
+    """Round as few values as necessary towards ``original`` instead of to the nearest level.
 
-    Those go first that rounding moved outwards most; all of them together are inside the ball.
+    Values that rounding moved outwards most go first. With all of them the image is inside the
+    ball.
     """
     delta = (rounded - original).astype(np.int64).ravel()
     outwards = np.abs(delta) - np.abs(exact - original).ravel()
@@ -112,17 +131,23 @@ def _within_l2(
 
 
 def inside(statistics: dict[str, list[float]], spec: AttackSpec) -> bool:
-    """Whether 8-bit perturbations with these statistics lie within the spec's eps."""
+    """Tell whether 8-bit perturbations with these statistics are within the spec's eps."""
     if spec.norm == "linf":
         return max(statistics["linf"]) <= levels(spec.eps)
     return max(statistics["rms"]) <= spec.eps * 255 + 1e-6
 
 
 def statistics(adversarial: np.ndarray, clean: np.ndarray, eps: float) -> dict[str, list[float]]:
-    """Per-image statistics of the uint8 perturbation.
+    """Return statistics of the uint8 perturbation, a list of N values each.
 
-    ``linf`` and ``rms`` in 8-bit levels, ``mean_abs`` as mean|delta| / eps, ``at_bound`` the share
-    of values at or beyond the integer bound, ``psnr`` in dB (infinite for no change).
+    Args:
+        adversarial: uint8 N x 3 x H x W.
+        clean: uint8 N x 3 x H x W.
+        eps: The bound, in [0, 1].
+
+    Returns:
+        ``linf`` and ``rms`` in 8-bit levels, ``mean_abs`` as mean|delta| / eps, ``at_bound`` as the
+        share of values at or beyond the integer bound, ``psnr`` in dB (infinite for no change).
     """
     delta = adversarial.astype(np.int32) - clean.astype(np.int32)
     absolute = np.abs(delta)
@@ -141,11 +166,15 @@ def statistics(adversarial: np.ndarray, clean: np.ndarray, eps: float) -> dict[s
 
 
 def ssim(adversarial: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Structural similarity of uint8 images N x 3 x H x W, N values up to 1, which is equality.
+    """Return the structural similarity of images, N values up to 1, which is equality.
 
-    Mean over channels and over windows within the image (a Gaussian of 11 x 11, sigma 1.5, or
-    the largest odd square that fits): (2 mu_x mu_y + C1)(2 s_xy + C2) over (mu_x^2 + mu_y^2 + C1)
-    (s_x^2 + s_y^2 + C2), C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2 (Wang et al., 2004).
+    The mean over channels and over windows within the image (a Gaussian of 11 x 11, sigma 1.5, or
+    the largest odd square that fits) of (2 mu_x mu_y + C1)(2 s_xy + C2) / ((mu_x^2 + mu_y^2 + C1)
+    (s_x^2 + s_y^2 + C2)), C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2 (Wang et al., 2004).
+
+    Args:
+        adversarial: uint8 N x 3 x H x W.
+        clean: uint8 N x 3 x H x W.
     """
     side = min(11, *((edge - 1) // 2 * 2 + 1 for edge in clean.shape[-2:]))
     weights = torch.exp(-((torch.arange(side).double() - side // 2) ** 2) / (2 * 1.5**2))

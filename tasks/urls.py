@@ -1,4 +1,4 @@
-"""Addresses that people write, and the credentials that must not stand in them."""
+"""URLs that people write, and the credentials that they must not contain."""
 
 import re
 from urllib.parse import parse_qsl, urlsplit
@@ -9,7 +9,7 @@ _OPTIONS = re.compile(r"(\w://[^\s?'\"]*)\?[^\s'\"]*")
 
 
 def secret_part(url: str) -> str | None:
-    """What of a URL is a credential: its ``password``, or the name of an option; None for none."""
+    """Return the part of a URL that is a credential: ``password``, an option's name, or None."""
     parts = urlsplit(url)
     if parts.password is not None:
         return "password"
@@ -18,5 +18,5 @@ def secret_part(url: str) -> str | None:
 
 
 def without_credentials(text: str) -> str:
-    """A text whose URLs have lost what stands before the host, and their options: for messages."""
+    """Return a text whose URLs lack user, password and options, for messages."""
     return _OPTIONS.sub(r"\1", _BEFORE_HOST.sub(r"\1", text))

@@ -12,10 +12,11 @@ MARK = "__segtransfer_sha256__"  # on a module: the hash of its file when it was
 
 
 def find_function(name: str) -> Any:
-    """What ``package.module:attribute`` names.
+    """Import ``package.module:attribute``.
 
-    Raises InputError where it cannot be imported (whatever its module raises), or where its file
-    was edited since: this process would go on with the old code under the new file's hash.
+    Raises:
+        InputError: If the import fails, or the file changed since it was first imported, because
+            this process would run the old code under the new file's hash.
     """
     try:
         found, home = _import(name)
@@ -29,13 +30,17 @@ def find_function(name: str) -> Any:
 
 
 def source_hash(name: str) -> str:
-    """sha256 of the file that defines ``package.module:attribute``; raises as ``find_function``."""
+    """Return the sha256 of the file that defines ``package.module:attribute``.
+
+    Raises:
+        InputError: As ``find_function``.
+    """
     find_function(name)
     return _import(name)[1].__dict__[MARK]
 
 
 def _import(name: str) -> tuple[Any, ModuleType]:
-    """What a name stands for, and the module that defines it."""
+    """Return the named attribute, and the module that defines it."""
     module_name, _, attribute = name.partition(":")
     module = import_module(module_name)
     found = getattr(module, attribute)

@@ -1,4 +1,4 @@
-"""YAML that people wrote, read within limits: a file may come from anybody."""
+"""YAML that people wrote, read within limits, because a file may come from anybody."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,10 +17,14 @@ MOST_LEVELS = 50
 
 
 def read_mapping(path: Path, needs: str) -> dict[str, Any]:
-    """The mapping in a YAML file, of plain values alone.
+    """Read the mapping in a YAML file, of plain values alone.
 
-    Raises InputError where the file cannot be read, is too large, or holds something else;
-    ``needs`` says what the mapping should hold.
+    Args:
+        path: The file.
+        needs: What the mapping should hold, for error messages.
+
+    Raises:
+        InputError: If the file cannot be read, is too large, or holds something else.
     """
     try:
         with open(path, "rb") as file:
@@ -39,7 +43,15 @@ def read_mapping(path: Path, needs: str) -> dict[str, Any]:
 
 
 def parse(text: str, where: str) -> Any:
-    """The plain value that a YAML text stands for; ``where`` opens the sentences of InputError."""
+    """Parse a YAML text of plain values.
+
+    Args:
+        text: The YAML.
+        where: The name of the text in error messages.
+
+    Raises:
+        InputError: If the text is no valid YAML, or too large or too deep.
+    """
     try:
         _check_size(yaml.parse(text, LOADER), where)
         return yaml.load(text, LOADER)
@@ -51,7 +63,7 @@ def parse(text: str, where: str) -> Any:
 
 @dataclass
 class _Subtree:
-    """A value that is being read: how many values are in it, and how deep they lie."""
+    """A value that is being read: the number of values in it, and its depth."""
 
     anchor: str | None
     values: int = 1
@@ -59,10 +71,10 @@ class _Subtree:
 
 
 def _check_size(events: Iterable[Any], where: str) -> None:
-    """Refuse what nests too deeply, or is too much with every alias written out.
+    """Refuse YAML that nests too deeply, or is too large with every alias written out.
 
-    Nine lines of aliases can stand for a billion values; they cost nothing to read, and whoever
-    walks through them afterwards never ends.
+    Nine lines of aliases can stand for a billion values. Reading them costs nothing, but walking
+    through them never ends.
     """
     anchors: dict[str, _Subtree] = {}
     open_nodes = [_Subtree(None)]
@@ -89,7 +101,7 @@ def _check_size(events: Iterable[Any], where: str) -> None:
 
 
 def _close(node: _Subtree, parent: _Subtree, anchors: dict[str, _Subtree]) -> _Subtree:
-    """Count a value that was read to its end for what it lies in."""
+    """Add a value that was read to its end to its parent."""
     if node.anchor is not None:
         anchors[node.anchor] = node
     parent.values += node.values

@@ -1,4 +1,4 @@
-"""What a data set is, and how one of its images reaches the common grid."""
+"""Data sets: their items, and how an image and its label reach the common grid."""
 
 import colorsys
 import re
@@ -16,8 +16,14 @@ from segtransfer.tasks.labels import IGNORE_INDEX
 
 @dataclass(frozen=True)
 class DataItem:
-    """One labelled image: its id, the video sequence it comes from (its id, where that is not
-    known), and its files."""
+    """One labelled image.
+
+    Attributes:
+        image_id: The id, unique in the data set.
+        sequence: The video sequence of the image; its id if none is known.
+        image: The file of the image.
+        label: The file of the label.
+    """
 
     image_id: str
     sequence: str
@@ -27,7 +33,15 @@ class DataItem:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Records of one class list; ``read_label`` returns class indices H x W, 255 ignored."""
+    """Items of one class list.
+
+    Attributes:
+        name: The name in results.
+        classes: The class names, by index.
+        palette: An RGB colour per class, 0 to 255.
+        items: The labelled images.
+        read_label: Returns the class indices of an item, H x W, 255 ignored.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -37,16 +51,25 @@ class Dataset:
 
 
 def sequence_of(image_id: str, pattern: str) -> str:
-    """The first group of a regular expression in an image's id; the id, where it is not found."""
+    """Return the first group of a pattern in an image's id, or the id if nothing matches."""
     match = re.search(pattern, image_id)
     return image_id if match is None or match.group(1) is None else match.group(1)
 
 
 def load(dataset: Dataset, item: DataItem, spec: DataSpec) -> tuple[np.ndarray, np.ndarray]:
-    """One image (uint8 3 x H x W, RGB) and its label (uint8 H x W) on the spec's grid.
+    """Read an image and its label, on the spec's grid.
 
-    Raises InputError for an unreadable image, an image and a label of different sizes, or a label
-    value that is neither a class nor 255.
+    Args:
+        dataset: The data set of the item.
+        item: The labelled image.
+        spec: ``size`` and ``fit`` of the grid.
+
+    Returns:
+        The image, uint8 3 x H x W, RGB; and its label, uint8 H x W, 255 ignored.
+
+    Raises:
+        InputError: If a file is unreadable, image and label differ in size, or a label value is
+            neither a class nor 255.
     """
     image = read_image(item.image)
     label = read_checked_label(dataset, item)
@@ -61,7 +84,11 @@ def load(dataset: Dataset, item: DataItem, spec: DataSpec) -> tuple[np.ndarray, 
 
 
 def read_checked_label(dataset: Dataset, item: DataItem) -> np.ndarray:
-    """A item's label, its values refused where they are neither a class nor 255."""
+    """Read the label of an item.
+
+    Raises:
+        InputError: If a value is neither a class nor 255.
+    """
     label = dataset.read_label(item)
     values = np.unique(label)
     wrong = values[(values >= len(dataset.classes)) & (values != IGNORE_INDEX)]
@@ -74,7 +101,12 @@ def read_checked_label(dataset: Dataset, item: DataItem) -> np.ndarray:
 
 
 def palette_for(count: int, given: Sequence[Sequence[int]]) -> tuple[tuple[int, int, int], ...]:
-    """The ``given`` RGB colours where there is one a class, else evenly spread hues."""
+    """Return an RGB colour, 0 to 255, per class: the given ones, or evenly spread hues.
+
+    Args:
+        count: The number of classes.
+        given: RGB colours; not used unless there is one per class.
+    """
     if len(given) == count:
         return tuple((r, g, b) for r, g, b in given)
     hues = (colorsys.hsv_to_rgb(i / count, 0.65, 0.55 + 0.4 * (i % 2)) for i in range(count))
@@ -82,7 +114,11 @@ def palette_for(count: int, given: Sequence[Sequence[int]]) -> tuple[tuple[int, 
 
 
 def read_image(path: Path) -> np.ndarray:
-    """An image file as RGB uint8 H x W x 3."""
+    """Read an image file as RGB, uint8 H x W x 3.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
     try:
         with Image.open(path) as file:
             return np.asarray(file.convert("RGB"))
@@ -91,7 +127,18 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_index_map(path: Path, what: str = "label") -> np.ndarray:
-    """A file of one number a pixel, H x W: a label's are class indices. Errors say ``what``."""
+    """Read a file with one number per pixel, for example the class indices of a label.
+
+    Args:
+        path: A grey or palette image.
+        what: The name of the file's role in error messages.
+
+    Returns:
+        The numbers, H x W.
+
+    Raises:
+        InputError: If the file cannot be read or has several channels.
+    """
     try:
         with Image.open(path) as file:
             array = np.asarray(file)
@@ -108,10 +155,18 @@ def read_index_map(path: Path, what: str = "label") -> np.ndarray:
 def fit_to(
     image: np.ndarray, label: np.ndarray, size: tuple[int, int], fit: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bring an image (bilinear, antialiased) and its label (nearest) to ``size``.
+    """Bring an image (bilinear, antialiased) and its label (nearest) to a size.
 
-    ``resize`` ignores the aspect ratio; ``crop`` scales until the grid is covered and cuts the
-    centre; ``pad`` scales until the image fits and pads right and below, black and 255.
+    Args:
+        image: uint8 H x W x 3.
+        label: uint8 H x W.
+        size: Height and width, in pixels.
+        fit: ``resize`` ignores the aspect ratio; ``crop`` scales until the image covers the grid,
+            and cuts the centre; ``pad`` scales until the image fits, and pads right and below,
+            black and 255.
+
+    Returns:
+        The image and its label, on the grid.
     """
     height, width = size
     ratios = height / image.shape[0], width / image.shape[1]

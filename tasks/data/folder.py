@@ -13,11 +13,13 @@ SAMPLES = Path(__file__).resolve().parent
 
 
 def open_folder(spec: DataSpec) -> Dataset:
-    """The folder data set of a spec.
+    """Open the folder data set of a spec.
 
     An optional ``dataset.json`` beside images/ gives classes, palette, and a regular expression
-    whose first group is the sequence name in an image's stem. Raises InputError for missing
-    folders, an unlabelled image, or an unknown class list.
+    whose first group is the sequence name in an image's stem.
+
+    Raises:
+        InputError: If a folder is missing, an image has no label, or the class list is unknown.
     """
     root = SAMPLES / spec.sample if spec.sample else Path(spec.folder or ".")
     if not root.is_dir():
@@ -43,6 +45,7 @@ def open_folder(spec: DataSpec) -> Dataset:
 
 
 def _notes(root: Path) -> dict[str, Any]:
+    """Return the content of ``dataset.json``, empty if there is none."""
     path = root / "dataset.json"
     if not path.is_file():
         return {}

@@ -1,4 +1,4 @@
-"""Any data set that an mmseg config describes; its own label rules are applied."""
+"""Data sets that an mmseg config describes; labels follow mmseg's own rules."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,12 @@ SPLITS = ("train", "val", "test")
 
 
 def open_mmseg(spec: DataSpec) -> Dataset:
-    """The data set of a config's ``<split>_dataloader`` (``test`` where no split is given).
+    """Open the data set of a config's ``<split>_dataloader``, by default of ``test``.
 
     Labels go through mmseg's own ``LoadAnnotations`` (``reduce_zero_label``, ``label_map``).
-    Raises InputError where the loader or its files are missing.
+
+    Raises:
+        InputError: If the loader or its files are missing.
     """
     from mmengine.config import Config
 
@@ -72,8 +74,11 @@ def _build(path: Path, config: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _items(infos: Sequence[dict[str, Any]]) -> tuple[DataItem, ...]:
-    """Cityscapes and most video sets file images in a folder a sequence; where all lie in one
-    folder, it says nothing of them."""
+    """Return the items of mmseg's data infos.
+
+    Cityscapes and most video sets keep the images of a sequence in one folder. If all images are in
+    one folder, the folder tells nothing about sequences.
+    """
     several = len({Path(info["img_path"]).parent for info in infos}) > 1
     items = []
     for info in infos:

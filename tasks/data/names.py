@@ -4,6 +4,9 @@ import re
 
 
 def file_name(name: str) -> str:
-    """A name as one part of a path on any system: a character that is not allowed there, or would
-    lead elsewhere, is written %XX, so that different names stay different."""
+    """Return a name as one part of a path on any system.
+
+    Characters that are not allowed in file names, or would lead to another folder, are written %XX,
+    so different names stay different.
+    """
     return re.sub(r'[%/\\:*?"<>|\x00-\x1f]|^\.', lambda found: f"%{ord(found[0]):02X}", name)

@@ -14,7 +14,14 @@ from segtransfer.tasks.randomness import schedule_group
 
 @dataclass(frozen=True)
 class Outline:
-    """A shard without its pixels, of which the images take ``nbytes``: enough to plan with."""
+    """A shard without its pixels: enough to plan with.
+
+    Attributes:
+        shard_id: The hash of the shard's content.
+        group: The schedule group of all images.
+        image_ids: An id per image.
+        nbytes: The size of the images, in bytes.
+    """
 
     shard_id: str
     group: int
@@ -24,9 +31,15 @@ class Outline:
 
 @dataclass(frozen=True)
 class Shard:
-    """Images uint8 N x 3 x H x W and labels uint8 N x H x W of one schedule group.
+    """Images of one schedule group.
 
-    ``shard_id`` is the sha256 of ids, pixels and labels: what the shard holds, not where it lay.
+    Attributes:
+        shard_id: The sha256 of ids, pixels and labels.
+        group: The schedule group of all images.
+        image_ids: An id per image.
+        sequences: The video sequence of each image.
+        images: uint8 N x 3 x H x W, RGB.
+        labels: uint8 N x H x W, 255 ignored.
     """
 
     shard_id: str
@@ -38,17 +51,29 @@ class Shard:
 
     @property
     def outline(self) -> Outline:
+        """Return the shard without its pixels."""
         return Outline(self.shard_id, self.group, self.image_ids, self.images.nbytes)
 
     def intact(self) -> bool:
-        """Whether the content still has the hash that names it."""
+        """Tell whether the content still has the hash that names the shard."""
         return self.shard_id == _content_id(self.image_ids, self.group, self.images, self.labels)
 
 
 def make_shards(dataset: Dataset, spec: DataSpec, *, groups: int, shard_size: int) -> list[Shard]:
-    """Read a data set and cut it: each shard at most ``shard_size`` images of one group.
+    """Read a data set and cut it into shards.
 
-    Raises InputError where two images have one id, or images differ in size without ``spec.size``.
+    Args:
+        dataset: The data set.
+        spec: ``size`` and ``fit`` of the grid.
+        groups: The number of schedule groups.
+        shard_size: The largest number of images per shard.
+
+    Returns:
+        Shards by group, each of images of one group.
+
+    Raises:
+        InputError: If two images have one id, or images differ in size and ``spec.size`` is not
+            given.
     """
     members: dict[int, list[DataItem]] = defaultdict(list)
     seen: set[str] = set()
@@ -86,7 +111,15 @@ def shard_of(
     *,
     group: int,
 ) -> Shard:
-    """The shard that holds this, under the name that follows from it."""
+    """Build a shard whose id is the hash of its content.
+
+    Args:
+        ids: An id per image.
+        sequences: The video sequence of each image.
+        images: uint8 N x 3 x H x W, RGB.
+        labels: uint8 N x H x W, 255 ignored.
+        group: The schedule group of all images.
+    """
     return Shard(_content_id(ids, group, images, labels), group, ids, sequences, images, labels)
 
 

@@ -1,4 +1,4 @@
-"""Typed description of a data set: where it is read, which images, on which grid."""
+"""The typed spec of a data set: its source, the choice of images, and their grid."""
 
 import re
 from typing import Annotated, Literal
@@ -28,16 +28,25 @@ def _is_pattern(value: str) -> str:
 
 
 class DataSpec(Frozen):
-    """Exactly one of ``sample`` (ships with the package), ``folder`` and ``mmseg``.
+    """A data set, given by exactly one of ``sample``, ``folder`` and ``mmseg``.
 
-    ``folder`` holds images/ and labels/ with equal file stems, with ``split`` as a sub-folder of
-    both; ``mmseg`` is a config file (or the name of one of mmseg's), ``split`` its train, val or
-    test loader. ``sequence`` is a regular expression whose first group, in an image's id, is the
-    video that it is from; ``sequences`` keeps the images of these videos; ``images`` keeps that
-    many, evenly spaced; ``size`` (height, width) is the grid that every image is brought to by
-    ``fit``, the native size where it is left out. ``label_map`` merges classes: each class of the
-    data to its merged class, or to null, which ignores it; merged classes stand in the order in
-    which the data's class list first reaches them.
+    Attributes:
+        sample: The name of a sample that ships with the package.
+        folder: A folder with images/ and labels/ of equal file stems.
+        mmseg: A config file, or the name of a config that mmseg ships.
+        data_root: The folder of an mmseg data set's files.
+        split: A sub-folder of images/ and labels/; or the train, val or test loader of an mmseg
+            config.
+        classes: The class names, by index.
+        sequence: A regular expression whose first group, in an image's id, is the video of the
+            image.
+        sequences: Keeps the images of these videos.
+        images: Keeps this number of images, evenly spaced.
+        size: Height and width of the grid of all images, in pixels; by default each image's native
+            size.
+        fit: How an image is brought to ``size``.
+        label_map: Maps each class of the data to its merged class, or to null, which ignores it.
+            Merged classes are in the order in which the data's class list first reaches them.
     """
 
     sample: Literal["camvid"] | None = None

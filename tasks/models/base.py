@@ -1,4 +1,4 @@
-"""What every model looks like to an attack: pixels in, logits out, and its cost counted."""
+"""The interface of every model to an attack: pixels in, logits out, and its cost counted."""
 
 import time
 from abc import ABC, abstractmethod
@@ -12,11 +12,14 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model was asked to do.
+    """The work that a model has done.
 
-    ``forwards`` and ``backwards`` count images, ``pixels`` those that networks saw in forwards (so
-    that scaled images and overlapping windows weigh what they cost); ``seconds`` is thread CPU time
-    on a CPU, wall time elsewhere.
+    Attributes:
+        forwards: Number of images in forwards.
+        backwards: Number of images in backwards.
+        pixels: Number of pixels that networks processed in forwards, so scaled images and
+            overlapping windows count what they cost.
+        seconds: Thread CPU time on a CPU, wall time elsewhere.
     """
 
     forwards: int = 0
@@ -43,8 +46,17 @@ class Cost:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model without loading it: identity, family, classes, the kind of its head
-    where the adapter knows it; of an ensemble also the fingerprint and backbone of each member."""
+    """The description of a model that is not loaded.
+
+    Attributes:
+        name: The name in results.
+        fingerprint: The hash of weights, config and adapter version.
+        backbone: The family of the backbone; results group models by it.
+        num_classes: The number of classes, if known.
+        classes: The class names by index, if known.
+        members: Fingerprint and backbone of each member of an ensemble.
+        head: The kind of the head, if the adapter knows it.
+    """
 
     name: str
     fingerprint: str
@@ -56,16 +68,21 @@ class ModelInfo:
 
     @property
     def networks(self) -> tuple[tuple[str, str], ...]:
-        """Fingerprint and backbone of every network inside: the members', or its own."""
+        """Return fingerprint and backbone of every network inside: the members', or its own."""
         return self.members or ((self.fingerprint, self.backbone),)
 
 
 @dataclass(frozen=True)
 class Effective:
-    """Which options of ``numerics`` a model computes with; ``tf32`` follows from having any.
+    """The options of ``numerics`` that a model computes with.
 
-    ``equal_signs`` holds, for every option that was tried, the share of gradient signs that were
-    equal to those of the model without any.
+    Attributes:
+        fold: Batch norms are folded into convolutions.
+        channels_last: The memory layout.
+        bf16: Autocast for gradients.
+        tf32: Convolutions in TF32; follows from having any option.
+        equal_signs: Per option tried, the share of gradient signs equal to those of the model
+            without any.
     """
 
     fold: bool = False
@@ -79,10 +96,16 @@ class Segmenter(nn.Module, ABC):
     """A frozen segmentation model in evaluation mode.
 
     ``model(images)`` takes RGB float32 in [0, 1], N x 3 x H x W, and returns logits N x K x H x W
-    at the images' resolution. Subclasses define ``logits``; counting and clocks are kept here.
-    An attack averages the gradients of ``members()``: ``normalise_gradients`` asks it to divide
-    each by its mean magnitude first, ``own_scales`` to draw each member's transforms apart.
-    ``feature_layer`` names the module that feature losses read where a spec names none.
+    at the images' resolution. Subclasses define ``logits``. Counting and clocks are in this class.
+
+    Attributes:
+        num_classes: K.
+        size_divisor: The number that divides every size the network takes.
+        normalise_gradients: Whether an attack divides the gradient of each of ``members()`` by its
+            mean magnitude before averaging.
+        own_scales: Whether an attack draws the transforms of each member separately.
+        feature_layer: The module that feature losses read if a spec names none.
+        numerics: The options that are on.
     """
 
     num_classes: int
@@ -99,18 +122,18 @@ class Segmenter(nn.Module, ABC):
 
     @abstractmethod
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits at the images' resolution; what an adapter defines."""
+        """Return logits N x K x H x W at the images' resolution; an adapter defines this method."""
 
     def pixels_seen(self, height: int, width: int) -> int:
-        """Pixels that the network sees of one image of ``height`` x ``width``."""
+        """Return the pixels that the network processes per image of ``height`` x ``width``."""
         return height * width
 
     def fold(self) -> bool:
-        """Fold batch norms into convolutions, in place; False where the adapter cannot."""
+        """Fold batch norms into convolutions, in place; return False if the adapter cannot."""
         return False
 
     def members(self) -> list[tuple["Segmenter", float]]:
-        """The models that an attack differentiates, with weights that sum to one."""
+        """Return the models that an attack differentiates, with weights that sum to one."""
         return [(self, 1.0)]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -136,7 +159,7 @@ class Segmenter(nn.Module, ABC):
             output.register_hook(lambda _: self._count_backward(count))
 
     def gradient(self, loss: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        """d loss / d inputs, on the inputs alone: parameters hold no gradient."""
+        """Return d loss / d inputs, for the inputs alone, because parameters hold no gradient."""
         began = self._clock()
         (gradient,) = torch.autograd.grad(loss, inputs)
         self._seconds += self._clock() - began
@@ -144,11 +167,12 @@ class Segmenter(nn.Module, ABC):
 
     @property
     def cost(self) -> Cost:
-        """Everything asked of this model since it was made."""
+        """Return the work of this model since it was made."""
         return Cost(self._forwards, self._backwards, self._pixels, self._seconds)
 
     @property
     def device(self) -> torch.device:
+        """Return the device of the parameters, the CPU if there are none."""
         parameter = next(self.parameters(), None)
         return parameter.device if parameter is not None else torch.device("cpu")
 
@@ -160,7 +184,11 @@ class Segmenter(nn.Module, ABC):
 
 
 def freeze(model: Any) -> Any:
-    """Evaluation mode, no parameter gradients; raises AssertionError if a module still trains."""
+    """Set a model to evaluation mode without parameter gradients, and return it.
+
+    Raises:
+        AssertionError: If a module is still in training mode.
+    """
     model.eval().requires_grad_(False)
     assert not any(m.training for m in model.modules())
     return model

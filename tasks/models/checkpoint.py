@@ -19,7 +19,7 @@ URL_SCHEMES = ("https", "http")
 
 
 def sha256_of(path: str | Path) -> str:
-    """Hex sha256 of a file, read in pieces."""
+    """Return the hex sha256 of a file, read in pieces."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(1 << 20):
@@ -28,10 +28,15 @@ def sha256_of(path: str | Path) -> str:
 
 
 def fetch(location: str, sha256: str | None) -> Path:
-    """The local file of a checkpoint: the path itself, or a URL downloaded once into the cache.
+    """Return the local file of a checkpoint; download a URL once into the cache.
 
-    Raises InputError where the file is missing, a URL comes without ``sha256``, carries credentials
-    or is of a scheme other than http(s), or the content has another hash.
+    Args:
+        location: A path, or an http(s) URL.
+        sha256: The hash of the content; required for a URL.
+
+    Raises:
+        InputError: If the file is missing, a URL has no ``sha256``, carries credentials or is not
+            http(s), or the content has another hash.
     """
     if "://" not in location:
         path = Path(location)
@@ -74,10 +79,17 @@ def _download(url: str, path: Path) -> None:
 
 
 def load_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
-    """The state dict of a checkpoint file, on the CPU.
+    """Read the state dict of a checkpoint file, on the CPU.
 
-    Torch files are read with ``weights_only=True`` and a short allow-list of what mmengine's own
-    checkpoints hold; ``trust`` lifts that. Raises InputError with the class that was refused.
+    Torch files are read with ``weights_only=True`` and a short list of allowed classes that
+    mmengine's checkpoints hold.
+
+    Args:
+        path: A safetensors or torch file.
+        trust: Whether any class may be unpickled, which can run any code.
+
+    Raises:
+        InputError: If the file is torn, holds no state dict, or a class was refused.
     """
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
@@ -111,10 +123,10 @@ def load_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
 
 
 def _mmengine_globals() -> list[Any]:
-    """What mmengine's Runner writes beside the weights: message-hub histories as numpy arrays.
+    """Return the classes of mmengine's checkpoints beside weights: message-hub histories in numpy.
 
-    A history names its statistics as ``getattr(HistoryBuffer, "mean")``; a ``getattr`` of anything
-    else would reach the interpreter's own builtins, so it is refused.
+    A history names its statistics as ``getattr(HistoryBuffer, "mean")``. A ``getattr`` of any other
+    object would reach the interpreter's builtins, so it is refused.
     """
     import numpy as np
     from mmengine.logging import HistoryBuffer
@@ -133,7 +145,7 @@ def _mmengine_globals() -> list[Any]:
 
 
 def describe_mismatch(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> str:
-    """Say which keys keep ``found`` from fitting ``expected``; empty where it fits."""
+    """Describe the keys that keep ``found`` from fitting ``expected``; empty if it fits."""
     counters = "num_batches_tracked"
     missing = [k for k in expected if k not in found and not k.endswith(counters)]
     unexpected = [k for k in found if k not in expected and not k.endswith(counters)]

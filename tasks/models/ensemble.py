@@ -1,4 +1,4 @@
-"""Several models held as one: their logits are averaged, and an attack may average gradients."""
+"""Ensembles: several models in one, with averaged logits; an attack may average gradients."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ ADAPTER_VERSION = 1
 class EnsembleSegmenter(Segmenter):
     """Members and their weights; ``model(images)`` is the weighted mean of the members' logits.
 
-    Members count what they are asked, whoever asks them; the ensemble's cost is their sum.
+    Members count their work, whoever calls them; the ensemble's cost is their sum.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class EnsembleSegmenter(Segmenter):
         return sum(member.pixels_seen(height, width) for member, _ in self._weighted())
 
     def members(self) -> list[tuple[Segmenter, float]]:
-        """The ensemble itself where logits are averaged, else its members."""
+        """Return the ensemble itself if logits are averaged, else its members."""
         return [(self, 1.0)] if self.average == "logits" else self._weighted()
 
     @property
@@ -113,7 +113,7 @@ def _source(spec: ModelSpec) -> EnsembleSpec:
 
 
 def _check_agree(spec: ModelSpec, what: str, values: Sequence[object]) -> None:
-    """Refuse members that differ in what is known of them."""
+    """Refuse members whose known values differ."""
     known = [
         (member.name, value)
         for member, value in zip(_source(spec).members, values, strict=True)

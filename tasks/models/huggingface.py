@@ -27,8 +27,15 @@ SAFE_WEIGHTS, TORCH_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What an image processor does to pixels of [0, 1]: (x * scale - mean) / std, in ``bgr`` order
-    where it flips the channels; it makes height and width multiples of ``divisor``."""
+    """The action of an image processor on pixels of [0, 1]: (x * scale - mean) / std.
+
+    Attributes:
+        scale: The factor of the pixels.
+        mean: The mean per channel.
+        std: The standard deviation per channel.
+        bgr: Whether channels are flipped to BGR.
+        divisor: The number that divides height and width.
+    """
 
     scale: float
     mean: tuple[float, ...]
@@ -40,8 +47,9 @@ class Preprocessing:
 class HuggingfaceSegmenter(Segmenter):
     """A transformers network behind ``model(images) -> logits`` at the images' resolution.
 
-    Images are padded to multiples of what the processor and the network's patches ask for: patches
-    that do not overlap leave out what is over, and logits would not lie where their pixels do.
+    Images are padded to multiples of the processor's divisor and of the network's patches. Patches
+    that do not overlap would leave out the rest of the image, and logits would be shifted from
+    their pixels.
     """
 
     mean: torch.Tensor
@@ -79,12 +87,12 @@ class HuggingfaceSegmenter(Segmenter):
         return logits[..., :height, :width]
 
     def pixels_seen(self, height: int, width: int) -> int:
-        """Padding counts."""
+        """Return the pixels per image; padding counts."""
         return (height + -height % self.size_divisor) * (width + -width % self.size_divisor)
 
 
 def _patch_sides(network: nn.Module) -> set[int]:
-    """Sides of the patches that convolutions of the image embed one beside the other."""
+    """Return the sides of patches that convolutions of the image embed without overlap."""
     convolutions = (m for m in network.modules() if isinstance(m, nn.Conv2d))
     return {
         side
@@ -95,16 +103,23 @@ def _patch_sides(network: nn.Module) -> set[int]:
 
 
 def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
-    """Build the network, load its weights strictly in float32, freeze it, move it."""
+    """Build the network, load its weights strictly in float32, freeze it, move it to ``device``.
+
+    Raises:
+        InputError: If files are missing or do not fit.
+    """
     folder = _folder(spec)
     model = HuggingfaceSegmenter(_network(spec, folder), _preprocessing(spec, folder))
     return freeze(with_windows(model, spec.inference)).to(device)
 
 
 def check(spec: ModelSpec) -> None:
-    """Raise InputError where the weights do not fit the config; the network is built and dropped.
+    """Check that the weights fit the config; the network is built and dropped.
 
-    What ``describe`` finds wrong has been refused before.
+    ``describe`` finds other errors, and runs before.
+
+    Raises:
+        InputError: If the weights do not fit.
     """
     _network(spec, _folder(spec))
 
@@ -144,7 +159,7 @@ def _source(spec: ModelSpec) -> HuggingfaceSource:
 
 
 def _folder(spec: ModelSpec) -> Path:
-    """Where the model's files lie: the folder of the spec, or the hub's cache, filled once."""
+    """Return the folder of the model's files: the spec's, or the hub's cache, filled once."""
     source = _source(spec)
     if find_spec("transformers") is None:
         raise InputError(
@@ -192,7 +207,7 @@ def _config(spec: ModelSpec, folder: Path) -> dict[str, Any]:
 
 
 def _preprocessing(spec: ModelSpec, folder: Path) -> Preprocessing:
-    """The part of the image processor that acts on pixel values; sizes are the data's affair."""
+    """Return the part of the image processor that acts on pixel values; the data defines sizes."""
     path = folder / PREPROCESSOR
     config = _read_json(spec, path)
     mean, std = config.get("image_mean"), config.get("image_std")
@@ -227,7 +242,7 @@ def _read_json(spec: ModelSpec, path: Path) -> dict[str, Any]:
 
 
 def _weights(spec: ModelSpec, folder: Path) -> list[Path]:
-    """The files that transformers will read, in its order of preference."""
+    """Return the files that transformers will read, in its order of preference."""
     for name in (SAFE_WEIGHTS, TORCH_WEIGHTS) if _source(spec).trust else (SAFE_WEIGHTS,):
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
@@ -246,7 +261,7 @@ def _weights(spec: ModelSpec, folder: Path) -> list[Path]:
 
 
 def import_libraries() -> None:
-    """Import what builds a network; where it is not installed, ``load`` says so."""
+    """Import the libraries that build a network, if installed; ``load`` raises if they are not."""
     if find_spec("transformers") is not None:
         import transformers.models.auto.modeling_auto  # noqa: F401
 
@@ -282,7 +297,7 @@ def _network(spec: ModelSpec, folder: Path) -> Any:
 
 
 def _backbone_name(config: dict[str, Any]) -> str:
-    """A readable family name: the type and what sets its size."""
+    """Return a readable family name: the type and the fields that set its size."""
     part = config.get("backbone_config")
     part = part if isinstance(part, dict) and "model_type" in part else config
     sizes = "hidden_sizes hidden_size embed_dim depths num_hidden_layers depth_multiplier"

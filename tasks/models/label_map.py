@@ -1,4 +1,4 @@
-"""Label maps: a model of another class list answers in the classes of the data."""
+"""Label maps: a model of another class list predicts in the classes of the data."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ Groups = tuple[tuple[int, ...], ...]
 class MappedSegmenter(Segmenter):
     """A segmenter whose channel k is the largest logit among the classes of ``groups[k]``.
 
-    So its prediction is the model's own, renamed; classes of no group do not compete.
+    Its prediction is the model's own, renamed. Classes of no group do not compete.
     """
 
     def __init__(self, inner: Segmenter, groups: Groups) -> None:
@@ -37,10 +37,11 @@ class MappedSegmenter(Segmenter):
 
 
 def join(spec: ModelSpec, classes: tuple[str, ...]) -> ModelSpec:
-    """The spec with its label map, and its members', in the order of the data's ``classes``.
+    """Return the spec with its label map, and its members', in the order of the data's ``classes``.
 
-    Raises InputError where a map names a class that the data lacks, or leaves one without a class
-    of the model.
+    Raises:
+        InputError: If a map names a class that the data lacks, or leaves a class of the data
+            without a class of the model.
     """
     if spec.ensemble is not None:
         members = tuple(join(member, classes) for member in spec.ensemble.members)
@@ -67,13 +68,17 @@ def join(spec: ModelSpec, classes: tuple[str, ...]) -> ModelSpec:
 
 
 def apply(model: Segmenter, spec: ModelSpec, classes: tuple[str, ...] | None) -> Segmenter:
-    """The model behind the spec's label map; ``classes`` are the model's own."""
+    """Wrap a model in the spec's label map; ``classes`` are the model's own.
+
+    Raises:
+        InputError: If the map does not fit the model's classes.
+    """
     groups = _groups(spec, classes, model.num_classes)
     return freeze(MappedSegmenter(model, groups))
 
 
 def describe(info: ModelInfo, spec: ModelSpec) -> ModelInfo:
-    """What is known of a model, and of its label map."""
+    """Return the description of a model behind its label map."""
     assert spec.label_map is not None
     groups = _groups(spec, info.classes, info.num_classes)
     text = json.dumps([info.fingerprint, "label_map", groups])
@@ -86,15 +91,16 @@ def describe(info: ModelInfo, spec: ModelSpec) -> ModelInfo:
 
 
 def _mapped(label_map: dict[str, str | None]) -> tuple[str, ...]:
-    """The classes that a map leads to, in order of first appearance."""
+    """Return the classes that a map leads to, in order of first appearance."""
     return tuple(dict.fromkeys(name for name in label_map.values() if name is not None))
 
 
 def _groups(spec: ModelSpec, classes: tuple[str, ...] | None, count: int | None) -> Groups:
-    """For each mapped class, the indices of the model's ``classes`` that lead to it.
+    """Return, per mapped class, the indices of the model's ``classes`` that lead to it.
 
-    Raises InputError where the model's classes are unknown or not ``count``, or the map's keys are
-    not exactly them.
+    Raises:
+        InputError: If the model's classes are unknown or not ``count``, or the map's keys differ
+            from them.
     """
     assert spec.label_map is not None
     if classes is None:

@@ -24,8 +24,8 @@ ADAPTER_VERSION = 1
 class MmsegSegmenter(Segmenter):
     """An mmseg network behind ``model(images) -> logits`` at the images' resolution.
 
-    Normalisation, channel order, padding and, unless the spec says otherwise, inference mode (whole
-    or sliding window) come from the model's own config; any batch size is taken.
+    Normalisation, channel order, padding and, unless the spec sets it, inference mode (whole or
+    sliding window) come from the model's own config. Any batch size is possible.
     """
 
     mean: torch.Tensor
@@ -62,7 +62,7 @@ class MmsegSegmenter(Segmenter):
         return logits[..., :height, :width]
 
     def pixels_seen(self, height: int, width: int) -> int:
-        """Padding counts, and so does every window that covers a pixel."""
+        """Return the pixels per image; padding counts, and pixels count once per window."""
         down, right = self._padding(height, width)
         size, config = (height + down, width + right), self.network.test_cfg
         if config.get("mode", "whole") == "whole":
@@ -79,14 +79,18 @@ class MmsegSegmenter(Segmenter):
         return True
 
     def _padding(self, height: int, width: int) -> tuple[int, int]:
-        """Rows below and columns right that mmseg's preprocessor adds at test time."""
+        """Return the rows below and columns right that mmseg's preprocessor adds at test time."""
         if self.fixed_size:
             return max(self.fixed_size[0] - height, 0), max(self.fixed_size[1] - width, 0)
         return -height % self.size_divisor, -width % self.size_divisor
 
 
 def load(spec: ModelSpec, device: str = "cpu") -> MmsegSegmenter:
-    """Build the network, load its weights strictly, freeze it, move it to ``device``."""
+    """Build the network, load its weights strictly, freeze it, move it to ``device``.
+
+    Raises:
+        InputError: If files are missing or do not fit.
+    """
     source = _source(spec)
     config = _read_config(source.config, spec.inference)
     network = _build(spec.name, config)
@@ -97,7 +101,11 @@ def load(spec: ModelSpec, device: str = "cpu") -> MmsegSegmenter:
 
 
 def check(spec: ModelSpec) -> None:
-    """Raise InputError where the checkpoint does not fit the config; nothing is initialised."""
+    """Check that the checkpoint fits the config; nothing is initialised.
+
+    Raises:
+        InputError: If the network cannot be built or the checkpoint does not fit.
+    """
     source = _source(spec)
     with torch.device("meta"):
         network = _build(spec.name, _read_config(source.config, spec.inference))
@@ -105,7 +113,10 @@ def check(spec: ModelSpec) -> None:
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
-    """Fingerprint (weights, config, adapter version), backbone and classes, without loading."""
+    """Return fingerprint, backbone and classes, without loading.
+
+    The fingerprint covers weights, config and adapter version.
+    """
     source = _source(spec)
     config = _read_config(source.config, spec.inference)
     weights = sha256_of(fetch(source.checkpoint, source.sha256))
@@ -128,9 +139,9 @@ def _source(spec: ModelSpec) -> MmsegSource:
 
 
 def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
-    """The ``model`` part of a config, ready for inference: nothing pretrained, no training.
+    """Return the ``model`` part of a config, ready for inference: nothing pretrained, no training.
 
-    ``inference`` takes the place of what the config says of it.
+    ``inference`` replaces the config's own inference mode.
     """
     from mmengine.config import Config
 
@@ -164,7 +175,11 @@ def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
 
 
 def find_config(config: str) -> Path:
-    """The file of a config: a path, or the name of one of mmseg's own configs."""
+    """Return the file of a config: a path, or the name of one of mmseg's own configs.
+
+    Raises:
+        InputError: If it is neither.
+    """
     path = Path(config).expanduser()
     if path.is_file():
         return path.resolve()
@@ -241,7 +256,7 @@ def _check_fit(
 
 
 def _backbone_name(backbone: dict[str, Any]) -> str:
-    """A readable family name: the type and what sets its size."""
+    """Return a readable family name: the type and the fields that set its size."""
     sizes = ("depth", "arch", "base_channels", "embed_dims", "embed_dim", "widen_factor", "base_c")
     parts = [f"{k}={backbone[k]}" for k in sizes if k in backbone]
     return backbone["type"] + (f"({', '.join(parts)})" if parts else "")

@@ -1,4 +1,4 @@
-"""How a model computes: in fp32 as it came, or faster where gradients keep their signs."""
+"""Numerics: compute in fp32 as loaded, or faster as long as gradients keep their signs."""
 
 import copy
 from collections.abc import Callable
@@ -36,12 +36,14 @@ Option = Annotated[bool | Literal["auto"], BeforeValidator(_read_option)]
 class Numerics(Frozen):
     """``reference`` (all off), ``fast`` (all ``auto``), or options one by one.
 
-    ``fold``: batch norms go into the convolutions before them;
-    ``channels_last``: the memory layout; ``bf16``: autocast around the network where a gradient is
-    wanted, logits in fp32; AEs are scored in fp32.
-    ``true`` is applied whatever it does to the signs, and refused where the adapter cannot;
-    ``auto`` where adapter and hardware can and the equivalence check at load passes. With any of
-    them, convolutions on a CUDA device compute in TF32, as if that were an ``auto`` option.
+    ``true`` applies an option whatever it does to the signs, and is refused if the adapter cannot.
+    ``auto`` applies it if adapter and hardware can, and the equivalence check at load passes. With
+    any option, convolutions on a CUDA device compute in TF32, as if that were an ``auto`` option.
+
+    Attributes:
+        fold: Batch norms are folded into the convolutions before them.
+        channels_last: The memory layout.
+        bf16: Autocast around the network for gradients, logits in fp32; AEs are scored in fp32.
     """
 
     fold: Option = False
@@ -76,11 +78,13 @@ REFERENCE = Numerics()
 
 
 def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
-    """The model with the options that were asked for; ``model.numerics`` says which are on.
+    """Return the model with the requested options; ``model.numerics`` tells which are on.
 
     Options are tried one after another on top of those that stayed. Each costs one forward and
-    backward of one small image, which is compared with the model as it came, in fp32. Raises
-    InputError where an option that is ``true`` cannot be had.
+    backward of one small image, whose gradient signs are compared with those of the model in fp32.
+
+    Raises:
+        InputError: If an option that is ``true`` is impossible.
     """
     options: dict[str, Callable[[Segmenter], Segmenter | None]] = {
         "tf32": _tf32,
@@ -114,16 +118,24 @@ def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
 
 
 def _least_equal_signs(name: str, model: Segmenter) -> float:
-    """What an ``auto`` option needs on top of ``model``: signs lost to TF32 are not its fault."""
+    """Return the share of equal signs that an ``auto`` option needs on top of ``model``.
+
+    Signs that TF32 lost do not count against other options.
+    """
     lost = 1 - model.numerics.equal_signs["tf32"] if model.numerics.tf32 else 0
     return LEAST_EQUAL_SIGNS[name] - lost
 
 
 def probe(divisor: int) -> torch.Tensor:
-    """One image 1 x 3 x H x W in [0, 1] that is rough as photographs are, always the same.
+    """Return one image that is as rough as photographs are, always the same.
 
-    Random fields from coarse to fine, the coarse ones strongest, and grain. H and W are the
-    multiples of ``divisor`` at or above PROBE_SIZE.
+    The image sums random fields from coarse to fine, coarse ones strongest, and grain.
+
+    Args:
+        divisor: Height and width are its multiples at or above PROBE_SIZE.
+
+    Returns:
+        float 1 x 3 x H x W in [0, 1].
     """
     generator = torch.Generator().manual_seed(0)
     size = [-(-length // divisor) * divisor for length in PROBE_SIZE]
@@ -157,9 +169,13 @@ def _tf32(model: Segmenter) -> Segmenter:
 
 
 def _fold(model: Segmenter, *, whole: bool) -> Segmenter | None:
-    """Fold every network that can be, None where there is none; ``whole`` asks for all of them.
+    """Fold every network that can be folded; None if there is none.
 
     Wrappers and ensembles hold networks, and fold nothing of their own.
+
+    Args:
+        model: The model, changed in place.
+        whole: Whether all networks must fold.
     """
     networks = [part for part in _segmenters(model) if len(_segmenters(part)) == 1]
     folded = [network.fold() for network in networks]
@@ -183,7 +199,7 @@ def _bf16(model: Segmenter) -> Segmenter:
 
 
 def _declare(model: Segmenter, numerics: Effective) -> Segmenter:
-    """Say so in every member and every model behind a wrapper: attacks call them apart."""
+    """Set the numerics of all members and wrapped models: attacks call them separately."""
     for part in _segmenters(model):
         part.numerics = numerics
     return model

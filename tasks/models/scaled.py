@@ -1,4 +1,4 @@
-"""Test-time scale: a network that sees every image resized, for any segmenter, differentiable."""
+"""Test-time scale: a network that gets every image resized, for any segmenter, differentiable."""
 
 import hashlib
 import json
@@ -12,9 +12,9 @@ from segtransfer.tasks.models.spec import Inference
 
 
 class ScaledSegmenter(Segmenter):
-    """A segmenter that sees images resized by ``scale``; its logits are resized back.
+    """A segmenter that gets images resized by ``scale``; its logits are resized back.
 
-    Both ways are those of dynamic scaling, so PGD on it is dynamic scaling at that one scale.
+    Both resizes are those of dynamic scaling, so PGD on it is dynamic scaling at that one scale.
     """
 
     def __init__(self, inner: Segmenter, scale: float) -> None:
@@ -36,14 +36,14 @@ class ScaledSegmenter(Segmenter):
 
 
 def apply(model: Segmenter, inference: Inference | None) -> Segmenter:
-    """The model as ``inference`` asks for it: itself, or behind a scale."""
+    """Return the model with the scale of ``inference``: itself, or behind a scale."""
     if inference is None or inference.scale == 1:
         return model
     return freeze(ScaledSegmenter(model, inference.scale))
 
 
 def describe(info: ModelInfo, inference: Inference | None) -> ModelInfo:
-    """What is known of a model, and of its scale."""
+    """Return the description of a model with the scale of ``inference``."""
     if inference is None or inference.scale == 1:
         return info
     text = json.dumps([info.fingerprint, "scale", inference.scale])

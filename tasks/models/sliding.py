@@ -1,4 +1,4 @@
-"""Sliding-window inference for any segmenter, differentiable, with mmseg's placing of windows."""
+"""Sliding-window inference for any segmenter, differentiable, with windows placed as mmseg does."""
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +8,10 @@ from segtransfer.tasks.models.spec import Inference
 
 
 class SlidingSegmenter(Segmenter):
-    """A segmenter that sees windows of ``crop``, ``stride`` apart (both height, width).
+    """A segmenter that gets windows of ``crop``, ``stride`` apart (both height, width, in pixels).
 
-    Logits are averaged where windows overlap; a window that would cross a border is moved inside,
-    and an image smaller than a window is seen whole.
+    Logits are averaged where windows overlap. A window that would cross a border is moved inside.
+    An image smaller than a window is processed whole.
     """
 
     def __init__(self, inner: Segmenter, crop: tuple[int, int], stride: tuple[int, int]) -> None:
@@ -42,7 +42,7 @@ class SlidingSegmenter(Segmenter):
 
 
 def with_windows(model: Segmenter, inference: Inference | None) -> Segmenter:
-    """The model as ``inference`` asks for it: itself, or behind sliding windows."""
+    """Return the model with the windows of ``inference``: itself, or behind sliding windows."""
     if inference is None or inference.window is None:
         return model
     return SlidingSegmenter(model, *inference.window)
@@ -51,7 +51,14 @@ def with_windows(model: Segmenter, inference: Inference | None) -> Segmenter:
 def windows(
     height: int, width: int, crop: tuple[int, int], stride: tuple[int, int]
 ) -> list[tuple[int, int, int, int]]:
-    """(top, bottom, left, right) of every window over an image, row by row."""
+    """Return (top, bottom, left, right) of every window over an image, row by row, in pixels.
+
+    Args:
+        height: The height of the image.
+        width: The width of the image.
+        crop: Height and width of a window.
+        stride: Rows and columns from one window to the next.
+    """
     rows, columns = _spans(height, crop[0], stride[0]), _spans(width, crop[1], stride[1])
     return [(*row, *column) for row in rows for column in columns]
 

@@ -1,4 +1,4 @@
-"""Typed description of a model: which adapter, which weights, what it is called."""
+"""The typed spec of a model: its adapter, its weights, its name."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ Sides = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
 def resolve_hub_name(value: Any, info: ValidationInfo) -> Any:
-    """Make a folder beside the spec absolute; what can be a name on the hub stays as it is."""
+    """Make a folder beside the spec absolute; a value that can be a name on the hub stays."""
     path = resolve_path(value, info)
     if isinstance(value, str) and HUB_NAME.fullmatch(value) and not Path(path).is_dir():
         return value
@@ -24,10 +24,13 @@ def resolve_hub_name(value: Any, info: ValidationInfo) -> Any:
 
 
 class MmsegSource(Frozen):
-    """An mmsegmentation model: a config file (or the name of one that mmseg ships) and weights.
+    """An mmsegmentation model.
 
-    ``checkpoint`` is a .pth or .safetensors file, or a URL together with ``sha256``. A checkpoint
-    that needs Python's unpickling of foreign classes is refused unless ``trust`` is true.
+    Attributes:
+        config: A config file, or the name of a config that mmseg ships.
+        checkpoint: A .pth or .safetensors file, or a URL.
+        sha256: The hash of the checkpoint; required for a URL.
+        trust: Whether a checkpoint that needs unpickling of foreign classes is read.
     """
 
     config: NameOrPath
@@ -37,10 +40,14 @@ class MmsegSource(Frozen):
 
 
 class TorchSource(Frozen):
-    """An importable callable ``package.module:function`` that returns a torch module.
+    """An importable callable that returns a torch module.
 
-    The module takes RGB images in [0, 1] (N x 3 x H x W) and returns logits N x K x H x W; it owns
-    its normalisation. ``arguments`` are passed by keyword.
+    The module takes RGB images in [0, 1] (N x 3 x H x W) and returns logits N x K x H x W. It owns
+    its normalisation.
+
+    Attributes:
+        callable: ``package.module:function``.
+        arguments: Keyword arguments of the callable.
     """
 
     callable: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
@@ -48,10 +55,13 @@ class TorchSource(Frozen):
 
 
 class HuggingfaceSource(Frozen):
-    """A semantic-segmentation model of transformers: a folder, or a name on the hub.
+    """A semantic-segmentation model of transformers.
 
-    ``revision`` is a branch, tag or commit of the hub. The weights are safetensors; a
-    ``pytorch_model.bin``, which needs Python's unpickling, is read only if ``trust`` is true.
+    Attributes:
+        model: A folder, or a name on the hub.
+        revision: A branch, tag or commit of the hub.
+        trust: Whether a ``pytorch_model.bin``, which needs unpickling, is read if there are no
+            safetensors.
     """
 
     model: Annotated[str, BeforeValidator(resolve_hub_name)]
@@ -60,11 +70,14 @@ class HuggingfaceSource(Frozen):
 
 
 class Inference(Frozen):
-    """How a network sees an image: ``whole``, or through windows that ``slide``.
+    """How a network processes an image.
 
-    ``crop`` and ``stride`` (height, width; in pixels) belong to ``slide``; windows of ``crop`` lie
-    ``stride`` apart, so no stride may exceed its crop. ``scale`` belongs to ``whole``: the network
-    sees the image resized by it, to sizes that its size divisor divides.
+    Attributes:
+        mode: ``whole``, or ``slide`` for windows.
+        crop: Height and width of a window in pixels, with ``slide``.
+        stride: Rows and columns from one window to the next, with ``slide``; at most ``crop``.
+        scale: With ``whole``, the factor by which the image is resized, to sizes that the size
+            divisor divides.
     """
 
     mode: Literal["whole", "slide"]
@@ -103,18 +116,22 @@ class Inference(Frozen):
 
     @property
     def window(self) -> tuple[Sides, Sides] | None:
-        """Crop and stride of sliding windows, None where the image is seen whole."""
+        """Return crop and stride of sliding windows, None if the image is processed whole."""
         return (self.crop, self.stride) if self.crop and self.stride else None
 
 
 class EnsembleSpec(Frozen):
-    """Several models that one actor holds: zoo names or whole models, written out.
+    """Several models that one actor holds.
 
-    ``weights`` are relative (equal, where left out). An attack differentiates the mean of the
-    logits, or averages the members' ``gradients`` (each divided by its mean magnitude) or
-    ``loss`` (raw gradients); an evaluation always scores the mean of the logits. ``own_scales``
-    draws each member's transforms apart. A member cannot be another model of the experiment by
-    its name, nor an ensemble.
+    An evaluation always scores the mean of the logits. A member cannot be another model of the
+    experiment by its name, nor an ensemble.
+
+    Attributes:
+        members: Zoo names, or whole models written out.
+        weights: Relative weights, by default equal.
+        average: An attack differentiates the mean of the ``logits``, or averages the members'
+            ``gradients`` (each divided by its mean magnitude) or ``loss`` (raw gradients).
+        own_scales: Whether each member's transforms are drawn separately.
     """
 
     members: Annotated[tuple["ModelSpec", ...], Field(min_length=2)]
@@ -148,7 +165,7 @@ class EnsembleSpec(Frozen):
 
     @property
     def normalised_weights(self) -> tuple[float, ...]:
-        """The weights, scaled to sum to one."""
+        """Return the weights, scaled to sum to one."""
         weights = self.weights or (1.0,) * len(self.members)
         return tuple(weight / sum(weights) for weight in weights)
 
@@ -157,11 +174,20 @@ class ModelSpec(Frozen):
     """One model under a name: exactly one of zoo, mmseg, torch, huggingface and ensemble.
 
     ``ensemble: [a, b]`` is short for ``ensemble: {members: [a, b]}``, with ``weights``, ``average``
-    and ``own_scales`` beside it; its name is "a-and-b" where none is given. ``backbone`` groups
-    models in the results (same backbone, other backbone) and is read from the config where it is
-    not given; ``classes`` likewise, where the config or the weights name them. ``inference`` is
-    what the model's own config says where it is left out. ``label_map`` takes each class of the
-    model to one of the data, or to null, which drops it.
+    and ``own_scales`` beside it; its default name is "a-and-b".
+
+    Attributes:
+        name: The name in results.
+        zoo: The name of a model that ships.
+        mmseg: An mmsegmentation model.
+        torch: An importable callable.
+        huggingface: A model of transformers.
+        ensemble: Several models in one.
+        backbone: Groups models in results (same backbone, other backbone); by default read from the
+            config.
+        classes: The class names by index; by default read from the config or the weights.
+        inference: By default the model's own config.
+        label_map: Maps each class of the model to a class of the data, or to null, which drops it.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=60)]
@@ -224,7 +250,7 @@ class ModelSpec(Frozen):
 
 
 def _name_of(member: Any) -> str:
-    """The name of a model as it was written, empty where it has none."""
+    """Return the name of a model as written, empty if it has none."""
     if isinstance(member, ModelSpec):
         return member.name
     if isinstance(member, dict):

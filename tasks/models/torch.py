@@ -31,7 +31,11 @@ class TorchSegmenter(Segmenter):
 
 
 def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
-    """Call the callable; its module must say ``num_classes``."""
+    """Call the callable, freeze its module and move it to ``device``.
+
+    Raises:
+        InputError: If the callable cannot be imported, or returns no module with ``num_classes``.
+    """
     assert spec.torch is not None
     module = _own(spec, find_function)(**spec.torch.arguments)
     if not isinstance(module, nn.Module) or not hasattr(module, "num_classes"):
@@ -43,12 +47,16 @@ def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
 
 
 def check(spec: ModelSpec) -> None:
-    """Raise InputError where the callable cannot be imported."""
+    """Check that the callable can be imported.
+
+    Raises:
+        InputError: If it cannot.
+    """
     _own(spec, find_function)
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
-    """Fingerprint of the callable's source file, arguments and windows; it is not called."""
+    """Return the fingerprint of the callable's file, arguments and windows; it is not called."""
     assert spec.torch is not None
     source = _own(spec, source_hash)
     identity = [ADAPTER_VERSION, spec.torch.callable, spec.torch.arguments, source]
@@ -65,7 +73,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
 
 
 def _own(spec: ModelSpec, read: Callable[[str], Any]) -> Any:
-    """What ``read`` finds of the callable; an error names the model."""
+    """Return ``read`` of the callable; an error names the model."""
     assert spec.torch is not None
     try:
         return read(spec.torch.callable)

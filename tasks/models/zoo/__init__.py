@@ -1,4 +1,4 @@
-"""Small trained models that ship: mmseg configs, fp16 weights, and what is known of them."""
+"""Small trained models that ship: mmseg configs, fp16 weights, and their descriptions."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,15 @@ SHIPPED_FILES = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class ZooModel:
-    """A shipped model: its files, its weights' sha256 and its class list."""
+    """A shipped model.
+
+    Attributes:
+        name: The name of the model and of its files.
+        sha256: The hash of the weights.
+        description: One line for people.
+        backbone: The family of the backbone.
+        classes: The class names, by index.
+    """
 
     name: str
     sha256: str
@@ -19,10 +27,12 @@ class ZooModel:
 
     @property
     def config(self) -> Path:
+        """Return the file of the mmseg config."""
         return SHIPPED_FILES / f"{self.name}.py"
 
     @property
     def weights(self) -> Path:
+        """Return the file of the weights."""
         return SHIPPED_FILES / f"{self.name}.safetensors"
 
 
