@@ -74,7 +74,7 @@ def _with(space: Space, flat: Flat, point: Mapping[str, Value]) -> Flat:
     flat = dict(flat)
     for path in space.fields:
         part = part_of(path)
-        # A part that is searched and not switched is always there.
+        # A part that is searched and not switched is always present.
         if part and (path in point or part not in space.fields):
             flat.setdefault(part, True)
         if path in point:
@@ -103,33 +103,33 @@ def point_of(space: Space, base: RawAttack, wanted: AttackSpec) -> Point:
     Raises:
         InputError: If the space does not offer a value, or the attack differs in another field.
     """
-    there = flatten(wanted.model_dump())
-    point = _found(space, there)
-    made = flatten(attack_of(space, base, point, wanted.name).model_dump())
-    differing = [*_differing(there, made)]
+    wanted_fields = flatten(wanted.model_dump())
+    point = _point_in(space, wanted_fields)
+    proposed_fields = flatten(attack_of(space, base, point, wanted.name).model_dump())
+    differing = [*_differing(wanted_fields, proposed_fields)]
     if differing:
         raise InputError("; ".join(differing))
     return point
 
 
-def _found(space: Space, there: Flat) -> Point:
+def _point_in(space: Space, wanted_fields: Flat) -> Point:
     point: Point = {}
     for path, searched in space.fields.items():
         if space.asks(path, point):
-            point[path] = _value(path, searched, there)
+            point[path] = _value(path, searched, wanted_fields)
     return point
 
 
-def _value(path: str, searched: Searched, there: Flat) -> Value:
+def _value(path: str, searched: Searched, wanted_fields: Flat) -> Value:
     if searched.switch:
-        return path in there
+        return path in wanted_fields
     part = part_of(path)
-    if part and part not in there:
+    if part and part not in wanted_fields:
         raise InputError(f"{part} is off, and the space always has it")
-    value = there[path]
+    value = wanted_fields[path]
     if searched.choice is not None:
         for choice in searched.choice:
-            if _means(choice, path, there):
+            if _means(choice, path, wanted_fields):
                 return choice
     elif isinstance(value, int | float):
         low, high = searched.float or searched.int or (0, 0)
@@ -141,13 +141,13 @@ def _value(path: str, searched: Searched, there: Flat) -> Value:
     raise InputError(f"{path} is {_show(value)}, and the space offers {offer(searched)}")
 
 
-def _means(choice: Value, path: str, there: Flat) -> bool:
+def _means(choice: Value, path: str, wanted_fields: Flat) -> bool:
     """Tell whether a choice, written for an experiment, is the value that an attack has."""
     try:
-        read = flatten(attack({**there, path: choice}, "choice", "choice").model_dump())
+        read = flatten(attack({**wanted_fields, path: choice}, "choice", "choice").model_dump())
     except InputError:
         return False
-    return _alike(read[path], there[path])
+    return _alike(read[path], wanted_fields[path])
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -156,20 +156,24 @@ def _alike(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _differing(there: Flat, made: Flat) -> Iterator[str]:
+def _differing(wanted_fields: Flat, proposed_fields: Flat) -> Iterator[str]:
     """Yield the differences of two attacks, in words.
 
     Fields of a part that only one of them has are left out, and so are the steps of a budget.
     """
-    for path in dict.fromkeys([*there, *made]):
+    for path in dict.fromkeys([*wanted_fields, *proposed_fields]):
         part = part_of(path)
-        follows = path == "steps" and there["budget"] is not None
-        if path == "name" or follows or (part and (part in there) != (part in made)):
+        follows = path == "steps" and wanted_fields["budget"] is not None
+        if (
+            path == "name"
+            or follows
+            or (part and (part in wanted_fields) != (part in proposed_fields))
+        ):
             continue
-        one, other = there.get(path, False), made.get(path, False)
+        one, other = wanted_fields.get(path, False), proposed_fields.get(path, False)
         if not _alike(one, other):
             yield f"{path} is {_show(one)}, which the space cannot change from {_show(other)}"
-    orders = [[path for path in flat if path in PARTS] for flat in (there, made)]
+    orders = [[path for path in flat if path in PARTS] for flat in (wanted_fields, proposed_fields)]
     if orders[0] != orders[1] and set(orders[0]) == set(orders[1]):
         one, other = (", ".join(order) for order in orders)
         yield f"the order is {one}, which the space cannot change from {other}"
@@ -203,9 +207,9 @@ def first_points(space: Space, base: RawAttack) -> list[Point]:
             flat = _with(space, expand(base, "base attack"), first)
         wanted = attack(flat, "first", where)
         try:
-            asked = _found(space, flatten(wanted.model_dump()))
+            covered = _point_in(space, flatten(wanted.model_dump()))
             for path in first if isinstance(first, dict) else ():
-                if path not in asked:
+                if path not in covered:
                     raise InputError(f"it names '{path}', {_not_asked(space, path)}")
             point = point_of(space, base, wanted)
         except InputError as error:
