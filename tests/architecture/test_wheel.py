@@ -11,7 +11,7 @@ import pytest
 
 from tests.architecture.modules import FOLDERS
 from tests.conftest import ROOT
-from tests.infra.labs import make_environment, make_wheel, pip
+from tests.infra.labs import make_environment, make_wheel
 from tests.wheels import build_sdist, build_wheel, copy_checkout
 
 HASH = "from segtransfer.experiment.provenance import code_hash; print(code_hash())"
@@ -42,11 +42,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def editable(wheel: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def editable(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The python of an environment with an editable install of ``source``."""
-    python = make_environment(tmp_path_factory.mktemp("editable") / "venv", wheel) / "python"
-    pip(python, "install", "--no-deps", "--no-build-isolation", "--no-index", "-e", str(source))
-    return python
+    folder = tmp_path_factory.mktemp("editable") / "venv"
+    return make_environment(folder, source, editable=True) / "python"
 
 
 def names_in(wheel: Path) -> set[str]:
