@@ -1,12 +1,18 @@
 """The page on architecture names every folder and the import order as the code has them."""
 
 import re
+from types import ModuleType
 
+import pytest
+
+import segtransfer
+from segtransfer import extend
 from tests.architecture.modules import FOLDERS
 from tests.architecture.test_imports import ORDER
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs/explanation/architecture.md").read_text()
+API_PAGE = (ROOT / "docs/reference/python.md").read_text()
 GLOSSARY = (ROOT / "docs/reference/glossary.md").read_text()
 BESIDE_THE_CODE = {"docs", "infra", "tests"}
 
@@ -42,6 +48,12 @@ def test_the_import_order_is_that_of_the_code() -> None:
     lines = re.findall(r"^(\d+)\. (.+)$", section("Import order"), re.MULTILINE)
     assert [int(number) for number, _ in lines] == list(range(1, len(ORDER) + 1))
     assert [" ".join(re.findall(r"`(.+?)`", names)) for _, names in lines] == list(ORDER)
+
+
+@pytest.mark.parametrize("module", [segtransfer, extend], ids=lambda module: module.__name__)
+def test_the_page_on_the_python_api_lists_exactly_the_public_names(module: ModuleType) -> None:
+    text = API_PAGE.partition(f"\n## {module.__name__}\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \| \w", text, re.MULTILINE) == module.__all__
 
 
 def test_the_glossary_has_each_term_once_in_alphabetical_order() -> None:
