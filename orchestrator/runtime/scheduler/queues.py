@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from segtransfer.experiment.task import Task
-from segtransfer.runtime.scheduler.task_table import ANY, State, TaskEntry
+from segtransfer.runtime.scheduler.task_table import ANY, TaskEntry
 
 
 @dataclass(slots=True)
@@ -65,6 +65,7 @@ class ReadyQueues:
                 queue.appendleft(entry)
             else:
                 queue.append(entry)
+        entry.queued = True
         queues.count += 1
         queues.cost += entry.task.cost
 
@@ -76,6 +77,7 @@ class ReadyQueues:
 
     def drop(self, entry: TaskEntry) -> None:
         """Uncount a task that is no longer ready; its entries in the queues become stale."""
+        entry.queued = False
         model = self._models.get(entry.task.model or ANY)
         if model is None:
             return  # the last client has left
@@ -106,7 +108,7 @@ class ReadyQueues:
             queue = clients[client]
             while queue:
                 entry = queue.popleft()
-                if entry.state is State.READY and client in entry.clients:
+                if entry.queued and client in entry.clients:
                     self.drop(entry)
                     return entry
             del clients[client]

@@ -28,13 +28,18 @@ ENDED_BADLY = FINAL - {State.DONE}
 
 @dataclass(slots=True)
 class TaskEntry:
-    """A task with its state; ``clients`` is a shared tuple, to keep entries small."""
+    """A task with its state; ``clients`` is a shared tuple, to keep entries small.
+
+    ``queued`` tells whether the entry waits in the queues of its clients. An entry that was taken
+    from the queue of one client is still in the queues of the others, where it no longer counts.
+    """
 
     task: Task
     state: State
     clients: tuple[str, ...]
     slot_id: str | None = None
     failures: int = 0
+    queued: bool = False
 
 
 class TaskTable:

@@ -92,6 +92,19 @@ def test_a_task_is_tried_again_where_it_failed_once_no_other_slot_hosts_its_mode
     assert starts(s.decide(10)) == [("e", "bad")]
 
 
+def test_retry_of_a_task_of_two_clients_is_skipped_once_while_its_slot_alone_has_room() -> None:
+    s = scheduler({"s1": "m", "s2": "m"}, window=1)
+    work = by_key(score("e1"), score("e2"), score("e3"))
+    s.submit("A", work, ())
+    s.submit("B", {"e1": work["e1"]}, ())
+    assert keys(s.decide(0)) == ["e1", "e2"]
+    s.failed("e1", retry=True, now=0)  # on s1, and s2 is busy
+    assert keys(s.decide(10)) == ["e3"]
+    s.done("e2")
+    assert starts(s.decide(20)) == [("e1", "s2")]
+    check(s)
+
+
 def test_a_task_without_a_model_is_tried_again_on_another_slot_too() -> None:
     s = scheduler({"bad": None, "good": None}, window=1)
     s.submit("client", by_key(attack("noise", None)), ())
