@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.scheduler.placement import Host, Placement
+from segtransfer.runtime.scheduler.retries import BACK_OFF
 from segtransfer.runtime.scheduler.slots import Slot, Slots
 from segtransfer.runtime.scheduler.starts import Start, Starter
 from segtransfer.runtime.scheduler.state import SchedulerState
@@ -44,7 +45,7 @@ class Scheduler:
         attempts: int,
         in_flight_bytes: int,
         switch_cost: float = SWITCH_COST,
-        back_off: float = 1.0,
+        back_off: float = BACK_OFF,
     ) -> None:
         self._attempts = attempts
         self._state = SchedulerState(

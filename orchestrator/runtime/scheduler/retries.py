@@ -3,6 +3,8 @@
 import heapq
 from collections.abc import Iterator
 
+BACK_OFF = 1.0  # seconds from a task's first failure to its retry; doubled with each failure
+
 
 class Retries:
     """Exponential back-off: ``back_off`` seconds after the first failure, then twice that, ..."""

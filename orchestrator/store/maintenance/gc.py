@@ -10,9 +10,11 @@ from segtransfer.errors import InputError
 from segtransfer.store import CommitRow, Store
 from segtransfer.store.files import PARTIAL, FileInfo
 from segtransfer.store.maintenance.compact import remove_unchanged, write_compacted
-from segtransfer.store.maintenance.reading import GRACE_SECONDS, RowIndex, in_threads, read_rows
+from segtransfer.store.maintenance.reading import RowIndex, in_threads, read_rows
 from segtransfer.store.rows import BLOB_PATH, ROW_PATH, CompactedFile, row_path
 from segtransfer.store.store import SHARD_PATH
+
+GRACE_SECONDS = 3600  # within which a file without a row may belong to a write in progress
 
 
 @dataclass(frozen=True)

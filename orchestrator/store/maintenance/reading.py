@@ -11,7 +11,6 @@ from segtransfer.store import CommitRow, Store
 from segtransfer.store.rows import COMPACTED, ROW_PATH, ROWS
 
 THREADS = 16  # on a bucket each read waits for its answer
-GRACE_SECONDS = 3600  # within which a file without a row may belong to a write in progress
 
 Item = TypeVar("Item")
 Mapped = TypeVar("Mapped")

@@ -9,7 +9,8 @@ from typing import Literal
 
 from segtransfer.store import CommitRow, Store, arrays
 from segtransfer.store.files import PARTIAL, FileInfo
-from segtransfer.store.maintenance.reading import GRACE_SECONDS, in_threads, read_rows
+from segtransfer.store.maintenance.gc import GRACE_SECONDS
+from segtransfer.store.maintenance.reading import in_threads, read_rows
 from segtransfer.store.rows import BLOB_PATH, COMPACTED_PATH, ROW_PATH
 from segtransfer.store.store import SHARD_PATH
 from segtransfer.tasks.data.shards import Shard
