@@ -24,7 +24,7 @@ from tests.orchestrator.toy_experiments import assert_same_bits, row_files, toy,
 
 PROGRAM = """
 import json, sys
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.runtime.runner import carry_out
 carry_out(read_experiment(json.loads(sys.argv[1])))
 """

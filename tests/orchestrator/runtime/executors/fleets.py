@@ -25,7 +25,7 @@ IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
 CLIENT = """
 import json, sys
-from segtransfer.experiment.spec import read_experiment
+from segtransfer.experiment.reading import read_experiment
 from segtransfer.runtime.runner import carry_out
 carry_out(read_experiment(json.loads(sys.argv[1])))
 """
