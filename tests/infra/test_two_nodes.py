@@ -168,7 +168,9 @@ def test_a_node_that_dies_in_an_attack_costs_no_bit(
     lab.kill("worker")
     output, _ = following.communicate(timeout=600)
     assert following.returncode == 0, output
-    assert re.search(r"the node of slot \w+-0 died", output)
+    # A quick run may end before Ray knows that the node died; the lost slot is named either way.
+    lost_slot = rf"slot {worker[:8]}-\d+"
+    assert re.search(rf"the node of {lost_slot} died|{lost_slot}: Actor\w+Error", output)
     assert "started anew" not in output, "the driver is where its job is, on the head"
 
     lost, started = journal.lost(worker), journal.started()
