@@ -1,3 +1,142 @@
-"""The index of pixels without a class, in every label of the package."""
+"""Labels: the ignored index, the rule for values, and the one reader of index files."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from segtransfer.errors import InputError
+from segtransfer.tasks.image_files import opened
 
 IGNORE_INDEX = 255
+
+LOSSLESS_FORMATS = ("PNG", "TIFF", "BMP", "DIB", "GIF", "PPM", "TGA", "PCX", "SGI", "IM")
+LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")  # Pillow's names of compressions
+SAMPLE_FORMAT = 339  # the TIFF tag; 2 is a signed integer
+ORIENTATION = 0x0112
+# Pillow stretches grey levels of 2 and 4 bits to 8.
+STRETCH = {"L;2": 85, "L;4": 17}
+
+
+def read_index_map(path: Path, what: str = "label") -> np.ndarray:
+    """Read a file with one whole number per pixel, for example the class indices of a label.
+
+    A palette file gives its indices, not its colours.
+
+    Args:
+        path: A grey or palette image.
+        what: The name of the file's role in error messages.
+
+    Returns:
+        The whole numbers, H x W, of an integer type.
+
+    Raises:
+        InputError: If the file cannot be read, is compressed with loss, has several channels, or
+            holds a value that is no whole number.
+    """
+    array = read_pixels(path, what)
+    if array.ndim != 2:
+        raise InputError(
+            f"{what} {path} has {array.ndim} dimensions; it must hold one number a pixel, as a "
+            "label its class (a grey or palette PNG), not colours"
+        )
+    return whole_numbers(array, f"{what} {path}")
+
+
+def read_pixels(path: Path, what: str) -> np.ndarray:
+    """Read the values of an index file or colour mask exactly as stored.
+
+    Args:
+        path: The file.
+        what: The name of the file's role in error messages.
+
+    Returns:
+        H x W, or H x W x channels.
+
+    Raises:
+        InputError: If the file cannot be read, is compressed with loss, or has an EXIF orientation.
+    """
+    with opened(path, what) as file:
+        compression = str(file.info.get("compression"))
+        if file.format not in LOSSLESS_FORMATS or compression in LOSSY_TIFF:
+            raise InputError(
+                f"{what} {path} is compressed as "
+                f"{compression if compression in LOSSY_TIFF else file.format}, which changes "
+                "numbers; save it as PNG from the original"
+            )
+        if len(file.getbands()) > 2 and file.mode not in ("RGB", "RGBA"):
+            raise InputError(
+                f"{what} {path} has pixels of kind {file.mode}, which have no exact values; save "
+                "it as a grey or palette PNG"
+            )
+        layout = file.tile[0].args if file.tile else None  # decoding empties the list
+        turned = file.getexif().get(ORIENTATION, 1)
+        if turned != 1 and file.format != "TIFF":  # TIFF is upright once decoded
+            raise InputError(
+                f"{what} {path} has the EXIF orientation {turned}, which viewers apply and readers "
+                "of labels do not; save it upright without the tag"
+            )
+        return _as_stored(np.asarray(file), layout, file)
+
+
+def _as_stored(array: np.ndarray, layout: object, file: Image.Image) -> np.ndarray:
+    """Undo Pillow's changes of values: stretched grey levels, and the sign of 8-bit TIFF."""
+    raw = layout[0] if isinstance(layout, tuple) and layout else layout
+    if raw in STRETCH:
+        return array // STRETCH[raw]
+    signed = 2 in getattr(file, "tag_v2", {}).get(SAMPLE_FORMAT, ())
+    return array.view(np.int8) if signed and array.dtype == np.uint8 else array
+
+
+def whole_numbers(values: np.ndarray, where: str) -> np.ndarray:
+    """Return values as integers.
+
+    Args:
+        values: Numbers of any kind.
+        where: The origin of the values in error messages.
+
+    Raises:
+        InputError: If a value is NaN, infinite or a fraction.
+    """
+    if values.dtype.kind in "iu":
+        return values
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8)
+    if values.dtype.kind != "f":
+        raise InputError(f"{where} holds values of type {values.dtype}; allowed are whole numbers")
+    wrong = ~(np.abs(values) < 2**53) | (values != np.trunc(values))
+    if wrong.any():
+        shown = np.unique(values[wrong])[:4].tolist()
+        raise InputError(
+            f"{where} holds {shown} at {wrong.mean():.0%} of its pixels; allowed are whole numbers"
+        )
+    return values.astype(np.int64)
+
+
+def class_indices(
+    values: np.ndarray, num_classes: int, where: str, *, ignored: int = IGNORE_INDEX, hint: str = ""
+) -> np.ndarray:
+    """Check the values of a label and narrow them to class indices.
+
+    Args:
+        values: H x W.
+        num_classes: K.
+        where: The origin of the values in error messages.
+        ignored: The value of pixels without a class.
+        hint: The end of the error message, an action that can help.
+
+    Returns:
+        The class indices, uint8 H x W, with ``IGNORE_INDEX`` for ignored pixels.
+
+    Raises:
+        InputError: If a value is no whole number, or neither one of 0 to K - 1 nor ``ignored``.
+    """
+    numbers = whole_numbers(values, where)
+    left_out = numbers == ignored
+    wrong = ((numbers < 0) | (numbers >= num_classes)) & ~left_out
+    if wrong.any():
+        raise InputError(
+            f"{where} has values {np.unique(numbers[wrong])[:8].tolist()}; allowed are 0 to "
+            f"{num_classes - 1} (the {num_classes} classes) and {ignored} (ignored){hint}"
+        )
+    return np.where(left_out, IGNORE_INDEX, numbers).astype(np.uint8)

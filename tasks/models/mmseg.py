@@ -177,8 +177,10 @@ def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
 def find_config(config: str) -> Path:
     """Return the file of a config: a path, or the name of one of mmseg's own configs.
 
+    Of several shipped configs of one name, those below ``dsdl/`` are the last choice.
+
     Raises:
-        InputError: If it is neither.
+        InputError: If it is neither, or several shipped configs have the name.
     """
     path = Path(config).expanduser()
     if path.is_file():
@@ -186,7 +188,13 @@ def find_config(config: str) -> Path:
     shipped = _shipped_configs()
     stem = path.name.removesuffix(".py")
     if stem in shipped:
-        return shipped[stem]
+        alike = shipped[stem]
+        fitting = [p for p in alike if p.as_posix().endswith(f"/{path.parent.name}/{stem}.py")]
+        found = fitting or [p for p in alike if "dsdl" not in p.parts] or alike
+        if len(found) > 1:
+            listed = " and ".join(map(str, found))
+            raise InputError(f"config {config} is the name of several: {listed}; give the path")
+        return found[0]
     from segtransfer.tasks.schema import suggest
 
     hint = suggest(stem, shipped).split("Allowed:")[0]
@@ -197,11 +205,15 @@ def find_config(config: str) -> Path:
 
 
 @cache
-def _shipped_configs() -> dict[str, Path]:
+def _shipped_configs() -> dict[str, list[Path]]:
+    """Return the files of mmseg's own configs by stem."""
     package = find_spec("mmseg")
     if package is None or package.origin is None:
         return {}
-    return {p.stem: p for p in (Path(package.origin).parent / ".mim/configs").rglob("*.py")}
+    shipped: dict[str, list[Path]] = {}
+    for path in sorted((Path(package.origin).parent / ".mim/configs").rglob("*.py")):
+        shipped.setdefault(path.stem, []).append(path)
+    return shipped
 
 
 def _build(name: str, model: dict[str, Any]) -> Any:

@@ -299,6 +299,34 @@ def part_of_a_video(pattern: str) -> Change:
     return change
 
 
+def suffixed(**suffixes: str) -> Change:
+    """Two images and two labels of one name, told apart by the ends of their names."""
+
+    def change(spec: Spec, folder: Path) -> None:
+        write_images(folder / "suffixed", count=2)
+        for kind in ("images", "labels"):
+            for i, end in enumerate("ab"):
+                file = folder / "suffixed" / kind / f"image-{i}.png"
+                file.replace(file.with_name(f"x_{end}.png"))
+        fields = {"image_suffix": "_a", "label_suffix": "_a", **suffixes}
+        spec["data"] = {"folder": str(folder / "suffixed"), "classes": CLASSES, **fields}
+
+    return change
+
+
+def whole_labels(ignore_index: int) -> Change:
+    """Labels without 255."""
+
+    def change(spec: Spec, folder: Path) -> None:
+        for file in (write_images(folder / "whole", count=2) / "labels").iterdir():
+            label = np.asarray(Image.open(file)) % 3
+            Image.fromarray(label).save(file)
+        fields = {"classes": CLASSES, "ignore_index": ignore_index}
+        spec["data"] = {"folder": str(folder / "whole"), **fields}
+
+    return change
+
+
 def two_sequences(spec: Spec, folder: Path) -> None:
     spec["data"] |= {"images": None, "sequences": ["image-1", "image-2"]}
 
@@ -324,6 +352,13 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "data.label_map": (
         the_base,
         set_to("data.label_map", {"road": "ground", "sky": "ground", "tree": "tree"}),
+    ),
+    "data.image_suffix": (suffixed(), suffixed(image_suffix="_b")),
+    "data.label_suffix": (suffixed(), suffixed(label_suffix="_b")),
+    "data.ignore_index": (whole_labels(255), whole_labels(0)),
+    "data.values": (
+        the_base,
+        set_to("data.values", {"0": "sky", "1": "road", "2": "tree", "255": None}),
     ),
     "models.name": (the_base, set_to("models.0.name", "renamed")),
     "models.zoo": (set_zoo(ZOO_MODEL), set_zoo(OTHER_ZOO_MODEL)),

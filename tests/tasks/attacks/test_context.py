@@ -151,7 +151,7 @@ def test_a_label_map_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is 1 x 2 \(height x width\), the images are 2 x 4"):
         aim(LABELS, small, 3)
     high = target(label_map=str(write_map(tmp_path / "high.png", [[0] * 4, [7] * 4])))
-    with pytest.raises(InputError, match="class 7; the source predicts classes 0 to 2"):
+    with pytest.raises(InputError, match=r"high.png has values \[7\]; allowed are 0 to 2"):
         aim(LABELS, high, 3)
     colours = target(label_map=str(write_map(tmp_path / "rgb.png", np.zeros((2, 4, 3)))))
     with pytest.raises(InputError, match="3 dimensions"):

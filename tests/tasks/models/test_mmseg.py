@@ -13,9 +13,9 @@ from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.data.base import read_image
 from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.image_files import read_image
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.checkpoint import load_state

@@ -1,0 +1,56 @@
+"""The file ``dataset.json`` beside the images of a folder, and its schema."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from segtransfer.errors import InputError
+from segtransfer.tasks.data.spec import SequencePattern
+
+Level = Annotated[int, Field(strict=True, ge=0, le=255)]
+
+
+class DatasetFile(BaseModel):
+    """The content of ``dataset.json``; other keys are left to the user.
+
+    Attributes:
+        classes: The class names, by index.
+        palette: An RGB colour per class.
+        sequence: A regular expression whose first group, in an image's id, is the image's video.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=255)] | None = None
+    palette: tuple[tuple[Level, Level, Level], ...] = ()
+    sequence: SequencePattern | None = None
+
+
+def read_dataset_file(path: Path) -> DatasetFile:
+    """Read a ``dataset.json``; a missing file is an empty one.
+
+    Raises:
+        InputError: If the file is unreadable or no JSON, or a field is wrong.
+    """
+    if not path.is_file():
+        return DatasetFile()
+    try:
+        content = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=_unique)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no valid JSON: {error}") from error
+    try:
+        return DatasetFile.model_validate(content)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        field = ".".join(map(str, wrong["loc"]))
+        raise InputError(f"{path}: {f'field {field!r}: ' if field else ''}{wrong['msg']}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key '{next(k for k in keys if keys.count(k) > 1)}' is given twice")
+    return content
