@@ -169,6 +169,37 @@ def test_a_label_map_must_be_the_one_that_was_planned(tmp_path: Path) -> None:
         aim(LABELS, planned, 3)
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(np.nan, r"holds \[nan\]"), (0.5, r"holds \[0.5\]"), (-1, "-1"), (-9999, "-9999")],
+)
+@pytest.mark.parametrize("field", ["region.mask", "target.label_map"])
+def test_masks_and_label_maps_hold_whole_numbers_from_0(
+    field: str, value: float, told: str, tmp_path: Path
+) -> None:
+    values = np.ones((2, 4), np.float32)
+    values[0, 0] = value
+    path = str(tmp_path / "map.tif")
+    Image.fromarray(values).save(path)
+    with pytest.raises(InputError, match=rf"{field} .*map.tif .*{told}"):
+        read_planned(field, path)
+
+
+@pytest.mark.parametrize("field", ["region.mask", "target.label_map"])
+def test_masks_and_label_maps_are_not_compressed_with_loss(field: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "map.jpg")
+    Image.fromarray(np.ones((2, 4), np.uint8)).save(path)
+    with pytest.raises(InputError, match=rf"{field} .*map.jpg is compressed as JPEG"):
+        read_planned(field, path)
+
+
+def read_planned(field: str, path: str) -> None:
+    if field == "region.mask":
+        allowed(Region(mask=path), LABELS)
+    else:
+        aim(LABELS, target(label_map=path), 3)
+
+
 @pytest.mark.parametrize("fields", [{"every": 3}, {"classes": {0: 5}}], ids=str)
 def test_a_target_that_the_source_does_not_predict_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(

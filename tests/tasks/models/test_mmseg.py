@@ -252,6 +252,18 @@ def test_configs_are_found_by_the_names_that_mmseg_gives_them() -> None:
         find_config(name.replace("512x512", "512x51"))
 
 
+def test_a_name_of_two_shipped_configs_is_the_one_outside_dsdl_or_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("cityscapes", "cityscapes.py", "datasets/cityscapes.py"):
+        assert find_config(name).parts[-3:] == ("_base_", "datasets", "cityscapes.py")
+    assert find_config("dsdl/cityscapes.py").parts[-2:] == ("dsdl", "cityscapes.py")
+    alike = [Path("/one/x.py"), Path("/two/x.py")]
+    monkeypatch.setattr("segtransfer.tasks.models.mmseg._shipped_configs", lambda: {"x": alike})
+    with pytest.raises(InputError, match=r"config x is the name of several: /one/x\.py and /two"):
+        find_config("x")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
