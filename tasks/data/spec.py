@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from segtransfer.tasks.schema import AnyPath, Frozen, NameOrPath
+from segtransfer.tasks.schema import AnyPath, Frozen, Name, NameOrPath, Text, Whole
 
-Side = Annotated[int, Field(ge=16, le=16384)]
+Side = Annotated[Whole, Field(ge=16, le=16384)]
 
 
 def _is_pattern(value: str) -> str:
@@ -53,14 +53,14 @@ class DataSpec(Frozen):
     folder: AnyPath | None = None
     mmseg: NameOrPath | None = None
     data_root: AnyPath | None = None
-    split: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
-    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=255)] | None = None
-    sequence: Annotated[str, AfterValidator(_is_pattern)] | None = None
-    sequences: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    images: Annotated[int, Field(ge=1)] | None = None
+    split: Name | None = None
+    classes: Annotated[tuple[Text, ...], Field(min_length=2, max_length=255)] | None = None
+    sequence: Annotated[Text, AfterValidator(_is_pattern)] | None = None
+    sequences: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    images: Annotated[Whole, Field(ge=1)] | None = None
     size: tuple[Side, Side] | None = None
     fit: Literal["resize", "crop", "pad"] = "resize"
-    label_map: dict[str, str | None] | None = None
+    label_map: dict[Text, Text | None] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -75,5 +75,12 @@ class DataSpec(Frozen):
                 "data",
                 "data names {given}; give exactly one of sample, folder, mmseg",
                 {"given": " and ".join(given) or "no source"},
+            )
+        if self.sample and self.split:
+            raise PydanticCustomError(
+                "split",
+                "sample '{sample}' has no splits, and split is '{split}'; leave split out, or "
+                "choose images by sequences",
+                {"sample": self.sample, "split": self.split},
             )
         return self
