@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.tasks.data.names import file_name
+from segtransfer.tasks.yaml_files import dump
 
 IMAGES_CSV_HEADER = ("file", "image_id", "sequence", "schedule_group")
 RESCORING_COMMENT = (
@@ -58,7 +58,7 @@ def write_pictures(reader: ExperimentReader, folder: Path, predictions: bool) ->
     needed = {image_id for _, image_id, *_ in known}
     complete = [origin for origin, ids in written.items() if ids >= needed]
     spec = _rescoring_spec(reader, complete)
-    (folder / "again.yaml").write_text(RESCORING_COMMENT + yaml.safe_dump(spec))
+    (folder / "again.yaml").write_text(RESCORING_COMMENT + dump(spec))
 
 
 def attack_path(attack: str, source: str | None) -> Path:

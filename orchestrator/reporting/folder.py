@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import yaml
 from matplotlib.figure import Figure
 
 from segtransfer.reporting.heatmaps import draw_matrix, draw_overview
@@ -11,6 +10,7 @@ from segtransfer.reporting.panels import draw_panel
 from segtransfer.results import Results
 from segtransfer.results.text import markdown
 from segtransfer.tasks.data.names import file_name
+from segtransfer.tasks.yaml_files import dump
 
 REPORT_DPI = 130
 PAGE = "report.html"
@@ -54,8 +54,7 @@ def write_report(results: Results) -> Path:
             _save(panel, folder / file_name(f"panel-{source}.png"))
     results.frame().to_csv(folder / "results.csv", index=False, float_format="%.4f")
     (folder / "summary.md").write_text(markdown(results, results.attacks))
-    spec = yaml.safe_dump(results.content["spec"], sort_keys=False, allow_unicode=True)
-    (folder / "experiment.yaml").write_text(spec)
+    (folder / "experiment.yaml").write_text(dump(dict(results.content["spec"])))
     write_page(results, folder / PAGE)
     (folder / "complete").write_text(results.digest)
     return folder

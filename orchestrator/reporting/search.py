@@ -8,7 +8,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import optuna
-import yaml
 from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
@@ -30,6 +29,7 @@ from segtransfer.searches.confirmation import (
 from segtransfer.searches.optuna_study import Trial, front, importances, ranked, trials_frame
 from segtransfer.searches.spec import DIRECTIONS
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.yaml_files import dump
 
 TRIALS_PRINTED = 5
 MOST_SLICES = 12  # drawn fields
@@ -104,9 +104,7 @@ def noise_note(result: SearchResult) -> str:
 
 def attacks_yaml(best: list[AttackSpec]) -> str:
     """Return attacks as an experiment's YAML, without fields at their defaults."""
-    return yaml.safe_dump(
-        {"attacks": [_plain(attack) for attack in best]}, sort_keys=False, default_flow_style=None
-    )
+    return dump({"attacks": [_plain(attack) for attack in best]}, flow_lists=True)
 
 
 def _plain(attack: AttackSpec) -> dict[str, Any]:

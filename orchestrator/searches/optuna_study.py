@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from segtransfer import search_spaces
 from segtransfer.errors import InputError
 from segtransfer.searches.context import PairDrops, RungScore, SearchContext, propose
-from segtransfer.searches.spec import DIRECTIONS, Search
+from segtransfer.searches.spec import DIRECTIONS, Search, baselines
 from segtransfer.store import Store
 from segtransfer.store.store import SEARCHES
 from segtransfer.tasks.attacks.spec import AttackSpec
@@ -201,15 +201,28 @@ def front(trials: list[Trial], objectives: tuple[str, ...]) -> list[Trial]:
 def chosen(context: SearchContext, trials: list[Trial]) -> list[AttackSpec]:
     """Return the best trials as attacks named best-1, best-2, ..., by falling transfer.
 
-    With several objectives only Pareto-optimal trials count.
+    With several objectives only Pareto-optimal trials count. A trial whose attack is a baseline, or
+    the attack of a better trial, is no find: it is left out, unless every trial is.
     """
-    objectives = context.search.search.objectives
+    search, objectives = context.search, context.search.search.objectives
     candidates = ranked(trials) if len(objectives) == 1 else front(trials, objectives)
-    best = candidates[: context.search.confirm.best]
+    attacks = [propose(context, trial.point, trial.number) for trial in candidates]
+    found: list[AttackSpec] = []
+    for attack in attacks:
+        raw = [{"name": "baseline", **rival} for rival in baselines(search, [attack])]
+        known = [*map(AttackSpec.model_validate, raw), *found]
+        if _made(attack) not in map(_made, known):
+            found.append(attack)
+    best = (found or attacks[:1])[: search.confirm.best]
     return [
-        propose(context, trial.point, trial.number).model_copy(update={"name": f"best-{rank}"})
-        for rank, trial in enumerate(best, start=1)
+        attack.model_copy(update={"name": f"best-{rank}"})
+        for rank, attack in enumerate(best, start=1)
     ]
+
+
+def _made(attack: AttackSpec) -> dict[str, Any]:
+    """Return all that changes the AEs of an attack, whose steps may follow from a budget or not."""
+    return {k: v for k, v in attack.identity().items() if k != "budget"}
 
 
 def importances(study: optuna.Study) -> dict[str, float]:

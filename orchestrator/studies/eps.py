@@ -21,6 +21,7 @@ from segtransfer.studies.study import (
     Verdict,
     ease,
     facts_of,
+    over_pgd,
     signed,
     standing,
     transfer_groups,
@@ -168,7 +169,7 @@ def verdicts(numbers: Sweep) -> list[Verdict]:
         reason = "at no eps does DS differ from PGD beyond noise, raw and as eps*sign"
     everywhere = len(numbers.levels)
     sign = int(len(better) == everywhere) - int(len(worse) == everywhere)
-    return [Verdict("A5", standing(sign), reason), ease(numbers.ratios)]
+    return [over_pgd("A5", standing(sign), reason), ease(numbers.ratios, numbers.facts.eps)]
 
 
 def _list(found: list[int]) -> str:

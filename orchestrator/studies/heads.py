@@ -34,6 +34,7 @@ from segtransfer.studies.study import (
     facts_of,
     levels,
     matters,
+    over_pgd,
     plain,
     signed,
     standing,
@@ -226,13 +227,13 @@ def verdicts(numbers: Heads) -> list[Verdict]:
         )
     else:
         cause = Verdict("A4", "not tested", "no target has pairs of both kinds")
-    better = Verdict(
+    better = over_pgd(
         "A5",
         standing(direction(numbers.gain.values())),
         f"on {TARGETS_OF[numbers.group]} dynamic scaling takes {signed(numbers.gain)} points more "
         "than PGD",
     )
-    return [limited, cause, better, ease([numbers.ratio])]
+    return [limited, cause, better, ease([numbers.ratio], numbers.facts.eps)]
 
 
 STUDY: Study[Heads] = Study(

@@ -38,6 +38,7 @@ from segtransfer.studies.study import (
     facts_of,
     levels,
     negligible,
+    over_pgd,
     signed,
     standing,
     transfer_groups,
@@ -305,13 +306,13 @@ def verdicts(numbers: Sizes) -> list[Verdict]:
     sign = direction(gains)
     return [
         limited,
-        Verdict(
+        over_pgd(
             "A4",
             _depends(list(numbers.uneven.values())),
             "read as: what dynamic scaling gains depends on the size of things; the gain on the "
             f"smallest less that on the largest is {signed(numbers.uneven)} points",
         ),
-        Verdict("A5", standing(sign), f"dynamic scaling takes more from {sizes[sign]}"),
+        over_pgd("A5", standing(sign), f"dynamic scaling takes more from {sizes[sign]}"),
     ]
 
 

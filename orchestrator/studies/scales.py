@@ -25,6 +25,7 @@ from segtransfer.studies.study import (
     facts_of,
     levels,
     matters,
+    over_pgd,
     signed,
     standing,
 )
@@ -160,7 +161,7 @@ def verdicts(numbers: Scales) -> list[Verdict]:
             "read as: AEs are tied to the scale they were made at; away from it PGD takes "
             f"{signed(numbers.heavy)} points less",
         ),
-        Verdict("A5", standing(both), reason),
+        over_pgd("A5", standing(both), reason),
     ]
 
 

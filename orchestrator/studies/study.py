@@ -27,7 +27,8 @@ TARGETS_OF = {
     "same_backbone": "models of the same backbone",
     "cross_backbone": "models of another backbone",
 }
-Standing = Literal["supports", "contradicts", "leaves open", "not tested"]
+AUTHORS_EPS = 0.03  # below it, a weak transfer says nothing about the authors' claim
+Standing = Literal["supports", "contradicts", "leaves open", "open at this eps", "not tested"]
 IntervalByScore = dict[str, Interval]  # by score: raw, eps*sign
 
 
@@ -42,11 +43,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Facts:
-    """Data of a study: opens its paragraph; the notes close the paragraph."""
+    """Data of a study: opens its paragraph; the notes close the paragraph.
+
+    ``eps`` is the greatest of the attacks.
+    """
 
     dataset: str
     images: int
     effort: str
+    eps: float
     notes: tuple[str, ...]
 
 
@@ -86,7 +91,8 @@ class Study(Generic[N]):
 def facts_of(sample: Resampled, effort: str) -> Facts:
     """Return the facts on a sample; ``effort`` is a phrase on eps and cost."""
     results = sample.results
-    return Facts(results.content["dataset"], len(results.image_ids), effort, sample.notes)
+    eps = max(attack["eps"] for attack in results.content["spec"]["attacks"])
+    return Facts(results.content["dataset"], len(results.image_ids), effort, eps, sample.notes)
 
 
 def levels(eps: float) -> str:
@@ -100,6 +106,7 @@ def summary(verdicts: Sequence[Verdict]) -> str:
         "supports": "supports {}",
         "contradicts": "contradicts {}",
         "leaves open": "leaves {} open",
+        "open at this eps": "leaves {} open at this eps",
         "not tested": "does not test {}",
     }
     lines = [f"{parts[v.standing].format(v.claim)} ({v.reason})" for v in verdicts]
@@ -169,8 +176,18 @@ def transfer_ratio(sample: Resampled, attack: str, pairs: Sequence[Pair]) -> Int
     return {score: sample.mean(attack + m, rated, "ratio") for score, m in SCORES.items()}
 
 
-def ease(ratios: Sequence[IntervalByScore]) -> Verdict:
-    """Return the verdict on A6 from the ratios of dynamic scaling, which must all agree."""
+def over_pgd(claim: str, found: Standing, reason: str) -> Verdict:
+    """Return a verdict on dynamic scaling that was compared with PGD alone, and says so."""
+    return Verdict(claim, found, f"{reason}; PGD is the only rival")
+
+
+def ease(ratios: Sequence[IntervalByScore], eps: float = AUTHORS_EPS) -> Verdict:
+    """Return the verdict on A6 from the ratios of dynamic scaling, which must all agree.
+
+    Args:
+        ratios: Transfer ratios in percent, per score.
+        eps: The greatest eps of the ratios. Below the authors' eps nothing contradicts A6.
+    """
     found = [interval for scored in ratios for interval in scored.values()]
     if not found:
         return Verdict("A6", "not tested", "no target was attacked itself, so there is no ratio")
@@ -181,7 +198,11 @@ def ease(ratios: Sequence[IntervalByScore]) -> Verdict:
         f"dynamic scaling takes {shown} % of what the strongest white-box attack takes; we read "
         f"'easily' as {EASY:g} % or more"
     )
-    return Verdict("A6", standing(direction(shifted)), reason)
+    sign = direction(shifted)
+    if sign < 0 and eps < AUTHORS_EPS:
+        below = f"{reason}; {levels(eps)} is below the authors' eps of {AUTHORS_EPS:g}"
+        return Verdict("A6", "open at this eps", below)
+    return Verdict("A6", standing(sign), reason)
 
 
 def _listed(parts: Sequence[Any]) -> str:

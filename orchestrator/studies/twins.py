@@ -24,6 +24,7 @@ from segtransfer.studies.study import (
     facts_of,
     levels,
     matters,
+    over_pgd,
     signed,
 )
 
@@ -181,7 +182,7 @@ def verdicts(numbers: Twinned) -> list[Verdict]:
         "read as: on a source that was trained at one scale dynamic scaling gains more; it gains "
         f"{signed(found)} points more"
     )
-    return [Verdict("A4", matters(found.values()), reason)]
+    return [over_pgd("A4", matters(found.values()), reason)]
 
 
 STUDY: Study[Twinned] = Study(

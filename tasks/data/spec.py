@@ -7,10 +7,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.labels import IGNORE_INDEX
-from segtransfer.tasks.schema import AnyPath, Frozen, NameOrPath, added_later
+from segtransfer.tasks.schema import AnyPath, Frozen, Name, NameOrPath, Text, Whole, added_later
 
 SPLITS = ("train", "val", "test")
-Side = Annotated[int, Field(ge=16, le=16384)]
+Side = Annotated[Whole, Field(ge=16, le=16384)]
 
 
 def _is_pattern(value: str) -> str:
@@ -44,7 +44,7 @@ def _file_value(value: Any) -> str:
     )
 
 
-SequencePattern = Annotated[str, AfterValidator(_is_pattern)]
+SequencePattern = Annotated[Text, AfterValidator(_is_pattern)]
 FileValue = Annotated[str, BeforeValidator(_file_value)]
 ClassOrNull = Annotated[int, Field(strict=True, ge=0, le=254)] | str | None
 OF_FOLDERS = ("image_suffix", "label_suffix", "ignore_index", "values")
@@ -81,14 +81,14 @@ class DataSpec(Frozen):
     folder: AnyPath | None = None
     mmseg: NameOrPath | None = None
     data_root: AnyPath | None = None
-    split: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
-    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=255)] | None = None
+    split: Name | None = None
+    classes: Annotated[tuple[Text, ...], Field(min_length=2, max_length=255)] | None = None
     sequence: SequencePattern | None = None
-    sequences: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    images: Annotated[int, Field(ge=1)] | None = None
+    sequences: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    images: Annotated[Whole, Field(ge=1)] | None = None
     size: tuple[Side, Side] | None = None
     fit: Literal["resize", "crop", "pad"] = "resize"
-    label_map: dict[str, str | None] | None = None
+    label_map: dict[Text, Text | None] | None = None
     image_suffix: str = added_later("")
     label_suffix: str = added_later("")
     ignore_index: Annotated[int, Field(strict=True)] = added_later(IGNORE_INDEX)
@@ -119,5 +119,12 @@ class DataSpec(Frozen):
         if self.ignore_index != IGNORE_INDEX and self.values is not None:
             raise PydanticCustomError(
                 "data", "values and ignore_index say the same; map ignored values to null", {}
+            )
+        if self.sample and self.split:
+            raise PydanticCustomError(
+                "split",
+                "sample '{sample}' has no splits, and split is '{split}'; leave split out, or "
+                "choose images by sequences",
+                {"sample": self.sample, "split": self.split},
             )
         return self

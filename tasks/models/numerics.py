@@ -23,7 +23,7 @@ PROBE_SIZE = (128, 160)
 
 
 def _read_option(value: Any) -> Any:
-    if value not in (True, False, "auto"):
+    if value != "auto" and not isinstance(value, bool):
         raise PydanticCustomError(
             "option", "'{value}' is none of true, false and auto", {"value": str(value)}
         )

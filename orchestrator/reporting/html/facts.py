@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+import numpy as np
 
 from segtransfer.experiment.provenance import code_hash, commit, versions
 from segtransfer.reporting.html.analysis import Analysis
@@ -18,7 +18,9 @@ from segtransfer.reporting.html.estimates import RoundedInterval
 from segtransfer.reporting.html.tables import main_attacks
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.text import HEADLINES
+from segtransfer.tasks.metrics import margins
 from segtransfer.tasks.urls import without_credentials
+from segtransfer.tasks.yaml_files import dump
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,11 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
     value, number, best = min(made, key=lambda entry: entry[0][0])
     drop = interval_text(analysis.intervals["drop"][number])
     pairs = HEADLINES[analysis.group].removesuffix(" (diagonal)")
+    tied = [attack for attack in analysis.least if attack != best.attack]
+    claim = "has the lowest mean mIoU, within noise of " + " and ".join(tied)
     sentences = [
-        f"On {pairs} pairs, {best.attack} leaves the least mean mIoU: {interval_text(value)} "
-        f"percent, a drop of {drop} points (95 % intervals)."
+        f"On {pairs} pairs, {best.attack} {claim if tied else 'leaves the least mean mIoU'}: "
+        f"{interval_text(value)} percent, a drop of {drop} points (95 % intervals)."
     ]
     difference = None if best.difference is None else miou[best.difference]
     if difference is not None:
@@ -89,6 +93,24 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
         f"Without any model, {row.attack} leaves {interval_text(mean)}." for mean, row in floor[:1]
     ]
     return sentences
+
+
+def counted_as_zero(results: Results) -> list[str]:
+    """Return a sentence on classes that are predicted and in no label, empty without any.
+
+    Their IoU is 0 wherever they are predicted, and it counts in the mean IoU.
+    """
+    pixels = sum(confusions.sum(0) for confusions in results.confusions.values())
+    if isinstance(pixels, int):  # no cell has a result
+        return []
+    _, labelled, predicted = margins(pixels)
+    names = [results.classes[k] for k in np.flatnonzero((labelled == 0) & (predicted > 0))]
+    if not names:
+        return []
+    return [
+        f"{len(names)} of {_count(len(results.classes), 'class', 'classes')} occur in no label but "
+        f"are predicted, and count as IoU 0 in the mIoU of each such cell: {', '.join(names)}."
+    ]
 
 
 def interval_text(interval: RoundedInterval | None, signed: bool = False) -> str:
@@ -146,7 +168,7 @@ def failure_messages(results: Results) -> list[tuple[str, str]]:
 
 def configuration(results: Results) -> str:
     """Return the resolved spec as YAML."""
-    return yaml.safe_dump(dict(results.content["spec"]), sort_keys=False, allow_unicode=True)
+    return dump(dict(results.content["spec"]))
 
 
 def costs(results: Results) -> list[tuple[str, dict[str, float]]]:
@@ -210,5 +232,5 @@ def _download(name: str, what: str, kind: str, content: bytes) -> Download:
     return Download(name, what, uri, len(content))
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+def _count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

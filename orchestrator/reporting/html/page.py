@@ -88,7 +88,7 @@ def _introduction(results: Results, analysis: Analysis) -> dict[str, Any]:
     """Return the content above the matrices: set-up, findings, failures, files."""
     return {
         "run": facts.what_was_run(results),
-        "findings": facts.findings(results, analysis),
+        "findings": facts.findings(results, analysis) + facts.counted_as_zero(results),
         "failures": facts.failure_messages(results),
         "downloads": facts.downloads(results),
     }

@@ -1,0 +1,73 @@
+"""The page claims no more than its intervals show, and says what counts in a mean."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from segtransfer.reporting.html.analysis import analyse
+from segtransfer.reporting.html.facts import counted_as_zero, findings
+from segtransfer.reporting.html.page import draw_page
+from segtransfer.results import Results
+from tests.orchestrator.reporting.html.made_up import made_up
+
+
+@pytest.fixture
+def results() -> Results:
+    attacks = [{"preset": "pgd"}, {"preset": "mi"}, {"preset": "ds"}]
+    return made_up(attacks, images=24, pictures=False)
+
+
+def with_copies(results: Results, attack: str, copy: str) -> Results:
+    """Return results in which an attack has the confusion matrices of another."""
+    cells = {
+        (name, *rest): results.confusions[attack if name == copy else name, *rest]
+        for name, *rest in results.confusions
+    }
+    return replace(results, confusions=cells)
+
+
+def with_better(results: Results, attack: str) -> Results:
+    """Return results in which an attack turns every pixel of every image into another class."""
+    cells = {
+        (name, *rest): np.roll(matrix, 1, axis=2) if name == attack else matrix
+        for (name, *rest), matrix in results.confusions.items()
+    }
+    return replace(results, confusions=cells)
+
+
+def test_an_attack_beyond_noise_leaves_the_least(results: Results) -> None:
+    best = with_better(results, "ds")
+    analysis = analyse(best)
+    assert analysis.least == ("ds",)
+    assert "ds leaves the least mean mIoU" in findings(best, analysis)[0]
+
+
+def test_a_tie_within_noise_is_called_a_tie(results: Results) -> None:
+    tied = with_copies(with_better(results, "ds"), "ds", "mi")
+    analysis = analyse(tied)
+    assert set(analysis.least) == {"ds", "mi"}
+    (first, *_) = findings(tied, analysis)
+    assert "leaves the least" not in first
+    assert "lowest mean mIoU, within noise of" in first
+
+
+def test_one_image_shows_no_least() -> None:
+    single = made_up([{"preset": "pgd"}, {"preset": "mi"}], images=2, pictures=False)
+    assert "leaves the least" not in findings(single, analyse(single))[0]
+
+
+def test_classes_without_a_label_that_are_predicted_are_named(results: Results) -> None:
+    assert counted_as_zero(results) == []
+    cells = {}
+    for cell, matrix in results.confusions.items():
+        changed = matrix.copy()
+        changed[:, 2, :] = 0  # no pixel is labelled as the last class, some are predicted as it
+        changed[:, 0, 2] += 1
+        cells[cell] = changed
+    without = replace(results, confusions=cells)
+    (sentence,) = counted_as_zero(without)
+    assert sentence.startswith("1 of 3 classes occur in no label but are predicted")
+    assert results.classes[2] in sentence
+    assert "occur in no label" in draw_page(without)
+    assert counted_as_zero(replace(results, confusions={})) == []
