@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import logging
-import warnings
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,18 +12,29 @@ import torch.nn.functional as F
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
-from segtransfer.tasks.models.checkpoint import describe_mismatch, fetch, load_state, sha256_of
+from segtransfer.tasks.models.checkpoint import (
+    Checkpoint,
+    describe_mismatch,
+    fetch,
+    load_checkpoint,
+    select,
+    sha256_of,
+)
+from segtransfer.tasks.models.claims import check_preprocessing, classes_of
+from segtransfer.tasks.models.mmseg_build import build, import_libraries, missing_clause, root_of
 from segtransfer.tasks.models.sliding import windows
 from segtransfer.tasks.models.spec import Inference, MmsegSource, ModelSpec
 
 ADAPTER_VERSION = 1
+__all__ = ["MmsegSegmenter", "check", "describe", "find_config", "import_libraries", "load"]
 
 
 class MmsegSegmenter(Segmenter):
     """An mmseg network behind ``model(images) -> logits`` at the images' resolution.
 
     Normalisation, channel order, padding and, unless the spec sets it, inference mode (whole or
-    sliding window) come from the model's own config. Any batch size is possible.
+    sliding window) come from the model's own config. Any batch size is possible. A head of one
+    channel, z, has two logits: 0, and z less the logit of the head's threshold.
     """
 
     mean: torch.Tensor
@@ -36,6 +45,9 @@ class MmsegSegmenter(Segmenter):
         super().__init__()
         self.network = network
         self.num_classes = network.num_classes
+        self.threshold: float | None = None
+        if network.out_channels == 1:
+            self.num_classes, self.threshold = 2, _last(network.decode_head).threshold
         scale = preprocessor.get("mean") is not None
         mean = torch.tensor(preprocessor["mean"] if scale else [0.0] * 3)
         std = torch.tensor(preprocessor["std"] if scale else [1.0] * 3)
@@ -59,7 +71,11 @@ class MmsegSegmenter(Segmenter):
         meta = {"ori_shape": shape, "img_shape": shape, "padding_size": [0] * 4}
         # slide_inference writes into the first meta, so each image has its own.
         logits = self.network.inference(inputs, [dict(meta) for _ in range(len(images))])
-        return logits[..., :height, :width]
+        logits = logits[..., :height, :width]
+        if self.threshold is None:
+            return logits
+        zero = torch.logit(torch.tensor(self.threshold)).clamp(-100, 100).to(logits)
+        return torch.cat([torch.zeros_like(logits), logits - zero], 1)
 
     def pixels_seen(self, height: int, width: int) -> int:
         """Return the pixels per image; padding counts, and pixels count once per window."""
@@ -91,46 +107,84 @@ def load(spec: ModelSpec, device: str = "cpu") -> MmsegSegmenter:
     Raises:
         InputError: If files are missing or do not fit.
     """
-    source = _source(spec)
-    config = _read_config(source.config, spec.inference)
-    network = _build(spec.name, config)
-    weights = _weights(source)
-    _check_fit(spec.name, source, network.state_dict(), weights)
+    config = _read_config(_source(spec).config, spec.inference)
+    network = build(spec.name, config)
+    weights = _fitting(spec, network)
     network.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
     return freeze(MmsegSegmenter(network, dict(config["data_preprocessor"]))).to(device)
 
 
 def check(spec: ModelSpec) -> None:
-    """Check that the checkpoint fits the config; nothing is initialised.
+    """Check that the checkpoint fits the config; the network is built as ``load`` does.
+
+    Building on the ``meta`` device would refuse backbones that compute with numbers, such as rates
+    of dropped paths.
 
     Raises:
         InputError: If the network cannot be built or the checkpoint does not fit.
     """
-    source = _source(spec)
-    with torch.device("meta"):
-        network = _build(spec.name, _read_config(source.config, spec.inference))
-    _check_fit(spec.name, source, network.state_dict(), _weights(source))
+    _fitting(spec, build(spec.name, _read_config(_source(spec).config, spec.inference)))
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
     """Return fingerprint, backbone and classes, without loading.
 
-    The fingerprint covers weights, config and adapter version.
+    The fingerprint covers weights, config and adapter version. Classes are those in the
+    checkpoint's meta, unless the spec gives them.
+
+    Raises:
+        InputError: If config and checkpoint contradict each other about classes or preprocessing.
     """
     source = _source(spec)
     config = _read_config(source.config, spec.inference)
-    weights = sha256_of(fetch(source.checkpoint, source.sha256))
-    text = json.dumps([ADAPTER_VERSION, "mmseg", config, weights], sort_keys=True, default=str)
-    head = config["decode_head"]
-    head = head[-1] if isinstance(head, list) else head
+    identity = [
+        ADAPTER_VERSION,
+        "mmseg",
+        config,
+        sha256_of(fetch(source.checkpoint, source.sha256)),
+    ]
+    head = _last(config["decode_head"])
+    count = head.get("num_classes")
+    if (head.get("out_channels") or count) == 1:
+        count = 2
+        identity.append("sigmoid")
+    text = json.dumps(identity, sort_keys=True, default=str)
     return ModelInfo(
         name=spec.name,
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         backbone=spec.backbone or _backbone_name(config["backbone"]),
-        num_classes=head.get("num_classes"),
-        classes=spec.classes,
+        num_classes=count,
+        classes=_classes(spec, config, count),
         head=head["type"],
     )
+
+
+def _last(heads: Any) -> Any:
+    """Return the head that predicts: the last of a cascade."""
+    return heads if hasattr(heads, "threshold") or isinstance(heads, dict) else heads[-1]
+
+
+def _classes(spec: ModelSpec, config: dict[str, Any], count: int | None) -> tuple[str, ...] | None:
+    """Return the class names of the spec, else of the checkpoint, if there are any.
+
+    Raises:
+        InputError: If the checkpoint contradicts the config, or itself.
+    """
+    checkpoint, place = _checkpoint(spec), _source(spec).checkpoint
+    try:
+        check_preprocessing(config["data_preprocessor"], checkpoint.meta, checkpoint.state)
+        if spec.classes is not None:
+            return spec.classes
+        classes = classes_of(checkpoint.meta)
+    except InputError as error:
+        raise InputError(f"model '{spec.name}': checkpoint {place}: {error}") from error
+    if classes is not None and count is not None and len(classes) != count:
+        raise InputError(
+            f"model '{spec.name}': checkpoint {place} names {len(classes)} classes "
+            f"({', '.join(classes[:4])} ...), and the config makes {count}; give the model's "
+            "classes in the spec"
+        )
+    return classes
 
 
 def _source(spec: ModelSpec) -> MmsegSource:
@@ -149,7 +203,9 @@ def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
     try:
         content = Config.fromfile(str(path))
     except Exception as error:  # a config is Python: anything can go wrong in it
-        raise InputError(f"config {path} could not be read: {error}") from error
+        raise InputError(
+            f"config {path} could not be read: {root_of(error)}{missing_clause(error)}"
+        ) from error
     if "model" not in content:
         raise InputError(f"config {path} has no 'model'; give an ordinary mmseg config")
     model = content.model.to_dict()
@@ -216,55 +272,32 @@ def _shipped_configs() -> dict[str, list[Path]]:
     return shipped
 
 
-def _build(name: str, model: dict[str, Any]) -> Any:
-    import_libraries()
-    from mmengine.config import ConfigDict
-    from mmengine.model import revert_sync_batchnorm
-    from mmseg.registry import MODELS
+def _checkpoint(spec: ModelSpec) -> Checkpoint:
+    source = _source(spec)
+    return load_checkpoint(fetch(source.checkpoint, source.sha256), trust=source.trust)
 
+
+def _fitting(spec: ModelSpec, network: Any) -> dict[str, torch.Tensor]:
+    """Return the checkpoint's tensors for a network; what training alone needs is left out.
+
+    Raises:
+        InputError: If names or shapes differ.
+    """
+    source, problem = _source(spec), ""
+    expected = {k: v for k, v in network.state_dict().items() if "loss_" not in k}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about losses, which are not used
-            network = revert_sync_batchnorm(MODELS.build(ConfigDict(model)))
-    except Exception as error:
+        found = select(expected, _checkpoint(spec).state)
+        training = ("auxiliary_head.", "data_prep")
+        found = {k: v for k, v in found.items() if not k.startswith(training)}
+        problem = describe_mismatch(expected, {k: v for k, v in found.items() if "loss_" not in k})
+    except InputError as error:
+        problem = str(error)
+    if problem:
         raise InputError(
-            f"model '{name}': mmseg could not build its config ({type(error).__name__}: {error}). "
-            "SAN, PSANet and PointRend need mmcv's compiled ops, Mask2Former and MaskFormer need "
-            "mmdet, ConvNeXt needs mmpretrain"
-        ) from error
-    if network.out_channels != network.num_classes:
-        raise InputError(
-            f"model '{name}' has {network.out_channels} output channels for {network.num_classes} "
-            "classes (a sigmoid head); give a head with one channel a class"
-        )
-    return network
-
-
-def import_libraries() -> None:
-    """Import mmseg's registries without its notices about optional packages."""
-    logging.getLogger("mmengine").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import mmseg.models  # noqa: F401
-        from mmengine.registry import init_default_scope
-    init_default_scope("mmseg")
-
-
-def _weights(source: MmsegSource) -> dict[str, torch.Tensor]:
-    state = load_state(fetch(source.checkpoint, source.sha256), trust=source.trust)
-    return {k: v for k, v in state.items() if not k.startswith(("auxiliary_head.", "data_prep"))}
-
-
-def _check_fit(
-    name: str, source: MmsegSource, expected: dict[str, Any], found: dict[str, Any]
-) -> None:
-    expected = {k: v for k, v in expected.items() if "loss_" not in k}
-    found = {k: v for k, v in found.items() if "loss_" not in k}
-    if problem := describe_mismatch(expected, found):
-        raise InputError(
-            f"model '{name}': checkpoint {source.checkpoint} does not fit config "
+            f"model '{spec.name}': checkpoint {source.checkpoint} does not fit config "
             f"{source.config}: {problem}"
         )
+    return found
 
 
 def _backbone_name(backbone: dict[str, Any]) -> str:
