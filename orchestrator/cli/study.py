@@ -34,6 +34,7 @@ def study(
     """Answer a question about transfer between any models: a figure, and a paragraph of numbers."""
     from segtransfer.reporting.progress import ProgressView
     from segtransfer.reporting.studies import write_study
+    from segtransfer.reporting.terminal import print_warnings
     from segtransfer.studies import IncompleteStudyError, find_study, read_base, split_base
 
     source, overrides = split_base(given or [])
@@ -54,6 +55,7 @@ def study(
         folder = write_study(result)
         console.print(f"\n[bold]{escape(result.study.question)}[/bold]\n")
         console.print(result.paragraph, highlight=False, markup=False)
+        print_warnings(result.results, console)
         console.print(f"\nFigure: {folder / 'study.png'}", highlight=False)
         if tracking and base.runtime.tracking:
             show_results(result.results, True)

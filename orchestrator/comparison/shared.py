@@ -224,5 +224,6 @@ def _restricted(
         image_ids=tuple(run.image_ids[i] for i in images),
         sequences=tuple(run.sequences[i] for i in images),
         confusions={cell: run.confusions[cell][images] for cell in kept},
+        pixels=tuple(run.pixels[i] for i in images) if run.pixels else (),
         fooled={cell: run.fooled[cell][images] for cell in kept if cell in run.fooled},
     )

@@ -13,7 +13,7 @@ from segtransfer.tasks.models.zoo import ZOO
 
 
 def print_results(results: Results, console: Console) -> None:
-    """Print a table of dataset mIoU and drop per attack, with a row of clean values."""
+    """Print a table of dataset mIoU and drop per attack, with clean values, then the warnings."""
     console.print(
         f"\nDataset mIoU in % on {len(results.image_ids)} images of "
         f"{results.content['dataset']}; in brackets the change from clean.",
@@ -39,6 +39,17 @@ def print_results(results: Results, console: Console) -> None:
         console.print(f"  {'  ·  '.join(headline_sentences(results, attack))}", highlight=False)
         for line in _perturbation_and_cost(results, attack):
             console.print(f"  {line}", style="dim", highlight=False)
+    print_warnings(results, console)
+
+
+def print_warnings(results: Results, console: Console) -> None:
+    """Print where the numbers mean little; nothing if there is no warning."""
+    if results.warnings:
+        console.print(Text("\nWarnings", style="bold yellow"))
+        listed = Table.grid(padding=(0, 1))
+        for warning in results.warnings:
+            listed.add_row("  !", Text(warning.sentence))
+        console.print(listed)
 
 
 def _cell(

@@ -9,6 +9,7 @@ from segtransfer.results.results import (
     MatrixIndex,
     Results,
 )
+from segtransfer.results.warnings import ResultWarning
 
 __all__ = [
     "ALL_METRICS",
@@ -16,6 +17,7 @@ __all__ = [
     "DERIVED",
     "PAIR_GROUPS",
     "MatrixIndex",
+    "ResultWarning",
     "Results",
     "load_results",
     "results_of",

@@ -11,6 +11,7 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.task import CLEAN
 from segtransfer.results.results import MatrixIndex, Results
+from segtransfer.results.warnings import is_random
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
 from segtransfer.tasks.data.base import sequence_of
@@ -69,6 +70,8 @@ def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Resul
         confusions=assembly.confusions,
         fooled=assembly.fooled,
         missing=frozenset(assembly.missing),
+        pixels=tuple(shard.labels[0].size for shard in stored for _ in shard.image_ids),
+        random_targets=frozenset(assembly.random_targets),
     )
 
 
@@ -81,6 +84,7 @@ class _Assembly:
     missing: set[str] = field(default_factory=set)
     confusions: dict[MatrixIndex, np.ndarray] = field(default_factory=dict)
     fooled: dict[MatrixIndex, np.ndarray] = field(default_factory=dict)
+    random_targets: set[str] = field(default_factory=set)
     # Clean predictions uint8 N x H x W, by target and shard.
     _predictions: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
@@ -90,6 +94,8 @@ class _Assembly:
         read = [(shard_id, key, self.store.evaluation(key)) for shard_id, key in keys]
         self.missing |= {key for _, key, evaluation in read if evaluation is None}
         complete = [(s, e) for s, _, e in read if e is not None]
+        if any(is_random(evaluation.report) for _, evaluation in complete):
+            self.random_targets.add(target)
         if len(complete) < len(read):
             return
         self.confusions[cell] = np.concatenate([e.confusions for _, e in complete])

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from segtransfer.experiment.task import CLEAN
+from segtransfer.results.cells import cells_of
+from segtransfer.results.warnings import ResultWarning, warnings_of
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
 
@@ -50,6 +52,8 @@ class Results:
             predictions are left out.
         missing: The keys of the evaluations without a stored result.
         failures: The message of each failed task by key.
+        pixels: The number of label pixels of each image, labelled or ignored.
+        random_targets: The targets that answered one image differently twice.
         computed: The number of tasks that this run computed.
         stopped: The reason why the run ended early: ``hours`` (its time limit), ``terminated``
             (SIGTERM), or empty.
@@ -63,18 +67,27 @@ class Results:
     confusions: Mapping[MatrixIndex, np.ndarray]
     fooled: Mapping[MatrixIndex, np.ndarray]
     missing: frozenset[str]
+    pixels: tuple[int, ...] = ()
+    random_targets: frozenset[str] = frozenset()
     failures: Mapping[str, str] = field(default_factory=dict)
     computed: int = 0
     stopped: Stopped = ""
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of the identity and of all confusion matrices."""
+        """The sha256 of the identity, of all confusion matrices and of the warnings."""
         digest = hashlib.sha256(self.identity.encode())
         for cell in sorted(self.confusions, key=str):
             digest.update(repr(cell).encode())
             digest.update(self.confusions[cell].tobytes())
+        for warning in self.warnings:
+            digest.update(repr(warning).encode())
         return digest.hexdigest()
+
+    @cached_property
+    def warnings(self) -> tuple[ResultWarning, ...]:
+        """Where the numbers mean little, the same in a run and in a reopened store."""
+        return warnings_of(self)
 
     @property
     def name(self) -> str:
@@ -248,21 +261,13 @@ class Results:
 
         Returns:
             A row per attack, source and target, with columns ``attack``, ``source``, ``target``,
-            ``group`` and a column per metric in percent.
+            ``group`` and a column per metric in percent. ``attrs["warnings"]`` lists the sentences
+            of ``warnings``.
         """
-        names = list(ALL_METRICS)
-        rows = []
-        for attack in self.attacks:
-            values = {metric: self.matrix(attack, metric) for metric in names}
-            for source in self.sources:
-                for target in self.targets:
-                    cell = {m: float(values[m].loc[source, target]) for m in names}
-                    group = self.group(source, target)
-                    rows.append(
-                        {"attack": attack, "source": source, "target": target, "group": group}
-                        | cell
-                    )
-        return pd.DataFrame(rows)
+        metrics = {a: {m: self.matrix(a, m) for m in ALL_METRICS} for a in self.attacks}
+        frame = cells_of(metrics, self.group)
+        frame.attrs["warnings"] = [warning.sentence for warning in self.warnings]
+        return frame
 
     @cached_property
     def attack_reports(self) -> Mapping[str, list[tuple[str | None, dict[str, Any]]]]:
@@ -316,8 +321,7 @@ class Results:
         if metric == "fooling":
             if cell not in self.fooled:
                 return np.nan
-            wrong, right = self.fooled[cell].sum(0)
-            return float(100 * wrong / max(right, 1))
+            return float(metrics.fooling_of(*self.fooled[cell].sum(0)))
         return float(CONFUSION_METRICS[metric](self.confusions[cell].sum(0)))
 
     def _ratios(self, attack: str) -> pd.DataFrame:

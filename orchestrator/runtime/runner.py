@@ -61,6 +61,8 @@ def carry_out(
             raise
         time_limit.stopped = "terminated"
         results = load_results(store, plan.identity)
+    sentences = [warning.sentence for warning in results.warnings]
+    store.save_experiment(plan.identity, {**describe(plan), "warnings": sentences})
     return replace(
         results, failures=outcome.failures, computed=len(outcome.done), stopped=time_limit.stopped
     )

@@ -16,6 +16,7 @@ from segtransfer.results import Results
 from segtransfer.tasks.randomness import schedule_group
 
 Pair = tuple[str, str]  # source, target
+NO_VERDICT = "one schedule group: no verdict"
 LEAST_SEQUENCES = 5  # fewer sequences give no estimate of the variance between sequences
 
 
@@ -45,10 +46,18 @@ class Factor:
 
 @dataclass(frozen=True)
 class Design:
-    """The factors of the resampling, and notes on variation that intervals do not cover."""
+    """The factors of the resampling.
+
+    Attributes:
+        factors: The clusterings of the images.
+        notes: Sentences on variation that intervals do not cover.
+        one_schedule: Whether all images share their draws of scales. Other draws could then
+            explain any difference, so differences have no p-value and no verdict.
+    """
 
     factors: tuple[Factor, ...]
     notes: tuple[str, ...] = ()
+    one_schedule: bool = False
 
 
 def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Design:
@@ -69,10 +78,11 @@ def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Desi
             f"Images come from {_counted(len(set(sequences)), 'sequence')}: intervals hold for "
             "more images like these, not for other places."
         )
-    if len(set(groups)) == 1:
+    one_schedule = len(set(groups)) == 1
+    if one_schedule:
         notes.append("All images share one schedule: intervals do not cover other draws of scales.")
     factors = cluster(sequences if several else images, groups, resamples=resamples, seed=seed)
-    return Design(factors, tuple(notes))
+    return Design(factors, tuple(notes), one_schedule)
 
 
 def schedules_of(run: Results) -> list[tuple[int, int]]:

@@ -1,8 +1,9 @@
 """Arrays as bytes: AEs and shards as Arrow IPC, confusions and predictions as Parquet."""
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,12 @@ from segtransfer.tasks.data.shards import Shard
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Confusions int64 N x K x K and predictions uint8 N x H x W of one evaluation task."""
+    """Confusions int64 N x K x K, predictions uint8 N x H x W and report of one evaluation task."""
 
     image_ids: tuple[str, ...]
     confusions: np.ndarray
     predictions: np.ndarray
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 def encode_images(ids: Sequence[str], images: np.ndarray) -> bytes:

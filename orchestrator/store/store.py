@@ -17,7 +17,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -217,12 +217,14 @@ class Store:
             key: The key of the evaluation task.
 
         Returns:
-            The confusion matrices and predictions, or None if the row or the blob is missing or
+            The confusion matrices, predictions and report, or None if the row or the blob is missing or
             damaged.
         """
         row = self.row(key)
         content = None if row is None else self.blob(row)
-        return None if content is None else arrays.decode_evaluation(content)
+        if row is None or content is None:
+            return None
+        return replace(arrays.decode_evaluation(content), report=row.report)
 
     def blob(self, row: CommitRow) -> bytes | None:
         """Return the bytes of a row's blob.

@@ -161,6 +161,8 @@ def sentences(numbers: Ablation) -> list[str]:
         f"On {TARGETS_OF[numbers.group]} default dynamic scaling takes {signed(numbers.default)} "
         "points more than PGD."
     ]
+    if numbers.facts.one_schedule:
+        return lines
     for words, side in (("more", 1), ("less", -1)):
         found = [v for v in numbers.variants if v.beyond_ds == side]
         if found:

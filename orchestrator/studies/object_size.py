@@ -149,13 +149,14 @@ def count(mask: np.ndarray, labels: np.ndarray, sizes: np.ndarray, num_classes: 
 def recall(right: np.ndarray, every: np.ndarray) -> np.ndarray:
     """Return the recall of each quarter in percent, ... x 4, from counts ... x (K * 4).
 
-    Recall is the mean over the classes that have objects of that quarter.
+    Recall is the mean over the classes that have objects of that quarter, NaN without any.
     """
     shape = (*every.shape[:-1], -1, len(QUARTERS))
     right, every = right.reshape(shape), every.reshape(shape)
     there = every > 0
     shares = np.where(there, right / np.maximum(every, 1), 0)
-    return 100 * shares.sum(-2) / np.maximum(there.sum(-2), 1)
+    classes = there.sum(-2)
+    return np.where(classes > 0, 100 * shares.sum(-2) / np.maximum(classes, 1), np.nan)
 
 
 class Recalls:

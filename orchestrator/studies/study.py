@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
-from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
+from segtransfer.statistics import NO_VERDICT, Interval, Pair, Resampled, pairs_of
 from segtransfer.studies.base import SCORES, BaseExperiment
 
 # The claims of arXiv 2111.11368, from its abstract.
@@ -45,7 +45,8 @@ class Verdict:
 class Facts:
     """Data of a study: opens its paragraph; the notes close the paragraph.
 
-    ``eps`` is the greatest of the attacks.
+    ``eps`` is the greatest of the attacks. If all images share ``one_schedule``, the study has no
+    verdict.
     """
 
     dataset: str
@@ -53,6 +54,7 @@ class Facts:
     effort: str
     eps: float
     notes: tuple[str, ...]
+    one_schedule: bool = False
 
 
 class Findings(Protocol):
@@ -84,7 +86,10 @@ class Study(Generic[N]):
         """Return the findings as a paragraph, from the numbers alone."""
         facts = numbers.facts
         opening = f"On {facts.images} images of {facts.dataset}, {facts.effort}:"
-        lines = [opening, *self.sentences(numbers), summary(self.verdicts(numbers)), *facts.notes]
+        judged = f"{NO_VERDICT[0].upper()}{NO_VERDICT[1:]}."
+        if not facts.one_schedule:
+            judged = summary(self.verdicts(numbers))
+        lines = [opening, *self.sentences(numbers), judged, *facts.notes]
         return " ".join(lines)
 
 
@@ -92,7 +97,8 @@ def facts_of(sample: Resampled, effort: str) -> Facts:
     """Return the facts on a sample; ``effort`` is a phrase on eps and cost."""
     results = sample.results
     eps = max(attack["eps"] for attack in results.content["spec"]["attacks"])
-    return Facts(results.content["dataset"], len(results.image_ids), effort, eps, sample.notes)
+    dataset, images = results.content["dataset"], len(results.image_ids)
+    return Facts(dataset, images, effort, eps, sample.notes, sample.design.one_schedule)
 
 
 def levels(eps: float) -> str:

@@ -17,7 +17,8 @@ from segtransfer.reporting.html.analysis import Analysis
 from segtransfer.reporting.html.estimates import RoundedInterval
 from segtransfer.reporting.html.tables import main_attacks
 from segtransfer.results import PAIR_GROUPS, Results
-from segtransfer.results.text import HEADLINES
+from segtransfer.results.text import HEADLINES, NOT_MEASURED
+from segtransfer.statistics import NO_VERDICT
 from segtransfer.tasks.metrics import margins
 from segtransfer.tasks.urls import without_credentials
 from segtransfer.tasks.yaml_files import dump
@@ -86,6 +87,8 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
     difference = None if best.difference is None else miou[best.difference]
     if difference is not None:
         verdict = "beyond noise" if difference[3] else "within noise"
+        if any(warning.kind == "one schedule group" for warning in results.warnings):
+            verdict = NO_VERDICT
         gain = interval_text(difference, signed=True)
         sentences.append(f"Against {analysis.baseline} that is {gain}, {verdict}.")
     floor = [(mean, row) for mean, _, row in known if not row.sourced]
@@ -114,9 +117,9 @@ def counted_as_zero(results: Results) -> list[str]:
 
 
 def interval_text(interval: RoundedInterval | None, signed: bool = False) -> str:
-    """Return a value with its interval in words, or a dash for a missing value."""
+    """Return a value with its interval in words, or "not measured"."""
     if interval is None:
-        return "–"
+        return NOT_MEASURED
     value, low, high, _ = interval
     text = decimal(value, signed)
     if low is None or high is None:

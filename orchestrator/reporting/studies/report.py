@@ -48,7 +48,9 @@ def write_study(result: StudyResult) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     draw(result).savefig(folder / "study.png", dpi=DOCS_DPI)
     paragraph = result.paragraph.replace("*", r"\*")  # a line may hold eps*sign twice
-    (folder / "study.md").write_text(f"**{result.study.question}**\n\n{paragraph}\n")
+    warnings = "".join(f"\n- {warning.sentence}" for warning in result.results.warnings)
+    warned = f"\n**Warnings**\n{warnings}\n".replace("*sign", r"\*sign") if warnings else ""
+    (folder / "study.md").write_text(f"**{result.study.question}**\n\n{paragraph}\n{warned}")
     numbers = json.dumps(asdict(result.numbers), indent=1)
     (folder / "study.json").write_text(numbers)
     return folder

@@ -1,0 +1,27 @@
+"""Every metric of every matrix cell as one table."""
+
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+
+def cells_of(
+    matrices: Mapping[str, Mapping[str, pd.DataFrame]], group: Callable[[str, str], str]
+) -> pd.DataFrame:
+    """Return a row per attack, source and target.
+
+    Args:
+        matrices: Per attack and metric, sources by targets in percent.
+        group: A function from source and target to their pair group.
+
+    Returns:
+        Columns ``attack``, ``source``, ``target``, ``group`` and a column per metric in percent.
+    """
+    return pd.DataFrame(
+        [
+            {"attack": attack, "source": source, "target": target, "group": group(source, target)}
+            | {metric: float(matrix.loc[source, target]) for metric, matrix in of_attack.items()}
+            for attack, of_attack in matrices.items()
+            for source, target in next(iter(of_attack.values())).stack(future_stack=True).index
+        ]
+    )

@@ -1,0 +1,319 @@
+"""The warnings of an experiment: where its numbers mean little, in a sentence per finding.
+
+The list follows from stored counts and reports alone. A run, a resumed run and a reopened store
+therefore give the same list, and every surface shows this list.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from segtransfer.experiment.task import CLEAN
+from segtransfer.tasks import metrics
+from segtransfer.tasks.labels import IGNORE_INDEX
+from segtransfer.tasks.perturbation import levels
+from segtransfer.tasks.randomness import schedule_group
+
+MOST_IGNORED = 0.5  # share of the pixels
+LEAST_SKILL = 0.05  # share of the way from the mIoU of a guess to 100
+SHOWN_AS_ZERO = 0.05  # percent; smaller values are printed as 0.0
+MOST_ZEROS = 0.9  # mean share of zeros in a gradient
+MOST_WITHOUT_GRADIENT = 0.1  # share of steps of an image with a gradient of zeros only
+FAR_BELOW = 0.5  # share of eps
+MOST_NAMES = 5  # of a long list
+
+
+class Scored(Protocol):
+    """The part of ``Results`` that warnings follow from."""
+
+    @property
+    def content(self) -> Mapping[str, Any]: ...
+    @property
+    def image_ids(self) -> tuple[str, ...]: ...
+    @property
+    def confusions(self) -> Mapping[tuple[str, str | None, str], np.ndarray]: ...
+    @property
+    def pixels(self) -> tuple[int, ...]: ...
+    @property
+    def random_targets(self) -> frozenset[str]: ...
+    @property
+    def classes(self) -> list[str]: ...
+    @property
+    def sources(self) -> list[str]: ...
+    @property
+    def targets(self) -> list[str]: ...
+    @property
+    def variants(self) -> Mapping[str, Mapping[str, Any]]: ...
+    @property
+    def attack_reports(self) -> Mapping[str, list[tuple[str | None, dict[str, Any]]]]: ...
+    def attack_spec(self, attack: str) -> dict[str, Any]: ...
+    def clean(self) -> pd.Series: ...
+    def class_iou(self, attack: str, source: str | None, target: str) -> pd.Series: ...
+
+
+@dataclass(frozen=True)
+class ResultWarning:
+    """A reason why numbers of an experiment mean little.
+
+    Attributes:
+        kind: A key of ``WARNING_KINDS``.
+        sentence: The sentence that every surface shows.
+        attack: The attack of the spec that the sentence is about; None for all attacks.
+    """
+
+    kind: str
+    sentence: str
+    attack: str | None = None
+
+
+def warnings_of(results: Scored) -> tuple[ResultWarning, ...]:
+    """Return the warnings of an experiment, in the order of ``WARNING_KINDS``; none without results."""
+    if not results.confusions:
+        return ()
+    return tuple(
+        ResultWarning(kind, sentence, attack)
+        for kind, find in WARNING_KINDS.items()
+        for attack, sentence in find(results)
+    )
+
+
+Found = Iterator[tuple[str | None, str]]  # attack of the spec, sentence
+
+
+def _nothing_labelled(results: Scored) -> Found:
+    if not _labelled(results).sum():
+        yield (
+            None,
+            f"No image has a labelled pixel (every label is {IGNORE_INDEX}, which is ignored), so "
+            "no metric is measured.",
+        )
+
+
+def _unlabelled_classes(results: Scored) -> Found:
+    labelled = _labelled(results).sum(0)
+    absent = [name for name, count in zip(results.classes, labelled, strict=True) if not count]
+    if not absent or not labelled.sum():
+        return
+    subject = f"{len(absent)} of {len(labelled)} classes occur in no label: {_quoted(absent)}"
+    if len(absent) == 1:
+        subject = f"Class '{absent[0]}' occurs in no label"
+    index = results.classes.index(absent[0])
+    yield (
+        None,
+        f"{subject} ({IGNORE_INDEX} is ignored; its pixels count where labels hold {index} for "
+        f"'{absent[0]}').",
+    )
+
+
+def _ignored_pixels(results: Scored) -> Found:
+    labelled, pixels = _labelled(results), sum(results.pixels)
+    if len(labelled) != len(results.pixels) or not labelled.sum():
+        return
+    ignored = 1 - labelled.sum() / pixels
+    if ignored > MOST_IGNORED:
+        yield (
+            None,
+            f"{_percent(ignored)} of all pixels are ignored (label {IGNORE_INDEX}), so metrics are "
+            f"about the other {_percent(1 - ignored)} only.",
+        )
+
+
+def _only_predicted_classes(results: Scored) -> Found:
+    absent = _labelled(results).sum(0) == 0
+    if absent.all():
+        return
+    for target in results.targets:
+        predicted = np.zeros(len(absent), bool)
+        for (_, _, scored_on), confusions in results.confusions.items():
+            if scored_on == target:
+                predicted |= confusions.any((0, 1))
+        if (predicted & absent).any():
+            names = _quoted(np.array(results.classes)[predicted & absent])
+            yield (
+                None,
+                f"Target {target} predicts {names}, which no label holds: an IoU of 0 in its mIoU.",
+            )
+
+
+def _guesses(results: Scored) -> Found:
+    chance = metrics.chance_miou(_labelled(results).sum(0))
+    for target, value in results.clean().items():
+        if value - chance <= LEAST_SKILL * (100 - chance):
+            yield (
+                None,
+                f"Target {target} has a clean mIoU of {value:.1f}, and a guess without the image "
+                f"has {chance:.1f}: a drop from there means little.",
+            )
+
+
+def _classes_at_zero(results: Scored) -> Found:
+    labelled = _labelled(results).sum(0) > 0
+    for target in results.targets:
+        if (CLEAN, None, target) in results.confusions:
+            values = results.class_iou(CLEAN, None, target)
+            zero = values[labelled & (values < SHOWN_AS_ZERO)].index
+            if len(zero):
+                yield (
+                    None,
+                    f"Target {target} has a clean IoU of 0 for {_quoted(zero)}, which no attack "
+                    "can lower.",
+                )
+
+
+def _zero_gradients(results: Scored) -> Found:
+    for attack, variants in _last_variants(results).items():
+        parts = []
+        for source, reports in _by_source(results, variants[0]).items():
+            runs = [run["zero_gradients"] for r in reports for run in r.get("health", ())]
+            shares = np.concatenate([np.ravel(run) for run in runs]) if runs else np.zeros(0)
+            if len(shares) and (
+                shares.mean() >= MOST_ZEROS or (shares == 1).mean() >= MOST_WITHOUT_GRADIENT
+            ):
+                parts.append(f"{_percent(shares.mean())} of values on {source}")
+        if parts:
+            yield (
+                attack,
+                f"Attack {attack} had a gradient of zero at {_listed(parts)}: what it leaves "
+                "unchanged is no sign of robustness.",
+            )
+
+
+def _unchanged_images(results: Scored) -> Found:
+    for attack, variant, perturbations in _perturbations(results):
+        parts = [
+            f"{(linf == 0).sum()} of {len(linf)}{_made_on(source)}"
+            for source, linf, _ in perturbations
+            if (linf == 0).any()
+        ]
+        if parts:
+            yield attack, f"AEs of {variant} equal their clean images: {_listed(parts)}."
+
+
+def _small_perturbations(results: Scored) -> Found:
+    for attack, variant, perturbations in _perturbations(results):
+        spec = results.attack_spec(variant)
+        name, bound = "L-infinity", float(levels(spec["eps"]))
+        if spec["norm"] != "linf":
+            name, bound = "RMS", 255 * spec["eps"]
+        parts = []
+        for source, linf, rms in perturbations:
+            size = (linf if spec["norm"] == "linf" else rms)[linf > 0]
+            if len(size) and size.mean() < FAR_BELOW * bound:
+                parts.append(f"{size.mean():.1f}{_made_on(source)}")
+        if parts:
+            yield (
+                attack,
+                f"{name} of {variant} is far below its eps of {bound:g} levels (mean of the images): "
+                f"{_listed(parts)}.",
+            )
+
+
+def _random_models(results: Scored) -> Found:
+    attacking = {
+        source
+        for reports in results.attack_reports.values()
+        for source, report in reports
+        if source is not None and is_random(report)
+    }
+    for model in results.content["models"]:
+        if model in attacking | results.random_targets:
+            yield (
+                None,
+                f"Model {model} answers one image differently twice (it draws random numbers): its "
+                "numbers hold for these draws, and cannot be repeated bit by bit.",
+            )
+
+
+def _one_schedule(results: Scored) -> Found:
+    groups = results.content["spec"]["schedule_groups"]
+    if len({schedule_group(image_id, groups) for image_id in results.image_ids}) == 1:
+        yield (
+            None,
+            "One schedule group: no verdict on differences, which other draws of scales could "
+            "explain (more images or schedule_groups would give one).",
+        )
+
+
+WARNING_KINDS: Mapping[str, Callable[[Scored], Found]] = {
+    "nothing labelled": _nothing_labelled,
+    "unlabelled class": _unlabelled_classes,
+    "ignored pixels": _ignored_pixels,
+    "class only predicted": _only_predicted_classes,
+    "clean mIoU near chance": _guesses,
+    "class at 0": _classes_at_zero,
+    "zero gradient": _zero_gradients,
+    "unchanged image": _unchanged_images,
+    "far below eps": _small_perturbations,
+    "random model": _random_models,
+    "one schedule group": _one_schedule,
+}
+
+
+def is_random(report: Mapping[str, Any]) -> bool:
+    """Return whether a task's report says that its model answered one image differently twice."""
+    return report.get("numerics", {}).get("deterministic", True) is False
+
+
+def _labelled(results: Scored) -> np.ndarray:
+    """Return the labelled pixels per image and class, int64 N x K; equal in all cells."""
+    return next(iter(results.confusions.values())).sum(-1)
+
+
+def _last_variants(results: Scored) -> dict[str, list[str]]:
+    """Return the variants of the last step by attack; earlier iterates are meant to be small."""
+    steps: dict[str, list[int]] = {}
+    for made in results.variants.values():
+        steps.setdefault(made["attack"], []).append(made["step"])
+    return {
+        attack: [
+            name
+            for name, made in results.variants.items()
+            if made["attack"] == attack and made["step"] == max(taken)
+        ]
+        for attack, taken in steps.items()
+    }
+
+
+def _by_source(results: Scored, variant: str) -> dict[str | None, list[Mapping[str, Any]]]:
+    """Return the reports of a variant's attack tasks by source, of the results' sources only."""
+    reports: dict[str | None, list[Mapping[str, Any]]] = {}
+    for source, report in results.attack_reports.get(variant, ()):
+        if source is None or source in results.sources:
+            reports.setdefault(source, []).append(report)
+    return reports
+
+
+def _perturbations(
+    results: Scored,
+) -> Iterator[tuple[str, str, list[tuple[str | None, np.ndarray, np.ndarray]]]]:
+    """Yield attack, variant, and per source the L-infinity and RMS of each image, in levels."""
+    for attack, variants in _last_variants(results).items():
+        for variant in variants:
+            index, found = results.variants[variant]["made"], []
+            for source, reports in _by_source(results, variant).items():
+                parts = [report["perturbation"][index] for report in reports]
+                linf, rms = (np.concatenate([p[name] for p in parts]) for name in ("linf", "rms"))
+                found.append((source, linf, rms))
+            yield attack, variant, found
+
+
+def _made_on(source: str | None) -> str:
+    return "" if source is None else f" made on {source}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _quoted(names: Sequence[Any]) -> str:
+    return _listed([f"'{name}'" for name in names])
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """Return parts as a list in words; a long list is cut."""
+    if len(parts) > MOST_NAMES + 1:
+        parts = [*parts[:MOST_NAMES], f"{len(parts) - MOST_NAMES} more"]
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
