@@ -117,6 +117,11 @@ class Files:
         with self._sentences("listing", folder):
             return list(_walk(self.location, folder))
 
+    def regular(self, folder: str) -> list[str]:
+        """Return the paths of all files below a folder, without broken links, pipes and devices."""
+        names = self.names(folder)
+        return names if self.remote else [name for name in names if self.info(name) is not None]
+
     def infos(self, folder: str) -> list[FileInfo]:
         """Return all files below a folder with size and time, sorted by path."""
         if self.remote:

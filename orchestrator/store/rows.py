@@ -218,7 +218,7 @@ class CompactedRows:
             StoreError: If a listed file can never be opened.
         """
         for _ in range(100):
-            listed = sorted(n for n in self._files.names(COMPACTED) if COMPACTED_PATH.fullmatch(n))
+            listed = sorted(n for n in self._files.regular(COMPACTED) if COMPACTED_PATH.fullmatch(n))
             opened = self._open
             try:
                 current = {
@@ -232,7 +232,7 @@ class CompactedRows:
         raise StoreError(
             None,
             f"a file of compacted rows of {self._files.location} vanishes each "
-            "time it is opened: look for broken links below compacted/",
+            "time it is opened: check the disk",
         )
 
     def keys(self) -> set[str]:

@@ -16,7 +16,7 @@ from segtransfer.store.maintenance.verify import (
     blob_problem,
     check_experiment,
     expected_images,
-    misplaced_folders,
+    misplaced,
 )
 from segtransfer.store.rows import ROW_PATH, CompactedFile, row_path
 from segtransfer.store.store import SHARD_PATH
@@ -41,16 +41,17 @@ def find_damage(store: Store) -> tuple[Damage, ...]:
     """List damaged rows, blobs, shards and descriptions, and change nothing.
 
     A row is damaged if the row itself is torn or altered, or if its blob is missing, altered, or
-    does not hold the arrays of such a task. A folder in the place of a file is damage, too.
+    does not hold the arrays of such a task. A folder or a link to nowhere in the place of a file is
+    damage, too.
     """
-    folders = misplaced_folders(store)
-    damages = [Damage(path, "a folder is in the place of this file") for path in folders]
+    damages = [Damage(path, sentence) for path, sentence in misplaced(store).items()]
     damages += _damaged_shards(store)
     for name in (name for folder in DESCRIPTIONS for name in store.files.names(folder[:-1])):
         if name.endswith(".json") and (finding := check_experiment(store, name)) is not None:
             damages.append(Damage(name, finding.sentence))
     damages += _damaged_results(store)
-    return tuple(sorted(damages, key=lambda damage: damage.path))
+    by_path = {damage.path: damage for damage in reversed(damages)}
+    return tuple(by_path[path] for path in sorted(by_path))
 
 
 def remove_damage(store: Store, damages: Iterable[Damage]) -> int:

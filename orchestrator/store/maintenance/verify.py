@@ -83,9 +83,11 @@ def verify(store: Store) -> VerifyReport:
     experiments = [name for name in names if name.endswith(".json")]
     findings += [f for name in experiments if (f := check_experiment(store, name))]
     findings += [f for info in infos if (f := _check_place(info, named))]
+    known = {finding.path for finding in findings}
     findings += [
-        Finding("damaged", path, f"a folder is in the place of this file; {_NOT_DONE}")
-        for path in misplaced_folders(store)
+        Finding("damaged", path, f"{sentence}; {_NOT_DONE}")
+        for path, sentence in misplaced(store).items()
+        if path not in known
     ]
     return VerifyReport(
         rows=len(index.rows),
@@ -97,10 +99,13 @@ def verify(store: Store) -> VerifyReport:
     )
 
 
-def misplaced_folders(store: Store) -> list[str]:
-    """Return the paths of folders that are in the place of a file of the store."""
+def misplaced(store: Store) -> dict[str, str]:
+    """Return what is in the place of a file of the store and is no file, in words, by path."""
+    folders, names = store.files.folders(""), set(store.files.names(""))
+    found = dict.fromkeys(folders, "a folder is in the place of this file")
+    found |= dict.fromkeys(names - set(store.files.regular("")), "a broken link, a pipe or a device")
     places = ROW_PATH, COMPACTED_PATH, BLOB_PATH, SHARD_PATH, DESCRIPTION_PATH
-    return [p for p in store.files.folders("") if any(place.fullmatch(p) for place in places)]
+    return {p: text for p, text in found.items() if any(place.fullmatch(p) for place in places)}
 
 
 def _unreadable(path: str, count: int) -> Finding:
