@@ -8,8 +8,14 @@ from rich.markup import escape
 from segtransfer import api
 from segtransfer.cli.console import console, errors
 from segtransfer.cli.exits import ExitCode, exit_if_failed, exit_with_message
-from segtransfer.cli.options import ExecutorOption, StoreOption, TrackingOption, with_options
-from segtransfer.cli.projections import show_results
+from segtransfer.cli.options import (
+    ExecutorOption,
+    RequireTrackingOption,
+    StoreOption,
+    TrackingOption,
+    with_options,
+)
+from segtransfer.cli.projections import drawn, exit_if_untracked, show_results
 
 
 def study(
@@ -30,8 +36,10 @@ def study(
     executor: ExecutorOption = None,
     store: StoreOption = None,
     tracking: TrackingOption = True,
+    require_tracking: RequireTrackingOption = False,
 ) -> None:
     """Answer a question about transfer between any models: a figure, and a paragraph of numbers."""
+    from segtransfer.reporting.folder import report_folder
     from segtransfer.reporting.progress import ProgressView
     from segtransfer.reporting.studies import write_study
     from segtransfer.reporting.terminal import print_warnings
@@ -52,10 +60,13 @@ def study(
             raise typer.Exit(ExitCode.FAILED) from None
         finally:
             progress.stop()
-        folder = write_study(result)
+        shown = drawn("figure", lambda: write_study(result))
         console.print(f"\n[bold]{escape(result.study.question)}[/bold]\n")
         console.print(result.paragraph, highlight=False, markup=False)
         print_warnings(result.results, console)
-        console.print(f"\nFigure: {folder / 'study.png'}", highlight=False)
+        if shown:
+            figure = report_folder(result.results) / "study.png"
+            console.print(f"\nFigure: {figure}", highlight=False)
         if tracking and base.runtime.tracking:
-            show_results(result.results, True)
+            shown &= show_results(result.results, True)
+        exit_if_untracked(require_tracking, shown)

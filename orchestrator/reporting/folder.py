@@ -1,5 +1,6 @@
 """Report folder of an experiment: figures, tables, the resolved spec, and the page."""
 
+import os
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -26,10 +27,15 @@ def report_folder(results: Results) -> Path:
 def reports_root(location: str) -> Path:
     """Return the folder of all reports on a store's results.
 
-    Reports on a remote store are written to the working folder. Ray deletes a job's working folder
-    after the job; the command ``report`` writes the reports again.
+    Reports on a store that is remote, or that this process may not write, are written to the
+    working folder. Ray deletes a job's working folder after the job; the command ``report`` writes
+    the reports again.
     """
-    return Path.cwd() / "segtransfer-reports" if "://" in location else Path(location) / "reports"
+    here, there = Path.cwd() / "segtransfer-reports", Path(location) / "reports"
+    if "://" in location:
+        return here
+    existing = next(path for path in (there, *there.parents) if path.exists())
+    return there if os.access(existing, os.W_OK | os.X_OK) else here
 
 
 def write_report(results: Results) -> Path:

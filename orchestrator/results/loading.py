@@ -10,9 +10,10 @@ import numpy as np
 from segtransfer.errors import InputError
 from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.task import CLEAN
+from segtransfer.results.checked import scores
 from segtransfer.results.results import MatrixIndex, Results
 from segtransfer.results.warnings import is_random
-from segtransfer.store import Store
+from segtransfer.store import Evaluation, Store
 from segtransfer.tasks import metrics
 from segtransfer.tasks.data.base import sequence_of
 from segtransfer.tasks.data.shards import Shard
@@ -53,7 +54,7 @@ def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Resul
             "written by another version of segtransfer; run it again, into this store or a new one"
         )
     shards = {shard_id: store.shard(shard_id) for shard_id in content["shards"]}
-    assembly = _Assembly(store, shards)
+    assembly = _Assembly(store, shards, len(content["classes"]))
     evaluations: dict[MatrixIndex, list[tuple[str, str]]] = defaultdict(list)
     for attack, source, target, shard_id, key, _ in content["cells"]:
         evaluations[attack, source, target].append((shard_id, key))
@@ -81,6 +82,7 @@ class _Assembly:
 
     store: Store
     shards: Mapping[str, Shard | None]
+    num_classes: int
     missing: set[str] = field(default_factory=set)
     confusions: dict[MatrixIndex, np.ndarray] = field(default_factory=dict)
     fooled: dict[MatrixIndex, np.ndarray] = field(default_factory=dict)
@@ -91,7 +93,7 @@ class _Assembly:
     def add(self, cell: MatrixIndex, keys: Sequence[tuple[str, str]]) -> None:
         """Read the evaluations of a cell, given by shard and key; note the missing keys."""
         attack, _, target = cell
-        read = [(shard_id, key, self.store.evaluation(key)) for shard_id, key in keys]
+        read = [(shard_id, key, self._scores(shard_id, key)) for shard_id, key in keys]
         self.missing |= {key for _, key, evaluation in read if evaluation is None}
         complete = [(s, e) for s, _, e in read if e is not None]
         if any(is_random(evaluation.report) for _, evaluation in complete):
@@ -108,6 +110,11 @@ class _Assembly:
         known = [count for count in counts if count is not None]
         if len(known) == len(counts):
             self.fooled[cell] = np.concatenate(known)
+
+    def _scores(self, shard_id: str, key: str) -> Evaluation | None:
+        """Return the scores of a shard, or None without the shard: its images are not known."""
+        shard = self.shards[shard_id]
+        return None if shard is None else scores(self.store, key, shard, self.num_classes)
 
 
 def _sequences(

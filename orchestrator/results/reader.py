@@ -1,7 +1,7 @@
 """One experiment of a store, read a shard at a time; missing results are noted on the way."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 from segtransfer.errors import InputError
 from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.task import CLEAN, Cell
+from segtransfer.results.checked import attack_images, attack_report, scores
 from segtransfer.results.results import Results
-from segtransfer.store import Evaluation, Store, arrays
+from segtransfer.store import Evaluation, Store
 from segtransfer.tasks import metrics
 from segtransfer.tasks.data.shards import Shard
 
@@ -123,7 +124,7 @@ class ExperimentReader:
         clean: dict[str, np.ndarray] = {}  # predictions by target
         perturbations: dict[str, list[Statistics] | None] = {}  # by attack key
         for cell in self.cells[shard_id]:
-            evaluation = self.store.evaluation(cell.key)
+            evaluation = scores(self.store, cell.key, shard, len(self.experiment.classes))
             if evaluation is None:
                 self.missing.add(cell.key)
                 continue
@@ -134,7 +135,7 @@ class ExperimentReader:
                 fooled = metrics.fooled(evaluation.predictions, clean[cell.target], shard.labels)
             if (key := cell.attack_key) is not None:
                 if key not in perturbations:
-                    perturbations[key] = self._perturbations(key)
+                    perturbations[key] = self._perturbations(key, cell.attack)
                 of_variants = perturbations[key]
                 if of_variants is not None:
                     statistics = of_variants[self._variant_index(cell.attack)]
@@ -151,7 +152,7 @@ class ExperimentReader:
             seen.add(origin)
             if cell.attack_key != key:
                 key = cell.attack_key
-                stored = self._images(key)
+                stored = self._images(key, cell.attack)
             if stored is not None:
                 ids, images, perturbations = stored
                 index = self._variant_index(cell.attack)
@@ -161,19 +162,25 @@ class ExperimentReader:
         """Return the index of a variant among its attack's variants."""
         return self.experiment.variants[attack]["made"]
 
-    def _perturbations(self, key: str) -> list[Statistics] | None:
-        """Return the perturbations of an attack per variant; None if its row is missing."""
-        row = self.store.row(key)
-        if row is None:
-            self.missing.add(key)
-            return None
-        return row.report["perturbation"]
+    def _variants(self, attack: str) -> int:
+        """Return the number of variants of the attack that made a variant."""
+        name = self.experiment.variants[attack]["attack"]
+        made = self.experiment.content["attacks"]
+        return 1 + max(variant["made"] for variant in made if variant["attack"] == name)
 
-    def _images(self, key: str) -> tuple[tuple[str, ...], np.ndarray, list[Statistics]] | None:
-        """Return the ids, AEs and perturbations of an attack; None if missing or damaged."""
-        row = self.store.row(key)
-        content = None if row is None else self.store.blob(row)
-        if row is None or content is None:
+    def _perturbations(self, key: str, attack: str) -> list[Statistics] | None:
+        """Return the perturbations of an attack per variant; None if its row is missing."""
+        report = attack_report(self.store, key, self._variants(attack))
+        if report is None:
             self.missing.add(key)
             return None
-        return *arrays.decode_images(content), row.report["perturbation"]
+        return report["perturbation"]
+
+    def _images(
+        self, key: str, attack: str
+    ) -> tuple[tuple[str, ...], np.ndarray, Sequence[Statistics]] | None:
+        """Return the ids, AEs and perturbations of an attack; None if missing or damaged."""
+        found = attack_images(self.store, key, self._variants(attack))
+        if found is None:
+            self.missing.add(key)
+        return found

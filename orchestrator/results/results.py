@@ -12,6 +12,7 @@ import pandas as pd
 
 from segtransfer.experiment.task import CLEAN
 from segtransfer.results.cells import cells_of
+from segtransfer.results.checked import attack_report
 from segtransfer.results.warnings import ResultWarning, warnings_of
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
@@ -277,8 +278,9 @@ class Results:
         for attack, source, _, _, _, key in self.content["cells"]:
             if key is not None and (attack, key) not in seen:
                 seen.add((attack, key))
-                if row := self.store.row(key):
-                    reports[attack].append((source, row.report))
+                variants = self.variants[attack]["made"] + 1
+                if report := attack_report(self.store, key, variants):
+                    reports[attack].append((source, report))
         return reports
 
     def perturbation(self, attack: str) -> pd.Series:

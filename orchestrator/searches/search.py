@@ -31,6 +31,7 @@ from segtransfer.searches.optuna_study import (
 )
 from segtransfer.searches.spec import Search, confirming_experiment
 from segtransfer.store import Store
+from segtransfer.store.maintenance.leases import in_use
 from segtransfer.tasks.attacks.spec import AttackSpec
 
 if TYPE_CHECKING:
@@ -95,6 +96,13 @@ def run_search(search: Search, listener: SearchListener, *, resume: bool = False
             "runtime.executor=ray, or leave it out"
         )
     store = Store(search.runtime.store)
+    with in_use(store, f"search {search.name}"):
+        return _run_search(search, listener, store, resume=resume)
+
+
+def _run_search(
+    search: Search, listener: SearchListener, store: Store, *, resume: bool
+) -> SearchResult:
     check_apart(search)
     context = make_context(search, store)
     make_plan(confirming_experiment(search, []), store)  # its errors come before the trials

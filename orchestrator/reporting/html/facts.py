@@ -10,8 +10,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from segtransfer.experiment.provenance import code_hash, commit, versions
 from segtransfer.reporting.html.analysis import Analysis
 from segtransfer.reporting.html.estimates import RoundedInterval
@@ -19,7 +17,6 @@ from segtransfer.reporting.html.tables import main_attacks
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.text import HEADLINES, NOT_MEASURED
 from segtransfer.statistics import NO_VERDICT
-from segtransfer.tasks.metrics import margins
 from segtransfer.tasks.urls import without_credentials
 from segtransfer.tasks.yaml_files import dump
 
@@ -96,24 +93,6 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
         f"Without any model, {row.attack} leaves {interval_text(mean)}." for mean, row in floor[:1]
     ]
     return sentences
-
-
-def counted_as_zero(results: Results) -> list[str]:
-    """Return a sentence on classes that are predicted and in no label, empty without any.
-
-    Their IoU is 0 wherever they are predicted, and it counts in the mean IoU.
-    """
-    pixels = sum(confusions.sum(0) for confusions in results.confusions.values())
-    if isinstance(pixels, int):  # no cell has a result
-        return []
-    _, labelled, predicted = margins(pixels)
-    names = [results.classes[k] for k in np.flatnonzero((labelled == 0) & (predicted > 0))]
-    if not names:
-        return []
-    return [
-        f"{len(names)} of {_count(len(results.classes), 'class', 'classes')} occur in no label but "
-        f"are predicted, and count as IoU 0 in the mIoU of each such cell: {', '.join(names)}."
-    ]
 
 
 def interval_text(interval: RoundedInterval | None, signed: bool = False) -> str:

@@ -89,7 +89,7 @@ def _introduction(results: Results, analysis: Analysis) -> dict[str, Any]:
     """Return the content above the matrices: set-up, findings, warnings, failures, files."""
     return {
         "run": facts.what_was_run(results),
-        "findings": facts.findings(results, analysis) + facts.counted_as_zero(results),
+        "findings": facts.findings(results, analysis),
         "warnings": [warning.sentence for warning in results.warnings],
         "failures": facts.failure_messages(results),
         "downloads": facts.downloads(results),

@@ -1,0 +1,109 @@
+"""Stored results that fit their place: scores of a shard's own images, reports of an attack."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from segtransfer.store import Evaluation, Store, arrays
+from segtransfer.tasks.data.shards import Shard
+
+IGNORED = 255  # the label of pixels that are not counted
+COSTS = ("forwards", "backwards", "pixels", "seconds")
+
+
+def scores(store: Store, key: str, shard: Shard | None, num_classes: int) -> Evaluation | None:
+    """Return the stored scores of a shard's images.
+
+    Args:
+        store: The store.
+        key: The key of the evaluation.
+        shard: The shard, or None if its images and labels are missing.
+        num_classes: The number of classes K of the experiment.
+
+    Returns:
+        None if the scores are missing or damaged, have another number of classes, or are of other
+        images or labels than those of the shard.
+    """
+    evaluation = store.evaluation(key)
+    if evaluation is None or evaluation.confusions.shape[1:] != (num_classes, num_classes):
+        return None
+    return evaluation if shard is None or _are_of(evaluation, shard) else None
+
+
+def _are_of(evaluation: Evaluation, shard: Shard) -> bool:
+    """Return whether ids, sizes and the number of pixels per label are those of a shard."""
+    if evaluation.image_ids != shard.image_ids:
+        return False
+    if evaluation.predictions.shape != shard.labels.shape:
+        return False
+    size = evaluation.confusions.shape[1]
+    for labels, confusion in zip(shard.labels, evaluation.confusions, strict=True):
+        counts = np.bincount(labels.ravel(), minlength=IGNORED + 1)[:IGNORED]
+        if counts[size:].any() or not np.array_equal(confusion.sum(1), counts[:size]):
+            return False
+    return True
+
+
+def attack_report(store: Store, key: str, variants: int) -> dict[str, Any] | None:
+    """Return the report of a stored attack.
+
+    Args:
+        store: The store.
+        key: The key of the attack.
+        variants: The number of variants of which the report must have statistics.
+
+    Returns:
+        None if the row is missing or damaged, or is no report of such an attack.
+    """
+    row = store.row(key)
+    if row is None or row.kind != "attack":
+        return None
+    report = row.report
+    statistics, cost = report.get("perturbation"), report.get("cost")
+    if not isinstance(statistics, list) or len(statistics) < variants:
+        return None
+    if not isinstance(cost, dict) or not isinstance(report.get("numerics"), dict):
+        return None
+    if not all(_is_table(table) for table in statistics):
+        return None
+    return report if not cost or _is_cost(cost, variants) else None
+
+
+def attack_images(
+    store: Store, key: str, variants: int
+) -> tuple[tuple[str, ...], np.ndarray, list[dict[str, list[float]]]] | None:
+    """Return the ids, AEs uint8 M x N x 3 x H x W and perturbations of a stored attack.
+
+    Returns:
+        None if a part is missing or damaged, or if these are fewer than ``variants``.
+    """
+    report, row = attack_report(store, key, variants), store.row(key)
+    content = None if report is None or row is None else store.blob(row)
+    decoded = None if content is None else arrays.decode_images(content)
+    if report is None or decoded is None or len(decoded[1]) < variants:
+        return None
+    return *decoded, report["perturbation"]
+
+
+def _is_table(table: Any) -> bool:
+    """Return whether these are columns of numbers, a value per image."""
+    if not isinstance(table, dict) or not {"linf", "rms"} <= table.keys():
+        return False
+    columns = list(table.values())
+    if not all(isinstance(column, list) and column for column in columns):
+        return False
+    numbers = all(_is_number(value) for column in columns for value in column)
+    return numbers and len({len(column) for column in columns}) == 1
+
+
+def _is_cost(cost: dict[str, Any], variants: int) -> bool:
+    equivalents = cost.get("forward_equivalents")
+    if not isinstance(equivalents, list) or len(equivalents) < variants:
+        return False
+    return all(_is_number(value) for value in [*equivalents, *(cost.get(n) for n in COSTS)])
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number; the PSNR of an unchanged image is infinite."""
+    return type(value) in (int, float) and not math.isnan(value)

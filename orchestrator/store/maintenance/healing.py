@@ -1,0 +1,58 @@
+"""Stored AEs that are lost: which attacks to compute again, and which scores after them."""
+
+from collections.abc import Iterable
+
+from segtransfer.store import Store
+from segtransfer.store.maintenance.reading import in_threads
+
+
+class LostImages:
+    """The stored attacks of a run whose AEs are missing or damaged.
+
+    In a folder the AEs are read and compared with their hash. In a bucket, which keeps hashes of
+    its own, the AEs only have to exist.
+
+    Attributes:
+        keys: The keys of these attacks.
+    """
+
+    def __init__(self, store: Store, attacks: Iterable[str]) -> None:
+        """Look at the AEs of attacks.
+
+        Args:
+            store: The store.
+            attacks: The keys of attacks that count as done.
+        """
+        self._store = store
+        attacks = sorted(attacks)
+        lost = [
+            key
+            for key, sound in zip(attacks, in_threads(self._is_sound, attacks), strict=True)
+            if not sound
+        ]
+        self.keys = frozenset(lost)
+        rows = {key: store.row(key) for key in lost}
+        self._hashes = {key: row.sha256 for key, row in rows.items() if row is not None}
+        # Without a row, AEs that were stored under their hash before are known to be the same.
+        self._blobs = set(store.files.names("blobs")) if len(self._hashes) < len(lost) else set()
+
+    def changed(self) -> frozenset[str]:
+        """Return the attacks whose AEs, computed again, are or may be others than before.
+
+        Their scores belong to other images, so that the scores have to be computed again.
+        """
+        rows = {key: self._store.row(key) for key in self.keys}
+        return frozenset(
+            key
+            for key, row in rows.items()
+            if row is not None
+            and row.sha256 != self._hashes.get(key, row.sha256 if row.blob in self._blobs else "")
+        )
+
+    def _is_sound(self, key: str) -> bool:
+        row = self._store.row(key)
+        if row is None or row.kind != "attack":
+            return False
+        if self._store.remote:
+            return self._store.files.info(row.blob) is not None
+        return self._store.attack_images(key) is not None
