@@ -8,7 +8,15 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.models.zoo import ZOO
-from segtransfer.tasks.schema import AnyPath, Frozen, NameOrPath, Number, resolve_path, suggest
+from segtransfer.tasks.schema import (
+    AnyPath,
+    Frozen,
+    NameOrPath,
+    Number,
+    added_later,
+    resolve_path,
+    suggest,
+)
 
 ADAPTERS = ("zoo", "mmseg", "torch", "huggingface", "ensemble")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -48,10 +56,23 @@ class TorchSource(Frozen):
     Attributes:
         callable: ``package.module:function``.
         arguments: Keyword arguments of the callable.
+        weights: A state dict (.pth or .safetensors, or a URL) to load into the module. Without
+            it, the module is built when the plan is made, and its own state is its identity.
+        sha256: The hash of ``weights``; required for a URL.
     """
 
     callable: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
     arguments: dict[str, Any] = Field(default_factory=dict)
+    weights: AnyPath | None = added_later(None)
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = added_later(None)
+
+    @model_validator(mode="after")
+    def _hash_has_a_file(self) -> "TorchSource":
+        if self.sha256 is not None and self.weights is None:
+            raise PydanticCustomError(
+                "weights", "torch.sha256 is the hash of torch.weights; give weights, too", {}
+            )
+        return self
 
 
 class HuggingfaceSource(Frozen):
