@@ -88,7 +88,7 @@ def attack(
     report = {
         "perturbation": _measure(adversarial, images, spec),
         "health": health,
-        "numerics": asdict(model.numerics) if model else {},
+        **(model.facts if model else {"numerics": {}}),
         "cost": _cost(model, before, images, health, spec) if model and before else {},
     }
     return AttackResult(adversarial, report)

@@ -26,6 +26,7 @@ from segtransfer.tasks.schema import (
     Number,
     Text,
     Whole,
+    added_later,
     resolve_path,
     suggest,
 )
@@ -88,10 +89,15 @@ class TorchSource(Frozen):
     Attributes:
         callable: ``package.module:function``.
         arguments: Keyword arguments of the callable.
+        weights: A state dict (.pth or .safetensors, or a URL) to load into the module. Without
+            it, the module is built when the plan is made, and its own state is its identity.
+        sha256: The hash of ``weights``; required for a URL.
     """
 
     callable: Annotated[Text, AfterValidator(_read_callable)]
     arguments: dict[Text, Any] = Field(default_factory=dict)
+    weights: AnyPath | None = added_later(None)
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = added_later(None)
 
     @field_validator("arguments")
     @classmethod
@@ -106,6 +112,14 @@ class TorchSource(Frozen):
                 {"error": str(error)},
             ) from None
         return value
+
+    @model_validator(mode="after")
+    def _hash_has_a_file(self) -> "TorchSource":
+        if self.sha256 is not None and self.weights is None:
+            raise PydanticCustomError(
+                "weights", "torch.sha256 is the hash of torch.weights; give weights, too", {}
+            )
+        return self
 
 
 class HuggingfaceSource(Frozen):

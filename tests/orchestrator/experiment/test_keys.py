@@ -1,6 +1,7 @@
 """A task's key changes with all that changes its result, and with nothing else."""
 
 import copy
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pydantic import BaseModel
 
@@ -33,6 +35,7 @@ from segtransfer.tasks.models.zoo import ZOO
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import CLASSES, toy, write_images
 from tests.tasks.models.segformers import write_segformer
+from tests.toys import convolutional
 
 Spec = dict[str, Any]
 Change = Callable[[Spec, Path], None]
@@ -150,6 +153,20 @@ def set_ensemble(*seeds: int, **fields: Any) -> Change:
     """One ensemble of toys, by their seeds."""
     members = [toy(f"m{seed}", seed=seed) for seed in seeds or (1, 2)]
     return set_to("models", [{"name": "e", "ensemble": members, **fields}])
+
+
+def set_weights(seed: int = 7, told: bool = False) -> Change:
+    """A toy whose weights are a file: those of another seed; ``told`` by its hash as well."""
+
+    def change(spec: Spec, folder: Path) -> None:
+        path = folder / "weights.pth"
+        torch.save(convolutional(seed=seed).state_dict(), path)
+        source = spec["models"][0]["torch"]
+        source["weights"] = str(path)
+        if told:
+            source["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    return change
 
 
 def set_windows(**fields: Any) -> Change:
@@ -374,6 +391,8 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
         set_to("models.0.torch.callable", "tests.toys:failing"),
     ),
     "models.torch.arguments": (the_base, set_to("models.0.torch.arguments", {"seed": 7})),
+    "models.torch.weights": (set_weights(), set_weights(seed=8)),
+    "models.torch.sha256": (set_weights(), set_weights(told=True)),
     "models.huggingface.model": (
         set_segformer(),
         set_segformer(model=partial(segformer, seed=1)),

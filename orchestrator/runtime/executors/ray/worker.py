@@ -81,7 +81,9 @@ class ModelActor:
         try:
             models.import_libraries(served.spec)  # once per process, not with every load
             begun = time.perf_counter()
-            self._model = self._load(served)
+            self._model = models.load_planned(
+                served.spec, served.fingerprint, self._device, served.numerics
+            )
         except Exception as error:
             return RemoteFailure(_kind_of_load_failure(error), _message_of(error))
         return Loaded(time.perf_counter() - begun)
@@ -100,16 +102,6 @@ class ModelActor:
     ) -> Output | RemoteFailure:
         """Return the scores of a shard's images on the hosted model."""
         return self._run(task, TaskInputs(ids, group, images, labels))
-
-    def _load(self, served: Served) -> Segmenter:
-        if models.describe(served.spec).fingerprint != served.fingerprint:
-            raise InputError(
-                "this node holds other weights than planned; give every node the same files"
-            )
-        model = models.load(served.spec, self._device, served.numerics)
-        images = torch.zeros(1, 3, 64, 64, device=self._device, requires_grad=True)
-        model.gradient(model(images).sum(), images)
-        return model
 
     def _run(self, task: Task, inputs: TaskInputs) -> Output | RemoteFailure:
         try:

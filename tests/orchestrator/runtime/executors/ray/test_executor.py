@@ -168,7 +168,9 @@ def tokens(folder: Path, count: int = 1) -> Path:
 
 
 def troubled(folder: Path, trouble: str, at: str = "call") -> dict[str, Any]:
-    return toy("troubled", "troubled", folder=str(folder), trouble=trouble, at=at)
+    return toy(
+        "troubled", "troubled", folder=str(folder), trouble=trouble, at=at, planner=os.getpid()
+    )
 
 
 def actors_alive() -> list[str]:
