@@ -1,6 +1,5 @@
 """``segtransfer job``: status, follow, stop."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -51,8 +50,8 @@ def follow_job(job: str, address: str) -> None:
     from segtransfer.jobs.client import connect, exit_code, follow, last_word
 
     def write(text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        console.file.write(text)
+        console.file.flush()
 
     try:
         details = follow(connect(address), job, write)

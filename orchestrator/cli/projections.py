@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from segtransfer.cli.console import console, errors
-from segtransfer.cli.exits import ExitCode
+from segtransfer.cli.exits import ExitCode, where_kept
 
 if TYPE_CHECKING:
     from segtransfer.comparison import Comparison
@@ -55,7 +55,7 @@ def show_results(results: "Results", tracking: bool, *, redraw: bool = False) ->
         console.print(f"        {runs_address(uri, results.name)}", highlight=False, soft_wrap=True)
     except TrackingError as error:
         note(results.store, results.identity, results.name, str(error))
-        errors.print(f"[yellow]{escape(str(error))}[/yellow]")
+        _warn(error)
         errors.print(f"Log it later with: segtransfer report {results.store.location} --log")
         return False
     forget(results.store, results.identity)
@@ -116,14 +116,23 @@ def list_unlogged(store: "Store") -> None:
 
 
 def log_comparison(comparison: "Comparison") -> None:
-    """Log a comparison to MLflow and print how to open the run."""
+    """Log a comparison to MLflow if B is logged there, and print how to open the run."""
     from segtransfer.tracking import TrackingError, comparisons, how_to_open
 
     try:
+        if not comparisons.is_logged(comparison.b):
+            location = comparison.b.store.location
+            console.print(
+                f"Not in MLflow, because {comparison.b.name} is not: "
+                f"'segtransfer report {location} --log' logs it.",
+                highlight=False,
+                markup=False,
+            )
+            return
         uri = comparisons.log_comparison(comparison)
         console.print(f"MLflow: {how_to_open(uri)}", highlight=False)
     except TrackingError as error:
-        errors.print(f"[yellow]{escape(str(error))}[/yellow]")
+        _warn(error)
         errors.print("Log it later with the same command.")
 
 
@@ -143,8 +152,14 @@ def log_search(result: "SearchResult") -> bool:
         console.print(f"        {runs_address(uri, name)}", highlight=False, soft_wrap=True)
     except TrackingError as error:
         note(store, identity, result.context.search.name, str(error))
-        errors.print(f"[yellow]{escape(str(error))}[/yellow]")
+        _warn(error)
         errors.print("Log it later with the same command: nothing is computed again.")
         return False
     forget(store, identity)
     return True
+
+
+def _warn(error: Exception) -> None:
+    """Print why MLflow was not written, and where the error is kept in full."""
+    kept = f" ({where_kept(error)})" if error.__cause__ else ""
+    errors.print(f"[yellow]{escape(str(error) + kept)}[/yellow]", highlight=False)

@@ -70,7 +70,7 @@ class ResultWarning:
 
 
 def warnings_of(results: Scored) -> tuple[ResultWarning, ...]:
-    """Return the warnings of an experiment, in the order of ``WARNING_KINDS``; none without results."""
+    """Return the warnings of an experiment, in the order of ``WARNING_KINDS``."""
     if not results.confusions:
         return ()
     return tuple(
@@ -206,8 +206,8 @@ def _small_perturbations(results: Scored) -> Found:
         if parts:
             yield (
                 attack,
-                f"{name} of {variant} is far below its eps of {bound:g} levels (mean of the images): "
-                f"{_listed(parts)}.",
+                f"{name} of {variant} is far below its eps of {bound:g} levels "
+                f"(mean of the images): {_listed(parts)}.",
             )
 
 

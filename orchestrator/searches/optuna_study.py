@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
+from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from segtransfer import search_spaces
-from segtransfer.errors import InputError
+from segtransfer.errors import InputError, ServerError
 from segtransfer.searches.context import PairDrops, RungScore, SearchContext, propose
 from segtransfer.searches.spec import DIRECTIONS, Search, baselines
 from segtransfer.store import Store
@@ -52,30 +55,72 @@ def open_storage(context: SearchContext, store: Store) -> BaseStorage:
     Raises:
         InputError: The storage cannot be opened, or none is named and the store is a bucket.
     """
-    where = context.search.search.storage
-    if where is None:
+    where = storage_location(context)
+    if context.search.search.storage is None:
         if store.remote:
             raise InputError(
                 f"the store {store.location} is a bucket, which holds no Optuna study; give "
                 "search.storage a file, or the URL of a database (postgresql+psycopg2://...)"
             )
-        path = Path(store.location) / SEARCHES / context.identity / JOURNAL
-        path.parent.mkdir(parents=True, exist_ok=True)
-        where = str(path)
-    try:
+        Path(where).parent.mkdir(parents=True, exist_ok=True)
+    with _opening(where):
         if "://" in where:
             return RDBStorage(where)
         return JournalStorage(JournalFileBackend(where))
-    except Exception as error:  # any of the drivers of a database
-        raise InputError(f"search.storage {without_credentials(where)}: {error}") from None
+
+
+def storage_location(context: SearchContext) -> str:
+    """Return the file or URL of the study's storage."""
+    journal = Path(context.store) / SEARCHES / context.identity / JOURNAL
+    return context.search.search.storage or str(journal)
+
+
+@contextmanager
+def _opening(where: str) -> Iterator[None]:
+    """Turn any exception of Optuna, of a database or of its driver into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"search.storage {without_credentials(where)} cannot be used: {_cause(error)}; repair "
+            "it, or name another one (results of earlier trials stay in the store)"
+        ) from error
+
+
+@contextmanager
+def storage_in_use(context: SearchContext) -> Iterator[None]:
+    """Turn an error of the study's storage, also one that Tune passes on, into a sentence.
+
+    Raises:
+        ServerError: The storage failed within the context.
+    """
+    try:
+        yield
+    except Exception as error:
+        link: BaseException | None = error
+        while link is not None and not isinstance(link, OptunaError | SQLAlchemyError):
+            link = link.__cause__ or link.__context__
+        if link is None:
+            raise
+        raise ServerError(
+            f"the study in {without_credentials(storage_location(context))} cannot be used any "
+            f"more: {_cause(link)}; what was done before is in the store"
+        ) from error
+
+
+def _cause(error: BaseException) -> str:
+    """Return the first line of the first cause: Optuna's own messages hide the database's."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{line} (install it)" if isinstance(error, ImportError) else line
 
 
 def dashboard_command(context: SearchContext) -> str:
     """Return the command that shows the study in Optuna's dashboard (a separate package)."""
-    where = (
-        context.search.search.storage or Path(context.store) / SEARCHES / context.identity / JOURNAL
-    )
-    return f"optuna-dashboard {without_credentials(str(where))}"
+    return f"optuna-dashboard {without_credentials(storage_location(context))}"
 
 
 def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) -> optuna.Study:
@@ -84,15 +129,17 @@ def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) ->
     Points of trials that were running when an earlier search died are proposed again.
 
     Raises:
-        InputError: The study has trials, some are left, and ``resume`` is False.
+        InputError: The study has trials, some are left, and ``resume`` is False; or the storage
+            cannot be used.
     """
-    study = optuna.create_study(
-        study_name=study_name(context),
-        storage=storage,
-        directions=[DIRECTIONS[name] for name in context.search.search.objectives],
-        load_if_exists=True,
-    )
-    trials = study.get_trials(deepcopy=False)
+    with _opening(storage_location(context)):
+        study = optuna.create_study(
+            study_name=study_name(context),
+            storage=storage,
+            directions=[DIRECTIONS[name] for name in context.search.search.objectives],
+            load_if_exists=True,
+        )
+        trials = study.get_trials(deepcopy=False)
     left = context.search.search.trials - len(ended(study))
     if trials and not resume and left > 0:
         raise InputError(

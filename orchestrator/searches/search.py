@@ -28,6 +28,7 @@ from segtransfer.searches.optuna_study import (
     open_storage,
     open_study,
     read_trials,
+    storage_in_use,
 )
 from segtransfer.searches.spec import Search, confirming_experiment
 from segtransfer.store import Store
@@ -109,7 +110,7 @@ def _run_search(
     study = open_study(context, open_storage(context, store), resume=resume)
     listener.begun(context, [trial for trial in read_trials(study) if trial.state != "running"])
     clock = TimeLimit(search.runtime.max_hours)
-    with _driver(context, store, study) as client:
+    with storage_in_use(context), _driver(context, store, study) as client:
         if client is not None:
             _run_trials(context, study, client, listener, clock)
         trials = read_trials(study)

@@ -168,7 +168,8 @@ FITTING = {
 }
 MISFITS = [
     "0", "-1", "true", "~", "1:30", "8", "auto", "[a", "{a: 1, a: 2}", "", ".inf", "'3'", "&a [*a]",
-    "..", "[fcn-r18, fcn-r18]", "1e3", "yes", "!!python/name:os.system", "9" * 5000, "*", "2024-01-01",
+    "..", "[fcn-r18, fcn-r18]", "1e3", "yes", "!!python/name:os.system", "9" * 5000, "*",
+    "2024-01-01",
 ]  # fmt: skip
 NOWHERE = [
     "attacks.9.eps",

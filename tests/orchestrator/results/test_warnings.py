@@ -128,10 +128,6 @@ def assert_everywhere(results: Results, client: MlflowClient, expected: list[str
 
 
 CASES: dict[str, tuple[Callable[..., Results], list[str]]] = {
-    "all-ignored": (
-        lambda folder: run(data(folder, nothing), attacks=attack("noise")),
-        ["nothing labelled"],
-    ),
     "binary-0-255": (
         lambda folder: run(
             data(folder, binary, shown=(0, 1)),

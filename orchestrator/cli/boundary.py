@@ -1,0 +1,59 @@
+"""The boundary at the top of the command: no error leaves it but as a sentence and an exit code."""
+
+import errno
+import io
+import sys
+from typing import Any
+
+from typer.core import TyperGroup
+
+from segtransfer.cli.exits import describe, leave_output
+
+RESUME = "run again to go on"
+
+
+class Boundary(TyperGroup):
+    """The group of all verbs; what a verb does not foresee ends in its ``main``."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run the command line and exit.
+
+        Characters that the terminal's encoding lacks are replaced. The output is flushed here,
+        because an error at the interpreter's exit would be a traceback with code 120.
+
+        Raises:
+            SystemExit: Always, with the exit code.
+        """
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        try:
+            super().main(*arguments, **options)
+        except SystemExit as end:
+            if error := _pipe_error(end.__context__) or _flush_error():
+                raise SystemExit(leave_output(error)) from error
+            raise
+        except OSError as error:  # of the help and the version, since verbs handle their own
+            raise SystemExit(leave_output(error)) from error
+        except Exception as error:
+            raise SystemExit(describe(error, "", RESUME)) from error
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Accept ``--debug`` behind a verb as well as before it."""
+        debug = ["--debug"] if "--debug" in args else []
+        return super().parse_args(ctx, debug + [a for a in args if a != "--debug"])
+
+
+def _pipe_error(error: BaseException | None) -> OSError | None:
+    """Return an error if it is of a closed pipe: typer and rich exit with 1 then."""
+    return error if isinstance(error, OSError) and error.errno == errno.EPIPE else None
+
+
+def _flush_error() -> OSError | None:
+    """Return the error of standard output, or None if all output was written."""
+    try:
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
+    except OSError as error:
+        return error
+    return None

@@ -1,0 +1,102 @@
+"""The connection to a Ray cluster: its deadline, and the folder and variables that it leaves."""
+
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import ray
+from ray._private.services import canonicalize_bootstrap_address
+
+from segtransfer.errors import InputError
+
+CONNECT_TIMEOUT = 60.0  # seconds for a cluster to answer
+SOCKET_BYTES = 107  # of a unix socket's path
+# Ray's longest socket below the temporary folder, with the largest process id.
+SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+AUTH_MODE = "RAY_AUTH_MODE"  # Ray sets it in this process when it starts a cluster
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A connection of this process to a cluster.
+
+    Attributes:
+        auth_mode: ``RAY_AUTH_MODE`` before the connection, or None.
+        folder: Temporary folder of a cluster of this process, to be removed, or None.
+    """
+
+    auth_mode: str | None
+    folder: str | None
+
+    def close(self) -> None:
+        """Disconnect, which ends a cluster of this process, and restore what Ray changed."""
+        ray.shutdown()
+        self.restore()
+
+    def restore(self) -> None:
+        """Restore ``RAY_AUTH_MODE`` and remove the temporary folder."""
+        os.environ.pop(AUTH_MODE, None)
+        if self.auth_mode is not None:
+            os.environ[AUTH_MODE] = self.auth_mode
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def prepare(address: str | None) -> tuple[Connection, dict[str, Any]]:
+    """Return the connection to be opened, and the options of ``ray.init`` for a local cluster.
+
+    Args:
+        address: Address of the cluster, ``auto``, or None to start a cluster.
+    """
+    folder = None if address else _short_folder()
+    options = {} if folder is None else {"_temp_dir": folder}
+    return Connection(os.environ.get(AUTH_MODE), folder), options
+
+
+def _short_folder() -> str | None:
+    """Return a new folder of this user below /tmp if Ray's own is too long for its sockets."""
+    name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+    given = os.environ.get(name)
+    if not given or len(os.fsencode(os.path.join(given, SOCKET))) <= SOCKET_BYTES:
+        return None
+    folder = tempfile.mkdtemp(prefix="segtransfer-", dir="/tmp")
+    log.warning("%s is too long for Ray's sockets: Ray uses %s for this run", name, folder)
+    return folder
+
+
+def wait_for_cluster(address: str, timeout: float) -> None:
+    """Wait until a cluster answers, because ``ray.init`` would wait for ever.
+
+    Args:
+        address: ``host:port`` of the cluster, or ``auto``.
+        timeout: Seconds to wait.
+
+    Raises:
+        InputError: The address is invalid, or does not answer in time.
+        ConnectionError: The address is ``auto``, and no cluster is found on this machine.
+    """
+    # Ray waits 30 s for addresses of its client, and a channel with TLS needs Ray's certificates.
+    if address.startswith("ray://") or os.environ.get("RAY_USE_TLS", "0") not in ("0", "false"):
+        return
+    try:
+        target = canonicalize_bootstrap_address(address)
+    except ValueError as error:
+        raise InputError(f"RAY_ADDRESS '{address}' is no host:port: {error}") from error
+    if target is None:
+        return
+    options = [("grpc.enable_http_proxy", 0)]  # as Ray's own channels
+    with grpc.insecure_channel(target, options) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout)
+        except grpc.FutureTimeoutError as error:
+            raise InputError(
+                f"no Ray cluster answers at {address} within {timeout:.0f} s; correct "
+                "RAY_ADDRESS (host:port of the head node's GCS, by default port 6379), or unset "
+                "RAY_ADDRESS to run on this machine"
+            ) from error

@@ -1,0 +1,166 @@
+"""The boundary: whatever happens, the command ends with a sentence or in silence, and a code."""
+
+import errno
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from segtransfer import api
+from segtransfer.cli import app, tracebacks
+from segtransfer.cli.console import Terminal
+from segtransfer.errors import InputError
+
+runner = CliRunner()
+SECRET = "hunter2"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tracebacks, "shown", False)
+    return tmp_path
+
+
+def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch, *options: str) -> Result:
+    """The answer of ``compare`` if the comparison raises an error."""
+
+    def fail(*_: object, **__: object) -> None:
+        try:
+            {}["what the library lacks"]
+        except KeyError as cause:
+            raise error from cause
+
+    monkeypatch.setattr(api, "compare", fail)
+    return runner.invoke(app, ["compare", "a", "b", *options])
+
+
+def kept(answer: Result) -> str:
+    """The content of the file that an answer names."""
+    (path,) = re.findall(r"The error in full: (\S+)", answer.stderr)
+    return Path(path).read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (KeyError("cells"), 1, "error: unforeseen KeyError: 'cells'"),
+        (AssertionError(), 1, "error: unforeseen AssertionError"),
+        (MemoryError(), 1, "error: unforeseen MemoryError"),
+        (RecursionError("too deep"), 1, "error: too deep"),
+        (ZeroDivisionError("by zero"), 1, "error: unforeseen ZeroDivisionError: by zero"),
+        (RuntimeError("no trial"), 1, "error: no trial"),
+        (
+            RuntimeError('Traceback (most recent call last):\n  File "x"\nKeyError: 1'),
+            1,
+            "KeyError",
+        ),
+        (OSError(errno.ENOSPC, "No space left", "/data/row"), 1, "No space left: '/data/row'"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "Broken pipe"),  # of a socket
+        (InputError("eps is wrong"), 2, "error: eps is wrong"),
+    ],
+)
+def test_an_error_is_a_sentence_and_a_file_with_its_traceback_and_its_cause(
+    error: BaseException, code: int, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = failing(error, monkeypatch)
+    assert answer.exit_code == code
+    assert sentence in answer.stderr
+    assert "Traceback" not in answer.output
+    content = kept(answer)
+    assert "KeyError: 'what the library lacks'" in content
+    assert type(error).__name__ in content
+
+
+@pytest.mark.parametrize(
+    "options", [["--debug", "compare", "a", "b"], ["compare", "a", "b", "--debug"]]
+)
+def test_debug_prints_the_traceback_before_and_behind_the_verb(
+    options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(RuntimeError("sentence"), monkeypatch)
+    answer = runner.invoke(app, options)
+    assert "KeyError: 'what the library lacks'" in answer.stderr
+    assert "Traceback" not in failing(RuntimeError("sentence"), monkeypatch).output
+
+
+def test_wrong_input_that_tells_all_leaves_no_file(folder: Path) -> None:
+    answer = runner.invoke(app, ["run", "nothing.yaml"])
+    assert answer.exit_code == 2
+    assert not list(folder.iterdir())
+
+
+def test_credentials_are_neither_in_the_message_nor_in_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = f"postgresql://me:{SECRET}@db:5432/studies?sslpassword={SECRET}"
+    answer = failing(RuntimeError(f"cannot open {url}"), monkeypatch)
+    assert "postgresql://db:5432/studies" in answer.stderr
+    assert SECRET not in answer.output + kept(answer)
+
+
+def test_an_error_outside_of_every_verb_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segtransfer.reporting.terminal.print_models", lambda _: {}["x"])
+    answer = runner.invoke(app, ["models"])
+    assert answer.exit_code == 1
+    assert "unforeseen KeyError: 'x'" in answer.stderr
+    assert "print_models" in kept(answer)
+
+
+def test_a_working_folder_that_cannot_be_written_leaves_the_file_in_the_temporary_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (folder / tracebacks.FOLDER).write_text("a file in the way")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.setattr(tracebacks.tempfile, "gettempdir", lambda: str(elsewhere))
+    assert "KeyError" in kept(failing(KeyError("x"), monkeypatch))
+    assert len(list(elsewhere.iterdir())) == 1
+    monkeypatch.setattr(tracebacks.tempfile, "gettempdir", lambda: str(folder / "nowhere" / "x"))
+    assert "--debug prints the error in full" in failing(KeyError("x"), monkeypatch).stderr
+
+
+def command(*arguments: str, stdout: int, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "segtransfer", *arguments],
+        stdout=stdout, stderr=subprocess.PIPE, text=True, env=os.environ | environment,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["--help"], ["--version"]])
+def test_a_closed_pipe_ends_the_command_in_silence(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    answer = command(*arguments, stdout=writing)
+    os.close(writing)
+    assert (answer.returncode, answer.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["--help"], ["--version"]])
+def test_a_full_disk_behind_standard_output_is_one_sentence(arguments: list[str]) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    answer = command(*arguments, stdout=full)
+    os.close(full)
+    assert answer.returncode == 1
+    assert answer.stderr == ("error: standard output cannot be written: No space left on device\n")
+
+
+def test_a_terminal_that_cannot_encode_gets_replacements() -> None:
+    for setting in (
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ):
+        answer = command("models", stdout=subprocess.PIPE, **setting)
+        assert (answer.returncode, answer.stderr) == (0, "")
+        assert "fcn-r18" in answer.stdout
+
+
+def test_escape_sequences_in_text_do_not_reach_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = ["\x1b[31mred", "\x1b]0;title\x07shown", "bell\x07", "\x9b2Jcleared", "ro\rad"]
+    Terminal(width=200).print(*names, markup=False)
+    assert capsys.readouterr().out == "red shown bell 2Jcleared road\n"

@@ -1,0 +1,84 @@
+"""``doctor``: each check is a line with what to do, in this process and on workers."""
+
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from segtransfer.reporting import doctor
+from segtransfer.runtime.executors.ray.inspection import Surroundings, look_from_workers
+
+HERE = Surroundings(
+    versions={"torch": "2.13", "numpy": "2.4"},
+    python="3.11.9",
+    code="abc",
+    root="/site/segtransfer",
+    modules=frozenset({"losses.py"}),
+    memory=8 * doctor.GB,
+    shared_memory=2 * doctor.GB,
+    disk=8 * doctor.GB,
+)
+
+
+def lines(there: Surroundings | str) -> list[tuple[str, str]]:
+    checks = doctor._compared("a worker", HERE, there)
+    return [(check.outcome, check.sentence) for check in checks if check.outcome != "ok"]
+
+
+def test_a_worker_like_this_process_is_well() -> None:
+    assert lines(HERE) == []
+    assert lines(replace(HERE, memory=None, shared_memory=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome", "expected"),
+    [
+        ({"versions": {"torch": "2.12", "numpy": "2.4"}}, "bad", "torch 2.12 and not 2.13"),
+        ({"versions": {"torch": "2.13"}}, "bad", "numpy missing and not 2.4"),
+        ({"python": "3.12.1"}, "bad", "Python 3.12.1 and not 3.11.9"),
+        ({"code": "xyz"}, "bad", "other code of segtransfer (/site/segtransfer)"),
+        ({"modules": None}, "note", "does not see the modules"),
+        ({"modules": frozenset()}, "note", "does not see the modules"),
+        ({"memory": doctor.GB}, "note", "lower runtime.fleet.slots"),
+        ({"shared_memory": 64 * 2**20}, "note", "--shm-size"),
+    ],
+)
+def test_a_difference_is_one_line_with_what_to_do(
+    change: dict, outcome: str, expected: str
+) -> None:
+    ((found, sentence),) = lines(replace(HERE, **change))
+    assert found == outcome
+    assert expected in sentence
+
+
+def test_a_worker_that_fails_is_bad_with_its_reason() -> None:
+    ((outcome, sentence),) = lines("ModuleNotFoundError: No module named 'segtransfer'")
+    assert outcome == "bad"
+    assert "No module named 'segtransfer'" in sentence
+
+
+def test_a_worker_of_the_cluster_sees_what_this_process_sees(cluster: None) -> None:
+    import os
+
+    (there,) = look_from_workers(os.getcwd()).values()
+    assert isinstance(there, Surroundings)
+    assert there.code
+    assert there.memory
+
+
+def test_a_cluster_that_does_not_answer_is_a_bad_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(doctor, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    assert not doctor.print_health(Console(width=300))
+    (bad,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BAD")]
+    assert "127.0.0.1:9" in bad
+
+
+def test_a_token_file_that_is_missing_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/nowhere/token")
+    assert doctor._token().outcome == "bad"
+    assert "/nowhere/token" in doctor._token().sentence
