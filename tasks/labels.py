@@ -69,7 +69,8 @@ def read_pixels(path: Path, what: str) -> np.ndarray:
                 f"{what} {path} has pixels of kind {file.mode}, which have no exact values; save "
                 "it as a grey or palette PNG"
             )
-        layout = file.tile[0].args if file.tile else None  # decoding empties the list
+        tiles = getattr(file, "tile", None)  # decoding empties the list
+        layout = tiles[0][3] if tiles else None
         turned = file.getexif().get(ORIENTATION, 1)
         if turned != 1 and file.format != "TIFF":  # TIFF is upright once decoded
             raise InputError(
