@@ -1,4 +1,4 @@
-"""The checks of foreign outputs and errors: logits are float N x K x H x W, finite if scored."""
+"""Checks of foreign outputs and errors: logits are float N x K x H x W, and finite if scored."""
 
 from collections.abc import Mapping
 from typing import Any

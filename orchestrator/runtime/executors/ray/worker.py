@@ -145,7 +145,7 @@ def _kind_of_load_failure(error: Exception) -> FailureKind:
 
 
 def _message_of(error: Exception) -> str:
-    """Return one sentence, with a traceback unless the user's input is at fault."""
-    if isinstance(error, InputError):
+    """Return one sentence, with a traceback unless the sentence alone says what is wrong."""
+    if isinstance(error, InputError) and error.__cause__ is None:
         return str(error)
     return f"{error}\n{''.join(traceback.format_exception(error))}"
