@@ -3,11 +3,13 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from segtransfer.cli.console import console
-from segtransfer.cli.exits import exit_with_message
+from segtransfer.cli.console import console, errors
+from segtransfer.cli.exits import ExitCode, exit_with_message
 from segtransfer.cli.options import ExperimentOption, LocationArgument, RequireTrackingOption
 from segtransfer.cli.projections import exit_if_untracked, list_unlogged, show_results
+from segtransfer.errors import InputError
 
 
 def report(
@@ -26,11 +28,18 @@ def report(
     from segtransfer.store.maintenance import open_existing
 
     with exit_with_message(store):
-        opened, shown = open_existing(store), True
+        opened, shown, refused = open_existing(store), True, False
         for identity, content in experiments_of(opened, experiment).items():
-            results = results_of(opened, identity, content)
+            try:
+                results = results_of(opened, identity, content)
+            except InputError as error:  # the other experiments are reported all the same
+                errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+                refused = True
+                continue
             console.rule(results.name)
             print_results(results, console)
             shown &= show_results(results, log, redraw=True)
         list_unlogged(opened)
+        if refused:
+            raise typer.Exit(ExitCode.WRONG_INPUT)
         exit_if_untracked(require_tracking, shown)

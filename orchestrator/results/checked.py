@@ -1,34 +1,88 @@
 """Stored results that fit their place: scores of a shard's own images, reports of an attack."""
 
+import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from segtransfer.store import Evaluation, Store, arrays
+from segtransfer.experiment.task import Cell
+from segtransfer.store import CommitRow, Evaluation, Store, arrays
 from segtransfer.tasks.data.shards import Shard
 
 IGNORED = 255  # the label of pixels that are not counted
 COSTS = ("forwards", "backwards", "pixels", "seconds")
 
 
-def scores(store: Store, key: str, shard: Shard | None, num_classes: int) -> Evaluation | None:
-    """Return the stored scores of a shard's images.
+def scores(
+    store: Store, cell: Cell, shard: Shard | None, content: Mapping[str, Any]
+) -> Evaluation | None:
+    """Return the stored scores of a cell.
 
     Args:
         store: The store.
-        key: The key of the evaluation.
+        cell: The target, the shard, and the attack whose AEs are scored.
         shard: The shard, or None if its images and labels are missing.
-        num_classes: The number of classes K of the experiment.
+        content: The manifest, with the classes and the fingerprints of the models.
 
     Returns:
-        None if the scores are missing or damaged, have another number of classes, or are of other
-        images or labels than those of the shard.
+        None if the scores are missing or damaged, have another number of classes, or are of
+        another target, attack or shard, or of other images or labels than those of the shard.
     """
-    evaluation = store.evaluation(key)
-    if evaluation is None or evaluation.confusions.shape[1:] != (num_classes, num_classes):
+    row = store.row(cell.key)
+    if row is None or row.kind != "evaluate" or not _is_of(row, cell, content):
+        return None
+    blob = store.blob(row)
+    evaluation = None if blob is None else arrays.decode_evaluation(blob)
+    size = len(content["classes"])
+    if evaluation is None or evaluation.confusions.shape[1:] != (size, size):
         return None
     return evaluation if shard is None or _are_of(evaluation, shard) else None
+
+
+def _is_of(row: CommitRow, cell: Cell, content: Mapping[str, Any]) -> bool:
+    """Return whether a row names the cell's shard, attack and target, as far as it names any."""
+    fingerprint = content["models"][cell.target]["fingerprint"]
+    return (
+        row.shard in (None, cell.shard_id)
+        and (row.shard is None or row.images == cell.attack_key)
+        and (row.model is None or row.model.startswith(fingerprint))
+    )
+
+
+def attack_fits(row: CommitRow | None, cell: Cell, content: Mapping[str, Any]) -> bool:
+    """Return whether the row of an attack agrees with a manifest, as far as it names anything.
+
+    Args:
+        row: The row of the AEs that a cell scores; None if there is none, so that nothing differs.
+        cell: The cell, with the names of the attack's variant, the source and the shard.
+        content: The manifest, with the specs of the attacks and the fingerprints of the models.
+    """
+    if row is None or cell.attack_key is None:
+        return True
+    source = content["models"][cell.source] if cell.source else None
+    name = next(v["attack"] for v in content["attacks"] if v["name"] == cell.attack)
+    spec = next(attack for attack in content["spec"]["attacks"] if attack["name"] == name)
+    try:
+        attack = json.loads(row.attack or "{}")
+    except (ValueError, RecursionError):
+        return False
+    return (
+        row.kind == "attack"
+        and row.shard in (None, cell.shard_id)
+        and (row.model is None or source is None or row.model.startswith(source["fingerprint"]))
+        and _agree(attack, spec)
+    )
+
+
+def _agree(a: Any, b: Any) -> bool:
+    """Return whether two JSON values are equal, apart from fields that only one of them has."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return all(_agree(a[name], b[name]) for name in a.keys() & b.keys())
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_agree, a, b))
+    return bool(a == b)
 
 
 def _are_of(evaluation: Evaluation, shard: Shard) -> bool:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segtransfer.errors import InputError
-from segtransfer.experiment.manifest import FORMAT
+from segtransfer.experiment.manifest_checks import check_manifest
 from segtransfer.experiment.task import CLEAN, Cell
 from segtransfer.results.checked import attack_images, attack_report, scores
 from segtransfer.results.results import Results
@@ -67,13 +66,9 @@ class ExperimentReader:
             advance: Called with the number of shards read and the number of all shards.
 
         Raises:
-            InputError: If another version of segtransfer wrote the experiment.
+            InputError: If another version of segtransfer wrote the experiment, or it is damaged.
         """
-        if content.get("format") != FORMAT:
-            raise InputError(
-                f"experiment {identity[:12]} in {store.location} was written by another version "
-                "of segtransfer; run it again, into this store or a new one"
-            )
+        check_manifest(content, identity, store.location)
         self.store = store
         # Names and specs only; no numbers have been read yet.
         self.experiment = Results(identity, store, content, (), (), {}, {}, frozenset())
@@ -124,7 +119,7 @@ class ExperimentReader:
         clean: dict[str, np.ndarray] = {}  # predictions by target
         perturbations: dict[str, list[Statistics] | None] = {}  # by attack key
         for cell in self.cells[shard_id]:
-            evaluation = scores(self.store, cell.key, shard, len(self.experiment.classes))
+            evaluation = scores(self.store, cell, shard, self.experiment.content)
             if evaluation is None:
                 self.missing.add(cell.key)
                 continue

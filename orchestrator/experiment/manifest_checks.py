@@ -1,0 +1,209 @@
+"""The check of a stored manifest, which another program or a fault may have written."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from segtransfer.errors import InputError
+from segtransfer.experiment.manifest import FORMAT
+from segtransfer.experiment.task import CLEAN, Cell
+from segtransfer.tasks.attacks.transforms import TRANSFORMS
+
+MOST_CLASSES = 256  # predictions are stored as uint8
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=400)]
+Level = Annotated[int, Field(ge=0, le=255)]
+Count = Annotated[int, Field(ge=0, le=2**31)]
+
+
+class _Part(BaseModel):
+    """A part of a manifest; fields of later versions are allowed."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class _Budget(_Part):
+    forward_equivalents: float
+
+
+class _Momentum(_Part):
+    mu: float
+    nesterov: bool
+
+
+class _Variance(_Part):
+    neighbours: Count
+
+
+class _Smoothing(_Part):
+    kernel: Count
+
+
+class _Attack(_Part):
+    name: Name
+    eps: Annotated[float, Field(ge=0, le=1)]
+    norm: Name
+    steps: Count
+    step_size: float
+    budget: _Budget | None
+    transforms: list[dict[str, Any]]
+    label_version: Name
+    loss: Name
+    layer: Name | None
+    momentum: _Momentum | None
+    variance: _Variance | None
+    smoothing: _Smoothing | None
+    start: Name
+    restarts: Count
+    files: Any
+    target: Any
+    region: Any
+
+    @model_validator(mode="after")
+    def _known_transforms(self) -> "_Attack":
+        for transform in self.transforms:
+            kind = transform.get("kind")
+            if not isinstance(kind, str) or kind not in TRANSFORMS:
+                raise ValueError(f"transform {kind!r} is unknown")
+            TRANSFORMS[kind][0].model_validate(transform)
+        return self
+
+
+class _Data(_Part):
+    sequence: str | None = None
+
+
+class _Spec(_Part):
+    name: Name
+    data: _Data = _Data()
+    attacks: list[_Attack]
+    seed: int = 0
+    schedule_groups: Annotated[int, Field(ge=1, le=2**31)] = 1
+
+
+class _Model(_Part):
+    fingerprint: Name
+    backbone: Name
+    networks: Annotated[list[Annotated[list[Name], Field(min_length=2, max_length=2)]],
+                        Field(min_length=1)]  # fmt: skip
+
+
+class _Variant(_Part):
+    name: Name
+    attack: Name
+    made: Count
+    step: Count
+    score: Name
+
+
+class _Manifest(_Part):
+    spec: _Spec
+    dataset: str
+    classes: Annotated[list[str], Field(min_length=1, max_length=MOST_CLASSES)]
+    palette: list[Annotated[list[Level], Field(min_length=3, max_length=3)]]
+    models: dict[Name, _Model]
+    sources: list[Name]
+    targets: list[Name]
+    attacks: list[_Variant]
+    shards: list[Digest]
+    cells: list[tuple[Name, Name | None, Name, Digest, Digest, Digest | None]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tuples(cls, content: Any) -> Any:
+        cells = content.get("cells") if isinstance(content, dict) else None
+        if isinstance(cells, list):
+            rows = [tuple(cell) if isinstance(cell, list) else cell for cell in cells]
+            return {**content, "cells": rows}
+        return content
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "_Manifest":
+        steps = {attack.name: attack.steps for attack in self.spec.attacks}
+        variants = {variant.name: variant.attack for variant in self.attacks}
+        if len(self.palette) != len(self.classes):
+            raise ValueError("classes and palette are of different lengths")
+        if {*self.sources, *self.targets} - self.models.keys():
+            raise ValueError("a source or target is no model")
+        if set(variants.values()) - steps.keys() or CLEAN in variants:
+            raise ValueError("attacks names an attack that spec has not")
+        for names in (self.sources, self.targets, self.shards, [v.name for v in self.attacks],
+                      [attack.name for attack in self.spec.attacks],
+                      [(v.attack, v.made) for v in self.attacks]):  # fmt: skip
+            if len({*names}) < len(names):
+                raise ValueError("a name occurs twice")
+        self._check_cells({name: steps[attack] for name, attack in variants.items()})
+        return self
+
+    def _check_cells(self, steps: Mapping[str, int]) -> None:
+        """Raise ValueError unless each cell is a place of a matrix, and named once."""
+        cells = [Cell(*row) for row in self.cells]
+        places = {(c.attack, c.source, c.target, c.shard_id) for c in cells}
+        if len(places) < len(cells):
+            raise ValueError("cells names a place of a matrix twice")
+        targets, shards = {*self.targets}, {*self.shards}
+        sources = {*self.sources}
+        for cell in cells:
+            clean = cell.attack == CLEAN
+            sourced = not clean and steps.get(cell.attack, 0) > 0
+            if (
+                cell.target not in targets
+                or cell.shard_id not in shards
+                or (not clean and cell.attack not in steps)
+                or clean != (cell.attack_key is None)
+                or (cell.source not in sources if sourced else cell.source is not None)
+            ):
+                raise ValueError("cells names an attack, model or shard that is none of these")
+
+
+def check_manifest(content: Mapping[str, Any], identity: str, location: str) -> None:
+    """Check that a stored manifest is one, so that its results can be read and drawn.
+
+    Args:
+        content: The manifest.
+        identity: The identity of the experiment, or of a trial: ``<search>-<number>``.
+        location: The store, for the message.
+
+    Raises:
+        InputError: If another version of segtransfer wrote the manifest, if a field is none of its
+            kind.
+    """
+    spec = content.get("spec")
+    name = spec.get("name") if isinstance(spec, dict) else None
+    label = f"experiment {name if isinstance(name, str) else identity[:12]} in {location}"
+    version = content.get("format")
+    if version != FORMAT:
+        raise InputError(
+            f"{label} was written by another version of segtransfer; run it again, into this store "
+            "or a new one"
+        )
+    shards = content.get("shards")
+    for shard in shards if isinstance(shards, list) else ():
+        if isinstance(shard, str) and "/" in shard:
+            raise InputError(
+                f"{label} is altered: shard '{shard}' lies outside of the store; {_CURE}"
+            )
+    try:
+        _Manifest.model_validate(content)
+    except (ValidationError, RecursionError) as error:
+        raise InputError(f"{label} {_why(error)}; {_CURE}") from None
+
+
+_CURE = "run it again, which writes it anew, or delete its file below experiments/"
+
+
+def _why(error: ValidationError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"is damaged or altered ({place + ': ' if place else ''}{message})"

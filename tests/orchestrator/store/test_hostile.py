@@ -1,0 +1,121 @@
+"""No damaged or hostile store gives a wrong number or a traceback, and repairs remove no result."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segtransfer import open_results
+from segtransfer.cli.console import PlainConsole
+from segtransfer.errors import InputError
+from segtransfer.export import export
+from segtransfer.reporting.maintenance import print_damage, print_garbage, print_verification
+from segtransfer.reporting.terminal import print_results
+from segtransfer.results import Results
+from segtransfer.store import Store
+from segtransfer.store.maintenance import (
+    find_damage,
+    find_garbage,
+    open_existing,
+    remove_damage,
+    verify,
+)
+from tests.orchestrator.store.hostile import hostile_store
+from tests.orchestrator.toy_experiments import run_toy
+
+FEW, MANY, PARTS = 50, 2000, 40
+ATTACKS = [
+    {"preset": "noise", "eps": "8/255"},
+    {"preset": "ds-mi", "eps": "8/255", "steps": 2, "steps_at": [1, 2]},
+]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("sound")
+    return run_toy(folder, attacks=ATTACKS, schedule_groups=1, shard_size=3)
+
+
+def check(sound: Results, folder: Path, seed: int) -> None:
+    store, changes = hostile_store(Path(sound.store.location), folder / "store", seed)
+    try:
+        look(sound, store, folder, seed)
+    except Exception as error:
+        error.add_note(f"seed {seed}: {', '.join(changes)}")
+        raise
+
+
+def look(sound: Results, store: Store, folder: Path, seed: int) -> None:
+    """Read, verify, repair and export a store: each succeeds, or ends with a sentence."""
+    console = PlainConsole(file=io.StringIO(), width=200)
+    for _ in range(2):  # before and after the repair
+        try:
+            open_existing(store.location)
+            for results in open_results(store.location):
+                check_numbers(sound, results)
+                print_results(results, console)
+                results.frame()
+        except (InputError, OSError) as error:
+            check_sentence(error)
+        repair(store, console)
+    try:
+        print_garbage(find_garbage(store, unreferenced=True), console)
+        if seed % 10 == 0:
+            export(store.location, folder / f"tables-{seed}", "csv")
+    except (InputError, OSError) as error:
+        check_sentence(error)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert not [c for c in text if not c.isprintable() and c != "\n"]
+
+
+def repair(store: Store, console: PlainConsole) -> None:
+    """Verify and repair; every row that was sound is there afterwards."""
+    try:
+        print_verification(verify(store), store, console)
+        damages = find_damage(store)
+        rows = {key: row for key in store.keys() if (row := store.row(key)) is not None}
+        listed = {key for damage in damages for key in damage.keys} | {d.path for d in damages}
+        print_damage(damages, console)
+        remove_damage(store, damages)
+        assert find_damage(store) == ()
+        assert verify(store).sound, verify(store).findings
+        for key, row in rows.items():
+            if key not in listed and f"rows/{key[:2]}/{key}.parquet" not in listed:
+                if not any(path.startswith("compacted/") for path in listed):
+                    assert store.row(key) == row
+                    assert store.blob(row) is not None
+    except (InputError, OSError) as error:
+        check_sentence(error)
+
+
+def check_numbers(sound: Results, results: Results) -> None:
+    for cell, confusion in results.confusions.items():
+        assert cell in sound.confusions
+        np.testing.assert_array_equal(confusion, sound.confusions[cell])
+    for cell, fooled in results.fooled.items():
+        np.testing.assert_array_equal(fooled, sound.fooled[cell])
+
+
+def check_sentence(error: Exception) -> None:
+    text = str(error)
+    assert text, repr(error)
+    assert "Traceback" not in text
+    assert len(text) < 2000
+
+
+@pytest.mark.parametrize("seeds", [range(n, FEW, 5) for n in range(5)])
+def test_hostile_stores_are_repaired_or_refused(
+    sound: Results, tmp_path: Path, seeds: range
+) -> None:
+    for seed in seeds:
+        check(sound, tmp_path, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_many_hostile_stores_are_repaired_or_refused(
+    sound: Results, tmp_path: Path, part: int
+) -> None:
+    for seed in range(FEW + part, FEW + MANY, PARTS):
+        check(sound, tmp_path, seed)
