@@ -193,8 +193,11 @@ def _state_of(path: Path, content: Any) -> dict[str, torch.Tensor]:
     return _state_of(path, entries[(usual or found)[0]])
 
 
-def _holds_state(value: Any, depth: int = 2) -> bool:
-    """Tell whether a value is a state dict, or a dictionary with one inside."""
+def _holds_state(value: Any, depth: int = 1) -> bool:
+    """Tell whether a value is a state dict, or a dictionary with one inside.
+
+    An optimizer's tensors are two dictionaries deep.
+    """
     if not isinstance(value, dict) or not value:
         return False
     if all(isinstance(k, str) and torch.is_tensor(v) for k, v in value.items()):

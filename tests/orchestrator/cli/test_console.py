@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from segtransfer.cli.console import PlainConsole
+from segtransfer.cli.console import Terminal
 
 NAMES = [
     "\x1b[31mname\x1b[0m",
@@ -24,7 +24,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_no_sequence_of_a_name_reaches_a_terminal(name: str) -> None:
     plain, coloured = (
-        PlainConsole(file=io.StringIO(), force_terminal=colours, width=60, color_system=system)
+        Terminal(file=io.StringIO(), force_terminal=colours, width=60, color_system=system)
         for colours, system in ((False, None), (True, "standard"))
     )
     for console in (plain, coloured):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segtransfer import open_results
-from segtransfer.cli.console import PlainConsole
+from segtransfer.cli.console import Terminal
 from segtransfer.errors import InputError
 from segtransfer.export import export
 from segtransfer.reporting.maintenance import print_damage, print_garbage, print_verification
@@ -48,7 +48,7 @@ def check(sound: Results, folder: Path, seed: int) -> None:
 
 def look(sound: Results, store: Store, folder: Path, seed: int) -> None:
     """Read, verify, repair and export a store: each succeeds, or ends with a sentence."""
-    console = PlainConsole(file=io.StringIO(), width=200)
+    console = Terminal(file=io.StringIO(), width=200)
     for _ in range(2):  # before and after the repair
         try:
             open_existing(store.location)
@@ -69,7 +69,7 @@ def look(sound: Results, store: Store, folder: Path, seed: int) -> None:
     assert not [c for c in text if not c.isprintable() and c != "\n"]
 
 
-def repair(store: Store, console: PlainConsole) -> None:
+def repair(store: Store, console: Terminal) -> None:
     """Verify and repair; every row that was sound is there afterwards."""
     try:
         print_verification(verify(store), store, console)

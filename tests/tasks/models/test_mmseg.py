@@ -285,12 +285,6 @@ def test_a_network_that_mmseg_cannot_build_is_refused_with_its_reason(tmp_path: 
         adapters.check(spec(config))
 
 
-def test_a_sigmoid_head_of_one_channel_is_refused(tmp_path: Path) -> None:
-    config = config_file(tmp_path, decode_head={"num_classes": 2, "out_channels": 1})
-    with pytest.raises(InputError, match="1 output channels for 2 classes"):
-        adapters.check(spec(config))
-
-
 def test_a_config_beside_the_spec_is_found_from_anywhere(tmp_path: Path) -> None:
     config = config_file(tmp_path)
     content = {"name": "m", "mmseg": {"config": config.name, "checkpoint": "w.pth"}}

@@ -1,0 +1,108 @@
+"""Models of mmseg and transformers that nobody here trained, through the command."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from segtransfer.cli import app
+from tests.orchestrator.toy_experiments import CLASSES, write_images
+from tests.tasks.models.networks import write_network
+from tests.tasks.models.segformers import write_segformer
+
+runner = CliRunner()
+Write = Callable[[Path], dict[str, Any]]
+
+
+def experiment(folder: Path, model: dict[str, Any], **changes: Any) -> Path:
+    """One step on one image of 64 x 64 pixels."""
+    data = write_images(folder / "data", count=1, size=(64, 64))
+    content = {
+        "data": {"folder": str(data), "classes": CLASSES},
+        "models": [{"name": "m", **model, **changes}],
+        "attacks": [{"preset": "pgd", "eps": "8/255", "steps": 1}],
+        "runtime": {"executor": "inline", "store": str(folder / "store")},
+    }
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: {"mmseg": write_network(folder, "segformer")},
+        lambda folder: {"mmseg": write_network(folder, "swin")},
+        lambda folder: {"huggingface": {"model": str(write_segformer(folder / "hf", CLASSES))}},
+    ],
+    ids=["mmseg-segformer", "mmseg-swin-upernet", "transformers-segformer"],
+)
+def test_a_model_of_random_weights_is_planned_and_run(write: Write, tmp_path: Path) -> None:
+    spec = str(experiment(tmp_path, write(tmp_path)))
+    planned = runner.invoke(app, ["plan", spec])
+    assert planned.exit_code == 0, planned.output
+    answer = runner.invoke(app, ["run", spec, "--no-tracking"])
+    assert answer.exit_code == 0, answer.output
+    assert "white-box (diagonal)" in answer.output
+
+
+def test_a_binary_model_of_one_channel_is_run(tmp_path: Path) -> None:
+    source = write_network(tmp_path, "segformer", 2, out_channels=1, threshold=0.5)
+    path = experiment(tmp_path, {"mmseg": source})
+    content = yaml.safe_load(path.read_text())
+    content["data"]["classes"] = ["background", "crack"]
+    for label in (tmp_path / "data/labels").iterdir():
+        Image.open(label).point(lambda value: min(value, 1)).save(label)
+    path.write_text(yaml.safe_dump(content))
+    answer = runner.invoke(app, ["run", str(path), "--no-tracking"])
+    assert answer.exit_code == 0, answer.output
+
+
+@pytest.fixture
+def reversed_order(tmp_path: Path) -> dict[str, Any]:
+    """A model whose checkpoint says that its classes are in reverse order."""
+    source = write_network(tmp_path, "segformer")
+    content = torch.load(source["checkpoint"])
+    content["meta"] = {"dataset_meta": {"classes": tuple(CLASSES[::-1])}, "epoch": 1}
+    torch.save(content, source["checkpoint"])
+    return {"mmseg": source}
+
+
+def test_a_checkpoint_of_another_class_order_is_refused(
+    reversed_order: dict[str, Any], tmp_path: Path
+) -> None:
+    spec = str(experiment(tmp_path, reversed_order))
+    for verb in (["plan"], ["run", "--no-tracking"]):
+        answer = runner.invoke(app, [verb[0], spec, *verb[1:]])
+        assert answer.exit_code == 2
+        told = " ".join(answer.output.split())
+        assert "the lists differ (model / data: 0: 'tree' / 'road'" in told
+        assert "label_map" in told
+        assert "classes" in told
+        assert not (tmp_path / "store/rows").exists()
+
+
+@pytest.mark.parametrize("way_out", [{"label_map": {c: c for c in CLASSES}}, {"classes": CLASSES}])
+def test_label_map_and_classes_are_ways_out_of_another_class_order(
+    way_out: dict[str, Any], reversed_order: dict[str, Any], tmp_path: Path
+) -> None:
+    spec = str(experiment(tmp_path, reversed_order, **way_out))
+    answer = runner.invoke(app, ["run", spec, "--no-tracking"])
+    assert answer.exit_code == 0, answer.output
+
+
+def test_trouble_of_a_server_has_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segtransfer.tasks.models.download.RETRY_DELAYS", ())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = write_network(tmp_path, "segformer")
+    source |= {"checkpoint": "http://127.0.0.1:1/w.pth", "sha256": "0" * 64}
+    answer = runner.invoke(app, ["run", str(experiment(tmp_path, {"mmseg": source}))])
+    assert answer.exit_code == 1
+    assert "could not be downloaded in 1 tries" in " ".join(answer.output.split())
