@@ -11,7 +11,7 @@ from segtransfer.tasks.yaml_files import dump
 from tests.orchestrator.toy_experiments import CLASSES, toy
 from tests.tasks.attacks.specs import attacks as attack_fields
 
-Path_ = tuple[str | int, ...]
+Keys = tuple[Any, ...]
 
 # Values that are of another kind than they look like, at an end of a range, or in no range.
 ODD: list[Any] = [
@@ -34,7 +34,7 @@ PLAIN = st.recursive(
 )
 
 
-def paths(content: Any, at: Path_ = ()) -> list[Path_]:
+def paths(content: Any, at: Keys = ()) -> list[Keys]:
     """Return the path of every value in nested mappings and lists, but for the whole."""
     below = (
         content.items() if isinstance(content, dict)
@@ -96,9 +96,11 @@ def specs(draw: st.DrawFn, data: Path) -> dict[str, Any]:
             },
         )
     )
+    names = draw(st.lists(NAMES, min_size=1, max_size=2, unique=True))
+    noted: list[dict[str, Any]] = [draw(st.dictionaries(st.just("note"), PLAIN)) for _ in names]
     models = [
-        toy(name, seed=draw(st.integers(0, 9)), **draw(st.dictionaries(st.just("note"), PLAIN)))
-        for name in draw(st.lists(NAMES, min_size=1, max_size=2, unique=True))
+        toy(name, seed=draw(st.integers(0, 9)), **note)
+        for name, note in zip(names, noted, strict=True)
     ]
     models += draw(st.sampled_from([[], [], ["fcn-r18"], [{"zoo": "fcn-r18", "name": "z"}]]))
     made = draw(st.lists(attack_fields() | st.sampled_from(["pgd", "noise", "ds-mi"]), max_size=2))
@@ -168,8 +170,7 @@ FITTING = {
 }
 MISFITS = [
     "0", "-1", "true", "~", "1:30", "8", "auto", "[a", "{a: 1, a: 2}", "", ".inf", "'3'", "&a [*a]",
-    "..", "[fcn-r18, fcn-r18]", "1e3", "yes", "!!python/name:os.system", "9" * 5000, "*",
-    "2024-01-01",
+    "..", "[fcn-r18, fcn-r18]", "1e3", "yes", "!!python/name:os.system", "9" * 5000, "*", 
 ]  # fmt: skip
 NOWHERE = [
     "attacks.9.eps",

@@ -89,10 +89,11 @@ def result_of(read: Callable[[], Any]) -> Any:
     try:
         return read()
     except InputError as error:
-        assert str(error).strip()
-        assert "Traceback" not in str(error)
-        assert "pydantic" not in str(error)
-        return None
+        message = str(error)
+    assert message.strip()
+    assert "Traceback" not in message
+    assert "pydantic" not in message
+    return None
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def put(path: Path, text: str) -> Path:
 
 @st.composite
 def texts(draw: st.DrawFn, contents: st.SearchStrategy[Any]) -> tuple[Any, str]:
-    """Draw a content and its text; None for the content of a text that was torn."""
+    """Draw a content and its text, which may be torn."""
     content = draw(grammar.sometimes_mistaken(contents))
     text = draw(grammar.written(content))
     return content, text
