@@ -217,8 +217,8 @@ class Store:
             key: The key of the evaluation task.
 
         Returns:
-            The confusion matrices, predictions and report, or None if the row or the blob is missing or
-            damaged.
+            The confusion matrices, predictions and report, or None if the row or the blob is
+            missing or damaged.
         """
         row = self.row(key)
         content = None if row is None else self.blob(row)

@@ -67,9 +67,7 @@ def attack(preset: str, **fields: Any) -> list[dict[str, Any]]:
 def mark_random(results: Results, *, source: bool = False) -> None:
     """Say in a stored report that the model answered one image differently twice."""
     cells = results.content["cells"]
-    key = next(
-        cell[5] if source else cell[4] for cell in cells if (cell[0] == CLEAN) is not source
-    )
+    key = next(cell[5] if source else cell[4] for cell in cells if (cell[0] == CLEAN) is not source)
     row = results.store.row(key)
     assert row is not None
     numerics = {**row.report["numerics"], "deterministic": False}

@@ -113,7 +113,9 @@ def test_the_metric_switch_shows_the_numbers_of_that_metric(
     clean = pd.Series(0.0, results.targets) if relative else results.clean(metric)
     for attack in ("pgd", "mi"):
         values = results.matrix(attack, metric)
-        shown = [[NOT_MEASURED if np.isnan(v) else decimal(v) for v in row] for row in values.to_numpy()]
+        shown = [
+            [NOT_MEASURED if np.isnan(v) else decimal(v) for v in row] for row in values.to_numpy()
+        ]
         expected = [[s, *row] for s, row in zip(results.sources, shown, strict=True)]
         assert cells(matrix(page, attack)) == [["clean", *map(decimal, clean)], *expected]
     label = next(m.label for m in METRIC_CHOICES if m.name == metric)
