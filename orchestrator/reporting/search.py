@@ -16,6 +16,7 @@ from rich.table import Table
 
 from segtransfer.reporting.folder import REPORT_DPI, reports_root
 from segtransfer.reporting.search_progress import short, show
+from segtransfer.reporting.terminal import print_warnings
 from segtransfer.results import Results
 from segtransfer.searches import SearchResult
 from segtransfer.searches.confirmation import (
@@ -67,6 +68,7 @@ def print_search(result: SearchResult, console: Console) -> None:
             console.print(f"[yellow]{few}[/yellow]", highlight=False)
     for line in _carry_over(result):
         console.print(line, highlight=False)
+    print_warnings(result.results, console)
     explained = importances(result.study)
     if explained:
         parts = ", ".join(f"{short(name)} {100 * v:.0f} %" for name, v in explained.items())

@@ -2,6 +2,7 @@
 
 import pandas as pd
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -22,9 +23,9 @@ def print_results(results: Results, console: Console) -> None:
     clean = results.clean()
     for attack in results.attacks:
         table = Table(min_width=60)
-        table.add_column("source \\ target")
+        table.add_column("source \\ target", overflow="fold")
         for target in results.targets:
-            table.add_column(target, justify="right")
+            table.add_column(target, justify="right", overflow="fold")
         table.add_row("clean", *(number(clean[t]) for t in results.targets), style="green")
         table.add_section()
         values, drops = results.matrix(attack), results.matrix(attack, "drop")
@@ -36,10 +37,14 @@ def print_results(results: Results, console: Console) -> None:
         console.print()
         console.print(Text.assemble((attack, "bold"), f"  {settings(results, attack)}"))
         console.print(table)
-        console.print(f"  {'  ·  '.join(headline_sentences(results, attack))}", highlight=False)
+        console.print(_indented("  ·  ".join(headline_sentences(results, attack))))
         for line in _perturbation_and_cost(results, attack):
-            console.print(f"  {line}", style="dim", highlight=False)
+            console.print(_indented(line, "dim"))
     print_warnings(results, console)
+
+
+def _indented(line: str, style: str = "") -> Padding:
+    return Padding(Text(line, style), (0, 0, 0, 2), expand=False)
 
 
 def print_warnings(results: Results, console: Console) -> None:

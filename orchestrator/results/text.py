@@ -113,7 +113,7 @@ def describe_transform(transform: dict[str, Any]) -> str:
 def warning_sentences(results: Results, attacks: list[str]) -> list[str]:
     """Return the warnings that concern some attacks, in the order of the results' list."""
     named = {results.variants[attack]["attack"] for attack in attacks}
-    return [w.sentence for w in results.warnings if w.attack is None or w.attack in named]
+    return [w.sentence for w in results.warnings if not w.attacks or named & set(w.attacks)]
 
 
 def markdown(results: Results, attacks: list[str]) -> str:

@@ -61,32 +61,36 @@ class ResultWarning:
     Attributes:
         kind: A key of ``WARNING_KINDS``.
         sentence: The sentence that every surface shows.
-        attack: The attack of the spec that the sentence is about; None for all attacks.
+        attacks: The attacks of the spec that the sentence is about; empty for all attacks.
     """
 
     kind: str
     sentence: str
-    attack: str | None = None
+    attacks: tuple[str, ...] = ()
 
 
 def warnings_of(results: Scored) -> tuple[ResultWarning, ...]:
-    """Return the warnings of an experiment, in the order of ``WARNING_KINDS``."""
+    """Return the warnings of an experiment, in the order of ``WARNING_KINDS``.
+
+    There are none without results. Zero gradients and unchanged AEs are not said if nothing is
+    labelled, because they follow from it.
+    """
     if not results.confusions:
         return ()
     return tuple(
-        ResultWarning(kind, sentence, attack)
+        ResultWarning(kind, sentence, attacks)
         for kind, find in WARNING_KINDS.items()
-        for attack, sentence in find(results)
+        for attacks, sentence in find(results)
     )
 
 
-Found = Iterator[tuple[str | None, str]]  # attack of the spec, sentence
+Found = Iterator[tuple[tuple[str, ...], str]]  # attacks of the spec, sentence
 
 
 def _nothing_labelled(results: Scored) -> Found:
     if not _labelled(results).sum():
         yield (
-            None,
+            (),
             f"No image has a labelled pixel (every label is {IGNORE_INDEX}, which is ignored), so "
             "no metric is measured.",
         )
@@ -102,7 +106,7 @@ def _unlabelled_classes(results: Scored) -> Found:
         subject = f"Class '{absent[0]}' occurs in no label"
     index = results.classes.index(absent[0])
     yield (
-        None,
+        (),
         f"{subject} ({IGNORE_INDEX} is ignored; its pixels count where labels hold {index} for "
         f"'{absent[0]}').",
     )
@@ -115,7 +119,7 @@ def _ignored_pixels(results: Scored) -> Found:
     ignored = 1 - labelled.sum() / pixels
     if ignored > MOST_IGNORED:
         yield (
-            None,
+            (),
             f"{_percent(ignored)} of all pixels are ignored (label {IGNORE_INDEX}), so metrics are "
             f"about the other {_percent(1 - ignored)} only.",
         )
@@ -133,7 +137,7 @@ def _only_predicted_classes(results: Scored) -> Found:
         if (predicted & absent).any():
             names = _quoted(np.array(results.classes)[predicted & absent])
             yield (
-                None,
+                (),
                 f"Target {target} predicts {names}, which no label holds: an IoU of 0 in its mIoU.",
             )
 
@@ -143,7 +147,7 @@ def _guesses(results: Scored) -> Found:
     for target, value in results.clean().items():
         if value - chance <= LEAST_SKILL * (100 - chance):
             yield (
-                None,
+                (),
                 f"Target {target} has a clean mIoU of {value:.1f}, and a guess without the image "
                 f"has {chance:.1f}: a drop from there means little.",
             )
@@ -157,39 +161,61 @@ def _classes_at_zero(results: Scored) -> Found:
             zero = values[labelled & (values < SHOWN_AS_ZERO)].index
             if len(zero):
                 yield (
-                    None,
+                    (),
                     f"Target {target} has a clean IoU of 0 for {_quoted(zero)}, which no attack "
                     "can lower.",
                 )
 
 
 def _zero_gradients(results: Scored) -> Found:
+    measured: list[tuple[str | None, str, str]] = []
+    if not _labelled(results).any():
+        return
     for attack, variants in _last_variants(results).items():
-        parts = []
         for source, reports in _by_source(results, variants[0]).items():
             runs = [run["zero_gradients"] for r in reports for run in r.get("health", ())]
             shares = np.concatenate([np.ravel(run) for run in runs]) if runs else np.zeros(0)
             if len(shares) and (
                 shares.mean() >= MOST_ZEROS or (shares == 1).mean() >= MOST_WITHOUT_GRADIENT
             ):
-                parts.append(f"{_percent(shares.mean())} of values on {source}")
-        if parts:
-            yield (
-                attack,
-                f"Attack {attack} had a gradient of zero at {_listed(parts)}: what it leaves "
-                "unchanged is no sign of robustness.",
-            )
+                measured.append((source, attack, f"{_percent(shares.mean())} of values"))
+    for source, attacks, shown in _per_source(measured):
+        yield (
+            attacks,
+            f"The gradient on source {source} is zero at {shown}: what an attack leaves unchanged "
+            "is no sign of robustness.",
+        )
 
 
 def _unchanged_images(results: Scored) -> Found:
-    for attack, variant, perturbations in _perturbations(results):
-        parts = [
-            f"{(linf == 0).sum()} of {len(linf)}{_made_on(source)}"
-            for source, linf, _ in perturbations
-            if (linf == 0).any()
-        ]
-        if parts:
-            yield attack, f"AEs of {variant} equal their clean images: {_listed(parts)}."
+    if not _labelled(results).any():
+        return
+    measured = [
+        (source, variant, f"{(linf == 0).sum()} of {len(linf)}")
+        for _, variant, perturbations in _perturbations(results)
+        for source, linf, _ in perturbations
+        if (linf == 0).any()
+    ]
+    for source, variants, shown in _per_source(measured):
+        attacks = tuple(results.variants[variant]["attack"] for variant in variants)
+        yield attacks, f"AEs{_made_on(source)} equal their clean images: {shown}."
+
+
+def _per_source(
+    measured: Sequence[tuple[str | None, str, str]],
+) -> Iterator[tuple[str | None, tuple[str, ...], str]]:
+    """Yield each source, its attacks, and every measured text with the attacks that share it.
+
+    Args:
+        measured: Source, attack and text.
+    """
+    for source in dict.fromkeys(source for source, _, _ in measured):
+        attacks: dict[str, list[str]] = {}
+        for other, attack, text in measured:
+            if other == source:
+                attacks.setdefault(text, []).append(attack)
+        shown = [f"{text} under {_listed(names)}" for text, names in attacks.items()]
+        yield source, tuple(name for names in attacks.values() for name in names), _listed(shown)
 
 
 def _small_perturbations(results: Scored) -> Found:
@@ -205,9 +231,9 @@ def _small_perturbations(results: Scored) -> Found:
                 parts.append(f"{size.mean():.1f}{_made_on(source)}")
         if parts:
             yield (
-                attack,
-                f"{name} of {variant} is far below its eps of {bound:g} levels "
-                f"(mean of the images): {_listed(parts)}.",
+                (attack,),
+                f"{name} of {variant} is far below its eps of {bound:g} levels: a mean of "
+                f"{_listed(parts)}.",
             )
 
 
@@ -221,7 +247,7 @@ def _random_models(results: Scored) -> Found:
     for model in results.content["models"]:
         if model in attacking | results.random_targets:
             yield (
-                None,
+                (),
                 f"Model {model} answers one image differently twice (it draws random numbers): its "
                 "numbers hold for these draws, and cannot be repeated bit by bit.",
             )
@@ -231,7 +257,7 @@ def _one_schedule(results: Scored) -> Found:
     groups = results.content["spec"]["schedule_groups"]
     if len({schedule_group(image_id, groups) for image_id in results.image_ids}) == 1:
         yield (
-            None,
+            (),
             "One schedule group: no verdict on differences, which other draws of scales could "
             "explain (more images or schedule_groups would give one).",
         )

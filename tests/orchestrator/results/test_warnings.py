@@ -23,6 +23,7 @@ from segtransfer.reporting.folder import report_folder, write_report
 from segtransfer.reporting.html import draw_page
 from segtransfer.reporting.terminal import print_results
 from segtransfer.results import Results
+from segtransfer.results.text import warning_sentences
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store.rows import encode_rows, row_path
 from segtransfer.tracking import log_results
@@ -266,15 +267,26 @@ def test_a_constant_model_is_near_chance_and_has_classes_at_zero(tmp_path: Path)
 
 def test_a_gradient_missing_on_some_images_is_said(tmp_path: Path) -> None:
     results = run(tmp_path, models=[toy("m", "rounded", above=100)])  # images 3, 4 and 5
-    assert "100 % of values" not in only(results, "zero gradient")
     # The red channel alone has a gradient: two thirds of the others' values are zero as well.
-    assert f"{100 * (1 + 2 / 3) / 2:.3g} % of values on m" in only(results, "zero gradient")
-    assert "3 of 6 made on m" in only(results, "unchanged image")
+    share = f"{100 * (1 + 2 / 3) / 2:.3g} %"
+    expected = f"The gradient on source m is zero at {share} of values under pgd: "
+    assert only(results, "zero gradient").startswith(expected)
+    assert only(results, "unchanged image").endswith("clean images: 3 of 6 under pgd.")
+
+
+def test_a_source_without_gradient_is_named_once_for_all_attacks(tmp_path: Path) -> None:
+    attacks = [*attack("pgd", steps=2), *attack("mi", steps=2), *attack("noise")]
+    results = run(tmp_path, attacks=attacks, models=[toy("m", "rounded"), toy("n")])
+    told = only(results, "zero gradient")
+    assert told.startswith("The gradient on source m is zero at 100 % of values under pgd and mi: ")
+    assert only(results, "unchanged image").endswith("clean images: 6 of 6 under pgd and mi.")
+    assert warning_sentences(results, ["pgd"]) == sentences(results)
+    assert warning_sentences(results, ["noise"]) == []
 
 
 def test_an_eps_below_a_level_leaves_images_unchanged(tmp_path: Path) -> None:
     results = run(tmp_path, attacks=[{"preset": "noise", "eps": 0.002}])
-    assert only(results, "unchanged image") == "AEs of noise equal their clean images: 6 of 6."
+    assert only(results, "unchanged image") == "AEs equal their clean images: 6 of 6 under noise."
     assert "far below eps" not in kinds(results)
 
 
@@ -294,7 +306,7 @@ def test_a_perturbation_far_below_eps_is_said(
     if expected is None:
         assert results.warnings == ()
     else:
-        assert only(results, "far below eps").startswith(expected)
+        assert only(results, "far below eps").startswith(f"{expected}: a mean of ")
 
 
 @pytest.mark.parametrize("source", [False, True])
@@ -318,9 +330,7 @@ def test_one_schedule_group_is_said_and_gives_no_verdict(tmp_path: Path) -> None
     assert "noise" not in compared.verdict("ds")
     assert not compared.frame["beyond_noise"].any()
     assert any(note.startswith("Warning (A and B): One schedule group") for note in compared.notes)
-    page = draw_page(results)
-    assert "one schedule group: no verdict" in page
-    assert "within noise" not in page
+    assert sentences(results)[-1] in on_the_page(draw_page(results))
 
     several = run(tmp_path, attacks=two, models=[toy("m"), toy("n", gain=50.0)], schedule_groups=4)
     assert "one schedule group" not in kinds(several)

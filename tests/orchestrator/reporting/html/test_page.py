@@ -177,6 +177,19 @@ def test_the_parquet_in_the_page_is_the_frame(results: Results, page: Page) -> N
     pd.testing.assert_frame_equal(page.frame(), results.frame(), check_exact=True)
 
 
+def test_one_schedule_group_gives_no_verdict_on_a_difference() -> None:
+    results = made_up(ATTACKS[1:3])
+    page = " ".join(Page(draw_page(results)).text.split())
+    assert ", within noise." in page.partition("Against pgd that is")[2][:60]
+    spec = {**results.content["spec"], "schedule_groups": 1}
+    judged = Page(draw_page(replace(results, content={**results.content, "spec": spec})))
+    told = " ".join(judged.text.split()).partition("Against pgd that is")[2][:70]
+    assert "one schedule group: no verdict" in told
+    assert not any(
+        figures and figures[3] for shown in judged.data["figures"].values() for figures in shown
+    )
+
+
 def test_missing_cells_are_not_measured_under_the_word_partial() -> None:
     results = made_up(ATTACKS[:3], missing=(("mi", "net-0", "net-2"),))
     page = Page(draw_page(results))
