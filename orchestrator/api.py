@@ -159,8 +159,13 @@ def open_store(location: str | Path) -> "Store":
 
 
 def open_results(location: str | Path) -> "list[Results]":
-    """Return the results of every experiment in a store, oldest first."""
-    from segtransfer.results import load_results
+    """Return the results of every experiment in a store, oldest first.
 
-    store = open_store(location)
+    Raises:
+        InputError: There is no store at the folder or URL.
+    """
+    from segtransfer.results import load_results
+    from segtransfer.store.maintenance import open_existing
+
+    store = open_existing(str(location))
     return [load_results(store, identity) for identity in store.experiments()]

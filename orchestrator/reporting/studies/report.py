@@ -48,7 +48,9 @@ def write_study(result: StudyResult) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     draw(result).savefig(folder / "study.png", dpi=DOCS_DPI)
     paragraph = result.paragraph.replace("*", r"\*")  # a line may hold eps*sign twice
-    (folder / "study.md").write_text(f"**{result.study.question}**\n\n{paragraph}\n")
+    (folder / "study.md").write_text(
+        f"**{result.study.question}**\n\n{paragraph}\n", encoding="utf-8"
+    )
     numbers = json.dumps(asdict(result.numbers), indent=1)
-    (folder / "study.json").write_text(numbers)
+    (folder / "study.json").write_text(numbers, encoding="utf-8")
     return folder
