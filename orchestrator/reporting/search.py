@@ -213,8 +213,8 @@ def write_search(result: SearchResult) -> Path:
     folder = search_folder(result)
     folder.mkdir(parents=True, exist_ok=True)
     trials_frame(result.trials).to_csv(folder / "trials.csv", index=False, float_format="%.6g")
-    (folder / "best.yaml").write_text(attacks_yaml(result.best))
-    (folder / "summary.md").write_text(summary(result))
+    (folder / "best.yaml").write_text(attacks_yaml(result.best), encoding="utf-8")
+    (folder / "summary.md").write_text(summary(result), encoding="utf-8")
     for name, draw in FIGURE_FILES.items():
         figure = draw(result)
         if figure is not None:

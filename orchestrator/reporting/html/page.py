@@ -124,8 +124,8 @@ def _layout(results: Results) -> dict[str, Any]:
 def _assets() -> dict[str, Markup]:
     """Return the style sheet and scripts, which the page contains whole."""
     return {
-        "css": Markup((HERE / "page.css").read_text()),
-        "js": _script((HERE / "page.js").read_text()),
+        "css": Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        "js": _script((HERE / "page.js").read_text(encoding="utf-8")),
         "vega": _script(charts.vega_bundle()),
     }
 

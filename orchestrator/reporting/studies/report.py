@@ -50,7 +50,8 @@ def write_study(result: StudyResult) -> Path:
     paragraph = result.paragraph.replace("*", r"\*")  # a line may hold eps*sign twice
     warnings = "".join(f"\n- {warning.sentence}" for warning in result.results.warnings)
     warned = f"\n**Warnings**\n{warnings}\n".replace("*sign", r"\*sign") if warnings else ""
-    (folder / "study.md").write_text(f"**{result.study.question}**\n\n{paragraph}\n{warned}")
+    text = f"**{result.study.question}**\n\n{paragraph}\n{warned}"
+    (folder / "study.md").write_text(text, encoding="utf-8")
     numbers = json.dumps(asdict(result.numbers), indent=1)
-    (folder / "study.json").write_text(numbers)
+    (folder / "study.json").write_text(numbers, encoding="utf-8")
     return folder

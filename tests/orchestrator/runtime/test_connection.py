@@ -142,11 +142,11 @@ def test_runs_in_a_long_folder_leave_neither_variable_nor_folder(tmp_path: Path)
         "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"),
     }
     del environment["RAY_AUTH_MODE"]
-    before = set(Path("/tmp").glob("segtransfer-*"))
+    before = set(Path("/tmp").glob("segtransfer-ray-*"))
     answer = subprocess.run(
         [sys.executable, "-c", TWICE], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr.count("RAY_TMPDIR is too long for Ray's sockets") == 2
-    assert not set(Path("/tmp").glob("segtransfer-*")) - before
+    assert not set(Path("/tmp").glob("segtransfer-ray-*")) - before
     assert not list(long.iterdir())

@@ -74,17 +74,18 @@ def repair(store: Store, console: Terminal) -> None:
     try:
         print_verification(verify(store), store, console)
         damages = find_damage(store)
-        rows = {key: row for key in store.keys() if (row := store.row(key)) is not None}
+        keys = store.keys()
+        rows = {key: row for key in keys if (row := store.row(key)) is not None}
         listed = {key for damage in damages for key in damage.keys} | {d.path for d in damages}
         print_damage(damages, console)
         remove_damage(store, damages)
         assert find_damage(store) == ()
         assert verify(store).sound, verify(store).findings
-        for key, row in rows.items():
+        compacted = any(path.startswith("compacted/") for path in listed)
+        for key, row in rows.items() if not compacted else ():
             if key not in listed and f"rows/{key[:2]}/{key}.parquet" not in listed:
-                if not any(path.startswith("compacted/") for path in listed):
-                    assert store.row(key) == row
-                    assert store.blob(row) is not None
+                assert store.row(key) == row
+                assert store.blob(row) is not None
     except (InputError, OSError) as error:
         check_sentence(error)
 

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from ray._private.services import canonicalize_bootstrap_address
 from segtransfer.errors import InputError
 
 CONNECT_TIMEOUT = 60.0  # seconds for a cluster to answer
+REMOVAL_TIMEOUT = 5.0  # seconds in which Ray's last processes may still write to their folder
 SOCKET_BYTES = 107  # of a unix socket's path
 # Ray's longest socket below the temporary folder, with the largest process id.
 SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
@@ -44,8 +46,12 @@ class Connection:
         os.environ.pop(AUTH_MODE, None)
         if self.auth_mode is not None:
             os.environ[AUTH_MODE] = self.auth_mode
-        if self.folder is not None:
+        give_up = time.monotonic() + REMOVAL_TIMEOUT
+        while self.folder is not None and os.path.exists(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
+            if time.monotonic() > give_up:
+                break
+            time.sleep(0.1)
 
 
 def prepare(address: str | None) -> tuple[Connection, dict[str, Any]]:
@@ -65,7 +71,7 @@ def _short_folder() -> str | None:
     given = os.environ.get(name)
     if not given or len(os.fsencode(os.path.join(given, SOCKET))) <= SOCKET_BYTES:
         return None
-    folder = tempfile.mkdtemp(prefix="segtransfer-", dir="/tmp")
+    folder = tempfile.mkdtemp(prefix="segtransfer-ray-", dir="/tmp")
     log.warning("%s is too long for Ray's sockets: Ray uses %s for this run", name, folder)
     return folder
 
