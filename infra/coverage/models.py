@@ -232,7 +232,7 @@ def picture(size: tuple[int, int]) -> Any:
     """Return an image 1 x 3 x H x W, coarse and fine, of whole levels."""
     import torch
 
-    from segtransfer.tasks.models.numerics import probe
+    from segtransfer.tasks.models.probe import probe
 
     rough = torch.nn.functional.interpolate(probe(1), size, mode="bilinear")
     return (rough * 255).round() / 255

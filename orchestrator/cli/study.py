@@ -21,9 +21,7 @@ from segtransfer.cli.projections import drawn, exit_if_untracked, show_results
 def study(
     name: Annotated[
         str,
-        typer.Argument(
-            help="overfitting, scales, twins, heads, object-size, ablation or eps.",
-        ),
+        typer.Argument(help="overfitting, scales, twins, heads, object-size, ablation or eps."),
     ],
     given: Annotated[
         list[str] | None,
@@ -54,9 +52,8 @@ def study(
             result = api.study(name, base, listener=progress)
         except IncompleteStudyError as error:
             exit_if_failed(error.results.failures)
-            errors.print(
-                f"{len(error.results.missing)} tasks have no result yet. Run again to go on."
-            )
+            missing = len(error.results.missing)
+            errors.print(f"{missing} tasks have no result yet. Run again to go on.")
             raise typer.Exit(ExitCode.FAILED) from None
         finally:
             progress.stop()
@@ -65,8 +62,7 @@ def study(
         console.print(result.paragraph, highlight=False, markup=False)
         print_warnings(result.results, console)
         if shown:
-            figure = report_folder(result.results) / "study.png"
-            console.print(f"\nFigure: {figure}", highlight=False)
+            console.print(f"\nFigure: {report_folder(result.results)}/study.png", highlight=False)
         if tracking and base.runtime.tracking:
             shown &= show_results(result.results, True)
         exit_if_untracked(require_tracking, shown)

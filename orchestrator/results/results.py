@@ -77,13 +77,7 @@ class Results:
     @cached_property
     def digest(self) -> str:
         """The sha256 of the identity, of all confusion matrices and of the warnings."""
-        digest = hashlib.sha256(self.identity.encode())
-        for cell in sorted(self.confusions, key=str):
-            digest.update(repr(cell).encode())
-            digest.update(self.confusions[cell].tobytes())
-        for warning in self.warnings:
-            digest.update(repr(warning).encode())
-        return digest.hexdigest()
+        return _digest(self)
 
     @cached_property
     def warnings(self) -> tuple[ResultWarning, ...]:
@@ -336,3 +330,13 @@ class Results:
             most.append(self._percent((CLEAN, None, target), "miou") - miou)
         scale = pd.Series(most, index=self.targets)
         return 100 * drops / scale.where(scale != 0)
+
+
+def _digest(results: Results) -> str:
+    digest = hashlib.sha256(results.identity.encode())
+    for cell in sorted(results.confusions, key=str):
+        digest.update(repr(cell).encode())
+        digest.update(results.confusions[cell].tobytes())
+    for warning in results.warnings:
+        digest.update(repr(warning).encode())
+    return digest.hexdigest()

@@ -92,20 +92,26 @@ def find_garbage(
         garbage += _row_garbage(store, spare, infos)
         garbage += _shard_garbage(old, shards | {row.shard for row in kept.values() if row.shard})
     garbage += _unreadable_rows(old, index)
+    if not index.unreadable:
+        garbage += _blob_garbage(old, {row.blob for row in kept.values()})
+    garbage += _leftovers(old, index)
+    in_use = users(store) if experiments or unreferenced else ""
+    return GarbageReport(tuple(garbage), _notes(index, in_use))
+
+
+def _notes(index: RowIndex, in_use: str) -> tuple[str, ...]:
+    """Return the sentences on files that stay because their use is not known or not over."""
     notes = []
-    if (experiments or unreferenced) and (holders := users(store)):
+    if in_use:
         notes.append(
-            f"{holders} uses this store: experiments, rows and shards stay until it has ended"
+            f"{in_use} uses this store: experiments, rows and shards stay until it has ended"
         )
     if index.unreadable:
         notes.append(
             f"{len(index.unreadable)} files hold rows that cannot be read, so which blobs are "
             "needed is not known, and all stay: run segtransfer store repair, and gc after it"
         )
-    else:
-        garbage += _blob_garbage(old, {row.blob for row in kept.values()})
-    garbage += _leftovers(old, index)
-    return GarbageReport(tuple(garbage), tuple(notes))
+    return tuple(notes)
 
 
 def remove_garbage(store: Store, garbage: Iterable[Garbage]) -> int:
