@@ -327,7 +327,9 @@ def run_all(wanted: list[str], results: Path, options: argparse.Namespace) -> No
             command = [sys.executable, __file__, "--one", name, "--results", str(results)]
             command += ["--memory-gb", str(options.memory_gb)]
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             running[name] = (process, time.monotonic())
         time.sleep(0.2)
         for name, (process, began) in list(running.items()):
@@ -420,7 +422,7 @@ default config of every type for semantic segmentation.
 """
 
 
-def write_page(results: Path) -> dict[str, int]:
+def write_page(results: Path, page: Path) -> dict[str, int]:
     """Write the page from all results; return the numbers of models that agree, by library."""
     rows = {name: json.loads(file_of(results, name).read_text()) for name in names()
             if file_of(results, name).exists()}  # fmt: skip
@@ -451,7 +453,7 @@ def write_page(results: Path) -> dict[str, int]:
                     cell.replace("|", "\\|").replace(str(configs()), "…") for cell in cells(row)
                 ]
                 text += f"| {name.removeprefix(library)} | " + " | ".join(told) + " |\n"
-    PAGE.write_text(text)
+    page.write_text(text)
     return counts
 
 
@@ -461,6 +463,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", help="Models to measure again; default: all missing.")
     parser.add_argument("--one", help="Measure this model in this process and print the result.")
     parser.add_argument("--results", type=Path, default=RESULTS, help="Folder of results.")
+    parser.add_argument("--page", type=Path, default=PAGE, help="File of the table.")
     parser.add_argument("--jobs", type=int, default=2, help="Processes at a time.")
     parser.add_argument("--memory-gb", type=float, default=6, help="Memory cap of a process, GB.")
     parser.add_argument("--minutes", type=float, default=60, help="Stop after this many minutes.")
@@ -482,7 +485,7 @@ def main() -> None:
         file_of(options.results, name).unlink(missing_ok=True)
     wanted = [n for n in options.models or names() if not file_of(options.results, n).exists()]
     run_all(wanted, options.results, options)
-    print(write_page(options.results))
+    print(json.dumps(write_page(options.results, options.page)))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
 from segtransfer.tasks.models.checkpoint import foreign_kind, sha256_of
 from segtransfer.tasks.models.sliding import with_windows
 from segtransfer.tasks.models.spec import HUB_NAME, HuggingfaceSource, ModelSpec
+from segtransfer.tasks.urls import without_credentials
 
 ADAPTER_VERSION = 2
 PURPOSE = "ForSemanticSegmentation"
@@ -197,7 +198,7 @@ def _folder(spec: ModelSpec) -> Path:
             )
         )
     except Exception as error:  # the hub, the network and the cache raise their own kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])
         status = getattr(getattr(error, "response", None), "status_code", None) or 0
         if status >= 500 or status == 429:
             raise ServerError(
