@@ -92,20 +92,26 @@ def find_garbage(
         garbage += _row_garbage(store, spare, infos)
         garbage += _shard_garbage(old, shards | {row.shard for row in kept.values() if row.shard})
     garbage += _unreadable_rows(old, index)
+    if not index.unreadable:
+        garbage += _blob_garbage(old, {row.blob for row in kept.values()})
+    garbage += _leftovers(old, index)
+    used = users(store) if experiments or unreferenced else ""
+    return GarbageReport(tuple(garbage), _notes(index, used))
+
+
+def _notes(index: RowIndex, used: str) -> tuple[str, ...]:
+    """Return a sentence per kind of files that stay for want of knowledge, or because of a run."""
     notes = []
-    if (experiments or unreferenced) and (holders := users(store)):
+    if used:
         notes.append(
-            f"{holders} uses this store: experiments, rows and shards stay until it has ended"
+            f"{used} uses this store: experiments, rows and shards stay until it has ended"
         )
     if index.unreadable:
         notes.append(
             f"{len(index.unreadable)} files hold rows that cannot be read, so which blobs are "
             "needed is not known, and all stay: run segtransfer store repair, and gc after it"
         )
-    else:
-        garbage += _blob_garbage(old, {row.blob for row in kept.values()})
-    garbage += _leftovers(old, index)
-    return GarbageReport(tuple(garbage), tuple(notes))
+    return tuple(notes)
 
 
 def remove_garbage(store: Store, garbage: Iterable[Garbage]) -> int:

@@ -103,7 +103,9 @@ def misplaced(store: Store) -> dict[str, str]:
     """Return what is in the place of a file of the store and is no file, in words, by path."""
     folders, names = store.files.folders(""), set(store.files.names(""))
     found = dict.fromkeys(folders, "a folder is in the place of this file")
-    found |= dict.fromkeys(names - set(store.files.regular("")), "a broken link, a pipe or a device")
+    found |= dict.fromkeys(
+        names - set(store.files.regular("")), "a broken link, a pipe or a device"
+    )
     places = ROW_PATH, COMPACTED_PATH, BLOB_PATH, SHARD_PATH, DESCRIPTION_PATH
     return {p: text for p, text in found.items() if any(place.fullmatch(p) for place in places)}
 
