@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.manifest_checks import check_manifest
 from segtransfer.experiment.task import CLEAN, Cell
 from segtransfer.results.checked import attack_fits, scores
+from segtransfer.results.manifest_check import check_manifest
 from segtransfer.results.results import MatrixIndex, Results
 from segtransfer.results.warnings import is_random
 from segtransfer.store import CommitRow, Evaluation, Store

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from segtransfer.experiment.manifest_checks import check_manifest
 from segtransfer.experiment.task import CLEAN, Cell
 from segtransfer.results.checked import attack_images, attack_report, scores
+from segtransfer.results.manifest_check import check_manifest
 from segtransfer.results.results import Results
 from segtransfer.store import Evaluation, Store
 from segtransfer.tasks import metrics

@@ -27,7 +27,7 @@ ROW_PATH = re.compile(r"rows/(..)/(\1[0-9a-f]{62})\.parquet")
 COMPACTED_PATH = re.compile(r"compacted/([0-9a-f]{64})\.parquet")
 BLOB_PATH = re.compile(r"blobs/(..)/(\1[0-9a-f]{62})\.(?:arrow|parquet)")
 
-TASK_KINDS = ("attack", "evaluate")
+ROW_KINDS = ("attack", "evaluate")
 ROWS_PER_FILE = 20_000
 ROWS_PER_GROUP = 64  # a whole group is read for one row, and the footer grows with the groups
 
@@ -121,7 +121,7 @@ def _row(record: dict[str, Any]) -> CommitRow | None:
     blob = BLOB_PATH.fullmatch(record["blob"])
     if blob is None or blob[2] != record["sha256"]:
         return None
-    if record["kind"] not in TASK_KINDS or not _is_time(record["created"]):
+    if record["kind"] not in ROW_KINDS or not _is_time(record["created"]):
         return None
     try:
         report = json.loads(record["report"])

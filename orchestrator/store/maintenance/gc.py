@@ -95,16 +95,16 @@ def find_garbage(
     if not index.unreadable:
         garbage += _blob_garbage(old, {row.blob for row in kept.values()})
     garbage += _leftovers(old, index)
-    in_use = users(store) if experiments or unreferenced else ""
-    return GarbageReport(tuple(garbage), _notes(index, in_use))
+    used = users(store) if experiments or unreferenced else ""
+    return GarbageReport(tuple(garbage), _notes(index, used))
 
 
-def _notes(index: RowIndex, in_use: str) -> tuple[str, ...]:
-    """Return the sentences on files that stay because their use is not known or not over."""
+def _notes(index: RowIndex, used: str) -> tuple[str, ...]:
+    """Return a sentence per kind of files that stay for want of knowledge, or because of a run."""
     notes = []
-    if in_use:
+    if used:
         notes.append(
-            f"{in_use} uses this store: experiments, rows and shards stay until it has ended"
+            f"{used} uses this store: experiments, rows and shards stay until it has ended"
         )
     if index.unreadable:
         notes.append(

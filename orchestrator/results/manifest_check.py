@@ -24,43 +24,43 @@ Level = Annotated[int, Field(ge=0, le=255)]
 Count = Annotated[int, Field(ge=0, le=2**31)]
 
 
-class _Part(BaseModel):
+class _StoredPart(BaseModel):
     """A part of a manifest; fields of later versions are allowed."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
-class _Budget(_Part):
+class _StoredBudget(_StoredPart):
     forward_equivalents: float
 
 
-class _Momentum(_Part):
+class _StoredMomentum(_StoredPart):
     mu: float
     nesterov: bool
 
 
-class _Variance(_Part):
+class _StoredVariance(_StoredPart):
     neighbours: Count
 
 
-class _Smoothing(_Part):
+class _StoredSmoothing(_StoredPart):
     kernel: Count
 
 
-class _Attack(_Part):
+class _StoredAttack(_StoredPart):
     name: Name
     eps: Annotated[float, Field(ge=0, le=1)]
     norm: Name
     steps: Count
     step_size: float
-    budget: _Budget | None
+    budget: _StoredBudget | None
     transforms: list[dict[str, Any]]
     label_version: Name
     loss: Name
     layer: Name | None
-    momentum: _Momentum | None
-    variance: _Variance | None
-    smoothing: _Smoothing | None
+    momentum: _StoredMomentum | None
+    variance: _StoredVariance | None
+    smoothing: _StoredSmoothing | None
     start: Name
     restarts: Count
     files: Any
@@ -68,7 +68,7 @@ class _Attack(_Part):
     region: Any
 
     @model_validator(mode="after")
-    def _known_transforms(self) -> "_Attack":
+    def _known_transforms(self) -> "_StoredAttack":
         for transform in self.transforms:
             kind = transform.get("kind")
             if not isinstance(kind, str) or kind not in TRANSFORMS:
@@ -77,26 +77,26 @@ class _Attack(_Part):
         return self
 
 
-class _Data(_Part):
+class _StoredData(_StoredPart):
     sequence: str | None = None
 
 
-class _Spec(_Part):
+class _StoredSpec(_StoredPart):
     name: Name
-    data: _Data = _Data()
-    attacks: list[_Attack]
+    data: _StoredData = _StoredData()
+    attacks: list[_StoredAttack]
     seed: int = 0
     schedule_groups: Annotated[int, Field(ge=1, le=2**31)] = 1
 
 
-class _Model(_Part):
+class _StoredModel(_StoredPart):
     fingerprint: Name
     backbone: Name
     networks: Annotated[list[Annotated[list[Name], Field(min_length=2, max_length=2)]],
                         Field(min_length=1)]  # fmt: skip
 
 
-class _Variant(_Part):
+class _StoredVariant(_StoredPart):
     name: Name
     attack: Name
     made: Count
@@ -104,15 +104,15 @@ class _Variant(_Part):
     score: Name
 
 
-class _Manifest(_Part):
-    spec: _Spec
+class _StoredManifest(_StoredPart):
+    spec: _StoredSpec
     dataset: str
     classes: Annotated[list[str], Field(min_length=1, max_length=MOST_CLASSES)]
     palette: list[Annotated[list[Level], Field(min_length=3, max_length=3)]]
-    models: dict[Name, _Model]
+    models: dict[Name, _StoredModel]
     sources: list[Name]
     targets: list[Name]
-    attacks: list[_Variant]
+    attacks: list[_StoredVariant]
     shards: list[Digest]
     cells: list[tuple[Name, Name | None, Name, Digest, Digest, Digest | None]]
 
@@ -126,7 +126,7 @@ class _Manifest(_Part):
         return content
 
     @model_validator(mode="after")
-    def _consistent(self) -> "_Manifest":
+    def _consistent(self) -> "_StoredManifest":
         steps = {attack.name: attack.steps for attack in self.spec.attacks}
         variants = {variant.name: variant.attack for variant in self.attacks}
         if len(self.palette) != len(self.classes):
@@ -192,7 +192,7 @@ def check_manifest(content: Mapping[str, Any], identity: str, location: str) -> 
                 f"{label} is altered: shard '{shard}' lies outside of the store; {_CURE}"
             )
     try:
-        _Manifest.model_validate(content)
+        _StoredManifest.model_validate(content)
     except (ValidationError, RecursionError) as error:
         raise InputError(f"{label} {_why(error)}; {_CURE}") from None
 
