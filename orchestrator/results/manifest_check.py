@@ -19,8 +19,8 @@ from segtransfer.tasks.attacks.transforms import TRANSFORMS
 
 MOST_CLASSES = 256  # predictions are stored as uint8
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=400)]
-Level = Annotated[int, Field(ge=0, le=255)]
+StoredText = Annotated[str, StringConstraints(min_length=1, max_length=400)]
+ColourValue = Annotated[int, Field(ge=0, le=255)]
 Count = Annotated[int, Field(ge=0, le=2**31)]
 
 
@@ -48,20 +48,20 @@ class _StoredSmoothing(_StoredPart):
 
 
 class _StoredAttack(_StoredPart):
-    name: Name
+    name: StoredText
     eps: Annotated[float, Field(ge=0, le=1)]
-    norm: Name
+    norm: StoredText
     steps: Count
     step_size: float
     budget: _StoredBudget | None
     transforms: list[dict[str, Any]]
-    label_version: Name
-    loss: Name
-    layer: Name | None
+    label_version: StoredText
+    loss: StoredText
+    layer: StoredText | None
     momentum: _StoredMomentum | None
     variance: _StoredVariance | None
     smoothing: _StoredSmoothing | None
-    start: Name
+    start: StoredText
     restarts: Count
     files: Any
     target: Any
@@ -82,7 +82,7 @@ class _StoredData(_StoredPart):
 
 
 class _StoredSpec(_StoredPart):
-    name: Name
+    name: StoredText
     data: _StoredData = _StoredData()
     attacks: list[_StoredAttack]
     seed: int = 0
@@ -90,31 +90,31 @@ class _StoredSpec(_StoredPart):
 
 
 class _StoredModel(_StoredPart):
-    fingerprint: Name
-    backbone: Name
-    networks: Annotated[list[Annotated[list[Name], Field(min_length=2, max_length=2)]],
+    fingerprint: StoredText
+    backbone: StoredText
+    networks: Annotated[list[Annotated[list[StoredText], Field(min_length=2, max_length=2)]],
                         Field(min_length=1)]  # fmt: skip
 
 
 class _StoredVariant(_StoredPart):
-    name: Name
-    attack: Name
+    name: StoredText
+    attack: StoredText
     made: Count
     step: Count
-    score: Name
+    score: StoredText
 
 
 class _StoredManifest(_StoredPart):
     spec: _StoredSpec
     dataset: str
     classes: Annotated[list[str], Field(min_length=1, max_length=MOST_CLASSES)]
-    palette: list[Annotated[list[Level], Field(min_length=3, max_length=3)]]
-    models: dict[Name, _StoredModel]
-    sources: list[Name]
-    targets: list[Name]
+    palette: list[Annotated[list[ColourValue], Field(min_length=3, max_length=3)]]
+    models: dict[StoredText, _StoredModel]
+    sources: list[StoredText]
+    targets: list[StoredText]
     attacks: list[_StoredVariant]
     shards: list[Digest]
-    cells: list[tuple[Name, Name | None, Name, Digest, Digest, Digest | None]]
+    cells: list[tuple[StoredText, StoredText | None, StoredText, Digest, Digest, Digest | None]]
 
     @model_validator(mode="before")
     @classmethod
