@@ -199,7 +199,7 @@ def test_a_long_note_fits_postgresql(postgres: str, monkeypatch: pytest.MonkeyPa
     client = MlflowClient(tracking_uri=postgres)
     check_long_note(client, postgres)
     (run,) = client.search_runs([client.get_experiment_by_name("long").experiment_id])
-    with pytest.raises(Exception, match="8000|too long"):
+    with pytest.raises(Exception, match=r"8000|too long"):
         client.create_run(run.info.experiment_id, tags={NOTE_TAG: NOTE})
 
 
