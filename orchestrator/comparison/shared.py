@@ -208,7 +208,7 @@ def _shown(numerics: dict[str, Any]) -> str:
     on = [
         name if value is True else f"{name} {value}"
         for name, value in numerics.items()
-        if value and name != "equal_signs"
+        if value and name not in ("equal_signs", "left_off")
     ]
     return ", ".join(on) or "reference"
 

@@ -30,7 +30,7 @@ EXTRAS = {
 }
 GB = 2**30
 LEAST_MEMORY, LEAST_SHARED_MEMORY, LEAST_DISK = 2 * GB, GB // 2, 2 * GB
-LOOK_TIMEOUT = 10.0  # seconds for the cluster of RAY_ADDRESS
+JOIN_TIMEOUT = 10.0  # seconds for the cluster of RAY_ADDRESS
 MARKS = {"ok": "[green]ok[/green]  ", "note": "[yellow]note[/yellow]", "bad": "[red]BAD[/red] "}
 
 
@@ -125,7 +125,7 @@ def _workers() -> Iterator[Check]:
     from segtransfer.runtime.ray_driver import join_cluster
 
     try:
-        connection = join_cluster("segtransfer-doctor", timeout=LOOK_TIMEOUT)
+        connection = join_cluster("segtransfer-doctor", timeout=JOIN_TIMEOUT)
     except (InputError, OSError, RuntimeError) as error:
         yield Check("bad", f"no worker could be looked at: {without_credentials(str(error))}")
         return

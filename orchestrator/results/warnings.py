@@ -280,7 +280,7 @@ WARNING_KINDS: Mapping[str, Callable[[Scored], Found]] = {
 
 def is_random(report: Mapping[str, Any]) -> bool:
     """Return whether a task's report says that its model answered one image differently twice."""
-    return report.get("numerics", {}).get("deterministic", True) is False
+    return report.get("deterministic", True) is False
 
 
 def _labelled(results: Scored) -> np.ndarray:

@@ -70,7 +70,7 @@ def test_a_cluster_that_does_not_answer_is_a_bad_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    monkeypatch.setattr(doctor, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(doctor, "JOIN_TIMEOUT", 1.0)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     assert not doctor.print_health(Console(width=300))
     (bad,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BAD")]

@@ -70,8 +70,7 @@ def mark_random(results: Results, *, source: bool = False) -> None:
     key = next(cell[5] if source else cell[4] for cell in cells if (cell[0] == CLEAN) is not source)
     row = results.store.row(key)
     assert row is not None
-    numerics = {**row.report["numerics"], "deterministic": False}
-    marked = replace(row, report={**row.report, "numerics": numerics})
+    marked = replace(row, report={**row.report, "deterministic": False})
     results.store.files.write(row_path(key), encode_rows([marked]))
 
 

@@ -129,8 +129,9 @@ for seed in (1, 2):
 """
 
 
+@pytest.mark.slow
 def test_runs_in_a_long_folder_leave_neither_variable_nor_folder(tmp_path: Path) -> None:
-    signal.alarm(300)  # two clusters start
+    signal.alarm(600)  # two clusters start
     long = tmp_path / LONG
     long.mkdir(parents=True)
     content = toy_spec(tmp_path, attacks=["noise"])
