@@ -19,7 +19,7 @@ _CONTROL = re.compile(f"{_SEQUENCE}|{_CHARACTER}")
 class PlainConsole(Console):
     """A console that prints text without the control sequences in it; its own styles stay."""
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         """Return text to print, without control sequences."""
         return super().render_str(_CONTROL.sub("", text), **options)
 
