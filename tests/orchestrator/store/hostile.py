@@ -189,6 +189,8 @@ CHANGES: list[Change] = [
 def _mutated(generator: random.Random, content: Any) -> Any:
     """Return a copy of a JSON value with one part replaced, removed, repeated or moved."""
     copy = json.loads(json.dumps(content))
+    if not isinstance(copy, dict | list):
+        return generator.choice(VALUES)
     part: Any = copy
     while True:
         names = list(part) if isinstance(part, dict) else range(len(part))
