@@ -113,7 +113,8 @@ def mmseg_model(family: str, folder: Path) -> Own:
 def transformers_model(kind: str, folder: Path) -> Own:
     """Build a type's default config by transformers itself, and save it with its processor.
 
-    The prediction goes through the processor, on images padded to whole patches.
+    The prediction goes through the processor, on images padded to whole patches, because patches
+    that do not overlap leave out the rest. MobileViT's patches are those of a feature map.
     """
     import torch
     import torch.nn.functional as F
@@ -127,7 +128,7 @@ def transformers_model(kind: str, folder: Path) -> Own:
     for module in network.modules():  # transformers draws weights so small that signals fade out
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             torch.nn.init.kaiming_normal_(module.weight, generator=generator)
-    calibrate(network, lambda images: network(pixel_values=images))
+    calibrate(network, lambda images: network(pixel_values=images).logits)
     network.save_pretrained(folder)
     processor = processor_of(kind)
     processor.save_pretrained(folder)
@@ -139,7 +140,7 @@ def transformers_model(kind: str, folder: Path) -> Own:
         inputs = processor(
             [array], do_resize=False, do_center_crop=False, do_pad=False, return_tensors="pt"
         )["pixel_values"]
-        divisor = int(getattr(config, "patch_size", 1) or 1)
+        divisor = 1 if kind.startswith("mobilevit") else int(getattr(config, "patch_size", 1) or 1)
         inputs = F.pad(inputs, (0, -width % divisor, 0, -height % divisor))
         logits = network(pixel_values=inputs).logits
         logits = F.interpolate(logits, inputs.shape[-2:], mode="bilinear", align_corners=False)
@@ -161,9 +162,9 @@ def processor_of(kind: str) -> Any:
 
 
 def calibrate(network: Any, forward: Callable[[Any], Any]) -> None:
-    """Set the statistics of batch norms by a forward, so that random weights give varied logits.
+    """Set statistics of batch norms and centre the logits, so that several classes are predicted.
 
-    A network that refuses the images keeps the statistics that it has.
+    A network that refuses the images keeps what it has.
     """
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm
@@ -179,6 +180,12 @@ def calibrate(network: Any, forward: Callable[[Any], Any]) -> None:
     for norm in norms:
         norm.momentum = 0.1
         norm.running_var.clamp_(min=1e-3)
+    with torch.no_grad(), contextlib.suppress(Exception):
+        logits = forward(images)
+        for module in reversed(list(network.modules())):
+            if getattr(module, "out_channels", None) == logits.shape[1]:
+                module.bias -= logits.mean((0, 2, 3))
+                break
 
 
 def measure(name: str) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def _constructible(model: dict[str, Any]) -> dict[str, Any]:
     parts = {}
     for name in ("backbone", "neck"):
         part = model.get(name)
-        kind = MODELS.get(part["type"]) if isinstance(part, dict) and "type" in part else None
+        if not isinstance(part, dict):
+            continue
+        kind = MODELS.get(part.get("type"))
         if kind is not None and "init_cfg" not in inspect.signature(kind).parameters:
             parts[name] = {k: v for k, v in part.items() if k != "init_cfg"}
     return {**model, **parts}
