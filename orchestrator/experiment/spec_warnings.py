@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from segtransfer.experiment.spec import Experiment
-from segtransfer.tasks.attacks.spec import AttackSpec
 
 LARGEST_USUAL_EPS = 0.5
 
@@ -13,17 +12,24 @@ def spec_warnings(experiment: Experiment) -> list[str]:
     return [
         f"attacks.{number} '{attack.name}': {problem}"
         for number, attack in enumerate(experiment.attacks)
-        for problem in _problems(attack)
+        for problem in attack_problems(attack.eps, attack.steps, attack.step_size)
     ]
 
 
-def _problems(attack: AttackSpec) -> Iterator[str]:
-    if attack.eps > LARGEST_USUAL_EPS:
+def attack_problems(eps: float, steps: int, step_size: float) -> Iterator[str]:
+    """Yield a clause per field of an attack that is allowed and probably not meant.
+
+    Args:
+        eps: The bound, a fraction of the pixel range.
+        steps: The number of steps.
+        step_size: The length of a step, a fraction of the pixel range.
+    """
+    if eps > LARGEST_USUAL_EPS:
         yield (
-            f"eps {attack.eps:g} is {255 * attack.eps:.0f} of 255 levels, so nearly any image is "
-            f"inside the bound; did you mean {attack.eps:g}/255?"
+            f"eps {eps:g} is {255 * eps:.0f} of 255 levels, so nearly any image is "
+            f"inside the bound; did you mean {eps:g}/255?"
         )
-    if attack.eps == 0:
+    if eps == 0:
         yield "eps is 0, so the adversarial examples equal the clean images"
-    elif attack.steps and not attack.step_size:
+    elif steps and not step_size:
         yield "step_size is 0, so no step changes an image"

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,9 @@ def scores(
     size = len(content["classes"])
     if evaluation is None or evaluation.confusions.shape[1:] != (size, size):
         return None
-    return evaluation if shard is None or _are_of(evaluation, shard) else None
+    if shard is not None and not _are_of(evaluation, shard):
+        return None
+    return replace(evaluation, report=row.report)
 
 
 def _is_of(row: CommitRow, cell: Cell, content: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from segtransfer.experiment.spec_warnings import attack_problems
 from segtransfer.experiment.task import CLEAN
 from segtransfer.tasks import metrics
 from segtransfer.tasks.labels import IGNORE_INDEX
@@ -263,6 +264,12 @@ def _one_schedule(results: Scored) -> Found:
         )
 
 
+def _unusual_attacks(results: Scored) -> Found:
+    for spec in results.content["spec"]["attacks"]:
+        for problem in attack_problems(spec["eps"], spec["steps"], spec["step_size"]):
+            yield (spec["name"],), f"Attack {spec['name']}: {problem}."
+
+
 WARNING_KINDS: Mapping[str, Callable[[Scored], Found]] = {
     "nothing labelled": _nothing_labelled,
     "unlabelled class": _unlabelled_classes,
@@ -275,6 +282,7 @@ WARNING_KINDS: Mapping[str, Callable[[Scored], Found]] = {
     "far below eps": _small_perturbations,
     "random model": _random_models,
     "one schedule group": _one_schedule,
+    "unusual attack": _unusual_attacks,
 }
 
 

@@ -339,3 +339,8 @@ def test_one_schedule_group_is_said_and_gives_no_verdict(tmp_path: Path) -> None
 def test_a_partial_experiment_without_any_result_has_no_warning(tmp_path: Path) -> None:
     results = run(tmp_path)
     assert replace(results, confusions={}).warnings == ()
+
+
+def test_an_eps_of_one_is_named(tmp_path: Path) -> None:
+    results = run(tmp_path, attacks=attack("noise", eps=1))
+    assert "255 of 255 levels" in only(results, "unusual attack")
