@@ -54,8 +54,10 @@ def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Resul
     evaluations: dict[MatrixIndex, list[Cell]] = defaultdict(list)
     for cell in (Cell(*row) for row in content["cells"]):
         evaluations[cell.attack, cell.source, cell.target].append(cell)
-    for index, cells in evaluations.items():
-        assembly.add(index, cells)
+    place = {shard_id: number for number, shard_id in enumerate(content["shards"])}
+    # The images are in the order of the shards, and clean predictions are needed first.
+    for index, cells in sorted(evaluations.items(), key=lambda item: item[0][0] != CLEAN):
+        assembly.add(index, sorted(cells, key=lambda cell: place[cell.shard_id]))
     stored = [shard for shard in shards.values() if shard is not None]
     images = tuple(i for shard in stored for i in shard.image_ids)
     return Results(

@@ -1,21 +1,25 @@
 """The check of a stored manifest, which another program or a fault may have written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    Strict,
     StringConstraints,
     ValidationError,
     model_validator,
 )
 
 from segtransfer.errors import InputError
+from segtransfer.experiment.keys import evaluate_key
 from segtransfer.experiment.manifest import FORMAT
+from segtransfer.experiment.plan import identity_of
 from segtransfer.experiment.task import CLEAN, Cell
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
+from segtransfer.tasks.models.numerics import REFERENCE, Numerics
 
 MOST_CLASSES = 256  # predictions are stored as uint8
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -85,6 +89,7 @@ class _StoredSpec(_StoredPart):
     name: StoredText
     data: _StoredData = _StoredData()
     attacks: list[_StoredAttack]
+    numerics: Numerics = REFERENCE
     seed: int = 0
     schedule_groups: Annotated[int, Field(ge=1, le=2**31)] = 1
 
@@ -114,16 +119,8 @@ class _StoredManifest(_StoredPart):
     targets: list[StoredText]
     attacks: list[_StoredVariant]
     shards: list[Digest]
-    cells: list[tuple[StoredText, StoredText | None, StoredText, Digest, Digest, Digest | None]]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _tuples(cls, content: Any) -> Any:
-        cells = content.get("cells") if isinstance(content, dict) else None
-        if isinstance(cells, list):
-            rows = [tuple(cell) if isinstance(cell, list) else cell for cell in cells]
-            return {**content, "cells": rows}
-        return content
+    cells: list[Annotated[tuple[StoredText, StoredText | None, StoredText, Digest, Digest, Digest | None],
+                          Strict(False)]]  # fmt: skip
 
     @model_validator(mode="after")
     def _consistent(self) -> "_StoredManifest":
@@ -151,6 +148,13 @@ class _StoredManifest(_StoredPart):
             raise ValueError("cells names a place of a matrix twice")
         targets, shards = {*self.targets}, {*self.shards}
         sources = {*self.sources}
+        expected = {
+            (attack, source, target, shard)
+            for attack, count in {CLEAN: 0, **steps}.items()
+            for source in (sources if count else {None})
+            for target in targets
+            for shard in shards
+        }
         for cell in cells:
             clean = cell.attack == CLEAN
             sourced = not clean and steps.get(cell.attack, 0) > 0
@@ -162,6 +166,8 @@ class _StoredManifest(_StoredPart):
                 or (cell.source not in sources if sourced else cell.source is not None)
             ):
                 raise ValueError("cells names an attack, model or shard that is none of these")
+        if places != expected:
+            raise ValueError("cells lacks places of the matrices")
 
 
 def check_manifest(content: Mapping[str, Any], identity: str, location: str) -> None:
@@ -192,12 +198,40 @@ def check_manifest(content: Mapping[str, Any], identity: str, location: str) -> 
                 f"{label} is altered: shard '{shard}' lies outside of the store; {_CURE}"
             )
     try:
-        _StoredManifest.model_validate(content)
+        manifest = _StoredManifest.model_validate(_lists(content))
     except (ValidationError, RecursionError) as error:
         raise InputError(f"{label} {_why(error)}; {_CURE}") from None
+    cells = [Cell(*row) for row in manifest.cells]
+    # Names may differ, and an older version made other keys; a key in a wrong place is neither.
+    if "-" not in identity and identity_of(cells) != identity and not _has_keys(manifest, cells):
+        raise InputError(f"{label} is altered: a key is not that of its place; {_CURE}")
+
+
+def _has_keys(manifest: _StoredManifest, cells: Sequence[Cell]) -> bool:
+    """Return whether every cell has the key of its target, shard, attack and variant."""
+    made = {variant.name: variant.made for variant in manifest.attacks}
+    return all(
+        cell.key
+        == evaluate_key(
+            manifest.models[cell.target].fingerprint,
+            cell.shard_id,
+            cell.attack_key,
+            variant=made.get(cell.attack, 0),
+            num_classes=len(manifest.classes),
+            numerics=manifest.spec.numerics.identity(),
+        )
+        for cell in cells
+    )
 
 
 _CURE = "run it again, which writes it anew, or delete its file below experiments/"
+
+
+def _lists(value: Any) -> Any:
+    """Return a value with lists for tuples, which a manifest has before it is stored."""
+    if isinstance(value, Mapping):
+        return {name: _lists(item) for name, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _why(error: ValidationError | RecursionError) -> str:

@@ -77,8 +77,9 @@ class ExperimentReader:
         self.sequences: dict[str, str] = {}  # by image id, of the shards read so far
         self._advance = advance
         self.cells: dict[str, list[Cell]] = defaultdict(list)  # by shard
-        for row in content["cells"]:
-            cell = Cell(*row)
+        for cell in sorted(
+            (Cell(*row) for row in content["cells"]), key=lambda c: c.attack != CLEAN
+        ):
             self.cells[cell.shard_id].append(cell)
 
     @property
