@@ -79,10 +79,11 @@ def test_a_folder_too_long_for_sockets_is_replaced_by_one_of_this_user(
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv(variable, str(tmp_path / LONG))
     opened, options = prepare(None)
-    folder = Path(options["_temp_dir"])
+    used = Path(options["_temp_dir"])
+    folder = used.parent  # Ray opens its own to all users
     assert folder.stat().st_mode & 0o777 == 0o700
     assert folder.parent == Path("/tmp")
-    assert len(str(folder / SOCKET)) <= SOCKET_BYTES
+    assert len(str(used / SOCKET)) <= SOCKET_BYTES
     assert [variable in message for message in caplog.messages] == [True]
     opened.restore()
     assert not folder.exists()

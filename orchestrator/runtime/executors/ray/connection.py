@@ -1,5 +1,6 @@
 """The connection to a Ray cluster: its deadline, and the folder and variables that it leaves."""
 
+import atexit
 import logging
 import os
 import shutil
@@ -61,7 +62,8 @@ def prepare(address: str | None) -> tuple[Connection, dict[str, Any]]:
         address: Address of the cluster, ``auto``, or None to start a cluster.
     """
     folder = None if address else _short_folder()
-    options = {} if folder is None else {"_temp_dir": folder}
+    # Ray opens its folder to all users, so it gets a folder inside the user's own.
+    options = {} if folder is None else {"_temp_dir": os.path.join(folder, "ray")}
     return Connection(os.environ.get(AUTH_MODE), folder), options
 
 
@@ -72,6 +74,8 @@ def _short_folder() -> str | None:
     if not given or len(os.fsencode(os.path.join(given, SOCKET))) <= SOCKET_BYTES:
         return None
     folder = tempfile.mkdtemp(prefix="segtransfer-ray-", dir="/tmp")
+    # A process that starts several clusters makes folders of the earlier ones again as it ends.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     log.warning("%s is too long for Ray's sockets: Ray uses %s for this run", name, folder)
     return folder
 
