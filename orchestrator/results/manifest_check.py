@@ -109,6 +109,11 @@ class _StoredVariant(_StoredPart):
     score: StoredText
 
 
+StoredCell = Annotated[
+    tuple[StoredText, StoredText | None, StoredText, Digest, Digest, Digest | None], Strict(False)
+]
+
+
 class _StoredManifest(_StoredPart):
     spec: _StoredSpec
     dataset: str
@@ -119,8 +124,7 @@ class _StoredManifest(_StoredPart):
     targets: list[StoredText]
     attacks: list[_StoredVariant]
     shards: list[Digest]
-    cells: list[Annotated[tuple[StoredText, StoredText | None, StoredText, Digest, Digest, Digest | None],
-                          Strict(False)]]  # fmt: skip
+    cells: list[StoredCell]
 
     @model_validator(mode="after")
     def _consistent(self) -> "_StoredManifest":
