@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from segtransfer.errors import InputError
 
@@ -28,7 +28,7 @@ def module_hash(module: nn.Module, name: str) -> str:
     """
     digest = hashlib.sha256()
     for path, tensor in sorted(_tensors(module), key=lambda item: item[0]):
-        if isinstance(tensor, UninitializedTensorMixin):
+        if is_lazy(tensor):
             raise InputError(
                 f"model '{name}': {path} has no shape before the first forward (a lazy module); "
                 "let the callable run one forward"
@@ -40,7 +40,8 @@ def module_hash(module: nn.Module, name: str) -> str:
             tensor = tensor.cpu().resolve_conj().resolve_neg()
         digest.update(json.dumps([path, str(tensor.dtype), list(tensor.shape)]).encode())
         if not tensor.is_meta:
-            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+            content = tensor.contiguous().reshape(-1).view(torch.uint8)
+            digest.update(content.numpy().tobytes())
     return digest.hexdigest()
 
 
