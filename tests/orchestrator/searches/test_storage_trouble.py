@@ -1,0 +1,79 @@
+"""Optuna's storage in trouble: whatever is wrong with it is one sentence that names it."""
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from optuna.exceptions import StorageInternalError
+
+from segtransfer.errors import InputError, ServerError
+from segtransfer.searches.context import SearchContext
+from segtransfer.searches.optuna_study import open_storage, open_study, storage_in_use
+from segtransfer.store import Store
+from tests.orchestrator.searches.searches import STEP_SIZE, grey_context, space, step
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> SearchContext:
+    return grey_context(tmp_path, search={"space": space(STEP_SIZE, step(16))})[0]
+
+
+def stored_in(context: SearchContext, storage: str) -> SearchContext:
+    settings = context.search.search.model_copy(update={"storage": storage})
+    return replace(context, search=context.search.model_copy(update={"search": settings}))
+
+
+def opening(context: SearchContext, storage: str) -> str:
+    """The sentence of a study that cannot be opened."""
+    changed = stored_in(context, storage)
+    with pytest.raises(InputError) as caught:
+        open_study(changed, open_storage(changed, Store(context.store)), resume=False)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"hello\n", b"\xff\xfe\x00" * 99, b"[1]\n{}\n", b"{}\n{}\n"])
+def test_a_journal_that_is_none_is_named(
+    content: bytes, context: SearchContext, tmp_path: Path
+) -> None:
+    path = tmp_path / "study.journal"
+    path.write_bytes(content)
+    assert opening(context, str(path)).startswith(f"search.storage {path} cannot be used: ")
+
+
+def test_a_folder_in_the_place_of_a_journal_is_named(
+    context: SearchContext, tmp_path: Path
+) -> None:
+    assert "Is a directory" in opening(context, str(tmp_path))
+
+
+def test_a_file_that_is_no_database_is_named(context: SearchContext, tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_text("hello" * 1000)
+    assert "file is not a database" in opening(context, f"sqlite:///{tmp_path}/study.db")
+
+
+def test_a_missing_driver_is_named_with_what_to_do(context: SearchContext) -> None:
+    sentence = opening(context, "mysql+pymysql://host/studies")
+    assert "No module named 'pymysql' (install it)" in sentence
+
+
+@pytest.mark.parametrize("passed_on", [False, True])
+def test_a_storage_that_fails_later_is_no_wrong_input(
+    passed_on: bool, context: SearchContext
+) -> None:
+    error: Exception = StorageInternalError("commit")
+    error.__cause__ = sqlite3.OperationalError("database is locked")
+    if passed_on:
+        outer = RuntimeError("Tune failed")
+        outer.__cause__, error = error, outer
+    with (
+        pytest.raises(ServerError, match=r"used any more: database is locked"),
+        storage_in_use(context),
+    ):
+        raise error
+
+
+def test_other_errors_of_a_search_pass(context: SearchContext) -> None:
+    with pytest.raises(KeyError), storage_in_use(context):
+        raise KeyError("x")
