@@ -58,7 +58,8 @@ def encode_evaluation(ids: Sequence[str], confusions: np.ndarray, predictions: n
 
 def decode_evaluation(content: bytes) -> Evaluation:
     """Return the evaluation that ``encode_evaluation`` wrote."""
-    table = pq.read_table(io.BytesIO(content))
+    # Not through a data set: its threads may end after the interpreter, which crashes then.
+    table = pq.ParquetFile(pa.BufferReader(content)).read()
     return Evaluation(
         image_ids=tuple(table["image_id"].to_pylist()),
         confusions=table["confusion"].combine_chunks().to_numpy_ndarray(),

@@ -85,7 +85,8 @@ def encode_rows(rows: Sequence[CommitRow]) -> bytes:
 def decode_row(content: bytes, key: str) -> CommitRow | None:
     """Return the row of a single-row file; None if it is damaged or has another key."""
     try:
-        table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+        buffer = pa.BufferReader(content)
+        table = pq.ParquetFile(buffer, page_checksum_verification=True).read()
         (record,) = table.to_pylist()
     except Exception:  # altered bytes break Arrow's readers in many ways
         return None
