@@ -11,7 +11,7 @@ from rich.text import Text
 
 # Whole sequences, then single characters, also those that turn the direction of writing.
 _SEQUENCE = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
-_CHARACTER = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+_CHARACTER = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 _CONTROL = re.compile(f"{_SEQUENCE}|{_CHARACTER}")
 
 

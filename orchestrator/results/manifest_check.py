@@ -203,7 +203,7 @@ def check_manifest(content: Mapping[str, Any], identity: str, location: str) -> 
             )
     try:
         manifest = _StoredManifest.model_validate(_lists(content))
-    except (ValidationError, RecursionError) as error:
+    except (ValidationError, RecursionError, UnicodeEncodeError) as error:
         raise InputError(f"{label} {_why(error)}; {_CURE}") from None
     cells = [Cell(*row) for row in manifest.cells]
     # Names may differ, and an older version made other keys; a key in a wrong place is neither.
@@ -232,15 +232,23 @@ _CURE = "run it again, which writes it anew, or delete its file below experiment
 
 
 def _lists(value: Any) -> Any:
-    """Return a value with lists for tuples, which a manifest has before it is stored."""
+    """Return a value with lists for tuples, which a manifest has before it is stored.
+
+    Raises:
+        UnicodeEncodeError: If a text cannot be written.
+    """
+    if isinstance(value, str):
+        value.encode()
     if isinstance(value, Mapping):
-        return {name: _lists(item) for name, item in value.items()}
+        return {_lists(name): _lists(item) for name, item in value.items()}
     return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _why(error: ValidationError | RecursionError) -> str:
+def _why(error: ValidationError | RecursionError | UnicodeEncodeError) -> str:
     if isinstance(error, RecursionError):
         return "is nested too deeply"
+    if isinstance(error, UnicodeEncodeError):
+        return "is damaged or altered (a text is no Unicode)"
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")

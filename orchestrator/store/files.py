@@ -138,7 +138,7 @@ class Files:
                 if info.type is not fs.FileType.File:
                     return None
                 return FileInfo(path, info.size, info.mtime_ns or 0)
-            with suppress(FileNotFoundError, NotADirectoryError):
+            with _missing_is_none():
                 status = os.stat(f"{self.location}/{_inside(path)}")
                 if stat.S_ISREG(status.st_mode):
                     return FileInfo(path, status.st_size, status.st_mtime_ns)
@@ -149,7 +149,7 @@ class Files:
 
         A folder, a pipe or a device in the place of a file is no file.
         """
-        with self._sentences("reading", path), suppress(FileNotFoundError, NotADirectoryError):
+        with self._sentences("reading", path), _missing_is_none():
             if not self.remote:
                 return _read_regular(f"{self.location}/{_inside(path)}")
             with self.open(path) as file:
@@ -282,6 +282,17 @@ def _no_bucket(bucket: str, location: str) -> str:
         f"bucket '{bucket}' of store {location} does not exist: create it, or correct the URL "
         "(s3://bucket/folder, with ?endpoint_override=host:port&scheme=http for another server)"
     )
+
+
+@contextmanager
+def _missing_is_none() -> Iterator[None]:
+    """End the block if a path leads to nothing, or through a plain file or a circle of links."""
+    try:
+        yield
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)  # Arrow's has no number
+        if not missing and error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
 
 
 def _read_regular(path: str) -> bytes | None:

@@ -16,6 +16,7 @@ NAMES = [
     "\x9b2Jname",
     "na\x08me\x07",
     "\u202ename\u2066",
+    "\ud800name",
     "name\r",
     "\x1b[999;999Hname",
 ]
