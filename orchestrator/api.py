@@ -159,14 +159,8 @@ def open_store(location: str | Path) -> "Store":
 
 
 def open_results(location: str | Path) -> "list[Results]":
-    """Return the results of every experiment in a store, oldest first.
+    """Return the results of every experiment in a store, oldest first."""
+    from segtransfer.results import load_results
 
-    Raises:
-        InputError: There is no store, it holds no experiment, or an experiment is damaged.
-    """
-    from segtransfer.results import results_of
-    from segtransfer.results.lookup import experiments_of
-    from segtransfer.store.maintenance import open_existing
-
-    store = open_existing(str(location))
-    return [results_of(store, *experiment) for experiment in experiments_of(store).items()]
+    store = open_store(location)
+    return [load_results(store, identity) for identity in store.experiments()]

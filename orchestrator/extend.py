@@ -46,9 +46,14 @@ from segtransfer.tasks.attacks.transforms.views import (
     then,
     window,
 )
-from segtransfer.tasks.data.base import DataItem, Dataset, palette_for
-from segtransfer.tasks.image_files import read_image
-from segtransfer.tasks.labels import IGNORE_INDEX, read_index_map
+from segtransfer.tasks.data.base import (
+    DataItem,
+    Dataset,
+    palette_for,
+    read_image,
+    read_index_map,
+)
+from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
 from segtransfer.tasks.schema import Frozen, Number
 

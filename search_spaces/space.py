@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from segtransfer.errors import InputError
 from segtransfer.search_spaces.paths import FIXED, PARTS, PATHS, part_of, sentences
 from segtransfer.tasks.attacks.presets import PRESETS
-from segtransfer.tasks.schema import Flag, Frozen, Name, Number, Whole, suggest
+from segtransfer.tasks.schema import Frozen, Number, suggest
 from segtransfer.tasks.yaml_files import read_mapping
 
 SHIPPED = Path(__file__).parent
@@ -51,11 +51,12 @@ def _as_list(value: Any) -> Any:
 
 
 Plain = Annotated[Value, BeforeValidator(_read_value)]
-Ends = Annotated[tuple[Number, Number], BeforeValidator(_read_ends)]
-WholeEnds = Annotated[tuple[Whole, Whole], BeforeValidator(_read_ends)]
+Finite = Annotated[Number, Field(allow_inf_nan=False)]
+Ends = Annotated[tuple[Finite, Finite], BeforeValidator(_read_ends)]
+WholeEnds = Annotated[tuple[int, int], BeforeValidator(_read_ends)]
 Choices = tuple[Plain, ...]
-Switch = Annotated[Flag, BeforeValidator(_read_switch)]
-Step = Annotated[Number, Field(gt=0)]
+Switch = Annotated[bool, BeforeValidator(_read_switch)]
+Step = Annotated[Finite, Field(gt=0)]
 Allowed = Annotated[tuple[Plain, ...], BeforeValidator(_as_list)]
 First = Annotated[str | dict[str, Plain], BeforeValidator(_read_first)]
 
@@ -79,7 +80,7 @@ class Searched(Frozen):
     choice: Choices | None = None
     switch: Switch | None = None
     step: Step | None = None
-    log: Flag = False
+    log: bool = False
     when: dict[str, Allowed] = Field(default={})
 
     @model_validator(mode="after")
@@ -99,7 +100,7 @@ class Space(Frozen):
         first: Presets, or points (the base attack with these fields set), proposed first.
     """
 
-    name: Annotated[Name, Field(max_length=80)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=80)]
     about: str = ""
     fields: Annotated[dict[str, Searched], Field(min_length=1)]
     first: tuple[First, ...] = ()

@@ -14,8 +14,8 @@ from segtransfer.tasks.attacks.context import ShardImages
 from segtransfer.tasks.attacks.file_hash import content_hash
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.batching import in_micro_batches, upload
-from segtransfer.tasks.data.names import composed, file_name
-from segtransfer.tasks.image_files import read_image
+from segtransfer.tasks.data.base import read_image
+from segtransfer.tasks.data.names import file_name
 from segtransfer.tasks.models.base import Cost, Segmenter
 from segtransfer.tasks.perturbation import as_score, inside, quantise, statistics
 
@@ -88,7 +88,7 @@ def attack(
     report = {
         "perturbation": _measure(adversarial, images, spec),
         "health": health,
-        **(model.facts if model else {"numerics": {}}),
+        "numerics": asdict(model.numerics) if model else {},
         "cost": _cost(model, before, images, health, spec) if model and before else {},
     }
     return AttackResult(adversarial, report)
@@ -175,14 +175,12 @@ def read_files(spec: AttackSpec, clean: np.ndarray, image_ids: Sequence[str]) ->
     if not folder.is_dir() or content_hash(folder) != spec.files_sha256:
         raise InputError(f"attack '{spec.name}': files {folder} changed or vanished since the plan")
     adversarial = []
-    named = {composed(p.relative_to(folder).as_posix()): p for p in folder.rglob("*.png")}
     for image_id, original in zip(image_ids, clean, strict=True):
-        written = f"{file_name(image_id)}.png", f"{image_id}.png"
-        exact = [folder / name for name in written]
-        alike = [named[composed(name)] for name in written if composed(name) in named]
-        path = next((p for p in (*exact, *alike) if p.is_file()), None)
-        if path is None:
-            raise InputError(f"attack '{spec.name}': image {image_id} has no {exact[-1]}")
+        path = folder / f"{file_name(image_id)}.png"
+        if not path.is_file():
+            path = folder / f"{image_id}.png"
+        if not path.is_file():
+            raise InputError(f"attack '{spec.name}': image {image_id} has no {path}")
         image = read_image(path).transpose(2, 0, 1)
         if image.shape != original.shape:
             raise InputError(

@@ -46,7 +46,7 @@ def class_iou(matrix: np.ndarray) -> np.ndarray:
 
 
 def miou(matrix: np.ndarray) -> np.ndarray | float:
-    """Return the mean IoU in percent over the classes that occur; NaN without labelled pixels.
+    """Return the mean IoU in percent over the classes that occur.
 
     Args:
         matrix: Summed confusion matrices, ... x K x K.
@@ -55,7 +55,7 @@ def miou(matrix: np.ndarray) -> np.ndarray | float:
 
 
 def accuracy(matrix: np.ndarray) -> np.ndarray | float:
-    """Return aAcc in percent: the share of labelled pixels that are correct; NaN without any.
+    """Return aAcc in percent: the share of labelled pixels that are correct.
 
     Args:
         matrix: Summed confusion matrices, ... x K x K.
@@ -64,7 +64,7 @@ def accuracy(matrix: np.ndarray) -> np.ndarray | float:
 
 
 def class_accuracy(matrix: np.ndarray) -> np.ndarray | float:
-    """Return mAcc in percent: the mean recall over the classes that have labels; NaN without any.
+    """Return mAcc in percent: the mean recall over the classes that have labels.
 
     Args:
         matrix: Summed confusion matrices, ... x K x K.
@@ -84,43 +84,12 @@ def miou_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> n
 
 def accuracy_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Return ``accuracy`` from the margins of matrices, ... x K each."""
-    return _percent(right.sum(-1), labelled.sum(-1))
+    return 100 * right.sum(-1) / np.maximum(labelled.sum(-1), 1)
 
 
 def class_accuracy_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Return ``class_accuracy`` from the margins of matrices, ... x K each."""
     return _mean_of_present(_percent(right, labelled))
-
-
-def fooling_of(turned: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the fooling rate in percent from ``fooled``, summed; NaN if no clean pixel is right.
-
-    Args:
-        turned: The pixels that the attack turned wrong.
-        right: The pixels that are right on the clean image.
-    """
-    return _percent(turned, right)
-
-
-def chance_miou(labelled: np.ndarray) -> float:
-    """Return the mIoU in percent of predictions that do not depend on the image.
-
-    A class of share p among the labels, predicted at random for a share q of the pixels, has the
-    expected IoU pq / (p + q - pq). The best of three guesses counts: the most frequent class
-    everywhere, classes as often as in the labels, and all classes equally often.
-
-    Args:
-        labelled: The labelled pixels per class, K.
-
-    Returns:
-        The mean over the classes with labels; NaN without labelled pixels.
-    """
-    counts = labelled[labelled > 0]
-    if not len(counts):
-        return float("nan")
-    p = counts / counts.sum()
-    guesses = (np.arange(len(p)) == p.argmax(), p, np.full(len(p), 1 / len(p)))
-    return max(float(np.mean(100 * p * q / (p + q - p * q))) for q in guesses)
 
 
 def fooled(adversarial: np.ndarray, clean: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -143,11 +112,11 @@ def fooled(adversarial: np.ndarray, clean: np.ndarray, labels: np.ndarray) -> np
 def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return 100 part / whole, NaN if the whole is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(whole > 0, 100 * part.astype(np.float64) / whole, np.nan)[()]
+        return np.where(whole > 0, 100 * part.astype(np.float64) / whole, np.nan)
 
 
 def _mean_of_present(values: np.ndarray) -> np.ndarray:
-    """Return the mean over values that are not NaN, along the last axis; NaN if there are none."""
+    """Return the mean over values that are not NaN, along the last axis; 0 if there are none."""
     present = ~np.isnan(values)
-    total, count = np.where(present, values, 0).sum(-1), present.sum(-1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)[()]
+    total = np.where(present, values, 0).sum(-1)
+    return total / np.maximum(present.sum(-1), 1)

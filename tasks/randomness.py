@@ -1,12 +1,7 @@
 """Random numbers that depend on their purpose, never on a worker, a batch or an order."""
 
 import hashlib
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
 import torch
 
 
@@ -42,40 +37,3 @@ def image_noise(seed: int, image_id: str, shape: tuple[int, ...], *parts: object
     """
     generator = generator_of("noise", seed, image_id, *parts)
     return torch.rand(shape, generator=generator) * 2 - 1
-
-
-@contextmanager
-def seeded(*parts: object) -> Iterator[None]:
-    """Seed the global generators of Python, numpy and torch, and restore them at the end.
-
-    Nothing of ours draws from them. Models and losses of others may.
-
-    Args:
-        parts: The seed depends on these alone.
-    """
-    own, numpys, torchs, devices = _global_states()
-    seed = seed_from("foreign", *parts)
-    try:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
-        yield
-    finally:
-        random.setstate(own)
-        np.random.set_state(numpys)
-        torch.set_rng_state(torchs)
-        if devices:
-            torch.cuda.set_rng_state_all(devices)
-
-
-def global_states() -> bytes:
-    """Return a value that changes if anything draws from a global generator."""
-    own, numpys, torchs, devices = _global_states()
-    parts = [repr(own), repr(numpys[2:]), numpys[1].tobytes()]
-    parts += [state.numpy().tobytes() for state in (torchs, *devices)]
-    return b"".join(part.encode() if isinstance(part, str) else part for part in parts)
-
-
-def _global_states() -> tuple[Any, Any, torch.Tensor, list[torch.Tensor]]:
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    return random.getstate(), np.random.get_state(), torch.get_rng_state(), devices

@@ -1,19 +1,14 @@
-"""Functions that users name as ``package.module:function``, and the hash of their files."""
+"""Functions that users name as ``package.module:function``, and the hash of their file."""
 
 import hashlib
 import inspect
-import json
-import sys
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.user_imports import own_imports
 
 MARK = "__segtransfer_sha256__"  # on a module: the hash of its file when it was first asked for
-IMPORTED_MARK = "__segtransfer_imported_sha256__"  # the same, if another module imports the module
 
 
 def find_function(name: str) -> Any:
@@ -35,38 +30,13 @@ def find_function(name: str) -> Any:
 
 
 def source_hash(name: str) -> str:
-    """Return the hash of the user's code behind ``package.module:attribute``.
-
-    Returns:
-        The sha256 of the file that defines the attribute. If that file imports modules of the
-        user's own, whose files may import others, the hash covers them all.
+    """Return the sha256 of the file that defines ``package.module:attribute``.
 
     Raises:
-        InputError: As ``find_function``, for each of the files.
+        InputError: As ``find_function``.
     """
     find_function(name)
-    home = _import(name)[1]
-    own, imported = home.__dict__[MARK], own_imports(home)
-    if not imported:
-        return own
-    files = {module: _marked_hash(name, module, path) for module, path in imported.items()}
-    return hashlib.sha256(json.dumps([own, files], sort_keys=True).encode()).hexdigest()
-
-
-def _marked_hash(name: str, module: str, path: Path) -> str:
-    """Return the sha256 of the file of a module that the code behind ``name`` imports.
-
-    Raises:
-        InputError: If the file changed since the module's hash was first asked for.
-    """
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    loaded = sys.modules.get(module)
-    if loaded is not None and loaded.__dict__.setdefault(IMPORTED_MARK, digest) != digest:
-        raise InputError(
-            f"the file of {module}, which {name} imports, changed since it was imported; "
-            "start Python anew"
-        )
-    return digest
+    return _import(name)[1].__dict__[MARK]
 
 
 def _import(name: str) -> tuple[Any, ModuleType]:

@@ -1,6 +1,5 @@
 """YAML that people wrote, read within limits, because a file may come from anybody."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,45 +10,10 @@ import yaml
 from segtransfer.errors import InputError
 
 # libyaml where PyYAML was built with it: tens of times faster.
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MOST_BYTES = 2**20
 MOST_VALUES = 100_000  # with every alias written out
 MOST_LEVELS = 50
-# Plain numbers as YAML 1.2 has them. PyYAML's rules are those of YAML 1.1, in which 010 is 8, 1:30
-# is 90 and 1e-3 is text. Underscores and 0b11 stay, as they cannot mean anything else.
-NUMBERS = {
-    "tag:yaml.org,2002:int": r"[-+]?(?:[0-9][0-9_]*|0b[01_]+|0o[0-7]+|0x[0-9a-fA-F_]+)",
-    "tag:yaml.org,2002:float": r"[-+]?(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)"
-    r"(?:[eE][-+]?[0-9]+)?"
-    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-}
-
-
-class _Loader(LOADER):
-    """A loader of plain values, by the rules of YAML 1.2 for numbers."""
-
-    # Dates and = are text, too: no spec has a field for them.
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [r for r in found if r[0].rpartition(":")[2] in ("bool", "null", "merge")]
-        for first, found in LOADER.yaml_implicit_resolvers.items()
-    }
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        text = self.construct_scalar(node).replace("_", "").lower()
-        for prefix, base in (("0b", 2), ("0o", 8), ("0x", 16)):
-            if text.lstrip("+-").startswith(prefix):
-                return int(text, base)
-        return int(text)
-
-
-class _Dumper(yaml.SafeDumper):
-    """A dumper that quotes the texts that either version of YAML reads as numbers."""
-
-
-for _tag, _form in NUMBERS.items():
-    for _class in (_Loader, _Dumper):
-        _class.add_implicit_resolver(_tag, re.compile(f"(?:{_form})$"), list("-+.0123456789"))
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def read_mapping(path: Path, needs: str) -> dict[str, Any]:
@@ -90,55 +54,11 @@ def parse(text: str, where: str) -> Any:
     """
     try:
         _check_size(yaml.parse(text, LOADER), where)
-        loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-            if node is None:
-                return None
-            _check_keys(loader, node, where, set())
-            return loader.construct_document(node)
-        finally:
-            loader.dispose()
+        return yaml.load(text, LOADER)
     except InputError:
         raise
-    except Exception as error:  # PyYAML raises KeyError for !!bool x, and others like it
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: the 99th of a month, say
         raise InputError(f"{where} is no valid YAML: {' '.join(str(error).split())}") from None
-
-
-def dump(value: Any, *, flow_lists: bool = False) -> str:
-    """Return plain values as YAML that ``parse`` reads back, keys in their order.
-
-    Args:
-        value: The value.
-        flow_lists: Whether a list or mapping of scalars is written in one line.
-    """
-    style = None if flow_lists else False
-    return yaml.dump(
-        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=style
-    )
-
-
-def _check_keys(loader: Any, node: yaml.Node, where: str, seen: set[int]) -> None:
-    """Refuse a mapping that gives a key twice, because only the last value would count."""
-    if id(node) in seen or isinstance(node, yaml.ScalarNode):
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _check_keys(loader, item, where, seen)
-        return
-    lines: dict[Any, int] = {}
-    for key, value in node.value:
-        _check_keys(loader, value, where, seen)
-        if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-            continue
-        name, line = loader.construct_object(key), key.start_mark.line + 1
-        if name in lines:
-            raise InputError(
-                f"{where} gives the key '{key.value}' twice, in line {lines[name]} and in line "
-                f"{line}; leave one of them out"
-            )
-        lines[name] = line
 
 
 @dataclass

@@ -13,9 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segtransfer.tasks.data.base import fit_to
-from segtransfer.tasks.image_files import read_image
-from segtransfer.tasks.labels import read_index_map
+from segtransfer.tasks.data.base import fit_to, read_image, read_index_map
 
 CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian",

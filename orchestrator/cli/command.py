@@ -3,15 +3,12 @@
 import logging
 import os
 import sys
-from contextlib import suppress
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from segtransfer.cli import tracebacks
 from segtransfer.cli.attacks import attacks
-from segtransfer.cli.boundary import Boundary
 from segtransfer.cli.compare import compare
 from segtransfer.cli.doctor import doctor
 from segtransfer.cli.exits import exit_with_message
@@ -29,7 +26,6 @@ from segtransfer.cli.submit import submit
 from segtransfer.experiment.shadowing import check_not_shadowed
 
 app = typer.Typer(
-    cls=Boundary,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -59,12 +55,8 @@ def before_any_verb(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Print the traceback of an error as well.")
-    ] = False,
 ) -> None:
     """Handle the options before the verb, and refuse a working folder that hides segtransfer."""
-    tracebacks.show(debug)
     if context.invoked_subcommand != "doctor":  # doctor reports it with all else
         with exit_with_message(""):
             check_not_shadowed()
@@ -74,6 +66,5 @@ def main() -> None:
     """Run the command: the entry point that is installed."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     # Models and losses of one's own lie in the working folder; Ray hands the path to its workers.
-    with suppress(OSError):  # the folder was deleted; the verb says so if it needs the folder
-        sys.path.append(os.getcwd())
+    sys.path.append(os.getcwd())
     app()

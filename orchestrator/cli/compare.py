@@ -8,7 +8,7 @@ from segtransfer import api
 from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_with_message
 from segtransfer.cli.options import TrackingOption
-from segtransfer.cli.projections import drawn, log_comparison
+from segtransfer.cli.projections import log_comparison
 
 
 def compare(
@@ -38,7 +38,7 @@ def compare(
         allowed = [name.strip() for name in allow.split(",") if name.strip()]
         comparison = api.compare(a, b, store=store, allow=allowed, metric=metric)
         print_comparison(comparison, console)
-        if drawn("report", lambda: write_comparison(comparison)):
-            console.print(f"\nReport: {comparison_folder(comparison)}", highlight=False)
+        write_comparison(comparison)
+        console.print(f"\nReport: {comparison_folder(comparison)}", highlight=False)
         if tracking:
             log_comparison(comparison)

@@ -1,75 +1,8 @@
 """The terminal's two streams."""
 
-import re
 import sys
-from collections.abc import Iterable
-from typing import IO, Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
-from rich.text import Text
+from rich.console import Console
 
-# Whole sequences, then single characters, also those that turn the direction of writing.
-_SEQUENCE = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
-_CHARACTER = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-_CONTROL = re.compile(f"{_SEQUENCE}|{_CHARACTER}")
-
-
-class OutputError(OSError):
-    """Standard output or standard error cannot be written, as opposed to a file or a socket."""
-
-
-class _Stream:
-    """A stream whose failures are told from those of files: an OSError becomes an OutputError."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        try:
-            return self._stream.write(text)
-        except OSError as error:
-            raise OutputError(error.errno, error.strerror) from error
-
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except OSError as error:
-            raise OutputError(error.errno, error.strerror) from error
-
-
-class Terminal(Console):
-    """A console that strips escape sequences from text and raises OutputError if it cannot write.
-
-    Names in a store of someone else may contain sequences that control a terminal.
-    """
-
-    @property
-    def file(self) -> IO[str]:
-        """Return the stream to write to."""
-        return _Stream(super().file)  # type: ignore[return-value]
-
-    @file.setter
-    def file(self, new_file: IO[str]) -> None:
-        self._file = new_file
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Return text as rich's Text, without escape sequences and control characters."""
-        return super().render_str(_CONTROL.sub("", text), **options)
-
-    def render(
-        self, renderable: RenderableType, options: ConsoleOptions | None = None
-    ) -> Iterable[Segment]:
-        """Yield the segments of a renderable without control characters in their text."""
-        for segment in super().render(renderable, options):
-            if segment.control is None:
-                yield Segment(_CONTROL.sub("", segment.text), segment.style)
-            else:
-                yield segment
-
-
-console = Terminal(soft_wrap=sys.stdout is None or not sys.stdout.isatty())
-errors = Terminal(stderr=True, soft_wrap=True)
+console = Console(soft_wrap=not sys.stdout.isatty())
+errors = Console(stderr=True, soft_wrap=True)

@@ -1,21 +1,15 @@
 """Exit codes, and the message that goes with each."""
 
-import errno
-import os
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import IntEnum
-from typing import TextIO
 
 import typer
 from rich.markup import escape
 
-from segtransfer.cli import tracebacks
-from segtransfer.cli.console import OutputError, errors
+from segtransfer.cli.console import errors
 from segtransfer.errors import InputError
 from segtransfer.runtime.interrupts import was_terminated
-from segtransfer.tasks.urls import without_credentials
 
 
 class ExitCode(IntEnum):
@@ -24,107 +18,39 @@ class ExitCode(IntEnum):
     FAILED = 1
     WRONG_INPUT = 2
     INTERRUPTED = 130
-    BROKEN_PIPE = 141  # 128 + SIGPIPE
     TERMINATED = 143
 
 
 @contextmanager
 def exit_with_message(origin: str, resume: str = "run again to go on") -> Iterator[None]:
-    """Turn every error into one message and an exit code.
+    """Turn errors that a user can cause into one message and an exit code.
 
     Args:
         origin: Name of the file, store, fleet or job; opens a message that does not name it.
         resume: Clause that says how to resume a stopped command.
 
     Raises:
-        typer.Exit: An exception or an interrupt was raised inside.
+        typer.Exit: An InputError, interrupt, OSError or RuntimeError was raised inside.
     """
     try:
         yield
+    except InputError as error:
+        message = str(error) if origin in str(error) else f"{origin}: {error}"
+        errors.print(f"[red]error:[/red] {escape(message)}", highlight=False)
+        raise typer.Exit(ExitCode.WRONG_INPUT) from None
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt as stop:
-        say(f"\nStopped. What was done is in the store; {resume}.")
+        errors.print(f"\nStopped. What was done is in the store; {resume}.")
         code = ExitCode.TERMINATED if was_terminated(stop) else ExitCode.INTERRUPTED
         raise typer.Exit(code) from None
-    except Exception as error:
-        raise typer.Exit(describe(error, origin, resume)) from error
-
-
-def describe(error: Exception, origin: str, resume: str) -> ExitCode:
-    """Print an error as a sentence, keep its traceback in a file, and return the exit code.
-
-    The message of an InputError tells all, so its traceback is kept only if the InputError was
-    raised ``from`` another exception.
-
-    Args:
-        error: The error.
-        origin: Name of the file, store, fleet or job; opens an InputError that does not name it.
-        resume: Clause that says how to resume the command.
-    """
-    if isinstance(error, OutputError):
-        return leave_output(error)
-    known = isinstance(error, InputError)
-    message = message_of(error)
-    if isinstance(error, InputError) and origin not in message:
-        message = f"{origin}: {message}"
-    elif isinstance(error, OSError):
-        message = f"not readable or writable: {message}"
-    say(f"[red]error:[/red] {escape(without_credentials(message))}")
-    if isinstance(error, OSError):
-        say(f"What was done before is in the store; {resume}.")
-    if not known or error.__cause__ is not None:
-        say(escape(where_kept(error)))
-    if tracebacks.shown:
-        say(escape(tracebacks.text_of(error)))
-    return ExitCode.WRONG_INPUT if known else ExitCode.FAILED
-
-
-def message_of(error: Exception) -> str:
-    """Return an error's message; the class opens the message of an unforeseen error.
-
-    A message that is a traceback of another process is reduced to its last line.
-    """
-    message = str(error).strip()
-    if message.startswith("Traceback ("):
-        message = message.splitlines()[-1]
-    if isinstance(error, InputError | OSError | RuntimeError) and message:
-        return message
-    return f"unforeseen {type(error).__name__}{': ' if message else ''}{message}"
-
-
-def where_kept(error: Exception) -> str:
-    """Keep the traceback of an error in a file and return a sentence that names the file."""
-    path = tracebacks.keep(error)
-    return f"The error in full: {path}" if path else "The option --debug prints the error in full."
-
-
-def say(message: str) -> None:
-    """Print to standard error, which may be closed or full: then there is no way to tell."""
-    try:
-        errors.print(message, highlight=False)
-    except OSError:
-        _discard(sys.stderr)
-
-
-def leave_output(error: OSError) -> ExitCode:
-    """Give up standard output after its error, and return the exit code.
-
-    Like other commands, one whose output goes to a pipe that was closed says nothing.
-    """
-    _discard(sys.stdout)
-    if error.errno == errno.EPIPE:
-        return ExitCode.BROKEN_PIPE
-    say(f"[red]error:[/red] standard output cannot be written: {escape(error.strerror or '')}")
-    return ExitCode.FAILED
-
-
-def _discard(stream: TextIO) -> None:
-    """Send the rest of a stream nowhere, so that its flush at the interpreter's exit succeeds."""
-    with suppress(OSError, ValueError):  # a stream of a test has no descriptor
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+    except OSError as error:
+        errors.print(f"[red]error:[/red] not readable or writable: {escape(str(error))}")
+        errors.print(f"What was done before is in the store; {resume}.")
+        raise typer.Exit(ExitCode.FAILED) from None
+    except RuntimeError as error:
+        errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+        raise typer.Exit(ExitCode.FAILED) from None
 
 
 def exit_if_failed(failures: Mapping[str, str]) -> None:

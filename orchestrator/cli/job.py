@@ -1,5 +1,6 @@
 """``segtransfer job``: status, follow, stop."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -50,8 +51,8 @@ def follow_job(job: str, address: str) -> None:
     from segtransfer.jobs.client import connect, exit_code, follow, last_word
 
     def write(text: str) -> None:
-        console.file.write(text)
-        console.file.flush()
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
     try:
         details = follow(connect(address), job, write)

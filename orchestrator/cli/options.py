@@ -19,12 +19,6 @@ ExperimentOption = Annotated[
 ]
 FleetOption = Annotated[str | None, typer.Option(help="A fleet that 'fleet up' keeps.")]
 TrackingOption = Annotated[bool, typer.Option(help="Log to MLflow.")]
-RequireTrackingOption = Annotated[
-    bool,
-    typer.Option(
-        "--require-tracking", help="Exit with code 1 if the report or MLflow cannot be written."
-    ),
-]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a search that was begun.")]
 AddressOption = Annotated[
     str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="URL of the cluster's dashboard.")

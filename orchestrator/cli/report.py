@@ -3,43 +3,32 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from segtransfer.cli.console import console, errors
+from segtransfer.cli.console import console
 from segtransfer.cli.exits import ExitCode, exit_with_message
-from segtransfer.cli.options import ExperimentOption, LocationArgument, RequireTrackingOption
-from segtransfer.cli.projections import exit_if_untracked, list_unlogged, show_results
-from segtransfer.errors import InputError
+from segtransfer.cli.options import ExperimentOption, LocationArgument
+from segtransfer.cli.projections import show_results
 
 
 def report(
     store: LocationArgument,
     experiment: ExperimentOption = None,
     log: Annotated[bool, typer.Option(help="Bring MLflow up to date with the store.")] = False,
-    require_tracking: RequireTrackingOption = False,
 ) -> None:
-    """Print and redraw the experiments of a store, and log them; nothing is computed.
-
-    Runs that could not be logged to MLflow are listed at the end.
-    """
+    """Print and redraw the experiments of a store, and log them; nothing is computed."""
+    from segtransfer.reporting.folder import write_report
     from segtransfer.reporting.terminal import print_results
     from segtransfer.results import results_of
     from segtransfer.results.lookup import experiments_of
     from segtransfer.store.maintenance import open_existing
 
     with exit_with_message(store):
-        opened, shown, refused = open_existing(store), True, False
+        opened, logged = open_existing(store), True
         for identity, content in experiments_of(opened, experiment).items():
-            try:
-                results = results_of(opened, identity, content)
-            except InputError as error:  # the other experiments are reported all the same
-                errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
-                refused = True
-                continue
+            results = results_of(opened, identity, content)
             console.rule(results.name)
             print_results(results, console)
-            shown &= show_results(results, log, redraw=True)
-        list_unlogged(opened)
-        if refused:
-            raise typer.Exit(ExitCode.WRONG_INPUT)
-        exit_if_untracked(require_tracking, shown)
+            write_report(results)
+            logged &= show_results(results, log)
+        if not logged:
+            raise typer.Exit(ExitCode.FAILED)

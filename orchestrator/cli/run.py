@@ -11,13 +11,12 @@ from segtransfer.cli.options import (
     ExecutorOption,
     FleetOption,
     OverridesArgument,
-    RequireTrackingOption,
     SpecArgument,
     StoreOption,
     TrackingOption,
     with_options,
 )
-from segtransfer.cli.projections import exit_if_untracked, show_results
+from segtransfer.cli.projections import show_results
 from segtransfer.runtime.interrupts import Terminated, terminable
 
 
@@ -27,7 +26,6 @@ def run(
     executor: ExecutorOption = None,
     store: StoreOption = None,
     tracking: TrackingOption = True,
-    require_tracking: RequireTrackingOption = False,
     fleet: FleetOption = None,
     max_hours: Annotated[float | None, typer.Option(help="Stop then, with what there is.")] = None,
 ) -> None:
@@ -52,7 +50,7 @@ def run(
                 f"\nComputed {results.computed} tasks in {progress.wall_seconds:.0f} s after "
                 f"start-up ({progress.model_seconds:.0f} s of it inside models, all actors summed)."
             )
-        shown = show_results(results, tracking and experiment.runtime.tracking)
+        show_results(results, tracking and experiment.runtime.tracking)
         if results.stopped == "terminated":
             raise Terminated
         if results.stopped:
@@ -61,4 +59,3 @@ def run(
                 "have no result yet, and their matrices are partial. Run again to go on."
             )
         exit_if_failed(results.failures)
-        exit_if_untracked(require_tracking, shown)

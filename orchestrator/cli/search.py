@@ -9,13 +9,12 @@ from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_if_failed, exit_with_message
 from segtransfer.cli.options import (
     FleetOption,
-    RequireTrackingOption,
     ResumeOption,
     StoreOption,
     TrackingOption,
     with_options,
 )
-from segtransfer.cli.projections import drawn, exit_if_untracked, log_search, show_results
+from segtransfer.cli.projections import log_search, show_results
 from segtransfer.runtime.interrupts import Terminated, terminable
 
 
@@ -27,7 +26,6 @@ def search(
     resume: ResumeOption = False,
     store: StoreOption = None,
     tracking: TrackingOption = True,
-    require_tracking: RequireTrackingOption = False,
     fleet: FleetOption = None,
 ) -> None:
     """Search the attack settings that transfer best, and confirm them on what is new."""
@@ -44,15 +42,14 @@ def search(
         finally:
             view.stop()
         print_search(result, console)
-        shown = drawn("report of the search", lambda: write_search(result))
-        if shown:
-            console.print(f"Report of the search: {search_folder(result)}", highlight=False)
+        write_search(result)
+        console.print(f"Report of the search: {search_folder(result)}", highlight=False)
         console.print(f"Trials: {dashboard_command(result.context)}", highlight=False)
         tracked = tracking and read.runtime.tracking
         if result.results.confusions:
-            shown &= show_results(result.results, tracked)
+            show_results(result.results, tracked)
         if tracked:
-            shown &= log_search(result)
+            log_search(result)
         if result.results.stopped == "terminated":
             raise Terminated
         if result.results.stopped:
@@ -63,4 +60,3 @@ def search(
                 f"trials have ended{unconfirmed}. The same line with --resume goes on."
             )
         exit_if_failed(result.results.failures)
-        exit_if_untracked(require_tracking, shown)

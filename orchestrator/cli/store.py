@@ -1,4 +1,4 @@
-"""``segtransfer store``: verify, repair, merge, compact, gc."""
+"""``segtransfer store``: verify, merge, compact, gc."""
 
 import sys
 from typing import Annotated
@@ -25,24 +25,6 @@ def store_verify(location: LocationArgument) -> None:
         print_verification(report, store, console)
         if not report.sound:
             raise typer.Exit(ExitCode.FAILED)
-
-
-@store_app.command("repair")
-def store_repair(
-    location: LocationArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
-) -> None:
-    """List all damaged results, ask, and remove them, so that a run computes them again."""
-    from segtransfer.reporting.maintenance import print_damage
-    from segtransfer.store.maintenance import find_damage, open_existing, remove_damage
-
-    with exit_with_message(location):
-        store = open_existing(location)
-        damages = find_damage(store)
-        print_damage(damages, console)
-        if damages and _confirmed(yes):
-            removed = remove_damage(store, damages)
-            console.print(f"Removed {removed}. Run the experiments again to compute them.")
 
 
 @store_app.command("merge")
@@ -90,22 +72,12 @@ def store_gc(
         store = open_existing(location)
         report = find_garbage(store, experiments=experiments or (), unreferenced=unreferenced)
         print_garbage(report, console)
-        if report.garbage and _confirmed(yes):
+        if not report.garbage:
+            return
+        if not yes and not is_interactive():
+            raise InputError("nothing was removed: there is no terminal to ask on; give --yes")
+        if yes or typer.confirm("Remove all of this?"):
             print_freed(remove_garbage(store, report.garbage), console)
-
-
-def _confirmed(yes: bool) -> bool:
-    """Return whether to remove what was listed.
-
-    Args:
-        yes: The answer given in advance; without it a person is asked.
-
-    Raises:
-        InputError: If there is nobody to ask.
-    """
-    if not yes and not is_interactive():
-        raise InputError("nothing was removed: there is no terminal to ask on; give --yes")
-    return yes or typer.confirm("Remove all of this?")
 
 
 def is_interactive() -> bool:

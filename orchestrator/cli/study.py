@@ -8,20 +8,16 @@ from rich.markup import escape
 from segtransfer import api
 from segtransfer.cli.console import console, errors
 from segtransfer.cli.exits import ExitCode, exit_if_failed, exit_with_message
-from segtransfer.cli.options import (
-    ExecutorOption,
-    RequireTrackingOption,
-    StoreOption,
-    TrackingOption,
-    with_options,
-)
-from segtransfer.cli.projections import drawn, exit_if_untracked, show_results
+from segtransfer.cli.options import ExecutorOption, StoreOption, TrackingOption, with_options
+from segtransfer.cli.projections import show_results
 
 
 def study(
     name: Annotated[
         str,
-        typer.Argument(help="overfitting, scales, twins, heads, object-size, ablation or eps."),
+        typer.Argument(
+            help="overfitting, scales, twins, heads, object-size, ablation or eps.",
+        ),
     ],
     given: Annotated[
         list[str] | None,
@@ -34,13 +30,10 @@ def study(
     executor: ExecutorOption = None,
     store: StoreOption = None,
     tracking: TrackingOption = True,
-    require_tracking: RequireTrackingOption = False,
 ) -> None:
     """Answer a question about transfer between any models: a figure, and a paragraph of numbers."""
-    from segtransfer.reporting.folder import report_folder
     from segtransfer.reporting.progress import ProgressView
     from segtransfer.reporting.studies import write_study
-    from segtransfer.reporting.terminal import print_warnings
     from segtransfer.studies import IncompleteStudyError, find_study, read_base, split_base
 
     source, overrides = split_base(given or [])
@@ -52,17 +45,15 @@ def study(
             result = api.study(name, base, listener=progress)
         except IncompleteStudyError as error:
             exit_if_failed(error.results.failures)
-            missing = len(error.results.missing)
-            errors.print(f"{missing} tasks have no result yet. Run again to go on.")
+            errors.print(
+                f"{len(error.results.missing)} tasks have no result yet. Run again to go on."
+            )
             raise typer.Exit(ExitCode.FAILED) from None
         finally:
             progress.stop()
-        shown = drawn("figure", lambda: write_study(result))
+        folder = write_study(result)
         console.print(f"\n[bold]{escape(result.study.question)}[/bold]\n")
         console.print(result.paragraph, highlight=False, markup=False)
-        print_warnings(result.results, console)
-        if shown:
-            console.print(f"\nFigure: {report_folder(result.results)}/study.png", highlight=False)
+        console.print(f"\nFigure: {folder / 'study.png'}", highlight=False)
         if tracking and base.runtime.tracking:
-            shown &= show_results(result.results, True)
-        exit_if_untracked(require_tracking, shown)
+            show_results(result.results, True)

@@ -13,8 +13,6 @@ from segtransfer.comparison.shared import ALLOWABLE, bring_together
 from segtransfer.errors import InputError
 from segtransfer.experiment.keys import key_of
 from segtransfer.results import ALL_METRICS, Results
-from segtransfer.results.text import warning_sentences
-from segtransfer.statistics import NO_VERDICT
 from segtransfer.store import Store
 from segtransfer.tasks.schema import suggest
 
@@ -136,8 +134,6 @@ class Comparison:
         if pd.isna(mean["low"]):
             return f"{where} there is no interval, as nothing can be drawn anew ({number})"
         number += f" [{mean['low']:+.2f}, {mean['high']:+.2f}]"
-        if pd.isna(mean["p"]):
-            return f"{where} {NO_VERDICT} ({number})"
         if not mean["beyond_noise"]:
             alone = mean["low"] > 0 or mean["high"] < 0
             corrected = ", corrected for the number of means" if alone else ""
@@ -218,17 +214,8 @@ def compare_results(
         metric=metric,
         allow=tuple(allow),
         frame=frame,
-        notes=(*notes, *limits, *_warnings(a, b, attacks)),
+        notes=(*notes, *limits),
     )
-
-
-def _warnings(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the warnings of both runs that concern the compared attacks, with their runs."""
-    found: dict[str, list[str]] = {}
-    for side, (name, run) in enumerate((("A", a), ("B", b))):
-        for sentence in warning_sentences(run, [pair[side] for pair in attacks]):
-            found.setdefault(sentence, []).append(name)
-    return [f"Warning ({' and '.join(runs)}): {sentence}" for sentence, runs in found.items()]
 
 
 def _pairs(a: Run, b: Run) -> list[tuple[str, str]]:

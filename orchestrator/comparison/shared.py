@@ -208,7 +208,7 @@ def _shown(numerics: dict[str, Any]) -> str:
     on = [
         name if value is True else f"{name} {value}"
         for name, value in numerics.items()
-        if value and name not in ("equal_signs", "left_off")
+        if value and name != "equal_signs"
     ]
     return ", ".join(on) or "reference"
 
@@ -224,6 +224,5 @@ def _restricted(
         image_ids=tuple(run.image_ids[i] for i in images),
         sequences=tuple(run.sequences[i] for i in images),
         confusions={cell: run.confusions[cell][images] for cell in kept},
-        pixels=tuple(run.pixels[i] for i in images) if run.pixels else (),
         fooled={cell: run.fooled[cell][images] for cell in kept if cell in run.fooled},
     )

@@ -23,7 +23,6 @@ RUNTIME_ONLY = frozenset(
         "models.classes",
         "models.mmseg.sha256",
         "models.mmseg.trust",
-        "models.torch.sha256",
         "models.huggingface.trust",
         "attacks.name",
         "attacks.files",

@@ -65,8 +65,7 @@ def check_classes(info: ModelInfo, dataset: Dataset) -> None:
             f"model '{info.name}' has {len(info.classes)} classes and {dataset.name} has "
             f"{len(dataset.classes)}, and the lists differ"
             + (f" (model / data: {', '.join(differ)})" if differ else "")
-            + "; they must be the same list in the same order: map the model's names with its "
-            "label_map, or give its true class list as classes"
+            + "; they must be the same list in the same order"
         )
     if info.num_classes is not None and info.num_classes != len(dataset.classes):
         raise InputError(

@@ -1,7 +1,6 @@
 """Typed specs from a YAML file, the name of a shipped spec, or a dict, with overrides."""
 
 import copy
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,20 +12,19 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.overrides import apply_override
 from segtransfer.experiment.recipes import EXPERIMENT_RECIPES, find_spec
 from segtransfer.experiment.spec import Experiment, Runtime
-from segtransfer.experiment.spec_warnings import spec_warnings
-from segtransfer.tasks.schema import Frozen, shorten
+from segtransfer.tasks.schema import Frozen
 from segtransfer.tasks.yaml_files import read_mapping
 
-log = logging.getLogger(__name__)
 AnySpec = TypeVar("AnySpec", bound=Frozen)
 
+DEFAULT_STORE = "segtransfer-store"
 # Sentences for pydantic's types of error whose own message speaks of Python.
 _EXPECTED = {
     "model_type": "a mapping of fields to values is needed",
     "dict_type": "a mapping of names to values is needed",
     "tuple_type": "a list is needed",
-    "string_type": "text is needed; put it in quotes",
 }
+_LONGEST_VALUE = 80  # characters of a wrong value in a message
 
 
 def read_experiment(
@@ -43,11 +41,7 @@ def read_experiment(
         InputError: If a field is wrong, with a sentence per wrong field: file, field, value, and
             the allowed values.
     """
-    read = read_spec(Experiment, source, overrides, EXPERIMENT_RECIPES)
-    if read is not source:
-        for warning in spec_warnings(read):
-            log.warning(warning)
-    return read
+    return read_spec(Experiment, source, overrides, EXPERIMENT_RECIPES)
 
 
 def read_spec(
@@ -86,7 +80,9 @@ def read_spec(
             base = Path.cwd()
     for override in overrides:
         apply_override(raw, override)
-    raw.setdefault("runtime", {})  # read now, as its store's path depends on the working folder
+    runtime = raw.setdefault("runtime", {})
+    if isinstance(runtime, dict) and runtime.get("store", "") is not None:
+        raw["runtime"] = {**runtime, "store": _absolute_store(runtime)}
     return _validated(kind, raw, origin, base)
 
 
@@ -99,7 +95,19 @@ def read_runtime(overrides: Sequence[str]) -> Runtime:
     raw: dict[str, Any] = {}
     for override in overrides:
         apply_override(raw, override)
+    raw["store"] = _absolute_store(raw)
     return _validated(Runtime, raw, "runtime", Path.cwd())
+
+
+def _absolute_store(runtime: dict[str, Any]) -> str:
+    """Return the store's URL or absolute path.
+
+    A relative path starts at the working directory, not at the folder of the spec.
+    """
+    store = str(runtime.get("store", DEFAULT_STORE))
+    if "://" in store:
+        return store
+    return str((Path.cwd() / Path(store).expanduser()).resolve())
 
 
 def _validated(kind: type[AnySpec], raw: dict[str, Any], origin: str, base: Path) -> AnySpec:
@@ -120,6 +128,11 @@ def _sentences(error: ValidationError, origin: str) -> str:
             continue
         shown = ""
         if not isinstance(item["input"], dict | Frozen):
-            shown = f" (value: {shorten(repr(item['input']))})"
+            shown = f" (value: {_shorten(item['input'])})"
         lines.append(f"{origin}: {f'field {field!r}: ' if field else ''}{message}{shown}")
     return "\n".join(lines)
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."

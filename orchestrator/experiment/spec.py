@@ -1,6 +1,5 @@
 """The typed spec of an experiment: models, data, attacks, and the runtime."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -10,7 +9,7 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
 from segtransfer.tasks.models.spec import ModelSpec
-from segtransfer.tasks.schema import AnyPath, Flag, Frozen, Name, Number, Whole, absolute, suggest
+from segtransfer.tasks.schema import AnyPath, Frozen, suggest
 
 
 def _auto_or_count(most: int) -> BeforeValidator:
@@ -32,14 +31,6 @@ def _auto_or_count(most: int) -> BeforeValidator:
 AutoOrCount = int | Literal["auto"]
 
 
-def _at_working_folder(value: Any) -> Any:
-    """Make the path of a store absolute, not relative to the spec's folder as paths of data are."""
-    return absolute(value, Path.cwd())
-
-
-WorkingPath = Annotated[str, BeforeValidator(_at_working_folder)]
-
-
 class Fleet(Frozen):
     """The device shares that host models; each slot hosts one model at a time.
 
@@ -57,10 +48,10 @@ class Fleet(Frozen):
             run waits for them.
     """
 
-    name: Annotated[Name, Field(max_length=80)] | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=80)] | None = None
     slots: Annotated[AutoOrCount, _auto_or_count(65536)] = "auto"
     slots_per_gpu: Annotated[AutoOrCount, _auto_or_count(64)] = "auto"
-    gpus: Flag = False
+    gpus: bool = False
 
 
 class Runtime(Frozen):
@@ -83,18 +74,18 @@ class Runtime(Frozen):
         tracking: Log the run to MLflow.
     """
 
-    store: WorkingPath = Field(default="segtransfer-store", validate_default=True)
+    store: AnyPath = Field(default="segtransfer-store", validate_default=True)
     executor: Literal["ray", "inline"] = "ray"
     fleet: Fleet = Fleet()
-    window: Annotated[Whole, Field(ge=1, le=64)] = 2
-    micro_batch: Annotated[Whole, Field(ge=1, le=1024)] = 4
-    attempts: Annotated[Whole, Field(ge=1, le=100)] = 4
+    window: Annotated[int, Field(ge=1, le=64)] = 2
+    micro_batch: Annotated[int, Field(ge=1, le=1024)] = 4
+    attempts: Annotated[int, Field(ge=1, le=100)] = 4
     in_flight_mib: Annotated[AutoOrCount, _auto_or_count(2**30)] = "auto"
-    least_deadline: Annotated[Number, Field(gt=0)] = 120.0
-    max_hours: Annotated[Number, Field(gt=0)] | None = None
+    least_deadline: Annotated[float, Field(gt=0)] = 120.0
+    max_hours: Annotated[float, Field(gt=0)] | None = None
     journal: AnyPath | None = None
     log: AnyPath | None = None
-    tracking: Flag = True
+    tracking: bool = True
 
 
 class Experiment(Frozen):
@@ -114,15 +105,15 @@ class Experiment(Frozen):
         runtime: The execution, which changes no result.
     """
 
-    name: Annotated[Name, Field(max_length=80)] = "experiment"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=80)] = "experiment"
     data: DataSpec
     models: tuple[ModelSpec, ...]
     attacks: tuple[AttackSpec, ...]
-    sources: tuple[Name, ...] | None = None
-    targets: tuple[Name, ...] | None = None
-    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0
-    schedule_groups: Annotated[Whole, Field(ge=1, le=4096)] = 8
-    shard_size: Annotated[Whole, Field(ge=1, le=4096)] = 8
+    sources: tuple[str, ...] | None = None
+    targets: tuple[str, ...] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    schedule_groups: Annotated[int, Field(ge=1, le=4096)] = 8
+    shard_size: Annotated[int, Field(ge=1, le=4096)] = 8
     numerics: Numerics = REFERENCE
     runtime: Runtime = Runtime()
 

@@ -68,7 +68,7 @@ def export(
     else:
         write_tables(reader, folder, kind)
     text = json.dumps(describe(reader), indent=1, ensure_ascii=False)
-    (folder / "experiment.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "experiment.json").write_text(text + "\n")
     files = [path for path in folder.rglob("*") if path.is_file()]
     nbytes = sum(path.stat().st_size for path in files)
     return Exported(reader.experiment.name, folder, len(files), nbytes, reader.notes)

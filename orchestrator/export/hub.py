@@ -80,7 +80,7 @@ def write_hub(reader: ExperimentReader, folder: Path, predictions: bool) -> None
         for name, (fields, columns) in parts.items():
             if _write_part(reader, folder / name / f"{number:05}.parquet", name, fields, columns):
                 written[name] = None
-    (folder / "README.md").write_text(_card(reader, results, [*written, *TABLES]), encoding="utf-8")
+    (folder / "README.md").write_text(_card(reader, results, [*written, *TABLES]))
 
 
 def _write_part(

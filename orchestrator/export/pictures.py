@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.tasks.data.names import file_name
-from segtransfer.tasks.yaml_files import dump
 
 IMAGES_CSV_HEADER = ("file", "image_id", "sequence", "schedule_group")
 RESCORING_COMMENT = (
@@ -51,16 +51,14 @@ def write_pictures(reader: ExperimentReader, folder: Path, predictions: bool) ->
             path = folder / "predictions" / file_name(cell.target)
             path /= attack_path(cell.attack, cell.source)
             _write(path, evaluation.image_ids, evaluation.predictions, colours)
-    with (folder / "images.csv").open("w", newline="", encoding="utf-8") as file:
+    with (folder / "images.csv").open("w", newline="") as file:
         csv.writer(file).writerows([IMAGES_CSV_HEADER, *known])
     notes = {name: reader.experiment.content[name] for name in ("classes", "palette")}
-    (folder / "dataset.json").write_text(
-        json.dumps(notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    (folder / "dataset.json").write_text(json.dumps(notes, indent=1, ensure_ascii=False) + "\n")
     needed = {image_id for _, image_id, *_ in known}
     complete = [origin for origin, ids in written.items() if ids >= needed]
     spec = _rescoring_spec(reader, complete)
-    (folder / "again.yaml").write_text(RESCORING_COMMENT + dump(spec), encoding="utf-8")
+    (folder / "again.yaml").write_text(RESCORING_COMMENT + yaml.safe_dump(spec))
 
 
 def attack_path(attack: str, source: str | None) -> Path:

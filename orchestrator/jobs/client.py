@@ -3,17 +3,15 @@
 import asyncio
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
 
 import aiohttp
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from segtransfer.errors import InputError, ServerError
+from segtransfer.errors import InputError
 from segtransfer.jobs import DEFAULT_ADDRESS
 from segtransfer.jobs.bundle import JobBundle
 from segtransfer.tasks.urls import secret_part
@@ -24,11 +22,7 @@ LOG_TIMEOUT = (
 POLL_INTERVAL = 2.0  # seconds between requests for a job's state
 UNREACHABLE_LIMIT = 600.0  # seconds that a cluster may be out of reach while a job is followed
 LOST = (OSError, RuntimeError, aiohttp.ClientError)  # what a connection that breaks off raises
-RETRIES = 2  # of a question to a server in trouble
-_SERVER_TROUBLE = re.compile(r"^5\d\d |status code 5\d\d")
 NOT_FOUND = 127  # a shell's exit code for a command that there is not
-
-Answer = TypeVar("Answer")
 
 for _name in (
     "dashboard.modules.dashboard_sdk",
@@ -43,7 +37,6 @@ def connect(address: str) -> JobSubmissionClient:
 
     Raises:
         InputError: No cluster answers, or the address holds a password.
-        ServerError: The cluster's dashboard is in trouble.
     """
     if not address.startswith(("http://", "https://")):
         raise InputError(f"--address {address}: give the dashboard's URL, as {DEFAULT_ADDRESS}")
@@ -51,15 +44,15 @@ def connect(address: str) -> JobSubmissionClient:
         raise InputError("--address holds a password; a cluster's token is read from a file")
     # Ray lets this variable, and RAY_ADDRESS, win over the address that it is given.
     os.environ["RAY_API_SERVER_ADDRESS"] = address
-    return _asked(address, lambda: JobSubmissionClient(address))
+    with _in_sentences(address):
+        return JobSubmissionClient(address)
 
 
 def submit(client: JobSubmissionClient, bundle: JobBundle) -> str:
-    """Submit a bundle and return the job's id; not retried, because the job may have begun.
+    """Submit a bundle and return the job's id.
 
     Raises:
         InputError: The working folder is too large, or the cluster refuses.
-        ServerError: The cluster's dashboard is in trouble.
     """
     with _in_sentences(client.get_address()):
         return client.submit_job(entrypoint=bundle.entrypoint, runtime_env=bundle.runtime_env())
@@ -70,20 +63,14 @@ def job_details(client: JobSubmissionClient, job: str) -> JobDetails:
 
     Raises:
         InputError: The cluster knows no job of that id.
-        ServerError: The cluster's dashboard is in trouble.
     """
-
-    def ask() -> JobDetails | list[str | None]:
+    with _in_sentences(client.get_address()):
         try:
             return client.get_job_info(job)
         except RuntimeError as error:
             if "status code 404" not in str(error):
                 raise
-            return [details.submission_id for details in client.list_jobs()]
-
-    known = _asked(client.get_address(), ask)
-    if not isinstance(known, list):
-        return known
+            known = [details.submission_id for details in client.list_jobs()]
     listed = ", ".join(filter(None, known)) or "none"
     raise InputError(f"no job '{job}' is known at {client.get_address()}; there are: {listed}")
 
@@ -92,7 +79,8 @@ def stop(client: JobSubmissionClient, job: str) -> JobDetails:
     """Stop a job, wait for its end, and return its state; an ended job is left as is."""
     details = job_details(client, job)
     if not details.status.is_terminal():
-        _asked(client.get_address(), lambda: client.stop_job(job))
+        with _in_sentences(client.get_address()):
+            client.stop_job(job)
     while not details.status.is_terminal():
         time.sleep(POLL_INTERVAL)
         details = job_details(client, job)
@@ -120,9 +108,9 @@ def follow(client: JobSubmissionClient, job: str, write: Callable[[str], object]
             asyncio.run(log.tail())
         try:
             details = job_details(client, job)
-        except (InputError, ServerError) as error:
+        except InputError as error:
             if time.monotonic() - last_answer > UNREACHABLE_LIMIT:
-                raise RuntimeError(f"job {job} may go on, but {error}") from error
+                raise RuntimeError(f"job {job} may go on, but {error}") from None
         else:
             last_answer = time.monotonic()
             if details.status.is_terminal():
@@ -179,38 +167,20 @@ def last_word(details: JobDetails) -> str:
     return ""
 
 
-def _asked(address: str, call: Callable[[], Answer]) -> Answer:
-    """Return the answer of a cluster; ask again if its server is in trouble."""
-    for _ in range(RETRIES):
-        try:
-            with _in_sentences(address):
-                return call()
-        except ServerError:
-            time.sleep(POLL_INTERVAL)
-    with _in_sentences(address):
-        return call()
-
-
 @contextmanager
 def _in_sentences(address: str) -> Iterator[None]:
-    """Turn refusals of a cluster into InputError, and trouble of its server into ServerError."""
+    """Turn connection errors, and refusals of a cluster, into InputError."""
     try:
         yield
-    except AuthenticationError as error:
+    except AuthenticationError:
         raise InputError(
             f"the cluster at {address} refuses without its token: set RAY_AUTH_MODE=token, and "
             "RAY_AUTH_TOKEN_PATH to the file with the token that its nodes were started with"
-        ) from error
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if _SERVER_TROUBLE.search(first):
-            raise ServerError(
-                f"the cluster at {address} is in trouble ({first[:300]}); try again later, or "
-                "look into the logs of its dashboard"
-            ) from error
-        if isinstance(error, OSError):
-            raise InputError(
-                f"no Ray cluster answers at {address} ({first[:200]}); give --address the URL of "
-                "its dashboard, as 'ray dashboard' or a port-forward makes it"
-            ) from error
-        raise InputError(f"{address} refuses: {str(error).strip()[:500]}") from error
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"no Ray cluster answers at {address} ({str(error).splitlines()[0][:200]}); give "
+            "--address the URL of its dashboard, as 'ray dashboard' or a port-forward makes it"
+        ) from None
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise InputError(f"{address} refuses: {str(error).strip()[:500]}") from None

@@ -363,7 +363,7 @@ def write_comparison(comparison: Comparison) -> Path:
         figure.savefig(folder / difference_name(attack), dpi=REPORT_DPI)
     frame = comparison.frame
     frame.to_csv(folder / "differences.csv", index=False, float_format="%.6g")
-    (folder / "summary.md").write_text(markdown(comparison), encoding="utf-8")
+    (folder / "summary.md").write_text(markdown(comparison))
     return folder
 
 

@@ -1,180 +1,57 @@
-"""The parts of this installation, and a check of each, in this process and on Ray's workers."""
+"""The parts of this installation, and a check of each."""
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import torch
 from rich.console import Console
-from rich.markup import escape
 
-from segtransfer.errors import InputError
 from segtransfer.experiment.provenance import versions
 from segtransfer.experiment.shadowing import describe_shadow, own_file
 from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.zoo import ZOO
 from segtransfer.tasks.urls import without_credentials
 
-if TYPE_CHECKING:
-    from segtransfer.runtime.executors.ray.inspection import Surroundings
-
-PACKAGES = ("ray", "mlflow", "optuna", "pyarrow", "mmseg", "mmcv", "mmengine")
-EXTRAS = {
-    "transformers": "models of Hugging Face need pip install 'segtransfer[huggingface]'",
-    "psycopg2": "a PostgreSQL of MLflow or Optuna needs pip install psycopg2-binary",
-}
-GB = 2**30
-LEAST_MEMORY, LEAST_SHARED_MEMORY, LEAST_DISK = 2 * GB, GB // 2, 2 * GB
-JOIN_TIMEOUT = 10.0  # seconds for the cluster of RAY_ADDRESS
-MARKS = {"ok": "[green]ok[/green]  ", "note": "[yellow]note[/yellow]", "bad": "[red]BAD[/red] "}
-
-
-@dataclass(frozen=True)
-class Check:
-    """The outcome of a check: passed, worth a note, or bad; with what to do."""
-
-    outcome: Literal["ok", "note", "bad"]
-    sentence: str
-
 
 def print_health(console: Console) -> bool:
-    """Print one line per fact and per check; return whether no check is bad."""
+    """Print one line per fact and per check; return whether all checks passed."""
+    checks = [_is_not_shadowed(), *_packages(), *_weights()]
     facts = [*versions().items(), ("device", _device()), ("cores", str(os.cpu_count())), _ray()]
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "sqlite file in this folder")
     facts.append(("mlflow", without_credentials(tracking)))
     for name, value in facts:
-        console.print(f"      {name:<22} {escape(value)}", highlight=False)
-    good = True
-    for check in _checks():
-        good &= check.outcome != "bad"
-        console.print(f"{MARKS[check.outcome]}  {escape(check.sentence)}", highlight=False)
-    return good
+        console.print(f"      {name:<22} {value}", highlight=False)
+    for good, sentence in checks:
+        mark = "[green]ok[/green]  " if good else "[red]BAD[/red] "
+        console.print(f"{mark}  {sentence}", highlight=False)
+    return all(good for good, _ in checks)
 
 
-def _checks() -> Iterator[Check]:
-    shadow = describe_shadow()
-    root = own_file().parent
-    yield _check(not shadow, f"the package that workers import is segtransfer's ({root})", shadow)
-    for name in PACKAGES:
-        yield _check(find_spec(name) is not None, f"{name} can be imported", f"{name} is missing")
-    for name, need in EXTRAS.items():
-        missing = f"{name} is not installed: {need}"
-        yield _check(find_spec(name) is not None, f"{name} can be imported", missing, "note")
-    yield from _weights()
-    yield _token()
-    yield from _disks()
-    if not shadow:
-        yield from _workers()
+def _is_not_shadowed() -> tuple[bool, str]:
+    sentence = describe_shadow()
+    return (
+        not sentence,
+        sentence or f"the package that workers import is segtransfer's ({own_file().parent})",
+    )
 
 
-def _check(
-    passed: bool, sentence: str, otherwise: str, outcome: Literal["note", "bad"] = "bad"
-) -> Check:
-    return Check("ok", sentence) if passed else Check(outcome, otherwise)
+def _packages() -> list[tuple[bool, str]]:
+    return [
+        (find_spec(name) is not None, f"{name} can be imported")
+        for name in ("ray", "mlflow", "optuna", "pyarrow", "mmseg", "mmcv", "mmengine")
+    ]
 
 
-def _weights() -> Iterator[Check]:
+def _weights() -> list[tuple[bool, str]]:
+    lines = []
     for model in ZOO.values():
         if not model.weights.is_file():
-            yield Check("bad", f"weights of {model.name} are missing; install again")
+            lines.append((False, f"weights of {model.name} are missing; install again"))
         elif sha256_of(model.weights) != model.sha256:
-            yield Check("bad", f"weights of {model.name} are not those that shipped")
+            lines.append((False, f"weights of {model.name} are not those that shipped"))
         else:
-            yield Check("ok", f"weights of {model.name}: sha256 {model.sha256[:12]}…")
-
-
-def _token() -> Check:
-    """Check the file of the token that Ray's nodes share."""
-    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return Check("ok", "Ray's token is in RAY_AUTH_TOKEN")
-    path = Path(given) if given else Path.home() / ".ray" / "auth_token"
-    if path.is_file() and os.access(path, os.R_OK):
-        return Check("ok", f"Ray's token is in {path}")
-    if given:
-        return Check("bad", f"RAY_AUTH_TOKEN_PATH names {path}, which cannot be read; correct it")
-    if os.environ.get("RAY_ADDRESS"):
-        hint = "copy the head node's, or set RAY_AUTH_TOKEN_PATH, if the cluster asks for one"
-        return Check("note", f"there is no token of Ray in {path}: {hint}")
-    return Check("ok", "Ray makes a token with the first cluster of this machine")
-
-
-def _disks() -> Iterator[Check]:
-    """Check that the store's and the temporary folder can be written, and have space."""
-    for name, path, variable in (
-        ("working folder", Path.cwd(), "runtime.store"),
-        ("temporary folder", Path(tempfile.gettempdir()), "TMPDIR"),
-    ):
-        free = shutil.disk_usage(path).free
-        if not os.access(path, os.W_OK):
-            yield Check("bad", f"{name} {path} cannot be written: set {variable} to another folder")
-            continue
-        some = f"{name} {path}: {_gigabytes(free)} of disk are free"
-        hint = f"{some}: free some, or set {variable} to another disk"
-        yield _check(free >= LEAST_DISK, some, hint, "note")
-
-
-def _workers() -> Iterator[Check]:
-    """Start or join a cluster and check a worker on each of its nodes."""
-    from segtransfer.runtime.executors.ray.inspection import look_around, look_from_workers
-    from segtransfer.runtime.ray_driver import join_cluster
-
-    try:
-        connection = join_cluster("segtransfer-doctor", timeout=JOIN_TIMEOUT)
-    except (InputError, OSError, RuntimeError) as error:
-        yield Check("bad", f"no worker could be looked at: {without_credentials(str(error))}")
-        return
-    try:
-        here = look_around(os.getcwd())
-        for node, there in look_from_workers(os.getcwd()).items():
-            yield from _compared(f"a worker on {node}", here, there)
-    finally:
-        if connection is not None:
-            connection.close()
-
-
-def _compared(who: str, here: "Surroundings", there: "Surroundings | str") -> Iterator[Check]:
-    if isinstance(there, str):
-        hint = "install segtransfer on the node with this Python and these versions"
-        yield Check("bad", f"{who} does not work ({there}): {hint}")
-        return
-    different = [
-        f"{name} {there.versions.get(name, 'missing')} and not {here.versions.get(name, 'missing')}"
-        for name in sorted(here.versions.keys() | there.versions.keys())
-        if here.versions.get(name) != there.versions.get(name)
-    ]
-    if here.python != there.python:
-        different.insert(0, f"Python {there.python} and not {here.python}")
-    if here.code != there.code:
-        different.append(f"other code of segtransfer ({there.root})")
-    same = f"{who} has the same versions and code ({there.root})"
-    hint = f"{who} has {', '.join(different)}: install the same there"
-    yield _check(not different, same, hint)
-    folder = os.getcwd()
-    seen = f"{who} imports your modules from {folder}"
-    hint = f"{who} does not see the modules of {folder}: losses and models of your own fail there"
-    yield _check(there.modules is not None and there.modules == here.modules, seen, hint, "note")
-    yield from _memory(who, there)
-
-
-def _memory(who: str, there: "Surroundings") -> Iterator[Check]:
-    if there.memory is not None:
-        free = f"{who} has {_gigabytes(there.memory)} of free memory"
-        hint = f"{free}: lower runtime.fleet.slots, because each slot takes about 1.5 GB"
-        yield _check(there.memory >= LEAST_MEMORY, free, hint, "note")
-    if there.shared_memory is not None:
-        free = f"{who} has {_gigabytes(there.shared_memory)} of /dev/shm"
-        hint = f"{free}: start the container with --shm-size=2g, or Ray uses the disk"
-        yield _check(there.shared_memory >= LEAST_SHARED_MEMORY, free, hint, "note")
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / GB:.1f} GB"
+            lines.append((True, f"weights of {model.name}: sha256 {model.sha256[:12]}…"))
+    return lines
 
 
 def _device() -> str:

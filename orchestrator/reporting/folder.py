@@ -1,8 +1,8 @@
 """Report folder of an experiment: figures, tables, the resolved spec, and the page."""
 
-import os
 from pathlib import Path
 
+import yaml
 from matplotlib.figure import Figure
 
 from segtransfer.reporting.heatmaps import draw_matrix, draw_overview
@@ -11,7 +11,6 @@ from segtransfer.reporting.panels import draw_panel
 from segtransfer.results import Results
 from segtransfer.results.text import markdown
 from segtransfer.tasks.data.names import file_name
-from segtransfer.tasks.yaml_files import dump
 
 REPORT_DPI = 130
 PAGE = "report.html"
@@ -27,15 +26,10 @@ def report_folder(results: Results) -> Path:
 def reports_root(location: str) -> Path:
     """Return the folder of all reports on a store's results.
 
-    Reports on a store that is remote, or that this process may not write, are written to the
-    working folder. Ray deletes a job's working folder after the job; the command ``report`` writes
-    the reports again.
+    Reports on a remote store are written to the working folder. Ray deletes a job's working folder
+    after the job; the command ``report`` writes the reports again.
     """
-    here, there = Path.cwd() / "segtransfer-reports", Path(location) / "reports"
-    if "://" in location:
-        return here
-    existing = next(path for path in (there, *there.parents) if path.exists())
-    return there if os.access(existing, os.W_OK | os.X_OK) else here
+    return Path.cwd() / "segtransfer-reports" if "://" in location else Path(location) / "reports"
 
 
 def write_report(results: Results) -> Path:
@@ -59,9 +53,9 @@ def write_report(results: Results) -> Path:
         if panel is not None:
             _save(panel, folder / file_name(f"panel-{source}.png"))
     results.frame().to_csv(folder / "results.csv", index=False, float_format="%.4f")
-    (folder / "summary.md").write_text(markdown(results, results.attacks), encoding="utf-8")
-    spec = dump(dict(results.content["spec"]))
-    (folder / "experiment.yaml").write_text(spec, encoding="utf-8")
+    (folder / "summary.md").write_text(markdown(results, results.attacks))
+    spec = yaml.safe_dump(results.content["spec"], sort_keys=False, allow_unicode=True)
+    (folder / "experiment.yaml").write_text(spec)
     write_page(results, folder / PAGE)
     (folder / "complete").write_text(results.digest)
     return folder

@@ -115,10 +115,8 @@ def _matrix(axes: Axes, results: Results, attack: str) -> None:
 def _cell(axes: Axes, x: float, y: float, value: float, note: str) -> None:
     colour, ink = _colours(value)
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=colour, lw=0))
-    text, size = number(value).replace(" ", "\n"), 7.5 if math.isnan(value) else 11
-    axes.text(
-        x, y - (0.08 if note else 0), text, ha="center", va="center", color=ink, fontsize=size
-    )
+    text = number(value)
+    axes.text(x, y - (0.08 if note else 0), text, ha="center", va="center", color=ink, fontsize=11)
     axes.text(x, y + 0.27, note, ha="center", va="center", color=ink, fontsize=7.5)
 
 

@@ -1,7 +1,6 @@
 """Reports of store maintenance on the terminal."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,7 +9,6 @@ from rich.table import Table
 from segtransfer.store import Store
 from segtransfer.store.maintenance import (
     CompactReport,
-    Damage,
     Garbage,
     GarbageReport,
     MergeReport,
@@ -38,16 +36,6 @@ def print_verification(report: VerifyReport, store: Store, console: Console) -> 
         + ("all are sound." if report.sound else f"{len(kinds['damaged'])} are damaged."),
         highlight=False,
     )
-
-
-def print_damage(damages: Sequence[Damage], console: Console) -> None:
-    """Print a sentence per damaged file, for the first files by name."""
-    for damage in damages[:FILES_PER_KIND]:
-        console.print(f"  {escape(damage.path)}: {escape(damage.sentence)}", highlight=False)
-    if len(damages) > FILES_PER_KIND:
-        console.print(f"  and {len(damages) - FILES_PER_KIND} more")
-    if not damages:
-        console.print("Nothing is damaged.")
 
 
 def print_merge(report: MergeReport, other: Store, console: Console) -> None:

@@ -7,7 +7,6 @@ from matplotlib.patches import Patch
 
 from segtransfer.experiment.task import CLEAN
 from segtransfer.results import Results
-from segtransfer.results.text import NOT_MEASURED
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.labels import IGNORE_INDEX
 
@@ -69,10 +68,9 @@ def _predictions(
         if evaluation is None:
             continue
         prediction, label = evaluation.predictions[0], shard.labels[0]
-        right = (prediction == label)[label != IGNORE_INDEX]
-        share = f"{100 * right.mean():.0f} % right" if len(right) else NOT_MEASURED
+        right = (prediction == label)[label != IGNORE_INDEX].mean()
         own = " (itself)" if target == source else ""
-        _show(axes, colour(results, prediction), f"{target}{own}: {share}")
+        _show(axes, colour(results, prediction), f"{target}{own}: {100 * right:.0f} % right")
 
 
 def _show(axes: Axes, image: np.ndarray, title: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import optuna
+import yaml
 from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
@@ -16,7 +17,6 @@ from rich.table import Table
 
 from segtransfer.reporting.folder import REPORT_DPI, reports_root
 from segtransfer.reporting.search_progress import short, show
-from segtransfer.reporting.terminal import print_warnings
 from segtransfer.results import Results
 from segtransfer.searches import SearchResult
 from segtransfer.searches.confirmation import (
@@ -30,7 +30,6 @@ from segtransfer.searches.confirmation import (
 from segtransfer.searches.optuna_study import Trial, front, importances, ranked, trials_frame
 from segtransfer.searches.spec import DIRECTIONS
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.yaml_files import dump
 
 TRIALS_PRINTED = 5
 MOST_SLICES = 12  # drawn fields
@@ -68,7 +67,6 @@ def print_search(result: SearchResult, console: Console) -> None:
             console.print(f"[yellow]{few}[/yellow]", highlight=False)
     for line in _carry_over(result):
         console.print(line, highlight=False)
-    print_warnings(result.results, console)
     explained = importances(result.study)
     if explained:
         parts = ", ".join(f"{short(name)} {100 * v:.0f} %" for name, v in explained.items())
@@ -106,7 +104,9 @@ def noise_note(result: SearchResult) -> str:
 
 def attacks_yaml(best: list[AttackSpec]) -> str:
     """Return attacks as an experiment's YAML, without fields at their defaults."""
-    return dump({"attacks": [_plain(attack) for attack in best]}, flow_lists=True)
+    return yaml.safe_dump(
+        {"attacks": [_plain(attack) for attack in best]}, sort_keys=False, default_flow_style=None
+    )
 
 
 def _plain(attack: AttackSpec) -> dict[str, Any]:
@@ -213,8 +213,8 @@ def write_search(result: SearchResult) -> Path:
     folder = search_folder(result)
     folder.mkdir(parents=True, exist_ok=True)
     trials_frame(result.trials).to_csv(folder / "trials.csv", index=False, float_format="%.6g")
-    (folder / "best.yaml").write_text(attacks_yaml(result.best), encoding="utf-8")
-    (folder / "summary.md").write_text(summary(result), encoding="utf-8")
+    (folder / "best.yaml").write_text(attacks_yaml(result.best))
+    (folder / "summary.md").write_text(summary(result))
     for name, draw in FIGURE_FILES.items():
         figure = draw(result)
         if figure is not None:

@@ -2,7 +2,6 @@
 
 import pandas as pd
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -14,7 +13,7 @@ from segtransfer.tasks.models.zoo import ZOO
 
 
 def print_results(results: Results, console: Console) -> None:
-    """Print a table of dataset mIoU and drop per attack, with clean values, then the warnings."""
+    """Print a table of dataset mIoU and drop per attack, with a row of clean values."""
     console.print(
         f"\nDataset mIoU in % on {len(results.image_ids)} images of "
         f"{results.content['dataset']}; in brackets the change from clean.",
@@ -23,9 +22,9 @@ def print_results(results: Results, console: Console) -> None:
     clean = results.clean()
     for attack in results.attacks:
         table = Table(min_width=60)
-        table.add_column("source \\ target", overflow="fold")
+        table.add_column("source \\ target")
         for target in results.targets:
-            table.add_column(target, justify="right", overflow="fold")
+            table.add_column(target, justify="right")
         table.add_row("clean", *(number(clean[t]) for t in results.targets), style="green")
         table.add_section()
         values, drops = results.matrix(attack), results.matrix(attack, "drop")
@@ -37,24 +36,9 @@ def print_results(results: Results, console: Console) -> None:
         console.print()
         console.print(Text.assemble((attack, "bold"), f"  {settings(results, attack)}"))
         console.print(table)
-        console.print(_indented("  ·  ".join(headline_sentences(results, attack))))
+        console.print(f"  {'  ·  '.join(headline_sentences(results, attack))}", highlight=False)
         for line in _perturbation_and_cost(results, attack):
-            console.print(_indented(line, "dim"))
-    print_warnings(results, console)
-
-
-def _indented(line: str, style: str = "") -> Padding:
-    return Padding(Text(line, style), (0, 0, 0, 2), expand=False)
-
-
-def print_warnings(results: Results, console: Console) -> None:
-    """Print where the numbers mean little; nothing if there is no warning."""
-    if results.warnings:
-        console.print(Text("\nWarnings", style="bold yellow"))
-        listed = Table.grid(padding=(0, 1))
-        for warning in results.warnings:
-            listed.add_row("  !", Text(warning.sentence))
-        console.print(listed)
+            console.print(f"  {line}", style="dim", highlight=False)
 
 
 def _cell(

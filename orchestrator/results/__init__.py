@@ -9,7 +9,6 @@ from segtransfer.results.results import (
     MatrixIndex,
     Results,
 )
-from segtransfer.results.warnings import ResultWarning
 
 __all__ = [
     "ALL_METRICS",
@@ -17,7 +16,6 @@ __all__ = [
     "DERIVED",
     "PAIR_GROUPS",
     "MatrixIndex",
-    "ResultWarning",
     "Results",
     "load_results",
     "results_of",

@@ -2,18 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.task import CLEAN, Cell
-from segtransfer.results.checked import attack_fits, scores
-from segtransfer.results.manifest_check import check_manifest
+from segtransfer.experiment.manifest import FORMAT
+from segtransfer.experiment.task import CLEAN
 from segtransfer.results.results import MatrixIndex, Results
-from segtransfer.results.warnings import is_random
-from segtransfer.store import CommitRow, Evaluation, Store
+from segtransfer.store import Store
 from segtransfer.tasks import metrics
 from segtransfer.tasks.data.base import sequence_of
 from segtransfer.tasks.data.shards import Shard
@@ -46,18 +44,20 @@ def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Resul
         content: The experiment as the store describes it: spec, models, attacks, shards, cells.
 
     Raises:
-        InputError: If another version of segtransfer wrote the content, or the content is damaged.
+        InputError: If another version of segtransfer wrote the content.
     """
-    check_manifest(content, identity, store.location)
+    if content.get("format") != FORMAT:
+        raise InputError(
+            f"experiment {content.get('spec', {}).get('name', identity)} in {store.location} was "
+            "written by another version of segtransfer; run it again, into this store or a new one"
+        )
     shards = {shard_id: store.shard(shard_id) for shard_id in content["shards"]}
-    assembly = _Assembly(store, shards, content)
-    evaluations: dict[MatrixIndex, list[Cell]] = defaultdict(list)
-    for cell in (Cell(*row) for row in content["cells"]):
-        evaluations[cell.attack, cell.source, cell.target].append(cell)
-    place = {shard_id: number for number, shard_id in enumerate(content["shards"])}
-    # The images are in the order of the shards, and clean predictions are needed first.
-    for index, cells in sorted(evaluations.items(), key=lambda item: item[0][0] != CLEAN):
-        assembly.add(index, sorted(cells, key=lambda cell: place[cell.shard_id]))
+    assembly = _Assembly(store, shards)
+    evaluations: dict[MatrixIndex, list[tuple[str, str]]] = defaultdict(list)
+    for attack, source, target, shard_id, key, _ in content["cells"]:
+        evaluations[attack, source, target].append((shard_id, key))
+    for cell, keys in evaluations.items():
+        assembly.add(cell, keys)
     stored = [shard for shard in shards.values() if shard is not None]
     images = tuple(i for shard in stored for i in shard.image_ids)
     return Results(
@@ -69,8 +69,6 @@ def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Resul
         confusions=assembly.confusions,
         fooled=assembly.fooled,
         missing=frozenset(assembly.missing),
-        pixels=tuple(shard.labels[0].size for shard in stored for _ in shard.image_ids),
-        random_targets=frozenset(assembly.random_targets),
     )
 
 
@@ -80,26 +78,21 @@ class _Assembly:
 
     store: Store
     shards: Mapping[str, Shard | None]
-    content: Mapping[str, Any]
     missing: set[str] = field(default_factory=set)
     confusions: dict[MatrixIndex, np.ndarray] = field(default_factory=dict)
     fooled: dict[MatrixIndex, np.ndarray] = field(default_factory=dict)
-    random_targets: set[str] = field(default_factory=set)
     # Clean predictions uint8 N x H x W, by target and shard.
     _predictions: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
-    _attacks: dict[str, CommitRow | None] = field(default_factory=dict)  # rows without reports
 
-    def add(self, index: MatrixIndex, cells: Sequence[Cell]) -> None:
-        """Read the evaluations of a matrix cell, one per shard; note the missing keys."""
-        attack, _, target = index
-        read = [(cell.shard_id, cell.key, self._scores(cell)) for cell in cells]
+    def add(self, cell: MatrixIndex, keys: Sequence[tuple[str, str]]) -> None:
+        """Read the evaluations of a cell, given by shard and key; note the missing keys."""
+        attack, _, target = cell
+        read = [(shard_id, key, self.store.evaluation(key)) for shard_id, key in keys]
         self.missing |= {key for _, key, evaluation in read if evaluation is None}
         complete = [(s, e) for s, _, e in read if e is not None]
-        if any(is_random(evaluation.report) for _, evaluation in complete):
-            self.random_targets.add(target)
         if len(complete) < len(read):
             return
-        self.confusions[index] = np.concatenate([e.confusions for _, e in complete])
+        self.confusions[cell] = np.concatenate([e.confusions for _, e in complete])
         if attack == CLEAN:
             self._predictions |= {(target, s): e.predictions for s, e in complete}
         counts = [
@@ -108,22 +101,7 @@ class _Assembly:
         ]
         known = [count for count in counts if count is not None]
         if len(known) == len(counts):
-            self.fooled[index] = np.concatenate(known)
-
-    def _scores(self, cell: Cell) -> Evaluation | None:
-        """Return the scores of a shard, or None without the shard: its images are not known."""
-        shard = self.shards[cell.shard_id]
-        if shard is None or not self._fits(cell):
-            return None
-        return scores(self.store, cell, shard, self.content)
-
-    def _fits(self, cell: Cell) -> bool:
-        """Return whether the attack of a cell is the attack that the manifest says."""
-        key = cell.attack_key
-        if key is not None and key not in self._attacks:
-            row = self.store.row(key)
-            self._attacks[key] = None if row is None else replace(row, report={})
-        return key is None or attack_fits(self._attacks[key], cell, self.content)
+            self.fooled[cell] = np.concatenate(known)
 
 
 def _sequences(

@@ -19,11 +19,6 @@ def experiments_of(store: Store, wanted: str | None = None) -> Mapping[str, Mapp
         InputError: If the store holds no such experiment.
     """
     known = store.experiments()
-    if not known and (torn := store.files.names("experiments")):
-        raise InputError(
-            f"{min(torn)} of store {store.location} cannot be read: run its experiment again, or "
-            "segtransfer store repair"
-        )
     if not known:
         raise InputError(
             f"store {store.location} holds no experiment; give the folder or URL of a store"
@@ -83,9 +78,7 @@ def _begins(identity: str, content: Mapping[str, Any], wanted: str, least: int) 
 
 
 def _name(content: Mapping[str, Any]) -> str:
-    spec = content.get("spec")
-    name = spec.get("name") if isinstance(spec, dict) else None
-    return name if isinstance(name, str) else ""
+    return content.get("spec", {}).get("name", "")
 
 
 def _listed(experiments: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,17 +1,17 @@
 """One experiment of a store, read a shard at a time; missing results are noted on the way."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from segtransfer.errors import InputError
+from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.task import CLEAN, Cell
-from segtransfer.results.checked import attack_images, attack_report, scores
-from segtransfer.results.manifest_check import check_manifest
 from segtransfer.results.results import Results
-from segtransfer.store import Evaluation, Store
+from segtransfer.store import Evaluation, Store, arrays
 from segtransfer.tasks import metrics
 from segtransfer.tasks.data.shards import Shard
 
@@ -66,9 +66,13 @@ class ExperimentReader:
             advance: Called with the number of shards read and the number of all shards.
 
         Raises:
-            InputError: If another version of segtransfer wrote the experiment, or it is damaged.
+            InputError: If another version of segtransfer wrote the experiment.
         """
-        check_manifest(content, identity, store.location)
+        if content.get("format") != FORMAT:
+            raise InputError(
+                f"experiment {identity[:12]} in {store.location} was written by another version "
+                "of segtransfer; run it again, into this store or a new one"
+            )
         self.store = store
         # Names and specs only; no numbers have been read yet.
         self.experiment = Results(identity, store, content, (), (), {}, {}, frozenset())
@@ -77,9 +81,8 @@ class ExperimentReader:
         self.sequences: dict[str, str] = {}  # by image id, of the shards read so far
         self._advance = advance
         self.cells: dict[str, list[Cell]] = defaultdict(list)  # by shard
-        for cell in sorted(
-            (Cell(*row) for row in content["cells"]), key=lambda c: c.attack != CLEAN
-        ):
+        for row in content["cells"]:
+            cell = Cell(*row)
             self.cells[cell.shard_id].append(cell)
 
     @property
@@ -120,7 +123,7 @@ class ExperimentReader:
         clean: dict[str, np.ndarray] = {}  # predictions by target
         perturbations: dict[str, list[Statistics] | None] = {}  # by attack key
         for cell in self.cells[shard_id]:
-            evaluation = scores(self.store, cell, shard, self.experiment.content)
+            evaluation = self.store.evaluation(cell.key)
             if evaluation is None:
                 self.missing.add(cell.key)
                 continue
@@ -131,7 +134,7 @@ class ExperimentReader:
                 fooled = metrics.fooled(evaluation.predictions, clean[cell.target], shard.labels)
             if (key := cell.attack_key) is not None:
                 if key not in perturbations:
-                    perturbations[key] = self._perturbations(key, cell.attack)
+                    perturbations[key] = self._perturbations(key)
                 of_variants = perturbations[key]
                 if of_variants is not None:
                     statistics = of_variants[self._variant_index(cell.attack)]
@@ -148,7 +151,7 @@ class ExperimentReader:
             seen.add(origin)
             if cell.attack_key != key:
                 key = cell.attack_key
-                stored = self._images(key, cell.attack)
+                stored = self._images(key)
             if stored is not None:
                 ids, images, perturbations = stored
                 index = self._variant_index(cell.attack)
@@ -158,25 +161,19 @@ class ExperimentReader:
         """Return the index of a variant among its attack's variants."""
         return self.experiment.variants[attack]["made"]
 
-    def _variants(self, attack: str) -> int:
-        """Return the number of variants of the attack that made a variant."""
-        name = self.experiment.variants[attack]["attack"]
-        made = self.experiment.content["attacks"]
-        return 1 + max(variant["made"] for variant in made if variant["attack"] == name)
-
-    def _perturbations(self, key: str, attack: str) -> list[Statistics] | None:
+    def _perturbations(self, key: str) -> list[Statistics] | None:
         """Return the perturbations of an attack per variant; None if its row is missing."""
-        report = attack_report(self.store, key, self._variants(attack))
-        if report is None:
+        row = self.store.row(key)
+        if row is None:
             self.missing.add(key)
             return None
-        return report["perturbation"]
+        return row.report["perturbation"]
 
-    def _images(
-        self, key: str, attack: str
-    ) -> tuple[tuple[str, ...], np.ndarray, Sequence[Statistics]] | None:
+    def _images(self, key: str) -> tuple[tuple[str, ...], np.ndarray, list[Statistics]] | None:
         """Return the ids, AEs and perturbations of an attack; None if missing or damaged."""
-        found = attack_images(self.store, key, self._variants(attack))
-        if found is None:
+        row = self.store.row(key)
+        content = None if row is None else self.store.blob(row)
+        if row is None or content is None:
             self.missing.add(key)
-        return found
+            return None
+        return *arrays.decode_images(content), row.report["perturbation"]

@@ -11,9 +11,6 @@ import numpy as np
 import pandas as pd
 
 from segtransfer.experiment.task import CLEAN
-from segtransfer.results.cells import cells_of
-from segtransfer.results.checked import attack_report
-from segtransfer.results.warnings import ResultWarning, warnings_of
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
 
@@ -53,8 +50,6 @@ class Results:
             predictions are left out.
         missing: The keys of the evaluations without a stored result.
         failures: The message of each failed task by key.
-        pixels: The number of label pixels of each image, labelled or ignored.
-        random_targets: The targets that answered one image differently twice.
         computed: The number of tasks that this run computed.
         stopped: The reason why the run ended early: ``hours`` (its time limit), ``terminated``
             (SIGTERM), or empty.
@@ -68,21 +63,18 @@ class Results:
     confusions: Mapping[MatrixIndex, np.ndarray]
     fooled: Mapping[MatrixIndex, np.ndarray]
     missing: frozenset[str]
-    pixels: tuple[int, ...] = ()
-    random_targets: frozenset[str] = frozenset()
     failures: Mapping[str, str] = field(default_factory=dict)
     computed: int = 0
     stopped: Stopped = ""
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of the identity, of all confusion matrices and of the warnings."""
-        return _digest(self)
-
-    @cached_property
-    def warnings(self) -> tuple[ResultWarning, ...]:
-        """Where the numbers mean little, the same in a run and in a reopened store."""
-        return warnings_of(self)
+        """The sha256 of the identity and of all confusion matrices."""
+        digest = hashlib.sha256(self.identity.encode())
+        for cell in sorted(self.confusions, key=str):
+            digest.update(repr(cell).encode())
+            digest.update(self.confusions[cell].tobytes())
+        return digest.hexdigest()
 
     @property
     def name(self) -> str:
@@ -256,13 +248,21 @@ class Results:
 
         Returns:
             A row per attack, source and target, with columns ``attack``, ``source``, ``target``,
-            ``group`` and a column per metric in percent. ``attrs["warnings"]`` lists the sentences
-            of ``warnings``.
+            ``group`` and a column per metric in percent.
         """
-        metrics = {a: {m: self.matrix(a, m) for m in ALL_METRICS} for a in self.attacks}
-        frame = cells_of(metrics, self.group)
-        frame.attrs["warnings"] = [warning.sentence for warning in self.warnings]
-        return frame
+        names = list(ALL_METRICS)
+        rows = []
+        for attack in self.attacks:
+            values = {metric: self.matrix(attack, metric) for metric in names}
+            for source in self.sources:
+                for target in self.targets:
+                    cell = {m: float(values[m].loc[source, target]) for m in names}
+                    group = self.group(source, target)
+                    rows.append(
+                        {"attack": attack, "source": source, "target": target, "group": group}
+                        | cell
+                    )
+        return pd.DataFrame(rows)
 
     @cached_property
     def attack_reports(self) -> Mapping[str, list[tuple[str | None, dict[str, Any]]]]:
@@ -272,9 +272,8 @@ class Results:
         for attack, source, _, _, _, key in self.content["cells"]:
             if key is not None and (attack, key) not in seen:
                 seen.add((attack, key))
-                variants = self.variants[attack]["made"] + 1
-                if report := attack_report(self.store, key, variants):
-                    reports[attack].append((source, report))
+                if row := self.store.row(key):
+                    reports[attack].append((source, row.report))
         return reports
 
     def perturbation(self, attack: str) -> pd.Series:
@@ -317,7 +316,8 @@ class Results:
         if metric == "fooling":
             if cell not in self.fooled:
                 return np.nan
-            return float(metrics.fooling_of(*self.fooled[cell].sum(0)))
+            wrong, right = self.fooled[cell].sum(0)
+            return float(100 * wrong / max(right, 1))
         return float(CONFUSION_METRICS[metric](self.confusions[cell].sum(0)))
 
     def _ratios(self, attack: str) -> pd.DataFrame:
@@ -330,13 +330,3 @@ class Results:
             most.append(self._percent((CLEAN, None, target), "miou") - miou)
         scale = pd.Series(most, index=self.targets)
         return 100 * drops / scale.where(scale != 0)
-
-
-def _digest(results: Results) -> str:
-    digest = hashlib.sha256(results.identity.encode())
-    for cell in sorted(results.confusions, key=str):
-        digest.update(repr(cell).encode())
-        digest.update(results.confusions[cell].tobytes())
-    for warning in results.warnings:
-        digest.update(repr(warning).encode())
-    return digest.hexdigest()

@@ -12,18 +12,17 @@ HEADLINES = {
     "cross_backbone": "other backbone",
 }
 ANY_SOURCE = "any source"
-NO_PAIR, NOT_MEASURED = "no such pair", "not measured"
 
 
 def number(value: float) -> str:
-    """Return a percentage with one decimal, or "not measured" for NaN."""
-    return NOT_MEASURED if math.isnan(value) else f"{value:.1f}"
+    """Return a percentage with one decimal, or a dash for NaN."""
+    return "–" if math.isnan(value) else f"{value:.1f}"
 
 
 def cell(value: float, drop: float) -> str:
-    """Return the mIoU under attack with its change from clean in brackets, if both are measured."""
-    if math.isnan(value) or math.isnan(drop):
-        return number(value)
+    """Return the mIoU under attack with its change from clean in brackets; a dash for NaN."""
+    if math.isnan(value):
+        return "–"
     return f"{value:.1f} ({'−' if drop >= 0 else '+'}{abs(drop):.1f})"
 
 
@@ -38,16 +37,14 @@ def row_name(results: Results, attack: str, source: str) -> str:
 
 
 def headline_sentences(results: Results, attack: str) -> list[str]:
-    """Return a phrase per headline mean; a group without pairs, or without a result, says so."""
+    """Return a phrase per headline mean; a group without pairs says so."""
     means, drops = results.headlines(attack), results.headlines(attack, "drop")
-    groups = {results.group(s, t) for s in results.sources for t in results.targets}
     if not results.needs_source(attack):
         values = results.matrix(attack).iloc[0]
         drop = results.matrix(attack, "drop").iloc[0]
-        mean, change = (float(row.mean(skipna=False)) for row in (values, drop))
-        return [f"mean over targets {cell(mean, change)}"]
+        return [f"mean over targets {cell(float(values.mean()), float(drop.mean()))}"]
     return [
-        f"{HEADLINES[g]} {cell(means[g], drops[g]) if g in groups else NO_PAIR}"
+        f"{HEADLINES[g]} " + ("no such pair" if math.isnan(means[g]) else cell(means[g], drops[g]))
         for g in PAIR_GROUPS
     ]
 
@@ -110,17 +107,9 @@ def describe_transform(transform: dict[str, Any]) -> str:
     return " ".join([kind, *extra])
 
 
-def warning_sentences(results: Results, attacks: list[str]) -> list[str]:
-    """Return the warnings that concern some attacks, in the order of the results' list."""
-    named = {results.variants[attack]["attack"] for attack in attacks}
-    return [w.sentence for w in results.warnings if not w.attacks or named & set(w.attacks)]
-
-
 def markdown(results: Results, attacks: list[str]) -> str:
-    """Return the matrices of some attacks as Markdown, after the warnings that concern them."""
+    """Return the matrices of some attacks as Markdown, each after its settings and means."""
     clean, lines = results.clean(), []
-    if sentences := warning_sentences(results, attacks):
-        lines += ["**Warnings**", "", *(f"- {sentence}" for sentence in sentences), ""]
     for attack in attacks:
         values, drops = results.matrix(attack), results.matrix(attack, "drop")
         lines += [f"**{attack}**: {settings(results, attack)}", ""]

@@ -61,7 +61,7 @@ def start_fleet(fleet: str, runtime: Runtime) -> None:
         raise InputError(
             f"fleet '{fleet}' is up already; see 'segtransfer fleet status {fleet}'"
         ) from None
-    RayClient(actor, NAMESPACE_PREFIX + fleet, owns_driver=False).hello()
+    RayClient(actor, NAMESPACE_PREFIX + fleet, owns_driver=False, owns_cluster=False).hello()
 
 
 def attach(fleet: str, store: str) -> RayClient:
@@ -74,9 +74,9 @@ def attach(fleet: str, store: str) -> RayClient:
     Raises:
         InputError: If the fleet is not up, runs other code, or fills another store.
     """
-    connection = join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
+    started = join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
     driver = find_fleet(fleet)
-    client = RayClient(driver, NAMESPACE_PREFIX + fleet, owns_driver=False, connection=connection)
+    client = RayClient(driver, NAMESPACE_PREFIX + fleet, owns_driver=False, owns_cluster=started)
     theirs = client.hello()
     if theirs["code"] != code_hash():
         raise InputError(
@@ -115,7 +115,7 @@ def status_of(fleet: str) -> FleetStatus:
     """
     join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
     driver = find_fleet(fleet)
-    client = RayClient(driver, NAMESPACE_PREFIX + fleet, owns_driver=False)
+    client = RayClient(driver, NAMESPACE_PREFIX + fleet, owns_driver=False, owns_cluster=False)
     return FleetStatus(fleet, client.hello()["store"], client.status(), client.models())
 
 

@@ -9,13 +9,7 @@ import uuid
 from typing import Any
 
 import ray
-from ray.exceptions import (
-    ActorUnavailableError,
-    AuthenticationError,
-    GetTimeoutError,
-    RayActorError,
-    RayTaskError,
-)
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from segtransfer.errors import InputError
@@ -24,12 +18,6 @@ from segtransfer.experiment.shadowing import check_not_shadowed
 from segtransfer.experiment.spec import Runtime
 from segtransfer.runtime.driver import Driver
 from segtransfer.runtime.event_log import log_to
-from segtransfer.runtime.executors.ray.connection import (
-    CONNECT_TIMEOUT,
-    Connection,
-    prepare,
-    wait_for_cluster,
-)
 from segtransfer.runtime.executors.ray.executor import RayExecutor
 from segtransfer.runtime.executors.ray.metrics import ray_meter
 from segtransfer.runtime.executors.ray.nodes import NO_NODES, ask_autoscaler
@@ -154,21 +142,16 @@ class RayClient:
         actor: The driver.
         namespace: The namespace of the driver.
         owns_driver: Whether `close` ends the driver.
-        connection: The connection to the cluster that `close` closes, if any.
+        owns_cluster: Whether `close` disconnects from the cluster.
     """
 
     def __init__(
-        self,
-        actor: Any,
-        namespace: str,
-        *,
-        owns_driver: bool,
-        connection: Connection | None = None,
+        self, actor: Any, namespace: str, *, owns_driver: bool, owns_cluster: bool
     ) -> None:
         self.namespace = namespace
         self._actor = actor
         self._owns_driver = owns_driver
-        self._connection = connection
+        self._owns_cluster = owns_cluster
 
     def hello(self) -> dict[str, str]:
         """Return the hash of the driver's code and the location of its store."""
@@ -195,11 +178,11 @@ class RayClient:
         self._call("cancel", client, timeout=CANCEL_TIMEOUT)
 
     def close(self) -> None:
-        """End the driver and the connection to the cluster, if they are this client's own."""
+        """End the driver and disconnect from the cluster, if they are this client's own."""
         if self._owns_driver:
             end_driver(self._actor)
-        if self._connection is not None:
-            self._connection.close()
+        if self._owns_cluster:
+            ray.shutdown()
 
     def _call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
         """Call a method of the driver, and wait while Ray restarts the driver."""
@@ -207,27 +190,27 @@ class RayClient:
         while True:
             try:
                 return ray.get(getattr(self._actor, method).remote(*arguments), timeout=timeout)
-            except GetTimeoutError as error:
-                raise DriverError(f"the driver does not answer within {timeout:.0f} s") from error
+            except GetTimeoutError:
+                raise DriverError(f"the driver does not answer within {timeout:.0f} s") from None
             except RayTaskError as error:
                 if isinstance(error.cause, UnknownClientError):
                     raise UnknownClientError(str(error.cause)) from None
-                raise DriverError(str(error.cause)) from error
+                raise DriverError(str(error.cause)) from None
             except ActorUnavailableError as error:
                 if time.monotonic() > give_up:
-                    raise DriverError(f"the driver died: {_why(error)}") from error
+                    raise DriverError(f"the driver died: {_why(error)}") from None
                 time.sleep(1.0)
             except RayActorError as error:
-                raise DriverError(f"the driver died: {_why(error)}") from error
+                raise DriverError(f"the driver died: {_why(error)}") from None
 
 
 def own_driver(runtime: Runtime, namespace: str) -> RayClient:
     """Start or join a cluster, and start a driver that ends with the returned client."""
-    connection = join_cluster(namespace)
+    started = join_cluster(namespace)
     # A driver of the same run may be about to end, if its client was killed.
     namespace = f"{namespace}-{uuid.uuid4().hex[:8]}"
     actor = start_driver(runtime, namespace, detached=False)
-    return RayClient(actor, namespace, owns_driver=True, connection=connection)
+    return RayClient(actor, namespace, owns_driver=True, owns_cluster=started)
 
 
 def start_driver(runtime: Runtime, namespace: str, *, detached: bool) -> Any:
@@ -273,7 +256,7 @@ def join_driver(namespace: str, store: str) -> RayClient:
         actor = ray.get_actor(DRIVER, namespace=namespace)
     except ValueError:
         raise DriverError(f"no driver is up in {namespace}: its client ended") from None
-    client = RayClient(actor, namespace, owns_driver=False)
+    client = RayClient(actor, namespace, owns_driver=False, owns_cluster=False)
     if client.hello() != {"code": code_hash(), "store": store}:
         raise DriverError("the driver computes with other code than this, or fills another store")
     return client
@@ -289,33 +272,25 @@ def end_driver(actor: Any) -> None:
     ask_autoscaler(NO_NODES)  # a driver that hung or died could not withdraw its request
 
 
-def join_cluster(
-    namespace: str, *, existing: bool = False, timeout: float = CONNECT_TIMEOUT
-) -> Connection | None:
+def join_cluster(namespace: str, *, existing: bool = False) -> bool:
     """Join the cluster that RAY_ADDRESS names, or start a cluster.
 
     Args:
         namespace: Ray namespace of this process.
         existing: Join a running cluster, found on this machine if RAY_ADDRESS names none.
-        timeout: Seconds for the cluster to answer.
 
     Returns:
-        The connection to close, or None if the process was connected before.
+        Whether this call connected the process, which then has to disconnect.
 
     Raises:
         InputError: If no cluster answers.
     """
     check_not_shadowed()
     if ray.is_initialized():
-        return None
+        return False
     address = os.environ.get("RAY_ADDRESS") or ("auto" if existing else None)
-    address = None if address == "local" else address
-    connection, local = prepare(address)
+    local: dict[str, Any] = {} if address else OWN_CLUSTER
     try:
-        if address:
-            wait_for_cluster(address, timeout)
-        else:
-            local |= OWN_CLUSTER
         with kept_handler():
             ray.init(
                 address or "local",
@@ -324,18 +299,12 @@ def join_cluster(
                 logging_level=logging.ERROR,
                 **local,
             )
-    except BaseException as error:
-        connection.restore()
-        if not isinstance(error, ConnectionError | AuthenticationError | ValueError):
-            raise
-        if isinstance(error, InputError):
-            raise
-        where = f" at {address}" if address else ""
+    except ConnectionError as error:
         raise InputError(
-            f"no Ray cluster answers{where} ({str(error).splitlines()[0]}); start one with 'ray "
-            "start --head', or name one in RAY_ADDRESS (and its token in RAY_AUTH_TOKEN_PATH)"
-        ) from error
-    return connection
+            f"no Ray cluster answers ({str(error).splitlines()[0]}); start one with 'ray start "
+            "--head', or name one in RAY_ADDRESS (and its token in RAY_AUTH_TOKEN_PATH)"
+        ) from None
+    return True
 
 
 def _why(error: RayActorError) -> str:

@@ -19,8 +19,6 @@ from segtransfer.runtime.listener import Listener
 from segtransfer.runtime.sessions import Submission
 from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.store import Store
-from segtransfer.store.maintenance.healing import LostImages
-from segtransfer.store.maintenance.leases import in_use
 
 
 def carry_out(
@@ -44,17 +42,6 @@ def carry_out(
         InputError: If the spec is wrong, before any model is loaded.
     """
     store = Store(experiment.runtime.store)
-    with in_use(store, f"run {experiment.name}"):
-        return _carry_out(experiment, store, listener, client, time_limit)
-
-
-def _carry_out(
-    experiment: Experiment,
-    store: Store,
-    listener: Listener | None,
-    client: DriverClient | None,
-    time_limit: TimeLimit | None,
-) -> Results:
     plan = make_plan(experiment, store)
     if listener:
         listener.planned(plan)
@@ -65,15 +52,15 @@ def _carry_out(
     try:
         run.compute(plan)
         results = load_results(store, plan.identity)
-        if not time_limit.stopped and run.heal(results.missing):
+        damaged = results.missing - outcome.failures.keys()
+        if damaged and not time_limit.stopped:
+            run.compute_again(damaged)
             results = load_results(store, plan.identity)
     except KeyboardInterrupt as stop:
         if not was_terminated(stop):
             raise
         time_limit.stopped = "terminated"
         results = load_results(store, plan.identity)
-    sentences = [warning.sentence for warning in results.warnings]
-    store.save_experiment(plan.identity, {**describe(plan), "warnings": sentences})
     return replace(
         results, failures=outcome.failures, computed=len(outcome.done), stopped=time_limit.stopped
     )
@@ -124,23 +111,6 @@ class ExperimentRun:
         given = self._client
         with nullcontext(given) if given else open_client(plan, self._store) as driver:
             drive(driver, submission, self._store, self.outcome, self._time_limit, self._listener)
-
-    def heal(self, missing: frozenset[str]) -> bool:
-        """Compute the damaged results of the plan again; return whether there were any.
-
-        Args:
-            missing: Keys of evaluations whose stored results are damaged.
-        """
-        damaged = missing - self.outcome.failures.keys()
-        attacks = {key for key, task in self._plan.tasks.items() if task.attack is not None}
-        lost = LostImages(self._store, attacks & self._plan.stored - self.outcome.done)
-        if not damaged | lost.keys:
-            return False
-        self.compute_again(damaged | lost.keys)
-        changed = lost.changed()
-        if scores := {k for k, task in self._plan.tasks.items() if task.depends_on in changed}:
-            self.compute_again(frozenset(scores))
-        return True
 
     def compute_again(self, damaged: frozenset[str]) -> None:
         """Compute tasks with damaged results; tasks that failed in this run are left out."""

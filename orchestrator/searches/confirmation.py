@@ -11,15 +11,7 @@ from segtransfer.errors import InputError
 from segtransfer.results import Results
 from segtransfer.searches.context import PairDrops
 from segtransfer.searches.spec import Search, trials_experiment
-from segtransfer.statistics import (
-    NO_VERDICT,
-    Interval,
-    Pair,
-    Resampled,
-    holm,
-    pairs_of,
-    schedules_of,
-)
+from segtransfer.statistics import Interval, Pair, Resampled, holm, pairs_of, schedules_of
 from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import Shard, make_shards
 
@@ -188,9 +180,7 @@ def verdict(comparisons: Sequence[ConfirmedDifference]) -> str:
         for score, c in closest.items()
     ]
     wins = [all(c.wins for c in mine if c.score == s) for s in scores]
-    if all(np.isnan(c.difference.p) for c in mine):
-        claim = f"is not judged ({NO_VERDICT})"
-    elif all(wins):
+    if all(wins):
         claim = "beats every baseline"
     elif any(c.loses for c in mine):
         claim = "loses to a baseline"

@@ -20,7 +20,6 @@ from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.search_spaces import Space
 from segtransfer.searches.spec import Search, SearchSettings, trials_experiment
 from segtransfer.store import Store
-from segtransfer.store.maintenance.healing import LostImages
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Outline
 from segtransfer.tasks.models.base import ModelInfo
@@ -167,13 +166,9 @@ def _carry_out(
         "cells": [[c.attack, c.source, c.target, c.shard_id, c.key, c.attack_key] for c in cells],
     }
     results = results_of(store, identity_of(cells), content)
-    lost = LostImages(store, (key for key in stored if tasks[key].attack is not None))
-    damaged = results.missing | lost.keys
-    while damaged:  # then after it, once, the scores of AEs that differ from the lost ones
-        remaining = frozenset(tasks) - damaged
-        _drive(Submission(tasks, context.models, remaining, damaged), client, store)
-        changed = lost.changed() if damaged & lost.keys else frozenset()
-        damaged = frozenset(key for key, task in tasks.items() if task.depends_on in changed)
+    if results.missing:  # stored results are damaged: compute them again
+        stored = frozenset(tasks) - results.missing
+        _drive(Submission(tasks, context.models, stored, results.missing), client, store)
         results = results_of(store, identity_of(cells), content)
     return results
 

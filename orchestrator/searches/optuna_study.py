@@ -3,7 +3,6 @@
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,14 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from segtransfer import search_spaces
-from segtransfer.errors import InputError, ServerError
+from segtransfer.errors import InputError
 from segtransfer.searches.context import PairDrops, RungScore, SearchContext, propose
-from segtransfer.searches.spec import DIRECTIONS, Search, baselines
+from segtransfer.searches.spec import DIRECTIONS, Search
 from segtransfer.store import Store
 from segtransfer.store.store import SEARCHES
 from segtransfer.tasks.attacks.spec import AttackSpec
@@ -55,72 +52,30 @@ def open_storage(context: SearchContext, store: Store) -> BaseStorage:
     Raises:
         InputError: The storage cannot be opened, or none is named and the store is a bucket.
     """
-    where = storage_location(context)
-    if context.search.search.storage is None:
+    where = context.search.search.storage
+    if where is None:
         if store.remote:
             raise InputError(
                 f"the store {store.location} is a bucket, which holds no Optuna study; give "
                 "search.storage a file, or the URL of a database (postgresql+psycopg2://...)"
             )
-        Path(where).parent.mkdir(parents=True, exist_ok=True)
-    with _opening(where):
+        path = Path(store.location) / SEARCHES / context.identity / JOURNAL
+        path.parent.mkdir(parents=True, exist_ok=True)
+        where = str(path)
+    try:
         if "://" in where:
             return RDBStorage(where)
         return JournalStorage(JournalFileBackend(where))
-
-
-def storage_location(context: SearchContext) -> str:
-    """Return the file or URL of the study's storage."""
-    journal = Path(context.store) / SEARCHES / context.identity / JOURNAL
-    return context.search.search.storage or str(journal)
-
-
-@contextmanager
-def _opening(where: str) -> Iterator[None]:
-    """Turn any exception of Optuna, of a database or of its driver into an InputError."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"search.storage {without_credentials(where)} cannot be used: {_cause(error)}; repair "
-            "it, or name another one (results of earlier trials stay in the store)"
-        ) from error
-
-
-@contextmanager
-def storage_in_use(context: SearchContext) -> Iterator[None]:
-    """Turn an error of the study's storage, also one that Tune passes on, into a sentence.
-
-    Raises:
-        ServerError: The storage failed within the context.
-    """
-    try:
-        yield
-    except Exception as error:
-        link: BaseException | None = error
-        while link is not None and not isinstance(link, OptunaError | SQLAlchemyError):
-            link = link.__cause__ or link.__context__
-        if link is None:
-            raise
-        raise ServerError(
-            f"the study in {without_credentials(storage_location(context))} cannot be used any "
-            f"more: {_cause(link)}; what was done before is in the store"
-        ) from error
-
-
-def _cause(error: BaseException) -> str:
-    """Return the first line of the first cause: Optuna's own messages hide the database's."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"{line} (install it)" if isinstance(error, ImportError) else line
+    except Exception as error:  # any of the drivers of a database
+        raise InputError(f"search.storage {without_credentials(where)}: {error}") from None
 
 
 def dashboard_command(context: SearchContext) -> str:
     """Return the command that shows the study in Optuna's dashboard (a separate package)."""
-    return f"optuna-dashboard {without_credentials(storage_location(context))}"
+    where = (
+        context.search.search.storage or Path(context.store) / SEARCHES / context.identity / JOURNAL
+    )
+    return f"optuna-dashboard {without_credentials(str(where))}"
 
 
 def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) -> optuna.Study:
@@ -129,17 +84,15 @@ def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) ->
     Points of trials that were running when an earlier search died are proposed again.
 
     Raises:
-        InputError: The study has trials, some are left, and ``resume`` is False; or the storage
-            cannot be used.
+        InputError: The study has trials, some are left, and ``resume`` is False.
     """
-    with _opening(storage_location(context)):
-        study = optuna.create_study(
-            study_name=study_name(context),
-            storage=storage,
-            directions=[DIRECTIONS[name] for name in context.search.search.objectives],
-            load_if_exists=True,
-        )
-        trials = study.get_trials(deepcopy=False)
+    study = optuna.create_study(
+        study_name=study_name(context),
+        storage=storage,
+        directions=[DIRECTIONS[name] for name in context.search.search.objectives],
+        load_if_exists=True,
+    )
+    trials = study.get_trials(deepcopy=False)
     left = context.search.search.trials - len(ended(study))
     if trials and not resume and left > 0:
         raise InputError(
@@ -248,28 +201,15 @@ def front(trials: list[Trial], objectives: tuple[str, ...]) -> list[Trial]:
 def chosen(context: SearchContext, trials: list[Trial]) -> list[AttackSpec]:
     """Return the best trials as attacks named best-1, best-2, ..., by falling transfer.
 
-    With several objectives only Pareto-optimal trials count. A trial whose attack is a baseline, or
-    the attack of a better trial, is no find: it is left out, unless every trial is.
+    With several objectives only Pareto-optimal trials count.
     """
-    search, objectives = context.search, context.search.search.objectives
+    objectives = context.search.search.objectives
     candidates = ranked(trials) if len(objectives) == 1 else front(trials, objectives)
-    attacks = [propose(context, trial.point, trial.number) for trial in candidates]
-    found: list[AttackSpec] = []
-    for attack in attacks:
-        raw = [{"name": "baseline", **rival} for rival in baselines(search, [attack])]
-        known = [*map(AttackSpec.model_validate, raw), *found]
-        if _made(attack) not in map(_made, known):
-            found.append(attack)
-    best = (found or attacks[:1])[: search.confirm.best]
+    best = candidates[: context.search.confirm.best]
     return [
-        attack.model_copy(update={"name": f"best-{rank}"})
-        for rank, attack in enumerate(best, start=1)
+        propose(context, trial.point, trial.number).model_copy(update={"name": f"best-{rank}"})
+        for rank, trial in enumerate(best, start=1)
     ]
-
-
-def _made(attack: AttackSpec) -> dict[str, Any]:
-    """Return all that changes the AEs of an attack, whose steps may follow from a budget or not."""
-    return {k: v for k, v in attack.identity().items() if k != "budget"}
 
 
 def importances(study: optuna.Study) -> dict[str, float]:

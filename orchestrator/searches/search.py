@@ -28,11 +28,9 @@ from segtransfer.searches.optuna_study import (
     open_storage,
     open_study,
     read_trials,
-    storage_in_use,
 )
 from segtransfer.searches.spec import Search, confirming_experiment
 from segtransfer.store import Store
-from segtransfer.store.maintenance.leases import in_use
 from segtransfer.tasks.attacks.spec import AttackSpec
 
 if TYPE_CHECKING:
@@ -97,20 +95,13 @@ def run_search(search: Search, listener: SearchListener, *, resume: bool = False
             "runtime.executor=ray, or leave it out"
         )
     store = Store(search.runtime.store)
-    with in_use(store, f"search {search.name}"):
-        return _run_search(search, listener, store, resume=resume)
-
-
-def _run_search(
-    search: Search, listener: SearchListener, store: Store, *, resume: bool
-) -> SearchResult:
     check_apart(search)
     context = make_context(search, store)
     make_plan(confirming_experiment(search, []), store)  # its errors come before the trials
     study = open_study(context, open_storage(context, store), resume=resume)
     listener.begun(context, [trial for trial in read_trials(study) if trial.state != "running"])
     clock = TimeLimit(search.runtime.max_hours)
-    with storage_in_use(context), _driver(context, store, study) as client:
+    with _driver(context, store, study) as client:
         if client is not None:
             _run_trials(context, study, client, listener, clock)
         trials = read_trials(study)

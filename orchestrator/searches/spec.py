@@ -14,16 +14,7 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
 from segtransfer.tasks.models.spec import ModelSpec
-from segtransfer.tasks.schema import (
-    Frozen,
-    Name,
-    NameOrPath,
-    Number,
-    Text,
-    Whole,
-    resolve_path,
-    suggest,
-)
+from segtransfer.tasks.schema import Frozen, NameOrPath, resolve_path, suggest
 from segtransfer.tasks.urls import secret_part
 
 Objective = Literal["transfer", "cost", "rms", "ssim"]
@@ -50,13 +41,13 @@ class SearchSettings(Frozen):
     """
 
     space: NameOrPath | dict[str, Any]
-    trials: Annotated[Whole, Field(ge=1, le=100_000)] = 50
-    concurrency: Annotated[Whole, Field(ge=1, le=1000)] = 2
+    trials: Annotated[int, Field(ge=1, le=100_000)] = 50
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 2
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = ("transfer",)
-    rungs: Annotated[tuple[Number, ...], Field(min_length=1)] = (0.25, 0.5, 1.0)
-    reduction: Annotated[Whole, Field(ge=2, le=10)] = 2
-    startup: Annotated[Whole, Field(ge=1)] = 10
-    storage: Text | None = None
+    rungs: Annotated[tuple[float, ...], Field(min_length=1)] = (0.25, 0.5, 1.0)
+    reduction: Annotated[int, Field(ge=2, le=10)] = 2
+    startup: Annotated[int, Field(ge=1)] = 10
+    storage: str | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> "SearchSettings":
@@ -91,15 +82,15 @@ class Confirmation(Frozen):
     """
 
     data: DataSpec
-    held_out: tuple[Name, ...] = ()
+    held_out: tuple[str, ...] = ()
     baselines: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = (
         "pgd",
         "mi",
         "di",
         "ds",
     )
-    best: Annotated[Whole, Field(ge=1, le=50)] = 3
-    schedule_groups: Annotated[Whole, Field(ge=2, le=4096)] = 10
+    best: Annotated[int, Field(ge=1, le=50)] = 3
+    schedule_groups: Annotated[int, Field(ge=2, le=4096)] = 10
 
 
 class Search(Frozen):
@@ -109,17 +100,17 @@ class Search(Frozen):
     does not set. The fields beside it are those of an experiment.
     """
 
-    name: Annotated[Name, Field(max_length=60)] = "search"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=60)] = "search"
     data: DataSpec
     models: tuple[ModelSpec, ...]
-    sources: Annotated[tuple[Name, ...], Field(min_length=1)]
-    targets: Annotated[tuple[Name, ...], Field(min_length=1)]
+    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    targets: Annotated[tuple[str, ...], Field(min_length=1)]
     attack: dict[str, Any]
     search: SearchSettings
     confirm: Confirmation
-    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0
-    schedule_groups: Annotated[Whole, Field(ge=1, le=4096)] = 8
-    shard_size: Annotated[Whole, Field(ge=1, le=4096)] = 8
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    schedule_groups: Annotated[int, Field(ge=1, le=4096)] = 8
+    shard_size: Annotated[int, Field(ge=1, le=4096)] = 8
     numerics: Numerics = REFERENCE
     runtime: Runtime = Runtime()
 

@@ -1,18 +1,10 @@
 """Uncertainty: intervals and paired differences from stored per-image counts."""
 
-from segtransfer.statistics.design import (
-    NO_VERDICT,
-    Design,
-    Pair,
-    design_of,
-    pairs_of,
-    schedules_of,
-)
+from segtransfer.statistics.design import Design, Pair, design_of, pairs_of, schedules_of
 from segtransfer.statistics.intervals import Interval, holm
 from segtransfer.statistics.resampled import Resampled
 
 __all__ = [
-    "NO_VERDICT",
     "Design",
     "Interval",
     "Pair",

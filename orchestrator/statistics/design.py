@@ -16,7 +16,6 @@ from segtransfer.results import Results
 from segtransfer.tasks.randomness import schedule_group
 
 Pair = tuple[str, str]  # source, target
-NO_VERDICT = "one schedule group: no verdict"
 LEAST_SEQUENCES = 5  # fewer sequences give no estimate of the variance between sequences
 
 
@@ -46,18 +45,10 @@ class Factor:
 
 @dataclass(frozen=True)
 class Design:
-    """The factors of the resampling.
-
-    Attributes:
-        factors: The clusterings of the images.
-        notes: Sentences on variation that intervals do not cover.
-        one_schedule: Whether all images share their draws of scales. Other draws could then
-            explain any difference, so differences have no p-value and no verdict.
-    """
+    """The factors of the resampling, and notes on variation that intervals do not cover."""
 
     factors: tuple[Factor, ...]
     notes: tuple[str, ...] = ()
-    one_schedule: bool = False
 
 
 def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Design:
@@ -78,11 +69,10 @@ def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Desi
             f"Images come from {_counted(len(set(sequences)), 'sequence')}: intervals hold for "
             "more images like these, not for other places."
         )
-    one_schedule = len(set(groups)) == 1
-    if one_schedule:
+    if len(set(groups)) == 1:
         notes.append("All images share one schedule: intervals do not cover other draws of scales.")
     factors = cluster(sequences if several else images, groups, resamples=resamples, seed=seed)
-    return Design(factors, tuple(notes), one_schedule)
+    return Design(factors, tuple(notes))
 
 
 def schedules_of(run: Results) -> list[tuple[int, int]]:

@@ -17,8 +17,7 @@ class Interval:
         value: The value.
         low: The lower bound.
         high: The upper bound.
-        p: The two-sided p-value of the hypothesis that the value is 0, for differences only. NaN
-            if all images share one schedule.
+        p: The two-sided p-value of the hypothesis that the value is 0, for differences only.
     """
 
     value: float
@@ -28,16 +27,15 @@ class Interval:
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval excludes 0, and images have more than one schedule."""
-        return not np.isnan(self.p) and (self.low > 0 or self.high < 0)
+        """Whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
 
 
 def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.95) -> Interval:
     """Return the interval of a statistic, value +- t SE.
 
     The variance of a bootstrap of G clusters is scaled by G / (G - 1). The quantile t has G - 1
-    degrees of freedom, or Satterthwaite's if factors cross. Resamples without any of the counted
-    pixels are left out.
+    degrees of freedom, or Satterthwaite's if factors cross.
 
     Args:
         design: The design of the resamples.
@@ -45,13 +43,13 @@ def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.9
         level: The coverage, such as 0.95.
 
     Returns:
-        The interval, with NaN bounds if a factor has a single cluster or the value is NaN.
+        The interval, with NaN bounds if a factor has a single cluster.
     """
     value = float(values[0][0])
-    if np.isnan(value) or any(factor.clusters < 2 for factor in design.factors):
+    if any(factor.clusters < 2 for factor in design.factors):
         return Interval(value, np.nan, np.nan, np.nan)
     variances = [
-        float(_measured(replicates[1:]).var()) * factor.clusters / (factor.clusters - 1)
+        float(replicates[1:].var()) * factor.clusters / (factor.clusters - 1)
         for factor, replicates in zip(design.factors, values, strict=True)
     ]
     parts = [(v, f) for v, f in zip(variances, design.factors, strict=True) if f.sign > 0]
@@ -59,18 +57,11 @@ def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.9
     # The estimate for crossed factors may be too small: each factor alone is a lower bound.
     error = max(total, *(v for v, _ in parts)) ** 0.5
     if error == 0:
-        certain = 1.0 if value == 0 else 0.0
-        return Interval(value, value, value, np.nan if design.one_schedule else certain)
+        return Interval(value, value, value, 1.0 if value == 0 else 0.0)
     freedom = sum(v for v, _ in parts) ** 2 / sum(v**2 / (f.clusters - 1) for v, f in parts)
     half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
-    p = np.nan if design.one_schedule else 2 * float(stats.t.sf(abs(value) / error, freedom))
+    p = 2 * float(stats.t.sf(abs(value) / error, freedom))
     return Interval(value, value - half, value + half, p)
-
-
-def _measured(replicates: np.ndarray) -> np.ndarray:
-    """Return the values that are not NaN; a single 0 if there are none."""
-    known = replicates[~np.isnan(replicates)]
-    return known if len(known) else np.zeros(1)
 
 
 def holm(p_values: Sequence[float], alpha: float = 0.05) -> list[bool]:

@@ -6,8 +6,6 @@ Errors are OSError or InputError with a sentence that names the operation, the p
 import errno
 import os
 import re
-import secrets
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +23,6 @@ from segtransfer.tasks.urls import secret_part
 # In these buckets an object is visible only after its upload ends, so a write is atomic.
 BUCKETS = ("s3", "gs", "gcs", "abfs", "abfss")
 PARTIAL = ".partial-"
-ASIDE = ".aside-"
 
 _COMMITTED_STAYS = "what was committed before is kept"
 _ADVICE = {
@@ -117,11 +114,6 @@ class Files:
         with self._sentences("listing", folder):
             return list(_walk(self.location, folder))
 
-    def regular(self, folder: str) -> list[str]:
-        """Return the paths of all files below a folder, without broken links, pipes and devices."""
-        names = self.names(folder)
-        return names if self.remote else [name for name in names if self.info(name) is not None]
-
     def infos(self, folder: str) -> list[FileInfo]:
         """Return all files below a folder with size and time, sorted by path."""
         if self.remote:
@@ -138,20 +130,16 @@ class Files:
                 if info.type is not fs.FileType.File:
                     return None
                 return FileInfo(path, info.size, info.mtime_ns or 0)
-            with suppress(FileNotFoundError, NotADirectoryError):
-                status = os.stat(f"{self.location}/{_inside(path)}")
-                if stat.S_ISREG(status.st_mode):
-                    return FileInfo(path, status.st_size, status.st_mtime_ns)
+            with suppress(FileNotFoundError):
+                stat = os.stat(f"{self.location}/{_inside(path)}")
+                return FileInfo(path, stat.st_size, stat.st_mtime_ns)
         return None
 
     def read(self, path: str) -> bytes | None:
-        """Return the content of a file, or None if there is no such file.
-
-        A folder, a pipe or a device in the place of a file is no file.
-        """
-        with self._sentences("reading", path), suppress(FileNotFoundError, NotADirectoryError):
+        """Return the content of a file, or None if there is no such file."""
+        with self._sentences("reading", path), suppress(FileNotFoundError):
             if not self.remote:
-                return _read_regular(f"{self.location}/{_inside(path)}")
+                return Path(self.location, _inside(path)).read_bytes()
             with self.open(path) as file:
                 return file.read()
         return None
@@ -164,27 +152,10 @@ class Files:
         """
         system, root = self._bucket if self.remote else (fs.LocalFileSystem(), self.location)
         with self._sentences("opening", path):
-            if not self.remote and self.info(path) is None:
-                raise FileNotFoundError(path)
             return system.open_input_file(f"{root}/{_inside(path)}")
 
-    def folders(self, folder: str) -> list[str]:
-        """Return the paths of all folders below a folder, unordered; a bucket has none."""
-        if self.remote:
-            return []
-        with self._sentences("listing", folder):
-            return list(_folders(self.location, folder))
-
-    def set_aside(self, path: str) -> None:
-        """Make room for a file: remove an empty folder in its place, rename any other folder."""
-        with self._sentences("making room for", path), suppress(FileNotFoundError):
-            _set_aside(Path(self.location, _inside(path)))
-
     def write(self, path: str, content: bytes) -> None:
-        """Write a whole file atomically: a rename on a local disk, one PUT in a bucket.
-
-        A folder in the place of the file is set aside.
-        """
+        """Write a whole file atomically: a rename on a local disk, one PUT in a bucket."""
         with self._sentences(f"writing {len(content):,} bytes to", path):
             if not self.remote:
                 _replace(Path(self.location, _inside(path)), content)
@@ -284,39 +255,11 @@ def _no_bucket(bucket: str, location: str) -> str:
     )
 
 
-def _read_regular(path: str) -> bytes | None:
-    """Return the content of a regular file, or None for a folder, a pipe or a device."""
-    # Without O_NONBLOCK, opening a pipe would wait for a writer.
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        return None
-    with os.fdopen(handle, "rb") as file:
-        return file.read()
-
-
-def _folders(root: str, folder: str) -> Iterator[str]:
-    """Yield the paths of all folders below a folder; links are not followed."""
-    for path, names, _ in os.walk(f"{root}/{folder}"):
-        for name in names:
-            yield os.path.relpath(f"{path}/{name}", root)
-
-
-def _set_aside(path: Path) -> None:
-    """Remove an empty folder; rename a folder with content, so that nothing is lost."""
-    try:
-        path.rmdir()
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        path.rename(path.with_name(f"{path.name}{ASIDE}{secrets.token_hex(4)}"))
-
-
 def _walk(root: str, folder: str) -> Iterator[str]:
     """Yield the paths of all files below a folder, without a stat: 150,000 take a second."""
     try:
         entries = os.scandir(f"{root}/{folder}")
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return
     with entries:
         for entry in entries:
@@ -337,11 +280,7 @@ def _replace(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(partial, 0o644)
-        try:
-            os.replace(partial, path)
-        except IsADirectoryError:
-            _set_aside(path)
-            os.replace(partial, path)
+        os.replace(partial, path)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(partial)

@@ -17,7 +17,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -207,9 +207,8 @@ class Store:
             blob is missing or damaged.
         """
         row = self.row(key)
-        content = None if row is None or row.kind != "attack" else self.blob(row)
-        decoded = None if content is None else arrays.decode_images(content)
-        return None if decoded is None else decoded[1]
+        content = None if row is None else self.blob(row)
+        return None if content is None else arrays.decode_images(content)[1]
 
     def evaluation(self, key: str) -> Evaluation | None:
         """Return the scores of a committed evaluation.
@@ -218,15 +217,12 @@ class Store:
             key: The key of the evaluation task.
 
         Returns:
-            The confusion matrices, predictions and report, or None if the row or the blob is
-            missing or damaged.
+            The confusion matrices and predictions, or None if the row or the blob is missing or
+            damaged.
         """
         row = self.row(key)
-        content = None if row is None or row.kind != "evaluate" else self.blob(row)
-        if row is None or content is None:
-            return None
-        evaluation = arrays.decode_evaluation(content)
-        return None if evaluation is None else replace(evaluation, report=row.report)
+        content = None if row is None else self.blob(row)
+        return None if content is None else arrays.decode_evaluation(content)
 
     def blob(self, row: CommitRow) -> bytes | None:
         """Return the bytes of a row's blob.
@@ -277,7 +273,7 @@ class Store:
         contents = {
             info.path[len("experiments/") : -5]: self.files.read(info.path) for info in infos
         }
-        parsed = {key: parse(text) for key, text in contents.items() if text is not None}
+        parsed = {key: _parse(text) for key, text in contents.items() if text is not None}
         return {key: content for key, content in parsed.items() if content is not None}
 
     def save_trial(self, search: str, number: int, content: dict[str, Any]) -> None:
@@ -302,13 +298,13 @@ class Store:
             The content, or None if it is missing or damaged.
         """
         content = self.files.read(f"{SEARCHES}/{search}/trial-{number}.json")
-        return None if content is None else parse(content)
+        return None if content is None else _parse(content)
 
     def trials(self) -> dict[str, dict[str, Any] | None]:
         """Return the description of every trial of every search by path, None if damaged."""
         names = [name for name in self.files.names(SEARCHES) if name.endswith(".json")]
         contents = {name: self.files.read(name) for name in names}
-        return {name: None if text is None else parse(text) for name, text in contents.items()}
+        return {name: None if text is None else _parse(text) for name, text in contents.items()}
 
     def record_failure(self, key: str, kind: str, message: str) -> None:
         """Store the last failure of a task; a failed task is not done.
@@ -331,7 +327,7 @@ class Store:
             ``kind``, ``message`` and the time ``at``, or None if no failure is stored.
         """
         content = self.files.read(f"failures/{key[:2]}/{key}.json")
-        return None if content is None else parse(content)
+        return None if content is None else _parse(content)
 
     def _checked(self, path: str, check: Callable[[bytes], Checked | None]) -> Checked | None:
         """Return the result of ``check`` on a file; None if it is missing or damaged."""
@@ -359,32 +355,13 @@ def shard_path(shard_id: str) -> str:
     return f"shards/{shard_id[:2]}/{shard_id}.arrow"
 
 
-def parse(text: bytes) -> dict[str, Any] | None:
+def _parse(text: bytes) -> dict[str, Any] | None:
     """Return a JSON mapping; None if it is damaged."""
     try:
         content = json.loads(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     return content if isinstance(content, dict) else None
-
-
-def named_results(content: dict[str, Any] | None) -> tuple[set[str], set[str]] | None:
-    """Return the keys of the tasks, and the shards, that an experiment or trial names.
-
-    Args:
-        content: The description of the experiment or trial, None if it is damaged.
-
-    Returns:
-        None if the description is no such list.
-    """
-    cells, shards = (content or {}).get("cells"), (content or {}).get("shards")
-    if not isinstance(cells, list) or not isinstance(shards, list):
-        return None
-    keys = [key for cell in cells if isinstance(cell, list) for key in cell[4:6] if key]
-    whole = all(isinstance(cell, list) and len(cell) == 6 for cell in cells)
-    if not whole or not all(isinstance(name, str) for name in [*keys, *shards]):
-        return None
-    return set(keys), set(shards)
 
 
 def _now() -> str:

@@ -12,11 +12,11 @@ from segtransfer.experiment.reading import read_experiment, read_spec
 from segtransfer.experiment.recipes import STUDY_BASES
 from segtransfer.experiment.spec import Experiment
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.schema import Frozen, Name, Text, suggest
+from segtransfer.tasks.schema import Frozen, suggest
 
 DEFAULT = "zoo"
 SCORES = {"raw": "", "eps*sign": ":sign"}  # every claim is judged raw and at equal energy
-Twins = tuple[Name, Name]
+Twins = tuple[str, str]
 
 
 class Options(Frozen):
@@ -29,7 +29,7 @@ class Options(Frozen):
 
     twins: tuple[Twins, ...] = ()
     stride_twins: tuple[Twins, ...] = ()
-    heads: dict[Name, Text] = Field(default_factory=dict)
+    heads: dict[str, str] = Field(default_factory=dict)
 
 
 class BaseExperiment(Experiment):

@@ -21,7 +21,6 @@ from segtransfer.studies.study import (
     Verdict,
     ease,
     facts_of,
-    over_pgd,
     signed,
     standing,
     transfer_groups,
@@ -169,7 +168,7 @@ def verdicts(numbers: Sweep) -> list[Verdict]:
         reason = "at no eps does DS differ from PGD beyond noise, raw and as eps*sign"
     everywhere = len(numbers.levels)
     sign = int(len(better) == everywhere) - int(len(worse) == everywhere)
-    return [over_pgd("A5", standing(sign), reason), ease(numbers.ratios, numbers.facts.eps)]
+    return [Verdict("A5", standing(sign), reason), ease(numbers.ratios)]
 
 
 def _list(found: list[int]) -> str:

@@ -38,7 +38,6 @@ from segtransfer.studies.study import (
     facts_of,
     levels,
     negligible,
-    over_pgd,
     signed,
     standing,
     transfer_groups,
@@ -149,14 +148,13 @@ def count(mask: np.ndarray, labels: np.ndarray, sizes: np.ndarray, num_classes: 
 def recall(right: np.ndarray, every: np.ndarray) -> np.ndarray:
     """Return the recall of each quarter in percent, ... x 4, from counts ... x (K * 4).
 
-    Recall is the mean over the classes that have objects of that quarter, NaN without any.
+    Recall is the mean over the classes that have objects of that quarter.
     """
     shape = (*every.shape[:-1], -1, len(QUARTERS))
     right, every = right.reshape(shape), every.reshape(shape)
     there = every > 0
     shares = np.where(there, right / np.maximum(every, 1), 0)
-    classes = there.sum(-2)
-    return np.where(classes > 0, 100 * shares.sum(-2) / np.maximum(classes, 1), np.nan)
+    return 100 * shares.sum(-2) / np.maximum(there.sum(-2), 1)
 
 
 class Recalls:
@@ -307,13 +305,13 @@ def verdicts(numbers: Sizes) -> list[Verdict]:
     sign = direction(gains)
     return [
         limited,
-        over_pgd(
+        Verdict(
             "A4",
             _depends(list(numbers.uneven.values())),
             "read as: what dynamic scaling gains depends on the size of things; the gain on the "
             f"smallest less that on the largest is {signed(numbers.uneven)} points",
         ),
-        over_pgd("A5", standing(sign), f"dynamic scaling takes more from {sizes[sign]}"),
+        Verdict("A5", standing(sign), f"dynamic scaling takes more from {sizes[sign]}"),
     ]
 
 

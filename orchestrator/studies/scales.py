@@ -25,7 +25,6 @@ from segtransfer.studies.study import (
     facts_of,
     levels,
     matters,
-    over_pgd,
     signed,
     standing,
 )
@@ -161,7 +160,7 @@ def verdicts(numbers: Scales) -> list[Verdict]:
             "read as: AEs are tied to the scale they were made at; away from it PGD takes "
             f"{signed(numbers.heavy)} points less",
         ),
-        over_pgd("A5", standing(both), reason),
+        Verdict("A5", standing(both), reason),
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
-from segtransfer.statistics import NO_VERDICT, Interval, Pair, Resampled, pairs_of
+from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.studies.base import SCORES, BaseExperiment
 
 # The claims of arXiv 2111.11368, from its abstract.
@@ -27,8 +27,7 @@ TARGETS_OF = {
     "same_backbone": "models of the same backbone",
     "cross_backbone": "models of another backbone",
 }
-AUTHORS_EPS = 0.03  # below it, a weak transfer says nothing about the authors' claim
-Standing = Literal["supports", "contradicts", "leaves open", "open at this eps", "not tested"]
+Standing = Literal["supports", "contradicts", "leaves open", "not tested"]
 IntervalByScore = dict[str, Interval]  # by score: raw, eps*sign
 
 
@@ -43,18 +42,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Facts:
-    """Data of a study: opens its paragraph; the notes close the paragraph.
-
-    ``eps`` is the greatest of the attacks. If all images share ``one_schedule``, the study has no
-    verdict.
-    """
+    """Data of a study: opens its paragraph; the notes close the paragraph."""
 
     dataset: str
     images: int
     effort: str
-    eps: float
     notes: tuple[str, ...]
-    one_schedule: bool = False
 
 
 class Findings(Protocol):
@@ -86,19 +79,14 @@ class Study(Generic[N]):
         """Return the findings as a paragraph, from the numbers alone."""
         facts = numbers.facts
         opening = f"On {facts.images} images of {facts.dataset}, {facts.effort}:"
-        judged = f"{NO_VERDICT[0].upper()}{NO_VERDICT[1:]}."
-        if not facts.one_schedule:
-            judged = summary(self.verdicts(numbers))
-        lines = [opening, *self.sentences(numbers), judged, *facts.notes]
+        lines = [opening, *self.sentences(numbers), summary(self.verdicts(numbers)), *facts.notes]
         return " ".join(lines)
 
 
 def facts_of(sample: Resampled, effort: str) -> Facts:
     """Return the facts on a sample; ``effort`` is a phrase on eps and cost."""
     results = sample.results
-    eps = max(attack["eps"] for attack in results.content["spec"]["attacks"])
-    dataset, images = results.content["dataset"], len(results.image_ids)
-    return Facts(dataset, images, effort, eps, sample.notes, sample.design.one_schedule)
+    return Facts(results.content["dataset"], len(results.image_ids), effort, sample.notes)
 
 
 def levels(eps: float) -> str:
@@ -112,7 +100,6 @@ def summary(verdicts: Sequence[Verdict]) -> str:
         "supports": "supports {}",
         "contradicts": "contradicts {}",
         "leaves open": "leaves {} open",
-        "open at this eps": "leaves {} open at this eps",
         "not tested": "does not test {}",
     }
     lines = [f"{parts[v.standing].format(v.claim)} ({v.reason})" for v in verdicts]
@@ -182,18 +169,8 @@ def transfer_ratio(sample: Resampled, attack: str, pairs: Sequence[Pair]) -> Int
     return {score: sample.mean(attack + m, rated, "ratio") for score, m in SCORES.items()}
 
 
-def over_pgd(claim: str, found: Standing, reason: str) -> Verdict:
-    """Return a verdict on dynamic scaling that was compared with PGD alone, and says so."""
-    return Verdict(claim, found, f"{reason}; PGD is the only rival")
-
-
-def ease(ratios: Sequence[IntervalByScore], eps: float = AUTHORS_EPS) -> Verdict:
-    """Return the verdict on A6 from the ratios of dynamic scaling, which must all agree.
-
-    Args:
-        ratios: Transfer ratios in percent, per score.
-        eps: The greatest eps of the ratios. Below the authors' eps nothing contradicts A6.
-    """
+def ease(ratios: Sequence[IntervalByScore]) -> Verdict:
+    """Return the verdict on A6 from the ratios of dynamic scaling, which must all agree."""
     found = [interval for scored in ratios for interval in scored.values()]
     if not found:
         return Verdict("A6", "not tested", "no target was attacked itself, so there is no ratio")
@@ -204,11 +181,7 @@ def ease(ratios: Sequence[IntervalByScore], eps: float = AUTHORS_EPS) -> Verdict
         f"dynamic scaling takes {shown} % of what the strongest white-box attack takes; we read "
         f"'easily' as {EASY:g} % or more"
     )
-    sign = direction(shifted)
-    if sign < 0 and eps < AUTHORS_EPS:
-        below = f"{reason}; {levels(eps)} is below the authors' eps of {AUTHORS_EPS:g}"
-        return Verdict("A6", "open at this eps", below)
-    return Verdict("A6", standing(sign), reason)
+    return Verdict("A6", standing(direction(shifted)), reason)
 
 
 def _listed(parts: Sequence[Any]) -> str:

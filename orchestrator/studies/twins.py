@@ -24,7 +24,6 @@ from segtransfer.studies.study import (
     facts_of,
     levels,
     matters,
-    over_pgd,
     signed,
 )
 
@@ -182,7 +181,7 @@ def verdicts(numbers: Twinned) -> list[Verdict]:
         "read as: on a source that was trained at one scale dynamic scaling gains more; it gains "
         f"{signed(found)} points more"
     )
-    return [over_pgd("A4", matters(found.values()), reason)]
+    return [Verdict("A4", matters(found.values()), reason)]
 
 
 STUDY: Study[Twinned] = Study(

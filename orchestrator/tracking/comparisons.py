@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mlflow.entities import LifecycleStage, Param, Run
+from mlflow.entities import Param, Run
 from mlflow.tracking import MlflowClient
 
 from segtransfer.comparison import Comparison
@@ -25,26 +25,11 @@ from segtransfer.tracking.runs import (
     log_table,
     open_run,
     run_with_key,
-    sqlite_file,
-    tracking_uri,
     version_tags,
     writing,
 )
 
 DIFFERENCES_FILE = "differences.json"
-
-
-def is_logged(results: Results) -> bool:
-    """Return whether this MLflow has a run of an experiment; no database is created.
-
-    Raises:
-        TrackingError: MLflow cannot be used.
-    """
-    database = sqlite_file(tracking_uri())
-    if database is not None and not database.exists():
-        return False
-    with writing() as (client, _):
-        return _run_of(client, results, None) is not None
 
 
 def log_comparison(comparison: Comparison) -> str:
@@ -182,7 +167,7 @@ def _links(
 def _run_of(client: MlflowClient, results: Results, attack: str | None) -> Run | None:
     """Return the run of an attack, else of its experiment, or None."""
     experiment = client.get_experiment_by_name(results.name)
-    if experiment is None or experiment.lifecycle_stage == LifecycleStage.DELETED:
+    if experiment is None:
         return None
     run = run_with_key(client, experiment, f"{results.identity}/{attack}") if attack else None
     return run or run_with_key(client, experiment, results.identity)

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 from segtransfer.reporting.folder import matrix_name, report_folder
 from segtransfer.reporting.heatmaps import draw_small
 from segtransfer.results import Results
-from segtransfer.results.text import markdown, settings, warning_sentences
+from segtransfer.results.text import markdown, settings
 from segtransfer.tracking.runs import (
     ATTACK_TAG,
     CONFIG_TAG,
@@ -29,7 +29,6 @@ from segtransfer.tracking.runs import (
 from segtransfer.tracking.views import MATRIX_IMAGE
 
 MATRIX_FILE = "matrix.json"
-WARNINGS_TAG = "segtransfer.warnings"  # their number; the sentences are in the note
 DATA_HASH_DIGITS = 16  # as MLflow shows it
 
 
@@ -55,11 +54,7 @@ def log_results(results: Results) -> str:
 
 def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) -> Run:
     content = results.content
-    sentences = warning_sentences(results, results.attacks)
-    tags = {
-        "mlflow.note.content": markdown(results, results.attacks),
-        WARNINGS_TAG: str(len(sentences)),
-    } | provenance(results)
+    tags = {"mlflow.note.content": markdown(results, results.attacks)} | provenance(results)
     name = f"{results.name}-{results.identity[:8]}"
     run, changed = open_run(client, experiment, results.identity, name, results.digest, tags)
     if changed:
@@ -70,7 +65,6 @@ def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) 
             log_metrics(client, run, metrics)
             client.log_artifacts(run.info.run_id, str(report_folder(results)), "report")
             client.log_dict(run.info.run_id, dict(content["spec"]), "experiment.json")
-            client.log_dict(run.info.run_id, {"warnings": sentences}, "warnings.json")
             log_data(client, run, results)
     return run
 
@@ -105,12 +99,11 @@ def status_of(results: Results, attack: str | None = None) -> str:
 
 
 def attack_tags(results: Results, attack: str) -> dict[str, str]:
-    """Return the tags of an attack's run: note with the matrix, settings, warnings, provenance."""
+    """Return the tags of an attack's run: note with the matrix, name, settings, provenance."""
     return {
         "mlflow.note.content": markdown(results, [attack]),
         ATTACK_TAG: attack,
         "segtransfer.settings": settings(results, attack),
-        WARNINGS_TAG: str(len(warning_sentences(results, [attack]))),
     } | provenance(results)
 
 

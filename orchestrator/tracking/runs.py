@@ -4,8 +4,6 @@ import io
 import json
 import logging
 import os
-import shlex
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,9 +15,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import numpy as np
 import pandas as pd
-import sqlalchemy
 from matplotlib.figure import Figure
-from mlflow.entities import Experiment, LifecycleStage, Metric, Run, RunTag
+from mlflow.entities import Experiment, Metric, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from PIL import Image
@@ -30,16 +27,11 @@ from segtransfer.experiment.provenance import commit, versions
 from segtransfer.tasks.urls import without_credentials
 from segtransfer.tracking import views
 
-log = logging.getLogger(__name__)
-
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 KEY_TAG, DIGEST_TAG = "segtransfer.key", "segtransfer.digest"
 CONFIG_TAG, STORE_TAG, ATTACK_TAG = "segtransfer.config", "segtransfer.store", "segtransfer.attack"
-PARENT_TAG, NOTE_TAG = "mlflow.parentRunId", "mlflow.note.content"
-NOTE_FILE = "note.md"  # artifact of a run whose note is longer than a tag
-TAG_CHARACTERS = 8000  # of a value in PostgreSQL and MySQL; sqlite takes more
 METRICS_PER_BATCH = 900  # MLflow accepts 1000
 RAY_JOBS_FOLDER = "runtime_resources"  # Ray unpacks the working folders of its jobs in here
 THUMBNAIL_DPI = 256  # MLflow shows thumbnails at a quarter of their size
@@ -63,17 +55,7 @@ def tracking_uri() -> str:
             "working folder, which goes with the job; name the server in MLFLOW_TRACKING_URI, and "
             "hand it on with 'segtransfer submit ... --env MLFLOW_TRACKING_URI'"
         )
-    path = str(Path.cwd() / "mlflow.db")
-    # SQLAlchemy quotes characters such as % and ? from version 2.1 on.
-    return sqlalchemy.URL.create("sqlite", database=path).render_as_string()
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """Return the file of a sqlite tracking URI, or None for another kind of URI."""
-    if not uri.startswith("sqlite:"):
-        return None
-    name = sqlalchemy.make_url(uri).database
-    return Path(name) if name else None
+    return f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
 def how_to_open(uri: str) -> str:
@@ -81,7 +63,7 @@ def how_to_open(uri: str) -> str:
     uri = without_credentials(uri)
     if uri.startswith(("http://", "https://")):
         return uri
-    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    return f"mlflow ui --backend-store-uri {uri}"
 
 
 def runs_address(uri: str, name: str) -> str:
@@ -105,46 +87,15 @@ def writing() -> Iterator[tuple[MlflowClient, str]]:
     """Yield a client and its tracking URI.
 
     Raises:
-        TrackingError: MLflow, its database or its files cannot be used within the context.
+        TrackingError: MLflow or its files cannot be used within the context.
     """
     uri = tracking_uri()
-    with _in_a_sentence(f"MLflow at {uri} could not be written"):
-        _check_database(uri)
-        yield MlflowClient(tracking_uri=uri), uri
-
-
-@contextmanager
-def _in_a_sentence(failure: str) -> Iterator[None]:
-    """Turn any exception of MLflow, or of a library behind it, into a TrackingError.
-
-    Args:
-        failure: Clause that names the URI and the operation.
-    """
     try:
-        yield
-    except (InputError, TrackingError):
-        raise
-    except Exception as error:
-        # SQLAlchemy adds lines with the statement and a link.
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        yield MlflowClient(tracking_uri=uri), uri
+    except (MlflowException, OSError) as error:
         # MLflow's messages may hold the credentials of its URLs.
-        raise TrackingError(without_credentials(f"{failure}: {lines[0]}")) from error
-
-
-def _check_database(uri: str) -> None:
-    """Open the file of a sqlite URI; MLflow would try ten times, in over a minute.
-
-    Raises:
-        sqlite3.Error: The file is no database, is locked, or cannot be opened.
-    """
-    path = sqlite_file(uri)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(path)
-        try:
-            database.execute("PRAGMA schema_version").fetchall()
-        finally:
-            database.close()
+        message = f"MLflow at {uri} could not be written: {error}"
+        raise TrackingError(without_credentials(message)) from error
 
 
 def read_run(run_id: str) -> LoggedRun:
@@ -156,16 +107,14 @@ def read_run(run_id: str) -> LoggedRun:
     """
     uri = tracking_uri()
     where = f"MLflow at {without_credentials(uri)}"
-    with _in_a_sentence(f"{where} could not be read"):
-        _check_database(uri)
-        try:
-            tags = MlflowClient(tracking_uri=uri).get_run(run_id).data.tags
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
+    try:
+        tags = MlflowClient(tracking_uri=uri).get_run(run_id).data.tags
+    except (MlflowException, OSError) as error:
+        if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
             raise InputError(
                 f"there is no run {run_id} in {where}; set MLFLOW_TRACKING_URI to where it is"
-            ) from error
+            ) from None
+        raise TrackingError(without_credentials(f"{where} could not be read: {error}")) from error
     if CONFIG_TAG not in tags or STORE_TAG not in tags:
         raise InputError(
             f"run {run_id} in {where} shows no experiment of a store; give a run of an experiment "
@@ -175,18 +124,8 @@ def read_run(run_id: str) -> LoggedRun:
 
 
 def experiment_named(client: MlflowClient, name: str, uri: str) -> Experiment:
-    """Return the MLflow experiment with this name, with a saved view.
-
-    A missing experiment is created. A deleted experiment is restored, because its name cannot be
-    used for another.
-    """
+    """Return the MLflow experiment with this name, with a saved view; create missing ones."""
     experiment = client.get_experiment_by_name(name) or _create_experiment(client, name, uri)
-    if experiment.lifecycle_stage == LifecycleStage.DELETED:
-        log.warning(
-            "the MLflow experiment '%s' was deleted, and is restored to hold the runs", name
-        )
-        _restore_experiment(client, experiment)
-        experiment = client.get_experiment(experiment.experiment_id)
     if views.VIEW_TAG not in experiment.tags:
         view = views.saved_view(int(1000 * time.time()))
         client.set_experiment_tag(experiment.experiment_id, views.VIEW_TAG, view)
@@ -194,22 +133,12 @@ def experiment_named(client: MlflowClient, name: str, uri: str) -> Experiment:
 
 
 def _create_experiment(client: MlflowClient, name: str, uri: str) -> Experiment:
-    database = sqlite_file(uri)
-    location = (database.parent / "mlartifacts").absolute().as_uri() if database else None
+    local = uri.startswith("sqlite:///")
+    artifacts = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts") if local else None
+    location = artifacts.absolute().as_uri() if artifacts else None
     # So that MLflow's UI opens on runs and metrics, not on traces of chat models.
     kind = {"mlflow.experimentKind": "custom_model_development"}
     return client.get_experiment(client.create_experiment(name, location, kind))
-
-
-def _restore_experiment(client: MlflowClient, experiment: Experiment) -> None:
-    try:
-        client.restore_experiment(experiment.experiment_id)
-    except MlflowException as error:
-        raise TrackingError(
-            f"the MLflow experiment '{experiment.name}' was deleted and cannot be restored "
-            f"({without_credentials(str(error).splitlines()[0])}): restore it in MLflow, delete it "
-            "for good with 'mlflow gc', or give the spec another name"
-        ) from error
 
 
 def run_with_key(client: MlflowClient, experiment: Experiment, key: str) -> Run | None:
@@ -235,43 +164,16 @@ def open_run(
         key: Identifies the run in its experiment.
         name: Name of a new run.
         digest: Hash of the content that the run should show; see ``filled``.
-        tags: Tags of a new or outdated run. Values are cut to MLflow's length, and a note that is
-            cut becomes an artifact as well.
+        tags: Tags of a new or outdated run.
     """
-    run, shown = run_with_key(client, experiment, key), short_tags(tags)
+    run = run_with_key(client, experiment, key)
     if run is None:
-        run = client.create_run(
-            experiment.experiment_id, run_name=name, tags={**shown, KEY_TAG: key}
-        )
-    else:
-        there = run.data.tags
-        moved = there.get(PARENT_TAG) != tags.get(PARENT_TAG)  # the parent was deleted
-        if not moved and there.get(DIGEST_TAG) == digest and run.info.status != "RUNNING":
-            return run, False
-        client.log_batch(run.info.run_id, tags=[RunTag(k, v) for k, v in shown.items()])
-    note = tags.get(NOTE_TAG, "")
-    if note != shown.get(NOTE_TAG, ""):
-        client.log_text(run.info.run_id, note, NOTE_FILE)
-    return run, True
-
-
-def short_tags(tags: dict[str, str]) -> dict[str, str]:
-    """Return tags with values that fit MLflow's databases other than sqlite.
-
-    A note ends with a whole line and the name of the artifact that holds all of the note. Other
-    values end with an ellipsis.
-    """
-    return {name: _short(value, name == NOTE_TAG) for name, value in tags.items()}
-
-
-def _short(value: str, note: bool) -> str:
-    if len(value) <= TAG_CHARACTERS:
-        return value
-    if not note:
-        return value[: TAG_CHARACTERS - 1] + "…"
-    end = f"\n\nCut: the whole note of {len(value)} characters is the artifact {NOTE_FILE}."
-    head = value[: TAG_CHARACTERS - len(end)]
-    return (head[: head.rfind("\n")] if "\n" in head else head) + end
+        tags = {**tags, KEY_TAG: key}
+        return client.create_run(experiment.experiment_id, run_name=name, tags=tags), True
+    current = run.data.tags.get(DIGEST_TAG) == digest and run.info.status != "RUNNING"
+    if not current:
+        client.log_batch(run.info.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+    return run, not current
 
 
 @contextmanager

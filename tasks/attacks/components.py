@@ -1,22 +1,14 @@
 """The parts of an attack's spec: momentum, variance, smoothing, target, region, budget."""
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.attacks.file_hash import with_hash
-from segtransfer.tasks.schema import AnyPath, Flag, Frozen, Number, Text, Whole
+from segtransfer.tasks.schema import AnyPath, Frozen, Number
 
-
-def _from_json_key(value: Any) -> Any:
-    """Read the digits of a mapping's key, which is text in every stored spec."""
-    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,3}", value) else value
-
-
-Class = Annotated[Whole, Field(ge=0, le=254)]
-ClassKey = Annotated[Class, BeforeValidator(_from_json_key)]
+Class = Annotated[int, Field(ge=0, le=254)]
 UnitInterval = Annotated[Number, Field(ge=0, le=1)]
 
 
@@ -30,7 +22,7 @@ class Momentum(Frozen):
     """
 
     mu: Annotated[Number, Field(ge=0, le=2)] = 1.0
-    nesterov: Flag = False
+    nesterov: bool = False
 
 
 class Variance(Frozen):
@@ -44,7 +36,7 @@ class Variance(Frozen):
         bound: b, relative to eps.
     """
 
-    neighbours: Annotated[Whole, Field(ge=1, le=200)] = 20
+    neighbours: Annotated[int, Field(ge=1, le=200)] = 20
     bound: Annotated[Number, Field(ge=0, le=10)] = 1.5
 
 
@@ -57,7 +49,7 @@ class Smoothing(Frozen):
     """
 
     kind: Literal["ti"] = "ti"
-    kernel: Annotated[Whole, Field(ge=1, le=99)] = 15
+    kernel: Annotated[int, Field(ge=1, le=99)] = 15
     sigmas: Annotated[Number, Field(gt=0, le=10)] = 3.0
 
     @field_validator("kernel")
@@ -81,10 +73,10 @@ class Target(Frozen):
     """
 
     every: Class | None = None
-    classes: dict[ClassKey, Class] | None = None
+    classes: dict[Class, Class] | None = None
     others: Literal["keep", "ignore"] = "keep"
     label_map: AnyPath | None = None
-    sha256: Text | None = None
+    sha256: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -111,7 +103,7 @@ class Region(Frozen):
     classes: Annotated[tuple[Class, ...], Field(min_length=1)] | None = None
     box: tuple[UnitInterval, UnitInterval, UnitInterval, UnitInterval] | None = None
     mask: AnyPath | None = None
-    sha256: Text | None = None
+    sha256: str | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Region, Target
 from segtransfer.tasks.attacks.file_hash import content_hash
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.labels import IGNORE_INDEX, class_indices, read_index_map
+from segtransfer.tasks.data.base import read_index_map
+from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.models.base import Segmenter
 
 
@@ -147,17 +147,12 @@ def allowed(region: Region | None, labels: torch.Tensor) -> torch.Tensor | None:
 
 def _mask(region: Region, shape: tuple[int, ...]) -> torch.Tensor:
     """Return the pixels that are not zero in the region's file, bool H x W."""
-    numbers = _read_planned(region.mask, region.sha256, shape, "region.mask")
-    if numbers.min() < 0:
-        raise InputError(
-            f"region.mask {region.mask} has the value {numbers.min()}; write 0 for pixels that "
-            "must stay, and a positive number for pixels that may change"
-        )
-    if not numbers.any():
+    mask = _read_planned(region.mask, region.sha256, shape, "region.mask") != 0
+    if not mask.any():
         raise InputError(
             f"region.mask {region.mask} is 0 everywhere; pixels that may change are not 0"
         )
-    return torch.tensor(numbers != 0)
+    return mask
 
 
 def aim(labels: torch.Tensor, target: Target | None, num_classes: int) -> torch.Tensor:
@@ -190,24 +185,25 @@ def aim(labels: torch.Tensor, target: Target | None, num_classes: int) -> torch.
 
 
 def _label_map(target: Target, shape: tuple[int, ...], num_classes: int) -> torch.Tensor:
-    numbers = _read_planned(target.label_map, target.sha256, shape, "target.label_map")
-    indices = class_indices(numbers, num_classes, f"target.label_map {target.label_map}")
-    return torch.tensor(indices, dtype=torch.int64).expand(shape).clone()
+    indices = _read_planned(target.label_map, target.sha256, shape, "target.label_map")
+    for value in indices.unique().tolist():
+        if value != IGNORE_INDEX:
+            _check_class(value, num_classes)
+    return indices.expand(shape).clone()
 
 
 def _read_planned(
     file: str | None, sha256: str | None, shape: tuple[int, ...], field: str
-) -> np.ndarray:
-    """Read the PNG that a field of the spec names, H x W, for labels of ``shape`` N x H x W.
+) -> torch.Tensor:
+    """Read the PNG that a field of the spec names, int64 H x W, for labels of ``shape`` N x H x W.
 
     Raises:
-        InputError: If the file is missing, changed since the plan, has another size, or holds a
-            value that is no whole number.
+        InputError: If the file is missing, changed since the plan, or has another size.
     """
     path = Path(str(file))
     if not path.is_file() or content_hash(path) != sha256:
         raise InputError(f"{field} {path} is missing or is not the file that was planned")
-    values = read_index_map(path, field)
+    values = torch.tensor(read_index_map(path, field), dtype=torch.int64)
     if values.shape != shape[1:]:
         raise InputError(
             f"{field} {path} is {values.shape[0]} x {values.shape[1]} (height x width), "

@@ -18,7 +18,6 @@ from segtransfer.tasks.attacks.transforms import copies, scale_numbers, views
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
 from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align
 from segtransfer.tasks.models.base import Segmenter
-from segtransfer.tasks.models.outputs import foreign_error
 
 
 @dataclass(frozen=True)
@@ -98,44 +97,14 @@ def _copies(
             loss = FEATURE_LOSSES[spec.loss](features, clean, loss_context)
         else:
             logits = member(view.images)
-            if not logits.requires_grad:
-                raise InputError(
-                    f"{member.who} returned logits without a gradient to its images; a source "
-                    "computes them with torch from its images, without no_grad and detach"
-                )
             aligned = align(view, logits, context.labels, spec.label_version)
-            loss = _loss(context, *aligned, loss_context)
+            loss = find_loss(spec.loss, spec.loss_sha256)(*aligned, loss_context)
+        if loss.shape != (len(x),):
+            raise InputError(
+                f"loss '{spec.loss}' returned {list(loss.shape)} for {len(x)} images; "
+                "it must return one number an image"
+            )
         yield Gradient(member.gradient(loss.sum(), x), loss.detach(), [view.ratio])
-
-
-def _loss(
-    context: AttackContext, logits: torch.Tensor, labels: torch.Tensor, loss_context: LossContext
-) -> torch.Tensor:
-    """Return the spec's loss, N numbers with a gradient.
-
-    Raises:
-        InputError: If a user's loss is anything else, or raises an error.
-    """
-    spec = context.spec
-    try:
-        loss = find_loss(spec.loss, spec.loss_sha256)(logits, labels, loss_context)
-    except Exception as error:  # foreign code may raise anything
-        told = foreign_error(error, f"loss '{spec.loss}'")
-        if told is error:
-            raise
-        raise told from error
-    if not torch.is_tensor(loss) or not loss.is_floating_point() or loss.shape != logits.shape[:1]:
-        found = f"{list(loss.shape)} of {loss.dtype}" if torch.is_tensor(loss) else repr(loss)
-        raise InputError(
-            f"loss '{spec.loss}' returned {found} for {len(logits)} images; "
-            "it must return one floating-point number an image"
-        )
-    if not loss.requires_grad:
-        raise InputError(
-            f"loss '{spec.loss}' has no gradient to the logits; compute it from them with torch, "
-            "without no_grad, detach and argmax"
-        )
-    return loss
 
 
 @torch.no_grad()

@@ -11,11 +11,10 @@ from segtransfer.tasks.attacks.components import Budget, Variance
 from segtransfer.tasks.attacks.features import FEATURE_LOSSES
 from segtransfer.tasks.attacks.losses import LOSSES
 from segtransfer.tasks.attacks.transforms import Transform, relative_cost
-from segtransfer.tasks.schema import PixelFraction, suggest
+from segtransfer.tasks.schema import read_number, suggest
 from segtransfer.tasks.user_code import source_hash
 
 DEFAULTS = {"eps": 8 / 255, "steps": 20}
-PIXEL_FRACTION: TypeAdapter[float] = TypeAdapter(PixelFraction)
 TRANSFORM_CHAIN: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
 
 
@@ -56,12 +55,11 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
             {"cost": f"{cost:g}", "share": f"{share:g}"},
         )
     steps = max(1, round(share / cost))
-    given = data.get("steps")
-    if given is not None and (type(given) is not int or given != steps):
+    if data.get("steps") not in (None, steps):
         raise PydanticCustomError(
             "budget",
             "steps is {steps} beside a budget; give one of the two",
-            {"steps": str(given)},
+            {"steps": str(data["steps"])},
         )
     return {**data, "steps": steps}
 
@@ -105,17 +103,14 @@ def with_step_size(data: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(text, str) or not text.replace(" ", "").startswith("eps"):
         return data
     written = re.fullmatch(r"eps(?:/(steps|[0-9.]+))?(atleasteps/steps)?", text.replace(" ", ""))
+    eps = read_number(data.get("eps", DEFAULTS["eps"]))
     steps: Any = data.get("steps", DEFAULTS["steps"])
-    try:
-        eps = PIXEL_FRACTION.validate_python(data.get("eps", DEFAULTS["eps"]))
-    except ValidationError:  # its own validation tells what is wrong
-        return {name: value for name, value in data.items() if name != "step_size"}
     try:
         divisor = written[1] or "1" if written else "0"
         count = max(float(steps), 1)
-        step_size = eps / (count if divisor == "steps" else float(divisor))
+        step_size = float(eps) / (count if divisor == "steps" else float(divisor))
         if written and written[2]:
-            step_size = max(step_size, eps / count)
+            step_size = max(step_size, float(eps) / count)
     except (TypeError, ValueError, ZeroDivisionError):
         raise PydanticCustomError(
             "step_size",

@@ -31,16 +31,7 @@ from segtransfer.tasks.attacks.resolve import (
     with_steps,
 )
 from segtransfer.tasks.attacks.transforms import Transform
-from segtransfer.tasks.schema import (
-    AnyPath,
-    Frozen,
-    Name,
-    Number,
-    PixelFraction,
-    Text,
-    Whole,
-    suggest,
-)
+from segtransfer.tasks.schema import AnyPath, Frozen, Number, suggest
 
 Scoring = Literal["raw", "eps*sign", "equal-rms"]
 
@@ -98,29 +89,29 @@ class AttackSpec(Frozen):
         files_sha256: The hash of the folder, filled in when the spec is read.
     """
 
-    name: Name
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     norm: Literal["linf", "l2"] = "linf"
-    eps: PixelFraction = DEFAULTS["eps"]
-    step_size: PixelFraction = 2 / 255
-    steps: Annotated[Whole, Field(ge=0, le=100_000)] = int(DEFAULTS["steps"])
+    eps: Annotated[Number, Field(ge=0, le=1)] = DEFAULTS["eps"]
+    step_size: Annotated[Number, Field(ge=0, le=1)] = 2 / 255
+    steps: Annotated[int, Field(ge=0, le=100_000)] = int(DEFAULTS["steps"])
     budget: Budget | None = None
     start: Literal["clean", "uniform"] = "clean"
     transforms: Annotated[tuple[Transform, ...], Field(max_length=8)] = ()
     label_version: Literal["logits", "labels"] = "logits"
-    loss: Text = "cross-entropy"
-    loss_sha256: Text | None = None
-    layer: Text | None = None
+    loss: str = "cross-entropy"
+    loss_sha256: str | None = None
+    layer: str | None = None
     momentum: Momentum | None = None
     variance: Variance | None = None
     smoothing: Annotated[Smoothing | None, BeforeValidator(read_smoothing)] = None
     target: Target | None = None
     region: Region | None = None
-    restarts: Annotated[Whole, Field(ge=1, le=1000)] = 1
-    steps_at: Annotated[tuple[Whole, ...], Field(max_length=1000)] = ()
+    restarts: Annotated[int, Field(ge=1, le=1000)] = 1
+    steps_at: Annotated[tuple[int, ...], Field(max_length=1000)] = ()
     scores: Annotated[tuple[Scoring, ...], Field(min_length=1)] = ("raw",)
     equal_rms: Annotated[Number, Field(gt=0, le=1)] = 0.75
     files: AnyPath | None = None
-    files_sha256: Text | None = None
+    files_sha256: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -131,11 +122,6 @@ class AttackSpec(Frozen):
         if not isinstance(data, dict):
             return data
         data = dict(data)
-        if data.get("files", "") is None and not {"files_sha256", "preset"} & data.keys():
-            # Without files an attack of ours would be made. A stored attack has files_sha256.
-            raise PydanticCustomError(
-                "files", "files is null (~ is YAML's null); name a folder, or leave it out", {}
-            )
         if "preset" in data:
             preset = data.pop("preset")
             if not isinstance(preset, str) or preset not in presets.PRESETS:
@@ -149,28 +135,6 @@ class AttackSpec(Frozen):
             data = {"steps": 0, "step_size": 0.0, **data}
         data = with_loss(with_hash(data, info, "files", "files_sha256", "folder"))
         return with_step_size(with_steps(data))
-
-    @model_validator(mode="after")
-    def _steps_fit(self) -> "AttackSpec":
-        for wrong, message in (
-            (
-                self.steps == 0 and self.files is None and not self._only_starts,
-                "steps is 0, so nothing is attacked; give steps, or start: uniform without "
-                "fields of a step, which is noise",
-            ),
-            (
-                self.steps_at and self.budget,
-                "steps_at needs a number of steps, a budget has none; give steps instead",
-            ),
-            (
-                any(not 1 <= step <= self.steps for step in self.steps_at)
-                or list(self.steps_at) != sorted(set(self.steps_at)),
-                f"steps_at must rise from 1 or more to {self.steps}, the number of steps, at most",
-            ),
-        ):
-            if wrong:
-                raise PydanticCustomError("steps", "{message}", {"message": message})
-        return self
 
     @model_validator(mode="after")
     def _fields_fit(self) -> "AttackSpec":
@@ -192,6 +156,15 @@ class AttackSpec(Frozen):
                 "restarts would all be the same; give start: uniform, or a transform that draws",
             ),
             (
+                self.steps_at and self.budget,
+                "steps_at needs a number of steps, a budget has none; give steps instead",
+            ),
+            (
+                any(not 1 <= step <= self.steps for step in self.steps_at)
+                or list(self.steps_at) != sorted(set(self.steps_at)),
+                f"steps_at must rise from 1 or more to {self.steps}, the number of steps, at most",
+            ),
+            (
                 len(set(self.scores)) < len(self.scores),
                 "scores names one of them twice",
             ),
@@ -210,12 +183,6 @@ class AttackSpec(Frozen):
             if wrong:
                 raise PydanticCustomError("attack", "{message}", {"message": message})
         return self
-
-    @property
-    def _only_starts(self) -> bool:
-        """Tell whether the attack is its random start, and has no field that needs a step."""
-        parts = (self.momentum, self.variance, self.smoothing, self.target, self.layer)
-        return self.start == "uniform" and not self.transforms and not any(parts)
 
     @property
     def step_cost(self) -> float:

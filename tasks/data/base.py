@@ -4,15 +4,14 @@ import colorsys
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.data.spec import DataSpec
-from segtransfer.tasks.image_files import read_image
-from segtransfer.tasks.labels import IGNORE_INDEX, class_indices
+from segtransfer.tasks.labels import IGNORE_INDEX
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ class Dataset:
         palette: An RGB colour per class, 0 to 255.
         items: The labelled images.
         read_label: Returns the class indices of an item, H x W, 255 ignored.
-        read_image: Returns the pixels of an item, uint8 H x W x 3, RGB.
     """
 
     name: str
@@ -50,33 +48,12 @@ class Dataset:
     palette: tuple[tuple[int, int, int], ...]
     items: tuple[DataItem, ...]
     read_label: Callable[[DataItem], np.ndarray]
-    read_image: Callable[[DataItem], np.ndarray] = lambda item: read_image(item.image)
-
-    def indices(self, item: DataItem) -> np.ndarray:
-        """Read and check the label of an item.
-
-        Returns:
-            The class indices, uint8 H x W, 255 ignored.
-
-        Raises:
-            InputError: If a value is neither a class nor 255.
-        """
-        return class_indices(self.read_label(item), len(self.classes), f"label {item.label}")
 
 
 def sequence_of(image_id: str, pattern: str) -> str:
     """Return the first group of a pattern in an image's id, or the id if nothing matches."""
     match = re.search(pattern, image_id)
     return image_id if match is None or match.group(1) is None else match.group(1)
-
-
-def video_of(image_id: str, several: bool) -> str:
-    """Return the folder in an image's id if there are several folders, otherwise the id.
-
-    Cityscapes and most video sets keep the images of a sequence in one folder. If all images are in
-    one folder, the folder tells nothing about sequences.
-    """
-    return str(PurePosixPath(image_id).parent) if several else image_id
 
 
 def load(dataset: Dataset, item: DataItem, spec: DataSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -94,16 +71,33 @@ def load(dataset: Dataset, item: DataItem, spec: DataSpec) -> tuple[np.ndarray, 
         InputError: If a file is unreadable, image and label differ in size, or a label value is
             neither a class nor 255.
     """
-    image = dataset.read_image(item)
-    label = dataset.indices(item)
+    image = read_image(item.image)
+    label = read_checked_label(dataset, item)
     if label.shape != image.shape[:2]:
         raise InputError(
             f"image {item.image} is {image.shape[0]} x {image.shape[1]} (height x width), its "
             f"label {item.label} is {' x '.join(map(str, label.shape))}; they must agree"
         )
     if spec.size is not None:
-        image, label = fit_to(image, label, spec.size, spec.fit)
-    return np.ascontiguousarray(image.transpose(2, 0, 1)), label
+        image, label = fit_to(image, label.astype(np.uint8), spec.size, spec.fit)
+    return np.ascontiguousarray(image.transpose(2, 0, 1)), label.astype(np.uint8)
+
+
+def read_checked_label(dataset: Dataset, item: DataItem) -> np.ndarray:
+    """Read the label of an item.
+
+    Raises:
+        InputError: If a value is neither a class nor 255.
+    """
+    label = dataset.read_label(item)
+    values = np.unique(label)
+    wrong = values[(values >= len(dataset.classes)) & (values != IGNORE_INDEX)]
+    if wrong.size:
+        raise InputError(
+            f"label {item.label} has values {wrong[:8].tolist()}; allowed are 0 to "
+            f"{len(dataset.classes) - 1} (the {len(dataset.classes)} classes) and 255 (ignored)"
+        )
+    return label
 
 
 def palette_for(count: int, given: Sequence[Sequence[int]]) -> tuple[tuple[int, int, int], ...]:
@@ -117,6 +111,45 @@ def palette_for(count: int, given: Sequence[Sequence[int]]) -> tuple[tuple[int, 
         return tuple((r, g, b) for r, g, b in given)
     hues = (colorsys.hsv_to_rgb(i / count, 0.65, 0.55 + 0.4 * (i % 2)) for i in range(count))
     return tuple((int(255 * r), int(255 * g), int(255 * b)) for r, g, b in hues)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image file as RGB, uint8 H x W x 3.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    try:
+        with Image.open(path) as file:
+            return np.asarray(file.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"image {path} cannot be read: {error}") from error
+
+
+def read_index_map(path: Path, what: str = "label") -> np.ndarray:
+    """Read a file with one number per pixel, for example the class indices of a label.
+
+    Args:
+        path: A grey or palette image.
+        what: The name of the file's role in error messages.
+
+    Returns:
+        The numbers, H x W.
+
+    Raises:
+        InputError: If the file cannot be read or has several channels.
+    """
+    try:
+        with Image.open(path) as file:
+            array = np.asarray(file)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"{what} {path} cannot be read: {error}") from error
+    if array.ndim != 2:
+        raise InputError(
+            f"{what} {path} has {array.ndim} dimensions; it must hold one number a pixel, as a "
+            "label its class (a grey or palette PNG), not colours"
+        )
+    return array
 
 
 def fit_to(

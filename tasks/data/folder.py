@@ -1,16 +1,12 @@
 """Data sets in folders: images/ and labels/ with equal file stems; the shipped sample is one."""
 
-from collections.abc import Iterator
+import json
 from pathlib import Path
-
-from PIL import Image
+from typing import Any
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.data.base import DataItem, Dataset, palette_for, sequence_of, video_of
-from segtransfer.tasks.data.dataset_file import read_dataset_file
-from segtransfer.tasks.data.label_values import label_values
-from segtransfer.tasks.data.names import composed
-from segtransfer.tasks.data.spec import SPLITS, DataSpec
+from segtransfer.tasks.data.base import DataItem, Dataset, palette_for, read_index_map, sequence_of
+from segtransfer.tasks.data.spec import DataSpec
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 SAMPLES = Path(__file__).resolve().parent
@@ -20,18 +16,16 @@ def open_folder(spec: DataSpec) -> Dataset:
     """Open the folder data set of a spec.
 
     An optional ``dataset.json`` beside images/ gives classes, palette, and a regular expression
-    whose first group is the sequence name in an image's stem. If images/ holds no image itself,
-    the folders below are read, and ids have the folder in them.
+    whose first group is the sequence name in an image's stem.
 
     Raises:
-        InputError: If a folder is missing, an image has no label or two, or the class list is
-            unknown.
+        InputError: If a folder is missing, an image has no label, or the class list is unknown.
     """
     root = SAMPLES / spec.sample if spec.sample else Path(spec.folder or ".")
     if not root.is_dir():
         raise InputError(f"data.folder {root} does not exist")
-    notes = read_dataset_file(root / "dataset.json")
-    classes = spec.classes or notes.classes
+    notes = _notes(root)
+    classes = spec.classes or tuple(notes.get("classes", ()))
     if not classes:
         raise InputError(
             f"data.folder {root} has no dataset.json with a class list; give data.classes"
@@ -41,89 +35,34 @@ def open_folder(spec: DataSpec) -> Dataset:
     for folder in (images, labels):
         if not folder.is_dir():
             raise InputError(f"data.folder {root} has no {folder.relative_to(root)}/")
-    values = label_values(spec, classes, notes.palette)
     return Dataset(
         name=spec.sample or root.name,
         classes=classes,
-        palette=palette_for(len(classes), notes.palette),
-        items=_items(images, labels, spec, notes.sequence),
-        read_label=lambda item: values.read(item.label),
+        palette=palette_for(len(classes), notes.get("palette", ())),
+        items=_items(images, labels, notes.get("sequence")),
+        read_label=lambda item: read_index_map(item.label),
     )
 
 
-def _items(images: Path, labels: Path, spec: DataSpec, pattern: str | None) -> tuple[DataItem, ...]:
-    """Return the items of the images, in the order of their paths."""
-    deep = not any(_is_image(path) for path in _visible(images) if path.is_file())
-    if deep and not spec.split:
-        splits = [path.name for path in _visible(images) if path.name in SPLITS]
-        if splits:
-            raise InputError(
-                f"{images} holds the folders {', '.join(splits)}; choose with data.split"
-            )
-    photos = [path for path in _files(images, deep) if _is_image(path)]
-    image_names = _names(images, photos, spec.image_suffix, "images")
-    Image.init()
-    extensions = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    masks = [path for path in _files(labels, deep) if path.suffix.lower() in extensions]
-    label_files = _names(labels, masks, spec.label_suffix, "labels")
-    several = len({path.parent for path in image_names.values()}) > 1
-    items = []
-    for name, path in image_names.items():
-        if name not in label_files:
-            raise InputError(
-                f"image {path} has no label of the same name in {labels}: no image file named "
-                f"'{name}{spec.label_suffix}'"
-            )
-        image_id = path.relative_to(images).with_suffix("").as_posix()
-        sequence = sequence_of(image_id, pattern) if pattern else video_of(image_id, several)
-        items.append(DataItem(image_id, sequence, path, label_files[name]))
-    return tuple(items)
-
-
-def _names(folder: Path, paths: list[Path], suffix: str, what: str) -> dict[str, Path]:
-    """Return the files whose name ends with a suffix, by their relative path without the suffix.
-
-    Names are in Unicode's composed normal form, because macOS writes the decomposed form.
-
-    Raises:
-        InputError: If two files have one name.
-    """
-    names: dict[str, Path] = {}
-    for path in paths:
-        base = next((n for n in (path.stem, path.name) if n.endswith(suffix)), None)
-        if base is None:
-            continue
-        within = path.parent.relative_to(folder) / base.removesuffix(suffix)
-        name = composed(within.as_posix())
-        if name in names:
-            raise InputError(
-                f"{folder} has two {what} named '{name}': {names[name].name} and {path.name}; "
-                "remove the wrong one"
-            )
-        names[name] = path
-    if paths and not names:
-        raise InputError(
-            f"{folder} holds no file whose name ends with '{suffix}'; it has {paths[0]}"
-        )
-    return names
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def _files(folder: Path, deep: bool) -> Iterator[Path]:
-    """Yield the visible files of a folder, and with ``deep`` of the folders below."""
-    for path in _visible(folder):
-        if not path.is_dir():
-            yield path
-        elif deep:
-            yield from _files(path, deep)
-
-
-def _visible(folder: Path) -> list[Path]:
-    """Return the entries of a folder in order; hidden entries, as macOS's ``._``, are skipped."""
+def _notes(root: Path) -> dict[str, Any]:
+    """Return the content of ``dataset.json``, empty if there is none."""
+    path = root / "dataset.json"
+    if not path.is_file():
+        return {}
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise InputError(f"folder {folder} cannot be listed: {error}") from error
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is no valid JSON: {error}") from error
+
+
+def _items(images: Path, labels: Path, sequence: str | None) -> tuple[DataItem, ...]:
+    label_files = {path.stem: path for path in sorted(labels.iterdir())}
+    items = []
+    for path in sorted(images.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if path.stem not in label_files:
+            raise InputError(f"image {path} has no label of the same name in {labels}")
+        name = sequence_of(path.stem, sequence) if sequence else path.stem
+        items.append(DataItem(path.stem, name, path, label_files[path.stem]))
+    return tuple(items)

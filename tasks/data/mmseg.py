@@ -1,286 +1,89 @@
-"""Data sets that an mmseg config describes; images and labels follow mmseg's own rules."""
+"""Data sets that an mmseg config describes; labels follow mmseg's own rules."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.data.base import DataItem, Dataset, palette_for, video_of
-from segtransfer.tasks.data.spec import SPLITS, DataSpec
-from segtransfer.tasks.labels import IGNORE_INDEX, class_indices, read_index_map
+from segtransfer.tasks.data.base import DataItem, Dataset, palette_for
+from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.models.mmseg import find_config
 
-
-@dataclass(frozen=True)
-class _Part:
-    """A data set without wrappers: its infos by image and label, and its loading transforms."""
-
-    infos: dict[tuple[str, str], dict[str, Any]]
-    classes: tuple[str, ...]
-    palette: Sequence[Sequence[int]]
-    load_image: Any
-    load_annotations: Any
+SPLITS = ("train", "val", "test")
 
 
 def open_mmseg(spec: DataSpec) -> Dataset:
     """Open the data set of a config's ``<split>_dataloader``, by default of ``test``.
 
-    Images and labels go through the loading transforms of the config's own pipeline. The ignored
-    value is the ``ignore_index`` of the config's metric.
+    Labels go through mmseg's own ``LoadAnnotations`` (``reduce_zero_label``, ``label_map``).
 
     Raises:
-        InputError: If the loader or its files are missing, or there are no labels.
+        InputError: If the loader or its files are missing.
     """
+    from mmengine.config import Config
+
     assert spec.mmseg is not None
     path = find_config(spec.mmseg)
     split = spec.split or "test"
-    config = _read_config(path, split)
-    described = _described(path, config, split)
-    if spec.data_root is not None and len({part.get("data_root") for part in described}) > 1:
-        raise InputError(f"config {path}: data_root cannot stand for the roots of its data sets")
-    parts = [_build(path, part, spec.data_root) for part in described]
-    first = parts[0]
-    if any(part.classes != first.classes for part in parts):
-        raise InputError(f"config {path}: its data sets have different classes")
-    classes = spec.classes or first.classes
-    if not classes:
-        raise InputError(f"config {path} names no classes; give data.classes")
-    ignored = _ignore_index(path, config, split, described)
-    of_item = {key: (part, info) for part in parts for key, info in part.infos.items()}
-    if len(of_item) < sum(len(part.infos) for part in parts):
-        raise InputError(f"config {path}: two of its data sets share images; name each image once")
+    if split not in SPLITS:
+        raise InputError(f"data.split is '{split}'; an mmseg config has {', '.join(SPLITS)}")
+    loader = Config.fromfile(str(path)).get(f"{split}_dataloader")
+    if loader is None:
+        raise InputError(f"config {path} has no {split}_dataloader")
+    config = loader["dataset"].to_dict()
+    if spec.data_root is not None:
+        config["data_root"] = spec.data_root
+    dataset, load_annotations = _build(path, config)
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    by_label = {Path(info["seg_map_path"]): info for info in infos}
+    classes = spec.classes or tuple(dataset.metainfo["classes"])
 
     def read_label(item: DataItem) -> np.ndarray:
-        part, info = of_item[str(item.image), str(item.label)]
-        return class_indices(
-            _load_label(part, info, item.label),
-            len(classes),
-            f"label {item.label}",
-            ignored=ignored,
-        )
-
-    def read_image(item: DataItem) -> np.ndarray:
-        return _load_image(*of_item[str(item.image), str(item.label)], item.image)
+        try:
+            return load_annotations(dict(by_label[item.label]))["gt_seg_map"]
+        except Exception as error:  # mmcv's readers raise their own kinds
+            raise InputError(f"label {item.label} cannot be read: {error}") from error
 
     return Dataset(
         name=path.stem,
         classes=classes,
-        palette=palette_for(len(classes), first.palette),
-        items=_items(list(of_item)),
+        palette=palette_for(len(classes), dataset.metainfo.get("palette") or ()),
+        items=_items(infos),
         read_label=read_label,
-        read_image=read_image,
     )
 
 
-def _read_config(path: Path, split: str) -> Any:
-    from mmengine.config import Config
-
-    if split not in SPLITS:
-        raise InputError(f"data.split is '{split}'; an mmseg config has {', '.join(SPLITS)}")
-    try:
-        return Config.fromfile(str(path))
-    except Exception as error:  # a config is Python: anything can go wrong in it
-        raise InputError(f"config {path} could not be read: {error}") from error
-
-
-def _ignore_index(path: Path, config: Any, split: str, described: Sequence[dict[str, Any]]) -> int:
-    """Return the value that the config's metric ignores.
-
-    Without a metric, the data sets decide, or else the decode heads.
-
-    Raises:
-        InputError: If metric and data sets disagree.
-    """
-    names = (f"{split}_evaluator", "test_evaluator", "val_evaluator")
-    metrics = _as_list(next((config[name] for name in names if config.get(name)), []))
-    heads = _as_list((config.get("model") or {}).get("decode_head", []))
-    by_metric = {metric.get("ignore_index", IGNORE_INDEX) for metric in metrics}
-    by_data = {part["ignore_index"] for part in described if "ignore_index" in part}
-    by_head = {head["ignore_index"] for head in heads if "ignore_index" in head}
-    said = by_metric | by_data or by_head or {IGNORE_INDEX}
-    if len(said) > 1 or not all(isinstance(value, int) for value in said):
-        raise InputError(
-            f"config {path}: ignore_index is {_listed(by_metric)} of its metrics and "
-            f"{_listed(by_data)} of its data sets; set one whole number in both"
-        )
-    return said.pop()
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _listed(values: set[Any]) -> str:
-    return " and ".join(sorted(map(str, values))) or "not set"
-
-
-def _described(path: Path, config: Any, split: str) -> list[dict[str, Any]]:
-    """Return the descriptions of the data sets that a split's loader reads.
-
-    Raises:
-        InputError: If the loader is missing or describes no data set.
-    """
-    loader = config.get(f"{split}_dataloader")
-    if loader is None:
-        raise InputError(f"config {path} has no {split}_dataloader")
-    try:
-        return list(_without_wrappers(path, loader["dataset"].to_dict()))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"config {path}: {split}_dataloader describes no data set ({_reason(error)})"
-        ) from error
-
-
-def _without_wrappers(path: Path, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the data sets inside ``ConcatDataset`` and ``RepeatDataset``.
-
-    Repeated images count once, because a repetition of all images changes no mIoU.
-    """
-    kind = _type_name(config)
-    if kind == "ConcatDataset":
-        for part in config["datasets"]:
-            yield from _without_wrappers(path, part)
-    elif kind == "RepeatDataset":
-        yield from _without_wrappers(path, config["dataset"])
-    elif "dataset" in config:
-        raise InputError(
-            f"config {path}: {kind} is not read; give a config of the "
-            f"{_type_name(config['dataset'])} inside it"
-        )
-    else:
-        yield config
-
-
-def _type_name(config: dict[str, Any]) -> str:
-    kind = config["type"]
-    return (kind if isinstance(kind, str) else kind.__name__).split(".")[-1]
-
-
-def _build(path: Path, config: dict[str, Any], data_root: str | None) -> _Part:
+def _build(path: Path, config: dict[str, Any]) -> tuple[Any, Any]:
     import mmseg.datasets  # noqa: F401
     from mmengine.registry import init_default_scope
     from mmseg.registry import DATASETS, TRANSFORMS
 
     init_default_scope("mmseg")
-    root = {} if data_root is None else {"data_root": data_root}
-    bare = {**config, **root, "pipeline": [], "lazy_init": False, "test_mode": False}
+    annotations = [t for t in config.get("pipeline", []) if t["type"] == "LoadAnnotations"]
+    config = {**config, "pipeline": [], "lazy_init": False, "test_mode": False}
     try:
-        dataset = DATASETS.build(bare)
-        infos = [dataset.get_data_info(i) for i in range(len(dataset))]
-        loaders = [
-            TRANSFORMS.build(_loading_step(config, kind, default))
-            for kind, default in (("Image", "LoadImageFromFile"), ("Annotation", "LoadAnnotations"))
-        ]
+        dataset = DATASETS.build(config)
     except Exception as error:
-        hint = "; data_root sets where its files lie"
         raise InputError(
-            f"config {path}: its data set could not be built ({type(error).__name__}: {error})"
-            + (hint if isinstance(error, OSError | AssertionError) else "")
+            f"config {path}: its data set could not be built ({type(error).__name__}: {error}); "
+            "data_root sets where its files lie"
         ) from error
-    for info in infos:
-        if not info.get("seg_map_path"):
-            raise InputError(
-                f"config {path}: its data set has no labels (no seg_map_path for image "
-                f"{info['img_path']}); choose a split with labels"
-            )
-    return _Part(
-        infos={(str(Path(i["img_path"])), str(Path(i["seg_map_path"]))): i for i in infos},
-        classes=tuple(dataset.metainfo.get("classes") or ()),
-        palette=dataset.metainfo.get("palette") or (),
-        load_image=loaders[0],
-        load_annotations=loaders[1],
-    )
+    return dataset, TRANSFORMS.build(annotations[0] if annotations else {"type": "LoadAnnotations"})
 
 
-def _loading_step(config: dict[str, Any], kind: str, default: str) -> dict[str, Any]:
-    """Return the first step of a data set's pipeline that loads images, or annotations."""
-    for step in config.get("pipeline", []):
-        name = _type_name(step)
-        if name.startswith("Load") and kind in name:
-            return step
-    return {"type": default}
+def _items(infos: Sequence[dict[str, Any]]) -> tuple[DataItem, ...]:
+    """Return the items of mmseg's data infos.
 
-
-def _load_label(part: _Part, info: dict[str, Any], path: Path) -> np.ndarray:
-    """Return a label as mmseg loads it, H x W.
-
-    Raises:
-        InputError: If the label cannot be read, or mmseg's cast to uint8 would change a value.
+    Cityscapes and most video sets keep the images of a sequence in one folder. If all images are in
+    one folder, the folder tells nothing about sequences.
     """
-    if type(part.load_annotations).__name__ == "LoadAnnotations" and path.is_file():
-        stored = read_index_map(path)
-        lost = stored[(stored < 0) | (stored > IGNORE_INDEX)]
-        if lost.size:
-            raise InputError(
-                f"label {path} has values {np.unique(lost)[:8].tolist()}; mmseg reads 0 to 255"
-            )
-    try:
-        return part.load_annotations(dict(info))["gt_seg_map"]
-    except Exception as error:  # mmcv's readers raise their own kinds
-        raise InputError(f"label {path} cannot be read: {_reason(error)}") from error
-
-
-def _load_image(part: _Part, info: dict[str, Any], path: Path) -> np.ndarray:
-    """Return an image as mmseg loads it, as RGB.
-
-    Raises:
-        InputError: If the image cannot be read, or is not of three channels of 0 to 255.
-    """
-    _refuse_torn(path)
-    try:
-        image = np.asarray(part.load_image(dict(info))["img"])
-    except Exception as error:  # mmcv's readers raise their own kinds
-        raise InputError(f"image {path} cannot be read: {_reason(error)}") from error
-    levels = image.astype(np.uint8)
-    if image.ndim != 3 or image.shape[2] != 3 or not np.array_equal(levels, image):
-        raise InputError(
-            f"image {path} is loaded by the config as {image.dtype} of shape {image.shape}; images "
-            "need height x width x 3 of whole numbers from 0 to 255"
-        )
-    return levels[..., ::-1]
-
-
-def _refuse_torn(path: Path) -> None:
-    """Refuse an image that ends early, because OpenCV fills the rest with grey."""
-    try:
-        file = Image.open(path)
-    except Exception:  # mmcv reads formats and sizes that Pillow does not
-        return
-    with file:
-        try:
-            file.load()
-        except OSError as error:
-            raise InputError(f"image {path} cannot be read: {error}") from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _items(keys: Sequence[tuple[str, str]]) -> tuple[DataItem, ...]:
-    """Return the items of images and labels.
-
-    An id has the image's folder in it, and further folders if ids were equal without.
-    """
-    images = [Path(image) for image, _ in keys]
-    longest = max((len(image.parts) for image in images), default=1)
-    depth = next((n for n in range(1, longest) if _distinct(images, n)), 1)
-    several = len({image.parent for image in images}) > 1
+    several = len({Path(info["img_path"]).parent for info in infos}) > 1
     items = []
-    for image, (_, label) in zip(images, keys, strict=True):
-        image_id = _image_id(image, depth)
-        items.append(DataItem(image_id, video_of(image_id, several), image, Path(label)))
+    for info in infos:
+        image = Path(info["img_path"])
+        image_id = f"{image.parent.name}/{image.stem}"
+        sequence = image.parent.name if several else image_id
+        items.append(DataItem(image_id, sequence, image, Path(info["seg_map_path"])))
     return tuple(items)
-
-
-def _distinct(images: Sequence[Path], depth: int) -> bool:
-    return len({_image_id(image, depth) for image in images}) == len(images)
-
-
-def _image_id(image: Path, depth: int) -> str:
-    """Return an image's stem with this number of folders before."""
-    return "/".join([*image.parent.parts[-depth:], image.stem])

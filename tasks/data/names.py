@@ -1,7 +1,6 @@
 """Names of images, models and attacks as names of files."""
 
 import re
-import unicodedata
 
 
 def file_name(name: str) -> str:
@@ -11,8 +10,3 @@ def file_name(name: str) -> str:
     so different names stay different.
     """
     return re.sub(r'[%/\\:*?"<>|\x00-\x1f]|^\.', lambda found: f"%{ord(found[0]):02X}", name)
-
-
-def composed(name: str) -> str:
-    """Return a name in Unicode's composed normal form, in which equal-looking names are equal."""
-    return unicodedata.normalize("NFC", name)

@@ -7,7 +7,7 @@ import numpy as np
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.data import folder, mmseg
-from segtransfer.tasks.data.base import Dataset, sequence_of
+from segtransfer.tasks.data.base import Dataset, read_checked_label, sequence_of
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.schema import suggest
@@ -24,13 +24,9 @@ def open_dataset(spec: DataSpec) -> Dataset:
 
     Raises:
         InputError: If the data set is empty, a sequence is unknown, ``spec.images`` exceeds the
-            number of images, two classes have one name, or ``spec.label_map`` does not fit the
-            class list.
+            number of images, or ``spec.label_map`` does not fit the class list.
     """
     dataset = folder.open_folder(spec) if spec.mmseg is None else mmseg.open_mmseg(spec)
-    repeated = sorted({name for name in dataset.classes if dataset.classes.count(name) > 1})
-    if repeated:
-        raise InputError(f"data set {dataset.name} has several classes named {repeated[0]!r}")
     if not dataset.items:
         raise InputError(f"data set {dataset.name} is empty: it holds no labelled image")
     if spec.sequence is not None:
@@ -91,5 +87,5 @@ def _merge_classes(dataset: Dataset, label_map: dict[str, str | None]) -> Datase
         dataset,
         classes=classes,
         palette=tuple(dataset.palette[merged.index(name)] for name in classes),
-        read_label=lambda item: table[dataset.indices(item)],
+        read_label=lambda item: table[read_checked_label(dataset, item)],
     )

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,8 +72,8 @@ def make_shards(dataset: Dataset, spec: DataSpec, *, groups: int, shard_size: in
         Shards by group, each of images of one group.
 
     Raises:
-        InputError: If two images have one id, images differ in size and ``spec.size`` is not
-            given, or no pixel of any image has a class.
+        InputError: If two images have one id, or images differ in size and ``spec.size`` is not
+            given.
     """
     members: dict[int, list[DataItem]] = defaultdict(list)
     seen: set[str] = set()
@@ -89,20 +88,7 @@ def make_shards(dataset: Dataset, spec: DataSpec, *, groups: int, shard_size: in
         for first in range(0, len(items), shard_size):
             shards.append(_shard(dataset, items[first : first + shard_size], spec, group))
     _refuse_mixed_sizes(dataset, shards)
-    if not class_pixels(shards, len(dataset.classes)).any():
-        raise InputError(
-            f"no image of {dataset.name} has a labelled pixel: all pixels are ignored, so nothing "
-            "can be measured; give a split whose labels are public"
-        )
     return shards
-
-
-def class_pixels(shards: Iterable[Shard], num_classes: int) -> np.ndarray:
-    """Return the number of pixels labelled with each class, int64, over all images."""
-    counts = np.zeros(256, np.int64)
-    for shard in shards:
-        counts += np.bincount(shard.labels.ravel(), minlength=256)
-    return counts[:num_classes]
 
 
 def _shard(dataset: Dataset, items: list[DataItem], spec: DataSpec, group: int) -> Shard:

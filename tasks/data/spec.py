@@ -1,16 +1,14 @@
 """The typed spec of a data set: its source, the choice of images, and their grid."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from segtransfer.tasks.labels import IGNORE_INDEX
-from segtransfer.tasks.schema import AnyPath, Frozen, Name, NameOrPath, Text, Whole, added_later
+from segtransfer.tasks.schema import AnyPath, Frozen, NameOrPath
 
-SPLITS = ("train", "val", "test")
-Side = Annotated[Whole, Field(ge=16, le=16384)]
+Side = Annotated[int, Field(ge=16, le=16384)]
 
 
 def _is_pattern(value: str) -> str:
@@ -27,27 +25,6 @@ def _is_pattern(value: str) -> str:
             "pattern", "'{value}' has no group; write '^([^_]+)_', say", {"value": value}
         )
     return value
-
-
-def _file_value(value: Any) -> str:
-    """Return a number or colour of label files as text, in one spelling."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,15}", value):
-        return str(int(value))
-    if isinstance(value, str) and re.fullmatch(r"#[0-9A-Fa-f]{6}", value):
-        return value.lower()
-    raise PydanticCustomError(
-        "file_value",
-        "'{value}' is no value of a label file; write a whole number, or a colour as '#ff8000'",
-        {"value": str(value)},
-    )
-
-
-SequencePattern = Annotated[Text, AfterValidator(_is_pattern)]
-FileValue = Annotated[str, BeforeValidator(_file_value)]
-ClassOrNull = Annotated[int, Field(strict=True, ge=0, le=254)] | str | None
-OF_FOLDERS = ("image_suffix", "label_suffix", "ignore_index", "values")
 
 
 class DataSpec(Frozen):
@@ -70,29 +47,20 @@ class DataSpec(Frozen):
         fit: How an image is brought to ``size``.
         label_map: Maps each class of the data to its merged class, or to null, which ignores it.
             Merged classes are in the order in which the data's class list first reaches them.
-        image_suffix: The end of the names of a folder's images, for example ``_leftImg8bit``.
-        label_suffix: The end of the names of a folder's labels, in the place of ``image_suffix``.
-        ignore_index: The value of pixels without a class in a folder's labels.
-        values: Maps each value or colour in a folder's labels to a class (name or index), or to
-            null, which ignores it; for files that hold other numbers than class indices.
     """
 
     sample: Literal["camvid"] | None = None
     folder: AnyPath | None = None
     mmseg: NameOrPath | None = None
     data_root: AnyPath | None = None
-    split: Name | None = None
-    classes: Annotated[tuple[Text, ...], Field(min_length=2, max_length=255)] | None = None
-    sequence: SequencePattern | None = None
-    sequences: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
-    images: Annotated[Whole, Field(ge=1)] | None = None
+    split: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
+    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=255)] | None = None
+    sequence: Annotated[str, AfterValidator(_is_pattern)] | None = None
+    sequences: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    images: Annotated[int, Field(ge=1)] | None = None
     size: tuple[Side, Side] | None = None
     fit: Literal["resize", "crop", "pad"] = "resize"
-    label_map: dict[Text, Text | None] | None = None
-    image_suffix: str = added_later("")
-    label_suffix: str = added_later("")
-    ignore_index: Annotated[int, Field(strict=True)] = added_later(IGNORE_INDEX)
-    values: Annotated[dict[FileValue, ClassOrNull], Field(min_length=1)] | None = added_later(None)
+    label_map: dict[str, str | None] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -107,24 +75,5 @@ class DataSpec(Frozen):
                 "data",
                 "data names {given}; give exactly one of sample, folder, mmseg",
                 {"given": " and ".join(given) or "no source"},
-            )
-        if self.folder is None:
-            for name in sorted(self.model_fields_set.intersection(OF_FOLDERS)):
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise PydanticCustomError(
-                        "data",
-                        "{name} is for data.folder; {source} data has rules of its own",
-                        {"name": name, "source": given[0]},
-                    )
-        if self.ignore_index != IGNORE_INDEX and self.values is not None:
-            raise PydanticCustomError(
-                "data", "values and ignore_index say the same; map ignored values to null", {}
-            )
-        if self.sample and self.split:
-            raise PydanticCustomError(
-                "split",
-                "sample '{sample}' has no splits, and split is '{split}'; leave split out, or "
-                "choose images by sequences",
-                {"sample": self.sample, "split": self.split},
             )
         return self

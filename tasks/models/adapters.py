@@ -7,7 +7,6 @@ from segtransfer.tasks.models import ensemble, huggingface, label_map, mmseg, sc
 from segtransfer.tasks.models.base import ModelInfo, Segmenter
 from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics, with_numerics
-from segtransfer.tasks.models.probe import examine
 from segtransfer.tasks.models.spec import MmsegSource, ModelSpec
 from segtransfer.tasks.models.zoo import ZOO
 
@@ -28,49 +27,12 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
     """
     if spec.ensemble is not None:
         members = [load(member, device) for member in spec.ensemble.members]
-        model: Segmenter = ensemble.combine(spec, members)
-    else:
-        adapter, resolved = _adapter(spec), _resolve(spec)
-        model = scaled.apply(adapter.load(resolved, device), spec.inference)
-        if spec.label_map is not None:
-            # A callable knows no class names, and would be built again.
-            known = spec if spec.torch is not None else adapter.describe(resolved)
-            model = label_map.apply(model, spec, known.classes)
-        for part in model.modules():
-            if isinstance(part, Segmenter):
-                part.name = spec.name
-    model.name = spec.name
+        return with_numerics(ensemble.combine(spec, members), numerics)
+    adapter, resolved = _adapter(spec), _resolve(spec)
+    model = scaled.apply(adapter.load(resolved, device), spec.inference)
+    if spec.label_map is not None:
+        model = label_map.apply(model, spec, adapter.describe(resolved).classes)
     return with_numerics(model, numerics)
-
-
-def load_planned(
-    spec: ModelSpec, fingerprint: str, device: str = "cpu", numerics: Numerics = REFERENCE
-) -> Segmenter:
-    """Load a model whose fingerprint must be that of the plan, and examine it with a probe.
-
-    Args:
-        spec: The model.
-        fingerprint: The planned fingerprint.
-        device: A torch device, for example ``cuda:0``.
-        numerics: The options to compute with.
-
-    Raises:
-        InputError: As ``load``; or if the fingerprint differs, or the model's output is no logits.
-    """
-    with torch.builds_kept():
-        if describe(spec).fingerprint != fingerprint:
-            raise InputError(
-                "this node holds other weights than planned; give every node the same files"
-                + (f"; {torch.SAME_BUILD}" if _has_callable(spec) else "")
-            )
-        model = load(spec, device, numerics)
-    examine(model)
-    return model
-
-
-def _has_callable(spec: ModelSpec) -> bool:
-    members = spec.ensemble.members if spec.ensemble is not None else (spec,)
-    return any(member.torch is not None and not member.torch.weights for member in members)
 
 
 def import_libraries(spec: ModelSpec) -> None:
@@ -79,7 +41,7 @@ def import_libraries(spec: ModelSpec) -> None:
         for member in spec.ensemble.members:
             import_libraries(member)
     elif spec.torch is not None:
-        torch.import_callable(spec)
+        _adapter(spec).check(spec)
     else:
         _adapter(spec).import_libraries()
 

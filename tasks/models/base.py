@@ -3,14 +3,11 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
-
-from segtransfer.errors import InputError
-from segtransfer.tasks.models.outputs import check_logits, foreign_error
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,6 @@ class Effective:
         tf32: Convolutions in TF32; follows from having any option.
         equal_signs: Per option tried, the share of gradient signs equal to those of the model
             without any.
-        left_off: Per option that could not be tried or proven, the reason.
     """
 
     fold: bool = False
@@ -94,12 +90,6 @@ class Effective:
     bf16: bool = False
     tf32: bool = False
     equal_signs: Mapping[str, float] = field(default_factory=dict)
-    left_off: Mapping[str, str] = field(default_factory=dict)
-
-    def report(self) -> dict[str, Any]:
-        """Return the JSON that is stored with a result."""
-        fields = asdict(self)
-        return fields if self.left_off else {k: v for k, v in fields.items() if k != "left_off"}
 
 
 class Segmenter(nn.Module, ABC):
@@ -109,7 +99,6 @@ class Segmenter(nn.Module, ABC):
     at the images' resolution. Subclasses define ``logits``. Counting and clocks are in this class.
 
     Attributes:
-        name: The name in messages, empty if unknown.
         num_classes: K.
         size_divisor: The number that divides every size the network takes.
         normalise_gradients: Whether an attack divides the gradient of each of ``members()`` by its
@@ -117,19 +106,14 @@ class Segmenter(nn.Module, ABC):
         own_scales: Whether an attack draws the transforms of each member separately.
         feature_layer: The module that feature losses read if a spec names none.
         numerics: The options that are on.
-        examined: Whether the model was tried with a probe.
-        deterministic: Whether forwards of one image agree, as far as a probe has shown.
     """
 
-    name: str = ""
     num_classes: int
     size_divisor: int = 1
     normalise_gradients: bool = False
     own_scales: bool = False
     feature_layer: str | None = None
     numerics: Effective = Effective()
-    examined: bool = False
-    deterministic: bool = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,26 +122,7 @@ class Segmenter(nn.Module, ABC):
 
     @abstractmethod
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits N x K x H x W at the images' resolution; an adapter defines this method.
-
-        Nothing but ``checked_logits`` calls this method, because its output is foreign.
-        """
-
-    def checked_logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return ``logits``, whose kind and shape are checked.
-
-        Raises:
-            InputError: If the output is not float N x K x H x W, or the model raises an error.
-        """
-        try:
-            output = self.logits(images)
-        except Exception as error:  # foreign code may raise anything
-            size = f"{images.shape[-2]} x {images.shape[-1]} (height x width)"
-            told = foreign_error(error, f"{self.who}, on images of {size},")
-            if told is error:
-                raise
-            raise told from error
-        return check_logits(output, images, self.num_classes, self.who)
+        """Return logits N x K x H x W at the images' resolution; an adapter defines this method."""
 
     def pixels_seen(self, height: int, width: int) -> int:
         """Return the pixels that the network processes per image of ``height`` x ``width``."""
@@ -179,7 +144,7 @@ class Segmenter(nn.Module, ABC):
         # For the whole process, whose models may differ; cuDNN's default is TF32, of ten bits.
         torch.backends.cudnn.allow_tf32 = self.numerics.tf32 and attacked
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            logits = self.checked_logits(images).float()
+            logits = self.logits(images).float()
         self._seconds += self._clock() - began
         count = len(images)
         self._forwards += count
@@ -194,37 +159,11 @@ class Segmenter(nn.Module, ABC):
             output.register_hook(lambda _: self._count_backward(count))
 
     def gradient(self, loss: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        """Return d loss / d inputs, for the inputs alone, because parameters hold no gradient.
-
-        Raises:
-            InputError: If the loss does not depend on the inputs, or a backward raises an error.
-        """
+        """Return d loss / d inputs, for the inputs alone, because parameters hold no gradient."""
         began = self._clock()
-        try:
-            (gradient,) = torch.autograd.grad(loss, inputs, allow_unused=True)
-        except Exception as error:  # foreign code may raise anything
-            told = foreign_error(error, f"the gradient of {self.who}")
-            if told is error:
-                raise
-            raise told from error
+        (gradient,) = torch.autograd.grad(loss, inputs)
         self._seconds += self._clock() - began
-        if gradient is None:
-            raise InputError(
-                f"the loss on {self.who} does not depend on the images, so there is no gradient; "
-                "compute it from the images without detach, no_grad or numpy"
-            )
         return gradient
-
-    @property
-    def who(self) -> str:
-        """Return the model as messages name it."""
-        return f"model '{self.name}'" if self.name else "the model"
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Return what a stored report says of the model: numerics, and a lack of determinism."""
-        unlike = {} if self.deterministic else {"deterministic": False}
-        return {"numerics": self.numerics.report(), **unlike}
 
     @property
     def cost(self) -> Cost:

@@ -3,25 +3,19 @@
 import hashlib
 import os
 import pickle
-import re
-import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tempfile
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 import torch
-from torch import nn
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.models.download import download
 from segtransfer.tasks.urls import secret_part, without_credentials
 
 URL_SCHEMES = ("https", "http")
-COUNTER = "num_batches_tracked"  # of batch norms; it does not count in evaluation
-# Names of the weights to use, beside which other state dicts (of an average, say) may stand.
-STATE_ENTRIES = ("state_dict", "model_state_dict", "model")
 
 
 def sha256_of(path: str | Path) -> str:
@@ -43,14 +37,13 @@ def fetch(location: str, sha256: str | None) -> Path:
     Raises:
         InputError: If the file is missing, a URL has no ``sha256``, carries credentials or is not
             http(s), or the content has another hash.
-        ServerError: If the server fails or cannot be reached.
     """
-    shown = without_credentials(location)
     if "://" not in location:
         path = Path(location)
         if not path.is_file():
             raise InputError(f"checkpoint {path} does not exist; give the path of a file")
     else:
+        shown = without_credentials(location)
         if urlparse(location).username is not None or secret_part(location):
             # A spec is kept in the store and logged to MLflow.
             raise InputError(
@@ -59,61 +52,34 @@ def fetch(location: str, sha256: str | None) -> Path:
             )
         if sha256 is None:
             raise InputError(f"checkpoint {shown} is a URL; give its sha256 beside it")
-        if urlparse(location).scheme not in URL_SCHEMES or not urlparse(location).hostname:
+        if urlparse(location).scheme not in URL_SCHEMES:
             raise InputError(f"checkpoint {shown}: only {', '.join(URL_SCHEMES)} URLs are read")
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "segtransfer"
         path = cache / f"{sha256}{Path(urlparse(location).path).suffix}"
         if not path.exists():
-            download(location, path)
-    if sha256 is not None and sha256_of(path) != sha256:
-        kind = foreign_kind(path)
+            _download(location, path)
+    if sha256 is not None and (actual := sha256_of(path)) != sha256:
         if "://" in location:
             path.unlink(missing_ok=True)  # so that the next call downloads it again
-        # The hash found is not printed: pasted into the spec, it would approve any file.
-        raise InputError(
-            f"checkpoint {shown} has another sha256 than {sha256} as given"
-            + (f": it is {kind}" if kind else "")
-            + "; take both from the same source"
-        )
+        raise InputError(f"checkpoint {location} has sha256 {actual}, not {sha256} as given")
     return path
 
 
-def foreign_kind(path: Path) -> str | None:
-    """Return what a file is that people get in place of weights, or None.
-
-    Such files are short texts: a page of a web server, or the pointer of Git LFS.
-    """
-    with open(path, "rb") as file:
-        start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if not start:
-        return "empty"
-    if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, which names the file (git lfs pull fetches it)"
-    if re.match(rb"<!doctype|<html|<head|<\?xml|<!--|<error", start):
-        return "a web page (HTML or XML), not the file that it links to"
-    return None
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The content of a checkpoint file.
-
-    Attributes:
-        state: The tensors by name, without the wrappers' ``module.`` and ``_orig_mod.``.
-        meta: The dictionary that mmengine and mmcv keep beside the weights, empty if there is none.
-    """
-
-    state: dict[str, torch.Tensor]
-    meta: Mapping[str, Any]
+def _download(url: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent)
+    try:
+        with urllib.request.urlopen(url, timeout=60) as reply, os.fdopen(handle, "wb") as file:
+            while piece := reply.read(1 << 20):
+                file.write(piece)
+        os.replace(partial, path)
+    except (urllib.error.URLError, OSError) as error:
+        Path(partial).unlink(missing_ok=True)
+        raise InputError(f"checkpoint {url} could not be downloaded: {error}") from error
 
 
 def load_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
-    """Read the state dict of a checkpoint file, as ``load_checkpoint`` does."""
-    return load_checkpoint(path, trust=trust).state
-
-
-def load_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
-    """Read a checkpoint file, on the CPU.
+    """Read the state dict of a checkpoint file, on the CPU.
 
     Torch files are read with ``weights_only=True`` and a short list of allowed classes that
     mmengine's checkpoints hold.
@@ -123,128 +89,37 @@ def load_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
         trust: Whether any class may be unpickled, which can run any code.
 
     Raises:
-        InputError: If the file is torn, holds no state dict or several, or a class was refused.
+        InputError: If the file is torn, holds no state dict, or a class was refused.
     """
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path, trust)
-    meta = content.get("meta") if isinstance(content, dict) else None
-    state = {_unwrapped(key): value for key, value in _state_of(path, content).items()}
-    return Checkpoint(state, meta if isinstance(meta, Mapping) else {})
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
 
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except Exception as error:  # safetensors raises its own class for a torn file
-        raise _unreadable(path, "safetensors", str(error)) from error
-
-
-def _read_torch(path: Path, trust: bool) -> Any:
+        try:
+            return load_file(path)
+        except Exception as error:  # safetensors raises its own class for a torn file
+            raise InputError(
+                f"checkpoint {path} is no readable safetensors file: {error}"
+            ) from error
     try:
         with torch.serialization.safe_globals(_mmengine_globals()):
-            return torch.load(
-                path, map_location="cpu", weights_only=not trust, mmap=zipfile.is_zipfile(path)
-            )
+            content = torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
         reason = str(error).partition("WeightsUnpickler error:")[2].strip() or str(error)
         reason = reason.split("\n")[0].split(" was not an allowed")[0]
-        if foreign_kind(path) or reason.startswith(("Unsupported operand", "invalid load key")):
-            raise _unreadable(path, "torch", reason) from error
+        if reason.startswith(("Unsupported operand", "invalid load key")):
+            raise InputError(f"checkpoint {path} is no readable torch file: {reason}") from error
         raise InputError(
             f"checkpoint {path} needs unpickling of foreign classes, which can run any code "
             f"({reason}); if you trust its origin, set trust: true"
         ) from error
-    except Exception as error:  # a torn or hostile pickle can raise anything
-        raise _unreadable(path, "torch", str(error)) from error
-
-
-def _unreadable(path: Path, library: str, reason: str) -> InputError:
-    kind = foreign_kind(path)
-    reason = f"it is {kind}" if kind else reason.split("\n")[0]
-    return InputError(f"checkpoint {path} is no readable {library} file: {reason}")
-
-
-def _state_of(path: Path, content: Any) -> dict[str, torch.Tensor]:
-    """Return the state dict of a file's content: itself, or the entry that holds the weights.
-
-    Raises:
-        InputError: If there is none, or several that no convention orders.
-    """
-    if isinstance(content, nn.Module):  # with trust
-        content = content.state_dict()
-    if not isinstance(content, dict):
+    except (RuntimeError, EOFError, OSError, ValueError, ImportError, AttributeError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"checkpoint {path} is no readable torch file: {reason}") from error
+    if isinstance(content, dict):
+        content = content.get("state_dict", content)
+    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
         raise InputError(f"checkpoint {path} holds no state dict of tensors")
-    if content and all(torch.is_tensor(value) for value in content.values()):
-        return content
-    entries = {
-        name: value.state_dict() if isinstance(value, nn.Module) else value
-        for name, value in content.items()
-    }
-    found = [name for name, value in entries.items() if _holds_state(value)]
-    usual = [name for name in STATE_ENTRIES if name in found]
-    if len(found) > 1 and not usual:
-        raise InputError(
-            f"checkpoint {path} holds several state dicts ({', '.join(map(str, found))}); save the "
-            "weights of the network alone"
-        )
-    if not found:
-        raise InputError(f"checkpoint {path} holds no state dict of tensors")
-    return _state_of(path, entries[(usual or found)[0]])
-
-
-def _holds_state(value: Any, depth: int = 1) -> bool:
-    """Tell whether a value is a state dict, or a dictionary with one inside.
-
-    An optimizer's tensors are two dictionaries deep.
-    """
-    if not isinstance(value, dict) or not value:
-        return False
-    if all(isinstance(k, str) and torch.is_tensor(v) for k, v in value.items()):
-        return True
-    return depth > 0 and any(_holds_state(inner, depth - 1) for inner in value.values())
-
-
-def _unwrapped(key: str) -> str:
-    """Return a tensor's name without what torch.compile and parallel training put before it."""
-    key = key.replace("_orig_mod.", "")
-    while key.startswith("module."):
-        key = key.removeprefix("module.")
-    return key
-
-
-def select(
-    expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """Return the tensors of ``found`` under the names of ``expected``.
-
-    Where a network was an attribute of another module (``model.``, ``ema.module.``), the names lose
-    that prefix, and tensors outside it are left out. Names that fit as they are stay.
-
-    Raises:
-        InputError: If the names of ``expected`` occur whole below several prefixes.
-    """
-    needed = [key for key in expected if not key.endswith(COUNTER)]
-    if not needed or any(key in found for key in needed):
-        return dict(found)
-    ends = "." + needed[0]
-    prefixes = [
-        key.removesuffix(needed[0])
-        for key in found
-        if key.endswith(ends) and all(key.removesuffix(needed[0]) + k in found for k in needed)
-    ]
-    if len(prefixes) > 1:
-        raise InputError(
-            f"it holds the network {len(prefixes)} times ({', '.join(prefixes)}); save the weights "
-            "to use alone"
-        )
-    if not prefixes:
-        return dict(found)
-    return {
-        key.removeprefix(prefixes[0]): value
-        for key, value in found.items()
-        if key.startswith(prefixes[0])
-    }
+    return {key.removeprefix("module."): value for key, value in content.items()}
 
 
 def _mmengine_globals() -> list[Any]:
@@ -271,8 +146,9 @@ def _mmengine_globals() -> list[Any]:
 
 def describe_mismatch(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> str:
     """Describe the keys that keep ``found`` from fitting ``expected``; empty if it fits."""
-    missing = [k for k in expected if k not in found and not k.endswith(COUNTER)]
-    unexpected = [k for k in found if k not in expected and not k.endswith(COUNTER)]
+    counters = "num_batches_tracked"
+    missing = [k for k in expected if k not in found and not k.endswith(counters)]
+    unexpected = [k for k in found if k not in expected and not k.endswith(counters)]
     shapes = [
         f"{k} is {tuple(found[k].shape)}, the config makes {tuple(expected[k].shape)}"
         for k in expected

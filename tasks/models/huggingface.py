@@ -9,26 +9,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segtransfer.errors import InputError, ServerError
+from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
-from segtransfer.tasks.models.checkpoint import foreign_kind, sha256_of
+from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.sliding import with_windows
 from segtransfer.tasks.models.spec import HUB_NAME, HuggingfaceSource, ModelSpec
-from segtransfer.tasks.urls import without_credentials
 
 ADAPTER_VERSION = 2
 PURPOSE = "ForSemanticSegmentation"
 PREPROCESSOR = "preprocessor_config.json"
-# What an image processor does to pixel values.
-PIXEL_FIELDS = (
-    "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std",
-    "do_flip_channel_order",
-)  # fmt: skip
 SAFE_WEIGHTS, TORCH_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 
 
@@ -116,23 +109,19 @@ def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
         InputError: If files are missing or do not fit.
     """
     folder = _folder(spec)
-    preprocessing = _preprocessing(spec, folder)
-    _compare(spec, folder, preprocessing)
-    model = HuggingfaceSegmenter(_network(spec, folder), preprocessing)
+    model = HuggingfaceSegmenter(_network(spec, folder), _preprocessing(spec, folder))
     return freeze(with_windows(model, spec.inference)).to(device)
 
 
 def check(spec: ModelSpec) -> None:
-    """Check that weights fit the config, and our preprocessing transformers' own.
+    """Check that the weights fit the config; the network is built and dropped.
 
-    The network is built and dropped. ``describe`` finds other errors, and runs before.
+    ``describe`` finds other errors, and runs before.
 
     Raises:
-        InputError: If the weights do not fit, or the preprocessing differs.
+        InputError: If the weights do not fit.
     """
-    folder = _folder(spec)
-    _compare(spec, folder, _preprocessing(spec, folder))
-    _network(spec, folder)
+    _network(spec, _folder(spec))
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
@@ -198,13 +187,7 @@ def _folder(spec: ModelSpec) -> Path:
             )
         )
     except Exception as error:  # the hub, the network and the cache raise their own kinds
-        reason = without_credentials((str(error).strip() or type(error).__name__).splitlines()[0])
-        status = getattr(getattr(error, "response", None), "status_code", None) or 0
-        if status >= 500 or status == 429:
-            raise ServerError(
-                f"model '{spec.name}': the Hugging Face hub failed on '{source.model}' "
-                f"({type(error).__name__}: {reason}); try again later"
-            ) from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"model '{spec.name}': '{source.model}' is neither a folder nor a model that the "
             f"Hugging Face hub gave ({type(error).__name__}: {reason})"
@@ -224,79 +207,26 @@ def _config(spec: ModelSpec, folder: Path) -> dict[str, Any]:
 
 
 def _preprocessing(spec: ModelSpec, folder: Path) -> Preprocessing:
-    """Return the part of the image processor that acts on pixel values; the data defines sizes.
-
-    A field that the file leaves out has the default of the processor's class, as in transformers.
-    """
+    """Return the part of the image processor that acts on pixel values; the data defines sizes."""
     path = folder / PREPROCESSOR
     config = _read_json(spec, path)
-    processor = _processor(folder)
-    config |= {k: getattr(processor, k) for k in PIXEL_FIELDS if hasattr(processor, k)}
     mean, std = config.get("image_mean"), config.get("image_std")
     if not config.get("do_normalize", mean is not None):
         mean, std = 0.0, 1.0
     if mean is None or std is None:
         raise InputError(f"model '{spec.name}': {path} normalises but gives no image_mean and std")
     rescale = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1
-    try:
-        return Preprocessing(
-            scale=255 * rescale,
-            mean=_three(mean),
-            std=_three(std),
-            bgr=bool(config.get("do_flip_channel_order")),
-            divisor=int(config.get("ensure_multiple_of") or 1),
-        )
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"model '{spec.name}': {path} has image_mean {mean}, image_std {std}, rescale_factor "
-            f"{rescale}; each of the first two is one number or three, the last is one"
-        ) from error
+    return Preprocessing(
+        scale=255 * rescale,
+        mean=_three(mean),
+        std=_three(std),
+        bgr=bool(config.get("do_flip_channel_order")),
+        divisor=int(config.get("ensure_multiple_of") or 1),
+    )
 
 
 def _three(value: Any) -> tuple[float, ...]:
-    values = tuple(map(float, value)) if isinstance(value, list | tuple) else (float(value),) * 3
-    if len(values) != 3:
-        raise ValueError(f"{len(values)} numbers for three channels")
-    return values
-
-
-def _processor(folder: Path) -> Any:
-    """Return transformers' image processor, or None if transformers cannot build it."""
-    transformers = _quiet_library()
-    try:
-        return transformers.AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except Exception:  # every processor raises its own kinds, also for a missing library
-        return None
-
-
-def _compare(spec: ModelSpec, folder: Path, preprocessing: Preprocessing) -> None:
-    """Compare our preprocessing with transformers' own, on images of a single random colour each.
-
-    Neither resizing nor cropping changes such images, and the data defines sizes.
-
-    Raises:
-        InputError: If the values differ.
-    """
-    colours = np.random.default_rng(0).integers(0, 256, (8, 3), np.uint8)
-    images = [np.broadcast_to(colour, (64, 64, 3)).copy() for colour in colours]
-    try:
-        pixels = np.stack(_processor(folder)(images=images)["pixel_values"])
-    except Exception:  # transformers has no processor here, or none of images alone
-        return
-    theirs = torch.tensor(pixels[..., pixels.shape[-2] // 2, pixels.shape[-1] // 2]).float()
-    ours = torch.tensor(colours).float() / 255 * preprocessing.scale
-    ours = ours.flip(1) if preprocessing.bgr else ours
-    ours = (ours - torch.tensor(preprocessing.mean)) / torch.tensor(preprocessing.std)
-    if theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=1e-3, atol=1e-3):
-        shown = [[round(v, 3) for v in values[0].flatten().tolist()] for values in (theirs, ours)]
-        raise InputError(
-            f"model '{spec.name}': transformers' image processor of {folder} turns the colour "
-            f"{colours[0].tolist()} into {shown[0]}, and rescaling, normalising and flipping "
-            f"channels as its {PREPROCESSOR} says gives {shown[1]}; wrap the model as a torch "
-            "callable that processes pixels itself"
-        )
+    return tuple(map(float, value)) if isinstance(value, list) else (float(value),) * 3
 
 
 def _read_json(spec: ModelSpec, path: Path) -> dict[str, Any]:
@@ -308,25 +238,11 @@ def _read_json(spec: ModelSpec, path: Path) -> dict[str, Any]:
             "save_pretrained writes of a model and of its image processor"
         ) from None
     except ValueError as error:
-        kind = foreign_kind(path)
-        reason = f"it is {kind}" if kind else error
-        raise InputError(f"model '{spec.name}': {path} is no valid JSON: {reason}") from error
+        raise InputError(f"model '{spec.name}': {path} is no valid JSON: {error}") from error
 
 
 def _weights(spec: ModelSpec, folder: Path) -> list[Path]:
-    """Return the files that transformers will read, in its order of preference.
-
-    Raises:
-        InputError: If there are none, or one is a page or a pointer in place of weights.
-    """
-    files = _weight_files(spec, folder)
-    for path in files:
-        if kind := foreign_kind(path):
-            raise InputError(f"model '{spec.name}': {path} holds no weights: it is {kind}")
-    return files
-
-
-def _weight_files(spec: ModelSpec, folder: Path) -> list[Path]:
+    """Return the files that transformers will read, in its order of preference."""
     for name in (SAFE_WEIGHTS, TORCH_WEIGHTS) if _source(spec).trust else (SAFE_WEIGHTS,):
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
@@ -350,17 +266,11 @@ def import_libraries() -> None:
         import transformers.models.auto.modeling_auto  # noqa: F401
 
 
-def _quiet_library() -> Any:
-    """Import transformers without its notices."""
+def _network(spec: ModelSpec, folder: Path) -> Any:
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    return transformers
-
-
-def _network(spec: ModelSpec, folder: Path) -> Any:
-    transformers = _quiet_library()
     try:
         network, found = transformers.AutoModelForSemanticSegmentation.from_pretrained(
             folder,

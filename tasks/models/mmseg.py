@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import warnings
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,29 +14,18 @@ import torch.nn.functional as F
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
-from segtransfer.tasks.models.checkpoint import (
-    Checkpoint,
-    describe_mismatch,
-    fetch,
-    load_checkpoint,
-    select,
-    sha256_of,
-)
-from segtransfer.tasks.models.claims import check_preprocessing, classes_of
-from segtransfer.tasks.models.mmseg_build import build, import_libraries, missing_clause, root_of
+from segtransfer.tasks.models.checkpoint import describe_mismatch, fetch, load_state, sha256_of
 from segtransfer.tasks.models.sliding import windows
 from segtransfer.tasks.models.spec import Inference, MmsegSource, ModelSpec
 
 ADAPTER_VERSION = 1
-__all__ = ["MmsegSegmenter", "check", "describe", "find_config", "import_libraries", "load"]
 
 
 class MmsegSegmenter(Segmenter):
     """An mmseg network behind ``model(images) -> logits`` at the images' resolution.
 
     Normalisation, channel order, padding and, unless the spec sets it, inference mode (whole or
-    sliding window) come from the model's own config. Any batch size is possible. A head of one
-    channel, z, has two logits: 0, and z less the logit of the head's threshold.
+    sliding window) come from the model's own config. Any batch size is possible.
     """
 
     mean: torch.Tensor
@@ -45,9 +36,6 @@ class MmsegSegmenter(Segmenter):
         super().__init__()
         self.network = network
         self.num_classes = network.num_classes
-        self.threshold: float | None = None
-        if network.out_channels == 1:
-            self.num_classes, self.threshold = 2, _last(network.decode_head).threshold
         scale = preprocessor.get("mean") is not None
         mean = torch.tensor(preprocessor["mean"] if scale else [0.0] * 3)
         std = torch.tensor(preprocessor["std"] if scale else [1.0] * 3)
@@ -71,11 +59,7 @@ class MmsegSegmenter(Segmenter):
         meta = {"ori_shape": shape, "img_shape": shape, "padding_size": [0] * 4}
         # slide_inference writes into the first meta, so each image has its own.
         logits = self.network.inference(inputs, [dict(meta) for _ in range(len(images))])
-        logits = logits[..., :height, :width]
-        if self.threshold is None:
-            return logits
-        zero = torch.logit(torch.tensor(self.threshold)).clamp(-100, 100).to(logits)
-        return torch.cat([torch.zeros_like(logits), logits - zero], 1)
+        return logits[..., :height, :width]
 
     def pixels_seen(self, height: int, width: int) -> int:
         """Return the pixels per image; padding counts, and pixels count once per window."""
@@ -107,84 +91,46 @@ def load(spec: ModelSpec, device: str = "cpu") -> MmsegSegmenter:
     Raises:
         InputError: If files are missing or do not fit.
     """
-    config = _read_config(_source(spec).config, spec.inference)
-    network = build(spec.name, config)
-    weights = _fitting(spec, network)
+    source = _source(spec)
+    config = _read_config(source.config, spec.inference)
+    network = _build(spec.name, config)
+    weights = _weights(source)
+    _check_fit(spec.name, source, network.state_dict(), weights)
     network.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
     return freeze(MmsegSegmenter(network, dict(config["data_preprocessor"]))).to(device)
 
 
 def check(spec: ModelSpec) -> None:
-    """Check that the checkpoint fits the config; the network is built as ``load`` does.
-
-    Building on the ``meta`` device would refuse backbones that compute with numbers, such as rates
-    of dropped paths.
+    """Check that the checkpoint fits the config; nothing is initialised.
 
     Raises:
         InputError: If the network cannot be built or the checkpoint does not fit.
     """
-    _fitting(spec, build(spec.name, _read_config(_source(spec).config, spec.inference)))
+    source = _source(spec)
+    with torch.device("meta"):
+        network = _build(spec.name, _read_config(source.config, spec.inference))
+    _check_fit(spec.name, source, network.state_dict(), _weights(source))
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
     """Return fingerprint, backbone and classes, without loading.
 
-    The fingerprint covers weights, config and adapter version. Classes are those in the
-    checkpoint's meta, unless the spec gives them.
-
-    Raises:
-        InputError: If config and checkpoint contradict each other about classes or preprocessing.
+    The fingerprint covers weights, config and adapter version.
     """
     source = _source(spec)
     config = _read_config(source.config, spec.inference)
-    identity = [
-        ADAPTER_VERSION,
-        "mmseg",
-        config,
-        sha256_of(fetch(source.checkpoint, source.sha256)),
-    ]
-    head = _last(config["decode_head"])
-    count = head.get("num_classes")
-    if (head.get("out_channels") or count) == 1:
-        count = 2
-        identity.append("sigmoid")
-    text = json.dumps(identity, sort_keys=True, default=str)
+    weights = sha256_of(fetch(source.checkpoint, source.sha256))
+    text = json.dumps([ADAPTER_VERSION, "mmseg", config, weights], sort_keys=True, default=str)
+    head = config["decode_head"]
+    head = head[-1] if isinstance(head, list) else head
     return ModelInfo(
         name=spec.name,
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         backbone=spec.backbone or _backbone_name(config["backbone"]),
-        num_classes=count,
-        classes=_classes(spec, config, count),
+        num_classes=head.get("num_classes"),
+        classes=spec.classes,
         head=head["type"],
     )
-
-
-def _last(heads: Any) -> Any:
-    """Return the head that predicts: the last of a cascade."""
-    return heads if hasattr(heads, "threshold") or isinstance(heads, dict) else heads[-1]
-
-
-def _classes(spec: ModelSpec, config: dict[str, Any], count: int | None) -> tuple[str, ...] | None:
-    """Return the class names of the spec, else of the checkpoint, if there are any.
-
-    Raises:
-        InputError: If the checkpoint contradicts the config, or itself.
-    """
-    checkpoint, place = _checkpoint(spec), _source(spec).checkpoint
-    try:
-        check_preprocessing(config["data_preprocessor"], checkpoint.meta, checkpoint.state)
-        if spec.classes is not None:
-            return spec.classes
-        classes = classes_of(checkpoint.meta)
-    except InputError as error:
-        raise InputError(f"model '{spec.name}': checkpoint {place}: {error}") from error
-    if classes is not None and count is not None and len(classes) != count:
-        raise InputError(
-            f"model '{spec.name}': checkpoint {place} names {len(classes)} classes "
-            f"({', '.join(classes[:4])} ...), and the config makes {count}; give the model's "
-            "classes in the spec"
-        )
-    return classes
 
 
 def _source(spec: ModelSpec) -> MmsegSource:
@@ -203,9 +149,7 @@ def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
     try:
         content = Config.fromfile(str(path))
     except Exception as error:  # a config is Python: anything can go wrong in it
-        raise InputError(
-            f"config {path} could not be read: {root_of(error)}{missing_clause(error)}"
-        ) from error
+        raise InputError(f"config {path} could not be read: {error}") from error
     if "model" not in content:
         raise InputError(f"config {path} has no 'model'; give an ordinary mmseg config")
     model = content.model.to_dict()
@@ -233,10 +177,8 @@ def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
 def find_config(config: str) -> Path:
     """Return the file of a config: a path, or the name of one of mmseg's own configs.
 
-    Of several shipped configs of one name, those below ``dsdl/`` are the last choice.
-
     Raises:
-        InputError: If it is neither, or several shipped configs have the name.
+        InputError: If it is neither.
     """
     path = Path(config).expanduser()
     if path.is_file():
@@ -244,13 +186,7 @@ def find_config(config: str) -> Path:
     shipped = _shipped_configs()
     stem = path.name.removesuffix(".py")
     if stem in shipped:
-        alike = shipped[stem]
-        fitting = [p for p in alike if p.as_posix().endswith(f"/{path.parent.name}/{stem}.py")]
-        found = fitting or [p for p in alike if "dsdl" not in p.parts] or alike
-        if len(found) > 1:
-            listed = " and ".join(map(str, found))
-            raise InputError(f"config {config} is the name of several: {listed}; give the path")
-        return found[0]
+        return shipped[stem]
     from segtransfer.tasks.schema import suggest
 
     hint = suggest(stem, shipped).split("Allowed:")[0]
@@ -261,43 +197,62 @@ def find_config(config: str) -> Path:
 
 
 @cache
-def _shipped_configs() -> dict[str, list[Path]]:
-    """Return the files of mmseg's own configs by stem."""
+def _shipped_configs() -> dict[str, Path]:
     package = find_spec("mmseg")
     if package is None or package.origin is None:
         return {}
-    shipped: dict[str, list[Path]] = {}
-    for path in sorted((Path(package.origin).parent / ".mim/configs").rglob("*.py")):
-        shipped.setdefault(path.stem, []).append(path)
-    return shipped
+    return {p.stem: p for p in (Path(package.origin).parent / ".mim/configs").rglob("*.py")}
 
 
-def _checkpoint(spec: ModelSpec) -> Checkpoint:
-    source = _source(spec)
-    return load_checkpoint(fetch(source.checkpoint, source.sha256), trust=source.trust)
+def _build(name: str, model: dict[str, Any]) -> Any:
+    import_libraries()
+    from mmengine.config import ConfigDict
+    from mmengine.model import revert_sync_batchnorm
+    from mmseg.registry import MODELS
 
-
-def _fitting(spec: ModelSpec, network: Any) -> dict[str, torch.Tensor]:
-    """Return the checkpoint's tensors for a network; what training alone needs is left out.
-
-    Raises:
-        InputError: If names or shapes differ.
-    """
-    source, problem = _source(spec), ""
-    expected = {k: v for k, v in network.state_dict().items() if "loss_" not in k}
     try:
-        found = select(expected, _checkpoint(spec).state)
-        training = ("auxiliary_head.", "data_prep")
-        found = {k: v for k, v in found.items() if not k.startswith(training)}
-        problem = describe_mismatch(expected, {k: v for k, v in found.items() if "loss_" not in k})
-    except InputError as error:
-        problem = str(error)
-    if problem:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about losses, which are not used
+            network = revert_sync_batchnorm(MODELS.build(ConfigDict(model)))
+    except Exception as error:
         raise InputError(
-            f"model '{spec.name}': checkpoint {source.checkpoint} does not fit config "
+            f"model '{name}': mmseg could not build its config ({type(error).__name__}: {error}). "
+            "SAN, PSANet and PointRend need mmcv's compiled ops, Mask2Former and MaskFormer need "
+            "mmdet, ConvNeXt needs mmpretrain"
+        ) from error
+    if network.out_channels != network.num_classes:
+        raise InputError(
+            f"model '{name}' has {network.out_channels} output channels for {network.num_classes} "
+            "classes (a sigmoid head); give a head with one channel a class"
+        )
+    return network
+
+
+def import_libraries() -> None:
+    """Import mmseg's registries without its notices about optional packages."""
+    logging.getLogger("mmengine").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mmseg.models  # noqa: F401
+        from mmengine.registry import init_default_scope
+    init_default_scope("mmseg")
+
+
+def _weights(source: MmsegSource) -> dict[str, torch.Tensor]:
+    state = load_state(fetch(source.checkpoint, source.sha256), trust=source.trust)
+    return {k: v for k, v in state.items() if not k.startswith(("auxiliary_head.", "data_prep"))}
+
+
+def _check_fit(
+    name: str, source: MmsegSource, expected: dict[str, Any], found: dict[str, Any]
+) -> None:
+    expected = {k: v for k, v in expected.items() if "loss_" not in k}
+    found = {k: v for k, v in found.items() if "loss_" not in k}
+    if problem := describe_mismatch(expected, found):
+        raise InputError(
+            f"model '{name}': checkpoint {source.checkpoint} does not fit config "
             f"{source.config}: {problem}"
         )
-    return found
 
 
 def _backbone_name(backbone: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """Numerics: compute in fp32 as loaded, or faster as long as gradients keep their signs."""
 
 import copy
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,24 +13,17 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import Effective, Segmenter
-from segtransfer.tasks.models.outputs import OutputKindError, foreign_error
-from segtransfer.tasks.models.probe import Taken, answer, find_probe, near
-from segtransfer.tasks.randomness import seeded
 from segtransfer.tasks.schema import Frozen, suggest
-
-log = logging.getLogger(__name__)
 
 # Least share of equal gradient signs with which an ``auto`` option stays on. Folding and layout
 # only reorder sums; bf16 keeps 8 bits, and about one sign in twenty is that of a tiny gradient.
 # TF32 keeps ten.
 LEAST_EQUAL_SIGNS = {"tf32": 0.90, "fold": 0.99, "channels_last": 0.99, "bf16": 0.90}
-# Largest change of a logit by folding or layout, as a share of the largest logit. Other orders of
-# sums change the last digits; a norm folded into a wrong convolution changes all.
-LARGEST_CHANGE = 1e-3
+PROBE_SIZE = (128, 160)
 
 
 def _read_option(value: Any) -> Any:
-    if value != "auto" and not isinstance(value, bool):
+    if value not in (True, False, "auto"):
         raise PydanticCustomError(
             "option", "'{value}' is none of true, false and auto", {"value": str(value)}
         )
@@ -44,9 +36,8 @@ Option = Annotated[bool | Literal["auto"], BeforeValidator(_read_option)]
 class Numerics(Frozen):
     """``reference`` (all off), ``fast`` (all ``auto``), or options one by one.
 
-    ``true`` applies an option whatever it does to the signs, and is refused if the adapter cannot,
-    or if a fold changes the logits. ``auto`` applies it if adapter and hardware can, and the
-    equivalence check at load passes. With
+    ``true`` applies an option whatever it does to the signs, and is refused if the adapter cannot.
+    ``auto`` applies it if adapter and hardware can, and the equivalence check at load passes. With
     any option, convolutions on a CUDA device compute in TF32, as if that were an ``auto`` option.
 
     Attributes:
@@ -89,10 +80,8 @@ REFERENCE = Numerics()
 def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
     """Return the model with the requested options; ``model.numerics`` tells which are on.
 
-    Options are tried one after another on top of those that stayed, each in a copy. Each costs two
-    forwards and a backward of one small image, whose logits and gradient signs are compared with
-    those of the model in fp32. An ``auto`` option that raises an error or changes the logits is
-    left off, for the reason in ``model.numerics.left_off``.
+    Options are tried one after another on top of those that stayed. Each costs one forward and
+    backward of one small image, whose gradient signs are compared with those of the model in fp32.
 
     Raises:
         InputError: If an option that is ``true`` is impossible.
@@ -112,85 +101,19 @@ def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
     ]
     if not tried:
         return model
-    try:
-        taken = find_probe(model)
-        labels = taken.logits.max(1).indices
-        signs = _gradient_signs(model, taken.images, labels)
-    except OutputKindError:
-        raise
-    except InputError as error:
-        return _unproven(model, {o: options[o] for o in tried}, asked, error)
+    images = probe(model.size_divisor).to(model.device)
+    with torch.no_grad():
+        labels = model(images).max(1).indices
+    reference = _gradient_signs(model, images, labels)
     for option in tried:
-        try:
-            changed = options[option](copy.deepcopy(model))
-            if changed is None:
-                continue
-            equal = (_gradient_signs(changed, taken.images, labels) == signs).float().mean().item()
-            shares = {**model.numerics.equal_signs, option: equal}
-            for part in (model, changed):
-                _declare(part, replace(part.numerics, equal_signs=shares))
-            _check_equal_logits(changed, taken, option, required=asked[option] is True)
-        except Exception as error:  # foreign code may raise anything
-            model = _without(model, option, error, required=asked[option] is True)
+        changed = options[option](copy.deepcopy(model))
+        if changed is None:
             continue
+        equal = (_gradient_signs(changed, images, labels) == reference).float().mean().item()
         on = asked[option] is True or equal >= _least_equal_signs(option, model)
         model = changed if on else model
-    return model
-
-
-def _check_equal_logits(model: Segmenter, taken: Taken, option: str, *, required: bool) -> None:
-    """Check that an option left the logits as they were.
-
-    Args:
-        model: The model with the option.
-        taken: A probe, and its logits without any option.
-        option: The option.
-        required: Whether the spec sets the option to ``true``.
-
-    Raises:
-        InputError: If the logits changed. Then a fold is wrong, so it is refused even if required.
-    """
-    # Without a gradient, bf16 and TF32 are off.
-    unproven = option in ("tf32", "bf16") or (required and option != "fold")
-    if not unproven and not near(answer(model, taken.images, 0), taken.logits, LARGEST_CHANGE):
-        raise InputError(f"{option} changes the logits")
-
-
-def _without(model: Segmenter, option: str, error: Exception, *, required: bool) -> Segmenter:
-    """Return the model without an option that could not be tried or proven, and say so.
-
-    Raises:
-        InputError: If the spec sets the option to ``true``.
-        Exception: The error, if it is a lost device or a lack of memory.
-    """
-    told = foreign_error(error, option)
-    if not isinstance(told, InputError):
-        raise told
-    if required:
-        raise InputError(
-            f"numerics.{option} is true, and impossible with {model.who} ({told}); give auto, "
-            "which leaves the option off then, or false"
-        ) from error
-    log.warning("%s computes without %s: %s", model.who, option, told)
-    reasons = {**model.numerics.left_off, option: str(told)}
-    return _declare(model, replace(model.numerics, left_off=reasons))
-
-
-def _unproven(
-    model: Segmenter,
-    tried: dict[str, Callable[[Segmenter], Segmenter | None]],
-    asked: dict[str, Any],
-    error: InputError,
-) -> Segmenter:
-    """Return a model that no probe can prove, with the options that its spec sets to ``true``.
-
-    Raises:
-        InputError: If folding is one of them, because only equal logits show that a fold is right.
-    """
-    for option, apply in tried.items():
-        required = asked[option] is True
-        changed = apply(model) if required and option != "fold" else None
-        model = changed or _without(model, option, error, required=required)
+        shares = {**model.numerics.equal_signs, option: equal}
+        _declare(model, replace(model.numerics, equal_signs=shares))
     return model
 
 
@@ -203,11 +126,31 @@ def _least_equal_signs(name: str, model: Segmenter) -> float:
     return LEAST_EQUAL_SIGNS[name] - lost
 
 
+def probe(divisor: int) -> torch.Tensor:
+    """Return one image that is as rough as photographs are, always the same.
+
+    The image sums random fields from coarse to fine, coarse ones strongest, and grain.
+
+    Args:
+        divisor: Height and width are its multiples at or above PROBE_SIZE.
+
+    Returns:
+        float 1 x 3 x H x W in [0, 1].
+    """
+    generator = torch.Generator().manual_seed(0)
+    size = [-(-length // divisor) * divisor for length in PROBE_SIZE]
+    image = torch.full((1, 3, *size), 0.5)
+    for cells, weight in ((3, 0.8), (9, 0.4), (27, 0.2), (81, 0.1)):
+        field = torch.rand(1, 3, cells, cells, generator=generator) - 0.5
+        image += weight * F.interpolate(field, size=size, mode="bicubic")
+    image += 0.05 * (torch.rand(image.shape, generator=generator) - 0.5)
+    return image.clamp(0, 1)
+
+
 def _gradient_signs(model: Segmenter, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     images = images.detach().requires_grad_(True)
-    with seeded(0):
-        loss = F.cross_entropy(model(images), labels, reduction="sum")
-        return model.gradient(loss, images).sign()
+    loss = F.cross_entropy(model(images), labels, reduction="sum")
+    return model.gradient(loss, images).sign()
 
 
 def _in_hardware(name: str, device: torch.device) -> bool:
@@ -237,7 +180,10 @@ def _fold(model: Segmenter, *, whole: bool) -> Segmenter | None:
     networks = [part for part in _segmenters(model) if len(_segmenters(part)) == 1]
     folded = [network.fold() for network in networks]
     if whole and not all(folded):
-        raise InputError("this adapter cannot fold batch norms, mmseg and zoo models can")
+        raise InputError(
+            "numerics.fold is true, and this adapter cannot fold batch norms (mmseg and zoo models "
+            "can); give auto, which folds where it can, or false"
+        )
     return _declare(model, replace(model.numerics, fold=True)) if any(folded) else None
 
 

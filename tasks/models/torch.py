@@ -1,10 +1,8 @@
 """Adapter for any importable callable that returns a torch segmentation module."""
 
-import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,22 +10,11 @@ from torch import nn
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
-from segtransfer.tasks.models.checkpoint import describe_mismatch, fetch, load_state, sha256_of
-from segtransfer.tasks.models.module_hash import module_hash
-from segtransfer.tasks.models.outputs import foreign_error
 from segtransfer.tasks.models.sliding import with_windows
-from segtransfer.tasks.models.spec import ModelSpec, TorchSource
-from segtransfer.tasks.randomness import seeded
+from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.user_code import find_function, source_hash
 
-ADAPTER_VERSION = 2
-SAME_BUILD = (
-    "a callable must build the same weights every time: seed its own random generators, or give "
-    "its state dict as torch.weights"
-)
-
-_described: dict[str, str] = {}  # by source as JSON: the hash of the module last described
-_kept: dict[str, nn.Module] | None = None  # modules described and not yet loaded
+ADAPTER_VERSION = 1
 
 
 class TorchSegmenter(Segmenter):
@@ -44,161 +31,51 @@ class TorchSegmenter(Segmenter):
 
 
 def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
-    """Call the callable, load its weights if the spec names any, freeze it, move it to ``device``.
+    """Call the callable, freeze its module and move it to ``device``.
 
     Raises:
-        InputError: If the callable cannot be imported, raises an error, or returns no module with
-            ``num_classes``; or if the weights do not fit.
+        InputError: If the callable cannot be imported, or returns no module with ``num_classes``.
     """
-    source = _source(spec)
-    module = (_kept or {}).pop(_text(source), None) or _build(spec)
-    if source.weights is not None:
-        _load_weights(spec, module)
+    assert spec.torch is not None
+    module = _own(spec, find_function)(**spec.torch.arguments)
+    if not isinstance(module, nn.Module) or not hasattr(module, "num_classes"):
+        raise InputError(
+            f"model '{spec.name}': {spec.torch.callable} must return a torch module with an "
+            f"attribute num_classes, it returned {type(module).__name__}"
+        )
     return freeze(with_windows(TorchSegmenter(module), spec.inference)).to(device)
 
 
-def import_callable(spec: ModelSpec) -> None:
-    """Import the callable.
+def check(spec: ModelSpec) -> None:
+    """Check that the callable can be imported.
 
     Raises:
-        InputError: If it cannot be imported.
+        InputError: If it cannot.
     """
     _own(spec, find_function)
 
 
-def check(spec: ModelSpec) -> None:
-    """Check that the callable builds the same module as when it was described.
-
-    With ``weights``, nothing is built; the file is read.
-
-    Raises:
-        InputError: If it cannot be imported, or builds other weights; or the file is no state dict.
-    """
-    import_callable(spec)
-    source = _source(spec)
-    if source.weights is not None:
-        _state(spec)
-        return
-    text = _text(source)
-    before = _described.get(text) or module_hash(_build(spec), spec.name)
-    if module_hash(_build(spec), spec.name) != before:
-        raise InputError(
-            f"model '{spec.name}': two builds of {source.callable} differ; {SAME_BUILD}"
-        )
-
-
 def describe(spec: ModelSpec) -> ModelInfo:
-    """Return the fingerprint: the callable's files and arguments, windows, and weights.
-
-    The weights are the file that the spec names, or else the state of the module, which is built.
-
-    Raises:
-        InputError: As ``load``.
-    """
-    source = _source(spec)
-    files, text = _own(spec, source_hash), _text(source)
-    if source.weights is not None:
-        weights = sha256_of(fetch(source.weights, source.sha256))
-    else:
-        built = _build(spec)
-        weights = _described[text] = module_hash(built, spec.name)
-        if _kept is not None:
-            _kept[text] = built
-    identity = [ADAPTER_VERSION, source.callable, source.arguments, files, weights]
+    """Return the fingerprint of the callable's file, arguments and windows; it is not called."""
+    assert spec.torch is not None
+    source = _own(spec, source_hash)
+    identity = [ADAPTER_VERSION, spec.torch.callable, spec.torch.arguments, source]
     if spec.inference is not None and spec.inference.window is not None:
         identity.append(spec.inference.window)
+    text = json.dumps(identity, sort_keys=True)
     return ModelInfo(
         name=spec.name,
-        fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
-        backbone=spec.backbone or source.callable,
+        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+        backbone=spec.backbone or spec.torch.callable,
         num_classes=len(spec.classes) if spec.classes else None,
         classes=spec.classes,
     )
 
 
-@contextmanager
-def builds_kept() -> Iterator[None]:
-    """Keep modules that are described in this context, so that loading them builds nothing."""
-    global _kept
-    _kept = {}
-    try:
-        yield
-    finally:
-        _kept = None
-
-
-def _build(spec: ModelSpec) -> nn.Module:
-    """Call the callable, with global generators that are always seeded alike.
-
-    Raises:
-        InputError: If it raises an error, or returns no module with ``num_classes``.
-    """
-    source, function = _source(spec), _own(spec, find_function)
-    given = ", ".join(f"{name}={value!r}" for name, value in source.arguments.items())
-    try:
-        with seeded("build"):
-            module = function(**copy.deepcopy(source.arguments))
-    except Exception as error:  # foreign code may raise anything
-        told = foreign_error(error, f"{source.callable}({given})")
-        if told is not error or isinstance(error, InputError):
-            raise InputError(f"model '{spec.name}': {told}") from error
-        raise
-    if not isinstance(module, nn.Module) or not _counts(getattr(module, "num_classes", None)):
-        raise InputError(
-            f"model '{spec.name}': {source.callable} must return a torch module with an "
-            f"attribute num_classes, it returned {type(module).__name__}"
-        )
-    return module
-
-
-def _counts(value: Any) -> bool:
-    try:
-        return int(value) > 0
-    except (TypeError, ValueError):
-        return False
-
-
-def _load_weights(spec: ModelSpec, module: nn.Module) -> None:
-    """Load the state dict that the spec names into a module.
-
-    Raises:
-        InputError: If its keys or shapes are not those of the module.
-    """
-    source, state = _source(spec), _state(spec)
-    expected = {k: v for k, v in module.state_dict().items() if torch.is_tensor(v)}
-    if problem := describe_mismatch(expected, state):
-        raise InputError(
-            f"model '{spec.name}': weights {source.weights} do not fit the module that "
-            f"{source.callable} returns: {problem}"
-        )
-    module.load_state_dict(state, strict=False)
-
-
-def _state(spec: ModelSpec) -> dict[str, torch.Tensor]:
-    source = _source(spec)
-    try:
-        return load_state(fetch(str(source.weights), source.sha256))
-    except InputError as error:
-        reason = str(error).partition("; if you trust")[0]
-        raise InputError(
-            f"model '{spec.name}': {reason}; torch.weights is a state dict of tensors, in a "
-            "safetensors file or saved by torch.save"
-        ) from error
-
-
-def _source(spec: ModelSpec) -> TorchSource:
-    assert spec.torch is not None
-    return spec.torch
-
-
-def _text(source: TorchSource) -> str:
-    """Return callable and arguments as JSON."""
-    return json.dumps([source.callable, source.arguments], sort_keys=True)
-
-
 def _own(spec: ModelSpec, read: Callable[[str], Any]) -> Any:
     """Return ``read`` of the callable; an error names the model."""
+    assert spec.torch is not None
     try:
-        return read(_source(spec).callable)
+        return read(spec.torch.callable)
     except InputError as error:
         raise InputError(f"model '{spec.name}': {error}") from error

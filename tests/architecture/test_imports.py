@@ -47,7 +47,7 @@ ALLOWED = {
     ],
     "optuna": ["orchestrator/searches/*.py", "orchestrator/reporting/search*.py"],
     "mlflow": ["orchestrator/tracking/*.py"],
-    "mmseg": ["tasks/*/mmseg*.py"],
+    "mmseg": ["tasks/*/mmseg.py"],
     "transformers": ["tasks/models/huggingface.py"],
     "huggingface_hub": ["tasks/models/huggingface.py"],
     "altair": ["orchestrator/reporting/html/charts.py"],

@@ -31,7 +31,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "numbers between whole ones": (
         {"steps": {"float": [1, 9]}},
         {},
-        ["'steps' offers 1.0", "integer"],
+        ["'steps' offers 4.0", "integer"],
     ),
     "an even kernel": (
         {"smoothing.kernel": {"int": [3, 11]}},

@@ -1,6 +1,5 @@
 """The attack task: a shard in micro-batches, its 8-bit result, its report, and files."""
 
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -235,18 +234,6 @@ def test_files_of_images_in_folders_lie_in_folders_or_under_their_safe_names(
     Image.fromarray(shifted(images[0], 1).transpose(1, 2, 0)).save(deep / "city" / "one.png")
     with pytest.raises(InputError, match="changed or vanished since the plan"):
         read_files(planned, images, ["city/one"])
-
-
-@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
-def test_files_are_found_in_either_unicode_normal_form(
-    forms: tuple[str, str], tmp_path: Path
-) -> None:
-    images = pictures(1, 8, 10)
-    file, image_id = (unicodedata.normalize(form, "zoë/é") for form in forms)
-    (tmp_path / file).parent.mkdir()
-    Image.fromarray(images[0].transpose(1, 2, 0)).save(tmp_path / f"{file}.png")
-    (tmp_path / file).with_name("._é.png").write_bytes(b"Mac OS X")
-    assert np.array_equal(read_files(files(tmp_path), images, [image_id]), images)
 
 
 def test_files_must_be_those_that_were_planned(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from segtransfer.reporting.html import tables
 from segtransfer.reporting.html.estimates import Estimates, IntervalsByMetric
 from segtransfer.results import Results
-from segtransfer.statistics import Resampled, holm, pairs_of
+from segtransfer.statistics import Resampled
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,6 @@ class Analysis:
         intervals: Values of all estimates, per metric.
         group: The headline group that stands for transfer.
         baseline: The attack that others are compared with, or None.
-        least: The attacks within noise of the least mean mIoU over the group, the least first.
         notes: Sentences about the limits of the intervals.
     """
 
@@ -31,7 +30,6 @@ class Analysis:
     intervals: IntervalsByMetric
     group: str
     baseline: str | None
-    least: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
@@ -54,26 +52,5 @@ def analyse(results: Results) -> Analysis:
         intervals=estimates.intervals(),
         group=tables.transfer_group(results),
         baseline=tables.baseline_of(results),
-        least=_least(results, sample),
         notes=sample.notes,
     )
-
-
-def _least(results: Results, sample: Resampled) -> tuple[str, ...]:
-    """Return the main attacks within noise of the least mean mIoU, the least first.
-
-    Holm's correction covers the differences to the least. Attacks without a source, or with a
-    missing cell, are left out.
-    """
-    pairs = pairs_of(results, tables.transfer_group(results))
-    means = {
-        attack: sample.mean(attack, pairs).value
-        for attack in tables.main_attacks(results)
-        if results.needs_source(attack) and len(set(results.coverage(attack))) == 1
-    }
-    if not means:
-        return ()
-    first = min(means, key=lambda attack: means[attack])
-    others = [attack for attack in means if attack != first]
-    beyond = holm([sample.difference(attack, first, pairs).p for attack in others])
-    return (first, *(a for a, is_beyond in zip(others, beyond, strict=True) if not is_beyond))

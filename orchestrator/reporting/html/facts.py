@@ -10,15 +10,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from segtransfer.experiment.provenance import code_hash, commit, versions
 from segtransfer.reporting.html.analysis import Analysis
 from segtransfer.reporting.html.estimates import RoundedInterval
 from segtransfer.reporting.html.tables import main_attacks
 from segtransfer.results import PAIR_GROUPS, Results
-from segtransfer.results.text import HEADLINES, NOT_MEASURED
-from segtransfer.statistics import NO_VERDICT
+from segtransfer.results.text import HEADLINES
 from segtransfer.tasks.urls import without_credentials
-from segtransfer.tasks.yaml_files import dump
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,13 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
     value, number, best = min(made, key=lambda entry: entry[0][0])
     drop = interval_text(analysis.intervals["drop"][number])
     pairs = HEADLINES[analysis.group].removesuffix(" (diagonal)")
-    tied = [attack for attack in analysis.least if attack != best.attack]
-    claim = "has the lowest mean mIoU, within noise of " + " and ".join(tied)
     sentences = [
-        f"On {pairs} pairs, {best.attack} {claim if tied else 'leaves the least mean mIoU'}: "
-        f"{interval_text(value)} percent, a drop of {drop} points (95 % intervals)."
+        f"On {pairs} pairs, {best.attack} leaves the least mean mIoU: {interval_text(value)} "
+        f"percent, a drop of {drop} points (95 % intervals)."
     ]
     difference = None if best.difference is None else miou[best.difference]
     if difference is not None:
         verdict = "beyond noise" if difference[3] else "within noise"
-        if any(warning.kind == "one schedule group" for warning in results.warnings):
-            verdict = NO_VERDICT
         gain = interval_text(difference, signed=True)
         sentences.append(f"Against {analysis.baseline} that is {gain}, {verdict}.")
     floor = [(mean, row) for mean, _, row in known if not row.sourced]
@@ -96,9 +92,9 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
 
 
 def interval_text(interval: RoundedInterval | None, signed: bool = False) -> str:
-    """Return a value with its interval in words, or "not measured"."""
+    """Return a value with its interval in words, or a dash for a missing value."""
     if interval is None:
-        return NOT_MEASURED
+        return "–"
     value, low, high, _ = interval
     text = decimal(value, signed)
     if low is None or high is None:
@@ -150,7 +146,7 @@ def failure_messages(results: Results) -> list[tuple[str, str]]:
 
 def configuration(results: Results) -> str:
     """Return the resolved spec as YAML."""
-    return dump(dict(results.content["spec"]))
+    return yaml.safe_dump(dict(results.content["spec"]), sort_keys=False, allow_unicode=True)
 
 
 def costs(results: Results) -> list[tuple[str, dict[str, float]]]:
@@ -214,5 +210,5 @@ def _download(name: str, what: str, kind: str, content: bytes) -> Download:
     return Download(name, what, uri, len(content))
 
 
-def _count(number: int, noun: str, plural: str = "") -> str:
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

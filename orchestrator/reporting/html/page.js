@@ -28,14 +28,14 @@
 
   function fillCell(cell, figures) {
     paint(cell, figures && figures[0]);
-    cell.firstChild.data = figures ? decimal(figures[0]) : data.notMeasured;
+    cell.firstChild.data = figures ? decimal(figures[0]) : "–";
     const said = figures && bounds(figures) ? `, 95 % interval ${bounds(figures)}` : "";
     cell.querySelector(".sr").textContent = said + (cell.classList.contains("own") ? ", white-box" : "");
   }
 
   function fillNumber(place, figures) {
     const signed = "signed" in place.dataset;
-    place.replaceChildren(figures ? decimal(figures[0], signed) : data.notMeasured);
+    place.replaceChildren(figures ? decimal(figures[0], signed) : "–");
     if (figures && bounds(figures)) {
       const small = document.createElement("small");
       small.textContent = bounds(figures, signed);
@@ -92,7 +92,7 @@
     const onClean = cell.closest("tbody").classList.contains("clean");
     const { label } = data.metrics[metric];
     const lines = [line("span", onClean ? `${target}, clean images` : `${attack}: ${source} → ${target}`)];
-    lines.push(line("b", figures ? `${label} ${decimal(figures[0])}` : data.notMeasured));
+    lines.push(line("b", figures ? `${label} ${decimal(figures[0])}` : "no result"));
     if (figures && bounds(figures)) lines.push(line("span", `95 % interval ${bounds(figures)}`));
     if (figures && clean && !onClean && ["miou", "aacc", "macc"].includes(metric)) {
       lines.push(line("span", `clean ${decimal(clean[0])}, change ${decimal(figures[0] - clean[0], true)}`));

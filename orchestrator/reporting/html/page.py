@@ -17,7 +17,7 @@ from segtransfer.reporting.html.gallery import draw_gallery
 from segtransfer.reporting.html.tables import FIXED_COLUMNS, class_values
 from segtransfer.reporting.panels import AMPLIFICATION
 from segtransfer.results import PAIR_GROUPS, Results
-from segtransfer.results.text import HEADLINES, NO_PAIR, NOT_MEASURED, row_name, rows
+from segtransfer.results.text import HEADLINES, row_name, rows
 
 HERE = Path(__file__).parent
 LONGEST_COLUMN_HEAD = 10  # characters of a model's name, if there are more than three columns
@@ -81,16 +81,14 @@ def _script_data(
         ],
         "classes": class_values(results),
         "gallery": gallery,
-        "notMeasured": NOT_MEASURED,
     }
 
 
 def _introduction(results: Results, analysis: Analysis) -> dict[str, Any]:
-    """Return the content above the matrices: set-up, findings, warnings, failures, files."""
+    """Return the content above the matrices: set-up, findings, failures, files."""
     return {
         "run": facts.what_was_run(results),
         "findings": facts.findings(results, analysis),
-        "warnings": [warning.sentence for warning in results.warnings],
         "failures": facts.failure_messages(results),
         "downloads": facts.downloads(results),
     }
@@ -124,8 +122,8 @@ def _layout(results: Results) -> dict[str, Any]:
 def _assets() -> dict[str, Markup]:
     """Return the style sheet and scripts, which the page contains whole."""
     return {
-        "css": Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        "js": _script((HERE / "page.js").read_text(encoding="utf-8")),
+        "css": Markup((HERE / "page.css").read_text()),
+        "js": _script((HERE / "page.js").read_text()),
         "vega": _script(charts.vega_bundle()),
     }
 
@@ -151,5 +149,4 @@ def _environment() -> Environment:
         "nan": math.isnan,
     }
     environment.filters |= filters
-    environment.globals |= {"no_pair": NO_PAIR, "not_measured": NOT_MEASURED}
     return environment

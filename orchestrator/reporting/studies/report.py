@@ -48,10 +48,7 @@ def write_study(result: StudyResult) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     draw(result).savefig(folder / "study.png", dpi=DOCS_DPI)
     paragraph = result.paragraph.replace("*", r"\*")  # a line may hold eps*sign twice
-    warnings = "".join(f"\n- {warning.sentence}" for warning in result.results.warnings)
-    warned = f"\n**Warnings**\n{warnings}\n".replace("*sign", r"\*sign") if warnings else ""
-    text = f"**{result.study.question}**\n\n{paragraph}\n{warned}"
-    (folder / "study.md").write_text(text, encoding="utf-8")
+    (folder / "study.md").write_text(f"**{result.study.question}**\n\n{paragraph}\n")
     numbers = json.dumps(asdict(result.numbers), indent=1)
-    (folder / "study.json").write_text(numbers, encoding="utf-8")
+    (folder / "study.json").write_text(numbers)
     return folder

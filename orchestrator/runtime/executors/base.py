@@ -14,9 +14,7 @@ from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.evaluate import evaluate
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
-from segtransfer.tasks.models.probe import examine
 from segtransfer.tasks.models.spec import ModelSpec
-from segtransfer.tasks.randomness import seeded
 
 FailureKind = Literal["infrastructure", "poisoned", "cancelled", "task"]
 
@@ -211,23 +209,6 @@ def perform(
     Raises:
         ValueError: The task needs a model, and the slot is empty.
     """
-    if model is None and task.model is not None:
-        raise ValueError(f"task {task.key} needs model {task.model}, and its slot hosts none")
-    if model is not None and task.model is not None and not model.examined:
-        # No probe had a size that the model takes; these images have the size that it must take.
-        examine(model, [(inputs.images.shape[-2], inputs.images.shape[-1])])
-    # Models and losses of others may draw from global generators: the task repeats its draws.
-    with seeded(task.key):
-        return _performed(model, task, inputs, micro_batch, poll)
-
-
-def _performed(
-    model: Segmenter | None,
-    task: Task,
-    inputs: TaskInputs,
-    micro_batch: int,
-    poll: Callable[[], None],
-) -> Output:
     if task.attack is not None:
         # AEs without a source are made on the CPU, whichever slot runs the task.
         made = attack(
@@ -242,14 +223,14 @@ def _performed(
             poll=poll,
         )
         return Output(images=made.images, report=made.report)
-    assert model is not None
+    if model is None:
+        raise ValueError(f"task {task.key} needs model {task.model}, and its slot hosts none")
     scored = evaluate(
         model,
         inputs.images if task.depends_on is None else inputs.images[task.variant],
         inputs.labels,
         num_classes=task.num_classes,
         micro_batch=micro_batch,
-        image_ids=inputs.image_ids,
         poll=poll,
     )
     return Output(None, scored.confusions, scored.predictions, scored.report)

@@ -69,9 +69,7 @@ class InlineExecutor:
         device, begun = "cuda" if torch.cuda.is_available() else "cpu", time.perf_counter()
         self._models[slot_id] = None
         try:
-            self._models[slot_id] = models.load_planned(
-                served.spec, served.fingerprint, device, served.numerics
-            )
+            self._models[slot_id] = models.load(served.spec, device, served.numerics)
             self._events.append(Hosted(slot_id, model, time.perf_counter() - begun))
         except Exception as error:
             self._events.append(Refused(slot_id, model, str(error)))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from segtransfer.store import CommitRow, Store
 from segtransfer.store.files import FileInfo
-from segtransfer.store.maintenance.leases import refuse_beside_removal
 from segtransfer.store.maintenance.reading import batches, in_threads
 from segtransfer.store.rows import (
     COMPACTED,
@@ -49,11 +48,7 @@ def compact(store: Store) -> CompactReport:
 
     A file is deleted only after another file with its rows has been written and read back. So an
     interruption at any point, or a second compaction at the same time, leaves every row readable.
-
-    Raises:
-        InputError: If gc or repair removes files of the store.
     """
-    refuse_beside_removal(store)
     opened = store.compacted.refresh()
     left = [file.path for file in opened if file.damaged]
     small = [f for f in opened if not f.damaged and len(f.keys) < ROWS_PER_FILE // 2]

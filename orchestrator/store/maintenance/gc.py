@@ -3,24 +3,17 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from segtransfer.errors import InputError
 from segtransfer.store import CommitRow, Store
 from segtransfer.store.files import PARTIAL, FileInfo
 from segtransfer.store.maintenance.compact import remove_unchanged, write_compacted
-from segtransfer.store.maintenance.leases import LEASES, removing, store_time, users
 from segtransfer.store.maintenance.reading import RowIndex, in_threads, read_rows
 from segtransfer.store.rows import BLOB_PATH, ROW_PATH, CompactedFile, row_path
-from segtransfer.store.store import SHARD_PATH, named_results
+from segtransfer.store.store import SHARD_PATH
 
-EXPERIMENTS = "experiments to let go"
-ROWS_UNNAMED = "rows that no experiment names"
-SHARDS_UNNAMED = "shards that no experiment names"
-BLOBS_UNNAMED = "blobs that no row names"
-USED = frozenset({EXPERIMENTS, ROWS_UNNAMED, SHARDS_UNNAMED})  # kept while a run uses the store
 GRACE_SECONDS = 3600  # within which a file without a row may belong to a write in progress
 
 
@@ -80,7 +73,7 @@ def find_garbage(
     index = read_rows(store)
     dropped = _identities(store, experiments)
     garbage = [
-        Garbage(EXPERIMENTS, infos[path])
+        Garbage("experiments to let go", infos[path])
         for identity in dropped
         if (path := f"experiments/{identity}.json") in infos
     ]
@@ -92,90 +85,32 @@ def find_garbage(
         garbage += _row_garbage(store, spare, infos)
         garbage += _shard_garbage(old, shards | {row.shard for row in kept.values() if row.shard})
     garbage += _unreadable_rows(old, index)
-    if not index.unreadable:
-        garbage += _blob_garbage(old, {row.blob for row in kept.values()})
-    garbage += _leftovers(old, index)
-    used = users(store) if experiments or unreferenced else ""
-    return GarbageReport(tuple(garbage), _notes(index, used))
-
-
-def _notes(index: RowIndex, used: str) -> tuple[str, ...]:
-    """Return a sentence per kind of files that stay for want of knowledge, or because of a run."""
     notes = []
-    if used:
-        notes.append(
-            f"{used} uses this store: experiments, rows and shards stay until it has ended"
-        )
     if index.unreadable:
         notes.append(
             f"{len(index.unreadable)} files hold rows that cannot be read, so which blobs are "
-            "needed is not known, and all stay: run segtransfer store repair, and gc after it"
+            "needed is not known, and all stay: run the experiments again, and gc after it"
         )
-    return tuple(notes)
+    else:
+        garbage += _blob_garbage(old, {row.blob for row in kept.values()})
+    garbage += _leftovers(old, index)
+    return GarbageReport(tuple(garbage), tuple(notes))
 
 
 def remove_garbage(store: Store, garbage: Iterable[Garbage]) -> int:
     """Delete garbage, rows before their blobs, and return the bytes freed.
 
-    Everything is looked at once more: a file that was written since the listing is kept, and so is
-    a row, shard or blob that an experiment, a trial or a row has come to name. While a run or a
-    search uses the store, all experiments, rows and shards are kept, and so is a file that is
-    younger than an hour by the store's own clock.
-
-    Raises:
-        InputError: If another removal is under way, or a description has become unreadable.
+    A file written again since the listing is kept, because a driver is about to name it.
     """
     freed = 0
     spare: dict[str, list[Garbage]] = defaultdict(list)
-    with removing(store, "store gc") as holders:
-        for item in _still_garbage(store, list(garbage), in_use=bool(holders)):
-            # One kind after another, in the order of the report.
-            spare[item.reason].append(item)
-        for items in spare.values():
-            removed = in_threads(lambda item: _remove(store, item), items)
-            freed += sum(item.nbytes for item, gone in zip(items, removed, strict=True) if gone)
-    return freed
-
-
-def _still_garbage(store: Store, garbage: list[Garbage], *, in_use: bool) -> list[Garbage]:
-    """Return the listed garbage that nothing has come to need since the listing."""
-    if in_use:
-        old_enough = store_time(store) - GRACE_SECONDS
-        garbage = [
-            item
-            for item in garbage
-            if item.reason not in USED and item.info.mtime_ns / 1e9 < old_enough
-        ]
-    dropped = [
-        item.info.path[len("experiments/") : -len(".json")]
-        for item in garbage
-        if item.reason == EXPERIMENTS and store.files.info(item.info.path) == item.info
-    ]
-    reasons = {item.reason for item in garbage}
-    needed, shards = _referenced(store, dropped) if reasons & USED else (set(), set())
-    listed = {key for item in garbage if item.reason == ROWS_UNNAMED for key in _keys(item)}
-    index = read_rows(store) if reasons & {*USED, BLOBS_UNNAMED} else RowIndex({}, {})
-    kept = {key: row for key, row in index.rows.items() if key not in listed - needed}
-    shards |= {row.shard for row in kept.values() if row.shard}
-    blobs = {row.blob for row in kept.values()}
-    still = []
     for item in garbage:
-        match = SHARD_PATH.fullmatch(item.info.path)
-        if item.keys and (keys := item.keys - needed):
-            still.append(replace(item, keys=keys))
-        elif not item.keys and not (
-            (match and match[2] in shards)
-            or item.info.path in blobs
-            or (item.reason == ROWS_UNNAMED and _keys(item) & needed)
-        ):
-            still.append(item)
-    return still
-
-
-def _keys(item: Garbage) -> frozenset[str]:
-    """Return the keys of the rows to delete."""
-    match = ROW_PATH.fullmatch(item.info.path)
-    return frozenset({match[2]}) if match else item.keys
+        # One kind after another, in the order of the report.
+        spare[item.reason].append(item)
+    for items in spare.values():
+        removed = in_threads(lambda item: _remove(store, item), items)
+        freed += sum(item.nbytes for item, gone in zip(items, removed, strict=True) if gone)
+    return freed
 
 
 def _remove(store: Store, item: Garbage) -> bool:
@@ -204,19 +139,20 @@ def _row_garbage(
     store: Store, spare: dict[str, CommitRow], infos: dict[str, FileInfo]
 ) -> list[Garbage]:
     """Return the files of these rows: single rows, and parts of files of compacted rows."""
+    reason = "rows that no experiment names"
     paths = (path for key in spare if (path := row_path(key)) in infos)
-    garbage = [Garbage(ROWS_UNNAMED, infos[path]) for path in paths]
+    garbage = [Garbage(reason, infos[path]) for path in paths]
     for file in store.compacted.refresh():
         keys = frozenset(file.keys & spare.keys())
         if keys and file.path in infos and all(row is not None for _, row in file.rows()):
-            garbage.append(Garbage(ROWS_UNNAMED, infos[file.path], keys))
+            garbage.append(Garbage(reason, infos[file.path], keys))
     return garbage
 
 
 def _shard_garbage(old: dict[str, FileInfo], needed: set[str]) -> list[Garbage]:
     """Return the old shards that no remaining experiment and no row needs."""
     return [
-        Garbage(SHARDS_UNNAMED, info)
+        Garbage("shards that no experiment names", info)
         for path, info in old.items()
         if (match := SHARD_PATH.fullmatch(path)) and match[2] not in needed
     ]
@@ -234,7 +170,7 @@ def _unreadable_rows(old: dict[str, FileInfo], index: RowIndex) -> list[Garbage]
 def _blob_garbage(old: dict[str, FileInfo], named: set[str]) -> list[Garbage]:
     """Return the old blobs that no remaining row names."""
     return [
-        Garbage(BLOBS_UNNAMED, info)
+        Garbage("blobs that no row names", info)
         for path, info in old.items()
         if BLOB_PATH.fullmatch(path) and path not in named
     ]
@@ -266,36 +202,28 @@ def _referenced(store: Store, dropped: Sequence[str]) -> tuple[set[str], set[str
     Raises:
         InputError: If the description of an experiment or trial is unreadable.
     """
-    described: dict[str, Any] = {
-        f"experiments/{identity}.json": content
-        for identity, content in store.experiments().items()
-        if identity not in dropped
-    }
-    names = [name for name in store.files.names("experiments") if name.endswith(".json")]
-    left_out = {f"experiments/{identity}.json" for identity in dropped}
-    described = dict.fromkeys(set(names) - left_out) | described | store.trials()
-    keys, shards = set[str](), set[str]()
-    for path, content in described.items():
-        named = named_results(content)
-        if named is None:
-            raise InputError(
-                f"{path} of store {store.location} cannot be read, so which rows it needs is not "
-                "known: run its experiment again, or segtransfer store repair"
-            )
-        keys |= named[0]
-        shards |= named[1]
-    return keys, shards
+    experiments, trials = store.experiments(), store.trials()
+    names = [n for n in store.files.names("experiments") if n.endswith(".json")]
+    torn = [n for n in names if n[len("experiments/") : -5] not in experiments]
+    torn += [name for name, content in trials.items() if content is None]
+    if torn:
+        raise InputError(
+            f"{torn[0]} of store {store.location} cannot be read, so which rows it needs is not "
+            "known: run its experiment again, or remove the file"
+        )
+    kept = [content for identity, content in experiments.items() if identity not in dropped]
+    kept += [content for content in trials.values() if content is not None]
+    keys = {key for content in kept for cell in content["cells"] for key in cell[4:6] if key}
+    return keys, {shard for content in kept for shard in content["shards"]}
 
 
 def _leftovers(old: dict[str, FileInfo], index: RowIndex) -> list[Garbage]:
-    """Return interrupted writes, ended leases, and failures of tasks that are done since."""
+    """Return interrupted writes, and failures of tasks that are done since."""
     garbage = []
     for path, info in old.items():
         name = path.rsplit("/", 1)[-1]
         row = index.rows.get(name.removesuffix(".json"))
-        if path.startswith(f"{LEASES}/"):
-            garbage.append(Garbage("leases that have ended", info))
-        elif name.startswith(PARTIAL):
+        if name.startswith(PARTIAL):
             garbage.append(Garbage("writes that were cut off", info))
         elif path.startswith("failures/") and row is not None and _before(info, row):
             garbage.append(Garbage("failures of tasks that are done since", info))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from segtransfer.errors import InputError
 from segtransfer.store import CommitRow, Store
-from segtransfer.store.maintenance.leases import in_use
 from segtransfer.store.maintenance.reading import RowIndex, in_threads, read_rows
 from segtransfer.store.rows import encode_rows, row_path
 from segtransfer.store.store import SHARD_PATH
@@ -39,11 +38,6 @@ def merge(store: Store, other: Store) -> MergeReport:
     """
     if other.location == store.location:
         raise InputError(f"store {store.location} cannot be merged into itself")
-    with in_use(store, "store merge"):
-        return _merge(store, other)
-
-
-def _merge(store: Store, other: Store) -> MergeReport:
     theirs = read_rows(other)
     ours = read_rows(store)
     notes: Counter[str] = Counter()

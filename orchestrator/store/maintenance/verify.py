@@ -1,10 +1,9 @@
 """Verify: read every file of a store, and report each file with a problem."""
 
 import hashlib
-import re
+import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,13 +12,11 @@ from segtransfer.store.files import PARTIAL, FileInfo
 from segtransfer.store.maintenance.gc import GRACE_SECONDS
 from segtransfer.store.maintenance.reading import in_threads, read_rows
 from segtransfer.store.rows import BLOB_PATH, COMPACTED_PATH, ROW_PATH
-from segtransfer.store.store import SHARD_PATH, named_results, parse
+from segtransfer.store.store import SHARD_PATH
 from segtransfer.tasks.data.shards import Shard
 
 Anomaly = Literal["damaged", "orphaned", "foreign", "partial"]
-DESCRIPTIONS = ("experiments/", "searches/")
-_OTHER_FOLDERS = ("calibration/", "failures/", "leases/", "reports/", "unlogged/", *DESCRIPTIONS)
-DESCRIPTION_PATH = re.compile(r"(experiments|searches/[^/]+)/[^/]+\.json")
+_OTHER_FOLDERS = ("calibration/", "experiments/", "failures/", "reports/", "searches/")
 _NOT_DONE = "the task counts as not done: run the experiment again"
 
 
@@ -50,7 +47,7 @@ class VerifyReport:
 
 
 @dataclass(frozen=True)
-class ExpectedImages:
+class _ExpectedImages:
     """The ids and the size of a shard's images, which each blob of the shard must have."""
 
     image_ids: tuple[str, ...]
@@ -64,9 +61,9 @@ def verify(store: Store) -> VerifyReport:
     infos = store.files.infos("")
     index = read_rows(store)
     findings = [_unreadable(path, count) for path, count in index.unreadable.items()]
-    expected: dict[str, ExpectedImages] = {}
+    expected: dict[str, _ExpectedImages] = {}
     shards = [match[2] for info in infos if (match := SHARD_PATH.fullmatch(info.path))]
-    contents = in_threads(lambda shard_id: expected_images(store.shard(shard_id)), shards)
+    contents = in_threads(lambda shard_id: _expected(store.shard(shard_id)), shards)
     for shard_id, images in zip(shards, contents, strict=True):
         if images is None:
             path = f"shards/{shard_id[:2]}/{shard_id}.arrow"
@@ -79,16 +76,10 @@ def verify(store: Store) -> VerifyReport:
         named[row.blob].append(row)
     for of_blob in in_threads(lambda rows: _check_blob(store, rows, expected), named.values()):
         findings.extend(of_blob)
-    names = [info.path for info in infos if info.path.startswith(DESCRIPTIONS)]
+    names = [info.path for info in infos if info.path.startswith("experiments/")]
     experiments = [name for name in names if name.endswith(".json")]
-    findings += [f for name in experiments if (f := check_experiment(store, name))]
+    findings += [f for name in experiments if (f := _check_experiment(store, name))]
     findings += [f for info in infos if (f := _check_place(info, named))]
-    known = {finding.path for finding in findings}
-    findings += [
-        Finding("damaged", path, f"{sentence}; {_NOT_DONE}")
-        for path, sentence in misplaced(store).items()
-        if path not in known
-    ]
     return VerifyReport(
         rows=len(index.rows),
         blobs=len(named),
@@ -99,17 +90,6 @@ def verify(store: Store) -> VerifyReport:
     )
 
 
-def misplaced(store: Store) -> dict[str, str]:
-    """Return what is in the place of a file of the store and is no file, in words, by path."""
-    folders, names = store.files.folders(""), set(store.files.names(""))
-    found = dict.fromkeys(folders, "a folder is in the place of this file")
-    found |= dict.fromkeys(
-        names - set(store.files.regular("")), "a broken link, a pipe or a device"
-    )
-    places = ROW_PATH, COMPACTED_PATH, BLOB_PATH, SHARD_PATH, DESCRIPTION_PATH
-    return {p: text for p, text in found.items() if any(place.fullmatch(p) for place in places)}
-
-
 def _unreadable(path: str, count: int) -> Finding:
     if ROW_PATH.fullmatch(path):
         return Finding("damaged", path, f"this row is torn or altered; {_NOT_DONE}")
@@ -118,54 +98,52 @@ def _unreadable(path: str, count: int) -> Finding:
                                     "the experiments again")  # fmt: skip
 
 
-def expected_images(shard: Shard | None) -> ExpectedImages | None:
-    """Return ids and size of a shard's images; None for a missing shard."""
-    return None if shard is None else ExpectedImages(shard.image_ids, *shard.images.shape[2:])
+def _expected(shard: Shard | None) -> _ExpectedImages | None:
+    return None if shard is None else _ExpectedImages(shard.image_ids, *shard.images.shape[2:])
 
 
 def _check_blob(
-    store: Store, rows: list[CommitRow], expected: Mapping[str, ExpectedImages]
+    store: Store, rows: list[CommitRow], expected: dict[str, _ExpectedImages]
 ) -> list[Finding]:
     """Check a blob against its hash, and against each row that names the blob."""
     content = store.files.read(rows[0].blob)
-    problems = ((row, blob_problem(row, content, expected)) for row in rows)
-    return [
-        Finding("damaged", row.blob, f"{problem} (row {row.key}); {_NOT_DONE}")
-        for row, problem in problems
-        if problem
-    ][: len(rows) if content is not None else 1]
-
-
-def blob_problem(
-    row: CommitRow, content: bytes | None, expected: Mapping[str, ExpectedImages]
-) -> str | None:
-    """Return the reason why a blob is not the result that its row promises, or None.
-
-    Args:
-        row: The row.
-        content: The bytes of the blob, None if there is no such file.
-        expected: The images of each shard by the shard's id.
-    """
+    key = rows[0].key
     if content is None:
-        return "a row names it, and it is gone"
-    if hashlib.sha256(content).hexdigest() != row.sha256:
-        return f"its {len(content):,} bytes have another hash than its row says"
-    return _wrong_arrays(row, content, expected.get(row.shard or ""))
+        return [
+            Finding("damaged", rows[0].blob, f"row {key} names it, and it is gone; {_NOT_DONE}")
+        ]
+    if hashlib.sha256(content).hexdigest() != rows[0].sha256:
+        sentence = f"its {len(content):,} bytes have another hash than row {key} says; {_NOT_DONE}"
+        return [Finding("damaged", rows[0].blob, sentence)]
+    wrong = ((row, _wrong_arrays(row, content, expected.get(row.shard or ""))) for row in rows)
+    return [
+        Finding(
+            "damaged",
+            row.blob,
+            f"{reason}, though its hash is right (row {row.key}): it was "
+            "written wrong; please report this",
+        )
+        for row, reason in wrong
+        if reason
+    ]
 
 
-def _wrong_arrays(row: CommitRow, content: bytes, expected: ExpectedImages | None) -> str | None:
+def _wrong_arrays(row: CommitRow, content: bytes, expected: _ExpectedImages | None) -> str | None:
     """Return the reason why a blob's arrays do not fit its row, or None if they do."""
-    if row.kind == "attack":
-        made = arrays.decode_images(content)
-        if made is None:
-            return "these are no adversarial images"
-        ids, images = made
-        shape = images.shape[-2:]
-    else:
-        scores = arrays.decode_evaluation(content)
-        if scores is None:
-            return "these are no scores of images"
-        ids, shape = scores.image_ids, scores.predictions.shape[-2:]
+    try:
+        if row.kind == "attack":
+            ids, images = arrays.decode_images(content)
+            counts, shape = {len(ids), images.shape[1]}, images.shape[-2:]
+        else:
+            scores = arrays.decode_evaluation(content)
+            ids, shape = scores.image_ids, scores.predictions.shape[-2:]
+            counts = {len(ids), len(scores.confusions), len(scores.predictions)}
+            if len(set(scores.confusions.shape[1:])) != 1:
+                return f"its confusions are {scores.confusions.shape}, not N x K x K"
+    except Exception as error:  # what does not decode breaks Arrow's readers in many ways
+        return f"it does not decode ({type(error).__name__})"
+    if len(counts) != 1:
+        return "it holds different numbers of ids and arrays"
     if expected is None:
         return None
     if (ids, shape) != (expected.image_ids, (expected.height, expected.width)):
@@ -173,12 +151,13 @@ def _wrong_arrays(row: CommitRow, content: bytes, expected: ExpectedImages | Non
     return None
 
 
-def check_experiment(store: Store, path: str) -> Finding | None:
-    """Return a finding if the description of an experiment or trial cannot be read."""
-    content = store.files.read(path)
-    if content is not None and named_results(parse(content)) is not None:
-        return None
-    return Finding("damaged", path, "this is no whole description: run its experiment again")
+def _check_experiment(store: Store, path: str) -> Finding | None:
+    try:
+        if isinstance(json.loads(store.files.read(path) or b""), dict):
+            return None
+    except ValueError:
+        pass
+    return Finding("damaged", path, "this is no whole JSON: run its experiment again")
 
 
 def _check_place(info: FileInfo, named: dict[str, list[CommitRow]]) -> Finding | None:

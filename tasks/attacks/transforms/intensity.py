@@ -8,14 +8,14 @@ import torch
 from pydantic import Field
 
 from segtransfer.tasks.attacks.transforms.views import TransformContext, View
-from segtransfer.tasks.schema import Frozen, Number, PixelFraction, Whole
+from segtransfer.tasks.schema import Frozen, Number
 
 
 class IntensityScales(Frozen):
     """SI (Lin et al., ICLR 2020): the mean gradient over x / 2^i, i = 0 .. copies - 1."""
 
     kind: Literal["si"] = "si"
-    copies: Annotated[Whole, Field(ge=1, le=32)] = 5
+    copies: Annotated[int, Field(ge=1, le=32)] = 5
 
     @property
     def relative_cost(self) -> float:
@@ -30,7 +30,7 @@ class Admix(Frozen):
     """
 
     kind: Literal["admix"] = "admix"
-    copies: Annotated[Whole, Field(ge=1, le=32)] = 3
+    copies: Annotated[int, Field(ge=1, le=32)] = 3
     strength: Annotated[Number, Field(ge=0, le=1)] = 0.2
 
     @property
@@ -46,8 +46,8 @@ class SpectrumSimulation(Frozen):
     """
 
     kind: Literal["ssa"] = "ssa"
-    copies: Annotated[Whole, Field(ge=1, le=64)] = 20
-    sigma: PixelFraction = 16 / 255
+    copies: Annotated[int, Field(ge=1, le=64)] = 20
+    sigma: Annotated[Number, Field(ge=0, le=1)] = 16 / 255
     rho: Annotated[Number, Field(ge=0, le=1)] = 0.5
 
     @property

@@ -16,7 +16,7 @@ from segtransfer.tasks.attacks.transforms.views import (
     then,
     window,
 )
-from segtransfer.tasks.schema import Flag, Frozen, Number, Whole
+from segtransfer.tasks.schema import Frozen, Number
 
 
 class DynamicScaling(Frozen):
@@ -43,11 +43,11 @@ class DynamicScaling(Frozen):
     low: Annotated[Number, Field(gt=0, le=4)] = 0.5
     width: Annotated[Number, Field(ge=0, le=4)] = 1.0
     law: Literal["uniform", "log-uniform", "discrete"] = "uniform"
-    levels: Annotated[Whole, Field(ge=2, le=100)] = 5
-    scales: Annotated[Whole, Field(ge=1, le=32)] = 1
+    levels: Annotated[int, Field(ge=2, le=100)] = 5
+    scales: Annotated[int, Field(ge=1, le=32)] = 1
     probability: Annotated[Number, Field(ge=0, le=1)] = 1.0
     anisotropy: Annotated[Number, Field(ge=0, le=1)] = 0.0
-    antialias: Flag = False
+    antialias: bool = False
     handling: Literal["whole", "native", "back"] = "whole"
     grid: Annotated[Number, Field(ge=0, le=1)] = 0.0
     schedule: Literal["random", "low-discrepancy"] = "random"

@@ -1,7 +1,6 @@
 """A task's key changes with all that changes its result, and with nothing else."""
 
 import copy
-import hashlib
 import json
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from pydantic import BaseModel
 
@@ -35,7 +33,6 @@ from segtransfer.tasks.models.zoo import ZOO
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import CLASSES, toy, write_images
 from tests.tasks.models.segformers import write_segformer
-from tests.toys import convolutional
 
 Spec = dict[str, Any]
 Change = Callable[[Spec, Path], None]
@@ -153,20 +150,6 @@ def set_ensemble(*seeds: int, **fields: Any) -> Change:
     """One ensemble of toys, by their seeds."""
     members = [toy(f"m{seed}", seed=seed) for seed in seeds or (1, 2)]
     return set_to("models", [{"name": "e", "ensemble": members, **fields}])
-
-
-def set_weights(seed: int = 7, told: bool = False) -> Change:
-    """A toy whose weights are a file: those of another seed; ``told`` by its hash as well."""
-
-    def change(spec: Spec, folder: Path) -> None:
-        path = folder / "weights.pth"
-        torch.save(convolutional(seed=seed).state_dict(), path)
-        source = spec["models"][0]["torch"]
-        source["weights"] = str(path)
-        if told:
-            source["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-
-    return change
 
 
 def set_windows(**fields: Any) -> Change:
@@ -316,34 +299,6 @@ def part_of_a_video(pattern: str) -> Change:
     return change
 
 
-def suffixed(**suffixes: str) -> Change:
-    """Two images and two labels of one name, told apart by the ends of their names."""
-
-    def change(spec: Spec, folder: Path) -> None:
-        write_images(folder / "suffixed", count=2)
-        for kind in ("images", "labels"):
-            for i, end in enumerate("ab"):
-                file = folder / "suffixed" / kind / f"image-{i}.png"
-                file.replace(file.with_name(f"x_{end}.png"))
-        fields = {"image_suffix": "_a", "label_suffix": "_a", **suffixes}
-        spec["data"] = {"folder": str(folder / "suffixed"), "classes": CLASSES, **fields}
-
-    return change
-
-
-def whole_labels(ignore_index: int) -> Change:
-    """Labels without 255."""
-
-    def change(spec: Spec, folder: Path) -> None:
-        for file in (write_images(folder / "whole", count=2) / "labels").iterdir():
-            label = np.asarray(Image.open(file)) % 3
-            Image.fromarray(label).save(file)
-        fields = {"classes": CLASSES, "ignore_index": ignore_index}
-        spec["data"] = {"folder": str(folder / "whole"), **fields}
-
-    return change
-
-
 def two_sequences(spec: Spec, folder: Path) -> None:
     spec["data"] |= {"images": None, "sequences": ["image-1", "image-2"]}
 
@@ -370,13 +325,6 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
         the_base,
         set_to("data.label_map", {"road": "ground", "sky": "ground", "tree": "tree"}),
     ),
-    "data.image_suffix": (suffixed(), suffixed(image_suffix="_b")),
-    "data.label_suffix": (suffixed(), suffixed(label_suffix="_b")),
-    "data.ignore_index": (whole_labels(255), whole_labels(0)),
-    "data.values": (
-        the_base,
-        set_to("data.values", {"0": "sky", "1": "road", "2": "tree", "255": None}),
-    ),
     "models.name": (the_base, set_to("models.0.name", "renamed")),
     "models.zoo": (set_zoo(ZOO_MODEL), set_zoo(OTHER_ZOO_MODEL)),
     "models.mmseg.config": (set_mmseg_model(), set_mmseg_model(config=widened_config)),
@@ -391,8 +339,6 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
         set_to("models.0.torch.callable", "tests.toys:failing"),
     ),
     "models.torch.arguments": (the_base, set_to("models.0.torch.arguments", {"seed": 7})),
-    "models.torch.weights": (set_weights(), set_weights(seed=8)),
-    "models.torch.sha256": (set_weights(), set_weights(told=True)),
     "models.huggingface.model": (
         set_segformer(),
         set_segformer(model=partial(segformer, seed=1)),

@@ -1,4 +1,4 @@
-"""Matrices as text: the numbers of the results, and the words for a missing value."""
+"""Matrices as text: the numbers of the results, and a dash for a missing value."""
 
 import pytest
 
@@ -19,7 +19,6 @@ def test_markdown_says_the_drop_beside_the_value(results: Results) -> None:
     assert text.count("\n| ") == 4  # head, clean, two sources
 
 
-def test_a_cell_without_a_value_is_not_measured() -> None:
-    assert cell(float("nan"), float("nan")) == "not measured"
-    assert cell(10.0, float("nan")) == "10.0"  # the clean images have no result
+def test_a_cell_without_a_value_is_a_dash() -> None:
+    assert cell(float("nan"), float("nan")) == "–"
     assert cell(10.0, -2.0) == "10.0 (+2.0)"

@@ -295,17 +295,6 @@ def test_the_chosen_are_the_best_by_their_rank(tmp_path: Path) -> None:
     assert len(chosen(context, trials[:1])) == 1, "there are no more"
 
 
-def test_a_trial_that_is_a_baseline_or_a_better_trial_is_no_find(tmp_path: Path) -> None:
-    baseline = {"preset": "pgd", "step_size": 9 / 255}
-    context = grey_context(tmp_path, confirm={"best": 3, "baselines": [baseline]})[0]
-    trials = [made_trial(n, t) for n, t in enumerate([30.0, 50.0, 40.0])]
-    best = chosen(context, trials)
-    assert [attack.name for attack in best] == ["best-1", "best-2"]
-    assert [attack.step_size for attack in best] == [10 / 255, 8 / 255]
-    (only,) = chosen(context, trials[1:2])
-    assert only.step_size == 9 / 255, "a search of which nothing else is left has no find"
-
-
 def test_with_two_objectives_the_chosen_are_of_the_front(tmp_path: Path) -> None:
     objectives = {"objectives": ["transfer", "cost"]}
     context = grey_context(tmp_path, search=objectives, confirm={"best": 3})[0]

@@ -3,16 +3,7 @@
 import pytest
 
 from segtransfer.statistics import Interval
-from segtransfer.studies.study import (
-    Verdict,
-    direction,
-    ease,
-    matters,
-    over_pgd,
-    signed,
-    standing,
-    summary,
-)
+from segtransfer.studies.study import Verdict, direction, ease, matters, signed, standing, summary
 
 ABOVE, BELOW, ACROSS = Interval(2, 1, 3), Interval(-2, -3, -1), Interval(1, -1, 3)
 NEAR, UNKNOWN = Interval(0.1, -0.2, 0.4), Interval(1, float("nan"), float("nan"), float("nan"))
@@ -55,20 +46,6 @@ def test_ease_needs_every_ratio_on_one_side() -> None:
         "15.0 [10.0, 20.0] to 65.0 [60.0, 70.0] %"
         in ease([{"raw": ratio(60, 70)}, {"raw": ratio(10, 20)}]).reason
     )
-
-
-def test_below_the_authors_eps_nothing_contradicts_their_claim() -> None:
-    weak = [{"raw": Interval(15, 10, 20)}]
-    found = ease(weak, 4 / 255)
-    assert found.standing == "open at this eps"
-    assert "eps 4/255 is below the authors' eps of 0.03" in found.reason
-    assert "leaves A6 open at this eps (" in summary([found])
-    assert ease(weak, 8 / 255).standing == "contradicts"
-    assert ease([{"raw": Interval(65, 60, 70)}], 4 / 255).standing == "supports"
-
-
-def test_a_verdict_over_pgd_alone_says_so() -> None:
-    assert over_pgd("A5", "supports", "more").reason == "more; PGD is the only rival"
 
 
 def test_a_summary_names_every_claim_and_why() -> None:

@@ -161,9 +161,7 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
         share = cost.step_cost * draw(number(1, 2.5)) + (restarts > 1)
         fields["budget"] = {"forward_equivalents": restarts * share}
     else:
-        parts = ("transforms", "momentum", "variance", "smoothing", "target", "layer")
-        noise = fields["start"] == "uniform" and not any(fields.get(part) for part in parts)
-        fields["steps"] = draw(st.integers(0 if noise else 1, 3))
+        fields["steps"] = draw(st.integers(0, 3))
         if length == "steps_at" and fields["steps"]:
             kept = st.sets(st.integers(1, fields["steps"]), min_size=1)
             fields["steps_at"] = sorted(draw(kept))

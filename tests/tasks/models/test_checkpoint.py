@@ -121,9 +121,8 @@ def test_a_missing_file_and_a_wrong_hash_are_named(tmp_path: Path) -> None:
     path.write_bytes(b"weights")
     assert fetch(str(path), None) == path
     assert fetch(str(path), sha256_of(path)) == path
-    with pytest.raises(InputError, match=f"{path} has another sha256 than {'0' * 64}") as refused:
+    with pytest.raises(InputError, match=f"has sha256 {sha256_of(path)}, not {'0' * 64}"):
         fetch(str(path), "0" * 64)
-    assert sha256_of(path) not in str(refused.value)  # nobody shall paste it
 
 
 def test_sha256_is_that_of_the_whole_file(tmp_path: Path) -> None:
@@ -185,7 +184,7 @@ def test_a_download_of_another_hash_is_refused_and_not_kept(server: str, tmp_pat
     torch.save(STATE, served)
     content, sha256 = served.read_bytes(), sha256_of(served)
     served.write_bytes(b"an error page")
-    with pytest.raises(InputError, match=f"another sha256 than {sha256} as given"):
+    with pytest.raises(InputError, match=f"not {sha256} as given"):
         fetch(f"{server}/a.pth", sha256)
     served.write_bytes(content)
     assert_state(load_state(fetch(f"{server}/a.pth", sha256)))

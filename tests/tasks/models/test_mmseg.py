@@ -13,9 +13,9 @@ from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.data.base import read_image
 from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.spec import DataSpec
-from segtransfer.tasks.image_files import read_image
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.checkpoint import load_state
@@ -252,18 +252,6 @@ def test_configs_are_found_by_the_names_that_mmseg_gives_them() -> None:
         find_config(name.replace("512x512", "512x51"))
 
 
-def test_a_name_of_two_shipped_configs_is_the_one_outside_dsdl_or_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("cityscapes", "cityscapes.py", "datasets/cityscapes.py"):
-        assert find_config(name).parts[-3:] == ("_base_", "datasets", "cityscapes.py")
-    assert find_config("dsdl/cityscapes.py").parts[-2:] == ("dsdl", "cityscapes.py")
-    alike = [Path("/one/x.py"), Path("/two/x.py")]
-    monkeypatch.setattr("segtransfer.tasks.models.mmseg._shipped_configs", lambda: {"x": alike})
-    with pytest.raises(InputError, match=r"config x is the name of several: /one/x\.py and /two"):
-        find_config("x")
-
-
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -282,6 +270,12 @@ def test_a_config_that_is_no_model_is_refused(text: str, told: str, tmp_path: Pa
 def test_a_network_that_mmseg_cannot_build_is_refused_with_its_reason(tmp_path: Path) -> None:
     config = config_file(tmp_path, backbone={"_delete_": True, "type": "NoSuchNet"})
     with pytest.raises(InputError, match=r"model 'm': mmseg could not build.*NoSuchNet"):
+        adapters.check(spec(config))
+
+
+def test_a_sigmoid_head_of_one_channel_is_refused(tmp_path: Path) -> None:
+    config = config_file(tmp_path, decode_head={"num_classes": 2, "out_channels": 1})
+    with pytest.raises(InputError, match="1 output channels for 2 classes"):
         adapters.check(spec(config))
 
 

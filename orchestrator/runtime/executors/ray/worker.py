@@ -81,9 +81,7 @@ class ModelActor:
         try:
             models.import_libraries(served.spec)  # once per process, not with every load
             begun = time.perf_counter()
-            self._model = models.load_planned(
-                served.spec, served.fingerprint, self._device, served.numerics
-            )
+            self._model = self._load(served)
         except Exception as error:
             return RemoteFailure(_kind_of_load_failure(error), _message_of(error))
         return Loaded(time.perf_counter() - begun)
@@ -102,6 +100,16 @@ class ModelActor:
     ) -> Output | RemoteFailure:
         """Return the scores of a shard's images on the hosted model."""
         return self._run(task, TaskInputs(ids, group, images, labels))
+
+    def _load(self, served: Served) -> Segmenter:
+        if models.describe(served.spec).fingerprint != served.fingerprint:
+            raise InputError(
+                "this node holds other weights than planned; give every node the same files"
+            )
+        model = models.load(served.spec, self._device, served.numerics)
+        images = torch.zeros(1, 3, 64, 64, device=self._device, requires_grad=True)
+        model.gradient(model(images).sum(), images)
+        return model
 
     def _run(self, task: Task, inputs: TaskInputs) -> Output | RemoteFailure:
         try:
@@ -145,7 +153,7 @@ def _kind_of_load_failure(error: Exception) -> FailureKind:
 
 
 def _message_of(error: Exception) -> str:
-    """Return one sentence, with a traceback unless the sentence alone says what is wrong."""
-    if isinstance(error, InputError) and error.__cause__ is None:
+    """Return one sentence, with a traceback unless the user's input is at fault."""
+    if isinstance(error, InputError):
         return str(error)
     return f"{error}\n{''.join(traceback.format_exception(error))}"

@@ -14,8 +14,8 @@ from segtransfer.results import Results
 from segtransfer.store.arrays import Evaluation
 from segtransfer.tasks import metrics, perturbation
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.base import read_image
 from segtransfer.tasks.data.shards import Shard
-from segtransfer.tasks.image_files import read_image
 from segtransfer.tasks.labels import IGNORE_INDEX
 
 CAMVID = Path(metrics.__file__).parent / "data/camvid/images"

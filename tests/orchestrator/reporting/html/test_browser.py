@@ -15,7 +15,6 @@ from segtransfer.reporting.html import write_page
 from segtransfer.reporting.html.estimates import METRIC_CHOICES
 from segtransfer.reporting.html.facts import decimal
 from segtransfer.results import Results
-from segtransfer.results.text import NOT_MEASURED
 from segtransfer.statistics import Resampled
 from tests.orchestrator.reporting.html.made_up import made_up
 from tests.orchestrator.reporting.html.test_page import ATTACKS, HOSTILE, nothing_yet, renamed
@@ -113,9 +112,7 @@ def test_the_metric_switch_shows_the_numbers_of_that_metric(
     clean = pd.Series(0.0, results.targets) if relative else results.clean(metric)
     for attack in ("pgd", "mi"):
         values = results.matrix(attack, metric)
-        shown = [
-            [NOT_MEASURED if np.isnan(v) else decimal(v) for v in row] for row in values.to_numpy()
-        ]
+        shown = [["–" if np.isnan(v) else decimal(v) for v in row] for row in values.to_numpy()]
         expected = [[s, *row] for s, row in zip(results.sources, shown, strict=True)]
         assert cells(matrix(page, attack)) == [["clean", *map(decimal, clean)], *expected]
     label = next(m.label for m in METRIC_CHOICES if m.name == metric)
@@ -373,7 +370,7 @@ def test_a_page_without_results_works(browser: Any, tmp_path: Path) -> None:
     with opened(browser, write_page(nothing_yet(), tmp_path / "report.html")) as page:
         for metric in METRIC_CHOICES:
             choose(page, metric.name)
-            assert cells(matrix(page, "pgd"))[1][1:] == 3 * [NOT_MEASURED]
+            assert cells(matrix(page, "pgd"))[1][1:] == 3 * ["–"]
 
 
 def test_names_of_others_run_nothing(browser: Any, tmp_path: Path) -> None:

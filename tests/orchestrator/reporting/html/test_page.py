@@ -19,7 +19,6 @@ from segtransfer.reporting.html.facts import decimal, failure_messages, interval
 from segtransfer.reporting.html.gallery import GALLERY_BYTES, draw_gallery
 from segtransfer.reporting.html.tables import main_attacks
 from segtransfer.results import PAIR_GROUPS, Results
-from segtransfer.results.text import NOT_MEASURED
 from segtransfer.statistics import Resampled, pairs_of
 from tests.orchestrator.reporting.html.made_up import made_up
 from tests.orchestrator.reporting.html.reading import Page
@@ -177,36 +176,23 @@ def test_the_parquet_in_the_page_is_the_frame(results: Results, page: Page) -> N
     pd.testing.assert_frame_equal(page.frame(), results.frame(), check_exact=True)
 
 
-def test_one_schedule_group_gives_no_verdict_on_a_difference() -> None:
-    results = made_up(ATTACKS[1:3])
-    page = " ".join(Page(draw_page(results)).text.split())
-    assert ", within noise." in page.partition("Against pgd that is")[2][:60]
-    spec = {**results.content["spec"], "schedule_groups": 1}
-    judged = Page(draw_page(replace(results, content={**results.content, "spec": spec})))
-    told = " ".join(judged.text.split()).partition("Against pgd that is")[2][:70]
-    assert "one schedule group: no verdict" in told
-    assert not any(
-        figures and figures[3] for shown in judged.data["figures"].values() for figures in shown
-    )
-
-
-def test_missing_cells_are_not_measured_under_the_word_partial() -> None:
+def test_missing_cells_are_dashes_under_the_word_partial() -> None:
     results = made_up(ATTACKS[:3], missing=(("mi", "net-0", "net-2"),))
     page = Page(draw_page(results))
     rows = page.table("mi").rows
-    assert rows[2][3] == NOT_MEASURED
-    assert rows[2][2] != NOT_MEASURED
+    assert rows[2][3] == "–"
+    assert rows[2][2] != "–"
     assert "PARTIAL. 1 of 3 matrices lacks cells" in " ".join(page.text.split())
     table = next(table for table in page.tables if "Against pgd" in table.rows[0])
     means = {row[0]: row[1:4] for row in table.rows}
-    assert NOT_MEASURED not in means["pgd"]
+    assert "–" not in means["pgd"]
     # net-0 and net-2 share a backbone: only that mean is not known.
-    assert [mean == NOT_MEASURED for mean in means["miPARTIAL"]] == [False, True, False]
+    assert [mean == "–" for mean in means["miPARTIAL"]] == [False, True, False]
 
 
 def test_an_experiment_that_has_nothing_yet_makes_a_page() -> None:
     page = Page(draw_page(nothing_yet()))
-    assert {text for row in page.table("pgd").rows[2:] for text in row[1:]} == {NOT_MEASURED}
+    assert {text for row in page.table("pgd").rows[2:] for text in row[1:]} == {"–"}
     assert page.data["charts"] == []
     assert "0 of 9 cells" in page.text
 
@@ -304,7 +290,7 @@ def test_numbers_are_written_as_people_write_them() -> None:
     assert decimal(2.0, signed=True) == "+2.0"
     assert interval_text((1.0, None, None, False)) == "1.0"
     assert interval_text((1.0, -0.5, 2.5, False)) == "1.0 (−0.5 to 2.5)"
-    assert interval_text(None) == NOT_MEASURED
+    assert interval_text(None) == "–"
 
 
 def test_text_on_every_shade_can_be_read() -> None:
