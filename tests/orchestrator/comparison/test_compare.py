@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 import segtransfer
 from segtransfer.cli import app
 from segtransfer.errors import InputError
+from segtransfer.reporting.folder import write_report
 from segtransfer.results import Results
+from segtransfer.tracking import log_results
 from tests.orchestrator.toy_experiments import run_toy
 
 runner = CliRunner()
@@ -72,15 +74,25 @@ def test_the_command_prints_the_matrix_the_verdict_and_where_the_report_is(store
     assert str(folder) in answer.output.replace("\n", "")
 
 
-def test_the_command_logs_once_however_often_it_runs(store: str) -> None:
+def test_the_command_logs_a_comparison_with_a_logged_run_once(
+    runs: dict[str, Results], store: str
+) -> None:
     from mlflow.tracking import MlflowClient
 
-    for _ in range(2):
-        answer = runner.invoke(app, ["compare", "first:pgd", "first:mi", "--store", store])
-        assert answer.exit_code == 0, answer.output
+    command = ["compare", "first:pgd", "first:mi", "--store", store]
+    assert runner.invoke(app, command).exit_code == 0
+    assert not Path("mlflow.db").exists(), "B was not logged"
+
+    write_report(runs["first"])
+    log_results(runs["first"])
     client = MlflowClient(tracking_uri=f"sqlite:///{Path.cwd() / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("first")
-    assert len(client.search_runs([experiment.experiment_id])) == 1
+    counts = [len(client.search_runs([experiment.experiment_id]))]
+    for _ in range(2):
+        answer = runner.invoke(app, command)
+        assert answer.exit_code == 0, answer.output
+        counts.append(len(client.search_runs([experiment.experiment_id])))
+    assert counts[1:] == [counts[0] + 1] * 2
 
 
 def test_what_cannot_be_compared_ends_with_code_2_and_a_sentence(store: str) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.task import CLEAN
 from segtransfer.results import Results
 from segtransfer.store.arrays import Evaluation
+from segtransfer.store.rows import CommitRow
 from segtransfer.tasks import metrics, perturbation
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Shard
@@ -41,8 +41,11 @@ class MadeUpStore:
     def attack_images(self, key: str) -> np.ndarray | None:
         return self.images.get(key)
 
-    def row(self, key: str) -> Any:
-        return SimpleNamespace(report=self.reports[key]) if key in self.reports else None
+    def row(self, key: str) -> CommitRow | None:
+        if key not in self.reports:
+            return None
+        report = self.reports[key]
+        return CommitRow(key, "attack", blob="", sha256="", report=report, created="")
 
     def failure(self, key: str) -> dict[str, Any] | None:
         return self.failures.get(key)
