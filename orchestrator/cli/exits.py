@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from segtransfer.cli import tracebacks
 from segtransfer.cli.console import OutputError, errors
-from segtransfer.errors import InputError
+from segtransfer.errors import InputError, reason_of
 from segtransfer.runtime.interrupts import was_terminated
 from segtransfer.tasks.urls import without_credentials
 
@@ -87,7 +87,7 @@ def message_of(error: Exception) -> str:
     """
     message = str(error).strip()
     if message.startswith("Traceback ("):
-        message = message.splitlines()[-1]
+        message = reason_of(message)
     if isinstance(error, InputError | OSError | RuntimeError) and message:
         return message
     return f"unforeseen {type(error).__name__}{': ' if message else ''}{message}"
@@ -140,7 +140,7 @@ def exit_if_failed(failures: Mapping[str, str]) -> None:
         return
     reasons: dict[str, list[str]] = {}
     for key, message in failures.items():
-        reasons.setdefault(message.strip().splitlines()[-1], []).append(key)
+        reasons.setdefault(reason_of(message), []).append(key)
     errors.print(f"\n[red]{len(failures)} tasks have no result:[/red]")
     for reason, keys in reasons.items():
         errors.print(f"  {len(keys)} x {escape(reason)} (first: {keys[0][:16]})", highlight=False)

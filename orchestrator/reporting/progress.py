@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from segtransfer.errors import reason_of
 from segtransfer.experiment.plan import Plan
 from segtransfer.reporting.live import (
     RunProgress,
@@ -189,15 +190,14 @@ class ProgressView(Listener):
         )
 
     def _warn(self, message: str, style: str) -> None:
-        """Print the last line of a message, unless it was printed within ``LINE_EVERY`` seconds.
+        """Print the reason in a message, unless it was printed within ``LINE_EVERY`` seconds.
 
         A node's death gives an equal message for each of its calls.
         """
-        lines = message.strip().splitlines()
-        now = self._now()
-        if lines and now - self._warned.get(lines[-1], -LINE_EVERY) >= LINE_EVERY:
-            self._warned[lines[-1]] = now
-            self._console.print(Text(lines[-1], style=style))
+        reason, now = reason_of(message), self._now()
+        if reason and now - self._warned.get(reason, -LINE_EVERY) >= LINE_EVERY:
+            self._warned[reason] = now
+            self._console.print(Text(reason, style=style))
 
     def _line_now_and_then(self) -> None:
         now = self._now()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from segtransfer import search_spaces
+from segtransfer.errors import reason_of
 from segtransfer.experiment.keys import key_of
 from segtransfer.experiment.manifest import describe
 from segtransfer.experiment.plan import identity_of, make_plan, make_tasks
@@ -185,7 +186,7 @@ def _drive(submission: Submission, client: DriverClient, store: Store) -> None:
     outcome = Outcome()
     drive(client, submission, store, outcome, TimeLimit(None))
     if outcome.failures:
-        reasons = [text.strip().splitlines()[-1] for text in outcome.failures.values()]
+        reasons = [reason_of(text) for text in outcome.failures.values()]
         raise TrialError(f"{len(reasons)} tasks failed: {reasons[0]}")
 
 

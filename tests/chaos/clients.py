@@ -15,10 +15,12 @@ from typing import Any, TextIO
 
 from segtransfer.experiment.provenance import code_hash
 from segtransfer.experiment.reading import read_experiment
+from segtransfer.runtime.interrupts import terminable
 from segtransfer.runtime.listener import Listener
 from segtransfer.runtime.runner import carry_out
 from segtransfer.runtime.sessions import Notice
 from tests.chaos import write_faults
+from tests.chaos.disturbed_run import TERMINATED
 
 
 class NoticeWriter(Listener):
@@ -36,8 +38,13 @@ def run_client(request: dict[str, Any]) -> None:
 
     write_faults.install()
     ray_driver.DriverActor = write_faults.Driver  # type: ignore[misc]
-    with Path(request["notice_file"]).open("w", buffering=1) as file:
-        carry_out(read_experiment(request["spec"]), NoticeWriter(file))
+    with Path(request["notice_file"]).open("w", buffering=1) as file, terminable():
+        try:
+            stopped = carry_out(read_experiment(request["spec"]), NoticeWriter(file)).stopped
+        except KeyboardInterrupt:  # SIGTERM before there was anything to compute
+            stopped = "terminated"
+    if stopped == "terminated":
+        os._exit(TERMINATED)
 
 
 def answer(*words: Any) -> None:

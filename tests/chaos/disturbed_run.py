@@ -20,8 +20,8 @@ from tests.orchestrator.toy_experiments import row_files
 if TYPE_CHECKING:
     from tests.chaos.cluster_process import ChaosCluster
 
-
 UNUSED = "nobody came to write that"
+TERMINATED = 128 + signal.SIGTERM  # the exit status of a client that SIGTERM has stopped
 
 
 class Watcher:
@@ -82,7 +82,7 @@ class DisturbedRun:
         """Return whether the run is under way; restart a client that was killed."""
         self.processes |= {*live("ModelActor").values(), *live("Driver").values()}
         status = self.cluster.clients.ended(self.client)
-        if status == -signal.SIGKILL:
+        if status in (-signal.SIGKILL, -signal.SIGTERM, TERMINATED):
             self._start_client()
             return True
         if status:
@@ -98,16 +98,22 @@ class DisturbedRun:
                 (self._tokens / "token").touch()
             case "client":
                 self._kill_one([self.client])
+            case "terminate":
+                with suppress(ProcessLookupError):
+                    os.kill(self.client, signal.SIGTERM)
             case "driver":
                 self._kill_one(sorted(live("Driver", detached=self.schedule.fleet).values()))
             case "write":
                 write_faults.inject(
                     Path(self.store.location), disturbance.write, disturbance.moment
                 )
-            case "node":
+            case "node" | "raylet":
                 nodes = self.cluster.nodes
                 lost = nodes.pop(self._random.randrange(len(nodes)))
-                self.cluster.cluster.remove_node(lost, allow_graceful=False)
+                if disturbance.kind == "raylet":
+                    lost.kill_raylet()
+                else:
+                    self.cluster.cluster.remove_node(lost, allow_graceful=False)
                 nodes.append(self.cluster.cluster.add_node(num_cpus=1, wait=False))
 
     def close(self) -> None:

@@ -2,9 +2,12 @@
 
 import random
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-DisturbanceKind = Literal["worker", "attack", "node", "client", "driver", "write"]
+DisturbanceKind = Literal[
+    "worker", "attack", "node", "raylet", "client", "terminate", "driver", "write"
+]
+KINDS: tuple[DisturbanceKind, ...] = get_args(DisturbanceKind)
 
 FIRST_DEATH = 1000  # the seed of the first schedule that was not drawn
 LATEST = 40  # rows of a run that has 45 at least
@@ -19,8 +22,9 @@ MOMENTS = ["before", "during", "after"]
 
 @dataclass(frozen=True)
 class Disturbance:
-    """``kind``: kill -9 of a worker, of one inside an ``attack``, of the client, of the driver; a
-    ``node`` that is lost while another joins; a death at the next ``write`` of a kind.
+    """``kind``: kill -9 of a worker, of one inside an ``attack``, of the client, of the driver, of
+    the ``raylet`` of a node alone; SIGTERM to the client (``terminate``); a ``node`` that is lost
+    as a whole; a death at the next ``write`` of a kind. Another node joins for one that is lost.
 
     It comes once ``after`` tasks of the run have a row, and ``pause`` seconds later.
     """
@@ -68,9 +72,8 @@ def schedule(seed: int) -> Schedule:
     generator = random.Random(seed)
     fleet = generator.random() < 0.7
     count = generator.randint(1, 4)
-    kinds: list[DisturbanceKind] = ["worker", "attack", "node", "client", "driver", "write"]
     found = []
-    for kind in generator.sample(kinds, count):
+    for kind in generator.sample(KINDS, count):
         after, pause = generator.randrange(LATEST), round(generator.random() * 0.5, 2)
         write = moment = ""
         if kind == "write":

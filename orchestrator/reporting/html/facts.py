@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from segtransfer.errors import reason_of
 from segtransfer.experiment.provenance import code_hash, commit, versions
 from segtransfer.reporting.html.analysis import Analysis
 from segtransfer.reporting.html.estimates import RoundedInterval
@@ -144,7 +145,7 @@ def failure_messages(results: Results) -> list[tuple[str, str]]:
                         messages[name] = failure["message"]
     kinds: dict[str, list[str]] = {}
     for message in messages.values():
-        kinds.setdefault(message.strip().splitlines()[-1], []).append(message)
+        kinds.setdefault(reason_of(message), []).append(message)
     return [(f"{len(same)} × {last}", same[0]) for last, same in kinds.items()]
 
 

@@ -73,6 +73,7 @@ def test_run_of_a_model_that_returns_no_logits_fails_in_a_sentence(
     done = run(folder, function)
     assert done.exit_code == 1
     assert said in done.output.replace("\n", " ")
+    assert "errors.InputError" not in done.output
     assert re.search(r"clean\W+not measured", done.output), "no number is shown"
 
 
