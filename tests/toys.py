@@ -238,8 +238,8 @@ def convolutional(num_classes: int = 3, seed: int = 0) -> Convolutional:
     return Convolutional(num_classes, seed)
 
 
-def quadratic(centre: list[float], curvature: float = 4.0, bias: float = 1.0) -> Quadratic:
-    return Quadratic(centre, curvature, bias)
+def quadratic(centre: list[float], curvature: float | str = 4.0, bias: float = 1.0) -> Quadratic:
+    return Quadratic(centre, float(curvature), bias)  # "nan": a spec has finite numbers only
 
 
 def staged(num_classes: int = 3, seed: int = 0, size_divisor: int = 1) -> Staged:

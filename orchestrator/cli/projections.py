@@ -1,7 +1,7 @@
 """Reports and MLflow runs of results, and the lines that say where they are."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import typer
@@ -100,11 +100,16 @@ def exit_if_untracked(required: bool, shown: bool) -> None:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def list_unlogged(store: "Store") -> None:
-    """Print the runs of a store that could not be logged to MLflow."""
+def list_unlogged(store: "Store", told: Collection[str]) -> None:
+    """Print the runs of a store that could not be logged to MLflow.
+
+    Args:
+        store: The store.
+        told: Identities of runs whose warning was printed a moment ago.
+    """
     from segtransfer.store.unlogged import unlogged
 
-    runs = unlogged(store)
+    runs = [run for run in unlogged(store) if run.identity not in told]
     if runs:
         errors.print(f"\n[yellow]Not logged to MLflow ({len(runs)}):[/yellow]")
     for run in runs:

@@ -7,8 +7,8 @@ from rich.markup import escape
 
 from segtransfer.cli.console import console, errors
 from segtransfer.cli.exits import ExitCode, exit_with_message
-from segtransfer.cli.options import ExperimentOption, LocationArgument, RequireTrackingOption
-from segtransfer.cli.projections import exit_if_untracked, list_unlogged, show_results
+from segtransfer.cli.options import ExperimentOption, LocationArgument
+from segtransfer.cli.projections import list_unlogged, show_results
 from segtransfer.errors import InputError
 
 
@@ -16,11 +16,10 @@ def report(
     store: LocationArgument,
     experiment: ExperimentOption = None,
     log: Annotated[bool, typer.Option(help="Bring MLflow up to date with the store.")] = False,
-    require_tracking: RequireTrackingOption = False,
 ) -> None:
     """Print and redraw the experiments of a store, and log them; nothing is computed.
 
-    Runs that could not be logged to MLflow are listed at the end.
+    Runs that could not be logged to MLflow are listed at the end; with --log they end with code 1.
     """
     from segtransfer.reporting.terminal import print_results
     from segtransfer.results import results_of
@@ -28,7 +27,7 @@ def report(
     from segtransfer.store.maintenance import open_existing
 
     with exit_with_message(store):
-        opened, shown, refused = open_existing(store), True, False
+        opened, unwritten, refused = open_existing(store), list[str](), False
         for identity, content in experiments_of(opened, experiment).items():
             try:
                 results = results_of(opened, identity, content)
@@ -38,8 +37,10 @@ def report(
                 continue
             console.rule(results.name)
             print_results(results, console)
-            shown &= show_results(results, log, redraw=True)
-        list_unlogged(opened)
+            if not show_results(results, log, redraw=True) and log:
+                unwritten.append(identity)
+        list_unlogged(opened, told=unwritten)
         if refused:
             raise typer.Exit(ExitCode.WRONG_INPUT)
-        exit_if_untracked(require_tracking, shown)
+        if unwritten:
+            raise typer.Exit(ExitCode.FAILED)

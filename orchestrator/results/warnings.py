@@ -92,7 +92,7 @@ def _nothing_labelled(results: Scored) -> Found:
     if not _labelled(results).sum():
         yield (
             (),
-            f"No image has a labelled pixel (every label is {IGNORE_INDEX}, which is ignored), so "
+            f"No image has a labelled pixel (every label has the ignored value), so "
             "no metric is measured.",
         )
 
@@ -108,8 +108,8 @@ def _unlabelled_classes(results: Scored) -> Found:
     index = results.classes.index(absent[0])
     yield (
         (),
-        f"{subject} ({IGNORE_INDEX} is ignored; its pixels count where labels hold {index} for "
-        f"'{absent[0]}').",
+        f"{subject}. Pixels of '{absent[0]}' count where labels hold {index}, not the ignored value "
+        f"({IGNORE_INDEX} unless the data sets another).",
     )
 
 
@@ -121,7 +121,7 @@ def _ignored_pixels(results: Scored) -> Found:
     if ignored > MOST_IGNORED:
         yield (
             (),
-            f"{_percent(ignored)} of all pixels are ignored (label {IGNORE_INDEX}), so metrics are "
+            f"{_percent(ignored)} of all pixels are ignored by their labels, so metrics are "
             f"about the other {_percent(1 - ignored)} only.",
         )
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from segtransfer.experiment.reading import read_experiment
@@ -45,6 +46,15 @@ def write_images(
 
 def toy(name: str, function: str = "convolutional", **arguments: Any) -> dict[str, Any]:
     return {"name": name, "torch": {"callable": f"tests.toys:{function}", "arguments": arguments}}
+
+
+def unloadable(name: str, folder: Path) -> dict[str, Any]:
+    """A toy that can be planned and not loaded: its weights, in ``folder``, are another's."""
+    weights = folder / "weights-of-another.pth"
+    torch.save({"another.weight": torch.zeros(1)}, weights)
+    spec = toy(name)
+    spec["torch"]["weights"] = str(weights)
+    return spec
 
 
 def toy_spec(folder: Path, **changes: Any) -> dict[str, Any]:

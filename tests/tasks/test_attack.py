@@ -153,7 +153,7 @@ def rooted(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> 
 )
 def test_a_step_that_is_not_a_number_fails_the_task_in_a_sentence(fields: dict[str, Any]) -> None:
     own = spec(steps=3, loss=f"{__name__}:rooted", **fields)
-    broken = toy("quadratic", centre=[0.5] * 3, curvature=float("nan"))
+    broken = toy("quadratic", centre=[0.5] * 3, curvature="nan")
     for model, rule, step, loss in (
         (toy("convolutional"), own, 2, 0),
         (broken, spec(steps=3, **fields), 1, "nan"),

@@ -177,7 +177,9 @@ def test_the_command_shows_the_warning_of_binary_labels(tmp_path: Path) -> None:
     answer = CliRunner().invoke(app, ["report", str(tmp_path / "store")])
     assert answer.exit_code == 0, answer.output
     shown = " ".join(answer.output.split())
-    assert "Class 'object' occurs in no label (255 is ignored; its pixels count where" in shown
+    assert (
+        "Class 'object' occurs in no label. Pixels of 'object' count where labels hold 1" in shown
+    )
 
 
 # Each kind ---------------------------------------------------------------------------------------

@@ -162,7 +162,9 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
         fields["budget"] = {"forward_equivalents": restarts * share}
     else:
         parts = ("transforms", "momentum", "variance", "smoothing", "target", "layer")
-        noise = fields["start"] == "uniform" and not any(fields.get(part) for part in parts)
+        noise = fields["start"] == "uniform" and all(
+            fields.get(part) in (None, []) for part in parts
+        )
         fields["steps"] = draw(st.integers(0 if noise else 1, 3))
         if length == "steps_at" and fields["steps"]:
             kept = st.sets(st.integers(1, fields["steps"]), min_size=1)

@@ -22,6 +22,7 @@ from tests.orchestrator.toy_experiments import (
     row_files,
     run_toy,
     toy,
+    unloadable,
     write_images,
 )
 
@@ -29,7 +30,6 @@ from tests.orchestrator.toy_experiments import (
 RAY_IF_SLOW = pytest.mark.parametrize(
     "executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)], indirect=True
 )
-BROKEN = toy("broken", "linear", weights=[[0.0, "x", 0.0]] * 3)
 
 
 class Log(Listener):
@@ -201,7 +201,7 @@ def test_a_model_that_cannot_load_fails_its_tasks_and_the_rest_is_done(
     results = run_toy(
         tmp_path,
         data=data,
-        models=[toy("good", seed=1), BROKEN],
+        models=[toy("good", seed=1), unloadable("broken", tmp_path)],
         attacks=[{"preset": "pgd", "steps": 1}],
         runtime=on(executor),
     )
@@ -222,7 +222,7 @@ def test_what_needs_no_source_is_made_even_where_no_model_loads(
         tmp_path,
         log,
         data=data,
-        models=[BROKEN],
+        models=[unloadable("broken", tmp_path)],
         attacks=["noise"],
         runtime=on(executor),
     )
