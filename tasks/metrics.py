@@ -33,6 +33,11 @@ def margins(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1), matrix.sum(-2)
 
 
+def class_counts(matrix: np.ndarray) -> np.ndarray:
+    """Return ``margins`` as one array, int32 ... x 3 x K; an image has less than 2^31 pixels."""
+    return np.stack(margins(matrix), axis=-2).astype(np.int32)
+
+
 def class_iou(matrix: np.ndarray) -> np.ndarray:
     """Return the IoU of each class in percent; NaN for a class in neither labels nor predictions.
 

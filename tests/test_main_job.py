@@ -33,7 +33,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 def _keys(results: Results) -> dict[tuple[str, str, str], str]:
-    return {(c[0], c[1], c[3]): c[5] for c in results.content["cells"] if c[5]}
+    return {(c[0], c[1], c[3]): c[5] for c in results.manifest.rows if c[5]}
 
 
 def test_the_noise_row_lies_far_above_the_pgd_row(results: Results) -> None:
@@ -68,7 +68,7 @@ def test_no_stored_image_leaves_the_integer_ball(results: Results) -> None:
 
 
 def test_confusions_count_every_labelled_pixel_once(results: Results) -> None:
-    shards = [results.store.shard(shard) for shard in results.content["shards"]]
+    shards = [results.store.shard(shard) for shard in results.manifest.shards]
     labelled = sum(int((shard.labels != 255).sum()) for shard in shards if shard is not None)
     assert labelled > 0
     assert {int(matrix.sum()) for matrix in results.confusions.values()} == {labelled}
@@ -79,7 +79,7 @@ def test_miou_is_mmsegs_own_on_the_same_predictions(results: Results) -> None:
 
     for attack, source, target in [("clean", None, "fcn-r18"), ("pgd", "fcn-r18", "pspnet-r18")]:
         areas = []
-        for a, s, t, shard_id, key, _ in results.content["cells"]:
+        for a, s, t, shard_id, key, _ in results.manifest.rows:
             if (a, s, t) != (attack, source, target):
                 continue
             evaluation, shard = results.store.evaluation(key), results.store.shard(shard_id)

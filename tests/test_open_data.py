@@ -69,7 +69,7 @@ def test_a_matrix_from_the_stores_own_files_is_ours_exactly(
 ) -> None:
     assert np.array_equal(names["matrix"], results.matrix("pgd").to_numpy())
     miou, confusions = names["miou"], names["confusions"]
-    assert confusions.keys() == results.confusions.keys()
+    assert confusions.keys() == results.counts.keys()
     for (attack, source, target), confusion in confusions.items():
         if attack == CLEAN:
             expected = results.clean()[target]
@@ -107,7 +107,7 @@ def test_an_image_is_read_beside_its_clean_one(names: dict[str, Any]) -> None:
 def test_duckdb_reads_the_store_and_the_tables(results: Results, names: dict[str, Any]) -> None:
     pytest.importorskip("duckdb", reason="duckdb is not installed")
     cost = names["cost"].set_index("kind")
-    assert cost.loc["evaluate", "tasks"] == len(results.content["cells"])
+    assert cost.loc["evaluate", "tasks"] == len(results.manifest.rows)
     spent = sum(results.cost(attack)["seconds"] for attack in results.attacks)
     assert cost.loc["attack", "seconds"] == pytest.approx(spent)
     accuracy = names["accuracy"].set_index(["attack", "source", "target"])["aacc"]
@@ -123,18 +123,18 @@ def test_datasets_reads_the_hub_export(results: Results, names: dict[str, Any]) 
     pytest.importorskip("datasets", reason="datasets is not installed")
     assert names["picture"].size == (32, 24)
     assert names["source"] is None  # noise comes first, and needs none
-    pixels = sum(m.sum() for m in results.confusions.values())
-    right = sum(np.trace(m.sum(0)) for m in results.confusions.values())
+    pixels = sum(counts[:, 1].sum() for counts in results.counts.values())
+    right = sum(counts[:, 0].sum() for counts in results.counts.values())
     assert names["right"] == pytest.approx(right / pixels)
 
 
 def test_every_path_and_column_that_the_page_names_is_there(results: Results) -> None:
     store = Path(results.store.location)
-    row = results.store.row(results.content["cells"][0][4])
+    row = results.store.row(results.manifest.rows[0][4])
     assert row is not None
     for name in os.listdir(store):
         assert f"| `{name}/" in PAGE
     for name in vars(row):
         assert f"`{name}`" in PAGE
-    for name in results.content:
+    for name in results.manifest.stored():
         assert f"`{name}`" in PAGE

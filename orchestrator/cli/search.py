@@ -49,7 +49,7 @@ def search(
             console.print(f"Report of the search: {search_folder(result)}", highlight=False)
         console.print(f"Trials: {dashboard_command(result.context)}", highlight=False)
         tracked = tracking and read.runtime.tracking
-        if result.results.confusions:
+        if result.results.counts:
             shown &= show_results(result.results, tracked)
         if tracked:
             shown &= log_search(result)

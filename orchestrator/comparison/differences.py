@@ -31,7 +31,7 @@ def differences(
         result is NaN, and so are the means over this cell.
     """
     # Fewer schedule groups are larger clusters, within which images are not independent.
-    coarser = min(a, b, key=lambda run: run.content["spec"]["schedule_groups"])
+    coarser = min(a, b, key=lambda run: run.manifest.settings.schedule_groups)
     design = Resampled(coarser).design
     of_a, of_b = Resampled(a, design=design), Resampled(b, design=design)
     rows = []
@@ -110,7 +110,7 @@ def _limits(a: Results, b: Results, frame: pd.DataFrame) -> Iterator[str]:
         "Intervals are 95 % each; beyond noise means: after Holm's correction for all "
         f"{len(cells)} cells (rows, columns and means each among themselves)."
     )
-    groups = [run.content["spec"]["schedule_groups"] for run in (a, b)]
+    groups = [run.manifest.settings.schedule_groups for run in (a, b)]
     if groups[0] != groups[1]:
         yield (
             f"A shares schedules in {groups[0]} groups of images and B in {groups[1]}: images are "

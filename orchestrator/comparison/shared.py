@@ -73,9 +73,9 @@ def bring_together(
 def _check_whole(name: str, run: Results) -> None:
     """Refuse a run without results, or with missing images."""
     where = f"{run.name} ({name}) in {run.store.location}"
-    if not run.confusions:
+    if not run.counts:
         raise InputError(f"{where} has no results yet; run it first")
-    if any(len(counts) != len(run.image_ids) for counts in run.confusions.values()):
+    if any(len(counts) != len(run.image_ids) for counts in run.counts.values()):
         raise InputError(f"images of {where} are missing or damaged; run it again")
 
 
@@ -88,14 +88,14 @@ def _check_classes(a: Results, b: Results) -> None:
             f"cannot compare: A has {len(a.classes)} classes and B has {len(b.classes)}, and the "
             "lists differ" + (f" (A / B: {', '.join(differ)})" if differ else "")
         )
-    maps = [run.content["spec"]["data"].get("label_map") for run in (a, b)]
+    maps = [run.manifest.settings.data.label_map for run in (a, b)]
     if maps[0] != maps[1]:
         raise InputError("cannot compare: A and B merge classes otherwise (data.label_map)")
 
 
 def _same_images(a: Results, b: Results) -> tuple[np.ndarray, np.ndarray]:
     """Return indices into A's and into B's images of the common images, in A's order."""
-    if a.content["shards"] == b.content["shards"]:
+    if a.manifest.shards == b.manifest.shards:
         everywhere = np.arange(len(a.image_ids))
         return everywhere, everywhere
     mine, theirs = _contents(a), _contents(b)
@@ -108,7 +108,7 @@ def _same_images(a: Results, b: Results) -> tuple[np.ndarray, np.ndarray]:
 def _contents(run: Results) -> dict[str, str]:
     """Return sha256 of the pixels and labels per image id."""
     digests = {}
-    for shard_id in run.content["shards"]:
+    for shard_id in run.manifest.shards:
         shard = run.store.shard(shard_id)
         if shard is None:
             raise InputError(f"images of {run.name} in {run.store.location} are damaged; "
@@ -134,23 +134,22 @@ def _of_images(a: Results, b: Results, both: np.ndarray) -> Iterator[Objection]:
 
 def _same_models(a: Results, b: Results, role: str) -> list[str]:
     """Return the common sources or targets: same name, weights, configuration and backbone."""
-    return [name for name in a.content[role] if _is_same(a, b, role, name)]
+    return [name for name in getattr(a, role) if _is_same(a, b, role, name)]
 
 
 def _is_same(a: Results, b: Results, role: str, name: str) -> bool:
-    models = [run.content["models"][name] for run in (a, b) if name in run.content[role]]
-    return len(models) == 2 and all(
-        models[0][part] == models[1][part] for part in ("fingerprint", "networks")
-    )
+    models = [run.manifest.models[name] for run in (a, b) if name in getattr(run, role)]
+    parts = [(model.fingerprint, model.networks) for model in models]
+    return len(parts) == 2 and parts[0] == parts[1]
 
 
 def _of_models(a: Results, b: Results, role: str, both: Sequence[str]) -> Iterator[Objection]:
     """Yield an objection if the sources or targets differ in name, weights or backbone."""
     parts = []
     for name, run, other in (("A", a, b), ("B", b, a)):
-        if only := [m for m in run.content[role] if m not in other.content[role]]:
+        if only := [m for m in getattr(run, role) if m not in getattr(other, role)]:
             parts.append(f"only {name} has {', '.join(only)}")
-    named_alike = {*a.content[role]} & {*b.content[role]}
+    named_alike = {*getattr(a, role)} & {*getattr(b, role)}
     if other_models := sorted(named_alike - {*both}):
         parts.append(
             f"{', '.join(other_models)} of A and of B are different models (weights, "
@@ -164,7 +163,7 @@ def _of_eps(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> Itera
     """Yield an objection per pair of attacks with different norm or eps."""
     for name, other in attacks:
         bounds = [
-            f"{spec['norm']} {255 * spec['eps']:g}/255"
+            f"{spec.norm} {255 * spec.eps:g}/255"
             for spec in (a.attack_spec(name), b.attack_spec(other))
         ]
         if bounds[0] != bounds[1]:
@@ -175,7 +174,7 @@ def _of_eps(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> Itera
 
 def _of_numerics(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> Iterator[Objection]:
     """Yield an objection if the requested numerics differ, or else the options in effect."""
-    mine, theirs = (run.content["spec"]["numerics"] for run in (a, b))
+    mine, theirs = (run.manifest.spec["numerics"] for run in (a, b))
     if mine != theirs:
         yield Objection("numerics", f"numerics are {_shown(mine)} in A and {_shown(theirs)} in B")
         return
@@ -217,13 +216,13 @@ def _restricted(
     run: Results, images: np.ndarray, sources: Sequence[str], targets: Sequence[str]
 ) -> Results:
     """Return results of some images (indices), sources and targets only."""
-    kept = {cell for cell in run.confusions if cell[1] in (None, *sources) and cell[2] in targets}
+    kept = {cell for cell in run.counts if cell[1] in (None, *sources) and cell[2] in targets}
     return replace(
         run,
-        content={**run.content, "sources": [*sources], "targets": [*targets]},
+        manifest=run.manifest.narrowed(sources, targets),
         image_ids=tuple(run.image_ids[i] for i in images),
         sequences=tuple(run.sequences[i] for i in images),
-        confusions={cell: run.confusions[cell][images] for cell in kept},
+        counts={cell: run.counts[cell][images] for cell in kept},
         pixels=tuple(run.pixels[i] for i in images) if run.pixels else (),
         fooled={cell: run.fooled[cell][images] for cell in kept if cell in run.fooled},
     )

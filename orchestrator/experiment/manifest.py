@@ -1,45 +1,331 @@
 """The manifest of an experiment: its stored description, which results are assembled from."""
 
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    model_validator,
+)
 
 from segtransfer.experiment.plan import Plan
+from segtransfer.experiment.spec import Experiment
+from segtransfer.experiment.task import CLEAN, Cell
+from segtransfer.tasks.attacks.transforms import TRANSFORMS
+from segtransfer.tasks.models.numerics import REFERENCE, Numerics
 
 FORMAT = 2  # of the manifest; raise when a field changes its meaning
+MOST_CLASSES = 256  # predictions are stored as uint8
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+StoredText = Annotated[str, StringConstraints(min_length=1, max_length=400)]
+Count = Annotated[int, Field(ge=0, le=2**31)]
+Colour = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
+StoredCell = Annotated[
+    tuple[StoredText, StoredText | None, StoredText, Digest, Digest, Digest | None], Strict(False)
+]
 
 
-def describe(plan: Plan) -> dict[str, Any]:
-    """Return the manifest of a plan, enough to draw its results without data or models.
+class _StoredPart(BaseModel):
+    """A part of a manifest; fields of later versions are allowed, and kept."""
 
-    Returns:
-        JSON content: spec, data set, models, attacks, shards and cells. A cell holds attack,
-        source, target, shard id, key of the evaluation, and key of the attack.
+    model_config = ConfigDict(
+        extra="allow",
+        strict=True,
+        allow_inf_nan=False,
+        frozen=True,
+        ignored_types=(cached_property,),
+    )
+
+
+class _StoredBudget(_StoredPart):
+    forward_equivalents: float
+
+
+class _StoredMomentum(_StoredPart):
+    mu: float
+    nesterov: bool
+
+
+class _StoredVariance(_StoredPart):
+    neighbours: Count
+
+
+class _StoredSmoothing(_StoredPart):
+    kernel: Count
+
+
+class ManifestAttack(_StoredPart):
+    """An attack as it was resolved; fields as in ``AttackSpec``, JSON values."""
+
+    name: StoredText
+    eps: Annotated[float, Field(ge=0, le=1)]
+    norm: StoredText
+    steps: Count
+    step_size: float
+    budget: _StoredBudget | None
+    transforms: list[dict[str, Any]]
+    label_version: StoredText
+    loss: StoredText
+    layer: StoredText | None
+    momentum: _StoredMomentum | None
+    variance: _StoredVariance | None
+    smoothing: _StoredSmoothing | None
+    start: StoredText
+    restarts: Count
+    files: Any
+    target: Any
+    region: Any
+
+    @model_validator(mode="after")
+    def _known_transforms(self) -> "ManifestAttack":
+        for transform in self.transforms:
+            kind = transform.get("kind")
+            if not isinstance(kind, str) or kind not in TRANSFORMS:
+                raise ValueError(f"transform {kind!r} is unknown")
+            TRANSFORMS[kind][0].model_validate(transform)
+        return self
+
+
+class _StoredData(_StoredPart):
+    sequence: str | None = None
+    label_map: Any = None
+
+
+class ManifestSettings(_StoredPart):
+    """Fields of the spec with a part in results.
+
+    Attributes:
+        name: The experiment's name.
+        data: The data spec.
+        attacks: The attacks.
+        numerics: The numerics of all tasks.
+        seed: The experiment's seed.
+        schedule_groups: The number of groups whose images share random schedules.
     """
-    spec = plan.experiment.model_dump(mode="json", exclude={"runtime"})
-    names = [model.name for model in plan.experiment.models]
+
+    name: StoredText
+    data: _StoredData = _StoredData()
+    attacks: list[ManifestAttack]
+    numerics: Numerics = REFERENCE
+    seed: int = 0
+    schedule_groups: Annotated[int, Field(ge=1, le=2**31)] = 1
+
+
+class ManifestModel(_StoredPart):
+    """A model.
+
+    Attributes:
+        fingerprint: The hash of the weights and of every part in the logits.
+        backbone: The label of its backbone.
+        networks: The name and the backbone of each network, several of an ensemble.
+    """
+
+    fingerprint: StoredText
+    backbone: StoredText
+    networks: Annotated[list[Annotated[list[StoredText], Field(min_length=2, max_length=2)]],
+                        Field(min_length=1)]  # fmt: skip
+
+
+class ManifestVariant(_StoredPart):
+    """A variant of an attack: a result of each image, kept by the attack.
+
+    Attributes:
+        name: The variant's name, the name of a matrix.
+        attack: The name of the attack.
+        made: The variant's index among the attack's variants.
+        step: The step after which the AE was kept.
+        score: ``raw``, or the way in which perturbations are made comparable.
+    """
+
+    name: StoredText
+    attack: StoredText
+    made: Count
+    step: Count
+    score: StoredText
+
+
+class Manifest(_StoredPart):
+    """The stored description of an experiment, enough to draw its results without data or models.
+
+    Attributes:
+        spec: The resolved spec without ``runtime``, as JSON values.
+        settings: The fields of the spec with a part in results.
+        dataset: The name of the data set.
+        classes: The names of the K classes.
+        palette: The colour of each class, 0 to 255.
+        models: The models by name.
+        sources: The names of the sources, the rows of matrices.
+        targets: The names of the targets, the columns of matrices.
+        variants: The variants of all attacks; the stored field is ``attacks``.
+        shards: The ids of the shards, in the order of the images.
+        rows: The fields of ``cells``; the stored field is ``cells``.
+    """
+
+    format: int = FORMAT
+    spec: dict[str, Any]
+    settings: ManifestSettings = Field(validation_alias="spec", exclude=True)
+    dataset: str
+    classes: Annotated[list[str], Field(min_length=1, max_length=MOST_CLASSES)]
+    palette: list[Colour]
+    models: dict[StoredText, ManifestModel]
+    sources: list[StoredText]
+    targets: list[StoredText]
+    variants: list[ManifestVariant] = Field(alias="attacks")
+    shards: list[Digest]
+    rows: list[StoredCell] = Field(alias="cells")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Manifest":
+        attacks = [attack.name for attack in self.settings.attacks]
+        if len(self.palette) != len(self.classes):
+            raise ValueError("classes and palette are of different lengths")
+        if {*self.sources, *self.targets} - self.models.keys():
+            raise ValueError("a source or target is no model")
+        variants = {variant.name: variant.attack for variant in self.variants}
+        if {*variants.values()} - {*attacks} or CLEAN in variants:
+            raise ValueError("attacks names an attack that spec has not")
+        for names in (self.sources, self.targets, self.shards, [v.name for v in self.variants],
+                      attacks, [(v.attack, v.made) for v in self.variants]):  # fmt: skip
+            if len({*names}) < len(names):
+                raise ValueError("a name occurs twice")
+        _check_cells(self)
+        return self
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Return the evaluations in the matrices, in any order."""
+        return tuple(Cell(*row) for row in self.rows)
+
+    @cached_property
+    def attacks(self) -> Mapping[str, ManifestAttack]:
+        """Return the attack of each variant, by the variant's name."""
+        attacks = {attack.name: attack for attack in self.settings.attacks}
+        return {variant.name: attacks[variant.attack] for variant in self.variants}
+
+    def stored_attack(self, variant: str) -> dict[str, Any]:
+        """Return the resolved spec of a variant's attack as JSON values.
+
+        Raises:
+            KeyError: If there is no such variant.
+        """
+        name = self.attacks[variant].name
+        return next(attack for attack in self.spec["attacks"] if attack["name"] == name)
+
+    def stored(self) -> dict[str, Any]:
+        """Return the manifest as the store keeps it.
+
+        Returns:
+            JSON values; fields of later versions stay as they were read.
+        """
+        return self.model_dump(mode="json", by_alias=True)
+
+    def narrowed(
+        self,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        variants: Sequence[ManifestVariant] | None = None,
+    ) -> "Manifest":
+        """Return a manifest of some sources, targets and variants, with all cells.
+
+        Args:
+            sources: The names of the sources.
+            targets: The names of the targets.
+            variants: The variants; all if None.
+        """
+        kept = self.variants if variants is None else [*variants]
+        update = {"sources": [*sources], "targets": [*targets], "variants": kept}
+        return self.model_copy(update=update)
+
+    def changed(self, **fields: Any) -> "Manifest":
+        """Return a manifest with other fields, named as they are stored.
+
+        Raises:
+            ValidationError: The fields do not fit the rest.
+        """
+        return Manifest.model_validate({**self.stored(), **fields})
+
+
+def describe(plan: Plan) -> Manifest:
+    """Return the manifest of a plan.
+
+    Args:
+        plan: The plan, with the models' fingerprints and the cells.
+    """
+    experiment = plan.experiment
+    return Manifest.model_validate(
+        {
+            "format": FORMAT,
+            "dataset": plan.dataset.name,
+            "classes": list(plan.dataset.classes),
+            "palette": [list(colour) for colour in plan.dataset.palette],
+            "models": {
+                model.name: {
+                    "fingerprint": plan.infos[model.name].fingerprint,
+                    "backbone": plan.infos[model.name].backbone,
+                    "networks": [list(network) for network in plan.infos[model.name].networks],
+                }
+                for model in experiment.models
+            },
+            "sources": [model.name for model in experiment.source_models],
+            "targets": [model.name for model in experiment.target_models],
+            **attack_fields(experiment, list(plan.shards), plan.cells),
+        }
+    )
+
+
+def attack_fields(
+    experiment: Experiment, shard_ids: list[str], cells: Sequence[Cell]
+) -> dict[str, Any]:
+    """Return the stored fields of an experiment's attacks, shards and cells.
+
+    Args:
+        experiment: The experiment.
+        shard_ids: The attacked and scored shards.
+        cells: The experiment's cells over these shards.
+    """
     return {
-        "format": FORMAT,
-        "spec": spec,
-        "dataset": plan.dataset.name,
-        "classes": plan.dataset.classes,
-        "palette": plan.dataset.palette,
-        "models": {
-            name: {
-                "fingerprint": plan.infos[name].fingerprint,
-                "backbone": plan.infos[name].backbone,
-                "networks": plan.infos[name].networks,
-            }
-            for name in names
-        },
-        "sources": [model.name for model in plan.experiment.source_models],
-        "targets": [model.name for model in plan.experiment.target_models],
+        "spec": experiment.model_dump(mode="json", exclude={"runtime"}),
         "attacks": [
             {"attack": attack.name, "made": number, **asdict(variant)}
-            for attack in plan.experiment.attacks
+            for attack in experiment.attacks
             for number, variant in enumerate(attack.variants)
         ],
-        "shards": list(plan.shards),
-        "cells": [
-            [c.attack, c.source, c.target, c.shard_id, c.key, c.attack_key] for c in plan.cells
-        ],
+        "shards": shard_ids,
+        "cells": [list(astuple(cell)) for cell in cells],
     }
+
+
+def _check_cells(manifest: Manifest) -> None:
+    """Raise ValueError unless each cell is a place of a matrix, and named once."""
+    steps = {name: attack.steps for name, attack in manifest.attacks.items()}
+    places = {(c.attack, c.source, c.target, c.shard_id) for c in manifest.cells}
+    if len(places) < len(manifest.cells):
+        raise ValueError("cells names a place of a matrix twice")
+    sources, targets, shards = ({*manifest.sources}, {*manifest.targets}, {*manifest.shards})
+    expected = {
+        (attack, source, target, shard)
+        for attack, count in {CLEAN: 0, **steps}.items()
+        for source in (sources if count else {None})
+        for target in targets
+        for shard in shards
+    }
+    for cell in manifest.cells:
+        clean = cell.attack == CLEAN
+        sourced = not clean and steps.get(cell.attack, 0) > 0
+        if (
+            cell.target not in targets
+            or cell.shard_id not in shards
+            or (not clean and cell.attack not in steps)
+            or clean != (cell.attack_key is None)
+            or (cell.source not in sources if sourced else cell.source is not None)
+        ):
+            raise ValueError("cells names an attack, model or shard that is none of these")
+    if places != expected:
+        raise ValueError("cells lacks places of the matrices")

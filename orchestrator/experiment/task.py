@@ -45,6 +45,9 @@ class Task:
         return "attack" if self.attack is not None else "evaluate"
 
 
+MatrixIndex = tuple[str, str | None, str]  # attack, source, target
+
+
 @dataclass(frozen=True)
 class Cell:
     """The evaluation of one shard in a transfer matrix.
@@ -64,3 +67,8 @@ class Cell:
     shard_id: str
     key: str
     attack_key: str | None
+
+    @property
+    def index(self) -> MatrixIndex:
+        """Return the place of the cell in the matrices: attack, source and target."""
+        return self.attack, self.source, self.target

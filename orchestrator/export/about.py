@@ -12,17 +12,17 @@ EXPORT_VERSION = 1  # raise if a table or folder changes its meaning
 
 def describe(reader: ExperimentReader) -> dict[str, Any]:
     """Return the content of ``experiment.json``; its notes are complete after all shards."""
-    content = reader.experiment.content
+    manifest = reader.manifest
     return {
         "format": EXPORT_VERSION,
         "version": versions().get("segtransfer"),
-        "experiment": reader.experiment.identity,
-        "name": reader.experiment.name,
-        "dataset": content["dataset"],
-        "classes": content["classes"],
-        "palette": content["palette"],
+        "experiment": reader.identity,
+        "name": reader.manifest.settings.name,
+        "dataset": manifest.dataset,
+        "classes": manifest.classes,
+        "palette": manifest.palette,
         "notes": reader.notes,
-        "spec": without_folders(content["spec"]),
+        "spec": without_folders(manifest.spec),
     }
 
 
@@ -33,8 +33,8 @@ def schema_metadata(reader: ExperimentReader, table: str) -> dict[str, str]:
         "segtransfer.table": table,
         "segtransfer.format": str(EXPORT_VERSION),
         "segtransfer.version": str(about["version"]),
-        "segtransfer.experiment": reader.experiment.identity,
-        "segtransfer.name": reader.experiment.name,
+        "segtransfer.experiment": reader.identity,
+        "segtransfer.name": reader.manifest.settings.name,
         "segtransfer.dataset": about["dataset"],
         "segtransfer.classes": json.dumps(about["classes"], ensure_ascii=False),
     }

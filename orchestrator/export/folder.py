@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from segtransfer.errors import InputError
+from segtransfer.experiment.manifest_reading import read_manifest
 from segtransfer.export.about import describe
 from segtransfer.export.hub import write_hub
 from segtransfer.export.pictures import write_pictures
@@ -59,7 +60,9 @@ def export(
     if predictions and kind not in ("png", "hf"):
         raise InputError(f"predictions are images, which {kind} does not hold: export png or hf")
     store = open_existing(location)
-    reader = ExperimentReader(store, *experiment_of(store, experiment), advance)
+    identity, content = experiment_of(store, experiment)
+    manifest = read_manifest(content, identity, store.location)
+    reader = ExperimentReader(store, identity, manifest, advance)
     folder = _new_folder(Path(out))
     if kind == "png":
         write_pictures(reader, folder, predictions)
@@ -71,7 +74,7 @@ def export(
     (folder / "experiment.json").write_text(text + "\n", encoding="utf-8")
     files = [path for path in folder.rglob("*") if path.is_file()]
     nbytes = sum(path.stat().st_size for path in files)
-    return Exported(reader.experiment.name, folder, len(files), nbytes, reader.notes)
+    return Exported(manifest.settings.name, folder, len(files), nbytes, reader.notes)
 
 
 def _new_folder(folder: Path) -> Path:

@@ -64,7 +64,7 @@ PREDICTION_FIELDS: Fields = {
 def write_hub(reader: ExperimentReader, folder: Path, predictions: bool) -> None:
     """Write the tables, the images, and the card."""
     results = write_tables(reader, folder, "parquet")
-    colours = palette(results.content["palette"])
+    colours = palette(results.manifest.palette)
     written: dict[str, None] = {}
     for number, (shard_id, shard) in enumerate(reader.shards()):
         parts = {
@@ -171,7 +171,7 @@ def _card(reader: ExperimentReader, results: Results, subsets: Sequence[str]) ->
         yaml.safe_dump(head, sort_keys=False, allow_unicode=True) + "---",
         f"# Adversarial examples of {results.name}",
         "",
-        f"Made and scored by segtransfer. The images are those of {results.content['dataset']}, "
+        f"Made and scored by segtransfer. The images are those of {results.manifest.dataset}, "
         "whose licence holds for them and for what was made of them.",
         "",
         *(f"**{note}.**\n" for note in reader.notes),

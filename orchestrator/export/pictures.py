@@ -32,7 +32,7 @@ RESCORING_COMMENT = (
 
 def write_pictures(reader: ExperimentReader, folder: Path, predictions: bool) -> None:
     """Write clean images, labels and AEs exactly as stored, and predictions if asked for."""
-    colours = palette(reader.experiment.content["palette"])
+    colours = palette(reader.manifest.palette)
     known: list[tuple[str, str, str, int]] = []
     written: dict[tuple[str, str | None], set[str]] = defaultdict(set)  # by attack and source
     for shard_id, shard in reader.shards():
@@ -53,7 +53,7 @@ def write_pictures(reader: ExperimentReader, folder: Path, predictions: bool) ->
             _write(path, evaluation.image_ids, evaluation.predictions, colours)
     with (folder / "images.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([IMAGES_CSV_HEADER, *known])
-    notes = {name: reader.experiment.content[name] for name in ("classes", "palette")}
+    notes = {"classes": reader.manifest.classes, "palette": reader.manifest.palette}
     (folder / "dataset.json").write_text(
         json.dumps(notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
@@ -111,9 +111,10 @@ def _rescoring_spec(
         {
             "name": attack.replace(":", ".") + (f"-from-{source}" if source else ""),
             "files": str("attacks" / attack_path(attack, source)),
-            "eps": reader.experiment.attack_spec(attack)["eps"],
-            "norm": reader.experiment.attack_spec(attack)["norm"],
+            "eps": reader.manifest.attacks[attack].eps,
+            "norm": reader.manifest.attacks[attack].norm,
         }
         for attack, source in origins
     ]
-    return {"name": f"{reader.experiment.name}-again", "data": {"folder": "."}, "attacks": attacks}
+    name = f"{reader.manifest.settings.name}-again"
+    return {"name": name, "data": {"folder": "."}, "attacks": attacks}

@@ -1,36 +1,38 @@
 """The results of an experiment as sums over images, from one pass over its shards."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from segtransfer.experiment.task import Cell
-from segtransfer.results import MatrixIndex, Results
+from segtransfer.experiment.task import MatrixIndex
+from segtransfer.results import Results
 from segtransfer.results.reader import ExperimentReader, ScoredShard
+from segtransfer.tasks import metrics
 
 
 @dataclass(frozen=True)
 class Sum:
-    """A matrix cell's confusions K x K, its fooled and right pixels, its images and shards."""
+    """A matrix cell's counts 3 x K, its fooled and right pixels, its images and shards."""
 
-    confusions: np.ndarray
+    counts: np.ndarray
     fooled: np.ndarray | None
     images: int
     shards: int
 
 
 class Sums:
-    """Running sums of evaluations, one confusion matrix per matrix cell."""
+    """Running sums of evaluations, per matrix cell."""
 
     def __init__(self) -> None:
         self._sums: dict[MatrixIndex, Sum] = {}
 
     def add(self, scored: ScoredShard) -> None:
         """Add the images of one evaluation to their matrix cell."""
-        index, confusions = _index(scored.cell), scored.evaluation.confusions
+        index = scored.cell.index
+        counts = metrics.class_counts(scored.evaluation.confusions)
         fooled = None if scored.fooled is None else scored.fooled.sum(0)
-        new = Sum(confusions.sum(0), fooled, len(confusions), 1)
+        new = Sum(counts.sum(0), fooled, len(counts), 1)
         old = self._sums.get(index)
         self._sums[index] = new if old is None else _added(old, new)
 
@@ -43,13 +45,15 @@ class Sums:
 
         Matrix cells with a missing shard are left out, as in ``results_of``.
         """
-        shards = Counter(_index(cell) for cells in reader.cells.values() for cell in cells)
+        shards = Counter(cell.index for cells in reader.cells.values() for cell in cells)
         whole = {index: s for index, s in self._sums.items() if s.shards == shards[index]}
-        return replace(
-            reader.experiment,
+        return Results(
+            identity=reader.identity,
+            store=reader.store,
+            manifest=reader.manifest,
             image_ids=tuple(reader.sequences),
             sequences=tuple(reader.sequences.values()),
-            confusions={index: s.confusions[None] for index, s in whole.items()},
+            counts={index: s.counts[None] for index, s in whole.items()},
             fooled={index: s.fooled[None] for index, s in whole.items() if s.fooled is not None},
             missing=frozenset(reader.missing),
         )
@@ -59,9 +63,4 @@ def _added(a: Sum, b: Sum) -> Sum:
     fooled = None
     if a.fooled is not None and b.fooled is not None:
         fooled = a.fooled + b.fooled
-    confusions = a.confusions + b.confusions
-    return Sum(confusions, fooled, a.images + b.images, a.shards + b.shards)
-
-
-def _index(cell: Cell) -> MatrixIndex:
-    return cell.attack, cell.source, cell.target
+    return Sum(a.counts + b.counts, fooled, a.images + b.images, a.shards + b.shards)

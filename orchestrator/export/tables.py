@@ -18,7 +18,7 @@ from segtransfer.experiment.task import CLEAN
 from segtransfer.export.about import schema_metadata, without_folders
 from segtransfer.export.sums import Sums
 from segtransfer.results import ALL_METRICS, CONFUSION_METRICS, Results
-from segtransfer.results.reader import ExperimentReader, ScoredShard
+from segtransfer.results.reader import ExperimentReader, ScoredShard, Statistics
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.perturbation import STATISTICS
 
@@ -84,13 +84,14 @@ def write_tables(reader: ExperimentReader, folder: Path, kind: TableFormat) -> R
     Returns:
         The results, with sums over images in place of images.
     """
-    size = len(reader.experiment.content["classes"]) ** 2
+    size = len(reader.manifest.classes) ** 2
     confusion = {"confusion": pa.list_(pa.int64(), size)} if kind == "parquet" else {}
     sums = Sums()
     with _open(reader, folder, "images", IMAGE_FIELDS | confusion, kind) as images:
         for shard_id, shard in reader.shards():
             for scored in reader.scored(shard_id, shard):
-                images.write(_image_columns(scored, shard, bool(confusion)))
+                perturbation = reader.perturbation(scored.cell) or {}
+                images.write(_image_columns(scored, shard, perturbation, bool(confusion)))
                 sums.add(scored)
     results = sums.results(reader)
     for name, fields, rows in (
@@ -103,12 +104,13 @@ def write_tables(reader: ExperimentReader, folder: Path, kind: TableFormat) -> R
     return results
 
 
-def _image_columns(scored: ScoredShard, shard: Shard | None, matrices: bool) -> dict[str, Any]:
+def _image_columns(
+    scored: ScoredShard, shard: Shard | None, perturbation: Statistics, matrices: bool
+) -> dict[str, Any]:
     """Return the columns of one evaluation, a row per image."""
     cell, evaluation = scored.cell, scored.evaluation
     confusions, count = evaluation.confusions, len(evaluation.image_ids)
     nothing = [None] * count
-    perturbation = scored.perturbation or {}
     columns = {
         "attack": [cell.attack] * count,
         "source": [cell.source] * count,
@@ -144,7 +146,7 @@ def _cell_rows(sums: Sums, results: Results) -> list[dict[str, Any]]:
     for row in rows:
         cell = row["attack"], row["source"], row["target"]
         row["images"] = sums.images(cell)
-        row["complete"] = cell in results.confusions
+        row["complete"] = cell in results.counts
     return rows
 
 
@@ -153,29 +155,29 @@ def _attack_row(results: Results, attack: str) -> dict[str, Any]:
     return {
         "attack": attack,
         "needs_source": results.needs_source(attack),
-        "eps": spec["eps"],
-        "norm": spec["norm"],
-        "steps": spec["steps"],
-        "step": variant["step"],
-        "score": variant["score"],
+        "eps": spec.eps,
+        "norm": spec.norm,
+        "steps": spec.steps,
+        "step": variant.step,
+        "score": variant.score,
         **results.cost(attack).to_dict(),
         **results.perturbation(attack).to_dict(),
-        "spec": json.dumps(without_folders(spec)),
+        "spec": json.dumps(without_folders(results.manifest.stored_attack(attack))),
     }
 
 
 def _model_rows(results: Results) -> list[dict[str, Any]]:
-    specs = {spec["name"]: spec for spec in results.content["spec"]["models"]}
+    specs = {spec["name"]: spec for spec in results.manifest.spec["models"]}
     return [
         {
             "model": name,
             "is_source": name in results.sources,
             "is_target": name in results.targets,
-            "backbone": model["backbone"],
-            "fingerprint": model["fingerprint"],
+            "backbone": model.backbone,
+            "fingerprint": model.fingerprint,
             "spec": json.dumps(without_folders(specs[name])),
         }
-        for name, model in results.content["models"].items()
+        for name, model in results.manifest.models.items()
     ]
 
 

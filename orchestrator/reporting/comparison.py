@@ -128,7 +128,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     console.print(f"\n[bold]{escape(title(comparison))}[/bold]", highlight=False)
     console.print(
         f"{meaning(comparison)}; * beyond noise. {len(run.image_ids)} images of "
-        f"{escape(run.content['dataset'])}.",
+        f"{escape(run.manifest.dataset)}.",
         highlight=False,
     )
     for pair in comparison.attacks:
@@ -217,7 +217,7 @@ def overview(comparison: Comparison) -> str:
 
 def _markdown_head(comparison: Comparison) -> list[str]:
     run = comparison.b
-    about = f"{len(run.image_ids)} images of {run.content['dataset']}"
+    about = f"{len(run.image_ids)} images of {run.manifest.dataset}"
     return [
         f"**{title(comparison)}**",
         "",
@@ -277,7 +277,7 @@ def draw_differences(comparison: Comparison, attack: str | None = None) -> Figur
     )
     run = comparison.b
     figure.suptitle(
-        f"{title(comparison)}, {len(run.image_ids)} images of {run.content['dataset']}\n"
+        f"{title(comparison)}, {len(run.image_ids)} images of {run.manifest.dataset}\n"
         f"{meaning(comparison)}",
         fontsize=11,
     )

@@ -60,7 +60,7 @@ def write_report(results: Results) -> Path:
             _save(panel, folder / file_name(f"panel-{source}.png"))
     results.frame().to_csv(folder / "results.csv", index=False, float_format="%.4f")
     (folder / "summary.md").write_text(markdown(results, results.attacks), encoding="utf-8")
-    spec = dump(dict(results.content["spec"]))
+    spec = dump(results.manifest.spec)
     (folder / "experiment.yaml").write_text(spec, encoding="utf-8")
     write_page(results, folder / PAGE)
     (folder / "complete").write_text(results.digest)

@@ -50,7 +50,7 @@ def draw_small(results: Results, attack: str) -> Figure:
     axes.set_xticks(range(len(results.targets)), results.targets, rotation=30, ha="left")
     axes.set_yticks(range(len(table)), ["clean", *names])
     axes.tick_params(length=0, labelsize=11)
-    eps = results.attack_spec(attack)["eps"] * 255
+    eps = results.attack_spec(attack).eps * 255
     axes.set_title(f"{attack}, eps {eps:g}/255", fontsize=13, fontweight="bold")
     axes.set_xlabel(headline_sentences(results, attack)[-1], fontsize=11)
     for side in axes.spines.values():
@@ -72,7 +72,7 @@ def _draw(results: Results, attacks: list[str]) -> Figure:
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(*PERCENT_RANGE), SEQUENTIAL_COLOURMAP)
     figure.colorbar(scale, ax=grid, label="dataset mIoU, %", shrink=0.8, aspect=30)
     figure.suptitle(
-        f"{results.name}: {len(results.image_ids)} images of {results.content['dataset']}",
+        f"{results.name}: {len(results.image_ids)} images of {results.manifest.dataset}",
         fontsize=12,
     )
     return figure

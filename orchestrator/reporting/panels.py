@@ -20,7 +20,7 @@ def draw_panel(results: Results, source: str) -> Figure | None:
     Returns:
         The figure, or None if the store lacks the image.
     """
-    shard_id = results.content["shards"][0]
+    shard_id = results.manifest.shards[0]
     shard = results.store.shard(shard_id)
     if shard is None:
         return None
@@ -38,7 +38,7 @@ def draw_panel(results: Results, source: str) -> Figure | None:
         images = results.store.attack_images(key) if key else None
         line[0].set_ylabel(attack, fontsize=9)
         if images is not None:
-            image = images[results.variants[attack]["made"]][0]
+            image = images[results.variants[attack].made][0]
             delta = image.astype(np.int16) - clean
             amplified = (128 + AMPLIFICATION * delta).clip(0, 255).astype(np.uint8)
             _show(line[0], image.transpose(1, 2, 0), "adversarial image")
@@ -55,7 +55,7 @@ def draw_panel(results: Results, source: str) -> Figure | None:
 def colour(results: Results, indices: np.ndarray) -> np.ndarray:
     """Return class indices H x W as RGB uint8 H x W x 3 in the palette; 255 is black."""
     table = np.zeros((256, 3), np.uint8)
-    table[: len(results.classes)] = results.content["palette"]
+    table[: len(results.classes)] = results.manifest.palette
     table[IGNORE_INDEX] = 0
     return table[indices]
 
@@ -81,7 +81,7 @@ def _show(axes: Axes, image: np.ndarray, title: str) -> None:
 
 
 def _legend(results: Results, figure: Figure) -> None:
-    colours = np.array(results.content["palette"]) / 255
+    colours = np.array(results.manifest.palette) / 255
     patches = [
         Patch(color=tuple(c), label=name) for c, name in zip(colours, results.classes, strict=True)
     ][:20]
@@ -92,16 +92,16 @@ def _legend(results: Results, figure: Figure) -> None:
 
 
 def _attack_key(results: Results, attack: str, source: str, shard_id: str) -> str | None:
-    for a, s, _, shard, _, key in results.content["cells"]:
-        if (a, s, shard) == (attack, source, shard_id):
-            return key
+    for cell in results.manifest.cells:
+        if (cell.attack, cell.source, cell.shard_id) == (attack, source, shard_id):
+            return cell.attack_key
     return None
 
 
 def _evaluation_key(
     results: Results, attack: str, source: str | None, target: str, shard_id: str
 ) -> str | None:
-    for a, s, t, shard, key, _ in results.content["cells"]:
-        if (a, s, t, shard) == (attack, source, target, shard_id):
-            return key
+    for cell in results.manifest.cells:
+        if (*cell.index, cell.shard_id) == (attack, source, target, shard_id):
+            return cell.key
     return None

@@ -130,7 +130,7 @@ def _plain(attack: AttackSpec) -> dict[str, Any]:
 def _confirmed(result: SearchResult) -> Table:
     """Return a table with mean mIoU per attack, kind of targets and score, RMS, and cost."""
     results = result.results
-    scores = list(dict.fromkeys(made["score"] for made in results.variants.values()))
+    scores = list(dict.fromkeys(made.score for made in results.variants.values()))
     table = Table(caption="mean mIoU, %: the lower, the better it transfers")
     table.add_column("attack", style="bold")
     for score in scores:
@@ -140,8 +140,8 @@ def _confirmed(result: SearchResult) -> Table:
     for where, pairs in pairs_by_target(result.context.search, results).items():
         table.add_section()
         table.add_row(f"{where}:")
-        for attack in dict.fromkeys(made["attack"] for made in results.variants.values()):
-            names = {m["score"]: n for n, m in results.variants.items() if m["attack"] == attack}
+        for attack in dict.fromkeys(made.attack for made in results.variants.values()):
+            names = {m.score: n for n, m in results.variants.items() if m.attack == attack}
             means = [f"{_mean(results, names[score], pairs):.2f}" for score in scores]
             raw = names[scores[0]]
             rms, cost = results.perturbation(raw)["rms"], results.cost(raw)["forward_equivalents"]

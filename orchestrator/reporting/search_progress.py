@@ -48,7 +48,7 @@ class SearchView(SearchListener):
         self._console.print(
             f"{search.name}: {plural(search.search.trials, 'trial')} in space "
             f"'{context.space.name}', {search.search.concurrency} at once, on {images} images of "
-            f"{context.content['dataset']} (rungs of {rungs}); "
+            f"{context.manifest.dataset} (rungs of {rungs}); "
             f"from {', '.join(search.sources)} to {', '.join(search.targets)}.",
             highlight=False,
         )

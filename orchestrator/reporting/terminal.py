@@ -17,7 +17,7 @@ def print_results(results: Results, console: Console) -> None:
     """Print a table of dataset mIoU and drop per attack, with clean values, then the warnings."""
     console.print(
         f"\nDataset mIoU in % on {len(results.image_ids)} images of "
-        f"{results.content['dataset']}; in brackets the change from clean.",
+        f"{results.manifest.dataset}; in brackets the change from clean.",
         highlight=False,
     )
     clean = results.clean()

@@ -1,12 +1,12 @@
 """Results: the stored confusion matrices of an experiment as transfer matrices."""
 
-from segtransfer.results.loading import load_results, results_of
+from segtransfer.experiment.task import MatrixIndex
+from segtransfer.results.loading import assemble, load_results, results_of
 from segtransfer.results.results import (
     ALL_METRICS,
     CONFUSION_METRICS,
     DERIVED,
     PAIR_GROUPS,
-    MatrixIndex,
     Results,
 )
 from segtransfer.results.warnings import ResultWarning
@@ -19,6 +19,7 @@ __all__ = [
     "MatrixIndex",
     "ResultWarning",
     "Results",
+    "assemble",
     "load_results",
     "results_of",
 ]

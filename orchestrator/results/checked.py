@@ -2,22 +2,26 @@
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from segtransfer.experiment.manifest import Manifest
 from segtransfer.experiment.task import Cell
 from segtransfer.store import CommitRow, Evaluation, Store, arrays
 from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.labels import IGNORE_INDEX
 
-IGNORED = 255  # the label of pixels that are not counted
 COSTS = ("forwards", "backwards", "pixels", "seconds")
 
 
 def scores(
-    store: Store, cell: Cell, shard: Shard | None, content: Mapping[str, Any]
+    store: Store,
+    cell: Cell,
+    shard: Shard | None,
+    labelled: np.ndarray | None,
+    manifest: Manifest,
 ) -> Evaluation | None:
     """Return the stored scores of a cell.
 
@@ -25,28 +29,35 @@ def scores(
         store: The store.
         cell: The target, the shard, and the attack whose AEs are scored.
         shard: The shard, or None if its images and labels are missing.
-        content: The manifest, with the classes and the fingerprints of the models.
+        labelled: ``label_counts`` of the shard, or None with it.
+        manifest: The classes and the fingerprints of the models.
 
     Returns:
         None if the scores are missing or damaged, have another number of classes, or are of
         another target, attack or shard, or of other images or labels than those of the shard.
     """
     row = store.row(cell.key)
-    if row is None or row.kind != "evaluate" or not _is_of(row, cell, content):
+    if row is None or row.kind != "evaluate" or not _is_of(row, cell, manifest):
         return None
     blob = store.blob(row)
     evaluation = None if blob is None else arrays.decode_evaluation(blob)
-    size = len(content["classes"])
+    size = len(manifest.classes)
     if evaluation is None or evaluation.confusions.shape[1:] != (size, size):
         return None
-    if shard is not None and not _are_of(evaluation, shard):
+    if shard is not None and labelled is not None and not _are_of(evaluation, shard, labelled):
         return None
     return replace(evaluation, report=row.report)
 
 
-def _is_of(row: CommitRow, cell: Cell, content: Mapping[str, Any]) -> bool:
+def label_counts(shard: Shard) -> np.ndarray:
+    """Return the pixels of each image with each label, int64 N x 255; ignored pixels left out."""
+    counts = [np.bincount(labels.ravel(), minlength=IGNORE_INDEX + 1) for labels in shard.labels]
+    return np.stack(counts)[:, :IGNORE_INDEX]
+
+
+def _is_of(row: CommitRow, cell: Cell, manifest: Manifest) -> bool:
     """Return whether a row names the cell's shard, attack and target, as far as it names any."""
-    fingerprint = content["models"][cell.target]["fingerprint"]
+    fingerprint = manifest.models[cell.target].fingerprint
     return (
         row.shard in (None, cell.shard_id)
         and (row.shard is None or row.images == cell.attack_key)
@@ -54,19 +65,18 @@ def _is_of(row: CommitRow, cell: Cell, content: Mapping[str, Any]) -> bool:
     )
 
 
-def attack_fits(row: CommitRow | None, cell: Cell, content: Mapping[str, Any]) -> bool:
+def attack_fits(row: CommitRow | None, cell: Cell, manifest: Manifest) -> bool:
     """Return whether the row of an attack agrees with a manifest, as far as it names anything.
 
     Args:
         row: The row of the AEs that a cell scores; None if there is none, so that nothing differs.
         cell: The cell, with the names of the attack's variant, the source and the shard.
-        content: The manifest, with the specs of the attacks and the fingerprints of the models.
+        manifest: The attacks and the fingerprints of the models.
     """
     if row is None or cell.attack_key is None:
         return True
-    source = content["models"][cell.source] if cell.source else None
-    name = next(v["attack"] for v in content["attacks"] if v["name"] == cell.attack)
-    spec = next(attack for attack in content["spec"]["attacks"] if attack["name"] == name)
+    source = manifest.models[cell.source] if cell.source else None
+    spec = manifest.stored_attack(cell.attack)
     try:
         attack = json.loads(row.attack or "{}")
     except (ValueError, RecursionError):
@@ -74,7 +84,7 @@ def attack_fits(row: CommitRow | None, cell: Cell, content: Mapping[str, Any]) -
     return (
         row.kind == "attack"
         and row.shard in (None, cell.shard_id)
-        and (row.model is None or source is None or row.model.startswith(source["fingerprint"]))
+        and (row.model is None or source is None or row.model.startswith(source.fingerprint))
         and _agree(attack, spec)
     )
 
@@ -88,18 +98,15 @@ def _agree(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def _are_of(evaluation: Evaluation, shard: Shard) -> bool:
+def _are_of(evaluation: Evaluation, shard: Shard, labelled: np.ndarray) -> bool:
     """Return whether ids, sizes and the number of pixels per label are those of a shard."""
     if evaluation.image_ids != shard.image_ids:
         return False
     if evaluation.predictions.shape != shard.labels.shape:
         return False
     size = evaluation.confusions.shape[1]
-    for labels, confusion in zip(shard.labels, evaluation.confusions, strict=True):
-        counts = np.bincount(labels.ravel(), minlength=IGNORED + 1)[:IGNORED]
-        if counts[size:].any() or not np.array_equal(confusion.sum(1), counts[:size]):
-            return False
-    return True
+    rows = evaluation.confusions.sum(2)
+    return np.array_equal(rows, labelled[:, :size]) and not labelled[:, size:].any()
 
 
 def attack_report(store: Store, key: str, variants: int) -> dict[str, Any] | None:

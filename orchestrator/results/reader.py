@@ -1,17 +1,21 @@
 """One experiment of a store, read a shard at a time; missing results are noted on the way."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from segtransfer.experiment.manifest import Manifest
 from segtransfer.experiment.task import CLEAN, Cell
-from segtransfer.results.checked import attack_images, attack_report, scores
-from segtransfer.results.manifest_check import check_manifest
-from segtransfer.results.results import Results
-from segtransfer.store import Evaluation, Store
+from segtransfer.results.checked import (
+    attack_fits,
+    attack_images,
+    attack_report,
+    label_counts,
+    scores,
+)
+from segtransfer.store import CommitRow, Evaluation, Store
 from segtransfer.tasks import metrics
 from segtransfer.tasks.data.shards import Shard
 
@@ -27,13 +31,11 @@ class ScoredShard:
         evaluation: The confusion matrices and predictions of the N images.
         fooled: int64 N x 2, the pixels that the attack turned wrong and the pixels that are right
             on the clean image; None if the shard or its clean predictions are missing.
-        perturbation: Statistics of the perturbations; None for clean images, or if missing.
     """
 
     cell: Cell
     evaluation: Evaluation
     fooled: np.ndarray | None
-    perturbation: Statistics | None
 
 
 @dataclass(frozen=True)
@@ -48,52 +50,46 @@ class AttackedShard:
 
 
 class ExperimentReader:
-    """A reader of an experiment, shard by shard; missing results are noted and left out."""
+    """A reader of an experiment, shard by shard; missing results are noted and left out.
+
+    No more than the images, the AEs and the clean predictions of one shard are in memory.
+    """
 
     def __init__(
         self,
         store: Store,
         identity: str,
-        content: Mapping[str, Any],
-        advance: Callable[[int, int], None],
+        manifest: Manifest,
+        advance: Callable[[int, int], None] = lambda done, shards: None,
     ) -> None:
-        """Prepare to read an experiment.
+        """Prepare to read an experiment; nothing is read yet.
 
         Args:
             store: The store that holds the results.
             identity: The experiment's identity.
-            content: The experiment as the store describes it.
+            manifest: The experiment's manifest.
             advance: Called with the number of shards read and the number of all shards.
-
-        Raises:
-            InputError: If another version of segtransfer wrote the experiment, or it is damaged.
         """
-        check_manifest(content, identity, store.location)
-        self.store = store
-        # Names and specs only; no numbers have been read yet.
-        self.experiment = Results(identity, store, content, (), (), {}, {}, frozenset())
+        self.store, self.identity, self.manifest = store, identity, manifest
         self.missing: set[str] = set()  # keys of tasks whose results are missing or damaged
         self.missing_shards: set[str] = set()  # shards whose clean images are missing or damaged
         self.sequences: dict[str, str] = {}  # by image id, of the shards read so far
         self._advance = advance
-        self.cells: dict[str, list[Cell]] = defaultdict(list)  # by shard
-        for cell in sorted(
-            (Cell(*row) for row in content["cells"]), key=lambda c: c.attack != CLEAN
-        ):
+        self._variants = {variant.name: variant for variant in manifest.variants}
+        self._rows: dict[str, CommitRow | None] = {}  # of attacks, without reports
+        self.cells: dict[str, list[Cell]] = defaultdict(list)  # by shard, clean images first
+        for cell in sorted(manifest.cells, key=lambda cell: cell.attack != CLEAN):
             self.cells[cell.shard_id].append(cell)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence per kind of missing result: evaluations and attacks, and shards."""
-        content = self.experiment.content
-        keys = {key for cell in content["cells"] for key in cell[4:6] if key}
+        """Return a sentence per kind of missing result: evaluations and attacks, and shards."""
+        cells = self.manifest.cells
+        keys = {key for cell in cells for key in (cell.key, cell.attack_key) if key}
+        shards = "shards of clean images and labels"
         counts = [
             (len(self.missing), len(keys), "results"),
-            (
-                len(self.missing_shards),
-                len(content["shards"]),
-                "shards of clean images and labels",
-            ),
+            (len(self.missing_shards), len(self.manifest.shards), shards),
         ]
         return tuple(
             f"PARTIAL: {lacking} of {count} {noun} are missing or damaged and were left out; run "
@@ -104,7 +100,7 @@ class ExperimentReader:
 
     def shards(self) -> Iterator[tuple[str, Shard | None]]:
         """Yield every shard's id and content, None for a missing or damaged shard."""
-        shard_ids = self.experiment.content["shards"]
+        shard_ids = self.manifest.shards
         for number, shard_id in enumerate(shard_ids):
             self._advance(number, len(shard_ids))
             shard = self.store.shard(shard_id)
@@ -118,24 +114,29 @@ class ExperimentReader:
     def scored(self, shard_id: str, shard: Shard | None) -> Iterator[ScoredShard]:
         """Yield the evaluations of a shard, clean images first."""
         clean: dict[str, np.ndarray] = {}  # predictions by target
-        perturbations: dict[str, list[Statistics] | None] = {}  # by attack key
+        labelled = None if shard is None else label_counts(shard)
         for cell in self.cells[shard_id]:
-            evaluation = scores(self.store, cell, shard, self.experiment.content)
+            evaluation = self._scores(cell, shard, labelled)
             if evaluation is None:
                 self.missing.add(cell.key)
                 continue
             if cell.attack == CLEAN:
                 clean[cell.target] = evaluation.predictions
-            fooled, statistics = None, None
+            fooled = None
             if shard is not None and cell.target in clean:
                 fooled = metrics.fooled(evaluation.predictions, clean[cell.target], shard.labels)
-            if (key := cell.attack_key) is not None:
-                if key not in perturbations:
-                    perturbations[key] = self._perturbations(key, cell.attack)
-                of_variants = perturbations[key]
-                if of_variants is not None:
-                    statistics = of_variants[self._variant_index(cell.attack)]
-            yield ScoredShard(cell, evaluation, fooled, statistics)
+            yield ScoredShard(cell, evaluation, fooled)
+
+    def perturbation(self, cell: Cell) -> Statistics | None:
+        """Return statistics of the AEs that a cell scores; None for clean images, or if missing."""
+        if cell.attack_key is None:
+            return None
+        variant = self._variants[cell.attack]
+        report = attack_report(self.store, cell.attack_key, self._made(cell.attack))
+        if report is None:
+            self.missing.add(cell.attack_key)
+            return None
+        return report["perturbation"][variant.made]
 
     def adversarial(self, shard_id: str) -> Iterator[AttackedShard]:
         """Yield the AEs of a shard per attack's variant and source."""
@@ -148,35 +149,27 @@ class ExperimentReader:
             seen.add(origin)
             if cell.attack_key != key:
                 key = cell.attack_key
-                stored = self._images(key, cell.attack)
+                stored = attack_images(self.store, key, self._made(cell.attack))
+                if stored is None:
+                    self.missing.add(key)
             if stored is not None:
                 ids, images, perturbations = stored
-                index = self._variant_index(cell.attack)
+                index = self._variants[cell.attack].made
                 yield AttackedShard(*origin, ids, images[index], perturbations[index])
 
-    def _variant_index(self, attack: str) -> int:
-        """Return the index of a variant among its attack's variants."""
-        return self.experiment.variants[attack]["made"]
-
-    def _variants(self, attack: str) -> int:
+    def _made(self, variant: str) -> int:
         """Return the number of variants of the attack that made a variant."""
-        name = self.experiment.variants[attack]["attack"]
-        made = self.experiment.content["attacks"]
-        return 1 + max(variant["made"] for variant in made if variant["attack"] == name)
+        attack = self._variants[variant].attack
+        return 1 + max(other.made for other in self.manifest.variants if other.attack == attack)
 
-    def _perturbations(self, key: str, attack: str) -> list[Statistics] | None:
-        """Return the perturbations of an attack per variant; None if its row is missing."""
-        report = attack_report(self.store, key, self._variants(attack))
-        if report is None:
-            self.missing.add(key)
+    def _scores(
+        self, cell: Cell, shard: Shard | None, labelled: np.ndarray | None
+    ) -> Evaluation | None:
+        """Return the scores of a cell, of the AEs that the manifest says."""
+        key = cell.attack_key
+        if key is not None and key not in self._rows:
+            row = self.store.row(key)
+            self._rows[key] = None if row is None else replace(row, report={})
+        if key is not None and not attack_fits(self._rows[key], cell, self.manifest):
             return None
-        return report["perturbation"]
-
-    def _images(
-        self, key: str, attack: str
-    ) -> tuple[tuple[str, ...], np.ndarray, Sequence[Statistics]] | None:
-        """Return the ids, AEs and perturbations of an attack; None if missing or damaged."""
-        found = attack_images(self.store, key, self._variants(attack))
-        if found is None:
-            self.missing.add(key)
-        return found
+        return scores(self.store, cell, shard, labelled, self.manifest)

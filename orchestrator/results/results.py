@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from segtransfer.experiment.task import CLEAN
+from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVariant
+from segtransfer.experiment.task import CLEAN, MatrixIndex
 from segtransfer.results.cells import cells_of
 from segtransfer.results.checked import attack_report
 from segtransfer.results.warnings import ResultWarning, warnings_of
@@ -18,14 +19,12 @@ from segtransfer.store import Store
 from segtransfer.tasks import metrics
 
 Stopped = Literal["", "hours", "terminated"]
-MatrixIndex = tuple[str, str | None, str]  # attack, source, target
-
-# Metrics of one confusion matrix, in percent.
-CONFUSION_METRICS = {
-    "miou": metrics.miou,
-    "aacc": metrics.accuracy,
-    "macc": metrics.class_accuracy,
-    "wrong": lambda matrix: 100 - metrics.accuracy(matrix),
+# Metrics in percent, of the right, labelled and predicted pixels per class of one matrix cell.
+CONFUSION_METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    "miou": metrics.miou_of,
+    "aacc": metrics.accuracy_of,
+    "macc": metrics.class_accuracy_of,
+    "wrong": lambda *counts: 100 - metrics.accuracy_of(*counts),
 }
 DERIVED = ("drop", "ratio")  # from the mIoU of several cells
 ALL_METRICS = (*CONFUSION_METRICS, "fooling", *DERIVED)
@@ -62,10 +61,10 @@ class Results:
 
     identity: str
     store: Store
-    content: Mapping[str, Any]
+    manifest: Manifest
     image_ids: tuple[str, ...]
     sequences: tuple[str, ...]
-    confusions: Mapping[MatrixIndex, np.ndarray]
+    counts: Mapping[MatrixIndex, np.ndarray]
     fooled: Mapping[MatrixIndex, np.ndarray]
     missing: frozenset[str]
     pixels: tuple[int, ...] = ()
@@ -76,7 +75,7 @@ class Results:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of the identity, of all confusion matrices and of the warnings."""
+        """The sha256 of the identity, of all counts and of the warnings."""
         return _digest(self)
 
     @cached_property
@@ -87,7 +86,7 @@ class Results:
     @property
     def name(self) -> str:
         """The experiment's name."""
-        return self.content["spec"]["name"]
+        return self.manifest.settings.name
 
     @property
     def attacks(self) -> list[str]:
@@ -95,46 +94,42 @@ class Results:
         return list(self.variants)
 
     @cached_property
-    def variants(self) -> Mapping[str, Mapping[str, Any]]:
-        """Per variant's name: its ``attack``, index ``made``, ``step`` and ``score``."""
-        return {variant["name"]: variant for variant in self.content["attacks"]}
+    def variants(self) -> Mapping[str, ManifestVariant]:
+        """The variants of all attacks by name."""
+        return {variant.name: variant for variant in self.manifest.variants}
 
     @property
     def sources(self) -> list[str]:
         """The names of the sources, the rows of matrices."""
-        return list(self.content["sources"])
+        return list(self.manifest.sources)
 
     @property
     def targets(self) -> list[str]:
         """The names of the targets, the columns of matrices."""
-        return list(self.content["targets"])
+        return list(self.manifest.targets)
 
     @property
     def classes(self) -> list[str]:
         """The names of the K classes."""
-        return list(self.content["classes"])
+        return list(self.manifest.classes)
 
-    def attack_spec(self, attack: str) -> dict[str, Any]:
-        """Return the spec of an attack.
-
-        Returns:
-            The resolved spec, as JSON values.
+    def attack_spec(self, attack: str) -> ManifestAttack:
+        """Return the resolved spec of the attack that a variant belongs to.
 
         Raises:
             KeyError: If there is no such variant.
         """
-        name = self.variants[attack]["attack"]
-        return next(a for a in self.content["spec"]["attacks"] if a["name"] == name)
+        return self.manifest.attacks[attack]
 
     def needs_source(self, attack: str) -> bool:
         """Return whether an attack uses a model; an attack of zero steps does not."""
-        return self.attack_spec(attack)["steps"] > 0
+        return self.attack_spec(attack).steps > 0
 
     def coverage(self, attack: str) -> tuple[int, int]:
         """Return the number of complete cells of an attack's matrix, and the number of cells."""
         sources = self.sources if self.needs_source(attack) else [None]
         cells = [(attack, source, target) for source in sources for target in self.targets]
-        return sum(cell in self.confusions for cell in cells), len(cells)
+        return sum(cell in self.counts for cell in cells), len(cells)
 
     def clean(self, metric: str = "miou") -> pd.Series:
         """Return a metric on the clean images per target, in percent.
@@ -187,11 +182,11 @@ class Results:
             experiment has no such attack, or if one of their cells is missing.
         """
         spec = self.attack_spec(attack)
-        bound = spec["norm"], spec["eps"]
+        bound = spec.norm, spec.eps
         candidates = []
         for name in self.attacks:
             other = self.attack_spec(name)
-            if other["steps"] == 0 or (other["norm"], other["eps"]) != bound:
+            if other.steps == 0 or (other.norm, other.eps) != bound:
                 continue
             for source in self.sources:
                 if self.group(source, target) == "diagonal":
@@ -217,7 +212,7 @@ class Results:
             KeyError: If the cell is missing.
         """
         cell = attack, source if attack != CLEAN and self.needs_source(attack) else None, target
-        return pd.Series(metrics.class_iou(self.confusions[cell].sum(0)), index=self.classes)
+        return pd.Series(metrics.class_iou_of(*self.counts[cell].sum(0)), index=self.classes)
 
     def headlines(self, attack: str, metric: str = "miou") -> dict[str, float]:
         """Return the mean of a matrix per pair group.
@@ -244,8 +239,8 @@ class Results:
         Returns:
             ``diagonal``, ``same_backbone`` or ``cross_backbone``.
         """
-        models = self.content["models"]
-        pairs = [(a, b) for a in models[source]["networks"] for b in models[target]["networks"]]
+        models = self.manifest.models
+        pairs = [(a, b) for a in models[source].networks for b in models[target].networks]
         # An attack on an ensemble has the gradients of each of its members.
         if any(a[0] == b[0] for a, b in pairs):
             return "diagonal"
@@ -269,12 +264,13 @@ class Results:
         """Per variant's name: the source and the stored report of each of its attack tasks."""
         reports: dict[str, list[tuple[str | None, dict[str, Any]]]] = defaultdict(list)
         seen: set[tuple[str, str]] = set()
-        for attack, source, _, _, _, key in self.content["cells"]:
-            if key is not None and (attack, key) not in seen:
-                seen.add((attack, key))
-                variants = self.variants[attack]["made"] + 1
+        for cell in self.manifest.cells:
+            key = cell.attack_key
+            if key is not None and (cell.attack, key) not in seen:
+                seen.add((cell.attack, key))
+                variants = self.variants[cell.attack].made + 1
                 if report := attack_report(self.store, key, variants):
-                    reports[attack].append((source, report))
+                    reports[cell.attack].append((cell.source, report))
         return reports
 
     def perturbation(self, attack: str) -> pd.Series:
@@ -284,7 +280,7 @@ class Results:
             The means of ``rms``, ``mean_abs`` and the others, and the maximum of ``linf``. The
             series is empty if no attack task is stored.
         """
-        index = self.variants[attack]["made"]
+        index = self.variants[attack].made
         reports = [report["perturbation"][index] for _, report in self.attack_reports[attack]]
         if not reports:
             return pd.Series(dtype=float)
@@ -299,7 +295,7 @@ class Results:
             whole run also for an early iterate. ``forward_equivalents`` is the mean per image up
             to this iterate: pixels seen over the pixels of one forward at the image's own size.
         """
-        index = self.variants[attack]["made"]
+        index = self.variants[attack].made
         reports = [report for _, report in self.attack_reports[attack] if report["cost"]]
         names = ["forwards", "backwards", "pixels", "seconds"]
         total = pd.DataFrame([report["cost"] for report in reports], columns=names).sum()
@@ -312,13 +308,13 @@ class Results:
         """Return a metric of one cell that needs no other cell; NaN if it is missing."""
         if metric not in (*CONFUSION_METRICS, "fooling"):
             raise KeyError(f"no metric '{metric}'; there are {', '.join(ALL_METRICS)}")
-        if cell not in self.confusions:
+        if cell not in self.counts:
             return np.nan
         if metric == "fooling":
             if cell not in self.fooled:
                 return np.nan
             return float(metrics.fooling_of(*self.fooled[cell].sum(0)))
-        return float(CONFUSION_METRICS[metric](self.confusions[cell].sum(0)))
+        return float(CONFUSION_METRICS[metric](*self.counts[cell].sum(0)))
 
     def _ratios(self, attack: str) -> pd.DataFrame:
         """Return the transfer ratios; NaN without a white-box attack, or if its drop is 0."""
@@ -334,9 +330,9 @@ class Results:
 
 def _digest(results: Results) -> str:
     digest = hashlib.sha256(results.identity.encode())
-    for cell in sorted(results.confusions, key=str):
+    for cell in sorted(results.counts, key=str):
         digest.update(repr(cell).encode())
-        digest.update(results.confusions[cell].tobytes())
+        digest.update(results.counts[cell].tobytes())
     for warning in results.warnings:
         digest.update(repr(warning).encode())
     return digest.hexdigest()

@@ -62,38 +62,38 @@ def settings(results: Results, attack: str) -> str:
 def attack_in_words(results: Results, attack: str) -> str:
     """Return the settings of an attack that differ from plain PGD, separated by commas."""
     spec, variant = results.attack_spec(attack), results.variants[attack]
-    parts = [f"eps {spec['eps'] * 255:g}/255" + (" RMS (L2)" if spec["norm"] == "l2" else "")]
-    if spec["files"]:
+    parts = [f"eps {spec.eps * 255:g}/255" + (" RMS (L2)" if spec.norm == "l2" else "")]
+    if spec.files:
         parts.append("AEs from files")
-    if spec["steps"]:
-        count = f"{spec['steps']} steps"
-        if spec["budget"]:
-            count = f"{spec['budget']['forward_equivalents']:g} forward equivalents, about {count}"
-        parts.append(f"{count} of {spec['step_size'] * 255:g}/255")
-    parts += [describe_transform(transform) for transform in spec["transforms"]]
-    if spec["label_version"] != "logits":
+    if spec.steps:
+        count = f"{spec.steps} steps"
+        if spec.budget:
+            count = f"{spec.budget.forward_equivalents:g} forward equivalents, about {count}"
+        parts.append(f"{count} of {spec.step_size * 255:g}/255")
+    parts += [describe_transform(transform) for transform in spec.transforms]
+    if spec.label_version != "logits":
         parts.append("labels follow the image")
-    if spec["loss"] != "cross-entropy":
-        parts.append(f"loss {spec['loss']}" + (f" at {spec['layer']}" if spec["layer"] else ""))
-    if spec["momentum"]:
-        kind = "Nesterov momentum" if spec["momentum"]["nesterov"] else "momentum"
-        parts.append(f"{kind} {spec['momentum']['mu']:g}")
-    if spec["variance"]:
-        parts.append(f"variance of {spec['variance']['neighbours']} neighbours")
-    if spec["smoothing"]:
-        parts.append(f"gradient smoothed over {spec['smoothing']['kernel']} pixels")
-    if spec["target"]:
+    if spec.loss != "cross-entropy":
+        parts.append(f"loss {spec.loss}" + (f" at {spec.layer}" if spec.layer else ""))
+    if spec.momentum:
+        kind = "Nesterov momentum" if spec.momentum.nesterov else "momentum"
+        parts.append(f"{kind} {spec.momentum.mu:g}")
+    if spec.variance:
+        parts.append(f"variance of {spec.variance.neighbours} neighbours")
+    if spec.smoothing:
+        parts.append(f"gradient smoothed over {spec.smoothing.kernel} pixels")
+    if spec.target:
         parts.append("targeted")
-    if spec["region"]:
+    if spec.region:
         parts.append("on a region")
-    if spec["start"] == "uniform" and not spec["files"]:
+    if spec.start == "uniform" and not spec.files:
         parts.append("uniform start")
-    if spec["restarts"] > 1:
-        parts.append(f"best of {spec['restarts']} starts")
-    if variant["step"] != spec["steps"]:
-        parts.append(f"kept at step {variant['step']}")
-    if variant["score"] != "raw":
-        parts.append(f"scored as {variant['score']}")
+    if spec.restarts > 1:
+        parts.append(f"best of {spec.restarts} starts")
+    if variant.step != spec.steps:
+        parts.append(f"kept at step {variant.step}")
+    if variant.score != "raw":
+        parts.append(f"scored as {variant.score}")
     return ", ".join(parts)
 
 
@@ -112,7 +112,7 @@ def describe_transform(transform: dict[str, Any]) -> str:
 
 def warning_sentences(results: Results, attacks: list[str]) -> list[str]:
     """Return the warnings that concern some attacks, in the order of the results' list."""
-    named = {results.variants[attack]["attack"] for attack in attacks}
+    named = {results.variants[attack].attack for attack in attacks}
     return [w.sentence for w in results.warnings if not w.attacks or named & set(w.attacks)]
 
 
@@ -132,6 +132,6 @@ def markdown(results: Results, attacks: list[str]) -> str:
             shown = [cell(values.loc[source, t], drops.loc[source, t]) for t in results.targets]
             lines.append(f"| {row_name(results, attack, source)} | " + " | ".join(shown) + " |")
         lines.append("")
-    images = f"{len(results.image_ids)} images of {results.content['dataset']}"
+    images = f"{len(results.image_ids)} images of {results.manifest.dataset}"
     lines.append(f"Dataset mIoU in % on {images}; in brackets the change from clean.")
     return "\n".join(lines) + "\n"

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVariant
 from segtransfer.experiment.spec_warnings import attack_problems
-from segtransfer.experiment.task import CLEAN
+from segtransfer.experiment.task import CLEAN, MatrixIndex
 from segtransfer.tasks import metrics
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.perturbation import levels
@@ -31,11 +32,11 @@ class Scored(Protocol):
     """The part of ``Results`` that warnings follow from."""
 
     @property
-    def content(self) -> Mapping[str, Any]: ...
+    def manifest(self) -> Manifest: ...
     @property
     def image_ids(self) -> tuple[str, ...]: ...
     @property
-    def confusions(self) -> Mapping[tuple[str, str | None, str], np.ndarray]: ...
+    def counts(self) -> Mapping[MatrixIndex, np.ndarray]: ...
     @property
     def pixels(self) -> tuple[int, ...]: ...
     @property
@@ -47,10 +48,10 @@ class Scored(Protocol):
     @property
     def targets(self) -> list[str]: ...
     @property
-    def variants(self) -> Mapping[str, Mapping[str, Any]]: ...
+    def variants(self) -> Mapping[str, ManifestVariant]: ...
     @property
     def attack_reports(self) -> Mapping[str, list[tuple[str | None, dict[str, Any]]]]: ...
-    def attack_spec(self, attack: str) -> dict[str, Any]: ...
+    def attack_spec(self, attack: str) -> ManifestAttack: ...
     def clean(self) -> pd.Series: ...
     def class_iou(self, attack: str, source: str | None, target: str) -> pd.Series: ...
 
@@ -76,7 +77,7 @@ def warnings_of(results: Scored) -> tuple[ResultWarning, ...]:
     There are none without results. Zero gradients and unchanged AEs are not said if nothing is
     labelled, because they follow from it.
     """
-    if not results.confusions:
+    if not results.counts:
         return ()
     return tuple(
         ResultWarning(kind, sentence, attacks)
@@ -92,8 +93,8 @@ def _nothing_labelled(results: Scored) -> Found:
     if not _labelled(results).sum():
         yield (
             (),
-            f"No image has a labelled pixel (every label has the ignored value), so "
-            "no metric is measured.",
+            "No image has a labelled pixel (every label has the ignored value), so no metric is "
+            "measured.",
         )
 
 
@@ -108,8 +109,8 @@ def _unlabelled_classes(results: Scored) -> Found:
     index = results.classes.index(absent[0])
     yield (
         (),
-        f"{subject}. Pixels of '{absent[0]}' count where labels hold {index}, not the ignored value "
-        f"({IGNORE_INDEX} unless the data sets another).",
+        f"{subject}. Pixels of '{absent[0]}' count where labels hold {index}, not the ignored "
+        f"value ({IGNORE_INDEX} unless the data sets another).",
     )
 
 
@@ -132,9 +133,9 @@ def _only_predicted_classes(results: Scored) -> Found:
         return
     for target in results.targets:
         predicted = np.zeros(len(absent), bool)
-        for (_, _, scored_on), confusions in results.confusions.items():
+        for (_, _, scored_on), counts in results.counts.items():
             if scored_on == target:
-                predicted |= confusions.any((0, 1))
+                predicted |= counts[:, 2].any(0)
         if (predicted & absent).any():
             names = _quoted(np.array(results.classes)[predicted & absent])
             yield (
@@ -157,7 +158,7 @@ def _guesses(results: Scored) -> Found:
 def _classes_at_zero(results: Scored) -> Found:
     labelled = _labelled(results).sum(0) > 0
     for target in results.targets:
-        if (CLEAN, None, target) in results.confusions:
+        if (CLEAN, None, target) in results.counts:
             values = results.class_iou(CLEAN, None, target)
             zero = values[labelled & (values < SHOWN_AS_ZERO)].index
             if len(zero):
@@ -198,7 +199,7 @@ def _unchanged_images(results: Scored) -> Found:
         if (linf == 0).any()
     ]
     for source, variants, shown in _per_source(measured):
-        attacks = tuple(results.variants[variant]["attack"] for variant in variants)
+        attacks = tuple(results.variants[variant].attack for variant in variants)
         yield attacks, f"AEs{_made_on(source)} equal their clean images: {shown}."
 
 
@@ -222,12 +223,12 @@ def _per_source(
 def _small_perturbations(results: Scored) -> Found:
     for attack, variant, perturbations in _perturbations(results):
         spec = results.attack_spec(variant)
-        name, bound = "L-infinity", float(levels(spec["eps"]))
-        if spec["norm"] != "linf":
-            name, bound = "RMS", 255 * spec["eps"]
+        name, bound = "L-infinity", float(levels(spec.eps))
+        if spec.norm != "linf":
+            name, bound = "RMS", 255 * spec.eps
         parts = []
         for source, linf, rms in perturbations:
-            size = (linf if spec["norm"] == "linf" else rms)[linf > 0]
+            size = (linf if spec.norm == "linf" else rms)[linf > 0]
             if len(size) and size.mean() < FAR_BELOW * bound:
                 parts.append(f"{size.mean():.1f}{_made_on(source)}")
         if parts:
@@ -245,7 +246,7 @@ def _random_models(results: Scored) -> Found:
         for source, report in reports
         if source is not None and is_random(report)
     }
-    for model in results.content["models"]:
+    for model in results.manifest.models:
         if model in attacking | results.random_targets:
             yield (
                 (),
@@ -255,7 +256,7 @@ def _random_models(results: Scored) -> Found:
 
 
 def _one_schedule(results: Scored) -> Found:
-    groups = results.content["spec"]["schedule_groups"]
+    groups = results.manifest.settings.schedule_groups
     if len({schedule_group(image_id, groups) for image_id in results.image_ids}) == 1:
         yield (
             (),
@@ -265,9 +266,9 @@ def _one_schedule(results: Scored) -> Found:
 
 
 def _unusual_attacks(results: Scored) -> Found:
-    for spec in results.content["spec"]["attacks"]:
-        for problem in attack_problems(spec["eps"], spec["steps"], spec["step_size"]):
-            yield (spec["name"],), f"Attack {spec['name']}: {problem}."
+    for spec in results.manifest.settings.attacks:
+        for problem in attack_problems(spec.eps, spec.steps, spec.step_size):
+            yield (spec.name,), f"Attack {spec.name}: {problem}."
 
 
 WARNING_KINDS: Mapping[str, Callable[[Scored], Found]] = {
@@ -293,19 +294,19 @@ def is_random(report: Mapping[str, Any]) -> bool:
 
 def _labelled(results: Scored) -> np.ndarray:
     """Return the labelled pixels per image and class, int64 N x K; equal in all cells."""
-    return next(iter(results.confusions.values())).sum(-1)
+    return next(iter(results.counts.values()))[:, 1]
 
 
 def _last_variants(results: Scored) -> dict[str, list[str]]:
     """Return the variants of the last step by attack; earlier iterates are meant to be small."""
     steps: dict[str, list[int]] = {}
     for made in results.variants.values():
-        steps.setdefault(made["attack"], []).append(made["step"])
+        steps.setdefault(made.attack, []).append(made.step)
     return {
         attack: [
             name
             for name, made in results.variants.items()
-            if made["attack"] == attack and made["step"] == max(taken)
+            if made.attack == attack and made.step == max(taken)
         ]
         for attack, taken in steps.items()
     }
@@ -326,7 +327,7 @@ def _perturbations(
     """Yield attack, variant, and per source the L-infinity and RMS of each image, in levels."""
     for attack, variants in _last_variants(results).items():
         for variant in variants:
-            index, found = results.variants[variant]["made"], []
+            index, found = results.variants[variant].made, []
             for source, reports in _by_source(results, variant).items():
                 parts = [report["perturbation"][index] for report in reports]
                 linf, rms = (np.concatenate([p[name] for p in parts]) for name in ("linf", "rms"))

@@ -8,7 +8,7 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.manifest import describe
 from segtransfer.experiment.plan import Plan, make_plan
 from segtransfer.experiment.spec import Experiment
-from segtransfer.results import Results, load_results, results_of
+from segtransfer.results import Results, assemble
 from segtransfer.results.results import Stopped
 from segtransfer.runtime.client import DriverClient, LocalClient
 from segtransfer.runtime.drive import Outcome, drive, served_models
@@ -58,22 +58,23 @@ def _carry_out(
     plan = make_plan(experiment, store)
     if listener:
         listener.planned(plan)
-    store.save_experiment(plan.identity, describe(plan))
+    manifest = describe(plan)
+    store.save_experiment(plan.identity, manifest.stored())
     time_limit = time_limit or TimeLimit(experiment.runtime.max_hours)
     run = ExperimentRun(plan, store, time_limit, listener, client)
     outcome = run.outcome
     try:
         run.compute(plan)
-        results = load_results(store, plan.identity)
+        results = assemble(store, plan.identity, manifest)
         if not time_limit.stopped and run.heal(results.missing):
-            results = load_results(store, plan.identity)
+            results = assemble(store, plan.identity, manifest)
     except KeyboardInterrupt as stop:
         if not was_terminated(stop):
             raise
         time_limit.stopped = "terminated"
-        results = load_results(store, plan.identity)
+        results = assemble(store, plan.identity, manifest)
     sentences = [warning.sentence for warning in results.warnings]
-    store.save_experiment(plan.identity, {**describe(plan), "warnings": sentences})
+    store.save_experiment(plan.identity, {**manifest.stored(), "warnings": sentences})
     return replace(
         results, failures=outcome.failures, computed=len(outcome.done), stopped=time_limit.stopped
     )
@@ -88,7 +89,7 @@ def stored_results(experiment: Experiment, stopped: Stopped) -> Results:
     """
     store = Store(experiment.runtime.store)
     plan = make_plan(experiment, store)
-    return replace(results_of(store, plan.identity, describe(plan)), stopped=stopped)
+    return replace(assemble(store, plan.identity, describe(plan)), stopped=stopped)
 
 
 class ExperimentRun:

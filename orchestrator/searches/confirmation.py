@@ -145,10 +145,8 @@ def compare(search: Search, results: Results) -> list[ConfirmedDifference]:
     sample = Resampled(results)
     comparisons = []
     for where, pairs in pairs_by_target(search, results).items():
-        for score in dict.fromkeys(made["score"] for made in results.variants.values()):
-            names = {
-                m["attack"]: name for name, m in results.variants.items() if m["score"] == score
-            }
+        for score in dict.fromkeys(made.score for made in results.variants.values()):
+            names = {m.attack: name for name, m in results.variants.items() if m.score == score}
             for attack in best:
                 for baseline in others:
                     difference = sample.difference(
@@ -261,7 +259,7 @@ def _mean(drops: PairDrops, targets: Sequence[str], *, inside: bool) -> float:
 
 
 def _attacks(results: Results) -> list[str]:
-    return [made["attack"] for made in results.variants.values()]
+    return [made.attack for made in results.variants.values()]
 
 
 def _value(comparison: ConfirmedDifference) -> float:

@@ -9,10 +9,10 @@ import numpy as np
 from segtransfer import search_spaces
 from segtransfer.errors import reason_of
 from segtransfer.experiment.keys import key_of
-from segtransfer.experiment.manifest import describe
+from segtransfer.experiment.manifest import Manifest, attack_fields, describe
 from segtransfer.experiment.plan import identity_of, make_plan, make_tasks
 from segtransfer.experiment.spec import Experiment
-from segtransfer.results import Results, results_of
+from segtransfer.results import Results, assemble, results_of
 from segtransfer.runtime.client import DriverClient
 from segtransfer.runtime.drive import Outcome, drive, served_models
 from segtransfer.runtime.executors.base import Served
@@ -39,7 +39,7 @@ class SearchContext:
     """Data that all trials share, without pixels: descriptions of models, outlines of shards.
 
     ``outlines`` are in the order in which the rungs take them; ``rungs`` are the numbers of
-    outlines per rung. ``content`` describes the experiment of the base attack, as in the store.
+    outlines per rung. ``manifest`` is that of the base attack.
     """
 
     identity: str
@@ -50,7 +50,7 @@ class SearchContext:
     models: Mapping[str, Served]
     outlines: tuple[Outline, ...]
     rungs: tuple[int, ...]
-    content: Mapping[str, Any]
+    manifest: Manifest
     store: str
 
 
@@ -84,9 +84,9 @@ def make_context(search: Search, store: Store) -> SearchContext:
         store.put_shard(shard)
     outlines = in_order([shard.outline for shard in plan.shards.values()])
     rungs = rungs_of(search.search.rungs, len(outlines))
-    content = describe(plan)
+    manifest = describe(plan)
     return SearchContext(
-        identity=_identity(search, space, experiment, content),
+        identity=_identity(search, space, experiment, manifest),
         search=search,
         space=space,
         experiment=experiment,
@@ -94,7 +94,7 @@ def make_context(search: Search, store: Store) -> SearchContext:
         models=served_models(plan),
         outlines=outlines,
         rungs=rungs,
-        content=content,
+        manifest=manifest,
         store=store.location,
     )
 
@@ -156,18 +156,12 @@ def _carry_out(
 ) -> Results:
     """Return the results of an attack on some shards, computing the tasks that are not stored."""
     experiment = context.experiment.model_copy(update={"attacks": (attack,)})
-    tasks, cells = make_tasks(experiment, context.infos, outlines, len(context.content["classes"]))
+    tasks, cells = make_tasks(experiment, context.infos, outlines, len(context.manifest.classes))
     stored = frozenset(key for key in tasks if store.row(key) is not None)
     _drive(Submission(tasks, context.models, stored), client, store)
-    made = [{"attack": attack.name, "made": 0, **vars(attack.variants[0])}]
-    content = {
-        **context.content,
-        "spec": experiment.model_dump(mode="json", exclude={"runtime"}),
-        "attacks": made,
-        "shards": [outline.shard_id for outline in outlines],
-        "cells": [[c.attack, c.source, c.target, c.shard_id, c.key, c.attack_key] for c in cells],
-    }
-    results = results_of(store, identity_of(cells), content)
+    shard_ids = [outline.shard_id for outline in outlines]
+    manifest = context.manifest.changed(**attack_fields(experiment, shard_ids, cells))
+    results = assemble(store, identity_of(cells), manifest)
     lost = LostImages(store, (key for key in stored if tasks[key].attack is not None))
     damaged = results.missing | lost.keys
     while damaged:  # then after it, once, the scores of AEs that differ from the lost ones
@@ -175,7 +169,7 @@ def _carry_out(
         _drive(Submission(tasks, context.models, remaining, damaged), client, store)
         changed = lost.changed() if damaged & lost.keys else frozenset()
         damaged = frozenset(key for key, task in tasks.items() if task.depends_on in changed)
-        results = results_of(store, identity_of(cells), content)
+        results = assemble(store, identity_of(cells), manifest)
     return results
 
 
@@ -224,8 +218,8 @@ def score(results: Results, rung: int, settings: SearchSettings) -> RungScore:
 
 def _mean_ssim(results: Results) -> float:
     """Return the mean structural similarity of the stored AEs with their clean images."""
-    values = []
-    for shard_id, key in {(cell[3], cell[5]) for cell in results.content["cells"] if cell[5]}:
+    values, cells = [], results.manifest.cells
+    for shard_id, key in {(cell.shard_id, cell.attack_key) for cell in cells if cell.attack_key}:
         clean, made = results.store.shard(shard_id), results.store.attack_images(key)
         if clean is None or made is None:
             return float("nan")
@@ -237,7 +231,7 @@ def keep_results(context: SearchContext, number: int, store: Store) -> Callable[
     """Return a function that stores a description of a trial's results, for later reports."""
 
     def keep(results: Results) -> None:
-        store.save_trial(context.identity, number, dict(results.content))
+        store.save_trial(context.identity, number, results.manifest.stored())
 
     return keep
 
@@ -248,9 +242,7 @@ def trial_results(identity: str, number: int, store: Store) -> Results | None:
     return None if content is None else results_of(store, f"{identity}-{number}", content)
 
 
-def _identity(
-    search: Search, space: Space, experiment: Experiment, content: Mapping[str, Any]
-) -> str:
+def _identity(search: Search, space: Space, experiment: Experiment, manifest: Manifest) -> str:
     """Return the hash of the search's name, its proposals, and all that makes trials comparable.
 
     The name is included so that searches of different names have separate trials.
@@ -263,7 +255,7 @@ def _identity(
             "search": settings,
             "space": space.identity(),
             "spec": spec,
-            "models": content["models"],
-            "shards": content["shards"],
+            "models": manifest.stored()["models"],
+            "shards": manifest.shards,
         }
     )

@@ -90,7 +90,7 @@ def schedules_of(run: Results) -> list[tuple[int, int]]:
 
     A group is a hash of the image's id, so a few images may not fill all groups.
     """
-    seed, groups = run.content["spec"]["seed"], run.content["spec"]["schedule_groups"]
+    seed, groups = run.manifest.settings.seed, run.manifest.settings.schedule_groups
     return [(seed, schedule_group(image_id, groups)) for image_id in run.image_ids]
 
 

@@ -1,20 +1,21 @@
 """Statistical power: the smallest detectable paired difference of an experiment."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.manifest import FORMAT
+from segtransfer.experiment.manifest import FORMAT, Manifest, ManifestVariant
+from segtransfer.experiment.manifest_reading import read_manifest
 from segtransfer.experiment.plan import Plan
-from segtransfer.results import PAIR_GROUPS, MatrixIndex, Results
-from segtransfer.results.manifest_check import check_manifest
+from segtransfer.experiment.task import MatrixIndex
+from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.statistics import Design, Resampled, pairs_of
 from segtransfer.statistics.design import Factor, factor_of
 from segtransfer.store import Store
+from segtransfer.tasks import metrics
 from segtransfer.tasks.randomness import schedule_group
 
 LEVEL, POWER = 0.05, 0.8  # two-sided
@@ -104,15 +105,15 @@ def stored_spread(store: Store, dataset: str) -> Spread | None:
         if content.get("format") != FORMAT or content.get("dataset") != dataset:
             continue
         try:
-            check_manifest(content, identity, store.location)
+            manifest = read_manifest(content, identity, store.location)
         except InputError:  # a damaged experiment is no reason against a plan
             continue
-        results = _two_attacks(store, content)
+        results = _two_attacks(store, manifest)
         if results is None:
             continue
         group = results.group(results.sources[0], results.targets[0])
         clusters = [
-            schedule_group(image_id, content["spec"]["schedule_groups"])
+            schedule_group(image_id, manifest.settings.schedule_groups)
             for image_id in results.image_ids
         ]
         spread = spread_of(_difference(results, group), clusters)
@@ -134,52 +135,51 @@ def _difference(results: Results, group: str) -> Callable[[Factor], np.ndarray]:
     return difference
 
 
-def _two_attacks(store: Store, content: Mapping[str, Any]) -> Results | None:
+def _two_attacks(store: Store, manifest: Manifest) -> Results | None:
     """Return a stored run reduced to two comparable attacks, one source and targets of one group.
 
     The group is the furthest from the source that the run has. None if there are no such attacks,
     or if one of their evaluations is missing.
     """
-    pair = _comparable_attacks(content)
+    pair = _comparable_attacks(manifest)
     if pair is None:
         return None
-    whole = Results("", store, content, (), (), {}, {}, frozenset())
+    whole = Results("", store, manifest, (), (), {}, {}, frozenset())
     pairs = [(s, t) for s in whole.sources for t in whole.targets]
     source, first = max(pairs, key=lambda models: PAIR_GROUPS.index(whole.group(*models)))
-    most = max(1, MOST_READ // (2 * max(1, len(content["shards"]))))
+    most = max(1, MOST_READ // (2 * max(1, len(manifest.shards))))
     group = whole.group(source, first)
     targets = [t for t in whole.targets if whole.group(source, t) == group][:most]
     keys: dict[MatrixIndex, list[str]] = {
-        (attack["name"], source, target): [] for attack in pair for target in targets
+        (attack.name, source, target): [] for attack in pair for target in targets
     }
-    for name, origin, target, _, key, _ in content["cells"]:
-        if (name, origin, target) in keys:
-            keys[name, origin, target].append(key)
-    confusions = {}
+    for cell in manifest.cells:
+        if cell.index in keys:
+            keys[cell.index].append(cell.key)
+    counts = {}
     image_ids: tuple[str, ...] = ()
-    for cell, cell_keys in keys.items():
+    for index, cell_keys in keys.items():
         evaluations = [store.evaluation(key) for key in cell_keys]
         complete = [evaluation for evaluation in evaluations if evaluation is not None]
         if not complete or len(complete) < len(evaluations):
             return None
-        confusions[cell] = np.concatenate([evaluation.confusions for evaluation in complete])
+        counts[index] = np.concatenate([metrics.class_counts(e.confusions) for e in complete])
         image_ids = tuple(i for evaluation in complete for i in evaluation.image_ids)
-    reduced = {**content, "attacks": list(pair), "sources": [source], "targets": targets}
-    return Results("", store, reduced, image_ids, (), confusions, {}, frozenset())
+    reduced = manifest.narrowed([source], targets, pair)
+    return Results("", store, reduced, image_ids, (), counts, {}, frozenset())
 
 
 def _comparable_attacks(
-    content: Mapping[str, Any],
-) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    manifest: Manifest,
+) -> tuple[ManifestVariant, ManifestVariant] | None:
     """Return the first two variants of different attacks with equal eps and score, or None."""
-    steps = {attack["name"]: attack["steps"] for attack in content["spec"]["attacks"]}
-    eps = {attack["name"]: attack["eps"] for attack in content["spec"]["attacks"]}
-    variants = [variant for variant in content["attacks"] if steps[variant["attack"]]]
+    eps = {name: attack.eps for name, attack in manifest.attacks.items()}
+    variants = [v for v in manifest.variants if manifest.attacks[v.name].steps]
     pairs = (
         (one, other)
         for one in variants
         for other in variants
-        if other["attack"] != one["attack"]
-        and (eps[other["attack"]], other["score"]) == (eps[one["attack"]], one["score"])
+        if other.attack != one.attack
+        and (eps[other.name], other.score) == (eps[one.name], one.score)
     )
     return next(pairs, None)

@@ -153,7 +153,7 @@ class Resampled:
 
     def _has(self, attack: str, source: str, target: str) -> bool:
         cell = attack, source if self.results.needs_source(attack) else None, target
-        return all(cell in run.confusions for run in self.runs)
+        return all(cell in run.counts for run in self.runs)
 
 
 def _minus(ours: Values, theirs: Values) -> Values:

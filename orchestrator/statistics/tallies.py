@@ -29,7 +29,7 @@ def tallies(results: Results, cell: MatrixIndex) -> np.ndarray:
         KeyError: If the cell is missing.
     """
     fooled = results.fooled.get(cell)
-    parts = [*metrics.margins(results.confusions[cell])]
+    parts = [*np.moveaxis(results.counts[cell], 1, 0)]
     parts.append(np.full((len(parts[0]), 2), np.nan) if fooled is None else fooled)
     return np.concatenate(parts, axis=-1).astype(np.float64)
 

@@ -195,7 +195,7 @@ class Recalls:
 
 def _labels(results: Results) -> np.ndarray:
     """Return the labels of all images, int64 N x H x W."""
-    shards = [results.store.shard(shard_id) for shard_id in results.content["shards"]]
+    shards = [results.store.shard(shard_id) for shard_id in results.manifest.shards]
     found = [shard.labels for shard in shards if shard is not None]
     if len(found) < len(shards):
         raise InputError(
@@ -208,8 +208,8 @@ def _labels(results: Results) -> np.ndarray:
 def _keys(results: Results) -> Mapping[tuple[str, str | None, str], list[str]]:
     """Return the keys of every cell's evaluations, in the order of the images."""
     keys: dict[tuple[str, str | None, str], list[str]] = {}
-    for attack, source, target, _, key, _ in results.content["cells"]:
-        keys.setdefault((attack, source, target), []).append(key)
+    for cell in results.manifest.cells:
+        keys.setdefault(cell.index, []).append(cell.key)
     return keys
 
 

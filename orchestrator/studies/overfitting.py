@@ -135,7 +135,7 @@ def first_half(results: Results) -> np.ndarray:
     Schedule groups are not divided, so a choice made on one half is independent of the scales of
     the other. If all images share one group, the mask holds the first half of the images.
     """
-    count = results.content["spec"]["schedule_groups"]
+    count = results.manifest.settings.schedule_groups
     groups = np.array([schedule_group(name, count) for name in results.image_ids])
     names, sizes = np.unique(groups, return_counts=True)
     if len(names) == 1:
@@ -146,8 +146,8 @@ def first_half(results: Results) -> np.ndarray:
 
 def _only(results: Results, mask: np.ndarray) -> Results:
     """Return the results with the counts of all other images at zero."""
-    counts = {cell: matrix * mask[:, None, None] for cell, matrix in results.confusions.items()}
-    return replace(results, confusions=counts, fooled={})
+    counts = {cell: matrix * mask[:, None, None] for cell, matrix in results.counts.items()}
+    return replace(results, counts=counts, fooled={})
 
 
 def _curve(

@@ -96,8 +96,8 @@ class Study(Generic[N]):
 def facts_of(sample: Resampled, effort: str) -> Facts:
     """Return the facts on a sample; ``effort`` is a phrase on eps and cost."""
     results = sample.results
-    eps = max(attack["eps"] for attack in results.content["spec"]["attacks"])
-    dataset, images = results.content["dataset"], len(results.image_ids)
+    eps = max(attack.eps for attack in results.manifest.settings.attacks)
+    dataset, images = results.manifest.dataset, len(results.image_ids)
     return Facts(dataset, images, effort, eps, sample.notes, sample.design.one_schedule)
 
 

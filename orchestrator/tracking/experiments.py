@@ -54,7 +54,6 @@ def log_results(results: Results) -> str:
 
 
 def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) -> Run:
-    content = results.content
     sentences = warning_sentences(results, results.attacks)
     tags = {
         "mlflow.note.content": markdown(results, results.attacks),
@@ -69,7 +68,7 @@ def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) 
                 metrics |= {f"{attack}/miou/{g}": v for g, v in results.headlines(attack).items()}
             log_metrics(client, run, metrics)
             client.log_artifacts(run.info.run_id, str(report_folder(results)), "report")
-            client.log_dict(run.info.run_id, dict(content["spec"]), "experiment.json")
+            client.log_dict(run.info.run_id, results.manifest.spec, "experiment.json")
             client.log_dict(run.info.run_id, {"warnings": sentences}, "warnings.json")
             log_data(client, run, results)
     return run
@@ -80,12 +79,12 @@ def _log_attack(
 ) -> None:
     tags = attack_tags(results, attack) | {"mlflow.parentRunId": parent}
     key = f"{results.identity}/{attack}"
-    name = f"{attack} {results.attack_spec(attack)['eps'] * 255:g}/255"  # eps tells runs apart
+    name = f"{attack} {results.attack_spec(attack).eps * 255:g}/255"  # eps tells runs apart
     run, changed = open_run(client, experiment, key, name, results.digest, tags)
     if not changed:
         return
     with filled(client, run, results.digest, status_of(results, attack)):
-        params = [Param(k, v) for k, v in _flatten(results.attack_spec(attack))]
+        params = [Param(k, v) for k, v in _flatten(results.manifest.stored_attack(attack))]
         client.log_batch(run.info.run_id, params=params)
         log_metrics(client, run, dict(attack_metrics(results, attack)))
         whole = report_folder(results) / matrix_name(attack)
@@ -150,13 +149,12 @@ def log_matrix(client: MlflowClient, run: Run, results: Results, attack: str) ->
 
 def log_data(client: MlflowClient, run: Run, results: Results) -> None:
     """Log the images as the run's data set, identified by the hash of their content."""
-    content = results.content
     profile = {"images": len(results.image_ids), "classes": len(results.classes)}
     dataset = Dataset(
-        name=content["dataset"],
+        name=results.manifest.dataset,
         digest=_data_hash(results)[:DATA_HASH_DIGITS],
         source_type="segtransfer",
-        source=json.dumps(content["spec"]["data"]),
+        source=json.dumps(results.manifest.spec["data"]),
         profile=json.dumps(profile),
     )
     client.log_inputs(run.info.run_id, [DatasetInput(dataset)])
@@ -164,9 +162,8 @@ def log_data(client: MlflowClient, run: Run, results: Results) -> None:
 
 def provenance(results: Results) -> dict[str, str]:
     """Return tags of the results' origin: experiment, data, store, versions and commit."""
-    content = results.content
     return version_tags() | {
-        "segtransfer.dataset": content["dataset"],
+        "segtransfer.dataset": results.manifest.dataset,
         "segtransfer.images": str(len(results.image_ids)),
         "segtransfer.data": _data_hash(results),
         CONFIG_TAG: results.identity,
@@ -175,7 +172,7 @@ def provenance(results: Results) -> dict[str, str]:
 
 
 def _data_hash(results: Results) -> str:
-    return hashlib.sha256("".join(results.content["shards"]).encode()).hexdigest()
+    return hashlib.sha256("".join(results.manifest.shards).encode()).hexdigest()
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ ORDER = (
     "search_spaces",
     "experiment",
     "store",
-    "experiment.manifest experiment.plan",
+    "experiment.manifest experiment.manifest_reading experiment.plan",
     "results",
     "statistics",
     "runtime.metrics runtime.scheduler",

@@ -58,7 +58,7 @@ def other_bits(results: Results, oracle: Results) -> list[str]:
 
 
 def by_cell(results: Results) -> dict[tuple[Any, ...], tuple[str, str | None]]:
-    return {tuple(cell[:4]): (cell[4], cell[5]) for cell in results.content["cells"]}
+    return {tuple(cell[:4]): (cell[4], cell[5]) for cell in results.manifest.rows}
 
 
 def scores(store: Store, key: str) -> np.ndarray | None:

@@ -125,7 +125,7 @@ def test_specs(suite: int, folder: Path) -> None:
         if experiment is None:
             return False
         plan = result_of(lambda: make_plan(experiment, Store(str(folder / "store"))))
-        manifest = describe(plan)["spec"] if plan else experiment.model_dump(mode="json")
+        manifest = describe(plan).spec if plan else experiment.model_dump(mode="json")
         json.dumps(manifest, allow_nan=False)
         runtime = experiment.runtime.model_dump(mode="json")
         if text in (grammar.dump(content), json.dumps(content)):

@@ -90,7 +90,7 @@ def run_toy(folder: Path, listener: Any = None, **changes: Any) -> Results:
 def arrays(results: Results) -> dict[str, np.ndarray]:
     """Every array an experiment left in its store, by task and name; fails where one is missing."""
     found: dict[str, np.ndarray] = {}
-    for *_, key, attack in results.content["cells"]:
+    for *_, key, attack in results.manifest.rows:
         evaluation = results.store.evaluation(key)
         assert evaluation is not None, f"evaluation {key} is missing"
         found[f"{key} confusions"] = evaluation.confusions

@@ -165,7 +165,7 @@ def curve_charts(results: Results, analysis: Analysis) -> list[Chart]:
     runs: dict[tuple[str, str], list[tuple[int, AttackSummary]]] = defaultdict(list)
     for row in analysis.summaries:
         made = results.variants[row.attack]
-        runs[made["attack"], made["score"]].append((made["step"], row))
+        runs[made.attack, made.score].append((made.step, row))
     curves = {name: run for name, run in runs.items() if len(run) > 1}
     numbers = [n for run in curves.values() for _, row in run for n in row.means if n is not None]
     limits = {

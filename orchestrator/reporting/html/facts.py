@@ -44,14 +44,13 @@ class Download:
 
 def what_was_run(results: Results) -> str:
     """Return a sentence about the experiment's attacks, images and models."""
-    content = results.content
-    eps = sorted({attack["eps"] for attack in content["spec"]["attacks"]})
+    eps = sorted({attack.eps for attack in results.manifest.settings.attacks})
     sources, targets = set(results.sources), set(results.targets)
     scored = "the same models" if sources == targets else _count(len(targets), "target model")
     return (
-        f"{_count(len(content['spec']['attacks']), 'attack')} at eps "
+        f"{_count(len(results.manifest.settings.attacks), 'attack')} at eps "
         f"{', '.join(f'{255 * e:g}/255' for e in eps)} made adversarial examples (AEs) of "
-        f"{_count(len(results.image_ids), 'image')} of {content['dataset']} on "
+        f"{_count(len(results.image_ids), 'image')} of {results.manifest.dataset} on "
         f"{_count(len(sources), 'source model')}; the very same 8-bit images were scored on "
         f"{scored}, {len(results.classes)} classes."
     )
@@ -136,9 +135,9 @@ def failure_messages(results: Results) -> list[tuple[str, str]]:
         Per kind of failure, its count and last line, and the whole message.
     """
     messages = dict(results.failures)
-    for *_, key, attack_key in results.content["cells"]:
-        if key in results.missing:
-            for name in (key, attack_key):
+    for cell in results.manifest.cells:
+        if cell.key in results.missing:
+            for name in (cell.key, cell.attack_key):
                 if name is not None and name not in messages:
                     failure = results.store.failure(name)
                     if failure is not None:
@@ -151,7 +150,7 @@ def failure_messages(results: Results) -> list[tuple[str, str]]:
 
 def configuration(results: Results) -> str:
     """Return the resolved spec as YAML."""
-    return dump(dict(results.content["spec"]))
+    return dump(results.manifest.spec)
 
 
 def costs(results: Results) -> list[tuple[str, dict[str, float]]]:
@@ -167,21 +166,21 @@ def models(results: Results) -> list[ModelView]:
         return " and ".join(roles) or "member of an ensemble"
 
     return [
-        ModelView(name, info["backbone"], role(name), info["fingerprint"])
-        for name, info in results.content["models"].items()
+        ModelView(name, info.backbone, role(name), info.fingerprint)
+        for name, info in results.manifest.models.items()
     ]
 
 
 def provenance(results: Results) -> list[tuple[str, str]]:
     """Return name and value of every part of the results' origin."""
-    content = results.content
+    manifest = results.manifest
     origin = [
         ("Experiment key", results.identity),
         ("Results digest", results.digest),
-        ("Data hash", hashlib.sha256("".join(content["shards"]).encode()).hexdigest()),
+        ("Data hash", hashlib.sha256("".join(manifest.shards).encode()).hexdigest()),
         ("Code of this page", code_hash()),
-        ("Seed", str(content["spec"]["seed"])),
-        ("Numerics", json.dumps(content["spec"]["numerics"])),
+        ("Seed", str(manifest.settings.seed)),
+        ("Numerics", json.dumps(manifest.spec["numerics"])),
         ("Store", results.store.location),
     ]
     if sha := commit():

@@ -34,11 +34,12 @@ class ArrayCache:
 
     @cached_property
     def _evaluations(self) -> dict[tuple[str, str | None, str, str], str]:
-        return {(a, s, t, shard): key for a, s, t, shard, key, _ in self.results.content["cells"]}
+        return {(*c.index, c.shard_id): c.key for c in self.results.manifest.cells}
 
     @cached_property
     def _attacks(self) -> dict[tuple[str, str | None, str], str]:
-        return {(a, s, shard): key for a, s, _, shard, _, key in self.results.content["cells"]}
+        cells = self.results.manifest.cells
+        return {(c.attack, c.source, c.shard_id): c.attack_key for c in cells if c.attack_key}
 
     def adversarial_images(
         self, attack: str, source: str | None, shard: Shard
@@ -48,7 +49,7 @@ class ArrayCache:
         if key not in self._known:
             self._known[key] = self.results.store.attack_images(key)
         images = self._known[key]
-        return None if images is None else images[self.results.variants[attack]["made"]]
+        return None if images is None else images[self.results.variants[attack].made]
 
     def predictions(
         self, attack: str, source: str | None, target: str, shard: Shard
@@ -97,7 +98,7 @@ def draw_gallery(results: Results, budget: int = GALLERY_BYTES) -> list[dict[str
 
 def _chosen(results: Results) -> Iterator[tuple[Shard, int]]:
     """Yield shard and index of images spread evenly over the data."""
-    names = results.content["shards"]
+    names = results.manifest.shards
     count = min(MOST_IMAGES, len(names))
     even = [names[number * len(names) // count] for number in range(count)]
     shards = [shard for shard in map(results.store.shard, even) if shard is not None]

@@ -117,7 +117,7 @@ def _layout(results: Results) -> dict[str, Any]:
         "tall": tall,
         "width": max(300, names + columns * (54 if tall else 70)),
         "shades": [shade for shade, _ in shades()],
-        "palette": [Markup("#") + bytes(colour).hex() for colour in results.content["palette"]],
+        "palette": [Markup("#") + bytes(colour).hex() for colour in results.manifest.palette],
     }
 
 

@@ -100,8 +100,8 @@ def main_attacks(results: Results) -> list[str]:
     """Return an iterate per attack of the spec: the last raw iterate, or else the last score."""
     main: dict[str, str] = {}
     for name, made in results.variants.items():
-        attack = made["attack"]
-        if attack not in main or made["score"] == "raw":
+        attack = made.attack
+        if attack not in main or made.score == "raw":
             main[attack] = name
     return list(main.values())
 
@@ -109,10 +109,8 @@ def main_attacks(results: Results) -> list[str]:
 def is_final(results: Results, attack: str) -> bool:
     """Return whether an iterate is the last step of its attack, under any score."""
     made = results.variants[attack]
-    steps = [
-        other["step"] for other in results.variants.values() if other["attack"] == made["attack"]
-    ]
-    return made["step"] == max(steps)
+    steps = [other.step for other in results.variants.values() if other.attack == made.attack]
+    return made.step == max(steps)
 
 
 def matrices(results: Results, estimates: Estimates) -> tuple[list[MatrixView], list[MatrixView]]:

@@ -12,7 +12,9 @@ from segtransfer.experiment.keys import key_of
 from segtransfer.experiment.manifest import FORMAT
 from segtransfer.results import Results
 from segtransfer.store import Store
+from segtransfer.tasks import metrics
 from segtransfer.tasks.attacks.spec import AttackSpec
+from tests.orchestrator.manifests import digest, made_up_manifest
 
 Wrong = Sequence[int]  # pixels of class 0 taken for class 1, an image each; at most 50
 BACKBONES = {"a": "r18", "b": "r18", "c": "mit"}
@@ -57,7 +59,7 @@ def content_of(
             for attack in read
             for number, made in enumerate(attack.variants)
         ],
-        "shards": [f"shard of {images}"],
+        "shards": [digest(f"shard of {images}")],
         "cells": [],
     }
 
@@ -70,7 +72,7 @@ def run_of(
     An attack is a preset, by its name. A pair that is not given has no result.
     """
     described = content_of(tuple(wrong), **content)
-    models, confusions = described["sources"], {}
+    models, matrices = described["sources"], {}
     for attack, given in wrong.items():
         sourced = AttackSpec.model_validate(attack).steps > 0
         pairs = (
@@ -79,21 +81,21 @@ def run_of(
             else {(source, target): given for source in models for target in models}
         )
         for (source, target), counts in pairs.items():
-            confusions[attack, source if sourced else None, target] = confusion_of(counts)
-    count = len(next(iter(confusions.values())))
-    described["shards"] = [f"shard of {count}"]
+            matrices[attack, source if sourced else None, target] = counts_of(counts)
+    count = len(next(iter(matrices.values())))
+    described["shards"] = [digest(f"shard of {count}")]
     return Results(
         identity=key_of({"wrong": repr(wrong), "content": repr(described)}),
         store=Store(str(folder)),
-        content=described,
+        manifest=made_up_manifest(described),
         image_ids=tuple(f"image-{i}" for i in range(count)),
         sequences=tuple(f"sequence-{i}" for i in range(count)),
-        confusions=confusions,
+        counts=matrices,
         fooled={},
         missing=frozenset(),
     )
 
 
-def confusion_of(wrong: Wrong) -> np.ndarray:
-    """N x 2 x 2: aAcc is 100 less the mean of ``wrong``."""
-    return np.array([[[50 - k, k], [0, 50]] for k in wrong], np.int64)
+def counts_of(wrong: Wrong) -> np.ndarray:
+    """N x 3 x 2: aAcc is 100 less the mean of ``wrong``."""
+    return metrics.class_counts(np.array([[[50 - k, k], [0, 50]] for k in wrong], np.int64))

@@ -176,7 +176,7 @@ def test_the_identity_follows_what_is_compared_and_not_what_is_found(tmp_path: P
     assert other().identity != other(metric="aacc").identity
     assert other().identity != other(attacks=[("mi", "pgd")]).identity
     run: Results = other().a
-    partial = replace(run, confusions={k: v for k, v in run.confusions.items() if k[2] != "c"})
+    partial = replace(run, counts={k: v for k, v in run.counts.items() if k[2] != "c"})
     fewer = compare_results(partial, partial, [("pgd", "mi")])
     assert fewer.identity == other().identity
     assert fewer.digest != other().digest

@@ -13,6 +13,7 @@ from segtransfer.comparison.shared import bring_together
 from segtransfer.errors import InputError
 from segtransfer.results import Results
 from tests.orchestrator.comparison.runs import run_of
+from tests.orchestrator.manifests import made_up_manifest
 from tests.orchestrator.toy_experiments import run_toy, write_images
 
 PGD = [("pgd", "pgd")]
@@ -24,25 +25,26 @@ def run(tmp_path: Path) -> Results:
 
 
 def changed(run: Results, **content: Any) -> Results:
-    return replace(run, identity="changed", content={**run.content, **content})
+    manifest = made_up_manifest({**run.manifest.stored(), **content})
+    return replace(run, identity="changed", manifest=manifest)
 
 
 def with_spec(run: Results, **spec: Any) -> Results:
-    return changed(run, spec={**run.content["spec"], **spec})
+    return changed(run, spec={**run.manifest.spec, **spec})
 
 
 def with_model(run: Results, name: str, **part: Any) -> Results:
-    models = run.content["models"]
+    models = run.manifest.stored()["models"]
     return changed(run, models={**models, name: {**models[name], **part}})
 
 
 def weaker(run: Results) -> Results:
-    (attack,) = run.content["spec"]["attacks"]
+    (attack,) = run.manifest.spec["attacks"]
     return with_spec(run, attacks=[{**attack, "eps": 4 / 255}])
 
 
 def l2(run: Results) -> Results:
-    (attack,) = run.content["spec"]["attacks"]
+    (attack,) = run.manifest.spec["attacks"]
     return with_spec(run, attacks=[{**attack, "norm": "l2"}])
 
 
@@ -167,7 +169,7 @@ def test_what_can_be_allowed_is_named(run: Results) -> None:
 
 def test_a_run_without_results_is_refused(run: Results) -> None:
     with pytest.raises(InputError, match=r"toys \(B\) in .* has no results yet"):
-        compare_pgd(run, replace(run, confusions={}))
+        compare_pgd(run, replace(run, counts={}))
 
 
 def test_a_transfer_ratio_is_relative_to_its_own_run(run: Results) -> None:
@@ -205,7 +207,7 @@ def test_the_same_images_in_other_shards_are_the_same_images(stored: dict[str, R
     assert a.image_ids == b.image_ids == stored["six"].image_ids
     assert notes == []
     for name in ("a", "b"):  # clean images are scored alike, wherever they stand
-        assert np.array_equal(a.confusions["clean", None, name], b.confusions["clean", None, name])
+        assert np.array_equal(a.counts["clean", None, name], b.counts["clean", None, name])
 
 
 def test_fewer_images_are_refused_or_compared_alone(stored: dict[str, Results]) -> None:
@@ -214,7 +216,7 @@ def test_fewer_images_are_refused_or_compared_alone(stored: dict[str, Results]) 
     a, b, _ = bring_together(stored["six"], stored["three"], PGD, ["images"])
     assert sorted(a.image_ids) == sorted(stored["three"].image_ids)
     assert a.image_ids == b.image_ids
-    assert np.array_equal(a.confusions["clean", None, "a"], b.confusions["clean", None, "a"])
+    assert np.array_equal(a.counts["clean", None, "a"], b.counts["clean", None, "a"])
 
 
 def test_an_image_of_the_same_name_and_other_pixels_is_another(stored: dict[str, Results]) -> None:

@@ -20,6 +20,7 @@ from segtransfer.export import export, tables
 from segtransfer.results import ALL_METRICS, CONFUSION_METRICS, Results
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
+from segtransfer.tasks import metrics
 from segtransfer.tasks.data.shards import shard_of
 from segtransfer.tasks.perturbation import statistics
 from tests.orchestrator.toy_experiments import CLASSES, blob_of, damage, run_toy, toy
@@ -64,18 +65,18 @@ def hub(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cells_of(results: Results) -> list[tuple[str, str | None, str]]:
-    return list(results.confusions)
+    return list(results.counts)
 
 
 def images_of(results: Results, attack: str, source: str | None) -> dict[str, np.ndarray]:
     """The stored AEs 3 x H x W by image id."""
     found = {}
-    for name, origin, _, shard_id, _, key in results.content["cells"]:
+    for name, origin, _, shard_id, _, key in results.manifest.rows:
         if (name, origin) == (attack, source):
             shard, images = results.store.shard(shard_id), results.store.attack_images(key)
             assert shard is not None
             assert images is not None
-            made = images[results.variants[attack]["made"]]
+            made = images[results.variants[attack].made]
             found |= dict(zip(shard.image_ids, made, strict=True))
     return found
 
@@ -128,7 +129,7 @@ def test_images_hold_the_stored_confusions_and_their_counts(
         assert tuple(rows["sequence"]) == results.sequences
         found = np.stack(rows["confusion"].to_list()).reshape(6, 3, 3)
         assert found.dtype == np.int64
-        np.testing.assert_array_equal(found, results.confusions[cell])
+        np.testing.assert_array_equal(metrics.class_counts(found), results.counts[cell])
         assert rows["labelled_pixels"].tolist() == [22 * 32] * 6  # two of 24 rows are ignored
         assert rows["right_pixels"].tolist() == [int(np.trace(m)) for m in found]
         assert rows["fooled_pixels"].tolist() == results.fooled[cell][:, 0].tolist()
@@ -140,7 +141,7 @@ def test_images_hold_the_statistics_of_the_stored_perturbations(
     frame = pd.read_parquet(parquet / "images.parquet")
     clean = images_of_shards(results)
     for attack, source in made_by(results):
-        made, eps = images_of(results, attack, source), results.attack_spec(attack)["eps"]
+        made, eps = images_of(results, attack, source), results.attack_spec(attack).eps
         rows = rows_of(frame, (attack, source, "c")).set_index("image_id")
         for image_id, image in made.items():
             expected = statistics(image[None], clean[image_id][None], eps)
@@ -150,7 +151,7 @@ def test_images_hold_the_statistics_of_the_stored_perturbations(
 
 
 def images_of_shards(results: Results) -> dict[str, np.ndarray]:
-    shards = [results.store.shard(shard_id) for shard_id in results.content["shards"]]
+    shards = [results.store.shard(shard_id) for shard_id in results.manifest.shards]
     return {i: image for s in shards if s for i, image in zip(s.image_ids, s.images, strict=True)}
 
 
@@ -171,7 +172,7 @@ def test_attacks_and_models_are_described(results: Results, parquet: Path) -> No
     models = pd.read_parquet(parquet / "models.parquet").set_index("model")
     assert models["is_source"].to_dict() == {"a": True, "b": True, "c": False}
     assert models.loc["a", "backbone"] == "one"
-    assert models.loc["a", "fingerprint"] == results.content["models"]["a"]["fingerprint"]
+    assert models.loc["a", "fingerprint"] == results.manifest.models["a"].fingerprint
 
 
 def test_every_table_says_which_experiment_it_is(results: Results, parquet: Path) -> None:
@@ -186,7 +187,7 @@ def test_every_table_says_which_experiment_it_is(results: Results, parquet: Path
 
 def test_no_export_tells_where_files_lay(results: Results, parquet: Path) -> None:
     place = str(Path(results.store.location).parent)
-    assert place in json.dumps(results.content["spec"])
+    assert place in json.dumps(results.manifest.spec)
     assert place not in (parquet / "experiment.json").read_text()
     for name in ("attacks", "models"):
         assert place not in str(pq.read_table(parquet / f"{name}.parquet").to_pylist())
@@ -216,7 +217,7 @@ def test_a_large_table_is_written_in_parts(
 def test_an_export_tells_how_far_it_is(results: Results, tmp_path: Path) -> None:
     heard: list[tuple[int, int]] = []
     export(results.store.location, tmp_path, advance=lambda *done: heard.append(done))
-    count = len(results.content["shards"])
+    count = len(results.manifest.shards)
     assert heard == [(done, count) for done in range(count + 1)]
 
 
@@ -228,7 +229,7 @@ def test_pictures_are_the_stored_pixels(results: Results, pictures: Path) -> Non
         folder = pictures / "attacks" / attack.replace(":", "=") / (source or "")
         for image_id, image in images_of(results, attack, source).items():
             assert np.array_equal(read_png(folder / f"{image_id}.png"), image)
-    for shard_id in results.content["shards"]:
+    for shard_id in results.manifest.shards:
         shard = results.store.shard(shard_id)
         assert shard is not None
         for image_id, image, label in zip(shard.image_ids, shard.images, shard.labels, strict=True):
@@ -239,7 +240,7 @@ def test_pictures_are_the_stored_pixels(results: Results, pictures: Path) -> Non
 def test_predictions_are_class_indices_in_the_data_sets_colours(
     results: Results, pictures: Path
 ) -> None:
-    for attack, source, target, _, key, _ in results.content["cells"]:
+    for attack, source, target, _, key, _ in results.manifest.rows:
         evaluation = results.store.evaluation(key)
         assert evaluation is not None
         folder = pictures / "predictions" / target / attack.replace(":", "=") / (source or "")
@@ -247,7 +248,7 @@ def test_predictions_are_class_indices_in_the_data_sets_colours(
             image = Image.open(folder / f"{image_id}.png")
             assert np.array_equal(np.asarray(image), prediction)
             colours = np.asarray(image.convert("RGB"))[0, 0].tolist()
-            assert colours == list(results.content["palette"][prediction[0, 0]])
+            assert colours == list(results.manifest.palette[prediction[0, 0]])
 
 
 def test_pictures_scored_again_give_the_stored_confusions(
@@ -261,8 +262,8 @@ def test_pictures_scored_again_give_the_stored_confusions(
     assert len(again.attacks) == len(made_by(results)) == 1 + 4 * 2 + 2
     for attack, source, target in cells_of(results):
         name = attack.replace(":", ".") + (f"-from-{source}" if source else "")
-        found = again.confusions[name, None, target]
-        np.testing.assert_array_equal(found[order], results.confusions[attack, source, target])
+        found = again.counts[name, None, target]
+        np.testing.assert_array_equal(found[order], results.counts[attack, source, target])
 
 
 def test_names_of_images_stay_apart_and_below_the_folder(tmp_path: Path) -> None:
@@ -334,8 +335,9 @@ def test_datasets_reads_images_labels_and_scores(
         assert set(np.unique(label)) == {0, 1, 2, 255}
     for row in load(str(hub), "images", split="test"):
         cell = row["attack"], row["source"], row["target"]
-        expected = results.confusions[cell][results.image_ids.index(row["image_id"])]
-        assert row["confusion"] == expected.ravel().tolist()
+        expected = results.counts[cell][results.image_ids.index(row["image_id"])]
+        found = np.array(row["confusion"]).reshape(3, 3)
+        np.testing.assert_array_equal(metrics.class_counts(found), expected)
 
 
 # What is missing, and what is refused
@@ -343,9 +345,9 @@ def test_datasets_reads_images_labels_and_scores(
 
 def test_what_is_missing_is_left_out_and_told(results: Results, tmp_path: Path) -> None:
     partial = run_toy(tmp_path, name="partial", attacks=[{"preset": "pgd", "steps": 1}])
-    store, cells = partial.store, partial.content["cells"]
-    scored = next(c for c in cells if c[:3] == ["pgd", "a", "b"])
-    made = next(c for c in cells if c[:2] == ["pgd", "b"])
+    store, cells = partial.store, partial.manifest.rows
+    scored = next(c for c in cells if c[:3] == ("pgd", "a", "b"))
+    made = next(c for c in cells if c[:2] == ("pgd", "b"))
     shard = partial.store.shard(scored[3])
     assert shard is not None
     damage(blob_of(store, scored[4]))
@@ -371,12 +373,12 @@ def test_what_is_missing_is_left_out_and_told(results: Results, tmp_path: Path) 
 
 def test_without_a_clean_shard_the_scores_are_there_all_the_same(tmp_path: Path) -> None:
     partial = run_toy(tmp_path, attacks=["noise"])
-    lost = partial.content["shards"][0]
+    lost = partial.manifest.shards[0]
     damage(Path(partial.store.location, "shards", lost[:2], f"{lost}.arrow"))
     told = export(partial.store.location, tmp_path / "tables")
     assert "1 of 3 shards of clean images and labels are missing" in told.notes[0]
     images = pd.read_parquet(told.folder / "images.parquet")
-    assert len(images) == 6 * len(partial.confusions)
+    assert len(images) == 6 * len(partial.counts)
     assert images["fooled_pixels"].isna().sum() == images["sequence"].isna().sum() > 0
     cells = pd.read_parquet(told.folder / "cells.parquet")
     assert cells["complete"].all()

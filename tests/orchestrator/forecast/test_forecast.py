@@ -217,7 +217,7 @@ def test_a_stored_run_on_the_same_data_gives_the_spread(tmp_path: Path) -> None:
     """Every image's confusions are written by hand: the second attack is worse on half of them."""
     attacks = [{"preset": "noise"}, {"preset": "pgd", "steps": 1}, {"preset": "mi", "steps": 1}]
     plan, store = plan_in(tmp_path, attacks=attacks)
-    store.save_experiment(plan.identity, describe(plan))
+    store.save_experiment(plan.identity, describe(plan).stored())
     attack_of = {cell.key: cell.attack for cell in plan.cells}
     for key, task in plan.tasks.items():
         shard = plan.shards[task.shard_id]

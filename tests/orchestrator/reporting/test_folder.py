@@ -42,7 +42,7 @@ def test_the_table_holds_the_matrices(results: Results) -> None:
 def test_the_kept_spec_gives_the_same_experiment(results: Results) -> None:
     folder = write_report(results)
     again = read_experiment(yaml.safe_load((folder / "experiment.yaml").read_text()))
-    assert again.model_dump(mode="json", exclude={"runtime"}) == results.content["spec"]
+    assert again.model_dump(mode="json", exclude={"runtime"}) == results.manifest.spec
 
 
 def test_a_report_is_current_until_it_is_removed(results: Results) -> None:
@@ -65,8 +65,8 @@ def test_a_panel_shows_the_stored_adversarial_image(results: Results) -> None:
     figure = draw_panel(results, "a")
     assert figure is not None
     line = {axes.get_title(): axes for axes in figure.axes[4:8]}
-    shard_id = results.content["shards"][0]
-    keys = {(c[0], c[1], c[3]): c[5] for c in results.content["cells"]}
+    shard_id = results.manifest.shards[0]
+    keys = {(c[0], c[1], c[3]): c[5] for c in results.manifest.rows}
     stored = results.store.attack_images(keys["pgd", "a", shard_id])
     assert stored is not None
     shown = np.asarray(line["adversarial image"].images[0].get_array())

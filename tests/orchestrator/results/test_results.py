@@ -163,7 +163,7 @@ def test_a_headline_without_a_cell_is_nan(tmp_path: Path) -> None:
 def test_an_incomplete_cell_is_nan_and_so_is_its_headline(tmp_path: Path) -> None:
     results = run_toy(tmp_path)
     attack, source, target, _, key, _ = next(
-        c for c in results.content["cells"] if c[0] == "pgd" and c[1] == "a" and c[2] == "b"
+        c for c in results.manifest.rows if c[0] == "pgd" and c[1] == "a" and c[2] == "b"
     )
     damage(blob_of(results.store, key))
     again = load_results(results.store, results.identity)
@@ -178,7 +178,7 @@ def test_an_incomplete_cell_is_nan_and_so_is_its_headline(tmp_path: Path) -> Non
 
 def test_without_the_clean_scores_drop_and_fooling_are_nan_but_miou_is_not(tmp_path: Path) -> None:
     results = run_toy(tmp_path)
-    *_, key, _ = next(c for c in results.content["cells"] if c[0] == "clean" and c[2] == "b")
+    *_, key, _ = next(c for c in results.manifest.rows if c[0] == "clean" and c[2] == "b")
     damage(blob_of(results.store, key))
     again = load_results(results.store, results.identity)
     assert again.matrix("pgd", "drop")["b"].isna().all()
@@ -189,15 +189,15 @@ def test_without_the_clean_scores_drop_and_fooling_are_nan_but_miou_is_not(tmp_p
 
 def test_images_stand_in_the_order_of_the_confusions(tmp_path: Path) -> None:
     results = run_toy(tmp_path)
-    for cell in results.confusions:
+    for cell in results.counts:
         found: list[str] = []
-        for *names, _, key, _ in results.content["cells"]:
+        for *names, _, key, _ in results.manifest.rows:
             if tuple(names) == cell:
                 evaluation = results.store.evaluation(key)
                 assert evaluation is not None
                 found += evaluation.image_ids
         assert tuple(found) == results.image_ids
-        assert len(results.confusions[cell]) == 6
+        assert len(results.counts[cell]) == 6
 
 
 def test_an_unknown_experiment_is_refused(tmp_path: Path) -> None:
@@ -220,9 +220,9 @@ def test_iterates_and_scores_of_one_run_stand_side_by_side(tmp_path: Path) -> No
     assert not results.matrix("curve:1").equals(results.matrix("curve:3"))
     assert results.perturbation("curve:1")["linf"] == 2
     assert results.perturbation("curve:1:sign")["linf"] == 8
-    assert results.attack_spec("curve:1")["name"] == "curve"
-    made = {key for *_, key in results.content["cells"] if key is not None}
-    assert len(made) == 2 * len(results.sources) * len(results.content["shards"])
+    assert results.attack_spec("curve:1").name == "curve"
+    made = {key for *_, key in results.manifest.rows if key is not None}
+    assert len(made) == 2 * len(results.sources) * len(results.manifest.shards)
     assert results.cost("curve:1")["forward_equivalents"] == 1
     assert results.cost("curve:3:sign")["forward_equivalents"] == 3
 
@@ -243,7 +243,7 @@ def test_an_ensemble_is_white_box_to_its_members_and_kin_to_their_backbones(
 
 def test_an_experiment_of_another_version_is_refused_in_a_sentence(tmp_path: Path) -> None:
     results = run_toy(tmp_path, attacks=["noise"])
-    older = {k: v for k, v in results.content.items() if k != "format"}
+    older = {k: v for k, v in results.manifest.stored().items() if k != "format"}
     results.store.save_experiment(results.identity, older)
     with pytest.raises(InputError, match="written by another version of segtransfer; run it again"):
         load_results(results.store, results.identity)

@@ -67,7 +67,7 @@ def attack(preset: str, **fields: Any) -> list[dict[str, Any]]:
 
 def mark_random(results: Results, *, source: bool = False) -> None:
     """Say in a stored report that the model answered one image differently twice."""
-    cells = results.content["cells"]
+    cells = results.manifest.rows
     key = next(cell[5] if source else cell[4] for cell in cells if (cell[0] == CLEAN) is not source)
     row = results.store.row(key)
     assert row is not None
@@ -162,7 +162,7 @@ def test_every_surface_shows_the_same_list_of_a_run_a_resumed_run_and_a_reopened
     told = sentences(first)
     assert_everywhere(first, client, told)
 
-    target = first.content["cells"][-1][4]  # an evaluation that the run resumes with
+    target = first.manifest.rows[-1][4]  # an evaluation that the run resumes with
     Path(first.store.location, row_path(target)).unlink()
     resumed = make(tmp_path)
     assert resumed.computed == 1
@@ -223,9 +223,7 @@ def test_a_group_without_pairs_is_told_from_one_that_is_not_measured(tmp_path: P
 def test_a_missing_cell_makes_a_mean_not_measured_and_no_missing_pair(tmp_path: Path) -> None:
     results = run(tmp_path)
     assert results.headlines("pgd")["diagonal"] > 0
-    partial = replace(
-        results, confusions={k: v for k, v in results.confusions.items() if k[0] == CLEAN}
-    )
+    partial = replace(results, counts={k: v for k, v in results.counts.items() if k[0] == CLEAN})
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     print_results(partial, console)
     assert "white-box (diagonal) not measured" in " ".join(console.export_text().split())
@@ -349,7 +347,7 @@ def test_one_schedule_group_is_said_and_gives_no_verdict(tmp_path: Path) -> None
 
 def test_a_partial_experiment_without_any_result_has_no_warning(tmp_path: Path) -> None:
     results = run(tmp_path)
-    assert replace(results, confusions={}).warnings == ()
+    assert replace(results, counts={}).warnings == ()
 
 
 def test_an_eps_of_one_is_named(tmp_path: Path) -> None:

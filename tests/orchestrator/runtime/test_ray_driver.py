@@ -147,7 +147,7 @@ def test_status_of_a_fleet_names_its_slots_its_models_and_its_open_tasks(fleet: 
     assert busy.status.budget_bytes > 0
     results = run.result()
     assert set(busy.models.values()) >= {
-        (name, model["fingerprint"]) for name, model in results.content["models"].items()
+        (name, model["fingerprint"]) for name, model in results.manifest.models.items()
     }
     idle = until("all left", lambda: not (n := fleet_status()).status.clients and n, timeout=10)
     assert sum(idle.status.counts.values()) == 0, "nothing is kept of clients that are gone"
@@ -165,7 +165,7 @@ def test_experiments_of_other_numerics_side_by_side_give_what_each_gives_alone(
     runs = [Thread(spec, Log()) for spec in specs]
     for number, (run, spec) in enumerate(zip(runs, specs, strict=True)):
         assert_same_bits(run.result(), oracle(spec, tmp_path / str(number)))
-    keys = [{cell[4] for cell in run.result().content["cells"]} for run in runs]
+    keys = [{cell[4] for cell in run.result().manifest.rows} for run in runs]
     assert not keys[0] & keys[1]
 
 

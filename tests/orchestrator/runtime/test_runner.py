@@ -140,8 +140,8 @@ def test_shards_of_any_size_give_an_image_the_same_result(tmp_path: Path) -> Non
     """Scales are drawn by schedule group and noise by image: not by the call they share."""
     twos, ones = (run_toy(tmp_path, shard_size=size) for size in (2, 1))
     assert ones.image_ids == twos.image_ids
-    for cell, confusions in twos.confusions.items():
-        assert (ones.confusions[cell] == confusions).all(), cell
+    for cell, confusions in twos.counts.items():
+        assert (ones.counts[cell] == confusions).all(), cell
 
 
 def test_a_listener_receives_the_plan_before_anything_is_computed(tmp_path: Path) -> None:

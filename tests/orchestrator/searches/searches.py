@@ -81,7 +81,7 @@ def grey_context(folder: Path, **changes: Any) -> tuple[SearchContext, Store]:
 def keys_of(context: SearchContext, attack: AttackSpec, shards: int) -> set[str]:
     """The tasks of an attack on so many shards."""
     experiment = context.experiment.model_copy(update={"attacks": (attack,)})
-    num_classes = len(context.content["classes"])
+    num_classes = len(context.manifest.classes)
     return set(make_tasks(experiment, context.infos, context.outlines[:shards], num_classes)[0])
 
 

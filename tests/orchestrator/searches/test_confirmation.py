@@ -306,12 +306,12 @@ def test_one_loss_among_many_comparisons_counts_as_holm_has_it(
 ) -> None:
     """The interval, corrected for the candidates alone, leaves out 0 either way."""
     search, results = strong
-    only = {n: m for n, m in results.variants.items() if m["attack"] not in ("best-2", "best-3")}
-    content = {**results.content, "attacks": list(only.values())}
+    only = {n: m for n, m in results.variants.items() if m.attack not in ("best-2", "best-3")}
+    manifest = results.manifest.narrowed(results.sources, results.targets, [*only.values()])
     told = {"base-0": Interval(1.0, 0.1, 1.9, p), "base-1": Interval(-1.0, -3.0, 1.0, 0.3)}
     monkeypatch.setattr(FromPValues, "told", told)
     monkeypatch.setattr(confirm, "Resampled", FromPValues)
-    found = compare(search, replace(results, content=content))
+    found = compare(search, replace(results, manifest=manifest))
     assert len(found) == 8
     assert claim in verdict(found)
     assert {c.beyond_noise for c in found if c.baseline == "base-0"} == {p < 0.05 / 8}

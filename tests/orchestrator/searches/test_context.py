@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segtransfer.errors import InputError
-from segtransfer.results import Results, results_of
+from segtransfer.results import Results, assemble
 from segtransfer.searches.context import (
     RungScore,
     SearchContext,
@@ -218,7 +218,7 @@ def test_objectives_are_those_of_the_stored_confusions_by_hand(noisy: SearchCont
     attack = propose(noisy, step(16), 0)
     (one,) = tried(noisy, attack, keep=kept.append)
     sums: dict[tuple[str, str | None, str], Any] = {}
-    for name, source, target, _, key, _ in kept[0].content["cells"]:
+    for name, source, target, _, key, _ in kept[0].manifest.rows:
         evaluation = store.evaluation(key)
         assert evaluation is not None
         cell = name, source, target
@@ -244,7 +244,7 @@ def test_a_damaged_result_is_computed_again(context: SearchContext) -> None:
     store, attack = Store(context.store), propose(context, step(12), 0)
     kept = list[Results]()
     first = tried(context, attack, keep=kept.append)
-    *_, key, _ = next(cell for cell in kept[-1].content["cells"] if cell[5])
+    *_, key, _ = next(cell for cell in kept[-1].manifest.rows if cell[5])
     damage(blob_of(store, key))
     assert store.evaluation(key) is None
     assert tried(context, attack) == first
@@ -258,9 +258,9 @@ def test_a_missing_result_is_the_end_of_a_trial_and_no_nan(
     kept = list[Results]()
     levels = {"transfer": 13, "ssim": 14}[objective]
     tried(noisy, propose(noisy, step(levels), 0), keep=kept.append)
-    *_, evaluation, attack = next(cell for cell in kept[0].content["cells"] if cell[5])
+    *_, evaluation, attack = next(cell for cell in kept[0].manifest.rows if cell[5])
     damage(blob_of(kept[0].store, evaluation if objective == "transfer" else attack))
-    damaged = results_of(kept[0].store, kept[0].identity, kept[0].content)
+    damaged = assemble(kept[0].store, kept[0].identity, kept[0].manifest)
     with pytest.raises(TrialError, match=rf"{objective} is nan: results are missing or damaged"):
         score(damaged, 0, noisy.search.search)
 
@@ -291,7 +291,7 @@ def test_the_matrices_of_a_trial_can_be_drawn_without_the_search(context: Search
     assert len(results.image_ids) == last.images
     drop = results.matrix("trial-12", "drop").loc["source", "target"]
     assert drop == pytest.approx(toys.drop_at(14 / 255))
-    assert results.attack_spec("trial-12")["step_size"] == pytest.approx(14 / 255)
+    assert results.attack_spec("trial-12").step_size == pytest.approx(14 / 255)
 
 
 def test_a_bench_can_be_sent_to_a_trials_process(context: SearchContext) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from segtransfer.results import ALL_METRICS, Results
 from segtransfer.statistics import Resampled, design_of, pairs_of
-from segtransfer.tasks.metrics import miou
+from segtransfer.tasks.metrics import miou_of
 from tests.orchestrator.toy_experiments import run_toy, toy
 
 
@@ -48,8 +48,8 @@ def test_a_cluster_that_is_drawn_twice_counts_its_images_twice(results: Results)
     design = design_of([results], resamples=1)
     (factor,) = design.factors
     weights = (factor.draws @ factor.members)[1]
-    confusions = results.confusions["pgd", "a", "b"]
-    by_hand = miou((weights[:, None, None] * confusions).sum(0))
+    counts = results.counts["pgd", "a", "b"]
+    by_hand = miou_of(*(weights[:, None, None] * counts).sum(0))
     assert Resampled(results, design=design).values("pgd", [("a", "b")])[0][1] == by_hand
 
 
@@ -114,8 +114,8 @@ def test_rows_columns_and_means_never_mix_headline_groups(sample: Resampled) -> 
 
 
 def test_what_is_missing_is_left_out_of_the_frame(results: Results) -> None:
-    some = {cell: v for cell, v in results.confusions.items() if cell != ("pgd", "a", "c")}
-    partial = Resampled(replace(results, confusions=some), resamples=50)
+    some = {cell: v for cell, v in results.counts.items() if cell != ("pgd", "a", "c")}
+    partial = Resampled(replace(results, counts=some), resamples=50)
     cells = partial.frame("pgd").query("kind == 'cell'")
     assert len(cells) == 8
     assert not ((cells["source"] == "a") & (cells["target"] == "c")).any()
@@ -141,9 +141,9 @@ def test_a_target_that_nothing_attacks_from_inside_has_no_ratio(tmp_path: Path) 
 
 
 def test_a_target_that_its_own_attacks_take_nothing_from_has_no_ratio(results: Results) -> None:
-    clean = results.confusions["clean", None, "b"]
+    clean = results.counts["clean", None, "b"]
     own = {(attack, "b", "b"): clean for attack in results.attacks if attack != "noise"}
-    unmoved = replace(results, confusions={**results.confusions, **own})
+    unmoved = replace(results, counts={**results.counts, **own})
     assert unmoved.matrix("pgd", "drop").loc["a", "b"] != 0
     assert unmoved.matrix("pgd", "ratio")["b"].isna().all()
     for source in "abc":
@@ -156,7 +156,7 @@ def test_runs_under_several_seeds_are_taken_together(tmp_path: Path) -> None:
     runs = [run_toy(tmp_path, seed=seed, attacks=attacks) for seed in (0, 1, 2)]
     sample = Resampled(*runs, resamples=100)
     cell = "pgd", "a", "b"
-    together = miou(sum(run.confusions[cell].sum(0) for run in runs))
+    together = miou_of(*sum(run.counts[cell].sum(0) for run in runs))
     assert sample.cell(*cell).value == pytest.approx(together)
     # Six images seen three times, under two groups each time: the two cross.
     assert [factor.clusters for factor in sample.design.factors] == [6, 6, 18]

@@ -103,9 +103,9 @@ def repair(store: Store, console: Terminal) -> None:
 
 
 def check_numbers(sound: Results, results: Results) -> None:
-    for cell, confusion in results.confusions.items():
-        assert cell in sound.confusions
-        np.testing.assert_array_equal(confusion, sound.confusions[cell])
+    for cell, confusion in results.counts.items():
+        assert cell in sound.counts
+        np.testing.assert_array_equal(confusion, sound.counts[cell])
     for cell, fooled in results.fooled.items():
         np.testing.assert_array_equal(fooled, sound.fooled[cell])
 

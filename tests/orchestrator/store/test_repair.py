@@ -43,7 +43,7 @@ def copied(oracle: Results, folder: Path) -> Results:
 
 
 def attack_of(results: Results) -> str:
-    return next(cell[5] for cell in results.content["cells"] if cell[5])
+    return next(cell[5] for cell in results.manifest.rows if cell[5])
 
 
 def blob_folder(path: Path) -> None:
@@ -111,7 +111,7 @@ def test_scores_of_images_that_come_out_otherwise_are_made_again(tmp_path: Path)
     lost = type(row)(**{**vars(row), "blob": other.path, "sha256": other.sha256})
     first.store.files.write(row_path(key), encode_rows([lost]))
     first.store.files.delete(other.path)
-    targets = sum(cell[5] == key for cell in first.content["cells"])
+    targets = sum(cell[5] == key for cell in first.manifest.rows)
     assert run(tmp_path).computed == 1 + targets
 
 
@@ -127,7 +127,7 @@ def test_a_repair_removes_what_is_damaged_and_nothing_sound(
     if compacted:
         compact(store)
     paths = {"blob": blob, "row": Path(store.location, row_path(key))}
-    shard = Path(store.location, shard_path(first.content["shards"][0]))
+    shard = Path(store.location, shard_path(first.manifest.shards[0]))
     path = {**paths, "shard": shard}[part]
     if part == "row" and compacted:
         (path,) = Path(store.location, "compacted").iterdir()

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from segtransfer.experiment.manifest import FORMAT
+from segtransfer.experiment.manifest import FORMAT, Manifest
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN
 from segtransfer.results import Results
 from segtransfer.statistics import Resampled
 from segtransfer.store import Store
 from segtransfer.studies import BaseExperiment, Study, read_base
+from segtransfer.tasks import metrics
 
 IMAGES = 40
 PIXELS = 10**9  # of each class and image: mIoU is then exact to eight digits
@@ -49,12 +50,13 @@ def base_of(**changes: Any) -> BaseExperiment:
     )
 
 
-def confusions(miou: float | Sequence[float]) -> np.ndarray:
-    """int64 N x 2 x 2 of the wanted mIoU, the same or one an image."""
+def counts_of(miou: float | Sequence[float]) -> np.ndarray:
+    """int64 N x 3 x 2 of the wanted mIoU, the same or one an image."""
     share = np.broadcast_to(np.asarray(miou, float), IMAGES) / 100
     right = np.round(PIXELS * 2 * share / (1 + share)).astype(np.int64)
     wrong = PIXELS - right
-    return np.stack([np.stack([right, wrong], -1), np.stack([wrong, right], -1)], 1)
+    matrices = np.stack([np.stack([right, wrong], -1), np.stack([wrong, right], -1)], 1)
+    return metrics.class_counts(matrices)
 
 
 def results_of(experiment: Experiment, scores: Scores) -> Results:
@@ -72,30 +74,35 @@ def results_of(experiment: Experiment, scores: Scores) -> Results:
         "spec": experiment.model_dump(mode="json", exclude={"runtime"}),
         "dataset": "nothing",
         "classes": ["one", "other"],
+        "palette": [[0, 0, 0], [255, 255, 255]],
         "sources": sources,
         "targets": targets,
         "attacks": made,
         "models": {
-            name: {"backbone": network.split("-")[1], "networks": [[name, network.split("-")[1]]]}
+            name: {
+                "fingerprint": name,
+                "backbone": network.split("-")[1],
+                "networks": [[name, network.split("-")[1]]],
+            }
             for name, network in names.items()
         },
         "shards": [],
         "cells": [],
     }
     steps = {attack.name: attack.steps for attack in experiment.attacks}
-    cells = {(CLEAN, None, target): confusions(RIGHT) for target in targets}
+    cells = {(CLEAN, None, target): counts_of(RIGHT) for target in targets}
     for one in made:
         for source in sources if steps[one["attack"]] else sources[:1]:
             for target in targets:
                 place = source if steps[one["attack"]] else None
-                cells[one["name"], place, target] = confusions(scores(one["name"], source, target))
+                cells[one["name"], place, target] = counts_of(scores(one["name"], source, target))
     return Results(
         identity="made-up",
         store=Store("/nowhere"),
-        content=content,
+        manifest=Manifest.model_validate(content),
         image_ids=tuple(f"image-{i}" for i in range(IMAGES)),
         sequences=("one",) * IMAGES,
-        confusions=cells,
+        counts=cells,
         fooled={},
         missing=frozenset(),
     )

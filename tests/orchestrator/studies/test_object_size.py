@@ -84,11 +84,11 @@ def test_recall_of_stored_predictions_is_that_counted_one_by_one(run: Any) -> No
     results, base = run
     numbers = STUDY.findings(Resampled(results), base)
     assert numbers.objects == 6 * 4  # three squares and what is around them
-    labels = np.concatenate([results.store.shard(s).labels for s in results.content["shards"]])
+    labels = np.concatenate([results.store.shard(s).labels for s in results.manifest.shards])
     sizes, _ = quarters(labels, 3)
     expected = []
     for target in results.targets:
-        keys = [k for a, _, t, _, k, _ in results.content["cells"] if (a, t) == ("clean", target)]
+        keys = [k for a, _, t, _, k, _ in results.manifest.rows if (a, t) == ("clean", target)]
         predicted = np.concatenate([results.store.evaluation(key).predictions for key in keys])
         shares = [
             np.mean(

@@ -91,7 +91,7 @@ def test_the_best_step_of_one_half_of_the_images_is_scored_on_the_other() -> Non
 
 def test_images_of_one_schedule_group_are_in_one_half() -> None:
     results = results_of(STUDY.experiment(base_of()), falling)
-    count = results.content["spec"]["schedule_groups"]
+    count = results.manifest.spec["schedule_groups"]
     first = first_half(results)
     groups = np.array([schedule_group(name, count) for name in results.image_ids])
     assert {first[groups == group].mean() for group in groups} == {0, 1}

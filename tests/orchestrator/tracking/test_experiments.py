@@ -91,7 +91,7 @@ def test_all_runs_are_of_the_images_that_were_scored(
     inputs = [run.inputs.dataset_inputs for run in _runs(logged[1]).values()]
     ((shown,),) = {tuple((d.dataset.name, d.dataset.digest) for d in found) for found in inputs}
     data = _runs(logged[1])["pgd"].data.tags["segtransfer.data"]
-    assert shown == (logged[0].content["dataset"], data[:16])
+    assert shown == (logged[0].manifest.dataset, data[:16])
 
 
 def test_the_view_of_an_experiment_shows_what_its_runs_hold(

@@ -95,7 +95,7 @@ def test_a_trial_that_failed_is_a_failed_run_with_its_reason(
 
 def one_attack(found: SearchResult) -> dict[str, Any]:
     """What is kept of a trial, of an attack that confirmed the search."""
-    content = dict(found.results.content)
+    content = found.results.manifest.stored()
     made = content["attacks"][0]
     cells = [cell for cell in content["cells"] if cell[0] in (made["name"], "clean")]
     return {**content, "attacks": [made], "cells": cells}

@@ -1,13 +1,12 @@
 """Results that no model made: any number of sources, targets and attacks, in a moment."""
 
-import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from segtransfer.experiment.manifest import FORMAT
+from segtransfer.experiment.manifest import FORMAT, Manifest
 from segtransfer.experiment.task import CLEAN
 from segtransfer.results import Results
 from segtransfer.store.arrays import Evaluation
@@ -17,6 +16,7 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.image_files import read_image
 from segtransfer.tasks.labels import IGNORE_INDEX
+from tests.orchestrator.manifests import digest
 
 CAMVID = Path(metrics.__file__).parent / "data/camvid/images"
 
@@ -79,7 +79,7 @@ def made_up(
     store.shards = {shard.shard_id: shard for shard in shards}
     models = {
         name: {
-            "fingerprint": hashlib.sha256(name.encode()).hexdigest(),
+            "fingerprint": digest(name),
             "backbone": f"Backbone-{number % backbones}",
             "networks": [[name, f"Backbone-{number % backbones}"]],
         }
@@ -91,22 +91,24 @@ def made_up(
         for number, made in enumerate(spec.variants)
     ]
     cells: list[list[Any]] = []
-    confusions, fooled = {}, {}
+    matrices, fooled = {}, {}
 
     def evaluate(attack: str, source: str | None, target: str, errors: float, keys: Any) -> None:
         counts, turned = [], []
         for shard in shards:
-            key = f"{attack}|{source}|{target}|{shard.shard_id}"
+            key = digest(f"{attack}|{source}|{target}|{shard.shard_id}")
             cells.append([attack, source, target, shard.shard_id, key, keys and keys(shard)])
             predictions = _predicted(generator, shard.labels, classes, errors)
             counts.append(metrics.confusion(predictions, shard.labels, classes))
             ids = shard.image_ids
             if (attack, source, target) not in missing:
                 store.evaluations[key] = Evaluation(ids, counts[-1], predictions)
-                clean = store.evaluations[f"clean|None|{target}|{shard.shard_id}"].predictions
+                clean = store.evaluations[
+                    digest(f"clean|None|{target}|{shard.shard_id}")
+                ].predictions
                 turned.append(metrics.fooled(predictions, clean, shard.labels))
         if (attack, source, target) not in missing:
-            confusions[attack, source, target] = np.concatenate(counts)
+            matrices[attack, source, target] = metrics.class_counts(np.concatenate(counts))
             fooled[attack, source, target] = np.concatenate(turned)
 
     for target in names[:targets]:
@@ -115,7 +117,7 @@ def made_up(
         for source in names[:sources] if spec.steps else [None]:
 
             def keys(shard: Shard, spec: AttackSpec = spec, source: str | None = source) -> str:
-                return f"{spec.name}|{source}|{shard.shard_id}"
+                return digest(f"{spec.name}|{source}|{shard.shard_id}")
 
             for shard in shards:
                 _attack(store, generator, keys(shard), spec, shard, pictures)
@@ -131,7 +133,7 @@ def made_up(
             "name": name,
             "seed": 0,
             "schedule_groups": 4,
-            "numerics": {"mode": "reference"},
+            "numerics": {},
             "attacks": [spec.model_dump(mode="json") for spec in specs],
         },
         "dataset": "blobs",
@@ -146,12 +148,12 @@ def made_up(
     }
     gone = frozenset(c[4] for c in cells if c[4] not in store.evaluations)
     return Results(
-        identity=hashlib.sha256(name.encode()).hexdigest(),
+        identity=digest(name),
         store=store,  # type: ignore[arg-type]
-        content=content,
+        manifest=Manifest.model_validate(content),
         image_ids=tuple(i for shard in shards for i in shard.image_ids),
         sequences=tuple(s for shard in shards for s in shard.sequences),
-        confusions=confusions,
+        counts=matrices,
         fooled=fooled,
         missing=gone,
     )
@@ -172,8 +174,8 @@ def _shards(
         labels = np.stack([_blobs(generator, size, classes) for _ in range(count)])
         labels[:, : size[0] // 8] = IGNORE_INDEX
         ids = tuple(f"image-{first + place}" for place in range(count))
-        digest = hashlib.sha256(repr((ids, size)).encode()).hexdigest()
-        shards.append(Shard(digest, first // 2 % 4, ids, ids, shown, labels))
+        shard_id = digest(repr((ids, size)))
+        shards.append(Shard(shard_id, first // 2 % 4, ids, ids, shown, labels))
     return shards
 
 

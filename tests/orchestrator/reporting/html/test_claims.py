@@ -21,19 +21,19 @@ def results() -> Results:
 def with_copies(results: Results, attack: str, copy: str) -> Results:
     """Return results in which an attack has the confusion matrices of another."""
     cells = {
-        (name, *rest): results.confusions[attack if name == copy else name, *rest]
-        for name, *rest in results.confusions
+        (name, *rest): results.counts[attack if name == copy else name, *rest]
+        for name, *rest in results.counts
     }
-    return replace(results, confusions=cells)
+    return replace(results, counts=cells)
 
 
 def with_better(results: Results, attack: str) -> Results:
     """Return results in which an attack turns every pixel of every image into another class."""
     cells = {
         (name, *rest): np.roll(matrix, 1, axis=2) if name == attack else matrix
-        for (name, *rest), matrix in results.confusions.items()
+        for (name, *rest), matrix in results.counts.items()
     }
-    return replace(results, confusions=cells)
+    return replace(results, counts=cells)
 
 
 def test_an_attack_beyond_noise_leaves_the_least(results: Results) -> None:
@@ -60,14 +60,14 @@ def test_one_image_shows_no_least() -> None:
 def test_classes_without_a_label_that_are_predicted_are_named(results: Results) -> None:
     assert "only predicted" not in " ".join(warning.kind for warning in results.warnings)
     cells = {}
-    for cell, matrix in results.confusions.items():
+    for cell, matrix in results.counts.items():
         changed = matrix.copy()
-        changed[:, 2, :] = 0  # no pixel is labelled as the last class, some are predicted as it
-        changed[:, 0, 2] += 1
+        changed[:, :2, 2] = 0  # no pixel is labelled as the last class, some are predicted as it
+        changed[:, 2, 2] += 1
         cells[cell] = changed
-    without = replace(results, confusions=cells)
+    without = replace(results, counts=cells)
     found = [w.sentence for w in without.warnings if w.kind == "class only predicted"]
     assert len(found) == len(results.targets)
     assert all(results.classes[2] in sentence for sentence in found)
     assert results.classes[2] in draw_page(without)
-    assert replace(results, confusions={}).warnings == ()
+    assert replace(results, counts={}).warnings == ()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from segtransfer.experiment.manifest import Manifest
 from segtransfer.reporting.folder import write_report
 from segtransfer.reporting.html import draw_page
 from segtransfer.reporting.html.colours import shades
@@ -21,6 +22,7 @@ from segtransfer.reporting.html.tables import main_attacks
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.text import NOT_MEASURED
 from segtransfer.statistics import Resampled, pairs_of
+from tests.orchestrator.manifests import digest
 from tests.orchestrator.reporting.html.made_up import made_up
 from tests.orchestrator.reporting.html.reading import Page
 from tests.orchestrator.toy_experiments import run_toy
@@ -59,8 +61,8 @@ def test_matrices_hold_the_values_of_the_results(results: Results, page: Page) -
 def test_a_ratio_to_nothing_is_null_and_leaves_the_page_readable() -> None:
     """``JSON.parse`` of browsers refuses infinity and NaN, and then the whole page is dead."""
     results = made_up([{"preset": "pgd", "eps": "8/255", "steps": 10}])
-    unmoved = {("pgd", "net-0", "net-0"): results.confusions["clean", None, "net-0"]}
-    page = Page(draw_page(replace(results, confusions={**results.confusions, **unmoved})))
+    unmoved = {("pgd", "net-0", "net-0"): results.counts["clean", None, "net-0"]}
+    page = Page(draw_page(replace(results, counts={**results.counts, **unmoved})))
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
@@ -108,24 +110,27 @@ def test_means_are_those_of_each_kind_of_pair_alone(results: Results, page: Page
 
 def test_a_difference_beyond_noise_is_marked_and_one_within_is_not() -> None:
     same = made_up([{"preset": "pgd", "name": name} for name in "abc"], images=24)
-    confusions = dict(same.confusions)
+    counts = dict(same.counts)
     for source in same.sources:
         for target in same.targets:
-            confusions["b", source, target] = confusions["a", source, target]
-            confusions["c", source, target] = np.flip(confusions["a", source, target], -1)
-    html = draw_page(replace(same, confusions=confusions))
+            counts["b", source, target] = counts["a", source, target]
+            counts["c", source, target] = counts["a", source, target].copy()
+            counts["c", source, target][:, 0] //= 2  # fewer pixels are right
+    html = draw_page(replace(same, counts=counts))
     table = next(t for t in Page(html).tables if "Against a" in t.rows[0])
     assert [row[4] for row in table.rows[1:3]] == ["–", "+0.0+0.0 to +0.0"]
     assert html.count('data-signed class="beyond"') == 1
 
 
 def test_names_of_others_stay_text(results: Results) -> None:
-    content = dict(results.content)
-    content["dataset"] = HOSTILE
-    content["classes"] = [HOSTILE, *content["classes"][1:]]
-    content["spec"] = content["spec"] | {"name": HOSTILE}
-    content["models"] = content["models"] | {HOSTILE: content["models"]["net-0"]}
-    failed = replace(results, content=content, failures={"key": f"Error: {HOSTILE}"})
+    content = results.manifest.stored()
+    manifest = results.manifest.changed(
+        dataset=HOSTILE,
+        classes=[HOSTILE, *content["classes"][1:]],
+        spec=content["spec"] | {"name": HOSTILE},
+        models=content["models"] | {HOSTILE: content["models"]["net-0"]},
+    )
+    failed = replace(results, manifest=manifest, failures={"key": f"Error: {HOSTILE}"})
     failed = replace(failed, image_ids=(HOSTILE, *results.image_ids[1:]))
     page = Page(draw_page(failed))
     assert "img" not in page.tags  # all are made by the page's script
@@ -159,8 +164,8 @@ def renamed(results: Results, names: dict[str, str]) -> Results:
 
     return replace(
         results,
-        content=new(dict(results.content)),
-        confusions=keys(results.confusions),
+        manifest=Manifest.model_validate(new(results.manifest.stored())),
+        counts=keys(results.counts),
         fooled=keys(results.fooled),
     )
 
@@ -181,8 +186,8 @@ def test_one_schedule_group_gives_no_verdict_on_a_difference() -> None:
     results = made_up(ATTACKS[1:3])
     page = " ".join(Page(draw_page(results)).text.split())
     assert ", within noise." in page.partition("Against pgd that is")[2][:60]
-    spec = {**results.content["spec"], "schedule_groups": 1}
-    judged = Page(draw_page(replace(results, content={**results.content, "spec": spec})))
+    spec = {**results.manifest.spec, "schedule_groups": 1}
+    judged = Page(draw_page(replace(results, manifest=results.manifest.changed(spec=spec))))
     told = " ".join(judged.text.split()).partition("Against pgd that is")[2][:70]
     assert "one schedule group: no verdict" in told
     assert not any(
@@ -228,7 +233,7 @@ def test_what_failed_is_told_with_its_reason() -> None:
 
 
 def test_a_failure_of_another_run_is_no_news_once_it_is_made_up_for(results: Results) -> None:
-    key = results.content["cells"][-1][4]
+    key = results.manifest.rows[-1][4]
     store = replace(results.store, failures={key: {"message": "gone"}})  # type: ignore[type-var]
     assert failure_messages(replace(results, store=store)) == []
 
@@ -256,9 +261,9 @@ def test_the_gallery_takes_what_its_budget_allows(results: Results) -> None:
 
 def test_the_gallery_says_what_share_of_pixels_is_right(results: Results) -> None:
     (shown, *_) = draw_gallery(results)
-    shard = results.store.shard(results.content["shards"][0])
+    shard = results.store.shard(results.manifest.shards[0])
     assert shard is not None
-    key = f"pgd|net-1|net-2|{shard.shard_id}"
+    key = digest(f"pgd|net-1|net-2|{shard.shard_id}")
     evaluation = results.store.evaluation(key)
     assert evaluation is not None
     counts = evaluation.confusions[0]

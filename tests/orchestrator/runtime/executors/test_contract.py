@@ -67,7 +67,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory, data: dict[str, Any]) -> Re
 
 
 def cell_keys(results: Results, attack: str, source: str | None, target: str) -> list[str]:
-    return [c[4] for c in results.content["cells"] if c[:3] == [attack, source, target]]
+    return [c[4] for c in results.manifest.rows if c[:3] == (attack, source, target)]
 
 
 def failure_of(store: Store, key: str) -> dict[str, str]:
@@ -272,7 +272,7 @@ def test_damaged_examples_are_made_again_when_a_new_target_needs_them(
     runtime = on(executor)
     only_a = {"data": data, "sources": ["a"], "runtime": runtime}
     first = run_toy(tmp_path, targets=["a"], **only_a)
-    keys = {c[5] for c in first.content["cells"] if c[0] == "pgd"}
+    keys = {c[5] for c in first.manifest.rows if c[0] == "pgd"}
     for key in keys:
         damage(blob_of(first.store, key))
     rows = row_files(first.store)

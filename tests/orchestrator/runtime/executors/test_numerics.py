@@ -10,7 +10,7 @@ from tests.orchestrator.toy_experiments import run_toy
 
 
 def numerics_of_evaluations(results: Results) -> list[Any]:
-    rows = [results.store.row(key) for *_, key, _ in results.content["cells"]]
+    rows = [results.store.row(key) for *_, key, _ in results.manifest.rows]
     return [row.report["numerics"] for row in rows if row is not None]
 
 
@@ -24,7 +24,7 @@ def test_every_evaluation_tells_the_options_that_its_model_had(
     results = run_toy(tmp_path, numerics={"channels_last": True, "bf16": True}, **changes)
     assert not results.failures
     told = numerics_of_evaluations(results)
-    assert len(told) == len(results.content["cells"])
+    assert len(told) == len(results.manifest.rows)
     for numerics in told:
         assert (numerics["channels_last"], numerics["bf16"], numerics["fold"]) == (
             True,
