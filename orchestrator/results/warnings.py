@@ -92,7 +92,7 @@ def _nothing_labelled(results: Scored) -> Found:
     if not _labelled(results).sum():
         yield (
             (),
-            f"No image has a labelled pixel (every label has the ignored value), so "
+            "No image has a labelled pixel (every label has the ignored value), so "
             "no metric is measured.",
         )
 
@@ -108,8 +108,8 @@ def _unlabelled_classes(results: Scored) -> Found:
     index = results.classes.index(absent[0])
     yield (
         (),
-        f"{subject}. Pixels of '{absent[0]}' count where labels hold {index}, not the ignored value "
-        f"({IGNORE_INDEX} unless the data sets another).",
+        f"{subject}. Pixels of '{absent[0]}' count where labels hold {index}, not the ignored "
+        f"value ({IGNORE_INDEX} unless the data sets another).",
     )
 
 
