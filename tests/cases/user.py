@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import yaml
-from typer.testing import Result
 from PIL import Image
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from segtransfer import open_results
 from segtransfer.cli import app
