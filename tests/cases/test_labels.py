@@ -1,5 +1,6 @@
 """Labels and masks: numbers that are no class, ignored pixels, files that change numbers."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -84,23 +85,27 @@ def test_number_outside_the_classes_is_refused(dtype: type, value: int, folder: 
     refused(command(), "i0.tif", f"[{value}]", "0 to 2")
 
 
-def test_negative_number_of_sixteen_bits_is_refused(folder: Path) -> None:
-    """GDAL writes int16 rasters; -1 has the bits of 65535."""
-    import struct
+def signed_tiff(content: np.ndarray) -> bytes:
+    """A TIFF of signed 16-bit numbers, which Pillow reads and does not write."""
+    height, width = content.shape
+    tags = {256: width, 257: height, 258: 16, 259: 1, 262: 1, 273: 0, 277: 1, 278: height}
+    tags |= {279: content.nbytes, 339: 2}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4  # the pixels begin behind the tags
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    header = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    return header + content.astype("<i2").tobytes()
 
-    content = label().astype("<i2")
-    content[0, 0] = -1
-    tags = [(256, 16), (257, 16), (258, 16), (259, 1), (262, 1), (273, 122), (277, 1), (278, 16)]
-    tags += [(279, 512), (339, 2)]
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
-    header = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries
-    start = len(header) + 4
-    header = header.replace(
-        struct.pack("<HHII", 273, 4, 1, 122), struct.pack("<HHII", 273, 4, 1, start)
-    )
+
+def test_negative_number_of_sixteen_bits_is_refused(folder: Path) -> None:
+    """GDAL writes rasters of int16; -1 has the bits of 65535."""
     (folder / "data/labels/i0.png").unlink()
-    (folder / "data/labels/i0.tif").write_bytes(header + bytes(4) + content.tobytes())
-    refused(command(), "i0.tif")
+    path = folder / "data/labels/i0.tif"
+    content = label().astype(np.int16)
+    path.write_bytes(signed_tiff(content))
+    assert command("plan", "spec.yaml").exit_code == 0
+    content[0, 0] = -1
+    path.write_bytes(signed_tiff(content))
+    refused(command(), "i0.tif has values [-1]; allowed are 0 to 2")
 
 
 def test_negative_number_of_an_mmseg_config_is_refused(folder: Path) -> None:
