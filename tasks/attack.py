@@ -2,20 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from segtransfer.errors import InputError
+from segtransfer.tasks.ae_files import read_files
 from segtransfer.tasks.attacks import loop
 from segtransfer.tasks.attacks.context import ShardImages
-from segtransfer.tasks.attacks.file_hash import content_hash
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.batching import in_micro_batches, upload
-from segtransfer.tasks.data.names import composed, file_name
-from segtransfer.tasks.image_files import read_image
 from segtransfer.tasks.models.base import Cost, Segmenter
 from segtransfer.tasks.perturbation import as_score, inside, quantise, statistics
 
@@ -153,48 +149,3 @@ def _cost(
     at_steps = [sum(run["pixels"][i] for run in health) for i in range(len(spec.steps_at) or 1)]
     equivalents = [pixels / native for pixels in at_steps for _ in spec.scores]
     return {**asdict(model.cost - before), "forward_equivalents": equivalents}
-
-
-def read_files(spec: AttackSpec, clean: np.ndarray, image_ids: Sequence[str]) -> np.ndarray:
-    """Read adversarial examples that were made elsewhere.
-
-    Args:
-        spec: An attack with ``files``, a folder with a PNG per image. The file is named by the
-            image's id, as it is or as ``file_name`` writes it.
-        clean: Clean images, uint8 N x 3 x H x W.
-        image_ids: An id per image.
-
-    Returns:
-        The adversarial examples, uint8 N x 3 x H x W.
-
-    Raises:
-        InputError: If the folder changed, or a file is missing, of another size, or outside the
-            eps-ball.
-    """
-    folder = Path(str(spec.files))
-    if not folder.is_dir() or content_hash(folder) != spec.files_sha256:
-        raise InputError(f"attack '{spec.name}': files {folder} changed or vanished since the plan")
-    adversarial = []
-    named = {composed(p.relative_to(folder).as_posix()): p for p in folder.rglob("*.png")}
-    for image_id, original in zip(image_ids, clean, strict=True):
-        written = f"{file_name(image_id)}.png", f"{image_id}.png"
-        exact = [folder / name for name in written]
-        alike = [named[composed(name)] for name in written if composed(name) in named]
-        path = next((p for p in (*exact, *alike) if p.is_file()), None)
-        if path is None:
-            raise InputError(f"attack '{spec.name}': image {image_id} has no {exact[-1]}")
-        image = read_image(path).transpose(2, 0, 1)
-        if image.shape != original.shape:
-            raise InputError(
-                f"attack '{spec.name}': {path} is {image.shape[1]} x {image.shape[2]} (height x "
-                f"width), the image is {original.shape[1]} x {original.shape[2]}"
-            )
-        measured = statistics(image[None], original[None], spec.eps)
-        if not inside(measured, spec):
-            raise InputError(
-                f"attack '{spec.name}': {path} lies {measured['linf'][0]:.0f} levels (RMS "
-                f"{measured['rms'][0]:.2f}) from its image, eps is {spec.eps * 255:g} under "
-                f"{spec.norm}; give the eps that it was made with"
-            )
-        adversarial.append(image)
-    return np.stack(adversarial)

@@ -54,13 +54,26 @@ def read_image(path: Path) -> np.ndarray:
             bits, for example CMYK or float.
     """
     with opened(path, "image") as file:
+        check_mode(file, path)
         upright = ImageOps.exif_transpose(file)
         if upright.mode.startswith("I;16"):
             high = np.asarray(upright) >> 8
             return np.repeat(high.astype(np.uint8)[..., None], 3, axis=2)
-        if upright.mode not in RGB_MODES:
-            raise InputError(
-                f"image {path} has pixels of kind {upright.mode}, which have no exact RGB values; "
-                "save it as RGB or grey of 8 or 16 bits"
-            )
         return np.asarray(upright.convert("RGB"))
+
+
+def check_mode(file: Image.Image, path: Path) -> None:
+    """Refuse an image whose values are no RGB or grey levels of 8 or 16 bits.
+
+    Args:
+        file: The image, decoded or not.
+        path: The file, for the error message.
+
+    Raises:
+        InputError: If the values are others, for example CMYK or float.
+    """
+    if file.mode not in RGB_MODES and not file.mode.startswith("I;16"):
+        raise InputError(
+            f"image {path} has pixels of kind {file.mode}, which have no exact RGB values; save "
+            "it as RGB or grey of 8 or 16 bits"
+        )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.ae_files import check_files
 from segtransfer.tasks.attacks.context import aim, allowed
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import Dataset
@@ -36,11 +37,15 @@ def check_class_indices(attack: AttackSpec, dataset: Dataset) -> None:
 
 
 def check_attack_files(attack: AttackSpec, shards: Sequence[Shard], num_classes: int) -> None:
-    """Refuse a region's mask or a target's label map that does not fit the images.
+    """Refuse AEs, a region's mask or a target's label map that do not fit the images.
 
     Raises:
-        InputError: If a file is unreadable, or has another size or other classes than the images.
+        InputError: If a file is missing or unreadable, or has another size or other classes than
+            the images.
     """
+    for shard in shards if attack.files is not None else ():
+        height, width = shard.images.shape[-2:]
+        check_files(attack, shard.image_ids, (height, width))
     mask = attack.region and attack.region.mask
     label_map = attack.target and attack.target.label_map
     for size in {shard.labels.shape[1:] for shard in shards} if mask or label_map else ():

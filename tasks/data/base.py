@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.data.names import composed
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.image_files import read_image
 from segtransfer.tasks.labels import IGNORE_INDEX, class_indices
@@ -38,7 +39,7 @@ class Dataset:
 
     Attributes:
         name: The name in results.
-        classes: The class names, by index.
+        classes: The class names, by index; in Unicode's composed normal form.
         palette: An RGB colour per class, 0 to 255.
         items: The labelled images.
         read_label: Returns the class indices of an item, H x W, 255 ignored.
@@ -51,6 +52,9 @@ class Dataset:
     items: tuple[DataItem, ...]
     read_label: Callable[[DataItem], np.ndarray]
     read_image: Callable[[DataItem], np.ndarray] = lambda item: read_image(item.image)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(map(composed, self.classes)))
 
     def indices(self, item: DataItem) -> np.ndarray:
         """Read and check the label of an item.

@@ -1,19 +1,29 @@
 """The file ``dataset.json`` beside the images of a folder, and its schema."""
 
+import difflib
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.data.names import ClassName
 from segtransfer.tasks.data.spec import SequencePattern
 
 Level = Annotated[int, Field(strict=True, ge=0, le=255)]
 
 
 class DatasetFile(BaseModel):
-    """The content of ``dataset.json``; other keys are left to the user.
+    """The content of ``dataset.json``; other keys are left to the user, unless misspelt.
 
     Attributes:
         classes: The class names, by index.
@@ -23,9 +33,32 @@ class DatasetFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=255)] | None = None
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=255)] | None = None
     palette: tuple[tuple[Level, Level, Level], ...] = ()
     sequence: SequencePattern | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_misspelt_key(cls, content: Any) -> Any:
+        for key in content if isinstance(content, dict) else ():
+            meant = difflib.get_close_matches(key.lower(), cls.model_fields, n=1, cutoff=0.8)
+            if meant and key not in cls.model_fields:
+                raise PydanticCustomError(
+                    "key",
+                    "'{key}' is no key of this file; did you mean '{meant}'?",
+                    {"key": key, "meant": meant[0]},
+                )
+        return content
+
+    @field_validator("classes")
+    @classmethod
+    def _names_differ(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        twice = next((name for name in names or () if (names or ()).count(name) > 1), None)
+        if twice is not None:
+            raise PydanticCustomError(
+                "classes", "two classes are named '{name}'; give each its own name", {"name": twice}
+            )
+        return names
 
 
 def read_dataset_file(path: Path) -> DatasetFile:

@@ -90,7 +90,8 @@ def _names(folder: Path, paths: list[Path], suffix: str, what: str) -> dict[str,
     """
     names: dict[str, Path] = {}
     for path in paths:
-        base = next((n for n in (path.stem, path.name) if n.endswith(suffix)), None)
+        ends = (composed(path.stem), composed(path.name))
+        base = next((end for end in ends if end.endswith(suffix)), None)
         if base is None:
             continue
         within = path.parent.relative_to(folder) / base.removesuffix(suffix)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.data.names import composed
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.labels import IGNORE_INDEX, class_indices, read_pixels, whole_numbers
 from segtransfer.tasks.schema import suggest
@@ -75,7 +76,7 @@ def label_values(
             colours = {}  # colours that two classes share tell nothing
     numbers: dict[int, int] = {}
     for value, name in (spec.values or {}).items():
-        index = _index(value, name, classes)
+        index = _index(value, composed(name) if isinstance(name, str) else name, classes)
         if value.startswith("#"):
             colours[int(value[1:], 16)] = index
         else:

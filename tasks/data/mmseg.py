@@ -97,6 +97,7 @@ def _ignore_index(path: Path, config: Any, split: str, described: Sequence[dict[
     """
     names = (f"{split}_evaluator", "test_evaluator", "val_evaluator")
     metrics = _as_list(next((config[name] for name in names if config.get(name)), []))
+    metrics = [inner for metric in metrics for inner in _as_list(metric.get("metrics", metric))]
     heads = _as_list((config.get("model") or {}).get("decode_head", []))
     by_metric = {metric.get("ignore_index", IGNORE_INDEX) for metric in metrics}
     by_data = {part["ignore_index"] for part in described if "ignore_index" in part}

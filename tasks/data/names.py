@@ -2,6 +2,11 @@
 
 import re
 import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from segtransfer.tasks.schema import Text
 
 
 def file_name(name: str) -> str:
@@ -16,3 +21,6 @@ def file_name(name: str) -> str:
 def composed(name: str) -> str:
     """Return a name in Unicode's composed normal form, in which equal-looking names are equal."""
     return unicodedata.normalize("NFC", name)
+
+
+ClassName = Annotated[Text, AfterValidator(composed)]  # the name of a class in a spec or a file

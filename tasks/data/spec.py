@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from segtransfer.tasks.data.names import ClassName, composed
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.schema import AnyPath, Frozen, Name, NameOrPath, Text, Whole, added_later
 
@@ -82,15 +83,15 @@ class DataSpec(Frozen):
     mmseg: NameOrPath | None = None
     data_root: AnyPath | None = None
     split: Name | None = None
-    classes: Annotated[tuple[Text, ...], Field(min_length=2, max_length=255)] | None = None
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=255)] | None = None
     sequence: SequencePattern | None = None
     sequences: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     images: Annotated[Whole, Field(ge=1)] | None = None
     size: tuple[Side, Side] | None = None
     fit: Literal["resize", "crop", "pad"] = "resize"
-    label_map: dict[Text, Text | None] | None = None
-    image_suffix: str = added_later("")
-    label_suffix: str = added_later("")
+    label_map: dict[ClassName, ClassName | None] | None = None
+    image_suffix: Annotated[str, AfterValidator(composed)] = added_later("")
+    label_suffix: Annotated[str, AfterValidator(composed)] = added_later("")
     ignore_index: Annotated[int, Field(strict=True)] = added_later(IGNORE_INDEX)
     values: Annotated[dict[FileValue, ClassOrNull], Field(min_length=1)] | None = added_later(None)
 

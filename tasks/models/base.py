@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.data.names import composed
 from segtransfer.tasks.models.outputs import check_logits, foreign_error
 
 
@@ -56,7 +57,7 @@ class ModelInfo:
         fingerprint: The hash of weights, config and adapter version.
         backbone: The family of the backbone; results group models by it.
         num_classes: The number of classes, if known.
-        classes: The class names by index, if known.
+        classes: The class names by index, if known; in Unicode's composed normal form.
         members: Fingerprint and backbone of each member of an ensemble.
         head: The kind of the head, if the adapter knows it.
     """
@@ -68,6 +69,10 @@ class ModelInfo:
     classes: tuple[str, ...] | None
     members: tuple[tuple[str, str], ...] = ()
     head: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.classes is not None:
+            object.__setattr__(self, "classes", tuple(map(composed, self.classes)))
 
     @property
     def networks(self) -> tuple[tuple[str, str], ...]:

@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from segtransfer.tasks.data.names import ClassName
 from segtransfer.tasks.models.zoo import ZOO
 from segtransfer.tasks.schema import (
     AnyPath,
@@ -272,9 +273,9 @@ class ModelSpec(Frozen):
     huggingface: HuggingfaceSource | None = None
     ensemble: EnsembleSpec | None = None
     backbone: Text | None = None
-    classes: tuple[Text, ...] | None = None
+    classes: tuple[ClassName, ...] | None = None
     inference: Inference | None = None
-    label_map: dict[Text, Text | None] | None = None
+    label_map: dict[ClassName, ClassName | None] | None = None
 
     @model_validator(mode="before")
     @classmethod

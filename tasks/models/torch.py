@@ -12,7 +12,14 @@ from torch import nn
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
-from segtransfer.tasks.models.checkpoint import describe_mismatch, fetch, load_state, sha256_of
+from segtransfer.tasks.models.checkpoint import (
+    Checkpoint,
+    describe_mismatch,
+    fetch,
+    load_checkpoint,
+    sha256_of,
+)
+from segtransfer.tasks.models.claims import classes_of
 from segtransfer.tasks.models.module_hash import module_hash
 from segtransfer.tasks.models.outputs import foreign_error
 from segtransfer.tasks.models.sliding import with_windows
@@ -104,6 +111,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
         weights = _described[text] = module_hash(built, spec.name)
         if _kept is not None:
             _kept[text] = built
+    classes = _classes(spec)
     identity = [ADAPTER_VERSION, source.callable, source.arguments, files, weights]
     if spec.inference is not None and spec.inference.window is not None:
         identity.append(spec.inference.window)
@@ -111,9 +119,20 @@ def describe(spec: ModelSpec) -> ModelInfo:
         name=spec.name,
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         backbone=spec.backbone or source.callable,
-        num_classes=len(spec.classes) if spec.classes else None,
-        classes=spec.classes,
+        num_classes=len(classes) if classes else None,
+        classes=classes,
     )
+
+
+def _classes(spec: ModelSpec) -> tuple[str, ...] | None:
+    """Return the class names of the spec, else of the file of weights, if there are any."""
+    source = _source(spec)
+    if spec.classes is not None or source.weights is None:
+        return spec.classes
+    try:
+        return classes_of(_checkpoint(spec).meta)
+    except InputError as error:
+        raise InputError(f"model '{spec.name}': weights {source.weights}: {error}") from error
 
 
 @contextmanager
@@ -175,9 +194,13 @@ def _load_weights(spec: ModelSpec, module: nn.Module) -> None:
 
 
 def _state(spec: ModelSpec) -> dict[str, torch.Tensor]:
+    return dict(_checkpoint(spec).state)
+
+
+def _checkpoint(spec: ModelSpec) -> Checkpoint:
     source = _source(spec)
     try:
-        return load_state(fetch(str(source.weights), source.sha256))
+        return load_checkpoint(fetch(str(source.weights), source.sha256))
     except InputError as error:
         reason = str(error).partition("; if you trust")[0]
         raise InputError(

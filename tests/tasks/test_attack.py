@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.attack import attack, read_files
+from segtransfer.tasks.ae_files import read_files
+from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.losses import LossContext
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.perturbation import levels, statistics

@@ -211,8 +211,10 @@ def region_mask(folder: Path, **which: Any) -> dict[str, str]:
 
 def made_elsewhere(folder: Path, *, name: str = "made", seed: int = 0) -> str:
     (folder / name).mkdir()
-    pixels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)
-    Image.fromarray(pixels).save(folder / name / "image-0.png")
+    generator = np.random.default_rng(seed)
+    for number in range(5):
+        pixels = generator.integers(0, 256, (16, 16, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / name / f"image-{number}.png")
     return str(folder / name)
 
 

@@ -93,8 +93,8 @@ def test_a_folder_counts_in_bytes_and_the_longest_that_fits_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     most = SOCKET_BYTES - len(f"/{SOCKET}")
-    for name, fits in (("x" * most, True), ("x" * (most + 1), False), ("ü" * most, False)):
-        monkeypatch.setenv("RAY_TMPDIR", name)
+    for name, fits in (("x" * (most - 5), True), ("x" * (most - 4), False), ("ü" * 50, False)):
+        monkeypatch.setenv("RAY_TMPDIR", f"/tmp/{name}")
         opened, options = prepare(None)
         opened.restore()
         assert (options == {}) == fits

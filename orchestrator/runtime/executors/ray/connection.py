@@ -60,19 +60,50 @@ def prepare(address: str | None) -> tuple[Connection, dict[str, Any]]:
 
     Args:
         address: Address of the cluster, ``auto``, or None to start a cluster.
+
+    Raises:
+        InputError: Ray's temporary folder cannot be written.
     """
-    folder = None if address else _short_folder()
-    # Ray opens its folder to all users, so it gets a folder inside the user's own.
-    options = {} if folder is None else {"_temp_dir": os.path.join(folder, "ray")}
+    name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+    given, folder = os.environ.get(name), None
+    options: dict[str, Any] = {}
+    if given and not address:
+        absolute = os.path.abspath(given)
+        if len(os.fsencode(os.path.join(absolute, SOCKET))) > SOCKET_BYTES:
+            folder = _short_folder(name)
+            # Ray opens its folder to all users, so it gets a folder inside the user's own.
+            options = {"_temp_dir": os.path.join(folder, "ray")}
+        else:
+            _check_folder(name, absolute)
+            if absolute != os.path.normpath(given):  # Ray's processes work in other folders
+                options = {"_temp_dir": os.path.join(absolute, "ray")}
     return Connection(os.environ.get(AUTH_MODE), folder), options
 
 
-def _short_folder() -> str | None:
-    """Return a new folder of this user below /tmp if Ray's own is too long for its sockets."""
-    name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
-    given = os.environ.get(name)
-    if not given or len(os.fsencode(os.path.join(given, SOCKET))) <= SOCKET_BYTES:
-        return None
+def _check_folder(name: str, folder: str) -> None:
+    """Refuse a folder that is none, or that this user cannot write.
+
+    Args:
+        name: The variable that names the folder.
+        folder: The folder, which may still have to be made.
+    """
+    existing = folder
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        reason = f"{existing} is no folder"
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        reason = f"{existing} cannot be written"
+    else:
+        return
+    raise InputError(
+        f"{name} is {folder}, and Ray cannot use it: {reason}; set RAY_TMPDIR to a folder of "
+        "yours, for example /tmp"
+    )
+
+
+def _short_folder(name: str) -> str:
+    """Make a folder of this user below /tmp; that of the variable is too long for sockets."""
     folder = tempfile.mkdtemp(prefix="segtransfer-ray-", dir="/tmp")
     # A process that starts several clusters makes folders of the earlier ones again as it ends.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
