@@ -27,6 +27,7 @@ from segtransfer.runtime.executors.base import TaskInputs, perform
 from segtransfer.runtime.listener import Listener
 from segtransfer.runtime.sessions import Notice
 from segtransfer.store import Store
+from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.memory import keep_freed_memory
 from segtransfer.tasks.models import adapters as models
 
@@ -94,13 +95,15 @@ def plain(images: int, groups: int, cores: int) -> Measured:
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         content = experiment(images, groups, folder, "reference")
-        plan = make_plan(read_experiment(content), Store(folder))
+        shards: list[Shard] = []
+        plan = make_plan(read_experiment(content), Store(folder), shards.append)
     loaded = {name: models.load(spec, "cpu") for name, spec in plan.models.items()}
+    by_id = {shard.shard_id: shard for shard in shards}
     made: dict[str, Any] = {}
     begun, inside = time.perf_counter(), 0.0
     # Attacks stand before what scores them nowhere but in their dependencies.
     for task in sorted(plan.tasks.values(), key=lambda t: t.depends_on is not None):
-        shard = plan.shards[task.shard_id]
+        shard = by_id[task.shard_id]
         images_in = shard.images if task.depends_on is None else made[task.depends_on]
         model = loaded[str(task.model)]
         inputs = TaskInputs(shard.image_ids, shard.group, images_in, shard.labels)

@@ -116,7 +116,7 @@ def confusions(source: str, targets: list[str], preset: str) -> Iterator[tuple[s
         ).images[0]
         for shard in make_shards(open_dataset(spec), spec, groups=8, shard_size=8)
     ]
-    shards = make_shards(open_dataset(spec), spec, groups=8, shard_size=8)
+    shards = list(make_shards(open_dataset(spec), spec, groups=8, shard_size=8))
     for target in targets:
         model = models.load(ModelSpec.model_validate(target))
         scored = [
@@ -130,7 +130,7 @@ def spreads() -> None:
     torch.set_num_threads(1)
     targets = ["pspnet-r18", "fcn-mnv2", "segformer-mit"]
     spec = DataSpec.model_validate({"sample": "camvid"})
-    shards = make_shards(open_dataset(spec), spec, groups=8, shard_size=8)
+    shards = list(make_shards(open_dataset(spec), spec, groups=8, shard_size=8))
     clusters = [shard.group for shard in shards for _ in shard.image_ids]
     found = {preset: dict(confusions("fcn-r18", targets, preset)) for preset in ("pgd", "ds", "mi")}
     for preset in ("ds", "mi"):

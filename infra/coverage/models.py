@@ -123,6 +123,8 @@ def transformers_model(kind: str, folder: Path) -> Own:
     transformers.logging.set_verbosity_error()
     config = transformers.AutoConfig.for_model(kind)
     config.num_labels = 19
+    if kind == "beit":
+        config.out_indices = [3, 5, 7, 11]  # the head takes four, and the default is another number
     network = transformers.AutoModelForSemanticSegmentation.from_config(config).eval()
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():  # transformers draws weights so small that signals fade out
@@ -133,6 +135,7 @@ def transformers_model(kind: str, folder: Path) -> Own:
     processor = processor_of(kind)
     processor.save_pretrained(folder)
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    backbone = getattr(config, "backbone_config", None)
 
     def predict(image: Any) -> Any:
         height, width = image.shape[-2:]
@@ -140,7 +143,8 @@ def transformers_model(kind: str, folder: Path) -> Own:
         inputs = processor(
             [array], do_resize=False, do_center_crop=False, do_pad=False, return_tensors="pt"
         )["pixel_values"]
-        divisor = 1 if kind.startswith("mobilevit") else int(getattr(config, "patch_size", 1) or 1)
+        patch = getattr(config, "patch_size", None) or getattr(backbone, "patch_size", None) or 1
+        divisor = 1 if kind.startswith("mobilevit") else int(patch)
         inputs = F.pad(inputs, (0, -width % divisor, 0, -height % divisor))
         logits = network(pixel_values=inputs).logits
         logits = F.interpolate(logits, inputs.shape[-2:], mode="bilinear", align_corners=False)

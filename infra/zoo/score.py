@@ -30,7 +30,7 @@ ROUNDS = 7
 def read(camvid: Path, split: str) -> list[Shard]:
     classes = next(iter(ZOO.values())).classes
     spec = DataSpec(folder=str(camvid), split=split, classes=classes, size=SIZE)
-    return make_shards(open_dataset(spec), spec, groups=1, shard_size=8)
+    return list(make_shards(open_dataset(spec), spec, groups=1, shard_size=8))
 
 
 def score(model: Segmenter, shards: list[Shard]) -> float:

@@ -1,6 +1,6 @@
 """Spec -> tasks with identities, dependencies and costs, and the already stored tasks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ class Plan:
     Attributes:
         experiment: The spec.
         dataset: The data set, without pixels.
-        shards: The shards by id, with pixels.
+        shards: The shards by id, without pixels.
         models: The specs of the models by ``model_key``.
         infos: Fingerprint, backbone and classes of the models by name.
         tasks: The tasks by key, each attack before the evaluations of its AEs.
@@ -44,7 +44,7 @@ class Plan:
 
     experiment: Experiment
     dataset: Dataset
-    shards: Mapping[str, Shard]
+    shards: Mapping[str, Outline]
     models: Mapping[str, ModelSpec]
     infos: Mapping[str, ModelInfo]
     tasks: Mapping[str, Task]
@@ -62,7 +62,11 @@ class Plan:
         return [task for key, task in self.tasks.items() if key not in self.stored]
 
 
-def make_plan(experiment: Experiment, store: "Store") -> Plan:
+def make_plan(
+    experiment: Experiment,
+    store: "Store",
+    keep: Callable[[Shard], None] = lambda shard: None,
+) -> Plan:
     """Return the plan of an experiment: read the data, identify the models, list the tasks.
 
     Nothing is loaded onto a device. Only models with a missing task are checked for loading.
@@ -70,6 +74,7 @@ def make_plan(experiment: Experiment, store: "Store") -> Plan:
     Args:
         experiment: The spec.
         store: The store of earlier results; it is not changed.
+        keep: Called with each shard as it is read; the plan keeps no pixels.
 
     Raises:
         InputError: If the data or a model is wrong, or an attack does not fit the data.
@@ -81,21 +86,15 @@ def make_plan(experiment: Experiment, store: "Store") -> Plan:
         check_classes(info, dataset)
     for attack in experiment.attacks:
         check_class_indices(attack, dataset)
-    shards = make_shards(
-        dataset,
-        experiment.data,
-        groups=experiment.schedule_groups,
-        shard_size=experiment.shard_size,
-    )
+    outlines = _read_shards(dataset, experiment, keep)
     for attack in experiment.attacks:
-        check_attack_files(attack, shards, len(dataset.classes))
-    outlines = [shard.outline for shard in shards]
+        check_attack_files(attack, outlines, len(dataset.classes))
     tasks, cells = make_tasks(experiment, infos, outlines, len(dataset.classes))
     stored = store.keys()
     plan = Plan(
         experiment=experiment,
         dataset=dataset,
-        shards={shard.shard_id: shard for shard in shards},
+        shards={outline.shard_id: outline for outline in outlines},
         models={
             model_key(infos[model.name].fingerprint, experiment.numerics.identity()): model
             for model in joined
@@ -110,6 +109,22 @@ def make_plan(experiment: Experiment, store: "Store") -> Plan:
         if name in needed:
             models.check(model)
     return plan
+
+
+def _read_shards(
+    dataset: Dataset, experiment: Experiment, keep: Callable[[Shard], None]
+) -> list[Outline]:
+    """Read the shards of an experiment once, hand each to ``keep``, and return their outlines."""
+    outlines = []
+    for shard in make_shards(
+        dataset,
+        experiment.data,
+        groups=experiment.schedule_groups,
+        shard_size=experiment.shard_size,
+    ):
+        outlines.append(shard.outline)
+        keep(shard)
+    return outlines
 
 
 def identity_of(cells: Sequence[Cell]) -> str:

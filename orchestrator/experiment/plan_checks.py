@@ -9,7 +9,7 @@ from segtransfer.tasks.ae_files import check_files
 from segtransfer.tasks.attacks.context import aim, allowed
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import Dataset
-from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.data.shards import Outline
 from segtransfer.tasks.models.base import ModelInfo
 
 
@@ -36,7 +36,7 @@ def check_class_indices(attack: AttackSpec, dataset: Dataset) -> None:
                 )
 
 
-def check_attack_files(attack: AttackSpec, shards: Sequence[Shard], num_classes: int) -> None:
+def check_attack_files(attack: AttackSpec, shards: Sequence[Outline], num_classes: int) -> None:
     """Refuse AEs, a region's mask or a target's label map that do not fit the images.
 
     Raises:
@@ -44,11 +44,10 @@ def check_attack_files(attack: AttackSpec, shards: Sequence[Shard], num_classes:
             the images.
     """
     for shard in shards if attack.files is not None else ():
-        height, width = shard.images.shape[-2:]
-        check_files(attack, shard.image_ids, (height, width))
+        check_files(attack, shard.image_ids, shard.size)
     mask = attack.region and attack.region.mask
     label_map = attack.target and attack.target.label_map
-    for size in {shard.labels.shape[1:] for shard in shards} if mask or label_map else ():
+    for size in {shard.size for shard in shards} if mask or label_map else ():
         labels = torch.zeros((1, *size), dtype=torch.int64)
         try:
             allowed(attack.region, labels)

@@ -30,7 +30,7 @@ from segtransfer.store import Store
 from segtransfer.store.measured_costs import LinearCost, ModelRates, stored_rates, write_rates
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.data.shards import Shard, read_again
 from segtransfer.tasks.evaluate import evaluate
 from segtransfer.tasks.memory import keep_freed_memory
 from segtransfer.tasks.models import adapters as models
@@ -61,7 +61,8 @@ def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda nam
     Raises:
         InputError: A model cannot be measured.
     """
-    shard = max(plan.shards.values(), key=lambda shard: len(shard.image_ids))
+    longest = max(plan.shards.values(), key=lambda shard: len(shard.image_ids))
+    shard = read_again(plan.dataset, plan.experiment.data, longest)
     shard = _first_images(shard, plan.experiment.runtime.micro_batch)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

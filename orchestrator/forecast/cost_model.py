@@ -142,5 +142,4 @@ def _always_new_sizes(attack: AttackSpec) -> bool:
 
 def image_size(plan: Plan) -> tuple[int, int]:
     """Return height and width of the plan's images."""
-    height, width = next(iter(plan.shards.values())).images.shape[2:]
-    return height, width
+    return next(iter(plan.shards.values())).size

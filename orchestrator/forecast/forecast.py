@@ -205,8 +205,7 @@ def slots_here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
     if plan.experiment.runtime.executor == "inline":
         return "this process", [Slot(f"slot-{i}", "process") for i in range(max(1, models))]
     if gpus:
-        shard = next(iter(plan.shards.values()))
-        peaks = peaks_on_gpus(store, needed, shard, plan.experiment.runtime.micro_batch)
+        peaks = peaks_on_gpus(store, needed, image_size(plan), plan.experiment.runtime.micro_batch)
         each = pick_slots_per_gpu(fleet, gpus, models, peaks, smallest_gpu())
         total = gpus * each if fleet.slots == "auto" else fleet.slots
         slots = [Slot(f"slot-{i}", f"gpu-{i % gpus}") for i in range(total)]

@@ -23,7 +23,7 @@ def print_plan(plan: Plan, console: Console, forecast: Forecast | None = None) -
         console: The terminal.
         forecast: Time on fleets of several sizes and statistical power, printed if given.
     """
-    images = sum(len(shard.images) for shard in plan.shards.values())
+    images = sum(len(shard.image_ids) for shard in plan.shards.values())
     console.print(
         f"{plan.experiment.name}: {len(plan.shards)} shards of {images} images of "
         f"{plan.dataset.name}, {len(plan.experiment.source_models)} sources, "

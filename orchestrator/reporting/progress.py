@@ -105,9 +105,10 @@ class ProgressView(Listener):
             return
         self._costs = {task.key: task.cost for task in missing}
         self._total, self._tasks = sum(self._costs.values()), len(missing)
+        images = sum(len(shard.image_ids) for shard in plan.shards.values())
         self._console.print(
             f"{len(plan.tasks)} tasks, {stored} of them already in the store; "
-            f"{len(plan.models)} models, {sum(len(s.images) for s in plan.shards.values())} images."
+            f"{len(plan.models)} models, {images} images."
         )
         self._console.print("Starting the models ...")
         self._start_clock()

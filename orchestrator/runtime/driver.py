@@ -192,12 +192,13 @@ class Driver:
         slots, models = self._scheduler.slots, self._sessions.models()
         looked_up = models <= self._measured
         shard = None if slots and looked_up else self.store.shard(pending[0].shard_id)
-        size = self._runtime.micro_batch
-        if shard is not None and not looked_up:
+        size = None if shard is None else shard.size
+        micro_batch = self._runtime.micro_batch
+        if size is not None and not looked_up:
             self._measured |= models
-            self._calls.expect(measured_paces(self.store, shard, size))
+            self._calls.expect(measured_paces(self.store, size, micro_batch))
         # Once there are slots, the number of slots that share a GPU is fixed.
-        peaks = peaks_on_gpus(self.store, models, None if slots else shard, size)
+        peaks = peaks_on_gpus(self.store, models, None if slots else size, micro_batch)
         sources = {task.model for task in pending if task.attack} - {None}
         self.executor.open(len(models), len(sources), peaks)
 

@@ -21,6 +21,7 @@ from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.store import Store
 from segtransfer.store.maintenance.healing import LostImages
 from segtransfer.store.maintenance.leases import in_use
+from segtransfer.store.pending_shards import PendingShards
 
 
 def carry_out(
@@ -55,11 +56,13 @@ def _carry_out(
     client: DriverClient | None,
     time_limit: TimeLimit | None,
 ) -> Results:
-    plan = make_plan(experiment, store)
+    read = PendingShards(store)
+    plan = make_plan(experiment, store, read.add)
     if listener:
         listener.planned(plan)
     manifest = describe(plan)
     store.save_experiment(plan.identity, manifest.stored())
+    read.write()
     time_limit = time_limit or TimeLimit(experiment.runtime.max_hours)
     run = ExperimentRun(plan, store, time_limit, listener, client)
     outcome = run.outcome
@@ -117,8 +120,6 @@ class ExperimentRun:
             plan: The plan or the part.
             damaged: Keys of tasks whose stored results are damaged.
         """
-        for shard in plan.shards.values():
-            self._store.put_shard(shard)
         if not plan.missing:
             return
         submission = Submission(plan.tasks, served_models(plan), plan.stored, damaged)

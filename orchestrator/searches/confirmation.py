@@ -21,7 +21,8 @@ from segtransfer.statistics import (
     schedules_of,
 )
 from segtransfer.tasks.data.open import open_dataset
-from segtransfer.tasks.data.shards import Shard, make_shards
+from segtransfer.tasks.data.shards import make_shards
+from segtransfer.tasks.data.spec import DataSpec
 
 SEARCHED, HELD_OUT = "searched", "held-out"
 SAME, OTHER = "same_backbone", "cross_backbone"
@@ -101,13 +102,9 @@ def check_apart(search: Search) -> None:
         InputError: The data overlap; the message names shared images or sequences.
     """
     trials = trials_experiment(search).data
-    shards = [
-        make_shards(open_dataset(data), data, groups=1, shard_size=search.shard_size)
-        for data in (trials, search.confirm.data)
-    ]
-    for what, names in (("images", _pixels), ("sequences", _sequences)):
-        ours, theirs = (names(part) for part in shards)
-        both = sorted(ours[key] for key in ours.keys() & theirs.keys())
+    ours, theirs = (_identities(data, search) for data in (trials, search.confirm.data))
+    for what, mine, others in zip(("images", "sequences"), ours, theirs, strict=True):
+        both = sorted(mine[key] for key in mine.keys() & others.keys())
         if both:
             raise InputError(
                 f"data and confirm.data share {len(both)} {what} ({', '.join(both[:3])}): what "
@@ -115,23 +112,17 @@ def check_apart(search: Search) -> None:
             )
 
 
-def _pixels(shards: Sequence[Shard]) -> dict[str, str]:
-    """Return the name of each image by the hash of its pixels."""
-    return {
-        hashlib.sha256(image.tobytes()).hexdigest(): name
-        for shard in shards
-        for name, image in zip(shard.image_ids, shard.images, strict=True)
-    }
-
-
-def _sequences(shards: Sequence[Shard]) -> dict[str, str]:
-    """Return the sequences of the images that belong to one."""
-    return {
-        sequence: sequence
-        for shard in shards
-        for sequence, image in zip(shard.sequences, shard.image_ids, strict=True)
-        if sequence != image
-    }
+def _identities(data: DataSpec, search: Search) -> tuple[dict[str, str], dict[str, str]]:
+    """Return each image's name by the hash of its pixels, and the sequences of the images."""
+    pixels, sequences = dict[str, str](), dict[str, str]()
+    for shard in make_shards(open_dataset(data), data, groups=1, shard_size=search.shard_size):
+        for name, sequence, image in zip(
+            shard.image_ids, shard.sequences, shard.images, strict=True
+        ):
+            pixels[hashlib.sha256(image.tobytes()).hexdigest()] = name
+            if sequence != name:
+                sequences[sequence] = sequence
+    return pixels, sequences
 
 
 def compare(search: Search, results: Results) -> list[ConfirmedDifference]:

@@ -22,6 +22,7 @@ from segtransfer.search_spaces import Space
 from segtransfer.searches.spec import Search, SearchSettings, trials_experiment
 from segtransfer.store import Store
 from segtransfer.store.maintenance.healing import LostImages
+from segtransfer.store.pending_shards import PendingShards
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Outline
 from segtransfer.tasks.models.base import ModelInfo
@@ -79,10 +80,10 @@ def make_context(search: Search, store: Store) -> SearchContext:
     space = search_spaces.read_space(search.search.space)
     search_spaces.check(space, search.attack)
     experiment = trials_experiment(search)
-    plan = make_plan(experiment, store)
-    for shard in plan.shards.values():
-        store.put_shard(shard)
-    outlines = in_order([shard.outline for shard in plan.shards.values()])
+    read = PendingShards(store)
+    plan = make_plan(experiment, store, read.add)
+    read.write()
+    outlines = in_order([*plan.shards.values()])
     rungs = rungs_of(search.search.rungs, len(outlines))
     manifest = describe(plan)
     return SearchContext(

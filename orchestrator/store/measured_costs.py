@@ -8,7 +8,6 @@ from typing import Any
 from segtransfer.experiment.keys import key_of
 from segtransfer.experiment.task import FORWARD_AND_BACKWARD
 from segtransfer.store.store import Store
-from segtransfer.tasks.data.shards import Shard
 
 COSTS_VERSION = 2  # of the stored files; raise when their meaning changes
 COSTS_FOLDER = "calibration"
@@ -71,7 +70,7 @@ def stored_rates(store: Store, subject: dict[str, Any]) -> ModelRates | None:
 
 
 def peaks_on_gpus(
-    store: Store, models: Iterable[str], shard: Shard | None, micro_batch: int
+    store: Store, models: Iterable[str], size: tuple[int, int] | None, micro_batch: int
 ) -> tuple[int, ...]:
     """Return the peak GPU memory of each model, in bytes; empty unless all were measured.
 
@@ -80,28 +79,27 @@ def peaks_on_gpus(
     Args:
         store: The store with the measurements.
         models: Keys of the models.
-        shard: A shard whose image size the measurements must have; without a shard the result is
-            empty.
+        size: The height and width of the images; without them the result is empty.
         micro_batch: Micro-batch of the measurements.
     """
-    if shard is None:
+    if size is None:
         return ()
     peaks: dict[str, int] = {}
-    for model, device, rates in _all_rates(store, shard, micro_batch):
+    for model, device, rates in _all_rates(store, size, micro_batch):
         if device == "cuda" and rates.peak_bytes is not None:
             peaks[model] = max(rates.peak_bytes, peaks.get(model, 0))
     wanted = set(models)
     return tuple(peaks[model] for model in wanted) if wanted <= peaks.keys() else ()
 
 
-def measured_paces(store: Store, shard: Shard, micro_batch: int) -> dict[PaceKey, float]:
+def measured_paces(store: Store, size: tuple[int, int], micro_batch: int) -> dict[PaceKey, float]:
     """Return seconds per unit of a task's cost, by model key, kind of task and type of device.
 
-    The pace is the slowest of all measurements for images of the shard's size, one image per
-    micro-batch.
+    The pace is the slowest of all measurements for images of this height and width, one image
+    per micro-batch.
     """
     paces: dict[PaceKey, float] = {}
-    for model, device, rates in _all_rates(store, shard, micro_batch):
+    for model, device, rates in _all_rates(store, size, micro_batch):
         step = max(rates.step.seconds(1, 1), rates.scaled.seconds(1, 1)) + rates.finish
         for kind, pace in (
             ("evaluate", rates.forward.seconds(1, 1)),
@@ -113,7 +111,7 @@ def measured_paces(store: Store, shard: Shard, micro_batch: int) -> dict[PaceKey
 
 
 def _all_rates(
-    store: Store, shard: Shard, micro_batch: int
+    store: Store, size: tuple[int, int], micro_batch: int
 ) -> Iterator[tuple[str, str, ModelRates]]:
     """Yield model key, "cpu" or "cuda", and rates of each measurement with this image size."""
     for path in store.files.names(COSTS_FOLDER):
@@ -122,7 +120,7 @@ def _all_rates(
         if content is None or rates is None:
             continue
         subject = json.loads(content)["of"]
-        if (subject["size"], subject["micro_batch"]) == (list(shard.images.shape[2:]), micro_batch):
+        if (subject["size"], subject["micro_batch"]) == (list(size), micro_batch):
             yield subject["model"], subject["type"], rates
 
 

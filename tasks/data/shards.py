@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from segtransfer.errors import InputError
 from segtransfer.tasks.data.base import DataItem, Dataset, load
 from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.randomness import schedule_group
 
 
@@ -21,13 +22,18 @@ class Outline:
         shard_id: The hash of the shard's content.
         group: The schedule group of all images.
         image_ids: An id per image.
-        nbytes: The size of the images, in bytes.
+        size: The height and width of all images.
     """
 
     shard_id: str
     group: int
     image_ids: tuple[str, ...]
-    nbytes: int
+    size: tuple[int, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Return the size of the images, in bytes."""
+        return 3 * len(self.image_ids) * self.size[0] * self.size[1]
 
 
 @dataclass(frozen=True)
@@ -53,15 +59,23 @@ class Shard:
     @property
     def outline(self) -> Outline:
         """Return the shard without its pixels."""
-        return Outline(self.shard_id, self.group, self.image_ids, self.images.nbytes)
+        return Outline(self.shard_id, self.group, self.image_ids, self.size)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the height and width of all images."""
+        height, width = self.images.shape[2:]
+        return height, width
 
     def intact(self) -> bool:
         """Tell whether the content still has the hash that names the shard."""
         return self.shard_id == _content_id(self.image_ids, self.group, self.images, self.labels)
 
 
-def make_shards(dataset: Dataset, spec: DataSpec, *, groups: int, shard_size: int) -> list[Shard]:
-    """Read a data set and cut it into shards.
+def make_shards(
+    dataset: Dataset, spec: DataSpec, *, groups: int, shard_size: int
+) -> Iterator[Shard]:
+    """Read a data set and cut it into shards, one at a time.
 
     Args:
         dataset: The data set.
@@ -69,7 +83,7 @@ def make_shards(dataset: Dataset, spec: DataSpec, *, groups: int, shard_size: in
         groups: The number of schedule groups.
         shard_size: The largest number of images per shard.
 
-    Returns:
+    Yields:
         Shards by group, each of images of one group.
 
     Raises:
@@ -83,26 +97,39 @@ def make_shards(dataset: Dataset, spec: DataSpec, *, groups: int, shard_size: in
             raise InputError(f"data set {dataset.name} has two images named '{item.image_id}'")
         seen.add(item.image_id)
         members[schedule_group(item.image_id, groups)].append(item)
-    shards = []
+    sizes: set[tuple[int, ...]] = set()
+    labelled = 0
     for group in sorted(members):
         items = members[group]
         for first in range(0, len(items), shard_size):
-            shards.append(_shard(dataset, items[first : first + shard_size], spec, group))
-    _refuse_mixed_sizes(dataset, shards)
-    if not class_pixels(shards, len(dataset.classes)).any():
+            shard = _shard(dataset, items[first : first + shard_size], spec, group)
+            sizes.add(shard.size)
+            if len(sizes) > 1:
+                raise InputError(_mixed(dataset, sizes))
+            labelled += labelled_pixels(shard)
+            yield shard
+    if not labelled:
         raise InputError(
             f"no image of {dataset.name} has a labelled pixel: all pixels are ignored, so nothing "
             "can be measured; give a split whose labels are public"
         )
-    return shards
 
 
-def class_pixels(shards: Iterable[Shard], num_classes: int) -> np.ndarray:
-    """Return the number of pixels labelled with each class, int64, over all images."""
-    counts = np.zeros(256, np.int64)
-    for shard in shards:
-        counts += np.bincount(shard.labels.ravel(), minlength=256)
-    return counts[:num_classes]
+def labelled_pixels(shard: Shard) -> int:
+    """Return the number of pixels with a class."""
+    return int((shard.labels != IGNORE_INDEX).sum())
+
+
+def read_again(dataset: Dataset, spec: DataSpec, outline: Outline) -> Shard:
+    """Read the pixels of one shard of a data set.
+
+    Args:
+        dataset: The data set that the shard was cut from.
+        spec: ``size`` and ``fit`` of the grid.
+        outline: The shard without its pixels.
+    """
+    items = {item.image_id: item for item in dataset.items}
+    return _shard(dataset, [items[i] for i in outline.image_ids], spec, outline.group)
 
 
 def _shard(dataset: Dataset, items: list[DataItem], spec: DataSpec, group: int) -> Shard:
@@ -142,12 +169,6 @@ def _content_id(ids: tuple[str, ...], group: int, images: np.ndarray, labels: np
     digest.update(images.tobytes())
     digest.update(labels.tobytes())
     return digest.hexdigest()
-
-
-def _refuse_mixed_sizes(dataset: Dataset, shards: list[Shard]) -> None:
-    sizes = {shard.images.shape[2:] for shard in shards}
-    if len(sizes) > 1:
-        raise InputError(_mixed(dataset, sizes))
 
 
 def _mixed(dataset: Dataset, sizes: set[tuple[int, ...]]) -> str:

@@ -183,7 +183,7 @@ def test_datasets(suite: int, folder: Path) -> None:
 
     def read() -> Any:
         dataset = open_dataset(spec)
-        make_shards(dataset, spec, groups=2, shard_size=2)
+        list(make_shards(dataset, spec, groups=2, shard_size=2))
         return dataset
 
     def accepts(drawn: tuple[Any, str]) -> bool:

@@ -99,7 +99,7 @@ def test_a_task_costs_micro_batches_and_images(tmp_path: Path) -> None:
         "noise": 0.5,
     }
     for task in in_seconds(plan, rates).values():
-        images = len(plan.shards[task.shard_id].images)
+        images = len(plan.shards[task.shard_id].image_ids)
         name = task.attack.name if task.attack else ""
         assert task.cost == pytest.approx(images * a_image[name])
 
@@ -109,7 +109,7 @@ def test_images_of_one_micro_batch_share_what_a_call_takes(tmp_path: Path) -> No
     line = LinearCost(1.0, 0.0)
     rates = rates_of(plan, ModelRates(1.0, line, line, line, 0.0))
     for task in in_seconds(plan, rates).values():
-        images = len(plan.shards[task.shard_id].images)
+        images = len(plan.shards[task.shard_id].image_ids)
         assert task.cost == (-(-images // 2) if task.attack is None else 0)
 
 
@@ -121,5 +121,5 @@ def test_where_groups_are_many_the_mean_stands_for_them(
     line = LinearCost(0.0, 1.0)
     rates = rates_of(plan, ModelRates(1.0, line, line, line, 0.0))
     for task in in_seconds(plan, rates).values():
-        images = len(plan.shards[task.shard_id].images)
+        images = len(plan.shards[task.shard_id].image_ids)
         assert task.cost == pytest.approx(images * (2 * 13 / 12 if task.attack else 1))

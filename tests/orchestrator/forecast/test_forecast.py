@@ -31,6 +31,7 @@ from segtransfer.statistics.design import Factor
 from segtransfer.statistics.power import ASSUMED_SPREAD, Spread, detectable, power_of, spread_of
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.data.shards import read_again
 from tests.orchestrator.toy_experiments import toy, toy_experiment
 
 PGD = AttackSpec.model_validate("pgd")
@@ -220,9 +221,9 @@ def test_a_stored_run_on_the_same_data_gives_the_spread(tmp_path: Path) -> None:
     store.save_experiment(plan.identity, describe(plan).stored())
     attack_of = {cell.key: cell.attack for cell in plan.cells}
     for key, task in plan.tasks.items():
-        shard = plan.shards[task.shard_id]
         if task.kind == "attack":
             continue
+        shard = read_again(plan.dataset, plan.experiment.data, plan.shards[task.shard_id])
         confusions = np.zeros((len(shard.images), 3, 3), np.int64)
         for i, image_id in enumerate(shard.image_ids):
             worse = attack_of[key] == "mi" and int(image_id[-1]) % 2

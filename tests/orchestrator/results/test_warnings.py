@@ -188,7 +188,7 @@ def test_the_command_shows_the_warning_of_binary_labels(tmp_path: Path) -> None:
 @pytest.fixture
 def planned_before_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Data without a labelled pixel is refused by plans today; older stores hold its results."""
-    monkeypatch.setattr(shards, "class_pixels", lambda planned, num_classes: np.ones(num_classes))
+    monkeypatch.setattr(shards, "labelled_pixels", lambda shard: 1)
 
 
 @pytest.mark.usefixtures("planned_before_refusals")

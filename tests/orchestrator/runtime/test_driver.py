@@ -116,9 +116,7 @@ class Harness:
         self.driver = Driver(executor, self.store, experiment.runtime, **options)
 
     def plan(self, **changes: Any) -> Plan:
-        plan = make_plan(toy_experiment(self.folder, **changes), self.store)
-        for shard in plan.shards.values():
-            self.store.put_shard(shard)
+        plan = make_plan(toy_experiment(self.folder, **changes), self.store, self.store.put_shard)
         return plan
 
     def submit(self, plan: Plan) -> str:

@@ -34,9 +34,7 @@ class InlineDriver:
         self.clients: list[str] = []
 
     def submit(self, **changes: Any) -> tuple[str, Plan]:
-        plan = make_plan(toy_experiment(self.folder, **changes), self.store)
-        for shard in plan.shards.values():
-            self.store.put_shard(shard)
+        plan = make_plan(toy_experiment(self.folder, **changes), self.store, self.store.put_shard)
         client = self.driver.submit(Submission(plan.tasks, served_models(plan), plan.stored))
         self.clients.append(client)
         return client, plan

@@ -1,7 +1,6 @@
 """Measured costs, as the driver and the forecast read them from a store."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,31 +31,31 @@ def test_peaks_on_gpus_are_those_of_the_models_the_size_and_the_micro_batch(
     tmp_path: Path,
 ) -> None:
     plan, store = plan_in(tmp_path)
-    shard = next(iter(plan.shards.values()))
+    size = next(iter(plan.shards.values())).size
     calibrate(plan, store)
-    assert torch.cuda.is_available() or peaks_on_gpus(store, plan.models, shard, 4) == ()
+    assert torch.cuda.is_available() or peaks_on_gpus(store, plan.models, size, 4) == ()
     first, second = plan.models
     store_as_measured_on_a_gpu(plan, store, {first: 7, second: 9})
-    assert sorted(peaks_on_gpus(store, plan.models, shard, 4)) == [7, 9]
-    assert peaks_on_gpus(store, [second], shard, 4) == (9,)
-    assert peaks_on_gpus(store, [first, "unmeasured"], shard, 4) == ()
-    assert peaks_on_gpus(store, plan.models, shard, 2) == ()
+    assert sorted(peaks_on_gpus(store, plan.models, size, 4)) == [7, 9]
+    assert peaks_on_gpus(store, [second], size, 4) == (9,)
+    assert peaks_on_gpus(store, [first, "unmeasured"], size, 4) == ()
+    assert peaks_on_gpus(store, plan.models, size, 2) == ()
     assert peaks_on_gpus(store, plan.models, None, 4) == ()
-    narrower = replace(shard, images=shard.images[..., 1:])
+    narrower = size[0], size[1] - 1
     assert peaks_on_gpus(store, plan.models, narrower, 4) == ()
 
 
 def test_paces_are_the_slowest_that_were_measured_on_each_type_of_device(tmp_path: Path) -> None:
     """Seconds an image for scores; for attacks a step's, over the cost that plans give it."""
     plan, store = plan_in(tmp_path)
-    shard = next(iter(plan.shards.values()))
-    assert measured_paces(store, shard, 4) == {}
+    size = next(iter(plan.shards.values())).size
+    assert measured_paces(store, size, 4) == {}
     first, second = plan.models
     store_as_measured_on_a_gpu(plan, store, {first: 7, second: 9})
     slower = json.loads(Path(store.location, "calibration/gpu-0.json").read_text())
     slower["rates"]["scaled"] = {"call": 0.3, "image": 0.2}
     store.files.write("calibration/slower.json", json.dumps(slower).encode())
-    assert measured_paces(store, shard, 4) == pytest.approx(
+    assert measured_paces(store, size, 4) == pytest.approx(
         {
             (first, "evaluate", "cuda"): 0.1,
             (first, "attack", "cuda"): 0.5 / FORWARD_AND_BACKWARD,
@@ -64,4 +63,4 @@ def test_paces_are_the_slowest_that_were_measured_on_each_type_of_device(tmp_pat
             (second, "attack", "cuda"): 0.1 / FORWARD_AND_BACKWARD,
         }
     )
-    assert measured_paces(store, shard, 2) == {}
+    assert measured_paces(store, size, 2) == {}

@@ -19,7 +19,7 @@ from tests.tasks.data.folders import CLASSES, write_folder, write_image
 def read(root: Path, **fields: Any) -> list[Any]:
     """All of a folder, as a run reads it."""
     spec = DataSpec.model_validate({"folder": str(root), **fields})
-    return make_shards(open_dataset(spec), spec, groups=8, shard_size=4)
+    return list(make_shards(open_dataset(spec), spec, groups=8, shard_size=4))
 
 
 def refused(root: Path, *told: str, **fields: Any) -> None:

@@ -27,7 +27,7 @@ def written(folder: Path, dataset: dict[str, Any], rest: str = "", split: str = 
 
 def refused(spec: DataSpec, *told: str) -> None:
     with pytest.raises(InputError) as error:
-        make_shards(open_dataset(spec), spec, groups=8, shard_size=4)
+        list(make_shards(open_dataset(spec), spec, groups=8, shard_size=4))
     assert all(part in str(error.value) for part in told), str(error.value)
 
 

@@ -15,7 +15,7 @@ from tests.tasks.data.folders import write_folder, write_image
 
 def cut(root: Path | None = None, groups: int = 8, shard_size: int = 4) -> list[Shard]:
     spec = DataSpec(folder=str(root)) if root else DataSpec(sample="camvid")
-    return make_shards(open_dataset(spec), spec, groups=groups, shard_size=shard_size)
+    return list(make_shards(open_dataset(spec), spec, groups=groups, shard_size=shard_size))
 
 
 @pytest.mark.parametrize("groups", [1, 3, 8])
@@ -38,7 +38,7 @@ def test_shards_hold_every_image_once_and_never_span_groups(groups: int, shard_s
 
 def test_an_images_group_does_not_depend_on_which_others_are_there() -> None:
     spec = DataSpec(sample="camvid", images=5)
-    few = make_shards(open_dataset(spec), spec, groups=8, shard_size=4)
+    few = list(make_shards(open_dataset(spec), spec, groups=8, shard_size=4))
     groups = {name: shard.group for shard in cut() for name in shard.image_ids}
     assert all(groups[name] == shard.group for shard in few for name in shard.image_ids)
 
