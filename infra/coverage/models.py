@@ -400,6 +400,9 @@ def cells(result: dict[str, Any]) -> list[str]:
     side = result["shapes"]["square"][0]
     enlarged = f" ({side} px)" if side != SMALL["square"][0] else ""
     gradient = result.get("gradient", "–")
+    if isinstance(gradient, str) and gradient != "–":
+        reasons.append(f"gradient, within the cap on memory: {gradient}")
+        gradient = "–"
     scaled = result.get("scaled", {}).values()
     reasons += [f"scaled: {value}" for value in scaled if isinstance(value, str)]
     well = [isinstance(value, float) and value > 0 for value in scaled]
@@ -429,7 +432,10 @@ default config of every type for semantic segmentation.
 - **fast**: the options that `numerics: fast` enables, and the share of pixels predicted as without.
 - **why not**: the exception of the library's own forward or constructor, or our message.
 
-{loaded} Versions: {versions}. Written by `python infra/coverage/models.py`.
+{loaded}
+
+Versions: {versions}.
+Written by `python infra/coverage/models.py`.
 """
 
 
@@ -442,8 +448,8 @@ def write_page(results: Path, page: Path) -> dict[str, int]:
         for library in (MMSEG, TRANSFORMERS)
     }
     tried = {k: sum(name.startswith(k) for name in rows) for k in counts}
-    loaded = " ".join(
-        f"{counts[k]} of {tried[k]} {what} load, predict as the library does, and have gradients."
+    loaded = "\n".join(
+        f"- {counts[k]} of {tried[k]} {what} load, predict as the library does, and have gradients."
         for k, what in (
             (MMSEG, "families of mmsegmentation"),
             (TRANSFORMERS, "types of transformers"),

@@ -23,7 +23,6 @@ def rows(title: str) -> dict[str, list[str]]:
     return {first: rest for first, *rest in cells}
 
 
-@pytest.mark.slow
 def test_the_page_has_every_family_of_mmseg_and_every_type_of_transformers() -> None:
     from mmseg import __file__ as package
     from transformers.models.auto import modeling_auto
@@ -35,7 +34,6 @@ def test_the_page_has_every_family_of_mmseg_and_every_type_of_transformers() -> 
     assert set(rows("transformers")) >= {"beit", "dpt", "segformer", "upernet"} & types
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("title", "least"), [("mmsegmentation", 38), ("transformers", 8)])
 def test_enough_models_predict_as_their_library_and_the_rest_have_a_reason(
     title: str, least: int
