@@ -6,7 +6,8 @@ mean over classes of the share of its pixels that are right. If transfer is a ma
 what dynamic scaling gains over PGD should depend on the size of things.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,9 @@ from scipy import ndimage
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
-from segtransfer.experiment.task import CLEAN
-from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.experiment.task import CLEAN, MatrixIndex
+from segtransfer.results import PAIR_GROUPS
+from segtransfer.results.reader import ExperimentReader
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.statistics.resampled import Values
 from segtransfer.studies.base import (
@@ -108,32 +110,50 @@ def objects(label: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.nd
     return which, areas
 
 
-def quarters(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Sort objects into quarters of their class by area.
+def quarter_edges(
+    labels: Iterable[np.ndarray], num_classes: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Cut the objects of each class into quarters by area.
 
     Args:
-        labels: int64 N x H x W.
+        labels: int64 H x W each, read once.
         num_classes: Number of classes.
 
     Returns:
-        The quarter of each pixel's object, uint8 N x H x W (255: no label); and the areas of all
-        objects in pixels, an array per quarter.
+        The three areas between the quarters, an array per class, empty without objects; and the
+        areas of all objects in pixels, an array per quarter.
     """
-    found = [objects(label, num_classes) for label in labels]
+    by_class: list[list[np.ndarray]] = [[] for _ in range(num_classes)]
+    for label in labels:
+        for every, areas in zip(by_class, objects(label, num_classes)[1], strict=True):
+            every.append(areas)
+    edges, by_quarter = [], list[list[np.ndarray]]([] for _ in QUARTERS)
+    for parts in by_class:
+        every = np.concatenate(parts)
+        edges.append(np.quantile(every, [0.25, 0.5, 0.75]) if every.size else np.zeros(0))
+        own = np.searchsorted(edges[-1], every)
+        for quarter, areas in enumerate(by_quarter):
+            areas.append(every[own == quarter] if every.size else every)
+    return edges, [np.concatenate(areas) for areas in by_quarter]
+
+
+def quarters(labels: np.ndarray, edges: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the quarter of each pixel's object.
+
+    Args:
+        labels: int64 N x H x W.
+        edges: The areas between the quarters of each class, as in ``quarter_edges``.
+
+    Returns:
+        uint8 N x H x W; 255 without a label.
+    """
     sizes = np.full(labels.shape, IGNORE_INDEX, np.uint8)
-    areas: list[list[np.ndarray]] = [[] for _ in QUARTERS]
-    for index in range(num_classes):
-        every = np.concatenate([by_class[index] for _, by_class in found])
-        if not every.size:
-            continue
-        edges = np.quantile(every, [0.25, 0.5, 0.75])
-        for size, label, (which, by_class) in zip(sizes, labels, found, strict=True):
-            own = np.searchsorted(edges, by_class[index]).astype(np.uint8)
+    for size, label in zip(sizes, labels, strict=True):
+        which, areas = objects(label, len(edges))
+        for index, (edge, of_class) in enumerate(zip(edges, areas, strict=True)):
             mask = label == index
-            size[mask] = own[which[mask]]
-            for quarter in range(len(QUARTERS)):
-                areas[quarter].append(by_class[index][own == quarter])
-    return sizes, [np.concatenate(parts) if parts else np.zeros(0) for parts in areas]
+            size[mask] = np.searchsorted(edge, of_class).astype(np.uint8)[which[mask]]
+    return sizes
 
 
 def count(mask: np.ndarray, labels: np.ndarray, sizes: np.ndarray, num_classes: int) -> np.ndarray:
@@ -165,20 +185,26 @@ class Recalls:
     def __init__(self, sample: Resampled) -> None:
         self._sample = sample
         results = sample.results
-        self._labels = _labels(results)
-        self._classes = len(results.classes)
-        self._sizes, self.areas = quarters(self._labels, self._classes)
-        self._every = self._sums(np.ones(self._labels.shape, bool))
-        self._keys = _keys(results)
-        self._known: dict[tuple[str, str | None, str], Values] = {}
+        reader = ExperimentReader(results.store, results.identity, results.manifest)
+        classes = len(results.classes)
+        edges, self.areas = quarter_edges(_labels(reader), classes)
+        every: list[np.ndarray] = []  # per shard, N x (K * 4)
+        right: dict[MatrixIndex, list[np.ndarray]] = defaultdict(list)
+        for shard_id, shard in reader.shards():
+            if shard is None:
+                continue  # only if it was lost since its labels were read
+            sizes = quarters(shard.labels, edges)
+            every.append(count(np.ones(sizes.shape, bool), shard.labels, sizes, classes))
+            for scored in reader.scored(shard_id, shard):
+                mask = scored.evaluation.predictions == shard.labels
+                right[scored.cell.index].append(count(mask, shard.labels, sizes, classes))
+        self._every = self._sums(every)
+        self._right = right
 
     def of(self, attack: str, source: str | None, target: str) -> Values:
         """Return the recall of a cell, resamples x 4, an array per factor."""
-        cell = attack, source, target
-        if cell not in self._known:
-            right = self._sums(_predictions(self._sample.results, self._keys[cell]) == self._labels)
-            self._known[cell] = [recall(r, e) for r, e in zip(right, self._every, strict=True)]
-        return self._known[cell]
+        right = self._sums(self._right[attack, source, target])
+        return [recall(r, e) for r, e in zip(right, self._every, strict=True)]
 
     def drop(self, attack: str, pairs: Sequence[Pair]) -> Values:
         """Return the drop in recall per quarter under an attack, in points, mean over pairs."""
@@ -188,35 +214,24 @@ class Recalls:
         ]
         return mean(parts)
 
-    def _sums(self, mask: np.ndarray) -> Values:
-        counts = count(mask, self._labels, self._sizes, self._classes)
-        return [factor.sums(counts) for factor in self._sample.design.factors]
+    def _sums(self, counts: Sequence[np.ndarray]) -> Values:
+        whole = np.concatenate(counts)
+        return [factor.sums(whole) for factor in self._sample.design.factors]
 
 
-def _labels(results: Results) -> np.ndarray:
-    """Return the labels of all images, int64 N x H x W."""
-    shards = [results.store.shard(shard_id) for shard_id in results.manifest.shards]
-    found = [shard.labels for shard in shards if shard is not None]
-    if len(found) < len(shards):
-        raise InputError(
-            f"store {results.store.location} lacks {len(shards) - len(found)} shards of images and "
-            "labels; run the study again"
-        )
-    return np.concatenate(found)
+def _labels(reader: ExperimentReader) -> Iterator[np.ndarray]:
+    """Yield the labels of each image, uint8 H x W.
 
-
-def _keys(results: Results) -> Mapping[tuple[str, str | None, str], list[str]]:
-    """Return the keys of every cell's evaluations, in the order of the images."""
-    keys: dict[tuple[str, str | None, str], list[str]] = {}
-    for cell in results.manifest.cells:
-        keys.setdefault(cell.index, []).append(cell.key)
-    return keys
-
-
-def _predictions(results: Results, keys: Sequence[str]) -> np.ndarray:
-    """Return the predictions of some evaluations, in order."""
-    found = [results.store.evaluation(key) for key in keys]
-    return np.concatenate([e.predictions for e in found if e is not None])
+    Raises:
+        InputError: A shard is missing.
+    """
+    for _, shard in reader.shards():
+        if shard is None:
+            raise InputError(
+                f"store {reader.store.location} lacks a shard of images and labels; run the study "
+                "again"
+            )
+        yield from shard.labels
 
 
 def findings(sample: Resampled, base: BaseExperiment) -> Sizes:

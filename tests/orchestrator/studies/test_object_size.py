@@ -11,7 +11,15 @@ from segtransfer.runtime.runner import carry_out
 from segtransfer.statistics import Resampled
 from segtransfer.studies import object_size, read_base
 from segtransfer.studies.base import BaseExperiment
-from segtransfer.studies.object_size import STUDY, Sizes, count, objects, quarters, recall
+from segtransfer.studies.object_size import (
+    STUDY,
+    Sizes,
+    count,
+    objects,
+    quarter_edges,
+    quarters,
+    recall,
+)
 from segtransfer.studies.study import Verdict
 from tests.orchestrator.toy_experiments import toy, toy_spec
 
@@ -37,7 +45,8 @@ def strips(lengths: list[int], index: int) -> np.ndarray:
 
 def test_objects_are_sorted_into_quarters_of_their_own_class_over_all_images() -> None:
     labels = np.stack([strips([1, 2, 3, 8], 0), strips([4, 5, 6, 7], 0), strips([8, 8, 8, 8], 1)])
-    sizes, areas = quarters(labels, 2)
+    edges, areas = quarter_edges(labels, 2)
+    sizes = quarters(labels, edges)
     assert [sorted(found) for found in areas[1:]] == [[3, 4], [5, 6], [7, 8]]
     # Those of the other class are all alike, and stand in the first quarter of it.
     assert sorted(areas[0]) == [1, 2, 8, 8, 8, 8]
@@ -48,7 +57,7 @@ def test_objects_are_sorted_into_quarters_of_their_own_class_over_all_images() -
 
 def test_pixels_are_counted_by_image_class_and_quarter() -> None:
     labels = np.stack([strips([1, 2, 3, 8], 0), strips([4, 5, 6, 7], 0)])
-    sizes, _ = quarters(labels, 2)
+    sizes = quarters(labels, quarter_edges(labels, 2)[0])
     every = count(np.ones(labels.shape, bool), labels, sizes, 2)
     assert every.tolist() == [[3, 3, 0, 8, 0, 0, 0, 0], [0, 4, 11, 7, 0, 0, 0, 0]]
     right = count(sizes == 3, labels, sizes, 2)
@@ -85,7 +94,7 @@ def test_recall_of_stored_predictions_is_that_counted_one_by_one(run: Any) -> No
     numbers = STUDY.findings(Resampled(results), base)
     assert numbers.objects == 6 * 4  # three squares and what is around them
     labels = np.concatenate([results.store.shard(s).labels for s in results.manifest.shards])
-    sizes, _ = quarters(labels, 3)
+    sizes = quarters(labels, quarter_edges(labels, 3)[0])
     expected = []
     for target in results.targets:
         keys = [k for a, _, t, _, k, _ in results.manifest.rows if (a, t) == ("clean", target)]
