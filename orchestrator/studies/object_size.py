@@ -125,16 +125,17 @@ def quarter_edges(
     """
     by_class: list[list[np.ndarray]] = [[] for _ in range(num_classes)]
     for label in labels:
-        for every, areas in zip(by_class, objects(label, num_classes)[1], strict=True):
-            every.append(areas)
-    edges, by_quarter = [], list[list[np.ndarray]]([] for _ in QUARTERS)
-    for parts in by_class:
-        every = np.concatenate(parts)
+        for found, areas in zip(by_class, objects(label, num_classes)[1], strict=True):
+            found.append(areas)
+    edges: list[np.ndarray] = []
+    by_quarter: list[list[np.ndarray]] = [[] for _ in QUARTERS]
+    for found in by_class:
+        every = np.concatenate(found)
         edges.append(np.quantile(every, [0.25, 0.5, 0.75]) if every.size else np.zeros(0))
         own = np.searchsorted(edges[-1], every)
-        for quarter, areas in enumerate(by_quarter):
-            areas.append(every[own == quarter] if every.size else every)
-    return edges, [np.concatenate(areas) for areas in by_quarter]
+        for quarter, parts in enumerate(by_quarter):
+            parts.append(every[own == quarter])
+    return edges, [np.concatenate(parts) for parts in by_quarter]
 
 
 def quarters(labels: np.ndarray, edges: Sequence[np.ndarray]) -> np.ndarray:
