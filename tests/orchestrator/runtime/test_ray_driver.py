@@ -147,7 +147,7 @@ def test_status_of_a_fleet_names_its_slots_its_models_and_its_open_tasks(fleet: 
     assert busy.status.budget_bytes > 0
     results = run.result()
     assert set(busy.models.values()) >= {
-        (name, model["fingerprint"]) for name, model in results.manifest.models.items()
+        (name, model.fingerprint) for name, model in results.manifest.models.items()
     }
     idle = until("all left", lambda: not (n := fleet_status()).status.clients and n, timeout=10)
     assert sum(idle.status.counts.values()) == 0, "nothing is kept of clients that are gone"
