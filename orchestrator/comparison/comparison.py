@@ -13,7 +13,7 @@ from segtransfer.comparison.shared import ALLOWABLE, bring_together
 from segtransfer.errors import InputError
 from segtransfer.experiment.keys import key_of
 from segtransfer.results import ALL_METRICS, Results
-from segtransfer.results.text import warning_sentences
+from segtransfer.results.markdown import warning_sentences
 from segtransfer.statistics import NO_VERDICT
 from segtransfer.store import Store
 from segtransfer.tasks.schema import suggest

@@ -19,8 +19,8 @@ from segtransfer.export.about import schema_metadata
 from segtransfer.export.pictures import palette, png
 from segtransfer.export.tables import PERTURBATION_FIELDS, Fields, TableWriter, write_tables
 from segtransfer.results import Results
+from segtransfer.results.markdown import markdown
 from segtransfer.results.reader import AttackedShard, ExperimentReader, ScoredShard
-from segtransfer.results.text import markdown
 from segtransfer.tasks.data.names import file_name
 from segtransfer.tasks.data.shards import Shard
 

@@ -9,7 +9,7 @@ from segtransfer.reporting.heatmaps import draw_matrix, draw_overview
 from segtransfer.reporting.html import write_page
 from segtransfer.reporting.panels import draw_panel
 from segtransfer.results import Results
-from segtransfer.results.text import markdown
+from segtransfer.results.markdown import markdown
 from segtransfer.tasks.data.names import file_name
 from segtransfer.tasks.yaml_files import dump
 

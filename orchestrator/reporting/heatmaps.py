@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from segtransfer.results import Results
-from segtransfer.results.text import headline_sentences, number, row_name, rows, settings
+from segtransfer.results.text import number
+from segtransfer.results.views import transfer_matrix
 
 SEQUENTIAL_COLOURMAP = mpl.colormaps["viridis"]
 PERCENT_RANGE = (0.0, 100.0)  # of colours; equal in all figures, which makes runs comparable
@@ -32,9 +33,9 @@ def draw_overview(results: Results) -> Figure:
 
 def draw_small(results: Results, attack: str) -> Figure:
     """Draw an attack's matrix, legible at 256 x 256 pixels: whole numbers and no legend."""
-    values, shown = results.matrix(attack), rows(results, attack)
-    names = [row_name(results, attack, source) for source in shown]
-    table = np.vstack([results.clean(), values.loc[shown]])
+    matrix = transfer_matrix(results, attack)
+    names = [name for name, _ in matrix.rows]
+    table = np.array([matrix.clean, *([cell.miou for cell in cells] for _, cells in matrix.rows)])
     figure = Figure(figsize=(4, 4), layout="constrained")
     axes = figure.subplots()
     colours = SEQUENTIAL_COLOURMAP.with_extremes(bad=MISSING_COLOUR)
@@ -52,7 +53,7 @@ def draw_small(results: Results, attack: str) -> Figure:
     axes.tick_params(length=0, labelsize=11)
     eps = results.attack_spec(attack).eps * 255
     axes.set_title(f"{attack}, eps {eps:g}/255", fontsize=13, fontweight="bold")
-    axes.set_xlabel(headline_sentences(results, attack)[-1], fontsize=11)
+    axes.set_xlabel(matrix.headlines[-1], fontsize=11)
     for side in axes.spines.values():
         side.set_visible(False)
     return figure
@@ -80,18 +81,15 @@ def _draw(results: Results, attacks: list[str]) -> Figure:
 
 def _matrix(axes: Axes, results: Results, attack: str) -> None:
     """Draw the clean row at 0, a gap, then a row per source."""
-    targets = results.targets
-    clean, values, drops = results.clean(), results.matrix(attack), results.matrix(attack, "drop")
-    shown = rows(results, attack)
-    gap = 0.25
-    for column, target in enumerate(targets):
-        _cell(axes, column, 0, float(clean[target]), "")
-        for line, source in enumerate(shown):
-            drop = float(drops.loc[source, target])
-            note = "" if math.isnan(drop) else f"{-drop:+.1f}".replace("-", "−")
-            y = line + 1 + gap
-            _cell(axes, column, y, float(values.loc[source, target]), note)
-            if results.needs_source(attack) and results.group(source, target) == "diagonal":
+    matrix = transfer_matrix(results, attack)
+    targets, shown, gap = matrix.targets, matrix.rows, 0.25
+    for column, clean in enumerate(matrix.clean):
+        _cell(axes, column, 0, clean, "")
+        for line, (_, cells) in enumerate(shown):
+            cell, y = cells[column], line + 1 + gap
+            note = "" if math.isnan(cell.drop) else f"{-cell.drop:+.1f}".replace("-", "−")
+            _cell(axes, column, y, cell.miou, note)
+            if cell.white_box:
                 box = Rectangle(
                     (column - 0.47, y - 0.47), 0.94, 0.94, fill=False, ec="white", lw=1.4
                 )
@@ -101,13 +99,13 @@ def _matrix(axes: Axes, results: Results, attack: str) -> None:
     slanted: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}
     long = max(map(len, targets)) > LONGEST_TICK_LABEL
     axes.set_xticks(range(len(targets)), targets, **(slanted if long else {}))
-    names = [row_name(results, attack, source) for source in shown]
+    names = [name for name, _ in shown]
     axes.set_yticks([0, *(i + 1 + gap for i in range(len(shown)))], ["clean", *names])
     axes.tick_params(length=0, labelsize=9)
-    lines = textwrap.wrap(settings(results, attack), 20 + 18 * len(targets))
+    lines = textwrap.wrap(matrix.settings, 20 + 18 * len(targets))
     axes.set_title(attack, fontsize=11, fontweight="bold", loc="left", pad=6 + 10 * len(lines))
     axes.text(0, 1.02, "\n".join(lines), transform=axes.transAxes, fontsize=7.5)
-    axes.set_xlabel("\n".join(headline_sentences(results, attack)), fontsize=8, loc="left")
+    axes.set_xlabel("\n".join(matrix.headlines), fontsize=8, loc="left")
     for side in axes.spines.values():
         side.set_visible(False)
 

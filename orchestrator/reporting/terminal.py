@@ -1,13 +1,13 @@
 """Results, models and attack presets as terminal tables."""
 
-import pandas as pd
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from segtransfer.results import Results
-from segtransfer.results.text import cell, headline_sentences, number, row_name, rows, settings
+from segtransfer.results.text import number
+from segtransfer.results.views import transfer_matrix
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.models.zoo import ZOO
@@ -20,24 +20,21 @@ def print_results(results: Results, console: Console) -> None:
         f"{results.manifest.dataset}; in brackets the change from clean.",
         highlight=False,
     )
-    clean = results.clean()
     for attack in results.attacks:
+        matrix = transfer_matrix(results, attack)
         table = Table(min_width=60)
         table.add_column("source \\ target", overflow="fold")
-        for target in results.targets:
+        for target in matrix.targets:
             table.add_column(target, justify="right", overflow="fold")
-        table.add_row("clean", *(number(clean[t]) for t in results.targets), style="green")
+        table.add_row("clean", *map(number, matrix.clean), style="green")
         table.add_section()
-        values, drops = results.matrix(attack), results.matrix(attack, "drop")
-        for source in rows(results, attack):
-            table.add_row(
-                row_name(results, attack, source),
-                *(_cell(results, attack, source, t, values, drops) for t in results.targets),
-            )
+        for name, cells in matrix.rows:
+            shown = (Text(cell.text, "dim" if cell.white_box else "bold") for cell in cells)
+            table.add_row(name, *shown)
         console.print()
-        console.print(Text.assemble((attack, "bold"), f"  {settings(results, attack)}"))
+        console.print(Text.assemble((attack, "bold"), f"  {matrix.settings}"))
         console.print(table)
-        console.print(_indented("  ·  ".join(headline_sentences(results, attack))))
+        console.print(_indented("  ·  ".join(matrix.headlines)))
         for line in _perturbation_and_cost(results, attack):
             console.print(_indented(line, "dim"))
     print_warnings(results, console)
@@ -55,19 +52,6 @@ def print_warnings(results: Results, console: Console) -> None:
         for warning in results.warnings:
             listed.add_row("  !", Text(warning.sentence))
         console.print(listed)
-
-
-def _cell(
-    results: Results,
-    attack: str,
-    source: str,
-    target: str,
-    values: pd.DataFrame,
-    drops: pd.DataFrame,
-) -> Text:
-    diagonal = results.needs_source(attack) and results.group(source, target) == "diagonal"
-    text = cell(float(values.loc[source, target]), float(drops.loc[source, target]))
-    return Text(text, style="dim" if diagonal else "bold")
 
 
 def _perturbation_and_cost(results: Results, attack: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Transfer matrices as text: Markdown, headline means, and attacks in words."""
+"""Transfer matrices as text: values, headline means, and attacks in words."""
 
 import math
 from typing import Any
@@ -108,30 +108,3 @@ def describe_transform(transform: dict[str, Any]) -> str:
         low, high = transform["low"], transform["low"] + transform["width"]
         return " ".join([f"dynamic scaling [{low:g}, {high:g}]", *extra])
     return " ".join([kind, *extra])
-
-
-def warning_sentences(results: Results, attacks: list[str]) -> list[str]:
-    """Return the warnings that concern some attacks, in the order of the results' list."""
-    named = {results.variants[attack].attack for attack in attacks}
-    return [w.sentence for w in results.warnings if not w.attacks or named & set(w.attacks)]
-
-
-def markdown(results: Results, attacks: list[str]) -> str:
-    """Return the matrices of some attacks as Markdown, after the warnings that concern them."""
-    clean, lines = results.clean(), []
-    if sentences := warning_sentences(results, attacks):
-        lines += ["**Warnings**", "", *(f"- {sentence}" for sentence in sentences), ""]
-    for attack in attacks:
-        values, drops = results.matrix(attack), results.matrix(attack, "drop")
-        lines += [f"**{attack}**: {settings(results, attack)}", ""]
-        lines += ["Means: " + "; ".join(headline_sentences(results, attack)) + ".", ""]
-        lines.append("| source \\ target | " + " | ".join(results.targets) + " |")
-        lines.append("|---" * (len(results.targets) + 1) + "|")
-        lines.append("| clean | " + " | ".join(number(clean[t]) for t in results.targets) + " |")
-        for source in rows(results, attack):
-            shown = [cell(values.loc[source, t], drops.loc[source, t]) for t in results.targets]
-            lines.append(f"| {row_name(results, attack, source)} | " + " | ".join(shown) + " |")
-        lines.append("")
-    images = f"{len(results.image_ids)} images of {results.manifest.dataset}"
-    lines.append(f"Dataset mIoU in % on {images}; in brackets the change from clean.")
-    return "\n".join(lines) + "\n"

@@ -12,7 +12,8 @@ from mlflow.tracking import MlflowClient
 from segtransfer.reporting.folder import matrix_name, report_folder
 from segtransfer.reporting.heatmaps import draw_small
 from segtransfer.results import Results
-from segtransfer.results.text import markdown, settings, warning_sentences
+from segtransfer.results.markdown import markdown, warning_sentences
+from segtransfer.results.text import settings
 from segtransfer.tracking.runs import (
     ATTACK_TAG,
     CONFIG_TAG,

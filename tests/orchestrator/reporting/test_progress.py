@@ -60,7 +60,7 @@ class Seen:
             missing=planned,
             tasks={task.key: task for task in planned},
             models={"f": "a"},
-            shards={"s": SimpleNamespace(images=[1, 2])},
+            shards={"s": SimpleNamespace(image_ids=[1, 2])},
         )
         self.view.planned(plan)
         self.view.notice(Notice("ready", 0))

@@ -3,7 +3,9 @@
 import pytest
 
 from segtransfer.results import Results
-from segtransfer.results.text import cell, markdown
+from segtransfer.results.markdown import markdown
+from segtransfer.results.text import cell
+from segtransfer.results.views import transfer_matrix
 from tests.orchestrator.toy_experiments import run_toy
 
 
@@ -17,6 +19,17 @@ def test_markdown_says_the_drop_beside_the_value(results: Results) -> None:
     drops = results.matrix("pgd", "drop")
     assert cell(results.matrix("pgd").loc["a", "b"], drops.loc["a", "b"]) in text
     assert text.count("\n| ") == 4  # head, clean, two sources
+
+
+def test_a_view_of_a_matrix_holds_the_values_of_the_results(results: Results) -> None:
+    view = transfer_matrix(results, "pgd")
+    assert view.clean == tuple(results.clean())
+    assert [name for name, _ in view.rows] == results.sources
+    for source, (_, cells) in zip(results.sources, view.rows, strict=True):
+        for target, cell_of in zip(view.targets, cells, strict=True):
+            assert cell_of.miou == results.matrix("pgd").loc[source, target]
+            assert cell_of.drop == results.matrix("pgd", "drop").loc[source, target]
+            assert cell_of.white_box == (source == target)
 
 
 def test_a_cell_without_a_value_is_not_measured() -> None:

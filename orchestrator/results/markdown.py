@@ -1,0 +1,31 @@
+"""Transfer matrices as Markdown, for reports, exports and notes in MLflow."""
+
+from segtransfer.results.results import Results
+from segtransfer.results.text import number
+from segtransfer.results.views import transfer_matrix
+
+
+def warning_sentences(results: Results, attacks: list[str]) -> list[str]:
+    """Return the warnings that concern some attacks, in the order of the results' list."""
+    named = {results.variants[attack].attack for attack in attacks}
+    return [w.sentence for w in results.warnings if not w.attacks or named & set(w.attacks)]
+
+
+def markdown(results: Results, attacks: list[str]) -> str:
+    """Return the matrices of some attacks as Markdown, after the warnings that concern them."""
+    lines = []
+    if sentences := warning_sentences(results, attacks):
+        lines += ["**Warnings**", "", *(f"- {sentence}" for sentence in sentences), ""]
+    for attack in attacks:
+        matrix = transfer_matrix(results, attack)
+        lines += [f"**{attack}**: {matrix.settings}", ""]
+        lines += ["Means: " + "; ".join(matrix.headlines) + ".", ""]
+        lines.append("| source \\ target | " + " | ".join(matrix.targets) + " |")
+        lines.append("|---" * (len(matrix.targets) + 1) + "|")
+        lines.append("| clean | " + " | ".join(map(number, matrix.clean)) + " |")
+        for name, cells in matrix.rows:
+            lines.append(f"| {name} | " + " | ".join(cell.text for cell in cells) + " |")
+        lines.append("")
+    images = f"{len(results.image_ids)} images of {results.manifest.dataset}"
+    lines.append(f"Dataset mIoU in % on {images}; in brackets the change from clean.")
+    return "\n".join(lines) + "\n"
