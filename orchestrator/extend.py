@@ -14,12 +14,13 @@ without a class) and a ``LossContext``. It returns N numbers, which the attack m
 
 An attack names the loss in its spec: ``{preset: pgd, loss: "my_losses:cross_entropy"}``.
 
-Losses: ``LossContext``, ``Loss``, ``mean_labelled``, ``fooled``, ``IGNORE_INDEX``, and the
-registries ``LOSSES`` and ``FEATURE_LOSSES``.
+Losses: ``LossContext``, ``Loss``, ``mean_labelled``, ``fooled``, ``IGNORE_INDEX``, the decorator
+``reads_features`` of losses of an intermediate layer, and the registry ``LOSSES``.
 
-Transforms: a spec (``Frozen``, ``Number``) and a function of images, spec and ``TransformContext``
-that returns a ``View``, made with ``resize``, ``window``, ``then``, ``snap``, ``same`` and
-``align``; random numbers come from the context's ``StepRandom``; the registry is ``TRANSFORMS``.
+Transforms: a class derived from ``TransformSpec``, a ``Frozen`` with fields (``Number``, ``Whole``,
+``Flag``) and a method from images and ``TransformContext`` to a ``View``. Views are made with
+``resize``, ``window``, ``then``, ``snap``, ``same`` and ``align``; random numbers come from the
+context's ``StepRandom``; the registry is ``TRANSFORMS``.
 
 Presets: ``Preset``, and the registry ``PRESETS``.
 
@@ -31,11 +32,17 @@ Errors: ``InputError``, one sentence that says what is wrong and what is allowed
 """
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.attacks.features import FEATURE_LOSSES
-from segtransfer.tasks.attacks.losses import LOSSES, Loss, LossContext, fooled, mean_labelled
+from segtransfer.tasks.attacks.losses import (
+    LOSSES,
+    Loss,
+    LossContext,
+    fooled,
+    mean_labelled,
+    reads_features,
+)
 from segtransfer.tasks.attacks.presets import PRESETS, Preset
 from segtransfer.tasks.attacks.step_random import StepRandom
-from segtransfer.tasks.attacks.transforms import TRANSFORMS
+from segtransfer.tasks.attacks.transforms import TRANSFORMS, TransformSpec
 from segtransfer.tasks.attacks.transforms.views import (
     TransformContext,
     View,
@@ -50,16 +57,16 @@ from segtransfer.tasks.data.base import DataItem, Dataset, palette_for
 from segtransfer.tasks.image_files import read_image
 from segtransfer.tasks.labels import IGNORE_INDEX, read_index_map
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
-from segtransfer.tasks.schema import Frozen, Number
+from segtransfer.tasks.schema import Flag, Frozen, Number, Whole
 
 __all__ = [
-    "FEATURE_LOSSES",
     "IGNORE_INDEX",
     "LOSSES",
     "PRESETS",
     "TRANSFORMS",
     "DataItem",
     "Dataset",
+    "Flag",
     "Frozen",
     "InputError",
     "Loss",
@@ -70,7 +77,9 @@ __all__ = [
     "Segmenter",
     "StepRandom",
     "TransformContext",
+    "TransformSpec",
     "View",
+    "Whole",
     "align",
     "fooled",
     "freeze",
@@ -78,6 +87,7 @@ __all__ = [
     "palette_for",
     "read_image",
     "read_index_map",
+    "reads_features",
     "resize",
     "same",
     "snap",

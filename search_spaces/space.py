@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
-from segtransfer.search_spaces.paths import FIXED, PARTS, PATHS, part_of, sentences
+from segtransfer.search_spaces.paths import FIXED, PARTS, PATHS, is_path, part_of, sentences
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.schema import Flag, Frozen, Name, Number, Whole, suggest
 from segtransfer.tasks.yaml_files import read_mapping
@@ -247,7 +247,7 @@ def _path_problems(space: Space) -> Iterator[str]:
         head = path.partition(".")[0]
         if head in FIXED:
             yield f"field '{path}' cannot be searched: {FIXED[head]}; set it in the base attack"
-        elif path not in PATHS:
+        elif not is_path(path):
             yield f"'{path}' is no field of an attack that can be searched: {suggest(path, PATHS)}"
         elif path in PARTS and not searched.switch:
             yield f"field '{path}' is there or not; write {path}: {{switch: true}}"

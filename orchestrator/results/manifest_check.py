@@ -18,7 +18,7 @@ from segtransfer.experiment.keys import evaluate_key
 from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.plan import identity_of
 from segtransfer.experiment.task import CLEAN, Cell
-from segtransfer.tasks.attacks.transforms import TRANSFORMS
+from segtransfer.tasks.attacks.transforms import TRANSFORMS, ForeignTransform
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
 
 MOST_CLASSES = 256  # predictions are stored as uint8
@@ -75,9 +75,12 @@ class _StoredAttack(_StoredPart):
     def _known_transforms(self) -> "_StoredAttack":
         for transform in self.transforms:
             kind = transform.get("kind")
-            if not isinstance(kind, str) or kind not in TRANSFORMS:
+            if isinstance(kind, str) and "sha256" in transform:
+                ForeignTransform.model_validate(transform)
+            elif isinstance(kind, str) and kind in TRANSFORMS:
+                TRANSFORMS[kind].model_validate(transform)
+            else:
                 raise ValueError(f"transform {kind!r} is unknown")
-            TRANSFORMS[kind][0].model_validate(transform)
         return self
 
 

@@ -21,8 +21,8 @@ from segtransfer.tasks.attacks.components import (
     Variance,
     read_smoothing,
 )
-from segtransfer.tasks.attacks.features import FEATURE_LOSSES
 from segtransfer.tasks.attacks.file_hash import with_hash
+from segtransfer.tasks.attacks.losses import is_feature_loss
 from segtransfer.tasks.attacks.resolve import (
     DEFAULTS,
     step_cost,
@@ -175,20 +175,21 @@ class AttackSpec(Frozen):
     @model_validator(mode="after")
     def _fields_fit(self) -> "AttackSpec":
         kinds = [transform.kind for transform in self.transforms]
+        before_admix = self.transforms[: kinds.index("admix")] if "admix" in kinds else ()
         for wrong, message in (
             (
-                self.layer and self.loss not in FEATURE_LOSSES,
-                f"layer is for {', '.join(FEATURE_LOSSES)}; loss '{self.loss}' reads no feature",
+                self.layer and not self.reads_features,
+                f"layer is for losses of features such as fspgd; loss '{self.loss}' reads none",
             ),
             (
-                self.target and self.loss in FEATURE_LOSSES,
+                self.target and self.reads_features,
                 f"loss '{self.loss}' reads no label, so it has no target",
             ),
             (
                 self.restarts > 1
                 and self.start == "clean"
                 and self.variance is None
-                and all(transform.kind == "si" for transform in self.transforms),
+                and not any(transform.typed().draws for transform in self.transforms),
                 "restarts would all be the same; give start: uniform, or a transform that draws",
             ),
             (
@@ -203,8 +204,8 @@ class AttackSpec(Frozen):
             ),
             (len(set(kinds)) < len(kinds), "transforms names one of them twice"),
             (
-                "admix" in kinds and {"ds", "di", "rdi"} & set(kinds[: kinds.index("admix")]),
-                "admix mixes images that have not moved; name it before ds, di and rdi",
+                any(transform.typed().moves for transform in before_admix),
+                "admix mixes images that have not moved; name it before transforms that move them",
             ),
         ):
             if wrong:
@@ -220,7 +221,12 @@ class AttackSpec(Frozen):
     @property
     def step_cost(self) -> float:
         """Return the mean cost of one step, in forwards at native size."""
-        return step_cost(self.transforms, self.variance, self.loss)
+        return step_cost(self.transforms, self.variance, reads_clean=self.reads_features)
+
+    @property
+    def reads_features(self) -> bool:
+        """Tell whether the loss reads features of a layer, not logits."""
+        return is_feature_loss(self.loss, self.loss_sha256)
 
     @property
     def steps_taken(self) -> int:

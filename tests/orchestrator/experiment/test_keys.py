@@ -22,6 +22,7 @@ from segtransfer.experiment.reading import read_experiment
 from segtransfer.experiment.spec import Experiment, Runtime
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.transforms import TRANSFORMS, TransformSpec
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.models.numerics import Numerics
 from segtransfer.tasks.models.spec import (
@@ -462,6 +463,8 @@ def fields_of(*models: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
 
 
 def specs_in(annotation: Any) -> list[type[BaseModel]]:
+    if annotation is TransformSpec:
+        return list(TRANSFORMS.values())
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     found = [spec for part in get_args(annotation) for spec in specs_in(part)]
