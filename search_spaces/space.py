@@ -304,8 +304,11 @@ def _takes(searched: Searched, value: Value) -> bool:
 
 def _first_problems(space: Space) -> Iterator[str]:
     for number, first in enumerate(space.first):
-        if isinstance(first, str) and first not in PRESETS:
-            yield f"first.{number} names unknown preset '{first}': {suggest(first, PRESETS)}"
+        if isinstance(first, str):
+            try:
+                PRESETS.find(first)
+            except InputError as error:
+                yield f"first.{number}: {error}"
         for path in first if isinstance(first, dict) else ():
             if path not in space.fields:
                 hint = suggest(path, space.fields)

@@ -75,6 +75,10 @@ class Registry(Mapping[str, Registered]):
         """Return ``module:attribute`` of the entries of installed packages, by name."""
         return {name: points[0].value for name, points in _points(self.subject).items()}
 
+    def names(self) -> list[str]:
+        """Return the names of shipped entries, then of entries of installed packages."""
+        return [*self, *(name for name in self.installed() if name not in self)]
+
     def is_foreign(self, name: str) -> bool:
         """Tell whether a name can belong to an entry of a package or of the user."""
         placed = re.fullmatch(r"[\w.]+:\w+", name) is not None
@@ -134,7 +138,7 @@ class Registry(Mapping[str, Registered]):
                 f"{self._one} '{name}' is an entry point of several packages; write {places}"
             )
         if not points:
-            hint = suggest(name, [*self, *self.installed()])
+            hint = suggest(name, self.names())
             raise InputError(
                 f"unknown {self._one} '{name}': {hint}; your own is package.module:attribute"
             )

@@ -79,4 +79,5 @@ def _import(name: str) -> tuple[Any, ModuleType]:
     module_name, _, attribute = name.partition(":")
     module = import_module(module_name)
     found = getattr(module, attribute)
-    return found, inspect.getmodule(found) or module
+    defining = inspect.getmodule(found) if callable(found) else None  # data has its class's module
+    return found, defining or module

@@ -11,7 +11,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from segtransfer.tasks.attacks import presets
+from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import (
     Budget,
     Momentum,
@@ -23,6 +23,7 @@ from segtransfer.tasks.attacks.components import (
 )
 from segtransfer.tasks.attacks.file_hash import with_hash
 from segtransfer.tasks.attacks.losses import is_feature_loss
+from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
     DEFAULTS,
     step_cost,
@@ -39,7 +40,6 @@ from segtransfer.tasks.schema import (
     PixelFraction,
     Text,
     Whole,
-    suggest,
 )
 
 Scoring = Literal["raw", "eps*sign", "equal-rms"]
@@ -137,14 +137,9 @@ class AttackSpec(Frozen):
                 "files", "files is null (~ is YAML's null); name a folder, or leave it out", {}
             )
         if "preset" in data:
-            preset = data.pop("preset")
-            if not isinstance(preset, str) or preset not in presets.PRESETS:
-                raise PydanticCustomError(
-                    "preset",
-                    "unknown preset '{preset}': {hint}",
-                    {"preset": str(preset), "hint": suggest(str(preset), presets.PRESETS)},
-                )
-            data = {"name": preset, **fields_of_preset(preset, data.get("budget")), **data}
+            preset = str(data.pop("preset"))
+            name, fields = preset.rpartition(":")[2], fields_of_preset(preset, data.get("budget"))
+            data = {"name": name, **fields, **data}
         if data.get("files") is not None:
             data = {"steps": 0, "step_size": 0.0, **data}
         data = with_loss(with_hash(data, info, "files", "files_sha256", "folder"))
@@ -263,16 +258,20 @@ def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
             as long as it takes to reach the bound.
 
     Raises:
-        PydanticCustomError: If there is a budget and the preset has a fixed number of steps.
+        PydanticCustomError: If the preset is unknown, or if there is a budget and the preset has a
+            fixed number of steps.
     """
-    fields = dict(presets.PRESETS[preset].fields)
+    try:
+        fields = dict(PRESETS.find(preset).fields)
+    except InputError as error:
+        raise PydanticCustomError("preset", "{error}", {"error": str(error)}) from None
     if budget is None:
         return fields
-    if fields["steps"] <= 1:
+    if fields.get("steps") in (0, 1):
         raise PydanticCustomError(
             "budget",
             "preset '{preset}' has {steps} steps whatever the budget; leave the budget out",
             {"preset": preset, "steps": fields["steps"]},
         )
-    del fields["steps"]
+    fields.pop("steps", None)
     return {**fields, "step_size": "eps/4 at least eps/steps"}
