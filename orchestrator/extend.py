@@ -24,9 +24,11 @@ context's ``StepRandom``; the registry is ``TRANSFORMS``.
 
 Presets: ``Preset``, and the registry ``PRESETS``.
 
-Models: ``Segmenter``, ``freeze``, ``ModelInfo``.
+Models: a class derived from ``AdapterSpec``, with typed fields (``AnyPath`` for files) and a method
+to load a ``Segmenter``; ``freeze``, ``ModelInfo``; the registry is ``ADAPTERS``.
 
-Readers: ``Dataset``, ``DataItem``, ``read_image``, ``read_index_map``, ``palette_for``.
+Readers: a class derived from ``ReaderSpec``, with typed fields and a method to open a ``Dataset``
+of ``DataItem``; ``read_image``, ``read_index_map``, ``palette_for``; the registry is ``READERS``.
 
 Errors: ``InputError``, one sentence that says what is wrong and what is allowed.
 """
@@ -54,16 +56,22 @@ from segtransfer.tasks.attacks.transforms.views import (
     window,
 )
 from segtransfer.tasks.data.base import DataItem, Dataset, palette_for
+from segtransfer.tasks.data.reader_spec import READERS, ReaderSpec
 from segtransfer.tasks.image_files import read_image
 from segtransfer.tasks.labels import IGNORE_INDEX, read_index_map
+from segtransfer.tasks.models.adapter_spec import ADAPTERS, AdapterSpec
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
-from segtransfer.tasks.schema import Flag, Frozen, Number, Whole
+from segtransfer.tasks.schema import AnyPath, Flag, Frozen, Number, Whole
 
 __all__ = [
+    "ADAPTERS",
     "IGNORE_INDEX",
     "LOSSES",
     "PRESETS",
+    "READERS",
     "TRANSFORMS",
+    "AdapterSpec",
+    "AnyPath",
     "DataItem",
     "Dataset",
     "Flag",
@@ -74,6 +82,7 @@ __all__ = [
     "ModelInfo",
     "Number",
     "Preset",
+    "ReaderSpec",
     "Segmenter",
     "StepRandom",
     "TransformContext",
