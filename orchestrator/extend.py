@@ -30,6 +30,8 @@ to load a ``Segmenter``; ``freeze``, ``ModelInfo``; the registry is ``ADAPTERS``
 Readers: a class derived from ``ReaderSpec``, with typed fields and a method to open a ``Dataset``
 of ``DataItem``; ``read_image``, ``read_index_map``, ``palette_for``; the registry is ``READERS``.
 
+Metrics: ``Score``, a metric with its traits; the registry is ``METRICS``.
+
 Errors: ``InputError``, one sentence that says what is wrong and what is allowed.
 """
 
@@ -59,6 +61,7 @@ from segtransfer.tasks.data.base import DataItem, Dataset, palette_for
 from segtransfer.tasks.data.reader_spec import READERS, ReaderSpec
 from segtransfer.tasks.image_files import read_image
 from segtransfer.tasks.labels import IGNORE_INDEX, read_index_map
+from segtransfer.tasks.metrics import METRICS, Score
 from segtransfer.tasks.models.adapter_spec import ADAPTERS, AdapterSpec
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
 from segtransfer.tasks.schema import AnyPath, Flag, Frozen, Number, Whole
@@ -67,6 +70,7 @@ __all__ = [
     "ADAPTERS",
     "IGNORE_INDEX",
     "LOSSES",
+    "METRICS",
     "PRESETS",
     "READERS",
     "TRANSFORMS",
@@ -83,6 +87,7 @@ __all__ = [
     "Number",
     "Preset",
     "ReaderSpec",
+    "Score",
     "Segmenter",
     "StepRandom",
     "TransformContext",

@@ -21,7 +21,8 @@ def print_entries(console: Console, registry: Registry[Any]) -> None:
     for name in registry.names():
         origin = "" if name in registry else installed[name]
         table.add_row(name, Text(described(registry, name)), origin)
-    console.print(table)
+    if registry.names():
+        console.print(table)
     console.print(
         f"Your own, a {registry.form}: package.module:attribute in a spec, or an entry point "
         f"'segtransfer.{registry.subject}' of an installed package",
@@ -30,9 +31,10 @@ def print_entries(console: Console, registry: Registry[Any]) -> None:
 
 
 def described(registry: Registry[Any], name: str) -> str:
-    """Return the first line of an entry's docstring, or why the entry cannot be imported."""
+    """Return an entry's meaning or docstring, its first line, or why it cannot be imported."""
     try:
-        documentation = inspect.getdoc(registry.find(name)) or ""
+        entry = registry.find(name)
     except InputError as error:
         return str(error)
-    return documentation.partition("\n")[0]
+    told = getattr(entry, "meaning", None) or inspect.getdoc(entry) or ""
+    return str(told).partition("\n")[0]

@@ -21,12 +21,7 @@ Stopped = Literal["", "hours", "terminated"]
 MatrixIndex = tuple[str, str | None, str]  # attack, source, target
 
 # Metrics of one confusion matrix, in percent.
-CONFUSION_METRICS = {
-    "miou": metrics.miou,
-    "aacc": metrics.accuracy,
-    "macc": metrics.class_accuracy,
-    "wrong": lambda matrix: 100 - metrics.accuracy(matrix),
-}
+CONFUSION_METRICS = tuple(n for n, metric in metrics.METRICS.items() if metric.of_margins)
 DERIVED = ("drop", "ratio")  # from the mIoU of several cells
 ALL_METRICS = (*CONFUSION_METRICS, "fooling", *DERIVED)
 
@@ -152,8 +147,8 @@ class Results:
             attack: The name of an attack's variant.
             metric: ``miou``, ``aacc``, ``macc``, ``wrong`` (share of wrong pixels), ``fooling``
                 (share of the pixels right on the clean image that are wrong on the AE), ``drop``
-                (clean mIoU minus mIoU under attack) or ``ratio`` (the drop over the drop of the
-                ``strongest`` attack on the target itself).
+                (clean mIoU minus mIoU under attack), ``ratio`` (the drop over the drop of the
+                ``strongest`` attack on the target itself), or another name of the registry.
 
         Returns:
             A frame of sources by targets, NaN for cells without a result.
@@ -310,7 +305,7 @@ class Results:
 
     def _percent(self, cell: MatrixIndex, metric: str) -> float:
         """Return a metric of one cell that needs no other cell; NaN if it is missing."""
-        if metric not in (*CONFUSION_METRICS, "fooling"):
+        if metric not in (*ALL_METRICS, "fooling") and not metrics.METRICS.is_foreign(metric):
             raise KeyError(f"no metric '{metric}'; there are {', '.join(ALL_METRICS)}")
         if cell not in self.confusions:
             return np.nan
@@ -318,7 +313,8 @@ class Results:
             if cell not in self.fooled:
                 return np.nan
             return float(metrics.fooling_of(*self.fooled[cell].sum(0)))
-        return float(CONFUSION_METRICS[metric](self.confusions[cell].sum(0)))
+        summed = metrics.margins(self.confusions[cell].sum(0))
+        return float(metrics.of_margins(metric)(*summed))
 
     def _ratios(self, attack: str) -> pd.DataFrame:
         """Return the transfer ratios; NaN without a white-box attack, or if its drop is 0."""

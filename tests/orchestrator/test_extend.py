@@ -10,7 +10,7 @@ from segtransfer import extend
 from tests.conftest import ROOT
 
 NAMES = """
-    ADAPTERS AdapterSpec AnyPath READERS ReaderSpec
+    ADAPTERS AdapterSpec AnyPath METRICS Score READERS ReaderSpec
     DataItem Dataset Flag Frozen IGNORE_INDEX InputError LOSSES Loss LossContext
     ModelInfo Number PRESETS Preset Segmenter StepRandom TRANSFORMS TransformContext
     TransformSpec View Whole align
