@@ -84,6 +84,8 @@ def import_libraries(spec: ModelSpec) -> None:
             import_libraries(member)
     elif spec.torch is not None:
         torch.import_callable(spec)
+    elif spec.adapter is not None:
+        foreign.import_code(spec)
     else:
         _adapter(spec).import_libraries()
 

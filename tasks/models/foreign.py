@@ -32,7 +32,7 @@ def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
     return freeze(with_windows(module, spec.inference)).to(device)
 
 
-def import_libraries(spec: ModelSpec) -> None:
+def import_code(spec: ModelSpec) -> None:
     """Import the adapter's code.
 
     Raises:

@@ -35,12 +35,53 @@ from segtransfer.tasks.models.spec import (
 from segtransfer.tasks.models.zoo import ZOO
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import CLASSES, toy, write_images
+from tests.tasks.foreign import write_module
 from tests.tasks.models.segformers import write_segformer
 from tests.toys import convolutional
 
 Spec = dict[str, Any]
 Change = Callable[[Spec, Path], None]
 ZOO_MODEL, OTHER_ZOO_MODEL = sorted(ZOO)[:2]
+
+
+KEYED_PARTS = """
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from segtransfer.extend import AdapterSpec, DataItem, Dataset, ReaderSpec, Segmenter, palette_for
+
+
+class Few(ReaderSpec):
+    def open(self, split):
+        items = tuple(DataItem(str(i), "s", Path("i"), Path("l")) for i in range(self.count))
+        pixels = np.zeros((16, 16, 3), np.uint8)
+        return Dataset("made", ("a", "b", "c"), palette_for(3, ()), items,
+                       lambda item: pixels[..., 0], lambda item: pixels)
+
+    count: int = 2
+
+
+class More(Few):
+    count: int = 3
+
+
+class Net(Segmenter):
+    num_classes = 3
+
+    def logits(self, images):
+        return images
+
+
+class One(AdapterSpec):
+    def load(self):
+        return Net()
+
+
+class Other(One):
+    pass
+"""
 
 
 def base_spec(folder: Path) -> Spec:
@@ -345,6 +386,18 @@ def whole_labels(ignore_index: int) -> Change:
     return change
 
 
+def set_own(what: str, name: str) -> Change:
+    """A reader or an adapter of the user's own."""
+
+    def change(spec: Spec, folder: Path) -> None:
+        if what == "data":
+            spec["data"] = {"reader": f"keyed_parts:{name}"}
+        else:
+            spec["models"] = [{"name": "a", "adapter": f"keyed_parts:{name}"}]
+
+    return change
+
+
 def two_sequences(spec: Spec, folder: Path) -> None:
     spec["data"] |= {"images": None, "sequences": ["image-1", "image-2"]}
 
@@ -355,6 +408,7 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "name": (the_base, set_to("name", "other")),
     "data.sample": (the_base, set_zoo(ZOO_MODEL)),
     "data.folder": (the_base, set_to("data.folder", other_folder)),
+    "data.reader.kind": (set_own("data", "Few"), set_own("data", "More")),
     "data.mmseg": (the_base, set_mmseg_data()),
     "data.data_root": (set_mmseg_data(), set_mmseg_data(data_root=other_folder)),
     "data.split": (the_base, set_to("data.split", "two")),
@@ -387,6 +441,7 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
         set_mmseg_model(sha256=ZOO[ZOO_MODEL].sha256),
     ),
     "models.mmseg.trust": (set_mmseg_model(), set_mmseg_model(trust=True)),
+    "models.adapter.kind": (set_own("models", "One"), set_own("models", "Other")),
     "models.torch.callable": (
         the_base,
         set_to("models.0.torch.callable", "tests.toys:failing"),
@@ -498,6 +553,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "huggingface_hub.snapshot_download",
         lambda name, *, revision, allow_patterns: str(tmp_path / "hub" / revision),
     )
+    write_module(tmp_path, "keyed_parts", KEYED_PARTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
     write_images(tmp_path / "data", count=5, split="one")
     write_images(tmp_path / "data", count=5, split="two", seed=1)
     return tmp_path
