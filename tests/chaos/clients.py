@@ -20,7 +20,7 @@ from segtransfer.runtime.listener import Listener
 from segtransfer.runtime.runner import carry_out
 from segtransfer.runtime.sessions import Notice
 from tests.chaos import write_faults
-from tests.chaos.disturbed_run import TERMINATED
+from tests.chaos.schedules import TERMINATED
 
 
 class NoticeWriter(Listener):

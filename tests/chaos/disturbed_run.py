@@ -13,7 +13,7 @@ from segtransfer.experiment.plan import make_plan
 from segtransfer.experiment.reading import read_experiment
 from segtransfer.store import Store
 from tests.chaos import write_faults
-from tests.chaos.schedules import WRITES, Disturbance, Schedule
+from tests.chaos.schedules import TERMINATED, WRITES, Disturbance, Schedule
 from tests.orchestrator.runtime.executors.fleets import live
 from tests.orchestrator.toy_experiments import row_files
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tests.chaos.cluster_process import ChaosCluster
 
 UNUSED = "nobody came to write that"
-TERMINATED = 128 + signal.SIGTERM  # the exit status of a client that SIGTERM has stopped
 
 
 class Watcher:

@@ -1,6 +1,7 @@
 """Schedules of disturbances: their kinds, and the number of results after which each comes."""
 
 import random
+import signal
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -18,6 +19,7 @@ WRITES = {
     "client": ["shards", "experiments"],
 }
 MOMENTS = ["before", "during", "after"]
+TERMINATED = 128 + signal.SIGTERM  # the exit status of a client that SIGTERM has stopped
 
 
 @dataclass(frozen=True)

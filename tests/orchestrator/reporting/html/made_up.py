@@ -224,4 +224,5 @@ def _attack(
             perturbation.statistics(made, shard.images, spec.eps) for made in adversarial
         ],
         "cost": cost | {"forward_equivalents": equivalents} if spec.steps else {},
+        "numerics": {},
     }
