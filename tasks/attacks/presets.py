@@ -34,7 +34,7 @@ PRESETS: Registry[Preset] = Registry(
     "presets", (), lambda entry: isinstance(entry, Preset), "segtransfer.extend.Preset"
 )
 
-_SHIPPED = {
+_BY_NAME = {
     "noise": Preset(
         "x' = clip(x + U(-eps, eps)); the floor of every matrix, needs no source",
         "control",
@@ -164,5 +164,5 @@ _SHIPPED = {
     ),
 }
 
-for _name, _preset in _SHIPPED.items():
+for _name, _preset in _BY_NAME.items():
     PRESETS.add(_name)(_preset)

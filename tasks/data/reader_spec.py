@@ -1,14 +1,11 @@
 """The base of data readers: a typed spec that opens a data set, and the registry."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 
 from segtransfer.tasks.registry import ForeignSpec, Registry, is_spec_of, read_entry
 from segtransfer.tasks.schema import Frozen, Text
-
-if TYPE_CHECKING:
-    from segtransfer.tasks.data.base import Dataset
 
 
 class ReaderSpec(Frozen):
@@ -20,11 +17,14 @@ class ReaderSpec(Frozen):
 
     kind: Text
 
-    def open(self, split: str | None) -> "Dataset":
+    def open(self, split: str | None) -> Any:
         """Return the data set; pixels and labels are read later, an item at a time.
 
         Args:
             split: ``data.split`` of the spec.
+
+        Returns:
+            A ``Dataset``.
         """
         raise NotImplementedError
 
