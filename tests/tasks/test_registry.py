@@ -31,8 +31,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_a_registry_is_a_mapping_of_what_ships() -> None:
-    assert set(TRANSFORMS) == {"di", "rdi", "si", "admix", "ssa", "ds"}
-    assert len(LOSSES) == 7
+    assert {"di", "rdi", "si", "admix", "ssa", "ds"} <= set(TRANSFORMS)
+    assert len(LOSSES) == len([*LOSSES]) >= 7
     assert LOSSES.code_hash("js") is None
 
 
