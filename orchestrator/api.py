@@ -132,7 +132,7 @@ def compare(
         b: A run or an attack, named like ``a``.
         store: Folder or URL that experiments and attacks are looked up in.
         allow: Differences to tolerate: images, targets, eps, numerics.
-        metric: miou, aacc, macc, wrong, fooling, drop or ratio.
+        metric: miou, aacc, macc, wrong, fooling, drop, ratio, or ``module:attribute``.
 
     Raises:
         InputError: A name is unknown, or the runs differ in a way that ``allow`` does not name.

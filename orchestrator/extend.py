@@ -14,28 +14,39 @@ without a class) and a ``LossContext``. It returns N numbers, which the attack m
 
 An attack names the loss in its spec: ``{preset: pgd, loss: "my_losses:cross_entropy"}``.
 
-Losses: ``LossContext``, ``Loss``, ``mean_labelled``, ``fooled``, ``IGNORE_INDEX``, and the
-registries ``LOSSES`` and ``FEATURE_LOSSES``.
+Losses: ``LossContext``, ``Loss``, ``mean_labelled``, ``fooled``, ``IGNORE_INDEX``, the decorator
+``reads_features`` of losses of an intermediate layer, and the registry ``LOSSES``.
 
-Transforms: a spec (``Frozen``, ``Number``) and a function of images, spec and ``TransformContext``
-that returns a ``View``, made with ``resize``, ``window``, ``then``, ``snap``, ``same`` and
-``align``; random numbers come from the context's ``StepRandom``; the registry is ``TRANSFORMS``.
+Transforms: a class derived from ``TransformSpec``, a ``Frozen`` with fields (``Number``, ``Whole``,
+``Flag``) and a method from images and ``TransformContext`` to a ``View``. Views are made with
+``resize``, ``window``, ``then``, ``snap``, ``same`` and ``align``; random numbers come from the
+context's ``StepRandom``; the registry is ``TRANSFORMS``.
 
 Presets: ``Preset``, and the registry ``PRESETS``.
 
-Models: ``Segmenter``, ``freeze``, ``ModelInfo``.
+Models: a class derived from ``AdapterSpec``, with typed fields (``AnyPath`` for files) and a method
+to load a ``Segmenter``; ``freeze``, ``ModelInfo``; the registry is ``ADAPTERS``.
 
-Readers: ``Dataset``, ``DataItem``, ``read_image``, ``read_index_map``, ``palette_for``.
+Readers: a class derived from ``ReaderSpec``, with typed fields and a method to open a ``Dataset``
+of ``DataItem``; ``read_image``, ``read_index_map``, ``palette_for``; the registry is ``READERS``.
+
+Metrics: ``Score``, a metric with its traits; the registry is ``METRICS``.
 
 Errors: ``InputError``, one sentence that says what is wrong and what is allowed.
 """
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.attacks.features import FEATURE_LOSSES
-from segtransfer.tasks.attacks.losses import LOSSES, Loss, LossContext, fooled, mean_labelled
+from segtransfer.tasks.attacks.losses import (
+    LOSSES,
+    Loss,
+    LossContext,
+    fooled,
+    mean_labelled,
+    reads_features,
+)
 from segtransfer.tasks.attacks.presets import PRESETS, Preset
 from segtransfer.tasks.attacks.step_random import StepRandom
-from segtransfer.tasks.attacks.transforms import TRANSFORMS
+from segtransfer.tasks.attacks.transforms import TRANSFORMS, TransformSpec
 from segtransfer.tasks.attacks.transforms.views import (
     TransformContext,
     View,
@@ -47,19 +58,27 @@ from segtransfer.tasks.attacks.transforms.views import (
     window,
 )
 from segtransfer.tasks.data.base import DataItem, Dataset, palette_for
+from segtransfer.tasks.data.reader_spec import READERS, ReaderSpec
 from segtransfer.tasks.image_files import read_image
 from segtransfer.tasks.labels import IGNORE_INDEX, read_index_map
+from segtransfer.tasks.metrics import METRICS, Score
+from segtransfer.tasks.models.adapter_spec import ADAPTERS, AdapterSpec
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
-from segtransfer.tasks.schema import Frozen, Number
+from segtransfer.tasks.schema import AnyPath, Flag, Frozen, Number, Whole
 
 __all__ = [
-    "FEATURE_LOSSES",
+    "ADAPTERS",
     "IGNORE_INDEX",
     "LOSSES",
+    "METRICS",
     "PRESETS",
+    "READERS",
     "TRANSFORMS",
+    "AdapterSpec",
+    "AnyPath",
     "DataItem",
     "Dataset",
+    "Flag",
     "Frozen",
     "InputError",
     "Loss",
@@ -67,10 +86,14 @@ __all__ = [
     "ModelInfo",
     "Number",
     "Preset",
+    "ReaderSpec",
+    "Score",
     "Segmenter",
     "StepRandom",
     "TransformContext",
+    "TransformSpec",
     "View",
+    "Whole",
     "align",
     "fooled",
     "freeze",
@@ -78,6 +101,7 @@ __all__ = [
     "palette_for",
     "read_image",
     "read_index_map",
+    "reads_features",
     "resize",
     "same",
     "snap",

@@ -17,13 +17,31 @@ from segtransfer.tasks.schema import Frozen
 # there has its own path; transforms stand in the order in which they are applied.
 Flat = dict[str, Any]
 
+CHAIN = "transforms."
+
+
+class _Parts(dict[str, type[Frozen]]):
+    """The parts by path; transforms of packages and users are looked up by name."""
+
+    def __contains__(self, path: object) -> bool:
+        if super().__contains__(path) or not isinstance(path, str):
+            return super().__contains__(path)
+        kind = path.removeprefix(CHAIN)
+        return kind != path and TRANSFORMS.is_foreign(kind)
+
+    def __missing__(self, path: str) -> type[Frozen]:
+        return TRANSFORMS.find(path.removeprefix(CHAIN))
+
+
 # What may be there or not: the parts of an attack and its transforms.
-PARTS: dict[str, type[Frozen]] = {
-    "momentum": Momentum,
-    "variance": Variance,
-    "smoothing": Smoothing,
-    **{f"transforms.{kind}": model for kind, (model, _) in TRANSFORMS.items()},
-}
+PARTS = _Parts(
+    {
+        "momentum": Momentum,
+        "variance": Variance,
+        "smoothing": Smoothing,
+        **{f"{CHAIN}{kind}": model for kind, model in TRANSFORMS.items()},
+    }
+)
 
 _DEFINES_THREAT_MODEL = "it defines the threat model, under which all proposals are compared"
 _SELECTS_IMAGES = "it says which images of a run are kept, not how they are made"
@@ -63,6 +81,16 @@ def fields_of(part: str) -> list[str]:
 PATHS = (*SCALARS, *(path for part in PARTS for path in (part, *fields_of(part))))
 
 
+def is_path(path: str) -> bool:
+    """Tell whether a search may name a field, also of transforms of packages and users.
+
+    Raises:
+        InputError: If the code of such a transform cannot be imported.
+    """
+    part = path if path in PARTS else part_of(path)
+    return path in PATHS or path == part or (part is not None and path in fields_of(part))
+
+
 def expand(base: str | Mapping[str, Any], where: str) -> Flat:
     """Return a raw attack by path, with its preset merged in; dependent fields stay symbolic.
 
@@ -90,7 +118,7 @@ def flatten(raw: Mapping[str, Any]) -> Flat:
     for name, value in raw.items():
         if name == "transforms":
             for transform in TRANSFORM_CHAIN.validate_python(value or ()):
-                flat |= _flat_part(f"transforms.{transform.kind}", transform)
+                flat |= _flat_part(f"{CHAIN}{transform.kind}", transform)
         elif name not in PARTS:
             flat[name] = value
         elif value is not None:
@@ -100,7 +128,7 @@ def flatten(raw: Mapping[str, Any]) -> Flat:
 
 
 def _flat_part(path: str, part: Frozen) -> Flat:
-    given = part.model_dump(exclude_unset=True, exclude={"kind"})
+    given = part.model_dump(exclude_unset=True, exclude={"kind", "sha256"})
     return {path: True, **{f"{path}.{name}": value for name, value in given.items()}}
 
 
@@ -119,8 +147,8 @@ def attack(flat: Flat, name: str, where: str) -> AttackSpec:
     raw |= {"name": name, "transforms": []}
     for part in (path for path, there in flat.items() if path in PARTS and there):
         given = {p.rpartition(".")[2]: flat[p] for p in fields_of(part) if p in flat}
-        if part.startswith("transforms."):
-            raw["transforms"].append({"kind": part.removeprefix("transforms."), **given})
+        if part.startswith(CHAIN):
+            raw["transforms"].append({"kind": part.removeprefix(CHAIN), **given})
         else:
             raw[part] = given
     try:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
-from segtransfer.search_spaces.paths import FIXED, PARTS, PATHS, part_of, sentences
+from segtransfer.search_spaces.paths import FIXED, PARTS, PATHS, is_path, part_of, sentences
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.schema import Flag, Frozen, Name, Number, Whole, suggest
 from segtransfer.tasks.yaml_files import read_mapping
@@ -247,7 +247,7 @@ def _path_problems(space: Space) -> Iterator[str]:
         head = path.partition(".")[0]
         if head in FIXED:
             yield f"field '{path}' cannot be searched: {FIXED[head]}; set it in the base attack"
-        elif path not in PATHS:
+        elif not is_path(path):
             yield f"'{path}' is no field of an attack that can be searched: {suggest(path, PATHS)}"
         elif path in PARTS and not searched.switch:
             yield f"field '{path}' is there or not; write {path}: {{switch: true}}"
@@ -304,8 +304,11 @@ def _takes(searched: Searched, value: Value) -> bool:
 
 def _first_problems(space: Space) -> Iterator[str]:
     for number, first in enumerate(space.first):
-        if isinstance(first, str) and first not in PRESETS:
-            yield f"first.{number} names unknown preset '{first}': {suggest(first, PRESETS)}"
+        if isinstance(first, str):
+            try:
+                PRESETS.find(first)
+            except InputError as error:
+                yield f"first.{number}: {error}"
         for path in first if isinstance(first, dict) else ():
             if path not in space.fields:
                 hint = suggest(path, space.fields)

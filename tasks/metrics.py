@@ -1,8 +1,60 @@
 """Segmentation metrics from int64 confusion matrices; rows are labels, columns predictions."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
+from segtransfer.errors import InputError
 from segtransfer.tasks.labels import IGNORE_INDEX
+from segtransfer.tasks.registry import Registry
+
+# A function of the right, labelled and predicted pixels per class, ... x K each.
+Margins = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric in percent, with its traits.
+
+    Attributes:
+        label: The short name on the report's page.
+        meaning: A sentence.
+        of_margins: The metric from the right, labelled and predicted pixels per class (each ... x
+            K, summed over images); None for a metric of several predictions or cells.
+        words: The name in text and figures; by default the label.
+        lower_fools_more: Whether a lower value means a stronger attack.
+        shown: Whether the report's page offers the metric.
+        logged: Whether the metric of each cell is logged to MLflow.
+    """
+
+    label: str
+    meaning: str
+    of_margins: Margins | None = None
+    words: str = ""
+    lower_fools_more: bool = True
+    shown: bool = True
+    logged: bool = True
+
+
+METRICS: Registry[Score] = Registry(
+    "metrics",
+    ("segtransfer.tasks.metrics",),
+    lambda entry: isinstance(entry, Score),
+    "segtransfer.extend.Score",
+)
+
+
+def of_margins(metric: str) -> Margins:
+    """Return the function of a metric of one prediction, by any name of the registry.
+
+    Raises:
+        InputError: If the metric is unknown, or compares several predictions.
+    """
+    function = METRICS.find(metric).of_margins
+    if function is None:
+        raise InputError(f"metric '{metric}' is no function of the pixels of one prediction")
+    return function
 
 
 def confusion(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -156,3 +208,58 @@ def _mean_of_present(values: np.ndarray) -> np.ndarray:
     present = ~np.isnan(values)
     total, count = np.where(present, values, 0).sum(-1), present.sum(-1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)[()]
+
+
+METRICS.add("miou")(
+    Score(
+        "mIoU",
+        "Intersection over union of each class, from the pixels of all images together, averaged "
+        "over the classes.",
+        miou_of,
+    )
+)
+METRICS.add("drop")(
+    Score(
+        "Drop",
+        "Clean mIoU less mIoU under attack, in points.",
+        words="drop in mIoU",
+        lower_fools_more=False,
+    )
+)
+METRICS.add("ratio")(
+    Score(
+        "Transfer ratio",
+        "The drop as a share of what the strongest white-box attack of the same eps takes from the "
+        "same target.",
+        words="transfer ratio",
+        lower_fools_more=False,
+        logged=False,
+    )
+)
+METRICS.add("fooling")(
+    Score(
+        "Fooling rate",
+        "Of the pixels that are right on the clean image, the share that the attack turns wrong.",
+        words="fooling rate",
+        lower_fools_more=False,
+    )
+)
+METRICS.add("aacc")(Score("aAcc", "The share of labelled pixels that are right.", accuracy_of))
+METRICS.add("macc")(
+    Score(
+        "mAcc",
+        "The share of each class's pixels that are right, averaged over the classes.",
+        class_accuracy_of,
+    )
+)
+METRICS.add("wrong")(
+    Score(
+        "Wrong",
+        "The share of labelled pixels that are wrong.",
+        lambda *pixels: 100 - accuracy_of(*pixels),
+        words="share of wrong pixels",
+        lower_fools_more=False,
+        shown=False,
+        logged=False,
+    )
+)

@@ -34,8 +34,13 @@ def find_function(name: str) -> Any:
     return found
 
 
-def source_hash(name: str) -> str:
+def source_hash(name: str, *, whole_package: bool = False) -> str:
     """Return the hash of the user's code behind ``package.module:attribute``.
+
+    Args:
+        name: The name of the attribute.
+        whole_package: Whether imported modules of the attribute's package count as the user's own
+            if the package is installed, too.
 
     Returns:
         The sha256 of the file that defines the attribute. If that file imports modules of the
@@ -46,7 +51,7 @@ def source_hash(name: str) -> str:
     """
     find_function(name)
     home = _import(name)[1]
-    own, imported = home.__dict__[MARK], own_imports(home)
+    own, imported = home.__dict__[MARK], own_imports(home, whole_package=whole_package)
     if not imported:
         return own
     files = {module: _marked_hash(name, module, path) for module, path in imported.items()}
@@ -74,4 +79,5 @@ def _import(name: str) -> tuple[Any, ModuleType]:
     module_name, _, attribute = name.partition(":")
     module = import_module(module_name)
     found = getattr(module, attribute)
-    return found, inspect.getmodule(found) or module
+    defining = inspect.getmodule(found) if callable(found) else None  # data has its class's module
+    return found, defining or module

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlparse
 INSTALLED = {"site-packages", "dist-packages"}
 
 
-def own_imports(home: ModuleType) -> dict[str, Path]:
+def own_imports(home: ModuleType, *, whole_package: bool = False) -> dict[str, Path]:
     """Return name and file of each module of the user's own that ``home`` imports.
 
     A module is the user's own if it is part neither of Python, nor of installed packages, nor of
@@ -24,11 +24,13 @@ def own_imports(home: ModuleType) -> dict[str, Path]:
 
     Args:
         home: A module with a file. The packages around it count if it imports them.
+        whole_package: Whether modules of ``home``'s package count if it is installed.
     """
     assert home.__file__ is not None
     above = Path(home.__file__).resolve().parents
     root = above[min(home.__name__.count(".") + _is_package(home), len(above) - 1)]
     found: dict[str, Path] = {}
+    package = home.__name__.partition(".")[0] if whole_package else None
     waiting = [*_imports(Path(home.__file__), home.__name__, _is_package(home))]
     visited = {home.__name__}
     while waiting:
@@ -37,7 +39,9 @@ def own_imports(home: ModuleType) -> dict[str, Path]:
             continue
         visited.add(name)
         path = _file_of(name)
-        if path is None or not _is_own(name, path.resolve(), root):
+        if path is None:
+            continue
+        if name.partition(".")[0] != package and not _is_own(name, path.resolve(), root):
             continue
         found[name] = path
         if path.suffix == ".py":

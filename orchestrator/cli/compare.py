@@ -19,7 +19,7 @@ def compare(
         str, typer.Option(help="Compare all the same: images,targets,eps,numerics.")
     ] = "",
     metric: Annotated[
-        str, typer.Option(help="miou, aacc, macc, wrong, fooling, drop or ratio.")
+        str, typer.Option(help="A metric of segtransfer models, or module:attribute of your own.")
     ] = "miou",
     tracking: TrackingOption = True,
 ) -> None:

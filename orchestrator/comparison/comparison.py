@@ -12,22 +12,13 @@ from segtransfer.comparison.references import FindLogged, Run, find_run, load
 from segtransfer.comparison.shared import ALLOWABLE, bring_together
 from segtransfer.errors import InputError
 from segtransfer.experiment.keys import key_of
-from segtransfer.results import ALL_METRICS, Results
+from segtransfer.results import Results
 from segtransfer.results.markdown import warning_sentences
 from segtransfer.statistics import NO_VERDICT
 from segtransfer.store import Store
+from segtransfer.tasks.metrics import METRICS, of_margins
 from segtransfer.tasks.schema import suggest
 
-FOOLS_MORE_WHEN_HIGHER = ("wrong", "fooling", "drop", "ratio")
-METRIC_NAMES = {
-    "miou": "mIoU",
-    "aacc": "aAcc",
-    "macc": "mAcc",
-    "wrong": "share of wrong pixels",
-    "fooling": "fooling rate",
-    "drop": "drop in mIoU",
-    "ratio": "transfer ratio",
-}
 # Headline group -> the targets that a verdict's clause is about, in the order of the clauses.
 VERDICT_SCOPES = {
     "cross_backbone": "to other backbones",
@@ -44,7 +35,7 @@ class Comparison:
         a: Results of A, restricted to the images, sources and targets of both.
         b: Results of B, restricted likewise.
         attacks: Pairs of an attack of A and an attack of B. B's name identifies the pair.
-        metric: A name of ``results.ALL_METRICS``.
+        metric: A name of the registry of metrics.
         allow: The kinds of differences that were tolerated.
         frame: A row per cell, row, column and mean. Columns: attack_a, attack_b, kind (cell, row,
             column, mean), group, source, target, a, b, difference (percentage points), low and
@@ -69,6 +60,7 @@ class Comparison:
                 "b": self.b.identity,
                 "attacks": [list(pair) for pair in self.attacks],
                 "metric": self.metric,
+                **({"code": METRICS.code_hash(self.metric)} if self.metric not in METRICS else {}),
                 "allow": sorted(self.allow),
             }
         )
@@ -81,12 +73,13 @@ class Comparison:
     @property
     def metric_name(self) -> str:
         """The metric's name in text and figures."""
-        return METRIC_NAMES[self.metric]
+        metric = METRICS.find(self.metric)
+        return metric.words or metric.label
 
     @property
     def negative_fools_more(self) -> bool:
         """Whether B fools more if the difference is below zero."""
-        return self.metric not in FOOLS_MORE_WHEN_HIGHER
+        return METRICS.find(self.metric).lower_fools_more
 
     def rows(self, attack: str, kind: str) -> pd.DataFrame:
         """Return the frame's rows of a kind for the pair of B's attack ``attack``."""
@@ -165,7 +158,7 @@ def compare(
         b: A reference likewise; the result is B minus A.
         store: Folder or URL of the store of named experiments and attacks.
         allow: Differences to tolerate, of ``shared.ALLOWABLE``.
-        metric: A name of ``results.ALL_METRICS``.
+        metric: A name of the registry of metrics.
         find_logged: Looks up an MLflow run by its id; None if references are no such ids.
 
     Raises:
@@ -194,7 +187,7 @@ def compare_results(
         b: Results of B.
         attacks: Names of attacks, A's and B's per pair.
         allow: Differences to tolerate, of ``shared.ALLOWABLE``.
-        metric: A name of ``results.ALL_METRICS``.
+        metric: A name of the registry of metrics.
 
     Raises:
         InputError: ``allow`` or ``metric`` is unknown, or the runs cannot be compared.
@@ -202,8 +195,8 @@ def compare_results(
     for name in allow:
         if name not in ALLOWABLE:
             raise InputError(f"'{name}' cannot be allowed: {suggest(name, ALLOWABLE)}")
-    if metric not in ALL_METRICS:
-        raise InputError(f"there is no metric '{metric}': {suggest(metric, ALL_METRICS)}")
+    if metric not in METRICS:
+        of_margins(metric)
     if metric == "ratio" and a.identity != b.identity:
         raise InputError(
             "cannot compare: a transfer ratio is relative to the strongest attack of its own run, "

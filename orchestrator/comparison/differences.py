@@ -24,7 +24,7 @@ def differences(
         a: Results of A.
         b: Results of B, with the images, sources and targets of A in A's order.
         attacks: Names of attacks, A's and B's per pair.
-        metric: A name of ``results.ALL_METRICS``.
+        metric: A name of the registry of metrics.
 
     Returns:
         The frame of ``Comparison.frame``, and sentences about its limits. A cell with a missing

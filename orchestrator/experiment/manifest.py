@@ -17,7 +17,7 @@ from pydantic import (
 from segtransfer.experiment.plan import Plan
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN, Cell
-from segtransfer.tasks.attacks.transforms import TRANSFORMS
+from segtransfer.tasks.attacks.transforms import TRANSFORMS, ForeignTransform
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
 
 FORMAT = 2  # of the manifest; raise when a field changes its meaning
@@ -87,9 +87,12 @@ class ManifestAttack(_StoredPart):
     def _known_transforms(self) -> "ManifestAttack":
         for transform in self.transforms:
             kind = transform.get("kind")
-            if not isinstance(kind, str) or kind not in TRANSFORMS:
+            if isinstance(kind, str) and "sha256" in transform:
+                ForeignTransform.model_validate(transform)
+            elif isinstance(kind, str) and kind in TRANSFORMS:
+                TRANSFORMS[kind].model_validate(transform)
+            else:
                 raise ValueError(f"transform {kind!r} is unknown")
-            TRANSFORMS[kind][0].model_validate(transform)
         return self
 
 

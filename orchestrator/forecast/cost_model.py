@@ -14,7 +14,6 @@ from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, relative_cost, views
 from segtransfer.tasks.attacks.transforms.views import TransformContext
 
-RESCALING = frozenset({"ds", "di"})  # transforms that may change the size of a model's input
 EXACT_GROUPS = 64  # with more schedule groups the mean stands for the drawn sizes
 
 # Assumed if neither measured nor given: a half-width ResNet-18 takes 0.45 s per megapixel on one
@@ -123,7 +122,7 @@ def forwards(
     steps = attack.restarts * attack.steps_taken
     calls = steps * attack.step_cost * copies(transforms) / relative_cost(transforms)
     areas = steps * attack.step_cost
-    resizes = [transform for transform in transforms if transform.kind in RESCALING]
+    resizes = [transform for transform in transforms if transform.typed().resizes]
     if random is None or not resizes:
         return calls, areas
     # Only sizes matter: on the meta device nothing is computed.
@@ -137,7 +136,7 @@ def forwards(
 
 def _always_new_sizes(attack: AttackSpec) -> bool:
     """Tell whether most steps feed a size that was not fed before; DI feeds two sizes in all."""
-    return any(t.kind == "ds" and t.handling == "whole" for t in attack.transforms)
+    return any(transform.always_new_sizes for transform in attack.transforms)
 
 
 def image_size(plan: Plan) -> tuple[int, int]:

@@ -180,13 +180,17 @@ def _check(request: JobRequest, folder: Path | None) -> None:
     options = [] if request.store is None else [f"runtime.store={json.dumps(request.store)}"]
     read = read_search if request.search else read_experiment
     spec: Experiment | Search = read(request.spec, [*request.overrides, *options])
-    given = _absolute_paths(request, options)
+    written = _written(request, options)
+    absolute = [path for text in written if (path := Path(text).expanduser()).is_absolute()]
+    given = {str(path.resolve()) for path in absolute}
     content = spec.model_dump(mode="json")
     _check_outputs(content, given)
     content.pop("runtime")
     texts = set(_texts(content))
     paths = [Path(text) for text in texts if Path(text).is_absolute() and text not in given]
-    modules = {match[1] for text in texts if (match := FUNCTION.fullmatch(text))}
+    # A preset of the user's own is written in the spec, and gone from what was read.
+    matches = [FUNCTION.fullmatch(text) for text in texts.union(written)]
+    modules = {match[1] for match in matches if match}
     own = [name for name in modules - {"segtransfer"} if _module(Path.cwd(), name)]
     if folder is not None:
         _check_within(request, folder, paths, own)
@@ -226,8 +230,8 @@ def _check_outputs(content: Mapping[str, Any], given: set[str]) -> None:
             )
 
 
-def _absolute_paths(request: JobRequest, options: Sequence[str]) -> set[str]:
-    """Return the paths that were written as absolute; reading a spec makes all others absolute."""
+def _written(request: JobRequest, options: Sequence[str]) -> list[str]:
+    """Return all texts of the request as written; reading a spec makes all its paths absolute."""
     texts = [
         text
         for override in [*request.overrides, *options]
@@ -236,8 +240,7 @@ def _absolute_paths(request: JobRequest, options: Sequence[str]) -> set[str]:
     path = Path(request.spec).expanduser()
     if path.is_file():
         texts += _texts(read_mapping(path, needs="data, models and attacks"))
-    paths = [Path(text).expanduser() for text in texts]
-    return {str(path.resolve()) for path in paths if path.is_absolute()}
+    return texts
 
 
 def _module(folder: Path, name: str) -> bool:

@@ -113,7 +113,7 @@ def _plain(attack: AttackSpec) -> dict[str, Any]:
     content = attack.model_dump(mode="json", exclude_defaults=True)
     content["eps"], content["step_size"] = attack.eps, attack.step_size
     transforms = [
-        {t.kind: t.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})}
+        {t.kind: t.model_dump(mode="json", exclude_defaults=True, exclude={"kind", "sha256"})}
         for t in attack.transforms
     ]
     content |= {"transforms": transforms} if transforms else {}

@@ -86,8 +86,12 @@ def print_attacks(console: Console) -> None:
     table.add_column("rule", ratio=3)
     table.add_column("forwards\na step", justify="right")
     table.add_column("source", ratio=2)
-    for name, preset in PRESETS.items():
-        spec = AttackSpec.model_validate({"preset": name})
+    for name in PRESETS.names():
+        try:
+            preset, spec = PRESETS.find(name), AttackSpec.model_validate({"preset": name})
+        except ValueError as error:  # the preset of an installed package is wrong
+            table.add_row(name, Text(str(error)), "", PRESETS.installed()[name])
+            continue
         cost = f"{spec.step_cost:.3g}" if spec.steps else "–"
         table.add_row(name, Text(preset.formula), cost, preset.source)
     console.print(table)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -19,13 +19,8 @@ from segtransfer.store import Store
 from segtransfer.tasks import metrics
 
 Stopped = Literal["", "hours", "terminated"]
-# Metrics in percent, of the right, labelled and predicted pixels per class of one matrix cell.
-CONFUSION_METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "miou": metrics.miou_of,
-    "aacc": metrics.accuracy_of,
-    "macc": metrics.class_accuracy_of,
-    "wrong": lambda *counts: 100 - metrics.accuracy_of(*counts),
-}
+# Metrics of one confusion matrix, in percent.
+CONFUSION_METRICS = tuple(n for n, metric in metrics.METRICS.items() if metric.of_margins)
 DERIVED = ("drop", "ratio")  # from the mIoU of several cells
 ALL_METRICS = (*CONFUSION_METRICS, "fooling", *DERIVED)
 
@@ -147,8 +142,8 @@ class Results:
             attack: The name of an attack's variant.
             metric: ``miou``, ``aacc``, ``macc``, ``wrong`` (share of wrong pixels), ``fooling``
                 (share of the pixels right on the clean image that are wrong on the AE), ``drop``
-                (clean mIoU minus mIoU under attack) or ``ratio`` (the drop over the drop of the
-                ``strongest`` attack on the target itself).
+                (clean mIoU minus mIoU under attack), ``ratio`` (the drop over the drop of the
+                ``strongest`` attack on the target itself), or another name of the registry.
 
         Returns:
             A frame of sources by targets, NaN for cells without a result.
@@ -306,7 +301,7 @@ class Results:
 
     def _percent(self, cell: MatrixIndex, metric: str) -> float:
         """Return a metric of one cell that needs no other cell; NaN if it is missing."""
-        if metric not in (*CONFUSION_METRICS, "fooling"):
+        if metric not in (*ALL_METRICS, "fooling") and not metrics.METRICS.is_foreign(metric):
             raise KeyError(f"no metric '{metric}'; there are {', '.join(ALL_METRICS)}")
         if cell not in self.counts:
             return np.nan
@@ -314,7 +309,7 @@ class Results:
             if cell not in self.fooled:
                 return np.nan
             return float(metrics.fooling_of(*self.fooled[cell].sum(0)))
-        return float(CONFUSION_METRICS[metric](*self.counts[cell].sum(0)))
+        return float(metrics.of_margins(metric)(*self.counts[cell].sum(0)))
 
     def _ratios(self, attack: str) -> pd.DataFrame:
         """Return the transfer ratios; NaN without a white-box attack, or if its drop is 0."""

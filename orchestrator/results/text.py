@@ -100,8 +100,13 @@ def attack_in_words(results: Results, attack: str) -> str:
 def describe_transform(transform: dict[str, Any]) -> str:
     """Return the name of a transform and its fields that differ from the defaults."""
     kind = transform["kind"]
-    default = TRANSFORMS[kind][0]().model_dump(mode="json")
-    other = {k: v for k, v in transform.items() if v != default[k] and k not in ("low", "width")}
+    told = {"kind", "sha256"}
+    default = {}
+    if kind in TRANSFORMS:
+        default = TRANSFORMS[kind].model_validate({"kind": kind}).model_dump(mode="json")
+    if kind == "ds":
+        told |= {"low", "width"}
+    other = {k: v for k, v in transform.items() if k not in told and v != default.get(k)}
     extra = [f"{k.replace('_', ' ')} {v:g}" if isinstance(v, float) else f"{k} {v}"
              for k, v in other.items()]  # fmt: skip
     if kind == "ds":

@@ -1,20 +1,9 @@
 """Per-image counts of a matrix cell, small enough for ten thousand resamples."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from segtransfer.results import MatrixIndex, Results
 from segtransfer.tasks import metrics
-
-# Functions of the right, labelled and predicted pixels per class.
-Margins = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-OF_MARGINS: dict[str, Margins] = {
-    "miou": metrics.miou_of,
-    "aacc": metrics.accuracy_of,
-    "macc": metrics.class_accuracy_of,
-    "wrong": lambda *margins: 100 - metrics.accuracy_of(*margins),
-}
 
 
 def tallies(results: Results, cell: MatrixIndex) -> np.ndarray:
@@ -44,4 +33,4 @@ def score(counts: np.ndarray, metric: str) -> np.ndarray:
     if metric == "fooling":
         return metrics.fooling_of(counts[..., -2], counts[..., -1])
     right, labelled, predicted = np.split(counts[..., :-2], 3, axis=-1)
-    return np.asarray(OF_MARGINS[metric](right, labelled, predicted))
+    return np.asarray(metrics.of_margins(metric)(right, labelled, predicted))

@@ -14,6 +14,7 @@ from segtransfer.reporting.heatmaps import draw_small
 from segtransfer.results import Results
 from segtransfer.results.markdown import markdown, warning_sentences
 from segtransfer.results.text import settings
+from segtransfer.tasks.metrics import METRICS
 from segtransfer.tracking.runs import (
     ATTACK_TAG,
     CONFIG_TAG,
@@ -128,7 +129,7 @@ def attack_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]
     yield from ((f"cost/{k}", float(v)) for k, v in results.cost(attack).items())
     for target, value in results.clean().items():
         yield f"clean/{target}", float(value)
-    for metric in ("miou", "drop", "fooling", "aacc", "macc"):
+    for metric in [name for name, entry in METRICS.items() if entry.logged]:
         matrix = results.matrix(attack, metric)
         for source in results.sources:
             for target in results.targets:

@@ -1,19 +1,18 @@
 """Losses on features of an intermediate layer, which use neither logits nor labels."""
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 
-from segtransfer.tasks.attacks.losses import LossContext
-
-FeatureLoss = Callable[[torch.Tensor, torch.Tensor, LossContext], torch.Tensor]
+from segtransfer.tasks.attacks.losses import LOSSES, LossContext, reads_features
 
 # Two positions of the clean image belong together where their cosine exceeds cos(pi / 3).
 AFFINITY = math.cos(math.pi / 3)
 
 
+@LOSSES.add("fspgd")
+@reads_features
 def feature_similarity(
     features: torch.Tensor, clean: torch.Tensor, context: LossContext
 ) -> torch.Tensor:
@@ -41,6 +40,3 @@ def feature_similarity(
     similar = torch.bmm(own.transpose(1, 2), own) * pairs
     internal = similar.sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1) / 2
     return -share * external - (1 - share) * internal
-
-
-FEATURE_LOSSES: dict[str, FeatureLoss] = {"fspgd": feature_similarity}

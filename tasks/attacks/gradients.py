@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Smoothing
 from segtransfer.tasks.attacks.context import AttackContext
-from segtransfer.tasks.attacks.features import FEATURE_LOSSES
-from segtransfer.tasks.attacks.losses import LossContext, find_loss
+from segtransfer.tasks.attacks.losses import LOSSES, LossContext
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, scale_numbers, views
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
@@ -92,10 +91,10 @@ def _copies(
     )
     untouched = views(context.clean, spec.transforms, transform_context)
     for view in views(x, spec.transforms, transform_context):
-        if spec.loss in FEATURE_LOSSES:
+        if spec.reads_features:
             features = read_features(member, view.images, spec.layer)
             clean = _clean_features(context, number, untouched)
-            loss = FEATURE_LOSSES[spec.loss](features, clean, loss_context)
+            loss = _loss(context, features, clean, loss_context)
         else:
             logits = member(view.images)
             if not logits.requires_grad:
@@ -109,30 +108,37 @@ def _copies(
 
 
 def _loss(
-    context: AttackContext, logits: torch.Tensor, labels: torch.Tensor, loss_context: LossContext
+    context: AttackContext, seen: torch.Tensor, reference: torch.Tensor, loss_context: LossContext
 ) -> torch.Tensor:
     """Return the spec's loss, N numbers with a gradient.
+
+    Args:
+        context: The spec.
+        seen: Logits, or features of the iterate.
+        reference: Labels, or features of the clean image.
+        loss_context: The step, for losses that depend on it.
 
     Raises:
         InputError: If a user's loss is anything else, or raises an error.
     """
     spec = context.spec
     try:
-        loss = find_loss(spec.loss, spec.loss_sha256)(logits, labels, loss_context)
+        loss = LOSSES.find(spec.loss, spec.loss_sha256)(seen, reference, loss_context)
     except Exception as error:  # foreign code may raise anything
         told = foreign_error(error, f"loss '{spec.loss}'")
         if told is error:
             raise
         raise told from error
-    if not torch.is_tensor(loss) or not loss.is_floating_point() or loss.shape != logits.shape[:1]:
+    if not torch.is_tensor(loss) or not loss.is_floating_point() or loss.shape != seen.shape[:1]:
         found = f"{list(loss.shape)} of {loss.dtype}" if torch.is_tensor(loss) else repr(loss)
         raise InputError(
-            f"loss '{spec.loss}' returned {found} for {len(logits)} images; "
+            f"loss '{spec.loss}' returned {found} for {len(seen)} images; "
             "it must return one floating-point number an image"
         )
     if not loss.requires_grad:
+        read = "features" if spec.reads_features else "logits"
         raise InputError(
-            f"loss '{spec.loss}' has no gradient to the logits; compute it from them with torch, "
+            f"loss '{spec.loss}' has no gradient to the {read}; compute it from them with torch, "
             "without no_grad, detach and argmax"
         )
     return loss

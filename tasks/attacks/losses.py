@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 import torch.nn.functional as F
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.labels import IGNORE_INDEX
-from segtransfer.tasks.user_code import find_function, source_hash
+from segtransfer.tasks.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,40 @@ class LossContext:
 
 Loss = Callable[[torch.Tensor, torch.Tensor, LossContext], torch.Tensor]
 
+LOSSES: Registry[Loss] = Registry(
+    "losses",
+    ("segtransfer.tasks.attacks.losses", "segtransfer.tasks.attacks.features"),
+    callable,
+    "function",
+)
+READS_FEATURES = "__segtransfer_reads_features__"  # the trait of a loss, as its attribute
 
+
+def reads_features(loss: Loss) -> Loss:
+    """Mark a loss of features of an intermediate layer, in the place of logits and labels.
+
+    Args:
+        loss: A function of features of the iterate and features of the clean image in the same
+            view, each N x C x h x w, and the context; it returns N losses.
+    """
+    setattr(loss, READS_FEATURES, True)
+    return loss
+
+
+def is_feature_loss(name: str, sha256: str | None) -> bool:
+    """Tell whether a loss reads features; False if its code is missing, as beside a stored spec.
+
+    Args:
+        name: The name of the loss.
+        sha256: The hash of its code; None for a shipped loss.
+    """
+    try:
+        return hasattr(LOSSES.find(name, sha256), READS_FEATURES)
+    except InputError:
+        return False
+
+
+@LOSSES.add("cross-entropy")
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
     """Return the mean pixel cross-entropy over the labelled pixels of each image.
 
@@ -51,6 +83,7 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, context: LossConte
     return context.sign * mean_labelled(_pixels(logits, labels), labels)
 
 
+@LOSSES.add("masked-cross-entropy")
 def masked_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, context: LossContext
 ) -> torch.Tensor:
@@ -70,6 +103,7 @@ def masked_cross_entropy(
     return context.sign * mean_labelled(_pixels(logits, labels) * resisting, labels)
 
 
+@LOSSES.add("segpgd")
 def segpgd(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
     """Return (1 - l) CE on pixels not fooled yet + l CE on fooled ones.
 
@@ -90,6 +124,7 @@ def segpgd(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> 
     return context.sign * mean_labelled(_pixels(logits, labels) * weights, labels)
 
 
+@LOSSES.add("cospgd")
 def cospgd(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
     """Return the mean of cos(softmax(z), onehot(y)) * CE over pixels, the weight detached.
 
@@ -110,6 +145,7 @@ def cospgd(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> 
     return context.sign * mean_labelled(_pixels(logits, labels) * weights, labels)
 
 
+@LOSSES.add("js")
 def jensen_shannon(
     logits: torch.Tensor, labels: torch.Tensor, context: LossContext
 ) -> torch.Tensor:
@@ -133,6 +169,7 @@ def jensen_shannon(
     return context.sign * mean_labelled(divergence, labels)
 
 
+@LOSSES.add("mask-norm")
 def masked_spherical(
     logits: torch.Tensor, labels: torch.Tensor, context: LossContext
 ) -> torch.Tensor:
@@ -152,37 +189,7 @@ def masked_spherical(
     return -context.sign * mean_labelled(own * resisting, labels)
 
 
-LOSSES: dict[str, Loss] = {
-    "cross-entropy": cross_entropy,
-    "masked-cross-entropy": masked_cross_entropy,
-    "segpgd": segpgd,
-    "cospgd": cospgd,
-    "js": jensen_shannon,
-    "mask-norm": masked_spherical,
-}
-
 _LOG_2 = 0.6931471805599453
-
-
-@cache
-def find_loss(name: str, sha256: str | None) -> Loss:
-    """Return a loss of ``LOSSES``, or import a user's ``package.module:function``.
-
-    Results are cached, so editing the file during a run does not stop the run.
-
-    Args:
-        name: The name of the loss.
-        sha256: The hash of the user's file when the run was planned; None for a loss of ``LOSSES``.
-
-    Raises:
-        KeyError: If the name is unknown.
-        InputError: If the user's function is missing, or its file has another hash.
-    """
-    if ":" not in name:
-        return LOSSES[name]
-    if source_hash(name) != sha256:
-        raise InputError(f"the file of loss {name} is not the one that was planned")
-    return find_function(name)
 
 
 def mean_labelled(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

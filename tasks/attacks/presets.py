@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from segtransfer.tasks.registry import Registry
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -28,7 +30,11 @@ _MOMENTUM = {"momentum": {"mu": 1.0}}
 _NESTEROV = {"momentum": {"mu": 1.0, "nesterov": True}}
 _DS = {"transforms": ["ds"]}
 
-PRESETS: dict[str, Preset] = {
+PRESETS: Registry[Preset] = Registry(
+    "presets", (), lambda entry: isinstance(entry, Preset), "segtransfer.extend.Preset"
+)
+
+_BY_NAME = {
     "noise": Preset(
         "x' = clip(x + U(-eps, eps)); the floor of every matrix, needs no source",
         "control",
@@ -157,3 +163,6 @@ PRESETS: dict[str, Preset] = {
         },
     ),
 }
+
+for _name, _preset in _BY_NAME.items():
+    PRESETS.add(_name)(_preset)

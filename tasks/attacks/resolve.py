@@ -8,21 +8,26 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Budget, Variance
-from segtransfer.tasks.attacks.features import FEATURE_LOSSES
-from segtransfer.tasks.attacks.losses import LOSSES
+from segtransfer.tasks.attacks.losses import LOSSES, is_feature_loss
 from segtransfer.tasks.attacks.transforms import Transform, relative_cost
-from segtransfer.tasks.schema import PixelFraction, suggest
-from segtransfer.tasks.user_code import source_hash
+from segtransfer.tasks.schema import PixelFraction
 
 DEFAULTS = {"eps": 8 / 255, "steps": 20}
 PIXEL_FRACTION: TypeAdapter[float] = TypeAdapter(PixelFraction)
 TRANSFORM_CHAIN: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
 
 
-def step_cost(transforms: tuple[Any, ...], variance: Variance | None, loss: str) -> float:
-    """Return the mean cost of one step, in forwards at native size."""
-    # A feature loss looks at the clean image in the same view, too.
-    looks = 2 if loss in FEATURE_LOSSES and transforms else 1
+def step_cost(
+    transforms: tuple[Any, ...], variance: Variance | None, *, reads_clean: bool
+) -> float:
+    """Return the mean cost of one step, in forwards at native size.
+
+    Args:
+        transforms: The chain of transforms.
+        variance: The variance tuning.
+        reads_clean: Whether the loss reads the clean image in the same view, too.
+    """
+    looks = 2 if reads_clean and transforms else 1
     return looks * relative_cost(transforms) * (1 + (variance.neighbours if variance else 0))
 
 
@@ -45,7 +50,8 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
         restarts = int(data.get("restarts", 1))
         # Which of several restarts fools most takes a forward each.
         share = budget / restarts - (restarts > 1)
-        cost = step_cost(transforms, variance, str(data.get("loss")))
+        reads_clean = is_feature_loss(str(data.get("loss")), data.get("loss_sha256"))
+        cost = step_cost(transforms, variance, reads_clean=reads_clean)
     except (ValidationError, TypeError, ValueError, ZeroDivisionError):
         return data  # the field's own validation tells what is wrong
     if share < cost * 0.75:
@@ -75,21 +81,16 @@ def with_loss(data: dict[str, Any]) -> dict[str, Any]:
     Raises:
         PydanticCustomError: If the loss is unknown or cannot be imported.
     """
-    loss, known = data.get("loss"), [*LOSSES, *FEATURE_LOSSES]
-    if not isinstance(loss, str) or loss in known:
+    loss = data.get("loss")
+    if not isinstance(loss, str) or loss in LOSSES:
         return data
-    if ":" not in loss:
-        raise PydanticCustomError(
-            "loss",
-            "unknown loss '{loss}': {hint}; your own is package.module:function",
-            {"loss": loss, "hint": suggest(loss, known)},
-        )
     try:
-        return {**data, "loss_sha256": source_hash(loss)}
+        LOSSES.find(loss)
+        return {**data, "loss_sha256": LOSSES.code_hash(loss)}
     except InputError as error:
         if data.get("loss_sha256"):  # a stored spec is read where its modules need not be
             return data
-        raise PydanticCustomError("loss", "loss {error}", {"error": str(error)}) from None
+        raise PydanticCustomError("loss", "{error}", {"error": str(error)}) from None
 
 
 def with_step_size(data: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from segtransfer.tasks.attacks import presets
+from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import (
     Budget,
     Momentum,
@@ -21,8 +21,9 @@ from segtransfer.tasks.attacks.components import (
     Variance,
     read_smoothing,
 )
-from segtransfer.tasks.attacks.features import FEATURE_LOSSES
 from segtransfer.tasks.attacks.file_hash import with_hash
+from segtransfer.tasks.attacks.losses import is_feature_loss
+from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
     DEFAULTS,
     step_cost,
@@ -39,7 +40,6 @@ from segtransfer.tasks.schema import (
     PixelFraction,
     Text,
     Whole,
-    suggest,
 )
 
 Scoring = Literal["raw", "eps*sign", "equal-rms"]
@@ -137,14 +137,9 @@ class AttackSpec(Frozen):
                 "files", "files is null (~ is YAML's null); name a folder, or leave it out", {}
             )
         if "preset" in data:
-            preset = data.pop("preset")
-            if not isinstance(preset, str) or preset not in presets.PRESETS:
-                raise PydanticCustomError(
-                    "preset",
-                    "unknown preset '{preset}': {hint}",
-                    {"preset": str(preset), "hint": suggest(str(preset), presets.PRESETS)},
-                )
-            data = {"name": preset, **fields_of_preset(preset, data.get("budget")), **data}
+            preset = str(data.pop("preset"))
+            name, fields = preset.rpartition(":")[2], fields_of_preset(preset, data.get("budget"))
+            data = {"name": name, **fields, **data}
         if data.get("files") is not None:
             data = {"steps": 0, "step_size": 0.0, **data}
         data = with_loss(with_hash(data, info, "files", "files_sha256", "folder"))
@@ -175,20 +170,21 @@ class AttackSpec(Frozen):
     @model_validator(mode="after")
     def _fields_fit(self) -> "AttackSpec":
         kinds = [transform.kind for transform in self.transforms]
+        before_admix = self.transforms[: kinds.index("admix")] if "admix" in kinds else ()
         for wrong, message in (
             (
-                self.layer and self.loss not in FEATURE_LOSSES,
-                f"layer is for {', '.join(FEATURE_LOSSES)}; loss '{self.loss}' reads no feature",
+                self.layer and not self.reads_features,
+                f"layer is for losses of features such as fspgd; loss '{self.loss}' reads none",
             ),
             (
-                self.target and self.loss in FEATURE_LOSSES,
+                self.target and self.reads_features,
                 f"loss '{self.loss}' reads no label, so it has no target",
             ),
             (
                 self.restarts > 1
                 and self.start == "clean"
                 and self.variance is None
-                and all(transform.kind == "si" for transform in self.transforms),
+                and not any(transform.typed().draws for transform in self.transforms),
                 "restarts would all be the same; give start: uniform, or a transform that draws",
             ),
             (
@@ -203,8 +199,8 @@ class AttackSpec(Frozen):
             ),
             (len(set(kinds)) < len(kinds), "transforms names one of them twice"),
             (
-                "admix" in kinds and {"ds", "di", "rdi"} & set(kinds[: kinds.index("admix")]),
-                "admix mixes images that have not moved; name it before ds, di and rdi",
+                any(transform.typed().moves for transform in before_admix),
+                "admix mixes images that have not moved; name it before transforms that move them",
             ),
         ):
             if wrong:
@@ -220,7 +216,12 @@ class AttackSpec(Frozen):
     @property
     def step_cost(self) -> float:
         """Return the mean cost of one step, in forwards at native size."""
-        return step_cost(self.transforms, self.variance, self.loss)
+        return step_cost(self.transforms, self.variance, reads_clean=self.reads_features)
+
+    @property
+    def reads_features(self) -> bool:
+        """Tell whether the loss reads features of a layer, not logits."""
+        return is_feature_loss(self.loss, self.loss_sha256)
 
     @property
     def steps_taken(self) -> int:
@@ -257,16 +258,20 @@ def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
             as long as it takes to reach the bound.
 
     Raises:
-        PydanticCustomError: If there is a budget and the preset has a fixed number of steps.
+        PydanticCustomError: If the preset is unknown, or if there is a budget and the preset has a
+            fixed number of steps.
     """
-    fields = dict(presets.PRESETS[preset].fields)
+    try:
+        fields = dict(PRESETS.find(preset).fields)
+    except InputError as error:
+        raise PydanticCustomError("preset", "{error}", {"error": str(error)}) from None
     if budget is None:
         return fields
-    if fields["steps"] <= 1:
+    if fields.get("steps") in (0, 1):
         raise PydanticCustomError(
             "budget",
             "preset '{preset}' has {steps} steps whatever the budget; leave the budget out",
             {"preset": preset, "steps": fields["steps"]},
         )
-    del fields["steps"]
+    fields.pop("steps", None)
     return {**fields, "step_size": "eps/4 at least eps/steps"}

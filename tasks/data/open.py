@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.data import folder, mmseg
+from segtransfer.tasks.data import folder, foreign, mmseg
 from segtransfer.tasks.data.base import Dataset, sequence_of
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.labels import IGNORE_INDEX
@@ -27,7 +27,10 @@ def open_dataset(spec: DataSpec) -> Dataset:
             number of images, two classes have one name, or ``spec.label_map`` does not fit the
             class list.
     """
-    dataset = folder.open_folder(spec) if spec.mmseg is None else mmseg.open_mmseg(spec)
+    if spec.reader is not None:
+        dataset = foreign.open_reader(spec)
+    else:
+        dataset = folder.open_folder(spec) if spec.mmseg is None else mmseg.open_mmseg(spec)
     repeated = sorted({name for name in dataset.classes if dataset.classes.count(name) > 1})
     if repeated:
         raise InputError(f"data set {dataset.name} has several classes named {repeated[0]!r}")

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.data.names import ClassName, composed
+from segtransfer.tasks.data.reader_spec import Reader
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.schema import AnyPath, Frozen, Name, NameOrPath, Text, Whole, added_later
 
@@ -48,16 +49,18 @@ def _file_value(value: Any) -> str:
 SequencePattern = Annotated[Text, AfterValidator(_is_pattern)]
 FileValue = Annotated[str, BeforeValidator(_file_value)]
 ClassOrNull = Annotated[int, Field(strict=True, ge=0, le=254)] | str | None
+SOURCES_OF_DATA = ("sample", "folder", "mmseg", "reader")
 OF_FOLDERS = ("image_suffix", "label_suffix", "ignore_index", "values")
 
 
 class DataSpec(Frozen):
-    """A data set, given by exactly one of ``sample``, ``folder`` and ``mmseg``.
+    """A data set, given by exactly one of ``sample``, ``folder``, ``mmseg`` and ``reader``.
 
     Attributes:
         sample: The name of a sample that ships with the package.
         folder: A folder with images/ and labels/ of equal file stems.
         mmseg: A config file, or the name of a config that mmseg ships.
+        reader: A registered reader of another kind of data, ``{module:Class: fields}``.
         data_root: The folder of an mmseg data set's files.
         split: A sub-folder of images/ and labels/; or the train, val or test loader of an mmseg
             config.
@@ -81,6 +84,7 @@ class DataSpec(Frozen):
     sample: Literal["camvid"] | None = None
     folder: AnyPath | None = None
     mmseg: NameOrPath | None = None
+    reader: Reader | None = added_later(None)
     data_root: AnyPath | None = None
     split: Name | None = None
     classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=255)] | None = None
@@ -102,12 +106,21 @@ class DataSpec(Frozen):
 
     @model_validator(mode="after")
     def _one_source(self) -> "DataSpec":
-        given = [k for k in ("sample", "folder", "mmseg") if getattr(self, k) is not None]
+        given = [k for k in SOURCES_OF_DATA if getattr(self, k) is not None]
         if len(given) != 1:
             raise PydanticCustomError(
                 "data",
-                "data names {given}; give exactly one of sample, folder, mmseg",
-                {"given": " and ".join(given) or "no source"},
+                "data names {given}; give exactly one of {allowed}",
+                {
+                    "given": " and ".join(given) or "no source",
+                    "allowed": ", ".join(SOURCES_OF_DATA),
+                },
+            )
+        if self.reader and (self.classes or self.data_root):
+            raise PydanticCustomError(
+                "data",
+                "a reader of data says its classes and files; leave classes and data_root out",
+                {},
             )
         if self.folder is None:
             for name in sorted(self.model_fields_set.intersection(OF_FOLDERS)):

@@ -3,8 +3,9 @@
 from types import ModuleType
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.models import ensemble, huggingface, label_map, mmseg, scaled, torch
+from segtransfer.tasks.models import ensemble, foreign, huggingface, label_map, mmseg, scaled, torch
 from segtransfer.tasks.models.base import ModelInfo, Segmenter
+from segtransfer.tasks.models.builds import SAME_BUILD, builds_kept
 from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics, with_numerics
 from segtransfer.tasks.models.probe import examine
@@ -33,8 +34,8 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
         adapter, resolved = _adapter(spec), _resolve(spec)
         model = scaled.apply(adapter.load(resolved, device), spec.inference)
         if spec.label_map is not None:
-            # A callable knows no class names, and would be built again.
-            known = spec if spec.torch is not None else adapter.describe(resolved)
+            # Code knows no class names, and would build the model again.
+            known = spec if adapter in (torch, foreign) else adapter.describe(resolved)
             model = label_map.apply(model, spec, known.classes)
         for part in model.modules():
             if isinstance(part, Segmenter):
@@ -57,11 +58,11 @@ def load_planned(
     Raises:
         InputError: As ``load``; or if the fingerprint differs, or the model's output is no logits.
     """
-    with torch.builds_kept():
+    with builds_kept():
         if describe(spec).fingerprint != fingerprint:
             raise InputError(
                 "this node holds other weights than planned; give every node the same files"
-                + (f"; {torch.SAME_BUILD}" if _has_callable(spec) else "")
+                + (f"; {SAME_BUILD}" if _has_callable(spec) else "")
             )
         model = load(spec, device, numerics)
     examine(model)
@@ -70,7 +71,10 @@ def load_planned(
 
 def _has_callable(spec: ModelSpec) -> bool:
     members = spec.ensemble.members if spec.ensemble is not None else (spec,)
-    return any(member.torch is not None and not member.torch.weights for member in members)
+    return any(
+        member.adapter is not None or (member.torch is not None and not member.torch.weights)
+        for member in members
+    )
 
 
 def import_libraries(spec: ModelSpec) -> None:
@@ -80,6 +84,8 @@ def import_libraries(spec: ModelSpec) -> None:
             import_libraries(member)
     elif spec.torch is not None:
         torch.import_callable(spec)
+    elif spec.adapter is not None:
+        foreign.import_code(spec)
     else:
         _adapter(spec).import_libraries()
 
@@ -114,6 +120,8 @@ def check(spec: ModelSpec) -> None:
 
 def _adapter(spec: ModelSpec) -> ModuleType:
     """Return the module that loads, checks and describes models of the spec's library."""
+    if spec.adapter is not None:
+        return foreign
     if spec.torch is not None:
         return torch
     return mmseg if spec.huggingface is None else huggingface

@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.data.names import ClassName
+from segtransfer.tasks.models.adapter_spec import Adapter
 from segtransfer.tasks.models.zoo import ZOO
 from segtransfer.tasks.schema import (
     AnyPath,
@@ -32,7 +33,7 @@ from segtransfer.tasks.schema import (
     suggest,
 )
 
-ADAPTERS = ("zoo", "mmseg", "torch", "huggingface", "ensemble")
+KINDS_OF_MODEL = ("zoo", "mmseg", "torch", "huggingface", "ensemble", "adapter")
 OWN_MODEL = (
     "{name: ..., mmseg: {config: ..., checkpoint: ...}}, "
     "{name: ..., torch: {callable: module:function}} or {name: ..., huggingface: {model: ...}}"
@@ -247,7 +248,7 @@ class EnsembleSpec(Frozen):
 
 
 class ModelSpec(Frozen):
-    """One model under a name: exactly one of zoo, mmseg, torch, huggingface and ensemble.
+    """One model under a name: one of zoo, mmseg, torch, huggingface, ensemble and adapter.
 
     ``ensemble: [a, b]`` is short for ``ensemble: {members: [a, b]}``, with ``weights``, ``average``
     and ``own_scales`` beside it; its default name is "a-and-b".
@@ -259,6 +260,7 @@ class ModelSpec(Frozen):
         torch: An importable callable.
         huggingface: A model of transformers.
         ensemble: Several models in one.
+        adapter: A model that a registered adapter loads, ``{module:Class: fields}``.
         backbone: Groups models in results (same backbone, other backbone); by default read from the
             config.
         classes: The class names by index; by default read from the config or the weights.
@@ -272,6 +274,7 @@ class ModelSpec(Frozen):
     torch: TorchSource | None = None
     huggingface: HuggingfaceSource | None = None
     ensemble: EnsembleSpec | None = None
+    adapter: Adapter | None = added_later(None)
     backbone: Text | None = None
     classes: tuple[ClassName, ...] | None = None
     inference: Inference | None = None
@@ -303,7 +306,7 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="after")
     def _one_adapter(self) -> "ModelSpec":
-        given = [k for k in ADAPTERS if getattr(self, k) is not None]
+        given = [k for k in KINDS_OF_MODEL if getattr(self, k) is not None]
         if len(given) != 1:
             raise PydanticCustomError(
                 "adapter",
@@ -311,7 +314,7 @@ class ModelSpec(Frozen):
                 {
                     "name": self.name,
                     "given": " and ".join(given) or "no adapter",
-                    "allowed": ", ".join(ADAPTERS),
+                    "allowed": ", ".join(KINDS_OF_MODEL),
                 },
             )
         of_members = ("classes", "inference", "label_map")

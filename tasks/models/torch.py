@@ -3,8 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
+from segtransfer.tasks.models.builds import check_build, hash_of_build, take_build
 from segtransfer.tasks.models.checkpoint import (
     Checkpoint,
     describe_mismatch,
@@ -20,7 +20,6 @@ from segtransfer.tasks.models.checkpoint import (
     sha256_of,
 )
 from segtransfer.tasks.models.claims import classes_of
-from segtransfer.tasks.models.module_hash import module_hash
 from segtransfer.tasks.models.outputs import foreign_error
 from segtransfer.tasks.models.sliding import with_windows
 from segtransfer.tasks.models.spec import ModelSpec, TorchSource
@@ -28,13 +27,6 @@ from segtransfer.tasks.randomness import seeded
 from segtransfer.tasks.user_code import find_function, source_hash
 
 ADAPTER_VERSION = 2
-SAME_BUILD = (
-    "a callable must build the same weights every time: seed its own random generators, or give "
-    "its state dict as torch.weights"
-)
-
-_described: dict[str, str] = {}  # by source as JSON: the hash of the module last described
-_kept: dict[str, nn.Module] | None = None  # modules described and not yet loaded
 
 
 class TorchSegmenter(Segmenter):
@@ -58,7 +50,7 @@ def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
             ``num_classes``; or if the weights do not fit.
     """
     source = _source(spec)
-    module = (_kept or {}).pop(_text(source), None) or _build(spec)
+    module = take_build(_text(source)) or _build(spec)
     if source.weights is not None:
         _load_weights(spec, module)
     return freeze(with_windows(TorchSegmenter(module), spec.inference)).to(device)
@@ -86,12 +78,7 @@ def check(spec: ModelSpec) -> None:
     if source.weights is not None:
         _state(spec)
         return
-    text = _text(source)
-    before = _described.get(text) or module_hash(_build(spec), spec.name)
-    if module_hash(_build(spec), spec.name) != before:
-        raise InputError(
-            f"model '{spec.name}': two builds of {source.callable} differ; {SAME_BUILD}"
-        )
+    check_build(_text(source), lambda: _build(spec), spec.name, source.callable)
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
@@ -103,14 +90,11 @@ def describe(spec: ModelSpec) -> ModelInfo:
         InputError: As ``load``.
     """
     source = _source(spec)
-    files, text = _own(spec, source_hash), _text(source)
+    files = _own(spec, source_hash)
     if source.weights is not None:
         weights = sha256_of(fetch(source.weights, source.sha256))
     else:
-        built = _build(spec)
-        weights = _described[text] = module_hash(built, spec.name)
-        if _kept is not None:
-            _kept[text] = built
+        weights = hash_of_build(_text(source), lambda: _build(spec), spec.name)
     classes = _classes(spec)
     identity = [ADAPTER_VERSION, source.callable, source.arguments, files, weights]
     if spec.inference is not None and spec.inference.window is not None:
@@ -133,17 +117,6 @@ def _classes(spec: ModelSpec) -> tuple[str, ...] | None:
         return classes_of(_checkpoint(spec).meta)
     except InputError as error:
         raise InputError(f"model '{spec.name}': weights {source.weights}: {error}") from error
-
-
-@contextmanager
-def builds_kept() -> Iterator[None]:
-    """Keep modules that are described in this context, so that loading them builds nothing."""
-    global _kept
-    _kept = {}
-    try:
-        yield
-    finally:
-        _kept = None
 
 
 def _build(spec: ModelSpec) -> nn.Module:

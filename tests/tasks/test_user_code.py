@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.attacks.losses import find_loss
+from segtransfer.tasks.attacks.losses import LOSSES
 from segtransfer.tasks.user_code import find_function, source_hash
 
 
@@ -63,12 +63,12 @@ def test_a_file_edited_since_its_import_is_refused(folder: Path) -> None:
 def test_a_loss_is_looked_up_once_so_that_an_edit_stops_no_run(folder: Path) -> None:
     write(folder, "own_loss", "def f(logits, labels, context):\n    return 1\n")
     planned = source_hash("own_loss:f")
-    loss = find_loss("own_loss:f", planned)
+    loss = LOSSES.find("own_loss:f", planned)
     (folder / "own_loss.py").write_text("def f(logits, labels, context):\n    return 2\n")
-    assert find_loss("own_loss:f", planned) is loss
+    assert LOSSES.find("own_loss:f", planned) is loss
 
 
 def test_a_loss_of_another_file_than_was_planned_is_refused(folder: Path) -> None:
     write(folder, "own_other", "def f(logits, labels, context):\n    return 1\n")
     with pytest.raises(InputError, match="own_other:f is not the one that was planned"):
-        find_loss("own_other:f", "0" * 64)
+        LOSSES.find("own_other:f", "0" * 64)

@@ -2,60 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
+from segtransfer.tasks.metrics import METRICS
 
-
-@dataclass(frozen=True)
-class MetricChoice:
-    """A metric that the page offers, with its label and meaning.
-
-    ``lower`` tells whether a lower value means a stronger attack.
-    """
-
-    name: str
-    label: str
-    meaning: str
-    lower: bool
-
-    @property
-    def words(self) -> dict[str, str | bool]:
-        """The page's JSON of the metric."""
-        return {"label": self.label, "meaning": self.meaning, "lower": self.lower}
-
-
-METRIC_CHOICES = (
-    MetricChoice(
-        "miou",
-        "mIoU",
-        "Intersection over union of each class, from the pixels of all images together, averaged "
-        "over the classes.",
-        lower=True,
-    ),
-    MetricChoice("drop", "Drop", "Clean mIoU less mIoU under attack, in points.", lower=False),
-    MetricChoice(
-        "ratio",
-        "Transfer ratio",
-        "The drop as a share of what the strongest white-box attack of the same eps takes from the "
-        "same target.",
-        lower=False,
-    ),
-    MetricChoice(
-        "fooling",
-        "Fooling rate",
-        "Of the pixels that are right on the clean image, the share that the attack turns wrong.",
-        lower=False,
-    ),
-    MetricChoice("aacc", "aAcc", "The share of labelled pixels that are right.", lower=True),
-    MetricChoice(
-        "macc",
-        "mAcc",
-        "The share of each class's pixels that are right, averaged over the classes.",
-        lower=True,
-    ),
-)
+METRIC_CHOICES = {name: metric for name, metric in METRICS.items() if metric.shown}
 
 RoundedInterval = tuple[float, float | None, float | None, bool]
 """Value, lower and upper bound in percent with one decimal (bounds None if there is no interval),
@@ -115,7 +67,7 @@ class Estimates:
 
         Holm's correction covers all differences of a metric.
         """
-        return {metric.name: self._of(metric.name) for metric in METRIC_CHOICES}
+        return {metric: self._of(metric) for metric in METRIC_CHOICES}
 
     def _register(self, estimate: Callable[[str], Interval]) -> int:
         self._registered.append(estimate)

@@ -70,7 +70,14 @@ def _script_data(
 ) -> dict[str, Any]:
     """Return the JSON that ``page.js`` reads."""
     return {
-        "metrics": {metric.name: metric.words for metric in METRIC_CHOICES},
+        "metrics": {
+            name: {
+                "label": metric.label,
+                "meaning": metric.meaning,
+                "lower": metric.lower_fools_more,
+            }
+            for name, metric in METRIC_CHOICES.items()
+        },
         "figures": analysis.intervals,
         "shades": shades(),
         "charts": [chart.spec for chart in drawn],

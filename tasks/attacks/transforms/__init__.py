@@ -1,94 +1,44 @@
-"""Input transforms: each a typed spec and a function (images, spec, context) -> View."""
+"""Input transforms: typed specs with a view, in chains."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from math import prod
 from typing import Annotated, Any
 
 import torch
-from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 
-from segtransfer.tasks.attacks.transforms.diversity import (
-    InputDiversity,
-    ResizedDiversity,
-    input_diversity,
-)
-from segtransfer.tasks.attacks.transforms.intensity import (
-    Admix,
-    IntensityScales,
-    SpectrumSimulation,
-    admix,
-    intensity_scales,
-    spectrum_simulation,
-)
-from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling, dynamic_scaling
+from segtransfer.tasks.attacks.transforms.base import TRANSFORMS, ForeignTransform, TransformSpec
+from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
 from segtransfer.tasks.attacks.transforms.views import TransformContext, View, then
-from segtransfer.tasks.schema import suggest
-
-TransformFunction = Callable[[torch.Tensor, Any, TransformContext], View]
-
-TRANSFORMS: dict[str, tuple[type[Any], TransformFunction]] = {
-    "ds": (DynamicScaling, dynamic_scaling),
-    "di": (InputDiversity, input_diversity),
-    "rdi": (ResizedDiversity, input_diversity),
-    "si": (IntensityScales, intensity_scales),
-    "admix": (Admix, admix),
-    "ssa": (SpectrumSimulation, spectrum_simulation),
-}
+from segtransfer.tasks.registry import read_entry
 
 
-def _read(value: Any) -> Any:
+def _read(value: Any, info: ValidationInfo) -> Any:
     """Accept ``ds`` and ``{ds: {low: 0.75, prob: 0.7}}`` beside the full form."""
-    if isinstance(value, str):
-        value = {value: {}}
-    if isinstance(value, dict) and "kind" not in value and len(value) == 1:
+    if isinstance(value, dict) and len(value) == 1:
         kind, fields = next(iter(value.items()))
-        if not isinstance(fields or {}, dict):
-            raise PydanticCustomError(
-                "transform",
-                "the fields of transform '{kind}' are '{fields}'; give a mapping of field to value",
-                {"kind": str(kind), "fields": str(fields)},
-            )
-        fields = {"probability" if k == "prob" else k: v for k, v in (fields or {}).items()}
-        value = {"kind": kind, **fields}
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if isinstance(value, dict) and kind not in TRANSFORMS:
-        raise PydanticCustomError(
-            "transform",
-            "unknown transform '{kind}': {hint}",
-            {"kind": str(kind), "hint": suggest(str(kind), TRANSFORMS)},
-        )
-    return value
+        if kind in TRANSFORMS and isinstance(fields, dict):
+            value = {kind: {"probability" if k == "prob" else k: v for k, v in fields.items()}}
+    return read_entry(TRANSFORMS, ForeignTransform, value, info.context)
 
 
-Transform = Annotated[
-    Annotated[
-        DynamicScaling
-        | InputDiversity
-        | ResizedDiversity
-        | IntensityScales
-        | Admix
-        | SpectrumSimulation,
-        Field(discriminator="kind"),
-    ],
-    BeforeValidator(_read),
-]
+Transform = Annotated[SerializeAsAny[TransformSpec], BeforeValidator(_read)]
 
 
-def copies(transforms: Sequence[Any]) -> int:
+def copies(transforms: Sequence[TransformSpec]) -> int:
     """Return the number of forwards per gradient: the product of the transforms' copies."""
-    return prod(transform.copies for transform in transforms)
+    return prod(transform.views_per_step for transform in transforms)
 
 
-def relative_cost(transforms: Sequence[Any]) -> float:
+def relative_cost(transforms: Sequence[TransformSpec]) -> float:
     """Return the mean cost of one gradient, in forwards at native size."""
-    return prod(transform.copies * transform.relative_cost for transform in transforms)
+    return prod(transform.views_per_step * transform.relative_cost for transform in transforms)
 
 
 def views(
-    images: torch.Tensor, transforms: Sequence[Any], context: TransformContext
+    images: torch.Tensor, transforms: Sequence[TransformSpec], context: TransformContext
 ) -> Iterator[View]:
     """Apply a chain of transforms to images, in the spec's order, once per copy.
 
@@ -104,18 +54,17 @@ def views(
         view = View(images)
         for transform, number in zip(transforms, numbers, strict=True):
             numbered = replace(context, random=replace(context.random, copy=number))
-            function = TRANSFORMS[transform.kind][1]
-            view = then(view, function(view.images, transform, numbered))
+            view = then(view, transform.view(view.images, numbered))
         yield view
 
 
-def scale_numbers(transforms: Sequence[Any]) -> Iterator[int]:
+def scale_numbers(transforms: Sequence[TransformSpec]) -> Iterator[int]:
     """Yield, for each of ``views``, the number of its scale of dynamic scaling; 0 without it."""
     for numbers in _numbers(transforms):
         paired = zip(numbers, transforms, strict=True)
         yield next((n for n, t in paired if isinstance(t, DynamicScaling)), 0)
 
 
-def _numbers(transforms: Sequence[Any]) -> Iterator[tuple[int, ...]]:
+def _numbers(transforms: Sequence[TransformSpec]) -> Iterator[tuple[int, ...]]:
     """Yield the number of each transform's copy, for every copy of the chain."""
-    return product(*(range(transform.copies) for transform in transforms))
+    return product(*(range(transform.views_per_step) for transform in transforms))

@@ -2,28 +2,37 @@
 
 import math
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 
+from segtransfer.tasks.attacks.transforms.base import TRANSFORMS, TransformSpec
 from segtransfer.tasks.attacks.transforms.views import TransformContext, View
-from segtransfer.tasks.schema import Frozen, Number, PixelFraction, Whole
+from segtransfer.tasks.schema import Number, PixelFraction, Whole
 
 
-class IntensityScales(Frozen):
+@TRANSFORMS.add("si")
+class IntensityScales(TransformSpec):
     """SI (Lin et al., ICLR 2020): the mean gradient over x / 2^i, i = 0 .. copies - 1."""
+
+    draws: ClassVar[bool] = False
 
     kind: Literal["si"] = "si"
     copies: Annotated[Whole, Field(ge=1, le=32)] = 5
 
     @property
-    def relative_cost(self) -> float:
-        """Return the area that the model gets, relative to the native area."""
-        return 1.0
+    def views_per_step(self) -> int:
+        """Return the number of views, thus of forwards, per step."""
+        return self.copies
+
+    def view(self, images: torch.Tensor, context: TransformContext) -> View:
+        """Return x / 2^i for copy i."""
+        return View(images / 2**context.random.copy)
 
 
-class Admix(Frozen):
+@TRANSFORMS.add("admix")
+class Admix(TransformSpec):
     """Admix (Wang et al., ICCV 2021): x + strength * x', x' another image of the shard.
 
     The gradient is the mean over ``copies`` of x'. In a shard of one image x' is x itself.
@@ -34,12 +43,29 @@ class Admix(Frozen):
     strength: Annotated[Number, Field(ge=0, le=1)] = 0.2
 
     @property
-    def relative_cost(self) -> float:
-        """Return the area that the model gets, relative to the native area."""
-        return 1.0
+    def views_per_step(self) -> int:
+        """Return the number of views, thus of forwards, per step."""
+        return self.copies
+
+    def view(self, images: torch.Tensor, context: TransformContext) -> View:
+        """Return x + strength * x', with another x' per image, step and copy.
+
+        Args:
+            images: float N x 3 x H x W in [0, 1], images of the shard.
+            context: The step's random numbers, and the shard from which x' is drawn.
+        """
+        others = []
+        for image_id in context.random.image_ids:
+            own = context.shard_ids.index(image_id)
+            count = max(len(context.shard_ids) - 1, 1)
+            generator = context.random.generator("admix", image_id)
+            shift = 1 + int(torch.randint(count, (), generator=generator))
+            others.append((own + shift) % len(context.shard_ids))
+        return View(images + self.strength * context.shard[others])
 
 
-class SpectrumSimulation(Frozen):
+@TRANSFORMS.add("ssa")
+class SpectrumSimulation(TransformSpec):
     """SSA (Long et al., ECCV 2022): IDCT(DCT(x + N(0, sigma^2)) * U(1 - rho, 1 + rho)).
 
     The gradient is the mean over ``copies``.
@@ -51,56 +77,27 @@ class SpectrumSimulation(Frozen):
     rho: Annotated[Number, Field(ge=0, le=1)] = 0.5
 
     @property
-    def relative_cost(self) -> float:
-        """Return the area that the model gets, relative to the native area."""
-        return 1.0
+    def views_per_step(self) -> int:
+        """Return the number of views, thus of forwards, per step."""
+        return self.copies
 
+    def view(self, images: torch.Tensor, context: TransformContext) -> View:
+        """Multiply the spectrum of the noisy images by a random mask; values may leave [0, 1].
 
-def intensity_scales(
-    images: torch.Tensor, spec: IntensityScales, context: TransformContext
-) -> View:
-    """Return x / 2^i for copy i."""
-    return View(images / 2**context.random.copy)
-
-
-def admix(images: torch.Tensor, spec: Admix, context: TransformContext) -> View:
-    """Return x + strength * x', with another x' per image, step and copy.
-
-    Args:
-        images: float N x 3 x H x W in [0, 1], images of the shard.
-        spec: The strength.
-        context: The step's random numbers, and the shard from which x' is drawn.
-    """
-    others = []
-    for image_id in context.random.image_ids:
-        own = context.shard_ids.index(image_id)
-        count = max(len(context.shard_ids) - 1, 1)
-        generator = context.random.generator("admix", image_id)
-        shift = 1 + int(torch.randint(count, (), generator=generator))
-        others.append((own + shift) % len(context.shard_ids))
-    return View(images + spec.strength * context.shard[others])
-
-
-def spectrum_simulation(
-    images: torch.Tensor, spec: SpectrumSimulation, context: TransformContext
-) -> View:
-    """Multiply the spectrum of the noisy images by a random mask; values may leave [0, 1].
-
-    Args:
-        images: float N x 3 x H x W in [0, 1].
-        spec: ``sigma`` of the noise, ``rho`` of the mask.
-        context: The step's random numbers, drawn per image.
-    """
-    shape, device = tuple(images.shape[1:]), images.device
-    noises, masks = [], []
-    for image_id in context.random.image_ids:
-        generator = context.random.generator("spectrum", image_id)
-        noises.append(torch.randn(shape, generator=generator))
-        masks.append(1 + spec.rho * (2 * torch.rand(shape, generator=generator) - 1))
-    noisy = images + spec.sigma * torch.stack(noises).to(device)
-    rows, columns = (cosine_matrix(n).to(images) for n in shape[1:])
-    spectrum = rows @ noisy @ columns.T
-    return View(rows.T @ (spectrum * torch.stack(masks).to(device)) @ columns)
+        Args:
+            images: float N x 3 x H x W in [0, 1].
+            context: The step's random numbers, drawn per image.
+        """
+        shape, device = tuple(images.shape[1:]), images.device
+        noises, masks = [], []
+        for image_id in context.random.image_ids:
+            generator = context.random.generator("spectrum", image_id)
+            noises.append(torch.randn(shape, generator=generator))
+            masks.append(1 + self.rho * (2 * torch.rand(shape, generator=generator) - 1))
+        noisy = images + self.sigma * torch.stack(noises).to(device)
+        rows, columns = (cosine_matrix(n).to(images) for n in shape[1:])
+        spectrum = rows @ noisy @ columns.T
+        return View(rows.T @ (spectrum * torch.stack(masks).to(device)) @ columns)
 
 
 @cache

@@ -1,12 +1,13 @@
 """Dynamic scaling S_r (arXiv 2111.11368), re-implemented from the abstract; constants ours."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from segtransfer.tasks.attacks.transforms.base import TRANSFORMS, TransformSpec
 from segtransfer.tasks.attacks.transforms.views import (
     TransformContext,
     View,
@@ -16,10 +17,11 @@ from segtransfer.tasks.attacks.transforms.views import (
     then,
     window,
 )
-from segtransfer.tasks.schema import Flag, Frozen, Number, Whole
+from segtransfer.tasks.schema import Flag, Number, Whole
 
 
-class DynamicScaling(Frozen):
+@TRANSFORMS.add("ds")
+class DynamicScaling(TransformSpec):
     """S_{r_t}: a fresh scale r_t from [low, low + width] every step.
 
     Attributes:
@@ -39,6 +41,9 @@ class DynamicScaling(Frozen):
         schedule: Independent draws, or a low-discrepancy sequence.
     """
 
+    moves: ClassVar[bool] = True
+    resizes: ClassVar[bool] = True
+
     kind: Literal["ds"] = "ds"
     low: Annotated[Number, Field(gt=0, le=4)] = 0.5
     width: Annotated[Number, Field(ge=0, le=4)] = 1.0
@@ -53,9 +58,14 @@ class DynamicScaling(Frozen):
     schedule: Literal["random", "low-discrepancy"] = "random"
 
     @property
-    def copies(self) -> int:
-        """Return the number of forwards per step."""
+    def views_per_step(self) -> int:
+        """Return the number of views, thus of forwards, per step."""
         return self.scales
+
+    @property
+    def always_new_sizes(self) -> bool:
+        """Tell whether most steps feed a size that was not fed before."""
+        return self.handling == "whole"
 
     @property
     def relative_cost(self) -> float:
@@ -104,39 +114,39 @@ class DynamicScaling(Frozen):
             )
         return self
 
+    def view(self, images: torch.Tensor, context: TransformContext) -> View:
+        """Apply S_r, with the same r for all images; gradients flow through the resize.
 
-def dynamic_scaling(images: torch.Tensor, spec: DynamicScaling, context: TransformContext) -> View:
-    """Apply S_r, with the same r for all images; gradients flow through the resize.
+        Args:
+            images: float N x 3 x H x W in [0, 1].
+            context: The step's random numbers and the model's size divisor.
 
-    Args:
-        images: float N x 3 x H x W in [0, 1].
-        spec: The law of the scales, and the handling of the scaled image.
-        context: The step's random numbers and the model's size divisor.
-
-    Returns:
-        The view; its ratio is sqrt(h w / H W) after rounding to the size divisor.
-    """
-    random = context.random
-    if spec.probability < 1 and random.number("scale or not") >= spec.probability:
-        return View(images)
-    if spec.schedule == "random":
-        draw = random.number("scale")
-    else:
-        draw = random.low_discrepancy("scale", spec.scales)
-    aspect = (1 + spec.anisotropy) ** (2 * random.number("aspect") - 1) if spec.anisotropy else 1.0
-    ratio, stretch = spec.ratio(draw), math.sqrt(aspect)
-    height, width = images.shape[-2:]
-    size = snap(height, width, (ratio * stretch, ratio / stretch), context.divisor)
-    scaled = resize(images, size, antialias=spec.antialias)
-    if spec.handling == "whole":
-        return scaled
-    if spec.handling == "native":
-        top = _offset(height - size[0], random.number("top"))
-        left = _offset(width - size[1], random.number("left"))
-        return then(scaled, window(scaled.images, (height, width), top, left))
-    back = then(scaled, resize(scaled.images, (height, width), antialias=spec.antialias))
-    # The content lies where it lay: untouched logits and labels fit.
-    return View(back.images, back.labels, same, ratio=scaled.ratio)
+        Returns:
+            The view; its ratio is sqrt(h w / H W) after rounding to the size divisor.
+        """
+        random = context.random
+        if self.probability < 1 and random.number("scale or not") >= self.probability:
+            return View(images)
+        if self.schedule == "random":
+            draw = random.number("scale")
+        else:
+            draw = random.low_discrepancy("scale", self.scales)
+        aspect = 1.0
+        if self.anisotropy:
+            aspect = (1 + self.anisotropy) ** (2 * random.number("aspect") - 1)
+        ratio, stretch = self.ratio(draw), math.sqrt(aspect)
+        height, width = images.shape[-2:]
+        size = snap(height, width, (ratio * stretch, ratio / stretch), context.divisor)
+        scaled = resize(images, size, antialias=self.antialias)
+        if self.handling == "whole":
+            return scaled
+        if self.handling == "native":
+            top = _offset(height - size[0], random.number("top"))
+            left = _offset(width - size[1], random.number("left"))
+            return then(scaled, window(scaled.images, (height, width), top, left))
+        back = then(scaled, resize(scaled.images, (height, width), antialias=self.antialias))
+        # The content lies where it lay: untouched logits and labels fit.
+        return View(back.images, back.labels, same, ratio=scaled.ratio)
 
 
 def _offset(room: int, draw: float) -> int:

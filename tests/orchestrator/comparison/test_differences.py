@@ -183,5 +183,5 @@ def test_the_identity_follows_what_is_compared_and_not_what_is_found(tmp_path: P
 
 
 def test_an_unknown_metric_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no metric 'iou': did you mean 'miou'"):
+    with pytest.raises(InputError, match="unknown metric 'iou': did you mean 'miou'"):
         compared(tmp_path, BASE, "iou")

@@ -22,6 +22,7 @@ from segtransfer.experiment.reading import read_experiment
 from segtransfer.experiment.spec import Experiment, Runtime
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.transforms import TransformSpec
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.models.numerics import Numerics
 from segtransfer.tasks.models.spec import (
@@ -34,12 +35,53 @@ from segtransfer.tasks.models.spec import (
 from segtransfer.tasks.models.zoo import ZOO
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import CLASSES, toy, write_images
+from tests.tasks.foreign import write_module
 from tests.tasks.models.segformers import write_segformer
 from tests.toys import convolutional
 
 Spec = dict[str, Any]
 Change = Callable[[Spec, Path], None]
 ZOO_MODEL, OTHER_ZOO_MODEL = sorted(ZOO)[:2]
+
+
+KEYED_PARTS = """
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from segtransfer.extend import AdapterSpec, DataItem, Dataset, ReaderSpec, Segmenter, palette_for
+
+
+class Few(ReaderSpec):
+    def open(self, split):
+        items = tuple(DataItem(str(i), "s", Path("i"), Path("l")) for i in range(self.count))
+        pixels = np.zeros((16, 16, 3), np.uint8)
+        return Dataset("made", ("a", "b", "c"), palette_for(3, ()), items,
+                       lambda item: pixels[..., 0], lambda item: pixels)
+
+    count: int = 2
+
+
+class More(Few):
+    count: int = 3
+
+
+class Net(Segmenter):
+    num_classes = 3
+
+    def logits(self, images):
+        return images
+
+
+class One(AdapterSpec):
+    def load(self):
+        return Net()
+
+
+class Other(One):
+    pass
+"""
 
 
 def base_spec(folder: Path) -> Spec:
@@ -242,25 +284,8 @@ def attack_alternatives() -> dict[str, tuple[Change, Change]]:
             attack(steps=3, budget={"forward_equivalents": 3.3}),
         ),
         "start": (base, attack(start="uniform")),
-        "transforms.low": (base, transform("ds", low=0.6)),
-        "transforms.width": (base, transform("ds", width=0.6)),
-        "transforms.law": (base, transform("ds", law="log-uniform")),
-        "transforms.levels": (
-            transform("ds", law="discrete"),
-            transform("ds", law="discrete", levels=3),
-        ),
-        "transforms.scales": (base, transform("ds", scales=2)),
-        "transforms.probability": (base, transform("ds", probability=0.5)),
-        "transforms.anisotropy": (base, transform("ds", anisotropy=0.2)),
-        "transforms.antialias": (base, transform("ds", antialias=True)),
-        "transforms.handling": (base, transform("ds", handling="back")),
-        "transforms.grid": (base, transform("ds", grid=0.25)),
-        "transforms.schedule": (base, transform("ds", schedule="low-discrepancy")),
-        "transforms.high": (transform("di"), transform("di", high=1.2)),
-        "transforms.copies": (transform("si"), transform("si", copies=2)),
-        "transforms.strength": (transform("admix"), transform("admix", strength=0.1)),
-        "transforms.sigma": (transform("ssa"), transform("ssa", sigma="8/255")),
-        "transforms.rho": (transform("ssa"), transform("ssa", rho=0.25)),
+        # Each field of each transform: tests/tasks/attacks/test_spec.py.
+        "transforms": (base, transform("ds", low=0.6)),
         "label_version": (base, attack(label_version="labels")),
         "loss": (base, attack(loss="masked-cross-entropy")),
         # As stored where the module is not at hand; where it is, the hash is taken from its file.
@@ -346,6 +371,18 @@ def whole_labels(ignore_index: int) -> Change:
     return change
 
 
+def set_own(what: str, name: str) -> Change:
+    """A reader or an adapter of the user's own."""
+
+    def change(spec: Spec, folder: Path) -> None:
+        if what == "data":
+            spec["data"] = {"reader": f"keyed_parts:{name}"}
+        else:
+            spec["models"] = [{"name": "a", "adapter": f"keyed_parts:{name}"}]
+
+    return change
+
+
 def two_sequences(spec: Spec, folder: Path) -> None:
     spec["data"] |= {"images": None, "sequences": ["image-1", "image-2"]}
 
@@ -356,6 +393,7 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "name": (the_base, set_to("name", "other")),
     "data.sample": (the_base, set_zoo(ZOO_MODEL)),
     "data.folder": (the_base, set_to("data.folder", other_folder)),
+    "data.reader.kind": (set_own("data", "Few"), set_own("data", "More")),
     "data.mmseg": (the_base, set_mmseg_data()),
     "data.data_root": (set_mmseg_data(), set_mmseg_data(data_root=other_folder)),
     "data.split": (the_base, set_to("data.split", "two")),
@@ -388,6 +426,7 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
         set_mmseg_model(sha256=ZOO[ZOO_MODEL].sha256),
     ),
     "models.mmseg.trust": (set_mmseg_model(), set_mmseg_model(trust=True)),
+    "models.adapter.kind": (set_own("models", "One"), set_own("models", "Other")),
     "models.torch.callable": (
         the_base,
         set_to("models.0.torch.callable", "tests.toys:failing"),
@@ -464,6 +503,8 @@ def fields_of(*models: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
 
 
 def specs_in(annotation: Any) -> list[type[BaseModel]]:
+    if annotation is TransformSpec:  # an entry of a registry has fields of its own
+        return []
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     found = [spec for part in get_args(annotation) for spec in specs_in(part)]
@@ -497,6 +538,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "huggingface_hub.snapshot_download",
         lambda name, *, revision, allow_patterns: str(tmp_path / "hub" / revision),
     )
+    write_module(tmp_path, "keyed_parts", KEYED_PARTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
     write_images(tmp_path / "data", count=5, split="one")
     write_images(tmp_path / "data", count=5, split="two", seed=1)
     return tmp_path

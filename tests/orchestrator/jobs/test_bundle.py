@@ -17,6 +17,7 @@ from segtransfer.errors import InputError
 from segtransfer.jobs.bundle import JobRequest, pack
 from tests.conftest import ROOT
 from tests.infra.labs import copy_sources
+from tests.tasks.foreign import on_path, write_module
 
 STORE = "s3://bucket/lab"
 SPEC: dict[str, Any] = {
@@ -24,6 +25,21 @@ SPEC: dict[str, Any] = {
     "models": ["fcn-r18", "pspnet-r18"],
     "attacks": ["pgd"],
 }
+
+PARTS = """
+from segtransfer.extend import Preset, TransformSpec, View
+
+SHORT = Preset("as pgd", "ours", {"steps": 1})
+
+
+class Still(TransformSpec):
+    def view(self, images, context):
+        return View(images)
+
+
+def loss(logits, labels, context):
+    return logits.sum((1, 2, 3))
+"""
 
 
 @pytest.fixture
@@ -140,6 +156,26 @@ def test_code_of_ones_own_needs_a_working_folder(folder: Path) -> None:
         assert bundle.entrypoint == f"segtransfer run sub/mine.yaml --store {STORE}"
     plain = JobRequest(write(folder), store=STORE)
     assert "does not lie in the working folder" in refused(plain, working_dir="sub")
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        {"preset": "pgd", "loss": "bundled_parts:loss"},
+        {"preset": "pgd", "transforms": [{"bundled_parts:Still": {}}]},
+        {"preset": "bundled_parts:SHORT"},
+    ],
+    ids=str,
+)
+def test_parts_of_an_attack_of_ones_own_need_a_working_folder(
+    attack: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_module(folder, "bundled_parts", PARTS)
+    request = JobRequest(write(folder, attacks=[attack]), store=STORE)
+    with on_path(monkeypatch, folder):
+        assert "needs bundled_parts" in refused(request)
+        with pack(request, "."):
+            pass
 
 
 @pytest.mark.parametrize("name", ["segtransfer.py", "segtransfer/__init__.py"])

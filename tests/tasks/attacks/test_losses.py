@@ -12,6 +12,7 @@ from segtransfer.tasks.attacks.losses import (
     cross_entropy,
     masked_cross_entropy,
 )
+from tests.tasks.attacks.specs import LABEL_LOSSES
 
 FIRST = LossContext(0, 4)
 REACH = LossContext(0, 4, targeted=True)
@@ -68,7 +69,7 @@ def by_pixels(
 
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("step", [0, 1, 3])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LABEL_LOSSES)
 def test_a_loss_is_its_formula(name: str, step: int, targeted: bool) -> None:
     logits, labels = random()
     context = LossContext(step, 4, targeted)
@@ -140,7 +141,7 @@ def test_which_pixels_pull(name: str, targeted: bool, pulled: list[bool]) -> Non
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LABEL_LOSSES)
 def test_rising_is_off_the_label_or_onto_the_target(name: str, targeted: bool) -> None:
     """A small step up the gradient lowers, or raises, the probability of the label."""
     logits, labels = random(1)
@@ -162,7 +163,7 @@ def test_rising_is_off_the_label_or_onto_the_target(name: str, targeted: bool) -
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LABEL_LOSSES)
 def test_a_void_only_label_gives_no_gradient_and_no_nan(name: str, targeted: bool) -> None:
     logits = torch.randn(2, 3, 4, 5, requires_grad=True)
     labels = torch.full((2, 4, 5), 255)
@@ -177,7 +178,7 @@ def test_a_void_only_label_gives_no_gradient_and_no_nan(name: str, targeted: boo
     assert logits.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LABEL_LOSSES)
 def test_extreme_logits_are_no_nan(name: str) -> None:
     for scale in (0.0, 100.0, 1e4):
         logits = (scale * torch.randn(1, 3, 4, 5)).requires_grad_(True)
@@ -189,7 +190,7 @@ def test_extreme_logits_are_no_nan(name: str) -> None:
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LABEL_LOSSES)
 def test_an_images_loss_does_not_depend_on_its_batch(name: str, targeted: bool) -> None:
     logits, labels = random(3)
     logits = logits.float()
@@ -201,7 +202,7 @@ def test_an_images_loss_does_not_depend_on_its_batch(name: str, targeted: bool) 
         assert torch.equal(alone[0], together[i])
 
 
-@pytest.mark.parametrize("name", [n for n in LOSSES if n != "cospgd"])
+@pytest.mark.parametrize("name", [n for n in LABEL_LOSSES if n != "cospgd"])
 def test_gradients_agree_with_finite_differences(name: str) -> None:
     """Masks do not move under small changes; cospgd's weight is detached, so it is left out."""
     logits, labels = random(2)

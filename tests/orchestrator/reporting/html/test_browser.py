@@ -104,7 +104,7 @@ def test_it_opens_and_draws_its_charts(page: Any) -> None:
         assert drawn.nth(number).locator(".mark-symbol path").count() > 0
 
 
-@pytest.mark.parametrize("metric", [metric.name for metric in METRIC_CHOICES])
+@pytest.mark.parametrize("metric", METRIC_CHOICES)
 def test_the_metric_switch_shows_the_numbers_of_that_metric(
     page: Any, results: Results, metric: str
 ) -> None:
@@ -118,7 +118,7 @@ def test_the_metric_switch_shows_the_numbers_of_that_metric(
         ]
         expected = [[s, *row] for s, row in zip(results.sources, shown, strict=True)]
         assert cells(matrix(page, attack)) == [["clean", *map(decimal, clean)], *expected]
-    label = next(m.label for m in METRIC_CHOICES if m.name == metric)
+    label = METRIC_CHOICES[metric].label
     assert page.locator("[data-unit]").first.inner_text().startswith(f"{label},")
 
 
@@ -372,7 +372,7 @@ def test_without_scripts_the_matrices_can_be_read(
 def test_a_page_without_results_works(browser: Any, tmp_path: Path) -> None:
     with opened(browser, write_page(nothing_yet(), tmp_path / "report.html")) as page:
         for metric in METRIC_CHOICES:
-            choose(page, metric.name)
+            choose(page, metric)
             assert cells(matrix(page, "pgd"))[1][1:] == 3 * [NOT_MEASURED]
 
 

@@ -7,11 +7,7 @@ import pytest
 import torch
 
 from segtransfer.tasks.attacks.transforms import relative_cost
-from segtransfer.tasks.attacks.transforms.diversity import (
-    InputDiversity,
-    ResizedDiversity,
-    input_diversity,
-)
+from segtransfer.tasks.attacks.transforms.diversity import InputDiversity, ResizedDiversity
 from segtransfer.tasks.attacks.transforms.views import View
 from tests.tasks.attacks.specs import step_context
 
@@ -20,7 +16,7 @@ def diverse(
     images: torch.Tensor, kind: str, *, step: int = 0, divisor: int = 1, **fields: Any
 ) -> View:
     spec = {"di": InputDiversity, "rdi": ResizedDiversity}[kind].model_validate(fields)
-    return input_diversity(images, spec, step_context(images, step=step, divisor=divisor))
+    return spec.view(images, step_context(images, step=step, divisor=divisor))
 
 
 def shown(view: View, shape: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -15,9 +15,7 @@ from segtransfer.tasks.attacks.transforms.intensity import (
     Admix,
     IntensityScales,
     SpectrumSimulation,
-    admix,
     cosine_matrix,
-    spectrum_simulation,
 )
 from segtransfer.tasks.attacks.transforms.views import TransformContext, align
 from tests.tasks.attacks.specs import step_context, tensors
@@ -66,7 +64,7 @@ def test_admix_adds_another_image_of_the_shard_and_each_one_in_turn() -> None:
     met: dict[int, set[int]] = {1: set(), 3: set()}
     for step in range(60):
         context = TransformContext(1, StepRandom(0, 0, step, [names[1], names[3]]), shard, names)
-        mixed = admix(shard[[1, 3]], Admix(strength=0.5), context).images
+        mixed = Admix(strength=0.5).view(shard[[1, 3]], context).images
         for row, own in enumerate((1, 3)):
             other = (mixed[row] - shard[own]) / 0.5
             near = [i for i in range(5) if (other - shard[i]).abs().max() < 1e-5]
@@ -77,7 +75,7 @@ def test_admix_adds_another_image_of_the_shard_and_each_one_in_turn() -> None:
 
 def test_admix_of_a_shard_of_one_mixes_the_image_with_itself() -> None:
     images = torch.rand(1, 3, 4, 4)
-    mixed = admix(images, Admix(strength=0.25), step_context(images)).images
+    mixed = Admix(strength=0.25).view(images, step_context(images)).images
     assert torch.allclose(mixed, 1.25 * images)
 
 
@@ -104,11 +102,11 @@ def test_the_cosine_matrix_is_orthonormal(length: int) -> None:
 def test_ssa_by_its_formula() -> None:
     """With noise alone: x + N(0, sigma^2). With a mask alone: each coefficient within 1 +- rho."""
     images = torch.rand(2, 3, 40, 50)
-    noisy = spectrum_simulation(images, SpectrumSimulation(sigma=0.1, rho=0), step_context(images))
+    noisy = SpectrumSimulation(sigma=0.1, rho=0).view(images, step_context(images))
     noise = noisy.images - images
     assert noise.mean().item() == pytest.approx(0, abs=0.005)
     assert noise.std().item() == pytest.approx(0.1, rel=0.03)
-    masked = spectrum_simulation(images, SpectrumSimulation(sigma=0, rho=0.5), step_context(images))
+    masked = SpectrumSimulation(sigma=0, rho=0.5).view(images, step_context(images))
     rows, columns = cosine_matrix(40), cosine_matrix(50)
     ratio = (rows @ masked.images @ columns.T) / (rows @ images @ columns.T)
     large = (rows @ images @ columns.T).abs() > 0.05
@@ -121,10 +119,10 @@ def test_ssa_by_its_formula() -> None:
 def test_ssa_draws_by_image_step_and_copy() -> None:
     images = torch.rand(1, 3, 6, 8).expand(2, 3, 6, 8)
     spec_ = SpectrumSimulation()
-    first = spectrum_simulation(images, spec_, step_context(images)).images
-    assert torch.equal(first, spectrum_simulation(images, spec_, step_context(images)).images)
+    first = spec_.view(images, step_context(images)).images
+    assert torch.equal(first, spec_.view(images, step_context(images)).images)
     assert not torch.equal(first[0], first[1])
-    later = spectrum_simulation(images, spec_, step_context(images, step=1)).images
+    later = spec_.view(images, step_context(images, step=1)).images
     assert not torch.equal(first, later)
     seen = list(views(images, (SpectrumSimulation(copies=2),), step_context(images)))
     assert torch.equal(seen[0].images, first)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import relative_cost
-from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling, dynamic_scaling
+from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
 from segtransfer.tasks.attacks.transforms.views import View
 from tests.tasks.attacks.specs import step_context
 
@@ -21,7 +21,7 @@ def scaled(
     images: torch.Tensor, *, step: int = 0, divisor: int = 1, group: int = 0, **fields: Any
 ) -> View:
     context = step_context(images, step=step, divisor=divisor, group=group)
-    return dynamic_scaling(images, DynamicScaling.model_validate(fields), context)
+    return DynamicScaling.model_validate(fields).view(images, context)
 
 
 def ratios_of(

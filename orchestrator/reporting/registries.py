@@ -1,0 +1,40 @@
+"""Registries as terminal tables: entries that ship and entries of installed packages."""
+
+import inspect
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from segtransfer.errors import InputError
+from segtransfer.tasks.registry import Registry
+
+
+def print_entries(console: Console, registry: Registry[Any]) -> None:
+    """Print the entries of a registry with the first line of their docstrings and their origin."""
+    table = Table()
+    table.add_column(registry.subject, style="bold", no_wrap=True)
+    table.add_column("rule", ratio=3)
+    table.add_column("from", ratio=1)
+    installed = registry.installed()
+    for name in registry.names():
+        origin = "" if name in registry else installed[name]
+        table.add_row(name, Text(described(registry, name)), origin)
+    if registry.names():
+        console.print(table)
+    console.print(
+        f"Your own, a {registry.form}: package.module:attribute in a spec, or an entry point "
+        f"'segtransfer.{registry.subject}' of an installed package",
+        highlight=False,
+    )
+
+
+def described(registry: Registry[Any], name: str) -> str:
+    """Return an entry's meaning or docstring, its first line, or why it cannot be imported."""
+    try:
+        entry = registry.find(name)
+    except InputError as error:
+        return str(error)
+    told = getattr(entry, "meaning", None) or inspect.getdoc(entry) or ""
+    return str(told).partition("\n")[0]

@@ -1,0 +1,274 @@
+"""Registries: shipped entries of a subject, of installed packages and of the user's folder.
+
+A subject is a kind of part, for example transforms. A shipped entry has a plain name. An
+entry of an installed package has the name of its entry point in the group ``segtransfer.SUBJECT``.
+Any other entry is named ``package.module:attribute``.
+"""
+
+import pkgutil
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from segtransfer.errors import InputError
+from segtransfer.tasks.schema import Frozen, Text, suggest
+from segtransfer.tasks.user_code import find_function, source_hash
+
+Registered = TypeVar("Registered")
+AnyForeign = TypeVar("AnyForeign", bound="ForeignSpec")
+
+
+class Registry(Mapping[str, Registered]):
+    """The entries of a subject; as a mapping, the shipped entries by name.
+
+    Attributes:
+        subject: The subject in the plural, for example ``transforms``.
+        form: The kind of object of an entry, for messages.
+    """
+
+    def __init__(
+        self, subject: str, homes: tuple[str, ...], fits: Callable[[Any], bool], form: str
+    ) -> None:
+        """Make a registry; its homes are imported when an entry is first asked for.
+
+        Args:
+            subject: The subject in the plural.
+            homes: Modules with shipped entries, and packages whose modules have some.
+            fits: Whether an object can be an entry.
+            form: The kind of object of an entry, for messages.
+        """
+        self.subject, self.form = subject, form
+        self._homes, self._fits = homes, fits
+        self._shipped: dict[str, Registered] = {}
+        self._found: dict[tuple[str, str], Registered] = {}
+
+    def add(self, name: str) -> Callable[[Registered], Registered]:
+        """Return a decorator to add a shipped entry under a name."""
+
+        def added(entry: Registered) -> Registered:
+            if not self._fits(entry) or ":" in name or name in self._shipped:
+                raise ValueError(f"{self._one} {name!r} is no {self.form}, or has a wrong name")
+            self._shipped[name] = entry
+            return entry
+
+        return added
+
+    def __getitem__(self, name: str) -> Registered:
+        """Return a shipped entry."""
+        return self._loaded()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the shipped entries."""
+        return iter(self._loaded())
+
+    def __len__(self) -> int:
+        """Return the number of shipped entries."""
+        return len(self._loaded())
+
+    def installed(self) -> dict[str, str]:
+        """Return ``module:attribute`` of the entries of installed packages, by name."""
+        return {name: points[0].value for name, points in _points(self.subject).items()}
+
+    def names(self) -> list[str]:
+        """Return the names of shipped entries, then of entries of installed packages."""
+        return [*self, *(name for name in self.installed() if name not in self)]
+
+    def is_foreign(self, name: str) -> bool:
+        """Tell whether a name can belong to an entry of a package or of the user."""
+        placed = re.fullmatch(r"[\w.]+:\w+", name) is not None
+        return name not in self and (placed or name in _points(self.subject))
+
+    def find(self, name: str, sha256: str | None = None) -> Registered:
+        """Return an entry by any of its names.
+
+        Args:
+            name: A plain name, or ``package.module:attribute``.
+            sha256: The hash of the entry's code when the run was planned; None takes any code. An
+                entry found by its hash is kept, so an edit of its file stops no run.
+
+        Raises:
+            InputError: If the name is unknown, cannot be imported, is no such entry, or has
+                another hash.
+        """
+        if name in self:
+            return self[name]
+        if sha256 is not None and (name, sha256) in self._found:
+            return self._found[name, sha256]
+        entry = self._told(find_function, self._place(name))
+        if not self._fits(entry):
+            raise InputError(f"{self._one} {name} is no {self.form}")
+        if sha256 is not None:
+            if self.code_hash(name) != sha256:
+                raise InputError(f"the file of {self._one} {name} is not the one that was planned")
+            self._found[name, sha256] = entry
+        return entry
+
+    def code_hash(self, name: str) -> str | None:
+        """Return the hash of an entry's code; None for a shipped entry.
+
+        Raises:
+            InputError: As ``find``.
+        """
+        if name in self:
+            return None
+        hashed = partial(source_hash, whole_package=":" not in name)
+        return self._told(hashed, self._place(name))
+
+    def _told(self, function: Callable[[str], Any], place: str) -> Any:
+        """Return a function's result; its errors begin with the subject."""
+        try:
+            return function(place)
+        except InputError as error:
+            raise InputError(f"{self._one} {error}") from error.__cause__
+
+    def _place(self, name: str) -> str:
+        """Return ``module:attribute`` of an entry of a package or of the user."""
+        if ":" in name:
+            return name
+        points = _points(self.subject).get(name, [])
+        if len(points) > 1:
+            places = " and ".join(point.value for point in points)
+            raise InputError(
+                f"{self._one} '{name}' is an entry point of several packages; write {places}"
+            )
+        if not points:
+            hint = suggest(name, self.names())
+            raise InputError(
+                f"unknown {self._one} '{name}': {hint}; your own is package.module:attribute"
+            )
+        return points[0].value
+
+    @property
+    def _one(self) -> str:
+        return "loss" if self.subject == "losses" else self.subject.removesuffix("s")
+
+    def _loaded(self) -> dict[str, Registered]:
+        homes, self._homes = self._homes, ()
+        for home in homes:
+            module = import_module(home)
+            for part in pkgutil.iter_modules(getattr(module, "__path__", ())):
+                import_module(f"{home}.{part.name}")
+        return self._shipped
+
+
+@cache
+def _points(subject: str) -> dict[str, list[EntryPoint]]:
+    """Return the entry points of a subject by name; equal ones of two installs count once."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=f"segtransfer.{subject}"):
+        if all(point.value != other.value for other in found.setdefault(point.name, [])):
+            found[point.name].append(point)
+    return found
+
+
+class ForeignSpec(Frozen):
+    """The fields of an entry of a package or of the user: data, read and sent without its code.
+
+    Attributes:
+        kind: The name of the entry.
+        sha256: The hash of the entry's code, filled in when the spec is read.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: Text
+    sha256: Text
+
+    def built(self, registry: Registry[Any]) -> Any:
+        """Return the entry's own object with these fields.
+
+        Raises:
+            InputError: If the entry's code is missing or has another hash.
+        """
+        fields = self.model_dump(exclude={"sha256"})
+        return registry.find(self.kind, self.sha256).model_validate(fields)
+
+
+def is_spec_of(base: type[Frozen]) -> Callable[[Any], bool]:
+    """Return a test for classes derived from ``base`` without a field ``sha256`` of their own."""
+
+    def fits(entry: Any) -> bool:
+        return (
+            isinstance(entry, type)
+            and issubclass(entry, base)
+            and not issubclass(entry, ForeignSpec)
+            and "sha256" not in entry.model_fields
+        )
+
+    return fits
+
+
+def read_entry(
+    registry: Registry[Any], foreign: type[AnyForeign], value: Any, context: Any = None
+) -> Any:
+    """Read the spec of an entry: ``name``, ``{name: fields}`` or ``{kind: name, ...fields}``.
+
+    Args:
+        registry: The registry of specs (classes derived from ``Frozen``).
+        foreign: The class for the fields of an entry of a package or of the user.
+        value: The raw value; a spec is returned as it is.
+        context: The validation context with the folder of the spec's file.
+
+    Returns:
+        A shipped spec, or the fields of another, checked by its own class. A stored spec, which
+        has the hash of its code, is read unchecked if the code is missing.
+
+    Raises:
+        PydanticCustomError: If the name is unknown or its code cannot be imported.
+        ValidationError: If a field is wrong; the first part of each location is the name.
+    """
+    if isinstance(value, foreign) or type(value) in registry.values():
+        return value
+    if not isinstance(value, str | dict):
+        raise PydanticCustomError(
+            "entry", "give a name, or a mapping of the name to its fields", {}
+        )
+    kind, fields = _kind_and_fields(value, registry.subject.removesuffix("s"))
+    if kind in registry:
+        return _checked(registry[kind], kind, fields, context)
+    stored = fields.pop("sha256", None)
+    try:
+        entry, sha256 = registry.find(kind), registry.code_hash(kind)
+    except InputError as error:
+        if stored is not None:
+            return foreign.model_validate({"kind": kind, "sha256": stored, **fields})
+        raise PydanticCustomError("entry", "{error}", {"error": str(error)}) from None
+    content = _checked(entry, kind, fields, context).model_dump(mode="json")
+    return foreign.model_validate({**content, "kind": kind, "sha256": sha256})
+
+
+def _kind_and_fields(value: str | dict[Any, Any], one: str) -> tuple[str, dict[Any, Any]]:
+    if isinstance(value, str):
+        return value, {}
+    if "kind" in value or len(value) != 1:
+        return str(value.get("kind")), {k: v for k, v in value.items() if k != "kind"}
+    kind, fields = next(iter(value.items()))
+    if not isinstance(fields or {}, dict):
+        raise PydanticCustomError(
+            "entry",
+            "the fields of {one} '{kind}' are '{fields}'; give a mapping of field to value",
+            {"one": one, "kind": str(kind), "fields": str(fields)},
+        )
+    return str(kind), dict(fields or {})
+
+
+def _checked(entry: type[Frozen], kind: str, fields: dict[Any, Any], context: Any) -> Frozen:
+    """Return the fields as the entry's own object; the name opens the place of each error."""
+    try:
+        return entry.model_validate({"kind": kind, **fields}, context=context)
+    except ValidationError as error:
+        lines = [
+            InitErrorDetails(
+                type=PydanticCustomError(item["type"], "{message}", {"message": item["msg"]}),
+                loc=(kind, *item["loc"]),
+                input=item["input"],
+            )
+            for item in error.errors(include_url=False)
+        ]
+        raise ValidationError.from_exception_data(entry.__name__, lines) from None

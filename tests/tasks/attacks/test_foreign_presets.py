@@ -1,0 +1,120 @@
+"""Presets and losses of a user's own, and of installed packages."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from segtransfer.cli import app
+from segtransfer.search_spaces.space import read_space
+from segtransfer.tasks.attacks.spec import AttackSpec
+from tests.tasks.attacks.test_spec import STAGED, make
+from tests.tasks.foreign import on_path, write_entry_points, write_module
+
+CODE = '''
+"""Parts of attacks."""
+
+from segtransfer.extend import Preset, mean_labelled, reads_features
+
+SLOW = Preset("as pgd, slowly", "ours", {"steps": 2, "step_size": "eps/8", "loss": "own_parts:up"})
+ONCE = Preset("as fgsm", "ours", {"steps": 1, "step_size": "eps"})
+WRONG = Preset("none", "ours", {"stps": 1})
+NOTHING = {"steps": 1}
+
+
+def up(logits, labels, context):
+    """Return the mean logit."""
+    return mean_labelled(logits.mean(1), labels)
+
+
+@reads_features
+def away(features, clean, context):
+    """Return the distance of features."""
+    return (features - clean).abs().mean((1, 2, 3)) + features.mean((1, 2, 3))
+'''
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    write_module(tmp_path, "own_parts", CODE)
+    write_entry_points(
+        tmp_path,
+        "own_package",
+        presets={"slow": "own_parts:SLOW", "wrong": "own_parts:WRONG"},
+        losses={"up": "own_parts:up", "gone": "no_parts:up"},
+    )
+    with on_path(monkeypatch, tmp_path):
+        yield tmp_path
+
+
+def read(**fields: Any) -> AttackSpec:
+    return AttackSpec.model_validate(fields)
+
+
+def test_a_preset_is_its_fields_under_a_name() -> None:
+    own, written = read(preset="own_parts:SLOW"), read(preset="slow", name="SLOW")
+    assert own == written
+    assert (own.name, own.steps, own.step_size, own.loss) == (
+        "SLOW", 2, pytest.approx(1 / 255), "own_parts:up",
+    )  # fmt: skip
+    fields = {"steps": 2, "step_size": "eps/8", "loss": "own_parts:up"}
+    assert read(name="x", **fields).identity() == own.identity()
+    assert read(preset="slow", steps=3).steps == 3
+
+
+def test_a_preset_under_a_budget_has_the_budgets_steps() -> None:
+    assert read(preset="slow", budget={"forward_equivalents": 5}).steps == 5
+    with pytest.raises(ValidationError, match="has 1 steps whatever the budget"):
+        read(preset="own_parts:ONCE", budget={"forward_equivalents": 5})
+
+
+@pytest.mark.parametrize(
+    ("preset", "message"),
+    [
+        ("slw", "unknown preset 'slw': did you mean 'slow'"),
+        ("own_parts:NOTHING", "preset own_parts:NOTHING is no segtransfer.extend.Preset"),
+        ("own_parts:no", "preset own_parts:no cannot be imported: AttributeError"),
+        ("wrong", "unknown key 'stps': did you mean 'steps'"),
+    ],
+)
+def test_a_wrong_preset_is_refused(preset: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        read(preset=preset)
+
+
+def test_a_search_starts_from_a_preset_of_ones_own() -> None:
+    fields = {"steps": {"int": [1, 9]}}
+    read_space({"name": "s", "fields": fields, "first": ["own_parts:SLOW", "slow"]})
+    with pytest.raises(ValueError, match=r"first.0: unknown preset 'slwo'"):
+        read_space({"name": "s", "fields": fields, "first": ["slwo"]})
+
+
+def test_a_loss_has_the_same_result_under_both_names_and_another_key() -> None:
+    one, other = read(preset="pgd", loss="own_parts:up"), read(preset="pgd", loss="up")
+    assert one.identity() != other.identity()
+    assert np.array_equal(make(STAGED, one).images, make(STAGED, other).images)
+
+
+def test_a_feature_loss_of_ones_own_reads_a_layer() -> None:
+    spec = read(preset="pgd", steps=2, loss="own_parts:away", layer="backbone", transforms=["ds"])
+    assert spec.step_cost == pytest.approx(2 * 13 / 12)
+    assert not np.array_equal(make(STAGED, spec).images, make(STAGED, read(preset="pgd")).images)
+    with pytest.raises(ValidationError, match="reads no label"):
+        read(preset="pgd", loss="own_parts:away", target={"every": 1})
+    with pytest.raises(ValidationError, match="layer is for losses of features"):
+        read(preset="pgd", loss="own_parts:up", layer="backbone")
+
+
+def test_attacks_lists_what_packages_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    done = CliRunner().invoke(app, ["attacks"])
+    assert done.exit_code == 0, done.output
+    for told in (
+        "slow", "as pgd, slowly", "unknown key 'stps'", "Return the mean logit.", "own_parts:up",
+        "loss no_parts:up cannot be imported", "S_{r_t}", "ssa", "fspgd",
+    ):  # fmt: skip
+        assert told in done.output, told
