@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     ValidationInfo,
@@ -25,6 +26,7 @@ from segtransfer.tasks.attacks.features import FEATURE_LOSSES
 from segtransfer.tasks.attacks.file_hash import with_hash
 from segtransfer.tasks.attacks.resolve import (
     DEFAULTS,
+    read_loss,
     step_cost,
     with_loss,
     with_step_size,
@@ -39,6 +41,7 @@ from segtransfer.tasks.schema import (
     PixelFraction,
     Text,
     Whole,
+    shorten,
     suggest,
 )
 
@@ -107,7 +110,7 @@ class AttackSpec(Frozen):
     start: Literal["clean", "uniform"] = "clean"
     transforms: Annotated[tuple[Transform, ...], Field(max_length=8)] = ()
     label_version: Literal["logits", "labels"] = "logits"
-    loss: Text = "cross-entropy"
+    loss: Annotated[Text, AfterValidator(read_loss)] = "cross-entropy"
     loss_sha256: Text | None = None
     layer: Text | None = None
     momentum: Momentum | None = None
@@ -137,18 +140,22 @@ class AttackSpec(Frozen):
                 "files", "files is null (~ is YAML's null); name a folder, or leave it out", {}
             )
         if "preset" in data:
-            preset = data.pop("preset")
+            preset = data["preset"]
             if not isinstance(preset, str) or preset not in presets.PRESETS:
-                raise PydanticCustomError(
-                    "preset",
-                    "unknown preset '{preset}': {hint}",
-                    {"preset": str(preset), "hint": suggest(str(preset), presets.PRESETS)},
-                )
+                return {"name": "unknown", **data}  # the key is refused, and the rest validated
+            del data["preset"]
             data = {"name": preset, **fields_of_preset(preset, data.get("budget")), **data}
         if data.get("files") is not None:
             data = {"steps": 0, "step_size": 0.0, **data}
         data = with_loss(with_hash(data, info, "files", "files_sha256", "folder"))
         return with_step_size(with_steps(data))
+
+    @classmethod
+    def unknown_key(cls, key: str, value: Any) -> str:
+        """Return the sentence about an unknown key, or about an unknown preset."""
+        if key == "preset":
+            return f"unknown preset '{shorten(str(value))}': {suggest(str(value), presets.PRESETS)}"
+        return super().unknown_key(key, value)
 
     @model_validator(mode="after")
     def _steps_fit(self) -> "AttackSpec":
