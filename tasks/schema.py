@@ -78,7 +78,12 @@ class Frozen(BaseModel):
 
     @classmethod
     def unknown_key(cls, key: str, value: Any) -> str:
-        """Return the sentence about a key beside the fields of this spec."""
+        """Return the sentence about a key beside the fields of this spec.
+
+        Args:
+            key: The key, as text.
+            value: The value under the key.
+        """
         return f"unknown key '{shorten(key)}': {suggest(key, cls.model_fields)}"
 
     def identity_fields(self, *, exclude: Set[str] = frozenset()) -> dict[str, Any]:

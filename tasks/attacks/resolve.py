@@ -68,7 +68,7 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_loss(value: str) -> str:
-    """Refuse a name that is neither a loss of ours nor ``package.module:function``."""
+    """Refuse a name that is neither a shipped loss nor ``package.module:function``."""
     known = [*LOSSES, *FEATURE_LOSSES]
     if value in known or ":" in value:
         return value
