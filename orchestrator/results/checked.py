@@ -11,8 +11,8 @@ import numpy as np
 from segtransfer.experiment.task import Cell
 from segtransfer.store import CommitRow, Evaluation, Store, arrays
 from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.labels import IGNORE_INDEX
 
-IGNORED = 255  # the label of pixels that are not counted
 COSTS = ("forwards", "backwards", "pixels", "seconds")
 
 
@@ -96,7 +96,7 @@ def _are_of(evaluation: Evaluation, shard: Shard) -> bool:
         return False
     size = evaluation.confusions.shape[1]
     for labels, confusion in zip(shard.labels, evaluation.confusions, strict=True):
-        counts = np.bincount(labels.ravel(), minlength=IGNORED + 1)[:IGNORED]
+        counts = np.bincount(labels.ravel(), minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX]
         if counts[size:].any() or not np.array_equal(confusion.sum(1), counts[:size]):
             return False
     return True
