@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Runtime
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.scheduler import Decision, Host, Scheduler, Slot
@@ -122,6 +123,9 @@ def replay(path: str | Path) -> Iterator[tuple[list[Any], list[Any]]]:
     """Run a journal's events through a new scheduler; yield the decisions then and now.
 
     Every driver that appends to a journal begins with its options, and starts a new scheduler.
+
+    Raises:
+        InputError: If the file begins without options.
     """
     scheduler: Scheduler | None = None
     with open(path) as file:
@@ -133,7 +137,8 @@ def replay(path: str | Path) -> Iterator[tuple[list[Any], list[Any]]]:
             if event == "options":
                 scheduler = Scheduler(**content)
                 continue
-            assert scheduler is not None, "a journal begins with its options"
+            if scheduler is None:
+                raise InputError(f"{path} is no journal of a driver: it begins without options")
             if event == "decide":
                 scheduler.in_flight_bytes = content["budget"]
                 scheduler.switch_cost = content["switch"]

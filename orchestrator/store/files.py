@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from segtransfer.errors import InputError
+from segtransfer.errors import InputError, SegtransferError
 from segtransfer.tasks.urls import secret_part
 
 # In these buckets an object is visible only after its upload ends, so a write is atomic.
@@ -50,7 +50,7 @@ _REMOTE_ADVICE = [
 ]
 
 
-class StoreError(OSError):
+class StoreError(SegtransferError, OSError):
     """An OSError with a sentence for the user, and the system's ``errno`` or None."""
 
     def __init__(self, number: int | None, sentence: str) -> None:

@@ -248,8 +248,14 @@ def freeze(model: Any) -> Any:
     """Set a model to evaluation mode without parameter gradients, and return it.
 
     Raises:
-        AssertionError: If a module is still in training mode.
+        InputError: If a module is still in training mode.
     """
     model.eval().requires_grad_(False)
-    assert not any(m.training for m in model.modules())
+    for name, module in model.named_modules():
+        if module.training:
+            where = f"module '{name}' ({type(module).__name__})" if name else type(module).__name__
+            raise InputError(
+                f"{where} stays in training mode after eval(); let its train() set training of "
+                "itself and of its children"
+            )
     return model
