@@ -128,10 +128,8 @@ def _at_a_location(reference: str) -> Run | None:
 
 def _open(location: str) -> Store | None:
     """Return the store at a URL or in an existing folder, else None."""
-    if "://" in location:
-        return Store(location)
-    path = Path(location).expanduser()
-    return Store(str(path)) if location and path.is_dir() else None
+    store = Store(location) if location else None
+    return store if store and (store.remote or Path(store.location).is_dir()) else None
 
 
 def _pick(name: str, store: Store) -> Run | None:

@@ -270,7 +270,9 @@ def test_an_eight_bit_image_outside_the_ball_fails_the_task_in_a_sentence(
     monkeypatch.setattr(far, lambda x, clean, rule: np.full_like(clean, 255))
     images, labels = pictures(2, 12, 18), annotations(2, 12, 18, 2)
     rule = spec("pgd", eps="4/255")
-    with pytest.raises(SegtransferError, match=r"'pgd': an 8-bit image is \d+ levels .* allows 4 u"):
+    with pytest.raises(
+        SegtransferError, match=r"'pgd': an 8-bit image is \d+ levels .* allows 4 u"
+    ):
         attack(
             toy("linear", weights=[[1.0, 0.0, 0.0]] * 2),
             rule,
