@@ -83,7 +83,6 @@ class Effective:
         fold: Batch norms are folded into convolutions.
         channels_last: The memory layout.
         bf16: Autocast for gradients.
-        tf32: Convolutions in TF32; follows from having any option.
         equal_signs: Per option tried, the share of gradient signs equal to those of the model
             without any.
         left_off: Per option that could not be tried or proven, the reason.
@@ -92,7 +91,6 @@ class Effective:
     fold: bool = False
     channels_last: bool = False
     bf16: bool = False
-    tf32: bool = False
     equal_signs: Mapping[str, float] = field(default_factory=dict)
     left_off: Mapping[str, str] = field(default_factory=dict)
 
@@ -176,8 +174,8 @@ class Segmenter(nn.Module, ABC):
         # Without a gradient it is scored: by the network in fp32.
         attacked = torch.is_grad_enabled()
         bf16 = self.numerics.bf16 and attacked
-        # For the whole process, whose models may differ; cuDNN's default is TF32, of ten bits.
-        torch.backends.cudnn.allow_tf32 = self.numerics.tf32 and attacked
+        # For the whole process; cuDNN's default is TF32, of ten bits.
+        torch.backends.cudnn.allow_tf32 = False
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             logits = self.checked_logits(images).float()
         self._seconds += self._clock() - began
