@@ -148,6 +148,7 @@ def test_an_evaluation_reports_them() -> None:
         "channels_last": True,
         "bf16": False,
         "equal_signs": {"channels_last": 1.0},
+        "tf32": False,
     }
 
 
