@@ -52,6 +52,16 @@ def test_every_exception_of_ours_derives_from_the_root() -> None:
     assert foreign == {"SegtransferError", "Terminated"}
 
 
+def test_an_assert_narrows_a_type_and_never_guards_data() -> None:
+    guards = [
+        f"{name}: {ast.unparse(node)}"
+        for name, path in modules().items()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Assert) and not ast.unparse(node.test).endswith(" is not None")
+    ]
+    assert guards == []
+
+
 def _is_builtin_exception(name: str) -> bool:
     found = getattr(builtins, name, None)
     return isinstance(found, type) and issubclass(found, BaseException)
