@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.loaded import unload_folders
+from tests.quick import heavy_imports, mark_quick
 
 ROOT = Path(__file__).resolve().parent.parent
 # Short, since Ray's unix sockets lie below it and their paths end at 107 characters.
@@ -46,6 +47,17 @@ def cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the files unread that have no quick test, as they import big libraries."""
+    only_quick = config.option.markexpr == "quick" and collection_path.suffix == ".py"
+    return True if only_quick and heavy_imports(collection_path) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is run before every commit: ``pytest -m quick``."""
+    mark_quick(items)
 
 
 def pytest_unconfigure() -> None:
