@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from segtransfer.api import compare, open_results, open_store, plan, run, search, study
     from segtransfer.comparison import Comparison
-    from segtransfer.errors import InputError
+    from segtransfer.errors import InputError, SegtransferError
     from segtransfer.experiment.plan import Plan
     from segtransfer.experiment.spec import Experiment
     from segtransfer.results import Results
@@ -34,6 +34,7 @@ __all__ = [
     "Search",
     "SearchListener",
     "SearchResult",
+    "SegtransferError",
     "Store",
     "StudyResult",
     "__version__",
@@ -56,6 +57,7 @@ _MODULES = {
     "Search": "searches.spec",
     "SearchListener": "searches",
     "SearchResult": "searches",
+    "SegtransferError": "errors",
     "Store": "store",
     "StudyResult": "studies",
     "compare": "api",

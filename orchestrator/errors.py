@@ -1,16 +1,28 @@
-"""The exceptions of wrong input and of servers in trouble, and the sentence of a failure."""
+"""The root of all exceptions, its most general children, and the sentence of a failure."""
 
 import re
 
 _OWN_CLASS = re.compile(r"^segtransfer(\.\w+)+: ")
 
 
-class InputError(ValueError):
+class SegtransferError(Exception):
+    """Any error of segtransfer. The message is a sentence for the user.
+
+    Attributes:
+        exit_code: The exit code of a command that ends with the error.
+    """
+
+    exit_code = 1
+
+
+class InputError(SegtransferError, ValueError):
     """A wrong spec, file, model or data set. The message is a sentence for the user."""
 
+    exit_code = 2
 
-class ServerError(RuntimeError):
-    """A server that failed or cannot be reached. The input can be right; the exit code is 1."""
+
+class ServerError(SegtransferError, RuntimeError):
+    """A server that failed or cannot be reached. The input can be right."""
 
 
 def reason_of(failure: str) -> str:

@@ -12,6 +12,7 @@ from segtransfer.tasks.attacks.resolve import TRANSFORM_CHAIN
 from segtransfer.tasks.attacks.spec import AttackSpec, fields_of_preset
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.schema import Frozen
+from segtransfer.tasks.spec_errors import sentences, validated
 
 # An attack by path: {"eps": "8/255", "momentum": True, "momentum.mu": 1.0, ...}. A part that is
 # there has its own path; transforms stand in the order in which they are applied.
@@ -151,28 +152,4 @@ def attack(flat: Flat, name: str, where: str) -> AttackSpec:
             raw["transforms"].append({"kind": part.removeprefix(CHAIN), **given})
         else:
             raw[part] = given
-    try:
-        return AttackSpec.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(sentences(error, where)) from None
-
-
-_MESSAGE_OF_TYPE = {
-    "missing": "it is missing",
-    "model_type": "a mapping is needed, such as {float: [0.5, 1]}",
-    "dict_type": "a mapping of fields to values is needed",
-    "tuple_type": "a list is needed",
-    "too_short": "it is empty; give one or more",
-}
-
-
-def sentences(error: ValidationError, where: str) -> str:
-    """Return one line per wrong field: origin, field, error and value."""
-    lines = []
-    for item in error.errors(include_url=False):
-        field = ".".join(str(part) for part in item["loc"])
-        shown = "" if isinstance(item["input"], dict | Frozen) else f" (value: {item['input']!r})"
-        message = _MESSAGE_OF_TYPE.get(item["type"], item["msg"]) + shown
-        prefix = f"{where}: field '{field}': " if field else f"{where}: "
-        lines += [prefix + line for line in message.splitlines()]
-    return "\n".join(lines)
+    return validated(AttackSpec, raw, where)

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
-from segtransfer.search_spaces.paths import FIXED, PARTS, PATHS, is_path, part_of, sentences
+from segtransfer.search_spaces.paths import FIXED, PARTS, PATHS, is_path, part_of
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.schema import Flag, Frozen, Name, Number, Whole, suggest
+from segtransfer.tasks.spec_errors import validated
 from segtransfer.tasks.yaml_files import read_mapping
 
 SHIPPED = Path(__file__).parent
@@ -192,10 +193,7 @@ def read_space(source: str | Path | dict[str, Any] | Space, base: Path | None = 
         path = _find(source, base or Path.cwd())
         own = read_mapping(path, needs="fields")
         where, raw = str(path), {"name": path.stem.replace("_", "-"), **own}
-    try:
-        return Space.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(sentences(error, where)) from None
+    return validated(Space, raw, where)
 
 
 def _find(source: str | Path, base: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from segtransfer.errors import SegtransferError
 from segtransfer.tasks.ae_files import read_files
 from segtransfer.tasks.attacks import loop
 from segtransfer.tasks.attacks.context import ShardImages
@@ -72,7 +73,7 @@ def attack(
 
     Raises:
         InputError: If files do not fit, or a step or an iterate is not a number.
-        AssertionError: If an 8-bit perturbation leaves the ball.
+        SegtransferError: If an 8-bit perturbation leaves the ball.
     """
     before = model.cost if model else None
     health: list[dict[str, Any]] = []
@@ -129,11 +130,16 @@ def _measure(
     """Return the perturbation statistics of each variant.
 
     Raises:
-        AssertionError: If a perturbation leaves the ball.
+        SegtransferError: If a perturbation leaves the ball.
     """
     measured = [statistics(images, clean, spec.eps) for images in adversarial]
     for perturbation, variant in zip(measured, spec.variants, strict=True):
-        assert inside(perturbation, spec), f"{variant.name} left the ball: {perturbation}"
+        if not inside(perturbation, spec):
+            raise SegtransferError(
+                f"attack '{variant.name}': an 8-bit image is {max(perturbation['linf']):.0f} "
+                f"levels (RMS {max(perturbation['rms']):.2f}) from its image, eps allows "
+                f"{spec.eps * 255:g} under {spec.norm}; this is a defect of segtransfer: report it"
+            )
     return measured
 
 

@@ -212,7 +212,7 @@ def read_entry(
     Args:
         registry: The registry of specs (classes derived from ``Frozen``).
         foreign: The class for the fields of an entry of a package or of the user.
-        value: The raw value; a spec is returned as it is.
+        value: The raw value, or a spec, which is returned unchanged.
         context: The validation context with the folder of the spec's file.
 
     Returns:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Set
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, SupportsIndex
+from typing import Annotated, Any, Self, SupportsIndex
 
 from pydantic import (
     AfterValidator,
@@ -16,10 +16,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 LONGEST_VALUE = 80  # characters of a wrong value in a message
 
@@ -51,18 +53,38 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _refuse_unknown_keys(cls, data: Any) -> Any:
-        if isinstance(data, dict) and cls.model_config.get("extra") == "forbid":
-            for key in data:
-                if key not in cls.model_fields:
-                    raise PydanticCustomError(
-                        "unknown_key",
-                        "unknown key '{key}': {hint}",
-                        {"key": str(key), "hint": suggest(str(key), cls.model_fields)},
-                    )
-        return data
+    def _name_unknown_keys(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Say which keys are allowed for each unknown key, beside the errors of other fields."""
+        try:
+            return handler(data)
+        except ValidationError as error:
+            items = error.errors(include_url=False)
+            if not any(_is_unknown_key(item) for item in items):
+                raise
+            named = list(map(cls._named, items))
+            raise ValidationError.from_exception_data(cls.__name__, named) from None
+
+    @classmethod
+    def _named(cls, item: ErrorDetails) -> InitErrorDetails:
+        """Return an error unchanged, or as the error of an unknown key of this spec."""
+        place, kind, message = item["loc"], item["type"], item["msg"]
+        if _is_unknown_key(item):
+            key = str(place[0])
+            place, kind, message = (), "unknown_key", cls.unknown_key(key, item["input"])
+        message_error = PydanticCustomError(kind, "{message}", {"message": message})
+        return InitErrorDetails(type=message_error, loc=place, input=item["input"])
+
+    @classmethod
+    def unknown_key(cls, key: str, value: Any) -> str:
+        """Return the sentence about a key beside the fields of this spec.
+
+        Args:
+            key: The key, as text.
+            value: The value under the key.
+        """
+        return f"unknown key '{shorten(key)}': {suggest(key, cls.model_fields)}"
 
     def identity_fields(self, *, exclude: Set[str] = frozenset()) -> dict[str, Any]:
         """Return the fields that tell this spec from another, as JSON values.
@@ -74,6 +96,11 @@ class Frozen(BaseModel):
             exclude: Names of fields of this spec to leave out, because they change no result.
         """
         return _identity_value(self, self.model_dump(mode="json", exclude=set(exclude)))
+
+
+def _is_unknown_key(item: ErrorDetails) -> bool:
+    """Return whether an error is about a key of the validated spec itself, not of a nested one."""
+    return item["type"] in ("extra_forbidden", "invalid_key") and len(item["loc"]) == 1
 
 
 def _identity_value(value: Any, content: Any) -> Any:

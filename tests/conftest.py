@@ -1,5 +1,6 @@
 """Set-up for all tests: Ray is told where it may live before anything imports it."""
 
+import gc
 import os
 import secrets
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.loaded import unload_folders
+from tests.quick import heavy_imports, mark_quick
 
 ROOT = Path(__file__).resolve().parent.parent
 # Short, since Ray's unix sockets lie below it and their paths end at 107 characters.
@@ -23,6 +25,8 @@ os.environ["RAY_AUTH_TOKEN_PATH"] = str(RAY_FOLDER / "token")
 # Workers import tests.toys.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test cuts the power, and a third of an inline run's time is waiting for the disk.
+os.fsync = lambda _: None
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +50,23 @@ def cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the files unread that have no quick test, as they import big libraries."""
+    only_quick = config.option.markexpr == "quick" and collection_path.suffix == ".py"
+    return True if only_quick and heavy_imports(collection_path) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is run before every commit: ``pytest -m quick``."""
+    mark_quick(items)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the libraries and tests, which live to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:

@@ -12,11 +12,18 @@ import sys
 
 from segtransfer import open_results
 from segtransfer.results import Results
+from segtransfer.results.text import HEADLINES
 from segtransfer.statistics import Resampled, pairs_of
 
 BASELINES = ("pgd", "mi")
-MEANS = {"same_backbone": "same backbone", "cross_backbone": "other backbone", "diagonal": "itself"}
-COLUMNS = ["attack", *MEANS.values(), "RMS", "cost", *(f"less {b.upper()}" for b in BASELINES)]
+MEANS = ("same_backbone", "cross_backbone", "diagonal")
+COLUMNS = [
+    "attack",
+    *(HEADLINES[group] for group in MEANS),
+    "RMS",
+    "cost",
+    *(f"less {b.upper()}" for b in BASELINES),
+]
 
 
 def lines(results: Results, score: str) -> list[str]:

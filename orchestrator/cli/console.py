@@ -9,13 +9,15 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from segtransfer.errors import SegtransferError
+
 # Whole sequences, then single characters, also those that turn the direction of writing.
 _SEQUENCE = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
 _CHARACTER = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 _CONTROL = re.compile(f"{_SEQUENCE}|{_CHARACTER}")
 
 
-class OutputError(OSError):
+class OutputError(SegtransferError, OSError):
     """Standard output or standard error cannot be written, as opposed to a file or a socket."""
 
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from segtransfer.cli import tracebacks
 from segtransfer.cli.console import OutputError, errors
-from segtransfer.errors import InputError, reason_of
+from segtransfer.errors import InputError, SegtransferError, reason_of
 from segtransfer.runtime.interrupts import was_terminated
 from segtransfer.tasks.urls import without_credentials
 
@@ -77,7 +77,7 @@ def describe(error: Exception, origin: str, resume: str) -> ExitCode:
         say(escape(where_kept(error)))
     if tracebacks.shown:
         say(escape(tracebacks.text_of(error)))
-    return ExitCode.WRONG_INPUT if known else ExitCode.FAILED
+    return ExitCode(error.exit_code) if isinstance(error, SegtransferError) else ExitCode.FAILED
 
 
 def message_of(error: Exception) -> str:
@@ -88,7 +88,7 @@ def message_of(error: Exception) -> str:
     message = str(error).strip()
     if message.startswith("Traceback ("):
         message = reason_of(message)
-    if isinstance(error, InputError | OSError | RuntimeError) and message:
+    if isinstance(error, SegtransferError | OSError | RuntimeError) and message:
         return message
     return f"unforeseen {type(error).__name__}{': ' if message else ''}{message}"
 

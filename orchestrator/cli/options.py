@@ -15,7 +15,7 @@ ExecutorOption = Annotated[
 ]
 StoreOption = Annotated[str | None, typer.Option(help="Folder or URL of the store.")]
 ExperimentOption = Annotated[
-    str | None, typer.Option(help="An experiment's name, or the beginning of its identity.")
+    str | None, typer.Option(help="An experiment: name, or prefix of its identity.")
 ]
 FleetOption = Annotated[str | None, typer.Option(help="A fleet that 'fleet up' keeps.")]
 TrackingOption = Annotated[bool, typer.Option(help="Log to MLflow.")]

@@ -75,7 +75,7 @@ def store_gc(
     location: LocationArgument,
     experiments: Annotated[
         list[str] | None,
-        typer.Option(help="Let this experiment go too (the beginning of its identity)."),
+        typer.Option(help="Also delete this experiment (name or identity's prefix); repeatable."),
     ] = None,
     unreferenced: Annotated[
         bool, typer.Option(help="Let rows and shards go that no experiment left names.")
@@ -84,11 +84,13 @@ def store_gc(
 ) -> None:
     """List what nothing needs any more, ask, and remove it; nothing younger than an hour."""
     from segtransfer.reporting.maintenance import print_freed, print_garbage
+    from segtransfer.results.lookup import experiment_of
     from segtransfer.store.maintenance import find_garbage, open_existing, remove_garbage
 
     with exit_with_message(location):
         store = open_existing(location)
-        report = find_garbage(store, experiments=experiments or (), unreferenced=unreferenced)
+        dropped = [experiment_of(store, wanted)[0] for wanted in experiments or ()]
+        report = find_garbage(store, experiments=dropped, unreferenced=unreferenced)
         print_garbage(report, console)
         if report.garbage and _confirmed(yes):
             print_freed(remove_garbage(store, report.garbage), console)

@@ -14,17 +14,13 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.keys import key_of
 from segtransfer.results import Results
 from segtransfer.results.markdown import warning_sentences
+from segtransfer.results.text import TARGETS_OF
 from segtransfer.statistics import NO_VERDICT
 from segtransfer.store import Store
 from segtransfer.tasks.metrics import METRICS, of_margins
 from segtransfer.tasks.schema import suggest
 
-# Headline group -> the targets that a verdict's clause is about, in the order of the clauses.
-VERDICT_SCOPES = {
-    "cross_backbone": "to other backbones",
-    "same_backbone": "to the same backbone",
-    "": "over all targets",
-}
+VERDICT_GROUPS = ("cross_backbone", "same_backbone", "")  # in the order of a verdict's clauses
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,7 @@ class Comparison:
         means = self.rows(attack, "mean")
         clauses = [
             self._clause(means[means["group"] == group].iloc[0])
-            for group in VERDICT_SCOPES
+            for group in VERDICT_GROUPS
             if (means["group"] == group).any()
         ]
         if not clauses:
@@ -122,7 +118,8 @@ class Comparison:
         return f"{who}: {'; '.join(clauses)}."
 
     def _clause(self, mean: pd.Series) -> str:
-        where, name = VERDICT_SCOPES[mean["group"]], self.metric_name
+        group, name = mean["group"], self.metric_name
+        where = f"to {TARGETS_OF[group]}" if group else "over all targets"
         if pd.isna(mean["difference"]):
             return f"{where} results are missing"
         number = f"{name} {mean['difference']:+.2f}"

@@ -9,13 +9,13 @@ from typing import Any
 from segtransfer.errors import InputError
 from segtransfer.experiment.manifest import FORMAT
 from segtransfer.results import Results, results_of
-from segtransfer.results.lookup import matching
+from segtransfer.results.lookup import experiment_of, matching
+from segtransfer.results.manifest_check import check_manifest
 from segtransfer.store import Store
 from segtransfer.tasks.schema import suggest
 
 ATTACK_NAME = re.compile(r"[A-Za-z0-9_.-]+(:\d+)?(:sign|:rms)?")  # with its iterate and score
 MLFLOW_RUN_ID = re.compile(r"[0-9a-f]{32}")
-LEAST_PREFIX = 4  # characters of an identity that a reference needs
 MOST_SUGGESTIONS = 8  # experiments, and attacks per experiment, in an error's message
 
 
@@ -73,8 +73,7 @@ def find_run(reference: str, store: Store, find_logged: FindLogged | None = None
     A reference is, tried in this order:
 
     - a store's folder or URL: its newest experiment, or the experiment after a ``#``;
-    - an experiment in ``store``: its name, at least four leading characters of its identity, or
-      both joined by a ``-``;
+    - an experiment in ``store``, as ``experiment_of`` looks it up;
     - an MLflow run's id;
     - an attack of the newest experiment in ``store``.
 
@@ -124,25 +123,27 @@ def _at_a_location(reference: str) -> Run | None:
     if (store := _open(reference)) and (known := _experiments(store)):
         return known[-1]
     location, mark, name = reference.rpartition("#")
-    return _pick(name, store, least=1) if mark and (store := _open(location)) else None
+    return _pick(name, store) if mark and (store := _open(location)) else None
 
 
 def _open(location: str) -> Store | None:
     """Return the store at a URL or in an existing folder, else None."""
-    if "://" in location:
-        return Store(location)
-    path = Path(location).expanduser()
-    return Store(str(path)) if location and path.is_dir() else None
+    store = Store(location) if location else None
+    return store if store and (store.remote or Path(store.location).is_dir()) else None
 
 
-def _pick(name: str, store: Store, least: int = LEAST_PREFIX) -> Run | None:
-    """Return the experiment with this name or identity; InputError if several match."""
-    known = {run.identity: run for run in _experiments(store)}
-    contents = {identity: run.content for identity, run in known.items()}
-    matches = [known[identity] for identity in matching(contents, name, least)]
-    if len(matches) > 1:
-        raise InputError(f"'{name}' names {len(matches)} experiments; {_listed(matches)}")
-    return matches[0] if matches else None
+def _pick(name: str, store: Store) -> Run | None:
+    """Return the experiment with this name or identity, or None.
+
+    Raises:
+        InputError: If several experiments match, or another version of segtransfer wrote it.
+    """
+    if not matching(store.experiments(), name):
+        return None
+    identity, content = experiment_of(store, name)
+    if content.get("format") != FORMAT:
+        check_manifest(content, identity, store.location)
+    return Run(store, identity, content)
 
 
 def _logged(run_id: str, find_logged: FindLogged | None) -> Run | None:

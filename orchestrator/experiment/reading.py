@@ -7,26 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from segtransfer.errors import InputError
 from segtransfer.experiment.overrides import apply_override
 from segtransfer.experiment.recipes import EXPERIMENT_RECIPES, find_spec
 from segtransfer.experiment.spec import Experiment, Runtime
 from segtransfer.experiment.spec_warnings import spec_warnings
-from segtransfer.tasks.schema import Frozen, shorten
+from segtransfer.tasks.schema import Frozen
+from segtransfer.tasks.spec_errors import validated
 from segtransfer.tasks.yaml_files import read_mapping
 
 log = logging.getLogger(__name__)
 AnySpec = TypeVar("AnySpec", bound=Frozen)
-
-# Sentences for pydantic's types of error whose own message speaks of Python.
-_EXPECTED = {
-    "model_type": "a mapping of fields to values is needed",
-    "dict_type": "a mapping of names to values is needed",
-    "tuple_type": "a list is needed",
-    "string_type": "text is needed; put it in quotes",
-}
 
 
 def read_experiment(
@@ -87,7 +77,7 @@ def read_spec(
     for override in overrides:
         apply_override(raw, override)
     raw.setdefault("runtime", {})  # read now, as its store's path depends on the working folder
-    return _validated(kind, raw, origin, base)
+    return validated(kind, raw, origin, {"base": base})
 
 
 def read_runtime(overrides: Sequence[str]) -> Runtime:
@@ -99,27 +89,4 @@ def read_runtime(overrides: Sequence[str]) -> Runtime:
     raw: dict[str, Any] = {}
     for override in overrides:
         apply_override(raw, override)
-    return _validated(Runtime, raw, "runtime", Path.cwd())
-
-
-def _validated(kind: type[AnySpec], raw: dict[str, Any], origin: str, base: Path) -> AnySpec:
-    try:
-        return kind.model_validate(raw, context={"base": base})
-    except ValidationError as error:
-        raise InputError(_sentences(error, origin)) from None
-
-
-def _sentences(error: ValidationError, origin: str) -> str:
-    """Return a line per wrong field: origin, field, the error, and the value."""
-    lines = []
-    for item in error.errors(include_url=False):
-        field = ".".join(str(part) for part in item["loc"])
-        message = _EXPECTED.get(item["type"], item["msg"])
-        if item["type"] == "missing":
-            lines.append(f"{origin}: field '{field}' is missing")
-            continue
-        shown = ""
-        if not isinstance(item["input"], dict | Frozen):
-            shown = f" (value: {shorten(repr(item['input']))})"
-        lines.append(f"{origin}: {f'field {field!r}: ' if field else ''}{message}{shown}")
-    return "\n".join(lines)
+    return validated(Runtime, raw, "runtime", {"base": Path.cwd()})

@@ -111,7 +111,7 @@ def follow(client: JobSubmissionClient, job: str, write: Callable[[str], object]
 
     Raises:
         InputError: The job is unknown.
-        RuntimeError: The cluster is out of reach for ten minutes.
+        ServerError: The cluster is out of reach for ten minutes.
     """
     job_details(client, job)
     log, last_answer = _Log(client, job, write), time.monotonic()
@@ -122,7 +122,7 @@ def follow(client: JobSubmissionClient, job: str, write: Callable[[str], object]
             details = job_details(client, job)
         except (InputError, ServerError) as error:
             if time.monotonic() - last_answer > UNREACHABLE_LIMIT:
-                raise RuntimeError(f"job {job} may go on, but {error}") from error
+                raise ServerError(f"job {job} may go on, but {error}") from error
         else:
             last_answer = time.monotonic()
             if details.status.is_terminal():

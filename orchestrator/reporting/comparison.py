@@ -30,7 +30,10 @@ from segtransfer.tasks.data.names import file_name
 
 DIVERGING_COLOURMAP = mpl.colormaps["PRGn"]  # green: B fools more, in all figures and tables
 DIFFERENCE_RANGE = (-10.0, 10.0)  # of colours, in points; equal in all figures
-MEAN_LABELS = {"same_backbone": "mean, same\nbackbone", "cross_backbone": "mean, other\nbackbone"}
+MEAN_LABELS = {
+    group: "mean, " + HEADLINES[group].replace(" ", "\n")
+    for group in ("same_backbone", "cross_backbone")
+}
 COLUMN_WIDTH = 19  # on the terminal, with a border
 MEANS_GAP = 0.25  # cells, between a figure's cells and means
 

@@ -1,4 +1,4 @@
-"""Experiments of a store by name or identity."""
+"""Lookup of experiments in a store, by name or identity, for every verb and for Python."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,14 +6,20 @@ from typing import Any
 from segtransfer.errors import InputError
 from segtransfer.store import Store
 
+LEAST_PREFIX = 4  # characters of an identity without a name, so that few attack names are one
+MOST_LISTED = 8  # experiments in a message
 
-def experiments_of(store: Store, wanted: str | None = None) -> Mapping[str, Mapping[str, Any]]:
+Described = Mapping[str, Any]
+
+
+def experiments_of(store: Store, wanted: str | None = None) -> Mapping[str, Described]:
     """Return experiments of a store by identity, oldest first.
 
     Args:
         store: The store.
-        wanted: A name, the beginning of an identity, or ``name-beginning`` as runs and reports
-            are called. Default: all experiments.
+        wanted: A name, an identity's first four characters or more, or ``name-prefix`` with a
+            prefix of the identity, as runs and reports are called. A name precedes a prefix.
+            Default: all experiments.
 
     Raises:
         InputError: If the store holds no such experiment.
@@ -28,9 +34,7 @@ def experiments_of(store: Store, wanted: str | None = None) -> Mapping[str, Mapp
         raise InputError(
             f"store {store.location} holds no experiment; give the folder or URL of a store"
         )
-    if wanted is None:
-        return known
-    matches = matching(known, wanted)
+    matches = known if wanted is None else matching(known, wanted)
     if not matches:
         raise InputError(
             f"store {store.location} holds no experiment '{wanted}'; it holds {_listed(known)}"
@@ -38,29 +42,24 @@ def experiments_of(store: Store, wanted: str | None = None) -> Mapping[str, Mapp
     return matches
 
 
-def matching(
-    known: Mapping[str, Mapping[str, Any]], wanted: str, least: int = 1
-) -> dict[str, Mapping[str, Any]]:
-    """Return the experiments with a name, else the experiments whose identity begins like this.
+def matching(known: Mapping[str, Described], wanted: str) -> Mapping[str, Described]:
+    """Return the experiments with a name or an identity's prefix.
 
     Args:
         known: Experiments by identity.
-        wanted: A name, the beginning of an identity, or ``name-beginning``.
-        least: The least length of the beginning of an identity without a name.
+        wanted: A word as of ``experiments_of``.
     """
     named = {i: content for i, content in known.items() if _name(content) == wanted}
-    return named or {
-        i: content for i, content in known.items() if _begins(i, content, wanted, least)
-    }
+    return named or {i: content for i, content in known.items() if _begins(i, content, wanted)}
 
 
-def experiment_of(store: Store, wanted: str | None = None) -> tuple[str, Mapping[str, Any]]:
-    """Return the identity and the content of one experiment of a store.
+def experiment_of(store: Store, wanted: str | None = None) -> tuple[str, Described]:
+    """Return the identity and the content of a store's experiment.
 
     Args:
         store: The store.
-        wanted: A name, the beginning of an identity, or ``name-beginning``. It may be left out if
-            the store holds one experiment.
+        wanted: As ``experiments_of`` reads it. May be left out if the store holds a single
+            experiment.
 
     Raises:
         InputError: If no experiment matches, or more than one.
@@ -75,18 +74,22 @@ def experiment_of(store: Store, wanted: str | None = None) -> tuple[str, Mapping
     return next(iter(matches.items()))
 
 
-def _begins(identity: str, content: Mapping[str, Any], wanted: str, least: int) -> bool:
-    name, _, beginning = wanted.rpartition("-")
-    if beginning and name == _name(content):
-        return identity.startswith(beginning)
-    return len(wanted) >= least and identity.startswith(wanted)
+def _begins(identity: str, content: Described, wanted: str) -> bool:
+    name, _, prefix = wanted.rpartition("-")
+    if prefix and name == _name(content):
+        return identity.startswith(prefix)
+    return len(wanted) >= LEAST_PREFIX and identity.startswith(wanted)
 
 
-def _name(content: Mapping[str, Any]) -> str:
+def _name(content: Described) -> str:
     spec = content.get("spec")
     name = spec.get("name") if isinstance(spec, dict) else None
     return name if isinstance(name, str) else ""
 
 
-def _listed(experiments: Mapping[str, Mapping[str, Any]]) -> str:
-    return ", ".join(f"{_name(content)} ({i[:12]})" for i, content in experiments.items())
+def _listed(experiments: Mapping[str, Described]) -> str:
+    """Return the newest experiments as a list of ``name-prefix``."""
+    newest = list(experiments.items())[: -MOST_LISTED - 1 : -1]
+    listed = ", ".join(f"{_name(content)}-{i[:12]}" for i, content in newest)
+    left = len(experiments) - len(newest)
+    return listed + (f" and {left} more" if left else "")

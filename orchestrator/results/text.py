@@ -6,10 +6,16 @@ from typing import Any
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 
+# The labels of the groups of pairs: as a heading, and as the targets of a sentence.
 HEADLINES = {
     "diagonal": "white-box (diagonal)",
     "same_backbone": "same backbone",
     "cross_backbone": "other backbone",
+}
+TARGETS_OF = {
+    "diagonal": "the source itself",
+    "same_backbone": "models of the same backbone",
+    "cross_backbone": "models of another backbone",
 }
 ANY_SOURCE = "any source"
 NO_PAIR, NOT_MEASURED = "no such pair", "not measured"

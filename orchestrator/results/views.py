@@ -11,7 +11,7 @@ class MatrixCell:
     """A cell of a transfer matrix.
 
     Attributes:
-        miou: The mIoU under attack in percent; NaN if it is not measured.
+        miou: The mIoU under attack in percent; NaN if not measured.
         drop: The clean mIoU minus ``miou``, in points.
         white_box: Whether the attack had the target's own gradients.
     """

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from segtransfer.errors import SegtransferError
+
 
 class Terminated(KeyboardInterrupt):
     """The process received SIGTERM. Like Ctrl-C no `Exception`, which error handlers take."""
 
 
-class HoursUp(Exception):
+class HoursUp(SegtransferError):
     """The hours of a search are up: running trials are left as Ctrl-C leaves them.
 
     Unlike Ctrl-C an `Exception`, after which Tune ends the trials' processes.

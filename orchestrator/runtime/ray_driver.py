@@ -18,7 +18,7 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from segtransfer.errors import InputError
+from segtransfer.errors import InputError, SegtransferError
 from segtransfer.experiment.provenance import code_hash
 from segtransfer.experiment.shadowing import check_not_shadowed
 from segtransfer.experiment.spec import Runtime
@@ -53,7 +53,7 @@ OWN_CLUSTER = {
 }
 
 
-class DriverError(RuntimeError):
+class DriverError(SegtransferError, RuntimeError):
     """The driver stopped; the message says why. Committed results are kept."""
 
 

@@ -1,11 +1,13 @@
 """The scheduler's journal: every event and decision in a file, and their replay."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any, TextIO
 
+from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Runtime
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.scheduler import Decision, Host, Scheduler, Slot
@@ -27,8 +29,20 @@ def scheduler_for(runtime: Runtime) -> Scheduler:
     return RecordingScheduler(open(runtime.journal, "a", buffering=1), options)
 
 
+def _recorded(event: str) -> Callable[..., Any]:
+    """Return a method of ``Scheduler`` that writes its plain arguments to the journal first."""
+    method = getattr(Scheduler, event)
+
+    def record(self: "RecordingScheduler", *args: Any, **options: Any) -> Any:
+        content = signature(method).bind(self, *args, **options).arguments
+        with self._event(event, **{name: content[name] for name in content if name != "self"}):
+            return method(self, *args, **options)
+
+    return record
+
+
 class RecordingScheduler(Scheduler):
-    """A scheduler that writes every event and decision to a journal, one line of JSON each."""
+    """A scheduler for debugging: its events and decisions go to a journal, as lines of JSON."""
 
     def __init__(self, file: TextIO, options: dict[str, int]) -> None:
         super().__init__(**options)
@@ -47,55 +61,20 @@ class RecordingScheduler(Scheduler):
         ):
             super().submit(client, tasks, done)
 
-    def cancel(self, client: str) -> list[str]:
-        """Record and pass on a cancellation."""
-        with self._event("cancel", client=client):
-            return super().cancel(client)
-
-    def forget(self, client: str) -> None:
-        """Record and pass on the end of a client."""
-        with self._event("forget", client=client):
-            super().forget(client)
-
     def add_slot(self, slot: Slot) -> None:
         """Record and pass on a slot that joins."""
         with self._event("add_slot", slot=[slot.slot_id, slot.device, slot.width]):
             super().add_slot(slot)
 
-    def remove_slot(self, slot_id: str) -> None:
-        """Record and pass on a slot that leaves."""
-        with self._event("remove_slot", slot_id=slot_id):
-            super().remove_slot(slot_id)
-
-    def hosted(self, slot_id: str, model: str) -> None:
-        """Record and pass on a loaded model."""
-        with self._event("hosted", slot_id=slot_id, model=model):
-            super().hosted(slot_id, model)
-
-    def refused(self, slot_id: str, model: str) -> None:
-        """Record and pass on a model that a slot could not load."""
-        with self._event("refused", slot_id=slot_id, model=model):
-            super().refused(slot_id, model)
-
-    def model_lost(self, model: str | None) -> list[str]:
-        """Record and pass on a model that no slot hosts."""
-        with self._event("model_lost", model=model):
-            return super().model_lost(model)
-
-    def done(self, key: str) -> None:
-        """Record and pass on a committed result."""
-        with self._event("done", key=key):
-            super().done(key)
-
-    def failed(self, key: str, *, retry: bool, now: float) -> list[str]:
-        """Record and pass on a failed call."""
-        with self._event("failed", key=key, retry=retry, now=now):
-            return super().failed(key, retry=retry, now=now)
-
-    def invalidated(self, key: str) -> None:
-        """Record and pass on a damaged result."""
-        with self._event("invalidated", key=key):
-            super().invalidated(key)
+    cancel = _recorded("cancel")
+    forget = _recorded("forget")
+    remove_slot = _recorded("remove_slot")
+    hosted = _recorded("hosted")
+    refused = _recorded("refused")
+    model_lost = _recorded("model_lost")
+    done = _recorded("done")
+    failed = _recorded("failed")
+    invalidated = _recorded("invalidated")
 
     def decide(self, now: float) -> list[Decision]:
         """Decide, and record the decisions."""
@@ -122,6 +101,9 @@ def replay(path: str | Path) -> Iterator[tuple[list[Any], list[Any]]]:
     """Run a journal's events through a new scheduler; yield the decisions then and now.
 
     Every driver that appends to a journal begins with its options, and starts a new scheduler.
+
+    Raises:
+        InputError: If the file begins without options.
     """
     scheduler: Scheduler | None = None
     with open(path) as file:
@@ -133,7 +115,8 @@ def replay(path: str | Path) -> Iterator[tuple[list[Any], list[Any]]]:
             if event == "options":
                 scheduler = Scheduler(**content)
                 continue
-            assert scheduler is not None, "a journal begins with its options"
+            if scheduler is None:
+                raise InputError(f"{path} is no journal of a driver: it begins without options")
             if event == "decide":
                 scheduler.in_flight_bytes = content["budget"]
                 scheduler.switch_cost = content["switch"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
+from segtransfer.errors import SegtransferError
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.executors.base import Served
 
@@ -54,7 +55,7 @@ class Notice:
     message: str = ""
 
 
-class UnknownClientError(KeyError):
+class UnknownClientError(SegtransferError, KeyError):
     """The driver has no such client: the driver was restarted, or the client's lease ended."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from segtransfer.errors import InputError
 from segtransfer.results import Results
+from segtransfer.results.text import HEADLINES
 from segtransfer.searches.context import PairDrops
 from segtransfer.searches.spec import Search, trials_experiment
 from segtransfer.statistics import (
@@ -26,7 +27,6 @@ from segtransfer.tasks.data.spec import DataSpec
 
 SEARCHED, HELD_OUT = "searched", "held-out"
 SAME, OTHER = "same_backbone", "cross_backbone"
-BACKBONES = {SAME: "same backbone", OTHER: "other backbone"}
 LEAST_SCHEDULES = 10  # for a claim on attacks that draw scales
 
 
@@ -41,7 +41,7 @@ class PairGroup(NamedTuple):
     group: str
 
     def __str__(self) -> str:
-        return f"{self.role}, {BACKBONES[self.group]}"
+        return f"{self.role}, {HEADLINES[self.group]}"
 
 
 # The strictest first, as a verdict names them.

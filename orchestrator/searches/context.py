@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from segtransfer import search_spaces
-from segtransfer.errors import reason_of
+from segtransfer.errors import SegtransferError, reason_of
 from segtransfer.experiment.keys import key_of
 from segtransfer.experiment.manifest import Manifest, attack_fields, describe
 from segtransfer.experiment.plan import identity_of, make_plan, make_tasks
@@ -31,7 +31,7 @@ from segtransfer.tasks.perturbation import ssim
 PairDrops = dict[str, dict[str, float]]  # source -> target -> value
 
 
-class TrialError(RuntimeError):
+class TrialError(SegtransferError, RuntimeError):
     """A trial without a result; the message gives the reason."""
 
 

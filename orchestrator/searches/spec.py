@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer.experiment.reading import read_experiment, read_spec
@@ -35,6 +35,12 @@ DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
 }
 # Two attacks are comparable if these fields agree: the threat, and the cost.
 COMPARABLE_FIELDS = ("norm", "eps", "target", "region", "budget", "steps")
+
+
+def _is_an_attack(value: dict[str, Any]) -> dict[str, Any]:
+    """Validate the attack that proposals start from; its errors become errors of the search."""
+    AttackSpec.model_validate({"name": "base", **value})
+    return value
 
 
 class SearchSettings(Frozen):
@@ -114,7 +120,7 @@ class Search(Frozen):
     models: tuple[ModelSpec, ...]
     sources: Annotated[tuple[Name, ...], Field(min_length=1)]
     targets: Annotated[tuple[Name, ...], Field(min_length=1)]
-    attack: dict[str, Any]
+    attack: Annotated[dict[str, Any], AfterValidator(_is_an_attack)]
     search: SearchSettings
     confirm: Confirmation
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0
@@ -165,18 +171,6 @@ class Search(Frozen):
             raise PydanticCustomError(
                 "transfer", "no target differs from the source, so nothing can transfer", {}
             )
-        try:
-            AttackSpec.model_validate({"name": "base", **self.attack})
-        except ValidationError as error:
-            # As it comes, it would name its fields as if they were the search's own.
-            item = error.errors(include_url=False)[0]
-            field = ".".join(["attack", *map(str, item["loc"])])
-            shown = "" if isinstance(item["input"], dict) else f" (value: {item['input']!r})"
-            raise PydanticCustomError(
-                "attack",
-                "field '{field}': {message}",
-                {"field": field, "message": item["msg"] + shown},
-            ) from None
         return self
 
 

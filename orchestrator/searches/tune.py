@@ -24,6 +24,7 @@ import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from segtransfer import search_spaces
 from segtransfer.errors import InputError
@@ -295,7 +296,7 @@ def _open_runner(context: SearchContext, namespace: str) -> Iterator[Any]:
     """Start the trial runner, which Ray restarts if it dies, and end it with the context."""
     options = {
         "num_cpus": 0,
-        "resources": _node_of(context),
+        "scheduling_strategy": _placement(context),
         "max_concurrency": context.search.search.concurrency + 1,
         "max_restarts": -1,
         "max_task_retries": -1,  # tasks of a repeated call are found in the store
@@ -307,7 +308,8 @@ def _open_runner(context: SearchContext, namespace: str) -> Iterator[Any]:
         ray.kill(runner)
 
 
-def _node_of(context: SearchContext) -> dict[str, float]:
-    """Return this node as a resource if the store is a folder, which other nodes may not see."""
-    here = f"node:{ray.util.get_node_ip_address()}"
-    return {} if Store(context.store).remote else {here: 0.0001}
+def _placement(context: SearchContext) -> Any:
+    """Return this node if the store is a folder, which other nodes may not see, else any node."""
+    if Store(context.store).remote:
+        return "DEFAULT"
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

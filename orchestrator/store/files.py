@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from segtransfer.errors import InputError
+from segtransfer.errors import InputError, SegtransferError
 from segtransfer.tasks.urls import secret_part
 
 # In these buckets an object is visible only after its upload ends, so a write is atomic.
@@ -50,7 +50,7 @@ _REMOTE_ADVICE = [
 ]
 
 
-class StoreError(OSError):
+class StoreError(SegtransferError, OSError):
     """An OSError with a sentence for the user, and the system's ``errno`` or None."""
 
     def __init__(self, number: int | None, sentence: str) -> None:
@@ -70,6 +70,13 @@ class FileInfo:
     mtime_ns: int
 
 
+def _resolved(location: str) -> str:
+    try:
+        return str(Path(location).expanduser().resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"store '{location}' is no usable path: {error}") from None
+
+
 class Files:
     """The files of one folder or bucket. The connection is made on first use."""
 
@@ -77,15 +84,15 @@ class Files:
         """Set the root.
 
         Args:
-            location: A folder, ``file://...``, or the URL of a bucket.
+            location: A folder (``~`` is the home folder), ``file://...``, or the URL of a bucket.
 
         Raises:
-            InputError: If the URL is of another kind, or holds credentials.
+            InputError: If the path is unusable, or the URL is of another kind or holds credentials.
         """
         parts = urlsplit(location) if "://" in location else None
         self.remote = parts is not None and parts.scheme != "file"
         if parts is None:
-            self.location = str(Path(location).absolute())
+            self.location = _resolved(location)
         elif not self.remote:
             try:
                 self.location = fs.FileSystem.from_uri(location)[1]

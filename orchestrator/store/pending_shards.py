@@ -10,7 +10,7 @@ class PendingShards:
     """Shards of a plan under way, which may still be refused.
 
     The first are held in memory, so wrong input leaves the store as it was. The shards of a larger
-    data set are written while it is read; ``store gc`` removes shards of no experiment.
+    data set are written meanwhile; ``store gc`` removes shards of no experiment.
     """
 
     def __init__(self, store: Store) -> None:

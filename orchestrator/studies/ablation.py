@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from segtransfer.experiment.spec import Experiment
+from segtransfer.results.text import TARGETS_OF
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
 from segtransfer.studies.base import (
     SCORES,
@@ -20,7 +21,6 @@ from segtransfer.studies.base import (
 )
 from segtransfer.studies.contrasts import gain
 from segtransfer.studies.study import (
-    TARGETS_OF,
     Facts,
     IntervalByScore,
     Study,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import PAIR_GROUPS
+from segtransfer.results.text import TARGETS_OF
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
 from segtransfer.studies.base import (
     SCORES,
@@ -14,7 +15,6 @@ from segtransfer.studies.base import (
 )
 from segtransfer.studies.contrasts import gain
 from segtransfer.studies.study import (
-    TARGETS_OF,
     Facts,
     IntervalByScore,
     Study,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
+from segtransfer.results.text import TARGETS_OF
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.statistics.resampled import Values
 from segtransfer.studies.base import (
@@ -24,7 +25,6 @@ from segtransfer.studies.base import (
 from segtransfer.studies.contrasts import combine, drops, gain, mean
 from segtransfer.studies.study import (
     COMPARED_ATTACKS,
-    TARGETS_OF,
     Facts,
     IntervalByScore,
     Study,

@@ -18,6 +18,7 @@ from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN, MatrixIndex
 from segtransfer.results import PAIR_GROUPS
 from segtransfer.results.reader import ExperimentReader
+from segtransfer.results.text import TARGETS_OF
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.statistics.resampled import Values
 from segtransfer.studies.base import (
@@ -30,7 +31,6 @@ from segtransfer.studies.base import (
 from segtransfer.studies.contrasts import combine, mean, total
 from segtransfer.studies.study import (
     COMPARED_ATTACKS,
-    TARGETS_OF,
     Facts,
     IntervalByScore,
     Standing,

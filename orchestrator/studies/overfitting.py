@@ -13,13 +13,13 @@ import numpy as np
 
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.text import TARGETS_OF
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.studies.base import SCORES, BaseExperiment, check_transfer, experiment_of
 from segtransfer.studies.contrasts import Term, combine, drops
 from segtransfer.studies.study import (
     COMPARED_ATTACKS,
     NEGLIGIBLE,
-    TARGETS_OF,
     Facts,
     Study,
     Verdict,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from segtransfer.errors import InputError
+from segtransfer.errors import InputError, SegtransferError
 from segtransfer.results import Results
 from segtransfer.statistics import Resampled
 from segtransfer.studies import ablation, eps, heads, object_size, overfitting, scales, twins
@@ -27,7 +27,7 @@ class StudyResult:
     paragraph: str
 
 
-class IncompleteStudyError(RuntimeError):
+class IncompleteStudyError(SegtransferError, RuntimeError):
     """A study whose results lack tasks; ``results`` names the tasks and the failures."""
 
     def __init__(self, results: Results) -> None:

@@ -22,11 +22,6 @@ CLAIMS = {
 NEGLIGIBLE = 0.5  # points of mIoU: what is surely smaller counts as nothing
 EASY = 50.0  # percent of the strongest white-box drop: our reading of "easily"
 COMPARED_ATTACKS = {"pgd": "PGD", "ds": "dynamic scaling"}  # by preset, as paragraphs name them
-TARGETS_OF = {
-    "diagonal": "the source itself",
-    "same_backbone": "models of the same backbone",
-    "cross_backbone": "models of another backbone",
-}
 AUTHORS_EPS = 0.03  # below it, a weak transfer says nothing about the authors' claim
 Standing = Literal["supports", "contradicts", "leaves open", "open at this eps", "not tested"]
 IntervalByScore = dict[str, Interval]  # by score: raw, eps*sign

@@ -25,7 +25,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from segtransfer.comparison.references import LoggedRun
-from segtransfer.errors import InputError
+from segtransfer.errors import InputError, SegtransferError
 from segtransfer.experiment.provenance import commit, versions
 from segtransfer.tasks.urls import without_credentials
 from segtransfer.tracking import views
@@ -45,7 +45,7 @@ RAY_JOBS_FOLDER = "runtime_resources"  # Ray unpacks the working folders of its 
 THUMBNAIL_DPI = 256  # MLflow shows thumbnails at a quarter of their size
 
 
-class TrackingError(RuntimeError):
+class TrackingError(SegtransferError, RuntimeError):
     """MLflow could not be used; the store holds the results."""
 
 

@@ -10,10 +10,11 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Budget, Variance
 from segtransfer.tasks.attacks.losses import LOSSES, is_feature_loss
 from segtransfer.tasks.attacks.transforms import Transform, relative_cost
-from segtransfer.tasks.schema import PixelFraction
+from segtransfer.tasks.schema import PixelFraction, Whole, suggest
 
 DEFAULTS = {"eps": 8 / 255, "steps": 20}
 PIXEL_FRACTION: TypeAdapter[float] = TypeAdapter(PixelFraction)
+WHOLE: TypeAdapter[int] = TypeAdapter(Whole)
 TRANSFORM_CHAIN: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
 
 
@@ -72,17 +73,28 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "steps": steps}
 
 
+def read_loss(value: str) -> str:
+    """Refuse a name that is neither a shipped loss nor ``package.module:function``."""
+    if value in LOSSES or LOSSES.is_foreign(value):
+        return value
+    raise PydanticCustomError(
+        "loss",
+        "unknown loss '{loss}': {hint}; your own is package.module:function",
+        {"loss": value, "hint": suggest(value, LOSSES.names())},
+    )
+
+
 def with_loss(data: dict[str, Any]) -> dict[str, Any]:
-    """Refuse an unknown loss, and fill in the sha256 of the file of a user's loss.
+    """Fill in the sha256 of the file of a user's loss.
 
     Args:
         data: The raw spec.
 
     Raises:
-        PydanticCustomError: If the loss is unknown or cannot be imported.
+        PydanticCustomError: If the loss cannot be imported.
     """
     loss = data.get("loss")
-    if not isinstance(loss, str) or loss in LOSSES:
+    if not isinstance(loss, str) or not LOSSES.is_foreign(loss):
         return data
     try:
         LOSSES.find(loss)
@@ -109,11 +121,11 @@ def with_step_size(data: dict[str, Any]) -> dict[str, Any]:
     steps: Any = data.get("steps", DEFAULTS["steps"])
     try:
         eps = PIXEL_FRACTION.validate_python(data.get("eps", DEFAULTS["eps"]))
-    except ValidationError:  # its own validation tells what is wrong
+        count = max(WHOLE.validate_python(steps), 1)
+    except ValidationError:  # their own validation tells what is wrong
         return {name: value for name, value in data.items() if name != "step_size"}
     try:
         divisor = written[1] or "1" if written else "0"
-        count = max(float(steps), 1)
         step_size = eps / (count if divisor == "steps" else float(divisor))
         if written and written[2]:
             step_size = max(step_size, eps / count)

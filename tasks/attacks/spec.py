@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     ValidationInfo,
@@ -26,6 +27,7 @@ from segtransfer.tasks.attacks.losses import is_feature_loss
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
     DEFAULTS,
+    read_loss,
     step_cost,
     with_loss,
     with_step_size,
@@ -40,6 +42,8 @@ from segtransfer.tasks.schema import (
     PixelFraction,
     Text,
     Whole,
+    shorten,
+    suggest,
 )
 
 Scoring = Literal["raw", "eps*sign", "equal-rms"]
@@ -107,7 +111,7 @@ class AttackSpec(Frozen):
     start: Literal["clean", "uniform"] = "clean"
     transforms: Annotated[tuple[Transform, ...], Field(max_length=8)] = ()
     label_version: Literal["logits", "labels"] = "logits"
-    loss: Text = "cross-entropy"
+    loss: Annotated[Text, AfterValidator(read_loss)] = "cross-entropy"
     loss_sha256: Text | None = None
     layer: Text | None = None
     momentum: Momentum | None = None
@@ -137,13 +141,26 @@ class AttackSpec(Frozen):
                 "files", "files is null (~ is YAML's null); name a folder, or leave it out", {}
             )
         if "preset" in data:
-            preset = str(data.pop("preset"))
+            preset = data["preset"]
+            known = isinstance(preset, str) and (preset in PRESETS or PRESETS.is_foreign(preset))
+            if not known:
+                return {"name": "unknown", **data}  # the key is refused, and the rest validated
+            del data["preset"]
             name, fields = preset.rpartition(":")[2], fields_of_preset(preset, data.get("budget"))
             data = {"name": name, **fields, **data}
         if data.get("files") is not None:
             data = {"steps": 0, "step_size": 0.0, **data}
         data = with_loss(with_hash(data, info, "files", "files_sha256", "folder"))
         return with_step_size(with_steps(data))
+
+    @classmethod
+    def unknown_key(cls, key: str, value: Any) -> str:
+        """Return the sentence about an unknown key, or about an unknown preset."""
+        if key == "preset":
+            hint = suggest(str(value), PRESETS.names())
+            own = "your own is package.module:attribute"
+            return f"unknown preset '{shorten(str(value))}': {hint}; {own}"
+        return super().unknown_key(key, value)
 
     @model_validator(mode="after")
     def _steps_fit(self) -> "AttackSpec":

@@ -5,19 +5,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.data.names import ClassName
 from segtransfer.tasks.data.spec import SequencePattern
+from segtransfer.tasks.spec_errors import validated
 
 Level = Annotated[int, Field(strict=True, ge=0, le=255)]
 
@@ -73,12 +67,7 @@ def read_dataset_file(path: Path) -> DatasetFile:
         content = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=_unique)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is no valid JSON: {error}") from error
-    try:
-        return DatasetFile.model_validate(content)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False)[0]
-        field = ".".join(map(str, wrong["loc"]))
-        raise InputError(f"{path}: {f'field {field!r}: ' if field else ''}{wrong['msg']}") from None
+    return validated(DatasetFile, content, str(path))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

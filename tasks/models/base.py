@@ -88,7 +88,6 @@ class Effective:
         fold: Batch norms are folded into convolutions.
         channels_last: The memory layout.
         bf16: Autocast for gradients.
-        tf32: Convolutions in TF32; follows from having any option.
         equal_signs: Per option tried, the share of gradient signs equal to those of the model
             without any.
         left_off: Per option that could not be tried or proven, the reason.
@@ -97,13 +96,15 @@ class Effective:
     fold: bool = False
     channels_last: bool = False
     bf16: bool = False
-    tf32: bool = False
     equal_signs: Mapping[str, float] = field(default_factory=dict)
     left_off: Mapping[str, str] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
-        """Return the JSON that is stored with a result."""
-        fields = asdict(self)
+        """Return the JSON that is stored with a result.
+
+        ``tf32``, of convolutions, was true in results of earlier versions on CUDA.
+        """
+        fields = asdict(self) | {"tf32": False}
         return fields if self.left_off else {k: v for k, v in fields.items() if k != "left_off"}
 
 
@@ -181,8 +182,8 @@ class Segmenter(nn.Module, ABC):
         # Without a gradient it is scored: by the network in fp32.
         attacked = torch.is_grad_enabled()
         bf16 = self.numerics.bf16 and attacked
-        # For the whole process, whose models may differ; cuDNN's default is TF32, of ten bits.
-        torch.backends.cudnn.allow_tf32 = self.numerics.tf32 and attacked
+        # For the whole process; cuDNN's default is TF32, of ten bits.
+        torch.backends.cudnn.allow_tf32 = False
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             logits = self.checked_logits(images).float()
         self._seconds += self._clock() - began
@@ -253,8 +254,14 @@ def freeze(model: Any) -> Any:
     """Set a model to evaluation mode without parameter gradients, and return it.
 
     Raises:
-        AssertionError: If a module is still in training mode.
+        InputError: If a module is still in training mode.
     """
     model.eval().requires_grad_(False)
-    assert not any(m.training for m in model.modules())
+    for name, module in model.named_modules():
+        if module.training:
+            where = f"module '{name}' ({type(module).__name__})" if name else type(module).__name__
+            raise InputError(
+                f"{where} stays in training mode after eval(); let its train() set training of "
+                "itself and of its children"
+            )
     return model

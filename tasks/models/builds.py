@@ -33,7 +33,7 @@ def hash_of_build(recipe: str, build: Callable[[], nn.Module], name: str) -> str
 
 
 def take_build(recipe: str) -> nn.Module | None:
-    """Return the module that was built to describe it, once; None without one."""
+    """Return the module built for the description, once; None without one."""
     return (_kept or {}).pop(recipe, None)
 
 

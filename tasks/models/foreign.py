@@ -22,7 +22,7 @@ ADAPTER_VERSION = 1
 
 
 def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
-    """Load a model, freeze it, and move it to ``device``.
+    """Load a model, frozen, onto ``device``.
 
     Raises:
         InputError: If the adapter's code is missing, raises an error, or returns no ``Segmenter``.

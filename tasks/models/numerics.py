@@ -23,8 +23,7 @@ log = logging.getLogger(__name__)
 
 # Least share of equal gradient signs with which an ``auto`` option stays on. Folding and layout
 # only reorder sums; bf16 keeps 8 bits, and about one sign in twenty is that of a tiny gradient.
-# TF32 keeps ten.
-LEAST_EQUAL_SIGNS = {"tf32": 0.90, "fold": 0.99, "channels_last": 0.99, "bf16": 0.90}
+LEAST_EQUAL_SIGNS = {"fold": 0.99, "channels_last": 0.99, "bf16": 0.90}
 # Largest change of a logit by folding or layout, as a share of the largest logit. Other orders of
 # sums change the last digits; a norm folded into a wrong convolution changes all.
 LARGEST_CHANGE = 1e-3
@@ -46,8 +45,7 @@ class Numerics(Frozen):
 
     ``true`` applies an option whatever it does to the signs, and is refused if the adapter cannot,
     or if a fold changes the logits. ``auto`` applies it if adapter and hardware can, and the
-    equivalence check at load passes. With
-    any option, convolutions on a CUDA device compute in TF32, as if that were an ``auto`` option.
+    equivalence check at load passes.
 
     Attributes:
         fold: Batch norms are folded into the convolutions before them.
@@ -98,13 +96,11 @@ def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
         InputError: If an option that is ``true`` is impossible.
     """
     options: dict[str, Callable[[Segmenter], Segmenter | None]] = {
-        "tf32": _tf32,
         "fold": partial(_fold, whole=numerics.fold is True),
         "channels_last": _channels_last,
         "bf16": _bf16,
     }
-    implied = {"tf32": False if numerics == REFERENCE else "auto"}
-    asked = {**implied, **dict(numerics)}
+    asked = dict(numerics)
     tried = [
         option
         for option, value in asked.items()
@@ -133,7 +129,7 @@ def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
         except Exception as error:  # foreign code may raise anything
             model = _without(model, option, error, required=asked[option] is True)
             continue
-        on = asked[option] is True or equal >= _least_equal_signs(option, model)
+        on = asked[option] is True or equal >= LEAST_EQUAL_SIGNS[option]
         model = changed if on else model
     return model
 
@@ -150,8 +146,8 @@ def _check_equal_logits(model: Segmenter, taken: Taken, option: str, *, required
     Raises:
         InputError: If the logits changed. Then a fold is wrong, so it is refused even if required.
     """
-    # Without a gradient, bf16 and TF32 are off.
-    unproven = option in ("tf32", "bf16") or (required and option != "fold")
+    # Without a gradient, bf16 is off.
+    unproven = option == "bf16" or (required and option != "fold")
     if not unproven and not near(answer(model, taken.images, 0), taken.logits, LARGEST_CHANGE):
         raise InputError(f"{option} changes the logits")
 
@@ -194,15 +190,6 @@ def _unproven(
     return model
 
 
-def _least_equal_signs(name: str, model: Segmenter) -> float:
-    """Return the share of equal signs that an ``auto`` option needs on top of ``model``.
-
-    Signs that TF32 lost do not count against other options.
-    """
-    lost = 1 - model.numerics.equal_signs["tf32"] if model.numerics.tf32 else 0
-    return LEAST_EQUAL_SIGNS[name] - lost
-
-
 def _gradient_signs(model: Segmenter, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     images = images.detach().requires_grad_(True)
     with seeded(0):
@@ -211,18 +198,12 @@ def _gradient_signs(model: Segmenter, images: torch.Tensor, labels: torch.Tensor
 
 
 def _in_hardware(name: str, device: torch.device) -> bool:
-    if name == "tf32":
-        return device.type == "cuda"
     if name != "bf16":
         return True
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     on_cpu = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return device.type == "cpu" and on_cpu
-
-
-def _tf32(model: Segmenter) -> Segmenter:
-    return _declare(model, replace(model.numerics, tf32=True))
 
 
 def _fold(model: Segmenter, *, whole: bool) -> Segmenter | None:

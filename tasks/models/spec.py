@@ -66,6 +66,16 @@ def _read_callable(value: str) -> str:
     )
 
 
+def _read_zoo_name(value: str) -> str:
+    if value in ZOO:
+        return value
+    raise PydanticCustomError(
+        "zoo",
+        "unknown zoo model '{name}': {hint}; a model of your own is {own}",
+        {"name": value, "hint": suggest(value, ZOO), "own": OWN_MODEL},
+    )
+
+
 class MmsegSource(Frozen):
     """An mmsegmentation model.
 
@@ -269,7 +279,7 @@ class ModelSpec(Frozen):
     """
 
     name: Annotated[Name, Field(max_length=60)]
-    zoo: Text | None = None
+    zoo: Annotated[Text, AfterValidator(_read_zoo_name)] | None = None
     mmseg: MmsegSource | None = None
     torch: TorchSource | None = None
     huggingface: HuggingfaceSource | None = None
@@ -286,12 +296,6 @@ class ModelSpec(Frozen):
         if isinstance(data, str):
             data = {"zoo": data}
         if isinstance(data, dict) and isinstance(data.get("zoo"), str):
-            if data["zoo"] not in ZOO:
-                raise PydanticCustomError(
-                    "zoo",
-                    "unknown zoo model '{name}': {hint}; a model of your own is {own}",
-                    {"name": data["zoo"], "hint": suggest(data["zoo"], ZOO), "own": OWN_MODEL},
-                )
             data = {"name": data["zoo"], **data}
         if isinstance(data, dict) and isinstance(data.get("ensemble"), list | tuple):
             beside = {k: v for k, v in data.items() if k in EnsembleSpec.model_fields}

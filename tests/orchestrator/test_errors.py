@@ -1,10 +1,16 @@
-"""The sentence of a failure."""
+"""The root of all exceptions, and the sentence of a failure."""
 
+import ast
+import builtins
 import traceback
+from pathlib import Path
 
 import pytest
 
-from segtransfer.errors import InputError, reason_of
+from segtransfer.cli.exits import ExitCode, describe
+from segtransfer.errors import InputError, SegtransferError, ServerError, reason_of
+from segtransfer.store.files import StoreError
+from tests.architecture.modules import modules, tree
 
 
 def failure(error: Exception) -> str:
@@ -31,3 +37,54 @@ def test_the_class_opens_the_reason_of_a_foreign_exception_alone(
 
 def test_a_failure_without_text_has_no_reason() -> None:
     assert reason_of(" \n") == ""
+
+
+def test_every_exception_of_ours_derives_from_the_root() -> None:
+    foreign = {
+        node.name
+        for path in modules().values()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef)
+        if any(_is_builtin_exception(ast.unparse(base)) for base in node.bases)
+        if "SegtransferError" not in map(ast.unparse, node.bases)
+    }
+    # Like Ctrl-C, SIGTERM is no error that a handler of errors may take.
+    assert foreign == {"SegtransferError", "Terminated"}
+
+
+def test_an_assert_narrows_a_type_and_never_guards_data() -> None:
+    guards = [
+        f"{name}: {ast.unparse(node)}"
+        for name, path in modules().items()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Assert) and not ast.unparse(node.test).endswith(" is not None")
+    ]
+    assert guards == []
+
+
+def _is_builtin_exception(name: str) -> bool:
+    found = getattr(builtins, name, None)
+    return isinstance(found, type) and issubclass(found, BaseException)
+
+
+def test_the_exit_code_follows_from_the_class(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OwnError(InputError):
+        """A child says nothing of its exit code."""
+
+    monkeypatch.chdir(tmp_path)  # for the tracebacks
+    codes = [
+        describe(error, "mine.yaml", "run again")
+        for error in (InputError("a"), OwnError("a"), ServerError("a"), StoreError(28, "a"))
+    ]
+    assert codes == [ExitCode.WRONG_INPUT, ExitCode.WRONG_INPUT, ExitCode.FAILED, ExitCode.FAILED]
+    assert describe(SegtransferError("a sentence"), "", "") == ExitCode.FAILED
+    assert "unforeseen" not in capsys.readouterr().err
+
+
+def test_errors_are_still_those_of_python() -> None:
+    assert issubclass(InputError, ValueError)
+    assert issubclass(ServerError, RuntimeError)
+    assert isinstance(StoreError(28, "disk full"), OSError)
+    assert StoreError(28, "disk full").errno == 28

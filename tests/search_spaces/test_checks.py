@@ -46,7 +46,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "a choice of null": (
         {"loss": {"choice": ["js", None]}},
         {},
-        ["'loss' offers null", "valid string"],
+        ["'loss' offers null", "text is needed"],
     ),
     "an unknown loss": (
         {"loss": {"choice": ["segpgd", "sgpgd"]}},

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segtransfer.errors import InputError
+from segtransfer.errors import InputError, SegtransferError
 from segtransfer.tasks.ae_files import read_files
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.losses import LossContext
@@ -262,3 +262,25 @@ def test_files_must_be_those_that_were_planned(tmp_path: Path) -> None:
     folder.rmdir()
     with pytest.raises(InputError, match="changed or vanished since the plan"):
         read(planned, images)
+
+
+def test_an_eight_bit_image_outside_the_ball_fails_the_task_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    far = "segtransfer.tasks.attack.quantise"
+    monkeypatch.setattr(far, lambda x, clean, rule: np.full_like(clean, 255))
+    images, labels = pictures(2, 12, 18), annotations(2, 12, 18, 2)
+    rule = spec("pgd", eps="4/255")
+    with pytest.raises(
+        SegtransferError, match=r"'pgd': an 8-bit image is \d+ levels .* allows 4 u"
+    ):
+        attack(
+            toy("linear", weights=[[1.0, 0.0, 0.0]] * 2),
+            rule,
+            images,
+            labels,
+            ids(2),
+            seed=0,
+            group=0,
+            micro_batch=2,
+        )

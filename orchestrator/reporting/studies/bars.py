@@ -4,7 +4,6 @@ from matplotlib.figure import Figure
 
 from segtransfer.reporting.studies.marks import (
     ATTACK_COLOURS,
-    GROUP_LABELS,
     SCORE_OPACITY,
     bars,
     points,
@@ -12,6 +11,7 @@ from segtransfer.reporting.studies.marks import (
     zero,
 )
 from segtransfer.results import PAIR_GROUPS
+from segtransfer.results.text import HEADLINES
 from segtransfer.studies import ablation, heads, object_size, twins
 from segtransfer.studies.base import SCORES
 from segtransfer.studies.study import COMPARED_ATTACKS
@@ -79,7 +79,7 @@ def draw_sizes(numbers: object_size.Sizes) -> Figure:
             bars(axes, x, drops, width=2 * BAR_WIDTH, color=ATTACK_COLOURS[attack],
                  label=COMPARED_ATTACKS[attack])  # fmt: skip
         axes.set_xticks(range(len(names)), names)
-        tidy(axes, GROUP_LABELS[group])
+        tidy(axes, HEADLINES[group])
         axes.set_xlabel("quarter of the objects of a class (median area)", fontsize=8)
     row[0].set_ylabel("drop in recall, points", fontsize=8)
     row[0].legend(fontsize=7, frameon=False)
@@ -101,7 +101,7 @@ def draw_ablation(numbers: ablation.Ablation) -> Figure:
             points(axes, y, [scored[score] for scored in gains], color=ATTACK_COLOURS["ds"],
                    alpha=SCORE_OPACITY[score], label=score)  # fmt: skip
         zero(axes, upright=True)
-        tidy(axes, f"{title}, {GROUP_LABELS[numbers.group]}")
+        tidy(axes, f"{title}, {HEADLINES[numbers.group]}")
         axes.set_xlabel("points of mIoU more", fontsize=8)
     default = numbers.default["raw"]
     row[1].axvspan(default.low, default.high, color=ATTACK_COLOURS["pgd"], alpha=0.12, lw=0,

@@ -4,13 +4,13 @@ from matplotlib.figure import Figure
 
 from segtransfer.reporting.studies.marks import (
     ATTACK_COLOURS,
-    GROUP_LABELS,
     LINE_STYLES,
     curve,
     tidy,
     zero,
 )
 from segtransfer.results import PAIR_GROUPS
+from segtransfer.results.text import HEADLINES
 from segtransfer.studies import eps, overfitting
 from segtransfer.studies.study import COMPARED_ATTACKS
 
@@ -29,7 +29,7 @@ def draw_overfitting(numbers: overfitting.Overfitting) -> Figure:
         axes.set_xticks(numbers.steps, [_tick(step) for step in numbers.steps])
         axes.minorticks_off()
         axes.set_xlabel("steps", fontsize=8)
-        tidy(axes, GROUP_LABELS[group])
+        tidy(axes, HEADLINES[group])
     row[0].set_ylabel("mIoU under attack, %", fontsize=8)
     row[-1].legend(fontsize=7, frameon=False)
     return figure
@@ -50,7 +50,7 @@ def draw_sweep(numbers: eps.Sweep) -> Figure:
             label = eps.SWEPT_ATTACKS[line.attack] if line.score == "raw" else None
             curve(axes, numbers.levels, line.drops, color=ATTACK_COLOURS[line.attack],
                   linestyle=LINE_STYLES[line.score], label=label)  # fmt: skip
-        tidy(axes, f"drop: {GROUP_LABELS[group]}")
+        tidy(axes, f"drop: {HEADLINES[group]}")
     row[0].set_ylabel("points of mIoU", fontsize=8)
     row[0].legend(fontsize=7, frameon=False)
     for attack, baseline in eps.BASELINES.items():
@@ -59,7 +59,7 @@ def draw_sweep(numbers: eps.Sweep) -> Figure:
             curve(row[-1], numbers.levels, gain.values, color=ATTACK_COLOURS[attack],
                   linestyle=LINE_STYLES[gain.score], label=label)  # fmt: skip
     zero(row[-1], upright=False)
-    tidy(row[-1], f"gain: {GROUP_LABELS[numbers.group]}")
+    tidy(row[-1], f"gain: {HEADLINES[numbers.group]}")
     row[-1].legend(fontsize=7, frameon=False)
     for axes in row:
         axes.set_xscale("log", base=2)

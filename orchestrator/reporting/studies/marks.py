@@ -16,11 +16,6 @@ ATTACK_COLOURS = {
 }
 LINE_STYLES = {"raw": "-", "eps*sign": "--"}
 SCORE_OPACITY = {"raw": 1.0, "eps*sign": 0.45}
-GROUP_LABELS = {
-    "diagonal": "the source itself",
-    "same_backbone": "same backbone",
-    "cross_backbone": "other backbone",
-}
 
 
 def curve(axes: Axes, x: Sequence[float], values: Sequence[Interval], **style: Any) -> None:

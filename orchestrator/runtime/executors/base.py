@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from segtransfer.errors import SegtransferError
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.scheduler import Slot
 from segtransfer.store import Blob
@@ -21,7 +22,7 @@ from segtransfer.tasks.randomness import seeded
 FailureKind = Literal["infrastructure", "poisoned", "cancelled", "task"]
 
 
-class LostError(Exception):
+class LostError(SegtransferError):
     """An array is lost with the worker or node that held it."""
 
 

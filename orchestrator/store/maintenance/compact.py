@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from segtransfer.store import CommitRow, Store
-from segtransfer.store.files import FileInfo
+from segtransfer.store.files import FileInfo, StoreError
 from segtransfer.store.maintenance.leases import refuse_beside_removal
 from segtransfer.store.maintenance.reading import batches, in_threads
 from segtransfer.store.rows import (
@@ -88,8 +88,8 @@ def write_compacted(store: Store, rows: list[CommitRow]) -> str:
     path = f"{COMPACTED}/{digest}.parquet"
     store.files.write(path, content)
     if store.files.read(path) != content:
-        raise OSError(f"{path} of store {store.location} reads other than it was written; nothing "
-                      "was removed: check the disk")  # fmt: skip
+        raise StoreError(None, f"{path} of store {store.location} reads other than it was written; "
+                         "nothing was removed: check the disk")  # fmt: skip
     return path
 
 

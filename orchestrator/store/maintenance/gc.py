@@ -66,27 +66,26 @@ def find_garbage(
 
     Args:
         store: The store to search.
-        experiments: Also list these experiments, each given by the beginning of its identity.
+        experiments: Also list the experiments with these whole identities.
         unreferenced: Also list the rows and shards that no remaining experiment or trial names.
         now: The time in seconds since 1970. Default: the current time.
 
     Raises:
-        InputError: If a beginning fits no experiment or several, or a description is unreadable.
+        InputError: If the description of an experiment or trial is unreadable.
     """
     old_enough = (time.time() if now is None else now) - GRACE_SECONDS
     # Listed before the rows are read, so that a blob whose row is written meanwhile is named.
     infos = {info.path: info for info in store.files.infos("")}
     old = {path: i for path, i in infos.items() if i.mtime_ns / 1e9 < old_enough}
     index = read_rows(store)
-    dropped = _identities(store, experiments)
     garbage = [
         Garbage(EXPERIMENTS, infos[path])
-        for identity in dropped
+        for identity in experiments
         if (path := f"experiments/{identity}.json") in infos
     ]
     kept = dict(index.rows)
     if unreferenced:
-        needed, shards = _referenced(store, dropped)
+        needed, shards = _referenced(store, experiments)
         spare = _spare_rows(index, needed, old_enough)
         kept = {key: row for key, row in index.rows.items() if key not in spare}
         garbage += _row_garbage(store, spare, infos)
@@ -238,26 +237,6 @@ def _blob_garbage(old: dict[str, FileInfo], named: set[str]) -> list[Garbage]:
         for path, info in old.items()
         if BLOB_PATH.fullmatch(path) and path not in named
     ]
-
-
-def _identities(store: Store, beginnings: Sequence[str]) -> list[str]:
-    """Return the identities of the experiments whose identities begin like this.
-
-    Raises:
-        InputError: If a beginning fits no experiment, or several.
-    """
-    known = list(store.experiments())
-    identities = []
-    for beginning in beginnings:
-        matches = [identity for identity in known if identity.startswith(beginning)]
-        if len(matches) != 1 or not beginning:
-            listed = ", ".join(identity[:12] for identity in known) or "none"
-            raise InputError(
-                f"'{beginning}' is the beginning of {len(matches)} experiments of store "
-                f"{store.location}, not of one; it holds {listed}"
-            )
-        identities += matches
-    return identities
 
 
 def _referenced(store: Store, dropped: Sequence[str]) -> tuple[set[str], set[str]]:

@@ -47,7 +47,7 @@ def test_as_many_more_wrong_pixels_in_every_image_is_that_difference_beyond_nois
     assert (comparison.frame[["low", "high"]] == -5).all(axis=None)
     assert (comparison.frame["b"] - comparison.frame["a"] == -5).all()
     assert comparison.frame["beyond_noise"].all()
-    assert "to other backbones B transfers better (aAcc -5.00 [-5.00, -5.00])" in (
+    assert "to models of another backbone B transfers better (aAcc -5.00 [-5.00, -5.00])" in (
         comparison.verdict("mi")
     )
 
@@ -127,7 +127,7 @@ def test_a_missing_cell_is_missing_and_so_are_the_means_over_it(tmp_path: Path) 
         "same_backbone": False,
         "cross_backbone": True,
     }
-    assert "to other backbones results are missing" in comparison.verdict("mi")
+    assert "to models of another backbone results are missing" in comparison.verdict("mi")
     assert any(note.startswith("1 of 9 differences") for note in comparison.notes)
 
 

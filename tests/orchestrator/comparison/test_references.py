@@ -46,7 +46,7 @@ def elsewhere(tmp_path: Path) -> Store:
         ("0a1b0:mi", OLD, "mi"),
         ("store", NEW, None),
         ("store#old", OLD, None),
-        ("store#0a1", OLD, None),
+        ("store#0a1b", OLD, None),
         ("store#old:pgd", OLD, "pgd"),
         ("store:noise", NEW, "noise"),
         ("elsewhere", OTHER, None),
@@ -100,8 +100,9 @@ def test_an_unknown_reference_says_what_there_is(
 
 def test_a_name_or_beginning_of_two_experiments_is_refused_naming_both(store: Store) -> None:
     store.save_experiment(OTHER, content_of(["pgd"], name="old"))
-    for reference in ("old", "old:pgd", "store#0a"):
-        with pytest.raises(InputError, match=r"names 2 experiments; there are .*-0a1b0a1b"):
+    store.save_experiment(OLD[:4] + "c" * 60, content_of(["pgd"], name="third"))
+    for reference in ("old", "old:pgd", "store#0a1b"):
+        with pytest.raises(InputError, match=r"holds 2 experiments named .*-0a1b0a1b"):
             find_run(reference, store)
 
 

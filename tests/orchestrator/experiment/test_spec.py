@@ -93,7 +93,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "unknown zoo model": (
         good(models=["fcn-r81"]),
-        ["'models.0'", "unknown zoo model 'fcn-r81'", "did you mean 'fcn-r18'?"],
+        ["'models.0.zoo'", "unknown zoo model 'fcn-r81'", "did you mean 'fcn-r18'?"],
     ),
     "unknown transform": (
         good(attacks=[{"preset": "pgd", "transforms": ["dss"]}]),

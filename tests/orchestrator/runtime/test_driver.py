@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segtransfer.errors import InputError
 from segtransfer.experiment.plan import Plan, make_plan
 from segtransfer.experiment.task import Task
 from segtransfer.runtime import slot_supply
@@ -603,3 +604,10 @@ def test_a_journal_of_other_events_leads_to_other_decisions(tmp_path: Path) -> N
     lost = next(i for i, line in enumerate(lines) if '"event": "done"' in line)
     journal.write_text("\n".join(lines[:lost] + lines[lost + 1 :]) + "\n")
     assert any(then != now for then, now in replay(journal))
+
+
+def test_a_journal_without_options_is_refused(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text('{"event": "decide"}\n')
+    with pytest.raises(InputError, match="begins without options"):
+        list(replay(journal))

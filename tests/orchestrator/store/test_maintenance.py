@@ -472,7 +472,7 @@ def test_gc_lets_go_of_an_experiment_and_of_what_only_it_names(
         compact(store)
     now = time.time() + LATER
     assert find_garbage(store, unreferenced=True, now=now).garbage == ()
-    report = find_garbage(store, experiments=["fir"], unreferenced=True, now=now)
+    report = find_garbage(store, experiments=["first"], unreferenced=True, now=now)
     remove_garbage(store, report.garbage)
     assert store.experiments().keys() == {"second"}
     assert store.keys() == {mine, key_of(0)}
@@ -515,8 +515,6 @@ def test_gc_keeps_every_blob_while_a_row_is_unreadable(local: Store, shard: Shar
 
 def test_gc_refuses_where_it_cannot_know_what_is_needed(local: Store, shard: Shard) -> None:
     fill(local, shard)
-    with pytest.raises(InputError, match="'x' is the beginning of 0 experiments"):
-        find_garbage(local, experiments=["x"])
     local.files.write("experiments/torn.json", b"{")
     with pytest.raises(InputError, match=r"torn.json .* cannot be read"):
         find_garbage(local, unreferenced=True)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import Cost, Segmenter, freeze
 from tests.tasks.cases import toy
 
@@ -42,7 +43,7 @@ def test_freezing_reaches_every_module_and_sees_one_that_resists() -> None:
     model = freeze(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
     assert not any(m.training for m in model.modules())
     assert not any(p.requires_grad for p in model.parameters())
-    with pytest.raises(AssertionError):
+    with pytest.raises(InputError, match=r"module '0' \(Stubborn\) stays in training mode"):
         freeze(nn.Sequential(Stubborn()))
 
 

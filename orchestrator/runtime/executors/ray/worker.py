@@ -11,7 +11,7 @@ import numpy as np
 import ray
 import torch
 
-from segtransfer.errors import InputError
+from segtransfer.errors import InputError, SegtransferError
 from segtransfer.experiment.provenance import code_hash
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.executors.base import FailureKind, Output, Served, TaskInputs, perform
@@ -46,7 +46,7 @@ class RemoteFailure:
     message: str
 
 
-class Cancelled(Exception):
+class Cancelled(SegtransferError):
     """Raised within a call that was cancelled."""
 
 
