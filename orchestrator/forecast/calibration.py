@@ -63,7 +63,7 @@ def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda nam
     """
     longest = max(plan.shards.values(), key=lambda shard: len(shard.image_ids))
     shard = read_again(plan.dataset, plan.experiment.data, longest)
-    shard = _first_images(shard, plan.experiment.runtime.micro_batch)
+    shard = shard.first(plan.experiment.runtime.micro_batch)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -130,7 +130,7 @@ def _measure(plan: Plan, key: str, shard: Shard) -> ModelRates:
         run = partial(evaluate, model, part.images, part.labels, micro_batch=micro_batch)
         return _timed(partial(run, num_classes=len(plan.dataset.classes)))[0]
 
-    parts = [_first_images(shard, 1), shard][: len(shard.image_ids)]
+    parts = [shard.first(1), shard][: len(shard.image_ids)]
     for part in parts:
         time_evaluation(part)  # refuses a model of other classes
         time_attack(part, 1)  # kernels are chosen
@@ -219,17 +219,6 @@ def _resident(field: str) -> int:
     """Return a field of this process's memory status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
-
-
-def _first_images(shard: Shard, count: int) -> Shard:
-    """Return a shard of the first ``count`` images."""
-    return replace(
-        shard,
-        image_ids=shard.image_ids[:count],
-        sequences=shard.sequences[:count],
-        images=np.ascontiguousarray(shard.images[:count]),
-        labels=np.ascontiguousarray(shard.labels[:count]),
-    )
 
 
 def _subject(plan: Plan, key: str) -> dict[str, Any]:

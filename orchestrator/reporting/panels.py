@@ -12,6 +12,7 @@ from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.labels import IGNORE_INDEX
 
 AMPLIFICATION = 16
+MOST_PIXELS = 1024  # of a picture's longer side; a figure shows fewer
 
 
 def draw_panel(results: Results, source: str) -> Figure | None:
@@ -28,6 +29,7 @@ def draw_panel(results: Results, source: str) -> Figure | None:
     columns = 2 + len(results.targets)
     figure = Figure(figsize=(2.5 * columns, 2.05 * (len(attacks) + 1) + 0.9), layout="constrained")
     grid = figure.subplots(len(attacks) + 1, columns, squeeze=False)
+    shard = shard.first(1)
     clean = shard.images[0]
     _show(grid[0, 0], clean.transpose(1, 2, 0), "clean image")
     _show(grid[0, 1], colour(results, shard.labels[0]), "label (black: void)")
@@ -76,7 +78,8 @@ def _predictions(
 
 
 def _show(axes: Axes, image: np.ndarray, title: str) -> None:
-    axes.imshow(image, interpolation="nearest")
+    every = -(-max(image.shape[:2]) // MOST_PIXELS)  # a figure holds all its pictures
+    axes.imshow(image[::every, ::every].copy(), interpolation="nearest")
     axes.set_title(title, fontsize=8.5)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -66,6 +66,16 @@ class Shard:
         """Return the height and width of all images."""
         height, width = self.images.shape[2:]
         return height, width
+
+    def first(self, count: int) -> "Shard":
+        """Return a copy of the first ``count`` images, under the same id."""
+        return replace(
+            self,
+            image_ids=self.image_ids[:count],
+            sequences=self.sequences[:count],
+            images=self.images[:count].copy(),
+            labels=self.labels[:count].copy(),
+        )
 
     def intact(self) -> bool:
         """Tell whether the content still has the hash that names the shard."""

@@ -27,7 +27,7 @@ SMALLEST_SCALE = 1 / 32
 
 @dataclass
 class ArrayCache:
-    """Cache of an experiment's stored images and predictions, by attack, source and target."""
+    """Cache of one image's stored AEs and predictions, by attack, source and target."""
 
     results: Results
     _known: dict[str, Any] = field(default_factory=dict)
@@ -41,24 +41,26 @@ class ArrayCache:
         cells = self.results.manifest.cells
         return {(c.attack, c.source, c.shard_id): c.attack_key for c in cells if c.attack_key}
 
-    def adversarial_images(
-        self, attack: str, source: str | None, shard: Shard
+    def adversarial(
+        self, attack: str, source: str | None, shard_id: str, place: int
     ) -> np.ndarray | None:
-        """Return the AEs of a shard, uint8 N x 3 x H x W, or None if they are missing."""
-        key = self._attacks[attack, source, shard.shard_id]
+        """Return an AE, uint8 3 x H x W, or None if it is missing."""
+        key = self._attacks[attack, source, shard_id]
         if key not in self._known:
-            self._known[key] = self.results.store.attack_images(key)
+            images = self.results.store.attack_images(key)
+            self._known[key] = None if images is None else images[:, place].copy()
         images = self._known[key]
         return None if images is None else images[self.results.variants[attack].made]
 
-    def predictions(
-        self, attack: str, source: str | None, target: str, shard: Shard
+    def prediction(
+        self, attack: str, source: str | None, target: str, shard_id: str, place: int
     ) -> np.ndarray | None:
-        """Return the predictions of a shard, uint8 N x H x W, or None if they are missing."""
-        key = self._evaluations[attack, source, target, shard.shard_id]
+        """Return a prediction, uint8 H x W, or None if it is missing."""
+        key = self._evaluations[attack, source, target, shard_id]
         if key not in self._known:
             evaluation = self.results.store.evaluation(key)
-            self._known[key] = None if evaluation is None else evaluation.predictions
+            predictions = None if evaluation is None else evaluation.predictions
+            self._known[key] = None if predictions is None else predictions[place].copy()
         return self._known[key]
 
     def clear(self) -> None:
@@ -101,7 +103,9 @@ def _chosen(results: Results) -> Iterator[tuple[Shard, int]]:
     names = results.manifest.shards
     count = min(MOST_IMAGES, len(names))
     even = [names[number * len(names) // count] for number in range(count)]
-    shards = [shard for shard in map(results.store.shard, even) if shard is not None]
+    # Of few shards more images are shown; no more than those stay in memory.
+    stored = (results.store.shard(name) for name in even)
+    shards = [shard.first(1 + MOST_IMAGES - count) for shard in stored if shard is not None]
     longest = max((len(shard.images) for shard in shards), default=0)
     places = [(s, place) for place in range(longest) for s in shards if place < len(s.images)]
     yield from places[:MOST_IMAGES]
@@ -114,24 +118,24 @@ def _picture(cache: ArrayCache, shard: Shard, place: int, scale: float) -> dict[
     def predicted(attack: str, source: str | None) -> list[tuple[str, float] | None]:
         entries: list[tuple[str, float] | None] = []
         for target in results.targets:
-            predictions = cache.predictions(attack, source, target, shard)
-            if predictions is None:
+            prediction = cache.prediction(attack, source, target, shard.shard_id, place)
+            if prediction is None:
                 entries.append(None)
                 continue
             label = shard.labels[place]
-            right = (predictions[place] == label)[label != IGNORE_INDEX]
+            right = (prediction == label)[label != IGNORE_INDEX]
             share = round(100 * float(right.mean())) if len(right) else 0
-            entries.append((class_map(results, predictions[place], scale), share))
+            entries.append((class_map(results, prediction, scale), share))
         return entries
 
     def attacked(attack: str, source: str | None) -> dict[str, Any]:
-        made = cache.adversarial_images(attack, source, shard)
+        made = cache.adversarial(attack, source, shard.shard_id, place)
         pictures: dict[str, Any] = {"image": None, "perturbation": None}
         if made is not None:
-            delta = made[place].astype(np.int16) - clean
+            delta = made.astype(np.int16) - clean
             amplified = (128 + AMPLIFICATION * delta).clip(0, 255).astype(np.uint8)
             pictures = {
-                "image": photo(made[place], scale),
+                "image": photo(made, scale),
                 "perturbation": _uri(_resized(_rgb(amplified), scale, NEAREST), "jpeg", quality=40),
             }
         return {**pictures, "predictions": predicted(attack, source)}
