@@ -1,5 +1,6 @@
 """Validation of raw specs, and the message of a wrong spec: one line per wrong field."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -17,7 +18,6 @@ _EXPECTED = {
     "dict_type": "a mapping of names to values is needed",
     "tuple_type": "a list is needed",
     "string_type": "text is needed; put it in quotes",
-    "too_short": "it is empty; give one or more",
 }
 
 
@@ -43,13 +43,23 @@ def validated(
 
 def sentences(error: ValidationError, origin: str) -> str:
     """Return a line per wrong field, at most ``MOST_LINES``: origin, field, error and value."""
+    items = error.errors(include_url=False)
     lines = [
         f"{origin}: {line}"
-        for item in error.errors(include_url=False)
+        for item in items
+        if not _follows(item, items)
         for line in _sentence(item).splitlines()
     ]
     left = len(lines) - MOST_LINES
     return "\n".join(lines[:MOST_LINES]) + (f"\n{origin}: and {left} more" if left > 0 else "")
+
+
+def _follows(item: ErrorDetails, items: Sequence[ErrorDetails]) -> bool:
+    """Return whether a list is too short only because its own entries are wrong."""
+    place = item["loc"]
+    return item["type"] == "too_short" and any(
+        other["loc"][: len(place)] == place and len(other["loc"]) > len(place) for other in items
+    )
 
 
 def _sentence(item: ErrorDetails) -> str:
@@ -58,5 +68,8 @@ def _sentence(item: ErrorDetails) -> str:
         return f"field '{field}' is missing"
     told = item["type"] == "unknown_key" or isinstance(value, dict | BaseModel)
     shown = "" if told else f" (value: {shorten(repr(value))})"
+    if item["type"] == "too_short":
+        found, least = item["ctx"]["actual_length"], item["ctx"]["min_length"]
+        return f"field '{field}': {found or 'none'} given, {least} or more are needed{shown}"
     message = _EXPECTED.get(item["type"], item["msg"]) + shown
     return "\n".join((f"field '{field}': " if field else "") + m for m in message.splitlines())

@@ -5,9 +5,9 @@
 
 Models are 1 x 1 convolutions and images compress well, so memory is that of segtransfer itself.
 Each command runs in a process of its own, whose largest resident size is printed. ``run`` carries
-out small experiments with the inline executor, whose process is client, driver and models at once,
-and its growth is extrapolated. The results that ``report``, ``compare`` and ``export`` read are
-written into the store without models.
+out two small experiments on Ray, and the growth of its client and of its driver is extrapolated.
+The results that ``report``, ``compare`` and ``export`` read are written into the store without
+models.
 """
 
 import argparse
@@ -15,8 +15,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,9 @@ from segtransfer.tasks import metrics, perturbation
 from segtransfer.tasks.data.shards import Shard
 
 LARGE, MEDIUM, TINY = (1024, 2048), (512, 1024), (16, 16)
-RUN_IMAGES = (8, 24)  # of the two runs whose difference is extrapolated
+RUN_IMAGES = (4, 16)  # of the two runs whose difference is extrapolated
+RUN_TARGETS = 2
+DRIVER = b"ray::DriverActor"
 NETWORK = '''"""A 1 x 1 convolution."""
 
 import torch
@@ -158,16 +162,56 @@ def planning(folder: Path) -> Iterator[Peak]:
 
 
 def running(folder: Path) -> Iterator[Peak]:
-    """Carry out two runs of large images, and extrapolate to 500."""
-    peaks = []
+    """Carry out two runs of large images, and extrapolate to 500 images and eight targets."""
+    peaks: dict[str, list[float]] = {"client": [], "driver": []}
     for images in RUN_IMAGES:
         here = folder / f"run-{images}"
-        make_folder(here, images, LARGE, 19, 1, 8)
-        peaks.append(peak_of(here, "run", "spec.yaml", "shard_size=2"))
-        yield Peak(f"run, {images} images", peaks[-1].mebibytes, peaks[-1].seconds)
-    growth = (peaks[1].mebibytes - peaks[0].mebibytes) / (RUN_IMAGES[1] - RUN_IMAGES[0])
-    whole = peaks[1].mebibytes + growth * (500 - RUN_IMAGES[1])
-    yield Peak(f"run, 500 images by extrapolation ({growth:+.2f} MiB an image)", whole, 0.0)
+        make_folder(here, images, LARGE, 19, 1, RUN_TARGETS)
+        driver = DriverWatch()
+        client = peak_of(
+            here, "run", "spec.yaml", "--executor", "ray", "runtime.fleet.slots=1", "shard_size=1",
+            "runtime.micro_batch=1", "attacks=[fgsm]",
+        )  # fmt: skip
+        peaks["client"].append(client.mebibytes)
+        peaks["driver"].append(driver.close())
+        yield Peak(f"client of a run, {images} images", peaks["client"][-1], client.seconds)
+        yield Peak(f"driver of a run, {images} images", peaks["driver"][-1], client.seconds)
+    for process, (small, large) in peaks.items():
+        growth = max(0.0, large - small) / (RUN_IMAGES[1] - RUN_IMAGES[0])
+        whole = large + growth * 8 / RUN_TARGETS * (500 - RUN_IMAGES[1])
+        label = f"{process} of a run, 500 images and 8 targets, by extrapolation"
+        yield Peak(f"{label} ({growth:+.2f} MiB an image)", whole, 0.0)
+
+
+class DriverWatch(threading.Thread):
+    """Looks for the driver of a run of this user, and notes its largest resident size."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._before = set(self._drivers())
+        self._peak, self._ended = 0.0, threading.Event()
+        self.start()
+
+    def close(self) -> float:
+        """Return the peak in MiB."""
+        self._ended.set()
+        self.join()
+        return self._peak
+
+    def run(self) -> None:
+        while not self._ended.wait(0.2):
+            for process in set(self._drivers()) - self._before:
+                with suppress(OSError, IndexError):
+                    status = (process / "status").read_text()
+                    kibibytes = int(status.split("VmHWM:")[1].split()[0])
+                    self._peak = max(self._peak, kibibytes / 1024)
+
+    @staticmethod
+    def _drivers() -> Iterator[Path]:
+        for process in Path("/proc").iterdir():
+            with suppress(OSError):
+                if process.name.isdigit() and (process / "cmdline").read_bytes().startswith(DRIVER):
+                    yield process
 
 
 def reading(folder: Path) -> Iterator[Peak]:

@@ -1,15 +1,15 @@
 """References of users to a run, or to an attack of a run, and their resolution."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.manifest import Manifest
+from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.manifest_reading import read_manifest
-from segtransfer.results import Results, assemble
+from segtransfer.results import Results, results_of
 from segtransfer.results.lookup import experiment_of, matching
 from segtransfer.store import Store
 from segtransfer.tasks.schema import suggest
@@ -38,18 +38,18 @@ class Run:
 
     store: Store
     identity: str
-    manifest: Manifest
+    content: Mapping[str, Any]
     attack: str | None = None
 
     @property
     def name(self) -> str:
         """The experiment's name."""
-        return self.manifest.settings.name
+        return self.content["spec"]["name"]
 
     @property
     def attacks(self) -> list[str]:
         """Names of all iterates and scores of the experiment's attacks."""
-        return [variant.name for variant in self.manifest.variants]
+        return [made["name"] for made in self.content["attacks"]]
 
     @property
     def label(self) -> str:
@@ -64,7 +64,7 @@ class Run:
 
 def load(run: Run) -> Results:
     """Return the stored results of a run."""
-    return assemble(run.store, run.identity, run.manifest)
+    return results_of(run.store, run.identity, run.content)
 
 
 def find_run(reference: str, store: Store, find_logged: FindLogged | None = None) -> Run:
@@ -141,7 +141,9 @@ def _pick(name: str, store: Store) -> Run | None:
     if not matching(store.experiments(), name):
         return None
     identity, content = experiment_of(store, name)
-    return Run(store, identity, read_manifest(content, identity, store.location))
+    if not _has_names(content):
+        read_manifest(content, identity, store.location)
+    return Run(store, identity, content)
 
 
 def _logged(run_id: str, find_logged: FindLogged | None) -> Run | None:
@@ -159,18 +161,28 @@ def _logged(run_id: str, find_logged: FindLogged | None) -> Run | None:
             f"MLflow run {run_id} was logged from experiment {logged.identity[:12]} in store "
             f"{store.location}, which is not there any more; give the store it has moved to"
         )
-    manifest = read_manifest(content, logged.identity, store.location)
-    return Run(store, logged.identity, manifest, logged.attack)
+    return Run(store, logged.identity, content, logged.attack)
 
 
 def _experiments(store: Store) -> list[Run]:
-    """Return the experiments of a store that this version reads, oldest first."""
-    runs = []
-    for identity, content in store.experiments().items():
-        with suppress(InputError):  # the sentence comes once the experiment is named
-            manifest = read_manifest(content, identity, store.location)
-            runs.append(Run(store, identity, manifest))
-    return runs
+    """Return the experiments of a store that can be named, oldest first."""
+    return [
+        Run(store, identity, content)
+        for identity, content in store.experiments().items()
+        if _has_names(content)
+    ]
+
+
+def _has_names(content: Mapping[str, Any]) -> bool:
+    """Return whether a stored manifest is in this version's format and names its attacks."""
+    spec, attacks = content.get("spec"), content.get("attacks")
+    return (
+        content.get("format") == FORMAT
+        and isinstance(spec, Mapping)
+        and isinstance(spec.get("name"), str)
+        and isinstance(attacks, list)
+        and all(isinstance(made, Mapping) and isinstance(made.get("name"), str) for made in attacks)
+    )
 
 
 def _listed(runs: list[Run]) -> str:

@@ -79,7 +79,7 @@ def read_loss(value: str) -> str:
         return value
     raise PydanticCustomError(
         "loss",
-        "unknown loss '{loss}': {hint}; your own is package.module:function",
+        "unknown loss '{loss}': {hint}; your own is package.module:attribute",
         {"loss": value, "hint": suggest(value, LOSSES.names())},
     )
 

@@ -44,7 +44,7 @@ class Made(ReaderSpec):
             return None
         if self.how == "raises":
             raise OSError("gone")
-        classes = {"one": ("a",), "list": ["a", "b"], "twice": ("a", "a")}.get(self.how, ("a", "b"))
+        classes = {"one": ("a",), "number": ("a", 1), "twice": ("a", "a")}.get(self.how, ("a", "b"))
         name = split or "made"
         names = [f"{name}-{i}" for i in range(self.count)]
         items = [DataItem(name, "s", Path(name), Path(name)) for name in names]
@@ -75,7 +75,7 @@ def read(kind: str = KIND, fields: dict[str, Any] | None = None, **more: Any) ->
 
 
 def shards(spec: DataSpec) -> list[str]:
-    made = make_shards(open_dataset(spec), spec, groups=1, shard_size=9)
+    made = list(make_shards(open_dataset(spec), spec, groups=1, shard_size=9))
     return [shard.shard_id for shard in made]
 
 
@@ -119,7 +119,7 @@ def test_a_wrong_spec_is_refused(content: dict[str, Any], message: str) -> None:
         ("none", "returned NoneType; return a Dataset"),
         ("raises", "raised OSError: gone"),
         ("one", "returned 1 classes"),
-        ("list", "no tuple of names"),
+        ("number", "raised TypeError"),
         ("colours", "returned 3 colours for 2 classes"),
         ("twice", "several classes named 'a'"),
         ("ids", "made-0"),
