@@ -184,7 +184,7 @@ def running(folder: Path) -> Iterator[Peak]:
 
 
 class DriverWatch(threading.Thread):
-    """Looks for the driver of a run of this user, and notes its largest resident size."""
+    """Looks for the driver of a run of this user, and notes its largest private memory."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -203,7 +203,8 @@ class DriverWatch(threading.Thread):
             for process in set(self._drivers()) - self._before:
                 with suppress(OSError, IndexError):
                     status = (process / "status").read_text()
-                    kibibytes = int(status.split("VmHWM:")[1].split()[0])
+                    # Without Ray's object store, which is in the memory of each of its readers.
+                    kibibytes = int(status.split("RssAnon:")[1].split()[0])
                     self._peak = max(self._peak, kibibytes / 1024)
 
     @staticmethod

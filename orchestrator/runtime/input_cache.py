@@ -9,6 +9,8 @@ from segtransfer.runtime.executors.base import Executor
 from segtransfer.store import Store
 from segtransfer.tasks.data.shards import Shard
 
+MOST_SHARD_BYTES = 2**28
+
 
 @dataclass(frozen=True)
 class CallInputs:
@@ -26,12 +28,18 @@ class CallInputs:
 
 
 class InputCache:
-    """Handles of the shards and AEs that present or future calls may need."""
+    """Handles of the shards and AEs that present or future calls may need.
+
+    Shards are read again once the cache has dropped them: of a large data set, the shards in use
+    last take ``MOST_SHARD_BYTES``.
+    """
 
     def __init__(self, executor: Executor, store: Store) -> None:
         self._executor = executor
         self._store = store
-        self._shards: dict[str, tuple[Shard, Any, Any]] = {}  # shard id -> shard, images, labels
+        # Shard id -> shard, images, labels; the shards in use last stand last.
+        self._shards: dict[str, tuple[Shard, Any, Any]] = {}
+        self._nbytes = 0  # of all these shards
         self._images: dict[str, Any] = {}  # attack key -> AEs
 
     def inputs(self, task: Task) -> CallInputs | None:
@@ -40,13 +48,16 @@ class InputCache:
         Raises:
             OSError: If the store cannot be read.
         """
-        if task.shard_id not in self._shards:
+        held = self._shards.pop(task.shard_id, None)
+        if held is None:
             shard = self._store.shard(task.shard_id)
             if shard is None:
                 return None
-            put = self._executor.put
-            self._shards[task.shard_id] = shard, put(shard.images), put(shard.labels)
-        shard, images, labels = self._shards[task.shard_id]
+            held = shard, self._executor.put(shard.images), self._executor.put(shard.labels)
+            self._nbytes += shard.nbytes
+        self._shards[task.shard_id] = shard, images, labels = held
+        while self._nbytes > MOST_SHARD_BYTES and len(self._shards) > 1:
+            self._forget_shard(next(iter(self._shards)))
         if task.depends_on is None:
             return CallInputs(shard, images, labels)
         if task.depends_on not in self._images:
@@ -66,5 +77,10 @@ class InputCache:
 
     def retain_shards(self, shard_ids: Iterable[str]) -> None:
         """Delete the handles of all shards but these."""
-        kept = set(shard_ids)
-        self._shards = {name: held for name, held in self._shards.items() if name in kept}
+        for name in self._shards.keys() - set(shard_ids):
+            self._forget_shard(name)
+
+    def _forget_shard(self, shard_id: str) -> None:
+        """Delete the handles of a shard; arrays of running calls stay alive."""
+        shard, _, _ = self._shards.pop(shard_id)
+        self._nbytes -= shard.nbytes

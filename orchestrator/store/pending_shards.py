@@ -21,7 +21,7 @@ class PendingShards:
     def add(self, shard: Shard) -> None:
         """Hold a shard; write all held shards above ``MOST_HELD_BYTES``."""
         self._held.append(shard)
-        self._nbytes += shard.images.nbytes + shard.labels.nbytes
+        self._nbytes += shard.nbytes
         if self._nbytes > MOST_HELD_BYTES:
             self.write()
 

@@ -67,6 +67,11 @@ class Shard:
         height, width = self.images.shape[2:]
         return height, width
 
+    @property
+    def nbytes(self) -> int:
+        """Return the size of images and labels, in bytes."""
+        return self.images.nbytes + self.labels.nbytes
+
     def first(self, count: int) -> "Shard":
         """Return a copy of the first ``count`` images, under the same id."""
         return replace(
