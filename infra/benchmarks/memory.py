@@ -35,7 +35,7 @@ from segtransfer.tasks import metrics, perturbation
 from segtransfer.tasks.data.shards import Shard
 
 LARGE, MEDIUM, TINY = (1024, 2048), (512, 1024), (16, 16)
-RUN_IMAGES = (4, 16)  # of the two runs whose difference is extrapolated
+RUN_IMAGES = (36, 52)  # of the two runs whose difference is extrapolated
 RUN_TARGETS = 2
 DRIVER = b"ray::DriverActor"
 NETWORK = '''"""A 1 x 1 convolution."""
