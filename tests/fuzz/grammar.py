@@ -82,6 +82,30 @@ def sometimes_mistaken(valid: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 @st.composite
+def searches(draw: st.DrawFn, valid: dict[str, Any]) -> dict[str, Any]:
+    """Draw a valid search: another one with other numbers, names and objectives."""
+    settings = draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "trials": st.integers(1, 100_000),
+                "concurrency": st.integers(1, 1000),
+                "objectives": st.sampled_from([["transfer"], ["transfer", "rms"]]),
+                "rungs": st.sampled_from([[1], [0.5, 1.0], [0.25, 0.5, 1.0]]),
+                "reduction": st.integers(2, 10),
+                "startup": st.integers(1, 50),
+            },
+        )
+    )
+    changes = {"name": NAMES, "seed": st.integers(0, 2**31)}
+    return {
+        **valid,
+        **draw(st.fixed_dictionaries({}, optional=changes)),
+        "search": {**valid["search"], **settings},
+    }
+
+
+@st.composite
 def specs(draw: st.DrawFn, data: Path) -> dict[str, Any]:
     """Draw an experiment of toys on the images of a folder."""
     chosen = draw(

@@ -174,7 +174,7 @@ def test_searches(suite: int, folder: Path) -> None:
             assert problems(content, search.model_dump(mode="json")) == []
         return search is not None
 
-    fuzz("searches", suite, texts(st.just(valid)), accepts)
+    fuzz("searches", suite, texts(grammar.searches(valid)), accepts)
 
 
 @every_suite
