@@ -101,7 +101,7 @@ def study(
     """Run a study on the models and images of a base experiment and return its findings.
 
     Args:
-        name: overfitting, scales, twins, heads, object-size, ablation or eps.
+        name: A key of ``segtransfer.studies.STUDIES``, for example ``scales``.
         base: A YAML file of an experiment, a base that ships (zoo, camvid), a mapping or a spec.
         overrides: ``field.path=value`` strings, applied in order.
         listener: Receives the plan, events and the status while the experiment runs.

@@ -21,7 +21,7 @@ from segtransfer.cli.projections import drawn, exit_if_untracked, show_results
 def study(
     name: Annotated[
         str,
-        typer.Argument(help="overfitting, scales, twins, heads, object-size, ablation or eps."),
+        typer.Argument(help="The name of a study; an unknown name is answered with all of them."),
     ],
     given: Annotated[
         list[str] | None,

@@ -1,20 +1,32 @@
 """The studies by name, and the findings of a study."""
 
+import pkgutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from segtransfer.errors import InputError, SegtransferError
 from segtransfer.results import Results
 from segtransfer.statistics import Resampled
-from segtransfer.studies import ablation, eps, heads, object_size, overfitting, scales, twins
 from segtransfer.studies.base import BaseExperiment
 from segtransfer.studies.study import Study
 from segtransfer.tasks.schema import suggest
 
-STUDIES: dict[str, Study[Any]] = {
-    module.STUDY.name: module.STUDY
-    for module in (overfitting, scales, twins, heads, object_size, ablation, eps)
-}
+
+def _studies() -> Iterator[Study[Any]]:
+    """Yield the ``STUDY`` of each module beside this one, by name."""
+    modules = (
+        import_module(f"{__package__}.{module.name}")
+        for module in pkgutil.iter_modules([str(Path(__file__).parent)])
+        if f"{__package__}.{module.name}" != __name__
+    )
+    found = [module.STUDY for module in modules if hasattr(module, "STUDY")]
+    yield from sorted(found, key=lambda study: study.name)
+
+
+STUDIES: dict[str, Study[Any]] = {study.name: study for study in _studies()}
 
 
 @dataclass(frozen=True)
