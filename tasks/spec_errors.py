@@ -70,6 +70,8 @@ def _sentence(item: ErrorDetails) -> str:
     shown = "" if told else f" (value: {shorten(repr(value))})"
     if item["type"] == "too_short":
         found, least = item["ctx"]["actual_length"], item["ctx"]["min_length"]
-        return f"field '{field}': {found or 'none'} given, {least} or more are needed{shown}"
+        needed = f"give {'one' if least == 1 else least} or more"
+        has = f"has {found} entries" if found else "is empty"
+        return f"field '{field}': it {has}; {needed}{shown}"
     message = _EXPECTED.get(item["type"], item["msg"]) + shown
     return "\n".join((f"field '{field}': " if field else "") + m for m in message.splitlines())

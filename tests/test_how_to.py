@@ -43,7 +43,7 @@ def run(folder: Path, executor: str) -> Results:
 
 def stored(results: Results) -> dict[str, bytes]:
     """Return the AEs of a store by their keys."""
-    keys = {cell[5] for cell in results.content["cells"] if cell[5]}
+    keys = {cell.attack_key for cell in results.manifest.cells if cell.attack_key}
     images = {key: results.store.attack_images(key) for key in keys}
     return {key: found.tobytes() for key, found in images.items() if found is not None}
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -27,8 +27,7 @@ def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
     Raises:
         InputError: If the adapter's code is missing, raises an error, or returns no ``Segmenter``.
     """
-    module = take_build(_recipe(spec)) or _build(spec)
-    assert isinstance(module, Segmenter)
+    module = cast(Segmenter, take_build(_recipe(spec)) or _build(spec))
     return freeze(with_windows(module, spec.inference)).to(device)
 
 

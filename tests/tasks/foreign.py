@@ -38,6 +38,8 @@ def write_entry_points(folder: Path, package: str, **groups: dict[str, str]) -> 
 def on_path(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> Iterator[None]:
     """Let Python find modules and installed packages in some folders."""
     with monkeypatch.context() as patch:
+        for module in [path.stem for folder in folders for path in folder.glob("*.py")]:
+            patch.delitem(sys.modules, module, raising=False)  # another test's of this name
         for folder in folders:
             patch.syspath_prepend(str(folder))
         registry._points.cache_clear()

@@ -23,7 +23,7 @@ from segtransfer.reporting.folder import report_folder, write_report
 from segtransfer.reporting.html import draw_page
 from segtransfer.reporting.terminal import print_results
 from segtransfer.results import Results
-from segtransfer.results.text import warning_sentences
+from segtransfer.results.markdown import warning_sentences
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store.rows import encode_rows, row_path
 from segtransfer.tasks.data import shards
