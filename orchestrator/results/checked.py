@@ -131,6 +131,8 @@ def attack_report(store: Store, key: str, variants: int) -> dict[str, Any] | Non
         return None
     if not all(_is_table(table) for table in statistics):
         return None
+    if not _is_health(report.get("health", [])):
+        return None
     return report if not cost or _is_cost(cost, variants) else None
 
 
@@ -159,6 +161,16 @@ def _is_table(table: Any) -> bool:
         return False
     numbers = all(_is_number(value) for column in columns for value in column)
     return numbers and len({len(column) for column in columns}) == 1
+
+
+def _is_health(health: Any) -> bool:
+    """Return whether each run has shares of zero gradients, a list per step."""
+    return isinstance(health, list) and all(
+        isinstance(run, dict)
+        and isinstance(steps := run.get("zero_gradients"), list)
+        and all(isinstance(step, list) and all(map(_is_number, step)) for step in steps)
+        for run in health
+    )
 
 
 def _is_cost(cost: dict[str, Any], variants: int) -> bool:

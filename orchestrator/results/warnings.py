@@ -176,7 +176,7 @@ def _zero_gradients(results: Scored) -> Found:
     for attack, variants in _last_variants(results).items():
         for source, reports in _by_source(results, variants[0]).items():
             runs = [run["zero_gradients"] for r in reports for run in r.get("health", ())]
-            shares = np.concatenate([np.ravel(run) for run in runs]) if runs else np.zeros(0)
+            shares = np.array([share for run in runs for step in run for share in step])
             if len(shares) and (
                 shares.mean() >= MOST_ZEROS or (shares == 1).mean() >= MOST_WITHOUT_GRADIENT
             ):

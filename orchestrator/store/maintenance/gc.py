@@ -282,5 +282,6 @@ def _leftovers(old: dict[str, FileInfo], index: RowIndex) -> list[Garbage]:
 
 
 def _before(info: FileInfo, row: CommitRow) -> bool:
-    """Return whether a file was written before a row was committed."""
-    return info.mtime_ns / 1e9 <= datetime.fromisoformat(row.created).timestamp()
+    """Return whether a file was written before a row was committed, by the row's milliseconds."""
+    committed = datetime.fromisoformat(row.created).timestamp()
+    return info.mtime_ns // 1_000_000 <= round(committed * 1000)
