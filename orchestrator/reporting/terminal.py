@@ -1,7 +1,6 @@
 """Results, models and attack presets as terminal tables."""
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -40,8 +39,9 @@ def print_results(results: Results, console: Console) -> None:
     print_warnings(results, console)
 
 
-def _indented(line: str, style: str = "") -> Padding:
-    return Padding(Text(line, style), (0, 0, 0, 2), expand=False)
+def _indented(line: str, style: str = "") -> Text:
+    """Return an indented line; rich's Padding would cut lines off that a file takes whole."""
+    return Text(f"  {line}", style)
 
 
 def print_warnings(results: Results, console: Console) -> None:

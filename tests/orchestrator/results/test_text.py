@@ -1,7 +1,11 @@
 """Matrices as text: the numbers of the results, and the words for a missing value."""
 
+import io
+
 import pytest
 
+from segtransfer.cli.console import Terminal
+from segtransfer.reporting.terminal import print_results
 from segtransfer.results import Results
 from segtransfer.results.markdown import markdown
 from segtransfer.results.text import cell
@@ -36,3 +40,13 @@ def test_a_cell_without_a_value_is_not_measured() -> None:
     assert cell(float("nan"), float("nan")) == "not measured"
     assert cell(10.0, float("nan")) == "10.0"  # the clean images have no result
     assert cell(10.0, -2.0) == "10.0 (+2.0)"
+
+
+def test_a_line_wider_than_the_terminal_reaches_a_file_whole(results: Results) -> None:
+    """Output that is no terminal is not wrapped, and nothing of it is cut off."""
+    console = Terminal(file=io.StringIO(), width=40, soft_wrap=True)
+    print_results(results, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    cost = next(line for line in shown.splitlines() if line.startswith("  cost: "))
+    assert len(cost) > 40
+    assert cost.endswith(" s in models")
