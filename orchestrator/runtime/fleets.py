@@ -4,16 +4,15 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-
 from segtransfer.errors import InputError
 from segtransfer.experiment.provenance import code_hash
 from segtransfer.experiment.spec import Runtime
 from segtransfer.runtime.executors.ray.nodes import NO_NODES, ask_autoscaler
 from segtransfer.runtime.ray_driver import (
-    DRIVER,
     RayClient,
+    driver_namespaces,
     end_driver,
+    find_driver,
     join_cluster,
     start_driver,
 )
@@ -97,14 +96,14 @@ def find_fleet(fleet: str) -> Any:
     Raises:
         InputError: If the fleet is not up.
     """
-    try:
-        return ray.get_actor(DRIVER, namespace=NAMESPACE_PREFIX + fleet)
-    except ValueError:
+    driver = find_driver(NAMESPACE_PREFIX + fleet)
+    if driver is None:
         up = ", ".join(fleets()) or "none"
         raise InputError(
             f"no fleet '{fleet}' is up on this cluster (up: {up}); start it with "
             f"'segtransfer fleet up {fleet}'"
-        ) from None
+        )
+    return driver
 
 
 def status_of(fleet: str) -> FleetStatus:
@@ -139,10 +138,8 @@ def end_fleet(fleet: str) -> None:
 
 def fleets() -> list[str]:
     """Return the names of the cluster's fleets."""
-    actors = ray.util.list_named_actors(all_namespaces=True)
-    spaces = [actor["namespace"] for actor in actors if actor["name"] == DRIVER]
     return sorted(
-        space.removeprefix(NAMESPACE_PREFIX)
-        for space in spaces
-        if space.startswith(NAMESPACE_PREFIX)
+        namespace.removeprefix(NAMESPACE_PREFIX)
+        for namespace in driver_namespaces()
+        if namespace.startswith(NAMESPACE_PREFIX)
     )

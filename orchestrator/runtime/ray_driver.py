@@ -259,6 +259,20 @@ def start_driver(runtime: Runtime, namespace: str, *, detached: bool) -> Any:
     return actor.remote(runtime, LEASE, waits=detached)
 
 
+def find_driver(namespace: str) -> Any:
+    """Return the driver of a namespace, or None if no driver is up there."""
+    try:
+        return ray.get_actor(DRIVER, namespace=namespace)
+    except ValueError:
+        return None
+
+
+def driver_namespaces() -> list[str]:
+    """Return the namespaces of all drivers on the cluster."""
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    return [actor["namespace"] for actor in actors if actor["name"] == DRIVER]
+
+
 def join_driver(namespace: str, store: str) -> RayClient:
     """Return a further client of a driver, for a process of the same cluster.
 
@@ -269,10 +283,9 @@ def join_driver(namespace: str, store: str) -> RayClient:
     Raises:
         DriverError: If the driver is gone, runs other code, or fills another store.
     """
-    try:
-        actor = ray.get_actor(DRIVER, namespace=namespace)
-    except ValueError:
-        raise DriverError(f"no driver is up in {namespace}: its client ended") from None
+    actor = find_driver(namespace)
+    if actor is None:
+        raise DriverError(f"no driver is up in {namespace}: its client ended")
     client = RayClient(actor, namespace, owns_driver=False)
     if client.hello() != {"code": code_hash(), "store": store}:
         raise DriverError("the driver computes with other code than this, or fills another store")

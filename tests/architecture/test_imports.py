@@ -40,7 +40,6 @@ ORDER = (
 ALLOWED = {
     "ray": [
         "orchestrator/runtime/executors/ray/*.py",
-        "orchestrator/runtime/fleets.py",
         "orchestrator/runtime/ray_driver.py",
         "orchestrator/searches/tune.py",
         "orchestrator/jobs/client.py",

@@ -7,7 +7,16 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.cases.user import CLASSES, command, label, model, photo, refused, scores, write_config
+from tests.cases.user import (
+    CLASSES,
+    assert_refused,
+    assert_scores,
+    command,
+    label,
+    model,
+    photo,
+    write_config,
+)
 from tests.tasks.models.networks import write_network
 
 PART = """dict(
@@ -31,7 +40,7 @@ def written(dataset: str, evaluator: str = "dict(type='IoUMetric')", split: str 
 
 
 def test_repeated_data_set_is_read_once(folder: Path) -> None:
-    scores(command(data=written(f"dict(type='RepeatDataset', times=3, dataset={part()})")))
+    assert_scores(command(data=written(f"dict(type='RepeatDataset', times=3, dataset={part()})")))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +64,7 @@ def test_repeated_data_set_is_read_once(folder: Path) -> None:
     ids=["twice", "other classes", "mix", "other ignored value", "list"],
 )
 def test_wrapper_that_cannot_be_read_is_named(dataset: str, said: str, folder: Path) -> None:
-    refused(command("plan", "spec.yaml", data=written(dataset)), said)
+    assert_refused(command("plan", "spec.yaml", data=written(dataset)), said)
 
 
 # -- The ignored value ---------------------------------------------------------------------------
@@ -77,12 +86,12 @@ def test_value_that_the_metric_ignores_is_not_scored(
         wrong = photo(number)
         wrong[label(number) == 0] = 40
         Image.fromarray(wrong).save(folder / f"data/images/i{number}.png")
-    scores(command(data=written(part(), evaluator, split)))
+    assert_scores(command(data=written(part(), evaluator, split)))
 
 
 def test_data_set_that_ignores_another_value_than_the_metric_is_refused(folder: Path) -> None:
     data = written(part(more=", ignore_index=0"))
-    refused(command(data=data), "ignore_index is 255 of its metrics and 0 of its data sets")
+    assert_refused(command(data=data), "ignore_index is 255 of its metrics and 0 of its data sets")
 
 
 def test_ignored_value_of_a_spec_is_not_scored(folder: Path) -> None:
@@ -93,7 +102,7 @@ def test_ignored_value_of_a_spec_is_not_scored(folder: Path) -> None:
         content[:, :4] = 9
         Image.fromarray(wrong).save(folder / f"data/images/i{number}.png")
         Image.fromarray(content).save(folder / f"data/labels/i{number}.png")
-    scores(command(data={"folder": "data", "classes": CLASSES, "ignore_index": 9}))
+    assert_scores(command(data={"folder": "data", "classes": CLASSES, "ignore_index": 9}))
 
 
 # -- The order of classes ------------------------------------------------------------------------
@@ -112,13 +121,13 @@ def reversed_checkpoint(folder: Path, meta: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("key", ["CLASSES", "classes"])
 def test_order_that_an_old_checkpoint_says_is_heeded(key: str, folder: Path) -> None:
     answer = command(models=[reversed_checkpoint(folder, {key: tuple(BACKWARDS)})])
-    refused(answer, "the lists differ (model / data: 0: 'c2' / 'c0'")
+    assert_refused(answer, "the lists differ (model / data: 0: 'c2' / 'c0'")
 
 
 def test_order_of_an_ensembles_member_is_heeded(folder: Path) -> None:
     member = reversed_checkpoint(folder, {"dataset_meta": {"classes": BACKWARDS}})
     models = [{"name": "e", "ensemble": [model(name="right"), member], "average": "logits"}]
-    refused(command(models=models), "the lists differ (model / data: 0: 'c2' / 'c0'")
+    assert_refused(command(models=models), "the lists differ (model / data: 0: 'c2' / 'c0'")
 
 
 def test_order_in_the_weights_of_a_torch_model_is_heeded(folder: Path) -> None:
@@ -127,13 +136,15 @@ def test_order_in_the_weights_of_a_torch_model_is_heeded(folder: Path) -> None:
     meta = {"dataset_meta": {"classes": BACKWARDS}}
     torch.save({"state_dict": right().state_dict(), "meta": meta}, folder / "w.pth")
     answer = command(models=[model(weights="w.pth")])
-    refused(answer, "the lists differ (model / data: 0: 'c2' / 'c0'")
+    assert_refused(answer, "the lists differ (model / data: 0: 'c2' / 'c0'")
     torch.save({"state_dict": right().state_dict(), "meta": {"epoch": 1}}, folder / "w.pth")
-    scores(command(models=[model(weights="w.pth")]))
+    assert_scores(command(models=[model(weights="w.pth")]))
 
 
 def test_order_of_an_mmseg_data_set_is_heeded(folder: Path) -> None:
     """The config of the data says another order than the checkpoint."""
     models = [reversed_checkpoint(folder, {"dataset_meta": {"classes": tuple(CLASSES)}})]
     data = write_config(folder, classes=tuple(BACKWARDS))
-    refused(command(data=data, models=models), "the lists differ (model / data: 0: 'c0' / 'c2'")
+    assert_refused(
+        command(data=data, models=models), "the lists differ (model / data: 0: 'c0' / 'c2'"
+    )

@@ -10,12 +10,12 @@ from PIL import Image
 from tests.cases.user import (
     CLASSES,
     PGD,
+    assert_refused,
+    assert_scores,
     command,
     label,
     photo,
-    refused,
     replace_file,
-    scores,
     told,
     write_config,
 )
@@ -35,12 +35,12 @@ def test_float_label_that_is_no_whole_number_is_refused(value: float, folder: Pa
     content = label().astype(np.float32)
     content[0, 0] = value
     write_labels(folder, content)
-    refused(command(), "i0.tif", f"[{value}]")
+    assert_refused(command(), "i0.tif", f"[{value}]")
 
 
 def test_float_label_of_whole_numbers_is_read(folder: Path) -> None:
     write_labels(folder, label().astype(np.float32))
-    scores(command())
+    assert_scores(command())
 
 
 def test_nan_in_a_label_under_values_is_refused(folder: Path) -> None:
@@ -48,7 +48,9 @@ def test_nan_in_a_label_under_values_is_refused(folder: Path) -> None:
     content[0, 0] = np.nan
     write_labels(folder, content)
     values = {0: "c0", 1: "c1", 2: "c2"}
-    refused(command(data={"folder": "data", "classes": CLASSES, "values": values}), "i0.tif", "nan")
+    assert_refused(
+        command(data={"folder": "data", "classes": CLASSES, "values": values}), "i0.tif", "nan"
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_mask_of_doubtful_numbers_is_refused(value: float, said: str, folder: Pa
     content = (label() == 1).astype(np.float32)
     content[0, :4] = value
     Image.fromarray(content).save(folder / "mask.tif")
-    refused(command(attacks=MASKED), "mask.tif", said)
+    assert_refused(command(attacks=MASKED), "mask.tif", said)
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png"])
@@ -69,7 +71,9 @@ def test_nan_in_a_file_of_aes_is_refused(suffix: str, folder: Path) -> None:
         content = photo(number)[..., 0].astype(np.float32)
         content[0] = np.nan
         Image.fromarray(content).save(folder / "aes" / f"i{number}{suffix}", format="TIFF")
-    refused(command(attacks=[{"name": "theirs", "files": "aes", "eps": "1/255"}]), "aes/i0.png")
+    assert_refused(
+        command(attacks=[{"name": "theirs", "files": "aes", "eps": "1/255"}]), "aes/i0.png"
+    )
 
 
 # -- Negative numbers ----------------------------------------------------------------------------
@@ -82,7 +86,7 @@ def test_number_outside_the_classes_is_refused(dtype: type, value: int, folder: 
     content: np.ndarray = label().astype(dtype)
     content[0, 0] = value
     write_labels(folder, content)
-    refused(command(), "i0.tif", f"[{value}]", "0 to 2")
+    assert_refused(command(), "i0.tif", f"[{value}]", "0 to 2")
 
 
 def signed_tiff(content: np.ndarray) -> bytes:
@@ -105,7 +109,7 @@ def test_negative_number_of_sixteen_bits_is_refused(folder: Path) -> None:
     assert command("plan", "spec.yaml").exit_code == 0
     content[0, 0] = -1
     path.write_bytes(signed_tiff(content))
-    refused(command(), "i0.tif has values [-1]; allowed are 0 to 2")
+    assert_refused(command(), "i0.tif has values [-1]; allowed are 0 to 2")
 
 
 def test_negative_number_of_an_mmseg_config_is_refused(folder: Path) -> None:
@@ -113,7 +117,7 @@ def test_negative_number_of_an_mmseg_config_is_refused(folder: Path) -> None:
         content = label(number).astype(np.int32)
         content[:, : 8 * number] = -9999
         replace_file(folder / f"data/labels/i{number}.png", content, f"i{number}.tif")
-    refused(command(data=write_config(folder, label_suffix=".tif")), "i1.tif", "[-9999]")
+    assert_refused(command(data=write_config(folder, label_suffix=".tif")), "i1.tif", "[-9999]")
 
 
 def test_negative_number_that_values_ignore_is_ignored(folder: Path) -> None:
@@ -121,7 +125,7 @@ def test_negative_number_that_values_ignore_is_ignored(folder: Path) -> None:
     content[:, :8] = -9999
     write_labels(folder, content)
     values = {0: "c0", 1: "c1", 2: "c2", -9999: None}
-    scores(command(data={"folder": "data", "classes": CLASSES, "values": values}))
+    assert_scores(command(data={"folder": "data", "classes": CLASSES, "values": values}))
 
 
 # -- No labelled pixel ---------------------------------------------------------------------------
@@ -129,20 +133,20 @@ def test_negative_number_that_values_ignore_is_ignored(folder: Path) -> None:
 
 def test_one_image_of_two_without_a_labelled_pixel_changes_no_score(folder: Path) -> None:
     Image.fromarray(np.full_like(label(), 255)).save(folder / "data/labels/i0.png")
-    scores(command())
+    assert_scores(command())
 
 
 def test_values_that_ignore_everything_are_refused(folder: Path) -> None:
     values = {0: None, 1: None, 2: None}
     answer = command(data={"folder": "data", "classes": CLASSES, "values": values})
-    refused(answer, "no image of data has a labelled pixel")
+    assert_refused(answer, "no image of data has a labelled pixel")
 
 
 def test_config_whose_labels_are_all_ignored_is_refused(folder: Path) -> None:
     for number in range(2):
         path = folder / f"data/labels/i{number}.png"
         Image.fromarray(np.full_like(label(), 255)).save(path)
-    refused(command(data=write_config(folder)), "has a labelled pixel")
+    assert_refused(command(data=write_config(folder)), "has a labelled pixel")
 
 
 def test_labelled_pixels_that_resizing_loses_are_refused(folder: Path) -> None:
@@ -152,7 +156,7 @@ def test_labelled_pixels_that_resizing_loses_are_refused(folder: Path) -> None:
         Image.fromarray(content).save(folder / f"data/labels/i{number}.png")
         Image.new("RGB", (64, 64)).save(folder / f"data/images/i{number}.png")
     answer = command(data={"folder": "data", "classes": CLASSES, "size": [16, 16]})
-    refused(answer, "has a labelled pixel")
+    assert_refused(answer, "has a labelled pixel")
 
 
 def test_region_without_a_labelled_pixel_is_said(folder: Path) -> None:
@@ -202,7 +206,7 @@ def test_bits_are_the_classes_0_and_1(folder: Path) -> None:
         path = folder / f"data/labels/i{number}.png"
         Image.open(path).convert("1").save(path)
     answer = command(data={"folder": "data", "classes": BINARY}, models=TWO)
-    scores(answer)
+    assert_scores(answer)
     assert "occurs in no label" not in told(answer)
 
 
@@ -211,12 +215,16 @@ def test_black_and_white_colours_without_a_palette_are_refused(folder: Path) -> 
     for number in range(2):
         path = folder / f"data/labels/i{number}.png"
         Image.open(path).convert("RGB").save(path)
-    refused(command(data={"folder": "data", "classes": BINARY}, models=TWO), "i0.png", "palette")
+    assert_refused(
+        command(data={"folder": "data", "classes": BINARY}, models=TWO), "i0.png", "palette"
+    )
 
 
 def test_class_1_saved_as_254_is_refused(folder: Path) -> None:
     two_classes(folder, high=254)
-    refused(command(data={"folder": "data", "classes": BINARY}, models=TWO), "[254]", "0 to 1")
+    assert_refused(
+        command(data={"folder": "data", "classes": BINARY}, models=TWO), "[254]", "0 to 1"
+    )
 
 
 # -- Lossy files ---------------------------------------------------------------------------------
@@ -224,30 +232,32 @@ def test_class_1_saved_as_254_is_refused(folder: Path) -> None:
 
 def test_jpeg_under_the_name_of_a_png_is_refused(folder: Path) -> None:
     Image.fromarray(label()).save(folder / "data/labels/i0.png", format="JPEG")
-    refused(command(), "i0.png", "JPEG")
+    assert_refused(command(), "i0.png", "JPEG")
 
 
 def test_lossy_webp_label_is_refused(folder: Path) -> None:
     grey = Image.fromarray(np.stack([label()] * 3, -1))
     replace_file(folder / "data/labels/i0.png", grey, "i0.webp", quality=50)
-    refused(command(), "i0.webp")
+    assert_refused(command(), "i0.webp")
 
 
 def test_jpeg_inside_a_tiff_label_is_refused(folder: Path) -> None:
     content = Image.fromarray(label())
     replace_file(folder / "data/labels/i0.png", content, "i0.tif", compression="jpeg")
-    refused(command(), "i0.tif", "compressed as jpeg")
+    assert_refused(command(), "i0.tif", "compressed as jpeg")
 
 
 def test_jpeg_labels_of_an_mmseg_config_are_refused(folder: Path) -> None:
     for number in range(2):
         path = folder / f"data/labels/i{number}.png"
         replace_file(path, label(number), f"i{number}.jpg")
-    refused(command(data=write_config(folder, label_suffix=".jpg")), ".jpg is compressed as JPEG")
+    assert_refused(
+        command(data=write_config(folder, label_suffix=".jpg")), ".jpg is compressed as JPEG"
+    )
 
 
 def test_jpeg_mask_is_refused(folder: Path) -> None:
     """What is not 0 may change, and JPEG's noise is not 0."""
     content = np.where(label() == 1, 255, 0).astype(np.uint8)
     Image.fromarray(content).save(folder / "mask.jpg", quality=50)
-    refused(command(attacks=[PGD | {"region": {"mask": "mask.jpg"}}]), "mask.jpg", "JPEG")
+    assert_refused(command(attacks=[PGD | {"region": {"mask": "mask.jpg"}}]), "mask.jpg", "JPEG")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from segtransfer.cli import app
 from segtransfer.tracking import runs
-from tests.cases.user import command, scores, told
+from tests.cases.user import assert_scores, command, told
 
 TRACKED = {"runtime": {"tracking": True}}
 
@@ -47,7 +47,7 @@ def verb(*arguments: str) -> Result:
 
 def not_logged(answer: Result, said: str) -> None:
     """The results are there, and one warning says how to log them later."""
-    scores(answer)
+    assert_scores(answer)
     first, second = answer.stderr.splitlines()[-2:]
     assert "could not be written: " in first
     assert said in first
@@ -87,17 +87,17 @@ def experiment(database: Path) -> tuple[MlflowClient, Any]:
 
 def test_deleted_parts_are_logged_again(database: Path) -> None:
     """First the experiment, then a child, then all runs: each time the same line logs them."""
-    scores(command(**TRACKED))
+    assert_scores(command(**TRACKED))
     client, found = experiment(database)
     ids = [found.experiment_id]
     client.delete_experiment(found.experiment_id)
-    scores(command(**TRACKED))
+    assert_scores(command(**TRACKED))
     assert experiment(database)[1].lifecycle_stage == "active"
     before = client.search_runs(ids)
     assert len(before) == 2
     (child,) = [run for run in before if runs.PARENT_TAG in run.data.tags]
     client.delete_run(child.info.run_id)
-    scores(command(**TRACKED))
+    assert_scores(command(**TRACKED))
     assert len(client.search_runs(ids)) == 2
     for run in client.search_runs(ids):
         client.delete_run(run.info.run_id)
@@ -106,7 +106,7 @@ def test_deleted_parts_are_logged_again(database: Path) -> None:
 
 
 def test_compare_after_the_experiment_was_deleted_or_the_database_broke(database: Path) -> None:
-    scores(command(**TRACKED))
+    assert_scores(command(**TRACKED))
     client, found = experiment(database)
     client.delete_experiment(found.experiment_id)
     answer = verb("compare", "noise", "noise", "--store", "store")

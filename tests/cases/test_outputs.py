@@ -10,12 +10,12 @@ from tests.cases.strangers import MARKED
 from tests.cases.user import (
     NOISE,
     PGD,
+    assert_failed,
+    assert_scores,
     command,
     ensemble,
-    failed,
     model,
     photo,
-    scores,
     told,
 )
 
@@ -31,7 +31,7 @@ from tests.cases.user import (
     ],
 )
 def test_output_of_another_kind_fails_in_a_sentence(function: str, said: str, folder: Path) -> None:
-    failed(command(models=[model(function)]), f"model 'm' {said}")
+    assert_failed(command(models=[model(function)]), f"model 'm' {said}")
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_output_of_an_ensembles_member_fails_in_a_sentence(
     function: str, average: str, said: str, folder: Path
 ) -> None:
     models = [ensemble("right", function, average=average)]
-    failed(command(models=models, attacks=[PGD]), said)
+    assert_failed(command(models=models, attacks=[PGD]), said)
 
 
 def test_extra_channel_of_a_source_that_is_no_target_fails_in_a_sentence(folder: Path) -> None:
     models = [model(), model("extra", "source")]
     answer = command(models=models, sources=["source"], targets=["m"], attacks=[PGD])
-    failed(answer, "model 'source' returned 4 channels, it says 3 classes")
+    assert_failed(answer, "model 'source' returned 4 channels, it says 3 classes")
 
 
 # -- Numbers that are not finite -----------------------------------------------------------------
@@ -64,19 +64,19 @@ def test_nan_at_one_pixel_names_its_image(changes: dict[str, int], folder: Path)
     spotted[3, 5] = MARKED
     Image.fromarray(spotted).save(folder / "data/images/i1.png")
     answer = command(models=[model("marked")], **changes)
-    failed(answer, "model 'm' returned logits that are NaN for image i1")
+    assert_failed(answer, "model 'm' returned logits that are NaN for image i1")
     assert "for image i0" not in told(answer)
 
 
 def test_nan_under_attack_alone_leaves_the_clean_score(folder: Path) -> None:
     answer = command(models=[model("nan_under_attack")], attacks=[NOISE | {"eps": "8/255"}])
-    failed(answer, "model 'm' returned logits that are NaN")
+    assert_failed(answer, "model 'm' returned logits that are NaN")
     assert "clean │ 100.0" in told(answer)
 
 
 @pytest.mark.parametrize("function", ["infinite", "minus_infinity"])
 def test_infinite_logits_fail_in_a_sentence(function: str, folder: Path) -> None:
-    failed(command(models=[model(function)]), "model 'm' returned logits that are infinite")
+    assert_failed(command(models=[model(function)]), "model 'm' returned logits that are infinite")
 
 
 def test_nan_of_a_source_names_step_and_image(folder: Path) -> None:
@@ -139,7 +139,7 @@ def test_one_source_of_two_without_gradient_is_named(folder: Path) -> None:
         image = photo(number) + np.array([3, 0, 0], np.uint8)
         Image.fromarray(image).save(folder / f"data/images/i{number}.png")
     answer = command(models=models, attacks=[PGD, NOISE])
-    scores(answer)
+    assert_scores(answer)
     assert "! The gradient on source flat is zero at 100 % of values under pgd" in told(answer)
     assert "The gradient on source m" not in told(answer)
 
@@ -147,4 +147,4 @@ def test_one_source_of_two_without_gradient_is_named(folder: Path) -> None:
 def test_source_without_a_graph_fails_in_a_sentence(folder: Path) -> None:
     models = [model(), model("without_graph", "flat")]
     answer = command(models=models, attacks=[PGD])
-    failed(answer, "'flat'", "gradient")
+    assert_failed(answer, "'flat'", "gradient")

@@ -11,12 +11,12 @@ from segtransfer import open_results
 from tests.cases.user import (
     CLASSES,
     PGD,
+    assert_refused,
+    assert_scores,
     command,
     label,
     photo,
-    refused,
     replace_file,
-    scores,
     told,
     write_config,
     write_data,
@@ -58,20 +58,20 @@ def test_orientation_of_jpeg_tiff_and_webp_is_applied(folder: Path) -> None:
         images / "i2.webp", lossless=True, exif=turned(6)
     )
     Image.fromarray(label(2)).save(folder / "data/labels/i2.png")
-    scores(command())
+    assert_scores(command())
 
 
 def test_orientation_of_images_of_an_mmseg_config_is_applied(folder: Path) -> None:
     for number in range(2):
         lying = Image.fromarray(np.rot90(photo(number)).copy())
         lying.save(folder / f"data/images/i{number}.png", exif=turned(6))
-    scores(command(data=write_config(folder)))
+    assert_scores(command(data=write_config(folder)))
 
 
 def test_orientation_of_aes_is_applied(folder: Path) -> None:
     aes = write_aes(folder)
     Image.fromarray(np.rot90(photo(0)).copy()).save(aes / "i0.png", exif=turned(6))
-    scores(command(attacks=[FILES]))
+    assert_scores(command(attacks=[FILES]))
     unchanged_aes()
 
 
@@ -79,9 +79,11 @@ def test_orientation_of_masks_and_labels_is_refused(folder: Path) -> None:
     """A viewer shows what the tag says, mmcv's reader of labels ignores it."""
     lying = Image.fromarray(np.rot90(label(0)).copy())
     lying.save(folder / "mask.png", exif=turned(6))
-    refused(command(attacks=[PGD | {"region": {"mask": "mask.png"}}]), "mask.png", "orientation")
+    assert_refused(
+        command(attacks=[PGD | {"region": {"mask": "mask.png"}}]), "mask.png", "orientation"
+    )
     lying.save(folder / "data/labels/i0.png", exif=turned(6))
-    refused(command(), "labels/i0.png", "orientation")
+    assert_refused(command(), "labels/i0.png", "orientation")
 
 
 # -- 16 bits -------------------------------------------------------------------------------------
@@ -96,7 +98,7 @@ def test_sixteen_bit_tiff_of_either_byte_order_counts_by_its_high_byte(folder: P
     replace_file(images / "i0.png", sixteen(0), "i0.tif")
     big = Image.frombytes("I;16B", (16, 16), sixteen(1).astype(">u2").tobytes())
     replace_file(images / "i1.png", big, "i1.tif")
-    scores(command())
+    assert_scores(command())
 
 
 def test_sixteen_bit_colour_counts_by_its_high_byte(folder: Path) -> None:
@@ -105,20 +107,20 @@ def test_sixteen_bit_colour_counts_by_its_high_byte(folder: Path) -> None:
     for number in range(2):
         colour = photo(number).astype(np.uint16) * 256 + 255
         assert cv2.imwrite(str(folder / f"data/images/i{number}.png"), colour)
-    scores(command())
-    scores(command(data=write_config(folder)))
+    assert_scores(command())
+    assert_scores(command(data=write_config(folder)))
 
 
 def test_sixteen_bit_aes_are_read_as_images_are(folder: Path) -> None:
     Image.fromarray(sixteen(0)).save(write_aes(folder) / "i0.png")
-    scores(command(attacks=[FILES]))
+    assert_scores(command(attacks=[FILES]))
     unchanged_aes()
 
 
 def test_sixteen_bit_labels_count_by_their_numbers(folder: Path) -> None:
     Image.fromarray(label(0).astype(np.uint16)).save(folder / "data/labels/i0.png")
     replace_file(folder / "data/labels/i1.png", label(1).astype(np.uint16), "i1.tif")
-    scores(command())
+    assert_scores(command())
 
 
 # -- Large images --------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ def test_two_hundred_megapixels_are_refused(place: str, folder: Path) -> None:
         path = write_aes(folder) / "i0.png"
         changes = {"attacks": [FILES]}
     Image.new("1", (20_000, 10_000)).save(path)
-    refused(command(**changes), path.name, "178956970 pixels")
+    assert_refused(command(**changes), path.name, "178956970 pixels")
 
 
 # -- Files that are no images --------------------------------------------------------------------
@@ -154,18 +156,18 @@ def test_litter_in_split_and_video_folders_is_skipped(folder: Path) -> None:
     for part in ("images", "labels"):
         litter(folder / "other" / part / "val")
         (folder / "other" / part / "val/video/._i1.png").write_bytes(b"no image")
-    scores(command(data={"folder": "other", "split": "val", "classes": CLASSES}))
+    assert_scores(command(data={"folder": "other", "split": "val", "classes": CLASSES}))
 
 
 def test_litter_in_the_folders_of_an_mmseg_config_is_skipped(folder: Path) -> None:
     for part in ("images", "labels"):
         litter(folder / "data" / part)
-    scores(command(data=write_config(folder)))
+    assert_scores(command(data=write_config(folder)))
 
 
 def test_litter_among_aes_is_skipped(folder: Path) -> None:
     litter(write_aes(folder))
     answer = command(attacks=[FILES])
-    scores(answer)
+    assert_scores(answer)
     unchanged_aes()
     assert "._i0" not in told(answer)

@@ -93,14 +93,14 @@ def told(answer: Result) -> str:
     return " ".join(answer.output.split())
 
 
-def scores(answer: Result, clean: float = 100.0) -> None:
+def assert_scores(answer: Result, clean: float = 100.0) -> None:
     """The run ended well, and every model scores ``clean`` percent on the clean images."""
     assert answer.exit_code == 0, answer.output
     found = open_results("store")[-1].clean("miou").to_numpy()
     assert np.allclose(found, clean), found
 
 
-def refused(answer: Result, *sentences: str) -> None:
+def assert_refused(answer: Result, *sentences: str) -> None:
     """A sentence per wrong field, and exit code 2 before anything was computed."""
     assert answer.exit_code == 2, answer.output
     assert all(part in told(answer) for part in sentences), answer.output
@@ -111,7 +111,7 @@ def refused(answer: Result, *sentences: str) -> None:
     assert not Path("store", "rows").exists()
 
 
-def failed(answer: Result, *sentences: str) -> None:
+def assert_failed(answer: Result, *sentences: str) -> None:
     """Tasks failed in a sentence, without a number in their place."""
     assert answer.exit_code == 1, answer.output
     assert all(part in told(answer) for part in sentences), answer.output

@@ -135,8 +135,8 @@ def test_what_lies_beside_the_spec_needs_a_working_folder(folder: Path) -> None:
 
 def test_what_lies_on_the_nodes_is_not_looked_for_here(folder: Path) -> None:
     data = {"folder": "/shared/streets", "classes": ["road", "sky"]}
-    with pack(JobRequest(write(folder, data=data), store=STORE)):
-        pass
+    with pack(JobRequest(write(folder, data=data), store=STORE)) as bundle:
+        assert bundle.entrypoint == f"segtransfer run mine.yaml --store {STORE}"
 
 
 def test_code_of_ones_own_needs_a_working_folder(folder: Path) -> None:
