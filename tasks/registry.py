@@ -7,11 +7,13 @@ Any other entry is named ``package.module:attribute``.
 
 import pkgutil
 import re
+from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from inspect import isabstract
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -167,37 +169,56 @@ def _points(subject: str) -> dict[str, list[EntryPoint]]:
     return found
 
 
-class ForeignSpec(Frozen):
-    """The fields of an entry of a package or of the user: data, read and sent without its code.
+class EntrySpec(Frozen, ABC):
+    """The fields of an entry in a spec.
 
     Attributes:
         kind: The name of the entry.
+    """
+
+    kind: Text
+
+    def typed(self) -> Any:
+        """Return the entry as an object of its own class."""
+        return self
+
+
+class ForeignSpec(EntrySpec):
+    """The fields of an entry of a package or of the user: data, read and sent without its code.
+
+    Attributes:
+        registry: The registry of the entry's subject.
         sha256: The hash of the entry's code, filled in when the spec is read.
     """
 
     model_config = ConfigDict(extra="allow")
 
-    kind: Text
+    registry: ClassVar[Registry[Any]]
+
     sha256: Text
 
-    def built(self, registry: Registry[Any]) -> Any:
-        """Return the entry's own object with these fields.
+    def typed(self) -> Any:
+        """Return the entry as an object of its own class.
 
         Raises:
             InputError: If the entry's code is missing or has another hash.
         """
         fields = self.model_dump(exclude={"sha256"})
-        return registry.find(self.kind, self.sha256).model_validate(fields)
+        return self.registry.find(self.kind, self.sha256).model_validate(fields)
 
 
-def is_spec_of(base: type[Frozen]) -> Callable[[Any], bool]:
-    """Return a test for classes derived from ``base`` without a field ``sha256`` of their own."""
+def is_spec_of(base: type[EntrySpec]) -> Callable[[Any], bool]:
+    """Return a test for classes derived from ``base`` with all of its methods.
+
+    A field ``sha256`` of their own would be taken for the hash of their code.
+    """
 
     def fits(entry: Any) -> bool:
         return (
             isinstance(entry, type)
             and issubclass(entry, base)
             and not issubclass(entry, ForeignSpec)
+            and not isabstract(entry)
             and "sha256" not in entry.model_fields
         )
 

@@ -28,7 +28,7 @@ def open_reader(spec: DataSpec) -> Dataset:
     reader = spec.reader
     assert reader is not None
     who = f"reader '{reader.kind}'"
-    dataset: Any = _told(who, lambda: reader.typed().open(spec.split))
+    dataset: Any = _told(who, lambda: reader.open(spec.split))
     if problem := _problem(dataset):
         raise InputError(f"{who} {problem}")
     items = tuple(dataset.items)

@@ -1,55 +1,49 @@
 """The base of adapters: a typed spec that loads a model, and the registry."""
 
+from abc import abstractmethod
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 
 from segtransfer.tasks.models.base import Segmenter
-from segtransfer.tasks.registry import ForeignSpec, Registry, is_spec_of, read_entry
-from segtransfer.tasks.schema import Frozen, Text
+from segtransfer.tasks.registry import (
+    EntrySpec,
+    ForeignSpec,
+    Registry,
+    is_spec_of,
+    read_entry,
+)
 
 
-class AdapterSpec(Frozen):
-    """A kind of model: its fields in a spec, and how the model is loaded.
+class AdapterSpec(EntrySpec):
+    """A kind of model: its fields in a spec, and how the model is loaded."""
 
-    Attributes:
-        kind: The name of the adapter in specs.
-    """
-
-    kind: Text
-
+    @abstractmethod
     def load(self) -> Segmenter:
         """Return the model on the CPU, with the same weights every time.
 
         The model is loaded when the plan is made, too: its weights are part of its identity, and so
         are the fields of the spec and the content of files that they name.
         """
-        raise NotImplementedError
-
-    def typed(self) -> "AdapterSpec":
-        """Return the adapter as an object of its own class."""
-        return self
 
 
 ADAPTERS: Registry[type[AdapterSpec]] = Registry(
     "adapters",
     ("segtransfer.tasks.models",),
     is_spec_of(AdapterSpec),
-    "class derived from segtransfer.extend.AdapterSpec",
+    "class with a method load, derived from segtransfer.extend.AdapterSpec",
 )
 
 
 class ForeignAdapter(AdapterSpec, ForeignSpec):
     """An adapter of an installed package or of the user's folder."""
 
-    def typed(self) -> AdapterSpec:
-        """Return the adapter as an object of its own class.
+    registry = ADAPTERS
 
-        Raises:
-            InputError: If its code is missing or has another hash.
-        """
-        typed: AdapterSpec = self.built(ADAPTERS)
-        return typed
+    def load(self) -> Segmenter:
+        """Return the model of the adapter's own class."""
+        model: Segmenter = self.typed().load()
+        return model
 
 
 def _read(value: Any, info: ValidationInfo) -> Any:

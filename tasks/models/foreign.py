@@ -74,7 +74,7 @@ def _build(spec: ModelSpec) -> nn.Module:
     adapter = _adapter(spec)
     try:
         with seeded("build"):
-            model: Any = adapter.typed().load()
+            model: Any = adapter.load()
     except Exception as error:  # foreign code may raise anything
         told = foreign_error(error, f"adapter {adapter.kind}")
         if told is not error or isinstance(error, InputError):

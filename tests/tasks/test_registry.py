@@ -78,7 +78,8 @@ def test_an_unknown_name_is_answered_with_all_names(installed: Path) -> None:
 
 
 def test_an_object_of_another_kind_is_refused(installed: Path) -> None:
-    with pytest.raises(InputError, match=r"transform theirs is no class derived from .*Transform"):
+    message = r"transform theirs is no class with a method view, derived from .*Transform"
+    with pytest.raises(InputError, match=message):
         TRANSFORMS.find("theirs")
 
 

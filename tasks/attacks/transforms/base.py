@@ -1,5 +1,6 @@
 """The base of transforms: a typed spec with a view, its traits, and the registry."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -7,15 +8,13 @@ import torch
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.transforms.views import TransformContext, View
 from segtransfer.tasks.models.outputs import foreign_error
-from segtransfer.tasks.registry import ForeignSpec, Registry, is_spec_of
-from segtransfer.tasks.schema import Frozen, Text
+from segtransfer.tasks.registry import EntrySpec, ForeignSpec, Registry, is_spec_of
 
 
-class TransformSpec(Frozen):
+class TransformSpec(EntrySpec):
     """A transform: its fields in a spec, and its view.
 
     Attributes:
-        kind: The name of the transform in specs.
         draws: Trait: whether views depend on random numbers, so restarts differ.
         moves: Trait: whether content leaves its place.
         resizes: Trait: whether the model gets images of another size. ``view`` is then also called
@@ -25,8 +24,6 @@ class TransformSpec(Frozen):
     draws: ClassVar[bool] = True
     moves: ClassVar[bool] = False
     resizes: ClassVar[bool] = False
-
-    kind: Text
 
     @property
     def views_per_step(self) -> int:
@@ -43,6 +40,7 @@ class TransformSpec(Frozen):
         """Tell whether most steps feed a size that was not fed before."""
         return False
 
+    @abstractmethod
     def view(self, images: torch.Tensor, context: TransformContext) -> View:
         """Return the view for the model.
 
@@ -51,23 +49,20 @@ class TransformSpec(Frozen):
             context: The step's random numbers, the number of the copy, the shard, and the model's
                 size divisor.
         """
-        raise NotImplementedError
-
-    def typed(self) -> "TransformSpec":
-        """Return the transform as an object of its own class."""
-        return self
 
 
 TRANSFORMS: Registry[type[TransformSpec]] = Registry(
     "transforms",
     ("segtransfer.tasks.attacks.transforms",),
     is_spec_of(TransformSpec),
-    "class derived from segtransfer.extend.TransformSpec",
+    "class with a method view, derived from segtransfer.extend.TransformSpec",
 )
 
 
 class ForeignTransform(TransformSpec, ForeignSpec):
     """A transform of an installed package or of the user's folder."""
+
+    registry = TRANSFORMS
 
     @property
     def views_per_step(self) -> int:
@@ -105,15 +100,6 @@ class ForeignTransform(TransformSpec, ForeignSpec):
     @property
     def _who(self) -> str:
         return f"transform '{self.kind}'"
-
-    def typed(self) -> TransformSpec:
-        """Return the transform as an object of its own class.
-
-        Raises:
-            InputError: If its code is missing or has another hash.
-        """
-        typed: TransformSpec = self.built(TRANSFORMS)
-        return typed
 
 
 def _problem(view: Any, images: torch.Tensor) -> str:

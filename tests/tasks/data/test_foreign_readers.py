@@ -102,7 +102,10 @@ def test_the_identity_of_data_is_its_content(folder: Path) -> None:
     [
         ({"reader": {KIND: {"cnt": 1}}}, "unknown key 'cnt': did you mean 'count'"),
         ({"reader": {KIND: {"count": 1.5}}}, "is not a whole number"),
-        ({"reader": "own_readers:parts"}, "reader own_readers:parts is no class derived from"),
+        (
+            {"reader": "own_readers:parts"},
+            "reader own_readers:parts is no class with a method open, derived from",
+        ),
         ({"reader": KIND, "sample": "camvid"}, "data names sample and reader; give exactly one"),
         ({"reader": KIND, "classes": ["a", "b"]}, "leave classes and data_root out"),
         ({"reader": KIND, "image_suffix": "_x"}, "image_suffix is for data.folder"),

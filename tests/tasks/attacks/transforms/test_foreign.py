@@ -51,6 +51,10 @@ class Half(TransformSpec):
         return resize(images, (height // 2, width // 2))
 
 
+class Unfinished(TransformSpec):
+    strength: Number = 0.5
+
+
 class Wrong(TransformSpec):
     how: str = ""
 
@@ -108,7 +112,8 @@ def test_the_short_and_the_full_form_are_one(kind: str) -> None:
         ({DOT: 3}, (), "the fields of transform 'own_dims:Dim' are '3'"),
         ("own_dims:Dam", (), "transform own_dims:Dam cannot be imported: AttributeError"),
         ("no_dims:Dim", (), "transform no_dims:Dim cannot be imported: ModuleNotFoundError"),
-        ("own_dims:bright", (), "transform own_dims:bright is no class derived from"),
+        ("own_dims:bright", (), "transform own_dims:bright is no class with a method view"),
+        ("own_dims:Unfinished", (), "own_dims:Unfinished is no class with a method view"),
         ("dims", (), "unknown transform 'dims': did you mean 'dim'"),
     ],
 )
