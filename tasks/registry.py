@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from inspect import isabstract
+from inspect import currentframe, isabstract
+from threading import RLock
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.schema import Frozen, Text, suggest
+from segtransfer.tasks.schema import Frozen, Text, again, suggest
 from segtransfer.tasks.user_code import find_function, source_hash
 
 Registered = TypeVar("Registered")
@@ -47,15 +48,29 @@ class Registry(Mapping[str, Registered]):
         """
         self.subject, self.form = subject, form
         self._homes, self._fits = homes, fits
+        self._lock, self._is_loading, self._is_loaded = RLock(), False, False
         self._shipped: dict[str, Registered] = {}
         self._found: dict[tuple[str, str], Registered] = {}
 
     def add(self, name: str) -> Callable[[Registered], Registered]:
-        """Return a decorator to add a shipped entry under a name."""
+        """Return a decorator to add a shipped entry under a name.
+
+        Raises:
+            ValueError: If the module is none of segtransfer: the hash of its code would be in no
+                key. Entries of packages and users are named, not added.
+        """
+        frame = currentframe()
+        module = frame.f_back.f_globals["__name__"] if frame and frame.f_back else ""
+        homes = (*self._homes, __name__.partition(".")[0])
+        if not any(f"{module}.".startswith(f"{home}.") for home in homes):
+            raise ValueError(
+                f"{self.one} {name!r} is added in {module}; your own is not added: specs name it "
+                "as module:attribute"
+            )
 
         def added(entry: Registered) -> Registered:
             if not self._fits(entry) or ":" in name or name in self._shipped:
-                raise ValueError(f"{self._one} {name!r} is no {self.form}, or has a wrong name")
+                raise ValueError(f"{self.one} {name!r} is no {self.form}, or has a wrong name")
             self._shipped[name] = entry
             return entry
 
@@ -104,10 +119,10 @@ class Registry(Mapping[str, Registered]):
             return self._found[name, sha256]
         entry = self._told(find_function, self._place(name))
         if not self._fits(entry):
-            raise InputError(f"{self._one} {name} is no {self.form}")
+            raise InputError(f"{self.one} {name} is no {self.form}")
         if sha256 is not None:
             if self.code_hash(name) != sha256:
-                raise InputError(f"the file of {self._one} {name} is not the one that was planned")
+                raise InputError(f"the file of {self.one} {name} is not the one that was planned")
             self._found[name, sha256] = entry
         return entry
 
@@ -127,7 +142,7 @@ class Registry(Mapping[str, Registered]):
         try:
             return function(place)
         except InputError as error:
-            raise InputError(f"{self._one} {error}") from error.__cause__
+            raise InputError(f"{self.one} {error}") from error.__cause__
 
     def _place(self, name: str) -> str:
         """Return ``module:attribute`` of an entry of a package or of the user."""
@@ -137,25 +152,35 @@ class Registry(Mapping[str, Registered]):
         if len(points) > 1:
             places = " and ".join(point.value for point in points)
             raise InputError(
-                f"{self._one} '{name}' is an entry point of several packages; write {places}"
+                f"{self.one} '{name}' is an entry point of several packages; write {places}"
             )
         if not points:
             hint = suggest(name, self.names())
             raise InputError(
-                f"unknown {self._one} '{name}': {hint}; your own is package.module:attribute"
+                f"unknown {self.one} '{name}': {hint}; your own is package.module:attribute"
             )
         return points[0].value
 
     @property
-    def _one(self) -> str:
+    def one(self) -> str:
+        """Return the subject in the singular."""
         return "loss" if self.subject == "losses" else self.subject.removesuffix("s")
 
     def _loaded(self) -> dict[str, Registered]:
-        homes, self._homes = self._homes, ()
-        for home in homes:
-            module = import_module(home)
-            for part in pkgutil.iter_modules(getattr(module, "__path__", ())):
-                import_module(f"{home}.{part.name}")
+        if self._is_loaded:
+            return self._shipped
+        with self._lock:  # an import below may ask for entries, too
+            if self._is_loading:
+                return self._shipped
+            self._is_loading = True
+            try:
+                for home in self._homes:
+                    module = import_module(home)
+                    for part in pkgutil.iter_modules(getattr(module, "__path__", ())):
+                        import_module(f"{home}.{part.name}")
+                self._is_loaded = True
+            finally:
+                self._is_loading = False
         return self._shipped
 
 
@@ -250,7 +275,7 @@ def read_entry(
         raise PydanticCustomError(
             "entry", "give a name, or a mapping of the name to its fields", {}
         )
-    kind, fields = _kind_and_fields(value, registry.subject.removesuffix("s"))
+    kind, fields = _kind_and_fields(value, registry.one)
     if kind in registry:
         return _checked(registry[kind], kind, fields, context)
     stored = fields.pop("sha256", None)
@@ -267,10 +292,17 @@ def read_entry(
 def _kind_and_fields(value: str | dict[Any, Any], one: str) -> tuple[str, dict[Any, Any]]:
     if isinstance(value, str):
         return value, {}
-    if "kind" in value or len(value) != 1:
-        return str(value.get("kind")), {k: v for k, v in value.items() if k != "kind"}
+    if "kind" in value:
+        return str(value["kind"]), {k: v for k, v in value.items() if k != "kind"}
+    if len(value) != 1:
+        raise PydanticCustomError(
+            "entry",
+            "a {one} is one name with its fields, and here are {count} names; write each in a "
+            "mapping of its own",
+            {"one": one, "count": len(value)},
+        )
     kind, fields = next(iter(value.items()))
-    if not isinstance(fields or {}, dict):
+    if fields is not None and not isinstance(fields, dict):
         raise PydanticCustomError(
             "entry",
             "the fields of {one} '{kind}' are '{fields}'; give a mapping of field to value",
@@ -284,12 +316,5 @@ def _checked(entry: type[Frozen], kind: str, fields: dict[Any, Any], context: An
     try:
         return entry.model_validate({"kind": kind, **fields}, context=context)
     except ValidationError as error:
-        lines = [
-            InitErrorDetails(
-                type=PydanticCustomError(item["type"], "{message}", {"message": item["msg"]}),
-                loc=(kind, *item["loc"]),
-                input=item["input"],
-            )
-            for item in error.errors(include_url=False)
-        ]
+        lines = [again(item, kind) for item in error.errors(include_url=False)]
         raise ValidationError.from_exception_data(entry.__name__, lines) from None

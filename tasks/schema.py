@@ -63,18 +63,15 @@ class Frozen(BaseModel):
             items = error.errors(include_url=False)
             if not any(_is_unknown_key(item) for item in items):
                 raise
-            named = list(map(cls._named, items))
+            named = [cls._named(item) if _is_unknown_key(item) else again(item) for item in items]
             raise ValidationError.from_exception_data(cls.__name__, named) from None
 
     @classmethod
     def _named(cls, item: ErrorDetails) -> InitErrorDetails:
-        """Return an error unchanged, or as the error of an unknown key of this spec."""
-        place, kind, message = item["loc"], item["type"], item["msg"]
-        if _is_unknown_key(item):
-            key = str(place[0])
-            place, kind, message = (), "unknown_key", cls.unknown_key(key, item["input"])
-        message_error = PydanticCustomError(kind, "{message}", {"message": message})
-        return InitErrorDetails(type=message_error, loc=place, input=item["input"])
+        """Return the error of an unknown key of this spec."""
+        message = cls.unknown_key(str(item["loc"][0]), item["input"])
+        error = PydanticCustomError("unknown_key", "{message}", {"message": message})
+        return InitErrorDetails(type=error, loc=(), input=item["input"])
 
     @classmethod
     def unknown_key(cls, key: str, value: Any) -> str:
@@ -96,6 +93,18 @@ class Frozen(BaseModel):
             exclude: Names of fields of this spec to leave out, because they change no result.
         """
         return _identity_value(self, self.model_dump(mode="json", exclude=set(exclude)))
+
+
+def again(item: ErrorDetails, *before: str) -> InitErrorDetails:
+    """Return an error to be raised once more, with its type, message and context.
+
+    Args:
+        item: The error.
+        before: The place of its spec, which is put before its own.
+    """
+    context = {**item.get("ctx", {}), "message": item["msg"]}
+    error = PydanticCustomError(item["type"], "{message}", context)
+    return InitErrorDetails(type=error, loc=(*before, *item["loc"]), input=item["input"])
 
 
 def _is_unknown_key(item: ErrorDetails) -> bool:

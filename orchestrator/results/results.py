@@ -37,12 +37,13 @@ class Results:
     Attributes:
         identity: The experiment's identity.
         store: The store that holds the results.
-        content: The experiment as the store describes it: spec, models, attacks, shards, cells.
-        image_ids: The N images, in the order of the confusion matrices.
+        manifest: The experiment as the store describes it: spec, models, attacks, shards, cells.
+        image_ids: The N images, in the order of the counts.
         sequences: The video of each image, or the image itself.
-        confusions: Per attack, source and target, int64 N x K x K, labels by predictions. Source
-            is None for an attack without a source; its row is the same for every source.
-        fooled: Per attack, source and target, int64 N x 2: the pixels that the attack turned
+        counts: Per attack, source and target, int32 N x 3 x K: the right, labelled and predicted
+            pixels of each class. Source is None for an attack without a source; its row is the
+            same for every source.
+        fooled: Per attack, source and target, int32 N x 2: the pixels that the attack turned
             wrong, and the pixels that are right on the clean image. Cells without clean
             predictions are left out.
         missing: The keys of the evaluations without a stored result.

@@ -93,7 +93,7 @@ def objects(label: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.nd
     """Find the objects of a label image.
 
     Args:
-        label: int64 H x W.
+        label: uint8 H x W.
         num_classes: Number of classes.
 
     Returns:
@@ -116,7 +116,7 @@ def quarter_edges(
     """Cut the objects of each class into quarters by area.
 
     Args:
-        labels: int64 H x W each, read once.
+        labels: uint8 H x W each, read once.
         num_classes: Number of classes.
 
     Returns:
@@ -142,7 +142,7 @@ def quarters(labels: np.ndarray, edges: Sequence[np.ndarray]) -> np.ndarray:
     """Return the quarter of each pixel's object.
 
     Args:
-        labels: int64 N x H x W.
+        labels: uint8 N x H x W.
         edges: The areas between the quarters of each class, as in ``quarter_edges``.
 
     Returns:
@@ -201,11 +201,15 @@ class Recalls:
                 right[scored.cell.index].append(count(mask, shard.labels, sizes, classes))
         self._every = self._sums(every)
         self._right = right
+        self._known: dict[MatrixIndex, Values] = {}
 
     def of(self, attack: str, source: str | None, target: str) -> Values:
         """Return the recall of a cell, resamples x 4, an array per factor."""
-        right = self._sums(self._right[attack, source, target])
-        return [recall(r, e) for r, e in zip(right, self._every, strict=True)]
+        index = attack, source, target
+        if index not in self._known:
+            right = self._sums(self._right[index])
+            self._known[index] = [recall(r, e) for r, e in zip(right, self._every, strict=True)]
+        return self._known[index]
 
     def drop(self, attack: str, pairs: Sequence[Pair]) -> Values:
         """Return the drop in recall per quarter under an attack, in points, mean over pairs."""

@@ -152,7 +152,7 @@ def read_smoothing(value: Any) -> Any:
     if value == "ti":
         return {}
     if isinstance(value, dict) and list(value) == ["ti"]:
-        return value["ti"] or {}
+        return {} if value["ti"] is None else value["ti"]
     return value
 
 

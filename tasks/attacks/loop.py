@@ -185,7 +185,7 @@ def _check_numbers(context: AttackContext, attempt: _Attempt) -> None:
             "source need finite values and gradients (a square root or a logarithm of 0 has none)"
         )
     endless = (~torch.stack(attempt.losses).isfinite()).nonzero().tolist()
-    if endless and ":" in context.spec.loss:  # a loss of ours says by its gradient if it is wrong
+    if endless and context.spec.loss_sha256:  # a loss of ours says by its gradient if it is wrong
         step, image = endless[0]
         raise InputError(
             f"attack '{context.spec.name}': loss '{context.spec.loss}' was "

@@ -187,7 +187,8 @@ class AttackSpec(Frozen):
     @model_validator(mode="after")
     def _fields_fit(self) -> "AttackSpec":
         kinds = [transform.kind for transform in self.transforms]
-        before_admix = self.transforms[: kinds.index("admix")] if "admix" in kinds else ()
+        typed = [_typed(transform) for transform in self.transforms]
+        mixing = next((place for place, part in enumerate(typed) if part and part.mixes), 0)
         for wrong, message in (
             (
                 self.layer and not self.reads_features,
@@ -201,7 +202,7 @@ class AttackSpec(Frozen):
                 self.restarts > 1
                 and self.start == "clean"
                 and self.variance is None
-                and not any(transform.typed().draws for transform in self.transforms),
+                and not any(part is None or part.draws for part in typed),
                 "restarts would all be the same; give start: uniform, or a transform that draws",
             ),
             (
@@ -216,8 +217,9 @@ class AttackSpec(Frozen):
             ),
             (len(set(kinds)) < len(kinds), "transforms names one of them twice"),
             (
-                any(transform.typed().moves for transform in before_admix),
-                "admix mixes images that have not moved; name it before transforms that move them",
+                any(part and part.moves for part in typed[:mixing]),
+                f"{kinds[mixing] if kinds else ''} mixes images that have not moved; name it "
+                "before transforms that move them",
             ),
         ):
             if wrong:
@@ -266,6 +268,14 @@ class AttackSpec(Frozen):
         return content
 
 
+def _typed(transform: Transform) -> Any:
+    """Return a transform as an object of its own class; None for a stored one without its code."""
+    try:
+        return transform.typed()
+    except InputError:
+        return None
+
+
 def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
     """Return the fields of a preset.
 
@@ -282,6 +292,12 @@ def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
         fields = dict(PRESETS.find(preset).fields)
     except InputError as error:
         raise PydanticCustomError("preset", "{error}", {"error": str(error)}) from None
+    if "preset" in fields:
+        raise PydanticCustomError(
+            "preset",
+            "preset '{preset}' names preset '{other}'; give its fields instead",
+            {"preset": preset, "other": str(fields["preset"])},
+        )
     if budget is None:
         return fields
     if fields.get("steps") in (0, 1):

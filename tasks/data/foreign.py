@@ -28,10 +28,9 @@ def open_reader(spec: DataSpec) -> Dataset:
     reader = spec.reader
     assert reader is not None
     who = f"reader '{reader.kind}'"
-    dataset: Any = _told(who, lambda: reader.open(spec.split))
+    dataset: Any = _told(who, lambda: _whole(reader.open(spec.split)))
     if problem := _problem(dataset):
         raise InputError(f"{who} {problem}")
-    items = tuple(dataset.items)
 
     def read_label(item: DataItem) -> np.ndarray:
         label: Any = _told(f"{who}, label of {item.image_id},", lambda: dataset.read_label(item))
@@ -49,7 +48,14 @@ def open_reader(spec: DataSpec) -> Dataset:
             )
         return image
 
-    return replace(dataset, items=items, read_label=read_label, read_image=read_image)
+    return replace(dataset, read_label=read_label, read_image=read_image)
+
+
+def _whole(dataset: Any) -> Any:
+    """Return a data set whose items and palette may be read more than once."""
+    if not isinstance(dataset, Dataset):
+        return dataset
+    return replace(dataset, items=tuple(dataset.items), palette=tuple(dataset.palette))
 
 
 def _told(who: str, call: Callable[[], Result]) -> Result:

@@ -46,9 +46,27 @@ def _file_value(value: Any) -> str:
     )
 
 
+def _differ(values: Any) -> Any:
+    """Refuse two spellings of one value of label files; only the last would count."""
+    spelled: dict[str, Any] = {}
+    for value in values if isinstance(values, dict) else ():
+        try:
+            known = spelled.setdefault(_file_value(value), value)
+        except PydanticCustomError:
+            continue  # told with its place
+        if known is not value:
+            raise PydanticCustomError(
+                "file_value",
+                "'{one}' and '{other}' are the same value; write it once",
+                {"one": str(known), "other": str(value)},
+            )
+    return values
+
+
 SequencePattern = Annotated[Text, AfterValidator(_is_pattern)]
 FileValue = Annotated[str, BeforeValidator(_file_value)]
 ClassOrNull = Annotated[int, Field(strict=True, ge=0, le=254)] | str | None
+ValueMap = Annotated[dict[FileValue, ClassOrNull], Field(min_length=1), BeforeValidator(_differ)]
 SOURCES_OF_DATA = ("sample", "folder", "mmseg", "reader")
 OF_FOLDERS = ("image_suffix", "label_suffix", "ignore_index", "values")
 
@@ -97,7 +115,7 @@ class DataSpec(Frozen):
     image_suffix: Annotated[str, AfterValidator(composed)] = added_later("")
     label_suffix: Annotated[str, AfterValidator(composed)] = added_later("")
     ignore_index: Annotated[int, Field(strict=True)] = added_later(IGNORE_INDEX)
-    values: Annotated[dict[FileValue, ClassOrNull], Field(min_length=1)] | None = added_later(None)
+    values: ValueMap | None = added_later(None)
 
     @model_validator(mode="before")
     @classmethod

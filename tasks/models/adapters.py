@@ -34,9 +34,7 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
         adapter, resolved = _adapter(spec), _resolve(spec)
         model = scaled.apply(adapter.load(resolved, device), spec.inference)
         if spec.label_map is not None:
-            # Code knows no class names, and would build the model again.
-            known = spec if adapter in (torch, foreign) else adapter.describe(resolved)
-            model = label_map.apply(model, spec, known.classes)
+            model = label_map.apply(model, spec, adapter.classes(resolved))
         for part in model.modules():
             if isinstance(part, Segmenter):
                 part.name = spec.name

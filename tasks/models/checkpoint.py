@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import ParseResult, urlparse
 
 import torch
 from torch import nn
@@ -51,7 +51,8 @@ def fetch(location: str, sha256: str | None) -> Path:
         if not path.is_file():
             raise InputError(f"checkpoint {path} does not exist; give the path of a file")
     else:
-        if urlparse(location).username is not None or secret_part(location):
+        url = _parsed(location)
+        if url.username is not None or secret_part(location):
             # A spec is kept in the store and logged to MLflow.
             raise InputError(
                 f"checkpoint {shown}: leave the credentials out of the URL; download the file, and "
@@ -59,10 +60,10 @@ def fetch(location: str, sha256: str | None) -> Path:
             )
         if sha256 is None:
             raise InputError(f"checkpoint {shown} is a URL; give its sha256 beside it")
-        if urlparse(location).scheme not in URL_SCHEMES or not urlparse(location).hostname:
+        if url.scheme not in URL_SCHEMES or not url.hostname:
             raise InputError(f"checkpoint {shown}: only {', '.join(URL_SCHEMES)} URLs are read")
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "segtransfer"
-        path = cache / f"{sha256}{Path(urlparse(location).path).suffix}"
+        path = cache / f"{sha256}{Path(url.path).suffix}"
         if not path.exists():
             download(location, path)
     if sha256 is not None and sha256_of(path) != sha256:
@@ -76,6 +77,20 @@ def fetch(location: str, sha256: str | None) -> Path:
             + "; take both from the same source"
         )
     return path
+
+
+def _parsed(url: str) -> ParseResult:
+    """Return the parts of a URL.
+
+    Raises:
+        InputError: If it is no URL.
+    """
+    try:
+        parts = urlparse(url)
+        _ = parts.port  # read only when it is asked for
+    except ValueError as error:
+        raise InputError(f"checkpoint {url} is no URL: {error}") from error
+    return parts
 
 
 def foreign_kind(path: Path) -> str | None:
@@ -274,7 +289,7 @@ def describe_mismatch(expected: dict[str, torch.Tensor], found: dict[str, torch.
     missing = [k for k in expected if k not in found and not k.endswith(COUNTER)]
     unexpected = [k for k in found if k not in expected and not k.endswith(COUNTER)]
     shapes = [
-        f"{k} is {tuple(found[k].shape)}, the config makes {tuple(expected[k].shape)}"
+        f"{k} is {tuple(found[k].shape)}, the network has {tuple(expected[k].shape)}"
         for k in expected
         if k in found and found[k].shape != expected[k].shape
     ]
@@ -282,7 +297,7 @@ def describe_mismatch(expected: dict[str, torch.Tensor], found: dict[str, torch.
         f"{len(keys)} {what}: {', '.join(keys[:5])}{' ...' if len(keys) > 5 else ''}"
         for what, keys in (
             ("keys missing from the checkpoint", missing),
-            ("keys unknown to the config", unexpected),
+            ("keys unknown to the network", unexpected),
             ("shapes differ", shapes),
         )
         if keys

@@ -6,11 +6,13 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from segtransfer.errors import InputError, ServerError
+from segtransfer.errors import InputError, SegtransferError, ServerError
 from segtransfer.tasks.urls import without_credentials
 
 RETRY_DELAYS = (1.0, 3.0)  # seconds before the second and the third try
@@ -43,8 +45,10 @@ def download(url: str, path: Path) -> None:
     Raises:
         InputError: If the server says that the URL is wrong, or redirects to another protocol.
         ServerError: If the server cannot be reached or fails, also after retries.
+        SegtransferError: If the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     for delay in (*RETRY_DELAYS, None):
         try:
             _download_once(url, path)
@@ -71,13 +75,34 @@ def download(url: str, path: Path) -> None:
 
 def _download_once(url: str, path: Path) -> None:
     opener = urllib.request.build_opener(_SameOrSafer)
-    handle, partial = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file, opener.open(url, timeout=60) as reply:
-            while piece := reply.read(1 << 20):
-                file.write(piece)
+    with opener.open(url, timeout=60) as reply:
+        with _writing(path.parent):
+            handle, partial = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                while piece := reply.read(1 << 20):
+                    with _writing(path.parent):
+                        file.write(piece)
+                        file.flush()
             if reply.length:  # http.client is silent about a connection that ended early
                 raise http.client.IncompleteRead(b"", reply.length)
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+            with _writing(path.parent):
+                os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Tell the trouble of a disk from that of a server.
+
+    Raises:
+        SegtransferError: The folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SegtransferError(
+            f"the cache of weights {folder} cannot be written: {error.strerror or error}; set "
+            "XDG_CACHE_HOME to a folder with space that you may write"
+        ) from error

@@ -69,6 +69,11 @@ def describe(spec: ModelSpec) -> ModelInfo:
     )
 
 
+def classes(spec: ModelSpec) -> tuple[str, ...] | None:
+    """Return the class names of the spec, if there are any."""
+    return spec.classes
+
+
 def _build(spec: ModelSpec) -> nn.Module:
     """Load the model, with global generators that are always seeded alike."""
     adapter = _adapter(spec)

@@ -135,6 +135,14 @@ def check(spec: ModelSpec) -> None:
     _network(spec, folder)
 
 
+def classes(spec: ModelSpec) -> tuple[str, ...] | None:
+    """Return the class names of the spec, else of the model's config, if there are any."""
+    labels = _config(spec, _folder(spec)).get("id2label") or {}
+    names = tuple(labels[key] for key in sorted(labels, key=int))
+    named = names and names != tuple(f"LABEL_{i}" for i in range(len(names)))
+    return spec.classes or (names if named else None)
+
+
 def describe(spec: ModelSpec) -> ModelInfo:
     """Fingerprint (config, weights, preprocessing, windows, adapter version), without loading.
 
@@ -151,15 +159,12 @@ def describe(spec: ModelSpec) -> ModelInfo:
         asdict(_preprocessing(spec, folder)),
         spec.inference.window if spec.inference else None,
     ]
-    labels = config.get("id2label") or {}
-    names = tuple(labels[key] for key in sorted(labels, key=int))
-    named = names and names != tuple(f"LABEL_{i}" for i in range(len(names)))
     return ModelInfo(
         name=spec.name,
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         backbone=spec.backbone or _backbone_name(config),
-        num_classes=len(names) or None,
-        classes=spec.classes or (names if named else None),
+        num_classes=len(config.get("id2label") or ()) or None,
+        classes=classes(spec),
         head=next(k for k in config["architectures"] if k.endswith(PURPOSE)).removesuffix(PURPOSE),
     )
 

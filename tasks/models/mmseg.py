@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -144,17 +145,15 @@ def describe(spec: ModelSpec) -> ModelInfo:
         sha256_of(fetch(source.checkpoint, source.sha256)),
     ]
     head = _last(config["decode_head"])
-    count = head.get("num_classes")
-    if (head.get("out_channels") or count) == 1:
-        count = 2
+    if _is_binary(head):
         identity.append("sigmoid")
     text = json.dumps(identity, sort_keys=True, default=str)
     return ModelInfo(
         name=spec.name,
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         backbone=spec.backbone or _backbone_name(config["backbone"]),
-        num_classes=count,
-        classes=_classes(spec, config, count),
+        num_classes=_count(head),
+        classes=_classes(spec, config),
         head=head["type"],
     )
 
@@ -164,7 +163,25 @@ def _last(heads: Any) -> Any:
     return heads if hasattr(heads, "threshold") or isinstance(heads, dict) else heads[-1]
 
 
-def _classes(spec: ModelSpec, config: dict[str, Any], count: int | None) -> tuple[str, ...] | None:
+def classes(spec: ModelSpec) -> tuple[str, ...] | None:
+    """Return the class names of the spec, else of the checkpoint, if there are any.
+
+    Raises:
+        InputError: If the checkpoint contradicts the config, or itself.
+    """
+    return _classes(spec, _read_config(_source(spec).config, spec.inference))
+
+
+def _is_binary(head: Mapping[str, Any]) -> bool:
+    """Return whether a head has a single channel, which stands for two classes."""
+    return (head.get("out_channels") or head.get("num_classes")) == 1
+
+
+def _count(head: Mapping[str, Any]) -> int | None:
+    return 2 if _is_binary(head) else head.get("num_classes")
+
+
+def _classes(spec: ModelSpec, config: dict[str, Any]) -> tuple[str, ...] | None:
     """Return the class names of the spec, else of the checkpoint, if there are any.
 
     Raises:
@@ -175,16 +192,17 @@ def _classes(spec: ModelSpec, config: dict[str, Any], count: int | None) -> tupl
         check_preprocessing(config["data_preprocessor"], checkpoint.meta, checkpoint.state)
         if spec.classes is not None:
             return spec.classes
-        classes = classes_of(checkpoint.meta)
+        names = classes_of(checkpoint.meta)
     except InputError as error:
         raise InputError(f"model '{spec.name}': checkpoint {place}: {error}") from error
-    if classes is not None and count is not None and len(classes) != count:
+    count = _count(_last(config["decode_head"]))
+    if names is not None and count is not None and len(names) != count:
         raise InputError(
-            f"model '{spec.name}': checkpoint {place} names {len(classes)} classes "
-            f"({', '.join(classes[:4])} ...), and the config makes {count}; give the model's "
+            f"model '{spec.name}': checkpoint {place} names {len(names)} classes "
+            f"({', '.join(names[:4])} ...), and the config makes {count}; give the model's "
             "classes in the spec"
         )
-    return classes
+    return names
 
 
 def _source(spec: ModelSpec) -> MmsegSource:

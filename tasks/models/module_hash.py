@@ -69,7 +69,7 @@ def _within(
     if torch.is_tensor(value):
         yield path, value
     elif isinstance(value, np.ndarray) and value.dtype != object:
-        content = torch.tensor(bytearray(value.tobytes()), dtype=torch.uint8)
+        content = torch.from_numpy(np.frombuffer(value.tobytes(), np.uint8).copy())
         yield f"{path}:{value.dtype}{value.shape}", content
     elif isinstance(value, Mapping | list | tuple) and id(value) not in around:
         items = value.items() if isinstance(value, Mapping) else enumerate(value)

@@ -95,7 +95,7 @@ def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
     Raises:
         InputError: If an option that is ``true`` is impossible.
     """
-    options: dict[str, Callable[[Segmenter], Segmenter | None]] = {
+    options: dict[str, Callable[[Segmenter], Segmenter]] = {
         "fold": partial(_fold, whole=numerics.fold is True),
         "channels_last": _channels_last,
         "bf16": _bf16,
@@ -119,8 +119,6 @@ def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
     for option in tried:
         try:
             changed = options[option](copy.deepcopy(model))
-            if changed is None:
-                continue
             equal = (_gradient_signs(changed, taken.images, labels) == signs).float().mean().item()
             shares = {**model.numerics.equal_signs, option: equal}
             for part in (model, changed):
@@ -206,20 +204,23 @@ def _in_hardware(name: str, device: torch.device) -> bool:
     return device.type == "cpu" and on_cpu
 
 
-def _fold(model: Segmenter, *, whole: bool) -> Segmenter | None:
-    """Fold every network that can be folded; None if there is none.
+def _fold(model: Segmenter, *, whole: bool) -> Segmenter:
+    """Fold every network that can be folded.
 
     Wrappers and ensembles hold networks, and fold nothing of their own.
 
     Args:
         model: The model, changed in place.
         whole: Whether all networks must fold.
+
+    Raises:
+        InputError: If none can be folded, or not all where all must.
     """
     networks = [part for part in _segmenters(model) if len(_segmenters(part)) == 1]
     folded = [network.fold() for network in networks]
-    if whole and not all(folded):
+    if not (all(folded) if whole else any(folded)):
         raise InputError("this adapter cannot fold batch norms, mmseg and zoo models can")
-    return _declare(model, replace(model.numerics, fold=True)) if any(folded) else None
+    return _declare(model, replace(model.numerics, fold=True))
 
 
 def _channels_last(model: Segmenter) -> Segmenter:

@@ -17,6 +17,7 @@ from segtransfer.tasks.models.checkpoint import (
     describe_mismatch,
     fetch,
     load_checkpoint,
+    select,
     sha256_of,
 )
 from segtransfer.tasks.models.claims import classes_of
@@ -95,7 +96,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
         weights = sha256_of(fetch(source.weights, source.sha256))
     else:
         weights = hash_of_build(_text(source), lambda: _build(spec), spec.name)
-    classes = _classes(spec)
+    names = classes(spec)
     identity = [ADAPTER_VERSION, source.callable, source.arguments, files, weights]
     if spec.inference is not None and spec.inference.window is not None:
         identity.append(spec.inference.window)
@@ -103,13 +104,17 @@ def describe(spec: ModelSpec) -> ModelInfo:
         name=spec.name,
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         backbone=spec.backbone or source.callable,
-        num_classes=len(classes) if classes else None,
-        classes=classes,
+        num_classes=len(names) if names else None,
+        classes=names,
     )
 
 
-def _classes(spec: ModelSpec) -> tuple[str, ...] | None:
-    """Return the class names of the spec, else of the file of weights, if there are any."""
+def classes(spec: ModelSpec) -> tuple[str, ...] | None:
+    """Return the class names of the spec, else of the file of weights, if there are any.
+
+    Raises:
+        InputError: If the names in the file are no class list.
+    """
     source = _source(spec)
     if spec.classes is not None or source.weights is None:
         return spec.classes
@@ -156,8 +161,12 @@ def _load_weights(spec: ModelSpec, module: nn.Module) -> None:
     Raises:
         InputError: If its keys or shapes are not those of the module.
     """
-    source, state = _source(spec), _state(spec)
+    source = _source(spec)
     expected = {k: v for k, v in module.state_dict().items() if torch.is_tensor(v)}
+    try:
+        state = select(expected, _state(spec))
+    except InputError as error:
+        raise InputError(f"model '{spec.name}': weights {source.weights}: {error}") from error
     if problem := describe_mismatch(expected, state):
         raise InputError(
             f"model '{spec.name}': weights {source.weights} do not fit the module that "

@@ -3,13 +3,14 @@
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import venv
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,18 @@ class Lab:
     def kill(self, node: str) -> None:
         """End all processes of a node at once, as where a machine is lost."""
         kill_all_of(Path(self._mark(node)))
+
+    def stop(self, node: str) -> None:
+        """Stop all processes of a node, as where a machine hangs; ``go_on`` lets them go on."""
+        self._signal(node, signal.SIGSTOP)
+
+    def go_on(self, node: str) -> None:
+        self._signal(node, signal.SIGCONT)
+
+    def _signal(self, node: str, number: int) -> None:
+        for process in processes_of(Path(self._mark(node))):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def _mark(self, node: str) -> str:
         return f"{self.folder}/node-{node}"

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.losses import LOSSES
+from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.registry import Registry
 from tests.tasks.foreign import on_path, write_entry_points, write_module
@@ -89,8 +91,40 @@ def test_an_entry_of_other_code_than_planned_is_refused(installed: Path) -> None
 
 
 def test_two_shipped_entries_have_two_names() -> None:
-    registry: Registry[object] = Registry("toys", (), callable, "function")
+    registry: Registry[object] = Registry("toys", (__name__,), callable, "function")
     registry.add("one")(print)
     for name, entry in (("one", print), ("m:two", print), ("three", 3)):
         with pytest.raises(ValueError, match=name):
             registry.add(name)(entry)
+
+
+def test_an_entry_that_is_added_elsewhere_is_refused_because_no_key_has_its_code(
+    installed: Path,
+) -> None:
+    text = "from segtransfer.extend import LOSSES\n\n\n@LOSSES.add('mine')\ndef mine(*given): ...\n"
+    write_module(installed, "adding", text)
+    with pytest.raises(InputError, match=r"loss 'mine' is added in adding; .* module:attribute"):
+        LOSSES.find("adding:mine")
+    assert "mine" not in LOSSES
+
+
+def test_a_registry_whose_import_failed_is_loaded_by_the_next_call(installed: Path) -> None:
+    write_module(installed, "homely", "raise OSError('not yet')\n")
+    registry: Registry[object] = Registry("toys", ("homely",), callable, "function")
+    with pytest.raises(OSError, match="not yet"):
+        list(registry)
+    write_module(installed, "homely", "from tests.tasks import test_registry\n")
+    assert list(registry) == []
+    assert registry.names() == []
+
+
+@pytest.mark.parametrize("fields", [False, 0, [], "", 3])
+def test_fields_of_an_entry_are_a_mapping_or_nothing(fields: object) -> None:
+    with pytest.raises(ValidationError, match="give a mapping of field to value"):
+        AttackSpec.model_validate({"preset": "pgd", "transforms": [{"di": fields}]})
+
+
+@pytest.mark.parametrize("transform", [{}, {"di": {}, "si": {}}])
+def test_a_mapping_of_no_or_several_names_is_refused(transform: object) -> None:
+    with pytest.raises(ValidationError, match="a transform is one name with its fields"):
+        AttackSpec.model_validate({"preset": "pgd", "transforms": [transform]})

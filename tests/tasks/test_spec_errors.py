@@ -68,3 +68,20 @@ def test_many_wrong_fields_and_long_values_are_cut() -> None:
     assert len(told) == MOST_LINES + 1
     assert told[-1] == f"mine.yaml: and {2 * MOST_LINES} more"
     assert max(map(len, told)) < 200
+
+
+@pytest.mark.parametrize(
+    ("raw", "short"),
+    [
+        ({"attacks": [{"preset": "pgd", "scores": [], "stepz": 3}]}, "attacks.0.scores"),
+        ({"data": {"sample": "camvid", "classes": ["a"], "smaple": 1}}, "data.classes"),
+        ({"attacks": [{"preset": "pgd", "transforms": [{"ds": {"scalse": 1}}]}]}, "transforms"),
+    ],
+)
+def test_an_unknown_key_beside_another_wrong_field_takes_nothing_from_its_line(
+    raw: dict[str, Any], short: str
+) -> None:
+    whole = {"data": "camvid", "models": ["fcn-r18"], "attacks": ["pgd"], **raw}
+    told = lines(Experiment, whole)
+    assert any("unknown key" in line and "did you mean" in line for line in told), told
+    assert any(f"'{short}" in line or short in line for line in told), told

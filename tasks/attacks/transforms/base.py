@@ -17,12 +17,14 @@ class TransformSpec(EntrySpec):
     Attributes:
         draws: Trait: whether views depend on random numbers, so restarts differ.
         moves: Trait: whether content leaves its place.
+        mixes: Trait: whether whole images are added, whose content must not have moved before.
         resizes: Trait: whether the model gets images of another size. ``view`` is then also called
             with images on the meta device, from which costs are computed.
     """
 
     draws: ClassVar[bool] = True
     moves: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
     resizes: ClassVar[bool] = False
 
     @property

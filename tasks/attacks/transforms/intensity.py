@@ -38,6 +38,8 @@ class Admix(TransformSpec):
     The gradient is the mean over ``copies`` of x'. In a shard of one image x' is x itself.
     """
 
+    mixes: ClassVar[bool] = True
+
     kind: Literal["admix"] = "admix"
     copies: Annotated[Whole, Field(ge=1, le=32)] = 3
     strength: Annotated[Number, Field(ge=0, le=1)] = 0.2

@@ -12,6 +12,7 @@ import mmcv
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.data.open import open_dataset
@@ -423,3 +424,10 @@ def test_a_folder_written_before_keeps_its_shards(tmp_path: Path) -> None:
     """The ids were recorded when a folder had fewer fields: they are part of every key."""
     shards = read(write_folder(tmp_path))
     assert [s.shard_id[:8] for s in shards] == ["42d9b7bc", "623ee650", "8847236c"]
+
+
+@pytest.mark.parametrize("twice", [("1", "01"), ("#FF0000", "#ff0000"), (1, "1")])
+def test_two_spellings_of_one_value_are_refused(twice: tuple[object, object]) -> None:
+    values = {twice[0]: "a", twice[1]: "b"}
+    with pytest.raises(ValidationError, match="are the same value; write it once"):
+        DataSpec.model_validate({"folder": "data", "classes": ["a", "b"], "values": values})

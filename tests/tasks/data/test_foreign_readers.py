@@ -50,6 +50,8 @@ class Made(ReaderSpec):
         items = [DataItem(name, "s", Path(name), Path(name)) for name in names]
         if self.how == "ids":
             items[1] = items[0]
+        if self.how == "generator":
+            items = iter(items)
         return Dataset(
             name,
             classes,
@@ -135,3 +137,7 @@ def test_a_wrong_spec_is_refused(content: dict[str, Any], message: str) -> None:
 def test_wrong_data_are_refused_in_a_sentence(how: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         shards(read(fields={"how": how}))
+
+
+def test_items_may_come_from_a_generator() -> None:
+    assert shards(read(fields={"how": "generator"})) == shards(read())

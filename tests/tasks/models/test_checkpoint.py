@@ -208,8 +208,8 @@ def test_a_mismatch_names_missing_unknown_and_misshaped_keys() -> None:
     found = {"b": torch.zeros(4), "c": torch.zeros(1)}
     message = describe_mismatch(expected, found)
     assert "1 keys missing from the checkpoint: a" in message
-    assert "1 keys unknown to the config: c" in message
-    assert "b is (4,), the config makes (3,)" in message
+    assert "1 keys unknown to the network: c" in message
+    assert "b is (4,), the network has (3,)" in message
     assert describe_mismatch(expected, {"a": torch.zeros(2), "b": torch.zeros(3)}) == ""
     many = describe_mismatch({f"k{i}": torch.zeros(1) for i in range(9)}, {})
     assert many == "9 keys missing from the checkpoint: k0, k1, k2, k3, k4 ..."

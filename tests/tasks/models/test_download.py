@@ -1,5 +1,6 @@
 """Downloads against a server of this machine: redirects, trouble, and nothing left behind."""
 
+import errno
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from segtransfer.errors import InputError, ServerError
+from segtransfer.errors import InputError, SegtransferError, ServerError
 from segtransfer.tasks.models import download as module
 from segtransfer.tasks.models.checkpoint import fetch
 from segtransfer.tasks.models.download import download
@@ -135,6 +136,30 @@ def test_an_interrupted_download_leaves_no_file(
     with pytest.raises(KeyboardInterrupt):
         download(f"{server}/a", tmp_path / "w")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_told_from_a_server_in_trouble(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(SegtransferError, match=r"cache of weights .*file/below cannot be written"):
+        download(f"{server}/a", tmp_path / "file/below/w")
+    assert _Script.paths == []
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    answer((200, {}, b"weights"))
+    monkeypatch.setattr(module.os, "replace", full)
+    with pytest.raises(SegtransferError, match=r"No space left on device; set XDG_CACHE_HOME"):
+        download(f"{server}/a", tmp_path / "w")
+    assert _Script.paths == ["/a"], "it is not tried again"
+
+
+@pytest.mark.parametrize("url", ["http://[abc/x.pth", "http://host:port/x.pth"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match="is no URL"):
+        fetch(url, "0" * 64)
 
 
 @pytest.mark.parametrize("url", ["http:///a.pth", "http://", "https://?x=1"])

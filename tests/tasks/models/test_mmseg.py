@@ -228,8 +228,8 @@ def test_a_checkpoint_that_does_not_fit_is_told_key_by_key(tmp_path: Path) -> No
         message = str(refused.value)
         assert f"checkpoint {weights} does not fit" in message
         assert "1 keys missing from the checkpoint: backbone.stem.0.weight" in message
-        assert "1 keys unknown to the config: backbone.surplus.weight" in message
-        assert "conv_seg.weight is (21, 128, 1, 1), the config makes (11, 128, 1, 1)" in message
+        assert "1 keys unknown to the network: backbone.surplus.weight" in message
+        assert "conv_seg.weight is (21, 128, 1, 1), the network has (11, 128, 1, 1)" in message
 
 
 def test_auxiliary_heads_of_a_training_checkpoint_are_left_out(tmp_path: Path) -> None:

@@ -197,6 +197,7 @@ def test_an_option_set_true_is_kept_whatever_it_does_to_the_signs(
 def test_an_adapter_that_cannot_fold_goes_without_where_it_may_and_is_refused_where_not() -> None:
     model = with_numerics(toy("convolutional"), read({"fold": "auto"}))
     assert not model.numerics.fold
+    assert "cannot fold" in model.numerics.left_off["fold"]
     assert model.numerics.equal_signs == {}
     own = {"name": "own", "torch": {"callable": "tests.toys:convolutional"}}
     with pytest.raises(InputError, match=r"fold is true, .* cannot fold .* give auto"):

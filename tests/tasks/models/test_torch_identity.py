@@ -9,6 +9,7 @@ import torch
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models import adapters
+from segtransfer.tasks.models.label_map import join
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.user_code import find_function, source_hash
 
@@ -77,6 +78,24 @@ def test_weights_are_hashed_and_nothing_is_built(
     assert adapters.load(read).get_parameter("module.gain") == 7
     torch.save({**state[1], "gain": torch.tensor(8.0)}, path)
     assert fingerprint(read) != before
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module.", "net.module."])
+def test_weights_below_a_prefix_are_those_of_the_module(tmp_path: Path, prefix: str) -> None:
+    path = tmp_path / "w.pth"
+    state = {f"{prefix}gain": torch.tensor(7.0), f"{prefix}centres": torch.zeros(3)}
+    torch.save({"state_dict": state}, path)
+    assert adapters.load(spec("right", path)).get_parameter("module.gain") == 7
+
+
+def test_class_names_in_the_weights_are_those_that_a_label_map_maps(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    state = {"gain": torch.tensor(7.0), "centres": torch.zeros(3)}
+    torch.save({"state_dict": state, "meta": {"dataset_meta": {"classes": ("x", "y", "z")}}}, path)
+    read = spec("right", path)
+    mapped = join(read.model_copy(update={"label_map": {"x": "b", "y": "a", "z": "a"}}), ("a", "b"))
+    assert adapters.describe(mapped).classes == ("a", "b")
+    assert adapters.load(mapped)(torch.rand(1, 3, 8, 8)).shape == (1, 2, 8, 8)
 
 
 @pytest.mark.parametrize(
