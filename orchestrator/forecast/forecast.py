@@ -9,6 +9,7 @@ import torch
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.plan import Plan
+from segtransfer.experiment.runtime_spec import EXECUTORS
 from segtransfer.experiment.task import Task
 from segtransfer.forecast.cost_model import Rates, image_size, in_seconds
 from segtransfer.forecast.simulator import Simulation, SimulationSettings, simulate
@@ -180,10 +181,10 @@ def settings_of(plan: Plan, rates: Rates, slots: Sequence[Slot]) -> SimulationSe
     """Return the settings that simulate a plan's run on a fleet of these slots."""
     runtime = plan.experiment.runtime
     budget = runtime.in_flight_mib
-    ray = runtime.executor == "ray"
-    shared = ray and any(slot.device == THIS_MACHINE for slot in slots)
+    workers = EXECUTORS[runtime.executor].workers
+    shared = workers and any(slot.device == THIS_MACHINE for slot in slots)
     return SimulationSettings(
-        startup=rates.startup if ray else 0.0,
+        startup=rates.startup if workers else 0.0,
         loading={key: model.load for key, model in rates.models.items()},
         call=SHARED_CORES_CALL_OVERHEAD if shared else CALL_OVERHEAD,
         window=runtime.window,
@@ -202,7 +203,7 @@ def slots_here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
     needed = {task.model for task in plan.missing if task.model is not None}
     models = len(needed)
     fleet, gpus = plan.experiment.runtime.fleet, torch.cuda.device_count()
-    if plan.experiment.runtime.executor == "inline":
+    if not EXECUTORS[plan.experiment.runtime.executor].workers:
         return "this process", [Slot(f"slot-{i}", "process") for i in range(max(1, models))]
     if gpus:
         peaks = peaks_on_gpus(store, needed, image_size(plan), plan.experiment.runtime.micro_batch)

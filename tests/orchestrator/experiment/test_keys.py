@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from segtransfer.experiment.keys import RUNTIME_ONLY, attack_key, evaluate_key, key_of
 from segtransfer.experiment.plan import make_plan
 from segtransfer.experiment.reading import read_experiment
-from segtransfer.experiment.spec import Experiment, Runtime
+from segtransfer.experiment.runtime_spec import Runtime
+from segtransfer.experiment.spec import Experiment
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TransformSpec
