@@ -61,8 +61,8 @@ def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda nam
     Raises:
         InputError: A model cannot be measured.
     """
-    longest = max(plan.shards.values(), key=lambda shard: len(shard.image_ids))
-    shard = read_again(plan.dataset, plan.experiment.data, longest)
+    largest = max(plan.shards.values(), key=lambda s: (math.prod(s.size), len(s.image_ids)))
+    shard = read_again(plan.dataset, plan.experiment.data, largest)
     shard = shard.first(plan.experiment.runtime.micro_batch)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,5 +1,6 @@
 """Forecast of an experiment's time and bytes, on this machine and on fleets of any size."""
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -223,12 +224,12 @@ def slots_here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
 
 def stored_bytes(plan: Plan) -> tuple[float, float]:
     """Return the bytes that the missing AEs and the missing scores will take in the store."""
-    height, width = image_size(plan)
-    per_image = height * width + 8 * len(plan.dataset.classes) ** 2
+    confusion = 8 * len(plan.dataset.classes) ** 2
     raw = {"attack": 0, "evaluate": 0}
     for task in plan.missing:
-        images = len(plan.shards[task.shard_id].image_ids)
-        raw[task.kind] += task.nbytes if task.attack is not None else images * per_image
+        shard = plan.shards[task.shard_id]
+        scores = len(shard.image_ids) * (math.prod(shard.label_size) + confusion)
+        raw[task.kind] += scores if task.attack is None else task.nbytes
     return AE_RATIO * raw["attack"], SCORE_RATIO * raw["evaluate"]
 
 

@@ -46,6 +46,7 @@ class MmsegSegmenter(Segmenter):
         super().__init__()
         self.network = network
         self.num_classes = network.num_classes
+        self.align_corners = network.align_corners
         self.threshold: float | None = None
         if network.out_channels == 1:
             self.num_classes, self.threshold = 2, _last(network.decode_head).threshold
