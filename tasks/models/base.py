@@ -118,7 +118,8 @@ class Segmenter(nn.Module, ABC):
     Attributes:
         name: The name in messages, empty if unknown.
         num_classes: K.
-        size_divisor: The number that divides every size the network takes.
+        size_divisor: The number that divides every size the network takes; dynamic scaling snaps
+            to its multiples.
         align_corners: How logits are resized to labels of another size, as the network's own
             library resizes them.
         normalise_gradients: Whether an attack divides the gradient of each of ``members()`` by its

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,14 @@ from segtransfer.tasks.models.checkpoint import (
     sha256_of,
 )
 from segtransfer.tasks.models.claims import check_preprocessing, classes_of
-from segtransfer.tasks.models.mmseg_build import build, import_libraries, missing_clause, root_of
-from segtransfer.tasks.models.sliding import windows
+from segtransfer.tasks.models.mmseg_build import (
+    build,
+    has_usual_windows,
+    import_libraries,
+    missing_clause,
+    root_of,
+)
+from segtransfer.tasks.models.sliding import stitch, windows
 from segtransfer.tasks.models.spec import Inference, MmsegSource, ModelSpec
 
 ADAPTER_VERSION = 1
@@ -58,7 +64,7 @@ class MmsegSegmenter(Segmenter):
         # mmcv loads BGR; either flag swaps the channels, so the network then sees RGB.
         self.sees_rgb = bool(preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr"))
         test_cfg = preprocessor.get("test_cfg") or {}
-        self.size_divisor = int(test_cfg.get("size_divisor") or 1)
+        self.size_divisor = self.pads_to = int(test_cfg.get("size_divisor") or 1)
         self.fixed_size = test_cfg.get("size")
         self.pad_value = float(preprocessor.get("pad_val", 0))
 
@@ -69,15 +75,25 @@ class MmsegSegmenter(Segmenter):
         down, right = self._padding(height, width)
         if down or right:
             inputs = F.pad(inputs, (0, right, 0, down), value=self.pad_value)
-        shape = inputs.shape[-2:]
-        meta = {"ori_shape": shape, "img_shape": shape, "padding_size": [0] * 4}
-        # slide_inference writes into the first meta, so each image has its own.
-        logits = self.network.inference(inputs, [dict(meta) for _ in range(len(images))])
-        logits = logits[..., :height, :width]
+        logits = self._answer(inputs)[..., :height, :width]
         if self.threshold is None:
             return logits
         zero = torch.logit(torch.tensor(self.threshold)).clamp(-100, 100).to(logits)
         return torch.cat([torch.zeros_like(logits), logits - zero], 1)
+
+    def _answer(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the network's logits of preprocessed images, by windows if its config says so."""
+        config = self.network.test_cfg
+        if config.get("mode", "whole") == "slide" and has_usual_windows(self.network):
+            answer = partial(self._inferred, self.network.encode_decode)
+            return stitch(answer, inputs, config.crop_size, config.stride)
+        return self._inferred(self.network.inference, inputs)
+
+    def _inferred(self, infer: Callable[..., torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+        shape = inputs.shape[-2:]
+        meta = {"ori_shape": shape, "img_shape": shape, "padding_size": [0] * 4}
+        # slide_inference writes into the first meta, so each image has its own.
+        return infer(inputs, [dict(meta) for _ in range(len(inputs))])
 
     def pixels_seen(self, height: int, width: int) -> int:
         """Return the pixels per image; padding counts, and pixels count once per window."""
@@ -100,7 +116,7 @@ class MmsegSegmenter(Segmenter):
         """Return the rows below and columns right that mmseg's preprocessor adds at test time."""
         if self.fixed_size:
             return max(self.fixed_size[0] - height, 0), max(self.fixed_size[1] - width, 0)
-        return -height % self.size_divisor, -width % self.size_divisor
+        return -height % self.pads_to, -width % self.pads_to
 
 
 def load(spec: ModelSpec, device: str = "cpu") -> MmsegSegmenter:
