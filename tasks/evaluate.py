@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.batching import in_micro_batches, upload
+from segtransfer.tasks.batching import fitting_memory, in_micro_batches, upload
 from segtransfer.tasks.metrics import confusion
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.outputs import check_finite
@@ -71,7 +71,8 @@ def evaluate(
         # max over a middle dimension is four times as fast as argmax on a CPU.
         return logits.max(1).indices.to(torch.uint8).cpu().numpy()
 
-    predicted = np.concatenate(in_micro_batches(predict, len(images), micro_batch))
+    fitting = fitting_memory(images, model.device)
+    predicted = np.concatenate(in_micro_batches(predict, len(images), micro_batch, fitting))
     return EvaluateResult(
         confusions=confusion(predicted, labels, num_classes),
         predictions=predicted,

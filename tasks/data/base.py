@@ -95,7 +95,7 @@ def load(dataset: Dataset, item: DataItem, spec: DataSpec) -> tuple[np.ndarray, 
 
     Returns:
         The image, uint8 3 x H x W, RGB; and its label, uint8 h x w, 255 ignored. They differ in
-        size if ``spec.fit`` is ``pipeline``, where the label keeps its native size.
+        size if ``spec.fit`` is ``pipeline``: the label keeps its native size.
 
     Raises:
         InputError: If a file is unreadable, image and label differ in size, or a label value is

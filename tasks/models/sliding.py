@@ -41,7 +41,7 @@ def stitch(
     crop: tuple[int, int],
     stride: tuple[int, int],
 ) -> torch.Tensor:
-    """Return the logits of windows over images, averaged where windows overlap.
+    """Return the logits of windows over images, averaged over the windows of a pixel.
 
     A gradient holds the activations of one window at a time: each window is computed again in the
     backward, to the same bits.
