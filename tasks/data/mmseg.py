@@ -12,7 +12,7 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.data.base import DataItem, Dataset, palette_for, video_of
 from segtransfer.tasks.data.spec import SPLITS, DataSpec
 from segtransfer.tasks.labels import IGNORE_INDEX, class_indices, read_index_map
-from segtransfer.tasks.models.mmseg import find_config
+from segtransfer.tasks.models.mmseg_configs import find_config
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 
 from segtransfer.errors import InputError, SegtransferError, ServerError
 from segtransfer.tasks.models import download as module
-from segtransfer.tasks.models.checkpoint import fetch
 from segtransfer.tasks.models.download import download
+from segtransfer.tasks.models.weights import fetch
 
 
 class _Script(BaseHTTPRequestHandler):

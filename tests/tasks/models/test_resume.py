@@ -1,5 +1,6 @@
 """Downloads that end early and continue: servers with and without ranges, and changed files."""
 
+import hashlib
 import re
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from segtransfer.errors import ServerError
 from segtransfer.tasks.models import download as module
 from segtransfer.tasks.models.download import download
+from segtransfer.tasks.models.weights import fetch_published
 
 CONTENT = bytes(range(256)) * 8
 
@@ -180,3 +182,15 @@ def test_concurrent_calls_download_once(server: str, tmp_path: Path) -> None:
     for call in calls:
         call.join()
     assert_complete(tmp_path / "w", [None])
+
+
+def test_weights_by_name_are_continued_and_checked(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    url = server.replace("w.pth", f"w-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth")
+    _Server.breaks = 1
+    with pytest.raises(ServerError, match="IncompleteRead"):
+        fetch_published(url)
+    assert fetch_published(url).read_bytes() == CONTENT
+    assert _Server.asked == [None, HALF]
