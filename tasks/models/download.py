@@ -3,12 +3,13 @@
 import http
 import http.client
 import json
+import logging
 import os
-import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from filelock import FileLock
 from segtransfer.errors import InputError, SegtransferError, ServerError
 from segtransfer.tasks.urls import without_credentials
 
+log = logging.getLogger(__name__)
 RETRY_DELAYS = (1.0, 3.0)  # seconds before the second and the third try
 PARTIAL, ORIGIN = ".part", ".part.json"  # endings of a partial file, and of its URL and version
 TRANSIENT = (408, 425, 429)  # of the statuses below 500, these may pass
@@ -41,7 +43,7 @@ class _SameOrSafer(urllib.request.HTTPRedirectHandler):
 
 
 def download(url: str, path: Path) -> None:
-    """Download a URL to a file, which exists only once it is complete.
+    """Download a URL to a file, which exists only once complete.
 
     An interrupted download leaves ``path.part``, and its URL and version in ``path.part.json``, if
     the server tells a version. The next call continues the file if the server sends ranges and
@@ -115,7 +117,11 @@ def _download_once(url: str, path: Path) -> None:
             and _version(reply.headers) in (version, None)
         ):
             return _start_over(url, path, origin)
-        _receive(reply, part, resumed, lambda: _keep(origin, url, _version(reply.headers)))
+        if not resumed:
+            with writing(path.parent):
+                part.unlink(missing_ok=True)
+                _note(origin, url, _version(reply.headers))
+        _append(reply, part)
     with writing(path.parent):
         os.replace(part, path)
         origin.unlink(missing_ok=True)
@@ -128,16 +134,16 @@ def _start_over(url: str, path: Path, origin: Path) -> None:
     _download_once(url, path)
 
 
-def _receive(reply: Any, part: Path, resumed: bool, begin: Callable[[], None]) -> None:
-    """Append a reply to a partial file; ``begin`` notes the origin of a file from its first byte.
+def _append(reply: Any, part: Path) -> None:
+    """Append a reply to a partial file.
 
     Raises:
         IncompleteRead: If the connection ended early.
     """
+    size = int(reply.length or 0) / 1e6
+    log.info("downloading %s to %s: %.1f MB", without_credentials(reply.url), part, size)
     with writing(part.parent):
-        file = open(part, "ab" if resumed else "wb")  # noqa: SIM115  closed below
-        if not resumed:
-            begin()
+        file = open(part, "ab")  # noqa: SIM115  closed below
     with file:
         while piece := reply.read(1 << 20):
             with writing(part.parent):
@@ -154,12 +160,12 @@ def _begun(url: str, part: Path, origin: Path) -> tuple[int, str]:
         if known["url"] == url and isinstance(known["version"], str):
             return part.stat().st_size, known["version"]
     except (OSError, ValueError, TypeError, KeyError):
-        pass  # nothing is known of the partial file, if there is one
+        pass  # nothing is known of the partial file, if any
     return 0, ""
 
 
-def _keep(origin: Path, url: str, version: str | None) -> None:
-    """Note the URL and the version of a partial file; without a version it cannot be continued."""
+def _note(origin: Path, url: str, version: str | None) -> None:
+    """Note the URL and the version of a partial file, which no other version can continue."""
     if version is None:
         origin.unlink(missing_ok=True)
     else:
@@ -177,14 +183,13 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a small file that exists only once it is complete."""
-    handle, partial = tempfile.mkstemp(dir=path.parent)
+    """Write a small file, which exists only once complete."""
+    partial = _beside(path, f".{os.getpid()}-{threading.get_ident()}")
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
+        partial.write_text(text)  # with the permissions that others in a shared cache need
         os.replace(partial, path)
     finally:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager

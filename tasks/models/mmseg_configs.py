@@ -18,12 +18,12 @@ from segtransfer.tasks.yaml_files import read_mapping
 NAMES_SHOWN = 3
 
 
-class Score(BaseModel):
+class PublishedScore(BaseModel):
     """A published score of a model.
 
     Attributes:
         task: For example ``Semantic Segmentation``.
-        dataset: The data set, as the metafile names it.
+        dataset: The data set's name in the metafile.
         metrics: Values by metric, in percent.
     """
 
@@ -50,14 +50,14 @@ class Published(BaseModel):
     """An entry of a metafile: the weights of a config.
 
     Attributes:
-        config: The path of the config, as the metafile writes it.
+        config: The path of the config in the metafile.
         weights: The URL.
         scores: The scores of these weights.
     """
 
     config: str = Field(alias="Config")
     weights: str = Field("", alias="Weights")
-    scores: tuple[Score, ...] = Field((), alias="Results")
+    scores: tuple[PublishedScore, ...] = Field((), alias="Results")
 
     @property
     def name(self) -> str:
@@ -115,7 +115,7 @@ def all_published() -> tuple[Published, ...]:
 
 
 def _entries(folder: Path) -> Iterator[Published]:
-    """Yield the entries with weights for configs of a folder, from the metafiles in it."""
+    """Yield the entries with weights of the configs of a folder, from its metafiles."""
     for metafile in sorted(folder.glob("metafile.y*ml")):
         content = read_mapping(metafile, "Models, a list of entries with Config and Weights")
         for entry in validated(_Metafile, content, str(metafile)).entries:
@@ -129,7 +129,7 @@ def find_config(config: str) -> Path:
     Of several shipped configs of one name, those below ``dsdl/`` are the last choice.
 
     Raises:
-        InputError: If it is neither, or several shipped configs have the name.
+        InputError: If there is no such file or name, or several shipped configs have the name.
     """
     path = Path(config).expanduser()
     if path.is_file():

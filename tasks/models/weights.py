@@ -57,7 +57,7 @@ def fetch_published(location: str, sha256: str | None = None) -> Path:
 
     Args:
         location: An http(s) URL such as ``https://host/fcn-0123abcd.pth``.
-        sha256: The hash of the content, if it is known.
+        sha256: The hash of the content, or None if unknown.
 
     Raises:
         InputError: If the name has no digits, or the content another hash than the digits, the
@@ -104,7 +104,7 @@ def _obtain(url: ParseResult, cached: Path) -> Path:
     """Return the file of a URL: in the cache, in the folder of ``PLACE``, or downloaded.
 
     Raises:
-        InputError: If ``PLACE`` or the server does not have it.
+        InputError: If the file is neither in ``PLACE`` nor on the server.
         ServerError: If the server fails or cannot be reached.
     """
     place, below = os.environ.get(PLACE, ""), url.path.lstrip("/")
@@ -133,7 +133,7 @@ def _mirrored(urls: list[str], cached: Path) -> Path:
     """Download the first of several URLs that a mirror has.
 
     Raises:
-        InputError: If it has none.
+        InputError: If the mirror has none of them.
         ServerError: If the mirror fails or cannot be reached.
     """
     for url in urls:
@@ -146,14 +146,15 @@ def _mirrored(urls: list[str], cached: Path) -> Path:
 
 
 def _recorded(record: Path) -> str | None:
-    """Return the sha256 of the first download, or None before it.
+    """Return the sha256 of the first download, or None if there was none.
 
     Raises:
         InputError: If the record holds no sha256.
     """
-    if not record.exists():
+    try:
+        recorded = record.read_text(errors="replace").partition(" ")[0]
+    except FileNotFoundError:
         return None
-    recorded = record.read_text(errors="replace").partition(" ")[0].strip()
     if not re.fullmatch(r"[0-9a-f]{64}", recorded):
         raise InputError(
             f"{record} should hold the sha256 of the first download, and holds something else; "
@@ -163,7 +164,7 @@ def _recorded(record: Path) -> str | None:
 
 
 def _refusal(location: str, path: Path, reason: str, remedy: str) -> InputError:
-    """Return the error of a file with another hash, and delete the file if it is a download."""
+    """Return the error of a file with another hash, and delete a downloaded file."""
     kind = foreign_kind(path)
     shown = without_credentials(location)
     if path.parent == cache_folder():
@@ -178,7 +179,7 @@ def _parsed(location: str, subject: str) -> ParseResult:
     """Return the parts of an http(s) URL.
 
     Raises:
-        InputError: If it is no such URL, or has credentials.
+        InputError: If the text is no such URL, or has credentials.
     """
     shown = without_credentials(location)
     try:
