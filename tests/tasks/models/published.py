@@ -55,9 +55,11 @@ def serving(folder: Path) -> Iterator[Server]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
-        yield Server(f"http://127.0.0.1:{running.server_address[1]}", folder, asked)
-        running.shutdown()
-        thread.join()
+        try:
+            yield Server(f"http://127.0.0.1:{running.server_address[1]}", folder, asked)
+        finally:
+            running.shutdown()
+            thread.join()
 
 
 def publish(
