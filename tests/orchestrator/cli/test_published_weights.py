@@ -19,10 +19,10 @@ runner = CliRunner()
 # Ray's processes keep the environment in which Ray began, as those of other nodes have their own.
 ON_RAY = """
 import os, sys, ray
-from segtransfer.api import run
+from segtransfer import run
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 os.environ["XDG_CACHE_HOME"] = sys.argv[2]
-run(sys.argv[1], tracking=False)
+run(sys.argv[1], ["runtime.tracking=false"])
 """
 
 
