@@ -12,7 +12,7 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.data.base import DataItem, Dataset, palette_for, video_of
 from segtransfer.tasks.data.spec import SPLITS, DataSpec
 from segtransfer.tasks.labels import IGNORE_INDEX, class_indices, read_index_map
-from segtransfer.tasks.models.mmseg import find_config
+from segtransfer.tasks.models.mmseg_configs import find_config
 
 # Steps of a test pipeline that resize images always the same way, and beginnings of the names of
 # steps that leave images alone.

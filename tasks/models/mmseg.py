@@ -3,8 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from functools import cache, partial
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
 from segtransfer.tasks.models.checkpoint import (
     Checkpoint,
     describe_mismatch,
-    fetch,
     load_checkpoint,
     select,
     sha256_of,
@@ -29,11 +27,13 @@ from segtransfer.tasks.models.mmseg_build import (
     missing_clause,
     root_of,
 )
+from segtransfer.tasks.models.mmseg_configs import find_config, published
 from segtransfer.tasks.models.sliding import stitch, windows
 from segtransfer.tasks.models.spec import Inference, MmsegSource, ModelSpec
+from segtransfer.tasks.models.weights import fetch, fetch_published
 
 ADAPTER_VERSION = 1
-__all__ = ["MmsegSegmenter", "check", "describe", "find_config", "import_libraries", "load"]
+__all__ = ["MmsegSegmenter", "check", "describe", "import_libraries", "load"]
 
 
 class MmsegSegmenter(Segmenter):
@@ -159,7 +159,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
         ADAPTER_VERSION,
         "mmseg",
         config,
-        sha256_of(fetch(source.checkpoint, source.sha256)),
+        sha256_of(_file(source)),
     ]
     head = _last(config["decode_head"])
     if _is_binary(head):
@@ -204,7 +204,7 @@ def _classes(spec: ModelSpec, config: dict[str, Any]) -> tuple[str, ...] | None:
     Raises:
         InputError: If the checkpoint contradicts the config, or itself.
     """
-    checkpoint, place = _checkpoint(spec), _source(spec).checkpoint
+    checkpoint, place = _checkpoint(spec), _place(_source(spec))
     try:
         check_preprocessing(config["data_preprocessor"], checkpoint.meta, checkpoint.state)
         if spec.classes is not None:
@@ -265,51 +265,21 @@ def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
     return model
 
 
-def find_config(config: str) -> Path:
-    """Return the file of a config: a path, or the name of one of mmseg's own configs.
-
-    Of several shipped configs of one name, those below ``dsdl/`` are the last choice.
-
-    Raises:
-        InputError: If it is neither, or several shipped configs have the name.
-    """
-    path = Path(config).expanduser()
-    if path.is_file():
-        return path.resolve()
-    shipped = _shipped_configs()
-    stem = path.name.removesuffix(".py")
-    if stem in shipped:
-        alike = shipped[stem]
-        fitting = [p for p in alike if p.as_posix().endswith(f"/{path.parent.name}/{stem}.py")]
-        found = fitting or [p for p in alike if "dsdl" not in p.parts] or alike
-        if len(found) > 1:
-            listed = " and ".join(map(str, found))
-            raise InputError(f"config {config} is the name of several: {listed}; give the path")
-        return found[0]
-    from segtransfer.tasks.schema import suggest
-
-    hint = suggest(stem, shipped).split("Allowed:")[0]
-    raise InputError(
-        f"config {config} is neither a file nor the name of one of mmseg's {len(shipped)} configs; "
-        + (hint or "give a path")
-    )
+def _file(source: MmsegSource) -> Path:
+    """Return the local file of the weights, downloaded if need be."""
+    if source.checkpoint is not None:
+        return fetch(source.checkpoint, source.sha256)
+    return fetch_published(published(source.config).weights, source.sha256)
 
 
-@cache
-def _shipped_configs() -> dict[str, list[Path]]:
-    """Return the files of mmseg's own configs by stem."""
-    package = find_spec("mmseg")
-    if package is None or package.origin is None:
-        return {}
-    shipped: dict[str, list[Path]] = {}
-    for path in sorted((Path(package.origin).parent / ".mim/configs").rglob("*.py")):
-        shipped.setdefault(path.stem, []).append(path)
-    return shipped
+def _place(source: MmsegSource) -> str:
+    """Return the path or the URL of the weights."""
+    return source.checkpoint or published(source.config).weights
 
 
 def _checkpoint(spec: ModelSpec) -> Checkpoint:
     source = _source(spec)
-    return load_checkpoint(fetch(source.checkpoint, source.sha256), trust=source.trust)
+    return load_checkpoint(_file(source), trust=source.trust)
 
 
 def _fitting(spec: ModelSpec, network: Any) -> dict[str, torch.Tensor]:
@@ -329,7 +299,7 @@ def _fitting(spec: ModelSpec, network: Any) -> dict[str, torch.Tensor]:
         problem = str(error)
     if problem:
         raise InputError(
-            f"model '{spec.name}': checkpoint {source.checkpoint} does not fit config "
+            f"model '{spec.name}': checkpoint {_place(source)} does not fit config "
             f"{source.config}: {problem}"
         )
     return found

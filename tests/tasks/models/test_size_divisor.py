@@ -10,7 +10,7 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
-from segtransfer.tasks.models.mmseg import find_config
+from segtransfer.tasks.models.mmseg_configs import find_config
 from segtransfer.tasks.models.probe import PROBE_SIZES, find_divisor
 from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.cases import annotations, ids, pictures, spec
