@@ -101,16 +101,16 @@ def print_published(console: Console, part: str) -> None:
             f"no config of mmsegmentation with published weights has '{part}' in its name; give "
             "another part of a name, such as pspnet or cityscapes"
         )
-    table = Table()
-    table.add_column("config, with weights: mmseg", overflow="fold")
-    for column in ("data set", "mIoU in %", "with scales and flips"):
-        table.add_column(column, justify="left" if column == "data set" else "right")
+    console.print(
+        "mIoU in %, in brackets with several scales and flips; {config: NAME, weights: mmseg}"
+    )
+    width = max(len(entry.name) for entry in found)
     for entry in found:
         for score in entry.scores:
             values = (score.miou, score.miou_ms_flip)
-            shown = ("–" if value is None else f"{value:.2f}" for value in values)
-            table.add_row(entry.name, Text(score.dataset), *shown)
-    console.print(table)
+            one, many = ("–" if value is None else f"{value:.2f}" for value in values)
+            line = f"{entry.name:{width}}  {one:>5} ({many:>5})  {score.dataset}"
+            console.print(Text(line), soft_wrap=True)  # a name is copied whole
 
 
 def print_attacks(console: Console) -> None:

@@ -26,8 +26,7 @@ run(sys.argv[1], ["runtime.tracking=false"])
 """
 
 
-def test_models_lists_configs_with_weights_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+def test_models_lists_configs_with_weights_by_name() -> None:
     assert "configs of mmsegmentation" in runner.invoke(app, ["models"]).output
     answer = runner.invoke(app, ["models", "pspnet_r50-d8_4xb2-40k"])
     assert answer.exit_code == 0, answer.output
