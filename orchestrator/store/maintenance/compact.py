@@ -66,7 +66,7 @@ def compact(store: Store) -> CompactReport:
         written.add(write_compacted(store, [entry.row for entry in batch]))
         rows += len(batch)
         sources = [entry.source for entry in batch if entry.source is not None]
-        replaced += sum(in_threads(lambda info: remove_unchanged(store, info), sources))
+        replaced += sum(in_threads(store, lambda info: remove_unchanged(store, info), sources))
     for file in small:
         # Two compactions may write the same file; a file just written is no source.
         if file.path not in written and file.path not in left:
@@ -108,7 +108,7 @@ def _entries(
     seen: set[str] = set()
     for batch in batches(singles, 1000):
         for info, content in zip(
-            batch, in_threads(lambda info: store.files.read(info.path), batch), strict=True
+            batch, in_threads(store, lambda info: store.files.read(info.path), batch), strict=True
         ):
             row = decode_row(content, info.path[-72:-8]) if content is not None else None
             if row is not None:

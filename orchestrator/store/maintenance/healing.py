@@ -27,7 +27,7 @@ class LostImages:
         attacks = sorted(attacks)
         lost = [
             key
-            for key, sound in zip(attacks, in_threads(self._is_sound, attacks), strict=True)
+            for key, sound in zip(attacks, in_threads(store, self._is_sound, attacks), strict=True)
             if not sound
         ]
         self.keys = frozenset(lost)
@@ -55,4 +55,4 @@ class LostImages:
             return False
         if self._store.remote:
             return self._store.files.info(row.blob) is not None
-        return self._store.attack_images(key) is not None
+        return self._store.blob(row) is not None

@@ -130,7 +130,7 @@ def _checked(
         return blob_problem(row, store.files.read(row.blob), expected)
 
     for batch in _batches(_entries(store)):
-        for entry, problem in zip(batch, in_threads(check, batch), strict=True):
+        for entry, problem in zip(batch, in_threads(store, check, batch), strict=True):
             yield *entry, problem
 
 

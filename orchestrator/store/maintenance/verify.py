@@ -66,7 +66,7 @@ def verify(store: Store) -> VerifyReport:
     findings = [_unreadable(path, count) for path, count in index.unreadable.items()]
     expected: dict[str, ExpectedImages] = {}
     shards = [match[2] for info in infos if (match := SHARD_PATH.fullmatch(info.path))]
-    contents = in_threads(lambda shard_id: expected_images(store.shard(shard_id)), shards)
+    contents = in_threads(store, lambda shard_id: expected_images(store.shard(shard_id)), shards)
     for shard_id, images in zip(shards, contents, strict=True):
         if images is None:
             path = f"shards/{shard_id[:2]}/{shard_id}.arrow"
@@ -77,7 +77,9 @@ def verify(store: Store) -> VerifyReport:
     named: dict[str, list[CommitRow]] = defaultdict(list)
     for row in index.rows.values():
         named[row.blob].append(row)
-    for of_blob in in_threads(lambda rows: _check_blob(store, rows, expected), named.values()):
+    for of_blob in in_threads(
+        store, lambda rows: _check_blob(store, rows, expected), named.values()
+    ):
         findings.extend(of_blob)
     names = [info.path for info in infos if info.path.startswith(DESCRIPTIONS)]
     experiments = [name for name in names if name.endswith(".json")]
