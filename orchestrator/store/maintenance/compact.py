@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from segtransfer.store import CommitRow, Store
 from segtransfer.store.files import FileInfo, StoreError
-from segtransfer.store.maintenance.leases import refuse_beside_removal
+from segtransfer.store.maintenance.leases import in_use
 from segtransfer.store.maintenance.reading import batches, in_threads
 from segtransfer.store.rows import (
     COMPACTED,
@@ -50,10 +50,14 @@ def compact(store: Store) -> CompactReport:
     A file is deleted only after another file with its rows has been written and read back. So an
     interruption at any point, or a second compaction at the same time, leaves every row readable.
 
-    Raises:
-        InputError: If gc or repair removes files of the store.
+    A compaction first waits until gc and repair have ended. Beside a compaction gc keeps all rows,
+    and repair refuses.
     """
-    refuse_beside_removal(store)
+    with in_use(store, "store compact"):
+        return _compact(store)
+
+
+def _compact(store: Store) -> CompactReport:
     opened = store.compacted.refresh()
     left = [file.path for file in opened if file.damaged]
     small = [f for f in opened if not f.damaged and len(f.keys) < ROWS_PER_FILE // 2]
