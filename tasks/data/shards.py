@@ -181,8 +181,8 @@ def shard_of(
 
 def _content_id(ids: tuple[str, ...], group: int, images: np.ndarray, labels: np.ndarray) -> str:
     digest = hashlib.sha256(repr((ids, images.shape, group)).encode())
-    digest.update(images.ravel())  # no copy of a contiguous array
-    digest.update(labels.ravel())
+    digest.update(images.ravel().data)  # no copy of a contiguous array
+    digest.update(labels.ravel().data)
     return digest.hexdigest()
 
 

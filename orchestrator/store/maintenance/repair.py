@@ -9,7 +9,7 @@ from segtransfer.errors import InputError
 from segtransfer.store import CommitRow, Store
 from segtransfer.store.maintenance.compact import write_compacted
 from segtransfer.store.maintenance.leases import removing
-from segtransfer.store.maintenance.reading import Item, bare, in_threads, single_keys
+from segtransfer.store.maintenance.reading import Item, in_threads, single_keys
 from segtransfer.store.maintenance.verify import (
     DESCRIPTIONS,
     ExpectedImages,
@@ -137,12 +137,12 @@ def _checked(
 def _entries(store: Store) -> Iterator[tuple[str, str, CommitRow | None]]:
     """Yield path, key and row of every row, also of rows that a newer row of the key replaces."""
     for key in single_keys(store):
-        yield row_path(key), key, bare(store.single_row(key))
+        yield row_path(key), key, store.single_row(key)
     for file in store.compacted.refresh():
         if file.damaged and not file.keys:
             yield file.path, "", None
         else:
-            yield from ((file.path, key, bare(row)) for key, row in file.rows())
+            yield from ((file.path, key, row) for key, row in file.rows())
 
 
 def _batches(entries: Iterator[Item]) -> Iterator[list[Item]]:
