@@ -147,14 +147,14 @@ def _with_report(store: Store, bare: CommitRow) -> CommitRow | None:
 
 
 def blob_problem(
-    row: CommitRow, content: bytes | None, expected: Mapping[str, ExpectedImages]
+    row: CommitRow, content: bytes | None, expected: Mapping[str, ExpectedImages | None]
 ) -> str | None:
     """Return the reason why a blob is not the result that its row promises, or None.
 
     Args:
         row: The row, with its report if it is one of an attack.
         content: The bytes of the blob, None if there is no such file.
-        expected: The images of each shard by the shard's id.
+        expected: The images of each shard by the shard's id, None for a missing shard.
     """
     if content is None:
         return "a row names it, and it is gone"
