@@ -61,8 +61,12 @@ PREDICTION_FIELDS: Fields = {
 }
 
 
-def write_hub(reader: ExperimentReader, folder: Path, predictions: bool) -> None:
-    """Write the tables, the images, and the card."""
+def write_hub(reader: ExperimentReader, folder: Path, predictions: bool) -> Results:
+    """Write the tables, the images, and the card.
+
+    Returns:
+        The results, with sums over images in place of images.
+    """
     results = write_tables(reader, folder, "parquet")
     colours = palette(results.manifest.palette)
     written: dict[str, None] = {}
@@ -81,6 +85,7 @@ def write_hub(reader: ExperimentReader, folder: Path, predictions: bool) -> None
             if _write_part(reader, folder / name / f"{number:05}.parquet", name, fields, columns):
                 written[name] = None
     (folder / "README.md").write_text(_card(reader, results, [*written, *TABLES]), encoding="utf-8")
+    return results
 
 
 def _write_part(

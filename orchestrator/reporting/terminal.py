@@ -1,10 +1,12 @@
 """Results, models and attack presets as terminal tables."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from segtransfer.results import Results
+from segtransfer.results import Results, ResultWarning
 from segtransfer.results.text import number
 from segtransfer.results.views import transfer_matrix
 from segtransfer.tasks.attacks.presets import PRESETS
@@ -36,7 +38,7 @@ def print_results(results: Results, console: Console) -> None:
         console.print(_indented("  ·  ".join(matrix.headlines)))
         for line in _perturbation_and_cost(results, attack):
             console.print(_indented(line, "dim"))
-    print_warnings(results, console)
+    print_warnings(results.warnings, console)
 
 
 def _indented(line: str, style: str = "") -> Text:
@@ -44,12 +46,12 @@ def _indented(line: str, style: str = "") -> Text:
     return Text(f"  {line}", style)
 
 
-def print_warnings(results: Results, console: Console) -> None:
+def print_warnings(warnings: Sequence[ResultWarning], console: Console) -> None:
     """Print where the numbers mean little; nothing if there is no warning."""
-    if results.warnings:
+    if warnings:
         console.print(Text("\nWarnings", style="bold yellow"))
         listed = Table.grid(padding=(0, 1))
-        for warning in results.warnings:
+        for warning in warnings:
             listed.add_row("  !", Text(warning.sentence))
         console.print(listed)
 

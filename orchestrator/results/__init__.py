@@ -1,7 +1,7 @@
 """Results: the stored confusion matrices of an experiment as transfer matrices."""
 
 from segtransfer.experiment.task import MatrixIndex
-from segtransfer.results.loading import assemble, load_results, results_of
+from segtransfer.results.loading import assemble, load_results, results_of, results_read
 from segtransfer.results.results import (
     ALL_METRICS,
     CONFUSION_METRICS,
@@ -22,4 +22,5 @@ __all__ = [
     "assemble",
     "load_results",
     "results_of",
+    "results_read",
 ]

@@ -1,7 +1,7 @@
 """Results from the store: counts of every image, put together per matrix cell."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,11 @@ import numpy as np
 from segtransfer.errors import InputError
 from segtransfer.experiment.manifest import Manifest
 from segtransfer.experiment.manifest_reading import read_manifest
+from segtransfer.experiment.task import Cell, MatrixIndex
 from segtransfer.results.reader import ExperimentReader
-from segtransfer.results.results import MatrixIndex, Results
-from segtransfer.results.warnings import is_random
+from segtransfer.results.results import Results
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
-from segtransfer.tasks.data.base import sequence_of
 
 
 def load_results(store: Store, identity: str) -> Results:
@@ -47,7 +46,12 @@ def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Resul
     return assemble(store, identity, read_manifest(content, identity, store.location))
 
 
-def assemble(store: Store, identity: str, manifest: Manifest) -> Results:
+def assemble(
+    store: Store,
+    identity: str,
+    manifest: Manifest,
+    wanted: Callable[[Cell], bool] = lambda cell: True,
+) -> Results:
     """Return the results of an experiment, read shard by shard.
 
     Matrix cells with a missing or damaged part are left out.
@@ -56,20 +60,17 @@ def assemble(store: Store, identity: str, manifest: Manifest) -> Results:
         store: The store that holds the evaluations.
         identity: The experiment's identity.
         manifest: The experiment's manifest.
+        wanted: Whether to read a cell. Default: all cells.
     """
-    reader = ExperimentReader(store, identity, manifest)
+    reader = ExperimentReader(store, identity, manifest, wanted=wanted)
     counts: dict[MatrixIndex, list[np.ndarray]] = defaultdict(list)
     fooled: dict[MatrixIndex, list[np.ndarray]] = defaultdict(list)
     lacking: set[MatrixIndex] = set()
-    random_targets: set[str] = set()
-    images: list[tuple[str, str, int]] = []  # id, video, pixels
     for shard_id, shard in reader.shards():
         if shard is None:  # whose images are not known
             reader.missing |= {cell.key for cell in reader.cells[shard_id]}
             lacking |= {cell.index for cell in reader.cells[shard_id]}
             continue
-        sizes = [label.size for label in shard.labels]
-        images += zip(shard.image_ids, shard.sequences, sizes, strict=True)
         unread = {cell.index for cell in reader.cells[shard_id]}
         for scored in reader.scored(shard_id, shard):
             index = scored.cell.index
@@ -77,34 +78,41 @@ def assemble(store: Store, identity: str, manifest: Manifest) -> Results:
             counts[index].append(metrics.class_counts(scored.evaluation.confusions))
             if scored.fooled is not None:
                 fooled[index].append(scored.fooled.astype(np.int32))
-            if is_random(scored.evaluation.report):
-                random_targets.add(scored.cell.target)
         lacking |= unread
     whole = {index: parts for index, parts in counts.items() if index not in lacking}
-    return Results(
-        identity=identity,
-        store=store,
-        manifest=manifest,
-        image_ids=tuple(image_id for image_id, _, _ in images),
-        sequences=_sequences(manifest, images),
+    return results_read(
+        reader,
         counts={index: np.concatenate(parts) for index, parts in whole.items()},
         fooled={
             index: np.concatenate(fooled[index])
             for index, parts in whole.items()
             if len(fooled[index]) == len(parts)
         },
-        missing=frozenset(reader.missing),
-        pixels=tuple(size for _, _, size in images),
-        random_targets=frozenset(random_targets),
     )
 
 
-def _sequences(manifest: Manifest, images: Sequence[tuple[str, str, int]]) -> tuple[str, ...]:
-    """Return the video of each image.
+def results_read(
+    reader: ExperimentReader,
+    counts: Mapping[MatrixIndex, np.ndarray],
+    fooled: Mapping[MatrixIndex, np.ndarray],
+) -> Results:
+    """Return the results of counts and of the findings of a reader, which has read all shards.
 
-    The experiment's own pattern comes first, because an older experiment with the same shards may
-    have stored them without sequences.
+    Args:
+        reader: The reader.
+        counts: As in ``Results``, or their sums over images with N = 1.
+        fooled: As ``counts``.
     """
-    if pattern := manifest.settings.data.sequence:
-        return tuple(sequence_of(image_id, pattern) for image_id, _, _ in images)
-    return tuple(sequence for _, sequence, _ in images)
+    images = reader.images
+    return Results(
+        identity=reader.identity,
+        store=reader.store,
+        manifest=reader.manifest,
+        image_ids=tuple(image.image_id for image in images),
+        sequences=tuple(image.sequence for image in images),
+        counts=counts,
+        fooled=fooled,
+        missing=frozenset(reader.missing),
+        pixels=() if reader.missing_shards else tuple(image.pixels for image in images),
+        random_targets=frozenset(reader.random_targets),
+    )

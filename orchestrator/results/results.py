@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVariant
-from segtransfer.experiment.task import CLEAN, MatrixIndex
+from segtransfer.experiment.task import CLEAN, Cell, MatrixIndex
 from segtransfer.results.cells import cells_of
-from segtransfer.results.checked import attack_report
+from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.warnings import ResultWarning, warnings_of
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
@@ -78,6 +78,14 @@ class Results:
     def warnings(self) -> tuple[ResultWarning, ...]:
         """Where the numbers mean little, the same in a run and in a reopened store."""
         return warnings_of(self)
+
+    def reader(self, wanted: Callable[[Cell], bool] = lambda cell: True) -> ExperimentReader:
+        """Return a reader of stored images, AEs, predictions and reports.
+
+        Args:
+            wanted: Whether to read a cell. Default: all cells.
+        """
+        return ExperimentReader(self.store, self.identity, self.manifest, wanted=wanted)
 
     @property
     def name(self) -> str:
@@ -259,14 +267,8 @@ class Results:
     def attack_reports(self) -> Mapping[str, list[tuple[str | None, dict[str, Any]]]]:
         """Per variant's name: the source and the stored report of each of its attack tasks."""
         reports: dict[str, list[tuple[str | None, dict[str, Any]]]] = defaultdict(list)
-        seen: set[tuple[str, str]] = set()
-        for cell in self.manifest.cells:
-            key = cell.attack_key
-            if key is not None and (cell.attack, key) not in seen:
-                seen.add((cell.attack, key))
-                variants = self.variants[cell.attack].made + 1
-                if report := attack_report(self.store, key, variants):
-                    reports[cell.attack].append((cell.source, report))
+        for attack, source, report in self.reader().attack_reports():
+            reports[attack].append((source, report))
         return reports
 
     def perturbation(self, attack: str) -> pd.Series:
