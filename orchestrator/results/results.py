@@ -1,6 +1,7 @@
 """The results of an experiment: transfer matrices, headline means, cost and perturbation."""
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class Results:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of the identity, of all counts and of the warnings."""
+        """The sha256 of the identity, of all counts, of the attacks' reports and of the warnings."""
         return _digest(self)
 
     @cached_property
@@ -331,6 +332,10 @@ def _digest(results: Results) -> str:
     for cell in sorted(results.counts, key=str):
         digest.update(repr(cell).encode())
         digest.update(results.counts[cell].tobytes())
+    for attack, reports in results.attack_reports.items():
+        for source, report in reports:
+            digest.update(repr((attack, source)).encode())
+            digest.update(json.dumps(report, sort_keys=True).encode())
     for warning in results.warnings:
         digest.update(repr(warning).encode())
     return digest.hexdigest()
