@@ -10,6 +10,7 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.manifest import Manifest
 from segtransfer.experiment.manifest_reading import read_manifest
 from segtransfer.experiment.task import Cell, MatrixIndex
+from segtransfer.results.lookup import described
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.results import Results
 from segtransfer.store import Store
@@ -24,9 +25,10 @@ def load_results(store: Store, identity: str) -> Results:
         identity: The experiment's whole identity.
 
     Raises:
-        InputError: If the store holds no such experiment, or another version wrote it.
+        InputError: If the store holds no such experiment, it is damaged, or another version wrote
+            it.
     """
-    experiments = store.experiments()
+    experiments = described(store)
     if identity not in experiments:
         raise InputError(f"store {store.location} holds no experiment {identity}")
     return results_of(store, identity, experiments[identity])

@@ -72,7 +72,7 @@ class Results:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of the identity, of all counts, of the attacks' reports and of the warnings."""
+        """The sha256 of the identity, the counts, the attacks' reports and the warnings."""
         return _digest(self)
 
     @cached_property
