@@ -1,17 +1,20 @@
 """Results, models and attack presets as terminal tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from segtransfer.reporting.columns import COLUMN_WIDTH, FRAME, column_blocks
 from segtransfer.results import Results, ResultWarning
 from segtransfer.results.text import number
-from segtransfer.results.views import transfer_matrix
+from segtransfer.results.views import TransferMatrix, transfer_matrix
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.models.zoo import ZOO
+
+NAME_WIDTH = COLUMN_WIDTH - FRAME  # characters of a line of a folded name
 
 
 def print_results(results: Results, console: Console) -> None:
@@ -23,22 +26,44 @@ def print_results(results: Results, console: Console) -> None:
     )
     for attack in results.attacks:
         matrix = transfer_matrix(results, attack)
-        table = Table(min_width=60)
-        table.add_column("source \\ target", overflow="fold")
-        for target in matrix.targets:
-            table.add_column(target, justify="right", overflow="fold")
-        table.add_row("clean", *map(number, matrix.clean), style="green")
-        table.add_section()
-        for name, cells in matrix.rows:
-            shown = (Text(cell.text, "dim" if cell.white_box else "bold") for cell in cells)
-            table.add_row(name, *shown)
         console.print()
         console.print(Text.assemble((attack, "bold"), f"  {matrix.settings}"))
-        console.print(table)
+        for table in _tables(matrix, console.width):
+            console.print(table)
         console.print(_indented("  ·  ".join(matrix.headlines)))
         for line in _perturbation_and_cost(results, attack):
             console.print(_indented(line, "dim"))
     print_warnings(results.warnings, console)
+
+
+def _tables(matrix: TransferMatrix, width: int) -> Iterator[Table]:
+    """Yield a matrix as tables within the terminal's width, targets in order.
+
+    Long names of models are folded if the matrix is wider than the terminal.
+    """
+    head = "source \\ target"
+    first = max(len(head), *(len(name) for name, _ in matrix.rows))
+    numbers = [
+        max(len(text) for text in (number(clean), *(cells[place].text for _, cells in matrix.rows)))
+        for place, clean in enumerate(matrix.clean)
+    ]
+    columns = [max(*both) for both in zip(map(len, matrix.targets), numbers, strict=True)]
+    if len([*column_blocks(first, columns, width)]) > 1:
+        first = min(first, max(len(head), width // 3))
+        columns = [min(c, max(n, NAME_WIDTH)) for c, n in zip(columns, numbers, strict=True)]
+    for block in column_blocks(first, columns, width):
+        table = Table(min_width=60)
+        table.add_column(head, overflow="fold", max_width=first)
+        for place in block:
+            table.add_column(
+                matrix.targets[place], justify="right", overflow="fold", max_width=columns[place]
+            )
+        table.add_row("clean", *(number(matrix.clean[p]) for p in block), style="green")
+        table.add_section()
+        for name, cells in matrix.rows:
+            shown = (Text(cells[p].text, "dim" if cells[p].white_box else "bold") for p in block)
+            table.add_row(name, *shown)
+        yield table
 
 
 def _indented(line: str, style: str = "") -> Text:

@@ -63,9 +63,12 @@ def made_up(
     missing: tuple[tuple[str, str, str], ...] = (),
     pictures: bool = True,
     name: str = "made up",
+    prefix: str = "net",
     seed: int = 0,
 ) -> Results:
-    """An experiment of two images a shard. Model i is called ``net-i``, on backbone i % backbones.
+    """An experiment of two images a shard.
+
+    Model i is called ``<prefix>-i`` and has backbone i % backbones.
 
     Every evaluation predicts the label except on blobs, larger under attack and largest where it
     is white-box, as far as ``missing`` (attack, source, target) does not hold it. Images are those
@@ -73,7 +76,7 @@ def made_up(
     """
     generator = np.random.default_rng(seed)
     specs = [AttackSpec.model_validate(attack) for attack in attacks]
-    names = [f"net-{number}" for number in range(max(sources, targets))]
+    names = [f"{prefix}-{number}" for number in range(max(sources, targets))]
     store = MadeUpStore()
     shards = _shards(generator, images, size, classes)
     store.shards = {shard.shard_id: shard for shard in shards}
