@@ -11,7 +11,7 @@ from segtransfer.experiment.manifest import FORMAT, Manifest
 from segtransfer.experiment.plan import identity_of
 from segtransfer.experiment.task import Cell
 
-_CURE = "run it again, which writes it anew, or delete its file below experiments/"
+_CURE = "run it again, which replaces its file below experiments/, or delete that file"
 
 
 def read_manifest(content: Mapping[str, Any], identity: str, location: str) -> Manifest:
@@ -39,7 +39,7 @@ def read_manifest(content: Mapping[str, Any], identity: str, location: str) -> M
     for shard in shards if isinstance(shards, list) else ():
         if isinstance(shard, str) and "/" in shard:
             raise InputError(
-                f"{label} is altered: shard '{shard}' lies outside of the store; {_CURE}"
+                f"{label} is altered: shard '{shard}' is outside of the store; {_CURE}"
             )
     try:
         _check_texts(content)

@@ -113,7 +113,7 @@ class ExperimentReader:
         ]
         return tuple(
             f"PARTIAL: {lacking} of {count} {noun} are missing or damaged and were left out; run "
-            "the experiment again and export it anew"
+            "the experiment again, then export it again"
             for lacking, count, noun in counts
             if lacking
         )

@@ -72,7 +72,7 @@ def attack_in_words(results: Results, attack: str) -> str:
     if spec.files:
         parts.append("AEs from files")
     if spec.steps:
-        count = f"{spec.steps} steps"
+        count = f"{spec.steps} {'step' if spec.steps == 1 else 'steps'}"
         if spec.budget:
             count = f"{spec.budget.forward_equivalents:g} forward equivalents, about {count}"
         parts.append(f"{count} of {spec.step_size * 255:g}/255")
