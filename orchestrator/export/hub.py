@@ -74,7 +74,7 @@ def write_hub(reader: ExperimentReader, folder: Path, predictions: bool) -> Resu
         parts = {
             "adversarial": (
                 ADVERSARIAL_FIELDS,
-                (_adversarial(aes) for aes in reader.adversarial(shard_id)),
+                (_adversarial(aes) for aes in reader.adversarial(shard_id, shard)),
             ),
             "clean": (CLEAN_FIELDS, (_clean(s) for s in [shard] if s is not None)),
         }

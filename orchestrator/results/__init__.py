@@ -8,6 +8,7 @@ from segtransfer.results.results import (
     DERIVED,
     PAIR_GROUPS,
     Results,
+    pair_group,
 )
 from segtransfer.results.warnings import ResultWarning
 
@@ -21,6 +22,7 @@ __all__ = [
     "Results",
     "assemble",
     "load_results",
+    "pair_group",
     "results_of",
     "results_read",
 ]

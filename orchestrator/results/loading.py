@@ -1,7 +1,7 @@
 """Results from the store: counts of every image, put together per matrix cell."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from segtransfer.errors import InputError
 from segtransfer.experiment.manifest import Manifest
 from segtransfer.experiment.manifest_reading import read_manifest
-from segtransfer.experiment.task import Cell, MatrixIndex
+from segtransfer.experiment.task import MatrixIndex
 from segtransfer.results.lookup import described
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.results import Results
@@ -48,12 +48,7 @@ def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Resul
     return assemble(store, identity, read_manifest(content, identity, store.location))
 
 
-def assemble(
-    store: Store,
-    identity: str,
-    manifest: Manifest,
-    wanted: Callable[[Cell], bool] = lambda cell: True,
-) -> Results:
+def assemble(store: Store, identity: str, manifest: Manifest) -> Results:
     """Return the results of an experiment, read shard by shard.
 
     Matrix cells with a missing or damaged part are left out.
@@ -62,9 +57,8 @@ def assemble(
         store: The store that holds the evaluations.
         identity: The experiment's identity.
         manifest: The experiment's manifest.
-        wanted: Whether to read a cell. Default: all cells.
     """
-    reader = ExperimentReader(store, identity, manifest, wanted=wanted)
+    reader = ExperimentReader(store, identity, manifest)
     counts: dict[MatrixIndex, list[np.ndarray]] = defaultdict(list)
     fooled: dict[MatrixIndex, list[np.ndarray]] = defaultdict(list)
     lacking: set[MatrixIndex] = set()

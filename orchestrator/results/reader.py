@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,13 +42,25 @@ class ScoredShard:
     Attributes:
         cell: The attack, source, target and shard.
         evaluation: The confusion matrices and predictions of the N images.
-        fooled: int64 N x 2, the pixels that the attack turned wrong and the pixels that are right
-            on the clean image; None if the shard or its clean predictions are missing.
+        clean: The predictions of the clean images, uint8 N x H x W, None if missing.
+        labels: The labels, uint8 N x H x W, None if missing.
     """
 
     cell: Cell
     evaluation: Evaluation
-    fooled: np.ndarray | None
+    clean: np.ndarray | None
+    labels: np.ndarray | None
+
+    @cached_property
+    def fooled(self) -> np.ndarray | None:
+        """Return the pixels that the attack turned wrong, and those right on the clean image.
+
+        Returns:
+            int64 N x 2, or None if the labels or the predictions of the clean images are missing.
+        """
+        if self.clean is None or self.labels is None:
+            return None
+        return metrics.fooled(self.evaluation.predictions, self.clean, self.labels)
 
 
 @dataclass(frozen=True)
@@ -155,10 +168,8 @@ class ExperimentReader:
                 self.random_targets.add(cell.target)
             if cell.attack == CLEAN:
                 clean[cell.target] = evaluation.predictions
-            fooled = None
-            if shard is not None and cell.target in clean:
-                fooled = metrics.fooled(evaluation.predictions, clean[cell.target], shard.labels)
-            yield ScoredShard(cell, evaluation, fooled)
+            labels = None if shard is None else shard.labels
+            yield ScoredShard(cell, evaluation, clean.get(cell.target), labels)
 
     def attack_reports(self) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
         """Yield variant, source and stored report of every attack task."""
@@ -174,8 +185,11 @@ class ExperimentReader:
         report = None if cell.attack_key is None else self._report(cell)
         return None if report is None else report["perturbation"][self._variants[cell.attack].made]
 
-    def adversarial(self, shard_id: str) -> Iterator[AttackedShard]:
-        """Yield the AEs of a shard per attack's variant and source."""
+    def adversarial(self, shard_id: str, shard: Shard | None) -> Iterator[AttackedShard]:
+        """Yield the AEs of a shard per attack's variant and source.
+
+        AEs of other images or sizes than the shard's count as missing.
+        """
         key, stored = None, None
         seen: set[tuple[str, str | None]] = set()
         for cell in self.cells[shard_id]:
@@ -187,6 +201,8 @@ class ExperimentReader:
                 key = cell.attack_key
                 made = self._made(cell.attack)
                 stored = attack_images(self.store, key, made) if self._fits(cell) else None
+                if stored is not None and shard is not None and not _are_of(stored, shard):
+                    stored = None
                 if stored is None:
                     self.missing.add(key)
             if stored is not None:
@@ -223,3 +239,9 @@ class ExperimentReader:
             row = self.store.row(key)
             self._rows[key] = None if row is None else replace(row, report={})
         return key is None or attack_fits(self._rows[key], cell, self.manifest)
+
+
+def _are_of(aes: tuple[tuple[str, ...], np.ndarray, Any], shard: Shard) -> bool:
+    """Return whether the ids and the shape of stored AEs are those of a shard."""
+    ids, images, _ = aes
+    return ids == shard.image_ids and images.shape[1:] == shard.images.shape

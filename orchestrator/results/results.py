@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVariant
+from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestModel, ManifestVariant
 from segtransfer.experiment.task import CLEAN, Cell, MatrixIndex
 from segtransfer.results.cells import cells_of
 from segtransfer.results.reader import ExperimentReader
@@ -237,19 +237,8 @@ class Results:
         return {g: float(np.mean(values)) if values else np.nan for g, values in groups.items()}
 
     def group(self, source: str, target: str) -> str:
-        """Return the pair group of a source and a target.
-
-        Ensembles are compared by the fingerprint and backbone of every member.
-
-        Returns:
-            ``diagonal``, ``same_backbone`` or ``cross_backbone``.
-        """
-        models = self.manifest.models
-        pairs = [(a, b) for a in models[source].networks for b in models[target].networks]
-        # An attack on an ensemble has the gradients of each of its members.
-        if any(a[0] == b[0] for a, b in pairs):
-            return "diagonal"
-        return "same_backbone" if any(a[1] == b[1] for a, b in pairs) else "cross_backbone"
+        """Return the pair group of a source and a target, by their names."""
+        return pair_group(self.manifest.models[source], self.manifest.models[target])
 
     def frame(self) -> pd.DataFrame:
         """Return every metric of every matrix cell.
@@ -325,6 +314,21 @@ class Results:
             most.append(self._percent((CLEAN, None, target), "miou") - miou)
         scale = pd.Series(most, index=self.targets)
         return 100 * drops / scale.where(scale != 0)
+
+
+def pair_group(source: ManifestModel, target: ManifestModel) -> str:
+    """Return the pair group of a source and a target.
+
+    Ensembles are compared by the fingerprint and backbone of every member.
+
+    Returns:
+        ``diagonal``, ``same_backbone`` or ``cross_backbone``.
+    """
+    pairs = [(a, b) for a in source.networks for b in target.networks]
+    # An attack on an ensemble has the gradients of each of its members.
+    if any(a[0] == b[0] for a, b in pairs):
+        return "diagonal"
+    return "same_backbone" if any(a[1] == b[1] for a, b in pairs) else "cross_backbone"
 
 
 def _digest(results: Results) -> str:

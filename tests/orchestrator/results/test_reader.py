@@ -55,7 +55,8 @@ def test_aes_of_another_task_under_the_key_count_as_missing(
         shards = len(results.manifest.shards)
         assert (made.count("a"), made.count("b")) == (shards - 1, shards)
         reader = found.reader()
-        first = [aes.source for aes in reader.adversarial(results.manifest.shards[0])]
+        shard_id = results.manifest.shards[0]
+        first = [aes.source for aes in reader.adversarial(shard_id, reader.shard(shard_id))]
         assert first == ["b"]
         assert key in reader.missing
         told = export(store.location, tmp_path / "png", "png")

@@ -9,7 +9,7 @@ import numpy as np
 from segtransfer.experiment.manifest import FORMAT, Manifest
 from segtransfer.experiment.task import CLEAN
 from segtransfer.results import Results
-from segtransfer.store.arrays import Evaluation
+from segtransfer.store.arrays import Evaluation, encode_evaluation, encode_images
 from segtransfer.store.rows import CommitRow
 from segtransfer.tasks import metrics, perturbation
 from segtransfer.tasks.attacks.spec import AttackSpec
@@ -29,6 +29,7 @@ class MadeUpStore:
     shards: dict[str, Shard] = field(default_factory=dict)
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
     images: dict[str, np.ndarray] = field(default_factory=dict)
+    ids: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of AEs
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -38,14 +39,20 @@ class MadeUpStore:
     def evaluation(self, key: str) -> Evaluation | None:
         return self.evaluations.get(key)
 
-    def attack_images(self, key: str) -> np.ndarray | None:
-        return self.images.get(key)
-
     def row(self, key: str) -> CommitRow | None:
+        if key in self.evaluations:
+            return CommitRow(key, "evaluate", blob=key, sha256="", report={}, created="")
         if key not in self.reports:
             return None
         report = self.reports[key]
-        return CommitRow(key, "attack", blob="", sha256="", report=report, created="")
+        return CommitRow(key, "attack", blob=key, sha256="", report=report, created="")
+
+    def blob(self, row: CommitRow) -> bytes | None:
+        if row.kind == "evaluate":
+            found = self.evaluations[row.key]
+            return encode_evaluation(found.image_ids, found.confusions, found.predictions)
+        ids = self.ids[row.key]
+        return encode_images(ids, self.images[row.key]) if row.key in self.images else None
 
     def failure(self, key: str) -> dict[str, Any] | None:
         return self.failures.get(key)
@@ -220,6 +227,7 @@ def _attack(
             for _ in spec.variants
         ]
     )
+    store.ids[key] = shard.image_ids
     if pictures:
         store.images[key] = adversarial
     equivalents = [float(one.step) for one in spec.variants]
