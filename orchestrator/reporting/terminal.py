@@ -9,7 +9,7 @@ from rich.text import Text
 from segtransfer.reporting.columns import COLUMN_WIDTH, FRAME, column_blocks
 from segtransfer.results import Results, ResultWarning
 from segtransfer.results.text import number
-from segtransfer.results.views import TransferMatrix, transfer_matrix
+from segtransfer.results.views import AttackSummary, TransferMatrix, attack_summary, transfer_matrix
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.models.zoo import ZOO
@@ -30,8 +30,8 @@ def print_results(results: Results, console: Console) -> None:
         console.print(Text.assemble((attack, "bold"), f"  {matrix.settings}"))
         for table in _tables(matrix, console.width):
             console.print(table)
-        console.print(_indented("  ·  ".join(matrix.headlines)))
-        for line in _perturbation_and_cost(results, attack):
+        console.print(_indented("  ·  ".join(mean.text for mean in matrix.headlines)))
+        for line in _perturbation_and_cost(attack_summary(results, attack)):
             console.print(_indented(line, "dim"))
     print_warnings(results.warnings, console)
 
@@ -42,9 +42,9 @@ def _tables(matrix: TransferMatrix, width: int) -> Iterator[Table]:
     Long names of models are folded if the matrix is wider than the terminal.
     """
     head = "source \\ target"
-    first = max(len(head), *(len(name) for name, _ in matrix.rows))
+    first = max(len(head), *(len(row.name) for row in matrix.rows))
     numbers = [
-        max(len(text) for text in (number(clean), *(cells[place].text for _, cells in matrix.rows)))
+        max(map(len, (number(clean), *(row.cells[place].text for row in matrix.rows))))
         for place, clean in enumerate(matrix.clean)
     ]
     columns = [max(*both) for both in zip(map(len, matrix.targets), numbers, strict=True)]
@@ -60,9 +60,11 @@ def _tables(matrix: TransferMatrix, width: int) -> Iterator[Table]:
             )
         table.add_row("clean", *(number(matrix.clean[p]) for p in block), style="green")
         table.add_section()
-        for name, cells in matrix.rows:
-            shown = (Text(cells[p].text, "dim" if cells[p].white_box else "bold") for p in block)
-            table.add_row(name, *shown)
+        for row in matrix.rows:
+            cells = [row.cells[place] for place in block]
+            table.add_row(
+                row.name, *(Text(c.text, "dim" if c.white_box else "bold") for c in cells)
+            )
         yield table
 
 
@@ -81,16 +83,15 @@ def print_warnings(warnings: Sequence[ResultWarning], console: Console) -> None:
         console.print(listed)
 
 
-def _perturbation_and_cost(results: Results, attack: str) -> list[str]:
-    statistics, cost = results.perturbation(attack), results.cost(attack)
-    if statistics.empty:
+def _perturbation_and_cost(summary: AttackSummary) -> list[str]:
+    if not summary.stored:
         return ["no adversarial example is stored"]
     return [
-        f"perturbation: L-inf {statistics['linf']:.0f}, RMS {statistics['rms']:.2f} levels, "
-        f"{100 * statistics['at_bound']:.0f} % at the bound",
-        f"cost: {cost['forward_equivalents']:.1f} forward equivalents an image; in all "
-        f"{cost['forwards']:.0f} image forwards, {cost['backwards']:.0f} backwards, "
-        f"{cost['seconds']:.0f} s in models",
+        f"perturbation: L-inf {summary.linf:.0f}, RMS {summary.rms:.2f} levels, "
+        f"{summary.at_bound:.0f} % at the bound",
+        f"cost: {summary.forward_equivalents:.1f} forward equivalents an image; in all "
+        f"{summary.forwards:.0f} image forwards, {summary.backwards:.0f} backwards, "
+        f"{summary.seconds:.0f} s in models",
     ]
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from segtransfer.experiment.task import CLEAN, MatrixIndex
-from segtransfer.reporting.html.tables import main_attacks
 from segtransfer.reporting.panels import amplified_difference, colour
 from segtransfer.results import Results
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.text import rows
+from segtransfer.results.views import main_attacks
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.labels import IGNORE_INDEX
 

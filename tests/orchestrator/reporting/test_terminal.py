@@ -32,7 +32,7 @@ def test_no_number_breaks_over_lines(targets: int, width: int) -> None:
     text = printed(results, width)
     assert max(map(len, text.splitlines())) <= width
     matrix, cells = transfer_matrix(results, "pgd"), table_cells(text)
-    shown = [*map(number, matrix.clean), *(c.text for _, row in matrix.rows for c in row)]
+    shown = [*map(number, matrix.clean), *(c.text for row in matrix.rows for c in row.cells)]
     for value in shown:
         assert cells.count(value) >= shown.count(value)
     named = [cell for cell in cells if cell in matrix.targets]
@@ -50,8 +50,8 @@ def test_long_names_fold_and_numbers_do_not() -> None:
     text = printed(results, 80)
     assert max(map(len, text.splitlines())) <= 80
     cells = table_cells(text)
-    for _, row in transfer_matrix(results, "pgd").rows:
-        assert all(cell.text in cells for cell in row)
+    for row in transfer_matrix(results, "pgd").rows:
+        assert all(cell.text in cells for cell in row.cells)
 
 
 def test_a_matrix_that_fits_is_one_table() -> None:

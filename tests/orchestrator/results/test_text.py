@@ -29,9 +29,10 @@ def test_markdown_says_the_drop_beside_the_value(results: Results) -> None:
 def test_a_view_of_a_matrix_holds_the_values_of_the_results(results: Results) -> None:
     view = transfer_matrix(results, "pgd")
     assert view.clean == tuple(results.clean())
-    assert [name for name, _ in view.rows] == results.sources
-    for source, (_, cells) in zip(results.sources, view.rows, strict=True):
-        for target, cell_of in zip(view.targets, cells, strict=True):
+    assert [row.name for row in view.rows] == results.sources
+    for source, row in zip(results.sources, view.rows, strict=True):
+        for target, cell_of in zip(view.targets, row.cells, strict=True):
+            assert cell_of.target == target
             assert cell_of.miou == results.matrix("pgd").loc[source, target]
             assert cell_of.drop == results.matrix("pgd", "drop").loc[source, target]
             assert cell_of.white_box == (source == target)
