@@ -39,7 +39,7 @@ def read_manifest(content: Mapping[str, Any], identity: str, location: str) -> M
     for shard in shards if isinstance(shards, list) else ():
         if isinstance(shard, str) and "/" in shard:
             raise InputError(
-                f"{label} is altered: shard '{shard}' is outside of the store; {_CURE}"
+                f"{label} is altered: shard '{shard}' lies outside of the store; {_CURE}"
             )
     try:
         _check_texts(content)
