@@ -12,14 +12,14 @@ from segtransfer.store.maintenance.leases import removing
 from segtransfer.store.maintenance.reading import Item, bare, in_threads, single_keys
 from segtransfer.store.maintenance.verify import (
     DESCRIPTIONS,
-    ExpectedImages,
     blob_problem,
     check_experiment,
-    expected_images,
     misplaced,
+    outline_of,
 )
 from segtransfer.store.rows import ROW_PATH, CompactedFile, row_path
 from segtransfer.store.store import SHARD_PATH
+from segtransfer.tasks.data.shards import Outline
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _damaged_shards(store: Store) -> Iterator[Damage]:
 def _damaged_results(store: Store) -> Iterator[Damage]:
     """Yield the damaged rows, and the altered blobs that rows name."""
     shards = (match[2] for n in store.files.names("shards") if (match := SHARD_PATH.fullmatch(n)))
-    contents = ((shard_id, expected_images(store.shard(shard_id))) for shard_id in shards)
+    contents = ((shard_id, outline_of(store.shard(shard_id))) for shard_id in shards)
     expected = {shard_id: images for shard_id, images in contents if images is not None}
     compacted: dict[str, dict[str, str]] = defaultdict(dict)
     altered = set()
@@ -116,7 +116,7 @@ def _damaged_results(store: Store) -> Iterator[Damage]:
 
 
 def _checked(
-    store: Store, expected: Mapping[str, ExpectedImages]
+    store: Store, expected: Mapping[str, Outline]
 ) -> Iterator[tuple[str, str, CommitRow | None, str | None]]:
     """Yield path, key and row of every row of every file, and the problem or None.
 
