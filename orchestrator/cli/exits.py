@@ -68,7 +68,7 @@ def describe(error: Exception, origin: str, resume: str) -> ExitCode:
     message = message_of(error)
     if isinstance(error, InputError) and origin not in message:
         message = f"{origin}: {message}"
-    elif isinstance(error, OSError):
+    elif _is_of_a_file(error):
         message = f"not readable or writable: {message}"
     say(f"[red]error:[/red] {escape(without_credentials(message))}")
     if isinstance(error, OSError):
@@ -78,6 +78,12 @@ def describe(error: Exception, origin: str, resume: str) -> ExitCode:
     if tracebacks.shown:
         say(escape(tracebacks.text_of(error)))
     return ExitCode(error.exit_code) if isinstance(error, SegtransferError) else ExitCode.FAILED
+
+
+def _is_of_a_file(error: Exception) -> bool:
+    """Return whether an error is of a file or a store, not of a socket or a process."""
+    ours = isinstance(error, SegtransferError)
+    return isinstance(error, OSError) and (ours or error.filename is not None)
 
 
 def message_of(error: Exception) -> str:
@@ -144,5 +150,7 @@ def exit_if_failed(failures: Mapping[str, str]) -> None:
     errors.print(f"\n[red]{len(failures)} tasks have no result:[/red]")
     for reason, keys in reasons.items():
         errors.print(f"  {len(keys)} x {escape(reason)} (first: {keys[0][:16]})", highlight=False)
-    errors.print("Tracebacks lie in the store under failures/. Run again to try them again.")
+    errors.print(
+        "Their tracebacks are in the store, under failures/. Run again to retry the tasks."
+    )
     raise typer.Exit(ExitCode.FAILED)

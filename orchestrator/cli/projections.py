@@ -1,12 +1,12 @@
 """Reports and MLflow runs of results, and the lines that say where they are."""
 
-import logging
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
 
+from segtransfer.cli import tracebacks
 from segtransfer.cli.console import console, errors
 from segtransfer.cli.exits import ExitCode, where_kept
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from segtransfer.results import Results
     from segtransfer.searches import SearchResult
     from segtransfer.store import Store
-
-log = logging.getLogger(__name__)
 
 
 def show_results(results: "Results", tracking: bool, *, redraw: bool = False) -> bool:
@@ -40,13 +38,16 @@ def show_results(results: "Results", tracking: bool, *, redraw: bool = False) ->
         if redraw or not is_current(results):
             write_report(results)
 
+    from segtransfer.store.unlogged import forget, note
+
     if not drawn("report", draw):
+        if tracking:  # which logs the report's files
+            note(results.store, results.identity, results.name, "its report could not be written")
         return False
     console.print(f"Report: {report_folder(results)}", highlight=False)
     console.print(f"Page:   {report_folder(results) / PAGE}", highlight=False)
     if not tracking:
         return True
-    from segtransfer.store.unlogged import forget, note
     from segtransfer.tracking import TrackingError, how_to_open, log_results, runs_address
 
     try:
@@ -75,12 +76,15 @@ def drawn(noun: str, draw: Callable[[], object]) -> bool:
     try:
         draw()
     except Exception as error:
-        log.debug("the %s could not be written", noun, exc_info=True)
         cause = str(error).strip().splitlines() or [""]
         errors.print(
             f"[yellow]warning: the {noun} could not be written ({type(error).__name__}: "
-            f"{escape(cause[0])}); the results are complete in the store[/yellow]"
+            f"{escape(cause[0])}); the results are complete in the store. "
+            f"{escape(where_kept(error))}[/yellow]",
+            highlight=False,
         )
+        if tracebacks.shown:
+            errors.print(escape(tracebacks.text_of(error)), highlight=False)
         return False
     return True
 

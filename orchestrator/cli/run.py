@@ -29,7 +29,9 @@ def run(
     tracking: TrackingOption = True,
     require_tracking: RequireTrackingOption = False,
     fleet: FleetOption = None,
-    max_hours: Annotated[float | None, typer.Option(help="Stop then, with what there is.")] = None,
+    max_hours: Annotated[
+        float | None, typer.Option(help="Stop after this many hours and report partial results.")
+    ] = None,
 ) -> None:
     """Carry out an experiment, print its matrices, draw its report, log it to MLflow."""
     from segtransfer.experiment.reading import read_experiment

@@ -78,7 +78,7 @@ def store_gc(
         typer.Option(help="Also delete this experiment (name or identity's prefix); repeatable."),
     ] = None,
     unreferenced: Annotated[
-        bool, typer.Option(help="Let rows and shards go that no experiment left names.")
+        bool, typer.Option(help="Also delete rows and shards that no remaining experiment names.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
 ) -> None:

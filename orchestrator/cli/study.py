@@ -60,7 +60,7 @@ def study(
         shown = drawn("figure", lambda: write_study(result))
         console.print(f"\n[bold]{escape(result.study.question)}[/bold]\n")
         console.print(result.paragraph, highlight=False, markup=False)
-        print_warnings(result.results, console)
+        print_warnings(result.results.warnings, console)
         if shown:
             console.print(f"\nFigure: {report_folder(result.results)}/study.png", highlight=False)
         if tracking and base.runtime.tracking:

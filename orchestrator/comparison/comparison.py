@@ -124,7 +124,7 @@ class Comparison:
             return f"{where} results are missing"
         number = f"{name} {mean['difference']:+.2f}"
         if pd.isna(mean["low"]):
-            return f"{where} there is no interval, as nothing can be drawn anew ({number})"
+            return f"{where} there is no interval, because nothing can be resampled ({number})"
         number += f" [{mean['low']:+.2f}, {mean['high']:+.2f}]"
         if pd.isna(mean["p"]):
             return f"{where} {NO_VERDICT} ({number})"

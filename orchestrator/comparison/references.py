@@ -10,7 +10,7 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.manifest import FORMAT
 from segtransfer.experiment.manifest_reading import read_manifest
 from segtransfer.results import Results, results_of
-from segtransfer.results.lookup import experiment_of, matching
+from segtransfer.results.lookup import described, experiment_of, matching
 from segtransfer.store import Store
 from segtransfer.tasks.schema import suggest
 
@@ -138,7 +138,7 @@ def _pick(name: str, store: Store) -> Run | None:
     Raises:
         InputError: If several experiments match, or another version of segtransfer wrote it.
     """
-    if not matching(store.experiments(), name):
+    if not matching(described(store), name):
         return None
     identity, content = experiment_of(store, name)
     if not _has_names(content):
@@ -152,7 +152,7 @@ def _logged(run_id: str, find_logged: FindLogged | None) -> Run | None:
         return None
     logged = find_logged(run_id)
     store = Store(logged.store)
-    content = store.experiments().get(logged.identity)
+    content = described(store).get(logged.identity)
     search, mark, number = logged.identity.rpartition("-")
     if content is None and mark:
         content = store.trial(search, int(number))
@@ -161,6 +161,8 @@ def _logged(run_id: str, find_logged: FindLogged | None) -> Run | None:
             f"MLflow run {run_id} was logged from experiment {logged.identity[:12]} in store "
             f"{store.location}, which is not there any more; give the store it has moved to"
         )
+    if not _has_names(content):
+        read_manifest(content, logged.identity, store.location)
     return Run(store, logged.identity, content, logged.attack)
 
 

@@ -108,8 +108,7 @@ def _same_images(a: Results, b: Results) -> tuple[np.ndarray, np.ndarray]:
 def _contents(run: Results) -> dict[str, str]:
     """Return sha256 of the pixels and labels per image id."""
     digests = {}
-    for shard_id in run.manifest.shards:
-        shard = run.store.shard(shard_id)
+    for _, shard in run.reader().shards():
         if shard is None:
             raise InputError(f"images of {run.name} in {run.store.location} are damaged; "
                              "run it again")  # fmt: skip

@@ -11,7 +11,7 @@ from segtransfer.experiment.manifest import FORMAT, Manifest
 from segtransfer.experiment.plan import identity_of
 from segtransfer.experiment.task import Cell
 
-_CURE = "run it again, which writes it anew, or delete its file below experiments/"
+_CURE = "run it again, which replaces its file below experiments/, or delete that file"
 
 
 def read_manifest(content: Mapping[str, Any], identity: str, location: str) -> Manifest:
@@ -23,9 +23,14 @@ def read_manifest(content: Mapping[str, Any], identity: str, location: str) -> M
         location: The store, for the message.
 
     Raises:
-        InputError: If another version of segtransfer wrote the manifest, if a field is none of its
-            kind, or if a key is in a wrong place.
+        InputError: If the manifest is empty because its file is torn, if another version of
+            segtransfer wrote it, if a field is none of its kind, or if a key is in a wrong place.
     """
+    if not content:
+        raise InputError(
+            f"experiments/{identity}.json of store {location} cannot be read: run its experiment "
+            "again, or segtransfer store repair"
+        )
     spec = content.get("spec")
     name = spec.get("name") if isinstance(spec, dict) else None
     label = f"experiment {name if isinstance(name, str) else identity[:12]} in {location}"

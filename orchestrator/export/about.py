@@ -1,6 +1,7 @@
 """The metadata of an export: experiment, version, classes, and missing parts."""
 
 import json
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -10,8 +11,13 @@ from segtransfer.results.reader import ExperimentReader
 EXPORT_VERSION = 1  # raise if a table or folder changes its meaning
 
 
-def describe(reader: ExperimentReader) -> dict[str, Any]:
-    """Return the content of ``experiment.json``; its notes are complete after all shards."""
+def describe(reader: ExperimentReader, warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the content of ``experiment.json``; its notes are complete after all shards.
+
+    Args:
+        reader: The reader of the experiment.
+        warnings: The sentences of the results' warnings.
+    """
     manifest = reader.manifest
     return {
         "format": EXPORT_VERSION,
@@ -22,6 +28,7 @@ def describe(reader: ExperimentReader) -> dict[str, Any]:
         "classes": manifest.classes,
         "palette": manifest.palette,
         "notes": reader.notes,
+        "warnings": warnings,
         "spec": without_folders(manifest.spec),
     }
 

@@ -12,6 +12,7 @@ from segtransfer.export.about import describe
 from segtransfer.export.hub import write_hub
 from segtransfer.export.pictures import write_pictures
 from segtransfer.export.tables import write_tables
+from segtransfer.results import ResultWarning
 from segtransfer.results.lookup import experiment_of
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.store.maintenance import open_existing
@@ -21,13 +22,19 @@ ExportFormat = Literal["parquet", "csv", "png", "hf"]
 
 @dataclass(frozen=True)
 class Exported:
-    """The experiment's name, the folder, its files and bytes, and a sentence per missing part."""
+    """The experiment's name, the folder, its files and bytes.
+
+    Attributes:
+        notes: A sentence per missing part.
+        warnings: Where the exported scores mean little.
+    """
 
     name: str
     folder: Path
     files: int
     nbytes: int
     notes: tuple[str, ...]
+    warnings: tuple[ResultWarning, ...]
 
 
 def export(
@@ -64,17 +71,20 @@ def export(
     manifest = read_manifest(content, identity, store.location)
     reader = ExperimentReader(store, identity, manifest, advance)
     folder = _new_folder(Path(out))
+    warnings: tuple[ResultWarning, ...] = ()  # about scores, of which PNG files hold none
     if kind == "png":
         write_pictures(reader, folder, predictions)
     elif kind == "hf":
-        write_hub(reader, folder, predictions)
+        warnings = write_hub(reader, folder, predictions).warnings
     else:
-        write_tables(reader, folder, kind)
-    text = json.dumps(describe(reader), indent=1, ensure_ascii=False)
+        warnings = write_tables(reader, folder, kind).warnings
+    text = json.dumps(
+        describe(reader, [w.sentence for w in warnings]), indent=1, ensure_ascii=False
+    )
     (folder / "experiment.json").write_text(text + "\n", encoding="utf-8")
     files = [path for path in folder.rglob("*") if path.is_file()]
     nbytes = sum(path.stat().st_size for path in files)
-    return Exported(manifest.settings.name, folder, len(files), nbytes, reader.notes)
+    return Exported(manifest.settings.name, folder, len(files), nbytes, reader.notes, warnings)
 
 
 def _new_folder(folder: Path) -> Path:

@@ -61,8 +61,12 @@ PREDICTION_FIELDS: Fields = {
 }
 
 
-def write_hub(reader: ExperimentReader, folder: Path, predictions: bool) -> None:
-    """Write the tables, the images, and the card."""
+def write_hub(reader: ExperimentReader, folder: Path, predictions: bool) -> Results:
+    """Write the tables, the images, and the card.
+
+    Returns:
+        The results, with sums over images in place of images.
+    """
     results = write_tables(reader, folder, "parquet")
     colours = palette(results.manifest.palette)
     written: dict[str, None] = {}
@@ -70,7 +74,7 @@ def write_hub(reader: ExperimentReader, folder: Path, predictions: bool) -> None
         parts = {
             "adversarial": (
                 ADVERSARIAL_FIELDS,
-                (_adversarial(aes) for aes in reader.adversarial(shard_id)),
+                (_adversarial(aes) for aes in reader.adversarial(shard_id, shard)),
             ),
             "clean": (CLEAN_FIELDS, (_clean(s) for s in [shard] if s is not None)),
         }
@@ -81,6 +85,7 @@ def write_hub(reader: ExperimentReader, folder: Path, predictions: bool) -> None
             if _write_part(reader, folder / name / f"{number:05}.parquet", name, fields, columns):
                 written[name] = None
     (folder / "README.md").write_text(_card(reader, results, [*written, *TABLES]), encoding="utf-8")
+    return results
 
 
 def _write_part(

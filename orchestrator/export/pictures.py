@@ -42,7 +42,7 @@ def write_pictures(reader: ExperimentReader, folder: Path, predictions: bool) ->
             names = [f"{file_name(i)}.png" for i in shard.image_ids]
             groups = [shard.group] * len(names)
             known += zip(names, shard.image_ids, shard.sequences, groups, strict=True)
-        for aes in reader.adversarial(shard_id):
+        for aes in reader.adversarial(shard_id, shard):
             path = folder / "attacks" / attack_path(aes.attack, aes.source)
             _write(path, aes.image_ids, aes.images)
             written[aes.attack, aes.source].update(aes.image_ids)

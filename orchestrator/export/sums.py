@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segtransfer.experiment.task import MatrixIndex
-from segtransfer.results import Results
+from segtransfer.results import Results, results_read
 from segtransfer.results.reader import ExperimentReader, ScoredShard
 from segtransfer.tasks import metrics
 
@@ -47,15 +47,10 @@ class Sums:
         """
         shards = Counter(cell.index for cells in reader.cells.values() for cell in cells)
         whole = {index: s for index, s in self._sums.items() if s.shards == shards[index]}
-        return Results(
-            identity=reader.identity,
-            store=reader.store,
-            manifest=reader.manifest,
-            image_ids=tuple(reader.sequences),
-            sequences=tuple(reader.sequences.values()),
+        return results_read(
+            reader,
             counts={index: s.counts[None] for index, s in whole.items()},
             fooled={index: s.fooled[None] for index, s in whole.items() if s.fooled is not None},
-            missing=frozenset(reader.missing),
         )
 
 

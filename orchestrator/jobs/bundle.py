@@ -155,9 +155,7 @@ def _within(request: JobRequest, folder: Path) -> str:
     if not path.is_file():
         return request.spec
     if not path.is_relative_to(folder):
-        raise InputError(
-            f"{request.spec} does not lie in the working folder {folder}; move it there"
-        )
+        raise InputError(f"{request.spec} is not in the working folder {folder}; move it there")
     return str(path.relative_to(folder))
 
 
@@ -197,8 +195,8 @@ def _check(request: JobRequest, folder: Path | None) -> None:
     elif paths or own:
         named = ", ".join([*map(str, sorted(paths)), *sorted(own)])
         raise InputError(
-            f"{request.spec} needs {named}, and its job gets the spec alone: --working-dir . sends "
-            "this folder along; what lies on the nodes is named by absolute paths"
+            f"{request.spec} needs {named}, and only the spec is uploaded: add --working-dir . to "
+            "upload this folder, or use absolute paths that exist on the cluster"
         )
 
 
@@ -225,8 +223,8 @@ def _check_outputs(content: Mapping[str, Any], given: set[str]) -> None:
     for field, value in {**outputs, "search.storage": search.get("storage")}.items():
         if value is not None and "://" not in value and value not in given:
             raise InputError(
-                f"{field} would lie in the job's working folder, which goes with the job; give "
-                "a bucket (--store s3://bucket/folder) or an absolute path that all nodes share"
+                f"{field} would be in the job's working folder, which Ray deletes; give a bucket "
+                "(--store s3://bucket/folder) or an absolute path that all nodes share"
             )
 
 

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from segtransfer.comparison import Comparison
+from segtransfer.reporting.columns import COLUMN_WIDTH, FRAME, column_blocks
 from segtransfer.reporting.folder import REPORT_DPI, reports_root
 from segtransfer.reporting.heatmaps import (
     FIGURES_ACROSS,
@@ -34,7 +35,6 @@ MEAN_LABELS = {
     group: "mean, " + HEADLINES[group].replace(" ", "\n")
     for group in ("same_backbone", "cross_backbone")
 }
-COLUMN_WIDTH = 19  # on the terminal, with a border
 MEANS_GAP = 0.25  # cells, between a figure's cells and means
 
 
@@ -154,9 +154,7 @@ def _tables(comparison: Comparison, grid: Grid, width: int) -> Iterator[Table]:
     least = max(
         len(part) for line in grid.lines for part in (*line.split("\n"), "source \\ target")
     )
-    at_once = max(1, (width - least - 4) // COLUMN_WIDTH)
-    for first in range(0, len(grid.columns), at_once):
-        columns = range(first, min(first + at_once, len(grid.columns)))
+    for columns in column_blocks(least, [COLUMN_WIDTH - FRAME] * len(grid.columns), width):
         table = Table()
         table.add_column("source \\ target", no_wrap=True)
         for column in columns:

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from segtransfer.export import Exported
 from segtransfer.reporting.progress import LINE_EVERY
+from segtransfer.reporting.terminal import print_warnings
 
 
 class ExportView:
@@ -41,7 +42,7 @@ class ExportView:
 
 
 def print_export(summary: Exported, console: Console) -> None:
-    """Print an export's folder, size and notes."""
+    """Print an export's folder, size, notes and warnings."""
     console.print(
         f"Exported {summary.name} to {summary.folder}: {summary.files:,} files, "
         f"{summary.nbytes / 2**20:,.1f} MiB.",
@@ -49,3 +50,4 @@ def print_export(summary: Exported, console: Console) -> None:
     )
     for note in summary.notes:
         console.print(f"[yellow]{escape(note)}[/yellow]", highlight=False)
+    print_warnings(summary.warnings, console)

@@ -34,8 +34,8 @@ def draw_overview(results: Results) -> Figure:
 def draw_small(results: Results, attack: str) -> Figure:
     """Draw an attack's matrix, legible at 256 x 256 pixels: whole numbers and no legend."""
     matrix = transfer_matrix(results, attack)
-    names = [name for name, _ in matrix.rows]
-    table = np.array([matrix.clean, *([cell.miou for cell in cells] for _, cells in matrix.rows)])
+    names = [row.name for row in matrix.rows]
+    table = np.array([matrix.clean, *([c.miou for c in row.cells] for row in matrix.rows)])
     figure = Figure(figsize=(4, 4), layout="constrained")
     axes = figure.subplots()
     colours = SEQUENTIAL_COLOURMAP.with_extremes(bad=MISSING_COLOUR)
@@ -53,7 +53,7 @@ def draw_small(results: Results, attack: str) -> Figure:
     axes.tick_params(length=0, labelsize=11)
     eps = results.attack_spec(attack).eps * 255
     axes.set_title(f"{attack}, eps {eps:g}/255", fontsize=13, fontweight="bold")
-    axes.set_xlabel(matrix.headlines[-1], fontsize=11)
+    axes.set_xlabel(matrix.headlines[-1].text, fontsize=11)
     for side in axes.spines.values():
         side.set_visible(False)
     return figure
@@ -85,8 +85,8 @@ def _matrix(axes: Axes, results: Results, attack: str) -> None:
     targets, shown, gap = matrix.targets, matrix.rows, 0.25
     for column, clean in enumerate(matrix.clean):
         _cell(axes, column, 0, clean, "")
-        for line, (_, cells) in enumerate(shown):
-            cell, y = cells[column], line + 1 + gap
+        for line, row in enumerate(shown):
+            cell, y = row.cells[column], line + 1 + gap
             note = "" if math.isnan(cell.drop) else f"{-cell.drop:+.1f}".replace("-", "−")
             _cell(axes, column, y, cell.miou, note)
             if cell.white_box:
@@ -99,13 +99,13 @@ def _matrix(axes: Axes, results: Results, attack: str) -> None:
     slanted: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}
     long = max(map(len, targets)) > LONGEST_TICK_LABEL
     axes.set_xticks(range(len(targets)), targets, **(slanted if long else {}))
-    names = [name for name, _ in shown]
+    names = [row.name for row in shown]
     axes.set_yticks([0, *(i + 1 + gap for i in range(len(shown)))], ["clean", *names])
     axes.tick_params(length=0, labelsize=9)
     lines = textwrap.wrap(matrix.settings, 20 + 18 * len(targets))
     axes.set_title(attack, fontsize=11, fontweight="bold", loc="left", pad=6 + 10 * len(lines))
     axes.text(0, 1.02, "\n".join(lines), transform=axes.transAxes, fontsize=7.5)
-    axes.set_xlabel("\n".join(matrix.headlines), fontsize=8, loc="left")
+    axes.set_xlabel("\n".join(mean.text for mean in matrix.headlines), fontsize=8, loc="left")
     for side in axes.spines.values():
         side.set_visible(False)
 

@@ -7,8 +7,8 @@ from matplotlib.patches import Patch
 
 from segtransfer.experiment.task import CLEAN
 from segtransfer.results import Results
+from segtransfer.results.reader import ScoredShard
 from segtransfer.results.text import NOT_MEASURED
-from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.labels import IGNORE_INDEX
 
 AMPLIFICATION = 16
@@ -21,31 +21,29 @@ def draw_panel(results: Results, source: str) -> Figure | None:
     Returns:
         The figure, or None if the store lacks the image.
     """
+    reader = results.reader(lambda cell: cell.attack == CLEAN or cell.source == source)
     shard_id = results.manifest.shards[0]
-    shard = results.store.shard(shard_id)
+    shard = reader.shard(shard_id)
     if shard is None:
         return None
     attacks = [attack for attack in results.attacks if results.needs_source(attack)]
     columns = 2 + len(results.targets)
     figure = Figure(figsize=(2.5 * columns, 2.05 * (len(attacks) + 1) + 0.9), layout="constrained")
     grid = figure.subplots(len(attacks) + 1, columns, squeeze=False)
-    shard = shard.first(1)
-    clean = shard.images[0]
+    lines = dict(zip([CLEAN, *attacks], grid, strict=True))
+    clean, label = shard.images[0], shard.labels[0]
     _show(grid[0, 0], clean.transpose(1, 2, 0), "clean image")
-    _show(grid[0, 1], colour(results, shard.labels[0]), "label (black: void)")
-    _predictions(results, grid[0, 2:], CLEAN, None, shard)
-    grid[0, 0].set_ylabel("clean", fontsize=9)
-    for line, attack in zip(grid[1:], attacks, strict=True):
-        key = _attack_key(results, attack, source, shard_id)
-        images = results.store.attack_images(key) if key else None
-        line[0].set_ylabel(attack, fontsize=9)
-        if images is not None:
-            image = images[results.variants[attack].made][0]
-            delta = image.astype(np.int16) - clean
-            amplified = (128 + AMPLIFICATION * delta).clip(0, 255).astype(np.uint8)
-            _show(line[0], image.transpose(1, 2, 0), "adversarial image")
-            _show(line[1], amplified.transpose(1, 2, 0), f"perturbation x {AMPLIFICATION}")
-        _predictions(results, line[2:], attack, source, shard)
+    _show(grid[0, 1], colour(results, label), "label (black: void)")
+    for name, line in lines.items():
+        line[0].set_ylabel(name, fontsize=9)
+    for aes in reader.adversarial(shard_id, shard):
+        line, image = lines[aes.attack], aes.images[0]
+        _show(line[0], image.transpose(1, 2, 0), "adversarial image")
+        amplified = amplified_difference(image, clean).transpose(1, 2, 0)
+        _show(line[1], amplified, f"perturbation x {AMPLIFICATION}")
+    for scored in reader.scored(shard_id, shard):
+        axes = lines[scored.cell.attack][2 + results.targets.index(scored.cell.target)]
+        _prediction(results, axes, scored, label)
     for axes in grid.flat:
         axes.set_xticks([])
         axes.set_yticks([])
@@ -62,19 +60,19 @@ def colour(results: Results, indices: np.ndarray) -> np.ndarray:
     return table[indices]
 
 
-def _predictions(
-    results: Results, axes_row: np.ndarray, attack: str, source: str | None, shard: Shard
-) -> None:
-    for axes, target in zip(axes_row, results.targets, strict=True):
-        key = _evaluation_key(results, attack, source, target, shard.shard_id)
-        evaluation = results.store.evaluation(key) if key else None
-        if evaluation is None:
-            continue
-        prediction, label = evaluation.predictions[0], shard.labels[0]
-        right = (prediction == label)[label != IGNORE_INDEX]
-        share = f"{100 * right.mean():.0f} % right" if len(right) else NOT_MEASURED
-        own = " (itself)" if target == source else ""
-        _show(axes, colour(results, prediction), f"{target}{own}: {share}")
+def amplified_difference(image: np.ndarray, clean: np.ndarray) -> np.ndarray:
+    """Return the perturbation, ``AMPLIFICATION`` times as strong around grey, as uint8."""
+    delta = image.astype(np.int16) - clean
+    return (128 + AMPLIFICATION * delta).clip(0, 255).astype(np.uint8)
+
+
+def _prediction(results: Results, axes: Axes, scored: ScoredShard, label: np.ndarray) -> None:
+    """Show the prediction of a shard's first image, with the share of right pixels."""
+    cell, prediction = scored.cell, scored.evaluation.predictions[0]
+    right = (prediction == label)[label != IGNORE_INDEX]
+    share = f"{100 * right.mean():.0f} % right" if len(right) else NOT_MEASURED
+    own = " (itself)" if cell.target == cell.source else ""
+    _show(axes, colour(results, prediction), f"{cell.target}{own}: {share}")
 
 
 def _show(axes: Axes, image: np.ndarray, title: str) -> None:
@@ -92,19 +90,3 @@ def _legend(results: Results, figure: Figure) -> None:
         handles=patches, loc="outside lower center", ncols=min(len(patches), 11), fontsize=8,
         frameon=False,
     )  # fmt: skip
-
-
-def _attack_key(results: Results, attack: str, source: str, shard_id: str) -> str | None:
-    for cell in results.manifest.cells:
-        if (cell.attack, cell.source, cell.shard_id) == (attack, source, shard_id):
-            return cell.attack_key
-    return None
-
-
-def _evaluation_key(
-    results: Results, attack: str, source: str | None, target: str, shard_id: str
-) -> str | None:
-    for cell in results.manifest.cells:
-        if (*cell.index, cell.shard_id) == (attack, source, target, shard_id):
-            return cell.key
-    return None

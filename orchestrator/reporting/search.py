@@ -68,7 +68,7 @@ def print_search(result: SearchResult, console: Console) -> None:
             console.print(f"[yellow]{few}[/yellow]", highlight=False)
     for line in _carry_over(result):
         console.print(line, highlight=False)
-    print_warnings(result.results, console)
+    print_warnings(result.results.warnings, console)
     explained = importances(result.study)
     if explained:
         parts = ", ".join(f"{short(name)} {100 * v:.0f} %" for name, v in explained.items())

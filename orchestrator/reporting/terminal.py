@@ -1,17 +1,22 @@
 """Results, models and attack presets as terminal tables."""
 
+from collections.abc import Iterator, Sequence
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from segtransfer.errors import InputError
-from segtransfer.results import Results
+from segtransfer.reporting.columns import COLUMN_WIDTH, FRAME, column_blocks
+from segtransfer.results import Results, ResultWarning
 from segtransfer.results.text import number
-from segtransfer.results.views import transfer_matrix
+from segtransfer.results.views import AttackSummary, TransferMatrix, attack_summary, transfer_matrix
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.models.mmseg_configs import all_published
 from segtransfer.tasks.models.zoo import ZOO
+
+NAME_WIDTH = COLUMN_WIDTH - FRAME  # characters of a line of a folded name
 
 
 def print_results(results: Results, console: Console) -> None:
@@ -23,22 +28,46 @@ def print_results(results: Results, console: Console) -> None:
     )
     for attack in results.attacks:
         matrix = transfer_matrix(results, attack)
-        table = Table(min_width=60)
-        table.add_column("source \\ target", overflow="fold")
-        for target in matrix.targets:
-            table.add_column(target, justify="right", overflow="fold")
-        table.add_row("clean", *map(number, matrix.clean), style="green")
-        table.add_section()
-        for name, cells in matrix.rows:
-            shown = (Text(cell.text, "dim" if cell.white_box else "bold") for cell in cells)
-            table.add_row(name, *shown)
         console.print()
         console.print(Text.assemble((attack, "bold"), f"  {matrix.settings}"))
-        console.print(table)
-        console.print(_indented("  ·  ".join(matrix.headlines)))
-        for line in _perturbation_and_cost(results, attack):
+        for table in _tables(matrix, console.width):
+            console.print(table)
+        console.print(_indented("  ·  ".join(mean.text for mean in matrix.headlines)))
+        for line in _perturbation_and_cost(attack_summary(results, attack)):
             console.print(_indented(line, "dim"))
-    print_warnings(results, console)
+    print_warnings(results.warnings, console)
+
+
+def _tables(matrix: TransferMatrix, width: int) -> Iterator[Table]:
+    """Yield a matrix as tables within the terminal's width, targets in order.
+
+    Long names of models are folded if the matrix is wider than the terminal.
+    """
+    head = "source \\ target"
+    first = max(len(head), *(len(row.name) for row in matrix.rows))
+    numbers = [
+        max(map(len, (number(clean), *(row.cells[place].text for row in matrix.rows))))
+        for place, clean in enumerate(matrix.clean)
+    ]
+    columns = [max(*both) for both in zip(map(len, matrix.targets), numbers, strict=True)]
+    if len([*column_blocks(first, columns, width)]) > 1:
+        first = min(first, max(len(head), width // 3))
+        columns = [min(c, max(n, NAME_WIDTH)) for c, n in zip(columns, numbers, strict=True)]
+    for block in column_blocks(first, columns, width):
+        table = Table(min_width=60)
+        table.add_column(head, overflow="fold", max_width=first)
+        for place in block:
+            table.add_column(
+                matrix.targets[place], justify="right", overflow="fold", max_width=columns[place]
+            )
+        table.add_row("clean", *(number(matrix.clean[p]) for p in block), style="green")
+        table.add_section()
+        for row in matrix.rows:
+            cells = [row.cells[place] for place in block]
+            table.add_row(
+                row.name, *(Text(c.text, "dim" if c.white_box else "bold") for c in cells)
+            )
+        yield table
 
 
 def _indented(line: str, style: str = "") -> Text:
@@ -46,26 +75,25 @@ def _indented(line: str, style: str = "") -> Text:
     return Text(f"  {line}", style)
 
 
-def print_warnings(results: Results, console: Console) -> None:
+def print_warnings(warnings: Sequence[ResultWarning], console: Console) -> None:
     """Print where the numbers mean little; nothing if there is no warning."""
-    if results.warnings:
+    if warnings:
         console.print(Text("\nWarnings", style="bold yellow"))
         listed = Table.grid(padding=(0, 1))
-        for warning in results.warnings:
+        for warning in warnings:
             listed.add_row("  !", Text(warning.sentence))
         console.print(listed)
 
 
-def _perturbation_and_cost(results: Results, attack: str) -> list[str]:
-    statistics, cost = results.perturbation(attack), results.cost(attack)
-    if statistics.empty:
+def _perturbation_and_cost(summary: AttackSummary) -> list[str]:
+    if not summary.stored:
         return ["no adversarial example is stored"]
     return [
-        f"perturbation: L-inf {statistics['linf']:.0f}, RMS {statistics['rms']:.2f} levels, "
-        f"{100 * statistics['at_bound']:.0f} % at the bound",
-        f"cost: {cost['forward_equivalents']:.1f} forward equivalents an image; in all "
-        f"{cost['forwards']:.0f} image forwards, {cost['backwards']:.0f} backwards, "
-        f"{cost['seconds']:.0f} s in models",
+        f"perturbation: L-inf {summary.linf:.0f}, RMS {summary.rms:.2f} levels, "
+        f"{summary.at_bound:.0f} % at the bound",
+        f"cost: {summary.forward_equivalents:.1f} forward equivalents an image; in all "
+        f"{summary.forwards:.0f} image forwards, {summary.backwards:.0f} backwards, "
+        f"{summary.seconds:.0f} s in models",
     ]
 
 

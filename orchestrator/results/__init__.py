@@ -1,13 +1,14 @@
 """Results: the stored confusion matrices of an experiment as transfer matrices."""
 
 from segtransfer.experiment.task import MatrixIndex
-from segtransfer.results.loading import assemble, load_results, results_of
+from segtransfer.results.loading import assemble, load_results, results_of, results_read
 from segtransfer.results.results import (
     ALL_METRICS,
     CONFUSION_METRICS,
     DERIVED,
     PAIR_GROUPS,
     Results,
+    pair_group,
 )
 from segtransfer.results.warnings import ResultWarning
 
@@ -21,5 +22,7 @@ __all__ = [
     "Results",
     "assemble",
     "load_results",
+    "pair_group",
     "results_of",
+    "results_read",
 ]

@@ -12,8 +12,20 @@ MOST_LISTED = 8  # experiments in a message
 Described = Mapping[str, Any]
 
 
+def described(store: Store) -> Mapping[str, Described]:
+    """Return the experiments of a store by identity, oldest first, then the torn experiments.
+
+    The description of a torn experiment is empty, which ``read_manifest`` refuses in a sentence.
+    """
+    paths = [path for path in store.files.names("experiments") if path.endswith(".json")]
+    known = store.experiments()
+    named = {path.removeprefix("experiments/").removesuffix(".json"): path for path in paths}
+    torn = [i for i, path in named.items() if i not in known and store.files.info(path) is not None]
+    return {**known, **{identity: {} for identity in sorted(torn)}}
+
+
 def experiments_of(store: Store, wanted: str | None = None) -> Mapping[str, Described]:
-    """Return experiments of a store by identity, oldest first.
+    """Return experiments of a store by identity, as ``described`` does.
 
     Args:
         store: The store.
@@ -24,12 +36,7 @@ def experiments_of(store: Store, wanted: str | None = None) -> Mapping[str, Desc
     Raises:
         InputError: If the store holds no such experiment.
     """
-    known = store.experiments()
-    if not known and (torn := store.files.names("experiments")):
-        raise InputError(
-            f"{min(torn)} of store {store.location} cannot be read: run its experiment again, or "
-            "segtransfer store repair"
-        )
+    known = described(store)
     if not known:
         raise InputError(
             f"store {store.location} holds no experiment; give the folder or URL of a store"
@@ -90,6 +97,8 @@ def _name(content: Described) -> str:
 def _listed(experiments: Mapping[str, Described]) -> str:
     """Return the newest experiments as a list of ``name-prefix``."""
     newest = list(experiments.items())[: -MOST_LISTED - 1 : -1]
-    listed = ", ".join(f"{_name(content)}-{i[:12]}" for i, content in newest)
+    listed = ", ".join(
+        f"{_name(content)}-{i[:12]}" if content else f"{i[:12]} (damaged)" for i, content in newest
+    )
     left = len(experiments) - len(newest)
     return listed + (f" and {left} more" if left else "")

@@ -19,12 +19,12 @@ def markdown(results: Results, attacks: list[str]) -> str:
     for attack in attacks:
         matrix = transfer_matrix(results, attack)
         lines += [f"**{attack}**: {matrix.settings}", ""]
-        lines += ["Means: " + "; ".join(matrix.headlines) + ".", ""]
+        lines += ["Means: " + "; ".join(mean.text for mean in matrix.headlines) + ".", ""]
         lines.append("| source \\ target | " + " | ".join(matrix.targets) + " |")
         lines.append("|---" * (len(matrix.targets) + 1) + "|")
         lines.append("| clean | " + " | ".join(map(number, matrix.clean)) + " |")
-        for name, cells in matrix.rows:
-            lines.append(f"| {name} | " + " | ".join(cell.text for cell in cells) + " |")
+        for row in matrix.rows:
+            lines.append(f"| {row.name} | " + " | ".join(c.text for c in row.cells) + " |")
         lines.append("")
     images = f"{len(results.image_ids)} images of {results.manifest.dataset}"
     lines.append(f"Dataset mIoU in % on {images}; in brackets the change from clean.")

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +17,22 @@ from segtransfer.results.checked import (
     label_counts,
     scores,
 )
+from segtransfer.results.warnings import is_random
 from segtransfer.store import CommitRow, Evaluation, Store
 from segtransfer.tasks import metrics
+from segtransfer.tasks.data.base import sequence_of
 from segtransfer.tasks.data.shards import Shard
 
 Statistics = Mapping[str, list[float]]  # of the perturbation, a value per image
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """The id of an image, its video or the image itself, and the number of its label pixels."""
+
+    image_id: str
+    sequence: str
+    pixels: int
 
 
 @dataclass(frozen=True)
@@ -29,13 +42,25 @@ class ScoredShard:
     Attributes:
         cell: The attack, source, target and shard.
         evaluation: The confusion matrices and predictions of the N images.
-        fooled: int64 N x 2, the pixels that the attack turned wrong and the pixels that are right
-            on the clean image; None if the shard or its clean predictions are missing.
+        clean: The predictions of the clean images, uint8 N x H x W, None if missing.
+        labels: The labels, uint8 N x H x W, None if missing.
     """
 
     cell: Cell
     evaluation: Evaluation
-    fooled: np.ndarray | None
+    clean: np.ndarray | None
+    labels: np.ndarray | None
+
+    @cached_property
+    def fooled(self) -> np.ndarray | None:
+        """Return the pixels that the attack turned wrong, and those right on the clean image.
+
+        Returns:
+            int64 N x 2, or None if the labels or the predictions of the clean images are missing.
+        """
+        if self.clean is None or self.labels is None:
+            return None
+        return metrics.fooled(self.evaluation.predictions, self.clean, self.labels)
 
 
 @dataclass(frozen=True)
@@ -61,6 +86,7 @@ class ExperimentReader:
         identity: str,
         manifest: Manifest,
         advance: Callable[[int, int], None] = lambda done, shards: None,
+        wanted: Callable[[Cell], bool] = lambda cell: True,
     ) -> None:
         """Prepare to read an experiment; nothing is read yet.
 
@@ -69,23 +95,30 @@ class ExperimentReader:
             identity: The experiment's identity.
             manifest: The experiment's manifest.
             advance: Called with the number of shards read and the number of all shards.
+            wanted: Whether to read a cell. Default: all cells.
         """
         self.store, self.identity, self.manifest = store, identity, manifest
         self.missing: set[str] = set()  # keys of tasks whose results are missing or damaged
         self.missing_shards: set[str] = set()  # shards whose clean images are missing or damaged
-        self.sequences: dict[str, str] = {}  # by image id, of the shards read so far
+        self._images: dict[str, list[StoredImage]] = {}  # by shard, of the shards read so far
+        self.random_targets: set[str] = set()  # that answered one image differently twice
         self._advance = advance
         self._variants = {variant.name: variant for variant in manifest.variants}
         self._rows: dict[str, CommitRow | None] = {}  # of attacks, without reports
         self.cells: dict[str, list[Cell]] = defaultdict(list)  # by shard, clean images first
-        for cell in sorted(manifest.cells, key=lambda cell: cell.attack != CLEAN):
+        self._wanted = [cell for cell in manifest.cells if wanted(cell)]
+        for cell in sorted(self._wanted, key=lambda cell: cell.attack != CLEAN):
             self.cells[cell.shard_id].append(cell)
+
+    @property
+    def images(self) -> list[StoredImage]:
+        """Return the images of the shards read so far."""
+        return [image for images in self._images.values() for image in images]
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Return a sentence per kind of missing result: evaluations and attacks, and shards."""
-        cells = self.manifest.cells
-        keys = {key for cell in cells for key in (cell.key, cell.attack_key) if key}
+        keys = {key for cell in self._wanted for key in (cell.key, cell.attack_key) if key}
         shards = "shards of clean images and labels"
         counts = [
             (len(self.missing), len(keys), "results"),
@@ -93,7 +126,7 @@ class ExperimentReader:
         ]
         return tuple(
             f"PARTIAL: {lacking} of {count} {noun} are missing or damaged and were left out; run "
-            "the experiment again and export it anew"
+            "the experiment again, then export it again"
             for lacking, count, noun in counts
             if lacking
         )
@@ -103,13 +136,24 @@ class ExperimentReader:
         shard_ids = self.manifest.shards
         for number, shard_id in enumerate(shard_ids):
             self._advance(number, len(shard_ids))
-            shard = self.store.shard(shard_id)
-            if shard is None:
-                self.missing_shards.add(shard_id)
-            else:
-                self.sequences |= zip(shard.image_ids, shard.sequences, strict=True)
-            yield shard_id, shard
+            yield shard_id, self.shard(shard_id)
         self._advance(len(shard_ids), len(shard_ids))
+
+    def shard(self, shard_id: str) -> Shard | None:
+        """Return a shard with the videos of the experiment's pattern, None if it is missing.
+
+        An older experiment with the same shards may have stored them with other videos.
+        """
+        shard = self.store.shard(shard_id)
+        if shard is None:
+            self.missing_shards.add(shard_id)
+            return None
+        if pattern := self.manifest.settings.data.sequence:
+            videos = tuple(sequence_of(image_id, pattern) for image_id in shard.image_ids)
+            shard = replace(shard, sequences=videos)
+        named = zip(shard.image_ids, shard.sequences, shard.labels, strict=True)
+        self._images[shard_id] = [StoredImage(i, video, label.size) for i, video, label in named]
+        return shard
 
     def scored(self, shard_id: str, shard: Shard | None) -> Iterator[ScoredShard]:
         """Yield the evaluations of a shard, clean images first."""
@@ -120,26 +164,32 @@ class ExperimentReader:
             if evaluation is None:
                 self.missing.add(cell.key)
                 continue
+            if is_random(evaluation.report):
+                self.random_targets.add(cell.target)
             if cell.attack == CLEAN:
                 clean[cell.target] = evaluation.predictions
-            fooled = None
-            if shard is not None and cell.target in clean:
-                fooled = metrics.fooled(evaluation.predictions, clean[cell.target], shard.labels)
-            yield ScoredShard(cell, evaluation, fooled)
+            labels = None if shard is None else shard.labels
+            yield ScoredShard(cell, evaluation, clean.get(cell.target), labels)
+
+    def attack_reports(self) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
+        """Yield variant, source and stored report of every attack task."""
+        seen: set[tuple[str, str]] = set()
+        for cell in self._wanted:
+            if cell.attack_key is not None and (cell.attack, cell.attack_key) not in seen:
+                seen.add((cell.attack, cell.attack_key))
+                if report := self._report(cell):
+                    yield cell.attack, cell.source, report
 
     def perturbation(self, cell: Cell) -> Statistics | None:
         """Return statistics of the AEs that a cell scores; None for clean images, or if missing."""
-        if cell.attack_key is None:
-            return None
-        variant = self._variants[cell.attack]
-        report = attack_report(self.store, cell.attack_key, self._made(cell.attack))
-        if report is None:
-            self.missing.add(cell.attack_key)
-            return None
-        return report["perturbation"][variant.made]
+        report = None if cell.attack_key is None else self._report(cell)
+        return None if report is None else report["perturbation"][self._variants[cell.attack].made]
 
-    def adversarial(self, shard_id: str) -> Iterator[AttackedShard]:
-        """Yield the AEs of a shard per attack's variant and source."""
+    def adversarial(self, shard_id: str, shard: Shard | None) -> Iterator[AttackedShard]:
+        """Yield the AEs of a shard per attack's variant and source.
+
+        AEs of other images or sizes than the shard's count as missing.
+        """
         key, stored = None, None
         seen: set[tuple[str, str | None]] = set()
         for cell in self.cells[shard_id]:
@@ -149,13 +199,25 @@ class ExperimentReader:
             seen.add(origin)
             if cell.attack_key != key:
                 key = cell.attack_key
-                stored = attack_images(self.store, key, self._made(cell.attack))
+                made = self._made(cell.attack)
+                stored = attack_images(self.store, key, made) if self._fits(cell) else None
+                if stored is not None and shard is not None and not _are_of(stored, shard):
+                    stored = None
                 if stored is None:
                     self.missing.add(key)
             if stored is not None:
                 ids, images, perturbations = stored
                 index = self._variants[cell.attack].made
                 yield AttackedShard(*origin, ids, images[index], perturbations[index])
+
+    def _report(self, cell: Cell) -> dict[str, Any] | None:
+        """Return the report of the AEs that a cell scores; None, and noted, if it is missing."""
+        report, key = None, cell.attack_key
+        if key is not None and self._fits(cell):
+            report = attack_report(self.store, key, self._made(cell.attack))
+        if key is not None and report is None:
+            self.missing.add(key)
+        return report
 
     def _made(self, variant: str) -> int:
         """Return the number of variants of the attack that made a variant."""
@@ -166,10 +228,20 @@ class ExperimentReader:
         self, cell: Cell, shard: Shard | None, labelled: np.ndarray | None
     ) -> Evaluation | None:
         """Return the scores of a cell, of the AEs that the manifest says."""
+        if not self._fits(cell):
+            return None
+        return scores(self.store, cell, shard, labelled, self.manifest)
+
+    def _fits(self, cell: Cell) -> bool:
+        """Return whether the AEs that a cell scores are those that the manifest says."""
         key = cell.attack_key
         if key is not None and key not in self._rows:
             row = self.store.row(key)
             self._rows[key] = None if row is None else replace(row, report={})
-        if key is not None and not attack_fits(self._rows[key], cell, self.manifest):
-            return None
-        return scores(self.store, cell, shard, labelled, self.manifest)
+        return key is None or attack_fits(self._rows[key], cell, self.manifest)
+
+
+def _are_of(aes: tuple[tuple[str, ...], np.ndarray, Any], shard: Shard) -> bool:
+    """Return whether the ids and the shape of stored AEs are those of a shard."""
+    ids, images, _ = aes
+    return ids == shard.image_ids and images.shape[1:] == shard.images.shape

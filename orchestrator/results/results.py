@@ -1,8 +1,9 @@
 """The results of an experiment: transfer matrices, headline means, cost and perturbation."""
 
 import hashlib
+import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -10,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVariant
-from segtransfer.experiment.task import CLEAN, MatrixIndex
+from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestModel, ManifestVariant
+from segtransfer.experiment.task import CLEAN, Cell, MatrixIndex
 from segtransfer.results.cells import cells_of
-from segtransfer.results.checked import attack_report
+from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.warnings import ResultWarning, warnings_of
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
@@ -71,13 +72,21 @@ class Results:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of the identity, of all counts and of the warnings."""
+        """The sha256 of the identity, the counts, the attacks' reports and the warnings."""
         return _digest(self)
 
     @cached_property
     def warnings(self) -> tuple[ResultWarning, ...]:
         """Where the numbers mean little, the same in a run and in a reopened store."""
         return warnings_of(self)
+
+    def reader(self, wanted: Callable[[Cell], bool] = lambda cell: True) -> ExperimentReader:
+        """Return a reader of stored images, AEs, predictions and reports.
+
+        Args:
+            wanted: Whether to read a cell. Default: all cells.
+        """
+        return ExperimentReader(self.store, self.identity, self.manifest, wanted=wanted)
 
     @property
     def name(self) -> str:
@@ -228,19 +237,8 @@ class Results:
         return {g: float(np.mean(values)) if values else np.nan for g, values in groups.items()}
 
     def group(self, source: str, target: str) -> str:
-        """Return the pair group of a source and a target.
-
-        Ensembles are compared by the fingerprint and backbone of every member.
-
-        Returns:
-            ``diagonal``, ``same_backbone`` or ``cross_backbone``.
-        """
-        models = self.manifest.models
-        pairs = [(a, b) for a in models[source].networks for b in models[target].networks]
-        # An attack on an ensemble has the gradients of each of its members.
-        if any(a[0] == b[0] for a, b in pairs):
-            return "diagonal"
-        return "same_backbone" if any(a[1] == b[1] for a, b in pairs) else "cross_backbone"
+        """Return the pair group of a source and a target, by their names."""
+        return pair_group(self.manifest.models[source], self.manifest.models[target])
 
     def frame(self) -> pd.DataFrame:
         """Return every metric of every matrix cell.
@@ -259,14 +257,8 @@ class Results:
     def attack_reports(self) -> Mapping[str, list[tuple[str | None, dict[str, Any]]]]:
         """Per variant's name: the source and the stored report of each of its attack tasks."""
         reports: dict[str, list[tuple[str | None, dict[str, Any]]]] = defaultdict(list)
-        seen: set[tuple[str, str]] = set()
-        for cell in self.manifest.cells:
-            key = cell.attack_key
-            if key is not None and (cell.attack, key) not in seen:
-                seen.add((cell.attack, key))
-                variants = self.variants[cell.attack].made + 1
-                if report := attack_report(self.store, key, variants):
-                    reports[cell.attack].append((cell.source, report))
+        for attack, source, report in self.reader().attack_reports():
+            reports[attack].append((source, report))
         return reports
 
     def perturbation(self, attack: str) -> pd.Series:
@@ -324,11 +316,30 @@ class Results:
         return 100 * drops / scale.where(scale != 0)
 
 
+def pair_group(source: ManifestModel, target: ManifestModel) -> str:
+    """Return the pair group of a source and a target.
+
+    Ensembles are compared by the fingerprint and backbone of every member.
+
+    Returns:
+        ``diagonal``, ``same_backbone`` or ``cross_backbone``.
+    """
+    pairs = [(a, b) for a in source.networks for b in target.networks]
+    # An attack on an ensemble has the gradients of each of its members.
+    if any(a[0] == b[0] for a, b in pairs):
+        return "diagonal"
+    return "same_backbone" if any(a[1] == b[1] for a, b in pairs) else "cross_backbone"
+
+
 def _digest(results: Results) -> str:
     digest = hashlib.sha256(results.identity.encode())
     for cell in sorted(results.counts, key=str):
         digest.update(repr(cell).encode())
         digest.update(results.counts[cell].tobytes())
+    for attack, reports in results.attack_reports.items():
+        for source, report in reports:
+            digest.update(repr((attack, source)).encode())
+            digest.update(json.dumps(report, sort_keys=True).encode())
     for warning in results.warnings:
         digest.update(repr(warning).encode())
     return digest.hexdigest()

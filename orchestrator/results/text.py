@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results import Results
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 
 # The labels of the groups of pairs: as a heading, and as the targets of a sentence.
@@ -43,26 +43,14 @@ def row_name(results: Results, attack: str, source: str) -> str:
     return source if results.needs_source(attack) else ANY_SOURCE
 
 
-def headline_sentences(results: Results, attack: str) -> list[str]:
-    """Return a phrase per headline mean; a group without pairs, or without a result, says so."""
-    means, drops = results.headlines(attack), results.headlines(attack, "drop")
-    groups = {results.group(s, t) for s in results.sources for t in results.targets}
-    if not results.needs_source(attack):
-        values = results.matrix(attack).iloc[0]
-        drop = results.matrix(attack, "drop").iloc[0]
-        mean, change = (float(row.mean(skipna=False)) for row in (values, drop))
-        return [f"mean over targets {cell(mean, change)}"]
-    return [
-        f"{HEADLINES[g]} {cell(means[g], drops[g]) if g in groups else NO_PAIR}"
-        for g in PAIR_GROUPS
-    ]
-
-
 def settings(results: Results, attack: str) -> str:
     """Return an attack's settings in a line, and the coverage of an incomplete matrix."""
-    complete, cells = results.coverage(attack)
-    partial = f", PARTIAL: {complete} of {cells} cells" if complete < cells else ""
-    return attack_in_words(results, attack) + partial
+    return with_coverage(attack_in_words(results, attack), *results.coverage(attack))
+
+
+def with_coverage(words: str, complete: int, places: int) -> str:
+    """Return an attack in words, with the number of complete cells of an incomplete matrix."""
+    return words + (f", PARTIAL: {complete} of {places} cells" if complete < places else "")
 
 
 def attack_in_words(results: Results, attack: str) -> str:
@@ -72,7 +60,7 @@ def attack_in_words(results: Results, attack: str) -> str:
     if spec.files:
         parts.append("AEs from files")
     if spec.steps:
-        count = f"{spec.steps} steps"
+        count = f"{spec.steps} {'step' if spec.steps == 1 else 'steps'}"
         if spec.budget:
             count = f"{spec.budget.forward_equivalents:g} forward equivalents, about {count}"
         parts.append(f"{count} of {spec.step_size * 255:g}/255")

@@ -1,9 +1,25 @@
-"""Views of transfer matrices, which terminal, Markdown, figures and MLflow draw."""
+"""Views of results, which the terminal, Markdown, figures, MLflow and the page draw.
 
+A view holds each number and each phrase of a surface, so that surfaces differ in their form alone.
+"""
+
+import math
 from dataclasses import dataclass
 
-from segtransfer.results.results import Results
-from segtransfer.results.text import cell, headline_sentences, row_name, rows, settings
+import pandas as pd
+
+from segtransfer.results.results import PAIR_GROUPS, Results
+from segtransfer.results.text import (
+    HEADLINES,
+    NO_PAIR,
+    attack_in_words,
+    cell,
+    row_name,
+    rows,
+    with_coverage,
+)
+
+OVER_TARGETS = "mean over targets"  # of an attack without a source
 
 
 @dataclass(frozen=True)
@@ -11,11 +27,13 @@ class MatrixCell:
     """A cell of a transfer matrix.
 
     Attributes:
+        target: The target's name.
         miou: The mIoU under attack in percent; NaN if not measured.
         drop: The clean mIoU minus ``miou``, in points.
         white_box: Whether the attack had the target's own gradients.
     """
 
+    target: str
     miou: float
     drop: float
     white_box: bool
@@ -27,24 +45,116 @@ class MatrixCell:
 
 
 @dataclass(frozen=True)
+class MatrixRow:
+    """A row of a transfer matrix.
+
+    Attributes:
+        name: The label: the source, or "any source" if the attack uses none.
+        source: The source; the first of the experiment if the attack uses none.
+        cells: The cells, a cell per target.
+    """
+
+    name: str
+    source: str
+    cells: tuple[MatrixCell, ...]
+
+
+@dataclass(frozen=True)
+class HeadlineMean:
+    """A headline mean of a transfer matrix.
+
+    Attributes:
+        label: The label.
+        group: The pair group; None for the mean over the targets of an attack without a source.
+        has_pairs: Whether the experiment has a pair of the group.
+        miou: The mean mIoU under attack in percent; NaN if not measured.
+        drop: The mean drop in points.
+    """
+
+    label: str
+    group: str | None
+    has_pairs: bool
+    miou: float
+    drop: float
+
+    @property
+    def text(self) -> str:
+        """Return a phrase with the label and the mean; a group without pairs says so."""
+        return f"{self.label} {cell(self.miou, self.drop) if self.has_pairs else NO_PAIR}"
+
+
+@dataclass(frozen=True)
 class TransferMatrix:
     """The transfer matrix of an attack, with the words around it.
 
     Attributes:
         attack: The name of the attack's variant.
-        settings: The attack in words, and the coverage of an incomplete matrix.
+        words: The attack in words.
+        complete: The number of cells with a result.
+        places: The number of all cells.
         targets: The names of the columns.
         clean: The mIoU on clean images per target, in percent.
-        rows: Name and cells of each row; a single row if the attack uses no source.
-        headlines: A phrase per headline mean.
+        rows: The rows; a single row if the attack uses no source.
+        headlines: The headline means.
     """
 
     attack: str
-    settings: str
+    words: str
+    complete: int
+    places: int
     targets: tuple[str, ...]
     clean: tuple[float, ...]
-    rows: tuple[tuple[str, tuple[MatrixCell, ...]], ...]
-    headlines: tuple[str, ...]
+    rows: tuple[MatrixRow, ...]
+    headlines: tuple[HeadlineMean, ...]
+
+    @property
+    def partial(self) -> bool:
+        """Return whether cells are missing."""
+        return self.complete < self.places
+
+    @property
+    def settings(self) -> str:
+        """Return the attack in words, and the coverage of an incomplete matrix."""
+        return with_coverage(self.words, self.complete, self.places)
+
+
+@dataclass(frozen=True)
+class AttackSummary:
+    """An attack's variant in a line: perturbation and cost over all sources and images.
+
+    Attributes:
+        attack: The name of the attack's variant.
+        words: The attack in words.
+        sourced: Whether the attack uses a source.
+        final: Whether the variant is the attack's last step, not an earlier iterate.
+        partial: Whether cells of the matrix are missing.
+        stored: Whether an attack task is stored; perturbation and cost are unknown without it.
+        linf: The maximum of the perturbation, in 8-bit levels.
+        rms: The root mean square of the perturbation, in 8-bit levels.
+        mean_abs: The mean absolute perturbation over eps.
+        at_bound: The share of values at the eps bound, in percent.
+        psnr: The peak signal-to-noise ratio against the clean image, in dB.
+        forward_equivalents: The cost per image up to this iterate.
+        forwards: The image forwards of the whole run.
+        backwards: The image backwards of the whole run.
+        seconds: The seconds inside models, of the whole run.
+    """
+
+    attack: str
+    words: str
+    sourced: bool
+    final: bool
+    partial: bool
+    stored: bool
+    linf: float
+    rms: float
+    mean_abs: float
+    at_bound: float
+    psnr: float
+    forward_equivalents: float
+    forwards: float
+    backwards: float
+    seconds: float
 
 
 def transfer_matrix(results: Results, attack: str) -> TransferMatrix:
@@ -60,6 +170,7 @@ def transfer_matrix(results: Results, attack: str) -> TransferMatrix:
     def cells(source: str) -> tuple[MatrixCell, ...]:
         return tuple(
             MatrixCell(
+                target,
                 float(values.loc[source, target]),
                 float(drops.loc[source, target]),
                 sourced and results.group(source, target) == "diagonal",
@@ -67,13 +178,92 @@ def transfer_matrix(results: Results, attack: str) -> TransferMatrix:
             for target in results.targets
         )
 
+    complete, places = results.coverage(attack)
     return TransferMatrix(
         attack=attack,
-        settings=settings(results, attack),
+        words=attack_in_words(results, attack),
+        complete=complete,
+        places=places,
         targets=tuple(results.targets),
         clean=tuple(float(value) for value in results.clean()),
         rows=tuple(
-            (row_name(results, attack, source), cells(source)) for source in rows(results, attack)
+            MatrixRow(row_name(results, attack, source), source, cells(source))
+            for source in rows(results, attack)
         ),
-        headlines=tuple(headline_sentences(results, attack)),
+        headlines=_headlines(results, attack),
     )
+
+
+def _headlines(results: Results, attack: str) -> tuple[HeadlineMean, ...]:
+    """Return the mean per pair group, or the mean over targets of an attack without a source."""
+    if not results.needs_source(attack):
+        miou, drop = (mean_over_targets(results, attack, metric) for metric in ("miou", "drop"))
+        return (HeadlineMean(OVER_TARGETS, None, True, miou, drop),)
+    means, drops = results.headlines(attack), results.headlines(attack, "drop")
+    groups = pair_groups(results)
+    return tuple(
+        HeadlineMean(HEADLINES[group], group, group in groups, means[group], drops[group])
+        for group in PAIR_GROUPS
+    )
+
+
+def mean_over_targets(results: Results, attack: str, metric: str = "miou") -> float:
+    """Return the mean of the first row of a matrix, NaN with a missing cell."""
+    return float(results.matrix(attack, metric).iloc[0].mean(skipna=False))
+
+
+def attack_summary(results: Results, attack: str) -> AttackSummary:
+    """Return the view of an attack's perturbation and cost.
+
+    Args:
+        results: The results.
+        attack: The name of an attack's variant.
+    """
+    statistics, cost = results.perturbation(attack), results.cost(attack)
+    numbers = pd.concat([statistics, cost])
+    numbers["at_bound"] = 100 * numbers.get("at_bound", math.nan)
+    complete, places = results.coverage(attack)
+    names = ("linf", "rms", "mean_abs", "at_bound", "psnr", "forward_equivalents", "forwards",
+             "backwards", "seconds")  # fmt: skip
+    return AttackSummary(
+        attack=attack,
+        words=attack_in_words(results, attack),
+        sourced=results.needs_source(attack),
+        final=is_final(results, attack),
+        partial=complete < places,
+        stored=not statistics.empty,
+        **{name: float(numbers.get(name, math.nan)) for name in names},
+    )
+
+
+def main_attacks(results: Results) -> list[str]:
+    """Return an iterate per attack of the spec: the last raw iterate, or else the last score."""
+    main: dict[str, str] = {}
+    for name, made in results.variants.items():
+        attack = made.attack
+        if attack not in main or made.score == "raw":
+            main[attack] = name
+    return list(main.values())
+
+
+def is_final(results: Results, attack: str) -> bool:
+    """Return whether an iterate is the last step of its attack, under any score."""
+    made = results.variants[attack]
+    steps = [other.step for other in results.variants.values() if other.attack == made.attack]
+    return made.step == max(steps)
+
+
+def baseline_of(results: Results) -> str | None:
+    """Return the attack that others are compared with: the first with a source, or None."""
+    return next((a for a in main_attacks(results) if results.needs_source(a)), None)
+
+
+def pair_groups(results: Results) -> set[str]:
+    """Return the pair groups that have a pair of source and target."""
+    return {results.group(s, t) for s in results.sources for t in results.targets}
+
+
+def transfer_group(results: Results) -> str:
+    """Return the headline group that stands for transfer: other backbones, if there are any."""
+    groups = pair_groups(results)
+    return next(g for g in ("cross_backbone", "same_backbone", "diagonal") if g in groups)

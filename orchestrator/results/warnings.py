@@ -116,7 +116,7 @@ def _unlabelled_classes(results: Scored) -> Found:
 
 def _ignored_pixels(results: Scored) -> Found:
     labelled, pixels = _labelled(results), sum(results.pixels)
-    if len(labelled) != len(results.pixels) or not labelled.sum():
+    if not results.pixels or not labelled.sum():
         return
     ignored = 1 - labelled.sum() / pixels
     if ignored > MOST_IGNORED:

@@ -1,5 +1,6 @@
 """Statistical power: the smallest detectable paired difference of an experiment."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,8 @@ from segtransfer.experiment.manifest import FORMAT, Manifest, ManifestVariant
 from segtransfer.experiment.manifest_reading import read_manifest
 from segtransfer.experiment.plan import Plan
 from segtransfer.experiment.task import MatrixIndex
-from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results import PAIR_GROUPS, Results, pair_group
+from segtransfer.results.reader import ExperimentReader
 from segtransfer.statistics import Design, Resampled, pairs_of
 from segtransfer.statistics.design import Factor, factor_of
 from segtransfer.store import Store
@@ -108,7 +110,7 @@ def stored_spread(store: Store, dataset: str) -> Spread | None:
             manifest = read_manifest(content, identity, store.location)
         except InputError:  # a damaged experiment is no reason against a plan
             continue
-        results = _two_attacks(store, manifest)
+        results = _two_attacks(store, identity, manifest)
         if results is None:
             continue
         group = results.group(results.sources[0], results.targets[0])
@@ -135,38 +137,43 @@ def _difference(results: Results, group: str) -> Callable[[Factor], np.ndarray]:
     return difference
 
 
-def _two_attacks(store: Store, manifest: Manifest) -> Results | None:
+def _two_attacks(store: Store, identity: str, manifest: Manifest) -> Results | None:
     """Return a stored run reduced to two comparable attacks, one source and targets of one group.
 
     The group is the furthest from the source that the run has. None if there are no such attacks,
-    or if one of their evaluations is missing.
+    or if one of their evaluations is missing or is of other images than the others.
     """
     pair = _comparable_attacks(manifest)
     if pair is None:
         return None
-    whole = Results("", store, manifest, (), (), {}, {}, frozenset())
-    pairs = [(s, t) for s in whole.sources for t in whole.targets]
-    source, first = max(pairs, key=lambda models: PAIR_GROUPS.index(whole.group(*models)))
+
+    def group(source: str, target: str) -> str:
+        return pair_group(manifest.models[source], manifest.models[target])
+
+    pairs = [(source, target) for source in manifest.sources for target in manifest.targets]
+    source, first = max(pairs, key=lambda models: PAIR_GROUPS.index(group(*models)))
     most = max(1, MOST_READ // (2 * max(1, len(manifest.shards))))
-    group = whole.group(source, first)
-    targets = [t for t in whole.targets if whole.group(source, t) == group][:most]
-    keys: dict[MatrixIndex, list[str]] = {
-        (attack.name, source, target): [] for attack in pair for target in targets
-    }
-    for cell in manifest.cells:
-        if cell.index in keys:
-            keys[cell.index].append(cell.key)
-    counts = {}
-    image_ids: tuple[str, ...] = ()
-    for index, cell_keys in keys.items():
-        evaluations = [store.evaluation(key) for key in cell_keys]
-        complete = [evaluation for evaluation in evaluations if evaluation is not None]
-        if not complete or len(complete) < len(evaluations):
-            return None
-        counts[index] = np.concatenate([metrics.class_counts(e.confusions) for e in complete])
-        image_ids = tuple(i for evaluation in complete for i in evaluation.image_ids)
-    reduced = manifest.narrowed([source], targets, pair)
-    return Results("", store, reduced, image_ids, (), counts, {}, frozenset())
+    furthest = [t for t in manifest.targets if group(source, t) == group(source, first)][:most]
+    wanted = {(attack.name, source, target) for attack in pair for target in furthest}
+    reader = ExperimentReader(store, identity, manifest, wanted=lambda cell: cell.index in wanted)
+    counts: dict[MatrixIndex, list[np.ndarray]] = defaultdict(list)
+    image_ids: dict[MatrixIndex, tuple[str, ...]] = defaultdict(tuple)
+    for shard_id in manifest.shards:
+        for scored in reader.scored(shard_id, None):  # without the pixels: a plan shall be fast
+            counts[scored.cell.index].append(metrics.class_counts(scored.evaluation.confusions))
+            image_ids[scored.cell.index] += scored.evaluation.image_ids
+    if reader.missing or len({*image_ids.values()}) != 1:
+        return None
+    return Results(
+        identity,
+        store,
+        manifest.narrowed([source], furthest, pair),
+        image_ids=next(iter(image_ids.values())),
+        sequences=(),
+        counts={index: np.concatenate(parts) for index, parts in counts.items()},
+        fooled={},
+        missing=frozenset(),
+    )
 
 
 def _comparable_attacks(

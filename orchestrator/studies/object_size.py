@@ -186,7 +186,7 @@ class Recalls:
     def __init__(self, sample: Resampled) -> None:
         self._sample = sample
         results = sample.results
-        reader = ExperimentReader(results.store, results.identity, results.manifest)
+        reader = results.reader()
         classes = len(results.classes)
         edges, self.areas = quarter_edges(_labels(reader), classes)
         every: list[np.ndarray] = []  # per shard, N x (K * 4)

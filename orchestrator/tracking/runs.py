@@ -59,8 +59,8 @@ def tracking_uri() -> str:
         return uri
     if RAY_JOBS_FOLDER in Path.cwd().parts:
         raise TrackingError(
-            f"nothing was logged to MLflow: {Path.cwd() / 'mlflow.db'} would lie in the job's "
-            "working folder, which goes with the job; name the server in MLFLOW_TRACKING_URI, and "
+            f"nothing was logged to MLflow: {Path.cwd() / 'mlflow.db'} would be in the job's "
+            "working folder, which Ray deletes; name the server in MLFLOW_TRACKING_URI, and "
             "hand it on with 'segtransfer submit ... --env MLFLOW_TRACKING_URI'"
         )
     path = str(Path.cwd() / "mlflow.db")

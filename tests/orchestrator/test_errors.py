@@ -83,6 +83,29 @@ def test_the_exit_code_follows_from_the_class(
     assert "unforeseen" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "of_a_file"),
+    [
+        (PermissionError(13, "Permission denied", "data"), True),
+        (StoreError(28, "No space left on device"), True),
+        (ConnectionRefusedError(111, "Connection refused"), False),
+        (TimeoutError("no answer for 30 s"), False),
+    ],
+)
+def test_only_an_error_of_a_file_is_said_to_be_one(
+    error: Exception,
+    of_a_file: bool,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # for the tracebacks
+    describe(error, "mine.yaml", "run again")
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("not readable or writable" in said) is of_a_file
+    assert str(error) in said
+
+
 def test_errors_are_still_those_of_python() -> None:
     assert issubclass(InputError, ValueError)
     assert issubclass(ServerError, RuntimeError)

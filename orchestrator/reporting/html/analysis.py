@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from segtransfer.reporting.html import tables
 from segtransfer.reporting.html.estimates import Estimates, IntervalsByMetric
 from segtransfer.results import Results
+from segtransfer.results.views import baseline_of, main_attacks, transfer_group
 from segtransfer.statistics import Resampled, holm, pairs_of
 
 
@@ -24,9 +25,9 @@ class Analysis:
         notes: Sentences about the limits of the intervals.
     """
 
-    matrices: list[tables.MatrixView]
-    other_matrices: list[tables.MatrixView]
-    summaries: list[tables.AttackSummary]
+    matrices: list[tables.MatrixEstimates]
+    other_matrices: list[tables.MatrixEstimates]
+    summaries: list[tables.AttackEstimates]
     main_attacks: list[str]
     intervals: IntervalsByMetric
     group: str
@@ -37,7 +38,7 @@ class Analysis:
     @property
     def partial(self) -> list[str]:
         """Names of attacks with missing cells."""
-        return [summary.attack for summary in self.summaries if summary.partial]
+        return [row.view.attack for row in self.summaries if row.view.partial]
 
 
 def analyse(results: Results) -> Analysis:
@@ -50,10 +51,10 @@ def analyse(results: Results) -> Analysis:
         matrices=matrices,
         other_matrices=others,
         summaries=summaries,
-        main_attacks=tables.main_attacks(results),
+        main_attacks=main_attacks(results),
         intervals=estimates.intervals(),
-        group=tables.transfer_group(results),
-        baseline=tables.baseline_of(results),
+        group=transfer_group(results),
+        baseline=baseline_of(results),
         least=_least(results, sample),
         notes=sample.notes,
     )
@@ -65,10 +66,10 @@ def _least(results: Results, sample: Resampled) -> tuple[str, ...]:
     Holm's correction covers the differences to the least. Attacks without a source, or with a
     missing cell, are left out.
     """
-    pairs = pairs_of(results, tables.transfer_group(results))
+    pairs = pairs_of(results, transfer_group(results))
     means = {
         attack: sample.mean(attack, pairs).value
-        for attack in tables.main_attacks(results)
+        for attack in main_attacks(results)
         if results.needs_source(attack) and len(set(results.coverage(attack))) == 1
     }
     if not means:

@@ -14,7 +14,7 @@ import altair as alt
 
 from segtransfer.reporting.html.analysis import Analysis
 from segtransfer.reporting.html.estimates import IntervalsByMetric, spread
-from segtransfer.reporting.html.tables import FIXED_COLUMNS, AttackSummary
+from segtransfer.reporting.html.tables import AttackEstimates
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.text import HEADLINES
 
@@ -68,7 +68,7 @@ def vega_bundle() -> str:
 
 def overview_charts(analysis: Analysis) -> list[Chart]:
     """Return charts of the attacks' last steps: means, differences, perturbation size."""
-    summaries, intervals = [s for s in analysis.summaries if s.final], analysis.intervals
+    summaries, intervals = [s for s in analysis.summaries if s.view.final], analysis.intervals
     named = analysis.main_attacks
     charts = [
         means_chart(summaries, intervals),
@@ -79,16 +79,16 @@ def overview_charts(analysis: Analysis) -> list[Chart]:
     return [chart for chart in charts if chart.points]
 
 
-def means_chart(summaries: Sequence[AttackSummary], intervals: IntervalsByMetric) -> Chart:
+def means_chart(summaries: Sequence[AttackEstimates], intervals: IntervalsByMetric) -> Chart:
     """Return a chart of the headline means with their intervals, a line per attack."""
     data = [
-        point | {"attack": row.attack, "pairs": label}
+        point | {"attack": row.view.attack, "pairs": label}
         for row in summaries
         for label, number in zip(LABELS, row.means, strict=True)
         for point in _points(intervals, number)
     ]
     base = _base().encode(
-        y=alt.Y("attack:N", sort=[row.attack for row in summaries], title=None, axis=NAMES),
+        y=alt.Y("attack:N", sort=[row.view.attack for row in summaries], title=None, axis=NAMES),
         yOffset=alt.YOffset("pairs:N", sort=LABELS),
         color=_color("pairs", PAIRS),
     )
@@ -99,19 +99,19 @@ def means_chart(summaries: Sequence[AttackSummary], intervals: IntervalsByMetric
 
 
 def differences_chart(
-    summaries: Sequence[AttackSummary], intervals: IntervalsByMetric, baseline: str
+    summaries: Sequence[AttackEstimates], intervals: IntervalsByMetric, baseline: str
 ) -> Chart:
     """Return a chart of paired differences to the baseline attack.
 
     Attacks without a source are excluded: their large differences would hide all others.
     """
-    summaries = [row for row in summaries if row.sourced and row.difference is not None]
+    summaries = [row for row in summaries if row.view.sourced and row.difference is not None]
     data = [
-        point | {"attack": row.attack, "verdict": "beyond noise" if beyond else "within noise"}
+        point | {"attack": row.view.attack, "verdict": "beyond noise" if beyond else "within noise"}
         for row in summaries
         for point, beyond in _verdicts(intervals, row.difference)
     ]
-    order = [row.attack for row in summaries]
+    order = [row.view.attack for row in summaries]
     base = _base().encode(
         y=alt.Y("attack:N", sort=order, title=None, axis=NAMES),
         color=_color("verdict", VERDICTS),
@@ -124,7 +124,7 @@ def differences_chart(
 
 
 def energy_chart(
-    summaries: Sequence[AttackSummary],
+    summaries: Sequence[AttackEstimates],
     intervals: IntervalsByMetric,
     group: str,
     named: Collection[str],
@@ -137,12 +137,11 @@ def energy_chart(
         group: The headline group.
         named: Attacks to label by name.
     """
-    rms = [name for name, *_ in FIXED_COLUMNS].index("rms")
     data = [
-        point | {"attack": row.attack, "rms": row.fixed[rms], "name": name}
+        point | {"attack": row.view.attack, "rms": row.view.rms, "name": name}
         for row in summaries
-        if not math.isnan(row.fixed[rms])  # no AE is stored
-        for name in [row.attack if row.attack in named else ""]
+        if not math.isnan(row.view.rms)  # no AE is stored
+        for name in [row.view.attack if row.view.attack in named else ""]
         for point in _points(intervals, row.means[PAIR_GROUPS.index(group)])
     ]
     room = alt.Scale(zero=False, padding=48)  # for the names
@@ -162,9 +161,9 @@ def energy_chart(
 def curve_charts(results: Results, analysis: Analysis) -> list[Chart]:
     """Return charts of headline means over steps, per attack with iterates and per score."""
     intervals = analysis.intervals
-    runs: dict[tuple[str, str], list[tuple[int, AttackSummary]]] = defaultdict(list)
+    runs: dict[tuple[str, str], list[tuple[int, AttackEstimates]]] = defaultdict(list)
     for row in analysis.summaries:
-        made = results.variants[row.attack]
+        made = results.variants[row.view.attack]
         runs[made.attack, made.score].append((made.step, row))
     curves = {name: run for name, run in runs.items() if len(run) > 1}
     numbers = [n for run in curves.values() for _, row in run for n in row.means if n is not None]
@@ -179,7 +178,7 @@ def curve_charts(results: Results, analysis: Analysis) -> list[Chart]:
 def _curve(
     name: str,
     score: str,
-    run: Sequence[tuple[int, AttackSummary]],
+    run: Sequence[tuple[int, AttackEstimates]],
     intervals: IntervalsByMetric,
     limits: Mapping[str, tuple[float, float]],
 ) -> Chart:

@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 
 from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.views import mean_over_targets
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
 from segtransfer.tasks.metrics import METRICS
 
@@ -20,19 +23,28 @@ IntervalsByMetric = Mapping[str, Sequence[RoundedInterval | None]]
 class Estimates:
     """Registry of estimates. Each method registers an estimate and returns its index.
 
-    The page refers to estimates by index, so a change of metric changes values only.
+    The page refers to estimates by index, so a change of metric changes values only. Values are
+    those of the results, as on every surface; resamples give the bounds.
     """
 
     def __init__(self, results: Results, sample: Resampled) -> None:
         self._results = results
         self._sample = sample
+        self._matrix = cache(results.matrix)
+        self._headlines = cache(results.headlines)
+        self._clean = cache(results.clean)
         self._pairs = {group: pairs_of(results, group) for group in PAIR_GROUPS}
         self._registered: list[Callable[[str], Interval]] = []
         self._differences: set[int] = set()
 
     def cell(self, attack: str, source: str, target: str) -> int:
         """Register a cell of a transfer matrix."""
-        return self._register(lambda metric: self._sample.cell(attack, source, target, metric))
+
+        def cell(metric: str) -> Interval:
+            interval = self._sample.cell(attack, source, target, metric)
+            return replace(interval, value=float(self._matrix(attack, metric).loc[source, target]))
+
+        return self._register(cell)
 
     def clean(self, target: str) -> int:
         """Register a target's value on the clean images."""
@@ -40,19 +52,30 @@ class Estimates:
         def clean(metric: str) -> Interval:
             if metric in ("drop", "ratio", "fooling"):  # relative to the clean images themselves
                 return Interval(0.0, 0.0, 0.0)
-            return self._sample.clean(target, metric)
+            interval = self._sample.clean(target, metric)
+            return replace(interval, value=float(self._clean(metric)[target]))
 
         return self._register(clean)
 
     def mean(self, attack: str, group: str) -> int | None:
         """Register the mean over a headline group; None if the group has no pair."""
         pairs = self._pairs[group]
-        return self._register(lambda m: self._sample.mean(attack, pairs, m)) if pairs else None
+
+        def mean(metric: str) -> Interval:
+            interval = self._sample.mean(attack, pairs, metric)
+            return replace(interval, value=self._headlines(attack, metric)[group])
+
+        return self._register(mean) if pairs else None
 
     def mean_over_targets(self, attack: str) -> int:
         """Register the mean over all targets of an attack without a source."""
         pairs = [(self._results.sources[0], target) for target in self._results.targets]
-        return self._register(lambda metric: self._sample.mean(attack, pairs, metric))
+
+        def mean(metric: str) -> Interval:
+            interval = self._sample.mean(attack, pairs, metric)
+            return replace(interval, value=mean_over_targets(self._results, attack, metric))
+
+        return self._register(mean)
 
     def difference(self, attack: str, baseline: str, group: str) -> int | None:
         """Register the paired difference of two attacks over a group; None without a pair."""

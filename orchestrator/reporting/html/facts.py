@@ -14,7 +14,6 @@ from segtransfer.errors import reason_of
 from segtransfer.experiment.provenance import code_hash, commit, versions
 from segtransfer.reporting.html.analysis import Analysis
 from segtransfer.reporting.html.estimates import RoundedInterval
-from segtransfer.reporting.html.tables import main_attacks
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.text import HEADLINES, NOT_MEASURED
 from segtransfer.statistics import NO_VERDICT
@@ -65,20 +64,20 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
     known = [
         (mean, number, row)
         for row in analysis.summaries
-        if row.attack in analysis.main_attacks
+        if row.view.attack in analysis.main_attacks
         and (number := row.means[column]) is not None
         and (mean := miou[number]) is not None
     ]
-    made = [entry for entry in known if entry[2].sourced]
+    made = [entry for entry in known if entry[2].view.sourced]
     if not made:
         return []
     value, number, best = min(made, key=lambda entry: entry[0][0])
     drop = interval_text(analysis.intervals["drop"][number])
     pairs = HEADLINES[analysis.group].removesuffix(" (diagonal)")
-    tied = [attack for attack in analysis.least if attack != best.attack]
+    tied = [attack for attack in analysis.least if attack != best.view.attack]
     claim = "has the lowest mean mIoU, within noise of " + " and ".join(tied)
     sentences = [
-        f"On {pairs} pairs, {best.attack} {claim if tied else 'leaves the least mean mIoU'}: "
+        f"On {pairs} pairs, {best.view.attack} {claim if tied else 'leaves the least mean mIoU'}: "
         f"{interval_text(value)} percent, a drop of {drop} points (95 % intervals)."
     ]
     difference = None if best.difference is None else miou[best.difference]
@@ -88,9 +87,10 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
             verdict = NO_VERDICT
         gain = interval_text(difference, signed=True)
         sentences.append(f"Against {analysis.baseline} that is {gain}, {verdict}.")
-    floor = [(mean, row) for mean, _, row in known if not row.sourced]
+    floor = [(mean, row) for mean, _, row in known if not row.view.sourced]
     sentences += [
-        f"Without any model, {row.attack} leaves {interval_text(mean)}." for mean, row in floor[:1]
+        f"Without any model, {row.view.attack} leaves {interval_text(mean)}."
+        for mean, row in floor[:1]
     ]
     return sentences
 
@@ -151,11 +151,6 @@ def failure_messages(results: Results) -> list[tuple[str, str]]:
 def configuration(results: Results) -> str:
     """Return the resolved spec as YAML."""
     return dump(results.manifest.spec)
-
-
-def costs(results: Results) -> list[tuple[str, dict[str, float]]]:
-    """Return the cost per attack of the spec, over all sources and images."""
-    return [(name, results.cost(name).to_dict()) for name in main_attacks(results)]
 
 
 def models(results: Results) -> list[ModelView]:

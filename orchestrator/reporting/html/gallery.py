@@ -2,19 +2,19 @@
 
 import base64
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from segtransfer.experiment.task import CLEAN
-from segtransfer.reporting.html.tables import main_attacks
-from segtransfer.reporting.panels import AMPLIFICATION, colour
+from segtransfer.experiment.task import CLEAN, MatrixIndex
+from segtransfer.reporting.panels import amplified_difference, colour
 from segtransfer.results import Results
+from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.text import rows
+from segtransfer.results.views import main_attacks
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.labels import IGNORE_INDEX
 
@@ -25,47 +25,23 @@ NEAREST = Image.Resampling.NEAREST
 SMALLEST_SCALE = 1 / 32
 
 
-@dataclass
-class ArrayCache:
-    """Cache of one image's stored AEs and predictions, by attack, source and target."""
+@dataclass(frozen=True)
+class ImageResults:
+    """The stored results of an image under the main attacks.
 
-    results: Results
-    _known: dict[str, Any] = field(default_factory=dict)
+    Attributes:
+        name: The id of the image.
+        clean: The clean image, uint8 3 x H x W.
+        label: The classes, uint8 H x W.
+        adversarial: AEs, uint8 3 x H x W, by attack and source.
+        predictions: Predictions, uint8 H x W, by attack, source and target.
+    """
 
-    @cached_property
-    def _evaluations(self) -> dict[tuple[str, str | None, str, str], str]:
-        return {(*c.index, c.shard_id): c.key for c in self.results.manifest.cells}
-
-    @cached_property
-    def _attacks(self) -> dict[tuple[str, str | None, str], str]:
-        cells = self.results.manifest.cells
-        return {(c.attack, c.source, c.shard_id): c.attack_key for c in cells if c.attack_key}
-
-    def adversarial(
-        self, attack: str, source: str | None, shard_id: str, place: int
-    ) -> np.ndarray | None:
-        """Return an AE, uint8 3 x H x W, or None if it is missing."""
-        key = self._attacks[attack, source, shard_id]
-        if key not in self._known:
-            images = self.results.store.attack_images(key)
-            self._known[key] = None if images is None else images[:, place].copy()
-        images = self._known[key]
-        return None if images is None else images[self.results.variants[attack].made]
-
-    def prediction(
-        self, attack: str, source: str | None, target: str, shard_id: str, place: int
-    ) -> np.ndarray | None:
-        """Return a prediction, uint8 H x W, or None if it is missing."""
-        key = self._evaluations[attack, source, target, shard_id]
-        if key not in self._known:
-            evaluation = self.results.store.evaluation(key)
-            predictions = None if evaluation is None else evaluation.predictions
-            self._known[key] = None if predictions is None else predictions[place].copy()
-        return self._known[key]
-
-    def clear(self) -> None:
-        """Drop all arrays."""
-        self._known.clear()
+    name: str
+    clean: np.ndarray
+    label: np.ndarray
+    adversarial: Mapping[tuple[str, str | None], np.ndarray]
+    predictions: Mapping[MatrixIndex, np.ndarray]
 
 
 def draw_gallery(results: Results, budget: int = GALLERY_BYTES) -> list[dict[str, Any]]:
@@ -80,70 +56,85 @@ def draw_gallery(results: Results, budget: int = GALLERY_BYTES) -> list[dict[str
         ``attacks``, per main attack and row, the AE, its perturbation and predictions. A prediction
         is a pair of data URI and percentage of correct pixels. Missing parts are None.
     """
-    places = list(_chosen(results))
-    if not places:
+    main = {CLEAN, *main_attacks(results)}
+    reader = results.reader(lambda cell: cell.attack in main)
+    images = _chosen(reader)
+    first = next(images, None)
+    if first is None:
         return []
-    cache = ArrayCache(results)
-    scale = min(1.0, LONGEST_SIDE / max(places[0][0].images.shape[-2:]))
-    shown = [_picture(cache, *places[0], scale)]
-    wanted = budget / min(LEAST_IMAGES, len(places))
+    scale = min(1.0, LONGEST_SIDE / max(first.label.shape))
+    shown = [_picture(results, first, scale)]
+    wanted = budget / min(LEAST_IMAGES, len(results.image_ids))
     while _size(shown) > wanted and scale > SMALLEST_SCALE:
         scale *= min(0.8, 0.95 * (wanted / _size(shown)) ** 0.5)
-        shown = [_picture(cache, *places[0], scale)]
-    for place in places[1:]:
-        another = _picture(cache, *place, scale)
+        shown = [_picture(results, first, scale)]
+    for image in images:
+        another = _picture(results, image, scale)
         if _size(shown) + _size(another) > budget:
             break
         shown.append(another)
     return shown
 
 
-def _chosen(results: Results) -> Iterator[tuple[Shard, int]]:
-    """Yield shard and index of images spread evenly over the data."""
-    names = results.manifest.shards
+def _chosen(reader: ExperimentReader) -> Iterator[ImageResults]:
+    """Yield images spread evenly over the data, read one by one."""
+    names = reader.manifest.shards
     count = min(MOST_IMAGES, len(names))
     even = [names[number * len(names) // count] for number in range(count)]
     # Of few shards more images are shown; no more than those stay in memory.
-    stored = (results.store.shard(name) for name in even)
+    stored = (reader.shard(name) for name in even)
     shards = [shard.first(1 + MOST_IMAGES - count) for shard in stored if shard is not None]
     longest = max((len(shard.images) for shard in shards), default=0)
     places = [(s, place) for place in range(longest) for s in shards if place < len(s.images)]
-    yield from places[:MOST_IMAGES]
+    for shard, place in places[:MOST_IMAGES]:
+        yield _read(reader, shard, place)
 
 
-def _picture(cache: ArrayCache, shard: Shard, place: int, scale: float) -> dict[str, Any]:
+def _read(reader: ExperimentReader, shard: Shard, place: int) -> ImageResults:
+    """Return an image of a shard with its stored results."""
+    whole = reader.shard(shard.shard_id)
+    adversarial = {
+        (aes.attack, aes.source): aes.images[place].copy()
+        for aes in reader.adversarial(shard.shard_id, whole)
+    }
+    predictions = {
+        scored.cell.index: scored.evaluation.predictions[place].copy()
+        for scored in reader.scored(shard.shard_id, whole)
+    }
+    name, clean, label = shard.image_ids[place], shard.images[place], shard.labels[place]
+    return ImageResults(name, clean, label, adversarial, predictions)
+
+
+def _picture(results: Results, image: ImageResults, scale: float) -> dict[str, Any]:
     """Return an image's entry of the gallery."""
-    results, clean = cache.results, shard.images[place]
 
     def predicted(attack: str, source: str | None) -> list[tuple[str, float] | None]:
         entries: list[tuple[str, float] | None] = []
         for target in results.targets:
-            prediction = cache.prediction(attack, source, target, shard.shard_id, place)
+            prediction = image.predictions.get((attack, source, target))
             if prediction is None:
                 entries.append(None)
                 continue
-            label = shard.labels[place]
-            right = (prediction == label)[label != IGNORE_INDEX]
+            right = (prediction == image.label)[image.label != IGNORE_INDEX]
             share = round(100 * float(right.mean())) if len(right) else 0
             entries.append((class_map(results, prediction, scale), share))
         return entries
 
     def attacked(attack: str, source: str | None) -> dict[str, Any]:
-        made = cache.adversarial(attack, source, shard.shard_id, place)
+        made = image.adversarial.get((attack, source))
         pictures: dict[str, Any] = {"image": None, "perturbation": None}
         if made is not None:
-            delta = made.astype(np.int16) - clean
-            amplified = (128 + AMPLIFICATION * delta).clip(0, 255).astype(np.uint8)
+            amplified = amplified_difference(made, image.clean)
             pictures = {
                 "image": photo(made, scale),
                 "perturbation": _uri(_resized(_rgb(amplified), scale, NEAREST), "jpeg", quality=40),
             }
         return {**pictures, "predictions": predicted(attack, source)}
 
-    shown = {
-        "name": shard.image_ids[place],
-        "clean": photo(clean, scale),
-        "label": class_map(results, shard.labels[place], scale),
+    return {
+        "name": image.name,
+        "clean": photo(image.clean, scale),
+        "label": class_map(results, image.label, scale),
         "predictions": predicted(CLEAN, None),
         "attacks": [
             [
@@ -153,8 +144,6 @@ def _picture(cache: ArrayCache, shard: Shard, place: int, scale: float) -> dict[
             for attack in main_attacks(results)
         ],
     }
-    cache.clear()
-    return shown
 
 
 def photo(image: np.ndarray, scale: float) -> str:

@@ -55,7 +55,7 @@ def draw_page(results: Results) -> str:
             amplification=AMPLIFICATION,
             data=_script_data(results, analysis, [*overview, *curves], gallery),
             **_introduction(results, analysis),
-            **_origin(results),
+            **_origin(results, analysis),
             **_layout(results),
             **_assets(),
         )
@@ -103,11 +103,12 @@ def _introduction(results: Results, analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _origin(results: Results) -> dict[str, Any]:
+def _origin(results: Results, analysis: Analysis) -> dict[str, Any]:
     """Return the content of the last section: models, costs, configuration, versions."""
+    main = analysis.main_attacks
     return {
         "models": facts.models(results),
-        "costs": facts.costs(results),
+        "costs": [row.view for row in analysis.summaries if row.view.attack in main],
         "configuration": facts.configuration(results),
         "provenance": facts.provenance(results),
         "command": facts.command(),

@@ -9,6 +9,8 @@ import yaml
 from typer.testing import CliRunner
 
 from segtransfer.cli import app
+from segtransfer.store import Store
+from segtransfer.store.unlogged import unlogged
 from tests.orchestrator.toy_experiments import run_toy, toy_spec
 
 runner = CliRunner()
@@ -35,11 +37,35 @@ def test_a_report_that_cannot_be_written_is_a_warning(
     assert done.exit_code == 0, done.output
     told = done.stderr.replace("\n", " ")
     assert f"the report could not be written ({type(error).__name__}: {error})" in told
+    (kept,) = Path("segtransfer-reports").glob("error-*.txt")
+    assert "in failing" in kept.read_text()
+    assert "".join(str(kept).split()) in "".join(done.stderr.split())
     assert runner.invoke(app, ["run", str(spec), "--require-tracking"]).exit_code == 1
     assert runner.invoke(app, ["report", "store"]).exit_code == 0
     monkeypatch.undo()
     os.chdir(spec.parent)
     assert runner.invoke(app, ["run", str(spec), "--require-tracking"]).exit_code == 0
+
+
+def test_a_run_whose_report_fails_is_noted_and_logged_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*arguments: object) -> None:
+        raise ValueError("a colour")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    runtime = {"tracking": True}
+    spec = tmp_path / "mine.yaml"
+    spec.write_text(yaml.safe_dump(toy_spec(tmp_path, attacks=ATTACKS, runtime=runtime)))
+    with monkeypatch.context() as broken:
+        broken.setattr("segtransfer.reporting.folder.write_page", failing)
+        assert runner.invoke(app, ["run", str(spec)]).exit_code == 0
+    (store,) = {path.parent for path in tmp_path.glob("store/experiments")}
+    (run,) = unlogged(Store(str(store)))
+    assert run.cause == "its report could not be written"
+    assert runner.invoke(app, ["report", "store", "--log"]).exit_code == 0
+    assert unlogged(Store(str(store))) == []
 
 
 def test_a_read_only_store_is_reported_compared_and_exported(

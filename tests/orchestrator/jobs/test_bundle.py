@@ -105,8 +105,8 @@ def test_a_wrong_spec_is_refused_here(folder: Path) -> None:
 
 def test_a_store_that_goes_with_the_job_is_refused(folder: Path) -> None:
     spec = write(folder)
-    assert "goes with the job" in refused(JobRequest(spec))
-    assert "goes with the job" in refused(JobRequest(spec, store="lab"))
+    assert "which Ray deletes" in refused(JobRequest(spec))
+    assert "which Ray deletes" in refused(JobRequest(spec, store="lab"))
     assert "runtime.log" in refused(JobRequest(spec, ("runtime.log=events.json",), STORE))
     assert "leave the credentials out" in refused(JobRequest(spec, store="s3://me:pw@bucket/lab"))
     for request in (
@@ -155,7 +155,7 @@ def test_code_of_ones_own_needs_a_working_folder(folder: Path) -> None:
     with pack(inside, ".") as bundle:
         assert bundle.entrypoint == f"segtransfer run sub/mine.yaml --store {STORE}"
     plain = JobRequest(write(folder), store=STORE)
-    assert "does not lie in the working folder" in refused(plain, working_dir="sub")
+    assert "is not in the working folder" in refused(plain, working_dir="sub")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from segtransfer.experiment.reading import read_experiment
 from segtransfer.reporting.folder import is_current, write_report
 from segtransfer.reporting.heatmaps import draw_matrix
 from segtransfer.reporting.panels import draw_panel
-from segtransfer.results import Results
+from segtransfer.results import Results, load_results
+from segtransfer.store.rows import row_path
 from tests.orchestrator.toy_experiments import run_toy
 
 
@@ -50,6 +51,25 @@ def test_a_report_is_current_until_it_is_removed(results: Results) -> None:
     assert is_current(results)
     (folder / "complete").unlink()
     assert not is_current(results)
+
+
+def test_a_report_without_an_attacks_cost_is_outdated_once_the_attack_is_stored(
+    tmp_path: Path,
+) -> None:
+    whole = run_toy(tmp_path, attacks=["fgsm"])
+    key = next(cell.attack_key for cell in whole.manifest.cells if cell.attack_key)
+    row = Path(whole.store.location, row_path(key))
+    content = row.read_bytes()
+    row.unlink()
+    partial = load_results(whole.store, whole.identity)
+    assert partial.missing == frozenset()  # all scores are stored
+    write_report(partial)
+    assert is_current(partial)
+    row.write_bytes(content)
+    again = load_results(whole.store, whole.identity)
+    assert not is_current(again)
+    write_report(again)
+    assert is_current(whole)
 
 
 def test_every_number_of_a_matrix_is_written_in_its_picture(results: Results) -> None:

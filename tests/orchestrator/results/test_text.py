@@ -1,6 +1,7 @@
 """Matrices as text: the numbers of the results, and the words for a missing value."""
 
 import io
+from pathlib import Path
 
 import pytest
 
@@ -28,12 +29,20 @@ def test_markdown_says_the_drop_beside_the_value(results: Results) -> None:
 def test_a_view_of_a_matrix_holds_the_values_of_the_results(results: Results) -> None:
     view = transfer_matrix(results, "pgd")
     assert view.clean == tuple(results.clean())
-    assert [name for name, _ in view.rows] == results.sources
-    for source, (_, cells) in zip(results.sources, view.rows, strict=True):
-        for target, cell_of in zip(view.targets, cells, strict=True):
+    assert [row.name for row in view.rows] == results.sources
+    for source, row in zip(results.sources, view.rows, strict=True):
+        for target, cell_of in zip(view.targets, row.cells, strict=True):
+            assert cell_of.target == target
             assert cell_of.miou == results.matrix("pgd").loc[source, target]
             assert cell_of.drop == results.matrix("pgd", "drop").loc[source, target]
             assert cell_of.white_box == (source == target)
+
+
+@pytest.mark.parametrize(("steps", "words"), [(1, "1 step of "), (2, "2 steps of ")])
+def test_a_single_step_is_singular(steps: int, words: str, tmp_path: Path) -> None:
+    attack = {"preset": "pgd", "eps": "8/255", "steps": steps}
+    view = transfer_matrix(run_toy(tmp_path, attacks=[attack]), "pgd")
+    assert f", {words}" in view.settings
 
 
 def test_a_cell_without_a_value_is_not_measured() -> None:

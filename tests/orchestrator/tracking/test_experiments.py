@@ -210,7 +210,7 @@ def test_in_the_working_folder_of_a_ray_job_mlflow_has_to_be_named(
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(TrackingError, match=r"goes with the job.*--env MLFLOW_TRACKING_URI"):
+    with pytest.raises(TrackingError, match=r"which Ray deletes.*--env MLFLOW_TRACKING_URI"):
         log_results(logged[0])
     assert not list(folder.iterdir())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")

@@ -9,7 +9,7 @@ import numpy as np
 from segtransfer.experiment.manifest import FORMAT, Manifest
 from segtransfer.experiment.task import CLEAN
 from segtransfer.results import Results
-from segtransfer.store.arrays import Evaluation
+from segtransfer.store.arrays import Evaluation, encode_evaluation, encode_images
 from segtransfer.store.rows import CommitRow
 from segtransfer.tasks import metrics, perturbation
 from segtransfer.tasks.attacks.spec import AttackSpec
@@ -29,6 +29,7 @@ class MadeUpStore:
     shards: dict[str, Shard] = field(default_factory=dict)
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
     images: dict[str, np.ndarray] = field(default_factory=dict)
+    ids: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of AEs
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -38,14 +39,20 @@ class MadeUpStore:
     def evaluation(self, key: str) -> Evaluation | None:
         return self.evaluations.get(key)
 
-    def attack_images(self, key: str) -> np.ndarray | None:
-        return self.images.get(key)
-
     def row(self, key: str) -> CommitRow | None:
+        if key in self.evaluations:
+            return CommitRow(key, "evaluate", blob=key, sha256="", report={}, created="")
         if key not in self.reports:
             return None
         report = self.reports[key]
-        return CommitRow(key, "attack", blob="", sha256="", report=report, created="")
+        return CommitRow(key, "attack", blob=key, sha256="", report=report, created="")
+
+    def blob(self, row: CommitRow) -> bytes | None:
+        if row.kind == "evaluate":
+            found = self.evaluations[row.key]
+            return encode_evaluation(found.image_ids, found.confusions, found.predictions)
+        ids = self.ids[row.key]
+        return encode_images(ids, self.images[row.key]) if row.key in self.images else None
 
     def failure(self, key: str) -> dict[str, Any] | None:
         return self.failures.get(key)
@@ -63,9 +70,12 @@ def made_up(
     missing: tuple[tuple[str, str, str], ...] = (),
     pictures: bool = True,
     name: str = "made up",
+    prefix: str = "net",
     seed: int = 0,
 ) -> Results:
-    """An experiment of two images a shard. Model i is called ``net-i``, on backbone i % backbones.
+    """An experiment of two images a shard.
+
+    Model i is called ``<prefix>-i`` and has backbone i % backbones.
 
     Every evaluation predicts the label except on blobs, larger under attack and largest where it
     is white-box, as far as ``missing`` (attack, source, target) does not hold it. Images are those
@@ -73,7 +83,7 @@ def made_up(
     """
     generator = np.random.default_rng(seed)
     specs = [AttackSpec.model_validate(attack) for attack in attacks]
-    names = [f"net-{number}" for number in range(max(sources, targets))]
+    names = [f"{prefix}-{number}" for number in range(max(sources, targets))]
     store = MadeUpStore()
     shards = _shards(generator, images, size, classes)
     store.shards = {shard.shard_id: shard for shard in shards}
@@ -217,6 +227,7 @@ def _attack(
             for _ in spec.variants
         ]
     )
+    store.ids[key] = shard.image_ids
     if pictures:
         store.images[key] = adversarial
     equivalents = [float(one.step) for one in spec.variants]

@@ -18,9 +18,9 @@ from segtransfer.reporting.html.colours import shades
 from segtransfer.reporting.html.estimates import METRIC_CHOICES
 from segtransfer.reporting.html.facts import decimal, failure_messages, interval_text
 from segtransfer.reporting.html.gallery import GALLERY_BYTES, draw_gallery
-from segtransfer.reporting.html.tables import main_attacks
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.text import NOT_MEASURED
+from segtransfer.results.views import main_attacks
 from segtransfer.statistics import Resampled, pairs_of
 from tests.orchestrator.manifests import digest
 from tests.orchestrator.reporting.html.made_up import made_up

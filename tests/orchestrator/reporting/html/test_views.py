@@ -1,0 +1,57 @@
+"""The page shows the numbers of the views that every other surface draws."""
+
+from dataclasses import replace
+
+import pytest
+
+from segtransfer.reporting.html.analysis import analyse
+from segtransfer.reporting.html.estimates import METRIC_CHOICES, tenth
+from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.views import attack_summary, transfer_matrix
+from segtransfer.statistics import Interval, Resampled
+from tests.orchestrator.reporting.html.made_up import made_up
+
+ATTACKS = [{"preset": "noise", "eps": "8/255"}, {"preset": "pgd", "eps": "8/255", "steps": 10}]
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return made_up(ATTACKS, pictures=False)
+
+
+def test_matrices_and_rows_of_the_page_are_the_views(results: Results) -> None:
+    analysis = analyse(results)
+    assert [m.view for m in analysis.matrices] == [
+        transfer_matrix(results, attack) for attack in results.attacks
+    ]
+    assert [row.view for row in analysis.summaries] == [
+        attack_summary(results, attack) for attack in results.attacks
+    ]
+
+
+def test_values_of_the_page_are_those_of_the_views_and_never_of_the_resamples(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value on the edge of two tenths is rounded alike on the terminal and on the page."""
+    real = Resampled.mean
+
+    def shifted(self: Resampled, *arguments: object, **options: object) -> Interval:
+        interval = real(self, *arguments, **options)  # type: ignore[arg-type]
+        return replace(interval, value=interval.value + 1)
+
+    monkeypatch.setattr(Resampled, "mean", shifted)
+    analysis = analyse(results)
+    miou = analysis.intervals["miou"]
+    for matrix in analysis.matrices:
+        shown = [(c.miou, n) for row, ns in matrix.rows for c, n in zip(row.cells, ns, strict=True)]
+        shown += [(mean.miou, n) for mean, n in matrix.headlines if n is not None]
+        for value, place in shown:
+            interval = miou[place]
+            assert interval is not None
+            assert interval[0] == tenth(value)
+    for metric in METRIC_CHOICES:
+        for row in analysis.summaries:
+            means = results.headlines(row.view.attack, metric)
+            for group, place in zip(PAIR_GROUPS, row.means, strict=True):
+                interval = None if place is None else analysis.intervals[metric][place]
+                assert interval is None or interval[0] == tenth(means[group])

@@ -1,0 +1,93 @@
+"""The reader of an experiment: a store that holds another's AEs under a key, and the one list."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segtransfer.export import export
+from segtransfer.reporting.folder import report_folder, write_report
+from segtransfer.results import Results, load_results
+from segtransfer.store import Store
+from segtransfer.store.rows import encode_rows, row_path
+from tests.orchestrator.results.test_warnings import (
+    CASES,
+    in_markdown,
+    mark_random,
+    on_the_page,
+    sentences,
+)
+from tests.orchestrator.toy_experiments import run_toy
+
+FOREIGN: dict[str, dict[str, Any]] = {
+    "of another source": {"model": "0" * 64},
+    "of another shard": {"shard": "0" * 64},
+    "of another attack": {"attack": json.dumps({"preset": "pgd", "steps": 99})},
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("reader")
+    return run_toy(folder, attacks=[{"preset": "pgd", "eps": "8/255", "steps": 2}])
+
+
+def made_on_a(results: Results) -> str:
+    """The key of the AEs of the first shard, made on a."""
+    shard = results.manifest.shards[0]
+    return next(c.attack_key for c in results.manifest.cells
+                if (c.source, c.shard_id) == ("a", shard) and c.attack_key)  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", FOREIGN.values(), ids=FOREIGN)
+def test_aes_of_another_task_under_the_key_count_as_missing(
+    results: Results, fields: dict[str, Any], tmp_path: Path
+) -> None:
+    store, key = Store(results.store.location), made_on_a(results)
+    row = store.row(key)
+    assert row is not None
+    store.files.write(row_path(key), encode_rows([replace(row, **fields)]))
+    try:
+        found = load_results(store, results.identity)
+        made = [source for source, _ in found.attack_reports["pgd"]]
+        shards = len(results.manifest.shards)
+        assert (made.count("a"), made.count("b")) == (shards - 1, shards)
+        reader = found.reader()
+        shard_id = results.manifest.shards[0]
+        first = [aes.source for aes in reader.adversarial(shard_id, reader.shard(shard_id))]
+        assert first == ["b"]
+        assert key in reader.missing
+        told = export(store.location, tmp_path / "png", "png")
+        assert told.notes[0].startswith("PARTIAL: 1 of ")
+    finally:
+        store.files.write(row_path(key), encode_rows([row]))
+
+
+def test_a_reader_reads_the_wanted_cells_alone(results: Results) -> None:
+    reader = results.reader(lambda cell: cell.source in ("a", None))
+    scored = [s.cell for shard_id, shard in reader.shards() for s in reader.scored(shard_id, shard)]
+    assert {cell.source for cell in scored} == {"a", None}
+    assert len(scored) == 4 * len(results.manifest.shards)
+    assert {source for _, source, _ in reader.attack_reports()} == {"a"}
+
+
+# One list of warnings -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_export_has_the_warnings_of_the_report_and_the_page(name: str, tmp_path: Path) -> None:
+    made = CASES[name][0](tmp_path)
+    if name == "random-model":
+        mark_random(made)
+    results = load_results(made.store, made.identity)
+    write_report(results)
+    shown = {"page": on_the_page((report_folder(results) / "report.html").read_text())}
+    for kind in ("parquet", "csv", "hf"):
+        folder = export(results.store.location, tmp_path / kind, kind).folder  # type: ignore[arg-type]
+        shown[kind] = json.loads((folder / "experiment.json").read_text())["warnings"]
+    card = (tmp_path / "hf" / "README.md").read_text()
+    shown["card"] = in_markdown(card[card.index("**Warnings**") :])
+    assert sentences(results)
+    assert shown == dict.fromkeys(shown, sentences(results))
