@@ -9,12 +9,15 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     Strict,
     StringConstraints,
+    model_serializer,
     model_validator,
 )
 
 from segtransfer.experiment.plan import Plan
+from segtransfer.experiment.published import published_miou
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN, Cell
 from segtransfer.tasks.attacks.transforms import TRANSFORMS, ForeignTransform
@@ -128,12 +131,19 @@ class ManifestModel(_StoredPart):
         fingerprint: The hash of the weights and of every part in the logits.
         backbone: The label of its backbone.
         networks: The name and the backbone of each network, several of an ensemble.
+        published: The clean mIoU in percent that is published for the weights on the data set.
     """
 
     fingerprint: StoredText
     backbone: StoredText
     networks: Annotated[list[Annotated[list[StoredText], Field(min_length=2, max_length=2)]],
                         Field(min_length=1)]  # fmt: skip
+    published: float | None = None
+
+    @model_serializer(mode="wrap")
+    def _known(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = write(self)
+        return {n: value for n, value in fields.items() if (n, value) != ("published", None)}
 
 
 class ManifestVariant(_StoredPart):
@@ -273,6 +283,7 @@ def describe(plan: Plan) -> Manifest:
                     "fingerprint": plan.infos[model.name].fingerprint,
                     "backbone": plan.infos[model.name].backbone,
                     "networks": [list(network) for network in plan.infos[model.name].networks],
+                    "published": published_miou(model, experiment.data),
                 }
                 for model in experiment.models
             },

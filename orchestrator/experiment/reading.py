@@ -34,7 +34,7 @@ def read_experiment(
         InputError: If a field is wrong, with a sentence per wrong field: file, field, value, and
             the allowed values.
     """
-    read = read_spec(Experiment, source, overrides, EXPERIMENT_RECIPES)
+    read = read_spec(Experiment, source, overrides, [EXPERIMENT_RECIPES])
     if read is not source:
         for warning in spec_warnings(read):
             log.warning(warning)
@@ -45,7 +45,7 @@ def read_spec(
     kind: type[AnySpec],
     source: str | Path | dict[str, Any] | AnySpec,
     overrides: Sequence[str],
-    recipes: Path,
+    recipes: Sequence[Path],
     noun: str = "",
 ) -> AnySpec:
     """Read and validate a spec with a ``runtime`` section, as ``read_experiment`` does.
@@ -54,7 +54,7 @@ def read_spec(
         kind: The model of the spec.
         source: A path, the name of a spec in ``recipes``, a dict, or a spec of this kind.
         overrides: Fields to set before validation, as ``field.path=value``.
-        recipes: The folder of shipped specs. Their relative paths start at the working directory,
+        recipes: The folders of shipped specs. Their relative paths start at the working directory,
             those of other files at the file's folder.
         noun: The spec's name in messages; by default the lower-case name of ``kind``.
 
@@ -73,7 +73,7 @@ def read_spec(
         origin, base = str(path), path.parent
         raw = read_mapping(path, needs="data, models and attacks")
         raw.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem))
-        if path.parent == recipes:
+        if path.parent in recipes:
             base = Path.cwd()
     for override in overrides:
         apply_override(raw, override)

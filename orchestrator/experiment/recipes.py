@@ -1,5 +1,6 @@
 """The shipped specs, by name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from segtransfer import search_spaces, tasks
@@ -16,12 +17,12 @@ def recipe_names(folder: Path = EXPERIMENT_RECIPES) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def find_spec(source: str, folder: Path, kind: str) -> Path:
+def find_spec(source: str, folders: Sequence[Path], kind: str) -> Path:
     """Return the file of a spec, given by its path or by the name of a shipped spec.
 
     Args:
-        source: The path of a YAML file, or the name of a spec in ``folder``.
-        folder: The folder of shipped specs.
+        source: The path of a YAML file, or the name of a spec in one of ``folders``.
+        folders: The folders of shipped specs.
         kind: The kind of spec, for the error message: ``experiment``, ``search``, ``base``.
 
     Raises:
@@ -30,7 +31,7 @@ def find_spec(source: str, folder: Path, kind: str) -> Path:
     path = Path(source).expanduser()
     if path.is_file():
         return path.resolve()
-    names = recipe_names(folder)
+    names = [name for folder in folders for name in recipe_names(folder)]
     if source in names:
-        return folder / f"{source}.yaml"
+        return next(path for f in folders if (path := f / f"{source}.yaml").is_file())
     raise InputError(f"{kind} '{source}' is neither a file nor a recipe: {suggest(source, names)}")

@@ -9,6 +9,7 @@ from rich.text import Text
 from segtransfer.errors import InputError
 from segtransfer.reporting.columns import COLUMN_WIDTH, FRAME, column_blocks
 from segtransfer.results import Results, ResultWarning
+from segtransfer.results.published import published_line
 from segtransfer.results.text import number
 from segtransfer.results.views import AttackSummary, TransferMatrix, attack_summary, transfer_matrix
 from segtransfer.tasks.attacks.presets import PRESETS
@@ -26,6 +27,8 @@ def print_results(results: Results, console: Console) -> None:
         f"{results.manifest.dataset}; in brackets the change from clean.",
         highlight=False,
     )
+    if line := published_line(results):
+        console.print(Text(line), soft_wrap=True)
     for attack in results.attacks:
         matrix = transfer_matrix(results, attack)
         console.print()

@@ -1,5 +1,6 @@
 """Transfer matrices as Markdown, for reports, exports and notes in MLflow."""
 
+from segtransfer.results.published import published_line
 from segtransfer.results.results import Results
 from segtransfer.results.text import number
 from segtransfer.results.views import transfer_matrix
@@ -28,4 +29,6 @@ def markdown(results: Results, attacks: list[str]) -> str:
         lines.append("")
     images = f"{len(results.image_ids)} images of {results.manifest.dataset}"
     lines.append(f"Dataset mIoU in % on {images}; in brackets the change from clean.")
+    if line := published_line(results):
+        lines += ["", f"{line}."]
     return "\n".join(lines) + "\n"

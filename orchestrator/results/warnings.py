@@ -14,6 +14,7 @@ import pandas as pd
 from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVariant
 from segtransfer.experiment.spec_warnings import attack_problems
 from segtransfer.experiment.task import CLEAN, MatrixIndex
+from segtransfer.results.published import published_scores
 from segtransfer.tasks import metrics
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.perturbation import levels
@@ -155,6 +156,18 @@ def _guesses(results: Scored) -> Found:
             )
 
 
+def _below_published(results: Scored) -> Found:
+    for score in published_scores(results):
+        if not score.reached:
+            yield (
+                (),
+                f"Target {score.target} has a clean mIoU of {score.clean:.1f} on "
+                f"{len(results.image_ids)} images (give or take {score.margin:.1f}), and "
+                f"{score.published:.1f} is published for its weights: check the data's files, and "
+                "data.fit (pipeline is the published protocol).",
+            )
+
+
 def _classes_at_zero(results: Scored) -> Found:
     labelled = _labelled(results).sum(0) > 0
     for target in results.targets:
@@ -277,6 +290,7 @@ WARNING_KINDS: Mapping[str, Callable[[Scored], Found]] = {
     "ignored pixels": _ignored_pixels,
     "class only predicted": _only_predicted_classes,
     "clean mIoU near chance": _guesses,
+    "not as published": _below_published,
     "class at 0": _classes_at_zero,
     "zero gradient": _zero_gradients,
     "unchanged image": _unchanged_images,

@@ -187,7 +187,7 @@ def read_search(
     Raises:
         InputError: The search is wrong; the message has a sentence per wrong field.
     """
-    return read_spec(Search, source, overrides, SEARCH_RECIPES)
+    return read_spec(Search, source, overrides, [SEARCH_RECIPES])
 
 
 def trials_experiment(search: Search) -> Experiment:

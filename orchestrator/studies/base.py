@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.reading import read_experiment, read_spec
-from segtransfer.experiment.recipes import STUDY_BASES
+from segtransfer.experiment.recipes import EXPERIMENT_RECIPES, STUDY_BASES
 from segtransfer.experiment.spec import Experiment
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.schema import Frozen, Name, Text, suggest
@@ -96,16 +96,16 @@ class BaseExperiment(Experiment):
 def read_base(
     source: str | Path | dict[str, Any] | BaseExperiment, overrides: Sequence[str] = ()
 ) -> BaseExperiment:
-    """Read a base from a YAML file, the name of a shipped base, a mapping or a spec.
+    """Read a base from a YAML file, the name of a shipped base or recipe, a mapping or a spec.
 
     Args:
-        source: The file, name, mapping or spec.
+        source: The file, name, mapping or spec; attacks of a recipe are replaced by the study's.
         overrides: ``field.path=value`` strings, applied in order.
 
     Raises:
         InputError: The base is wrong; the message has a sentence per wrong field.
     """
-    return read_spec(BaseExperiment, source, overrides, STUDY_BASES, "base")
+    return read_spec(BaseExperiment, source, overrides, [STUDY_BASES, EXPERIMENT_RECIPES], "base")
 
 
 def split_base(given: Sequence[str]) -> tuple[str, list[str]]:

@@ -79,6 +79,16 @@ def open_mmseg(spec: DataSpec) -> Dataset:
     )
 
 
+def kinds_of_data(config: str, split: str | None = None) -> frozenset[str]:
+    """Return the types of the data sets in a config's ``<split>_dataloader``, by default ``test``.
+
+    Raises:
+        InputError: If there is no such config, or its loader describes no data set.
+    """
+    path, split = find_config(config), split or "test"
+    return frozenset(map(_type_name, _described(path, _read_config(path, split), split)))
+
+
 def _classes(path: Path, spec: DataSpec, parts: Sequence[_Part]) -> tuple[str, ...]:
     first = parts[0].classes
     if any(part.classes != first for part in parts):

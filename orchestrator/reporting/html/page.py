@@ -17,6 +17,7 @@ from segtransfer.reporting.html.gallery import draw_gallery
 from segtransfer.reporting.html.tables import FIXED_COLUMNS, class_values
 from segtransfer.reporting.panels import AMPLIFICATION
 from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.published import published_line
 from segtransfer.results.text import HEADLINES, NO_PAIR, NOT_MEASURED, row_name, rows
 
 HERE = Path(__file__).parent
@@ -97,6 +98,7 @@ def _introduction(results: Results, analysis: Analysis) -> dict[str, Any]:
     return {
         "run": facts.what_was_run(results),
         "findings": facts.findings(results, analysis),
+        "published": published_line(results),
         "warnings": [warning.sentence for warning in results.warnings],
         "failures": facts.failure_messages(results),
         "downloads": facts.downloads(results),
