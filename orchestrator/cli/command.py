@@ -13,6 +13,7 @@ from segtransfer.cli import tracebacks
 from segtransfer.cli.attacks import attacks
 from segtransfer.cli.boundary import Boundary
 from segtransfer.cli.compare import compare
+from segtransfer.cli.data import data_app
 from segtransfer.cli.doctor import doctor
 from segtransfer.cli.exits import exit_with_message
 from segtransfer.cli.export import export
@@ -39,6 +40,7 @@ for _verb in (
     run, search, study, plan, report, export, compare, models, attacks, doctor, submit,
 ):  # fmt: skip
     app.command()(_verb)
+app.add_typer(data_app, name="data")
 app.add_typer(fleet_app, name="fleet")
 app.add_typer(store_app, name="store")
 app.add_typer(job_app, name="job")

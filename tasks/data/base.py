@@ -45,6 +45,7 @@ class Dataset:
         read_label: Returns the class indices of an item, H x W, 255 ignored.
         read_image: Returns the pixels of an item, uint8 H x W x 3, RGB.
         resize: The resize of the data's own test pipeline, from and to uint8 H x W x 3.
+        faults: A sentence per image that is in no item because its label is missing.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Dataset:
     read_label: Callable[[DataItem], np.ndarray]
     read_image: Callable[[DataItem], np.ndarray] = lambda item: read_image(item.image)
     resize: Callable[[np.ndarray], np.ndarray] | None = None
+    faults: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(map(composed, self.classes)))
@@ -101,6 +103,18 @@ def load(dataset: Dataset, item: DataItem, spec: DataSpec) -> tuple[np.ndarray, 
         InputError: If a file is unreadable, image and label differ in size, or a label value is
             neither a class nor 255.
     """
+    return on_grid(dataset, *read_pair(dataset, item), spec)
+
+
+def read_pair(dataset: Dataset, item: DataItem) -> tuple[np.ndarray, np.ndarray]:
+    """Read an image and its label at their native size.
+
+    Returns:
+        The image, uint8 H x W x 3, RGB; and its label, uint8 H x W, 255 ignored.
+
+    Raises:
+        InputError: As ``load`` does.
+    """
     image = dataset.read_image(item)
     label = dataset.indices(item)
     if label.shape != image.shape[:2]:
@@ -108,6 +122,23 @@ def load(dataset: Dataset, item: DataItem, spec: DataSpec) -> tuple[np.ndarray, 
             f"image {item.image} is {image.shape[0]} x {image.shape[1]} (height x width), its "
             f"label {item.label} is {' x '.join(map(str, label.shape))}; they must agree"
         )
+    return image, label
+
+
+def on_grid(
+    dataset: Dataset, image: np.ndarray, label: np.ndarray, spec: DataSpec
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bring an image and its label to the spec's grid.
+
+    Args:
+        dataset: The data set, for its ``resize``.
+        image: uint8 H x W x 3, RGB.
+        label: uint8 H x W.
+        spec: ``size`` and ``fit`` of the grid.
+
+    Returns:
+        As ``load`` does.
+    """
     if spec.size is not None:
         image, label = fit_to(image, label, spec.size, spec.fit)
     elif spec.fit == "pipeline" and dataset.resize is not None:

@@ -24,8 +24,7 @@ def open_folder(spec: DataSpec) -> Dataset:
     the folders below are read, and ids have the folder in them.
 
     Raises:
-        InputError: If a folder is missing, an image has no label or two, or the class list is
-            unknown.
+        InputError: If a folder is missing, an image has two labels, or the class list is unknown.
     """
     root = SAMPLES / spec.sample if spec.sample else Path(spec.folder or ".")
     if not root.is_dir():
@@ -42,17 +41,21 @@ def open_folder(spec: DataSpec) -> Dataset:
         if not folder.is_dir():
             raise InputError(f"data.folder {root} has no {folder.relative_to(root)}/")
     values = label_values(spec, classes, notes.palette)
+    items, faults = _items(images, labels, spec, notes.sequence)
     return Dataset(
         name=spec.sample or root.name,
         classes=classes,
         palette=palette_for(len(classes), notes.palette),
-        items=_items(images, labels, spec, notes.sequence),
+        items=items,
         read_label=lambda item: values.read(item.label),
+        faults=faults,
     )
 
 
-def _items(images: Path, labels: Path, spec: DataSpec, pattern: str | None) -> tuple[DataItem, ...]:
-    """Return the items of the images, in the order of their paths."""
+def _items(
+    images: Path, labels: Path, spec: DataSpec, pattern: str | None
+) -> tuple[tuple[DataItem, ...], tuple[str, ...]]:
+    """Return the items in the order of their paths, and a sentence per image without a label."""
     deep = not any(_is_image(path) for path in _visible(images) if path.is_file())
     if deep and not spec.split:
         splits = [path.name for path in _visible(images) if path.name in SPLITS]
@@ -67,17 +70,18 @@ def _items(images: Path, labels: Path, spec: DataSpec, pattern: str | None) -> t
     masks = [path for path in _files(labels, deep) if path.suffix.lower() in extensions]
     label_files = _names(labels, masks, spec.label_suffix, "labels")
     several = len({path.parent for path in image_names.values()}) > 1
-    items = []
+    items, faults = [], []
     for name, path in image_names.items():
         if name not in label_files:
-            raise InputError(
+            faults.append(
                 f"image {path} has no label of the same name in {labels}: no image file named "
                 f"'{name}{spec.label_suffix}'"
             )
+            continue
         image_id = path.relative_to(images).with_suffix("").as_posix()
         sequence = sequence_of(image_id, pattern) if pattern else video_of(image_id, several)
         items.append(DataItem(image_id, sequence, path, label_files[name]))
-    return tuple(items)
+    return tuple(items), tuple(faults)
 
 
 def _names(folder: Path, paths: list[Path], suffix: str, what: str) -> dict[str, Path]:

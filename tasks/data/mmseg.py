@@ -45,9 +45,9 @@ def open_mmseg(spec: DataSpec) -> Dataset:
     split = spec.split or "test"
     config = _read_config(path, split)
     described = _described(path, config, split)
-    if spec.data_root is not None and len({part.get("data_root") for part in described}) > 1:
-        raise InputError(f"config {path}: data_root cannot stand for the roots of its data sets")
-    parts = [_build(path, part, spec.data_root) for part in described]
+    if spec.root is not None and len({part.get("data_root") for part in described}) > 1:
+        raise InputError(f"config {path}: data.root cannot stand for the roots of its data sets")
+    parts = [_build(path, part, spec.root) for part in described]
     classes = _classes(path, spec, parts)
     ignored = _ignore_index(path, config, split, described)
     of_item = {key: (part, info) for part in parts for key, info in part.infos.items()}
@@ -183,14 +183,14 @@ def _type_name(config: dict[str, Any]) -> str:
     return (kind if isinstance(kind, str) else kind.__name__).split(".")[-1]
 
 
-def _build(path: Path, config: dict[str, Any], data_root: str | None) -> _Part:
+def _build(path: Path, config: dict[str, Any], root: str | None) -> _Part:
     import mmseg.datasets  # noqa: F401
     from mmengine.registry import init_default_scope
     from mmseg.registry import DATASETS, TRANSFORMS
 
     init_default_scope("mmseg")
-    root = {} if data_root is None else {"data_root": data_root}
-    bare = {**config, **root, "pipeline": [], "lazy_init": False, "test_mode": False}
+    given = {} if root is None else {"data_root": root}
+    bare = {**config, **given, "pipeline": [], "lazy_init": False, "test_mode": False}
     try:
         dataset = DATASETS.build(bare)
         infos = [dataset.get_data_info(i) for i in range(len(dataset))]
@@ -199,7 +199,7 @@ def _build(path: Path, config: dict[str, Any], data_root: str | None) -> _Part:
             for kind, default in (("Image", "LoadImageFromFile"), ("Annotation", "LoadAnnotations"))
         ]
     except Exception as error:
-        hint = "; data_root sets where its files lie"
+        hint = "; data.root names the folder of its files"
         raise InputError(
             f"config {path}: its data set could not be built ({type(error).__name__}: {error})"
             + (hint if isinstance(error, OSError | AssertionError) else "")

@@ -13,19 +13,20 @@ from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.schema import suggest
 
 
-def open_dataset(spec: DataSpec) -> Dataset:
+def open_dataset(spec: DataSpec, faults: list[str] | None = None) -> Dataset:
     """Open the data set of a spec, select its sequences and images, and merge its classes.
 
     Args:
         spec: The data set; ``spec.images`` items are taken at even distances.
+        faults: Receives the sentences about images without a label, which are refused otherwise.
 
     Returns:
         The data set. Labels are read lazily by ``read_label``.
 
     Raises:
-        InputError: If the data set is empty, a sequence is unknown, ``spec.images`` exceeds the
-            number of images, two classes have one name, or ``spec.label_map`` does not fit the
-            class list.
+        InputError: If the data set is empty, an image has no label, a sequence is unknown,
+            ``spec.images`` exceeds the number of images, two classes have one name, or
+            ``spec.label_map`` does not fit the class list.
     """
     if spec.reader is not None:
         dataset = foreign.open_reader(spec)
@@ -34,6 +35,12 @@ def open_dataset(spec: DataSpec) -> Dataset:
     repeated = sorted({name for name in dataset.classes if dataset.classes.count(name) > 1})
     if repeated:
         raise InputError(f"data set {dataset.name} has several classes named {repeated[0]!r}")
+    if dataset.faults and (faults is None or not dataset.items):
+        more = len(dataset.faults) - 1
+        rest = f"; {more} more have none ('segtransfer data check' lists all)" if more else ""
+        raise InputError(dataset.faults[0] + (rest if dataset.items else ", nor has any other"))
+    if faults is not None:
+        faults += dataset.faults
     if not dataset.items:
         raise InputError(f"data set {dataset.name} is empty: it holds no labelled image")
     if spec.sequence is not None:

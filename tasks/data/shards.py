@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from segtransfer.tasks.randomness import schedule_group
 
 MOST_WAITING = 64  # images held until others of their size come
 Read = tuple[DataItem, np.ndarray, np.ndarray]  # an item, its image 3 x H x W, its label h x w
+Sized = TypeVar("Sized")
 
 
 @dataclass(frozen=True)
@@ -114,40 +116,59 @@ def make_shards(
     seen: set[str] = set()
     for item in dataset.items:
         if item.image_id in seen:
-            raise InputError(f"data set {dataset.name} has two images named '{item.image_id}'")
+            raise InputError(twice(dataset.name, item.image_id))
         seen.add(item.image_id)
         members[schedule_group(item.image_id, groups)].append(item)
     labelled = 0
     for group in sorted(members):
-        for read in _of_one_size(dataset, members[group], spec, shard_size):
+        images = ((item, *load(dataset, item, spec)) for item in members[group])
+        for read in of_one_size(images, _sizes, shard_size):
             shard = _shard(read, group)
             labelled += labelled_pixels(shard)
             yield shard
     if not labelled:
-        raise InputError(
-            f"no image of {dataset.name} has a labelled pixel: all pixels are ignored, so nothing "
-            "can be measured; give a split whose labels are public"
-        )
+        raise InputError(unlabelled(dataset.name))
 
 
-def _of_one_size(
-    dataset: Dataset, items: Sequence[DataItem], spec: DataSpec, shard_size: int
-) -> Iterator[list[Read]]:
-    """Yield lists of at most ``shard_size`` read images whose images and labels have equal sizes.
+def twice(name: str, image_id: str) -> str:
+    """Return the sentence about two images of a data set with one id."""
+    return f"data set {name} has two images named '{image_id}'"
 
-    The order is that of the items, as far as sizes allow: at most ``MOST_WAITING`` images are held
+
+def unlabelled(name: str) -> str:
+    """Return the sentence about a data set whose pixels are all ignored."""
+    return (
+        f"no image of {name} has a labelled pixel: all pixels are ignored, so nothing can be "
+        "measured; give a split whose labels are public"
+    )
+
+
+def of_one_size(
+    images: Iterable[Sized], sizes_of: Callable[[Sized], Hashable], shard_size: int
+) -> Iterator[list[Sized]]:
+    """Yield lists of at most ``shard_size`` images whose images and labels have equal sizes.
+
+    The order is that of the images, as far as sizes allow: at most ``MOST_WAITING`` images are held
     until others of their size come.
+
+    Args:
+        images: The images of a schedule group.
+        sizes_of: Returns the sizes of an image and its label.
+        shard_size: The largest number of images per list.
     """
-    waiting: dict[tuple[tuple[int, ...], ...], list[Read]] = {}
-    for item in items:
-        image, label = load(dataset, item, spec)
-        sizes = image.shape, label.shape
-        waiting.setdefault(sizes, []).append((item, image, label))
+    waiting: dict[Hashable, list[Sized]] = {}
+    for image in images:
+        sizes = sizes_of(image)
+        waiting.setdefault(sizes, []).append(image)
         if len(waiting[sizes]) == shard_size:
             yield waiting.pop(sizes)
         elif sum(map(len, waiting.values())) > MOST_WAITING:
             yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()
+
+
+def _sizes(read: Read) -> Hashable:
+    return read[1].shape, read[2].shape
 
 
 def labelled_pixels(shard: Shard) -> int:

@@ -1,6 +1,7 @@
 """The typed spec of a data set: its source, the choice of images, and their grid."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -63,6 +64,33 @@ def _differ(values: Any) -> Any:
     return values
 
 
+def _with_root(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with ``root`` in the place of its old name ``data_root``."""
+    if "data_root" not in fields:
+        return fields
+    root, old = fields.get("root"), fields["data_root"]
+    if root is not None and old not in (None, root):
+        raise PydanticCustomError(
+            "root",
+            "data_root '{old}' is the old name of root, which is '{root}'; leave data_root out",
+            {"old": str(old), "root": str(root)},
+        )
+    rest = {name: value for name, value in fields.items() if name != "data_root"}
+    return rest | {"root": old if root is None else root}
+
+
+def _below(root: str, folder: str) -> str:
+    """Return the path of a folder that starts at ``root``."""
+    if Path(folder).expanduser().is_absolute():
+        raise PydanticCustomError(
+            "root",
+            "root is '{root}' and folder '{folder}' starts elsewhere; leave root out, or write "
+            "folder relative to root",
+            {"root": root, "folder": folder},
+        )
+    return str(Path(root, folder))
+
+
 SequencePattern = Annotated[Text, AfterValidator(_is_pattern)]
 FileValue = Annotated[str, BeforeValidator(_file_value)]
 ClassOrNull = Annotated[int, Field(strict=True, ge=0, le=254)] | str | None
@@ -79,7 +107,9 @@ class DataSpec(Frozen):
         folder: A folder with images/ and labels/ of equal file stems.
         mmseg: A config file, or the name of a config that mmseg ships.
         reader: A registered reader of another kind of data, ``{module:Class: fields}``.
-        data_root: The folder of an mmseg data set's files.
+        root: The folder of an mmseg data set's files, in the place of the ``data_root`` of its
+            config; or the folder at which a relative ``folder`` starts. ``data_root`` is its old
+            name.
         split: A sub-folder of images/ and labels/; or the train, val or test loader of an mmseg
             config.
         classes: The class names, by index.
@@ -105,7 +135,7 @@ class DataSpec(Frozen):
     folder: AnyPath | None = None
     mmseg: NameOrPath | None = None
     reader: Reader | None = added_later(None)
-    data_root: AnyPath | None = None
+    root: AnyPath | None = None
     split: Name | None = None
     classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=255)] | None = None
     sequence: SequencePattern | None = None
@@ -122,7 +152,13 @@ class DataSpec(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _expand(cls, data: object) -> object:
-        return {"sample": data} if isinstance(data, str) else data
+        if not isinstance(data, dict):
+            return {"sample": data} if isinstance(data, str) else data
+        fields = _with_root(data)
+        folder, root = fields.get("folder"), fields.get("root")
+        if isinstance(folder, str) and isinstance(root, str):
+            return fields | {"folder": _below(root, folder), "root": None}
+        return fields
 
     @model_validator(mode="after")
     def _one_source(self) -> "DataSpec":
@@ -136,11 +172,15 @@ class DataSpec(Frozen):
                     "allowed": ", ".join(SOURCES_OF_DATA),
                 },
             )
-        if self.reader and (self.classes or self.data_root):
+        if self.reader and self.classes:
             raise PydanticCustomError(
-                "data",
-                "a reader of data says its classes and files; leave classes and data_root out",
-                {},
+                "data", "a reader of data says its classes; leave classes out", {}
+            )
+        if self.root is not None and self.mmseg is None:
+            raise PydanticCustomError(
+                "root",
+                "root is for data of mmseg or folder, and the data are of {source}; leave root out",
+                {"source": given[0]},
             )
         if self.folder is None:
             for name in sorted(self.model_fields_set.intersection(OF_FOLDERS)):

@@ -407,7 +407,7 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "data.folder": (the_base, set_to("data.folder", other_folder)),
     "data.reader.kind": (set_own("data", "Few"), set_own("data", "More")),
     "data.mmseg": (the_base, set_mmseg_data()),
-    "data.data_root": (set_mmseg_data(), set_mmseg_data(data_root=other_folder)),
+    "data.root": (set_mmseg_data(), set_mmseg_data(root=other_folder)),
     "data.split": (the_base, set_to("data.split", "two")),
     "data.classes": (the_base, set_to("data.classes", [*CLASSES, "car"])),
     "data.sequence": (part_of_a_video("^(image)-"), part_of_a_video("^(image)-[0-2]")),

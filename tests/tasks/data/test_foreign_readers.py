@@ -109,7 +109,7 @@ def test_the_identity_of_data_is_its_content(folder: Path) -> None:
             "reader own_readers:parts is no class with a method open, derived from",
         ),
         ({"reader": KIND, "sample": "camvid"}, "data names sample and reader; give exactly one"),
-        ({"reader": KIND, "classes": ["a", "b"]}, "leave classes and data_root out"),
+        ({"reader": KIND, "classes": ["a", "b"]}, "leave classes out"),
         ({"reader": KIND, "image_suffix": "_x"}, "image_suffix is for data.folder"),
     ],
 )

@@ -119,16 +119,16 @@ def test_classes_of_a_config_are_merged_after_mmsegs_own_rules(tmp_path: Path) -
         assert np.array_equal(load(opened, item, spec)[1], expected)
 
 
-def test_the_split_chooses_the_loader_and_data_root_where_its_files_lie(tmp_path: Path) -> None:
+def test_the_split_chooses_the_loader_and_root_the_folder_of_its_files(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data", 2)
     path = config(tmp_path, described(tmp_path / "elsewhere"), split="val")
     with pytest.raises(InputError, match=f"config {path} has no test_dataloader"):
         open_dataset(DataSpec(mmseg=str(path)))
     with pytest.raises(InputError, match=r"data\.split is 'dev'"):
         open_dataset(DataSpec(mmseg=str(path), split="dev"))
-    with pytest.raises(InputError, match="data_root sets where its files lie"):
+    with pytest.raises(InputError, match=r"data\.root names the folder of its files"):
         open_dataset(DataSpec(mmseg=str(path), split="val"))
-    opened = open_dataset(DataSpec(mmseg=str(path), split="val", data_root=str(root)))
+    opened = open_dataset(DataSpec(mmseg=str(path), split="val", root=str(root)))
     assert len(opened.items) == 2
 
 

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,5 +52,40 @@ def test_a_misspelt_key_is_answered_with_the_one_that_was_meant() -> None:
     ],
 )
 def test_a_fit_that_decides_sizes_takes_none(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        DataSpec.model_validate(fields)
+
+
+def read(base: Path, **fields: Any) -> DataSpec:
+    return DataSpec.model_validate(fields, context={"base": base})
+
+
+def test_root_begins_the_path_of_a_folder_and_of_an_mmseg_data_sets_files(tmp_path: Path) -> None:
+    below = read(tmp_path, folder="streets", root="data")
+    assert below.folder == str(tmp_path / "data/streets")
+    assert read(tmp_path, folder="streets").folder == str(tmp_path / "streets")
+    assert read(tmp_path, mmseg="cityscapes", root="data").root == str(tmp_path / "data")
+    for spec in (below, read(tmp_path, mmseg="cityscapes", root="data")):
+        assert DataSpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+def test_data_root_is_the_old_name_of_root(tmp_path: Path) -> None:
+    new = read(tmp_path, mmseg="cityscapes", root="/data")
+    assert read(tmp_path, mmseg="cityscapes", data_root="/data") == new
+    assert read(tmp_path, mmseg="cityscapes", data_root="/data", root="/data") == new
+    assert read(tmp_path, sample="camvid", data_root=None) == DataSpec(sample="camvid")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"sample": "camvid", "root": "x"}, "the data are of sample; leave root out"),
+        ({"folder": "/a/b", "root": "/x"}, "root is '/x' and folder '/a/b' starts elsewhere"),
+        ({"folder": "~/b", "root": "/x"}, "folder '~/b' starts elsewhere; leave root out"),
+        ({"mmseg": "x", "data_root": "/a", "root": "/b"}, "data_root '/a' is the old name of root"),
+    ],
+    ids=str,
+)
+def test_a_root_without_effect_is_refused(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         DataSpec.model_validate(fields)
