@@ -12,7 +12,7 @@ from segtransfer.tasks.ae_files import read_files
 from segtransfer.tasks.attacks import loop
 from segtransfer.tasks.attacks.context import ShardImages
 from segtransfer.tasks.attacks.spec import AttackSpec
-from segtransfer.tasks.batching import in_micro_batches, upload
+from segtransfer.tasks.batching import fitting_memory, in_micro_batches, upload
 from segtransfer.tasks.models.base import Cost, Segmenter
 from segtransfer.tasks.perturbation import as_score, inside, quantise, statistics
 
@@ -120,7 +120,9 @@ def _make(
         scored = [as_score(x, clean, spec, s, names) for x in iterates for s in spec.scores]
         return np.stack([quantise(x, call.images[part], spec) for x in scored]), asdict(health)
 
-    batches, health = zip(*in_micro_batches(make, len(call.images), micro_batch), strict=True)
+    fitting = fitting_memory(call.images, device)
+    made = in_micro_batches(make, len(call.images), micro_batch, fitting)
+    batches, health = zip(*made, strict=True)
     return np.concatenate(batches, axis=1), list(health)
 
 

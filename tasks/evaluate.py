@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.batching import in_micro_batches, upload
+from segtransfer.tasks.batching import fitting_memory, in_micro_batches, upload
 from segtransfer.tasks.metrics import confusion
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.outputs import check_finite
@@ -20,7 +20,7 @@ class EvaluateResult:
 
     Attributes:
         confusions: The confusion matrix of each image, int64 N x K x K.
-        predictions: Class indices, uint8 N x H x W.
+        predictions: Class indices, uint8 N x h x w.
         report: The JSON that is stored beside the scores: numerics and cost.
     """
 
@@ -44,7 +44,7 @@ def evaluate(
     Args:
         model: The target.
         images: uint8 N x 3 x H x W, RGB.
-        labels: Class indices, N x H x W; 255 is ignored.
+        labels: Class indices, N x h x w; 255 is ignored. Logits are resized to their size.
         num_classes: K, the number of classes of the data.
         micro_batch: Largest number of images per forward.
         image_ids: An id per image, for messages; by default their numbers from 0.
@@ -59,6 +59,7 @@ def evaluate(
             f"the model predicts {model.num_classes} classes, the data has {num_classes}; "
             "they must be the same list in the same order"
         )
+    size = labels.shape[1], labels.shape[2]
     before, ids = model.cost, list(map(str, image_ids or range(len(images))))
 
     @torch.inference_mode()
@@ -66,10 +67,12 @@ def evaluate(
         poll()
         logits = model(upload(images[part], model.device).float() / 255)
         check_finite(logits, ids[part], model.who)
+        logits = model.at(logits, size)
         # max over a middle dimension is four times as fast as argmax on a CPU.
         return logits.max(1).indices.to(torch.uint8).cpu().numpy()
 
-    predicted = np.concatenate(in_micro_batches(predict, len(images), micro_batch))
+    fitting = fitting_memory(images, model.device)
+    predicted = np.concatenate(in_micro_batches(predict, len(images), micro_batch, fitting))
     return EvaluateResult(
         confusions=confusion(predicted, labels, num_classes),
         predictions=predicted,

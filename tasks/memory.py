@@ -1,7 +1,16 @@
-"""The memory of the process: how the system allocator treats freed memory."""
+"""The memory of the process: freed memory, the peak of a call, and the room that is left."""
 
 import ctypes
+import gc
+import logging
+import os
 import platform
+from pathlib import Path
+
+import torch
+
+log = logging.getLogger(__name__)
+CGROUP = Path("/sys/fs/cgroup")
 
 # glibc's numbers of the parameters of mallopt(3), and the most it accepts for the second.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -21,3 +30,57 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     libc.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
     libc.mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
+
+
+def start_of_peak(device: str) -> int:
+    """Reset the peak of memory, and return the bytes held now; -1 if that cannot be measured.
+
+    Args:
+        device: ``cuda``, or ``cpu`` for this process's memory.
+    """
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_reserved()
+    if platform.libc_ver()[0] == "glibc":
+        # Memory that an earlier model freed must not count as held.
+        ctypes.CDLL(None).malloc_trim(0)
+    try:
+        # This resets the high-water mark to the memory held now.
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        log.info("the peak of memory cannot be measured here")
+        return -1
+    return _resident("VmRSS")
+
+
+def peak_since(base: int, device: str) -> int | None:
+    """Return the growth of memory over ``base``, in bytes; None if it cannot be measured."""
+    if device == "cuda":
+        return torch.cuda.max_memory_reserved() - base
+    return _resident("VmHWM") - base if base >= 0 else None
+
+
+def room(device: str) -> int:
+    """Return the bytes that this process may still take.
+
+    On a CPU, processes side by side share the free memory as they share the cores.
+    """
+    if device == "cuda":
+        free, _ = torch.cuda.mem_get_info()
+        return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    try:
+        limit, used = ((CGROUP / f"memory.{name}").read_text() for name in ("max", "current"))
+        free = min(free, int(limit) - int(used))
+    except (OSError, ValueError):  # no such group, or "max": it has no limit
+        pass
+    return free * torch.get_num_threads() // max(len(os.sched_getaffinity(0)), 1)
+
+
+def _resident(field: str) -> int:
+    """Return a field of this process's memory status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from segtransfer.experiment.spec import Runtime
+from segtransfer.experiment.runtime_spec import Runtime
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.driver import Driver
 from segtransfer.runtime.executors.base import Event, Finished, Hosted, Output, Served, SlotUp

@@ -31,7 +31,7 @@ from ray.tune import with_parameters
 from segtransfer.runtime.client import LocalClient
 from segtransfer.runtime.driver import Driver
 from segtransfer.runtime.executors.inline import InlineExecutor
-from segtransfer.runtime.ray_driver import join_driver, own_driver
+from segtransfer.runtime.executors.ray.driver import join_driver, own_driver
 from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.searches import tune
 from segtransfer.searches.context import SearchContext, make_context, propose, score_rungs

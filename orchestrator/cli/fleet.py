@@ -25,7 +25,7 @@ def fleet_up(
 ) -> None:
     """Start a fleet on the Ray cluster that is up, and leave it there."""
     from segtransfer.experiment.reading import read_runtime
-    from segtransfer.runtime.fleets import start_fleet
+    from segtransfer.runtime.executors.ray.fleets import start_fleet
 
     with exit_with_message(name):
         extra = [] if store is None else [f"store={store}"]
@@ -39,7 +39,7 @@ def fleet_up(
 def fleet_status(name: FleetArgument) -> None:
     """Print what a fleet hosts and does."""
     from segtransfer.reporting.fleet import print_fleet
-    from segtransfer.runtime.fleets import status_of
+    from segtransfer.runtime.executors.ray.fleets import status_of
 
     with exit_with_message(name):
         print_fleet(status_of(name), console)
@@ -48,7 +48,7 @@ def fleet_status(name: FleetArgument) -> None:
 @fleet_app.command("down")
 def fleet_down(name: FleetArgument) -> None:
     """End a fleet; calls under way are lost, what was done is in the store."""
-    from segtransfer.runtime.fleets import end_fleet
+    from segtransfer.runtime.executors.ray.fleets import end_fleet
 
     with exit_with_message(name):
         end_fleet(name)

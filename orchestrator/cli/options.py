@@ -1,7 +1,7 @@
 """Arguments and options that several verbs share."""
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ OverridesArgument = Annotated[
 ]
 LocationArgument = Annotated[str, typer.Argument(help="Folder or URL of a store.")]
 ExecutorOption = Annotated[
-    Literal["inline", "ray"] | None, typer.Option(help="inline: one process; ray: actors.")
+    str | None, typer.Option(help="How models are hosted: inline (this process), or ray (workers).")
 ]
 StoreOption = Annotated[str | None, typer.Option(help="Folder or URL of the store.")]
 ExperimentOption = Annotated[

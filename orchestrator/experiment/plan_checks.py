@@ -47,10 +47,10 @@ def check_attack_files(attack: AttackSpec, shards: Sequence[Outline], num_classe
         check_files(attack, shard.image_ids, shard.size)
     mask = attack.region and attack.region.mask
     label_map = attack.target and attack.target.label_map
-    for size in {shard.size for shard in shards} if mask or label_map else ():
-        labels = torch.zeros((1, *size), dtype=torch.int64)
+    for size, label_size in {(s.size, s.label_size) for s in shards} if mask or label_map else ():
+        labels = torch.zeros((1, *label_size), dtype=torch.int64)
         try:
-            allowed(attack.region, labels)
+            allowed(attack.region, torch.zeros((1, *size), dtype=torch.int64))
             aim(labels, attack.target, num_classes)
         except InputError as error:
             raise InputError(f"attack '{attack.name}': {error}") from error

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from segtransfer.experiment.overrides import apply_override
 from segtransfer.experiment.recipes import EXPERIMENT_RECIPES, find_spec
-from segtransfer.experiment.spec import Experiment, Runtime
+from segtransfer.experiment.runtime_spec import Runtime
+from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.spec_warnings import spec_warnings
 from segtransfer.tasks.schema import Frozen
 from segtransfer.tasks.spec_errors import validated

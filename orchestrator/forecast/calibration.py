@@ -1,7 +1,5 @@
 """Measurement of what models cost on this machine, and the rates that plans are costed with."""
 
-import ctypes
-import gc
 import logging
 import math
 import platform
@@ -32,7 +30,7 @@ from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Shard, read_again
 from segtransfer.tasks.evaluate import evaluate
-from segtransfer.tasks.memory import keep_freed_memory
+from segtransfer.tasks.memory import keep_freed_memory, peak_since, start_of_peak
 from segtransfer.tasks.models import adapters as models
 
 log = logging.getLogger(__name__)
@@ -61,8 +59,8 @@ def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda nam
     Raises:
         InputError: A model cannot be measured.
     """
-    longest = max(plan.shards.values(), key=lambda shard: len(shard.image_ids))
-    shard = read_again(plan.dataset, plan.experiment.data, longest)
+    largest = max(plan.shards.values(), key=lambda s: (math.prod(s.size), len(s.image_ids)))
+    shard = read_again(plan.dataset, plan.experiment.data, largest)
     shard = shard.first(plan.experiment.runtime.micro_batch)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -116,7 +114,7 @@ def device_name() -> str:
 def _measure(plan: Plan, key: str, shard: Shard) -> ModelRates:
     """Return the rates of one model on this device, measured on a shard of one micro-batch."""
     spec, micro_batch = plan.models[key], plan.experiment.runtime.micro_batch
-    base = _start_of_peak()
+    base = start_of_peak(_device())
     load, model = _timed(lambda: models.load(spec, _device(), plan.experiment.numerics))
     native = model.pixels_seen(*shard.images.shape[-2:])
 
@@ -160,7 +158,7 @@ def _measure(plan: Plan, key: str, shard: Shard) -> ModelRates:
         step=line_through(list(zip(counts, step.tolist(), strict=True))),
         scaled=line_through(scaled),
         finish=finish,
-        peak_bytes=_peak_since(base),
+        peak_bytes=peak_since(base, _device()),
     )
 
 
@@ -187,38 +185,6 @@ def _timed(call: Callable[[], Returned]) -> tuple[float, Returned]:
     if cuda:
         torch.cuda.synchronize()
     return clock() - began, returned
-
-
-def _start_of_peak() -> int:
-    """Reset the peak of memory, and return the bytes held now; -1 if that cannot be measured."""
-    gc.collect()
-    if _device() == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_reserved()
-    if platform.libc_ver()[0] == "glibc":
-        # Memory that an earlier model freed must not count as held.
-        ctypes.CDLL(None).malloc_trim(0)
-    try:
-        # This resets the high-water mark to the memory held now.
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        log.info("the peak of memory cannot be measured here")
-        return -1
-    return _resident("VmRSS")
-
-
-def _peak_since(base: int) -> int | None:
-    """Return the growth of memory over ``base``, in bytes; None if it cannot be measured."""
-    if _device() == "cuda":
-        return torch.cuda.max_memory_reserved() - base
-    return _resident("VmHWM") - base if base >= 0 else None
-
-
-def _resident(field: str) -> int:
-    """Return a field of this process's memory status, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
 def _subject(plan: Plan, key: str) -> dict[str, Any]:

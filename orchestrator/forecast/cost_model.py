@@ -80,11 +80,12 @@ def in_seconds(plan: Plan, rates: Rates) -> dict[str, Task]:
     passes: dict[tuple[str, int], tuple[float, float]] = {}
     exact = len({shard.group for shard in plan.shards.values()}) <= EXACT_GROUPS
     finish = max((model.finish for model in rates.models.values()), default=0.0)
-    costed = {}
+    costed, largest = {}, image_size(plan)
     for key, task in plan.tasks.items():
         shard = plan.shards[task.shard_id]
-        images = len(shard.image_ids)
-        batches = math.ceil(images / plan.experiment.runtime.micro_batch)
+        batches = math.ceil(len(shard.image_ids) / plan.experiment.runtime.micro_batch)
+        # Rates are those of the largest images; smaller ones cost in proportion to their area.
+        images = len(shard.image_ids) * math.prod(shard.size) / math.prod(largest)
         model = rates.models[task.model] if task.model is not None else None
         if task.attack is None:
             assert model is not None
@@ -95,8 +96,7 @@ def in_seconds(plan: Plan, rates: Rates) -> dict[str, Task]:
             name = task.attack.name, shard.group if exact else -1
             if name not in passes:
                 random = StepRandom(task.seed, shard.group, 0, ())
-                size = image_size(plan)
-                passes[name] = forwards(task.attack, size, random if exact else None)
+                passes[name] = forwards(task.attack, largest, random if exact else None)
             line = model.scaled if _always_new_sizes(task.attack) else model.step
             calls, areas = passes[name]
             seconds = line.seconds(batches * calls, images * areas) + images * model.finish
@@ -140,5 +140,5 @@ def _always_new_sizes(attack: AttackSpec) -> bool:
 
 
 def image_size(plan: Plan) -> tuple[int, int]:
-    """Return height and width of the plan's images."""
-    return next(iter(plan.shards.values())).size
+    """Return height and width of the plan's largest images."""
+    return max((shard.size for shard in plan.shards.values()), key=math.prod)

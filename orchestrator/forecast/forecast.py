@@ -1,5 +1,6 @@
 """Forecast of an experiment's time and bytes, on this machine and on fleets of any size."""
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ import torch
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.plan import Plan
+from segtransfer.experiment.runtime_spec import EXECUTORS
 from segtransfer.experiment.task import Task
 from segtransfer.forecast.cost_model import Rates, image_size, in_seconds
 from segtransfer.forecast.simulator import Simulation, SimulationSettings, simulate
@@ -180,10 +182,10 @@ def settings_of(plan: Plan, rates: Rates, slots: Sequence[Slot]) -> SimulationSe
     """Return the settings that simulate a plan's run on a fleet of these slots."""
     runtime = plan.experiment.runtime
     budget = runtime.in_flight_mib
-    ray = runtime.executor == "ray"
-    shared = ray and any(slot.device == THIS_MACHINE for slot in slots)
+    workers = EXECUTORS[runtime.executor].workers
+    shared = workers and any(slot.device == THIS_MACHINE for slot in slots)
     return SimulationSettings(
-        startup=rates.startup if ray else 0.0,
+        startup=rates.startup if workers else 0.0,
         loading={key: model.load for key, model in rates.models.items()},
         call=SHARED_CORES_CALL_OVERHEAD if shared else CALL_OVERHEAD,
         window=runtime.window,
@@ -202,7 +204,7 @@ def slots_here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
     needed = {task.model for task in plan.missing if task.model is not None}
     models = len(needed)
     fleet, gpus = plan.experiment.runtime.fleet, torch.cuda.device_count()
-    if plan.experiment.runtime.executor == "inline":
+    if not EXECUTORS[plan.experiment.runtime.executor].workers:
         return "this process", [Slot(f"slot-{i}", "process") for i in range(max(1, models))]
     if gpus:
         peaks = peaks_on_gpus(store, needed, image_size(plan), plan.experiment.runtime.micro_batch)
@@ -222,12 +224,12 @@ def slots_here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
 
 def stored_bytes(plan: Plan) -> tuple[float, float]:
     """Return the bytes that the missing AEs and the missing scores will take in the store."""
-    height, width = image_size(plan)
-    per_image = height * width + 8 * len(plan.dataset.classes) ** 2
+    confusion = 8 * len(plan.dataset.classes) ** 2
     raw = {"attack": 0, "evaluate": 0}
     for task in plan.missing:
-        images = len(plan.shards[task.shard_id].image_ids)
-        raw[task.kind] += task.nbytes if task.attack is not None else images * per_image
+        shard = plan.shards[task.shard_id]
+        scores = len(shard.image_ids) * (math.prod(shard.label_size) + confusion)
+        raw[task.kind] += scores if task.attack is None else task.nbytes
     return AE_RATIO * raw["attack"], SCORE_RATIO * raw["evaluate"]
 
 

@@ -121,8 +121,8 @@ def _disks() -> Iterator[Check]:
 
 def _workers() -> Iterator[Check]:
     """Start or join a cluster and check a worker on each of its nodes."""
+    from segtransfer.runtime.executors.ray.driver import join_cluster
     from segtransfer.runtime.executors.ray.inspection import look_around, look_from_workers
-    from segtransfer.runtime.ray_driver import join_cluster
 
     try:
         connection = join_cluster("segtransfer-doctor", timeout=JOIN_TIMEOUT)

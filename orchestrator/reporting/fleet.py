@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from segtransfer.runtime.fleets import FleetStatus
+    from segtransfer.runtime.executors.ray.fleets import FleetStatus
 
 
 def print_fleet(news: "FleetStatus", console: Console) -> None:

@@ -4,11 +4,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from segtransfer.errors import InputError
 from segtransfer.results import Results
 from segtransfer.results.text import number
 from segtransfer.results.views import transfer_matrix
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.models.mmseg_configs import all_published
 from segtransfer.tasks.models.zoo import ZOO
 
 
@@ -75,8 +77,40 @@ def print_models(console: Console) -> None:
         table.add_row(model.name, model.backbone, str(len(model.classes)), size, model.description)
     console.print(table)
     console.print(
-        "Your own: {name: mine, mmseg: {config: my_config.py, checkpoint: my.pth}}", highlight=False
+        "Your own: {name: mine, mmseg: {config: my_config.py, checkpoint: my.pth}}\n"
+        f"Weights by name, for {len(all_published())} configs of mmsegmentation: "
+        "{name: psp, mmseg: {config: NAME, weights: mmseg}}; 'segtransfer models pspnet' lists "
+        "those with pspnet in their names",
+        highlight=False,
     )
+
+
+def print_published(console: Console, part: str) -> None:
+    """Print mmsegmentation's configs with weights by name, and their published mIoU.
+
+    Args:
+        console: The terminal.
+        part: A part of the configs' names.
+
+    Raises:
+        InputError: If no config with weights has this part.
+    """
+    found = [entry for entry in all_published() if part in entry.name]
+    if not found:
+        raise InputError(
+            f"no config of mmsegmentation with published weights has '{part}' in its name; give "
+            "another part of a name, such as pspnet or cityscapes"
+        )
+    console.print(
+        "mIoU in %, in brackets with several scales and flips; {config: NAME, weights: mmseg}"
+    )
+    width = max(len(entry.name) for entry in found)
+    for entry in found:
+        for score in entry.scores:
+            values = (score.miou, score.miou_ms_flip)
+            one, many = ("–" if value is None else f"{value:.2f}" for value in values)
+            line = f"{entry.name:{width}}  {one:>5} ({many:>5})  {score.dataset}"
+            console.print(Text(line), soft_wrap=True)  # a name is copied whole
 
 
 def print_attacks(console: Console) -> None:

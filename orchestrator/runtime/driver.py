@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 
-from segtransfer.experiment.spec import Runtime
+from segtransfer.experiment.runtime_spec import Runtime
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.committer import Committer
 from segtransfer.runtime.event_log import DRIVER_LOG, log_event

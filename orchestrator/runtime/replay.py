@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import Runtime
+from segtransfer.experiment.runtime_spec import Runtime
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.scheduler import Decision, Host, Scheduler, Slot
 from segtransfer.tasks.attacks.spec import AttackSpec

@@ -7,13 +7,12 @@ from dataclasses import replace
 from segtransfer.errors import InputError
 from segtransfer.experiment.manifest import describe
 from segtransfer.experiment.plan import Plan, make_plan
+from segtransfer.experiment.runtime_spec import EXECUTORS, Runtime
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results, assemble
 from segtransfer.results.results import Stopped
-from segtransfer.runtime.client import DriverClient, LocalClient
+from segtransfer.runtime.client import DriverClient
 from segtransfer.runtime.drive import Outcome, drive, served_models
-from segtransfer.runtime.driver import Driver
-from segtransfer.runtime.event_log import log_to
 from segtransfer.runtime.interrupts import was_terminated
 from segtransfer.runtime.listener import Listener
 from segtransfer.runtime.sessions import Submission
@@ -123,8 +122,8 @@ class ExperimentRun:
         if not plan.missing:
             return
         submission = Submission(plan.tasks, served_models(plan), plan.stored, damaged)
-        given = self._client
-        with nullcontext(given) if given else open_client(plan, self._store) as driver:
+        runtime, given = plan.experiment.runtime, self._client
+        with nullcontext(given) if given else open_client(runtime, plan.identity) as driver:
             drive(driver, submission, self._store, self.outcome, self._time_limit, self._listener)
 
     def heal(self, missing: frozenset[str]) -> bool:
@@ -158,33 +157,23 @@ class ExperimentRun:
 
 
 @contextmanager
-def open_client(plan: Plan, store: Store) -> Iterator[DriverClient]:
-    """Yield access to the driver that a plan's runtime names or asks for, then close the access.
+def open_client(runtime: Runtime, identity: str) -> Iterator[DriverClient]:
+    """Yield access to the driver that a runtime names or asks for, then close the access.
+
+    Args:
+        runtime: The execution of the run or search.
+        identity: The identity of the experiment or search.
 
     Raises:
         InputError: If the runtime names a fleet that cannot be used.
     """
-    runtime = plan.experiment.runtime
-    if runtime.fleet.name is not None and runtime.executor != "ray":
+    executor = EXECUTORS[runtime.executor]
+    if runtime.fleet.name is not None and not executor.workers:
         raise InputError(
-            f"fleet '{runtime.fleet.name}' is one of Ray, and runtime.executor is "
-            f"'{runtime.executor}'; give runtime.executor=ray, or no fleet"
+            f"fleet '{runtime.fleet.name}' has workers, and runtime.executor is "
+            f"'{runtime.executor}', which has none; give runtime.executor=ray, or no fleet"
         )
-    if runtime.executor == "ray":
-        from segtransfer.runtime.fleets import attach
-        from segtransfer.runtime.ray_driver import own_driver
-
-        if runtime.fleet.name is not None:
-            client: DriverClient = attach(runtime.fleet.name, store.location)
-        else:
-            client = own_driver(runtime, f"segtransfer-{plan.identity[:16]}")
-    else:
-        from segtransfer.runtime.executors.inline import InlineExecutor
-
-        if runtime.log is not None:
-            log_to(runtime.log)
-        executor = InlineExecutor(micro_batch=runtime.micro_batch)
-        client = LocalClient(Driver(executor, store, runtime))
+    client: DriverClient = executor.connect(runtime, f"segtransfer-{identity[:16]}")
     try:
         yield client
     finally:

@@ -3,15 +3,22 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import optuna
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.plan import make_plan
+from segtransfer.experiment.runtime_spec import EXECUTORS
 from segtransfer.results import Results
 from segtransfer.runtime.interrupts import HoursUp, Terminated, was_terminated
-from segtransfer.runtime.runner import Listener, TimeLimit, carry_out, stored_results
+from segtransfer.runtime.runner import (
+    Listener,
+    TimeLimit,
+    carry_out,
+    open_client,
+    stored_results,
+)
 from segtransfer.searches.confirmation import (
     CarryOver,
     ConfirmedDifference,
@@ -34,9 +41,6 @@ from segtransfer.searches.spec import Search, confirming_experiment
 from segtransfer.store import Store
 from segtransfer.store.maintenance.leases import in_use
 from segtransfer.tasks.attacks.spec import AttackSpec
-
-if TYPE_CHECKING:
-    from segtransfer.runtime.ray_driver import RayClient
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,10 @@ def run_search(search: Search, listener: SearchListener, *, resume: bool = False
         InputError: The search is wrong; raised before a model is loaded.
         RuntimeError: No trial completed.
     """
-    if search.runtime.executor != "ray":
+    if not EXECUTORS[search.runtime.executor].workers:
         raise InputError(
-            f"a search runs on Ray, and runtime.executor is '{search.runtime.executor}'; give "
-            "runtime.executor=ray, or leave it out"
+            f"a search runs on workers, and runtime.executor is '{search.runtime.executor}', which "
+            "has none; give runtime.executor=ray, or leave it out"
         )
     store = Store(search.runtime.store)
     with in_use(store, f"search {search.name}"):
@@ -110,7 +114,7 @@ def _run_search(
     study = open_study(context, open_storage(context, store), resume=resume)
     listener.begun(context, [trial for trial in read_trials(study) if trial.state != "running"])
     clock = TimeLimit(search.runtime.max_hours)
-    with storage_in_use(context), _driver(context, store, study) as client:
+    with storage_in_use(context), _driver(context, study) as client:
         if client is not None:
             _run_trials(context, study, client, listener, clock)
         trials = read_trials(study)
@@ -138,7 +142,7 @@ def _run_search(
 def _run_trials(
     context: SearchContext,
     study: optuna.Study,
-    client: "RayClient",
+    client: Any,
     listener: SearchListener,
     clock: TimeLimit,
 ) -> None:
@@ -170,25 +174,13 @@ def _error_without_trial(search: Search, trials: list[Trial], clock: TimeLimit) 
 
 
 @contextmanager
-def _driver(
-    context: SearchContext, store: Store, study: optuna.Study
-) -> Iterator["RayClient | None"]:
+def _driver(context: SearchContext, study: optuna.Study) -> Iterator[Any]:
     """Open the driver that trials and confirmation share; yield None if no trial is left."""
-    runtime = context.search.runtime
     if len(ended(study)) >= context.search.search.trials:
         yield None
         return
-    from segtransfer.runtime.fleets import attach
-    from segtransfer.runtime.ray_driver import own_driver
-
-    if runtime.fleet.name is not None:
-        client = attach(runtime.fleet.name, store.location)
-    else:
-        client = own_driver(runtime, f"segtransfer-{context.identity[:16]}")
-    try:
+    with open_client(context.search.runtime, context.identity) as client:
         yield client
-    finally:
-        client.close()
 
 
 def _groups(context: SearchContext) -> dict[str, list[str]]:

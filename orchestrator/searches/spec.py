@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.experiment.reading import read_experiment, read_spec
 from segtransfer.experiment.recipes import SEARCH_RECIPES
-from segtransfer.experiment.spec import Experiment, Runtime
+from segtransfer.experiment.runtime_spec import Runtime
+from segtransfer.experiment.spec import Experiment
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics

@@ -28,8 +28,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from segtransfer import search_spaces
 from segtransfer.errors import InputError
+from segtransfer.runtime.executors.ray.driver import DriverError, join_driver
 from segtransfer.runtime.interrupts import HoursUp
-from segtransfer.runtime.ray_driver import DriverError, join_driver
 from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.searches.context import (
     RungScore,

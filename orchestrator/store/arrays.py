@@ -96,9 +96,11 @@ def decode_evaluation(content: bytes) -> Evaluation | None:
 def encode_shard(shard: Shard) -> bytes:
     """Return a shard as Arrow IPC, a row per image."""
     table = _image_table(shard.image_ids, shard.images, "image")
-    table = table.append_column(
-        "label", pa.array([label.tobytes() for label in shard.labels], pa.large_binary())
-    )
+    labels = _image_table(shard.image_ids, shard.labels, "label")
+    table = table.append_column("label", labels["label"])
+    if shard.labels.shape[1:] != shard.size:
+        for side in ("height", "width"):
+            table = table.append_column(f"label_{side}", labels[side])
     table = table.append_column("sequence", pa.array(shard.sequences))
     return _ipc(table.replace_schema_metadata({"group": str(shard.group)}))
 
@@ -114,7 +116,7 @@ def decode_shard(shard_id: str, content: bytes) -> Shard | None:
             image_ids=tuple(table["image_id"].to_pylist()),
             sequences=tuple(table["sequence"].to_pylist()),
             images=_arrays(table, "image"),
-            labels=_arrays(table, "label"),
+            labels=_arrays(table, "label", "label_" if "label_width" in table.schema.names else ""),
         )
     except Exception:  # altered bytes break Arrow's readers in many ways
         return None
@@ -140,13 +142,19 @@ def _image_table(ids: tuple[str, ...], arrays: np.ndarray, name: str) -> pa.Tabl
     )
 
 
-def _arrays(table: pa.Table, name: str) -> np.ndarray:
+def _arrays(table: pa.Table, name: str, prefix: str = "") -> np.ndarray:
     """Return the arrays of a bytes column, uint8 N x H x W, or N x 3 x H x W for images.
+
+    Args:
+        table: The table.
+        name: The column.
+        prefix: The prefix of the columns with height and width.
 
     Raises:
         ValueError: If the rows differ in size, or the bytes are of another size.
     """
-    sizes = set(zip(table["height"].to_pylist(), table["width"].to_pylist(), strict=True))
+    sides = (table[f"{prefix}{side}"].to_pylist() for side in ("height", "width"))
+    sizes = set(zip(*sides, strict=True))
     ((height, width),) = sizes
     values = [np.frombuffer(v.as_buffer(), np.uint8) for v in table[name]]
     return np.stack(values).reshape(len(values), *((3,) if name == "image" else ()), height, width)

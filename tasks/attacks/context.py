@@ -11,6 +11,7 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Region, Target
 from segtransfer.tasks.attacks.file_hash import content_hash
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.attacks.transforms.views import resize_labels
 from segtransfer.tasks.labels import IGNORE_INDEX, class_indices, read_index_map
 from segtransfer.tasks.models.base import Segmenter
 
@@ -85,7 +86,7 @@ def make_context(
     Raises:
         InputError: If the region or the target does not fit the images or the model.
     """
-    region = allowed(spec.region, labels)
+    region = allowed(spec.region, resize_labels(labels, (images.shape[-2], images.shape[-1])))
     lower, upper = bounds(images, spec, region)
     return AttackContext(
         model=model,

@@ -102,7 +102,14 @@ def _copies(
                     f"{member.who} returned logits without a gradient to its images; a source "
                     "computes them with torch from its images, without no_grad and detach"
                 )
-            aligned = align(view, logits, context.labels, spec.label_version)
+            aligned = align(
+                view,
+                logits,
+                context.labels,
+                spec.label_version,
+                grid=(x.shape[-2], x.shape[-1]),
+                at=member.at,
+            )
             loss = _loss(context, *aligned, loss_context)
         yield Gradient(member.gradient(loss.sum(), x), loss.detach(), [view.ratio])
 

@@ -17,6 +17,7 @@ from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce
 from segtransfer.tasks.attacks.losses import LossContext, fooled, mean_labelled
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
+from segtransfer.tasks.attacks.transforms.views import resize_labels
 from segtransfer.tasks.models.base import Segmenter
 
 
@@ -71,7 +72,8 @@ def run(
         model: The source on its device, or None for an attack of zero steps.
         spec: The attack.
         images: float N x 3 x H x W in [0, 1], on the model's device.
-        labels: int64 N x H x W, 255 ignored, on the model's device.
+        labels: int64 N x h x w, 255 ignored, on the model's device. Logits are resized to their
+            size for the loss.
         image_ids: An id per image; noise is drawn from it.
         seed: The seed of the experiment.
         group: The schedule group of all images; scales are drawn from it.
@@ -85,7 +87,7 @@ def run(
         InputError: If a step or an iterate is not a number.
     """
     if spec.steps == 0:
-        region = allowed(spec.region, labels)
+        region = allowed(spec.region, resize_labels(labels, (images.shape[-2], images.shape[-1])))
         lower, upper = bounds(images, spec, region)
         random = StepRandom(seed, group, 0, image_ids)
         return [start(images, spec, random, lower, upper, region)], Health([], [], [], [0])
@@ -289,5 +291,7 @@ def _select_best(
 def _fooled_share(context: AttackContext, images: torch.Tensor) -> torch.Tensor:
     """Return the share of labelled pixels that the attack has won, N numbers."""
     loss_context = LossContext(0, 0, context.spec.target is not None)
-    where = fooled(context.model(images), context.labels, loss_context)
+    size = context.labels.shape[-2], context.labels.shape[-1]
+    logits = context.model.at(context.model(images), size)
+    where = fooled(logits, context.labels, loss_context)
     return mean_labelled(where.float(), context.labels)

@@ -44,6 +44,7 @@ class Dataset:
         items: The labelled images.
         read_label: Returns the class indices of an item, H x W, 255 ignored.
         read_image: Returns the pixels of an item, uint8 H x W x 3, RGB.
+        resize: The resize of the data's own test pipeline, from and to uint8 H x W x 3.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Dataset:
     items: tuple[DataItem, ...]
     read_label: Callable[[DataItem], np.ndarray]
     read_image: Callable[[DataItem], np.ndarray] = lambda item: read_image(item.image)
+    resize: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(map(composed, self.classes)))
@@ -92,7 +94,8 @@ def load(dataset: Dataset, item: DataItem, spec: DataSpec) -> tuple[np.ndarray, 
         spec: ``size`` and ``fit`` of the grid.
 
     Returns:
-        The image, uint8 3 x H x W, RGB; and its label, uint8 H x W, 255 ignored.
+        The image, uint8 3 x H x W, RGB; and its label, uint8 h x w, 255 ignored. They differ in
+        size if ``spec.fit`` is ``pipeline``: the label keeps its native size.
 
     Raises:
         InputError: If a file is unreadable, image and label differ in size, or a label value is
@@ -107,6 +110,8 @@ def load(dataset: Dataset, item: DataItem, spec: DataSpec) -> tuple[np.ndarray, 
         )
     if spec.size is not None:
         image, label = fit_to(image, label, spec.size, spec.fit)
+    elif spec.fit == "pipeline" and dataset.resize is not None:
+        image = dataset.resize(image)
     return np.ascontiguousarray(image.transpose(2, 0, 1)), label
 
 

@@ -1,6 +1,6 @@
 """Data sets that an mmseg config describes; images and labels follow mmseg's own rules."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,12 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.data.base import DataItem, Dataset, palette_for, video_of
 from segtransfer.tasks.data.spec import SPLITS, DataSpec
 from segtransfer.tasks.labels import IGNORE_INDEX, class_indices, read_index_map
-from segtransfer.tasks.models.mmseg import find_config
+from segtransfer.tasks.models.mmseg_configs import find_config
+
+# Steps of a test pipeline that resize images always the same way, and beginnings of the names of
+# steps that leave images alone.
+RESIZES = ("Resize", "ResizeToMultiple", "ResizeShortestEdge")
+UNRESIZED = ("Load", "Pack")
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,7 @@ def open_mmseg(spec: DataSpec) -> Dataset:
     if spec.data_root is not None and len({part.get("data_root") for part in described}) > 1:
         raise InputError(f"config {path}: data_root cannot stand for the roots of its data sets")
     parts = [_build(path, part, spec.data_root) for part in described]
-    first = parts[0]
-    if any(part.classes != first.classes for part in parts):
-        raise InputError(f"config {path}: its data sets have different classes")
-    classes = spec.classes or first.classes
-    if not classes:
-        raise InputError(f"config {path} names no classes; give data.classes")
+    classes = _classes(path, spec, parts)
     ignored = _ignore_index(path, config, split, described)
     of_item = {key: (part, info) for part in parts for key, info in part.infos.items()}
     if len(of_item) < sum(len(part.infos) for part in parts):
@@ -66,14 +66,26 @@ def open_mmseg(spec: DataSpec) -> Dataset:
     def read_image(item: DataItem) -> np.ndarray:
         return _load_image(*of_item[str(item.image), str(item.label)], item.image)
 
+    resize = _resizer(path, split, described) if spec.fit == "pipeline" else None
+
     return Dataset(
         name=path.stem,
         classes=classes,
-        palette=palette_for(len(classes), first.palette),
+        palette=palette_for(len(classes), parts[0].palette),
         items=_items(list(of_item)),
         read_label=read_label,
         read_image=read_image,
+        resize=resize,
     )
+
+
+def _classes(path: Path, spec: DataSpec, parts: Sequence[_Part]) -> tuple[str, ...]:
+    first = parts[0].classes
+    if any(part.classes != first for part in parts):
+        raise InputError(f"config {path}: its data sets have different classes")
+    if not (spec.classes or first):
+        raise InputError(f"config {path} names no classes; give data.classes")
+    return spec.classes or first
 
 
 def _read_config(path: Path, split: str) -> Any:
@@ -204,6 +216,40 @@ def _loading_step(config: dict[str, Any], kind: str, default: str) -> dict[str, 
         if name.startswith("Load") and kind in name:
             return step
     return {"type": default}
+
+
+def _resizer(
+    path: Path, split: str, described: Sequence[dict[str, Any]]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the resize of a pipeline's images, from and to uint8 H x W x 3.
+
+    Raises:
+        InputError: If the pipeline does more to images than resize them, always the same way, or
+            the data sets have different pipelines.
+    """
+    from mmseg.registry import TRANSFORMS
+
+    of_each = [
+        [step for step in part.get("pipeline", []) if not _type_name(step).startswith(UNRESIZED)]
+        for part in described
+    ]
+    steps = of_each[0]
+    strange = [_type_name(step) for step in steps if _type_name(step) not in RESIZES]
+    if strange or any(other != steps for other in of_each):
+        wrong = f"steps {', '.join(strange)}" if strange else "different steps by data set"
+        raise InputError(
+            f"config {path}: the pipeline of {split}_dataloader has {wrong}; fit pipeline reads "
+            f"{', '.join(RESIZES)}: give another split, or fit native, or a size"
+        )
+    transforms = [TRANSFORMS.build(step) for step in steps]
+
+    def resize(image: np.ndarray) -> np.ndarray:
+        results = {"img": image, "img_shape": image.shape[:2], "ori_shape": image.shape[:2]}
+        for transform in transforms:
+            results = transform(results)
+        return np.ascontiguousarray(results["img"])
+
+    return resize
 
 
 def _load_label(part: _Part, info: dict[str, Any], path: Path) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,9 @@ from segtransfer.tasks.data.base import DataItem, Dataset, load
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.randomness import schedule_group
+
+MOST_WAITING = 64  # images held until others of their size come
+Read = tuple[DataItem, np.ndarray, np.ndarray]  # an item, its image 3 x H x W, its label h x w
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,14 @@ class Outline:
         group: The schedule group of all images.
         image_ids: An id per image.
         size: The height and width of all images.
+        label_size: The height and width of all labels.
     """
 
     shard_id: str
     group: int
     image_ids: tuple[str, ...]
     size: tuple[int, int]
+    label_size: tuple[int, int]
 
     @property
     def nbytes(self) -> int:
@@ -38,7 +43,7 @@ class Outline:
 
 @dataclass(frozen=True)
 class Shard:
-    """Images of one schedule group.
+    """Images of one schedule group and one size.
 
     Attributes:
         shard_id: The sha256 of ids, pixels and labels.
@@ -46,7 +51,7 @@ class Shard:
         image_ids: An id per image.
         sequences: The video sequence of each image.
         images: uint8 N x 3 x H x W, RGB.
-        labels: uint8 N x H x W, 255 ignored.
+        labels: uint8 N x h x w, 255 ignored; their grid is that of the images, or native.
     """
 
     shard_id: str
@@ -59,7 +64,8 @@ class Shard:
     @property
     def outline(self) -> Outline:
         """Return the shard without its pixels."""
-        return Outline(self.shard_id, self.group, self.image_ids, self.size)
+        height, width = self.labels.shape[1:]
+        return Outline(self.shard_id, self.group, self.image_ids, self.size, (height, width))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -99,11 +105,10 @@ def make_shards(
         shard_size: The largest number of images per shard.
 
     Yields:
-        Shards by group, each of images of one group.
+        Shards by group, each of images of one group and one size.
 
     Raises:
-        InputError: If two images have one id, images differ in size and ``spec.size`` is not
-            given, or no pixel of any image has a class.
+        InputError: If two images have one id, or no pixel of any image has a class.
     """
     members: dict[int, list[DataItem]] = defaultdict(list)
     seen: set[str] = set()
@@ -112,15 +117,10 @@ def make_shards(
             raise InputError(f"data set {dataset.name} has two images named '{item.image_id}'")
         seen.add(item.image_id)
         members[schedule_group(item.image_id, groups)].append(item)
-    sizes: set[tuple[int, ...]] = set()
     labelled = 0
     for group in sorted(members):
-        items = members[group]
-        for first in range(0, len(items), shard_size):
-            shard = _shard(dataset, items[first : first + shard_size], spec, group)
-            sizes.add(shard.size)
-            if len(sizes) > 1:
-                raise InputError(_mixed(dataset, sizes))
+        for read in _of_one_size(dataset, members[group], spec, shard_size):
+            shard = _shard(read, group)
             labelled += labelled_pixels(shard)
             yield shard
     if not labelled:
@@ -128,6 +128,26 @@ def make_shards(
             f"no image of {dataset.name} has a labelled pixel: all pixels are ignored, so nothing "
             "can be measured; give a split whose labels are public"
         )
+
+
+def _of_one_size(
+    dataset: Dataset, items: Sequence[DataItem], spec: DataSpec, shard_size: int
+) -> Iterator[list[Read]]:
+    """Yield lists of at most ``shard_size`` read images whose images and labels have equal sizes.
+
+    The order is that of the items, as far as sizes allow: at most ``MOST_WAITING`` images are held
+    until others of their size come.
+    """
+    waiting: dict[tuple[tuple[int, ...], ...], list[Read]] = {}
+    for item in items:
+        image, label = load(dataset, item, spec)
+        sizes = image.shape, label.shape
+        waiting.setdefault(sizes, []).append((item, image, label))
+        if len(waiting[sizes]) == shard_size:
+            yield waiting.pop(sizes)
+        elif sum(map(len, waiting.values())) > MOST_WAITING:
+            yield waiting.pop(next(iter(waiting)))
+    yield from waiting.values()
 
 
 def labelled_pixels(shard: Shard) -> int:
@@ -144,19 +164,15 @@ def read_again(dataset: Dataset, spec: DataSpec, outline: Outline) -> Shard:
         outline: The shard without its pixels.
     """
     items = {item.image_id: item for item in dataset.items}
-    return _shard(dataset, [items[i] for i in outline.image_ids], spec, outline.group)
+    chosen = [items[image_id] for image_id in outline.image_ids]
+    return _shard([(item, *load(dataset, item, spec)) for item in chosen], outline.group)
 
 
-def _shard(dataset: Dataset, items: list[DataItem], spec: DataSpec, group: int) -> Shard:
-    pairs = [load(dataset, item, spec) for item in items]
-    sizes = {image.shape[1:] for image, _ in pairs}
-    if len(sizes) > 1:
-        raise InputError(_mixed(dataset, sizes))
-    images = np.stack([image for image, _ in pairs])
-    labels = np.stack([label for _, label in pairs])
+def _shard(read: Sequence[Read], group: int) -> Shard:
+    items, images, labels = zip(*read, strict=True)
     ids = tuple(item.image_id for item in items)
     sequences = tuple(item.sequence for item in items)
-    return shard_of(ids, sequences, images, labels, group=group)
+    return shard_of(ids, sequences, np.stack(images), np.stack(labels), group=group)
 
 
 def shard_of(
@@ -173,19 +189,16 @@ def shard_of(
         ids: An id per image.
         sequences: The video sequence of each image.
         images: uint8 N x 3 x H x W, RGB.
-        labels: uint8 N x H x W, 255 ignored.
+        labels: uint8 N x h x w, 255 ignored.
         group: The schedule group of all images.
     """
     return Shard(_content_id(ids, group, images, labels), group, ids, sequences, images, labels)
 
 
 def _content_id(ids: tuple[str, ...], group: int, images: np.ndarray, labels: np.ndarray) -> str:
-    digest = hashlib.sha256(repr((ids, images.shape, group)).encode())
+    same = labels.shape[1:] == images.shape[2:]
+    shapes = (ids, images.shape, group) if same else (ids, images.shape, group, labels.shape)
+    digest = hashlib.sha256(repr(shapes).encode())
     digest.update(images.ravel().data)  # no copy of a contiguous array
     digest.update(labels.ravel().data)
     return digest.hexdigest()
-
-
-def _mixed(dataset: Dataset, sizes: set[tuple[int, ...]]) -> str:
-    listed = ", ".join(f"{h} x {w}" for h, w in sorted(sizes)[:4])
-    return f"images of {dataset.name} have different sizes ({listed}); give data.size"

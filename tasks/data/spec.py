@@ -89,7 +89,9 @@ class DataSpec(Frozen):
         images: Keeps this number of images, evenly spaced.
         size: Height and width of the grid of all images, in pixels; by default each image's native
             size.
-        fit: How an image is brought to ``size``.
+        fit: How an image reaches its grid: ``resize``, ``crop`` or ``pad`` to ``size``; ``native``
+            keeps its size, as every ``fit`` does without ``size``; ``pipeline`` resizes as the test
+            pipeline of an mmseg config does, and scores at the label's native size.
         label_map: Maps each class of the data to its merged class, or to null, which ignores it.
             Merged classes are in the order in which the data's class list first reaches them.
         image_suffix: The end of the names of a folder's images, for example ``_leftImg8bit``.
@@ -110,7 +112,7 @@ class DataSpec(Frozen):
     sequences: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     images: Annotated[Whole, Field(ge=1)] | None = None
     size: tuple[Side, Side] | None = None
-    fit: Literal["resize", "crop", "pad"] = "resize"
+    fit: Literal["resize", "crop", "pad", "native", "pipeline"] = "resize"
     label_map: dict[ClassName, ClassName | None] | None = None
     image_suffix: Annotated[str, AfterValidator(composed)] = added_later("")
     label_suffix: Annotated[str, AfterValidator(composed)] = added_later("")
@@ -158,5 +160,23 @@ class DataSpec(Frozen):
                 "sample '{sample}' has no splits, and split is '{split}'; leave split out, or "
                 "choose images by sequences",
                 {"sample": self.sample, "split": self.split},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_grid(self) -> "DataSpec":
+        if self.fit in ("native", "pipeline") and self.size is not None:
+            raise PydanticCustomError(
+                "fit",
+                "fit '{fit}' decides the size of each image, and size is {size}; leave size out, "
+                "or give fit resize, crop or pad",
+                {"fit": self.fit, "size": str(list(self.size))},
+            )
+        if self.fit == "pipeline" and self.mmseg is None:
+            raise PydanticCustomError(
+                "fit",
+                "fit 'pipeline' is the test pipeline of data.mmseg, and the data are of "
+                "{source}; give fit native, or a size",
+                {"source": next(k for k in SOURCES_OF_DATA if getattr(self, k) is not None)},
             )
         return self

@@ -8,7 +8,7 @@ from segtransfer.tasks.models.base import ModelInfo, Segmenter
 from segtransfer.tasks.models.builds import SAME_BUILD, builds_kept
 from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics, with_numerics
-from segtransfer.tasks.models.probe import examine
+from segtransfer.tasks.models.probe import examine, find_divisor
 from segtransfer.tasks.models.spec import MmsegSource, ModelSpec
 from segtransfer.tasks.models.zoo import ZOO
 
@@ -32,7 +32,9 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
         model: Segmenter = ensemble.combine(spec, members)
     else:
         adapter, resolved = _adapter(spec), _resolve(spec)
-        model = scaled.apply(adapter.load(resolved, device), spec.inference)
+        model = adapter.load(resolved, device)
+        model.size_divisor = find_divisor(model)
+        model = scaled.apply(model, spec.inference)
         if spec.label_map is not None:
             model = label_map.apply(model, spec, adapter.classes(resolved))
         for part in model.modules():

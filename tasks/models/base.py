@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from segtransfer.errors import InputError
@@ -117,7 +118,10 @@ class Segmenter(nn.Module, ABC):
     Attributes:
         name: The name in messages, empty if unknown.
         num_classes: K.
-        size_divisor: The number that divides every size the network takes.
+        size_divisor: The number that divides every size the network takes; dynamic scaling snaps
+            to its multiples.
+        align_corners: How logits are resized to labels of another size, as the network's own
+            library resizes them.
         normalise_gradients: Whether an attack divides the gradient of each of ``members()`` by its
             mean magnitude before averaging.
         own_scales: Whether an attack draws the transforms of each member separately.
@@ -130,6 +134,7 @@ class Segmenter(nn.Module, ABC):
     name: str = ""
     num_classes: int
     size_divisor: int = 1
+    align_corners: bool = False
     normalise_gradients: bool = False
     own_scales: bool = False
     feature_layer: str | None = None
@@ -164,6 +169,12 @@ class Segmenter(nn.Module, ABC):
                 raise
             raise told from error
         return check_logits(output, images, self.num_classes, self.who)
+
+    def at(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Return logits N x K x H x W at the size of labels, height and width in pixels."""
+        if logits.shape[-2:] == size:
+            return logits
+        return F.interpolate(logits, size, mode="bilinear", align_corners=self.align_corners)
 
     def pixels_seen(self, height: int, width: int) -> int:
         """Return the pixels that the network processes per image of ``height`` x ``width``."""

@@ -1,7 +1,6 @@
 """Checkpoints, read safely: safetensors, or torch files without foreign classes."""
 
 import hashlib
-import os
 import pickle
 import re
 import zipfile
@@ -9,16 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import ParseResult, urlparse
 
 import torch
 from torch import nn
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.models.download import download
-from segtransfer.tasks.urls import secret_part, without_credentials
 
-URL_SCHEMES = ("https", "http")
 COUNTER = "num_batches_tracked"  # of batch norms; it does not count in evaluation
 # Names of the weights to use, beside which other state dicts (of an average, say) may stand.
 STATE_ENTRIES = ("state_dict", "model_state_dict", "model")
@@ -31,66 +26,6 @@ def sha256_of(path: str | Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def fetch(location: str, sha256: str | None) -> Path:
-    """Return the local file of a checkpoint; download a URL once into the cache.
-
-    Args:
-        location: A path, or an http(s) URL.
-        sha256: The hash of the content; required for a URL.
-
-    Raises:
-        InputError: If the file is missing, a URL has no ``sha256``, carries credentials or is not
-            http(s), or the content has another hash.
-        ServerError: If the server fails or cannot be reached.
-    """
-    shown = without_credentials(location)
-    if "://" not in location:
-        path = Path(location)
-        if not path.is_file():
-            raise InputError(f"checkpoint {path} does not exist; give the path of a file")
-    else:
-        url = _parsed(location)
-        if url.username is not None or secret_part(location):
-            # A spec is kept in the store and logged to MLflow.
-            raise InputError(
-                f"checkpoint {shown}: leave the credentials out of the URL; download the file, and "
-                "give its path"
-            )
-        if sha256 is None:
-            raise InputError(f"checkpoint {shown} is a URL; give its sha256 beside it")
-        if url.scheme not in URL_SCHEMES or not url.hostname:
-            raise InputError(f"checkpoint {shown}: only {', '.join(URL_SCHEMES)} URLs are read")
-        cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "segtransfer"
-        path = cache / f"{sha256}{Path(url.path).suffix}"
-        if not path.exists():
-            download(location, path)
-    if sha256 is not None and sha256_of(path) != sha256:
-        kind = foreign_kind(path)
-        if "://" in location:
-            path.unlink(missing_ok=True)  # so that the next call downloads it again
-        # The hash found is not printed: pasted into the spec, it would approve any file.
-        raise InputError(
-            f"checkpoint {shown} has another sha256 than {sha256} as given"
-            + (f": it is {kind}" if kind else "")
-            + "; take both from the same source"
-        )
-    return path
-
-
-def _parsed(url: str) -> ParseResult:
-    """Return the parts of a URL.
-
-    Raises:
-        InputError: If it is no URL.
-    """
-    try:
-        parts = urlparse(url)
-        _ = parts.port  # read only when it is asked for
-    except ValueError as error:
-        raise InputError(f"checkpoint {url} is no URL: {error}") from error
-    return parts
 
 
 def foreign_kind(path: Path) -> str | None:

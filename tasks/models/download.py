@@ -1,8 +1,11 @@
-"""Downloads of weights: redirects that keep encryption, a retry, and no file left by a failure."""
+"""Downloads of weights: redirects that keep encryption, retries, and resuming where they ended."""
 
+import http
 import http.client
+import json
+import logging
 import os
-import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -12,10 +15,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+from filelock import FileLock
+
 from segtransfer.errors import InputError, SegtransferError, ServerError
 from segtransfer.tasks.urls import without_credentials
 
+log = logging.getLogger(__name__)
 RETRY_DELAYS = (1.0, 3.0)  # seconds before the second and the third try
+PARTIAL, ORIGIN = ".part", ".part.json"  # endings of a partial file, and of its URL and version
 TRANSIENT = (408, 425, 429)  # of the statuses below 500, these may pass
 
 
@@ -36,7 +43,11 @@ class _SameOrSafer(urllib.request.HTTPRedirectHandler):
 
 
 def download(url: str, path: Path) -> None:
-    """Download a URL to a file, which exists only once it is complete.
+    """Download a URL to a file, which exists only once complete.
+
+    An interrupted download leaves ``path.part``, and its URL and version in ``path.part.json``, if
+    the server tells a version. The next call continues the file if the server sends ranges and
+    still has that version. Concurrent calls download once, because of ``path.lock``.
 
     Args:
         url: An http(s) URL.
@@ -47,8 +58,22 @@ def download(url: str, path: Path) -> None:
         ServerError: If the server cannot be reached or fails, also after retries.
         SegtransferError: If the file cannot be written.
     """
-    with _writing(path.parent):
+    lock = FileLock(_beside(path, ".lock"))
+    with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        if not path.exists():
+            _download_with_retries(url, path)
+    finally:
+        if not _beside(path, ORIGIN).exists():  # nothing could continue the partial file
+            _beside(path, PARTIAL).unlink(missing_ok=True)
+        if path.exists():  # whoever waits for the lock has nothing left to do
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _download_with_retries(url: str, path: Path) -> None:
     for delay in (*RETRY_DELAYS, None):
         try:
             _download_once(url, path)
@@ -74,26 +99,101 @@ def download(url: str, path: Path) -> None:
 
 
 def _download_once(url: str, path: Path) -> None:
+    part, origin = _beside(path, PARTIAL), _beside(path, ORIGIN)
+    begun, version = _begun(url, part, origin)
+    headers = {"Range": f"bytes={begun}-", "If-Range": version} if begun else {}
     opener = urllib.request.build_opener(_SameOrSafer)
-    with opener.open(url, timeout=60) as reply:
-        with _writing(path.parent):
-            handle, partial = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                while piece := reply.read(1 << 20):
-                    with _writing(path.parent):
-                        file.write(piece)
-                        file.flush()
-            if reply.length:  # http.client is silent about a connection that ended early
-                raise http.client.IncompleteRead(b"", reply.length)
-            with _writing(path.parent):
-                os.replace(partial, path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
+    try:
+        reply = opener.open(urllib.request.Request(url, headers=headers), timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not headers:
+            raise
+        error.close()
+        return _start_over(url, path, origin)
+    with reply:
+        resumed = bool(headers) and reply.status == http.HTTPStatus.PARTIAL_CONTENT
+        if resumed and not (
+            reply.headers.get("Content-Range", "").startswith(f"bytes {begun}-")
+            and _version(reply.headers) in (version, None)
+        ):
+            return _start_over(url, path, origin)
+        if not resumed:
+            with writing(path.parent):
+                part.unlink(missing_ok=True)
+                _note(origin, url, _version(reply.headers))
+        _append(reply, part)
+    with writing(path.parent):
+        os.replace(part, path)
+        origin.unlink(missing_ok=True)
+
+
+def _start_over(url: str, path: Path, origin: Path) -> None:
+    """Download again from the first byte, as there is nothing known to continue."""
+    with writing(path.parent):
+        origin.unlink()
+    _download_once(url, path)
+
+
+def _append(reply: Any, part: Path) -> None:
+    """Append a reply to a partial file.
+
+    Raises:
+        IncompleteRead: If the connection ended early.
+    """
+    size = int(reply.length or 0) / 1e6
+    log.info("downloading %s to %s: %.1f MB", without_credentials(reply.url), part, size)
+    with writing(part.parent):
+        file = open(part, "ab")  # noqa: SIM115  closed below
+    with file:
+        while piece := reply.read(1 << 20):
+            with writing(part.parent):
+                file.write(piece)
+                file.flush()
+    if reply.length:  # http.client is silent about a connection that ended early
+        raise http.client.IncompleteRead(b"", reply.length)
+
+
+def _begun(url: str, part: Path, origin: Path) -> tuple[int, str]:
+    """Return the number of bytes that can be continued, and the version that they belong to."""
+    try:
+        known = json.loads(origin.read_text())
+        if known["url"] == url and isinstance(known["version"], str):
+            return part.stat().st_size, known["version"]
+    except (OSError, ValueError, TypeError, KeyError):
+        pass  # nothing is known of the partial file, if any
+    return 0, ""
+
+
+def _note(origin: Path, url: str, version: str | None) -> None:
+    """Note the URL and the version of a partial file, which no other version can continue."""
+    if version is None:
+        origin.unlink(missing_ok=True)
+    else:
+        write_whole(origin, json.dumps({"url": url, "version": version}))
+
+
+def _version(headers: Any) -> str | None:
+    """Return what identifies the bytes of a reply in ``If-Range``, or None (RFC 9110, 13.1.5)."""
+    tag = headers.get("ETag")
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file, which exists only once complete."""
+    partial = _beside(path, f".{os.getpid()}-{threading.get_ident()}")
+    try:
+        partial.write_text(text)  # with the permissions that others in a shared cache need
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
     """Tell the trouble of a disk from that of a server.
 
     Raises:

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from functools import cache
-from importlib.util import find_spec
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,25 @@ from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
 from segtransfer.tasks.models.checkpoint import (
     Checkpoint,
     describe_mismatch,
-    fetch,
     load_checkpoint,
     select,
     sha256_of,
 )
 from segtransfer.tasks.models.claims import check_preprocessing, classes_of
-from segtransfer.tasks.models.mmseg_build import build, import_libraries, missing_clause, root_of
-from segtransfer.tasks.models.sliding import windows
+from segtransfer.tasks.models.mmseg_build import (
+    build,
+    has_usual_windows,
+    import_libraries,
+    missing_clause,
+    root_of,
+)
+from segtransfer.tasks.models.mmseg_configs import find_config, published
+from segtransfer.tasks.models.sliding import stitch, windows
 from segtransfer.tasks.models.spec import Inference, MmsegSource, ModelSpec
+from segtransfer.tasks.models.weights import fetch, fetch_published
 
 ADAPTER_VERSION = 1
-__all__ = ["MmsegSegmenter", "check", "describe", "find_config", "import_libraries", "load"]
+__all__ = ["MmsegSegmenter", "check", "describe", "import_libraries", "load"]
 
 
 class MmsegSegmenter(Segmenter):
@@ -46,6 +52,7 @@ class MmsegSegmenter(Segmenter):
         super().__init__()
         self.network = network
         self.num_classes = network.num_classes
+        self.align_corners = network.align_corners
         self.threshold: float | None = None
         if network.out_channels == 1:
             self.num_classes, self.threshold = 2, _last(network.decode_head).threshold
@@ -57,7 +64,7 @@ class MmsegSegmenter(Segmenter):
         # mmcv loads BGR; either flag swaps the channels, so the network then sees RGB.
         self.sees_rgb = bool(preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr"))
         test_cfg = preprocessor.get("test_cfg") or {}
-        self.size_divisor = int(test_cfg.get("size_divisor") or 1)
+        self.size_divisor = self.pads_to = int(test_cfg.get("size_divisor") or 1)
         self.fixed_size = test_cfg.get("size")
         self.pad_value = float(preprocessor.get("pad_val", 0))
 
@@ -68,15 +75,25 @@ class MmsegSegmenter(Segmenter):
         down, right = self._padding(height, width)
         if down or right:
             inputs = F.pad(inputs, (0, right, 0, down), value=self.pad_value)
-        shape = inputs.shape[-2:]
-        meta = {"ori_shape": shape, "img_shape": shape, "padding_size": [0] * 4}
-        # slide_inference writes into the first meta, so each image has its own.
-        logits = self.network.inference(inputs, [dict(meta) for _ in range(len(images))])
-        logits = logits[..., :height, :width]
+        logits = self._answer(inputs)[..., :height, :width]
         if self.threshold is None:
             return logits
         zero = torch.logit(torch.tensor(self.threshold)).clamp(-100, 100).to(logits)
         return torch.cat([torch.zeros_like(logits), logits - zero], 1)
+
+    def _answer(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the network's logits of preprocessed images, by windows if its config says so."""
+        config = self.network.test_cfg
+        if config.get("mode", "whole") == "slide" and has_usual_windows(self.network):
+            answer = partial(self._inferred, self.network.encode_decode)
+            return stitch(answer, inputs, config.crop_size, config.stride)
+        return self._inferred(self.network.inference, inputs)
+
+    def _inferred(self, infer: Callable[..., torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+        shape = inputs.shape[-2:]
+        meta = {"ori_shape": shape, "img_shape": shape, "padding_size": [0] * 4}
+        # slide_inference writes into the first meta, so each image has its own.
+        return infer(inputs, [dict(meta) for _ in range(len(inputs))])
 
     def pixels_seen(self, height: int, width: int) -> int:
         """Return the pixels per image; padding counts, and pixels count once per window."""
@@ -99,7 +116,7 @@ class MmsegSegmenter(Segmenter):
         """Return the rows below and columns right that mmseg's preprocessor adds at test time."""
         if self.fixed_size:
             return max(self.fixed_size[0] - height, 0), max(self.fixed_size[1] - width, 0)
-        return -height % self.size_divisor, -width % self.size_divisor
+        return -height % self.pads_to, -width % self.pads_to
 
 
 def load(spec: ModelSpec, device: str = "cpu") -> MmsegSegmenter:
@@ -142,7 +159,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
         ADAPTER_VERSION,
         "mmseg",
         config,
-        sha256_of(fetch(source.checkpoint, source.sha256)),
+        sha256_of(_file(source)),
     ]
     head = _last(config["decode_head"])
     if _is_binary(head):
@@ -187,7 +204,7 @@ def _classes(spec: ModelSpec, config: dict[str, Any]) -> tuple[str, ...] | None:
     Raises:
         InputError: If the checkpoint contradicts the config, or itself.
     """
-    checkpoint, place = _checkpoint(spec), _source(spec).checkpoint
+    checkpoint, place = _checkpoint(spec), _place(_source(spec))
     try:
         check_preprocessing(config["data_preprocessor"], checkpoint.meta, checkpoint.state)
         if spec.classes is not None:
@@ -248,51 +265,21 @@ def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
     return model
 
 
-def find_config(config: str) -> Path:
-    """Return the file of a config: a path, or the name of one of mmseg's own configs.
-
-    Of several shipped configs of one name, those below ``dsdl/`` are the last choice.
-
-    Raises:
-        InputError: If it is neither, or several shipped configs have the name.
-    """
-    path = Path(config).expanduser()
-    if path.is_file():
-        return path.resolve()
-    shipped = _shipped_configs()
-    stem = path.name.removesuffix(".py")
-    if stem in shipped:
-        alike = shipped[stem]
-        fitting = [p for p in alike if p.as_posix().endswith(f"/{path.parent.name}/{stem}.py")]
-        found = fitting or [p for p in alike if "dsdl" not in p.parts] or alike
-        if len(found) > 1:
-            listed = " and ".join(map(str, found))
-            raise InputError(f"config {config} is the name of several: {listed}; give the path")
-        return found[0]
-    from segtransfer.tasks.schema import suggest
-
-    hint = suggest(stem, shipped).split("Allowed:")[0]
-    raise InputError(
-        f"config {config} is neither a file nor the name of one of mmseg's {len(shipped)} configs; "
-        + (hint or "give a path")
-    )
+def _file(source: MmsegSource) -> Path:
+    """Return the local file of the weights, downloaded if need be."""
+    if source.checkpoint is not None:
+        return fetch(source.checkpoint, source.sha256)
+    return fetch_published(published(source.config).weights, source.sha256)
 
 
-@cache
-def _shipped_configs() -> dict[str, list[Path]]:
-    """Return the files of mmseg's own configs by stem."""
-    package = find_spec("mmseg")
-    if package is None or package.origin is None:
-        return {}
-    shipped: dict[str, list[Path]] = {}
-    for path in sorted((Path(package.origin).parent / ".mim/configs").rglob("*.py")):
-        shipped.setdefault(path.stem, []).append(path)
-    return shipped
+def _place(source: MmsegSource) -> str:
+    """Return the path or the URL of the weights."""
+    return source.checkpoint or published(source.config).weights
 
 
 def _checkpoint(spec: ModelSpec) -> Checkpoint:
     source = _source(spec)
-    return load_checkpoint(fetch(source.checkpoint, source.sha256), trust=source.trust)
+    return load_checkpoint(_file(source), trust=source.trust)
 
 
 def _fitting(spec: ModelSpec, network: Any) -> dict[str, torch.Tensor]:
@@ -312,7 +299,7 @@ def _fitting(spec: ModelSpec, network: Any) -> dict[str, torch.Tensor]:
         problem = str(error)
     if problem:
         raise InputError(
-            f"model '{spec.name}': checkpoint {source.checkpoint} does not fit config "
+            f"model '{spec.name}': checkpoint {_place(source)} does not fit config "
             f"{source.config}: {problem}"
         )
     return found

@@ -42,6 +42,14 @@ def build(name: str, model: dict[str, Any]) -> Any:
     return network
 
 
+def has_usual_windows(network: Any) -> bool:
+    """Tell whether a network's sliding inference is mmseg's own, whatever its parts are."""
+    from mmseg.models.segmentors import EncoderDecoder
+
+    methods = ("inference", "slide_inference")
+    return all(getattr(type(network), m, None) is getattr(EncoderDecoder, m) for m in methods)
+
+
 def _constructible(model: dict[str, Any]) -> dict[str, Any]:
     """Return a config without the ``init_cfg`` that constructors of backbone and neck do not take.
 

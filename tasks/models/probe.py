@@ -94,6 +94,35 @@ def find_probe(model: Segmenter, sizes: Sequence[tuple[int, int]] = PROBE_SIZES)
     raise first
 
 
+def find_divisor(model: Segmenter) -> int:
+    """Return the number that must divide the sizes that a network takes, found by trial.
+
+    Some networks fail at odd sizes, because the sizes of branches that they add differ there.
+
+    Returns:
+        The declared ``size_divisor`` unless it is 1; else the smallest power of two up to 64 of
+        which the network takes an odd multiple; 1 if the network takes no other size than one.
+    """
+    if model.size_divisor != 1:
+        return model.size_divisor
+    height, width = next((size for size in PROBE_SIZES if _takes(model, size)), (0, 0))
+    for divisor in (1, 2, 4, 8, 16, 32, 64) if height else ():
+        if _takes(model, [divisor * (side // divisor + 1 | 1) for side in (height, width)]):
+            return divisor
+    return 1
+
+
+@torch.no_grad()
+def _takes(model: Segmenter, size: Sequence[int]) -> bool:
+    """Tell whether a model answers to a probe of a size; the forward counts as no cost."""
+    try:
+        with seeded(0):
+            model.checked_logits(probe(1, (size[0], size[1])).to(model.device))
+    except InputError:
+        return False
+    return True
+
+
 def examine(model: Segmenter, sizes: Sequence[tuple[int, int]] = PROBE_SIZES) -> None:
     """Try a model with one tiny forward and gradient, and note whether it repeats its answers.
 

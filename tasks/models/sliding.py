@@ -1,7 +1,10 @@
 """Sliding-window inference for any segmenter, differentiable, with windows placed as mmseg does."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.spec import Inference
@@ -23,22 +26,54 @@ class SlidingSegmenter(Segmenter):
         self.crop, self.stride = crop, stride
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        height, width = images.shape[-2:]
-        count = images.new_zeros(1, 1, height, width)
-        total: torch.Tensor | None = None
-        for top, bottom, left, right in windows(height, width, self.crop, self.stride):
-            part = self.inner.checked_logits(images[..., top:bottom, left:right])
-            part = F.pad(part, (left, width - right, top, height - bottom))
-            total = part if total is None else total + part
-            count[..., top:bottom, left:right] += 1
-        assert total is not None
-        return total / count
+        return stitch(self.inner.checked_logits, images, self.crop, self.stride)
 
     def pixels_seen(self, height: int, width: int) -> int:
         return sum(
             self.inner.pixels_seen(bottom - top, right - left)
             for top, bottom, left, right in windows(height, width, self.crop, self.stride)
         )
+
+
+def stitch(
+    answer: Callable[[torch.Tensor], torch.Tensor],
+    images: torch.Tensor,
+    crop: tuple[int, int],
+    stride: tuple[int, int],
+) -> torch.Tensor:
+    """Return the logits of windows over images, averaged over the windows of a pixel.
+
+    A gradient holds the activations of one window at a time: each window is computed again in the
+    backward, to the same bits.
+
+    Args:
+        answer: Returns the logits N x K x h x w of a window N x 3 x h x w.
+        images: float N x 3 x H x W.
+        crop: Height and width of a window.
+        stride: Rows and columns from one window to the next.
+
+    Returns:
+        Logits N x K x H x W.
+    """
+    height, width = images.shape[-2:]
+    spans = windows(height, width, crop, stride)
+    again = torch.is_grad_enabled() and images.requires_grad and len(spans) > 1
+    count = images.new_zeros(1, 1, height, width)
+    total: torch.Tensor | None = None
+    for top, bottom, left, right in spans:
+        seen = images[..., top:bottom, left:right]
+        part = _recomputed(answer, seen) if again else answer(seen)
+        part = F.pad(part, (left, width - right, top, height - bottom))
+        total = part if total is None else total + part
+        count[..., top:bottom, left:right] += 1
+    assert total is not None
+    return total / count
+
+
+def _recomputed(answer: Callable[[torch.Tensor], torch.Tensor], seen: torch.Tensor) -> torch.Tensor:
+    # To stop early, torch would raise an exception through code that turns errors into sentences.
+    with set_checkpoint_early_stop(False):
+        return checkpoint(answer, seen, use_reentrant=False)
 
 
 def with_windows(model: Segmenter, inference: Inference | None) -> Segmenter:

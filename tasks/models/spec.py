@@ -82,14 +82,28 @@ class MmsegSource(Frozen):
     Attributes:
         config: A config file, or the name of a config that mmseg ships.
         checkpoint: A .pth or .safetensors file, or a URL.
-        sha256: The hash of the checkpoint; required for a URL.
-        trust: Whether a checkpoint that needs unpickling of foreign classes is read.
+        weights: ``mmseg`` in place of a checkpoint, for the weights that the metafile beside the
+            config publishes.
+        sha256: The hash of the weights; required for the URL of a checkpoint.
+        trust: Whether weights that need unpickling of foreign classes are read.
     """
 
     config: NameOrPath
-    checkpoint: AnyPath
+    checkpoint: AnyPath | None = None
+    weights: Literal["mmseg"] | None = added_later(None)
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     trust: Flag = False
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> "MmsegSource":
+        if (self.checkpoint is None) == (self.weights is None):
+            raise PydanticCustomError(
+                "weights",
+                "an mmseg model needs either checkpoint (a file, or a URL with sha256) or weights: "
+                "mmseg, which takes the published weights of the config; give one of them",
+                {},
+            )
+        return self
 
 
 class TorchSource(Frozen):

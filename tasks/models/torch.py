@@ -15,7 +15,6 @@ from segtransfer.tasks.models.builds import check_build, hash_of_build, take_bui
 from segtransfer.tasks.models.checkpoint import (
     Checkpoint,
     describe_mismatch,
-    fetch,
     load_checkpoint,
     select,
     sha256_of,
@@ -24,6 +23,7 @@ from segtransfer.tasks.models.claims import classes_of
 from segtransfer.tasks.models.outputs import foreign_error
 from segtransfer.tasks.models.sliding import with_windows
 from segtransfer.tasks.models.spec import ModelSpec, TorchSource
+from segtransfer.tasks.models.weights import fetch
 from segtransfer.tasks.randomness import seeded
 from segtransfer.tasks.user_code import find_function, source_hash
 

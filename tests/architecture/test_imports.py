@@ -21,7 +21,7 @@ ORDER = (
     "results",
     "statistics",
     "runtime.metrics runtime.scheduler",
-    "runtime.executors",
+    "runtime.executors.base runtime.executors.slot_sizing",
     "runtime",
     "forecast",
     "comparison",
@@ -40,7 +40,6 @@ ORDER = (
 ALLOWED = {
     "ray": [
         "orchestrator/runtime/executors/ray/*.py",
-        "orchestrator/runtime/ray_driver.py",
         "orchestrator/searches/tune.py",
         "orchestrator/jobs/client.py",
     ],

@@ -54,18 +54,15 @@ def _are_told_by_the_processor() -> None:
     assert isinstance(torch.cpu._is_avx512_bf16_supported(), bool)
 
 
-NODES, CONNECTION = (
-    f"orchestrator/runtime/executors/ray/{name}.py" for name in ("nodes", "connection")
+NODES, CONNECTION, DRIVER = (
+    f"orchestrator/runtime/executors/ray/{name}.py" for name in ("nodes", "connection", "driver")
 )
 # The private part -> the file that uses it, and its canary.
 PRIVATE: dict[str, tuple[str, Callable[[], None]]] = {
     "ray._private.state.available_resources_per_node": (NODES, _lists_resources_by_node),
     "ray._private.services.canonicalize_bootstrap_address": (CONNECTION, _reads_an_address),
     "_temp_dir": (CONNECTION, _is_an_option_of_init("_temp_dir")),
-    "_system_config": (
-        "orchestrator/runtime/ray_driver.py",
-        _is_an_option_of_init("_system_config"),
-    ),
+    "_system_config": (DRIVER, _is_an_option_of_init("_system_config")),
     "self._ot_trials": ("orchestrator/searches/tune.py", _maps_trial_ids_to_trials),
     "study._storage": ("orchestrator/searches/tune.py", _is_the_storage),
     "trial._trial_id": ("orchestrator/searches/optuna_study.py", _is_the_storage),

@@ -9,7 +9,7 @@ import ray
 from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
 from segtransfer.results import Results, load_results
-from segtransfer.runtime.fleets import status_of
+from segtransfer.runtime.executors.ray.fleets import status_of
 from segtransfer.store import Store
 from tests.chaos.disturbed_run import DisturbedRun
 from tests.orchestrator.runtime.executors.fleets import exists, live, until

@@ -34,10 +34,10 @@ class NoticeWriter(Listener):
 
 
 def run_client(request: dict[str, Any]) -> None:
-    from segtransfer.runtime import ray_driver
+    from segtransfer.runtime.executors.ray import driver
 
     write_faults.install()
-    ray_driver.DriverActor = write_faults.Driver  # type: ignore[misc]
+    driver.DriverActor = write_faults.Driver  # type: ignore[misc]
     with Path(request["notice_file"]).open("w", buffering=1) as file, terminable():
         try:
             stopped = carry_out(read_experiment(request["spec"]), NoticeWriter(file)).stopped

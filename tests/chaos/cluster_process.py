@@ -19,8 +19,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from segtransfer.experiment.reading import read_experiment
-from segtransfer.experiment.spec import Runtime
-from segtransfer.runtime import fleets, ray_driver
+from segtransfer.experiment.runtime_spec import Runtime
+from segtransfer.runtime.executors.ray import driver, fleets
 from segtransfer.runtime.runner import carry_out
 from segtransfer.store import Store
 from tests.chaos import checks, write_faults
@@ -92,8 +92,8 @@ class ChaosCluster:
         self.clients = Clients(self.cluster.address)
         # Large enough for Ray's object store: smaller arrays stay with their owners.
         write_images(folder / "data", bright=3, size=(120, 160))
-        ray_driver.LEASE = LEASE
-        ray_driver.DriverActor = write_faults.Driver  # type: ignore[misc]
+        driver.LEASE = LEASE
+        driver.DriverActor = write_faults.Driver  # type: ignore[misc]
         self.store = folder / "fleet"
         files = {"store": str(self.store), "log": str(folder / "fleet.jsonl")}
         fleets.start_fleet("chaos", Runtime.model_validate(files))

@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from segtransfer.runtime.ray_driver import DriverActor
+from segtransfer.runtime.executors.ray.driver import DriverActor
 from segtransfer.store.files import PARTIAL, Files
 
 FAULT = "fault.json"

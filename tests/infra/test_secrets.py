@@ -10,7 +10,7 @@ import yaml
 
 from segtransfer.errors import InputError
 from segtransfer.store import Store
-from segtransfer.tasks.models.checkpoint import fetch
+from segtransfer.tasks.models.weights import fetch
 from tests.infra.validators import INFRA
 from tests.orchestrator.searches.searches import grey_search
 from tests.orchestrator.toy_experiments import run_toy

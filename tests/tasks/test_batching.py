@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from segtransfer.tasks.batching import in_micro_batches, upload
+from segtransfer.tasks import batching
+from segtransfer.tasks.batching import LARGE, fitting_memory, in_micro_batches, upload
 from segtransfer.tasks.evaluate import evaluate
 from tests.tasks.cases import annotations, pictures, toy
 
@@ -38,6 +39,35 @@ def test_the_micro_batch_is_halved_and_stays_so_for_what_follows() -> None:
     work = Allocator(room=3)
     in_micro_batches(work, 10, 8)
     assert work.asked == [(0, 8), (0, 4), (0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]
+
+
+@pytest.mark.parametrize(("free", "batches"), [(10**12, 4), (350, 2), (200, 1), (1, 1)])
+def test_the_first_large_image_goes_alone_and_its_peak_bounds_the_rest(
+    free: int, batches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image takes 100 bytes, and four fifths of the free memory may be taken."""
+    monkeypatch.setattr(batching, "start_of_peak", lambda device: 0)
+    monkeypatch.setattr(batching, "peak_since", lambda base, device: 100)
+    monkeypatch.setattr(batching, "room", lambda device: free)
+    fitting = fitting_memory(np.zeros((9, 3, 1, LARGE), np.uint8), torch.device("cpu"))
+    work = Allocator(room=8)
+    results = in_micro_batches(work, 9, 4, fitting)
+    assert [image for result in results for image in result] == list(range(9))
+    assert work.asked[0] == (0, 1)
+    assert max(stop - start for start, stop in work.asked) == batches
+
+
+def test_small_images_are_not_measured() -> None:
+    small = np.zeros((9, 3, 240, 320), np.uint8)
+    assert fitting_memory(small, torch.device("cpu")) is None
+
+
+def test_scores_of_large_images_do_not_depend_on_the_measurement() -> None:
+    model = toy("convolutional")
+    images, labels = pictures(3, 700, 800), annotations(3, 700, 800, 3)
+    whole = evaluate(model, images, labels, num_classes=3, micro_batch=3)
+    alone = evaluate(model, images, labels, num_classes=3, micro_batch=1)
+    assert np.array_equal(whole.predictions, alone.predictions)
 
 
 def test_one_image_that_does_not_fit_is_the_allocators_own_error() -> None:

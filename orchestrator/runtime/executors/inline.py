@@ -12,7 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from segtransfer.experiment.runtime_spec import EXECUTORS, ExecutorKind, Runtime
 from segtransfer.experiment.task import Task
+from segtransfer.runtime.client import LocalClient
+from segtransfer.runtime.driver import Driver
+from segtransfer.runtime.event_log import log_to
 from segtransfer.runtime.executors.base import (
     Event,
     Failed,
@@ -26,6 +30,7 @@ from segtransfer.runtime.executors.base import (
     perform,
 )
 from segtransfer.runtime.scheduler import Slot
+from segtransfer.store import Store
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.memory import keep_freed_memory
 from segtransfer.tasks.models import adapters as models
@@ -126,3 +131,17 @@ class InlineExecutor:
     def close(self) -> None:
         """Release all models."""
         self._models.clear()
+
+
+class Inline(ExecutorKind):
+    """The driver and every model in the process of the command."""
+
+    def connect(self, runtime: Runtime, name: str) -> LocalClient:
+        """Open a driver in this process."""
+        if runtime.log is not None:
+            log_to(runtime.log)
+        executor = InlineExecutor(micro_batch=runtime.micro_batch)
+        return LocalClient(Driver(executor, Store(runtime.store), runtime))
+
+
+EXECUTORS.add("inline")(Inline())

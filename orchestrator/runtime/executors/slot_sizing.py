@@ -6,7 +6,7 @@ from itertools import accumulate
 
 import torch
 
-from segtransfer.experiment.spec import Fleet
+from segtransfer.experiment.runtime_spec import Fleet
 
 WORKER_BYTES = 1.5e9  # memory that one worker may need on a CPU node
 MOST_PER_GPU = 8  # slots on a GPU if their number is not given and the models not measured

@@ -13,14 +13,14 @@ from segtransfer.store.maintenance.leases import removing
 from segtransfer.store.maintenance.reading import in_threads
 from segtransfer.store.maintenance.verify import (
     DESCRIPTIONS,
-    ExpectedImages,
     blob_problem,
     check_experiment,
-    expected_images,
     misplaced,
+    outline_of,
 )
 from segtransfer.store.rows import BLOB_PATH, ROW_PATH, ROWS, CompactedFile
 from segtransfer.store.store import SHARD_PATH, shard_path
+from segtransfer.tasks.data.shards import Outline
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class _Look:
     def __init__(self, store: Store, listed: Mapping[str, Damage] | None = None) -> None:
         self._store = store
         self._listed = listed  # by path; None for all files
-        self._expected: dict[str, ExpectedImages | None] = {}  # by shard
+        self._expected: dict[str, Outline | None] = {}  # by shard
 
     def damages(self) -> tuple[Damage, ...]:
         """Return the damage, sorted by path, one per path."""
@@ -168,7 +168,7 @@ class _Look:
     def _expect(self, shard_id: str) -> None:
         """Read the ids and the size of a shard's images once."""
         if shard_id not in self._expected and SHARD_PATH.fullmatch(shard_path(shard_id)):
-            self._expected[shard_id] = expected_images(self._store.shard(shard_id))
+            self._expected[shard_id] = outline_of(self._store.shard(shard_id))
 
     def _problem(self, row: CommitRow | None) -> str | None:
         """Return the reason why a row or its blob is damaged, or None."""

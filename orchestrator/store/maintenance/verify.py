@@ -15,7 +15,7 @@ from segtransfer.store.maintenance.reading import in_threads, read_rows
 from segtransfer.store.reports import is_attack_report
 from segtransfer.store.rows import BLOB_PATH, COMPACTED_PATH, ROW_PATH
 from segtransfer.store.store import SHARD_PATH, named_results, parse
-from segtransfer.tasks.data.shards import Shard
+from segtransfer.tasks.data.shards import Outline, Shard
 
 Anomaly = Literal["damaged", "orphaned", "foreign", "partial"]
 DESCRIPTIONS = ("experiments/", "searches/")
@@ -50,24 +50,15 @@ class VerifyReport:
         return not any(finding.kind == "damaged" for finding in self.findings)
 
 
-@dataclass(frozen=True)
-class ExpectedImages:
-    """The ids and the size of a shard's images, which each blob of the shard must have."""
-
-    image_ids: tuple[str, ...]
-    height: int
-    width: int
-
-
 def verify(store: Store) -> VerifyReport:
     """Read every file of a store and check rows, hashes, arrays and shapes; change nothing."""
     # Listed first, so that a blob that is committed meanwhile is named by a row read later.
     infos = store.files.infos("")
     index = read_rows(store)
     findings = [_unreadable(path, count) for path, count in index.unreadable.items()]
-    expected: dict[str, ExpectedImages] = {}
+    expected: dict[str, Outline] = {}
     shards = [match[2] for info in infos if (match := SHARD_PATH.fullmatch(info.path))]
-    contents = in_threads(store, lambda shard_id: expected_images(store.shard(shard_id)), shards)
+    contents = in_threads(store, lambda shard_id: outline_of(store.shard(shard_id)), shards)
     for shard_id, images in zip(shards, contents, strict=True):
         if images is None:
             path = f"shards/{shard_id[:2]}/{shard_id}.arrow"
@@ -121,13 +112,13 @@ def _unreadable(path: str, count: int) -> Finding:
                                     "the experiments again")  # fmt: skip
 
 
-def expected_images(shard: Shard | None) -> ExpectedImages | None:
-    """Return ids and size of a shard's images; None for a missing shard."""
-    return None if shard is None else ExpectedImages(shard.image_ids, *shard.images.shape[2:])
+def outline_of(shard: Shard | None) -> Outline | None:
+    """Return a shard without its pixels; None for a missing shard."""
+    return None if shard is None else shard.outline
 
 
 def _check_blob(
-    store: Store, rows: list[CommitRow], expected: Mapping[str, ExpectedImages]
+    store: Store, rows: list[CommitRow], expected: Mapping[str, Outline]
 ) -> list[Finding]:
     """Check a blob against its hash, and against each row that names the blob."""
     content = store.files.read(rows[0].blob)
@@ -147,7 +138,7 @@ def _with_report(store: Store, bare: CommitRow) -> CommitRow | None:
 
 
 def blob_problem(
-    row: CommitRow, content: bytes | None, expected: Mapping[str, ExpectedImages | None]
+    row: CommitRow, content: bytes | None, expected: Mapping[str, Outline | None]
 ) -> str | None:
     """Return the reason why a blob is not the result that its row promises, or None.
 
@@ -163,14 +154,14 @@ def blob_problem(
     return _wrong_arrays(row, content, expected.get(row.shard or ""))
 
 
-def _wrong_arrays(row: CommitRow, content: bytes, expected: ExpectedImages | None) -> str | None:
+def _wrong_arrays(row: CommitRow, content: bytes, expected: Outline | None) -> str | None:
     """Return the reason why a blob's arrays and its row do not fit, or None if they do."""
     if row.kind == "attack":
         made = arrays.decode_images(content)
         if made is None:
             return "these are no adversarial images"
         ids, images = made
-        shape = images.shape[-2:]
+        shape, wanted = images.shape[-2:], expected and expected.size
         if not is_attack_report(row.report, len(images), len(ids)):
             return "the report in its row is not that of such an attack"
     else:
@@ -178,9 +169,10 @@ def _wrong_arrays(row: CommitRow, content: bytes, expected: ExpectedImages | Non
         if scores is None:
             return "these are no scores of images"
         ids, shape = scores.image_ids, scores.predictions.shape[-2:]
+        wanted = expected and expected.label_size
     if expected is None:
         return None
-    if (ids, shape) != (expected.image_ids, (expected.height, expected.width)):
+    if (ids, shape) != (expected.image_ids, wanted):
         return "its images are not those of its shard"
     return None
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -78,11 +79,6 @@ def resize(images: torch.Tensor, size: HeightWidth, *, antialias: bool = False) 
     """
     native = images.shape[-2:]
 
-    def labels(labels: torch.Tensor) -> torch.Tensor:
-        # nearest-exact samples at pixel centres, as the bilinear resize of the image does; floats
-        # hold every class index exactly.
-        return F.interpolate(labels[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()
-
     def logits(logits: torch.Tensor) -> torch.Tensor:
         return F.interpolate(logits, size=native, mode="bilinear", align_corners=False)
 
@@ -90,7 +86,7 @@ def resize(images: torch.Tensor, size: HeightWidth, *, antialias: bool = False) 
         images, size=size, mode="bilinear", align_corners=False, antialias=antialias
     )
     ratio = (size[0] * size[1] / (native[0] * native[1])) ** 0.5
-    return View(seen, labels, logits, ratio=ratio)
+    return View(seen, partial(_nearest, size=size), logits, ratio=ratio)
 
 
 def window(images: torch.Tensor, size: HeightWidth, top: int, left: int) -> View:
@@ -138,8 +134,25 @@ def snap(height: int, width: int, ratios: tuple[float, float], divisor: int) -> 
     return nearest(height, ratios[0]), nearest(width, ratios[1])
 
 
+def resize_labels(labels: torch.Tensor, size: HeightWidth) -> torch.Tensor:
+    """Return labels N x H x W at a size, by nearest neighbour."""
+    return labels if labels.shape[-2:] == size else _nearest(labels, size)
+
+
+def _nearest(labels: torch.Tensor, size: HeightWidth) -> torch.Tensor:
+    # nearest-exact samples at pixel centres, as the bilinear resize of the image does; floats hold
+    # every class index exactly.
+    return F.interpolate(labels[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()
+
+
 def align(
-    view: View, logits: torch.Tensor, labels: torch.Tensor, version: str
+    view: View,
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    version: str,
+    *,
+    grid: HeightWidth | None = None,
+    at: Callable[[torch.Tensor, HeightWidth], torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Bring logits of a view and native labels together.
 
@@ -149,14 +162,18 @@ def align(
         labels: int64 N x H x W, native.
         version: ``logits`` brings the logits back to native resolution, and sets labels of pixels
             outside the view to 255; ``labels`` moves the labels to the view.
+        grid: Height and width of the images, if the labels have another size.
+        at: Resizes logits to the size of the labels, if it is another.
 
     Returns:
         Logits and labels at the same resolution.
     """
+    size = labels.shape[-2], labels.shape[-1]
     if version == "labels":
-        return logits, view.labels(labels)
+        return logits, view.labels(resize_labels(labels, grid or size))
     if not view.whole:
         ones = torch.ones_like(logits[:1, :1])
-        shown = view.logits(ones) > 0.999
-        labels = torch.where(shown[:, 0], labels, IGNORE_INDEX)
-    return view.logits(logits), labels
+        shown = resize_labels((view.logits(ones) > 0.999)[:, 0], size)
+        labels = torch.where(shown.bool(), labels, IGNORE_INDEX)
+    logits = view.logits(logits)
+    return logits if at is None else at(logits, size), labels

@@ -19,11 +19,13 @@ from pydantic import BaseModel
 from segtransfer.experiment.keys import RUNTIME_ONLY, attack_key, evaluate_key, key_of
 from segtransfer.experiment.plan import make_plan
 from segtransfer.experiment.reading import read_experiment
-from segtransfer.experiment.spec import Experiment, Runtime
+from segtransfer.experiment.runtime_spec import Runtime
+from segtransfer.experiment.spec import Experiment
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TransformSpec
 from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.numerics import Numerics
 from segtransfer.tasks.models.spec import (
     EnsembleSpec,
@@ -36,6 +38,7 @@ from segtransfer.tasks.models.zoo import ZOO
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import CLASSES, toy, write_images
 from tests.tasks.foreign import write_module
+from tests.tasks.models.published import entry, write_metafile
 from tests.tasks.models.segformers import write_segformer
 from tests.toys import convolutional
 
@@ -155,6 +158,15 @@ def other_weights(folder: Path) -> str:
     state[name] = state[name] * 2
     save_file(state, folder / "other.safetensors")
     return str(folder / "other.safetensors")
+
+
+def set_published(spec: Spec, folder: Path) -> None:
+    """Weights by name, of another content than the checkpoint beside which they are compared."""
+    set_zoo(ZOO_MODEL)(spec, folder)
+    config, weights = widened_config(folder), Path(other_weights(folder))
+    named = weights.rename(folder / f"net-{sha256_of(weights)[:8]}.safetensors")
+    write_metafile(folder, entry(config, f"https://host.invalid/{named.name}"))
+    spec["models"] = [{"name": "a", "mmseg": {"config": config, "weights": "mmseg"}}]
 
 
 def set_mmseg_data(**changes: Any) -> Change:
@@ -425,6 +437,7 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
         set_mmseg_model(),
         set_mmseg_model(sha256=ZOO[ZOO_MODEL].sha256),
     ),
+    "models.mmseg.weights": (set_mmseg_model(config=widened_config), set_published),
     "models.mmseg.trust": (set_mmseg_model(), set_mmseg_model(trust=True)),
     "models.adapter.kind": (set_own("models", "One"), set_own("models", "Other")),
     "models.torch.callable": (
@@ -538,6 +551,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "huggingface_hub.snapshot_download",
         lambda name, *, revision, allow_patterns: str(tmp_path / "hub" / revision),
     )
+    monkeypatch.setenv("SEGTRANSFER_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_module(tmp_path, "keyed_parts", KEYED_PARTS)
     monkeypatch.syspath_prepend(str(tmp_path))
     write_images(tmp_path / "data", count=5, split="one")

@@ -12,7 +12,7 @@ from segtransfer import run
 from segtransfer.cli import app
 from segtransfer.errors import InputError
 from segtransfer.experiment.shadowing import check_not_shadowed, find_shadow, own_file
-from segtransfer.runtime.ray_driver import join_cluster
+from segtransfer.runtime.executors.ray.driver import join_cluster
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a wrong executor": (
         good(runtime={"executor": "dask"}),
-        ["'runtime.executor'", "'ray'", "'inline'", "dask"],
+        ["'runtime.executor'", "inline, ray", "dask"],
     ),
     "no slots": (good(runtime={"fleet": {"slots": 0}}), ["'runtime.fleet.slots", "value: 0"]),
     "a size too small": (

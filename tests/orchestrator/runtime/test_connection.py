@@ -17,8 +17,7 @@ import pytest
 import yaml
 
 from segtransfer.errors import InputError
-from segtransfer.runtime import ray_driver
-from segtransfer.runtime.executors.ray import connection
+from segtransfer.runtime.executors.ray import connection, driver
 from segtransfer.runtime.executors.ray.connection import SOCKET, SOCKET_BYTES, prepare
 from tests.orchestrator.toy_experiments import toy_spec
 
@@ -51,21 +50,21 @@ def http() -> Iterator[int]:
 def test_an_address_without_a_cluster_is_named_after_the_deadline(
     kind: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_driver.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(driver.ray, "is_initialized", lambda: False)
     with kind() as port:  # type: ignore[operator]
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
         begun = time.monotonic()
         with pytest.raises(InputError, match=rf"127\.0\.0\.1:{port} within 1 s; .*RAY_ADDRESS"):
-            ray_driver.join_cluster("tests", timeout=1.0)
+            driver.join_cluster("tests", timeout=1.0)
     assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize("address", ["foo", "http://127.0.0.1:8265", "host:port:more", ":", "[::1"])
 def test_an_invalid_address_is_one_sentence(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_driver.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(driver.ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InputError, match="RAY_ADDRESS") as caught:
-        ray_driver.join_cluster("tests", timeout=1.0)
+        driver.join_cluster("tests", timeout=1.0)
     assert address in str(caught.value)
 
 

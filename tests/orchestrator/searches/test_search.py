@@ -111,7 +111,7 @@ def driver_of(context: SearchContext) -> Any:
     """A further client of the driver that a search's trials share."""
     import ray
 
-    from segtransfer.runtime.ray_driver import DRIVER, join_driver
+    from segtransfer.runtime.executors.ray.driver import DRIVER, join_driver
 
     named = ray.util.list_named_actors(all_namespaces=True)
     ours = f"segtransfer-{context.identity[:16]}"
@@ -419,7 +419,9 @@ def test_another_search_that_proposes_the_same_attack_computes_it_no_more(
 
 
 def test_a_search_runs_on_ray(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a search runs on Ray, and runtime.executor is 'inline'"):
+    with pytest.raises(
+        InputError, match=r"a search runs on workers, and runtime.executor is 'inline'"
+    ):
         run_search(grey_search(tmp_path, runtime={"executor": "inline"}), RecordingListener())
 
 

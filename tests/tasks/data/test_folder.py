@@ -161,11 +161,14 @@ def test_two_images_of_one_id_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, "two images named 'clip0_0'")
 
 
-def test_images_of_several_sizes_need_a_common_grid(tmp_path: Path) -> None:
+def test_images_of_several_sizes_keep_them_or_reach_a_common_grid(tmp_path: Path) -> None:
     write_folder(tmp_path, 6)
     write_image(tmp_path / "images/clip1_2.png", pictures(1, 30, 18)[0].transpose(1, 2, 0))
     write_image(tmp_path / "labels/clip1_2.png", annotations(1, 30, 18, 3)[0])
-    refused(tmp_path, "different sizes (20 x 28, 30 x 18)", "give data.size")
+    for fit in ("native", "resize"):
+        shards = read(tmp_path, fit=fit)
+        assert {s.images.shape[1:] for s in shards} == {(3, 20, 28), (3, 30, 18)}
+        assert all(s.labels.shape[1:] == s.size for s in shards)
     for fit in ("resize", "crop", "pad"):
         shards = read(tmp_path, size=(16, 24), fit=fit)
         assert {s.images.shape[1:] for s in shards} == {(3, 16, 24)}

@@ -199,3 +199,56 @@ def test_a_config_that_cannot_be_run_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config.py"
     path.write_text("test_dataloader = dict(")
     refused(DataSpec(mmseg=str(path)), f"config {path} could not be read")
+
+
+RESIZE = {"type": "Resize", "scale": (40, 24), "keep_ratio": True}
+
+
+@pytest.mark.parametrize(
+    "resize",
+    [
+        RESIZE,
+        {"type": "Resize", "scale": (31, 17), "keep_ratio": False},
+        {"type": "ResizeToMultiple", "size_divisor": 8},
+        {"type": "ResizeShortestEdge", "scale": 24, "max_size": 64},
+    ],
+    ids=lambda resize: resize["type"],
+)
+def test_images_are_on_the_grid_of_the_test_pipeline_and_labels_on_their_own(
+    resize: dict[str, Any], tmp_path: Path
+) -> None:
+    steps = [LOADER, resize, {"type": "LoadAnnotations"}, {"type": "PackSegInputs"}]
+    dataset = described(write_folder(tmp_path / "data", 2), pipeline=steps)
+    spec = written(tmp_path, dataset).model_copy(update={"fit": "pipeline"})
+    opened = open_dataset(spec)
+    for item, theirs in zip(opened.items, mmsegs_own(dataset), strict=True):
+        image, label = load(opened, item, spec)
+        assert np.array_equal(image, theirs["inputs"].numpy()[::-1])
+        assert np.array_equal(label, theirs["data_samples"].gt_sem_seg.data[0].numpy())
+        assert image.shape[1:] != label.shape == (20, 28)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"type": "RandomResize", "scale": (40, 24), "ratio_range": (0.5, 2.0), "keep_ratio": True},
+        {"type": "RandomCrop", "crop_size": (16, 16)},
+        {"type": "Pad", "size": (32, 32)},
+    ],
+    ids=lambda step: step["type"],
+)
+def test_a_pipeline_that_does_more_than_resize_is_refused(
+    step: dict[str, Any], tmp_path: Path
+) -> None:
+    dataset = described(write_folder(tmp_path / "data", 1), pipeline=[LOADER, step])
+    spec = written(tmp_path, dataset).model_copy(update={"fit": "pipeline"})
+    refused(spec, f"the pipeline of test_dataloader has steps {step['type']}", "give another split")
+
+
+def test_data_sets_of_different_pipelines_are_refused(tmp_path: Path) -> None:
+    parts = [
+        described(write_folder(tmp_path / name, 1), pipeline=[LOADER, *steps])
+        for name, steps in (("one", [RESIZE]), ("two", []))
+    ]
+    spec = written(tmp_path, {"type": "ConcatDataset", "datasets": parts})
+    refused(spec.model_copy(update={"fit": "pipeline"}), "has different steps by data set")

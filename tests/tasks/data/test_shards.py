@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segtransfer.store.arrays import decode_shard, encode_shard
+from segtransfer.tasks.data import shards as module
 from segtransfer.tasks.data.open import open_dataset
-from segtransfer.tasks.data.shards import Shard, make_shards
+from segtransfer.tasks.data.shards import Shard, make_shards, shard_of
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.randomness import schedule_group
 from tests.tasks.cases import annotations
@@ -80,3 +82,49 @@ def test_a_shard_whose_content_was_altered_is_not_intact() -> None:
     assert not dataclasses.replace(shard, image_ids=("x", *shard.image_ids[1:])).intact()
     assert not dataclasses.replace(shard, group=shard.group + 1).intact()
     assert dataclasses.replace(shard, images=np.array(shard.images)).intact()
+
+
+def of_sizes(root: Path, sizes: list[tuple[int, int]]) -> Path:
+    for number, (height, width) in enumerate(sizes):
+        picture = np.full((height, width, 3), number, np.uint8)
+        write_image(root / f"images/{number:03}.png", picture)
+        write_image(root / f"labels/{number:03}.png", np.zeros((height, width), np.uint8))
+    (root / "dataset.json").write_text('{"classes": ["a", "b"]}')
+    return root
+
+
+def test_images_of_several_sizes_share_shards_with_images_of_their_own_size(
+    tmp_path: Path,
+) -> None:
+    sizes = [(20, 28), (28, 20), (20, 28), (16, 16), (28, 20), (20, 28), (20, 28)]
+    shards = cut(of_sizes(tmp_path, sizes), groups=1, shard_size=3)
+    assert [shard.image_ids for shard in shards] == [
+        ("000", "002", "005"), ("001", "004"), ("003",), ("006",),
+    ]  # fmt: skip
+    assert [shard.size for shard in shards] == [(20, 28), (28, 20), (16, 16), (20, 28)]
+    assert all(shard.outline.label_size == shard.size for shard in shards)
+
+
+def test_no_more_images_wait_for_their_size_than_memory_may_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    sizes = [(16, 16), (16, 17), (16, 18), (16, 19), (16, 16)]
+    shards = cut(of_sizes(tmp_path, sizes), groups=1, shard_size=2)
+    ids = [shard.image_ids for shard in shards]
+    assert ids == [("000",), ("001",), ("002",), ("003",), ("004",)]
+    assert [shard.intact() for shard in shards] == [True] * 5
+
+
+def test_an_id_tells_labels_of_another_shape_apart() -> None:
+    images = np.zeros((1, 3, 8, 8), np.uint8)
+    shards = [
+        shard_of(("a",), ("a",), images, np.zeros((1, *size), np.uint8), group=0)
+        for size in ((4, 6), (6, 4), (8, 8))
+    ]
+    assert len({shard.shard_id for shard in shards}) == 3
+    for shard in shards:
+        again = decode_shard(shard.shard_id, encode_shard(shard))
+        assert again is not None
+        assert again.labels.shape == shard.labels.shape
+        assert np.array_equal(again.images, shard.images)

@@ -40,3 +40,16 @@ def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 def test_a_misspelt_key_is_answered_with_the_one_that_was_meant() -> None:
     with pytest.raises(ValidationError, match="unknown key 'foldr': did you mean 'folder'"):
         DataSpec.model_validate({"foldr": "x"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"folder": "x", "fit": "native", "size": [32, 32]}, r"'native' decides .* size is \[32"),
+        ({"mmseg": "x", "fit": "pipeline", "size": [32, 32]}, "'pipeline' decides the size"),
+        ({"folder": "x", "fit": "pipeline"}, "the data are of folder; give fit native, or a size"),
+    ],
+)
+def test_a_fit_that_decides_sizes_takes_none(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        DataSpec.model_validate(fields)

@@ -43,8 +43,14 @@ SMALL: dict[str, dict[str, Any]] = {
         "neck": {"in_channels": [16] * 4, "out_channels": 16},
         "decode_head": {"in_channels": [16] * 4, "channels": 16},
     },
+    "pspnet": {
+        "backbone": {"depth": 18, "base_channels": 8, "norm_cfg": {"type": "BN"}},
+        "decode_head": {"in_channels": 64, "channels": 16},
+        "auxiliary_head": {"in_channels": 32, "channels": 8, "norm_cfg": {"type": "BN"}},
+    },
 }
 FILES = {
+    "pspnet": "pspnet_r50-d8",
     "segformer": "segformer_mit-b0",
     "swin": "upernet_swin",
     "beit": "upernet_beit",

@@ -15,7 +15,12 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.models.checkpoint import describe_mismatch, fetch, load_state, sha256_of
+from segtransfer.tasks.models.checkpoint import (
+    describe_mismatch,
+    load_state,
+    sha256_of,
+)
+from segtransfer.tasks.models.weights import fetch
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "b.num_batches_tracked": torch.tensor(3)}
 
@@ -194,7 +199,7 @@ def test_a_download_of_another_hash_is_refused_and_not_kept(server: str, tmp_pat
 def test_a_url_that_is_not_there_is_named_and_leaves_no_file(server: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.pth could not be downloaded: .*404"):
         fetch(f"{server}/gone.pth", "0" * 64)
-    assert list((tmp_path / "cache/segtransfer").iterdir()) == []
+    assert {p.suffix for p in (tmp_path / "cache/segtransfer").iterdir()} <= {".lock"}
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/a.pth", "s3://b/a.pth"])

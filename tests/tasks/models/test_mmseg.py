@@ -19,7 +19,7 @@ from segtransfer.tasks.image_files import read_image
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.checkpoint import load_state
-from segtransfer.tasks.models.mmseg import find_config
+from segtransfer.tasks.models.mmseg_configs import find_config
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.models.zoo import ZOO
 
@@ -259,7 +259,9 @@ def test_a_name_of_two_shipped_configs_is_the_one_outside_dsdl_or_refused(
         assert find_config(name).parts[-3:] == ("_base_", "datasets", "cityscapes.py")
     assert find_config("dsdl/cityscapes.py").parts[-2:] == ("dsdl", "cityscapes.py")
     alike = [Path("/one/x.py"), Path("/two/x.py")]
-    monkeypatch.setattr("segtransfer.tasks.models.mmseg._shipped_configs", lambda: {"x": alike})
+    monkeypatch.setattr(
+        "segtransfer.tasks.models.mmseg_configs._shipped_configs", lambda: {"x": alike}
+    )
     with pytest.raises(InputError, match=r"config x is the name of several: /one/x\.py and /two"):
         find_config("x")
 

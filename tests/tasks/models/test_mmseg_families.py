@@ -10,8 +10,8 @@ import torch
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models import adapters
-from segtransfer.tasks.models.mmseg import find_config
 from segtransfer.tasks.models.mmseg_build import missing_clause
+from segtransfer.tasks.models.mmseg_configs import find_config
 from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.models.networks import FILES, own_prediction, spec_of, write_network
 

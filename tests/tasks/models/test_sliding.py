@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.mmseg import MmsegSegmenter
-from segtransfer.tasks.models.sliding import SlidingSegmenter, windows
+from segtransfer.tasks.models.sliding import SlidingSegmenter, stitch, windows
 from segtransfer.tasks.models.spec import Inference, ModelSpec
 from tests.tasks.models.test_mmseg import config_file, street, tensor
 from tests.tasks.models.test_mmseg import spec as mmseg_spec
@@ -68,7 +68,7 @@ def test_ours_equals_mmsegs_own_windows_in_logits_and_gradient(size: tuple[int, 
     assert mmsegs.network.test_cfg.mode == "slide"
     ours = SlidingSegmenter(adapters.load(zoo_spec()), (48, 64), (32, 48))
     # To a size divisor mmseg pads the image once, we every window.
-    mmsegs.size_divisor = ours.inner.size_divisor = 1
+    mmsegs.pads_to = ours.inner.pads_to = 1
     found = []
     for model in (mmsegs, ours):
         inputs = images.clone().requires_grad_(True)
@@ -175,3 +175,59 @@ def test_what_a_feature_loss_reads_is_found_behind_the_windows() -> None:
 def test_windows_that_cannot_be_are_refused(inference: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         toy_spec(inference=inference)
+
+
+class Remembering(torch.nn.Module):
+    """Two convolutions between which a large activation is kept for the gradient; counts calls."""
+
+    num_classes = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 2, 1)
+        self.calls = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.second(self.first(images).tanh())
+
+
+def test_a_gradient_over_windows_keeps_the_activations_of_one_at_a_time() -> None:
+    """What autograd keeps beside the windows' logits does not grow with their number."""
+    network = Remembering()
+
+    def kept(width: int) -> int:
+        images = torch.rand(1, 3, 32, width).requires_grad_(True)
+        saved: list[int] = []
+
+        def note(tensor: torch.Tensor) -> torch.Tensor:
+            saved.append(tensor.numel())
+            return tensor
+
+        network.calls = 0
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            logits = stitch(network, images, (32, 32), (32, 16))
+        assert network.calls == len(windows(32, width, (32, 32), (32, 16)))
+        forward = sum(saved)
+        torch.autograd.grad(logits.sum(), images)
+        return forward
+
+    few, many = kept(64), kept(512)
+    assert few < 8 * 32 * 32 * 3, "less than the activations of the three windows"
+    per_window = (many - few) / (31 - 3)
+    assert per_window <= 4 * 32 * 32, "the window and counts, not eight channels of activations"
+
+
+def test_the_gradient_over_windows_has_the_bits_of_one_that_keeps_all_graphs() -> None:
+    network, images = Remembering(), torch.rand(2, 3, 40, 100).requires_grad_(True)
+    logits = stitch(network, images, (32, 48), (16, 24))
+    (ours,) = torch.autograd.grad(logits.square().sum(), images)
+    count, total = torch.zeros(1, 1, 40, 100), torch.zeros(2, 2, 40, 100)
+    for top, bottom, left, right in windows(40, 100, (32, 48), (16, 24)):
+        part = network(images[..., top:bottom, left:right])
+        total = total + torch.nn.functional.pad(part, (left, 100 - right, top, 40 - bottom))
+        count[..., top:bottom, left:right] += 1
+    (whole,) = torch.autograd.grad((total / count).square().sum(), images)
+    assert torch.equal(logits, total / count)
+    assert torch.equal(ours, whole)

@@ -1,1 +1,31 @@
 """The Ray executor: one model actor per slot, on every node of a cluster."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from segtransfer.experiment.runtime_spec import EXECUTORS, ExecutorKind, Runtime
+
+if TYPE_CHECKING:
+    from segtransfer.runtime.executors.ray.driver import RayClient
+
+
+class OnRay(ExecutorKind):
+    """A driver of the run's own, or the driver of a named fleet, as an actor on a Ray cluster."""
+
+    workers: ClassVar[bool] = True
+
+    def connect(self, runtime: Runtime, name: str) -> "RayClient":
+        """Start a driver, or attach to the fleet that the runtime names.
+
+        Raises:
+            InputError: If no cluster answers, or the fleet cannot be used.
+        """
+        # Specs are read without Ray.
+        from segtransfer.runtime.executors.ray.driver import own_driver
+        from segtransfer.runtime.executors.ray.fleets import attach
+
+        if runtime.fleet.name is not None:
+            return attach(runtime.fleet.name, runtime.store)
+        return own_driver(runtime, name)
+
+
+EXECUTORS.add("ray")(OnRay())

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from segtransfer.experiment.spec import Fleet
+from segtransfer.experiment.runtime_spec import Fleet
 from segtransfer.runtime.executors.ray.nodes import (
     NodeCapacity,
     NodeRequest,

@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import RayError
 
 from segtransfer.experiment.provenance import code_hash
-from segtransfer.experiment.spec import Fleet
+from segtransfer.experiment.runtime_spec import Fleet
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.executors.base import (
     Event,

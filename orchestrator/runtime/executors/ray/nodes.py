@@ -13,7 +13,7 @@ from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from segtransfer.experiment.spec import Fleet
+from segtransfer.experiment.runtime_spec import Fleet
 from segtransfer.runtime.executors.slot_sizing import (
     WORKER_BYTES,
     pick_slots_per_gpu,

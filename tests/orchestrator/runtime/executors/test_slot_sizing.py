@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from segtransfer.experiment.spec import Fleet
+from segtransfer.experiment.runtime_spec import Fleet
 from segtransfer.forecast import forecast
 from segtransfer.runtime.executors.slot_sizing import (
     CONTEXT_BYTES,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from segtransfer.experiment.spec import Fleet
+from segtransfer.experiment.runtime_spec import Fleet
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.executors.base import (
     Event,

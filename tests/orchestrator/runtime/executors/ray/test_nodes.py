@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.spec import Fleet
+from segtransfer.experiment.runtime_spec import Fleet
 
 NOTHING = {"num_cpus": 0}
 EIGHT = {"bundles": [{"GPU": 1.0}] * 8}
@@ -119,7 +119,7 @@ def test_gpus_are_asked_for_before_there_is_any_and_no_core_stands_in_for_one(
 def test_a_fleets_end_takes_its_request_back_even_where_its_driver_hangs_or_is_gone(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, up: bool
 ) -> None:
-    from segtransfer.runtime import fleets, ray_driver
+    from segtransfer.runtime.executors.ray import driver, fleets
 
     def find_fleet(fleet: str) -> object:
         if not up:
@@ -128,7 +128,7 @@ def test_a_fleets_end_takes_its_request_back_even_where_its_driver_hangs_or_is_g
 
     monkeypatch.setattr(fleets, "join_cluster", lambda *_, **__: False)
     monkeypatch.setattr(fleets, "find_fleet", find_fleet)
-    monkeypatch.setattr(ray_driver.ray, "kill", lambda *_, **__: None)
+    monkeypatch.setattr(driver.ray, "kill", lambda *_, **__: None)
     try:
         fleets.end_fleet("lab")
     except InputError:

@@ -6,9 +6,8 @@ from typing import Any
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.provenance import code_hash
-from segtransfer.experiment.spec import Runtime
-from segtransfer.runtime.executors.ray.nodes import NO_NODES, ask_autoscaler
-from segtransfer.runtime.ray_driver import (
+from segtransfer.experiment.runtime_spec import Runtime
+from segtransfer.runtime.executors.ray.driver import (
     RayClient,
     driver_namespaces,
     end_driver,
@@ -16,6 +15,7 @@ from segtransfer.runtime.ray_driver import (
     join_cluster,
     start_driver,
 )
+from segtransfer.runtime.executors.ray.nodes import NO_NODES, ask_autoscaler
 from segtransfer.runtime.status import Status
 from segtransfer.store import Store
 

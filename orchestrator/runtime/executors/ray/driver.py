@@ -20,8 +20,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from segtransfer.errors import InputError, SegtransferError
 from segtransfer.experiment.provenance import code_hash
+from segtransfer.experiment.runtime_spec import Runtime
 from segtransfer.experiment.shadowing import check_not_shadowed
-from segtransfer.experiment.spec import Runtime
 from segtransfer.runtime.driver import Driver
 from segtransfer.runtime.event_log import log_to
 from segtransfer.runtime.executors.ray.connection import (

@@ -46,9 +46,9 @@ __all__ = ["ray_folder"]  # a fixture
 LEASE = 6.0  # seconds, of the clients of these tests' fleet
 STARTER = f"""
 import json, sys
-from segtransfer.experiment.spec import Runtime
-from segtransfer.runtime import fleets, ray_driver
-ray_driver.LEASE = {LEASE}
+from segtransfer.experiment.runtime_spec import Runtime
+from segtransfer.runtime.executors.ray import driver, fleets
+driver.LEASE = {LEASE}
 fleets.start_fleet("tests", Runtime.model_validate(json.loads(sys.argv[1])))
 """
 
@@ -101,7 +101,7 @@ def oracle(spec: dict[str, Any], folder: Path) -> Any:
 
 
 def fleet_status() -> Any:
-    from segtransfer.runtime.fleets import status_of
+    from segtransfer.runtime.executors.ray.fleets import status_of
 
     return status_of("tests")
 
@@ -223,8 +223,8 @@ def test_a_run_ends_when_its_hours_are_up_and_a_second_run_completes_it(
 
 
 def test_a_second_fleet_of_the_name_is_refused(fleet: Fleet) -> None:
-    from segtransfer.experiment.spec import Runtime
-    from segtransfer.runtime.fleets import fleets, start_fleet
+    from segtransfer.experiment.runtime_spec import Runtime
+    from segtransfer.runtime.executors.ray.fleets import fleets, start_fleet
 
     with pytest.raises(InputError, match="fleet 'tests' is up already; see 'segtransfer fleet"):
         start_fleet("tests", Runtime.model_validate(fleet.runtime))
@@ -243,7 +243,7 @@ def test_clients_of_an_unknown_fleet_another_store_or_other_code_are_refused(
     assert "no fleet 'test' is up on this cluster (up: tests)" in output
     output = refused({"store": str(tmp_path / "elsewhere")})
     assert f"fills the store {fleet.store.location}, the experiment names {tmp_path}" in output
-    monkeypatch.setattr("segtransfer.runtime.fleets.code_hash", lambda: "0" * 64)
+    monkeypatch.setattr("segtransfer.runtime.executors.ray.fleets.code_hash", lambda: "0" * 64)
     output = refused({})
     assert "runs other code than this command" in output
     assert "fleet down tests" in output
@@ -306,7 +306,7 @@ def test_a_fleet_whose_driver_is_killed_goes_on(fleet: Fleet, tmp_path: Path) ->
 
 
 def test_a_fleet_that_ends_leaves_no_actor(fleet: Fleet) -> None:
-    from segtransfer.runtime.fleets import end_fleet, fleets
+    from segtransfer.runtime.executors.ray.fleets import end_fleet, fleets
 
     end_fleet("tests")
     until("no actor is left", lambda: not live("DriverActor") and not live("ModelActor"), 20)

@@ -1,0 +1,198 @@
+"""Files of weights: paths, URLs with a sha256, and published URLs with its digits in their names.
+
+Downloads are kept in ``$XDG_CACHE_HOME/segtransfer``, by default ``~/.cache/segtransfer``: as
+``SHA256.pth`` if a spec gives the hash, else as ``NAME.pth`` with the hash of the first download in
+``NAME.pth.sha256``. If ``SEGTRANSFER_WEIGHTS`` names a folder or the URL of a mirror, files that
+are not in the cache come from there alone, by name or by the URL's path, and are checked alike.
+"""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import ParseResult, urlparse
+
+from segtransfer.errors import InputError
+from segtransfer.tasks.models.checkpoint import foreign_kind, sha256_of
+from segtransfer.tasks.models.download import download, write_whole, writing
+from segtransfer.tasks.urls import secret_part, without_credentials
+
+URL_SCHEMES = ("https", "http")
+PLACE = "SEGTRANSFER_WEIGHTS"
+DIGITS = re.compile(r"-([0-9a-f]{8,64})\.\w+$")  # of the sha256, at the end of a published name
+
+
+def fetch(location: str, sha256: str | None) -> Path:
+    """Return the local file of a checkpoint; download a URL once into the cache.
+
+    Args:
+        location: A path, or an http(s) URL.
+        sha256: The hash of the content; required for a URL.
+
+    Raises:
+        InputError: If the file is missing, a URL has no ``sha256``, carries credentials or is not
+            http(s), or the content has another hash.
+        ServerError: If the server fails or cannot be reached.
+    """
+    if "://" not in location:
+        path = Path(location)
+        if not path.is_file():
+            raise InputError(f"checkpoint {path} does not exist; give the path of a file")
+    else:
+        url = _parsed(location, "checkpoint")
+        if sha256 is None:
+            shown = without_credentials(location)
+            raise InputError(f"checkpoint {shown} is a URL; give its sha256 beside it")
+        path = _obtain(url, cache_folder() / f"{sha256}{Path(url.path).suffix}")
+    if sha256 is not None and sha256_of(path) != sha256:
+        # The hash found is not printed: pasted into the spec, it would approve any file.
+        reason = f"has another sha256 than {sha256} as given"
+        raise _refusal(location, path, reason, "take both from the same source")
+    return path
+
+
+def fetch_published(location: str, sha256: str | None = None) -> Path:
+    """Return the local file of a published URL, whose name ends with digits of its sha256.
+
+    The sha256 of the first download is recorded in the cache, and required from then on.
+
+    Args:
+        location: An http(s) URL such as ``https://host/fcn-0123abcd.pth``.
+        sha256: The hash of the content, or None if unknown.
+
+    Raises:
+        InputError: If the name has no digits, or the content another hash than the digits, the
+            record or ``sha256``; else as ``fetch``.
+        ServerError: If the server fails or cannot be reached.
+    """
+    url = _parsed(location, "checkpoint")
+    name = Path(url.path).name
+    digits = DIGITS.search(name)
+    if digits is None:
+        raise InputError(
+            f"checkpoint {without_credentials(location)} has no digits of its sha256 at the end of "
+            "its name (such as -0123abcd.pth); download the file, and give its path as checkpoint"
+        )
+    cached = cache_folder() / name
+    record = cached.with_name(f"{name}.sha256")
+    recorded, path = _recorded(record), _obtain(url, cached)
+    found = sha256_of(path)
+    for wrong, expected in (
+        (not found.startswith(digits[1]), f"the digits {digits[1]} in its name"),
+        (sha256 not in (None, found), f"{sha256} as given"),
+        (recorded not in (None, found), f"at the first download, which is recorded in {record}"),
+    ):
+        if wrong:
+            raise _refusal(
+                location,
+                path,
+                f"has another sha256 than {expected}",
+                "get the published file, or give the path of the file that you mean as checkpoint",
+            )
+    if recorded is None:
+        with writing(cached.parent):
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(record, f"{found}  {name}\n")  # as sha256sum -c reads it
+    return path
+
+
+def cache_folder() -> Path:
+    """Return the folder of downloaded weights, which need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "segtransfer"
+
+
+def _obtain(url: ParseResult, cached: Path) -> Path:
+    """Return the file of a URL: in the cache, in the folder of ``PLACE``, or downloaded.
+
+    Raises:
+        InputError: If the file is neither in ``PLACE`` nor on the server.
+        ServerError: If the server fails or cannot be reached.
+    """
+    place, below = os.environ.get(PLACE, ""), url.path.lstrip("/")
+    candidates = dict.fromkeys((Path(below).name, below))
+    if cached.exists():
+        return cached
+    if not place:
+        download(url.geturl(), cached)
+        return cached
+    if "://" in place:
+        _parsed(place, PLACE)
+        return _mirrored([f"{place.rstrip('/')}/{below}" for below in candidates], cached)
+    folder = Path(place).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{PLACE}={place} is no folder and no URL; set it to one of these")
+    for candidate in candidates:
+        if (folder / candidate).is_file():
+            return folder / candidate
+    raise InputError(
+        f"{PLACE}={place} has no file {' and no '.join(candidates)}; copy it there, or unset "
+        f"{PLACE} to download {without_credentials(url.geturl())}"
+    )
+
+
+def _mirrored(urls: list[str], cached: Path) -> Path:
+    """Download the first of several URLs that a mirror has.
+
+    Raises:
+        InputError: If the mirror has none of them.
+        ServerError: If the mirror fails or cannot be reached.
+    """
+    for url in urls:
+        try:
+            download(url, cached)
+            return cached
+        except InputError as error:
+            refused = error
+    raise InputError(f"{refused}, or {PLACE}, which names the mirror") from refused
+
+
+def _recorded(record: Path) -> str | None:
+    """Return the sha256 of the first download, or None if there was none.
+
+    Raises:
+        InputError: If the record holds no sha256.
+    """
+    try:
+        recorded = record.read_text(errors="replace").partition(" ")[0]
+    except FileNotFoundError:
+        return None
+    if not re.fullmatch(r"[0-9a-f]{64}", recorded):
+        raise InputError(
+            f"{record} should hold the sha256 of the first download, and holds something else; "
+            "restore it, or delete it to record the hash again"
+        )
+    return recorded
+
+
+def _refusal(location: str, path: Path, reason: str, remedy: str) -> InputError:
+    """Return the error of a file with another hash, and delete a downloaded file."""
+    kind = foreign_kind(path)
+    shown = without_credentials(location)
+    if path.parent == cache_folder():
+        path.unlink(missing_ok=True)  # so that the next call downloads it again
+    elif "://" in location:
+        shown += f", in {path},"
+    what = f": it is {kind}" if kind else ""
+    return InputError(f"checkpoint {shown} {reason}{what}; {remedy}")
+
+
+def _parsed(location: str, subject: str) -> ParseResult:
+    """Return the parts of an http(s) URL.
+
+    Raises:
+        InputError: If the text is no such URL, or has credentials.
+    """
+    shown = without_credentials(location)
+    try:
+        url = urlparse(location)
+        _ = url.port  # read only when it is asked for
+    except ValueError as error:
+        raise InputError(f"{subject} {location} is no URL: {error}") from error
+    if url.username is not None or secret_part(location):
+        # A spec is kept in the store and logged to MLflow.
+        raise InputError(
+            f"{subject} {shown}: leave the credentials out of the URL; download the file, and give "
+            "its path"
+        )
+    if url.scheme not in URL_SCHEMES or not url.hostname:
+        raise InputError(f"{subject} {shown}: only {', '.join(URL_SCHEMES)} URLs are read")
+    return url

@@ -1,0 +1,108 @@
+"""Networks that take multiples of some number: found by trial, and heeded by dynamic scaling."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from segtransfer.errors import InputError
+from segtransfer.tasks.attack import attack
+from segtransfer.tasks.models import adapters
+from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.mmseg_configs import find_config
+from segtransfer.tasks.models.probe import PROBE_SIZES, find_divisor
+from segtransfer.tasks.models.spec import ModelSpec
+from tests.tasks.cases import annotations, ids, pictures, spec
+from tests.tasks.models.networks import spec_of
+
+TWO_BRANCHES = {
+    "ddrnet": ("ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024", {"ppm_channels": 16}, 32),
+    "pidnet": ("pidnet-s_2xb6-120k_1024x1024-cityscapes", {"ppm_channels": 16}, 32),
+}
+
+
+class Picky(nn.Module):
+    """Takes multiples of a number from a smallest size on; its answer is the colour."""
+
+    num_classes = 3
+
+    def __init__(self, multiple: int, smallest: int = 1, only: int = 0) -> None:
+        super().__init__()
+        self.multiple, self.smallest, self.only = multiple, smallest, only
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        for side in images.shape[-2:]:
+            if side % self.multiple or side < self.smallest or self.only not in (0, side):
+                raise RuntimeError(f"a side of {side}")
+        return images
+
+
+def picky(**arguments: int) -> Segmenter:
+    source = {"callable": f"{__name__}:Picky", "arguments": arguments}
+    return adapters.load(ModelSpec.model_validate({"name": "m", "torch": source}))
+
+
+@pytest.mark.parametrize("multiple", [1, 2, 4, 8, 16, 32])
+@pytest.mark.parametrize("smallest", [1, 300])
+def test_the_divisor_of_a_network_is_found_by_trial(multiple: int, smallest: int) -> None:
+    model = picky(multiple=multiple, smallest=smallest)
+    assert model.size_divisor == multiple
+    assert (model.cost.forwards, model.cost.pixels) == (0, 0), "a trial is no work of an attack"
+
+
+def test_a_declared_divisor_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Picky, "size_divisor", 24, raising=False)
+    assert picky(multiple=12).size_divisor == 24
+
+
+def test_a_network_of_one_size_or_none_has_divisor_1() -> None:
+    assert picky(multiple=1, only=PROBE_SIZES[1][0]).size_divisor == 1
+    assert picky(multiple=1, smallest=4096).size_divisor == 1
+
+
+def write(folder: Path, family: str) -> dict[str, str]:
+    """A small network of a family with random weights, as its shipped config describes it."""
+    from mmengine.config import Config
+    from mmseg.apis import init_model
+
+    name, fields, channels = TWO_BRANCHES[family]
+    backbone = {"channels": 8, "norm_cfg": {"type": "BN"}, "init_cfg": None, **fields}
+    head = {"in_channels": channels, "channels": 8, "num_classes": 3, "norm_cfg": {"type": "BN"}}
+    model = {"backbone": backbone, "decode_head": head}
+    config = folder / f"{family}.py"
+    config.write_text(f"_base_ = {str(find_config(name))!r}\nmodel = {model!r}\n")
+    content = Config.fromfile(str(config))
+    for loss in content.model.decode_head.loss_decode:
+        loss.pop("class_weight", None)
+    torch.manual_seed(0)
+    network = init_model(content, None, device="cpu")
+    torch.save({"state_dict": network.state_dict()}, folder / f"{family}.pth")
+    return {"config": str(config), "checkpoint": str(folder / f"{family}.pth")}
+
+
+@pytest.mark.parametrize("family", TWO_BRANCHES)
+def test_dynamic_scaling_reaches_networks_of_two_branches_at_every_draw(
+    family: str, tmp_path: Path
+) -> None:
+    model = adapters.load(spec_of(write(tmp_path, family)))
+    assert model.size_divisor == 8
+    images, labels = pictures(1, 64, 96), annotations(1, 64, 96, 3)
+    ratios = []
+    for seed in range(12):
+        made = attack(
+            model, spec("ds", steps=1), images, labels, ids(1), seed=seed, group=0, micro_batch=1
+        )
+        ratios.append(made.report["health"][0]["ratios"][0][0])
+    assert len({round(ratio, 6) for ratio in ratios}) > 6, "sizes still vary"
+    assert min(ratios) < 0.8
+    assert max(ratios) > 1.2
+    with pytest.raises(InputError, match="on images of 61 x 83"):
+        model(torch.rand(1, 3, 61, 83))
+
+
+def test_a_divisor_found_by_trial_pads_no_image(tmp_path: Path) -> None:
+    """What mmseg does to images stays mmseg's: only the scales of attacks follow the trial."""
+    model = adapters.load(spec_of(write(tmp_path, "ddrnet")))
+    assert model.size_divisor == find_divisor(model) == 8
+    assert model.pads_to == 1
