@@ -41,7 +41,7 @@ from tests.orchestrator.toy_experiments import blob_of, damage, row_files, toy, 
 
 
 def outline(name: str, group: int) -> Outline:
-    return Outline(name, group, (name,), (1, 1))
+    return Outline(name, group, (name,), (1, 1), (1, 1))
 
 
 def test_rungs_take_the_first_shard_of_every_group_before_the_second_of_any() -> None:
