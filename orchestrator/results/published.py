@@ -14,7 +14,7 @@ NEAR = 1.0  # points of mIoU, beside the margin: images are resized by other cod
 ERRORS = 2.0  # standard errors in the margin
 
 
-class _Counted(Protocol):
+class _WithCounts(Protocol):
     @property
     def manifest(self) -> Manifest: ...
     @property
@@ -45,7 +45,7 @@ class PublishedScore:
         return abs(self.clean - self.published) <= self.margin
 
 
-def published_scores(results: _Counted) -> tuple[PublishedScore, ...]:
+def published_scores(results: _WithCounts) -> tuple[PublishedScore, ...]:
     """Return the targets with a published mIoU on this data set, and a clean one."""
     found = []
     for target in results.targets:
@@ -58,7 +58,7 @@ def published_scores(results: _Counted) -> tuple[PublishedScore, ...]:
     return tuple(found)
 
 
-def published_line(results: _Counted) -> str:
+def published_line(results: _WithCounts) -> str:
     """Return the sentence on published mIoU; empty if there is none to compare with."""
     scores = published_scores(results)
     if not scores:
