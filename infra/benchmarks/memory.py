@@ -1,7 +1,7 @@
 """Peak memory of the commands against the number of images and targets.
 
     python infra/benchmarks/memory.py                  # all parts, some minutes
-    python infra/benchmarks/memory.py --part plan      # one of plan, run, read, classes
+    python infra/benchmarks/memory.py --part plan      # one of plan, run, stored, read, classes
 
 Models are 1 x 1 convolutions and images compress well, so memory is that of segtransfer itself.
 Each command runs in a process of its own, whose largest resident size is printed. ``run`` carries
@@ -37,6 +37,7 @@ from segtransfer.tasks.data.shards import Shard
 LARGE, MEDIUM, TINY = (1024, 2048), (512, 1024), (16, 16)
 RUN_IMAGES = (36, 52)  # of the two runs whose difference is extrapolated
 RUN_TARGETS = 2
+STORED_IMAGES = (64, 192)  # equal peaks of both show that memory does not grow with the images
 DRIVER = b"ray::DriverActor"
 NETWORK = '''"""A 1 x 1 convolution."""
 
@@ -215,6 +216,20 @@ class DriverWatch(threading.Thread):
                     yield process
 
 
+def stored(folder: Path) -> Iterator[Peak]:
+    """Run an experiment whose results are all stored, and verify its store."""
+    for images in STORED_IMAGES:
+        here = folder / f"stored-{images}"
+        spec = make_folder(here, images, LARGE, 19, 1, 8)
+        in_a_process(write_results, spec)
+        for label, command in (
+            ("second run", ("run", "spec.yaml")),
+            ("store verify", ("store", "verify", "store")),
+        ):
+            peak = peak_of(here, *command)
+            yield Peak(f"{label}, {images} images, 8 targets", peak.mebibytes, peak.seconds)
+
+
 def reading(folder: Path) -> Iterator[Peak]:
     """Report, compare and export 500 large images with eight targets."""
     here = folder / "read"
@@ -259,7 +274,7 @@ def in_a_process(work: Callable[[Path], Any], argument: Path) -> None:
         raise SystemExit(f"{work.__name__} failed")
 
 
-PARTS = {"plan": planning, "run": running, "read": reading, "classes": classes}
+PARTS = {"plan": planning, "run": running, "stored": stored, "read": reading, "classes": classes}
 
 
 def main() -> None:

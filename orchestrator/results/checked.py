@@ -1,7 +1,6 @@
 """Stored results that fit their place: scores of a shard's own images, reports of an attack."""
 
 import json
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +9,9 @@ import numpy as np
 from segtransfer.experiment.manifest import Manifest
 from segtransfer.experiment.task import Cell
 from segtransfer.store import CommitRow, Evaluation, Store, arrays
+from segtransfer.store.reports import is_attack_report
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.labels import IGNORE_INDEX
-
-COSTS = ("forwards", "backwards", "pixels", "seconds")
 
 
 def scores(
@@ -109,13 +107,16 @@ def _are_of(evaluation: Evaluation, shard: Shard, labelled: np.ndarray) -> bool:
     return np.array_equal(rows, labelled[:, :size]) and not labelled[:, size:].any()
 
 
-def attack_report(store: Store, key: str, variants: int) -> dict[str, Any] | None:
+def attack_report(
+    store: Store, key: str, variants: int, images: int | None = None
+) -> dict[str, Any] | None:
     """Return the report of a stored attack.
 
     Args:
         store: The store.
         key: The key of the attack.
         variants: The number of variants of which the report must have statistics.
+        images: The number of images of which each must have them; None if it is not known.
 
     Returns:
         None if the row is missing or damaged, or is no report of such an attack.
@@ -123,17 +124,7 @@ def attack_report(store: Store, key: str, variants: int) -> dict[str, Any] | Non
     row = store.row(key)
     if row is None or row.kind != "attack":
         return None
-    report = row.report
-    statistics, cost = report.get("perturbation"), report.get("cost")
-    if not isinstance(statistics, list) or len(statistics) < variants:
-        return None
-    if not isinstance(cost, dict) or not isinstance(report.get("numerics"), dict):
-        return None
-    if not all(_is_table(table) for table in statistics):
-        return None
-    if not _is_health(report.get("health", [])):
-        return None
-    return report if not cost or _is_cost(cost, variants) else None
+    return row.report if is_attack_report(row.report, variants, images) else None
 
 
 def attack_images(
@@ -144,42 +135,10 @@ def attack_images(
     Returns:
         None if a part is missing or damaged, or if these are fewer than ``variants``.
     """
-    report, row = attack_report(store, key, variants), store.row(key)
-    content = None if report is None or row is None else store.blob(row)
+    row = store.row(key)
+    content = None if row is None or row.kind != "attack" else store.blob(row)
     decoded = None if content is None else arrays.decode_images(content)
-    if report is None or decoded is None or len(decoded[1]) < variants:
+    if decoded is None or len(decoded[1]) < variants:
         return None
-    return *decoded, report["perturbation"]
-
-
-def _is_table(table: Any) -> bool:
-    """Return whether these are columns of numbers, a value per image."""
-    if not isinstance(table, dict) or not {"linf", "rms"} <= table.keys():
-        return False
-    columns = list(table.values())
-    if not all(isinstance(column, list) and column for column in columns):
-        return False
-    numbers = all(_is_number(value) for column in columns for value in column)
-    return numbers and len({len(column) for column in columns}) == 1
-
-
-def _is_health(health: Any) -> bool:
-    """Return whether each run has shares of zero gradients, a list per step."""
-    return isinstance(health, list) and all(
-        isinstance(run, dict)
-        and isinstance(steps := run.get("zero_gradients"), list)
-        and all(isinstance(step, list) and all(map(_is_number, step)) for step in steps)
-        for run in health
-    )
-
-
-def _is_cost(cost: dict[str, Any], variants: int) -> bool:
-    equivalents = cost.get("forward_equivalents")
-    if not isinstance(equivalents, list) or len(equivalents) < variants:
-        return False
-    return all(_is_number(value) for value in [*equivalents, *(cost.get(n) for n in COSTS)])
-
-
-def _is_number(value: Any) -> bool:
-    """Return whether a value is a number; the PSNR of an unchanged image is infinite."""
-    return type(value) in (int, float) and not math.isnan(value)
+    report = attack_report(store, key, variants, len(decoded[0]))
+    return None if report is None else (*decoded, report["perturbation"])

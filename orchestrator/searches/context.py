@@ -142,8 +142,8 @@ def score_rungs(
     Raises:
         TrialError: A task failed.
     """
-    for rung, count in enumerate(context.rungs):
-        results = _carry_out(context, attack, context.outlines[:count], client, store)
+    for rung in range(len(context.rungs)):
+        results = _carry_out(context, attack, rung, client, store)
         keep(results)
         yield score(results, rung, context.search.search)
 
@@ -151,11 +151,14 @@ def score_rungs(
 def _carry_out(
     context: SearchContext,
     attack: AttackSpec,
-    outlines: tuple[Outline, ...],
+    rung: int,
     client: DriverClient,
     store: Store,
 ) -> Results:
-    """Return the results of an attack on some shards, computing the tasks that are not stored."""
+    """Return the results of an attack on a rung's shards, computing the tasks not stored."""
+    outlines = context.outlines[: context.rungs[rung]]
+    # Earlier rungs have looked at the AEs of their shards.
+    added = {outline.shard_id for outline in outlines[context.rungs[rung - 1] if rung else 0 :]}
     experiment = context.experiment.model_copy(update={"attacks": (attack,)})
     tasks, cells = make_tasks(experiment, context.infos, outlines, len(context.manifest.classes))
     stored = frozenset(key for key in tasks if store.row(key) is not None)
@@ -163,7 +166,8 @@ def _carry_out(
     shard_ids = [outline.shard_id for outline in outlines]
     manifest = context.manifest.changed(**attack_fields(experiment, shard_ids, cells))
     results = assemble(store, identity_of(cells), manifest)
-    lost = LostImages(store, (key for key in stored if tasks[key].attack is not None))
+    attacks = (key for key in stored if tasks[key].attack is not None)
+    lost = LostImages(store, (key for key in attacks if tasks[key].shard_id in added))
     damaged = results.missing | lost.keys
     while damaged:  # then after it, once, the scores of AEs that differ from the lost ones
         remaining = frozenset(tasks) - damaged

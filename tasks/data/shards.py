@@ -199,6 +199,6 @@ def _content_id(ids: tuple[str, ...], group: int, images: np.ndarray, labels: np
     same = labels.shape[1:] == images.shape[2:]
     shapes = (ids, images.shape, group) if same else (ids, images.shape, group, labels.shape)
     digest = hashlib.sha256(repr(shapes).encode())
-    digest.update(images.tobytes())
-    digest.update(labels.tobytes())
+    digest.update(images.ravel().data)  # no copy of a contiguous array
+    digest.update(labels.ravel().data)
     return digest.hexdigest()

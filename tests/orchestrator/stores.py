@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.open import open_dataset
 from segtransfer.tasks.data.shards import Shard, make_shards
 from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.perturbation import statistics
 from tests.orchestrator.toy_experiments import CLASSES, write_images
 
 BACK_ENDS = ["folder", "bucket"]
@@ -64,11 +66,18 @@ def images_of(shard: Shard, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (2, *shard.images.shape), np.uint8)
 
 
+def report_of(shard: Shard, made: np.ndarray) -> dict[str, Any]:
+    """The report of an attack that made these AEs without a model."""
+    changes = [statistics(images, shard.images, 8 / 255) for images in made]
+    return {"perturbation": changes, "numerics": {}, "cost": {}}
+
+
 def commit_attack(store: Store, shard: Shard, number: int, seed: int | None = None) -> str:
     """Commit an attack's AEs, drawn from ``seed``; returns its key."""
     key, attack = key_of(number), AttackSpec.model_validate("pgd")
     task = Task(key, "model", shard.shard_id, 1.0, 10, attack=attack)
-    store.commit_attack(task, shard, images_of(shard, number if seed is None else seed), REPORT)
+    made = images_of(shard, number if seed is None else seed)
+    store.commit_attack(task, shard, made, report_of(shard, made))
     return key
 
 

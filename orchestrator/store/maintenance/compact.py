@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from segtransfer.store import CommitRow, Store
 from segtransfer.store.files import FileInfo, StoreError
-from segtransfer.store.maintenance.leases import refuse_beside_removal
+from segtransfer.store.maintenance.leases import in_use
 from segtransfer.store.maintenance.reading import batches, in_threads
 from segtransfer.store.rows import (
     COMPACTED,
@@ -50,10 +50,14 @@ def compact(store: Store) -> CompactReport:
     A file is deleted only after another file with its rows has been written and read back. So an
     interruption at any point, or a second compaction at the same time, leaves every row readable.
 
-    Raises:
-        InputError: If gc or repair removes files of the store.
+    A compaction first waits until gc and repair have ended. Beside a compaction gc keeps all rows,
+    and repair refuses.
     """
-    refuse_beside_removal(store)
+    with in_use(store, "store compact"):
+        return _compact(store)
+
+
+def _compact(store: Store) -> CompactReport:
     opened = store.compacted.refresh()
     left = [file.path for file in opened if file.damaged]
     small = [f for f in opened if not f.damaged and len(f.keys) < ROWS_PER_FILE // 2]
@@ -66,7 +70,7 @@ def compact(store: Store) -> CompactReport:
         written.add(write_compacted(store, [entry.row for entry in batch]))
         rows += len(batch)
         sources = [entry.source for entry in batch if entry.source is not None]
-        replaced += sum(in_threads(lambda info: remove_unchanged(store, info), sources))
+        replaced += sum(in_threads(store, lambda info: remove_unchanged(store, info), sources))
     for file in small:
         # Two compactions may write the same file; a file just written is no source.
         if file.path not in written and file.path not in left:
@@ -108,7 +112,7 @@ def _entries(
     seen: set[str] = set()
     for batch in batches(singles, 1000):
         for info, content in zip(
-            batch, in_threads(lambda info: store.files.read(info.path), batch), strict=True
+            batch, in_threads(store, lambda info: store.files.read(info.path), batch), strict=True
         ):
             row = decode_row(content, info.path[-72:-8]) if content is not None else None
             if row is not None:

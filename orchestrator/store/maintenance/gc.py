@@ -131,7 +131,7 @@ def remove_garbage(store: Store, garbage: Iterable[Garbage]) -> int:
             # One kind after another, in the order of the report.
             spare[item.reason].append(item)
         for items in spare.values():
-            removed = in_threads(lambda item: _remove(store, item), items)
+            removed = in_threads(store, lambda item: _remove(store, item), items)
             freed += sum(item.nbytes for item, gone in zip(items, removed, strict=True) if gone)
     return freed
 

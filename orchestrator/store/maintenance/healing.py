@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 from segtransfer.store import Store
 from segtransfer.store.maintenance.reading import in_threads
+from segtransfer.store.reports import is_attack_report
 
 
 class LostImages:
-    """The stored attacks of a run whose AEs are missing or damaged.
+    """The stored attacks of a run whose AEs or reports are missing or damaged.
 
     In a folder the AEs are read and compared with their hash. In a bucket, which keeps hashes of
     its own, the AEs only have to exist.
@@ -27,7 +28,7 @@ class LostImages:
         attacks = sorted(attacks)
         lost = [
             key
-            for key, sound in zip(attacks, in_threads(self._is_sound, attacks), strict=True)
+            for key, sound in zip(attacks, in_threads(store, self._is_sound, attacks), strict=True)
             if not sound
         ]
         self.keys = frozenset(lost)
@@ -51,8 +52,8 @@ class LostImages:
 
     def _is_sound(self, key: str) -> bool:
         row = self._store.row(key)
-        if row is None or row.kind != "attack":
+        if row is None or row.kind != "attack" or not is_attack_report(row.report, 1, None):
             return False
         if self._store.remote:
             return self._store.files.info(row.blob) is not None
-        return self._store.attack_images(key) is not None
+        return self._store.blob(row) is not None

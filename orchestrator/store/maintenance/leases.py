@@ -1,15 +1,17 @@
 """Leases: small files in a store that say who uses it, so that nothing in use is removed.
 
-    leases/use-<id>.json      a run, a search or a merge relies on stored results
+    leases/use-<id>.json      a run, a search, a merge or a compaction relies on stored results
     leases/removal-<id>.json  gc or repair removes files
 
 Each side writes its own lease before it looks for leases of the other side, so that at least one of
-two processes that start together sees the other. A lease ends with its process, or 10 minutes after
-its last renewal. Times are those of the store's files, because clocks of machines differ.
+two processes that start together sees the other. A lease ends with its process: at once for
+processes of the same machine, and for all others 10 minutes after the last renewal. Times are those
+of the store's files, because clocks of machines differ.
 """
 
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -17,10 +19,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from segtransfer.errors import InputError
 from segtransfer.store import Store
-from segtransfer.store.files import FileInfo
+from segtransfer.store.store import parse
 
 LEASES = "leases"
 DURATION = 600.0  # seconds from the last renewal to the end of a lease
@@ -30,9 +35,42 @@ PAUSE = 1.0  # seconds between two looks of a run that waits for gc
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Lease:
+    """A lease of the store.
+
+    Attributes:
+        path: The path of its file.
+        holder: The content of the file; empty if the file cannot be read.
+        seconds: The seconds to the end of the lease, unless it is renewed.
+    """
+
+    path: str
+    holder: dict[str, Any]
+    seconds: float
+
+    @property
+    def is_of_here(self) -> bool:
+        """Whether the holder is a process whose end can be seen from here."""
+        machine, pid = self.holder.get("machine"), self.holder.get("pid")
+        return (
+            type(pid) is int and 0 < pid < 2**31 and machine is not None and machine == _machine()
+        )
+
+    def in_words(self) -> str:
+        """Return the holder, and the end of the lease if the holder may have died unseen."""
+        if not {"who", "pid", "host"} <= self.holder.keys():
+            return "an unknown program"
+        process = f"process {self.holder['pid']} on {self.holder['host']}"
+        if not self.is_of_here:
+            minutes = math.ceil(self.seconds / 60)
+            process += f"; if it was killed, its lease ends in {minutes} min at the latest"
+        return f"{self.holder['who']} ({process})"
+
+
 @contextmanager
 def in_use(store: Store, who: str) -> Iterator[None]:
-    """Hold a lease for a run, a search or a merge; wait first until a removal has ended.
+    """Hold a lease for a user of stored results; wait first until a removal has ended.
 
     Args:
         store: The store.
@@ -45,7 +83,7 @@ def in_use(store: Store, who: str) -> Iterator[None]:
         told = False
         while others := _live(store, own, "removal"):
             if not told:
-                log.warning("waiting for %s to end", _described(store, others))
+                log.warning("waiting for %s to end", _described(others))
             told = True
             time.sleep(PAUSE)
         yield
@@ -68,30 +106,20 @@ def removing(store: Store, who: str) -> Iterator[str]:
     """
     with _held(store, "removal", who) as own:
         _refuse(store, _live(store, own, "removal"))
-        yield _described(store, _live(store, own, "use"))
+        yield _described(_live(store, own, "use"))
 
 
-def refuse_beside_removal(store: Store) -> None:
-    """Do nothing unless gc or repair removes files of a store.
-
-    Raises:
-        InputError: If a removal is under way.
-    """
-    if any(name.startswith(f"{LEASES}/removal-") for name in store.files.names(LEASES)):
-        _refuse(store, _live_at(store, store_time(store), "removal"))
-
-
-def _refuse(store: Store, removals: list[FileInfo]) -> None:
+def _refuse(store: Store, removals: list[_Lease]) -> None:
     if removals:
         raise InputError(
-            f"store {store.location} is being cleaned by {_described(store, removals)}; nothing "
+            f"store {store.location} is being cleaned by {_described(removals)}; nothing "
             "was changed: wait until it has ended"
         )
 
 
 def users(store: Store) -> str:
     """Return the runs and searches that use a store, in words; empty if there are none."""
-    return _described(store, _live_at(store, store_time(store), "use"))
+    return _described(_live_at(store, store_time(store), "use"))
 
 
 def store_time(store: Store) -> float:
@@ -110,8 +138,8 @@ def store_time(store: Store) -> float:
 def _held(store: Store, kind: str, who: str) -> Iterator[str]:
     """Write a lease, renew it in a thread, delete it at the end; yield its path."""
     path = f"{LEASES}/{kind}-{uuid.uuid4().hex}.json"
-    holder = {"who": who, "host": socket.gethostname(), "pid": os.getpid(), "seconds": DURATION}
-    content = json.dumps(holder).encode()
+    holder = {"who": who, "host": socket.gethostname(), "pid": os.getpid()}
+    content = json.dumps(holder | {"machine": _machine()}).encode()
     store.files.write(path, content)
     ended = threading.Event()
 
@@ -133,16 +161,41 @@ def _held(store: Store, kind: str, who: str) -> Iterator[str]:
             store.files.delete(path)
 
 
-def _live(store: Store, own: str, kind: str) -> list[FileInfo]:
+def _live(store: Store, own: str, kind: str) -> list[_Lease]:
     """Return the leases of a kind that have not ended, without the own lease."""
     leases = _live_at(store, _time_of(store, own), kind)
     return [lease for lease in leases if lease.path != own]
 
 
-def _live_at(store: Store, now: float, kind: str) -> list[FileInfo]:
-    leases = [i for i in store.files.infos(LEASES) if i.path.startswith(f"{LEASES}/{kind}-")]
-    # A time far ahead is not of this store's clock.
-    return [lease for lease in leases if abs(now - lease.mtime_ns / 1e9) < DURATION]
+def _live_at(store: Store, now: float, kind: str) -> list[_Lease]:
+    leases = []
+    for info in store.files.infos(LEASES):
+        age = now - info.mtime_ns / 1e9
+        # A time far ahead is not of this store's clock.
+        if info.path.startswith(f"{LEASES}/{kind}-") and abs(age) < DURATION:
+            holder = parse(store.files.read(info.path) or b"") or {}
+            leases.append(_Lease(info.path, holder, DURATION - age))
+    return [lease for lease in leases if not (lease.is_of_here and _is_gone(lease.holder["pid"]))]
+
+
+def _is_gone(pid: int) -> bool:
+    """Return whether no process of this machine has an id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # a process of another user
+        return False
+    return False
+
+
+def _machine() -> str | None:
+    """Return the name of the space of process ids; None if the system gives no name."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
 
 
 def _time_of(store: Store, path: str) -> float:
@@ -150,14 +203,5 @@ def _time_of(store: Store, path: str) -> float:
     return time.time() if info is None else info.mtime_ns / 1e9
 
 
-def _described(store: Store, leases: list[FileInfo]) -> str:
-    return ", ".join(_holder(store.files.read(lease.path)) for lease in leases)
-
-
-def _holder(content: bytes | None) -> str:
-    """Return who holds a lease, in words."""
-    try:
-        holder = json.loads(content or b"")
-        return f"{holder['who']} (process {holder['pid']} on {holder['host']})"
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return "an unknown program"
+def _described(leases: list[_Lease]) -> str:
+    return ", ".join(lease.in_words() for lease in leases)

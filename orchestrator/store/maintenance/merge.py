@@ -51,7 +51,7 @@ def _merge(store: Store, other: Store) -> MergeReport:
         notes["files with rows that are torn or altered"] += len(theirs.unreadable)
     shards = _copy_shards(store, other, notes)
     wanted = _wanted(ours, theirs, _sizes(store), _sizes(other), notes)
-    copied = list(in_threads(lambda row: _copy_row(store, other, row), wanted))
+    copied = list(in_threads(store, lambda row: _copy_row(store, other, row), wanted))
     notes["rows whose blob is missing or damaged there"] += copied.count(0)
     experiments = {k: e for k, e in other.experiments().items() if k not in store.experiments()}
     for identity, content in experiments.items():

@@ -10,7 +10,8 @@ from segtransfer.errors import InputError
 from segtransfer.store import CommitRow, Store
 from segtransfer.store.rows import COMPACTED, ROW_PATH, ROWS
 
-THREADS = 16  # on a bucket each read waits for its answer
+THREADS = 3  # each holds a whole file, so memory grows with the threads
+BUCKET_THREADS = 16  # each read waits for its answer
 
 Item = TypeVar("Item")
 Mapped = TypeVar("Mapped")
@@ -44,11 +45,20 @@ def open_existing(location: str) -> Store:
     return store
 
 
-def in_threads(function: Callable[[Item], Mapped], items: Iterable[Item]) -> Iterator[Mapped]:
-    """Yield the function of each item, in order, from several threads with a bounded queue."""
+def in_threads(
+    store: Store, function: Callable[[Item], Mapped], items: Iterable[Item]
+) -> Iterator[Mapped]:
+    """Yield the function of each item, in order, from several threads with a bounded queue.
+
+    Args:
+        store: The store that the function reads; a bucket is read by more threads than a folder.
+        function: The function, whose results are small.
+        items: The items.
+    """
     iterator = iter(items)
-    with ThreadPoolExecutor(THREADS) as pool:
-        while batch := list(islice(iterator, THREADS * 16)):
+    threads = BUCKET_THREADS if store.remote else THREADS
+    with ThreadPoolExecutor(threads) as pool:
+        while batch := list(islice(iterator, threads * 16)):
             yield from pool.map(function, batch)
 
 
@@ -58,7 +68,9 @@ def read_rows(store: Store) -> RowIndex:
     single: dict[str, CommitRow] = {}
     # Single rows come first, so that a row that is compacted meanwhile is found in its new file.
     keys = single_keys(store)
-    for key, row in zip(keys, in_threads(lambda k: bare(store.single_row(k)), keys), strict=True):
+    for key, row in zip(
+        keys, in_threads(store, lambda k: bare(store.single_row(k)), keys), strict=True
+    ):
         if row is not None:
             single[key] = row
         elif store.files.info(path := f"{ROWS}/{key[:2]}/{key}.parquet"):

@@ -1,5 +1,6 @@
 """Repair: list everything that is damaged, and remove it on request, so that runs compute it."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from segtransfer.errors import InputError
 from segtransfer.store import CommitRow, Store
 from segtransfer.store.maintenance.compact import write_compacted
 from segtransfer.store.maintenance.leases import removing
-from segtransfer.store.maintenance.reading import Item, bare, in_threads, single_keys
+from segtransfer.store.maintenance.reading import in_threads
 from segtransfer.store.maintenance.verify import (
     DESCRIPTIONS,
     blob_problem,
@@ -17,8 +18,8 @@ from segtransfer.store.maintenance.verify import (
     misplaced,
     outline_of,
 )
-from segtransfer.store.rows import ROW_PATH, CompactedFile, row_path
-from segtransfer.store.store import SHARD_PATH
+from segtransfer.store.rows import BLOB_PATH, ROW_PATH, ROWS, CompactedFile
+from segtransfer.store.store import SHARD_PATH, shard_path
 from segtransfer.tasks.data.shards import Outline
 
 
@@ -44,14 +45,7 @@ def find_damage(store: Store) -> tuple[Damage, ...]:
     does not hold the arrays of such a task. A folder or a link to nowhere in the place of a file is
     damage, too.
     """
-    damages = [Damage(path, sentence) for path, sentence in misplaced(store).items()]
-    damages += _damaged_shards(store)
-    for name in (name for folder in DESCRIPTIONS for name in store.files.names(folder[:-1])):
-        if name.endswith(".json") and (finding := check_experiment(store, name)) is not None:
-            damages.append(Damage(name, finding.sentence))
-    damages += _damaged_results(store)
-    by_path = {damage.path: damage for damage in reversed(damages)}
-    return tuple(by_path[path] for path in sorted(by_path))
+    return _Look(store).damages()
 
 
 def remove_damage(store: Store, damages: Iterable[Damage]) -> int:
@@ -60,7 +54,7 @@ def remove_damage(store: Store, damages: Iterable[Damage]) -> int:
     Raises:
         InputError: If a run, a search or another removal uses the store.
     """
-    listed = set(damages)
+    listed = {damage.path: damage for damage in damages}
     with removing(store, "store repair") as users:
         if users:
             raise InputError(
@@ -68,7 +62,7 @@ def remove_damage(store: Store, damages: Iterable[Damage]) -> int:
                 "has ended"
             )
         # The second look: a run may have computed a listed result again since.
-        found = [damage for damage in find_damage(store) if damage in listed]
+        found = _Look(store, listed).damages()
         for damage in found:
             _remove(store, damage)
     return len(found)
@@ -87,69 +81,103 @@ def _remove(store: Store, damage: Damage) -> None:
         store.files.delete(damage.path)
 
 
-def _damaged_shards(store: Store) -> Iterator[Damage]:
-    for name in store.files.names("shards"):
-        if (match := SHARD_PATH.fullmatch(name)) and store.shard(match[2]) is None:
-            yield Damage(name, "its images or labels are torn or altered")
+class _Look:
+    """A look at all files of a store, or again at the parts of a list of damage."""
 
+    def __init__(self, store: Store, listed: Mapping[str, Damage] | None = None) -> None:
+        self._store = store
+        self._listed = listed  # by path; None for all files
+        self._expected: dict[str, Outline | None] = {}  # by shard
 
-def _damaged_results(store: Store) -> Iterator[Damage]:
-    """Yield the damaged rows, and the altered blobs that rows name."""
-    shards = (match[2] for n in store.files.names("shards") if (match := SHARD_PATH.fullmatch(n)))
-    contents = ((shard_id, outline_of(store.shard(shard_id))) for shard_id in shards)
-    expected = {shard_id: images for shard_id, images in contents if images is not None}
-    compacted: dict[str, dict[str, str]] = defaultdict(dict)
-    altered = set()
-    for path, key, row, problem in _checked(store, expected):
-        if row is not None and problem and _is_altered(store, row):
-            altered.add(row.blob)
-        if problem and ROW_PATH.fullmatch(path):
-            yield Damage(path, f"row of {row.kind if row else 'a task'}: {problem}")
-        elif problem:
-            compacted[path][key] = problem
-    for path, bad in compacted.items():
-        whole = "" in bad
-        sentence = next(iter(bad.values()))
-        sentence = sentence if whole else f"{len(bad)} of its rows: {sentence}"
-        yield Damage(path, sentence, frozenset() if whole else frozenset(bad))
-    yield from (Damage(path, "its content is not what its name says") for path in sorted(altered))
+    def damages(self) -> tuple[Damage, ...]:
+        """Return the damage, sorted by path, one per path."""
+        found = [Damage(path, sentence) for path, sentence in misplaced(self._store).items()]
+        found += [*self._shards(), *self._descriptions(), *self._results()]
+        by_path = {damage.path: damage for damage in reversed(found)}
+        return tuple(by_path[path] for path in sorted(by_path) if self._has(by_path[path]))
 
+    def _has(self, damage: Damage) -> bool:
+        """Return whether the list has the file, or the rows of the file."""
+        if self._listed is None:
+            return True
+        listed = self._listed.get(damage.path)
+        return listed is not None and bool(listed.keys) == bool(damage.keys)
 
-def _checked(
-    store: Store, expected: Mapping[str, Outline]
-) -> Iterator[tuple[str, str, CommitRow | None, str | None]]:
-    """Yield path, key and row of every row of every file, and the problem or None.
+    def _names(self, folder: str) -> list[str]:
+        """Return the paths to look at below a folder."""
+        names = self._store.files.names(folder)
+        return names if self._listed is None else [name for name in names if name in self._listed]
 
-    The key is empty for a file in which no row can be found.
-    """
+    def _shards(self) -> Iterator[Damage]:
+        for name in self._names("shards"):
+            if (match := SHARD_PATH.fullmatch(name)) and self._store.shard(match[2]) is None:
+                yield Damage(name, "its images or labels are torn or altered")
 
-    def check(entry: tuple[str, str, CommitRow | None]) -> str | None:
-        row = entry[2]
+    def _descriptions(self) -> Iterator[Damage]:
+        for name in (name for folder in DESCRIPTIONS for name in self._names(folder[:-1])):
+            if name.endswith(".json") and (finding := check_experiment(self._store, name)):
+                yield Damage(name, finding.sentence)
+
+    def _results(self) -> Iterator[Damage]:
+        """Yield the damaged rows, and the altered blobs of these rows or of the list."""
+        compacted: dict[str, dict[str, str]] = defaultdict(dict)
+        blobs = set() if self._listed is None else set(self._names("blobs"))
+        for path, key, row, problem in self._checked():
+            if row is not None and problem:
+                blobs.add(row.blob)
+            if problem and ROW_PATH.fullmatch(path):
+                yield Damage(path, f"row of {row.kind if row else 'a task'}: {problem}")
+            elif problem:
+                compacted[path][key] = problem
+        for path, bad in compacted.items():
+            whole = "" in bad
+            sentence = next(iter(bad.values()))
+            sentence = sentence if whole else f"{len(bad)} of its rows: {sentence}"
+            yield Damage(path, sentence, frozenset() if whole else frozenset(bad))
+        for path in sorted(blobs):
+            if self._is_altered(path):
+                yield Damage(path, "its content is not what its name says")
+
+    def _checked(self) -> Iterator[tuple[str, str, CommitRow | None, str | None]]:
+        """Yield path, key and row of every row, and the problem or None.
+
+        The key is empty for a file in which no row can be found.
+        """
+        entries = self._entries()
+        while batch := list(islice(entries, 1000)):
+            for shard_id in {row.shard for *_, row in batch if row is not None and row.shard}:
+                self._expect(shard_id)
+            problems = in_threads(self._store, lambda entry: self._problem(entry[2]), batch)
+            for entry, problem in zip(batch, problems, strict=True):
+                yield *entry, problem
+
+    def _entries(self) -> Iterator[tuple[str, str, CommitRow | None]]:
+        """Yield path, key and row of every row, also of rows that a newer row replaces."""
+        for name in sorted(self._names(ROWS)):
+            if match := ROW_PATH.fullmatch(name):
+                yield name, match[2], self._store.single_row(match[2])
+        for file in self._store.compacted.refresh():
+            listed = None if self._listed is None else self._listed.get(file.path, Damage("", ""))
+            if file.damaged and not file.keys:
+                yield file.path, "", None
+            elif listed is None or listed.keys:
+                for key, row in file.rows():
+                    if listed is None or key in listed.keys:
+                        yield file.path, key, row
+
+    def _expect(self, shard_id: str) -> None:
+        """Read the ids and the size of a shard's images once."""
+        if shard_id not in self._expected and SHARD_PATH.fullmatch(shard_path(shard_id)):
+            self._expected[shard_id] = outline_of(self._store.shard(shard_id))
+
+    def _problem(self, row: CommitRow | None) -> str | None:
+        """Return the reason why a row or its blob is damaged, or None."""
         if row is None:
             return "torn or altered"
-        return blob_problem(row, store.files.read(row.blob), expected)
+        return blob_problem(row, self._store.files.read(row.blob), self._expected)
 
-    for batch in _batches(_entries(store)):
-        for entry, problem in zip(batch, in_threads(check, batch), strict=True):
-            yield *entry, problem
-
-
-def _entries(store: Store) -> Iterator[tuple[str, str, CommitRow | None]]:
-    """Yield path, key and row of every row, also of rows that a newer row of the key replaces."""
-    for key in single_keys(store):
-        yield row_path(key), key, bare(store.single_row(key))
-    for file in store.compacted.refresh():
-        if file.damaged and not file.keys:
-            yield file.path, "", None
-        else:
-            yield from ((file.path, key, bare(row)) for key, row in file.rows())
-
-
-def _batches(entries: Iterator[Item]) -> Iterator[list[Item]]:
-    while batch := list(islice(entries, 1000)):
-        yield batch
-
-
-def _is_altered(store: Store, row: CommitRow) -> bool:
-    """Return whether a blob exists with another content than its name says."""
-    return store.files.info(row.blob) is not None and store.blob(row) is None
+    def _is_altered(self, path: str) -> bool:
+        """Return whether a blob exists with another content than its name says."""
+        match, content = BLOB_PATH.fullmatch(path), self._store.files.read(path)
+        found = None if content is None else hashlib.sha256(content).hexdigest()
+        return match is not None and found not in (None, match[2])

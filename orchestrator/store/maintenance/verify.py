@@ -12,6 +12,7 @@ from segtransfer.store import CommitRow, Store, arrays
 from segtransfer.store.files import PARTIAL, FileInfo
 from segtransfer.store.maintenance.gc import GRACE_SECONDS
 from segtransfer.store.maintenance.reading import in_threads, read_rows
+from segtransfer.store.reports import is_attack_report
 from segtransfer.store.rows import BLOB_PATH, COMPACTED_PATH, ROW_PATH
 from segtransfer.store.store import SHARD_PATH, named_results, parse
 from segtransfer.tasks.data.shards import Outline, Shard
@@ -57,7 +58,7 @@ def verify(store: Store) -> VerifyReport:
     findings = [_unreadable(path, count) for path, count in index.unreadable.items()]
     expected: dict[str, Outline] = {}
     shards = [match[2] for info in infos if (match := SHARD_PATH.fullmatch(info.path))]
-    contents = in_threads(lambda shard_id: outline_of(store.shard(shard_id)), shards)
+    contents = in_threads(store, lambda shard_id: outline_of(store.shard(shard_id)), shards)
     for shard_id, images in zip(shards, contents, strict=True):
         if images is None:
             path = f"shards/{shard_id[:2]}/{shard_id}.arrow"
@@ -68,7 +69,9 @@ def verify(store: Store) -> VerifyReport:
     named: dict[str, list[CommitRow]] = defaultdict(list)
     for row in index.rows.values():
         named[row.blob].append(row)
-    for of_blob in in_threads(lambda rows: _check_blob(store, rows, expected), named.values()):
+    for of_blob in in_threads(
+        store, lambda rows: _check_blob(store, rows, expected), named.values()
+    ):
         findings.extend(of_blob)
     names = [info.path for info in infos if info.path.startswith(DESCRIPTIONS)]
     experiments = [name for name in names if name.endswith(".json")]
@@ -119,7 +122,8 @@ def _check_blob(
 ) -> list[Finding]:
     """Check a blob against its hash, and against each row that names the blob."""
     content = store.files.read(rows[0].blob)
-    problems = ((row, blob_problem(row, content, expected)) for row in rows)
+    whole = (row if row.kind != "attack" else _with_report(store, row) for row in rows)
+    problems = ((row, blob_problem(row, content, expected)) for row in whole if row is not None)
     return [
         Finding("damaged", row.blob, f"{problem} (row {row.key}); {_NOT_DONE}")
         for row, problem in problems
@@ -127,15 +131,21 @@ def _check_blob(
     ][: len(rows) if content is not None else 1]
 
 
+def _with_report(store: Store, bare: CommitRow) -> CommitRow | None:
+    """Return a row with its report; None if the row has been replaced since it was indexed."""
+    row = store.row(bare.key)
+    return row if row is not None and row.blob == bare.blob else None
+
+
 def blob_problem(
-    row: CommitRow, content: bytes | None, expected: Mapping[str, Outline]
+    row: CommitRow, content: bytes | None, expected: Mapping[str, Outline | None]
 ) -> str | None:
     """Return the reason why a blob is not the result that its row promises, or None.
 
     Args:
-        row: The row.
+        row: The row, with its report if it is one of an attack.
         content: The bytes of the blob, None if there is no such file.
-        expected: The images of each shard by the shard's id.
+        expected: The images of each shard by the shard's id, None for a missing shard.
     """
     if content is None:
         return "a row names it, and it is gone"
@@ -145,13 +155,15 @@ def blob_problem(
 
 
 def _wrong_arrays(row: CommitRow, content: bytes, expected: Outline | None) -> str | None:
-    """Return the reason why a blob's arrays do not fit its row, or None if they do."""
+    """Return the reason why a blob's arrays and its row do not fit, or None if they do."""
     if row.kind == "attack":
         made = arrays.decode_images(content)
         if made is None:
             return "these are no adversarial images"
         ids, images = made
         shape, wanted = images.shape[-2:], expected and expected.size
+        if not is_attack_report(row.report, len(images), len(ids)):
+            return "the report in its row is not that of such an attack"
     else:
         scores = arrays.decode_evaluation(content)
         if scores is None:

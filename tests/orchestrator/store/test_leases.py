@@ -137,7 +137,7 @@ def test_a_run_waits_for_a_removal(store: Store, monkeypatch: pytest.MonkeyPatch
         thread.start()
         assert not began.wait(0.3)
         with pytest.raises(InputError, match=r"cleaned by store gc .*nothing was changed"):
-            compact(store)
+            remove_garbage(store, [])
     thread.join()
     assert began.is_set()
     assert lease_files(store) == []

@@ -1,0 +1,70 @@
+"""Stored reports of attacks: the check of each field by its kind, range and number of values."""
+
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from segtransfer.tasks.perturbation import STATISTICS
+
+COSTS = ("forwards", "backwards", "pixels", "seconds")
+# The largest value of statistics with a bound; no value is below 0.
+_MOST = {"linf": 255, "rms": 255, "mean_abs": sys.float_info.max, "at_bound": 1}
+
+
+def is_attack_report(report: Mapping[str, Any], variants: int, images: int | None) -> bool:
+    """Return whether a stored report is one of an attack.
+
+    Args:
+        report: The report of a commit row.
+        variants: The number of variants of which the report must have statistics.
+        images: The number of images of the shard, each with a value per statistic; None if it is
+            not known, so that all variants must only have the same number of images.
+    """
+    statistics, cost = report.get("perturbation"), report.get("cost")
+    if not isinstance(statistics, list) or len(statistics) < variants:
+        return False
+    if not isinstance(cost, dict) or not isinstance(report.get("numerics"), dict):
+        return False
+    if not all(_is_table(table) for table in statistics):
+        return False
+    counts = {len(column) for table in statistics for column in table.values()}
+    if len(counts) != 1 or images not in (None, *counts):
+        return False
+    return _is_health(report.get("health", [])) and (not cost or _is_cost(cost, variants))
+
+
+def _is_table(table: Any) -> bool:
+    """Return whether these are the statistics of a perturbation, each a list of values."""
+    return (
+        isinstance(table, dict)
+        and table.keys() == set(STATISTICS)
+        and all(isinstance(column, list) and column for column in table.values())
+        and all(
+            _is_number(value) and 0 <= value <= _MOST.get(name, math.inf)
+            for name, column in table.items()
+            for value in column
+        )
+    )
+
+
+def _is_health(health: Any) -> bool:
+    """Return whether each run has shares of zero gradients, a list per step."""
+    return isinstance(health, list) and all(
+        isinstance(run, dict)
+        and isinstance(steps := run.get("zero_gradients"), list)
+        and all(isinstance(step, list) and all(map(_is_number, step)) for step in steps)
+        for run in health
+    )
+
+
+def _is_cost(cost: dict[str, Any], variants: int) -> bool:
+    equivalents = cost.get("forward_equivalents")
+    if not isinstance(equivalents, list) or len(equivalents) < variants:
+        return False
+    return all(_is_number(value) for value in [*equivalents, *(cost.get(n) for n in COSTS)])
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number; the PSNR of an unchanged image is infinite."""
+    return type(value) in (int, float) and not math.isnan(value)
