@@ -26,7 +26,7 @@ class Exported:
 
     Attributes:
         notes: A sentence per missing part.
-        warnings: Where the exported scores mean little.
+        warnings: The reasons why exported scores mean little.
     """
 
     name: str

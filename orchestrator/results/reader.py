@@ -214,7 +214,9 @@ class ExperimentReader:
         """Return the report of the AEs that a cell scores; None, and noted, if it is missing."""
         report, key = None, cell.attack_key
         if key is not None and self._fits(cell):
-            report = attack_report(self.store, key, self._made(cell.attack))
+            read = self._images.get(cell.shard_id)
+            images = None if read is None else len(read)
+            report = attack_report(self.store, key, self._made(cell.attack), images)
         if key is not None and report is None:
             self.missing.add(key)
         return report

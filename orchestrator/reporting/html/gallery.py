@@ -62,7 +62,7 @@ def draw_gallery(results: Results, budget: int = GALLERY_BYTES) -> list[dict[str
     first = next(images, None)
     if first is None:
         return []
-    scale = min(1.0, LONGEST_SIDE / max(first.label.shape))
+    scale = min(1.0, LONGEST_SIDE / max(first.clean.shape[-2:]))
     shown = [_picture(results, first, scale)]
     wanted = budget / min(LEAST_IMAGES, len(results.image_ids))
     while _size(shown) > wanted and scale > SMALLEST_SCALE:

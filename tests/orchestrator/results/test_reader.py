@@ -65,6 +65,22 @@ def test_aes_of_another_task_under_the_key_count_as_missing(
         store.files.write(row_path(key), encode_rows([row]))
 
 
+def test_a_report_of_fewer_images_than_the_shard_has_is_left_out_of_an_export(
+    results: Results, tmp_path: Path
+) -> None:
+    store, key = Store(results.store.location), made_on_a(results)
+    row = store.row(key)
+    assert row is not None
+    short = [{n: c[:1] for n, c in table.items()} for table in row.report["perturbation"]]
+    fewer = replace(row, report={**row.report, "perturbation": short})
+    store.files.write(row_path(key), encode_rows([fewer]))
+    try:
+        told = export(store.location, tmp_path / "tables", "parquet")
+        assert told.notes[0].startswith("PARTIAL: 1 of ")
+    finally:
+        store.files.write(row_path(key), encode_rows([row]))
+
+
 def test_a_reader_reads_the_wanted_cells_alone(results: Results) -> None:
     reader = results.reader(lambda cell: cell.source in ("a", None))
     scored = [s.cell for shard_id, shard in reader.shards() for s in reader.scored(shard_id, shard)]
