@@ -30,7 +30,7 @@ def find_function(name: str) -> Any:
         raise InputError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
     digest = hashlib.sha256(source).hexdigest()
     if home.__dict__.setdefault(MARK, digest) != digest:
-        raise InputError(f"the file of {name} changed since it was imported; start Python anew")
+        raise InputError(f"the file of {name} changed since it was imported; start Python again")
     return found
 
 
@@ -69,7 +69,7 @@ def _marked_hash(name: str, module: str, path: Path) -> str:
     if loaded is not None and loaded.__dict__.setdefault(IMPORTED_MARK, digest) != digest:
         raise InputError(
             f"the file of {module}, which {name} imports, changed since it was imported; "
-            "start Python anew"
+            "start Python again"
         )
     return digest
 

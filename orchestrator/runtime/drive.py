@@ -73,7 +73,7 @@ def drive(
             return
         except UnknownClientError:
             # The driver was restarted and has lost its sessions; its results are stored.
-            log.warning("the driver was started anew: going on with what is not stored yet")
+            log.warning("the driver was started again: going on with what is not stored yet")
             damaged = submission.damaged - outcome.done
             stored = frozenset(store.keys() & submission.tasks.keys()) - damaged
             submission = replace(submission, stored=stored, damaged=damaged)

@@ -223,13 +223,12 @@ def score(results: Results, rung: int, settings: SearchSettings) -> RungScore:
 
 def _mean_ssim(results: Results) -> float:
     """Return the mean structural similarity of the stored AEs with their clean images."""
-    values, cells = [], results.manifest.cells
-    for shard_id, key in {(cell.shard_id, cell.attack_key) for cell in cells if cell.attack_key}:
-        clean, made = results.store.shard(shard_id), results.store.attack_images(key)
-        if clean is None or made is None:
+    values, reader = [], results.reader(lambda cell: cell.attack_key is not None)
+    for shard_id, shard in reader.shards():
+        if shard is None:
             return float("nan")
-        values.append(ssim(made[0], clean.images))
-    return float(np.concatenate(values).mean())
+        values += [ssim(made.images, shard.images) for made in reader.adversarial(shard_id, shard)]
+    return float("nan") if reader.missing else float(np.concatenate(values).mean())
 
 
 def keep_results(context: SearchContext, number: int, store: Store) -> Callable[[Results], None]:

@@ -56,7 +56,7 @@ def test_a_file_edited_since_its_import_is_refused(folder: Path) -> None:
     write(folder, "own_edited", "def f():\n    return 1\n")
     find_function("own_edited:f")
     (folder / "own_edited.py").write_text("def f():\n    return 2\n")
-    with pytest.raises(InputError, match="changed since it was imported; start Python anew"):
+    with pytest.raises(InputError, match="changed since it was imported; start Python again"):
         find_function("own_edited:f")
 
 

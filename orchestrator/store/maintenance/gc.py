@@ -16,7 +16,7 @@ from segtransfer.store.maintenance.reading import RowIndex, in_threads, read_row
 from segtransfer.store.rows import BLOB_PATH, ROW_PATH, CompactedFile, row_path
 from segtransfer.store.store import SHARD_PATH, named_results
 
-EXPERIMENTS = "experiments to let go"
+EXPERIMENTS = "experiments to delete"
 ROWS_UNNAMED = "rows that no experiment names"
 SHARDS_UNNAMED = "shards that no experiment names"
 BLOBS_UNNAMED = "blobs that no row names"
