@@ -24,7 +24,7 @@ class _WithCounts(Protocol):
 
 
 @dataclass(frozen=True)
-class PublishedScore:
+class CleanAgainstPublished:
     """A target's clean mIoU on the images at hand, and the published one on all images.
 
     Attributes:
@@ -45,7 +45,7 @@ class PublishedScore:
         return abs(self.clean - self.published) <= self.margin
 
 
-def published_scores(results: _WithCounts) -> tuple[PublishedScore, ...]:
+def published_scores(results: _WithCounts) -> tuple[CleanAgainstPublished, ...]:
     """Return the targets with a published mIoU on this data set, and a clean one."""
     found = []
     for target in results.targets:
@@ -54,7 +54,7 @@ def published_scores(results: _WithCounts) -> tuple[PublishedScore, ...]:
         if published is not None and counts is not None and counts[:, 1].any():
             clean = float(metrics.miou_of(*counts.sum(0, dtype=np.int64)))
             margin = NEAR + ERRORS * _standard_error(counts)
-            found.append(PublishedScore(target, clean, published, margin))
+            found.append(CleanAgainstPublished(target, clean, published, margin))
     return tuple(found)
 
 
