@@ -46,7 +46,8 @@ esac
 
 def commands(page: Path) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the nodes and the line of each command in the indented blocks of a page."""
-    for block in re.findall(r"(?:^(?: {4}| {6}).*\n)+", page.read_text(), flags=re.MULTILINE):
+    text = re.sub(r"\\\n +", "", page.read_text())  # one line of two
+    for block in re.findall(r"(?:^(?: {4}| {6}).*\n)+", text, flags=re.MULTILINE):
         first, *rest = lines = [line.strip() for line in block.splitlines()]
         nodes = NODES.get(first, ("node1",))
         yield from ((nodes, line) for line in (rest if first in NODES else lines))
@@ -105,7 +106,7 @@ class Place:
         ports = (f"--{port}-port={free_port()}" for port in AGENT_PORTS)
         dashboard = [f"--dashboard-port={self._dashboard}"] if node == "node1" else []
         options = [
-            f"--node-ip-address={address}", "--num-cpus=1", "--num-gpus=8", *dashboard, *ports,
+            f"--node-ip-address={address}", "--num-cpus=1", "--num-gpus=2", *dashboard, *ports,
             "--object-store-memory=200000000",
         ]  # fmt: skip
         python = str(Path(sys.executable).parent)
