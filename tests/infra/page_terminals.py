@@ -1,4 +1,4 @@
-"""Terminals in which the commands of a page are given, one after another, as a reader gives them."""
+"""Terminals in which a page's commands are given one after another, as by a reader."""
 
 import os
 import re
@@ -11,17 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from segtransfer.experiment.reading import read_experiment
-from tests.conftest import ROOT
 from tests.infra.labs import ADDRESSES, AGENT_PORTS, copy_sources
 from tests.orchestrator.cli.test_paper_recipes import publish, write_tree
 from tests.orchestrator.servers import free_port
 from tests.tasks.models.published import Server
 
-EVERY_NODE = ("node1", "node2")
-# A page's nodes after the first are one: the test's cluster has two.
-NODES = {
+NODES = ("node1", "node2")
+# The nodes of a block by its first line. A page's nodes after the first are one here.
+MARKS = {
     "# node1": ("node1",),
-    "# every node": EVERY_NODE,
+    "# every node": NODES,
     "# node2, node3, node4": ("node2",),
     "# cloud": (),
 }
@@ -49,8 +48,8 @@ def commands(page: Path) -> Iterator[tuple[tuple[str, ...], str]]:
     text = re.sub(r"\\\n +", "", page.read_text())  # one line of two
     for block in re.findall(r"(?:^(?: {4}| {6}).*\n)+", text, flags=re.MULTILINE):
         first, *rest = lines = [line.strip() for line in block.splitlines()]
-        nodes = NODES.get(first, ("node1",))
-        yield from ((nodes, line) for line in (rest if first in NODES else lines))
+        nodes = MARKS.get(first, ("node1",))
+        yield from ((nodes, line) for line in (rest if first in MARKS else lines))
 
 
 class Place:
@@ -104,9 +103,14 @@ class Place:
         packages = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
         address = ADDRESSES["head" if node == "node1" else "worker"]
         ports = (f"--{port}-port={free_port()}" for port in AGENT_PORTS)
-        dashboard = [f"--dashboard-port={self._dashboard}"] if node == "node1" else []
+        own = [f"--temp-dir={self.folder}/t2"]  # Ray would unpack both nodes' files in one folder
+        if node == "node1":
+            own = [
+                f"--dashboard-port={self._dashboard}",
+                f"--ray-client-server-port={free_port()}",
+            ]
         options = [
-            f"--node-ip-address={address}", "--num-cpus=1", "--num-gpus=2", *dashboard, *ports,
+            f"--node-ip-address={address}", "--num-cpus=1", "--num-gpus=2", *own, *ports,
             "--object-store-memory=200000000",
         ]  # fmt: skip
         python = str(Path(sys.executable).parent)
@@ -169,6 +173,3 @@ class Terminal:
         """Close the terminal."""
         self._shell.kill()
         self._shell.wait()
-
-
-PAGES = ROOT / "docs/how-to"
