@@ -150,7 +150,7 @@ class Terminal:
     def begin(self, line: str) -> None:
         """Give a command."""
         assert self._shell.stdin is not None
-        self._shell.stdin.write(f"{line}\necho; echo {DONE} $?\n")
+        self._shell.stdin.write(f"{line}\ncode=$?; echo; echo {DONE} $code\n")
         self._shell.stdin.flush()
 
     def end(self) -> tuple[int, str]:
