@@ -1,7 +1,7 @@
 """Probes: tiny images with which a model is tried before its first task."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -108,19 +108,53 @@ def find_divisor(model: Segmenter) -> int:
     height, width = next((size for size in PROBE_SIZES if _takes(model, size)), (0, 0))
     for divisor in (1, 2, 4, 8, 16, 32, 64) if height else ():
         if _takes(model, [divisor * (side // divisor + 1 | 1) for side in (height, width)]):
+            model.any_size = divisor == 1
             return divisor
+    model.any_size = False
     return 1
 
 
-@torch.no_grad()
+def check_sizes(model: Segmenter, sizes: Iterable[tuple[int, int]]) -> None:
+    """Refuse a model that does not take the images of its tasks.
+
+    Args:
+        model: The model, as its tasks use it.
+        sizes: Height and width of the tasks' images.
+
+    Raises:
+        InputError: If a network of few sizes refuses the smallest or the largest images, or images
+            that its divisor does not divide.
+    """
+    parts = [part for part in model.modules() if isinstance(part, Segmenter)]
+    if all(part.any_size for part in parts):
+        return
+    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
+    divisor = max(part.size_divisor for part in parts)
+    odd = [size for size in ordered if size[0] % divisor or size[1] % divisor]
+    for size in dict.fromkeys([*odd[:1], *ordered[:1], *ordered[-1:]]):
+        try:
+            _answers(model, size)
+        except InputError as error:
+            taken = f"multiples of {divisor}" if divisor > 1 else "few sizes, which are fixed"
+            raise InputError(
+                f"{error}; by trial the network takes {taken}: give data.size, or windows of a "
+                "size that it takes (inference: {mode: slide, crop: [H, W], stride: [H, W]})"
+            ) from error
+
+
 def _takes(model: Segmenter, size: Sequence[int]) -> bool:
     """Tell whether a model answers to a probe of a size; the forward counts as no cost."""
     try:
-        with seeded(0):
-            model.checked_logits(probe(1, (size[0], size[1])).to(model.device))
+        _answers(model, size)
     except InputError:
         return False
     return True
+
+
+@torch.no_grad()
+def _answers(model: Segmenter, size: Sequence[int]) -> None:
+    with seeded(0):
+        model.checked_logits(probe(1, (size[0], size[1])).to(model.device))
 
 
 def examine(model: Segmenter, sizes: Sequence[tuple[int, int]] = PROBE_SIZES) -> None:
