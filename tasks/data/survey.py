@@ -145,7 +145,7 @@ def survey(
         ignored=int(pixels[IGNORE_INDEX]),
         shards=_shards(usable, groups, shard_size),
         thumbnails=tuple(shown),
-        faults=(*faults, *_of_the_whole(dataset, int(labelled.sum()))),
+        faults=(*faults, *_of_the_whole(dataset, bool(usable) and not labelled.any())),
     )
 
 
@@ -201,8 +201,13 @@ def _shards(usable: Sequence[tuple[DataItem, ImageSizes]], groups: int, shard_si
     return sum(1 for shards in cut for _ in shards)
 
 
-def _of_the_whole(dataset: Dataset, labelled: int) -> list[str]:
-    """Return a sentence per reason for which ``make_shards`` refuses a set of usable images."""
+def _of_the_whole(dataset: Dataset, nothing: bool) -> list[str]:
+    """Return a sentence per reason for which ``make_shards`` refuses a set of usable images.
+
+    Args:
+        dataset: The data set.
+        nothing: Whether no pixel of the usable images has a class.
+    """
     ids = Counter(item.image_id for item in dataset.items)
     faults = [twice(dataset.name, image_id) for image_id, count in ids.items() if count > 1]
-    return faults if labelled else [*faults, unlabelled(dataset.name)]
+    return [*faults, unlabelled(dataset.name)] if nothing else faults
