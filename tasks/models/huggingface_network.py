@@ -53,7 +53,7 @@ class HuggingfaceSegmenter(Segmenter):
         return self.answer(inputs)[..., :height, :width]
 
     def preprocessed(self, images: torch.Tensor) -> torch.Tensor:
-        """Return what the network sees of images N x 3 x H x W, before any padding."""
+        """Return images N x 3 x H x W as the network takes them, before any padding."""
         channels = images.flip(1) if self.bgr else images
         return (channels * self.scale - self.mean) / self.std
 

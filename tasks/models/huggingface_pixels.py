@@ -1,4 +1,4 @@
-"""Preprocessing of transformers models: what an image processor does to pixel values."""
+"""Preprocessing of transformers models: the action of an image processor on pixel values."""
 
 from dataclasses import dataclass
 from pathlib import Path

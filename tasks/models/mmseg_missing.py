@@ -12,7 +12,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 # The distributions of packages that are builds for the mmseg and mmcv that we depend on.
-PACKAGES = {"mmdet": "onedl-mmdetection", "mmpretrain": "onedl-mmpretrain"}
+BUILDS = {"mmdet": "onedl-mmdetection", "mmpretrain": "onedl-mmpretrain"}
 # What onedl-mmpretrain 1.3.6 asks for; an installed one is asked itself.
 MMPRETRAIN_ASKS = "transformers<5,>=4.53.0"
 # A build as the error of onedl-mmcv asks for it.
@@ -21,7 +21,7 @@ OPS = re.compile(r"for (\w+) ops")
 
 
 def missing(error: BaseException, model: Any = None) -> str | None:
-    """Return the rest of a sentence about what is not installed, or None if the error shows none.
+    """Return the rest of a sentence about a missing package, or None if the error shows none.
 
     mmseg's modules replace classes of packages that are missing, and constructors then fail. So the
     imports of the modules of the config's types are looked at too.
@@ -48,8 +48,8 @@ def missing(error: BaseException, model: Any = None) -> str | None:
 
 
 def _installed(package: str) -> str:
-    """Return a package, and what to do about its absence."""
-    known = PACKAGES.get(package)
+    """Return a missing package and the way to install it."""
+    known = BUILDS.get(package)
     if known is None:
         return (
             f"{package}, which is not installed; install the package {package}, or start in the "
@@ -88,7 +88,7 @@ def _unfit_transformers(error: BaseException) -> str | None:
 
 def _unfit_build(error: BaseException) -> str | None:
     """Return a sentence if a package refused our mmcv because it is not the build for it."""
-    for package, known in PACKAGES.items():
+    for package, known in BUILDS.items():
         refused = isinstance(error, AssertionError) and _passed(package, error)
         if refused and _version(known) is None:
             return (
@@ -110,13 +110,13 @@ def _version(distribution: str) -> str | None:
 
 
 def _passed(package: str, error: BaseException) -> bool:
-    """Tell whether an error, or what it comes from, passed the code of a package."""
+    """Tell whether an error or one of its causes passed the code of a package."""
     frames = (frame for link in _chain(error) for frame, _ in traceback.walk_tb(link.__traceback__))
     return any(f.f_globals.get("__name__", "").partition(".")[0] == package for f in frames)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it comes from."""
+    """Yield an error and its causes."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

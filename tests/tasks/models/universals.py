@@ -67,7 +67,7 @@ def write_universal(kind: str, folder: Path, classes: Sequence[str], **fields: A
     import torch
     import transformers
 
-    torch.manual_seed(2)  # draws for which several classes are predicted
+    torch.manual_seed(0)
     parts: dict[str, Any] = {}
     if kind != "Eomt":
         parts["backbone_config"] = transformers.SwinConfig(**SWIN)
@@ -77,14 +77,11 @@ def write_universal(kind: str, folder: Path, classes: Sequence[str], **fields: A
         **TINY[kind], **parts, id2label=dict(enumerate(classes))
     )
     network = transformers.AutoModelForUniversalSegmentation.from_config(config)
-    for module in network.modules():  # transformers draws weights so small that signals fade out
-        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-            torch.nn.init.kaiming_normal_(module.weight)
-        if isinstance(module, torch.nn.Embedding):
-            torch.nn.init.normal_(module.weight)
     network.eval()
-    tokens = {"task_inputs": torch.randint(50, (1, 77))} if kind == "OneFormer" else {}
-    part_queries(network, torch.rand(1, 3, 64, 64), tokens, len(classes) + 1)
+    inputs = {"pixel_values": torch.rand(1, 3, 64, 64)}
+    if kind == "OneFormer":
+        inputs["task_inputs"] = torch.randint(50, (1, 77))
+    part_queries(network, inputs, len(classes) + 1)
     network.save_pretrained(folder)
     processor = getattr(transformers, f"{kind}ImageProcessor")(**fields)
     if kind == "OneFormer":
@@ -93,32 +90,34 @@ def write_universal(kind: str, folder: Path, classes: Sequence[str], **fields: A
     return folder
 
 
-def part_queries(network: Any, images: Any, tokens: dict[str, Any], count: int) -> None:
-    """Set the classifier of queries so that they answer differently, as a trained one's do.
+def part_queries(network: Any, inputs: Any, count: int) -> None:
+    """Enlarge differences between queries, so that several classes are predicted.
 
     Args:
-        network: The network.
-        images: float 1 x 3 x H x W.
-        tokens: Further inputs of the network.
+        network: The network, with the weights that transformers draws.
+        inputs: The inputs of a forward of one image.
         count: The number of classes, with that of no object.
     """
     import torch
 
-    seen: list[tuple[Any, Any]] = []
-    hooks = [
-        module.register_forward_hook(lambda m, given, _: seen.append((m, given[0])))
-        for module in network.modules()
-        if isinstance(module, torch.nn.Linear) and module.out_features == count
-    ]
+    linear = {n: m for n, m in network.named_modules() if isinstance(m, torch.nn.Linear)}
+    classifier = [m for m in linear.values() if m.out_features == count][-1]
+    masks = [m for n, m in linear.items() if "mask_embed" in n or "mask_head" in n][-1]
     with torch.no_grad():
-        network(pixel_values=images, **tokens)
-        for hook in hooks:
-            hook.remove()
-        classifier, features = seen[-1][0], seen[-1][1].flatten(0, -2)
-        wanted = 3 * torch.randn(len(features), count)
-        mean = features.mean(0)
-        classifier.weight.copy_((torch.linalg.pinv(features - mean, rtol=0.1) @ wanted).T)
-        classifier.bias.copy_(-classifier.weight @ mean)
+        for module in network.modules():
+            if isinstance(module, torch.nn.Embedding):
+                module.weight.normal_(std=3)
+        for _ in range(3):  # masks of one layer change the next one's
+            output = network(**inputs)
+            for module, values in (
+                (classifier, output.class_queries_logits[0]),
+                (masks, output.masks_queries_logits[0].flatten(1)),
+            ):
+                factor = 3 / values.std(0).mean()
+                module.weight.mul_(factor)
+                module.bias.mul_(factor)
+        output = network(**inputs)
+        classifier.bias.sub_(output.class_queries_logits[0].mean(0))
 
 
 def write_tokenizer(folder: Path) -> Any:
