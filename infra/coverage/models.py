@@ -520,6 +520,19 @@ Versions: {versions}.
 Written by `python infra/coverage/models.py`.
 """
 
+NOTES = {
+    MMSEG: "",
+    TRANSFORMERS: """
+- Images are padded to whole patches, and for Mask2Former and MaskFormer to the `size_divisor` of their processor. At
+  these multiples predictions equal the library's. At other sizes they are those of the padded image, cropped.
+- EoMT's network takes squares of one size. The library resizes the shorter side to it and splits the longer one into
+  windows. We resize nothing and split both sides alike, so predictions equal the library's if the shorter side has the
+  window's length. Shorter sides are padded with black.
+- Logits of Mask2Former, MaskFormer, OneFormer and EoMT are the class scores of the processor: per class, the sum over
+  queries of the probability of the class times that of the mask.
+""",
+}
+
 
 def write_page(results: Path, page: Path) -> dict[str, int]:
     """Write the page from all results; return the numbers of models that agree, by library."""
@@ -549,7 +562,8 @@ def write_page(results: Path, page: Path) -> dict[str, int]:
     text = INTRODUCTION.format(**shapes, loaded=loaded, versions=versions)
     for library, title in TITLES.items():
         text += (
-            f"\n## {title}\n\n| | loads | as the library | gradient | scaled | fast | why not |\n"
+            f"\n## {title}\n{NOTES[library]}\n"
+            "| | loads | as the library | gradient | scaled | fast | why not |\n"
         )
         text += "|---|---|---|---|---|---|---|\n"
         for name, row in rows.items():

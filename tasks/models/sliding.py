@@ -55,7 +55,8 @@ def stitch(
     Returns:
         Logits N x K x H x W.
     """
-    return stitch_at(answer, images, windows(*images.shape[-2:], crop, stride))
+    height, width = images.shape[-2:]
+    return stitch_at(answer, images, windows(height, width, crop, stride))
 
 
 def stitch_at(

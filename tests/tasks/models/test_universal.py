@@ -20,6 +20,7 @@ from tests.tasks.models.universals import TINY, write_universal
 
 CLASSES = ("road", "sky", "tree", "car", "bus")
 SPLIT = {"size": {"shortest_edge": 64, "longest_edge": None}, "do_split_image": True}
+BACKBONES = {"MaskFormer": "maskformer-swin", "Eomt": "eomt", "EomtDinov3": "eomt_dinov3"}
 Writer = Callable[[str], Path]
 
 
@@ -30,7 +31,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Writer:
 
     def write(kind: str) -> Path:
         if kind not in folders:
-            fields = SPLIT if kind == "Eomt" else {}
+            fields = SPLIT if kind.startswith("Eomt") else {}
             folder = tmp_path_factory.mktemp(kind)
             folders[kind] = write_universal(kind, folder, CLASSES, **fields)
         return folders[kind]
@@ -72,7 +73,7 @@ def own_prediction(kind: str, folder: Path, rgb: np.ndarray) -> torch.Tensor:
 def test_predictions_are_those_of_the_library_and_gradients_reach_every_pixel(
     kind: str, saved: Writer
 ) -> None:
-    sizes = [(64, 64), (64, 150), (135, 64)] if kind == "Eomt" else [(64, 64), (96, 160)]
+    sizes = [(64, 64), (64, 150), (135, 64)] if kind.startswith("Eomt") else [(64, 64), (96, 160)]
     folder = saved(kind)
     adapters.check(spec(folder))
     model = adapters.load(spec(folder))
@@ -138,8 +139,7 @@ def test_what_is_known_without_loading_is_what_is_loaded(kind: str, saved: Write
     assert info.head == kind
     assert info.classes == CLASSES
     assert info.num_classes == adapters.load(spec(saved(kind))).num_classes == len(CLASSES)
-    swin = "maskformer-swin" if kind == "MaskFormer" else "swin"
-    assert info.backbone.startswith("eomt(" if kind == "Eomt" else f"{swin}(")
+    assert info.backbone.startswith(f"{BACKBONES.get(kind, 'swin')}(")
 
 
 def test_the_fingerprint_follows_the_tokens_and_the_divisor(saved: Writer, tmp_path: Path) -> None:

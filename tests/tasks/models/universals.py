@@ -53,6 +53,7 @@ TINY: dict[str, dict[str, Any]] = {
         "mlp_ratio": 2,
     },
 }
+TINY["EomtDinov3"] = {**TINY["Eomt"], "intermediate_size": 32}
 
 
 def write_universal(kind: str, folder: Path, classes: Sequence[str], **fields: Any) -> Path:
@@ -69,7 +70,7 @@ def write_universal(kind: str, folder: Path, classes: Sequence[str], **fields: A
 
     torch.manual_seed(0)
     parts: dict[str, Any] = {}
-    if kind != "Eomt":
+    if not kind.startswith("Eomt"):
         parts["backbone_config"] = transformers.SwinConfig(**SWIN)
     if kind == "MaskFormer":
         parts["decoder_config"] = transformers.DetrConfig(**DETR)
@@ -83,7 +84,8 @@ def write_universal(kind: str, folder: Path, classes: Sequence[str], **fields: A
         inputs["task_inputs"] = torch.randint(50, (1, 77))
     part_queries(network, inputs, len(classes) + 1)
     network.save_pretrained(folder)
-    processor = getattr(transformers, f"{kind}ImageProcessor")(**fields)
+    processor_kind = kind.removesuffix("Dinov3")
+    processor = getattr(transformers, f"{processor_kind}ImageProcessor")(**fields)
     if kind == "OneFormer":
         processor = transformers.OneFormerProcessor(processor, write_tokenizer(folder))
     processor.save_pretrained(folder)
