@@ -9,7 +9,7 @@ from segtransfer.tasks.models.base import ModelInfo, Segmenter
 from segtransfer.tasks.models.builds import SAME_BUILD, builds_kept
 from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics, with_numerics
-from segtransfer.tasks.models.probe import check_sizes, examine, find_divisor
+from segtransfer.tasks.models.probe import check_sizes, examine, learn_sizes
 from segtransfer.tasks.models.spec import MmsegSource, ModelSpec
 from segtransfer.tasks.models.zoo import ZOO
 
@@ -34,7 +34,7 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
     else:
         adapter, resolved = _adapter(spec), _resolve(spec)
         model = adapter.load(resolved, device)
-        model.size_divisor = find_divisor(model)
+        learn_sizes(model)
         model = scaled.apply(model, spec.inference)
         if spec.label_map is not None:
             model = label_map.apply(model, spec, adapter.classes(resolved))

@@ -94,24 +94,36 @@ def find_probe(model: Segmenter, sizes: Sequence[tuple[int, int]] = PROBE_SIZES)
     raise first
 
 
-def find_divisor(model: Segmenter) -> int:
-    """Return the number that must divide the sizes that a network takes, found by trial.
+def learn_sizes(model: Segmenter) -> None:
+    """Set ``size_divisor``, ``least_side`` and ``any_size`` of a network, as trials show them.
 
-    Some networks fail at odd sizes, because the sizes of branches that they add differ there.
-
-    Returns:
-        The declared ``size_divisor`` unless it is 1; else the smallest power of two up to 64 of
-        which the network takes an odd multiple; 1 if the network takes no other size than one.
+    Some networks fail at odd sizes, because the sizes of branches that they add differ there, and
+    some at small ones, because they pool a fixed number of pixels. The divisor is the declared one
+    unless that is 1; else the smallest power of two up to 64 of which the network takes an odd
+    multiple; 1 if it takes a single size.
     """
     if model.size_divisor != 1:
-        return model.size_divisor
-    height, width = next((size for size in PROBE_SIZES if _takes(model, size)), (0, 0))
-    for divisor in (1, 2, 4, 8, 16, 32, 64) if height else ():
-        if _takes(model, [divisor * (side // divisor + 1 | 1) for side in (height, width)]):
-            model.any_size = divisor == 1
-            return divisor
+        return
+    taken = [size for size in PROBE_SIZES if _takes(model, size)][:1]
+    for divisor in (1, 2, 4, 8, 16, 32, 64) if taken else ():
+        if _takes(model, [divisor * (side // divisor + 1 | 1) for side in taken[0]]):
+            model.size_divisor = divisor
+            model.least_side = _least_side(model, min(taken[0])) if taken[0] > PROBE_SIZES[0] else 1
+            model.any_size = divisor == model.least_side == 1
+            return
     model.any_size = False
-    return 1
+
+
+def _least_side(model: Segmenter, taken: int) -> int:
+    """Return the shortest side of a square that a model takes; shorter ones were refused."""
+    refused, step = min(PROBE_SIZES[0]), model.size_divisor
+    while taken - refused > step:
+        middle = (refused + taken) // 2 // step * step
+        if _takes(model, (middle, middle)):
+            taken = middle
+        else:
+            refused = max(middle, refused + step)
+    return taken
 
 
 def check_sizes(model: Segmenter, sizes: Iterable[tuple[int, int]]) -> None:
@@ -130,12 +142,14 @@ def check_sizes(model: Segmenter, sizes: Iterable[tuple[int, int]]) -> None:
         return
     ordered = sorted(sizes, key=lambda size: size[0] * size[1])
     divisor = max(part.size_divisor for part in parts)
+    least = max(part.least_side for part in parts)
     odd = [size for size in ordered if size[0] % divisor or size[1] % divisor]
     for size in dict.fromkeys([*odd[:1], *ordered[:1], *ordered[-1:]]):
         try:
             _answers(model, size)
         except InputError as error:
             taken = f"multiples of {divisor}" if divisor > 1 else "few sizes, which are fixed"
+            taken = f"sides of {least} pixels and more" if least > 1 else taken
             raise InputError(
                 f"{error}; by trial the network takes {taken}: give data.size, or windows of a "
                 "size that it takes (inference: {mode: slide, crop: [H, W], stride: [H, W]})"
