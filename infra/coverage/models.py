@@ -37,6 +37,18 @@ LARGE = {"square": (512, 512), "wide": (384, 768), "odd": (389, 523)}
 TITLES = {"mmseg:": "mmsegmentation", "transformers:": "transformers"}
 SCALES = (0.75, 1.3)
 TRANSFORMERS = "transformers:"
+# Fields of semantic types whose default makes no head: BEiT's takes four stages, Sapiens2 has none.
+HEADS: dict[str, dict[str, Any]] = {
+    "beit": {"out_indices": [3, 5, 7, 11]},
+    "sapiens2": {
+        "head_config": {
+            "upsample_out_channels": [256, 256],
+            "upsample_kernel_sizes": [4, 4],
+            "conv_out_channels": [256],
+            "conv_kernel_sizes": [1],
+        }
+    },
+}
 # Universal types, with the fields that differ from the default config: EoMT's is its large one.
 UNIVERSAL: dict[str, dict[str, Any]] = {
     "eomt": {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6},
@@ -132,10 +144,8 @@ def transformers_model(kind: str, folder: Path) -> Own:
     import transformers
 
     transformers.logging.set_verbosity_error()
-    config = transformers.AutoConfig.for_model(kind)
+    config = transformers.AutoConfig.for_model(kind, **HEADS.get(kind, {}))
     config.num_labels = 19
-    if kind == "beit":
-        config.out_indices = [3, 5, 7, 11]  # the head takes four, and the default is another number
     network = transformers.AutoModelForSemanticSegmentation.from_config(config).eval()
     enliven(network)
     calibrate(network, lambda images: network(pixel_values=images).logits)
@@ -505,7 +515,8 @@ def cells(result: dict[str, Any]) -> list[str]:
 INTRODUCTION = """# Models that were tried
 
 Random weights, one CPU thread. For mmsegmentation: the first config by name of every family. For transformers: the
-default config of every type for semantic and universal segmentation, of EoMT the small one.
+default config of every type for semantic and universal segmentation, of EoMT the small one, with a head for Sapiens2,
+which has none by default.
 
 - **as the library**: the share of pixels with the library's own prediction, for a square, a wide and an odd size
   ({square}, {wide}, {odd} pixels; the height of larger ones follows where a network refuses these).

@@ -256,8 +256,9 @@ def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
             model[part]["init_cfg"] = None
     if "data_preprocessor" not in model or "backbone" not in model or "decode_head" not in model:
         raise InputError(
-            f"config {path}: model {model.get('type', '')} has {', '.join(sorted(model))}, and "
-            "data_preprocessor, backbone and decode_head are needed; write a torch callable for it"
+            f"config {path}: model needs data_preprocessor, backbone and decode_head, and its "
+            f"{model.get('type', 'dict')} has {', '.join(sorted(model))}; write a torch callable "
+            "for it"
         )
     if inference is not None:
         tests = dict(model.get("test_cfg") or {})

@@ -39,15 +39,15 @@ def missing(error: BaseException, model: Any = None) -> str | None:
     if told := _unfit_transformers(error) or _unfit_build(error):
         return f": {told}"
     if name:
-        return f": it needs the package {_installed(name.partition('.')[0])}"
+        return f": it needs the package {_absent(name.partition('.')[0])}"
     for kind in _types(model):
         for package in sorted(_imports(kind)):
             if find_spec(package) is None:
-                return f": {kind} needs the package {_installed(package)}"
+                return f": {kind} needs the package {_absent(package)}"
     return None
 
 
-def _installed(package: str) -> str:
+def _absent(package: str) -> str:
     """Return a missing package and the way to install it."""
     known = BUILDS.get(package)
     if known is None:

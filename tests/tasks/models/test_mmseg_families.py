@@ -125,7 +125,7 @@ PRETRAIN = (
         ("point_rend", f": point_sample needs compiled ops of mmcv; install {BUILD}"),
         ("poolformer", PRETRAIN),
         ("psanet", f": PSAMask needs compiled ops of mmcv; install {BUILD}"),
-        ("san", "model MultimodalEncoderDecoder has .*image_encoder.*; write a torch callable"),
+        ("san", "and its MultimodalEncoderDecoder has .*image_encoder.*; write a torch callable"),
         ("vpd", "is a DepthEstimator, which predicts depth and no classes; give the config"),
     ],
 )
