@@ -22,10 +22,15 @@ PAGES = sorted(
 
 
 def write_blocks(page: Path, folder: Path) -> list[str]:
-    """Write each block of a page to the file that its first line names, and return the names."""
+    """Write each block of a page to the file that its first line names, and return the names.
+
+    A block ``prepare.py`` is run, because pages hold text and no weights.
+    """
     blocks = re.findall(r"```\w+\n# (\S+)\n(.*?)```", page.read_text(), flags=re.DOTALL)
     for name, content in blocks:
         (folder / name).write_text(content)
+    if (folder / "prepare.py").exists():
+        subprocess.run([sys.executable, "prepare.py"], cwd=folder, check=True)
     return [name for name, _ in blocks]
 
 

@@ -5,9 +5,9 @@
     python infra/coverage/models.py --one mmseg:segformer  # in this process, print the result
 
 Models: the first config by name of every family of mmseg's configs, and transformers' types for
-semantic segmentation, all with random weights. Each is measured in a process of its own, two at a
+semantic and universal segmentation, all with random weights. Each is measured in a process of its own, two at a
 time, with a cap on memory. Results lie in --results as a JSON file per model, so a run that was
-stopped is resumed by the same command.
+stopped is resumed by the same command. Rows of the page without a result there stay as they are.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -33,8 +34,28 @@ PAGE = ROOT / "docs/reference/models.md"
 RESULTS = ROOT / "build/coverage"
 SMALL = {"square": (128, 128), "wide": (96, 192), "odd": (97, 131)}
 LARGE = {"square": (512, 512), "wide": (384, 768), "odd": (389, 523)}
+TITLES = {"mmseg:": "mmsegmentation", "transformers:": "transformers"}
 SCALES = (0.75, 1.3)
 TRANSFORMERS = "transformers:"
+# Fields of semantic types whose default makes no head: BEiT's takes four stages, Sapiens2 has none.
+HEADS: dict[str, dict[str, Any]] = {
+    "beit": {"out_indices": [3, 5, 7, 11]},
+    "sapiens2": {
+        "head_config": {
+            "upsample_out_channels": [256, 256],
+            "upsample_kernel_sizes": [4, 4],
+            "conv_out_channels": [256],
+            "conv_kernel_sizes": [1],
+        }
+    },
+}
+# Universal types, with the fields that differ from the default config: EoMT's is its large one.
+UNIVERSAL: dict[str, dict[str, Any]] = {
+    "eomt": {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6},
+    "mask2former": {},
+    "maskformer": {},
+    "oneformer": {},
+}
 MMSEG = "mmseg:"
 
 
@@ -46,7 +67,9 @@ def names() -> list[str]:
 
     folders = [p for p in configs().iterdir() if p.is_dir() and p.name != "_base_"]
     families = sorted(p.name for p in folders if any(p.rglob("*.py")))
-    return [MMSEG + name for name in families] + [TRANSFORMERS + name for name in TYPES]
+    return [MMSEG + name for name in families] + [
+        TRANSFORMERS + name for name in (*TYPES, *UNIVERSAL)
+    ]
 
 
 def configs() -> Path:
@@ -121,15 +144,10 @@ def transformers_model(kind: str, folder: Path) -> Own:
     import transformers
 
     transformers.logging.set_verbosity_error()
-    config = transformers.AutoConfig.for_model(kind)
+    config = transformers.AutoConfig.for_model(kind, **HEADS.get(kind, {}))
     config.num_labels = 19
-    if kind == "beit":
-        config.out_indices = [3, 5, 7, 11]  # the head takes four, and the default is another number
     network = transformers.AutoModelForSemanticSegmentation.from_config(config).eval()
-    generator = torch.Generator().manual_seed(0)
-    for module in network.modules():  # transformers draws weights so small that signals fade out
-        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-            torch.nn.init.kaiming_normal_(module.weight, generator=generator)
+    enliven(network)
     calibrate(network, lambda images: network(pixel_values=images).logits)
     network.save_pretrained(folder)
     processor = processor_of(kind)
@@ -153,6 +171,68 @@ def transformers_model(kind: str, folder: Path) -> Own:
     side = getattr(config, "image_size", 512)
     crop = (side, side) if isinstance(side, int) else tuple(side)
     return Own({"name": "m", "huggingface": {"model": str(folder)}}, predict, crop)
+
+
+def universal_model(kind: str, folder: Path) -> Own:
+    """Build a universal type by transformers itself, and save it with its processor.
+
+    The prediction is that of the processor's semantic post-processing, on images padded to whole
+    patches and to the processor's divisor. EoMT's processor splits images.
+    """
+    import torch
+    import torch.nn.functional as F
+    import transformers
+
+    sys.path.insert(0, str(ROOT))
+    from tests.tasks.models.universals import part_queries, write_tokenizer
+
+    transformers.logging.set_verbosity_error()
+    config = transformers.AutoConfig.for_model(kind, **UNIVERSAL[kind])
+    config.num_labels = 19
+    network = transformers.AutoModelForUniversalSegmentation.from_config(config).eval()
+    side = getattr(config, "image_size", 512)
+    split = {"size": {"shortest_edge": side, "longest_edge": None}, "do_split_image": True}
+    name = transformers.AutoConfig.for_model(kind).__class__.__name__.removesuffix("Config")
+    images = getattr(transformers, f"{name}ImageProcessor")(**(split if kind == "eomt" else {}))
+    processor, task = images, {}
+    if kind == "oneformer":
+        processor = transformers.OneFormerProcessor(images, write_tokenizer(folder))
+        task = {"task_inputs": ["semantic"]}
+    processor.save_pretrained(folder)
+    options = {"do_resize": False, "return_tensors": "pt"}
+
+    def outputs(image: Any) -> Any:
+        array = (image * 255).round().to(torch.uint8).numpy()
+        inputs = processor([array], **task, **options)
+        height, width = inputs["pixel_values"].shape[-2:]
+        divisor = 1 if kind == "eomt" else getattr(images, "size_divisor", 4)
+        padding = (0, -width % divisor, 0, -height % divisor)
+        inputs["pixel_values"] = F.pad(inputs["pixel_values"], padding)
+        inputs.pop("pixel_mask", None)
+        return network(**inputs), inputs["pixel_values"].shape[-2:]
+
+    first = processor([(picture((side, side))[0] * 255).byte().numpy()], **task, **options)
+    part_queries(network, first, 20)
+    network.save_pretrained(folder)
+
+    def predict(image: Any) -> Any:
+        height, width = image.shape[-2:]
+        answer, size = outputs(image)
+        size = (height, width) if kind == "eomt" else tuple(size)
+        (classes,) = images.post_process_semantic_segmentation(answer, target_sizes=[size])
+        return classes[:height, :width]
+
+    return Own({"name": "m", "huggingface": {"model": str(folder)}}, predict, (side, side))
+
+
+def enliven(network: Any) -> None:
+    """Draw weights anew: transformers draws weights so small that signals fade out."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            torch.nn.init.kaiming_normal_(module.weight, generator=generator)
 
 
 def processor_of(kind: str) -> Any:
@@ -202,6 +282,8 @@ def measure(name: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     prepare = mmseg_model if name.startswith(MMSEG) else transformers_model
+    if name.removeprefix(TRANSFORMERS) in UNIVERSAL:
+        prepare = universal_model
     with tempfile.TemporaryDirectory() as folder:
         try:
             own = prepare(name.partition(":")[2], Path(folder))
@@ -372,19 +454,29 @@ def write(results: Path, name: str, result: dict[str, Any]) -> None:
     partial.replace(file_of(results, name))
 
 
-def agrees(result: dict[str, Any]) -> bool:
+def agrees(row: list[str]) -> bool:
     """Tell whether a model loads, predicts as its library does, and has gradients."""
-    sizes = result.get("sizes", {}).values()
-    equal = [size["equal"] for size in sizes if "equal" in size]
-    ours = any("ours" in size for size in sizes)
-    gradient = result.get("gradient")
+    loads, equal, gradient, _, _, why = row
+    sizes = equal.partition(" (")[0].split(" / ")
     return (
-        bool(equal)
-        and min(equal) == 1
-        and not ours
-        and isinstance(gradient, float)
-        and gradient > 0
+        loads == "yes"
+        and set(sizes) <= {"yes", "–"}
+        and "yes" in sizes
+        and "our forward raises" not in why
+        and gradient not in ("–", "0%", "nan%")
     )
+
+
+def kept(page: Path) -> dict[str, list[str]]:
+    """Return the rows that a page has, by the names of models."""
+    rows, library = {}, ""
+    titles = {f"## {title}": library for library, title in TITLES.items()}
+    for line in page.read_text().splitlines() if page.exists() else ():
+        library = titles.get(line, library)
+        if line.startswith("| ") and not line.startswith("| |"):
+            name, *row = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            rows[library + name] = row
+    return rows
 
 
 def cells(result: dict[str, Any]) -> list[str]:
@@ -423,7 +515,8 @@ def cells(result: dict[str, Any]) -> list[str]:
 INTRODUCTION = """# Models that were tried
 
 Random weights, one CPU thread. For mmsegmentation: the first config by name of every family. For transformers: the
-default config of every type for semantic segmentation.
+default config of every type for semantic and universal segmentation, of EoMT the small one, with a head for Sapiens2,
+which has none by default.
 
 - **as the library**: the share of pixels with the library's own prediction, for a square, a wide and an odd size
   ({square}, {wide}, {odd} pixels; the height of larger ones follows where a network refuses these).
@@ -438,14 +531,33 @@ Versions: {versions}.
 Written by `python infra/coverage/models.py`.
 """
 
+NOTES = {
+    MMSEG: "",
+    TRANSFORMERS: """
+- Images are padded to whole patches, and for Mask2Former and MaskFormer to the `size_divisor` of their processor. At
+  these multiples predictions equal the library's. At other sizes they are those of the padded image, cropped.
+- EoMT's network takes squares of one size. The library resizes the shorter side to it and splits the longer one into
+  windows. We resize nothing and split both sides alike, so predictions equal the library's if the shorter side has the
+  window's length. Shorter sides are padded with black.
+- Logits of Mask2Former, MaskFormer, OneFormer and EoMT are the class scores of the processor: per class, the sum over
+  queries of the probability of the class times that of the mask.
+""",
+}
+
 
 def write_page(results: Path, page: Path) -> dict[str, int]:
     """Write the page from all results; return the numbers of models that agree, by library."""
-    rows = {name: json.loads(file_of(results, name).read_text()) for name in names()
-            if file_of(results, name).exists()}  # fmt: skip
+    rows = kept(page)
+    for name in names():
+        if file_of(results, name).exists():
+            told = cells(json.loads(file_of(results, name).read_text()))
+            rows[name] = [
+                cell.replace("|", "\\|").replace(str(configs()), "…").strip() for cell in told
+            ]
+    rows = {name: rows[name] for name in names() if name in rows}
     counts = {
         library: sum(agrees(row) for name, row in rows.items() if name.startswith(library))
-        for library in (MMSEG, TRANSFORMERS)
+        for library in TITLES
     }
     tried = {k: sum(name.startswith(k) for name in rows) for k in counts}
     loaded = "\n".join(
@@ -459,17 +571,15 @@ def write_page(results: Path, page: Path) -> dict[str, int]:
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     shapes = {name: f"{height} x {width}" for name, (height, width) in SMALL.items()}
     text = INTRODUCTION.format(**shapes, loaded=loaded, versions=versions)
-    for library, title in ((MMSEG, "mmsegmentation"), (TRANSFORMERS, "transformers")):
+    for library, title in TITLES.items():
         text += (
-            f"\n## {title}\n\n| | loads | as the library | gradient | scaled | fast | why not |\n"
+            f"\n## {title}\n{NOTES[library]}\n"
+            "| | loads | as the library | gradient | scaled | fast | why not |\n"
         )
         text += "|---|---|---|---|---|---|---|\n"
         for name, row in rows.items():
             if name.startswith(library):
-                told = [
-                    cell.replace("|", "\\|").replace(str(configs()), "…") for cell in cells(row)
-                ]
-                text += f"| {name.removeprefix(library)} | " + " | ".join(told) + " |\n"
+                text += f"| {name.removeprefix(library)} | " + " | ".join(row) + " |\n"
     page.write_text(text)
     return counts
 

@@ -38,7 +38,7 @@ def data_check(
     )
     from segtransfer.tasks.data.survey import survey
 
-    with exit_with_message(spec, "run again"):
+    with exit_with_message(spec):
         experiment = read_experiment(spec, overrides or ())
         path = _sheet_path(out or f"{experiment.name}-data.png")
         with _progress() as tell:

@@ -17,6 +17,8 @@ from segtransfer.errors import InputError, SegtransferError, reason_of
 from segtransfer.runtime.interrupts import was_terminated
 from segtransfer.tasks.urls import without_credentials
 
+GO_ON = "run again to go on"  # of a command that computes what the store lacks
+
 
 class ExitCode(IntEnum):
     """Exit code of a command that did not succeed."""
@@ -29,12 +31,12 @@ class ExitCode(IntEnum):
 
 
 @contextmanager
-def exit_with_message(origin: str, resume: str = "run again to go on") -> Iterator[None]:
+def exit_with_message(origin: str, resume: str = "") -> Iterator[None]:
     """Turn every error into one message and an exit code.
 
     Args:
         origin: Name of the file, store, fleet or job; opens a message that does not name it.
-        resume: Clause that says how to resume a stopped command.
+        resume: Clause that says how to resume a stopped command; empty if it keeps no results.
 
     Raises:
         typer.Exit: An exception or an interrupt was raised inside.
@@ -44,7 +46,7 @@ def exit_with_message(origin: str, resume: str = "run again to go on") -> Iterat
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt as stop:
-        say(f"\nStopped. What was done is in the store; {resume}.")
+        say(f"\nStopped. What was done is in the store; {resume}." if resume else "\nStopped.")
         code = ExitCode.TERMINATED if was_terminated(stop) else ExitCode.INTERRUPTED
         raise typer.Exit(code) from None
     except Exception as error:
@@ -60,7 +62,7 @@ def describe(error: Exception, origin: str, resume: str) -> ExitCode:
     Args:
         error: The error.
         origin: Name of the file, store, fleet or job; opens an InputError that does not name it.
-        resume: Clause that says how to resume the command.
+        resume: Clause that says how to resume the command; empty if it keeps no results.
     """
     if isinstance(error, OutputError):
         return leave_output(error)
@@ -71,7 +73,7 @@ def describe(error: Exception, origin: str, resume: str) -> ExitCode:
     elif _is_of_a_file(error):
         message = f"not readable or writable: {message}"
     say(f"[red]error:[/red] {escape(without_credentials(message))}")
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and resume:
         say(f"What was done before is in the store; {resume}.")
     if not known or error.__cause__ is not None:
         say(escape(where_kept(error)))

@@ -6,7 +6,7 @@ import typer
 
 from segtransfer import api
 from segtransfer.cli.console import console
-from segtransfer.cli.exits import exit_if_failed, exit_with_message
+from segtransfer.cli.exits import GO_ON, exit_if_failed, exit_with_message
 from segtransfer.cli.options import (
     ExecutorOption,
     FleetOption,
@@ -38,7 +38,7 @@ def run(
     from segtransfer.reporting.progress import ProgressView
     from segtransfer.reporting.terminal import print_results
 
-    with exit_with_message(spec), terminable():
+    with exit_with_message(spec, GO_ON), terminable():
         options = with_options(
             overrides, executor=executor, store=store, fleet=fleet, max_hours=max_hours
         )

@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from segtransfer import api
 from segtransfer.cli.console import console, errors
-from segtransfer.cli.exits import ExitCode, exit_if_failed, exit_with_message
+from segtransfer.cli.exits import GO_ON, ExitCode, exit_if_failed, exit_with_message
 from segtransfer.cli.options import (
     ExecutorOption,
     RequireTrackingOption,
@@ -44,7 +44,7 @@ def study(
     from segtransfer.studies import IncompleteStudyError, find_study, read_base, split_base
 
     source, overrides = split_base(given or [])
-    with exit_with_message(""):
+    with exit_with_message("", GO_ON):
         find_study(name)
         base = read_base(source, with_options(overrides, executor=executor, store=store))
         progress = ProgressView(console)

@@ -23,12 +23,12 @@ def print_survey(survey: Survey, console: Console) -> None:
     """Print counts, classes, sizes, and every fault of a data set."""
     every = int(survey.pixels.sum()) + survey.ignored
     ignored = f"{survey.ignored / every:.2%}" if every else "none"
-    alone = survey.videos == survey.images
-    console.print(Text(f"Data set {survey.name}", style="bold"))
+    alone = survey.videos == len(survey.usable)
+    console.print(Text(f"Data set {survey.dataset.name}", style="bold"))
     for name, value in (
-        ("images", f"{survey.images:,}"),
+        ("images", f"{len(survey.usable):,}"),
         ("videos", "none known: each image counts as one" if alone else f"{survey.videos:,}"),
-        ("classes", f"{len(survey.classes)}"),
+        ("classes", f"{len(survey.dataset.classes)}"),
         ("ignored", f"{ignored} of {every:,} pixels"),
         ("shards", f"{survey.shards:,}"),
     ):
@@ -36,7 +36,9 @@ def print_survey(survey: Survey, console: Console) -> None:
     console.print(_classes(survey))
     console.print(_sizes(survey))
     absent = [
-        name for name, count in zip(survey.classes, survey.images_with, strict=True) if not count
+        name
+        for name, count in zip(survey.dataset.classes, survey.images_with, strict=True)
+        if not count
     ]
     if absent:
         listed = ", ".join(absent)
@@ -54,7 +56,9 @@ def _classes(survey: Survey) -> Table:
     for column in ("labelled pixels", "share", "images"):
         table.add_column(column, justify="right")
     labelled = max(1, int(survey.pixels.sum()))
-    rows = zip(survey.classes, survey.pixels.tolist(), survey.images_with.tolist(), strict=True)
+    rows = zip(
+        survey.dataset.classes, survey.pixels.tolist(), survey.images_with.tolist(), strict=True
+    )
     for index, (name, pixels, images) in enumerate(rows):
         share = f"{pixels / labelled:.2%}"
         table.add_row(str(index), Text(name), f"{pixels:,}", share, f"{images:,}")
@@ -106,8 +110,8 @@ def write_contact_sheet(survey: Survey, path: Path) -> None:
     for axes, thumbnail in zip(grid.flat, shown, strict=False):
         axes.imshow(_blended(survey, thumbnail), interpolation="nearest")
         axes.set_title(_tail(thumbnail.image_id), fontsize=7, parse_math=False)
-    count = f"{len(shown)} of {survey.images:,} images"
-    figure.suptitle(f"{survey.name}: {count}", fontsize=11, parse_math=False)
+    count = f"{len(shown)} of {len(survey.usable):,} images"
+    figure.suptitle(f"{survey.dataset.name}: {count}", fontsize=11, parse_math=False)
     figure.legend(
         handles=patches, loc="outside lower center", ncols=LEGEND_COLUMNS, fontsize=8,
         frameon=False,
@@ -118,7 +122,7 @@ def write_contact_sheet(survey: Survey, path: Path) -> None:
 def _blended(survey: Survey, thumbnail: Thumbnail) -> np.ndarray:
     """Return an image under its label's colours, uint8 h x w x 3; ignored pixels stay clear."""
     table = np.zeros((IGNORE_INDEX + 1, 3))
-    table[: len(survey.classes)] = survey.palette
+    table[: len(survey.dataset.classes)] = survey.dataset.palette
     colours = table[thumbnail.label]
     opacity = np.where(thumbnail.label == IGNORE_INDEX, 0, OPACITY)[..., None]
     return ((1 - opacity) * thumbnail.image + opacity * colours).astype(np.uint8)
@@ -130,8 +134,10 @@ def _patches(survey: Survey, there: list[int]) -> Iterator[Patch]:
         if index == IGNORE_INDEX:
             yield Patch(facecolor="white", edgecolor="grey", label="clear: ignored")
         else:
-            red, green, blue = (level / 255 for level in survey.palette[index])
-            yield Patch(facecolor=(red, green, blue), edgecolor="grey", label=survey.classes[index])
+            red, green, blue = (level / 255 for level in survey.dataset.palette[index])
+            yield Patch(
+                facecolor=(red, green, blue), edgecolor="grey", label=survey.dataset.classes[index]
+            )
 
 
 def _tail(image_id: str) -> str:

@@ -43,8 +43,9 @@ class Outcome:
 def served_models(plan: Plan) -> dict[str, Served]:
     """Return a plan's models as slots host them, by the name that tasks use."""
     numerics = plan.experiment.numerics
+    sizes = frozenset(shard.size for shard in plan.shards.values())
     return {
-        name: Served(spec, plan.infos[spec.name].fingerprint, numerics)
+        name: Served(spec, plan.infos[spec.name].fingerprint, numerics, sizes)
         for name, spec in plan.models.items()
     }
 

@@ -87,7 +87,11 @@ def _copies(
     own = replace(random, member=number) if context.model.own_scales else random
     shard = context.shard
     transform_context = TransformContext(
-        context.model.size_divisor, own, shard.images, shard.image_ids
+        context.model.size_divisor,
+        own,
+        shard.images,
+        shard.image_ids,
+        context.model.least_side,
     )
     untouched = views(context.clean, spec.transforms, transform_context)
     for view in views(x, spec.transforms, transform_context):

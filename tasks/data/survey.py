@@ -69,32 +69,34 @@ class Survey:
     """The facts of a data set.
 
     Attributes:
-        name: The name in results.
-        classes: The class names, by index.
-        palette: An RGB colour per class.
-        images: The number of usable images.
-        videos: The number of their video sequences.
+        dataset: The data set.
+        usable: The usable images and their sizes.
         pixels: The number of labelled pixels per class, int64.
         images_with: The number of images with a pixel of the class, per class, int64.
         ignored: The number of pixels without a class.
-        sizes: The number of images per sizes.
         shards: The number of shards.
         thumbnails: Small images, evenly spaced.
         faults: A sentence per unusable image or label, and per other reason to refuse the data.
     """
 
-    name: str
-    classes: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
-    images: int
-    videos: int
+    dataset: Dataset
+    usable: tuple[tuple[DataItem, ImageSizes], ...]
     pixels: np.ndarray
     images_with: np.ndarray
     ignored: int
-    sizes: Counter[ImageSizes]
     shards: int
     thumbnails: tuple[Thumbnail, ...]
     faults: tuple[str, ...]
+
+    @property
+    def videos(self) -> int:
+        """Return the number of video sequences; an image without a video counts as one."""
+        return len({item.sequence for item, _ in self.usable})
+
+    @property
+    def sizes(self) -> Counter[ImageSizes]:
+        """Return the number of images per sizes."""
+        return Counter(sizes for _, sizes in self.usable)
 
 
 def survey(
@@ -122,32 +124,28 @@ def survey(
     """
     faults: list[str] = []
     dataset = open_dataset(spec, faults)
-    counted: list[tuple[DataItem, ImageSizes]] = []
+    usable: list[tuple[DataItem, ImageSizes]] = []
+    shown: list[Thumbnail] = []
     pixels, images_with = np.zeros((2, IGNORE_INDEX + 1), np.int64)
-    shown = []
     for done, facts in enumerate(_count_all(dataset, spec, thumbnails), 1):
         tell(done, len(dataset.items))
         if isinstance(facts, str):
             faults.append(facts)
         else:
-            counted.append((facts.item, facts.sizes))
+            usable.append((facts.item, facts.sizes))
             pixels += facts.pixels
             images_with += facts.pixels > 0
             shown += [facts.thumbnail] if facts.thumbnail else []
     labelled = pixels[: len(dataset.classes)]
     return Survey(
-        name=dataset.name,
-        classes=dataset.classes,
-        palette=dataset.palette,
-        images=len(counted),
-        videos=len({item.sequence for item, _ in counted}),
+        dataset=dataset,
+        usable=tuple(usable),
         pixels=labelled,
         images_with=images_with[: len(labelled)],
         ignored=int(pixels[IGNORE_INDEX]),
-        sizes=Counter(sizes for _, sizes in counted),
-        shards=_shards(counted, groups, shard_size),
+        shards=_shards(usable, groups, shard_size),
         thumbnails=tuple(shown),
-        faults=(*faults, *_of_the_whole(dataset, int(labelled.sum()))),
+        faults=(*faults, *_of_the_whole(dataset, bool(usable) and not labelled.any())),
     )
 
 
@@ -191,10 +189,10 @@ def _thumbnail(image_id: str, image: np.ndarray, label: np.ndarray) -> Thumbnail
     return Thumbnail(image_id, np.asarray(small), np.asarray(mask))
 
 
-def _shards(counted: Sequence[tuple[DataItem, ImageSizes]], groups: int, shard_size: int) -> int:
+def _shards(usable: Sequence[tuple[DataItem, ImageSizes]], groups: int, shard_size: int) -> int:
     """Return the number of shards that ``make_shards`` cuts."""
     members: dict[int, list[ImageSizes]] = defaultdict(list)
-    for item, sizes in counted:
+    for item, sizes in usable:
         members[schedule_group(item.image_id, groups)].append(sizes)
     cut = (
         of_one_size(group, lambda sizes: (sizes.grid, sizes.label), shard_size)
@@ -203,8 +201,13 @@ def _shards(counted: Sequence[tuple[DataItem, ImageSizes]], groups: int, shard_s
     return sum(1 for shards in cut for _ in shards)
 
 
-def _of_the_whole(dataset: Dataset, labelled: int) -> list[str]:
-    """Return a sentence per reason for which ``make_shards`` refuses a set of usable images."""
+def _of_the_whole(dataset: Dataset, nothing: bool) -> list[str]:
+    """Return a sentence per reason for which ``make_shards`` refuses a set of usable images.
+
+    Args:
+        dataset: The data set.
+        nothing: Whether no pixel of the usable images has a class.
+    """
     ids = Counter(item.image_id for item in dataset.items)
     faults = [twice(dataset.name, image_id) for image_id, count in ids.items() if count > 1]
-    return faults if labelled else [*faults, unlabelled(dataset.name)]
+    return [*faults, unlabelled(dataset.name)] if nothing else faults

@@ -1,5 +1,6 @@
 """Models by adapter: describe one without loading it, check it, load it."""
 
+from collections.abc import Iterable
 from types import ModuleType
 
 from segtransfer.errors import InputError
@@ -8,7 +9,7 @@ from segtransfer.tasks.models.base import ModelInfo, Segmenter
 from segtransfer.tasks.models.builds import SAME_BUILD, builds_kept
 from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics, with_numerics
-from segtransfer.tasks.models.probe import examine, find_divisor
+from segtransfer.tasks.models.probe import check_sizes, examine, learn_sizes
 from segtransfer.tasks.models.spec import MmsegSource, ModelSpec
 from segtransfer.tasks.models.zoo import ZOO
 
@@ -33,7 +34,7 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
     else:
         adapter, resolved = _adapter(spec), _resolve(spec)
         model = adapter.load(resolved, device)
-        model.size_divisor = find_divisor(model)
+        learn_sizes(model)
         model = scaled.apply(model, spec.inference)
         if spec.label_map is not None:
             model = label_map.apply(model, spec, adapter.classes(resolved))
@@ -45,7 +46,11 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
 
 
 def load_planned(
-    spec: ModelSpec, fingerprint: str, device: str = "cpu", numerics: Numerics = REFERENCE
+    spec: ModelSpec,
+    fingerprint: str,
+    device: str = "cpu",
+    numerics: Numerics = REFERENCE,
+    sizes: Iterable[tuple[int, int]] = (),
 ) -> Segmenter:
     """Load a model whose fingerprint must be that of the plan, and examine it with a probe.
 
@@ -54,9 +59,11 @@ def load_planned(
         fingerprint: The planned fingerprint.
         device: A torch device, for example ``cuda:0``.
         numerics: The options to compute with.
+        sizes: Height and width of the images of the model's tasks.
 
     Raises:
-        InputError: As ``load``; or if the fingerprint differs, or the model's output is no logits.
+        InputError: As ``load``; or if the fingerprint differs, the model's output is no logits, or
+            the model does not take images of these sizes.
     """
     with builds_kept():
         if describe(spec).fingerprint != fingerprint:
@@ -66,6 +73,7 @@ def load_planned(
             )
         model = load(spec, device, numerics)
     examine(model)
+    check_sizes(model, sizes)
     return model
 
 

@@ -120,6 +120,8 @@ class Segmenter(nn.Module, ABC):
         num_classes: K.
         size_divisor: The number that divides every size the network takes; dynamic scaling snaps
             to its multiples.
+        least_side: The shortest side of an image that the network takes, in pixels.
+        any_size: Whether the network takes images of any size, as far as a trial has shown.
         align_corners: How logits are resized to labels of another size, as the network's own
             library resizes them.
         normalise_gradients: Whether an attack divides the gradient of each of ``members()`` by its
@@ -134,6 +136,8 @@ class Segmenter(nn.Module, ABC):
     name: str = ""
     num_classes: int
     size_divisor: int = 1
+    least_side: int = 1
+    any_size: bool = True
     align_corners: bool = False
     normalise_gradients: bool = False
     own_scales: bool = False

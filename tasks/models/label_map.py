@@ -25,6 +25,7 @@ class MappedSegmenter(Segmenter):
         self.inner = inner
         self.groups = groups
         self.num_classes, self.size_divisor = len(groups), inner.size_divisor
+        self.least_side = inner.least_side
         if inner.feature_layer is not None:
             self.feature_layer = f"inner.{inner.feature_layer}"
 

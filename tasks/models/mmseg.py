@@ -24,10 +24,9 @@ from segtransfer.tasks.models.mmseg_build import (
     build,
     has_usual_windows,
     import_libraries,
-    missing_clause,
-    root_of,
 )
 from segtransfer.tasks.models.mmseg_configs import find_config, published
+from segtransfer.tasks.models.mmseg_missing import missing
 from segtransfer.tasks.models.sliding import stitch, windows
 from segtransfer.tasks.models.spec import Inference, MmsegSource, ModelSpec
 from segtransfer.tasks.models.weights import fetch, fetch_published
@@ -239,11 +238,16 @@ def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
         content = Config.fromfile(str(path))
     except Exception as error:  # a config is Python: anything can go wrong in it
         raise InputError(
-            f"config {path} could not be read: {root_of(error)}{missing_clause(error)}"
+            f"config {path} could not be read{missing(error) or f': {error}'}"
         ) from error
     if "model" not in content:
         raise InputError(f"config {path} has no 'model'; give an ordinary mmseg config")
     model = content.model.to_dict()
+    if model.get("type") == "DepthEstimator":
+        raise InputError(
+            f"config {path} is a DepthEstimator, which predicts depth and no classes; give the "
+            "config of a segmentation network"
+        )
     for key in ("auxiliary_head", "train_cfg", "init_cfg"):
         model.pop(key, None)
     model["pretrained"] = None
@@ -252,8 +256,9 @@ def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
             model[part]["init_cfg"] = None
     if "data_preprocessor" not in model or "backbone" not in model or "decode_head" not in model:
         raise InputError(
-            f"config {path}: model needs data_preprocessor, backbone and decode_head "
-            f"(it has {', '.join(sorted(model))})"
+            f"config {path}: model needs data_preprocessor, backbone and decode_head, and its "
+            f"{model.get('type', 'dict')} has {', '.join(sorted(model))}; write a torch callable "
+            "for it"
         )
     if inference is not None:
         tests = dict(model.get("test_cfg") or {})

@@ -1,7 +1,7 @@
 """Probes: tiny images with which a model is tried before its first task."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -94,33 +94,81 @@ def find_probe(model: Segmenter, sizes: Sequence[tuple[int, int]] = PROBE_SIZES)
     raise first
 
 
-def find_divisor(model: Segmenter) -> int:
-    """Return the number that must divide the sizes that a network takes, found by trial.
+def learn_sizes(model: Segmenter) -> None:
+    """Set ``size_divisor``, ``least_side`` and ``any_size`` of a network, as trials show them.
 
-    Some networks fail at odd sizes, because the sizes of branches that they add differ there.
-
-    Returns:
-        The declared ``size_divisor`` unless it is 1; else the smallest power of two up to 64 of
-        which the network takes an odd multiple; 1 if the network takes no other size than one.
+    Some networks fail at odd sizes, because the sizes of branches that they add differ there, and
+    some at small ones, because they pool a fixed number of pixels. The divisor is the declared one
+    unless that is 1; else the smallest power of two up to 64 of which the network takes an odd
+    multiple; 1 if it takes a single size.
     """
     if model.size_divisor != 1:
-        return model.size_divisor
-    height, width = next((size for size in PROBE_SIZES if _takes(model, size)), (0, 0))
-    for divisor in (1, 2, 4, 8, 16, 32, 64) if height else ():
-        if _takes(model, [divisor * (side // divisor + 1 | 1) for side in (height, width)]):
-            return divisor
-    return 1
+        return
+    taken = [size for size in PROBE_SIZES if _takes(model, size)][:1]
+    for divisor in (1, 2, 4, 8, 16, 32, 64) if taken else ():
+        if _takes(model, [divisor * (side // divisor + 1 | 1) for side in taken[0]]):
+            model.size_divisor = divisor
+            model.least_side = _least_side(model, min(taken[0])) if taken[0] > PROBE_SIZES[0] else 1
+            model.any_size = divisor == model.least_side == 1
+            return
+    model.any_size = False
 
 
-@torch.no_grad()
+def _least_side(model: Segmenter, taken: int) -> int:
+    """Return the shortest side of a square that a model takes; shorter ones were refused."""
+    refused, step = min(PROBE_SIZES[0]), model.size_divisor
+    while taken - refused > step:
+        middle = (refused + taken) // 2 // step * step
+        if _takes(model, (middle, middle)):
+            taken = middle
+        else:
+            refused = max(middle, refused + step)
+    return taken
+
+
+def check_sizes(model: Segmenter, sizes: Iterable[tuple[int, int]]) -> None:
+    """Refuse a model that does not take the images of its tasks.
+
+    Args:
+        model: The model, as its tasks use it.
+        sizes: Height and width of the tasks' images.
+
+    Raises:
+        InputError: If a network of few sizes refuses the smallest or the largest images, or images
+            that its divisor does not divide.
+    """
+    parts = [part for part in model.modules() if isinstance(part, Segmenter)]
+    if all(part.any_size for part in parts):
+        return
+    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
+    divisor = max(part.size_divisor for part in parts)
+    least = max(part.least_side for part in parts)
+    odd = [size for size in ordered if size[0] % divisor or size[1] % divisor]
+    for size in dict.fromkeys([*odd[:1], *ordered[:1], *ordered[-1:]]):
+        try:
+            _answers(model, size)
+        except InputError as error:
+            taken = f"multiples of {divisor}" if divisor > 1 else "few sizes, which are fixed"
+            taken = f"sides of {least} pixels and more" if least > 1 else taken
+            raise InputError(
+                f"{error}; by trial the network takes {taken}: give data.size, or windows of a "
+                "size that it takes (inference: {mode: slide, crop: [H, W], stride: [H, W]})"
+            ) from error
+
+
 def _takes(model: Segmenter, size: Sequence[int]) -> bool:
     """Tell whether a model answers to a probe of a size; the forward counts as no cost."""
     try:
-        with seeded(0):
-            model.checked_logits(probe(1, (size[0], size[1])).to(model.device))
+        _answers(model, size)
     except InputError:
         return False
     return True
+
+
+@torch.no_grad()
+def _answers(model: Segmenter, size: Sequence[int]) -> None:
+    with seeded(0):
+        model.checked_logits(probe(1, (size[0], size[1])).to(model.device))
 
 
 def examine(model: Segmenter, sizes: Sequence[tuple[int, int]] = PROBE_SIZES) -> None:

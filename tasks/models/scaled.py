@@ -21,6 +21,7 @@ class ScaledSegmenter(Segmenter):
         super().__init__()
         self.inner, self.scale = inner, scale
         self.num_classes, self.size_divisor = inner.num_classes, inner.size_divisor
+        self.least_side = inner.least_side
         if inner.feature_layer is not None:
             self.feature_layer = f"inner.{inner.feature_layer}"
 
@@ -32,7 +33,7 @@ class ScaledSegmenter(Segmenter):
         return self.inner.pixels_seen(*self._seen(height, width))
 
     def _seen(self, height: int, width: int) -> HeightWidth:
-        return snap(height, width, (self.scale, self.scale), self.size_divisor)
+        return snap(height, width, (self.scale, self.scale), self.size_divisor, self.least_side)
 
 
 def apply(model: Segmenter, inference: Inference | None) -> Segmenter:

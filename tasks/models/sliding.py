@@ -1,6 +1,6 @@
 """Sliding-window inference for any segmenter, differentiable, with windows placed as mmseg does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +56,16 @@ def stitch(
         Logits N x K x H x W.
     """
     height, width = images.shape[-2:]
-    spans = windows(height, width, crop, stride)
+    return stitch_at(answer, images, windows(height, width, crop, stride))
+
+
+def stitch_at(
+    answer: Callable[[torch.Tensor], torch.Tensor],
+    images: torch.Tensor,
+    spans: Sequence[tuple[int, int, int, int]],
+) -> torch.Tensor:
+    """Return ``stitch`` of windows at given places: (top, bottom, left, right) in pixels."""
+    height, width = images.shape[-2:]
     again = torch.is_grad_enabled() and images.requires_grad and len(spans) > 1
     count = images.new_zeros(1, 1, height, width)
     total: torch.Tensor | None = None

@@ -149,7 +149,7 @@ class TorchSource(Frozen):
 
 
 class HuggingfaceSource(Frozen):
-    """A semantic-segmentation model of transformers.
+    """A semantic or universal segmentation model of transformers.
 
     Attributes:
         model: A folder, or a name on the hub.

@@ -28,11 +28,19 @@ class LostError(SegtransferError):
 
 @dataclass(frozen=True)
 class Served:
-    """A model as slots host it: its spec, its expected fingerprint, and its numerics."""
+    """A model as slots host it.
+
+    Attributes:
+        spec: The model.
+        fingerprint: The expected fingerprint.
+        numerics: The options to compute with.
+        sizes: Height and width of the images of the model's tasks, as far as they are known.
+    """
 
     spec: ModelSpec
     fingerprint: str
     numerics: Numerics = REFERENCE
+    sizes: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True)

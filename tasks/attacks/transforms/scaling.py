@@ -136,7 +136,8 @@ class DynamicScaling(TransformSpec):
             aspect = (1 + self.anisotropy) ** (2 * random.number("aspect") - 1)
         ratio, stretch = self.ratio(draw), math.sqrt(aspect)
         height, width = images.shape[-2:]
-        size = snap(height, width, (ratio * stretch, ratio / stretch), context.divisor)
+        ratios = ratio * stretch, ratio / stretch
+        size = snap(height, width, ratios, context.divisor, context.least)
         scaled = resize(images, size, antialias=self.antialias)
         if self.handling == "whole":
             return scaled

@@ -47,12 +47,14 @@ class TransformContext:
         random: The random numbers of this step.
         shard: All clean images of the shard, float M x 3 x H x W.
         shard_ids: An id per image of the shard.
+        least: The shortest side that the model takes, in pixels.
     """
 
     divisor: int
     random: StepRandom
     shard: torch.Tensor
     shard_ids: tuple[str, ...]
+    least: int = 1
 
 
 def then(first: View, second: View) -> View:
@@ -112,7 +114,9 @@ def window(images: torch.Tensor, size: HeightWidth, top: int, left: int) -> View
     )
 
 
-def snap(height: int, width: int, ratios: tuple[float, float], divisor: int) -> HeightWidth:
+def snap(
+    height: int, width: int, ratios: tuple[float, float], divisor: int, least: int = 1
+) -> HeightWidth:
     """Return the size nearest to the ratios of (height, width) that ``divisor`` divides.
 
     Args:
@@ -121,15 +125,16 @@ def snap(height: int, width: int, ratios: tuple[float, float], divisor: int) -> 
         ratios: The wanted ratios of height and width; a ratio of 1 keeps the native length whatever
             the divisor.
         divisor: The number that divides every size the model takes.
+        least: The shortest side that the model takes, in pixels.
 
     Returns:
-        Height and width, each at least one divisor.
+        Height and width, each at least one divisor and ``least``.
     """
 
     def nearest(length: int, ratio: float) -> int:
         if ratio == 1.0:
             return length
-        return max(divisor, round(length * ratio / divisor) * divisor)
+        return divisor * max(1, -(-least // divisor), round(length * ratio / divisor))
 
     return nearest(height, ratios[0]), nearest(width, ratios[1])
 

@@ -14,14 +14,15 @@ from segtransfer.cli import app
 from tests.orchestrator.toy_experiments import CLASSES, write_images
 from tests.tasks.models.networks import write_network
 from tests.tasks.models.segformers import write_segformer
+from tests.tasks.models.universals import TINY, write_universal
 
 runner = CliRunner()
 Write = Callable[[Path], dict[str, Any]]
 
 
-def experiment(folder: Path, model: dict[str, Any], **changes: Any) -> Path:
-    """One step on one image of 64 x 64 pixels."""
-    data = write_images(folder / "data", count=1, size=(64, 64))
+def experiment(folder: Path, model: dict[str, Any], side: int = 64, **changes: Any) -> Path:
+    """One step on one image of ``side`` x ``side`` pixels."""
+    data = write_images(folder / "data", count=1, size=(side, side))
     content = {
         "data": {"folder": str(data), "classes": CLASSES},
         "models": [{"name": "m", **model, **changes}],
@@ -47,6 +48,18 @@ def test_a_model_of_random_weights_is_planned_and_run(write: Write, tmp_path: Pa
     planned = runner.invoke(app, ["plan", spec])
     assert planned.exit_code == 0, planned.output
     answer = runner.invoke(app, ["run", spec, "--no-tracking"])
+    assert answer.exit_code == 0, answer.output
+    assert "white-box (diagonal)" in answer.output
+
+
+@pytest.mark.parametrize("kind", TINY)
+def test_a_universal_model_is_attacked_with_dynamic_scaling(kind: str, tmp_path: Path) -> None:
+    source = {"model": str(write_universal(kind, tmp_path / "hf", CLASSES))}
+    path = experiment(tmp_path, {"huggingface": source}, side=128)
+    content = yaml.safe_load(path.read_text())
+    content["attacks"] = [{"preset": "ds", "eps": "8/255", "steps": 4}]
+    path.write_text(yaml.safe_dump(content))
+    answer = runner.invoke(app, ["run", str(path), "--no-tracking"])
     assert answer.exit_code == 0, answer.output
     assert "white-box (diagonal)" in answer.output
 

@@ -70,7 +70,9 @@ def mmsegs_test(folder: Path, source: dict[str, str], data: Path) -> tuple[float
     config.log_level = "ERROR"
     metrics = Runner.from_cfg(config).test()
     files = (folder / "predicted").glob("*.png")
-    return float(metrics["mIoU"]), {path.stem: np.asarray(Image.open(path)) for path in files}
+    return round(float(metrics["mIoU"]), 2), {
+        path.stem: np.asarray(Image.open(path)) for path in files
+    }
 
 
 def run(folder: Path, data: dict[str, Any], source: dict[str, str], **changes: Any) -> Results:

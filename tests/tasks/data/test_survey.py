@@ -49,7 +49,7 @@ def test_counts_are_those_of_the_labels(tmp_path: Path) -> None:
     write_image(tmp_path / "labels/clip1_3.png", labels[3])
     told: list[tuple[int, int]] = []
     found = looked_at(DataSpec(folder=str(tmp_path)), tell=lambda *n: told.append(n))
-    assert (found.classes, found.images, found.videos) == (CLASSES, 7, 4)
+    assert (found.dataset.classes, len(found.usable), found.videos) == (CLASSES, 7, 4)
     for index in range(3):
         assert found.pixels[index] == sum((label == index).sum() for label in labels)
         assert found.images_with[index] == sum((label == index).any() for label in labels)
@@ -97,7 +97,7 @@ def test_every_fault_is_told_and_the_other_images_are_counted(tmp_path: Path) ->
     (tmp_path / "labels/clip3_6.png").unlink()
     spec = DataSpec(folder=str(tmp_path))
     found = looked_at(spec)
-    assert found.images == sum(found.sizes.values()) == 2
+    assert len(found.usable) == sum(found.sizes.values()) == 2
     parts = (
         "clip2_5.png has no label of the same name",
         "clip3_6.png has no label of the same name",

@@ -15,7 +15,7 @@ from PIL import Image
 from segtransfer.errors import InputError, ServerError
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
-from segtransfer.tasks.models.huggingface import HuggingfaceSegmenter
+from segtransfer.tasks.models.huggingface_network import HuggingfaceSegmenter
 from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.cases import pictures
 from tests.tasks.models.segformers import TINY, write_segformer
@@ -446,7 +446,7 @@ def test_weights_of_another_shape_are_refused_with_transformers_reason(folder: P
 def test_the_missing_package_is_answered_with_its_extra(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("segtransfer.tasks.models.huggingface.find_spec", lambda name: None)
+    monkeypatch.setattr("segtransfer.tasks.models.huggingface_files.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "transformers", None)
     adapters.import_libraries(spec(saved))
     for ask in (adapters.describe, adapters.load):

@@ -10,8 +10,9 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.label_map import join
 from segtransfer.tasks.models.mmseg_configs import find_config
-from segtransfer.tasks.models.probe import PROBE_SIZES, find_divisor
+from segtransfer.tasks.models.probe import PROBE_SIZES
 from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.cases import annotations, ids, pictures, spec
 from tests.tasks.models.networks import spec_of
@@ -48,6 +49,8 @@ def picky(**arguments: int) -> Segmenter:
 def test_the_divisor_of_a_network_is_found_by_trial(multiple: int, smallest: int) -> None:
     model = picky(multiple=multiple, smallest=smallest)
     assert model.size_divisor == multiple
+    shortest = -(-smallest // multiple) * multiple
+    assert model.least_side == (1 if smallest == 1 else shortest)
     assert (model.cost.forwards, model.cost.pixels) == (0, 0), "a trial is no work of an attack"
 
 
@@ -104,5 +107,60 @@ def test_dynamic_scaling_reaches_networks_of_two_branches_at_every_draw(
 def test_a_divisor_found_by_trial_pads_no_image(tmp_path: Path) -> None:
     """What mmseg does to images stays mmseg's: only the scales of attacks follow the trial."""
     model = adapters.load(spec_of(write(tmp_path, "ddrnet")))
-    assert model.size_divisor == find_divisor(model) == 8
+    assert model.size_divisor == 8
     assert model.pads_to == 1
+
+
+@pytest.mark.parametrize(
+    ("network", "sizes", "told"),
+    [
+        ({"multiple": 1}, [(61, 83)], None),
+        ({"multiple": 8}, [(64, 96), (128, 32)], None),
+        ({"multiple": 8}, [(64, 96), (61, 96)], "61 x 96 .* takes multiples of 8: give data.size"),
+        ({"multiple": 1, "only": 224}, [(224, 224)], None),
+        ({"multiple": 1, "only": 224}, [(96, 128)], "96 x 128 .* few sizes, which are fixed"),
+        ({"multiple": 1, "only": 40}, [(40, 40)], None),
+        ({"multiple": 1, "smallest": 200}, [(240, 320)], None),
+        (
+            {"multiple": 1, "smallest": 200},
+            [(180, 240)],
+            "180 x 240 .* 200 pixels and more",
+        ),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("label_map", [None, {"a": "x", "b": "y", "c": "y"}])
+def test_images_that_a_network_does_not_take_are_told_with_its_load(
+    network: dict[str, int],
+    sizes: list[tuple[int, int]],
+    told: str | None,
+    label_map: dict[str, str] | None,
+) -> None:
+    source = {"callable": f"{__name__}:Picky", "arguments": network}
+    named = ModelSpec.model_validate({"name": "m", "torch": source, "classes": ["a", "b", "c"]})
+    if label_map:
+        named = join(named.model_copy(update={"label_map": label_map}), ("x", "y"))
+    fingerprint = adapters.describe(named).fingerprint
+    if told is None:
+        adapters.load_planned(named, fingerprint, sizes=sizes)
+        return
+    with pytest.raises(InputError, match=told):
+        adapters.load_planned(named, fingerprint, sizes=sizes)
+
+
+def test_windows_bring_large_images_to_a_network_of_one_size() -> None:
+    fields = {"callable": f"{__name__}:Picky", "arguments": {"multiple": 1, "only": 224}}
+    windows = {"mode": "slide", "crop": [224, 224], "stride": [100, 100]}
+    named = ModelSpec.model_validate({"name": "m", "torch": fields, "inference": windows})
+    model = adapters.load_planned(named, adapters.describe(named).fingerprint, sizes=[(300, 500)])
+    assert model(torch.rand(1, 3, 300, 500)).shape == (1, 3, 300, 500)
+
+
+def test_dynamic_scaling_stays_above_the_shortest_side_that_a_network_takes() -> None:
+    images, labels = pictures(2, 240, 320), annotations(2, 240, 320, 3)
+    model = picky(multiple=4, smallest=200)
+    for seed in range(6):
+        made = attack(
+            model, spec("ds", steps=1), images, labels, ids(2), seed=seed, group=0, micro_batch=2
+        )
+        assert made.report["health"][0]["ratios"][0][0] >= (200 * 200 / (240 * 320)) ** 0.5
