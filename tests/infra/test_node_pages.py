@@ -115,12 +115,9 @@ def check_one_node(place: Place, shown: dict[str, str]) -> None:
     """Check what the commands left, and what they said."""
     assert "All images and labels are readable and match" in find(shown, "data check")
     assert "in the store" in find(shown, "run paper-voc data.root")
-    small, whole = sorted(
-        open_results(place.shared / "segtransfer-store"), key=lambda results: -len(results.name)
-    )
-    assert (small.name, whole.name) == ("paper-voc-small", "paper-voc")
-    assert not small.missing
-    assert not whole.missing
+    results = open_results(place.shared / "segtransfer-store")
+    assert "paper-voc" in [found.name for found in results]
+    assert not any(found.missing for found in results)
     assert list((place.shared / "tables").rglob("*.parquet"))
 
 
