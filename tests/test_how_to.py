@@ -16,6 +16,8 @@ from tests.conftest import ROOT
 from tests.infra.labs import Lab, open_lab
 from tests.tasks.foreign import on_path
 
+pytestmark = pytest.mark.pages
+
 PAGES = sorted(
     page for page in (ROOT / "docs/how-to").glob("*.md") if "\n# mine.yaml\n" in page.read_text()
 )

@@ -24,6 +24,8 @@ from tests.infra.page_terminals import NODES, Place, Terminal, commands
 from tests.orchestrator.runtime.test_kill import kill_all_of
 from tests.tasks.models.published import serving
 
+pytestmark = pytest.mark.pages
+
 PAGES = [
     ROOT / f"docs/how-to/{name}.md" for name in ("one-node", "four-nodes", "reproduce-the-paper")
 ]

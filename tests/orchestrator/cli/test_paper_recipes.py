@@ -19,6 +19,8 @@ from tests.tasks.data.folders import write_image
 from tests.tasks.models.networks import write_network
 from tests.tasks.models.published import Server, entry, serving, write_metafile
 
+pytestmark = pytest.mark.pages
+
 runner = CliRunner()
 RECIPES = ("paper-voc", "paper-cityscapes", "ade20k")
 # Of each kind of network: what makes it small.

@@ -26,6 +26,8 @@ from tests.conftest import ROOT
 from tests.tasks.data.folders import write_image
 from tests.tasks.data.test_layouts import LAYOUTS, write_layout
 
+pytestmark = pytest.mark.pages
+
 PAGE = (ROOT / "docs/how-to/data-sets.md").read_text()
 LINES = re.findall(r"^ +data: (\{.*\})", PAGE, flags=re.MULTILINE)
 SPECS = [yaml.safe_load(line) for line in LINES if "NAME" not in line]

@@ -21,9 +21,12 @@ from tests.orchestrator.reporting.html.made_up import made_up
 from tests.orchestrator.reporting.html.test_page import ATTACKS, HOSTILE, nothing_yet, renamed
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on the PATH (Debian's package is called chromium)"
-)
+pytestmark = [
+    pytest.mark.pages,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium on the PATH (Debian's package is called chromium)"
+    ),
+]
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, of '.[test]'")
 
 TABLE = "table.sortable"
