@@ -133,16 +133,13 @@ def quick(executor: str) -> list[str]:
     return [*steps, *sizes, f"runtime.executor={executor}"]
 
 
-@pytest.mark.parametrize(
-    ("recipe", "executor"),
-    [("paper-voc", "ray"), ("paper-cityscapes", "inline"), ("ade20k", "inline")],
-)
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_a_small_recipe_runs_and_says_that_random_weights_are_not_the_published_ones(
-    recipe: str, executor: str, server: Server, tmp_path: Path, cluster: None
+    recipe: str, server: Server, tmp_path: Path, cluster: None
 ) -> None:
     tree = write_tree(recipe, tmp_path / "tree", 4)
     changes = publish(f"{recipe}-small", server, full=False)
-    told = carry_out(f"{recipe}-small", tmp_path, f"data.root={tree}", *changes, *quick(executor))
+    told = carry_out(f"{recipe}-small", tmp_path, f"data.root={tree}", *changes, *quick("ray"))
     assert "Clean mIoU as published: 0 of 4 targets" in told
     assert told.count("and 77.0 is published for its weights") == 4
 
