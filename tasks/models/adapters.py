@@ -10,6 +10,7 @@ from segtransfer.tasks.models.builds import SAME_BUILD, builds_kept
 from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics, with_numerics
 from segtransfer.tasks.models.probe import check_sizes, examine, learn_sizes
+from segtransfer.tasks.models.sliding import SlidingSegmenter
 from segtransfer.tasks.models.spec import MmsegSource, ModelSpec
 from segtransfer.tasks.models.zoo import ZOO
 
@@ -34,7 +35,9 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
     else:
         adapter, resolved = _adapter(spec), _resolve(spec)
         model = adapter.load(resolved, device)
-        learn_sizes(model)
+        network = model.inner if isinstance(model, SlidingSegmenter) else model
+        learn_sizes(network)
+        model.size_divisor, model.least_side = network.size_divisor, network.least_side
         model = scaled.apply(model, spec.inference)
         if spec.label_map is not None:
             model = label_map.apply(model, spec, adapter.classes(resolved))

@@ -50,8 +50,10 @@ class Here:
         monkeypatch.setattr(tune, "run_trials", self.run_trials)
 
     @contextmanager
-    def driver(self, context: SearchContext, store: Store, study: optuna.Study) -> Iterator[Named]:
-        self.client = Named(local_client(store, context.search)._driver)
+    def driver(self, context: SearchContext, study: optuna.Study) -> Iterator[Named]:
+        self.client = Named(
+            local_client(Store(context.search.runtime.store), context.search)._driver
+        )
         yield self.client
 
     def run_trials(
