@@ -32,6 +32,12 @@ def keep_freed_memory() -> None:
     libc.mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
 
 
+def return_freed_memory() -> None:
+    """Return the memory that this process has freed to the system; without glibc do nothing."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def start_of_peak(device: str) -> int:
     """Reset the peak of memory, and return the bytes held now; -1 if that cannot be measured.
 
@@ -43,9 +49,7 @@ def start_of_peak(device: str) -> int:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_reserved()
-    if platform.libc_ver()[0] == "glibc":
-        # Memory that an earlier model freed must not count as held.
-        ctypes.CDLL(None).malloc_trim(0)
+    return_freed_memory()  # memory that an earlier model freed must not count as held
     try:
         # This resets the high-water mark to the memory held now.
         Path("/proc/self/clear_refs").write_text("5")

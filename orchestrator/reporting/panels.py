@@ -41,7 +41,7 @@ def draw_panel(results: Results, source: str) -> Figure | None:
         _show(line[0], image.transpose(1, 2, 0), "adversarial image")
         amplified = amplified_difference(image, clean).transpose(1, 2, 0)
         _show(line[1], amplified, f"perturbation x {AMPLIFICATION}")
-    for scored in reader.scored(shard_id, shard):
+    for scored in reader.scored(shard_id, shard, fooled=False):
         axes = lines[scored.cell.attack][2 + results.targets.index(scored.cell.target)]
         _prediction(results, axes, scored, label)
     for axes in grid.flat:

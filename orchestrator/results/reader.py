@@ -155,8 +155,16 @@ class ExperimentReader:
         self._images[shard_id] = [StoredImage(i, video, label.size) for i, video, label in named]
         return shard
 
-    def scored(self, shard_id: str, shard: Shard | None) -> Iterator[ScoredShard]:
-        """Yield the evaluations of a shard, clean images first."""
+    def scored(
+        self, shard_id: str, shard: Shard | None, *, fooled: bool = True
+    ) -> Iterator[ScoredShard]:
+        """Yield the evaluations of a shard, clean images first.
+
+        Args:
+            shard_id: The shard's id.
+            shard: Its content, None if it is missing.
+            fooled: Whether to keep the clean predictions of all targets, to count fooled pixels.
+        """
         clean: dict[str, np.ndarray] = {}  # predictions by target
         labelled = None if shard is None else label_counts(shard)
         for cell in self.cells[shard_id]:
@@ -166,7 +174,7 @@ class ExperimentReader:
                 continue
             if is_random(evaluation.report):
                 self.random_targets.add(cell.target)
-            if cell.attack == CLEAN:
+            if cell.attack == CLEAN and fooled:
                 clean[cell.target] = evaluation.predictions
             labels = None if shard is None else shard.labels
             yield ScoredShard(cell, evaluation, clean.get(cell.target), labels)

@@ -17,6 +17,7 @@ from segtransfer.results.text import rows
 from segtransfer.results.views import main_attacks
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.labels import IGNORE_INDEX
+from segtransfer.tasks.memory import return_freed_memory
 
 GALLERY_BYTES = 3_200_000  # of all images, encoded as in the page
 LEAST_IMAGES, MOST_IMAGES = 3, 6
@@ -92,6 +93,7 @@ def _chosen(reader: ExperimentReader) -> Iterator[ImageResults]:
 
 def _read(reader: ExperimentReader, shard: Shard, place: int) -> ImageResults:
     """Return an image of a shard with its stored results."""
+    return_freed_memory()  # of the shard before
     whole = reader.shard(shard.shard_id)
     adversarial = {
         (aes.attack, aes.source): aes.images[place].copy()
@@ -99,7 +101,7 @@ def _read(reader: ExperimentReader, shard: Shard, place: int) -> ImageResults:
     }
     predictions = {
         scored.cell.index: scored.evaluation.predictions[place].copy()
-        for scored in reader.scored(shard.shard_id, whole)
+        for scored in reader.scored(shard.shard_id, whole, fooled=False)
     }
     name, clean, label = shard.image_ids[place], shard.images[place], shard.labels[place]
     return ImageResults(name, clean, label, adversarial, predictions)
