@@ -376,7 +376,8 @@ def differentiated(model: Any, result: dict[str, Any]) -> dict[str, Any]:
             if scale == 1:
                 logits = seeded(model, image)
             else:
-                view = resize(image, snap(height, width, (scale, scale), model.size_divisor))
+                limits = model.size_divisor, model.least_side
+                view = resize(image, snap(height, width, (scale, scale), *limits))
                 logits = view.logits(seeded(model, view.images))
             labels = torch.zeros(1, height, width, dtype=torch.long)
             loss = torch.nn.functional.cross_entropy(logits, labels)

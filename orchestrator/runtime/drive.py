@@ -43,9 +43,8 @@ class Outcome:
 def served_models(plan: Plan) -> dict[str, Served]:
     """Return a plan's models as slots host them, by the name that tasks use."""
     numerics = plan.experiment.numerics
-    sizes = frozenset(shard.size for shard in plan.shards.values())
     return {
-        name: Served(spec, plan.infos[spec.name].fingerprint, numerics, sizes)
+        name: Served(spec, plan.infos[spec.name].fingerprint, numerics)
         for name, spec in plan.models.items()
     }
 

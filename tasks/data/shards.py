@@ -148,8 +148,8 @@ def of_one_size(
 ) -> Iterator[list[Sized]]:
     """Yield lists of at most ``shard_size`` images whose images and labels have equal sizes.
 
-    The order is that of the images, as far as sizes allow: at most ``MOST_WAITING`` images are held
-    until others of their size come.
+    The order is that of the images, as far as sizes allow: of several sizes, at most
+    ``MOST_WAITING`` images are held until others of their size come.
 
     Args:
         images: The images of a schedule group.
@@ -162,7 +162,7 @@ def of_one_size(
         waiting.setdefault(sizes, []).append(image)
         if len(waiting[sizes]) == shard_size:
             yield waiting.pop(sizes)
-        elif sum(map(len, waiting.values())) > MOST_WAITING:
+        elif len(waiting) > 1 and sum(map(len, waiting.values())) > MOST_WAITING:
             yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()
 

@@ -1,6 +1,5 @@
 """Models by adapter: describe one without loading it, check it, load it."""
 
-from collections.abc import Iterable
 from types import ModuleType
 
 from segtransfer.errors import InputError
@@ -9,8 +8,8 @@ from segtransfer.tasks.models.base import ModelInfo, Segmenter
 from segtransfer.tasks.models.builds import SAME_BUILD, builds_kept
 from segtransfer.tasks.models.checkpoint import sha256_of
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics, with_numerics
-from segtransfer.tasks.models.probe import check_sizes, examine, learn_sizes
-from segtransfer.tasks.models.sliding import SlidingSegmenter
+from segtransfer.tasks.models.probe import examine, learn_sizes
+from segtransfer.tasks.models.sliding import with_windows
 from segtransfer.tasks.models.spec import MmsegSource, ModelSpec
 from segtransfer.tasks.models.zoo import ZOO
 
@@ -24,7 +23,7 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
         numerics: The options to compute with; ``Segmenter.numerics`` says which are on.
 
     Returns:
-        The model on ``device``, behind its scale and its label map.
+        The model on ``device``, behind its windows, its scale and its label map.
 
     Raises:
         InputError: If files are missing or do not fit, or an option that is ``true`` is impossible.
@@ -35,9 +34,9 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
     else:
         adapter, resolved = _adapter(spec), _resolve(spec)
         model = adapter.load(resolved, device)
-        network = model.inner if isinstance(model, SlidingSegmenter) else model
-        learn_sizes(network)
-        model.size_divisor, model.least_side = network.size_divisor, network.least_side
+        learn_sizes(model)
+        if adapter is not mmseg:  # whose networks have windows of their own
+            model = with_windows(model, spec.inference)
         model = scaled.apply(model, spec.inference)
         if spec.label_map is not None:
             model = label_map.apply(model, spec, adapter.classes(resolved))
@@ -53,7 +52,6 @@ def load_planned(
     fingerprint: str,
     device: str = "cpu",
     numerics: Numerics = REFERENCE,
-    sizes: Iterable[tuple[int, int]] = (),
 ) -> Segmenter:
     """Load a model whose fingerprint must be that of the plan, and examine it with a probe.
 
@@ -62,11 +60,9 @@ def load_planned(
         fingerprint: The planned fingerprint.
         device: A torch device, for example ``cuda:0``.
         numerics: The options to compute with.
-        sizes: Height and width of the images of the model's tasks.
 
     Raises:
-        InputError: As ``load``; or if the fingerprint differs, the model's output is no logits, or
-            the model does not take images of these sizes.
+        InputError: As ``load``; or if the fingerprint differs, or the model's output is no logits.
     """
     with builds_kept():
         if describe(spec).fingerprint != fingerprint:
@@ -76,7 +72,6 @@ def load_planned(
             )
         model = load(spec, device, numerics)
     examine(model)
-    check_sizes(model, sizes)
     return model
 
 

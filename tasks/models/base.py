@@ -122,6 +122,7 @@ class Segmenter(nn.Module, ABC):
             to its multiples.
         least_side: The shortest side of an image that the network takes, in pixels.
         any_size: Whether the network takes images of any size, as far as a trial has shown.
+        taken_sizes: Sizes that the model was shown to take, height and width in pixels.
         align_corners: How logits are resized to labels of another size, as the network's own
             library resizes them.
         normalise_gradients: Whether an attack divides the gradient of each of ``members()`` by its
@@ -148,6 +149,7 @@ class Segmenter(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
+        self.taken_sizes: set[tuple[int, int]] = set()
         self._forwards = self._backwards = self._pixels = 0
         self._seconds = 0.0
 
@@ -263,6 +265,18 @@ class Segmenter(nn.Module, ABC):
 
     def _clock(self) -> float:
         return time.thread_time() if self.device.type == "cpu" else time.perf_counter()
+
+
+class WrappedSegmenter(Segmenter):
+    """A segmenter around another one, ``inner``, whose traits it has."""
+
+    def __init__(self, inner: Segmenter) -> None:
+        super().__init__()
+        self.inner = inner
+        self.num_classes, self.align_corners = inner.num_classes, inner.align_corners
+        self.size_divisor, self.least_side = inner.size_divisor, inner.least_side
+        if inner.feature_layer is not None:
+            self.feature_layer = f"inner.{inner.feature_layer}"
 
 
 def freeze(model: Any) -> Any:

@@ -36,6 +36,7 @@ class EnsembleSegmenter(Segmenter):
         self.num_classes = members[0].num_classes
         self.size_divisor = math.lcm(*(member.size_divisor for member in members))
         self.least_side = max(member.least_side for member in members)
+        self.align_corners = all(member.align_corners for member in members)
         self.average = average
         self.normalise_gradients = average == "gradients"
         self.own_scales = own_scales

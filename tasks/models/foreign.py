@@ -14,7 +14,6 @@ from segtransfer.tasks.models.adapter_spec import ADAPTERS, AdapterSpec
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
 from segtransfer.tasks.models.builds import check_build, hash_of_build, take_build
 from segtransfer.tasks.models.outputs import foreign_error
-from segtransfer.tasks.models.sliding import with_windows
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.randomness import seeded
 
@@ -28,7 +27,7 @@ def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
         InputError: If the adapter's code is missing, raises an error, or returns no ``Segmenter``.
     """
     module = cast(Segmenter, take_build(_recipe(spec)) or _build(spec))
-    return freeze(with_windows(module, spec.inference)).to(device)
+    return freeze(module).to(device)
 
 
 def import_code(spec: ModelSpec) -> None:

@@ -24,7 +24,6 @@ from segtransfer.tasks.models.huggingface_files import (
 from segtransfer.tasks.models.huggingface_network import HuggingfaceSegmenter
 from segtransfer.tasks.models.huggingface_pixels import Preprocessing, compare, preprocessing_of
 from segtransfer.tasks.models.huggingface_universal import UNIVERSAL_VERSION, task_tokens, universal
-from segtransfer.tasks.models.sliding import with_windows
 from segtransfer.tasks.models.spec import ModelSpec
 
 ADAPTER_VERSION = 2
@@ -42,7 +41,7 @@ def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
         model: Segmenter = universal(network, preprocessing, tokens)
     else:
         model = HuggingfaceSegmenter(network, preprocessing)
-    return freeze(with_windows(model, spec.inference)).to(device)
+    return freeze(model).to(device)
 
 
 def check(spec: ModelSpec) -> None:

@@ -12,7 +12,7 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.models.huggingface_files import quiet_library
 from segtransfer.tasks.models.huggingface_network import HuggingfaceSegmenter
 from segtransfer.tasks.models.huggingface_pixels import Preprocessing, processor_of
-from segtransfer.tasks.models.sliding import stitch_at
+from segtransfer.tasks.models.sliding import stitch
 from segtransfer.tasks.models.spec import ModelSpec
 
 # Raise if the logits change for the same network and images.
@@ -65,7 +65,8 @@ class WindowedSegmenter(UniversalSegmenter):
         short = (0, max(self.side - width, 0), 0, max(self.side - height, 0))
         inputs = self.preprocessed(F.pad(images, short))
         spans = self._windows(*inputs.shape[-2:])
-        return stitch_at(self.answer, inputs, spans)[..., :height, :width]
+        logits = stitch(self.answer, inputs, spans, again=self.deterministic)
+        return logits[..., :height, :width]
 
     def pixels_seen(self, height: int, width: int) -> int:
         return len(self._windows(height, width)) * self.side**2

@@ -7,27 +7,22 @@ from dataclasses import replace
 import torch
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
+from segtransfer.tasks.models.base import ModelInfo, Segmenter, WrappedSegmenter, freeze
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.schema import suggest
 
 Groups = tuple[tuple[int, ...], ...]
 
 
-class MappedSegmenter(Segmenter):
+class MappedSegmenter(WrappedSegmenter):
     """A segmenter whose channel k is the largest logit among the classes of ``groups[k]``.
 
     Its prediction is the model's own, renamed. Classes of no group do not compete.
     """
 
     def __init__(self, inner: Segmenter, groups: Groups) -> None:
-        super().__init__()
-        self.inner = inner
-        self.groups = groups
-        self.num_classes, self.size_divisor = len(groups), inner.size_divisor
-        self.least_side = inner.least_side
-        if inner.feature_layer is not None:
-            self.feature_layer = f"inner.{inner.feature_layer}"
+        super().__init__(inner)
+        self.groups, self.num_classes = groups, len(groups)
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         logits = self.inner.checked_logits(images)

@@ -85,7 +85,9 @@ class MmsegSegmenter(Segmenter):
         config = self.network.test_cfg
         if config.get("mode", "whole") == "slide" and has_usual_windows(self.network):
             answer = partial(self._inferred, self.network.encode_decode)
-            return stitch(answer, inputs, config.crop_size, config.stride)
+            height, width = inputs.shape[-2:]
+            spans = windows(height, width, config.crop_size, config.stride)
+            return stitch(answer, inputs, spans, again=self.deterministic)
         return self._inferred(self.network.inference, inputs)
 
     def _inferred(self, infer: Callable[..., torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Probes: tiny images with which a model is tried before its first task."""
 
 import logging
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,19 +105,23 @@ def learn_sizes(model: Segmenter) -> None:
     """
     if model.size_divisor != 1:
         return
-    taken = [size for size in PROBE_SIZES if _takes(model, size)][:1]
+    taken = next((size for size in PROBE_SIZES if _takes(model, size)), None)
     for divisor in (1, 2, 4, 8, 16, 32, 64) if taken else ():
-        if _takes(model, [divisor * (side // divisor + 1 | 1) for side in taken[0]]):
+        if _takes(model, [divisor * (side // divisor + 1 | 1) for side in taken or ()]):
             model.size_divisor = divisor
-            model.least_side = _least_side(model, min(taken[0])) if taken[0] > PROBE_SIZES[0] else 1
-            model.any_size = divisor == model.least_side == 1
+            small = taken == PROBE_SIZES[0]
+            model.least_side = 1 if small else _least_side(model, min(taken or ()))
+            model.any_size = small and divisor == 1
             return
     model.any_size = False
 
 
 def _least_side(model: Segmenter, taken: int) -> int:
-    """Return the shortest side of a square that a model takes; shorter ones were refused."""
-    refused, step = min(PROBE_SIZES[0]), model.size_divisor
+    """Return the shortest side of squares that a model takes; 1 if small ones are not refused."""
+    step = model.size_divisor
+    refused = -(-min(PROBE_SIZES[0]) // step) * step
+    if _takes(model, (refused, refused)):
+        return 1
     while taken - refused > step:
         middle = (refused + taken) // 2 // step * step
         if _takes(model, (middle, middle)):
@@ -126,34 +131,36 @@ def _least_side(model: Segmenter, taken: int) -> int:
     return taken
 
 
-def check_sizes(model: Segmenter, sizes: Iterable[tuple[int, int]]) -> None:
-    """Refuse a model that does not take the images of its tasks.
+def check_size(model: Segmenter, size: tuple[int, int]) -> None:
+    """Refuse images of a size that a model does not take; each size is tried once.
 
     Args:
         model: The model, as its tasks use it.
-        sizes: Height and width of the tasks' images.
+        size: Height and width of images.
 
     Raises:
-        InputError: If a network of few sizes refuses the smallest or the largest images, or images
-            that its divisor does not divide.
+        InputError: If a network that does not take every size refuses a probe of this one.
     """
     parts = [part for part in model.modules() if isinstance(part, Segmenter)]
-    if all(part.any_size for part in parts):
+    if size in model.taken_sizes or all(part.any_size for part in parts):
         return
-    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
-    divisor = max(part.size_divisor for part in parts)
-    least = max(part.least_side for part in parts)
-    odd = [size for size in ordered if size[0] % divisor or size[1] % divisor]
-    for size in dict.fromkeys([*odd[:1], *ordered[:1], *ordered[-1:]]):
-        try:
-            _answers(model, size)
-        except InputError as error:
-            taken = f"multiples of {divisor}" if divisor > 1 else "few sizes, which are fixed"
-            taken = f"sides of {least} pixels and more" if least > 1 else taken
-            raise InputError(
-                f"{error}; by trial the network takes {taken}: give data.size, or windows of a "
-                "size that it takes (inference: {mode: slide, crop: [H, W], stride: [H, W]})"
-            ) from error
+    try:
+        _answers(model, size)
+    except InputError as error:
+        divisor = math.lcm(*(part.size_divisor for part in parts))
+        least = max(part.least_side for part in parts)
+        limits = [f"multiples of {divisor}"] * (divisor > 1)
+        limits += [f"sides of {least} pixels and more"] * (least > 1)
+        taken = " and ".join(limits) or "other sizes only"
+        raise InputError(
+            f"{error}; by trial the network takes {taken}: give data.size, or windows of a size "
+            "that it takes (inference: {mode: slide, crop: [H, W], stride: [H, W]})"
+        ) from error
+    except (RuntimeError, MemoryError) as error:
+        if is_poisoned(error):
+            raise
+        return  # memory may suffice for the task, whose micro-batch is halved
+    model.taken_sizes.add(size)
 
 
 def _takes(model: Segmenter, size: Sequence[int]) -> bool:
@@ -161,6 +168,11 @@ def _takes(model: Segmenter, size: Sequence[int]) -> bool:
     try:
         _answers(model, size)
     except InputError:
+        return False
+    except (RuntimeError, MemoryError) as error:
+        # A lack of memory is the worker's trouble, unless a larger probe met it.
+        if tuple(size) == PROBE_SIZES[0] or is_poisoned(error):
+            raise
         return False
     return True
 
@@ -194,7 +206,10 @@ def examine(model: Segmenter, sizes: Sequence[tuple[int, int]] = PROBE_SIZES) ->
         return
     draws = DRAWS if taken.drew else 2
     again = (answer(model, taken.images, seed) for seed in range(1, draws))
-    model.deterministic = all(near(logits, taken.logits) for logits in again)
+    deterministic = all(near(logits, taken.logits) for logits in again)
+    for part in model.modules():  # windows inside a scale are computed again in a backward, or not
+        if isinstance(part, Segmenter):
+            part.deterministic = deterministic
     model.examined = True
     if not model.deterministic:
         log.warning("%s answers one image differently each time", model.who)

@@ -7,23 +7,19 @@ from dataclasses import replace
 import torch
 
 from segtransfer.tasks.attacks.transforms.views import HeightWidth, resize, snap
-from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
+from segtransfer.tasks.models.base import ModelInfo, Segmenter, WrappedSegmenter, freeze
 from segtransfer.tasks.models.spec import Inference
 
 
-class ScaledSegmenter(Segmenter):
+class ScaledSegmenter(WrappedSegmenter):
     """A segmenter that gets images resized by ``scale``; its logits are resized back.
 
     Both resizes are those of dynamic scaling, so PGD on it is dynamic scaling at that one scale.
     """
 
     def __init__(self, inner: Segmenter, scale: float) -> None:
-        super().__init__()
-        self.inner, self.scale = inner, scale
-        self.num_classes, self.size_divisor = inner.num_classes, inner.size_divisor
-        self.least_side = inner.least_side
-        if inner.feature_layer is not None:
-            self.feature_layer = f"inner.{inner.feature_layer}"
+        super().__init__(inner)
+        self.scale = scale
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         view = resize(images, self._seen(*images.shape[-2:]))

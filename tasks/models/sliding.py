@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
-from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.base import Segmenter, WrappedSegmenter, freeze
 from segtransfer.tasks.models.spec import Inference
 
 
-class SlidingSegmenter(Segmenter):
+class SlidingSegmenter(WrappedSegmenter):
     """A segmenter that gets windows of ``crop``, ``stride`` apart (both height, width, in pixels).
 
     Logits are averaged where windows overlap. A window that would cross a border is moved inside.
@@ -18,15 +18,13 @@ class SlidingSegmenter(Segmenter):
     """
 
     def __init__(self, inner: Segmenter, crop: tuple[int, int], stride: tuple[int, int]) -> None:
-        super().__init__()
-        self.inner = inner
-        self.num_classes, self.size_divisor = inner.num_classes, inner.size_divisor
-        if inner.feature_layer is not None:
-            self.feature_layer = f"inner.{inner.feature_layer}"
+        super().__init__(inner)
         self.crop, self.stride = crop, stride
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        return stitch(self.inner.checked_logits, images, self.crop, self.stride)
+        height, width = images.shape[-2:]
+        spans = windows(height, width, self.crop, self.stride)
+        return stitch(self.inner.checked_logits, images, spans, again=self.deterministic)
 
     def pixels_seen(self, height: int, width: int) -> int:
         return sum(
@@ -38,35 +36,25 @@ class SlidingSegmenter(Segmenter):
 def stitch(
     answer: Callable[[torch.Tensor], torch.Tensor],
     images: torch.Tensor,
-    crop: tuple[int, int],
-    stride: tuple[int, int],
+    spans: Sequence[tuple[int, int, int, int]],
+    *,
+    again: bool,
 ) -> torch.Tensor:
     """Return the logits of windows over images, averaged over the windows of a pixel.
-
-    A gradient holds the activations of one window at a time: each window is computed again in the
-    backward, to the same bits.
 
     Args:
         answer: Returns the logits N x K x h x w of a window N x 3 x h x w.
         images: float N x 3 x H x W.
-        crop: Height and width of a window.
-        stride: Rows and columns from one window to the next.
+        spans: The windows: (top, bottom, left, right) in pixels.
+        again: Whether a gradient computes each window again in the backward, to the same bits, and
+            so holds the activations of one window at a time. A network that draws random numbers
+            would draw others.
 
     Returns:
         Logits N x K x H x W.
     """
     height, width = images.shape[-2:]
-    return stitch_at(answer, images, windows(height, width, crop, stride))
-
-
-def stitch_at(
-    answer: Callable[[torch.Tensor], torch.Tensor],
-    images: torch.Tensor,
-    spans: Sequence[tuple[int, int, int, int]],
-) -> torch.Tensor:
-    """Return ``stitch`` of windows at given places: (top, bottom, left, right) in pixels."""
-    height, width = images.shape[-2:]
-    again = torch.is_grad_enabled() and images.requires_grad and len(spans) > 1
+    again = again and torch.is_grad_enabled() and images.requires_grad and len(spans) > 1
     count = images.new_zeros(1, 1, height, width)
     total: torch.Tensor | None = None
     for top, bottom, left, right in spans:
@@ -89,7 +77,7 @@ def with_windows(model: Segmenter, inference: Inference | None) -> Segmenter:
     """Return the model with the windows of ``inference``: itself, or behind sliding windows."""
     if inference is None or inference.window is None:
         return model
-    return SlidingSegmenter(model, *inference.window)
+    return freeze(SlidingSegmenter(model, *inference.window))
 
 
 def windows(

@@ -21,7 +21,6 @@ from segtransfer.tasks.models.checkpoint import (
 )
 from segtransfer.tasks.models.claims import classes_of
 from segtransfer.tasks.models.outputs import foreign_error
-from segtransfer.tasks.models.sliding import with_windows
 from segtransfer.tasks.models.spec import ModelSpec, TorchSource
 from segtransfer.tasks.models.weights import fetch
 from segtransfer.tasks.randomness import seeded
@@ -54,7 +53,7 @@ def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
     module = take_build(_text(source)) or _build(spec)
     if source.weights is not None:
         _load_weights(spec, module)
-    return freeze(with_windows(TorchSegmenter(module), spec.inference)).to(device)
+    return freeze(TorchSegmenter(module)).to(device)
 
 
 def import_callable(spec: ModelSpec) -> None:

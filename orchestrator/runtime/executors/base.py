@@ -15,7 +15,7 @@ from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.evaluate import evaluate
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
-from segtransfer.tasks.models.probe import examine
+from segtransfer.tasks.models.probe import check_size, examine
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.randomness import seeded
 
@@ -34,13 +34,11 @@ class Served:
         spec: The model.
         fingerprint: The expected fingerprint.
         numerics: The options to compute with.
-        sizes: Height and width of the images of the model's tasks, as far as they are known.
     """
 
     spec: ModelSpec
     fingerprint: str
     numerics: Numerics = REFERENCE
-    sizes: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -219,12 +217,16 @@ def perform(
 
     Raises:
         ValueError: The task needs a model, and the slot is empty.
+        InputError: The model does not take images of this size.
     """
-    if model is None and task.model is not None:
-        raise ValueError(f"task {task.key} needs model {task.model}, and its slot hosts none")
-    if model is not None and task.model is not None and not model.examined:
-        # No probe had a size that the model takes; these images have the size that it must take.
-        examine(model, [(inputs.images.shape[-2], inputs.images.shape[-1])])
+    if task.model is not None:
+        if model is None:
+            raise ValueError(f"task {task.key} needs model {task.model}, and its slot hosts none")
+        size = inputs.images.shape[-2], inputs.images.shape[-1]
+        if not model.examined:
+            # No probe had a size that the model takes; these images have one that it must take.
+            examine(model, [size])
+        check_size(model, size)
     # Models and losses of others may draw from global generators: the task repeats its draws.
     with seeded(task.key):
         return _performed(model, task, inputs, micro_batch, poll)

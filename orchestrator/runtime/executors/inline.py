@@ -75,7 +75,7 @@ class InlineExecutor:
         self._models[slot_id] = None
         try:
             self._models[slot_id] = models.load_planned(
-                served.spec, served.fingerprint, device, served.numerics, served.sizes
+                served.spec, served.fingerprint, device, served.numerics
             )
             self._events.append(Hosted(slot_id, model, time.perf_counter() - begun))
         except Exception as error:

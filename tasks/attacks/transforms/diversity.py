@@ -64,7 +64,8 @@ class InputDiversity(TransformSpec):
             return View(images)
         height, width = images.shape[-2:]
         ratio = self.low + (self.high - self.low) * random.number("diversity")
-        canvas = snap(height, width, (self.high, self.high), context.divisor)
+        ratios = self.high, self.high
+        canvas = snap(height, width, ratios, context.divisor, context.least)
         size = max(1, round(height * ratio)), max(1, round(width * ratio))
         size = min(size[0], canvas[0]), min(size[1], canvas[1])
         top = int(random.number("top") * (canvas[0] - size[0] + 1))

@@ -12,6 +12,10 @@ from segtransfer.tasks.attacks.gradients import loss_gradient
 from segtransfer.tasks.attacks.losses import LossContext
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.evaluate import evaluate
+from segtransfer.tasks.models.ensemble import EnsembleSegmenter
+from segtransfer.tasks.models.label_map import MappedSegmenter
+from segtransfer.tasks.models.scaled import ScaledSegmenter
+from segtransfer.tasks.models.sliding import SlidingSegmenter
 from tests.tasks.cases import annotations, as_tensors, ids, pictures, spec, toy
 
 IMAGE, LABEL = (24, 32), (17, 23)
@@ -74,3 +78,19 @@ def test_scores_are_at_the_labels_size() -> None:
     result = evaluate(model, images, labels, num_classes=2, micro_batch=1)
     assert np.array_equal(result.predictions, labels)
     assert np.array_equal(result.confusions, [[[8, 0], [0, 8]]])
+
+
+def test_scale_label_map_windows_and_ensemble_resize_logits_as_their_network_does() -> None:
+    model = toy("convolutional")
+    model.align_corners = True
+    logits = model(torch.rand(1, 3, *IMAGE))
+    wrapped = [
+        ScaledSegmenter(model, 0.75),
+        MappedSegmenter(model, ((0,), (1, 2))),
+        SlidingSegmenter(model, (16, 16), (8, 8)),
+        EnsembleSegmenter([model, model], [0.5, 0.5], average="logits", own_scales=False),
+    ]
+    for outer in wrapped:
+        assert torch.equal(outer.at(logits, LABEL), model.at(logits, LABEL))
+    model.align_corners = False
+    assert not torch.equal(wrapped[0].at(logits, LABEL), model.at(logits, LABEL))

@@ -128,3 +128,8 @@ def test_an_id_tells_labels_of_another_shape_apart() -> None:
         assert again is not None
         assert again.labels.shape == shard.labels.shape
         assert np.array_equal(again.images, shard.images)
+
+
+def test_shards_of_one_size_are_as_long_as_the_spec_says(tmp_path: Path) -> None:
+    shards = cut(of_sizes(tmp_path, [(16, 16)] * 100), groups=1, shard_size=90)
+    assert [len(shard.image_ids) for shard in shards] == [90, 10]

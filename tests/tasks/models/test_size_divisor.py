@@ -12,8 +12,9 @@ from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.label_map import join
 from segtransfer.tasks.models.mmseg_configs import find_config
-from segtransfer.tasks.models.probe import PROBE_SIZES
+from segtransfer.tasks.models.probe import PROBE_SIZES, check_size, learn_sizes
 from segtransfer.tasks.models.spec import ModelSpec
+from segtransfer.tasks.models.torch import TorchSegmenter
 from tests.tasks.cases import annotations, ids, pictures, spec
 from tests.tasks.models.networks import spec_of
 
@@ -28,30 +29,56 @@ class Picky(nn.Module):
 
     num_classes = 3
 
-    def __init__(self, multiple: int, smallest: int = 1, only: int = 0) -> None:
+    def __init__(
+        self, multiple: int, smallest: int = 1, only: int = 0, square: bool = False
+    ) -> None:
         super().__init__()
-        self.multiple, self.smallest, self.only = multiple, smallest, only
+        self.multiple, self.smallest, self.only, self.square = multiple, smallest, only, square
+        self.calls = 0
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.square and images.shape[-2] != images.shape[-1]:
+            raise RuntimeError("no square")
         for side in images.shape[-2:]:
             if side % self.multiple or side < self.smallest or self.only not in (0, side):
                 raise RuntimeError(f"a side of {side}")
         return images
 
 
-def picky(**arguments: int) -> Segmenter:
+def picky(**arguments: int | bool) -> Segmenter:
     source = {"callable": f"{__name__}:Picky", "arguments": arguments}
     return adapters.load(ModelSpec.model_validate({"name": "m", "torch": source}))
 
 
-@pytest.mark.parametrize("multiple", [1, 2, 4, 8, 16, 32])
+@pytest.mark.parametrize("multiple", [1, 2, 4, 8, 16, 32, 64])
 @pytest.mark.parametrize("smallest", [1, 300])
-def test_the_divisor_of_a_network_is_found_by_trial(multiple: int, smallest: int) -> None:
-    model = picky(multiple=multiple, smallest=smallest)
+@pytest.mark.parametrize("square", [False, True])
+def test_the_divisor_of_a_network_is_found_by_trial(
+    multiple: int, smallest: int, square: bool
+) -> None:
+    model = picky(multiple=multiple, smallest=smallest, square=square)
     assert model.size_divisor == multiple
     shortest = -(-smallest // multiple) * multiple
     assert model.least_side == (1 if smallest == 1 else shortest)
     assert (model.cost.forwards, model.cost.pixels) == (0, 0), "a trial is no work of an attack"
+
+
+def test_an_ordinary_network_is_tried_with_two_small_images_and_no_large_one() -> None:
+    assert picky(multiple=1).get_submodule("module").calls == 2
+
+
+def test_a_network_without_memory_for_larger_probes_is_taken_as_it_is() -> None:
+    class Heavy(TorchSegmenter):
+        def logits(self, images: torch.Tensor) -> torch.Tensor:
+            if images.shape[-2] > 128:
+                raise torch.OutOfMemoryError
+            raise RuntimeError("a side")
+
+    model = Heavy(Picky(multiple=1))
+    learn_sizes(model)
+    assert (model.size_divisor, model.any_size) == (1, False)
+    check_size(model, (300, 400))
 
 
 def test_a_declared_divisor_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,13 +139,13 @@ def test_a_divisor_found_by_trial_pads_no_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "sizes", "told"),
+    ("network", "sizes", "told"),  # the last size is the one that may be refused
     [
         ({"multiple": 1}, [(61, 83)], None),
         ({"multiple": 8}, [(64, 96), (128, 32)], None),
         ({"multiple": 8}, [(64, 96), (61, 96)], "61 x 96 .* takes multiples of 8: give data.size"),
         ({"multiple": 1, "only": 224}, [(224, 224)], None),
-        ({"multiple": 1, "only": 224}, [(96, 128)], "96 x 128 .* few sizes, which are fixed"),
+        ({"multiple": 1, "only": 224}, [(96, 128)], "96 x 128 .* other sizes only: give data.size"),
         ({"multiple": 1, "only": 40}, [(40, 40)], None),
         ({"multiple": 1, "smallest": 200}, [(240, 320)], None),
         (
@@ -130,7 +157,7 @@ def test_a_divisor_found_by_trial_pads_no_image(tmp_path: Path) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("label_map", [None, {"a": "x", "b": "y", "c": "y"}])
-def test_images_that_a_network_does_not_take_are_told_with_its_load(
+def test_images_that_a_network_does_not_take_are_refused_with_a_way_out(
     network: dict[str, int],
     sizes: list[tuple[int, int]],
     told: str | None,
@@ -140,19 +167,20 @@ def test_images_that_a_network_does_not_take_are_told_with_its_load(
     named = ModelSpec.model_validate({"name": "m", "torch": source, "classes": ["a", "b", "c"]})
     if label_map:
         named = join(named.model_copy(update={"label_map": label_map}), ("x", "y"))
-    fingerprint = adapters.describe(named).fingerprint
-    if told is None:
-        adapters.load_planned(named, fingerprint, sizes=sizes)
-        return
-    with pytest.raises(InputError, match=told):
-        adapters.load_planned(named, fingerprint, sizes=sizes)
+    model = adapters.load(named)
+    for size in sizes if told is None else sizes[:-1]:
+        check_size(model, size)
+    if told is not None:
+        with pytest.raises(InputError, match=told):
+            check_size(model, sizes[-1])
 
 
 def test_windows_bring_large_images_to_a_network_of_one_size() -> None:
     fields = {"callable": f"{__name__}:Picky", "arguments": {"multiple": 1, "only": 224}}
     windows = {"mode": "slide", "crop": [224, 224], "stride": [100, 100]}
     named = ModelSpec.model_validate({"name": "m", "torch": fields, "inference": windows})
-    model = adapters.load_planned(named, adapters.describe(named).fingerprint, sizes=[(300, 500)])
+    model = adapters.load(named)
+    check_size(model, (300, 500))
     assert model(torch.rand(1, 3, 300, 500)).shape == (1, 3, 300, 500)
 
 

@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.mmseg import MmsegSegmenter
+from segtransfer.tasks.models.probe import examine
 from segtransfer.tasks.models.sliding import SlidingSegmenter, stitch, windows
 from segtransfer.tasks.models.spec import Inference, ModelSpec
 from tests.tasks.models.test_mmseg import config_file, street, tensor
@@ -207,7 +209,7 @@ def test_a_gradient_over_windows_keeps_the_activations_of_one_at_a_time() -> Non
 
         network.calls = 0
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            logits = stitch(network, images, (32, 32), (32, 16))
+            logits = stitch(network, images, windows(32, width, (32, 32), (32, 16)), again=True)
         assert network.calls == len(windows(32, width, (32, 32), (32, 16)))
         forward = sum(saved)
         torch.autograd.grad(logits.sum(), images)
@@ -221,7 +223,7 @@ def test_a_gradient_over_windows_keeps_the_activations_of_one_at_a_time() -> Non
 
 def test_the_gradient_over_windows_has_the_bits_of_one_that_keeps_all_graphs() -> None:
     network, images = Remembering(), torch.rand(2, 3, 40, 100).requires_grad_(True)
-    logits = stitch(network, images, (32, 48), (16, 24))
+    logits = stitch(network, images, windows(40, 100, (32, 48), (16, 24)), again=True)
     (ours,) = torch.autograd.grad(logits.square().sum(), images)
     count, total = torch.zeros(1, 1, 40, 100), torch.zeros(2, 2, 40, 100)
     for top, bottom, left, right in windows(40, 100, (32, 48), (16, 24)):
@@ -231,3 +233,30 @@ def test_the_gradient_over_windows_has_the_bits_of_one_that_keeps_all_graphs() -
     (whole,) = torch.autograd.grad((total / count).square().sum(), images)
     assert torch.equal(logits, total / count)
     assert torch.equal(ours, whole)
+
+
+class Noisy(Remembering):
+    """Adds a draw of numpy's to its answer: computed again, it would be another."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images) * float(np.random.rand())
+
+
+def noisy() -> Noisy:
+    return Noisy()
+
+
+def test_a_network_that_draws_numbers_is_not_computed_again_in_a_backward() -> None:
+    """The gradient is of the very draws of the logits: both scale with them."""
+    source = {"callable": f"{__name__}:noisy"}
+    windowed = {"mode": "slide", "crop": [64, 64], "stride": [64, 64]}
+    named = ModelSpec.model_validate({"name": "m", "torch": source, "inference": windowed})
+    model = adapters.load(named)
+    examine(model)
+    assert not model.deterministic
+    images = torch.rand(1, 3, 64, 256).requires_grad_(True)
+    network = model.get_submodule("inner.module")
+    before = network.calls
+    logits = model(images)
+    model.gradient(logits.square().sum(), images)
+    assert network.calls - before == 4, "each window once"

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, ClassVar
 
 from segtransfer.experiment.runtime_spec import EXECUTORS, ExecutorKind, Runtime
+from segtransfer.store import Store
 
 if TYPE_CHECKING:
     from segtransfer.runtime.executors.ray.driver import RayClient
@@ -24,7 +25,7 @@ class OnRay(ExecutorKind):
         from segtransfer.runtime.executors.ray.fleets import attach
 
         if runtime.fleet.name is not None:
-            return attach(runtime.fleet.name, runtime.store)
+            return attach(runtime.fleet.name, Store(runtime.store).location)
         return own_driver(runtime, name)
 
 

@@ -82,7 +82,7 @@ class ModelActor:
             models.import_libraries(served.spec)  # once per process, not with every load
             begun = time.perf_counter()
             self._model = models.load_planned(
-                served.spec, served.fingerprint, self._device, served.numerics, served.sizes
+                served.spec, served.fingerprint, self._device, served.numerics
             )
         except Exception as error:
             return RemoteFailure(_kind_of_load_failure(error), _message_of(error))
