@@ -6,15 +6,18 @@ Downloads are kept in ``$XDG_CACHE_HOME/segtransfer``, by default ``~/.cache/seg
 are not in the cache come from there alone, by name or by the URL's path, and are checked alike.
 """
 
+import logging
 import os
 import re
 from pathlib import Path
 from urllib.parse import ParseResult, urlparse
 
-from segtransfer.errors import InputError
+from segtransfer.errors import InputError, SegtransferError
 from segtransfer.tasks.models.checkpoint import foreign_kind, sha256_of
 from segtransfer.tasks.models.download import download, write_whole, writing
 from segtransfer.tasks.urls import secret_part, without_credentials
+
+log = logging.getLogger(__name__)
 
 URL_SCHEMES = ("https", "http")
 PLACE = "SEGTRANSFER_WEIGHTS"
@@ -46,7 +49,10 @@ def fetch(location: str, sha256: str | None) -> Path:
     if sha256 is not None and sha256_of(path) != sha256:
         # The hash found is not printed: pasted into the spec, it would approve any file.
         reason = f"has another sha256 than {sha256} as given"
-        raise _refusal(location, path, reason, "take both from the same source")
+        refusal = _refusal(location, path, reason, "take both from the same source")
+        if "://" in location:
+            _drop(path)
+        raise refusal
     return path
 
 
@@ -76,28 +82,47 @@ def fetch_published(location: str, sha256: str | None = None) -> Path:
     record = cached.with_name(f"{name}.sha256")
     recorded, path = _recorded(record), _obtain(url, cached)
     found = sha256_of(path)
-    for wrong, expected in (
-        (not found.startswith(digits[1]), f"the digits {digits[1]} in its name"),
-        (sha256 not in (None, found), f"{sha256} as given"),
-        (recorded not in (None, found), f"at the first download, which is recorded in {record}"),
+    for wrong, sound, expected in (
+        (not found.startswith(digits[1]), False, f"the digits {digits[1]} in its name"),
+        (
+            recorded not in (None, found),
+            False,
+            f"at the first download, which is recorded in {record}",
+        ),
+        (sha256 not in (None, found), True, f"{sha256} as given"),
     ):
         if wrong:
-            raise _refusal(
+            refusal = _refusal(
                 location,
                 path,
                 f"has another sha256 than {expected}",
                 "get the published file, or give the path of the file that you mean as checkpoint",
             )
+            if not sound:
+                _drop(path)
+            raise refusal
     if recorded is None:
-        with writing(cached.parent):
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(record, f"{found}  {name}\n")  # as sha256sum -c reads it
+        _record(record, found)
     return path
 
 
 def cache_folder() -> Path:
     """Return the folder of downloaded weights, which need not exist."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "segtransfer"
+    return (
+        _expanded("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "segtransfer"
+    )
+
+
+def _expanded(variable: str, folder: str) -> Path:
+    """Return the path of a folder that a variable names.
+
+    Raises:
+        InputError: If its ``~`` is of no user.
+    """
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{variable}={folder} is no folder: {error}; give a full path") from error
 
 
 def _obtain(url: ParseResult, cached: Path) -> Path:
@@ -108,7 +133,7 @@ def _obtain(url: ParseResult, cached: Path) -> Path:
         ServerError: If the server fails or cannot be reached.
     """
     place, below = os.environ.get(PLACE, ""), url.path.lstrip("/")
-    candidates = dict.fromkeys((Path(below).name, below))
+    candidates = dict.fromkeys((below, Path(below).name))
     if cached.exists():
         return cached
     if not place:
@@ -117,7 +142,7 @@ def _obtain(url: ParseResult, cached: Path) -> Path:
     if "://" in place:
         _parsed(place, PLACE)
         return _mirrored([f"{place.rstrip('/')}/{below}" for below in candidates], cached)
-    folder = Path(place).expanduser()
+    folder = _expanded(PLACE, place)
     if not folder.is_dir():
         raise InputError(f"{PLACE}={place} is no folder and no URL; set it to one of these")
     for candidate in candidates:
@@ -145,6 +170,16 @@ def _mirrored(urls: list[str], cached: Path) -> Path:
     raise InputError(f"{refused}, or {PLACE}, which names the mirror") from refused
 
 
+def _record(record: Path, found: str) -> None:
+    """Record the sha256 of a file, unless the cache cannot be written: nodes may only read it."""
+    try:
+        with writing(record.parent):
+            record.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(record, f"{found}  {record.stem}\n")  # as sha256sum -c reads it
+    except SegtransferError as error:
+        log.warning("the sha256 of %s is not recorded: %s", record.stem, error)
+
+
 def _recorded(record: Path) -> str | None:
     """Return the sha256 of the first download, or None if there was none.
 
@@ -153,7 +188,7 @@ def _recorded(record: Path) -> str | None:
     """
     try:
         recorded = record.read_text(errors="replace").partition(" ")[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if not re.fullmatch(r"[0-9a-f]{64}", recorded):
         raise InputError(
@@ -164,15 +199,19 @@ def _recorded(record: Path) -> str | None:
 
 
 def _refusal(location: str, path: Path, reason: str, remedy: str) -> InputError:
-    """Return the error of a file with another hash, and delete a downloaded file."""
+    """Return the error of a file with another hash."""
     kind = foreign_kind(path)
     shown = without_credentials(location)
-    if path.parent == cache_folder():
-        path.unlink(missing_ok=True)  # so that the next call downloads it again
-    elif "://" in location:
+    if path.parent != cache_folder() and "://" in location:
         shown += f", in {path},"
     what = f": it is {kind}" if kind else ""
     return InputError(f"checkpoint {shown} {reason}{what}; {remedy}")
+
+
+def _drop(path: Path) -> None:
+    """Delete a downloaded file that is not what its name says, so that it is downloaded again."""
+    if path.parent == cache_folder():
+        path.unlink(missing_ok=True)
 
 
 def _parsed(location: str, subject: str) -> ParseResult:

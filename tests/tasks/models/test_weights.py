@@ -11,7 +11,7 @@ import torch
 from segtransfer.errors import InputError, ServerError
 from segtransfer.tasks.models import adapters, download
 from segtransfer.tasks.models.checkpoint import sha256_of
-from segtransfer.tasks.models.weights import fetch, fetch_published
+from segtransfer.tasks.models.weights import cache_folder, fetch, fetch_published
 from tests.tasks.models.published import Server, named, publish, served_file, serving
 
 
@@ -216,7 +216,7 @@ def test_a_url_with_its_hash_comes_from_the_folder_too(
 @pytest.mark.parametrize(
     ("place", "told"),
     [
-        ("{folder}", r"has no file net-\w{8}\.pth and no v0\.5/net/net-\w{8}\.pth; copy it there"),
+        ("{folder}", r"has no file v0\.5/net/net-\w{8}\.pth and no net-\w{8}\.pth; copy it there"),
         ("{folder}/gone", "is no folder and no URL"),
         ("s3://bucket/weights", "SEGTRANSFER_WEIGHTS s3://bucket/weights: only https, http"),
         ("http://me:secret@host/", r"SEGTRANSFER_WEIGHTS http://host/: leave the credentials out"),
@@ -229,3 +229,50 @@ def test_a_place_without_the_file_is_one_sentence(
     with pytest.raises(InputError, match=told) as refused:
         fetch_published(url)
     assert "secret" not in str(refused.value)
+
+
+def test_a_mistyped_hash_deletes_no_file_that_its_digits_and_its_record_prove(
+    url: str, server: Server, cache: Path
+) -> None:
+    path = fetch_published(url)
+    with pytest.raises(InputError, match=r"another sha256 than 0+ as given"):
+        fetch_published(url, "0" * 64)
+    assert fetch_published(url) == path
+    assert len(server.asked) == 1
+    own = cache / "mine.pth"
+    own.write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"another sha256 than 0+ as given"):
+        fetch(str(own), "0" * 64)
+    assert own.exists(), "a path is the user's, wherever it lies"
+
+
+def test_a_cache_that_cannot_be_written_refuses_no_file_of_a_folder(
+    url: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("SEGTRANSFER_WEIGHTS", str(served_file(server).parent))
+    assert fetch_published(url) == served_file(server)
+
+
+def test_the_urls_path_goes_before_a_name_that_others_may_have(
+    url: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "shared"
+    (place / "v0.5/net").mkdir(parents=True)
+    shutil.copy(served_file(server), place / "v0.5/net")
+    (place / served_file(server).name).write_bytes(b"another model of this name")
+    monkeypatch.setenv("SEGTRANSFER_WEIGHTS", str(place))
+    assert fetch_published(url) == place / "v0.5/net" / served_file(server).name
+
+
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "SEGTRANSFER_WEIGHTS"])
+def test_a_home_of_nobody_is_told(variable: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "~nobody-here/x")
+    with pytest.raises(InputError, match=f"{variable}=~nobody-here/x is no folder"):
+        fetch_published(url)
+
+
+def test_an_empty_cache_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert cache_folder() == Path("~/.cache/segtransfer").expanduser()
