@@ -5,12 +5,14 @@ import gc
 import logging
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 log = logging.getLogger(__name__)
 CGROUP = Path("/sys/fs/cgroup")
+PROCESS_GROUPS = Path("/proc/self/cgroup")
 
 # glibc's numbers of the parameters of mallopt(3), and the most it accepts for the second.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -76,12 +78,37 @@ def room(device: str) -> int:
         return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     lines = Path("/proc/meminfo").read_text().splitlines()
     free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
-    try:
-        limit, used = ((CGROUP / f"memory.{name}").read_text() for name in ("max", "current"))
-        free = min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no such group, or "max": it has no limit
-        pass
+    free = min([free, *_left_in_groups()])
     return free * torch.get_num_threads() // max(len(os.sched_getaffinity(0)), 1)
+
+
+def _left_in_groups() -> Iterator[int]:
+    """Yield the bytes that each control group around this process leaves it.
+
+    What the system would drop, because files are cached in it, counts as left.
+    """
+    names = "memory.max", "memory.current", "inactive_file"
+    old_names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+    try:
+        lines = PROCESS_GROUPS.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = CGROUP / "memory" if controllers else CGROUP
+        limit, used, cached = old_names if controllers else names
+        own = root / path.lstrip("/")
+        for group in (own, *own.parents):
+            try:
+                stat = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())
+                most, now = (int((group / name).read_text()) for name in (limit, used))
+                yield most - now + int(stat.get(cached, 0))
+            except (OSError, ValueError):  # no such group, or "max": it has no limit
+                pass
+            if group == root:
+                break
 
 
 def _resident(field: str) -> int:

@@ -1,5 +1,6 @@
 """Spec -> tasks with identities, dependencies and costs, and the already stored tasks."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -55,6 +56,11 @@ class Plan:
     def identity(self) -> str:
         """The identity of the experiment: the hash of its cells, with their names."""
         return identity_of(self.cells)
+
+    @property
+    def largest_size(self) -> tuple[int, int]:
+        """Height and width of the largest images."""
+        return max((shard.size for shard in self.shards.values()), key=math.prod)
 
     @property
     def missing(self) -> list[Task]:

@@ -14,10 +14,10 @@ def published_miou(model: ModelSpec, data: DataSpec) -> float | None:
 
     Returns:
         None if the model has no weights by name, if its config tests on another kind of data set
-        than the experiment's, or if classes are merged.
+        than the experiment's, if the images are those of training, or if classes are merged.
     """
     source = model.mmseg
-    if source is None or source.weights is None or data.mmseg is None:
+    if source is None or source.weights is None or data.mmseg is None or data.split == "train":
         return None
     if data.label_map is not None or model.label_map is not None:
         return None

@@ -15,7 +15,7 @@ class ExecutorKind(ABC):
     """An executor as specs name it, ``runtime.executor: NAME``.
 
     Attributes:
-        workers: Trait: whether models live in workers of a cluster, which start up, and which a
+        workers: Trait: whether models live in workers of a Ray cluster, which start up, and which a
             search and a named fleet share.
     """
 

@@ -1,11 +1,14 @@
-"""The results of an experiment as sums over images, from one pass over its shards."""
+"""The results of an experiment as sums over images, from one pass over its shards.
+
+Clean cells keep their counts by image, from which the margin of a published mIoU follows.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
-from segtransfer.experiment.task import MatrixIndex
+from segtransfer.experiment.task import CLEAN, MatrixIndex
 from segtransfer.results import Results, results_read
 from segtransfer.results.reader import ExperimentReader, ScoredShard
 from segtransfer.tasks import metrics
@@ -13,7 +16,10 @@ from segtransfer.tasks import metrics
 
 @dataclass(frozen=True)
 class Sum:
-    """A matrix cell's counts 3 x K, its fooled and right pixels, its images and shards."""
+    """A matrix cell's counts N x 3 x K, its fooled and right pixels, its images and shards.
+
+    N is the number of images of a clean cell, and 1 for the sum over the images of another.
+    """
 
     counts: np.ndarray
     fooled: np.ndarray | None
@@ -32,9 +38,10 @@ class Sums:
         index = scored.cell.index
         counts = metrics.class_counts(scored.evaluation.confusions)
         fooled = None if scored.fooled is None else scored.fooled.sum(0)
-        new = Sum(counts.sum(0), fooled, len(counts), 1)
+        clean = scored.cell.attack == CLEAN
+        new = Sum(counts if clean else counts.sum(0)[None], fooled, len(counts), 1)
         old = self._sums.get(index)
-        self._sums[index] = new if old is None else _added(old, new)
+        self._sums[index] = new if old is None else _added(old, new, clean)
 
     def images(self, index: MatrixIndex) -> int:
         """Return the number of scored images of a matrix cell."""
@@ -49,13 +56,14 @@ class Sums:
         whole = {index: s for index, s in self._sums.items() if s.shards == shards[index]}
         return results_read(
             reader,
-            counts={index: s.counts[None] for index, s in whole.items()},
+            counts={index: s.counts for index, s in whole.items()},
             fooled={index: s.fooled[None] for index, s in whole.items() if s.fooled is not None},
         )
 
 
-def _added(a: Sum, b: Sum) -> Sum:
+def _added(a: Sum, b: Sum, clean: bool) -> Sum:
     fooled = None
     if a.fooled is not None and b.fooled is not None:
         fooled = a.fooled + b.fooled
-    return Sum(a.counts + b.counts, fooled, a.images + b.images, a.shards + b.shards)
+    counts = np.concatenate([a.counts, b.counts]) if clean else a.counts + b.counts
+    return Sum(counts, fooled, a.images + b.images, a.shards + b.shards)

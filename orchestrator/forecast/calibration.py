@@ -21,7 +21,6 @@ from segtransfer.forecast.cost_model import (
     GivenRates,
     Rates,
     assumed_rates,
-    image_size,
     with_forward,
 )
 from segtransfer.store import Store
@@ -61,7 +60,8 @@ def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda nam
     """
     largest = max(plan.shards.values(), key=lambda s: (math.prod(s.size), len(s.image_ids)))
     shard = read_again(plan.dataset, plan.experiment.data, largest)
-    shard = shard.first(plan.experiment.runtime.micro_batch)
+    most = max(len(outline.image_ids) for outline in plan.shards.values())
+    shard = _batch_of(shard, min(plan.experiment.runtime.micro_batch, most))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -79,6 +79,18 @@ def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda nam
         torch.set_num_threads(threads)
 
 
+def _batch_of(shard: Shard, count: int) -> Shard:
+    """Return ``count`` images of a shard; a shard of fewer is repeated, as its size may be rare."""
+    chosen = np.arange(count) % len(shard.image_ids)
+    return replace(
+        shard,
+        image_ids=tuple(f"{shard.image_ids[place]}-{n}" for n, place in enumerate(chosen)),
+        sequences=tuple(shard.sequences[place] for place in chosen),
+        images=shard.images[chosen],
+        labels=shard.labels[chosen],
+    )
+
+
 def read_rates(plan: Plan, store: Store, given: GivenRates = NOTHING_GIVEN) -> Rates:
     """Return the rates of a plan's models: given by hand, else measured here, else assumed."""
     measured: dict[str, ModelRates] = {}
@@ -86,7 +98,7 @@ def read_rates(plan: Plan, store: Store, given: GivenRates = NOTHING_GIVEN) -> R
         stored = stored_rates(store, _subject(plan, key))
         if stored is not None:
             measured[key] = stored
-    height, width = image_size(plan)
+    height, width = plan.largest_size
     unknown = assumed_rates(height * width, _device())
     rates = {key: measured.get(key, unknown) for key in plan.models}
     if given.forward is not None:
@@ -192,7 +204,7 @@ def _subject(plan: Plan, key: str) -> dict[str, Any]:
     return {
         "model": key,
         "numerics": plan.experiment.numerics.identity(),
-        "size": list(image_size(plan)),
+        "size": list(plan.largest_size),
         "micro_batch": plan.experiment.runtime.micro_batch,
         "type": _device(),
         "device": device_name(),

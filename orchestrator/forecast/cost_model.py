@@ -80,7 +80,7 @@ def in_seconds(plan: Plan, rates: Rates) -> dict[str, Task]:
     passes: dict[tuple[str, int], tuple[float, float]] = {}
     exact = len({shard.group for shard in plan.shards.values()}) <= EXACT_GROUPS
     finish = max((model.finish for model in rates.models.values()), default=0.0)
-    costed, largest = {}, image_size(plan)
+    costed, largest = {}, plan.largest_size
     for key, task in plan.tasks.items():
         shard = plan.shards[task.shard_id]
         batches = math.ceil(len(shard.image_ids) / plan.experiment.runtime.micro_batch)
@@ -137,8 +137,3 @@ def forwards(
 def _always_new_sizes(attack: AttackSpec) -> bool:
     """Tell whether most steps feed a size that was not fed before; DI feeds two sizes in all."""
     return any(transform.always_new_sizes for transform in attack.transforms)
-
-
-def image_size(plan: Plan) -> tuple[int, int]:
-    """Return height and width of the plan's largest images."""
-    return max((shard.size for shard in plan.shards.values()), key=math.prod)

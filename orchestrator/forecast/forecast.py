@@ -12,7 +12,7 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.plan import Plan
 from segtransfer.experiment.runtime_spec import EXECUTORS
 from segtransfer.experiment.task import Task
-from segtransfer.forecast.cost_model import Rates, image_size, in_seconds
+from segtransfer.forecast.cost_model import Rates, in_seconds
 from segtransfer.forecast.simulator import Simulation, SimulationSettings, simulate
 from segtransfer.runtime.executors.slot_sizing import (
     WORKER_BYTES,
@@ -207,7 +207,7 @@ def slots_here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
     if not EXECUTORS[plan.experiment.runtime.executor].workers:
         return "this process", [Slot(f"slot-{i}", "process") for i in range(max(1, models))]
     if gpus:
-        peaks = peaks_on_gpus(store, needed, image_size(plan), plan.experiment.runtime.micro_batch)
+        peaks = peaks_on_gpus(store, needed, plan.largest_size, plan.experiment.runtime.micro_batch)
         each = pick_slots_per_gpu(fleet, gpus, models, peaks, smallest_gpu())
         total = gpus * each if fleet.slots == "auto" else fleet.slots
         slots = [Slot(f"slot-{i}", f"gpu-{i % gpus}") for i in range(total)]

@@ -96,7 +96,7 @@ def results_read(
 
     Args:
         reader: The reader.
-        counts: As in ``Results``, or their sums over images with N = 1.
+        counts: As in ``Results``, or of attacks their sums over images with N = 1.
         fooled: As ``counts``.
     """
     images = reader.images

@@ -105,6 +105,7 @@ class ExperimentReader:
         self._advance = advance
         self._variants = {variant.name: variant for variant in manifest.variants}
         self._rows: dict[str, CommitRow | None] = {}  # of attacks, without reports
+        self._last: tuple[Any, dict[str, Any] | None] = (None, None)  # the report read last
         self.cells: dict[str, list[Cell]] = defaultdict(list)  # by shard, clean images first
         self._wanted = [cell for cell in manifest.cells if wanted(cell)]
         for cell in sorted(self._wanted, key=lambda cell: cell.attack != CLEAN):
@@ -220,14 +221,19 @@ class ExperimentReader:
 
     def _report(self, cell: Cell) -> dict[str, Any] | None:
         """Return the report of the AEs that a cell scores; None, and noted, if it is missing."""
-        report, key = None, cell.attack_key
-        if key is not None and self._fits(cell):
-            read = self._images.get(cell.shard_id)
-            images = None if read is None else len(read)
-            report = attack_report(self.store, key, self._made(cell.attack), images)
-        if key is not None and report is None:
+        key, read = cell.attack_key, self._images.get(cell.shard_id)
+        if key is None:
+            return None
+        images = None if read is None else len(read)
+        attack = self._variants[cell.attack].attack
+        asked = key, attack, cell.source, cell.shard_id, images
+        if self._last[0] != asked:  # variants and targets of one attack follow each other
+            fits = self._fits(cell)
+            made = self._made(cell.attack)
+            self._last = asked, attack_report(self.store, key, made, images) if fits else None
+        if self._last[1] is None:
             self.missing.add(key)
-        return report
+        return self._last[1]
 
     def _made(self, variant: str) -> int:
         """Return the number of variants of the attack that made a variant."""

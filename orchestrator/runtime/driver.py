@@ -114,7 +114,7 @@ class Driver:
             for model in needed:
                 self._recovery.allow(model)
             if pending:
-                self._open_slots([tasks[key] for key in sorted(pending)])
+                self._open_slots([tasks[key] for key in sorted(pending)], submission.size)
                 log_event(DRIVER_LOG, "submitted", client=client, tasks=len(pending))
             else:
                 self._registry.finish(client)
@@ -185,14 +185,15 @@ class Driver:
         """Release every model and worker."""
         self.executor.close()
 
-    def _open_slots(self, pending: Sequence[Task]) -> None:
+    def _open_slots(self, pending: Sequence[Task], size: tuple[int, int] | None) -> None:
         """Have slots opened for tasks, with the measured costs of their models."""
         # A client that joins gets the announcements and the full wait of a first client.
         self._supply.restart_wait()
         slots, models = self._scheduler.slots, self._sessions.models()
         looked_up = models <= self._measured
-        shard = None if slots and looked_up else self.store.shard(pending[0].shard_id)
-        size = None if shard is None else shard.size
+        if size is None and not (slots and looked_up):
+            shard = self.store.shard(pending[0].shard_id)
+            size = None if shard is None else shard.size
         micro_batch = self._runtime.micro_batch
         if size is not None and not looked_up:
             self._measured |= models

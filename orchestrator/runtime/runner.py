@@ -121,7 +121,8 @@ class ExperimentRun:
         """
         if not plan.missing:
             return
-        submission = Submission(plan.tasks, served_models(plan), plan.stored, damaged)
+        models = served_models(plan)
+        submission = Submission(plan.tasks, models, plan.stored, damaged, plan.largest_size)
         runtime, given = plan.experiment.runtime, self._client
         with nullcontext(given) if given else open_client(runtime, plan.identity) as driver:
             drive(driver, submission, self._store, self.outcome, self._time_limit, self._listener)
@@ -170,8 +171,8 @@ def open_client(runtime: Runtime, identity: str) -> Iterator[DriverClient]:
     executor = EXECUTORS[runtime.executor]
     if runtime.fleet.name is not None and not executor.workers:
         raise InputError(
-            f"fleet '{runtime.fleet.name}' has workers, and runtime.executor is "
-            f"'{runtime.executor}', which has none; give runtime.executor=ray, or no fleet"
+            f"Fleets need Ray, but runtime.executor is '{runtime.executor}'. Set "
+            "runtime.executor=ray or remove runtime.fleet.name."
         )
     client: DriverClient = executor.connect(runtime, f"segtransfer-{identity[:16]}")
     try:

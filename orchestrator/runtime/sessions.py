@@ -24,12 +24,14 @@ class Submission:
         models: Models that the tasks need, by the name that tasks use.
         stored: Keys of tasks whose results are stored.
         damaged: Keys of tasks whose stored results are damaged, so that they are computed again.
+        size: Height and width of the largest images; by default those of the first task.
     """
 
     tasks: Mapping[str, Task]
     models: Mapping[str, Served]
     stored: frozenset[str]
     damaged: frozenset[str] = frozenset()
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

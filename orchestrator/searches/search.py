@@ -97,8 +97,8 @@ def run_search(search: Search, listener: SearchListener, *, resume: bool = False
     """
     if not EXECUTORS[search.runtime.executor].workers:
         raise InputError(
-            f"a search runs on workers, and runtime.executor is '{search.runtime.executor}', which "
-            "has none; give runtime.executor=ray, or leave it out"
+            f"Searches need Ray, but runtime.executor is '{search.runtime.executor}'. Set "
+            "runtime.executor=ray or remove runtime.executor."
         )
     store = Store(search.runtime.store)
     with in_use(store, f"search {search.name}"):

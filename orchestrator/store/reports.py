@@ -67,4 +67,6 @@ def _is_cost(cost: dict[str, Any], variants: int) -> bool:
 
 def _is_number(value: Any) -> bool:
     """Return whether a value is a number; the PSNR of an unchanged image is infinite."""
-    return type(value) in (int, float) and not math.isnan(value)
+    if type(value) is int:
+        return abs(value) < 2**63  # JSON has whole numbers that no float holds
+    return type(value) is float and not math.isnan(value)

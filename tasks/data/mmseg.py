@@ -240,26 +240,39 @@ def _resizer(
     from mmseg.registry import TRANSFORMS
 
     of_each = [
-        [step for step in part.get("pipeline", []) if not _type_name(step).startswith(UNRESIZED)]
+        [step for step in part.get("pipeline") or [] if not _kind_of(step).startswith(UNRESIZED)]
         for part in described
     ]
     steps = of_each[0]
-    strange = [_type_name(step) for step in steps if _type_name(step) not in RESIZES]
+    strange = [_kind_of(step) for step in steps if _kind_of(step) not in RESIZES]
     if strange or any(other != steps for other in of_each):
         wrong = f"steps {', '.join(strange)}" if strange else "different steps by data set"
         raise InputError(
             f"config {path}: the pipeline of {split}_dataloader has {wrong}; fit pipeline reads "
             f"{', '.join(RESIZES)}: give another split, or fit native, or a size"
         )
-    transforms = [TRANSFORMS.build(step) for step in steps]
+    refused = f"config {path}: the resize of {split}_dataloader's pipeline fails"
+    try:
+        transforms = [TRANSFORMS.build(step) for step in steps]
+    except Exception as error:  # mmcv's transforms raise their own kinds
+        raise InputError(f"{refused}: {_reason(error)}; steps {steps}") from error
 
     def resize(image: np.ndarray) -> np.ndarray:
         results = {"img": image, "img_shape": image.shape[:2], "ori_shape": image.shape[:2]}
-        for transform in transforms:
-            results = transform(results)
+        try:
+            for transform in transforms:
+                results = transform(results)
+        except Exception as error:
+            size = f"{image.shape[0]} x {image.shape[1]} (height x width)"
+            raise InputError(f"{refused} on {size}: {_reason(error)}; steps {steps}") from error
         return np.ascontiguousarray(results["img"])
 
     return resize
+
+
+def _kind_of(step: Any) -> str:
+    """Return the type of a pipeline's step, as messages name it."""
+    return _type_name(step) if isinstance(step, dict) and "type" in step else f"no type: {step}"
 
 
 def _load_label(part: _Part, info: dict[str, Any], path: Path) -> np.ndarray:

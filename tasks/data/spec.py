@@ -81,7 +81,7 @@ def _with_root(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _below(root: str, folder: str) -> str:
     """Return the path of a folder that starts at ``root``."""
-    if Path(folder).expanduser().is_absolute():
+    if Path(folder).is_absolute() or folder.startswith("~"):
         raise PydanticCustomError(
             "root",
             "root is '{root}' and folder '{folder}' starts elsewhere; leave root out, or write "

@@ -168,9 +168,9 @@ def _count(dataset: Dataset, item: DataItem, spec: DataSpec, chosen: set[str]) -
     """Return the facts of an image, or the sentence of its refusal."""
     try:
         native, indices = read_pair(dataset, item)
+        image, label = on_grid(dataset, native, indices, spec)
     except InputError as error:
         return str(error)
-    image, label = on_grid(dataset, native, indices, spec)
     return Counted(
         item,
         ImageSizes(native.shape[:2], image.shape[1:], label.shape),

@@ -74,7 +74,7 @@ def config_of(spec: ModelSpec, folder: Path) -> dict[str, Any]:
         InputError: If the file is missing or no JSON, or the network is of another kind.
     """
     config = read_json(spec, folder / "config.json")
-    kinds = config.get("architectures") or []
+    kinds = map(str, config.get("architectures") or [])
     if _head(config) is None:
         raise InputError(
             f"model '{spec.name}': {folder / 'config.json'} says architectures "
@@ -111,7 +111,7 @@ def _head(config: dict[str, Any]) -> str | None:
 
 def read_json(spec: ModelSpec, path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(
             f"model '{spec.name}': {path.parent} has no {path.name}; it holds what "
@@ -121,6 +121,12 @@ def read_json(spec: ModelSpec, path: Path) -> dict[str, Any]:
         kind = foreign_kind(path)
         reason = f"it is {kind}" if kind else error
         raise InputError(f"model '{spec.name}': {path} is no valid JSON: {reason}") from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"model '{spec.name}': {path} holds {type(content).__name__}; it must be a mapping, as "
+            "save_pretrained writes it"
+        )
+    return content
 
 
 def weight_paths(spec: ModelSpec, folder: Path) -> list[Path]:

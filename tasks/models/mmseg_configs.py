@@ -1,6 +1,7 @@
 """mmseg's own configs, and the weights and scores that its metafiles publish for them."""
 
 import difflib
+import math
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -8,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.schema import suggest
@@ -18,7 +19,18 @@ from segtransfer.tasks.yaml_files import read_mapping
 NAMES_SHOWN = 3
 
 
-class PublishedScore(BaseModel):
+class _WithoutNulls(BaseModel):
+    """A mapping of a metafile; a key without a value is a key that is left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        return {key: value for key, value in content.items() if value is not None}
+
+
+class PublishedScore(_WithoutNulls):
     """A published score of a model.
 
     Attributes:
@@ -43,10 +55,12 @@ class PublishedScore(BaseModel):
 
     def _percent(self, metric: str) -> float | None:
         value = self.metrics.get(metric)
-        return float(value) if isinstance(value, int | float) else None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if math.isfinite(value) else None
 
 
-class Published(BaseModel):
+class Published(_WithoutNulls):
     """An entry of a metafile: the weights of a config.
 
     Attributes:
@@ -70,8 +84,15 @@ class Published(BaseModel):
         return [value] if isinstance(value, dict) else value
 
 
-class _Metafile(BaseModel):
+class _Metafile(_WithoutNulls):
     entries: tuple[Published, ...] = Field((), alias="Models")
+
+    @field_validator("entries", mode="before")
+    @classmethod
+    def _with_configs(cls, entries: Any) -> Any:
+        if not isinstance(entries, list):
+            return entries
+        return [e for e in entries if not isinstance(e, dict) or e.get("Config") is not None]
 
 
 def published(config: str) -> Published:

@@ -45,8 +45,11 @@ def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     from segtransfer.tasks import memory
 
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("it asked for a library"))
+    asked: list[object] = []
+    monkeypatch.setattr(memory.ctypes, "CDLL", asked.append)
     memory.keep_freed_memory()
+    memory.return_freed_memory()
+    assert asked == [], "no library was asked for"
 
 
 def test_the_peak_of_a_call_is_what_it_held_at_most() -> None:
@@ -57,18 +60,46 @@ def test_the_peak_of_a_call_is_what_it_held_at_most() -> None:
     assert peak is None or 60 * 2**20 < peak < 128 * 2**20
 
 
-def test_processes_side_by_side_share_the_room_as_they_share_the_cores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def write_group(folder: Path, limit: str, used: int, cached: int = 0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "memory.max").write_text(f"{limit}\n")
+    (folder / "memory.current").write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 1\ninactive_file {cached}\n")
+
+
+@pytest.fixture
+def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Control groups of version 2, in the innermost of which this process is."""
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "PROCESS_GROUPS", tmp_path / "self")
+    (tmp_path / "self").write_text("0::/job/step\n")
     cores = len(os.sched_getaffinity(0))
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    return tmp_path
+
+
+def test_processes_side_by_side_share_the_room_as_they_share_the_cores(
+    groups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = room("cpu")
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    (tmp_path / "memory.max").write_text("1000000\n")
-    (tmp_path / "memory.current").write_text("400000\n")
+    write_group(groups / "job/step", "1000000", 400000)
     assert room("cpu") == 600000 < whole
-    (tmp_path / "memory.max").write_text("max\n")
-    assert room("cpu") > 600000
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    (tmp_path / "memory.max").write_text("1000000\n")
-    assert room("cpu") == 600000 // cores
+    assert room("cpu") == 600000 // len(os.sched_getaffinity(0))
+
+
+def test_the_narrowest_group_bounds_the_room_and_cached_files_count_as_room(groups: Path) -> None:
+    write_group(groups / "job/step", "max", 0)
+    assert room("cpu") > 900000
+    write_group(groups / "job", "1000000", 900000, cached=300000)
+    assert room("cpu") == 400000
+
+
+def test_groups_of_version_1_bound_the_room_too(groups: Path) -> None:
+    (groups / "self").write_text("5:cpu:/x\n4:cpuset,memory:/slurm/job\n")
+    folder = groups / "memory/slurm/job"
+    folder.mkdir(parents=True)
+    (folder / "memory.limit_in_bytes").write_text("1000000")
+    (folder / "memory.usage_in_bytes").write_text("700000")
+    (folder / "memory.stat").write_text("total_inactive_file 100000\n")
+    assert room("cpu") == 400000

@@ -53,7 +53,8 @@ def _merge(store: Store, other: Store) -> MergeReport:
     wanted = _wanted(ours, theirs, _sizes(store), _sizes(other), notes)
     copied = list(in_threads(store, lambda row: _copy_row(store, other, row), wanted))
     notes["rows whose blob is missing or damaged there"] += copied.count(0)
-    experiments = {k: e for k, e in other.experiments().items() if k not in store.experiments()}
+    held_here = store.experiments()
+    experiments = {k: e for k, e in other.experiments().items() if k not in held_here}
     for identity, content in experiments.items():
         store.save_experiment(identity, content)
     held = store.trials()

@@ -419,9 +419,7 @@ def test_another_search_that_proposes_the_same_attack_computes_it_no_more(
 
 
 def test_a_search_runs_on_ray(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"a search runs on workers, and runtime.executor is 'inline'"
-    ):
+    with pytest.raises(InputError, match=r"Searches need Ray, but runtime.executor is 'inline'"):
         run_search(grey_search(tmp_path, runtime={"executor": "inline"}), RecordingListener())
 
 

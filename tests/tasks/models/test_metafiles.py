@@ -76,7 +76,7 @@ def test_several_weights_of_a_config_are_all_named() -> None:
     ("content", "told"),
     [
         ("Models: 3", r"metafile\.yaml: field 'Models': a list is needed"),
-        ("Models: [{Weights: x}]", r"metafile\.yaml: field 'Models\.0\.Config' is missing"),
+        ("Models: [{Config: [1]}]", r"metafile\.yaml: field 'Models\.0\.Config': a string"),
         ("[", "is no valid YAML"),
         ("- 1", "holds no mapping; it needs Models"),
     ],
