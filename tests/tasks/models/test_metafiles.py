@@ -76,7 +76,7 @@ def test_several_weights_of_a_config_are_all_named() -> None:
     ("content", "told"),
     [
         ("Models: 3", r"metafile\.yaml: field 'Models': a list is needed"),
-        ("Models: [{Config: [1]}]", r"metafile\.yaml: field 'Models\.0\.Config': a string"),
+        ("Models: [{Config: [1]}]", r"metafile\.yaml: field 'Models\.0\.Config': text is needed"),
         ("[", "is no valid YAML"),
         ("- 1", "holds no mapping; it needs Models"),
     ],
