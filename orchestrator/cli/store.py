@@ -1,7 +1,7 @@
 """``segtransfer store``: verify, repair, merge, compact, gc."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from segtransfer.cli.console import console
 from segtransfer.cli.exits import ExitCode, exit_with_message
 from segtransfer.cli.options import LocationArgument
 from segtransfer.errors import InputError
+
+if TYPE_CHECKING:
+    from segtransfer.store import Store
 
 store_app = typer.Typer(no_args_is_help=True, help="Keep a store healthy.")
 
@@ -80,7 +83,13 @@ def store_gc(
     unreferenced: Annotated[
         bool, typer.Option(help="Also delete rows and shards that no remaining experiment names.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    mark_runs: Annotated[
+        bool,
+        typer.Option(
+            "--mark-runs", help="Also tag the MLflow runs of deleted experiments; none is deleted."
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove and tag without asking.")] = False,
 ) -> None:
     """List what nothing needs any more, ask, and remove it; nothing younger than an hour."""
     from segtransfer.reporting.maintenance import print_freed, print_garbage
@@ -94,20 +103,41 @@ def store_gc(
         print_garbage(report, console)
         if report.garbage and _confirmed(yes):
             print_freed(remove_garbage(store, report.garbage), console)
+        if mark_runs:
+            _mark_runs(store, yes)
+        elif dropped:
+            console.print("Their runs in MLflow stay. To tag them as deleted: gc --mark-runs")
 
 
-def _confirmed(yes: bool) -> bool:
-    """Return whether to remove what was listed.
+def _mark_runs(store: "Store", yes: bool) -> None:
+    """List the MLflow runs of deleted experiments, ask, and tag them."""
+    from segtransfer.tracking.marks import deleted_runs, mark_deleted
+
+    runs = deleted_runs(store)
+    if not runs:
+        console.print("MLflow has no run of a deleted experiment.")
+        return
+    console.print(f"{len(runs)} runs in MLflow are of experiments that the store no longer holds:")
+    for run in runs:
+        console.print(f"  {run.info.run_name}", highlight=False, markup=False)
+    if _confirmed(yes, "Tag these runs as deleted?"):
+        mark_deleted(runs)
+        console.print(f"Tagged {len(runs)} runs with segtransfer.deleted.")
+
+
+def _confirmed(yes: bool, question: str = "Remove all of this?") -> bool:
+    """Return whether to change what was listed.
 
     Args:
         yes: The answer given in advance; without it a person is asked.
+        question: The question.
 
     Raises:
         InputError: If there is nobody to ask.
     """
     if not yes and not is_interactive():
-        raise InputError("nothing was removed: there is no terminal to ask on; give --yes")
-    return yes or typer.confirm("Remove all of this?")
+        raise InputError("nothing was changed: there is no terminal to ask on; give --yes")
+    return yes or typer.confirm(question)
 
 
 def is_interactive() -> bool:

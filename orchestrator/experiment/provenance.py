@@ -1,11 +1,16 @@
 """Provenance of a result: package versions, the git commit, and the hash of the code."""
 
+import getpass
 import hashlib
+import shlex
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+
+from segtransfer.tasks.urls import without_credentials
 
 RECORDED_PACKAGES = (
     "segtransfer", "torch", "numpy", "ray", "mlflow", "pyarrow", "optuna",
@@ -41,6 +46,21 @@ def commit() -> str | None:
     except OSError:
         return None
     return answer.stdout.strip() or None
+
+
+def user() -> str:
+    """Return the name of the user of this process, or "unknown"."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container's user can have a number alone
+        return "unknown"
+
+
+def command() -> str:
+    """Return the command line of this process; empty for other programs than segtransfer."""
+    name = Path(sys.argv[0]).name
+    line = shlex.join([name, *sys.argv[1:]])
+    return without_credentials(line) if name == "segtransfer" else ""
 
 
 @cache

@@ -51,6 +51,8 @@ class Results:
         failures: The message of each failed task by key.
         pixels: The number of label pixels of each image, labelled or ignored.
         random_targets: The targets that answered one image differently twice.
+        spans: Per attack, and of the clean images, the start of the first and the end of the last
+            stored task, in seconds since 1970.
         computed: The number of tasks that this run computed.
         stopped: The reason why the run ended early: ``hours`` (its time limit), ``terminated``
             (SIGTERM), or empty.
@@ -66,6 +68,7 @@ class Results:
     missing: frozenset[str]
     pixels: tuple[int, ...] = ()
     random_targets: frozenset[str] = frozenset()
+    spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     computed: int = 0
     stopped: Stopped = ""

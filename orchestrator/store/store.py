@@ -270,7 +270,12 @@ class Store:
         text = json.dumps(content, indent=1, sort_keys=True)
         self.files.write(f"experiments/{identity}.json", text.encode())
 
-    def experiments(self) -> dict[str, dict[str, Any]]:
+    def description(self, identity: str) -> dict[str, Any] | None:
+        """Return the description of an experiment, None if it is missing or damaged."""
+        content = self.files.read(f"experiments/{identity}.json")
+        return None if content is None else parse(content)
+
+    def descriptions(self) -> dict[str, dict[str, Any]]:
         """Return the description of every stored experiment by identity, oldest first."""
         infos = [info for info in self.files.infos("experiments") if info.path.endswith(".json")]
         infos.sort(key=lambda info: (info.mtime_ns, info.path))

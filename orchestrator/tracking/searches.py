@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import asdict
 
 import numpy as np
-from mlflow.entities import Experiment, Param, Run
+from mlflow.entities import Experiment, Run
 from mlflow.tracking import MlflowClient
 
 from segtransfer.experiment.keys import key_of
@@ -20,12 +20,16 @@ from segtransfer.tracking.experiments import (
     log_data,
     log_matrix,
     provenance,
+    span_of,
     status_of,
 )
+from segtransfer.tracking.params import attack_params
 from segtransfer.tracking.runs import (
+    KIND_TAG,
     experiment_named,
     filled,
     log_metrics,
+    log_params,
     open_run,
     version_tags,
     writing,
@@ -64,6 +68,7 @@ def _log_search(client: MlflowClient, experiment: Experiment, result: SearchResu
     context, digest = result.context, _digest(result)
     tags = {
         "mlflow.note.content": summary(result),
+        KIND_TAG: "search",
         "segtransfer.confirmed": result.results.identity,
     } | provenance(result.results)
     name = f"{context.search.name}-{context.identity[:8]}"
@@ -110,19 +115,17 @@ def _log_failed(
 ) -> None:
     tags = version_tags() | {
         "mlflow.parentRunId": parent,
+        KIND_TAG: "trial",
         "mlflow.note.content": trial.reason,
         "segtransfer.state": trial.state,
         "segtransfer.reason": trial.reason,
     }
     key, digest = f"{search}-{trial.number}", key_of({"failed": trial.reason})
-    run, changed = open_run(client, experiment, key, f"trial-{trial.number}", digest, tags)
+    name = f"trial-{trial.number} {search[:8]}"
+    run, changed = open_run(client, experiment, key, name, digest, tags)
     if changed:
         with filled(client, run, digest, "FAILED"):
-            client.log_batch(run.info.run_id, params=_params(trial))
-
-
-def _params(trial: Trial) -> list[Param]:
-    return [Param(name, str(value)) for name, value in trial.point.items()]
+            log_params(client, run, trial.point)
 
 
 def _log_trial(
@@ -130,12 +133,20 @@ def _log_trial(
 ) -> None:
     (attack,) = results.attacks
     tags = attack_tags(results, attack)
-    tags |= {"mlflow.parentRunId": parent, "segtransfer.state": trial.state}
-    run, changed = open_run(client, experiment, results.identity, attack, results.digest, tags)
+    tags |= {
+        "mlflow.parentRunId": parent,
+        KIND_TAG: "trial",
+        "segtransfer.state": trial.state,
+    }
+    span = span_of(results, [attack])
+    name = f"trial-{trial.number} {results.identity[:8]}"
+    run, changed = open_run(
+        client, experiment, results.identity, name, results.digest, tags, span=span
+    )
     if not changed:
         return
-    with filled(client, run, results.digest, status_of(results)):
-        client.log_batch(run.info.run_id, params=_params(trial))
+    with filled(client, run, results.digest, status_of(results), span):
+        log_params(client, run, attack_params(results, attack) | dict(trial.point))
         assert trial.score is not None
         metrics = dict(trial.score.objectives) | dict(attack_metrics(results, attack))
         log_metrics(client, run, metrics)

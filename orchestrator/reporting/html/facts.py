@@ -5,10 +5,7 @@ import hashlib
 import io
 import json
 import math
-import shlex
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from segtransfer.errors import reason_of
 from segtransfer.experiment.provenance import code_hash, commit, versions
@@ -17,7 +14,6 @@ from segtransfer.reporting.html.estimates import RoundedInterval
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.text import HEADLINES, NOT_MEASURED
 from segtransfer.statistics import NO_VERDICT
-from segtransfer.tasks.urls import without_credentials
 from segtransfer.tasks.yaml_files import dump
 
 
@@ -181,13 +177,6 @@ def provenance(results: Results) -> list[tuple[str, str]]:
     if sha := commit():
         origin.append(("Commit", sha))
     return [*origin, *versions().items()]
-
-
-def command() -> str:
-    """Return the command line that writes this page; empty for other programs than segtransfer."""
-    name = Path(sys.argv[0]).name
-    line = shlex.join([name, *sys.argv[1:]])
-    return without_credentials(line) if name == "segtransfer" else ""
 
 
 def downloads(results: Results) -> list[Download]:

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from segtransfer.experiment.provenance import command
 from segtransfer.reporting.html import charts, facts
 from segtransfer.reporting.html.analysis import Analysis, analyse
 from segtransfer.reporting.html.colours import paint, shades
@@ -113,7 +114,7 @@ def _origin(results: Results, analysis: Analysis) -> dict[str, Any]:
         "costs": [row.view for row in analysis.summaries if row.view.attack in main],
         "configuration": facts.configuration(results),
         "provenance": facts.provenance(results),
-        "command": facts.command(),
+        "command": command(),
         "written": datetime.now(UTC).strftime("%-d %B %Y, %H:%M UTC"),
     }
 

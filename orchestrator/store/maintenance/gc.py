@@ -247,7 +247,7 @@ def _referenced(store: Store, dropped: Sequence[str]) -> tuple[set[str], set[str
     """
     described: dict[str, Any] = {
         f"experiments/{identity}.json": content
-        for identity, content in store.experiments().items()
+        for identity, content in store.descriptions().items()
         if identity not in dropped
     }
     names = [name for name in store.files.names("experiments") if name.endswith(".json")]

@@ -86,7 +86,7 @@ def test_a_trial_that_failed_is_a_failed_run_with_its_reason(
         log_search(replace(found, trials=found.trials[9:]))
     parent, children = runs_of(client)
     (failed,) = (run for run in children if run.info.status == "FAILED")
-    assert failed.info.run_name == "trial-11"
+    assert failed.info.run_name == f"trial-11 {found.context.identity[:8]}"
     assert failed.data.tags["segtransfer.reason"] == "2 tasks failed: no memory"
     assert failed.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert set(failed.data.params) == set(found.trials[11].point)
