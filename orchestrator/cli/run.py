@@ -17,7 +17,7 @@ from segtransfer.cli.options import (
     TrackingOption,
     with_options,
 )
-from segtransfer.cli.projections import exit_if_untracked, show_results
+from segtransfer.cli.projections import exit_if_untracked, show_index, show_results
 from segtransfer.runtime.interrupts import Terminated, terminable
 
 
@@ -55,6 +55,7 @@ def run(
                 f"start-up ({progress.model_seconds:.0f} s of it inside models, all actors summed)."
             )
         shown = show_results(results, tracking and experiment.runtime.tracking)
+        show_index(results.store)
         if results.stopped == "terminated":
             raise Terminated
         if results.stopped:

@@ -15,7 +15,13 @@ from segtransfer.cli.options import (
     TrackingOption,
     with_options,
 )
-from segtransfer.cli.projections import drawn, exit_if_untracked, log_search, show_results
+from segtransfer.cli.projections import (
+    drawn,
+    exit_if_untracked,
+    log_search,
+    show_index,
+    show_results,
+)
 from segtransfer.runtime.interrupts import Terminated, terminable
 
 
@@ -53,6 +59,7 @@ def search(
             shown &= show_results(result.results, tracked)
         if tracked:
             shown &= log_search(result)
+        show_index(result.results.store)
         if result.results.stopped == "terminated":
             raise Terminated
         if result.results.stopped:

@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from rich.text import Text
 
 from segtransfer.comparison import Comparison
 from segtransfer.reporting.columns import COLUMN_WIDTH, FRAME, column_blocks
+from segtransfer.reporting.entries import Entry, write_entry
 from segtransfer.reporting.folder import REPORT_DPI, reports_root
 from segtransfer.reporting.heatmaps import (
     FIGURES_ACROSS,
@@ -365,6 +367,17 @@ def write_comparison(comparison: Comparison) -> Path:
     frame = comparison.frame
     frame.to_csv(folder / "differences.csv", index=False, float_format="%.6g")
     (folder / "summary.md").write_text(markdown(comparison), encoding="utf-8")
+    entry = Entry(
+        kind="comparison",
+        store=comparison.b.store.location,
+        identity=comparison.identity,
+        title=title(comparison),
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        about="; ".join(map(pair_title, comparison.attacks)),
+        finding=" ".join(comparison.verdict(attack) for _, attack in comparison.attacks),
+        files={"Differences": "differences.png", "Text": "summary.md", "CSV": "differences.csv"},
+    )
+    write_entry(entry, folder)
     return folder
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from segtransfer.reporting.entries import Entry, about, when, write_entry
 from segtransfer.reporting.folder import REPORT_DPI, reports_root
 from segtransfer.reporting.search_progress import short, show
 from segtransfer.reporting.terminal import print_warnings
@@ -219,7 +220,27 @@ def write_search(result: SearchResult) -> Path:
         figure = draw(result)
         if figure is not None:
             figure.savefig(folder / name, dpi=REPORT_DPI)
+    write_entry(_entry(result), folder)
     return folder
+
+
+def _entry(result: SearchResult) -> Entry:
+    """Return the search's entry in the index of the store."""
+    numbers = {"trials": str(len(result.trials))}
+    for trial in ranked(result.trials)[:1]:
+        best = trial.score.objectives if trial.score else {}
+        numbers |= {f"best {name}": f"{value:.3g}" for name, value in best.items()}
+    return Entry(
+        kind="search",
+        store=result.results.store.location,
+        identity=result.context.identity,
+        title=result.context.search.name,
+        when=when(result.results),
+        about=f"confirmed: {about(result.results)}" if result.results.counts else "",
+        finding=verdict(result.comparisons) if result.comparisons else "",
+        numbers=numbers,
+        files={"Summary": "summary.md", "Best as YAML": "best.yaml", "Trials": "trials.csv"},
+    )
 
 
 def summary(result: SearchResult) -> str:

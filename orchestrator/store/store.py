@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from segtransfer.experiment.task import Task
 from segtransfer.store import arrays
 from segtransfer.store.arrays import Evaluation
 from segtransfer.store.files import Files
+from segtransfer.store.listing import experiments_table
 from segtransfer.store.rows import (
     ROW_PATH,
     ROWS,
@@ -37,6 +38,9 @@ from segtransfer.store.rows import (
     row_path,
 )
 from segtransfer.tasks.data.shards import Shard
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Checked = TypeVar("Checked")
 SEARCHES = "searches"
@@ -270,6 +274,10 @@ class Store:
         text = json.dumps(content, indent=1, sort_keys=True)
         self.files.write(f"experiments/{identity}.json", text.encode())
 
+    def experiments(self) -> "pd.DataFrame":
+        """Return a table of the stored experiments, described in ``experiments_table``."""
+        return experiments_table(self)
+
     def description(self, identity: str) -> dict[str, Any] | None:
         """Return the description of an experiment, None if it is missing or damaged."""
         content = self.files.read(f"experiments/{identity}.json")
@@ -371,25 +379,6 @@ def parse(text: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def named_results(content: dict[str, Any] | None) -> tuple[set[str], set[str]] | None:
-    """Return the keys of the tasks, and the shards, that an experiment or trial names.
-
-    Args:
-        content: The description of the experiment or trial, None if it is damaged.
-
-    Returns:
-        None if the description is no such list.
-    """
-    cells, shards = (content or {}).get("cells"), (content or {}).get("shards")
-    if not isinstance(cells, list) or not isinstance(shards, list):
-        return None
-    keys = [key for cell in cells if isinstance(cell, list) for key in cell[4:6] if key]
-    whole = all(isinstance(cell, list) and len(cell) == 6 for cell in cells)
-    if not whole or not all(isinstance(name, str) for name in [*keys, *shards]):
-        return None
-    return set(keys), set(shards)
 
 
 def _now() -> str:

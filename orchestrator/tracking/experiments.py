@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
@@ -16,7 +15,7 @@ from segtransfer.reporting.heatmaps import draw_small
 from segtransfer.results import Results
 from segtransfer.results.markdown import markdown, warning_sentences
 from segtransfer.results.text import settings
-from segtransfer.results.views import main_attacks, transfer_group
+from segtransfer.results.views import best_attack
 from segtransfer.tasks.metrics import METRICS
 from segtransfer.tracking.params import attack_params, experiment_params, levels
 from segtransfer.tracking.runs import (
@@ -85,7 +84,7 @@ def attack_run_name(results: Results, attack: str) -> str:
 
 def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) -> Run:
     sentences = warning_sentences(results, results.attacks)
-    best = _best_attack(results)
+    best = best_attack(results)
     tags = {
         "mlflow.note.content": markdown(results, results.attacks),
         KIND_TAG: "experiment",
@@ -107,18 +106,6 @@ def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) 
             client.log_dict(run.info.run_id, {"warnings": sentences}, "warnings.json")
             log_data(client, run, results)
     return run
-
-
-def _best_attack(results: Results) -> str | None:
-    """Return the attack with the largest mean drop on pairs of the transfer group, or None."""
-    group = transfer_group(results)
-    drops = {
-        attack: drop
-        for attack in main_attacks(results)
-        if results.needs_source(attack)
-        and math.isfinite(drop := results.headlines(attack, "drop")[group])
-    }
-    return max(drops, key=drops.__getitem__, default=None)
 
 
 def _computed(results: Results) -> Span | None:

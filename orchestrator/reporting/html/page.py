@@ -41,7 +41,7 @@ def draw_page(results: Results) -> str:
     overview = charts.overview_charts(analysis)
     curves = charts.curve_charts(results, analysis)
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             results=results,
@@ -146,7 +146,8 @@ def _script(code: str) -> Markup:
     return Markup(code.replace("</script", r"<\/script").replace("<!--", r"<\!--"))
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the environment of all templates, which escapes every value."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,

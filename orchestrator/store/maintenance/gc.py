@@ -12,9 +12,9 @@ from segtransfer.store import CommitRow, Store
 from segtransfer.store.files import PARTIAL, FileInfo
 from segtransfer.store.maintenance.compact import remove_unchanged, write_compacted
 from segtransfer.store.maintenance.leases import LEASES, removing, store_time, users
-from segtransfer.store.maintenance.reading import RowIndex, in_threads, read_rows
+from segtransfer.store.maintenance.reading import RowIndex, in_threads, named_results, read_rows
 from segtransfer.store.rows import BLOB_PATH, ROW_PATH, CompactedFile, row_path
-from segtransfer.store.store import SHARD_PATH, named_results
+from segtransfer.store.store import SHARD_PATH
 
 EXPERIMENTS = "experiments to delete"
 ROWS_UNNAMED = "rows that no experiment names"
