@@ -21,9 +21,7 @@ def report(
     log: Annotated[bool, typer.Option(help="Bring MLflow up to date with the store.")] = False,
     images: Annotated[
         bool,
-        typer.Option(
-            "--images", help="Also write pages with every image of every cell."
-        ),
+        typer.Option("--images", help="Also write pages with every image of every cell."),
     ] = False,
 ) -> None:
     """Print and redraw the experiments of a store, and log them; nothing is computed.

@@ -98,13 +98,13 @@ def about(results: Results) -> str:
     """Return the data, models, attacks and eps of an experiment in a line."""
     eps = sorted({attack.eps for attack in results.manifest.settings.attacks})
     sources, targets = len(results.sources), len(results.targets)
-    parts = [
-        f"{len(results.image_ids)} images of {results.manifest.dataset}",
-        f"{sources} {'source' if sources == 1 else 'sources'}",
-        f"{targets} {'target' if targets == 1 else 'targets'}",
-        ", ".join(attack.name for attack in results.manifest.settings.attacks),
+    parts = [  # the settings in which experiments of one name differ stand first
         f"eps {', '.join(f'{255 * value:g}/255' for value in eps)}",
         f"seed {results.manifest.settings.seed}",
+        ", ".join(attack.name for attack in results.manifest.settings.attacks),
+        f"{sources} {'source' if sources == 1 else 'sources'}",
+        f"{targets} {'target' if targets == 1 else 'targets'}",
+        f"{len(results.image_ids)} images of {results.manifest.dataset}",
     ]
     return " · ".join(parts)
 

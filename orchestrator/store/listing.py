@@ -1,21 +1,27 @@
 """The table of a store's experiments, read from their descriptions alone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from segtransfer.store.files import FileInfo
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from segtransfer.store.store import Store
-
 COLUMNS = ("name", "dataset", "attacks", "sources", "targets", "seed", "done", "written", "damage")
 
 
-def experiments_table(store: "Store") -> "pd.DataFrame":
+def experiments_table(
+    files: Iterable[FileInfo],
+    describe: Callable[[str], Mapping[str, Any] | None],
+    keys: set[str],
+) -> "pd.DataFrame":
     """Return a table of a store's experiments; no result is read.
 
     Args:
-        store: The store.
+        files: The files of the experiments' descriptions.
+        describe: A function from an identity to the description, None if it is torn.
+        keys: The keys of the stored tasks.
 
     Returns:
         A row per experiment, oldest first, by ``identity``. ``attacks``, ``sources`` and
@@ -25,11 +31,11 @@ def experiments_table(store: "Store") -> "pd.DataFrame":
     """
     import pandas as pd  # so that opening a store loads no pandas
 
-    keys, rows = store.keys(), []
-    infos = [info for info in store.files.infos("experiments") if info.path.endswith(".json")]
+    rows = []
+    infos = [info for info in files if info.path.endswith(".json")]
     for info in sorted(infos, key=lambda info: (info.mtime_ns, info.path)):
         identity = info.path.removeprefix("experiments/").removesuffix(".json")
-        content = store.description(identity)
+        content = describe(identity)
         row: dict[str, Any] = {"written": pd.Timestamp(info.mtime_ns, tz="UTC").floor("s")}
         row["damage"] = "" if content else "the description is torn"
         try:

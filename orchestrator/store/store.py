@@ -276,7 +276,7 @@ class Store:
 
     def experiments(self) -> "pd.DataFrame":
         """Return a table of the stored experiments, described in ``experiments_table``."""
-        return experiments_table(self)
+        return experiments_table(self.files.infos("experiments"), self.description, self.keys())
 
     def description(self, identity: str) -> dict[str, Any] | None:
         """Return the description of an experiment, None if it is missing or damaged."""

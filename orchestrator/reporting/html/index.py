@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -93,7 +93,7 @@ def _items(store: Store, root: Path) -> Iterator[Item]:
 
 def _unreported(store: Store, identity: str, written: float) -> Item:
     """Return the item of an experiment without a report."""
-    when = datetime.fromtimestamp(written).astimezone().isoformat()
+    when = datetime.fromtimestamp(written, UTC).isoformat()
     content = store.description(identity) or {}
     spec = content.get("spec")
     name = spec.get("name") if isinstance(spec, dict) else None
@@ -121,6 +121,6 @@ def _damage(store: Store, identity: str) -> str:
 def _day(when: str) -> str:
     """Return the day and time of a moment in ISO 8601, or nothing."""
     try:
-        return datetime.fromisoformat(when).strftime("%-d %b %Y, %H:%M")
+        return datetime.fromisoformat(when).astimezone(UTC).strftime("%-d %b %Y, %H:%M UTC")
     except ValueError:
         return ""
