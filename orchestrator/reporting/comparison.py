@@ -21,7 +21,7 @@ from rich.text import Text
 
 from segtransfer.comparison import Comparison
 from segtransfer.reporting.columns import COLUMN_WIDTH, FRAME, column_blocks
-from segtransfer.reporting.entries import Entry, write_entry
+from segtransfer.reporting.entries import IndexEntry, write_entry
 from segtransfer.reporting.folder import REPORT_DPI, reports_root
 from segtransfer.reporting.heatmaps import (
     FIGURES_ACROSS,
@@ -367,7 +367,7 @@ def write_comparison(comparison: Comparison) -> Path:
     frame = comparison.frame
     frame.to_csv(folder / "differences.csv", index=False, float_format="%.6g")
     (folder / "summary.md").write_text(markdown(comparison), encoding="utf-8")
-    entry = Entry(
+    entry = IndexEntry(
         kind="comparison",
         store=comparison.b.store.location,
         identity=comparison.identity,

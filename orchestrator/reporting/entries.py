@@ -16,7 +16,7 @@ Kind = Literal["experiment", "study", "search", "comparison"]
 FileName = Annotated[str, Field(pattern=r"^[^/\\]+$")]
 
 
-class Entry(BaseModel):
+class IndexEntry(BaseModel):
     """An entry of the index.
 
     Attributes:
@@ -46,7 +46,7 @@ class Entry(BaseModel):
     files: dict[str, FileName] = {}
 
 
-def write_entry(entry: Entry, folder: Path) -> None:
+def write_entry(entry: IndexEntry, folder: Path) -> None:
     """Write an entry into the folder of its report."""
     text = entry.model_dump_json(indent=1)
     (folder / entry_name(entry.kind)).write_text(text, encoding="utf-8")
@@ -57,23 +57,23 @@ def entry_name(kind: Kind) -> str:
     return f"index-{kind}.json"
 
 
-def read_entries(root: Path) -> Iterator[tuple[Entry, Path]]:
+def read_entries(root: Path) -> Iterator[tuple[IndexEntry, Path]]:
     """Yield the entries of all reports below a folder, with their files; others are left out."""
     for path in sorted(root.glob("*/index-*.json")):
         try:
-            yield Entry.model_validate_json(path.read_bytes()), path
+            yield IndexEntry.model_validate_json(path.read_bytes()), path
         except (OSError, ValidationError):
             continue
 
 
-def experiment_entry(results: Results, page: str) -> Entry:
+def experiment_entry(results: Results, page: str) -> IndexEntry:
     """Return the entry of an experiment.
 
     Args:
         results: The results.
         page: The file name of the page.
     """
-    return Entry(
+    return IndexEntry(
         kind="experiment",
         store=results.store.location,
         identity=results.identity,

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from segtransfer.reporting.entries import Entry, about, when, write_entry
+from segtransfer.reporting.entries import IndexEntry, about, when, write_entry
 from segtransfer.reporting.folder import REPORT_DPI, reports_root
 from segtransfer.reporting.search_progress import short, show
 from segtransfer.reporting.terminal import print_warnings
@@ -224,13 +224,13 @@ def write_search(result: SearchResult) -> Path:
     return folder
 
 
-def _entry(result: SearchResult) -> Entry:
+def _entry(result: SearchResult) -> IndexEntry:
     """Return the search's entry in the index of the store."""
     numbers = {"trials": str(len(result.trials))}
     for trial in ranked(result.trials)[:1]:
         best = trial.score.objectives if trial.score else {}
         numbers |= {f"best {name}": f"{value:.3g}" for name, value in best.items()}
-    return Entry(
+    return IndexEntry(
         kind="search",
         store=result.results.store.location,
         identity=result.context.identity,

@@ -287,11 +287,8 @@ class Store:
         """Return the description of every stored experiment by identity, oldest first."""
         infos = [info for info in self.files.infos("experiments") if info.path.endswith(".json")]
         infos.sort(key=lambda info: (info.mtime_ns, info.path))
-        contents = {
-            info.path[len("experiments/") : -5]: self.files.read(info.path) for info in infos
-        }
-        parsed = {key: parse(text) for key, text in contents.items() if text is not None}
-        return {key: content for key, content in parsed.items() if content is not None}
+        names = [info.path.removeprefix("experiments/").removesuffix(".json") for info in infos]
+        return {n: content for n in names if (content := self.description(n)) is not None}
 
     def save_trial(self, search: str, number: int, content: dict[str, Any]) -> None:
         """Store the description of a search's trial.
@@ -305,15 +302,7 @@ class Store:
         self.files.write(f"{SEARCHES}/{search}/trial-{number}.json", text.encode())
 
     def trial(self, search: str, number: int) -> dict[str, Any] | None:
-        """Return the description of a search's trial.
-
-        Args:
-            search: The identity of the search.
-            number: The number of the trial.
-
-        Returns:
-            The content, or None if it is missing or damaged.
-        """
+        """Return the description of a search's trial, None if it is missing or damaged."""
         content = self.files.read(f"{SEARCHES}/{search}/trial-{number}.json")
         return None if content is None else parse(content)
 

@@ -21,7 +21,7 @@ from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.memory import return_freed_memory
 
 MOST_PICTURES = 20_000  # files; images beyond are left out
-LONGEST_SIDE = 768  # pixels of a picture's longer side
+PICTURE_SIDE = 768  # pixels of a picture's longer side
 Row = tuple[str, str | None]  # attack or clean, and source; None if the attack uses no model
 
 
@@ -128,7 +128,7 @@ def _streamed(results: Results, folder: Path, wanted: int) -> Iterator[Pictures]
         if shard is None:
             continue
         return_freed_memory()
-        scale = min(1.0, LONGEST_SIDE / max(shard.images.shape[-2:]))
+        scale = min(1.0, PICTURE_SIDE / max(shard.images.shape[-2:]))
         shown = [
             Pictures(name, folder / f"{count + place + 1:05}", scale)
             for place, name in enumerate(shard.image_ids[: wanted - count])

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.manifest_reading import read_manifest
-from segtransfer.reporting.entries import Entry, read_entries
+from segtransfer.reporting.entries import IndexEntry, read_entries
 from segtransfer.reporting.folder import reports_root
 from segtransfer.reporting.html.page import HERE, environment
 from segtransfer.store import Store
@@ -26,10 +26,10 @@ PLURALS = {
 
 
 @dataclass(frozen=True)
-class Item:
+class IndexItem:
     """An entry as the page shows it: its links by label, and its day."""
 
-    entry: Entry
+    entry: IndexEntry
     links: dict[str, str]
     day: str
 
@@ -61,7 +61,7 @@ def write_index(store: Store) -> Path:
     return page
 
 
-def _items(store: Store, root: Path) -> Iterator[Item]:
+def _items(store: Store, root: Path) -> Iterator[IndexItem]:
     reported = list(read_entries(root))
     infos = {
         info.path.removeprefix("experiments/").removesuffix(".json"): info
@@ -80,7 +80,7 @@ def _items(store: Store, root: Path) -> Iterator[Item]:
                 state = _damage(store, entry.identity) or state
         folder = quote(path.parent.name)
         links = {label: f"{folder}/{quote(file)}" for label, file in entry.files.items()}
-        yield Item(entry.model_copy(update={"state": state}), links, _day(entry.when))
+        yield IndexItem(entry.model_copy(update={"state": state}), links, _day(entry.when))
     known = {(entry.kind, entry.identity) for entry, _ in ours}
     for identity, info in infos.items():
         if ("experiment", identity) not in known:
@@ -91,7 +91,7 @@ def _items(store: Store, root: Path) -> Iterator[Item]:
             yield _bare("search", store, identity, f"search {identity[:12]}", state)
 
 
-def _unreported(store: Store, identity: str, written: float) -> Item:
+def _unreported(store: Store, identity: str, written: float) -> IndexItem:
     """Return the item of an experiment without a report."""
     when = datetime.fromtimestamp(written, UTC).isoformat()
     content = store.description(identity) or {}
@@ -103,10 +103,12 @@ def _unreported(store: Store, identity: str, written: float) -> Item:
     return _bare("experiment", store, identity, title, damage or missing, when)
 
 
-def _bare(kind: str, store: Store, identity: str, title: str, state: str, when: str = "") -> Item:
+def _bare(
+    kind: str, store: Store, identity: str, title: str, state: str, when: str = ""
+) -> IndexItem:
     fields = {"kind": kind, "store": store.location, "identity": identity, "title": title}
-    entry = Entry.model_validate({**fields, "state": state, "when": when})
-    return Item(entry, {}, _day(when))
+    entry = IndexEntry.model_validate({**fields, "state": state, "when": when})
+    return IndexItem(entry, {}, _day(when))
 
 
 def _damage(store: Store, identity: str) -> str:
