@@ -239,8 +239,26 @@ Name = Annotated[str, BeforeValidator(_read_name)]  # also of files and folders
 PixelFraction = Annotated[Number, AfterValidator(_read_fraction), Field(ge=0, le=1)]
 
 
+class WrittenIn(str):
+    """A text of a spec that remembers the folder of its file.
+
+    Attributes:
+        folder: The folder, at which the text's relative path starts.
+    """
+
+    folder: Path
+
+    def __new__(cls, text: str, folder: Path) -> "WrittenIn":
+        """Return the text with its folder."""
+        made = super().__new__(cls, text)
+        made.folder = folder
+        return made
+
+
 def resolve_path(value: Any, info: ValidationInfo) -> Any:
     """Make a path of a spec absolute; a relative path starts at the folder of the spec's file."""
+    if isinstance(value, WrittenIn):
+        return absolute(value, value.folder)
     return absolute(value, (info.context or {}).get("base", Path.cwd()))
 
 
