@@ -16,12 +16,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from segtransfer.tasks.json_schema import NUMBER_OR_FRACTION, JsonSchema, describe_fields
 
 LONGEST_VALUE = 80  # characters of a wrong value in a message
 
@@ -65,6 +69,27 @@ class Frozen(BaseModel):
                 raise
             named = [cls._named(item) if _is_unknown_key(item) else again(item) for item in items]
             raise ValidationError.from_exception_data(cls.__name__, named) from None
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchema:
+        """Return the JSON schema of this spec in each of its forms."""
+        schema = handler(core_schema)
+        fields = handler.resolve_ref_schema(schema)
+        describe_fields(cls, fields)
+        short = cls.short_forms(fields)
+        return {"anyOf": [*short, schema]} if short else schema
+
+    @classmethod
+    def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
+        """Return the JSON schemas of the forms of this spec beside the mapping of its fields.
+
+        Args:
+            fields: The schema of the mapping, in which an override may change what is written
+                otherwise than the read spec has it.
+        """
+        return []
 
     @classmethod
     def _named(cls, item: ErrorDetails) -> InitErrorDetails:
@@ -230,7 +255,12 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 # The kinds of scalars in specs. A boolean is never a number, a number never text, nothing is ever
 # infinite, and a string is a number only in a field that takes fractions such as 8/255.
-Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(read_number)]
+Number = Annotated[
+    float,
+    Field(allow_inf_nan=False),
+    BeforeValidator(read_number),
+    WithJsonSchema(NUMBER_OR_FRACTION, mode="validation"),
+]
 Whole = Annotated[int, BeforeValidator(_read_whole)]
 Flag = Annotated[bool, BeforeValidator(_read_flag)]
 Text = Annotated[str, BeforeValidator(_read_text)]

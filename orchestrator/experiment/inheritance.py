@@ -84,8 +84,9 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         inherited = base.get(name)
         if isinstance(inherited, str) and isinstance(value, dict) and name in SHORTHAND:
             inherited = {SHORTHAND[name]: inherited}
-        both = isinstance(inherited, dict) and isinstance(value, dict)
-        result[name] = _merged(inherited, value) if both else value
+        if isinstance(inherited, dict) and isinstance(value, dict):
+            value = _merged(inherited, value)
+        result[name] = value
     return result
 
 

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.data.names import ClassName, composed
 from segtransfer.tasks.data.reader_spec import Reader
+from segtransfer.tasks.json_schema import TEXT, JsonSchema
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.schema import (
     AnyPath,
@@ -166,10 +167,17 @@ class DataSpec(Frozen):
             return {"sample": data} if isinstance(data, str) else data
         fields = _with_root(data)
         folder, root = fields.get("folder"), fields.get("root")
-        texts = isinstance(folder, str) and isinstance(root, str)
-        if texts and folder.strip() and root.strip():  # an empty text is refused as such
+        if not isinstance(folder, str) or not isinstance(root, str):
+            return fields
+        if folder.strip() and root.strip():  # an empty text is refused as such
             return fields | {"folder": _below(root, folder), "root": None}
         return fields
+
+    @classmethod
+    def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
+        """Return the form of a bare sample; the mapping may use the old name of ``root``."""
+        fields["properties"]["data_root"] = TEXT | {"description": "The old name of root."}
+        return [TEXT]
 
     @model_validator(mode="after")
     def _one_source(self) -> "DataSpec":
