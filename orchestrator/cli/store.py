@@ -11,12 +11,10 @@ from segtransfer.cli.json_output import JsonOption, print_json
 from segtransfer.cli.options import LocationArgument
 from segtransfer.errors import InputError
 
-<<<<<<< HEAD
 if TYPE_CHECKING:
     from segtransfer.store import Store
-=======
+
 YesOption = Annotated[bool, typer.Option("--yes", help="Remove without asking. --json never asks.")]
->>>>>>> main
 
 store_app = typer.Typer(no_args_is_help=True, help="Keep a store healthy.")
 
@@ -106,18 +104,14 @@ def store_gc(
     unreferenced: Annotated[
         bool, typer.Option(help="Also delete rows and shards that no remaining experiment names.")
     ] = False,
-<<<<<<< HEAD
     mark_runs: Annotated[
         bool,
         typer.Option(
             "--mark-runs", help="Also tag the MLflow runs of deleted experiments; none is deleted."
         ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove and tag without asking.")] = False,
-=======
     yes: YesOption = False,
     as_json: JsonOption = False,
->>>>>>> main
 ) -> None:
     """List what nothing needs any more, ask, and remove it; nothing younger than an hour."""
     from segtransfer.reporting.maintenance import print_freed, print_garbage
@@ -130,7 +124,8 @@ def store_gc(
         report = find_garbage(store, experiments=dropped, unreferenced=unreferenced)
         if as_json:
             freed = remove_garbage(store, report.garbage) if yes else 0
-            print_json({"garbage": report.garbage, "notes": report.notes, "freed_bytes": freed})
+            content = {"garbage": report.garbage, "notes": report.notes, "freed_bytes": freed}
+            print_json(content | ({"runs": _marked(store, yes)} if mark_runs else {}))
             return
         print_garbage(report, console)
         if report.garbage and _confirmed(yes):
@@ -155,6 +150,16 @@ def _mark_runs(store: "Store", yes: bool) -> None:
     if _confirmed(yes, "Tag these runs as deleted?"):
         mark_deleted(runs)
         console.print(f"Tagged {len(runs)} runs with segtransfer.deleted.")
+
+
+def _marked(store: "Store", yes: bool) -> list[str]:
+    """Return the ids of the MLflow runs of deleted experiments, tagged if ``yes``."""
+    from segtransfer.tracking.marks import deleted_runs, mark_deleted
+
+    runs = deleted_runs(store)
+    if yes:
+        mark_deleted(runs)
+    return [run.info.run_id for run in runs]
 
 
 def _confirmed(yes: bool, question: str = "Remove all of this?") -> bool:

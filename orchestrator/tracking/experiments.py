@@ -234,12 +234,9 @@ def log_data(client: MlflowClient, run: Run, results: Results) -> None:
 def provenance(results: Results) -> dict[str, str]:
     """Return tags of the results' origin: author, command, data, store, versions and commit."""
     run = results.manifest.run
-    author = {"mlflow.user": run.user, "mlflow.source.name": run.command} if run else {}
-    return (
-        version_tags()
-        | {name: value for name, value in author.items() if value}
-        | {
-            "segtransfer.dataset": results.manifest.dataset,
+    author = {"mlflow.user": run.user} if run else {}
+    return version_tags(run.command if run else "") | author | {
+        "segtransfer.dataset": results.manifest.dataset,
             "segtransfer.images": str(len(results.image_ids)),
             "segtransfer.data": _data_hash(results),
             CONFIG_TAG: results.identity,

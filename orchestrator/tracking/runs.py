@@ -37,6 +37,8 @@ for _name in ("mlflow", "alembic"):
 
 KEY_TAG, DIGEST_TAG = "segtransfer.key", "segtransfer.digest"
 CONFIG_TAG, STORE_TAG, ATTACK_TAG = "segtransfer.config", "segtransfer.store", "segtransfer.attack"
+SOURCE_WORDS = 3  # segtransfer, the verb and the spec
+COMMAND_TAG = "segtransfer.command"
 KIND_TAG = "segtransfer.kind"  # experiment, attack, search, trial or comparison
 DELETED_TAG = "segtransfer.deleted"  # the day on which the run's experiment left the store
 PARENT_TAG, NOTE_TAG = "mlflow.parentRunId", "mlflow.note.content"
@@ -383,9 +385,18 @@ def log_image(client: MlflowClient, run: Run, name: str, whole: Path, small: Fig
     client.log_image(run.info.run_id, Image.open(file), key=name)
 
 
-def version_tags() -> dict[str, str]:
-    """Return command, versions and, in a source tree, the commit as tags."""
-    tags = {"mlflow.source.name": command() or "segtransfer", "mlflow.source.type": "LOCAL"}
+def version_tags(line: str = "") -> dict[str, str]:
+    """Return command, versions and, in a source tree, the commit as tags.
+
+    MLflow's tables show a source from its last slash on, so the source is the verb and the spec
+    alone, without overrides such as ``eps=8/255``.
+
+    Args:
+        line: The command line of the computation. Default: that of this process.
+    """
+    line = line or command() or "segtransfer"
+    source = " ".join(line.split()[:SOURCE_WORDS])
+    tags = {COMMAND_TAG: line, "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
     tags |= {f"version.{name}": version for name, version in versions().items()}
     if sha := commit():
         tags["mlflow.source.git.commit"] = sha

@@ -18,6 +18,7 @@ from segtransfer.experiment.provenance import user
 from segtransfer.reporting.folder import write_report
 from segtransfer.results import Results, load_results
 from segtransfer.tracking import experiments, log_results
+from segtransfer.tracking.runs import version_tags
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import CLASSES, run_toy, toy, write_images
 
@@ -184,3 +185,9 @@ def test_gc_marks_the_runs_of_deleted_experiments_until_they_are_logged_again(
     run_toy(tmp_path, name="gone", attacks=attacks)
     log_results(load_results(gone.store, gone.identity))
     assert marked() == set()
+
+
+def test_a_source_is_verb_and_spec_because_tables_show_it_from_its_last_slash_on() -> None:
+    tags = version_tags("segtransfer run specs/mine.yaml attacks.0.eps=2/255")
+    assert tags["mlflow.source.name"] == "segtransfer run specs/mine.yaml"
+    assert tags["segtransfer.command"].endswith("eps=2/255")
