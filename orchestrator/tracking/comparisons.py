@@ -18,6 +18,7 @@ from segtransfer.reporting.comparison import (
 )
 from segtransfer.results import Results
 from segtransfer.tasks.urls import without_credentials
+from segtransfer.tracking.artifacts import log_table
 from segtransfer.tracking.experiments import has_cell_metrics, logged_attacks
 from segtransfer.tracking.runs import (
     KIND_TAG,
@@ -25,7 +26,6 @@ from segtransfer.tracking.runs import (
     filled,
     log_metrics,
     log_params,
-    log_table,
     open_run,
     run_with_key,
     sqlite_file,

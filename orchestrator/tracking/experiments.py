@@ -17,6 +17,7 @@ from segtransfer.results.markdown import markdown, warning_sentences
 from segtransfer.results.text import settings
 from segtransfer.results.views import best_attack
 from segtransfer.tasks.metrics import METRICS
+from segtransfer.tracking.artifacts import log_image, log_table
 from segtransfer.tracking.params import attack_params, experiment_params, levels
 from segtransfer.tracking.runs import (
     ATTACK_TAG,
@@ -27,10 +28,8 @@ from segtransfer.tracking.runs import (
     Span,
     experiment_named,
     filled,
-    log_image,
     log_metrics,
     log_params,
-    log_table,
     open_run,
     version_tags,
     writing,
@@ -235,14 +234,14 @@ def provenance(results: Results) -> dict[str, str]:
     """Return tags of the results' origin: author, command, data, store, versions and commit."""
     run = results.manifest.run
     author = {"mlflow.user": run.user} if run else {}
-    return version_tags(run.command if run else "") | author | {
+    origin = {
         "segtransfer.dataset": results.manifest.dataset,
-            "segtransfer.images": str(len(results.image_ids)),
-            "segtransfer.data": _data_hash(results),
-            CONFIG_TAG: results.identity,
-            STORE_TAG: results.store.location,
-        }
-    )
+        "segtransfer.images": str(len(results.image_ids)),
+        "segtransfer.data": _data_hash(results),
+        CONFIG_TAG: results.identity,
+        STORE_TAG: results.store.location,
+    }
+    return version_tags(run.command if run else "") | author | origin
 
 
 def _data_hash(results: Results) -> str:

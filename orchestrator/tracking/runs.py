@@ -1,7 +1,5 @@
 """MLflow runs: their server, their look-up by key, and functions that write and read them."""
 
-import io
-import json
 import logging
 import os
 import shlex
@@ -16,13 +14,10 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import numpy as np
-import pandas as pd
 import sqlalchemy
-from matplotlib.figure import Figure
 from mlflow.entities import Experiment, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from PIL import Image
 
 from segtransfer.comparison.references import LoggedRun
 from segtransfer.errors import InputError, SegtransferError
@@ -50,7 +45,6 @@ PARAMS_PER_BATCH = 100
 MOST_MODELS = 8  # sources or targets whose cells are metrics; cells of more are a table alone
 Span = tuple[float, float]  # start and end, in seconds since 1970
 RAY_JOBS_FOLDER = "runtime_resources"  # Ray unpacks the working folders of its jobs in here
-THUMBNAIL_DPI = 256  # MLflow shows thumbnails at a quarter of their size
 
 
 class TrackingError(SegtransferError, RuntimeError):
@@ -358,31 +352,6 @@ def log_params(client: MlflowClient, run: Run, params: Mapping[str, object]) -> 
     ]
     for first in range(0, len(known), PARAMS_PER_BATCH):
         client.log_batch(run.info.run_id, params=known[first : first + PARAMS_PER_BATCH])
-
-
-def log_table(client: MlflowClient, run: Run, frame: pd.DataFrame, name: str) -> None:
-    """Log or replace a table; MLflow's ``log_table`` would append to an existing table."""
-    if any(item.path == name for item in client.list_artifacts(run.info.run_id)):
-        content = json.loads(frame.to_json(orient="split", index=False))
-        client.log_dict(run.info.run_id, content, name)
-    else:
-        client.log_table(run.info.run_id, frame, name)
-
-
-def log_image(client: MlflowClient, run: Run, name: str, whole: Path, small: Figure) -> None:
-    """Log an image as a file, and its thumbnail for the UI's image grid.
-
-    Args:
-        client: MLflow's client.
-        run: The run.
-        name: The image's name, equal in all runs that the grid compares.
-        whole: File of the image.
-        small: The thumbnail; the grid shows at most 256 pixels of width.
-    """
-    client.log_image(run.info.run_id, Image.open(whole), artifact_file=f"{name}.png")
-    file = io.BytesIO()
-    small.savefig(file, dpi=THUMBNAIL_DPI)
-    client.log_image(run.info.run_id, Image.open(file), key=name)
 
 
 def version_tags(line: str = "") -> dict[str, str]:
