@@ -9,7 +9,6 @@ import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, Experiment, Run
 from mlflow.tracking import MlflowClient
 
-from segtransfer.reporting.comparison import run_label
 from segtransfer.reporting.folder import matrix_name, report_folder
 from segtransfer.reporting.heatmaps import draw_small
 from segtransfer.results import Results
@@ -90,14 +89,16 @@ def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) 
         BEST_TAG: best or "",
         WARNINGS_TAG: str(len(sentences)),
     } | provenance(results)
-    name = run_label(results)
+    params = experiment_params(results)
+    # MLflow's tables show the first 20 characters or so.
+    name = f"{results.name} {params['eps']} seed {params['seed']} {results.identity[:8]}"
     span = _computed(results)
     run, changed = open_run(
         client, experiment, results.identity, name, results.digest, tags, span=span
     )
     if changed:
         with filled(client, run, results.digest, status_of(results), span):
-            log_params(client, run, experiment_params(results))
+            log_params(client, run, params)
             metrics = dict(headline_metrics(results, best)) if best else {}
             log_metrics(client, run, metrics | dict(_clean_metrics(results)))
             client.log_artifacts(run.info.run_id, str(report_folder(results)), "report")

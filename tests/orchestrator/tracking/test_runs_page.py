@@ -59,7 +59,7 @@ def test_runs_last_as_long_as_their_computation(
     )
     (parent, *children) = sorted(
         runs(client, f"tags.`segtransfer.config` = '{first.identity}'"),
-        key=lambda run: run.info.run_name != f"toys-{first.identity[:8]}",
+        key=lambda run: run.info.run_name != f"toys 8/255 seed 0 {first.identity[:8]}",
     )
     assert abs(parent.info.start_time / 1000 - started) < 0.01
     assert abs(parent.info.end_time / 1000 - ended) < 0.01
