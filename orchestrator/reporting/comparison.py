@@ -4,7 +4,6 @@ import math
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from rich.text import Text
 
 from segtransfer.comparison import Comparison
 from segtransfer.reporting.columns import COLUMN_WIDTH, FRAME, column_blocks
-from segtransfer.reporting.entries import IndexEntry, write_entry
+from segtransfer.reporting.entries import comparison_entry, write_entry
 from segtransfer.reporting.folder import REPORT_DPI, reports_root
 from segtransfer.reporting.heatmaps import (
     FIGURES_ACROSS,
@@ -386,17 +385,8 @@ def write_comparison(comparison: Comparison) -> Path:
     frame = comparison.frame
     frame.to_csv(folder / "differences.csv", index=False, float_format="%.6g")
     (folder / "summary.md").write_text(markdown(comparison), encoding="utf-8")
-    entry = IndexEntry(
-        kind="comparison",
-        store=comparison.b.store.location,
-        identity=comparison.identity,
-        title=title(comparison),
-        when=datetime.now(UTC).isoformat(timespec="seconds"),
-        about="; ".join(map(pair_title, comparison.attacks)),
-        finding=" ".join(comparison.verdict(attack) for _, attack in comparison.attacks),
-        files={"Differences": "differences.png", "Text": "summary.md", "CSV": "differences.csv"},
-    )
-    write_entry(entry, folder)
+    pairs = list(map(pair_title, comparison.attacks))
+    write_entry(comparison_entry(comparison, title(comparison), pairs), folder)
     return folder
 
 

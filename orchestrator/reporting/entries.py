@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from segtransfer.comparison import Comparison
 from segtransfer.results import Results
 from segtransfer.results.text import HEADLINES, cell, number
 from segtransfer.results.views import best_attack, mean_over_targets, transfer_group
@@ -83,6 +84,26 @@ def experiment_entry(results: Results, page: str) -> IndexEntry:
         numbers=dict(_numbers(results)),
         state=_state(results),
         files={"Report": page, "Matrices": "matrices.png", "Cells as CSV": "results.csv"},
+    )
+
+
+def comparison_entry(comparison: Comparison, title: str, pairs: list[str]) -> IndexEntry:
+    """Return the entry of a comparison.
+
+    Args:
+        comparison: The comparison.
+        title: The names of both runs.
+        pairs: The title of each pair of attacks.
+    """
+    return IndexEntry(
+        kind="comparison",
+        store=comparison.b.store.location,
+        identity=comparison.identity,
+        title=title,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        about="; ".join(pairs),
+        finding=" ".join(comparison.verdict(attack) for _, attack in comparison.attacks),
+        files={"Differences": "differences.png", "Text": "summary.md", "CSV": "differences.csv"},
     )
 
 
