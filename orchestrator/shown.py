@@ -1,24 +1,29 @@
 """Results in a notebook and in a paper: HTML, Markdown, LaTeX and figures."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Reporting reads results, so its module is named here, as registries name theirs.
-SURFACES = "segtransfer.reporting.surfaces"
-
-
-def _surfaces() -> Any:
-    return import_module(SURFACES)
+# Reporting reads results, so its modules are named here, as registries name theirs.
+PAPER = "segtransfer.reporting.paper"
 
 
 class Shown:
-    """An object with HTML for notebooks; its text is a line."""
+    """An object with HTML for notebooks; ``repr`` is a few lines.
+
+    Attributes:
+        surfaces: The module that draws objects of this class.
+    """
+
+    surfaces: ClassVar[str] = "segtransfer.reporting.surfaces"
 
     def _repr_html_(self) -> str:
-        return _surfaces().html_of(self)
+        return self._drawn("html_of")
+
+    def _drawn(self, function: str, *arguments: Any) -> Any:
+        return getattr(import_module(self.surfaces), function)(self, *arguments)
 
 
 class Tabled(Shown):
@@ -29,11 +34,14 @@ class Tabled(Shown):
 
         Bold is a difference beyond noise, a star a white-box cell, ± half of the 95 % interval.
         """
-        return _surfaces().latex_of(self)
+        return self._printed("latex")
 
     def to_markdown(self) -> str:
         """Return the tables as Markdown, with the marks of ``to_latex``."""
-        return _surfaces().markdown_of(self)
+        return self._printed("markdown")
+
+    def _printed(self, form: str, *which: Any) -> str:
+        return import_module(PAPER).printed(self._drawn("tables_of", *which), form)
 
 
 class Drawn(Tabled):
@@ -52,7 +60,7 @@ class Drawn(Tabled):
         Raises:
             InputError: The attack or the metric is unknown.
         """
-        return _surfaces().latex_of(self, attack, metric)
+        return self._printed("latex", attack, metric)
 
     def to_markdown(self, attack: str | None = None, metric: str = "miou") -> str:
         """Return an attack's matrix, or the means of all attacks, as Markdown.
@@ -64,7 +72,7 @@ class Drawn(Tabled):
         Raises:
             InputError: The attack or the metric is unknown.
         """
-        return _surfaces().markdown_of(self, attack, metric)
+        return self._printed("markdown", attack, metric)
 
     def plot(self, attack: str, metric: str = "miou", ax: "Axes | None" = None) -> "Axes":
         """Draw an attack's matrix, as the report draws it.
@@ -82,7 +90,7 @@ class Drawn(Tabled):
         Raises:
             InputError: The attack or the metric is unknown.
         """
-        return _surfaces().plot(self, attack, metric, ax)
+        return self._drawn("plot", attack, metric, ax)
 
     def charts(self, metric: str = "miou") -> dict[str, Any]:
         """Return the charts of the report: means, differences, energy, curves over steps.
@@ -98,4 +106,4 @@ class Drawn(Tabled):
         Raises:
             InputError: The metric is unknown or not on the report's page.
         """
-        return _surfaces().charts(self, metric)
+        return self._drawn("charts", metric)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -90,6 +90,12 @@ class PaperTable:
 def signed(value: float, digits: int = 1) -> str:
     """Return a number with its sign, the minus as a paper prints it; a dash for NaN."""
     return MISSING if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def printed(tables: Sequence[PaperTable], form: str) -> str:
+    """Return tables as text, ``latex`` or ``markdown``."""
+    write = {"latex": latex, "markdown": markdown}[form]
+    return "\n\n".join(write(table).rstrip() for table in tables) + "\n"
 
 
 def latex(table: PaperTable) -> str:

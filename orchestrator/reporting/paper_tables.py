@@ -1,9 +1,9 @@
-"""The tables of a paper: matrices, means of all attacks, comparisons, searches, studies."""
+"""The tables of a paper: matrices, means of all attacks, comparisons, studies."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from segtransfer.comparison import Comparison
 from segtransfer.errors import InputError
 from segtransfer.reporting import comparison as comparisons
 from segtransfer.reporting.paper import MISSING, PaperCell, PaperRow, PaperTable, signed
-from segtransfer.reporting.search import noise_note
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.text import number, unit
 from segtransfer.results.views import (
@@ -23,13 +22,12 @@ from segtransfer.results.views import (
     pair_groups,
     transfer_matrix,
 )
-from segtransfer.searches import SearchResult
-from segtransfer.searches.confirmation import verdict
 from segtransfer.statistics import NO_VERDICT, Interval, Pair, Resampled, holm, pairs_of
 from segtransfer.studies import CLAIMS, StudyResult
 from segtransfer.tasks.metrics import METRICS
 from segtransfer.tasks.schema import suggest
 
+Key = TypeVar("Key", bound=Hashable)
 COLUMN_HEADS = {
     "diagonal": "white-box",
     "same_backbone": "same backbone",
@@ -85,7 +83,7 @@ class _Cells:
 
     def _half(self, estimate: Callable[[Resampled], Interval]) -> str:
         try:
-            return "" if self.sample is None else _width(estimate(self.sample), 1)
+            return "" if self.sample is None else width_of(estimate(self.sample), 1)
         except KeyError:  # a missing cell
             return ""
 
@@ -128,7 +126,7 @@ def matrix_table(results: Results, attack: str, metric: str, *, intervals: bool)
     )
     return PaperTable(
         label=f"{results.name} {attack}",
-        caption=f"{attack} ({view.settings}): {_metric_words(metric)} on {_images(results)}.",
+        caption=f"{attack} ({view.settings}): {_metric_words(metric)} on {images_of(results)}.",
         head=("source", *view.targets, *(COLUMN_HEADS[group] for group in pairs)),
         sections=tuple(section for section in sections if section),
         notes=_matrix_notes(results, view, sample),
@@ -159,20 +157,27 @@ def _beyond(results: Results, sample: Resampled | None, view: TransferMatrix) ->
     if sample is None or baseline is None or baseline == view.attack:
         return set()
     pairs = [(row.source, cell.target) for row in view.rows for cell in row.cells]
-    return _significant(
-        {
-            pair: lambda pair=pair: sample.difference(view.attack, baseline, [pair], view.metric)
-            for pair in pairs
-        }
-    )
+    return _significant(sample, baseline, view.metric, {p: (view.attack, [p]) for p in pairs})
 
 
-def _significant(differences: dict[Any, Callable[[], Interval]]) -> set[Any]:
-    """Return the keys of differences that Holm's correction rejects; missing cells are none."""
+def _significant(
+    sample: Resampled,
+    baseline: str,
+    metric: str,
+    attacked: Mapping[Key, tuple[str, Sequence[Pair]]],
+) -> set[Key]:
+    """Return the keys whose difference to the baseline Holm's correction finds beyond noise.
+
+    Args:
+        sample: The resampled images.
+        baseline: The attack to subtract.
+        metric: A metric of ``Results.matrix``.
+        attacked: An attack and its pairs by key; missing cells are none beyond noise.
+    """
     p_values = {}
-    for key, estimate in differences.items():
+    for key, (attack, pairs) in attacked.items():
         try:
-            p_values[key] = estimate().p
+            p_values[key] = sample.difference(attack, baseline, pairs, metric).p
         except KeyError:
             continue
     rejected = holm([*p_values.values()])
@@ -185,14 +190,13 @@ def leaderboard(results: Results, metric: str) -> PaperTable:
     cells = _Cells(results, metric, sample)
     pairs = {group: pairs_of(results, group) for group in PAIR_GROUPS if _has(results, group)}
     attacks = main_attacks(results)
-    bold = _significant(
-        {
-            (attack, group): lambda a=attack, p=members: sample.difference(a, baseline, p, metric)
-            for attack in attacks
-            for group, members in pairs.items()
-            if baseline not in (None, attack)
-        }
-    )
+    attacked = {
+        (attack, group): (attack, members)
+        for attack in attacks
+        for group, members in pairs.items()
+        if attack != baseline
+    }
+    bold = _significant(sample, baseline, metric, attacked) if baseline is not None else set()
 
     def row(attack: str) -> PaperRow:
         view = attack_summary(results, attack)
@@ -203,19 +207,19 @@ def leaderboard(results: Results, metric: str) -> PaperTable:
         numbers = [PaperCell(text if view.stored else MISSING) for text in more]
         return PaperRow(attack, (*means, *numbers))
 
-    top = []
+    top: list[PaperRow] = []
     if METRICS.find(metric).of_margins is not None:
         clean = results.clean(metric)
         means = [float(np.mean([clean[t] for _, t in members])) for members in pairs.values()]
-        top = [PaperCell(_number(value), value=value) for value in means]
-        top = [PaperRow("clean", (*top, PaperCell(), PaperCell()))]
+        shown = [PaperCell(_number(value), value=value) for value in means]
+        top = [PaperRow("clean", (*shown, PaperCell(), PaperCell()))]
     notes = ["± half of the 95 % interval."]
     if baseline is not None:
         notes.append(f"Bold: the difference to {baseline} is beyond noise.")
     notes.append("RMS of the perturbation in 8-bit levels; cost in forward equivalents per image.")
     return PaperTable(
         label=results.name,
-        caption=f"{results.name}: mean {_metric_words(metric)} on {_images(results)}.",
+        caption=f"{results.name}: mean {_metric_words(metric)} on {images_of(results)}.",
         head=("attack", *(COLUMN_HEADS[group] for group in pairs), "RMS", "cost"),
         sections=tuple(tuple(part) for part in (top, [row(a) for a in attacks]) if part),
         notes=(*notes, *sample.notes),
@@ -269,31 +273,6 @@ def _grid_sections(grid: comparisons.Grid) -> tuple[tuple[PaperRow, ...], ...]:
     return tuple(tuple(part) for part in (rows[:cells], rows[cells:]) if part)
 
 
-def search_table(result: SearchResult) -> PaperTable:
-    """Return the differences of the best settings to the baselines, per kind of targets."""
-    scores = list(dict.fromkeys(c.score for c in result.comparisons))
-    sections: dict[Any, dict[str, dict[str, PaperCell]]] = {}
-    for c in result.comparisons:
-        interval, name = c.difference, f"{c.attack} − {c.baseline}"
-        cell = PaperCell(signed(interval.value, 2), _width(interval, 2), bold=c.beyond_noise)
-        sections.setdefault(c.targets, {}).setdefault(name, {})[c.score] = cell
-    notes = (verdict(result.comparisons), noise_note(result)) if result.comparisons else ()
-    return PaperTable(
-        label=result.context.search.name,
-        caption=f"{result.context.search.name}: differences in mean mIoU, points, on "
-        f"{_images(result.results)}; below zero the search's settings fool more.",
-        head=("against", *scores),
-        sections=tuple(
-            (
-                PaperRow(f"{where}:", (PaperCell(),) * len(scores)),
-                *(PaperRow(name, tuple(cells[s] for s in scores)) for name, cells in rows.items()),
-            )
-            for where, rows in sections.items()
-        ),
-        notes=notes,
-    )
-
-
 def study_table(result: StudyResult) -> PaperTable:
     """Return the standing of each claim that a study tests, with the reason."""
     facts = result.numbers.facts
@@ -313,7 +292,7 @@ def study_table(result: StudyResult) -> PaperTable:
     )
 
 
-def _width(interval: Interval, digits: int) -> str:
+def width_of(interval: Interval, digits: int) -> str:
     """Return half of an interval's width, empty if there is no interval."""
     half = (interval.high - interval.low) / 2
     return "" if math.isnan(half) else f"{half:.{digits}f}"
@@ -332,5 +311,6 @@ def _metric_words(metric: str) -> str:
     return f"{score.words or score.label}, {unit(metric)}"
 
 
-def _images(results: Results) -> str:
+def images_of(results: Results) -> str:
+    """Return the number of images and the data set."""
     return f"{len(results.image_ids)} images of {results.manifest.dataset}"

@@ -23,14 +23,10 @@ from segtransfer.reporting.paper_tables import (
     comparison_tables,
     leaderboard,
     matrix_table,
-    search_table,
     study_table,
 )
-from segtransfer.reporting.search import attacks_yaml, search_folder
 from segtransfer.results import Results
 from segtransfer.results.views import main_attacks, transfer_matrix
-from segtransfer.searches import SearchResult
-from segtransfer.searches.confirmation import verdict
 from segtransfer.studies import StudyResult
 from segtransfer.tasks.schema import suggest
 
@@ -66,23 +62,8 @@ def _(comparison: Comparison) -> list[paper.PaperTable]:
 
 
 @tables_of.register
-def _(result: SearchResult) -> list[paper.PaperTable]:
-    return [search_table(result)]
-
-
-@tables_of.register
 def _(result: StudyResult) -> list[paper.PaperTable]:
     return [study_table(result)]
-
-
-def latex_of(shown: Any, *which: Any) -> str:
-    """Return the tables of a result as LaTeX."""
-    return "\n\n".join(map(paper.latex, tables_of(shown, *which))) + "\n"
-
-
-def markdown_of(shown: Any, *which: Any) -> str:
-    """Return the tables of a result as Markdown."""
-    return "\n".join(map(paper.markdown, tables_of(shown, *which)))
 
 
 def plot(results: Results, attack: str, metric: str, ax: Axes | None) -> Axes:
@@ -122,35 +103,26 @@ def _(results: Results) -> str:
     for attack in attacks[:MOST_MATRICES]:
         parts.append(paper.html(matrix_table(results, attack, "miou", intervals=False)))
         means = transfer_matrix(results, attack).headlines
-        parts.append(_paragraph("Means: " + "; ".join(mean.text for mean in means) + "."))
+        parts.append(paragraph("Means: " + "; ".join(mean.text for mean in means) + "."))
     if left := [attack for attack in results.attacks if attack not in attacks[:MOST_MATRICES]]:
-        parts.append(_paragraph(f"Also: {', '.join(left)}."))
-    parts += [_paragraph(f"Warning: {warning.sentence}") for warning in results.warnings]
-    return _box(repr(results), [*parts, _links(report_folder(results) / PAGE, results)])
+        parts.append(paragraph(f"Also: {', '.join(left)}."))
+    parts += [paragraph(f"Warning: {warning.sentence}") for warning in results.warnings]
+    return box(repr(results), [*parts, links(report_folder(results) / PAGE, results)])
 
 
 @html_of.register
 def _(comparison: Comparison) -> str:
     """Return the tables with verdicts, and the notes."""
     parts = [paper.html(table) for table in comparison_tables(comparison)]
-    parts += [_paragraph(note) for note in comparison.notes]
-    return _box(repr(comparison), [*parts, _links(comparisons.comparison_folder(comparison))])
-
-
-@html_of.register
-def _(result: SearchResult) -> str:
-    """Return the verdict, the differences to the baselines, and the best settings as YAML."""
-    said = verdict(result.comparisons) if result.comparisons else "nothing is confirmed yet"
-    table = [paper.html(search_table(result))] if result.comparisons else []
-    best = Markup("<pre>{}</pre>").format(attacks_yaml(result.best))
-    return _box(repr(result), [_paragraph(said), *table, best, _links(search_folder(result))])
+    parts += [paragraph(note) for note in comparison.notes]
+    return box(repr(comparison), [*parts, links(comparisons.comparison_folder(comparison))])
 
 
 @html_of.register
 def _(result: StudyResult) -> str:
     """Return the paragraph and the claims."""
-    parts = [_paragraph(result.paragraph), paper.html(study_table(result))]
-    return _box(repr(result), [*parts, _links(report_folder(result.results))])
+    parts = [paragraph(result.paragraph), paper.html(study_table(result))]
+    return box(repr(result), [*parts, links(report_folder(result.results))])
 
 
 @html_of.register
@@ -170,20 +142,22 @@ def _(plan: Plan) -> str:
     table = paper.PaperTable(
         "plan", "Tasks to compute, of all.", ("model", "attacks", "evaluations"), (tuple(rows),)
     )
-    return _box(repr(plan), [paper.html(table)])
+    return box(repr(plan), [paper.html(table)])
 
 
-def _box(title: str, parts: list[Markup]) -> str:
+def box(title: str, parts: list[Markup]) -> str:
+    """Return the HTML of a notebook's cell: a title, the first line of ``repr``, and parts."""
     head = Markup("<b>{}</b>").format(title.splitlines()[0].strip("<>"))
     body = Markup("").join([STYLE, head, *parts])
     return str(Markup('<div class="segtransfer">{}</div>').format(body))
 
 
-def _paragraph(text: str) -> Markup:
+def paragraph(text: str) -> Markup:
+    """Return text as a paragraph of HTML."""
     return Markup("<p>{}</p>").format(text)
 
 
-def _links(report: Path, results: Results | None = None) -> Markup:
+def links(report: Path, results: Results | None = None) -> Markup:
     """Return a link to a report if there is one, relative to the working folder if below it."""
     parts = []
     if report.exists():

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import optuna
 
@@ -61,6 +61,7 @@ class SearchResult(Tabled):
     results: Results
     comparisons: list[ConfirmedDifference]
     carry_over: list[CarryOver]
+    surfaces: ClassVar[str] = "segtransfer.reporting.search_surfaces"
 
     def __repr__(self) -> str:
         search = self.context.search
