@@ -203,8 +203,8 @@ def _html_style(cell: PaperCell, table: PaperTable) -> Markup:
 
 def _html_cell(cell: PaperCell) -> Markup:
     bold, small = Markup("<b>{}</b>").format, Markup("<small>{}</small>").format
-    return Markup(_cell(cell, lambda text: str(escape(text)), bold=lambda t: bold(Markup(t)),
-                        small=lambda t: small(Markup(t)), star="<sup>*</sup>"))  # fmt: skip
+    star = Markup("<sup>*</sup>")
+    return Markup("{}").format(_cell(cell, escape, bold=bold, small=small, star=star))
 
 
 def _cell(
@@ -218,4 +218,4 @@ def _cell(
     """Return a cell: the number, the star of a white box, ± half of the interval, the change."""
     text = plain(cell.text)
     text = (bold(text) if cell.bold else text) + (star if cell.white_box else "")
-    return f"{text} {small(plain(cell.note))}" if cell.note else text
+    return text + " " + small(plain(cell.note)) if cell.note else text

@@ -137,18 +137,16 @@ def matrix_table(results: Results, attack: str, metric: str, *, intervals: bool)
 def _matrix_notes(
     results: Results, view: TransferMatrix, sample: Resampled | None
 ) -> tuple[str, ...]:
-    notes = []
-    if any(cell.white_box for row in view.rows for cell in row.cells):
-        notes.append(WHITE_BOX)
-    if any(not math.isnan(cell.drop) for row in view.rows for cell in row.cells):
-        notes.append("In brackets the change from clean.")
-    if sample is None:
-        return tuple(notes)
-    notes.append("± half of the 95 % interval.")
-    baseline = baseline_of(results)
-    if baseline not in (None, view.attack):
-        notes.append(f"Bold: the difference to {baseline} is beyond noise.")
-    return (*notes, *sample.notes)
+    cells = [cell for row in view.rows for cell in row.cells]
+    legend = [WHITE_BOX] * any(cell.white_box for cell in cells)
+    if not all(math.isnan(cell.drop) for cell in cells):
+        legend.append("In brackets the change from clean.")
+    if sample is not None:
+        legend.append("± half of the 95 % interval.")
+        baseline = baseline_of(results)
+        if baseline not in (None, view.attack):
+            legend.append(f"Bold: the difference to {baseline} is beyond noise.")
+    return (" ".join(legend), *(sample.notes if sample else ()))
 
 
 def _beyond(results: Results, sample: Resampled | None, view: TransferMatrix) -> set[Pair]:

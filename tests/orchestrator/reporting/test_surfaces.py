@@ -12,7 +12,15 @@ from matplotlib.figure import Figure
 
 from segtransfer import InputError, compare, plan
 from segtransfer.reporting import surfaces
-from segtransfer.reporting.paper import PaperCell, PaperRow, PaperTable, latex, latex_text, markdown
+from segtransfer.reporting.paper import (
+    PaperCell,
+    PaperRow,
+    PaperTable,
+    html,
+    latex,
+    latex_text,
+    markdown,
+)
 from segtransfer.results import Results
 from segtransfer.shown import Tabled
 from segtransfer.statistics import Resampled
@@ -103,6 +111,10 @@ def test_bold_is_a_difference_beyond_noise() -> None:
     stronger = replace(results, counts={**results.counts, cell: counts})
     assert r"\textbf{0.0}" in stronger.to_latex("ds-mi")
     assert "**0.0**" in stronger.to_markdown("ds-mi")
+    (table,) = surfaces.tables_of(stronger, "ds-mi")
+    assert "<b>0.0</b>" in html(table)
+    assert "<sup>*</sup>" in html(table)
+    assert "&lt;" not in html(table)
     assert r"\textbf" not in stronger.to_latex("pgd")  # the baseline
 
 
