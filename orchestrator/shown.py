@@ -95,7 +95,8 @@ class Drawn(Tabled):
     def charts(self, metric: str = "miou") -> dict[str, Any]:
         """Return the charts of the report: means, differences, energy, curves over steps.
 
-        ``chart.save("means.svg")`` writes SVG, PDF, PNG, HTML or JSON by the file's ending.
+        ``chart.save("means.svg")`` writes SVG, PDF, PNG, HTML or JSON by the file's ending; the
+        first three need the package vl-convert-python.
 
         Args:
             metric: A metric that the report offers.
