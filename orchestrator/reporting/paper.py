@@ -88,18 +88,32 @@ class PaperTable:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """Return a number with its sign, the minus as a paper prints it; a dash for NaN."""
+    """Return a number with its sign, the minus as a paper prints it.
+
+    Args:
+        value: The number; NaN is a dash.
+        digits: The number of decimals.
+    """
     return MISSING if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
 
 
 def printed(tables: Sequence[PaperTable], form: str) -> str:
-    """Return tables as text, ``latex`` or ``markdown``."""
+    """Return tables as text.
+
+    Args:
+        tables: The tables, in order.
+        form: ``latex`` or ``markdown``.
+    """
     write = {"latex": latex, "markdown": markdown}[form]
     return "\n\n".join(write(table).rstrip() for table in tables) + "\n"
 
 
 def latex(table: PaperTable) -> str:
-    """Return a table as a LaTeX environment; the document needs the package booktabs."""
+    """Return a table as LaTeX.
+
+    Returns:
+        An environment ``table``, whose document needs the package booktabs.
+    """
     columns = "l" + "r" * (len(table.head) - 1)
     if table.wide:
         columns = "l" * (len(table.head) - 1) + f"p{{{table.wide:g}\\linewidth}}"
@@ -127,7 +141,11 @@ def latex(table: PaperTable) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Return text for LaTeX: special characters escaped, line breaks as spaces."""
+    """Return text for LaTeX.
+
+    Args:
+        text: Any text; special characters are escaped, line breaks become spaces.
+    """
     text = re.sub(r"(?<!\w)-(?=\d)", "−", " ".join(text.split()))  # a minus, no hyphen
     escaped = "".join(_LATEX.get(character, character) for character in text)
     return re.sub(r"(?<=-)-", "{}-", escaped)  # two hyphens would print as a dash
@@ -165,7 +183,11 @@ def markdown(table: PaperTable) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Return text for a cell of Markdown: special characters are escaped, line breaks spaces."""
+    """Return text for a cell of Markdown.
+
+    Args:
+        text: Any text; special characters are escaped, line breaks become spaces.
+    """
     return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", " ".join(text.split()))
 
 
@@ -174,7 +196,11 @@ def _markdown_cell(cell: PaperCell) -> str:
 
 
 def html(table: PaperTable) -> Markup:
-    """Return a table as HTML whose cells have the colours of the report."""
+    """Return a table as HTML.
+
+    Returns:
+        Caption, table and notes; cells have the colours of the report.
+    """
     head = Markup("").join(Markup("<th>{}</th>").format(name) for name in table.head)
     bodies = [
         Markup("<tbody>{}</tbody>").format(Markup("").join(_html_row(row, table) for row in part))

@@ -183,7 +183,12 @@ def _significant(
 
 
 def leaderboard(results: Results, metric: str) -> PaperTable:
-    """Return a row per attack: the means per group of pairs, the perturbation's size, the cost."""
+    """Return a row per attack: the means per group of pairs, the perturbation's size, the cost.
+
+    Args:
+        results: The results.
+        metric: A metric of ``Results.matrix``.
+    """
     sample, baseline = Resampled(results), baseline_of(results)
     cells = _Cells(results, metric, sample)
     pairs = {group: pairs_of(results, group) for group in PAIR_GROUPS if _has(results, group)}
@@ -291,7 +296,12 @@ def study_table(result: StudyResult) -> PaperTable:
 
 
 def width_of(interval: Interval, digits: int) -> str:
-    """Return half of an interval's width, empty if there is no interval."""
+    """Return half of an interval's width as text.
+
+    Args:
+        interval: The interval; without bounds the text is empty.
+        digits: The number of decimals.
+    """
     half = (interval.high - interval.low) / 2
     return "" if math.isnan(half) else f"{half:.{digits}f}"
 

@@ -69,6 +69,12 @@ def _(result: StudyResult) -> list[paper.PaperTable]:
 def plot(results: Results, attack: str, metric: str, ax: Axes | None) -> Axes:
     """Draw an attack's matrix of a metric.
 
+    Args:
+        results: The results.
+        attack: The name of an attack's variant.
+        metric: A metric of ``Results.matrix``.
+        ax: The axes to draw into; None for a new figure.
+
     Raises:
         InputError: The attack or the metric is unknown.
     """
@@ -146,7 +152,12 @@ def _(plan: Plan) -> str:
 
 
 def box(title: str, parts: list[Markup]) -> str:
-    """Return the HTML of a notebook's cell: a title, the first line of ``repr``, and parts."""
+    """Return the HTML of a notebook's cell.
+
+    Args:
+        title: The ``repr``, whose first line is the title.
+        parts: HTML below the title.
+    """
     head = Markup("<b>{}</b>").format(title.splitlines()[0].strip("<>"))
     body = Markup("").join([STYLE, head, *parts])
     return str(Markup('<div class="segtransfer">{}</div>').format(body))

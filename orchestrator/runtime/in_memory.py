@@ -62,17 +62,17 @@ class Scores:
 
     @cached_property
     def confusion(self) -> np.ndarray:
-        """The confusion matrix over all images, int64 K x K; rows are labels."""
+        """Return the confusion matrix over all images, int64 K x K; rows are labels."""
         return self.confusions.sum(0)
 
     @property
     def miou(self) -> float:
-        """The mean IoU in percent over the classes that occur; NaN without labelled pixels."""
+        """Return the mean IoU in percent over classes that occur; NaN without labelled pixels."""
         return float(metrics.miou(self.confusion))
 
     @property
     def class_iou(self) -> np.ndarray:
-        """The IoU of each class in percent, K; NaN for a class without pixels."""
+        """Return the IoU of each class in percent, K; NaN for a class without pixels."""
         return metrics.class_iou(self.confusion)
 
 
