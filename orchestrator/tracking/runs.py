@@ -196,8 +196,8 @@ def experiment_named(client: MlflowClient, name: str, uri: str, *, view: bool = 
         _restore_experiment(client, experiment)
         experiment = client.get_experiment(experiment.experiment_id)
     if view and views.VIEW_TAG not in experiment.tags:
-        view = views.saved_view(int(1000 * time.time()))
-        client.set_experiment_tag(experiment.experiment_id, views.VIEW_TAG, view)
+        state = views.saved_view(int(1000 * time.time()))
+        client.set_experiment_tag(experiment.experiment_id, views.VIEW_TAG, state)
     return experiment
 
 
