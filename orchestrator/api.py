@@ -67,6 +67,7 @@ def search(
     overrides: Sequence[str] = (),
     *,
     resume: bool = False,
+    against: str | None = None,
     listener: "SearchListener | None" = None,
 ) -> "SearchResult":
     """Search the attack settings that transfer best and confirm them on new images and models.
@@ -75,6 +76,7 @@ def search(
         spec: A YAML file, the name of a shipped search, a mapping or a spec.
         overrides: ``field.path=value`` strings, applied in order.
         resume: Continue a search that has trials in the store.
+        against: ``random`` also compares with random searches of other seeds at equal cost.
         listener: Receives trials and the confirmation while the search runs.
 
     Returns:
@@ -88,7 +90,7 @@ def search(
     from segtransfer.searches.spec import read_search
 
     listener = listener or SearchListener()
-    return run_search(read_search(spec, overrides), listener, resume=resume)
+    return run_search(read_search(spec, overrides), listener, resume=resume, against=against)
 
 
 def study(

@@ -21,10 +21,12 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "100000")
 
 import optuna
 import ray
+from optuna.exceptions import OptunaError
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from sqlalchemy.exc import SQLAlchemyError
 
 from segtransfer import search_spaces
 from segtransfer.errors import InputError
@@ -39,7 +41,8 @@ from segtransfer.searches.context import (
     propose,
     score_rungs,
 )
-from segtransfer.searches.optuna_study import REASON, SCORE, Trial, ended, read_trials, sampler_of
+from segtransfer.searches.optuna_study import REASON, SCORE, Trial, ended, read_trials
+from segtransfer.searches.proposals import SAMPLERS, Asha
 from segtransfer.searches.spec import DIRECTIONS
 from segtransfer.store import Store
 
@@ -108,16 +111,15 @@ def _tune_config(context: SearchContext, study: optuna.Study, trials: int) -> tu
         _define_by_run(context),
         metric=list(objectives) if several else objectives[0],
         mode=modes if several else modes[0],
-        sampler=sampler_of(context.search, study),
-        study_name=study.study_name,
-        storage=study._storage,
+        study=study,
         last_rung=len(context.rungs) - 1,
+        sampler_name=settings.sampler,
     )
     return tune.TuneConfig(
         metric=None if several else objectives[0],
         mode=None if several else modes[0],
         search_alg=searcher,
-        scheduler=_scheduler(context, several),
+        scheduler=_scheduler(context, study.pruner, searcher),
         num_samples=trials,
         max_concurrent_trials=settings.concurrency,
     )
@@ -129,14 +131,50 @@ class StudySearch(OptunaSearch):
     Tune's own class reports pruned and failed trials to Optuna as complete.
     """
 
-    def __init__(self, space: Callable[[Any], dict[str, Any]], last_rung: int, **options: Any):
-        super().__init__(space, **options)
-        self._last_rung = last_rung
+    def __init__(
+        self,
+        space: Callable[[Any], dict[str, Any]],
+        study: optuna.Study,
+        last_rung: int,
+        sampler_name: str = "tpe",
+        **options: Any,
+    ):
+        super().__init__(
+            space,
+            sampler=study.sampler,
+            study_name=study.study_name,
+            storage=study._storage,
+            **options,
+        )
+        self._ot_study.pruner = study.pruner
+        self._last_rung, self._sampler_name = last_rung, sampler_name
+        self._scores: dict[str, str] = {}  # the last report to the study, by trial
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Return a proposal.
+
+        Raises:
+            InputError: A sampler that is not segtransfer's raised an error.
+        """
+        try:
+            return super().suggest(trial_id)
+        except Exception as error:
+            if isinstance(error, OptunaError | SQLAlchemyError) or self._sampler_name in SAMPLERS:
+                raise
+            raise InputError(
+                f"search.sampler {self._sampler_name} raised {type(error).__name__}: {error}"
+            ) from error
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if FAILED not in result:
+        if FAILED not in result and result[SCORE] != self._scores.get(trial_id):
+            self._scores[trial_id] = result[SCORE]
             self._keep(trial_id, SCORE, json.loads(result[SCORE]))
             super().on_trial_result(trial_id, result)
+
+    def prunes(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Report a rung to the study, and return whether the study's pruner ends the trial."""
+        self.on_trial_result(trial_id, result)
+        return FAILED not in result and self._ot_trials[trial_id].should_prune()
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -146,11 +184,9 @@ class StudySearch(OptunaSearch):
             self._keep(trial_id, REASON, reason)
             super().on_trial_complete(trial_id, None, error=True)
             return
-        score = json.loads(result[SCORE])
-        self._keep(trial_id, SCORE, score)
-        if score["rung"] < self._last_rung:
-            # By the values of its rungs Optuna still learns from it; the last one comes here alone.
-            super().on_trial_result(trial_id, result)
+        # Optuna learns from each rung; Tune passes the last one to this method alone.
+        self.on_trial_result(trial_id, result)
+        if json.loads(result[SCORE])["rung"] < self._last_rung:
             super().on_trial_complete(trial_id, None)
         else:
             super().on_trial_complete(trial_id, result)
@@ -276,11 +312,15 @@ def _define_by_run(context: SearchContext) -> Callable[[Any], dict[str, Any]]:
     return propose_one
 
 
-def _scheduler(context: SearchContext, several: bool) -> TrialScheduler:
-    """Return ASHA over the rungs; with several objectives no trial is pruned."""
+def _scheduler(
+    context: SearchContext, pruner: optuna.pruners.BasePruner, searcher: StudySearch
+) -> TrialScheduler:
+    """Return the scheduler of the search's pruner; with several objectives no trial is pruned."""
     rungs, settings = len(context.rungs), context.search.search
-    if several or rungs == 1:
+    if len(settings.objectives) > 1 or rungs == 1:
         return FIFOScheduler()
+    if not isinstance(pruner, Asha):
+        return StudyPruning(searcher)
     return ASHAScheduler(
         time_attr=RUNG,
         metric=None,
@@ -289,6 +329,18 @@ def _scheduler(context: SearchContext, several: bool) -> TrialScheduler:
         max_t=settings.reduction ** (rungs - 1),
         reduction_factor=settings.reduction,
     )
+
+
+class StudyPruning(FIFOScheduler):
+    """Scheduler that ends a trial at a rung if the study's pruner says so."""
+
+    def __init__(self, searcher: StudySearch) -> None:
+        super().__init__()
+        self._searcher = searcher
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        prunes = self._searcher.prunes(trial.trial_id, result)
+        return TrialScheduler.STOP if prunes else TrialScheduler.CONTINUE
 
 
 @contextmanager

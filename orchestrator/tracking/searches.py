@@ -14,6 +14,7 @@ from segtransfer.searches import SearchResult
 from segtransfer.searches.confirmation import pairs_by_target
 from segtransfer.searches.context import trial_results
 from segtransfer.searches.optuna_study import Trial, ranked
+from segtransfer.tasks.schema import written
 from segtransfer.tracking.experiments import (
     attack_metrics,
     attack_tags,
@@ -74,7 +75,7 @@ def _log_search(client: MlflowClient, experiment: Experiment, result: SearchResu
             best = {f"best/{k}": v for k, v in first.objectives.items()} if first else {}
             states = Counter(trial.state for trial in result.trials)
             counts = {f"trials/{state}": float(states[state]) for state in COUNTED_STATES}
-            log_metrics(client, run, best | counts | _confirmed(result))
+            log_metrics(client, run, best | counts | _confirmed(result) | _random(result))
             client.log_artifacts(run.info.run_id, str(search_folder(result)), "search")
             client.log_dict(run.info.run_id, context.search.model_dump(mode="json"), "search.json")
             log_data(client, run, result.results)
@@ -87,7 +88,16 @@ def _digest(result: SearchResult) -> str:
         [t.number, t.state, dict(t.point), t.reason, None if t.score is None else asdict(t.score)]
         for t in result.trials
     ]
-    return key_of({"confirmed": result.results.digest, "trials": trials})
+    against = {} if result.against is None else {"against": asdict(result.against)}
+    return key_of({"confirmed": result.results.digest, "trials": trials, **against})
+
+
+def _random(result: SearchResult) -> dict[str, float]:
+    """Return the best transfer of random search and its prediction interval, in points."""
+    if result.against is None:
+        return {}
+    low, high = result.against.expected
+    return {"random/mean": result.against.mean, "random/low": low, "random/high": high}
 
 
 def _confirmed(result: SearchResult) -> dict[str, float]:
@@ -122,7 +132,10 @@ def _log_failed(
 
 
 def _params(trial: Trial) -> list[Param]:
-    return [Param(name, str(value)) for name, value in trial.point.items()]
+    return [
+        Param(name, written(value) if isinstance(value, float) else str(value))
+        for name, value in trial.point.items()
+    ]
 
 
 def _log_trial(
