@@ -58,8 +58,8 @@ class AgainstRandom:
         else:
             claim = "The difference is within the noise of seeds."
         return (
-            f"Against random search at equal cost: the best transfer is {self.best:.2f} points, "
-            f"that of random search {self.mean:.2f} on average of {len(self.random)} seeds; one "
+            "Against random search of as many trials, at no more cost: the best transfer is "
+            f"{self.best:.2f} points, that of random search {self.mean:.2f} on average of {len(self.random)} seeds; one "
             f"more random search would reach {low:.2f} to {high:.2f} (95 %). {claim} Cost: "
             f"{self.cost:.0f} image steps, and {np.mean(self.costs):.0f} on average."
         )

@@ -62,7 +62,7 @@ def open_storage(context: SearchContext, store: Store) -> BaseStorage:
         if store.remote:
             raise InputError(
                 f"the store {store.location} is a bucket, which holds no Optuna study; give "
-                "search.storage a file, or the URL of a database (postgresql+psycopg2://...)"
+                "search.storage a file, or the URL of a database (postgresql+psycopg://...)"
             )
         Path(where).parent.mkdir(parents=True, exist_ok=True)
     with _opening(where):
@@ -121,8 +121,11 @@ def _cause(error: BaseException) -> str:
 
 
 def dashboard_command(context: SearchContext) -> str:
-    """Return the command that shows the study in Optuna's dashboard (a separate package)."""
-    return f"optuna-dashboard {without_credentials(storage_location(context))}"
+    """Return the command that shows the study in Optuna's dashboard (a separate package).
+
+    The name of a database's user stays, or the command would not work; a spec has no password.
+    """
+    return f"optuna-dashboard {storage_location(context)}"
 
 
 def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) -> optuna.Study:
@@ -146,6 +149,8 @@ def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) ->
             load_if_exists=True,
         )
         study.set_metric_names(list(settings.objectives))
+        for name, value in _about(context).items():
+            study.set_user_attr(name, value)
         trials = study.get_trials(deepcopy=False)
     left = settings.trials - len(ended(study))
     if trials and not resume and left > 0:
@@ -162,6 +167,21 @@ def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) ->
         if left > 0:
             _propose_again(study)
     return study
+
+
+def _about(context: SearchContext) -> dict[str, Any]:
+    """Return the attributes by which Optuna's dashboard tells what a study is about."""
+    search = context.search
+    return {
+        "transfer": "mean drop in mIoU on models other than the source, in points",
+        "sources": ", ".join(search.sources),
+        "targets": ", ".join(search.targets),
+        "images": sum(len(outline.image_ids) for outline in context.outlines),
+        "attack": dict(search.attack),
+        "space": context.space.name,
+        "sampler": search.search.sampler,
+        "pruner": search.search.pruner,
+    }
 
 
 def close_trials(study: optuna.Study, storage: BaseStorage) -> None:

@@ -1,12 +1,15 @@
 """Samplers and pruners of a search: shipped, of Optuna, or of the user, by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import signature
 from typing import Any, TypeVar
 
+from optuna.exceptions import OptunaError
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from pydantic_core import PydanticCustomError
+from sqlalchemy.exc import SQLAlchemyError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.registry import Registry
@@ -73,7 +76,9 @@ def make_pruner(name: str) -> BasePruner:
     return _make(PRUNERS, name, BasePruner)
 
 
-def _make(registry: Registry[Any], name: str, kind: type[Made], **offered: int) -> Made:
+def _make(
+    registry: Registry[Callable[..., Made]], name: str, kind: type[Any], **offered: int
+) -> Made:
     entry, field = registry.find(name), f"search.{registry.one} {name}"
     try:
         taken = signature(entry).parameters
@@ -89,3 +94,22 @@ def _make(registry: Registry[Any], name: str, kind: type[Made], **offered: int) 
             f"{field} returned {type(made).__name__}; return an optuna {kind.__name__}"
         )
     return made
+
+
+@contextmanager
+def named_in_errors(registry: Registry[Any], name: str) -> Iterator[None]:
+    """Turn an error of an entry that is not shipped into a sentence with its name.
+
+    Errors of the study's storage and of shipped entries pass unchanged.
+
+    Raises:
+        InputError: The entry failed.
+    """
+    try:
+        yield
+    except Exception as error:  # code of the user may raise anything
+        if name in registry or isinstance(error, OptunaError | SQLAlchemyError):
+            raise
+        raise InputError(
+            f"search.{registry.one} {name} raised {type(error).__name__}: {error}"
+        ) from error

@@ -21,12 +21,11 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "100000")
 
 import optuna
 import ray
-from optuna.exceptions import OptunaError
 from ray import tune
+from ray.tune import TuneError
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from sqlalchemy.exc import SQLAlchemyError
 
 from segtransfer import search_spaces
 from segtransfer.errors import InputError
@@ -42,8 +41,8 @@ from segtransfer.searches.context import (
     score_rungs,
 )
 from segtransfer.searches.optuna_study import REASON, SCORE, Trial, ended, read_trials
-from segtransfer.searches.proposals import SAMPLERS, Asha
-from segtransfer.searches.spec import DIRECTIONS
+from segtransfer.searches.proposals import PRUNERS, SAMPLERS, Asha, named_in_errors
+from segtransfer.searches.spec import DIRECTIONS, SearchSettings
 from segtransfer.store import Store
 
 log = logging.getLogger(__name__)
@@ -94,11 +93,21 @@ def run_trials(
                 failure_config=tune.FailureConfig(max_failures=DEATHS - 1),
             ),
         )
-        with warnings.catch_warnings():
-            # A journal on a slow disk is no heavy computation.
-            warnings.filterwarnings("ignore", message="Define-by-run function")
-            tuner.fit()
+        _fit(tuner)
     notify(read_trials(study))
+
+
+def _fit(tuner: tune.Tuner) -> None:
+    """Run a tuner; an error of the user's pruner comes out as itself, not as Tune's."""
+    with warnings.catch_warnings():
+        # A journal on a slow disk is no heavy computation.
+        warnings.filterwarnings("ignore", message="Define-by-run function")
+        try:
+            tuner.fit()
+        except TuneError as error:
+            if isinstance(error.__context__, InputError):
+                raise error.__context__ from None
+            raise
 
 
 def _tune_config(context: SearchContext, study: optuna.Study, trials: int) -> tune.TuneConfig:
@@ -112,8 +121,8 @@ def _tune_config(context: SearchContext, study: optuna.Study, trials: int) -> tu
         metric=list(objectives) if several else objectives[0],
         mode=modes if several else modes[0],
         study=study,
+        settings=settings,
         last_rung=len(context.rungs) - 1,
-        sampler_name=settings.sampler,
     )
     return tune.TuneConfig(
         metric=None if several else objectives[0],
@@ -131,12 +140,14 @@ class StudySearch(OptunaSearch):
     Tune's own class reports pruned and failed trials to Optuna as complete.
     """
 
+    _ot_study: optuna.Study
+
     def __init__(
         self,
         space: Callable[[Any], dict[str, Any]],
         study: optuna.Study,
+        settings: SearchSettings,
         last_rung: int,
-        sampler_name: str = "tpe",
         **options: Any,
     ):
         super().__init__(
@@ -147,23 +158,12 @@ class StudySearch(OptunaSearch):
             **options,
         )
         self._ot_study.pruner = study.pruner
-        self._last_rung, self._sampler_name = last_rung, sampler_name
+        self._settings, self._last_rung = settings, last_rung
         self._scores: dict[str, str] = {}  # the last report to the study, by trial
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return a proposal.
-
-        Raises:
-            InputError: A sampler that is not segtransfer's raised an error.
-        """
-        try:
+        with named_in_errors(SAMPLERS, self._settings.sampler):
             return super().suggest(trial_id)
-        except Exception as error:
-            if isinstance(error, OptunaError | SQLAlchemyError) or self._sampler_name in SAMPLERS:
-                raise
-            raise InputError(
-                f"search.sampler {self._sampler_name} raised {type(error).__name__}: {error}"
-            ) from error
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if FAILED not in result and result[SCORE] != self._scores.get(trial_id):
@@ -174,7 +174,8 @@ class StudySearch(OptunaSearch):
     def prunes(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Report a rung to the study, and return whether the study's pruner ends the trial."""
         self.on_trial_result(trial_id, result)
-        return FAILED not in result and self._ot_trials[trial_id].should_prune()
+        with named_in_errors(PRUNERS, self._settings.pruner):
+            return FAILED not in result and self._ot_trials[trial_id].should_prune()
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -1,5 +1,6 @@
 """A search beside random searches: equal cost, an interval over seeds, what is refused."""
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +108,7 @@ def test_comparison_that_means_nothing_is_refused(context: SearchContext, tmp_pa
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_search_against_random_runs_each_seed_and_is_told_again(tmp_path: Path) -> None:
+    signal.alarm(900)
     first = space(STEP_SIZE, step(16))  # the optimum: no random search finds a better one
     search = grey_search(tmp_path, search={"space": first, "trials": 3, "rungs": [1]})
     compared = list[str]()

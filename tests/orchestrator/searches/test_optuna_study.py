@@ -1,5 +1,6 @@
 """Optuna's study of a search: where it is, what it proposes first, how it is taken up and read."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from segtransfer.searches.optuna_study import (
     study_name,
     trials_frame,
 )
+from segtransfer.searches.search import _closed_at_end
 from segtransfer.store import Store
 from tests.orchestrator.searches.searches import (
     STEP_SIZE,
@@ -220,6 +222,20 @@ def test_closed_study_has_no_trial_waiting_and_resume_proposes_each_point_once(
     assert waiting(opened(context, resume=True)) == FIRST[1:]
 
 
+@pytest.mark.parametrize("end", [None, KeyboardInterrupt, RuntimeError])
+def test_search_that_ends_in_any_way_leaves_no_trial_waiting(
+    end: type[BaseException] | None, context: SearchContext
+) -> None:
+    storage = open_storage(context, Store(context.store))
+    study = open_study(context, storage, resume=False)
+    expected: AbstractContextManager[Any] = nullcontext() if end is None else pytest.raises(end)
+    with expected, _closed_at_end([study], storage):
+        ask(study)
+        if end is not None:
+            raise end
+    assert {trial.state.name for trial in opened_only(context).get_trials()} == {"FAIL"}
+
+
 def test_search_without_trials_left_proposes_nothing_again(context: SearchContext) -> None:
     fewer = changed(context, trials=2)
     study = opened(fewer)
@@ -251,6 +267,14 @@ def opened_only(context: SearchContext) -> optuna.Study:
     """The study as Optuna's dashboard finds it."""
     storage = open_storage(context, Store(context.store))
     return optuna.load_study(study_name=study_name(context), storage=storage)
+
+
+def test_study_says_what_it_is_about_with_eps_as_given(context: SearchContext) -> None:
+    opened(context)
+    about = opened_only(context).user_attrs
+    assert about["attack"]["eps"] == "64/255"
+    assert (about["sources"], about["targets"], about["images"]) == ("source", "target", 4)
+    assert (about["sampler"], about["pruner"], about["space"]) == ("tpe", "asha", "mine")
 
 
 def test_study_names_its_metrics(context: SearchContext, tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def searching(tmp_path: Path) -> tuple[Any, optuna.Study]:
         metric="transfer",
         mode="max",
         study=study,
+        settings=context.search.search,
         last_rung=2,
     )
     return searcher, study
