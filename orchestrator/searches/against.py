@@ -59,9 +59,10 @@ class AgainstRandom:
             claim = "The difference is within the noise of seeds."
         return (
             "Against random search of as many trials, at no more cost: the best transfer is "
-            f"{self.best:.2f} points, that of random search {self.mean:.2f} on average of {len(self.random)} seeds; one "
-            f"more random search would reach {low:.2f} to {high:.2f} (95 %). {claim} Cost: "
-            f"{self.cost:.0f} image steps, and {np.mean(self.costs):.0f} on average."
+            f"{self.best:.2f} points, that of random search {self.mean:.2f} on average of "
+            f"{len(self.random)} seeds; one more random search would reach {low:.2f} to "
+            f"{high:.2f} (95 %). {claim} Cost: {self.cost:.0f} image steps, and "
+            f"{np.mean(self.costs):.0f} on average."
         )
 
 

@@ -140,7 +140,7 @@ class StudySearch(OptunaSearch):
     Tune's own class reports pruned and failed trials to Optuna as complete.
     """
 
-    _ot_study: optuna.Study
+    _ot_study: Any  # a Study, which mypy takes for None
 
     def __init__(
         self,
