@@ -1,14 +1,18 @@
-"""Build step: the script of Vega, Vega-Lite and Vega-Embed, which every report.html contains.
+"""Two parts of the package that the build makes.
 
-The library that bundles the script is larger than segtransfer, and only the build needs it.
+The script of Vega, Vega-Lite and Vega-Embed, which every report.html contains: the library that
+bundles it is larger than segtransfer, and only the build needs it. And the README without links
+into the repository, as an index of packages shows it.
 """
 
+import re
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SCRIPT = Path(__file__).parent / "orchestrator/reporting/html/vega.js"
+ROOT = Path(__file__).parent
+SCRIPT = ROOT / "orchestrator/reporting/html/vega.js"
 VEGA_LITE = "6.4"  # of the charts that Altair 6 writes
 MARK = f"// Vega-Lite {VEGA_LITE}, as vl-convert bundles it\n"
 
@@ -27,4 +31,14 @@ class BuildWithScript(build_py):
         super().run()
 
 
-setup(cmdclass={"build_py": BuildWithScript})
+def readme_of_index(text: str) -> str:
+    """Return a README without pictures and links whose address is a path of the repository."""
+    text = re.sub(r"!\[[^]]*\]\((?!https?:)[^)]*\)\n*", "", text)
+    return re.sub(r"\[([^]]*)\]\((?!https?:)[^)]*\)", r"\1", text)
+
+
+setup(
+    cmdclass={"build_py": BuildWithScript},
+    long_description=readme_of_index((ROOT / "README.md").read_text(encoding="utf-8")),
+    long_description_content_type="text/markdown",
+)

@@ -32,7 +32,7 @@ AgainstOption = Annotated[
     str | None,
     typer.Option(
         help="'random': also run five random searches of other seeds, and compare the best "
-        "transfer at equal cost. Default: no comparison."
+        "transfer at no more cost. Default: no comparison."
     ),
 ]
 AddressOption = Annotated[

@@ -1,4 +1,4 @@
-"""Comparison of a search with random searches of the same space, at equal cost."""
+"""Comparison of a search with random searches of the same space, at no more cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
