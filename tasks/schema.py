@@ -200,6 +200,12 @@ def read_number(value: Any) -> Any:
     return number
 
 
+def written(value: float) -> str:
+    """Return a number as a spec has it: ``8/255`` for whole levels of 255, else its decimals."""
+    levels, decimals = f"{round(255 * value)}/255", repr(value)
+    return levels if len(levels) < len(decimals) and read_number(levels) == value else decimals
+
+
 def _read_whole(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise _not("whole number", value, "give an integer, without quotes, point and exponent")

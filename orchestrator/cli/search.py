@@ -8,6 +8,7 @@ from segtransfer import api
 from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_if_failed, exit_with_message
 from segtransfer.cli.options import (
+    AgainstOption,
     FleetOption,
     RequireTrackingOption,
     ResumeOption,
@@ -35,6 +36,7 @@ def search(
     tracking: TrackingOption = True,
     require_tracking: RequireTrackingOption = False,
     fleet: FleetOption = None,
+    against: AgainstOption = None,
 ) -> None:
     """Search the attack settings that transfer best, and confirm them on what is new."""
     from segtransfer.reporting.search import print_search, search_folder, write_search
@@ -46,7 +48,7 @@ def search(
         read = read_search(spec, with_options(overrides, store=store, fleet=fleet))
         view = SearchView(console)
         try:
-            result = api.search(read, resume=resume, listener=view)
+            result = api.search(read, resume=resume, against=against, listener=view)
         finally:
             view.stop()
         print_search(result, console)

@@ -31,6 +31,7 @@ from segtransfer.searches.confirmation import (
 from segtransfer.searches.optuna_study import Trial, front, importances, ranked, trials_frame
 from segtransfer.searches.spec import DIRECTIONS
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.schema import written
 from segtransfer.tasks.yaml_files import dump
 
 TRIALS_PRINTED = 5
@@ -67,6 +68,8 @@ def print_search(result: SearchResult, console: Console) -> None:
         console.print(f"  {noise_note(result)}", style="dim", highlight=False)
         if few := too_few_schedules(result.results):
             console.print(f"[yellow]{few}[/yellow]", highlight=False)
+    if result.against is not None:
+        console.print(f"\n{result.against.sentence}", highlight=False)
     for line in _carry_over(result):
         console.print(line, highlight=False)
     print_warnings(result.results.warnings, console)
@@ -112,7 +115,9 @@ def attacks_yaml(best: list[AttackSpec]) -> str:
 
 def _plain(attack: AttackSpec) -> dict[str, Any]:
     content = attack.model_dump(mode="json", exclude_defaults=True)
-    content["eps"], content["step_size"] = attack.eps, attack.step_size
+    for field in ("eps", "step_size"):
+        text = written(getattr(attack, field))
+        content[field] = text if "/" in text else getattr(attack, field)
     transforms = [
         {t.kind: t.model_dump(mode="json", exclude_defaults=True, exclude={"kind", "sha256"})}
         for t in attack.transforms
@@ -255,6 +260,7 @@ def summary(result: SearchResult) -> str:
             text = f"{d.value:+.2f} [{d.low:+.2f}, {d.high:+.2f}]"
             cell = f"**{text}**" if c.beyond_noise else text
             lines.append(f"| {c.attack} – {c.baseline} | {c.targets} | {c.score} | {cell} |")
+    lines += ["", result.against.sentence] if result.against is not None else []
     lines += ["", "```yaml", attacks_yaml(result.best).strip(), "```", ""]
     lines += [line.strip() for line in _carry_over(result)]
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from segtransfer.reporting.comparison import run_label
 from segtransfer.results import Results
 from segtransfer.results.text import describe_transform
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
+from segtransfer.tasks.schema import written
 
 FAST = Numerics.model_validate("fast")
 
@@ -17,7 +18,7 @@ def experiment_params(results: Results) -> dict[str, str]:
     attacks = results.manifest.settings.attacks
     return _common(results) | {
         "attacks": ", ".join(attack.name for attack in attacks),
-        "eps": ", ".join(map(levels, sorted({attack.eps for attack in attacks}))),
+        "eps": ", ".join(map(written, sorted({attack.eps for attack in attacks}))),
     }
 
 
@@ -25,7 +26,7 @@ def attack_params(results: Results, attack: str) -> dict[str, str]:
     """Return an attack's parameters.
 
     Returns:
-        The experiment's parameters, the readable settings (eps and step size as fractions of 255,
+        The experiment's parameters, the readable settings (eps and step size as specs have them,
         scales as an interval), and all other fields of the attack by their dotted path.
     """
     spec = results.attack_spec(attack)
@@ -33,18 +34,13 @@ def attack_params(results: Results, attack: str) -> dict[str, str]:
     readable = {
         "attack": results.variants[attack].attack,
         "score": results.variants[attack].score,
-        "eps": levels(spec.eps),
-        "step_size": levels(spec.step_size) if spec.steps else "",
+        "eps": written(spec.eps),
+        "step_size": written(spec.step_size) if spec.steps else "",
         "scales": ", ".join(_scales(spec)),
         "transforms": " + ".join(map(describe_transform, spec.transforms)),
     }
     fields.pop("name")
     return fields | readable | _common(results)
-
-
-def levels(value: float) -> str:
-    """Return a fraction of the pixel range as specs have it, for example 8/255."""
-    return f"{255 * value:g}/255"
 
 
 def _common(results: Results) -> dict[str, str]:

@@ -14,6 +14,7 @@ from segtransfer.searches import SearchResult
 from segtransfer.searches.confirmation import pairs_by_target
 from segtransfer.searches.context import trial_results
 from segtransfer.searches.optuna_study import Trial, ranked
+from segtransfer.tasks.schema import written
 from segtransfer.tracking.experiments import (
     attack_metrics,
     attack_tags,
@@ -79,7 +80,7 @@ def _log_search(client: MlflowClient, experiment: Experiment, result: SearchResu
             best = {f"best/{k}": v for k, v in first.objectives.items()} if first else {}
             states = Counter(trial.state for trial in result.trials)
             counts = {f"trials/{state}": float(states[state]) for state in COUNTED_STATES}
-            log_metrics(client, run, best | counts | _confirmed(result))
+            log_metrics(client, run, best | counts | _confirmed(result) | _random(result))
             client.log_artifacts(run.info.run_id, str(search_folder(result)), "search")
             client.log_dict(run.info.run_id, context.search.model_dump(mode="json"), "search.json")
             log_data(client, run, result.results)
@@ -92,7 +93,16 @@ def _digest(result: SearchResult) -> str:
         [t.number, t.state, dict(t.point), t.reason, None if t.score is None else asdict(t.score)]
         for t in result.trials
     ]
-    return key_of({"confirmed": result.results.digest, "trials": trials})
+    against = {} if result.against is None else {"against": asdict(result.against)}
+    return key_of({"confirmed": result.results.digest, "trials": trials, **against})
+
+
+def _random(result: SearchResult) -> dict[str, float]:
+    """Return the best transfer of random search and its prediction interval, in points."""
+    if result.against is None:
+        return {}
+    low, high = result.against.expected
+    return {"random/mean": result.against.mean, "random/low": low, "random/high": high}
 
 
 def _confirmed(result: SearchResult) -> dict[str, float]:
@@ -125,7 +135,14 @@ def _log_failed(
     run, changed = open_run(client, experiment, key, name, digest, tags)
     if changed:
         with filled(client, run, digest, "FAILED"):
-            log_params(client, run, trial.point)
+            log_params(client, run, _params(trial))
+
+
+def _params(trial: Trial) -> dict[str, str]:
+    return {
+        name: written(value) if isinstance(value, float) else str(value)
+        for name, value in trial.point.items()
+    }
 
 
 def _log_trial(
@@ -146,7 +163,7 @@ def _log_trial(
     if not changed:
         return
     with filled(client, run, results.digest, status_of(results), span):
-        log_params(client, run, attack_params(results, attack) | dict(trial.point))
+        log_params(client, run, attack_params(results, attack) | _params(trial))
         assert trial.score is not None
         metrics = dict(trial.score.objectives) | dict(attack_metrics(results, attack))
         log_metrics(client, run, metrics)
