@@ -18,6 +18,7 @@ from segtransfer.runtime.runner import (
     carry_out,
     open_client,
     stored_results,
+    with_store,
 )
 from segtransfer.searches.confirmation import (
     CarryOver,
@@ -100,6 +101,7 @@ def run_search(search: Search, listener: SearchListener, *, resume: bool = False
             f"Searches need Ray, but runtime.executor is '{search.runtime.executor}'. Set "
             "runtime.executor=ray or remove runtime.executor."
         )
+    search = search.model_copy(update={"runtime": with_store(search.runtime)})
     store = Store(search.runtime.store)
     with in_use(store, f"search {search.name}"):
         return _run_search(search, listener, store, resume=resume)
