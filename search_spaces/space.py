@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
@@ -57,7 +57,12 @@ WholeEnds = Annotated[tuple[Whole, Whole], BeforeValidator(_read_ends)]
 Choices = tuple[Plain, ...]
 Switch = Annotated[Flag, BeforeValidator(_read_switch)]
 Step = Annotated[Number, Field(gt=0)]
-Allowed = Annotated[tuple[Plain, ...], BeforeValidator(_as_list)]
+PLAIN = {"type": ["string", "number", "boolean", "null"]}
+Allowed = Annotated[
+    tuple[Plain, ...],
+    BeforeValidator(_as_list),
+    WithJsonSchema({"anyOf": [PLAIN, {"type": "array", "items": PLAIN}]}),
+]
 First = Annotated[str | dict[str, Plain], BeforeValidator(_read_first)]
 
 

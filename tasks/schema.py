@@ -16,12 +16,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from segtransfer.tasks.json_schema import NUMBER_OR_FRACTION, JsonSchema, describe_fields
 
 LONGEST_VALUE = 80  # characters of a wrong value in a message
 
@@ -65,6 +69,27 @@ class Frozen(BaseModel):
                 raise
             named = [cls._named(item) if _is_unknown_key(item) else again(item) for item in items]
             raise ValidationError.from_exception_data(cls.__name__, named) from None
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchema:
+        """Return the JSON schema of this spec in each of its forms."""
+        schema = handler(core_schema)
+        fields = handler.resolve_ref_schema(schema)
+        describe_fields(cls, fields)
+        short = cls.short_forms(fields)
+        return {"anyOf": [*short, schema]} if short else schema
+
+    @classmethod
+    def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
+        """Return the JSON schemas of the forms of this spec beside the mapping of its fields.
+
+        Args:
+            fields: The schema of the mapping, in which an override may change what is written
+                otherwise than the read spec has it.
+        """
+        return []
 
     @classmethod
     def _named(cls, item: ErrorDetails) -> InitErrorDetails:
@@ -230,7 +255,12 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 # The kinds of scalars in specs. A boolean is never a number, a number never text, nothing is ever
 # infinite, and a string is a number only in a field that takes fractions such as 8/255.
-Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(read_number)]
+Number = Annotated[
+    float,
+    Field(allow_inf_nan=False),
+    BeforeValidator(read_number),
+    WithJsonSchema(NUMBER_OR_FRACTION, mode="validation"),
+]
 Whole = Annotated[int, BeforeValidator(_read_whole)]
 Flag = Annotated[bool, BeforeValidator(_read_flag)]
 Text = Annotated[str, BeforeValidator(_read_text)]
@@ -239,8 +269,26 @@ Name = Annotated[str, BeforeValidator(_read_name)]  # also of files and folders
 PixelFraction = Annotated[Number, AfterValidator(_read_fraction), Field(ge=0, le=1)]
 
 
+class WrittenIn(str):
+    """A text of a spec that remembers the folder of its file.
+
+    Attributes:
+        folder: The folder, at which the text's relative path starts.
+    """
+
+    folder: Path
+
+    def __new__(cls, text: str, folder: Path) -> "WrittenIn":
+        """Return the text with its folder."""
+        made = super().__new__(cls, text)
+        made.folder = folder
+        return made
+
+
 def resolve_path(value: Any, info: ValidationInfo) -> Any:
     """Make a path of a spec absolute; a relative path starts at the folder of the spec's file."""
+    if isinstance(value, WrittenIn):
+        return absolute(value, value.folder)
     return absolute(value, (info.context or {}).get("base", Path.cwd()))
 
 

@@ -9,7 +9,7 @@ python=${PYTHON:-python3}
 scratch=$(mktemp -d /tmp/st-types-XXXXXX)
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/source"
-(cd "$source" && cp -r pyproject.toml README.md LICENSE NOTICE orchestrator search_spaces tasks "$scratch/source")
+(cd "$source" && cp -r pyproject.toml setup.py README.md LICENSE NOTICE orchestrator search_spaces tasks "$scratch/source")
 "$python" -m pip install --quiet --no-deps --no-build-isolation --target "$scratch/built" "$scratch/source"
 cd "$scratch/built"
 MYPYPATH=$scratch/built "$python" -m mypy --config-file "$source/pyproject.toml" \

@@ -23,6 +23,7 @@ from segtransfer.cli.models import models
 from segtransfer.cli.plan import plan
 from segtransfer.cli.report import report
 from segtransfer.cli.run import run
+from segtransfer.cli.schema import schema
 from segtransfer.cli.search import search
 from segtransfer.cli.store import store_app
 from segtransfer.cli.study import study
@@ -37,7 +38,7 @@ app = typer.Typer(
     help="Measure how adversarial examples transfer between segmentation models.",
 )
 for _verb in (
-    run, search, study, plan, report, export, compare, models, attacks, doctor, submit,
+    run, search, study, plan, report, export, compare, models, attacks, schema, doctor, submit,
 ):  # fmt: skip
     app.command()(_verb)
 app.add_typer(data_app, name="data")

@@ -7,6 +7,7 @@ import typer
 from segtransfer import api
 from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_with_message
+from segtransfer.cli.json_output import JsonOption, print_json
 from segtransfer.cli.options import TrackingOption
 from segtransfer.cli.projections import drawn, log_comparison
 
@@ -22,6 +23,7 @@ def compare(
         str, typer.Option(help="A metric of segtransfer models, or module:attribute of your own.")
     ] = "miou",
     tracking: TrackingOption = True,
+    as_json: JsonOption = False,
 ) -> None:
     """Subtract attack A from attack B, or run A from run B, with intervals and a verdict.
 
@@ -29,6 +31,7 @@ def compare(
     beginning of its identity, or an MLflow run's id. An ATTACK alone is one of the newest run.
     """
     from segtransfer.reporting.comparison import (
+        comparison_facts,
         comparison_folder,
         print_comparison,
         write_comparison,
@@ -37,6 +40,9 @@ def compare(
     with exit_with_message(""):
         allowed = [name.strip() for name in allow.split(",") if name.strip()]
         comparison = api.compare(a, b, store=store, allow=allowed, metric=metric)
+        if as_json:
+            print_json(comparison_facts(comparison))
+            return
         print_comparison(comparison, console)
         if drawn("report", lambda: write_comparison(comparison)):
             console.print(f"\nReport: {comparison_folder(comparison)}", highlight=False)

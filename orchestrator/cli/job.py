@@ -1,27 +1,32 @@
 """``segtransfer job``: status, follow, stop."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from segtransfer.cli.console import console, errors
 from segtransfer.cli.exits import ExitCode, exit_with_message
+from segtransfer.cli.json_output import JsonOption, print_json
 from segtransfer.cli.options import AddressOption
 from segtransfer.jobs import DEFAULT_ADDRESS
+
+if TYPE_CHECKING:
+    from segtransfer.jobs.client import JobDetails
 
 job_app = typer.Typer(no_args_is_help=True, help="Jobs that 'submit' sent to a Ray cluster.")
 JobArgument = Annotated[str, typer.Argument(help="The job's id, as 'submit' printed it.")]
 
 
 @job_app.command("status")
-def job_status(job: JobArgument, address: AddressOption = DEFAULT_ADDRESS) -> None:
-    """Print how a job stands."""
+def job_status(
+    job: JobArgument, address: AddressOption = DEFAULT_ADDRESS, as_json: JsonOption = False
+) -> None:
+    """Print a job's state, exit code, times and command."""
     from segtransfer.jobs.client import connect, job_details
-    from segtransfer.reporting.jobs import print_job
 
     with exit_with_message(job):
-        print_job(job_details(connect(address), job), console)
+        _show(job_details(connect(address), job), as_json)
 
 
 @job_app.command("follow")
@@ -32,13 +37,23 @@ def job_follow(job: JobArgument, address: AddressOption = DEFAULT_ADDRESS) -> No
 
 
 @job_app.command("stop")
-def job_stop(job: JobArgument, address: AddressOption = DEFAULT_ADDRESS) -> None:
+def job_stop(
+    job: JobArgument, address: AddressOption = DEFAULT_ADDRESS, as_json: JsonOption = False
+) -> None:
     """Stop a job, and wait until it has logged what it did."""
     from segtransfer.jobs.client import connect, stop
-    from segtransfer.reporting.jobs import print_job
 
     with exit_with_message(job):
-        print_job(stop(connect(address), job), console)
+        _show(stop(connect(address), job), as_json)
+
+
+def _show(details: "JobDetails", as_json: bool) -> None:
+    from segtransfer.reporting.jobs import job_facts, print_job
+
+    if as_json:
+        print_json(job_facts(details))
+    else:
+        print_job(details, console)
 
 
 def follow_job(job: str, address: str) -> None:

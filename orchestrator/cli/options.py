@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-SpecArgument = Annotated[str, typer.Argument(help="A YAML file, or a recipe: quickstart.")]
+SpecArgument = Annotated[
+    str, typer.Argument(help="A YAML file, or the name of a recipe, for example quickstart.")
+]
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(help="field.path=value, for example attacks.0.eps=8/255")
 ]

@@ -7,6 +7,7 @@ import typer
 from segtransfer import api
 from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_with_message
+from segtransfer.cli.json_output import JsonOption, print_json
 from segtransfer.cli.options import (
     ExecutorOption,
     OverridesArgument,
@@ -26,17 +27,23 @@ def plan(
     ] = False,
     slots: Annotated[str, typer.Option(help="Fleets to simulate.")] = "1,8,64,512,1024",
     seconds_per_forward: Annotated[
-        float | None, typer.Option(min=0, help="An image, of every model.")
+        float | None,
+        typer.Option(min=0, help="Assumed seconds per image forward, for every model."),
     ] = None,
-    startup_seconds: Annotated[float | None, typer.Option(min=0, help="A worker.")] = None,
-    switch_seconds: Annotated[float | None, typer.Option(min=0, help="Loading a model.")] = None,
+    startup_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Assumed seconds to start a worker.")
+    ] = None,
+    switch_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Assumed seconds to load a model.")
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print what is stored, what the rest takes on fleets of any size, and what it can show."""
     from segtransfer.experiment.reading import read_experiment
     from segtransfer.forecast import calibration
     from segtransfer.forecast.cost_model import GivenRates
     from segtransfer.forecast.forecast import forecast, read_counts
-    from segtransfer.reporting.plan import print_plan
+    from segtransfer.reporting.plan import plan_facts, print_plan
 
     with exit_with_message(spec):
         counts = read_counts(slots)
@@ -51,4 +58,8 @@ def plan(
                 )
         given = GivenRates(seconds_per_forward, startup_seconds, switch_seconds)
         rates = calibration.read_rates(planned, opened, given)
-        print_plan(planned, console, forecast(planned, opened, rates, counts))
+        predicted = forecast(planned, opened, rates, counts)
+        if as_json:
+            print_json(plan_facts(planned, predicted))
+        else:
+            print_plan(planned, console, predicted)

@@ -7,14 +7,17 @@ import typer
 
 from segtransfer.cli.console import console
 from segtransfer.cli.exits import ExitCode, exit_with_message
+from segtransfer.cli.json_output import JsonOption, print_json
 from segtransfer.cli.options import LocationArgument
 from segtransfer.errors import InputError
+
+YesOption = Annotated[bool, typer.Option("--yes", help="Remove without asking. --json never asks.")]
 
 store_app = typer.Typer(no_args_is_help=True, help="Keep a store healthy.")
 
 
 @store_app.command("verify")
-def store_verify(location: LocationArgument) -> None:
+def store_verify(location: LocationArgument, as_json: JsonOption = False) -> None:
     """Read everything and check it; name what is damaged, orphaned, foreign or cut off."""
     from segtransfer.reporting.maintenance import print_verification
     from segtransfer.store.maintenance import open_existing, verify
@@ -22,7 +25,10 @@ def store_verify(location: LocationArgument) -> None:
     with exit_with_message(location):
         store = open_existing(location)
         report = verify(store)
-        print_verification(report, store, console)
+        if as_json:
+            print_json(report)
+        else:
+            print_verification(report, store, console)
         if not report.sound:
             raise typer.Exit(ExitCode.FAILED)
 
@@ -30,7 +36,8 @@ def store_verify(location: LocationArgument) -> None:
 @store_app.command("repair")
 def store_repair(
     location: LocationArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List all damaged results, ask, and remove them, so that a run computes them again."""
     from segtransfer.reporting.maintenance import print_damage
@@ -39,6 +46,10 @@ def store_repair(
     with exit_with_message(location):
         store = open_existing(location)
         damages = find_damage(store)
+        if as_json:
+            removed = remove_damage(store, damages) if yes else 0
+            print_json({"damages": damages, "removed": removed})
+            return
         print_damage(damages, console)
         if damages and _confirmed(yes):
             removed = remove_damage(store, damages)
@@ -49,6 +60,7 @@ def store_repair(
 def store_merge(
     location: LocationArgument,
     others: Annotated[list[str], typer.Argument(help="Stores to copy from, left as they are.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Copy into the first store what the others have and it lacks."""
     from segtransfer.reporting.maintenance import print_merge
@@ -56,18 +68,27 @@ def store_merge(
     from segtransfer.store.maintenance import merge, open_existing
 
     with exit_with_message(location):
-        for other in [open_existing(other) for other in others]:
-            print_merge(merge(Store(location), other), other, console)
+        sources = [open_existing(other) for other in others]
+        reports = [merge(Store(location), other) for other in sources]
+        if as_json:
+            print_json({o.location: report for o, report in zip(sources, reports, strict=True)})
+            return
+        for other, report in zip(sources, reports, strict=True):
+            print_merge(report, other, console)
 
 
 @store_app.command("compact")
-def store_compact(location: LocationArgument) -> None:
+def store_compact(location: LocationArgument, as_json: JsonOption = False) -> None:
     """Put commit rows into few files, so that planning reads few; nothing is lost by it."""
     from segtransfer.reporting.maintenance import print_compaction
     from segtransfer.store.maintenance import compact, open_existing
 
     with exit_with_message(location):
-        print_compaction(compact(open_existing(location)), console)
+        report = compact(open_existing(location))
+        if as_json:
+            print_json(report)
+        else:
+            print_compaction(report, console)
 
 
 @store_app.command("gc")
@@ -80,7 +101,8 @@ def store_gc(
     unreferenced: Annotated[
         bool, typer.Option(help="Also delete rows and shards that no remaining experiment names.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List what nothing needs any more, ask, and remove it; nothing younger than an hour."""
     from segtransfer.reporting.maintenance import print_freed, print_garbage
@@ -91,6 +113,10 @@ def store_gc(
         store = open_existing(location)
         dropped = [experiment_of(store, wanted)[0] for wanted in experiments or ()]
         report = find_garbage(store, experiments=dropped, unreferenced=unreferenced)
+        if as_json:
+            freed = remove_garbage(store, report.garbage) if yes else 0
+            print_json({"garbage": report.garbage, "notes": report.notes, "freed_bytes": freed})
+            return
         print_garbage(report, console)
         if report.garbage and _confirmed(yes):
             print_freed(remove_garbage(store, report.garbage), console)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from segtransfer.experiment.inheritance import NEEDS, with_base
 from segtransfer.experiment.overrides import apply_override
 from segtransfer.experiment.recipes import EXPERIMENT_RECIPES, find_spec
 from segtransfer.experiment.runtime_spec import Runtime
@@ -71,10 +72,11 @@ def read_spec(
     else:
         path = find_spec(str(source), recipes, name)
         origin, base = str(path), path.parent
-        raw = read_mapping(path, needs="data, models and attacks")
+        raw = read_mapping(path, NEEDS)
         raw.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem))
         if path.parent in recipes:
             base = Path.cwd()
+    raw = with_base(raw, base, recipes, name, origin)
     for override in overrides:
         apply_override(raw, override)
     raw.setdefault("runtime", {})  # read now, as its store's path depends on the working folder

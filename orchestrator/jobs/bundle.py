@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from segtransfer.errors import InputError
+from segtransfer.experiment.inheritance import NEEDS, spec_files
 from segtransfer.experiment.reading import read_experiment
+from segtransfer.experiment.recipes import EXPERIMENT_RECIPES, SEARCH_RECIPES
 from segtransfer.experiment.spec import Experiment
 from segtransfer.jobs import variables
 from segtransfer.jobs.package import unpack_package
@@ -186,6 +188,7 @@ def _check(request: JobRequest, folder: Path | None) -> None:
     content.pop("runtime")
     texts = set(_texts(content))
     paths = [Path(text) for text in texts if Path(text).is_absolute() and text not in given]
+    paths += _files(request)[1:]
     # A preset of the user's own is written in the spec, and gone from what was read.
     matches = [FUNCTION.fullmatch(text) for text in texts.union(written)]
     modules = {match[1] for match in matches if match}
@@ -243,10 +246,17 @@ def _written(request: JobRequest, options: Sequence[str]) -> list[str]:
         for override in [*request.overrides, *options]
         for text in _texts(parse(override.partition("=")[2], f"override '{override}'"))
     ]
-    path = Path(request.spec).expanduser()
-    if path.is_file():
-        texts += _texts(read_mapping(path, needs="data, models and attacks"))
+    for path in _files(request):
+        texts += _texts(read_mapping(path, NEEDS))
     return texts
+
+
+def _files(request: JobRequest) -> list[Path]:
+    """Return the file of the spec, if it is no recipe, and the files of its bases."""
+    path = Path(request.spec).expanduser()
+    recipes = SEARCH_RECIPES if request.search else EXPERIMENT_RECIPES
+    files = spec_files(path, [recipes], "base") if path.is_file() else []
+    return [file for file in files if file.parent != recipes]
 
 
 def _module(folder: Path, name: str) -> bool:

@@ -5,14 +5,16 @@ import subprocess
 import sys
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from segtransfer.errors import InputError
 
 SOURCE_FOLDERS = ("orchestrator", "search_spaces", "tasks")
-SOURCE_FILES = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")
+SOURCE_FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE")
 ENTRY = Path("segtransfer", "__main__.py")
 LEAST_SETUPTOOLS = 77  # as pyproject.toml says
+BUILT = "orchestrator/reporting/html/vega.js"  # setup.py makes it, with vl_convert
 
 
 def unpack_package(package: str, scratch: Path) -> tuple[Path, ...]:
@@ -61,7 +63,7 @@ def _build_wheel(tree: Path, scratch: Path) -> Path:
     for name in SOURCE_FOLDERS:
         shutil.copytree(tree / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel"]
-    options = ["--no-build-isolation"] if _has_setuptools() else []
+    options = ["--no-build-isolation"] if _builds_alone(tree) else []
     done = subprocess.run(
         [*command, "--no-deps", *options, "--wheel-dir", str(wheels), str(sources)],
         cwd=scratch,
@@ -78,9 +80,10 @@ def _build_wheel(tree: Path, scratch: Path) -> Path:
     return next(wheels.glob("*.whl"))
 
 
-def _has_setuptools() -> bool:
-    """Return whether the setuptools installed here can build the wheel without a download."""
+def _builds_alone(tree: Path) -> bool:
+    """Return whether the wheel of a source tree can be built with what is installed here."""
     try:
-        return int(version("setuptools").partition(".")[0]) >= LEAST_SETUPTOOLS
+        recent = int(version("setuptools").partition(".")[0]) >= LEAST_SETUPTOOLS
     except PackageNotFoundError:
         return False
+    return recent and ((tree / BUILT).is_file() or find_spec("vl_convert") is not None)

@@ -149,6 +149,25 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print(f"  {escape(note)}", style="dim", highlight=False)
 
 
+def comparison_facts(comparison: Comparison) -> dict[str, Any]:
+    """Return both runs, the pairs of attacks with their verdicts, and every row of the frame."""
+    runs = {
+        side: {"name": run.name, "identity": run.identity, "store": run.store.location}
+        for side, run in (("a", comparison.a), ("b", comparison.b))
+    }
+    return {
+        **runs,
+        "metric": comparison.metric,
+        "unit": "percentage points, B less A",
+        "images": comparison.b.image_ids,
+        "attacks": [
+            {"a": a, "b": b, "verdict": comparison.verdict(b)} for a, b in comparison.attacks
+        ],
+        "rows": comparison.frame.to_dict("records"),
+        "notes": comparison.notes,
+    }
+
+
 def _tables(comparison: Comparison, grid: Grid, width: int) -> Iterator[Table]:
     """Yield the grid as tables within the terminal's width, columns in order."""
     least = max(

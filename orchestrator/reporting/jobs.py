@@ -1,7 +1,7 @@
 """Jobs of a Ray cluster on the terminal."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -18,3 +18,18 @@ def print_job(details: "JobDetails", console: Console) -> None:
         if milliseconds:
             console.print(f"{event}: {datetime.fromtimestamp(milliseconds / 1000):%F %T}")
     console.print(f"command: {details.entrypoint}", highlight=False, markup=False)
+
+
+def job_facts(details: "JobDetails") -> dict[str, Any]:
+    """Return id, state, exit code, times (ISO 8601) and command; nothing of the environment."""
+    times = {"began": details.start_time, "ended": details.end_time}
+    return {
+        "id": details.submission_id,
+        "state": details.status.value.lower(),
+        "exit_code": details.driver_exit_code,
+        **{
+            event: datetime.fromtimestamp(milliseconds / 1000).isoformat() if milliseconds else None
+            for event, milliseconds in times.items()
+        },
+        "command": details.entrypoint,
+    }

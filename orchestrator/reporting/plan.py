@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -43,6 +44,37 @@ def print_plan(plan: Plan, console: Console, forecast: Forecast | None = None) -
     if forecast is not None:
         print_forecast(plan, forecast, console)
     console.print(f"Store: {plan.experiment.runtime.store}", highlight=False)
+
+
+def plan_facts(plan: Plan, forecast: Forecast) -> dict[str, Any]:
+    """Return the numbers of tasks per attack, and the forecast: seconds, bytes, and power."""
+    return {
+        "experiment": plan.experiment.name,
+        "identity": plan.identity,
+        "store": plan.experiment.runtime.store,
+        "images": sum(len(shard.image_ids) for shard in plan.shards.values()),
+        "shards": len(plan.shards),
+        "sources": plan.experiment.source_models,
+        "targets": plan.experiment.target_models,
+        "tasks": {name: _counts(plan, tasks) for name, tasks in _by_attack(plan).items()},
+        "fleets": [
+            {
+                "name": fleet.name,
+                "devices": fleet.devices,
+                "slots": fleet.slots,
+                "makespan_seconds": fleet.makespan,
+                "lower_bound_seconds": fleet.bound,
+                "device_hours": fleet.device_hours,
+            }
+            for fleet in forecast.fleets
+            if plan.missing
+        ],
+        "rates_measured": len(forecast.rates.measured) == len(plan.models),
+        "images_bytes": forecast.images_bytes,
+        "scores_bytes": forecast.scores_bytes,
+        "moved_bytes": forecast.moved_bytes,
+        "smallest_detectable_difference": forecast.power.difference,
+    }
 
 
 def print_forecast(plan: Plan, forecast: Forecast, console: Console) -> None:
@@ -194,12 +226,23 @@ def _by_attack(plan: Plan) -> dict[str, list[Task]]:
 
 
 def _table_values(plan: Plan, tasks: list[Task]) -> list[str]:
-    todo = [task for task in tasks if task.key not in plan.stored]
-    mebibytes = sum(task.nbytes for task in todo) / 2**20
+    counts = _counts(plan, tasks)
     return [
-        f"{len(tasks):,}",
-        f"{len(tasks) - len(todo):,}",
-        f"{len(todo):,}",
-        f"{sum(task.cost for task in todo):,.0f}",
-        f"{mebibytes:,.1f} MiB",
+        f"{counts['tasks']:,}",
+        f"{counts['stored']:,}",
+        f"{counts['missing']:,}",
+        f"{counts['image_forwards']:,.0f}",
+        f"{counts['images_bytes'] / 2**20:,.1f} MiB",
     ]
+
+
+def _counts(plan: Plan, tasks: list[Task]) -> dict[str, float]:
+    """Return the numbers of all, stored and missing tasks, and the cost of the missing tasks."""
+    missing = [task for task in tasks if task.key not in plan.stored]
+    return {
+        "tasks": len(tasks),
+        "stored": len(tasks) - len(missing),
+        "missing": len(missing),
+        "image_forwards": sum(task.cost for task in missing),
+        "images_bytes": sum(task.nbytes for task in missing),
+    }

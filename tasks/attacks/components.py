@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.attacks.file_hash import with_hash
+from segtransfer.tasks.json_schema import NUMBER, JsonSchema
 from segtransfer.tasks.schema import AnyPath, Flag, Frozen, Number, Text, Whole
 
 
@@ -145,6 +146,11 @@ class Budget(Frozen):
     @classmethod
     def _expand(cls, data: Any) -> Any:
         return data if isinstance(data, dict | Budget) else {"forward_equivalents": data}
+
+    @classmethod
+    def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
+        """Return the form of a bare number of forward equivalents."""
+        return [NUMBER]
 
 
 def read_smoothing(value: Any) -> Any:

@@ -8,6 +8,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -34,6 +35,7 @@ from segtransfer.tasks.attacks.resolve import (
     with_steps,
 )
 from segtransfer.tasks.attacks.transforms import Transform
+from segtransfer.tasks.json_schema import NAMED_ENTRY, NUMBER, TEXT, JsonSchema, described
 from segtransfer.tasks.schema import (
     AnyPath,
     Frozen,
@@ -116,7 +118,9 @@ class AttackSpec(Frozen):
     layer: Text | None = None
     momentum: Momentum | None = None
     variance: Variance | None = None
-    smoothing: Annotated[Smoothing | None, BeforeValidator(read_smoothing)] = None
+    smoothing: Annotated[
+        Smoothing | None, BeforeValidator(read_smoothing), WithJsonSchema(NAMED_ENTRY)
+    ] = None
     target: Target | None = None
     region: Region | None = None
     restarts: Annotated[Whole, Field(ge=1, le=1000)] = 1
@@ -152,6 +156,19 @@ class AttackSpec(Frozen):
             data = {"steps": 0, "step_size": 0.0, **data}
         data = with_loss(with_hash(data, info, "files", "files_sha256", "folder"))
         return with_step_size(with_steps(data))
+
+    @classmethod
+    def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
+        """Return the form of a bare preset; the mapping may name a preset, and then no name."""
+        preset = {"anyOf": [{"enum": PRESETS.names()}, TEXT | {"pattern": ":"}]}
+        properties = fields["properties"]
+        properties["preset"] = preset | {
+            "description": "The preset whose fields are the defaults; its name is the default name."
+        }
+        properties["step_size"] = {"anyOf": [NUMBER, TEXT], **described(properties["step_size"])}
+        fields["required"] = []
+        fields["anyOf"] = [{"required": [field]} for field in ("preset", "name")]
+        return [preset]
 
     @classmethod
     def unknown_key(cls, key: str, value: Any) -> str:

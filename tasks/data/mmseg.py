@@ -240,11 +240,11 @@ def _resizer(
     from mmseg.registry import TRANSFORMS
 
     of_each = [
-        [step for step in part.get("pipeline") or [] if not _kind_of(step).startswith(UNRESIZED)]
+        [step for step in part.get("pipeline") or [] if not _type_name(step).startswith(UNRESIZED)]
         for part in described
     ]
     steps = of_each[0]
-    strange = [_kind_of(step) for step in steps if _kind_of(step) not in RESIZES]
+    strange = [_type_name(step) for step in steps if _type_name(step) not in RESIZES]
     if strange or any(other != steps for other in of_each):
         wrong = f"steps {', '.join(strange)}" if strange else "different steps by data set"
         raise InputError(
@@ -268,11 +268,6 @@ def _resizer(
         return np.ascontiguousarray(results["img"])
 
     return resize
-
-
-def _kind_of(step: Any) -> str:
-    """Return the type of a pipeline's step, as messages name it."""
-    return _type_name(step) if isinstance(step, dict) and "type" in step else f"no type: {step}"
 
 
 def _load_label(part: _Part, info: dict[str, Any], path: Path) -> np.ndarray:

@@ -3,8 +3,9 @@
 from abc import abstractmethod
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
+from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
 
+from segtransfer.tasks.json_schema import NAMED_ENTRY
 from segtransfer.tasks.registry import (
     EntrySpec,
     ForeignSpec,
@@ -51,4 +52,4 @@ def _read(value: Any, info: ValidationInfo) -> Any:
     return read_entry(READERS, ForeignReader, value, info.context)
 
 
-Reader = Annotated[SerializeAsAny[ReaderSpec], BeforeValidator(_read)]
+Reader = Annotated[SerializeAsAny[ReaderSpec], BeforeValidator(_read), WithJsonSchema(NAMED_ENTRY)]

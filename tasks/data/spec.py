@@ -9,8 +9,18 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.data.names import ClassName, composed
 from segtransfer.tasks.data.reader_spec import Reader
+from segtransfer.tasks.json_schema import TEXT, JsonSchema
 from segtransfer.tasks.labels import IGNORE_INDEX
-from segtransfer.tasks.schema import AnyPath, Frozen, Name, NameOrPath, Text, Whole, added_later
+from segtransfer.tasks.schema import (
+    AnyPath,
+    Frozen,
+    Name,
+    NameOrPath,
+    Text,
+    Whole,
+    WrittenIn,
+    added_later,
+)
 
 SPLITS = ("train", "val", "test")
 Side = Annotated[Whole, Field(ge=16, le=16384)]
@@ -88,7 +98,8 @@ def _below(root: str, folder: str) -> str:
             "folder relative to root",
             {"root": root, "folder": folder},
         )
-    return str(Path(root, folder))
+    path = str(Path(root, folder))
+    return WrittenIn(path, root.folder) if isinstance(root, WrittenIn) else path
 
 
 SequencePattern = Annotated[Text, AfterValidator(_is_pattern)]
@@ -156,9 +167,17 @@ class DataSpec(Frozen):
             return {"sample": data} if isinstance(data, str) else data
         fields = _with_root(data)
         folder, root = fields.get("folder"), fields.get("root")
-        if isinstance(folder, str) and isinstance(root, str):
+        if not isinstance(folder, str) or not isinstance(root, str):
+            return fields
+        if folder.strip() and root.strip():  # an empty text is refused as such
             return fields | {"folder": _below(root, folder), "root": None}
         return fields
+
+    @classmethod
+    def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
+        """Return the form of a bare sample; the mapping may use the old name of ``root``."""
+        fields["properties"]["data_root"] = TEXT | {"description": "The old name of root."}
+        return [TEXT]
 
     @model_validator(mode="after")
     def _one_source(self) -> "DataSpec":

@@ -3,8 +3,9 @@
 from abc import abstractmethod
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
+from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
 
+from segtransfer.tasks.json_schema import NAMED_ENTRY
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.registry import (
     EntrySpec,
@@ -50,4 +51,6 @@ def _read(value: Any, info: ValidationInfo) -> Any:
     return read_entry(ADAPTERS, ForeignAdapter, value, info.context)
 
 
-Adapter = Annotated[SerializeAsAny[AdapterSpec], BeforeValidator(_read)]
+Adapter = Annotated[
+    SerializeAsAny[AdapterSpec], BeforeValidator(_read), WithJsonSchema(NAMED_ENTRY)
+]

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.json_schema import JsonSchema
 from segtransfer.tasks.models.base import Effective, Segmenter
 from segtransfer.tasks.models.outputs import OutputKindError, foreign_error
 from segtransfer.tasks.models.probe import Taken, answer, find_probe, near
@@ -75,6 +76,11 @@ class Numerics(Frozen):
                 },
             )
         return named[data] if isinstance(data, str) else data
+
+    @classmethod
+    def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
+        """Return the form of a name."""
+        return [{"enum": ["reference", "fast"]}]
 
     def identity(self) -> str | dict[str, Any]:
         """Return the requested options as a canonical JSON value, whatever a device enables."""

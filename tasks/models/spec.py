@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.data.names import ClassName
+from segtransfer.tasks.json_schema import TEXT, JsonSchema
 from segtransfer.tasks.models.adapter_spec import Adapter
 from segtransfer.tasks.models.zoo import ZOO
 from segtransfer.tasks.schema import (
@@ -321,6 +322,17 @@ class ModelSpec(Frozen):
             if names and all(names):
                 data = {"name": "-and-".join(names)[:60], **data}
         return data
+
+    @classmethod
+    def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
+        """Return the form of a bare zoo name; zoo models and ensembles need no name."""
+        properties = fields["properties"]
+        properties["ensemble"] = {"anyOf": [{"type": "array"}, properties["ensemble"]]}
+        for name in ("weights", "average", "own_scales"):
+            properties[name] = {"description": f"As ensemble.{name}, beside a list of members."}
+        fields["required"] = []
+        fields["anyOf"] = [{"required": [field]} for field in ("name", "zoo", "ensemble")]
+        return [TEXT]
 
     @model_validator(mode="after")
     def _one_adapter(self) -> "ModelSpec":

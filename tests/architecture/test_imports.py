@@ -49,7 +49,6 @@ ALLOWED = {
     "transformers": ["tasks/models/huggingface*.py"],
     "huggingface_hub": ["tasks/models/huggingface*.py"],
     "altair": ["orchestrator/reporting/html/charts.py"],
-    "vl_convert": ["orchestrator/reporting/html/charts.py"],
     "jinja2": ["orchestrator/reporting/html/*.py"],
 }
 

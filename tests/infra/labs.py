@@ -21,7 +21,7 @@ from tests.orchestrator.servers import free_port
 START = 240.0  # seconds that a node may take to start on a busy machine
 TRIES = 4
 SOURCE_FOLDERS = ("orchestrator", "search_spaces", "tasks")
-SOURCE_FILES = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")
+SOURCE_FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE")
 # Given, not found: Ray waits fifteen seconds alone for what its agents find, whatever else goes on.
 AGENT_PORTS = (
     "dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent", "metrics-export",

@@ -7,7 +7,6 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import altair as alt
@@ -55,15 +54,6 @@ PAIRS = tuple(
 )
 VERDICTS = LegendEntry("beyond noise", ORANGE), LegendEntry("within noise", GREY)
 LABELS = [entry.label for entry in PAIRS]
-
-
-@cache
-def vega_bundle() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as a script that defines ``vegaEmbed``."""
-    import vl_convert
-
-    version = "_".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
 
 
 def overview_charts(analysis: Analysis) -> list[Chart]:

@@ -136,7 +136,7 @@ def _assets() -> dict[str, Markup]:
     return {
         "css": Markup((HERE / "page.css").read_text(encoding="utf-8")),
         "js": _script((HERE / "page.js").read_text(encoding="utf-8")),
-        "vega": _script(charts.vega_bundle()),
+        "vega": _script((HERE / "vega.js").read_text(encoding="utf-8")),
     }
 
 

@@ -7,11 +7,12 @@ from math import prod
 from typing import Annotated, Any
 
 import torch
-from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
+from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
 
 from segtransfer.tasks.attacks.transforms.base import TRANSFORMS, ForeignTransform, TransformSpec
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
 from segtransfer.tasks.attacks.transforms.views import TransformContext, View, then
+from segtransfer.tasks.json_schema import NAMED_ENTRY
 from segtransfer.tasks.registry import read_entry
 
 
@@ -24,7 +25,9 @@ def _read(value: Any, info: ValidationInfo) -> Any:
     return read_entry(TRANSFORMS, ForeignTransform, value, info.context)
 
 
-Transform = Annotated[SerializeAsAny[TransformSpec], BeforeValidator(_read)]
+Transform = Annotated[
+    SerializeAsAny[TransformSpec], BeforeValidator(_read), WithJsonSchema(NAMED_ENTRY)
+]
 
 
 def copies(transforms: Sequence[TransformSpec]) -> int:

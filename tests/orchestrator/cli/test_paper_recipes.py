@@ -1,6 +1,7 @@
 """The recipes of the paper's setting and of ADE20K, on made trees, and their own check of mIoU."""
 
 import hashlib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,7 @@ def test_a_study_takes_a_recipe_as_its_base(server: Server, tmp_path: Path) -> N
 def test_a_recipe_runs_on_ray_at_the_full_shapes_of_its_networks(
     recipe: str, server: Server, tmp_path: Path, cluster: None
 ) -> None:
+    signal.alarm(1800)
     tree = write_tree(recipe, tmp_path / "tree", 2)
     changes = publish(recipe, server, full=True)
     told = carry_out(recipe, tmp_path, f"data.root={tree}", *changes, *quick("ray"))

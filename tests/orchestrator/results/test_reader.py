@@ -10,6 +10,7 @@ import pytest
 from segtransfer.export import export
 from segtransfer.reporting.folder import report_folder, write_report
 from segtransfer.results import Results, load_results
+from segtransfer.results.published import NEAR, published_scores
 from segtransfer.store import Store
 from segtransfer.store.rows import encode_rows, row_path
 from tests.orchestrator.results.test_warnings import (
@@ -92,18 +93,30 @@ def test_a_reader_reads_the_wanted_cells_alone(results: Results) -> None:
 # One list of warnings -----------------------------------------------------------------------------
 
 
+def assert_exports_warn_as_the_page(results: Results, folder: Path) -> None:
+    write_report(results)
+    shown = {"page": on_the_page((report_folder(results) / "report.html").read_text())}
+    for kind in ("parquet", "csv", "hf"):
+        made = export(results.store.location, folder / kind, kind).folder  # type: ignore[arg-type]
+        shown[kind] = json.loads((made / "experiment.json").read_text())["warnings"]
+    card = (folder / "hf" / "README.md").read_text()
+    shown["card"] = in_markdown(card[card.index("**Warnings**") :])
+    assert sentences(results)
+    assert shown == dict.fromkeys(shown, sentences(results))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_an_export_has_the_warnings_of_the_report_and_the_page(name: str, tmp_path: Path) -> None:
     made = CASES[name][0](tmp_path)
     if name == "random-model":
         mark_random(made)
-    results = load_results(made.store, made.identity)
-    write_report(results)
-    shown = {"page": on_the_page((report_folder(results) / "report.html").read_text())}
-    for kind in ("parquet", "csv", "hf"):
-        folder = export(results.store.location, tmp_path / kind, kind).folder  # type: ignore[arg-type]
-        shown[kind] = json.loads((folder / "experiment.json").read_text())["warnings"]
-    card = (tmp_path / "hf" / "README.md").read_text()
-    shown["card"] = in_markdown(card[card.index("**Warnings**") :])
-    assert sentences(results)
-    assert shown == dict.fromkeys(shown, sentences(results))
+    assert_exports_warn_as_the_page(load_results(made.store, made.identity), tmp_path)
+
+
+def test_the_margin_of_a_published_miou_is_one_in_export_and_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segtransfer.experiment.manifest.published_miou", lambda *_: 150.0)
+    results = run_toy(tmp_path, attacks=[{"preset": "noise", "eps": "8/255"}])
+    assert all(score.margin > NEAR for score in published_scores(results))
+    assert_exports_warn_as_the_page(results, tmp_path)

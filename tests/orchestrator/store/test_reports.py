@@ -32,6 +32,7 @@ WRONG: dict[str, Change] = {
     "at_bound below 0": lambda table: table["at_bound"].__setitem__(0, -0.5),
     "mean_abs infinite": lambda table: table["mean_abs"].__setitem__(0, math.inf),
     "psnr below 0": lambda table: table["psnr"].__setitem__(0, -1.0),
+    "an integer beyond floats": lambda table: table["psnr"].__setitem__(0, 10**400),
     "no number": lambda table: table["psnr"].__setitem__(0, math.nan),
 }
 

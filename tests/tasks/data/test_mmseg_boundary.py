@@ -252,3 +252,24 @@ def test_data_sets_of_different_pipelines_are_refused(tmp_path: Path) -> None:
     ]
     spec = written(tmp_path, {"type": "ConcatDataset", "datasets": parts})
     refused(spec.model_copy(update={"fit": "pipeline"}), "has different steps by data set")
+
+
+SHORTEST: dict[str, Any] = {"type": "ResizeShortestEdge", "scale": 32}
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ({"type": "Resize", "scale": (32, 32), "ratio": 2}, ("pipeline fails", "'ratio'")),
+        ({"type": "Resize", "scale": "large"}, ("pipeline fails", "large")),
+        (SHORTEST | {"max_size": "x"}, ("fails on 24 x 32 (height x width)", "ResizeShortestEdge")),
+        ({"scale": (32, 32)}, ("its data set could not be built", "'type'")),
+    ],
+    ids=str,
+)
+def test_a_resize_that_fails_is_told_with_its_step(
+    step: Any, told: tuple[str, ...], tmp_path: Path
+) -> None:
+    root = write_folder(tmp_path / "data", 1, size=(24, 32))
+    spec = written(tmp_path, described(root, pipeline=[LOADER, step]))
+    refused(spec.model_copy(update={"fit": "pipeline"}), *told)

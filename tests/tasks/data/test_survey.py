@@ -112,6 +112,16 @@ def test_every_fault_is_told_and_the_other_images_are_counted(tmp_path: Path) ->
         open_dataset(spec)
 
 
+def test_an_image_that_the_test_pipeline_cannot_resize_is_a_fault(tmp_path: Path) -> None:
+    mixed_folder(tmp_path)
+    resize = {"type": "ResizeShortestEdge", "scale": 32, "max_size": "x"}
+    spec = written(tmp_path, described(tmp_path, pipeline=[LOADER, resize]))
+    found = looked_at(spec.model_copy(update={"fit": "pipeline"}))
+    assert found.usable == ()
+    assert len(found.faults) == len(SIZES)
+    assert "fails on 20 x 28 (height x width)" in found.faults[0]
+
+
 def test_data_that_a_plan_refuses_as_a_whole_has_a_fault(tmp_path: Path) -> None:
     root = write_folder(tmp_path, 1)
     write_image(root / "labels/clip0_0.png", np.full((20, 28), 255, np.uint8))

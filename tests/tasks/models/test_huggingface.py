@@ -419,6 +419,14 @@ def test_a_torn_config_is_named(folder: Path) -> None:
         adapters.describe(spec(folder))
 
 
+@pytest.mark.parametrize("content", ["[]", "3", "null"])
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
+def test_a_file_that_is_no_mapping_is_named(file: str, content: str, folder: Path) -> None:
+    (folder / file).write_text(content)
+    with pytest.raises(InputError, match=rf"{file} holds \w+; it must be a mapping"):
+        adapters.describe(spec(folder))
+
+
 def test_a_classifier_is_refused_by_its_architecture(folder: Path) -> None:
     change(folder, "config.json", architectures=["SegformerForImageClassification"])
     with pytest.raises(

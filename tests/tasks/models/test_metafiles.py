@@ -1,5 +1,6 @@
 """Metafiles: the URL and the scores of a config's weights, of mmseg's own and beside a user's."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,26 @@ def test_a_config_without_weights_is_told_with_near_names_that_have_some(
 def test_several_weights_of_a_config_are_all_named() -> None:
     with pytest.raises(InputError, match=r"several published weights: \S*80k\S* and \S*160k\S*;"):
         published("ocrnet_hr18_4xb4-80k_ade20k-512x512")
+
+
+def test_keys_without_a_value_and_entries_without_a_config_leave_the_rest_usable(
+    config: str, tmp_path: Path
+) -> None:
+    scores = [{"Task": None, "Dataset": "a", "Metrics": {"mIoU": 1.5, "mIoU(ms+flip)": math.nan}}]
+    mine = entry(config, URL) | {"Results": scores}
+    write_metafile(tmp_path, {"Name": "x"}, {"Config": None}, entry("other.py", URL), mine)
+    (score,) = published(config).scores
+    assert (score.task, score.miou, score.miou_ms_flip) == ("", 1.5, None)
+    (tmp_path / "metafile.yaml").unlink()
+    write_metafile(tmp_path, entry(config, URL) | {"Results": None})
+    assert published(config).scores == ()
+
+
+def test_a_score_that_is_no_number_is_none(config: str, tmp_path: Path) -> None:
+    scores = {"Dataset": "a", "Metrics": {"mIoU": True, "mIoU(ms+flip)": "80"}}
+    write_metafile(tmp_path, entry(config, URL) | {"Results": scores})
+    (score,) = published(config).scores
+    assert (score.miou, score.miou_ms_flip) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,9 @@ class Log(Listener):
         return [notice.key for notice in self.notices if notice.kind == kind]
 
 
+EIGHTHS = {"arguments": {"multiple": 8}}
+
+
 def on(executor: str) -> dict[str, Any]:
     """One worker, where their number is not what a test is about: each takes seconds to start."""
     return {"executor": executor, "fleet": {"slots": 1}}
@@ -212,6 +215,30 @@ def test_a_model_that_cannot_load_fails_its_tasks_and_the_rest_is_done(
     assert "load" in failure_of(results.store, clean[0])["message"]
     assert results.matrix("pgd").isna().to_numpy().tolist() == [[False, True], [True, True]]
     assert results.missing == results.failures.keys() & results.missing
+
+
+@RAY_IF_SLOW
+def test_a_size_that_a_network_does_not_take_fails_the_tasks_of_its_images_alone(
+    executor: str, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "data", count=3, size=(24, 32))
+    write_images(tmp_path / "small", count=2, size=(20, 32))
+    for path in (tmp_path / "small").rglob("*.png"):
+        path.rename(tmp_path / "data" / path.parent.name / f"small-{path.name}")
+    network = {"callable": "tests.tasks.models.test_size_divisor:Picky"}
+    results = run_toy(
+        tmp_path,
+        models=[toy("any", seed=1), {"name": "picky", "torch": network | EIGHTHS}],
+        attacks=["noise"],
+        runtime=on(executor),
+    )
+    sizes = {cell.key: results.store.shard(cell.shard_id).size for cell in results.manifest.cells}
+    refused = {cell.key for cell in results.manifest.cells if cell.target == "picky"}
+    refused = {key for key in refused if sizes[key] == (20, 32)}
+    assert refused == results.failures.keys()
+    assert refused != sizes.keys()
+    for sentence in results.failures.values():
+        assert "by trial the network takes multiples of 8: give data.size" in sentence
 
 
 @RAY_IF_SLOW

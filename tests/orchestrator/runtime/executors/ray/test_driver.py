@@ -115,9 +115,10 @@ def test_clients_share_a_fleet_that_outlives_its_starter_and_no_key_is_made_twic
 ) -> None:
     signal.alarm(180)  # a fleet starts meanwhile
     a, b, c = slow("a", 0.02), toy("b", seed=2), toy("c", seed=3)
+    by_url = f"file://{fleet.store.location}"
     specs = [
         fleet.spec(models=[a, b], attacks=[pgd(3), "noise"]),
-        fleet.spec(models=[a, b, c], attacks=[pgd(3)]),
+        fleet.spec(models=[a, b, c], attacks=[pgd(3)], runtime={"store": by_url}),
     ]
     barrier = threading.Barrier(2)
     logs = [Meeting(barrier) for _ in specs]

@@ -1,0 +1,99 @@
+"""Specs that change another spec: ``base: FILE`` or ``base: RECIPE``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segtransfer.errors import InputError
+from segtransfer.experiment.overrides import SHORTHAND
+from segtransfer.experiment.recipes import find_spec
+from segtransfer.tasks.schema import WrittenIn
+from segtransfer.tasks.yaml_files import read_mapping
+
+NEEDS = "data, models and attacks"
+
+
+def spec_files(path: Path, recipes: Sequence[Path], kind: str) -> list[Path]:
+    """Return the file of a spec, its base's, the base's of that base, and so on.
+
+    Args:
+        path: The file of the spec.
+        recipes: The folders of shipped specs.
+        kind: The kind of spec, for error messages.
+
+    Raises:
+        InputError: If a file cannot be read, or a spec is its own base.
+    """
+    files = [path]
+    while (base := read_mapping(files[-1], NEEDS).get("base")) is not None:
+        files.append(find_base(base, files[-1].parent, recipes, kind, str(files[-1])))
+        if files[-1] in files[:-1]:
+            raise InputError(f"{path}: field 'base' leads back to {files[-1]}; leave one out")
+    return files
+
+
+def with_base(
+    raw: dict[str, Any], folder: Path, recipes: Sequence[Path], kind: str, origin: str
+) -> dict[str, Any]:
+    """Return the fields of a spec merged into those of its base.
+
+    Mappings are merged field by field; any other value, also a list, takes the base's place. A
+    text of a base remembers the folder of its file, at which its relative path starts. The name
+    of a base is not inherited.
+
+    Args:
+        raw: The fields of the spec.
+        folder: The folder at which the base's relative path starts.
+        recipes: The folders of shipped specs, whose relative paths start at the working folder.
+        kind: The kind of spec, for error messages.
+        origin: The name of the spec in error messages.
+
+    Raises:
+        InputError: If the base cannot be read, or a spec is its own base.
+    """
+    if raw.get("base") is None:
+        return {name: value for name, value in raw.items() if name != "base"}
+    merged: dict[str, Any] = {}
+    for path in reversed(
+        spec_files(find_base(raw["base"], folder, recipes, kind, origin), recipes, kind)
+    ):
+        content = read_mapping(path, NEEDS)
+        content.pop("name", None)
+        place = Path.cwd() if path.parent in recipes else path.parent
+        merged = _merged(merged, _written_in(content, place))
+    merged = _merged(merged, raw)
+    del merged["base"]
+    return merged
+
+
+def find_base(base: Any, folder: Path, recipes: Sequence[Path], kind: str, origin: str) -> Path:
+    """Return the file of a base, given by its path or by the name of a shipped spec.
+
+    Raises:
+        InputError: If the base is neither.
+    """
+    if not isinstance(base, str):
+        raise InputError(f"{origin}: field 'base' must be a file or a recipe (value: {base})")
+    path = folder / Path(base).expanduser()
+    return path.resolve() if path.is_file() else find_spec(base, recipes, kind)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for name, value in own.items():
+        inherited = base.get(name)
+        if isinstance(inherited, str) and isinstance(value, dict) and name in SHORTHAND:
+            inherited = {SHORTHAND[name]: inherited}
+        if isinstance(inherited, dict) and isinstance(value, dict):
+            value = _merged(inherited, value)
+        result[name] = value
+    return result
+
+
+def _written_in(value: Any, folder: Path) -> Any:
+    """Return a plain value whose texts remember the folder of their file."""
+    if isinstance(value, str):
+        return WrittenIn(value, folder)
+    if isinstance(value, dict):
+        return {name: _written_in(item, folder) for name, item in value.items()}
+    return [_written_in(item, folder) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,42 @@
+"""JSON schemas of specs as people write them: descriptions of fields, and short forms."""
+
+import inspect
+import re
+from typing import Any
+
+JsonSchema = dict[str, Any]
+
+TEXT: JsonSchema = {"type": "string"}
+NUMBER: JsonSchema = {"type": "number"}
+# A number, or a fraction such as 8/255.
+NUMBER_OR_FRACTION: JsonSchema = {
+    "anyOf": [NUMBER, TEXT | {"pattern": "^[-+0-9. ]+(e[-+]?[0-9]+)?(/[0-9 ]+)?$"}]
+}
+# A name, or a mapping of the name to its fields.
+NAMED_ENTRY: JsonSchema = {"anyOf": [TEXT, {"type": "object"}]}
+
+
+def describe_fields(spec: type, schema: JsonSchema) -> None:
+    """Add the descriptions in a class's docstring to its schema.
+
+    Args:
+        spec: The class.
+        schema: The schema of the mapping of its fields, which is changed.
+    """
+    schema["description"] = inspect.cleandoc(spec.__doc__ or "").partition("\n\n")[0]
+    for owner in spec.__mro__:
+        for name, text in attributes_of(owner).items():
+            if name in schema.get("properties", {}):
+                schema["properties"][name].setdefault("description", text)
+
+
+def attributes_of(spec: type) -> dict[str, str]:
+    """Return the section ``Attributes`` of a class's own docstring, a text per name."""
+    _, _, section = inspect.cleandoc(spec.__dict__.get("__doc__") or "").partition("Attributes:\n")
+    found = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.replace("``", "").split()) for name, text in found}
+
+
+def described(schema: JsonSchema) -> JsonSchema:
+    """Return the default and the description of a field's schema."""
+    return {key: schema[key] for key in ("default", "description") if key in schema}

@@ -1,0 +1,131 @@
+"""JSON schemas for editors: what a run accepts validates, and a slip of the pen does not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from typer.testing import CliRunner
+
+from segtransfer import search_spaces, tasks
+from segtransfer.cli import app
+from segtransfer.experiment.spec import Experiment
+from segtransfer.tasks.attacks.presets import PRESETS
+from segtransfer.tasks.json_schema import attributes_of
+from segtransfer.tasks.yaml_files import parse, read_mapping
+
+SHIPPED = {
+    "experiment": Path(tasks.__file__).parent / "recipes",
+    "study": Path(tasks.__file__).parent / "studies",
+    "search": Path(search_spaces.__file__).parent / "recipes",
+    "space": Path(search_spaces.__file__).parent,
+}
+FILES = [(kind, path) for kind, folder in SHIPPED.items() for path in sorted(folder.glob("*.yaml"))]
+
+
+def validator(kind: str) -> jsonschema.Draft202012Validator:
+    answer = CliRunner().invoke(app, ["schema", kind])
+    assert answer.exit_code == 0, answer.output
+    schema = json.loads(answer.output)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.fixture(scope="module")
+def experiments() -> jsonschema.Draft202012Validator:
+    return validator("experiment")
+
+
+@pytest.mark.parametrize(("kind", "path"), FILES, ids=lambda part: getattr(part, "stem", part))
+def test_a_shipped_file_validates(kind: str, path: Path) -> None:
+    validator(kind).validate(read_mapping(path, "fields"))
+
+
+RIGHT = [
+    "data: camvid",
+    "data: {sample: camvid, images: 4}",
+    "data: {mmseg: config.py, data_root: folder, fit: pipeline}",
+    "models: [fcn-r18, {zoo: pspnet-r18}, {ensemble: [fcn-r18, pspnet-r18], weights: [1, 2]}]",
+    "models: [{name: m, torch: {callable: 'm:net'}, label_map: {road: way, sky: null}}]",
+    "attacks: [pgd, 'mine:PRESET', {preset: ds, eps: 8/255, step_size: eps/4, budget: 10}]",
+    "attacks: [{name: a, eps: 0.03, transforms: [ds, {di: {probability: 0.7}}], smoothing: ti}]",
+    "numerics: fast",
+    "numerics: {bf16: auto}",
+    "seed: 3",
+]
+WRONG = [
+    "data: {sampel: camvid}",
+    "models: [{name: m, torch: {calable: 'm:net'}}]",
+    "attacks: [pgdd]",
+    "attacks: [{preset: pgd, epz: 8/255}]",
+    "attacks: [{eps: 8/255}]",
+    "attacks: [{preset: pgd, eps: eight}]",
+    "numerics: quick",
+    "numerics: {bf16: maybe}",
+    "seed: one",
+    "sed: 1",
+]
+WHOLE = "data: camvid\nmodels: [fcn-r18]\nattacks: [pgd]\n"
+
+
+def changed(field: str) -> dict[str, Any]:
+    return {**parse(WHOLE, "whole"), **parse(field, "field")}
+
+
+@pytest.mark.parametrize("field", RIGHT)
+def test_a_form_that_is_read_validates(
+    field: str, experiments: jsonschema.Draft202012Validator
+) -> None:
+    experiments.validate(changed(field))
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_a_field_that_is_refused_does_not_validate(
+    field: str, experiments: jsonschema.Draft202012Validator
+) -> None:
+    assert not experiments.is_valid(changed(field))
+
+
+@pytest.mark.parametrize("preset", PRESETS.names())
+def test_every_preset_validates_by_its_name(
+    preset: str, experiments: jsonschema.Draft202012Validator
+) -> None:
+    experiments.validate(changed(f"attacks: [{preset}]"))
+
+
+def test_a_file_with_a_base_needs_no_other_field(
+    experiments: jsonschema.Draft202012Validator,
+) -> None:
+    experiments.validate({"base": "quickstart"})
+    assert not experiments.is_valid({"seed": 1})
+
+
+def test_every_field_of_an_experiment_has_a_description() -> None:
+    schema = Experiment.model_json_schema()
+    parts = {"Experiment": schema, **schema["$defs"]}
+    bare = [
+        f"{name}.{field}"
+        for name, part in parts.items()
+        for field, content in part.get("properties", {}).items()
+        if "description" not in content
+    ]
+    assert bare == []
+
+
+def test_a_description_is_the_text_of_the_docstring_without_markup() -> None:
+    class Described:
+        """A class.
+
+        Attributes:
+            first: One line of ``text``.
+            second: Two lines
+                of text.
+
+        A paragraph: not a field.
+        """
+
+    assert attributes_of(Described) == {
+        "first": "One line of text.",
+        "second": "Two lines of text.",
+    }
