@@ -1,20 +1,23 @@
-"""Build step: the script of Vega, Vega-Lite and Vega-Embed, which every report.html contains.
+"""Build steps: the script of Vega, Vega-Lite and Vega-Embed, and the files for clusters.
 
-The library that bundles the script is larger than segtransfer, and only the build needs it.
+Every report.html contains the script. The library that bundles it is larger than segtransfer, and
+only the build needs it. ``segtransfer infra copy`` copies the files for clusters.
 """
 
+import shutil
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
 SCRIPT = Path(__file__).parent / "orchestrator/reporting/html/vega.js"
+INFRA = Path(__file__).parent / "infra"  # absent in sources that a container or a job gets
 VEGA_LITE = "6.4"  # of the charts that Altair 6 writes
 MARK = f"// Vega-Lite {VEGA_LITE}, as vl-convert bundles it\n"
 
 
-class BuildWithScript(build_py):
-    """Write the script beside the page's template before the package's files are collected."""
+class BuildWithFiles(build_py):
+    """Write the script beside the page's template, and the files for clusters into the build."""
 
     def run(self) -> None:
         if not SCRIPT.is_file() or not SCRIPT.read_text(encoding="utf-8").startswith(MARK):
@@ -25,6 +28,16 @@ class BuildWithScript(build_py):
             )
             SCRIPT.write_text(MARK + bundle, encoding="utf-8")
         super().run()
+        if INFRA.is_dir() and not self.editable_mode:
+            self._copy_infra(Path(self.build_lib, "segtransfer", "infra"))
+
+    def _copy_infra(self, built: Path) -> None:
+        """Copy the list of files and folders, and all that it names."""
+        for name in ("copied.txt", *(INFRA / "copied.txt").read_text().split()):
+            copy = shutil.copytree if (INFRA / name).is_dir() else shutil.copy
+            built.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(built / name, ignore_errors=True)
+            copy(INFRA / name, built / name)
 
 
-setup(cmdclass={"build_py": BuildWithScript})
+setup(cmdclass={"build_py": BuildWithFiles})
