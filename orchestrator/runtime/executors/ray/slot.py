@@ -136,13 +136,12 @@ class RaySlot:
             max_task_retries=0,
             scheduling_strategy=pinned,
             **self.resources,
-        ).remote(self.slot_id, micro_batch, store)
+        ).remote(micro_batch, store)
         self.send_ping()
 
     def send_ping(self) -> None:
         """Ask the worker for a sign of life."""
-        self.ping = self.worker.ping.options(name="ping").remote()
-        self.pinged = time.monotonic()
+        self.ping, self.pinged = self.worker.ping.remote(), time.monotonic()
 
     def host(self, model: str, served: Served) -> None:
         """Begin to load a model on the worker."""

@@ -54,16 +54,14 @@ class ModelActor:
     """An actor that starts without a model and runs its calls one by one, in their order.
 
     Args:
-        slot_id: The slot, by which Ray's dashboard and logs show the actor.
         micro_batch: Images per forward.
         store: The store to write to; None if the driver writes.
     """
 
-    def __init__(self, slot_id: str, micro_batch: int, store: str | None) -> None:
+    def __init__(self, micro_batch: int, store: str | None) -> None:
         code_hash()  # now, because the files on disk may change later
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")  # the worker's .err
         log.setLevel(logging.INFO)
-        self._slot_id = slot_id
         self._name = "no model"
         torch.set_num_threads(1)
         keep_freed_memory()
@@ -77,11 +75,7 @@ class ModelActor:
                 log.warning("Ray gave this actor a GPU, and torch finds none: it uses the CPU")
         self._model: Segmenter | None = None
 
-    def __repr__(self) -> str:
-        """Return the slot, which Ray reads once when the actor has started."""
-        return f"slot {self._slot_id}"
-
-    @ray.method(concurrency_group=HEALTH)
+    @ray.method(concurrency_group=HEALTH, enable_task_events=False)
     def ping(self) -> tuple[int, str]:
         """Return the process id and the hash of the running code, as a sign of life."""
         return os.getpid(), code_hash()
