@@ -1,17 +1,21 @@
-"""Build steps: the script of Vega, Vega-Lite and Vega-Embed, and the files for clusters.
+"""Three parts of the package that the build makes.
 
-Every report.html contains the script. The library that bundles it is larger than segtransfer, and
-only the build needs it. ``segtransfer infra copy`` copies the files for clusters.
+The script of Vega, Vega-Lite and Vega-Embed, which every report.html contains: the library that
+bundles it is larger than segtransfer, and only the build needs it. The README without links into
+the repository, as an index of packages shows it. And the files for clusters, which
+``segtransfer infra copy`` copies.
 """
 
+import re
 import shutil
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SCRIPT = Path(__file__).parent / "orchestrator/reporting/html/vega.js"
-INFRA = Path(__file__).parent / "infra"  # absent in sources that a container or a job gets
+ROOT = Path(__file__).parent
+SCRIPT = ROOT / "orchestrator/reporting/html/vega.js"
+INFRA = ROOT / "infra"  # absent in sources that a container or a job gets
 VEGA_LITE = "6.4"  # of the charts that Altair 6 writes
 MARK = f"// Vega-Lite {VEGA_LITE}, as vl-convert bundles it\n"
 
@@ -40,4 +44,14 @@ class BuildWithFiles(build_py):
             copy(INFRA / name, built / name)
 
 
-setup(cmdclass={"build_py": BuildWithFiles})
+def readme_of_index(text: str) -> str:
+    """Return a README without pictures and links whose address is a path of the repository."""
+    text = re.sub(r"!\[[^]]*\]\((?!https?:)[^)]*\)\n*", "", text)
+    return re.sub(r"\[([^]]*)\]\((?!https?:)[^)]*\)", r"\1", text)
+
+
+setup(
+    cmdclass={"build_py": BuildWithFiles},
+    long_description=readme_of_index((ROOT / "README.md").read_text(encoding="utf-8")),
+    long_description_content_type="text/markdown",
+)

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from segtransfer.cli.exits import describe, leave_output
 
 RESUME = "run again to go on"
+OF_EVERY_VERB = ("--debug", "--verbose", "-v", "--quiet", "-q")
 
 
 class Boundary(TyperGroup):
@@ -39,9 +40,12 @@ class Boundary(TyperGroup):
             raise SystemExit(describe(error, "", RESUME)) from error
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Accept ``--debug`` behind a verb as well as before it."""
-        debug = ["--debug"] if "--debug" in args else []
-        return super().parse_args(ctx, debug + [a for a in args if a != "--debug"])
+        """Accept the options of every verb behind the verb as well as before it."""
+        end = args.index("--") if "--" in args else len(args)
+        first = [a for a in args[:end] if a in OF_EVERY_VERB]
+        return super().parse_args(
+            ctx, first + [a for a in args[:end] if a not in OF_EVERY_VERB] + args[end:]
+        )
 
 
 def _pipe_error(error: BaseException | None) -> OSError | None:

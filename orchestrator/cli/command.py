@@ -13,12 +13,14 @@ from segtransfer.cli import tracebacks
 from segtransfer.cli.attacks import attacks
 from segtransfer.cli.boundary import Boundary
 from segtransfer.cli.compare import compare
+from segtransfer.cli.console import console
 from segtransfer.cli.data import data_app
 from segtransfer.cli.doctor import doctor
 from segtransfer.cli.exits import exit_with_message
 from segtransfer.cli.export import export
 from segtransfer.cli.fleet import fleet_app
 from segtransfer.cli.infra import infra_app
+from segtransfer.cli.init import init
 from segtransfer.cli.job import job_app
 from segtransfer.cli.models import models
 from segtransfer.cli.plan import plan
@@ -33,13 +35,13 @@ from segtransfer.experiment.shadowing import check_not_shadowed
 
 app = typer.Typer(
     cls=Boundary,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Measure how adversarial examples transfer between segmentation models.",
 )
 for _verb in (
-    run, search, study, plan, report, export, compare, models, attacks, schema, doctor, submit,
+    run, search, study, plan, report, export, compare,
+    init, schema, models, attacks, doctor, submit,
 ):  # fmt: skip
     app.command()(_verb)
 app.add_typer(data_app, name="data")
@@ -67,9 +69,20 @@ def before_any_verb(
     debug: Annotated[
         bool, typer.Option("--debug", help="Print the traceback of an error as well.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print what is done as log lines as well.")
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Print warnings and errors alone, and the value of --json."
+        ),
+    ] = False,
 ) -> None:
     """Handle the options before the verb, and refuse a working folder that hides segtransfer."""
     tracebacks.show(debug)
+    console.quiet = quiet
+    logging.getLogger("segtransfer").setLevel(logging.INFO if verbose else logging.WARNING)
     if context.invoked_subcommand != "doctor":  # doctor reports it with all else
         with exit_with_message(""):
             check_not_shadowed()

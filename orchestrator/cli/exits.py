@@ -21,13 +21,13 @@ GO_ON = "run again to go on"  # of a command that computes what the store lacks
 
 
 class ExitCode(IntEnum):
-    """Exit code of a command that did not succeed."""
+    """Exit code of a command that did not succeed; docs/reference/command.md has the table."""
 
     FAILED = 1
     WRONG_INPUT = 2
-    INTERRUPTED = 130
+    INTERRUPTED = 130  # 128 + SIGINT
     BROKEN_PIPE = 141  # 128 + SIGPIPE
-    TERMINATED = 143
+    TERMINATED = 143  # 128 + SIGTERM
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from segtransfer.tasks.schema import WrittenIn
 from segtransfer.tasks.yaml_files import read_mapping
 
 NEEDS = "data, models and attacks"
+FIELDS_OF_SECTIONS = 1  # mappings below the spec; further below, null is a value
 
 
 def spec_files(path: Path, recipes: Sequence[Path], kind: str) -> list[Path]:
@@ -37,9 +38,10 @@ def with_base(
 ) -> dict[str, Any]:
     """Return the fields of a spec merged into those of its base.
 
-    Mappings are merged field by field; any other value, also a list, takes the base's place. A
-    text of a base remembers the folder of its file, at which its relative path starts. The name
-    of a base is not inherited.
+    Mappings are merged field by field; any other value, also a list, takes the base's place. Null
+    removes a section, or a field of a section, so that it has its default. A text of a base
+    remembers the folder of its file, at which its relative path starts. The name of a base is not
+    inherited.
 
     Args:
         raw: The fields of the spec.
@@ -78,15 +80,18 @@ def find_base(base: Any, folder: Path, recipes: Sequence[Path], kind: str, origi
     return path.resolve() if path.is_file() else find_spec(base, recipes, kind)
 
 
-def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+def _merged(base: dict[str, Any], own: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+    """Return the fields of a spec merged into those of its base, ``depth`` mappings below."""
     result = dict(base)
     for name, value in own.items():
         inherited = base.get(name)
         if isinstance(inherited, str) and isinstance(value, dict) and name in SHORTHAND:
             inherited = {SHORTHAND[name]: inherited}
         if isinstance(inherited, dict) and isinstance(value, dict):
-            value = _merged(inherited, value)
+            value = _merged(inherited, value, depth + 1)
         result[name] = value
+        if value is None and depth <= FIELDS_OF_SECTIONS:
+            del result[name]
     return result
 
 

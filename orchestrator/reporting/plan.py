@@ -54,8 +54,8 @@ def plan_facts(plan: Plan, forecast: Forecast) -> dict[str, Any]:
         "store": plan.experiment.runtime.store,
         "images": sum(len(shard.image_ids) for shard in plan.shards.values()),
         "shards": len(plan.shards),
-        "sources": plan.experiment.source_models,
-        "targets": plan.experiment.target_models,
+        "sources": [model.name for model in plan.experiment.source_models],
+        "targets": [model.name for model in plan.experiment.target_models],
         "tasks": {name: _counts(plan, tasks) for name, tasks in _by_attack(plan).items()},
         "fleets": [
             {

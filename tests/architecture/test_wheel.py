@@ -1,6 +1,7 @@
 """Built distributions: the whole tree and nothing else, with one code hash."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -84,6 +85,16 @@ def test_the_wheel_has_every_file_of_the_tree_and_no_other(wheel: Path) -> None:
     kinds = {Path(name).suffix for name in names_in(wheel)}
     assert kinds >= {".py", ".typed", ".yaml", ".md", ".safetensors", ".json", ".png"}
     assert kinds >= {".html", ".css", ".js"}
+
+
+def test_every_link_on_the_page_of_an_index_is_absolute(wheel: Path) -> None:
+    content = zipfile.ZipFile(wheel)
+    (name,) = [name for name in content.namelist() if name.endswith(".dist-info/METADATA")]
+    head, _, page = content.read(name).decode().partition("\n\n")
+    assert "License-Expression: Apache-2.0 AND CC-BY-NC-4.0" in head
+    links = re.findall(r"\]\(([^)]*)\)", page)
+    assert links
+    assert all(link.startswith("https://") for link in links), links
 
 
 def test_only_configs_of_the_zoo_have_names_that_no_import_can_give(wheel: Path) -> None:

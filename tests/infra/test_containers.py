@@ -65,7 +65,7 @@ def test_the_build_sees_no_secrets_and_all_of_the_package() -> None:
     assert not any("secret" in rule for rule in let_in)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = set(project["tool"]["setuptools"]["package-dir"].values())
-    files = {project["project"]["readme"], *project["project"]["license-files"]}
+    files = {"README.md", *project["project"]["license-files"]}
     files |= {"pyproject.toml", "setup.py"}
     assert packages | files | {"infra/docker/locks"} == let_in
 

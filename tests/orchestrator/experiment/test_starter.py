@@ -1,0 +1,91 @@
+"""``init``: a spec of what a folder holds, which a plan takes once it names models."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from segtransfer.cli import app
+from segtransfer.errors import InputError
+from segtransfer.experiment.reading import read_experiment
+from segtransfer.experiment.starter import FolderContent, look_into, starter_spec
+from segtransfer.tasks.yaml_files import parse
+from tests.orchestrator.toy_experiments import CLASSES, write_images
+from tests.tasks.models.networks import write_network
+from tests.tasks.models.segformers import write_segformer
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder: data in splits, a config with its weights, a saved model, odd files."""
+    root = tmp_path_factory.mktemp("user")
+    write_images(root / "street", split="train")
+    write_images(root / "street", split="val")
+    (root / "nets").mkdir()
+    network = write_network(root / "nets", "segformer")
+    Path(network["checkpoint"]).rename(Path(network["config"]).with_suffix(".pth"))
+    write_segformer(root / "saved/city", CLASSES)
+    (root / "saved/broken").mkdir()
+    (root / "saved/broken/config.json").write_text("[")
+    (root / "notes.txt").write_text("mine")
+    return root
+
+
+def test_data_and_models_of_a_folder_are_found(folder: Path) -> None:
+    found = look_into(folder, folder)
+    assert found.data == {
+        "folder": "street",
+        "split": "val",
+        "classes": ["class0", "class1", "class2"],
+    }
+    assert not found.classes_named
+    city, network = sorted(found.models, key=lambda model: "mmseg" in model)
+    assert city == {"name": "city", "huggingface": {"model": "saved/city"}}
+    assert network["mmseg"]["checkpoint"].endswith(".pth")
+
+
+def test_the_spec_is_read_and_names_what_was_found(folder: Path, tmp_path: Path) -> None:
+    answer = runner.invoke(app, ["init", str(folder), "--out", str(tmp_path / "mine.yaml")])
+    assert answer.exit_code == 0, answer.output
+    read = read_experiment(str(tmp_path / "mine.yaml"))
+    assert read.data.folder == str(folder / "street")
+    assert len(read.models) == 2
+    assert [attack.name for attack in read.attacks] == ["noise", "pgd", "ds-mi"]
+
+
+def test_a_folder_without_anything_gives_the_sample(tmp_path: Path) -> None:
+    text = starter_spec(look_into(tmp_path, tmp_path))
+    assert read_experiment(parse(text, "starter")).data.sample == "camvid"
+
+
+def test_models_that_were_not_found_are_left_to_fill_in() -> None:
+    text = starter_spec(FolderContent({"folder": "d"}, True, ()))
+    with pytest.raises(InputError, match="models is empty"):
+        read_experiment(parse(text, "starter"))
+    assert "{name: a, mmseg: " in text
+
+
+def test_data_that_were_not_found_are_left_to_fill_in() -> None:
+    text = starter_spec(FolderContent(None, False, ({"name": "m", "zoo": "fcn-r18"},)))
+    assert Path(read_experiment(parse(text, "starter")).data.folder or "").name == "FOLDER"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nowhere"], "folder nowhere does not exist"),
+        ([".", "--out", "taken.yaml"], "--out taken.yaml exists already; give another name"),
+        ([".", "--out", "no/x.yaml"], "create the folder no first"),
+    ],
+)
+def test_a_wrong_argument_is_refused_and_nothing_is_written(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.yaml").write_text("mine")
+    answer = runner.invoke(app, ["init", *arguments])
+    assert answer.exit_code == 2
+    assert told in answer.output
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.yaml"]
