@@ -12,12 +12,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segtransfer.api import compare, open_results, open_store, plan, run, search, study
+    from segtransfer.api import (
+        attack,
+        compare,
+        evaluate,
+        load_model,
+        open_results,
+        open_store,
+        plan,
+        run,
+        search,
+        study,
+    )
     from segtransfer.comparison import Comparison
     from segtransfer.errors import InputError, SegtransferError
     from segtransfer.experiment.plan import Plan
     from segtransfer.experiment.spec import Experiment
     from segtransfer.results import Results
+    from segtransfer.runtime.in_memory import Scores
     from segtransfer.runtime.listener import Listener
     from segtransfer.searches import SearchListener, SearchResult
     from segtransfer.searches.spec import Search
@@ -31,6 +43,7 @@ __all__ = [
     "Listener",
     "Plan",
     "Results",
+    "Scores",
     "Search",
     "SearchListener",
     "SearchResult",
@@ -38,7 +51,10 @@ __all__ = [
     "Store",
     "StudyResult",
     "__version__",
+    "attack",
     "compare",
+    "evaluate",
+    "load_model",
     "open_results",
     "open_store",
     "plan",
@@ -54,13 +70,17 @@ _MODULES = {
     "Listener": "runtime.listener",
     "Plan": "experiment.plan",
     "Results": "results",
+    "Scores": "runtime.in_memory",
     "Search": "searches.spec",
     "SearchListener": "searches",
     "SearchResult": "searches",
     "SegtransferError": "errors",
     "Store": "store",
     "StudyResult": "studies",
+    "attack": "api",
     "compare": "api",
+    "evaluate": "api",
+    "load_model": "api",
     "open_results": "api",
     "open_store": "api",
     "plan": "api",

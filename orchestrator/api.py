@@ -1,6 +1,6 @@
-"""The functions of ``segtransfer`` for Python code: run, plan, search, study, compare, open."""
+"""The functions of ``segtransfer`` for Python code: run, plan, search, compare, attack, open."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,14 @@ if TYPE_CHECKING:
     from segtransfer.experiment.plan import Plan
     from segtransfer.experiment.spec import Experiment
     from segtransfer.results import Results
+    from segtransfer.runtime.in_memory import Array, GivenModel, Scores
     from segtransfer.runtime.listener import Listener
     from segtransfer.searches import SearchListener, SearchResult
     from segtransfer.searches.spec import Search
     from segtransfer.store import Store
     from segtransfer.studies import BaseExperiment, StudyResult
+    from segtransfer.tasks.attacks.spec import AttackSpec
+    from segtransfer.tasks.models.base import Segmenter
 
 
 def run(
@@ -28,7 +31,8 @@ def run(
     Args:
         experiment: A YAML file, the name of a recipe, a mapping or a spec.
         overrides: ``field.path=value`` strings, applied in order.
-        listener: Receives the plan, events and the status while the experiment runs.
+        listener: Receives the plan, events and the status while the experiment runs. By default a
+            notebook shows a line of progress.
 
     Returns:
         The results: ``matrix(attack)``, ``clean()`` and ``frame()`` are DataFrames.
@@ -37,9 +41,11 @@ def run(
         InputError: The spec is wrong.
     """
     from segtransfer.experiment.reading import read_experiment
+    from segtransfer.reporting.notebook import experiment_progress
     from segtransfer.runtime.runner import carry_out
 
-    return carry_out(read_experiment(experiment, overrides), listener)
+    with experiment_progress(listener) as follower:
+        return carry_out(read_experiment(experiment, overrides), follower)
 
 
 def plan(
@@ -75,7 +81,8 @@ def search(
         spec: A YAML file, the name of a shipped search, a mapping or a spec.
         overrides: ``field.path=value`` strings, applied in order.
         resume: Continue a search that has trials in the store.
-        listener: Receives trials and the confirmation while the search runs.
+        listener: Receives trials and the confirmation while the search runs. By default a notebook
+            shows a line of progress.
 
     Returns:
         The best settings as attack specs, all trials, and the confirming results.
@@ -84,11 +91,12 @@ def search(
         InputError: The search is wrong.
         RuntimeError: No trial completed.
     """
-    from segtransfer.searches import SearchListener, run_search
+    from segtransfer.reporting.notebook import search_progress
+    from segtransfer.searches import run_search
     from segtransfer.searches.spec import read_search
 
-    listener = listener or SearchListener()
-    return run_search(read_search(spec, overrides), listener, resume=resume)
+    with search_progress(listener) as follower:
+        return run_search(read_search(spec, overrides), follower, resume=resume)
 
 
 def study(
@@ -104,17 +112,20 @@ def study(
         name: A key of ``segtransfer.studies.STUDIES``, for example ``scales``.
         base: A YAML file of an experiment, a base that ships (zoo, camvid), a mapping or a spec.
         overrides: ``field.path=value`` strings, applied in order.
-        listener: Receives the plan, events and the status while the experiment runs.
+        listener: Receives the plan, events and the status while the experiment runs. By default a
+            notebook shows a line of progress.
 
     Raises:
         InputError: The study or its base is wrong.
         IncompleteStudyError: Some tasks have no result; a RuntimeError with the ``results``.
     """
+    from segtransfer.reporting.notebook import experiment_progress
     from segtransfer.runtime.runner import carry_out
     from segtransfer.studies import conclude, find_study, read_base
 
     chosen, read = find_study(name), read_base(base, overrides)
-    return conclude(chosen, read, carry_out(chosen.experiment(read), listener))
+    with experiment_progress(listener) as follower:
+        return conclude(chosen, read, carry_out(chosen.experiment(read), follower))
 
 
 def compare(
@@ -149,6 +160,96 @@ def _find_logged(run_id: str) -> "LoggedRun":
     from segtransfer.tracking import read_run
 
     return read_run(run_id)
+
+
+def attack(
+    model: "GivenModel",
+    images: "Array",
+    labels: "Array",
+    attack: "str | Mapping[str, Any] | AttackSpec",
+    *,
+    image_ids: Sequence[str] | None = None,
+    seed: int = 0,
+    micro_batch: int = 4,
+    **fields: Any,
+) -> "Array":
+    """Make adversarial examples of images in memory; nothing is stored.
+
+    An experiment with the same seed, image ids and micro-batch makes the same bits on a CPU. The
+    model computes in evaluation mode, in fp32, on one torch thread; all are restored.
+
+    Args:
+        model: A callable from float RGB images in [0, 1], N x 3 x H x W, to logits N x K x H x W,
+            or a model of ``load_model``.
+        images: uint8 N x 3 x H x W, RGB; or float in [0, 1] of 8-bit levels over 255.
+        labels: Class indices, N x h x w; 255 is ignored.
+        attack: The name of a preset, or an attack as in a spec.
+        image_ids: An id per image, from which random numbers are drawn; by default their numbers.
+        seed: The seed of scales and noise.
+        micro_batch: Largest number of images per forward.
+        fields: Fields of the attack, for example ``eps="8/255"`` and ``steps=20``.
+
+    Returns:
+        The AEs, uint8 N x 3 x H x W, a tensor or an array as the images are.
+
+    Raises:
+        InputError: The images, the labels, the model or the attack are wrong.
+    """
+    from segtransfer.runtime.in_memory import attack_images, read_attack
+
+    return attack_images(
+        model,
+        images,
+        labels,
+        read_attack(attack, fields),
+        image_ids=image_ids,
+        seed=seed,
+        micro_batch=micro_batch,
+    )
+
+
+def evaluate(
+    model: "GivenModel",
+    images: "Array",
+    labels: "Array",
+    *,
+    image_ids: Sequence[str] | None = None,
+    micro_batch: int = 4,
+) -> "Scores":
+    """Score images in memory against labels; nothing is stored.
+
+    Args:
+        model: As in ``attack``.
+        images: As in ``attack``.
+        labels: As in ``attack``.
+        image_ids: An id per image, for messages; by default their numbers.
+        micro_batch: Largest number of images per forward.
+
+    Returns:
+        The scores: ``miou``, ``class_iou``, ``confusion``, ``confusions`` and ``predictions``.
+
+    Raises:
+        InputError: The images, the labels or the model are wrong.
+    """
+    from segtransfer.runtime.in_memory import evaluate_images
+
+    return evaluate_images(model, images, labels, image_ids=image_ids, micro_batch=micro_batch)
+
+
+def load_model(model: str | Mapping[str, Any], device: str = "cpu") -> "Segmenter":
+    """Load a model for ``attack`` and ``evaluate``.
+
+    Args:
+        model: The name of a model that ships, or a model as in a spec, for example
+            ``{"name": "psp", "mmseg": {"config": "psp.py", "checkpoint": "psp.pth"}}``.
+        device: A torch device, for example ``cuda:0``.
+
+    Raises:
+        InputError: The model is wrong, or files are missing or do not fit.
+    """
+    from segtransfer.runtime.in_memory import load_segmenter
+
+    return load_segmenter(model, device)
 
 
 def open_store(location: str | Path) -> "Store":

@@ -15,6 +15,7 @@ from segtransfer.experiment.keys import key_of
 from segtransfer.results import Results
 from segtransfer.results.markdown import warning_sentences
 from segtransfer.results.text import TARGETS_OF
+from segtransfer.shown import Tabled
 from segtransfer.statistics import NO_VERDICT
 from segtransfer.store import Store
 from segtransfer.tasks.metrics import METRICS, of_margins
@@ -24,7 +25,7 @@ VERDICT_GROUPS = ("cross_backbone", "same_backbone", "")  # in the order of a ve
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Tabled):
     """Run B minus run A, on the images, sources and targets of both.
 
     Attributes:
@@ -46,6 +47,10 @@ class Comparison:
     allow: tuple[str, ...]
     frame: pd.DataFrame
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        verdicts = "\n".join(self.verdict(attack) for _, attack in self.attacks)
+        return f"<Comparison {self.b.name} less {self.a.name}, {self.metric_name}>\n{verdicts}"
 
     @cached_property
     def identity(self) -> str:

@@ -15,6 +15,7 @@ from segtransfer.experiment.plan_checks import (
 )
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN, FORWARD_AND_BACKWARD, Cell, Task
+from segtransfer.shown import Shown
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import Dataset
 from segtransfer.tasks.data.open import open_dataset
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Shown):
     """The tasks of an experiment, their models and shards, and the keys of stored tasks.
 
     Attributes:
@@ -51,6 +52,14 @@ class Plan:
     tasks: Mapping[str, Task]
     cells: tuple[Cell, ...]
     stored: frozenset[str]
+
+    def __repr__(self) -> str:
+        images = sum(len(shard.image_ids) for shard in self.shards.values())
+        return (
+            f"<Plan {self.experiment.name}-{self.identity[:8]}: {len(self.tasks)} tasks, "
+            f"{len(self.stored)} stored; {len(self.models)} models, {images} images of "
+            f"{self.dataset.name}>"
+        )
 
     @property
     def identity(self) -> str:

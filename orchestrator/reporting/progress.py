@@ -76,8 +76,21 @@ class ProgressView(Listener):
     far more than evaluations.
     """
 
-    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        console: Console,
+        now: Callable[[], float] = time.monotonic,
+        line_every: float = LINE_EVERY,
+    ) -> None:
+        """Prepare the view.
+
+        Args:
+            console: The console to print to.
+            now: Clock in seconds.
+            line_every: Seconds between lines where there is no live view.
+        """
         self._console = console
+        self._line_every = line_every
         self._now = now
         # A dumb terminal cannot move its cursor, so it gets lines like a file.
         self._lively = console.is_terminal and not console.is_dumb_terminal
@@ -202,7 +215,7 @@ class ProgressView(Listener):
 
     def _line_now_and_then(self) -> None:
         now = self._now()
-        if now - self._last_line < LINE_EVERY:
+        if now - self._last_line < self._line_every:
             return
         self._last_line = now
         line = totals(self._progress(), self._status).plain

@@ -16,6 +16,7 @@ from segtransfer.experiment.task import CLEAN, Cell, MatrixIndex
 from segtransfer.results.cells import cells_of
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.warnings import ResultWarning, warnings_of
+from segtransfer.shown import Drawn
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
 
@@ -30,7 +31,7 @@ PAIR_GROUPS = ("diagonal", "same_backbone", "cross_backbone")
 
 
 @dataclass(frozen=True)
-class Results:
+class Results(Drawn):
     """The stored results of one experiment; cells with a missing or damaged part are left out.
 
     An ``attack`` is named by its variant: an attack with several iterates or scorings has several.
@@ -69,6 +70,15 @@ class Results:
     failures: Mapping[str, str] = field(default_factory=dict)
     computed: int = 0
     stopped: Stopped = ""
+
+    def __repr__(self) -> str:
+        size = f"{len(self.sources)} x {len(self.targets)} models"
+        images = f"{len(self.image_ids)} images of {self.manifest.dataset}"
+        left = f"; {len(self.missing)} evaluations missing" if self.missing else ""
+        return (
+            f"<Results {self.name}-{self.identity[:8]}: {size}, {images}; "
+            f"attacks {', '.join(self.attacks)}{left}>"
+        )
 
     @cached_property
     def digest(self) -> str:

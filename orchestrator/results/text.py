@@ -22,8 +22,13 @@ NO_PAIR, NOT_MEASURED = "no such pair", "not measured"
 
 
 def number(value: float) -> str:
-    """Return a percentage with one decimal, or "not measured" for NaN."""
-    return NOT_MEASURED if math.isnan(value) else f"{value:.1f}"
+    """Return a percentage with one decimal, never minus zero, or "not measured" for NaN."""
+    return NOT_MEASURED if math.isnan(value) else f"{round(value, 1) + 0.0:.1f}"
+
+
+def unit(metric: str) -> str:
+    """Return the unit of a metric's values: points of a difference, otherwise percent."""
+    return "points" if metric == "drop" else "%"
 
 
 def cell(value: float, drop: float) -> str:

@@ -18,6 +18,7 @@ from segtransfer.results.text import (
     rows,
     with_coverage,
 )
+from segtransfer.tasks.metrics import METRICS
 
 OVER_TARGETS = "mean over targets"  # of an attack without a source
 
@@ -28,20 +29,20 @@ class MatrixCell:
 
     Attributes:
         target: The target's name.
-        miou: The mIoU under attack in percent; NaN if not measured.
-        drop: The clean mIoU minus ``miou``, in points.
+        value: The metric under attack in percent; NaN if not measured.
+        drop: The clean mIoU minus the mIoU under attack, in points; NaN for another metric.
         white_box: Whether the attack had the target's own gradients.
     """
 
     target: str
-    miou: float
+    value: float
     drop: float
     white_box: bool
 
     @property
     def text(self) -> str:
-        """Return the mIoU, with its change from clean in brackets."""
-        return cell(self.miou, self.drop)
+        """Return the value; the mIoU with its change from clean in brackets."""
+        return cell(self.value, self.drop)
 
 
 @dataclass(frozen=True)
@@ -67,20 +68,20 @@ class HeadlineMean:
         label: The label.
         group: The pair group; None for the mean over the targets of an attack without a source.
         has_pairs: Whether the experiment has a pair of the group.
-        miou: The mean mIoU under attack in percent; NaN if not measured.
-        drop: The mean drop in points.
+        value: The mean of the metric under attack in percent; NaN if not measured.
+        drop: The mean drop in points; NaN for a metric other than mIoU.
     """
 
     label: str
     group: str | None
     has_pairs: bool
-    miou: float
+    value: float
     drop: float
 
     @property
     def text(self) -> str:
         """Return a phrase with the label and the mean; a group without pairs says so."""
-        return f"{self.label} {cell(self.miou, self.drop) if self.has_pairs else NO_PAIR}"
+        return f"{self.label} {cell(self.value, self.drop) if self.has_pairs else NO_PAIR}"
 
 
 @dataclass(frozen=True)
@@ -89,16 +90,19 @@ class TransferMatrix:
 
     Attributes:
         attack: The name of the attack's variant.
+        metric: The name of the metric.
         words: The attack in words.
         complete: The number of cells with a result.
         places: The number of all cells.
         targets: The names of the columns.
-        clean: The mIoU on clean images per target, in percent.
+        clean: The metric on clean images per target, in percent; empty for a metric that is
+            relative to the clean images.
         rows: The rows; a single row if the attack uses no source.
         headlines: The headline means.
     """
 
     attack: str
+    metric: str
     words: str
     complete: int
     places: int
@@ -157,14 +161,16 @@ class AttackSummary:
     seconds: float
 
 
-def transfer_matrix(results: Results, attack: str) -> TransferMatrix:
+def transfer_matrix(results: Results, attack: str, metric: str = "miou") -> TransferMatrix:
     """Return the view of an attack's matrix.
 
     Args:
         results: The results.
         attack: The name of an attack's variant.
+        metric: A metric of ``Results.matrix``.
     """
-    values, drops = results.matrix(attack), results.matrix(attack, "drop")
+    values = results.matrix(attack, metric)
+    drops = results.matrix(attack, "drop") if metric == "miou" else values * math.nan
     sourced = results.needs_source(attack)
 
     def cells(source: str) -> tuple[MatrixCell, ...]:
@@ -179,28 +185,32 @@ def transfer_matrix(results: Results, attack: str) -> TransferMatrix:
         )
 
     complete, places = results.coverage(attack)
+    absolute = METRICS.find(metric).of_margins is not None
     return TransferMatrix(
         attack=attack,
+        metric=metric,
         words=attack_in_words(results, attack),
         complete=complete,
         places=places,
         targets=tuple(results.targets),
-        clean=tuple(float(value) for value in results.clean()),
+        clean=tuple(float(value) for value in results.clean(metric)) if absolute else (),
         rows=tuple(
             MatrixRow(row_name(results, attack, source), source, cells(source))
             for source in rows(results, attack)
         ),
-        headlines=_headlines(results, attack),
+        headlines=_headlines(results, attack, metric),
     )
 
 
-def _headlines(results: Results, attack: str) -> tuple[HeadlineMean, ...]:
+def _headlines(results: Results, attack: str, metric: str) -> tuple[HeadlineMean, ...]:
     """Return the mean per pair group, or the mean over targets of an attack without a source."""
+    has_drop = metric == "miou"
     if not results.needs_source(attack):
-        miou, drop = (mean_over_targets(results, attack, metric) for metric in ("miou", "drop"))
-        return (HeadlineMean(OVER_TARGETS, None, True, miou, drop),)
-    means, drops = results.headlines(attack), results.headlines(attack, "drop")
-    groups = pair_groups(results)
+        drop = mean_over_targets(results, attack, "drop") if has_drop else math.nan
+        mean = mean_over_targets(results, attack, metric)
+        return (HeadlineMean(OVER_TARGETS, None, True, mean, drop),)
+    means, groups = results.headlines(attack, metric), pair_groups(results)
+    drops = results.headlines(attack, "drop") if has_drop else dict.fromkeys(means, math.nan)
     return tuple(
         HeadlineMean(HEADLINES[group], group, group in groups, means[group], drops[group])
         for group in PAIR_GROUPS

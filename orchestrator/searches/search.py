@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import optuna
 
@@ -26,6 +26,7 @@ from segtransfer.searches.confirmation import (
     carry_over,
     check_apart,
     compare,
+    verdict,
 )
 from segtransfer.searches.context import SearchContext, make_context
 from segtransfer.searches.optuna_study import (
@@ -39,13 +40,14 @@ from segtransfer.searches.optuna_study import (
     storage_in_use,
 )
 from segtransfer.searches.spec import Search, confirming_experiment
+from segtransfer.shown import Tabled
 from segtransfer.store import Store
 from segtransfer.store.maintenance.leases import in_use
 from segtransfer.tasks.attacks.spec import AttackSpec
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class SearchResult(Tabled):
     """Result of a search.
 
     ``best`` holds the best settings in order. ``results`` compares them with the baselines on
@@ -60,6 +62,15 @@ class SearchResult:
     results: Results
     comparisons: list[ConfirmedDifference]
     carry_over: list[CarryOver]
+    surfaces: ClassVar[str] = "segtransfer.reporting.search_surfaces"
+
+    def __repr__(self) -> str:
+        search = self.context.search
+        said = verdict(self.comparisons) if self.comparisons else "Nothing is confirmed yet."
+        return (
+            f"<SearchResult {search.name}-{self.context.identity[:8]}: {len(self.trials)} trials, "
+            f"{len(self.best)} best settings>\n{said}"
+        )
 
 
 class SearchListener:

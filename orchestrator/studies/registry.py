@@ -9,6 +9,7 @@ from typing import Any
 
 from segtransfer.errors import InputError, SegtransferError
 from segtransfer.results import Results
+from segtransfer.shown import Tabled
 from segtransfer.statistics import Resampled
 from segtransfer.studies.base import BaseExperiment
 from segtransfer.studies.study import Study
@@ -30,13 +31,16 @@ STUDIES: dict[str, Study[Any]] = {study.name: study for study in _studies()}
 
 
 @dataclass(frozen=True)
-class StudyResult:
+class StudyResult(Tabled):
     """Findings of a study: its numbers, and the paragraph written from them."""
 
     study: Study[Any]
     results: Results
     numbers: Any
     paragraph: str
+
+    def __repr__(self) -> str:
+        return f"<StudyResult {self.study.name} on {self.results.name}>\n{self.paragraph}"
 
 
 class IncompleteStudyError(SegtransferError, RuntimeError):

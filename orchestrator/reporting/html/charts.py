@@ -15,11 +15,13 @@ from segtransfer.reporting.html.analysis import Analysis
 from segtransfer.reporting.html.estimates import IntervalsByMetric, spread
 from segtransfer.reporting.html.tables import AttackEstimates
 from segtransfer.results import PAIR_GROUPS, Results
-from segtransfer.results.text import HEADLINES
+from segtransfer.results.text import HEADLINES, unit
+from segtransfer.tasks.metrics import METRICS
 
 GREY, BLUE, ORANGE = "#878d99", "#3f86c6", "#df7532"  # legible on light and on dark
 NAMES = alt.Axis(labelLimit=180, ticks=False, domain=False, labelPadding=8)
 POINTS = "points"
+STANDALONE_WIDTH = 420  # pixels, of a chart outside the page
 ChartData = list[dict[str, Any]]  # a mapping of fields per mark and metric
 
 
@@ -44,6 +46,26 @@ class Chart:
     def points(self) -> ChartData:
         """The chart's data, for all metrics."""
         return self.spec["datasets"][POINTS]
+
+    def standalone(self, metric: str) -> alt.TopLevelMixin:
+        """Return the chart of a metric as an object of Altair, with title and legends."""
+        points = [point for point in self.points if point["metric"] == metric]
+        spec = _with_legends(self.spec) | {
+            "title": f"{self.title}: {METRICS.find(metric).label}, {unit(metric)}",
+            "width": STANDALONE_WIDTH,
+            "datasets": self.spec["datasets"] | {POINTS: points},
+        }
+        for parameter in spec["params"]:
+            if parameter["name"] == "metric":
+                parameter["value"] = metric
+        return alt.Chart.from_dict(spec)
+
+
+def _with_legends(part: Any) -> Any:
+    """Return a copy of a spec whose legends, which the page draws itself, are on again."""
+    if isinstance(part, dict):
+        return {k: _with_legends(v) for k, v in part.items() if not (k == "legend" and v is None)}
+    return [_with_legends(item) for item in part] if isinstance(part, list) else part
 
 
 PAIRS = tuple(

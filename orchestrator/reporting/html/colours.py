@@ -17,10 +17,11 @@ def shades() -> tuple[tuple[str, str], ...]:
 
     The text is black or white, whichever has the higher contrast.
     """
-    return tuple(_shade(SEQUENTIAL_COLOURMAP(i)) for i in range(256))
+    return tuple(ink_on(SEQUENTIAL_COLOURMAP(i)) for i in range(256))
 
 
-def _shade(colour: Sequence[float]) -> tuple[str, str]:
+def ink_on(colour: Sequence[float]) -> tuple[str, str]:
+    """Return a colour as hexadecimal digits, and the text colour of the higher contrast."""
     linear = [((c + 0.055) / 1.055) ** 2.4 if c > 0.04045 else c / 12.92 for c in colour[:3]]
     luminance = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
     # Black and white have the same contrast at this luminance (WCAG 2.2).

@@ -33,7 +33,7 @@ def test_a_view_of_a_matrix_holds_the_values_of_the_results(results: Results) ->
     for source, row in zip(results.sources, view.rows, strict=True):
         for target, cell_of in zip(view.targets, row.cells, strict=True):
             assert cell_of.target == target
-            assert cell_of.miou == results.matrix("pgd").loc[source, target]
+            assert cell_of.value == results.matrix("pgd").loc[source, target]
             assert cell_of.drop == results.matrix("pgd", "drop").loc[source, target]
             assert cell_of.white_box == (source == target)
 

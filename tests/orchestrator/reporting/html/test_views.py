@@ -43,8 +43,10 @@ def test_values_of_the_page_are_those_of_the_views_and_never_of_the_resamples(
     analysis = analyse(results)
     miou = analysis.intervals["miou"]
     for matrix in analysis.matrices:
-        shown = [(c.miou, n) for row, ns in matrix.rows for c, n in zip(row.cells, ns, strict=True)]
-        shown += [(mean.miou, n) for mean, n in matrix.headlines if n is not None]
+        shown = [
+            (c.value, n) for row, ns in matrix.rows for c, n in zip(row.cells, ns, strict=True)
+        ]
+        shown += [(mean.value, n) for mean, n in matrix.headlines if n is not None]
         for value, place in shown:
             interval = miou[place]
             assert interval is not None

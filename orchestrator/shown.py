@@ -1,0 +1,110 @@
+"""Results in a notebook and in a paper: HTML, Markdown, LaTeX and figures."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Reporting reads results, so its modules are named here, as registries name theirs.
+PAPER = "segtransfer.reporting.paper"
+
+
+class Shown:
+    """An object with HTML for notebooks; ``repr`` is a few lines.
+
+    Attributes:
+        surfaces: The module that draws objects of this class.
+    """
+
+    surfaces: ClassVar[str] = "segtransfer.reporting.surfaces"
+
+    def _repr_html_(self) -> str:
+        return self._drawn("html_of")
+
+    def _drawn(self, function: str, *arguments: Any) -> Any:
+        return getattr(import_module(self.surfaces), function)(self, *arguments)
+
+
+class Tabled(Shown):
+    """An object whose tables a paper can print."""
+
+    def to_latex(self) -> str:
+        """Return the tables as LaTeX, which needs the package booktabs.
+
+        Bold is a difference beyond noise, a star a white-box cell, ± half of the 95 % interval.
+        """
+        return self._printed("latex")
+
+    def to_markdown(self) -> str:
+        """Return the tables as Markdown, with the marks of ``to_latex``."""
+        return self._printed("markdown")
+
+    def _printed(self, form: str, *which: Any) -> str:
+        return import_module(PAPER).printed(self._drawn("tables_of", *which), form)
+
+
+class Drawn(Tabled):
+    """Results whose matrices can be drawn and printed."""
+
+    def to_latex(self, attack: str | None = None, metric: str = "miou") -> str:
+        """Return an attack's matrix, or the means of all attacks, as LaTeX with booktabs.
+
+        Bold is a difference to the first attack with a source that is beyond noise, a star a
+        white-box cell, ± half of the 95 % interval, brackets the change from clean.
+
+        Args:
+            attack: The name of an attack's variant; None for the means of all attacks.
+            metric: A metric of ``matrix``.
+
+        Raises:
+            InputError: The attack or the metric is unknown.
+        """
+        return self._printed("latex", attack, metric)
+
+    def to_markdown(self, attack: str | None = None, metric: str = "miou") -> str:
+        """Return an attack's matrix, or the means of all attacks, as Markdown.
+
+        Args:
+            attack: The name of an attack's variant; None for the means of all attacks.
+            metric: A metric of ``matrix``.
+
+        Raises:
+            InputError: The attack or the metric is unknown.
+        """
+        return self._printed("markdown", attack, metric)
+
+    def plot(self, attack: str, metric: str = "miou", ax: "Axes | None" = None) -> "Axes":
+        """Draw an attack's matrix, as the report draws it.
+
+        ``plot(...).figure.savefig("matrix.pdf")`` writes PDF, SVG or PNG by the file's ending.
+
+        Args:
+            attack: The name of an attack's variant.
+            metric: A metric of ``matrix``.
+            ax: The axes to draw into, without a colour bar; None for a new figure.
+
+        Returns:
+            The axes of matplotlib.
+
+        Raises:
+            InputError: The attack or the metric is unknown.
+        """
+        return self._drawn("plot", attack, metric, ax)
+
+    def charts(self, metric: str = "miou") -> dict[str, Any]:
+        """Return the charts of the report: means, differences, energy, curves over steps.
+
+        ``chart.save("means.svg")`` writes SVG, PDF, PNG, HTML or JSON by the file's ending; the
+        first three need the package vl-convert-python.
+
+        Args:
+            metric: A metric that the report offers.
+
+        Returns:
+            A chart of Altair per title.
+
+        Raises:
+            InputError: The metric is unknown or not on the report's page.
+        """
+        return self._drawn("charts", metric)
