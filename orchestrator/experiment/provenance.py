@@ -82,6 +82,8 @@ def module_files() -> dict[str, Path]:
         folder = _folder_of(package)
         for path in folder.rglob("*.py"):
             parts = path.relative_to(folder).with_suffix("").parts
+            if parts[0] == "infra":  # files to copy, in some wheels
+                continue
             files[".".join((package, *parts))] = path
     return files
 

@@ -47,7 +47,9 @@ def carry_out(
     Raises:
         InputError: If the spec is wrong, before any model is loaded.
     """
-    store = Store(experiment.runtime.store)
+    runtime = with_store(experiment.runtime)
+    experiment = experiment.model_copy(update={"runtime": runtime})
+    store = Store(runtime.store)
     with in_use(store, f"run {experiment.name}"):
         return _carry_out(experiment, store, listener, client, time_limit)
 
@@ -192,6 +194,18 @@ class ExperimentRun:
         damaged &= tasks.keys()
         stored = frozenset(self._store.keys() & tasks.keys()) - damaged
         self.compute(replace(self._plan, tasks=tasks, stored=stored), damaged)
+
+
+def with_store(runtime: Runtime) -> Runtime:
+    """Return a runtime with the store of its fleet, unless the spec names a store.
+
+    Raises:
+        InputError: If the fleet is not up.
+    """
+    fleet, executor = runtime.fleet.name, EXECUTORS[runtime.executor]
+    if fleet is None or not executor.workers or "store" in runtime.model_fields_set:
+        return runtime
+    return runtime.model_copy(update={"store": executor.store_of(fleet)})
 
 
 @contextmanager

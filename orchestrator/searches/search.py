@@ -19,6 +19,7 @@ from segtransfer.runtime.runner import (
     carry_out,
     open_client,
     stored_results,
+    with_store,
 )
 from segtransfer.searches.against import (
     AgainstRandom,
@@ -131,6 +132,7 @@ def run_search(
             f"Searches need Ray, but runtime.executor is '{search.runtime.executor}'. Set "
             "runtime.executor=ray or remove runtime.executor."
         )
+    search = search.model_copy(update={"runtime": with_store(search.runtime)})
     store = Store(search.runtime.store)
     with in_use(store, f"search {search.name}"):
         check_apart(search)
