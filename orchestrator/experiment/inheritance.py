@@ -29,7 +29,7 @@ def spec_files(path: Path, recipes: Sequence[Path], kind: str) -> list[Path]:
     while (base := read_mapping(files[-1], NEEDS).get("base")) is not None:
         files.append(find_base(base, files[-1].parent, recipes, kind, str(files[-1])))
         if files[-1] in files[:-1]:
-            raise InputError(f"{path}: field 'base' leads back to {files[-1]}; leave one out")
+            raise InputError(f"{files[-2]}: field 'base' leads back to {files[-1]}; leave one out")
     return files
 
 
