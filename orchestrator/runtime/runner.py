@@ -55,10 +55,9 @@ def _carry_out(
     client: DriverClient | None,
     time_limit: TimeLimit | None,
 ) -> Results:
-    read = PendingShards(store)
-    plan = make_plan(experiment, store, read.add)
-    if listener:
-        listener.planned(plan)
+    read, listener = PendingShards(store), listener or Listener()
+    plan = make_plan(experiment, store, read.add, listener.stage)
+    listener.planned(plan)
     manifest = describe(plan)
     store.save_experiment(plan.identity, manifest.stored())
     read.write()
@@ -102,7 +101,7 @@ class ExperimentRun:
         plan: Plan,
         store: Store,
         time_limit: TimeLimit,
-        listener: Listener | None,
+        listener: Listener,
         client: DriverClient | None,
     ) -> None:
         self.outcome = Outcome()
@@ -121,6 +120,7 @@ class ExperimentRun:
         """
         if not plan.missing:
             return
+        self._listener.stage("Starting workers and loading models")
         models = served_models(plan)
         submission = Submission(plan.tasks, models, plan.stored, damaged, plan.largest_size)
         runtime, given = plan.experiment.runtime, self._client
