@@ -73,6 +73,7 @@ def search(
     overrides: Sequence[str] = (),
     *,
     resume: bool = False,
+    against: str | None = None,
     listener: "SearchListener | None" = None,
 ) -> "SearchResult":
     """Search the attack settings that transfer best and confirm them on new images and models.
@@ -81,6 +82,7 @@ def search(
         spec: A YAML file, the name of a shipped search, a mapping or a spec.
         overrides: ``field.path=value`` strings, applied in order.
         resume: Continue a search that has trials in the store.
+        against: ``random`` also compares with random searches of other seeds at no more cost.
         listener: Receives trials and the confirmation while the search runs. By default a notebook
             shows a line of progress.
 
@@ -96,7 +98,8 @@ def search(
     from segtransfer.searches.spec import read_search
 
     with search_progress(listener) as follower:
-        return run_search(read_search(spec, overrides), follower, resume=resume)
+        read = read_search(spec, overrides)
+        return run_search(read, follower, resume=resume, against=against)
 
 
 def study(

@@ -19,6 +19,7 @@ from segtransfer.cli.doctor import doctor
 from segtransfer.cli.exits import exit_with_message
 from segtransfer.cli.export import export
 from segtransfer.cli.fleet import fleet_app
+from segtransfer.cli.infra import infra_app
 from segtransfer.cli.init import init
 from segtransfer.cli.job import job_app
 from segtransfer.cli.models import models
@@ -47,6 +48,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(fleet_app, name="fleet")
 app.add_typer(store_app, name="store")
 app.add_typer(job_app, name="job")
+app.add_typer(infra_app, name="infra")
 
 
 def _print_version(wanted: bool) -> None:

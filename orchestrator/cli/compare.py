@@ -9,7 +9,7 @@ from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_with_message
 from segtransfer.cli.json_output import JsonOption, print_json
 from segtransfer.cli.options import TrackingOption
-from segtransfer.cli.projections import drawn, log_comparison
+from segtransfer.cli.projections import drawn, log_comparison, show_index
 
 
 def compare(
@@ -48,3 +48,4 @@ def compare(
             console.print(f"\nReport: {comparison_folder(comparison)}", highlight=False)
         if tracking:
             log_comparison(comparison)
+        show_index(comparison.b.store)

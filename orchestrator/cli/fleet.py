@@ -32,7 +32,7 @@ def fleet_up(
         runtime = read_runtime([*(overrides or []), *extra])
         start_fleet(name, runtime)
         console.print(f"Fleet '{name}' is up. Store: {runtime.store}", highlight=False)
-        console.print(f"Use it: segtransfer run SPEC --fleet {name} --store {runtime.store}")
+        console.print(f"Use it: segtransfer run SPEC --fleet {name}")
 
 
 @fleet_app.command("status")

@@ -28,6 +28,13 @@ RequireTrackingOption = Annotated[
     ),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a search that was begun.")]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        help="'random': also run five random searches of other seeds, and compare the best "
+        "transfer at no more cost. Default: no comparison."
+    ),
+]
 AddressOption = Annotated[
     str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="URL of the cluster's dashboard.")
 ]

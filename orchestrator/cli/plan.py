@@ -58,10 +58,8 @@ def plan(
         opened = api.open_store(experiment.runtime.store)
         planned = api.plan(experiment)
         if calibrate:
-            with console.status("") as status:
-                calibration.calibrate(
-                    planned, opened, lambda name: status.update(f"measuring {name}")
-                )
+            with console.status("") as line:
+                calibration.calibrate(planned, opened, lambda m: line.update(f"measuring {m}"))
         given = GivenRates(seconds_per_forward, startup_seconds, switch_seconds)
         rates = calibration.read_rates(planned, opened, given)
         predicted = forecast(planned, opened, rates, counts)

@@ -63,6 +63,15 @@ def show_results(results: "Results", tracking: bool, *, redraw: bool = False) ->
     return True
 
 
+def show_index(store: "Store") -> None:
+    """Write the index of a store's reports and print its location; a failure is a warning."""
+    from segtransfer.reporting.folder import reports_root
+    from segtransfer.reporting.html.index import INDEX, write_index
+
+    if drawn("index", lambda: write_index(store)):
+        console.print(f"Index:  {reports_root(store.location) / INDEX}", highlight=False)
+
+
 def drawn(noun: str, draw: Callable[[], object]) -> bool:
     """Draw something of results that are complete without it; a failure is a warning.
 

@@ -17,7 +17,7 @@ from segtransfer.cli.options import (
     TrackingOption,
     with_options,
 )
-from segtransfer.cli.projections import exit_if_untracked, show_results
+from segtransfer.cli.projections import exit_if_untracked, show_index, show_results
 from segtransfer.runtime.interrupts import Terminated, terminable
 
 
@@ -53,6 +53,7 @@ def run(
             progress.stop()
         print_results(results, console)
         shown = show_results(results, tracking and experiment.runtime.tracking)
+        show_index(results.store)
         if results.computed:
             console.print(
                 f"Computed {results.computed} tasks in {progress.wall_seconds:.0f} s from start to "

@@ -8,6 +8,7 @@ from segtransfer import api
 from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_if_failed, exit_with_message
 from segtransfer.cli.options import (
+    AgainstOption,
     FleetOption,
     RequireTrackingOption,
     ResumeOption,
@@ -15,7 +16,13 @@ from segtransfer.cli.options import (
     TrackingOption,
     with_options,
 )
-from segtransfer.cli.projections import drawn, exit_if_untracked, log_search, show_results
+from segtransfer.cli.projections import (
+    drawn,
+    exit_if_untracked,
+    log_search,
+    show_index,
+    show_results,
+)
 from segtransfer.runtime.interrupts import Terminated, terminable
 
 
@@ -29,6 +36,7 @@ def search(
     tracking: TrackingOption = True,
     require_tracking: RequireTrackingOption = False,
     fleet: FleetOption = None,
+    against: AgainstOption = None,
 ) -> None:
     """Search the attack settings that transfer best, and confirm them on what is new."""
     from segtransfer.reporting.search import print_search, search_folder, write_search
@@ -40,7 +48,7 @@ def search(
         read = read_search(spec, with_options(overrides, store=store, fleet=fleet))
         view = SearchView(console)
         try:
-            result = api.search(read, resume=resume, listener=view)
+            result = api.search(read, resume=resume, against=against, listener=view)
         finally:
             view.stop()
         print_search(result, console)
@@ -53,6 +61,7 @@ def search(
             shown &= show_results(result.results, tracked)
         if tracked:
             shown &= log_search(result)
+        show_index(result.results.store)
         if result.results.stopped == "terminated":
             raise Terminated
         if result.results.stopped:

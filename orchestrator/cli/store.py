@@ -1,7 +1,7 @@
 """``segtransfer store``: verify, repair, merge, compact, gc."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from segtransfer.cli.exits import ExitCode, exit_with_message
 from segtransfer.cli.json_output import JsonOption, print_json
 from segtransfer.cli.options import LocationArgument
 from segtransfer.errors import InputError
+
+if TYPE_CHECKING:
+    from segtransfer.store import Store
 
 YesOption = Annotated[bool, typer.Option("--yes", help="Remove without asking. --json never asks.")]
 
@@ -101,6 +104,12 @@ def store_gc(
     unreferenced: Annotated[
         bool, typer.Option(help="Also delete rows and shards that no remaining experiment names.")
     ] = False,
+    mark_runs: Annotated[
+        bool,
+        typer.Option(
+            "--mark-runs", help="Also tag the MLflow runs of deleted experiments; none is deleted."
+        ),
+    ] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -115,25 +124,57 @@ def store_gc(
         report = find_garbage(store, experiments=dropped, unreferenced=unreferenced)
         if as_json:
             freed = remove_garbage(store, report.garbage) if yes else 0
-            print_json({"garbage": report.garbage, "notes": report.notes, "freed_bytes": freed})
+            content = {"garbage": report.garbage, "notes": report.notes, "freed_bytes": freed}
+            print_json(content | ({"runs": _marked(store, yes)} if mark_runs else {}))
             return
         print_garbage(report, console)
         if report.garbage and _confirmed(yes):
             print_freed(remove_garbage(store, report.garbage), console)
+        if mark_runs:
+            _mark_runs(store, yes)
+        elif dropped:
+            console.print("Their runs in MLflow stay. To tag them as deleted: gc --mark-runs")
 
 
-def _confirmed(yes: bool) -> bool:
-    """Return whether to remove what was listed.
+def _mark_runs(store: "Store", yes: bool) -> None:
+    """List the MLflow runs of deleted experiments, ask, and tag them."""
+    from segtransfer.tracking.marks import deleted_runs, mark_deleted
+
+    runs = deleted_runs(store)
+    if not runs:
+        console.print("MLflow has no run of a deleted experiment.")
+        return
+    console.print(f"{len(runs)} runs in MLflow are of experiments that the store no longer holds:")
+    for run in runs:
+        console.print(f"  {run.info.run_name}", highlight=False, markup=False)
+    if _confirmed(yes, "Tag these runs as deleted?"):
+        mark_deleted(runs)
+        console.print(f"Tagged {len(runs)} runs with segtransfer.deleted.")
+
+
+def _marked(store: "Store", yes: bool) -> list[str]:
+    """Return the ids of the MLflow runs of deleted experiments, tagged if ``yes``."""
+    from segtransfer.tracking.marks import deleted_runs, mark_deleted
+
+    runs = deleted_runs(store)
+    if yes:
+        mark_deleted(runs)
+    return [run.info.run_id for run in runs]
+
+
+def _confirmed(yes: bool, question: str = "Remove all of this?") -> bool:
+    """Return whether to change what was listed.
 
     Args:
         yes: The answer given in advance; without it a person is asked.
+        question: The question.
 
     Raises:
         InputError: If there is nobody to ask.
     """
     if not yes and not is_interactive():
-        raise InputError("nothing was removed: there is no terminal to ask on; give --yes")
-    return yes or typer.confirm("Remove all of this?")
+        raise InputError("nothing was changed: there is no terminal to ask on; give --yes")
+    return yes or typer.confirm(question)
 
 
 def is_interactive() -> bool:

@@ -15,7 +15,7 @@ from segtransfer.cli.options import (
     TrackingOption,
     with_options,
 )
-from segtransfer.cli.projections import drawn, exit_if_untracked, show_results
+from segtransfer.cli.projections import drawn, exit_if_untracked, show_index, show_results
 
 
 def study(
@@ -65,4 +65,5 @@ def study(
             console.print(f"\nFigure: {report_folder(result.results)}/study.png", highlight=False)
         if tracking and base.runtime.tracking:
             shown &= show_results(result.results, True)
+        show_index(result.results.store)
         exit_if_untracked(require_tracking, shown)

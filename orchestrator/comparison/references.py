@@ -170,7 +170,7 @@ def _experiments(store: Store) -> list[Run]:
     """Return the experiments of a store that can be named, oldest first."""
     return [
         Run(store, identity, content)
-        for identity, content in store.experiments().items()
+        for identity, content in store.descriptions().items()
         if _has_names(content)
     ]
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple
+from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -164,6 +166,33 @@ class ManifestVariant(_StoredPart):
     score: StoredText
 
 
+def _check_moment(value: str) -> str:
+    if datetime.fromisoformat(value).tzinfo is None:
+        raise ValueError("a time lacks its zone")
+    return value
+
+
+Moment = Annotated[str, AfterValidator(_check_moment)]  # in ISO 8601, with its zone
+
+
+class RunRecord(_StoredPart):
+    """The computation of an experiment; it changes no result.
+
+    Attributes:
+        started: The start of the first run that computed a result.
+        ended: The end of the last run that computed a result.
+        user: The user of that run.
+        command: Its command line, empty for Python code.
+        executor: Its executor.
+    """
+
+    started: Moment
+    ended: Moment
+    user: StoredText
+    command: str
+    executor: StoredText
+
+
 class Manifest(_StoredPart):
     """The stored description of an experiment, enough to draw its results without data or models.
 
@@ -179,6 +208,7 @@ class Manifest(_StoredPart):
         variants: The variants of all attacks; the stored field is ``attacks``.
         shards: The ids of the shards, in the order of the images.
         rows: The fields of ``cells``; the stored field is ``cells``.
+        run: The computation; None until it has ended, and in stores of older versions.
     """
 
     format: int = FORMAT
@@ -193,6 +223,7 @@ class Manifest(_StoredPart):
     variants: list[ManifestVariant] = Field(alias="attacks")
     shards: list[Digest]
     rows: list[StoredCell] = Field(alias="cells")
+    run: RunRecord | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":
@@ -237,7 +268,8 @@ class Manifest(_StoredPart):
         Returns:
             JSON values; fields of later versions stay as they were read.
         """
-        return self.model_dump(mode="json", by_alias=True)
+        fields = self.model_dump(mode="json", by_alias=True)
+        return {n: value for n, value in fields.items() if (n, value) != ("run", None)}
 
     def narrowed(
         self,

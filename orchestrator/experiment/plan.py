@@ -123,10 +123,9 @@ def make_plan(
         stored=frozenset(key for key in tasks if key in stored),
     )
     needed = {task.model for task in plan.missing}
-    for name, model in plan.models.items():
-        if name in needed:
-            tell("Checking models", model.name)
-            models.check(model)
+    for model in (model for name, model in plan.models.items() if name in needed):
+        tell("Checking models", model.name)
+        models.check(model)
     return plan
 
 

@@ -1,11 +1,16 @@
 """Provenance of a result: package versions, the git commit, and the hash of the code."""
 
+import getpass
 import hashlib
+import shlex
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+
+from segtransfer.tasks.urls import without_credentials
 
 RECORDED_PACKAGES = (
     "segtransfer", "torch", "numpy", "ray", "mlflow", "pyarrow", "optuna",
@@ -43,6 +48,21 @@ def commit() -> str | None:
     return answer.stdout.strip() or None
 
 
+def user() -> str:
+    """Return the name of the user of this process, or "unknown"."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container's user can have a number alone
+        return "unknown"
+
+
+def command() -> str:
+    """Return the command line of this process; empty for other programs than segtransfer."""
+    name = Path(sys.argv[0]).name
+    line = shlex.join([name, *sys.argv[1:]])
+    return without_credentials(line) if name == "segtransfer" else ""
+
+
 @cache
 def code_hash() -> str:
     """Return the sha256 of all modules of segtransfer, by module name and content.
@@ -62,6 +82,8 @@ def module_files() -> dict[str, Path]:
         folder = _folder_of(package)
         for path in folder.rglob("*.py"):
             parts = path.relative_to(folder).with_suffix("").parts
+            if parts[0] == "infra":  # files to copy, in some wheels
+                continue
             files[".".join((package, *parts))] = path
     return files
 

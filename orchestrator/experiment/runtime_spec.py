@@ -33,6 +33,14 @@ class ExecutorKind(ABC):
             The ``segtransfer.runtime.client.DriverClient``, which the run closes.
         """
 
+    def store_of(self, fleet: str) -> str:
+        """Return the location of the store that a fleet of this executor's workers fills.
+
+        Raises:
+            InputError: If the fleet is not up.
+        """
+        raise NotImplementedError
+
 
 EXECUTORS: Registry[ExecutorKind] = Registry(
     "executors",

@@ -184,7 +184,7 @@ def _check(request: JobRequest, folder: Path | None) -> None:
     absolute = [path for text in written if (path := Path(text).expanduser()).is_absolute()]
     given = {str(path.resolve()) for path in absolute}
     content = spec.model_dump(mode="json")
-    _check_outputs(content, given)
+    _check_outputs(content, given, stored="store" in spec.runtime.model_fields_set)
     content.pop("runtime")
     texts = set(_texts(content))
     paths = [Path(text) for text in texts if Path(text).is_absolute() and text not in given]
@@ -217,12 +217,20 @@ def _check_within(
             raise InputError(f"{request.spec} needs the module {name}, which is not in {folder}")
 
 
-def _check_outputs(content: Mapping[str, Any], given: set[str]) -> None:
-    """Raise InputError if an output is in the working folder, which is deleted with the job."""
+def _check_outputs(content: Mapping[str, Any], given: set[str], *, stored: bool) -> None:
+    """Raise InputError if an output is in the working folder, which is deleted with the job.
+
+    Args:
+        content: The spec.
+        given: Absolute paths of the request.
+        stored: Whether the request names a store.
+    """
     runtime, search = content["runtime"], content.get("search", {})
     if "://" in runtime["store"]:
         Store(runtime["store"])
     outputs = {f"runtime.{field}": runtime[field] for field in ("store", "journal", "log")}
+    if runtime["fleet"]["name"] is not None and not stored:
+        outputs.pop("runtime.store")  # the fleet knows its store
     for field, value in {**outputs, "search.storage": search.get("storage")}.items():
         if value is not None and "://" not in value and value not in given:
             raise InputError(

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from segtransfer.comparison import Comparison
 from segtransfer.reporting.columns import COLUMN_WIDTH, FRAME, column_blocks
+from segtransfer.reporting.entries import comparison_entry, write_entry
 from segtransfer.reporting.folder import REPORT_DPI, reports_root
 from segtransfer.reporting.heatmaps import (
     FIGURES_ACROSS,
@@ -384,6 +385,8 @@ def write_comparison(comparison: Comparison) -> Path:
     frame = comparison.frame
     frame.to_csv(folder / "differences.csv", index=False, float_format="%.6g")
     (folder / "summary.md").write_text(markdown(comparison), encoding="utf-8")
+    pairs = list(map(pair_title, comparison.attacks))
+    write_entry(comparison_entry(comparison, title(comparison), pairs), folder)
     return folder
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from segtransfer.reporting.entries import entry_name, experiment_entry, write_entry
 from segtransfer.reporting.heatmaps import draw_matrix, draw_overview
 from segtransfer.reporting.html import write_page
 from segtransfer.reporting.panels import draw_panel
@@ -63,6 +64,7 @@ def write_report(results: Results) -> Path:
     spec = dump(results.manifest.spec)
     (folder / "experiment.yaml").write_text(spec, encoding="utf-8")
     write_page(results, folder / PAGE)
+    write_entry(experiment_entry(results, PAGE), folder)
     (folder / "complete").write_text(results.digest)
     return folder
 
@@ -75,7 +77,8 @@ def matrix_name(attack: str) -> str:
 def is_current(results: Results) -> bool:
     """Return whether the report folder shows these results."""
     mark = report_folder(results) / "complete"
-    drawn = mark.is_file() and mark.with_name(PAGE).is_file()
+    files = mark, mark.with_name(PAGE), mark.with_name(entry_name("experiment"))
+    drawn = all(file.is_file() for file in files)
     return drawn and mark.read_text() == results.digest
 
 

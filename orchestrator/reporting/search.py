@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from segtransfer.reporting.entries import IndexEntry, about, when, write_entry
 from segtransfer.reporting.folder import REPORT_DPI, reports_root
 from segtransfer.reporting.search_progress import short, show
 from segtransfer.reporting.terminal import print_warnings
@@ -30,6 +31,7 @@ from segtransfer.searches.confirmation import (
 from segtransfer.searches.optuna_study import Trial, front, importances, ranked, trials_frame
 from segtransfer.searches.spec import DIRECTIONS
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.schema import written
 from segtransfer.tasks.yaml_files import dump
 
 TRIALS_PRINTED = 5
@@ -66,6 +68,8 @@ def print_search(result: SearchResult, console: Console) -> None:
         console.print(f"  {noise_note(result)}", style="dim", highlight=False)
         if few := too_few_schedules(result.results):
             console.print(f"[yellow]{few}[/yellow]", highlight=False)
+    if result.against is not None:
+        console.print(f"\n{result.against.sentence}", highlight=False)
     for line in _carry_over(result):
         console.print(line, highlight=False)
     print_warnings(result.results.warnings, console)
@@ -111,7 +115,9 @@ def attacks_yaml(best: list[AttackSpec]) -> str:
 
 def _plain(attack: AttackSpec) -> dict[str, Any]:
     content = attack.model_dump(mode="json", exclude_defaults=True)
-    content["eps"], content["step_size"] = attack.eps, attack.step_size
+    for field in ("eps", "step_size"):
+        text = written(getattr(attack, field))
+        content[field] = text if "/" in text else getattr(attack, field)
     transforms = [
         {t.kind: t.model_dump(mode="json", exclude_defaults=True, exclude={"kind", "sha256"})}
         for t in attack.transforms
@@ -219,7 +225,27 @@ def write_search(result: SearchResult) -> Path:
         figure = draw(result)
         if figure is not None:
             figure.savefig(folder / name, dpi=REPORT_DPI)
+    write_entry(_entry(result), folder)
     return folder
+
+
+def _entry(result: SearchResult) -> IndexEntry:
+    """Return the search's entry in the index of the store."""
+    numbers = {"trials": str(len(result.trials))}
+    for trial in ranked(result.trials)[:1]:
+        best = trial.score.objectives if trial.score else {}
+        numbers |= {f"best {name}": f"{value:.3g}" for name, value in best.items()}
+    return IndexEntry(
+        kind="search",
+        store=result.results.store.location,
+        identity=result.context.identity,
+        title=result.context.search.name,
+        when=when(result.results),
+        about=f"confirmed: {about(result.results)}" if result.results.counts else "",
+        finding=verdict(result.comparisons) if result.comparisons else "",
+        numbers=numbers,
+        files={"Summary": "summary.md", "Best as YAML": "best.yaml", "Trials": "trials.csv"},
+    )
 
 
 def summary(result: SearchResult) -> str:
@@ -234,6 +260,7 @@ def summary(result: SearchResult) -> str:
             text = f"{d.value:+.2f} [{d.low:+.2f}, {d.high:+.2f}]"
             cell = f"**{text}**" if c.beyond_noise else text
             lines.append(f"| {c.attack} – {c.baseline} | {c.targets} | {c.score} | {cell} |")
+    lines += ["", result.against.sentence] if result.against is not None else []
     lines += ["", "```yaml", attacks_yaml(result.best).strip(), "```", ""]
     lines += [line.strip() for line in _carry_over(result)]
     return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ from segtransfer.searches import SearchListener
 from segtransfer.searches.context import SearchContext
 from segtransfer.searches.optuna_study import Trial, ranked
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.schema import written
 
 MOST_COLUMNS = 6  # fields with a column each
 RECENT_TRIALS = 10  # rows of the table
@@ -82,6 +83,12 @@ class SearchView(SearchListener):
             highlight=False,
         )
         return self.progress
+
+    def comparing(self, context: SearchContext) -> None:
+        """Print which random search begins, and show its trials."""
+        self._stop()
+        self._context, self._trials, self._printed = context, [], set()
+        self._console.print(f"\nTo compare with: {context.search.name}", highlight=False)
 
     def stop(self) -> None:
         """Restore the terminal."""
@@ -179,4 +186,7 @@ def show(value: Any) -> str:
     """Return a point's value as a short text."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        text = written(value)
+        return text if "/" in text else f"{value:.3g}"
+    return str(value)

@@ -44,7 +44,7 @@ def scores(
         return None
     if shard is not None and labelled is not None and not _are_of(evaluation, shard, labelled):
         return None
-    return replace(evaluation, report=row.report)
+    return replace(evaluation, report=row.report, created=row.created)
 
 
 def label_counts(shard: Shard) -> np.ndarray:

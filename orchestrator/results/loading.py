@@ -111,4 +111,5 @@ def results_read(
         missing=frozenset(reader.missing),
         pixels=() if reader.missing_shards else tuple(image.pixels for image in images),
         random_targets=frozenset(reader.random_targets),
+        spans=reader.spans,
     )

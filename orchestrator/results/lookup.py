@@ -18,7 +18,7 @@ def described(store: Store) -> Mapping[str, Described]:
     The description of a torn experiment is empty, which ``read_manifest`` refuses in a sentence.
     """
     paths = [path for path in store.files.names("experiments") if path.endswith(".json")]
-    known = store.experiments()
+    known = store.descriptions()
     named = {path.removeprefix("experiments/").removesuffix(".json"): path for path in paths}
     torn = [i for i, path in named.items() if i not in known and store.files.info(path) is not None]
     return {**known, **{identity: {} for identity in sorted(torn)}}

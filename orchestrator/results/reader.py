@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -102,6 +103,8 @@ class ExperimentReader:
         self.missing_shards: set[str] = set()  # shards whose clean images are missing or damaged
         self._images: dict[str, list[StoredImage]] = {}  # by shard, of the shards read so far
         self.random_targets: set[str] = set()  # that answered one image differently twice
+        # Start of the first and end of the last task, in seconds since 1970, by attack or clean.
+        self.spans: dict[str, tuple[float, float]] = {}
         self._advance = advance
         self._variants = {variant.name: variant for variant in manifest.variants}
         self._rows: dict[str, CommitRow | None] = {}  # of attacks, without reports
@@ -246,7 +249,10 @@ class ExperimentReader:
         """Return the scores of a cell, of the AEs that the manifest says."""
         if not self._fits(cell):
             return None
-        return scores(self.store, cell, shard, labelled, self.manifest)
+        evaluation = scores(self.store, cell, shard, labelled, self.manifest)
+        if evaluation is not None:
+            self._extend_span(cell, evaluation.created, evaluation.report)
+        return evaluation
 
     def _fits(self, cell: Cell) -> bool:
         """Return whether the AEs that a cell scores are those that the manifest says."""
@@ -254,7 +260,18 @@ class ExperimentReader:
         if key is not None and key not in self._rows:
             row = self.store.row(key)
             self._rows[key] = None if row is None else replace(row, report={})
+            if row is not None:
+                self._extend_span(cell, row.created, row.report)
         return key is None or attack_fits(self._rows[key], cell, self.manifest)
+
+    def _extend_span(self, cell: Cell, created: str, report: Mapping[str, Any]) -> None:
+        """Note when a stored task of a cell's attack was computed."""
+        cost = report.get("cost")
+        seconds = cost.get("seconds") if isinstance(cost, dict) else None
+        ended = datetime.fromisoformat(created).timestamp()
+        took = seconds if isinstance(seconds, float) and 0 < seconds < ended else 0.0
+        first, last = self.spans.get(cell.attack, (ended, ended))
+        self.spans[cell.attack] = min(first, ended - took), max(last, ended)
 
 
 def _are_of(aes: tuple[tuple[str, ...], np.ndarray, Any], shard: Shard) -> bool:

@@ -52,6 +52,8 @@ class Results(Drawn):
         failures: The message of each failed task by key.
         pixels: The number of label pixels of each image, labelled or ignored.
         random_targets: The targets that answered one image differently twice.
+        spans: Per attack, and of the clean images, the start of the first and the end of the last
+            stored task, in seconds since 1970.
         computed: The number of tasks that this run computed.
         stopped: The reason why the run ended early: ``hours`` (its time limit), ``terminated``
             (SIGTERM), or empty.
@@ -67,6 +69,7 @@ class Results(Drawn):
     missing: frozenset[str]
     pixels: tuple[int, ...] = ()
     random_targets: frozenset[str] = frozenset()
+    spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     computed: int = 0
     stopped: Stopped = ""

@@ -277,3 +277,15 @@ def transfer_group(results: Results) -> str:
     """Return the headline group that stands for transfer: other backbones, if there are any."""
     groups = pair_groups(results)
     return next(g for g in ("cross_backbone", "same_backbone", "diagonal") if g in groups)
+
+
+def best_attack(results: Results) -> str | None:
+    """Return the attack with the largest mean drop on pairs of the transfer group, or None."""
+    group = transfer_group(results)
+    drops = {
+        attack: drop
+        for attack in main_attacks(results)
+        if results.needs_source(attack)
+        and math.isfinite(drop := results.headlines(attack, "drop")[group])
+    }
+    return max(drops, key=drops.__getitem__, default=None)

@@ -112,7 +112,7 @@ class InFlightCalls:
             slots: The slots as they were since the last advance.
         """
         for slot_id, queue in self._queues.items():
-            if queue.calls:
+            if queue.calls and slot_id in slots:
                 queue.alone += (now - max(self._advanced, queue.since)) * slots.speed(slot_id)
         self._advanced = now
 

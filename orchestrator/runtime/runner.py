@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.manifest import describe
+from segtransfer.experiment.manifest import RunRecord, describe
 from segtransfer.experiment.plan import Plan, make_plan
+from segtransfer.experiment.provenance import command, user
 from segtransfer.experiment.runtime_spec import EXECUTORS, Runtime
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results, assemble
@@ -43,7 +47,9 @@ def carry_out(
     Raises:
         InputError: If the spec is wrong, before any model is loaded.
     """
-    store = Store(experiment.runtime.store)
+    runtime = with_store(experiment.runtime)
+    experiment = experiment.model_copy(update={"runtime": runtime})
+    store = Store(runtime.store)
     with in_use(store, f"run {experiment.name}"):
         return _carry_out(experiment, store, listener, client, time_limit)
 
@@ -58,7 +64,8 @@ def _carry_out(
     read, listener = PendingShards(store), listener or Listener()
     plan = make_plan(experiment, store, read.add, listener.stage)
     listener.planned(plan)
-    manifest = describe(plan)
+    started, record = _now(), _last_record(store, plan.identity)
+    manifest = describe(plan).model_copy(update={"run": record})
     store.save_experiment(plan.identity, manifest.stored())
     read.write()
     time_limit = time_limit or TimeLimit(experiment.runtime.max_hours)
@@ -74,11 +81,43 @@ def _carry_out(
             raise
         time_limit.stopped = "terminated"
         results = assemble(store, plan.identity, manifest)
+    if outcome.done or record is None:
+        manifest = manifest.model_copy(update={"run": _record(experiment, record, started)})
+        results = replace(results, manifest=manifest)
     sentences = [warning.sentence for warning in results.warnings]
     store.save_experiment(plan.identity, {**manifest.stored(), "warnings": sentences})
     return replace(
         results, failures=outcome.failures, computed=len(outcome.done), stopped=time_limit.stopped
     )
+
+
+def _last_record(store: Store, identity: str) -> RunRecord | None:
+    """Return the record of an experiment's earlier runs; None without one, or if damaged."""
+    try:
+        return RunRecord.model_validate((store.description(identity) or {}).get("run"))
+    except ValidationError:
+        return None
+
+
+def _record(experiment: Experiment, last: RunRecord | None, started: str) -> RunRecord:
+    """Return the record of a run that ends now.
+
+    Args:
+        experiment: The experiment.
+        last: The record of its earlier runs, or None.
+        started: The start of the run, in ISO 8601.
+    """
+    return RunRecord(
+        started=last.started if last else started,
+        ended=_now(),
+        user=user(),
+        command=command(),
+        executor=experiment.runtime.executor,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def stored_results(experiment: Experiment, stopped: Stopped) -> Results:
@@ -155,6 +194,18 @@ class ExperimentRun:
         damaged &= tasks.keys()
         stored = frozenset(self._store.keys() & tasks.keys()) - damaged
         self.compute(replace(self._plan, tasks=tasks, stored=stored), damaged)
+
+
+def with_store(runtime: Runtime) -> Runtime:
+    """Return a runtime with the store of its fleet, unless the spec names a store.
+
+    Raises:
+        InputError: If the fleet is not up.
+    """
+    fleet, executor = runtime.fleet.name, EXECUTORS[runtime.executor]
+    if fleet is None or not executor.workers or "store" in runtime.model_fields_set:
+        return runtime
+    return runtime.model_copy(update={"store": executor.store_of(fleet)})
 
 
 @contextmanager

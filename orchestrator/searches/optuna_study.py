@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.exceptions import OptunaError
+from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from segtransfer import search_spaces
 from segtransfer.errors import InputError, ServerError
 from segtransfer.searches.context import PairDrops, RungScore, SearchContext, propose
+from segtransfer.searches.proposals import make_pruner, make_sampler
 from segtransfer.searches.spec import DIRECTIONS, Search, baselines
 from segtransfer.store import Store
 from segtransfer.store.store import SEARCHES
@@ -30,7 +31,8 @@ optuna.logging.set_verbosity(logging.ERROR)
 
 LEAST_TRIALS = 8  # complete trials, for importances to say anything
 JOURNAL = "study.journal"
-SCORE, REASON, INTERRUPTED = "score", "reason", "interrupted"
+SCORE, REASON, INTERRUPTED, AGAIN = "score", "reason", "interrupted", "again"
+UNPROPOSED = "to be proposed again"  # value of INTERRUPTED; AGAIN of a later trial has its number
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -60,7 +62,7 @@ def open_storage(context: SearchContext, store: Store) -> BaseStorage:
         if store.remote:
             raise InputError(
                 f"the store {store.location} is a bucket, which holds no Optuna study; give "
-                "search.storage a file, or the URL of a database (postgresql+psycopg2://...)"
+                "search.storage a file, or the URL of a database (postgresql+psycopg://...)"
             )
         Path(where).parent.mkdir(parents=True, exist_ok=True)
     with _opening(where):
@@ -119,42 +121,84 @@ def _cause(error: BaseException) -> str:
 
 
 def dashboard_command(context: SearchContext) -> str:
-    """Return the command that shows the study in Optuna's dashboard (a separate package)."""
-    return f"optuna-dashboard {without_credentials(storage_location(context))}"
+    """Return the command that shows the study in Optuna's dashboard (a separate package).
+
+    The name of a database's user stays, or the command would not work; a spec has no password.
+    """
+    return f"optuna-dashboard {storage_location(context)}"
 
 
 def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) -> optuna.Study:
     """Open the search's study, or create it with the space's first points in its queue.
 
-    Points of trials that were running when an earlier search died are proposed again.
+    Points of trials that an earlier search left unfinished are proposed again.
 
     Raises:
-        InputError: The study has trials, some are left, and ``resume`` is False; or the storage
-            cannot be used.
+        InputError: The study has trials, some are left, and ``resume`` is False; the storage
+            cannot be used; or the sampler or the pruner cannot be made.
     """
-    with _opening(storage_location(context)):
+    settings = context.search.search
+    pruner = make_pruner(settings.pruner)
+    with _opening(storage_location(context)), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of names of metrics
         study = optuna.create_study(
             study_name=study_name(context),
             storage=storage,
-            directions=[DIRECTIONS[name] for name in context.search.search.objectives],
+            pruner=pruner,
+            directions=[DIRECTIONS[name] for name in settings.objectives],
             load_if_exists=True,
         )
+        study.set_metric_names(list(settings.objectives))
+        for name, value in _about(context).items():
+            study.set_user_attr(name, value)
         trials = study.get_trials(deepcopy=False)
-    left = context.search.search.trials - len(ended(study))
+    left = settings.trials - len(ended(study))
     if trials and not resume and left > 0:
         raise InputError(
-            f"this search has {len(ended(study))} ended trials of {context.search.search.trials} "
+            f"this search has {len(ended(study))} ended trials of {settings.trials} "
             "in the store: --resume goes on with it, another seed begins a new one"
         )
+    study.sampler = sampler_of(context.search, study)
     if not trials:
         for point in search_spaces.first_points(context.space, context.search.attack):
             study.enqueue_trial(point)
-    for trial in trials:
-        if trial.state is TrialState.RUNNING:
-            optuna.Trial(study, trial._trial_id).set_user_attr(INTERRUPTED, True)
-            study.tell(trial.number, state=TrialState.FAIL)
-            study.enqueue_trial(trial.params)
+    else:
+        close_trials(study, storage)
+        if left > 0:
+            _propose_again(study)
     return study
+
+
+def _about(context: SearchContext) -> dict[str, Any]:
+    """Return the attributes by which Optuna's dashboard tells what a study is about."""
+    search = context.search
+    return {
+        "transfer": "mean drop in mIoU on models other than the source, in points",
+        "sources": ", ".join(search.sources),
+        "targets": ", ".join(search.targets),
+        "images": sum(len(outline.image_ids) for outline in context.outlines),
+        "attack": dict(search.attack),
+        "space": context.space.name,
+        "sampler": search.search.sampler,
+        "pruner": search.search.pruner,
+    }
+
+
+def close_trials(study: optuna.Study, storage: BaseStorage) -> None:
+    """Fail the trials that wait or run, as interrupted: no process runs them any more."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
+        storage.set_trial_user_attr(trial._trial_id, INTERRUPTED, UNPROPOSED)
+        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+def _propose_again(study: optuna.Study) -> None:
+    """Put points of interrupted trials into the study's queue, each once."""
+    trials = study.get_trials(deepcopy=False)
+    queued = {trial.user_attrs.get(AGAIN) for trial in trials}
+    for trial in trials:
+        point = trial.system_attrs.get("fixed_params", {}) | trial.params
+        if trial.user_attrs.get(INTERRUPTED) == UNPROPOSED and trial.number not in queued and point:
+            study.enqueue_trial(point, user_attrs={AGAIN: trial.number})
 
 
 def study_name(context: SearchContext) -> str:
@@ -169,16 +213,19 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def sampler_of(search: Search, study: optuna.Study) -> optuna.samplers.BaseSampler:
-    """Return TPE with the search's number of random first trials; deterministic at concurrency 1.
+    """Return the search's sampler; TPE and random are deterministic at concurrency 1.
 
     A resumed search uses another seed: with the same seed the first proposals would repeat.
+
+    Raises:
+        InputError: The sampler cannot be made.
     """
     trials = study.get_trials(deepcopy=False)
     begun = sum(trial.state is not TrialState.WAITING for trial in trials)
     seed = search.seed % 2**32
     if begun:
         seed = int(np.random.SeedSequence((search.seed, begun)).generate_state(1)[0])
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.search.startup)
+    return make_sampler(search.search.sampler, seed, search.search.startup)
 
 
 def read_trials(study: optuna.Study) -> list[Trial]:

@@ -1,11 +1,12 @@
 """The search for attack settings that transfer best: trials first, then their confirmation."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import optuna
+from optuna.storages import BaseStorage
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.plan import make_plan
@@ -18,6 +19,13 @@ from segtransfer.runtime.runner import (
     carry_out,
     open_client,
     stored_results,
+    with_store,
+)
+from segtransfer.searches.against import (
+    AgainstRandom,
+    against_random,
+    check_against,
+    random_contexts,
 )
 from segtransfer.searches.confirmation import (
     CarryOver,
@@ -31,6 +39,7 @@ from segtransfer.searches.context import SearchContext, make_context
 from segtransfer.searches.optuna_study import (
     Trial,
     chosen,
+    close_trials,
     drops_of,
     ended,
     open_storage,
@@ -51,7 +60,8 @@ class SearchResult(Tabled):
 
     ``best`` holds the best settings in order. ``results`` compares them with the baselines on
     images and models that the search never saw. ``carry_over`` holds the drops, on targets that
-    were left out, of the settings chosen without those targets.
+    were left out, of the settings chosen without those targets. ``against`` compares with random
+    searches, or is None if that was not asked for, or is not complete.
     """
 
     context: SearchContext
@@ -61,6 +71,7 @@ class SearchResult(Tabled):
     results: Results
     comparisons: list[ConfirmedDifference]
     carry_over: list[CarryOver]
+    against: AgainstRandom | None = None
     surfaces: ClassVar[str] = "segtransfer.reporting.search_surfaces"
 
     def __repr__(self) -> str:
@@ -90,8 +101,17 @@ class SearchListener:
         """Return the listener of the run that confirms the best, once all trials have ended."""
         return Listener()
 
+    def comparing(self, context: SearchContext) -> None:
+        """Receive each random search that the search is compared with, before its trials."""
 
-def run_search(search: Search, listener: SearchListener, *, resume: bool = False) -> SearchResult:
+
+def run_search(
+    search: Search,
+    listener: SearchListener,
+    *,
+    resume: bool = False,
+    against: str | None = None,
+) -> SearchResult:
     """Run the trials of a search, then compare the best with the baselines.
 
     After SIGTERM, or after ``runtime.max_hours``, the result has no comparison unless the
@@ -101,6 +121,7 @@ def run_search(search: Search, listener: SearchListener, *, resume: bool = False
         search: The search.
         listener: Receives trials and the confirmation while the search runs.
         resume: Continue a search that has trials in the store.
+        against: ``random`` also runs random searches of other seeds, and compares with them.
 
     Raises:
         InputError: The search is wrong; raised before a model is loaded.
@@ -111,21 +132,36 @@ def run_search(search: Search, listener: SearchListener, *, resume: bool = False
             f"Searches need Ray, but runtime.executor is '{search.runtime.executor}'. Set "
             "runtime.executor=ray or remove runtime.executor."
         )
+    search = search.model_copy(update={"runtime": with_store(search.runtime)})
     store = Store(search.runtime.store)
     with in_use(store, f"search {search.name}"):
-        return _run_search(search, listener, store, resume=resume)
+        check_apart(search)
+        context = make_context(search, store)
+        check_against(against, context)
+        make_plan(confirming_experiment(search, []), store)  # its errors come before the trials
+        contexts = [context, *(random_contexts(context) if against else ())]
+        return _run_search(contexts, listener, open_storage(context, store), resume=resume)
 
 
 def _run_search(
-    search: Search, listener: SearchListener, store: Store, *, resume: bool
+    contexts: Sequence[SearchContext],
+    listener: SearchListener,
+    storage: BaseStorage,
+    *,
+    resume: bool,
 ) -> SearchResult:
-    check_apart(search)
-    context = make_context(search, store)
-    make_plan(confirming_experiment(search, []), store)  # its errors come before the trials
-    study = open_study(context, open_storage(context, store), resume=resume)
+    """Run a search, the first of ``contexts``, and the random searches to compare it with."""
+    context, search = contexts[0], contexts[0].search
+    study = open_study(context, storage, resume=resume)
+    others = [(other, open_study(other, storage, resume=True)) for other in contexts[1:]]
     listener.begun(context, [trial for trial in read_trials(study) if trial.state != "running"])
     clock = TimeLimit(search.runtime.max_hours)
-    with storage_in_use(context), _driver(context, study) as client:
+    studies = [study, *(other for _, other in others)]
+    with (
+        storage_in_use(context),
+        _closed_at_end(studies, storage),
+        _driver(context, studies) as client,
+    ):
         if client is not None:
             _run_trials(context, study, client, listener, clock)
         trials = read_trials(study)
@@ -137,6 +173,11 @@ def _run_search(
             results = stored_results(experiment, clock.stopped)
         else:
             results = carry_out(experiment, listener.confirming(best), client, clock)
+        for other, its_study in others:
+            if client is not None and not clock.stopped and not results.stopped:
+                listener.comparing(other)
+                _run_trials(other, its_study, client, listener, clock)
+        rivals = [read_trials(its_study) for _, its_study in others]
     return SearchResult(
         context=context,
         study=study,
@@ -147,6 +188,7 @@ def _run_search(
         carry_over=carry_over(
             {trial.number: drops for trial, drops in drops_of(trials)}, _groups(context)
         ),
+        against=against_random(trials, rivals) if _are_complete(context, studies) else None,
     )
 
 
@@ -185,13 +227,27 @@ def _error_without_trial(search: Search, trials: list[Trial], clock: TimeLimit) 
 
 
 @contextmanager
-def _driver(context: SearchContext, study: optuna.Study) -> Iterator[Any]:
+def _closed_at_end(studies: Sequence[optuna.Study], storage: BaseStorage) -> Iterator[None]:
+    """Leave no trial of the studies waiting or running, whatever ends the context."""
+    with ExitStack() as stack:
+        for study in studies:
+            stack.callback(close_trials, study, storage)
+        yield
+
+
+@contextmanager
+def _driver(context: SearchContext, studies: Sequence[optuna.Study]) -> Iterator[Any]:
     """Open the driver that trials and confirmation share; yield None if no trial is left."""
-    if len(ended(study)) >= context.search.search.trials:
+    if _are_complete(context, studies):
         yield None
         return
     with open_client(context.search.runtime, context.identity) as client:
         yield client
+
+
+def _are_complete(context: SearchContext, studies: Sequence[optuna.Study]) -> bool:
+    """Return whether no trial is left of a search and of those that it is compared with."""
+    return all(len(ended(study)) >= context.search.search.trials for study in studies)
 
 
 def _groups(context: SearchContext) -> dict[str, list[str]]:

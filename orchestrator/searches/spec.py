@@ -11,6 +11,7 @@ from segtransfer.experiment.reading import read_experiment, read_spec
 from segtransfer.experiment.recipes import SEARCH_RECIPES
 from segtransfer.experiment.runtime_spec import Runtime
 from segtransfer.experiment.spec import Experiment
+from segtransfer.searches.proposals import PRUNERS, SAMPLERS, known_in
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
@@ -22,6 +23,7 @@ from segtransfer.tasks.schema import (
     Number,
     Text,
     Whole,
+    added_later,
     resolve_path,
     suggest,
 )
@@ -53,7 +55,9 @@ class SearchSettings(Frozen):
     ``rms`` (of the perturbation, levels) or ``ssim``. ``rungs``: shares of the shards after which a
     trial goes on only if it is among the best ``1 / reduction`` that came so far; with several
     objectives every trial goes all the way. ``storage`` of Optuna: a journal file, or the URL of a
-    database; left out, a journal in the store. ``startup`` trials are drawn at random.
+    database; left out, a journal in the store. ``startup`` trials are drawn at random. ``sampler``
+    (tpe, random) proposes, ``pruner`` (asha, median, none) ends trials at rungs; both may be
+    ``module:callable``, as in ``proposals``.
     """
 
     space: NameOrPath | dict[str, Any]
@@ -64,6 +68,8 @@ class SearchSettings(Frozen):
     reduction: Annotated[Whole, Field(ge=2, le=10)] = 2
     startup: Annotated[Whole, Field(ge=1)] = 10
     storage: Text | None = None
+    sampler: Annotated[Text, AfterValidator(known_in(SAMPLERS))] = added_later("tpe")
+    pruner: Annotated[Text, AfterValidator(known_in(PRUNERS))] = added_later("asha")
 
     @model_validator(mode="after")
     def _fits(self) -> "SearchSettings":

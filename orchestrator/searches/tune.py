@@ -22,6 +22,7 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "100000")
 import optuna
 import ray
 from ray import tune
+from ray.tune import TuneError
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -39,8 +40,9 @@ from segtransfer.searches.context import (
     propose,
     score_rungs,
 )
-from segtransfer.searches.optuna_study import REASON, SCORE, Trial, ended, read_trials, sampler_of
-from segtransfer.searches.spec import DIRECTIONS
+from segtransfer.searches.optuna_study import REASON, SCORE, Trial, ended, read_trials
+from segtransfer.searches.proposals import PRUNERS, SAMPLERS, Asha, named_in_errors
+from segtransfer.searches.spec import DIRECTIONS, SearchSettings
 from segtransfer.store import Store
 
 log = logging.getLogger(__name__)
@@ -91,11 +93,21 @@ def run_trials(
                 failure_config=tune.FailureConfig(max_failures=DEATHS - 1),
             ),
         )
-        with warnings.catch_warnings():
-            # A journal on a slow disk is no heavy computation.
-            warnings.filterwarnings("ignore", message="Define-by-run function")
-            tuner.fit()
+        _fit(tuner)
     notify(read_trials(study))
+
+
+def _fit(tuner: tune.Tuner) -> None:
+    """Run a tuner; an error of the user's pruner comes out as itself, not as Tune's."""
+    with warnings.catch_warnings():
+        # A journal on a slow disk is no heavy computation.
+        warnings.filterwarnings("ignore", message="Define-by-run function")
+        try:
+            tuner.fit()
+        except TuneError as error:
+            if isinstance(error.__context__, InputError):
+                raise error.__context__ from None
+            raise
 
 
 def _tune_config(context: SearchContext, study: optuna.Study, trials: int) -> tune.TuneConfig:
@@ -108,16 +120,15 @@ def _tune_config(context: SearchContext, study: optuna.Study, trials: int) -> tu
         _define_by_run(context),
         metric=list(objectives) if several else objectives[0],
         mode=modes if several else modes[0],
-        sampler=sampler_of(context.search, study),
-        study_name=study.study_name,
-        storage=study._storage,
+        study=study,
+        settings=settings,
         last_rung=len(context.rungs) - 1,
     )
     return tune.TuneConfig(
         metric=None if several else objectives[0],
         mode=None if several else modes[0],
         search_alg=searcher,
-        scheduler=_scheduler(context, several),
+        scheduler=_scheduler(context, study.pruner, searcher),
         num_samples=trials,
         max_concurrent_trials=settings.concurrency,
     )
@@ -129,14 +140,42 @@ class StudySearch(OptunaSearch):
     Tune's own class reports pruned and failed trials to Optuna as complete.
     """
 
-    def __init__(self, space: Callable[[Any], dict[str, Any]], last_rung: int, **options: Any):
-        super().__init__(space, **options)
-        self._last_rung = last_rung
+    _ot_study: Any  # a Study, which mypy takes for None
+
+    def __init__(
+        self,
+        space: Callable[[Any], dict[str, Any]],
+        study: optuna.Study,
+        settings: SearchSettings,
+        last_rung: int,
+        **options: Any,
+    ):
+        super().__init__(
+            space,
+            sampler=study.sampler,
+            study_name=study.study_name,
+            storage=study._storage,
+            **options,
+        )
+        self._ot_study.pruner = study.pruner
+        self._settings, self._last_rung = settings, last_rung
+        self._scores: dict[str, str] = {}  # the last report to the study, by trial
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        with named_in_errors(SAMPLERS, self._settings.sampler):
+            return super().suggest(trial_id)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if FAILED not in result:
+        if FAILED not in result and result[SCORE] != self._scores.get(trial_id):
+            self._scores[trial_id] = result[SCORE]
             self._keep(trial_id, SCORE, json.loads(result[SCORE]))
             super().on_trial_result(trial_id, result)
+
+    def prunes(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Report a rung to the study, and return whether the study's pruner ends the trial."""
+        self.on_trial_result(trial_id, result)
+        with named_in_errors(PRUNERS, self._settings.pruner):
+            return FAILED not in result and self._ot_trials[trial_id].should_prune()
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -146,11 +185,9 @@ class StudySearch(OptunaSearch):
             self._keep(trial_id, REASON, reason)
             super().on_trial_complete(trial_id, None, error=True)
             return
-        score = json.loads(result[SCORE])
-        self._keep(trial_id, SCORE, score)
-        if score["rung"] < self._last_rung:
-            # By the values of its rungs Optuna still learns from it; the last one comes here alone.
-            super().on_trial_result(trial_id, result)
+        # Optuna learns from each rung; Tune passes the last one to this method alone.
+        self.on_trial_result(trial_id, result)
+        if json.loads(result[SCORE])["rung"] < self._last_rung:
             super().on_trial_complete(trial_id, None)
         else:
             super().on_trial_complete(trial_id, result)
@@ -276,11 +313,15 @@ def _define_by_run(context: SearchContext) -> Callable[[Any], dict[str, Any]]:
     return propose_one
 
 
-def _scheduler(context: SearchContext, several: bool) -> TrialScheduler:
-    """Return ASHA over the rungs; with several objectives no trial is pruned."""
+def _scheduler(
+    context: SearchContext, pruner: optuna.pruners.BasePruner, searcher: StudySearch
+) -> TrialScheduler:
+    """Return the scheduler of the search's pruner; with several objectives no trial is pruned."""
     rungs, settings = len(context.rungs), context.search.search
-    if several or rungs == 1:
+    if len(settings.objectives) > 1 or rungs == 1:
         return FIFOScheduler()
+    if not isinstance(pruner, Asha):
+        return StudyPruning(searcher)
     return ASHAScheduler(
         time_attr=RUNG,
         metric=None,
@@ -289,6 +330,18 @@ def _scheduler(context: SearchContext, several: bool) -> TrialScheduler:
         max_t=settings.reduction ** (rungs - 1),
         reduction_factor=settings.reduction,
     )
+
+
+class StudyPruning(FIFOScheduler):
+    """Scheduler that ends a trial at a rung if the study's pruner says so."""
+
+    def __init__(self, searcher: StudySearch) -> None:
+        super().__init__()
+        self._searcher = searcher
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        prunes = self._searcher.prunes(trial.trial_id, result)
+        return TrialScheduler.STOP if prunes else TrialScheduler.CONTINUE
 
 
 @contextmanager

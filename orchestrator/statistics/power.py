@@ -103,7 +103,7 @@ def spread_of(difference: Callable[[Factor], np.ndarray], clusters: Sequence[int
 
 def stored_spread(store: Store, dataset: str) -> Spread | None:
     """Return the spread in the newest stored run on a data set with two attacks, or None."""
-    for identity, content in reversed(list(store.experiments().items())):
+    for identity, content in reversed(list(store.descriptions().items())):
         if content.get("format") != FORMAT or content.get("dataset") != dataset:
             continue
         try:

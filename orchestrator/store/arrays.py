@@ -14,12 +14,16 @@ from segtransfer.tasks.data.shards import Shard
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Confusions int64 N x K x K, predictions uint8 N x H x W and report of one evaluation task."""
+    """One evaluation task: its arrays, its report, and the time of its commit in ISO 8601.
+
+    Confusions are int64 N x K x K, predictions uint8 N x H x W.
+    """
 
     image_ids: tuple[str, ...]
     confusions: np.ndarray
     predictions: np.ndarray
     report: Mapping[str, Any] = field(default_factory=dict)
+    created: str = ""
 
 
 def encode_images(ids: Sequence[str], images: np.ndarray) -> bytes:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from segtransfer.experiment.task import Task
 from segtransfer.store import arrays
 from segtransfer.store.arrays import Evaluation
 from segtransfer.store.files import Files
+from segtransfer.store.listing import experiments_table
 from segtransfer.store.rows import (
     ROW_PATH,
     ROWS,
@@ -37,6 +38,9 @@ from segtransfer.store.rows import (
     row_path,
 )
 from segtransfer.tasks.data.shards import Shard
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Checked = TypeVar("Checked")
 SEARCHES = "searches"
@@ -270,15 +274,21 @@ class Store:
         text = json.dumps(content, indent=1, sort_keys=True)
         self.files.write(f"experiments/{identity}.json", text.encode())
 
-    def experiments(self) -> dict[str, dict[str, Any]]:
+    def experiments(self) -> "pd.DataFrame":
+        """Return a table of the stored experiments, described in ``experiments_table``."""
+        return experiments_table(self.files.infos("experiments"), self.description, self.keys())
+
+    def description(self, identity: str) -> dict[str, Any] | None:
+        """Return the description of an experiment, None if it is missing or damaged."""
+        content = self.files.read(f"experiments/{identity}.json")
+        return None if content is None else parse(content)
+
+    def descriptions(self) -> dict[str, dict[str, Any]]:
         """Return the description of every stored experiment by identity, oldest first."""
         infos = [info for info in self.files.infos("experiments") if info.path.endswith(".json")]
         infos.sort(key=lambda info: (info.mtime_ns, info.path))
-        contents = {
-            info.path[len("experiments/") : -5]: self.files.read(info.path) for info in infos
-        }
-        parsed = {key: parse(text) for key, text in contents.items() if text is not None}
-        return {key: content for key, content in parsed.items() if content is not None}
+        names = [info.path.removeprefix("experiments/").removesuffix(".json") for info in infos]
+        return {n: content for n in names if (content := self.description(n)) is not None}
 
     def save_trial(self, search: str, number: int, content: dict[str, Any]) -> None:
         """Store the description of a search's trial.
@@ -292,15 +302,7 @@ class Store:
         self.files.write(f"{SEARCHES}/{search}/trial-{number}.json", text.encode())
 
     def trial(self, search: str, number: int) -> dict[str, Any] | None:
-        """Return the description of a search's trial.
-
-        Args:
-            search: The identity of the search.
-            number: The number of the trial.
-
-        Returns:
-            The content, or None if it is missing or damaged.
-        """
+        """Return the description of a search's trial, None if it is missing or damaged."""
         content = self.files.read(f"{SEARCHES}/{search}/trial-{number}.json")
         return None if content is None else parse(content)
 
@@ -366,25 +368,6 @@ def parse(text: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def named_results(content: dict[str, Any] | None) -> tuple[set[str], set[str]] | None:
-    """Return the keys of the tasks, and the shards, that an experiment or trial names.
-
-    Args:
-        content: The description of the experiment or trial, None if it is damaged.
-
-    Returns:
-        None if the description is no such list.
-    """
-    cells, shards = (content or {}).get("cells"), (content or {}).get("shards")
-    if not isinstance(cells, list) or not isinstance(shards, list):
-        return None
-    keys = [key for cell in cells if isinstance(cell, list) for key in cell[4:6] if key]
-    whole = all(isinstance(cell, list) and len(cell) == 6 for cell in cells)
-    if not whole or not all(isinstance(name, str) for name in [*keys, *shards]):
-        return None
-    return set(keys), set(shards)
 
 
 def _now() -> str:

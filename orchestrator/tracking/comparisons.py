@@ -1,8 +1,8 @@
-"""Comparisons in MLflow: a run in B's experiment, with a child run per pair of attacks."""
+"""Comparisons in MLflow: runs of their own experiment, apart from the runs they compare."""
 
 from collections.abc import Iterator
 
-from mlflow.entities import LifecycleStage, Param, Run
+from mlflow.entities import Experiment, LifecycleStage, Run
 from mlflow.tracking import MlflowClient
 
 from segtransfer.comparison import Comparison
@@ -18,11 +18,14 @@ from segtransfer.reporting.comparison import (
 )
 from segtransfer.results import Results
 from segtransfer.tasks.urls import without_credentials
+from segtransfer.tracking.artifacts import log_table
+from segtransfer.tracking.experiments import has_cell_metrics, logged_attacks
 from segtransfer.tracking.runs import (
+    KIND_TAG,
     experiment_named,
     filled,
     log_metrics,
-    log_table,
+    log_params,
     open_run,
     run_with_key,
     sqlite_file,
@@ -48,10 +51,11 @@ def is_logged(results: Results) -> bool:
 
 
 def log_comparison(comparison: Comparison) -> str:
-    """Log a comparison into B's experiment; its report folder must have been written.
+    """Log a comparison into the MLflow experiment ``<B's name> comparisons``.
 
-    A single pair of attacks becomes a run. Several pairs become children of a common run. Runs are
-    identified by the comparison's identity and link to the runs of A and B in the same MLflow.
+    The comparison's report folder must have been written. A single pair of attacks becomes a run.
+    Several pairs become children of a common run. Runs are identified by the comparison's identity
+    and link to the runs of A and B in the same MLflow.
 
     Returns:
         The tracking URI.
@@ -70,18 +74,23 @@ def log_comparison(comparison: Comparison) -> str:
     return uri
 
 
+def _experiment(client: MlflowClient, comparison: Comparison, uri: str) -> Experiment:
+    # No experiment of results has this name: the name of a spec has no space.
+    return experiment_named(client, f"{comparison.b.name} comparisons", uri, view=False)
+
+
 def _log_all(client: MlflowClient, uri: str, comparison: Comparison) -> Run:
     verdicts = " ".join(comparison.verdict(attack) for _, attack in comparison.attacks)
     links = _links(client, uri, comparison, None)
     tags = _tags(comparison, overview(comparison), verdicts, links)
-    experiment = experiment_named(client, comparison.b.name, uri)
+    experiment = _experiment(client, comparison, uri)
     digest = key_of({"comparison": comparison.digest, "links": links})
     run, changed = open_run(
         client, experiment, comparison.identity, title(comparison), digest, tags
     )
     if changed:
         with filled(client, run, digest):
-            _log_params(client, run, comparison, {})
+            log_params(client, run, _params(comparison))
             metrics = {
                 f"{attack}/{name}": value
                 for _, attack in comparison.attacks
@@ -104,13 +113,13 @@ def _log_pair(
     links = _links(client, uri, comparison, pair)
     note, verdict = markdown(comparison, attack), comparison.verdict(attack)
     tags = parent | _tags(comparison, note, verdict, links)
-    experiment = experiment_named(client, comparison.b.name, uri)
+    experiment = _experiment(client, comparison, uri)
     digest = key_of({"comparison": comparison.digest, "links": links})
     run, changed = open_run(client, experiment, key, pair_title(pair), digest, tags)
     if not changed:
         return
     with filled(client, run, digest):
-        _log_params(client, run, comparison, {"attack_a": pair[0], "attack_b": attack})
+        log_params(client, run, _params(comparison) | {"attack_a": pair[0], "attack_b": attack})
         metrics = dict(_means(comparison, attack)) | dict(_cells(comparison, attack))
         log_metrics(client, run, metrics)
         folder = comparison_folder(comparison)
@@ -125,17 +134,24 @@ def _means(comparison: Comparison, attack: str) -> Iterator[tuple[str, float]]:
 
 
 def _cells(comparison: Comparison, attack: str) -> Iterator[tuple[str, float]]:
-    """Yield a metric per source and target; a row without a source counts for every source."""
+    """Yield a metric per source and target; a row without a source counts for every source.
+
+    Cells of more than 8 sources or targets are in the table alone.
+    """
+    if not has_cell_metrics(comparison.b):
+        return
     for row in comparison.rows(attack, "cell").itertuples():
         for source in [row.source] if row.source else comparison.b.sources:
             yield f"difference/{source}/{row.target}", float(row.difference)
 
 
-def _log_params(
-    client: MlflowClient, run: Run, comparison: Comparison, pair: dict[str, str]
-) -> None:
-    given = {"metric": comparison.metric, "allow": ", ".join(comparison.allow)} | pair
-    client.log_batch(run.info.run_id, params=[Param(k, v) for k, v in given.items() if v])
+def _params(comparison: Comparison) -> dict[str, str]:
+    return {
+        "a": run_label(comparison.a),
+        "b": run_label(comparison.b),
+        "metric": comparison.metric,
+        "allow": ", ".join(comparison.allow),
+    }
 
 
 def _tags(
@@ -143,6 +159,7 @@ def _tags(
 ) -> dict[str, str]:
     shown = [f"{side.upper()}: [{link['name']}]({link['address']})" for side, link in links.items()]
     tags = {
+        KIND_TAG: "comparison",
         "mlflow.note.content": "\n\n".join(filter(None, [" · ".join(shown), note])),
         "segtransfer.comparison": title(comparison),
         "segtransfer.verdict": verdict,
@@ -184,5 +201,9 @@ def _run_of(client: MlflowClient, results: Results, attack: str | None) -> Run |
     experiment = client.get_experiment_by_name(results.name)
     if experiment is None or experiment.lifecycle_stage == LifecycleStage.DELETED:
         return None
-    run = run_with_key(client, experiment, f"{results.identity}/{attack}") if attack else None
+    run = None
+    if attack:  # an earlier iterate is in the run of the last
+        logged = next(last for last, early in logged_attacks(results).items()
+                      if attack in (last, *early))  # fmt: skip
+        run = run_with_key(client, experiment, f"{results.identity}/{logged}")
     return run or run_with_key(client, experiment, results.identity)

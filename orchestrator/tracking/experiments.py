@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 import pandas as pd
-from mlflow.entities import Dataset, DatasetInput, Experiment, Param, Run
+from mlflow.entities import Dataset, DatasetInput, Experiment, Run
 from mlflow.tracking import MlflowClient
 
 from segtransfer.reporting.folder import matrix_name, report_folder
@@ -14,16 +14,22 @@ from segtransfer.reporting.heatmaps import draw_small
 from segtransfer.results import Results
 from segtransfer.results.markdown import markdown, warning_sentences
 from segtransfer.results.text import settings
+from segtransfer.results.views import best_attack
 from segtransfer.tasks.metrics import METRICS
+from segtransfer.tasks.schema import written
+from segtransfer.tracking.artifacts import log_image, log_table
+from segtransfer.tracking.params import attack_params, experiment_params
 from segtransfer.tracking.runs import (
     ATTACK_TAG,
     CONFIG_TAG,
+    KIND_TAG,
+    MOST_MODELS,
     STORE_TAG,
+    Span,
     experiment_named,
     filled,
-    log_image,
     log_metrics,
-    log_table,
+    log_params,
     open_run,
     version_tags,
     writing,
@@ -32,6 +38,7 @@ from segtransfer.tracking.views import MATRIX_IMAGE
 
 MATRIX_FILE = "matrix.json"
 WARNINGS_TAG = "segtransfer.warnings"  # their number; the sentences are in the note
+BEST_TAG = "segtransfer.best"  # the attack whose means an experiment's run shows
 DATA_HASH_DIGITS = 16  # as MLflow shows it
 
 
@@ -50,25 +57,51 @@ def log_results(results: Results) -> str:
     with writing() as (client, uri):
         experiment = experiment_named(client, results.name, uri)
         parent = _log_parent(client, experiment, results)
-        for attack in results.attacks:
+        for attack in logged_attacks(results):
             _log_attack(client, experiment, parent.info.run_id, results, attack)
     return uri
 
 
+def logged_attacks(results: Results) -> dict[str, list[str]]:
+    """Return the earlier iterates, first step first, of each variant with a run of its own.
+
+    An attack has a run per way of scoring; iterates at earlier steps are metrics by step.
+    """
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for name, variant in results.variants.items():
+        kinds.setdefault((variant.attack, variant.score), []).append(name)
+    for names in kinds.values():
+        names.sort(key=lambda name: results.variants[name].step)
+    return {names[-1]: names[:-1] for names in kinds.values()}
+
+
+def attack_run_name(results: Results, attack: str) -> str:
+    """Return the name of an attack's run, which tells experiments of one name apart."""
+    eps = written(results.attack_spec(attack).eps)
+    return f"{attack} {eps} {results.identity[:8]}"
+
+
 def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) -> Run:
     sentences = warning_sentences(results, results.attacks)
+    best = best_attack(results)
     tags = {
         "mlflow.note.content": markdown(results, results.attacks),
+        KIND_TAG: "experiment",
+        BEST_TAG: best or "",
         WARNINGS_TAG: str(len(sentences)),
     } | provenance(results)
-    name = f"{results.name}-{results.identity[:8]}"
-    run, changed = open_run(client, experiment, results.identity, name, results.digest, tags)
+    params = experiment_params(results)
+    # MLflow's tables show the first 20 characters or so.
+    name = f"{results.name} {params['eps']} seed {params['seed']} {results.identity[:8]}"
+    span = _computed(results)
+    run, changed = open_run(
+        client, experiment, results.identity, name, results.digest, tags, span=span
+    )
     if changed:
-        with filled(client, run, results.digest, status_of(results)):
-            metrics = {f"clean/{t}": float(v) for t, v in results.clean().items()}
-            for attack in results.attacks:
-                metrics |= {f"{attack}/miou/{g}": v for g, v in results.headlines(attack).items()}
-            log_metrics(client, run, metrics)
+        with filled(client, run, results.digest, status_of(results), span):
+            log_params(client, run, params)
+            metrics = dict(headline_metrics(results, best)) if best else {}
+            log_metrics(client, run, metrics | dict(_clean_metrics(results)))
             client.log_artifacts(run.info.run_id, str(report_folder(results)), "report")
             client.log_dict(run.info.run_id, results.manifest.spec, "experiment.json")
             client.log_dict(run.info.run_id, {"warnings": sentences}, "warnings.json")
@@ -76,19 +109,39 @@ def _log_parent(client: MlflowClient, experiment: Experiment, results: Results) 
     return run
 
 
+def _computed(results: Results) -> Span | None:
+    """Return start and end of the computation: as recorded, else of all stored tasks."""
+    if run := results.manifest.run:
+        started, ended = map(datetime.fromisoformat, (run.started, run.ended))
+        return started.timestamp(), ended.timestamp()
+    return span_of(results, [*results.spans])
+
+
+def span_of(results: Results, attacks: Iterable[str]) -> Span | None:
+    """Return start and end of the stored tasks of attacks, None without a stored task."""
+    spans = [results.spans[attack] for attack in attacks if attack in results.spans]
+    if not spans:
+        return None
+    return min(start for start, _ in spans), max(end for _, end in spans)
+
+
 def _log_attack(
     client: MlflowClient, experiment: Experiment, parent: str, results: Results, attack: str
 ) -> None:
-    tags = attack_tags(results, attack) | {"mlflow.parentRunId": parent}
-    key = f"{results.identity}/{attack}"
-    name = f"{attack} {results.attack_spec(attack).eps * 255:g}/255"  # eps tells runs apart
-    run, changed = open_run(client, experiment, key, name, results.digest, tags)
+    iterates = logged_attacks(results)[attack]
+    tags = attack_tags(results, attack) | {KIND_TAG: "attack", "mlflow.parentRunId": parent}
+    key, name = f"{results.identity}/{attack}", attack_run_name(results, attack)
+    span = span_of(results, [*iterates, attack])
+    run, changed = open_run(client, experiment, key, name, results.digest, tags, span=span)
     if not changed:
         return
-    with filled(client, run, results.digest, status_of(results, attack)):
-        params = [Param(k, v) for k, v in _flatten(results.manifest.stored_attack(attack))]
-        client.log_batch(run.info.run_id, params=params)
-        log_metrics(client, run, dict(attack_metrics(results, attack)))
+    with filled(client, run, results.digest, status_of(results, attack), span):
+        log_params(client, run, attack_params(results, attack))
+        for iterate in iterates:
+            step = results.variants[iterate].step
+            log_metrics(client, run, dict(headline_metrics(results, iterate)), step)
+        metrics = dict(attack_metrics(results, attack))
+        log_metrics(client, run, metrics, results.variants[attack].step)
         whole = report_folder(results) / matrix_name(attack)
         log_image(client, run, MATRIX_IMAGE, whole, draw_small(results, attack))
         log_matrix(client, run, results, attack)
@@ -118,8 +171,22 @@ def attack_tags(results: Results, attack: str) -> dict[str, str]:
 def attack_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]:
     """Yield names and values of an attack's metrics.
 
-    Headline means come first. Cells are called ``<metric>/<source>/<target>``.
+    Headline means come first. Cells are called ``<metric>/<source>/<target>``; cells of more than
+    8 sources or targets are in the table of ``log_matrix`` alone.
     """
+    yield from headline_metrics(results, attack)
+    yield from _clean_metrics(results)
+    if not has_cell_metrics(results):
+        return
+    for metric in [name for name, entry in METRICS.items() if entry.logged]:
+        matrix = results.matrix(attack, metric)
+        for source in results.sources:
+            for target in results.targets:
+                yield f"{metric}/{source}/{target}", float(matrix.loc[source, target])
+
+
+def headline_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]:
+    """Yield names and values of an attack's means, perturbation and cost."""
     for metric in ("miou", "drop", "fooling"):
         yield from (
             (f"mean_{metric}/{group}", value)
@@ -127,13 +194,16 @@ def attack_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]
         )
     yield from ((f"perturbation/{k}", float(v)) for k, v in results.perturbation(attack).items())
     yield from ((f"cost/{k}", float(v)) for k, v in results.cost(attack).items())
-    for target, value in results.clean().items():
-        yield f"clean/{target}", float(value)
-    for metric in [name for name, entry in METRICS.items() if entry.logged]:
-        matrix = results.matrix(attack, metric)
-        for source in results.sources:
-            for target in results.targets:
-                yield f"{metric}/{source}/{target}", float(matrix.loc[source, target])
+
+
+def _clean_metrics(results: Results) -> Iterator[tuple[str, float]]:
+    if has_cell_metrics(results):
+        yield from ((f"clean/{t}", float(v)) for t, v in results.clean().items())
+
+
+def has_cell_metrics(results: Results) -> bool:
+    """Return whether a matrix is small enough that each cell is a metric."""
+    return max(len(results.sources), len(results.targets)) <= MOST_MODELS
 
 
 def log_matrix(client: MlflowClient, run: Run, results: Results, attack: str) -> None:
@@ -163,27 +233,18 @@ def log_data(client: MlflowClient, run: Run, results: Results) -> None:
 
 
 def provenance(results: Results) -> dict[str, str]:
-    """Return tags of the results' origin: experiment, data, store, versions and commit."""
-    return version_tags() | {
+    """Return tags of the results' origin: author, command, data, store, versions and commit."""
+    run = results.manifest.run
+    author = {"mlflow.user": run.user} if run else {}
+    origin = {
         "segtransfer.dataset": results.manifest.dataset,
         "segtransfer.images": str(len(results.image_ids)),
         "segtransfer.data": _data_hash(results),
         CONFIG_TAG: results.identity,
         STORE_TAG: results.store.location,
     }
+    return version_tags(run.command if run else "") | author | origin
 
 
 def _data_hash(results: Results) -> str:
     return hashlib.sha256("".join(results.manifest.shards).encode()).hexdigest()
-
-
-def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield dotted paths and values of nested mappings and lists."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _flatten(item, f"{prefix}.{key}" if prefix else key)
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from _flatten(item, f"{prefix}.{index}")
-    else:
-        yield prefix, str(value)

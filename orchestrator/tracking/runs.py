@@ -1,13 +1,11 @@
 """MLflow runs: their server, their look-up by key, and functions that write and read them."""
 
-import io
-import json
 import logging
 import os
 import shlex
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,17 +14,14 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import numpy as np
-import pandas as pd
 import sqlalchemy
-from matplotlib.figure import Figure
-from mlflow.entities import Experiment, LifecycleStage, Metric, Run, RunTag
+from mlflow.entities import Experiment, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from PIL import Image
 
 from segtransfer.comparison.references import LoggedRun
 from segtransfer.errors import InputError, SegtransferError
-from segtransfer.experiment.provenance import commit, versions
+from segtransfer.experiment.provenance import command, commit, user, versions
 from segtransfer.tasks.urls import without_credentials
 from segtransfer.tracking import views
 
@@ -37,12 +32,19 @@ for _name in ("mlflow", "alembic"):
 
 KEY_TAG, DIGEST_TAG = "segtransfer.key", "segtransfer.digest"
 CONFIG_TAG, STORE_TAG, ATTACK_TAG = "segtransfer.config", "segtransfer.store", "segtransfer.attack"
+SOURCE_WORDS = 3  # segtransfer, the verb and the spec
+COMMAND_TAG = "segtransfer.command"
+KIND_TAG = "segtransfer.kind"  # experiment, attack, search, trial or comparison
+DELETED_TAG = "segtransfer.deleted"  # the day on which the run's experiment left the store
 PARENT_TAG, NOTE_TAG = "mlflow.parentRunId", "mlflow.note.content"
 NOTE_FILE = "note.md"  # artifact of a run whose note is longer than a tag
 TAG_CHARACTERS = 8000  # of a value in PostgreSQL and MySQL; sqlite takes more
+PARAM_CHARACTERS = 6000  # of a value, with all of MLflow's databases
 METRICS_PER_BATCH = 900  # MLflow accepts 1000
+PARAMS_PER_BATCH = 100
+MOST_MODELS = 8  # sources or targets whose cells are metrics; cells of more are a table alone
+Span = tuple[float, float]  # start and end, in seconds since 1970
 RAY_JOBS_FOLDER = "runtime_resources"  # Ray unpacks the working folders of its jobs in here
-THUMBNAIL_DPI = 256  # MLflow shows thumbnails at a quarter of their size
 
 
 class TrackingError(SegtransferError, RuntimeError):
@@ -174,11 +176,17 @@ def read_run(run_id: str) -> LoggedRun:
     return LoggedRun(tags[STORE_TAG], tags[CONFIG_TAG], tags.get(ATTACK_TAG))
 
 
-def experiment_named(client: MlflowClient, name: str, uri: str) -> Experiment:
-    """Return the MLflow experiment with this name, with a saved view.
+def experiment_named(client: MlflowClient, name: str, uri: str, *, view: bool = True) -> Experiment:
+    """Return the MLflow experiment with this name.
 
     A missing experiment is created. A deleted experiment is restored, because its name cannot be
     used for another.
+
+    Args:
+        client: MLflow's client.
+        name: The name.
+        uri: The tracking URI.
+        view: Whether the experiment gets the saved view of attacks.
     """
     experiment = client.get_experiment_by_name(name) or _create_experiment(client, name, uri)
     if experiment.lifecycle_stage == LifecycleStage.DELETED:
@@ -187,9 +195,9 @@ def experiment_named(client: MlflowClient, name: str, uri: str) -> Experiment:
         )
         _restore_experiment(client, experiment)
         experiment = client.get_experiment(experiment.experiment_id)
-    if views.VIEW_TAG not in experiment.tags:
-        view = views.saved_view(int(1000 * time.time()))
-        client.set_experiment_tag(experiment.experiment_id, views.VIEW_TAG, view)
+    if view and views.VIEW_TAG not in experiment.tags:
+        state = views.saved_view(int(1000 * time.time()))
+        client.set_experiment_tag(experiment.experiment_id, views.VIEW_TAG, state)
     return experiment
 
 
@@ -226,6 +234,7 @@ def open_run(
     name: str,
     digest: str,
     tags: dict[str, str],
+    span: Span | None = None,
 ) -> tuple[Run, bool]:
     """Return the run with this key, created if missing, and whether its content is outdated.
 
@@ -237,16 +246,24 @@ def open_run(
         digest: Hash of the content that the run should show; see ``filled``.
         tags: Tags of a new or outdated run. Values are cut to MLflow's length, and a note that is
             cut becomes an artifact as well.
+        span: Start and end of the computation. Default: a new run starts now.
     """
     run, shown = run_with_key(client, experiment, key), short_tags(tags)
     if run is None:
         run = client.create_run(
-            experiment.experiment_id, run_name=name, tags={**shown, KEY_TAG: key}
+            experiment.experiment_id,
+            start_time=_milliseconds(span[0]) if span else None,
+            run_name=name,
+            tags={"mlflow.user": user(), **shown, KEY_TAG: key},
         )
     else:
         there = run.data.tags
         moved = there.get(PARENT_TAG) != tags.get(PARENT_TAG)  # the parent was deleted
-        if not moved and there.get(DIGEST_TAG) == digest and run.info.status != "RUNNING":
+        deleted = DELETED_TAG in there  # and computed again since
+        if deleted:
+            client.delete_tag(run.info.run_id, DELETED_TAG)
+        current = there.get(DIGEST_TAG) == digest and run.info.status != "RUNNING"
+        if current and not moved and not deleted:
             return run, False
         client.log_batch(run.info.run_id, tags=[RunTag(k, v) for k, v in shown.items()])
     note = tags.get(NOTE_TAG, "")
@@ -275,11 +292,24 @@ def _short(value: str, note: bool) -> str:
 
 
 @contextmanager
-def filled(client: MlflowClient, run: Run, digest: str, status: str = "FINISHED") -> Iterator[None]:
+def filled(
+    client: MlflowClient,
+    run: Run,
+    digest: str,
+    status: str = "FINISHED",
+    span: Span | None = None,
+) -> Iterator[None]:
     """Mark a run RUNNING within the context, then record its digest and set its status.
 
     On SIGTERM or an error the run is marked KILLED and keeps its old digest. Logging the run again
     completes it.
+
+    Args:
+        client: MLflow's client.
+        run: The run.
+        digest: Hash of the content that the run shows.
+        status: The run's status after the context.
+        span: Start and end of the computation. Default: the run ends now.
     """
     try:
         client.update_run(run.info.run_id, status="RUNNING")
@@ -289,46 +319,53 @@ def filled(client: MlflowClient, run: Run, digest: str, status: str = "FINISHED"
         with suppress(Exception):  # the first error matters more
             client.set_terminated(run.info.run_id, "KILLED")
         raise
-    client.set_terminated(run.info.run_id, status)
+    client.set_terminated(run.info.run_id, status, _milliseconds(span[1]) if span else None)
 
 
-def log_metrics(client: MlflowClient, run: Run, metrics: dict[str, float]) -> None:
-    """Log finite metrics that differ from the run's: MLflow shows the greater of two values."""
-    now, shown = int(1000 * time.time()), run.data.metrics
-    new = {k: v for k, v in metrics.items() if np.isfinite(v) and shown.get(k) != v}
-    known = [Metric(k, v, now, 0) for k, v in new.items()]
-    for first in range(0, len(known), METRICS_PER_BATCH):
-        client.log_batch(run.info.run_id, metrics=known[first : first + METRICS_PER_BATCH])
+def _milliseconds(seconds: float) -> int:
+    return int(1000 * seconds)
 
 
-def log_table(client: MlflowClient, run: Run, frame: pd.DataFrame, name: str) -> None:
-    """Log or replace a table; MLflow's ``log_table`` would append to an existing table."""
-    if any(item.path == name for item in client.list_artifacts(run.info.run_id)):
-        content = json.loads(frame.to_json(orient="split", index=False))
-        client.log_dict(run.info.run_id, content, name)
-    else:
-        client.log_table(run.info.run_id, frame, name)
-
-
-def log_image(client: MlflowClient, run: Run, name: str, whole: Path, small: Figure) -> None:
-    """Log an image as a file, and its thumbnail for the UI's image grid.
+def log_metrics(client: MlflowClient, run: Run, metrics: dict[str, float], step: int = 0) -> None:
+    """Log finite metrics that differ from the run's: MLflow shows the greater of two values.
 
     Args:
         client: MLflow's client.
         run: The run.
-        name: The image's name, equal in all runs that the grid compares.
-        whole: File of the image.
-        small: The thumbnail; the grid shows at most 256 pixels of width.
+        metrics: Value by name.
+        step: The step of an attack after which the values were measured. MLflow's tables show
+            the values of the last step.
     """
-    client.log_image(run.info.run_id, Image.open(whole), artifact_file=f"{name}.png")
-    file = io.BytesIO()
-    small.savefig(file, dpi=THUMBNAIL_DPI)
-    client.log_image(run.info.run_id, Image.open(file), key=name)
+    now, shown = int(1000 * time.time()), run.data.metrics
+    new = {k: v for k, v in metrics.items() if np.isfinite(v) and shown.get(k) != v}
+    known = [Metric(k, v, now, step) for k, v in new.items()]
+    for first in range(0, len(known), METRICS_PER_BATCH):
+        client.log_batch(run.info.run_id, metrics=known[first : first + METRICS_PER_BATCH])
 
 
-def version_tags() -> dict[str, str]:
-    """Return versions and, in a source tree, the commit as tags."""
-    tags = {"mlflow.source.name": "segtransfer"}
+def log_params(client: MlflowClient, run: Run, params: Mapping[str, object]) -> None:
+    """Log parameters that a run lacks: MLflow refuses another value of a parameter."""
+    known = [
+        Param(name, str(value)[:PARAM_CHARACTERS])
+        for name, value in params.items()
+        if value not in (None, "") and name not in run.data.params
+    ]
+    for first in range(0, len(known), PARAMS_PER_BATCH):
+        client.log_batch(run.info.run_id, params=known[first : first + PARAMS_PER_BATCH])
+
+
+def version_tags(line: str = "") -> dict[str, str]:
+    """Return command, versions and, in a source tree, the commit as tags.
+
+    MLflow's tables show a source from its last slash on, so the source is the verb and the spec
+    alone, without overrides such as ``eps=8/255``.
+
+    Args:
+        line: The command line of the computation. Default: that of this process.
+    """
+    line = line or command() or "segtransfer"
+    source = " ".join(line.split()[:SOURCE_WORDS])
+    tags = {COMMAND_TAG: line, "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
     tags |= {f"version.{name}": version for name, version in versions().items()}
     if sha := commit():
         tags["mlflow.source.git.commit"] = sha

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import asdict
 
 import numpy as np
-from mlflow.entities import Experiment, Param, Run
+from mlflow.entities import Experiment, Run
 from mlflow.tracking import MlflowClient
 
 from segtransfer.experiment.keys import key_of
@@ -14,18 +14,23 @@ from segtransfer.searches import SearchResult
 from segtransfer.searches.confirmation import pairs_by_target
 from segtransfer.searches.context import trial_results
 from segtransfer.searches.optuna_study import Trial, ranked
+from segtransfer.tasks.schema import written
 from segtransfer.tracking.experiments import (
     attack_metrics,
     attack_tags,
     log_data,
     log_matrix,
     provenance,
+    span_of,
     status_of,
 )
+from segtransfer.tracking.params import attack_params
 from segtransfer.tracking.runs import (
+    KIND_TAG,
     experiment_named,
     filled,
     log_metrics,
+    log_params,
     open_run,
     version_tags,
     writing,
@@ -64,6 +69,7 @@ def _log_search(client: MlflowClient, experiment: Experiment, result: SearchResu
     context, digest = result.context, _digest(result)
     tags = {
         "mlflow.note.content": summary(result),
+        KIND_TAG: "search",
         "segtransfer.confirmed": result.results.identity,
     } | provenance(result.results)
     name = f"{context.search.name}-{context.identity[:8]}"
@@ -74,7 +80,7 @@ def _log_search(client: MlflowClient, experiment: Experiment, result: SearchResu
             best = {f"best/{k}": v for k, v in first.objectives.items()} if first else {}
             states = Counter(trial.state for trial in result.trials)
             counts = {f"trials/{state}": float(states[state]) for state in COUNTED_STATES}
-            log_metrics(client, run, best | counts | _confirmed(result))
+            log_metrics(client, run, best | counts | _confirmed(result) | _random(result))
             client.log_artifacts(run.info.run_id, str(search_folder(result)), "search")
             client.log_dict(run.info.run_id, context.search.model_dump(mode="json"), "search.json")
             log_data(client, run, result.results)
@@ -87,7 +93,16 @@ def _digest(result: SearchResult) -> str:
         [t.number, t.state, dict(t.point), t.reason, None if t.score is None else asdict(t.score)]
         for t in result.trials
     ]
-    return key_of({"confirmed": result.results.digest, "trials": trials})
+    against = {} if result.against is None else {"against": asdict(result.against)}
+    return key_of({"confirmed": result.results.digest, "trials": trials, **against})
+
+
+def _random(result: SearchResult) -> dict[str, float]:
+    """Return the best transfer of random search and its prediction interval, in points."""
+    if result.against is None:
+        return {}
+    low, high = result.against.expected
+    return {"random/mean": result.against.mean, "random/low": low, "random/high": high}
 
 
 def _confirmed(result: SearchResult) -> dict[str, float]:
@@ -110,19 +125,24 @@ def _log_failed(
 ) -> None:
     tags = version_tags() | {
         "mlflow.parentRunId": parent,
+        KIND_TAG: "trial",
         "mlflow.note.content": trial.reason,
         "segtransfer.state": trial.state,
         "segtransfer.reason": trial.reason,
     }
     key, digest = f"{search}-{trial.number}", key_of({"failed": trial.reason})
-    run, changed = open_run(client, experiment, key, f"trial-{trial.number}", digest, tags)
+    name = f"trial-{trial.number} {search[:8]}"
+    run, changed = open_run(client, experiment, key, name, digest, tags)
     if changed:
         with filled(client, run, digest, "FAILED"):
-            client.log_batch(run.info.run_id, params=_params(trial))
+            log_params(client, run, _params(trial))
 
 
-def _params(trial: Trial) -> list[Param]:
-    return [Param(name, str(value)) for name, value in trial.point.items()]
+def _params(trial: Trial) -> dict[str, str]:
+    return {
+        name: written(value) if isinstance(value, float) else str(value)
+        for name, value in trial.point.items()
+    }
 
 
 def _log_trial(
@@ -130,12 +150,20 @@ def _log_trial(
 ) -> None:
     (attack,) = results.attacks
     tags = attack_tags(results, attack)
-    tags |= {"mlflow.parentRunId": parent, "segtransfer.state": trial.state}
-    run, changed = open_run(client, experiment, results.identity, attack, results.digest, tags)
+    tags |= {
+        "mlflow.parentRunId": parent,
+        KIND_TAG: "trial",
+        "segtransfer.state": trial.state,
+    }
+    span = span_of(results, [attack])
+    name = f"trial-{trial.number} {results.identity[:8]}"
+    run, changed = open_run(
+        client, experiment, results.identity, name, results.digest, tags, span=span
+    )
     if not changed:
         return
-    with filled(client, run, results.digest, status_of(results)):
-        client.log_batch(run.info.run_id, params=_params(trial))
+    with filled(client, run, results.digest, status_of(results), span):
+        log_params(client, run, attack_params(results, attack) | _params(trial))
         assert trial.score is not None
         metrics = dict(trial.score.objectives) | dict(attack_metrics(results, attack))
         log_metrics(client, run, metrics)

@@ -22,7 +22,12 @@ COLUMN_WIDTHS = {
     "tags.`segtransfer.settings`": 420,
     "attributes.`Dataset`": 220,
 }  # of columns, in pixels
-PARALLEL_AXES = ["perturbation/rms", "cost/forward_equivalents", TRANSFER_METRIC]
+PARALLEL_AXES = [
+    "perturbation/linf",
+    "perturbation/rms",
+    "cost/forward_equivalents",
+    TRANSFER_METRIC,
+]
 
 
 def saved_view(created: int) -> str:
@@ -46,7 +51,7 @@ def saved_view(created: int) -> str:
         "compareRunCharts": [
             _chart(matrices, "IMAGE", imageKeys=[MATRIX_IMAGE], step=0, showRunParams=False),
             _chart(transfer, "BAR", metricKey=TRANSFER_METRIC),
-            _chart(transfer, "PARALLEL", selectedParams=["eps"], selectedMetrics=PARALLEL_AXES),
+            _chart(transfer, "PARALLEL", selectedParams=["attack"], selectedMetrics=PARALLEL_AXES),
         ],
         "isAccordionReordered": True,
     }

@@ -42,6 +42,13 @@ def _maps_trial_ids_to_trials() -> None:
     assert OptunaSearch()._ot_trials == {}
 
 
+def _is_the_study() -> None:
+    search = OptunaSearch(lambda trial: {}, metric="transfer", mode="max")
+    assert isinstance(search._ot_study, optuna.Study)
+    assert search.suggest("x") == {}
+    assert search._ot_trials["x"].study is search._ot_study
+
+
 def _is_the_storage() -> None:
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage)
@@ -64,6 +71,7 @@ PRIVATE: dict[str, tuple[str, Callable[[], None]]] = {
     "_temp_dir": (CONNECTION, _is_an_option_of_init("_temp_dir")),
     "_system_config": (DRIVER, _is_an_option_of_init("_system_config")),
     "self._ot_trials": ("orchestrator/searches/tune.py", _maps_trial_ids_to_trials),
+    "self._ot_study": ("orchestrator/searches/tune.py", _is_the_study),
     "study._storage": ("orchestrator/searches/tune.py", _is_the_storage),
     "trial._trial_id": ("orchestrator/searches/optuna_study.py", _is_the_storage),
     "torch.cpu._is_amx_tile_supported": ("tasks/models/numerics.py", _are_told_by_the_processor),
@@ -95,7 +103,7 @@ def _private_names(path: Path) -> Iterator[str]:
         if isinstance(node, ast.ImportFrom) and "._" in str(node.module):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Attribute) and _is_private(node.attr):
-            if ast.unparse(node.value) not in own or node.attr == "_ot_trials":
+            if ast.unparse(node.value) not in own or node.attr in ("_ot_trials", "_ot_study"):
                 yield ast.unparse(node).removeprefix("segtransfer.")
         elif isinstance(node, ast.Constant) and node.value in ("_temp_dir", "_system_config"):
             yield str(node.value)

@@ -52,7 +52,7 @@ def test_a_name_in_a_spec_is_a_word(field: str, name: str, tmp_path: Path) -> No
 
 def forge(store: Store, change: Callable[[dict[str, Any]], None]) -> None:
     """Let a store's experiment say something that no spec could."""
-    ((identity, content),) = store.experiments().items()
+    ((identity, content),) = store.descriptions().items()
     change(content)
     store.save_experiment(identity, content)
 

@@ -25,7 +25,7 @@ def test_run_leaves_results_that_plan_and_open_find_in_the_store(spec: dict[str,
     (opened,) = open_results(spec["runtime"]["store"])
     assert_same_bits(opened, results)
     store = open_store(Path(spec["runtime"]["store"]))
-    assert list(store.experiments()) == [results.identity]
+    assert list(store.descriptions()) == [results.identity]
 
 
 def test_run_of_a_wrong_spec_raises_input_error(spec: dict[str, Any]) -> None:

@@ -5,10 +5,7 @@ import hashlib
 import io
 import json
 import math
-import shlex
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from segtransfer.errors import reason_of
 from segtransfer.experiment.provenance import code_hash, commit, versions
@@ -17,7 +14,7 @@ from segtransfer.reporting.html.estimates import RoundedInterval
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.text import HEADLINES, NOT_MEASURED
 from segtransfer.statistics import NO_VERDICT
-from segtransfer.tasks.urls import without_credentials
+from segtransfer.tasks.schema import strength_text
 from segtransfer.tasks.yaml_files import dump
 
 
@@ -48,7 +45,7 @@ def what_was_run(results: Results) -> str:
     scored = "the same models" if sources == targets else _count(len(targets), "target model")
     return (
         f"{_count(len(results.manifest.settings.attacks), 'attack')} at eps "
-        f"{', '.join(f'{255 * e:g}/255' for e in eps)} made adversarial examples (AEs) of "
+        f"{', '.join(map(strength_text, eps))} made adversarial examples (AEs) of "
         f"{_count(len(results.image_ids), 'image')} of {results.manifest.dataset} on "
         f"{_count(len(sources), 'source model')}; the very same 8-bit images were scored on "
         f"{scored}, {len(results.classes)} classes."
@@ -181,13 +178,6 @@ def provenance(results: Results) -> list[tuple[str, str]]:
     if sha := commit():
         origin.append(("Commit", sha))
     return [*origin, *versions().items()]
-
-
-def command() -> str:
-    """Return the command line that writes this page; empty for other programs than segtransfer."""
-    name = Path(sys.argv[0]).name
-    line = shlex.join([name, *sys.argv[1:]])
-    return without_credentials(line) if name == "segtransfer" else ""
 
 
 def downloads(results: Results) -> list[Download]:

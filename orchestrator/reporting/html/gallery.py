@@ -129,7 +129,7 @@ def _picture(results: Results, image: ImageResults, scale: float) -> dict[str, A
             amplified = amplified_difference(made, image.clean)
             pictures = {
                 "image": photo(made, scale),
-                "perturbation": _uri(_resized(_rgb(amplified), scale, NEAREST), "jpeg", quality=40),
+                "perturbation": _uri(resized(rgb(amplified), scale, NEAREST), "jpeg", quality=40),
             }
         return {**pictures, "predictions": predicted(attack, source)}
 
@@ -150,7 +150,7 @@ def _picture(results: Results, image: ImageResults, scale: float) -> dict[str, A
 
 def photo(image: np.ndarray, scale: float) -> str:
     """Return an RGB image, uint8 3 x H x W, as a lossy data URI."""
-    picture = _resized(_rgb(image), scale, Image.Resampling.LANCZOS)
+    picture = resized(rgb(image), scale, Image.Resampling.LANCZOS)
     return _uri(picture, "webp", quality=78, method=2)
 
 
@@ -159,17 +159,17 @@ def class_map(results: Results, indices: np.ndarray, scale: float) -> str:
 
     Index 255, not labelled, is black.
     """
-    picture = _resized(Image.fromarray(indices), scale, NEAREST)
+    picture = resized(Image.fromarray(indices), scale, NEAREST)
     # WebP needs half the bytes of a PNG with a palette.
     painted = Image.fromarray(colour(results, np.asarray(picture)))
     return _uri(painted, "webp", lossless=True, method=1)
 
 
-def _rgb(image: np.ndarray) -> Image.Image:
+def rgb(image: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
 
 
-def _resized(picture: Image.Image, scale: float, resample: Image.Resampling) -> Image.Image:
+def resized(picture: Image.Image, scale: float, resample: Image.Resampling) -> Image.Image:
     if scale == 1:
         return picture
     width, height = (max(1, round(edge * scale)) for edge in picture.size)

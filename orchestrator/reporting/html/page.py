@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from segtransfer.experiment.provenance import command
 from segtransfer.reporting.html import charts, facts
 from segtransfer.reporting.html.analysis import Analysis, analyse
 from segtransfer.reporting.html.colours import paint, shades
@@ -40,7 +41,7 @@ def draw_page(results: Results) -> str:
     overview = charts.overview_charts(analysis)
     curves = charts.curve_charts(results, analysis)
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             results=results,
@@ -113,7 +114,7 @@ def _origin(results: Results, analysis: Analysis) -> dict[str, Any]:
         "costs": [row.view for row in analysis.summaries if row.view.attack in main],
         "configuration": facts.configuration(results),
         "provenance": facts.provenance(results),
-        "command": facts.command(),
+        "command": command(),
         "written": datetime.now(UTC).strftime("%-d %B %Y, %H:%M UTC"),
     }
 
@@ -145,7 +146,8 @@ def _script(code: str) -> Markup:
     return Markup(code.replace("</script", r"<\/script").replace("<!--", r"<\!--"))
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the environment of all templates, which escapes every value."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,

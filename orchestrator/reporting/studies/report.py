@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from segtransfer.reporting.entries import IndexEntry, about, when, write_entry
 from segtransfer.reporting.folder import report_folder
 from segtransfer.reporting.studies.bars import draw_ablation, draw_heads, draw_sizes, draw_twins
 from segtransfer.reporting.studies.curves import draw_overfitting, draw_sweep
@@ -54,4 +55,15 @@ def write_study(result: StudyResult) -> Path:
     (folder / "study.md").write_text(text, encoding="utf-8")
     numbers = json.dumps(asdict(result.numbers), indent=1)
     (folder / "study.json").write_text(numbers, encoding="utf-8")
+    entry = IndexEntry(
+        kind="study",
+        store=result.results.store.location,
+        identity=result.results.identity,
+        title=result.study.name,
+        when=when(result.results),
+        about=about(result.results),
+        finding=result.paragraph,
+        files={"Figure": "study.png", "Text": "study.md", "Numbers": "study.json"},
+    )
+    write_entry(entry, folder)
     return folder

@@ -12,9 +12,9 @@ from segtransfer.store import CommitRow, Store
 from segtransfer.store.files import PARTIAL, FileInfo
 from segtransfer.store.maintenance.compact import remove_unchanged, write_compacted
 from segtransfer.store.maintenance.leases import LEASES, removing, store_time, users
-from segtransfer.store.maintenance.reading import RowIndex, in_threads, read_rows
+from segtransfer.store.maintenance.reading import RowIndex, in_threads, named_results, read_rows
 from segtransfer.store.rows import BLOB_PATH, ROW_PATH, CompactedFile, row_path
-from segtransfer.store.store import SHARD_PATH, named_results
+from segtransfer.store.store import SHARD_PATH
 
 EXPERIMENTS = "experiments to delete"
 ROWS_UNNAMED = "rows that no experiment names"
@@ -247,7 +247,7 @@ def _referenced(store: Store, dropped: Sequence[str]) -> tuple[set[str], set[str
     """
     described: dict[str, Any] = {
         f"experiments/{identity}.json": content
-        for identity, content in store.experiments().items()
+        for identity, content in store.descriptions().items()
         if identity not in dropped
     }
     names = [name for name in store.files.names("experiments") if name.endswith(".json")]

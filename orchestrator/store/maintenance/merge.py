@@ -53,8 +53,8 @@ def _merge(store: Store, other: Store) -> MergeReport:
     wanted = _wanted(ours, theirs, _sizes(store), _sizes(other), notes)
     copied = list(in_threads(store, lambda row: _copy_row(store, other, row), wanted))
     notes["rows whose blob is missing or damaged there"] += copied.count(0)
-    held_here = store.experiments()
-    experiments = {k: e for k, e in other.experiments().items() if k not in held_here}
+    held_here = store.descriptions()
+    experiments = {k: e for k, e in other.descriptions().items() if k not in held_here}
     for identity, content in experiments.items():
         store.save_experiment(identity, content)
     held = store.trials()

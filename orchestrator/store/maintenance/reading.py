@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from segtransfer.errors import InputError
 from segtransfer.store import CommitRow, Store
@@ -112,3 +112,22 @@ def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     """Yield the items in parts of at most ``size``."""
     for first in range(0, len(items), size):
         yield items[first : first + size]
+
+
+def named_results(content: dict[str, Any] | None) -> tuple[set[str], set[str]] | None:
+    """Return the keys of the tasks, and the shards, that an experiment or trial names.
+
+    Args:
+        content: The description of the experiment or trial, None if it is damaged.
+
+    Returns:
+        None if the description is no such list.
+    """
+    cells, shards = (content or {}).get("cells"), (content or {}).get("shards")
+    if not isinstance(cells, list) or not isinstance(shards, list):
+        return None
+    keys = [key for cell in cells if isinstance(cell, list) for key in cell[4:6] if key]
+    whole = all(isinstance(cell, list) and len(cell) == 6 for cell in cells)
+    if not whole or not all(isinstance(name, str) for name in [*keys, *shards]):
+        return None
+    return set(keys), set(shards)

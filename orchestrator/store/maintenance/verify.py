@@ -11,10 +11,10 @@ from typing import Literal
 from segtransfer.store import CommitRow, Store, arrays
 from segtransfer.store.files import PARTIAL, FileInfo
 from segtransfer.store.maintenance.gc import GRACE_SECONDS
-from segtransfer.store.maintenance.reading import in_threads, read_rows
+from segtransfer.store.maintenance.reading import in_threads, named_results, read_rows
 from segtransfer.store.reports import is_attack_report
 from segtransfer.store.rows import BLOB_PATH, COMPACTED_PATH, ROW_PATH
-from segtransfer.store.store import SHARD_PATH, named_results, parse
+from segtransfer.store.store import SHARD_PATH, parse
 from segtransfer.tasks.data.shards import Outline, Shard
 
 Anomaly = Literal["damaged", "orphaned", "foreign", "partial"]

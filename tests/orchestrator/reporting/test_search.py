@@ -11,6 +11,7 @@ from rich.console import Console
 
 from segtransfer.reporting.search import attacks_yaml, print_search, summary, write_search
 from segtransfer.searches import SearchResult
+from segtransfer.searches.against import AgainstRandom
 from segtransfer.searches.confirmation import verdict
 from segtransfer.tasks.attacks.spec import AttackSpec
 from tests.orchestrator.reporting.made_results import toy_result
@@ -76,6 +77,35 @@ def test_the_yaml_of_an_attack_with_a_budget_leaves_the_steps_to_it() -> None:
     (pasted,) = yaml.safe_load(attacks_yaml([attack]))["attacks"]
     assert "steps" not in pasted
     assert AttackSpec.model_validate(pasted).identity() == attack.identity()
+
+
+def test_eps_and_step_size_are_written_as_fractions_of_255_or_as_given() -> None:
+    attacks = [
+        AttackSpec.model_validate({"preset": "pgd", "eps": eps, "step_size": step})
+        for eps, step in (("8/255", "2/255"), (0.03, "eps/4"), (1, 0.2))
+    ]
+    text = attacks_yaml(attacks)
+    for part in ("8/255, step_size: 2/255", "0.03, step_size: 0.0075", "1.0, step_size: 0.2"):
+        assert f"eps: {part}," in text
+    pasted = yaml.safe_load(attacks_yaml(attacks))["attacks"]
+    read = [AttackSpec.model_validate({"name": "again", **raw}) for raw in pasted]
+    assert [(a.eps, a.step_size) for a in read] == [(a.eps, a.step_size) for a in attacks]
+
+
+def test_no_output_has_the_decimals_of_eps(found: SearchResult) -> None:
+    decimals = str(found.best[0].eps)[:6]
+    folder = write_search(found)
+    texts = [printed(found), summary(found), (folder / "best.yaml").read_text()]
+    assert not any(decimals in text for text in texts)
+
+
+def test_comparison_with_random_search_is_told_everywhere(found: SearchResult) -> None:
+    compared = replace(found, against=AgainstRandom(50.0, 80.0, (40.0, 42.0, 41.0), (80.0,) * 3))
+    for text in (printed(compared), summary(compared)):
+        words = " ".join(text.split())
+        assert "the best transfer is 50.00 points, that of random search 41.00" in words
+        assert "beyond the noise of seeds" in words
+    assert "random search" not in printed(found)
 
 
 def test_the_tables_fit_a_terminal_of_eighty_columns(found: SearchResult) -> None:

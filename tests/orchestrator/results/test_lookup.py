@@ -64,7 +64,7 @@ def test_gc_takes_a_name_and_refuses_an_unknown_word(store: Store) -> None:
     gc = ["store", "gc", store.location, "--yes", "--experiments"]
     assert CliRunner().invoke(app, [*gc, "third"]).exit_code == 2
     assert CliRunner().invoke(app, [*gc, "old"]).exit_code == 0
-    assert list(store.experiments()) == [NEW]
+    assert list(store.descriptions()) == [NEW]
 
 
 def test_a_long_list_is_cut(store: Store) -> None:

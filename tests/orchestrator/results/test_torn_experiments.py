@@ -37,7 +37,7 @@ def test_results_of_a_store_with_a_torn_experiment_are_refused(store: Store) -> 
         open_results(store.location)
     with pytest.raises(InputError, match=CANNOT):
         load_results(store, TORN)
-    (sound,) = store.experiments()
+    (sound,) = store.descriptions()
     assert load_results(store, sound).attacks == ["noise"]
 
 
@@ -54,12 +54,12 @@ def test_one_of_two_must_be_named_and_the_torn_one_is_listed(store: Store) -> No
     with pytest.raises(InputError, match=r"2 experiments; .* beefbeefbeef \(damaged\)"):
         experiment_of(store)
     assert experiment_of(store, "beef")[0] == TORN
-    (sound,) = store.experiments()
+    (sound,) = store.descriptions()
     assert experiment_of(store, sound[:12])[0] == sound
 
 
 def test_a_comparison_with_a_torn_experiment_says_why(store: Store) -> None:
-    (sound,) = store.experiments()
+    (sound,) = store.descriptions()
     with pytest.raises(InputError, match=CANNOT):
         compare(sound[:12], "beef", store=store.location)
 

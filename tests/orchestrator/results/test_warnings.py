@@ -119,7 +119,7 @@ def assert_everywhere(results: Results, client: MlflowClient, expected: list[str
     shown = in_mlflow(results, client) | {
         "list": sentences(results),
         "attrs": results.frame().attrs["warnings"],
-        "manifest": results.store.experiments()[results.identity]["warnings"],
+        "manifest": results.store.descriptions()[results.identity]["warnings"],
         "terminal": on_the_terminal(results, 80),
         "wide terminal": on_the_terminal(results, 200),
         "page": on_the_page((report_folder(results) / "report.html").read_text()),

@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pandas as pd
 import pytest
 import yaml
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 
 from segtransfer.cli import app
 from segtransfer.searches import run_search
+from segtransfer.searches.context import make_context
+from segtransfer.searches.optuna_study import open_storage, study_name
 from segtransfer.searches.spec import read_search
 from segtransfer.store import Store
 from tests.orchestrator.runtime.executors.fleets import in_process, until
@@ -60,7 +63,7 @@ def test_a_search_prints_its_best_and_verdict_and_leaves_a_report(tmp_path: Path
         "The best of 3 trials (0 pruned, 0 failed)",
         "best-1 – pgd",
         "On new images and new models of another backbone than the source's, best-1 beats",
-        "step_size: 0.06274",
+        "step_size: 16/255",
         "Report of the search:",
         "optuna-dashboard",
     ):
@@ -93,6 +96,10 @@ def test_a_terminated_search_shows_what_there_is_and_goes_on_with_resume(tmp_pat
     (best,) = Path(tmp_path, "store", "reports").glob("*/best.yaml")
     assert [attack["name"] for attack in yaml.safe_load(best.read_text())["attacks"]] == ["best-1"]
     until("nothing of it is left", lambda: not any(map(alive, EVERY)), timeout=60)
+    context = make_context(search, store := Store(search.runtime.store))
+    study = optuna.load_study(study_name=study_name(context), storage=open_storage(context, store))
+    states = {trial.state.name for trial in study.get_trials()}
+    assert states <= {"COMPLETE", "FAIL"}, "none waits or runs"
     rows = row_files(Store(search.runtime.store))
     found = run_search(search, listener := RecordingListener(), resume=True)
     assert 1 <= len(listener.before) < len(points), "it was terminated in the middle"

@@ -1,5 +1,6 @@
 """Optuna's study of a search: where it is, what it proposes first, how it is taken up and read."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from segtransfer.searches.optuna_study import (
     REASON,
     SCORE,
     chosen,
+    close_trials,
     drops_of,
     ended,
     front,
@@ -27,6 +29,7 @@ from segtransfer.searches.optuna_study import (
     study_name,
     trials_frame,
 )
+from segtransfer.searches.search import _closed_at_end
 from segtransfer.store import Store
 from tests.orchestrator.searches.searches import (
     STEP_SIZE,
@@ -186,10 +189,10 @@ def test_interrupted_trials_are_told_as_failed_and_proposed_again(context: Searc
     tell(study, ask(study), 60.0)
     ask(study)
     again = opened(context, resume=True)
-    states = {trial.number: trial.state.name for trial in again.get_trials()}
-    assert states == {0: "COMPLETE", 1: "FAIL", 2: "WAITING", 3: "WAITING"}
-    assert again.get_trials()[1].user_attrs == {INTERRUPTED: True}
-    assert waiting(again) == [FIRST[2], FIRST[1]]
+    states = [trial.state.name for trial in again.get_trials()]
+    assert states == ["COMPLETE", "FAIL", "FAIL", "WAITING", "WAITING"]
+    assert [INTERRUPTED in trial.user_attrs for trial in again.get_trials()] == [0, 1, 1, 0, 0]
+    assert waiting(again) == FIRST[1:]
     assert [trial.number for trial in ended(again)] == [0], "an interrupted one does not count"
     assert [trial.number for trial in read_trials(again)] == [0]
 
@@ -199,10 +202,87 @@ def test_a_trial_interrupted_twice_is_proposed_once(context: SearchContext) -> N
     ask(study)
     opened(context, resume=True)
     again = opened(context, resume=True)
-    assert waiting(again) == [FIRST[1], FIRST[2], FIRST[0]]
+    assert waiting(again) == FIRST
     for _ in range(3):
         ask(again)
-    assert waiting(opened(context, resume=True)) == [FIRST[1], FIRST[2], FIRST[0]]
+    assert waiting(opened(context, resume=True)) == FIRST
+
+
+def test_closed_study_has_no_trial_waiting_and_resume_proposes_each_point_once(
+    context: SearchContext,
+) -> None:
+    storage = open_storage(context, Store(context.store))
+    study = open_study(context, storage, resume=False)
+    tell(study, ask(study), 60.0)
+    ask(study)
+    close_trials(study, storage)
+    states = [trial.state.name for trial in opened_only(context).get_trials()]
+    assert states == ["COMPLETE", "FAIL", "FAIL"]
+    assert waiting(opened(context, resume=True)) == FIRST[1:]
+    assert waiting(opened(context, resume=True)) == FIRST[1:]
+
+
+@pytest.mark.parametrize("end", [None, KeyboardInterrupt, RuntimeError])
+def test_search_that_ends_in_any_way_leaves_no_trial_waiting(
+    end: type[BaseException] | None, context: SearchContext
+) -> None:
+    storage = open_storage(context, Store(context.store))
+    study = open_study(context, storage, resume=False)
+    expected: AbstractContextManager[Any] = nullcontext() if end is None else pytest.raises(end)
+    with expected, _closed_at_end([study], storage):
+        ask(study)
+        if end is not None:
+            raise end
+    assert {trial.state.name for trial in opened_only(context).get_trials()} == {"FAIL"}
+
+
+def test_search_without_trials_left_proposes_nothing_again(context: SearchContext) -> None:
+    fewer = changed(context, trials=2)
+    study = opened(fewer)
+    for transfer in (60.0, 50.0):
+        tell(study, ask(study), transfer)
+    assert not waiting(opened(fewer)), "the third of its first points"
+    assert waiting(opened(context, resume=True)) == FIRST[2:], "more trials have room for it"
+
+
+def test_interrupted_trials_of_an_earlier_version_are_not_proposed_twice(
+    context: SearchContext,
+) -> None:
+    """It proposed them again at once, and had no other mark."""
+    study = opened(context)
+    for point in FIRST:
+        ask(study).set_user_attr(INTERRUPTED, True)
+        study.enqueue_trial(point)
+    for number in range(3):
+        study.tell(number, state=TrialState.FAIL)
+    assert waiting(opened(context, resume=True)) == FIRST
+
+
+def changed(context: SearchContext, **settings: Any) -> SearchContext:
+    search = context.search.search.model_copy(update=settings)
+    return replace(context, search=context.search.model_copy(update={"search": search}))
+
+
+def opened_only(context: SearchContext) -> optuna.Study:
+    """The study as Optuna's dashboard finds it."""
+    storage = open_storage(context, Store(context.store))
+    return optuna.load_study(study_name=study_name(context), storage=storage)
+
+
+def test_study_says_what_it_is_about_with_eps_as_given(context: SearchContext) -> None:
+    opened(context)
+    about = opened_only(context).user_attrs
+    assert about["attack"]["eps"] == "64/255"
+    assert (about["sources"], about["targets"], about["images"]) == ("source", "target", 4)
+    assert (about["sampler"], about["pruner"], about["space"]) == ("tpe", "asha", "mine")
+
+
+def test_study_names_its_metrics(context: SearchContext, tmp_path: Path) -> None:
+    opened(context)
+    assert opened_only(context).metric_names == ["transfer"]
+    two = grey_context(tmp_path, search={"objectives": ["transfer", "cost"]})[0]
+    opened(two)
+    assert opened_only(two).metric_names == ["transfer", "cost"]
 
 
 # -- what is drawn at random ------------------------------------------------------------------

@@ -1,14 +1,17 @@
 """The parts between Ray Tune and a search, without a cluster: trial runner and searcher."""
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
 import pytest
 
+from segtransfer.errors import InputError
 from segtransfer.runtime.interrupts import HoursUp
 from segtransfer.runtime.time_limit import TimeLimit
 from segtransfer.searches.context import SearchContext
@@ -124,11 +127,63 @@ def searching(tmp_path: Path) -> tuple[Any, optuna.Study]:
         tune._define_by_run(context),
         metric="transfer",
         mode="max",
-        study_name=study.study_name,
-        storage=study._storage,
+        study=study,
+        settings=context.search.search,
         last_rung=2,
     )
     return searcher, study
+
+
+def test_study_pruner_sees_each_rung_once_and_ends_trials(
+    searching: tuple[Any, optuna.Study],
+) -> None:
+    """Five trials at 40 points come first: Optuna's median needs so many."""
+    from segtransfer.searches import tune
+
+    searcher, study = searching
+    searcher._ot_study.pruner = optuna.pruners.MedianPruner()
+    scheduler = tune.StudyPruning(searcher)
+
+    def decided(name: str, transfer: float) -> list[str]:
+        searcher.suggest(name)
+        trial = SimpleNamespace(trial_id=name)
+        made = []
+        for rung in range(3):
+            made.append(scheduler.on_trial_result(None, trial, report(rung, transfer)))
+            if made[-1] == "STOP":
+                break
+            if rung < 2:
+                searcher.on_trial_result(name, report(rung, transfer))  # as Tune calls it
+        searcher.on_trial_complete(name, report(rung, transfer))
+        return made
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Optuna's, of a step that is reported twice
+        for number in range(5):
+            assert decided(f"first-{number}", 40.0) == ["CONTINUE"] * 3
+        assert decided("worse", 30.0) == ["STOP"]
+        assert decided("better", 50.0) == ["CONTINUE"] * 3
+    assert [trial.state for trial in read_trials(study)][-2:] == ["pruned", "complete"]
+    failed = scheduler.on_trial_result(None, SimpleNamespace(trial_id="x"), {"failed": "why"})
+    assert failed == "CONTINUE"
+
+
+def test_sampler_of_the_user_that_raises_is_named(tmp_path: Path) -> None:
+    from segtransfer.searches import tune
+
+    context, store = grey_context(tmp_path, search={"sampler": f"{__name__}:raising"})
+    study = open_study(context, open_storage(context, store), resume=False)
+    config = tune._tune_config(context, study, 4)
+    with pytest.raises(InputError, match=rf"^search.sampler {__name__}:raising raised Runtime"):
+        config.search_alg.suggest("x")
+
+
+def raising(seed: int) -> optuna.samplers.BaseSampler:
+    class Raising(optuna.samplers.RandomSampler):
+        def sample_independent(self, *arguments: Any) -> Any:
+            raise RuntimeError("this sampler refuses")
+
+    return Raising(seed)
 
 
 def report(rung: int, transfer: float) -> dict[str, Any]:

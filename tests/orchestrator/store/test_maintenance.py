@@ -357,7 +357,7 @@ def test_merging_copies_what_is_missing(make: Callable[[], Store], shard: Shard)
     assert report.notes == ()
     assert ours.keys() == theirs.keys()
     assert verify(ours).findings == ()
-    assert ours.experiments() == theirs.experiments()
+    assert ours.descriptions() == theirs.descriptions()
     assert merge(ours, theirs).rows == 0
 
 
@@ -476,7 +476,7 @@ def test_gc_lets_go_of_an_experiment_and_of_what_only_it_names(
     assert find_garbage(store, unreferenced=True, now=now).garbage == ()
     report = find_garbage(store, experiments=["first"], unreferenced=True, now=now)
     remove_garbage(store, report.garbage)
-    assert store.experiments().keys() == {"second"}
+    assert store.descriptions().keys() == {"second"}
     assert store.keys() == {mine, key_of(0)}
     assert store.keys() < keys | {mine}
     assert verify(store).findings == ()

@@ -188,4 +188,4 @@ def test_a_torn_description_is_removed_and_written_again(tmp_path: Path) -> None
     remove_damage(first.store, find_damage(first.store))
     assert not path.exists()
     assert run(tmp_path).computed == 0
-    assert Store(first.store.location).experiments().keys() == {first.identity}
+    assert Store(first.store.location).descriptions().keys() == {first.identity}

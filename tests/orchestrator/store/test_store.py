@@ -237,7 +237,7 @@ def test_a_torn_experiment_file_hides_no_other_experiment(store: Store) -> None:
     store.save_experiment("one", {"a": 1})
     store.save_experiment("two", {"b": [2, "x"]})
     Path(store.location, "experiments", "one.json").write_text('{"a": ')
-    assert store.experiments() == {"two": {"b": [2, "x"]}}
+    assert store.descriptions() == {"two": {"b": [2, "x"]}}
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_an_empty_store_is_a_store(store: Store) -> None:
     assert store.row("ab" * 32) is None
     assert store.attack_images("ab" * 32) is None
     assert store.shard("ab" * 32) is None
-    assert store.experiments() == {}
+    assert store.descriptions() == {}
 
 
 def test_what_is_committed_comes_back_as_it_was(store: Store, shard: Shard) -> None:
@@ -98,7 +98,7 @@ def test_shards_experiments_and_failures_come_back(store: Store, shard: Shard) -
     assert kept is not None
     np.testing.assert_array_equal(kept.images, shard.images)
     np.testing.assert_array_equal(kept.labels, shard.labels)
-    assert store.experiments() == {"one": {"a": 1}}
+    assert store.descriptions() == {"one": {"a": 1}}
     assert b"it broke" in (store.files.read(f"failures/ab/{'ab' * 32}.json") or b"")
     assert store.keys() == set()
 

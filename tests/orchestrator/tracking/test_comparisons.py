@@ -46,7 +46,7 @@ def log(comparison: Comparison) -> list[Run]:
     write_comparison(comparison)
     for _ in range(2):
         log_comparison(comparison)
-    return [run for run in runs_of(comparison.b.name) if "segtransfer.comparison" in run.data.tags]
+    return runs_of(f"{comparison.b.name} comparisons")
 
 
 def runs_of(name: str) -> list[Run]:
@@ -55,7 +55,9 @@ def runs_of(name: str) -> list[Run]:
     return list(client.search_runs([experiment.experiment_id]))
 
 
-def test_two_attacks_are_one_run_in_the_experiment_of_b_however_often_logged(folder: Path) -> None:
+def test_two_attacks_are_one_run_apart_from_the_runs_of_b_however_often_logged(
+    folder: Path,
+) -> None:
     a = run_of(folder, {"pgd": BASE}, name="of-a")
     b = run_of(folder, {"mi": MORE}, name="of-b")
     comparison = compare_results(a, b, [("pgd", "mi")], metric="aacc")
@@ -66,7 +68,14 @@ def test_two_attacks_are_one_run_in_the_experiment_of_b_however_often_logged(fol
             assert metrics[f"difference/{source}/{target}"] == -5
     for group in ("diagonal", "same_backbone", "cross_backbone"):
         assert metrics[f"mean_difference/{group}"] == -5
-    assert run.data.params == {"metric": "aacc", "attack_a": "pgd", "attack_b": "mi"}
+    assert run.data.params == {
+        "a": f"of-a-{a.identity[:8]}",
+        "b": f"of-b-{b.identity[:8]}",
+        "metric": "aacc",
+        "attack_a": "pgd",
+        "attack_b": "mi",
+    }
+    assert run.data.tags["segtransfer.kind"] == "comparison"
     assert run.data.tags["segtransfer.verdict"] == comparison.verdict("mi")
     assert "| **-5.00** [" in run.data.tags["mlflow.note.content"]
     assert run.info.status == "FINISHED"
@@ -121,8 +130,6 @@ def test_a_run_that_is_logged_later_is_linked_when_the_comparison_is_logged_agai
 
 def test_an_mlflow_run_names_its_experiment_and_its_attack(logged: Results) -> None:
     for run in runs_of("toys"):
-        if "segtransfer.comparison" in run.data.tags:
-            continue
         found = read_run(run.info.run_id)
         assert (found.store, found.identity) == (logged.store.location, logged.identity)
         named = find_run(run.info.run_id, logged.store, read_run)

@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from segtransfer.reporting.search import write_search
 from segtransfer.searches import SearchResult
+from segtransfer.searches.against import AgainstRandom
 from segtransfer.tracking import tracking_uri
 from segtransfer.tracking.searches import log_search
 from tests.orchestrator.reporting.made_results import toy_result
@@ -86,11 +87,34 @@ def test_a_trial_that_failed_is_a_failed_run_with_its_reason(
         log_search(replace(found, trials=found.trials[9:]))
     parent, children = runs_of(client)
     (failed,) = (run for run in children if run.info.status == "FAILED")
-    assert failed.info.run_name == "trial-11"
+    assert failed.info.run_name == f"trial-11 {found.context.identity[:8]}"
     assert failed.data.tags["segtransfer.reason"] == "2 tasks failed: no memory"
     assert failed.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert set(failed.data.params) == set(found.trials[11].point)
     assert parent.data.metrics["trials/failed"] == 1
+
+
+def test_comparison_with_random_search_is_logged_once_it_is_there(
+    found: SearchResult, client: MlflowClient
+) -> None:
+    log_search(found)
+    assert "random/mean" not in runs_of(client)[0].data.metrics
+    against = AgainstRandom(50.0, 80.0, (40.0, 42.0, 41.0), (80.0,) * 3)
+    log_search(replace(found, against=against))
+    metrics = runs_of(client)[0].data.metrics
+    assert metrics["random/mean"] == pytest.approx(41.0)
+    assert (metrics["random/low"], metrics["random/high"]) == pytest.approx(against.expected)
+
+
+def test_eps_and_step_size_are_logged_as_fractions_of_255(
+    found: SearchResult, client: MlflowClient
+) -> None:
+    trial = replace(found.trials[11], point={"step_size": 2 / 255, "momentum.mu": 0.75})
+    log_search(replace(found, trials=[*found.trials[:11], trial]))
+    _, children = runs_of(client)
+    (failed,) = (run for run in children if run.info.status == "FAILED")
+    assert failed.data.params["step_size"] == "2/255"
+    assert failed.data.params["momentum.mu"] == "0.75"
 
 
 def one_attack(found: SearchResult) -> dict[str, Any]:

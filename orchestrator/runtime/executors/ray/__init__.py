@@ -28,5 +28,15 @@ class OnRay(ExecutorKind):
             return attach(runtime.fleet.name, Store(runtime.store).location)
         return own_driver(runtime, name)
 
+    def store_of(self, fleet: str) -> str:
+        """Return the location of the store that a fleet fills.
+
+        Raises:
+            InputError: If no cluster answers, or the fleet is not up.
+        """
+        from segtransfer.runtime.executors.ray.fleets import store_of
+
+        return store_of(fleet)
+
 
 EXECUTORS.add("ray")(OnRay())

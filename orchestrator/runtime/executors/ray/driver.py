@@ -103,6 +103,7 @@ class DriverActor:
         self._check()
         return self._driver.submit(submission)
 
+    @ray.method(enable_task_events=False)  # polled: Ray's lists of tasks would hold little else
     def events(self, client: str, after: int) -> list[Notice]:
         """Collect a client's notices for a moment: few calls spare the actors' cores."""
         give_up = time.monotonic() + POLL_DURATION
@@ -114,6 +115,7 @@ class DriverActor:
                 return notices
             time.sleep(0.1)
 
+    @ray.method(enable_task_events=False)
     def status(self) -> Status:
         """Return the present state of slots, tasks and clients."""
         return self._driver.status()

@@ -90,6 +90,22 @@ def attach(fleet: str, store: str) -> RayClient:
     return client
 
 
+def store_of(fleet: str) -> str:
+    """Return the location of the store that a fleet fills.
+
+    Raises:
+        InputError: If the fleet is not up.
+    """
+    connection = join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
+    namespace = NAMESPACE_PREFIX + fleet
+    try:
+        driver = find_fleet(fleet)
+        return RayClient(driver, namespace, owns_driver=False).hello()["store"]
+    finally:
+        if connection is not None:
+            connection.close()
+
+
 def find_fleet(fleet: str) -> Any:
     """Return the driver of a fleet.
 

@@ -1,6 +1,7 @@
 """A slot of the Ray executor: its current worker, and the load and calls under way there."""
 
 import time
+import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.executors.base import Output, Served
-from segtransfer.runtime.executors.ray.worker import HEALTH, Loaded, ModelActor, RemoteFailure
+from segtransfer.runtime.executors.ray.worker import (
+    HEALTH,
+    Loaded,
+    ModelActor,
+    RemoteFailure,
+    call_name,
+)
 from segtransfer.runtime.scheduler import Slot
 from segtransfer.tasks.data.shards import Shard
 
@@ -85,13 +92,15 @@ class PendingLoad:
 class RaySlot:
     """A slot on a node, which outlives its workers.
 
-    ``deaths`` counts the workers in a row that died before they finished anything.
+    ``model`` is the name of the model that the worker loads or hosts. ``deaths`` counts the
+    workers in a row that died before they finished anything.
     """
 
     share: Slot
     node_id: str
     resources: dict[str, float]
     worker: Any = None
+    model: str = ""
     up: bool = False
     was_up: bool = False  # at any time before
     ping: Any = None  # reference of the unanswered ping
@@ -119,8 +128,14 @@ class RaySlot:
         self.up, self.load = False, None
         self.calls.clear()
         pinned = NodeAffinitySchedulingStrategy(self.node_id, soft=False)
+        # Names are unique on a cluster, and a killed worker may keep its name for a moment.
+        name = f"slot {self.slot_id} {uuid.uuid4().hex[:6]}"
         self.worker = ACTOR.options(
-            max_restarts=0, max_task_retries=0, scheduling_strategy=pinned, **self.resources
+            name=name,
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy=pinned,
+            **self.resources,
         ).remote(micro_batch, store)
         self.send_ping()
 
@@ -130,16 +145,21 @@ class RaySlot:
 
     def host(self, model: str, served: Served) -> None:
         """Begin to load a model on the worker."""
-        self.load = PendingLoad(model, self.worker.host.remote(served), time.monotonic())
+        self.model = served.spec.name
+        answer = self.worker.host.options(name=f"load {self.model}").remote(served)
+        self.load = PendingLoad(model, answer, time.monotonic())
 
     def start(self, task: Task, shard: Shard, images: Any, labels: Any) -> None:
         """Queue a call on the worker; ``images`` and ``labels`` are references."""
         arguments = (images, labels, task, shard.image_ids, shard.group)
+        name = call_name(task, self.model)
         if task.kind == "attack":
-            made, answer = self.worker.attack.options(num_returns=2).remote(*arguments)
+            method = self.worker.attack.options(name=name, num_returns=2)
+            made, answer = method.remote(*arguments)
             self.calls.append(PendingCall(task.key, answer, made))
         else:
-            self.calls.append(PendingCall(task.key, self.worker.evaluate.remote(*arguments)))
+            answer = self.worker.evaluate.options(name=name).remote(*arguments)
+            self.calls.append(PendingCall(task.key, answer))
 
     def awaited(self) -> Any:
         """Return the reference of the slot's next answer, or None if nothing is under way.

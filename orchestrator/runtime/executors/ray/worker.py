@@ -11,7 +11,7 @@ import numpy as np
 import ray
 import torch
 
-from segtransfer.errors import InputError, SegtransferError
+from segtransfer.errors import InputError, SegtransferError, reason_of
 from segtransfer.experiment.provenance import code_hash
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.executors.base import FailureKind, Output, Served, TaskInputs, perform
@@ -51,10 +51,18 @@ class Cancelled(SegtransferError):
 
 
 class ModelActor:
-    """An actor that starts without a model and runs its calls one by one, in their order."""
+    """An actor that starts without a model and runs its calls one by one, in their order.
+
+    Args:
+        micro_batch: Images per forward.
+        store: The store to write to; None if the driver writes.
+    """
 
     def __init__(self, micro_batch: int, store: str | None) -> None:
         code_hash()  # now, because the files on disk may change later
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")  # the worker's .err
+        log.setLevel(logging.INFO)
+        self._name = "no model"
         torch.set_num_threads(1)
         keep_freed_memory()
         self._micro_batch = micro_batch
@@ -67,14 +75,14 @@ class ModelActor:
                 log.warning("Ray gave this actor a GPU, and torch finds none: it uses the CPU")
         self._model: Segmenter | None = None
 
-    @ray.method(concurrency_group=HEALTH)
+    @ray.method(concurrency_group=HEALTH, enable_task_events=False)
     def ping(self) -> tuple[int, str]:
         """Return the process id and the hash of the running code, as a sign of life."""
         return os.getpid(), code_hash()
 
     def host(self, served: Served) -> Loaded | RemoteFailure:
         """Load and warm a model in place of the hosted model."""
-        self._model = None
+        self._model, self._name = None, served.spec.name
         gc.collect()
         if self._device == "cuda":
             torch.cuda.empty_cache()
@@ -85,8 +93,11 @@ class ModelActor:
                 served.spec, served.fingerprint, self._device, served.numerics
             )
         except Exception as error:
+            log.warning("%s cannot be loaded: %s", self._name, error)
             return RemoteFailure(_kind_of_load_failure(error), _message_of(error))
-        return Loaded(time.perf_counter() - begun)
+        loaded = Loaded(time.perf_counter() - begun)
+        log.info("%s is loaded after %.1f s", self._name, loaded.seconds)
+        return loaded
 
     def attack(
         self, images: np.ndarray, labels: np.ndarray, task: Task, ids: tuple[str, ...], group: int
@@ -104,6 +115,23 @@ class ModelActor:
         return self._run(task, TaskInputs(ids, group, images, labels))
 
     def _run(self, task: Task, inputs: TaskInputs) -> Output | RemoteFailure:
+        begun = time.perf_counter()
+        output = self._perform(task, inputs)
+        log.log(
+            logging.WARNING if isinstance(output, RemoteFailure) else logging.INFO,
+            "%s: key %s, shard %s of %d images, %.1f s%s",
+            call_name(task, self._name),
+            task.key[:16],
+            task.shard_id[:16],
+            len(inputs.image_ids),
+            time.perf_counter() - begun,
+            f", {output.kind}: {reason_of(output.message)}"
+            if isinstance(output, RemoteFailure)
+            else "",
+        )
+        return output
+
+    def _perform(self, task: Task, inputs: TaskInputs) -> Output | RemoteFailure:
         try:
             output = perform(self._model, task, inputs, self._micro_batch, _stop_if_cancelled)
         except Cancelled:
@@ -127,6 +155,18 @@ class ModelActor:
         assert output.predictions is not None
         blob = self._store.put_evaluation(ids, output.confusions, output.predictions)
         return replace(output, confusions=None, predictions=None, blob=blob)
+
+
+def call_name(task: Task, model: str) -> str:
+    """Return a name of a call that all shards share, by which Ray's summaries count the calls.
+
+    Args:
+        task: The task of the call.
+        model: The name of the model that the slot hosts.
+    """
+    if task.attack is None:
+        return f"evaluate {model}"
+    return f"attack {task.attack.name}" + ("" if task.model is None else f" on {model}")
 
 
 def _stop_if_cancelled() -> None:

@@ -18,6 +18,7 @@ from segtransfer.tasks.image_files import read_image
 from segtransfer.tasks.labels import IGNORE_INDEX
 from tests.orchestrator.manifests import digest
 
+CREATED = "2026-01-01T00:00:00+00:00"
 CAMVID = Path(metrics.__file__).parent / "data/camvid/images"
 
 
@@ -41,11 +42,11 @@ class MadeUpStore:
 
     def row(self, key: str) -> CommitRow | None:
         if key in self.evaluations:
-            return CommitRow(key, "evaluate", blob=key, sha256="", report={}, created="")
+            return CommitRow(key, "evaluate", blob=key, sha256="", report={}, created=CREATED)
         if key not in self.reports:
             return None
         report = self.reports[key]
-        return CommitRow(key, "attack", blob=key, sha256="", report=report, created="")
+        return CommitRow(key, "attack", blob=key, sha256="", report=report, created=CREATED)
 
     def blob(self, row: CommitRow) -> bytes | None:
         if row.kind == "evaluate":

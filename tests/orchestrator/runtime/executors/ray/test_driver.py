@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.reading import read_experiment
@@ -218,6 +219,21 @@ def test_a_run_ends_when_its_hours_are_up_and_a_second_run_completes_it(
     assert second.computed == len(row_files(fleet.store)) - len(rows) > 0
     assert {key: row for key, row in row_files(fleet.store).items() if key in rows} == rows
     assert_same_bits(second, oracle(spec, tmp_path))
+
+
+def test_client_without_a_store_fills_the_store_of_the_fleet(fleet: Fleet) -> None:
+    spec = fleet.spec(models=[toy("storeless", seed=11)], attacks=["noise"])
+    spec["runtime"] = {"executor": "ray", "fleet": {"name": "tests"}}
+    results = carry_out(read_experiment(spec))
+    assert results.store.location == fleet.store.location
+    assert not results.missing
+
+
+def test_workers_are_named_after_their_slots(fleet: Fleet) -> None:
+    named = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+    for slot in fleet_status().status.slots:
+        (name,) = [name for name in named if name.startswith(f"slot {slot.slot_id} ")]
+        assert name in named
 
 
 # -- what a fleet refuses ---------------------------------------------------------------------

@@ -1,0 +1,57 @@
+"""Files for clusters: launchers, sbatch files, manifests of Kubernetes, containers, Grafana."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import segtransfer
+from segtransfer.errors import InputError
+
+LIST = "copied.txt"  # in infra/: the files and folders that users get
+PACKAGE = Path(segtransfer.__file__).parent
+
+
+@dataclass(frozen=True)
+class CopiedFiles:
+    """Paths below the target folder: ``written``, and ``kept`` because they differ from ours."""
+
+    written: tuple[Path, ...]
+    kept: tuple[Path, ...]
+
+
+def copy_infra(target: Path) -> CopiedFiles:
+    """Copy the files for clusters into a folder; files of the user are never replaced.
+
+    Raises:
+        InputError: This installation has no such files.
+    """
+    written, kept = [], []
+    source = _folder()
+    for path in _files(source):
+        copy = target / path.relative_to(source)
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+            written.append(copy)
+        elif copy.read_bytes() != path.read_bytes():
+            kept.append(copy)
+    return CopiedFiles(tuple(written), tuple(kept))
+
+
+def _folder() -> Path:
+    """Return the folder infra/ of a wheel or of the source tree."""
+    for folder in (PACKAGE / "infra", PACKAGE.parent / "infra"):
+        if (folder / LIST).is_file():
+            return folder
+    raise InputError(
+        "this installation of segtransfer has no files for clusters, as in a container or a job; "
+        "install it from its wheel or source tree"
+    )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files that users get, in the order of their list."""
+    for name in (folder / LIST).read_text().split():
+        path = folder / name
+        yield from [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())

@@ -1,0 +1,115 @@
+"""Samplers and pruners of a search: shipped, of Optuna, or of the user, by name."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from inspect import signature
+from typing import Any, TypeVar
+
+from optuna.exceptions import OptunaError
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from pydantic_core import PydanticCustomError
+from sqlalchemy.exc import SQLAlchemyError
+
+from segtransfer.errors import InputError
+from segtransfer.tasks.registry import Registry
+
+Made = TypeVar("Made")
+
+# An entry is called with those of the offered arguments that it takes, by name. Most of Optuna's
+# own classes are therefore entries, for example ``optuna.samplers:GPSampler``.
+SAMPLERS: Registry[Callable[..., BaseSampler]] = Registry(
+    "samplers",
+    (__name__,),
+    callable,
+    "function that takes a seed and returns an optuna.samplers.BaseSampler",
+)
+PRUNERS: Registry[Callable[..., BasePruner]] = Registry(
+    "pruners", (__name__,), callable, "function that returns an optuna.pruners.BasePruner"
+)
+
+
+@PRUNERS.add("asha")
+class Asha(NopPruner):
+    """Prune by Tune's ASHA over the rungs; the study itself prunes nothing."""
+
+
+SAMPLERS.add("tpe")(TPESampler)
+SAMPLERS.add("random")(RandomSampler)
+PRUNERS.add("median")(MedianPruner)
+PRUNERS.add("none")(NopPruner)
+
+
+def known_in(registry: Registry[Any]) -> Callable[[str], str]:
+    """Return a validator that refuses names of no entry of a registry."""
+
+    def check(name: str) -> str:
+        try:
+            registry.find(name)
+        except InputError as error:
+            raise PydanticCustomError("entry", "{error}", {"error": str(error)}) from None
+        return name
+
+    return check
+
+
+def make_sampler(name: str, seed: int, startup: int) -> BaseSampler:
+    """Return the sampler of a name.
+
+    Args:
+        name: The name of an entry of ``SAMPLERS``.
+        seed: Passed on as ``seed``.
+        startup: Number of first trials drawn at random, passed on as ``n_startup_trials``.
+
+    Raises:
+        InputError: The entry fails, or returns no sampler.
+    """
+    return _make(SAMPLERS, name, BaseSampler, seed=seed, n_startup_trials=startup)
+
+
+def make_pruner(name: str) -> BasePruner:
+    """Return the pruner of a name.
+
+    Raises:
+        InputError: The entry fails, or returns no pruner.
+    """
+    return _make(PRUNERS, name, BasePruner)
+
+
+def _make(
+    registry: Registry[Callable[..., Made]], name: str, kind: type[Any], **offered: int
+) -> Made:
+    entry, field = registry.find(name), f"search.{registry.one} {name}"
+    try:
+        taken = signature(entry).parameters
+        made = entry(**{key: value for key, value in offered.items() if key in taken})
+    except Exception as error:  # code of the user may raise anything
+        names = " and ".join(offered) or "nothing"
+        raise InputError(
+            f"{field} raised {type(error).__name__}: {error}; an entry is called with {names}; "
+            "name a function of yours that gives the other arguments"
+        ) from error
+    if not isinstance(made, kind):
+        raise InputError(
+            f"{field} returned {type(made).__name__}; return an optuna {kind.__name__}"
+        )
+    return made
+
+
+@contextmanager
+def named_in_errors(registry: Registry[Any], name: str) -> Iterator[None]:
+    """Turn an error of an entry that is not shipped into a sentence with its name.
+
+    Errors of the study's storage and of shipped entries pass unchanged.
+
+    Raises:
+        InputError: The entry failed.
+    """
+    try:
+        yield
+    except Exception as error:  # code of the user may raise anything
+        if name in registry or isinstance(error, OptunaError | SQLAlchemyError):
+            raise
+        raise InputError(
+            f"search.{registry.one} {name} raised {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,74 @@
+"""Marks on MLflow runs whose experiment or trial has left its store."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from segtransfer.store import Store
+from segtransfer.store.store import SEARCHES
+from segtransfer.tracking.runs import (
+    CONFIG_TAG,
+    DELETED_TAG,
+    STORE_TAG,
+    sqlite_file,
+    tracking_uri,
+    writing,
+)
+
+RUNS_PER_PAGE = 1000
+
+
+def deleted_runs(store: Store) -> list[Run]:
+    """Return the unmarked MLflow runs of experiments and trials that a store no longer holds.
+
+    Raises:
+        TrackingError: MLflow cannot be used.
+    """
+    database = sqlite_file(tracking_uri())
+    if database is not None and not database.exists():
+        return []
+    held = _held(store)
+    with writing() as (client, _):
+        return [
+            run
+            for run in _logged(client)
+            if run.data.tags[STORE_TAG] == store.location
+            and run.data.tags.get(CONFIG_TAG) not in held
+            and DELETED_TAG not in run.data.tags
+        ]
+
+
+def mark_deleted(runs: list[Run]) -> None:
+    """Tag runs as deleted from their store; logging a run again removes the tag.
+
+    Raises:
+        TrackingError: MLflow cannot be used.
+    """
+    today = datetime.now(UTC).date().isoformat()
+    with writing() as (client, _):
+        for run in runs:
+            client.set_tag(run.info.run_id, DELETED_TAG, today)
+
+
+def _held(store: Store) -> set[str]:
+    """Return the identities of a store's experiments, and of its trials as they are logged."""
+    held = {PurePosixPath(path).stem for path in store.files.names("experiments")}
+    for path in map(PurePosixPath, store.files.names(SEARCHES)):
+        held.add(f"{path.parent.name}-{path.stem.removeprefix('trial-')}")
+    return held
+
+
+def _logged(client: MlflowClient) -> Iterator[Run]:
+    """Yield all runs that were logged from a store."""
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    token, more = None, bool(ids)
+    while more:
+        page = client.search_runs(
+            ids, f"tags.`{STORE_TAG}` LIKE '%'", max_results=RUNS_PER_PAGE, page_token=token
+        )
+        yield from page
+        token = page.token
+        more = bool(token)

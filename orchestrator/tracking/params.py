@@ -1,0 +1,83 @@
+"""Parameters of MLflow runs: the settings that a user filters and groups runs by."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from segtransfer.experiment.manifest import ManifestAttack
+from segtransfer.reporting.comparison import run_label
+from segtransfer.results import Results
+from segtransfer.results.text import describe_transform
+from segtransfer.tasks.models.numerics import REFERENCE, Numerics
+from segtransfer.tasks.schema import written
+
+FAST = Numerics.model_validate("fast")
+
+
+def experiment_params(results: Results) -> dict[str, str]:
+    """Return an experiment's parameters: models, images, seed, numerics, executor, attacks, eps."""
+    attacks = results.manifest.settings.attacks
+    return _common(results) | {
+        "attacks": ", ".join(attack.name for attack in attacks),
+        "eps": ", ".join(map(written, sorted({attack.eps for attack in attacks}))),
+    }
+
+
+def attack_params(results: Results, attack: str) -> dict[str, str]:
+    """Return an attack's parameters.
+
+    Returns:
+        The experiment's parameters, the readable settings (eps and step size as specs have them,
+        scales as an interval), and all other fields of the attack by their dotted path.
+    """
+    spec = results.attack_spec(attack)
+    fields = dict(_flatten(results.manifest.stored_attack(attack)))
+    readable = {
+        "attack": results.variants[attack].attack,
+        "score": results.variants[attack].score,
+        "eps": written(spec.eps),
+        "step_size": written(spec.step_size) if spec.steps else "",
+        "scales": ", ".join(_scales(spec)),
+        "transforms": " + ".join(map(describe_transform, spec.transforms)),
+    }
+    fields.pop("name")
+    return fields | readable | _common(results)
+
+
+def _common(results: Results) -> dict[str, str]:
+    manifest = results.manifest
+    return {
+        "experiment": run_label(results),
+        "models": ", ".join(manifest.models),
+        "sources": ", ".join(results.sources),
+        "targets": ", ".join(results.targets),
+        "images": str(len(results.image_ids)),
+        "dataset": manifest.dataset,
+        "seed": str(manifest.settings.seed),
+        "numerics": _numerics(manifest.settings.numerics),
+        "executor": manifest.run.executor if manifest.run else "",
+    }
+
+
+def _numerics(numerics: Numerics) -> str:
+    if numerics in (REFERENCE, FAST):
+        return "reference" if numerics == REFERENCE else "fast"
+    return ", ".join(f"{name}={value}".lower() for name, value in numerics if value)
+
+
+def _scales(spec: ManifestAttack) -> Iterator[str]:
+    """Yield the interval of scales of each dynamic scaling."""
+    for transform in spec.transforms:
+        if transform["kind"] == "ds":
+            yield f"{transform['low']:g} to {transform['low'] + transform['width']:g}"
+
+
+def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield dotted paths and values of nested mappings and lists; empty values are left out."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flatten(item, f"{prefix}.{key}" if prefix else key)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _flatten(item, f"{prefix}.{index}")
+    elif value is not None:
+        yield prefix, str(value)
