@@ -17,9 +17,11 @@ def editor_schema(spec: type[Frozen], *, inherits: bool = True) -> dict[str, Any
     """
     schema = spec.model_json_schema()
     if inherits:
-        schema["properties"]["base"] = TEXT | {
-            "description": "A file or a recipe whose fields this file changes."
+        schema["properties"]["base"] = {
+            "type": ["string", "null"],
+            "description": "A file or a recipe whose fields this file changes.",
         }
         required = schema.pop("required", [])
-        schema["anyOf"] = [{"required": ["base"]}, {"required": required}]
+        named = {"required": ["base"], "properties": {"base": TEXT}}
+        schema["anyOf"] = [named, {"required": required}]
     return {"$schema": DRAFT, **schema}

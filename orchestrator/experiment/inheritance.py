@@ -39,9 +39,9 @@ def with_base(
     """Return the fields of a spec merged into those of its base.
 
     Mappings are merged field by field; any other value, also a list, takes the base's place. Null
-    removes a section of the base, or a field of a section, so that it has its default. A text of a base
-    remembers the folder of its file, at which its relative path starts. The name of a base is not
-    inherited.
+    removes a section of the base, or a field of a section, so that it has its default. A text of a
+    base remembers the folder of its file, at which its relative path starts. The name of a base is
+    not inherited.
 
     Args:
         raw: The fields of the spec.

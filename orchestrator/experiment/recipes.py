@@ -34,7 +34,9 @@ def find_spec(source: str, folders: Sequence[Path], kind: str) -> Path:
     names = [name for folder in folders for name in recipe_names(folder)]
     if source in names:
         return next(file for f in folders if (file := f / f"{source}.yaml").is_file())
-    raise InputError(f"{kind} '{shorten(source)}' is neither a file nor a recipe: {suggest(source, names)}")
+    raise InputError(
+        f"{kind} '{shorten(source)}' is neither a file nor a recipe: {suggest(source, names)}"
+    )
 
 
 def file_of(text: str, folder: Path = Path()) -> Path | None:

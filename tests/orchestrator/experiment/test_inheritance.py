@@ -63,7 +63,7 @@ def test_a_misspelt_field_is_told_although_null_removes_fields(
     wrong: dict[str, Any], base: Path, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "mine.yaml", {"base": str(base)} | wrong)
-    with pytest.raises(InputError, match="unknown key '(sorces|imagse)'"):
+    with pytest.raises(InputError, match=r"unknown key '(sorces|imagse)'"):
         read_experiment(str(path))
 
 

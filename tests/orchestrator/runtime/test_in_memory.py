@@ -216,5 +216,5 @@ def test_an_attack_or_a_model_of_a_wrong_kind_is_a_sentence(wrong: Any) -> None:
 def test_more_classes_than_predictions_can_hold_are_refused() -> None:
     images, labels = arrays(1)
     wide = torch.nn.Conv2d(3, 256, 1)
-    with pytest.raises(InputError, match="logits of 256 classes; .* at most 255"):
+    with pytest.raises(InputError, match=r"logits of 256 classes; .* at most 255"):
         segtransfer.evaluate(wide, images, labels)
