@@ -20,11 +20,12 @@ def editor_schema(spec: type[Frozen], *, inherits: bool = True) -> dict[str, Any
     if inherits:
         required = schema.pop("required", [])
         schema["anyOf"] = [
-            {"required": ["base"]},
+            {"required": ["base"], "properties": {"base": TEXT}},
             {"required": required, "properties": _nullable(schema["properties"])},
         ]
-        schema["properties"]["base"] = TEXT | {
-            "description": "A file or a recipe whose fields this file changes."
+        schema["properties"]["base"] = {
+            "type": ["string", "null"],
+            "description": "A file or a recipe whose fields this file changes.",
         }
     return {"$schema": DRAFT, **schema}
 

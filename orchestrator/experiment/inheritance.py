@@ -6,7 +6,7 @@ from typing import Any
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.overrides import SHORTHAND
-from segtransfer.experiment.recipes import find_spec
+from segtransfer.experiment.recipes import file_of, find_spec
 from segtransfer.tasks.schema import WrittenIn
 from segtransfer.tasks.yaml_files import read_mapping
 
@@ -38,9 +38,9 @@ def with_base(
     """Return the fields of a spec merged into those of its base.
 
     Mappings are merged field by field; any other value, also a list, takes the base's place. Null
-    removes a section, or a field of a section, so that it has its default. A text of a base
-    remembers the folder of its file, at which its relative path starts. The name of a base is not
-    inherited.
+    removes a section of the base, or a field of a section, so that it has its default. A text of a
+    base remembers the folder of its file, at which its relative path starts. The name of a base is
+    not inherited.
 
     Args:
         raw: The fields of the spec.
@@ -72,8 +72,8 @@ def find_base(base: Any, folder: Path, recipes: Sequence[Path], origin: str) -> 
     """
     if not isinstance(base, str):
         raise InputError(f"{origin}: field 'base' must be a file or a recipe (value: {base})")
-    path = folder / Path(base).expanduser()
-    return path.resolve() if path.is_file() else find_spec(base, recipes, "base")
+    path = file_of(base, folder)
+    return find_spec(base, recipes, "base") if path is None else path
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any], depth: int = 0) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _merged(base: dict[str, Any], own: dict[str, Any], depth: int = 0) -> dict[s
         if isinstance(inherited, dict) and isinstance(value, dict):
             value = _merged(inherited, value, depth + 1)
         result[name] = value
-        if value is None and depth <= FIELDS_OF_SECTIONS:
+        if value is None and name in base and depth <= FIELDS_OF_SECTIONS:
             del result[name]
     return result
 

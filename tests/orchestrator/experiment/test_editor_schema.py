@@ -52,6 +52,8 @@ RIGHT = [
     "attacks: [{name: a, eps: 0.03, transforms: [ds, {di: {probability: 0.7}}], smoothing: ti}]",
     "numerics: fast",
     "numerics: {bf16: auto}",
+    "attacks: [{preset: pgd, budget: 61/3}]",
+    "base: null",
     "seed: 3",
 ]
 WRONG = [
