@@ -27,6 +27,7 @@ from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCu
 
 from segtransfer.tasks.json_schema import NUMBER_OR_FRACTION, JsonSchema, describe_fields
 
+SHORT_NUMBER = 7  # characters of a number that a person wrote
 LONGEST_VALUE = 80  # characters of a wrong value in a message
 
 
@@ -204,6 +205,12 @@ def written(value: float) -> str:
     """Return a number as a spec has it: ``8/255`` for whole levels of 255, else its decimals."""
     levels, decimals = f"{round(255 * value)}/255", repr(value)
     return levels if len(levels) < len(decimals) and read_number(levels) == value else decimals
+
+
+def strength_text(value: float) -> str:
+    """Return an eps or a step size for people: as given if that is short, else in levels."""
+    text = written(value)
+    return text if len(text) <= SHORT_NUMBER else f"{255 * value:g}/255"
 
 
 def _read_whole(value: Any) -> Any:

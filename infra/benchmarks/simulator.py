@@ -23,10 +23,10 @@ from segtransfer.experiment.task import FORWARD_AND_BACKWARD, Task
 from segtransfer.forecast.calibration import calibrate, read_rates
 from segtransfer.forecast.cost_model import GivenRates
 from segtransfer.forecast.forecast import forecast, lower_bound, uniform_fleet
-from segtransfer.forecast.simulator import SimulationSettings, simulate
 from segtransfer.runtime.listener import Listener
 from segtransfer.runtime.runner import carry_out
 from segtransfer.runtime.sessions import Notice
+from segtransfer.runtime.simulator import SimulationSettings, simulate
 from segtransfer.store import Store
 from segtransfer.tasks.attacks.spec import AttackSpec
 

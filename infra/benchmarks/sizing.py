@@ -24,7 +24,7 @@ from segtransfer.forecast.forecast import (
     lower_bound,
     uniform_fleet,
 )
-from segtransfer.forecast.simulator import SimulationSettings, simulate
+from segtransfer.runtime.simulator import SimulationSettings, simulate
 
 FLEETS = (8, 64, 512)
 GIB = 2**30

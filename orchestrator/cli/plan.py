@@ -25,7 +25,13 @@ def plan(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Measure every model first, on a few images.")
     ] = False,
-    slots: Annotated[str, typer.Option(help="Fleets to simulate.")] = "1,8,64,512,1024",
+    slots: Annotated[
+        str | None,
+        typer.Option(
+            help="Fleets to simulate beside this machine, in devices, for example 1,8,64; by "
+            "default the number in runtime.fleet.slots."
+        ),
+    ] = None,
     seconds_per_forward: Annotated[
         float | None,
         typer.Option(min=0, help="Assumed seconds per image forward, for every model."),
@@ -38,24 +44,22 @@ def plan(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what is stored, what the rest takes on fleets of any size, and what it can show."""
+    """Print what is stored, what the rest takes here and on other fleets, and what it can show."""
     from segtransfer.experiment.reading import read_experiment
     from segtransfer.forecast import calibration
     from segtransfer.forecast.cost_model import GivenRates
-    from segtransfer.forecast.forecast import forecast, read_counts
+    from segtransfer.forecast.forecast import fleet_sizes, forecast
     from segtransfer.reporting.plan import plan_facts, print_plan
 
     with exit_with_message(spec):
-        counts = read_counts(slots)
         options = with_options(overrides, executor=executor, store=store)
         experiment = read_experiment(spec, options)
+        counts = fleet_sizes(experiment, slots)
         opened = api.open_store(experiment.runtime.store)
         planned = api.plan(experiment)
         if calibrate:
-            with console.status("") as status:
-                calibration.calibrate(
-                    planned, opened, lambda name: status.update(f"measuring {name}")
-                )
+            with console.status("") as line:
+                calibration.calibrate(planned, opened, lambda m: line.update(f"measuring {m}"))
         given = GivenRates(seconds_per_forward, startup_seconds, switch_seconds)
         rates = calibration.read_rates(planned, opened, given)
         predicted = forecast(planned, opened, rates, counts)

@@ -34,28 +34,32 @@ def run(
     ] = None,
 ) -> None:
     """Carry out an experiment, print its matrices, draw its report, log it to MLflow."""
-    from segtransfer.experiment.reading import read_experiment
     from segtransfer.reporting.progress import ProgressView
-    from segtransfer.reporting.terminal import print_results
 
     with exit_with_message(spec, GO_ON), terminable():
         options = with_options(
             overrides, executor=executor, store=store, fleet=fleet, max_hours=max_hours
         )
-        experiment = read_experiment(spec, options)
         progress = ProgressView(console)
         try:
+            # The imports of torch and others take seconds, so the first line comes before them.
+            progress.stage("Reading the spec", spec)
+            from segtransfer.experiment.reading import read_experiment
+            from segtransfer.reporting.terminal import print_results
+
+            experiment = read_experiment(spec, options)
             results = api.run(experiment, listener=progress)
         finally:
             progress.stop()
         print_results(results, console)
-        if results.computed:
-            console.print(
-                f"\nComputed {results.computed} tasks in {progress.wall_seconds:.0f} s after "
-                f"start-up ({progress.model_seconds:.0f} s of it inside models, all actors summed)."
-            )
         shown = show_results(results, tracking and experiment.runtime.tracking)
         show_index(results.store)
+        if results.computed:
+            console.print(
+                f"Computed {results.computed} tasks in {progress.wall_seconds:.0f} s from start to "
+                f"end; models worked for {progress.model_seconds:.0f} s, summed over all slots.",
+                highlight=False,
+            )
         if results.stopped == "terminated":
             raise Terminated
         if results.stopped:

@@ -10,6 +10,7 @@ import numpy as np
 
 from segtransfer.errors import InputError
 from segtransfer.results import Results
+from segtransfer.tasks.schema import strength_text
 
 ALLOWABLE = ("images", "targets", "eps", "numerics")
 
@@ -162,7 +163,7 @@ def _of_eps(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> Itera
     """Yield an objection per pair of attacks with different norm or eps."""
     for name, other in attacks:
         bounds = [
-            f"{spec.norm} {255 * spec.eps:g}/255"
+            f"{spec.norm} {strength_text(spec.eps)}"
             for spec in (a.attack_spec(name), b.attack_spec(other))
         ]
         if bounds[0] != bounds[1]:

@@ -81,6 +81,7 @@ def make_plan(
     experiment: Experiment,
     store: "Store",
     keep: Callable[[Shard], None] = lambda shard: None,
+    tell: Callable[[str, str], None] = lambda stage, item: None,
 ) -> Plan:
     """Return the plan of an experiment: read the data, identify the models, list the tasks.
 
@@ -90,21 +91,23 @@ def make_plan(
         experiment: The spec.
         store: The store of earlier results; it is not changed.
         keep: Called with each shard as it is read; the plan keeps no pixels.
+        tell: Called with each stage of planning, and the item that it is at.
 
     Raises:
         InputError: If the data or a model is wrong, or an attack does not fit the data.
     """
+    tell("Reading the data", "")
     dataset = open_dataset(experiment.data)
     joined = [join(model, dataset.classes) for model in experiment.models]
-    infos = {model.name: models.describe(model) for model in joined}
-    for info in infos.values():
-        check_classes(info, dataset)
+    infos = _described(joined, dataset, tell)
     for attack in experiment.attacks:
         check_class_indices(attack, dataset)
+    tell("Reading images", dataset.name)
     outlines = _read_shards(dataset, experiment, keep)
     for attack in experiment.attacks:
         check_attack_files(attack, outlines, len(dataset.classes))
     tasks, cells = make_tasks(experiment, infos, outlines, len(dataset.classes))
+    tell("Looking up stored results", experiment.runtime.store)
     stored = store.keys()
     plan = Plan(
         experiment=experiment,
@@ -120,10 +123,22 @@ def make_plan(
         stored=frozenset(key for key in tasks if key in stored),
     )
     needed = {task.model for task in plan.missing}
-    for name, model in plan.models.items():
-        if name in needed:
-            models.check(model)
+    for model in (model for name, model in plan.models.items() if name in needed):
+        tell("Checking models", model.name)
+        models.check(model)
     return plan
+
+
+def _described(
+    specs: Sequence[ModelSpec], dataset: Dataset, tell: Callable[[str, str], None]
+) -> dict[str, ModelInfo]:
+    """Return the models by name, after a check of their classes."""
+    infos = {}
+    for model in specs:
+        tell("Describing models", model.name)
+        infos[model.name] = models.describe(model)
+        check_classes(infos[model.name], dataset)
+    return infos
 
 
 def _read_shards(

@@ -94,7 +94,9 @@ def starter_spec(found: FolderContent) -> str:
     else:
         comment = "" if found.classes_named else "  # name the classes, by label value"
         lines.append(f"data:{comment}\n")
-        lines += [f"  {line}\n" for line in dump(found.data, flow_lists=True).splitlines()]
+        for name, value in found.data.items():
+            text = dump({name: value}, flow_lists=isinstance(value, list))
+            lines += [f"  {line}\n" for line in text.splitlines()]
     if found.models:
         lines.append("models:\n")
         for model in found.models:

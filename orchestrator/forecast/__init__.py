@@ -1,1 +1,1 @@
-"""Forecasts: measured model costs, and the scheduler on a simulated clock."""
+"""Forecasts: measured model costs, and the time and bytes that a plan takes."""

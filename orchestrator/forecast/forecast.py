@@ -11,9 +11,9 @@ import torch
 from segtransfer.errors import InputError
 from segtransfer.experiment.plan import Plan
 from segtransfer.experiment.runtime_spec import EXECUTORS
+from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import Task
 from segtransfer.forecast.cost_model import Rates, in_seconds
-from segtransfer.forecast.simulator import Simulation, SimulationSettings, simulate
 from segtransfer.runtime.executors.slot_sizing import (
     WORKER_BYTES,
     pick_slots_per_gpu,
@@ -21,11 +21,11 @@ from segtransfer.runtime.executors.slot_sizing import (
     smallest_gpu,
 )
 from segtransfer.runtime.scheduler import Slot
+from segtransfer.runtime.simulator import Simulation, SimulationSettings, simulate
 from segtransfer.statistics.power import Power, power_of
 from segtransfer.store import Store
 from segtransfer.store.measured_costs import peaks_on_gpus
 
-FLEET_SIZES = (1, 8, 64, 512, 1024)
 # A larger plan is simulated on a part of its shards: a fleet takes some two seconds.
 EXACT_TASKS = 50_000
 # Seconds per call beside its work, in the driver and the store, as measured on this machine.
@@ -82,9 +82,7 @@ class Forecast:
     power: Power
 
 
-def forecast(
-    plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = FLEET_SIZES
-) -> Forecast:
+def forecast(plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = ()) -> Forecast:
     """Simulate the missing tasks on this machine, and on fleets of ``counts`` such devices."""
     tasks = in_seconds(plan, rates)
     fleets = [slots_here(plan, store), *((f"{count:,}", uniform_fleet(count)) for count in counts)]
@@ -124,6 +122,18 @@ def read_counts(text: str) -> tuple[int, ...]:
     if not all(1 <= count <= 65536 for count in counts):
         raise InputError(f"--slots '{text}' is no list of numbers from 1 to 65536, as 1,8,64")
     return counts
+
+
+def fleet_sizes(experiment: Experiment, text: str | None) -> tuple[int, ...]:
+    """Return the sizes of fleets in a text, else the number of slots that a spec asks for.
+
+    Raises:
+        InputError: A size is no whole number from 1 to 65536.
+    """
+    asked = experiment.runtime.fleet.slots
+    if text is not None:
+        return read_counts(text)
+    return () if asked == "auto" else (asked,)
 
 
 def lower_bound(

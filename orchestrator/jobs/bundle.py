@@ -255,7 +255,7 @@ def _files(request: JobRequest) -> list[Path]:
     """Return the file of the spec, if it is no recipe, and the files of its bases."""
     path = Path(request.spec).expanduser()
     recipes = SEARCH_RECIPES if request.search else EXPERIMENT_RECIPES
-    files = spec_files(path, [recipes], "base") if path.is_file() else []
+    files = spec_files(path, [recipes]) if path.is_file() else []
     return [file for file in files if file.parent != recipes]
 
 

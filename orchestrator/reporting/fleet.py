@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from segtransfer.reporting.live import rough
+
 if TYPE_CHECKING:
     from segtransfer.runtime.executors.ray.fleets import FleetStatus
 
@@ -18,6 +20,8 @@ def print_fleet(news: "FleetStatus", console: Console) -> None:
         f"tasks: {counts or 'none'}; {status.retries} retries",
         highlight=False,
     )
+    if status.seconds_left:
+        console.print(f"Time left: {rough(status.seconds_left)}", highlight=False)
     console.print(f"Store: {news.store}", highlight=False)
     if not status.slots:
         console.print("No slot is up yet: workers take some seconds to start.")

@@ -15,6 +15,7 @@ from segtransfer.results import Results
 from segtransfer.results.text import number, unit
 from segtransfer.results.views import transfer_matrix
 from segtransfer.tasks.metrics import METRICS
+from segtransfer.tasks.schema import strength_text
 
 SEQUENTIAL_COLOURMAP = mpl.colormaps["viridis"]
 PERCENT_RANGE = (0.0, 100.0)  # of colours; equal in all figures, which makes runs comparable
@@ -54,8 +55,8 @@ def draw_small(results: Results, attack: str) -> Figure:
     axes.set_xticks(range(len(results.targets)), results.targets, rotation=30, ha="left")
     axes.set_yticks(range(len(table)), ["clean", *names])
     axes.tick_params(length=0, labelsize=11)
-    eps = results.attack_spec(attack).eps * 255
-    axes.set_title(f"{attack}, eps {eps:g}/255", fontsize=13, fontweight="bold")
+    eps = strength_text(results.attack_spec(attack).eps)
+    axes.set_title(f"{attack}, eps {eps}", fontsize=13, fontweight="bold")
     axes.set_xlabel(matrix.headlines[-1].text, fontsize=11)
     for side in axes.spines.values():
         side.set_visible(False)

@@ -73,7 +73,7 @@ class NotebookProgress(ProgressView):
     def stop(self) -> None:
         """Show the last totals."""
         super().stop()
-        if self.wall_seconds:
+        if self._ended:
             ended = f"{self._ended} of {plural(self._tasks, 'task')}"
             failed = f", {self._failed} failed" if self._failed else ""
             self._line.print(f"{ended} in {clock(self.wall_seconds)}{failed}", highlight=False)

@@ -90,11 +90,12 @@ def print_forecast(plan: Plan, forecast: Forecast, console: Console) -> None:
             notes.add_row(
                 "part", f"one shard in {forecast.part} was simulated, for the start and end"
             )
+        moved = f", {_size(forecast.moved_bytes)} of images to other devices of the largest fleet"
         notes.add_row(
             "bytes",
             f"{_size(forecast.images_bytes)} of adversarial images and "
-            f"{_size(forecast.scores_bytes)} of scores to store, "
-            f"{_size(forecast.moved_bytes)} of images to other devices of the largest fleet",
+            f"{_size(forecast.scores_bytes)} of scores to store"
+            + (moved if len(forecast.fleets) > 1 else ""),
         )
     notes.add_row("power", _power_text(forecast.power))
     console.print(notes)

@@ -5,14 +5,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.status import Status as Spinner
 from rich.text import Text
 
 from segtransfer.errors import reason_of
-from segtransfer.experiment.plan import Plan
 from segtransfer.reporting.live import (
     RunProgress,
     at_work,
@@ -21,17 +21,19 @@ from segtransfer.reporting.live import (
     totals,
 )
 from segtransfer.runtime.listener import Listener
-from segtransfer.runtime.sessions import Notice
 from segtransfer.runtime.status import Status
+
+if TYPE_CHECKING:
+    from segtransfer.experiment.plan import Plan
+    from segtransfer.runtime.sessions import Notice
 
 LINE_EVERY = 10.0  # seconds between plain lines, and between equal warnings
 REFRESH_RATE = 1  # views per second; a view takes 5 to 10 ms of a core that models need
-ETA_AFTER = (0.02, 20.0)  # share of the work, or seconds, before the first ETA
 RATE_HORIZON = 60.0  # seconds of the rate's window; half of the run if that is more
 
 
 class Pace:
-    """Estimator of a run's rate and remaining time, smooth although tasks end in batches."""
+    """Estimator of a run's rate, smooth although tasks end in batches."""
 
     def __init__(self, now: float) -> None:
         self._began = self._last = now
@@ -58,22 +60,12 @@ class Pace:
         until = max(self._last, now - self._longest)
         return (self._done - done) / (until - start) if until > start else 0.0
 
-    def left(self, work: float, total: float, now: float) -> float | None:
-        """Return the seconds that ``work`` of ``total`` will take; None if it is too early."""
-        rate, (share, seconds) = self.rate(now), ETA_AFTER
-        if not rate or (self._done < share * total and now - self._began < seconds):
-            return None
-        # Calls in flight progress between two ends. A hanging call does not, and calls in flight
-        # count for half of the remaining work at most.
-        since = min(now - self._last, self._longest)
-        return max(work / rate - since, work / rate / 2)
-
 
 class ProgressView(Listener):
-    """Listener that shows an experiment's progress; its clock starts when all slots are warm.
+    """Listener that shows an experiment's progress; its clock starts with the view.
 
-    Work is counted in image forwards (a backward as 1.5). Rate and ETA hold although attacks cost
-    far more than evaluations.
+    Work is counted in image forwards (a backward as 1.5), because attacks cost far more than
+    evaluations. The ETA is the driver's.
     """
 
     def __init__(
@@ -95,6 +87,8 @@ class ProgressView(Listener):
         # A dumb terminal cannot move its cursor, so it gets lines like a file.
         self._lively = console.is_terminal and not console.is_dumb_terminal
         self._live: Live | None = None
+        self._spinner: Spinner | None = None  # on a terminal, before the live view
+        self._stage = ""
         self._closing = False
         self._moved: list[tuple[logging.StreamHandler, TextIO]] = []  # with their old streams
         self._costs: dict[str, float] = {}  # of planned tasks that have not ended
@@ -105,9 +99,28 @@ class ProgressView(Listener):
         self._pace = Pace(self._began)
         self._warned: dict[str, float] = {}
         self.model_seconds = 0.0
-        self.wall_seconds = 0.0
 
-    def planned(self, plan: Plan) -> None:
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds since the view was made."""
+        return self._now() - self._began
+
+    def stage(self, text: str, detail: str = "") -> None:
+        """Show what is done before the first task: on a line that is updated, or on few lines."""
+        line = f"{text}: {detail} ..." if detail else f"{text} ..."
+        now = self._now()
+        if self._lively:
+            if self._spinner is None:
+                self._spinner = self._console.status(Text(line))
+                self._spinner.start()
+            else:
+                self._spinner.update(Text(line))
+        elif text != self._stage or now - self._last_line >= self._line_every:
+            self._last_line = now
+            self._console.print(line, highlight=False, markup=False)
+        self._stage = text
+
+    def planned(self, plan: "Plan") -> None:
         """Print the numbers of tasks, models and images, and start the clock."""
         missing = plan.missing
         stored = len(plan.tasks) - len(missing)
@@ -123,13 +136,12 @@ class ProgressView(Listener):
             f"{len(plan.tasks)} tasks, {stored} of them already in the store; "
             f"{len(plan.models)} models, {images} images."
         )
-        self._console.print("Starting the models ...")
-        self._start_clock()
 
-    def notice(self, notice: Notice) -> None:
+    def notice(self, notice: "Notice") -> None:
         """Count an ended or retried task, or print a warning."""
-        if notice.kind == "ready" and not self._ended:
-            self._start_clock()
+        if notice.kind == "ready":
+            if not self._ended:
+                self._pace = Pace(self._now())
             if self._lively:
                 self._show()
         elif notice.kind in ("done", "failed", "skipped"):
@@ -153,9 +165,8 @@ class ProgressView(Listener):
             self._line_now_and_then()
 
     def stop(self) -> None:
-        """Stop the clock and restore the terminal below the last totals."""
-        if not self.wall_seconds and self._ended:
-            self.wall_seconds = self._now() - self._began
+        """Restore the terminal below the last totals."""
+        self._stop_spinner()
         if self._live is None:
             return
         live, self._live = self._live, None
@@ -166,11 +177,12 @@ class ProgressView(Listener):
         live.stop()
         self._closing = False
 
-    def _start_clock(self) -> None:
-        self._began = self._last_line = self._now()
-        self._pace = Pace(self._began)
+    def _stop_spinner(self) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
 
-    def _end(self, notice: Notice) -> None:
+    def _end(self, notice: "Notice") -> None:
         cost = self._costs.pop(notice.key, None)
         if cost is None:
             # A stored result turned out corrupt, and its task is computed again.
@@ -190,7 +202,9 @@ class ProgressView(Listener):
             self._line_now_and_then()
 
     def _progress(self) -> RunProgress:
-        now = self._now()
+        now, left = self._now(), None
+        if self._status is not None and self._status.seconds_left is not None:
+            left = max(0.0, self._status.seconds_left - (now - self._status_time))
         return RunProgress(
             settled=self._settled,
             total=self._total,
@@ -198,7 +212,7 @@ class ProgressView(Listener):
             tasks=self._tasks,
             rate=self._pace.rate(now),
             elapsed=now - self._began,
-            left=self._pace.left(self._total - self._settled, self._total, now),
+            left=left,
             retries=self._retries,
             failed=self._failed,
         )
@@ -226,6 +240,7 @@ class ProgressView(Listener):
     def _show(self) -> None:
         if self._live is not None:
             return
+        self._stop_spinner()
         stderr = sys.stderr
         self._live = Live(
             get_renderable=self._picture,

@@ -5,6 +5,7 @@ from typing import Any
 
 from segtransfer.results import Results
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
+from segtransfer.tasks.schema import strength_text
 
 # The labels of the groups of pairs: as a heading, and as the targets of a sentence.
 HEADLINES = {
@@ -61,14 +62,14 @@ def with_coverage(words: str, complete: int, places: int) -> str:
 def attack_in_words(results: Results, attack: str) -> str:
     """Return the settings of an attack that differ from plain PGD, separated by commas."""
     spec, variant = results.attack_spec(attack), results.variants[attack]
-    parts = [f"eps {spec.eps * 255:g}/255" + (" RMS (L2)" if spec.norm == "l2" else "")]
+    parts = [f"eps {strength_text(spec.eps)}" + (" RMS (L2)" if spec.norm == "l2" else "")]
     if spec.files:
         parts.append("AEs from files")
     if spec.steps:
         count = f"{spec.steps} {'step' if spec.steps == 1 else 'steps'}"
         if spec.budget:
             count = f"{spec.budget.forward_equivalents:g} forward equivalents, about {count}"
-        parts.append(f"{count} of {spec.step_size * 255:g}/255")
+        parts.append(f"{count} of {strength_text(spec.step_size)}")
     parts += [describe_transform(transform) for transform in spec.transforms]
     if spec.label_version != "logits":
         parts.append("labels follow the image")

@@ -33,6 +33,7 @@ from segtransfer.runtime.slot_supply import SlotSupply
 from segtransfer.runtime.status import Status
 from segtransfer.runtime.task_registry import TaskRegistry
 from segtransfer.runtime.telemetry import GAUGE_PERIOD, Telemetry
+from segtransfer.runtime.time_left import TimeLeft
 from segtransfer.store import Store
 from segtransfer.store.measured_costs import measured_paces, peaks_on_gpus
 
@@ -71,7 +72,8 @@ class Driver:
         self._measured: set[str] = set()  # models whose measured costs were looked up
         self._scheduler = scheduler_for(runtime)
         self._cache = InputCache(executor, store)
-        self._calls = InFlightCalls(runtime.least_deadline)
+        self._calls = InFlightCalls(runtime.least_deadline, serial=not executor.interruptible)
+        self._time_left = TimeLeft(self._scheduler, self._calls)
         self._sessions = Sessions()
         self._committer = Committer(store, executor, committed)
         self._registry = TaskRegistry(
@@ -114,6 +116,7 @@ class Driver:
             for model in needed:
                 self._recovery.allow(model)
             if pending:
+                self._calls.paces.recall(self.store, [t for k, t in tasks.items() if k in stored])
                 self._open_slots([tasks[key] for key in sorted(pending)], submission.size)
                 log_event(DRIVER_LOG, "submitted", client=client, tasks=len(pending))
             else:
@@ -147,6 +150,7 @@ class Driver:
                 in_flight_bytes=self._scheduler.held_bytes,
                 budget_bytes=self._scheduler.in_flight_bytes,
                 clients=len(self._sessions),
+                seconds_left=self._time_left.seconds(time.monotonic()),
             )
 
     def models(self) -> dict[str, tuple[str, str]]:
@@ -170,6 +174,8 @@ class Driver:
         with self.lock:
             self._dispatch()
         events = self.executor.wait(timeout)
+        with self.lock:
+            self._calls.advance(time.monotonic(), self._scheduler.slots)
         for event in events:
             with self.lock:  # released between events, for the clients' calls
                 self._handle(event)
@@ -197,7 +203,7 @@ class Driver:
         micro_batch = self._runtime.micro_batch
         if size is not None and not looked_up:
             self._measured |= models
-            self._calls.expect(measured_paces(self.store, size, micro_batch))
+            self._calls.paces.expect(measured_paces(self.store, size, micro_batch))
         # Once there are slots, the number of slots that share a GPU is fixed.
         peaks = peaks_on_gpus(self.store, models, None if slots else size, micro_batch)
         sources = {task.model for task in pending if task.attack} - {None}

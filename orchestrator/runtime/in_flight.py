@@ -1,9 +1,11 @@
 """Calls under way: their slots, their seconds so far, and their deadlines."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from segtransfer.experiment.task import Task
+from segtransfer.runtime.paces import Paces
 from segtransfer.runtime.scheduler import SWITCH_COST
 from segtransfer.runtime.scheduler.slots import Slot, Slots
 from segtransfer.runtime.status import SlotStatus
@@ -16,7 +18,7 @@ DEADLINE_FACTOR = 20.0
 FIRST_DEADLINE = 3600.0  # seconds
 # Least cost of a change of models, in image forwards: the first calls after the change are slow.
 LEAST_SWITCH_COST = 10.0
-SMOOTHING = 0.3  # weight of the latest call in the moving mean of seconds per unit of cost
+SMOOTHING = 0.3  # weight of the latest call in the moving mean of a slot's rate
 
 
 @dataclass
@@ -45,30 +47,31 @@ class _CallQueue:
 
     calls: dict[str, InFlightCall]
     since: float = 0.0  # when the slot began to work on the first call
+    alone: float = 0.0  # seconds since then, weighed by the slot's share of its device's speed
     done: int = 0
     rate: float = 0.0  # cost per second of the last calls
 
 
 class InFlightCalls:
-    """The calls of all slots. A slot works on one call at a time; its other calls are queued."""
+    """The calls of all slots. A slot works on one call at a time; its other calls are queued.
 
-    def __init__(self, least_deadline: float) -> None:
+    Args:
+        least_deadline: The least seconds until a call's deadline.
+        serial: Whether one slot works at a time, in the order of the calls.
+
+    Attributes:
+        paces: Seconds per unit of cost of the calls that have ended.
+    """
+
+    def __init__(self, least_deadline: float, *, serial: bool = False) -> None:
+        self.paces = Paces()
+        self._serial = serial
+        self._last_end = self._advanced = 0.0
         self._least_deadline = least_deadline
         self._slot_of: dict[str, str] = {}
         self._queues: dict[str, _CallQueue] = {}
-        self._pace: dict[tuple[str | None, str], float] = {}  # seconds per unit of cost
-        self._expected: dict[tuple[str, str, str], float] = {}
         self._loads, self._load_seconds = 0, 0.0
         self._seconds = self._cost = 0.0  # of all calls that have ended
-
-    def expect(self, paces: Mapping[tuple[str, str, str], float]) -> None:
-        """Use measured seconds per unit of cost for deadlines until similar calls have ended.
-
-        Args:
-            paces: Seconds per unit of cost, by model, kind of task, and "cpu" or "cuda", as
-                `plan --calibrate` measured.
-        """
-        self._expected.update(paces)
 
     def loaded(self, seconds: float) -> None:
         """Note the seconds that a slot took to load a model."""
@@ -83,8 +86,11 @@ class InFlightCalls:
         """
         if not self._loads or not self._cost:
             return SWITCH_COST
-        load = self._load_seconds / self._loads
-        return max(LEAST_SWITCH_COST, load * self._cost / self._seconds)
+        return max(LEAST_SWITCH_COST, self.load_seconds() * self._cost / self._seconds)
+
+    def load_seconds(self) -> float:
+        """Return the mean seconds of a load; zero before the first."""
+        return self._load_seconds / self._loads if self._loads else 0.0
 
     def begin(self, task: Task, shard: Shard, slot_id: str, now: float) -> None:
         """Add a call that a slot gets."""
@@ -94,9 +100,21 @@ class InFlightCalls:
             self._queues[old].calls.pop(task.key, None)
         queue = self._queues.setdefault(slot_id, _CallQueue({}))
         if not queue.calls:
-            queue.since = now
+            queue.since, queue.alone = now, 0.0
         queue.calls[task.key] = InFlightCall(task, shard, slot_id)
         self._slot_of[task.key] = slot_id
+
+    def advance(self, now: float, slots: Slots) -> None:
+        """Add the time since the last advance to the first call of each slot.
+
+        Args:
+            now: Seconds on the clock of all calls.
+            slots: The slots as they were since the last advance.
+        """
+        for slot_id, queue in self._queues.items():
+            if queue.calls and slot_id in slots:
+                queue.alone += (now - max(self._advanced, queue.since)) * slots.speed(slot_id)
+        self._advanced = now
 
     def end(self, key: str, now: float, *, failed: bool = False) -> InFlightCall | None:
         """Remove a call that has ended and return it, or None if the call was removed before.
@@ -111,10 +129,12 @@ class InFlightCalls:
             return None
         queue = self._queues[slot_id]
         call = queue.calls.pop(key)
-        call.seconds, queue.since = now - queue.since, now
+        begun = max(queue.since, self._last_end) if self._serial else queue.since
+        call.seconds, queue.since, self._last_end = now - begun, now, now
         if not failed:
             queue.done += 1
             self._learn(call, queue)
+        queue.alone = 0.0
         return call
 
     def drop_slot(self, slot_id: str) -> list[Task]:
@@ -124,6 +144,19 @@ class InFlightCalls:
         for call in calls:
             self._slot_of.pop(call.task.key, None)
         return [call.task for call in calls]
+
+    def under_way(self) -> dict[str, float]:
+        """Return the seconds so far of the calls that slots work on, by task.
+
+        The seconds are those of a slot alone on its device. Calls of a serial executor block the
+        driver, so that none is under way when the driver asks.
+        """
+        queues = () if self._serial else self._queues.values()
+        return {key: queue.alone for queue in queues for key in islice(queue.calls, 1)}
+
+    def of_slot(self, slot_id: str) -> tuple[str, ...]:
+        """Return the tasks of a slot's calls, in the order of the calls."""
+        return tuple(self._queues[slot_id].calls) if slot_id in self._queues else ()
 
     def late(self, now: float, slots: Iterable[Slot]) -> list[InFlightCall]:
         """Return the calls past their deadline; `slots` are the slots that are up."""
@@ -162,9 +195,7 @@ class InFlightCalls:
         return tuple(found)
 
     def _deadline(self, task: Task, device_type: str | None) -> float:
-        pace = self._pace.get((task.model, task.kind))
-        if pace is None and task.model is not None and device_type is not None:
-            pace = self._expected.get((task.model, task.kind, device_type))
+        pace = self.paces.similar(task, device_type)
         if pace is None:
             return max(self._least_deadline, FIRST_DEADLINE)
         return max(self._least_deadline, DEADLINE_FACTOR * pace * task.cost)
@@ -174,10 +205,8 @@ class InFlightCalls:
             return
         self._seconds += call.seconds
         self._cost += call.task.cost
-        pace, kind = call.seconds / call.task.cost, (call.task.model, call.task.kind)
-        before = self._pace.get(kind, pace)
-        self._pace[kind] = before + SMOOTHING * (pace - before)
-        rate = 1 / pace
+        self.paces.learn(call.task, call.seconds, call.seconds if self._serial else queue.alone)
+        rate = call.task.cost / call.seconds
         queue.rate = queue.rate + SMOOTHING * (rate - queue.rate) if queue.rate else rate
 
 

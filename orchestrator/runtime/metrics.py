@@ -71,6 +71,11 @@ UNSCORED_IMAGE_BYTES = Instrument(
 BUDGET_BYTES = Instrument(
     "segtransfer_budget_bytes", "gauge", "Bytes of images that may be in flight."
 )
+SECONDS_LEFT = Instrument(
+    "segtransfer_seconds_left",
+    "gauge",
+    "Estimated seconds until all tasks have ended; absent while unknown.",
+)
 CLIENTS = Instrument("segtransfer_clients", "gauge", "Runs and trials that wait for results.")
 CALL_DURATION = Instrument(
     "segtransfer_call_seconds",
@@ -91,6 +96,7 @@ INSTRUMENTS = (
     UNSCORED_IMAGE_BYTES,
     BUDGET_BYTES,
     CLIENTS,
+    SECONDS_LEFT,
     CALL_DURATION,
 )
 

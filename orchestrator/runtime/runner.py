@@ -61,10 +61,9 @@ def _carry_out(
     client: DriverClient | None,
     time_limit: TimeLimit | None,
 ) -> Results:
-    read = PendingShards(store)
-    plan = make_plan(experiment, store, read.add)
-    if listener:
-        listener.planned(plan)
+    read, listener = PendingShards(store), listener or Listener()
+    plan = make_plan(experiment, store, read.add, listener.stage)
+    listener.planned(plan)
     started, record = _now(), _last_record(store, plan.identity)
     manifest = describe(plan).model_copy(update={"run": record})
     store.save_experiment(plan.identity, manifest.stored())
@@ -141,7 +140,7 @@ class ExperimentRun:
         plan: Plan,
         store: Store,
         time_limit: TimeLimit,
-        listener: Listener | None,
+        listener: Listener,
         client: DriverClient | None,
     ) -> None:
         self.outcome = Outcome()
@@ -160,6 +159,7 @@ class ExperimentRun:
         """
         if not plan.missing:
             return
+        self._listener.stage("Starting workers and loading models")
         models = served_models(plan)
         submission = Submission(plan.tasks, models, plan.stored, damaged, plan.largest_size)
         runtime, given = plan.experiment.runtime, self._client

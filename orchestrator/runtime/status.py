@@ -57,6 +57,7 @@ class Status:
         in_flight_bytes: Bytes of AEs that are being made or await scoring.
         budget_bytes: Bytes that AEs in flight may take.
         clients: Number of clients.
+        seconds_left: Estimated seconds until all tasks of all clients have ended; None if unknown.
     """
 
     time: float
@@ -66,6 +67,7 @@ class Status:
     in_flight_bytes: int
     budget_bytes: int
     clients: int
+    seconds_left: float | None = None
 
     def slot_states(self) -> dict[SlotState, int]:
         """Return the number of slots per state, including states without a slot."""

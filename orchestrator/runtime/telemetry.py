@@ -14,6 +14,7 @@ from segtransfer.runtime.metrics import (
     LOADS_TOTAL,
     MODEL_SECONDS_TOTAL,
     RETRIES_TOTAL,
+    SECONDS_LEFT,
     SLOTS,
     TASKS,
     TASKS_TOTAL,
@@ -71,6 +72,8 @@ class Telemetry:
         self._record(UNSCORED_IMAGE_BYTES, status.in_flight_bytes)
         self._record(BUDGET_BYTES, status.budget_bytes)
         self._record(CLIENTS, status.clients)
+        if status.seconds_left is not None:
+            self._record(SECONDS_LEFT, status.seconds_left)
 
     def snapshot(self) -> dict[str, float]:
         """Return every number so far by its Prometheus name; for histograms, sum and count."""

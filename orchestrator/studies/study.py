@@ -9,6 +9,7 @@ from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
 from segtransfer.statistics import NO_VERDICT, Interval, Pair, Resampled, pairs_of
 from segtransfer.studies.base import SCORES, BaseExperiment
+from segtransfer.tasks.schema import strength_text
 
 # The claims of arXiv 2111.11368, from its abstract.
 CLAIMS = {
@@ -97,8 +98,8 @@ def facts_of(sample: Resampled, effort: str) -> Facts:
 
 
 def levels(eps: float) -> str:
-    """Return an eps as levels: ``eps 8/255``."""
-    return f"eps {eps * 255:g}/255"
+    """Return an eps with its name, ``eps 8/255``."""
+    return f"eps {strength_text(eps)}"
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:

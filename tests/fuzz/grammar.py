@@ -74,7 +74,7 @@ def sometimes_mistaken(valid: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     @st.composite
     def strategy(draw: st.DrawFn) -> Any:
         content = draw(valid)
-        for _ in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3]))):
+        for _ in range(draw(st.sampled_from([0, 0, 0, 0, 0, 1, 1, 2, 3]))):
             content = mistaken(draw, content)
         return content
 

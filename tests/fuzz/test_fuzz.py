@@ -41,7 +41,7 @@ LEAST_ACCEPTED = 0.2
 # Examples in the ordinary suite, and in the slow suite.
 COUNTS = {
     "specs": (60, 4000),
-    "commands": (10, 500),
+    "commands": (20, 500),
     "overrides": (60, 2500),
     "searches": (30, 1500),
     "datasets": (30, 900),

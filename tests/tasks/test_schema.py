@@ -10,7 +10,7 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
 from segtransfer.tasks.models.numerics import Numerics, Option
 from segtransfer.tasks.models.spec import MmsegSource
-from segtransfer.tasks.schema import Frozen, Number, added_later, suggest
+from segtransfer.tasks.schema import Frozen, Number, added_later, strength_text, suggest
 
 
 class Sample(Frozen):
@@ -38,6 +38,20 @@ def test_a_key_like_no_other_is_answered_with_all_that_is_allowed() -> None:
 )
 def test_numbers_may_be_written_as_fractions(written: Any, meant: float) -> None:
     assert Sample(amount=written).amount == meant
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (8 / 255, "8/255"),
+        (0.03, "0.03"),
+        (0.1, "0.1"),
+        (0.5 / 255, "0.5/255"),
+        (0.3 / 7, "10.9286/255"),
+    ],
+)
+def test_a_strength_is_shown_as_it_was_given_if_that_is_short(value: float, text: str) -> None:
+    assert strength_text(value) == text
 
 
 @pytest.mark.parametrize("written", ["eight", "8/0", "8/", "", "8//255"])

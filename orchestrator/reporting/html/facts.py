@@ -14,6 +14,7 @@ from segtransfer.reporting.html.estimates import RoundedInterval
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.text import HEADLINES, NOT_MEASURED
 from segtransfer.statistics import NO_VERDICT
+from segtransfer.tasks.schema import strength_text
 from segtransfer.tasks.yaml_files import dump
 
 
@@ -44,7 +45,7 @@ def what_was_run(results: Results) -> str:
     scored = "the same models" if sources == targets else _count(len(targets), "target model")
     return (
         f"{_count(len(results.manifest.settings.attacks), 'attack')} at eps "
-        f"{', '.join(f'{255 * e:g}/255' for e in eps)} made adversarial examples (AEs) of "
+        f"{', '.join(map(strength_text, eps))} made adversarial examples (AEs) of "
         f"{_count(len(results.image_ids), 'image')} of {results.manifest.dataset} on "
         f"{_count(len(sources), 'source model')}; the very same 8-bit images were scored on "
         f"{scored}, {len(results.classes)} classes."

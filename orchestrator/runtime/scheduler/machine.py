@@ -140,6 +140,10 @@ class Scheduler:
         counts = Counter(entry.state for entry in self._tasks)
         return {state.value: counts[state] for state in State}
 
+    def open_tasks(self) -> list[Task]:
+        """Return the tasks of all clients that have not ended."""
+        return [entry.task for entry in self._tasks if entry.state not in FINAL]
+
     def dependants(self, key: str) -> list[Task]:
         """Return the tasks that score the AEs of an attack."""
         return [entry.task for entry in self._tasks.evaluations(key)]
@@ -235,6 +239,12 @@ class Scheduler:
                 state.dirty.update((model or ANY, None) for model in resumed)
                 decisions += self._starter.fill()
         return [*decisions, *self._starter.fill_empty()]
+
+    def start(self, key: str, slot_id: str) -> None:
+        """Start a ready task on a slot, as another scheduler has decided."""
+        entry = self._tasks[key]
+        self._state.unqueue(entry)
+        self._starter.start(entry, slot_id)
 
     # -- events ----------------------------------------------------------------------------
 

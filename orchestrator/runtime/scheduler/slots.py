@@ -117,6 +117,11 @@ class Slots:
         """Return the model that a slot hosts or loads, or None."""
         return self._states[slot_id].model
 
+    def hosted_model(self, slot_id: str) -> str | None:
+        """Return the model that a slot has loaded, or None."""
+        state = self._states[slot_id]
+        return None if state.loading else state.model
+
     def is_loading(self, slot_id: str) -> bool:
         """Tell whether a slot is loading its model."""
         return self._states[slot_id].loading
@@ -208,6 +213,11 @@ class Slots:
         """Tell whether ``width`` or more slots of the slot's device are busy."""
         slot = self._states[slot_id].slot
         return self.busy[slot.device] >= slot.width
+
+    def speed(self, slot_id: str) -> float:
+        """Return the share of full speed that a slot has beside the busy slots of its device."""
+        slot = self._states[slot_id].slot
+        return min(1.0, slot.width / max(1, self.busy[slot.device]))
 
     def drain(self, slot_id: str) -> None:
         """Give a slot no more calls, so that another model can be loaded there."""

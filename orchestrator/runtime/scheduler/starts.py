@@ -91,7 +91,7 @@ class Starter:
             if slot_id is None:
                 skipped.append(entry)
             else:
-                starts.append(self._start(entry, slot_id))
+                starts.append(self.start(entry, slot_id))
         for entry in reversed(skipped):
             state.queues.push(entry, first=True)
             state.dirty[model] = None  # the entry may start without an event of its own
@@ -105,7 +105,8 @@ class Starter:
             return failed_on
         return slot_id
 
-    def _start(self, entry: TaskEntry, slot_id: str) -> Start:
+    def start(self, entry: TaskEntry, slot_id: str) -> Start:
+        """Mark a task that no queue holds as a call of a slot."""
         state = self._state
         entry.state, entry.slot_id = State.RUNNING, slot_id
         state.slots.begin(slot_id, entry.task.key, entry.task.cost)

@@ -86,13 +86,15 @@ def test_the_command_logs_a_comparison_with_a_logged_run_once(
     write_report(runs["first"])
     log_results(runs["first"])
     client = MlflowClient(tracking_uri=f"sqlite:///{Path.cwd() / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("first")
-    counts = [len(client.search_runs([experiment.experiment_id]))]
+    experiments: dict[str, list[int]] = {}
     for _ in range(2):
         answer = runner.invoke(app, command)
         assert answer.exit_code == 0, answer.output
-        counts.append(len(client.search_runs([experiment.experiment_id])))
-    assert counts[1:] == [counts[0] + 1] * 2
+        for name in ("first", "first comparisons"):
+            found = client.get_experiment_by_name(name)
+            experiments.setdefault(name, []).append(len(client.search_runs([found.experiment_id])))
+    assert experiments["first comparisons"] == [1, 1]
+    assert experiments["first"][0] == experiments["first"][1]
 
 
 def test_what_cannot_be_compared_ends_with_code_2_and_a_sentence(store: str) -> None:

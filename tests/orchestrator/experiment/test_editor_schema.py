@@ -103,6 +103,20 @@ def test_a_file_with_a_base_needs_no_other_field(
     assert not experiments.is_valid({"seed": 1})
 
 
+def test_null_removes_a_field_of_a_base_and_is_refused_without_one(
+    experiments: jsonschema.Draft202012Validator,
+) -> None:
+    experiments.validate({"base": "quickstart", "numerics": None, "seed": None})
+    experiments.validate({"base": "quickstart", "data": {"sample": None, "folder": "streets"}})
+    assert not experiments.is_valid(changed("numerics: null"))
+    assert not experiments.is_valid({"base": "quickstart", "numerics": "quick"})
+
+
+def test_a_schema_has_no_path_of_this_machine() -> None:
+    answer = CliRunner().invoke(app, ["schema"])
+    assert str(Path.cwd()) not in answer.output
+
+
 def test_every_field_of_an_experiment_has_a_description() -> None:
     schema = Experiment.model_json_schema()
     parts = {"Experiment": schema, **schema["$defs"]}

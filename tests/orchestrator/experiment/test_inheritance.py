@@ -99,7 +99,7 @@ def test_a_root_of_the_base_starts_at_the_folder_of_the_base(base: Path, tmp_pat
     [
         ("mine.yaml", "field 'base' leads back to .*mine.yaml"),
         ("other.yaml", "field 'base' leads back to .*other.yaml"),
-        ("nowhere.yaml", "'nowhere.yaml' is neither a file nor a recipe"),
+        ("nowhere.yaml", "base 'nowhere.yaml' is neither a file nor a recipe"),
         ("~nobody-here/team.yaml", "'~nobody-here/team.yaml' is neither a file nor a recipe"),
         ("x" * 5000, r"'x+\.\.\.' is neither a file nor a recipe"),
         ([1], r"field 'base' must be a file or a recipe \(value: \[1\]\)"),

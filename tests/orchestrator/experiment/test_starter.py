@@ -1,5 +1,6 @@
 """``init``: a spec of what a folder holds, which a plan takes once it names models."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,19 @@ def test_models_that_were_not_found_are_left_to_fill_in() -> None:
 def test_data_that_were_not_found_are_left_to_fill_in() -> None:
     text = starter_spec(FolderContent(None, False, ({"name": "m", "zoo": "fcn-r18"},)))
     assert Path(read_experiment(parse(text, "starter")).data.folder or "").name == "FOLDER"
+
+
+def test_data_without_models_are_checked_before_models_are_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path)
+    (tmp_path / "dataset.json").write_text(json.dumps({"classes": list(CLASSES)}))
+    monkeypatch.chdir(tmp_path)
+    answer = runner.invoke(app, ["init"])
+    assert "add your models, then: segtransfer data check experiment.yaml" in answer.output
+    assert "data:\n  folder: .\n" in Path("experiment.yaml").read_text()
+    checked = runner.invoke(app, ["data", "check", "experiment.yaml"])
+    assert checked.exit_code == 0, checked.output
 
 
 @pytest.mark.parametrize(

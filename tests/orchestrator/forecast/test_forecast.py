@@ -25,8 +25,8 @@ from segtransfer.forecast.forecast import (
     stored_bytes,
     uniform_fleet,
 )
-from segtransfer.forecast.simulator import SimulationSettings
 from segtransfer.runtime.scheduler import Slot
+from segtransfer.runtime.simulator import SimulationSettings
 from segtransfer.statistics.design import Factor
 from segtransfer.statistics.power import ASSUMED_SPREAD, Spread, detectable, power_of, spread_of
 from segtransfer.store import Store

@@ -35,8 +35,8 @@ def test_a_run_in_a_notebook_shows_one_line_with_the_totals_at_the_end(
     lines: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = segtransfer.run(toy_spec(tmp_path))
-    assert lines[0].startswith("51 tasks, 0 of them already in the store")
-    assert lines[1] == "Starting the models ..."
+    assert lines[0] == "Reading the data ..."
+    assert any(line.startswith("51 tasks, 0 of them already in the store") for line in lines)
     assert lines[-1].startswith("51 of 51 tasks in 0:")
     assert results.computed == 51
     assert capsys.readouterr() == ("", "")
@@ -48,7 +48,7 @@ def test_a_second_run_says_that_there_is_nothing_to_compute(
     segtransfer.run(toy_spec(tmp_path))
     lines.clear()
     segtransfer.run(toy_spec(tmp_path))
-    assert lines == ["Nothing to compute: all 51 results are in the store."]
+    assert lines[-1] == "Nothing to compute: all 51 results are in the store."
 
 
 def test_a_given_listener_takes_the_place_of_the_line(lines: list[str], tmp_path: Path) -> None:

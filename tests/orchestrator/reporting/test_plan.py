@@ -153,6 +153,10 @@ def test_the_command_calibrates_once_and_reads_it_later(
     assert "measured on" in words(measured.output), measured.output
     later = runner.invoke(app, ["plan", str(spec)], env={"COLUMNS": "100"})
     assert "measured on" in words(later.output)
+    assert "this process" in later.output
+    assert "largest fleet" not in words(later.output), "no other fleet was asked for"
+    asked = runner.invoke(app, ["plan", str(spec), "runtime.fleet.slots=5"])
+    assert "│ 5 " in asked.output
     given = runner.invoke(app, ["plan", str(spec), "--seconds-per-forward", "3"])
     assert "as given" in words(given.output)
     wrong = runner.invoke(app, ["plan", str(spec), "--slots", "0"])

@@ -92,8 +92,10 @@ def slot(number: int = 0, **changes: Any) -> SlotStatus:
     return SlotStatus(**{**fields, **changes})
 
 
-def status(*slots: SlotStatus, clients: int = 1, **counts: int) -> Status:
-    return Status(0, slots, counts, 0, 130 << 20, 512 << 20, clients)
+def status(
+    *slots: SlotStatus, clients: int = 1, left: float | None = None, **counts: int
+) -> Status:
+    return Status(0, slots, counts, 0, 130 << 20, 512 << 20, clients, left)
 
 
 def figures(**changes: Any) -> RunProgress:
@@ -112,7 +114,7 @@ def drawn(
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
-# -- how fast, how long ----------------------------------------------------------------------
+# -- how fast ----------------------------------------------------------------------
 
 
 def test_the_rate_is_what_was_done_over_time() -> None:
@@ -120,42 +122,6 @@ def test_the_rate_is_what_was_done_over_time() -> None:
     for second in range(1, 101):
         pace.advance(5, second)
     assert pace.rate(100) == pytest.approx(5)
-    assert pace.left(50, 1000, 100) == pytest.approx(10)
-
-
-def test_no_time_left_is_told_from_too_little() -> None:
-    pace = Pace(0)
-    assert pace.left(1000, 1000, 100) is None  # nothing has ended
-    pace.advance(10, 5)
-    assert pace.left(990, 1000, 5) is None  # 1 % in 5 s
-    assert pace.left(990, 1000, 20) is not None  # 20 s
-    pace.advance(10, 6)
-    assert pace.left(980, 1000, 6) is not None  # 2 %
-
-
-def test_the_time_left_falls_evenly_between_two_ends() -> None:
-    pace = Pace(0)
-    for second in (10, 20, 30):
-        pace.advance(100, second)
-    left = [pace.left(700, 1000, 30 + second) for second in (0, 4, 8)]
-    assert left == pytest.approx([70, 66, 62])
-
-
-def test_calls_in_flight_do_not_make_the_rest_vanish() -> None:
-    pace = Pace(0)
-    pace.advance(100, 60)
-    left = [pace.left(100, 200, 60 + second) for second in (0, 20, 60)]
-    assert left == pytest.approx([60, 40, 30])
-
-
-def test_the_time_left_grows_when_nothing_ends_any_more() -> None:
-    pace = Pace(0)
-    for second in (10, 20, 30):
-        pace.advance(100, second)
-    expected, stalled = pace.left(700, 1000, 40), pace.left(700, 1000, 300)
-    assert expected is not None
-    assert stalled is not None
-    assert stalled > 5 * expected
 
 
 def test_the_rate_follows_when_slots_come_and_go() -> None:
@@ -273,11 +239,12 @@ def test_a_line_every_ten_seconds(open_view: Callable[..., Seen]) -> None:
     seen.later(LINE_EVERY / 2).done(1)
     seen.view.status(status(slot(0), slot(1, task=None)))
     assert len(seen.lines) == begun + 1
+    assert "ETA –" in seen.lines[-1]
     seen.later(LINE_EVERY)
-    seen.view.status(status(slot(0), slot(1, task=None)))
+    seen.view.status(status(slot(0), slot(1, task=None), left=12.0))
     assert len(seen.lines) == begun + 2
     words = " ".join(seen.lines[-1].split())
-    assert words == "50 % 2/4 tasks 1.3 forwards/s 0:20 ETA 10 s 1 of 2 slots at work"
+    assert words == "50 % 2/4 tasks 1.3 forwards/s 0:20 ETA 12 s 1 of 2 slots at work"
     assert "\x1b" not in seen.text
 
 
@@ -328,11 +295,48 @@ def test_seconds_are_added_up_for_the_last_sentence(open_view: Callable[..., See
     assert (seen.view.wall_seconds, seen.view.model_seconds) == (30, 4)
 
 
-def test_the_clock_starts_when_slots_are_warm(open_view: Callable[..., Seen]) -> None:
+def test_the_rate_starts_when_slots_are_warm_and_the_clock_with_the_view(
+    open_view: Callable[..., Seen],
+) -> None:
     seen = open_view(terminal=False).plan(2).later(300)
     seen.view.notice(Notice("ready", 0))
     seen.later(10).done(0)
-    assert "1.0 forwards/s  0:10" in seen.lines[-1]
+    assert "1.0 forwards/s  5:10" in seen.lines[-1]
+
+
+def test_the_time_left_runs_down_between_two_statuses(open_view: Callable[..., Seen]) -> None:
+    seen = open_view(terminal=False).plan(4)
+    seen.view.status(status(slot(0), left=60.0))
+    seen.later(LINE_EVERY).done(0)
+    assert "ETA 50 s" in seen.lines[-1]
+
+
+def test_stages_are_few_lines_in_a_log(open_view: Callable[..., Seen]) -> None:
+    seen = open_view(terminal=False)
+    seen.view.stage("Reading the spec", "mine.yaml")
+    for model in ("a", "b"):
+        seen.view.stage("Describing models", model)
+    seen.later(LINE_EVERY).view.stage("Describing models", "c")
+    assert seen.lines == [
+        "Reading the spec: mine.yaml ...",
+        "Describing models: a ...",
+        "Describing models: c ...",
+    ]
+
+
+def test_stages_are_one_line_on_a_terminal_that_the_live_view_replaces(
+    open_view: Callable[..., Seen],
+) -> None:
+    seen = open_view(terminal=True)
+    seen.view.stage("Reading the spec", "mine.yaml")
+    seen.view._spinner._live.refresh()  # type: ignore[union-attr]
+    assert "Reading the spec: mine.yaml" in seen.text
+    seen.view.stage("Describing models", "a")
+    seen.plan(4).view.status(status(slot(0)))
+    assert seen.view._spinner is None
+    begun = len(seen.text)
+    seen.view.stop()
+    assert "Describing models" not in seen.text[begun:]
 
 
 def test_what_is_done_again_joins_the_total(open_view: Callable[..., Seen]) -> None:

@@ -19,7 +19,9 @@ def slot(state: str = "working", *, rate: float = 0.0) -> SlotStatus:
 
 
 def status(moment: float, *slots: SlotStatus, **counts: int) -> Status:
-    return Status(moment, slots, counts, 0, in_flight_bytes=5, budget_bytes=9, clients=2)
+    return Status(
+        moment, slots, counts, 0, in_flight_bytes=5, budget_bytes=9, clients=2, seconds_left=60.0
+    )
 
 
 def test_names_are_accepted_by_ray() -> None:

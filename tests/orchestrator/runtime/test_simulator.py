@@ -8,8 +8,8 @@ from hypothesis import given, settings
 
 from segtransfer.experiment.task import Task
 from segtransfer.forecast.forecast import lower_bound, uniform_fleet
-from segtransfer.forecast.simulator import Simulation, SimulationSettings, simulate
 from segtransfer.runtime.scheduler import Slot
+from segtransfer.runtime.simulator import Simulation, SimulationSettings, simulate
 from segtransfer.tasks.attacks.spec import AttackSpec
 
 PGD = AttackSpec.model_validate("pgd")

@@ -1,4 +1,4 @@
-"""The scheduler on a simulated clock: the course of an experiment on a fleet, before it starts.
+"""The scheduler on a simulated clock: the course of tasks on a fleet, before or while they run.
 
 The decisions are the scheduler's own. Calls take the seconds that their tasks cost, no array moves,
 and slots start, load models, share devices and die as the ``SimulationSettings`` say.
@@ -10,6 +10,7 @@ from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -52,6 +53,15 @@ class SimulationSettings:
     def load_seconds(self, model: str) -> float:
         """Return the seconds to load a model."""
         return self.loading.get(model, self.switch)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A slot at the start of a simulation: the loaded model, and the calls in their order."""
+
+    slot_id: str
+    model: str | None
+    calls: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -98,30 +108,39 @@ def simulate(
     settings: SimulationSettings,
     *,
     stored: Set[str] = frozenset(),
+    seconds: Mapping[str, float] | None = None,
+    switch_cost: float | None = None,
+    begun: Sequence[Begun] = (),
 ) -> Simulation:
     """Run the scheduler on a simulated clock until every task is done.
 
     Equal arguments give equal results.
 
     Args:
-        tasks: Tasks by key, with costs in seconds.
+        tasks: Tasks by key, with costs in seconds, or in any unit if `seconds` are given.
         slots: The slots of the fleet.
         settings: Overheads and limits.
         stored: Keys of tasks that are done already.
+        seconds: Seconds of each task's call; by default the task's cost.
+        switch_cost: As in ``Scheduler``, in the unit of the costs; by default the mean seconds of
+            a load.
+        begun: Slots with their models and calls, as they are from the start.
 
     Raises:
         RuntimeError: The scheduler left tasks undone.
     """
-    models = dict.fromkeys(task.model for task in tasks.values() if task.model)
-    loads = [settings.load_seconds(model) for model in models]
+    if switch_cost is None:
+        switch_cost = _mean_load(tasks, settings)
+    if seconds is None:
+        seconds = {key: task.cost for key, task in tasks.items()}
     scheduler = Scheduler(
         window=settings.window,
         attempts=settings.attempts,
         in_flight_bytes=settings.in_flight_bytes,
-        switch_cost=sum(loads) / len(loads) if loads else 0.0,
+        switch_cost=switch_cost,
     )
     scheduler.submit(CLIENT, tasks, stored)
-    fleet = _SimulatedFleet(tasks, slots, settings, scheduler)
+    fleet = _SimulatedFleet(tasks, seconds, slots, settings, scheduler, begun)
     left = sum(key not in stored for key in tasks)
     while fleet.done < left:
         for decision in scheduler.decide(fleet.now):
@@ -133,6 +152,12 @@ def simulate(
             raise RuntimeError(f"the scheduler left {left - fleet.done} of {left} tasks undone")
         fleet.step()
     return fleet.result()
+
+
+def _mean_load(tasks: Mapping[str, Task], settings: SimulationSettings) -> float:
+    """Return the mean seconds to load a model of the tasks."""
+    models = dict.fromkeys(task.model for task in tasks.values() if task.model)
+    return fmean(map(settings.load_seconds, models)) if models else 0.0
 
 
 class _Device:
@@ -179,11 +204,15 @@ class _SimulatedFleet:
     def __init__(
         self,
         tasks: Mapping[str, Task],
+        seconds: Mapping[str, float],
         slots: Sequence[Slot],
         settings: SimulationSettings,
         scheduler: Scheduler,
+        begun: Sequence[Begun],
     ) -> None:
         self.now = 0.0
+        self._seconds = seconds
+        self._begun = {state.slot_id: state for state in begun}
         self.done = 0
         self._tasks, self._settings, self._scheduler = tasks, settings, scheduler
         self._random = random.Random(settings.seed)
@@ -217,7 +246,7 @@ class _SimulatedFleet:
     def call(self, slot_id: str, task: Task) -> None:
         slot = self._slots[slot_id]
         if slot.job is None:
-            self._begin(slot, task, task.cost + self._settings.call)
+            self._begin(slot, task, self._seconds[task.key] + self._settings.call)
         else:
             slot.queue.append(task)
 
@@ -287,7 +316,7 @@ class _SimulatedFleet:
         for slot in ended:
             if slot.queue:
                 task = slot.queue.popleft()
-                self._begin(slot, task, task.cost + self._settings.call)
+                self._begin(slot, task, self._seconds[task.key] + self._settings.call)
         self._changed(ended[0].share.device, device)
 
     def _end(self, slot: _SimulatedSlot) -> None:
@@ -308,10 +337,18 @@ class _SimulatedFleet:
     def _start_slot(self, slot: _SimulatedSlot) -> None:
         self._down -= 1
         slot.life += 1
+        slot_id = slot.share.slot_id
         self._scheduler.add_slot(slot.share)
+        if begun := self._begun.pop(slot_id, None):
+            if begun.model is not None:
+                self._scheduler.slots.load(slot_id, begun.model)
+                self._scheduler.hosted(slot_id, begun.model)
+            for key in begun.calls:
+                self._scheduler.start(key, slot_id)
+                self.call(slot_id, self._tasks[key])
         if self._settings.deaths_per_hour:
             wait = self._random.expovariate(self._settings.deaths_per_hour / 3600)
-            self._push(self.now + wait, "death", slot.share.slot_id, slot.life)
+            self._push(self.now + wait, "death", slot_id, slot.life)
 
     def _stop_slot(self, slot: _SimulatedSlot) -> None:
         """End a slot's worker, with its model, the call under way and the queue."""
