@@ -187,8 +187,8 @@ def _check(request: JobRequest, folder: Path | None) -> None:
     _check_outputs(content, given, stored="store" in spec.runtime.model_fields_set)
     content.pop("runtime")
     texts = set(_texts(content))
-    paths = [Path(text) for text in texts if Path(text).is_absolute() and text not in given]
-    paths += _files(request)[1:]
+    needed = [Path(text) for text in texts if Path(text).is_absolute()] + _files(request)[1:]
+    paths = [path for path in needed if str(path) not in given]
     # A preset of the user's own is written in the spec, and gone from what was read.
     matches = [FUNCTION.fullmatch(text) for text in texts.union(written)]
     modules = {match[1] for match in matches if match}
