@@ -37,7 +37,7 @@ from tests.orchestrator.experiment.specs import good
 from tests.orchestrator.searches.searches import grey_spec
 from tests.orchestrator.toy_experiments import run_toy, toy, write_images
 
-# In the sample and in the slow suite. Hypothesis also draws constants of the modules that are loaded,
+# In the sample and in the slow suite. Hypothesis draws constants of the loaded modules as well,
 # so the share in a sample of twenty depends on the tests before it.
 LEAST_ACCEPTED = (0.05, 0.2)
 # Examples in the ordinary suite, and in the slow suite.
