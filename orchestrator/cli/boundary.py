@@ -2,6 +2,7 @@
 
 import errno
 import io
+import re
 import sys
 from typing import Any
 
@@ -11,6 +12,7 @@ from segtransfer.cli.exits import describe, leave_output
 
 RESUME = "run again to go on"
 OF_EVERY_VERB = ("--debug", "--verbose", "-v", "--quiet", "-q")
+SHORT_AS_ONE = re.compile("-[qv]{2,}")
 
 
 class Boundary(TyperGroup):
@@ -42,10 +44,9 @@ class Boundary(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Accept the options of every verb behind the verb as well as before it."""
         end = args.index("--") if "--" in args else len(args)
-        first = [a for a in args[:end] if a in OF_EVERY_VERB]
-        return super().parse_args(
-            ctx, first + [a for a in args[:end] if a not in OF_EVERY_VERB] + args[end:]
-        )
+        first = [a for a in args[:end] if a in OF_EVERY_VERB or SHORT_AS_ONE.fullmatch(a)]
+        rest = [a for a in args[:end] if a not in first]
+        return super().parse_args(ctx, first + rest + args[end:])
 
 
 def _pipe_error(error: BaseException | None) -> OSError | None:

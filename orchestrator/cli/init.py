@@ -1,5 +1,6 @@
 """``segtransfer init``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +19,9 @@ def init(
 ) -> None:
     """Write a first experiment from the images, labels and models in a folder.
 
-    Found are a folder with images/ and labels/, mmsegmentation configs with a checkpoint of the
-    same name, and models that transformers saved.
+    The folder and four levels below are searched for a folder with images/ and labels/, configs
+    of mmsegmentation with a checkpoint whose name starts like theirs, and models that transformers
+    saved. The file is written to the working folder.
     """
     from segtransfer.experiment.starter import look_into, starter_spec
 
@@ -32,5 +34,11 @@ def init(
         found = look_into(Path(folder).expanduser(), path.parent)
         path.write_text(starter_spec(found), encoding="utf-8")
         data = "no data" if found.data is None else f"data in {found.data['folder']}"
-        console.print(f"Found {data} and {len(found.models)} models.", highlight=False)
-        console.print(f"Wrote {out}. Look at it, then: segtransfer plan {out}", highlight=False)
+        console.print(f"Found {data}; models: {len(found.models)}.", highlight=False)
+        name = shlex.quote(out)
+        steps = f"segtransfer data check {name}, segtransfer plan {name}"
+        sample = found.data is None and not found.models
+        missing = "" if found.models or sample else " and add your models"
+        console.print(
+            f"Wrote {out}. Look at it{missing}, then: {steps}", highlight=False, soft_wrap=True
+        )

@@ -5,6 +5,7 @@ from typing import Any
 from segtransfer.tasks.json_schema import TEXT
 from segtransfer.tasks.schema import Frozen
 
+NULL = {"type": "null"}
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -17,9 +18,29 @@ def editor_schema(spec: type[Frozen], *, inherits: bool = True) -> dict[str, Any
     """
     schema = spec.model_json_schema()
     if inherits:
-        schema["properties"]["base"] = TEXT | {
-            "description": "A file or a recipe whose fields this file changes."
-        }
         required = schema.pop("required", [])
-        schema["anyOf"] = [{"required": ["base"]}, {"required": required}]
+        schema["anyOf"] = [
+            {"required": ["base"], "properties": {"base": TEXT}},
+            {"required": required, "properties": _nullable(schema["properties"])},
+        ]
+        schema["properties"]["base"] = {
+            "type": ["string", "null"],
+            "description": "A file or a recipe whose fields this file changes.",
+        }
     return {"$schema": DRAFT, **schema}
+
+
+def _nullable(fields: dict[str, Any]) -> dict[str, Any]:
+    """Allow null, which removes a base's field, and return the fields that need a value otherwise.
+
+    Args:
+        fields: The schema of each field; changed in place.
+    """
+    filled = {name: field for name, field in fields.items() if field.get("default", 0) is not None}
+    for name, field in filled.items():
+        told = {key: field[key] for key in ("default", "description", "title") if key in field}
+        value = {key: content for key, content in field.items() if key not in told}
+        if isinstance(told.get("default"), dict):  # has the working folder in it
+            del told["default"]
+        fields[name] = {"anyOf": [value, NULL], **told}
+    return {name: {"not": NULL} for name in filled}

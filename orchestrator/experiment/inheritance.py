@@ -6,7 +6,7 @@ from typing import Any
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.overrides import SHORTHAND
-from segtransfer.experiment.recipes import find_spec
+from segtransfer.experiment.recipes import file_of, find_spec
 from segtransfer.tasks.schema import WrittenIn
 from segtransfer.tasks.yaml_files import read_mapping
 
@@ -14,40 +14,38 @@ NEEDS = "data, models and attacks"
 FIELDS_OF_SECTIONS = 1  # mappings below the spec; further below, null is a value
 
 
-def spec_files(path: Path, recipes: Sequence[Path], kind: str) -> list[Path]:
+def spec_files(path: Path, recipes: Sequence[Path]) -> list[Path]:
     """Return the file of a spec, its base's, the base's of that base, and so on.
 
     Args:
         path: The file of the spec.
         recipes: The folders of shipped specs.
-        kind: The kind of spec, for error messages.
 
     Raises:
         InputError: If a file cannot be read, or a spec is its own base.
     """
     files = [path]
     while (base := read_mapping(files[-1], NEEDS).get("base")) is not None:
-        files.append(find_base(base, files[-1].parent, recipes, kind, str(files[-1])))
+        files.append(find_base(base, files[-1].parent, recipes, str(files[-1])))
         if files[-1] in files[:-1]:
-            raise InputError(f"{path}: field 'base' leads back to {files[-1]}; leave one out")
+            raise InputError(f"{files[-2]}: field 'base' leads back to {files[-1]}; leave one out")
     return files
 
 
 def with_base(
-    raw: dict[str, Any], folder: Path, recipes: Sequence[Path], kind: str, origin: str
+    raw: dict[str, Any], folder: Path, recipes: Sequence[Path], origin: str
 ) -> dict[str, Any]:
     """Return the fields of a spec merged into those of its base.
 
     Mappings are merged field by field; any other value, also a list, takes the base's place. Null
-    removes a section, or a field of a section, so that it has its default. A text of a base
-    remembers the folder of its file, at which its relative path starts. The name of a base is not
-    inherited.
+    removes a section of the base, or a field of a section, so that it has its default. A text of a
+    base remembers the folder of its file, at which its relative path starts. The name of a base is
+    not inherited.
 
     Args:
         raw: The fields of the spec.
         folder: The folder at which the base's relative path starts.
         recipes: The folders of shipped specs, whose relative paths start at the working folder.
-        kind: The kind of spec, for error messages.
         origin: The name of the spec in error messages.
 
     Raises:
@@ -56,9 +54,7 @@ def with_base(
     if raw.get("base") is None:
         return {name: value for name, value in raw.items() if name != "base"}
     merged: dict[str, Any] = {}
-    for path in reversed(
-        spec_files(find_base(raw["base"], folder, recipes, kind, origin), recipes, kind)
-    ):
+    for path in reversed(spec_files(find_base(raw["base"], folder, recipes, origin), recipes)):
         content = read_mapping(path, NEEDS)
         content.pop("name", None)
         place = Path.cwd() if path.parent in recipes else path.parent
@@ -68,7 +64,7 @@ def with_base(
     return merged
 
 
-def find_base(base: Any, folder: Path, recipes: Sequence[Path], kind: str, origin: str) -> Path:
+def find_base(base: Any, folder: Path, recipes: Sequence[Path], origin: str) -> Path:
     """Return the file of a base, given by its path or by the name of a shipped spec.
 
     Raises:
@@ -76,8 +72,8 @@ def find_base(base: Any, folder: Path, recipes: Sequence[Path], kind: str, origi
     """
     if not isinstance(base, str):
         raise InputError(f"{origin}: field 'base' must be a file or a recipe (value: {base})")
-    path = folder / Path(base).expanduser()
-    return path.resolve() if path.is_file() else find_spec(base, recipes, kind)
+    path = file_of(base, folder)
+    return find_spec(base, recipes, "base") if path is None else path
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any], depth: int = 0) -> dict[str, Any]:
@@ -90,7 +86,7 @@ def _merged(base: dict[str, Any], own: dict[str, Any], depth: int = 0) -> dict[s
         if isinstance(inherited, dict) and isinstance(value, dict):
             value = _merged(inherited, value, depth + 1)
         result[name] = value
-        if value is None and depth <= FIELDS_OF_SECTIONS:
+        if value is None and name in base and depth <= FIELDS_OF_SECTIONS:
             del result[name]
     return result
 

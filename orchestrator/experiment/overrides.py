@@ -6,7 +6,7 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.yaml_files import parse
 
 # The field that a bare name stands for, per list or section of a spec.
-SHORTHAND = {"attacks": "preset", "models": "zoo", "data": "sample"}
+SHORTHAND = {"attacks": "preset", "attack": "preset", "models": "zoo", "data": "sample"}
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:

@@ -76,7 +76,7 @@ def read_spec(
         raw.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem))
         if path.parent in recipes:
             base = Path.cwd()
-    raw = with_base(raw, base, recipes, name, origin)
+    raw = with_base(raw, base, recipes, origin)
     for override in overrides:
         apply_override(raw, override)
     raw.setdefault("runtime", {})  # read now, as its store's path depends on the working folder

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from segtransfer import search_spaces, tasks
 from segtransfer.errors import InputError
-from segtransfer.tasks.schema import suggest
+from segtransfer.tasks.schema import shorten, suggest
 
 EXPERIMENT_RECIPES = Path(tasks.__file__).parent / "recipes"
 STUDY_BASES = Path(tasks.__file__).parent / "studies"
@@ -28,10 +28,26 @@ def find_spec(source: str, folders: Sequence[Path], kind: str) -> Path:
     Raises:
         InputError: If ``source`` is neither a file nor the name of a shipped spec.
     """
-    path = Path(source).expanduser()
-    if path.is_file():
-        return path.resolve()
+    path = file_of(source)
+    if path is not None:
+        return path
     names = [name for folder in folders for name in recipe_names(folder)]
     if source in names:
-        return next(path for f in folders if (path := f / f"{source}.yaml").is_file())
-    raise InputError(f"{kind} '{source}' is neither a file nor a recipe: {suggest(source, names)}")
+        return next(file for f in folders if (file := f / f"{source}.yaml").is_file())
+    raise InputError(
+        f"{kind} '{shorten(source)}' is neither a file nor a recipe: {suggest(source, names)}"
+    )
+
+
+def file_of(text: str, folder: Path = Path()) -> Path | None:
+    """Return the file that a text names, or None.
+
+    Args:
+        text: A path, or any other text.
+        folder: The folder at which a relative path starts.
+    """
+    try:
+        path = folder / Path(text).expanduser()
+        return path.resolve() if path.is_file() else None
+    except (OSError, RuntimeError):  # too long for a path, or of an unknown user
+        return None

@@ -2,22 +2,27 @@
 
 import json
 import os
+import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.data.dataset_file import read_dataset_file
 from segtransfer.tasks.data.spec import IGNORE_INDEX, SPLITS
+from segtransfer.tasks.labels import read_pixels
 from segtransfer.tasks.yaml_files import dump
 
 DEEPEST = 4  # folders below the given one
 MOST_FOLDERS = 5_000
 LABELS_READ = 50
+DATA_FOLDERS = {"images", "labels"}
+LONGEST_NAME = 60
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 ATTACKS = """\
 attacks:                        # segtransfer attacks lists all presets
@@ -67,12 +72,13 @@ def look_into(folder: Path, place: Path) -> FolderContent:
         raise InputError(f"folder {folder} does not exist")
     data, named, models = None, False, []
     for path in _folders(folder):
-        if data is None and (path / "images").is_dir() and (path / "labels").is_dir():
+        if data is None and all((path / name).is_dir() for name in DATA_FOLDERS):
             data, named = _data_of(path, place)
         models += _models_of(path, place)
-    for number, model in enumerate(models):
-        if any(model["name"] == other["name"] for other in models[:number]):
-            model["name"] = f"{model['name']}-{number}"
+    names: list[str] = []
+    for model in models:
+        names.append(_name(model["name"], names))
+        model["name"] = names[-1]
     return FolderContent(data, named, tuple(models))
 
 
@@ -88,7 +94,9 @@ def starter_spec(found: FolderContent) -> str:
     else:
         comment = "" if found.classes_named else "  # name the classes, by label value"
         lines.append(f"data:{comment}\n")
-        lines += [f"  {line}\n" for line in dump(found.data, flow_lists=True).splitlines()]
+        for name, value in found.data.items():
+            text = dump({name: value}, flow_lists=isinstance(value, list))
+            lines += [f"  {line}\n" for line in text.splitlines()]
     if found.models:
         lines.append("models:\n")
         for model in found.models:
@@ -105,8 +113,9 @@ def _folders(folder: Path) -> Iterator[Path]:
     for place, below, _ in os.walk(folder):
         path = Path(place)
         depth = len(path.relative_to(folder).parts)
-        kept = sorted(name for name in below if not name.startswith("."))
-        below[:] = kept if depth < DEEPEST and {"images", "labels"} - set(below) else []
+        data = DATA_FOLDERS if set(below) >= DATA_FOLDERS else set()
+        kept = sorted(name for name in set(below) - data if not name.startswith("."))
+        below[:] = kept if depth < DEEPEST else []
         left -= 1
         if left < 0:
             return
@@ -121,23 +130,24 @@ def _data_of(path: Path, place: Path) -> tuple[dict[str, Any], bool]:
         fields["split"] = "val" if "val" in splits else splits[-1]
     if read_dataset_file(path / "dataset.json").classes:
         return fields, True
-    highest = 1
+    highest, known = 1, True
     files = sorted(p for p in (path / "labels").rglob("*.png") if not p.name.startswith("."))
     for file in files[:LABELS_READ]:
         try:
-            values = np.unique(np.asarray(Image.open(file)))
-        except OSError:
+            pixels = read_pixels(file, "label")
+        except InputError:
             continue
-        highest = max([highest, *(int(v) for v in values if v != IGNORE_INDEX)])
-    fields["classes"] = [f"class{number}" for number in range(highest + 1)]
+        highest = max([highest, *(int(v) for v in np.unique(pixels) if v != IGNORE_INDEX)])
+        known = known and pixels.ndim == 2 and highest < IGNORE_INDEX
+    if known:
+        fields["classes"] = [f"class{number}" for number in range(highest + 1)]
     return fields, False
 
 
 def _models_of(path: Path, place: Path) -> list[dict[str, Any]]:
     """Return the models whose files lie in a folder itself."""
     if _is_saved_model(path):
-        name = path.name if path.name != "" else "model"
-        return [{"name": name, "huggingface": {"model": _relative(path, place)}}]
+        return [{"name": path.resolve().name, "huggingface": {"model": _relative(path, place)}}]
     models = []
     checkpoints = sorted(path.glob("*.pth"))
     for config in sorted(path.glob("*.py")):
@@ -145,7 +155,7 @@ def _models_of(path: Path, place: Path) -> list[dict[str, Any]]:
         if weights:
             files = {"config": config, "checkpoint": weights[-1]}
             source = {name: _relative(file, place) for name, file in files.items()}
-            models.append({"name": config.stem[:60], "mmseg": source})
+            models.append({"name": config.stem, "mmseg": source})
     return models
 
 
@@ -158,6 +168,16 @@ def _is_saved_model(path: Path) -> bool:
         return False
     told = any("Segmentation" in str(kind) for kind in kinds)
     return told and any(next(path.glob(pattern), None) for pattern in WEIGHTS)
+
+
+def _name(text: str, taken: list[str]) -> str:
+    """Return a text as the name of a model, which differs from those taken."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", plain).strip("-.")[:LONGEST_NAME] or "model"
+    if name not in taken:
+        return name
+    numbered = (f"{name[: LONGEST_NAME - 6]}-{number}" for number in count(2))
+    return next(other for other in numbered if other not in taken)
 
 
 def _relative(path: Path, place: Path) -> str:

@@ -187,8 +187,8 @@ def _check(request: JobRequest, folder: Path | None) -> None:
     _check_outputs(content, given, stored="store" in spec.runtime.model_fields_set)
     content.pop("runtime")
     texts = set(_texts(content))
-    paths = [Path(text) for text in texts if Path(text).is_absolute() and text not in given]
-    paths += _files(request)[1:]
+    needed = [Path(text) for text in texts if Path(text).is_absolute()] + _files(request)[1:]
+    paths = [path for path in needed if str(path) not in given]
     # A preset of the user's own is written in the spec, and gone from what was read.
     matches = [FUNCTION.fullmatch(text) for text in texts.union(written)]
     modules = {match[1] for match in matches if match}
@@ -255,7 +255,7 @@ def _files(request: JobRequest) -> list[Path]:
     """Return the file of the spec, if it is no recipe, and the files of its bases."""
     path = Path(request.spec).expanduser()
     recipes = SEARCH_RECIPES if request.search else EXPERIMENT_RECIPES
-    files = spec_files(path, [recipes], "base") if path.is_file() else []
+    files = spec_files(path, [recipes]) if path.is_file() else []
     return [file for file in files if file.parent != recipes]
 
 

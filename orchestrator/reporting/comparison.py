@@ -301,6 +301,7 @@ def draw_differences(comparison: Comparison, attack: str | None = None) -> Figur
         f"{title(comparison)}, {len(run.image_ids)} images of {run.manifest.dataset}\n"
         f"{meaning(comparison)}",
         fontsize=11,
+        parse_math=False,
     )
     return figure
 
@@ -327,7 +328,7 @@ def _draw(
     axes.set_title(
         pair_title(pair), fontsize=11, fontweight="bold", loc="left", pad=6 + 10 * len(about)
     )
-    axes.text(0, 1.02, "\n".join(about), transform=axes.transAxes, fontsize=7.5)
+    axes.text(0, 1.02, "\n".join(about), transform=axes.transAxes, fontsize=7.5, parse_math=False)
     below = ["  ·  ".join(mean_phrases(comparison, pair[1])), comparison.verdict(pair[1])]
     text = "\n".join(textwrap.fill(line, wide) for line in below)
     axes.set_xlabel(text, fontsize=8, loc="left")

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 PACKAGES = ("ray", "mlflow", "optuna", "pyarrow", "mmseg", "mmcv", "mmengine")
 EXTRAS = {
     "transformers": "models of Hugging Face need pip install 'segtransfer[huggingface]'",
-    "psycopg2": "a PostgreSQL of MLflow or Optuna needs pip install psycopg2-binary",
+    "psycopg": "a search on PostgreSQL needs pip install 'segtransfer[postgresql]'",
+    "psycopg2": "an MLflow on PostgreSQL needs pip install psycopg2-binary",
 }
 GB = 2**30
 LEAST_MEMORY, LEAST_SHARED_MEMORY, LEAST_DISK = 2 * GB, GB // 2, 2 * GB

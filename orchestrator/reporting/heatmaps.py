@@ -22,6 +22,7 @@ PERCENT_RANGE = (0.0, 100.0)  # of colours; equal in all figures, which makes ru
 MISSING_COLOUR = (0.9, 0.9, 0.9, 1.0)
 FIGURES_ACROSS = 3  # attacks side by side
 LONGEST_TICK_LABEL = 14  # characters of a horizontal label; longer labels are slanted
+NAME_INCHES, TITLE_INCHES = 0.09, 0.13  # per character of a tick label and of a title
 
 
 def draw_matrix(results: Results, attack: str) -> Figure:
@@ -87,8 +88,11 @@ def _draw(
 ) -> Figure:
     across = min(FIGURES_ACROSS, len(attacks))
     down = math.ceil(len(attacks) / across)
-    width = 1.9 + 1.15 * len(results.targets)
-    height = 1.9 + 0.62 * (len(results.sources) + 1)
+    names = max(map(len, {*results.sources, *results.targets})) - LONGEST_TICK_LABEL
+    beside = NAME_INCHES * max(0, names)
+    title = TITLE_INCHES * max(map(len, attacks))
+    width = max(1.9 + beside + 1.15 * len(results.targets), title + beside)
+    height = 1.9 + beside / 2 + 0.62 * (len(results.sources) + 1)
     figure = new_figure(figsize=(width * across + 0.9, height * down + 0.5), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False)
     for axes, attack in zip(grid.flat, attacks, strict=False):
@@ -101,6 +105,7 @@ def _draw(
     figure.suptitle(
         f"{results.name}: {len(results.image_ids)} images of {results.manifest.dataset}",
         fontsize=12,
+        parse_math=False,
     )
     return figure
 
@@ -137,7 +142,7 @@ def _matrix(axes: Axes, results: Results, attack: str, metric: str) -> None:
     axes.tick_params(length=0, labelsize=9)
     lines = textwrap.wrap(matrix.settings, 20 + 18 * len(targets))
     axes.set_title(attack, fontsize=11, fontweight="bold", loc="left", pad=6 + 10 * len(lines))
-    axes.text(0, 1.02, "\n".join(lines), transform=axes.transAxes, fontsize=7.5)
+    axes.text(0, 1.02, "\n".join(lines), transform=axes.transAxes, fontsize=7.5, parse_math=False)
     axes.set_xlabel("\n".join(mean.text for mean in matrix.headlines), fontsize=8, loc="left")
     for side in axes.spines.values():
         side.set_visible(False)

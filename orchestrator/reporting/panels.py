@@ -47,7 +47,7 @@ def draw_panel(results: Results, source: str) -> Figure | None:
     for axes in grid.flat:
         axes.set_xticks([])
         axes.set_yticks([])
-    figure.suptitle(f"made on {source}; image {shard.image_ids[0]}", fontsize=11)
+    figure.suptitle(f"made on {source}; image {shard.image_ids[0]}", fontsize=11, parse_math=False)
     _legend(results, figure)
     return figure
 
@@ -86,7 +86,9 @@ def _legend(results: Results, figure: Figure) -> None:
     patches = [
         Patch(color=tuple(c), label=name) for c, name in zip(colours, results.classes, strict=True)
     ][:20]
-    figure.legend(
+    legend = figure.legend(
         handles=patches, loc="outside lower center", ncols=min(len(patches), 11), fontsize=8,
         frameon=False,
     )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)

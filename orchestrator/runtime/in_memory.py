@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import nn
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.plan_checks import check_attack_files, check_class_indices
+from segtransfer.experiment.runtime_spec import Runtime
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.executors.base import TaskInputs, perform
@@ -24,13 +25,14 @@ from segtransfer.tasks import metrics
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import Dataset
 from segtransfer.tasks.data.shards import of_one_size, shard_of, twice
-from segtransfer.tasks.labels import class_indices
+from segtransfer.tasks.labels import IGNORE_INDEX, class_indices
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter, freeze
 from segtransfer.tasks.models.outputs import check_logits, foreign_error
 from segtransfer.tasks.models.probe import learn_sizes
 from segtransfer.tasks.models.spec import ModelSpec
 from segtransfer.tasks.randomness import schedule_group
+from segtransfer.tasks.schema import Frozen, Whole
 from segtransfer.tasks.spec_errors import validated
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
@@ -82,7 +84,7 @@ def load_segmenter(spec: str | Mapping[str, Any], device: str) -> Segmenter:
     Raises:
         InputError: The spec is wrong, or files are missing or do not fit.
     """
-    raw = spec if isinstance(spec, str) else dict(spec)
+    raw = dict(spec) if isinstance(spec, Mapping) else spec
     read = validated(ModelSpec, raw, "model", {"base": Path.cwd()})
     adapters.check(read)
     return adapters.load(read, device)
@@ -100,8 +102,12 @@ def read_attack(
         if not fields:
             return attack
         attack = attack.model_dump(mode="json", exclude_unset=True)
-    raw = {"preset": attack} if isinstance(attack, str) else dict(attack)
-    return validated(AttackSpec, raw | dict(fields), "attack", {"base": Path.cwd()})
+    raw = {"preset": attack} if isinstance(attack, str) else attack
+    if not isinstance(raw, Mapping):
+        raise InputError(
+            f"attack is a {type(raw).__name__}; give the name of a preset, or a mapping of fields"
+        )
+    return validated(AttackSpec, {**raw, **fields}, "attack", {"base": Path.cwd()})
 
 
 def attack_images(
@@ -124,6 +130,7 @@ def attack_images(
             f"attack '{spec.name}' keeps {len(spec.variants)} AEs per image (steps_at, scores), "
             "and attack() returns the last alone; leave the fields out, or use an experiment"
         )
+    validated(_CallFields, {"seed": seed, "micro_batch": micro_batch}, "attack()")
     pixels, ids = _pixels(images), _ids(image_ids, len(images))
     made = np.empty_like(pixels)
     with _segmenter(model, images, pixels) as segmenter:
@@ -160,6 +167,7 @@ def evaluate_images(
     Raises:
         InputError: The images, the labels or the model are wrong.
     """
+    validated(_CallFields, {"micro_batch": micro_batch}, "evaluate()")
     pixels, ids = _pixels(images), _ids(image_ids, len(images))
     with _segmenter(model, images, pixels) as segmenter:
         classes = segmenter.num_classes
@@ -190,6 +198,13 @@ class _Called(Segmenter):
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         return self.function(images)
+
+
+class _CallFields(Frozen):
+    """The fields that a call has beside its arrays, within the limits of an experiment."""
+
+    seed: Annotated[Whole, *Experiment.model_fields["seed"].metadata] = 0
+    micro_batch: Annotated[Whole, *Runtime.model_fields["micro_batch"].metadata]
 
 
 @contextmanager
@@ -245,6 +260,11 @@ def _classes_of(function: Callable[..., Any], pixels: np.ndarray, device: torch.
     shape: tuple[int, ...] = tuple(getattr(output, "shape", ()))
     classes = int(shape[1]) if len(shape) == 4 else 1
     check_logits(output, image, classes, WHO)
+    if classes > IGNORE_INDEX:
+        raise InputError(
+            f"{WHO} returned logits of {classes} classes; class indices have 8 bits, so return at "
+            f"most {IGNORE_INDEX}"
+        )
     return classes
 
 

@@ -58,13 +58,13 @@ def make_sampler(name: str, seed: int, startup: int) -> BaseSampler:
 
     Args:
         name: The name of an entry of ``SAMPLERS``.
-        seed: Passed on as ``seed``.
+        seed: Passed on as ``seed``, in 32 bits.
         startup: Number of first trials drawn at random, passed on as ``n_startup_trials``.
 
     Raises:
         InputError: The entry fails, or returns no sampler.
     """
-    return _make(SAMPLERS, name, BaseSampler, seed=seed, n_startup_trials=startup)
+    return _make(SAMPLERS, name, BaseSampler, seed=seed % 2**32, n_startup_trials=startup)
 
 
 def make_pruner(name: str) -> BasePruner:

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.attacks.file_hash import with_hash
-from segtransfer.tasks.json_schema import NUMBER, JsonSchema
+from segtransfer.tasks.json_schema import NUMBER_OR_FRACTION, JsonSchema
 from segtransfer.tasks.schema import AnyPath, Flag, Frozen, Number, Text, Whole
 
 
@@ -150,7 +150,7 @@ class Budget(Frozen):
     @classmethod
     def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
         """Return the form of a bare number of forward equivalents."""
-        return [NUMBER]
+        return [NUMBER_OR_FRACTION]
 
 
 def read_smoothing(value: Any) -> Any:

@@ -57,7 +57,8 @@ def write_index(store: Store) -> Path:
     text = template.render(
         store=store.location, sections=sections, plurals=PLURALS, css=Markup(css)
     )
-    (page := root / INDEX).write_text(text, encoding="utf-8")
+    page = root / INDEX
+    page.write_text(text, encoding="utf-8", errors="replace")  # JSON may hold half a character
     return page
 
 
@@ -124,5 +125,5 @@ def _day(when: str) -> str:
     """Return the day and time of a moment in ISO 8601, or nothing."""
     try:
         return datetime.fromisoformat(when).astimezone(UTC).strftime("%-d %b %Y, %H:%M UTC")
-    except ValueError:
+    except (ValueError, OverflowError):
         return ""

@@ -35,6 +35,7 @@ def draw(result: StudyResult) -> Figure:
     figure.suptitle(
         f"{result.study.question}\n{facts.images} images of {facts.dataset}, {facts.effort}",
         fontsize=10,
+        parse_math=False,
     )
     return figure
 

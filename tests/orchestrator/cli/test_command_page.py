@@ -68,3 +68,9 @@ def test_a_shell_is_told_the_verbs() -> None:
     }
     done = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True)
     assert set(done.stdout.split()) == {"study", "store"}
+
+
+def test_short_options_behind_the_verb_may_be_written_as_one(tmp_path: Path) -> None:
+    answer = runner.invoke(app, ["store", "verify", str(tmp_path / "nowhere"), "-vq"])
+    assert answer.exit_code == 2
+    assert "holds no store" in answer.output

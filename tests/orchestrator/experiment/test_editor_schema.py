@@ -52,6 +52,8 @@ RIGHT = [
     "attacks: [{name: a, eps: 0.03, transforms: [ds, {di: {probability: 0.7}}], smoothing: ti}]",
     "numerics: fast",
     "numerics: {bf16: auto}",
+    "attacks: [{preset: pgd, budget: 61/3}]",
+    "base: null",
     "seed: 3",
 ]
 WRONG = [
@@ -99,6 +101,20 @@ def test_a_file_with_a_base_needs_no_other_field(
 ) -> None:
     experiments.validate({"base": "quickstart"})
     assert not experiments.is_valid({"seed": 1})
+
+
+def test_null_removes_a_field_of_a_base_and_is_refused_without_one(
+    experiments: jsonschema.Draft202012Validator,
+) -> None:
+    experiments.validate({"base": "quickstart", "numerics": None, "seed": None})
+    experiments.validate({"base": "quickstart", "data": {"sample": None, "folder": "streets"}})
+    assert not experiments.is_valid(changed("numerics: null"))
+    assert not experiments.is_valid({"base": "quickstart", "numerics": "quick"})
+
+
+def test_a_schema_has_no_path_of_this_machine() -> None:
+    answer = CliRunner().invoke(app, ["schema"])
+    assert str(Path.cwd()) not in answer.output
 
 
 def test_every_field_of_an_experiment_has_a_description() -> None:

@@ -8,6 +8,8 @@ import yaml
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.reading import read_experiment
+from segtransfer.searches.spec import read_search
+from tests.orchestrator.reporting.made_results import toy_search
 from tests.orchestrator.toy_experiments import toy, toy_spec, write_images
 
 
@@ -58,6 +60,15 @@ def test_null_removes_a_field_of_the_base(base: Path, tmp_path: Path) -> None:
     assert (read.data.folder, read.data.sample) == (None, "camvid")
 
 
+@pytest.mark.parametrize("wrong", [{"sorces": None}, {"data": {"imagse": None}}])
+def test_a_misspelt_field_is_told_although_null_removes_fields(
+    wrong: dict[str, Any], base: Path, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "mine.yaml", {"base": str(base)} | wrong)
+    with pytest.raises(InputError, match=r"unknown key '(sorces|imagse)'"):
+        read_experiment(str(path))
+
+
 def test_a_recipe_is_a_base_and_a_short_form_is_merged_as_its_long_form(tmp_path: Path) -> None:
     write(tmp_path / "short.yaml", {"base": "quickstart", "data": "camvid"})
     read = read_experiment(
@@ -65,6 +76,13 @@ def test_a_recipe_is_a_base_and_a_short_form_is_merged_as_its_long_form(tmp_path
     )
     assert (read.data.sample, read.data.images) == ("camvid", 4)
     assert read.attacks == read_experiment("quickstart").attacks
+
+
+def test_the_attack_of_a_search_keeps_the_preset_of_the_base(tmp_path: Path) -> None:
+    write(tmp_path / "team.yaml", toy_search(tmp_path, attack="pgd"))
+    mine = {"base": "team.yaml", "attack": {"steps": 5}}
+    read = read_search(str(write(tmp_path / "mine.yaml", mine)), ["attack.eps=4/255"])
+    assert read.attack == {"preset": "pgd", "steps": 5, "eps": "4/255"}
 
 
 def test_a_root_of_the_base_starts_at_the_folder_of_the_base(base: Path, tmp_path: Path) -> None:
@@ -81,7 +99,9 @@ def test_a_root_of_the_base_starts_at_the_folder_of_the_base(base: Path, tmp_pat
     [
         ("mine.yaml", "field 'base' leads back to .*mine.yaml"),
         ("other.yaml", "field 'base' leads back to .*other.yaml"),
-        ("nowhere.yaml", "'nowhere.yaml' is neither a file nor a recipe"),
+        ("nowhere.yaml", "base 'nowhere.yaml' is neither a file nor a recipe"),
+        ("~nobody-here/team.yaml", "'~nobody-here/team.yaml' is neither a file nor a recipe"),
+        ("x" * 5000, r"'x+\.\.\.' is neither a file nor a recipe"),
         ([1], r"field 'base' must be a file or a recipe \(value: \[1\]\)"),
     ],
 )

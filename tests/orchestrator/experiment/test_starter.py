@@ -1,8 +1,11 @@
 """``init``: a spec of what a folder holds, which a plan takes once it names models."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from segtransfer.cli import app
@@ -55,6 +58,61 @@ def test_the_spec_is_read_and_names_what_was_found(folder: Path, tmp_path: Path)
     assert [attack.name for attack in read.attacks] == ["noise", "pgd", "ds-mi"]
 
 
+def saved_model(folder: Path) -> None:
+    """A folder that looks as if transformers had saved a model into it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text('{"architectures": ["SegformerForSemanticSegmentation"]}')
+    (folder / "model.safetensors").touch()
+
+
+def test_models_beside_images_and_labels_are_found(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    saved_model(tmp_path / "models/city")
+    saved_model(tmp_path / "labels/no-model")
+    assert [model["name"] for model in look_into(tmp_path, tmp_path).models] == ["city"]
+
+
+def test_a_model_has_a_valid_name_of_its_own(tmp_path: Path) -> None:
+    for name in ("a b", "ä: #1", "###", "y" * 80, "1", "a", "a-2", "x/a", "z/a", "y/" + "y" * 80):
+        saved_model(tmp_path / name)
+    (tmp_path / "my net (2).py").touch()
+    (tmp_path / "my net (2).pth").touch()
+    (tmp_path / "e.yaml").write_text(starter_spec(look_into(tmp_path, tmp_path)))
+    names = [model.name for model in read_experiment(str(tmp_path / "e.yaml")).models]
+    assert len(set(names)) == 11
+    assert {"a-b", "a-1", "model", "1", "a", "a-2", "a-3", "my-net-2"} < set(names)
+
+
+def test_a_model_in_the_folder_itself_has_the_name_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved_model(tmp_path / "city")
+    monkeypatch.chdir(tmp_path / "city")
+    assert [model["name"] for model in look_into(Path("."), Path(".")).models] == ["city"]
+
+
+@pytest.mark.parametrize("values", [np.full((8, 8), 900, np.uint16), np.full((8, 8, 3), 90, "u1")])
+def test_labels_that_hold_no_class_indices_invent_no_classes(
+    values: np.ndarray, tmp_path: Path
+) -> None:
+    write_images(tmp_path)
+    Image.fromarray(values).save(tmp_path / "labels/image-0.png")
+    found = look_into(tmp_path, tmp_path)
+    assert found.data == {"folder": "."}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_label_that_cannot_be_read_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 800)
+    Image.fromarray(np.zeros((90, 90), np.uint8)).save(tmp_path / "labels/image-0.png")
+    found = look_into(tmp_path, tmp_path)
+    assert found.data is not None
+    assert found.data["classes"] == ["class0", "class1", "class2"]
+
+
 def test_a_folder_without_anything_gives_the_sample(tmp_path: Path) -> None:
     text = starter_spec(look_into(tmp_path, tmp_path))
     assert read_experiment(parse(text, "starter")).data.sample == "camvid"
@@ -70,6 +128,19 @@ def test_models_that_were_not_found_are_left_to_fill_in() -> None:
 def test_data_that_were_not_found_are_left_to_fill_in() -> None:
     text = starter_spec(FolderContent(None, False, ({"name": "m", "zoo": "fcn-r18"},)))
     assert Path(read_experiment(parse(text, "starter")).data.folder or "").name == "FOLDER"
+
+
+def test_data_without_models_are_checked_before_models_are_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path)
+    (tmp_path / "dataset.json").write_text(json.dumps({"classes": list(CLASSES)}))
+    monkeypatch.chdir(tmp_path)
+    answer = runner.invoke(app, ["init"])
+    assert "add your models, then: segtransfer data check experiment.yaml" in answer.output
+    assert "data:\n  folder: .\n" in Path("experiment.yaml").read_text()
+    checked = runner.invoke(app, ["data", "check", "experiment.yaml"])
+    assert checked.exit_code == 0, checked.output
 
 
 @pytest.mark.parametrize(

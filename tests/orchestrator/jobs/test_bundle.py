@@ -322,3 +322,17 @@ def test_variables_are_given_by_name_alone(folder: Path, monkeypatch: pytest.Mon
     message = refused(request, env=["PASSWORD=hunter2"])
     assert "give the name alone" in message
     assert "hunter2" not in message
+
+
+def test_a_base_given_by_its_absolute_path_exists_on_the_cluster(
+    folder: Path, tmp_path: Path
+) -> None:
+    team = tmp_path / "shared/team.yaml"
+    team.parent.mkdir()
+    team.write_text(yaml.safe_dump(SPEC))
+    (folder / "mine.yaml").write_text(yaml.safe_dump({"base": str(team)}))
+    with pack(JobRequest("mine.yaml", store=STORE)) as bundle:
+        assert "mine.yaml" in bundle.entrypoint
+    (folder / "mine.yaml").write_text(yaml.safe_dump({"base": "../shared/team.yaml"}))
+    with pytest.raises(InputError, match=r"mine.yaml needs .*team.yaml, and only the spec is"):
+        pack(JobRequest("mine.yaml", store=STORE)).__enter__()

@@ -184,3 +184,37 @@ def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     images, labels = arrays()
     segtransfer.attack(toys.convolutional(seed=1), images, labels, "pgd", **FIELDS)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"micro_batch": 0}, "field 'micro_batch': .* greater than or equal to 1"),
+        ({"micro_batch": 1.5}, "field 'micro_batch'"),
+        ({"seed": -1}, "field 'seed': .* greater than or equal to 0"),
+        ({"seed": "a"}, "field 'seed'"),
+    ],
+)
+def test_a_wrong_seed_or_micro_batch_is_a_sentence(fields: dict[str, Any], message: str) -> None:
+    images, labels = arrays(1)
+    with pytest.raises(InputError, match=rf"attack\(\): {message}"):
+        segtransfer.attack(toys.convolutional(), images, labels, "pgd", **fields)
+    if "seed" not in fields:
+        with pytest.raises(InputError, match=rf"evaluate\(\): {message}"):
+            segtransfer.evaluate(toys.convolutional(), images, labels, **fields)
+
+
+@pytest.mark.parametrize("wrong", [5, None, ["pgd"]])
+def test_an_attack_or_a_model_of_a_wrong_kind_is_a_sentence(wrong: Any) -> None:
+    images, labels = arrays(1)
+    with pytest.raises(InputError, match="attack is a "):
+        segtransfer.attack(toys.convolutional(), images, labels, wrong)
+    with pytest.raises(InputError, match="model"):
+        segtransfer.load_model(wrong)
+
+
+def test_more_classes_than_predictions_can_hold_are_refused() -> None:
+    images, labels = arrays(1)
+    wide = torch.nn.Conv2d(3, 256, 1)
+    with pytest.raises(InputError, match=r"logits of 256 classes; .* at most 255"):
+        segtransfer.evaluate(wide, images, labels)

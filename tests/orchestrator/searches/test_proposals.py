@@ -55,6 +55,11 @@ def test_pruner_is_made_by_name(name: str, kind: type) -> None:
     assert type(make_pruner(name)) is kind
 
 
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_every_seed_of_a_spec_makes_a_sampler(name: str) -> None:
+    assert make_sampler(name, 2**63 - 1, 10)
+
+
 def test_equal_seeds_draw_equal_points() -> None:
     def drawn(seed: int) -> list[float]:
         study = optuna.create_study(sampler=make_sampler("random", seed, 10))

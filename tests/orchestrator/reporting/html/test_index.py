@@ -109,3 +109,16 @@ def test_a_report_of_an_older_version_is_drawn_again_for_the_index(
     entry.unlink()
     assert not is_current(reported[0])
     entry.write_text(content)
+
+
+@pytest.mark.parametrize("name", [r'"\ud800"', '"a"'])
+def test_a_name_of_no_characters_and_a_day_of_no_calendar_do_not_break_the_index(
+    name: str, tmp_path: Path
+) -> None:
+    results = run_toy(tmp_path, attacks=["noise"])
+    write_report(results)
+    ((entry, path),) = read_entries(tmp_path / "store/reports")
+    far = entry.model_copy(update={"when": "9999-12-31T23:59:59-10:00"})
+    path.write_text(far.model_dump_json())
+    (tmp_path / "store/experiments/other.json").write_text(f'{{"spec": {{"name": {name}}}}}')
+    assert "2 experiments" in text_of(results)
