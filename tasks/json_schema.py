@@ -16,8 +16,12 @@ NUMBER_OR_FRACTION: JsonSchema = {
 NAMED_ENTRY: JsonSchema = {"anyOf": [TEXT, {"type": "object"}]}
 
 
+# pydantic leaves its own words behind a validator of ours.
+BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+
+
 def describe_fields(spec: type, schema: JsonSchema) -> None:
-    """Add the descriptions in a class's docstring to its schema.
+    """Add the descriptions in a class's docstring to its schema, and name bounds as JSON schema.
 
     Args:
         spec: The class.
@@ -28,6 +32,20 @@ def describe_fields(spec: type, schema: JsonSchema) -> None:
         for name, text in attributes_of(owner).items():
             if name in schema.get("properties", {}):
                 schema["properties"][name].setdefault("description", text)
+    for field in schema.get("properties", {}).values():
+        _name_bounds(field)
+
+
+def _name_bounds(schema: JsonSchema) -> None:
+    """Rename pydantic's bounds in a field's schema, in place."""
+    for ours, name in BOUNDS.items():
+        if ours in schema:
+            schema[name] = schema.pop(ours)
+    parts = [*schema.get("anyOf", ()), *schema.get("prefixItems", ())]
+    parts += [schema[key] for key in ("items", "additionalProperties") if key in schema]
+    for part in parts:
+        if isinstance(part, dict):
+            _name_bounds(part)
 
 
 def attributes_of(spec: type) -> dict[str, str]:

@@ -66,6 +66,11 @@ WRONG = [
     "numerics: quick",
     "numerics: {bf16: maybe}",
     "seed: one",
+    "seed: -1",
+    "shard_size: 0",
+    "runtime: {micro_batch: 0}",
+    "data: {sample: camvid, size: [8, 24]}",
+    "attacks: [{preset: pgd, steps: -1}]",
     "sed: 1",
 ]
 WHOLE = "data: camvid\nmodels: [fcn-r18]\nattacks: [pgd]\n"
