@@ -145,6 +145,7 @@ def five_minutes() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.pages
 def test_a_node_that_dies_in_an_attack_costs_no_bit(
     lab: Lab, tmp_path: Path, five_minutes: None
 ) -> None:

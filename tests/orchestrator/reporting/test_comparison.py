@@ -131,7 +131,8 @@ def test_the_folder_holds_figures_the_table_and_the_summary(
     folder = write_comparison(comparison)
     assert folder.parent == tmp_path / "reports"
     names = {path.name for path in folder.iterdir()}
-    assert names == {"differences.png", "difference-mi.png", "differences.csv", "summary.md"}
+    pictures = {"differences.png", "difference-mi.png"}
+    assert names == {*pictures, "differences.csv", "summary.md", "index-comparison.json"}
     with Image.open(folder / "differences.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 10
     table = pd.read_csv(folder / "differences.csv")

@@ -107,7 +107,7 @@ EVERY = ("ImplicitFunc", "TrialRunner", "ModelActor", "DriverActor")
 @pytest.mark.parametrize(
     "victims",
     [
-        pytest.param(EVERY, id="all-at-once"),
+        pytest.param(EVERY, id="all-at-once", marks=pytest.mark.pages),
         *(pytest.param((name,), id=name, marks=pytest.mark.slow) for name in EVERY),
     ],
 )
