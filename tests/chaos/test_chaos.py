@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.orchestrator.runtime.executors.fleets import until
 from tests.orchestrator.runtime.test_kill import kill_all_of, processes_of
 
-ORDINARY = [3, 32, 39]  # between them, disturbances of all kinds, on a fleet and without
+ORDINARY = [39, 3, 32]  # between them, disturbances of all kinds, on a fleet and without
 SLOW = range(100, 134)
 START, PLAY, CLOSE = 120.0, 240.0, 60.0  # seconds
 

@@ -73,7 +73,13 @@ def terminate(content: dict[str, Any], spec: Path, folder: Path, *options: str) 
     assert "Traceback" not in output
 
 
-@pytest.mark.parametrize("executor", [pytest.param("inline", marks=pytest.mark.slow), "ray"])
+@pytest.mark.parametrize(
+    "executor",
+    [
+        pytest.param("inline", marks=pytest.mark.slow),
+        pytest.param("ray", marks=pytest.mark.pages),
+    ],
+)
 def test_a_terminated_run_keeps_what_is_done(
     executor: str, tmp_path: Path, ray_folder: Path, longer: None
 ) -> None:

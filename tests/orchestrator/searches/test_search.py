@@ -329,6 +329,7 @@ def crowd(
         yield run_search(search, watch := Watch(*POINTS)), watch, folder
 
 
+@pytest.mark.pages
 def test_trials_that_fail_are_recorded_with_the_reason_and_the_rest_goes_on(
     crowd: tuple[SearchResult, Watch, Path],
 ) -> None:
@@ -346,6 +347,7 @@ def test_trials_that_fail_are_recorded_with_the_reason_and_the_rest_goes_on(
     assert (loss.score, restarts.score) == (None, None)
 
 
+@pytest.mark.pages
 def test_no_nan_enters_the_study(crowd: tuple[SearchResult, Watch, Path]) -> None:
     for frozen in crowd[0].study.get_trials():
         values = [*(frozen.values or ()), *frozen.intermediate_values.values()]
@@ -353,6 +355,7 @@ def test_no_nan_enters_the_study(crowd: tuple[SearchResult, Watch, Path]) -> Non
         assert bool(frozen.values) == (frozen.state.name == "COMPLETE")
 
 
+@pytest.mark.pages
 def test_equal_proposals_at_once_compute_once(crowd: tuple[SearchResult, Watch, Path]) -> None:
     found, _, folder = crowd
     first, second = found.trials[:2]
@@ -364,6 +367,7 @@ def test_equal_proposals_at_once_compute_once(crowd: tuple[SearchResult, Watch, 
     assert [attack.steps for attack in found.best].count(2) == 1, "equal points stand once"
 
 
+@pytest.mark.pages
 def test_models_stay_resident_and_no_slot_has_more_calls_than_its_window(
     crowd: tuple[SearchResult, Watch, Path],
 ) -> None:
@@ -377,6 +381,7 @@ def test_models_stay_resident_and_no_slot_has_more_calls_than_its_window(
     assert journal.hosts == 2, "source and target were loaded once each"
 
 
+@pytest.mark.pages
 def test_of_two_objectives_nobody_is_pruned_and_the_front_is_confirmed(
     crowd: tuple[SearchResult, Watch, Path],
 ) -> None:
@@ -394,6 +399,7 @@ def test_of_two_objectives_nobody_is_pruned_and_the_front_is_confirmed(
 
 
 @pytest.mark.slow
+@pytest.mark.pages
 def test_another_search_that_proposes_the_same_attack_computes_it_no_more(
     crowd: tuple[SearchResult, Watch, Path],
 ) -> None:
