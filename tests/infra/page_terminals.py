@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from segtransfer.experiment.reading import read_experiment
+from tests.conftest import ROOT
 from tests.infra.labs import ADDRESSES, AGENT_PORTS, copy_sources
 from tests.orchestrator.cli.test_paper_recipes import publish, write_tree
 from tests.orchestrator.servers import free_port
@@ -66,7 +67,9 @@ class Place:
         self.shared = folder / "shared"
         (folder / "home").mkdir()
         self._gcs, self._dashboard = free_port(), free_port()
-        copy_sources(self.shared / "segtransfer")
+        clone = copy_sources(self.shared / "segtransfer")
+        unused = shutil.ignore_patterns("__pycache__", "secrets")
+        shutil.copytree(ROOT / "infra", clone / "infra", ignore=unused)
         write_tree("paper-voc", folder / "VOCdevkit/VOC2012", 20)
         archive = folder / "archives" / ARCHIVE
         archive.parent.mkdir()
