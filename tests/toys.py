@@ -234,6 +234,10 @@ def awaiting(**arguments: object) -> Awaiting:
     return Awaiting(**arguments)  # type: ignore[arg-type]
 
 
+def noted(num_classes: int = 3, seed: int = 0, note: object = None) -> Convolutional:
+    return Convolutional(num_classes, seed)
+
+
 def convolutional(num_classes: int = 3, seed: int = 0) -> Convolutional:
     return Convolutional(num_classes, seed)
 

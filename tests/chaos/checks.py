@@ -14,7 +14,7 @@ from segtransfer.store import Store
 from tests.chaos.disturbed_run import DisturbedRun
 from tests.orchestrator.runtime.executors.fleets import exists, live, until
 
-SETTLED = 90.0  # seconds: a lease, and what Ray needs to see that a process or a node is gone
+SETTLED = 40.0  # seconds: a lease, and what Ray needs to see that a process is gone
 LEAST_LEAK = 100_000  # bytes: a shard's images are larger
 
 
