@@ -14,6 +14,7 @@ NUMBER_OR_FRACTION: JsonSchema = {
 }
 # A name, or a mapping of the name to its fields.
 NAMED_ENTRY: JsonSchema = {"anyOf": [TEXT, {"type": "object"}]}
+NULL: JsonSchema = {"type": "null"}
 
 
 # pydantic leaves its own words behind a validator of ours.

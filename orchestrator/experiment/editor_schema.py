@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from segtransfer.tasks.json_schema import TEXT
+from segtransfer.tasks.json_schema import NULL, TEXT
 from segtransfer.tasks.schema import Frozen
 
-NULL = {"type": "null"}
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 

@@ -14,8 +14,8 @@ NEEDS = "data, models and attacks"
 FIELDS_OF_SECTIONS = 1  # mappings below the spec; further below, null is a value
 
 
-def spec_files(path: Path, recipes: Sequence[Path]) -> list[Path]:
-    """Return the file of a spec, its base's, the base's of that base, and so on.
+def with_bases(path: Path, recipes: Sequence[Path]) -> dict[Path, dict[str, Any]]:
+    """Return the content of a spec's file, of its base's, of the base's of that base, and so on.
 
     Args:
         path: The file of the spec.
@@ -24,12 +24,13 @@ def spec_files(path: Path, recipes: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: If a file cannot be read, or a spec is its own base.
     """
-    files = [path]
-    while (base := read_mapping(files[-1], NEEDS).get("base")) is not None:
-        files.append(find_base(base, files[-1].parent, recipes, str(files[-1])))
-        if files[-1] in files[:-1]:
-            raise InputError(f"{files[-2]}: field 'base' leads back to {files[-1]}; leave one out")
-    return files
+    read = {path: read_mapping(path, NEEDS)}
+    while (base := read[path].get("base")) is not None:
+        found = find_base(base, path.parent, recipes, str(path))
+        if found in read:
+            raise InputError(f"{path}: field 'base' leads back to {found}; leave one out")
+        path, read[found] = found, read_mapping(found, NEEDS)
+    return read
 
 
 def with_base(
@@ -54,8 +55,8 @@ def with_base(
     if raw.get("base") is None:
         return {name: value for name, value in raw.items() if name != "base"}
     merged: dict[str, Any] = {}
-    for path in reversed(spec_files(find_base(raw["base"], folder, recipes, origin), recipes)):
-        content = read_mapping(path, NEEDS)
+    bases = with_bases(find_base(raw["base"], folder, recipes, origin), recipes)
+    for path, content in reversed(bases.items()):
         content.pop("name", None)
         place = Path.cwd() if path.parent in recipes else path.parent
         merged = _merged(merged, _written_in(content, place))

@@ -33,13 +33,13 @@ class ExecutorKind(ABC):
             The ``segtransfer.runtime.client.DriverClient``, which the run closes.
         """
 
-    def store_of(self, fleet: str) -> str:
-        """Return the location of the store that a fleet of this executor's workers fills.
+    def store_of(self, runtime: "Runtime") -> str:
+        """Return the location of a run's store; an override may know it from a named fleet.
 
         Raises:
             InputError: If the fleet is not up.
         """
-        raise NotImplementedError
+        return runtime.store
 
 
 EXECUTORS: Registry[ExecutorKind] = Registry(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from segtransfer.errors import InputError
-from segtransfer.experiment.inheritance import NEEDS, spec_files
+from segtransfer.experiment.inheritance import with_bases
 from segtransfer.experiment.reading import read_experiment
 from segtransfer.experiment.recipes import EXPERIMENT_RECIPES, SEARCH_RECIPES
 from segtransfer.experiment.spec import Experiment
@@ -21,7 +21,7 @@ from segtransfer.jobs import variables
 from segtransfer.jobs.package import unpack_package
 from segtransfer.searches.spec import Search, read_search
 from segtransfer.store import Store
-from segtransfer.tasks.yaml_files import parse, read_mapping
+from segtransfer.tasks.yaml_files import parse
 
 VARIABLES = "segtransfer_variables"
 FUNCTION = re.compile(r"(\w+)[\w.]*:\w+")  # package.module:function
@@ -187,7 +187,7 @@ def _check(request: JobRequest, folder: Path | None) -> None:
     _check_outputs(content, given, stored="store" in spec.runtime.model_fields_set)
     content.pop("runtime")
     texts = set(_texts(content))
-    needed = [Path(text) for text in texts if Path(text).is_absolute()] + _files(request)[1:]
+    needed = [Path(text) for text in texts if Path(text).is_absolute()] + [*_files(request)][1:]
     paths = [path for path in needed if str(path) not in given]
     # A preset of the user's own is written in the spec, and gone from what was read.
     matches = [FUNCTION.fullmatch(text) for text in texts.union(written)]
@@ -246,17 +246,15 @@ def _written(request: JobRequest, options: Sequence[str]) -> list[str]:
         for override in [*request.overrides, *options]
         for text in _texts(parse(override.partition("=")[2], f"override '{override}'"))
     ]
-    for path in _files(request):
-        texts += _texts(read_mapping(path, NEEDS))
-    return texts
+    return [*texts, *_texts(list(_files(request).values()))]
 
 
-def _files(request: JobRequest) -> list[Path]:
-    """Return the file of the spec, if it is no recipe, and the files of its bases."""
+def _files(request: JobRequest) -> dict[Path, dict[str, Any]]:
+    """Return the content of the spec's file, if it is no recipe, and of the files of its bases."""
     path = Path(request.spec).expanduser()
     recipes = SEARCH_RECIPES if request.search else EXPERIMENT_RECIPES
-    files = spec_files(path, [recipes]) if path.is_file() else []
-    return [file for file in files if file.parent != recipes]
+    read = with_bases(path, [recipes]) if path.is_file() else {}
+    return {file: content for file, content in read.items() if file.parent != recipes}
 
 
 def _module(folder: Path, name: str) -> bool:

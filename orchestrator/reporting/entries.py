@@ -12,7 +12,7 @@ from segtransfer.comparison import Comparison
 from segtransfer.results import Results
 from segtransfer.results.text import HEADLINES, cell, number
 from segtransfer.results.views import best_attack, mean_over_targets, transfer_group
-from segtransfer.tasks.schema import written
+from segtransfer.tasks.schema import strength_text
 
 Kind = Literal["experiment", "study", "search", "comparison"]
 FileName = Annotated[str, Field(pattern=r"^[^/\\]+$")]
@@ -121,7 +121,7 @@ def about(results: Results) -> str:
     eps = sorted({attack.eps for attack in results.manifest.settings.attacks})
     sources, targets = len(results.sources), len(results.targets)
     parts = [  # the settings in which experiments of one name differ stand first
-        f"eps {', '.join(map(written, eps))}",
+        f"eps {', '.join(map(strength_text, eps))}",
         f"seed {results.manifest.settings.seed}",
         ", ".join(attack.name for attack in results.manifest.settings.attacks),
         f"{sources} {'source' if sources == 1 else 'sources'}",

@@ -64,11 +64,9 @@ class Paces:
             store: The store.
             tasks: Stored tasks, of which the last per work is read, as first calls are slow.
         """
-        for task in reversed(tasks):
-            if len(self._recalled) >= MOST_RECALLED:
-                return
-            work = self._work(task)
-            row = store.row(task.key) if task.cost and work not in self._recalled else None
+        last = {self._work(task): task for task in tasks if task.cost}
+        for work, task in [*last.items()][:MOST_RECALLED]:
+            row = store.row(task.key)
             seconds = row.report.get("cost", {}).get("seconds", 0.0) if row is not None else 0.0
             if seconds > 0:
                 self._recalled[work] = seconds / task.cost

@@ -202,10 +202,8 @@ def with_store(runtime: Runtime) -> Runtime:
     Raises:
         InputError: If the fleet is not up.
     """
-    fleet, executor = runtime.fleet.name, EXECUTORS[runtime.executor]
-    if fleet is None or not executor.workers or "store" in runtime.model_fields_set:
-        return runtime
-    return runtime.model_copy(update={"store": executor.store_of(fleet)})
+    store = EXECUTORS[runtime.executor].store_of(runtime)
+    return runtime if store == runtime.store else runtime.model_copy(update={"store": store})
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from segtransfer.results.markdown import markdown, warning_sentences
 from segtransfer.results.text import settings
 from segtransfer.results.views import best_attack
 from segtransfer.tasks.metrics import METRICS
-from segtransfer.tasks.schema import written
+from segtransfer.tasks.schema import strength_text
 from segtransfer.tracking.artifacts import log_image, log_table
 from segtransfer.tracking.params import attack_params, experiment_params
 from segtransfer.tracking.runs import (
@@ -77,7 +77,7 @@ def logged_attacks(results: Results) -> dict[str, list[str]]:
 
 def attack_run_name(results: Results, attack: str) -> str:
     """Return the name of an attack's run, which tells experiments of one name apart."""
-    eps = written(results.attack_spec(attack).eps)
+    eps = strength_text(results.attack_spec(attack).eps)
     return f"{attack} {eps} {results.identity[:8]}"
 
 

@@ -8,7 +8,7 @@ from segtransfer.reporting.comparison import run_label
 from segtransfer.results import Results
 from segtransfer.results.text import describe_transform
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
-from segtransfer.tasks.schema import written
+from segtransfer.tasks.schema import strength_text
 
 FAST = Numerics.model_validate("fast")
 
@@ -18,7 +18,7 @@ def experiment_params(results: Results) -> dict[str, str]:
     attacks = results.manifest.settings.attacks
     return _common(results) | {
         "attacks": ", ".join(attack.name for attack in attacks),
-        "eps": ", ".join(map(written, sorted({attack.eps for attack in attacks}))),
+        "eps": ", ".join(map(strength_text, sorted({attack.eps for attack in attacks}))),
     }
 
 
@@ -34,8 +34,8 @@ def attack_params(results: Results, attack: str) -> dict[str, str]:
     readable = {
         "attack": results.variants[attack].attack,
         "score": results.variants[attack].score,
-        "eps": written(spec.eps),
-        "step_size": written(spec.step_size) if spec.steps else "",
+        "eps": strength_text(spec.eps),
+        "step_size": strength_text(spec.step_size) if spec.steps else "",
         "scales": ", ".join(_scales(spec)),
         "transforms": " + ".join(map(describe_transform, spec.transforms)),
     }

@@ -35,7 +35,7 @@ from segtransfer.tasks.attacks.resolve import (
     with_steps,
 )
 from segtransfer.tasks.attacks.transforms import Transform
-from segtransfer.tasks.json_schema import NAMED_ENTRY, NUMBER, TEXT, JsonSchema, described
+from segtransfer.tasks.json_schema import NAMED_ENTRY, NULL, NUMBER, TEXT, JsonSchema, described
 from segtransfer.tasks.schema import (
     AnyPath,
     Frozen,
@@ -119,7 +119,9 @@ class AttackSpec(Frozen):
     momentum: Momentum | None = None
     variance: Variance | None = None
     smoothing: Annotated[
-        Smoothing | None, BeforeValidator(read_smoothing), WithJsonSchema(NAMED_ENTRY)
+        Smoothing | None,
+        BeforeValidator(read_smoothing),
+        WithJsonSchema({"anyOf": [NAMED_ENTRY, NULL]}),
     ] = None
     target: Target | None = None
     region: Region | None = None

@@ -141,7 +141,9 @@ def test_the_readmes_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "my_space.yaml").write_text(readme_block("    name: my-space", "\n\n## The rules"))
     monkeypatch.chdir(tmp_path)
     code = readme_block("from segtransfer.search_spaces import", "```")
-    exec(code, {"study": optuna.create_study()})
+    study = optuna.create_study()
+    exec(code, {"study": study})
+    assert study.trials
 
 
 @pytest.mark.parametrize(

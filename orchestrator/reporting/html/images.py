@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -95,19 +96,8 @@ def write_images(results: Results, most: int = MOST_PICTURES) -> WrittenImages:
         _write_page(results, pictures, lines, len(listed), folder)
     written = WrittenImages(folder, len(listed), len(results.image_ids))
     clean = ((CLEAN, None), "image")
-    page = (
-        environment()
-        .get_template("images.html")
-        .render(
-            results=results,
-            report=PAGE,
-            listed=[(name, page, files.get(clean)) for name, page, files in listed],
-            pictures=None,
-            css=_css(),
-            written=written,
-        )
-    )
-    written.page.write_text(page, encoding="utf-8")
+    found = [(name, page, files.get(clean)) for name, page, files in listed]
+    _write(written.page, results, listed=found, pictures=None, written=written)
     return written
 
 
@@ -166,23 +156,21 @@ def _write_page(
     names = {(CLEAN, None): CLEAN} | {
         row: row_name(results, row[0], row[1] or results.sources[0]) for row in lines
     }
-    page = (
-        environment()
-        .get_template("images.html")
-        .render(
-            results=results,
-            report=PAGE,
-            pictures=pictures,
-            lines=names,
-            number=number,
-            amplification=AMPLIFICATION,
-            palette=[f"#{bytes(shade).hex()}" for shade in results.manifest.palette],
-            css=_css(),
-        )
+    _write(
+        folder / f"{pictures.folder.name}.html",
+        results,
+        pictures=pictures,
+        lines=names,
+        number=number,
+        amplification=AMPLIFICATION,
+        palette=[f"#{bytes(shade).hex()}" for shade in results.manifest.palette],
     )
-    (folder / f"{pictures.folder.name}.html").write_text(page, encoding="utf-8")
 
 
-def _css() -> Markup:
+def _write(path: Path, results: Results, **fields: Any) -> None:
+    """Write a page of the template."""
     sheets = (HERE / name for name in ("page.css", "images.css"))
-    return Markup("".join(sheet.read_text(encoding="utf-8") for sheet in sheets))
+    css = Markup("".join(sheet.read_text(encoding="utf-8") for sheet in sheets))
+    template = environment().get_template("images.html")
+    page = template.render(results=results, report=PAGE, css=css, **fields)
+    path.write_text(page, encoding="utf-8")

@@ -28,12 +28,15 @@ class OnRay(ExecutorKind):
             return attach(runtime.fleet.name, Store(runtime.store).location)
         return own_driver(runtime, name)
 
-    def store_of(self, fleet: str) -> str:
-        """Return the location of the store that a fleet fills.
+    def store_of(self, runtime: Runtime) -> str:
+        """Return the location of the store of the spec, else of the fleet.
 
         Raises:
             InputError: If no cluster answers, or the fleet is not up.
         """
+        fleet = runtime.fleet.name
+        if fleet is None or "store" in runtime.model_fields_set:
+            return runtime.store
         from segtransfer.runtime.executors.ray.fleets import store_of
 
         return store_of(fleet)
