@@ -73,13 +73,14 @@ def describe(error: Exception, origin: str, resume: str) -> ExitCode:
     elif _is_of_a_file(error):
         message = f"not readable or writable: {message}"
     say(f"[red]error:[/red] {escape(without_credentials(message))}")
-    if isinstance(error, OSError) and resume:
+    code = ExitCode(error.exit_code) if isinstance(error, SegtransferError) else ExitCode.FAILED
+    if isinstance(error, OSError) and resume and code is ExitCode.FAILED:
         say(f"What was done before is in the store; {resume}.")
     if not known or error.__cause__ is not None:
         say(escape(where_kept(error)))
     if tracebacks.shown:
         say(escape(tracebacks.text_of(error)))
-    return ExitCode(error.exit_code) if isinstance(error, SegtransferError) else ExitCode.FAILED
+    return code
 
 
 def _is_of_a_file(error: Exception) -> bool:

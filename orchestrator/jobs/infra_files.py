@@ -24,17 +24,19 @@ def copy_infra(target: Path) -> CopiedFiles:
     """Copy the files for clusters into a folder; files of the user are never replaced.
 
     Raises:
-        InputError: This installation has no such files.
+        InputError: This installation has no such files, or a file is where a folder is needed.
     """
     written, kept = [], []
     source = _folder()
     for path in _files(source):
         copy = target / path.relative_to(source)
+        if taken := next((place for place in copy.parents if place.is_file()), None):
+            raise InputError(f"{taken} is a file, and a folder is needed; name another folder")
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
             written.append(copy)
-        elif copy.read_bytes() != path.read_bytes():
+        elif not copy.is_file() or copy.read_bytes() != path.read_bytes():
             kept.append(copy)
     return CopiedFiles(tuple(written), tuple(kept))
 

@@ -56,6 +56,8 @@ class StoreError(SegtransferError, OSError):
     def __init__(self, number: int | None, sentence: str) -> None:
         super().__init__(sentence)
         self.errno = number
+        if number in (errno.ENOTDIR, errno.EEXIST):  # the location itself is wrong
+            self.exit_code = InputError.exit_code
 
     def __reduce__(self) -> tuple[type["StoreError"], tuple[int | None, str]]:
         return StoreError, (self.errno, str(self))

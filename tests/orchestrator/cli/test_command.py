@@ -142,6 +142,19 @@ def test_wrong_input_ends_with_code_2_and_one_message(
     assert not (spec.parent / "store" / "rows").exists()
 
 
+@pytest.mark.parametrize("below", ["", "/deeper/store"])
+def test_a_file_in_the_place_of_the_store_ends_with_code_2_and_is_kept(
+    below: str, spec: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("mine")
+    answer = runner.invoke(app, ["run", str(spec), "--store", f"{tmp_path}/taken{below}"])
+    assert answer.exit_code == 2, answer.output
+    told = " ".join(answer.output.split())
+    assert "a part of this path is a plain file: give a folder as runtime.store" in told
+    assert "run again to go on" not in told
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 def test_a_label_of_another_size_is_named(spec: Path) -> None:
     label = next((spec.parent / "data" / "labels").glob("*.png"))
     Image.new("L", (10, 10)).save(label)

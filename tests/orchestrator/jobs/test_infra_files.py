@@ -33,6 +33,23 @@ def test_files_are_copied_once_and_changed_ones_are_kept(tmp_path: Path) -> None
     assert (target / "cluster/aws.yaml").read_text() == "mine"
 
 
+@pytest.mark.parametrize("taken", ["", "cluster"])
+def test_a_file_in_the_place_of_a_folder_is_told_and_kept(taken: str, tmp_path: Path) -> None:
+    target = tmp_path / "mine"
+    place = target / taken
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("mine")
+    answer = CliRunner().invoke(app, ["infra", "copy", str(target)])
+    assert answer.exit_code == 2
+    assert f"{place} is a file, and a folder is needed" in " ".join(answer.output.split())
+    assert place.read_text() == "mine"
+
+
+def test_a_folder_in_the_place_of_a_file_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "submit.py").mkdir()
+    assert copy_infra(tmp_path).kept == (tmp_path / "submit.py",)
+
+
 def test_every_file_of_infra_that_the_readme_names_is_copied(tmp_path: Path) -> None:
     copied = {path.relative_to(tmp_path).parts[0] for path in copy_infra(tmp_path).written}
     listed = set((ROOT / "infra/copied.txt").read_text().split())
