@@ -13,11 +13,16 @@ from segtransfer.cli.projections import drawn, log_comparison, show_index
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help="What is subtracted: RUN, ATTACK or RUN:ATTACK.")],
-    b: Annotated[str, typer.Argument(help="What it is subtracted from, named alike.")],
-    store: Annotated[str, typer.Option(help="Where names are looked up.")] = "segtransfer-store",
+    a: Annotated[str, typer.Argument(help="Baseline A: RUN, ATTACK or RUN:ATTACK.")],
+    b: Annotated[str, typer.Argument(help="B, written like A; the result is B minus A.")],
+    store: Annotated[
+        str, typer.Option(help="Store in which names are looked up.")
+    ] = "segtransfer-store",
     allow: Annotated[
-        str, typer.Option(help="Compare all the same: images,targets,eps,numerics.")
+        str,
+        typer.Option(
+            help="Differences to tolerate, comma-separated: images, targets, eps, numerics."
+        ),
     ] = "",
     metric: Annotated[
         str, typer.Option(help="A metric of segtransfer models, or module:attribute of your own.")

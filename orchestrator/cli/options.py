@@ -27,7 +27,7 @@ RequireTrackingOption = Annotated[
         "--require-tracking", help="Exit with code 1 if the report or MLflow cannot be written."
     ),
 ]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a search that was begun.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Resume an interrupted search.")]
 AgainstOption = Annotated[
     str | None,
     typer.Option(
