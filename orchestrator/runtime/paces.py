@@ -64,8 +64,9 @@ class Paces:
             store: The store.
             tasks: Stored tasks, of which the last per work is read, as first calls are slow.
         """
-        last = {self._work(task): task for task in tasks if task.cost}
-        for work, task in [*last.items()][:MOST_RECALLED]:
+        last = [*{self._work(task): task for task in tasks if task.cost}.items()]
+        every = -(-len(last) // MOST_RECALLED) or 1  # evenly spaced, so that no kind is left out
+        for work, task in last[::every]:
             row = store.row(task.key)
             seconds = row.report.get("cost", {}).get("seconds", 0.0) if row is not None else 0.0
             if seconds > 0:

@@ -90,7 +90,7 @@ class _Watched(Scheduler):
         self.loads: dict[str, float] = {}
 
     def submit(self, client: str, tasks: Mapping[str, Task], stored: Any) -> None:
-        self.calls.paces.recall(STORE, [tasks[key] for key in stored])
+        self.calls.paces.recall(STORE, [t for key, t in tasks.items() if key in stored])
         super().submit(client, tasks, stored)
 
     def done(self, key: str) -> None:
@@ -279,3 +279,11 @@ def test_rows_of_stored_tasks_give_an_estimate_that_calls_of_this_device_scale()
     assert paces.seconds([attack_on("b")], {"cpu"}) == pytest.approx([30.0])
     paces.learn(attack_on("a"), 1.0, 1.0)
     assert paces.seconds([attack_on("b")], {"cpu"}) == pytest.approx([3.0])
+
+
+def test_recalled_rows_are_spread_over_kinds_of_tasks_however_many_models() -> None:
+    store: Any = SimpleNamespace(row=lambda _: SimpleNamespace(report={"cost": {"seconds": 1.0}}))
+    models = [f"m{number}" for number in range(100)]
+    paces = Paces()
+    paces.recall(store, [evaluation(m) for m in models] + [attack_on(m) for m in models])
+    assert paces.seconds([evaluation("m0"), attack_on("m99")], {"cpu"}) == pytest.approx([1, 1])
