@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-NOTEBOOK = ROOT / "docs/notebook/two-attacks.ipynb"
+NOTEBOOK = ROOT / "docs/tutorials/notebook/two-attacks.ipynb"
 
 
 def read() -> Any:

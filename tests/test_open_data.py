@@ -1,4 +1,4 @@
-"""What docs/store.md shows works as written, and agrees with what segtransfer itself says."""
+"""What docs/reference/store.md shows works as written, and agrees with what segtransfer itself says."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from segtransfer.tasks import metrics
 from tests.conftest import ROOT
 from tests.orchestrator.toy_experiments import ATTACKS, run_toy, toy
 
-PAGE = (ROOT / "docs/store.md").read_text()
+PAGE = (ROOT / "docs/reference/store.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 COMMANDS = re.findall(r"^    segtransfer (export .*)$", PAGE, flags=re.MULTILINE)
 LIBRARIES = ("duckdb", "datasets")

@@ -19,7 +19,7 @@ PAGES = [
     ]
 ]
 LARGEST = 150_000  # bytes of a picture of the tour
-TOUR = (ROOT / "docs/mlflow.md").read_text()
+TOUR = (ROOT / "docs/how-to/mlflow.md").read_text()
 
 
 def links(page: Path) -> list[str]:
@@ -72,7 +72,7 @@ def test_every_page_and_picture_of_docs_can_be_reached_from_the_readme() -> None
 
 
 def test_pictures_of_the_tour_are_small() -> None:
-    sizes = {path.name: path.stat().st_size for path in (ROOT / "docs/mlflow").iterdir()}
+    sizes = {path.name: path.stat().st_size for path in (ROOT / "docs/how-to/mlflow").iterdir()}
     assert len(sizes) == TOUR.count("![")
     assert [name for name, size in sizes.items() if size > LARGEST] == []
 

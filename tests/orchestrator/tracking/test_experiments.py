@@ -141,7 +141,7 @@ def test_the_address_names_the_experiment_and_its_view(
 
 
 def test_the_search_of_the_tour_finds_attacks(logged: tuple[Results, MlflowClient]) -> None:
-    page = (ROOT / "docs/mlflow.md").read_text()
+    page = (ROOT / "docs/how-to/mlflow.md").read_text()
     (wanted,) = re.findall(r"^    (tags\..*)$", page, flags=re.MULTILINE)
     number = logged[1].get_experiment_by_name("toys").experiment_id
     found = logged[1].search_runs([number], wanted.replace("< 4", "< 400"))

@@ -140,7 +140,7 @@ def test_many_models_have_their_cells_in_the_table_alone(
 def test_the_five_lines_of_the_tour_give_a_table_of_matrices(
     logged: tuple[list[Results], MlflowClient],
 ) -> None:
-    page = (ROOT / "docs/mlflow.md").read_text()
+    page = (ROOT / "docs/how-to/mlflow.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     found: dict[str, Any] = {}
     mlflow.set_tracking_uri(logged[1].tracking_uri)
