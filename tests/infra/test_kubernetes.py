@@ -156,7 +156,7 @@ def test_a_job_that_is_stopped_has_as_long_as_a_submitted_one_however_it_was_beg
     pages = [ROOT / "README.md", ROOT / "infra/README.md", *(ROOT / "docs").rglob("*.md")]
     for page in pages:
         for command in re.findall(r"ray job submit [^`\n]* -- [^`\n]*", page.read_text()):
-            words = shlex.split(command)
+            words = shlex.split(command, comments=True)
             environments.append(json.loads(words[words.index("--runtime-env-json") + 1]))
     assert len(environments) > 1
     assert all(found == {"env_vars": STOP_WITHIN} for found in environments)
