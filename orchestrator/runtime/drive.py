@@ -1,4 +1,4 @@
-"""A client's way through a driver: submit tasks, and follow them to their end."""
+"""Follow a run's tasks through a driver, from the submission to the last result."""
 
 import logging
 import time
@@ -20,18 +20,21 @@ STATUS_PERIOD = 1.0  # seconds between two states of the driver that a listener 
 
 @dataclass
 class Outcome:
-    """The outcome of tasks.
+    """The outcome of a run's tasks so far.
 
     Attributes:
         failures: Reasons of failed and skipped tasks, by key.
-        done: Keys of tasks that were computed.
+        done: Keys of tasks computed during this run.
     """
 
     failures: dict[str, str] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
 
     def note(self, notice: Notice) -> None:
-        """Add the outcome of a notice's task."""
+        """Record the outcome of a notice's task; notices without an outcome are ignored.
+
+        A task may succeed after its failure, if a restarted driver tries it again.
+        """
         if notice.kind in ("failed", "skipped"):
             self.failures[notice.key] = notice.message
         elif notice.kind == "done":
@@ -41,7 +44,11 @@ class Outcome:
 
 
 def served_models(plan: Plan) -> dict[str, Served]:
-    """Return a plan's models as slots host them, by the name that tasks use."""
+    """Return a plan's models as slots host them.
+
+    Returns:
+        The models by the model key in tasks.
+    """
     numerics = plan.experiment.numerics
     return {
         name: Served(spec, plan.infos[spec.name].fingerprint, numerics)
@@ -57,15 +64,22 @@ def drive(
     time_limit: TimeLimit,
     listener: Listener | None = None,
 ) -> None:
-    """Submit tasks, and follow them until all have ended or the time is up.
+    """Submit tasks and wait until all have ended or the time is up.
+
+    The client is cancelled at the end, also after an error or Ctrl-C.
 
     Args:
-        driver: The driver that computes the tasks. A restarted driver gets the tasks again.
+        driver: The driver. If it was restarted, the tasks without a stored result are submitted
+            again.
         submission: The tasks.
         store: The store of the driver.
         outcome: Gets the outcome of every task.
-        time_limit: The time limit of the run that the tasks are part of.
-        listener: Receives every notice, and the state of the driver.
+        time_limit: The time limit of the run.
+        listener: Receives every notice, and the driver's state every `STATUS_PERIOD` seconds.
+
+    Raises:
+        DriverError: If a driver on Ray stopped or died.
+        OSError: If a driver in this process cannot read or write its store.
     """
     while True:
         try:
@@ -86,7 +100,11 @@ def _follow(
     time_limit: TimeLimit,
     listener: Listener | None,
 ) -> None:
-    """Submit tasks to one life of a driver, and follow them."""
+    """Submit tasks to a driver and wait for their end.
+
+    Raises:
+        UnknownClientError: If the driver was restarted or ended the client's lease.
+    """
     client, received, asked = driver.submit(submission), 0, time.monotonic()
     try:
         while not time_limit.time_is_up():
