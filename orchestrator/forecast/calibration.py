@@ -1,4 +1,4 @@
-"""Measurement of what models cost on this machine, and the rates that plans are costed with."""
+"""Measurement of models' costs on this machine, and the rates for the costs of plans."""
 
 import logging
 import math
@@ -46,13 +46,13 @@ LARGEST_SCALE = {"low": 1.5, "width": 0.0}
 def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda name: None) -> None:
     """Measure every model of a plan on one micro-batch, in this process, and store the rates.
 
-    Each model is loaded once, except the first, which is loaded twice: the imports of adapters are
-    no part of a load. On a CPU the time is the CPU time of one torch thread, so that other
+    Each model is loaded once, except the first, which is loaded twice, because the imports of
+    adapters are no part of a load. On a CPU the time is the CPU time of one torch thread, so other
     processes do not count.
 
     Args:
-        plan: The plan whose models are measured.
-        store: The store that the rates are written to.
+        plan: The plan with the models.
+        store: The store for the rates.
         tell: Called with each model's name before its measurement.
 
     Raises:
@@ -80,7 +80,10 @@ def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda nam
 
 
 def _batch_of(shard: Shard, count: int) -> Shard:
-    """Return ``count`` images of a shard; a shard of fewer is repeated, as its size may be rare."""
+    """Return ``count`` images of a shard.
+
+    A shard of fewer images is repeated, because images of its size may be rare.
+    """
     chosen = np.arange(count) % len(shard.image_ids)
     return replace(
         shard,
@@ -92,7 +95,13 @@ def _batch_of(shard: Shard, count: int) -> Shard:
 
 
 def read_rates(plan: Plan, store: Store, given: GivenRates = NOTHING_GIVEN) -> Rates:
-    """Return the rates of a plan's models: given by hand, else measured here, else assumed."""
+    """Return the rates of a plan's models: given by hand, else measured here, else assumed.
+
+    Args:
+        plan: The plan.
+        store: The store of measured rates.
+        given: Rates given by hand.
+    """
     measured: dict[str, ModelRates] = {}
     for key in plan.models:
         stored = stored_rates(store, _subject(plan, key))
@@ -112,7 +121,11 @@ def read_rates(plan: Plan, store: Store, given: GivenRates = NOTHING_GIVEN) -> R
 
 @cache
 def device_name() -> str:
-    """Return the GPU's name, else the CPU's name with the number of threads."""
+    """Return the GPU's name, else the CPU's name with the number of threads.
+
+    Returns:
+        For example "NVIDIA H200" or "AMD EPYC 7763, one thread".
+    """
     if _device() == "cuda":
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
@@ -124,7 +137,7 @@ def device_name() -> str:
 
 
 def _measure(plan: Plan, key: str, shard: Shard) -> ModelRates:
-    """Return the rates of one model on this device, measured on a shard of one micro-batch."""
+    """Return the rates of a model on this device, measured on a shard of one micro-batch."""
     spec, micro_batch = plan.models[key], plan.experiment.runtime.micro_batch
     base = start_of_peak(_device())
     load, model = _timed(lambda: models.load(spec, _device(), plan.experiment.numerics))
@@ -179,6 +192,9 @@ def line_through(points: Sequence[tuple[float, float]]) -> LinearCost:
 
     Args:
         points: Pairs of images and seconds; the line of a single point goes through the origin.
+
+    Returns:
+        Seconds per call and seconds per image.
     """
     (few, quick), (many, slow) = points[0], points[-1]
     slope = (slow - quick) / (many - few) if many > few else math.inf

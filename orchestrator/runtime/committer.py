@@ -30,9 +30,12 @@ class Committer:
         return self._store.remote
 
     def has(self, key: str) -> bool:
-        """Return whether this driver, or an earlier driver of the fleet, committed a task's result.
+        """Tell whether this driver, or an earlier driver of the fleet, committed a task's result.
 
         The store itself is not read: results of other runs are unknown here.
+
+        Args:
+            key: The task's key, in hexadecimal digits.
         """
         return bytes.fromhex(key) in self._committed
 

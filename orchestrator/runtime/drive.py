@@ -31,9 +31,12 @@ class Outcome:
     done: set[str] = field(default_factory=set)
 
     def note(self, notice: Notice) -> None:
-        """Record the outcome of a notice's task; notices without an outcome are ignored.
+        """Record the outcome of a notice's task.
 
         A task may succeed after its failure, if a restarted driver tries it again.
+
+        Args:
+            notice: The notice; only kinds ``done``, ``failed`` and ``skipped`` count.
         """
         if notice.kind in ("failed", "skipped"):
             self.failures[notice.key] = notice.message

@@ -180,11 +180,7 @@ class Driver:
             )
 
     def models(self) -> dict[str, tuple[str, str]]:
-        """Return the models of all clients so far.
-
-        Returns:
-            The name in the spec and the fingerprint, by the model key in tasks.
-        """
+        """Return name and fingerprint of the models of all clients so far, by model key."""
         with self.lock:
             models = self._registry.models
             return {m: (s.spec.name, s.fingerprint) for m, s in models.items()}

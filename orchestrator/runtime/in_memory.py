@@ -1,7 +1,7 @@
-"""Attack and evaluation of arrays in this process, by the tasks that an experiment runs.
+"""Attack and evaluation of arrays in this process, with the tasks of an experiment.
 
 Nothing is planned or stored. A call on whole images, with the ids and the seed of an experiment,
-makes the bits that the experiment makes under ``numerics: reference``.
+makes the bits of the experiment under ``numerics: reference``.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,17 +69,33 @@ class Scores:
 
     @property
     def miou(self) -> float:
-        """Return the mean IoU in percent over classes that occur; NaN without labelled pixels."""
+        """Return the mean IoU over classes that occur, over all images together.
+
+        Returns:
+            Percent; NaN without labelled pixels.
+        """
         return float(metrics.miou(self.confusion))
 
     @property
     def class_iou(self) -> np.ndarray:
-        """Return the IoU of each class in percent, K; NaN for a class without pixels."""
+        """Return the IoU of each class over all images together.
+
+        Returns:
+            Percent, K values; NaN for a class without pixels.
+        """
         return metrics.class_iou(self.confusion)
 
 
 def load_segmenter(spec: str | Mapping[str, Any], device: str) -> Segmenter:
-    """Load a model as an experiment's spec writes it.
+    """Load a model from its spec, as an experiment writes it.
+
+    Args:
+        spec: The name of a model, or the fields of its spec; paths are relative to the working
+            folder.
+        device: "cpu" or "cuda".
+
+    Returns:
+        The model in evaluation mode, from RGB images in [0, 1] to logits.
 
     Raises:
         InputError: The spec is wrong, or files are missing or do not fit.
@@ -93,7 +109,11 @@ def load_segmenter(spec: str | Mapping[str, Any], device: str) -> Segmenter:
 def read_attack(
     attack: str | Mapping[str, Any] | AttackSpec, fields: Mapping[str, Any]
 ) -> AttackSpec:
-    """Read an attack: a preset's name, a mapping or a spec, with fields that replace its own.
+    """Read an attack: a preset's name, a mapping or a spec, with fields to replace its own.
+
+    Args:
+        attack: The attack; paths are relative to the working folder.
+        fields: Fields of the attack by name.
 
     Raises:
         InputError: A field is wrong.
@@ -121,6 +141,14 @@ def attack_images(
     micro_batch: int,
 ) -> Array:
     """Return the AEs of images, uint8 N x 3 x H x W, of the images' kind and device.
+
+    Args:
+        model: A model from ``load_segmenter``, or a callable from images in [0, 1] to logits.
+        images: N x 3 x H x W, RGB: uint8, or floats in [0, 1] on the 255 levels of 8-bit pixels.
+        labels: Class indices, N x h x w; 255 has no class.
+        spec: The attack, with one AE per image.
+        image_ids: An id per image, for draws together with ``seed``; None numbers the images.
+        micro_batch: Images per forward.
 
     Raises:
         InputError: The images, the labels, the model or the attack are wrong.
@@ -162,7 +190,14 @@ def evaluate_images(
     image_ids: Sequence[str] | None,
     micro_batch: int,
 ) -> Scores:
-    """Score images against labels.
+    """Score images against labels, in this thread and on one torch thread.
+
+    Args:
+        model: A model from ``load_segmenter``, or a callable from images in [0, 1] to logits.
+        images: N x 3 x H x W, RGB: uint8, or floats in [0, 1] on the 255 levels of 8-bit pixels.
+        labels: Class indices, N x h x w; 255 has no class.
+        image_ids: An id per image; None numbers the images.
+        micro_batch: Images per forward.
 
     Raises:
         InputError: The images, the labels or the model are wrong.
@@ -180,7 +215,7 @@ def evaluate_images(
 
 
 class _Called(Segmenter):
-    """A callable of the user, whose module, if it is one, gives device and divisor."""
+    """A callable of the user. If it is a module, its parameters give the device."""
 
     def __init__(
         self, function: Callable[..., Any], num_classes: int, device: torch.device
@@ -193,7 +228,7 @@ class _Called(Segmenter):
 
     @property
     def device(self) -> torch.device:
-        """Return the device that images are sent to."""
+        """Device for images."""
         return self._device
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -201,7 +236,7 @@ class _Called(Segmenter):
 
 
 class _CallFields(Frozen):
-    """The fields that a call has beside its arrays, within the limits of an experiment."""
+    """The fields of a call beside its arrays, within the limits of an experiment."""
 
     seed: Annotated[Whole, *Experiment.model_fields["seed"].metadata] = 0
     micro_batch: Annotated[Whole, *Runtime.model_fields["micro_batch"].metadata]
@@ -209,7 +244,10 @@ class _CallFields(Frozen):
 
 @contextmanager
 def _segmenter(model: GivenModel, images: Any, pixels: np.ndarray) -> Iterator[Segmenter]:
-    """Yield a model in evaluation mode on one torch thread, then restore all that was changed."""
+    """Yield a model in evaluation mode on one torch thread, then restore all changes.
+
+    Mode and gradients of the model are restored, and torch's number of threads.
+    """
     if not callable(model):
         raise InputError(
             f"model is a {type(model).__name__}; give a callable from images to logits, or "
@@ -243,7 +281,7 @@ def _segmenter(model: GivenModel, images: Any, pixels: np.ndarray) -> Iterator[S
 
 @torch.no_grad()
 def _classes_of(function: Callable[..., Any], pixels: np.ndarray, device: torch.device) -> int:
-    """Return the channels of the logits of the first image.
+    """Return the number of channels of the logits of the first image.
 
     Raises:
         InputError: The callable raises an error, or returns no logits.
@@ -269,7 +307,11 @@ def _classes_of(function: Callable[..., Any], pixels: np.ndarray, device: torch.
 
 
 def _check_attack(spec: AttackSpec, inputs: TaskInputs, num_classes: int) -> None:
-    """Refuse a target, region or file of an attack that does not fit the images."""
+    """Check that target, region and files of an attack fit the images.
+
+    Raises:
+        InputError: A class index, region or file does not fit.
+    """
     names = tuple(map(str, range(num_classes)))
     data = Dataset(WHO, names, (), (), read_label=lambda item: np.empty(0))
     check_class_indices(spec, data)

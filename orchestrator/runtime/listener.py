@@ -23,10 +23,22 @@ class Listener:
         """
 
     def planned(self, plan: "Plan") -> None:
-        """Receive the plan, once, before anything is computed."""
+        """Receive the plan, once, before anything is computed.
+
+        Args:
+            plan: All tasks of the experiment, of which ``plan.missing`` will be computed.
+        """
 
     def notice(self, notice: "Notice") -> None:
-        """Receive an event of a task or a slot, in the order of the events."""
+        """Receive an event of a task or a slot.
+
+        Args:
+            notice: The event, in the order of events. Its kind ``finished`` ends a submission.
+        """
 
     def status(self, status: "Status") -> None:
-        """Receive the state of the driver, about once per second."""
+        """Receive the state of the driver, about once per second while tasks are open.
+
+        Args:
+            status: Slots, tasks and clients of the driver, other clients' included.
+        """

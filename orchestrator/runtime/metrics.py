@@ -1,6 +1,6 @@
 """The driver's metrics: names, meanings and labels of all exported numbers.
 
-Nothing here knows Ray. A meter carries the numbers; `executors/ray/metrics.py` has one.
+Nothing here knows Ray. A meter exports the numbers, for example `executors/ray/metrics.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ class Instrument:
         name: Name of the metric.
         kind: Kind of the metric.
         meaning: Description of the metric, exported with it.
-        labels: Names of the labels that distinguish the series of the metric.
+        labels: Names of the labels, whose values distinguish the series of the metric.
         boundaries: Upper bounds of a histogram's buckets, increasing.
     """
 

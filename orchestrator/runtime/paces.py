@@ -25,7 +25,7 @@ class _Measured:
 
     Attributes:
         seconds: Seconds of the calls.
-        alone: The seconds that the calls would take if their slots were alone on their devices.
+        alone: Seconds of the calls, had their slots been alone on their devices.
         cost: Cost of the calls.
     """
 
@@ -40,7 +40,10 @@ class _Measured:
 
 
 class Paces:
-    """Seconds per unit of cost, by work: measured on calls, else expected, else estimated."""
+    """Seconds per unit of cost, by work: measured on calls, else expected, else estimated.
+
+    The unit of cost is an image forward.
+    """
 
     def __init__(self) -> None:
         self._measured: dict[Work, _Measured] = {}
@@ -52,13 +55,15 @@ class Paces:
         """Use stored paces until similar calls have ended.
 
         Args:
-            paces: Seconds per unit of cost, by model, kind of task, and "cpu" or "cuda", as
-                `plan --calibrate` measured.
+            paces: Seconds per unit of cost, by model, kind of task, and "cpu" or "cuda", as `plan
+                --calibrate` measured.
         """
         self._expected.update(paces)
 
     def recall(self, store: Store, tasks: Sequence[Task]) -> None:
         """Use the seconds in the rows of stored tasks until similar calls have ended.
+
+        At most about ``MOST_RECALLED`` rows are read.
 
         Args:
             store: The store.
@@ -73,12 +78,12 @@ class Paces:
                 self._recalled[work] = seconds / task.cost
 
     def learn(self, task: Task, seconds: float, alone: float) -> None:
-        """Note a call that ended.
+        """Record a call that ended.
 
         Args:
             task: The task of the call.
             seconds: Seconds of the call.
-            alone: The seconds that the call would take if its slot were alone on its device.
+            alone: Seconds of the call, had its slot been alone on its device.
         """
         measured = self._measured.setdefault(self._work(task), _Measured())
         measured.seconds = MEMORY * measured.seconds + seconds
@@ -86,11 +91,14 @@ class Paces:
         measured.cost = MEMORY * measured.cost + task.cost
 
     def similar(self, task: Task, device_type: str | None) -> float | None:
-        """Return the pace of the model's calls of the task's kind, or None if unknown.
+        """Return the pace of the model's calls of the task's kind.
 
         Args:
             task: The task.
             device_type: "cpu" or "cuda"; None if unknown.
+
+        Returns:
+            Seconds per unit of cost, or None if unknown.
         """
         evaluates = task.attack is None
         found = [
@@ -105,10 +113,10 @@ class Paces:
         return self._expected.get((task.model, task.kind, device_type))
 
     def seconds(self, tasks: Sequence[Task], device_types: Set[str]) -> list[float] | None:
-        """Return the seconds of each task on a slot that is alone on its device.
+        """Return the seconds of each task on a slot without neighbours on its device.
 
-        A pace that is unknown is the product of a factor of the model, a factor of the attack or
-        of evaluations, and a factor of the number of images, which are fitted to the known paces.
+        An unknown pace is the product of a factor of the model, a factor of the attack or of
+        evaluations, and a factor of the number of images, which are fitted to the known paces.
 
         Args:
             tasks: The tasks.
@@ -156,7 +164,7 @@ def _fitted(
 ) -> tuple[dict[str | None, float], dict[str | None, float], dict[int, float]]:
     """Return factors of models, attacks and sizes whose products fit the known paces.
 
-    The factors of models and of sizes have the mean one.
+    The factors of models and of sizes have a mean of 1.
     """
     factors: list[dict[Any, float]] = [
         dict.fromkeys((work[axis] for work in known), 1.0) for axis in range(3)

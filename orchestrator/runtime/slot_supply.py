@@ -1,4 +1,4 @@
-"""The supply of slots: slots that join and leave, and how long the driver waits for them."""
+"""The supply of slots: joining and lost slots, and the driver's wait for slots."""
 
 import time
 
@@ -22,13 +22,15 @@ NODE_WAIT = 3600.0  # seconds
 class SlotSupply:
     """Follows the slots of an executor, and decides when to begin work and when to give up.
 
+    All methods need the driver's lock. Times are seconds of the monotonic clock.
+
     Args:
         executor: Opens slots and requests nodes.
-        scheduler: Gets the slots that are up.
+        scheduler: Gets the slots.
         calls: Calls under way, which a lost slot drops.
         registry: Tasks of the calls.
         sessions: Clients, which are notified of slots.
-        auto_budget: Set the scheduler's byte budget from the executor with every slot that joins.
+        auto_budget: Set the scheduler's byte budget from the executor with every new slot.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class SlotSupply:
         self._announced_nodes = ""
 
     def add(self, slot: Slot) -> None:
-        """Add a slot that is up."""
+        """Add a slot at its start, and notify all clients."""
         self._returning.discard(slot.slot_id)
         self._scheduler.add_slot(slot)
         if self._auto_budget:
@@ -63,7 +65,7 @@ class SlotSupply:
         log_event(DRIVER_LOG, "slot up", slot=slot.slot_id)
 
     def remove(self, slot_id: str, *, final: bool, message: str) -> None:
-        """Remove a slot that lost its worker, with its calls.
+        """Remove a slot that lost its worker, with its calls, and notify all clients.
 
         Args:
             slot_id: The slot.
@@ -79,16 +81,27 @@ class SlotSupply:
         log_event(DRIVER_LOG, "slot down", slot=slot_id, final=final, message=message)
 
     def recreate(self, slot_id: str, message: str) -> None:
-        """Remove a slot, and have the executor give it a new worker."""
+        """Remove a slot, and have the executor give it a new worker.
+
+        Args:
+            slot_id: The slot.
+            message: The reason.
+        """
         self.remove(slot_id, final=False, message=message)
         self._executor.recreate(slot_id)
 
     def begin_work(self) -> None:
-        """Note that the first call starts, after which no warm-up holds work back."""
+        """Record the start of the first call, after which no warm-up delays work."""
         self._work_begun = True
 
     def warming_up(self, now: float) -> bool:
-        """Return whether work waits for all workers to start and all their models to load."""
+        """Tell whether work waits for all workers to start and all their models to load.
+
+        The wait ends ``WARM_UP_LIMIT`` seconds after the first slot is up.
+
+        Args:
+            now: Time in seconds.
+        """
         if self._work_begun:
             return False
         if self._warm_up_end is None and len(self._scheduler.slots):
@@ -97,13 +110,17 @@ class SlotSupply:
         return bool(waiting) and (self._warm_up_end is None or now < self._warm_up_end)
 
     def restart_wait(self) -> None:
-        """Start a new wait for slots, so that requested nodes are announced again."""
+        """Start a new wait for slots, with new announcements of requested nodes."""
         self._slotless_since, self._announced_nodes = None, ""
 
     def shortage(self, now: float) -> str:
-        """Return the reason to fail all tasks, or an empty string while there is hope of a slot.
+        """Tell whether no slot came up in time; requested nodes are announced once per wait.
 
-        Requested nodes are announced to all clients once per wait.
+        Args:
+            now: Time in seconds.
+
+        Returns:
+            The reason to fail all tasks, or an empty string while a slot is up or may come up.
         """
         hopeful = len(self._scheduler.slots) or self._returning or self._executor.starting()
         if hopeful or not self._sessions.waiting():

@@ -19,8 +19,8 @@ class TimeLeft:
 
     The scheduler goes through the open tasks on a simulated clock, from the present models and
     calls of the slots on. Calls take the seconds per unit of cost of the calls so far, else the
-    seconds that ``plan --calibrate`` stored. There is no estimate before both kinds of tasks that
-    are open, attacks and evaluations, have such a pace.
+    seconds that ``plan --calibrate`` stored. There is no estimate before both kinds of open tasks,
+    attacks and evaluations, have such a pace.
     """
 
     def __init__(self, scheduler: Scheduler, calls: InFlightCalls) -> None:
@@ -30,7 +30,17 @@ class TimeLeft:
         self._at = self._next = 0.0  # when the estimate was made, and when the next is due
 
     def seconds(self, now: float) -> float | None:
-        """Return the seconds until all tasks have ended, or None if unknown yet."""
+        """Estimate the seconds until all tasks have ended.
+
+        The simulation is repeated after ``LEAST_PERIOD`` seconds at the earliest. Meanwhile the
+        last estimate counts down.
+
+        Args:
+            now: Time in seconds, on the clock of the calls.
+
+        Returns:
+            Seconds, at least 0, or None if unknown yet.
+        """
         if now >= self._next:
             begun = time.perf_counter()
             self._estimate, self._at = self._simulated(), now

@@ -23,7 +23,11 @@ class InFlightLimit:
         return key in self._held
 
     def full(self) -> bool:
-        """Tell whether every attack has to wait, as far as the size of the next attack is known."""
+        """Tell whether every attack has to wait.
+
+        Returns:
+            False also if the size of the next attack is unknown, until ``fits`` is asked.
+        """
         return self.bytes > 0 and self.bytes + self._next_bytes > self.limit
 
     def fits(self, task: Task) -> bool:

@@ -36,8 +36,7 @@ class Scheduler:
     Args:
         window: Most calls of a slot at a time.
         attempts: Attempts per task. Only failures count for which the task is not to blame.
-        in_flight_bytes: Most bytes of AEs that are made or wait for scores; one attack may always
-            run.
+        in_flight_bytes: Budget of ``held_bytes``; a single attack may always run.
         switch_cost: Cost for a slot to switch its model, in the unit of the tasks' costs (image
             forwards in a run, seconds in a forecast).
         back_off: Seconds from the first failure of a task to its retry, doubled per failure. The
@@ -127,7 +126,7 @@ class Scheduler:
         return cancelled
 
     def forget(self, client: str) -> None:
-        """Delete the tasks of a client that has finished, except tasks of other clients."""
+        """Delete the tasks of a finished client, except tasks of other clients."""
         self.cancel(client)
 
     def unwanted(self) -> list[str]:
@@ -150,7 +149,7 @@ class Scheduler:
         return {state.value: counts[state] for state in State}
 
     def open_tasks(self) -> list[Task]:
-        """Return the tasks of all clients that have not ended."""
+        """Return the tasks of all clients without a final state."""
         return [entry.task for entry in self._tasks if entry.state not in FINAL]
 
     def dependants(self, key: str) -> list[Task]:
@@ -169,7 +168,7 @@ class Scheduler:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of AEs that are being made or wait for scores."""
+        """Bytes of AEs under attack, and of AEs with open evaluations."""
         return self._state.in_flight.bytes
 
     @property
@@ -185,7 +184,7 @@ class Scheduler:
 
     @property
     def slots(self) -> Slots:
-        """Slots that are up, with their models and calls."""
+        """All slots, with their models and calls."""
         return self._state.slots
 
     def add_slot(self, slot: Slot) -> None:

@@ -50,7 +50,11 @@ class Placement:
         self._single: dict[str, None] = {}  # models that some slot could not load
 
     def forbid_replicas(self, model: str) -> None:
-        """Keep a model to one slot, because another slot could not load it."""
+        """Keep a model to one slot, because another slot could not load it.
+
+        Args:
+            model: The model's key; the rule holds for good.
+        """
         self._single[model] = None
 
     def any_unhosted(self) -> bool:

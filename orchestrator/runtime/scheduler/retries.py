@@ -60,5 +60,9 @@ class Retries:
         self._failed_on.pop(key, None)
 
     def failed_on(self, key: str) -> str | None:
-        """Return the slot of a task's last failure, or None."""
+        """Return the slot to avoid.
+
+        Returns:
+            The slot of the task's last failure, or None without a failure.
+        """
         return self._failed_on.get(key) if self._failed_on else None

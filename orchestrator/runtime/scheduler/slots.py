@@ -127,7 +127,7 @@ class Slots:
         self._index(state)
 
     def model(self, slot_id: str) -> str | None:
-        """Return the model that a slot hosts or loads, or None."""
+        """Return the hosted or loading model of a slot, or None."""
         return self._states[slot_id].model
 
     def hosted_model(self, slot_id: str) -> str | None:
@@ -140,11 +140,11 @@ class Slots:
         return self._states[slot_id].loading
 
     def hosts(self, model: str) -> int:
-        """Return the number of slots that host or load a model."""
+        """Return the number of slots with a model, hosted or loading."""
         return len(self._hosts[model]) if model in self._hosts else 0
 
     def count_loading(self, model: str) -> int:
-        """Return the number of slots that are loading a model."""
+        """Return the number of loads of a model under way."""
         return sum(self._states[slot_id].loading for slot_id in self._hosts.get(model, ()))
 
     def hosted_elsewhere(self, model: str | None, slot_id: str) -> bool:
@@ -242,7 +242,7 @@ class Slots:
         return min(1.0, slot.width / max(1, self.busy[slot.device]))
 
     def drain(self, slot_id: str) -> None:
-        """Give a slot no more calls, so that another model can be loaded there."""
+        """Give a slot no more calls, to load another model there."""
         state = self._states[slot_id]
         self._unindex(state)
         state.draining = True

@@ -35,7 +35,11 @@ class SchedulerState:
         self.unwanted: dict[str, None] = {}  # keys of running tasks that lost their last client
 
     def settle(self, entry: TaskEntry) -> None:
-        """Make a blocked task ready, or skip the task, as the state of its attack demands."""
+        """Make a blocked task ready, or skip the task, as the state of its attack demands.
+
+        Args:
+            entry: The task; it stays blocked while its attack is open.
+        """
         attack = self.tasks.get(entry.task.depends_on)
         if attack is None or attack.state is State.DONE:
             self.make_ready(entry)
@@ -101,7 +105,12 @@ class SchedulerState:
         entry.slot_id = None
 
     def end(self, entry: TaskEntry, state: State) -> None:
-        """Give a task its final state."""
+        """Give a task its final state, and delete its retry.
+
+        Args:
+            entry: The task, in no queue and on no slot.
+            state: A state of ``FINAL``.
+        """
         entry.state = state
         self.retries.forget(entry.task.key)
         self.tasks.ended(entry.task)

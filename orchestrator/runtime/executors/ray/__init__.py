@@ -1,4 +1,4 @@
-"""The Ray executor: one model actor per slot, on every node of a cluster."""
+"""The Ray executor: a model actor per slot, on every node of a cluster."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,12 +10,19 @@ if TYPE_CHECKING:
 
 
 class OnRay(ExecutorKind):
-    """A driver of the run's own, or the driver of a named fleet, as an actor on a Ray cluster."""
+    """Runs the driver as an actor on a Ray cluster: the run's own, or that of a named fleet."""
 
     workers: ClassVar[bool] = True
 
     def connect(self, runtime: Runtime, name: str) -> "RayClient":
         """Start a driver, or attach to the fleet that the runtime names.
+
+        Args:
+            runtime: The runtime options of the run.
+            name: Begin of the Ray namespace of a driver of the run's own.
+
+        Returns:
+            The run's access to the driver, which the run closes.
 
         Raises:
             InputError: If no cluster answers, or the fleet cannot be used.

@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster: its deadline, and the folder and variables that it leaves."""
+"""The connection to a Ray cluster: its deadline, temporary folder and environment variables."""
 
 import atexit
 import logging
@@ -31,19 +31,22 @@ class Connection:
 
     Attributes:
         auth_mode: ``RAY_AUTH_MODE`` before the connection, or None.
-        folder: Temporary folder of a cluster of this process, to be removed, or None.
+        folder: Temporary folder of a cluster of this process, which ``close`` removes, or None.
     """
 
     auth_mode: str | None
     folder: str | None
 
     def close(self) -> None:
-        """Disconnect, which ends a cluster of this process, and restore what Ray changed."""
+        """Disconnect, and restore the environment that Ray changed.
+
+        A cluster of this process ends with the connection.
+        """
         ray.shutdown()
         self.restore()
 
     def restore(self) -> None:
-        """Restore ``RAY_AUTH_MODE`` and remove the temporary folder."""
+        """Restore ``RAY_AUTH_MODE`` and remove the temporary folder, for at most 5 s."""
         os.environ.pop(AUTH_MODE, None)
         if self.auth_mode is not None:
             os.environ[AUTH_MODE] = self.auth_mode
@@ -58,8 +61,14 @@ class Connection:
 def prepare(address: str | None) -> tuple[Connection, dict[str, Any]]:
     """Return the connection to be opened, and the options of ``ray.init`` for a local cluster.
 
+    If the path of ``RAY_TMPDIR`` (else ``TMPDIR``) is too long for Ray's sockets, a short folder
+    below /tmp is made instead, with a logged warning.
+
     Args:
         address: Address of the cluster, ``auto``, or None to start a cluster.
+
+    Returns:
+        The connection, and keyword arguments of ``ray.init``.
 
     Raises:
         InputError: Ray's temporary folder cannot be written.
@@ -81,11 +90,14 @@ def prepare(address: str | None) -> tuple[Connection, dict[str, Any]]:
 
 
 def _check_folder(name: str, folder: str) -> None:
-    """Refuse a folder that is none, or that this user cannot write.
+    """Check that this user can write a folder, or can make it.
 
     Args:
-        name: The variable that names the folder.
-        folder: The folder, which may still have to be made.
+        name: The environment variable with the folder.
+        folder: The folder, which need not exist.
+
+    Raises:
+        InputError: The folder, or its nearest existing parent, is a file or cannot be written.
     """
     existing = folder
     while not os.path.lexists(existing):
@@ -103,7 +115,7 @@ def _check_folder(name: str, folder: str) -> None:
 
 
 def _short_folder(name: str) -> str:
-    """Make a folder of this user below /tmp; that of the variable is too long for sockets."""
+    """Make a folder of this user below /tmp, because the variable's folder is too long."""
     folder = tempfile.mkdtemp(prefix="segtransfer-ray-", dir="/tmp")
     # A process that starts several clusters makes folders of the earlier ones again as it ends.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -112,7 +124,9 @@ def _short_folder(name: str) -> str:
 
 
 def wait_for_cluster(address: str, timeout: float) -> None:
-    """Wait until a cluster answers, because ``ray.init`` would wait for ever.
+    """Wait until a cluster answers, because ``ray.init`` would wait forever.
+
+    Addresses with ``ray://`` and clusters with TLS are not waited for.
 
     Args:
         address: ``host:port`` of the cluster, or ``auto``.

@@ -54,17 +54,19 @@ OWN_CLUSTER = {
 
 
 class DriverError(SegtransferError, RuntimeError):
-    """The driver stopped; the message says why. Committed results are kept."""
+    """The driver stopped, for the reason in the message. Committed results are kept."""
 
 
 class DriverActor:
-    """Runs the driver's loop in a thread; its methods are the clients' calls.
+    """Runs the driver's loop in a thread; clients call its methods through Ray.
+
+    Any number of calls run at a time. They raise DriverError once the loop has ended.
 
     Args:
         runtime: Runtime options of the run or fleet.
-        lease: Seconds without a call after which a client counts as dead.
-        waits: Whether the driver opens workers before its first client comes, and again after
-            Ray has restarted the driver.
+        lease: Seconds without a call of ``events`` after which a client counts as dead.
+        waits: Whether the driver opens workers before its first client comes, and again after Ray
+            has restarted the driver.
     """
 
     def __init__(self, runtime: Runtime, lease: float, waits: bool) -> None:
@@ -93,8 +95,7 @@ class DriverActor:
         self._thread.start()
 
     def hello(self) -> dict[str, str]:
-        """Return the hash of the driver's code and the location of its store, for comparison
-        with the client's."""
+        """Return ``code``, the hash of the driver's code, and ``store``, its store's location."""
         self._check()
         return {"code": code_hash(), "store": self._driver.store.location}
 
@@ -105,7 +106,14 @@ class DriverActor:
 
     @ray.method(enable_task_events=False)  # polled: Ray's lists of tasks would hold little else
     def events(self, client: str, after: int) -> list[Notice]:
-        """Collect a client's notices for a moment: few calls spare the actors' cores."""
+        """Collect a client's notices for ``POLL_DURATION`` s: few calls spare the workers' cores.
+
+        Returns:
+            The notices from number `after` on; may be empty. The last of a client is ``finished``.
+
+        Raises:
+            UnknownClientError: If the driver has no such client.
+        """
         give_up = time.monotonic() + POLL_DURATION
         while True:
             self._check()
@@ -121,15 +129,15 @@ class DriverActor:
         return self._driver.status()
 
     def models(self) -> dict[str, tuple[str, str]]:
-        """Return name and fingerprint of the clients' models, by the name that tasks use."""
+        """Return name and fingerprint of the models of all clients so far, by model key."""
         return self._driver.models()
 
     def cancel(self, client: str) -> None:
-        """Drop a client."""
+        """Drop a client, and the tasks without another client."""
         self._driver.cancel(client)
 
     def close(self) -> None:
-        """Stop the loop, then release the workers."""
+        """Stop the loop, for which at most 10 s are waited, then release the workers."""
         self._stopping = True
         self._thread.join(timeout=10)
         self._driver.close()
@@ -152,6 +160,9 @@ class DriverActor:
 class RayClient:
     """Access to a driver that is a Ray actor.
 
+    Every method blocks until the driver answers, and raises DriverError if the driver died or
+    raised. While Ray restarts the driver, calls are repeated for ``RESTART_TIMEOUT`` seconds.
+
     Args:
         actor: The driver.
         namespace: The namespace of the driver.
@@ -173,15 +184,19 @@ class RayClient:
         self._connection = connection
 
     def hello(self) -> dict[str, str]:
-        """Return the hash of the driver's code and the location of its store."""
+        """Return ``code``, the hash of the driver's code, and ``store``, its store's location."""
         return self._call("hello")
 
     def submit(self, submission: Submission) -> str:
-        """Submit tasks and return the id of the client."""
+        """Submit tasks and return the id of the client, without waiting for results."""
         return self._call("submit", submission)
 
     def events(self, client: str, after: int) -> list[Notice]:
-        """Return the notices from number `after` on; wait a moment if there is none yet."""
+        """Return the notices from number `after` on, collected for ``POLL_DURATION`` seconds.
+
+        Raises:
+            UnknownClientError: If the driver was restarted, or ended the client's lease.
+        """
         return self._call("events", client, after)
 
     def status(self) -> Status:
@@ -189,11 +204,16 @@ class RayClient:
         return self._call("status")
 
     def models(self) -> dict[str, tuple[str, str]]:
-        """Return name and fingerprint of the clients' models, by the name that tasks use."""
+        """Return name and fingerprint of the clients' models, by model key."""
         return self._call("models")
 
     def cancel(self, client: str) -> None:
-        """Drop a client, unless the driver hangs: it then drops silent clients by itself."""
+        """Drop a client, and the tasks without another client.
+
+        Raises:
+            DriverError: If the driver does not answer within ``CANCEL_TIMEOUT`` seconds. A driver
+                drops silent clients after ``LEASE`` seconds in any case.
+        """
         self._call("cancel", client, timeout=CANCEL_TIMEOUT)
 
     def close(self) -> None:
@@ -224,7 +244,14 @@ class RayClient:
 
 
 def own_driver(runtime: Runtime, namespace: str) -> RayClient:
-    """Start or join a cluster, and start a driver that ends with the returned client."""
+    """Start or join a cluster, and start a driver in a namespace that begins with `namespace`.
+
+    Returns:
+        The client of the driver, whose ``close`` ends the driver.
+
+    Raises:
+        InputError: If no cluster answers.
+    """
     connection = join_cluster(namespace)
     # A driver of the same run may be about to end, if its client was killed.
     namespace = f"{namespace}-{uuid.uuid4().hex[:8]}"
@@ -236,13 +263,15 @@ def start_driver(runtime: Runtime, namespace: str, *, detached: bool) -> Any:
     """Start a driver as a named actor, which asks for no cores and is restarted if it dies.
 
     The driver is on this node if possible, because a store in a folder need not exist on another.
-    Ray forgets the place of an actor that asks for no resource, so the driver asks for a little
-    memory, which every node has.
+    Ray forgets the node of an actor without resources, so the driver asks for 1 MiB of memory.
 
     Args:
         runtime: Runtime options of the run or fleet.
         namespace: The namespace of the driver.
         detached: Whether the driver outlives this process, and has workers before clients come.
+
+    Returns:
+        The actor, which may still be starting.
 
     Raises:
         ValueError: If the namespace has a driver already.
@@ -262,7 +291,11 @@ def start_driver(runtime: Runtime, namespace: str, *, detached: bool) -> Any:
 
 
 def find_driver(namespace: str) -> Any:
-    """Return the driver of a namespace, or None if no driver is up there."""
+    """Look for the driver of a namespace.
+
+    Returns:
+        The actor, or None if no driver is up there.
+    """
     try:
         return ray.get_actor(DRIVER, namespace=namespace)
     except ValueError:
@@ -280,7 +313,7 @@ def join_driver(namespace: str, store: str) -> RayClient:
 
     Args:
         namespace: The namespace of the driver.
-        store: Location of the store that the client reads.
+        store: Location of the client's store.
 
     Raises:
         DriverError: If the driver is gone, runs other code, or fills another store.
@@ -295,7 +328,7 @@ def join_driver(namespace: str, store: str) -> RayClient:
 
 
 def end_driver(actor: Any) -> None:
-    """End a driver and its workers, and withdraw its request for nodes."""
+    """End a driver and its workers, and withdraw its request for nodes; it gets 15 s to close."""
     try:
         ray.get(actor.close.remote(), timeout=15)
     except Exception:
@@ -307,11 +340,11 @@ def end_driver(actor: Any) -> None:
 def join_cluster(
     namespace: str, *, existing: bool = False, timeout: float = CONNECT_TIMEOUT
 ) -> Connection | None:
-    """Join the cluster that RAY_ADDRESS names, or start a cluster.
+    """Join the cluster of RAY_ADDRESS, or start a cluster on this machine.
 
     Args:
         namespace: Ray namespace of this process.
-        existing: Join a running cluster, found on this machine if RAY_ADDRESS names none.
+        existing: Join a running cluster only. Without RAY_ADDRESS it is looked for on this machine.
         timeout: Seconds for the cluster to answer.
 
     Returns:
@@ -354,7 +387,7 @@ def join_cluster(
 
 
 def _why(error: RayActorError) -> str:
-    """Return the reason of an actor's death in one line.
+    """Return the reason of an actor's death in a line.
 
     Ray gives the cause of a failed start in the last line of its message.
     """

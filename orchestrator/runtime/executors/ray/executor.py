@@ -1,4 +1,4 @@
-"""The Ray executor: one worker per slot, pinned to its node; images travel as object references."""
+"""The Ray executor: a worker per slot, pinned to its node. Images travel as object references."""
 
 import logging
 import threading
@@ -58,9 +58,9 @@ MOST_LOAD_DEATHS = 3  # of workers in a row that were loading one model
 
 
 class RayExecutor:
-    """Workers on the nodes of the cluster that this process is connected to.
+    """Workers on the nodes of the cluster of this process; ``Executor`` has the methods' contracts.
 
-    Any thread may call, but only one thread may ``wait``.
+    Only one thread may call ``wait``; any thread may call the other methods.
     """
 
     interruptible = True
@@ -110,17 +110,17 @@ class RayExecutor:
         return self._budget
 
     def host(self, slot_id: str, model: str, served: Served) -> None:
-        """Begin to load a model on a slot that is up."""
+        """Begin to load a model on a slot; a slot that is down is ignored."""
         with self._lock:
             if slot := self._slot_up(slot_id):
                 slot.host(model, served)
 
     def put(self, array: np.ndarray) -> Any:
-        """Return an object reference of an array."""
+        """Store an array in the cluster's object store, and return its reference."""
         return ray.put(array)
 
     def fetch(self, handle: Any) -> np.ndarray:
-        """Return the array of an object reference.
+        """Return the array of an object reference, copied to this node.
 
         Raises:
             LostError: The array is lost with its worker or node.
@@ -131,7 +131,7 @@ class RayExecutor:
             raise LostError(f"images were lost: {in_short(error)}") from None
 
     def start(self, task: Task, slot_id: str, shard: Shard, images: Any, labels: Any) -> None:
-        """Queue a call on a slot that is up; ``images`` and ``labels`` are references."""
+        """Queue a call on a slot; a slot that is down is ignored."""
         with self._lock:
             if slot := self._slot_up(slot_id):
                 slot.start(task, shard, images, labels)
@@ -145,14 +145,18 @@ class RayExecutor:
                         ray.cancel(call.answer)
 
     def recreate(self, slot_id: str) -> None:
-        """Replace the worker of a slot that is up."""
+        """Replace the worker of a slot that is up; a slot of too many deaths is given up."""
         with self._lock:
             if slot := self._slot_up(slot_id):
                 self._count_death(slot, "it took too long")
                 self._replace_worker(slot, f"the worker of slot {slot_id} is replaced")
 
     def wait(self, timeout: float) -> list[Event]:
-        """Return the events since the last call, after ``timeout`` seconds if there are none."""
+        """Return the events since the last call, and replace dead or silent workers meanwhile.
+
+        Returns:
+            An empty list after ``timeout`` seconds without an event, and after ``close``.
+        """
         give_up = time.monotonic() + timeout
         while not self._closed:
             with self._lock:
@@ -167,7 +171,7 @@ class RayExecutor:
         return events
 
     def close(self) -> None:
-        """End all workers, and take back the request for nodes."""
+        """Kill all workers, and withdraw the request for nodes."""
         with self._lock:
             self._closed = True
             for slot in self._slots.values():
@@ -180,12 +184,12 @@ class RayExecutor:
     # -- slots and their workers -----------------------------------------------------------
 
     def _slot_up(self, slot_id: str) -> RaySlot | None:
-        """Return a slot, or None if it is down: then the driver's next event says so."""
+        """Return a slot, or None if it is down, of which an event will notify the driver."""
         slot = self._slots.get(slot_id)
         return slot if slot is not None and slot.up else None
 
     def _add_slots(self, nodes: list[NodeCapacity], *, everywhere: bool) -> None:
-        """Start workers on the slots that nodes lack: all nodes, or only nodes that joined."""
+        """Start workers on new slots, on all nodes or only on nodes that joined."""
         current = Counter(slot.node_id for slot in self._slots.values())
         for slot in self._allocator.allocate(nodes, current, everywhere=everywhere):
             self._slots[slot.slot_id] = slot
@@ -207,7 +211,7 @@ class RayExecutor:
             self._events.append(Failed(slot.calls[0].key, "infrastructure", message))
 
     def _count_death(self, slot: RaySlot, message: str) -> None:
-        """Count a death of a slot's worker, and refuse a model that too many died of loading."""
+        """Count a death of a slot's worker, and refuse a model whose loads killed too many."""
         slot.deaths += 1
         load = slot.load
         if load is None:
@@ -260,7 +264,7 @@ class RayExecutor:
                 self._handle_death(slot, f"the worker of slot {slot.slot_id} does not answer")
 
     def _update_nodes(self) -> None:
-        """Remove slots of nodes that died, and add slots on nodes that joined."""
+        """Remove slots of dead nodes, and add slots on nodes that joined."""
         self._next_update = time.monotonic() + NODES_EVERY
         try:
             nodes = alive_nodes()
@@ -291,7 +295,7 @@ class RayExecutor:
                 self._handle_answer(awaited[reference])
 
     def _handle_answer(self, slot: RaySlot) -> None:
-        """Handle the answer that a slot awaits."""
+        """Handle the awaited answer of a slot."""
         if slot.slot_id not in self._slots:
             return  # its node died, as another slot's answer has shown
         if not slot.up:
@@ -336,7 +340,7 @@ class RayExecutor:
             self._events.append(Hosted(slot.slot_id, load.model, answer.seconds))
 
     def _handle_call(self, slot: RaySlot, call: PendingCall) -> None:
-        """Handle the end of a call, and tell a worker that died from a call that failed."""
+        """Handle the end of a call: a result, a failed call, or the death of the worker."""
         try:
             output = call.result(stored=self._store is not None)
         except WORKER_DEATHS as error:

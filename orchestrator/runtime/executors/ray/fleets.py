@@ -25,13 +25,13 @@ NAMESPACE_PREFIX = "segtransfer-fleet-"  # of a fleet's driver, followed by the 
 
 @dataclass(frozen=True)
 class FleetStatus:
-    """A fleet at one moment.
+    """A fleet at a moment.
 
     Attributes:
         name: The fleet.
-        store: Location of the store that the fleet fills.
+        store: Location of the store of the fleet.
         status: The state of the fleet's driver.
-        models: Name and fingerprint of the clients' models, by the name that tasks use.
+        models: Name and fingerprint of the clients' models, by model key.
     """
 
     name: str
@@ -41,14 +41,16 @@ class FleetStatus:
 
 
 def start_fleet(fleet: str, runtime: Runtime) -> None:
-    """Start a driver that outlives this command.
+    """Start a driver that outlives this command, and wait until it answers.
 
     Args:
-        fleet: Name of the fleet.
+        fleet: Name of the fleet: 1 to 80 letters, digits, "_", "." and "-".
         runtime: Runtime options of the fleet.
 
     Raises:
-        InputError: If the name or the store is invalid, or if the fleet is up already.
+        InputError: If the name or the store is invalid, no cluster answers, or the fleet is up
+            already.
+        DriverError: If the driver cannot start.
     """
     Store(runtime.store)
     if not FLEET_NAME.fullmatch(fleet):
@@ -64,11 +66,11 @@ def start_fleet(fleet: str, runtime: Runtime) -> None:
 
 
 def attach(fleet: str, store: str) -> RayClient:
-    """Return a client of a fleet.
+    """Return a client of a fleet; closing the client keeps the fleet.
 
     Args:
         fleet: Name of the fleet.
-        store: Location of the store that the client reads.
+        store: Location of the client's store.
 
     Raises:
         InputError: If the fleet is not up, runs other code, or fills another store.
@@ -91,7 +93,7 @@ def attach(fleet: str, store: str) -> RayClient:
 
 
 def store_of(fleet: str) -> str:
-    """Return the location of the store that a fleet fills.
+    """Return the location of the store of a fleet.
 
     Raises:
         InputError: If the fleet is not up.
@@ -107,7 +109,7 @@ def store_of(fleet: str) -> str:
 
 
 def find_fleet(fleet: str) -> Any:
-    """Return the driver of a fleet.
+    """Return the driver of a fleet, an actor; the cluster must be joined.
 
     Raises:
         InputError: If the fleet is not up.
@@ -137,8 +139,8 @@ def status_of(fleet: str) -> FleetStatus:
 def end_fleet(fleet: str) -> None:
     """End a fleet's driver and workers, and withdraw requests for nodes.
 
-    Requests are withdrawn even if the fleet is not up, because a run that was killed may have
-    left one. Runs that still wait for nodes repeat their requests.
+    Requests are withdrawn even if the fleet is not up, because a killed run may have left a
+    request. Runs that still wait for nodes repeat their requests.
 
     Raises:
         InputError: If the fleet is not up.
@@ -153,7 +155,11 @@ def end_fleet(fleet: str) -> None:
 
 
 def fleets() -> list[str]:
-    """Return the names of the cluster's fleets."""
+    """List the cluster's fleets; the cluster must be joined.
+
+    Returns:
+        Names, sorted.
+    """
     return sorted(
         namespace.removeprefix(NAMESPACE_PREFIX)
         for namespace in driver_namespaces()
