@@ -35,10 +35,10 @@ from segtransfer.tasks.models import adapters as models
 log = logging.getLogger(__name__)
 Returned = TypeVar("Returned")
 
-ROUNDS = 2  # of each measurement at the data's size, alternating
-TIMED_STEPS = 3  # of the longer attack of each round
-# Scales below and above one, none of which is fed twice: one image of the first and a micro-batch
-# of the second are the ends of what attacks feed.
+ROUNDS = 2  # repetitions of each measurement at the data's size, alternating
+TIMED_STEPS = 3  # steps of the longer attack of each round
+# Scales below and above 1, each fed once. One image at the small scales and a micro-batch at the
+# large scales are the extremes of an attack's inputs.
 SMALL_SCALES, LARGE_SCALES = {"low": 0.5, "width": 0.3}, {"low": 1.2, "width": 0.3}
 LARGEST_SCALE = {"low": 1.5, "width": 0.0}
 
@@ -73,7 +73,7 @@ def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda nam
                     models.load(spec, _device(), plan.experiment.numerics)
                 rates = _measure(plan, key, shard)
             except Exception as error:  # a model is arbitrary user code
-                raise InputError(f"model '{spec.name}' cannot be measured: {error}") from error
+                raise InputError(f"Model '{spec.name}' cannot be measured: {error}") from error
             write_rates(store, _subject(plan, key), rates)
     finally:
         torch.set_num_threads(threads)
@@ -156,7 +156,7 @@ def _measure(plan: Plan, key: str, shard: Shard) -> ModelRates:
     parts = [shard.first(1), shard][: len(shard.image_ids)]
     for part in parts:
         time_evaluation(part)  # refuses a model of other classes
-        time_attack(part, 1)  # kernels are chosen
+        time_attack(part, 1)  # warm-up: kernels are chosen
     # Memory is mapped once, however large the images of later steps are.
     time_attack(parts[-1], 1, LARGEST_SCALE)
     rounds = [
@@ -166,7 +166,7 @@ def _measure(plan: Plan, key: str, shard: Shard) -> ModelRates:
         ]
         for _ in range(ROUNDS)
     ]
-    # Of each part; axes: round, part, measurement.
+    # Means over the rounds; axes: round, part, measurement.
     forward, one, several = np.mean(rounds, axis=0).T
     step = np.maximum((several - one) / (TIMED_STEPS - 1), forward)
     counts = [len(part.image_ids) for part in parts]

@@ -14,12 +14,12 @@ from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, relative_cost, views
 from segtransfer.tasks.attacks.transforms.views import TransformContext
 
-EXACT_GROUPS = 64  # with more schedule groups the mean stands for the drawn sizes
+EXACT_GROUPS = 64  # with more schedule groups the mean size is used, not the drawn sizes
 
-# Assumed if neither measured nor given: a half-width ResNet-18 takes 0.45 s per megapixel on one
-# thread of the CPU here, a ResNet-50 ten times as long; a data-centre GPU is some 20 times faster.
+# Assumed if neither measured nor given. A half-width ResNet-18 took 0.45 s per megapixel on one
+# thread of a CPU, a ResNet-50 ten times as long. A data-centre GPU is about 20 times faster.
 FORWARD_SECONDS_PER_PIXEL = {"cpu": 1e-6, "cuda": 5e-8}
-STARTUP_SECONDS = 12.0  # a worker that imports mmseg, as measured here
+STARTUP_SECONDS = 12.0  # measured for a worker that imports mmseg
 SWITCH_SECONDS = 2.0
 # Rounding, checks and statistics of an image, which belong to no step.
 FINISH_SECONDS_PER_PIXEL = 2e-7
@@ -108,7 +108,7 @@ def in_seconds(plan: Plan, rates: Rates) -> dict[str, Task]:
     for key, task in plan.tasks.items():
         shard = plan.shards[task.shard_id]
         batches = math.ceil(len(shard.image_ids) / plan.experiment.runtime.micro_batch)
-        # Rates are those of the largest images; smaller ones cost in proportion to their area.
+        # Rates hold for the largest images. Smaller images cost in proportion to their area.
         images = len(shard.image_ids) * math.prod(shard.size) / math.prod(largest)
         model = rates.models[task.model] if task.model is not None else None
         if task.attack is None:

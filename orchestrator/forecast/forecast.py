@@ -26,17 +26,17 @@ from segtransfer.statistics.power import Power, power_of
 from segtransfer.store import Store
 from segtransfer.store.measured_costs import peaks_on_gpus
 
-# A larger plan is simulated on a part of its shards: a fleet takes some two seconds.
+# A larger plan is simulated on a part of its shards. The simulation takes about 2 s per fleet.
 EXACT_TASKS = 50_000
-# Seconds per call beside its work, in the driver and the store, as measured on this machine.
+# Seconds per call in the driver and the store, as measured on one machine.
 CALL_OVERHEAD = 0.01
 # The same in core seconds, if the driver, Ray's daemons and the client share the workers' cores.
 SHARED_CORES_CALL_OVERHEAD = 0.03
 THIS_MACHINE = "machine"  # the device of slots that share the cores of this machine
 BUDGET_PER_SLOT = 2 * 2**30  # bytes in flight, if the spec leaves the budget to the cluster
 
-# Bytes in the store over raw bytes, zstd, as measured on the camvid sample: AEs of eps 8/255, and
-# confusions with predictions (a byte a pixel).
+# Bytes in the store over raw bytes, with zstd, as measured on the camvid sample: AEs at eps 8/255,
+# and confusions with predictions (1 byte per pixel).
 AE_RATIO, SCORE_RATIO = 0.86, 0.053
 
 
@@ -113,7 +113,7 @@ def forecast(plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = ())
         simulation = simulate(sample, slots, settings, stored=plan.stored)
         makespan = simulation.makespan
         if part > 1:
-            # The loss at the start and the end does not grow with the number of shards.
+            # Idle time at the start and the end does not grow with the number of shards.
             makespan += bound - lower_bound(sample.values(), slots, settings, stored=plan.stored)
         devices = len({slot.device for slot in slots})
         predicted.append(FleetForecast(name, len(slots), devices, makespan, bound, simulation))
@@ -141,7 +141,9 @@ def read_counts(text: str) -> tuple[int, ...]:
     """
     counts = tuple(int(part) if part.strip().isdigit() else 0 for part in text.split(","))
     if not all(1 <= count <= 65536 for count in counts):
-        raise InputError(f"--slots '{text}' is no list of numbers from 1 to 65536, as 1,8,64")
+        raise InputError(
+            f"--slots '{text}' is not a list of numbers from 1 to 65536. Write for example 1,8,64."
+        )
     return counts
 
 

@@ -91,4 +91,4 @@ class Committer:
         except OSError as error:
             if not self._store.remote:
                 raise
-            DRIVER_LOG.warning("the failure of %s could not be kept: %s", task.key, error)
+            DRIVER_LOG.warning("the failed row of %s was not written: %s", task.key, error)

@@ -15,7 +15,7 @@ from segtransfer.store import Store
 
 log = logging.getLogger(__name__)
 
-STATUS_PERIOD = 1.0  # seconds between two states of the driver that a listener receives
+STATUS_PERIOD = 1.0  # seconds between two calls of Listener.status
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Outcome:
             self.failures[notice.key] = notice.message
         elif notice.kind == "done":
             self.done.add(notice.key)
-            # A driver that was restarted has tried failed tasks again.
+            # A restarted driver has tried failed tasks again.
             self.failures.pop(notice.key, None)
 
 
@@ -90,7 +90,9 @@ def drive(
             return
         except UnknownClientError:
             # The driver was restarted and has lost its sessions; its results are stored.
-            log.warning("the driver was started again: going on with what is not stored yet")
+            log.warning(
+                "the driver was restarted: tasks without a stored result are submitted again"
+            )
             damaged = submission.damaged - outcome.done
             stored = frozenset(store.keys() & submission.tasks.keys()) - damaged
             submission = replace(submission, stored=stored, damaged=damaged)

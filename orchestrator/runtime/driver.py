@@ -72,7 +72,7 @@ class Driver:
         self._telemetry = telemetry or Telemetry()
         self._writes_gauges = telemetry is not None
         self._next_gauges = 0.0
-        self._measured: set[str] = set()  # models whose measured costs were looked up
+        self._measured: set[str] = set()  # models with measured costs read from the store
         self._scheduler = scheduler_for(runtime)
         self._cache = InputCache(executor, store)
         self._calls = InFlightCalls(runtime.least_deadline, serial=not executor.interruptible)
@@ -228,7 +228,7 @@ class Driver:
         and the number of slots on a GPU. Without a `size` the first pending shard gives the image
         size.
         """
-        # A client that joins gets the announcements and the full wait of a first client.
+        # A later client gets the announcements and the full wait of a first client.
         self._supply.restart_wait()
         slots, models = self._scheduler.slots, self._sessions.models()
         looked_up = models <= self._measured
@@ -239,7 +239,7 @@ class Driver:
         if size is not None and not looked_up:
             self._measured |= models
             self._calls.paces.expect(measured_paces(self.store, size, micro_batch))
-        # Once there are slots, the number of slots that share a GPU is fixed.
+        # The number of slots on a GPU is fixed by the first client.
         peaks = peaks_on_gpus(self.store, models, None if slots else size, micro_batch)
         sources = {task.model for task in pending if task.attack} - {None}
         self.executor.open(len(models), len(sources), peaks)
@@ -269,7 +269,10 @@ class Driver:
             self._recovery.store_failed(error, task)
             return
         if inputs is None:
-            message = f"shard {task.shard_id} is missing from the store or damaged there"
+            message = (
+                f"Shard {task.shard_id} is missing from the store or damaged. Run the experiment "
+                "again to restore the shard."
+            )
             self._recovery.apply("missing shard", task, message)
         elif inputs.images is None:
             self._recovery.apply("damaged dependency", task, "")
@@ -301,7 +304,7 @@ class Driver:
     def _commit(self, event: Finished, now: float) -> None:
         call = self._calls.end(event.key, now)
         if call is None:
-            return  # ended before, past its deadline or with its slot: another slot has the task
+            return  # ended before by its deadline or with its slot, and its task was retried
         try:
             report = self._committer.commit(call, event.output)
         except (LostError, OSError) as error:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-# The logger of the driver and its parts: readers of an event log see one name.
+# One logger for the driver and its parts, so that an event log has one name for all of them.
 DRIVER_LOG = logging.getLogger("segtransfer.runtime.driver")
-# Fields that logging itself puts on a record; all others were given as `extra`.
+# Fields set by logging itself; all other fields of a record were given as `extra`.
 _STANDARD_FIELDS = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
 
 
@@ -33,7 +33,7 @@ class JsonLines(logging.Formatter):
         entry |= {
             field: _plain(value)
             for field, value in vars(record).items()
-            # Ray marks records for itself, with fields that begin like private names.
+            # Ray adds fields of its own, with a leading underscore.
             if field not in _STANDARD_FIELDS and not field.startswith("_")
         }
         if record.exc_info:
@@ -80,7 +80,7 @@ def log_to(path: str | Path, logger: str = "segtransfer") -> logging.Handler:
     handler = json_lines(path)
     chosen, root = logging.getLogger(logger), logging.getLogger()
     for other in root.handlers:
-        # They would show the events too, now that the logger passes these on.
+        # Otherwise these handlers would show the events, too.
         other.setLevel(max(other.level, root.level))
     chosen.setLevel(logging.INFO)
     chosen.addHandler(handler)
@@ -118,5 +118,5 @@ def log_event(
         if value is not None and value != ""
     }
     words = " ".join(filter(None, [event, key[:16], f"on {slot}" if slot else ""]))
-    # Seen from the caller, so that module and line of the record are the driver's.
+    # stacklevel: module and line of the record are the caller's.
     logger.log(level, "%s", f"{words}: {message}" if message else words, extra=extra, stacklevel=2)

@@ -49,7 +49,7 @@ class FailureAction:
 
 FAILURES: Mapping[FailureCause, FailureAction] = MappingProxyType(
     {
-        # Reported by the executor. For a poisoned device the executor recreates the worker itself.
+        # Reported by the executor, which replaces the worker of a poisoned device itself.
         "infrastructure": FailureAction(retry=True, reload_inputs=True),
         "poisoned": FailureAction(retry=True, reload_inputs=True),
         # A client may have asked for the task again since the cancellation.
@@ -58,7 +58,7 @@ FAILURES: Mapping[FailureCause, FailureAction] = MappingProxyType(
         # Found by the driver.
         "deadline": FailureAction(retry=True, recreate_worker=True),
         "lost output": FailureAction(retry=True),
-        # A bucket may answer again later. A full or read-only disk stays full or read-only.
+        # A bucket may answer later. A full or read-only disk stays full or read-only.
         "remote store": FailureAction(retry=True),
         "local store": FailureAction(stop_driver=True),
         "missing shard": FailureAction(),

@@ -11,12 +11,12 @@ from segtransfer.runtime.scheduler.slots import Slot, Slots
 from segtransfer.runtime.status import SlotStatus
 from segtransfer.tasks.data.shards import Shard
 
-# The deadline of a call, as a multiple of the seconds that similar calls took, or that
-# `plan --calibrate` measured.
+# The deadline of a call, as a multiple of the seconds of similar calls, which ended before or were
+# measured by `plan --calibrate`.
 DEADLINE_FACTOR = 20.0
-# The deadline of a call without any similar call.
+# The deadline of a call if no similar call has ended.
 FIRST_DEADLINE = 3600.0  # seconds
-# Least cost of a change of models, in image forwards: the first calls after the change are slow.
+# Least cost of a change of models, in image forwards, because the next calls are slow.
 LEAST_SWITCH_COST = 10.0
 SMOOTHING = 0.3  # weight of the latest call in the moving mean of a slot's rate
 
@@ -257,5 +257,5 @@ class InFlightCalls:
 
 
 def _describe(task: Task) -> str:
-    work = task.attack.name if task.attack is not None else "scores"
+    work = task.attack.name if task.attack is not None else "evaluation"
     return f"{work} on shard {task.shard_id[:4]}"

@@ -125,7 +125,8 @@ def read_attack(
     raw = {"preset": attack} if isinstance(attack, str) else attack
     if not isinstance(raw, Mapping):
         raise InputError(
-            f"attack is a {type(raw).__name__}; give the name of a preset, or a mapping of fields"
+            f"attack is of type {type(raw).__name__}. Pass the name of a preset, a mapping of "
+            "fields, or an attack spec."
         )
     return validated(AttackSpec, {**raw, **fields}, "attack", {"base": Path.cwd()})
 
@@ -155,8 +156,8 @@ def attack_images(
     """
     if len(spec.variants) != 1:
         raise InputError(
-            f"attack '{spec.name}' keeps {len(spec.variants)} AEs per image (steps_at, scores), "
-            "and attack() returns the last alone; leave the fields out, or use an experiment"
+            f"Attack '{spec.name}' keeps {len(spec.variants)} AEs per image, but attack() returns "
+            "one. Remove steps_at and scores, or run an experiment."
         )
     validated(_CallFields, {"seed": seed, "micro_batch": micro_batch}, "attack()")
     pixels, ids = _pixels(images), _ids(image_ids, len(images))
@@ -250,8 +251,8 @@ def _segmenter(model: GivenModel, images: Any, pixels: np.ndarray) -> Iterator[S
     """
     if not callable(model):
         raise InputError(
-            f"model is a {type(model).__name__}; give a callable from images to logits, or "
-            "segtransfer.load_model(...)"
+            f"model is of type {type(model).__name__}. Pass a callable from images to logits, or "
+            "segtransfer.load_model(...)."
         )
     threads, tf32 = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
@@ -289,7 +290,7 @@ def _classes_of(function: Callable[..., Any], pixels: np.ndarray, device: torch.
     image = torch.from_numpy(pixels[:1]).to(device).float() / 255
     try:
         output = function(image)
-    except Exception as error:  # foreign code may raise anything
+    except Exception as error:  # a user's callable may raise any error
         size = f"{pixels.shape[-2]} x {pixels.shape[-1]} (height x width)"
         told = foreign_error(error, f"{WHO}, on images of {size},")
         if told is error:
@@ -300,8 +301,8 @@ def _classes_of(function: Callable[..., Any], pixels: np.ndarray, device: torch.
     check_logits(output, image, classes, WHO)
     if classes > IGNORE_INDEX:
         raise InputError(
-            f"{WHO} returned logits of {classes} classes; class indices have 8 bits, so return at "
-            f"most {IGNORE_INDEX}"
+            f"{WHO} returned logits of {classes} classes. At most {IGNORE_INDEX} classes are "
+            "allowed, because class indices have 8 bits."
         )
     return classes
 
@@ -324,7 +325,9 @@ def _check_attack(spec: AttackSpec, inputs: TaskInputs, num_classes: int) -> Non
 def _ids(image_ids: Sequence[str] | None, count: int) -> list[str]:
     ids = [f"image-{n}" for n in range(count)] if image_ids is None else list(map(str, image_ids))
     if len(ids) != count:
-        raise InputError(f"there are {count} images and {len(ids)} image_ids; give an id per image")
+        raise InputError(
+            f"There are {count} images but {len(ids)} image_ids. Pass one id per image."
+        )
     for n, image_id in enumerate(ids):
         if image_id in ids[:n]:
             raise InputError(twice("image_ids", image_id))
@@ -340,24 +343,24 @@ def _pixels(images: Any) -> np.ndarray:
     values = _numpy(images, "images")
     if values.ndim != 4 or values.shape[1] != 3 or not values.size:
         raise InputError(
-            f"images have shape {list(values.shape)}; give N x 3 x H x W, RGB (of one image: "
-            "images[None])"
+            f"images have shape {list(values.shape)}. Pass RGB images of shape N x 3 x H x W (a "
+            "single image as image[None])."
         )
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     if values.dtype.kind != "f":
-        raise InputError(f"images are {values.dtype}; give uint8, or float levels over 255")
+        raise InputError(f"images are {values.dtype}. Pass uint8 in 0 to 255, or floats in [0, 1].")
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= 1):
         raise InputError(
-            f"images range from {low:.3g} to {high:.3g}; give RGB in [0, 1] or uint8, and "
-            "normalise inside the model"
+            f"images range from {low:.3g} to {high:.3g}. Pass floats in [0, 1] or uint8, and "
+            "normalise inside the model."
         )
     levels = values.astype(np.float64) * 255
     if (off := np.abs(levels - levels.round()).max()) > LEVEL_ERROR:
         raise InputError(
-            f"images are up to {off:.2f} levels off those of 8-bit pixels; round them first, as "
-            "AEs are 8-bit images: (images * 255).round() / 255"
+            f"images are up to {off:.2f} levels off those of 8-bit pixels. Round them with "
+            "(images * 255).round() / 255, because AEs are 8-bit images."
         )
     return np.ascontiguousarray(levels.round().astype(np.uint8))
 
@@ -371,8 +374,8 @@ def _indices(labels: Any, pixels: np.ndarray, num_classes: int) -> np.ndarray:
     values = _numpy(labels, "labels")
     if values.ndim != 3 or len(values) != len(pixels):
         raise InputError(
-            f"labels have shape {list(values.shape)} for {len(pixels)} images; give class indices "
-            "N x h x w, 255 where a pixel has no class"
+            f"labels have shape {list(values.shape)} for {len(pixels)} images. Pass class indices "
+            "of shape N x h x w, with 255 for pixels without a class."
         )
     return np.ascontiguousarray(class_indices(values, num_classes, "labels"))
 
@@ -382,7 +385,9 @@ def _numpy(values: Any, name: str) -> np.ndarray:
         values = values.detach().cpu()
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     if not isinstance(values, np.ndarray):
-        raise InputError(f"{name} are a {type(values).__name__}; give a torch tensor or an array")
+        raise InputError(
+            f"{name} are of type {type(values).__name__}. Pass a torch tensor or an array."
+        )
     return values
 
 

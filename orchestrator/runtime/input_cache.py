@@ -41,7 +41,7 @@ class InputCache:
     def __init__(self, executor: Executor, store: Store) -> None:
         self._executor = executor
         self._store = store
-        # Shard id -> shard, images, labels; the shards in use last stand last.
+        # Shard id -> shard, images, labels, in the order of their last use.
         self._shards: dict[str, tuple[Shard, Any, Any]] = {}
         self._nbytes = 0  # of all these shards
         self._images: dict[str, Any] = {}  # attack key -> AEs

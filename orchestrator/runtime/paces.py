@@ -10,12 +10,12 @@ from segtransfer.experiment.task import Task
 from segtransfer.store import Store
 
 MEMORY = 0.9  # weight of earlier calls against the latest call
-FIT_ROUNDS = 10  # of the fit
-ANY_ATTACK = "*"  # stands for every attack in the paces that `plan --calibrate` stored
+FIT_ROUNDS = 10  # iterations of the fit of factors
+ANY_ATTACK = "*"  # stands for every attack in the paces of `plan --calibrate`
 ANY_SIZE = 0
-MOST_RECALLED = 64  # rows, as reading a row from a bucket takes some 30 ms
+MOST_RECALLED = 64  # rows, because a row of a bucket takes about 30 ms to read
 
-# Model, attack's name or None for an evaluation, and number of images: calls of one pace.
+# Calls of equal pace: model, attack's name (None for an evaluation), number of images.
 Work = tuple[str | None, str | None, int]
 
 
@@ -70,7 +70,7 @@ class Paces:
             tasks: Stored tasks, of which the last per work is read, as first calls are slow.
         """
         last = [*{self._work(task): task for task in tasks if task.cost}.items()]
-        every = -(-len(last) // MOST_RECALLED) or 1  # evenly spaced, so that no kind is left out
+        every = -(-len(last) // MOST_RECALLED) or 1  # evenly spaced, for every kind of task
         for work, task in last[::every]:
             row = store.row(task.key)
             seconds = row.report.get("cost", {}).get("seconds", 0.0) if row is not None else 0.0

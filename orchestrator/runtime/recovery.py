@@ -32,7 +32,7 @@ class Recovery:
         self._supply = supply
         self._committer = committer
         self._cache = cache
-        self._unloadable: dict[str, str] = {}  # model -> reason that no slot hosts it
+        self._unloadable: dict[str, str] = {}  # model -> reason why no slot hosts it
 
     def apply(self, cause: FailureCause, task: Task, message: str, slot_id: str = "") -> None:
         """Carry out the action for a failed task.
@@ -90,8 +90,8 @@ class Recovery:
         """
         for call in self._calls.late(time.monotonic(), self._scheduler.slots):
             message = (
-                f"{call.slot_id} worked on one call for {call.seconds:.0f} s, past its deadline of "
-                f"{call.deadline:.0f} s: its worker is replaced"
+                f"a call on slot {call.slot_id} took {call.seconds:.0f} s, past its deadline of "
+                f"{call.deadline:.0f} s; the slot gets a new worker"
             )
             self._calls.end(call.task.key, time.monotonic(), failed=True)
             self.apply("deadline", call.task, message, call.slot_id)
@@ -122,10 +122,10 @@ class Recovery:
         """Compute the stored AEs of an evaluation again, even if no client asked for them."""
         attack = str(score.depends_on)
         if attack not in self._registry.tasks:
-            message = "the images that it scores are damaged, and nobody makes them"
+            message = f"the stored AEs of {attack} are damaged, and no client submitted the attack"
             self._registry.fail(score, message, retry=False)
             return
-        DRIVER_LOG.warning("stored images of %s are damaged: they are made again", attack)
+        DRIVER_LOG.warning("the stored AEs of %s are damaged and are computed again", attack)
         self._committer.discard(attack)
         self._registry.recompute(attack)
         model = self._registry.tasks[attack].model

@@ -13,7 +13,7 @@ from segtransfer.experiment.task import Task
 from segtransfer.runtime.scheduler import Decision, Host, Scheduler, Slot
 from segtransfer.tasks.attacks.spec import AttackSpec
 
-DEFAULT_BUDGET = 2 * 2**30  # bytes of AEs in flight, until the executor says what it has
+DEFAULT_BUDGET = 2 * 2**30  # bytes of AEs in flight, until the first slot is up
 
 
 def scheduler_for(runtime: Runtime) -> Scheduler:
@@ -135,7 +135,10 @@ def replay(path: str | Path) -> Iterator[tuple[list[Any], list[Any]]]:
                 scheduler = Scheduler(**content)
                 continue
             if scheduler is None:
-                raise InputError(f"{path} is no journal of a driver: it begins without options")
+                raise InputError(
+                    f"{path} is not a journal of a driver. Pass the file of runtime.journal, whose "
+                    "first line has the scheduler's options."
+                )
             if event == "decide":
                 scheduler.in_flight_bytes = content["budget"]
                 scheduler.switch_cost = content["switch"]

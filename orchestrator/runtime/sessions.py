@@ -12,7 +12,7 @@ from segtransfer.errors import SegtransferError
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.executors.base import Served
 
-MAX_NOTICES = 10_000  # in one answer
+MAX_NOTICES = 10_000  # notices per answer
 
 
 @dataclass(frozen=True)

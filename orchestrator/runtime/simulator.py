@@ -19,7 +19,7 @@ from segtransfer.experiment.task import Task
 from segtransfer.runtime.scheduler import Host, Scheduler, Slot
 
 CLIENT = "plan"
-BINS = 40  # of the utilisation curve
+BINS = 40  # points of the utilisation curve
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class _Device:
         self.virtual += (now - self.since) * self.rate()
         self.since = now
         if not self.jobs:
-            self.virtual = 0.0  # else precision would be lost to a growing sum
+            self.virtual = 0.0  # A growing sum would lose precision.
 
 
 class _SimulatedSlot:
@@ -229,7 +229,7 @@ class _SimulatedFleet:
         self._down = 0  # slots that will come up
         self._rate = self._served = 0.0  # of calls, over all devices
         self._times, self._served_until = array("d", [0.0]), array("d", [0.0])
-        self._devices_with: dict[str, set[str]] = {}  # attack key -> devices that have its AEs
+        self._devices_with: dict[str, set[str]] = {}  # attack key -> devices with its AEs
         self._loads = self._deaths = self._calls = self._calls_lost = self._moved = 0
         self._loading = self._lost = 0.0
         count: dict[str, int] = {}

@@ -9,13 +9,13 @@ from segtransfer.runtime.scheduler import Scheduler, Slot
 from segtransfer.runtime.sessions import Notice, Sessions
 from segtransfer.runtime.task_registry import TaskRegistry
 
-# Work begins when every slot is warm: a slot that computes would take the cores of its machine
-# from a slot that still loads. If slots come up in turns, work begins without the last of them.
+# Work begins when every slot is warm, because a computing slot would take the cores of its machine
+# from a loading slot. If slots come up one after another, work begins without the last slots.
 WARM_UP_LIMIT = 60.0  # seconds
 # A cluster may lose all its slots and get new ones from a cloud, which starts machines first.
 SLOT_WAIT = 600.0  # seconds without any slot after which tasks fail
-# The same if nodes were requested: a cloud may be short of GPUs, or slow to boot nodes and to
-# fetch an image of many GB.
+# The same if nodes were requested. A cloud may be short of GPUs, or slow to boot nodes and to fetch
+# an image of many GB.
 NODE_WAIT = 3600.0  # seconds
 
 
@@ -133,15 +133,15 @@ class SlotSupply:
             self._announce(nodes, limit)
         if now - self._slotless_since <= limit:
             return ""
-        requested = f", though nodes were asked for: {nodes}" if nodes else ""
-        return f"no slot was left for {limit:.0f} s{requested}"
+        requested = f", although nodes were requested ({nodes})" if nodes else ""
+        return f"no slot was up for {limit:.0f} s{requested}"
 
     def _announce(self, nodes: str, limit: float) -> None:
         self._announced_nodes = nodes
         if nodes:
             message = (
-                f"no slot yet: the cluster was asked for nodes ({nodes}), and they are waited "
-                f"for up to {limit / 60:.0f} minutes"
+                f"no slot is up; nodes were requested from the cluster ({nodes}), waiting up to "
+                f"{limit / 60:.0f} minutes for them"
             )
             self._sessions.notify_all(Notice("slot", time.time(), message=message))
             log_event(DRIVER_LOG, "nodes awaited", nodes=nodes)

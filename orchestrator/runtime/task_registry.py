@@ -119,7 +119,7 @@ class TaskRegistry:
             if failed:
                 self._committer.record_failure(task, message)
             kind: Literal["failed", "skipped"] = "failed" if failed else "skipped"
-            reason = message if failed else "what it depends on failed"
+            reason = message if failed else "the attack that makes its images failed"
             self._telemetry.failed(task.kind, kind)
             log_event(DRIVER_LOG, kind, key=key, message=reason)
             self._release_images(task)

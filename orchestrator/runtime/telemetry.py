@@ -107,7 +107,7 @@ class Telemetry:
             self._values[series(instrument.name, labels)] = value
         elif instrument.kind == "counter":
             if value <= 0:
-                return  # nothing to add, and Ray refuses it
+                return  # Ray refuses to add zero.
             self._values[series(instrument.name, labels)] += value
         else:
             self._values[series(f"{instrument.name}_sum", labels)] += value

@@ -8,10 +8,10 @@ from segtransfer.runtime.in_flight import InFlightCalls
 from segtransfer.runtime.scheduler import Scheduler, Slot
 from segtransfer.runtime.simulator import Begun, SimulationSettings, simulate
 
-MOST_TASKS = 5000  # to simulate; a part stands for more
-LEAST_PERIOD = 2.0  # seconds between two simulations ...
-SHARE_OF_TIME = 0.01  # ... and the share of the driver's time that simulations may take
-LEAST_REST = 0.1  # of a call that takes longer than expected
+MOST_TASKS = 5000  # simulated tasks; of more tasks a sample is simulated
+LEAST_PERIOD = 2.0  # least seconds between two simulations
+SHARE_OF_TIME = 0.01  # most of the driver's time for simulations, as a share
+LEAST_REST = 0.1  # rest of a call past its expected end, as a share of its seconds
 
 
 class TimeLeft:
@@ -56,7 +56,7 @@ class TimeLeft:
             return None
         sample = _sample(tasks)
         made = {task.depends_on for task in sample.values() if task.depends_on} - sample.keys()
-        # Attacks that are done: the simulation needs them for their evaluations alone.
+        # Attacks already done, which the simulation needs because their evaluations depend on them.
         done = {key: Task(key, None, "", 0.0, 0) for key in made}
         settings = SimulationSettings(
             switch=self._calls.load_seconds(),

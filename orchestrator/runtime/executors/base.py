@@ -274,13 +274,15 @@ def perform(
     """
     if task.model is not None:
         if model is None:
-            raise ValueError(f"task {task.key} needs model {task.model}, and its slot hosts none")
+            raise ValueError(
+                f"task {task.key} needs model {task.model}, but its slot hosts no model"
+            )
         size = inputs.images.shape[-2], inputs.images.shape[-1]
         if not model.examined:
-            # No probe had a size that the model takes; these images have one that it must take.
+            # The model took no probe's size, but it must take the size of these images.
             examine(model, [size])
         check_size(model, size)
-    # Models and losses of others may draw from global generators: the task repeats its draws.
+    # Users' models and losses may draw from global generators; a repeated task repeats its draws.
     with seeded(task.key):
         return _performed(model, task, inputs, micro_batch, poll)
 

@@ -127,7 +127,7 @@ class InlineExecutor:
         self._models[slot_id] = None
         self._calls = deque(call for call in self._calls if call[1] != slot_id)
         self._events += [
-            SlotDown(slot_id, False, f"{slot_id} is emptied"),
+            SlotDown(slot_id, False, f"the model of {slot_id} is unloaded"),
             SlotUp(Slot(slot_id, "inline", width=1)),
         ]
 
@@ -145,7 +145,7 @@ class InlineExecutor:
             self._events.clear()
             return events
         if not self._calls:
-            time.sleep(min(timeout, 0.05))  # a task may wait for its back-off
+            time.sleep(min(timeout, 0.05))  # because a task may wait for its back-off
             return []
         task, slot_id, shard, images, labels = self._calls.popleft()
         inputs = TaskInputs(shard.image_ids, shard.group, images, labels)

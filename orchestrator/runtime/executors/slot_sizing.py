@@ -8,10 +8,10 @@ import torch
 
 from segtransfer.experiment.runtime_spec import Fleet
 
-WORKER_BYTES = 1.5e9  # memory that one worker may need on a CPU node
-MOST_PER_GPU = 8  # slots on a GPU if their number is not given and the models not measured
-# GPU memory of a process beside torch's, and the share of a GPU that is left free for fragments and
-# libraries' workspaces. Assumed; not measured on a GPU.
+WORKER_BYTES = 1.5e9  # bytes of memory per worker on a CPU node
+MOST_PER_GPU = 8  # slots per GPU if neither their number is given nor the models are measured
+# Bytes of GPU memory of a process beside torch's, and the share of a GPU's memory kept free for
+# fragments and libraries' workspaces. Both are assumed, not measured.
 CONTEXT_BYTES = 600 * 2**20
 RESERVE = 0.1
 

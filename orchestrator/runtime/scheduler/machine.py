@@ -17,10 +17,10 @@ from segtransfer.runtime.scheduler.task_table import (
     TaskEntry,
 )
 
-# Cost for a slot to switch its model, in image forwards: a load takes seconds, a forward a tenth.
+# Cost for a slot to switch its model, in image forwards: seconds per load over 0.1 s per forward.
 SWITCH_COST = 100.0
-# A slot may be taken from a model with work left once its calls cost this many times a switch, so
-# that switches there and back take a twenty-fifth of the time at most.
+# A slot may be taken from a model with work left once its calls cost this many times a switch. So
+# the two switches, there and back, take at most 4 % of the time.
 TIME_SLICE = 50.0
 
 Decision = Start | Host
@@ -93,7 +93,7 @@ class Scheduler:
             if state is State.BLOCKED:
                 new.append(fresh)
                 self._tasks.expect(task)
-        # The longest attacks first, so that none is left over at the end; else the plan's order.
+        # The longest attacks first, so no long attack remains at the end; else the plan's order.
         new.sort(key=lambda e: -e.task.cost if e.task.attack is not None else 0.0)
         for fresh in new:
             self._state.settle(fresh)
@@ -195,7 +195,7 @@ class Scheduler:
     def remove_slot(self, slot_id: str) -> None:
         """Remove a slot; its calls are ready again, first in their queues, with their attempts."""
         keys = self.slots.remove(slot_id) if slot_id in self.slots else []
-        # Each goes to the front of its queues: the last first keeps their order.
+        # Each goes to the front of its queues, so the last goes first to keep their order.
         for key in reversed(keys):
             self._state.requeue(self._tasks[key])
 

@@ -96,10 +96,10 @@ class ReadyQueues:
         entry.queued = False
         model = self._models.get(entry.task.model or ANY)
         if model is None:
-            return  # the last client has left
+            return  # The last client of the model was deleted.
         queues = model.of_kind(entry.task.attack is not None)
         queues.count -= 1
-        # Sums of floats do not come back to zero by themselves.
+        # Rounding would leave a rest.
         queues.cost = queues.cost - entry.task.cost if queues.count else 0.0
         for client in entry.clients:
             model.ready[client] -= 1

@@ -6,7 +6,7 @@ from segtransfer.experiment.task import Task
 from segtransfer.runtime.scheduler.state import SchedulerState
 from segtransfer.runtime.scheduler.task_table import ANY, State, TaskEntry
 
-# At most so many tasks that failed on a slot are skipped in search of a task that may run there.
+# Most tasks skipped, because they failed on the free slot, in search of a task for the slot.
 MOST_SKIPPED = 32
 
 
@@ -111,7 +111,7 @@ class Starter:
                 starts.append(self.start(entry, slot_id))
         for entry in reversed(skipped):
             state.queues.push(entry, first=True)
-            state.dirty[model] = None  # the entry may start without an event of its own
+            state.dirty[model] = None  # The entry may start later without an event of its own.
         return held_back
 
     def _slot_for_retry(self, model: str | None, failed_on: str, empty: bool) -> str | None:

@@ -7,7 +7,7 @@ from enum import Enum
 
 from segtransfer.experiment.task import Task
 
-ANY = ""  # stands for the model of tasks that need none
+ANY = ""  # stands for the model of tasks without a model
 
 
 class State(Enum):
@@ -106,5 +106,5 @@ class TaskTable:
         if self._unfinished[model] > 1:
             self._unfinished[model] -= 1
             self.remaining[model] -= task.cost
-        else:  # sums of floats do not come back to zero by themselves
+        else:  # Rounding would leave a rest.
             del self._unfinished[model], self.remaining[model]

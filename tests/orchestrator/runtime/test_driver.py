@@ -469,7 +469,7 @@ def test_without_any_slot_left_the_run_ends_after_a_while(
     notices = harness.to_the_end(client)
     ended = {n.key for n in notices if n.kind in ("failed", "skipped")}
     assert ended == plan.tasks.keys()
-    assert any("no slot was left" in n.message for n in notices)
+    assert any("no slot was up" in n.message for n in notices)
 
 
 def test_requested_nodes_are_awaited_longer_and_announced_once(
@@ -583,7 +583,7 @@ def test_status_says_what_each_slot_does(harness: Harness) -> None:
     assert [slot.queued for slot in status.slots] == [1, 1]
     assert status.counts["running"] == 4
     assert sum(status.counts.values()) == len(plan.tasks)
-    assert all(slot.task and "scores on shard" in slot.task for slot in status.slots)
+    assert all(slot.task and "evaluation on shard" in slot.task for slot in status.slots)
     assert status.clients == 1
 
 
@@ -609,5 +609,5 @@ def test_a_journal_of_other_events_leads_to_other_decisions(tmp_path: Path) -> N
 def test_a_journal_without_options_is_refused(tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     journal.write_text('{"event": "decide"}\n')
-    with pytest.raises(InputError, match="begins without options"):
+    with pytest.raises(InputError, match="is not a journal of a driver"):
         list(replay(journal))

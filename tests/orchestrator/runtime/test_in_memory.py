@@ -127,21 +127,21 @@ def _wrong(**changes: Any) -> dict[str, Any]:
 
 IMAGES, LABELS = arrays()
 WRONG = {
-    "other shape": (_wrong(images=IMAGES[0]), r"shape \[3, 24, 32\]; give N x 3 x H x W"),
-    "channels last": (_wrong(images=IMAGES.transpose(0, 2, 3, 1)), "give N x 3 x H x W"),
-    "normalised": (_wrong(images=IMAGES / 127.5 - 1), "range from -1 to 1; give RGB in"),
+    "other shape": (_wrong(images=IMAGES[0]), r"shape \[3, 24, 32\]\. Pass RGB"),
+    "channels last": (_wrong(images=IMAGES.transpose(0, 2, 3, 1)), "of shape N x 3 x H x W"),
+    "normalised": (_wrong(images=IMAGES / 127.5 - 1), r"range from -1 to 1\. Pass floats in"),
     "not a number": (_wrong(images=IMAGES * np.nan), "range from nan to nan"),
     "no levels": (_wrong(images=IMAGES / 256), "levels off those of 8-bit pixels"),
-    "other integers": (_wrong(images=IMAGES.astype(int)), "images are int64; give uint8"),
-    "a list": (_wrong(images=[1]), "images are a list; give a torch tensor"),
+    "other integers": (_wrong(images=IMAGES.astype(int)), r"images are int64\. Pass uint8"),
+    "a list": (_wrong(images=[1]), r"images are of type list\. Pass a torch tensor"),
     "no class": (_wrong(labels=LABELS + 5), r"labels has values .*allowed are 0 to 2"),
-    "fewer labels": (_wrong(labels=LABELS[:2]), "for 3 images; give class indices"),
-    "no callable": (_wrong(model="fcn-r18"), r"model is a str; give a callable.*load_model"),
+    "fewer labels": (_wrong(labels=LABELS[:2]), r"for 3 images\. Pass class indices"),
+    "no callable": (_wrong(model="fcn-r18"), r"model is of type str\. Pass a callable.*load_model"),
     "a mapping": (_wrong(model=lambda x: {"out": x}), r"returned a dict.*\['out'\]"),
     "classes": (_wrong(model=lambda x: x.argmax(1)), "return floating-point logits"),
     "too small": (_wrong(model=lambda x: x[..., :4, :4]), "resized to the size of the images"),
     "raises": (_wrong(model=lambda x: x.nothing), "raised AttributeError"),
-    "ids": (_wrong(image_ids=["a", "b"]), "3 images and 2 image_ids"),
+    "ids": (_wrong(image_ids=["a", "b"]), "3 images but 2 image_ids"),
     "equal ids": (_wrong(image_ids=["a", "b", "a"]), "two images named 'a'"),
 }  # fmt: skip
 
@@ -207,7 +207,7 @@ def test_a_wrong_seed_or_micro_batch_is_a_sentence(fields: dict[str, Any], messa
 @pytest.mark.parametrize("wrong", [5, None, ["pgd"]])
 def test_an_attack_or_a_model_of_a_wrong_kind_is_a_sentence(wrong: Any) -> None:
     images, labels = arrays(1)
-    with pytest.raises(InputError, match="attack is a "):
+    with pytest.raises(InputError, match="attack is of type "):
         segtransfer.attack(toys.convolutional(), images, labels, wrong)
     with pytest.raises(InputError, match="model"):
         segtransfer.load_model(wrong)
@@ -216,5 +216,5 @@ def test_an_attack_or_a_model_of_a_wrong_kind_is_a_sentence(wrong: Any) -> None:
 def test_more_classes_than_predictions_can_hold_are_refused() -> None:
     images, labels = arrays(1)
     wide = torch.nn.Conv2d(3, 256, 1)
-    with pytest.raises(InputError, match=r"logits of 256 classes; .* at most 255"):
+    with pytest.raises(InputError, match=r"logits of 256 classes\. At most 255 classes"):
         segtransfer.evaluate(wide, images, labels)

@@ -27,7 +27,7 @@ class OnRay(ExecutorKind):
         Raises:
             InputError: If no cluster answers, or the fleet cannot be used.
         """
-        # Specs are read without Ray.
+        # Imported here, because specs are read without Ray.
         from segtransfer.runtime.executors.ray.driver import own_driver
         from segtransfer.runtime.executors.ray.fleets import attach
 

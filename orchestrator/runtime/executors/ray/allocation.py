@@ -30,7 +30,7 @@ class SlotAllocator:
         self._models, self._sources = 0, 0
         self._peaks: Sequence[int] = ()
         self._per_gpu: int | None = None
-        self._numbers: Counter[str] = Counter()  # node id -> number of slots it ever got
+        self._numbers: Counter[str] = Counter()  # node id -> number of slots allocated so far
         self._nodes: set[str] = set()  # ids of the nodes at the last allocation
         self._request = NodeRequest()
 

@@ -16,9 +16,9 @@ from ray._private.services import canonicalize_bootstrap_address
 from segtransfer.errors import InputError
 
 CONNECT_TIMEOUT = 60.0  # seconds for a cluster to answer
-REMOVAL_TIMEOUT = 5.0  # seconds in which Ray's last processes may still write to their folder
-SOCKET_BYTES = 107  # of a unix socket's path
-# Ray's longest socket below the temporary folder, with the largest process id.
+REMOVAL_TIMEOUT = 5.0  # seconds to remove a folder while Ray's last processes may write to it
+SOCKET_BYTES = 107  # most bytes of a unix socket's path
+# Ray's longest path of a socket below the temporary folder, with the largest process id.
 SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 AUTH_MODE = "RAY_AUTH_MODE"  # Ray sets it in this process when it starts a cluster
 
@@ -84,7 +84,7 @@ def prepare(address: str | None) -> tuple[Connection, dict[str, Any]]:
             options = {"_temp_dir": os.path.join(folder, "ray")}
         else:
             _check_folder(name, absolute)
-            if absolute != os.path.normpath(given):  # Ray's processes work in other folders
+            if absolute != os.path.normpath(given):  # Ray's processes have other working folders
                 options = {"_temp_dir": os.path.join(absolute, "ray")}
     return Connection(os.environ.get(AUTH_MODE), folder), options
 
@@ -103,23 +103,25 @@ def _check_folder(name: str, folder: str) -> None:
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
     if not os.path.isdir(existing):
-        reason = f"{existing} is no folder"
+        reason = f"{existing} is not a folder"
     elif not os.access(existing, os.W_OK | os.X_OK):
-        reason = f"{existing} cannot be written"
+        reason = f"this user cannot write {existing}"
     else:
         return
     raise InputError(
-        f"{name} is {folder}, and Ray cannot use it: {reason}; set RAY_TMPDIR to a folder of "
-        "yours, for example /tmp"
+        f"Ray cannot use the temporary folder {name}={folder}, because {reason}. Set RAY_TMPDIR "
+        "to a folder that you can write, for example /tmp."
     )
 
 
 def _short_folder(name: str) -> str:
     """Make a folder of this user below /tmp, because the variable's folder is too long."""
     folder = tempfile.mkdtemp(prefix="segtransfer-ray-", dir="/tmp")
-    # A process that starts several clusters makes folders of the earlier ones again as it ends.
+    # At its end a process recreates the folders of its earlier clusters.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    log.warning("%s is too long for Ray's sockets: Ray uses %s for this run", name, folder)
+    log.warning(
+        "%s is too long for Ray's sockets; this run uses the folder %s instead", name, folder
+    )
     return folder
 
 
@@ -142,7 +144,10 @@ def wait_for_cluster(address: str, timeout: float) -> None:
     try:
         target = canonicalize_bootstrap_address(address)
     except ValueError as error:
-        raise InputError(f"RAY_ADDRESS '{address}' is no host:port: {error}") from error
+        raise InputError(
+            f"RAY_ADDRESS '{address}' is not an address ({error}). Set RAY_ADDRESS to host:port of "
+            "the head node, for example 10.0.0.1:6379."
+        ) from error
     if target is None:
         return
     options = [("grpc.enable_http_proxy", 0)]  # as Ray's own channels
@@ -151,7 +156,7 @@ def wait_for_cluster(address: str, timeout: float) -> None:
             grpc.channel_ready_future(channel).result(timeout)
         except grpc.FutureTimeoutError as error:
             raise InputError(
-                f"no Ray cluster answers at {address} within {timeout:.0f} s; correct "
-                "RAY_ADDRESS (host:port of the head node's GCS, by default port 6379), or unset "
-                "RAY_ADDRESS to run on this machine"
+                f"No Ray cluster answers at {address} within {timeout:.0f} s. Set RAY_ADDRESS to "
+                "host:port of the head node's GCS (port 6379 by default), or unset RAY_ADDRESS to "
+                "run on this machine."
             ) from error

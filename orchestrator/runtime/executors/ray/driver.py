@@ -39,14 +39,14 @@ from segtransfer.runtime.status import Status
 from segtransfer.runtime.telemetry import Telemetry
 from segtransfer.store import Store
 
-MAX_CONCURRENT_CALLS = 1000  # of the driver's methods; a client makes one call at a time
-POLL_DURATION = 0.5  # seconds that events() collects notices
+MAX_CONCURRENT_CALLS = 1000  # at a time; each client makes one
+POLL_DURATION = 0.5  # seconds for which events() collects notices
 LEASE = 60.0  # seconds without a call after which a client counts as dead
-RESTART_TIMEOUT = 120.0  # seconds for a driver that died to be restarted
-CANCEL_TIMEOUT = 10.0  # seconds for a driver to answer a client that leaves
+RESTART_TIMEOUT = 120.0  # seconds for Ray to restart a dead driver
+CANCEL_TIMEOUT = 10.0  # seconds for a driver to answer cancel()
 DRIVER = "driver"  # name of the actor in its namespace
-# In a cluster of one run's own nobody reads Ray's dashboard, task events and metrics, and on a
-# laptop they take two per cent of the cores from the models.
+# Ray's dashboard, task events and metrics are off in a run's own cluster, because nobody reads them
+# and they take 2 % of a laptop's cores.
 OWN_CLUSTER = {
     "include_dashboard": False,
     "_system_config": {"task_events_report_interval_ms": 0, "enable_metrics_collection": False},
@@ -70,7 +70,7 @@ class DriverActor:
     """
 
     def __init__(self, runtime: Runtime, lease: float, waits: bool) -> None:
-        code_hash()  # now: files on disk may change while this process runs
+        code_hash()  # computed now, because files on disk may change while this process runs
         if runtime.log is not None:
             log_to(runtime.log)
         executor = RayExecutor(
@@ -104,7 +104,7 @@ class DriverActor:
         self._check()
         return self._driver.submit(submission)
 
-    @ray.method(enable_task_events=False)  # polled: Ray's lists of tasks would hold little else
+    @ray.method(enable_task_events=False)  # because polls would fill Ray's lists of tasks
     def events(self, client: str, after: int) -> list[Notice]:
         """Collect a client's notices for ``POLL_DURATION`` s: few calls spare the workers' cores.
 
@@ -152,7 +152,7 @@ class DriverActor:
             while not self._stopping:
                 self._driver.step(timeout=0.5)
         except OSError as error:
-            self._error = f"the store cannot be written: {error}"
+            self._error = f"the store cannot be read or written: {error}"
         except Exception:
             self._error = traceback.format_exc()
 
@@ -230,7 +230,7 @@ class RayClient:
             try:
                 return ray.get(getattr(self._actor, method).remote(*arguments), timeout=timeout)
             except GetTimeoutError as error:
-                raise DriverError(f"the driver does not answer within {timeout:.0f} s") from error
+                raise DriverError(f"the driver did not answer within {timeout:.0f} s") from error
             except RayTaskError as error:
                 if isinstance(error.cause, UnknownClientError):
                     raise UnknownClientError(str(error.cause)) from None
@@ -320,10 +320,10 @@ def join_driver(namespace: str, store: str) -> RayClient:
     """
     actor = find_driver(namespace)
     if actor is None:
-        raise DriverError(f"no driver is up in {namespace}: its client ended")
+        raise DriverError(f"no driver is up in the Ray namespace {namespace}; its run has ended")
     client = RayClient(actor, namespace, owns_driver=False)
     if client.hello() != {"code": code_hash(), "store": store}:
-        raise DriverError("the driver computes with other code than this, or fills another store")
+        raise DriverError("the driver has other code or another store than this process")
     return client
 
 
@@ -332,7 +332,7 @@ def end_driver(actor: Any) -> None:
     try:
         ray.get(actor.close.remote(), timeout=15)
     except Exception:
-        logging.getLogger(__name__).warning("the driver did not close in time")
+        logging.getLogger(__name__).warning("the driver did not close by itself and is killed")
     ray.kill(actor, no_restart=True)
     ask_autoscaler(NO_NODES)  # a driver that hung or died could not withdraw its request
 
@@ -380,8 +380,9 @@ def join_cluster(
             raise
         where = f" at {address}" if address else ""
         raise InputError(
-            f"no Ray cluster answers{where} ({str(error).splitlines()[0]}); start one with 'ray "
-            "start --head', or name one in RAY_ADDRESS (and its token in RAY_AUTH_TOKEN_PATH)"
+            f"No Ray cluster answers{where} ({str(error).splitlines()[0]}). Start a cluster with "
+            "'ray start --head', or set RAY_ADDRESS to a cluster (and RAY_AUTH_TOKEN_PATH to the "
+            "file of its token)."
         ) from error
     return connection
 

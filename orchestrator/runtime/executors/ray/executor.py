@@ -49,12 +49,12 @@ log = logging.getLogger(__name__)
 
 PING_EVERY = 10.0  # seconds between pings of a worker
 PING_TIMEOUT = 60.0  # seconds without an answer after which a worker counts as dead
-START_WITHIN = 300.0  # seconds for a new worker to answer at all
+START_WITHIN = 300.0  # seconds for a new worker to answer its first ping
 NODES_EVERY = 3.0  # seconds between updates of the cluster's nodes
-LONGEST_POLL = 0.5  # seconds of one wait for references, so that pings are not late
-LOAD_WITHIN = 1800.0  # seconds that a model may take to load: it may come over the network
-MOST_DEATHS = 5  # of a slot's workers in a row, none of which finished anything
-MOST_LOAD_DEATHS = 3  # of workers in a row that were loading one model
+LONGEST_POLL = 0.5  # seconds; longer waits for references would delay pings
+LOAD_WITHIN = 1800.0  # seconds to load a model, which may come over the network
+MOST_DEATHS = 5  # dead workers in a row, without a finished call, that remove a slot
+MOST_LOAD_DEATHS = 3  # dead workers in a row, during loads of a model, that refuse the model
 
 
 class RayExecutor:
@@ -103,8 +103,8 @@ class RayExecutor:
         """Return a third of the cluster's object store, which holds labels and copies, too."""
         try:
             resources = ray.cluster_resources()
-        except Exception as error:  # the head may be restarting: the last answer is good enough
-            log.warning("the cluster's memory could not be asked for: %s", error)
+        except Exception as error:  # The head may be restarting. The last answer holds.
+            log.warning("the size of Ray's object store could not be read: %s", error)
         else:
             self._budget = int(resources.get("object_store_memory", 0.0) / 3)
         return self._budget
@@ -128,7 +128,7 @@ class RayExecutor:
         try:
             return ray.get(handle)
         except RayError as error:
-            raise LostError(f"images were lost: {in_short(error)}") from None
+            raise LostError(f"AEs were lost: {in_short(error)}") from None
 
     def start(self, task: Task, slot_id: str, shard: Shard, images: Any, labels: Any) -> None:
         """Queue a call on a slot; a slot that is down is ignored."""
@@ -148,7 +148,7 @@ class RayExecutor:
         """Replace the worker of a slot that is up; a slot of too many deaths is given up."""
         with self._lock:
             if slot := self._slot_up(slot_id):
-                self._count_death(slot, "it took too long")
+                self._count_death(slot, "its call exceeded the deadline")
                 self._replace_worker(slot, f"the worker of slot {slot_id} is replaced")
 
     def wait(self, timeout: float) -> list[Event]:
@@ -178,7 +178,7 @@ class RayExecutor:
                 ray.kill(slot.worker)
             self._slots.clear()
             self._events.clear()
-            # Unconditionally: an earlier process of this driver may have made a request, too.
+            # Always, because an earlier process of this driver may have made a request, too.
             ask_autoscaler(NO_NODES)
 
     # -- slots and their workers -----------------------------------------------------------
@@ -195,7 +195,7 @@ class RayExecutor:
             self._slots[slot.slot_id] = slot
             slot.new_worker(self._micro_batch, self._store)
         if not self._slots:
-            log.warning("no node of the cluster has cores or GPUs for a slot; waiting for one")
+            log.warning("no node of the cluster has cores or GPUs for a slot; waiting for a node")
 
     def _handle_death(self, slot: RaySlot, message: str) -> None:
         """Replace a dead worker; its running call fails, because it may be the cause of death."""
@@ -219,8 +219,8 @@ class RayExecutor:
         self._load_deaths[load.model] += 1
         if self._load_deaths[load.model] >= MOST_LOAD_DEATHS:
             why = (
-                f"{self._load_deaths[load.model]} workers in a row were lost while loading it; "
-                f"the last: {message}"
+                f"{self._load_deaths[load.model]} workers in a row died during its load; the "
+                f"last: {message}"
             )
             self._events.append(Refused(slot.slot_id, load.model, why))
 
@@ -251,7 +251,8 @@ class RayExecutor:
             self._handle_ping(pinged[reference])
         for slot in list(self._slots.values()):
             if slot.load is not None and now - slot.load.since > LOAD_WITHIN:
-                self._handle_death(slot, f"it did not load a model within {LOAD_WITHIN:.0f} s")
+                message = f"the worker did not load its model within {LOAD_WITHIN:.0f} s"
+                self._handle_death(slot, message)
                 continue
             silent = now - slot.pinged
             if slot.ping is None:
@@ -261,14 +262,14 @@ class RayExecutor:
                 if not slot.up:
                     # A worker without cores of its own can start even if all cores are taken.
                     slot.resources = {**slot.resources, "num_cpus": 0}
-                self._handle_death(slot, f"the worker of slot {slot.slot_id} does not answer")
+                self._handle_death(slot, f"the worker of slot {slot.slot_id} does not answer pings")
 
     def _update_nodes(self) -> None:
         """Remove slots of dead nodes, and add slots on nodes that joined."""
         self._next_update = time.monotonic() + NODES_EVERY
         try:
             nodes = alive_nodes()
-        except Exception as error:  # the head may be restarting; workers go on without it
+        except Exception as error:  # The head may be restarting. Workers work without it.
             log.warning("the cluster's nodes could not be listed: %s", error)
             return
         alive = {node.node_id for node in nodes}
@@ -297,7 +298,7 @@ class RayExecutor:
     def _handle_answer(self, slot: RaySlot) -> None:
         """Handle the awaited answer of a slot."""
         if slot.slot_id not in self._slots:
-            return  # its node died, as another slot's answer has shown
+            return  # removed with its node while another slot's answer was handled
         if not slot.up:
             self._handle_ping(slot)
         elif slot.load is not None:
@@ -319,8 +320,8 @@ class RayExecutor:
             return
         if code != code_hash():
             message = (
-                f"slot {slot.slot_id} is given up: its node has other code of segtransfer "
-                "than the driver; give every node the same wheel or image"
+                f"slot {slot.slot_id} is removed, because its node has other code of segtransfer "
+                "than the driver. Install the same wheel or image on every node."
             )
             self._replace_worker(slot, message, final=True)
         else:

@@ -54,13 +54,16 @@ def start_fleet(fleet: str, runtime: Runtime) -> None:
     """
     Store(runtime.store)
     if not FLEET_NAME.fullmatch(fleet):
-        raise InputError(f"fleet '{fleet}': a name has letters, digits, '_', '.' and '-' alone")
+        raise InputError(
+            f"'{fleet}' is not a name for a fleet. Use 1 to 80 letters, digits, '_', '.' and '-'."
+        )
     join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
     try:
         actor = start_driver(runtime, NAMESPACE_PREFIX + fleet, detached=True)
     except ValueError:  # the name is taken
         raise InputError(
-            f"fleet '{fleet}' is up already; see 'segtransfer fleet status {fleet}'"
+            f"Fleet '{fleet}' is already up. See 'segtransfer fleet status {fleet}', or choose "
+            "another name."
         ) from None
     RayClient(actor, NAMESPACE_PREFIX + fleet, owns_driver=False).hello()
 
@@ -81,13 +84,14 @@ def attach(fleet: str, store: str) -> RayClient:
     theirs = client.hello()
     if theirs["code"] != code_hash():
         raise InputError(
-            f"fleet '{fleet}' runs other code than this command ({theirs['code'][:8]}, here "
-            f"{code_hash()[:8]}): 'segtransfer fleet down {fleet}' ends it, then bring it up again"
+            f"Fleet '{fleet}' runs other code than this command ({theirs['code'][:8]}, here "
+            f"{code_hash()[:8]}). End the fleet with 'segtransfer fleet down {fleet}' and start it "
+            "again."
         )
     if theirs["store"] != store:
         raise InputError(
-            f"fleet '{fleet}' fills the store {theirs['store']}, the experiment names {store}; "
-            f"give runtime.store={theirs['store']}"
+            f"Fleet '{fleet}' writes to the store {theirs['store']}, but the experiment names "
+            f"{store}. Set runtime.store={theirs['store']}."
         )
     return client
 
@@ -118,8 +122,8 @@ def find_fleet(fleet: str) -> Any:
     if driver is None:
         up = ", ".join(fleets()) or "none"
         raise InputError(
-            f"no fleet '{fleet}' is up on this cluster (up: {up}); start it with "
-            f"'segtransfer fleet up {fleet}'"
+            f"No fleet '{fleet}' is up on this cluster (up: {up}). Start it with 'segtransfer "
+            f"fleet up {fleet}'."
         )
     return driver
 

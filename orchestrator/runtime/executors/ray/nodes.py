@@ -24,7 +24,7 @@ from segtransfer.runtime.executors.slot_sizing import (
 log = logging.getLogger(__name__)
 
 ANSWER_WITHIN = 60.0  # seconds for a node to report the memory of its GPUs
-# Cores of a node that its workers leave free: a driver or client asks for 0.01 each.
+# Cores of a node kept free of workers, because a driver or client asks for 0.01 each.
 SPARE_CORES = 0.1
 ASK_EVERY = 30.0  # seconds after which the request for missing nodes is repeated
 NO_NODES: Mapping[str, Any] = {"num_cpus": 0}
@@ -115,7 +115,7 @@ def least_gpu_bytes(nodes: Sequence[NodeCapacity]) -> int | None:
     try:
         sizes: list[int | None] = ray.get(answers, timeout=ANSWER_WITHIN)
     except RayError as error:
-        log.warning("the memory of GPUs could not be asked for: %s", error)
+        log.warning("the memory of the nodes' GPUs could not be read: %s", error)
         for answer in answers:
             ray.cancel(answer)
         return None
@@ -212,7 +212,7 @@ def ask_autoscaler(resources: Mapping[str, Any]) -> None:
     try:
         request_resources(**resources)
     except Exception as error:  # whatever the error, the nodes that are up can work
-        log.warning("the autoscaler could not be asked for more nodes: %s", error)
+        log.warning("the request for nodes to the autoscaler failed: %s", error)
 
 
 def resources_of_worker(node: NodeCapacity, workers: int, per_gpu: int) -> dict[str, float]:

@@ -61,8 +61,8 @@ class PendingCall:
         try:
             output: Output | RemoteFailure = ray.get(self.answer)
             if self.made is not None and not stored:
-                # AEs may be lost with their node after their call ended, which raises here. Stored
-                # AEs stay on the worker's node, because nothing here reads them.
+                # AEs may be lost with their node after the end of their call, which raises here.
+                # Stored AEs stay on the worker's node, because nothing here reads them.
                 ray.get(self.made)
         except TaskCancelledError:
             return RemoteFailure("cancelled", "the call was cancelled before it began")

@@ -59,7 +59,7 @@ class ModelActor:
     """
 
     def __init__(self, micro_batch: int, store: str | None) -> None:
-        code_hash()  # now, because the files on disk may change later
+        code_hash()  # computed now, because the files on disk may change later
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")  # the worker's .err
         log.setLevel(logging.INFO)
         self._name = "no model"
@@ -72,7 +72,9 @@ class ModelActor:
             if torch.cuda.is_available():
                 self._device = "cuda"
             else:
-                log.warning("Ray gave this actor a GPU, and torch finds none: it uses the CPU")
+                log.warning(
+                    "Ray gave this actor a GPU, but torch finds no GPU: models run on the CPU"
+                )
         self._model: Segmenter | None = None
 
     @ray.method(concurrency_group=HEALTH, enable_task_events=False)
@@ -106,10 +108,10 @@ class ModelActor:
                 served.spec, served.fingerprint, self._device, served.numerics
             )
         except Exception as error:
-            log.warning("%s cannot be loaded: %s", self._name, error)
+            log.warning("%s could not be loaded: %s", self._name, error)
             return RemoteFailure(_kind_of_load_failure(error), _message_of(error))
         loaded = Loaded(time.perf_counter() - begun)
-        log.info("%s is loaded after %.1f s", self._name, loaded.seconds)
+        log.info("%s was loaded in %.1f s", self._name, loaded.seconds)
         return loaded
 
     def attack(

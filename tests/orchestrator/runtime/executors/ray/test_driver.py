@@ -243,7 +243,7 @@ def test_a_second_fleet_of_the_name_is_refused(fleet: Fleet) -> None:
     from segtransfer.experiment.runtime_spec import Runtime
     from segtransfer.runtime.executors.ray.fleets import fleets, start_fleet
 
-    with pytest.raises(InputError, match="fleet 'tests' is up already; see 'segtransfer fleet"):
+    with pytest.raises(InputError, match=r"Fleet 'tests' is already up\. See 'segtransfer fleet"):
         start_fleet("tests", Runtime.model_validate(fleet.runtime))
     assert fleets() == ["tests"]
 
@@ -257,9 +257,11 @@ def test_clients_of_an_unknown_fleet_another_store_or_other_code_are_refused(
         return str(raised.value)
 
     output = refused({"fleet": {"name": "test"}})
-    assert "no fleet 'test' is up on this cluster (up: tests)" in output
+    assert "No fleet 'test' is up on this cluster (up: tests)" in output
     output = refused({"store": str(tmp_path / "elsewhere")})
-    assert f"fills the store {fleet.store.location}, the experiment names {tmp_path}" in output
+    assert (
+        f"writes to the store {fleet.store.location}, but the experiment names {tmp_path}" in output
+    )
     monkeypatch.setattr("segtransfer.runtime.executors.ray.fleets.code_hash", lambda: "0" * 64)
     output = refused({})
     assert "runs other code than this command" in output
@@ -328,7 +330,7 @@ def test_a_fleet_that_ends_leaves_no_actor(fleet: Fleet) -> None:
     end_fleet("tests")
     until("no actor is left", lambda: not live("DriverActor") and not live("ModelActor"), 20)
     assert fleets() == []
-    with pytest.raises(InputError, match="no fleet 'tests' is up"):
+    with pytest.raises(InputError, match="No fleet 'tests' is up"):
         end_fleet("tests")
 
 

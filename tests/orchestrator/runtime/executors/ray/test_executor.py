@@ -236,7 +236,7 @@ def test_an_empty_slot_makes_what_needs_no_source(make: Callable[..., Bench]) ->
     bench.start(up.slot.slot_id, evaluate_task("evaluate"))
     failed = bench.until(Failed)
     assert failed.kind == "task"
-    assert "hosts none" in failed.message
+    assert "hosts no model" in failed.message
 
 
 def test_a_worker_writes_the_arrays_where_the_store_is_remote(
@@ -279,7 +279,7 @@ def test_a_model_that_raises_is_refused_and_the_slot_takes_another(one: tuple[Be
     assert "Traceback" in refused.message
     bench.quiet(0.5)
     bench.start(slot, evaluate_task("evaluate"))
-    assert "hosts none" in bench.until(Failed).message, "the slot is empty"
+    assert "hosts no model" in bench.until(Failed).message, "the slot is empty"
     bench.host(slot, toy("a", seed=1))
 
 
@@ -344,7 +344,7 @@ def test_only_the_call_at_which_a_worker_was_lost_is_told(
     assert up.slot.slot_id == slot
     bench.quiet()
     bench.start(slot, evaluate_task("evaluate"))
-    assert "hosts none" in bench.until(Failed).message, "the slot came back empty"
+    assert "hosts no model" in bench.until(Failed).message, "the slot came back empty"
     bench.host(slot, toy("a", seed=1))
     bench.start(slot, attack_task("call 0"))
     assert bench.until(Finished).key == "call 0"
