@@ -159,5 +159,5 @@ def forwards(
 
 
 def _always_new_sizes(attack: AttackSpec) -> bool:
-    """Tell whether most steps feed a size that was not fed before; DI feeds two sizes in all."""
+    """Return whether most steps feed a size that was not fed before; DI feeds two sizes in all."""
     return any(transform.always_new_sizes for transform in attack.transforms)

@@ -16,7 +16,7 @@ class Committer:
     Args:
         store: The store of the driver.
         executor: The executor whose handles stand for AEs.
-        committed: Keys committed by an earlier driver.
+        committed: Keys stored before the restart of a driver.
     """
 
     def __init__(self, store: Store, executor: Executor, committed: Iterable[str]) -> None:
@@ -30,9 +30,10 @@ class Committer:
         return self._store.remote
 
     def has(self, key: str) -> bool:
-        """Tell whether this driver, or an earlier driver of the fleet, committed a task's result.
+        """Return whether a task's result is known as committed, without reading the store.
 
-        The store itself is not read: results of other runs are unknown here.
+        Known are the results of this driver, and after a restart all results stored before. The
+        results of other drivers on the same store are not.
 
         Args:
             key: The task's key, in hexadecimal digits.
@@ -56,7 +57,7 @@ class Committer:
             The report of the call: its cost and health.
 
         Raises:
-            LostError: If the AEs are gone with the worker or node of the attack.
+            LostError: If the AEs are lost with the worker or node of the attack.
             OSError: If the store cannot be written.
         """
         task, report = call.task, dict(output.report or {})

@@ -165,7 +165,7 @@ class Driver:
                 self._cancel(client)
 
     def status(self) -> Status:
-        """Return the present state of slots, tasks and clients; ``models`` names their models."""
+        """Return the present state of slots, tasks and clients."""
         with self.lock:
             names = {model: served.spec.name for model, served in self._registry.models.items()}
             return Status(

@@ -33,7 +33,7 @@ class FailureAction:
         retry: Queue the task again on another slot, after a back-off, while attempts are left.
             Otherwise the task gets a failed row and its dependants are skipped.
         reload_inputs: Read the AEs of an evaluation from the store for the next attempt, because
-            the worker with the AEs may be gone.
+            the AEs may be lost with their worker.
         recreate_worker: Give the slot of the call a new worker.
         recompute_dependency: Compute the attack again whose stored AEs the task scores. The task
             waits for the attack and keeps its attempts.

@@ -138,7 +138,7 @@ class InFlightCalls:
         Args:
             key: The task of the call.
             now: Time in seconds.
-            failed: Whether the call failed; its seconds say nothing about other calls then.
+            failed: Whether the call failed; its pace is ignored then.
 
         Returns:
             The call with its seconds, or None if the call was removed before.

@@ -41,7 +41,7 @@ def terminable() -> Iterator[None]:
 
 
 def was_terminated(stop: KeyboardInterrupt) -> bool:
-    """Tell whether an interrupt is SIGTERM rather than Ctrl-C.
+    """Return whether an interrupt is SIGTERM rather than Ctrl-C.
 
     Ray's waits turn any exception of a handler into a bare KeyboardInterrupt. So the present
     handler of SIGTERM is checked too, which `terminable` sets to "ignore".

@@ -68,7 +68,7 @@ FORWARDS_PER_SECOND = Instrument(
 UNSCORED_IMAGE_BYTES = Instrument(
     "segtransfer_in_flight_bytes", "gauge", "Bytes of AEs that are being made or await scoring."
 )
-BUDGET_BYTES = Instrument("segtransfer_budget_bytes", "gauge", "Budget for AEs in flight, in bytes.")
+BUDGET_BYTES = Instrument("segtransfer_budget_bytes", "gauge", "Byte budget for AEs in flight.")
 SECONDS_LEFT = Instrument(
     "segtransfer_seconds_left",
     "gauge",

@@ -199,7 +199,7 @@ class Sessions:
         return finished
 
     def waiting(self) -> bool:
-        """Tell whether any client has pending tasks."""
+        """Return whether any client has pending tasks."""
         return any(session.pending for session in self._sessions.values())
 
     def models(self) -> set[str]:

@@ -28,7 +28,7 @@ class SimulationSettings:
 
     Attributes:
         startup: Seconds until a slot is up.
-        switch: Seconds to load a model that ``loading`` does not name.
+        switch: Seconds to load a model without an entry in ``loading``.
         loading: Seconds to load a model, by model key.
         call: Seconds added to every call.
         deaths_per_hour: Rate of each slot's random deaths.

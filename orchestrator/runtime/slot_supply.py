@@ -69,7 +69,7 @@ class SlotSupply:
 
         Args:
             slot_id: The slot.
-            final: Whether the slot is gone for good. Otherwise the slot comes up again, empty.
+            final: Whether the slot is lost for good. Otherwise the slot comes up again, empty.
             message: The reason.
         """
         (self._returning.discard if final else self._returning.add)(slot_id)
@@ -95,7 +95,7 @@ class SlotSupply:
         self._work_begun = True
 
     def warming_up(self, now: float) -> bool:
-        """Tell whether work waits for all workers to start and all their models to load.
+        """Return whether work waits for all workers to start and all their models to load.
 
         The wait ends ``WARM_UP_LIMIT`` seconds after the first slot is up.
 
@@ -114,7 +114,7 @@ class SlotSupply:
         self._slotless_since, self._announced_nodes = None, ""
 
     def shortage(self, now: float) -> str:
-        """Tell whether no slot came up in time; requested nodes are announced once per wait.
+        """Return whether no slot came up in time; requested nodes are announced once per wait.
 
         Args:
             now: Time in seconds.

@@ -1,4 +1,4 @@
-"""The time left of a driver's tasks, for the terminal, `fleet status` and Grafana alike."""
+"""The time left of a driver's tasks, for the terminal, `fleet status` and Grafana."""
 
 import time
 from collections.abc import Mapping, Sequence

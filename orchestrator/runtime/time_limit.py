@@ -20,7 +20,7 @@ class TimeLimit:
         self.stopped: Stopped = ""
 
     def time_is_up(self) -> bool:
-        """Tell whether the run has to stop, and set `stopped` to "hours" if its hours are over.
+        """Return whether the run has to stop, and set `stopped` to "hours" if its hours are over.
 
         Returns:
             True also if another reason, for example SIGTERM, was set before.

@@ -146,7 +146,7 @@ class Executor(Protocol):
         """
 
     def starting(self) -> bool:
-        """Tell whether any open slot has never been up."""
+        """Return whether any open slot has never been up."""
 
     def awaited(self) -> str:
         """Describe the nodes requested from the cluster.

@@ -62,7 +62,7 @@ class InlineExecutor:
             self._events.append(SlotUp(slot))
 
     def starting(self) -> bool:
-        """Tell whether the driver has yet to receive the ``SlotUp`` of a slot."""
+        """Return whether the driver has yet to receive the ``SlotUp`` of a slot."""
         return any(isinstance(event, SlotUp) for event in self._events)
 
     def awaited(self) -> str:

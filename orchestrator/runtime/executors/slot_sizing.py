@@ -1,4 +1,4 @@
-"""Numbers of slots per GPU and per machine, for the planner and the Ray executor alike."""
+"""Numbers of slots per GPU and per machine, for both the planner and the Ray executor."""
 
 import math
 from collections.abc import Sequence

@@ -23,15 +23,15 @@ class InFlightLimit:
         return key in self._held
 
     def full(self) -> bool:
-        """Tell whether every attack has to wait.
+        """Return whether every attack has to wait.
 
         Returns:
-            False also if the size of the next attack is unknown, until ``fits`` is asked.
+            True if the next attack does not fit; its size counts as 1 byte until ``fits`` is asked.
         """
         return self.bytes > 0 and self.bytes + self._next_bytes > self.limit
 
     def fits(self, task: Task) -> bool:
-        """Tell whether an attack may begin; if not, the other attacks wait for it.
+        """Return whether an attack may begin; if not, the other attacks wait for it.
 
         Args:
             task: The attack, with ``nbytes`` of AEs.

@@ -30,12 +30,12 @@ class Scheduler:
     """Decides which task runs on which slot, and which slot hosts which model.
 
     A slot hosts one model and takes up to ``window`` calls. Evaluations go before attacks. A client
-    submits the attacks of its evaluations, too. Memory is about 0.2 kB per task beside the
-    ``Task``.
+    submits the attacks of its evaluations, too. Reports of unknown tasks and slots are ignored.
+    Memory is about 0.2 kB per task beside the ``Task``.
 
     Args:
         window: Most calls of a slot at a time.
-        attempts: Attempts per task. Only failures count for which the task is not to blame.
+        attempts: Most attempts per task. Calls lost with a removed slot do not count.
         in_flight_bytes: Budget of ``held_bytes``; a single attack may always run.
         switch_cost: Cost for a slot to switch its model, in the unit of the tasks' costs (image
             forwards in a run, seconds in a forecast).

@@ -58,7 +58,7 @@ class Placement:
         self._single[model] = None
 
     def any_unhosted(self) -> bool:
-        """Tell whether a model with ready tasks has no slot."""
+        """Return whether a model with ready tasks has no slot."""
         hosts = self._slots.hosts
         return any(not hosts(model) for model in self._queues.models(attacks=True))
 

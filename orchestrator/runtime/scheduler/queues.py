@@ -162,7 +162,7 @@ class ReadyQueues:
 
         Args:
             name: The model, or ``ANY``.
-            attacks: Whether to include attacks beside evaluations.
+            attacks: Whether to include attacks with the evaluations.
         """
         model = self._models.get(name)
         if model is None:
@@ -170,7 +170,7 @@ class ReadyQueues:
         return model.evaluations.cost + (model.attacks.cost if attacks else 0.0)
 
     def ready(self, name: str) -> bool:
-        """Tell whether a model has ready tasks."""
+        """Return whether a model has ready tasks."""
         model = self._models.get(name)
         return model is not None and bool(model.ready)
 
@@ -178,7 +178,7 @@ class ReadyQueues:
         """Return the models with ready tasks, without ``ANY``.
 
         Args:
-            attacks: Whether ready attacks count beside evaluations.
+            attacks: Whether ready attacks count as well as evaluations.
         """
         return [
             name

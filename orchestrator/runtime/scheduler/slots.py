@@ -44,7 +44,11 @@ class Slots:
     """All slots, with indexes that make the cost of a look-up independent of their number.
 
     No answer depends on the order of a set, so equal histories give equal answers. A busy slot has
-    a call or a load, and a free slot has neither.
+    a call or a load, and a free slot has neither. Except for ``end``, methods with a ``slot_id``
+    raise KeyError for an unknown slot.
+
+    Args:
+        window: Most calls of a slot at a time.
     """
 
     def __init__(self, window: int) -> None:
@@ -136,7 +140,7 @@ class Slots:
         return None if state.loading else state.model
 
     def is_loading(self, slot_id: str) -> bool:
-        """Tell whether a slot is loading its model."""
+        """Return whether a slot is loading its model."""
         return self._states[slot_id].loading
 
     def hosts(self, model: str) -> int:
@@ -148,7 +152,7 @@ class Slots:
         return sum(self._states[slot_id].loading for slot_id in self._hosts.get(model, ()))
 
     def hosted_elsewhere(self, model: str | None, slot_id: str) -> bool:
-        """Tell whether another slot hosts or loads the model.
+        """Return whether another slot hosts or loads the model.
 
         Args:
             model: The model; None asks whether there is another slot at all.
@@ -199,7 +203,7 @@ class Slots:
         """End a call and return the model of its slot, which has room now.
 
         Returns:
-            None also if the slot is gone, has no such call, or hosts no model.
+            None also if the slot is unknown, has no such call, or hosts no model.
         """
         state = self._states.get(slot_id or "")
         if state is None or key not in state.running:
@@ -228,11 +232,11 @@ class Slots:
         return [slot_id for device in self._unsaturated for slot_id in self._free_on[device]]
 
     def any_free(self) -> bool:
-        """Tell whether any slot is free."""
+        """Return whether any slot is free."""
         return bool(self._free)
 
     def saturated(self, slot_id: str) -> bool:
-        """Tell whether ``width`` or more slots of the slot's device are busy."""
+        """Return whether ``width`` or more slots of the slot's device are busy."""
         slot = self._states[slot_id].slot
         return self.busy[slot.device] >= slot.width
 
@@ -254,7 +258,7 @@ class Slots:
         return len(self._draining)
 
     def resume(self, keep: int) -> list[str | None]:
-        """End the draining of all slots but the first ``keep``, and return their models."""
+        """End the draining of all slots but the first ``keep``; return their models."""
         states = [self._states[slot_id] for slot_id in list(self._draining)[keep:]]
         for state in states:
             del self._draining[state.slot.slot_id]
@@ -267,10 +271,11 @@ class Slots:
         return next(iter(self._expired), None)
 
     def busy_replica(self) -> str | None:
-        """Return the slot with the most service among the busy slots of the model with most slots.
+        """Return the slot to drain in favour of another model, among the model with most slots.
 
         Returns:
-            None if fewer than two slots of the model are busy and not draining.
+            The busy slot with the most service since its load; None if fewer than two slots of the
+            model are busy and not draining.
         """
         model = max(self._hosts, key=lambda m: len(self._hosts[m]), default=None)
         if model is None or len(self._hosts[model]) < 2:

@@ -19,7 +19,7 @@ class OnRay(ExecutorKind):
 
         Args:
             runtime: The runtime options of the run.
-            name: Begin of the Ray namespace of a driver of the run's own.
+            name: Prefix of the Ray namespace of a driver of the run's own.
 
         Returns:
             The run's access to the driver, which the run closes.

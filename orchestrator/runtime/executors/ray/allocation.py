@@ -47,7 +47,7 @@ class SlotAllocator:
         self._sources = max(self._sources, sources)
 
     def nodes_changed(self, nodes: Sequence[NodeCapacity]) -> bool:
-        """Tell whether nodes have joined or died since the last allocation."""
+        """Return whether nodes have joined or died since the last allocation."""
         return {node.node_id for node in nodes} != self._nodes
 
     def allocate(

@@ -316,7 +316,7 @@ def join_driver(namespace: str, store: str) -> RayClient:
         store: Location of the client's store.
 
     Raises:
-        DriverError: If the driver is gone, runs other code, or fills another store.
+        DriverError: If the driver has ended, runs other code, or uses another store.
     """
     actor = find_driver(namespace)
     if actor is None:

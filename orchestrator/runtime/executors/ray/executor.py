@@ -90,7 +90,7 @@ class RayExecutor:
             self._allocator.request_missing(nodes)
 
     def starting(self) -> bool:
-        """Tell whether any slot has never been up."""
+        """Return whether any slot has never been up."""
         with self._lock:
             return any(not slot.was_up for slot in self._slots.values())
 

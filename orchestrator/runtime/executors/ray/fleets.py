@@ -76,7 +76,8 @@ def attach(fleet: str, store: str) -> RayClient:
         store: Location of the client's store.
 
     Raises:
-        InputError: If the fleet is not up, runs other code, or fills another store.
+        InputError: If no cluster answers, or the fleet is not up, runs other code, or uses another
+            store.
     """
     connection = join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
     driver = find_fleet(fleet)
@@ -100,7 +101,7 @@ def store_of(fleet: str) -> str:
     """Return the location of the store of a fleet.
 
     Raises:
-        InputError: If the fleet is not up.
+        InputError: If no cluster answers, or the fleet is not up.
     """
     connection = join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
     namespace = NAMESPACE_PREFIX + fleet
@@ -132,7 +133,7 @@ def status_of(fleet: str) -> FleetStatus:
     """Return the present state of a fleet.
 
     Raises:
-        InputError: If the fleet is not up.
+        InputError: If no cluster answers, or the fleet is not up.
     """
     join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
     driver = find_fleet(fleet)
@@ -147,7 +148,7 @@ def end_fleet(fleet: str) -> None:
     request. Runs that still wait for nodes repeat their requests.
 
     Raises:
-        InputError: If the fleet is not up.
+        InputError: If no cluster answers, or the fleet is not up.
     """
     join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
     try:

@@ -172,10 +172,11 @@ def missing_resources(fleet: Fleet, nodes: Sequence[NodeCapacity], per_gpu: int)
 
 
 class NodeRequest:
-    """The request to the autoscaler, of which a cluster has one that outlives its author.
+    """The request for nodes to the autoscaler.
 
-    Another run's request replaces this request, so a request for missing nodes is repeated. The
-    request of a killed run would keep idle nodes, so a run without missing nodes withdraws it.
+    A cluster keeps only the last request of all its clients, even after the client has ended. So a
+    request for missing nodes is repeated, and a run without missing nodes withdraws the request of
+    a killed run, which would keep idle nodes.
     """
 
     def __init__(self) -> None:
@@ -218,7 +219,7 @@ def ask_autoscaler(resources: Mapping[str, Any]) -> None:
 def resources_of_worker(node: NodeCapacity, workers: int, per_gpu: int) -> dict[str, float]:
     """Return Ray's resources for each new worker on a node.
 
-    The cores fit beside everything else that runs on the node.
+    The cores are free on the node, whatever else runs there.
 
     Args:
         node: The node.

@@ -216,7 +216,7 @@ def _stop_if_cancelled() -> None:
 
 
 def _kind_of_load_failure(error: Exception) -> FailureKind:
-    """Tell the model's own error from a lack of memory and a lost device."""
+    """Distinguish the model's own error from a lack of memory and a lost device."""
     if is_poisoned(error):
         return "poisoned"
     short = isinstance(error, MemoryError) or (
