@@ -150,4 +150,4 @@ def test_the_readmes_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     "name", ["quickstart", "dynamic-scaling", "step-size", "momentum", "composition"]
 )
 def test_the_readme_lists_every_space(name: str) -> None:
-    assert f"| `{name}` |" in readme_block("## The spaces that ship", "## Your own")
+    assert f"| `{name}` |" in readme_block("## The shipped spaces", "## Your own")
