@@ -14,7 +14,7 @@ fleet_app = typer.Typer(
     help=help_text(
         """Start, show and end a fleet: workers on a Ray cluster for several runs and searches.
 
-        Docs: how-to/four-nodes
+        Docs: how-to/team, how-to/four-nodes
         """
     ),
 )
@@ -52,7 +52,7 @@ def fleet_up(
     Example:
         segtransfer fleet up lab --store /shared/store fleet.gpus=true
 
-    Docs: how-to/four-nodes
+    Docs: how-to/team, how-to/four-nodes
 
     Raises:
         typer.Exit: With code 2 if no cluster runs, or the fleet is up already.
@@ -75,7 +75,7 @@ def fleet_status(name: FleetArgument) -> None:
     Example:
         segtransfer fleet status lab
 
-    Docs: how-to/four-nodes
+    Docs: how-to/team, how-to/four-nodes
 
     Raises:
         typer.Exit: With code 2 if the fleet is not up.
@@ -96,7 +96,7 @@ def fleet_down(name: FleetArgument) -> None:
     Example:
         segtransfer fleet down lab
 
-    Docs: how-to/four-nodes
+    Docs: how-to/team, how-to/four-nodes
 
     Raises:
         typer.Exit: With code 2 if the fleet is not up.

@@ -10,16 +10,18 @@ from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_with_message
 from segtransfer.errors import InputError
 
+UserFolderArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="FOLDER",
+        help="Folder with your images, labels and models. Default: the working folder.",
+        show_default=False,
+    ),
+]
+
 
 def init(
-    folder: Annotated[
-        str,
-        typer.Argument(
-            metavar="FOLDER",
-            help="Folder with your images, labels and models. Default: the working folder.",
-            show_default=False,
-        ),
-    ] = ".",
+    folder: UserFolderArgument = ".",
     out: Annotated[
         str, typer.Option(metavar="FILE", help="YAML file to write; an existing file is kept.")
     ] = "experiment.yaml",

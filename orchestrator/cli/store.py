@@ -160,29 +160,34 @@ def store_compact(location: LocationArgument, as_json: JsonOption = False) -> No
             print_compaction(report, console)
 
 
+DeletedExperimentsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Also delete this experiment: its name, or at least four first characters of its "
+        "identity; repeatable. Default: keep all experiments.",
+    ),
+]
+UnreferencedOption = Annotated[
+    bool,
+    typer.Option(help="Also delete rows and shards without a remaining experiment."),
+]
+MarkRunsOption = Annotated[
+    bool,
+    typer.Option(
+        "--mark-runs",
+        help="Also tag the MLflow runs of deleted experiments with segtransfer.deleted; the "
+        "runs are kept.",
+    ),
+]
+
+
 @verb(store_app, "gc")
 def store_gc(
     location: LocationArgument,
-    experiments: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Also delete this experiment: its name, or at least four first characters of its "
-            "identity; repeatable. Default: keep all experiments.",
-        ),
-    ] = None,
-    unreferenced: Annotated[
-        bool,
-        typer.Option(help="Also delete rows and shards without a remaining experiment."),
-    ] = False,
-    mark_runs: Annotated[
-        bool,
-        typer.Option(
-            "--mark-runs",
-            help="Also tag the MLflow runs of deleted experiments with segtransfer.deleted; the "
-            "runs are kept.",
-        ),
-    ] = False,
+    experiments: DeletedExperimentsOption = None,
+    unreferenced: UnreferencedOption = False,
+    mark_runs: MarkRunsOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -18,51 +18,56 @@ from segtransfer.jobs import DEFAULT_ADDRESS
 
 UPLOAD_PANEL = "Upload"
 
+SearchOption = Annotated[
+    bool,
+    typer.Option("--search", help="Read SPEC as a search. Default: read an experiment."),
+]
+DetachOption = Annotated[
+    bool,
+    typer.Option(
+        "--detach",
+        help="Exit after the submission. Default: print the job's log until the job ends.",
+    ),
+]
+EnvOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Environment variable to set in the job to its value here; repeatable. Default: none.",
+        rich_help_panel=UPLOAD_PANEL,
+    ),
+]
+WorkingDirOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder to upload as the job's working folder, with the spec, data, models and "
+        "code in it. Default: upload the spec alone.",
+        rich_help_panel=UPLOAD_PANEL,
+    ),
+]
+PackageOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Wheel or source tree of segtransfer to upload. Default: use the installed "
+        "package of the nodes.",
+        rich_help_panel=UPLOAD_PANEL,
+    ),
+]
+
 
 def submit(
     spec: SpecArgument,
     overrides: OverridesArgument = None,
     address: AddressOption = DEFAULT_ADDRESS,
     store: StoreOption = None,
-    search: Annotated[
-        bool,
-        typer.Option("--search", help="Read SPEC as a search. Default: read an experiment."),
-    ] = False,
+    search: SearchOption = False,
     resume: ResumeOption = False,
-    detach: Annotated[
-        bool,
-        typer.Option(
-            "--detach",
-            help="Exit after the submission. Default: print the job's log until the job ends.",
-        ),
-    ] = False,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Environment variable to set in the job to its value here; repeatable. Default: "
-            "none.",
-            rich_help_panel=UPLOAD_PANEL,
-        ),
-    ] = None,
-    working_dir: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Folder to upload as the job's working folder, with the spec, data, models and "
-            "code in it. Default: upload the spec alone.",
-            rich_help_panel=UPLOAD_PANEL,
-        ),
-    ] = None,
-    package: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="Wheel or source tree of segtransfer to upload. Default: use the installed "
-            "package of the nodes.",
-            rich_help_panel=UPLOAD_PANEL,
-        ),
-    ] = None,
+    detach: DetachOption = False,
+    env: EnvOption = None,
+    working_dir: WorkingDirOption = None,
+    package: PackageOption = None,
 ) -> None:
     """Run a spec as a job on a Ray cluster, and print the job's log.
 
@@ -72,7 +77,7 @@ def submit(
         segtransfer submit mine.yaml --store s3://bucket/lab
         segtransfer submit mine.yaml --working-dir . --env MLFLOW_TRACKING_URI
 
-    Docs: how-to/four-nodes, how-to/ray
+    Docs: how-to/team, how-to/ray, how-to/four-nodes
 
     Raises:
         typer.Exit: With the exit code of a failed or stopped job, with code 130 after Ctrl-C, and
