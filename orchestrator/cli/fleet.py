@@ -60,7 +60,7 @@ def fleet_up(
     from segtransfer.experiment.reading import read_runtime
     from segtransfer.runtime.executors.ray.fleets import start_fleet
 
-    with exit_with_message(name):
+    with exit_with_message(""):
         extra = [] if store is None else [f"store={store}"]
         runtime = read_runtime([*(overrides or []), *extra])
         start_fleet(name, runtime)
@@ -83,7 +83,7 @@ def fleet_status(name: FleetArgument) -> None:
     from segtransfer.reporting.fleet import print_fleet
     from segtransfer.runtime.executors.ray.fleets import status_of
 
-    with exit_with_message(name):
+    with exit_with_message(""):
         print_fleet(status_of(name), console)
 
 
@@ -103,6 +103,6 @@ def fleet_down(name: FleetArgument) -> None:
     """
     from segtransfer.runtime.executors.ray.fleets import end_fleet
 
-    with exit_with_message(name):
+    with exit_with_message(""):
         end_fleet(name)
         console.print(f"Fleet '{name}' is down.")

@@ -54,7 +54,7 @@ def init(
         found = look_into(Path(folder).expanduser(), path.parent)
         path.write_text(starter_spec(found), encoding="utf-8")
         data = "no data" if found.data is None else f"data in {found.data['folder']}"
-        console.print(f"Found {data}; models: {len(found.models)}.", highlight=False)
+        console.print(f"Found {data} and {len(found.models)} models.", highlight=False)
         name = shlex.quote(out)
         steps = f"segtransfer data check {name}, segtransfer plan {name}"
         sample = found.data is None and not found.models

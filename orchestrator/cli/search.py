@@ -8,10 +8,8 @@ from segtransfer import api
 from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_if_failed, exit_with_message
 from segtransfer.cli.options import (
-    AgainstOption,
     FleetOption,
     RequireTrackingOption,
-    ResumeOption,
     StoreOption,
     TrackingOption,
     with_options,
@@ -31,6 +29,22 @@ if TYPE_CHECKING:
 
 RERUN_SEARCH = "Run the same command with --resume to resume the search."
 
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Resume an interrupted search with its stored trials. Default: refuse a search whose "
+        "trials are stored and incomplete.",
+    ),
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="random",
+        help="'random': also run five random searches with other seeds, and compare the best "
+        "transfer at no more cost. Default: no comparison.",
+    ),
+]
 SearchArgument = Annotated[
     str,
     typer.Argument(

@@ -127,7 +127,7 @@ def store_merge(
     from segtransfer.store import Store
     from segtransfer.store.maintenance import merge, open_existing
 
-    with exit_with_message(location):
+    with exit_with_message(""):
         sources = [open_existing(other) for other in others]
         reports = [merge(Store(location), other) for other in sources]
         if as_json:

@@ -10,10 +10,10 @@ from segtransfer.cli.job import commands_for, follow_job
 from segtransfer.cli.options import (
     AddressOption,
     OverridesArgument,
-    ResumeOption,
     SpecArgument,
     StoreOption,
 )
+from segtransfer.errors import InputError
 from segtransfer.jobs import DEFAULT_ADDRESS
 
 UPLOAD_PANEL = "Upload"
@@ -21,6 +21,14 @@ UPLOAD_PANEL = "Upload"
 SearchOption = Annotated[
     bool,
     typer.Option("--search", help="Read SPEC as a search. Default: read an experiment."),
+]
+ResumeJobOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="With --search: resume an interrupted search with its stored trials. Default: refuse "
+        "a search whose trials are stored and incomplete.",
+    ),
 ]
 DetachOption = Annotated[
     bool,
@@ -63,7 +71,7 @@ def submit(
     address: AddressOption = DEFAULT_ADDRESS,
     store: StoreOption = None,
     search: SearchOption = False,
-    resume: ResumeOption = False,
+    resume: ResumeJobOption = False,
     detach: DetachOption = False,
     env: EnvOption = None,
     working_dir: WorkingDirOption = None,
@@ -87,8 +95,13 @@ def submit(
     from segtransfer.jobs.bundle import JobRequest, pack
 
     with exit_with_message(spec):
+        if resume and not search:
+            raise InputError(
+                "--resume is an option of searches; add --search, or leave --resume out, because a "
+                "run resumes without an option"
+            )
         request = JobRequest(spec, tuple(overrides or ()), store, search, resume)
-        with pack(request, working_dir, package, env or ()) as bundle:
+        with pack(request, working_dir, package, env or ()) as bundle, exit_with_message(""):
             job = client.submit(client.connect(address), bundle)
         console.print(f"Submitted job {job}.\n{commands_for(job, address)}", highlight=False)
         if not detach:
