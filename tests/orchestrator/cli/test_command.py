@@ -92,7 +92,7 @@ def test_report_shows_the_experiment_that_is_asked_for(spec: Path) -> None:
     assert ("first" in one, "second" in one) == (False, True)
     none = runner.invoke(app, ["report", "store", "--experiment", "third"])
     assert none.exit_code == 2
-    assert "holds no experiment 'third'; it holds second-" in none.stderr.replace("\n", " ")
+    assert "matches 'third'. The store holds: second-" in none.stderr.replace("\n", " ")
 
 
 def test_report_logs_what_could_not_be_logged(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_two_runs_are_compared_over_the_attacks_that_both_have(
 
 
 def test_one_attack_against_a_run_of_several_is_refused(store: str) -> None:
-    with pytest.raises(InputError, match=r"name one of B \(second-.*noise, pgd"):
+    with pytest.raises(InputError, match=r"B \(second-.*noise, pgd"):
         segtransfer.compare("first:pgd", "second", store=store)
 
 
@@ -112,4 +112,4 @@ def test_what_cannot_be_compared_ends_with_code_2_and_a_sentence(store: str) -> 
 def test_an_unknown_reference_ends_with_code_2(store: str) -> None:
     answer = runner.invoke(app, ["compare", "first:pgd", "nothing", "--store", store])
     assert answer.exit_code == 2
-    assert "'nothing' is no store" in answer.stderr
+    assert "matches 'nothing'" in answer.stderr

@@ -112,7 +112,7 @@ def test_machines_that_made_other_numerics_of_the_same_wish_are_told_apart(tmp_p
         on(run, {"fold": False, "bf16": bf16, "equal_signs": {"bf16": share}})
         for bf16, share in ((True, 0.95), (False, 0.81))
     )
-    with pytest.raises(InputError, match=r"bf16 auto, and .* with bf16 in A and reference in B"):
+    with pytest.raises(InputError, match=r"bf16 auto, but .* with bf16 in A and reference in B"):
         compare_pgd(a, b)
     notes = compare_pgd(a, b, "numerics").notes
     assert any("with bf16 in A and reference in B" in note for note in notes)
@@ -152,7 +152,7 @@ def test_nothing_in_common_is_refused_whatever_is_allowed(
     ("alter", "expected"),
     [
         (lambda run: changed(run, classes=["road", "tree"]), "A / B: 1: 'sky' / 'tree'"),
-        (lambda run: with_spec(run, data={"label_map": {"sky": None}}), "merge classes otherwise"),
+        (lambda run: with_spec(run, data={"label_map": {"sky": None}}), "different label maps"),
     ],
 )
 def test_classes_must_agree_whatever_is_allowed(
@@ -163,17 +163,17 @@ def test_classes_must_agree_whatever_is_allowed(
 
 
 def test_what_can_be_allowed_is_named(run: Results) -> None:
-    with pytest.raises(InputError, match="'image' cannot be allowed: did you mean 'images'"):
+    with pytest.raises(InputError, match="cannot allow 'image': did you mean 'images'"):
         compare_pgd(run, run, "image")
 
 
 def test_a_run_without_results_is_refused(run: Results) -> None:
-    with pytest.raises(InputError, match=r"toys \(B\) in .* has no results yet"):
+    with pytest.raises(InputError, match=r"toys \(B\) in .* has no results"):
         compare_pgd(run, replace(run, counts={}))
 
 
 def test_a_transfer_ratio_is_relative_to_its_own_run(run: Results) -> None:
-    with pytest.raises(InputError, match="different denominators"):
+    with pytest.raises(InputError, match="denominators differ"):
         compare_results(run, weaker(run), PGD, metric="ratio")
 
 
@@ -211,7 +211,7 @@ def test_the_same_images_in_other_shards_are_the_same_images(stored: dict[str, R
 
 
 def test_fewer_images_are_refused_or_compared_alone(stored: dict[str, Results]) -> None:
-    with pytest.raises(InputError, match=r"A has 6 images and B has 3, of which 3 are the same"):
+    with pytest.raises(InputError, match=r"A has 6 images and B has 3; 3 are common"):
         bring_together(stored["six"], stored["three"], PGD, ())
     a, b, _ = bring_together(stored["six"], stored["three"], PGD, ["images"])
     assert sorted(a.image_ids) == sorted(stored["three"].image_ids)
@@ -220,9 +220,7 @@ def test_fewer_images_are_refused_or_compared_alone(stored: dict[str, Results]) 
 
 
 def test_an_image_of_the_same_name_and_other_pixels_is_another(stored: dict[str, Results]) -> None:
-    with pytest.raises(
-        InputError, match="of which 4 are the same; 2 have the same name, but other"
-    ):
+    with pytest.raises(InputError, match="4 are common; 2 have a common name, but other"):
         bring_together(stored["six"], stored["mixed"], PGD, ())
     a, *_ = bring_together(stored["six"], stored["mixed"], PGD, ["images"])
     assert sorted(a.image_ids) == [f"image-{i}" for i in range(2, 6)]

@@ -51,7 +51,7 @@ def test_a_report_says_the_torn_experiment_after_the_sound_one(store: Store) -> 
 
 
 def test_one_of_two_must_be_named_and_the_torn_one_is_listed(store: Store) -> None:
-    with pytest.raises(InputError, match=r"2 experiments; .* beefbeefbeef \(damaged\)"):
+    with pytest.raises(InputError, match=r"2 experiments\. .* beefbeefbeef \(damaged\)"):
         experiment_of(store)
     assert experiment_of(store, "beef")[0] == TORN
     (sound,) = store.descriptions()

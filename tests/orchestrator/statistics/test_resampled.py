@@ -95,7 +95,7 @@ def test_an_interval_that_covers_more_is_wider(sample: Resampled) -> None:
 
 
 def test_a_mean_over_no_pair_is_refused(sample: Resampled) -> None:
-    with pytest.raises(ValueError, match="no pair of source and target"):
+    with pytest.raises(ValueError, match="at least one pair of source and target"):
         sample.mean("pgd", [])
 
 
