@@ -77,7 +77,8 @@ def attack_fits(row: CommitRow | None, cell: Cell, manifest: Manifest) -> bool:
 
     Args:
         row: The row of the AEs that a cell scores. None, for a missing row, agrees.
-        cell: The cell, with the names of the attack's variant, the source and the shard.
+        cell: The cell, with the names of the attack's variant, the source and the shard. A cell of
+            clean images agrees with any row.
         manifest: The attacks and the fingerprints of the models.
 
     Returns:

@@ -168,6 +168,7 @@ class Results(Drawn):
 
         Raises:
             KeyError: If the metric is unknown.
+            InputError: If the metric compares cells (``drop``, ``ratio``).
         """
         values = [_percent(self, (CLEAN, None, target), metric) for target in self.targets]
         return pd.Series(values, index=self.targets, name=CLEAN)

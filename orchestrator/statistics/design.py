@@ -43,7 +43,7 @@ class Factor:
         """Sum per-image counts over the clusters of each resample.
 
         Args:
-            counts: N x anything, finite.
+            counts: N x anything; a column with NaN gives NaN.
 
         Returns:
             float64 (R + 1) x anything; row 0 is the sum over all images.

@@ -18,7 +18,7 @@ class Interval:
         low: The lower bound; NaN if there is no interval.
         high: The upper bound; NaN if there is no interval.
         p: The two-sided p-value of the hypothesis that the value is 0, for differences only. NaN if
-            all images share one schedule, or if there is no interval.
+            all images have the same schedule, or if there is no interval.
     """
 
     value: float

@@ -50,7 +50,7 @@ class Power:
     """The smallest detectable paired difference, at power 80 % and two-sided level 5 %.
 
     Attributes:
-        difference: The difference in percentage points of mIoU; None if all images share one
+        difference: The difference in percentage points of mIoU; None if all images have the same
             schedule.
         images: The number of images.
         groups: The number of schedule groups.

@@ -19,8 +19,8 @@ class Resampled:
     """The R bootstrap resamples of an experiment's images, with the metrics of every cell.
 
     All cells use the same resamples, so differences are paired. Metrics are those of
-    ``Results.matrix``. Methods raise KeyError for a cell without a result, an unknown attack or
-    metric.
+    ``Results.matrix``. Methods raise KeyError for an unknown attack or a cell without a result, and
+    InputError for an unknown metric.
 
         sample = Resampled(results)
         sample.cell("ds-mi", "fcn-r18", "pspnet-r18")       # Interval of mIoU in percent

@@ -74,7 +74,7 @@ def test_a_name_comes_before_an_attack_of_the_newest(store: Store) -> None:
     assert find_run("noise", store).attack is None
 
 
-def test_an_attack_of_an_older_run_needs_that_run(store: Store) -> None:
+def test_attack_of_an_older_run_needs_the_name_of_the_run(store: Store) -> None:
     with pytest.raises(InputError, match="attack of the newest experiment"):
         find_run("mi", store)
 
@@ -89,7 +89,7 @@ def test_an_attack_of_an_older_run_needs_that_run(store: Store) -> None:
         ("elsewhere#nothing", ["elsewhere matches", "other-beefbeef (fgsm)"]),
     ],
 )
-def test_an_unknown_reference_says_what_there_is(
+def test_unknown_reference_lists_the_experiments(
     store: Store, elsewhere: Store, reference: str, expected: list[str]
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -98,7 +98,7 @@ def test_an_unknown_reference_says_what_there_is(
     assert "\n" not in str(caught.value)
 
 
-def test_a_name_or_beginning_of_two_experiments_is_refused_naming_both(store: Store) -> None:
+def test_name_or_prefix_of_two_experiments_is_refused_and_lists_both(store: Store) -> None:
     store.save_experiment(OTHER, content_of(["pgd"], name="old"))
     store.save_experiment(OLD[:4] + "c" * 60, content_of(["pgd"], name="third"))
     for reference in ("old", "old:pgd", "store#0a1b"):
@@ -106,6 +106,6 @@ def test_a_name_or_beginning_of_two_experiments_is_refused_naming_both(store: St
             find_run(reference, store)
 
 
-def test_an_empty_store_is_said_to_be_empty(tmp_path: Path) -> None:
+def test_empty_store_is_refused_as_empty(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="The store has no experiment"):
         find_run("pgd", Store(str(tmp_path)))

@@ -33,13 +33,15 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.mark.parametrize("lookup", LOOKUPS)
 @pytest.mark.parametrize("wanted", ["old", "0a1b", OLD[:12], OLD, "old-0", "old-0a1b0a1b"])
-def test_every_verb_finds_one_experiment_alike(store: Store, lookup: str, wanted: str) -> None:
+def test_experiment_is_found_by_the_same_word_in_every_verb(
+    store: Store, lookup: str, wanted: str
+) -> None:
     assert LOOKUPS[lookup](store, wanted) == OLD
 
 
 @pytest.mark.parametrize("lookup", LOOKUPS)
 @pytest.mark.parametrize("wanted", ["0a1", "ld", "new-0a1b", "old-beef", "-", ""])
-def test_every_verb_refuses_a_word_that_matches_nothing(
+def test_word_without_a_match_is_refused_by_every_verb(
     store: Store, lookup: str, wanted: str
 ) -> None:
     with pytest.raises(InputError, match=r"No experiment in store"):
@@ -47,7 +49,7 @@ def test_every_verb_refuses_a_word_that_matches_nothing(
 
 
 @pytest.mark.parametrize("lookup", LOOKUPS)
-def test_every_verb_that_needs_one_refuses_a_name_of_two(store: Store, lookup: str) -> None:
+def test_name_of_two_experiments_is_refused_by_every_verb(store: Store, lookup: str) -> None:
     store.save_experiment(SAME, content_of(["di"], name="old"))
     assert len(experiments_of(store, "old")) == 2
     with pytest.raises(

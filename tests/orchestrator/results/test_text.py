@@ -19,7 +19,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return run_toy(tmp_path_factory.mktemp("text"))
 
 
-def test_markdown_says_the_drop_beside_the_value(results: Results) -> None:
+def test_markdown_has_the_drop_beside_the_value(results: Results) -> None:
     text = markdown(results, ["pgd"])
     drops = results.matrix("pgd", "drop")
     assert cell(results.matrix("pgd").loc["a", "b"], drops.loc["a", "b"]) in text

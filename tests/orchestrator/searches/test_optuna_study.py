@@ -89,7 +89,7 @@ def test_a_study_is_a_journal_in_the_store_under_the_searches_identity(
 
 
 @pytest.mark.parametrize("kind", ["file", "sqlite"])
-def test_a_study_is_where_the_search_says(kind: str, tmp_path: Path) -> None:
+def test_study_is_stored_in_the_named_storage(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"study.{kind}"
     storage = str(path) if kind == "file" else f"sqlite:///{path}"
     changes: dict[str, Any] = {"space": space(STEP_SIZE, *FIRST), "storage": storage}
@@ -108,7 +108,7 @@ def test_a_study_is_where_the_search_says(kind: str, tmp_path: Path) -> None:
 def test_a_bucket_holds_no_study(context: SearchContext, tmp_path: Path) -> None:
     with bucket_server() as query:
         store = new_store("bucket", tmp_path, query)
-        with pytest.raises(InputError, match="is a bucket, which holds no Optuna study; give") as e:
+        with pytest.raises(InputError, match="is a bucket, which cannot hold an Optuna study") as e:
             open_storage(context, store)
         assert "search.storage" in str(e.value)
         elsewhere = context.search.search.model_copy(update={"storage": str(tmp_path / "journal")})
@@ -128,7 +128,7 @@ def test_a_bucket_holds_no_study(context: SearchContext, tmp_path: Path) -> None
         "/nowhere/at/all/study.journal",
     ],
 )
-def test_a_storage_that_cannot_be_opened_is_told_without_its_password(
+def test_unusable_storage_is_refused_without_its_password(
     storage: str, context: SearchContext
 ) -> None:
     settings = context.search.search.model_copy(update={"storage": storage})
@@ -152,14 +152,14 @@ def test_a_new_study_proposes_the_first_points_once(context: SearchContext) -> N
     assert waiting(opened(context, resume=True)) == FIRST, "those that ran, and no others"
 
 
-def test_two_objectives_have_a_direction_each(tmp_path: Path) -> None:
+def test_objectives_have_their_directions(tmp_path: Path) -> None:
     objectives = ["transfer", "cost", "rms", "ssim"]
     study = opened(grey_context(tmp_path, search={"objectives": objectives})[0])
     names = [direction.name.lower() for direction in study.directions]
     assert names == ["maximize", "minimize", "minimize", "maximize"]
 
 
-def test_a_search_with_trials_in_the_store_goes_on_only_where_that_is_wanted(
+def test_search_with_stored_trials_continues_only_with_resume(
     context: SearchContext,
 ) -> None:
     study = opened(context)
@@ -168,14 +168,14 @@ def test_a_search_with_trials_in_the_store_goes_on_only_where_that_is_wanted(
     with pytest.raises(InputError) as raised:
         opened(context)
     assert str(raised.value) == (
-        "this search has 1 ended trials of 4 in the store: --resume goes on with it, another seed "
-        "begins a new one"
+        "The store has 1 of 4 trials of this search. Add --resume to continue the search, or "
+        "change seed for a new search."
     )
     states = [trial.state.name for trial in study.get_trials()]
     assert states == ["COMPLETE", "RUNNING", "WAITING"], "nothing went on unasked"
 
 
-def test_a_search_that_is_through_is_read_again_without_being_asked(context: SearchContext) -> None:
+def test_complete_search_is_read_again_without_resume(context: SearchContext) -> None:
     study = opened(context)
     for transfer in (60.0, 40.0, 50.0, 45.0):
         tell(study, ask(study), transfer)
@@ -184,7 +184,7 @@ def test_a_search_that_is_through_is_read_again_without_being_asked(context: Sea
     assert not waiting(again)
 
 
-def test_interrupted_trials_are_told_as_failed_and_proposed_again(context: SearchContext) -> None:
+def test_interrupted_trials_are_failed_and_proposed_again(context: SearchContext) -> None:
     study = opened(context)
     tell(study, ask(study), 60.0)
     ask(study)
@@ -223,7 +223,7 @@ def test_closed_study_has_no_trial_waiting_and_resume_proposes_each_point_once(
 
 
 @pytest.mark.parametrize("end", [None, KeyboardInterrupt, RuntimeError])
-def test_search_that_ends_in_any_way_leaves_no_trial_waiting(
+def test_search_with_any_end_has_no_trial_waiting(
     end: type[BaseException] | None, context: SearchContext
 ) -> None:
     storage = open_storage(context, Store(context.store))
@@ -269,7 +269,7 @@ def opened_only(context: SearchContext) -> optuna.Study:
     return optuna.load_study(study_name=study_name(context), storage=storage)
 
 
-def test_study_says_what_it_is_about_with_eps_as_given(context: SearchContext) -> None:
+def test_study_has_attributes_with_eps_as_given(context: SearchContext) -> None:
     opened(context)
     about = opened_only(context).user_attrs
     assert about["attack"]["eps"] == "64/255"
@@ -298,7 +298,7 @@ def drawn(context: SearchContext, count: int) -> list[float]:
     return [trial.params["step_size"] for trial in trials]
 
 
-def test_a_search_that_goes_on_proposes_other_random_points(tmp_path: Path) -> None:
+def test_resumed_search_proposes_other_random_points(tmp_path: Path) -> None:
     context = grey_context(tmp_path, search={"trials": 12, "startup": 12})[0]
     points = [*drawn(context, 4), *drawn(context, 4), *drawn(context, 4)]
     assert len(set(points)) == 12
@@ -350,7 +350,7 @@ def test_a_frame_has_a_row_a_trial(four: optuna.Study) -> None:
     assert frame["reason"][2] == "this loss refuses"
 
 
-def test_the_best_transfer_comes_first_and_equal_points_stand_once() -> None:
+def test_trials_are_ranked_by_transfer_with_equal_points_once() -> None:
     trials = [made_trial(n, t) for n, t in enumerate([30.0, 50.0, 40.0])]
     twin = replace(made_trial(3, 50.0), point=trials[1].point)
     pruned, failed = made_trial(4, 90.0, state="pruned"), made_trial(5, 90.0, state="failed")
@@ -358,7 +358,7 @@ def test_the_best_transfer_comes_first_and_equal_points_stand_once() -> None:
     assert [trial.number for trial, _ in drops_of([*trials, twin, pruned])] == [1, 2, 0]
 
 
-def test_the_front_is_what_no_other_beats_in_one_objective_without_losing_in_another() -> None:
+def test_front_has_only_trials_not_dominated_by_others() -> None:
     values = [(50.0, 4.0), (40.0, 2.0), (40.0, 3.0), (30.0, 2.0), (10.0, 1.0), (50.0, 4.0)]
     trials = [made_trial(n, transfer, cost) for n, (transfer, cost) in enumerate(values)]
     assert [t.number for t in front(trials, ("transfer", "cost"))] == [0, 5, 1, 4]
@@ -375,7 +375,7 @@ def test_the_chosen_are_the_best_by_their_rank(tmp_path: Path) -> None:
     assert len(chosen(context, trials[:1])) == 1, "there are no more"
 
 
-def test_a_trial_that_is_a_baseline_or_a_better_trial_is_no_find(tmp_path: Path) -> None:
+def test_trial_equal_to_a_baseline_or_a_better_trial_is_left_out(tmp_path: Path) -> None:
     baseline = {"preset": "pgd", "step_size": 9 / 255}
     context = grey_context(tmp_path, confirm={"best": 3, "baselines": [baseline]})[0]
     trials = [made_trial(n, t) for n, t in enumerate([30.0, 50.0, 40.0])]

@@ -111,7 +111,7 @@ EVERY = ("ImplicitFunc", "TrialRunner", "ModelActor", "DriverActor")
         *(pytest.param((name,), id=name, marks=pytest.mark.slow) for name in EVERY),
     ],
 )
-def test_a_search_goes_on_where_processes_of_it_are_killed(
+def test_search_continues_after_its_processes_are_killed(
     victims: tuple[str, ...], tmp_path: Path
 ) -> None:
     """Those of its trials, the runner that they call, its models' workers, its driver."""
@@ -146,7 +146,7 @@ def running_study(raw: dict[str, Any]) -> Callable[[], list[Trial]]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_a_search_whose_process_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_search_with_a_killed_process_continues_with_resume(tmp_path: Path) -> None:
     raw = spec(tmp_path, POINTS)
     search, trials_of = read_search(raw), running_study(raw)
     child = in_process(CLIENT, json.dumps(raw))
@@ -161,7 +161,7 @@ def test_a_search_whose_process_is_killed_goes_on_where_it_was(tmp_path: Path) -
     until("its actors are gone", lambda: not alive("DriverActor") and not alive("ModelActor"), 60)
     store = Store(search.runtime.store)
     rows, left = row_files(store), trials_of()
-    with pytest.raises(InputError, match=r"this search has \d ended trials of 3 in the store"):
+    with pytest.raises(InputError, match=r"The store has \d of 3 trials of this search"):
         run_search(search, RecordingListener())
     found = run_search(search, listener := RecordingListener(), resume=True)
     assert unchanged(store, rows)
@@ -188,7 +188,7 @@ class OutOfTime(RecordingListener):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_trials_that_run_when_the_hours_are_up_are_tried_again(
+def test_trials_running_at_the_time_limit_are_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = [*POINTS, step(10), step(14), step(18)]

@@ -11,7 +11,7 @@ from tests.orchestrator.toy_experiments import run_toy, write_images
 SEEDS = 12
 
 
-def test_an_attack_against_itself_on_other_seeds_is_noise_nineteen_times_in_twenty(
+def test_attack_against_itself_on_other_seeds_is_noise_in_95_percent(
     tmp_path: Path,
 ) -> None:
     write_images(tmp_path / "data", count=24, size=(16, 16))

@@ -11,22 +11,15 @@ from segtransfer.runtime.runner import carry_out
 from segtransfer.statistics import Resampled
 from segtransfer.studies import object_size, read_base
 from segtransfer.studies.base import BaseExperiment
-from segtransfer.studies.object_size import (
-    STUDY,
-    Sizes,
-    count,
-    objects,
-    quarter_edges,
-    quarters,
-    recall,
-)
+from segtransfer.studies.object_quarters import count, objects, quarter_edges, quarters, recall
+from segtransfer.studies.object_size import STUDY, Sizes
 from segtransfer.studies.study import Verdict
 from tests.orchestrator.toy_experiments import toy, toy_spec
 
 VOID = 255
 
 
-def test_objects_are_components_of_one_class_and_void_is_none() -> None:
+def test_objects_are_components_of_a_class_without_void() -> None:
     label = np.array([[1, 1, 0, 1], [0, 0, 0, 1], [VOID, 1, 0, 0]], np.uint8)
     which, areas = objects(label, 3)
     assert [list(found) for found in areas] == [[6], [2, 2, 1], []]
@@ -64,7 +57,7 @@ def test_pixels_are_counted_by_image_class_and_quarter() -> None:
     assert right.tolist() == [[0, 0, 0, 8, 0, 0, 0, 0], [0, 0, 0, 7, 0, 0, 0, 0]]
 
 
-def test_recall_is_the_mean_over_classes_that_have_such_objects() -> None:
+def test_recall_is_the_mean_over_classes_with_objects_of_the_quarter() -> None:
     every = np.array([10, 10, 10, 0, 20, 20, 0, 0])
     right = np.array([10, 5, 1, 0, 0, 20, 0, 0])
     assert recall(right, every).tolist() == pytest.approx([50, 75, 10, np.nan], nan_ok=True)
@@ -89,7 +82,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, BaseExperime
     return carry_out(STUDY.experiment(base)), base
 
 
-def test_recall_of_stored_predictions_is_that_counted_one_by_one(run: Any) -> None:
+def test_recall_of_stored_predictions_equals_a_count_per_object(run: Any) -> None:
     results, base = run
     numbers = STUDY.findings(Resampled(results), base)
     assert numbers.objects == 6 * 4  # three squares and what is around them
@@ -115,7 +108,7 @@ def test_recall_of_stored_predictions_is_that_counted_one_by_one(run: Any) -> No
     assert found == pytest.approx(np.mean(expected, axis=0))
 
 
-def test_what_no_image_shows_has_no_recall_and_no_area(run: Any) -> None:
+def test_class_without_objects_has_no_recall_and_no_area(run: Any) -> None:
     results, base = run
     numbers = STUDY.findings(Resampled(results), base)
     for interval, area in zip(numbers.clean, numbers.areas, strict=True):
@@ -137,7 +130,7 @@ def verdicts_of(run: Any, monkeypatch: pytest.MonkeyPatch, taken: Any) -> dict[s
     return {verdict.claim: verdict.standing for verdict in found}
 
 
-def test_uneven_gains_support_that_scale_matters_and_even_ones_do_not(
+def test_uneven_gains_support_the_claim_and_even_gains_do_not(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def uneven(attack: str, source: str, target: str) -> list[float]:
