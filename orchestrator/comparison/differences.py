@@ -32,7 +32,7 @@ def differences(
         The frame as in ``Comparison.frame``, and sentences about the limits of its intervals. A
         cell without a result is NaN, and so are the means over this cell.
     """
-    # Fewer schedule groups are larger clusters, within which images are not independent.
+    # Images within a schedule group are dependent, so the larger groups of both runs are resampled.
     coarser = min(a, b, key=lambda run: run.manifest.settings.schedule_groups)
     design = Resampled(coarser).design
     of_a, of_b = Resampled(a, design=design), Resampled(b, design=design)

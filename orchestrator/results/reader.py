@@ -126,7 +126,7 @@ class ExperimentReader:
         self.missing: set[str] = set()  # keys of tasks whose results are missing or damaged
         self.missing_shards: set[str] = set()  # shards whose clean images are missing or damaged
         self._images: dict[str, list[StoredImage]] = {}  # by shard, of the shards read so far
-        self.random_targets: set[str] = set()  # that answered one image differently twice
+        self.random_targets: set[str] = set()  # targets with different answers to equal images
         # Start of the first and end of the last task, in seconds since 1970, by attack or clean.
         self.spans: dict[str, tuple[float, float]] = {}
         self._advance = advance
@@ -299,7 +299,7 @@ class ExperimentReader:
         images = None if read is None else len(read)
         attack = self._variants[cell.attack].attack
         asked = key, attack, cell.source, cell.shard_id, images
-        if self._last[0] != asked:  # variants and targets of one attack follow each other
+        if self._last[0] != asked:  # cells of an attack are adjacent, so its report is read once
             fits = self._fits(cell)
             made = self._made(cell.attack)
             self._last = asked, attack_report(self.store, key, made, images) if fits else None

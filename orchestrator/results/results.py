@@ -22,7 +22,7 @@ from segtransfer.store import Store
 from segtransfer.tasks import metrics
 
 Stopped = Literal["", "hours", "terminated"]
-# Metrics of one confusion matrix, in percent.
+# Metrics of a single confusion matrix, in percent.
 CONFUSION_METRICS = tuple(n for n, metric in metrics.METRICS.items() if metric.of_margins)
 DERIVED = ("drop", "ratio")  # from the mIoU of several cells
 ALL_METRICS = (*CONFUSION_METRICS, "fooling", *DERIVED)
@@ -342,7 +342,7 @@ def pair_group(source: ManifestModel, target: ManifestModel) -> str:
         ``diagonal`` if the models share a network, else ``same_backbone`` or ``cross_backbone``.
     """
     pairs = [(a, b) for a in source.networks for b in target.networks]
-    # An attack on an ensemble has the gradients of each of its members.
+    # An attack on an ensemble uses the gradients of every member.
     if any(a[0] == b[0] for a, b in pairs):
         return "diagonal"
     return "same_backbone" if any(a[1] == b[1] for a, b in pairs) else "cross_backbone"

@@ -7,7 +7,7 @@ from segtransfer.results import Results
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.schema import strength_text
 
-# The labels of the groups of pairs: as a heading, and as the targets of a sentence.
+# Labels of pair groups: as a heading, and as the targets in a sentence.
 HEADLINES = {
     "diagonal": "white-box (diagonal)",
     "same_backbone": "same backbone",

@@ -21,12 +21,12 @@ from segtransfer.tasks.perturbation import levels
 from segtransfer.tasks.randomness import schedule_group
 
 MOST_IGNORED = 0.5  # share of the pixels
-LEAST_SKILL = 0.05  # share of the way from the mIoU of a guess to 100
+LEAST_SKILL = 0.05  # fraction of the range from chance mIoU to 100
 SHOWN_AS_ZERO = 0.05  # percent; smaller values are printed as 0.0
 MOST_ZEROS = 0.9  # mean share of zeros in a gradient
 MOST_WITHOUT_GRADIENT = 0.1  # share of steps of an image with a gradient of zeros only
 FAR_BELOW = 0.5  # share of eps
-MOST_NAMES = 5  # of a long list
+MOST_NAMES = 5  # in an enumeration
 
 
 class Scored(Protocol):

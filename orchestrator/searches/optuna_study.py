@@ -152,7 +152,7 @@ def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) ->
     settings = context.search.search
     pruner = make_pruner(settings.pruner)
     with _opening(storage_location(context)), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # of names of metrics
+        warnings.simplefilter("ignore", ExperimentalWarning)  # about metric names
         study = optuna.create_study(
             study_name=study_name(context),
             storage=storage,

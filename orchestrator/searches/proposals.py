@@ -16,8 +16,8 @@ from segtransfer.tasks.registry import Registry
 
 Made = TypeVar("Made")
 
-# An entry is called with those of the offered arguments that it takes, by name. Most of Optuna's
-# own classes are therefore entries, for example ``optuna.samplers:GPSampler``.
+# An entry is called by name with the offered arguments in its signature. Most classes of Optuna
+# are therefore valid entries, for example ``optuna.samplers:GPSampler``.
 SAMPLERS: Registry[Callable[..., BaseSampler]] = Registry(
     "samplers",
     (__name__,),

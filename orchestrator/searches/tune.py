@@ -142,7 +142,7 @@ class StudySearch(OptunaSearch):
     Tune's own class reports pruned and failed trials to Optuna as complete.
     """
 
-    _ot_study: Any  # a Study, which mypy takes for None
+    _ot_study: Any  # a Study; mypy infers None
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ class StudySearch(OptunaSearch):
             self._keep(trial_id, REASON, reason)
             super().on_trial_complete(trial_id, None, error=True)
             return
-        # Optuna learns from each rung; Tune passes the last one to this method alone.
+        # Optuna learns from each rung; Tune passes the last rung to this method alone.
         self.on_trial_result(trial_id, result)
         if json.loads(result[SCORE])["rung"] < self._last_rung:
             super().on_trial_complete(trial_id, None)

@@ -39,7 +39,7 @@ class Spread:
     source: str
 
 
-# Measured by `python infra/benchmarks/planning.py --spread` on one cell of the transfer matrix:
+# Measured by `python infra/benchmarks/planning.py --spread` on a cell of the transfer matrix:
 # DS minus PGD (eps 4/255, 10 steps) from fcn-r18, scored on pspnet-r18, fcn-mnv2 and
 # segformer-mit, 32 images of the sample in 8 groups. A mean over cells varies less.
 ASSUMED_SPREAD = Spread(image=5.0, group=2.5, source="")

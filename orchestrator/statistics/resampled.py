@@ -208,7 +208,7 @@ class Resampled:
         if strongest is None:
             return [np.full(len(values), np.nan) for values in drop]
         most = _minus(clean, self._counted(*strongest, target, "miou"))
-        # NaN, as in a matrix, if the strongest attack has no effect: infinity is no JSON.
+        # NaN, as in a matrix, if the strongest attack has no effect; JSON has no infinity.
         scales = [np.where(values == 0, np.nan, values) for values in most]
         return [100 * ours / scale for ours, scale in zip(drop, scales, strict=True)]
 

@@ -1,4 +1,4 @@
-"""References: every way to name a run or an attack, and what is said where none or several fit."""
+"""References: every way to name a run or an attack, and errors for none or several matches."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ CURVE = {
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """An old experiment, and a newer one with a curve."""
+    """An old experiment, and a newer experiment with a curve."""
     monkeypatch.chdir(tmp_path)
     store = Store("store")
     store.save_experiment(OLD, content_of(["pgd", "mi"], name="old"))

@@ -1,4 +1,4 @@
-"""What two runs must share: what is refused, and what is used where it is allowed."""
+"""Common images and models of two runs: refused differences, and restriction if allowed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -206,7 +206,7 @@ def test_equal_images_in_other_shards_are_common(stored: dict[str, Results]) -> 
     a, b, notes = bring_together(stored["six"], stored["reshuffled"], PGD, ())
     assert a.image_ids == b.image_ids == stored["six"].image_ids
     assert notes == []
-    for name in ("a", "b"):  # clean images are scored alike, wherever they stand
+    for name in ("a", "b"):  # scores of clean images are independent of their shard
         assert np.array_equal(a.counts["clean", None, name], b.counts["clean", None, name])
 
 

@@ -1,4 +1,4 @@
-"""The reader of an experiment: a store that holds another's AEs under a key, and the one list."""
+"""The reader of an experiment: AEs of another task under a key, and equal warnings everywhere."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Results: matrices and headlines from what the store holds, checked by hand on toys."""
+"""Results: matrices and headlines from a store, compared with counts by hand on toys."""
 
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def test_perturbation_equals_the_difference_of_stored_images(red: Results) -> No
     found = red.perturbation("fgsm")
     assert found["linf"] == 10
     # FGSM moves red only; `exact` and `late` weigh blue too, which is at its upper bound: blue
-    # moves down where that raises the loss, so the mean lies between one and two channels.
+    # moves down if this raises the loss, so the mean lies between one and two channels.
     assert 10 / 3**0.5 <= found["rms"] <= 10 * (2 / 3) ** 0.5
     assert red.perturbation("noise")["linf"] == 0
 

@@ -52,7 +52,7 @@ def test_a_cell_without_a_value_is_not_measured() -> None:
 
 
 def test_a_line_wider_than_the_terminal_reaches_a_file_whole(results: Results) -> None:
-    """Output that is no terminal is not wrapped, and nothing of it is cut off."""
+    """Output to a file is neither wrapped nor cut."""
     console = Terminal(file=io.StringIO(), width=40, soft_wrap=True)
     print_results(results, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]

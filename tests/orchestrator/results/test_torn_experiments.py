@@ -1,4 +1,4 @@
-"""A torn experiment beside a sound one is said by every verb, and hides no other."""
+"""A torn experiment is named by every verb and hides no sound experiment."""
 
 import shutil
 from pathlib import Path

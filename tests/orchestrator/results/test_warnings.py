@@ -1,4 +1,4 @@
-"""The warnings: each kind where it is due and not elsewhere, the same list on every surface."""
+"""Warnings: each kind only if its condition holds, and the same list on every surface."""
 
 import html
 import json
@@ -66,7 +66,7 @@ def attack(preset: str, **fields: Any) -> list[dict[str, Any]]:
 
 
 def mark_random(results: Results, *, source: bool = False) -> None:
-    """Say in a stored report that the model answered one image differently twice."""
+    """Record in a stored report that the model is not deterministic."""
     cells = results.manifest.rows
     key = next(cell[5] if source else cell[4] for cell in cells if (cell[0] == CLEAN) is not source)
     row = results.store.row(key)

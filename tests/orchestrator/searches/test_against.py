@@ -1,4 +1,4 @@
-"""A search beside random searches: equal cost, an interval over seeds, what is refused."""
+"""A search against random searches: equal cost, an interval over seeds, refusals."""
 
 import signal
 from dataclasses import replace
@@ -109,7 +109,7 @@ def test_random_search_against_random_is_refused(context: SearchContext, tmp_pat
 @pytest.mark.usefixtures("cluster")
 def test_search_against_random_runs_each_seed_and_is_read_again(tmp_path: Path) -> None:
     signal.alarm(900)
-    first = space(STEP_SIZE, step(16))  # the optimum: no random search finds a better one
+    first = space(STEP_SIZE, step(16))  # the optimum, which no random search can exceed
     search = grey_search(tmp_path, search={"space": first, "trials": 3, "rungs": [1]})
     compared = list[str]()
 
@@ -120,10 +120,10 @@ def test_search_against_random_runs_each_seed_and_is_read_again(tmp_path: Path) 
     found = run_search(search, Listening(), against="random")
     assert compared == [f"search-random-{number}" for number in range(1, SEEDS + 1)]
     assert found.against is not None
-    assert found.against.random == (found.against.best,) * SEEDS, "all begin with the optimum"
+    assert found.against.random == (found.against.best,) * SEEDS, "all start with the optimum"
     assert "within the noise" in found.against.sentence
     assert len(found.trials) == 3
     again = run_search(search, Listening(), against="random")
     assert again.against == found.against
-    assert len(compared) == SEEDS, "nothing is run again"
+    assert len(compared) == SEEDS, "no search runs again"
     assert run_search(search, Listening()).against is None

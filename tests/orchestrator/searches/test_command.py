@@ -1,4 +1,4 @@
-"""``segtransfer search`` as a user meets it: exit codes, sentences, what it prints and leaves."""
+"""``segtransfer search``: exit codes, messages, output and files."""
 
 import signal
 from pathlib import Path
@@ -101,9 +101,9 @@ def test_terminated_search_reports_partial_results_and_continues_with_resume(
     context = make_context(search, store := Store(search.runtime.store))
     study = optuna.load_study(study_name=study_name(context), storage=open_storage(context, store))
     states = {trial.state.name for trial in study.get_trials()}
-    assert states <= {"COMPLETE", "FAIL"}, "none waits or runs"
+    assert states <= {"COMPLETE", "FAIL"}, "no trial waits or runs"
     rows = row_files(Store(search.runtime.store))
     found = run_search(search, listener := RecordingListener(), resume=True)
-    assert 1 <= len(listener.before) < len(points), "it was terminated in the middle"
+    assert 1 <= len(listener.before) < len(points), "the search was terminated between trials"
     assert unchanged(Store(search.runtime.store), rows)
     check(found, points)

@@ -1,4 +1,4 @@
-"""What confirms a search: apart from it, compared pair by pair, said in a sentence."""
+"""Confirmation of a search: separate data, paired comparisons, a verdict."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -283,7 +283,7 @@ def test_the_verdict_is_on_the_strictest_targets_and_the_closest_baseline(
 
 
 class FromPValues:
-    """Stands for resampled results: each baseline's difference as the test says."""
+    """Replace resampled results by given differences to each baseline."""
 
     told: ClassVar[dict[str, Interval]] = {}
 
@@ -322,7 +322,7 @@ def test_verdict_is_about_best_1_only() -> None:
     assert "best-1 beats every baseline" in verdict([made(-9, -7), second])
 
 
-# -- what carries over ------------------------------------------------------------------------
+# -- carry-over -------------------------------------------------------------------------------
 
 # Trial 0 is best on a and b, trial 1 on c, trial 2 nowhere.
 DROPS = {

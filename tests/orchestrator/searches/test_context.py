@@ -130,7 +130,7 @@ def test_identity_of_a_search_changes_with(what: str, folder: Path, context: Sea
     assert grey_context(folder, **OTHER[what](folder))[0].identity != context.identity
 
 
-# -- what is checked before anything starts -----------------------------------------------------
+# -- checks before the trials -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_failed_task_fails_the_trial_with_the_reason(folder: Path) -> None:
     assert good.objectives["transfer"] == pytest.approx(toys.drop_at(16 / 255))
 
 
-# -- what is kept of a trial ------------------------------------------------------------------
+# -- stored parts of a trial ------------------------------------------------------------------
 
 
 def test_the_matrices_of_a_trial_can_be_drawn_without_the_search(context: SearchContext) -> None:

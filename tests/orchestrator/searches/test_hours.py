@@ -113,7 +113,7 @@ def test_search_past_its_hours_reports_and_continues_with_resume(
 def test_confirmation_has_only_the_hours_left_by_the_trials(here: Here, tmp_path: Path) -> None:
     found = run_search(grey_search(tmp_path, **changes(1e-9)), listener := RecordingListener())
     assert len(found.trials) == 4
-    assert len(listener.best) == 1, "it was about to be confirmed"
+    assert len(listener.best) == 1, "the confirmation had started"
     assert (found.results.stopped, found.results.computed, found.comparisons) == ("hours", 0, [])
 
 

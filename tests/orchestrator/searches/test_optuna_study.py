@@ -1,4 +1,4 @@
-"""Optuna's study of a search: where it is, what it proposes first, how it is taken up and read."""
+"""The Optuna study of a search: storage, first proposals, resume and reading."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
@@ -51,7 +51,7 @@ def context(tmp_path: Path) -> SearchContext:
 
 
 def opened(context: SearchContext, *, resume: bool = False) -> optuna.Study:
-    """The study as a process that begins finds it."""
+    """Return the study as a new process opens it."""
     return open_study(context, open_storage(context, Store(context.store)), resume=resume)
 
 
@@ -62,7 +62,7 @@ def ask(study: optuna.Study) -> optuna.Trial:
 
 
 def tell(study: optuna.Study, trial: optuna.Trial, transfer: float, rung: int = 2) -> None:
-    """A trial that went all the way, or was pruned where ``rung`` is not the last."""
+    """Return a complete trial, or a pruned trial if ``rung`` is not the last."""
     trial.set_user_attr(SCORE, asdict(made_score(transfer, rung=rung)))
     if rung == 2:
         study.tell(trial, transfer)
@@ -75,7 +75,7 @@ def waiting(study: optuna.Study) -> list[dict[str, Any]]:
     return [trial.system_attrs["fixed_params"] for trial in trials]
 
 
-# -- where it is ------------------------------------------------------------------------------
+# -- storage ----------------------------------------------------------------------------------
 
 
 def test_a_study_is_a_journal_in_the_store_under_the_searches_identity(
@@ -142,14 +142,14 @@ def test_unusable_storage_is_refused_without_its_password(
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-# -- what is proposed first, and again ----------------------------------------------------------
+# -- first and repeated proposals ---------------------------------------------------------------
 
 
 def test_a_new_study_proposes_the_first_points_once(context: SearchContext) -> None:
     study = opened(context)
     assert waiting(study) == FIRST
     assert [ask(study).params for _ in FIRST] == FIRST
-    assert waiting(opened(context, resume=True)) == FIRST, "those that ran, and no others"
+    assert waiting(opened(context, resume=True)) == FIRST, "the trials that ran, and no others"
 
 
 def test_objectives_have_their_directions(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_search_with_stored_trials_continues_only_with_resume(
         "change seed for a new search."
     )
     states = [trial.state.name for trial in study.get_trials()]
-    assert states == ["COMPLETE", "RUNNING", "WAITING"], "nothing went on unasked"
+    assert states == ["COMPLETE", "RUNNING", "WAITING"], "no trial continued without resume"
 
 
 def test_complete_search_is_read_again_without_resume(context: SearchContext) -> None:
@@ -193,7 +193,7 @@ def test_interrupted_trials_are_failed_and_proposed_again(context: SearchContext
     assert states == ["COMPLETE", "FAIL", "FAIL", "WAITING", "WAITING"]
     assert [INTERRUPTED in trial.user_attrs for trial in again.get_trials()] == [0, 1, 1, 0, 0]
     assert waiting(again) == FIRST[1:]
-    assert [trial.number for trial in ended(again)] == [0], "an interrupted one does not count"
+    assert [trial.number for trial in ended(again)] == [0], "an interrupted trial does not count"
     assert [trial.number for trial in read_trials(again)] == [0]
 
 
@@ -242,7 +242,7 @@ def test_search_without_trials_left_proposes_nothing_again(context: SearchContex
     for transfer in (60.0, 50.0):
         tell(study, ask(study), transfer)
     assert not waiting(opened(fewer)), "the third of its first points"
-    assert waiting(opened(context, resume=True)) == FIRST[2:], "more trials have room for it"
+    assert waiting(opened(context, resume=True)) == FIRST[2:], "more trials include the third point"
 
 
 def test_interrupted_trials_of_an_earlier_version_are_not_proposed_twice(
@@ -264,7 +264,7 @@ def changed(context: SearchContext, **settings: Any) -> SearchContext:
 
 
 def opened_only(context: SearchContext) -> optuna.Study:
-    """The study as Optuna's dashboard finds it."""
+    """Return the study as Optuna's dashboard opens it."""
     storage = open_storage(context, Store(context.store))
     return optuna.load_study(study_name=study_name(context), storage=storage)
 
@@ -285,11 +285,11 @@ def test_study_names_its_metrics(context: SearchContext, tmp_path: Path) -> None
     assert opened_only(two).metric_names == ["transfer", "cost"]
 
 
-# -- what is drawn at random ------------------------------------------------------------------
+# -- random draws -----------------------------------------------------------------------------
 
 
 def drawn(context: SearchContext, count: int) -> list[float]:
-    """So many step sizes that a process which goes on with the search proposes and ends."""
+    """Return the step sizes of ``count`` trials that a resumed search proposes and ends."""
     study = opened(context, resume=True)
     study.sampler = sampler_of(context.search, study)
     trials = [ask(study) for _ in range(count)]
@@ -311,10 +311,10 @@ def test_a_new_search_draws_by_its_own_seed(tmp_path: Path) -> None:
     ]
     by_hand = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=5))
     expected = [ask(by_hand).params["step_size"] for _ in range(2)]
-    assert drawn(context, 3) == [16 / 255, *expected], "a point that only waits is no trial yet"
+    assert drawn(context, 3) == [16 / 255, *expected], "a waiting point is no trial"
 
 
-# -- how it is read ---------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -372,7 +372,7 @@ def test_the_chosen_are_the_best_by_their_rank(tmp_path: Path) -> None:
     assert [attack.name for attack in best] == ["best-1", "best-2"]
     assert [attack.step_size for attack in best] == [9 / 255, 10 / 255]
     assert chosen(context, []) == []
-    assert len(chosen(context, trials[:1])) == 1, "there are no more"
+    assert len(chosen(context, trials[:1])) == 1, "there is a single trial"
 
 
 def test_trial_equal_to_a_baseline_or_a_better_trial_is_left_out(tmp_path: Path) -> None:
@@ -383,7 +383,7 @@ def test_trial_equal_to_a_baseline_or_a_better_trial_is_left_out(tmp_path: Path)
     assert [attack.name for attack in best] == ["best-1", "best-2"]
     assert [attack.step_size for attack in best] == [10 / 255, 8 / 255]
     (only,) = chosen(context, trials[1:2])
-    assert only.step_size == 9 / 255, "a search of which nothing else is left has no find"
+    assert only.step_size == 9 / 255, "the best remains if every trial is a baseline"
 
 
 def test_with_two_objectives_the_chosen_are_of_the_front(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Samplers and pruners by name: shipped, of Optuna, of the user; wrong ones are one sentence."""
+"""Samplers and pruners by name: shipped, of Optuna, of the user; errors are a single line."""
 
 from pathlib import Path
 from typing import Any

@@ -72,13 +72,12 @@ def check(found: SearchResult, points: list[dict[str, Any]]) -> None:
 
 
 def unchanged(store: Store, rows: dict[str, Any]) -> bool:
-    """Whether what was stored is as it was: not written again."""
+    """Return whether stored files are unchanged."""
     return {key: row for key, row in row_files(store).items() if key in rows} == rows
 
 
 class Kill(RecordingListener):
-    """Kills all processes of these classes, once: as soon as one trial has ended and another one
-    runs."""
+    """Kills all processes of these classes once, when a trial has ended and another runs."""
 
     def __init__(self, victims: tuple[str, ...]) -> None:
         super().__init__()
@@ -117,7 +116,7 @@ def test_search_continues_after_its_processes_are_killed(
     """Those of its trials, the runner that they call, its models' workers, its driver."""
     search = read_search(spec(tmp_path, POINTS))
     found = run_search(search, killer := Kill(victims))
-    assert killer.rows, "they were killed in the middle"
+    assert killer.rows, "the processes were killed between trials"
     assert unchanged(Store(search.runtime.store), killer.rows)
     check(found, POINTS)
     before = {trial.number: trial for trial in killer.ended}
@@ -168,13 +167,13 @@ def test_search_with_a_killed_process_continues_with_resume(tmp_path: Path) -> N
     check(found, POINTS)
     complete = [trial for trial in left if trial.state == "complete"]
     assert listener.before == complete
-    assert found.trials[: len(complete)] == complete, "what had ended stays as it was"
+    assert found.trials[: len(complete)] == complete, "ended trials are unchanged"
     states = Counter(frozen.state.name for frozen in found.study.get_trials())
     assert states == {"COMPLETE": 3, "FAIL": sum(t.state == "running" for t in left)}
 
 
 class OutOfTime(RecordingListener):
-    """The hours are up as soon as one trial has ended and another one runs."""
+    """Reach the time limit when a trial has ended and another runs."""
 
     def __init__(self, clock: TimeLimit) -> None:
         super().__init__()
@@ -196,7 +195,7 @@ def test_trials_running_at_the_time_limit_are_repeated(
     with monkeypatch.context() as patch:
         patch.setattr(segtransfer.searches.search, "TimeLimit", lambda max_hours: clock)
         stopped = run_search(search, listener := OutOfTime(clock))
-    assert listener.best == [], "nothing was confirmed in time that there was not"
+    assert listener.best == [], "no confirmation starts after the time limit"
     assert (stopped.results.stopped, stopped.comparisons) == ("hours", [])
     assert {trial.state for trial in stopped.trials} == {"complete", "running"}
     until("nothing of it is left", lambda: not any(map(alive, EVERY)), timeout=30)

@@ -1,4 +1,4 @@
-"""A rung reads the stored AEs of the shards that it adds, not those of earlier rungs again."""
+"""A rung reads the stored AEs of its new shards only."""
 
 from collections import Counter
 from pathlib import Path

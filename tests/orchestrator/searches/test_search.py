@@ -41,7 +41,7 @@ REFUSING = f"{toys.__name__}:refusing"
 
 @dataclass
 class Journal:
-    """What the scheduler was told and decided, counted."""
+    """Counts of the scheduler's events and decisions."""
 
     starts: Counter[str] = field(default_factory=Counter)
     most_in_flight: int = 0  # of one slot
@@ -165,7 +165,7 @@ def test_a_search_with_a_known_optimum_recovers_it(whole: tuple[SearchResult, Wa
     assert best.name == "best-1"
     assert abs(255 * best.step_size - toys.BEST) <= 2
     early = [abs(255 * trial.point["step_size"] - toys.BEST) for trial in found.trials[:4]]
-    assert min(early) > 2.5, "it was proposed, not drawn"
+    assert min(early) > 2.5, "the sampler proposed the point, it was not drawn"
     assert watch.best == found.best
 
 
@@ -199,7 +199,7 @@ def test_the_best_is_confirmed_on_new_images_and_a_held_out_model_at_equal_cost(
     told = verdict(found.comparisons)
     assert "new models of another backbone than the source's, best-1" in told
     assert "beats every baseline" in told
-    assert "only as raw, which is inconclusive" in told, "at the bound both are one image"
+    assert "only as raw, which is inconclusive" in told, "at the bound both images are equal"
 
 
 def test_pruned_trials_compute_only_their_rungs(
@@ -302,7 +302,7 @@ STEPS = {"preset": "pgd", "eps": "64/255", "steps": 2, "step_size": "16/255"}
 
 
 def crowd_models(folder: Path) -> list[dict[str, Any]]:
-    """A source at which four trials meet: the first four all ask for it."""
+    """Return models whose source waits until four trials use it at the same time."""
     source = toys.meeting_place(folder / "journal", clients=4)
     return [source, toys.target(), toys.target("new", reach=toys.REACH + 2)]
 
@@ -362,9 +362,9 @@ def test_equal_proposals_at_once_compute_once(crowd: tuple[SearchResult, Watch, 
     assert first.score == second.score
     assert first.point == second.point
     starts = Journal.read(folder / "journal").starts
-    assert set(starts.values()) == {1}, "no call was made twice"
+    assert set(starts.values()) == {1}, "every call was made once"
     assert keys_of(found.context, propose(found.context, first.point, 0), 4) <= starts.keys()
-    assert [attack.steps for attack in found.best].count(2) == 1, "equal points stand once"
+    assert [attack.steps for attack in found.best].count(2) == 1, "equal points occur once"
 
 
 @pytest.mark.pages
@@ -376,7 +376,7 @@ def test_models_stay_resident_and_no_slot_has_more_calls_than_its_window(
     assert journal is not None
     assert journal.most_clients == 4
     assert journal.most_in_flight == WINDOW
-    assert len(set(watch.workers)) == 1, "processes come and go"
+    assert len(set(watch.workers)) == 1, "the same worker processes served all trials"
     assert len(watch.workers[0]) == SLOTS
     assert journal.hosts == 2, "source and target were loaded once each"
 
@@ -421,7 +421,7 @@ def test_equal_attack_of_another_search_is_not_computed_again(
     assert found.results.computed == 0
 
 
-# -- what is refused before anything starts -------------------------------------------------------
+# -- refusals before the trials -------------------------------------------------------------------
 
 
 def test_a_search_runs_on_ray(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The search as it is written: what is refused and how it is said, and what confirms it."""
+"""The spec of a search: refusals with their messages, and the confirming experiment."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def test_the_quickstart_is_confirmed_in_ten_schedules() -> None:
     assert len({schedule_group(name, confirm.schedule_groups) for name in images}) >= 10
 
 
-# -- what is refused --------------------------------------------------------------------------
+# -- refusals ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("role", ["sources", "targets"])
@@ -120,14 +120,14 @@ def test_unknown_fields_are_refused_at_any_depth(tmp_path: Path) -> None:
     assert "heldout" in refused(tmp_path, confirm={"heldout": []})
 
 
-# -- what is read -----------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------
 
 
 def test_overrides_reach_fields_and_their_values_are_checked(tmp_path: Path) -> None:
     spec = grey_spec(tmp_path)
     search = read_search(spec, ["search.trials=3", "attack.eps=2/255", "confirm.best=2"])
     assert (search.search.trials, search.attack["eps"], search.confirm.best) == (3, "2/255", 2)
-    assert spec["search"]["trials"] == 4, "what was given stays as it was"
+    assert spec["search"]["trials"] == 4, "the given spec is unchanged"
     again = read_search(search, ["search.concurrency=5"])
     assert (again.search.trials, again.search.concurrency) == (3, 5)
     with pytest.raises(InputError, match=r"field 'search.trials'.*\(value: 0\)"):
@@ -172,7 +172,7 @@ def test_images_of_an_attack_are_found_beside_the_spec(
         read_search(spec)  # beside the working folder there is none
 
 
-# -- the experiments that follow --------------------------------------------------------------
+# -- derived experiments -----------------------------------------------------------------------
 
 
 def test_trials_use_the_models_of_the_search_alone(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_baselines_without_a_budget_cost_as_much_as_the_most_expensive_best(
 
 
 def test_invalid_baseline_is_refused_before_the_trials(tmp_path: Path) -> None:
-    """Also without a budget, where the best are to say what baselines may cost."""
+    """Also without a budget, when the cost of baselines follows from the best attacks."""
     base = {"preset": "pgd", "eps": "64/255", "steps": 5}
     search = grey_search(tmp_path, attack=base, confirm={"baselines": ["pgd"]})
     (only,) = confirming_experiment(search, []).attacks

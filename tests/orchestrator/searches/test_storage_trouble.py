@@ -1,4 +1,4 @@
-"""Optuna's storage in trouble: whatever is wrong with it is one sentence that names it."""
+"""Optuna's storage in trouble: any error is a single line with the storage."""
 
 import sqlite3
 from dataclasses import replace

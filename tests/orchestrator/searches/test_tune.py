@@ -118,7 +118,7 @@ def test_stopper_past_the_time_limit_raises_and_no_sooner() -> None:
 
 @pytest.fixture
 def searching(tmp_path: Path) -> tuple[Any, optuna.Study]:
-    """A searcher of three rungs, called like Tune calls it, and its study."""
+    """Return a searcher of three rungs and its study."""
     from segtransfer.searches import tune
 
     context, store = grey_context(tmp_path)
@@ -158,7 +158,7 @@ def test_study_pruner_sees_each_rung_once_and_ends_trials(
         return made
 
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Optuna's, of a step that is reported twice
+        warnings.simplefilter("error")  # Optuna warns about a step reported twice
         for number in range(5):
             assert decided(f"first-{number}", 40.0) == ["CONTINUE"] * 3
         assert decided("worse", 30.0) == ["STOP"]
@@ -206,7 +206,7 @@ def test_trial_with_all_rungs_is_complete(searching: tuple[Any, optuna.Study]) -
 def test_pruned_trial_reports_every_reached_rung_to_optuna(
     searching: tuple[Any, optuna.Study],
 ) -> None:
-    """The last comes with the end alone, as Tune tells it to no other."""
+    """Tune reports the last rung with the end of the trial only."""
     searcher, study = searching
     searcher.suggest("x")
     searcher.on_trial_result("x", report(0, 40.0))

@@ -1,4 +1,4 @@
-"""Designs: clusters drawn whole, the coarser where they nest, all three where they cross."""
+"""Designs: whole clusters are drawn, the coarser if nested, all three if crossed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Intervals cover what they say, in simulations whose truth is known; Holm's procedure by hand."""
+"""Intervals have their nominal coverage in simulations; Holm's procedure by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""One attack against itself under other seeds: what differs is noise, and is to be called so."""
+"""An attack against itself under other seeds: differences are noise and have no verdict."""
 
 from itertools import combinations
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The base: an ordinary experiment; what its attacks mean to a study; equal work has equal keys."""
+"""The base: an experiment, facts from its attacks, and equal keys of equal work."""
 
 from typing import Any
 

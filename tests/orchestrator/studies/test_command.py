@@ -1,4 +1,4 @@
-"""``segtransfer study`` as a user meets it: every study on toys, from the store, and refused."""
+"""``segtransfer study``: every study on toys, again from the store, and refused bases."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ runner = CliRunner()
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Toys of two backbones and two heads, one store for all studies."""
+    """Toys of two backbones and two heads, with a store for all studies."""
     folder = tmp_path_factory.mktemp("study")
     write_images(folder / "data", count=4, size=(24, 32))
     families = [("a", "one"), ("b", "one"), ("c", "two")]
@@ -58,9 +58,7 @@ def test_study_writes_a_figure_a_paragraph_and_numbers(name: str, folder: Path) 
     written = (report / "study.md").read_text()
     assert "One schedule group: no verdict." in written
     assert not any(f" {claim} " in written for claim in CLAIMS)
-    assert (
-        "(eps*sign)" not in written
-    )  # in Markdown two of them would set what is between in italics
+    assert "(eps*sign)" not in written  # in Markdown two unescaped stars would set text in italics
     assert json.loads((report / "study.json").read_text())["facts"]["images"] == 4
 
 

@@ -9,7 +9,7 @@ from tests.orchestrator.studies.made_up import RIGHT, base_of, noisy, numbers_of
 
 
 def scores_of(gain: dict[int, float], ratio: float = 0.8) -> Any:
-    """White-box PGD takes 40 points, on others ``ratio`` of it; dynamic scaling gains on top."""
+    """White-box PGD has a drop of 40, on others 40 ``ratio``; dynamic scaling adds its gain."""
 
     def scores(attack: str, source: str, target: str) -> float:
         preset, _, level = attack.split(":")[0].rpartition("-")

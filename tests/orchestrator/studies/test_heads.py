@@ -1,4 +1,4 @@
-"""Heads: pairs by what they share, contrasts target by target, and which claims follow."""
+"""Heads: pairs by shared parts, contrasts per target, and the verdicts."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def shares(source: str, target: str) -> tuple[bool, bool, bool]:
 
 
 def scores_of(itself: float, head: float, backbone: float, ds: float = 2.0) -> Any:
-    """60 less what two models share and ``ds``; models of each target start from its own level."""
+    """60 minus the effect of shared parts and of ``ds``, plus a level per target."""
     levels = {"fcn-r18": 3.0, "pspnet-r18": -2.0, "fcn-mnv2": 5.0}
 
     def scores(attack: str, source: str, target: str) -> float:
@@ -32,7 +32,7 @@ def scores_of(itself: float, head: float, backbone: float, ds: float = 2.0) -> A
 def test_every_pair_has_a_single_kind() -> None:
     numbers = numbers_of(STUDY, scores_of(20, 3, 5))
     assert tuple(kind.name for kind in numbers.kinds) == KINDS
-    # Four sources, five targets: the twin of pspnet-r18 shares all with it but the weights.
+    # Four sources, five targets: the twin of pspnet-r18 differs in its weights only.
     counted = {kind.name: kind.pairs for kind in numbers.kinds}
     assert counted == {ITSELF: 4, BOTH: 1, BACKBONE: 5, HEAD: 5, NEITHER: 5}
 

@@ -25,11 +25,11 @@ def test_objects_are_components_of_a_class_without_void() -> None:
     assert [list(found) for found in areas] == [[6], [2, 2, 1], []]
     assert which[0, 0] == which[0, 1]
     assert which[0, 3] == which[1, 3]
-    assert len({which[0, 0], which[0, 3], which[2, 1]}) == 3  # one object each
+    assert len({which[0, 0], which[0, 3], which[2, 1]}) == 3  # an object each
 
 
 def strips(lengths: list[int], index: int) -> np.ndarray:
-    """A label whose rows hold one object each, as long as asked for, void around it."""
+    """Return a label with an object per row, of the given length, and void around."""
     label = np.full((2 * len(lengths), 8), VOID, np.uint8)
     for row, length in enumerate(lengths):
         label[2 * row, :length] = index
@@ -41,7 +41,7 @@ def test_objects_are_sorted_into_quarters_of_their_own_class_over_all_images() -
     edges, areas = quarter_edges(labels, 2)
     sizes = quarters(labels, edges)
     assert [sorted(found) for found in areas[1:]] == [[3, 4], [5, 6], [7, 8]]
-    # Those of the other class are all alike, and stand in the first quarter of it.
+    # Objects of the other class have equal areas, which is the first quarter.
     assert sorted(areas[0]) == [1, 2, 8, 8, 8, 8]
     assert list(sizes[0][::2, 0]) == [0, 0, 1, 3]
     assert list(sizes[1][::2, 0]) == [1, 2, 2, 3]
@@ -65,7 +65,7 @@ def test_recall_is_the_mean_over_classes_with_objects_of_the_quarter() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, BaseExperiment]:
-    """A real run on squares of a few sizes: what the store holds is what is counted."""
+    """A real run on squares of a few sizes, whose stored predictions are counted."""
     folder = tmp_path_factory.mktemp("sizes")
     generator = np.random.default_rng(0)
     for kind in ("images", "labels"):
@@ -85,7 +85,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, BaseExperime
 def test_recall_of_stored_predictions_equals_a_count_per_object(run: Any) -> None:
     results, base = run
     numbers = STUDY.findings(Resampled(results), base)
-    assert numbers.objects == 6 * 4  # three squares and what is around them
+    assert numbers.objects == 6 * 4  # three squares and their surroundings
     labels = np.concatenate([results.store.shard(s).labels for s in results.manifest.shards])
     sizes = quarters(labels, quarter_edges(labels, 3)[0])
     expected = []
@@ -116,7 +116,7 @@ def test_class_without_objects_has_no_recall_and_no_area(run: Any) -> None:
 
 
 def verdicts_of(run: Any, monkeypatch: pytest.MonkeyPatch, taken: Any) -> dict[str, str]:
-    """Where claims stand if ``taken(attack, source, target)`` points are lost, by quarter."""
+    """Return the verdicts for drops of ``taken(attack, source, target)`` points by quarter."""
     results, base = run
 
     def of(self: Any, attack: str, source: str | None, target: str) -> list[np.ndarray]:

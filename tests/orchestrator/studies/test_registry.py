@@ -1,4 +1,4 @@
-"""The registry of studies, and the conclusion of one."""
+"""The registry of studies, and the conclusion of a study."""
 
 from dataclasses import replace
 

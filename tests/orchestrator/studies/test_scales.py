@@ -1,4 +1,4 @@
-"""Scales: the matrix, how heavy its diagonal is, and whether dynamic scaling flattens it."""
+"""Scales: the matrix, the weight of its diagonal, and flattening by dynamic scaling."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Verdicts: a claim stands where its intervals put it, and never further."""
+"""Verdicts: the standing of a claim follows from its intervals."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Twins: what dynamic scaling gains on either, and which of the two gains more."""
+"""Twins: the gain of dynamic scaling on both, and its difference."""
 
 from typing import Any
 
