@@ -42,7 +42,7 @@ class Comparison(Tabled):
             column, mean), group (pair group), source, target, a, b (the metric's unit), difference
             (b minus a, percentage points), low and high (95 % interval of the difference), p
             (two-sided), and beyond_noise (Holm's correction within the kind). Numbers are NaN
-            without a result; source and target are empty in means.
+            without a result. Target is empty in rows, source in columns, both in means.
         notes: Sentences about left-out data, the limits of the intervals, and warnings of A and B.
     """
 
@@ -56,7 +56,7 @@ class Comparison(Tabled):
 
     def __repr__(self) -> str:
         verdicts = "\n".join(self.verdict(attack) for _, attack in self.attacks)
-        return f"<Comparison {self.b.name} less {self.a.name}, {self.metric_name}>\n{verdicts}"
+        return f"<Comparison {self.b.name} minus {self.a.name}, {self.metric_name}>\n{verdicts}"
 
     @cached_property
     def identity(self) -> str:
@@ -229,7 +229,8 @@ def compare_results(
         metric: A name of the registry of metrics; ``ratio`` only within an experiment.
 
     Returns:
-        The comparison B minus A on the common images, sources and targets.
+        The comparison B minus A on the common images, sources and targets. Equal results give equal
+        intervals, because the bootstrap has a fixed seed.
 
     Raises:
         InputError: If ``allow`` or ``metric`` is unknown, or the runs cannot be compared.

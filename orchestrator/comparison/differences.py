@@ -20,7 +20,8 @@ def differences(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return B minus A for pairs of attacks.
 
-    Both runs are resampled with the same design: the design of the run with fewer schedule groups.
+    Both runs are resampled with the same design (2,000 resamples, seed 0): the design of the run
+    with fewer schedule groups.
 
     Args:
         a: Results of A.

@@ -127,7 +127,7 @@ class TransferMatrix:
 class AttackSummary:
     """Perturbation and cost of an attack's variant, over all sources and images.
 
-    Numbers are NaN without a stored report.
+    Without a stored report, perturbation is NaN and cost is 0.
 
     Attributes:
         attack: The name of the attack's variant.

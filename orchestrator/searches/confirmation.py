@@ -113,6 +113,8 @@ class CarryOver:
 def check_apart(search: Search) -> None:
     """Refuse a search whose confirmation has images or videos of its trials.
 
+    Images are compared by their pixels, videos by their names.
+
     Args:
         search: The search; both data sets are read.
 

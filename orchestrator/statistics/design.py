@@ -168,7 +168,7 @@ def factor_of(labels: Sequence[object], resamples: int, seed: int = 0, sign: int
 
 
 def pairs_of(results: Results, group: str) -> list[Pair]:
-    """Return the pairs of source and target of a pair group, sources first.
+    """Return the pairs of source and target of a pair group.
 
     Args:
         results: The results.

@@ -51,7 +51,7 @@ def test_a_cell_without_a_value_is_not_measured() -> None:
     assert cell(10.0, -2.0) == "10.0 (+2.0)"
 
 
-def test_a_line_wider_than_the_terminal_reaches_a_file_whole(results: Results) -> None:
+def test_line_wider_than_the_terminal_is_whole_in_a_file(results: Results) -> None:
     """Output to a file is neither wrapped nor cut."""
     console = Terminal(file=io.StringIO(), width=40, soft_wrap=True)
     print_results(results, console)

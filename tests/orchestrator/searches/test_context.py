@@ -119,14 +119,16 @@ OTHER: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("what", SAME)
-def test_identity_of_a_search_is_independent_of(
+def test_identity_of_a_search_ignores_the_field(
     what: str, folder: Path, context: SearchContext
 ) -> None:
     assert grey_context(folder, **SAME[what](folder))[0].identity == context.identity
 
 
 @pytest.mark.parametrize("what", OTHER)
-def test_identity_of_a_search_changes_with(what: str, folder: Path, context: SearchContext) -> None:
+def test_identity_of_a_search_follows_the_field(
+    what: str, folder: Path, context: SearchContext
+) -> None:
     assert grey_context(folder, **OTHER[what](folder))[0].identity != context.identity
 
 

@@ -52,12 +52,12 @@ def test_attack_runs_once_and_keeps_steps_raw_and_at_equal_energy() -> None:
         assert attack.step_size == pytest.approx(2 / 255)
 
 
-def test_steps_end_where_the_base_ends() -> None:
+def test_kept_steps_end_with_the_last_step_of_the_base() -> None:
     base = base_of(attacks=[{"preset": "pgd", "steps": 15}])
     assert STUDY.experiment(base).attacks[0].steps_at == (1, 2, 3, 5, 7, 10, 15)
 
 
-def test_the_index_is_the_last_step_less_the_best() -> None:
+def test_overfitting_index_is_the_last_step_minus_the_best_step() -> None:
     found = curve(turning)
     assert found.overfit.value == pytest.approx(4, abs=1e-4)
     assert found.best == (10, 10)
