@@ -202,13 +202,15 @@ def verdict(comparisons: Sequence[ConfirmedDifference]) -> str:
     """Return a sentence: whether best-1 beats every baseline beyond noise.
 
     The strictest group of pairs decides: held-out models of another backbone if there are any.
+    best-1 beats the baselines if every difference in every score is below 0 beyond noise, and loses
+    if any is above 0 beyond noise. Wins in a single score are called inconclusive.
 
     Args:
         comparisons: All differences of the search, at least one with best-1.
 
     Returns:
         The verdict, and per score the difference to the closest baseline with its interval, in
-        percentage points of mIoU.
+        percentage points of mIoU. No verdict if all images share a schedule.
     """
     where = next(w for w in GROUP_NAMES if any(c.targets == w for c in comparisons))
     mine = [c for c in comparisons if c.attack == "best-1" and c.targets == where]

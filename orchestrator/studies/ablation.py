@@ -114,6 +114,10 @@ class Ablation:
 def experiment(base: BaseExperiment) -> Experiment:
     """Add PGD, dynamic scaling and its variants to a base, at equal cost.
 
+    Returns:
+        The experiment with ``pgd``, ``ds`` and an attack per entry of ``VARIANTS``, at the base's
+        eps, scored raw and as eps*sign.
+
     Raises:
         InputError: If the base's only source is its only target.
     """

@@ -95,6 +95,10 @@ class Sweep:
 def experiment(base: BaseExperiment) -> Experiment:
     """Add the attacks at each eps to a base, at equal cost.
 
+    Returns:
+        The experiment with an attack per eps of ``LEVELS`` and preset of ``SWEPT_ATTACKS``, named
+        ``PRESET-LEVEL``, scored raw and as eps*sign.
+
     Raises:
         InputError: If the base's only source is its only target.
     """
@@ -153,10 +157,10 @@ def judged(numbers: Sweep, attack: str) -> list[Gain]:
 
 
 def signs(numbers: Sweep, attack: str) -> list[int]:
-    """Return the side of noise of an attack's gain at each eps.
+    """Return the sign of an attack's gain at each eps.
 
     Returns:
-        Per eps 1 or -1 if the gains of all scores are beyond noise on this side, otherwise 0.
+        Per eps 1 or -1 if the gains of all scores have this sign beyond noise, otherwise 0.
     """
     found = []
     for at in zip(*(zip(g.values, g.beyond, strict=True) for g in judged(numbers, attack)),

@@ -101,6 +101,9 @@ class Heads:
 def experiment(base: BaseExperiment) -> Experiment:
     """Add PGD and dynamic scaling to a base, at equal cost.
 
+    Returns:
+        The experiment with ``pgd`` and ``ds`` at the base's eps, scored raw and as eps*sign.
+
     Raises:
         InputError: If the base's only source is its only target, or the head of a model is unknown.
     """

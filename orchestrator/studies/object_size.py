@@ -95,6 +95,9 @@ class Sizes:
 def experiment(base: BaseExperiment) -> Experiment:
     """Add PGD and dynamic scaling to a base, at equal cost.
 
+    Returns:
+        The experiment with ``pgd`` and ``ds`` at the base's eps, scored raw and as eps*sign.
+
     Raises:
         InputError: If the base's only source is its only target.
     """

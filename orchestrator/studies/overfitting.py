@@ -117,6 +117,10 @@ class Overfitting:
 def experiment(base: BaseExperiment) -> Experiment:
     """Add PGD and dynamic scaling to a base, with AEs kept after some of the steps.
 
+    Returns:
+        The experiment with ``pgd`` and ``ds`` at the base's eps and number of steps, kept after the
+        steps of ``KEPT_STEPS`` and the last step, scored raw and as eps*sign.
+
     Raises:
         InputError: If the base's only source is its only target.
     """

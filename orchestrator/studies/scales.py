@@ -65,6 +65,10 @@ class Scales:
 def experiment(base: BaseExperiment) -> Experiment:
     """Add PGD at each scale, dynamic scaling, and the sources at each scale as targets.
 
+    Returns:
+        The experiment with ``pgd-at-SCALE`` per scale of ``SCALES`` and ``ds``, at the base's eps
+        and number of steps, scored raw and as eps*sign. Targets are ``SOURCE-at-SCALE``.
+
     Raises:
         InputError: If a source is an ensemble or does not see the image whole.
     """

@@ -90,6 +90,10 @@ def _given(base: BaseExperiment) -> dict[str, tuple[Twins, ...]]:
 def experiment(base: BaseExperiment) -> Experiment:
     """Add PGD and dynamic scaling to a base, with all twins as sources and targets.
 
+    Returns:
+        The experiment with ``pgd`` and ``ds`` at the base's eps and cost, scored raw and as
+        eps*sign.
+
     Raises:
         InputError: If the base names no twins, or has no other model as source or target.
     """
