@@ -64,7 +64,7 @@ def test_search_prints_its_best_and_verdict_and_writes_a_report(tmp_path: Path) 
         "best-1 – pgd",
         "On new images and new models of another backbone than the source's, best-1 beats",
         "step_size: 16/255",
-        "Report of the search:",
+        "Search report:",
         "optuna-dashboard",
     ):
         assert text in answer.output.replace("\n", " "), answer.output
@@ -93,7 +93,7 @@ def test_terminated_search_reports_partial_results_and_continues_with_resume(
     child.send_signal(signal.SIGTERM)
     _, errors = child.communicate(timeout=300)
     assert child.returncode == 143, errors.decode()
-    assert "the same line with --resume goes on" in errors.decode()
+    assert "Run the same command with --resume" in errors.decode()
     assert "Traceback" not in errors.decode()
     (best,) = Path(tmp_path, "store", "reports").glob("*/best.yaml")
     assert [attack["name"] for attack in yaml.safe_load(best.read_text())["attacks"]] == ["best-1"]
