@@ -21,7 +21,16 @@ GO_ON = "run again to go on"  # of a command that computes what the store lacks
 
 
 class ExitCode(IntEnum):
-    """Exit code of a command that did not succeed; docs/reference/command.md has the table."""
+    """Exit code of a command that did not succeed.
+
+    Attributes:
+        FAILED: Tasks failed, a store is damaged, a server cannot be reached, or the error was not
+            foreseen.
+        WRONG_INPUT: A spec, option, file, model or data set is wrong. The message names the cause.
+        INTERRUPTED: Ctrl-C. The same command resumes.
+        BROKEN_PIPE: The program that read the output has ended.
+        TERMINATED: SIGTERM. The run wrote its report first; the same command resumes.
+    """
 
     FAILED = 1
     WRONG_INPUT = 2

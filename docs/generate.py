@@ -1,0 +1,40 @@
+"""Write the pages of docs/reference that are made from code: `python docs/generate.py`.
+
+Each page comes from the function NAME_page of the module docs/pages/NAME.py. A test compares the
+files with the functions' answers.
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+PAGES = (
+    "spec",
+    "presets",
+    "transforms",
+    "losses",
+    "metrics",
+    "registries",
+    "exit-codes",
+    "errors",
+    "environment",
+)
+NOTE = (
+    "<!-- Made from code by `python docs/generate.py`; edit docs/pages/{module}.py instead. -->\n"
+)
+
+
+def generated() -> dict[Path, str]:
+    """Return the text of each generated page by its file."""
+    pages = {}
+    for name in PAGES:
+        module = name.replace("-", "_")
+        text = getattr(import_module(f"pages.{module}"), f"{module}_page")()
+        title, _, rest = text.partition("\n")
+        pages[REFERENCE / f"{name}.md"] = f"{title}\n\n{NOTE.format(module=module)}{rest}"
+    return pages
+
+
+if __name__ == "__main__":
+    for file, text in generated().items():
+        file.write_text(text)
