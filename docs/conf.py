@@ -8,9 +8,30 @@ in a Markdown list; the list is the table of contents of the site.
 import re
 from importlib.metadata import version as version_of
 from pathlib import Path
+from typing import Any
 
+from docutils import nodes
+from pydantic import BaseModel
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.nodes import make_refnode
 
+# Libraries whose documentation a build does not ask for: it works without a network.
+FOREIGN = (
+    "altair",
+    "collections",
+    "matplotlib",
+    "numpy",
+    "np",
+    "optuna",
+    "pandas",
+    "pathlib",
+    "pd",
+    "pydantic",
+    "pyarrow",
+    "torch",
+)
 ROOT = Path(__file__).resolve().parent.parent
 
 project = "segtransfer"
@@ -58,7 +79,18 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 nitpicky = True
+toc_object_entries = False  # pages have a heading per name
+nitpick_ignore_regex = [
+    ("py:.*", rf"({'|'.join(FOREIGN)})(\..*)?"),
+    ("py:.*", r"segtransfer\..+"),  # of no public name: those have an entry
+    ("py:.*", "Array|GivenModel|Path|Module"),  # aliases, and names as a signature has them
+]
 
+# Names that the pages of specs and errors have.
+ERRORS = set(
+    re.findall(r"^\| `(\w+)` \| ", (ROOT / "docs/reference/errors.md").read_text(), re.MULTILINE)
+)
+SPECS = set(re.findall(r"^## (\w+)$", (ROOT / "docs/reference/spec.md").read_text(), re.MULTILINE))
 ENTRANCE = re.compile(r"docs/(\w[\w-]*/)?index")
 LISTED = re.compile(r"^- \[[^\]]*\]\(([^)#:]+\.md)\)", re.MULTILINE)
 
@@ -70,6 +102,60 @@ def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] += f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
 
 
+def unlink_folders(app: Sphinx, page: nodes.document) -> None:
+    """Replace links to folders of the repository, which are no pages, by their text."""
+    folder = ROOT / Path(app.env.docname).parent
+    for link in list(page.findall(pending_xref)):
+        if link.get("reftype") == "myst" and (folder / link["reftarget"]).is_dir():
+            link.replace_self(link.children)
+
+
+def resolve(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.TextElement
+) -> nodes.Node | None:
+    """Resolve a reference to a spec or to an error that no page of signatures has."""
+    name = node["reftarget"].rpartition(".")[2]
+    if name in SPECS:
+        page, anchor = "docs/reference/spec", name.lower()
+    elif name in ERRORS:
+        page, anchor = "docs/reference/errors", ""
+    else:
+        return None
+    return make_refnode(app.builder, node["refdoc"], page, anchor, text)
+
+
+def keep_colons(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
+    """Keep a sentence with a colon below Returns, or of a property, from being read as a type."""
+    heads = [place for place, line in enumerate(lines) if line in ("Returns:", "Yields:")]
+    for head in reversed(heads):
+        sentence = lines[head + 1]
+        if " " in sentence.strip().partition(":")[0]:
+            indent = len(sentence) - len(sentence.lstrip())
+            lines.insert(head + 1, " " * indent + "\\ ")
+    if what == "property" and lines:
+        lines.insert(0, "\\ ")
+
+
+def shorten_signature(
+    app: Sphinx,
+    what: str,
+    name: str,
+    thing: Any,
+    options: Any,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Leave out the signature of a spec: docs/reference/spec.md has its fields."""
+    is_spec = isinstance(thing, type) and issubclass(thing, BaseModel)
+    return ("" if is_spec else signature), returns
+
+
 def setup(app: Sphinx) -> None:
     """Connect the functions of this file to Sphinx's events."""
     app.connect("source-read", add_contents)
+    app.connect("doctree-read", unlink_folders)
+    app.connect("missing-reference", resolve)
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)  # napoleon has 500
+    app.connect("autodoc-process-signature", shorten_signature)

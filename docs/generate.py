@@ -18,6 +18,8 @@ PAGES = (
     "exit-codes",
     "errors",
     "environment",
+    "api",
+    "extend",
 )
 NOTE = (
     "<!-- Made from code by `python docs/generate.py`; edit docs/pages/{module}.py instead. -->\n"

@@ -1,10 +1,12 @@
 """Fields of specs as tables: type, range, unit, default and description of each."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
 
 from pages.markdown import as_markdown, attributes_in, code, table
-from segtransfer.tasks.json_schema import NUMBER_OR_FRACTION
+from segtransfer.tasks.json_schema import BOUNDS, NUMBER_OR_FRACTION
 from segtransfer.tasks.schema import Frozen, written
 
 Schema = Mapping[str, Any]
@@ -106,8 +108,22 @@ def fields_table(spec: type[Frozen], schema: Schema, *, links: bool = True) -> s
         unit = UNITS[spec.__name__][name] if is_numeric(field) else ""
         default = "required" if name in required else default_of(field)
         text = told.get(name) or as_markdown(field.get("description", ""))
-        rows.append([code(name), type_of(field, links=links), unit, default, text])
+        kind = type_of(field, links=links)
+        if "fraction" in kind:  # the schema of a fraction, which may be text, has no bounds
+            kind += range_of(_bounds(spec.model_fields[name]))
+        rows.append([code(name), kind, unit, default, text])
     return table(["field", "type", "unit", "default", "meaning"], rows)
+
+
+def _bounds(annotation: Any) -> dict[str, Any]:
+    """Return the bounds of a number, from its pydantic field or from a part of the field's type."""
+    found: dict[str, Any] = {}
+    for limit in getattr(annotation, "metadata", None) or getattr(annotation, "__metadata__", ()):
+        found |= {name: getattr(limit, key) for key, name in BOUNDS.items() if hasattr(limit, key)}
+        found |= _bounds(limit) if isinstance(limit, FieldInfo) else {}
+    for part in get_args(getattr(annotation, "annotation", annotation)):
+        found |= _bounds(part)
+    return found
 
 
 def spec_required(spec: type[Frozen]) -> set[str]:
