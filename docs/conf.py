@@ -62,6 +62,7 @@ html_theme = "furo"
 html_title = f"segtransfer {release}"
 html_static_path = ["site/static"]
 html_css_files = ["contrast.css"]
+html_js_files = ["reading.js"]
 html_extra_path = ["site/start"]  # index.html, which leads to docs/index.html
 html_copy_source = False
 html_show_sourcelink = False

@@ -1,4 +1,4 @@
-"""``segtransfer search``."""
+"""The verb ``segtransfer search``."""
 
 from typing import Annotated
 
@@ -25,11 +25,24 @@ from segtransfer.cli.projections import (
 )
 from segtransfer.runtime.interrupts import Terminated, terminable
 
+RERUN_SEARCH = "Run the same command with --resume to resume the search."
+
 
 def search(
-    spec: Annotated[str, typer.Argument(help="A YAML file, or a search that ships: quickstart.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC",
+            help="YAML file of a search, or the name of the shipped search: quickstart.",
+        ),
+    ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="field.path=value, for example search.trials=200")
+        list[str] | None,
+        typer.Argument(
+            metavar="OVERRIDES",
+            help="Changes of the search, applied in order: field.path=value, for example "
+            "search.trials=200. Default: no change.",
+        ),
     ] = None,
     resume: ResumeOption = False,
     store: StoreOption = None,
@@ -38,13 +51,27 @@ def search(
     fleet: FleetOption = None,
     against: AgainstOption = None,
 ) -> None:
-    """Search the attack settings that transfer best, and confirm them on what is new."""
+    """Search the attack settings with the best transfer, and confirm them on new images.
+
+    Trials attack the images of data in the spec. The best settings are compared with baselines at
+    the same cost, on the images of confirm.data.
+
+    Example:
+        segtransfer search quickstart
+        segtransfer search mine.yaml search.trials=200 --resume
+
+    Docs: explanation/tune, how-to/search-on-postgresql
+
+    Raises:
+        typer.Exit: With code 1 if tasks failed or no trial completed, 2 if the search is wrong,
+            130 after Ctrl-C and 143 after SIGTERM.
+    """
     from segtransfer.reporting.search import print_search, search_folder, write_search
     from segtransfer.reporting.search_progress import SearchView
     from segtransfer.searches.optuna_study import dashboard_command
     from segtransfer.searches.spec import read_search
 
-    with exit_with_message(spec, "the same line with --resume goes on"), terminable():
+    with exit_with_message(spec, RERUN_SEARCH), terminable():
         read = read_search(spec, with_options(overrides, store=store, fleet=fleet))
         view = SearchView(console)
         try:
@@ -52,9 +79,9 @@ def search(
         finally:
             view.stop()
         print_search(result, console)
-        shown = drawn("report of the search", lambda: write_search(result))
+        shown = drawn("search report", lambda: write_search(result))
         if shown:
-            console.print(f"Report of the search: {search_folder(result)}", highlight=False)
+            console.print(f"Search report: {search_folder(result)}", highlight=False)
         console.print(f"Trials: {dashboard_command(result.context)}", highlight=False)
         tracked = tracking and read.runtime.tracking
         if result.results.counts:
@@ -66,10 +93,10 @@ def search(
             raise Terminated
         if result.results.stopped:
             ended = sum(trial.state != "running" for trial in result.trials)
-            unconfirmed = ", and the best are not confirmed yet" if result.results.missing else ""
+            unconfirmed = ", the best are not confirmed yet" if result.results.missing else ""
             console.print(
                 f"Stopped after {read.runtime.max_hours:g} h: {ended} of {read.search.trials} "
-                f"trials have ended{unconfirmed}. The same line with --resume goes on."
+                f"trials have ended{unconfirmed}. {RERUN_SEARCH}"
             )
         exit_if_failed(result.results.failures)
         exit_if_untracked(require_tracking, shown)

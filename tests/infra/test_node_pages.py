@@ -108,7 +108,7 @@ def test_the_page_of_one_node_is_followed_on_eight_gpus_and_the_long_run_interru
 
         shown = follow(place, ONE_NODE, press_ctrl_c)
         assert "as published: 0 of 4 targets" in find(shown, "run paper-voc-small")
-        assert "What was done is in the store; run again" in find(shown, LONG_RUN)
+        assert "Finished results are in the store. Run the same" in find(shown, LONG_RUN)
         assert "already in the store" in find(shown, "run paper-voc data.root")
         check_one_node(place, shown)
 

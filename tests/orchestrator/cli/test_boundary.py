@@ -41,18 +41,18 @@ def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch, *options: str
 
 def kept(answer: Result) -> str:
     """The content of the file that an answer names."""
-    (path,) = re.findall(r"The error in full: (\S+)", answer.stderr)
+    (path,) = re.findall(r"Full error: (\S+)", answer.stderr)
     return Path(path).read_text()
 
 
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [
-        (KeyError("cells"), 1, "error: unforeseen KeyError: 'cells'"),
-        (AssertionError(), 1, "error: unforeseen AssertionError"),
-        (MemoryError(), 1, "error: unforeseen MemoryError"),
+        (KeyError("cells"), 1, "error: unexpected KeyError: 'cells'"),
+        (AssertionError(), 1, "error: unexpected AssertionError"),
+        (MemoryError(), 1, "error: unexpected MemoryError"),
         (RecursionError("too deep"), 1, "error: too deep"),
-        (ZeroDivisionError("by zero"), 1, "error: unforeseen ZeroDivisionError: by zero"),
+        (ZeroDivisionError("by zero"), 1, "error: unexpected ZeroDivisionError: by zero"),
         (RuntimeError("no trial"), 1, "error: no trial"),
         (
             RuntimeError('Traceback (most recent call last):\n  File "x"\nKeyError: 1'),
@@ -107,7 +107,7 @@ def test_an_error_outside_of_every_verb_is_a_sentence_too(monkeypatch: pytest.Mo
     monkeypatch.setattr("segtransfer.reporting.terminal.print_models", lambda _: {}["x"])
     answer = runner.invoke(app, ["models"])
     assert answer.exit_code == 1
-    assert "unforeseen KeyError: 'x'" in answer.stderr
+    assert "unexpected KeyError: 'x'" in answer.stderr
     assert "print_models" in kept(answer)
 
 
@@ -120,7 +120,7 @@ def test_a_working_folder_that_cannot_be_written_leaves_the_file_in_the_temporar
     assert "KeyError" in kept(failing(KeyError("x"), monkeypatch))
     assert len(list(elsewhere.iterdir())) == 1
     monkeypatch.setattr(tracebacks.tempfile, "gettempdir", lambda: str(folder / "nowhere" / "x"))
-    assert "--debug prints the error in full" in failing(KeyError("x"), monkeypatch).stderr
+    assert "Add --debug to print the traceback" in failing(KeyError("x"), monkeypatch).stderr
 
 
 def command(*arguments: str, stdout: int, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -145,7 +145,7 @@ def test_a_full_disk_behind_standard_output_is_one_sentence(arguments: list[str]
     answer = command(*arguments, stdout=full)
     os.close(full)
     assert answer.returncode == 1
-    assert answer.stderr == ("error: standard output cannot be written: No space left on device\n")
+    assert answer.stderr == ("error: cannot write to standard output: No space left on device\n")
 
 
 def test_a_terminal_that_cannot_encode_gets_replacements() -> None:

@@ -151,7 +151,7 @@ def test_a_file_in_the_place_of_the_store_ends_with_code_2_and_is_kept(
     assert answer.exit_code == 2, answer.output
     told = " ".join(answer.output.split())
     assert "a part of this path is a plain file: give a folder as runtime.store" in told
-    assert "run again to go on" not in told
+    assert "Run the same command again to resume" not in told
     assert (tmp_path / "taken").read_text() == "mine"
 
 
@@ -226,7 +226,7 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_with_130(spec: Path) -> None:
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=60)
     assert child.returncode == 130, stderr
-    assert "run again to go on" in stderr
+    assert "Run the same command again to resume" in stderr
     assert "Traceback" not in stderr
     done = len(list(rows.rglob("*.parquet")))
     answer = runner.invoke(app, ["run", str(spec), "--no-tracking"])

@@ -63,8 +63,11 @@ def test_classes_that_never_occur_are_named(folder: Path) -> None:
     ("arguments", "part"),
     [
         (["data.folder=nowhere"], "nowhere does not exist"),
-        (["--out", "sheet.jpg"], "name a file that ends with .png"),
-        (["--out", "no/sheet.png"], "create the folder no first"),
+        (
+            ["--out", "sheet.jpg"],
+            "error: --out sheet.jpg is no PNG file; give a name that ends with .png",
+        ),
+        (["--out", "no/sheet.png"], "error: --out no/sheet.png: the folder no does not exist"),
     ],
     ids=str,
 )
