@@ -1,4 +1,4 @@
-"""Sphinx's configuration: `sphinx-build -W -n --keep-going -b html -c docs . build/site`.
+"""Sphinx's configuration: `sphinx-build -q -W -n --keep-going -b html -c docs . build/site`.
 
 The source folder is the repository, so a relative link works in the repository and on the site
 alike, also between docs/ and pages beside the code. An entrance page (index.md) names its pages
@@ -61,7 +61,7 @@ exclude_patterns = ["**/.*", "**/site-packages"]
 html_theme = "furo"
 html_title = f"segtransfer {release}"
 html_static_path = ["site/static"]
-html_css_files = ["contrast.css"]
+html_css_files = ["reading.css"]
 html_js_files = ["reading.js"]
 html_extra_path = ["site/start"]  # index.html, which leads to docs/index.html
 html_copy_source = False

@@ -15,14 +15,12 @@ PAGES = (
     "losses",
     "metrics",
     "registries",
+    "command",
     "exit-codes",
     "errors",
     "environment",
     "api",
     "extend",
-)
-NOTE = (
-    "<!-- Made from code by `python docs/generate.py`; edit docs/pages/{module}.py instead. -->\n"
 )
 
 
@@ -31,9 +29,8 @@ def generated() -> dict[Path, str]:
     pages = {}
     for name in PAGES:
         module = name.replace("-", "_")
-        text = getattr(import_module(f"pages.{module}"), f"{module}_page")()
-        title, _, rest = text.partition("\n")
-        pages[REFERENCE / f"{name}.md"] = f"{title}\n\n{NOTE.format(module=module)}{rest}"
+        function = getattr(import_module(f"pages.{module}"), f"{module}_page")
+        pages[REFERENCE / f"{name}.md"] = function()
     return pages
 
 

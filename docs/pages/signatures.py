@@ -32,12 +32,13 @@ def _section(module: ModuleType, name: str, told: str) -> str:
         return f"## {name}\n\n{wrapped(told)} [Signature](api.md#{name.lower()}).\n"
     kind = _kind(module, name)
     if kind == "data":
-        lines = [f".. py:data:: {module.__name__}.{name}"]
+        lines = [f".. py:data:: {module.__name__}.{name}", "", f"   {told.replace('`', '``')}"]
     else:
         lines = [f".. {DIRECTIVES[kind]}:: {module.__name__}.{name}"]
         lines += ["   :members:"] if kind == "class" else []
     body = "\n".join(lines)
-    return f"## {name}\n\n{wrapped(told)}\n\n```{{eval-rst}}\n{body}\n```\n"
+    title = name.replace("__", r"\_\_")
+    return f"## {title}\n\n```{{eval-rst}}\n{body}\n```\n"
 
 
 def _kind(module: ModuleType, name: str) -> str:

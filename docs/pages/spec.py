@@ -28,10 +28,10 @@ A spec is a YAML file. The sections [Experiment](#experiment), [Search](#search)
 section is a part of them.
 
 ```yaml
-data: {sample: camvid, images: 12}        # fields of DataSpec
-models: [fcn-r18, pspnet-r18]             # each a ModelSpec; a name alone is a model that ships
-attacks: [pgd, {preset: ds-mi, eps: 4/255}]    # each an AttackSpec
-runtime: {executor: inline}               # fields of Runtime
+data: {sample: camvid, images: 12}           # DataSpec
+models: [fcn-r18, pspnet-r18]                # each a ModelSpec
+attacks: [pgd, {preset: ds-mi, eps: 4/255}]  # each an AttackSpec
+runtime: {executor: inline}                  # Runtime
 ```
 
 - `segtransfer run mine.yaml data.images=4` changes a field by its path.
@@ -40,8 +40,8 @@ runtime: {executor: inline}               # fields of Runtime
   eps.
 - A relative path starts at the folder of the spec's file, except the path of `runtime.store`, which
   starts at the working folder.
-- A file may name a [base](command.md#specs-that-share-fields), whose fields it changes.
-- `segtransfer schema` prints the same as a JSON schema, for [editors](command.md#editors).
+- A file may name a [base](command-line.md#specs-that-share-fields), whose fields it changes.
+- `segtransfer schema` prints the same as a JSON schema, for [editors](command-line.md#editors).
 """
 
 

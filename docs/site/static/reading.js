@@ -15,8 +15,16 @@ function focusable() {
 document.addEventListener("DOMContentLoaded", () => {
   document.querySelector(".sidebar-drawer")?.setAttribute("aria-label", "All pages");
   document.querySelector(".toc-drawer")?.setAttribute("aria-label", "This page");
-  for (const head of document.querySelectorAll("th:empty")) {
-    head.replaceWith(document.createElement("td"));  // no heading, so none is announced
+  for (const head of document.querySelectorAll("th")) {
+    if (!head.textContent.trim()) {
+      head.replaceWith(document.createElement("td")); // no heading, so none is announced
+    }
+  }
+  if (!document.querySelector("h1")) {
+    // The page of search results has no heading.
+    const title = document.createElement("h1");
+    title.textContent = "Search";
+    document.querySelector("article")?.prepend(title);
   }
   focusable();
   window.addEventListener("resize", focusable);
