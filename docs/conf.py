@@ -66,12 +66,14 @@ html_js_files = ["reading.js"]
 html_extra_path = ["site/start"]  # index.html, which leads to docs/index.html
 html_copy_source = False
 html_show_sourcelink = False
+html_show_search_summary = False  # browsers fetch no page for it from a folder
 html_theme_options = {"navigation_with_keys": False}
 
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
 suppress_warnings = ["myst.header"]  # pages of the repository may begin below the first level
 highlight_language = "text"
+smartquotes = False  # of `--option` in running text, two hyphens stay two hyphens
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"

@@ -14,10 +14,10 @@ from segtransfer.studies.base import BaseExperiment
 from segtransfer.tasks.schema import Frozen
 
 FILES = {
-    "Experiment": ("Files of `segtransfer run`, `plan` and `init`.", Experiment),
-    "Search": ("Files of `segtransfer search`.", Search),
-    "BaseExperiment": ("Files of `segtransfer study`.", BaseExperiment),
-    "Space": ("Files that `search.space` names.", Space),
+    "Experiment": ("Files of `segtransfer run`, `plan` and `init`. ", Experiment),
+    "Search": ("Files of `segtransfer search`. ", Search),
+    "BaseExperiment": ("Files of `segtransfer study`. ", BaseExperiment),
+    "Space": ("Files that `search.space` names. ", Space),
 }
 
 HEAD = """\
@@ -60,8 +60,8 @@ def spec_page() -> str:
 
 def _section(name: str, schema: Schema, uses: Sequence[str]) -> str:
     spec = _classes()[name]
-    place = FILES[name][0] if name in FILES else f"Used as {', '.join(uses)}."
-    return f"## {name}\n\n{wrapped(f'{place} {text_of(spec)}')}\n\n{fields_table(spec, schema)}"
+    place = FILES[name][0] if name in FILES else f"Used as {', '.join(uses)}.\n\n"
+    return f"## {name}\n\n{wrapped(f'{place}{text_of(spec)}')}\n\n{fields_table(spec, schema)}"
 
 
 def _uses(fields: dict[str, Schema]) -> dict[str, list[str]]:
