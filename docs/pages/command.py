@@ -52,13 +52,17 @@ def _section(command: Any, before: str, mark: str) -> Iterator[str]:
             yield paragraph.removeprefix(EXAMPLE_TITLE) + "\n"
         elif paragraph.startswith("Docs: "):
             pages = paragraph.removeprefix("Docs: ").split(", ")
-            yield "More: " + ", ".join(f"[{page}](../{page}.md)" for page in pages) + "\n"
+            yield _filled("More: " + ", ".join(f"[{page}](../{page}.md)" for page in pages))
         else:
-            yield textwrap.fill(paragraph, WIDTH, break_on_hyphens=False) + "\n"
+            yield _filled(paragraph)
     for verb in getattr(command, "commands", {}).values():
         yield from _section(verb, words, mark + "#")
     if not hasattr(command, "commands"):
         yield from _parameters(command)
+
+
+def _filled(paragraph: str) -> str:
+    return textwrap.fill(paragraph, WIDTH, break_on_hyphens=False, break_long_words=False) + "\n"
 
 
 def _parameters(command: Any) -> Iterator[str]:

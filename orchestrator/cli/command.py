@@ -51,7 +51,7 @@ app = typer.Typer(
         Example:
             segtransfer run quickstart
 
-        Docs: reference/command, reference/command-line
+        Docs: reference/command, reference/command-line, how-to/failures
         """
     ),
 )

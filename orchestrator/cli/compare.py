@@ -10,39 +10,46 @@ from segtransfer.cli.exits import exit_with_message
 from segtransfer.cli.json_output import JsonOption, print_json
 from segtransfer.cli.projections import drawn, log_comparison, show_index
 
+AArgument = Annotated[
+    str, typer.Argument(metavar="A", help="Baseline A: a RUN, an ATTACK or RUN:ATTACK.")
+]
+BArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="B", help="B, as a RUN, an ATTACK or RUN:ATTACK; the result is B minus A."
+    ),
+]
+LookupStoreOption = Annotated[
+    str, typer.Option(metavar="STORE", help="Folder or URL of the store to look up names in.")
+]
+AllowOption = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST",
+        help="Differences between the runs to tolerate, comma-separated: images, targets, eps, "
+        "numerics. Default: none; a difference is an error.",
+    ),
+]
+MetricOption = Annotated[
+    str,
+    typer.Option(
+        metavar="METRIC",
+        help="Metric to compare: a name in the list of 'segtransfer models', or "
+        "module:attribute of your own metric.",
+    ),
+]
+ComparisonTrackingOption = Annotated[
+    bool, typer.Option(help="Log the comparison to MLflow if B is logged there.")
+]
+
 
 def compare(
-    a: Annotated[
-        str, typer.Argument(metavar="A", help="Baseline A: a RUN, an ATTACK or RUN:ATTACK.")
-    ],
-    b: Annotated[
-        str,
-        typer.Argument(
-            metavar="B", help="B, as a RUN, an ATTACK or RUN:ATTACK; the result is B minus A."
-        ),
-    ],
-    store: Annotated[
-        str, typer.Option(metavar="STORE", help="Folder or URL of the store to look up names in.")
-    ] = "segtransfer-store",
-    allow: Annotated[
-        str,
-        typer.Option(
-            metavar="LIST",
-            help="Differences between the runs to tolerate, comma-separated: images, targets, eps, "
-            "numerics. Default: none; a difference is an error.",
-        ),
-    ] = "",
-    metric: Annotated[
-        str,
-        typer.Option(
-            metavar="METRIC",
-            help="Metric to compare: a name in the list of 'segtransfer models', or "
-            "module:attribute of your own metric.",
-        ),
-    ] = "miou",
-    tracking: Annotated[
-        bool, typer.Option(help="Log the comparison to MLflow if B is logged there.")
-    ] = True,
+    a: AArgument,
+    b: BArgument,
+    store: LookupStoreOption = "segtransfer-store",
+    allow: AllowOption = "",
+    metric: MetricOption = "miou",
+    tracking: ComparisonTrackingOption = True,
     as_json: JsonOption = False,
 ) -> None:
     """Subtract attack A from attack B, or run A from run B, with intervals and a verdict.

@@ -51,7 +51,7 @@ class Terminal(Console):
 
     @property
     def file(self) -> IO[str]:
-        """The stream to write to; its write and flush raise OutputError."""
+        """Return the stream to write to; write and flush raise OutputError."""
         return _Stream(super().file)  # type: ignore[return-value]
 
     @file.setter

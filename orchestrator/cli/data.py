@@ -21,19 +21,21 @@ data_app = typer.Typer(
     help=help_text("Check the images and labels of a spec.\n\nDocs: how-to/data, how-to/data-sets"),
 )
 
+SheetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PNG",
+        help="PNG file to write: labels over sample images. An existing file is "
+        "overwritten. Default: NAME-data.png in the working folder, with the spec's name.",
+    ),
+]
+
 
 @verb(data_app, "check")
 def data_check(
     spec: SpecArgument,
     overrides: OverridesArgument = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PNG",
-            help="PNG file to write: labels over sample images. An existing file is "
-            "overwritten. Default: NAME-data.png in the working folder, with the spec's name.",
-        ),
-    ] = None,
+    out: SheetOption = None,
 ) -> None:
     """Read all images and labels of a spec; print counts and every fault, and draw a sample.
 

@@ -15,7 +15,7 @@ def doctor() -> None:
     Example:
         segtransfer doctor
 
-    Docs: how-to/one-node
+    Docs: how-to/failures, how-to/one-node
 
     Raises:
         typer.Exit: With code 1 if a check is bad, and with code 2 if a file in the working folder

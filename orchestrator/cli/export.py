@@ -52,6 +52,6 @@ def export(
     from segtransfer.export import export
     from segtransfer.reporting.export import ExportView, print_export
 
-    with exit_with_message(store), ExportView(console) as view:
+    with exit_with_message(""), ExportView(console) as view:
         exported = export(store, out, kind, experiment, predictions=predictions, advance=view)
     print_export(exported, console)

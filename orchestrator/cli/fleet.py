@@ -14,7 +14,7 @@ fleet_app = typer.Typer(
     help=help_text(
         """Start, show and end a fleet: workers on a Ray cluster for several runs and searches.
 
-        Docs: how-to/four-nodes
+        Docs: how-to/team, how-to/four-nodes
         """
     ),
 )
@@ -52,7 +52,7 @@ def fleet_up(
     Example:
         segtransfer fleet up lab --store /shared/store fleet.gpus=true
 
-    Docs: how-to/four-nodes
+    Docs: how-to/team, how-to/four-nodes
 
     Raises:
         typer.Exit: With code 2 if no cluster runs, or the fleet is up already.
@@ -60,7 +60,7 @@ def fleet_up(
     from segtransfer.experiment.reading import read_runtime
     from segtransfer.runtime.executors.ray.fleets import start_fleet
 
-    with exit_with_message(name):
+    with exit_with_message(""):
         extra = [] if store is None else [f"store={store}"]
         runtime = read_runtime([*(overrides or []), *extra])
         start_fleet(name, runtime)
@@ -75,7 +75,7 @@ def fleet_status(name: FleetArgument) -> None:
     Example:
         segtransfer fleet status lab
 
-    Docs: how-to/four-nodes
+    Docs: how-to/team, how-to/four-nodes
 
     Raises:
         typer.Exit: With code 2 if the fleet is not up.
@@ -83,7 +83,7 @@ def fleet_status(name: FleetArgument) -> None:
     from segtransfer.reporting.fleet import print_fleet
     from segtransfer.runtime.executors.ray.fleets import status_of
 
-    with exit_with_message(name):
+    with exit_with_message(""):
         print_fleet(status_of(name), console)
 
 
@@ -96,13 +96,13 @@ def fleet_down(name: FleetArgument) -> None:
     Example:
         segtransfer fleet down lab
 
-    Docs: how-to/four-nodes
+    Docs: how-to/team, how-to/four-nodes
 
     Raises:
         typer.Exit: With code 2 if the fleet is not up.
     """
     from segtransfer.runtime.executors.ray.fleets import end_fleet
 
-    with exit_with_message(name):
+    with exit_with_message(""):
         end_fleet(name)
         console.print(f"Fleet '{name}' is down.")

@@ -15,7 +15,7 @@ infra_app = typer.Typer(
     help=help_text(
         """Copy files for Slurm, Ray clusters, Kubernetes, containers and Grafana.
 
-        Docs: how-to/slurm, how-to/four-nodes
+        Docs: how-to/slurm, how-to/kubernetes, how-to/four-nodes
         """
     ),
 )
@@ -32,7 +32,7 @@ def infra_copy(
     Example:
         segtransfer infra copy
 
-    Docs: how-to/slurm, how-to/four-nodes
+    Docs: how-to/slurm, how-to/kubernetes, how-to/four-nodes
 
     Raises:
         typer.Exit: With code 2 if the folder cannot be made.

@@ -10,16 +10,18 @@ from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_with_message
 from segtransfer.errors import InputError
 
+UserFolderArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="FOLDER",
+        help="Folder with your images, labels and models. Default: the working folder.",
+        show_default=False,
+    ),
+]
+
 
 def init(
-    folder: Annotated[
-        str,
-        typer.Argument(
-            metavar="FOLDER",
-            help="Folder with your images, labels and models. Default: the working folder.",
-            show_default=False,
-        ),
-    ] = ".",
+    folder: UserFolderArgument = ".",
     out: Annotated[
         str, typer.Option(metavar="FILE", help="YAML file to write; an existing file is kept.")
     ] = "experiment.yaml",
@@ -52,7 +54,7 @@ def init(
         found = look_into(Path(folder).expanduser(), path.parent)
         path.write_text(starter_spec(found), encoding="utf-8")
         data = "no data" if found.data is None else f"data in {found.data['folder']}"
-        console.print(f"Found {data}; models: {len(found.models)}.", highlight=False)
+        console.print(f"Found {data} and {len(found.models)} models.", highlight=False)
         name = shlex.quote(out)
         steps = f"segtransfer data check {name}, segtransfer plan {name}"
         sample = found.data is None and not found.models

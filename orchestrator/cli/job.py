@@ -46,7 +46,7 @@ def job_status(
     """
     from segtransfer.jobs.client import connect, job_details
 
-    with exit_with_message(job):
+    with exit_with_message(""):
         _show(job_details(connect(address), job), as_json)
 
 
@@ -65,7 +65,7 @@ def job_follow(job: JobArgument, address: AddressOption = DEFAULT_ADDRESS) -> No
         typer.Exit: With the exit code of a failed or stopped job, with code 130 after Ctrl-C, and
             with code 2 if the job is unknown or no cluster answers.
     """
-    with exit_with_message(job):
+    with exit_with_message(""):
         follow_job(job, address)
 
 
@@ -85,7 +85,7 @@ def job_stop(
     """
     from segtransfer.jobs.client import connect, stop
 
-    with exit_with_message(job):
+    with exit_with_message(""):
         _show(stop(connect(address), job), as_json)
 
 

@@ -74,22 +74,6 @@ RequireTrackingOption = Annotated[
         rich_help_panel=TRACKING_PANEL,
     ),
 ]
-ResumeOption = Annotated[
-    bool,
-    typer.Option(
-        "--resume",
-        help="Resume an interrupted search with its stored trials. Default: refuse a search whose "
-        "trials are stored and incomplete.",
-    ),
-]
-AgainstOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="random",
-        help="'random': also run five random searches with other seeds, and compare the best "
-        "transfer at no more cost. Default: no comparison.",
-    ),
-]
 AddressOption = Annotated[
     str,
     typer.Option(

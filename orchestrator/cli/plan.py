@@ -18,59 +18,64 @@ from segtransfer.cli.options import (
 
 FORECAST_PANEL = "Forecast"
 
+CalibrateOption = Annotated[
+    bool,
+    typer.Option(
+        "--calibrate",
+        help="First measure every model on one micro-batch in this process, and store the "
+        "seconds. Default: use stored seconds, else assumed seconds.",
+        rich_help_panel=FORECAST_PANEL,
+    ),
+]
+SlotsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Numbers of devices to forecast for besides this machine, comma-separated, for "
+        "example 1,8,64. Default: runtime.fleet.slots of the spec.",
+        rich_help_panel=FORECAST_PANEL,
+    ),
+]
+ForwardSecondsOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Assumed seconds per image forward, for every model. Default: measured seconds, "
+        "else a value per device.",
+        rich_help_panel=FORECAST_PANEL,
+    ),
+]
+StartupSecondsOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Assumed seconds to start a worker. Default: 12.",
+        rich_help_panel=FORECAST_PANEL,
+    ),
+]
+SwitchSecondsOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Assumed seconds to load a model. Default: measured seconds, else a value per device.",
+        rich_help_panel=FORECAST_PANEL,
+    ),
+]
+
 
 def plan(
     spec: SpecArgument,
     overrides: OverridesArgument = None,
     executor: ExecutorOption = None,
     store: StoreOption = None,
-    calibrate: Annotated[
-        bool,
-        typer.Option(
-            "--calibrate",
-            help="First measure every model on one micro-batch in this process, and store the "
-            "seconds. Default: use stored seconds, else assumed seconds.",
-            rich_help_panel=FORECAST_PANEL,
-        ),
-    ] = False,
-    slots: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            help="Numbers of devices to forecast for besides this machine, comma-separated, for "
-            "example 1,8,64. Default: runtime.fleet.slots of the spec.",
-            rich_help_panel=FORECAST_PANEL,
-        ),
-    ] = None,
-    seconds_per_forward: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            metavar="SECONDS",
-            help="Assumed seconds per image forward, for every model. Default: measured seconds, "
-            "else a value per device.",
-            rich_help_panel=FORECAST_PANEL,
-        ),
-    ] = None,
-    startup_seconds: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            metavar="SECONDS",
-            help="Assumed seconds to start a worker. Default: 12.",
-            rich_help_panel=FORECAST_PANEL,
-        ),
-    ] = None,
-    switch_seconds: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            metavar="SECONDS",
-            help="Assumed seconds to load a model. Default: measured seconds, else a value per "
-            "device.",
-            rich_help_panel=FORECAST_PANEL,
-        ),
-    ] = None,
+    calibrate: CalibrateOption = False,
+    slots: SlotsOption = None,
+    seconds_per_forward: ForwardSecondsOption = None,
+    startup_seconds: StartupSecondsOption = None,
+    switch_seconds: SwitchSecondsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Forecast a run: stored and missing tasks, hours, bytes and detectable differences.

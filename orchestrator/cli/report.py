@@ -14,25 +14,29 @@ from segtransfer.errors import InputError
 if TYPE_CHECKING:
     from segtransfer.results import Results
 
+ReportedExperimentOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Experiment to report: its name, or at least four first characters of its "
+        "identity. Default: all experiments of the store.",
+    ),
+]
+LogOption = Annotated[
+    bool,
+    typer.Option(help="Log to MLflow the experiments whose MLflow run is missing or outdated."),
+]
+ImagesOption = Annotated[
+    bool,
+    typer.Option("--images", help="Also write HTML pages with every image of every cell."),
+]
+
 
 def report(
     store: LocationArgument,
-    experiment: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Experiment to report: its name, or at least four first characters of its "
-            "identity. Default: all experiments of the store.",
-        ),
-    ] = None,
-    log: Annotated[
-        bool,
-        typer.Option(help="Log to MLflow the experiments whose MLflow run is missing or outdated."),
-    ] = False,
-    images: Annotated[
-        bool,
-        typer.Option("--images", help="Also write HTML pages with every image of every cell."),
-    ] = False,
+    experiment: ReportedExperimentOption = None,
+    log: LogOption = False,
+    images: ImagesOption = False,
 ) -> None:
     """Print the experiments of a store and write their reports again; no task is computed.
 

@@ -1,6 +1,6 @@
 """The verb ``segtransfer run``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,20 @@ from segtransfer.cli.options import (
 from segtransfer.cli.projections import exit_if_untracked, show_index, show_results
 from segtransfer.runtime.interrupts import Terminated, terminable
 
+if TYPE_CHECKING:
+    from segtransfer.reporting.progress import ProgressView
+    from segtransfer.results import Results
+
+MaxHoursOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="HOURS",
+        help="Stop after this many hours and report partial results. Default: "
+        "runtime.max_hours of the spec, which is no limit unless set.",
+        rich_help_panel=WORK_PANEL,
+    ),
+]
+
 
 def run(
     spec: SpecArgument,
@@ -30,15 +44,7 @@ def run(
     tracking: TrackingOption = True,
     require_tracking: RequireTrackingOption = False,
     fleet: FleetOption = None,
-    max_hours: Annotated[
-        float | None,
-        typer.Option(
-            metavar="HOURS",
-            help="Stop after this many hours and report partial results. Default: "
-            "runtime.max_hours of the spec, which is no limit unless set.",
-            rich_help_panel=WORK_PANEL,
-        ),
-    ] = None,
+    max_hours: MaxHoursOption = None,
 ) -> None:
     """Run an experiment: attack each source, score every target, and report the matrices.
 
@@ -74,18 +80,27 @@ def run(
         print_results(results, console)
         shown = show_results(results, tracking and experiment.runtime.tracking)
         show_index(results.store)
-        if results.computed:
-            console.print(
-                f"Computed {results.computed} tasks in {progress.wall_seconds:.0f} s. Models "
-                f"worked for {progress.model_seconds:.0f} s, summed over all slots.",
-                highlight=False,
-            )
-        if results.stopped == "terminated":
-            raise Terminated
-        if results.stopped:
-            console.print(
-                f"Stopped after {experiment.runtime.max_hours:g} h: {len(results.missing)} tasks "
-                f"have no result yet, so that matrices are partial. {RERUN}"
-            )
+        _print_end(results, progress, experiment.runtime.max_hours)
         exit_if_failed(results.failures)
         exit_if_untracked(require_tracking, shown)
+
+
+def _print_end(results: "Results", progress: "ProgressView", max_hours: float | None) -> None:
+    """Print the number of computed tasks, and the number of missing tasks of a stopped run.
+
+    Raises:
+        Terminated: SIGTERM stopped the run.
+    """
+    if results.computed:
+        console.print(
+            f"Computed {results.computed} tasks in {progress.wall_seconds:.0f} s. Models worked "
+            f"for {progress.model_seconds:.0f} s, summed over all slots.",
+            highlight=False,
+        )
+    if results.stopped == "terminated":
+        raise Terminated
+    if results.stopped:
+        console.print(
+            f"Stopped after {max_hours:g} h: {len(results.missing)} tasks have no result yet, so "
+            f"that matrices are partial. {RERUN}"
+        )

@@ -22,9 +22,9 @@ def schema(
     kind: Annotated[
         SpecKind,
         typer.Argument(
-            metavar="experiment|search|study|space",
-            help="Kind of spec file: an experiment, a search, the base experiment of a study, or "
-            "the space of a search.",
+            metavar="KIND",
+            help="Kind of spec file: experiment, search, study (the base experiment of a study) or "
+            "space (the space of a search).",
         ),
     ] = SpecKind.EXPERIMENT,
 ) -> None:

@@ -1,6 +1,6 @@
 """The verb ``segtransfer search``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,10 +8,8 @@ from segtransfer import api
 from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_if_failed, exit_with_message
 from segtransfer.cli.options import (
-    AgainstOption,
     FleetOption,
     RequireTrackingOption,
-    ResumeOption,
     StoreOption,
     TrackingOption,
     with_options,
@@ -25,25 +23,48 @@ from segtransfer.cli.projections import (
 )
 from segtransfer.runtime.interrupts import Terminated, terminable
 
+if TYPE_CHECKING:
+    from segtransfer.searches import SearchResult
+    from segtransfer.searches.spec import Search
+
 RERUN_SEARCH = "Run the same command with --resume to resume the search."
+
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Resume an interrupted search with its stored trials. Default: refuse a search whose "
+        "trials are stored and incomplete.",
+    ),
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="random",
+        help="'random': also run five random searches with other seeds, and compare the best "
+        "transfer at no more cost. Default: no comparison.",
+    ),
+]
+SearchArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        help="YAML file of a search, or the name of the shipped search: quickstart.",
+    ),
+]
+SearchOverridesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="OVERRIDES",
+        help="Changes of the search, applied in order: field.path=value, for example "
+        "search.trials=200. Default: no change.",
+    ),
+]
 
 
 def search(
-    spec: Annotated[
-        str,
-        typer.Argument(
-            metavar="SPEC",
-            help="YAML file of a search, or the name of the shipped search: quickstart.",
-        ),
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="OVERRIDES",
-            help="Changes of the search, applied in order: field.path=value, for example "
-            "search.trials=200. Default: no change.",
-        ),
-    ] = None,
+    spec: SearchArgument,
+    overrides: SearchOverridesArgument = None,
     resume: ResumeOption = False,
     store: StoreOption = None,
     tracking: TrackingOption = True,
@@ -63,8 +84,7 @@ def search(
     Docs: explanation/tune, how-to/search-on-postgresql
 
     Raises:
-        typer.Exit: With code 1 if tasks failed or no trial completed, 2 if the search is wrong,
-            130 after Ctrl-C and 143 after SIGTERM.
+        typer.Exit: With the codes of the verb ``run``, and with 1 if no trial completed.
     """
     from segtransfer.reporting.search import print_search, search_folder, write_search
     from segtransfer.reporting.search_progress import SearchView
@@ -89,14 +109,23 @@ def search(
         if tracked:
             shown &= log_search(result)
         show_index(result.results.store)
-        if result.results.stopped == "terminated":
-            raise Terminated
-        if result.results.stopped:
-            ended = sum(trial.state != "running" for trial in result.trials)
-            unconfirmed = ", the best are not confirmed yet" if result.results.missing else ""
-            console.print(
-                f"Stopped after {read.runtime.max_hours:g} h: {ended} of {read.search.trials} "
-                f"trials have ended{unconfirmed}. {RERUN_SEARCH}"
-            )
+        _print_end(result, read)
         exit_if_failed(result.results.failures)
         exit_if_untracked(require_tracking, shown)
+
+
+def _print_end(result: "SearchResult", read: "Search") -> None:
+    """Print the number of ended trials of a stopped search.
+
+    Raises:
+        Terminated: SIGTERM stopped the search.
+    """
+    if result.results.stopped == "terminated":
+        raise Terminated
+    if result.results.stopped:
+        ended = sum(trial.state != "running" for trial in result.trials)
+        unconfirmed = ", the best are not confirmed yet" if result.results.missing else ""
+        console.print(
+            f"Stopped after {read.runtime.max_hours:g} h: {ended} of {read.search.trials} trials "
+            f"have ended{unconfirmed}. {RERUN_SEARCH}"
+        )

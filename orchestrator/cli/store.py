@@ -127,7 +127,7 @@ def store_merge(
     from segtransfer.store import Store
     from segtransfer.store.maintenance import merge, open_existing
 
-    with exit_with_message(location):
+    with exit_with_message(""):
         sources = [open_existing(other) for other in others]
         reports = [merge(Store(location), other) for other in sources]
         if as_json:
@@ -160,29 +160,34 @@ def store_compact(location: LocationArgument, as_json: JsonOption = False) -> No
             print_compaction(report, console)
 
 
+DeletedExperimentsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Also delete this experiment: its name, or at least four first characters of its "
+        "identity; repeatable. Default: keep all experiments.",
+    ),
+]
+UnreferencedOption = Annotated[
+    bool,
+    typer.Option(help="Also delete rows and shards without a remaining experiment."),
+]
+MarkRunsOption = Annotated[
+    bool,
+    typer.Option(
+        "--mark-runs",
+        help="Also tag the MLflow runs of deleted experiments with segtransfer.deleted; the "
+        "runs are kept.",
+    ),
+]
+
+
 @verb(store_app, "gc")
 def store_gc(
     location: LocationArgument,
-    experiments: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Also delete this experiment: its name, or at least four first characters of its "
-            "identity; repeatable. Default: keep all experiments.",
-        ),
-    ] = None,
-    unreferenced: Annotated[
-        bool,
-        typer.Option(help="Also delete rows and shards without a remaining experiment."),
-    ] = False,
-    mark_runs: Annotated[
-        bool,
-        typer.Option(
-            "--mark-runs",
-            help="Also tag the MLflow runs of deleted experiments with segtransfer.deleted; the "
-            "runs are kept.",
-        ),
-    ] = False,
+    experiments: DeletedExperimentsOption = None,
+    unreferenced: UnreferencedOption = False,
+    mark_runs: MarkRunsOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -17,24 +17,27 @@ from segtransfer.cli.options import (
 )
 from segtransfer.cli.projections import drawn, exit_if_untracked, show_index, show_results
 
+StudyArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Name of a study, for example scales; an unknown name prints all names.",
+    ),
+]
+BaseArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="BASE OVERRIDES",
+        help="BASE: YAML file of an experiment with the models and images, or a shipped base: "
+        "zoo or camvid. OVERRIDES: changes of the base, applied in order: field.path=value, "
+        "for example data.images=50. Default: the base zoo without changes.",
+    ),
+]
+
 
 def study(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="Name of a study, for example scales; an unknown name prints all names.",
-        ),
-    ],
-    given: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="BASE OVERRIDES",
-            help="BASE: YAML file of an experiment with the models and images, or a shipped base: "
-            "zoo or camvid. OVERRIDES: changes of the base, applied in order: field.path=value, "
-            "for example data.images=50. Default: the base zoo without changes.",
-        ),
-    ] = None,
+    name: StudyArgument,
+    given: BaseArgument = None,
     executor: ExecutorOption = None,
     store: StoreOption = None,
     tracking: TrackingOption = True,

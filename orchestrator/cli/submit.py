@@ -10,13 +10,59 @@ from segtransfer.cli.job import commands_for, follow_job
 from segtransfer.cli.options import (
     AddressOption,
     OverridesArgument,
-    ResumeOption,
     SpecArgument,
     StoreOption,
 )
+from segtransfer.errors import InputError
 from segtransfer.jobs import DEFAULT_ADDRESS
 
 UPLOAD_PANEL = "Upload"
+
+SearchOption = Annotated[
+    bool,
+    typer.Option("--search", help="Read SPEC as a search. Default: read an experiment."),
+]
+ResumeJobOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="With --search: resume an interrupted search with its stored trials. Default: refuse "
+        "a search whose trials are stored and incomplete.",
+    ),
+]
+DetachOption = Annotated[
+    bool,
+    typer.Option(
+        "--detach",
+        help="Exit after the submission. Default: print the job's log until the job ends.",
+    ),
+]
+EnvOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Environment variable to set in the job to its value here; repeatable. Default: none.",
+        rich_help_panel=UPLOAD_PANEL,
+    ),
+]
+WorkingDirOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder to upload as the job's working folder, with the spec, data, models and "
+        "code in it. Default: upload the spec alone.",
+        rich_help_panel=UPLOAD_PANEL,
+    ),
+]
+PackageOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Wheel or source tree of segtransfer to upload. Default: use the installed "
+        "package of the nodes.",
+        rich_help_panel=UPLOAD_PANEL,
+    ),
+]
 
 
 def submit(
@@ -24,45 +70,12 @@ def submit(
     overrides: OverridesArgument = None,
     address: AddressOption = DEFAULT_ADDRESS,
     store: StoreOption = None,
-    search: Annotated[
-        bool,
-        typer.Option("--search", help="Read SPEC as a search. Default: read an experiment."),
-    ] = False,
-    resume: ResumeOption = False,
-    detach: Annotated[
-        bool,
-        typer.Option(
-            "--detach",
-            help="Exit after the submission. Default: print the job's log until the job ends.",
-        ),
-    ] = False,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Environment variable to set in the job to its value here; repeatable. Default: "
-            "none.",
-            rich_help_panel=UPLOAD_PANEL,
-        ),
-    ] = None,
-    working_dir: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Folder to upload as the job's working folder, with the spec, data, models and "
-            "code in it. Default: upload the spec alone.",
-            rich_help_panel=UPLOAD_PANEL,
-        ),
-    ] = None,
-    package: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="Wheel or source tree of segtransfer to upload. Default: use the installed "
-            "package of the nodes.",
-            rich_help_panel=UPLOAD_PANEL,
-        ),
-    ] = None,
+    search: SearchOption = False,
+    resume: ResumeJobOption = False,
+    detach: DetachOption = False,
+    env: EnvOption = None,
+    working_dir: WorkingDirOption = None,
+    package: PackageOption = None,
 ) -> None:
     """Run a spec as a job on a Ray cluster, and print the job's log.
 
@@ -72,7 +85,7 @@ def submit(
         segtransfer submit mine.yaml --store s3://bucket/lab
         segtransfer submit mine.yaml --working-dir . --env MLFLOW_TRACKING_URI
 
-    Docs: how-to/four-nodes, how-to/ray
+    Docs: how-to/team, how-to/ray, how-to/four-nodes
 
     Raises:
         typer.Exit: With the exit code of a failed or stopped job, with code 130 after Ctrl-C, and
@@ -82,8 +95,13 @@ def submit(
     from segtransfer.jobs.bundle import JobRequest, pack
 
     with exit_with_message(spec):
+        if resume and not search:
+            raise InputError(
+                "--resume is an option of searches; add --search, or leave --resume out, because a "
+                "run resumes without an option"
+            )
         request = JobRequest(spec, tuple(overrides or ()), store, search, resume)
-        with pack(request, working_dir, package, env or ()) as bundle:
+        with pack(request, working_dir, package, env or ()) as bundle, exit_with_message(""):
             job = client.submit(client.connect(address), bundle)
         console.print(f"Submitted job {job}.\n{commands_for(job, address)}", highlight=False)
         if not detach:
