@@ -65,7 +65,7 @@ GROUPS = (
     ),
     Group(
         "Read by libraries",
-        "segtransfer leaves these to the library that reads them.",
+        "segtransfer passes these to libraries unchanged.",
         {
             "AWS_ACCESS_KEY_ID": ("Key of a bucket `s3://`.", "none"),
             "AWS_SECRET_ACCESS_KEY": ("Secret of the key of a bucket `s3://`.", "none"),
@@ -76,7 +76,7 @@ GROUPS = (
                 "Threads of torch per process; `numerics: reference` computes with one thread.",
                 "number of cores",
             ),
-            "CUDA_VISIBLE_DEVICES": ("GPUs that this process may use.", "all"),
+            "CUDA_VISIBLE_DEVICES": ("GPUs visible to this process.", "all"),
             "NO_COLOR": ("Any value turns colours of the terminal off.", "none"),
             "COLUMNS": ("Width of tables in characters.", "width of the terminal"),
         },
@@ -84,11 +84,11 @@ GROUPS = (
     Group(
         "Set by segtransfer",
         "segtransfer sets these for libraries. All but `RAY_JOB_STOP_WAIT_TIME_S`, which goes to "
-        "a submitted job, keep a value that you set.",
+        "a submitted job, keep your own value.",
         {
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": ("Retries of a request to MLflow.", "`2`"),
             "MLFLOW_HTTP_REQUEST_TIMEOUT": ("Seconds until a request to MLflow fails.", "`20`"),
-            "RAY_JOB_STOP_WAIT_TIME_S": ("Seconds that a stopped job has for its report.", "`120`"),
+            "RAY_JOB_STOP_WAIT_TIME_S": ("Seconds for the report of a stopped job.", "`120`"),
             "RAY_AIR_NEW_OUTPUT": ("Ray Tune's own table, off.", "`0`"),
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": ("Ray Tune's own log files, off.", "`1`"),
             "TUNE_DISABLE_STRICT_METRIC_CHECKING": ("Ray Tune's check of metrics, off.", "`1`"),
@@ -127,7 +127,7 @@ GROUPS = (
             "PIP_EXTRA_INDEX_URL": ("Package index of torch for CPUs, while images build.", "none"),
             "MMCV_WITH_OPS": ("Compiled operators of mmcv, left out of images.", "`0`"),
             "PIP_NO_CACHE_DIR": ("pip's cache, left out of images.", "`1`"),
-            "NVIDIA_VISIBLE_DEVICES": ("GPUs that a container gets.", "`all`"),
+            "NVIDIA_VISIBLE_DEVICES": ("GPUs visible to a container.", "`all`"),
             "NVIDIA_DRIVER_CAPABILITIES": ("Parts of the driver in a container.", "in Dockerfile"),
             "DEBIAN_FRONTEND": ("Questions of apt on a new node, off.", "`noninteractive`"),
         },

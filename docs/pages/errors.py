@@ -13,10 +13,10 @@ from segtransfer.runtime.failures import FAILURES
 # The remedy for each class. None: no command ends with the class, which is handled inside.
 REMEDIES: dict[str, str | None] = {
     "SegtransferError": "Catch this class to catch every error of segtransfer.",
-    "InputError": "Correct the field, file or option that the message names. No retry helps.",
+    "InputError": "Correct the field, file or option in the message. A retry does not help.",
     "ServerError": "Check address and network, then run the same command again.",
     "StoreError": (
-        "Check the folder or bucket that the message names: space, permissions, credentials. Then "
+        "Check the folder or bucket in the message: space, permissions, credentials. Then "
         "run the same command again. The code is 2 if the location itself is wrong."
     ),
     "TrackingError": (
@@ -27,11 +27,10 @@ REMEDIES: dict[str, str | None] = {
     "IncompleteStudyError": "Run the study again; `error.results` names the missing tasks.",
     "TrialError": (
         "The trial counts as failed, and the search continues. The message names the cause; "
-        "`--resume` continues a search that stopped."
+        "`--resume` continues a stopped search."
     ),
     "OutputError": (
-        "Check the file or the program that receives the output. A pipe that was closed gives "
-        "the code 141."
+        "Check the file or program at the end of the output. A closed pipe gives the code 141."
     ),
     "OutputKindError": "Correct the model: the message names shape and kind of its output.",
     "UnknownClientError": None,
@@ -43,9 +42,9 @@ REMEDIES: dict[str, str | None] = {
 HEAD = """\
 # Errors
 
-A command prints an error as one sentence and exits with the code of the class. `--debug` prints
-the traceback as well; the traceback of an error that is no `InputError` is also kept in a file,
-which the message names.
+A command prints an error as a sentence and exits with the code of the class. `--debug` prints the
+traceback as well. The traceback of every error but an `InputError` is also written to a file, whose
+path the command prints.
 
 In Python, `segtransfer.InputError` and `segtransfer.SegtransferError` are public. Every other class
 is derived from `SegtransferError` and may move between modules.
@@ -54,18 +53,18 @@ is derived from `SegtransferError` and may move between modules.
 FAILURES_HEAD = """
 ## Failures of tasks
 
-A failure of one task does not stop a run. The driver reacts to its cause, as in the table, while
-attempts are left (`runtime.attempts`). A task that fails for good has a row with its traceback in
-the store, under `failures/`; tasks that depend on its result are skipped, and the run exits with 1.
+A run continues after the failure of a task. The driver reacts to the cause, as in the table, while
+attempts are left (`runtime.attempts`). After the last attempt the traceback is stored under
+`failures/`, tasks with this task as input are skipped, and the run exits with 1.
 
 """
 CAUSES = {
     "infrastructure": "A worker or a node died.",
     "poisoned": "A device is unusable, as after a CUDA error; the executor recreates the worker.",
-    "cancelled": "Every client that asked for the task cancelled it.",
+    "cancelled": "Every client of the task cancelled the task.",
     "task": "The task raised an error of its own: model, loss, transform or memory.",
     "deadline": "The call took far longer than similar calls.",
-    "lost output": "Adversarial examples were lost with the worker that held them.",
+    "lost output": "Adversarial examples were lost with their worker.",
     "remote store": "A bucket refused a read or a write.",
     "local store": "A folder refused a read or a write.",
     "missing shard": "The store lacks the images of the task.",
@@ -85,7 +84,7 @@ def errors_page() -> str:
     return (
         HEAD
         + table(["class", "meaning", "exit code", "remedy"], rows)
-        + f"\nHandled inside, so that no command ends with them: {inside}.\n"
+        + f"\nHandled inside, never the end of a command: {inside}.\n"
         + FAILURES_HEAD
         + table(["cause", "meaning", "reaction"], _causes())
     )

@@ -7,8 +7,8 @@ HEAD = """\
 # Metrics
 
 All metrics are in percent (a drop in points of percent), from pixel counts summed over images.
-Pixels with the label 255 are not counted. A class that occurs in neither labels nor predictions is
-left out of a mean over classes.
+Pixels with the label 255 are not counted. A class without labels and
+predictions is left out of a mean over classes.
 
 - **Shown**: the report's page offers the metric. **Logged**: MLflow gets the metric of each cell.
 - `results.matrix(attack, metric="NAME")` returns any of them for every source and target.

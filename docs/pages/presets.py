@@ -26,7 +26,7 @@ attacks:
   image. Kernels are in pixels.
 - **Cost**: mean image forwards per step at the image's native size, each with its backward. A
   `budget` equalises the cost of attacks.
-- The table lists presets that ship; `segtransfer attacks` adds those of installed packages.
+- The table lists shipped presets; `segtransfer attacks` adds those of installed packages.
   [Add a preset](../how-to/preset.md).
 
 """

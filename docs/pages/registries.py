@@ -37,13 +37,13 @@ REGISTRIES: tuple[tuple[Registry[Any], str, str], ...] = (
 )
 
 HEAD = """\
-# Names that ship, and registries
+# Shipped names and registries
 
 ## Registries
 
-A registry holds the parts of one subject. A spec names a part that ships by its plain name, a part
-of an installed package by the name of its entry point in the group `segtransfer.SUBJECT`, and any
-other part as `package.module:attribute`. [Parts of your own](../how-to/registries.md) has examples.
+A registry holds the parts of a subject. A spec names a shipped part by its plain name, a part of an
+installed package by the name of its entry point in the group `segtransfer.SUBJECT`, and any other
+part as `package.module:attribute`. [Parts of your own](../how-to/registries.md) has examples.
 
 """
 
@@ -58,17 +58,17 @@ def registries_page() -> str:
     spaces = [[code(name), as_markdown(read_space(name).about)] for name in space_names()]
     return (
         HEAD
-        + table(["subject", "named by", "entries that ship", "form of your own"], rows)
+        + table(["subject", "named by", "shipped entries", "form of your own"], rows)
         + "\n## Models\n\nValues of `models`; `segtransfer models` lists them too. "
         "[How they were trained](../../infra/zoo/README.md).\n\n"
         + table(["model", "backbone", "classes", "description"], _models())
-        + "\n## Specs\n\nNames that `segtransfer run`, `search` and `study` take in the place of "
-        "a file.\n\n"
+        + "\n## Specs\n\nShipped files of `segtransfer run`, `search` and `study`; the name "
+        "replaces the path.\n\n"
         + table(["command", "name", "description"], _specs())
         + "\n## Search spaces\n\nValues of `search.space`. "
         "[How to write one](../../search_spaces/README.md).\n\n"
         + table(["space", "fields"], spaces)
-        + "\n## Studies\n\nNames that `segtransfer study` takes. "
+        + "\n## Studies\n\nValues of NAME in `segtransfer study NAME`. "
         "[What they answered](../../tasks/studies/README.md).\n\n"
         + table(["study", "question"], studies)
     )

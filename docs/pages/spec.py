@@ -17,7 +17,7 @@ FILES = {
     "Experiment": ("Files of `segtransfer run`, `plan` and `init`. ", Experiment),
     "Search": ("Files of `segtransfer search`. ", Search),
     "BaseExperiment": ("Files of `segtransfer study`. ", BaseExperiment),
-    "Space": ("Files that `search.space` names. ", Space),
+    "Space": ("Files of `search.space`. ", Space),
 }
 
 HEAD = """\

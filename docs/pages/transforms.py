@@ -16,10 +16,10 @@ the iterate before the model sees it, in the order of the list. Gradients flow b
 transforms: [ds, {di: {probability: 0.7}}]
 ```
 
-- Labels, or the logits, follow a transform that moves content: `label_version` of the attack.
+- If a transform moves content, labels or logits follow: `label_version` of the attack.
 - Random numbers are drawn from (seed, schedule group, step), never from a global generator.
-- **Forwards per step** multiply along a chain. **Area** is the mean area that the model gets,
-  relative to the native area, with the default fields.
+- **Forwards per step** multiply along a chain. **Area** is the mean area of the
+  images for the model, relative to the native area, with the default fields.
 - [Add a transform](../how-to/transform.md).
 """
 
