@@ -52,6 +52,7 @@ include_patterns = [
     "search_spaces/README.md",
     "tasks/studies/README.md",
     "tasks/data/camvid/README.md",
+    "examples/*/README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
@@ -86,7 +87,7 @@ toc_object_entries = False  # pages have a heading per name
 nitpick_ignore_regex = [
     ("py:.*", rf"({'|'.join(FOREIGN)})(\..*)?"),
     ("py:.*", r"segtransfer\..+"),  # of no public name: those have an entry
-    ("py:.*", "Array|GivenModel|Path|Module"),  # aliases, and names as a signature has them
+    ("py:.*", r"\w+"),  # aliases, and imports for types only
 ]
 
 # Names that the pages of specs and errors have.
@@ -105,11 +106,15 @@ def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] += f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
 
 
-def unlink_folders(app: Sphinx, page: nodes.document) -> None:
-    """Replace links to folders of the repository, which are no pages, by their text."""
+def unlink_others(app: Sphinx, page: nodes.document) -> None:
+    """Replace links to folders and Markdown of the repository outside the site by their text."""
     folder = ROOT / Path(app.env.docname).parent
     for link in list(page.findall(pending_xref)):
-        if link.get("reftype") == "myst" and (folder / link["reftarget"]).is_dir():
+        target = link["reftarget"]
+        is_page = link.get("refdomain") == "doc"
+        if link.get("reftype") == "myst" and (
+            target not in app.env.found_docs if is_page else (folder / target).is_dir()
+        ):
             link.replace_self(link.children)
 
 
@@ -127,16 +132,29 @@ def resolve(
     return make_refnode(app.builder, node["refdoc"], page, anchor, text)
 
 
-def keep_colons(
+def prepare_docstring(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
-    """Keep a sentence with a colon below Returns, or of a property, from being read as a type."""
-    heads = [place for place, line in enumerate(lines) if line in ("Returns:", "Yields:")]
+    """Change a docstring in Google style, in place, for napoleon and reStructuredText.
+
+    - The fields of a spec are left to docs/reference/spec.md.
+    - An indented example is a block of code.
+    - A sentence with a colon, below Returns or of a property, is no type.
+    """
+    if isinstance(thing, type) and thing.__name__ in SPECS and "Attributes:" in lines:
+        del lines[lines.index("Attributes:") :]
+        lines += ["The fields are on the page :doc:`/docs/reference/spec`.", ""]
+    heads = [place for place, line in enumerate(lines) if re.fullmatch(r"[A-Z]\w+:", line)]
     for head in reversed(heads):
-        sentence = lines[head + 1]
+        sentence = lines[head + 1] if lines[head] in ("Returns:", "Yields:") else ""
         if " " in sentence.strip().partition(":")[0]:
             indent = len(sentence) - len(sentence.lstrip())
             lines.insert(head + 1, " " * indent + "\\ ")
+    for place in reversed(range(1, heads[0] if heads else len(lines))):
+        last = next((line for line in reversed(lines[:place]) if line), "")
+        starts = lines[place].startswith("    ") and not lines[place - 1]
+        if starts and not last.startswith((" ", "..")):
+            lines[place:place] = [".. code-block:: python", ""]
     if what == "property" and lines:
         lines.insert(0, "\\ ")
 
@@ -158,7 +176,7 @@ def shorten_signature(
 def setup(app: Sphinx) -> None:
     """Connect the functions of this file to Sphinx's events."""
     app.connect("source-read", add_contents)
-    app.connect("doctree-read", unlink_folders)
+    app.connect("doctree-read", unlink_others)
     app.connect("missing-reference", resolve)
-    app.connect("autodoc-process-docstring", keep_colons, priority=400)  # napoleon has 500
+    app.connect("autodoc-process-docstring", prepare_docstring, priority=400)  # napoleon has 500
     app.connect("autodoc-process-signature", shorten_signature)
