@@ -136,6 +136,6 @@ def test_the_page_of_four_nodes_is_followed_on_two() -> None:
         assert "Store:" in find(shown, "fleet status")
         assert "as published: 0 of 6 targets" in find(shown, "job follow")
         assert not [line for line, text in shown.items() if "could not be" in text]
-        assert "Not in MLflow" not in find(shown, "compare")
+        assert "Not logged to MLflow" not in find(shown, "compare")
         assert len(open_results(place.shared / "store")) == 2
         assert list((place.shared / "cache/segtransfer").glob("*.pth"))
