@@ -17,17 +17,25 @@ class Experiment(Frozen):
     """Attacks made on source models and scored on target models, over the images of a data set.
 
     Attributes:
-        name: The name in reports and MLflow.
-        data: The images and labels.
-        models: All models.
-        attacks: The attacks.
-        sources: The names of the source models. Default: all models.
-        targets: The names of the target models. Default: all models.
-        seed: The seed of all random draws.
-        schedule_groups: The number of groups of images that share their schedules of scales.
-        shard_size: The most images per call.
-        numerics: The numerical options of all models.
-        runtime: The execution, which changes no result.
+        name: The name in reports and MLflow. Letters, digits, ``_``, ``-`` and ``.``, at most 80.
+            Default: the name of the file, or ``experiment``.
+        data: The images and labels, for example ``camvid`` or ``{folder: my-images}``.
+        models: The models, at least one, with different names: the name of a model that ships, or
+            a mapping, for example ``{name: psp, mmseg: {config: psp.py, checkpoint: psp.pth}}``.
+        attacks: The attacks, at least one, with different names: the name of a preset, or a
+            mapping, for example ``{preset: pgd, eps: 8/255, steps: 10}``.
+        sources: The names of the models whose gradients make adversarial examples, at least one.
+            Default: all models.
+        targets: The names of the models on which adversarial examples are scored, at least one.
+            Default: all models.
+        seed: The seed of scales, noise and starts, 0 to 2^63 - 1. Another seed gives other keys.
+        schedule_groups: The number of schedule groups, 1 to 4096. Images of one group share the
+            scales of dynamic scaling; intervals treat a group as one cluster, so more groups narrow
+            intervals.
+        shard_size: The largest number of images per task, 1 to 4096. Smaller shards spread over
+            more slots and lose less work when a worker fails.
+        numerics: How all models compute, ``reference`` (fp32), ``fast``, or a mapping of options.
+        runtime: The execution: store, executor, fleet, limits. No field changes a result or key.
     """
 
     name: Annotated[Name, Field(max_length=80)] = "experiment"
@@ -79,7 +87,7 @@ def _check_unique(field: str, names: list[str]) -> None:
 
 
 def _check_role(role: str, names: tuple[str, ...] | None, models: list[str]) -> None:
-    """Refuse an empty ``sources`` or ``targets`` and names of no model."""
+    """Refuse an empty ``sources`` or ``targets``, and a name that no model has."""
     if names == ():
         raise PydanticCustomError(
             "none", "{role} is empty; name one or more models, or leave it out", {"role": role}
