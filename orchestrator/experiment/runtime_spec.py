@@ -80,7 +80,7 @@ def _auto_or_count(most: int) -> BeforeValidator:
         if value != "auto" and not (whole and 1 <= value <= most):
             raise PydanticCustomError(
                 "auto_or_count",
-                "'auto' or a whole number from 1 to {most} is needed",
+                "give 'auto' or a whole number from 1 to {most}",
                 {"most": most},
             )
         return value

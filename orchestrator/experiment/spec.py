@@ -57,7 +57,9 @@ class Experiment(Frozen):
         _check_unique("models", models)
         _check_unique("attacks", attacks)
         if "clean" in attacks:
-            raise PydanticCustomError("clean", "an attack cannot be named 'clean'", {})
+            raise PydanticCustomError(
+                "clean", "an attack is named 'clean', the name of clean scores; rename it", {}
+            )
         _check_role("sources", self.sources, models)
         _check_role("targets", self.targets, models)
         return self
@@ -76,12 +78,12 @@ class Experiment(Frozen):
 def _check_unique(field: str, names: list[str]) -> None:
     """Refuse an empty list and equal names."""
     if not names:
-        raise PydanticCustomError("none", "{what} is empty; give one or more", {"what": field})
+        raise PydanticCustomError("none", "{what} is empty; give at least one", {"what": field})
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise PydanticCustomError(
             "twice",
-            "two {what} are named '{name}'; give one of them another name",
+            "two {what} are named '{name}'; rename one",
             {"what": field, "name": twice[0]},
         )
 
@@ -90,7 +92,7 @@ def _check_role(role: str, names: tuple[str, ...] | None, models: list[str]) -> 
     """Refuse an empty ``sources`` or ``targets``, and a name that no model has."""
     if names == ():
         raise PydanticCustomError(
-            "none", "{role} is empty; name one or more models, or leave it out", {"role": role}
+            "none", "{role} is empty; name at least one model, or remove {role}", {"role": role}
         )
     for name in names or ():
         if name not in models:

@@ -181,7 +181,7 @@ def test_a_class_that_the_data_has_not_is_refused(
     fields: dict[str, Any], named: str, tmp_path: Path
 ) -> None:
     experiment = toy_experiment(tmp_path, attacks=[{"preset": "pgd", **fields}])
-    with pytest.raises(InputError, match=rf"attack 'pgd': {named}; data has classes 0 to 2"):
+    with pytest.raises(InputError, match=rf"attack 'pgd': {named}, but data has classes 0 to 2"):
         make_plan(experiment, Store(str(tmp_path / "store")))
 
 

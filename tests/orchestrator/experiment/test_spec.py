@@ -102,18 +102,18 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown sample": (good(data="camvit"), ["'data.sample'", "camvit", "camvid"]),
     "two models with one name": (
         good(models=["fcn-r18", "fcn-r18"]),
-        ["two models are named 'fcn-r18'", "another name"],
+        ["two models are named 'fcn-r18'", "rename one"],
     ),
     "two attacks with one name": (
         good(attacks=["pgd", {"preset": "pgd", "steps": 3}]),
-        ["two attacks are named 'pgd'", "another name"],
+        ["two attacks are named 'pgd'", "rename one"],
     ),
     "an attack named clean": (
         good(attacks=[{"preset": "pgd", "name": "clean"}]),
-        ["cannot be named 'clean'"],
+        ["an attack is named 'clean'"],
     ),
-    "no attacks": (good(attacks=[]), ["attacks is empty", "one or more"]),
-    "no models": (good(models=[]), ["models is empty", "one or more"]),
+    "no attacks": (good(attacks=[]), ["attacks is empty", "at least one"]),
+    "no models": (good(models=[]), ["models is empty", "at least one"]),
     "attacks left out": (
         {k: v for k, v in GOOD.items() if k != "attacks"},
         ["'attacks' is missing"],
