@@ -20,14 +20,14 @@ def experiments_table(
 
     Args:
         files: The files of the experiments' descriptions.
-        describe: A function from an identity to the description, None if it is torn.
+        describe: A function from an identity to the description, or to None if it is truncated.
         keys: The keys of the stored tasks.
 
     Returns:
-        A row per experiment, oldest first, by ``identity``. ``attacks``, ``sources`` and
-        ``targets`` are lists of names, ``done`` is the stored share of the tasks, ``written`` the
-        time of the last run (UTC), ``damage`` the reason why a description cannot be read, else
-        empty.
+        A row per experiment, oldest first, indexed by ``identity``. ``attacks``, ``sources`` and
+        ``targets`` are lists of names. ``done`` is the stored share of the tasks, 0 to 1.
+        ``written`` is the time of the last run (UTC). ``damage`` is the reason why the description
+        cannot be read; the other columns are then missing values. Empty for an intact description.
     """
     import pandas as pd  # so that opening a store loads no pandas
 

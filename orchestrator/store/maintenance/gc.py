@@ -9,7 +9,8 @@ from typing import Any
 
 from segtransfer.errors import InputError
 from segtransfer.store import CommitRow, Store
-from segtransfer.store.files import PARTIAL, FileInfo
+from segtransfer.store.files import FileInfo
+from segtransfer.store.local_disk import PARTIAL
 from segtransfer.store.maintenance.compact import remove_unchanged, write_compacted
 from segtransfer.store.maintenance.leases import LEASES, removing, store_time, users
 from segtransfer.store.maintenance.reading import RowIndex, in_threads, named_results, read_rows

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segtransfer.store import CommitRow, Store, arrays
-from segtransfer.store.files import PARTIAL, FileInfo
+from segtransfer.store.files import FileInfo
+from segtransfer.store.local_disk import PARTIAL
 from segtransfer.store.maintenance.gc import GRACE_SECONDS
 from segtransfer.store.maintenance.reading import in_threads, named_results, read_rows
 from segtransfer.store.reports import is_attack_report

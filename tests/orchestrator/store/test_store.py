@@ -266,7 +266,7 @@ def test_a_full_disk_raises_and_leaves_the_task_not_done(
     mount: Callable[[str], Path], shard: Shard
 ) -> None:
     store = Store(str(mount("size=8k") / "store"))
-    sentence = r"No space .* writing [\d,]+ bytes to blobs/.* of store .*: what .* is kept"
+    sentence = r"No space .* writing [\d,]+ bytes to blobs/.* of store .*: committed results are kept"
     with pytest.raises(OSError, match=sentence):
         commit_attack(store, shard)
     assert store.keys() == set()

@@ -258,7 +258,7 @@ def test_every_write_of_a_folder_is_synced_with_its_folder(
 
 
 def test_a_bucket_that_is_not_there_is_said(server: str) -> None:
-    with pytest.raises(InputError, match=r"bucket 'nowhere' of store .* does not exist: create it"):
+    with pytest.raises(InputError, match=r"bucket 'nowhere' of store .* does not exist; create the bucket"):
         Store(f"s3://nowhere/p?{server}").keys()
 
 
