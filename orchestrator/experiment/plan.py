@@ -63,17 +63,17 @@ class Plan(Shown):
 
     @property
     def identity(self) -> str:
-        """The identity of the experiment: the hash of its cells, 64 hexadecimal digits."""
+        """Return the identity of the experiment: the hash of its cells, 64 hexadecimal digits."""
         return identity_of(self.cells)
 
     @property
     def largest_size(self) -> tuple[int, int]:
-        """Height and width in pixels of the images with the most pixels."""
+        """Return height and width in pixels of the images with the most pixels."""
         return max((shard.size for shard in self.shards.values()), key=math.prod)
 
     @property
     def missing(self) -> list[Task]:
-        """The tasks without a stored result, in the order of ``tasks``."""
+        """Return the tasks without a stored result, in the order of ``tasks``."""
         return [task for key, task in self.tasks.items() if key not in self.stored]
 
 

@@ -66,12 +66,12 @@ class Experiment(Frozen):
 
     @property
     def source_models(self) -> tuple[ModelSpec, ...]:
-        """The source models, in the order of ``models``."""
+        """Return the source models, in the order of ``models``."""
         return tuple(m for m in self.models if self.sources is None or m.name in self.sources)
 
     @property
     def target_models(self) -> tuple[ModelSpec, ...]:
-        """The target models, in the order of ``models``."""
+        """Return the target models, in the order of ``models``."""
         return tuple(m for m in self.models if self.targets is None or m.name in self.targets)
 
 

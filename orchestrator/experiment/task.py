@@ -41,7 +41,7 @@ class Task:
 
     @property
     def kind(self) -> str:
-        """``attack`` or ``evaluate``."""
+        """Return ``attack`` or ``evaluate``."""
         return "attack" if self.attack is not None else "evaluate"
 
 

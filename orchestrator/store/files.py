@@ -294,7 +294,7 @@ class Files:
 
     @cached_property
     def _bucket(self) -> tuple[fs.FileSystem, str]:
-        """The connection, and the root with the bucket's name.
+        """Return the connection, and the root with the bucket's name.
 
         Raises:
             InputError: The URL is unusable, or the bucket does not exist.

@@ -37,7 +37,7 @@ def experiments_table(
         identity = info.path.removeprefix("experiments/").removesuffix(".json")
         content = describe(identity)
         row: dict[str, Any] = {"written": pd.Timestamp(info.mtime_ns, tz="UTC").floor("s")}
-        row["damage"] = "" if content else "the description is torn"
+        row["damage"] = "" if content else "the description is damaged"
         try:
             row |= _described(content or {}, keys)
         except (AttributeError, KeyError, TypeError, ValueError):  # altered, or of other versions

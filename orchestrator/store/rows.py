@@ -190,7 +190,7 @@ class CompactedFile:
 
     @property
     def keys(self) -> set[str]:
-        """The keys of all rows, also of damaged rows."""
+        """Return the keys of all rows, also of damaged rows."""
         return set(self._places)
 
     def row(self, key: str) -> CommitRow | None:

@@ -86,7 +86,7 @@ def test_rows_of_a_search_in_a_long_rung_stay(store: Store, shard: Shard, compac
         assert store.shard(shard.shard_id) is not None
         flip(store, blob_path(store, key_of(0)))
         damages = find_damage(store)
-        with pytest.raises(InputError, match=r"is used by search s .*nothing was removed"):
+        with pytest.raises(InputError, match=r"is used by search s .*no file was removed"):
             remove_damage(store, damages)
     remove_garbage(store, report.garbage)
     assert store.keys() == set()
@@ -136,7 +136,7 @@ def test_a_run_waits_for_a_removal(store: Store, monkeypatch: pytest.MonkeyPatch
         thread = threading.Thread(target=use)
         thread.start()
         assert not began.wait(0.3)
-        with pytest.raises(InputError, match=r"cleaned by store gc .*nothing was changed"):
+        with pytest.raises(InputError, match=r"cleaned by store gc .*no file was removed"):
             remove_garbage(store, [])
     thread.join()
     assert began.is_set()

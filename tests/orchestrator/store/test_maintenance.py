@@ -148,7 +148,7 @@ def test_a_blob_whose_arrays_are_of_another_shard_is_damage(local: Store, tmp_pa
     renamed = Shard(shard.shard_id, 0, ("x", "y"), other.sequences, other.images, other.labels)
     commit_attack(local, renamed, 1)
     (finding,) = verify(local).findings
-    assert "not those of its shard" in finding.sentence
+    assert "differ from the images of the shard" in finding.sentence
 
 
 # ---- compact
@@ -372,7 +372,7 @@ def test_merging_leaves_out_what_is_damaged_and_heals_what_is_missing(
     ours.files.delete(blob_path(ours, key_of(1)))
     report = merge(ours, theirs)
     assert report.rows == 1
-    assert report.notes == ("left out 1 rows whose blob is missing or damaged there",)
+    assert report.notes == ("left out 1 rows whose blob is missing or damaged",)
     assert ours.row(key_of(9)) is None
     assert verify(ours).findings == ()
 

@@ -94,7 +94,7 @@ def test_a_row_with_a_wrong_report_is_found_and_computed_again(
     count = len(row.report["perturbation"][0]["rms"])
     assert attack_report(store, row.key, 1, count) is None
     (finding,) = verify(store).findings
-    assert "the report in its row is not that of such an attack" in finding.sentence
+    assert "the report in the row does not fit the attack" in finding.sentence
     remove_damage(store, find_damage(store))
     assert verify(store).sound, verify(store).findings
     again = run_toy(tmp_path, attacks=ATTACKS)
