@@ -403,7 +403,7 @@ def test_a_folder_that_holds_something_is_refused_and_kept(
 ) -> None:
     (tmp_path / "mine").write_text("dear")
     for out in (tmp_path, tmp_path / "mine"):
-        with pytest.raises(InputError, match="give a new folder, or an empty one"):
+        with pytest.raises(InputError, match="give a new or empty folder"):
             export(results.store.location, out)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
