@@ -274,7 +274,7 @@ def test_source_tree_that_makes_no_wheel_is_refused_in_one_sentence(
     shutil.copytree(tree, broken)
     (broken / "pyproject.toml").write_text("[project")
     message = refused(JobRequest(write(folder), store=STORE), package=str(broken))
-    assert f"--package {broken}: pip builds no wheel of this source tree" in message
+    assert f"--package {broken}: pip cannot build a wheel of this source tree" in message
     assert "\n" not in message
 
 

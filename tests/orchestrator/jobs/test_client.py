@@ -112,7 +112,7 @@ def test_a_cluster_that_is_gone_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
                 return super().get_job_info(job)
             raise ConnectionError("refused")
 
-    with pytest.raises(RuntimeError, match=r"may go on.*http://head:8265"):
+    with pytest.raises(RuntimeError, match=r"may still run.*http://head:8265"):
         followed(Gone([RUNNING, RUNNING]))
 
 
@@ -152,7 +152,7 @@ def test_a_job_that_has_ended_is_not_stopped() -> None:
 
 
 def test_an_unknown_job_is_named_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"no job 'other' .* there are: raysubmit_1"):
+    with pytest.raises(InputError, match=r"no job 'other' .* known jobs: raysubmit_1"):
         job_details(Cluster([DONE]), "other")  # type: ignore[arg-type]
 
 
@@ -208,7 +208,7 @@ def test_a_server_in_trouble_is_asked_again_and_is_no_wrong_input(
     answer = runner.invoke(app, ["job", "status", "raysubmit_1", "--address", address])
     assert answer.exit_code == 1, answer.output
     message = answer.stderr.replace("\n", " ")
-    assert f"the cluster at {address} is in trouble ({status} Server Error" in message
+    assert f"the dashboard at {address} has a server error ({status} Server Error" in message
     assert server.requests == 1 + jobs.RETRIES  # type: ignore[attr-defined]
 
 
