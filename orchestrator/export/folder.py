@@ -64,13 +64,9 @@ def export(
         predictions: Also write the predictions of every target as images (``png`` and ``hf``).
         advance: Called with the number of shards written and the number of all shards.
 
-    Returns:
-        The folder, the numbers of files and bytes, and notes on missing results.
-
     Raises:
         InputError: The location has no store, the store has no such experiment, ``out`` is not
             empty or is a file, or ``predictions`` is set for ``parquet`` or ``csv``.
-        StoreError: The store cannot be read.
     """
     if predictions and kind not in ("png", "hf"):
         raise InputError(f"predictions are images, and {kind} holds tables; export png or hf")

@@ -82,14 +82,12 @@ def changed(field: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("field", RIGHT)
-def test_a_form_that_is_read_validates(
-    field: str, experiments: jsonschema.Draft202012Validator
-) -> None:
+def test_readable_form_validates(field: str, experiments: jsonschema.Draft202012Validator) -> None:
     assert [*experiments.iter_errors(changed(field))] == []
 
 
 @pytest.mark.parametrize("field", WRONG)
-def test_a_field_that_is_refused_does_not_validate(
+def test_refused_field_does_not_validate(
     field: str, experiments: jsonschema.Draft202012Validator
 ) -> None:
     assert not experiments.is_valid(changed(field))
