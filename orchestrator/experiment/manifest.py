@@ -179,8 +179,8 @@ class RunRecord(_StoredPart):
     """The computation of an experiment, which changes no result.
 
     Attributes:
-        started: The start of the first run that computed a result, in ISO 8601.
-        ended: The end of the last run that computed a result, in ISO 8601.
+        started: The start of the first run with a computed result, in ISO 8601.
+        ended: The end of the last run with a computed result, in ISO 8601.
         user: The user of the last run.
         command: The command line of the last run, empty for Python code.
         executor: The executor of the last run.

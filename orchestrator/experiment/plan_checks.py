@@ -1,4 +1,4 @@
-"""Checks that attacks and models fit the data, before any work begins."""
+"""Checks of attacks and models against the data, before any work begins."""
 
 from collections.abc import Sequence
 

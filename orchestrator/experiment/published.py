@@ -1,4 +1,4 @@
-"""The clean mIoU that is published for a model's weights on an experiment's data."""
+"""The published clean mIoU of a model's weights on an experiment's data."""
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.data.mmseg import kinds_of_data

@@ -1,4 +1,4 @@
-"""The spec of a run's execution, and the registry of the executors that can carry a run out."""
+"""The spec of a run's execution, and the registry of executors."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -113,7 +113,7 @@ class Fleet(Frozen):
             opens a slot per core, and more slots if memory allows and they keep every model loaded
             or let replicas of a few sources use every core. On GPUs ``auto`` opens
             ``slots_per_gpu`` slots per GPU.
-        slots_per_gpu: The number of models that share a GPU, 1 to 64, or ``auto``. ``auto`` is 1,
+        slots_per_gpu: The number of models per GPU, 1 to 64, or ``auto``. ``auto`` is 1,
             and more if the models outnumber the GPUs when the first slots open. The limit is then
             8 per GPU, or the number that fits into memory if ``segtransfer plan --calibrate``
             measured every model on such a GPU with the experiment's micro-batch and image size.

@@ -1,4 +1,4 @@
-"""A first spec, from the images, labels and models that a folder holds."""
+"""A first spec, from the images, labels and models in a folder."""
 
 import json
 import os

@@ -54,8 +54,8 @@ class JobBundle:
 
     Attributes:
         entrypoint: The command line, quoted for a shell.
-        folder: The folder that is uploaded as the job's working folder.
-        modules: Folders of packages that are uploaded to the Python path of the job.
+        folder: The folder for upload as the job's working folder.
+        modules: Folders of packages for upload to the Python path of the job.
     """
 
     entrypoint: str

@@ -61,7 +61,7 @@ def _folder() -> Path:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files that users get, in the order of their list."""
+    """Yield the files for users, in the order of their list."""
     for name in (folder / LIST).read_text().split():
         path = folder / name
         yield from [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())

@@ -43,7 +43,7 @@ class CommitRow:
     Attributes:
         key: The key of the task.
         kind: ``attack`` or ``evaluate``.
-        blob: The path of the blob that holds the task's arrays.
+        blob: The path of the blob with the task's arrays.
         sha256: The hash of the blob.
         report: The cost, numerics and statistics of the task.
         created: The time of the commit, in ISO 8601.
@@ -161,7 +161,7 @@ class CompactedFile:
 
     Attributes:
         path: The path below the root of the store.
-        damaged: Whether bytes that were read are damaged.
+        damaged: Whether damaged bytes were read.
     """
 
     def __init__(self, files: Files, path: str) -> None:

@@ -51,7 +51,7 @@ class GarbageReport:
 
     Attributes:
         garbage: The garbage, in the order of deletion.
-        notes: Sentences on files that are kept although they may be garbage, with the reason.
+        notes: Sentences on files kept although they may be garbage, with the reason.
     """
 
     garbage: tuple[Garbage, ...]
@@ -127,8 +127,8 @@ def _notes(index: RowIndex, used: str) -> tuple[str, ...]:
 def remove_garbage(store: Store, garbage: Iterable[Garbage]) -> int:
     """Delete garbage, rows before their blobs.
 
-    Each item is checked again before its deletion. A file that was written since the listing is
-    kept, and so is a row, shard or blob that an experiment, trial or row names since the listing.
+    Each item is checked again before its deletion. A file written since the listing is
+    kept, and so is a row, shard or blob named since the listing by an experiment, trial or row.
     While a run or a search uses the store, all experiments, rows and shards are kept, and all files
     younger than an hour by the store's own clock.
 

@@ -1,4 +1,4 @@
-"""Lost AEs of stored attacks: the attacks to compute again, and the scores that depend on them."""
+"""Lost AEs of stored attacks: the attacks to compute again, and the scores of these AEs."""
 
 from collections.abc import Iterable
 
@@ -22,7 +22,7 @@ class LostImages:
 
         Args:
             store: The store.
-            attacks: The keys of attacks that count as done.
+            attacks: The keys of attacks with a stored result.
         """
         self._store = store
         attacks = sorted(attacks)

@@ -30,7 +30,7 @@ class Finding:
     """A file with a problem.
 
     Attributes:
-        kind: The kind of problem: damaged content, no row that names a blob, a file of another
+        kind: The kind of problem: damaged content, a blob without a row, a file of another
             program, or a partial file of a write.
         path: The path below the root of the store.
         sentence: The problem, and the remedy if there is one.
@@ -47,7 +47,7 @@ class VerifyReport:
 
     Attributes:
         rows: The number of readable rows.
-        blobs: The number of blobs that rows name.
+        blobs: The number of blobs with a row.
         shards: The number of shards.
         experiments: The number of descriptions of experiments and trials.
         nbytes: The bytes of all files.
