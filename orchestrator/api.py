@@ -65,9 +65,10 @@ def run(
 def plan(
     experiment: "str | Path | dict[str, Any] | Experiment", overrides: Sequence[str] = ()
 ) -> "Plan":
-    """Return the tasks of an experiment and which of them are stored; compute and write nothing.
+    """Return the tasks of an experiment and which of them are stored; compute nothing.
 
-    The data are read, and the models are identified by their files. No model is loaded.
+    The data are read, the models are identified by their files, and models with a missing task are
+    checked on the CPU. Nothing is written to the store.
 
     Args:
         experiment: The path of a YAML file, the name of a recipe, a mapping of the fields, or a

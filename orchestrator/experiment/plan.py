@@ -85,7 +85,7 @@ def make_plan(
 ) -> Plan:
     """Return the plan of an experiment: read the data, identify the models, list the tasks.
 
-    No model is loaded. The files of models with a missing task are checked.
+    No device is used. Models with a missing task are checked, which may build them on the CPU.
 
     Args:
         experiment: The spec.
