@@ -64,7 +64,7 @@ def test_a_search_prints_its_best_and_verdict_and_leaves_a_report(tmp_path: Path
         "best-1 – pgd",
         "On new images and new models of another backbone than the source's, best-1 beats",
         "step_size: 16/255",
-        "Report of the search:",
+        "Search report:",
         "optuna-dashboard",
     ):
         assert text in answer.output.replace("\n", " "), answer.output
@@ -91,7 +91,7 @@ def test_a_terminated_search_shows_what_there_is_and_goes_on_with_resume(tmp_pat
     child.send_signal(signal.SIGTERM)
     _, errors = child.communicate(timeout=300)
     assert child.returncode == 143, errors.decode()
-    assert "the same line with --resume goes on" in errors.decode()
+    assert "Run the same command with --resume" in errors.decode()
     assert "Traceback" not in errors.decode()
     (best,) = Path(tmp_path, "store", "reports").glob("*/best.yaml")
     assert [attack["name"] for attack in yaml.safe_load(best.read_text())["attacks"]] == ["best-1"]

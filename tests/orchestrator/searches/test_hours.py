@@ -94,8 +94,8 @@ def test_a_search_whose_hours_are_up_says_so_and_goes_on_with_resume(
     stopped = CliRunner().invoke(app, ["search", str(path), "--no-tracking"])
     assert stopped.exit_code == 0, stopped.output
     assert (
-        "Stopped after 5 h: 2 of 4 trials have ended, and the best are not confirmed yet. The same "
-        "line with --resume goes on." in stopped.output
+        "Stopped after 5 h: 2 of 4 trials have ended, the best are not confirmed yet. Run the same "
+        "command with --resume to resume the search." in stopped.output
     )
     assert "Confirming" not in stopped.output
     here.most = None

@@ -540,7 +540,7 @@ def test_gc_asks_before_deletion(
     store, orphan = orphaned
     monkeypatch.setattr("segtransfer.cli.store.is_interactive", lambda: True)
     output = runner.invoke(app, ["store", "gc", store.location], input=answer).output
-    assert "Remove all of this?" in output
+    assert "Remove all of these?" in output
     assert (orphan in names(store)) is stays
 
 
@@ -548,7 +548,7 @@ def test_gc_without_a_terminal_deletes_nothing(orphaned: tuple[Store, str]) -> N
     store, orphan = orphaned
     answer = runner.invoke(app, ["store", "gc", store.location])
     assert answer.exit_code == 2
-    assert "give --yes" in answer.output
+    assert "add --yes" in answer.output
     assert orphan in names(store)
     assert runner.invoke(app, ["store", "gc", store.location, "--yes"]).exit_code == 0
     assert orphan not in names(store)
