@@ -92,7 +92,7 @@ def test_report_of_a_named_experiment_prints_no_other(spec: Path) -> None:
     assert ("first" in one, "second" in one) == (False, True)
     none = runner.invoke(app, ["report", "store", "--experiment", "third"])
     assert none.exit_code == 2
-    assert "holds no experiment 'third'; it holds second-" in none.stderr.replace("\n", " ")
+    assert "matches 'third'. The store holds: second-" in none.stderr.replace("\n", " ")
 
 
 def test_report_logs_runs_missing_in_mlflow(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
