@@ -21,12 +21,12 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "an end that is too high": (
         {"momentum.mu": {"float": [0.5, 3]}},
         {},
-        ["'momentum.mu' offers 3.0", "less than or equal to 2"],
+        ["'momentum.mu' offers 3.0", "give 2 or less"],
     ),
     "an end that is too low": (
         {"momentum": ON, "momentum.mu": {"float": [-1, 1]}},
         {},
-        ["'momentum.mu' offers -1.0", "momentum=true", "greater than or equal to 0"],
+        ["'momentum.mu' offers -1.0", "momentum=true", "give 0 or more"],
     ),
     "numbers between whole ones": (
         {"steps": {"float": [1, 9]}},
@@ -36,7 +36,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "an even kernel": (
         {"smoothing.kernel": {"int": [3, 11]}},
         {},
-        ["'smoothing.kernel' offers 4", "must be odd"],
+        ["'smoothing.kernel' offers 4", "its width is odd"],
     ),
     "an unknown choice": (
         {"transforms.ds.law": {"choice": ["uniform", "normal"]}},
@@ -46,7 +46,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "a choice of null": (
         {"loss": {"choice": ["js", None]}},
         {},
-        ["'loss' offers null", "text is needed"],
+        ["'loss' offers null", "give text, in quotes"],
     ),
     "an unknown loss": (
         {"loss": {"choice": ["segpgd", "sgpgd"]}},
@@ -65,7 +65,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
             "transforms.ds.levels": {"int": [1, 9], "when": {"transforms.ds.law": "discrete"}},
         },
         {},
-        ["'transforms.ds.levels' offers 1", "transforms.ds.law=discrete", "than or equal to 2"],
+        ["'transforms.ds.levels' offers 1", "transforms.ds.law=discrete", "give 2 or more"],
     ),
     "restarts that are all the same": (
         {"restarts": {"choice": [1, 2]}},
@@ -85,7 +85,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "a step that the budget does not buy": (
         {"transforms.ds.scales": {"int": [1, 9]}},
         {"budget": {"forward_equivalents": 6}},
-        ["'transforms.ds.scales' offers 9", "one step costs 9.75", "leaves 6"],
+        ["'transforms.ds.scales' offers 9", "a step costs 9.75", "leaves 6"],
     ),
     "a wrong base attack": (
         {"momentum": ON},

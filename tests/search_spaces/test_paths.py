@@ -63,7 +63,9 @@ def test_a_part_that_is_off_takes_its_fields_along() -> None:
 def test_a_wrong_base_attack_is_a_sentence() -> None:
     with pytest.raises(InputError, match=r"^base attack: unknown preset 'pdg': did you mean 'pgd'"):
         expand("pdg", "base attack")
-    with pytest.raises(InputError, match=r"^base attack: field 'eps': .*less than or equal to 1"):
+    with pytest.raises(
+        InputError, match=r"^base attack: field 'eps': eps is a fraction of .* did you mean 3/255"
+    ):
         expand({"preset": "pgd", "eps": 3}, "base attack")
 
 

@@ -289,7 +289,7 @@ CANNOT: dict[str, tuple[Space, list[str]]] = {
     ),
     "a point that the attack refuses": (
         space(MI, {"momentum.mu": 5}),
-        ["first.0", "momentum.mu", "less than or equal to 2", "value: 5"],
+        ["first.0", "momentum.mu", "give 2 or less", "value: 5"],
     ),
     "a point off and on": (
         space(MI, {"momentum": False, "momentum.mu": 0.8}),

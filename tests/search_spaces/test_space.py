@@ -104,7 +104,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["unknown key 'feilds'", "did you mean 'fields'?"],
     ),
     "no fields": ({"name": "mine"}, ["'fields'", "missing"]),
-    "empty fields": (fields(), ["'fields'", "empty", "one or more"]),
+    "empty fields": (fields(), ["'fields'", "empty", "give 1 or more"]),
     "an unknown kind": (
         fields(momentum__mu={"flaot": [0, 1]}),
         ["momentum.mu", "unknown key 'flaot'", "did you mean 'float'?"],

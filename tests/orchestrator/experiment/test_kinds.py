@@ -49,12 +49,12 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         good(data={"folder": "x", "split": ".."}),
         ["data.split", "is not a name"],
     ),
-    "no store": (good(runtime={"store": ""}), ["runtime.store", "one character or more"]),
-    "a blank store": (good(runtime={"store": "  "}), ["runtime.store", "one character or more"]),
+    "no store": (good(runtime={"store": ""}), ["runtime.store", "a character or more"]),
+    "a blank store": (good(runtime={"store": "  "}), ["runtime.store", "a character or more"]),
     "a number as store": (good(runtime={"store": 5}), ["runtime.store", "put it in quotes"]),
-    "a list as store": (good(runtime={"store": ["a"]}), ["runtime.store", "text is needed"]),
-    "null as store": (good(runtime={"store": None}), ["runtime.store", "text is needed"]),
-    "no folder": (good(data={"folder": ""}), ["data.folder", "one character or more"]),
+    "a list as store": (good(runtime={"store": ["a"]}), ["runtime.store", "give text, in quotes"]),
+    "null as store": (good(runtime={"store": None}), ["runtime.store", "give text, in quotes"]),
+    "no folder": (good(data={"folder": ""}), ["data.folder", "a character or more"]),
     "a home of nobody": (good(data={"folder": "~nobody-here/x"}), ["data.folder", "not a path"]),
     "a NUL in a path": (good(data={"folder": "a\0b"}), ["data.folder", "NUL"]),
     "an endless deadline": (
@@ -178,7 +178,7 @@ def test_weights_that_overflow_or_vanish_are_refused(weights: list[float]) -> No
 def test_steps_beside_a_budget_are_a_whole_number() -> None:
     budget = {"preset": "pgd", "budget": 1}
     assert AttackSpec.model_validate({**budget, "steps": 1}).steps == 1
-    with pytest.raises(ValueError, match="steps is True beside a budget"):
+    with pytest.raises(ValueError, match="steps is True, and a budget is given"):
         AttackSpec.model_validate({**budget, "steps": True})
 
 

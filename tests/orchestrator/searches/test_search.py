@@ -342,7 +342,7 @@ def test_trials_that_fail_are_recorded_with_the_reason_and_the_rest_goes_on(
         assert trial.reason == ""
     loss, restarts = found.trials[4:]
     assert "refusing' raised RuntimeError: this loss refuses" in loss.reason
-    assert "restarts would all be the same" in restarts.reason
+    assert "all runs would be equal" in restarts.reason
     assert "space 'mine': proposal step_size=" in restarts.reason
     assert (loss.score, restarts.score) == (None, None)
 

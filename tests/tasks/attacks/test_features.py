@@ -120,7 +120,7 @@ def test_the_models_own_feature_layer_is_the_default() -> None:
 def test_layers_that_cannot_be_read_are_refused() -> None:
     images, _ = tensors(1)
     with pytest.raises(
-        InputError, match=r"no modules? named 'neck'; give layer, such as .*backbone"
+        InputError, match=r"no modules? named 'neck'; give layer, for example .*backbone"
     ):
         read_features(STAGED, images, "neck")
     with pytest.raises(InputError, match="a feature loss needs a layer"):
@@ -129,7 +129,7 @@ def test_layers_that_cannot_be_read_are_refused() -> None:
     vector.module.register_module("flat", torch.nn.Flatten())  # type: ignore[union-attr, operator]
     forward = vector.module.forward  # type: ignore[union-attr]
     vector.module.forward = lambda x: (vector.module.flat(x), forward(x))[1]  # type: ignore
-    with pytest.raises(InputError, match="layer 'flat' puts out no N x C x h x w features"):
+    with pytest.raises(InputError, match="the output of layer 'flat' is no tensor N x C x h x w"):
         read_features(vector, images, "flat")
 
 
@@ -147,7 +147,7 @@ def test_a_layer_that_runs_more_than_once_is_refused() -> None:
     model = toy("staged")
     forward = model.module.forward  # type: ignore[union-attr]
     model.module.forward = lambda x: forward(x) + forward(x)  # type: ignore
-    with pytest.raises(InputError, match="layer 'head' ran 2 times for one image"):
+    with pytest.raises(InputError, match="layer 'head' ran 2 times per image"):
         read_features(model, images, "head")
 
 

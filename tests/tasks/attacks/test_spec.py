@@ -316,12 +316,12 @@ def test_a_relative_step_size_follows_what_is_given_over_a_preset() -> None:
 
 @pytest.mark.parametrize("preset", ["noise", "fgsm"])
 def test_a_preset_of_fixed_length_takes_no_budget(preset: str) -> None:
-    with pytest.raises(ValidationError, match=f"preset '{preset}' has [01] steps whatever"):
+    with pytest.raises(ValidationError, match=f"preset '{preset}' always has steps: [01];"):
         spec(preset, budget=10)
 
 
 def test_a_budget_below_one_step_is_refused_with_its_cost() -> None:
-    with pytest.raises(ValidationError, match="one step costs 21 forward equivalents, and the bu"):
+    with pytest.raises(ValidationError, match="a step costs 21 forward equivalents, and the bu"):
         spec("vt", budget=10)
 
 
@@ -366,43 +366,46 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"preset": "pdg"}, "unknown preset 'pdg': did you mean 'pgd'"),
     ({"stepsize": 1}, "unknown key 'stepsize': did you mean 'step_size'"),
     ({"loss": "cross-entrpy"}, "unknown loss 'cross-entrpy': did you mean 'cross-entropy'"),
-    ({"loss": "x"}, "your own is package.module:attribute"),
+    ({"loss": "x"}, "name a loss of your own as package.module:function"),
     ({"loss": "no_such:f"}, "loss no_such:f cannot be imported"),
     ({"transforms": ["dss"]}, "unknown transform 'dss'"),
     ({"transforms": [{"ds": {"hight": 2}}]}, "unknown key 'hight'"),
-    ({"transforms": [{"di": {"low": 1.2, "high": 1.1}}]}, r"high is 1.1, below low, 1.2"),
+    (
+        {"transforms": [{"di": {"low": 1.2, "high": 1.1}}]},
+        r"high is 1.1, below low, which is 1.2; give a high",
+    ),
     (
         {"layer": "backbone"},
-        "layer is for losses of features such as fspgd; loss 'cross-entropy' reads none",
+        "layer is for feature losses such as fspgd, and loss 'cross-entropy' reads logits",
     ),
-    ({"loss": "fspgd", "target": {"every": 1}}, "reads no label, so it has no target"),
+    ({"loss": "fspgd", "target": {"every": 1}}, "reads no labels, so a target has no effect"),
     (
         {"restarts": 2},
-        "restarts would all be the same; give start: uniform, or a transform that draws",
+        "restarts is 2, and all runs would be equal; give start: uniform, or a transform",
     ),
     (
         {"steps_at": [1], "steps": None, "budget": {"forward_equivalents": 9}},
-        "steps_at needs a number of steps, a budget has none",
+        "steps_at needs a number of steps, and a budget is given",
     ),
-    ({"steps_at": [21]}, "steps_at must rise from 1 or more to 20"),
-    ({"steps_at": [0, 1]}, "steps_at must rise"),
-    ({"steps_at": [2, 1]}, "steps_at must rise"),
-    ({"steps_at": [2, 2]}, "steps_at must rise"),
-    ({"scores": ["raw", "raw"]}, "scores names one of them twice"),
-    ({"budget": {"forward_equivalents": 9}}, "steps is 20 beside a budget; give one of the two"),
-    ({"smoothing": {"kernel": 4}}, "kernel must be odd"),
+    ({"steps_at": [21]}, r"steps_at is \[21\]; give rising numbers from 1 to 20"),
+    ({"steps_at": [0, 1]}, r"steps_at is \[0, 1\]; give rising numbers"),
+    ({"steps_at": [2, 1]}, r"steps_at is \[2, 1\]; give rising numbers"),
+    ({"steps_at": [2, 2]}, r"steps_at is \[2, 2\]; give rising numbers"),
+    ({"scores": ["raw", "raw"]}, r"scores is \[\'raw\', \'raw\'\]; give each form once"),
+    ({"budget": {"forward_equivalents": 9}}, "steps is 20, and a budget is given"),
+    ({"smoothing": {"kernel": 4}}, "its width is odd; give 3 or 5"),
     ({"target": {}}, "target names nothing; give exactly one of every, classes, label_map"),
     ({"target": {"every": 1, "classes": {1: 2}}}, "target names every and classes"),
     ({"target": {"label_map": "/no/such.png"}}, "label_map /no/such.png is no file"),
     ({"files": "/no/such/folder", "steps": None}, "files /no/such/folder is no folder"),
     (
         {"files": str(Path(__file__).parent), "steps": 3},
-        "files are scored as they are; leave steps, start, restarts and scores out",
+        "files holds finished AEs; leave steps, start, restarts and scores out",
     ),
-    ({"region": {}}, "region names no pixel; give classes, box or mask"),
+    ({"region": {}}, "region has no condition; give classes, box or mask"),
     ({"region": {"mask": "/no/such.png"}}, "mask /no/such.png is no file"),
-    ({"region": {"box": [0.5, 0, 0.5, 1]}}, "box is empty"),
-    ({"region": {"box": [0, 0.8, 1, 0.2]}}, "box is empty"),
+    ({"region": {"box": [0.5, 0, 0.5, 1]}}, r"box \[0.5, 0.0, 0.5, 1.0\] is empty"),
+    ({"region": {"box": [0, 0.8, 1, 0.2]}}, r"box \[0.0, 0.8, 1.0, 0.2\] is empty"),
     ({"step_size": "eps*2"}, "is not a step size"),
     ({"eps": "8/x"}, "is not a number; write 0.03 or 8/255"),
 ]
@@ -459,7 +462,7 @@ def test_a_step_size_that_means_nothing_is_refused(written: str) -> None:
 
 def test_restarts_that_would_all_be_the_same_are_refused() -> None:
     """From the clean image with transforms that draw nothing, too; not where neighbours differ."""
-    with pytest.raises(ValidationError, match="restarts would all be the same"):
+    with pytest.raises(ValidationError, match="all runs would be equal"):
         spec("si", restarts=3)
     assert spec("vt", restarts=3).restarts == 3
 

@@ -96,8 +96,11 @@ def test_a_score_that_is_no_number_is_none(config: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("Models: 3", r"metafile\.yaml: field 'Models': a list is needed"),
-        ("Models: [{Config: [1]}]", r"metafile\.yaml: field 'Models\.0\.Config': text is needed"),
+        ("Models: 3", r"metafile\.yaml: field 'Models': give a list"),
+        (
+            "Models: [{Config: [1]}]",
+            r"metafile\.yaml: field 'Models\.0\.Config': give text, in quotes",
+        ),
         ("[", "is no valid YAML"),
         ("- 1", "holds no mapping; it needs Models"),
     ],

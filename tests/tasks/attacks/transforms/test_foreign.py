@@ -150,7 +150,9 @@ def test_a_chain_has_ours_and_theirs_in_any_order() -> None:
 
 
 def test_traits_are_heeded() -> None:
-    with pytest.raises(ValidationError, match="admix mixes images that have not moved"):
+    with pytest.raises(
+        ValidationError, match="transform admix mixes images, so it must come before"
+    ):
         read("own_dims:Half", "admix")
     assert read(DOT, "admix").transforms[1].kind == "admix"
 
@@ -176,12 +178,12 @@ def test_other_code_than_planned_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("none", "returned NoneType; return a View"),
+        ("none", "returned NoneType; return a segtransfer.extend.View"),
         ("raises", "raised ZeroDivisionError: division by zero"),
-        ("mask", "no floating-point tensor"),
+        ("mask", "images .* of torch.bool; return a floating-point tensor"),
         ("batch", "returned images of shape"),
         ("detached", "without a gradient"),
-        ("size", "its logits come to"),
+        ("size", "View.logits maps to size"),
     ],
 )
 def test_a_wrong_view_is_refused_in_a_sentence(how: str, message: str) -> None:

@@ -112,7 +112,7 @@ def test_a_grid_rounds_ratios_to_its_multiples() -> None:
 def test_a_grid_stays_within_the_range_and_leaves_a_choice() -> None:
     spec = DynamicScaling(low=0.5, width=0.3, grid=0.1)
     assert {round(spec.ratio(u), 9) for u in DRAWS} == {0.5, 0.6, 0.7, 0.8}
-    with pytest.raises(ValidationError, match=r"grid 0\.5 has fewer than two multiples in"):
+    with pytest.raises(ValidationError, match=r"grid 0\.5 has too few multiples in"):
         DynamicScaling(low=0.75, width=0.5, grid=0.5)
 
 
