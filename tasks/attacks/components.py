@@ -55,7 +55,7 @@ class Smoothing(Frozen):
     """The gradient convolved with a Gaussian (TI, Dong et al., CVPR 2019).
 
     Attributes:
-        kind: ``ti``.
+        kind: The name, ``ti``.
         kernel: The width of the kernel in pixels, odd, 1 to 99. Default 15.
         sigmas: The number of standard deviations from the kernel's centre to its edge, in (0, 10].
             Default 3.

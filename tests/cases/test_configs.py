@@ -53,7 +53,7 @@ def test_repeated_data_set_is_read_once(folder: Path) -> None:
         ),
         (
             f"dict(type='MultiImageMixDataset', dataset={part()}, pipeline=[])",
-            "MultiImageMixDataset is not read",
+            "in MultiImageMixDataset, which is not supported",
         ),
         (
             f"dict(type='ConcatDataset', datasets=[{part()}, {part(more=', ignore_index=0')}])",

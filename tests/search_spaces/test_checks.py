@@ -116,7 +116,7 @@ def test_points_that_the_space_cannot_make_are_refused() -> None:
 
 
 def test_files_made_elsewhere_leave_nothing_to_search(tmp_path: Any) -> None:
-    with pytest.raises(InputError, match="nothing to search"):
+    with pytest.raises(InputError, match="finished AEs, without anything to search"):
         check(space({"momentum": ON}), {"name": "made", "files": str(tmp_path)})
 
 

@@ -151,9 +151,9 @@ def test_the_base_attack_may_be_a_bare_name_and_is_left_as_it_was() -> None:
 
 
 def test_a_wrong_point_is_a_sentence() -> None:
-    with pytest.raises(InputError, match=r"'momentum.nu', which the space.*'momentum.mu'\?"):
+    with pytest.raises(InputError, match=r"'momentum.nu', no field of the space.*'momentum.mu'\?"):
         made(MI, {"momentum": True, "momentum.nu": 1})
-    with pytest.raises(InputError, match=r"'momentum.mu', .* only asked for where momentum is tru"):
+    with pytest.raises(InputError, match=r"'momentum.mu', a field only if momentum is tru"):
         made(MI, {"momentum": False, "momentum.mu": 1})
     with pytest.raises(InputError, match=r"proposal momentum=true, momentum.mu=7: field 'momentum"):
         made(MI, {"momentum": True, "momentum.mu": 7})
@@ -264,9 +264,12 @@ CANNOT: dict[str, tuple[Space, list[str]]] = {
     "another loss": (space(MI, "segpgd"), ["preset 'segpgd'", "loss is 'segpgd'", "cross-entropy"]),
     "another transform": (
         space(MI, "pgd", "di"),
-        ["first.1", "transforms.di is on", "cannot change from off"],
+        ["first.1", "transforms.di is on", "and off in every attack"],
     ),
-    "a part that is always there": (space(DS, "pgd"), ["transforms.ds is off", "always has it"]),
+    "a part that is always there": (
+        space(DS, "pgd"),
+        ["transforms.ds is off", "on in every attack"],
+    ),
     "below the range": (
         space({"transforms.ds.low": {"float": [0.6, 0.9]}}, "ds"),
         ["transforms.ds.low is 0.5", "0.6 to 0.9"],
@@ -281,7 +284,7 @@ CANNOT: dict[str, tuple[Space, list[str]]] = {
     ),
     "more steps": (
         space(MI, "fgsm"),
-        ["steps is '1', which the space cannot change from '20'", "step_size"],
+        ["steps is '1', and '20' in every attack of the space", "step_size"],
     ),
     "a point beyond the range": (
         space(MI, {"momentum.mu": 1.5}),
@@ -293,11 +296,11 @@ CANNOT: dict[str, tuple[Space, list[str]]] = {
     ),
     "a point off and on": (
         space(MI, {"momentum": False, "momentum.mu": 0.8}),
-        ["it names 'momentum.mu'", "only asked for where momentum is true"],
+        ["the point names 'momentum.mu'", "a field only if momentum is true"],
     ),
     "a point whose condition does not hold": (
         space(LAWS, {"transforms.ds.levels": 4}),
-        ["it names 'transforms.ds.levels'", "where transforms.ds.law is discrete"],
+        ["the point names 'transforms.ds.levels'", "only if transforms.ds.law is discrete"],
     ),
 }
 

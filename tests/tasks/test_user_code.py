@@ -56,7 +56,7 @@ def test_a_file_edited_since_its_import_is_refused(folder: Path) -> None:
     write(folder, "own_edited", "def f():\n    return 1\n")
     find_function("own_edited:f")
     (folder / "own_edited.py").write_text("def f():\n    return 2\n")
-    with pytest.raises(InputError, match="changed since it was imported; start Python again"):
+    with pytest.raises(InputError, match="changed since its import; start Python again"):
         find_function("own_edited:f")
 
 
@@ -70,5 +70,5 @@ def test_a_loss_is_looked_up_once_so_that_an_edit_stops_no_run(folder: Path) -> 
 
 def test_a_loss_of_another_file_than_was_planned_is_refused(folder: Path) -> None:
     write(folder, "own_other", "def f(logits, labels, context):\n    return 1\n")
-    with pytest.raises(InputError, match="own_other:f is not the one that was planned"):
+    with pytest.raises(InputError, match="own_other:f changed since the plan"):
         LOSSES.find("own_other:f", "0" * 64)

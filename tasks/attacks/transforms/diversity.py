@@ -25,7 +25,7 @@ class InputDiversity(TransformSpec):
     The paper's 299 -> 330 pixels are the ratios 1 -> 1.1. All images of a step share the draw.
 
     Attributes:
-        kind: ``di``.
+        kind: The name, ``di``.
         low: The smallest ratio of a side to its native length, in (0, 4]. Default 1.
         high: The largest ratio, and the ratio of the padded image, in (0, 4]; ``low`` or more.
             Default 1.1.
@@ -91,7 +91,7 @@ class ResizedDiversity(InputDiversity):
     The paper's 299 -> 340 pixels are the ratios 1 -> 1.137.
 
     Attributes:
-        kind: ``rdi``.
+        kind: The name, ``rdi``.
         low: The smallest ratio of a side to its native length, in (0, 4]. Default 1.
         high: The largest ratio, and the ratio of the padded image before the resize back, in
             (0, 4]; ``low`` or more. Default 340/299.

@@ -17,7 +17,7 @@ class IntensityScales(TransformSpec):
     """SI (Lin et al., ICLR 2020): the mean gradient over x / 2^i, i = 0 .. copies - 1.
 
     Attributes:
-        kind: ``si``.
+        kind: The name, ``si``.
         copies: The number of intensities, each a forward per step, 1 to 32. Default 5.
     """
 
@@ -51,7 +51,7 @@ class Admix(TransformSpec):
     The gradient is the mean over draws of x'. In a shard with a single image x' is x.
 
     Attributes:
-        kind: ``admix``.
+        kind: The name, ``admix``.
         copies: The number of draws of x', each a forward per step, 1 to 32. Default 3.
         strength: The factor of x', in [0, 1]. Default 0.2.
     """
@@ -94,7 +94,7 @@ class SpectrumSimulation(TransformSpec):
     The gradient is the mean over draws of noise and mask.
 
     Attributes:
-        kind: ``ssa``.
+        kind: The name, ``ssa``.
         copies: The number of draws, each a forward per step, 1 to 64. Default 20.
         sigma: The standard deviation of the noise, a fraction of the pixel range [0, 1]. Default
             16/255.

@@ -28,7 +28,7 @@ class DynamicScaling(TransformSpec):
     share the scales.
 
     Attributes:
-        kind: ``ds``.
+        kind: The name, ``ds``.
         low: The smallest scale, in (0, 4]. Default 0.5.
         width: The largest scale less the smallest, in [0, 4]. Default 1.
         law: The distribution of scales: ``uniform``, ``log-uniform``, or ``discrete`` (``levels``

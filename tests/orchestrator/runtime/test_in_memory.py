@@ -142,7 +142,7 @@ WRONG = {
     "too small": (_wrong(model=lambda x: x[..., :4, :4]), "resized to the size of the images"),
     "raises": (_wrong(model=lambda x: x.nothing), "raised AttributeError"),
     "ids": (_wrong(image_ids=["a", "b"]), "3 images and 2 image_ids"),
-    "equal ids": (_wrong(image_ids=["a", "b", "a"]), "two images named 'a'"),
+    "equal ids": (_wrong(image_ids=["a", "b", "a"]), "two images with the id 'a'"),
 }  # fmt: skip
 
 

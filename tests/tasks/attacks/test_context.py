@@ -92,7 +92,7 @@ def test_a_mask_may_be_black_and_white_grey_or_a_palette(tmp_path: Path, kind: s
     [
         (np.ones((4, 8)), r"region.mask .* is 4 x 8 \(height x width\), the images are 2 x 4"),
         (np.zeros((2, 4)), "region.mask .* is 0 everywhere, so no pixel may change"),
-        (np.ones((2, 4, 3)), "region.mask .* has 3 dimensions; it must hold one number a pixel"),
+        (np.ones((2, 4, 3)), "region.mask .* has 3 dimensions, not 2; save a number per pixel"),
     ],
     ids=["size", "nothing", "colours"],
 )

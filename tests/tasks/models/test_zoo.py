@@ -39,5 +39,5 @@ def test_weights_that_are_not_those_that_shipped_are_refused(
 ) -> None:
     altered = dataclasses.replace(ZOO["fcn-r18"], sha256="0" * 64)
     monkeypatch.setitem(ZOO, "fcn-r18", altered)
-    with pytest.raises(InputError, match="'fcn-r18' are not those that shipped"):
+    with pytest.raises(InputError, match="'fcn-r18' differ from the shipped"):
         adapters.check(ModelSpec.model_validate("fcn-r18"))

@@ -171,7 +171,7 @@ def test_a_stored_spec_is_read_and_sent_without_the_code(folder: Path) -> None:
 def test_other_code_than_planned_is_refused(folder: Path) -> None:
     spec = read(DOT)
     forget(folder, DIM + "\n")
-    with pytest.raises(InputError, match=r"own_dims:Dim is not the one that was planned"):
+    with pytest.raises(InputError, match=r"own_dims:Dim changed since the plan"):
         make(STAGED, spec)
 
 
