@@ -118,4 +118,4 @@ def test_trouble_of_a_server_has_exit_code_1(
     source |= {"checkpoint": "http://127.0.0.1:1/w.pth", "sha256": "0" * 64}
     answer = runner.invoke(app, ["run", str(experiment(tmp_path, {"mmseg": source}))])
     assert answer.exit_code == 1
-    assert "could not be downloaded in 1 tries" in " ".join(answer.output.split())
+    assert "cannot be downloaded in 1 tries" in " ".join(answer.output.split())

@@ -35,7 +35,10 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["slots", "'auto' or a whole"],
     ),
     "a number as boolean": (good(runtime={"tracking": 1}), ["tracking", "'1' is not a boolean"]),
-    "a number as numerics": (good(numerics={"fold": 1}), ["fold", "none of true, false and auto"]),
+    "a number as numerics": (
+        good(numerics={"fold": 1}),
+        ["fold", "is no option; write true, false or auto"],
+    ),
     "text as whole number": (pgd(steps="20"), ["steps", "'20' is not a whole number"]),
     "a fraction as whole number": (pgd(steps=2.5), ["steps", "'2.5' is not a whole number"]),
     "a number with an underscore": (pgd(eps="0.0_3"), ["eps", "is not a number"]),

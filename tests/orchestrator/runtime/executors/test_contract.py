@@ -238,7 +238,7 @@ def test_a_size_that_a_network_does_not_take_fails_the_tasks_of_its_images_alone
     assert refused == results.failures.keys()
     assert refused != sizes.keys()
     for sentence in results.failures.values():
-        assert "by trial the network takes multiples of 8: give data.size" in sentence
+        assert "by trial the network takes multiples of 8: set data.size" in sentence
 
 
 @RAY_IF_SLOW
