@@ -102,7 +102,7 @@ def _refused_values(space: Space, base: RawAttack) -> Iterator[str]:
             ]
             if len(refusals) == 3:
                 yield (
-                    f"{where}field '{path}' offers {word(value)}, and the attack refuses it: "
+                    f"{where}field '{path}' offers {word(value)}, refused by the attack: "
                     f"{refusals[0].removeprefix(where)}"
                 )
                 break

@@ -83,7 +83,7 @@ def test_nan_of_a_source_names_step_and_image(folder: Path) -> None:
     models = [model(), model("nan", "source")]
     answer = command(models=models, sources=["source"], targets=["m"], attacks=[PGD])
     assert answer.exit_code == 1, answer.output
-    assert "attack 'pgd': step 1 of image i0" in told(answer)
+    assert "attack 'pgd': the gradient of image i0 is not a number (NaN) at step 1" in told(answer)
 
 
 # -- Random numbers ------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_the_field_its_value_and_what_the_attack_says_are_named(case: str) -> None:
+def test_refused_value_is_named_with_field_and_reason(case: str) -> None:
     fields, base, parts = WRONG[case]
     text = message(fields, **base)
     assert all(part in text for part in parts), text
@@ -133,5 +133,5 @@ def test_files_made_elsewhere_leave_nothing_to_search(tmp_path: Any) -> None:
     ],
     ids=["odd kernels", "ends beyond the default of another field", "null", "a condition"],
 )
-def test_what_the_attack_takes_is_taken(fields: dict[str, Any]) -> None:
+def test_accepted_values_of_an_attack_pass_the_check(fields: dict[str, Any]) -> None:
     check(space(fields), PGD)

@@ -73,7 +73,7 @@ def test_conditions_chain() -> None:
     assert not read.asks("transforms.ds.levels", {"transforms.ds": True})
 
 
-def test_one_is_not_true() -> None:
+def test_number_1_is_not_true() -> None:
     assert among(1, (1,))
     assert among(True, (True,))
     assert not among(1, (True,))
@@ -253,7 +253,7 @@ def test_every_wrong_field_is_reported_at_once() -> None:
     assert all(line.startswith("space 'mine': ") for line in lines)
 
 
-def test_a_space_that_is_not_there_suggests_one_that_ships() -> None:
+def test_missing_space_is_refused_with_a_shipped_name() -> None:
     text = message("quickstrat")
     assert "'quickstrat' is neither a file nor a shipped space" in text
     assert "did you mean 'quickstart'?" in text
@@ -264,7 +264,9 @@ def test_a_space_that_is_not_there_suggests_one_that_ships() -> None:
     ("content", "part"),
     [("fields: [", "no valid YAML"), ("- a", "holds no mapping"), ("", "holds no mapping")],
 )
-def test_a_file_that_is_no_mapping_says_so(content: str, part: str, tmp_path: Path) -> None:
+def test_file_without_a_mapping_is_refused_as_a_space(
+    content: str, part: str, tmp_path: Path
+) -> None:
     (tmp_path / "torn.yaml").write_text(content)
     text = message(tmp_path / "torn.yaml")
     assert "torn.yaml" in text

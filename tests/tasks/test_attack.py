@@ -126,7 +126,7 @@ def test_the_report_tells_the_cost_the_health_and_the_perturbation() -> None:
     assert len(expected) == len(rule.variants) == 4
 
 
-def test_the_cost_is_that_of_this_call_alone() -> None:
+def test_cost_is_of_the_call_alone() -> None:
     model = toy("convolutional")
     images, labels = pictures(2, 8, 10), annotations(2, 8, 10, 3)
     for _ in range(2):
@@ -186,7 +186,7 @@ def shifted(images: np.ndarray, by: int) -> np.ndarray:
     return np.clip(images.astype(int) + by, 0, 255).astype(np.uint8)
 
 
-def test_files_made_elsewhere_are_read_as_they_are(tmp_path: Path) -> None:
+def test_files_made_elsewhere_are_read_unchanged(tmp_path: Path) -> None:
     images = pictures(3, 8, 10)
     made = shifted(images, 8)
     result = read(files(write(tmp_path / "made", made), eps="8/255"), images)
@@ -254,7 +254,7 @@ def test_files_are_found_in_either_unicode_normal_form(
     assert np.array_equal(read_files(files(tmp_path), images, [image_id]), images)
 
 
-def test_files_must_be_those_that_were_planned(tmp_path: Path) -> None:
+def test_files_changed_since_the_plan_are_refused(tmp_path: Path) -> None:
     images = pictures(2, 8, 10)
     folder = write(tmp_path / "made", images)
     planned = files(folder)

@@ -32,7 +32,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         yield folder
 
 
-def test_a_registry_is_a_mapping_of_what_ships() -> None:
+def test_registry_is_a_mapping_of_shipped_entries() -> None:
     assert {"di", "rdi", "si", "admix", "ssa", "ds"} <= set(TRANSFORMS)
     assert len(LOSSES) == len([*LOSSES]) >= 7
     assert LOSSES.code_hash("js") is None
@@ -56,7 +56,7 @@ def test_the_hash_of_an_entry_point_covers_its_package(installed: Path) -> None:
     assert LOSSES.code_hash("theirs") != before
 
 
-def test_the_hash_of_a_module_of_an_installed_package_is_as_it_was(installed: Path) -> None:
+def test_hash_of_a_module_of_an_installed_package_is_unchanged(installed: Path) -> None:
     """A loss named ``module:function`` has keys in stores: of an installed one, its file alone."""
     before = LOSSES.code_hash("reg_pack.losses:f")
     write_module(installed, "reg_pack.helper", "SIGN = -1\n")

@@ -38,16 +38,14 @@ def test_a_function_is_found_and_its_file_hashed(folder: Path) -> None:
         ("g = 1\n", "AttributeError"),
     ],
 )
-def test_whatever_a_module_raises_is_told_in_a_sentence(
-    text: str, reason: str, folder: Path
-) -> None:
+def test_any_error_of_a_module_is_a_sentence(text: str, reason: str, folder: Path) -> None:
     write(folder, "own_wrong", text)
     with pytest.raises(InputError, match=rf"own_wrong:f cannot be imported: .*{reason}"):
         find_function("own_wrong:f")
 
 
 @pytest.mark.parametrize("name", ["nowhere_to_be_found:f", "sys:exit", ".a:f"])
-def test_what_no_file_defines_is_refused(name: str) -> None:
+def test_attribute_without_a_file_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="cannot be imported"):
         find_function(name)
 

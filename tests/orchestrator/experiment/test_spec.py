@@ -175,7 +175,7 @@ def test_invalid_yaml_names_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "- a\n- b\n", "just words"])
-def test_a_file_without_a_mapping_says_what_it_needs(tmp_path: Path, content: str) -> None:
+def test_file_without_a_mapping_is_refused(tmp_path: Path, content: str) -> None:
     text = message(write(tmp_path / "list.yaml", content))
     assert "list.yaml" in text
     assert "data, models and attacks" in text

@@ -137,7 +137,7 @@ def test_it_is_another_search_with_other(what: str, folder: Path, context: Searc
         ({"search": {"space": "quickstrat"}}, "neither a file nor a shipped space: did you"),
         ({"search": {"space": space({"stepsize": {"float": [0, 1]}})}}, "did you mean 'step_size'"),
         ({"search": {"space": space({"eps": {"float": [0, 1]}})}}, "it defines the threat model"),
-        ({"search": {"space": space({"step_size": {"float": [1, 2]}})}}, "which the attack refuse"),
+        ({"search": {"space": space({"step_size": {"float": [1, 2]}})}}, "refused by the attack"),
         ({"search": {"space": space(STEP_SIZE, {"steps": 3})}}, "no field of the space"),
         ({"search": {"space": "step-size"}}, "the base attack has a budget"),
     ],

@@ -66,7 +66,7 @@ def test_void_pixels_belong_to_no_class_but_may_lie_in_a_box() -> None:
     assert torch.equal(classes[:, 0] == 0, LABELS == 255)
 
 
-def test_a_mask_is_where_its_file_is_not_zero_in_every_image(tmp_path: Path) -> None:
+def test_mask_is_nonzero_pixels_of_its_file_in_every_image(tmp_path: Path) -> None:
     path = str(write_map(tmp_path / "mask.png", [[0, 1, 255, 7], [0, 0, 0, 2]]))
     found = allowed(Region(mask=path), LABELS.expand(3, 2, 4))
     assert found is not None
@@ -102,7 +102,7 @@ def test_a_mask_that_does_not_fit_is_refused(pixels: Any, told: str, tmp_path: P
         allowed(Region(mask=path), LABELS)
 
 
-def test_a_mask_must_be_the_one_that_was_planned(tmp_path: Path) -> None:
+def test_mask_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     path = write_map(tmp_path / "mask.png", [[1] * 4] * 2)
     planned = Region(mask=str(path))
     write_map(path, [[2] * 4] * 2)
@@ -158,7 +158,7 @@ def test_a_label_map_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         aim(LABELS, colours, 3)
 
 
-def test_a_label_map_must_be_the_one_that_was_planned(tmp_path: Path) -> None:
+def test_label_map_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     path = write_map(tmp_path / "map.png", [[0] * 4] * 2)
     planned = target(label_map=str(path))
     write_map(path, [[1] * 4] * 2)

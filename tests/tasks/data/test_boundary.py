@@ -365,7 +365,7 @@ def test_colours_of_the_spec_are_classes(root: Path) -> None:
         ({"ignore_index": 0.5}, "ignore_index"),
     ],
 )
-def test_values_that_mean_nothing_are_refused(fields: dict[str, Any], told: str) -> None:
+def test_meaningless_label_values_are_refused(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         DataSpec.model_validate({"folder": "x", **fields})
 

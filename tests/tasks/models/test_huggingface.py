@@ -319,7 +319,7 @@ def test_a_dpt_that_would_mistake_the_grid_of_its_patches_is_refused(tmp_path: P
         model(torch.rand(1, 3, 64, 144))
 
 
-def test_what_is_known_without_loading_is_what_is_loaded(saved: Path) -> None:
+def test_description_equals_the_loaded_model(saved: Path) -> None:
     info = adapters.describe(spec(saved))
     model = adapters.load(spec(saved))
     assert isinstance(model, HuggingfaceSegmenter)

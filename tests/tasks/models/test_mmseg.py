@@ -195,7 +195,7 @@ def test_the_fingerprint_follows_weights_and_config_and_neither_name_nor_path(
     assert fingerprint(spec(ZOO["fcn-r18"].config, weights)) != base
 
 
-def test_what_training_alone_needs_does_not_change_the_fingerprint(tmp_path: Path) -> None:
+def test_training_fields_do_not_change_the_fingerprint(tmp_path: Path) -> None:
     auxiliary = {"type": "FCNHead", "in_channels": 128, "channels": 8, "num_classes": 11}
     config = config_file(tmp_path, auxiliary_head=auxiliary, pretrained="open-mmlab://resnet18_v1c")
     shipped = ModelSpec.model_validate("fcn-r18")

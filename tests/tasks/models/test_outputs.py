@@ -118,7 +118,7 @@ def test_share_of_zero_gradients_is_reported() -> None:
         ("torch.zeros(2, requires_grad=True)", "does not depend on the images"),
     ],
 )
-def test_loss_that_is_no_loss_is_one_sentence(
+def test_wrong_loss_is_refused_in_a_sentence(
     text: str, said: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -272,7 +272,9 @@ def test_the_urls_path_goes_before_a_name_that_others_may_have(
 
 
 @pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "SEGTRANSFER_WEIGHTS"])
-def test_a_home_of_nobody_is_told(variable: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_of_no_user_is_refused(
+    variable: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(variable, "~nobody-here/x")
     with pytest.raises(InputError, match=f"{variable}=~nobody-here/x is no folder"):
         fetch_published(url)

@@ -34,7 +34,7 @@ def test_shipped_models_have_different_fingerprints() -> None:
     assert len(found) == len(ZOO) >= 2
 
 
-def test_weights_that_are_not_those_that_shipped_are_refused(
+def test_changed_shipped_weights_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     altered = dataclasses.replace(ZOO["fcn-r18"], sha256="0" * 64)

@@ -134,7 +134,7 @@ def test_fields_and_code_are_part_of_the_identity(folder: Path) -> None:
     assert read(DOT).identity() != first.identity()
 
 
-def test_a_transform_changes_the_images_and_one_that_does_nothing_does_not() -> None:
+def test_transform_changes_images_and_identity_transform_does_not() -> None:
     images = [
         make(STAGED, read(*chain)).images for chain in ((), (DOT,), ({DOT: {"strength": 0}},))
     ]
@@ -149,7 +149,7 @@ def test_a_chain_has_ours_and_theirs_in_any_order() -> None:
     assert make(STAGED, spec).images.shape[1] == 3
 
 
-def test_traits_are_heeded() -> None:
+def test_mixing_transform_after_a_moving_transform_is_refused() -> None:
     with pytest.raises(
         ValidationError, match="transform admix mixes images, so it must come before"
     ):
