@@ -35,7 +35,10 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["slots", "'auto' or a whole"],
     ),
     "a number as boolean": (good(runtime={"tracking": 1}), ["tracking", "'1' is not a boolean"]),
-    "a number as numerics": (good(numerics={"fold": 1}), ["fold", "none of true, false and auto"]),
+    "a number as numerics": (
+        good(numerics={"fold": 1}),
+        ["fold", "is no option; write true, false or auto"],
+    ),
     "text as whole number": (pgd(steps="20"), ["steps", "'20' is not a whole number"]),
     "a fraction as whole number": (pgd(steps=2.5), ["steps", "'2.5' is not a whole number"]),
     "a number with an underscore": (pgd(eps="0.0_3"), ["eps", "is not a number"]),
@@ -49,12 +52,12 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         good(data={"folder": "x", "split": ".."}),
         ["data.split", "is not a name"],
     ),
-    "no store": (good(runtime={"store": ""}), ["runtime.store", "one character or more"]),
-    "a blank store": (good(runtime={"store": "  "}), ["runtime.store", "one character or more"]),
+    "no store": (good(runtime={"store": ""}), ["runtime.store", "a character or more"]),
+    "a blank store": (good(runtime={"store": "  "}), ["runtime.store", "a character or more"]),
     "a number as store": (good(runtime={"store": 5}), ["runtime.store", "put it in quotes"]),
-    "a list as store": (good(runtime={"store": ["a"]}), ["runtime.store", "text is needed"]),
-    "null as store": (good(runtime={"store": None}), ["runtime.store", "text is needed"]),
-    "no folder": (good(data={"folder": ""}), ["data.folder", "one character or more"]),
+    "a list as store": (good(runtime={"store": ["a"]}), ["runtime.store", "give text, in quotes"]),
+    "null as store": (good(runtime={"store": None}), ["runtime.store", "give text, in quotes"]),
+    "no folder": (good(data={"folder": ""}), ["data.folder", "a character or more"]),
     "a home of nobody": (good(data={"folder": "~nobody-here/x"}), ["data.folder", "not a path"]),
     "a NUL in a path": (good(data={"folder": "a\0b"}), ["data.folder", "NUL"]),
     "an endless deadline": (
@@ -171,14 +174,14 @@ def test_files_are_no_home_folder_and_no_endless_one(
 
 @pytest.mark.parametrize("weights", [[1e308, 1e308], [1e-300, 1e300], [1e-40, 1]])
 def test_overflowing_or_vanishing_weights_are_refused(weights: list[float]) -> None:
-    with pytest.raises(ValueError, match="too far apart or too large"):
+    with pytest.raises(ValueError, match="too large or too unequal"):
         EnsembleSpec.model_validate({"members": ["fcn-r18", "pspnet-r18"], "weights": weights})
 
 
 def test_steps_beside_a_budget_are_a_whole_number() -> None:
     budget = {"preset": "pgd", "budget": 1}
     assert AttackSpec.model_validate({**budget, "steps": 1}).steps == 1
-    with pytest.raises(ValueError, match="steps is True beside a budget"):
+    with pytest.raises(ValueError, match="steps is True, and a budget is given"):
         AttackSpec.model_validate({**budget, "steps": True})
 
 

@@ -73,11 +73,11 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "eps too large": (
         good(attacks=[{"preset": "pgd", "eps": 8, "step_size": 0.1}]),
-        ["'attacks.0.eps'", "less than or equal to 1", "value: 8"],
+        ["'attacks.0.eps'", "pixel range [0, 1]; did you mean 8/255?", "value: 8"],
     ),
     "eps negative": (
         good(attacks=[{"preset": "pgd", "eps": "-1/255", "step_size": 0.1}]),
-        ["'attacks.0.eps'", "greater than or equal to 0", "-1/255"],
+        ["'attacks.0.eps'", "pixel range [0, 1]; write 0.03 or 8/255", "-1/255"],
     ),
     "eps not a number": (
         good(attacks=[{"preset": "pgd", "eps": "8/zero"}]),
