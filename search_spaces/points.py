@@ -68,7 +68,7 @@ def attack_of(space: Space, base: RawAttack, point: Mapping[str, Value], name: s
     for path in point:
         if path not in space.fields:
             raise InputError(
-                f"{where}: the point names '{path}', no field of the space: "
+                f"{where}: the point names '{path}', no field of the space; "
                 f"{suggest(path, space.fields)}"
             )
         if not space.asks(path, dict(point)):

@@ -250,7 +250,7 @@ def _find(source: str | Path, base: Path) -> Path:
     if name in space_names():
         return SHIPPED / f"{name.replace('-', '_')}.yaml"
     hint = suggest(name, space_names())
-    raise InputError(f"search space '{source}' is neither a file nor a shipped space: {hint}")
+    raise InputError(f"search space '{source}' is neither a file nor a shipped space; {hint}")
 
 
 def _kind_problems(searched: Searched) -> Iterator[str]:
@@ -294,7 +294,7 @@ def _path_problems(space: Space) -> Iterator[str]:
         if head in FIXED:
             yield f"field '{path}' cannot be searched: {FIXED[head]}; set it in the base attack"
         elif not is_path(path):
-            yield f"'{path}' is no searchable field of an attack: {suggest(path, PATHS)}"
+            yield f"'{path}' is no searchable field of an attack; {suggest(path, PATHS)}"
         elif path in PARTS and not searched.switch:
             yield f"field '{path}' is a part, present or absent; write {path}: {{switch: true}}"
         elif path not in PARTS and searched.switch:
@@ -313,7 +313,7 @@ def _when_problems(space: Space) -> Iterator[str]:
             if earlier not in paths[:number]:
                 what = "not an earlier field" if earlier in paths else "no field of this space"
                 hint = suggest(earlier, paths[:number])
-                problems.append(f"when names '{earlier}', {what}: {hint}")
+                problems.append(f"when names '{earlier}', {what}; {hint}")
                 continue
             wrong = [value for value in allowed if not _takes(space.fields[earlier], value)]
             if space.fields[earlier].float:
@@ -362,4 +362,4 @@ def _first_problems(space: Space) -> Iterator[str]:
         for path in first if isinstance(first, dict) else ():
             if path not in space.fields:
                 hint = suggest(path, space.fields)
-                yield f"first.{number} names '{path}', no field of the space: {hint}"
+                yield f"first.{number} names '{path}', no field of the space; {hint}"

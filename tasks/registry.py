@@ -200,7 +200,7 @@ class Registry(Mapping[str, Registered]):
         if not points:
             hint = suggest(name, self.names())
             raise InputError(
-                f"unknown {self.one} '{name}': {hint}; name your own as package.module:attribute"
+                f"unknown {self.one} '{name}'; {hint}; name your own as package.module:attribute"
             )
         return points[0].value
 

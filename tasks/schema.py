@@ -39,12 +39,13 @@ def suggest(value: str, allowed: Iterable[str]) -> str:
         allowed: The allowed names.
 
     Returns:
-        A clause: "did you mean 'x'? " if a name is close, then "Allowed: " with all names, sorted.
+        The words after "unknown kind 'y'; ": "allowed: " with all names, sorted, or, if a name is
+        close, "did you mean 'x'? Allowed: " with all names.
     """
     names = sorted(allowed)
     close = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
     listed = ", ".join(names) if names else "nothing"
-    return (f"did you mean '{close[0]}'? " if close else "") + f"Allowed: {listed}"
+    return f"did you mean '{close[0]}'? Allowed: {listed}" if close else f"allowed: {listed}"
 
 
 def added_later(default: Any) -> Any:
@@ -107,7 +108,8 @@ class Frozen(BaseModel):
     def _named(cls, item: ErrorDetails) -> InitErrorDetails:
         """Return the error of an unknown key of this spec."""
         message = cls.unknown_key(str(item["loc"][0]), item["input"])
-        error = PydanticCustomError("unknown_key", "{message}", {"message": message})
+        context = {"message": message, "key": str(item["loc"][0])}
+        error = PydanticCustomError("unknown_key", "{message}", context)
         return InitErrorDetails(type=error, loc=(), input=item["input"])
 
     @classmethod
@@ -121,7 +123,7 @@ class Frozen(BaseModel):
         Returns:
             A sentence: the key, the closest field if any, and all fields.
         """
-        return f"unknown key '{shorten(key)}': {suggest(key, cls.model_fields)}"
+        return f"unknown key '{shorten(key)}'; {suggest(key, cls.model_fields)}"
 
     def identity_fields(self, *, exclude: Set[str] = frozenset()) -> dict[str, Any]:
         """Return the fields that distinguish this spec from others, for keys and fingerprints.

@@ -33,16 +33,24 @@ def find_function(name: str) -> Any:
         found, home = _import(name)
         source = inspect.getsource(home).encode()
     except Exception as error:  # a module of the user's own may raise anything
-        top = name.partition(":")[0].partition(".")[0]
-        absent = isinstance(error, ModuleNotFoundError) and error.name == top
-        hint = f"; start in the folder of {top}, or install its package" if absent else ""
         raise InputError(
-            f"{name} cannot be imported: {type(error).__name__}: {error}{hint}"
+            f"{name} cannot be imported: {type(error).__name__}: {error}; {_remedy(name, error)}"
         ) from error
     digest = hashlib.sha256(source).hexdigest()
     if home.__dict__.setdefault(MARK, digest) != digest:
         raise InputError(f"the file of {name} changed since its import; start Python again")
     return found
+
+
+def _remedy(name: str, error: Exception) -> str:
+    """Return an action against an error of the import of ``package.module:attribute``."""
+    module = name.partition(":")[0]
+    top = module.partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and error.name == top:
+        return f"start in the folder of {top}, or install its package"
+    if module in sys.modules:
+        return f"name an attribute that the .py file of {module} defines"
+    return f"correct the code of {module}; python -c 'import {module}' shows the line"
 
 
 def source_hash(name: str, *, whole_package: bool = False) -> str:

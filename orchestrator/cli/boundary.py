@@ -6,6 +6,7 @@ import re
 import sys
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
 
 from segtransfer.cli.exits import RERUN, describe, leave_output
@@ -39,6 +40,24 @@ class Boundary(TyperGroup):
             raise SystemExit(leave_output(error)) from error
         except Exception as error:
             raise SystemExit(describe(error, "", RERUN)) from error
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb, and put the error of a wrong option value into plain words.
+
+        Args:
+            ctx: Context of the group.
+
+        Raises:
+            typer.BadParameter: A value of an option or argument is wrong.
+        """
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            message = error.message.removeprefix("Value error, ")
+            message = message.partition(", unable to parse")[0]
+            message = message.replace("Input should be a valid", "give a")
+            error.message = message.replace("Input should be", "give a value")
+            raise
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Accept the options of every verb after the verb as well as before.

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from segtransfer.cli import tracebacks
 from segtransfer.cli.console import OutputError, errors
-from segtransfer.errors import InputError, SegtransferError, reason_of
+from segtransfer.errors import SegtransferError, reason_of
 from segtransfer.runtime.interrupts import was_terminated
 from segtransfer.tasks.urls import without_credentials
 
@@ -67,13 +67,13 @@ def exit_with_message(origin: str, resume: str = "") -> Iterator[None]:
 def describe(error: Exception, origin: str, resume: str) -> ExitCode:
     """Print an error as a sentence, write its traceback to a file, and return the exit code.
 
-    The message of an InputError is complete. Its traceback is written only if the InputError was
-    raised ``from`` another exception.
+    The message of an error of the input (exit code 2) is complete. Its traceback is written only
+    if the error was raised ``from`` another exception.
 
     Args:
         error: The error.
-        origin: Name of the file, store, fleet or job, put before the message of an InputError
-            unless the message has the name or opens with an option.
+        origin: Name of the file, store, fleet or job, put before the message of wrong input
+            unless the message has the name or opens with an option or override.
         resume: Sentence on how to resume the command, printed after an OSError; empty for a
             command that keeps no results in a store.
 
@@ -83,9 +83,9 @@ def describe(error: Exception, origin: str, resume: str) -> ExitCode:
     """
     if isinstance(error, OutputError):
         return leave_output(error)
-    known = isinstance(error, InputError)
+    known = isinstance(error, SegtransferError) and error.exit_code == ExitCode.WRONG_INPUT
     message = message_of(error)
-    if isinstance(error, InputError) and origin not in message and not message.startswith("--"):
+    if known and origin not in message and not message.startswith(("--", "override ")):
         message = f"{origin}: {message}"
     elif _is_of_a_file(error):
         message = f"cannot read or write: {message}"

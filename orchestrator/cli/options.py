@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from segtransfer.experiment.overrides import OptionOverride
+
 WORK_PANEL = "Workers and store"
 TRACKING_PANEL = "Report and MLflow"
 
@@ -103,12 +105,17 @@ def with_options(
         A new list. Options come last and therefore win over overrides of the same field.
     """
     options = {
-        "runtime.executor": executor,
-        "runtime.store": store,
-        "runtime.fleet.name": fleet,
-        "runtime.max_hours": max_hours,
+        "executor": ("runtime.executor", executor),
+        "store": ("runtime.store", store),
+        "fleet": ("runtime.fleet.name", fleet),
+        "max-hours": ("runtime.max_hours", max_hours),
     }
     extra = [
-        f"{field}={json.dumps(value)}" for field, value in options.items() if value is not None
+        OptionOverride(
+            f"{field}={json.dumps(value)}",
+            f"--{option} {value:g}" if isinstance(value, float) else f"--{option} {value}",
+        )
+        for option, (field, value) in options.items()
+        if value is not None
     ]
     return [*(overrides or []), *extra]

@@ -237,7 +237,7 @@ def compare_results(
     """
     for name in allow:
         if name not in ALLOWABLE:
-            raise InputError(f"cannot allow '{name}': {suggest(name, ALLOWABLE)}")
+            raise InputError(f"--allow '{name}' is unknown; {suggest(name, ALLOWABLE)}")
     if metric not in METRICS:
         of_margins(metric)
     if metric == "ratio" and a.identity != b.identity:

@@ -111,7 +111,7 @@ def find_run(reference: str, store: Store, find_logged: FindLogged | None = None
         if run is not None and attack in run.attacks:
             return replace(run, attack=attack)
         if run is not None:
-            lacking = f"{run.label} has no attack '{attack}': {suggest(str(attack), run.attacks)}"
+            lacking = f"{run.label} has no attack '{attack}'; {suggest(str(attack), run.attacks)}"
     known = _experiments(store)
     if known and reference in known[-1].attacks:
         return replace(known[-1], attack=reference)

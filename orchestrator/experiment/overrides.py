@@ -3,13 +3,30 @@
 from typing import Any
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.spec_errors import Overridden
 from segtransfer.tasks.yaml_files import parse
 
 # The field that a bare name stands for, per list or section of a spec.
 SHORTHAND = {"attacks": "preset", "attack": "preset", "models": "zoo", "data": "sample"}
 
 
-def apply_override(raw: dict[str, Any], override: str) -> None:
+class OptionOverride(str):
+    """An override made from an option of the command.
+
+    Attributes:
+        option: The option and its value as a person types them, for messages.
+    """
+
+    option: str
+
+    def __new__(cls, override: str, option: str) -> "OptionOverride":
+        """Return the override with its option."""
+        made = super().__new__(cls, override)
+        made.option = option
+        return made
+
+
+def apply_override(raw: dict[str, Any], override: str) -> Overridden:
     """Set a field of a raw spec, in place.
 
     Args:
@@ -18,14 +35,25 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
             first attack, also if the attack is given as a bare preset name; ``attacks.*.eps``
             sets the field of every attack. Missing mappings of the path are created.
 
+    Returns:
+        The field and the override, for error messages.
+
     Raises:
         InputError: The override has another form or is no YAML, or its path has an item that a list
-            lacks, or a field below a plain value.
+            lacks, or a field below a plain value. Or the field is ``base``.
     """
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise InputError(f"override '{override}' is not of the form field.path=value")
-    _set(raw, path.split("."), parse(text, f"override '{override}': '{text}'"), override)
+    parts, value = path.split("."), parse(text, f"override '{override}': '{text}'")
+    if parts[0] == "base":
+        raise InputError(
+            f"override '{override}': only a file can have the field 'base'; write a YAML file with "
+            f"the line 'base: {text}', and give the file as the spec"
+        )
+    _set(raw, parts, value, override)
+    shown = override.option if isinstance(override, OptionOverride) else f"override {override}"
+    return Overridden(tuple(parts), shown)
 
 
 def _set(raw: dict[str, Any], parts: list[str], value: Any, override: str) -> None:

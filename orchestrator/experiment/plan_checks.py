@@ -35,8 +35,8 @@ def check_class_indices(attack: AttackSpec, dataset: Dataset) -> None:
         for index in indices:
             if index >= len(dataset.classes):
                 raise InputError(
-                    f"attack '{attack.name}': {field} names class {index}, but {dataset.name} has "
-                    f"classes 0 to {len(dataset.classes) - 1}"
+                    f"attack '{attack.name}': {field} has class index {index}; allowed: 0 to "
+                    f"{len(dataset.classes) - 1}, the classes of {dataset.name}"
                 )
 
 
@@ -79,14 +79,15 @@ def check_classes(info: ModelInfo, dataset: Dataset) -> None:
         pairs = zip(info.classes, dataset.classes, strict=False)
         differ = [f"{i}: '{m}' / '{d}'" for i, (m, d) in enumerate(pairs) if m != d][:4]
         raise InputError(
-            f"model '{info.name}' has {len(info.classes)} classes and {dataset.name} has "
-            f"{len(dataset.classes)}, and the lists differ"
+            f"model '{info.name}' ({len(info.classes)} classes) and data set {dataset.name} "
+            f"({len(dataset.classes)} classes) have different class lists"
             + (f" (model / data: {', '.join(differ)})" if differ else "")
-            + "; both must be the same list in the same order: map the model's names with "
-            "label_map, or give the model's true class list as classes"
+            + "; map the model's class names to the data's with label_map, or correct the model's "
+            "class list in classes"
         )
     if info.num_classes is not None and info.num_classes != len(dataset.classes):
         raise InputError(
-            f"model '{info.name}' predicts {info.num_classes} classes, data set {dataset.name} "
-            f"has {len(dataset.classes)}; both must be the same list in the same order"
+            f"model '{info.name}' predicts {info.num_classes} classes, but data set "
+            f"{dataset.name} has {len(dataset.classes)}; set the model's classes and label_map, or "
+            "use data with the model's classes"
         )

@@ -84,10 +84,9 @@ def read_spec(
         if path.parent in recipes:
             base = Path.cwd()
     raw = with_base(raw, base, recipes, origin)
-    for override in overrides:
-        apply_override(raw, override)
+    overridden = [apply_override(raw, override) for override in overrides]
     raw.setdefault("runtime", {})  # the path of its store depends on the current working folder
-    return validated(kind, raw, origin, {"base": base})
+    return validated(kind, raw, origin, {"base": base}, overridden)
 
 
 def read_runtime(overrides: Sequence[str]) -> Runtime:
@@ -100,6 +99,5 @@ def read_runtime(overrides: Sequence[str]) -> Runtime:
         InputError: A field is wrong. The message has a sentence per wrong field.
     """
     raw: dict[str, Any] = {}
-    for override in overrides:
-        apply_override(raw, override)
-    return validated(Runtime, raw, "runtime", {"base": Path.cwd()})
+    overridden = [apply_override(raw, override) for override in overrides]
+    return validated(Runtime, raw, "runtime", {"base": Path.cwd()}, overridden)

@@ -29,7 +29,7 @@ def find_spec(source: str, folders: Sequence[Path], kind: str) -> Path:
         The resolved path of an existing file. A file precedes a shipped spec of the same name.
 
     Raises:
-        InputError: ``source`` is neither a file nor the name of a shipped spec.
+        InputError: ``source`` is a folder, or neither a file nor the name of a shipped spec.
     """
     path = file_of(source)
     if path is not None:
@@ -37,9 +37,19 @@ def find_spec(source: str, folders: Sequence[Path], kind: str) -> Path:
     names = [name for folder in folders for name in recipe_names(folder)]
     if source in names:
         return next(file for f in folders if (file := f / f"{source}.yaml").is_file())
+    if is_folder(source):
+        raise InputError(f"{kind} '{source}' is a folder; give a YAML file in the folder")
     raise InputError(
-        f"{kind} '{shorten(source)}' is neither a file nor a recipe: {suggest(source, names)}"
+        f"{kind} '{shorten(source)}' is neither a file nor a recipe; {suggest(source, names)}"
     )
+
+
+def is_folder(text: str) -> bool:
+    """Return whether a text is the path of a folder."""
+    try:
+        return Path(text).expanduser().is_dir()
+    except (OSError, RuntimeError):  # too long for a path, or of an unknown user
+        return False
 
 
 def file_of(text: str, folder: Path = Path()) -> Path | None:

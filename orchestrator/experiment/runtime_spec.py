@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.registry import Registry
@@ -66,7 +66,7 @@ def _shipped(name: str) -> str:
     if name not in EXECUTORS:
         raise PydanticCustomError(
             "executor",
-            "unknown executor '{name}': {hint}",
+            "unknown executor '{name}'; {hint}",
             {"name": name, "hint": suggest(name, EXECUTORS)},
         )
     return name
@@ -169,3 +169,15 @@ class Runtime(Frozen):
     journal: AnyPath | None = None
     log: AnyPath | None = None
     tracking: Flag = True
+
+    @model_validator(mode="after")
+    def _fleet_has_workers(self) -> "Runtime":
+        """Refuse a named fleet for an executor without workers."""
+        if self.fleet.name is not None and not EXECUTORS[self.executor].workers:
+            raise PydanticCustomError(
+                "fleet",
+                "fleets need Ray, but runtime.executor is '{executor}'; set runtime.executor=ray "
+                "or remove runtime.fleet.name",
+                {"executor": self.executor},
+            )
+        return self

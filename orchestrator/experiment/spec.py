@@ -98,6 +98,6 @@ def _check_role(role: str, names: tuple[str, ...] | None, models: list[str]) -> 
         if name not in models:
             raise PydanticCustomError(
                 "unknown_model",
-                "{role} names '{name}', which is no model: {hint}",
+                "{role} names '{name}', which is no model; {hint}",
                 {"role": role, "name": name, "hint": suggest(name, models)},
             )

@@ -71,10 +71,12 @@ def look_into(folder: Path, place: Path) -> FolderContent:
         The first folder with ``images/`` and ``labels/``, and all models, with different names.
 
     Raises:
-        InputError: The folder does not exist.
+        InputError: The folder does not exist, or is a file.
     """
     if not folder.is_dir():
-        raise InputError(f"folder {folder} does not exist")
+        if folder.exists():
+            raise InputError(f"{folder} is a file; give a folder")
+        raise InputError(f"folder {folder} does not exist; give the path of an existing folder")
     data, named, models = None, False, []
     for path in _folders(folder):
         if data is None and all((path / name).is_dir() for name in DATA_FOLDERS):

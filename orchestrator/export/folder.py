@@ -69,7 +69,7 @@ def export(
             empty or is a file, or ``predictions`` is set for ``parquet`` or ``csv``.
     """
     if predictions and kind not in ("png", "hf"):
-        raise InputError(f"predictions are images, and {kind} holds tables; export png or hf")
+        raise InputError(f"--predictions needs --format png or hf, because {kind} holds tables")
     store = open_existing(location)
     identity, content = experiment_of(store, experiment)
     manifest = read_manifest(content, identity, store.location)

@@ -123,8 +123,8 @@ def _values(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         if "=" in name:
             raise InputError(
-                f"--env {name.partition('=')[0]}: give the name alone; the value is read from the "
-                "environment, because command lines are logged"
+                f"--env {name.partition('=')[0]}=...: give the name only; the value is read from "
+                "the environment, because command lines are logged"
             )
         if name not in os.environ:
             raise InputError(f"--env {name}: the variable is not set; export {name} first")
@@ -184,7 +184,7 @@ def _folder(working_dir: str) -> Path:
     """Return a working folder; refuse a folder that hides segtransfer from Python on the nodes."""
     folder = Path(working_dir).expanduser().resolve()
     if not folder.is_dir():
-        raise InputError(f"--working-dir {working_dir} is no folder")
+        raise InputError(f"--working-dir {working_dir} is not a folder; give an existing folder")
     for name in ("segtransfer.py", "segtransfer/__init__.py"):
         if (folder / name).is_file():
             raise InputError(

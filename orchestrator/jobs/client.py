@@ -259,8 +259,8 @@ def _in_sentences(address: str) -> Iterator[None]:
             ) from error
         if isinstance(error, OSError):
             raise InputError(
-                f"no Ray cluster answers at {address} ({first[:200]}); set --address to the URL of "
-                "the dashboard, for example of a port-forward or of 'ray dashboard'"
+                f"no Ray cluster answers at {address}; set --address to the URL of the cluster's "
+                "dashboard, for example of a port-forward or of 'ray dashboard'"
             ) from error
         reason = str(error).strip()[:500]
         raise InputError(f"the cluster at {address} refuses the request: {reason}") from error

@@ -31,9 +31,11 @@ def unpack_package(package: str, scratch: Path) -> tuple[Path, ...]:
         The top folders of the wheel: the package and its metadata.
 
     Raises:
-        InputError: The path is neither, cannot be read, or the wheel cannot be built.
+        InputError: The path is missing or neither, cannot be read, or the wheel cannot be built.
     """
     path, content = Path(package).expanduser(), scratch / "content"
+    if not path.exists():
+        raise InputError(f"--package {package} does not exist; give a wheel or a source tree")
     try:
         if _is_source_tree(path):
             path = _build_wheel(path, scratch / "build")

@@ -60,9 +60,13 @@ def print_health(console: Console) -> bool:
 def _checks() -> Iterator[Check]:
     shadow = describe_shadow()
     root = own_file().parent
-    yield _check(not shadow, f"the package that workers import is segtransfer's ({root})", shadow)
+    yield _check(not shadow, f"workers import segtransfer from {root}", shadow)
     for name in PACKAGES:
-        yield _check(find_spec(name) is not None, f"{name} can be imported", f"{name} is missing")
+        yield _check(
+            find_spec(name) is not None,
+            f"{name} can be imported",
+            f"{name} is not installed; install segtransfer again",
+        )
     for name, need in EXTRAS.items():
         missing = f"{name} is not installed: {need}"
         yield _check(find_spec(name) is not None, f"{name} can be imported", missing, "note")
@@ -82,9 +86,10 @@ def _check(
 def _weights() -> Iterator[Check]:
     for model in ZOO.values():
         if not model.weights.is_file():
-            yield Check("bad", f"weights of {model.name} are missing; install again")
+            yield Check("bad", f"weights of {model.name} are missing; install segtransfer again")
         elif sha256_of(model.weights) != model.sha256:
-            yield Check("bad", f"weights of {model.name} are not those that shipped")
+            hint = "install segtransfer again"
+            yield Check("bad", f"weights of {model.name} differ from the shipped weights; {hint}")
         else:
             yield Check("ok", f"weights of {model.name}: sha256 {model.sha256[:12]}…")
 
@@ -98,11 +103,13 @@ def _token() -> Check:
     if path.is_file() and os.access(path, os.R_OK):
         return Check("ok", f"Ray's token is in {path}")
     if given:
-        return Check("bad", f"RAY_AUTH_TOKEN_PATH names {path}, which cannot be read; correct it")
+        return Check(
+            "bad", f"RAY_AUTH_TOKEN_PATH names {path}, which cannot be read; correct the path"
+        )
     if os.environ.get("RAY_ADDRESS"):
-        hint = "copy the head node's, or set RAY_AUTH_TOKEN_PATH, if the cluster asks for one"
-        return Check("note", f"there is no token of Ray in {path}: {hint}")
-    return Check("ok", "Ray makes a token with the first cluster of this machine")
+        hint = "if the cluster needs a token, copy the head node's file or set RAY_AUTH_TOKEN_PATH"
+        return Check("note", f"Ray has no token in {path}; {hint}")
+    return Check("ok", "Ray creates a token with the first cluster of this machine")
 
 
 def _disks() -> Iterator[Check]:
@@ -113,10 +120,10 @@ def _disks() -> Iterator[Check]:
     ):
         free = shutil.disk_usage(path).free
         if not os.access(path, os.W_OK):
-            yield Check("bad", f"{name} {path} cannot be written: set {variable} to another folder")
+            yield Check("bad", f"{name} {path} cannot be written; set {variable} to another folder")
             continue
-        some = f"{name} {path}: {_gigabytes(free)} of disk are free"
-        hint = f"{some}: free some, or set {variable} to another disk"
+        some = f"{name} {path}: {_gigabytes(free)} of disk space are free"
+        hint = f"{some}; delete files, or set {variable} to a folder on another disk"
         yield _check(free >= LEAST_DISK, some, hint, "note")
 
 
@@ -128,7 +135,7 @@ def _workers() -> Iterator[Check]:
     try:
         connection = join_cluster("segtransfer-doctor", timeout=JOIN_TIMEOUT)
     except (InputError, OSError, RuntimeError) as error:
-        yield Check("bad", f"no worker could be looked at: {without_credentials(str(error))}")
+        yield Check("bad", f"cannot check any worker: {without_credentials(str(error))}")
         return
     try:
         here = look_around(os.getcwd())
@@ -142,23 +149,27 @@ def _workers() -> Iterator[Check]:
 def _compared(who: str, here: "Surroundings", there: "Surroundings | str") -> Iterator[Check]:
     if isinstance(there, str):
         hint = "install segtransfer on the node with this Python and these versions"
-        yield Check("bad", f"{who} does not work ({there}): {hint}")
+        yield Check("bad", f"{who} fails ({there}); {hint}")
         return
     different = [
-        f"{name} {there.versions.get(name, 'missing')} and not {here.versions.get(name, 'missing')}"
+        f"{name} {there.versions.get(name, 'missing')} "
+        f"instead of {here.versions.get(name, 'missing')}"
         for name in sorted(here.versions.keys() | there.versions.keys())
         if here.versions.get(name) != there.versions.get(name)
     ]
     if here.python != there.python:
-        different.insert(0, f"Python {there.python} and not {here.python}")
+        different.insert(0, f"Python {there.python} instead of {here.python}")
     if here.code != there.code:
-        different.append(f"other code of segtransfer ({there.root})")
+        different.append(f"different code of segtransfer ({there.root})")
     same = f"{who} has the same versions and code ({there.root})"
-    hint = f"{who} has {', '.join(different)}: install the same there"
+    hint = f"{who} has {', '.join(different)}; install the same versions on the node"
     yield _check(not different, same, hint)
     folder = os.getcwd()
     seen = f"{who} imports your modules from {folder}"
-    hint = f"{who} does not see the modules of {folder}: losses and models of your own fail there"
+    hint = (
+        f"{who} cannot import your modules from {folder}, so losses and models of your own fail; "
+        "share the folder with the node under the same path"
+    )
     yield _check(there.modules is not None and there.modules == here.modules, seen, hint, "note")
     yield from _memory(who, there)
 
@@ -166,11 +177,11 @@ def _compared(who: str, here: "Surroundings", there: "Surroundings | str") -> It
 def _memory(who: str, there: "Surroundings") -> Iterator[Check]:
     if there.memory is not None:
         free = f"{who} has {_gigabytes(there.memory)} of free memory"
-        hint = f"{free}: lower runtime.fleet.slots, because each slot takes about 1.5 GB"
+        hint = f"{free}; lower runtime.fleet.slots, because each slot takes about 1.5 GB"
         yield _check(there.memory >= LEAST_MEMORY, free, hint, "note")
     if there.shared_memory is not None:
         free = f"{who} has {_gigabytes(there.shared_memory)} of /dev/shm"
-        hint = f"{free}: start the container with --shm-size=2g, or Ray uses the disk"
+        hint = f"{free}; start the container with --shm-size=2g, or Ray uses the disk"
         yield _check(there.shared_memory >= LEAST_SHARED_MEMORY, free, hint, "note")
 
 

@@ -90,8 +90,8 @@ class Recovery:
         """
         for call in self._calls.late(time.monotonic(), self._scheduler.slots):
             message = (
-                f"a call on slot {call.slot_id} took {call.seconds:.0f} s, past its deadline of "
-                f"{call.deadline:.0f} s; the slot gets a new worker"
+                f"a call on slot {call.slot_id} ran for {call.seconds:.0f} s and exceeded its "
+                f"deadline of {call.deadline:.0f} s; the worker of the slot is restarted"
             )
             self._calls.end(call.task.key, time.monotonic(), failed=True)
             self.apply("deadline", call.task, message, call.slot_id)
@@ -122,10 +122,13 @@ class Recovery:
         """Compute the stored AEs of an evaluation again, even if no client asked for them."""
         attack = str(score.depends_on)
         if attack not in self._registry.tasks:
-            message = f"the stored AEs of {attack} are damaged, and no client submitted the attack"
+            message = (
+                f"the stored AEs of {attack} are damaged, and no running experiment has the "
+                "attack; run the experiment of the attack again"
+            )
             self._registry.fail(score, message, retry=False)
             return
-        DRIVER_LOG.warning("the stored AEs of %s are damaged and are computed again", attack)
+        DRIVER_LOG.warning("the stored AEs of %s are damaged; the attack is run again", attack)
         self._committer.discard(attack)
         self._registry.recompute(attack)
         model = self._registry.tasks[attack].model

@@ -187,7 +187,7 @@ class Search(Frozen):
                 if name not in known:
                     raise PydanticCustomError(
                         "unknown_model",
-                        "{role} names '{name}', which is no model: {hint}",
+                        "{role} names '{name}', which is no model; {hint}",
                         {"role": role, "name": name, "hint": suggest(name, known)},
                     )
         for name in self.confirm.held_out:

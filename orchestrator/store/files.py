@@ -37,9 +37,8 @@ _ADVICE = {
     errno.EROFS: "the file system is read-only: give another folder as runtime.store",
     errno.EACCES: "give a folder that you may read and write as runtime.store",
     errno.EPERM: "give a folder that you may read and write as runtime.store",
-    errno.ENOTDIR: "a part of this path is a plain file: give a folder as runtime.store",
-    errno.EEXIST: "a part of this path is a plain file: give a folder as runtime.store",
 }
+_FILE_IN_PLACE_OF_FOLDER = (errno.ENOTDIR, errno.EEXIST)
 _TRANSPORT = r"AWS Error|curlCode|google::cloud|Azure|Status\("
 _CREDENTIALS = (
     "the bucket refuses these credentials, or none are set: set AWS_ACCESS_KEY_ID and "
@@ -64,7 +63,7 @@ class StoreError(SegtransferError, OSError):
     def __init__(self, number: int | None, sentence: str) -> None:
         super().__init__(sentence)
         self.errno = number
-        if number in (errno.ENOTDIR, errno.EEXIST):  # the location itself is wrong
+        if number in _FILE_IN_PLACE_OF_FOLDER:  # the location itself is wrong
             self.exit_code = InputError.exit_code
 
     def __reduce__(self) -> tuple[type["StoreError"], tuple[int | None, str]]:
@@ -327,12 +326,21 @@ class Files:
             raise
         except OSError as error:
             # A StoreError of a nested call has its sentence already.
-            raise self._explained(error, doing, path) from error
+            explained = self._explained(error, doing, path)
+            cause = None if error.errno in _FILE_IN_PLACE_OF_FOLDER else error
+            raise explained from cause
 
     def _explained(self, error: OSError, doing: str, path: str) -> OSError:
         """Return a StoreError that names the operation, the path and a remedy."""
         if isinstance(error, StoreError):
             return error
+        if error.errno in _FILE_IN_PLACE_OF_FOLDER:
+            wrong = f"{path} of the store" if os.path.isdir(self.location) else "the path"
+            return StoreError(
+                error.errno,
+                f"store {self.location}: {wrong} is a file or is below a file; give a folder as "
+                "--store or runtime.store",
+            )
         text = (error.strerror or str(error)).splitlines()[0].split(" (Request ID")[0]
         advice = _ADVICE.get(error.errno or 0, "")
         if self.remote:

@@ -60,7 +60,7 @@ class BaseExperiment(Experiment):
                 if name not in names:
                     raise PydanticCustomError(
                         "unknown_model",
-                        "study.{field} names '{name}', which is no model: {hint}",
+                        "study.{field} names '{name}', which is no model; {hint}",
                         {"field": field, "name": name, "hint": suggest(name, names)},
                     )
         if not any(attack.steps for attack in self.attacks):

@@ -73,7 +73,7 @@ def find_study(name: str) -> Study[Any]:
         InputError: If the name is unknown; the message suggests a similar name.
     """
     if name not in STUDIES:
-        raise InputError(f"unknown study '{name}': {suggest(name, STUDIES)}")
+        raise InputError(f"unknown study '{name}'; {suggest(name, STUDIES)}")
     return STUDIES[name]
 
 

@@ -99,7 +99,7 @@ def read_loss(value: str) -> str:
         return value
     raise PydanticCustomError(
         "loss",
-        "unknown loss '{loss}': {hint}; name a loss of your own as package.module:function",
+        "unknown loss '{loss}'; {hint}; name a loss of your own as package.module:function",
         {"loss": value, "hint": suggest(value, LOSSES.names())},
     )
 

@@ -198,7 +198,7 @@ class AttackSpec(Frozen):
         if key == "preset":
             hint = suggest(str(value), PRESETS.names())
             own = "name a preset of your own as package.module:attribute"
-            return f"unknown preset '{shorten(str(value))}': {hint}; {own}"
+            return f"unknown preset '{shorten(str(value))}'; {hint}; {own}"
         return super().unknown_key(key, value)
 
     @model_validator(mode="after")

@@ -98,7 +98,7 @@ def _index(value: str, name: int | str | None, classes: tuple[str, ...]) -> int:
     if isinstance(name, int) and name < len(classes):
         return name
     raise InputError(
-        f"data.values maps {value} to '{name}', no class of the data: {suggest(str(name), classes)}"
+        f"data.values maps {value} to '{name}', no class of the data; {suggest(str(name), classes)}"
     )
 
 

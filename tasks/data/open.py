@@ -71,7 +71,7 @@ def _select_sequences(dataset: Dataset, sequences: Sequence[str]) -> Dataset:
     for name in sequences:
         if name not in known:
             raise InputError(
-                f"data.sequences names '{name}', no sequence of {dataset.name}: "
+                f"data.sequences names '{name}', no sequence of {dataset.name}; "
                 f"{suggest(name, sorted(known)[:20])}"
             )
     items = tuple(item for item in dataset.items if item.sequence in sequences)
@@ -83,7 +83,7 @@ def _merge_classes(dataset: Dataset, label_map: dict[str, str | None]) -> Datase
     for name in label_map:
         if name not in dataset.classes:
             raise InputError(
-                f"data.label_map names '{name}', no class of {dataset.name}: "
+                f"data.label_map names '{name}', no class of {dataset.name}; "
                 f"{suggest(name, dataset.classes)}"
             )
     missing = [name for name in dataset.classes if name not in label_map]

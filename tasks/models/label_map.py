@@ -57,7 +57,7 @@ def join(spec: ModelSpec, classes: tuple[str, ...]) -> ModelSpec:
         if mapped is not None and mapped not in place:
             raise InputError(
                 f"model '{spec.name}': label_map maps '{name}' to '{mapped}', no class of the "
-                f"data: {suggest(mapped, classes)}"
+                f"data; {suggest(mapped, classes)}"
             )
     missing = [name for name in classes if name not in spec.label_map.values()]
     if missing:
@@ -138,7 +138,7 @@ def _groups(spec: ModelSpec, classes: tuple[str, ...] | None, count: int | None)
     for name in spec.label_map:
         if name not in classes:
             raise InputError(
-                f"model '{spec.name}': label_map names '{name}', no class of the model: "
+                f"model '{spec.name}': label_map names '{name}', no class of the model; "
                 f"{suggest(name, classes)}"
             )
     missing = [name for name in classes if name not in spec.label_map]

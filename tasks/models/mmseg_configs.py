@@ -176,7 +176,7 @@ def find_config(config: str) -> Path:
             listed = " and ".join(map(str, found))
             raise InputError(f"config {config} is the name of {listed}; give the path of one")
         return found[0]
-    hint = suggest(stem, shipped).split("Allowed:")[0]
+    hint = suggest(stem, shipped).rpartition("Allowed:")[0]
     raise InputError(
         f"config {config} is neither a file nor the name of any of mmseg's {len(shipped)} configs; "
         + (hint or "give the path of a file")

@@ -71,7 +71,7 @@ class Numerics(Frozen):
         if isinstance(data, str) and data not in named:
             raise PydanticCustomError(
                 "numerics",
-                "unknown numerics '{name}': {hint}, or any of {options} with true, false or auto",
+                "unknown numerics '{name}'; {hint}, or any of {options} with true, false or auto",
                 {
                     "name": data,
                     "hint": suggest(data, named),

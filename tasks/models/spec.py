@@ -80,7 +80,7 @@ def _read_zoo_name(value: str) -> str:
         return value
     raise PydanticCustomError(
         "zoo",
-        "unknown zoo model '{name}': {hint}; write a model of your own as {own}",
+        "unknown zoo model '{name}'; {hint}; write a model of your own as {own}",
         {"name": value, "hint": suggest(value, ZOO), "own": OWN_MODEL},
     )
 

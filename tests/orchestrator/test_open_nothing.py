@@ -15,5 +15,5 @@ def test_open_results_without_a_store_is_an_error_with_the_location(
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("no store")
-    with pytest.raises(InputError, match=f"{name} holds no store"):
+    with pytest.raises(InputError, match=f"no store at .*{name}"):
         open_results(tmp_path / name)

@@ -42,8 +42,8 @@ def open_existing(location: str) -> Store:
     store = Store(location)
     if not any(store.files.names(folder) for folder in (ROWS, COMPACTED, "experiments")):
         raise InputError(
-            f"{store.location} holds no store: {ROWS}/, {COMPACTED}/ and experiments/ are empty; "
-            "give the folder or URL of runtime.store"
+            f"no store at {store.location} (no {ROWS}/, {COMPACTED}/ or experiments/); give the "
+            "folder or URL of a store"
         )
     return store
 

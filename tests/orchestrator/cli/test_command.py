@@ -126,7 +126,7 @@ def test_report_logs_runs_missing_in_mlflow(spec: Path, monkeypatch: pytest.Monk
         ("atacks=1", ["mine.yaml", "atacks", "did you mean 'attacks'"]),
         ("data.images=7", ["mine.yaml", "data.images", "7", "only 6"]),
         ("data.folder=nowhere", ["mine.yaml", "data.folder", "nowhere", "does not exist"]),
-        ("sources=[c]", ["mine.yaml", "sources", "'c'", "Allowed: a, b"]),
+        ("sources=[c]", ["mine.yaml", "sources", "'c'", "allowed: a, b"]),
         ("data.classes=[one, two]", ["mine.yaml", "label", "[2]", "0 to 1"]),
         ("models.1.name=a", ["mine.yaml", "two models are named 'a'"]),
     ],
@@ -150,7 +150,7 @@ def test_store_path_of_a_file_exits_with_2_and_keeps_the_file(
     answer = runner.invoke(app, ["run", str(spec), "--store", f"{tmp_path}/taken{below}"])
     assert answer.exit_code == 2, answer.output
     told = " ".join(answer.output.split())
-    assert "a part of this path is a plain file: give a folder as runtime.store" in told
+    assert "the path is a file or is below a file; give a folder as --store or runtime.store" in told
     assert "Run the same command again to resume" not in told
     assert (tmp_path / "taken").read_text() == "mine"
 

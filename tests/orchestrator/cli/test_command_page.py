@@ -67,4 +67,4 @@ def test_shell_completion_lists_the_verbs() -> None:
 def test_short_options_after_the_verb_may_be_joined(tmp_path: Path) -> None:
     answer = runner.invoke(app, ["store", "verify", str(tmp_path / "nowhere"), "-vq"])
     assert answer.exit_code == 2
-    assert "holds no store" in answer.output
+    assert "no store at" in answer.output

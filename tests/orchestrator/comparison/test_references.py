@@ -84,7 +84,7 @@ def test_attack_of_an_older_run_needs_the_name_of_the_run(store: Store) -> None:
     [
         ("nothing", ["matches 'nothing'", "old-0a1b0a1b (pgd, mi)", "new-0a2b0a2b (noise, "]),
         ("new:curve", ["no attack 'curve'", "curve:1, curve:10", "curve:1:sign"]),
-        ("old:ni", ["old-0a1b0a1b has no attack 'ni'", "Allowed: mi, pgd"]),
+        ("old:ni", ["old-0a1b0a1b has no attack 'ni'", "; allowed: mi, pgd"]),
         ("store#nothing", ["No experiment in store", "old-0a1b0a1b"]),
         ("elsewhere#nothing", ["elsewhere matches", "other-beefbeef (fgsm)"]),
     ],

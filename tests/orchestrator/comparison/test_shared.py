@@ -163,7 +163,7 @@ def test_other_classes_are_refused_despite_allow(
 
 
 def test_unknown_allowance_is_refused_with_a_suggestion(run: Results) -> None:
-    with pytest.raises(InputError, match="cannot allow 'image': did you mean 'images'"):
+    with pytest.raises(InputError, match="--allow 'image' is unknown; did you mean 'images'"):
         compare_pgd(run, run, "image")
 
 

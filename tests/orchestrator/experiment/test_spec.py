@@ -65,7 +65,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "unknown key in the momentum": (
         good(attacks=[{"preset": "pgd", "momentum": {"nu": 1}}]),
-        ["'attacks.0.momentum'", "unknown key 'nu'", "Allowed: mu"],
+        ["'attacks.0.momentum'", "unknown key 'nu'", "allowed: mu"],
     ),
     "unknown key in the runtime": (
         good(runtime={"windw": 2}),
@@ -124,7 +124,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "targets naming no model": (
         good(targets=["zzz"]),
-        ["targets", "'zzz'", "Allowed: fcn-r18, pspnet-r18"],
+        ["targets", "'zzz'", "allowed: fcn-r18, pspnet-r18"],
     ),
     "two adapters": (
         good(models=[toy("a") | {"zoo": "fcn-r18"}]),

@@ -320,7 +320,7 @@ def test_variable_with_a_value_is_refused(folder: Path, monkeypatch: pytest.Monk
     request = JobRequest(write(folder), store=STORE)
     assert "AWS_SECRET_ACCESS_KEY" in refused(request, env=["AWS_SECRET_ACCESS_KEY"])
     message = refused(request, env=["PASSWORD=hunter2"])
-    assert "give the name alone" in message
+    assert "give the name only" in message
     assert "hunter2" not in message
 
 

@@ -33,12 +33,12 @@ def test_a_worker_like_this_process_is_well() -> None:
 @pytest.mark.parametrize(
     ("change", "outcome", "expected"),
     [
-        ({"versions": {"torch": "2.12", "numpy": "2.4"}}, "bad", "torch 2.12 and not 2.13"),
-        ({"versions": {"torch": "2.13"}}, "bad", "numpy missing and not 2.4"),
-        ({"python": "3.12.1"}, "bad", "Python 3.12.1 and not 3.11.9"),
-        ({"code": "xyz"}, "bad", "other code of segtransfer (/site/segtransfer)"),
-        ({"modules": None}, "note", "does not see the modules"),
-        ({"modules": frozenset()}, "note", "does not see the modules"),
+        ({"versions": {"torch": "2.12", "numpy": "2.4"}}, "bad", "torch 2.12 instead of 2.13"),
+        ({"versions": {"torch": "2.13"}}, "bad", "numpy missing instead of 2.4"),
+        ({"python": "3.12.1"}, "bad", "Python 3.12.1 instead of 3.11.9"),
+        ({"code": "xyz"}, "bad", "different code of segtransfer (/site/segtransfer)"),
+        ({"modules": None}, "note", "cannot import your modules"),
+        ({"modules": frozenset()}, "note", "cannot import your modules"),
         ({"memory": doctor.GB}, "note", "lower runtime.fleet.slots"),
         ({"shared_memory": 64 * 2**20}, "note", "--shm-size"),
     ],

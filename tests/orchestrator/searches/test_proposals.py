@@ -71,7 +71,7 @@ def test_equal_seeds_draw_equal_points() -> None:
 @pytest.mark.parametrize(
     ("field", "name", "told"),
     [
-        ("sampler", "tpee", "unknown sampler 'tpee': did you mean 'tpe'? Allowed: random, tpe"),
+        ("sampler", "tpee", "unknown sampler 'tpee'; did you mean 'tpe'? Allowed: random, tpe"),
         ("pruner", "medain", "did you mean 'median'? Allowed: asha, median, none; your own is"),
         ("sampler", "nowhere:mine", "sampler nowhere:mine cannot be imported: ModuleNotFound"),
         ("sampler", 3, "'3' is not a text"),

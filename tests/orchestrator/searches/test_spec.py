@@ -45,7 +45,7 @@ def test_the_quickstart_is_confirmed_in_ten_schedules() -> None:
 @pytest.mark.parametrize("role", ["sources", "targets"])
 def test_role_of_an_unknown_model_is_refused_with_a_suggestion(role: str, tmp_path: Path) -> None:
     assert refused(tmp_path, **{role: ["targte"]}) == (
-        f"search: {role} names 'targte', which is no model: did you mean 'target'? Allowed: new, "
+        f"search: {role} names 'targte', which is no model; did you mean 'target'? Allowed: new, "
         "source, target"
     )
 
@@ -53,7 +53,7 @@ def test_role_of_an_unknown_model_is_refused_with_a_suggestion(role: str, tmp_pa
 def test_unknown_held_out_model_is_refused(tmp_path: Path) -> None:
     told = refused(tmp_path, confirm={"held_out": ["mew"]})
     assert told == (
-        "search: confirm.held_out names 'mew', which is no model: did you mean 'new'? Allowed: "
+        "search: confirm.held_out names 'mew', which is no model; did you mean 'new'? Allowed: "
         "new, source, target"
     )
 

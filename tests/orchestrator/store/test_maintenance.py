@@ -418,7 +418,7 @@ def test_only_stores_are_merged(local: Store, shard: Shard, tmp_path: Path) -> N
     fill(local, shard)
     with pytest.raises(InputError, match="into itself"):
         merge(local, Store(local.location))
-    with pytest.raises(InputError, match="holds no store"):
+    with pytest.raises(InputError, match="no store at"):
         open_existing(str(tmp_path / "nothing"))
 
 
@@ -571,4 +571,4 @@ def test_the_command_verifies_merges_and_compacts(
     assert blob_path(local, key_of(1)) in answer.output
     answer = runner.invoke(app, ["store", "verify", str(tmp_path / "nothing")])
     assert answer.exit_code == 2
-    assert "holds no store" in answer.output
+    assert "no store at" in answer.output

@@ -378,6 +378,11 @@ def join_cluster(
             raise
         if isinstance(error, InputError):
             raise
+        if address == "auto" and isinstance(error, ConnectionError):
+            raise InputError(
+                "No Ray cluster runs on this machine. Start a cluster with 'ray start --head', or "
+                "set RAY_ADDRESS to a cluster."
+            ) from error
         where = f" at {address}" if address else ""
         raise InputError(
             f"No Ray cluster answers{where} ({str(error).splitlines()[0]}). Start a cluster with "

@@ -44,7 +44,7 @@ def test_a_fleet_needs_an_executor_with_workers(tmp_path: Path) -> None:
     fields = {"executor": "inline", "fleet": {"name": "ours"}, "store": str(tmp_path)}
     runtime = Runtime.model_validate(fields)
     with (
-        pytest.raises(InputError, match=r"Fleets need Ray, but runtime.executor is 'inline'"),
+        pytest.raises(InputError, match=r"fleets need Ray, but runtime.executor is 'inline'"),
         open_client(runtime, "0" * 64),
     ):
         pass
