@@ -61,7 +61,7 @@ def test_fields_of_a_part_that_is_off_are_ignored() -> None:
 
 
 def test_a_wrong_base_attack_is_a_sentence() -> None:
-    with pytest.raises(InputError, match=r"^base attack: unknown preset 'pdg': did you mean 'pgd'"):
+    with pytest.raises(InputError, match=r"^base attack: unknown preset 'pdg'; did you mean 'pgd'"):
         expand("pdg", "base attack")
     with pytest.raises(
         InputError, match=r"^base attack: field 'eps': eps is a fraction of .* did you mean 3/255"

@@ -75,7 +75,7 @@ def test_a_name_of_two_packages_is_refused_and_both_places_named(
 
 
 def test_an_unknown_name_is_answered_with_all_names(installed: Path) -> None:
-    with pytest.raises(InputError, match=r"unknown loss 'their': did you mean 'theirs'\? .*fspgd"):
+    with pytest.raises(InputError, match=r"unknown loss 'their'; did you mean 'theirs'\? .*fspgd"):
         LOSSES.find("their")
 
 

@@ -32,10 +32,10 @@ def test_a_function_is_found_and_its_file_hashed(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("def f(:\n", "SyntaxError"),
-        ("f = unknown\n", "NameError"),
-        ("raise RuntimeError('no licence')\n", "RuntimeError: no licence"),
-        ("g = 1\n", "AttributeError"),
+        ("def f(:\n", "SyntaxError.*; correct the code of own_wrong"),
+        ("f = unknown\n", "NameError.*; correct the code of own_wrong"),
+        ("raise RuntimeError('no licence')\n", "RuntimeError: no licence; correct the code"),
+        ("g = 1\n", "AttributeError.*; name an attribute that the .py file of own_wrong defines"),
     ],
 )
 def test_any_error_of_a_module_is_a_sentence(text: str, reason: str, folder: Path) -> None:

@@ -121,9 +121,9 @@ def test_report_logs_runs_missing_in_mlflow(spec: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("attacks.0.epz=1", ["mine.yaml", "attacks.0", "epz", "did you mean 'eps'"]),
-        ("attacks.0.eps=2", ["mine.yaml", "attacks.0.eps", "did you mean 2/255?"]),
-        ("atacks=1", ["mine.yaml", "atacks", "did you mean 'attacks'"]),
+        ("attacks.0.epz=1", ["override attacks.0.epz=1: ", "did you mean 'eps'"]),
+        ("attacks.0.eps=2", ["override attacks.0.eps=2: ", "did you mean 2/255?"]),
+        ("atacks=1", ["override atacks=1: ", "did you mean 'attacks'"]),
         ("data.images=7", ["mine.yaml", "data.images", "7", "only 6"]),
         ("data.folder=nowhere", ["mine.yaml", "data.folder", "nowhere", "does not exist"]),
         ("sources=[c]", ["mine.yaml", "sources", "'c'", "allowed: a, b"]),
@@ -150,7 +150,9 @@ def test_store_path_of_a_file_exits_with_2_and_keeps_the_file(
     answer = runner.invoke(app, ["run", str(spec), "--store", f"{tmp_path}/taken{below}"])
     assert answer.exit_code == 2, answer.output
     told = " ".join(answer.output.split())
-    assert "the path is a file or is below a file; give a folder as --store or runtime.store" in told
+    assert (
+        "the path is a file or is below a file; give a folder as --store or runtime.store" in told
+    )
     assert "Run the same command again to resume" not in told
     assert (tmp_path / "taken").read_text() == "mine"
 

@@ -183,5 +183,5 @@ def test_identity_follows_the_runs_and_not_their_results(tmp_path: Path) -> None
 
 
 def test_an_unknown_metric_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown metric 'iou': did you mean 'miou'"):
+    with pytest.raises(InputError, match="unknown metric 'iou'; did you mean 'miou'"):
         compared(tmp_path, BASE, "iou")

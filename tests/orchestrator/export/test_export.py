@@ -434,4 +434,6 @@ def test_command_prints_folder_and_size(results: Results, tmp_path: Path) -> Non
     assert again.exit_code == 2
     assert "is not empty" in again.stderr
     wrong = ["export", store, str(tmp_path / "new"), "--format", "csv", "--predictions"]
-    assert "--predictions needs --format png or hf" in CliRunner().invoke(app, wrong).stderr.replace("\n", " ")
+    assert "--predictions needs --format png or hf" in CliRunner().invoke(
+        app, wrong
+    ).stderr.replace("\n", " ")

@@ -49,7 +49,7 @@ def test_wrong_search_is_refused_in_a_line_with_its_file(tmp_path: Path) -> None
     answer = CliRunner().invoke(app, ["search", path])
     assert answer.exit_code == 2
     told = answer.stderr.replace("\n", " ")
-    assert f"{path}: sources names 'sourse', which is no model: did you mean 'source'?" in told
+    assert f"{path}: sources names 'sourse', which is no model; did you mean 'source'?" in told
     assert not (tmp_path / "store").exists()
 
 

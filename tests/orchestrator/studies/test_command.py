@@ -85,7 +85,7 @@ def test_overrides_reach_the_base(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["head"], "unknown study 'head': did you mean 'heads'"),
+        (["head"], "unknown study 'head'; did you mean 'heads'"),
         (["heads", "study.heads={}"], "The kind of head of a, b, c is unknown"),
         (["twins", "study={}"], "Study twins needs pairs of networks"),
         (

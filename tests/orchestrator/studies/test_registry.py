@@ -14,7 +14,7 @@ def test_studies_are_found_by_name() -> None:
         "ablation", "eps", "heads", "object-size", "overfitting", "scales", "twins"
     ]  # fmt: skip
     assert find_study("heads") is STUDIES["heads"]
-    with pytest.raises(InputError, match="unknown study 'head': did you mean 'heads'"):
+    with pytest.raises(InputError, match="unknown study 'head'; did you mean 'heads'"):
         find_study("head")
     assert list(CLAIMS) == ["A1", "A2", "A3", "A4", "A5", "A6"]
 

@@ -75,10 +75,10 @@ def test_a_preset_under_a_budget_has_the_budgets_steps() -> None:
 @pytest.mark.parametrize(
     ("preset", "message"),
     [
-        ("slw", "unknown preset 'slw': did you mean 'slow'"),
+        ("slw", "unknown preset 'slw'; did you mean 'slow'"),
         ("own_parts:NOTHING", "preset own_parts:NOTHING is no segtransfer.extend.Preset"),
         ("own_parts:no", "preset own_parts:no cannot be imported: AttributeError"),
-        ("wrong", "unknown key 'stps': did you mean 'steps'"),
+        ("wrong", "unknown key 'stps'; did you mean 'steps'"),
     ],
 )
 def test_a_wrong_preset_is_refused(preset: str, message: str) -> None:

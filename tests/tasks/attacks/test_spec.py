@@ -361,9 +361,9 @@ def test_variants_are_named_by_step_and_score() -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"preset": "pdg"}, "unknown preset 'pdg': did you mean 'pgd'"),
-    ({"stepsize": 1}, "unknown key 'stepsize': did you mean 'step_size'"),
-    ({"loss": "cross-entrpy"}, "unknown loss 'cross-entrpy': did you mean 'cross-entropy'"),
+    ({"preset": "pdg"}, "unknown preset 'pdg'; did you mean 'pgd'"),
+    ({"stepsize": 1}, "unknown key 'stepsize'; did you mean 'step_size'"),
+    ({"loss": "cross-entrpy"}, "unknown loss 'cross-entrpy'; did you mean 'cross-entropy'"),
     ({"loss": "x"}, "name a loss of your own as package.module:function"),
     ({"loss": "no_such:f"}, "loss no_such:f cannot be imported"),
     ({"transforms": ["dss"]}, "unknown transform 'dss'"),

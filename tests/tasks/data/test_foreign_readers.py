@@ -102,7 +102,7 @@ def test_the_identity_of_data_is_its_content(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"reader": {KIND: {"cnt": 1}}}, "unknown key 'cnt': did you mean 'count'"),
+        ({"reader": {KIND: {"cnt": 1}}}, "unknown key 'cnt'; did you mean 'count'"),
         ({"reader": {KIND: {"count": 1.5}}}, "is not a whole number"),
         (
             {"reader": "own_readers:parts"},

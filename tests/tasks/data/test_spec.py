@@ -39,7 +39,7 @@ def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_a_misspelt_key_is_answered_with_the_one_that_was_meant() -> None:
-    with pytest.raises(ValidationError, match="unknown key 'foldr': did you mean 'folder'"):
+    with pytest.raises(ValidationError, match="unknown key 'foldr'; did you mean 'folder'"):
         DataSpec.model_validate({"foldr": "x"})
 
 

@@ -95,7 +95,7 @@ def test_windows_and_label_maps_work_as_for_any_model() -> None:
     ("fields", "message"),
     [
         ({"scale": True}, "is not a number"),
-        ({"scal": 1}, "unknown key 'scal': did you mean 'scale'"),
+        ({"scal": 1}, "unknown key 'scal'; did you mean 'scale'"),
     ],
 )
 def test_a_wrong_field_is_refused(fields: dict[str, Any], message: str) -> None:

@@ -59,8 +59,8 @@ def test_identity_of_numerics_is_a_canonical_value() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ("fats", "unknown numerics 'fats': did you mean 'fast'"),
-        ({"folding": True}, "unknown key 'folding': did you mean 'fold'"),
+        ("fats", "unknown numerics 'fats'; did you mean 'fast'"),
+        ({"folding": True}, "unknown key 'folding'; did you mean 'fold'"),
         ({"bf16": "yes please"}, "'yes please' is no option; write true, false or auto"),
     ],
 )

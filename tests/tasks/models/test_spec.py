@@ -13,7 +13,7 @@ def test_the_name_of_a_zoo_model_is_a_whole_model() -> None:
 
 
 def test_an_unknown_zoo_model_is_answered_with_a_suggestion() -> None:
-    with pytest.raises(ValidationError, match="unknown zoo model 'fcn-18': did you mean 'fcn-r18'"):
+    with pytest.raises(ValidationError, match="unknown zoo model 'fcn-18'; did you mean 'fcn-r18'"):
         ModelSpec.model_validate("fcn-18")
 
 

@@ -106,7 +106,7 @@ def test_the_short_and_the_full_form_are_one(kind: str) -> None:
 @pytest.mark.parametrize(
     ("transform", "place", "message"),
     [
-        ({DOT: {"stren": 1}}, (DOT,), "unknown key 'stren': did you mean 'strength'"),
+        ({DOT: {"stren": 1}}, (DOT,), "unknown key 'stren'; did you mean 'strength'"),
         ({DOT: {"strength": 2}}, (DOT, "strength"), "less than or equal to 1"),
         ({DOT: {"count": True}}, (DOT, "count"), "'True' is not a whole number"),
         ({DOT: 3}, (), "the fields of transform 'own_dims:Dim' are '3'"),
@@ -114,7 +114,7 @@ def test_the_short_and_the_full_form_are_one(kind: str) -> None:
         ("no_dims:Dim", (), "transform no_dims:Dim cannot be imported: ModuleNotFoundError"),
         ("own_dims:bright", (), "transform own_dims:bright is no class with a method view"),
         ("own_dims:Unfinished", (), "own_dims:Unfinished is no class with a method view"),
-        ("dims", (), "unknown transform 'dims': did you mean 'dim'"),
+        ("dims", (), "unknown transform 'dims'; did you mean 'dim'"),
     ],
 )
 def test_a_wrong_field_is_refused_at_its_place(
