@@ -485,7 +485,10 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "numerics.bf16": (set_to("numerics.bf16", "auto"), set_to("numerics.bf16", True)),
     "runtime.store": (the_base, set_to("runtime.store", "/tmp/elsewhere")),
     "runtime.executor": (the_base, set_to("runtime.executor", "ray")),
-    "runtime.fleet.name": (the_base, set_to("runtime.fleet.name", "shared")),
+    "runtime.fleet.name": (
+        the_base,
+        set_to("runtime", {"executor": "ray", "fleet": {"name": "shared"}}),
+    ),
     "runtime.fleet.slots": (the_base, set_to("runtime.fleet.slots", 3)),
     "runtime.fleet.slots_per_gpu": (the_base, set_to("runtime.fleet.slots_per_gpu", 2)),
     "runtime.fleet.gpus": (the_base, set_to("runtime.fleet.gpus", True)),

@@ -115,12 +115,12 @@ def test_class_lists_of_other_names_are_refused(tmp_path: Path) -> None:
     wrong = toy("a") | {"classes": ["road", "tree", "sky"]}
     with pytest.raises(InputError) as caught:
         plan_of(tmp_path, models=[wrong])
-    for part in ("model 'a'", "1: 'tree' / 'sky'", "same list in the same order"):
+    for part in ("model 'a'", "1: 'tree' / 'sky'", "have different class lists"):
         assert part in str(caught.value)
 
 
 def test_class_lists_of_different_length_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has 2 classes and data has 3"):
+    with pytest.raises(InputError, match=r"\(2 classes\) and data set data \(3 classes\)"):
         plan_of(tmp_path, models=[toy("a") | {"classes": ["road", "sky"]}])
 
 
@@ -170,10 +170,10 @@ def test_the_data_is_checked_before_any_model_is_described(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"target": {"every": 3}}, "target.every names class 3"),
-        ({"target": {"classes": {0: 7}}}, "target.classes names class 7"),
-        ({"target": {"classes": {9: 0}}}, "target.classes names class 9"),
-        ({"region": {"classes": [57]}}, "region.classes names class 57"),
+        ({"target": {"every": 3}}, "target.every has class index 3"),
+        ({"target": {"classes": {0: 7}}}, "target.classes has class index 7"),
+        ({"target": {"classes": {9: 0}}}, "target.classes has class index 9"),
+        ({"region": {"classes": [57]}}, "region.classes has class index 57"),
     ],
     ids=str,
 )
@@ -181,7 +181,9 @@ def test_class_index_outside_the_data_is_refused(
     fields: dict[str, Any], named: str, tmp_path: Path
 ) -> None:
     experiment = toy_experiment(tmp_path, attacks=[{"preset": "pgd", **fields}])
-    with pytest.raises(InputError, match=rf"attack 'pgd': {named}, but data has classes 0 to 2"):
+    with pytest.raises(
+        InputError, match=rf"attack 'pgd': {named}; allowed: 0 to 2, the classes of"
+    ):
         make_plan(experiment, Store(str(tmp_path / "store")))
 
 

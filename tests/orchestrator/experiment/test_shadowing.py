@@ -130,4 +130,4 @@ def test_doctor_in_a_clean_folder_names_the_imported_package(folder: Path) -> No
     make(folder, "tasks.py")
     answer = CliRunner().invoke(app, ["doctor"], terminal_width=400)
     assert answer.exit_code == 0, answer.output
-    assert f"segtransfer's ({own_file().parent})" in answer.output.replace("\n", "")
+    assert f"workers import segtransfer from {own_file().parent}" in answer.output.replace("\n", "")

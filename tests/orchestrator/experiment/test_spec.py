@@ -85,7 +85,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "eps NaN": (
         good(attacks=[{"preset": "pgd", "eps": float("nan"), "step_size": 0.1}]),
-        ["'attacks.0.eps'", "value: nan"],
+        ["'attacks.0.eps'", "'nan' is not a finite number"],
     ),
     "unknown preset": (
         good(attacks=["pdg"]),

@@ -162,7 +162,7 @@ def test_wrong_input_raises_a_sentence(case: str) -> None:
         ("pgd", {"epz": 1}, "did you mean 'eps'"),
         ("pgd", {"eps": 8}, "did you mean 8/255"),
         ("pgd", {"steps": 4, "steps_at": [1, 4]}, "keeps 2 AEs per image"),
-        ("pgd", {"target": {"every": 7}}, "target.every names class 7"),
+        ("pgd", {"target": {"every": 7}}, "target.every has class index 7"),
         ({"preset": "pgd"}, {"region": {"mask": "nowhere.png"}}, "nowhere.png"),
     ],
 )
