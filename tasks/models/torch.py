@@ -105,7 +105,8 @@ def describe(spec: ModelSpec) -> ModelInfo:
         spec: The model, with ``torch``.
 
     Returns:
-        The description; ``classes`` are the spec's, or else the names in the file of weights.
+        The description. ``backbone`` is the spec's, or else the callable's name. ``classes`` are the
+        spec's, or else the names in the file of weights, or else None with ``num_classes`` None.
 
     Raises:
         InputError: As ``load``.
