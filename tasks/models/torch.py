@@ -105,7 +105,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
         spec: The model, with ``torch``.
 
     Returns:
-        The description. ``backbone`` is the spec's, or else the callable's name. ``classes`` are the
+        The description. ``backbone`` is the spec's or the callable's name. ``classes`` are the
         spec's, or else the names in the file of weights, or else None with ``num_classes`` None.
 
     Raises:
