@@ -1,4 +1,4 @@
-"""What docs/reference/store.md shows works as written, and agrees with what segtransfer itself says."""
+"""Code of docs/reference/store.md works as written and agrees with segtransfer's own figures."""
 
 import os
 import re
