@@ -1,4 +1,4 @@
-"""Code of docs/reference/store.md works as written and agrees with segtransfer's own figures."""
+"""The code of docs/reference/store.md works as written, and agrees with segtransfer itself."""
 
 import os
 import re

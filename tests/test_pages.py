@@ -13,8 +13,7 @@ FOLDERS = ("docs", "examples", "infra", "search_spaces", "tasks")
 PAGES = [
     path.relative_to(ROOT)
     for path in [
-        ROOT / "CHANGELOG.md",
-        ROOT / "README.md",
+        *sorted(ROOT.glob("*.md")),
         *(p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.md"))),
     ]
 ]
