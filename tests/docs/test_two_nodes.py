@@ -27,5 +27,5 @@ def test_every_line_runs_on_two_nodes() -> None:
         shown = node_pages.follow(place, PAGE)
         assert node_pages.find(shown, "doctor").count("has the same versions and code") == 2
         assert "quickstart" in node_pages.find(shown, "job follow")
-        assert "B transfers" in node_pages.find(shown, "compare")
+        assert "ds-mi (B) against pgd (A)" in node_pages.find(shown, "compare")
         assert [found.name for found in open_results(place.shared / "store")] == ["quickstart"] * 2
