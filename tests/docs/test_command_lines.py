@@ -27,10 +27,10 @@ def test_arguments_of_every_line_are_those_of_its_verb(page: Path) -> None:
     for arguments in lines(page):
         command: Any = typer.main.get_command(app)
         rest = list(arguments)
-        if rest[0].startswith("-"):
-            assert rest[0] in {name for option in command.params for name in option.opts}
-            continue
-        while hasattr(command, "commands"):
+        while rest and rest[0].startswith("-"):
+            assert rest.pop(0) in {name for option in command.params for name in option.opts}
+        while rest and hasattr(command, "commands"):
             assert rest[0] in command.commands, arguments
             command = command.commands[rest.pop(0)]
-        command.make_context(command.name, rest)
+        if not hasattr(command, "commands"):
+            command.make_context(command.name, rest)

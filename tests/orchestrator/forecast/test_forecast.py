@@ -231,7 +231,7 @@ def test_a_stored_run_on_the_same_data_gives_the_spread(tmp_path: Path) -> None:
         store.commit_evaluation(task, shard, confusions, np.zeros_like(shard.labels), {})
     wider, _ = plan_in(tmp_path, attacks=attacks, models=[toy("a", seed=1)])
     power = power_of(wider, store)
-    assert power.spread.source.startswith("mi less pgd in experiment")
+    assert power.spread.source.startswith("mi minus pgd in experiment")
     assert power.difference is not None
     # IoUs of 95/115 and 85/105, each on half of the six images.
     half = 100 * (95 / 115 - 85 / 105) / 2

@@ -81,11 +81,11 @@ def test_rates_say_where_they_are_from(tmp_path: Path) -> None:
 
 def test_the_power_is_a_number_of_points_and_says_where_it_is_from(tmp_path: Path) -> None:
     plan, found = planned(tmp_path)
-    power = Power(1.23, 100, 8, Spread(4.0, 1.0, "ds less pgd in mine, 3 cells"))
+    power = Power(1.23, 100, 8, Spread(4.0, 1.0, "ds minus pgd in mine, 3 cells"))
     text = words(page(plan, replace(found, power=power)))
     assert "100 images in 8 schedule groups show paired differences from 1.23 points" in text
     assert "80 % power" in text
-    assert "ds less pgd in mine, 3 cells" in text
+    assert "ds minus pgd in mine, 3 cells" in text
     assumed = replace(power, spread=Spread(4.0, 1.0, ""))
     text = words(page(plan, replace(found, power=assumed)))
     assert "assumed spreads: 4 an image, 1 a group" in text

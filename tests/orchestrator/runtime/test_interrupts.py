@@ -69,7 +69,7 @@ def terminate(content: dict[str, Any], spec: Path, folder: Path, *options: str) 
     child.send_signal(signal.SIGTERM)
     output, _ = child.communicate(timeout=200)
     assert child.returncode == 143, output
-    assert "run again to go on" in output
+    assert "Run the same command again to resume" in output
     assert "Traceback" not in output
 
 
