@@ -26,9 +26,8 @@ def lines(page: Path) -> list[list[str]]:
 def test_arguments_of_every_line_are_those_of_its_verb(page: Path) -> None:
     for arguments in lines(page):
         command: Any = typer.main.get_command(app)
-        rest = list(arguments)
-        while rest and rest[0].startswith("-"):
-            assert rest.pop(0) in {name for option in command.params for name in option.opts}
+        general = {name for option in command.params for name in option.opts}  # at any place
+        rest = [argument for argument in arguments if argument not in general]
         while rest and hasattr(command, "commands"):
             assert rest[0] in command.commands, arguments
             command = command.commands[rest.pop(0)]
