@@ -30,7 +30,7 @@ def test_the_docstring_names_every_name() -> None:
     assert [name for name in extend.__all__ if f"``{name}``" not in documentation] == []
 
 
-def test_the_docstrings_loss_equals_the_one_that_ships() -> None:
+def test_loss_of_the_docstring_equals_the_shipped_loss() -> None:
     (code,) = re.findall(r"(    # my_losses.py\n.*?)\n\S", extend.__doc__ or "", flags=re.DOTALL)
     module: dict[str, object] = {}
     exec(textwrap.dedent(code), module)
