@@ -9,10 +9,17 @@ import numpy as np
 
 from segtransfer.comparison import Comparison
 from segtransfer.errors import InputError
-from segtransfer.reporting import comparison as comparisons
-from segtransfer.reporting.paper import MISSING, PaperCell, PaperRow, PaperTable, signed
+from segtransfer.reporting.comparison_layout import (
+    Grid,
+    attack_lines,
+    lay_out,
+    meaning,
+    pair_title,
+)
+from segtransfer.reporting.paper import MISSING, PaperCell, PaperRow, PaperTable
+from segtransfer.reporting.shading import shading_of
 from segtransfer.results import PAIR_GROUPS, Results
-from segtransfer.results.text import number, unit
+from segtransfer.results.text import number, signed_number, unit
 from segtransfer.results.views import (
     MatrixCell,
     TransferMatrix,
@@ -66,7 +73,7 @@ class _Cells:
         return PaperCell(
             text=_number(shown.value),
             half=self._half(lambda sample: sample.cell(attack, source, shown.target, self.metric)),
-            change="" if math.isnan(shown.drop) else signed(-shown.drop),
+            change="" if math.isnan(shown.drop) else signed_number(-shown.drop),
             bold=bold,
             white_box=shown.white_box,
             value=shown.value,
@@ -130,7 +137,7 @@ def matrix_table(results: Results, attack: str, metric: str, *, intervals: bool)
         head=("source", *view.targets, *(COLUMN_HEADS[group] for group in pairs)),
         sections=tuple(section for section in sections if section),
         notes=_matrix_notes(results, view, sample),
-        metric=metric,
+        shading=shading_of(results, metric),
     )
 
 
@@ -226,32 +233,32 @@ def leaderboard(results: Results, metric: str) -> PaperTable:
         head=("attack", *(COLUMN_HEADS[group] for group in pairs), "RMS", "cost"),
         sections=tuple(tuple(part) for part in (top, [row(a) for a in attacks]) if part),
         notes=(*notes, *sample.notes),
-        metric=metric,
+        shading=shading_of(results, metric),
     )
 
 
 def comparison_tables(comparison: Comparison) -> list[PaperTable]:
     """Return the differences of each pair of attacks, with means per source and per target."""
     run = comparison.b
+    about = f"{meaning(comparison)}; {len(run.image_ids)} images of {run.manifest.dataset}."
     return [
         PaperTable(
-            label=f"{run.name} {comparisons.pair_title(pair)}",
-            caption=f"{comparisons.pair_title(pair)}: {comparisons.meaning(comparison)}; "
-            f"{len(run.image_ids)} images of {run.manifest.dataset}.",
+            label=f"{run.name} {pair_title(pair)}",
+            caption=f"{pair_title(pair)}: {about}",
             head=("source", *(" ".join(name.split()) for name in grid.columns)),
             sections=_grid_sections(grid),
             notes=(
                 f"{WHITE_BOX} ± half of the 95 % interval. Bold: beyond noise.",
-                *(f"{line}." for line in comparisons.attack_lines(comparison, pair)),
+                *(f"{line}." for line in attack_lines(comparison, pair)),
                 comparison.verdict(pair[1]),
             ),
         )
         for pair in comparison.attacks
-        for grid in [comparisons.lay_out(comparison, pair[1])]
+        for grid in [lay_out(comparison, pair[1])]
     ]
 
 
-def _grid_sections(grid: comparisons.Grid) -> tuple[tuple[PaperRow, ...], ...]:
+def _grid_sections(grid: Grid) -> tuple[tuple[PaperRow, ...], ...]:
     """Return the cells of a comparison, then the means per target."""
 
     def cell(row: Any) -> PaperCell:
@@ -259,7 +266,7 @@ def _grid_sections(grid: comparisons.Grid) -> tuple[tuple[PaperRow, ...], ...]:
             return PaperCell()
         known = not math.isnan(row["low"])
         return PaperCell(
-            text=signed(row["difference"], 2),
+            text=signed_number(row["difference"], 2),
             half=f"{(row['high'] - row['low']) / 2:.2f}" if known else "",
             bold=bool(row["beyond_noise"]),
             white_box=row["group"] == "diagonal",

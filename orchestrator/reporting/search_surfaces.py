@@ -5,10 +5,11 @@ from typing import Any
 from markupsafe import Markup
 
 from segtransfer.reporting import paper
-from segtransfer.reporting.paper import PaperCell, PaperRow, PaperTable, signed
+from segtransfer.reporting.paper import PaperCell, PaperRow, PaperTable
 from segtransfer.reporting.paper_tables import images_of, width_of
 from segtransfer.reporting.search import attacks_yaml, noise_note, search_folder
 from segtransfer.reporting.surfaces import box, links, paragraph
+from segtransfer.results.text import signed_number
 from segtransfer.searches import SearchResult
 from segtransfer.searches.confirmation import verdict
 
@@ -32,7 +33,8 @@ def search_table(result: SearchResult) -> PaperTable:
     sections: dict[Any, dict[str, dict[str, PaperCell]]] = {}
     for c in result.comparisons:
         interval, name = c.difference, f"{c.attack} − {c.baseline}"
-        cell = PaperCell(signed(interval.value, 2), width_of(interval, 2), bold=c.beyond_noise)
+        number, half = signed_number(interval.value, 2), width_of(interval, 2)
+        cell = PaperCell(number, half, bold=c.beyond_noise)
         sections.setdefault(c.targets, {}).setdefault(name, {})[c.score] = cell
     notes = (verdict(result.comparisons), noise_note(result)) if result.comparisons else ()
     return PaperTable(

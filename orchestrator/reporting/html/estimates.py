@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import cache
 
 from segtransfer.results import PAIR_GROUPS, Results
-from segtransfer.results.views import mean_over_targets
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
 from segtransfer.tasks.metrics import METRICS
 
@@ -66,16 +65,6 @@ class Estimates:
             return replace(interval, value=self._headlines(attack, metric)[group])
 
         return self._register(mean) if pairs else None
-
-    def mean_over_targets(self, attack: str) -> int:
-        """Register the mean over all targets of an attack without a source."""
-        pairs = [(self._results.sources[0], target) for target in self._results.targets]
-
-        def mean(metric: str) -> Interval:
-            interval = self._sample.mean(attack, pairs, metric)
-            return replace(interval, value=mean_over_targets(self._results, attack, metric))
-
-        return self._register(mean)
 
     def difference(self, attack: str, baseline: str, group: str) -> int | None:
         """Register the paired difference of two attacks over a group; None without a pair."""

@@ -163,17 +163,23 @@ def models(results: Results) -> list[ModelView]:
     ]
 
 
+def setting(results: Results) -> list[tuple[str, str]]:
+    """Return name and value of the seed, the numerics and the store."""
+    return [
+        ("Seed", str(results.manifest.settings.seed)),
+        ("Numerics", json.dumps(results.manifest.spec["numerics"])),
+        ("Store", results.store.location),
+    ]
+
+
 def provenance(results: Results) -> list[tuple[str, str]]:
-    """Return name and value of every part of the results' origin."""
+    """Return name and value of the hashes and versions behind the results."""
     manifest = results.manifest
     origin = [
         ("Experiment key", results.identity),
         ("Results digest", results.digest),
         ("Data hash", hashlib.sha256("".join(manifest.shards).encode()).hexdigest()),
         ("Code of this page", code_hash()),
-        ("Seed", str(manifest.settings.seed)),
-        ("Numerics", json.dumps(manifest.spec["numerics"])),
-        ("Store", results.store.location),
     ]
     if sha := commit():
         origin.append(("Commit", sha))

@@ -6,6 +6,7 @@ from segtransfer.reporting.studies.marks import (
     ATTACK_COLOURS,
     SCORE_OPACITY,
     bars,
+    headed,
     points,
     tidy,
     zero,
@@ -19,9 +20,9 @@ from segtransfer.studies.study import COMPARED_ATTACKS
 BAR_WIDTH = 0.19
 
 
-def draw_heads(numbers: heads.Heads) -> Figure:
+def draw_heads(numbers: heads.Heads, heading: str) -> Figure:
     """Draw the mean drop per kind of pair of models."""
-    figure = Figure(figsize=(7.6, 3.7), layout="constrained")
+    figure = headed(heading, (7.6, 3.7))
     axes = figure.subplots()
     looks = [(attack, score) for attack in COMPARED_ATTACKS for score in SCORES]
     for number, (attack, score) in enumerate(looks):
@@ -37,10 +38,10 @@ def draw_heads(numbers: heads.Heads) -> Figure:
     return figure
 
 
-def draw_twins(numbers: twins.Twinned) -> Figure:
+def draw_twins(numbers: twins.Twinned, heading: str) -> Figure:
     """Draw the gain of dynamic scaling over PGD on both twins, a panel per kind and role."""
     panels = [(kind, role) for kind in numbers.kinds for role in kind.roles]
-    figure = Figure(figsize=(3.5 * len(panels) + 0.4, 2.6), layout="constrained")
+    figure = headed(heading, (3.5 * len(panels) + 0.4, 2.6))
     row = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
     for axes, (kind, role) in zip(row, panels, strict=True):
         first, second = twins.TWINS[kind.name]
@@ -59,10 +60,10 @@ def draw_twins(numbers: twins.Twinned) -> Figure:
     return figure
 
 
-def draw_sizes(numbers: object_size.Sizes) -> Figure:
+def draw_sizes(numbers: object_size.Sizes, heading: str) -> Figure:
     """Draw the drop in recall per object size under raw AEs, a panel per headline group."""
     groups = [g for g in PAIR_GROUPS if any(bar.group == g for bar in numbers.bars)]
-    figure = Figure(figsize=(3.0 * len(groups) + 0.6, 3.6), layout="constrained")
+    figure = headed(heading, (3.0 * len(groups) + 0.6, 3.6))
     row = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     names = [
         f"{name}\n({area:.0f} px)"
@@ -86,9 +87,9 @@ def draw_sizes(numbers: object_size.Sizes) -> Figure:
     return figure
 
 
-def draw_ablation(numbers: ablation.Ablation) -> Figure:
+def draw_ablation(numbers: ablation.Ablation, heading: str) -> Figure:
     """Draw the gain of every variant over default dynamic scaling and over PGD."""
-    figure = Figure(figsize=(8.4, 0.27 * len(numbers.variants) + 1.6), layout="constrained")
+    figure = headed(heading, (8.4, 0.27 * len(numbers.variants) + 1.6))
     row = figure.subplots(1, 2, sharey=True)
     names = [f"{v.name} ({v.rms:.2f})" for v in numbers.variants]
     panels = (

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from segtransfer.statistics import Interval
 
@@ -16,6 +17,13 @@ ATTACK_COLOURS = {
 }
 LINE_STYLES = {"raw": "-", "eps*sign": "--"}
 SCORE_OPACITY = {"raw": 1.0, "eps*sign": 0.45}
+
+
+def headed(heading: str, size: tuple[float, float]) -> Figure:
+    """Return an empty figure of a size in inches below its heading."""
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(heading, fontsize=10, parse_math=False)
+    return figure
 
 
 def curve(axes: Axes, x: Sequence[float], values: Sequence[Interval], **style: Any) -> None:

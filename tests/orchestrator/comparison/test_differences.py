@@ -47,7 +47,7 @@ def test_as_many_more_wrong_pixels_in_every_image_is_that_difference_beyond_nois
     assert (comparison.frame[["low", "high"]] == -5).all(axis=None)
     assert (comparison.frame["b"] - comparison.frame["a"] == -5).all()
     assert comparison.frame["beyond_noise"].all()
-    assert "to models of another backbone B transfers better (aAcc -5.00 [-5.00, -5.00])" in (
+    assert "to models of another backbone B transfers better (aAcc −5.00 [−5.00, −5.00])" in (
         comparison.verdict("mi")
     )
 

@@ -36,7 +36,7 @@ def printed(found: SearchResult) -> str:
 def test_the_terminal_tells_the_best_the_comparison_and_the_verdict(found: SearchResult) -> None:
     text = printed(found)
     assert "The best of 12 trials (1 pruned, 1 failed)" in text
-    for part in ("best-1 – pgd", "best-2 – pgd", "eps*sign"):
+    for part in ("best-1 − pgd", "best-2 − pgd", "eps*sign"):
         assert part in text
     assert text.count("searched, same backbone:") == text.count("held-out, other backbone:") == 2
     assert verdict(found.comparisons)[:60] in text

@@ -18,7 +18,13 @@ from segtransfer.results import Results
 from segtransfer.results.text import NOT_MEASURED
 from segtransfer.statistics import Resampled
 from tests.orchestrator.reporting.html.made_up import made_up
-from tests.orchestrator.reporting.html.test_page import ATTACKS, HOSTILE, nothing_yet, renamed
+from tests.orchestrator.reporting.html.test_page import (
+    ATTACKS,
+    BY_BACKBONE,
+    HOSTILE,
+    nothing_yet,
+    renamed,
+)
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 pytestmark = [
@@ -87,9 +93,10 @@ def matrix(page: Any, attack: str) -> Any:
 def cells(table: Any) -> list[list[str]]:
     """The texts of a table's cells as they are seen, row by row, without its head."""
     return table.evaluate(
-        """table => [...table.rows].slice(1).map(row => [...row.cells].map(cell => {
+        """table => [...table.tBodies].flatMap(body => [...body.rows]).map(row => [...row.cells]
+            .map(cell => {
             const seen = cell.cloneNode(true);
-            seen.querySelectorAll(".sr").forEach(hidden => hidden.remove());
+            seen.querySelectorAll(".sr, .detail").forEach(hidden => hidden.remove());
             return seen.textContent.trim();
         }))"""
     )
@@ -113,14 +120,16 @@ def test_the_metric_switch_shows_the_numbers_of_that_metric(
 ) -> None:
     choose(page, metric)
     relative = metric in ("drop", "ratio", "fooling")
-    clean = pd.Series(0.0, results.targets) if relative else results.clean(metric)
+    clean = pd.Series(0.0, BY_BACKBONE) if relative else results.clean(metric)[BY_BACKBONE]
+    noise = results.matrix("noise", metric)[BY_BACKBONE].iloc[0]
     for attack in ("pgd", "mi"):
-        values = results.matrix(attack, metric)
+        values = results.matrix(attack, metric).loc[BY_BACKBONE, BY_BACKBONE]
         shown = [
             [NOT_MEASURED if np.isnan(v) else decimal(v) for v in row] for row in values.to_numpy()
         ]
-        expected = [[s, *row] for s, row in zip(results.sources, shown, strict=True)]
-        assert cells(matrix(page, attack)) == [["clean", *map(decimal, clean)], *expected]
+        first = [["clean", *map(decimal, clean)], ["noise", *map(decimal, noise)]]
+        expected = [[s, *row] for s, row in zip(BY_BACKBONE, shown, strict=True)]
+        assert cells(matrix(page, attack)) == [*first, *expected]
     label = METRIC_CHOICES[metric].label
     assert page.locator("[data-unit]").first.inner_text().startswith(f"{label},")
 
@@ -137,18 +146,18 @@ def test_the_charts_follow_the_metric_switch(page: Any, results: Results, metric
 def test_the_metric_switch_works_by_keyboard(page: Any, results: Results) -> None:
     page.locator("input[name=metric]:checked").focus()
     page.keyboard.press("ArrowRight")
-    values = results.matrix("pgd", "drop").iloc[0]
-    assert cells(matrix(page, "pgd"))[1][1:] == [decimal(value) for value in values]
+    values = results.matrix("pgd", "drop")[BY_BACKBONE].iloc[0]
+    assert cells(matrix(page, "pgd"))[2][1:] == [decimal(value) for value in values]
 
 
 def test_pointing_at_a_cell_tells_its_interval(page: Any, results: Results) -> None:
-    matrix(page, "pgd").locator("tbody").last.locator("td").nth(1).hover()
+    matrix(page, "pgd").locator("tbody").last.locator("td").first.hover()
     readout = page.locator("#readout")
-    interval = Resampled(results).cell("pgd", "net-0", "net-1")
+    interval = Resampled(results).cell("pgd", "net-1", "net-0")
     text = readout.inner_text()
-    assert "pgd: net-0 → net-1" in text
+    assert "pgd: net-1 → net-0" in text
     assert f"95 % interval {decimal(interval.low)} to {decimal(interval.high)}" in text
-    assert f"clean {decimal(results.clean()['net-1'])}" in text
+    assert f"clean {decimal(results.clean()['net-0'])}" in text
     page.keyboard.press("Escape")
     assert readout.is_hidden()
 
@@ -157,7 +166,7 @@ def test_a_screen_reader_hears_the_interval_and_the_kind_of_pair(
     page: Any, results: Results
 ) -> None:
     choose(page, "fooling")
-    cell = matrix(page, "pgd").locator("tbody").last.locator("td").first
+    cell = matrix(page, "pgd").locator("tbody").nth(1).locator("td").first
     interval = Resampled(results).cell("pgd", "net-0", "net-0", "fooling")
     heard = f", 95 % interval {decimal(interval.low)} to {decimal(interval.high)}, white-box"
     assert cell.locator(".sr").text_content() == heard
@@ -169,8 +178,8 @@ def test_arrow_keys_move_in_a_matrix_and_stop_at_its_edges(page: Any) -> None:
             page.evaluate(
                 """() => {
                 const cell = document.activeElement, table = cell.closest("table");
-                return [cell.parentNode.cells[0].textContent,
-                    table.tHead.rows[0].cells[cell.cellIndex].textContent]; }"""
+                return [cell.parentNode.cells[0].querySelector("b").textContent,
+                    [...table.tHead.rows].at(-1).cells[cell.cellIndex].textContent]; }"""
             )
         )
 
@@ -179,11 +188,13 @@ def test_arrow_keys_move_in_a_matrix_and_stop_at_its_edges(page: Any) -> None:
     for key, expected in (
         ("ArrowLeft", ("clean", "net-0")),
         ("ArrowUp", ("clean", "net-0")),
+        ("ArrowDown", ("noise", "net-0")),
         ("ArrowDown", ("net-0", "net-0")),
-        ("ArrowRight", ("net-0", "net-1")),
-        ("End", ("net-0", "net-2")),
         ("ArrowRight", ("net-0", "net-2")),
+        ("End", ("net-0", "net-1")),
+        ("ArrowRight", ("net-0", "net-1")),
         ("Home", ("net-0", "net-0")),
+        ("ArrowUp", ("noise", "net-0")),
         ("ArrowUp", ("clean", "net-0")),
     ):
         page.keyboard.press(key)
@@ -299,10 +310,10 @@ def background(page: Any) -> int:
 def test_dark_follows_the_system_until_it_is_chosen(browser: Any, file: Path) -> None:
     with opened(browser, file, color_scheme="dark") as page:
         assert background(page) < 150
-        assert page.locator("#theme").get_attribute("aria-pressed") == "true"
+        assert page.locator("#theme").inner_text() == "Switch to light"
         page.locator("#theme").click()
         assert background(page) > 700
-        assert page.locator("#theme").get_attribute("aria-pressed") == "false"
+        assert page.locator("#theme").inner_text() == "Switch to dark"
         page.reload()
         page.wait_for_selector("html[data-ready]", state="attached")
         assert background(page) > 700
@@ -314,6 +325,36 @@ def test_dark_follows_the_system_until_it_is_chosen(browser: Any, file: Path) ->
 def test_nothing_sticks_out_at_any_width(browser: Any, file: Path, width: int) -> None:
     with opened(browser, file, viewport={"width": width, "height": 800}) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_table_wider_than_the_window_says_so(browser: Any, file: Path) -> None:
+    with opened(browser, file, viewport={"width": 360, "height": 800}) as page:
+        box = page.locator(".scroll").filter(has=page.locator(TABLE))
+        hint = box.locator("xpath=preceding-sibling::p[@class='hint']").last
+        assert hint.inner_text() == "This table scrolls sideways ↔"
+        assert "more-right" in box.get_attribute("class")
+        box.evaluate("box => box.scrollTo(box.scrollWidth, 0)")
+        page.wait_for_selector(".scroll.more-left:not(.more-right) .sortable")
+        page.set_viewport_size({"width": 1600, "height": 800})
+        page.wait_for_selector(".scroll:not(.more-left) .sortable")
+        assert hint.is_hidden()
+
+
+@pytest.mark.parametrize("metric", METRIC_CHOICES)
+def test_a_strong_attack_is_dark_under_every_metric(page: Any, metric: str) -> None:
+    choose(page, metric)
+
+    def light(row: int) -> float:
+        colour = (
+            matrix(page, "pgd")
+            .locator("tbody tr")
+            .nth(row)
+            .locator("td")
+            .first.evaluate("cell => getComputedStyle(cell).backgroundColor")
+        )
+        return sum(map(float, colour.strip("rgb()").split(",")))
+
+    assert light(2) < light(1) <= light(0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -14,10 +14,10 @@ import pytest
 from segtransfer.experiment.manifest import Manifest
 from segtransfer.reporting.folder import write_report
 from segtransfer.reporting.html import draw_page
-from segtransfer.reporting.html.colours import shades
 from segtransfer.reporting.html.estimates import METRIC_CHOICES
 from segtransfer.reporting.html.facts import decimal, failure_messages, interval_text
 from segtransfer.reporting.html.gallery import GALLERY_BYTES, draw_gallery
+from segtransfer.reporting.shading import shades
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.text import NOT_MEASURED
 from segtransfer.results.views import main_attacks
@@ -33,6 +33,7 @@ ATTACKS: list[dict[str, Any]] = [
     {"preset": "mi", "eps": "8/255", "steps": 10},
     {"preset": "ds", "eps": "8/255", "steps": 10, "steps_at": [1, 4, 10]},
 ]
+BY_BACKBONE = ["net-0", "net-2", "net-1"]
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}"
 
 
@@ -47,15 +48,15 @@ def page(results: Results) -> Page:
 
 
 def test_matrices_hold_the_values_of_the_results(results: Results, page: Page) -> None:
-    for attack in results.attacks:
-        head, clean, *rows = page.table(attack).rows
-        assert head[1:] == results.targets
-        assert clean == ["clean", *(decimal(v) for v in results.clean())]
-        matrix = results.matrix(attack)
-        expected = [[source, *map(decimal, matrix.loc[source])] for source in results.sources]
-        if attack == "noise":
-            expected = [["any source", *map(decimal, matrix.iloc[0])]]
-        assert rows == expected
+    targets = sources = BY_BACKBONE
+    for attack in results.attacks[1:]:
+        backbones, head, clean, noise, *rows = page.table(attack).rows
+        assert backbones[1:] == ["Backbone-0", "Backbone-1"]
+        assert head == ["source model\u2009↓", *targets]
+        assert clean == ["clean", *(decimal(v) for v in results.clean()[targets])]
+        assert noise == ["noise", *map(decimal, results.matrix("noise")[targets].iloc[0])]
+        matrix = results.matrix(attack)[targets]
+        assert rows == [[source, *map(decimal, matrix.loc[source])] for source in sources]
 
 
 def test_a_ratio_to_nothing_is_null_and_leaves_the_page_readable() -> None:
@@ -79,8 +80,8 @@ def test_every_metric_stands_in_the_page(results: Results, page: Page, metric: s
     shown = page.data["figures"][metric]
     matrix = results.matrix("pgd", metric)
     sample = Resampled(results)
-    places = [place for place in cell_places(page, "pgd") if place >= len(results.targets)]
-    cells = [(s, t) for s in results.sources for t in results.targets]
+    places = cell_places(page, "pgd")[2 * len(results.targets) :]  # below clean and noise
+    cells = [(s, t) for s in BY_BACKBONE for t in BY_BACKBONE]
     for place, (source, target) in zip(places, cells, strict=True):
         interval = sample.cell("pgd", source, target, metric)
         assert shown[place][0] == pytest.approx(matrix.loc[source, target], abs=0.0500001)
@@ -146,7 +147,7 @@ def test_hostile_names_of_models_and_attacks_stay_text() -> None:
     assert "img" not in page.tags
     assert page.tags.count("script") == 3
     assert page.data["targets"][1] == HOSTILE
-    assert page.table(HOSTILE + "2").rows[0][2] == HOSTILE
+    assert page.table(HOSTILE + "2").rows[1][3] == HOSTILE
 
 
 def renamed(results: Results, names: dict[str, str]) -> Results:
@@ -199,8 +200,9 @@ def test_missing_cells_are_not_measured_under_the_word_partial() -> None:
     results = made_up(ATTACKS[:3], missing=(("mi", "net-0", "net-2"),))
     page = Page(draw_page(results))
     rows = page.table("mi").rows
-    assert rows[2][3] == NOT_MEASURED
-    assert rows[2][2] != NOT_MEASURED
+    assert rows[1][2] == "net-2"
+    assert rows[4][:3] == ["net-0", rows[4][1], NOT_MEASURED]
+    assert rows[4][3] != NOT_MEASURED
     assert "PARTIAL. 1 of 3 matrices lacks cells" in " ".join(page.text.split())
     table = next(table for table in page.tables if "Against pgd" in table.rows[0])
     means = {row[0]: row[1:4] for row in table.rows}
@@ -211,7 +213,7 @@ def test_missing_cells_are_not_measured_under_the_word_partial() -> None:
 
 def test_an_experiment_that_has_nothing_yet_makes_a_page() -> None:
     page = Page(draw_page(nothing_yet()))
-    assert {text for row in page.table("pgd").rows[2:] for text in row[1:]} == {NOT_MEASURED}
+    assert {text for row in page.table("pgd").rows[3:] for text in row[1:]} == {NOT_MEASURED}
     assert page.data["charts"] == []
     assert "0 of 9 cells" in page.text
 
@@ -300,7 +302,11 @@ def test_the_last_iterate_as_it_is_stands_for_its_attack(results: Results) -> No
 
 def test_one_model_and_one_image_make_a_page() -> None:
     page = Page(draw_page(made_up(ATTACKS[1:2], sources=1, targets=1, images=1)))
-    assert page.table("pgd").rows[2][0] == "net-0"
+    assert [row[0] for row in page.table("made on net-0").rows[1:]] == [
+        "attack\u2009↓",
+        "clean",
+        "pgd",
+    ]
     assert "no such pair" in page.text
 
 
@@ -328,5 +334,5 @@ def test_the_report_folder_holds_the_page(tmp_path: Path) -> None:
     results = run_toy(tmp_path)
     page = Page((write_report(results) / "report.html").read_text())
     value = results.matrix("pgd").loc["a", "b"]
-    assert page.table("pgd").rows[2][2] == decimal(float(value))
+    assert page.table("pgd").rows[4][2] == decimal(float(value))
     assert not math.isnan(value)
