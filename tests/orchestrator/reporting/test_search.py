@@ -10,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from segtransfer.reporting.search import attacks_yaml, print_search, summary, write_search
+from segtransfer.results.text import signed_interval, signed_number
 from segtransfer.searches import SearchResult
 from segtransfer.searches.against import AgainstRandom
 from segtransfer.searches.confirmation import verdict
@@ -60,7 +61,7 @@ def test_the_differences_are_those_of_the_matrices(found: SearchResult) -> None:
     assert str(first.targets) == "searched, same backbone"
     ours, theirs = (found.results.matrix(name).loc["a", "b"] for name in ("best-1", "pgd"))
     assert first.difference.value == pytest.approx(ours - theirs)
-    assert f"{first.difference.value:+.2f}" in printed(found)
+    assert signed_number(first.difference.value, 2) in printed(found)
 
 
 def test_the_yaml_to_paste_is_the_very_attack(found: SearchResult) -> None:
@@ -113,8 +114,8 @@ def test_the_tables_fit_a_terminal_of_eighty_columns(found: SearchResult) -> Non
     print_search(found, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in text
-    assert all(f"{c.difference.low:+.2f}, {c.difference.high:+.2f}]" in text
-               for c in found.comparisons)  # fmt: skip
+    intervals = (c.difference for c in found.comparisons)
+    assert all(signed_interval(d.value, d.low, d.high) in text for d in intervals)
 
 
 def test_the_folder_has_figures_tables_and_yaml(found: SearchResult) -> None:
