@@ -50,7 +50,7 @@ class Comparison(Tabled):
 
     def __repr__(self) -> str:
         verdicts = "\n".join(self.verdict(attack) for _, attack in self.attacks)
-        return f"<Comparison {self.b.name} less {self.a.name}, {self.metric_name}>\n{verdicts}"
+        return f"<Comparison {self.b.name} minus {self.a.name}, {self.metric_name}>\n{verdicts}"
 
     @cached_property
     def identity(self) -> str:

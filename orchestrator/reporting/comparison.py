@@ -29,7 +29,12 @@ from segtransfer.tasks.data.names import file_name
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print a table, means and verdict per pair of attacks, then the notes."""
+    """Print a table, means and verdict per pair of attacks, then the notes.
+
+    Args:
+        comparison: The comparison.
+        console: The terminal; tables wider than it are printed in parts.
+    """
     run = comparison.b
     console.print(f"\n[bold]{escape(title(comparison))}[/bold]", highlight=False)
     console.print(
@@ -53,7 +58,13 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def comparison_facts(comparison: Comparison) -> dict[str, Any]:
-    """Return both runs, the pairs of attacks with their verdicts, and every row of the frame."""
+    """Return both runs, the pairs of attacks with their verdicts, and every row of the frame.
+
+    Returns:
+        A mapping that JSON can hold: ``a`` and ``b`` (name, identity and store of a run),
+        ``metric``, ``unit``, ``images``, ``attacks`` (pairs with their verdicts), ``rows`` of the
+        frame, and ``notes``.
+    """
     runs = {
         side: {"name": run.name, "identity": run.identity, "store": run.store.location}
         for side, run in (("a", comparison.a), ("b", comparison.b))
@@ -61,7 +72,7 @@ def comparison_facts(comparison: Comparison) -> dict[str, Any]:
     return {
         **runs,
         "metric": comparison.metric,
-        "unit": "percentage points, B less A",
+        "unit": "percentage points, B minus A",
         "images": comparison.b.image_ids,
         "attacks": [
             {"a": a, "b": b, "verdict": comparison.verdict(b)} for a, b in comparison.attacks
@@ -124,7 +135,11 @@ def markdown(comparison: Comparison, attack: str | None = None) -> str:
 
 
 def overview(comparison: Comparison) -> str:
-    """Return the verdicts of all pairs of attacks and the notes as Markdown."""
+    """Return the verdicts of all pairs of attacks and the notes as Markdown.
+
+    Returns:
+        Markdown without the differences of single cells.
+    """
     lines = [*_markdown_head(comparison), ""]
     lines += [f"- {comparison.verdict(attack)}" for _, attack in comparison.attacks]
     return "\n".join([*lines, "", *(f"- {note}" for note in comparison.notes)]) + "\n"
@@ -162,7 +177,13 @@ def _markdown_cell(row: pd.Series) -> str:
 
 
 def comparison_folder(comparison: Comparison) -> Path:
-    """Return the folder of a comparison's report, next to B's reports."""
+    """Return the folder of a comparison's report, next to B's reports.
+
+    Returns:
+        A folder that need not exist: below the reports of B's store, or in the working folder if
+        that store is remote or read-only. Its name holds both attacks, or both runs if several
+        attacks are compared.
+    """
     a, b = comparison.a.name, comparison.b.name
     if len(comparison.attacks) == 1:
         a, b = (name.replace(":", "=") for name in comparison.attacks[0])
@@ -171,7 +192,7 @@ def comparison_folder(comparison: Comparison) -> Path:
 
 
 def write_comparison(comparison: Comparison) -> Path:
-    """Write a comparison's report, replacing an older one.
+    """Write a comparison's report, and replace an older report.
 
     Files: differences.png (all pairs of attacks), difference-<attack of B>.png (``=`` for ``:``),
     differences.csv (a row per cell, row, column and mean), summary.md.
@@ -194,5 +215,9 @@ def write_comparison(comparison: Comparison) -> Path:
 
 
 def difference_name(attack: str) -> str:
-    """Return the file name of the figure of a pair of attacks."""
+    """Return the file name of the figure of a pair of attacks.
+
+    Args:
+        attack: B's attack; a colon in it becomes ``=``.
+    """
     return file_name(f"difference-{attack.replace(':', '=')}.png")

@@ -36,7 +36,16 @@ class Grid:
 
 
 def lay_out(comparison: Comparison, attack: str) -> Grid:
-    """Return the grid of a pair of attacks, identified by B's attack."""
+    """Return the grid of a pair of attacks, identified by B's attack.
+
+    Args:
+        comparison: The comparison.
+        attack: B's attack of the pair.
+
+    Returns:
+        Sources by targets; then the means per target as lines, and the means per source as columns,
+        a mean per headline group of more than one cell.
+    """
     cells, rows, columns = (comparison.rows(attack, kind) for kind in ("cell", "row", "column"))
     sources, targets = list(cells["source"].unique()), list(cells["target"].unique())
     below, beside = (
@@ -65,23 +74,39 @@ def title(comparison: Comparison) -> str:
     """Return the names of both runs, in the order of the subtraction."""
     a, b = run_label(comparison.a), run_label(comparison.b)
     if comparison.a.identity == comparison.b.identity:
-        return f"{b}: attack B less attack A"
-    return f"B ({b}) less A ({a})"
+        return f"{b}: attack B minus attack A"
+    return f"B ({b}) minus A ({a})"
 
 
 def run_label(results: Results) -> str:
-    """Return a reference to a run: its name and the first characters of its identity."""
+    """Return a reference to a run: its name and the first characters of its identity.
+
+    Returns:
+        ``<name>-<8 digits>``, which commands accept as a run.
+    """
     return f"{results.name}-{results.identity[:8]}"
 
 
 def pair_title(pair: tuple[str, str]) -> str:
-    """Return the title of a pair of attacks, A's and B's."""
+    """Return the title of a pair of attacks, A's and B's.
+
+    Args:
+        pair: A's attack and B's attack.
+    """
     a, b = pair
-    return a if a == b else f"{b} less {a}"
+    return a if a == b else f"{b} minus {a}"
 
 
 def attack_lines(comparison: Comparison, pair: tuple[str, str]) -> list[str]:
-    """Return a line for A and a line for B, with attack and settings."""
+    """Return a line for A and a line for B, with attack and settings.
+
+    Args:
+        comparison: The comparison.
+        pair: A's attack and B's attack.
+
+    Returns:
+        Two lines, ``A: ...`` and ``B: ...``.
+    """
     sides = zip("AB", (comparison.a, comparison.b), pair, strict=True)
     return [f"{side}: {attack}, {settings(run, attack)}" for side, run, attack in sides]
 
@@ -89,7 +114,16 @@ def attack_lines(comparison: Comparison, pair: tuple[str, str]) -> list[str]:
 def mean_phrases(
     comparison: Comparison, attack: str, show: Callable[[pd.Series], str] | None = None
 ) -> list[str]:
-    """Return a phrase per headline mean; ``show`` formats a row's difference."""
+    """Return a phrase per headline mean; ``show`` formats a row's difference.
+
+    Args:
+        comparison: The comparison.
+        attack: B's attack of the pair.
+        show: Formats a row's difference. Default: the difference and its interval.
+
+    Returns:
+        A phrase per headline group that has a pair.
+    """
     show = show or (lambda row: " ".join(cell_lines(row)))
     means = comparison.rows(attack, "mean")
     return [
@@ -100,11 +134,14 @@ def mean_phrases(
 def meaning(comparison: Comparison) -> str:
     """Return a phrase with metric, unit, and the meaning of the sign."""
     sign = "below" if comparison.negative_fools_more else "above"
-    return f"{comparison.metric_name}, percentage points, B less A: {sign} 0 B fools more"
+    return (
+        f"{comparison.metric_name} of B minus that of A, percentage points: {sign} 0 B is the "
+        "stronger attack"
+    )
 
 
 def cell_lines(row: pd.Series, mark: str = "*") -> list[str]:
-    """Return the lines of a cell: the difference, and its interval if there is one.
+    """Return the lines of a cell: the difference, and its interval if known.
 
     Args:
         row: A row of the comparison's frame.

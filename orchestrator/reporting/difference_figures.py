@@ -46,7 +46,11 @@ def draw_differences(comparison: Comparison, attack: str | None = None) -> Figur
 
 
 def colour_end(comparison: Comparison) -> float:
-    """Return the absolute difference in points at which the colours of all pairs end."""
+    """Return the absolute difference in points at which the colours of all pairs end.
+
+    Returns:
+        The least of 1, 2, 5, 10, 20, 50 and 100 that no absolute difference exceeds.
+    """
     most = comparison.frame["difference"].abs().max()
     return float(next((end for end in ENDS if not most > end), ENDS[-1]))
 

@@ -66,7 +66,12 @@ class DrawnTable:
 
 
 def width_of_text(text: str, points: float) -> float:
-    """Return the width of a text of one line, in inches."""
+    """Return the width of a text of one line, in inches.
+
+    Args:
+        text: The text, in matplotlib's default font.
+        points: The size of the type.
+    """
     return points / 72 * sum(map(_advance, text))
 
 
@@ -80,7 +85,16 @@ def _advance(character: str) -> float:
 
 @cache
 def wrapped(text: str, inches: float, points: float) -> tuple[str, ...]:
-    """Return the lines of a text, each at most ``inches`` wide; long names are broken."""
+    """Return the lines of a text, each at most ``inches`` wide; long names are broken.
+
+    Args:
+        text: The text.
+        inches: The greatest width of a line.
+        points: The size of the type.
+
+    Returns:
+        One line or more; a word wider than ``inches`` is broken.
+    """
     for characters in range(len(text), 1, -1):
         lines = textwrap.wrap(text, characters)
         if all(width_of_text(line, points) <= inches for line in lines):
@@ -102,7 +116,11 @@ class Geometry:
         self.width = self.labels + self.columns * self.cell + (groups - 1) * GROUP_GAP
 
     def label(self, row: DrawnRow) -> list[tuple[str, float]]:
-        """Return the lines of a row's label with their sizes in points."""
+        """Return the lines of a row's label with their sizes in points.
+
+        Returns:
+            The lines of the label and of the detail, each with its size.
+        """
         names = [(line, NAME) for line in wrapped(row.label, LABEL_WIDTH, NAME)]
         details = wrapped(row.detail, LABEL_WIDTH + 0.3, NOTE) if row.detail else ()
         return [*names, *((line, NOTE) for line in details)]
@@ -141,7 +159,11 @@ class Geometry:
         return texts + len(table.rows) * self.row_height(table) + gaps
 
     def x(self, table: DrawnTable) -> Iterator[tuple[str, tuple[str, ...], float]]:
-        """Yield the heading, the names and the left edge of each group of columns."""
+        """Yield the heading, the names and the left edge of each group of columns.
+
+        Yields:
+            The heading, the names, and the left edge in inches from the left of the table.
+        """
         left = self.labels
         for heading, names in table.columns:
             yield heading, names, left
@@ -149,7 +171,13 @@ class Geometry:
 
 
 def draw_table(axes: Axes, table: DrawnTable, geometry: Geometry) -> None:
-    """Draw a table into axes, whose units become inches."""
+    """Draw a table into axes, whose units become inches.
+
+    Args:
+        axes: The axes; limits, ticks and frame are replaced.
+        table: The table.
+        geometry: The sizes, shared by all tables of a figure.
+    """
     axes.set_axis_off()
     axes.set_xlim(0, geometry.width)
     axes.set_ylim(geometry.height(table), 0)

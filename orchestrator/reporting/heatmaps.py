@@ -46,6 +46,9 @@ def draw_overview(results: Results) -> Figure:
     """Draw the mIoU of all attacks of an experiment, with a key.
 
     Attacks without a source model are rows of every matrix.
+
+    Returns:
+        A figure with an axes per table, then the axes of the key.
     """
     return _draw(results, results.attacks)
 
@@ -69,8 +72,8 @@ def draw_small(results: Results, attack: str) -> Figure:
         for section in drawn.sections
     )
     groups = tuple(("", names) for _, names in drawn.columns)
-    mean = (table.views or (None,))[0]
-    lines = (f"mean mIoU, {mean.headlines[-1].text}",) if mean else ()
+    means = [f"mean, {view.headlines[-1].text}" for view in table.views]
+    lines = (*means, f"mIoU {shading.low:.0f} to {shading.high:.0f} %, dark: strong")
     title = f"{attack}, eps {eps}"
     return draw_tables(
         [replace(drawn, title=title, lines=lines, columns=groups, sections=sections)],

@@ -43,12 +43,12 @@ class TableRow:
 
 @dataclass(frozen=True)
 class MatrixTable:
-    """A transfer matrix, or a table of attacks by targets if a matrix would have one row.
+    """A transfer matrix, or a table of attacks by targets if a matrix would have a single row.
 
     Attributes:
         title: The attack, or the source model of a table of attacks.
         row_axis: The name of the rows: source model, or attack.
-        views: The matrices in the table, one per attack with a source model.
+        views: The matrices in the table, of attacks with a source model.
         columns: The targets, grouped by backbone.
         clean: The metric on clean images per target, in percent; empty for a metric relative to
             the clean images.
@@ -71,7 +71,15 @@ class MatrixTable:
 
 
 def by_backbone(results: Results, models: Sequence[str]) -> tuple[Backbone, ...]:
-    """Group models by backbone, in the order in which the backbones first occur."""
+    """Group models by backbone, in the order in which the backbones first occur.
+
+    Args:
+        results: The experiment, which knows the backbones.
+        models: Names of its models.
+
+    Returns:
+        A group per backbone; the order of the models within it is kept.
+    """
     groups: dict[str, list[str]] = {}
     for model in models:
         groups.setdefault(results.manifest.models[model].backbone, []).append(model)
@@ -89,8 +97,8 @@ def matrix_tables(
         metric: A metric of ``Results.matrix``.
 
     Returns:
-        A table per attack with a source model, below the attacks without one. An experiment of one
-        source model, or without an attack that uses one, has a single table of attacks by targets.
+        A table per attack that uses a source model; its first rows are the other attacks. If the
+        experiment has a single source model, or none, a single table of attacks by targets.
     """
     views = [transfer_matrix(results, attack, metric) for attack in attacks]
     made = [view for view in views if results.needs_source(view.attack)]

@@ -92,13 +92,22 @@ class _Panel:
         self._show(CLEAN, 1, colour(results, label), "label")
 
     def adversarial(self, attack: str, image: np.ndarray) -> None:
-        """Show an AE, uint8 3 x H x W, and its perturbation."""
+        """Show an AE, uint8 3 x H x W, and its perturbation.
+
+        Args:
+            attack: The name of an attack's variant.
+            image: The AE.
+        """
         self._show(attack, 0, self._bright(image), "adversarial image")
         amplified = amplified_difference(image, self._clean).transpose(1, 2, 0)
         self._show(attack, 1, amplified, f"perturbation × {AMPLIFICATION}")
 
     def prediction(self, scored: ScoredShard) -> None:
-        """Show the prediction of a shard's first image, with the share of correct pixels."""
+        """Show the prediction of a shard's first image, with the share of correct pixels.
+
+        Args:
+            scored: The predictions of a target on a shard.
+        """
         cell, prediction = scored.cell, scored.evaluation.predictions[0]
         right = (prediction == self._label)[self._label != IGNORE_INDEX]
         share = f"{100 * right.mean():.0f} % correct" if len(right) else NOT_MEASURED
@@ -215,7 +224,12 @@ def gamma_of(image: np.ndarray) -> float:
 
 
 def colour(results: Results, indices: np.ndarray) -> np.ndarray:
-    """Return class indices H x W as RGB uint8 H x W x 3 in the palette; 255 is black."""
+    """Return class indices H x W as RGB uint8 H x W x 3 in the palette; 255 is black.
+
+    Args:
+        results: The experiment, whose palette colours the classes.
+        indices: Class indices, uint8 H x W.
+    """
     table = np.zeros((256, 3), np.uint8)
     table[: len(results.classes)] = results.manifest.palette
     table[IGNORE_INDEX] = 0
@@ -223,6 +237,14 @@ def colour(results: Results, indices: np.ndarray) -> np.ndarray:
 
 
 def amplified_difference(image: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Return the perturbation, ``AMPLIFICATION`` times as strong around grey, as uint8."""
+    """Return the perturbation, ``AMPLIFICATION`` times as strong around grey, as uint8.
+
+    Args:
+        image: The AE, uint8 3 x H x W.
+        clean: The clean image, uint8 3 x H x W.
+
+    Returns:
+        uint8 3 x H x W; 128 is no change, and stronger changes are clipped to 0 and 255.
+    """
     delta = image.astype(np.int16) - clean
     return (128 + AMPLIFICATION * delta).clip(0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Tables as a paper prints them: one structure, and its LaTeX, Markdown and HTML."""
+"""Tables of a paper: the structure, and its LaTeX, Markdown and HTML."""
 
 import math
 import re

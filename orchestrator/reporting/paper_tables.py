@@ -80,7 +80,13 @@ class _Cells:
         )
 
     def mean(self, attack: str, pairs: Sequence[Pair], bold: bool = False) -> PaperCell:
-        """Return the mean over pairs; a dash without pairs, or with a missing cell."""
+        """Return the mean over pairs; a dash without pairs, or with a missing cell.
+
+        Args:
+            attack: The name of an attack's variant.
+            pairs: Sources and targets.
+            bold: Whether the mean is beyond noise.
+        """
         if not pairs:
             return PaperCell(MISSING)
         matrix = self.results.matrix(attack, self.metric)
@@ -238,7 +244,14 @@ def leaderboard(results: Results, metric: str) -> PaperTable:
 
 
 def comparison_tables(comparison: Comparison) -> list[PaperTable]:
-    """Return the differences of each pair of attacks, with means per source and per target."""
+    """Return the differences of each pair of attacks, with means per source and per target.
+
+    Args:
+        comparison: The comparison.
+
+    Returns:
+        A table per pair of attacks. Differences in bold are beyond noise.
+    """
     run = comparison.b
     about = f"{meaning(comparison)}; {len(run.image_ids)} images of {run.manifest.dataset}."
     return [
@@ -284,7 +297,14 @@ def _grid_sections(grid: Grid) -> tuple[tuple[PaperRow, ...], ...]:
 
 
 def study_table(result: StudyResult) -> PaperTable:
-    """Return the standing of each claim that a study tests, with the reason."""
+    """Return the standing of each claim that a study tests, with the reason.
+
+    Args:
+        result: The results of a study.
+
+    Returns:
+        A row per claim; no row, and a note, if all images share one schedule group.
+    """
     facts = result.numbers.facts
     judged = [] if facts.one_schedule else result.study.verdicts(result.numbers)
     rows = tuple(
@@ -327,5 +347,9 @@ def _metric_words(metric: str) -> str:
 
 
 def images_of(results: Results) -> str:
-    """Return the number of images and the data set."""
+    """Return the number of images and the data set.
+
+    Returns:
+        For example ``12 images of camvid``.
+    """
     return f"{len(results.image_ids)} images of {results.manifest.dataset}"

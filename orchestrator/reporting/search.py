@@ -35,13 +35,22 @@ TRIALS_PRINTED = 5
 
 
 def search_folder(result: SearchResult) -> Path:
-    """Return the folder of a search's report, in a local store or else the working folder."""
+    """Return the folder of a search's report, in a local store or else the working folder.
+
+    Returns:
+        ``<name>-<12 digits of the identity>`` below the reports of the store; it need not exist.
+    """
     root = reports_root(result.context.store)
     return root / f"{result.context.search.name}-{result.context.identity[:12]}"
 
 
 def print_search(result: SearchResult, console: Console) -> None:
-    """Print the best trials, differences to the baselines, the verdict, and the best as YAML."""
+    """Print the best trials, differences to the baselines, the verdict, and the best as YAML.
+
+    Args:
+        result: The search, confirmed or not.
+        console: The terminal.
+    """
     objectives = result.context.search.search.objectives
     best = ranked(result.trials)[:TRIALS_PRINTED]
     if len(objectives) > 1:
@@ -57,7 +66,7 @@ def print_search(result: SearchResult, console: Console) -> None:
     )
     console.print(_best(result, best))
     if result.comparisons:
-        console.print("\n[bold]Confirmed[/bold] on what the search never saw:", highlight=False)
+        console.print("\n[bold]Confirmed[/bold] on images and models unknown to the search:")
         console.print(_confirmed(result))
         console.print(_differences(result))
         console.print(f"[bold]{escape(verdict(result.comparisons))}[/bold]", highlight=False)
@@ -72,7 +81,7 @@ def print_search(result: SearchResult, console: Console) -> None:
     explained = importances(result.study)
     if explained:
         parts = ", ".join(f"{short(name)} {100 * v:.0f} %" for name, v in explained.items())
-        console.print(f"\nWhat explains transfer (PED-ANOVA): {parts}", highlight=False)
+        console.print(f"\nVariance of transfer per field (PED-ANOVA): {parts}", highlight=False)
     console.print("\nThe best settings, to paste into an experiment:\n", highlight=False)
     console.print(attacks_yaml(result.best), highlight=False, markup=False)
 
@@ -99,13 +108,20 @@ def noise_note(result: SearchResult) -> str:
     corrected = f", corrected for {count} candidates" if count > 1 else ""
     return (
         f"{len(results.image_ids)} images in {schedules(results)} schedules; paired 95 % "
-        f"bootstrap intervals{corrected}; what stands out is beyond noise by Holm over all "
+        f"bootstrap intervals{corrected}; marked differences are beyond noise by Holm over all "
         f"{len(result.comparisons)} differences; eps*sign compares at equal energy."
     )
 
 
 def attacks_yaml(best: list[AttackSpec]) -> str:
-    """Return attacks as an experiment's YAML, without fields at their defaults."""
+    """Return attacks as an experiment's YAML, without fields at their defaults.
+
+    Args:
+        best: The attacks.
+
+    Returns:
+        YAML with the key ``attacks``, to paste into an experiment.
+    """
     return dump({"attacks": [_plain(attack) for attack in best]}, flow_lists=True)
 
 
@@ -133,7 +149,7 @@ def _confirmed(result: SearchResult) -> Table:
     """Return a table with mean mIoU per attack, kind of targets and score, RMS, and cost."""
     results = result.results
     scores = list(dict.fromkeys(made.score for made in results.variants.values()))
-    table = Table(caption="mean mIoU, %: the lower, the better it transfers")
+    table = Table(caption="mean mIoU, %; a lower mIoU is a stronger attack")
     table.add_column("attack", style="bold")
     for score in scores:
         table.add_column(score, justify="right")
@@ -161,7 +177,7 @@ def _differences(result: SearchResult) -> Table:
     """Return a table of differences to each baseline, coloured if beyond noise."""
     scores = list(dict.fromkeys(c.score for c in result.comparisons))
     table = Table(
-        caption="difference in mean mIoU, points: below zero the search's is better",
+        caption="difference in mean mIoU, points; below 0 the search's attack is stronger",
         box=box.SIMPLE,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -193,12 +209,12 @@ def _difference(comparison: ConfirmedDifference) -> str:
 def _carry_over(result: SearchResult) -> Iterator[str]:
     """Yield sentences on the best settings' transfer to targets left out of the choice."""
     if result.carry_over:
-        yield "\nHow settings carry over, from the trials: the best on all other targets ..."
+        yield "\nTransfer of settings to a target left out of the choice, from the trials:"
     for item in result.carry_over:
         yield (
-            f"  without {item.left_out}: trial {item.chosen} drops it by {item.drop:.1f} points, "
-            f"rank {item.rank} of {item.trials} there (best {item.best:.1f}, median "
-            f"{item.median:.1f})"
+            f"  {item.left_out}: trial {item.chosen}, best on the others, drops it by "
+            f"{item.drop:.1f} points, rank {item.rank} of {item.trials} (best {item.best:.1f}, "
+            f"median {item.median:.1f})"
         )
 
 
@@ -245,7 +261,11 @@ def _entry(result: SearchResult) -> IndexEntry:
 
 
 def summary(result: SearchResult) -> str:
-    """Return verdict, differences and best settings as Markdown."""
+    """Return verdict, differences and best settings as Markdown.
+
+    Returns:
+        Markdown; without a confirmation, the best settings alone.
+    """
     lines = [f"# {result.context.search.name}", ""]
     if result.comparisons:
         notes = [verdict(result.comparisons), too_few_schedules(result.results), noise_note(result)]

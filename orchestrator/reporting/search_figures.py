@@ -123,7 +123,7 @@ def _contour(result: SearchResult) -> Figure | None:
 
 
 def _front(result: SearchResult) -> Figure | None:
-    """Draw transfer over each other objective with the Pareto front; None for one objective."""
+    """Draw transfer over each other objective with the Pareto front; None for a single one."""
     objectives = result.context.search.search.objectives
     if len(objectives) < 2:
         return None

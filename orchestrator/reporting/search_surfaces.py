@@ -20,7 +20,14 @@ def tables_of(result: SearchResult) -> list[PaperTable]:
 
 
 def html_of(result: SearchResult) -> str:
-    """Return the verdict, the differences to the baselines, and the best settings as YAML."""
+    """Return the verdict, the differences to the baselines, and the best settings as YAML.
+
+    Args:
+        result: The search, confirmed or not.
+
+    Returns:
+        HTML; without a confirmation there is no table.
+    """
     said = verdict(result.comparisons) if result.comparisons else "Nothing is confirmed yet."
     table = [paper.html(search_table(result))] if result.comparisons else []
     best = Markup("<pre>{}</pre>").format(attacks_yaml(result.best))
@@ -28,7 +35,15 @@ def html_of(result: SearchResult) -> str:
 
 
 def search_table(result: SearchResult) -> PaperTable:
-    """Return the differences of the best settings to the baselines, per kind of targets."""
+    """Return the differences of the best settings to the baselines, per kind of targets.
+
+    Args:
+        result: A confirmed search.
+
+    Returns:
+        A section per kind of targets, a row per pair of attack and baseline, a column per score;
+        bold is beyond noise.
+    """
     scores = list(dict.fromkeys(c.score for c in result.comparisons))
     sections: dict[Any, dict[str, dict[str, PaperCell]]] = {}
     for c in result.comparisons:
@@ -40,7 +55,7 @@ def search_table(result: SearchResult) -> PaperTable:
     return PaperTable(
         label=result.context.search.name,
         caption=f"{result.context.search.name}: differences in mean mIoU, points, on "
-        f"{images_of(result.results)}; below zero the search's settings fool more.",
+        f"{images_of(result.results)}; below 0 the search's settings are the stronger attack.",
         head=("against", *scores),
         sections=tuple(
             (

@@ -82,7 +82,11 @@ def shading_of(results: Results, metric: str = "miou") -> Shading:
 
 @cache
 def shades() -> tuple[tuple[str, str], ...]:
-    """Return the colours of a cell and of its text, from a strong attack to none."""
+    """Return the colours of a cell and of its text, from a strong attack to none.
+
+    Returns:
+        256 pairs of hexadecimal colours, darkest first.
+    """
     return tuple(ink_on(STRONG_IS_DARK(i)) for i in range(SHADES))
 
 

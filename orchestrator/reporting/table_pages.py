@@ -61,7 +61,14 @@ class _Page:
         self.figure = new_figure(figsize=size)
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        """Add axes with their upper left corner at ``x`` and ``y``."""
+        """Add axes with their upper left corner at ``x`` and ``y``.
+
+        Args:
+            x: Inches from the left.
+            y: Inches from the top.
+            width: Inches.
+            height: Inches.
+        """
         across, down = self._size
         box = (x / across, 1 - (y + height) / down, width / across, height / down)
         return self.figure.add_axes(box)
@@ -91,7 +98,7 @@ def draw_tables(
         cell: The width of a cell in inches. Default: by the number of columns.
 
     Returns:
-        The figure, one axes per table, then the axes of the key.
+        The figure: axes per table, then the axes of the key.
     """
     geometry = Geometry(tables, cell)
     across = int((PAGE_WIDTH + GUTTER) // (geometry.width + GUTTER))

@@ -56,11 +56,22 @@ class Chart:
         return self.spec["datasets"][POINTS]
 
     def unit(self, metric: str) -> str:
-        """Return the unit of the chart's values of a metric."""
+        """Return the unit of the chart's values of a metric.
+
+        Args:
+            metric: A metric of the page.
+        """
         return "points" if self.in_points else unit(metric)
 
     def standalone(self, metric: str) -> alt.TopLevelMixin:
-        """Return the chart of a metric as an object of Altair, with title and legends."""
+        """Return the chart of a metric as an object of Altair, with title and legends.
+
+        Args:
+            metric: A metric of the page.
+
+        Returns:
+            A chart of Altair that holds the points of this metric only.
+        """
         points = [point for point in self.points if point["metric"] == metric]
         spec = _with_legends(self.spec) | {
             "title": f"{self.title}: {METRICS.find(metric).label}, {self.unit(metric)}",
@@ -91,7 +102,15 @@ LABELS = [entry.label for entry in PAIRS]
 
 
 def overview_charts(analysis: Analysis) -> list[Chart]:
-    """Return charts of the attacks' last steps: means, differences, perturbation size."""
+    """Return charts of the attacks' last steps: means, differences, perturbation size.
+
+    Args:
+        analysis: The analysis.
+
+    Returns:
+        Charts with at least one point: means; differences if there is a baseline; perturbation size
+        if there are two attacks or more.
+    """
     summaries, intervals = [s for s in analysis.summaries if s.view.final], analysis.intervals
     named = analysis.main_attacks
     charts = [means_chart(summaries, intervals)]
@@ -103,7 +122,12 @@ def overview_charts(analysis: Analysis) -> list[Chart]:
 
 
 def means_chart(summaries: Sequence[AttackEstimates], intervals: IntervalsByMetric) -> Chart:
-    """Return a chart of the headline means with their intervals, a line per attack."""
+    """Return a chart of the headline means with their intervals, a line per attack.
+
+    Args:
+        summaries: The attacks, in order.
+        intervals: Values of all estimates, per metric.
+    """
     data = [
         point | {"attack": row.view.attack, "pairs": label}
         for row in summaries
@@ -124,7 +148,13 @@ def means_chart(summaries: Sequence[AttackEstimates], intervals: IntervalsByMetr
 def differences_chart(
     summaries: Sequence[AttackEstimates], intervals: IntervalsByMetric, baseline: str
 ) -> Chart:
-    """Return a chart of paired differences to the baseline attack."""
+    """Return a chart of paired differences to the baseline attack.
+
+    Args:
+        summaries: The attacks; attacks without a difference, such as the baseline, are left out.
+        intervals: Values of all estimates, per metric.
+        baseline: The attack that is subtracted.
+    """
     summaries = [row for row in summaries if row.difference is not None]
     data = [
         point | {"attack": row.view.attack, "verdict": "beyond noise" if beyond else "within noise"}
@@ -180,7 +210,15 @@ def energy_chart(
 
 
 def curve_charts(results: Results, analysis: Analysis) -> list[Chart]:
-    """Return charts of headline means over steps, per attack with iterates and per score."""
+    """Return charts of headline means over steps, per attack with iterates and per score.
+
+    Args:
+        results: The experiment.
+        analysis: The analysis.
+
+    Returns:
+        A chart per attack and score with two kept steps or more. All share their vertical limits.
+    """
     intervals = analysis.intervals
     runs: dict[tuple[str, str], list[tuple[int, AttackEstimates]]] = defaultdict(list)
     for row in analysis.summaries:

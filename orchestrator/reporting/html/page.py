@@ -26,7 +26,15 @@ LONGEST_COLUMN_HEAD = 10  # characters of a model's name, if there are more than
 
 
 def write_page(results: Results, path: Path) -> Path:
-    """Write the page of an experiment to ``path``."""
+    """Write the page of an experiment to ``path``.
+
+    Args:
+        results: The experiment.
+        path: The file, which is replaced.
+
+    Returns:
+        ``path``.
+    """
     path.write_text(draw_page(results), encoding="utf-8")
     return path
 
@@ -36,6 +44,12 @@ def draw_page(results: Results) -> str:
 
     The page holds every number for every metric. Its template escapes all names, because specs and
     files of others can contain markup.
+
+    Args:
+        results: The experiment, with or without missing cells.
+
+    Returns:
+        HTML that loads nothing: style, scripts, data and pictures are within it.
     """
     analysis, gallery = analyse(results), draw_gallery(results)
     scales = {metric: shading_of(results, metric) for metric in METRIC_CHOICES}
@@ -154,7 +168,12 @@ def _script(code: str) -> Markup:
 
 
 def paint(interval: RoundedInterval | None, scale: Shading) -> Markup:
-    """Return the style attribute of a cell; empty for a missing value."""
+    """Return the style attribute of a cell; empty for a missing value.
+
+    Args:
+        interval: The value of the cell in percent.
+        scale: The colour scale of the metric.
+    """
     if interval is None:
         return Markup("")
     return Markup(' style="background-color:{};color:{}"').format(*scale.of(interval[0]))

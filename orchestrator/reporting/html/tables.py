@@ -65,7 +65,8 @@ FIXED_COLUMNS = (
     (
         "forward_equivalents",
         "Cost",
-        "forward equivalents an image: pixels seen over those of one forward at its own size",
+        "forward equivalents per image: pixels seen over the pixels of a forward at the image's "
+        "own size",
     ),
     ("seconds", "Seconds", "inside models, over all sources and images"),
 )
@@ -74,7 +75,16 @@ FIXED_COLUMNS = (
 def matrices(
     results: Results, estimates: Estimates
 ) -> tuple[list[MatrixEstimates], list[MatrixEstimates]]:
-    """Return the tables of the main attacks, and of all other iterates and scores."""
+    """Return the tables of the main attacks, and of all other iterates and scores.
+
+    Args:
+        results: The experiment.
+        estimates: The registry in which every number is registered.
+
+    Returns:
+        The tables of the main attacks, and the tables of others, each below the attacks without a
+        source.
+    """
     clean = {target: estimates.clean(target) for target in results.targets}
     main = main_attacks(results)
     others = [attack for attack in results.attacks if attack not in main]
@@ -111,7 +121,15 @@ def _estimated(
 
 
 def summarise(results: Results, estimates: Estimates) -> list[AttackEstimates]:
-    """Return a row per attack: perturbation, cost, headline means, difference to the baseline."""
+    """Return a row per attack: perturbation, cost, headline means, difference to the baseline.
+
+    Args:
+        results: The experiment.
+        estimates: The registry in which every number is registered.
+
+    Returns:
+        A row per variant of an attack, in the order of the experiment.
+    """
     baseline, group = baseline_of(results), transfer_group(results)
     summaries = []
     for attack in results.attacks:
@@ -132,7 +150,7 @@ def class_values(results: Results) -> dict[str, Any]:
 
     Returns:
         ``clean`` per target and class, ``attacks`` per main attack, row, target and class. None
-        stands for a missing cell or a class that does not occur.
+        means a missing cell or a class that does not occur.
     """
     return {
         "clean": [_classes(results, CLEAN, None, target) for target in results.targets],

@@ -21,7 +21,12 @@ BAR_WIDTH = 0.19
 
 
 def draw_heads(numbers: heads.Heads, heading: str) -> Figure:
-    """Draw the mean drop per kind of pair of models."""
+    """Draw the mean drop per kind of pair of models.
+
+    Args:
+        numbers: The numbers of the study.
+        heading: The heading of the figure.
+    """
     figure = headed(heading, (7.6, 3.7))
     axes = figure.subplots()
     looks = [(attack, score) for attack in COMPARED_ATTACKS for score in SCORES]
@@ -39,7 +44,12 @@ def draw_heads(numbers: heads.Heads, heading: str) -> Figure:
 
 
 def draw_twins(numbers: twins.Twinned, heading: str) -> Figure:
-    """Draw the gain of dynamic scaling over PGD on both twins, a panel per kind and role."""
+    """Draw the gain of dynamic scaling over PGD on both twins, a panel per kind and role.
+
+    Args:
+        numbers: The numbers of the study.
+        heading: The heading of the figure.
+    """
     panels = [(kind, role) for kind in numbers.kinds for role in kind.roles]
     figure = headed(heading, (3.5 * len(panels) + 0.4, 2.6))
     row = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
@@ -61,7 +71,12 @@ def draw_twins(numbers: twins.Twinned, heading: str) -> Figure:
 
 
 def draw_sizes(numbers: object_size.Sizes, heading: str) -> Figure:
-    """Draw the drop in recall per object size under raw AEs, a panel per headline group."""
+    """Draw the drop in recall per object size under raw AEs, a panel per headline group.
+
+    Args:
+        numbers: The numbers of the study.
+        heading: The heading of the figure.
+    """
     groups = [g for g in PAIR_GROUPS if any(bar.group == g for bar in numbers.bars)]
     figure = headed(heading, (3.0 * len(groups) + 0.6, 3.6))
     row = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
@@ -88,7 +103,13 @@ def draw_sizes(numbers: object_size.Sizes, heading: str) -> Figure:
 
 
 def draw_ablation(numbers: ablation.Ablation, heading: str) -> Figure:
-    """Draw the gain of every variant over default dynamic scaling and over PGD."""
+    """Draw the gain of every variant over default dynamic scaling and over PGD.
+
+    Args:
+        numbers: The numbers of the study; the label of a variant has the RMS of its perturbation in
+            levels.
+        heading: The heading of the figure.
+    """
     figure = headed(heading, (8.4, 0.27 * len(numbers.variants) + 1.6))
     row = figure.subplots(1, 2, sharey=True)
     names = [f"{v.name} ({v.rms:.2f})" for v in numbers.variants]

@@ -17,7 +17,12 @@ from segtransfer.studies.study import COMPARED_ATTACKS
 
 
 def draw_overfitting(numbers: overfitting.Overfitting, heading: str) -> Figure:
-    """Draw mIoU over steps, a panel per headline group."""
+    """Draw mIoU over steps, a panel per headline group.
+
+    Args:
+        numbers: The numbers of the study.
+        heading: The heading of the figure.
+    """
     groups = [g for g in PAIR_GROUPS if any(c.group == g for c in numbers.curves)]
     figure = headed(heading, (3.3 * len(groups) + 0.6, 3.7))
     row = figure.subplots(1, len(groups), squeeze=False)[0]
@@ -42,7 +47,12 @@ def _tick(step: int) -> str:
 
 
 def draw_sweep(numbers: eps.Sweep, heading: str) -> Figure:
-    """Draw the drop over eps per headline group, and gains in the group of the verdict."""
+    """Draw the drop over eps per headline group, and gains in the group of the verdict.
+
+    Args:
+        numbers: The numbers of the study; eps is on a logarithmic axis.
+        heading: The heading of the figure.
+    """
     groups = [g for g in PAIR_GROUPS if any(line.group == g for line in numbers.lines)]
     figure = headed(heading, (3.0 * (len(groups) + 1) + 0.6, 3.7))
     row = figure.subplots(1, len(groups) + 1, squeeze=False)[0]

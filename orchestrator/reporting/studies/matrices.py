@@ -14,6 +14,10 @@ def draw_scales(numbers: Scales, heading: str) -> Figure:
     """Draw mIoU per scale of making (rows) and of scoring (columns), dynamic scaling last.
 
     Colours span the drawn values only, because they differ by a few points.
+
+    Args:
+        numbers: The numbers of the study.
+        heading: The heading of the figure.
     """
     values = [interval.value for row in (*numbers.pgd, numbers.ds) for interval in row]
     shading = Shading(float(np.floor(min(values))), float(np.ceil(max(values))))

@@ -107,7 +107,7 @@ def test_attacks_without_a_source_have_one_row_and_one_mean(tmp_path: Path) -> N
     comparison = compare_results(run, stronger, [("noise", "noise")], metric="aacc")
     assert comparison.matrix().shape == (1, 3)
     assert means(comparison).index.tolist() == [""]
-    assert "over all targets B works better (aAcc -3.00" in comparison.verdict("noise")
+    assert "over all targets B works better (aAcc −3.00" in comparison.verdict("noise")
 
 
 def test_noise_against_an_attack_has_a_row_a_source(tmp_path: Path) -> None:

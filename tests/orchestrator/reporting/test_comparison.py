@@ -41,7 +41,7 @@ def printed(comparison: Comparison, width: int) -> str:
     return console.file.getvalue()
 
 
-def test_means_stand_below_and_beside_the_cells_they_are_of(comparison: Comparison) -> None:
+def test_means_are_below_and_beside_their_cells(comparison: Comparison) -> None:
     grid = lay_out(comparison, "mi")
     # A mean over the same backbone would be one cell here, and is not repeated.
     assert grid.lines == grid.columns == ["a", "b", "c", MEAN_LABELS["cross_backbone"]]
@@ -63,7 +63,9 @@ def test_the_terminal_shows_every_difference_with_its_interval_marked_beyond_noi
     assert "white-box (diagonal) −5.00* [" in text
     assert "other backbone −3.75* [" in text
     assert comparison.verdict("mi") in text.replace("\n", "")
-    assert "B less A: below 0 B fools more" in text.replace("\n", " ")
+    assert "B minus that of A, percentage points: below 0 B is the stronger attack" in text.replace(
+        "\n", " "
+    )
 
 
 def test_a_narrow_terminal_gets_several_tables_of_whole_cells(comparison: Comparison) -> None:
@@ -86,7 +88,7 @@ def test_the_figure_writes_every_difference_on_its_colour(comparison: Comparison
 
 
 @pytest.mark.parametrize("metric", ["aacc", "wrong"])
-def test_green_is_where_b_fools_more_whatever_the_metric(tmp_path: Path, metric: str) -> None:
+def test_stronger_attack_b_is_green_under_every_metric(tmp_path: Path, metric: str) -> None:
     run = run_of(tmp_path, {"pgd": BASE, "mi": MORE})
     figure = draw_differences(compare_results(run, run, [("pgd", "mi")], metric=metric))
     red, green, blue, _ = figure.axes[0].patches[0].get_facecolor()
@@ -102,7 +104,7 @@ def test_a_missing_difference_is_a_dash_on_grey(tmp_path: Path) -> None:
     assert "| – |" in markdown(comparison)
 
 
-def test_markdown_is_bold_where_the_difference_is_beyond_noise(comparison: Comparison) -> None:
+def test_markdown_differences_beyond_noise_are_bold(comparison: Comparison) -> None:
     text = markdown(comparison)
     assert text.count("| **−5.00** [") >= 8
     assert "| +0.00 [+0.00, +0.00] |" in text

@@ -40,13 +40,13 @@ def test_the_table_holds_the_matrices(results: Results) -> None:
     assert row["drop"] == pytest.approx(results.clean()["b"] - row.miou, abs=1e-3)
 
 
-def test_the_kept_spec_gives_the_same_experiment(results: Results) -> None:
+def test_written_spec_reads_as_same_experiment(results: Results) -> None:
     folder = write_report(results)
     again = read_experiment(yaml.safe_load((folder / "experiment.yaml").read_text()))
     assert again.model_dump(mode="json", exclude={"runtime"}) == results.manifest.spec
 
 
-def test_a_report_is_current_until_it_is_removed(results: Results) -> None:
+def test_removed_report_is_not_current(results: Results) -> None:
     folder = write_report(results)
     assert is_current(results)
     (folder / "complete").unlink()
@@ -104,5 +104,5 @@ def test_a_dark_image_is_brightened_and_a_bright_one_is_not() -> None:
     assert gamma_of(bright) == gamma_of(np.zeros_like(dark)) == 1
 
 
-def test_the_folder_lies_inside_the_store(results: Results) -> None:
+def test_report_folder_is_inside_store(results: Results) -> None:
     assert write_report(results).is_relative_to(Path(results.store.location))

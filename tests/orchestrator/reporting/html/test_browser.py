@@ -106,7 +106,7 @@ def choose(page: Any, metric: str) -> None:
     page.locator(f"input[name=metric][value={metric}]").check(force=True)
 
 
-def test_it_opens_and_draws_its_charts(page: Any) -> None:
+def test_page_draws_all_charts(page: Any) -> None:
     assert page.title().startswith("made up")
     drawn = page.locator("[data-chart] svg")
     assert drawn.count() == page.locator("[data-chart]").count() == 4
@@ -115,9 +115,7 @@ def test_it_opens_and_draws_its_charts(page: Any) -> None:
 
 
 @pytest.mark.parametrize("metric", METRIC_CHOICES)
-def test_the_metric_switch_shows_the_numbers_of_that_metric(
-    page: Any, results: Results, metric: str
-) -> None:
+def test_metric_switch_shows_numbers_of_metric(page: Any, results: Results, metric: str) -> None:
     choose(page, metric)
     relative = metric in ("drop", "ratio", "fooling")
     clean = pd.Series(0.0, BY_BACKBONE) if relative else results.clean(metric)[BY_BACKBONE]
@@ -162,9 +160,7 @@ def test_pointing_at_a_cell_tells_its_interval(page: Any, results: Results) -> N
     assert readout.is_hidden()
 
 
-def test_a_screen_reader_hears_the_interval_and_the_kind_of_pair(
-    page: Any, results: Results
-) -> None:
+def test_cell_for_screen_readers_has_interval_and_kind_of_pair(page: Any, results: Results) -> None:
     choose(page, "fooling")
     cell = matrix(page, "pgd").locator("tbody").nth(1).locator("td").first
     interval = Resampled(results).cell("pgd", "net-0", "net-0", "fooling")
@@ -209,7 +205,7 @@ def column(page: Any, number: int) -> list[str]:
 
 
 @pytest.mark.parametrize("metric", ["miou", "drop"])
-def test_attacks_sort_by_any_column_with_what_is_missing_last(
+def test_attacks_sort_by_any_column_with_missing_values_last(
     page: Any, results: Results, metric: str
 ) -> None:
     button = page.locator(f"{TABLE} thead button").nth(2)
@@ -296,7 +292,7 @@ def test_the_gallery_shows_the_chosen_attack_and_source(page: Any) -> None:
     assert len(shown) == 4
 
 
-def test_the_gallery_says_where_there_is_no_result(page: Any) -> None:
+def test_gallery_without_result_says_no_result(page: Any) -> None:
     page.locator("#image-attack").select_option(label="mi")
     page.locator("#image-source").select_option(label="net-0")
     assert page.locator("#gallery .none").all_inner_texts() == ["no result"]
@@ -307,7 +303,7 @@ def background(page: Any) -> int:
     return sum(int(part) for part in colour.strip("rgb()").split(","))
 
 
-def test_dark_follows_the_system_until_it_is_chosen(browser: Any, file: Path) -> None:
+def test_dark_theme_follows_system_until_button_is_used(browser: Any, file: Path) -> None:
     with opened(browser, file, color_scheme="dark") as page:
         assert background(page) < 150
         assert page.locator("#theme").inner_text() == "Switch to light"
@@ -322,12 +318,12 @@ def test_dark_follows_the_system_until_it_is_chosen(browser: Any, file: Path) ->
 
 
 @pytest.mark.parametrize("width", [360, 768, 1600])
-def test_nothing_sticks_out_at_any_width(browser: Any, file: Path, width: int) -> None:
+def test_page_at_any_width_has_no_horizontal_overflow(browser: Any, file: Path, width: int) -> None:
     with opened(browser, file, viewport={"width": width, "height": 800}) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_a_table_wider_than_the_window_says_so(browser: Any, file: Path) -> None:
+def test_table_wider_than_window_shows_hint(browser: Any, file: Path) -> None:
     with opened(browser, file, viewport={"width": 360, "height": 800}) as page:
         box = page.locator(".scroll").filter(has=page.locator(TABLE))
         hint = box.locator("xpath=preceding-sibling::p[@class='hint']").last
@@ -385,7 +381,7 @@ def test_every_control_shows_its_focus(page: Any) -> None:
     assert seen >= {"A", "BUTTON", "INPUT", "TD", "SELECT"}
 
 
-def test_the_parquet_that_it_saves_is_the_frame(page: Any, results: Results) -> None:
+def test_saved_parquet_equals_frame(page: Any, results: Results) -> None:
     with page.expect_download() as saving:
         page.get_by_role("link", name="results.parquet").click()
     assert saving.value.suggested_filename == "results.parquet"
@@ -393,7 +389,7 @@ def test_the_parquet_that_it_saves_is_the_frame(page: Any, results: Results) -> 
     pd.testing.assert_frame_equal(frame, results.frame(), check_exact=True)
 
 
-def test_on_paper_all_is_open_and_no_control_is_left(page: Any) -> None:
+def test_printed_page_is_unfolded_without_controls(page: Any) -> None:
     page.emulate_media(media="print")
     for selector in ("#theme", ".downloads", "#next", "nav"):
         assert page.locator(selector).is_hidden(), selector
@@ -420,7 +416,7 @@ def test_a_page_without_results_works(browser: Any, tmp_path: Path) -> None:
             assert cells(matrix(page, "pgd"))[1][1:] == 3 * [NOT_MEASURED]
 
 
-def test_names_of_others_run_nothing(browser: Any, tmp_path: Path) -> None:
+def test_hostile_names_run_no_script(browser: Any, tmp_path: Path) -> None:
     results = renamed(made_up(ATTACKS[:3]), {"net-1": HOSTILE, "pgd": HOSTILE + "2"})
     failed = replace(results, failures={"key": f"Error: {HOSTILE}"})
     with opened(browser, write_page(failed, tmp_path / "report.html")) as page:

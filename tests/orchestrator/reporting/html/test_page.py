@@ -76,7 +76,7 @@ def test_a_ratio_to_nothing_is_null_and_leaves_the_page_readable() -> None:
 
 
 @pytest.mark.parametrize("metric", METRIC_CHOICES)
-def test_every_metric_stands_in_the_page(results: Results, page: Page, metric: str) -> None:
+def test_every_metric_is_in_page_data(results: Results, page: Page, metric: str) -> None:
     shown = page.data["figures"][metric]
     matrix = results.matrix("pgd", metric)
     sample = Resampled(results)
@@ -97,7 +97,7 @@ def cell_places(page: Page, attack: str) -> list[int]:
     return [int(piece.split('"')[0]) for piece in part.split('data-n="')[1:]]
 
 
-def test_means_are_those_of_each_kind_of_pair_alone(results: Results, page: Page) -> None:
+def test_means_are_taken_per_kind_of_pair(results: Results, page: Page) -> None:
     sample = Resampled(results)
     table = next(table for table in page.tables if "Against pgd" in table.rows[0])
     row = next(row for row in table.rows if row[0] == "mi")
@@ -109,7 +109,7 @@ def test_means_are_those_of_each_kind_of_pair_alone(results: Results, page: Page
     assert row[4].startswith(decimal(difference.value, signed=True))
 
 
-def test_a_difference_beyond_noise_is_marked_and_one_within_is_not() -> None:
+def test_only_differences_beyond_noise_are_marked() -> None:
     same = made_up([{"preset": "pgd", "name": name} for name in "abc"], images=24)
     counts = dict(same.counts)
     for source in same.sources:
@@ -123,7 +123,7 @@ def test_a_difference_beyond_noise_is_marked_and_one_within_is_not() -> None:
     assert html.count('data-signed class="beyond"') == 1
 
 
-def test_names_of_others_stay_text(results: Results) -> None:
+def test_hostile_names_stay_text(results: Results) -> None:
     content = results.manifest.stored()
     manifest = results.manifest.changed(
         dataset=HOSTILE,
@@ -171,7 +171,7 @@ def renamed(results: Results, names: dict[str, str]) -> Results:
     )
 
 
-def test_the_page_asks_for_nothing(page: Page) -> None:
+def test_page_requests_no_resource(page: Page) -> None:
     for tag, name, value in page.attributes:
         if name in ("src", "href", "action", "data", "poster", "srcset"):
             assert value.startswith(("data:", "#")), (tag, name, value[:80])
@@ -186,17 +186,17 @@ def test_the_parquet_in_the_page_is_the_frame(results: Results, page: Page) -> N
 def test_one_schedule_group_gives_no_verdict_on_a_difference() -> None:
     results = made_up(ATTACKS[1:3])
     page = " ".join(Page(draw_page(results)).text.split())
-    assert ", within noise." in page.partition("Against pgd that is")[2][:60]
+    assert ", within noise." in page.partition("The difference to pgd is")[2][:70]
     spec = {**results.manifest.spec, "schedule_groups": 1}
     judged = Page(draw_page(replace(results, manifest=results.manifest.changed(spec=spec))))
-    told = " ".join(judged.text.split()).partition("Against pgd that is")[2][:70]
+    told = " ".join(judged.text.split()).partition("The difference to pgd is")[2][:70]
     assert "one schedule group: no verdict" in told
     assert not any(
         figures and figures[3] for shown in judged.data["figures"].values() for figures in shown
     )
 
 
-def test_missing_cells_are_not_measured_under_the_word_partial() -> None:
+def test_missing_cells_are_not_measured_and_matrix_is_partial() -> None:
     results = made_up(ATTACKS[:3], missing=(("mi", "net-0", "net-2"),))
     page = Page(draw_page(results))
     rows = page.table("mi").rows
@@ -211,7 +211,7 @@ def test_missing_cells_are_not_measured_under_the_word_partial() -> None:
     assert [mean == NOT_MEASURED for mean in means["miPARTIAL"]] == [False, True, False]
 
 
-def test_an_experiment_that_has_nothing_yet_makes_a_page() -> None:
+def test_experiment_without_results_makes_page() -> None:
     page = Page(draw_page(nothing_yet()))
     assert {text for row in page.table("pgd").rows[3:] for text in row[1:]} == {NOT_MEASURED}
     assert page.data["charts"] == []
@@ -224,7 +224,7 @@ def nothing_yet() -> Results:
     return made_up(ATTACKS[1:3], missing=tuple(pairs), pictures=False)  # type: ignore[arg-type]
 
 
-def test_what_failed_is_told_with_its_reason() -> None:
+def test_failed_tasks_are_listed_with_reason() -> None:
     results = made_up(ATTACKS[:2], missing=(("pgd", "net-0", "net-2"),))
     for key in results.missing:
         results.store.failures[key] = {"message": "Traceback\nValueError: too dark"}  # type: ignore[attr-defined]
@@ -234,7 +234,7 @@ def test_what_failed_is_told_with_its_reason() -> None:
     assert "3 × ValueError: too dark" in Page(draw_page(results)).text
 
 
-def test_a_failure_of_another_run_is_no_news_once_it_is_made_up_for(results: Results) -> None:
+def test_failure_with_stored_result_is_not_listed(results: Results) -> None:
     key = results.manifest.rows[-1][4]
     store = replace(results.store, failures={key: {"message": "gone"}})  # type: ignore[type-var]
     assert failure_messages(replace(results, store=store)) == []
@@ -261,7 +261,7 @@ def test_the_gallery_takes_what_its_budget_allows(results: Results) -> None:
     assert len(tight[0]["label"]) < len(everything[0]["label"])
 
 
-def test_the_gallery_says_what_share_of_pixels_is_right(results: Results) -> None:
+def test_gallery_has_share_of_correct_pixels(results: Results) -> None:
     (shown, *_) = draw_gallery(results)
     shard = results.store.shard(results.manifest.shards[0])
     assert shard is not None
@@ -274,7 +274,7 @@ def test_the_gallery_says_what_share_of_pixels_is_right(results: Results) -> Non
     assert share == round(100 * np.trace(counts) / counts.sum())
 
 
-def test_pictures_that_the_store_lost_leave_the_rest() -> None:
+def test_gallery_without_stored_images_keeps_predictions() -> None:
     page = Page(draw_page(made_up(ATTACKS[:2], pictures=False)))
     assert page.data["gallery"][0]["attacks"][1][0]["image"] is None
     assert page.data["gallery"][0]["attacks"][1][0]["predictions"][0] is not None
@@ -294,7 +294,7 @@ def test_iterates_of_one_run_are_a_curve(results: Results, page: Page) -> None:
     }
 
 
-def test_the_last_iterate_as_it_is_stands_for_its_attack(results: Results) -> None:
+def test_last_raw_iterate_represents_attack(results: Results) -> None:
     assert main_attacks(results) == ["noise", "pgd", "mi", "ds:10"]
     scored = made_up([{"preset": "pgd", "scores": ["raw", "eps*sign"]}], images=2)
     assert main_attacks(scored) == ["pgd"]
@@ -310,7 +310,7 @@ def test_one_model_and_one_image_make_a_page() -> None:
     assert "no such pair" in page.text
 
 
-def test_numbers_are_written_as_people_write_them() -> None:
+def test_numbers_have_typographic_minus_and_intervals() -> None:
     assert decimal(-2.0) == "−2.0"
     assert decimal(2.0, signed=True) == "+2.0"
     assert interval_text((1.0, None, None, False)) == "1.0"

@@ -30,7 +30,7 @@ def test_matrices_and_rows_of_the_page_are_the_views(results: Results) -> None:
     ]
 
 
-def test_values_of_the_page_are_those_of_the_views_and_never_of_the_resamples(
+def test_page_values_equal_views_not_resamples(
     results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A value on the edge of two tenths is rounded alike on the terminal and on the page."""
