@@ -1,4 +1,4 @@
-"""What docs/reference/store.md shows works as written, and agrees with what segtransfer itself says."""
+"""The code of docs/reference/store.md works as written, and agrees with segtransfer itself."""
 
 import os
 import re

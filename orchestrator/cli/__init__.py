@@ -1,4 +1,4 @@
-"""The command ``segtransfer``: a file per verb, which reads options and prints, and no logic."""
+"""The command ``segtransfer``: a file per verb, which reads options and prints, without logic."""
 
 from segtransfer.cli.command import app, main
 

@@ -1,10 +1,18 @@
-"""``segtransfer attacks``."""
+"""The verb ``segtransfer attacks``."""
 
 from segtransfer.cli.console import console
 
 
 def attacks() -> None:
-    """List presets, transforms and losses: shipped ones and those of installed packages."""
+    """List the presets, transforms and losses that a spec can name.
+
+    The list has shipped entries and entries of installed packages, with defaults and units.
+
+    Example:
+        segtransfer attacks
+
+    Docs: explanation/concepts, how-to/registries
+    """
     from segtransfer.reporting.registries import print_entries
     from segtransfer.reporting.terminal import print_attacks
     from segtransfer.tasks.attacks.losses import LOSSES

@@ -1,4 +1,4 @@
-"""The boundary at the top of the command: no error leaves it but as a sentence and an exit code."""
+"""The boundary of the command: every error ends as a sentence and an exit code."""
 
 import errno
 import io
@@ -8,21 +8,20 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from segtransfer.cli.exits import describe, leave_output
+from segtransfer.cli.exits import RERUN, describe, leave_output
 
-RESUME = "run again to go on"
 OF_EVERY_VERB = ("--debug", "--verbose", "-v", "--quiet", "-q")
 SHORT_AS_ONE = re.compile("-[qv]{2,}")
 
 
 class Boundary(TyperGroup):
-    """The group of all verbs; what a verb does not foresee ends in its ``main``."""
+    """Group of all verbs, whose ``main`` handles the errors that no verb handles."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run the command line and exit.
 
-        Characters that the terminal's encoding lacks are replaced. The output is flushed here,
-        because an error at the interpreter's exit would be a traceback with code 120.
+        Characters outside the terminal's encoding are replaced. Standard output is flushed here,
+        because a failing flush at the interpreter's exit prints a traceback and exits with 120.
 
         Raises:
             SystemExit: Always, with the exit code.
@@ -36,13 +35,21 @@ class Boundary(TyperGroup):
             if error := _pipe_error(end.__context__) or _flush_error():
                 raise SystemExit(leave_output(error)) from error
             raise
-        except OSError as error:  # of the help and the version, since verbs handle their own
+        except OSError as error:  # from printing help or version; verbs handle their own errors
             raise SystemExit(leave_output(error)) from error
         except Exception as error:
-            raise SystemExit(describe(error, "", RESUME)) from error
+            raise SystemExit(describe(error, "", RERUN)) from error
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Accept the options of every verb behind the verb as well as before it."""
+        """Accept the options of every verb after the verb as well as before.
+
+        Args:
+            ctx: Context of the group.
+            args: Arguments of the command line; arguments after ``--`` keep their place.
+
+        Returns:
+            The arguments that the group leaves to the verb.
+        """
         end = args.index("--") if "--" in args else len(args)
         first = [a for a in args[:end] if a in OF_EVERY_VERB or SHORT_AS_ONE.fullmatch(a)]
         rest = [a for a in args[:end] if a not in first]
@@ -50,7 +57,7 @@ class Boundary(TyperGroup):
 
 
 def _pipe_error(error: BaseException | None) -> OSError | None:
-    """Return an error if it is of a closed pipe: typer and rich exit with 1 then."""
+    """Return an error if it concerns a closed pipe, for which typer and rich exit with 1."""
     return error if isinstance(error, OSError) and error.errno == errno.EPIPE else None
 
 

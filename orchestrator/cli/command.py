@@ -1,8 +1,9 @@
-"""The command with its verbs, in the order that ``--help`` lists them, and its entry point."""
+"""The command with its verbs, in the order of ``segtransfer --help``, and its entry point."""
 
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Annotated
@@ -19,6 +20,7 @@ from segtransfer.cli.doctor import doctor
 from segtransfer.cli.exits import exit_with_message
 from segtransfer.cli.export import export
 from segtransfer.cli.fleet import fleet_app
+from segtransfer.cli.help import help_text, verb
 from segtransfer.cli.infra import infra_app
 from segtransfer.cli.init import init
 from segtransfer.cli.job import job_app
@@ -33,26 +35,36 @@ from segtransfer.cli.study import study
 from segtransfer.cli.submit import submit
 from segtransfer.experiment.shadowing import check_not_shadowed
 
+PANELS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
+    "Measure": (init, plan, run, search, study, data_app),
+    "Explore": (report, compare, models, attacks, schema, doctor),
+    "Cluster": (submit, job_app, fleet_app, infra_app),
+    "Store": (export, store_app),
+}
 app = typer.Typer(
     cls=Boundary,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Measure how adversarial examples transfer between segmentation models.",
+    help=help_text(
+        """Measure how adversarial examples transfer between segmentation models.
+
+        Example:
+            segtransfer run quickstart
+
+        Docs: reference/command, reference/command-line, how-to/failures
+        """
+    ),
 )
-for _verb in (
-    run, search, study, plan, report, export, compare,
-    init, schema, models, attacks, doctor, submit,
-):  # fmt: skip
-    app.command()(_verb)
-app.add_typer(data_app, name="data")
-app.add_typer(fleet_app, name="fleet")
-app.add_typer(store_app, name="store")
-app.add_typer(job_app, name="job")
-app.add_typer(infra_app, name="infra")
+for _panel, _verbs in PANELS.items():
+    for _verb in _verbs:
+        if isinstance(_verb, typer.Typer):
+            app.add_typer(_verb, rich_help_panel=_panel)
+        else:
+            verb(app, panel=_panel)(_verb)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"segtransfer {version('segtransfer')}")
         raise typer.Exit
 
@@ -63,35 +75,58 @@ def before_any_verb(
     show_version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version of segtransfer and exit.",
         ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Print the traceback of an error as well.")
+        bool,
+        typer.Option(
+            "--debug",
+            help="Also print the traceback of an error. Default: write the traceback to a file.",
+        ),
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Print what is done as log lines as well.")
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Also print log lines of level info on standard error. Default: warnings.",
+        ),
     ] = False,
     quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet", "-q", help="Print warnings and errors alone, and the value of --json."
+            "--quiet",
+            "-q",
+            help="Print only warnings, errors and the value of --json. Default: print results and "
+            "progress too.",
         ),
     ] = False,
 ) -> None:
-    """Handle the options before the verb, and refuse a working folder that hides segtransfer."""
+    """Apply the options of every verb, and refuse a working folder that hides segtransfer.
+
+    Raises:
+        typer.Exit: With code 2 if a file in the working folder hides the package segtransfer.
+    """
     tracebacks.show(debug)
     console.quiet = quiet
     logging.getLogger("segtransfer").setLevel(logging.INFO if verbose else logging.WARNING)
-    if context.invoked_subcommand != "doctor":  # doctor reports it with all else
+    if context.invoked_subcommand != "doctor":  # doctor reports such a file among its checks
         with exit_with_message(""):
             check_not_shadowed()
 
 
 def main() -> None:
-    """Run the command: the entry point that is installed."""
+    """Run the command, as the installed script ``segtransfer`` does.
+
+    Raises:
+        SystemExit: Always, with the exit code.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    # Models and losses of one's own lie in the working folder; Ray hands the path to its workers.
-    with suppress(OSError):  # the folder was deleted; the verb says so if it needs the folder
+    # Users' models and losses are imported from the working folder; Ray sends the path to workers.
+    with suppress(OSError):  # the folder was deleted, which a verb reports if it needs the folder
         sys.path.append(os.getcwd())
     app()

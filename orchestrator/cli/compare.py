@@ -1,4 +1,4 @@
-"""``segtransfer compare``."""
+"""The verb ``segtransfer compare``."""
 
 from typing import Annotated
 
@@ -8,32 +8,65 @@ from segtransfer import api
 from segtransfer.cli.console import console
 from segtransfer.cli.exits import exit_with_message
 from segtransfer.cli.json_output import JsonOption, print_json
-from segtransfer.cli.options import TrackingOption
 from segtransfer.cli.projections import drawn, log_comparison, show_index
+
+AArgument = Annotated[
+    str, typer.Argument(metavar="A", help="Baseline A: a RUN, an ATTACK or RUN:ATTACK.")
+]
+BArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="B", help="B, as a RUN, an ATTACK or RUN:ATTACK; the result is B minus A."
+    ),
+]
+LookupStoreOption = Annotated[
+    str, typer.Option(metavar="STORE", help="Folder or URL of the store to look up names in.")
+]
+AllowOption = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST",
+        help="Differences between the runs to tolerate, comma-separated: images, targets, eps, "
+        "numerics. Default: none; a difference is an error.",
+    ),
+]
+MetricOption = Annotated[
+    str,
+    typer.Option(
+        metavar="METRIC",
+        help="Metric to compare: a name in the list of 'segtransfer models', or "
+        "module:attribute of your own metric.",
+    ),
+]
+ComparisonTrackingOption = Annotated[
+    bool, typer.Option(help="Log the comparison to MLflow if B is logged there.")
+]
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help="Baseline A: RUN, ATTACK or RUN:ATTACK.")],
-    b: Annotated[str, typer.Argument(help="B, written like A; the result is B minus A.")],
-    store: Annotated[
-        str, typer.Option(help="Store in which names are looked up.")
-    ] = "segtransfer-store",
-    allow: Annotated[
-        str,
-        typer.Option(
-            help="Differences to tolerate, comma-separated: images, targets, eps, numerics."
-        ),
-    ] = "",
-    metric: Annotated[
-        str, typer.Option(help="A metric of segtransfer models, or module:attribute of your own.")
-    ] = "miou",
-    tracking: TrackingOption = True,
+    a: AArgument,
+    b: BArgument,
+    store: LookupStoreOption = "segtransfer-store",
+    allow: AllowOption = "",
+    metric: MetricOption = "miou",
+    tracking: ComparisonTrackingOption = True,
     as_json: JsonOption = False,
 ) -> None:
     """Subtract attack A from attack B, or run A from run B, with intervals and a verdict.
 
-    A RUN is a store's folder or URL (#NAME picks an experiment of it), an experiment's name or the
-    beginning of its identity, or an MLflow run's id. An ATTACK alone is one of the newest run.
+    A RUN is an experiment: its name, the first characters of its identity, the id of its MLflow
+    run, or the folder or URL of a store, with #NAME for an experiment other than the newest. An
+    ATTACK alone is an attack of the newest experiment in --store.
+
+    Example:
+        segtransfer compare pgd ds-mi
+        segtransfer compare monday:pgd tuesday:pgd --allow images
+
+    Docs: explanation/results
+
+    Raises:
+        typer.Exit: With code 2 if a name is unknown or the runs differ in other ways than --allow
+            names.
     """
     from segtransfer.reporting.comparison import (
         comparison_facts,

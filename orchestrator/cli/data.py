@@ -1,4 +1,4 @@
-"""``segtransfer data``: check."""
+"""The verb ``segtransfer data check``."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,25 +10,45 @@ import typer
 
 from segtransfer.cli.console import console, errors
 from segtransfer.cli.exits import ExitCode, exit_with_message
+from segtransfer.cli.help import help_text, verb
 from segtransfer.cli.options import OverridesArgument, SpecArgument
 from segtransfer.errors import InputError
 
 ANY_MODELS = ("models=[fcn-r18]", "sources=null", "targets=null")  # the data need none of them
-data_app = typer.Typer(no_args_is_help=True, help="Look at the data of a spec.")
+data_app = typer.Typer(
+    name="data",
+    no_args_is_help=True,
+    help=help_text("Check the images and labels of a spec.\n\nDocs: how-to/data, how-to/data-sets"),
+)
+
+SheetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PNG",
+        help="PNG file to write: labels over sample images. An existing file is "
+        "overwritten. Default: NAME-data.png in the working folder, with the spec's name.",
+    ),
+]
 
 
-@data_app.command("check")
+@verb(data_app, "check")
 def data_check(
     spec: SpecArgument,
     overrides: OverridesArgument = None,
-    out: Annotated[
-        str | None,
-        typer.Option(help="PNG of labels over images. Default: NAME-data.png, NAME of the spec."),
-    ] = None,
+    out: SheetOption = None,
 ) -> None:
-    """Read every image and label of a spec's data; print counts and all that is wrong.
+    """Read all images and labels of a spec; print counts and every fault, and draw a sample.
 
-    Models are not read, and may be missing. The exit code is 2 if anything is wrong.
+    The models of the spec are not read and may be missing.
+
+    Example:
+        segtransfer data check quickstart
+        segtransfer data check experiment.yaml --out sample.png
+
+    Docs: how-to/data
+
+    Raises:
+        typer.Exit: With code 2 if the data have a fault, or the spec or ``--out`` is wrong.
     """
     from segtransfer.experiment.reading import read_experiment
     from segtransfer.reporting.data import (
@@ -59,22 +79,27 @@ def data_check(
 
 
 def _sheet_path(out: str) -> Path:
-    """Return the path of the contact sheet.
+    """Return the path of the PNG file, with ``~`` expanded.
 
     Raises:
-        InputError: If the path is no PNG in an existing folder.
+        InputError: If the name does not end with .png or its folder does not exist.
     """
     path = Path(out).expanduser()
     if path.suffix.lower() != ".png":
-        raise InputError(f"--out is {out}; name a file that ends with .png")
+        raise InputError(f"--out {out} is no PNG file; give a name that ends with .png")
     if not path.parent.is_dir():
-        raise InputError(f"--out is {out}; create the folder {path.parent} first")
+        raise InputError(
+            f"--out {out}: the folder {path.parent} does not exist; create the folder first"
+        )
     return path
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that shows the numbers of read and of all images on standard error."""
+    """Yield a function of (images read, all images), which shows both on standard error.
+
+    A terminal shows a line in place. Elsewhere a line is printed every ``LINE_EVERY`` seconds.
+    """
     from segtransfer.reporting.progress import LINE_EVERY
 
     last = time.monotonic()

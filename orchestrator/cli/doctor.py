@@ -1,4 +1,4 @@
-"""``segtransfer doctor``."""
+"""The verb ``segtransfer doctor``."""
 
 import typer
 
@@ -8,7 +8,19 @@ from segtransfer.experiment.shadowing import describe_shadow
 
 
 def doctor() -> None:
-    """Check versions, device, Ray, MLflow, the shipped weights, and what workers would import."""
+    """Check the installation: versions, device, Ray, MLflow, disks and the shipped weights.
+
+    A line per check says ok, note or BAD.
+
+    Example:
+        segtransfer doctor
+
+    Docs: how-to/failures, how-to/one-node
+
+    Raises:
+        typer.Exit: With code 1 if a check is bad, and with code 2 if a file in the working folder
+            hides the package segtransfer.
+    """
     from segtransfer.reporting.doctor import print_health
 
     if not print_health(console):

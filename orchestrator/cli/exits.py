@@ -1,4 +1,4 @@
-"""Exit codes, and the message that goes with each."""
+"""Exit codes of the command, and the messages of errors."""
 
 import errno
 import os
@@ -17,11 +17,20 @@ from segtransfer.errors import InputError, SegtransferError, reason_of
 from segtransfer.runtime.interrupts import was_terminated
 from segtransfer.tasks.urls import without_credentials
 
-GO_ON = "run again to go on"  # of a command that computes what the store lacks
+RERUN = "Run the same command again to resume."  # of commands that keep results in a store
 
 
 class ExitCode(IntEnum):
-    """Exit code of a command that did not succeed; docs/reference/command.md has the table."""
+    """Exit code of a command that did not succeed.
+
+    Attributes:
+        FAILED: Tasks failed, a store is damaged, a server cannot be reached, or the error was
+            unexpected.
+        WRONG_INPUT: A spec, option, file, model or data set is wrong. The message names the cause.
+        INTERRUPTED: Ctrl-C. The same command resumes.
+        BROKEN_PIPE: The program that read the output has ended.
+        TERMINATED: SIGTERM. The run wrote its report first; the same command resumes.
+    """
 
     FAILED = 1
     WRONG_INPUT = 2
@@ -32,21 +41,23 @@ class ExitCode(IntEnum):
 
 @contextmanager
 def exit_with_message(origin: str, resume: str = "") -> Iterator[None]:
-    """Turn every error into one message and an exit code.
+    """Turn an exception or interrupt of the body into a message on standard error and an exit code.
 
     Args:
-        origin: Name of the file, store, fleet or job; opens a message that does not name it.
-        resume: Clause that says how to resume a stopped command; empty if it keeps no results.
+        origin: Name of the file, store, fleet or job, put before a message without the name.
+        resume: Sentence on how to resume a stopped command; empty for a command that keeps no
+            results in a store.
 
     Raises:
-        typer.Exit: An exception or an interrupt was raised inside.
+        typer.Exit: The body raised: with the code of a SegtransferError, 130 after Ctrl-C, 143
+            after SIGTERM, 141 if standard output is a closed pipe, else 1.
     """
     try:
         yield
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt as stop:
-        say(f"\nStopped. What was done is in the store; {resume}." if resume else "\nStopped.")
+        say(f"\nStopped. Finished results are in the store. {resume}" if resume else "\nStopped.")
         code = ExitCode.TERMINATED if was_terminated(stop) else ExitCode.INTERRUPTED
         raise typer.Exit(code) from None
     except Exception as error:
@@ -54,62 +65,75 @@ def exit_with_message(origin: str, resume: str = "") -> Iterator[None]:
 
 
 def describe(error: Exception, origin: str, resume: str) -> ExitCode:
-    """Print an error as a sentence, keep its traceback in a file, and return the exit code.
+    """Print an error as a sentence, write its traceback to a file, and return the exit code.
 
-    The message of an InputError tells all, so its traceback is kept only if the InputError was
+    The message of an InputError is complete. Its traceback is written only if the InputError was
     raised ``from`` another exception.
 
     Args:
         error: The error.
-        origin: Name of the file, store, fleet or job; opens an InputError that does not name it.
-        resume: Clause that says how to resume the command; empty if it keeps no results.
+        origin: Name of the file, store, fleet or job, put before the message of an InputError
+            unless the message has the name or opens with an option.
+        resume: Sentence on how to resume the command, printed after an OSError; empty for a
+            command that keeps no results in a store.
+
+    Returns:
+        The ``exit_code`` of a SegtransferError, else FAILED; of an OutputError the code of
+        ``leave_output``.
     """
     if isinstance(error, OutputError):
         return leave_output(error)
     known = isinstance(error, InputError)
     message = message_of(error)
-    if isinstance(error, InputError) and origin not in message:
+    if isinstance(error, InputError) and origin not in message and not message.startswith("--"):
         message = f"{origin}: {message}"
     elif _is_of_a_file(error):
-        message = f"not readable or writable: {message}"
+        message = f"cannot read or write: {message}"
     say(f"[red]error:[/red] {escape(without_credentials(message))}")
     code = ExitCode(error.exit_code) if isinstance(error, SegtransferError) else ExitCode.FAILED
     if isinstance(error, OSError) and resume and code is ExitCode.FAILED:
-        say(f"What was done before is in the store; {resume}.")
+        say(f"Finished results are in the store. {resume}")
     if not known or error.__cause__ is not None:
-        say(escape(where_kept(error)))
+        say(escape(keep_traceback(error)))
     if tracebacks.shown:
         say(escape(tracebacks.text_of(error)))
     return code
 
 
 def _is_of_a_file(error: Exception) -> bool:
-    """Return whether an error is of a file or a store, not of a socket or a process."""
+    """Return whether an OSError concerns a file or a store rather than a socket or process."""
     ours = isinstance(error, SegtransferError)
     return isinstance(error, OSError) and (ours or error.filename is not None)
 
 
 def message_of(error: Exception) -> str:
-    """Return an error's message; the class opens the message of an unforeseen error.
+    """Return the message of an error for a person.
 
-    A message that is a traceback of another process is reduced to its last line.
+    Returns:
+        The error's text for a SegtransferError, OSError or RuntimeError with a text; otherwise
+        "unexpected", the class and the text. The traceback of another process is reduced to its
+        last line.
     """
     message = str(error).strip()
     if message.startswith("Traceback ("):
         message = reason_of(message)
     if isinstance(error, SegtransferError | OSError | RuntimeError) and message:
         return message
-    return f"unforeseen {type(error).__name__}{': ' if message else ''}{message}"
+    return f"unexpected {type(error).__name__}{': ' if message else ''}{message}"
 
 
-def where_kept(error: Exception) -> str:
-    """Keep the traceback of an error in a file and return a sentence that names the file."""
+def keep_traceback(error: Exception) -> str:
+    """Write the traceback of an error to a file.
+
+    Returns:
+        A sentence with the path of the file, or with the option --debug if no file can be written.
+    """
     path = tracebacks.keep(error)
-    return f"The error in full: {path}" if path else "The option --debug prints the error in full."
+    return f"Full error: {path}" if path else "Add --debug to print the traceback."
 
 
 def say(message: str) -> None:
-    """Print to standard error, which may be closed or full: then there is no way to tell."""
+    """Print to standard error; if standard error is closed or full, discard the message."""
     try:
         errors.print(message, highlight=False)
     except OSError:
@@ -117,33 +141,38 @@ def say(message: str) -> None:
 
 
 def leave_output(error: OSError) -> ExitCode:
-    """Give up standard output after its error, and return the exit code.
+    """Discard further standard output after an error of standard output.
 
-    Like other commands, one whose output goes to a pipe that was closed says nothing.
+    Args:
+        error: The error of standard output.
+
+    Returns:
+        BROKEN_PIPE for a closed pipe, without a message, as other commands do; else FAILED, after
+        a message.
     """
     _discard(sys.stdout)
     if error.errno == errno.EPIPE:
         return ExitCode.BROKEN_PIPE
-    say(f"[red]error:[/red] standard output cannot be written: {escape(error.strerror or '')}")
+    say(f"[red]error:[/red] cannot write to standard output: {escape(error.strerror or '')}")
     return ExitCode.FAILED
 
 
 def _discard(stream: TextIO) -> None:
-    """Send the rest of a stream nowhere, so that its flush at the interpreter's exit succeeds."""
-    with suppress(OSError, ValueError):  # a stream of a test has no descriptor
+    """Send a stream to the null device, so that the flush at the interpreter's exit succeeds."""
+    with suppress(OSError, ValueError):  # the streams of a test runner have no descriptor
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
 
 def exit_if_failed(failures: Mapping[str, str]) -> None:
-    """Print one line per reason why tasks failed.
+    """Print the failed tasks of a run, a line per reason, and exit if there are any.
 
     Args:
-        failures: Traceback by key of the task.
+        failures: Traceback by task key; may be empty.
 
     Raises:
-        typer.Exit: There are failures.
+        typer.Exit: With code 1 if there are failures.
     """
     if not failures:
         return
@@ -154,6 +183,7 @@ def exit_if_failed(failures: Mapping[str, str]) -> None:
     for reason, keys in reasons.items():
         errors.print(f"  {len(keys)} x {escape(reason)} (first: {keys[0][:16]})", highlight=False)
     errors.print(
-        "Their tracebacks are in the store, under failures/. Run again to retry the tasks."
+        "The tracebacks are in the store, in failures/. Run the same command again to retry the "
+        "tasks."
     )
     raise typer.Exit(ExitCode.FAILED)

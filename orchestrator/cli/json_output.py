@@ -1,4 +1,4 @@
-"""The option ``--json``, and its output: one JSON value on standard output."""
+"""The option ``--json`` and its output: a JSON value on standard output."""
 
 import json
 import math
@@ -11,24 +11,31 @@ import typer
 
 from segtransfer.cli.console import console
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print a JSON value on standard output instead of text.")
+]
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON.
+    """Print a value as indented JSON.
 
-    Dataclasses become objects of their fields, sets become sorted lists, and numbers that JSON
-    lacks (NaN, infinity) become null.
+    Args:
+        value: Dataclasses become objects of their fields, sets become sorted lists, numbers outside
+            JSON (NaN, infinity) become null.
+
+    Raises:
+        TypeError: A part of the value has no form in JSON.
+        OutputError: Standard output cannot be written.
     """
     console.file.write(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
     console.file.flush()
 
 
 def _plain(value: Any) -> Any:
-    """Return a value made of the types of JSON alone.
+    """Return a value as dicts, lists, strings, finite numbers, bools and None.
 
     Raises:
-        TypeError: If a type has no form in JSON.
+        TypeError: A part of the value has no form in JSON.
     """
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}

@@ -1,4 +1,4 @@
-"""``segtransfer models``."""
+"""The verb ``segtransfer models``."""
 
 from typing import Annotated
 
@@ -13,11 +13,26 @@ def models(
         str,
         typer.Argument(
             metavar="NAME",
-            help="Part of the names of mmsegmentation configs; lists those with weights by name.",
+            help="Part of the names of mmsegmentation configs: list the matching configs with "
+            "published weights instead. Default: list the parts of specs.",
+            show_default=False,
         ),
     ] = "",
 ) -> None:
-    """List models, metrics, adapters and data readers: shipped, and of installed packages."""
+    """List the models, metrics, adapters and data readers that a spec can name.
+
+    The list has shipped entries and entries of installed packages. With NAME, it has configs of
+    mmsegmentation with published weights and mIoU instead.
+
+    Example:
+        segtransfer models
+        segtransfer models pspnet
+
+    Docs: reference/models, how-to/weights
+
+    Raises:
+        typer.Exit: With code 2 if no config has NAME in its name.
+    """
     from segtransfer.reporting.registries import print_entries
     from segtransfer.reporting.terminal import print_models, print_published
     from segtransfer.tasks.data.reader_spec import READERS

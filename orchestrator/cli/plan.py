@@ -1,4 +1,4 @@
-"""``segtransfer plan``."""
+"""The verb ``segtransfer plan``."""
 
 from typing import Annotated
 
@@ -16,35 +16,82 @@ from segtransfer.cli.options import (
     with_options,
 )
 
+FORECAST_PANEL = "Forecast"
+
+CalibrateOption = Annotated[
+    bool,
+    typer.Option(
+        "--calibrate",
+        help="First measure every model on one micro-batch in this process, and store the "
+        "seconds. Default: use stored seconds, else assumed seconds.",
+        rich_help_panel=FORECAST_PANEL,
+    ),
+]
+SlotsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Numbers of devices to forecast for besides this machine, comma-separated, for "
+        "example 1,8,64. Default: runtime.fleet.slots of the spec.",
+        rich_help_panel=FORECAST_PANEL,
+    ),
+]
+ForwardSecondsOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Assumed seconds per image forward, for every model. Default: measured seconds, "
+        "else a value per device.",
+        rich_help_panel=FORECAST_PANEL,
+    ),
+]
+StartupSecondsOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Assumed seconds to start a worker. Default: 12.",
+        rich_help_panel=FORECAST_PANEL,
+    ),
+]
+SwitchSecondsOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Assumed seconds to load a model. Default: measured seconds, else a value per device.",
+        rich_help_panel=FORECAST_PANEL,
+    ),
+]
+
 
 def plan(
     spec: SpecArgument,
     overrides: OverridesArgument = None,
     executor: ExecutorOption = None,
     store: StoreOption = None,
-    calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure every model first, on a few images.")
-    ] = False,
-    slots: Annotated[
-        str | None,
-        typer.Option(
-            help="Fleets to simulate beside this machine, in devices, for example 1,8,64; by "
-            "default the number in runtime.fleet.slots."
-        ),
-    ] = None,
-    seconds_per_forward: Annotated[
-        float | None,
-        typer.Option(min=0, help="Assumed seconds per image forward, for every model."),
-    ] = None,
-    startup_seconds: Annotated[
-        float | None, typer.Option(min=0, help="Assumed seconds to start a worker.")
-    ] = None,
-    switch_seconds: Annotated[
-        float | None, typer.Option(min=0, help="Assumed seconds to load a model.")
-    ] = None,
+    calibrate: CalibrateOption = False,
+    slots: SlotsOption = None,
+    seconds_per_forward: ForwardSecondsOption = None,
+    startup_seconds: StartupSecondsOption = None,
+    switch_seconds: SwitchSecondsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what is stored, what the rest takes here and on other fleets, and what it can show."""
+    """Forecast a run: stored and missing tasks, hours, bytes and detectable differences.
+
+    No task is computed. The hours come from a simulation of the scheduler for this machine and
+    for each number in --slots.
+
+    Example:
+        segtransfer plan quickstart
+        segtransfer plan mine.yaml --calibrate --slots 1,8,64
+
+    Docs: how-to/one-node, how-to/reproduce-the-paper
+
+    Raises:
+        typer.Exit: With code 2 if the spec, the data, a model or an option is wrong.
+    """
     from segtransfer.experiment.reading import read_experiment
     from segtransfer.forecast import calibration
     from segtransfer.forecast.cost_model import GivenRates

@@ -1,4 +1,4 @@
-"""Reports and MLflow runs of results, and the lines that say where they are."""
+"""Reports and MLflow runs of results, and lines with the location of each."""
 
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from segtransfer.cli import tracebacks
 from segtransfer.cli.console import console, errors
-from segtransfer.cli.exits import ExitCode, where_kept
+from segtransfer.cli.exits import ExitCode, keep_traceback
 
 if TYPE_CHECKING:
     from segtransfer.comparison import Comparison
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 
 def show_results(results: "Results", tracking: bool, *, redraw: bool = False) -> bool:
-    """Draw the report and log to MLflow, if outdated, and print the location of each.
+    """Write the report and the MLflow run of results, and print the location of each.
 
-    Results are complete without either, so that a failure is a warning.
+    Results are complete without both, so that a failure is a warning. The store notes a run whose
+    MLflow run failed, for ``list_unlogged``.
 
     Args:
         results: The results.
         tracking: Whether to log to MLflow.
-        redraw: Whether to draw a report that is up to date, too.
+        redraw: Whether to write the report even if the present report is up to date.
 
     Returns:
-        False if the report or MLflow could not be written.
+        False if the report or the MLflow run could not be written.
     """
     from segtransfer.reporting.folder import PAGE, is_current, report_folder, write_report
 
@@ -41,7 +42,7 @@ def show_results(results: "Results", tracking: bool, *, redraw: bool = False) ->
     from segtransfer.store.unlogged import forget, note
 
     if not drawn("report", draw):
-        if tracking:  # which logs the report's files
+        if tracking:  # an MLflow run holds the report's files, so none is logged without them
             note(results.store, results.identity, results.name, "its report could not be written")
         return False
     console.print(f"Report: {report_folder(results)}", highlight=False)
@@ -57,7 +58,7 @@ def show_results(results: "Results", tracking: bool, *, redraw: bool = False) ->
     except TrackingError as error:
         note(results.store, results.identity, results.name, str(error))
         _warn(error)
-        errors.print(f"Log it later with: segtransfer report {results.store.location} --log")
+        errors.print(f"To log later: segtransfer report {results.store.location} --log")
         return False
     forget(results.store, results.identity)
     return True
@@ -73,14 +74,14 @@ def show_index(store: "Store") -> None:
 
 
 def drawn(noun: str, draw: Callable[[], object]) -> bool:
-    """Draw something of results that are complete without it; a failure is a warning.
+    """Call a function that writes a report of complete results; print its failure as a warning.
 
     Args:
-        noun: What is drawn, for the warning.
-        draw: Draws it.
+        noun: Name of the report, for the warning.
+        draw: Writes the report. Every Exception is caught.
 
     Returns:
-        False if drawing failed.
+        Whether the report was written.
     """
     try:
         draw()
@@ -89,7 +90,7 @@ def drawn(noun: str, draw: Callable[[], object]) -> bool:
         errors.print(
             f"[yellow]warning: the {noun} could not be written ({type(error).__name__}: "
             f"{escape(cause[0])}); the results are complete in the store. "
-            f"{escape(where_kept(error))}[/yellow]",
+            f"{escape(keep_traceback(error))}[/yellow]",
             highlight=False,
         )
         if tracebacks.shown:
@@ -99,26 +100,30 @@ def drawn(noun: str, draw: Callable[[], object]) -> bool:
 
 
 def exit_if_untracked(required: bool, shown: bool) -> None:
-    """End the command with code 1 if a required report or MLflow run is missing.
+    """Exit with code 1 if a required report or MLflow run could not be written.
 
     Args:
         required: Whether ``--require-tracking`` was given.
-        shown: Whether the report and MLflow were written.
+        shown: Whether the report and the MLflow run were written.
 
     Raises:
-        typer.Exit: They are required, and were not written.
+        typer.Exit: With code 1 if ``required`` and not ``shown``.
     """
     if required and not shown:
-        errors.print("[red]error:[/red] --require-tracking: see the warning above", highlight=False)
+        errors.print(
+            "[red]error:[/red] --require-tracking: the report or the MLflow run could not be "
+            "written; the warning above has the cause",
+            highlight=False,
+        )
         raise typer.Exit(ExitCode.FAILED)
 
 
 def list_unlogged(store: "Store", told: Collection[str]) -> None:
-    """Print the runs of a store that could not be logged to MLflow.
+    """Print on standard error the runs of a store that could not be logged to MLflow.
 
     Args:
         store: The store.
-        told: Identities of runs whose warning was printed a moment ago.
+        told: Identities of runs to leave out, because their warning has just been printed.
     """
     from segtransfer.store.unlogged import unlogged
 
@@ -129,20 +134,23 @@ def list_unlogged(store: "Store", told: Collection[str]) -> None:
         label = escape(f"{run.name}-{run.identity[:12]} since {run.at}: {run.cause}")
         errors.print(f"  {label}", highlight=False)
     if runs:
-        errors.print(f"Log experiments with: segtransfer report {store.location} --log")
-        errors.print("Log a search by the same command as before, with --resume.")
+        errors.print(f"To log experiments: segtransfer report {store.location} --log")
+        errors.print("To log a search: run its command again with --resume.")
 
 
 def log_comparison(comparison: "Comparison") -> None:
-    """Log a comparison to MLflow if B is logged there, and print how to open the run."""
+    """Log a comparison to MLflow if B is logged there, and print how to open the MLflow run.
+
+    A failure of MLflow is printed as a warning.
+    """
     from segtransfer.tracking import TrackingError, comparisons, how_to_open
 
     try:
         if not comparisons.is_logged(comparison.b):
             location = comparison.b.store.location
             console.print(
-                f"Not in MLflow, because {comparison.b.name} is not: "
-                f"'segtransfer report {location} --log' logs it.",
+                f"Not logged to MLflow, because {comparison.b.name} is not logged. To log it "
+                f"first: segtransfer report {location} --log",
                 highlight=False,
                 markup=False,
             )
@@ -151,14 +159,16 @@ def log_comparison(comparison: "Comparison") -> None:
         console.print(f"MLflow: {how_to_open(uri)}", highlight=False)
     except TrackingError as error:
         _warn(error)
-        errors.print("Log it later with the same command.")
+        errors.print("To log later: run the same command again.")
 
 
 def log_search(result: "SearchResult") -> bool:
-    """Log a search to MLflow and print how to open its runs.
+    """Log a search to MLflow, and print how to open its MLflow runs.
+
+    A failure of MLflow is printed as a warning and noted in the store, for ``list_unlogged``.
 
     Returns:
-        False if MLflow could not be written.
+        Whether the search was logged.
     """
     from segtransfer.store.unlogged import forget, note
     from segtransfer.tracking import TrackingError, how_to_open, runs_address, searches
@@ -171,13 +181,13 @@ def log_search(result: "SearchResult") -> bool:
     except TrackingError as error:
         note(store, identity, result.context.search.name, str(error))
         _warn(error)
-        errors.print("Log it later with the same command: nothing is computed again.")
+        errors.print("To log later: run the same command again. No task is computed again.")
         return False
     forget(store, identity)
     return True
 
 
 def _warn(error: Exception) -> None:
-    """Print why MLflow was not written, and where the error is kept in full."""
-    kept = f" ({where_kept(error)})" if error.__cause__ else ""
+    """Print the cause of a failing MLflow, and the path of the traceback if there is a cause."""
+    kept = f" ({keep_traceback(error)})" if error.__cause__ else ""
     errors.print(f"[yellow]{escape(str(error) + kept)}[/yellow]", highlight=False)

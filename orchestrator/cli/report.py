@@ -1,4 +1,4 @@
-"""``segtransfer report``."""
+"""The verb ``segtransfer report``."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,26 +7,50 @@ from rich.markup import escape
 
 from segtransfer.cli.console import console, errors
 from segtransfer.cli.exits import ExitCode, exit_with_message
-from segtransfer.cli.options import ExperimentOption, LocationArgument
+from segtransfer.cli.options import LocationArgument
 from segtransfer.cli.projections import drawn, list_unlogged, show_index, show_results
 from segtransfer.errors import InputError
 
 if TYPE_CHECKING:
     from segtransfer.results import Results
 
+ReportedExperimentOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Experiment to report: its name, or at least four first characters of its "
+        "identity. Default: all experiments of the store.",
+    ),
+]
+LogOption = Annotated[
+    bool,
+    typer.Option(help="Log to MLflow the experiments whose MLflow run is missing or outdated."),
+]
+ImagesOption = Annotated[
+    bool,
+    typer.Option("--images", help="Also write HTML pages with every image of every cell."),
+]
+
 
 def report(
     store: LocationArgument,
-    experiment: ExperimentOption = None,
-    log: Annotated[bool, typer.Option(help="Bring MLflow up to date with the store.")] = False,
-    images: Annotated[
-        bool,
-        typer.Option("--images", help="Also write pages with every image of every cell."),
-    ] = False,
+    experiment: ReportedExperimentOption = None,
+    log: LogOption = False,
+    images: ImagesOption = False,
 ) -> None:
-    """Print and redraw the experiments of a store, and log them; nothing is computed.
+    """Print the experiments of a store and write their reports again; no task is computed.
 
-    Runs that could not be logged to MLflow are listed at the end; with --log they end with code 1.
+    Experiments whose results are not in MLflow are listed at the end.
+
+    Example:
+        segtransfer report segtransfer-store
+        segtransfer report s3://bucket/lab --experiment monday --log
+
+    Docs: explanation/results
+
+    Raises:
+        typer.Exit: With code 2 if the store or an experiment cannot be read, and with code 1 if an
+            experiment could not be logged with --log.
     """
     from segtransfer.reporting.terminal import print_results
     from segtransfer.results import results_of
@@ -38,7 +62,7 @@ def report(
         for identity, content in experiments_of(opened, experiment).items():
             try:
                 results = results_of(opened, identity, content)
-            except InputError as error:  # the other experiments are reported all the same
+            except InputError as error:  # a damaged experiment must not hide the others
                 errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
                 refused = True
                 continue

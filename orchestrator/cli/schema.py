@@ -1,4 +1,4 @@
-"""``segtransfer schema``."""
+"""The verb ``segtransfer schema``."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -19,12 +19,25 @@ class SpecKind(StrEnum):
 
 
 def schema(
-    kind: Annotated[SpecKind, typer.Argument(help="Kind of file.")] = SpecKind.EXPERIMENT,
+    kind: Annotated[
+        SpecKind,
+        typer.Argument(
+            metavar="KIND",
+            help="Kind of spec file: experiment, search, study (the base experiment of a study) or "
+            "space (the space of a search).",
+        ),
+    ] = SpecKind.EXPERIMENT,
 ) -> None:
-    """Print the JSON schema of a kind of spec file, for editors.
+    """Print the JSON schema of a spec file, for completion and checks in editors.
 
-    With the schema in a file, the first line of a spec tells the editor:
-    # yaml-language-server: $schema=segtransfer.schema.json
+    A YAML language server reads the schema that the first line of a spec names, for example
+    '# yaml-language-server: $schema=segtransfer.schema.json'.
+
+    Example:
+        segtransfer schema > segtransfer.schema.json
+        segtransfer schema search > search.schema.json
+
+    Docs: reference/command-line
     """
     from segtransfer.experiment.editor_schema import editor_schema
     from segtransfer.experiment.spec import Experiment

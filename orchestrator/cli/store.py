@@ -1,4 +1,4 @@
-"""``segtransfer store``: verify, repair, merge, compact, gc."""
+"""The verbs ``segtransfer store verify``, ``repair``, ``merge``, ``compact`` and ``gc``."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +7,7 @@ import typer
 
 from segtransfer.cli.console import console
 from segtransfer.cli.exits import ExitCode, exit_with_message
+from segtransfer.cli.help import help_text, verb
 from segtransfer.cli.json_output import JsonOption, print_json
 from segtransfer.cli.options import LocationArgument
 from segtransfer.errors import InputError
@@ -14,14 +15,41 @@ from segtransfer.errors import InputError
 if TYPE_CHECKING:
     from segtransfer.store import Store
 
-YesOption = Annotated[bool, typer.Option("--yes", help="Remove without asking. --json never asks.")]
+YesOption = Annotated[
+    bool,
+    typer.Option(
+        "--yes",
+        help="Remove the listed parts without a question. Default: ask on the terminal; with "
+        "--json, remove nothing.",
+    ),
+]
 
-store_app = typer.Typer(no_args_is_help=True, help="Keep a store healthy.")
+store_app = typer.Typer(
+    name="store",
+    no_args_is_help=True,
+    help=help_text(
+        """Verify, repair, merge, compact and clean a store.
+
+        Docs: reference/store
+        """
+    ),
+)
 
 
-@store_app.command("verify")
+@verb(store_app, "verify")
 def store_verify(location: LocationArgument, as_json: JsonOption = False) -> None:
-    """Read everything and check it; name what is damaged, orphaned, foreign or cut off."""
+    """Read and check every file of a store; list damaged, unneeded and unknown files.
+
+    No file is changed.
+
+    Example:
+        segtransfer store verify segtransfer-store
+
+    Docs: reference/store
+
+    Raises:
+        typer.Exit: With code 1 if a file is damaged, and with code 2 if there is no store.
+    """
     from segtransfer.reporting.maintenance import print_verification
     from segtransfer.store.maintenance import open_existing, verify
 
@@ -36,13 +64,23 @@ def store_verify(location: LocationArgument, as_json: JsonOption = False) -> Non
             raise typer.Exit(ExitCode.FAILED)
 
 
-@store_app.command("repair")
+@verb(store_app, "repair")
 def store_repair(
     location: LocationArgument,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List all damaged results, ask, and remove them, so that a run computes them again."""
+    """List damaged results, ask, and remove them; a later run computes them again.
+
+    Example:
+        segtransfer store repair segtransfer-store
+
+    Docs: reference/store
+
+    Raises:
+        typer.Exit: With code 2 if there is no store, the store is in use, or there is no terminal
+            for the question.
+    """
     from segtransfer.reporting.maintenance import print_damage
     from segtransfer.store.maintenance import find_damage, open_existing, remove_damage
 
@@ -56,21 +94,40 @@ def store_repair(
         print_damage(damages, console)
         if damages and _confirmed(yes):
             removed = remove_damage(store, damages)
-            console.print(f"Removed {removed}. Run the experiments again to compute them.")
+            console.print(
+                f"Removed {removed} damaged parts. Run the experiments again to compute them."
+            )
 
 
-@store_app.command("merge")
+@verb(store_app, "merge")
 def store_merge(
     location: LocationArgument,
-    others: Annotated[list[str], typer.Argument(help="Stores to copy from, left as they are.")],
+    others: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="OTHERS", help="Folders or URLs of the stores to copy from; unchanged."
+        ),
+    ],
     as_json: JsonOption = False,
 ) -> None:
-    """Copy into the first store what the others have and it lacks."""
+    """Copy the results of other stores into a store; the other stores stay unchanged.
+
+    Damaged results are left out, and so are results of different adversarial examples for the same
+    task.
+
+    Example:
+        segtransfer store merge segtransfer-store s3://bucket/lab
+
+    Docs: reference/store
+
+    Raises:
+        typer.Exit: With code 2 if a location holds no store or two stores are the same.
+    """
     from segtransfer.reporting.maintenance import print_merge
     from segtransfer.store import Store
     from segtransfer.store.maintenance import merge, open_existing
 
-    with exit_with_message(location):
+    with exit_with_message(""):
         sources = [open_existing(other) for other in others]
         reports = [merge(Store(location), other) for other in sources]
         if as_json:
@@ -80,9 +137,18 @@ def store_merge(
             print_merge(report, other, console)
 
 
-@store_app.command("compact")
+@verb(store_app, "compact")
 def store_compact(location: LocationArgument, as_json: JsonOption = False) -> None:
-    """Put commit rows into few files, so that planning reads few; nothing is lost by it."""
+    """Gather the rows of a store in few files, which plans read faster; all results are kept.
+
+    Example:
+        segtransfer store compact segtransfer-store
+
+    Docs: reference/store
+
+    Raises:
+        typer.Exit: With code 2 if there is no store.
+    """
     from segtransfer.reporting.maintenance import print_compaction
     from segtransfer.store.maintenance import compact, open_existing
 
@@ -94,26 +160,52 @@ def store_compact(location: LocationArgument, as_json: JsonOption = False) -> No
             print_compaction(report, console)
 
 
-@store_app.command("gc")
+DeletedExperimentsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Also delete this experiment: its name, or at least four first characters of its "
+        "identity; repeatable. Default: keep all experiments.",
+    ),
+]
+UnreferencedOption = Annotated[
+    bool,
+    typer.Option(help="Also delete rows and shards without a remaining experiment."),
+]
+MarkRunsOption = Annotated[
+    bool,
+    typer.Option(
+        "--mark-runs",
+        help="Also tag the MLflow runs of deleted experiments with segtransfer.deleted; the "
+        "runs are kept.",
+    ),
+]
+
+
+@verb(store_app, "gc")
 def store_gc(
     location: LocationArgument,
-    experiments: Annotated[
-        list[str] | None,
-        typer.Option(help="Also delete this experiment (name or identity's prefix); repeatable."),
-    ] = None,
-    unreferenced: Annotated[
-        bool, typer.Option(help="Also delete rows and shards that no remaining experiment names.")
-    ] = False,
-    mark_runs: Annotated[
-        bool,
-        typer.Option(
-            "--mark-runs", help="Also tag the MLflow runs of deleted experiments; none is deleted."
-        ),
-    ] = False,
+    experiments: DeletedExperimentsOption = None,
+    unreferenced: UnreferencedOption = False,
+    mark_runs: MarkRunsOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List what nothing needs any more, ask, and remove it; nothing younger than an hour."""
+    """List unneeded files of a store, ask, and remove them.
+
+    Unneeded are interrupted writes, unreadable rows, data without a row, and failures of tasks
+    with a later result. Files younger than an hour are kept.
+
+    Example:
+        segtransfer store gc segtransfer-store
+        segtransfer store gc segtransfer-store --experiments monday --unreferenced
+
+    Docs: reference/store
+
+    Raises:
+        typer.Exit: With code 2 if there is no store or experiment, the store is in use, or there is
+            no terminal for the question.
+    """
     from segtransfer.reporting.maintenance import print_freed, print_garbage
     from segtransfer.results.lookup import experiment_of
     from segtransfer.store.maintenance import find_garbage, open_existing, remove_garbage
@@ -133,7 +225,13 @@ def store_gc(
         if mark_runs:
             _mark_runs(store, yes)
         elif dropped:
-            console.print("Their runs in MLflow stay. To tag them as deleted: gc --mark-runs")
+            console.print(
+                "MLflow keeps the runs of deleted experiments. To tag the runs: segtransfer store "
+                f"gc {store.location} --mark-runs",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 def _mark_runs(store: "Store", yes: bool) -> None:
@@ -144,7 +242,7 @@ def _mark_runs(store: "Store", yes: bool) -> None:
     if not runs:
         console.print("MLflow has no run of a deleted experiment.")
         return
-    console.print(f"{len(runs)} runs in MLflow are of experiments that the store no longer holds:")
+    console.print(f"MLflow has {len(runs)} runs of deleted experiments:")
     for run in runs:
         console.print(f"  {run.info.run_name}", highlight=False, markup=False)
     if _confirmed(yes, "Tag these runs as deleted?"):
@@ -162,21 +260,24 @@ def _marked(store: "Store", yes: bool) -> list[str]:
     return [run.info.run_id for run in runs]
 
 
-def _confirmed(yes: bool, question: str = "Remove all of this?") -> bool:
-    """Return whether to change what was listed.
+def _confirmed(yes: bool, question: str = "Remove all of these?") -> bool:
+    """Return whether to change the listed parts, and ask the question unless ``yes``.
 
     Args:
-        yes: The answer given in advance; without it a person is asked.
-        question: The question.
+        yes: Whether ``--yes`` was given, so that no question is asked.
+        question: The question to ask on the terminal.
 
     Raises:
-        InputError: If there is nobody to ask.
+        InputError: A question is needed, and standard input is no terminal.
     """
     if not yes and not is_interactive():
-        raise InputError("nothing was changed: there is no terminal to ask on; give --yes")
+        raise InputError(
+            "nothing was changed, because there is no terminal for the question; add --yes to "
+            "change the store without a question"
+        )
     return yes or typer.confirm(question)
 
 
 def is_interactive() -> bool:
-    """Return whether a person can answer a question on the terminal."""
+    """Return whether standard input is a terminal, on which a person can answer a question."""
     return sys.stdin.isatty()

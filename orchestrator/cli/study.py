@@ -1,4 +1,4 @@
-"""``segtransfer study``."""
+"""The verb ``segtransfer study``."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from segtransfer import api
 from segtransfer.cli.console import console, errors
-from segtransfer.cli.exits import GO_ON, ExitCode, exit_if_failed, exit_with_message
+from segtransfer.cli.exits import RERUN, ExitCode, exit_if_failed, exit_with_message
 from segtransfer.cli.options import (
     ExecutorOption,
     RequireTrackingOption,
@@ -17,26 +17,44 @@ from segtransfer.cli.options import (
 )
 from segtransfer.cli.projections import drawn, exit_if_untracked, show_index, show_results
 
+StudyArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Name of a study, for example scales; an unknown name prints all names.",
+    ),
+]
+BaseArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="BASE OVERRIDES",
+        help="BASE: YAML file of an experiment with the models and images, or a shipped base: "
+        "zoo or camvid. OVERRIDES: changes of the base, applied in order: field.path=value, "
+        "for example data.images=50. Default: the base zoo without changes.",
+    ),
+]
+
 
 def study(
-    name: Annotated[
-        str,
-        typer.Argument(help="The name of a study; an unknown name is answered with all of them."),
-    ],
-    given: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[BASE] [OVERRIDES]...",
-            help="A YAML file of an experiment, or one that ships: zoo (if left out), camvid; "
-            "then field.path=value.",
-        ),
-    ] = None,
+    name: StudyArgument,
+    given: BaseArgument = None,
     executor: ExecutorOption = None,
     store: StoreOption = None,
     tracking: TrackingOption = True,
     require_tracking: RequireTrackingOption = False,
 ) -> None:
-    """Answer a question about transfer between any models: a figure, and a paragraph of numbers."""
+    """Run a prepared study: answer a question about transfer by a figure and a paragraph.
+
+    Example:
+        segtransfer study scales
+        segtransfer study scales mine.yaml data.images=50
+
+    Docs: explanation/results
+
+    Raises:
+        typer.Exit: With code 1 if tasks failed or are unfinished, 2 if the study or its base is
+            wrong, and 130 after Ctrl-C.
+    """
     from segtransfer.reporting.folder import report_folder
     from segtransfer.reporting.progress import ProgressView
     from segtransfer.reporting.studies import write_study
@@ -44,7 +62,7 @@ def study(
     from segtransfer.studies import IncompleteStudyError, find_study, read_base, split_base
 
     source, overrides = split_base(given or [])
-    with exit_with_message("", GO_ON):
+    with exit_with_message("", RERUN):
         find_study(name)
         base = read_base(source, with_options(overrides, executor=executor, store=store))
         progress = ProgressView(console)
@@ -53,7 +71,7 @@ def study(
         except IncompleteStudyError as error:
             exit_if_failed(error.results.failures)
             missing = len(error.results.missing)
-            errors.print(f"{missing} tasks have no result yet. Run again to go on.")
+            errors.print(f"{missing} tasks have no result yet. {RERUN}")
             raise typer.Exit(ExitCode.FAILED) from None
         finally:
             progress.stop()

@@ -1,4 +1,4 @@
-"""Tracebacks of errors, which go to a file and not to the terminal."""
+"""Tracebacks of errors, written to files instead of the terminal."""
 
 import os
 import shlex
@@ -10,22 +10,23 @@ from pathlib import Path
 
 from segtransfer.tasks.urls import without_credentials
 
-FOLDER = "segtransfer-reports"  # below the working folder
+FOLDER = "segtransfer-reports"  # in the working folder
 
-shown = False  # also on the terminal: the option --debug
+shown = False  # whether tracebacks are printed too, as --debug sets
 
 
 def show(wanted: bool) -> None:
-    """Set whether tracebacks are printed as well: the option ``--debug``."""
+    """Set whether tracebacks are printed on standard error too, for the option ``--debug``."""
     global shown
     shown = wanted
 
 
 def keep(error: BaseException) -> Path | None:
-    """Write an error's traceback to a new file, in the working folder if possible.
+    """Write the command line and an error's traceback to a new file, without credentials.
 
     Returns:
-        The file; None if neither the working folder nor the temporary folder can be written.
+        The file, in segtransfer-reports/ or, if that folder cannot be written, in the temporary
+        folder; None if neither can be written.
     """
     command = without_credentials(shlex.join(["segtransfer", *sys.argv[1:]]))
     content = f"{command}\n\n{text_of(error)}".encode(errors="backslashreplace")
@@ -48,9 +49,9 @@ def keep(error: BaseException) -> Path | None:
 
 
 def text_of(error: BaseException) -> str:
-    """Return an error's traceback with those of all errors behind it, without credentials.
+    """Return the traceback of an error and of all its causes, without credentials.
 
-    Exceptions that a ``raise ... from None`` left behind are part of the text.
+    Causes that ``raise ... from None`` suppressed are included.
     """
     link: BaseException | None = error
     while link is not None:

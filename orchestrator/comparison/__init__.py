@@ -1,4 +1,4 @@
-"""Comparison: one run or attack minus another, per cell, with intervals and a verdict."""
+"""Comparison: a run or attack minus another, per cell, with intervals and a verdict."""
 
 from segtransfer.comparison.comparison import Comparison, compare, compare_results
 

@@ -1,4 +1,4 @@
-"""Comparison of two runs, or of two attacks: paired differences per cell, and their verdict."""
+"""Comparison of two runs, or of two attacks: paired differences per cell, and a verdict."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -28,16 +28,22 @@ VERDICT_GROUPS = ("cross_backbone", "same_backbone", "")  # in the order of a ve
 class Comparison(Tabled):
     """Run B minus run A, on the images, sources and targets of both.
 
+        comparison = segtransfer.compare("pgd", "ds-mi")
+        comparison.matrix()                      # mIoU differences in percentage points
+        print(comparison.verdict("ds-mi"))
+
     Attributes:
-        a: Results of A, restricted to the images, sources and targets of both.
-        b: Results of B, restricted likewise.
+        a: Results of A, restricted to the common images, sources and targets, in A's order.
+        b: Results of B, restricted likewise, in A's order.
         attacks: Pairs of an attack of A and an attack of B. B's name identifies the pair.
         metric: A name of the registry of metrics.
         allow: The kinds of differences that were tolerated.
         frame: A row per cell, row, column and mean. Columns: attack_a, attack_b, kind (cell, row,
-            column, mean), group, source, target, a, b, difference (percentage points), low and
-            high (95 % interval), p, and beyond_noise (Holm's correction within the kind).
-        notes: Sentences about data left out and about the limits of the intervals.
+            column, mean), group (pair group), source, target, a, b (the metric's unit), difference
+            (b minus a, percentage points), low and high (95 % interval of the difference), p
+            (two-sided), and beyond_noise (Holm's correction within the kind). Numbers are NaN
+            without a result. Target is empty in rows, source in columns, both in means.
+        notes: Sentences about left-out data, the limits of the intervals, and warnings of A and B.
     """
 
     a: Results
@@ -54,7 +60,10 @@ class Comparison(Tabled):
 
     @cached_property
     def identity(self) -> str:
-        """Hash of both runs, the attacks, the metric and the allowances, in whatever store."""
+        """Return the hash of both runs, the attacks, the metric and the allowances.
+
+        Runs count by their identity, not by their store.
+        """
         return key_of(
             {
                 "a": self.a.identity,
@@ -68,22 +77,31 @@ class Comparison(Tabled):
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the compared results. Equal digests give equal figures and MLflow runs."""
+        """Return the sha256 of the compared results; equal digests give equal figures."""
         return key_of({"comparison": self.identity, "a": self.a.digest, "b": self.b.digest})
 
     @property
     def metric_name(self) -> str:
-        """The metric's name in text and figures."""
+        """Return the metric's name in text and figures."""
         metric = METRICS.find(self.metric)
         return metric.words or metric.label
 
     @property
     def negative_fools_more(self) -> bool:
-        """Whether B fools more if the difference is below zero."""
+        """Return whether a difference below 0 means that B fools more."""
         return METRICS.find(self.metric).lower_fools_more
 
     def rows(self, attack: str, kind: str) -> pd.DataFrame:
-        """Return the frame's rows of a kind for the pair of B's attack ``attack``."""
+        """Return the rows of ``frame`` of a kind and a pair of attacks.
+
+        Args:
+            attack: B's attack of the pair.
+            kind: ``cell``, ``row``, ``column`` or ``mean``.
+
+        Returns:
+            The rows with the columns and the index of ``frame``; empty for an unknown attack or
+            kind.
+        """
         frame = self.frame
         return frame[(frame["attack_b"] == attack) & (frame["kind"] == kind)]
 
@@ -92,14 +110,16 @@ class Comparison(Tabled):
 
         Args:
             attack: B's attack of the pair; None for the first pair.
-            value: difference, a, b, low, high, p or beyond_noise.
+            value: A numeric column of ``frame``: ``difference``, ``a``, ``b``, ``low``, ``high``,
+                ``p`` or ``beyond_noise``.
 
         Returns:
-            A frame with a row per source and a column per target, in percentage points, NaN if a
-            result is missing. Attacks without a source have a single row.
+            A frame with a row per source and a column per target, in percentage points (``a`` and
+            ``b`` in the metric's unit), NaN without a result. A pair of attacks without sources has
+            a single row, named with an empty string.
 
         Raises:
-            KeyError: No pair has this attack of B.
+            KeyError: If no pair has this attack of B, or the column is unknown.
         """
         name = self.attacks[0][1] if attack is None else attack
         if name not in dict(self.attacks).values():
@@ -109,8 +129,22 @@ class Comparison(Tabled):
         return table.loc[cells["source"].unique(), cells["target"].unique()]
 
     def verdict(self, attack: str) -> str:
-        """Return a sentence about the transfer of a pair of attacks, noise named as noise."""
-        a = next(a for a, b in self.attacks if b == attack)
+        """Return a sentence on the difference in transfer of a pair of attacks.
+
+        A difference counts as an effect only if it is beyond noise after Holm's correction for the
+        number of means.
+
+        Args:
+            attack: B's attack of the pair.
+
+        Returns:
+            A clause per transfer group, other backbones first, with the mean difference and its 95
+            % interval in percentage points.
+
+        Raises:
+            KeyError: If no pair has this attack of B.
+        """
+        a = {theirs: ours for ours, theirs in self.attacks}[attack]
         who = f"{attack}, B against A" if a == attack else f"{attack} (B) against {a} (A)"
         means = self.rows(attack, "mean")
         clauses = [
@@ -119,7 +153,7 @@ class Comparison(Tabled):
             if (means["group"] == group).any()
         ]
         if not clauses:
-            clauses = ["A and B share no source and other target, so nothing is said of transfer"]
+            clauses = ["transfer is not measured, because no common target differs from the source"]
         return f"{who}: {'; '.join(clauses)}."
 
     def _clause(self, mean: pd.Series) -> str:
@@ -129,7 +163,7 @@ class Comparison(Tabled):
             return f"{where} results are missing"
         number = f"{name} {signed_number(mean['difference'], 2)}"
         if pd.isna(mean["low"]):
-            return f"{where} there is no interval, because nothing can be resampled ({number})"
+            return f"{where} there is no interval, because all images are one cluster ({number})"
         number = f"{name} {signed_interval(mean['difference'], mean['low'], mean['high'])}"
         if pd.isna(mean["p"]):
             return f"{where} {NO_VERDICT} ({number})"
@@ -153,18 +187,21 @@ def compare(
 ) -> Comparison:
     """Compare two runs, or two attacks, by reference.
 
-    Two runs are compared attack by attack, over the names of attacks in both.
+    Two runs are compared attack by attack, over the attack names that both have.
 
     Args:
-        a: A reference as ``references.find_run`` reads it.
+        a: The baseline: a reference as for ``references.find_run``.
         b: A reference likewise; the result is B minus A.
-        store: Folder or URL of the store of named experiments and attacks.
-        allow: Differences to tolerate, of ``shared.ALLOWABLE``.
+        store: The folder or URL of the store of named experiments and attacks.
+        allow: Kinds of differences to tolerate, of ``shared.ALLOWABLE``.
         metric: A name of the registry of metrics.
-        find_logged: Looks up an MLflow run by its id; None if references are no such ids.
+        find_logged: Returns the origin of an MLflow run by its id; None to accept no such ids.
+
+    Returns:
+        The comparison, with 95 % intervals by cluster bootstrap over the common images.
 
     Raises:
-        InputError: A reference is unknown, or the runs cannot be compared.
+        InputError: If a reference is unknown, or the runs cannot be compared.
     """
     where = Store(str(store))
     run_a, run_b = (find_run(str(reference), where, find_logged) for reference in (a, b))
@@ -185,24 +222,28 @@ def compare_results(
     """Compare pairs of an attack of A and an attack of B.
 
     Args:
-        a: Results of A, subtracted from B's.
+        a: Results of A, the baseline.
         b: Results of B.
-        attacks: Names of attacks, A's and B's per pair.
-        allow: Differences to tolerate, of ``shared.ALLOWABLE``.
-        metric: A name of the registry of metrics.
+        attacks: Per pair the name of A's attack and of B's attack.
+        allow: Kinds of differences to tolerate, of ``shared.ALLOWABLE``.
+        metric: A name of the registry of metrics; ``ratio`` only within an experiment.
+
+    Returns:
+        The comparison B minus A on the common images, sources and targets. Equal results give equal
+        intervals, because the bootstrap has a fixed seed.
 
     Raises:
-        InputError: ``allow`` or ``metric`` is unknown, or the runs cannot be compared.
+        InputError: If ``allow`` or ``metric`` is unknown, or the runs cannot be compared.
     """
     for name in allow:
         if name not in ALLOWABLE:
-            raise InputError(f"'{name}' cannot be allowed: {suggest(name, ALLOWABLE)}")
+            raise InputError(f"cannot allow '{name}': {suggest(name, ALLOWABLE)}")
     if metric not in METRICS:
         of_margins(metric)
     if metric == "ratio" and a.identity != b.identity:
         raise InputError(
-            "cannot compare: a transfer ratio is relative to the strongest attack of its own run, "
-            "so those of two runs have different denominators; compare the metric drop"
+            "cannot compare the metric ratio of two runs: its denominator is the strongest attack "
+            "of the same run, so the denominators differ. Compare the metric drop."
         )
     ours, theirs, notes = bring_together(a, b, attacks, allow)
     frame, limits = differences(ours, theirs, attacks, metric)
@@ -218,7 +259,7 @@ def compare_results(
 
 
 def _warnings(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the warnings of both runs that concern the compared attacks, with their runs."""
+    """Return the warnings of both runs about the compared attacks, each with its runs."""
     found: dict[str, list[str]] = {}
     for side, (name, run) in enumerate((("A", a), ("B", b))):
         for sentence in warning_sentences(run, [pair[side] for pair in attacks]):
@@ -232,9 +273,9 @@ def _pairs(a: Run, b: Run) -> list[tuple[str, str]]:
         both = [name for name in a.attacks if name in b.attacks]
         if not both:
             raise InputError(
-                f"A ({a.label}) and B ({b.label}) have no attack of one name: A has "
-                f"{', '.join(a.attacks)}, B has {', '.join(b.attacks)}; name one of each "
-                "after a colon"
+                f"A ({a.label}) and B ({b.label}) have no attack name in common: A has "
+                f"{', '.join(a.attacks)}, B has {', '.join(b.attacks)}. Name an attack of each "
+                "after a colon, as RUN:ATTACK."
             )
         return [(name, name) for name in both]
     return [(_only(a, "A"), _only(b, "B"))]
@@ -244,7 +285,7 @@ def _only(run: Run, name: str) -> str:
     """Return the attack that a reference names, or the run's only attack."""
     if run.attack is None and len(run.attacks) > 1:
         raise InputError(
-            f"the other side is one attack, so name one of {name} ({run.label}) too, after a "
-            f"colon: {', '.join(run.attacks)}"
+            f"The other run is restricted to one attack, but {name} ({run.label}) has several. "
+            f"Name one after a colon: {', '.join(run.attacks)}."
         )
     return run.attack or run.attacks[0]

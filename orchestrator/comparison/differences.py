@@ -20,17 +20,20 @@ def differences(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return B minus A for pairs of attacks.
 
+    Both runs are resampled with the same design (2,000 resamples, seed 0): the design of the run
+    with fewer schedule groups.
+
     Args:
         a: Results of A.
-        b: Results of B, with the images, sources and targets of A in A's order.
-        attacks: Names of attacks, A's and B's per pair.
+        b: Results of B, with A's images, sources and targets in A's order.
+        attacks: Per pair the name of A's attack and of B's attack.
         metric: A name of the registry of metrics.
 
     Returns:
-        The frame of ``Comparison.frame``, and sentences about its limits. A cell with a missing
-        result is NaN, and so are the means over this cell.
+        The frame as in ``Comparison.frame``, and sentences about the limits of its intervals. A
+        cell without a result is NaN, and so are the means over this cell.
     """
-    # Fewer schedule groups are larger clusters, within which images are not independent.
+    # Images within a schedule group are dependent, so the larger groups of both runs are resampled.
     coarser = min(a, b, key=lambda run: run.manifest.settings.schedule_groups)
     design = Resampled(coarser).design
     of_a, of_b = Resampled(a, design=design), Resampled(b, design=design)
@@ -49,7 +52,7 @@ def differences(
 def _statistics(
     a: Results, b: Results, attack_a: str, attack_b: str
 ) -> Iterator[tuple[str, str, str, str, list[Pair]]]:
-    """Yield kind, group, source and target of each statistic, and the cells it averages.
+    """Yield kind, group, source and target of each statistic, and the cells of its mean.
 
     A mean covers cells of a single group. Rows and columns exclude the diagonal. If neither attack
     uses a source, there is a single row of cells, with empty group and source.
@@ -74,7 +77,7 @@ def _statistics(
 def _rows_and_columns(
     group: str, inside: list[Pair]
 ) -> Iterator[tuple[str, str, str, str, list[Pair]]]:
-    """Yield rows and columns of a group; none if each of them would be a single cell."""
+    """Yield rows and columns of a group; none if each would be a single cell."""
     for side, kind in enumerate(("row", "column")):
         members: dict[str, list[Pair]] = {}
         for pair in inside:
@@ -88,7 +91,7 @@ def _rows_and_columns(
 def _values(
     of_a: Resampled, of_b: Resampled, attack_a: str, attack_b: str, pairs: list[Pair], metric: str
 ) -> tuple[float, ...]:
-    """Return means of A and B, their difference with its interval, and p; NaN if incomplete."""
+    """Return the means of A and B, the difference with low and high, and p; NaN if incomplete."""
     try:
         paired = of_b.difference(attack_b, attack_a, pairs, metric, CONFIDENCE, other=of_a)
         mine, theirs = of_a.mean(attack_a, pairs, metric), of_b.mean(attack_b, pairs, metric)
@@ -103,16 +106,16 @@ def _limits(a: Results, b: Results, frame: pd.DataFrame) -> Iterator[str]:
     missing = int(cells["difference"].isna().sum())
     if missing:
         yield (
-            f"{missing} of {len(cells)} differences have no result in A, in B or in both yet: run "
-            "those again."
+            f"{missing} of {len(cells)} differences lack a result in A, in B or in both. Run the "
+            "incomplete experiment again."
         )
     yield (
-        "Intervals are 95 % each; beyond noise means: after Holm's correction for all "
-        f"{len(cells)} cells (rows, columns and means each among themselves)."
+        "Intervals are 95 % each, uncorrected. Beyond noise means significant at 5 % after Holm's "
+        f"correction for all {len(cells)} cells; rows, columns and means are corrected separately."
     )
     groups = [run.manifest.settings.schedule_groups for run in (a, b)]
     if groups[0] != groups[1]:
         yield (
-            f"A shares schedules in {groups[0]} groups of images and B in {groups[1]}: images are "
-            f"taken as alike within the {min(groups)}."
+            f"A has {groups[0]} schedule groups and B has {groups[1]}. The {min(groups)} larger "
+            "groups are resampled."
         )

@@ -1,4 +1,4 @@
-"""References of users to a run, or to an attack of a run, and their resolution."""
+"""Resolution of references to a run, or to an attack of a run."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,13 @@ MOST_SUGGESTIONS = 8  # experiments, and attacks per experiment, in an error's m
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """Origin of an MLflow run: an experiment in a store, and its attack (None: all attacks)."""
+    """The origin of an MLflow run.
+
+    Attributes:
+        store: The folder or URL of the store.
+        identity: The experiment's identity; a trial's is ``SEARCH-NUMBER``.
+        attack: The logged attack; None for all attacks.
+    """
 
     store: str
     identity: str
@@ -29,12 +35,19 @@ class LoggedRun:
 
 
 FindLogged = Callable[[str], LoggedRun]
-"""Return the origin of the MLflow run with this id; raise InputError if there is none."""
+"""Return the origin of the MLflow run with this id; raise InputError if the id is unknown."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A stored experiment, and the attack that a reference names (None: all attacks)."""
+    """A stored experiment that a reference names.
+
+    Attributes:
+        store: The store that holds the experiment.
+        identity: The experiment's identity.
+        content: The manifest as the store holds it.
+        attack: The variant that the reference names; None for all attacks.
+    """
 
     store: Store
     identity: str
@@ -43,49 +56,52 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The experiment's name."""
+        """Return the experiment's name."""
         return self.content["spec"]["name"]
 
     @property
     def attacks(self) -> list[str]:
-        """Names of all iterates and scores of the experiment's attacks."""
+        """Return the names of all variants of the experiment's attacks."""
         return [made["name"] for made in self.content["attacks"]]
 
     @property
     def label(self) -> str:
-        """A reference to this experiment: its name and the first characters of its identity."""
+        """Return the name and the first eight characters of the identity, joined by a hyphen."""
         return f"{self.name}-{self.identity[:8]}"
 
     def is_of(self, other: "Run") -> bool:
-        """Return whether both name the same experiment in the same store, attacks aside."""
+        """Return whether both name the same experiment in the same store; attacks may differ."""
         mine, theirs = ((run.store.location, run.identity) for run in (self, other))
         return mine == theirs
 
 
 def load(run: Run) -> Results:
-    """Return the stored results of a run."""
+    """Return the stored results of a run; raise InputError if the manifest is damaged."""
     return results_of(run.store, run.identity, run.content)
 
 
 def find_run(reference: str, store: Store, find_logged: FindLogged | None = None) -> Run:
     """Resolve a reference to a run, or to an attack of a run.
 
-    A reference is, tried in this order:
+    References are tried in this order:
 
     - a store's folder or URL: its newest experiment, or the experiment after a ``#``;
-    - an experiment in ``store``, as ``experiment_of`` looks it up;
-    - an MLflow run's id;
+    - an experiment in ``store``, as ``experiment_of`` resolves it;
+    - an MLflow run's id, 32 hexadecimal digits;
     - an attack of the newest experiment in ``store``.
 
     ``:ATTACK`` after any of the first three names an attack of the run.
 
     Args:
         reference: The reference.
-        store: Store of named experiments and attacks.
-        find_logged: Looks up an MLflow run by its id; None if references are no such ids.
+        store: The store of named experiments and attacks.
+        find_logged: Returns the origin of an MLflow run by its id; None to accept no such ids.
+
+    Returns:
+        The run, with its attack if the reference names an attack.
 
     Raises:
-        InputError: The reference names no run, or more than one.
+        InputError: If the reference matches no run, or more than one.
     """
     lacking = ""
     for head, attack in _splits(reference):
@@ -104,8 +120,8 @@ def find_run(reference: str, store: Store, find_logged: FindLogged | None = None
     if inside := _open(reference.rpartition("#")[0]):
         store, known = inside, _experiments(inside)
     raise InputError(
-        f"'{reference}' is no store, no MLflow run, no experiment in store {store.location} and no "
-        f"attack of its newest; {_listed(known)}"
+        f"No experiment in store {store.location} matches '{reference}', which is also no store, "
+        f"MLflow run id or attack of the newest experiment. {_listed(known)}"
     )
 
 
@@ -133,10 +149,10 @@ def _open(location: str) -> Store | None:
 
 
 def _pick(name: str, store: Store) -> Run | None:
-    """Return the experiment with this name or identity, or None.
+    """Return the experiment with this name or prefix of the identity, or None.
 
     Raises:
-        InputError: If several experiments match, or another version of segtransfer wrote it.
+        InputError: If several experiments match, or another version of segtransfer wrote the match.
     """
     if not matching(described(store), name):
         return None
@@ -147,7 +163,7 @@ def _pick(name: str, store: Store) -> Run | None:
 
 
 def _logged(run_id: str, find_logged: FindLogged | None) -> Run | None:
-    """Return the run that an MLflow run was logged from; None if this is no MLflow id."""
+    """Return the run from which an MLflow run was logged; None if the id is no MLflow id."""
     if find_logged is None or not MLFLOW_RUN_ID.fullmatch(run_id):
         return None
     logged = find_logged(run_id)
@@ -158,8 +174,8 @@ def _logged(run_id: str, find_logged: FindLogged | None) -> Run | None:
         content = store.trial(search, int(number))
     if content is None:
         raise InputError(
-            f"MLflow run {run_id} was logged from experiment {logged.identity[:12]} in store "
-            f"{store.location}, which is not there any more; give the store it has moved to"
+            f"MLflow run {run_id} was logged from experiment {logged.identity[:12]}, which store "
+            f"{store.location} no longer holds. Give the store that holds it, as STORE#EXPERIMENT."
         )
     if not _has_names(content):
         read_manifest(content, logged.identity, store.location)
@@ -167,7 +183,7 @@ def _logged(run_id: str, find_logged: FindLogged | None) -> Run | None:
 
 
 def _experiments(store: Store) -> list[Run]:
-    """Return the experiments of a store that can be named, oldest first."""
+    """Return the experiments of a store with readable names, oldest first."""
     return [
         Run(store, identity, content)
         for identity, content in store.descriptions().items()
@@ -176,7 +192,7 @@ def _experiments(store: Store) -> list[Run]:
 
 
 def _has_names(content: Mapping[str, Any]) -> bool:
-    """Return whether a stored manifest is in this version's format and names its attacks."""
+    """Return whether a stored manifest has this version's format and names for all attacks."""
     spec, attacks = content.get("spec"), content.get("attacks")
     return (
         content.get("format") == FORMAT
@@ -188,12 +204,12 @@ def _has_names(content: Mapping[str, Any]) -> bool:
 
 
 def _listed(runs: list[Run]) -> str:
-    """Return a clause that lists the newest runs with their attacks."""
+    """Return a sentence with the newest runs and their attacks."""
     if not runs:
-        return "there is no experiment; give the folder or URL of a store as --store"
+        return "The store has no experiment. Give the folder or URL of another store as --store."
     listed = [
         f"{run.label} ({', '.join(run.attacks[:MOST_SUGGESTIONS])})"
         for run in runs[::-1][:MOST_SUGGESTIONS]
     ]
     left = len(runs) - len(listed)
-    return f"there are {'; '.join(listed)}" + (f" and {left} more" if left else "")
+    return f"The store holds: {'; '.join(listed)}" + (f" and {left} more." if left else ".")

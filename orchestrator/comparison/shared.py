@@ -1,4 +1,4 @@
-"""Common images and models of two runs, and the differences that forbid a comparison."""
+"""Restriction of two runs to common images and models, and objections to a comparison."""
 
 import hashlib
 from collections import defaultdict
@@ -17,7 +17,12 @@ ALLOWABLE = ("images", "targets", "eps", "numerics")
 
 @dataclass(frozen=True)
 class Objection:
-    """A difference between two runs: its kind, of ``ALLOWABLE``, and a clause that states it."""
+    """A difference between two runs that a user must allow.
+
+    Attributes:
+        kind: A kind of ``ALLOWABLE``; ``sources`` for left-out sources, which are never refused.
+        clause: The difference in words.
+    """
 
     kind: str
     clause: str
@@ -31,14 +36,15 @@ def bring_together(
     Args:
         a: Results of A.
         b: Results of B.
-        attacks: Names of attacks, A's and B's per pair.
+        attacks: Per pair the name of A's attack and of B's attack.
         allow: Kinds of differences to tolerate, of ``ALLOWABLE``.
 
     Returns:
-        Both restricted runs, and a sentence per difference and omission.
+        Both restricted runs, and a sentence per tolerated difference and per omission.
 
     Raises:
-        InputError: The runs differ in a kind outside ``allow``, or have nothing in common.
+        InputError: If the runs differ in a kind outside ``allow``, have no common image, source or
+            target, have other classes or label maps, or if a run has no results or misses images.
     """
     for name, run in (("A", a), ("B", b)):
         _check_whole(name, run)
@@ -55,7 +61,8 @@ def bring_together(
     if refused:
         raise InputError(
             "\n".join(
-                f"cannot compare: {o.clause}; to compare all the same, allow it (--allow {o.kind})"
+                f"cannot compare: {o.clause}. Add --allow {o.kind} to compare despite the "
+                "difference."
                 for o in refused
             )
         )
@@ -75,9 +82,9 @@ def _check_whole(name: str, run: Results) -> None:
     """Refuse a run without results, or with missing images."""
     where = f"{run.name} ({name}) in {run.store.location}"
     if not run.counts:
-        raise InputError(f"{where} has no results yet; run it first")
+        raise InputError(f"{where} has no results. Run the experiment first.")
     if any(len(counts) != len(run.image_ids) for counts in run.counts.values()):
-        raise InputError(f"images of {where} are missing or damaged; run it again")
+        raise InputError(f"images of {where} are missing or damaged. Run the experiment again.")
 
 
 def _check_classes(a: Results, b: Results) -> None:
@@ -91,7 +98,7 @@ def _check_classes(a: Results, b: Results) -> None:
         )
     maps = [run.manifest.settings.data.label_map for run in (a, b)]
     if maps[0] != maps[1]:
-        raise InputError("cannot compare: A and B merge classes otherwise (data.label_map)")
+        raise InputError("cannot compare: A and B have different label maps (data.label_map)")
 
 
 def _same_images(a: Results, b: Results) -> tuple[np.ndarray, np.ndarray]:
@@ -107,12 +114,14 @@ def _same_images(a: Results, b: Results) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _contents(run: Results) -> dict[str, str]:
-    """Return sha256 of the pixels and labels per image id."""
+    """Return the sha256 of pixels and labels per image id."""
     digests = {}
     for _, shard in run.reader().shards():
         if shard is None:
-            raise InputError(f"images of {run.name} in {run.store.location} are damaged; "
-                             "run it again")  # fmt: skip
+            raise InputError(
+                f"images of {run.name} in {run.store.location} are missing or damaged. Run the "
+                "experiment again."
+            )
         for name, image, label in zip(shard.image_ids, shard.images, shard.labels, strict=True):
             digest = hashlib.sha256(repr(image.shape).encode())
             digest.update(image.tobytes() + label.tobytes())
@@ -121,14 +130,13 @@ def _contents(run: Results) -> dict[str, str]:
 
 
 def _of_images(a: Results, b: Results, both: np.ndarray) -> Iterator[Objection]:
-    """Yield an objection if some images are not common to both."""
+    """Yield an objection if the runs do not have the same images."""
     if len(both) == len(a.image_ids) == len(b.image_ids):
         return
-    clause = f"A has {len(a.image_ids)} images and B has {len(b.image_ids)}, of which {len(both)} "
-    clause += "are the same"
+    clause = f"A has {len(a.image_ids)} images and B has {len(b.image_ids)}; {len(both)} are common"
     altered = len({*a.image_ids} & {*b.image_ids}) - len(both)
     if altered:
-        clause += f"; {altered} have the same name, but other pixels or labels"
+        clause += f"; {altered} have a common name, but other pixels or labels"
     yield Objection("images", clause)
 
 
@@ -188,12 +196,12 @@ def _of_numerics(a: Results, b: Results, attacks: Sequence[tuple[str, str]]) -> 
         if source in ours and source in others and ours[source] != others[source]
     ]
     if differ:
-        clause = f"numerics are {_shown(mine)}, and what that came to on the machines differs: "
+        clause = f"numerics are {_shown(mine)}, but the machines enabled different options: "
         yield Objection("numerics", clause + "; ".join(differ))
 
 
 def _computed_with(run: Results, attacks: Collection[str]) -> dict[str, set[str]]:
-    """Return the numerics in effect per source; several if machines differed."""
+    """Return the numerics in effect per source; several if machines enabled different options."""
     options: defaultdict[str, set[str]] = defaultdict(set)
     for attack in attacks:
         for source, report in run.attack_reports[attack]:

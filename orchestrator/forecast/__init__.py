@@ -1,1 +1,1 @@
-"""Forecasts: measured model costs, and the time and bytes that a plan takes."""
+"""Forecasts of the time and bytes of an experiment, before it runs."""

@@ -1,4 +1,4 @@
-"""Measurement of what models cost on this machine, and the rates that plans are costed with."""
+"""Measurement of models' costs on this machine, and the rates for the costs of plans."""
 
 import logging
 import math
@@ -35,10 +35,10 @@ from segtransfer.tasks.models import adapters as models
 log = logging.getLogger(__name__)
 Returned = TypeVar("Returned")
 
-ROUNDS = 2  # of each measurement at the data's size, alternating
-TIMED_STEPS = 3  # of the longer attack of each round
-# Scales below and above one, none of which is fed twice: one image of the first and a micro-batch
-# of the second are the ends of what attacks feed.
+ROUNDS = 2  # repetitions of each measurement at the data's size, alternating
+TIMED_STEPS = 3  # steps of the longer attack of each round
+# Scales below and above 1, each fed once. One image at the small scales and a micro-batch at the
+# large scales are the extremes of an attack's inputs.
 SMALL_SCALES, LARGE_SCALES = {"low": 0.5, "width": 0.3}, {"low": 1.2, "width": 0.3}
 LARGEST_SCALE = {"low": 1.5, "width": 0.0}
 
@@ -46,13 +46,13 @@ LARGEST_SCALE = {"low": 1.5, "width": 0.0}
 def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda name: None) -> None:
     """Measure every model of a plan on one micro-batch, in this process, and store the rates.
 
-    Each model is loaded once, except the first, which is loaded twice: the imports of adapters are
-    no part of a load. On a CPU the time is the CPU time of one torch thread, so that other
+    Each model is loaded once, except the first, which is loaded twice, because the imports of
+    adapters are no part of a load. On a CPU the time is the CPU time of one torch thread, so other
     processes do not count.
 
     Args:
-        plan: The plan whose models are measured.
-        store: The store that the rates are written to.
+        plan: The plan with the models.
+        store: The store for the rates.
         tell: Called with each model's name before its measurement.
 
     Raises:
@@ -73,14 +73,17 @@ def calibrate(plan: Plan, store: Store, tell: Callable[[str], None] = lambda nam
                     models.load(spec, _device(), plan.experiment.numerics)
                 rates = _measure(plan, key, shard)
             except Exception as error:  # a model is arbitrary user code
-                raise InputError(f"model '{spec.name}' cannot be measured: {error}") from error
+                raise InputError(f"Model '{spec.name}' cannot be measured: {error}") from error
             write_rates(store, _subject(plan, key), rates)
     finally:
         torch.set_num_threads(threads)
 
 
 def _batch_of(shard: Shard, count: int) -> Shard:
-    """Return ``count`` images of a shard; a shard of fewer is repeated, as its size may be rare."""
+    """Return ``count`` images of a shard.
+
+    A shard of fewer images is repeated, because images of its size may be rare.
+    """
     chosen = np.arange(count) % len(shard.image_ids)
     return replace(
         shard,
@@ -92,7 +95,13 @@ def _batch_of(shard: Shard, count: int) -> Shard:
 
 
 def read_rates(plan: Plan, store: Store, given: GivenRates = NOTHING_GIVEN) -> Rates:
-    """Return the rates of a plan's models: given by hand, else measured here, else assumed."""
+    """Return the rates of a plan's models: given by hand, else measured here, else assumed.
+
+    Args:
+        plan: The plan.
+        store: The store of measured rates.
+        given: Rates given by hand.
+    """
     measured: dict[str, ModelRates] = {}
     for key in plan.models:
         stored = stored_rates(store, _subject(plan, key))
@@ -112,7 +121,11 @@ def read_rates(plan: Plan, store: Store, given: GivenRates = NOTHING_GIVEN) -> R
 
 @cache
 def device_name() -> str:
-    """Return the GPU's name, else the CPU's name with the number of threads."""
+    """Return the GPU's name, else the CPU's name with the number of threads.
+
+    Returns:
+        For example "NVIDIA H200" or "AMD EPYC 7763, one thread".
+    """
     if _device() == "cuda":
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
@@ -124,7 +137,7 @@ def device_name() -> str:
 
 
 def _measure(plan: Plan, key: str, shard: Shard) -> ModelRates:
-    """Return the rates of one model on this device, measured on a shard of one micro-batch."""
+    """Return the rates of a model on this device, measured on a shard of one micro-batch."""
     spec, micro_batch = plan.models[key], plan.experiment.runtime.micro_batch
     base = start_of_peak(_device())
     load, model = _timed(lambda: models.load(spec, _device(), plan.experiment.numerics))
@@ -143,7 +156,7 @@ def _measure(plan: Plan, key: str, shard: Shard) -> ModelRates:
     parts = [shard.first(1), shard][: len(shard.image_ids)]
     for part in parts:
         time_evaluation(part)  # refuses a model of other classes
-        time_attack(part, 1)  # kernels are chosen
+        time_attack(part, 1)  # warm-up: kernels are chosen
     # Memory is mapped once, however large the images of later steps are.
     time_attack(parts[-1], 1, LARGEST_SCALE)
     rounds = [
@@ -153,7 +166,7 @@ def _measure(plan: Plan, key: str, shard: Shard) -> ModelRates:
         ]
         for _ in range(ROUNDS)
     ]
-    # Of each part; axes: round, part, measurement.
+    # Means over the rounds; axes: round, part, measurement.
     forward, one, several = np.mean(rounds, axis=0).T
     step = np.maximum((several - one) / (TIMED_STEPS - 1), forward)
     counts = [len(part.image_ids) for part in parts]
@@ -179,6 +192,9 @@ def line_through(points: Sequence[tuple[float, float]]) -> LinearCost:
 
     Args:
         points: Pairs of images and seconds; the line of a single point goes through the origin.
+
+    Returns:
+        Seconds per call and seconds per image.
     """
     (few, quick), (many, slow) = points[0], points[-1]
     slope = (slow - quick) / (many - few) if many > few else math.inf

@@ -14,12 +14,12 @@ from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, relative_cost, views
 from segtransfer.tasks.attacks.transforms.views import TransformContext
 
-EXACT_GROUPS = 64  # with more schedule groups the mean stands for the drawn sizes
+EXACT_GROUPS = 64  # with more schedule groups the mean size is used, not the drawn sizes
 
-# Assumed if neither measured nor given: a half-width ResNet-18 takes 0.45 s per megapixel on one
-# thread of the CPU here, a ResNet-50 ten times as long; a data-centre GPU is some 20 times faster.
+# Assumed if neither measured nor given. A half-width ResNet-18 took 0.45 s per megapixel on one
+# thread of a CPU, a ResNet-50 ten times as long. A data-centre GPU is about 20 times faster.
 FORWARD_SECONDS_PER_PIXEL = {"cpu": 1e-6, "cuda": 5e-8}
-STARTUP_SECONDS = 12.0  # a worker that imports mmseg, as measured here
+STARTUP_SECONDS = 12.0  # measured for a worker that imports mmseg
 SWITCH_SECONDS = 2.0
 # Rounding, checks and statistics of an image, which belong to no step.
 FINISH_SECONDS_PER_PIXEL = 2e-7
@@ -27,7 +27,13 @@ FINISH_SECONDS_PER_PIXEL = 2e-7
 
 @dataclass(frozen=True)
 class GivenRates:
-    """Rates given by hand, in seconds; they replace measured rates."""
+    """Rates given by hand, which replace measured rates.
+
+    Attributes:
+        forward: Seconds per image forward, for every model.
+        startup: Seconds to start a worker.
+        switch: Seconds to load a model.
+    """
 
     forward: float | None = None
     startup: float | None = None
@@ -39,10 +45,14 @@ NOTHING_GIVEN = GivenRates()
 
 @dataclass(frozen=True)
 class Rates:
-    """Rates of all models of a plan, by model key.
+    """Rates of all models of a plan.
 
-    ``startup`` is the seconds of a worker's start, without a model. ``measured`` names the models
-    whose rates were measured, and ``given`` holds the rates given by hand; all others are assumed.
+    Attributes:
+        models: Rates by model key.
+        startup: Seconds to start a worker, without a model.
+        device: Name of this machine's device.
+        measured: Keys of the models with measured rates.
+        given: Rates given by hand. Rates neither measured nor given are assumed.
     """
 
     models: Mapping[str, ModelRates]
@@ -70,13 +80,27 @@ def assumed_rates(pixels: int, device: str) -> ModelRates:
 
 
 def with_forward(rates: ModelRates, forward: float) -> ModelRates:
-    """Return the rates with other seconds per image forward, and with the steps that follow."""
+    """Return the rates with other seconds per image forward, and with steps in proportion.
+
+    Args:
+        rates: The rates of a model.
+        forward: Seconds per image forward. A step takes ``FORWARD_AND_BACKWARD`` (2.5) times as
+            long.
+    """
     step = LinearCost(0.0, forward * FORWARD_AND_BACKWARD)
     return replace(rates, forward=LinearCost(0.0, forward), step=step, scaled=step)
 
 
 def in_seconds(plan: Plan, rates: Rates) -> dict[str, Task]:
-    """Return the plan's tasks with their costs in seconds."""
+    """Return the plan's tasks with their costs in seconds rather than image forwards.
+
+    Args:
+        plan: The plan.
+        rates: The rates of all its models, for the plan's largest images.
+
+    Returns:
+        All tasks by key, stored tasks included.
+    """
     passes: dict[tuple[str, int], tuple[float, float]] = {}
     exact = len({shard.group for shard in plan.shards.values()}) <= EXACT_GROUPS
     finish = max((model.finish for model in rates.models.values()), default=0.0)
@@ -84,7 +108,7 @@ def in_seconds(plan: Plan, rates: Rates) -> dict[str, Task]:
     for key, task in plan.tasks.items():
         shard = plan.shards[task.shard_id]
         batches = math.ceil(len(shard.image_ids) / plan.experiment.runtime.micro_batch)
-        # Rates are those of the largest images; smaller ones cost in proportion to their area.
+        # Rates hold for the largest images. Smaller images cost in proportion to their area.
         images = len(shard.image_ids) * math.prod(shard.size) / math.prod(largest)
         model = rates.models[task.model] if task.model is not None else None
         if task.attack is None:
@@ -135,5 +159,5 @@ def forwards(
 
 
 def _always_new_sizes(attack: AttackSpec) -> bool:
-    """Tell whether most steps feed a size that was not fed before; DI feeds two sizes in all."""
+    """Return whether most steps feed a size that was not fed before; DI feeds two sizes in all."""
     return any(transform.always_new_sizes for transform in attack.transforms)

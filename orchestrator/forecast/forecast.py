@@ -26,23 +26,32 @@ from segtransfer.statistics.power import Power, power_of
 from segtransfer.store import Store
 from segtransfer.store.measured_costs import peaks_on_gpus
 
-# A larger plan is simulated on a part of its shards: a fleet takes some two seconds.
+# A larger plan is simulated on a part of its shards. The simulation takes about 2 s per fleet.
 EXACT_TASKS = 50_000
-# Seconds per call beside its work, in the driver and the store, as measured on this machine.
+# Seconds per call in the driver and the store, as measured on one machine.
 CALL_OVERHEAD = 0.01
 # The same in core seconds, if the driver, Ray's daemons and the client share the workers' cores.
 SHARED_CORES_CALL_OVERHEAD = 0.03
 THIS_MACHINE = "machine"  # the device of slots that share the cores of this machine
 BUDGET_PER_SLOT = 2 * 2**30  # bytes in flight, if the spec leaves the budget to the cluster
 
-# Bytes in the store over raw bytes, zstd, as measured on the camvid sample: AEs of eps 8/255, and
-# confusions with predictions (a byte a pixel).
+# Bytes in the store over raw bytes, with zstd, as measured on the camvid sample: AEs at eps 8/255,
+# and confusions with predictions (1 byte per pixel).
 AE_RATIO, SCORE_RATIO = 0.86, 0.053
 
 
 @dataclass(frozen=True)
 class FleetForecast:
-    """Forecast for one fleet: ``makespan`` and its lower ``bound`` in seconds, on ``devices``."""
+    """Forecast for a fleet.
+
+    Attributes:
+        name: Name of the fleet for people.
+        slots: Number of slots.
+        devices: Number of devices.
+        makespan: Seconds until the last result.
+        bound: Lower bound on the makespan in seconds.
+        simulation: The simulation, of a part of the tasks if the plan is large.
+    """
 
     name: str
     slots: int
@@ -83,7 +92,16 @@ class Forecast:
 
 
 def forecast(plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = ()) -> Forecast:
-    """Simulate the missing tasks on this machine, and on fleets of ``counts`` such devices."""
+    """Simulate the missing tasks on this machine and on larger fleets.
+
+    Plans of more than ``EXACT_TASKS`` missing tasks are simulated on a part of their shards.
+
+    Args:
+        plan: The plan.
+        store: The store, which may hold measured GPU memory and earlier results.
+        rates: The rates of the plan's models.
+        counts: Numbers of devices of further fleets, each device like this machine's.
+    """
     tasks = in_seconds(plan, rates)
     fleets = [slots_here(plan, store), *((f"{count:,}", uniform_fleet(count)) for count in counts)]
     sample = _subsample(plan, tasks, -(-len(plan.missing) // EXACT_TASKS))
@@ -95,7 +113,7 @@ def forecast(plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = ())
         simulation = simulate(sample, slots, settings, stored=plan.stored)
         makespan = simulation.makespan
         if part > 1:
-            # The loss at the start and the end does not grow with the number of shards.
+            # Idle time at the start and the end does not grow with the number of shards.
             makespan += bound - lower_bound(sample.values(), slots, settings, stored=plan.stored)
         devices = len({slot.device for slot in slots})
         predicted.append(FleetForecast(name, len(slots), devices, makespan, bound, simulation))
@@ -113,19 +131,31 @@ def forecast(plan: Plan, store: Store, rates: Rates, counts: Sequence[int] = ())
 
 
 def read_counts(text: str) -> tuple[int, ...]:
-    """Return the sizes of fleets in a text such as "1,8,64".
+    """Read the sizes of fleets from a text such as "1,8,64".
+
+    Args:
+        text: Whole numbers from 1 to 65536, separated by commas.
 
     Raises:
         InputError: A size is no whole number from 1 to 65536.
     """
     counts = tuple(int(part) if part.strip().isdigit() else 0 for part in text.split(","))
     if not all(1 <= count <= 65536 for count in counts):
-        raise InputError(f"--slots '{text}' is no list of numbers from 1 to 65536, as 1,8,64")
+        raise InputError(
+            f"--slots '{text}' is not a list of numbers from 1 to 65536. Write for example 1,8,64."
+        )
     return counts
 
 
 def fleet_sizes(experiment: Experiment, text: str | None) -> tuple[int, ...]:
-    """Return the sizes of fleets in a text, else the number of slots that a spec asks for.
+    """Return the sizes of fleets in a text, else the number of slots in a spec.
+
+    Args:
+        experiment: The spec.
+        text: As in ``read_counts``, or None.
+
+    Returns:
+        The sizes; empty if the text is None and the spec has ``slots: auto``.
 
     Raises:
         InputError: A size is no whole number from 1 to 65536.
@@ -147,13 +177,13 @@ def lower_bound(
 
     Let W be the work of the calls, L the seconds to load every model once, l the least of these
     loads, and C the capacity (at most ``width`` slots per device at full speed). The bound is the
-    start-up plus the largest of
+    start-up plus the largest of (W + L) / C, W / C + l (a slot loads a model before its first call)
+    and the longest chain (load of a source, attack, its longest evaluation).
 
-    - (W + L) / C;
-    - W / C + l, because a slot must load a model before its first call;
-    - the longest chain: the load of a source, an attack, and its longest evaluation.
-
-    Deaths only add to the makespan.
+    Args:
+        tasks: The tasks, with costs in seconds.
+        settings: Overheads, of which deaths are ignored.
+        stored: Keys of tasks already done.
     """
     load, call = settings.load_seconds, settings.call
     count = Counter(slot.device for slot in slots)
@@ -189,7 +219,14 @@ def lower_bound(
 
 
 def settings_of(plan: Plan, rates: Rates, slots: Sequence[Slot]) -> SimulationSettings:
-    """Return the settings that simulate a plan's run on a fleet of these slots."""
+    """Return the settings that simulate a plan's run on a fleet.
+
+    Args:
+        plan: The plan, whose runtime sets window, attempts and byte budget.
+        rates: The rates of the plan's models.
+        slots: The slots of the fleet. Slots on this machine's cores share the cores with the
+            driver, which makes calls dearer.
+    """
     runtime = plan.experiment.runtime
     budget = runtime.in_flight_mib
     workers = EXECUTORS[runtime.executor].workers
@@ -205,12 +242,24 @@ def settings_of(plan: Plan, rates: Rates, slots: Sequence[Slot]) -> SimulationSe
 
 
 def uniform_fleet(count: int) -> list[Slot]:
-    """Return the slots of ``count`` devices with one slot each."""
+    """Return the slots of a fleet of equal devices with one slot each.
+
+    Args:
+        count: Number of devices.
+    """
     return [Slot(f"slot-{i}", f"device-{i}") for i in range(count)]
 
 
 def slots_here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
-    """Return a name for this machine, and the slots that the plan's executor opens on it."""
+    """Return the slots that the plan's executor opens on this machine.
+
+    Args:
+        plan: The plan; only models of missing tasks count.
+        store: The store, which may hold measured GPU memory.
+
+    Returns:
+        A name for this machine, for example "this machine, 16 cores", and the slots.
+    """
     needed = {task.model for task in plan.missing if task.model is not None}
     models = len(needed)
     fleet, gpus = plan.experiment.runtime.fleet, torch.cuda.device_count()
@@ -233,7 +282,11 @@ def slots_here(plan: Plan, store: Store) -> tuple[str, list[Slot]]:
 
 
 def stored_bytes(plan: Plan) -> tuple[float, float]:
-    """Return the bytes that the missing AEs and the missing scores will take in the store."""
+    """Estimate the growth of the store by the missing tasks.
+
+    Returns:
+        Bytes of AEs and bytes of scores, compressed.
+    """
     confusion = 8 * len(plan.dataset.classes) ** 2
     raw = {"attack": 0, "evaluate": 0}
     for task in plan.missing:

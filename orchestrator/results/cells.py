@@ -1,4 +1,4 @@
-"""Every metric of every matrix cell as one table."""
+"""Build a table of every metric in every matrix cell."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,11 +11,14 @@ def cells_of(
     """Return a row per attack, source and target.
 
     Args:
-        matrices: Per attack and metric, sources by targets in percent.
+        matrices: Per attack and metric, a frame of sources by targets. All metrics but ``drop`` are
+            in percent; ``drop`` is in percentage points. All frames of an attack have equal
+            labels.
         group: A function from source and target to their pair group.
 
     Returns:
-        Columns ``attack``, ``source``, ``target``, ``group`` and a column per metric in percent.
+        Columns ``attack``, ``source``, ``target``, ``group`` (strings) and a float column per
+        metric, NaN for cells without a result. The index counts from 0.
     """
     return pd.DataFrame(
         [

@@ -1,4 +1,4 @@
-"""Stored results that fit their place: scores of a shard's own images, reports of an attack."""
+"""Stored results that match the manifest: scores of a shard's own images, reports of an attack."""
 
 import json
 from dataclasses import replace
@@ -21,18 +21,20 @@ def scores(
     labelled: np.ndarray | None,
     manifest: Manifest,
 ) -> Evaluation | None:
-    """Return the stored scores of a cell.
+    """Return the stored scores of a cell, or None if they cannot be used.
 
     Args:
         store: The store.
         cell: The target, the shard, and the attack whose AEs are scored.
-        shard: The shard, or None if its images and labels are missing.
+        shard: The shard, or None if its images and labels are missing. Without a shard the scores
+            are not compared with images and labels.
         labelled: ``label_counts`` of the shard, or None with it.
         manifest: The classes and the fingerprints of the models.
 
     Returns:
-        None if the scores are missing or damaged, have another number of classes, or are of
-        another target, attack or shard, or of other images or labels than those of the shard.
+        The confusion matrices int64 N x K x K and predictions uint8 N x H x W, with the row's
+        report and time. None if the scores are missing or damaged, have another number of classes,
+        or belong to another target, attack, shard, images or labels.
     """
     row = store.row(cell.key)
     if row is None or row.kind != "evaluate" or not _is_of(row, cell, manifest):
@@ -48,13 +50,20 @@ def scores(
 
 
 def label_counts(shard: Shard) -> np.ndarray:
-    """Return the pixels of each image with each label, int64 N x 255; ignored pixels left out."""
+    """Return the number of pixels per image and label, without ignored pixels.
+
+    Args:
+        shard: A shard with N images.
+
+    Returns:
+        int64 N x 255, a column per label 0 to 254.
+    """
     counts = [np.bincount(labels.ravel(), minlength=IGNORE_INDEX + 1) for labels in shard.labels]
     return np.stack(counts)[:, :IGNORE_INDEX]
 
 
 def _is_of(row: CommitRow, cell: Cell, manifest: Manifest) -> bool:
-    """Return whether a row names the cell's shard, attack and target, as far as it names any."""
+    """Return whether a row has the cell's shard, attack and target; fields not stored match."""
     fingerprint = manifest.models[cell.target].fingerprint
     return (
         row.shard in (None, cell.shard_id)
@@ -64,12 +73,16 @@ def _is_of(row: CommitRow, cell: Cell, manifest: Manifest) -> bool:
 
 
 def attack_fits(row: CommitRow | None, cell: Cell, manifest: Manifest) -> bool:
-    """Return whether the row of an attack agrees with a manifest, as far as it names anything.
+    """Return whether the row of an attack agrees with a manifest; fields not stored match.
 
     Args:
-        row: The row of the AEs that a cell scores; None if there is none, so that nothing differs.
-        cell: The cell, with the names of the attack's variant, the source and the shard.
+        row: The row of the AEs that a cell scores. None, for a missing row, agrees.
+        cell: The cell, with the names of the attack's variant, the source and the shard. A cell of
+            clean images agrees with any row.
         manifest: The attacks and the fingerprints of the models.
+
+    Returns:
+        False if the row is of another kind, shard, model or attack spec, or if its spec is no JSON.
     """
     if row is None or cell.attack_key is None:
         return True
@@ -88,7 +101,7 @@ def attack_fits(row: CommitRow | None, cell: Cell, manifest: Manifest) -> bool:
 
 
 def _agree(a: Any, b: Any) -> bool:
-    """Return whether two JSON values are equal, apart from fields that only one of them has."""
+    """Return whether two JSON values are equal, apart from fields missing in either."""
     if isinstance(a, dict) and isinstance(b, dict):
         return all(_agree(a[name], b[name]) for name in a.keys() & b.keys())
     if isinstance(a, list) and isinstance(b, list):
@@ -97,7 +110,7 @@ def _agree(a: Any, b: Any) -> bool:
 
 
 def _are_of(evaluation: Evaluation, shard: Shard, labelled: np.ndarray) -> bool:
-    """Return whether ids, sizes and the number of pixels per label are those of a shard."""
+    """Return whether ids, sizes and pixels per label of an evaluation are those of a shard."""
     if evaluation.image_ids != shard.image_ids:
         return False
     if evaluation.predictions.shape != shard.labels.shape:
@@ -115,11 +128,11 @@ def attack_report(
     Args:
         store: The store.
         key: The key of the attack.
-        variants: The number of variants of which the report must have statistics.
-        images: The number of images of which each must have them; None if it is not known.
+        variants: The number of variants for which the report must have statistics.
+        images: The number of images with statistics per variant; None to skip this check.
 
     Returns:
-        None if the row is missing or damaged, or is no report of such an attack.
+        The report. None if the row is missing or damaged, or is no report of such an attack.
     """
     row = store.row(key)
     if row is None or row.kind != "attack":
@@ -130,10 +143,17 @@ def attack_report(
 def attack_images(
     store: Store, key: str, variants: int
 ) -> tuple[tuple[str, ...], np.ndarray, list[dict[str, list[float]]]] | None:
-    """Return the ids, AEs uint8 M x N x 3 x H x W and perturbations of a stored attack.
+    """Return the ids, the AEs and the perturbation statistics of a stored attack.
+
+    Args:
+        store: The store.
+        key: The key of the attack.
+        variants: The least number M of variants.
 
     Returns:
-        None if a part is missing or damaged, or if these are fewer than ``variants``.
+        The N image ids, the AEs uint8 M x N x 3 x H x W, and per variant a list of N values by
+        statistic (``linf`` and ``rms`` in 8-bit levels). None if the row, the blob or the report is
+        missing or damaged, or if there are fewer than ``variants`` variants.
     """
     row = store.row(key)
     content = None if row is None or row.kind != "attack" else store.blob(row)

@@ -1,4 +1,4 @@
-"""Results from the store: counts of every image, put together per matrix cell."""
+"""Assembly of results from a store: pixel counts of every image, joined per matrix cell."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -22,48 +22,61 @@ def load_results(store: Store, identity: str) -> Results:
 
     Args:
         store: The store.
-        identity: The experiment's whole identity.
+        identity: The experiment's whole identity; prefixes and names are not resolved.
+
+    Returns:
+        The results. Cells with a missing or damaged part are left out.
 
     Raises:
-        InputError: If the store holds no such experiment, it is damaged, or another version wrote
-            it.
+        InputError: If the store holds no such experiment, or the experiment is damaged or written
+            by another version.
     """
     experiments = described(store)
     if identity not in experiments:
-        raise InputError(f"store {store.location} holds no experiment {identity}")
+        raise InputError(
+            f"Store {store.location} holds no experiment {identity}; give the store's folder or "
+            "URL, or run the experiment."
+        )
     return results_of(store, identity, experiments[identity])
 
 
 def results_of(store: Store, identity: str, content: Mapping[str, Any]) -> Results:
-    """Return the results of an experiment as the store describes it.
+    """Return the results of an experiment that the store describes.
 
     Args:
         store: The store that holds the evaluations.
         identity: The experiment's identity.
         content: The manifest as the store holds it.
 
+    Returns:
+        The results. Cells with a missing or damaged part are left out.
+
     Raises:
-        InputError: If another version of segtransfer wrote the manifest, or it is damaged.
+        InputError: If another version of segtransfer wrote the manifest, or the manifest is
+            damaged.
     """
     return assemble(store, identity, read_manifest(content, identity, store.location))
 
 
 def assemble(store: Store, identity: str, manifest: Manifest) -> Results:
-    """Return the results of an experiment, read shard by shard.
-
-    Matrix cells with a missing or damaged part are left out.
+    """Read the results of an experiment shard by shard.
 
     Args:
         store: The store that holds the evaluations.
         identity: The experiment's identity.
         manifest: The experiment's manifest.
+
+    Returns:
+        The results. A cell is left out if one of its shards is missing or damaged; the keys of
+        missing tasks are in ``missing``. Fooled pixels of a cell are left out if clean predictions
+        are missing.
     """
     reader = ExperimentReader(store, identity, manifest)
     counts: dict[MatrixIndex, list[np.ndarray]] = defaultdict(list)
     fooled: dict[MatrixIndex, list[np.ndarray]] = defaultdict(list)
     lacking: set[MatrixIndex] = set()
     for shard_id, shard in reader.shards():
-        if shard is None:  # whose images are not known
+        if shard is None:  # its images are unknown, so none of its cells is complete
             reader.missing |= {cell.key for cell in reader.cells[shard_id]}
             lacking |= {cell.index for cell in reader.cells[shard_id]}
             continue
@@ -92,12 +105,16 @@ def results_read(
     counts: Mapping[MatrixIndex, np.ndarray],
     fooled: Mapping[MatrixIndex, np.ndarray],
 ) -> Results:
-    """Return the results of counts and of the findings of a reader, which has read all shards.
+    """Return results made of counts and of the findings of a reader that has read all shards.
 
     Args:
-        reader: The reader.
-        counts: As in ``Results``, or of attacks their sums over images with N = 1.
-        fooled: As ``counts``.
+        reader: The reader; every shard was read.
+        counts: ``Results.counts``. A caller that needs sums only may pass attacks summed over
+            images, with N = 1.
+        fooled: ``Results.fooled``, with the same N.
+
+    Returns:
+        The results, without failures.
     """
     images = reader.images
     return Results(

@@ -1,4 +1,4 @@
-"""Lookup of experiments in a store, by name or identity, for every verb and for Python."""
+"""Resolution of names and identities of experiments in a store, for every verb and for Python."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,16 +6,21 @@ from typing import Any
 from segtransfer.errors import InputError
 from segtransfer.store import Store
 
-LEAST_PREFIX = 4  # characters of an identity without a name, so that few attack names are one
+LEAST_PREFIX = 4  # characters of an identity without a name, so few attack names match by chance
 MOST_LISTED = 8  # experiments in a message
 
 Described = Mapping[str, Any]
 
 
 def described(store: Store) -> Mapping[str, Described]:
-    """Return the experiments of a store by identity, oldest first, then the torn experiments.
+    """Return the experiments of a store, oldest first, then the torn experiments.
 
-    The description of a torn experiment is empty, which ``read_manifest`` refuses in a sentence.
+    Args:
+        store: The store.
+
+    Returns:
+        The stored manifest by identity. A torn experiment has an empty mapping, which
+        ``read_manifest`` refuses with a message.
     """
     paths = [path for path in store.files.names("experiments") if path.endswith(".json")]
     known = store.descriptions()
@@ -25,58 +30,68 @@ def described(store: Store) -> Mapping[str, Described]:
 
 
 def experiments_of(store: Store, wanted: str | None = None) -> Mapping[str, Described]:
-    """Return experiments of a store by identity, as ``described`` does.
+    """Return the experiments of a store that match a word.
 
     Args:
         store: The store.
-        wanted: A name, an identity's first four characters or more, or ``name-prefix`` with a
-            prefix of the identity, as runs and reports are called. A name precedes a prefix.
-            Default: all experiments.
+        wanted: A name; at least the first four characters of an identity; or ``name-prefix``, the
+            name and a prefix of the identity. A match by name precedes a match by prefix. None for
+            all experiments.
+
+    Returns:
+        The stored manifest by identity, as from ``described``, never empty.
 
     Raises:
-        InputError: If the store holds no such experiment.
+        InputError: If the store holds no experiment, or none that matches.
     """
     known = described(store)
     if not known:
         raise InputError(
-            f"store {store.location} holds no experiment; give the folder or URL of a store"
+            f"Store {store.location} holds no experiment. Give the folder or URL of a store that "
+            "has one."
         )
     matches = known if wanted is None else matching(known, wanted)
     if not matches:
         raise InputError(
-            f"store {store.location} holds no experiment '{wanted}'; it holds {_listed(known)}"
+            f"No experiment in store {store.location} matches '{wanted}'. The store holds: "
+            f"{_listed(known)}."
         )
     return matches
 
 
 def matching(known: Mapping[str, Described], wanted: str) -> Mapping[str, Described]:
-    """Return the experiments with a name or an identity's prefix.
+    """Return the experiments with a given name, or else with a given prefix of the identity.
 
     Args:
-        known: Experiments by identity.
-        wanted: A word as of ``experiments_of``.
+        known: Stored manifests by identity.
+        wanted: A word as for ``experiments_of``.
+
+    Returns:
+        The matches by identity; empty if there are none.
     """
     named = {i: content for i, content in known.items() if _name(content) == wanted}
     return named or {i: content for i, content in known.items() if _begins(i, content, wanted)}
 
 
 def experiment_of(store: Store, wanted: str | None = None) -> tuple[str, Described]:
-    """Return the identity and the content of a store's experiment.
+    """Return the identity and the manifest of a single experiment.
 
     Args:
         store: The store.
-        wanted: As ``experiments_of`` reads it. May be left out if the store holds a single
-            experiment.
+        wanted: A word as for ``experiments_of``. None if the store holds a single experiment.
+
+    Returns:
+        The identity and the stored manifest; an empty manifest for a torn experiment.
 
     Raises:
         InputError: If no experiment matches, or more than one.
     """
     matches = experiments_of(store, wanted)
     if len(matches) > 1:
-        which = "" if wanted is None else f" named '{wanted}'"
+        match = "" if wanted is None else f" that match '{wanted}'"
         raise InputError(
-            f"store {store.location} holds {len(matches)} experiments{which}; give one of them, by "
-            f"its name or the beginning of its identity: {_listed(matches)}"
+            f"Store {store.location} holds {len(matches)} experiments{match}. Name a single "
+            f"experiment, by its name or a prefix of its identity: {_listed(matches)}."
         )
     return next(iter(matches.items()))
 
@@ -95,7 +110,7 @@ def _name(content: Described) -> str:
 
 
 def _listed(experiments: Mapping[str, Described]) -> str:
-    """Return the newest experiments as a list of ``name-prefix``."""
+    """Return the newest experiments as a list of ``name-prefix``, cut at ``MOST_LISTED``."""
     newest = list(experiments.items())[: -MOST_LISTED - 1 : -1]
     listed = ", ".join(
         f"{_name(content)}-{i[:12]}" if content else f"{i[:12]} (damaged)" for i, content in newest

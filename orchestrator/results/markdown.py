@@ -7,13 +7,30 @@ from segtransfer.results.views import transfer_matrix
 
 
 def warning_sentences(results: Results, attacks: list[str]) -> list[str]:
-    """Return the warnings that concern some attacks, in the order of the results' list."""
+    """Return the warnings about some attacks, in the order of ``Results.warnings``.
+
+    Args:
+        results: The results.
+        attacks: Names of variants.
+
+    Returns:
+        The sentences about an attack of these variants, and the sentences about all attacks.
+    """
     named = {results.variants[attack].attack for attack in attacks}
     return [w.sentence for w in results.warnings if not w.attacks or named & set(w.attacks)]
 
 
 def markdown(results: Results, attacks: list[str]) -> str:
-    """Return the matrices of some attacks as Markdown, after the warnings that concern them."""
+    """Return the matrices of some attacks as Markdown, after the warnings about these attacks.
+
+    Args:
+        results: The results.
+        attacks: Names of variants, a table each.
+
+    Returns:
+        Per attack its settings, its means and a table of sources by targets: mIoU in percent, with
+        the change from clean in brackets. The last lines name the images and published mIoU.
+    """
     lines = []
     if sentences := warning_sentences(results, attacks):
         lines += ["**Warnings**", "", *(f"- {sentence}" for sentence in sentences), ""]

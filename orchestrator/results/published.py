@@ -1,4 +1,4 @@
-"""Clean mIoU against the mIoU that is published for a target's weights."""
+"""Comparison of clean mIoU with the mIoU published for a target's weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from segtransfer.experiment.manifest import Manifest
 from segtransfer.experiment.task import CLEAN, MatrixIndex
 from segtransfer.tasks import metrics
 
-NEAR = 1.0  # points of mIoU, beside the margin: images are resized by other code than theirs
+NEAR = 1.0  # percentage points of mIoU: the published score used another resize of the images
 ERRORS = 2.0  # standard errors in the margin
 
 
@@ -25,13 +25,14 @@ class _WithCounts(Protocol):
 
 @dataclass(frozen=True)
 class CleanAgainstPublished:
-    """A target's clean mIoU on the images at hand, and the published one on all images.
+    """The clean mIoU of a target on this experiment's images, beside the published mIoU.
 
     Attributes:
         target: The target's name.
         clean: The clean mIoU in percent.
-        published: The published mIoU in percent.
-        margin: The distance in points that a choice of as many images explains.
+        published: The published mIoU of the weights on the whole data set, in percent.
+        margin: The tolerated distance in percentage points: ``NEAR`` plus ``ERRORS`` standard
+            errors of the clean mIoU over images.
     """
 
     target: str
@@ -41,12 +42,20 @@ class CleanAgainstPublished:
 
     @property
     def reached(self) -> bool:
-        """Return whether the clean mIoU is as published, within the margin."""
+        """Return whether clean and published mIoU differ by at most the margin."""
         return abs(self.clean - self.published) <= self.margin
 
 
 def published_scores(results: _WithCounts) -> tuple[CleanAgainstPublished, ...]:
-    """Return the targets with a published mIoU on this data set, and a clean one."""
+    """Compare the clean mIoU of every target that has a published mIoU on this data set.
+
+    Args:
+        results: Counts per cell, int32 N x 3 x K, and the manifest with published values.
+
+    Returns:
+        A comparison per target, in the order of targets. Targets without clean counts or without
+        labelled pixels are left out.
+    """
     found = []
     for target in results.targets:
         published = results.manifest.models[target].published
@@ -59,7 +68,14 @@ def published_scores(results: _WithCounts) -> tuple[CleanAgainstPublished, ...]:
 
 
 def published_line(results: _WithCounts) -> str:
-    """Return the sentence on published mIoU; empty if there is none to compare with."""
+    """Return a line with the clean and the published mIoU of each target.
+
+    Args:
+        results: As for ``published_scores``.
+
+    Returns:
+        A line without a full stop; empty if no target has a published mIoU.
+    """
     scores = published_scores(results)
     if not scores:
         return ""
@@ -69,10 +85,13 @@ def published_line(results: _WithCounts) -> str:
 
 
 def _standard_error(counts: np.ndarray) -> float:
-    """Return the jackknife's standard error of dataset mIoU over images, in points.
+    """Return the jackknife standard error of data set mIoU over images, in percentage points.
 
     Args:
         counts: The right, labelled and predicted pixels per image and class, N x 3 x K.
+
+    Returns:
+        The standard error; 0 for a single image.
     """
     count = len(counts)
     if count < 2:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestModel, ManifestVariant
 from segtransfer.experiment.task import CLEAN, Cell, MatrixIndex
+from segtransfer.results.attack_statistics import cost_of, perturbation_of
 from segtransfer.results.cells import cells_of
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.warnings import ResultWarning, warnings_of
@@ -21,42 +22,47 @@ from segtransfer.store import Store
 from segtransfer.tasks import metrics
 
 Stopped = Literal["", "hours", "terminated"]
-# Metrics of one confusion matrix, in percent.
+# Metrics of a single confusion matrix, in percent.
 CONFUSION_METRICS = tuple(n for n, metric in metrics.METRICS.items() if metric.of_margins)
 DERIVED = ("drop", "ratio")  # from the mIoU of several cells
 ALL_METRICS = (*CONFUSION_METRICS, "fooling", *DERIVED)
 
-# The relations of a source and a target over which headline means are taken, never across them.
+# Relations of a source and a target. A headline mean covers pairs of a single group.
 PAIR_GROUPS = ("diagonal", "same_backbone", "cross_backbone")
 
 
 @dataclass(frozen=True)
 class Results(Drawn):
-    """The stored results of one experiment; cells with a missing or damaged part are left out.
+    """The stored results of an experiment, read from a store.
 
-    An ``attack`` is named by its variant: an attack with several iterates or scorings has several.
+    An ``attack`` is the name of a variant, ``ATTACK[:STEP][:SCORE]``: an attack with several kept
+    steps or scores has several. Cells with a missing or damaged part are NaN in matrices. K is the
+    number of classes, N of images.
+
+        results = segtransfer.run("quickstart")
+        results.matrix("ds-mi")                  # mIoU in percent, sources x targets
+        results.headlines("ds-mi", "drop")       # percentage points by pair group
 
     Attributes:
-        identity: The experiment's identity.
+        identity: The experiment's identity, a sha256 in hexadecimal.
         store: The store that holds the results.
         manifest: The experiment as the store describes it: spec, models, attacks, shards, cells.
-        image_ids: The N images, in the order of the counts.
-        sequences: The video of each image, or the image itself.
-        counts: Per attack, source and target, int32 N x 3 x K: the right, labelled and predicted
-            pixels of each class. Source is None for an attack without a source; its row is the
-            same for every source.
-        fooled: Per attack, source and target, int32 N x 2: the pixels that the attack turned
-            wrong, and the pixels that are right on the clean image. Cells without clean
-            predictions are left out.
-        missing: The keys of the evaluations without a stored result.
-        failures: The message of each failed task by key.
-        pixels: The number of label pixels of each image, labelled or ignored.
-        random_targets: The targets that answered one image differently twice.
-        spans: Per attack, and of the clean images, the start of the first and the end of the last
-            stored task, in seconds since 1970.
-        computed: The number of tasks that this run computed.
-        stopped: The reason why the run ended early: ``hours`` (its time limit), ``terminated``
-            (SIGTERM), or empty.
+        image_ids: The ids of the N images, in the order of the counts.
+        sequences: The video of each image, or the id of a single image.
+        counts: Per attack, source and target, int32 N x 3 x K: right, labelled and predicted pixels
+            of each class. Source is None for an attack without a model (a single cell)
+            and for the attack ``clean``.
+        fooled: Per attack, source and target, int32 N x 2: pixels right on the clean image and
+            wrong on the AE, and pixels right on the clean image. Cells without clean predictions
+            are left out.
+        missing: The keys of the tasks whose results are missing or damaged.
+        pixels: The number of label pixels of each image, ignored ones included; empty if unknown.
+        random_targets: The targets with different answers to equal images.
+        spans: Per attack, and for ``clean``, the start of the first and the end of the last stored
+            task, in seconds since 1970.
+        failures: The message of each failed task by key; empty for reopened results.
+        computed: The number of tasks that this run computed; 0 for reopened results.
+        stopped: Why the run ended early: ``hours`` (time limit), ``terminated`` (SIGTERM) or empty.
     """
 
     identity: str
@@ -85,104 +91,115 @@ class Results(Drawn):
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of the identity, the counts, the attacks' reports and the warnings."""
+        """Return the sha256 of the identity, the counts, the attacks' reports and the warnings."""
         return _digest(self)
 
     @cached_property
     def warnings(self) -> tuple[ResultWarning, ...]:
-        """Where the numbers mean little, the same in a run and in a reopened store."""
+        """Return the warnings: findings that limit the meaning of numbers.
+
+        They follow from stored counts and reports, so a run and a reopened store have the same.
+        """
         return warnings_of(self)
 
     def reader(self, wanted: Callable[[Cell], bool] = lambda cell: True) -> ExperimentReader:
         """Return a reader of stored images, AEs, predictions and reports.
 
         Args:
-            wanted: Whether to read a cell. Default: all cells.
+            wanted: Returns whether to read a cell. Default: all cells.
+
+        Returns:
+            A reader that has read nothing yet.
         """
         return ExperimentReader(self.store, self.identity, self.manifest, wanted=wanted)
 
     @property
     def name(self) -> str:
-        """The experiment's name."""
+        """Return the experiment's name."""
         return self.manifest.settings.name
 
     @property
     def attacks(self) -> list[str]:
-        """The names of all variants of all attacks."""
+        """Return the names of all variants of all attacks, in the order of the spec."""
         return list(self.variants)
 
     @cached_property
     def variants(self) -> Mapping[str, ManifestVariant]:
-        """The variants of all attacks by name."""
+        """Return the variants of all attacks by name."""
         return {variant.name: variant for variant in self.manifest.variants}
 
     @property
     def sources(self) -> list[str]:
-        """The names of the sources, the rows of matrices."""
+        """Return the names of the sources, the rows of matrices."""
         return list(self.manifest.sources)
 
     @property
     def targets(self) -> list[str]:
-        """The names of the targets, the columns of matrices."""
+        """Return the names of the targets, the columns of matrices."""
         return list(self.manifest.targets)
 
     @property
     def classes(self) -> list[str]:
-        """The names of the K classes."""
+        """Return the names of the K classes."""
         return list(self.manifest.classes)
 
     def attack_spec(self, attack: str) -> ManifestAttack:
-        """Return the resolved spec of the attack that a variant belongs to.
-
-        Raises:
-            KeyError: If there is no such variant.
-        """
+        """Return the resolved spec of a variant's attack; raise KeyError for an unknown variant."""
         return self.manifest.attacks[attack]
 
     def needs_source(self, attack: str) -> bool:
-        """Return whether an attack uses a model; an attack of zero steps does not."""
+        """Return whether an attack uses a model; an attack of zero steps uses none."""
         return self.attack_spec(attack).steps > 0
 
     def coverage(self, attack: str) -> tuple[int, int]:
-        """Return the number of complete cells of an attack's matrix, and the number of cells."""
+        """Return the number of cells with a result in an attack's matrix, and of all its cells."""
         sources = self.sources if self.needs_source(attack) else [None]
         cells = [(attack, source, target) for source in sources for target in self.targets]
         return sum(cell in self.counts for cell in cells), len(cells)
 
     def clean(self, metric: str = "miou") -> pd.Series:
-        """Return a metric on the clean images per target, in percent.
+        """Return a metric on the clean images per target.
 
         Args:
-            metric: ``miou``, ``aacc``, ``macc`` or ``wrong``.
+            metric: ``miou``, ``aacc``, ``macc``, ``wrong``, or ``module:attribute`` of your own.
+
+        Returns:
+            A float Series in percent, indexed by target, NaN for a target without a result.
+
+        Raises:
+            KeyError: If the metric is unknown.
+            InputError: If the metric compares cells (``drop``, ``ratio``).
         """
-        values = [self._percent((CLEAN, None, target), metric) for target in self.targets]
+        values = [_percent(self, (CLEAN, None, target), metric) for target in self.targets]
         return pd.Series(values, index=self.targets, name=CLEAN)
 
     def matrix(self, attack: str, metric: str = "miou") -> pd.DataFrame:
-        """Return the transfer matrix of an attack, in percent.
+        """Return the transfer matrix of an attack.
 
         Args:
             attack: The name of an attack's variant.
             metric: ``miou``, ``aacc``, ``macc``, ``wrong`` (share of wrong pixels), ``fooling``
                 (share of the pixels right on the clean image that are wrong on the AE), ``drop``
                 (clean mIoU minus mIoU under attack), ``ratio`` (the drop over the drop of the
-                ``strongest`` attack on the target itself), or another name of the registry.
+                ``strongest`` white-box attack on the target), or another name of the registry.
 
         Returns:
-            A frame of sources by targets, NaN for cells without a result.
+            A float frame with a row per source and a column per target, in percent, ``drop`` in
+            percentage points. NaN for cells without a result. An attack without a model has equal
+            rows.
 
         Raises:
-            KeyError: If there is no such attack or metric.
+            KeyError: If the attack or the metric is unknown.
         """
         if attack not in self.attacks:
             raise KeyError(f"no attack '{attack}'; there are {', '.join(self.attacks)}")
         if metric == "drop":
             return self.clean() - self.matrix(attack)
         if metric == "ratio":
-            return self._ratios(attack)
+            return _ratios(self, attack)
         sourced = self.needs_source(attack)
         rows = [
-            [self._percent((attack, s if sourced else None, t), metric) for t in self.targets]
+            [_percent(self, (attack, s if sourced else None, t), metric) for t in self.targets]
             for s in self.sources
         ]
         frame = pd.DataFrame(rows, index=self.sources, columns=self.targets)
@@ -196,8 +213,8 @@ class Results(Drawn):
             target: The target.
 
         Returns:
-            The variant that leaves the target the least mIoU, and its source. None if the
-            experiment has no such attack, or if one of their cells is missing.
+            The variant with the lowest mIoU on the target, and its source. None if the experiment
+            has no such attack, or if a candidate's cell has no result.
         """
         spec = self.attack_spec(attack)
         bound = spec.norm, spec.eps
@@ -208,7 +225,7 @@ class Results(Drawn):
                 continue
             for source in self.sources:
                 if self.group(source, target) == "diagonal":
-                    miou = self._percent((name, source, target), "miou")
+                    miou = _percent(self, (name, source, target), "miou")
                     candidates.append((miou, name, source))
         if not candidates or any(np.isnan(miou) for miou, *_ in candidates):
             return None
@@ -216,18 +233,19 @@ class Results(Drawn):
         return name, source
 
     def class_iou(self, attack: str, source: str | None, target: str) -> pd.Series:
-        """Return the IoU of every class in a cell, in percent.
+        """Return the IoU of every class in a cell, over all images together.
 
         Args:
             attack: The name of an attack's variant, or ``clean``.
-            source: The source. It is ignored for an attack without a source.
+            source: The source; ignored for clean images and for an attack without a model.
             target: The target.
 
         Returns:
-            A value per class, NaN for a class without pixels.
+            A float Series in percent, indexed by class, NaN for a class neither labelled nor
+            predicted.
 
         Raises:
-            KeyError: If the cell is missing.
+            KeyError: If the attack is unknown or the cell has no result.
         """
         cell = attack, source if attack != CLEAN and self.needs_source(attack) else None, target
         return pd.Series(metrics.class_iou_of(*self.counts[cell].sum(0)), index=self.classes)
@@ -240,7 +258,11 @@ class Results(Drawn):
             metric: A metric of ``matrix``.
 
         Returns:
-            The mean in percent by group, NaN for a group without pairs or with a missing cell.
+            The mean by ``diagonal``, ``same_backbone`` and ``cross_backbone``, in the matrix's
+            unit; NaN for a group without pairs or with a cell without a result.
+
+        Raises:
+            KeyError: If the attack or the metric is unknown.
         """
         matrix = self.matrix(attack, metric)
         groups: dict[str, list[float]] = {group: [] for group in PAIR_GROUPS}
@@ -250,16 +272,21 @@ class Results(Drawn):
         return {g: float(np.mean(values)) if values else np.nan for g, values in groups.items()}
 
     def group(self, source: str, target: str) -> str:
-        """Return the pair group of a source and a target, by their names."""
+        """Return the pair group of two models by their names.
+
+        Returns:
+            ``diagonal`` (white-box), ``same_backbone`` or ``cross_backbone``.
+        """
         return pair_group(self.manifest.models[source], self.manifest.models[target])
 
     def frame(self) -> pd.DataFrame:
         """Return every metric of every matrix cell.
 
         Returns:
-            A row per attack, source and target, with columns ``attack``, ``source``, ``target``,
-            ``group`` and a column per metric in percent. ``attrs["warnings"]`` lists the sentences
-            of ``warnings``.
+            A row per attack, source and target. Columns: ``attack``, ``source``, ``target``,
+            ``group``, and a column per metric of ``ALL_METRICS`` in percent (``drop`` in percentage
+            points), NaN without a result. ``attrs["warnings"]`` lists the sentences of
+            ``warnings``.
         """
         metrics = {a: {m: self.matrix(a, m) for m in ALL_METRICS} for a in self.attacks}
         frame = cells_of(metrics, self.group)
@@ -268,7 +295,7 @@ class Results(Drawn):
 
     @cached_property
     def attack_reports(self) -> Mapping[str, list[tuple[str | None, dict[str, Any]]]]:
-        """Per variant's name: the source and the stored report of each of its attack tasks."""
+        """Return the source and the stored report of each attack task, by variant."""
         reports: dict[str, list[tuple[str | None, dict[str, Any]]]] = defaultdict(list)
         for attack, source, report in self.reader().attack_reports():
             reports[attack].append((source, report))
@@ -277,71 +304,80 @@ class Results(Drawn):
     def perturbation(self, attack: str) -> pd.Series:
         """Return statistics of the 8-bit perturbation over all images and sources.
 
+        Args:
+            attack: The name of an attack's variant; KeyError if unknown.
+
         Returns:
-            The means of ``rms``, ``mean_abs`` and the others, and the maximum of ``linf``. The
-            series is empty if no attack task is stored.
+            ``linf`` (maximum, in 8-bit levels), and the means of ``rms`` (levels), ``mean_abs``
+            (over eps), ``at_bound`` (fraction of values) and ``psnr`` (dB). Empty without a stored
+            report.
         """
-        index = self.variants[attack].made
-        reports = [report["perturbation"][index] for _, report in self.attack_reports[attack]]
-        if not reports:
-            return pd.Series(dtype=float)
-        pooled = {k: np.concatenate([r[k] for r in reports]) for k in reports[0]}
-        return pd.Series({k: v.max() if k == "linf" else v.mean() for k, v in pooled.items()})
+        return perturbation_of(self.attack_reports[attack], self.variants[attack].made)
 
     def cost(self, attack: str) -> pd.Series:
         """Return the cost of an attack over all sources and images.
 
+        Args:
+            attack: The name of an attack's variant; KeyError if unknown.
+
         Returns:
-            ``forwards`` and ``backwards`` in images, ``pixels``, and model ``seconds``, of the
-            whole run also for an early iterate. ``forward_equivalents`` is the mean per image up
-            to this iterate: pixels seen over the pixels of one forward at the image's own size.
+            Of the whole run, also for an early step: ``forwards`` and ``backwards`` (in images),
+            ``pixels``, and ``seconds`` inside models. Up to the variant's step:
+            ``forward_equivalents``, mean per image, in forwards at the image's own size. Zeros
+            without a stored report.
         """
-        index = self.variants[attack].made
-        reports = [report for _, report in self.attack_reports[attack] if report["cost"]]
-        names = ["forwards", "backwards", "pixels", "seconds"]
-        total = pd.DataFrame([report["cost"] for report in reports], columns=names).sum()
-        equivalents = [report["cost"]["forward_equivalents"][index] for report in reports]
-        images = [len(report["perturbation"][index]["rms"]) for report in reports]
-        mean = np.average(equivalents, weights=images) if reports else 0.0
-        return pd.concat([total, pd.Series({"forward_equivalents": mean})])
-
-    def _percent(self, cell: MatrixIndex, metric: str) -> float:
-        """Return a metric of one cell that needs no other cell; NaN if it is missing."""
-        if metric not in (*ALL_METRICS, "fooling") and not metrics.METRICS.is_foreign(metric):
-            raise KeyError(f"no metric '{metric}'; there are {', '.join(ALL_METRICS)}")
-        if cell not in self.counts:
-            return np.nan
-        if metric == "fooling":
-            if cell not in self.fooled:
-                return np.nan
-            return float(metrics.fooling_of(*self.fooled[cell].sum(0)))
-        return float(metrics.of_margins(metric)(*self.counts[cell].sum(0)))
-
-    def _ratios(self, attack: str) -> pd.DataFrame:
-        """Return the transfer ratios; NaN without a white-box attack, or if its drop is 0."""
-        drops = self.matrix(attack, "drop")
-        most = []
-        for target in self.targets:
-            strongest = self.strongest(attack, target)
-            miou = self._percent((*strongest, target), "miou") if strongest else np.nan
-            most.append(self._percent((CLEAN, None, target), "miou") - miou)
-        scale = pd.Series(most, index=self.targets)
-        return 100 * drops / scale.where(scale != 0)
+        return cost_of(self.attack_reports[attack], self.variants[attack].made)
 
 
 def pair_group(source: ManifestModel, target: ManifestModel) -> str:
     """Return the pair group of a source and a target.
 
-    Ensembles are compared by the fingerprint and backbone of every member.
+    Ensembles are compared by the fingerprint and the backbone of every member.
+
+    Args:
+        source: The source's entry in the manifest.
+        target: The target's entry in the manifest.
 
     Returns:
-        ``diagonal``, ``same_backbone`` or ``cross_backbone``.
+        ``diagonal`` if the models share a network, else ``same_backbone`` or ``cross_backbone``.
     """
     pairs = [(a, b) for a in source.networks for b in target.networks]
-    # An attack on an ensemble has the gradients of each of its members.
+    # An attack on an ensemble uses the gradients of every member.
     if any(a[0] == b[0] for a, b in pairs):
         return "diagonal"
     return "same_backbone" if any(a[1] == b[1] for a, b in pairs) else "cross_backbone"
+
+
+def _percent(results: Results, cell: MatrixIndex, metric: str) -> float:
+    """Return a metric of a cell in percent; NaN without a result.
+
+    Raises:
+        KeyError: If the metric is unknown.
+    """
+    if metric not in (*ALL_METRICS, "fooling") and not metrics.METRICS.is_foreign(metric):
+        raise KeyError(f"no metric '{metric}'; there are {', '.join(ALL_METRICS)}")
+    if cell not in results.counts:
+        return np.nan
+    if metric == "fooling":
+        if cell not in results.fooled:
+            return np.nan
+        return float(metrics.fooling_of(*results.fooled[cell].sum(0)))
+    return float(metrics.of_margins(metric)(*results.counts[cell].sum(0)))
+
+
+def _ratios(results: Results, attack: str) -> pd.DataFrame:
+    """Return the transfer ratios of an attack in percent, sources by targets.
+
+    A column is NaN without a white-box attack on its target, or if that attack's drop is 0.
+    """
+    drops = results.matrix(attack, "drop")
+    most = []
+    for target in results.targets:
+        strongest = results.strongest(attack, target)
+        miou = _percent(results, (*strongest, target), "miou") if strongest else np.nan
+        most.append(_percent(results, (CLEAN, None, target), "miou") - miou)
+    scale = pd.Series(most, index=results.targets)
+    return 100 * drops / scale.where(scale != 0)
 
 
 def _digest(results: Results) -> str:

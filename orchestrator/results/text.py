@@ -7,7 +7,7 @@ from segtransfer.results import Results
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.schema import strength_text
 
-# The labels of the groups of pairs: as a heading, and as the targets of a sentence.
+# Labels of pair groups: as a heading, and as the targets in a sentence.
 HEADLINES = {
     "diagonal": "white-box (diagonal)",
     "same_backbone": "same backbone",
@@ -23,7 +23,7 @@ NO_PAIR, NOT_MEASURED = "no such pair", "not measured"
 
 
 def number(value: float) -> str:
-    """Return a percentage with one decimal, never minus zero, or "not measured" for NaN."""
+    """Return a percentage with a decimal and without minus zero, or "not measured" for NaN."""
     return NOT_MEASURED if math.isnan(value) else f"{round(value, 1) + 0.0:.1f}"
 
 
@@ -43,39 +43,69 @@ def signed_interval(value: float, low: float, high: float) -> str:
 
 
 def unit(metric: str) -> str:
-    """Return the unit of a metric's values: points of a difference, otherwise percent."""
+    """Return the unit of a metric: ``points`` for ``drop``, otherwise ``%``."""
     return "points" if metric == "drop" else "%"
 
 
 def cell(value: float, drop: float) -> str:
-    """Return the mIoU under attack with its change from clean in brackets, if both are measured."""
+    """Return the mIoU under attack with the change from clean in brackets.
+
+    Args:
+        value: The mIoU under attack in percent, or NaN.
+        drop: Clean mIoU minus ``value`` in percentage points, or NaN.
+
+    Returns:
+        For example ``41.2 (−30.1)``; the value alone, or "not measured", if either is NaN.
+    """
     if math.isnan(value) or math.isnan(drop):
         return number(value)
     return f"{value:.1f} ({'−' if drop >= 0 else '+'}{abs(drop):.1f})"
 
 
 def rows(results: Results, attack: str) -> list[str]:
-    """Return the sources whose rows differ; only the first if the attack uses no model."""
+    """Return the sources with rows of their own: all, or the first if the attack uses no model.
+
+    Raises:
+        KeyError: If the attack is unknown.
+    """
     return results.sources if results.needs_source(attack) else results.sources[:1]
 
 
 def row_name(results: Results, attack: str, source: str) -> str:
-    """Return the label of a matrix row: the source, or "any source" if the attack uses none."""
+    """Return the label of a matrix row: the source, or "any source" if the attack uses no model.
+
+    Raises:
+        KeyError: If the attack is unknown.
+    """
     return source if results.needs_source(attack) else ANY_SOURCE
 
 
 def settings(results: Results, attack: str) -> str:
-    """Return an attack's settings in a line, and the coverage of an incomplete matrix."""
+    """Return an attack's settings as a line, with the coverage of an incomplete matrix.
+
+    Raises:
+        KeyError: If the attack is unknown.
+    """
     return with_coverage(attack_in_words(results, attack), *results.coverage(attack))
 
 
 def with_coverage(words: str, complete: int, places: int) -> str:
-    """Return an attack in words, with the number of complete cells of an incomplete matrix."""
+    """Return an attack in words, with the number of complete cells of an incomplete matrix.
+
+    Args:
+        words: The attack in words.
+        complete: The number of cells with a result.
+        places: The number of all cells.
+    """
     return words + (f", PARTIAL: {complete} of {places} cells" if complete < places else "")
 
 
 def attack_in_words(results: Results, attack: str) -> str:
-    """Return the settings of an attack that differ from plain PGD, separated by commas."""
+    """Return eps, steps and the settings that differ from plain PGD, separated by commas.
+
+    Raises:
+        KeyError: If the attack is unknown.
+    """
     spec, variant = results.attack_spec(attack), results.variants[attack]
     parts = [f"eps {strength_text(spec.eps)}" + (" RMS (L2)" if spec.norm == "l2" else "")]
     if spec.files:
@@ -113,7 +143,14 @@ def attack_in_words(results: Results, attack: str) -> str:
 
 
 def describe_transform(transform: dict[str, Any]) -> str:
-    """Return the name of a transform and its fields that differ from the defaults."""
+    """Return the name of a transform and the fields that differ from its defaults.
+
+    Args:
+        transform: The transform's spec, with ``kind``.
+
+    Returns:
+        For example ``dynamic scaling [0.75, 2.05]`` or ``di low 0.9``.
+    """
     kind = transform["kind"]
     told = {"kind", "sha256"}
     default = {}

@@ -1,6 +1,6 @@
-"""Views of results, which the terminal, Markdown, figures, MLflow and the page draw.
+"""Views of results, drawn by the terminal, Markdown, figures, MLflow and the page.
 
-A view holds each number and each phrase of a surface, so that surfaces differ in their form alone.
+A view holds each number and each phrase of a surface, so surfaces differ in form alone.
 """
 
 import math
@@ -29,9 +29,10 @@ class MatrixCell:
 
     Attributes:
         target: The target's name.
-        value: The metric under attack in percent; NaN if not measured.
-        drop: The clean mIoU minus the mIoU under attack, in points; NaN for another metric.
-        white_box: Whether the attack had the target's own gradients.
+        value: The metric under attack in percent (``drop``: percentage points); NaN without a
+            result.
+        drop: Clean mIoU minus mIoU under attack, in percentage points; NaN for another metric.
+        white_box: Whether the attack used the target's own gradients.
     """
 
     target: str
@@ -41,7 +42,7 @@ class MatrixCell:
 
     @property
     def text(self) -> str:
-        """Return the value; the mIoU with its change from clean in brackets."""
+        """Return the value; for mIoU with the change from clean in brackets."""
         return cell(self.value, self.drop)
 
 
@@ -50,9 +51,9 @@ class MatrixRow:
     """A row of a transfer matrix.
 
     Attributes:
-        name: The label: the source, or "any source" if the attack uses none.
-        source: The source; the first of the experiment if the attack uses none.
-        cells: The cells, a cell per target.
+        name: The label: the source, or "any source" if the attack uses no model.
+        source: The source; the experiment's first source if the attack uses no model.
+        cells: A cell per target.
     """
 
     name: str
@@ -65,11 +66,11 @@ class HeadlineMean:
     """A headline mean of a transfer matrix.
 
     Attributes:
-        label: The label.
-        group: The pair group; None for the mean over the targets of an attack without a source.
+        label: The label, for example "other backbone".
+        group: The pair group; None for the mean over the targets of an attack without a model.
         has_pairs: Whether the experiment has a pair of the group.
-        value: The mean of the metric under attack in percent; NaN if not measured.
-        drop: The mean drop in points; NaN for a metric other than mIoU.
+        value: The mean of the metric under attack in percent; NaN if a cell has no result.
+        drop: The mean drop in percentage points; NaN for a metric other than mIoU.
     """
 
     label: str
@@ -80,7 +81,7 @@ class HeadlineMean:
 
     @property
     def text(self) -> str:
-        """Return a phrase with the label and the mean; a group without pairs says so."""
+        """Return the label with the mean, or with "no such pair" for a group without pairs."""
         return f"{self.label} {cell(self.value, self.drop) if self.has_pairs else NO_PAIR}"
 
 
@@ -95,9 +96,9 @@ class TransferMatrix:
         complete: The number of cells with a result.
         places: The number of all cells.
         targets: The names of the columns.
-        clean: The metric on clean images per target, in percent; empty for a metric that is
-            relative to the clean images.
-        rows: The rows; a single row if the attack uses no source.
+        clean: The metric on clean images per target, in percent; empty for a metric relative to the
+            clean images.
+        rows: A row per source; a single row if the attack uses no model.
         headlines: The headline means.
     """
 
@@ -113,35 +114,38 @@ class TransferMatrix:
 
     @property
     def partial(self) -> bool:
-        """Return whether cells are missing."""
+        """Return whether a cell has no result."""
         return self.complete < self.places
 
     @property
     def settings(self) -> str:
-        """Return the attack in words, and the coverage of an incomplete matrix."""
+        """Return the attack in words, with the coverage of an incomplete matrix."""
         return with_coverage(self.words, self.complete, self.places)
 
 
 @dataclass(frozen=True)
 class AttackSummary:
-    """An attack's variant in a line: perturbation and cost over all sources and images.
+    """Perturbation and cost of an attack's variant, over all sources and images.
+
+    Without a stored report, perturbation is NaN and cost is 0.
 
     Attributes:
         attack: The name of the attack's variant.
         words: The attack in words.
-        sourced: Whether the attack uses a source.
-        final: Whether the variant is the attack's last step, not an earlier iterate.
-        partial: Whether cells of the matrix are missing.
-        stored: Whether an attack task is stored; perturbation and cost are unknown without it.
+        sourced: Whether the attack uses a model.
+        final: Whether the variant is of the attack's last step.
+        partial: Whether a cell of the matrix has no result.
+        stored: Whether an attack task is stored.
         linf: The maximum of the perturbation, in 8-bit levels.
         rms: The root mean square of the perturbation, in 8-bit levels.
         mean_abs: The mean absolute perturbation over eps.
         at_bound: The share of values at the eps bound, in percent.
         psnr: The peak signal-to-noise ratio against the clean image, in dB.
-        forward_equivalents: The cost per image up to this iterate.
-        forwards: The image forwards of the whole run.
-        backwards: The image backwards of the whole run.
-        seconds: The seconds inside models, of the whole run.
+        forward_equivalents: The mean cost per image up to the variant's step, in forwards at the
+            image's own size.
+        forwards: The forwards of the whole run, in images.
+        backwards: The backwards of the whole run, in images.
+        seconds: The seconds inside models of the whole run.
     """
 
     attack: str
@@ -168,6 +172,12 @@ def transfer_matrix(results: Results, attack: str, metric: str = "miou") -> Tran
         results: The results.
         attack: The name of an attack's variant.
         metric: A metric of ``Results.matrix``.
+
+    Returns:
+        The view, with a row per source and a cell per target.
+
+    Raises:
+        KeyError: If the attack or the metric is unknown.
     """
     values = results.matrix(attack, metric)
     drops = results.matrix(attack, "drop") if metric == "miou" else values * math.nan
@@ -218,7 +228,14 @@ def _headlines(results: Results, attack: str, metric: str) -> tuple[HeadlineMean
 
 
 def mean_over_targets(results: Results, attack: str, metric: str = "miou") -> float:
-    """Return the mean of the first row of a matrix, NaN with a missing cell."""
+    """Return the mean of the first row of a matrix.
+
+    Returns:
+        The mean in the matrix's unit, NaN if a cell of the row has no result.
+
+    Raises:
+        KeyError: If the attack or the metric is unknown.
+    """
     return float(results.matrix(attack, metric).iloc[0].mean(skipna=False))
 
 
@@ -228,6 +245,9 @@ def attack_summary(results: Results, attack: str) -> AttackSummary:
     Args:
         results: The results.
         attack: The name of an attack's variant.
+
+    Raises:
+        KeyError: If the attack is unknown.
     """
     statistics, cost = results.perturbation(attack), results.cost(attack)
     numbers = pd.concat([statistics, cost])
@@ -247,7 +267,11 @@ def attack_summary(results: Results, attack: str) -> AttackSummary:
 
 
 def main_attacks(results: Results) -> list[str]:
-    """Return an iterate per attack of the spec: the last raw iterate, or else the last score."""
+    """Return a variant per attack of the spec, in the order of the spec.
+
+    Returns:
+        The names: per attack the last raw variant, or else the last variant.
+    """
     main: dict[str, str] = {}
     for name, made in results.variants.items():
         attack = made.attack
@@ -257,14 +281,18 @@ def main_attacks(results: Results) -> list[str]:
 
 
 def is_final(results: Results, attack: str) -> bool:
-    """Return whether an iterate is the last step of its attack, under any score."""
+    """Return whether a variant is of the last step of its attack, under any score.
+
+    Raises:
+        KeyError: If no variant has this name.
+    """
     made = results.variants[attack]
     steps = [other.step for other in results.variants.values() if other.attack == made.attack]
     return made.step == max(steps)
 
 
 def baseline_of(results: Results) -> str | None:
-    """Return the attack that others are compared with: the first with a source, or None."""
+    """Return the baseline of other attacks: the first main attack with a source, or None."""
     return next((a for a in main_attacks(results) if results.needs_source(a)), None)
 
 
@@ -274,13 +302,22 @@ def pair_groups(results: Results) -> set[str]:
 
 
 def transfer_group(results: Results) -> str:
-    """Return the headline group that stands for transfer: other backbones, if there are any."""
+    """Return the pair group that represents transfer.
+
+    Returns:
+        ``cross_backbone`` if the experiment has such pairs, else ``same_backbone``, else
+        ``diagonal``.
+    """
     groups = pair_groups(results)
     return next(g for g in ("cross_backbone", "same_backbone", "diagonal") if g in groups)
 
 
 def best_attack(results: Results) -> str | None:
-    """Return the attack with the largest mean drop on pairs of the transfer group, or None."""
+    """Return the main attack with the largest mean drop over the transfer group.
+
+    Returns:
+        The variant's name, or None if no attack with a source has all cells of the group.
+    """
     group = transfer_group(results)
     drops = {
         attack: drop

@@ -1,6 +1,6 @@
-"""The warnings of an experiment: where its numbers mean little, in a sentence per finding.
+"""The warnings of an experiment: findings that limit the meaning of its numbers, a sentence each.
 
-The list follows from stored counts and reports alone. A run, a resumed run and a reopened store
+Warnings follow from stored counts and reports alone. A run, a resumed run and a reopened store
 therefore give the same list, and every surface shows this list.
 """
 
@@ -21,16 +21,16 @@ from segtransfer.tasks.perturbation import levels
 from segtransfer.tasks.randomness import schedule_group
 
 MOST_IGNORED = 0.5  # share of the pixels
-LEAST_SKILL = 0.05  # share of the way from the mIoU of a guess to 100
+LEAST_SKILL = 0.05  # fraction of the range from chance mIoU to 100
 SHOWN_AS_ZERO = 0.05  # percent; smaller values are printed as 0.0
 MOST_ZEROS = 0.9  # mean share of zeros in a gradient
 MOST_WITHOUT_GRADIENT = 0.1  # share of steps of an image with a gradient of zeros only
 FAR_BELOW = 0.5  # share of eps
-MOST_NAMES = 5  # of a long list
+MOST_NAMES = 5  # in an enumeration
 
 
 class Scored(Protocol):
-    """The part of ``Results`` that warnings follow from."""
+    """The part of ``Results`` from which warnings follow."""
 
     @property
     def manifest(self) -> Manifest: ...
@@ -59,12 +59,12 @@ class Scored(Protocol):
 
 @dataclass(frozen=True)
 class ResultWarning:
-    """A reason why numbers of an experiment mean little.
+    """A finding that limits the meaning of an experiment's numbers.
 
     Attributes:
         kind: A key of ``WARNING_KINDS``.
-        sentence: The sentence that every surface shows.
-        attacks: The attacks of the spec that the sentence is about; empty for all attacks.
+        sentence: The sentence shown by every surface.
+        attacks: The spec's attacks that the sentence is about; empty for all attacks.
     """
 
     kind: str
@@ -75,8 +75,13 @@ class ResultWarning:
 def warnings_of(results: Scored) -> tuple[ResultWarning, ...]:
     """Return the warnings of an experiment, in the order of ``WARNING_KINDS``.
 
-    There are none without results. Zero gradients and unchanged AEs are not said if nothing is
-    labelled, because they follow from it.
+    Zero gradients and unchanged AEs are left out if nothing is labelled, because they follow.
+
+    Args:
+        results: The results.
+
+    Returns:
+        The warnings; empty for an experiment without results.
     """
     if not results.counts:
         return ()
@@ -94,8 +99,8 @@ def _nothing_labelled(results: Scored) -> Found:
     if not _labelled(results).sum():
         yield (
             (),
-            "No image has a labelled pixel (every label has the ignored value), so no metric is "
-            "measured.",
+            "No metric can be measured, because no image has a labelled pixel (every label has the "
+            "ignored value).",
         )
 
 
@@ -104,14 +109,14 @@ def _unlabelled_classes(results: Scored) -> Found:
     absent = [name for name, count in zip(results.classes, labelled, strict=True) if not count]
     if not absent or not labelled.sum():
         return
-    subject = f"{len(absent)} of {len(labelled)} classes occur in no label: {_quoted(absent)}"
+    subject = f"{len(absent)} of {len(labelled)} classes have no labelled pixel: {_quoted(absent)}"
     if len(absent) == 1:
-        subject = f"Class '{absent[0]}' occurs in no label"
+        subject = f"Class '{absent[0]}' has no labelled pixel"
     index = results.classes.index(absent[0])
     yield (
         (),
-        f"{subject}. Pixels of '{absent[0]}' count where labels hold {index}, not the ignored "
-        f"value ({IGNORE_INDEX} unless the data sets another).",
+        f"{subject}. The label value of '{absent[0]}' is {index}; pixels with the ignored value "
+        f"({IGNORE_INDEX} unless the data sets another) do not count.",
     )
 
 
@@ -123,8 +128,8 @@ def _ignored_pixels(results: Scored) -> Found:
     if ignored > MOST_IGNORED:
         yield (
             (),
-            f"{_percent(ignored)} of all pixels are ignored by their labels, so metrics are "
-            f"about the other {_percent(1 - ignored)} only.",
+            f"Labels ignore {_percent(ignored)} of all pixels, so metrics cover only the other "
+            f"{_percent(1 - ignored)}.",
         )
 
 
@@ -141,7 +146,8 @@ def _only_predicted_classes(results: Scored) -> Found:
             names = _quoted(np.array(results.classes)[predicted & absent])
             yield (
                 (),
-                f"Target {target} predicts {names}, which no label holds: an IoU of 0 in its mIoU.",
+                f"Target {target} predicts {names} without any labelled pixel, which adds an IoU "
+                "of 0 to its mIoU.",
             )
 
 
@@ -151,8 +157,8 @@ def _guesses(results: Scored) -> Found:
         if value - chance <= LEAST_SKILL * (100 - chance):
             yield (
                 (),
-                f"Target {target} has a clean mIoU of {value:.1f}, and a guess without the image "
-                f"has {chance:.1f}: a drop from there means little.",
+                f"Target {target} has a clean mIoU of {value:.1f} %, close to chance level "
+                f"({chance:.1f} %), so its drops mean little.",
             )
 
 
@@ -161,10 +167,10 @@ def _below_published(results: Scored) -> Found:
         if not score.reached:
             yield (
                 (),
-                f"Target {score.target} has a clean mIoU of {score.clean:.1f} on "
-                f"{len(results.image_ids)} images (give or take {score.margin:.1f}), and "
-                f"{score.published:.1f} is published for its weights: check the data's files, and "
-                "data.fit (pipeline is the published protocol).",
+                f"Target {score.target} has a clean mIoU of {score.clean:.1f} ± {score.margin:.1f} "
+                f"% on {len(results.image_ids)} images, but {score.published:.1f} % is published "
+                "for its weights. Check the data's files, and data.fit (pipeline is the published "
+                "protocol).",
             )
 
 
@@ -177,8 +183,8 @@ def _classes_at_zero(results: Scored) -> Found:
             if len(zero):
                 yield (
                     (),
-                    f"Target {target} has a clean IoU of 0 for {_quoted(zero)}, which no attack "
-                    "can lower.",
+                    f"Target {target} has a clean IoU of 0 for {_quoted(zero)}, and no attack can "
+                    "lower an IoU of 0.",
                 )
 
 
@@ -197,8 +203,8 @@ def _zero_gradients(results: Scored) -> Found:
     for source, attacks, shown in _per_source(measured):
         yield (
             attacks,
-            f"The gradient on source {source} is zero at {shown}: what an attack leaves unchanged "
-            "is no sign of robustness.",
+            f"The gradient on source {source} is zero at {shown}, so an unchanged prediction is no "
+            "evidence of robustness.",
         )
 
 
@@ -219,7 +225,7 @@ def _unchanged_images(results: Scored) -> Found:
 def _per_source(
     measured: Sequence[tuple[str | None, str, str]],
 ) -> Iterator[tuple[str | None, tuple[str, ...], str]]:
-    """Yield each source, its attacks, and every measured text with the attacks that share it.
+    """Yield each source, its attacks, and the measured texts, each with the attacks that share it.
 
     Args:
         measured: Source, attack and text.
@@ -263,8 +269,8 @@ def _random_models(results: Scored) -> Found:
         if model in attacking | results.random_targets:
             yield (
                 (),
-                f"Model {model} answers one image differently twice (it draws random numbers): its "
-                "numbers hold for these draws, and cannot be repeated bit by bit.",
+                f"Model {model} is not deterministic: two forwards of one image differ. Its "
+                "numbers are valid for these random draws and cannot be reproduced bit by bit.",
             )
 
 
@@ -273,8 +279,8 @@ def _one_schedule(results: Scored) -> Found:
     if len({schedule_group(image_id, groups) for image_id in results.image_ids}) == 1:
         yield (
             (),
-            "One schedule group: no verdict on differences, which other draws of scales could "
-            "explain (more images or schedule_groups would give one).",
+            "One schedule group: no verdict on differences, because other draws of scales could "
+            "explain them. Use more images or a larger schedule_groups.",
         )
 
 
@@ -302,7 +308,11 @@ WARNING_KINDS: Mapping[str, Callable[[Scored], Found]] = {
 
 
 def is_random(report: Mapping[str, Any]) -> bool:
-    """Return whether a task's report says that its model answered one image differently twice."""
+    """Return whether a task's report records different answers to equal images.
+
+    Args:
+        report: A stored report; without the field ``deterministic`` the answer is False.
+    """
     return report.get("deterministic", True) is False
 
 
@@ -312,7 +322,7 @@ def _labelled(results: Scored) -> np.ndarray:
 
 
 def _last_variants(results: Scored) -> dict[str, list[str]]:
-    """Return the variants of the last step by attack; earlier iterates are meant to be small."""
+    """Return the variants of the last step by attack; early steps may have small perturbations."""
     steps: dict[str, list[int]] = {}
     for made in results.variants.values():
         steps.setdefault(made.attack, []).append(made.step)
@@ -338,7 +348,7 @@ def _by_source(results: Scored, variant: str) -> dict[str | None, list[Mapping[s
 def _perturbations(
     results: Scored,
 ) -> Iterator[tuple[str, str, list[tuple[str | None, np.ndarray, np.ndarray]]]]:
-    """Yield attack, variant, and per source the L-infinity and RMS of each image, in levels."""
+    """Yield attack, variant, and per source the L-infinity and RMS per image, in 8-bit levels."""
     for attack, variants in _last_variants(results).items():
         for variant in variants:
             index, found = results.variants[variant].made, []
@@ -362,7 +372,7 @@ def _quoted(names: Sequence[Any]) -> str:
 
 
 def _listed(parts: Sequence[str]) -> str:
-    """Return parts as a list in words; a long list is cut."""
+    """Return parts as an enumeration, cut after ``MOST_NAMES``."""
     if len(parts) > MOST_NAMES + 1:
         parts = [*parts[:MOST_NAMES], f"{len(parts) - MOST_NAMES} more"]
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -1,4 +1,4 @@
-"""The commit of results and failures to the store."""
+"""Commit results and failures to the store."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +16,7 @@ class Committer:
     Args:
         store: The store of the driver.
         executor: The executor whose handles stand for AEs.
-        committed: Keys that are committed already.
+        committed: Keys stored before the restart of a driver.
     """
 
     def __init__(self, store: Store, executor: Executor, committed: Iterable[str]) -> None:
@@ -26,25 +26,38 @@ class Committer:
 
     @property
     def remote(self) -> bool:
-        """Whether the store is remote."""
+        """Whether the store is an object store rather than a local folder."""
         return self._store.remote
 
     def has(self, key: str) -> bool:
-        """Return whether the result of a task is committed."""
+        """Return whether a task's result is known as committed, without reading the store.
+
+        Known are the results of this driver, and after a restart all results stored before. The
+        results of other drivers on the same store are not.
+
+        Args:
+            key: The task's key, in hexadecimal digits.
+        """
         return bytes.fromhex(key) in self._committed
 
     def discard(self, key: str) -> None:
-        """Forget that a task is committed, because its stored result is damaged."""
+        """Forget the commit of a task whose stored result is damaged. No file is deleted."""
         self._committed.discard(bytes.fromhex(key))
 
     def commit(self, call: InFlightCall, output: Output) -> dict[str, Any]:
-        """Write the output of a call, or only its row if the worker has written the arrays.
+        """Write a call's arrays and commit row, or only the row if the worker wrote the arrays.
+
+        AEs are fetched from the executor first, which blocks.
+
+        Args:
+            call: The call, with its shard.
+            output: The output of the call.
 
         Returns:
-            The report of the call.
+            The report of the call: its cost and health.
 
         Raises:
-            LostError: If the AEs are gone with the worker or node that held them.
+            LostError: If the AEs are lost with the worker or node of the attack.
             OSError: If the store cannot be written.
         """
         task, report = call.task, dict(output.report or {})
@@ -64,13 +77,19 @@ class Committer:
     def record_failure(self, task: Task, message: str) -> None:
         """Write the failed row of a task.
 
+        A remote store that cannot be written loses the row with a logged warning, because clients
+        are notified of the failure in any case.
+
+        Args:
+            task: The task.
+            message: The reason, for example a traceback.
+
         Raises:
-            OSError: If a local store cannot be written. A remote store only loses the row, as
-                clients are notified of the failure all the same.
+            OSError: If a local store cannot be written.
         """
         try:
             self._store.record_failure(task.key, task.kind, message)
         except OSError as error:
             if not self._store.remote:
                 raise
-            DRIVER_LOG.warning("the failure of %s could not be kept: %s", task.key, error)
+            DRIVER_LOG.warning("the failed row of %s was not written: %s", task.key, error)

@@ -1,4 +1,4 @@
-"""A client's way through a driver: submit tasks, and follow them to their end."""
+"""Follow a run's tasks through a driver, from the submission to the last result."""
 
 import logging
 import time
@@ -15,33 +15,43 @@ from segtransfer.store import Store
 
 log = logging.getLogger(__name__)
 
-STATUS_PERIOD = 1.0  # seconds between two states of the driver that a listener receives
+STATUS_PERIOD = 1.0  # seconds between two calls of Listener.status
 
 
 @dataclass
 class Outcome:
-    """The outcome of tasks.
+    """The outcome of a run's tasks so far.
 
     Attributes:
         failures: Reasons of failed and skipped tasks, by key.
-        done: Keys of tasks that were computed.
+        done: Keys of tasks computed during this run.
     """
 
     failures: dict[str, str] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
 
     def note(self, notice: Notice) -> None:
-        """Add the outcome of a notice's task."""
+        """Record the outcome of a notice's task.
+
+        A task may succeed after its failure, if a restarted driver tries it again.
+
+        Args:
+            notice: The notice; only kinds ``done``, ``failed`` and ``skipped`` count.
+        """
         if notice.kind in ("failed", "skipped"):
             self.failures[notice.key] = notice.message
         elif notice.kind == "done":
             self.done.add(notice.key)
-            # A driver that was restarted has tried failed tasks again.
+            # A restarted driver has tried failed tasks again.
             self.failures.pop(notice.key, None)
 
 
 def served_models(plan: Plan) -> dict[str, Served]:
-    """Return a plan's models as slots host them, by the name that tasks use."""
+    """Return a plan's models as slots host them.
+
+    Returns:
+        The models by the model key in tasks.
+    """
     numerics = plan.experiment.numerics
     return {
         name: Served(spec, plan.infos[spec.name].fingerprint, numerics)
@@ -57,15 +67,22 @@ def drive(
     time_limit: TimeLimit,
     listener: Listener | None = None,
 ) -> None:
-    """Submit tasks, and follow them until all have ended or the time is up.
+    """Submit tasks and wait until all have ended or the time is up.
+
+    The client is cancelled at the end, also after an error or Ctrl-C.
 
     Args:
-        driver: The driver that computes the tasks. A restarted driver gets the tasks again.
+        driver: The driver. If it was restarted, the tasks without a stored result are submitted
+            again.
         submission: The tasks.
         store: The store of the driver.
         outcome: Gets the outcome of every task.
-        time_limit: The time limit of the run that the tasks are part of.
-        listener: Receives every notice, and the state of the driver.
+        time_limit: The time limit of the run.
+        listener: Receives every notice, and the driver's state every `STATUS_PERIOD` seconds.
+
+    Raises:
+        DriverError: If a driver on Ray stopped or died.
+        OSError: If a driver in this process cannot read or write its store.
     """
     while True:
         try:
@@ -73,7 +90,9 @@ def drive(
             return
         except UnknownClientError:
             # The driver was restarted and has lost its sessions; its results are stored.
-            log.warning("the driver was started again: going on with what is not stored yet")
+            log.warning(
+                "the driver was restarted: tasks without a stored result are submitted again"
+            )
             damaged = submission.damaged - outcome.done
             stored = frozenset(store.keys() & submission.tasks.keys()) - damaged
             submission = replace(submission, stored=stored, damaged=damaged)
@@ -86,7 +105,11 @@ def _follow(
     time_limit: TimeLimit,
     listener: Listener | None,
 ) -> None:
-    """Submit tasks to one life of a driver, and follow them."""
+    """Submit tasks to a driver and wait for their end.
+
+    Raises:
+        UnknownClientError: If the driver was restarted or ended the client's lease.
+    """
     client, received, asked = driver.submit(submission), 0, time.monotonic()
     try:
         while not time_limit.time_is_up():

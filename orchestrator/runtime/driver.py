@@ -1,7 +1,7 @@
-"""The driver: the one owner of workers, and the one loop between scheduler, executor and store.
+"""Own the workers, and loop between scheduler, executor and store.
 
-In one process the driver is a plain object that its client drives. Under Ray the driver is a named
-actor with a thread of its own, and has any number of clients.
+In one process the driver is a plain object, and its client calls ``step``. Under Ray the driver is
+a named actor with any number of clients, and a thread of the actor calls ``step``.
 """
 
 import threading
@@ -41,14 +41,17 @@ from segtransfer.store.measured_costs import measured_paces, peaks_on_gpus
 class Driver:
     """Accepts plans, runs the scheduler, commits results to the store, and notifies clients.
 
+    One thread calls ``step``, and ``close`` afterwards. The other methods may be called from any
+    thread, take the driver's lock, and return without waiting for tasks.
+
     Args:
-        executor: Carries tasks to models; the driver closes it.
+        executor: Carries tasks to models; the driver closes the executor.
         store: Gets the results.
         runtime: Runtime options of the experiment or fleet.
-        lease: Seconds after which a client that asks for no events counts as dead and is
+        lease: Seconds without a call of ``events`` after which a client counts as dead and is
             cancelled. None keeps every client.
-        telemetry: Counts what the driver does. Gauges are written only if it is given.
-        committed: Keys that a driver before this one may have committed after clients looked.
+        telemetry: Counts the driver's work. Gauges are written only if it is given.
+        committed: Keys of results committed by an earlier driver, after clients last looked.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Driver:
         self._telemetry = telemetry or Telemetry()
         self._writes_gauges = telemetry is not None
         self._next_gauges = 0.0
-        self._measured: set[str] = set()  # models whose measured costs were looked up
+        self._measured: set[str] = set()  # models with measured costs read from the store
         self._scheduler = scheduler_for(runtime)
         self._cache = InputCache(executor, store)
         self._calls = InFlightCalls(runtime.least_deadline, serial=not executor.interruptible)
@@ -99,7 +102,20 @@ class Driver:
     # -- clients ---------------------------------------------------------------------------
 
     def submit(self, submission: Submission) -> str:
-        """Accept a client's tasks and return the client's id."""
+        """Accept a client's tasks, share equal tasks between clients, and have slots opened.
+
+        A task with a stored result is done at once, unless the result is damaged. If no task is
+        left, the client is notified that it has finished.
+
+        Args:
+            submission: The tasks and models of the client.
+
+        Returns:
+            The id of the client, for ``events`` and ``cancel``.
+
+        Raises:
+            OSError: If a local store cannot be read.
+        """
         with self.lock:
             tasks = submission.tasks
             known = {key for key in tasks if self._committer.has(key)}
@@ -124,7 +140,14 @@ class Driver:
         return client
 
     def events(self, client: str, after: int) -> list[Notice]:
-        """Return a client's notices from number `after` on, and delete the notices before.
+        """Return a client's notices from number `after` on, without waiting, and renew its lease.
+
+        Args:
+            client: The id of the client.
+            after: Number of notices that the client has read, which are deleted.
+
+        Returns:
+            At most `MAX_NOTICES` notices, the oldest first; empty if there are none.
 
         Raises:
             UnknownClientError: If the driver has no such client.
@@ -133,7 +156,10 @@ class Driver:
             return self._sessions.notices(client, after)
 
     def cancel(self, client: str) -> None:
-        """Drop a client, and cancel tasks and calls that no other client wants."""
+        """Drop a client, and cancel the tasks and calls without another client.
+
+        Interruptible calls stop at their next step. An unknown client is ignored.
+        """
         with self.lock:
             if client in self._sessions:
                 self._cancel(client)
@@ -154,7 +180,7 @@ class Driver:
             )
 
     def models(self) -> dict[str, tuple[str, str]]:
-        """Return name and fingerprint of the clients' models, by the name that tasks use."""
+        """Return name and fingerprint of the models of all clients so far, by model key."""
         with self.lock:
             models = self._registry.models
             return {m: (s.spec.name, s.fingerprint) for m, s in models.items()}
@@ -162,7 +188,11 @@ class Driver:
     # -- the loop --------------------------------------------------------------------------
 
     def step(self, timeout: float) -> None:
-        """Start the calls that slots have room for, wait for events, and handle them.
+        """Start calls on slots with room, wait for events, commit results and notify clients.
+
+        The lock is free during the wait and between events. An inline executor runs one call within
+        the wait, which then takes as long as the call. Calls past their deadline and silent clients
+        are ended here, too.
 
         Args:
             timeout: Longest wait for an event in seconds.
@@ -188,12 +218,17 @@ class Driver:
             self._write_gauges()
 
     def close(self) -> None:
-        """Release every model and worker."""
+        """Close the executor, which releases every model and worker. Tasks under way are lost."""
         self.executor.close()
 
     def _open_slots(self, pending: Sequence[Task], size: tuple[int, int] | None) -> None:
-        """Have slots opened for tasks, with the measured costs of their models."""
-        # A client that joins gets the announcements and the full wait of a first client.
+        """Have the executor open slots for the models of all clients.
+
+        The store's measured costs of a model are read once. They give deadlines for first calls,
+        and the number of slots on a GPU. Without a `size` the first pending shard gives the image
+        size.
+        """
+        # A later client gets the announcements and the full wait of a first client.
         self._supply.restart_wait()
         slots, models = self._scheduler.slots, self._sessions.models()
         looked_up = models <= self._measured
@@ -204,7 +239,7 @@ class Driver:
         if size is not None and not looked_up:
             self._measured |= models
             self._calls.paces.expect(measured_paces(self.store, size, micro_batch))
-        # Once there are slots, the number of slots that share a GPU is fixed.
+        # The number of slots on a GPU is fixed by the first client.
         peaks = peaks_on_gpus(self.store, models, None if slots else size, micro_batch)
         sources = {task.model for task in pending if task.attack} - {None}
         self.executor.open(len(models), len(sources), peaks)
@@ -234,7 +269,10 @@ class Driver:
             self._recovery.store_failed(error, task)
             return
         if inputs is None:
-            message = f"shard {task.shard_id} is missing from the store or damaged there"
+            message = (
+                f"Shard {task.shard_id} is missing from the store or damaged. Run the experiment "
+                "again to restore the shard."
+            )
             self._recovery.apply("missing shard", task, message)
         elif inputs.images is None:
             self._recovery.apply("damaged dependency", task, "")
@@ -266,7 +304,7 @@ class Driver:
     def _commit(self, event: Finished, now: float) -> None:
         call = self._calls.end(event.key, now)
         if call is None:
-            return  # ended before, past its deadline or with its slot: another slot has the task
+            return  # ended before by its deadline or with its slot, and its task was retried
         try:
             report = self._committer.commit(call, event.output)
         except (LostError, OSError) as error:
@@ -286,8 +324,10 @@ class Driver:
             self.executor.cancel(key)
 
     def _drop_silent_clients(self, now: float) -> None:
-        """Cancel clients whose lease ended before this step began at `now`, as clients cannot
-        reach the driver while a step lasts."""
+        """Cancel clients whose lease ended before `now`, the begin of the step.
+
+        A step may keep clients from reaching the driver.
+        """
         if self._lease is None:
             return
         for client in self._sessions.silent(self._lease, now):

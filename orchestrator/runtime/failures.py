@@ -1,7 +1,7 @@
 """The failure table: the driver's action for every kind of failure.
 
-Memory that runs out inside a call has no row of its own. `tasks.batching` halves the micro-batch
-first. A call that fails with a single image is the task's own error, and a worker that the
+Memory that runs out inside a call has no row of its own, because `tasks.batching` halves the
+micro-batch first. A call that fails with a single image is the task's own error. A worker that the
 machine killed for its memory is an infrastructure failure.
 """
 
@@ -32,10 +32,10 @@ class FailureAction:
     Attributes:
         retry: Queue the task again on another slot, after a back-off, while attempts are left.
             Otherwise the task gets a failed row and its dependants are skipped.
-        reload_inputs: Read the AEs that the task scores from the store for the next attempt,
-            because the worker that held them may be gone.
+        reload_inputs: Read the AEs of an evaluation from the store for the next attempt, because
+            the AEs may be lost with their worker.
         recreate_worker: Give the slot of the call a new worker.
-        recompute_dependency: Compute the attack whose stored AEs the task scores again. The task
+        recompute_dependency: Compute the attack again whose stored AEs the task scores. The task
             waits for the attack and keeps its attempts.
         stop_driver: Raise the error, which ends the driver.
     """
@@ -49,7 +49,7 @@ class FailureAction:
 
 FAILURES: Mapping[FailureCause, FailureAction] = MappingProxyType(
     {
-        # Reported by the executor. For a poisoned device the executor recreates the worker itself.
+        # Reported by the executor, which replaces the worker of a poisoned device itself.
         "infrastructure": FailureAction(retry=True, reload_inputs=True),
         "poisoned": FailureAction(retry=True, reload_inputs=True),
         # A client may have asked for the task again since the cancellation.
@@ -58,7 +58,7 @@ FAILURES: Mapping[FailureCause, FailureAction] = MappingProxyType(
         # Found by the driver.
         "deadline": FailureAction(retry=True, recreate_worker=True),
         "lost output": FailureAction(retry=True),
-        # A bucket may answer again later. A full or read-only disk stays full or read-only.
+        # A bucket may answer later. A full or read-only disk stays full or read-only.
         "remote store": FailureAction(retry=True),
         "local store": FailureAction(stop_driver=True),
         "missing shard": FailureAction(),
@@ -68,11 +68,14 @@ FAILURES: Mapping[FailureCause, FailureAction] = MappingProxyType(
 
 
 def cause_of(error: LostError | OSError, *, remote: bool) -> FailureCause:
-    """Return the cause of an error raised while inputs are read or a result is committed.
+    """Return the row of the failure table for an error while inputs are read or results committed.
 
     Args:
         error: The error.
-        remote: Whether the store is remote (an object store) rather than a local folder.
+        remote: Whether the store is an object store rather than a local folder.
+
+    Returns:
+        "lost output" for AEs lost with a worker, else "remote store" or "local store".
     """
     if isinstance(error, LostError):
         return "lost output"

@@ -11,12 +11,12 @@ from segtransfer.runtime.scheduler.slots import Slot, Slots
 from segtransfer.runtime.status import SlotStatus
 from segtransfer.tasks.data.shards import Shard
 
-# The deadline of a call, as a multiple of the seconds that similar calls took, or that
-# `plan --calibrate` measured.
+# The deadline of a call, as a multiple of the seconds of similar calls, which ended before or were
+# measured by `plan --calibrate`.
 DEADLINE_FACTOR = 20.0
-# The deadline of a call without any similar call.
+# The deadline of a call if no similar call has ended.
 FIRST_DEADLINE = 3600.0  # seconds
-# Least cost of a change of models, in image forwards: the first calls after the change are slow.
+# Least cost of a change of models, in image forwards, because the next calls are slow.
 LEAST_SWITCH_COST = 10.0
 SMOOTHING = 0.3  # weight of the latest call in the moving mean of a slot's rate
 
@@ -31,7 +31,7 @@ class InFlightCall:
         slot_id: The slot.
         seconds: Seconds since the slot began to work on the call; set when the call ends or is
             late.
-        deadline: Seconds that the call may take; set when the call is late.
+        deadline: Seconds allowed for the call; set when the call is late.
     """
 
     task: Task
@@ -55,9 +55,11 @@ class _CallQueue:
 class InFlightCalls:
     """The calls of all slots. A slot works on one call at a time; its other calls are queued.
 
+    All times are seconds of the same monotonic clock.
+
     Args:
         least_deadline: The least seconds until a call's deadline.
-        serial: Whether one slot works at a time, in the order of the calls.
+        serial: Whether the slots work in turns, in the order of the calls.
 
     Attributes:
         paces: Seconds per unit of cost of the calls that have ended.
@@ -74,26 +76,40 @@ class InFlightCalls:
         self._seconds = self._cost = 0.0  # of all calls that have ended
 
     def loaded(self, seconds: float) -> None:
-        """Note the seconds that a slot took to load a model."""
+        """Record the seconds of a slot's load of a model."""
         self._loads += 1
         self._load_seconds += seconds
 
     def switch_cost(self) -> float:
-        """Return the cost of a change of models, in the unit of the tasks' costs.
+        """Return the cost of a change of models, for the scheduler.
 
-        The cost is the mean seconds of a load, over the mean seconds per unit of cost. The
-        scheduler's default holds until a load and a call have ended.
+        The cost is the mean seconds of a load, over the mean seconds per unit of cost.
+
+        Returns:
+            Image forwards, at least ``LEAST_SWITCH_COST``; ``SWITCH_COST`` until a load and a call
+            have ended.
         """
         if not self._loads or not self._cost:
             return SWITCH_COST
         return max(LEAST_SWITCH_COST, self.load_seconds() * self._cost / self._seconds)
 
     def load_seconds(self) -> float:
-        """Return the mean seconds of a load; zero before the first."""
+        """Return the mean time to load a model.
+
+        Returns:
+            Seconds; 0 before the first load.
+        """
         return self._load_seconds / self._loads if self._loads else 0.0
 
     def begin(self, task: Task, shard: Shard, slot_id: str, now: float) -> None:
-        """Add a call that a slot gets."""
+        """Add a call to a slot's queue.
+
+        Args:
+            task: The task of the call.
+            shard: The shard of the task.
+            slot_id: The slot.
+            now: Time in seconds.
+        """
         # An earlier call of the task may have ended without the slot's knowledge.
         old = self._slot_of.get(task.key)
         if old is not None:
@@ -108,7 +124,7 @@ class InFlightCalls:
         """Add the time since the last advance to the first call of each slot.
 
         Args:
-            now: Seconds on the clock of all calls.
+            now: Time in seconds.
             slots: The slots as they were since the last advance.
         """
         for slot_id, queue in self._queues.items():
@@ -117,12 +133,15 @@ class InFlightCalls:
         self._advanced = now
 
     def end(self, key: str, now: float, *, failed: bool = False) -> InFlightCall | None:
-        """Remove a call that has ended and return it, or None if the call was removed before.
+        """Remove a call at its end, and learn its pace.
 
         Args:
             key: The task of the call.
-            now: Seconds on the clock of all calls.
-            failed: Whether the call failed, so that its seconds say nothing about others.
+            now: Time in seconds.
+            failed: Whether the call failed; its pace is ignored then.
+
+        Returns:
+            The call with its seconds, or None if the call was removed before.
         """
         slot_id = self._slot_of.pop(key, None)
         if slot_id is None:
@@ -138,7 +157,11 @@ class InFlightCalls:
         return call
 
     def drop_slot(self, slot_id: str) -> list[Task]:
-        """Remove a slot with its calls, and return the tasks of the calls."""
+        """Remove a slot with its calls.
+
+        Returns:
+            The tasks of the calls; empty for an unknown slot.
+        """
         queue = self._queues.pop(slot_id, None)
         calls = list(queue.calls.values()) if queue else []
         for call in calls:
@@ -146,20 +169,37 @@ class InFlightCalls:
         return [call.task for call in calls]
 
     def under_way(self) -> dict[str, float]:
-        """Return the seconds so far of the calls that slots work on, by task.
+        """Return the seconds so far of each slot's present call.
 
-        The seconds are those of a slot alone on its device. Calls of a serial executor block the
-        driver, so that none is under way when the driver asks.
+        Calls of a serial executor block the driver, so none is under way when the driver asks.
+
+        Returns:
+            Seconds by task key, as if each slot were alone on its device.
         """
         queues = () if self._serial else self._queues.values()
         return {key: queue.alone for queue in queues for key in islice(queue.calls, 1)}
 
     def of_slot(self, slot_id: str) -> tuple[str, ...]:
-        """Return the tasks of a slot's calls, in the order of the calls."""
+        """Return a slot's calls, in their order.
+
+        Returns:
+            Task keys, the call under way first; empty for an unknown slot.
+        """
         return tuple(self._queues[slot_id].calls) if slot_id in self._queues else ()
 
     def late(self, now: float, slots: Iterable[Slot]) -> list[InFlightCall]:
-        """Return the calls past their deadline; `slots` are the slots that are up."""
+        """Find the calls past their deadline.
+
+        The deadline of a call is ``DEADLINE_FACTOR`` times the seconds of similar calls, or
+        ``FIRST_DEADLINE`` without any, and at least the least deadline.
+
+        Args:
+            now: Time in seconds.
+            slots: The slots that are up.
+
+        Returns:
+            The calls, with their seconds and deadlines.
+        """
         found = []
         types = {slot.slot_id: slot.type for slot in slots}
         for slot_id, queue in self._queues.items():
@@ -173,7 +213,13 @@ class InFlightCalls:
         return found
 
     def slots(self, slots: Slots, names: dict[str, str], now: float) -> tuple[SlotStatus, ...]:
-        """Return the state of every slot, with models called by their `names`."""
+        """Return the state of every slot.
+
+        Args:
+            slots: The slots that are up.
+            names: Names of models in their specs, by model key.
+            now: Time in seconds.
+        """
         found = []
         for slot in slots:
             queue = self._queues.get(slot.slot_id, _CallQueue({}))
@@ -211,5 +257,5 @@ class InFlightCalls:
 
 
 def _describe(task: Task) -> str:
-    work = task.attack.name if task.attack is not None else "scores"
+    work = task.attack.name if task.attack is not None else "evaluation"
     return f"{work} on shard {task.shard_id[:4]}"

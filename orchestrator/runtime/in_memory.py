@@ -1,7 +1,7 @@
-"""Attack and evaluation of arrays in this process, by the tasks that an experiment runs.
+"""Attack and evaluation of arrays in this process, with the tasks of an experiment.
 
 Nothing is planned or stored. A call on whole images, with the ids and the seed of an experiment,
-makes the bits that the experiment makes under ``numerics: reference``.
+makes the bits of the experiment under ``numerics: reference``.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,17 +69,33 @@ class Scores:
 
     @property
     def miou(self) -> float:
-        """Return the mean IoU in percent over classes that occur; NaN without labelled pixels."""
+        """Return the mean IoU over classes that occur, over all images together.
+
+        Returns:
+            Percent; NaN without labelled pixels.
+        """
         return float(metrics.miou(self.confusion))
 
     @property
     def class_iou(self) -> np.ndarray:
-        """Return the IoU of each class in percent, K; NaN for a class without pixels."""
+        """Return the IoU of each class over all images together.
+
+        Returns:
+            Percent, K values; NaN for a class without pixels.
+        """
         return metrics.class_iou(self.confusion)
 
 
 def load_segmenter(spec: str | Mapping[str, Any], device: str) -> Segmenter:
-    """Load a model as an experiment's spec writes it.
+    """Load a model from its spec, as an experiment writes it.
+
+    Args:
+        spec: The name of a model, or the fields of its spec; paths are relative to the working
+            folder.
+        device: "cpu" or "cuda".
+
+    Returns:
+        The model in evaluation mode, from RGB images in [0, 1] to logits.
 
     Raises:
         InputError: The spec is wrong, or files are missing or do not fit.
@@ -93,7 +109,11 @@ def load_segmenter(spec: str | Mapping[str, Any], device: str) -> Segmenter:
 def read_attack(
     attack: str | Mapping[str, Any] | AttackSpec, fields: Mapping[str, Any]
 ) -> AttackSpec:
-    """Read an attack: a preset's name, a mapping or a spec, with fields that replace its own.
+    """Read an attack: a preset's name, a mapping or a spec, with fields to replace its own.
+
+    Args:
+        attack: The attack; paths are relative to the working folder.
+        fields: Fields of the attack by name.
 
     Raises:
         InputError: A field is wrong.
@@ -105,7 +125,8 @@ def read_attack(
     raw = {"preset": attack} if isinstance(attack, str) else attack
     if not isinstance(raw, Mapping):
         raise InputError(
-            f"attack is a {type(raw).__name__}; give the name of a preset, or a mapping of fields"
+            f"attack is of type {type(raw).__name__}. Pass the name of a preset, a mapping of "
+            "fields, or an attack spec."
         )
     return validated(AttackSpec, {**raw, **fields}, "attack", {"base": Path.cwd()})
 
@@ -122,13 +143,21 @@ def attack_images(
 ) -> Array:
     """Return the AEs of images, uint8 N x 3 x H x W, of the images' kind and device.
 
+    Args:
+        model: A model from ``load_segmenter``, or a callable from images in [0, 1] to logits.
+        images: N x 3 x H x W, RGB: uint8, or floats in [0, 1] on the 255 levels of 8-bit pixels.
+        labels: Class indices, N x h x w; 255 has no class.
+        spec: The attack, with one AE per image.
+        image_ids: An id per image, for draws together with ``seed``; None numbers the images.
+        micro_batch: Images per forward.
+
     Raises:
         InputError: The images, the labels, the model or the attack are wrong.
     """
     if len(spec.variants) != 1:
         raise InputError(
-            f"attack '{spec.name}' keeps {len(spec.variants)} AEs per image (steps_at, scores), "
-            "and attack() returns the last alone; leave the fields out, or use an experiment"
+            f"Attack '{spec.name}' keeps {len(spec.variants)} AEs per image, but attack() returns "
+            "one. Remove steps_at and scores, or run an experiment."
         )
     validated(_CallFields, {"seed": seed, "micro_batch": micro_batch}, "attack()")
     pixels, ids = _pixels(images), _ids(image_ids, len(images))
@@ -162,7 +191,14 @@ def evaluate_images(
     image_ids: Sequence[str] | None,
     micro_batch: int,
 ) -> Scores:
-    """Score images against labels.
+    """Score images against labels, in this thread and on one torch thread.
+
+    Args:
+        model: A model from ``load_segmenter``, or a callable from images in [0, 1] to logits.
+        images: N x 3 x H x W, RGB: uint8, or floats in [0, 1] on the 255 levels of 8-bit pixels.
+        labels: Class indices, N x h x w; 255 has no class.
+        image_ids: An id per image; None numbers the images.
+        micro_batch: Images per forward.
 
     Raises:
         InputError: The images, the labels or the model are wrong.
@@ -180,7 +216,7 @@ def evaluate_images(
 
 
 class _Called(Segmenter):
-    """A callable of the user, whose module, if it is one, gives device and divisor."""
+    """A callable of the user. If it is a module, its parameters give the device."""
 
     def __init__(
         self, function: Callable[..., Any], num_classes: int, device: torch.device
@@ -193,7 +229,7 @@ class _Called(Segmenter):
 
     @property
     def device(self) -> torch.device:
-        """Return the device that images are sent to."""
+        """Device for images."""
         return self._device
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -201,7 +237,7 @@ class _Called(Segmenter):
 
 
 class _CallFields(Frozen):
-    """The fields that a call has beside its arrays, within the limits of an experiment."""
+    """The fields of a call beside its arrays, within the limits of an experiment."""
 
     seed: Annotated[Whole, *Experiment.model_fields["seed"].metadata] = 0
     micro_batch: Annotated[Whole, *Runtime.model_fields["micro_batch"].metadata]
@@ -209,11 +245,14 @@ class _CallFields(Frozen):
 
 @contextmanager
 def _segmenter(model: GivenModel, images: Any, pixels: np.ndarray) -> Iterator[Segmenter]:
-    """Yield a model in evaluation mode on one torch thread, then restore all that was changed."""
+    """Yield a model in evaluation mode on one torch thread, then restore all changes.
+
+    Mode and gradients of the model are restored, and torch's number of threads.
+    """
     if not callable(model):
         raise InputError(
-            f"model is a {type(model).__name__}; give a callable from images to logits, or "
-            "segtransfer.load_model(...)"
+            f"model is of type {type(model).__name__}. Pass a callable from images to logits, or "
+            "segtransfer.load_model(...)."
         )
     threads, tf32 = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
@@ -243,7 +282,7 @@ def _segmenter(model: GivenModel, images: Any, pixels: np.ndarray) -> Iterator[S
 
 @torch.no_grad()
 def _classes_of(function: Callable[..., Any], pixels: np.ndarray, device: torch.device) -> int:
-    """Return the channels of the logits of the first image.
+    """Return the number of channels of the logits of the first image.
 
     Raises:
         InputError: The callable raises an error, or returns no logits.
@@ -251,7 +290,7 @@ def _classes_of(function: Callable[..., Any], pixels: np.ndarray, device: torch.
     image = torch.from_numpy(pixels[:1]).to(device).float() / 255
     try:
         output = function(image)
-    except Exception as error:  # foreign code may raise anything
+    except Exception as error:  # a user's callable may raise any error
         size = f"{pixels.shape[-2]} x {pixels.shape[-1]} (height x width)"
         told = foreign_error(error, f"{WHO}, on images of {size},")
         if told is error:
@@ -262,14 +301,18 @@ def _classes_of(function: Callable[..., Any], pixels: np.ndarray, device: torch.
     check_logits(output, image, classes, WHO)
     if classes > IGNORE_INDEX:
         raise InputError(
-            f"{WHO} returned logits of {classes} classes; class indices have 8 bits, so return at "
-            f"most {IGNORE_INDEX}"
+            f"{WHO} returned logits of {classes} classes. At most {IGNORE_INDEX} classes are "
+            "allowed, because class indices have 8 bits."
         )
     return classes
 
 
 def _check_attack(spec: AttackSpec, inputs: TaskInputs, num_classes: int) -> None:
-    """Refuse a target, region or file of an attack that does not fit the images."""
+    """Check that target, region and files of an attack fit the images.
+
+    Raises:
+        InputError: A class index, region or file does not fit.
+    """
     names = tuple(map(str, range(num_classes)))
     data = Dataset(WHO, names, (), (), read_label=lambda item: np.empty(0))
     check_class_indices(spec, data)
@@ -282,7 +325,9 @@ def _check_attack(spec: AttackSpec, inputs: TaskInputs, num_classes: int) -> Non
 def _ids(image_ids: Sequence[str] | None, count: int) -> list[str]:
     ids = [f"image-{n}" for n in range(count)] if image_ids is None else list(map(str, image_ids))
     if len(ids) != count:
-        raise InputError(f"there are {count} images and {len(ids)} image_ids; give an id per image")
+        raise InputError(
+            f"There are {count} images but {len(ids)} image_ids. Pass one id per image."
+        )
     for n, image_id in enumerate(ids):
         if image_id in ids[:n]:
             raise InputError(twice("image_ids", image_id))
@@ -298,24 +343,24 @@ def _pixels(images: Any) -> np.ndarray:
     values = _numpy(images, "images")
     if values.ndim != 4 or values.shape[1] != 3 or not values.size:
         raise InputError(
-            f"images have shape {list(values.shape)}; give N x 3 x H x W, RGB (of one image: "
-            "images[None])"
+            f"images have shape {list(values.shape)}. Pass RGB images of shape N x 3 x H x W (a "
+            "single image as image[None])."
         )
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     if values.dtype.kind != "f":
-        raise InputError(f"images are {values.dtype}; give uint8, or float levels over 255")
+        raise InputError(f"images are {values.dtype}. Pass uint8 in 0 to 255, or floats in [0, 1].")
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= 1):
         raise InputError(
-            f"images range from {low:.3g} to {high:.3g}; give RGB in [0, 1] or uint8, and "
-            "normalise inside the model"
+            f"images range from {low:.3g} to {high:.3g}. Pass floats in [0, 1] or uint8, and "
+            "normalise inside the model."
         )
     levels = values.astype(np.float64) * 255
     if (off := np.abs(levels - levels.round()).max()) > LEVEL_ERROR:
         raise InputError(
-            f"images are up to {off:.2f} levels off those of 8-bit pixels; round them first, as "
-            "AEs are 8-bit images: (images * 255).round() / 255"
+            f"images are up to {off:.2f} levels off those of 8-bit pixels. Round them with "
+            "(images * 255).round() / 255, because AEs are 8-bit images."
         )
     return np.ascontiguousarray(levels.round().astype(np.uint8))
 
@@ -329,8 +374,8 @@ def _indices(labels: Any, pixels: np.ndarray, num_classes: int) -> np.ndarray:
     values = _numpy(labels, "labels")
     if values.ndim != 3 or len(values) != len(pixels):
         raise InputError(
-            f"labels have shape {list(values.shape)} for {len(pixels)} images; give class indices "
-            "N x h x w, 255 where a pixel has no class"
+            f"labels have shape {list(values.shape)} for {len(pixels)} images. Pass class indices "
+            "of shape N x h x w, with 255 for pixels without a class."
         )
     return np.ascontiguousarray(class_indices(values, num_classes, "labels"))
 
@@ -340,7 +385,9 @@ def _numpy(values: Any, name: str) -> np.ndarray:
         values = values.detach().cpu()
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     if not isinstance(values, np.ndarray):
-        raise InputError(f"{name} are a {type(values).__name__}; give a torch tensor or an array")
+        raise InputError(
+            f"{name} are of type {type(values).__name__}. Pass a torch tensor or an array."
+        )
     return values
 
 

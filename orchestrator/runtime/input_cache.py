@@ -28,22 +28,32 @@ class CallInputs:
 
 
 class InputCache:
-    """Handles of the shards and AEs that present or future calls may need.
+    """Handles of the shards and AEs for present or future calls.
 
-    Shards are read again once the cache has dropped them: of a large data set, the shards in use
-    last take ``MOST_SHARD_BYTES``.
+    The shards used last are kept, up to ``MOST_SHARD_BYTES`` (256 MiB) of arrays; other shards are
+    read again. AEs are kept until ``forget_images``.
+
+    Args:
+        executor: Makes the handles.
+        store: The store of shards and AEs.
     """
 
     def __init__(self, executor: Executor, store: Store) -> None:
         self._executor = executor
         self._store = store
-        # Shard id -> shard, images, labels; the shards in use last stand last.
+        # Shard id -> shard, images, labels, in the order of their last use.
         self._shards: dict[str, tuple[Shard, Any, Any]] = {}
         self._nbytes = 0  # of all these shards
         self._images: dict[str, Any] = {}  # attack key -> AEs
 
     def inputs(self, task: Task) -> CallInputs | None:
-        """Return the inputs of a task's call, or None if the shard is missing or damaged.
+        """Return the inputs of a task's call, read from the store unless the cache has them.
+
+        Args:
+            task: The task.
+
+        Returns:
+            The inputs, or None if the shard is missing or damaged.
 
         Raises:
             OSError: If the store cannot be read.
@@ -68,15 +78,24 @@ class InputCache:
         return CallInputs(shard, self._images[task.depends_on], labels)
 
     def put_images(self, attack: str, images: Any) -> None:
-        """Keep the handle of AEs that a call has made."""
+        """Keep the AEs of a call for their evaluations.
+
+        Args:
+            attack: Key of the attack.
+            images: Handle of the AEs.
+        """
         self._images[attack] = images
 
     def forget_images(self, attack: str) -> None:
-        """Delete the handle of AEs that are scored, or lost with a worker."""
+        """Delete the handle of an attack's AEs, after their scores or after their loss."""
         self._images.pop(attack, None)
 
     def retain_shards(self, shard_ids: Iterable[str]) -> None:
-        """Delete the handles of all shards but these."""
+        """Delete the handles of all other shards.
+
+        Args:
+            shard_ids: Shards to keep.
+        """
         for name in self._shards.keys() - set(shard_ids):
             self._forget_shard(name)
 

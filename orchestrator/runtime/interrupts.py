@@ -9,11 +9,11 @@ from segtransfer.errors import SegtransferError
 
 
 class Terminated(KeyboardInterrupt):
-    """The process received SIGTERM. Like Ctrl-C no `Exception`, which error handlers take."""
+    """The process received SIGTERM. No `Exception`, like Ctrl-C, so no error handler catches it."""
 
 
 class HoursUp(SegtransferError):
-    """The hours of a search are up: running trials are left as Ctrl-C leaves them.
+    """The hours of a search are up. Running trials are left in the state that Ctrl-C leaves.
 
     Unlike Ctrl-C an `Exception`, after which Tune ends the trials' processes.
     """
@@ -21,9 +21,12 @@ class HoursUp(SegtransferError):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise Terminated in the main thread on SIGTERM.
+    """Raise Terminated in the main thread on SIGTERM, until the block ends.
 
     Further signals are ignored, so that the results so far can be shown and logged.
+
+    Raises:
+        ValueError: If entered outside the main thread.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -40,15 +43,23 @@ def terminable() -> Iterator[None]:
 def was_terminated(stop: KeyboardInterrupt) -> bool:
     """Return whether an interrupt is SIGTERM rather than Ctrl-C.
 
-    Ray's waits turn any exception of a handler into a bare KeyboardInterrupt, so the handler that
-    `terminable` leaves behind is checked too.
+    Ray's waits turn any exception of a handler into a bare KeyboardInterrupt. So the present
+    handler of SIGTERM is checked too, which `terminable` sets to "ignore".
+
+    Args:
+        stop: The interrupt.
     """
     return isinstance(stop, Terminated) or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 @contextmanager
 def kept_handler() -> Iterator[None]:
-    """Keep a command's handler of SIGTERM while a library installs its own ``sys.exit``."""
+    """Keep a command's handler of SIGTERM while a library installs its own ``sys.exit``.
+
+    Raises:
+        Terminated: If SIGTERM arrived while the library's handler was installed, and `terminable`
+            is active.
+    """
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

@@ -1,6 +1,6 @@
 """The driver's metrics: names, meanings and labels of all exported numbers.
 
-Nothing here knows Ray. A meter carries the numbers; `executors/ray/metrics.py` has one.
+Nothing here knows Ray. A meter exports the numbers, for example `executors/ray/metrics.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ class Instrument:
         name: Name of the metric.
         kind: Kind of the metric.
         meaning: Description of the metric, exported with it.
-        labels: Names of the labels that distinguish the series of the metric.
+        labels: Names of the labels, whose values distinguish the series of the metric.
         boundaries: Upper bounds of a histogram's buckets, increasing.
     """
 
@@ -34,7 +34,7 @@ TASKS_TOTAL = Instrument(
     ("kind", "outcome"),
 )
 RETRIES_TOTAL = Instrument(
-    "segtransfer_retries_total", "counter", "Calls that came to nothing and are tried again."
+    "segtransfer_retries_total", "counter", "Calls that failed and whose task was queued again."
 )
 MODEL_SECONDS_TOTAL = Instrument(
     "segtransfer_model_seconds_total",
@@ -43,12 +43,12 @@ MODEL_SECONDS_TOTAL = Instrument(
     ("model",),
 )
 LOADS_TOTAL = Instrument(
-    "segtransfer_loads_total", "counter", "How often a slot loaded a model.", ("model",)
+    "segtransfer_loads_total", "counter", "Loads of a model on a slot.", ("model",)
 )
 LOAD_SECONDS_TOTAL = Instrument(
     "segtransfer_load_seconds_total",
     "counter",
-    "Seconds that slots spent loading and warming a model.",
+    "Seconds that slots spent loading a model.",
     ("model",),
 )
 SLOTS = Instrument(
@@ -63,20 +63,20 @@ TASKS = Instrument(
 FORWARDS_PER_SECOND = Instrument(
     "segtransfer_forwards_per_second",
     "gauge",
-    "Image forwards a second (a backward as 1.5), summed over the slots at work.",
+    "Image forwards per second (a backward counts as 1.5), summed over working slots.",
 )
 UNSCORED_IMAGE_BYTES = Instrument(
-    "segtransfer_in_flight_bytes", "gauge", "Bytes of images that are made and not scored yet."
+    "segtransfer_in_flight_bytes", "gauge", "Bytes of AEs that are being made or await scoring."
 )
-BUDGET_BYTES = Instrument(
-    "segtransfer_budget_bytes", "gauge", "Bytes of images that may be in flight."
-)
+BUDGET_BYTES = Instrument("segtransfer_budget_bytes", "gauge", "Byte budget for AEs in flight.")
 SECONDS_LEFT = Instrument(
     "segtransfer_seconds_left",
     "gauge",
     "Estimated seconds until all tasks have ended; absent while unknown.",
 )
-CLIENTS = Instrument("segtransfer_clients", "gauge", "Runs and trials that wait for results.")
+CLIENTS = Instrument(
+    "segtransfer_clients", "gauge", "Clients of the driver: runs, trials and commands."
+)
 CALL_DURATION = Instrument(
     "segtransfer_call_seconds",
     "histogram",
@@ -100,5 +100,5 @@ INSTRUMENTS = (
     CALL_DURATION,
 )
 
-# Adds to a counter, sets a gauge or observes a value, with one value per label.
+# Called to add to a counter, set a gauge or observe a value, with a value per label.
 Meter = Callable[[Instrument, float, Mapping[str, str]], None]

@@ -10,12 +10,12 @@ from segtransfer.experiment.task import Task
 from segtransfer.store import Store
 
 MEMORY = 0.9  # weight of earlier calls against the latest call
-FIT_ROUNDS = 10  # of the fit
-ANY_ATTACK = "*"  # stands for every attack in the paces that `plan --calibrate` stored
+FIT_ROUNDS = 10  # iterations of the fit of factors
+ANY_ATTACK = "*"  # stands for every attack in the paces of `plan --calibrate`
 ANY_SIZE = 0
-MOST_RECALLED = 64  # rows, as reading a row from a bucket takes some 30 ms
+MOST_RECALLED = 64  # rows, because a row of a bucket takes about 30 ms to read
 
-# Model, attack's name or None for an evaluation, and number of images: calls of one pace.
+# Calls of equal pace: model, attack's name (None for an evaluation), number of images.
 Work = tuple[str | None, str | None, int]
 
 
@@ -25,7 +25,7 @@ class _Measured:
 
     Attributes:
         seconds: Seconds of the calls.
-        alone: The seconds that the calls would take if their slots were alone on their devices.
+        alone: Seconds of the calls, had their slots been alone on their devices.
         cost: Cost of the calls.
     """
 
@@ -40,7 +40,10 @@ class _Measured:
 
 
 class Paces:
-    """Seconds per unit of cost, by work: measured on calls, else expected, else estimated."""
+    """Seconds per unit of cost, by work: measured on calls, else expected, else estimated.
+
+    The unit of cost is an image forward.
+    """
 
     def __init__(self) -> None:
         self._measured: dict[Work, _Measured] = {}
@@ -52,20 +55,22 @@ class Paces:
         """Use stored paces until similar calls have ended.
 
         Args:
-            paces: Seconds per unit of cost, by model, kind of task, and "cpu" or "cuda", as
-                `plan --calibrate` measured.
+            paces: Seconds per unit of cost, by model, kind of task, and "cpu" or "cuda", as `plan
+                --calibrate` measured.
         """
         self._expected.update(paces)
 
     def recall(self, store: Store, tasks: Sequence[Task]) -> None:
         """Use the seconds in the rows of stored tasks until similar calls have ended.
 
+        At most about ``MOST_RECALLED`` rows are read.
+
         Args:
             store: The store.
             tasks: Stored tasks, of which the last per work is read, as first calls are slow.
         """
         last = [*{self._work(task): task for task in tasks if task.cost}.items()]
-        every = -(-len(last) // MOST_RECALLED) or 1  # evenly spaced, so that no kind is left out
+        every = -(-len(last) // MOST_RECALLED) or 1  # evenly spaced, for every kind of task
         for work, task in last[::every]:
             row = store.row(task.key)
             seconds = row.report.get("cost", {}).get("seconds", 0.0) if row is not None else 0.0
@@ -73,12 +78,12 @@ class Paces:
                 self._recalled[work] = seconds / task.cost
 
     def learn(self, task: Task, seconds: float, alone: float) -> None:
-        """Note a call that ended.
+        """Record a call that ended.
 
         Args:
             task: The task of the call.
             seconds: Seconds of the call.
-            alone: The seconds that the call would take if its slot were alone on its device.
+            alone: Seconds of the call, had its slot been alone on its device.
         """
         measured = self._measured.setdefault(self._work(task), _Measured())
         measured.seconds = MEMORY * measured.seconds + seconds
@@ -86,11 +91,14 @@ class Paces:
         measured.cost = MEMORY * measured.cost + task.cost
 
     def similar(self, task: Task, device_type: str | None) -> float | None:
-        """Return the pace of the model's calls of the task's kind, or None if unknown.
+        """Return the pace of the model's calls of the task's kind.
 
         Args:
             task: The task.
             device_type: "cpu" or "cuda"; None if unknown.
+
+        Returns:
+            Seconds per unit of cost, or None if unknown.
         """
         evaluates = task.attack is None
         found = [
@@ -105,10 +113,10 @@ class Paces:
         return self._expected.get((task.model, task.kind, device_type))
 
     def seconds(self, tasks: Sequence[Task], device_types: Set[str]) -> list[float] | None:
-        """Return the seconds of each task on a slot that is alone on its device.
+        """Return the seconds of each task on a slot without neighbours on its device.
 
-        A pace that is unknown is the product of a factor of the model, a factor of the attack or
-        of evaluations, and a factor of the number of images, which are fitted to the known paces.
+        An unknown pace is the product of a factor of the model, a factor of the attack or of
+        evaluations, and a factor of the number of images, which are fitted to the known paces.
 
         Args:
             tasks: The tasks.
@@ -156,7 +164,7 @@ def _fitted(
 ) -> tuple[dict[str | None, float], dict[str | None, float], dict[int, float]]:
     """Return factors of models, attacks and sizes whose products fit the known paces.
 
-    The factors of models and of sizes have the mean one.
+    The factors of models and of sizes have a mean of 1.
     """
     factors: list[dict[Any, float]] = [
         dict.fromkeys((work[axis] for work in known), 1.0) for axis in range(3)

@@ -15,7 +15,7 @@ from segtransfer.runtime.task_registry import TaskRegistry
 
 
 class Recovery:
-    """Carries out the actions of the failure table."""
+    """Carries out the actions of the failure table; all methods need the driver's lock."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Recovery:
         self._supply = supply
         self._committer = committer
         self._cache = cache
-        self._unloadable: dict[str, str] = {}  # model -> reason that no slot hosts it
+        self._unloadable: dict[str, str] = {}  # model -> reason why no slot hosts it
 
     def apply(self, cause: FailureCause, task: Task, message: str, slot_id: str = "") -> None:
         """Carry out the action for a failed task.
@@ -42,6 +42,9 @@ class Recovery:
             task: The task that failed.
             message: The reason, for clients and the store.
             slot_id: The slot of the task's call, if its worker may have to be recreated.
+
+        Raises:
+            OSError: If the failed row cannot be written to a local store.
         """
         action = FAILURES[cause]
         if action.recompute_dependency:
@@ -54,13 +57,22 @@ class Recovery:
             self._supply.recreate(slot_id, message)
 
     def call_failed(self, event: Failed, call: InFlightCall) -> None:
-        """Recover from the failure of a call that an executor reports."""
+        """Recover from a failed call that an executor reports.
+
+        Args:
+            event: The report.
+            call: The call, which has ended.
+        """
         message, slot = event.message, call.slot_id
         log_event(DRIVER_LOG, event.kind, key=call.task.key, slot=slot, message=message)
         self.apply(event.kind, call.task, message)
 
     def store_failed(self, error: LostError | OSError, task: Task) -> None:
         """Recover from an error raised while a task's inputs are read or its result committed.
+
+        Args:
+            error: The error.
+            task: The task.
 
         Raises:
             OSError: If the table says that the error ends the driver.
@@ -71,17 +83,25 @@ class Recovery:
         self.apply(cause, task, str(error))
 
     def end_late_calls(self) -> None:
-        """End calls past their deadline."""
+        """End calls past their deadline: replace the worker, and retry the task on another slot.
+
+        Raises:
+            OSError: If the failed row of a last attempt cannot be written to a local store.
+        """
         for call in self._calls.late(time.monotonic(), self._scheduler.slots):
             message = (
-                f"{call.slot_id} worked on one call for {call.seconds:.0f} s, past its deadline of "
-                f"{call.deadline:.0f} s: its worker is replaced"
+                f"a call on slot {call.slot_id} took {call.seconds:.0f} s, past its deadline of "
+                f"{call.deadline:.0f} s; the slot gets a new worker"
             )
             self._calls.end(call.task.key, time.monotonic(), failed=True)
             self.apply("deadline", call.task, message, call.slot_id)
 
     def model_refused(self, event: Refused) -> None:
-        """Fail the tasks of a model that a slot could not load, unless another slot hosts it."""
+        """Fail the tasks of a model that a slot could not load, unless another slot hosts it.
+
+        Args:
+            event: The report of the slot.
+        """
         self._scheduler.refused(event.slot_id, event.model)
         name = self._registry.model_name(event.model)
         log_event(DRIVER_LOG, "refused", slot=event.slot_id, model=name, message=event.message)
@@ -91,17 +111,21 @@ class Recovery:
             self._fail_model(event.model)
 
     def allow(self, model: str) -> None:
-        """Let slots try to load a model again that failed for another client."""
+        """Let slots load a model again that failed for another client.
+
+        Args:
+            model: The model's key.
+        """
         self._unloadable.pop(model, None)
 
     def _recompute_dependency(self, score: Task) -> None:
-        """Compute the stored AEs that a task scores again, even if no client asked for them."""
+        """Compute the stored AEs of an evaluation again, even if no client asked for them."""
         attack = str(score.depends_on)
         if attack not in self._registry.tasks:
-            message = "the images that it scores are damaged, and nobody makes them"
+            message = f"the stored AEs of {attack} are damaged, and no client submitted the attack"
             self._registry.fail(score, message, retry=False)
             return
-        DRIVER_LOG.warning("stored images of %s are damaged: they are made again", attack)
+        DRIVER_LOG.warning("the stored AEs of %s are damaged and are computed again", attack)
         self._committer.discard(attack)
         self._registry.recompute(attack)
         model = self._registry.tasks[attack].model

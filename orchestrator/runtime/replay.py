@@ -13,11 +13,18 @@ from segtransfer.experiment.task import Task
 from segtransfer.runtime.scheduler import Decision, Host, Scheduler, Slot
 from segtransfer.tasks.attacks.spec import AttackSpec
 
-DEFAULT_BUDGET = 2 * 2**30  # bytes of AEs in flight, until the executor says what it has
+DEFAULT_BUDGET = 2 * 2**30  # bytes of AEs in flight, until the first slot is up
 
 
 def scheduler_for(runtime: Runtime) -> Scheduler:
-    """Return the scheduler of a driver, which records its history if `runtime.journal` is set."""
+    """Return the scheduler of a driver, which records its history if `runtime.journal` is set.
+
+    Args:
+        runtime: The runtime options of the run or fleet.
+
+    Raises:
+        OSError: If the journal cannot be written.
+    """
     mebibytes = runtime.in_flight_mib
     options = {
         "window": runtime.window,
@@ -42,7 +49,12 @@ def _recorded(event: str) -> Callable[..., Any]:
 
 
 class RecordingScheduler(Scheduler):
-    """A scheduler for debugging: its events and decisions go to a journal, as lines of JSON."""
+    """A scheduler for debugging: its events and decisions go to a journal, as lines of JSON.
+
+    Args:
+        file: The journal, open for writing.
+        options: Arguments of ``Scheduler``, which begin the journal.
+    """
 
     def __init__(self, file: TextIO, options: dict[str, int]) -> None:
         super().__init__(**options)
@@ -51,7 +63,7 @@ class RecordingScheduler(Scheduler):
         self._write("options", **options)
 
     def submit(self, client: str, tasks: Mapping[str, Task], stored: Iterable[str]) -> None:
-        """Record and pass on a submission."""
+        """Record and pass on a submission; see ``Scheduler.submit``."""
         done = set(stored)
         with self._event(
             "submit",
@@ -77,7 +89,7 @@ class RecordingScheduler(Scheduler):
     invalidated = _recorded("invalidated")
 
     def decide(self, now: float) -> list[Decision]:
-        """Decide, and record the decisions."""
+        """Decide as ``Scheduler.decide``, and record the decisions."""
         decisions = super().decide(now)
         content = {"now": now, "budget": self.in_flight_bytes, "switch": self.switch_cost}
         self._write("decide", **content, decisions=_plain(decisions))
@@ -98,9 +110,16 @@ class RecordingScheduler(Scheduler):
 
 
 def replay(path: str | Path) -> Iterator[tuple[list[Any], list[Any]]]:
-    """Run a journal's events through a new scheduler; yield the decisions then and now.
+    """Run a journal's events through a new scheduler.
 
-    Every driver that appends to a journal begins with its options, and starts a new scheduler.
+    Every driver that appends to a journal begins with its options, and starts a new scheduler. A
+    last line without an end is ignored, because a killed driver may leave it.
+
+    Args:
+        path: The journal.
+
+    Yields:
+        The decisions then and now, per call of ``decide``; equal if the scheduler is unchanged.
 
     Raises:
         InputError: If the file begins without options.
@@ -116,7 +135,10 @@ def replay(path: str | Path) -> Iterator[tuple[list[Any], list[Any]]]:
                 scheduler = Scheduler(**content)
                 continue
             if scheduler is None:
-                raise InputError(f"{path} is no journal of a driver: it begins without options")
+                raise InputError(
+                    f"{path} is not a journal of a driver. Pass the file of runtime.journal, whose "
+                    "first line has the scheduler's options."
+                )
             if event == "decide":
                 scheduler.in_flight_bytes = content["budget"]
                 scheduler.switch_cost = content["switch"]

@@ -35,17 +35,28 @@ def carry_out(
 ) -> Results:
     """Compute the missing results of an experiment, and return all its results.
 
-    Damaged results count as missing. A task that fails is a missing cell in the results.
+    Blocks until all tasks have ended, the time is up, or SIGTERM arrives. The last two return
+    partial results; Ctrl-C raises. Damaged stored results are computed again. A task that fails is
+    a missing cell in the results.
 
     Args:
         experiment: The experiment.
         listener: Follows the experiment.
-        client: Access to a driver. Without it the experiment gets a driver of its own.
-        time_limit: The time limit of a search that the experiment is part of. Without it the
-            experiment's own limit holds.
+        client: Access to a driver, which stays open. Without it the experiment opens a driver and
+            closes the driver at the end.
+        time_limit: The time limit of a search with this experiment. Without it
+            ``runtime.max_hours`` of the experiment holds.
+
+    Returns:
+        The results, with the reasons of failures, the number of computed tasks, and ``stopped`` if
+        the run ended early.
 
     Raises:
-        InputError: If the spec is wrong, before any model is loaded.
+        InputError: If the spec is wrong (before any model is loaded), the fleet is not up, or no
+            cluster answers.
+        OSError: If the store cannot be written.
+        DriverError: If the driver on Ray stopped or died.
+        KeyboardInterrupt: On Ctrl-C; committed results are kept.
     """
     runtime = with_store(experiment.runtime)
     experiment = experiment.model_copy(update={"runtime": runtime})
@@ -92,7 +103,7 @@ def _carry_out(
 
 
 def _last_record(store: Store, identity: str) -> RunRecord | None:
-    """Return the record of an experiment's earlier runs; None without one, or if damaged."""
+    """Return the record of an experiment's earlier runs; None without any, or if damaged."""
     try:
         return RunRecord.model_validate((store.description(identity) or {}).get("run"))
     except ValidationError:
@@ -121,11 +132,17 @@ def _now() -> str:
 
 
 def stored_results(experiment: Experiment, stopped: Stopped) -> Results:
-    """Return the stored results of an experiment that is not carried out.
+    """Return the stored results of an experiment without computing anything.
 
     Args:
         experiment: The experiment.
         stopped: The reason that ended the search before the experiment.
+
+    Returns:
+        The results, with missing cells for tasks without a result.
+
+    Raises:
+        InputError: If the spec is wrong.
     """
     store = Store(experiment.runtime.store)
     plan = make_plan(experiment, store)
@@ -133,7 +150,7 @@ def stored_results(experiment: Experiment, stopped: Stopped) -> Results:
 
 
 class ExperimentRun:
-    """An experiment under way: its plan, its driver, and the outcome of its tasks so far."""
+    """A run of an experiment: its plan, its driver, and the outcome of its tasks so far."""
 
     def __init__(
         self,
@@ -151,10 +168,13 @@ class ExperimentRun:
         self._client = client
 
     def compute(self, plan: Plan, damaged: frozenset[str] = frozenset()) -> None:
-        """Compute the missing tasks of the run's plan, or of a part of the plan.
+        """Drive the missing tasks of the run's plan, or of a part of the plan, to their end.
+
+        Without a client of its own, the run opens a driver for the call, and closes the driver
+        after it.
 
         Args:
-            plan: The plan or the part.
+            plan: The plan or the part; nothing is done if no task is missing.
             damaged: Keys of tasks whose stored results are damaged.
         """
         if not plan.missing:
@@ -167,10 +187,16 @@ class ExperimentRun:
             drive(driver, submission, self._store, self.outcome, self._time_limit, self._listener)
 
     def heal(self, missing: frozenset[str]) -> bool:
-        """Compute the damaged results of the plan again; return whether there were any.
+        """Compute the damaged results of the plan again.
+
+        Damaged AEs count, too. If AEs turn out different from before, their evaluations are
+        computed again.
 
         Args:
-            missing: Keys of evaluations whose stored results are damaged.
+            missing: Keys of evaluations whose stored results are damaged or missing.
+
+        Returns:
+            Whether there was anything to compute again.
         """
         damaged = missing - self.outcome.failures.keys()
         attacks = {key for key, task in self._plan.tasks.items() if task.attack is not None}
@@ -184,7 +210,11 @@ class ExperimentRun:
         return True
 
     def compute_again(self, damaged: frozenset[str]) -> None:
-        """Compute tasks with damaged results; tasks that failed in this run are left out."""
+        """Compute tasks with damaged results; tasks that failed in this run are left out.
+
+        Args:
+            damaged: Keys of the tasks.
+        """
         failed = self.outcome.failures.keys()
         tasks = {
             key: task
@@ -200,7 +230,7 @@ def with_store(runtime: Runtime) -> Runtime:
     """Return a runtime with the store of its fleet, unless the spec names a store.
 
     Raises:
-        InputError: If the fleet is not up.
+        InputError: If no cluster answers, or the fleet is not up.
     """
     store = EXECUTORS[runtime.executor].store_of(runtime)
     return runtime if store == runtime.store else runtime.model_copy(update={"store": store})
@@ -210,12 +240,14 @@ def with_store(runtime: Runtime) -> Runtime:
 def open_client(runtime: Runtime, identity: str) -> Iterator[DriverClient]:
     """Yield access to the driver that a runtime names or asks for, then close the access.
 
+    A driver of the run's own ends with the access. The driver of a named fleet stays up.
+
     Args:
-        runtime: The execution of the run or search.
-        identity: The identity of the experiment or search.
+        runtime: The runtime options of the run or search.
+        identity: The identity of the experiment or search, which names the driver.
 
     Raises:
-        InputError: If the runtime names a fleet that cannot be used.
+        InputError: If no cluster answers, or the runtime names a fleet that cannot be used.
     """
     executor = EXECUTORS[runtime.executor]
     if runtime.fleet.name is not None and not executor.workers:

@@ -12,7 +12,7 @@ from segtransfer.errors import SegtransferError
 from segtransfer.experiment.task import Task
 from segtransfer.runtime.executors.base import Served
 
-MAX_NOTICES = 10_000  # in one answer
+MAX_NOTICES = 10_000  # notices per answer
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Submission:
 
     Attributes:
         tasks: Tasks by key.
-        models: Models that the tasks need, by the name that tasks use.
-        stored: Keys of tasks whose results are stored.
-        damaged: Keys of tasks whose stored results are damaged, so that they are computed again.
+        models: Models of the tasks, by model key.
+        stored: Keys of tasks with stored results.
+        damaged: Keys of tasks to compute again, because their stored results are damaged.
         size: Height and width of the largest images; by default those of the first task.
     """
 
@@ -36,7 +36,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Notice:
-    """An event that the driver notifies a client of.
+    """An event for a client.
 
     Attributes:
         kind: `ready`: the first task of the client begins. `done`: a task has a result. `failed`,
@@ -45,7 +45,7 @@ class Notice:
         time: Seconds since the epoch.
         key: The task.
         cost: The cost of a done task, in image forwards.
-        model_seconds: Seconds that the call of a done task spent inside a model.
+        model_seconds: Seconds of a done task's call inside a model.
         message: The reason, or the event in words.
     """
 
@@ -72,7 +72,7 @@ class _Session:
 
 
 class Sessions:
-    """The sessions of all clients, by client id."""
+    """The sessions of all clients, by client id; all methods need the driver's lock."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, _Session] = {}
@@ -84,27 +84,58 @@ class Sessions:
         return len(self._sessions)
 
     def add(self, models: frozenset[str]) -> str:
-        """Open a session for a client that needs `models`, and return the client's id."""
+        """Open a session.
+
+        Args:
+            models: Keys of the models of the client's tasks without a result.
+
+        Returns:
+            The id of the client, random.
+        """
         client = uuid.uuid4().hex
         self._sessions[client] = _Session(models, time.monotonic())
         return client
 
     def remove(self, client: str) -> None:
-        """Close the session of a client."""
+        """Close the session of a client.
+
+        Raises:
+            KeyError: If the client has no session.
+        """
         del self._sessions[client]
 
     def expect(self, client: str, pending: set[str]) -> None:
-        """Set the keys of the tasks that a client waits for."""
+        """Set the tasks that a client waits for.
+
+        Args:
+            client: The id of the client.
+            pending: Keys of tasks that have not ended; the session takes ownership of the set.
+
+        Raises:
+            KeyError: If the client has no session.
+        """
         self._sessions[client].pending = pending
 
     def also_expect(self, key: str, dependants: set[str]) -> None:
-        """Let every client that waits for one of the `dependants` also wait for task `key`."""
+        """Make clients of some tasks wait for a further task.
+
+        Args:
+            key: The further task.
+            dependants: Keys of the tasks.
+        """
         for session in self._sessions.values():
             if session.pending & dependants:
                 session.pending.add(key)
 
     def notices(self, client: str, after: int) -> list[Notice]:
-        """Return a client's notices from number `after` on, and delete the notices before.
+        """Return a client's notices from number `after` on, and renew its lease.
+
+        Args:
+            client: The id of the client.
+            after: Number of notices read by the client, which are deleted.
+
+        Returns:
+            At most `MAX_NOTICES` notices, the oldest first.
 
         Raises:
             UnknownClientError: If the client has no session.
@@ -119,33 +150,44 @@ class Sessions:
         return list(islice(session.notices, MAX_NOTICES))
 
     def notify(self, client: str, notice: Notice) -> None:
-        """Notify one client."""
+        """Add a notice to a client's session.
+
+        Raises:
+            KeyError: If the client has no session.
+        """
         self._sessions[client].notices.append(notice)
 
     def notify_all(self, notice: Notice) -> None:
-        """Notify every client that waits for a task."""
+        """Notify every client with pending tasks."""
         for session in self._sessions.values():
             if session.pending:
                 session.notices.append(notice)
 
     def notify_ready(self, key: str) -> None:
-        """Notify clients whose first task begins with task `key`."""
+        """Notify clients whose first task begins.
+
+        Args:
+            key: The task that begins.
+        """
         for session in self._sessions.values():
             if not session.ready and key in session.pending:
                 session.ready = True
                 session.notices.append(Notice("ready", time.time()))
 
     def notify_waiting(self, notice: Notice) -> None:
-        """Notify every client that waits for the notice's task."""
+        """Notify every client of the notice's task while the task is pending."""
         for session in self._sessions.values():
             if notice.key in session.pending:
                 session.notices.append(notice)
 
     def conclude(self, notice: Notice) -> list[str]:
-        """Notify every client that waits for the notice's task, which has ended.
+        """Notify every client of the notice's task, which has ended.
+
+        Args:
+            notice: The notice.
 
         Returns:
-            Clients that no longer wait for any task.
+            Clients whose last pending task this was.
         """
         finished = []
         for client, session in self._sessions.items():
@@ -157,13 +199,21 @@ class Sessions:
         return finished
 
     def waiting(self) -> bool:
-        """Return whether a client waits for a task."""
+        """Return whether any client has pending tasks."""
         return any(session.pending for session in self._sessions.values())
 
     def models(self) -> set[str]:
-        """Return the models that clients need."""
+        """Return the keys of the models of all clients."""
         return {model for session in self._sessions.values() for model in session.models}
 
     def silent(self, seconds: float, now: float) -> list[str]:
-        """Return the clients that have asked for no notices in the `seconds` before `now`."""
+        """Find the clients without a call of ``notices`` for some time.
+
+        Args:
+            seconds: Length of the time.
+            now: End of the time, on the monotonic clock.
+
+        Returns:
+            The ids of the clients.
+        """
         return [c for c, session in self._sessions.items() if now - session.last_seen > seconds]

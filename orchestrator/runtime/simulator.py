@@ -1,7 +1,7 @@
 """The scheduler on a simulated clock: the course of tasks on a fleet, before or while they run.
 
-The decisions are the scheduler's own. Calls take the seconds that their tasks cost, no array moves,
-and slots start, load models, share devices and die as the ``SimulationSettings`` say.
+The decisions are the scheduler's own. Calls take the seconds of their tasks and no array moves.
+Slots start, load models, share devices and die as the ``SimulationSettings`` say.
 """
 
 import heapq
@@ -19,7 +19,7 @@ from segtransfer.experiment.task import Task
 from segtransfer.runtime.scheduler import Host, Scheduler, Slot
 
 CLIENT = "plan"
-BINS = 40  # of the utilisation curve
+BINS = 40  # points of the utilisation curve
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class SimulationSettings:
 
     Attributes:
         startup: Seconds until a slot is up.
-        switch: Seconds to load a model that ``loading`` does not name.
+        switch: Seconds to load a model without an entry in ``loading``.
         loading: Seconds to load a model, by model key.
         call: Seconds added to every call.
-        deaths_per_hour: Rate at which each slot dies at random.
+        deaths_per_hour: Rate of each slot's random deaths.
         restart: Seconds until a dead slot is up again, empty.
         window: As in ``Scheduler``.
         attempts: As in ``Scheduler``.
@@ -51,7 +51,11 @@ class SimulationSettings:
     seed: int = 0
 
     def load_seconds(self, model: str) -> float:
-        """Return the seconds to load a model."""
+        """Return the seconds to load a model.
+
+        Args:
+            model: The model's key.
+        """
         return self.loading.get(model, self.switch)
 
 
@@ -70,17 +74,16 @@ class Simulation:
 
     Attributes:
         makespan: Seconds from the start to the last result.
-        capacity: Number of calls that the devices can serve at full speed.
-        busy: Service that the calls of each slot got.
+        capacity: Number of calls served at full speed by all devices together.
+        busy: Service of each slot's calls in seconds at full speed, by slot.
         curve: Share of the capacity used by calls, in ``BINS`` equal parts of the makespan.
         loads: Number of loads of a model.
         loading: Seconds of all loads.
         deaths: Number of deaths of a slot.
-        calls: Number of calls that finished.
-        calls_lost: Number of calls that died with their slot.
+        calls: Number of finished calls.
+        calls_lost: Number of calls lost with their slot.
         lost: Service of the lost calls.
-        moved: Bytes of AEs that reached another device than the device that made them, counted
-            once per device.
+        moved: Bytes of AEs on other devices than the device of the attack, counted once per device.
     """
 
     makespan: float
@@ -97,7 +100,7 @@ class Simulation:
 
     @property
     def utilisation(self) -> float:
-        """Share of the capacity used by calls that finished."""
+        """Share of the capacity used by finished calls, in [0, 1]."""
         whole = self.capacity * self.makespan
         return (sum(self.busy.values()) - self.lost) / whole if whole else 0.0
 
@@ -122,8 +125,8 @@ def simulate(
         settings: Overheads and limits.
         stored: Keys of tasks that are done already.
         seconds: Seconds of each task's call; by default the task's cost.
-        switch_cost: As in ``Scheduler``, in the unit of the costs; by default the mean seconds of
-            a load.
+        switch_cost: As in ``Scheduler``, in the unit of the costs; by default the mean seconds of a
+            load.
         begun: Slots with their models and calls, as they are from the start.
 
     Raises:
@@ -162,7 +165,8 @@ def _mean_load(tasks: Mapping[str, Task], settings: SimulationSettings) -> float
 
 class _Device:
     """Processor sharing: each of n busy slots runs at full speed up to n = ``width``, else at
-    width / n. A job ends once ``virtual``, the service per job so far, has grown by its cost."""
+    width / n. A job ends once ``virtual``, the service per job so far, has grown by its cost.
+    """
 
     __slots__ = ("calls", "jobs", "serving", "since", "version", "virtual", "width")
 
@@ -179,7 +183,7 @@ class _Device:
         self.virtual += (now - self.since) * self.rate()
         self.since = now
         if not self.jobs:
-            self.virtual = 0.0  # else precision would be lost to a growing sum
+            self.virtual = 0.0  # A growing sum would lose precision.
 
 
 class _SimulatedSlot:
@@ -225,7 +229,7 @@ class _SimulatedFleet:
         self._down = 0  # slots that will come up
         self._rate = self._served = 0.0  # of calls, over all devices
         self._times, self._served_until = array("d", [0.0]), array("d", [0.0])
-        self._devices_with: dict[str, set[str]] = {}  # attack key -> devices that have its AEs
+        self._devices_with: dict[str, set[str]] = {}  # attack key -> devices with its AEs
         self._loads = self._deaths = self._calls = self._calls_lost = self._moved = 0
         self._loading = self._lost = 0.0
         count: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The supply of slots: slots that join and leave, and how long the driver waits for them."""
+"""The supply of slots: joining and lost slots, and the driver's wait for slots."""
 
 import time
 
@@ -9,26 +9,28 @@ from segtransfer.runtime.scheduler import Scheduler, Slot
 from segtransfer.runtime.sessions import Notice, Sessions
 from segtransfer.runtime.task_registry import TaskRegistry
 
-# Work begins when every slot is warm: a slot that computes would take the cores of its machine
-# from a slot that still loads. If slots come up in turns, work begins without the last of them.
+# Work begins when every slot is warm, because a computing slot would take the cores of its machine
+# from a loading slot. If slots come up one after another, work begins without the last slots.
 WARM_UP_LIMIT = 60.0  # seconds
 # A cluster may lose all its slots and get new ones from a cloud, which starts machines first.
 SLOT_WAIT = 600.0  # seconds without any slot after which tasks fail
-# The same if nodes were requested: a cloud may be short of GPUs, or slow to boot nodes and to
-# fetch an image of many GB.
+# The same if nodes were requested. A cloud may be short of GPUs, or slow to boot nodes and to fetch
+# an image of many GB.
 NODE_WAIT = 3600.0  # seconds
 
 
 class SlotSupply:
     """Follows the slots of an executor, and decides when to begin work and when to give up.
 
+    All methods need the driver's lock. Times are seconds of the monotonic clock.
+
     Args:
         executor: Opens slots and requests nodes.
-        scheduler: Gets the slots that are up.
+        scheduler: Gets the slots.
         calls: Calls under way, which a lost slot drops.
         registry: Tasks of the calls.
         sessions: Clients, which are notified of slots.
-        auto_budget: Set the scheduler's byte budget from the executor with every slot that joins.
+        auto_budget: Set the scheduler's byte budget from the executor with every new slot.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class SlotSupply:
         self._announced_nodes = ""
 
     def add(self, slot: Slot) -> None:
-        """Add a slot that is up."""
+        """Add a slot at its start, and notify all clients."""
         self._returning.discard(slot.slot_id)
         self._scheduler.add_slot(slot)
         if self._auto_budget:
@@ -63,11 +65,11 @@ class SlotSupply:
         log_event(DRIVER_LOG, "slot up", slot=slot.slot_id)
 
     def remove(self, slot_id: str, *, final: bool, message: str) -> None:
-        """Remove a slot that lost its worker, with its calls.
+        """Remove a slot that lost its worker, with its calls, and notify all clients.
 
         Args:
             slot_id: The slot.
-            final: Whether the slot is gone for good. Otherwise the slot comes up again, empty.
+            final: Whether the slot is lost for good. Otherwise the slot comes up again, empty.
             message: The reason.
         """
         (self._returning.discard if final else self._returning.add)(slot_id)
@@ -79,16 +81,27 @@ class SlotSupply:
         log_event(DRIVER_LOG, "slot down", slot=slot_id, final=final, message=message)
 
     def recreate(self, slot_id: str, message: str) -> None:
-        """Remove a slot, and have the executor give it a new worker."""
+        """Remove a slot, and have the executor give it a new worker.
+
+        Args:
+            slot_id: The slot.
+            message: The reason.
+        """
         self.remove(slot_id, final=False, message=message)
         self._executor.recreate(slot_id)
 
     def begin_work(self) -> None:
-        """Note that the first call starts, after which no warm-up holds work back."""
+        """Record the start of the first call, after which no warm-up delays work."""
         self._work_begun = True
 
     def warming_up(self, now: float) -> bool:
-        """Return whether work waits for all workers to start and all their models to load."""
+        """Return whether work waits for all workers to start and all their models to load.
+
+        The wait ends ``WARM_UP_LIMIT`` seconds after the first slot is up.
+
+        Args:
+            now: Time in seconds.
+        """
         if self._work_begun:
             return False
         if self._warm_up_end is None and len(self._scheduler.slots):
@@ -97,13 +110,17 @@ class SlotSupply:
         return bool(waiting) and (self._warm_up_end is None or now < self._warm_up_end)
 
     def restart_wait(self) -> None:
-        """Start a new wait for slots, so that requested nodes are announced again."""
+        """Start a new wait for slots, with new announcements of requested nodes."""
         self._slotless_since, self._announced_nodes = None, ""
 
     def shortage(self, now: float) -> str:
-        """Return the reason to fail all tasks, or an empty string while there is hope of a slot.
+        """Return whether no slot came up in time; requested nodes are announced once per wait.
 
-        Requested nodes are announced to all clients once per wait.
+        Args:
+            now: Time in seconds.
+
+        Returns:
+            The reason to fail all tasks, or an empty string while a slot is up or may come up.
         """
         hopeful = len(self._scheduler.slots) or self._returning or self._executor.starting()
         if hopeful or not self._sessions.waiting():
@@ -116,15 +133,15 @@ class SlotSupply:
             self._announce(nodes, limit)
         if now - self._slotless_since <= limit:
             return ""
-        requested = f", though nodes were asked for: {nodes}" if nodes else ""
-        return f"no slot was left for {limit:.0f} s{requested}"
+        requested = f", although nodes were requested ({nodes})" if nodes else ""
+        return f"no slot was up for {limit:.0f} s{requested}"
 
     def _announce(self, nodes: str, limit: float) -> None:
         self._announced_nodes = nodes
         if nodes:
             message = (
-                f"no slot yet: the cluster was asked for nodes ({nodes}), and they are waited "
-                f"for up to {limit / 60:.0f} minutes"
+                f"no slot is up; nodes were requested from the cluster ({nodes}), waiting up to "
+                f"{limit / 60:.0f} minutes for them"
             )
             self._sessions.notify_all(Notice("slot", time.time(), message=message))
             log_event(DRIVER_LOG, "nodes awaited", nodes=nodes)

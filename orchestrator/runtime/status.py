@@ -1,4 +1,4 @@
-"""The state of a driver at one moment: its slots, tasks and clients."""
+"""The state of a driver at a moment: its slots, tasks and clients."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ TASK_STATES = (*OPEN_STATES, "done", "failed", "skipped", "cancelled")
 
 @dataclass(frozen=True)
 class SlotStatus:
-    """A slot at one moment.
+    """A slot at a moment.
 
     Attributes:
         slot_id: The slot.
-        device: The device that the slot shares.
+        device: The device of the slot.
         model: Name of the hosted model, or None.
         loading: Whether the model is still being loaded.
         task: The call under way in words, or None.
         seconds: Seconds since the call under way began.
-        queued: Number of calls that wait behind the call under way.
+        queued: Number of calls behind the call under way.
         done: Number of calls that ended on the slot.
         rate: Image forwards per second over the last calls.
     """
@@ -39,7 +39,7 @@ class SlotStatus:
 
     @property
     def state(self) -> SlotState:
-        """The state of the slot."""
+        """State of the slot."""
         if self.loading:
             return "loading"
         return "idle" if self.task is None else "working"
@@ -47,7 +47,7 @@ class SlotStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A driver at one moment.
+    """A driver at a moment.
 
     Attributes:
         time: Seconds since the epoch.
@@ -55,7 +55,7 @@ class Status:
         counts: Number of tasks of all clients per state.
         retries: Number of calls that failed and were queued again.
         in_flight_bytes: Bytes of AEs that are being made or await scoring.
-        budget_bytes: Bytes that AEs in flight may take.
+        budget_bytes: Most bytes of AEs in flight.
         clients: Number of clients.
         seconds_left: Estimated seconds until all tasks of all clients have ended; None if unknown.
     """
@@ -70,6 +70,10 @@ class Status:
     seconds_left: float | None = None
 
     def slot_states(self) -> dict[SlotState, int]:
-        """Return the number of slots per state, including states without a slot."""
+        """Count the slots per state.
+
+        Returns:
+            The number of slots by state, zeros included.
+        """
         found = Counter(slot.state for slot in self.slots)
         return {state: found[state] for state in SLOT_STATES}

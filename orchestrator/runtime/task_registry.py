@@ -18,9 +18,11 @@ from segtransfer.runtime.telemetry import Telemetry
 class TaskRegistry:
     """Tasks and models of the present clients; a task is kept while a client asks for it.
 
+    All methods need the driver's lock.
+
     Attributes:
         tasks: Tasks by key.
-        models: Models by the name that tasks use. Models are kept when their clients leave.
+        models: Models by model key. Models are kept when their clients leave.
         retries: Number of calls that failed and were queued again.
     """
 
@@ -42,12 +44,23 @@ class TaskRegistry:
         self._telemetry = telemetry
 
     def add(self, submission: Submission) -> None:
-        """Register the tasks and models of a client."""
+        """Register the tasks and models of a client.
+
+        Args:
+            submission: The tasks and models, stored tasks included.
+        """
         self.tasks.update(submission.tasks)
         self.models.update(submission.models)
 
     def model_name(self, model: str | None) -> str:
-        """Return the name of a model in its spec, or an empty string if there is none."""
+        """Return the name of a model in its spec.
+
+        Args:
+            model: The model's key.
+
+        Returns:
+            An empty string for None and for an unknown model.
+        """
         return self.models[model].spec.name if model in self.models else ""
 
     # -- the end of a task ---------------------------------------------------------------------
@@ -57,7 +70,7 @@ class TaskRegistry:
 
         Args:
             call: The call that ended.
-            seconds: Seconds that the call spent inside a model.
+            seconds: Seconds of the call inside a model.
         """
         task = call.task
         self._scheduler.done(task.key)
@@ -68,7 +81,16 @@ class TaskRegistry:
         self._conclude(Notice("done", time.time(), task.key, cost=task.cost, model_seconds=seconds))
 
     def fail(self, task: Task, message: str, *, retry: bool) -> None:
-        """Queue a failed task again if `retry` and attempts are left; otherwise end the task."""
+        """Queue a failed task again if `retry` and attempts are left; otherwise end the task.
+
+        Args:
+            task: The task.
+            message: The reason, for clients and the store.
+            retry: Whether another attempt may succeed.
+
+        Raises:
+            OSError: If the failed row cannot be written to a local store.
+        """
         wanted = self._scheduler.state(task.key) is State.RUNNING
         ended = self._scheduler.failed(task.key, retry=retry, now=time.monotonic())
         if ended:
@@ -88,21 +110,29 @@ class TaskRegistry:
         Args:
             keys: Tasks that failed, and their dependants, which are skipped.
             message: The reason of the failure.
+
+        Raises:
+            OSError: If a failed row cannot be written to a local store.
         """
         for key in keys:
             task, failed = self.tasks[key], self._scheduler.state(key) is State.FAILED
             if failed:
                 self._committer.record_failure(task, message)
             kind: Literal["failed", "skipped"] = "failed" if failed else "skipped"
-            reason = message if failed else "what it depends on failed"
+            reason = message if failed else "the attack that makes its images failed"
             self._telemetry.failed(task.kind, kind)
             log_event(DRIVER_LOG, kind, key=key, message=reason)
             self._release_images(task)
             self._conclude(Notice(kind, time.time(), key, message=reason))
 
     def recompute(self, attack: str) -> None:
-        """Queue a done attack again. Clients that wait for its scores also wait for the attack,
-        which they may not have asked to compute."""
+        """Queue a done attack again.
+
+        Clients of its open evaluations wait for the attack, too, even if they did not ask for it.
+
+        Args:
+            attack: Key of the attack.
+        """
         scores = {task.key for task in self._scheduler.dependants(attack)}
         self._sessions.also_expect(attack, scores)
         self._scheduler.invalidated(attack)
@@ -113,7 +143,7 @@ class TaskRegistry:
         """Drop a client.
 
         Returns:
-            Keys of running tasks that no other client wants.
+            Keys of running tasks without another client.
         """
         tasks = self._tasks_of(client)
         self._scheduler.cancel(client)
@@ -124,14 +154,18 @@ class TaskRegistry:
         return unwanted
 
     def finish(self, client: str) -> None:
-        """Notify a client that all its tasks have ended, and forget the tasks."""
+        """Notify a client of the end of all its tasks, and forget the tasks."""
         tasks = self._tasks_of(client)
         self._sessions.notify(client, Notice("finished", time.time()))
         self._scheduler.forget(client)
         self.forget(tasks)
 
     def forget(self, tasks: Iterable[Task]) -> None:
-        """Release the inputs of ended tasks, and forget tasks that no client asks for."""
+        """Release the inputs of ended tasks, and forget tasks without a client.
+
+        Args:
+            tasks: Tasks, of which any may still run or wait for another client.
+        """
         before = len(self.tasks)
         for task in tasks:
             self._release_images(task)
@@ -148,7 +182,7 @@ class TaskRegistry:
             self.finish(client)
 
     def _release_images(self, task: Task) -> None:
-        """Release the AEs that a task made or scored, unless a task still waits to score them."""
+        """Release the AEs of an attack, unless an evaluation still waits to score them."""
         attack = task.depends_on or task.key
         if all(self._scheduler.state(t.key) in FINAL for t in self._scheduler.dependants(attack)):
             self._cache.forget_images(attack)

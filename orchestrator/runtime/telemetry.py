@@ -28,7 +28,7 @@ GAUGE_PERIOD = 2.0  # seconds between two writings of the gauges
 
 
 class Telemetry:
-    """Counts what the driver does, and passes every number on to a meter if there is one."""
+    """Counts the driver's work, and passes every number on to a meter if there is one."""
 
     def __init__(self, meter: Meter | None = None) -> None:
         self._meter = meter
@@ -36,7 +36,13 @@ class Telemetry:
         self._next_status = -math.inf
 
     def finished(self, kind: str, model: str | None, seconds: float) -> None:
-        """Count a call that ended with a result; `model` is None if the call needed no model."""
+        """Count a call that ended with a result.
+
+        Args:
+            kind: "attack" or "evaluate".
+            model: Name of the model; None if the call needed no model.
+            seconds: Seconds of the call inside the model.
+        """
         self._record(TASKS_TOTAL, 1, kind=kind, outcome="done")
         self._record(MODEL_SECONDS_TOTAL, seconds, model=model or "none")
         self._record(CALL_DURATION, seconds, kind=kind)
@@ -44,21 +50,34 @@ class Telemetry:
     def failed(
         self, kind: str, outcome: Literal["failed", "skipped", "retried", "cancelled"]
     ) -> None:
-        """Count a task that ended without a result, or a call whose task was queued again."""
+        """Count a task that ended without a result, or a call whose task was queued again.
+
+        Args:
+            kind: "attack" or "evaluate".
+            outcome: The end of the task; "retried" counts the call alone.
+        """
         if outcome == "retried":
             self._record(RETRIES_TOTAL, 1)
         else:
             self._record(TASKS_TOTAL, 1, kind=kind, outcome=outcome)
 
     def loaded(self, model: str, seconds: float) -> None:
-        """Count a model that a slot loaded in `seconds`."""
+        """Count a load of a model.
+
+        Args:
+            model: Name of the model.
+            seconds: Seconds of the load.
+        """
         self._record(LOADS_TOTAL, 1, model=model)
         self._record(LOAD_SECONDS_TOTAL, seconds, model=model)
 
     def status(self, status: Status) -> None:
-        """Write all gauges, unless they were written less than `GAUGE_PERIOD` ago.
+        """Write all gauges, unless they were written less than `GAUGE_PERIOD` seconds ago.
 
-        An exporter may forget a gauge that is not refreshed, so none is left out.
+        An exporter may drop a gauge that is not refreshed, so all are written.
+
+        Args:
+            status: The present state of the driver.
         """
         if status.time < self._next_status:
             return
@@ -76,7 +95,11 @@ class Telemetry:
             self._record(SECONDS_LEFT, status.seconds_left)
 
     def snapshot(self) -> dict[str, float]:
-        """Return every number so far by its Prometheus name; for histograms, sum and count."""
+        """Return every number so far.
+
+        Returns:
+            Numbers by series, as Prometheus names them; a histogram gives its sum and its count.
+        """
         return dict(self._values)
 
     def _record(self, instrument: Instrument, value: float, **labels: str) -> None:
@@ -84,7 +107,7 @@ class Telemetry:
             self._values[series(instrument.name, labels)] = value
         elif instrument.kind == "counter":
             if value <= 0:
-                return  # nothing to add, and Ray refuses it
+                return  # Ray refuses to add zero.
             self._values[series(instrument.name, labels)] += value
         else:
             self._values[series(f"{instrument.name}_sum", labels)] += value
@@ -94,6 +117,10 @@ class Telemetry:
 
 
 def series(name: str, labels: Mapping[str, str]) -> str:
-    """Return the name of a series as Prometheus writes it, ``name{label="value"}``."""
+    """Return the name of a series as Prometheus writes it.
+
+    Returns:
+        ``name{label="value"}``, or the name alone without labels.
+    """
     inside = ",".join(f'{label}="{value}"' for label, value in labels.items())
     return f"{name}{{{inside}}}" if inside else name

@@ -1,4 +1,4 @@
-"""The time left of a driver's tasks, for the terminal, `fleet status` and Grafana alike."""
+"""The time left of a driver's tasks, for the terminal, `fleet status` and Grafana."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,10 @@ from segtransfer.runtime.in_flight import InFlightCalls
 from segtransfer.runtime.scheduler import Scheduler, Slot
 from segtransfer.runtime.simulator import Begun, SimulationSettings, simulate
 
-MOST_TASKS = 5000  # to simulate; a part stands for more
-LEAST_PERIOD = 2.0  # seconds between two simulations ...
-SHARE_OF_TIME = 0.01  # ... and the share of the driver's time that simulations may take
-LEAST_REST = 0.1  # of a call that takes longer than expected
+MOST_TASKS = 5000  # simulated tasks; of more tasks a sample is simulated
+LEAST_PERIOD = 2.0  # least seconds between two simulations
+SHARE_OF_TIME = 0.01  # most of the driver's time for simulations, as a share
+LEAST_REST = 0.1  # rest of a call past its expected end, as a share of its seconds
 
 
 class TimeLeft:
@@ -19,8 +19,8 @@ class TimeLeft:
 
     The scheduler goes through the open tasks on a simulated clock, from the present models and
     calls of the slots on. Calls take the seconds per unit of cost of the calls so far, else the
-    seconds that ``plan --calibrate`` stored. There is no estimate before both kinds of tasks that
-    are open, attacks and evaluations, have such a pace.
+    seconds that ``plan --calibrate`` stored. There is no estimate before both kinds of open tasks,
+    attacks and evaluations, have such a pace.
     """
 
     def __init__(self, scheduler: Scheduler, calls: InFlightCalls) -> None:
@@ -30,7 +30,17 @@ class TimeLeft:
         self._at = self._next = 0.0  # when the estimate was made, and when the next is due
 
     def seconds(self, now: float) -> float | None:
-        """Return the seconds until all tasks have ended, or None if unknown yet."""
+        """Estimate the seconds until all tasks have ended.
+
+        The simulation is repeated after ``LEAST_PERIOD`` seconds at the earliest. Meanwhile the
+        last estimate counts down.
+
+        Args:
+            now: Time in seconds, on the clock of the calls.
+
+        Returns:
+            Seconds, at least 0, or None if unknown yet.
+        """
         if now >= self._next:
             begun = time.perf_counter()
             self._estimate, self._at = self._simulated(), now
@@ -46,7 +56,7 @@ class TimeLeft:
             return None
         sample = _sample(tasks)
         made = {task.depends_on for task in sample.values() if task.depends_on} - sample.keys()
-        # Attacks that are done: the simulation needs them for their evaluations alone.
+        # Attacks already done, which the simulation needs because their evaluations depend on them.
         done = {key: Task(key, None, "", 0.0, 0) for key in made}
         settings = SimulationSettings(
             switch=self._calls.load_seconds(),

@@ -6,7 +6,7 @@ from segtransfer.results.results import Stopped
 
 
 class TimeLimit:
-    """The hours that a run or search may take.
+    """The hours of a run or search, which begin with this object.
 
     Args:
         max_hours: Hours from now on, or None for no limit.
@@ -20,7 +20,11 @@ class TimeLimit:
         self.stopped: Stopped = ""
 
     def time_is_up(self) -> bool:
-        """Return whether the run has to stop, because of its hours or another reason."""
+        """Return whether the run has to stop, and set `stopped` to "hours" if its hours are over.
+
+        Returns:
+            True also if another reason, for example SIGTERM, was set before.
+        """
         if self._end is not None and time.monotonic() > self._end:
             self.stopped = "hours"
         return bool(self.stopped)

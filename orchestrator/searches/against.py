@@ -1,4 +1,4 @@
-"""Comparison of a search with random searches of the same space, at no more cost."""
+"""Comparison of a search with random searches of the same space, at no larger cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,11 +18,17 @@ SEEDS = 5
 
 @dataclass(frozen=True)
 class AgainstRandom:
-    """Best transfer of a search, beside the best of each random search within the same cost.
+    """The best transfer of a search, beside the best of each random search at no larger cost.
 
-    Transfer is in points, over the images of the search. Cost is in image steps: forward
-    equivalents of all trials, pruned ones too, for one source. ``random`` and ``costs`` have a
-    value per random search.
+    Transfer is the mean drop in mIoU over all pairs, in percentage points, on the images of the
+    search. Cost is in image steps: forward equivalents times images, summed over all trials, pruned
+    ones included, for a single source.
+
+    Attributes:
+        best: The best transfer of the search.
+        cost: The cost of the search.
+        random: The best transfer per random search, at least two.
+        costs: The cost per random search, counted up to ``cost``.
     """
 
     best: float
@@ -32,15 +38,18 @@ class AgainstRandom:
 
     @property
     def mean(self) -> float:
-        """Return the mean best transfer of random search."""
+        """Return the mean of the best transfers of random search, in percentage points."""
         return float(np.mean(self.random))
 
     @cached_property
     def expected(self) -> tuple[float, float]:
-        """Return the 95 % prediction interval of the best transfer of one more random search.
+        """Return the 95 % prediction interval of the best transfer of another random search.
 
-        By Student's t over the seeds. The seed of the search itself is one draw, too: the interval
-        of the mean alone would leave that out.
+        The interval follows from Student's t over the seeds. It covers a single draw, because the
+        search itself has a single seed.
+
+        Returns:
+            The lower and the upper bound in percentage points.
         """
         count = len(self.random)
         spread = float(np.std(self.random, ddof=1)) * np.sqrt(1 + 1 / count)
@@ -49,43 +58,53 @@ class AgainstRandom:
 
     @property
     def sentence(self) -> str:
-        """Return whether the search is better than random search beyond the noise of seeds."""
+        """Return a paragraph: both transfers, the prediction interval, a verdict and both costs."""
         low, high = self.expected
         if self.best > high:
-            claim = "The search is better, beyond the noise of seeds."
+            claim = "The search is better than random search, beyond the noise of seeds."
         elif self.best < low:
-            claim = "The search is worse, beyond the noise of seeds."
+            claim = "The search is worse than random search, beyond the noise of seeds."
         else:
             claim = "The difference is within the noise of seeds."
         return (
-            "Against random search of as many trials, at no more cost: the best transfer is "
-            f"{self.best:.2f} points, that of random search {self.mean:.2f} on average of "
-            f"{len(self.random)} seeds; one more random search would reach {low:.2f} to "
-            f"{high:.2f} (95 %). {claim} Cost: {self.cost:.0f} image steps, and "
+            "Against random search with as many trials and no larger cost: the best transfer is "
+            f"{self.best:.2f} points, and {self.mean:.2f} points for random search (mean of "
+            f"{len(self.random)} seeds; 95 % prediction interval of another seed {low:.2f} to "
+            f"{high:.2f}). {claim} Cost: {self.cost:.0f} image steps; random search "
             f"{np.mean(self.costs):.0f} on average."
         )
 
 
 def check_against(against: str | None, context: SearchContext) -> None:
-    """Refuse a comparison that means nothing.
+    """Refuse a comparison of a random search with random searches.
+
+    Args:
+        against: The value of ``--against``; None without a comparison.
+        context: The context of the search.
 
     Raises:
-        InputError: ``against`` is no known search, or the search is itself random.
+        InputError: If ``against`` is unknown, or the search's own sampler is random.
     """
     if against not in (None, RANDOM):
-        raise InputError(f"--against {against} is unknown; allowed: {RANDOM}")
+        raise InputError(f"Unknown value '{against}' of --against. Allowed: {RANDOM}.")
     if against and context.search.search.sampler == RANDOM:
         raise InputError(
-            "--against random compares with random searches, and search.sampler is random; leave "
-            "--against out, or set search.sampler=tpe"
+            "--against random needs another sampler, but search.sampler is random. Remove "
+            "--against, or set search.sampler=tpe."
         )
 
 
 def random_contexts(context: SearchContext) -> list[SearchContext]:
-    """Return the contexts of random searches: the same but for the sampler and its seed.
+    """Return the contexts of ``SEEDS`` random searches, which differ in sampler and seed.
 
-    Their attacks draw scales and noise by the search's own seed, so equal proposals have equal
-    keys and are computed once.
+    Their attacks draw scales and noise by the search's own seed, so equal proposals have equal keys
+    and are computed once.
+
+    Args:
+        context: The context of the search.
+
+    Returns:
+        Contexts with identities and names of their own.
     """
     settings = context.search.search.model_copy(update={"sampler": RANDOM})
     return [
@@ -107,12 +126,17 @@ def random_contexts(context: SearchContext) -> list[SearchContext]:
 def against_random(
     trials: Sequence[Trial], others: Sequence[Sequence[Trial]]
 ) -> AgainstRandom | None:
-    """Compare the trials of a search with those of random searches.
+    """Compare the trials of a search with the trials of random searches.
 
-    Trials of a random search count in their order, until they have cost as much as the search.
+    Trials of a random search count in order, until their cost reaches the cost of the search.
+
+    Args:
+        trials: The trials of the search.
+        others: The trials of each random search.
 
     Returns:
-        The comparison, or None if fewer than two random searches have a complete trial.
+        The comparison, or None if the search has no complete trial, or fewer than two random
+        searches have.
     """
     cost = _cost(trials)
     within = [_within(other, cost) for other in others]

@@ -1,4 +1,4 @@
-"""Comparison of the best of a search with baselines, on images and models it never saw."""
+"""Confirmation of a search: its best attacks against baselines, on images and models new to it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -27,14 +27,15 @@ from segtransfer.tasks.data.spec import DataSpec
 
 SEARCHED, HELD_OUT = "searched", "held-out"
 SAME, OTHER = "same_backbone", "cross_backbone"
-LEAST_SCHEDULES = 10  # for a claim on attacks that draw scales
+LEAST_SCHEDULES = 10  # for a claim about attacks that draw scales
 
 
 class PairGroup(NamedTuple):
-    """Group of pairs over which a mean is taken.
+    """The pairs of source and target of a mean.
 
-    ``role`` says whether the search used the targets; ``group`` whether source and target share the
-    backbone.
+    Attributes:
+        role: ``searched`` if the search used the targets, else ``held-out``.
+        group: ``same_backbone`` or ``cross_backbone``.
     """
 
     role: str
@@ -44,7 +45,7 @@ class PairGroup(NamedTuple):
         return f"{self.role}, {HEADLINES[self.group]}"
 
 
-# The strictest first, as a verdict names them.
+# In words of a verdict, the strictest group first.
 GROUP_NAMES = {
     PairGroup(HELD_OUT, OTHER): "new models of another backbone than the source's",
     PairGroup(HELD_OUT, SAME): "new models of the source's backbone",
@@ -55,10 +56,17 @@ GROUP_NAMES = {
 
 @dataclass(frozen=True)
 class ConfirmedDifference:
-    """Mean mIoU over pairs under one of the best attacks, minus that under a baseline.
+    """The mean mIoU over pairs under a best attack, minus the mean under a baseline.
 
-    A negative difference means that the attack fools more. The interval is corrected for the number
-    of best attacks; ``beyond_noise`` is corrected for all comparisons of the search.
+    Attributes:
+        attack: The best attack, ``best-1``, ``best-2``, ...
+        baseline: The baseline's name.
+        score: ``raw``, or the score at equal energy.
+        targets: The pairs of the mean.
+        difference: The difference in percentage points; below 0 the attack fools more. Its interval
+            has level 1 - 0.05 / number of best attacks.
+        beyond_noise: Whether the difference is significant at 5 %, with Holm's correction for all
+            differences of the search.
     """
 
     attack: str
@@ -70,20 +78,27 @@ class ConfirmedDifference:
 
     @property
     def wins(self) -> bool:
+        """Return whether the attack fools more than the baseline, beyond noise."""
         return self.beyond_noise and self.difference.value < 0
 
     @property
     def loses(self) -> bool:
+        """Return whether the attack fools less than the baseline, beyond noise."""
         return self.beyond_noise and self.difference.value > 0
 
 
 @dataclass(frozen=True)
 class CarryOver:
-    """Drop, on targets left out, of the settings that are best on all other targets.
+    """The drop on left-out targets under the trial that is best on all other targets.
 
-    ``left_out`` is a target or a backbone; ``chosen`` is the number of the trial that is best on
-    the other targets. ``drop`` is its drop in points on those left out, ``rank`` its rank among
-    ``trials`` trials, ``best`` and ``median`` the best and the median drop.
+    Attributes:
+        left_out: The left-out target or backbone.
+        chosen: The number of the trial that is best on the other targets.
+        drop: The trial's mean drop on the left-out targets, in percentage points.
+        rank: The trial's rank by this drop among all trials; 1 is the best.
+        trials: The number of complete trials.
+        best: The best drop of all trials on the left-out targets, in percentage points.
+        median: The median drop of all trials, in percentage points.
     """
 
     left_out: str
@@ -96,24 +111,31 @@ class CarryOver:
 
 
 def check_apart(search: Search) -> None:
-    """Refuse a search that shares images or video sequences with its confirmation.
+    """Refuse a search whose confirmation has images or videos of its trials.
+
+    Images are compared by their pixels, videos by their names.
+
+    Args:
+        search: The search; both data sets are read.
 
     Raises:
-        InputError: The data overlap; the message names shared images or sequences.
+        InputError: If the data overlap; the message names shared images or videos.
     """
     trials = trials_experiment(search).data
     ours, theirs = (_identities(data, search) for data in (trials, search.confirm.data))
-    for what, mine, others in zip(("images", "sequences"), ours, theirs, strict=True):
+    for noun, mine, others in zip(("images", "videos"), ours, theirs, strict=True):
         both = sorted(mine[key] for key in mine.keys() & others.keys())
         if both:
+            shared = f"{len(both)} {noun if len(both) > 1 else noun[:-1]}"
             raise InputError(
-                f"data and confirm.data share {len(both)} {what} ({', '.join(both[:3])}): what "
-                "confirms a search must be new to it; give them other splits or sequences"
+                f"data and confirm.data share {shared} ({', '.join(both[:3])}), but a "
+                "confirmation needs images and videos that the search does not use. Give "
+                "confirm.data another split."
             )
 
 
 def _identities(data: DataSpec, search: Search) -> tuple[dict[str, str], dict[str, str]]:
-    """Return each image's name by the hash of its pixels, and the sequences of the images."""
+    """Return the name of each image by the hash of its pixels, and the videos of the images."""
     pixels, sequences = dict[str, str](), dict[str, str]()
     for shard in make_shards(open_dataset(data), data, groups=1, shard_size=search.shard_size):
         for name, sequence, image in zip(
@@ -126,9 +148,17 @@ def _identities(data: DataSpec, search: Search) -> tuple[dict[str, str], dict[st
 
 
 def compare(search: Search, results: Results) -> list[ConfirmedDifference]:
-    """Compare each of the best attacks with each baseline, per group of pairs and per score.
+    """Compare each best attack with each baseline, per group of pairs and per score.
 
-    Holm's correction bounds the probability of any false finding among all comparisons.
+    Intervals have level 1 - 0.05 / number of best attacks. Holm's correction covers all
+    comparisons.
+
+    Args:
+        search: The search.
+        results: The complete results of the confirming experiment.
+
+    Returns:
+        A difference per group of pairs, score, best attack and baseline, in this order.
     """
     best = [a for a in dict.fromkeys(_attacks(results)) if a.startswith("best-")]
     others = [a for a in dict.fromkeys(_attacks(results)) if a not in best]
@@ -151,7 +181,12 @@ def compare(search: Search, results: Results) -> list[ConfirmedDifference]:
 
 
 def pairs_by_target(search: Search, results: Results) -> dict[PairGroup, list[Pair]]:
-    """Return the pairs per group, without white-box pairs and without empty groups."""
+    """Return the pairs of source and target per group, without white-box pairs and empty groups.
+
+    Args:
+        search: The search, which names the held-out models.
+        results: The results of the confirming experiment.
+    """
     groups: dict[PairGroup, list[Pair]] = {}
     for role in (SEARCHED, HELD_OUT):
         for group in (SAME, OTHER):
@@ -164,9 +199,18 @@ def pairs_by_target(search: Search, results: Results) -> dict[PairGroup, list[Pa
 
 
 def verdict(comparisons: Sequence[ConfirmedDifference]) -> str:
-    """Return one sentence: whether best-1 beats every baseline beyond noise.
+    """Return a sentence: whether best-1 beats every baseline beyond noise.
 
     The strictest group of pairs decides: held-out models of another backbone if there are any.
+    best-1 beats the baselines if every difference in every score is below 0 beyond noise, and loses
+    if any is above 0 beyond noise. Wins in a single score are called inconclusive.
+
+    Args:
+        comparisons: All differences of the search, at least one with best-1.
+
+    Returns:
+        The verdict, and per score the difference to the closest baseline with its interval, in
+        percentage points of mIoU. No verdict if all images share a schedule.
     """
     where = next(w for w in GROUP_NAMES if any(c.targets == w for c in comparisons))
     mine = [c for c in comparisons if c.attack == "best-1" and c.targets == where]
@@ -184,25 +228,29 @@ def verdict(comparisons: Sequence[ConfirmedDifference]) -> str:
     elif any(c.loses for c in mine):
         claim = "loses to a baseline"
     elif any(wins):
-        claim = f"beats every baseline as {scores[wins.index(True)]} alone, so not beyond doubt"
+        claim = f"beats every baseline only as {scores[wins.index(True)]}, which is inconclusive"
     else:
-        claim = "does not beat every baseline beyond noise: the gain is within it"
+        claim = "does not beat every baseline beyond noise"
     return f"On new images and {GROUP_NAMES[where]}, best-1 {claim} (mIoU: {'; '.join(parts)})."
 
 
 def schedules(results: Results) -> int:
-    """Return the number of schedules of the images."""
+    """Return the number of distinct schedules of the images: pairs of seed and schedule group."""
     return len(set(schedules_of(results)))
 
 
 def too_few_schedules(results: Results) -> str:
-    """Return a sentence if a claim on attacks that draw scales needs more schedules, or empty."""
+    """Return a warning if the images have too few schedules for claims on attacks that draw scales.
+
+    Returns:
+        Two sentences, or an empty string with at least ``LEAST_SCHEDULES`` schedules.
+    """
     count = schedules(results)
     if count >= LEAST_SCHEDULES:
         return ""
     return (
-        f"The images fall into {count} schedules, and a claim needs at least {LEAST_SCHEDULES}: "
-        "give confirm.data more images, or raise confirm.schedule_groups."
+        f"The images have {count} schedules, but a claim needs at least {LEAST_SCHEDULES}. Add "
+        "images to confirm.data, or raise confirm.schedule_groups."
     )
 
 
@@ -211,12 +259,15 @@ def carry_over(
 ) -> list[CarryOver]:
     """Find, per group of targets, the trial that is best on all other targets.
 
-    A group of one target gives leave-one-target-out, a group of all targets of a backbone
-    leave-one-backbone-out. Groups that are empty, or hold all targets, are skipped.
+    A group of a single target gives leave-one-target-out; a group of all targets of a backbone
+    gives leave-one-backbone-out.
 
     Args:
-        trials: Drop per pair, by number of the trial.
+        trials: The drop per source and target in percentage points, by number of the trial.
         groups: Names of targets, by name of the group.
+
+    Returns:
+        An entry per group. Groups are skipped if they are empty or hold all targets.
     """
     carried = []
     for name, left_out in groups.items():

@@ -1,4 +1,4 @@
-"""The context that all trials of a search share, and one trial: an attack, rung by rung."""
+"""The context that all trials of a search share, and the scoring of an attack rung by rung."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,15 +32,24 @@ PairDrops = dict[str, dict[str, float]]  # source -> target -> value
 
 
 class TrialError(SegtransferError, RuntimeError):
-    """A trial without a result; the message gives the reason."""
+    """A trial has no result; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class SearchContext:
-    """Data that all trials share, without pixels: descriptions of models, outlines of shards.
+    """The data shared by all trials, without pixels.
 
-    ``outlines`` are in the order in which the rungs take them; ``rungs`` are the numbers of
-    outlines per rung. ``manifest`` is that of the base attack.
+    Attributes:
+        identity: The search's identity, a sha256 in hexadecimal.
+        search: The search.
+        space: The search space.
+        experiment: The experiment of the trials, with the base attack.
+        infos: Descriptions of the models by name.
+        models: The models to serve, by key.
+        outlines: The shards without pixels, in the order in which rungs take them.
+        rungs: The number of shards per rung, rising.
+        manifest: The manifest of the base attack's experiment.
+        store: The folder or URL of the store.
     """
 
     identity: str
@@ -57,10 +66,16 @@ class SearchContext:
 
 @dataclass(frozen=True)
 class RungScore:
-    """Scores of a trial on one rung, over ``images`` images.
+    """The scores of a trial on the images of a rung.
 
-    ``objectives`` are by name. ``drops`` are in points of mIoU, per pair of a source and another
-    model. ``rms`` is in levels of 255.
+    Attributes:
+        rung: The number of the rung, from 0.
+        images: The number of images.
+        objectives: Values by objective: ``transfer`` in percentage points, ``cost`` in forward
+            equivalents per image, ``rms`` in 8-bit levels, ``ssim`` in [-1, 1].
+        drops: The drop in mIoU in percentage points by source and target, without white-box pairs.
+        forward_equivalents: The mean cost per image.
+        rms: The mean root mean square of the perturbation, in 8-bit levels.
     """
 
     rung: int
@@ -74,8 +89,15 @@ class RungScore:
 def make_context(search: Search, store: Store) -> SearchContext:
     """Read the data, describe the models, store the shards, check the space against the attack.
 
+    Args:
+        search: The search.
+        store: The store, which receives the shards.
+
+    Returns:
+        The context, without loaded models.
+
     Raises:
-        InputError: The search is wrong; raised before a model is loaded.
+        InputError: If the search is wrong.
     """
     space = search_spaces.read_space(search.search.space)
     search_spaces.check(space, search.attack)
@@ -104,6 +126,9 @@ def in_order(outlines: list[Outline]) -> tuple[Outline, ...]:
     """Return the first shard of each schedule group, then the second of each, and so on.
 
     In this order early rungs have as many schedules as shards.
+
+    Args:
+        outlines: The shards, in any order.
     """
     seen: dict[int, int] = {}
     placed = []
@@ -114,12 +139,26 @@ def in_order(outlines: list[Outline]) -> tuple[Outline, ...]:
 
 
 def rungs_of(shares: tuple[float, ...], shards: int) -> tuple[int, ...]:
-    """Return the number of shards per rung; shares of equal numbers are one rung."""
+    """Return the number of shards per rung.
+
+    Args:
+        shares: The shares of the shards, in (0, 1], rising.
+        shards: The number of shards.
+
+    Returns:
+        Numbers from 1 to ``shards``, rising; shares with equal numbers become a single rung.
+    """
     return tuple(dict.fromkeys(max(1, round(share * shards)) for share in shares))
 
 
 def propose(context: SearchContext, point: Mapping[str, Any], number: int) -> AttackSpec:
-    """Return the attack of a trial."""
+    """Return the attack of a trial.
+
+    Args:
+        context: The context of the search.
+        point: The values of the space's fields.
+        number: The trial's number, which names the attack.
+    """
     return search_spaces.attack_of(context.space, context.search.attack, point, f"trial-{number}")
 
 
@@ -130,17 +169,20 @@ def score_rungs(
     store: Store,
     keep: Callable[[Results], None] = lambda results: None,
 ) -> Iterator[RungScore]:
-    """Yield the score of an attack per rung; a rung is computed when it is asked for.
+    """Yield the score of an attack per rung; a rung is computed on request.
 
     Args:
         context: Models, shards and rungs of the search.
         attack: The attack.
-        client: Client of the driver.
+        client: A client of the driver.
         store: The store that the driver fills.
-        keep: Receives the results of each rung.
+        keep: Called with the results of each rung.
+
+    Yields:
+        The score of each rung, in order, over all shards up to the rung.
 
     Raises:
-        TrialError: A task failed.
+        TrialError: If a task failed, or an objective is not finite.
     """
     for rung in range(len(context.rungs)):
         results = _carry_out(context, attack, rung, client, store)
@@ -157,7 +199,7 @@ def _carry_out(
 ) -> Results:
     """Return the results of an attack on a rung's shards, computing the tasks not stored."""
     outlines = context.outlines[: context.rungs[rung]]
-    # Earlier rungs have looked at the AEs of their shards.
+    # Earlier rungs have checked the AEs of their shards.
     added = {outline.shard_id for outline in outlines[context.rungs[rung - 1] if rung else 0 :]}
     experiment = context.experiment.model_copy(update={"attacks": (attack,)})
     tasks, cells = make_tasks(experiment, context.infos, outlines, len(context.manifest.classes))
@@ -169,7 +211,7 @@ def _carry_out(
     attacks = (key for key in stored if tasks[key].attack is not None)
     lost = LostImages(store, (key for key in attacks if tasks[key].shard_id in added))
     damaged = results.missing | lost.keys
-    while damaged:  # then after it, once, the scores of AEs that differ from the lost ones
+    while damaged:  # a second round scores AEs again that differ from the lost AEs
         remaining = frozenset(tasks) - damaged
         _drive(Submission(tasks, context.models, remaining, damaged), client, store)
         changed = lost.changed() if damaged & lost.keys else frozenset()
@@ -179,7 +221,7 @@ def _carry_out(
 
 
 def _drive(submission: Submission, client: DriverClient, store: Store) -> None:
-    """Compute the tasks that are not stored; raise TrialError if a task failed."""
+    """Compute the missing tasks; raise TrialError if a task failed."""
     if len(submission.stored) == len(submission.tasks):
         return
     outcome = Outcome()
@@ -190,10 +232,15 @@ def _drive(submission: Submission, client: DriverClient, store: Store) -> None:
 
 
 def score(results: Results, rung: int, settings: SearchSettings) -> RungScore:
-    """Return the score of one attack's results.
+    """Return the score of the results of a single attack.
+
+    Args:
+        results: The results of the attack on the shards of a rung.
+        rung: The number of the rung.
+        settings: The settings, which name the objectives.
 
     Raises:
-        TrialError: An objective is not finite.
+        TrialError: If an objective is not finite.
     """
     (attack,) = results.attacks
     drop = results.matrix(attack, "drop")
@@ -216,13 +263,15 @@ def score(results: Results, rung: int, settings: SearchSettings) -> RungScore:
         values["ssim"] = _mean_ssim(results)
     wrong = [name for name in settings.objectives if not np.isfinite(values[name])]
     if wrong:
-        raise TrialError(f"{wrong[0]} is {values[wrong[0]]}: results are missing or damaged")
+        raise TrialError(
+            f"objective {wrong[0]} is {values[wrong[0]]}, because results are missing or damaged"
+        )
     objectives: dict[str, float] = {name: values[name] for name in settings.objectives}
     return RungScore(rung, len(results.image_ids), objectives, drops, equivalents, rms)
 
 
 def _mean_ssim(results: Results) -> float:
-    """Return the mean structural similarity of the stored AEs with their clean images."""
+    """Return the mean structural similarity of AEs and clean images; NaN if AEs are missing."""
     values, reader = [], results.reader(lambda cell: cell.attack_key is not None)
     for shard_id, shard in reader.shards():
         if shard is None:
@@ -232,7 +281,13 @@ def _mean_ssim(results: Results) -> float:
 
 
 def keep_results(context: SearchContext, number: int, store: Store) -> Callable[[Results], None]:
-    """Return a function that stores a description of a trial's results, for later reports."""
+    """Return a function to store the manifest of a trial's results, for later reports.
+
+    Args:
+        context: The context of the search.
+        number: The trial's number.
+        store: The store.
+    """
 
     def keep(results: Results) -> None:
         store.save_trial(context.identity, number, results.manifest.stored())
@@ -241,15 +296,24 @@ def keep_results(context: SearchContext, number: int, store: Store) -> Callable[
 
 
 def trial_results(identity: str, number: int, store: Store) -> Results | None:
-    """Return the results of a trial's last rung, or None if nothing of it is stored."""
+    """Return the results of a trial's last stored rung.
+
+    Args:
+        identity: The search's identity.
+        number: The trial's number.
+        store: The store.
+
+    Returns:
+        The results, or None if no rung of the trial is stored.
+    """
     content = store.trial(identity, number)
     return None if content is None else results_of(store, f"{identity}-{number}", content)
 
 
 def _identity(search: Search, space: Space, experiment: Experiment, manifest: Manifest) -> str:
-    """Return the hash of the search's name, its proposals, and all that makes trials comparable.
+    """Return the hash of the search's name, its proposals, and the inputs of comparable trials.
 
-    The name is included so that searches of different names have separate trials.
+    The name is included to separate the trials of searches with different names.
     """
     settings = search.search.identity_fields(exclude={"space", "trials", "concurrency", "storage"})
     spec = experiment.identity_fields(exclude={"name", "data", "models", "runtime"})

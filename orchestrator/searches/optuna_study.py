@@ -1,4 +1,4 @@
-"""Optuna's study of a search: its storage, its first proposals, and its trials."""
+"""The Optuna study of a search: its storage, its first proposals, and its trials."""
 
 import logging
 import warnings
@@ -29,7 +29,7 @@ from segtransfer.tasks.urls import without_credentials
 
 optuna.logging.set_verbosity(logging.ERROR)
 
-LEAST_TRIALS = 8  # complete trials, for importances to say anything
+LEAST_TRIALS = 8  # complete trials; importances of fewer are mostly noise
 JOURNAL = "study.journal"
 SCORE, REASON, INTERRUPTED, AGAIN = "score", "reason", "interrupted", "again"
 UNPROPOSED = "to be proposed again"  # value of INTERRUPTED; AGAIN of a later trial has its number
@@ -38,9 +38,15 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial of the study; ``state`` is complete, pruned, failed or running.
+    """A trial of the study.
 
-    ``score`` is the score of the last rung, or None; ``reason`` is the cause of a failure.
+    Attributes:
+        number: The number, from 0.
+        state: ``complete``, ``pruned``, ``failed`` or ``running``.
+        point: The values of the space's fields.
+        score: The score of the last rung, or None before the first.
+        reason: The cause of a failure, else empty.
+        seconds: The duration; 0 for a running trial.
     """
 
     number: int
@@ -55,14 +61,14 @@ def open_storage(context: SearchContext, store: Store) -> BaseStorage:
     """Open the study's storage: ``search.storage``, or a journal in the store.
 
     Raises:
-        InputError: The storage cannot be opened, or none is named and the store is a bucket.
+        InputError: If the storage cannot be opened, or none is named and the store is a bucket.
     """
     where = storage_location(context)
     if context.search.search.storage is None:
         if store.remote:
             raise InputError(
-                f"the store {store.location} is a bucket, which holds no Optuna study; give "
-                "search.storage a file, or the URL of a database (postgresql+psycopg://...)"
+                f"Store {store.location} is a bucket, which cannot hold an Optuna study. Set "
+                "search.storage to a file or to the URL of a database (postgresql+psycopg://...)."
             )
         Path(where).parent.mkdir(parents=True, exist_ok=True)
     with _opening(where):
@@ -86,17 +92,17 @@ def _opening(where: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise InputError(
-            f"search.storage {without_credentials(where)} cannot be used: {_cause(error)}; repair "
-            "it, or name another one (results of earlier trials stay in the store)"
+            f"search.storage {without_credentials(where)} cannot be used: {_cause(error)}. Repair "
+            "the storage, or name another; results of earlier trials stay in the store."
         ) from error
 
 
 @contextmanager
 def storage_in_use(context: SearchContext) -> Iterator[None]:
-    """Turn an error of the study's storage, also one that Tune passes on, into a sentence.
+    """Turn an error of the study's storage, also inside an error of Tune, into a ServerError.
 
     Raises:
-        ServerError: The storage failed within the context.
+        ServerError: If the storage failed within the context.
     """
     try:
         yield
@@ -107,13 +113,14 @@ def storage_in_use(context: SearchContext) -> Iterator[None]:
         if link is None:
             raise
         raise ServerError(
-            f"the study in {without_credentials(storage_location(context))} cannot be used any "
-            f"more: {_cause(link)}; what was done before is in the store"
+            f"The study in {without_credentials(storage_location(context))} failed during the "
+            f"search: {_cause(link)}. Repair the storage and add --resume; earlier results are in "
+            "the store."
         ) from error
 
 
 def _cause(error: BaseException) -> str:
-    """Return the first line of the first cause: Optuna's own messages hide the database's."""
+    """Return the first line of the root cause; Optuna's own messages hide the database's."""
     while error.__cause__ is not None:
         error = error.__cause__
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -121,9 +128,9 @@ def _cause(error: BaseException) -> str:
 
 
 def dashboard_command(context: SearchContext) -> str:
-    """Return the command that shows the study in Optuna's dashboard (a separate package).
+    """Return the command to show the study in Optuna's dashboard (a separate package).
 
-    The name of a database's user stays, or the command would not work; a spec has no password.
+    The command has the user name of a database but no password, because a spec has none.
     """
     return f"optuna-dashboard {storage_location(context)}"
 
@@ -131,16 +138,21 @@ def dashboard_command(context: SearchContext) -> str:
 def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) -> optuna.Study:
     """Open the search's study, or create it with the space's first points in its queue.
 
-    Points of trials that an earlier search left unfinished are proposed again.
+    Points of trials that an earlier search left unfinished are queued again.
+
+    Args:
+        context: The context of the search.
+        storage: The opened storage.
+        resume: Whether to continue a study with trials.
 
     Raises:
-        InputError: The study has trials, some are left, and ``resume`` is False; the storage
-            cannot be used; or the sampler or the pruner cannot be made.
+        InputError: If ``resume`` is False and the study has trials and is incomplete, if the
+            storage cannot be used, or if the sampler or the pruner cannot be made.
     """
     settings = context.search.search
     pruner = make_pruner(settings.pruner)
     with _opening(storage_location(context)), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # of names of metrics
+        warnings.simplefilter("ignore", ExperimentalWarning)  # about metric names
         study = optuna.create_study(
             study_name=study_name(context),
             storage=storage,
@@ -155,8 +167,8 @@ def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) ->
     left = settings.trials - len(ended(study))
     if trials and not resume and left > 0:
         raise InputError(
-            f"this search has {len(ended(study))} ended trials of {settings.trials} "
-            "in the store: --resume goes on with it, another seed begins a new one"
+            f"The store has {len(ended(study))} of {settings.trials} trials of this search. Add "
+            "--resume to continue the search, or change seed for a new search."
         )
     study.sampler = sampler_of(context.search, study)
     if not trials:
@@ -170,7 +182,7 @@ def open_study(context: SearchContext, storage: BaseStorage, *, resume: bool) ->
 
 
 def _about(context: SearchContext) -> dict[str, Any]:
-    """Return the attributes by which Optuna's dashboard tells what a study is about."""
+    """Return the attributes to describe the study in Optuna's dashboard."""
     search = context.search
     return {
         "transfer": "mean drop in mIoU on models other than the source, in points",
@@ -185,14 +197,14 @@ def _about(context: SearchContext) -> dict[str, Any]:
 
 
 def close_trials(study: optuna.Study, storage: BaseStorage) -> None:
-    """Fail the trials that wait or run, as interrupted: no process runs them any more."""
+    """Fail waiting and running trials as interrupted, because no process will finish them."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
         storage.set_trial_user_attr(trial._trial_id, INTERRUPTED, UNPROPOSED)
         storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
 def _propose_again(study: optuna.Study) -> None:
-    """Put points of interrupted trials into the study's queue, each once."""
+    """Queue the points of interrupted trials, each once."""
     trials = study.get_trials(deepcopy=False)
     queued = {trial.user_attrs.get(AGAIN) for trial in trials}
     for trial in trials:
@@ -202,12 +214,12 @@ def _propose_again(study: optuna.Study) -> None:
 
 
 def study_name(context: SearchContext) -> str:
-    """Return the study's name: the name and the identity of the search."""
+    """Return the study's name: the name and the first 16 characters of the identity."""
     return f"{context.search.name}-{context.identity[:16]}"
 
 
 def ended(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that completed, were pruned, or failed; interrupted trials do not count."""
+    """Return the completed, pruned and failed trials, without interrupted ones."""
     trials = study.get_trials(deepcopy=False, states=ENDED)
     return [trial for trial in trials if INTERRUPTED not in trial.user_attrs]
 
@@ -215,10 +227,14 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
 def sampler_of(search: Search, study: optuna.Study) -> optuna.samplers.BaseSampler:
     """Return the search's sampler; TPE and random are deterministic at concurrency 1.
 
-    A resumed search uses another seed: with the same seed the first proposals would repeat.
+    A resumed search uses another seed, because with the same seed the first proposals would repeat.
+
+    Args:
+        search: The search, with its seed.
+        study: The study, whose number of begun trials changes the seed.
 
     Raises:
-        InputError: The sampler cannot be made.
+        InputError: If the sampler cannot be made.
     """
     trials = study.get_trials(deepcopy=False)
     begun = sum(trial.state is not TrialState.WAITING for trial in trials)
@@ -229,7 +245,7 @@ def sampler_of(search: Search, study: optuna.Study) -> optuna.samplers.BaseSampl
 
 
 def read_trials(study: optuna.Study) -> list[Trial]:
-    """Return every trial that ended or runs, by number; interrupted trials are left out."""
+    """Return every ended or running trial by number, without interrupted ones."""
     names = {
         TrialState.COMPLETE: "complete",
         TrialState.PRUNED: "pruned",
@@ -255,7 +271,13 @@ def _score(kept: Mapping[str, Any] | None) -> RungScore | None:
 
 
 def trials_frame(trials: list[Trial]) -> pd.DataFrame:
-    """Return one row per trial: number, state, the point, objectives, images, cost, RMS."""
+    """Return the trials as a table.
+
+    Returns:
+        A row per trial. Columns: ``trial``, ``state``, a column per field of the space, the
+        objectives, ``images``, ``forward_equivalents`` (per image), ``rms`` (8-bit levels),
+        ``seconds`` and ``reason``; scores are NaN for a trial without a rung.
+    """
     rows = []
     for trial in trials:
         row: dict[str, Any] = {"trial": trial.number, "state": trial.state, **trial.point}
@@ -271,7 +293,7 @@ def trials_frame(trials: list[Trial]) -> pd.DataFrame:
 
 
 def ranked(trials: list[Trial]) -> list[Trial]:
-    """Return the complete trials by falling transfer; of equal points only the first."""
+    """Return the complete trials by falling transfer, equal points only once."""
     whole = [t for t in trials if t.state == "complete" and t.score is not None]
     whole.sort(key=lambda t: -_transfer(t))
     first: dict[str, Trial] = {}
@@ -281,7 +303,12 @@ def ranked(trials: list[Trial]) -> list[Trial]:
 
 
 def front(trials: list[Trial], objectives: tuple[str, ...]) -> list[Trial]:
-    """Return the Pareto-optimal complete trials."""
+    """Return the Pareto-optimal complete trials, by falling transfer.
+
+    Args:
+        trials: The trials.
+        objectives: The names of the objectives, of ``DIRECTIONS``.
+    """
     whole = ranked(trials)
     signs = np.array([1.0 if DIRECTIONS[name] == "maximize" else -1.0 for name in objectives])
     values = [signs * [_objectives(t)[name] for name in objectives] for t in whole]
@@ -295,8 +322,15 @@ def front(trials: list[Trial], objectives: tuple[str, ...]) -> list[Trial]:
 def chosen(context: SearchContext, trials: list[Trial]) -> list[AttackSpec]:
     """Return the best trials as attacks named best-1, best-2, ..., by falling transfer.
 
-    With several objectives only Pareto-optimal trials count. A trial whose attack is a baseline, or
-    the attack of a better trial, is no find: it is left out, unless every trial is.
+    With several objectives only Pareto-optimal trials count. Trials whose attack equals a baseline
+    or the attack of a better trial are left out. If no trial remains, the best is kept.
+
+    Args:
+        context: The context of the search.
+        trials: The trials.
+
+    Returns:
+        At most ``confirm.best`` attacks; empty without complete trials.
     """
     search, objectives = context.search, context.search.search.objectives
     candidates = ranked(trials) if len(objectives) == 1 else front(trials, objectives)
@@ -315,22 +349,24 @@ def chosen(context: SearchContext, trials: list[Trial]) -> list[AttackSpec]:
 
 
 def _made(attack: AttackSpec) -> dict[str, Any]:
-    """Return all that changes the AEs of an attack, whose steps may follow from a budget or not."""
+    """Return the fields that change the AEs of an attack; a budget changes only the steps."""
     return {k: v for k, v in attack.identity().items() if k != "budget"}
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
     """Return each field's importance for the first objective, by PED-ANOVA.
 
-    Empty if fewer than ``LEAST_TRIALS`` trials are complete.
+    Returns:
+        Shares that sum to 1, by field; empty with fewer than ``LEAST_TRIALS`` complete trials, or
+        if Optuna cannot compute them.
     """
     whole = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(whole) < LEAST_TRIALS:
         return {}
     try:
         with warnings.catch_warnings():
-            # It warns that it explains what makes its target low (hence the sign), and where a
-            # field that is rarely asked for was seen too seldom.
+            # The evaluator warns that it explains low values (hence the sign of the target), and
+            # that a conditional field has few samples.
             warnings.simplefilter("ignore")
             shares = optuna.importance.get_param_importances(
                 study,
@@ -343,7 +379,11 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def drops_of(trials: list[Trial]) -> Iterator[tuple[Trial, PairDrops]]:
-    """Yield each complete trial with the drop of every pair, in points."""
+    """Yield each complete trial with its drops, by falling transfer.
+
+    Yields:
+        The trial, and the drop in percentage points by source and target.
+    """
     for trial in ranked(trials):
         assert trial.score is not None
         yield trial, {s: dict(row) for s, row in trial.score.drops.items()}

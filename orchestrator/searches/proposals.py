@@ -16,8 +16,8 @@ from segtransfer.tasks.registry import Registry
 
 Made = TypeVar("Made")
 
-# An entry is called with those of the offered arguments that it takes, by name. Most of Optuna's
-# own classes are therefore entries, for example ``optuna.samplers:GPSampler``.
+# An entry is called by name with the offered arguments in its signature. Most classes of Optuna
+# are therefore valid entries, for example ``optuna.samplers:GPSampler``.
 SAMPLERS: Registry[Callable[..., BaseSampler]] = Registry(
     "samplers",
     (__name__,),
@@ -31,7 +31,7 @@ PRUNERS: Registry[Callable[..., BasePruner]] = Registry(
 
 @PRUNERS.add("asha")
 class Asha(NopPruner):
-    """Prune by Tune's ASHA over the rungs; the study itself prunes nothing."""
+    """Prune by Tune's ASHA over the rungs; the Optuna study itself prunes nothing."""
 
 
 SAMPLERS.add("tpe")(TPESampler)
@@ -41,7 +41,14 @@ PRUNERS.add("none")(NopPruner)
 
 
 def known_in(registry: Registry[Any]) -> Callable[[str], str]:
-    """Return a validator that refuses names of no entry of a registry."""
+    """Return a validator that refuses names without an entry in a registry.
+
+    Args:
+        registry: The registry.
+
+    Returns:
+        A function that returns its argument, or raises PydanticCustomError with a hint.
+    """
 
     def check(name: str) -> str:
         try:
@@ -58,11 +65,11 @@ def make_sampler(name: str, seed: int, startup: int) -> BaseSampler:
 
     Args:
         name: The name of an entry of ``SAMPLERS``.
-        seed: Passed on as ``seed``, in 32 bits.
-        startup: Number of first trials drawn at random, passed on as ``n_startup_trials``.
+        seed: The seed, passed as ``seed`` modulo 2^32.
+        startup: The number of first trials drawn at random, passed as ``n_startup_trials``.
 
     Raises:
-        InputError: The entry fails, or returns no sampler.
+        InputError: If the entry fails, or returns no sampler.
     """
     return _make(SAMPLERS, name, BaseSampler, seed=seed % 2**32, n_startup_trials=startup)
 
@@ -70,8 +77,11 @@ def make_sampler(name: str, seed: int, startup: int) -> BaseSampler:
 def make_pruner(name: str) -> BasePruner:
     """Return the pruner of a name.
 
+    Args:
+        name: The name of an entry of ``PRUNERS``.
+
     Raises:
-        InputError: The entry fails, or returns no pruner.
+        InputError: If the entry fails, or returns no pruner.
     """
     return _make(PRUNERS, name, BasePruner)
 
@@ -86,24 +96,28 @@ def _make(
     except Exception as error:  # code of the user may raise anything
         names = " and ".join(offered) or "nothing"
         raise InputError(
-            f"{field} raised {type(error).__name__}: {error}; an entry is called with {names}; "
-            "name a function of yours that gives the other arguments"
+            f"{field} raised {type(error).__name__}: {error}. An entry is called with {names}; "
+            "name a function that sets all other arguments."
         ) from error
     if not isinstance(made, kind):
         raise InputError(
-            f"{field} returned {type(made).__name__}; return an optuna {kind.__name__}"
+            f"{field} returned {type(made).__name__}, but must return an optuna {kind.__name__}."
         )
     return made
 
 
 @contextmanager
 def named_in_errors(registry: Registry[Any], name: str) -> Iterator[None]:
-    """Turn an error of an entry that is not shipped into a sentence with its name.
+    """Turn an error of a user's entry into an InputError with the entry's name.
 
     Errors of the study's storage and of shipped entries pass unchanged.
 
+    Args:
+        registry: The registry of the entry.
+        name: The entry's name.
+
     Raises:
-        InputError: The entry failed.
+        InputError: If the entry failed.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The search for attack settings that transfer best: trials first, then their confirmation."""
+"""The search for attack settings that transfer best: trials, then their confirmation."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -56,12 +56,22 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 
 @dataclass(frozen=True)
 class SearchResult(Tabled):
-    """Result of a search.
+    """The result of a search.
 
-    ``best`` holds the best settings in order. ``results`` compares them with the baselines on
-    images and models that the search never saw. ``carry_over`` holds the drops, on targets that
-    were left out, of the settings chosen without those targets. ``against`` compares with random
-    searches, or is None if that was not asked for, or is not complete.
+        result = segtransfer.search("search.yaml")
+        result.best[0]                           # the spec of the attack best-1
+        result.results.headlines("best-1", "drop")
+
+    Attributes:
+        context: Models, shards and space of the search.
+        study: The Optuna study.
+        trials: All trials, by number.
+        best: The attacks ``best-1``, ``best-2``, ..., by falling transfer.
+        results: The confirming results: best attacks and baselines on images and models that the
+            search did not use.
+        comparisons: The best attacks minus the baselines; empty if the confirmation is incomplete.
+        carry_over: The drops, on left-out targets, of the settings selected without these targets.
+        against: The comparison with random searches, or None if not requested or incomplete.
     """
 
     context: SearchContext
@@ -76,33 +86,45 @@ class SearchResult(Tabled):
 
     def __repr__(self) -> str:
         search = self.context.search
-        said = verdict(self.comparisons) if self.comparisons else "Nothing is confirmed yet."
+        told = verdict(self.comparisons) if self.comparisons else "The confirmation is incomplete."
         return (
             f"<SearchResult {search.name}-{self.context.identity[:8]}: {len(self.trials)} trials, "
-            f"{len(self.best)} best settings>\n{said}"
+            f"{len(self.best)} best settings>\n{told}"
         )
 
 
 class SearchListener:
-    """Receives the progress of a search; each method does nothing and may be overridden."""
+    """Receiver of a search's progress; each method does nothing and may be overridden."""
 
     def begun(self, context: SearchContext, before: list[Trial]) -> None:
         """Receive the search, once, before the first trial.
 
         Args:
             context: Models, shards and space of the search.
-            before: Trials that ended in an earlier run.
+            before: The trials that ended in an earlier run.
         """
 
     def trials(self, trials: list[Trial]) -> None:
-        """Receive all trials, each time a trial begins, reaches a rung, or ends."""
+        """Receive all trials when a trial begins, reaches a rung, or ends.
+
+        Args:
+            trials: All trials, by number.
+        """
 
     def confirming(self, best: list[AttackSpec]) -> Listener:
-        """Return the listener of the run that confirms the best, once all trials have ended."""
+        """Return the listener of the confirming run, after all trials have ended.
+
+        Args:
+            best: The attacks to confirm.
+        """
         return Listener()
 
     def comparing(self, context: SearchContext) -> None:
-        """Receive each random search that the search is compared with, before its trials."""
+        """Receive each random search of ``against``, before its trials.
+
+        Args:
+            context: The context of the random search.
+        """
 
 
 def run_search(
@@ -118,14 +140,18 @@ def run_search(
     confirmation was complete.
 
     Args:
-        search: The search.
+        search: The search. Its executor must have workers (``ray``).
         listener: Receives trials and the confirmation while the search runs.
-        resume: Continue a search that has trials in the store.
-        against: ``random`` also runs random searches of other seeds, and compares with them.
+        resume: Whether to continue a search that has trials in the store.
+        against: ``random`` also runs random searches of other seeds and compares with them.
+
+    Returns:
+        The trials, the best attacks and their comparison with the baselines.
 
     Raises:
-        InputError: The search is wrong; raised before a model is loaded.
-        RuntimeError: No trial completed.
+        InputError: If the search is wrong; raised before a model is loaded.
+        ServerError: If the storage of the study failed.
+        RuntimeError: If no trial completed.
     """
     if not EXECUTORS[search.runtime.executor].workers:
         raise InputError(
@@ -138,7 +164,7 @@ def run_search(
         check_apart(search)
         context = make_context(search, store)
         check_against(against, context)
-        make_plan(confirming_experiment(search, []), store)  # its errors come before the trials
+        make_plan(confirming_experiment(search, []), store)  # to raise its errors before the trials
         contexts = [context, *(random_contexts(context) if against else ())]
         return _run_search(contexts, listener, open_storage(context, store), resume=resume)
 
@@ -150,7 +176,7 @@ def _run_search(
     *,
     resume: bool,
 ) -> SearchResult:
-    """Run a search, the first of ``contexts``, and the random searches to compare it with."""
+    """Run a search, the first of ``contexts``, and the random searches for comparison."""
     context, search = contexts[0], contexts[0].search
     study = open_study(context, storage, resume=resume)
     others = [(other, open_study(other, storage, resume=True)) for other in contexts[1:]]
@@ -199,7 +225,7 @@ def _run_trials(
     listener: SearchListener,
     clock: TimeLimit,
 ) -> None:
-    """Run the trials; ``clock.stopped`` says whether SIGTERM or the time limit stopped them."""
+    """Run the trials; set ``clock.stopped`` if SIGTERM or the time limit ends them."""
     # Imported here because Tune takes seconds to import.
     from segtransfer.searches.tune import run_trials
 
@@ -219,16 +245,16 @@ def _error_without_trial(search: Search, trials: list[Trial], clock: TimeLimit) 
         return Terminated()
     if clock.stopped:
         return RuntimeError(
-            f"stopped after {search.runtime.max_hours:g} h, before a trial went all the way; "
-            "--resume goes on with the search"
+            f"The search stopped after {search.runtime.max_hours:g} h (runtime.max_hours), before "
+            "a trial completed. Add --resume to continue the search."
         )
-    reasons = {trial.reason for trial in trials if trial.reason} or {"none was begun"}
-    return RuntimeError(f"no trial went all the way: {'; '.join(sorted(reasons)[:3])}")
+    reasons = {trial.reason for trial in trials if trial.reason} or {"no trial started"}
+    return RuntimeError(f"No trial completed: {'; '.join(sorted(reasons)[:3])}")
 
 
 @contextmanager
 def _closed_at_end(studies: Sequence[optuna.Study], storage: BaseStorage) -> Iterator[None]:
-    """Leave no trial of the studies waiting or running, whatever ends the context."""
+    """Leave no trial of the studies waiting or running on any exit of the context."""
     with ExitStack() as stack:
         for study in studies:
             stack.callback(close_trials, study, storage)
@@ -237,7 +263,7 @@ def _closed_at_end(studies: Sequence[optuna.Study], storage: BaseStorage) -> Ite
 
 @contextmanager
 def _driver(context: SearchContext, studies: Sequence[optuna.Study]) -> Iterator[Any]:
-    """Open the driver that trials and confirmation share; yield None if no trial is left."""
+    """Open the driver shared by trials and confirmation; yield None if all trials have ended."""
     if _are_complete(context, studies):
         yield None
         return
@@ -246,12 +272,12 @@ def _driver(context: SearchContext, studies: Sequence[optuna.Study]) -> Iterator
 
 
 def _are_complete(context: SearchContext, studies: Sequence[optuna.Study]) -> bool:
-    """Return whether no trial is left of a search and of those that it is compared with."""
+    """Return whether all trials of all studies have ended."""
     return all(len(ended(study)) >= context.search.search.trials for study in studies)
 
 
 def _groups(context: SearchContext) -> dict[str, list[str]]:
-    """Return the targets to leave out: each alone, and all of a backbone if there are several."""
+    """Return the targets to leave out: each alone, and per backbone if there are several."""
     groups = {name: [name] for name in context.search.targets}
     backbones: dict[str, list[str]] = {}
     for name in context.search.targets:

@@ -1,4 +1,4 @@
-"""The typed spec of a search: the attacks, models and images of its trials and confirmation."""
+"""The typed spec of a search: attacks, models and images of its trials and its confirmation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,23 +41,30 @@ COMPARABLE_FIELDS = ("norm", "eps", "target", "region", "budget", "steps")
 
 
 def _is_an_attack(value: dict[str, Any]) -> dict[str, Any]:
-    """Validate the attack that proposals start from; its errors become errors of the search."""
+    """Validate the base attack, so that its errors become errors of the search."""
     AttackSpec.model_validate({"name": "base", **value})
     return value
 
 
 class SearchSettings(Frozen):
-    """Settings of the proposals and of the rungs.
+    """Settings of proposals and rungs.
 
-    ``space``: a shipped space's name, a YAML file, or the mapping itself. ``trials`` in all,
-    ``concurrency`` of them at once. ``objectives``: ``transfer`` (mean drop in mIoU over all pairs
-    of a source and another model, points), and against it ``cost`` (forward equivalents an image),
-    ``rms`` (of the perturbation, levels) or ``ssim``. ``rungs``: shares of the shards after which a
-    trial goes on only if it is among the best ``1 / reduction`` that came so far; with several
-    objectives every trial goes all the way. ``storage`` of Optuna: a journal file, or the URL of a
-    database; left out, a journal in the store. ``startup`` trials are drawn at random. ``sampler``
-    (tpe, random) proposes, ``pruner`` (asha, median, none) ends trials at rungs; both may be
-    ``module:callable``, as in ``proposals``.
+    Attributes:
+        space: The name of a shipped space, a YAML file, or the mapping itself.
+        trials: The number of trials.
+        concurrency: The number of trials at the same time.
+        objectives: ``transfer`` (mean drop in mIoU over all pairs of a source and another model,
+            percentage points, maximised) first, then any of ``cost`` (forward equivalents per
+            image, minimised), ``rms`` (perturbation in 8-bit levels, minimised) and ``ssim``
+            (maximised).
+        rungs: Shares of the shards in (0, 1], rising to 1. After a rung, ``asha`` continues a trial
+            only if it is among the best ``1 / reduction`` so far. With several objectives every
+            trial reaches the last rung.
+        reduction: The divisor of trials per rung.
+        startup: The number of first trials drawn at random.
+        storage: A journal file or the URL of a database; None for a journal in the store.
+        sampler: ``tpe``, ``random`` or ``module:callable`` of ``proposals.SAMPLERS``.
+        pruner: ``asha``, ``median``, ``none`` or ``module:callable`` of ``proposals.PRUNERS``.
     """
 
     space: NameOrPath | dict[str, Any]
@@ -77,17 +84,17 @@ class SearchSettings(Frozen):
         for wrong, message in (
             (
                 list(rungs) != sorted(set(rungs)) or rungs[0] <= 0 or rungs[-1] != 1,
-                "rungs must rise from above 0 to 1, as [0.25, 0.5, 1]",
+                "rungs must rise within (0, 1] and end with 1, for example [0.25, 0.5, 1]",
             ),
-            (len(set(objectives)) < len(objectives), "objectives names one of them twice"),
+            (len(set(objectives)) < len(objectives), "objectives has a name twice"),
             (
                 objectives[0] != "transfer",
-                "objectives must begin with transfer: it is what the best are ordered by",
+                "objectives must begin with transfer, which ranks the best trials",
             ),
             (
                 self.storage is not None and "://" in self.storage and secret_part(self.storage),
-                "storage holds a password, which would be logged with the search; leave it out: "
-                "PostgreSQL's is read from PGPASSWORD or ~/.pgpass",
+                "storage has a password, which would be logged with the search; remove the "
+                "password and set PGPASSWORD or ~/.pgpass (PostgreSQL)",
             ),
         ):
             if wrong:
@@ -96,11 +103,14 @@ class SearchSettings(Frozen):
 
 
 class Confirmation(Frozen):
-    """Comparison of the best trials with baselines, on images that the search never saw.
+    """Settings of the confirmation, on images that the search does not use.
 
-    ``held_out`` models are targets that took no part in the search. The ``best`` trials, as many as
-    this number, are compared with the ``baselines`` (presets or attacks) under the same threat and
-    at the same cost, over at most ``schedule_groups`` schedules.
+    Attributes:
+        data: The images.
+        held_out: Targets that take no part in the search.
+        baselines: Presets or attacks, under the search's threat and at its cost.
+        best: The number of best trials to confirm.
+        schedule_groups: The largest number of schedules of the images.
     """
 
     data: DataSpec
@@ -118,8 +128,14 @@ class Confirmation(Frozen):
 class Search(Frozen):
     """A search for the attack settings that transfer best.
 
-    ``attack`` is what every proposal starts from: the threat, the budget, and whatever the space
-    does not set. The fields beside it are those of an experiment.
+    Fields without an entry below are those of an experiment.
+
+    Attributes:
+        attack: The base of every proposal: threat, budget, and all fields that the space does not
+            set.
+        search: Settings of proposals and rungs.
+        confirm: Settings of the confirmation.
+        seed: The seed of proposals and of all draws in attacks.
     """
 
     name: Annotated[Name, Field(max_length=60)] = "search"
@@ -139,7 +155,7 @@ class Search(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _expand(cls, data: Any, info: ValidationInfo) -> Any:
-        """Name a bare preset; make the paths that an attack may have absolute."""
+        """Name a bare preset, and make the paths of an attack absolute."""
         if not isinstance(data, dict) or not isinstance(data.get("attack"), str | dict):
             return data
         attack = data["attack"]
@@ -170,13 +186,13 @@ class Search(Frozen):
             if name in (*self.sources, *self.targets):
                 raise PydanticCustomError(
                     "held_out",
-                    "confirm.held_out names '{name}', which the search uses; a held-out model "
-                    "must be neither source nor target",
+                    "confirm.held_out names '{name}', but a held-out model must be neither source "
+                    "nor target of the search",
                     {"name": name},
                 )
         if all(source == target for source in self.sources for target in self.targets):
             raise PydanticCustomError(
-                "transfer", "no target differs from the source, so nothing can transfer", {}
+                "transfer", "no target differs from the source; add another model to targets", {}
             )
         return self
 
@@ -190,23 +206,37 @@ def read_search(
         source: The file, name, mapping or spec.
         overrides: ``field.path=value`` strings, applied in order.
 
+    Returns:
+        The validated search.
+
     Raises:
-        InputError: The search is wrong; the message has a sentence per wrong field.
+        InputError: If the search is wrong; the message has a sentence per wrong field.
     """
     return read_spec(Search, source, overrides, [SEARCH_RECIPES])
 
 
 def trials_experiment(search: Search) -> Experiment:
-    """Return the experiment of the trials, with the attack that proposals start from."""
+    """Return the experiment of the trials, with the base attack.
+
+    Raises:
+        InputError: If the experiment is wrong.
+    """
     return _experiment(
         search, search.name, search.data, search.targets, search.schedule_groups, [search.attack]
     )
 
 
 def confirming_experiment(search: Search, best: Sequence[AttackSpec]) -> Experiment:
-    """Return the experiment of the best and the baselines on held-out images and models.
+    """Return the experiment of the best attacks and the baselines on held-out images and models.
 
-    Every attack is scored raw and energy-matched.
+    Every attack is scored raw and at equal energy (``eps*sign``, or ``equal-rms`` under L2).
+
+    Args:
+        search: The search.
+        best: The best attacks; empty to check the experiment before the trials.
+
+    Raises:
+        InputError: If the experiment is wrong.
     """
     confirm = search.confirm
     attacks = [_scored(attack.model_dump(mode="json")) for attack in best]
@@ -217,10 +247,14 @@ def confirming_experiment(search: Search, best: Sequence[AttackSpec]) -> Experim
 
 
 def baselines(search: Search, best: Sequence[AttackSpec]) -> list[dict[str, Any]]:
-    """Return the attacks that the best are compared with, under the search's threat and budget.
+    """Return the specs of the baselines, under the search's threat and budget.
 
-    If the search has no budget, the baselines get the cost of the most expensive of the best, or of
-    the attack that proposals start from if ``best`` is empty.
+    Without a budget, baselines get the cost of the most expensive best attack, or of the base
+    attack if ``best`` is empty.
+
+    Args:
+        search: The search.
+        best: The best attacks.
     """
     threat = {field: search.attack[field] for field in COMPARABLE_FIELDS if field in search.attack}
     if "budget" not in threat:
@@ -236,7 +270,7 @@ def baselines(search: Search, best: Sequence[AttackSpec]) -> list[dict[str, Any]
 
 
 def _scored(attack: dict[str, Any]) -> dict[str, Any]:
-    """Add the raw and the energy-matched score: more energy alone transfers better."""
+    """Add the raw score and the score at equal energy; a larger perturbation transfers better."""
     return {
         **attack,
         "scores": ["raw", "eps*sign"]
@@ -253,7 +287,7 @@ def _experiment(
     groups: int,
     attacks: Sequence[dict[str, Any]],
 ) -> Experiment:
-    """Return an experiment with the search's sources, and with the models that it needs."""
+    """Return an experiment with the search's sources and with the models in use."""
     shared = search.model_dump(mode="json", include={"seed", "shard_size", "numerics", "runtime"})
     used = {*search.sources, *targets}
     models = [model for model in search.models if model.name in used]

@@ -1,4 +1,4 @@
-"""The trials in Ray Tune: each is a client of the driver, and loads no model."""
+"""The trials in Ray Tune: each is a client of the driver and loads no model."""
 
 import json
 import logging
@@ -48,7 +48,7 @@ from segtransfer.store import Store
 log = logging.getLogger(__name__)
 
 FAILED, RUNG = "failed", "rung_cost"
-CPUS = 0.01  # per trial: it waits for the driver, the models run in other processes
+CPUS = 0.01  # per trial, because a trial waits for the driver and loads no model
 DEATHS = 3  # of a trial's process, after which the trial counts as failed
 
 
@@ -59,20 +59,22 @@ def run_trials(
     notify: Callable[[list[Trial]], None],
     clock: TimeLimit,
 ) -> None:
-    """Run the trials that a study lacks, as clients of a driver; the cluster must be joined.
+    """Run the missing trials of a study as clients of a driver; the cluster must be joined.
 
-    A trial that fails is recorded with its reason, and the others continue. Whatever ends the
-    trials early, the study and the store keep all that was computed.
+    A failed trial is recorded with its reason, and the others continue. If the trials end early,
+    the study and the store keep all that was computed.
 
     Args:
         context: Models, shards and space of the search.
-        study: Optuna's study, which receives every trial.
+        study: The Optuna study, which receives every trial.
         namespace: Ray's namespace of the driver.
-        notify: Receives all trials whenever one begins, reaches a rung, or ends.
-        clock: Time limit of the search.
+        notify: Called with all trials when a trial begins, reaches a rung, or ends.
+        clock: The time limit of the search.
 
     Raises:
-        HoursUp: The time limit has passed.
+        HoursUp: If the time limit has passed.
+        InputError: If the user's sampler or pruner failed.
+        KeyboardInterrupt: On SIGINT or SIGTERM.
     """
     left = context.search.search.trials - len(ended(study))
     if left <= 0:
@@ -98,9 +100,9 @@ def run_trials(
 
 
 def _fit(tuner: tune.Tuner) -> None:
-    """Run a tuner; an error of the user's pruner comes out as itself, not as Tune's."""
+    """Run a tuner; an error of the user's pruner is raised as such, not as Tune's."""
     with warnings.catch_warnings():
-        # A journal on a slow disk is no heavy computation.
+        # Tune takes the time of a journal on a slow disk for a heavy computation.
         warnings.filterwarnings("ignore", message="Define-by-run function")
         try:
             tuner.fit()
@@ -111,7 +113,7 @@ def _fit(tuner: tune.Tuner) -> None:
 
 
 def _tune_config(context: SearchContext, study: optuna.Study, trials: int) -> tune.TuneConfig:
-    """Return sampler, scheduler and objectives of so many more trials, in Tune's terms."""
+    """Return sampler, scheduler and objectives for ``trials`` more trials, in Tune's terms."""
     settings = context.search.search
     objectives = settings.objectives
     several = len(objectives) > 1
@@ -135,12 +137,12 @@ def _tune_config(context: SearchContext, study: optuna.Study, trials: int) -> tu
 
 
 class StudySearch(OptunaSearch):
-    """OptunaSearch that keeps each trial's score in the study, and each trial's true state.
+    """OptunaSearch that keeps each trial's score and true state in the study.
 
     Tune's own class reports pruned and failed trials to Optuna as complete.
     """
 
-    _ot_study: Any  # a Study, which mypy takes for None
+    _ot_study: Any  # a Study; mypy infers None
 
     def __init__(
         self,
@@ -162,17 +164,27 @@ class StudySearch(OptunaSearch):
         self._scores: dict[str, str] = {}  # the last report to the study, by trial
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the next proposal, or None if there is none.
+
+        Raises:
+            InputError: If the user's sampler failed.
+        """
         with named_in_errors(SAMPLERS, self._settings.sampler):
             return super().suggest(trial_id)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Store a rung's score in the study, once."""
         if FAILED not in result and result[SCORE] != self._scores.get(trial_id):
             self._scores[trial_id] = result[SCORE]
             self._keep(trial_id, SCORE, json.loads(result[SCORE]))
             super().on_trial_result(trial_id, result)
 
     def prunes(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Report a rung to the study, and return whether the study's pruner ends the trial."""
+        """Report a rung to the study, and return whether the study's pruner ends the trial.
+
+        Raises:
+            InputError: If the user's pruner failed.
+        """
         self.on_trial_result(trial_id, result)
         with named_in_errors(PRUNERS, self._settings.pruner):
             return FAILED not in result and self._ot_trials[trial_id].should_prune()
@@ -180,12 +192,13 @@ class StudySearch(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
+        """Store a trial's state in the study: failed with its reason, pruned, or complete."""
         if error or not result or FAILED in result:
             reason = (result or {}).get(FAILED, f"its process died {DEATHS} times")
             self._keep(trial_id, REASON, reason)
             super().on_trial_complete(trial_id, None, error=True)
             return
-        # Optuna learns from each rung; Tune passes the last one to this method alone.
+        # Optuna learns from each rung; Tune passes the last rung to this method alone.
         self.on_trial_result(trial_id, result)
         if json.loads(result[SCORE])["rung"] < self._last_rung:
             super().on_trial_complete(trial_id, None)
@@ -193,7 +206,7 @@ class StudySearch(OptunaSearch):
             super().on_trial_complete(trial_id, result)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing is restored from Tune's files: a search resumes by the study and the store."""
+        """Write an empty file, because a search resumes from the study and the store."""
         Path(checkpoint_path).touch()
 
     def _keep(self, trial_id: str, name: str, value: Any) -> None:
@@ -203,7 +216,7 @@ class StudySearch(OptunaSearch):
 class TimeLimitStopper(tune.Stopper):
     """Stopper that ends a search by an exception when its time limit has passed.
 
-    Trials that Tune itself stops would be recorded as ended, and --resume would leave them out.
+    Trials stopped by Tune itself would be recorded as ended, and --resume would leave them out.
     """
 
     def __init__(self, clock: TimeLimit) -> None:
@@ -213,13 +226,18 @@ class TimeLimitStopper(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
+        """Return False within the time limit.
+
+        Raises:
+            HoursUp: If the time limit has passed.
+        """
         if self._clock.time_is_up():
             raise HoursUp
         return False
 
 
 class _TrialsCallback(tune.Callback):
-    """Callback that passes on all trials of the study, whenever one of them changed."""
+    """Callback that passes on all trials of the study after each change."""
 
     def __init__(self, study: optuna.Study, notify: Callable[[list[Trial]], None]) -> None:
         self._study, self._notify = study, notify
@@ -249,9 +267,9 @@ class _TrialsCallback(tune.Callback):
 class TrialRunner:
     """Actor that runs the trials for their processes; each trial is a client of the driver.
 
-    The libraries that take seconds to import are here, so a trial's process starts at once.
-    Annotations are part of an actor's handle: classes are named in quotes, or every trial's process
-    would import them.
+    Libraries that take seconds to import are here, so that a trial's process starts at once.
+    Annotations are part of an actor's handle, so classes are named in quotes; otherwise every
+    trial's process would import them.
     """
 
     def __init__(self, context: "SearchContext", namespace: str) -> None:
@@ -260,9 +278,18 @@ class TrialRunner:
         self._trials: dict[int, tuple[Iterator[RungScore], int]] = {}
 
     def run_rung(self, number: int, point: Mapping[str, Any], rung: int) -> dict[str, Any]:
-        """Return the report of a trial's rung: its score, or the reason of its failure.
+        """Return the report of a trial's rung.
 
-        A trial or a runner that was restarted begins again, and finds finished tasks in the store.
+        A restarted trial or runner begins again and finds finished tasks in the store.
+
+        Args:
+            number: The trial's number.
+            point: The values of the space's fields.
+            rung: The number of the rung.
+
+        Returns:
+            Values by objective, the rung's cost for ASHA and the score as JSON; or, under
+            ``FAILED``, the reason of the failure.
         """
         try:
             scores, done = self._trials.pop(number, (iter(()), -1))
@@ -285,9 +312,13 @@ class TrialRunner:
 
 
 def trainable_of(runner: Any, rungs: int) -> Callable[..., None]:
-    """Return the function of a trial's process: ask the runner for each rung, and report.
+    """Return the function of a trial's process: it requests each rung from the runner and reports.
 
     A nested function is pickled by value, so the process imports no module of segtransfer.
+
+    Args:
+        runner: The handle of the ``TrialRunner``.
+        rungs: The number of rungs.
     """
 
     def trial(config: Mapping[str, Any], runner: Any) -> None:
@@ -305,7 +336,7 @@ def trainable_of(runner: Any, rungs: int) -> Callable[..., None]:
 
 
 def _define_by_run(context: SearchContext) -> Callable[[Any], dict[str, Any]]:
-    """Return the function that samples a trial's point, and its number, for Optuna and Tune."""
+    """Return the function that samples a trial's point, and returns it with the trial's number."""
 
     def propose_one(trial: Any) -> dict[str, Any]:
         return {"point": search_spaces.suggest_point(context.space, trial), "number": trial.number}
@@ -316,7 +347,7 @@ def _define_by_run(context: SearchContext) -> Callable[[Any], dict[str, Any]]:
 def _scheduler(
     context: SearchContext, pruner: optuna.pruners.BasePruner, searcher: StudySearch
 ) -> TrialScheduler:
-    """Return the scheduler of the search's pruner; with several objectives no trial is pruned."""
+    """Return the scheduler of the search's pruner; with several objectives none prunes."""
     rungs, settings = len(context.rungs), context.search.search
     if len(settings.objectives) > 1 or rungs == 1:
         return FIFOScheduler()
@@ -333,20 +364,21 @@ def _scheduler(
 
 
 class StudyPruning(FIFOScheduler):
-    """Scheduler that ends a trial at a rung if the study's pruner says so."""
+    """Scheduler that ends a trial at a rung if the study's pruner decides so."""
 
     def __init__(self, searcher: StudySearch) -> None:
         super().__init__()
         self._searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Return STOP if the pruner ends the trial, else CONTINUE."""
         prunes = self._searcher.prunes(trial.trial_id, result)
         return TrialScheduler.STOP if prunes else TrialScheduler.CONTINUE
 
 
 @contextmanager
 def _open_runner(context: SearchContext, namespace: str) -> Iterator[Any]:
-    """Start the trial runner, which Ray restarts if it dies, and end it with the context."""
+    """Start the trial runner, which Ray restarts if it dies, and kill it on exit."""
     options = {
         "num_cpus": 0,
         "scheduling_strategy": _placement(context),
@@ -362,7 +394,7 @@ def _open_runner(context: SearchContext, namespace: str) -> Iterator[Any]:
 
 
 def _placement(context: SearchContext) -> Any:
-    """Return this node if the store is a folder, which other nodes may not see, else any node."""
+    """Return this node for a store in a folder, which other nodes may not see, else any node."""
     if Store(context.store).remote:
         return "DEFAULT"
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

@@ -1,10 +1,9 @@
-"""The clusters of dependent images, and their resamples.
+"""The clusters of dependent images, and their bootstrap resamples.
 
-Images depend on each other by their scene (frames of one video sequence, one image under several
-seeds) and by their random draws (a schedule group shares its scales). If one of the two clusterings
-is nested in the other, the coarser clusters are resampled. If they cross, the variance is
-V(scene) + V(draw) - V(both) (Cameron, Gelbach and Miller, "Robust inference with multiway
-clustering", 2011).
+Images depend on each other by their scene (frames of a video, or an image under several seeds) and
+by their random draws (a schedule group shares its scales). If a clustering is nested
+in the other, the coarser clusters are resampled. If they cross, the variance is V(scene) + V(draw)
+- V(both) (Cameron, Gelbach and Miller, "Robust inference with multiway clustering", 2011).
 """
 
 from collections.abc import Sequence
@@ -22,12 +21,13 @@ LEAST_SEQUENCES = 5  # fewer sequences give no estimate of the variance between 
 
 @dataclass(frozen=True)
 class Factor:
-    """A clustering of the images.
+    """A clustering of N images into G clusters, with R resamples of the clusters.
 
     Attributes:
-        members: clusters x images, 1 if the image belongs to the cluster, else 0.
-        draws: resamples x clusters, the count of each cluster. Row 0 counts each cluster once.
-        sign: The sign of this factor's variance in the sum over factors.
+        members: float64 G x N, 1 if the image belongs to the cluster, else 0.
+        draws: float64 (R + 1) x G, how often a resample has each cluster. Row 0 has each cluster
+            once: the images themselves.
+        sign: 1 or -1, the sign of this factor's variance in the sum over factors.
     """
 
     members: np.ndarray
@@ -36,11 +36,18 @@ class Factor:
 
     @property
     def clusters(self) -> int:
-        """The number of clusters."""
+        """Return the number G of clusters."""
         return len(self.members)
 
     def sums(self, counts: np.ndarray) -> np.ndarray:
-        """Return per-image counts (images x anything) summed per resample of the clusters."""
+        """Sum per-image counts over the clusters of each resample.
+
+        Args:
+            counts: N x anything; a column with NaN gives NaN.
+
+        Returns:
+            float64 (R + 1) x anything; row 0 is the sum over all images.
+        """
         return self.draws @ (self.members @ counts)
 
 
@@ -49,10 +56,10 @@ class Design:
     """The factors of the resampling.
 
     Attributes:
-        factors: The clusterings of the images.
+        factors: The clusterings of the images: one, or three if scenes and draws cross.
         notes: Sentences on variation that intervals do not cover.
-        one_schedule: Whether all images share their draws of scales. Other draws could then
-            explain any difference, so differences have no p-value and no verdict.
+        one_schedule: Whether all images share their draws of scales. Other draws could then explain
+            any difference, so differences have no p-value and no verdict.
     """
 
     factors: tuple[Factor, ...]
@@ -61,12 +68,19 @@ class Design:
 
 
 def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Design:
-    """Return the design of one experiment, or of several on the same images under other seeds.
+    """Return the bootstrap design of an experiment, or of several that differ in their seed.
+
+    Scenes are videos if there are at least ``LEAST_SEQUENCES``, else images. Draws are pairs of
+    seed and schedule group.
 
     Args:
-        runs: The results of the experiments.
+        runs: The results of the experiments, on the same images. Images of all runs are pooled, run
+            by run.
         resamples: The number of resamples.
         seed: The seed of the resamples.
+
+    Returns:
+        The design over N images times the number of runs. Equal arguments give equal draws.
     """
     images = [name for run in runs for name in run.image_ids]
     sequences = [name for run in runs for name in run.sequences]
@@ -75,12 +89,14 @@ def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Desi
     notes = []
     if not several:
         notes.append(
-            f"Images come from {_counted(len(set(sequences)), 'sequence')}: intervals hold for "
-            "more images like these, not for other places."
+            f"Images come from {_counted(len(set(sequences)), 'video')}, so intervals cover more "
+            "images of the same scenes, not other scenes."
         )
     one_schedule = len(set(groups)) == 1
     if one_schedule:
-        notes.append("All images share one schedule: intervals do not cover other draws of scales.")
+        notes.append(
+            "All images share one schedule, so intervals do not cover other draws of scales."
+        )
     factors = cluster(sequences if several else images, groups, resamples=resamples, seed=seed)
     return Design(factors, tuple(notes), one_schedule)
 
@@ -89,6 +105,12 @@ def schedules_of(run: Results) -> list[tuple[int, int]]:
     """Return the seed and the schedule group of every image.
 
     A group is a hash of the image's id, so a few images may not fill all groups.
+
+    Args:
+        run: The results.
+
+    Returns:
+        N pairs; groups count from 0 to ``schedule_groups`` - 1.
     """
     seed, groups = run.manifest.settings.seed, run.manifest.settings.schedule_groups
     return [(seed, schedule_group(image_id, groups)) for image_id in run.image_ids]
@@ -97,16 +119,22 @@ def schedules_of(run: Results) -> list[tuple[int, int]]:
 def cluster(
     scenes: Sequence[object], draws: Sequence[object], *, resamples: int, seed: int = 0
 ) -> tuple[Factor, ...]:
-    """Return the factors of images: one, or three if scenes and draws cross.
+    """Return the factors of N images: one, or three if scenes and draws cross.
 
     A single cluster has no variance, so scenes are resampled if all images share their draws, and
     draws if all images share their scene.
 
     Args:
-        scenes: The scene of each image.
-        draws: The random draws of each image, such as its schedule group.
+        scenes: The scene of each image, N hashable values.
+        draws: The random draws of each image, N hashable values, such as its schedule group.
         resamples: The number of resamples.
         seed: The seed of the resamples.
+
+    Returns:
+        The factors; of three, the last (scene and draw together) has sign -1.
+
+    Raises:
+        ValueError: If ``scenes`` and ``draws`` differ in length.
     """
     both = list(zip(scenes, draws, strict=True))
     count, count_scenes, count_draws = (len(set(labels)) for labels in (both, scenes, draws))
@@ -119,7 +147,18 @@ def cluster(
 
 
 def factor_of(labels: Sequence[object], resamples: int, seed: int = 0, sign: int = 1) -> Factor:
-    """Return the factor whose clusters are the images of equal labels."""
+    """Return the factor whose clusters are the images of equal labels.
+
+    Args:
+        labels: A hashable label per image.
+        resamples: The number of resamples.
+        seed: The seed of the draws.
+        sign: The sign of the factor's variance.
+
+    Returns:
+        The factor. Each resample draws as many clusters as there are, with replacement and equal
+        probability.
+    """
     names = {label: number for number, label in enumerate(dict.fromkeys(labels))}
     members = np.zeros((len(names), len(labels)))
     members[[names[label] for label in labels], range(len(labels))] = 1
@@ -129,7 +168,15 @@ def factor_of(labels: Sequence[object], resamples: int, seed: int = 0, sign: int
 
 
 def pairs_of(results: Results, group: str) -> list[Pair]:
-    """Return the pairs of source and target of a pair group."""
+    """Return the pairs of source and target of a pair group.
+
+    Args:
+        results: The results.
+        group: ``diagonal``, ``same_backbone`` or ``cross_backbone``.
+
+    Returns:
+        The pairs, sources in the order of rows; empty for a group without pairs.
+    """
     return [
         (source, target)
         for source in results.sources

@@ -1,4 +1,4 @@
-"""Intervals and tests from resampled values."""
+"""Intervals and tests from bootstrap values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from segtransfer.statistics.design import Design
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the bounds of its interval, in percentage points.
+    """A value with its confidence interval, in the unit of the value.
 
     Attributes:
-        value: The value.
-        low: The lower bound.
-        high: The upper bound.
-        p: The two-sided p-value of the hypothesis that the value is 0, for differences only. NaN
-            if all images share one schedule.
+        value: The value, for example in percent or percentage points; NaN without a result.
+        low: The lower bound; NaN if there is no interval.
+        high: The upper bound; NaN if there is no interval.
+        p: The two-sided p-value of the hypothesis that the value is 0, for differences only. NaN if
+            all images have the same schedule, or if there is no interval.
     """
 
     value: float
@@ -28,24 +28,28 @@ class Interval:
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval excludes 0, and images have more than one schedule."""
+        """Return whether the interval excludes 0, without correction for several comparisons.
+
+        Always False if ``p`` is NaN, as with a single schedule.
+        """
         return not np.isnan(self.p) and (self.low > 0 or self.high < 0)
 
 
 def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.95) -> Interval:
-    """Return the interval of a statistic, value +- t SE.
+    """Return the confidence interval of a statistic: value +- t SE.
 
     The variance of a bootstrap of G clusters is scaled by G / (G - 1). The quantile t has G - 1
-    degrees of freedom, or Satterthwaite's if factors cross. Resamples without any of the counted
-    pixels are left out.
+    degrees of freedom, or Satterthwaite's if factors cross. Resamples with value NaN (no counted
+    pixel) are left out.
 
     Args:
-        design: The design of the resamples.
-        values: Per factor, the statistic on each resample; row 0 is the statistic itself.
-        level: The coverage, such as 0.95.
+        design: The design of the R resamples.
+        values: Per factor, R + 1 values of the statistic; row 0 is the statistic itself.
+        level: The coverage, a fraction in (0, 1).
 
     Returns:
-        The interval, with NaN bounds if a factor has a single cluster or the value is NaN.
+        The interval. Bounds and p are NaN if a factor has a single cluster or the value is NaN; p
+        is also NaN with a single schedule.
     """
     value = float(values[0][0])
     if np.isnan(value) or any(factor.clusters < 2 for factor in design.factors):
@@ -56,7 +60,7 @@ def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.9
     ]
     parts = [(v, f) for v, f in zip(variances, design.factors, strict=True) if f.sign > 0]
     total = sum(v * f.sign for v, f in zip(variances, design.factors, strict=True))
-    # The estimate for crossed factors may be too small: each factor alone is a lower bound.
+    # The sum of signed variances may be too small: each factor's own variance is a lower bound.
     error = max(total, *(v for v, _ in parts)) ** 0.5
     if error == 0:
         certain = 1.0 if value == 0 else 0.0
@@ -68,19 +72,22 @@ def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.9
 
 
 def _measured(replicates: np.ndarray) -> np.ndarray:
-    """Return the values that are not NaN; a single 0 if there are none."""
+    """Return the values other than NaN; a single 0 if all are NaN."""
     known = replicates[~np.isnan(replicates)]
     return known if len(known) else np.zeros(1)
 
 
 def holm(p_values: Sequence[float], alpha: float = 0.05) -> list[bool]:
-    """Return which of many hypotheses are rejected, with a family-wise error rate of ``alpha``.
+    """Test several hypotheses with a family-wise error rate of ``alpha``.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", 1979.
 
     Args:
-        p_values: The p-values; NaN is never rejected.
-        alpha: The chance of one false rejection or more.
+        p_values: The p-values, in any order; NaN counts as a hypothesis and is never rejected.
+        alpha: The probability of at least one false rejection, a fraction.
+
+    Returns:
+        Whether each hypothesis is rejected, in the order of ``p_values``.
     """
     rejected = [False] * len(p_values)
     order = sorted(range(len(p_values)), key=lambda index: np.nan_to_num(p_values[index], nan=1.0))

@@ -1,4 +1,4 @@
-"""Statistical power: the smallest detectable paired difference of an experiment."""
+"""Power analysis: the smallest detectable paired difference of an experiment."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -21,17 +21,17 @@ from segtransfer.tasks import metrics
 from segtransfer.tasks.randomness import schedule_group
 
 LEVEL, POWER = 0.05, 0.8  # two-sided
-MOST_READ = 400  # evaluations of a stored run; a mean over fewer cells has a wider spread
+MOST_READ = 400  # evaluations of a stored run, to keep plans fast
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The standard deviations of a paired difference in dataset mIoU, in percentage points.
+    """The standard deviations of a paired difference in data set mIoU, in percentage points.
 
     Attributes:
-        image: The standard deviation of the contribution of one image.
-        group: The standard deviation of the contribution of one schedule group's draws.
-        source: The stored run of the estimate, or empty for assumed values.
+        image: The standard deviation of the contribution of an image.
+        group: The standard deviation of the contribution of a schedule group's draws.
+        source: The stored run of the estimate, in words; empty for assumed values.
     """
 
     image: float
@@ -39,21 +39,22 @@ class Spread:
     source: str
 
 
-# One cell of the transfer matrix: DS less PGD (eps 4/255, 10 steps) from fcn-r18, scored on
-# pspnet-r18, fcn-mnv2 and segformer-mit, 32 images of the sample in 8 groups:
-# `python infra/benchmarks/planning.py --spread`. A mean over cells varies less.
+# Measured by `python infra/benchmarks/planning.py --spread` on a cell of the transfer matrix:
+# DS minus PGD (eps 4/255, 10 steps) from fcn-r18, scored on pspnet-r18, fcn-mnv2 and
+# segformer-mit, 32 images of the sample in 8 groups. A mean over cells varies less.
 ASSUMED_SPREAD = Spread(image=5.0, group=2.5, source="")
 
 
 @dataclass(frozen=True)
 class Power:
-    """The smallest detectable paired difference: power 80 %, two-sided level 5 %.
+    """The smallest detectable paired difference, at power 80 % and two-sided level 5 %.
 
     Attributes:
-        difference: In points of mIoU, or None if all images share one schedule.
+        difference: The difference in percentage points of mIoU; None if all images have the same
+            schedule.
         images: The number of images.
         groups: The number of schedule groups.
-        spread: The standard deviations that the difference follows from.
+        spread: The standard deviations behind the difference.
     """
 
     difference: float | None
@@ -63,7 +64,16 @@ class Power:
 
 
 def power_of(plan: Plan, store: Store) -> Power:
-    """Return the power of a plan, by a stored run on the same data, else by assumed spreads."""
+    """Return the power of a plan before it runs.
+
+    Args:
+        plan: The plan, with its images and schedule groups.
+        store: The store in which to look for a run on the same data set.
+
+    Returns:
+        The smallest detectable difference, with spreads from the newest stored run on the data set
+        that has two comparable attacks, else with ``ASSUMED_SPREAD``.
+    """
     images = sum(len(shard.image_ids) for shard in plan.shards.values())
     groups = len({shard.group for shard in plan.shards.values()})
     spread = stored_spread(store, plan.dataset.name) or ASSUMED_SPREAD
@@ -73,9 +83,17 @@ def power_of(plan: Plan, store: Store) -> Power:
 def detectable(spread: Spread, images: int, groups: int) -> float | None:
     """Return the smallest detectable difference, in percentage points.
 
-    The difference is (t_0.975 + t_0.8) x SE with groups - 1 degrees of freedom and
-    SE^2 = image^2 / images + group^2 / groups. It is None for one group, whose draws could
-    explain any difference.
+    The difference is (t_0.975 + t_0.8) x SE with groups - 1 degrees of freedom and SE^2 = image^2 /
+    images + group^2 / groups.
+
+    Args:
+        spread: The standard deviations, in percentage points.
+        images: The number of images, at least 1.
+        groups: The number of schedule groups.
+
+    Returns:
+        The difference. None for fewer than two groups, because other draws of scales could explain
+        any difference.
     """
     if groups < 2:
         return None
@@ -87,11 +105,16 @@ def detectable(spread: Spread, images: int, groups: int) -> float | None:
 def spread_of(difference: Callable[[Factor], np.ndarray], clusters: Sequence[int]) -> Spread:
     """Split the variance of a paired difference into shares of images and of schedule groups.
 
-    The bootstrap of whole groups has both shares, the bootstrap of single images the first.
+    The bootstrap of whole groups has both shares, the bootstrap of single images only the first.
 
     Args:
-        difference: A function from a factor to a value per resample.
+        difference: A function from a factor to the difference per resample, 1001 values, the first
+            without resampling, in percentage points.
         clusters: The schedule group of each image.
+
+    Returns:
+        The standard deviations per image and per group, in percentage points, with an empty
+        ``source``. ``group`` is 0 for a single group.
     """
     images, groups = len(clusters), len(set(clusters))
     single = difference(factor_of(range(images), 1000))[1:].var()
@@ -102,13 +125,23 @@ def spread_of(difference: Callable[[Factor], np.ndarray], clusters: Sequence[int
 
 
 def stored_spread(store: Store, dataset: str) -> Spread | None:
-    """Return the spread in the newest stored run on a data set with two attacks, or None."""
+    """Return the spread in the newest stored run on a data set with two comparable attacks.
+
+    Damaged experiments are skipped. At most ``MOST_READ`` evaluations of a run are read.
+
+    Args:
+        store: The store.
+        dataset: The data set's name in manifests.
+
+    Returns:
+        The spread with its source, or None if the store has no such run.
+    """
     for identity, content in reversed(list(store.descriptions().items())):
         if content.get("format") != FORMAT or content.get("dataset") != dataset:
             continue
         try:
             manifest = read_manifest(content, identity, store.location)
-        except InputError:  # a damaged experiment is no reason against a plan
+        except InputError:  # a damaged experiment must not stop a plan
             continue
         results = _two_attacks(store, identity, manifest)
         if results is None:
@@ -121,7 +154,7 @@ def stored_spread(store: Store, dataset: str) -> Spread | None:
         spread = spread_of(_difference(results, group), clusters)
         one, other = results.attacks
         cells = "cell" if len(results.targets) == 1 else "cells"
-        source = f"{other} less {one} in {results.name}, {len(results.targets)} {cells}"
+        source = f"{other} minus {one} in {results.name}, {len(results.targets)} {cells}"
         return replace(spread, source=source)
     return None
 
@@ -138,10 +171,10 @@ def _difference(results: Results, group: str) -> Callable[[Factor], np.ndarray]:
 
 
 def _two_attacks(store: Store, identity: str, manifest: Manifest) -> Results | None:
-    """Return a stored run reduced to two comparable attacks, one source and targets of one group.
+    """Return a stored run reduced to two comparable attacks, a source and targets of a group.
 
-    The group is the furthest from the source that the run has. None if there are no such attacks,
-    or if one of their evaluations is missing or is of other images than the others.
+    The group is the most distant from the source that the run has. None without such attacks, or if
+    one of their evaluations is missing or has other images.
     """
     pair = _comparable_attacks(manifest)
     if pair is None:
@@ -159,7 +192,7 @@ def _two_attacks(store: Store, identity: str, manifest: Manifest) -> Results | N
     counts: dict[MatrixIndex, list[np.ndarray]] = defaultdict(list)
     image_ids: dict[MatrixIndex, tuple[str, ...]] = defaultdict(tuple)
     for shard_id in manifest.shards:
-        for scored in reader.scored(shard_id, None):  # without the pixels: a plan shall be fast
+        for scored in reader.scored(shard_id, None):  # images stay unread, to keep plans fast
             counts[scored.cell.index].append(metrics.class_counts(scored.evaluation.confusions))
             image_ids[scored.cell.index] += scored.evaluation.image_ids
     if reader.missing or len({*image_ids.values()}) != 1:

@@ -1,4 +1,4 @@
-"""Intervals for cells, rows, columns, means and differences, from resamples of the images."""
+"""Intervals for cells, rows, columns, means and differences, by cluster bootstrap over images."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,19 @@ Values = list[np.ndarray]  # of a statistic per resample, an array per factor of
 
 
 class Resampled:
-    """An experiment on resamples of its images, the same for all cells, so differences are paired.
+    """The R bootstrap resamples of an experiment's images, with the metrics of every cell.
 
-    Metrics are the metrics of ``Results.matrix``. Methods raise KeyError if a cell is missing.
+    All cells use the same resamples, so differences are paired. Metrics are those of
+    ``Results.matrix``. Methods raise KeyError for an unknown attack or a cell without a result, and
+    InputError for an unknown metric.
+
+        sample = Resampled(results)
+        sample.cell("ds-mi", "fcn-r18", "pspnet-r18")       # Interval of mIoU in percent
+
+    Attributes:
+        runs: The results of the experiments.
+        results: The results of the first experiment.
+        design: The clusters of the images and their draws.
     """
 
     def __init__(
@@ -28,14 +38,15 @@ class Resampled:
         seed: int = 0,
         design: Design | None = None,
     ) -> None:
-        """Prepare the resamples.
+        """Draw the resamples.
 
         Args:
-            runs: The results of the experiment, or of several runs that differ in their seed
-                only and are pooled.
-            resamples: The number of resamples.
-            seed: The seed of the resamples.
-            design: The design to share with another experiment. Default: the design of ``runs``.
+            runs: The results of the experiment, or of several runs that differ only in their seed
+                and are pooled.
+            resamples: The number R of resamples.
+            seed: The seed of the resamples; equal seeds give equal intervals.
+            design: The design of another experiment, to share its resamples. Default: a design of
+                ``runs``.
         """
         self.runs = runs
         self.results = runs[0]
@@ -44,17 +55,43 @@ class Resampled:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence per kind of variation outside the intervals."""
+        """Return a sentence per kind of variation outside the intervals."""
         return self.design.notes
 
     def cell(
         self, attack: str, source: str, target: str, metric: str = "miou", level: float = 0.95
     ) -> Interval:
-        """Return the interval of a metric in one cell of a transfer matrix."""
+        """Return the interval of a metric in a cell of a transfer matrix.
+
+        Args:
+            attack: The name of an attack's variant.
+            source: The source; ignored for an attack without a model.
+            target: The target.
+            metric: A metric of ``Results.matrix``.
+            level: The coverage of the interval, a fraction.
+
+        Returns:
+            The metric in percent (``drop``: percentage points) with its bounds.
+
+        Raises:
+            KeyError: If the cell has no result.
+        """
         return self.mean(attack, [(source, target)], metric, level)
 
     def clean(self, target: str, metric: str = "miou", level: float = 0.95) -> Interval:
-        """Return the interval of a metric of one target on the clean images."""
+        """Return the interval of a metric of a target on the clean images.
+
+        Args:
+            target: The target.
+            metric: ``miou``, ``aacc``, ``macc`` or ``wrong``.
+            level: The coverage of the interval, a fraction.
+
+        Returns:
+            The metric in percent with its bounds.
+
+        Raises:
+            KeyError: If the target has no clean result.
+        """
         return interval_of(self.design, self._counted(CLEAN, None, target, metric), level)
 
     def mean(
@@ -62,8 +99,18 @@ class Resampled:
     ) -> Interval:
         """Return the interval of the mean of a metric over pairs of source and target.
 
+        Args:
+            attack: The name of an attack's variant.
+            pairs: Pairs of source and target, at least one.
+            metric: A metric of ``Results.matrix``.
+            level: The coverage of the interval, a fraction.
+
+        Returns:
+            The mean in percent (``drop``: percentage points) with its bounds.
+
         Raises:
             ValueError: If there are no pairs.
+            KeyError: If a cell has no result.
         """
         return interval_of(self.design, self.values(attack, pairs, metric), level)
 
@@ -81,33 +128,56 @@ class Resampled:
         Args:
             attack: The name of an attack's variant.
             baseline: The name of the variant to subtract.
-            pairs: The pairs of source and target to average over.
+            pairs: The pairs of source and target of the mean, at least one.
             metric: A metric of ``Results.matrix``.
-            level: The coverage of the interval.
+            level: The coverage of the interval, a fraction.
             other: The run with the baseline, if it is another run. It must have the same images in
                 the same order, and this run's ``design``.
+
+        Returns:
+            The difference in percentage points with its bounds and p-value.
+
+        Raises:
+            ValueError: If there are no pairs.
+            KeyError: If a cell has no result.
         """
         ours = self.values(attack, pairs, metric)
         theirs = (other or self).values(baseline, pairs, metric)
         return interval_of(self.design, _minus(ours, theirs), level)
 
     def values(self, attack: str, pairs: Sequence[Pair], metric: str = "miou") -> Values:
-        """Return the mean of a metric over pairs on every resample, per factor of the design.
+        """Return the mean of a metric over pairs on every resample.
+
+        Args:
+            attack: The name of an attack's variant.
+            pairs: The pairs of source and target, at least one.
+            metric: A metric of ``Results.matrix``.
+
+        Returns:
+            Per factor of the design, float64 of R + 1 values in percent; row 0 is the value itself.
+            NaN on a resample without counted pixels.
 
         Raises:
             ValueError: If there are no pairs.
+            KeyError: If a cell has no result.
         """
         if not pairs:
-            raise ValueError("there is no pair of source and target to take a mean of")
+            raise ValueError("a mean needs at least one pair of source and target")
         cells = [self._values(attack, source, target, metric) for source, target in pairs]
         return [np.mean(parts, axis=0) for parts in zip(*cells, strict=True)]
 
     def frame(self, attack: str, metric: str = "miou", level: float = 0.95) -> pd.DataFrame:
         """Return the interval of every cell, row, column and mean of a matrix.
 
+        Args:
+            attack: The name of an attack's variant.
+            metric: A metric of ``Results.matrix``.
+            level: The coverage of the intervals, a fraction.
+
         Returns:
-            Columns kind (cell, row, column, mean), group, source, target, value, low, high. Rows,
-            columns and means are taken within one pair group. Incomplete entries are left out.
+            Columns kind (cell, row, column, mean), group, source, target, value, low, high; numbers
+            in the metric's unit. Rows, columns and means cover a single pair group. Entries with a
+            cell without a result are left out.
         """
         results = self.results
         pairs = [(s, t) for s in results.sources for t in results.targets]
@@ -138,7 +208,7 @@ class Resampled:
         if strongest is None:
             return [np.full(len(values), np.nan) for values in drop]
         most = _minus(clean, self._counted(*strongest, target, "miou"))
-        # NaN, as in a matrix, if the strongest attack has no effect: infinity is no JSON.
+        # NaN, as in a matrix, if the strongest attack has no effect; JSON has no infinity.
         scales = [np.where(values == 0, np.nan, values) for values in most]
         return [100 * ours / scale for ours, scale in zip(drop, scales, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Studies: prepared experiments that answer a question, for anyone's models."""
+"""Studies: prepared experiments that answer a question, for any models."""
 
 from segtransfer.studies.base import BaseExperiment, read_base, split_base
 from segtransfer.studies.registry import (

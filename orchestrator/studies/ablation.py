@@ -1,7 +1,7 @@
-"""Ablation (A5, A6): which part of dynamic scaling does what, one axis changed at a time.
+"""Ablation (A5, A6): the effect of each part of dynamic scaling, changed along a single axis.
 
-Every variant costs the same and is compared, paired, with default dynamic scaling and with PGD;
-what counts as beyond noise is corrected for their number.
+Every variant costs the same and is compared, paired, with default dynamic scaling and with PGD.
+Differences beyond noise are corrected for the number of variants (Holm).
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "control": {"fixed-0.75": _ds(low=0.75, width=0)},
     "law": {"log-uniform": _ds(law="log-uniform"), "discrete": _ds(law="discrete")},
-    "scales a step": {"3-scales": _ds(scales=3)},
+    "scales per step": {"3-scales": _ds(scales=3)},
     "schedule": {"low-discrepancy": _ds(schedule="low-discrepancy")},
     "label version": {"labels": {"label_version": "labels"}},
     "antialias": {"antialias": _ds(antialias=True)},
@@ -68,10 +68,18 @@ VARIANTS = {name: axis for axis, variants in AXES.items() for name in variants}
 
 @dataclass(frozen=True)
 class AblationSetting:
-    """Gain of a variant over default dynamic scaling (``over_ds``) and over PGD, in points.
+    """The gain of a variant of dynamic scaling, in percentage points of mean drop in mIoU.
 
-    ``beyond_ds`` and ``beyond_pgd`` are 1 or -1 if all scores are beyond noise on that side, after
-    correction, otherwise 0. ``cost`` is in forward equivalents, ``rms`` in levels.
+    Attributes:
+        name: The variant's name.
+        axis: The axis along which the variant differs from the default.
+        cost: Forward equivalents per image.
+        rms: The root mean square of the perturbation, in 8-bit levels.
+        over_ds: The gain over default dynamic scaling, per score.
+        over_pgd: The gain over PGD, per score.
+        beyond_ds: 1 or -1 if the gain over the default is beyond noise on this side in all scores,
+            after Holm's correction, otherwise 0.
+        beyond_pgd: As ``beyond_ds``, over PGD.
     """
 
     name: str
@@ -86,7 +94,15 @@ class AblationSetting:
 
 @dataclass(frozen=True)
 class Ablation:
-    """Findings: ``default`` is the gain of default dynamic scaling over PGD, in points."""
+    """The findings of the ablation.
+
+    Attributes:
+        facts: The data.
+        group: The pair group of all numbers.
+        default: The gain of default dynamic scaling over PGD in percentage points, per score.
+        variants: The variants.
+        ratio: The transfer ratio of default dynamic scaling in percent, per score.
+    """
 
     facts: Facts
     group: str
@@ -96,7 +112,15 @@ class Ablation:
 
 
 def experiment(base: BaseExperiment) -> Experiment:
-    """Add PGD, dynamic scaling and its variants to a base, at equal cost."""
+    """Add PGD, dynamic scaling and its variants to a base, at equal cost.
+
+    Returns:
+        The experiment with ``pgd``, ``ds`` and an attack per entry of ``VARIANTS``, at the base's
+        eps, scored raw and as eps*sign.
+
+    Raises:
+        InputError: If the base's only source is its only target.
+    """
     check_transfer(base)
     variants = {name: fields for axis in AXES.values() for name, fields in axis.items()}
     attacks = [at_equal_cost(base, preset) for preset in ("pgd", "ds")]
@@ -105,7 +129,15 @@ def experiment(base: BaseExperiment) -> Experiment:
 
 
 def findings(sample: Resampled, base: BaseExperiment) -> Ablation:
-    """Compute the gain of every variant over the two baselines."""
+    """Compute the gain of every variant over default dynamic scaling and over PGD.
+
+    Args:
+        sample: The resampled results of the study's experiment.
+        base: The base of the experiment.
+
+    Raises:
+        InputError: If all pairs are white-box.
+    """
     results = sample.results
     group = transfer_groups(results)[0]
     pairs = pairs_of(results, group)
@@ -129,7 +161,7 @@ def findings(sample: Resampled, base: BaseExperiment) -> Ablation:
         for name, axis in VARIANTS.items()
     )
     return Ablation(
-        facts=facts_of(sample, f"{levels(base.eps)}, {base.cost:g} forward equivalents an attack"),
+        facts=facts_of(sample, f"{levels(base.eps)}, {base.cost:g} forward equivalents per attack"),
         group=group,
         default=over("ds", "pgd"),
         variants=variants,
@@ -150,7 +182,7 @@ def _beyond(found: dict[str, IntervalByScore]) -> dict[str, int]:
 
 
 def _side(intervals: list[Interval]) -> int:
-    """Return the common sign of all values, or 0."""
+    """Return the common sign of all values, 1 or -1, or 0."""
     signs = {1 if interval.value > 0 else -1 for interval in intervals}
     return signs.pop() if len(signs) == 1 else 0
 
@@ -158,31 +190,39 @@ def _side(intervals: list[Interval]) -> int:
 def sentences(numbers: Ablation) -> list[str]:
     """Return the findings as sentences."""
     lines = [
-        f"On {TARGETS_OF[numbers.group]} default dynamic scaling takes {signed(numbers.default)} "
-        "points more than PGD."
+        f"On {TARGETS_OF[numbers.group]} the mean drop in mIoU under default dynamic scaling minus "
+        f"the drop under PGD is {signed(numbers.default)} points."
     ]
     if numbers.facts.one_schedule:
         return lines
-    for words, side in (("more", 1), ("less", -1)):
+    for words, side in (("larger", 1), ("smaller", -1)):
         found = [v for v in numbers.variants if v.beyond_ds == side]
         if found:
             parts = [f"{v.name} {signed(v.over_ds['raw'])}" for v in found]
-            lines.append(f"Beyond noise, {words} than the default (raw): {', '.join(parts)}.")
+            lines.append(
+                f"Drops {words} than the default's beyond noise (difference, raw): "
+                f"{', '.join(parts)}."
+            )
     same = [v.name for v in numbers.variants if v.beyond_ds == 0]
     if same:
         lines.append(f"Within noise of the default: {', '.join(same)}.")
     better = [v.name for v in numbers.variants if v.beyond_pgd > 0]
     worse = [v.name for v in numbers.variants if v.beyond_pgd < 0]
     lines.append(
-        f"Of {len(numbers.variants)} variants {len(better)} take more than PGD beyond noise, "
-        f"{len(worse)} less{' (' + ', '.join(worse) + ')' if worse else ''}."
+        f"Of {len(numbers.variants)} variants, {len(better)} have larger drops than PGD beyond "
+        f"noise and {len(worse)} smaller{' (' + ', '.join(worse) + ')' if worse else ''}."
     )
     return lines
 
 
 def verdicts(numbers: Ablation) -> list[Verdict]:
-    """Return the verdicts on A5 and A6."""
-    reason = f"default dynamic scaling less PGD is {signed(numbers.default)} points"
+    """Return the verdicts on A5 and A6.
+
+    Returns:
+        A5 by the common sign of the gain of default dynamic scaling over PGD in all scores; A6 as
+        ``ease``.
+    """
+    reason = f"the drop under default dynamic scaling minus PGD is {signed(numbers.default)} points"
     gained = over_pgd("A5", standing(direction(numbers.default.values())), reason)
     return [gained, ease([numbers.ratio], numbers.facts.eps)]
 

@@ -1,4 +1,4 @@
-"""The base of a study: an ordinary experiment, and facts on its models that studies need."""
+"""The base of a study: an ordinary experiment, with facts about its models that studies need."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +20,12 @@ Twins = tuple[Name, Name]
 
 
 class Options(Frozen):
-    """Facts on models that an experiment's spec lacks.
+    """Facts about models that an experiment's spec lacks.
 
-    ``twins``: pairs of one network trained with scale augmentation (the first) and without.
-    ``stride_twins``: pairs of one network at a finer (the first) and a coarser output stride.
-    ``heads``: kind of head by the model's name, for models whose adapter does not know it.
+    Attributes:
+        twins: Pairs of a network trained with scale augmentation (first) and without (second).
+        stride_twins: Pairs of a network at a finer (first) and a coarser output stride (second).
+        heads: The kind of head by model name, for models whose adapter does not know the head.
     """
 
     twins: tuple[Twins, ...] = ()
@@ -33,10 +34,14 @@ class Options(Frozen):
 
 
 class BaseExperiment(Experiment):
-    """An experiment whose attacks a study replaces by its own.
+    """An experiment whose attacks a study replaces.
 
-    The first iterative attack gives ``eps``, ``steps`` and ``cost`` (its budget, or the cost of its
-    steps). If ``attacks`` is left out, this is PGD with its defaults.
+    The first iterative attack, bounded by linf, gives ``eps``, ``steps`` and ``cost``. If
+    ``attacks`` is left out, it is PGD with its defaults.
+
+    Attributes:
+        attacks: The attacks; only the first iterative attack matters.
+        study: Facts about the models.
     """
 
     attacks: tuple[AttackSpec, ...] = Field(default=({"preset": "pgd"},), validate_default=True)
@@ -50,24 +55,26 @@ class BaseExperiment(Experiment):
             "stride_twins": [name for pair in self.study.stride_twins for name in pair],
             "heads": list(self.study.heads),
         }
-        for what, named in given.items():
+        for field, named in given.items():
             for name in named:
                 if name not in names:
                     raise PydanticCustomError(
                         "unknown_model",
-                        "study.{what} names '{name}', which is no model: {hint}",
-                        {"what": what, "name": name, "hint": suggest(name, names)},
+                        "study.{field} names '{name}', which is no model: {hint}",
+                        {"field": field, "name": name, "hint": suggest(name, names)},
                     )
         if not any(attack.steps for attack in self.attacks):
             raise PydanticCustomError(
                 "no_steps",
-                "no attack takes steps, so a study knows neither eps nor cost; give one that does",
+                "no attack has steps, so eps and cost of the study are unknown; add an iterative "
+                "attack to attacks, for example pgd",
                 {},
             )
         if self._guide.norm != "linf":
             raise PydanticCustomError(
                 "norm",
-                "attack '{name}' is bounded by {norm}, and studies by linf; give one that is, too",
+                "attack '{name}' has norm {norm}, but studies need linf; make an attack with norm "
+                "linf the first iterative attack",
                 {"name": self._guide.name, "norm": self._guide.norm},
             )
         return self
@@ -78,15 +85,20 @@ class BaseExperiment(Experiment):
 
     @property
     def eps(self) -> float:
+        """Return the bound of the study's attacks, a fraction of the pixel range [0, 1]."""
         return self._guide.eps
 
     @property
     def steps(self) -> int:
+        """Return the number of steps of the first iterative attack."""
         return self._guide.steps
 
     @property
     def cost(self) -> float:
-        """Forward equivalents per image, equal for all attacks of a study."""
+        """Return the cost of every attack of a study, in forward equivalents per image.
+
+        It is the budget of the first iterative attack, or the cost of its steps and restarts.
+        """
         guide = self._guide
         if guide.budget is not None:
             return guide.budget.forward_equivalents
@@ -99,17 +111,27 @@ def read_base(
     """Read a base from a YAML file, the name of a shipped base or recipe, a mapping or a spec.
 
     Args:
-        source: The file, name, mapping or spec; attacks of a recipe are replaced by the study's.
+        source: The file, name, mapping or spec; a study replaces the attacks of a recipe.
         overrides: ``field.path=value`` strings, applied in order.
 
+    Returns:
+        The validated base.
+
     Raises:
-        InputError: The base is wrong; the message has a sentence per wrong field.
+        InputError: If the base is wrong; the message has a sentence per wrong field.
     """
     return read_spec(BaseExperiment, source, overrides, [STUDY_BASES, EXPERIMENT_RECIPES], "base")
 
 
 def split_base(given: Sequence[str]) -> tuple[str, list[str]]:
-    """Split arguments into base and overrides: a first argument without ``=`` names the base."""
+    """Split arguments into base and overrides.
+
+    Args:
+        given: The arguments. The first names the base unless it has a ``=`` and is no file.
+
+    Returns:
+        The base's file or name (``DEFAULT`` without one), and the ``field.path=value`` overrides.
+    """
     if given and ("=" not in given[0] or Path(given[0]).is_file()):
         return given[0], list(given[1:])
     return DEFAULT, list(given)
@@ -118,23 +140,46 @@ def split_base(given: Sequence[str]) -> tuple[str, list[str]]:
 def experiment_of(
     base: BaseExperiment, study: str, attacks: Sequence[dict[str, Any]], **changes: Any
 ) -> Experiment:
-    """Return the base's experiment with a study's attacks and with changed fields."""
+    """Return the base's experiment with a study's attacks.
+
+    Args:
+        base: The base.
+        study: The study's name, appended to the base's name.
+        attacks: The specs of the attacks.
+        changes: Fields to replace.
+
+    Returns:
+        The validated experiment.
+
+    Raises:
+        InputError: If the experiment is wrong.
+    """
     content = base.model_dump(mode="json", exclude={"study"})
     name = f"{base.name[:60]}-{study}"
     return read_experiment({**content, "name": name, "attacks": list(attacks), **changes})
 
 
 def check_transfer(base: BaseExperiment) -> None:
-    """Raise InputError if the only source is the only target."""
+    """Refuse a base whose only source is its only target.
+
+    Raises:
+        InputError: If no pair of different models exists.
+    """
     sources, targets = ({m.name for m in role} for role in (base.source_models, base.target_models))
     if sources == targets and len(sources) == 1:
         raise InputError(
-            f"the only source and target is {sources.pop()}, so nothing transfers; name other "
-            "models as targets"
+            f"A study measures transfer, but {sources.pop()} is the only source and the only "
+            "target. Add other models to targets."
         )
 
 
 def at_equal_cost(base: BaseExperiment, preset: str, **fields: Any) -> dict[str, Any]:
-    """Return an attack at the base's eps and cost, scored raw and as eps*sign."""
+    """Return the spec of an attack at the base's eps and cost, scored raw and as eps*sign.
+
+    Args:
+        base: The base.
+        preset: The name of a preset.
+        fields: Fields that replace the preset's.
+    """
     budget = {"forward_equivalents": base.cost}
     return {"preset": preset, "eps": base.eps, "budget": budget, "scores": list(SCORES), **fields}

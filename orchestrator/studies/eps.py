@@ -1,4 +1,4 @@
-"""eps (A5, A6): at which strengths does dynamic scaling transfer better, and how well?"""
+"""Sweep over eps (A5, A6): the transfer of dynamic scaling at several attack strengths."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,14 @@ BASELINES = {"ds": "pgd", "ds-mi": "mi"}
 
 @dataclass(frozen=True)
 class Line:
-    """Mean drop in mIoU over a group's pairs at each eps, in points."""
+    """The mean drop in mIoU over a group's pairs at each eps.
+
+    Attributes:
+        attack: A key of ``SWEPT_ATTACKS``.
+        score: ``raw`` or ``eps*sign``.
+        group: The pair group.
+        drops: The drop in percentage points per eps of ``LEVELS``.
+    """
 
     attack: str
     score: str
@@ -45,9 +52,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Gain:
-    """Gain of an attack over its baseline at each eps, in points.
+    """The gain of an attack over its baseline at each eps.
 
-    ``beyond`` noise after correction for the number of eps.
+    Attributes:
+        attack: A key of ``BASELINES``.
+        baseline: The baseline.
+        score: ``raw`` or ``eps*sign``.
+        group: The pair group.
+        values: The difference of mean drops in percentage points, per eps.
+        beyond: Whether each gain is beyond noise, after Holm's correction for the number of eps.
     """
 
     attack: str
@@ -60,9 +73,15 @@ class Gain:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Drops, gains and the transfer ratio of dynamic scaling over ``levels`` of 255.
+    """The findings of the sweep.
 
-    ``group`` is the group of pairs that decides on claims.
+    Attributes:
+        facts: The data.
+        levels: The eps of the sweep, times 255.
+        group: The pair group of the verdicts.
+        lines: The drops.
+        gains: The gains.
+        ratios: The transfer ratio of dynamic scaling in percent, per eps and score.
     """
 
     facts: Facts
@@ -74,20 +93,36 @@ class Sweep:
 
 
 def experiment(base: BaseExperiment) -> Experiment:
-    """Add the attacks at each eps to a base, at equal cost."""
+    """Add the attacks at each eps to a base, at equal cost.
+
+    Returns:
+        The experiment with an attack per eps of ``LEVELS`` and preset of ``SWEPT_ATTACKS``, named
+        ``PRESET-LEVEL``, scored raw and as eps*sign.
+
+    Raises:
+        InputError: If the base's only source is its only target.
+    """
     check_transfer(base)
     attacks = []
     for level in LEVELS:
         for preset in SWEPT_ATTACKS:
             attack = at_equal_cost(base, preset, name=f"{preset}-{level}", eps=f"{level}/255")
             if preset == "noise":
-                del attack["budget"]  # it takes no step
+                del attack["budget"]  # an attack of zero steps has no budget
             attacks.append(attack)
     return experiment_of(base, STUDY.name, attacks)
 
 
 def findings(sample: Resampled, base: BaseExperiment) -> Sweep:
-    """Compute drops, gains and ratios at each eps."""
+    """Compute drops, gains and transfer ratios at each eps.
+
+    Args:
+        sample: The resampled results of the study's experiment.
+        base: The base of the experiment.
+
+    Raises:
+        InputError: If all pairs are white-box.
+    """
     results = sample.results
     groups = transfer_groups(results)
     lines, gains = [], []
@@ -107,7 +142,7 @@ def findings(sample: Resampled, base: BaseExperiment) -> Sweep:
                 gains.append(Gain(attack, baseline, score, group, values, beyond))
     pairs = pairs_of(results, groups[0])
     return Sweep(
-        facts=facts_of(sample, f"{base.cost:g} forward equivalents an attack"),
+        facts=facts_of(sample, f"{base.cost:g} forward equivalents per attack"),
         levels=LEVELS,
         group=groups[0],
         lines=tuple(lines),
@@ -117,12 +152,16 @@ def findings(sample: Resampled, base: BaseExperiment) -> Sweep:
 
 
 def judged(numbers: Sweep, attack: str) -> list[Gain]:
-    """Return the gains of an attack on the deciding group, one per score."""
+    """Return the gains of an attack on the pair group of the verdicts, a gain per score."""
     return [g for g in numbers.gains if (g.attack, g.group) == (attack, numbers.group)]
 
 
 def signs(numbers: Sweep, attack: str) -> list[int]:
-    """Return per eps 1 or -1 if all scores are beyond noise on that side, otherwise 0."""
+    """Return the sign of an attack's gain at each eps.
+
+    Returns:
+        Per eps 1 or -1 if the gains of all scores have this sign beyond noise, otherwise 0.
+    """
     found = []
     for at in zip(*(zip(g.values, g.beyond, strict=True) for g in judged(numbers, attack)),
                   strict=True):  # fmt: skip
@@ -141,32 +180,40 @@ def sentences(numbers: Sweep) -> list[str]:
             for i, level in enumerate(numbers.levels)
         ]
         lines.append(
-            f"On {TARGETS_OF[numbers.group]} {SWEPT_ATTACKS[attack]} takes, in points more than "
-            f"{SWEPT_ATTACKS[baseline]}, {'; '.join(parts)}."
+            f"On {TARGETS_OF[numbers.group]} the mean drop in mIoU under {SWEPT_ATTACKS[attack]} "
+            f"minus the drop under {SWEPT_ATTACKS[baseline]}, in points, is {'; '.join(parts)}."
         )
     floor = next(
         line for line in numbers.lines
         if (line.attack, line.score, line.group) == ("noise", "raw", numbers.group)
     )  # fmt: skip
     lines.append(
-        "Noise alone takes "
+        "The drops under noise at these eps are "
         + ", ".join(f"{i.value:.1f}" for i in floor.drops)
-        + " points at these eps."
+        + " points."
     )
     return lines
 
 
 def verdicts(numbers: Sweep) -> list[Verdict]:
-    """Return the verdicts on A5 and A6."""
+    """Return the verdicts on A5 and A6.
+
+    Returns:
+        A5 is supported if dynamic scaling gains over PGD beyond noise at every eps, in all scores,
+        and contradicted if it loses at every eps; A6 as ``ease``.
+    """
     found = signs(numbers, "ds")
     better = [level for level, sign in zip(numbers.levels, found, strict=True) if sign > 0]
     worse = [level for level, sign in zip(numbers.levels, found, strict=True) if sign < 0]
-    sides = (("takes more", better), ("takes less", worse))
+    sides = (("larger", better), ("smaller", worse))
     parts = [f"{words} at eps {_list(at)}" for words, at in sides if at]
     if parts:
-        reason = f"DS {' and '.join(parts)} of 255 than PGD, beyond noise, raw and as eps*sign"
+        reason = (
+            f"the drop under DS is {' and '.join(parts)} of 255 than under PGD, beyond noise, raw "
+            "and as eps*sign"
+        )
     else:
-        reason = "at no eps does DS differ from PGD beyond noise, raw and as eps*sign"
+        reason = "DS and PGD differ at no eps beyond noise, raw and as eps*sign"
     everywhere = len(numbers.levels)
     sign = int(len(better) == everywhere) - int(len(worse) == everywhere)
     return [over_pgd("A5", standing(sign), reason), ease(numbers.ratios, numbers.facts.eps)]

@@ -1,10 +1,9 @@
-"""Heads (A3, A4, A5, A6): does transfer follow the backbone that two models share, or the head?
+"""Heads (A3, A4, A5, A6): transfer between models with a shared backbone or a shared head.
 
-Every pair of networks has the same or another backbone, and the same or another head. Contrasts
-are taken target by target, so that no model's own mIoU stands in for what two models share. If
-what limits transfer is how things are recognised at several scales (A4), it should matter which
-head puts the scales together: models of other backbones should take more from each other where
-they share the head.
+Every pair of networks has the same or another backbone, and the same or another head. Contrasts are
+computed per target and averaged, so that differences in clean mIoU between targets cancel. If
+multi-scale recognition limits transfer (A4), the head matters, because it merges the scales: models
+of different backbones should transfer better if they share the head.
 """
 
 from dataclasses import dataclass
@@ -51,7 +50,13 @@ KINDS = (ITSELF, BOTH, BACKBONE, HEAD, NEITHER)
 
 @dataclass(frozen=True)
 class SharedParts:
-    """Mean drop over the pairs whose models share the named parts, by attack and score."""
+    """The mean drop over the pairs whose models share the same parts.
+
+    Attributes:
+        name: The shared parts, of ``KINDS``.
+        pairs: The number of pairs.
+        drops: The drop in percentage points, by attack and score.
+    """
 
     name: str
     pairs: int
@@ -60,12 +65,22 @@ class SharedParts:
 
 @dataclass(frozen=True)
 class Heads:
-    """Drops by shared parts, and contrasts between them, in points.
+    """Drops by shared parts, and contrasts between them, in percentage points.
 
-    ``shared_backbone`` and ``shared_head``: drop under PGD if two models share that part alone,
-    minus the drop if they share neither, per target. ``gap``: drop on the source itself, minus the
-    drop if neither is shared. ``gain`` and ``ratio`` of dynamic scaling are over the pairs of
-    ``group``. An empty contrast has no pairs to compare.
+    A contrast without pairs to compare is empty.
+
+    Attributes:
+        facts: The data.
+        heads: The kind of head by model name.
+        kinds: The drops by shared parts.
+        shared_backbone: Per score, the drop under PGD of pairs that share the backbone alone, minus
+            the drop of pairs that share nothing, mean over targets with both.
+        shared_head: As ``shared_backbone``, for the head.
+        gap: Per score, the drop under PGD on the source itself minus the drop of pairs that share
+            nothing.
+        group: The pair group of ``gain`` and ``ratio``.
+        gain: Per score, the drop under dynamic scaling minus the drop under PGD.
+        ratio: Per score, the transfer ratio of dynamic scaling in percent.
     """
 
     facts: Facts
@@ -79,11 +94,19 @@ class Heads:
     ratio: IntervalByScore
 
     def of(self, name: str) -> SharedParts | None:
+        """Return the drops of pairs with the named shared parts, or None without such pairs."""
         return next((kind for kind in self.kinds if kind.name == name), None)
 
 
 def experiment(base: BaseExperiment) -> Experiment:
-    """Add PGD and dynamic scaling to a base, at equal cost."""
+    """Add PGD and dynamic scaling to a base, at equal cost.
+
+    Returns:
+        The experiment with ``pgd`` and ``ds`` at the base's eps, scored raw and as eps*sign.
+
+    Raises:
+        InputError: If the base's only source is its only target, or the head of a model is unknown.
+    """
     check_transfer(base)
     made = experiment_of(
         base, STUDY.name, [at_equal_cost(base, preset) for preset in COMPARED_ATTACKS]
@@ -93,10 +116,12 @@ def experiment(base: BaseExperiment) -> Experiment:
 
 
 def heads_of(base: BaseExperiment) -> dict[str, str]:
-    """Return the kind of head of every source and target.
+    """Return the kind of head of every source and target, by name.
+
+    ``study.heads`` precedes the adapter's description.
 
     Raises:
-        InputError: The head of a model is unknown.
+        InputError: If the head of a model is unknown.
     """
     known, unknown = {}, []
     for name, model in {m.name: m for m in (*base.source_models, *base.target_models)}.items():
@@ -107,14 +132,22 @@ def heads_of(base: BaseExperiment) -> dict[str, str]:
             known[name] = head
     if unknown:
         raise InputError(
-            f"nothing says which head {', '.join(unknown)} has; give it as study.heads, for "
-            f"example study.heads.{unknown[0]}=FCNHead"
+            f"The kind of head of {', '.join(unknown)} is unknown. Set study.heads, for example "
+            f"study.heads.{unknown[0]}=FCNHead."
         )
     return known
 
 
 def kinds_of(results: Results, heads: dict[str, str]) -> dict[str, list[Pair]]:
-    """Return the pairs by the parts that their models share."""
+    """Return the pairs of source and target by the parts that their models share.
+
+    Args:
+        results: The results.
+        heads: The kind of head by model name.
+
+    Returns:
+        Pairs by each of ``KINDS``; a list may be empty.
+    """
     kinds: dict[str, list[Pair]] = {name: [] for name in KINDS}
     for source in results.sources:
         for target in results.targets:
@@ -130,7 +163,15 @@ def kinds_of(results: Results, heads: dict[str, str]) -> dict[str, list[Pair]]:
 
 
 def findings(sample: Resampled, base: BaseExperiment) -> Heads:
-    """Compute drops by shared parts, contrasts, gain and ratio."""
+    """Compute drops by shared parts, contrasts, gain and transfer ratio.
+
+    Args:
+        sample: The resampled results of the study's experiment.
+        base: The base of the experiment.
+
+    Raises:
+        InputError: If the head of a model is unknown, or all pairs are white-box.
+    """
     heads, group = heads_of(base), transfer_groups(sample.results)[0]
     transfer = pairs_of(sample.results, group)
     kinds = kinds_of(sample.results, heads)
@@ -154,7 +195,7 @@ def findings(sample: Resampled, base: BaseExperiment) -> Heads:
         return {score: interval for score, interval in found.items() if interval is not None}
 
     return Heads(
-        facts=facts_of(sample, f"{levels(base.eps)}, {base.cost:g} forward equivalents an attack"),
+        facts=facts_of(sample, f"{levels(base.eps)}, {base.cost:g} forward equivalents per attack"),
         heads=heads,
         kinds=shown,
         shared_backbone=contrast(BACKBONE, NEITHER),
@@ -167,7 +208,7 @@ def findings(sample: Resampled, base: BaseExperiment) -> Heads:
 
 
 def _gap(sample: Resampled, own: list[Pair], others: list[Pair]) -> IntervalByScore:
-    """Return the drop under PGD on white-box pairs minus that on other pairs, per score."""
+    """Return the drop under PGD of the first pairs minus the drop of the others, per score."""
     if not own or not others:
         return {}
     return {
@@ -182,7 +223,7 @@ def _gap(sample: Resampled, own: list[Pair], others: list[Pair]) -> IntervalBySc
 def _by_target(
     sample: Resampled, attack: str, more: list[Pair], less: list[Pair]
 ) -> Interval | None:
-    """Return the mean drop of some pairs minus that of others, over targets that have both."""
+    """Return the drop of some pairs minus the drop of others, mean over targets with both."""
     differences: list[Values] = []
     for target in sample.results.targets:
         ours, theirs = ([pair for pair in kind if pair[1] == target] for kind in (more, less))
@@ -197,24 +238,31 @@ def sentences(numbers: Heads) -> list[str]:
     lines = []
     for attack, words in COMPARED_ATTACKS.items():
         parts = [f"{plain(kind.drops[attack]['raw'])} ({kind.name})" for kind in numbers.kinds]
-        lines.append(f"{words[0].upper()}{words[1:]} takes, in points of mIoU, {', '.join(parts)}.")
+        lines.append(f"The mean drop in mIoU under {words}, in points, is {', '.join(parts)}.")
     for words, found in (
-        ("the backbone", numbers.shared_backbone),
-        ("the head", numbers.shared_head),
+        ("backbone", numbers.shared_backbone),
+        ("head", numbers.shared_head),
     ):
         if found:
-            lines.append(f"On the same targets, sharing {words} alone adds {signed(found)}.")
+            lines.append(
+                f"On the same targets, a shared {words} alone adds {signed(found)} points."
+            )
     return lines
 
 
 def verdicts(numbers: Heads) -> list[Verdict]:
-    """Return the verdicts on A3, A4, A5 and A6."""
+    """Return the verdicts on A3, A4, A5 and A6.
+
+    Returns:
+        A3 by the sign of ``gap``; A4 by ``shared_head``, as ``matters``; A5 by the sign of
+        ``gain``; A6 as ``ease``. A claim whose contrast is empty is not tested.
+    """
     if numbers.gap:
         limited = Verdict(
             "A3",
             standing(direction(numbers.gap.values())),
-            f"PGD takes {signed(numbers.gap)} points more from the source itself than from models "
-            "that share neither backbone nor head",
+            f"the drop under PGD on the source itself is {signed(numbers.gap)} points larger than "
+            "on models that share neither backbone nor head",
         )
     else:
         limited = Verdict("A3", "not tested", "no pair of models differs in backbone and head")
@@ -222,16 +270,16 @@ def verdicts(numbers: Heads) -> list[Verdict]:
         cause = Verdict(
             "A4",
             matters(numbers.shared_head.values()),
-            "read as: which head puts the scales together matters between backbones, and sharing "
-            f"it adds {signed(numbers.shared_head)} points",
+            "read as: between backbones, the head that merges the scales matters; a shared head "
+            f"adds {signed(numbers.shared_head)} points",
         )
     else:
-        cause = Verdict("A4", "not tested", "no target has pairs of both kinds")
+        cause = Verdict("A4", "not tested", "no target has pairs with and without a shared head")
     better = over_pgd(
         "A5",
         standing(direction(numbers.gain.values())),
-        f"on {TARGETS_OF[numbers.group]} dynamic scaling takes {signed(numbers.gain)} points more "
-        "than PGD",
+        f"on {TARGETS_OF[numbers.group]} the drop under dynamic scaling minus PGD is "
+        f"{signed(numbers.gain)} points",
     )
     return [limited, cause, better, ease([numbers.ratio], numbers.facts.eps)]
 

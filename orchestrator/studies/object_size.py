@@ -1,17 +1,16 @@
-"""Object size (A3, A4, A5): on things of which size does an attack transfer?
+"""Object size (A3, A4, A5): transfer by the size of objects.
 
-An object is a connected component of one class in the labels. Objects are sorted by area into
-quarters of their own class, so that size is not class in disguise. The recall of a quarter is the
-mean over classes of the share of its pixels that are right. If transfer is a matter of scale (A4),
-what dynamic scaling gains over PGD should depend on the size of things.
+An object is a connected component of a class in the labels. Objects are sorted by area into
+quarters of their own class, so that size is independent of class. The recall of a quarter is the
+mean over classes of the share of its pixels that are right. If transfer depends on scale (A4), the
+gain of dynamic scaling over PGD should depend on object size.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
@@ -29,6 +28,7 @@ from segtransfer.studies.base import (
     experiment_of,
 )
 from segtransfer.studies.contrasts import combine, mean, total
+from segtransfer.studies.object_quarters import QUARTERS, count, quarter_edges, quarters, recall
 from segtransfer.studies.study import (
     COMPARED_ATTACKS,
     Facts,
@@ -45,14 +45,18 @@ from segtransfer.studies.study import (
     standing,
     transfer_groups,
 )
-from segtransfer.tasks.labels import IGNORE_INDEX
-
-QUARTERS = ("smallest", "small", "large", "largest")
 
 
 @dataclass(frozen=True)
 class Bar:
-    """Drop in recall of each quarter under an attack, in points, mean over a group's pairs."""
+    """The drop in recall of each quarter under an attack, mean over a group's pairs.
+
+    Attributes:
+        attack: ``pgd`` or ``ds``.
+        score: ``raw`` or ``eps*sign``.
+        group: The pair group.
+        drops: The drop in percentage points per quarter of ``QUARTERS``.
+    """
 
     attack: str
     score: str
@@ -62,12 +66,19 @@ class Bar:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Recall by quarter of object size, and drops in recall, in points.
+    """Recall by quarter of object size, and drops in recall, in percentage points.
 
-    ``clean``: recall on clean images, mean over targets. ``areas``: median area of objects in
-    pixels. Per score, on ``group``: ``gains`` of dynamic scaling over PGD per quarter; ``uneven``,
-    the gain on the smallest quarter minus that on the largest; ``gap``, the drop under PGD on the
-    source itself minus that on the group.
+    Attributes:
+        facts: The data.
+        group: The pair group of ``gains``, ``uneven`` and ``gap``.
+        objects: The number of objects in all labels.
+        areas: The median area of objects per quarter, in pixels; NaN without objects.
+        clean: The recall on clean images per quarter, in percent, mean over targets.
+        bars: The drops.
+        gains: Per score and quarter, the drop under dynamic scaling minus the drop under PGD.
+        uneven: Per score, the gain on the smallest quarter minus the gain on the largest.
+        gap: Per score and quarter, the drop under PGD on the source itself minus the drop on the
+            group; empty if no source is a target.
     """
 
     facts: Facts
@@ -82,108 +93,36 @@ class Sizes:
 
 
 def experiment(base: BaseExperiment) -> Experiment:
-    """Add PGD and dynamic scaling to a base, at equal cost."""
+    """Add PGD and dynamic scaling to a base, at equal cost.
+
+    Returns:
+        The experiment with ``pgd`` and ``ds`` at the base's eps, scored raw and as eps*sign.
+
+    Raises:
+        InputError: If the base's only source is its only target.
+    """
     check_transfer(base)
     return experiment_of(
         base, STUDY.name, [at_equal_cost(base, preset) for preset in COMPARED_ATTACKS]
     )
 
 
-def objects(label: np.ndarray, num_classes: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Find the objects of a label image.
-
-    Args:
-        label: uint8 H x W.
-        num_classes: Number of classes.
-
-    Returns:
-        The object of each pixel, int64 H x W, counted from 0 in every class; and the areas of the
-        objects in pixels, an array per class.
-    """
-    which = np.zeros(label.shape, np.int64)
-    areas = []
-    for index in range(num_classes):
-        mask = label == index
-        parts, count = ndimage.label(mask)
-        which[mask] = parts[mask] - 1
-        areas.append(np.bincount(parts[mask] - 1, minlength=count))
-    return which, areas
-
-
-def quarter_edges(
-    labels: Iterable[np.ndarray], num_classes: int
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Cut the objects of each class into quarters by area.
-
-    Args:
-        labels: uint8 H x W each, read once.
-        num_classes: Number of classes.
-
-    Returns:
-        The three areas between the quarters, an array per class, empty without objects; and the
-        areas of all objects in pixels, an array per quarter.
-    """
-    by_class: list[list[np.ndarray]] = [[] for _ in range(num_classes)]
-    for label in labels:
-        for found, areas in zip(by_class, objects(label, num_classes)[1], strict=True):
-            found.append(areas)
-    edges: list[np.ndarray] = []
-    by_quarter: list[list[np.ndarray]] = [[] for _ in QUARTERS]
-    for found in by_class:
-        every = np.concatenate(found)
-        edges.append(np.quantile(every, [0.25, 0.5, 0.75]) if every.size else np.zeros(0))
-        own = np.searchsorted(edges[-1], every)
-        for quarter, parts in enumerate(by_quarter):
-            parts.append(every[own == quarter])
-    return edges, [np.concatenate(parts) for parts in by_quarter]
-
-
-def quarters(labels: np.ndarray, edges: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the quarter of each pixel's object.
-
-    Args:
-        labels: uint8 N x H x W.
-        edges: The areas between the quarters of each class, as in ``quarter_edges``.
-
-    Returns:
-        uint8 N x H x W; 255 without a label.
-    """
-    sizes = np.full(labels.shape, IGNORE_INDEX, np.uint8)
-    for size, label in zip(sizes, labels, strict=True):
-        which, areas = objects(label, len(edges))
-        for index, (edge, of_class) in enumerate(zip(edges, areas, strict=True)):
-            mask = label == index
-            size[mask] = np.searchsorted(edge, of_class).astype(np.uint8)[which[mask]]
-    return sizes
-
-
-def count(mask: np.ndarray, labels: np.ndarray, sizes: np.ndarray, num_classes: int) -> np.ndarray:
-    """Count the pixels of a mask N x H x W by image, class and quarter: float64 N x (K * 4)."""
-    bins = num_classes * len(QUARTERS)
-    counted = mask & (labels != IGNORE_INDEX)
-    image = np.broadcast_to(np.arange(len(labels))[:, None, None], labels.shape)[counted]
-    place = labels[counted].astype(np.int64) * len(QUARTERS) + sizes[counted]
-    counts = np.bincount(image * bins + place, minlength=len(labels) * bins)
-    return counts.reshape(len(labels), bins).astype(np.float64)
-
-
-def recall(right: np.ndarray, every: np.ndarray) -> np.ndarray:
-    """Return the recall of each quarter in percent, ... x 4, from counts ... x (K * 4).
-
-    Recall is the mean over the classes that have objects of that quarter, NaN without any.
-    """
-    shape = (*every.shape[:-1], -1, len(QUARTERS))
-    right, every = right.reshape(shape), every.reshape(shape)
-    there = every > 0
-    shares = np.where(there, right / np.maximum(every, 1), 0)
-    classes = there.sum(-2)
-    return np.where(classes > 0, 100 * shares.sum(-2) / np.maximum(classes, 1), np.nan)
-
-
 class Recalls:
-    """Recall by quarter of every cell, on every resample; each cell is read once."""
+    """The recall by quarter of every cell on every resample; each stored cell is read once.
+
+    Attributes:
+        areas: The areas of all objects in pixels, an array per quarter.
+    """
 
     def __init__(self, sample: Resampled) -> None:
+        """Read the labels, then all evaluations, of the sample's experiment.
+
+        Args:
+            sample: The resampled results.
+
+        Raises:
+            InputError: If a shard of labels is missing or damaged.
+        """
         self._sample = sample
         results = sample.results
         reader = results.reader()
@@ -193,7 +132,7 @@ class Recalls:
         right: dict[MatrixIndex, list[np.ndarray]] = defaultdict(list)
         for shard_id, shard in reader.shards():
             if shard is None:
-                continue  # only if it was lost since its labels were read
+                continue  # only if the shard was lost after its labels were read
             sizes = quarters(shard.labels, edges)
             every.append(count(np.ones(sizes.shape, bool), shard.labels, sizes, classes))
             for scored in reader.scored(shard_id, shard):
@@ -204,7 +143,11 @@ class Recalls:
         self._known: dict[MatrixIndex, Values] = {}
 
     def of(self, attack: str, source: str | None, target: str) -> Values:
-        """Return the recall of a cell, resamples x 4, an array per factor."""
+        """Return the recall of a cell on every resample.
+
+        Returns:
+            Per factor (R + 1) x 4 in percent; row 0 is the recall itself.
+        """
         index = attack, source, target
         if index not in self._known:
             right = self._sums(self._right[index])
@@ -212,7 +155,15 @@ class Recalls:
         return self._known[index]
 
     def drop(self, attack: str, pairs: Sequence[Pair]) -> Values:
-        """Return the drop in recall per quarter under an attack, in points, mean over pairs."""
+        """Return the drop in recall under an attack on every resample, mean over pairs.
+
+        Args:
+            attack: The name of an attack's variant.
+            pairs: Pairs of source and target, at least one.
+
+        Returns:
+            Per factor (R + 1) x 4 in percentage points; row 0 is the drop itself.
+        """
         parts = [
             total([(1, self.of(CLEAN, None, target)), (-1, self.of(attack, source, target))])
             for source, target in pairs
@@ -228,19 +179,27 @@ def _labels(reader: ExperimentReader) -> Iterator[np.ndarray]:
     """Yield the labels of each image, uint8 H x W.
 
     Raises:
-        InputError: A shard is missing.
+        InputError: If a shard is missing.
     """
     for _, shard in reader.shards():
         if shard is None:
             raise InputError(
-                f"store {reader.store.location} lacks a shard of images and labels; run the study "
-                "again"
+                f"Store {reader.store.location} lacks a shard of images and labels. Run the study "
+                "again."
             )
         yield from shard.labels
 
 
 def findings(sample: Resampled, base: BaseExperiment) -> Sizes:
-    """Compute recall, drops, gains and the gap by quarter."""
+    """Compute recall, drops, gains and the gap by quarter.
+
+    Args:
+        sample: The resampled results of the study's experiment.
+        base: The base of the experiment.
+
+    Raises:
+        InputError: If all pairs are white-box, or a shard of labels is missing.
+    """
     results, recalls = sample.results, Recalls(sample)
     groups = transfer_groups(results)
     by_group = {group: pairs for group in PAIR_GROUPS if (pairs := pairs_of(results, group))}
@@ -266,7 +225,7 @@ def findings(sample: Resampled, base: BaseExperiment) -> Sizes:
     }
     targets = [recalls.of(CLEAN, None, target) for target in results.targets]
     return Sizes(
-        facts=facts_of(sample, f"{levels(base.eps)}, {base.cost:g} forward equivalents an attack"),
+        facts=facts_of(sample, f"{levels(base.eps)}, {base.cost:g} forward equivalents per attack"),
         group=groups[0],
         objects=sum(len(areas) for areas in recalls.areas),
         areas=tuple(float(np.median(a)) if a.size else float("nan") for a in recalls.areas),
@@ -302,38 +261,48 @@ def sentences(numbers: Sizes) -> list[str]:
             if (bar.attack, bar.score, bar.group) == (attack, "raw", numbers.group)
         )
         lines.append(
-            f"On {TARGETS_OF[numbers.group]} {words} takes {_list(bar.drops)} points of recall "
-            "from the smallest to the largest quarter of objects."
+            f"On {TARGETS_OF[numbers.group]} the drop in recall under {words} is "
+            f"{_list(bar.drops)} points, from the smallest to the largest quarter of objects."
         )
     raw = ", ".join(signed(interval) for interval in numbers.gains["raw"])
     lines.append(
-        f"Dynamic scaling gains {raw} over PGD (raw), and {signed(numbers.uneven)} more on the "
-        "smallest than on the largest."
+        f"The gain of dynamic scaling over PGD is {raw} points (raw); the gain on the smallest "
+        f"quarter minus the gain on the largest is {signed(numbers.uneven)} points."
     )
     return lines
 
 
 def verdicts(numbers: Sizes) -> list[Verdict]:
-    """Return the verdicts on A3, A4 and A5."""
+    """Return the verdicts on A3, A4 and A5.
+
+    Returns:
+        A3 by the common sign of ``gap`` over quarters and scores; A4 is supported by an ``uneven``
+        gain of either sign in all scores and contradicted by a negligible gain; A5 by the common
+        sign of ``gains`` over quarters and scores.
+    """
     gap = [interval for quarter in numbers.gap.values() for interval in quarter]
     if gap:
         raw = _list(numbers.gap["raw"])
-        reason = f"PGD takes {raw} points of recall more from the source itself, by size"
+        reason = f"recall under PGD drops by {raw} points more on the source itself, by size"
         limited = Verdict("A3", standing(direction(gap)), reason)
     else:
         limited = Verdict("A3", "not tested", "no source is a target")
     gains = [interval for quarter in numbers.gains.values() for interval in quarter]
-    sizes = {1: "objects of every size", -1: "no object of any size", 0: "not surely all sizes"}
+    reasons = {
+        1: "drops in recall are larger under dynamic scaling for every object size",
+        -1: "drops in recall are smaller under dynamic scaling for every object size",
+        0: "the gain of dynamic scaling has no common sign beyond noise over all object sizes",
+    }
     sign = direction(gains)
     return [
         limited,
         over_pgd(
             "A4",
             _depends(list(numbers.uneven.values())),
-            "read as: what dynamic scaling gains depends on the size of things; the gain on the "
-            f"smallest less that on the largest is {signed(numbers.uneven)} points",
+            "read as: the gain of dynamic scaling depends on object size; the gain on the smallest "
+            f"quarter minus the gain on the largest is {signed(numbers.uneven)} points",
         ),
-        over_pgd("A5", standing(sign), f"dynamic scaling takes more from {sizes[sign]}"),
+        over_pgd("A5", standing(sign), reasons[sign]),
     ]
 
 

@@ -1,8 +1,9 @@
-"""Overfitting (A1, A2, A3): does the score on targets turn while the source's still falls?
+"""Overfitting (A1, A2, A3): the mIoU of targets over the steps of an attack.
 
-One run an attack at a fixed step size, kept after 1, 2, 3, 5 ... steps. The overfitting index is
-O = T(K) - min_k T(k), T the mean mIoU of targets after k steps and K the last step; the best k is
-picked on one half of the images and scored on the other, both ways.
+Each attack runs once, at a fixed step size, with AEs kept after 1, 2, 3, 5 ... steps. The
+overfitting index is O = T(K) - min_k T(k), with T the mean mIoU of targets after k steps and K the
+last step. The best k is selected on half of the images and scored on the other half, in both
+directions, so that selection does not bias O.
 """
 
 from collections.abc import Sequence
@@ -34,16 +35,24 @@ from segtransfer.studies.study import (
 from segtransfer.tasks.randomness import schedule_group
 
 KEPT_STEPS = (1, 2, 3, 5, 7, 10, 20, 40, 60, 80, 100)
-LEAST_STEPS = 20  # a shorter run has had no time to overfit
+LEAST_STEPS = 20  # a shorter attack is too short to overfit
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean mIoU over a group's pairs after each of the steps.
+    """The mean mIoU over a group's pairs after each of the steps.
 
-    ``overfit`` is O. ``best`` is the step that each half picks. ``source`` is the change of the
-    source's own mIoU from that step to the last (negative: the mIoU still falls). ``gap`` is the
-    drop of the source itself minus that of the targets after the last step, in points.
+    Attributes:
+        attack: ``pgd`` or ``ds``.
+        score: ``raw`` or ``eps*sign``.
+        group: The pair group.
+        values: The mIoU in percent after each step.
+        overfit: The overfitting index O in percentage points.
+        best: The step that each half of the images selects.
+        source: The change of the source's own mIoU from the selected step to the last, in
+            percentage points; below 0 if the mIoU still falls.
+        gap: The drop of the source itself minus the drop of the targets after the last step, in
+            percentage points.
     """
 
     attack: str
@@ -57,18 +66,24 @@ class Curve:
 
     @property
     def turns(self) -> bool:
-        """Whether targets recover while the source itself still falls."""
+        """Return whether targets recover and the source's own mIoU falls, both beyond noise."""
         return self.overfit.low > 0 and self.source.high < 0
 
     @property
     def holds(self) -> bool:
-        """Whether a turn of ``NEGLIGIBLE`` points or more is excluded."""
+        """Return whether the interval excludes an O of ``NEGLIGIBLE`` percentage points or more."""
         return self.overfit.high < NEGLIGIBLE
 
 
 @dataclass(frozen=True)
 class Iterates:
-    """AEs of one attack run after each of the steps, in one score."""
+    """The AEs of an attack after each of the steps, in a single score.
+
+    Attributes:
+        attack: The attack's name.
+        score: A key of ``SCORES``.
+        steps: The steps after which AEs are kept, rising.
+    """
 
     attack: str
     score: str
@@ -76,25 +91,39 @@ class Iterates:
 
     @property
     def names(self) -> list[str]:
-        """The names in the results, one per step."""
+        """Return the names of the variants, a name per step."""
         return [f"{self.attack}:{step}{SCORES[self.score]}" for step in self.steps]
 
 
 @dataclass(frozen=True)
 class Overfitting:
-    """Curves of every attack, score and group of targets over ``steps``."""
+    """The findings of the study.
+
+    Attributes:
+        facts: The data.
+        steps: The steps after which AEs are kept.
+        curves: A curve per attack, score and pair group.
+    """
 
     facts: Facts
     steps: tuple[int, ...]
     curves: tuple[Curve, ...]
 
     def of(self, attack: str, group: str) -> list[Curve]:
-        """Return the curves of an attack on a group, one per score."""
+        """Return the curves of an attack on a pair group, a curve per score, raw first."""
         return [c for c in self.curves if (c.attack, c.group) == (attack, group)]
 
 
 def experiment(base: BaseExperiment) -> Experiment:
-    """Add PGD and dynamic scaling to a base, with iterates after some of the steps."""
+    """Add PGD and dynamic scaling to a base, with AEs kept after some of the steps.
+
+    Returns:
+        The experiment with ``pgd`` and ``ds`` at the base's eps and number of steps, kept after the
+        steps of ``KEPT_STEPS`` and the last step, scored raw and as eps*sign.
+
+    Raises:
+        InputError: If the base's only source is its only target.
+    """
     check_transfer(base)
     common = {"eps": base.eps, "steps": base.steps, "steps_at": _kept(base.steps)}
     attacks = [{"preset": preset, **common, "scores": list(SCORES)} for preset in COMPARED_ATTACKS]
@@ -102,7 +131,15 @@ def experiment(base: BaseExperiment) -> Experiment:
 
 
 def findings(sample: Resampled, base: BaseExperiment) -> Overfitting:
-    """Compute the curve of every attack, score and group."""
+    """Compute the curve of every attack, score and pair group.
+
+    Args:
+        sample: The resampled results of the study's experiment.
+        base: The base of the experiment.
+
+    Raises:
+        InputError: If all pairs are white-box.
+    """
     results, steps = sample.results, _kept(base.steps)
     transfer_groups(results)
     halves = _halves(sample)
@@ -130,10 +167,16 @@ def _halves(sample: Resampled) -> tuple[Resampled, Resampled]:
 
 
 def first_half(results: Results) -> np.ndarray:
-    """Return a mask of about half of the images, bool N.
+    """Return a mask of about half of the images.
 
-    Schedule groups are not divided, so a choice made on one half is independent of the scales of
-    the other. If all images share one group, the mask holds the first half of the images.
+    Schedule groups are not divided, so a selection on the first half is independent of the scales
+    of the second. If all images share a single group, the mask has the first half of the images.
+
+    Args:
+        results: The results, with N images.
+
+    Returns:
+        bool N.
     """
     count = results.manifest.settings.schedule_groups
     groups = np.array([schedule_group(name, count) for name in results.image_ids])
@@ -178,7 +221,7 @@ def _curve(
 
 
 def _best(half: Resampled, names: Sequence[str], pairs: Sequence[Pair]) -> int:
-    """Return the position of the iterate with the lowest mIoU on one half of the images."""
+    """Return the position of the iterate with the lowest mIoU on a half of the images."""
     return int(np.argmin([half.values(name, pairs)[0][0] for name in names]))
 
 
@@ -189,7 +232,7 @@ def _from_best_to_last(
     picked: Sequence[int],
     pairs: Sequence[Pair],
 ) -> Interval:
-    """Return mean mIoU after the last step minus that after the step that the other half picked."""
+    """Return the mIoU after the last step minus the mIoU after the other half's best step."""
     terms: list[Term] = []
     for half, best in zip(halves, reversed(picked), strict=True):
         terms.append((0.5, half.values(names[-1], pairs)))
@@ -207,25 +250,32 @@ def sentences(numbers: Overfitting) -> list[str]:
                 raw = curves[0]
                 index = {curve.score: curve.overfit for curve in curves}
                 parts.append(
-                    f"on {TARGETS_OF[group]} mIoU goes from {raw.values[0].value:.1f} after "
-                    f"{numbers.steps[0]} step to {raw.values[-1].value:.1f} after "
-                    f"{numbers.steps[-1]}, O = {signed(index)}"
+                    f"mIoU on {TARGETS_OF[group]} changes from {raw.values[0].value:.1f} % after "
+                    f"{numbers.steps[0]} step to {raw.values[-1].value:.1f} % after "
+                    f"{numbers.steps[-1]} (overfitting index O = {signed(index)})"
                 )
         own = numbers.of(attack, "diagonal")
         if own:
             ends = [own[0].values[i].value for i in (0, -1)]
-            parts.append(f"on {TARGETS_OF['diagonal']} from {ends[0]:.1f} to {ends[1]:.1f}")
+            parts.append(f"on {TARGETS_OF['diagonal']} from {ends[0]:.1f} % to {ends[1]:.1f} %")
         lines.append(f"Under {words}, {'; '.join(parts)}.")
     return lines
 
 
 def verdicts(numbers: Overfitting) -> list[Verdict]:
-    """Return the verdicts on A1, A2 and A3; for PGD, raw and eps*sign must agree."""
+    """Return the verdicts on A1, A2 and A3, from the curves of PGD.
+
+    Returns:
+        A1 is never tested. With fewer than ``LEAST_STEPS`` steps A2 and A3 are open. A2 is
+        supported if all scores of a transfer group exclude overfitting (``holds``), and
+        contradicted if all curves show overfitting (``turns``). A3 follows from the sign of ``gap``
+        in groups that support A2, else A3 is open.
+    """
     classifiers = Verdict("A1", "not tested", "no classifier was attacked")
     groups = {g: c for g in PAIR_GROUPS if g != "diagonal" and (c := numbers.of("pgd", g))}
     last = numbers.steps[-1]
     if last < LEAST_STEPS:
-        short = f"{last} steps are too few to overfit"
+        short = f"an attack of {last} steps is too short to overfit"
         return [classifiers, *(Verdict(c, "leaves open", short) for c in ("A2", "A3"))]
     calm = [group for group, curves in groups.items() if all(curve.holds for curve in curves)]
     if calm:
@@ -233,20 +283,20 @@ def verdicts(numbers: Overfitting) -> list[Verdict]:
         overfit = Verdict(
             "A2",
             "supports",
-            f"on {where} PGD does not overfit within {last} steps: a turn of {NEGLIGIBLE:g} points "
+            f"on {where} PGD does not overfit within {last} steps: an O of {NEGLIGIBLE:g} points "
             "or more is excluded",
         )
         gaps = [curve.gap for group in calm for curve in groups[group]]
         limited = Verdict(
             "A3",
             standing(direction(gaps)),
-            f"there the source itself loses {plain(gaps[0])} points more",
+            f"the drop on the source itself is {plain(gaps[0])} points larger than there",
         )
         return [classifiers, overfit, limited]
     if all(curve.turns for curves in groups.values() for curve in curves):
-        found = Verdict("A2", "contradicts", "PGD overfits everywhere that it was scored")
+        found = Verdict("A2", "contradicts", "PGD overfits on every group of targets")
     else:
-        found = Verdict("A2", "leaves open", "the intervals hold both a turn and none")
+        found = Verdict("A2", "leaves open", "the intervals include overfitting and its absence")
     return [classifiers, found, Verdict("A3", "leaves open", "overfitting is not excluded")]
 
 

@@ -1,9 +1,10 @@
-"""Scales (A4, A5): are AEs tied to the scale at which they were made?
+"""Scales (A4, A5): dependence of AEs on the scale at which they were made.
 
-PGD through a network at scale s, scored on the same network at scale u, for every s and u; and
-dynamic scaling, made at all of them. PGD at scale s is dynamic scaling with s as its only scale:
-the same bits as PGD on the network with ``inference: {mode: whole, scale: s}``, which is what
-targets are. A matrix is as heavy on its diagonal as AEs are tied to a scale (A4).
+PGD through a network at scale s is scored on the same network at scale u, for every s and u.
+Dynamic scaling, made at all scales, is scored likewise. PGD at scale s is dynamic scaling with s as
+its only scale: the same bits as PGD on the network with ``inference: {mode: whole, scale: s}``,
+which is how the targets are built. The larger the drops on the diagonal of the matrix, the more AEs
+depend on scale (A4).
 """
 
 from dataclasses import dataclass
@@ -37,11 +38,19 @@ MiouByScale = tuple[Interval, ...]
 
 @dataclass(frozen=True)
 class Scales:
-    """mIoU of networks at each scale: ``pgd[s][u]`` made at s and scored at u, and the row ``ds``.
+    """The mIoU of networks at each scale, and contrasts of drops.
 
-    In points of the drop, per score: ``heavy``, the drop under PGD at its own scale minus that at
-    other scales; ``flattened``, how much smaller this difference is under dynamic scaling, at scale
-    1; ``gain`` of dynamic scaling over PGD at scales other than 1.
+    Attributes:
+        facts: The data.
+        networks: The names of the sources.
+        pgd: ``pgd[s][u]``, the mIoU in percent under PGD made at scale s and scored at scale u.
+        ds: The mIoU in percent under dynamic scaling, scored at each scale.
+        heavy: Per score, the drop under PGD at its own scale minus the drop at other scales, in
+            percentage points.
+        flattened: Per score, the drop at scale 1 minus the drop at other scales, under PGD made at
+            scale 1 less under dynamic scaling, in percentage points.
+        gain: Per score, the drop under dynamic scaling minus the drop under PGD made at scale 1, at
+            scales other than 1, in percentage points.
     """
 
     facts: Facts
@@ -54,7 +63,15 @@ class Scales:
 
 
 def experiment(base: BaseExperiment) -> Experiment:
-    """Add PGD at each scale, dynamic scaling, and the sources at each scale as targets."""
+    """Add PGD at each scale, dynamic scaling, and the sources at each scale as targets.
+
+    Returns:
+        The experiment with ``pgd-at-SCALE`` per scale of ``SCALES`` and ``ds``, at the base's eps
+        and number of steps, scored raw and as eps*sign. Targets are ``SOURCE-at-SCALE``.
+
+    Raises:
+        InputError: If a source is an ensemble or does not see the image whole.
+    """
     common = {"eps": base.eps, "steps": base.steps, "scores": list(SCORES)}
     attacks = [
         {"preset": "pgd", "name": _at("pgd", scale), **common,
@@ -85,15 +102,20 @@ def _scaled(base: BaseExperiment, name: str, scale: float) -> dict[str, Any]:
     model = next(m for m in base.models if m.name == name)
     if model.ensemble is not None or (model.inference and model.inference.mode != "whole"):
         raise InputError(
-            f"study {STUDY.name}: model '{name}' is an ensemble or slides windows, and scales are "
-            "those of one network that sees the image whole; name other sources"
+            f"Study {STUDY.name} needs sources that are single networks with inference.mode whole, "
+            f"but model '{name}' is an ensemble or slides windows. Choose other sources."
         )
     inference = {"mode": "whole", "scale": scale}
     return model.model_dump(mode="json") | {"name": _at(name, scale), "inference": inference}
 
 
 def findings(sample: Resampled, base: BaseExperiment) -> Scales:
-    """Compute the matrix of scales and the contrasts in it."""
+    """Compute the matrix of scales and its contrasts.
+
+    Args:
+        sample: The resampled results of the study's experiment.
+        base: The base of the experiment.
+    """
     networks = _networks(base)
     count = range(len(SCALES))
 
@@ -118,7 +140,7 @@ def findings(sample: Resampled, base: BaseExperiment) -> Scales:
         flattened[score] = combine(sample.design, terms)
         gains[score] = combine(sample.design, [(1, ds[1]), (-1, pgd[1])])
     return Scales(
-        facts=facts_of(sample, f"{levels(base.eps)}, {base.steps} steps an attack"),
+        facts=facts_of(sample, f"{levels(base.eps)}, {base.steps} steps per attack"),
         networks=tuple(networks),
         pgd=tuple(tuple(sample.mean(name, pairs(u)) for u in count) for name in names),
         ds=tuple(sample.mean("ds", pairs(u)) for u in count),
@@ -136,30 +158,35 @@ def sentences(numbers: Scales) -> list[str]:
     listed = ", ".join(f"{scale:g}" for scale in SCALES)
     return [
         f"AEs were made on {', '.join(numbers.networks)} at scales {listed} and scored on the same "
-        "network at each of them.",
-        f"PGD takes {signed(numbers.heavy)} points of mIoU more at the scale it was made at than "
-        "at others.",
-        f"Made at scale 1, PGD leaves {shown} % mIoU at the scales in turn, dynamic scaling "
-        f"{scaled} %: it flattens the row by {signed(numbers.flattened)} points and takes "
-        f"{signed(numbers.gain)} more at scales other than 1.",
+        "network at each scale.",
+        f"The drop in mIoU under PGD at its own scale minus the drop at other scales is "
+        f"{signed(numbers.heavy)} points.",
+        f"At the scales in turn, mIoU is {shown} % under PGD made at scale 1 and {scaled} % under "
+        "dynamic scaling, which reduces the difference between scale 1 and other scales by "
+        f"{signed(numbers.flattened)} points and changes the drop at scales other than 1 by "
+        f"{signed(numbers.gain)} points.",
     ]
 
 
 def verdicts(numbers: Scales) -> list[Verdict]:
-    """Return the verdicts on A4 and A5."""
+    """Return the verdicts on A4 and A5.
+
+    Returns:
+        A4 by ``heavy``, as ``matters``; A5 by the common sign of ``flattened`` and ``gain``.
+    """
     flatter, better = (direction(found.values()) for found in (numbers.flattened, numbers.gain))
     both = flatter if flatter == better else 0
     reason = {
-        1: "dynamic scaling evens the scales out by taking more at the others",
-        -1: "dynamic scaling is tied to its scale more than PGD, and takes less at the others",
-        0: "dynamic scaling does not surely both even the scales out and take more at the others",
+        1: "dynamic scaling reduces the difference between scales, with larger drops at others",
+        -1: "dynamic scaling increases the difference between scales, with smaller drops at others",
+        0: "smaller differences between scales and larger drops at others are not both certain",
     }[both]
     return [
         Verdict(
             "A4",
             matters(numbers.heavy.values()),
-            "read as: AEs are tied to the scale they were made at; away from it PGD takes "
-            f"{signed(numbers.heavy)} points less",
+            "read as: AEs depend on the scale at which they were made; the drop under PGD at other "
+            f"scales is {signed(numbers.heavy)} points smaller",
         ),
         over_pgd("A5", standing(both), reason),
     ]

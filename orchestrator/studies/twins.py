@@ -1,10 +1,10 @@
-"""Twins (A4): does dynamic scaling gain more where a network was trained at one scale?
+"""Twins (A4): the gain of dynamic scaling on networks trained at a single scale.
 
-A pair of twins is one network trained with scale augmentation and without; or at two output
-strides. How much dynamic scaling gains over PGD is compared between them, as sources on the same
-targets and as targets of the same sources. If AEs are tied to the scales at which their source
-recognises things (A4), they should be tied the more to a source that saw one scale, and dynamic
-scaling should gain more on it.
+A pair of twins is the same network trained with scale augmentation and without, or at two output
+strides. The gain of dynamic scaling over PGD is compared between twins, as sources on the same
+targets and as targets of the same sources. If AEs depend on the scales of their source (A4), this
+dependence should be stronger for a source trained at a single scale, and dynamic scaling should
+gain more on it.
 """
 
 from collections.abc import Sequence
@@ -35,9 +35,13 @@ ROLES = ("source", "target")
 
 @dataclass(frozen=True)
 class Role:
-    """Gain of dynamic scaling over PGD on the first and on the second twins, in points.
+    """The gain of dynamic scaling over PGD on twins in a role, in percentage points of drop.
 
-    ``difference`` is the gain on the second minus that on the first.
+    Attributes:
+        role: ``source`` or ``target``.
+        first: Per score, the gain on the first twins.
+        second: Per score, the gain on the second twins.
+        difference: Per score, the gain on the second minus the gain on the first.
     """
 
     role: str
@@ -48,7 +52,13 @@ class Role:
 
 @dataclass(frozen=True)
 class TwinDifference:
-    """Twins that differ in one property of their training, and their gains per role."""
+    """Twins that differ in a single property of their training.
+
+    Attributes:
+        name: The property, a key of ``TWINS``.
+        twins: The pairs of model names, first and second.
+        roles: The gains per role.
+    """
 
     name: str
     twins: tuple[Twins, ...]
@@ -57,12 +67,18 @@ class TwinDifference:
 
 @dataclass(frozen=True)
 class Twinned:
-    """Findings per property in which twins differ."""
+    """The findings of the study.
+
+    Attributes:
+        facts: The data.
+        kinds: The gains per property in which twins differ.
+    """
 
     facts: Facts
     kinds: tuple[TwinDifference, ...]
 
     def of(self, name: str) -> TwinDifference | None:
+        """Return the gains of twins that differ in the named property, or None."""
         return next((kind for kind in self.kinds if kind.name == name), None)
 
 
@@ -72,12 +88,20 @@ def _given(base: BaseExperiment) -> dict[str, tuple[Twins, ...]]:
 
 
 def experiment(base: BaseExperiment) -> Experiment:
-    """Add PGD and dynamic scaling to a base, with all twins as sources and targets."""
+    """Add PGD and dynamic scaling to a base, with all twins as sources and targets.
+
+    Returns:
+        The experiment with ``pgd`` and ``ds`` at the base's eps and cost, scored raw and as
+        eps*sign.
+
+    Raises:
+        InputError: If the base names no twins, or has no other model as source or target.
+    """
     twins = {name for pairs in _given(base).values() for pair in pairs for name in pair}
     if not twins:
         raise InputError(
-            f"study {STUDY.name} needs pairs of networks that differ by their training alone; give "
-            "study.twins=[[with-scale-augmentation, without]], or study.stride_twins"
+            f"Study {STUDY.name} needs pairs of networks that differ in training only. Set "
+            "study.twins=[[with-scale-augmentation, without]] or study.stride_twins."
         )
 
     for role, partners in zip(ROLES, (base.target_models, base.source_models), strict=True):
@@ -97,9 +121,17 @@ def experiment(base: BaseExperiment) -> Experiment:
 
 
 def findings(sample: Resampled, base: BaseExperiment) -> Twinned:
-    """Compute the gains of the twins, per property and role."""
+    """Compute the gains of the twins, per property and role.
+
+    Args:
+        sample: The resampled results of the study's experiment.
+        base: The base of the experiment.
+
+    Raises:
+        InputError: If twins have no common partner in a role.
+    """
     kinds = tuple(_kind(sample, name, twins) for name, twins in _given(base).items())
-    effort = f"{levels(base.eps)}, {base.cost:g} forward equivalents an attack"
+    effort = f"{levels(base.eps)}, {base.cost:g} forward equivalents per attack"
     return Twinned(facts_of(sample, effort), kinds)
 
 
@@ -132,7 +164,7 @@ def _kind(sample: Resampled, name: str, twins: tuple[Twins, ...]) -> TwinDiffere
 
 
 def _pairs(results: Results, twins: Twins, role: str) -> list[tuple[Pair, Pair]]:
-    """Return two pairs of source and target per other model, which differ in the twin alone."""
+    """Return two pairs of source and target per other model, which differ only in the twin."""
     if role == "source":
         both = [((twins[0], other), (twins[1], other)) for other in results.targets]
     else:
@@ -147,8 +179,8 @@ def _pairs(results: Results, twins: Twins, role: str) -> list[tuple[Pair, Pair]]
 def _no_partner(role: str) -> InputError:
     other = ROLES[1 - ROLES.index(role)]
     return InputError(
-        f"study {STUDY.name}: as {role}s twins are compared on a common {other}, and there is none "
-        f"but themselves; name other models as {other}s"
+        f"Study {STUDY.name} compares twins as {role}s with a common {other}, but no other model "
+        f"is a {other}. Add other models to {other}s."
     )
 
 
@@ -164,23 +196,29 @@ def sentences(numbers: Twinned) -> list[str]:
         for role in kind.roles:
             lines.append(
                 f"With {_named(kind.twins)} ({first} / {second} {kind.name}) as {role.role}, "
-                f"dynamic scaling gains {signed(role.first)} points of mIoU over PGD on the first "
-                f"and {signed(role.second)} on the second, {signed(role.difference)} more."
+                f"the gain of dynamic scaling over PGD is {signed(role.first)} points of mIoU on "
+                f"the first and {signed(role.second)} on the second, a difference of "
+                f"{signed(role.difference)}."
             )
     if numbers.of(STRIDE) is None:
-        lines.append("No twins of another output stride were given: that is not tested.")
+        lines.append("Output stride is not tested, because study.stride_twins is empty.")
     return lines
 
 
 def verdicts(numbers: Twinned) -> list[Verdict]:
-    """Return the verdict on A4."""
+    """Return the verdict on A4.
+
+    Returns:
+        The standing by the difference in gain between twins as sources, as ``matters``; not tested
+        without twins of scale augmentation.
+    """
     kind = numbers.of(AUGMENTATION)
     if kind is None:
-        return [Verdict("A4", "not tested", "no twins of scale augmentation were given")]
+        return [Verdict("A4", "not tested", "study.twins is empty")]
     found = kind.roles[ROLES.index("source")].difference
     reason = (
-        "read as: on a source that was trained at one scale dynamic scaling gains more; it gains "
-        f"{signed(found)} points more"
+        "read as: dynamic scaling gains more on a source trained at a single scale; the difference "
+        f"in gain is {signed(found)} points"
     )
     return [over_pgd("A4", matters(found.values()), reason)]
 

@@ -197,7 +197,7 @@ def test_binary_labels_of_an_mmseg_config_are_said(folder: Path) -> None:
         answer = command(verb, "spec.yaml", data=data, models=TWO)
         assert answer.exit_code == 0, answer.output
         if verb == "run":
-            assert "Class 'object' occurs in no label" in told(answer)
+            assert "Class 'object' has no labelled pixel" in told(answer)
 
 
 def test_bits_are_the_classes_0_and_1(folder: Path) -> None:
@@ -207,7 +207,7 @@ def test_bits_are_the_classes_0_and_1(folder: Path) -> None:
         Image.open(path).convert("1").save(path)
     answer = command(data={"folder": "data", "classes": BINARY}, models=TWO)
     assert_scores(answer)
-    assert "occurs in no label" not in told(answer)
+    assert "has no labelled pixel" not in told(answer)
 
 
 def test_black_and_white_colours_without_a_palette_are_refused(folder: Path) -> None:

@@ -51,7 +51,7 @@ def not_logged(answer: Result, said: str) -> None:
     first, second = answer.stderr.splitlines()[-2:]
     assert "could not be written: " in first
     assert said in first
-    assert second.startswith("Log it later with: segtransfer report ")
+    assert second.startswith("To log later: segtransfer report ")
     assert "Traceback" not in answer.output
 
 
@@ -111,7 +111,7 @@ def test_compare_after_the_experiment_was_deleted_or_the_database_broke(database
     client.delete_experiment(found.experiment_id)
     answer = verb("compare", "noise", "noise", "--store", "store")
     assert answer.exit_code == 0, answer.output
-    assert "Not in MLflow, because spec is not: 'segtransfer report" in told(answer)
+    assert "Not logged to MLflow, because spec is not logged. To log it first: " in told(answer)
     database.write_text("hello")
     answer = verb("compare", "noise", "noise", "--store", "store")
     assert answer.exit_code == 0, answer.output

@@ -107,7 +107,7 @@ def assert_refused(answer: Result, *sentences: str) -> None:
     sentence, *rest = answer.stderr.strip().splitlines()
     assert sentence.startswith("error: "), answer.stderr
     for line in rest:
-        assert line.startswith("The error in full: ") or ": field '" in line, answer.stderr
+        assert line.startswith("Full error: ") or ": field '" in line, answer.stderr
     assert not Path("store", "rows").exists()
 
 

@@ -108,7 +108,7 @@ def test_the_page_of_one_node_is_followed_on_eight_gpus_and_the_long_run_interru
 
         shown = follow(place, ONE_NODE, press_ctrl_c)
         assert "as published: 0 of 4 targets" in find(shown, "run paper-voc-small")
-        assert "What was done is in the store; run again" in find(shown, LONG_RUN)
+        assert "Finished results are in the store. Run the same" in find(shown, LONG_RUN)
         assert "already in the store" in find(shown, "run paper-voc data.root")
         check_one_node(place, shown)
 
@@ -136,6 +136,6 @@ def test_the_page_of_four_nodes_is_followed_on_two() -> None:
         assert "Store:" in find(shown, "fleet status")
         assert "as published: 0 of 6 targets" in find(shown, "job follow")
         assert not [line for line, text in shown.items() if "could not be" in text]
-        assert "Not in MLflow" not in find(shown, "compare")
+        assert "Not logged to MLflow" not in find(shown, "compare")
         assert len(open_results(place.shared / "store")) == 2
         assert list((place.shared / "cache/segtransfer").glob("*.pth"))

@@ -125,7 +125,7 @@ def test_a_checkpoint_is_named_without_credentials(location: str, sha256: str | 
     "storage", ["postgresql://me:hunter2@host/s", "mysql:///s?password=hunter2"]
 )
 def test_a_search_is_stored_without_a_password(storage: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"storage holds a password.*PGPASSWORD") as refused:
+    with pytest.raises(InputError, match=r"storage has a password.*PGPASSWORD") as refused:
         grey_search(tmp_path, search={"storage": storage})
     assert "hunter2" not in str(refused.value)
 

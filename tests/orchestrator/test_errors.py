@@ -80,7 +80,7 @@ def test_the_exit_code_follows_from_the_class(
     ]
     assert codes == [ExitCode.WRONG_INPUT, ExitCode.WRONG_INPUT, ExitCode.FAILED, ExitCode.FAILED]
     assert describe(SegtransferError("a sentence"), "", "") == ExitCode.FAILED
-    assert "unforeseen" not in capsys.readouterr().err
+    assert "unexpected" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_only_an_error_of_a_file_is_said_to_be_one(
     monkeypatch.chdir(tmp_path)  # for the tracebacks
     describe(error, "mine.yaml", "run again")
     said = " ".join(capsys.readouterr().err.split())
-    assert ("not readable or writable" in said) is of_a_file
+    assert ("cannot read or write" in said) is of_a_file
     assert str(error) in said
 
 

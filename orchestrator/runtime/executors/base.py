@@ -1,4 +1,4 @@
-"""The interface of executors: calls of the driver, events for the driver, and one task's work."""
+"""The interface of executors: calls by the driver, events for it, and the work of a task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Served:
 
     Attributes:
         spec: The model.
-        fingerprint: The expected fingerprint.
+        fingerprint: The expected fingerprint; a model with another fingerprint is refused.
         numerics: The options to compute with.
     """
 
@@ -47,11 +47,11 @@ class Output:
 
     Attributes:
         images: A handle of the AEs of an attack, M x N x 3 x H x W uint8, with M AEs per image.
-        confusions: Confusion matrices of an evaluation.
-        predictions: Predicted classes of an evaluation.
+        confusions: Confusion matrices of an evaluation, N x K x K; rows are labels.
+        predictions: Predicted classes of an evaluation, N x h x w uint8.
         report: Cost and health of the call.
-        blob: The arrays in the store, if the worker wrote them; then confusions and predictions
-            are None.
+        blob: The arrays in the store, if the worker wrote them. Confusions and predictions are None
+            then.
     """
 
     images: Any = None
@@ -126,28 +126,41 @@ Event = Finished | Failed | SlotUp | SlotDown | Hosted | Refused
 class Executor(Protocol):
     """Hosts models in slots, and runs the calls of each slot in their order.
 
-    Images travel as handles. If ``interruptible``, a call under way can be ended from outside.
+    Arrays travel as handles, for example Ray object references. Models run in workers or within
+    ``wait``, never within another method.
+
+    Attributes:
+        interruptible: Whether a call under way can be ended from outside, by ``cancel`` or
+            ``recreate``.
     """
 
     interruptible: bool
 
     def open(self, models: int, sources: int = 0, peaks: Sequence[int] = ()) -> None:
-        """Open slots, each of which reports ``SlotUp``; later calls may open more.
+        """Open slots, each of which reports ``SlotUp``; further calls may open more.
 
         Args:
             models: Number of models to host.
-            sources: Number of these models that are attacked.
+            sources: Number of these models under attack.
             peaks: Peak GPU memory of each model in bytes; empty unless all were measured.
         """
 
     def starting(self) -> bool:
-        """Tell whether any open slot has never been up."""
+        """Return whether any open slot has never been up."""
 
     def awaited(self) -> str:
-        """Return a phrase for the nodes requested from the cluster; empty if none are."""
+        """Describe the nodes requested from the cluster.
+
+        Returns:
+            A phrase such as "GPUs: 8 in all"; empty if no nodes are requested.
+        """
 
     def budget(self) -> int:
-        """Return the bytes that AEs in flight may take."""
+        """Return the budget of AEs in flight, which are under attack or have open evaluations.
+
+        Returns:
+            Bytes over all slots. The number may change when slots join.
+        """
 
     def host(self, slot_id: str, model: str, served: Served) -> None:
         """Load a model in place of the slot's model; ``Hosted`` or ``Refused`` follows.
@@ -156,41 +169,76 @@ class Executor(Protocol):
 
         Args:
             slot_id: The slot.
-            model: The model's key, as tasks name it.
+            model: The model's key, as in tasks.
             served: The model to load.
         """
 
     def put(self, array: np.ndarray) -> Any:
-        """Return a handle of an array, for any number of calls."""
+        """Store an array with the executor, for any number of calls.
+
+        Returns:
+            A handle of the array.
+        """
 
     def fetch(self, handle: Any) -> np.ndarray:
-        """Return the array of a handle.
+        """Return the array of a handle, after the transfer to this process.
+
+        Args:
+            handle: A handle from ``put``, or from the output of an attack.
 
         Raises:
             LostError: The array is lost with its worker or node.
         """
 
     def start(self, task: Task, slot_id: str, shard: Shard, images: Any, labels: Any) -> None:
-        """Queue a call on a slot; ``images`` and ``labels`` are handles."""
+        """Queue a call on a slot; ``Finished`` or ``Failed`` follows, unless the slot goes down.
+
+        Args:
+            task: The task of the call.
+            slot_id: The slot, which hosts the task's model.
+            shard: The shard of the task.
+            images: Handle of uint8 images: N x 3 x H x W, or the attack's AEs for an evaluation.
+            labels: Handle of the labels, N x h x w uint8.
+        """
 
     def cancel(self, key: str) -> None:
-        """Ask a call to stop at its next step; it reports ``Failed`` cancelled, or finishes."""
+        """Ask the call of a task to stop at its next step.
+
+        The call reports ``Failed`` of kind ``cancelled``, or its result if it ends first. A task
+        without a call is ignored.
+
+        Args:
+            key: The task's key.
+        """
 
     def recreate(self, slot_id: str) -> None:
-        """Replace a slot's worker, idle or busy; ``SlotDown`` follows."""
+        """Replace a slot's worker, with its model and calls; ``SlotDown`` follows.
+
+        Args:
+            slot_id: The slot, idle or busy.
+        """
 
     def wait(self, timeout: float) -> list[Event]:
-        """Return the events since the last call, after ``timeout`` seconds if there are none."""
+        """Wait for events; the inline executor runs a call meanwhile.
+
+        Args:
+            timeout: Longest wait in seconds; zero asks for present events.
+
+        Returns:
+            The events since the last call, in their order; empty after ``timeout`` without an
+            event.
+        """
 
     def close(self) -> None:
-        """Release every model and worker."""
+        """Release every model and worker; calls under way are lost."""
 
 
 @dataclass(frozen=True)
 class TaskInputs:
-    """Ids, schedule group, images and labels of the shard that a task works on.
+    """Ids, schedule group, images and labels of a task's shard.
 
-    Images are uint8: N x 3 x H x W of the data, or the AEs of an attack for its evaluations.
+    Images are uint8: N x 3 x H x W of the data, or M x N x 3 x H x W AEs for an evaluation of an
+    attack. Labels are uint8, N x h x w.
     """
 
     image_ids: tuple[str, ...]
@@ -206,14 +254,19 @@ def perform(
     micro_batch: int,
     poll: Callable[[], None] = lambda: None,
 ) -> Output:
-    """Run one task on one model, in the process that holds the model.
+    """Run a task on a model, in the process that holds the model.
+
+    Global random generators are seeded with the task's key during the call, and restored.
 
     Args:
         model: The slot's model, or None if the slot is empty.
         task: The attack or evaluation.
         inputs: The images and labels.
-        micro_batch: Images per forward.
+        micro_batch: Images per forward, halved during the call if memory runs out.
         poll: Called before every step and forward; it may raise to stop the call.
+
+    Returns:
+        The arrays themselves, not handles, with the report.
 
     Raises:
         ValueError: The task needs a model, and the slot is empty.
@@ -221,13 +274,15 @@ def perform(
     """
     if task.model is not None:
         if model is None:
-            raise ValueError(f"task {task.key} needs model {task.model}, and its slot hosts none")
+            raise ValueError(
+                f"task {task.key} needs model {task.model}, but its slot hosts no model"
+            )
         size = inputs.images.shape[-2], inputs.images.shape[-1]
         if not model.examined:
-            # No probe had a size that the model takes; these images have one that it must take.
+            # The model took no probe's size, but it must take the size of these images.
             examine(model, [size])
         check_size(model, size)
-    # Models and losses of others may draw from global generators: the task repeats its draws.
+    # Users' models and losses may draw from global generators; a repeated task repeats its draws.
     with seeded(task.key):
         return _performed(model, task, inputs, micro_batch, poll)
 

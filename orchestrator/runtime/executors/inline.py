@@ -1,6 +1,6 @@
-"""The inline executor: every model in this process, one call at a time, one torch thread.
+"""The inline executor: every model in this process, a call at a time, on one torch thread.
 
-Other executors are compared with its results, and a debugger can follow its calls.
+Results of other executors are compared with its results, and a debugger can follow its calls.
 """
 
 import time
@@ -38,7 +38,11 @@ from segtransfer.tasks.models.base import Segmenter
 
 
 class InlineExecutor:
-    """One slot per model, all in this process."""
+    """One slot per model, all in this process. Torch is set to one thread for the whole process.
+
+    Args:
+        micro_batch: Images per forward.
+    """
 
     interruptible = False
 
@@ -51,26 +55,34 @@ class InlineExecutor:
         self._calls: deque[tuple[Task, str, Shard, np.ndarray, np.ndarray]] = deque()
 
     def open(self, models: int, sources: int = 0, peaks: Sequence[int] = ()) -> None:
-        """Open one slot per model."""
+        """Open a slot per model, at least one; ``SlotUp`` follows with the next ``wait``."""
         for number in range(len(self._models), max(1, models)):
             slot = Slot(f"inline-{number}", "inline", width=1)
             self._models[slot.slot_id] = None
             self._events.append(SlotUp(slot))
 
     def starting(self) -> bool:
-        """Tell whether the driver has yet to receive the ``SlotUp`` of a slot."""
+        """Return whether the driver has yet to receive the ``SlotUp`` of a slot."""
         return any(isinstance(event, SlotUp) for event in self._events)
 
     def awaited(self) -> str:
-        """Return nothing, because no nodes are requested."""
+        """Return an empty string, because no nodes are requested."""
         return ""
 
     def budget(self) -> int:
-        """Return 2 GiB."""
+        """Return the bytes for AEs in flight: 2 GiB."""
         return 2 * 2**30
 
     def host(self, slot_id: str, model: str, served: Served) -> None:
-        """Load a model at once, on the GPU if there is one."""
+        """Load a model before returning, on the GPU if this process sees a GPU.
+
+        Any error of the load becomes ``Refused``.
+
+        Args:
+            slot_id: The slot.
+            model: The model's key, as in tasks.
+            served: The model to load.
+        """
         device, begun = "cuda" if torch.cuda.is_available() else "cpu", time.perf_counter()
         self._models[slot_id] = None
         try:
@@ -90,11 +102,19 @@ class InlineExecutor:
         return handle
 
     def start(self, task: Task, slot_id: str, shard: Shard, images: Any, labels: Any) -> None:
-        """Queue a call, which a later ``wait`` runs."""
+        """Queue a call, for a later ``wait`` to run.
+
+        Args:
+            task: The task.
+            slot_id: The slot, which hosts the task's model.
+            shard: The shard of the task.
+            images: The uint8 images or AEs.
+            labels: The uint8 labels.
+        """
         self._calls.append((task, slot_id, shard, images, labels))
 
     def cancel(self, key: str) -> None:
-        """Drop a call that waits; a call under way blocks this process, and cannot be cancelled."""
+        """Drop a queued call. A call under way blocks this process and cannot be cancelled."""
         self._events += [
             Failed(call[0].key, "cancelled", "cancelled")
             for call in self._calls
@@ -103,22 +123,29 @@ class InlineExecutor:
         self._calls = deque(call for call in self._calls if call[0].key != key)
 
     def recreate(self, slot_id: str) -> None:
-        """Empty a slot, and drop its calls."""
+        """Empty a slot, drop its calls, and report ``SlotDown`` and ``SlotUp``."""
         self._models[slot_id] = None
         self._calls = deque(call for call in self._calls if call[1] != slot_id)
         self._events += [
-            SlotDown(slot_id, False, f"{slot_id} is emptied"),
+            SlotDown(slot_id, False, f"the model of {slot_id} is unloaded"),
             SlotUp(Slot(slot_id, "inline", width=1)),
         ]
 
     def wait(self, timeout: float) -> list[Event]:
-        """Return pending events, else run the next call and return its event."""
+        """Return pending events, else run the next call to its end.
+
+        Args:
+            timeout: Longest wait in seconds if there is no call; calls may take longer.
+
+        Returns:
+            The pending events, or the event of the call. Empty without events and calls.
+        """
         if self._events:
             events = list(self._events)
             self._events.clear()
             return events
         if not self._calls:
-            time.sleep(min(timeout, 0.05))  # a task may wait for its back-off
+            time.sleep(min(timeout, 0.05))  # because a task may wait for its back-off
             return []
         task, slot_id, shard, images, labels = self._calls.popleft()
         inputs = TaskInputs(shard.image_ids, shard.group, images, labels)
@@ -134,10 +161,18 @@ class InlineExecutor:
 
 
 class Inline(ExecutorKind):
-    """The driver and every model in the process of the command."""
+    """Runs the driver and every model in the process of the command."""
 
     def connect(self, runtime: Runtime, name: str) -> LocalClient:
-        """Open a driver in this process."""
+        """Open a driver in this process, and the event log if the runtime names a file.
+
+        Args:
+            runtime: The runtime options of the run.
+            name: Unused, because only this process uses the driver.
+
+        Returns:
+            The run's access to the driver.
+        """
         if runtime.log is not None:
             log_to(runtime.log)
         executor = InlineExecutor(micro_batch=runtime.micro_batch)

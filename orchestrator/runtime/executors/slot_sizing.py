@@ -1,4 +1,4 @@
-"""Slots per GPU, and workers per machine, on which the planner and the Ray executor agree."""
+"""Numbers of slots per GPU and per machine, for both the planner and the Ray executor."""
 
 import math
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ import torch
 
 from segtransfer.experiment.runtime_spec import Fleet
 
-WORKER_BYTES = 1.5e9  # memory that one worker may need on a CPU node
-MOST_PER_GPU = 8  # slots on a GPU if their number is not given and the models not measured
-# GPU memory of a process beside torch's, and the share of a GPU that is left free for fragments and
-# libraries' workspaces. Assumed; not measured on a GPU.
+WORKER_BYTES = 1.5e9  # bytes of memory per worker on a CPU node
+MOST_PER_GPU = 8  # slots per GPU if neither their number is given nor the models are measured
+# Bytes of GPU memory of a process beside torch's, and the share of a GPU's memory kept free for
+# fragments and libraries' workspaces. Both are assumed, not measured.
 CONTEXT_BYTES = 600 * 2**20
 RESERVE = 0.1
 
@@ -30,10 +30,10 @@ def pick_slots_per_gpu(
         gpus: Number of GPUs.
         models: Number of models to host.
         peaks: Peak GPU memory of each model in bytes; empty unless all were measured.
-        gpu_bytes: Memory of the smallest GPU; None if unknown.
+        gpu_bytes: Memory of the smallest GPU in bytes; None if unknown.
 
     Returns:
-        At least one.
+        At least 1, and at most ``MOST_PER_GPU`` if the memory of models or GPUs is unknown.
     """
     if fleet.slots_per_gpu != "auto":
         return fleet.slots_per_gpu
@@ -44,25 +44,41 @@ def pick_slots_per_gpu(
 
 
 def slots_that_fit(peaks: Sequence[int], gpu_bytes: int) -> int:
-    """Return how many models fit on one GPU, whichever they are; at least one.
+    """Return how many models fit on a GPU together, whichever they are.
 
     k models fit if the k largest peaks and k contexts stay within the memory beside the reserve.
+
+    Args:
+        peaks: Peak GPU memory of each model in bytes.
+        gpu_bytes: Memory of the GPU in bytes.
+
+    Returns:
+        From 1 to the number of models.
     """
     needs = accumulate(peak + CONTEXT_BYTES for peak in sorted(peaks, reverse=True))
     return max(1, sum(need <= (1 - RESERVE) * gpu_bytes for need in needs))
 
 
 def slots_on_cores(cores: int, models: int, sources: int) -> int:
-    """Return one slot per core, or more if more keep every model loaded and every core busy.
+    """Return a slot per core, or more if more keep every model loaded and every core busy.
 
-    If fewer ``sources`` are attacked than there are cores, replicas of them use the other cores.
+    If fewer sources are attacked than there are cores, replicas of them use the other cores.
+
+    Args:
+        cores: Number of cores.
+        models: Number of models to host.
+        sources: Number of these models under attack; 0 adds no replicas.
     """
     replicas = max(0, cores - sources) if sources else 0
     return max(1, cores, models + replicas)
 
 
 def smallest_gpu() -> int | None:
-    """Return the memory of the smallest GPU that this process sees, or None without a GPU."""
+    """Return the memory of the smallest GPU of this process.
+
+    Returns:
+        Bytes, or None without a GPU.
+    """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     sizes = [torch.cuda.get_device_properties(number).total_memory for number in range(count)]
     return min(sizes, default=None)

@@ -17,10 +17,10 @@ from segtransfer.runtime.scheduler.task_table import (
     TaskEntry,
 )
 
-# Cost for a slot to switch its model, in image forwards: a load takes seconds, a forward a tenth.
+# Cost for a slot to switch its model, in image forwards: seconds per load over 0.1 s per forward.
 SWITCH_COST = 100.0
-# A slot may be taken from a model with work left once its calls cost this many times a switch, so
-# that switches there and back take a twenty-fifth of the time at most.
+# A slot may be taken from a model with work left once its calls cost this many times a switch. So
+# the two switches, there and back, take at most 4 % of the time.
 TIME_SLICE = 50.0
 
 Decision = Start | Host
@@ -29,13 +29,18 @@ Decision = Start | Host
 class Scheduler:
     """Decides which task runs on which slot, and which slot hosts which model.
 
-    A slot hosts one model and takes up to ``window`` calls; evaluations go before attacks. AEs that
-    await scoring take ``in_flight_bytes`` at most, except that one attack may always run. A task
-    that failed through no fault of its own gets ``attempts`` attempts, ``back_off`` seconds later
-    (then twice that, ...) and on another slot if possible. ``switch_cost`` is in the unit of the
-    tasks' costs, and may be set at any time. A client submits the attacks of its evaluations, too.
+    A slot hosts one model and takes up to ``window`` calls. Evaluations go before attacks. A client
+    submits the attacks of its evaluations, too. Reports of unknown tasks and slots are ignored.
+    Memory is about 0.2 kB per task beside the ``Task``.
 
-    Memory is linear: a task takes about 0.2 kB beside the ``Task`` itself.
+    Args:
+        window: Most calls of a slot at a time.
+        attempts: Most attempts per task. Calls lost with a removed slot do not count.
+        in_flight_bytes: Budget of ``held_bytes``; a single attack may always run.
+        switch_cost: Cost for a slot to switch its model, in the unit of the tasks' costs (image
+            forwards in a run, seconds in a forecast).
+        back_off: Seconds from the first failure of a task to its retry, doubled per failure. The
+            retry takes another slot if possible.
     """
 
     def __init__(
@@ -88,15 +93,18 @@ class Scheduler:
             if state is State.BLOCKED:
                 new.append(fresh)
                 self._tasks.expect(task)
-        # The longest attacks first, so that none is left over at the end; else the plan's order.
+        # The longest attacks first, so no long attack remains at the end; else the plan's order.
         new.sort(key=lambda e: -e.task.cost if e.task.attack is not None else 0.0)
         for fresh in new:
             self._state.settle(fresh)
 
     def cancel(self, client: str) -> list[str]:
-        """Remove a client and return the keys cancelled because no other client wants them.
+        """Remove a client, and cancel its waiting tasks without another client.
 
-        Calls under way without a client are listed by ``unwanted`` instead.
+        Running tasks without a client stay until their call ends, and ``unwanted`` lists them.
+
+        Returns:
+            The keys of the cancelled tasks.
         """
         self._state.queues.leave(client)
         cancelled, ended = [], []
@@ -118,11 +126,11 @@ class Scheduler:
         return cancelled
 
     def forget(self, client: str) -> None:
-        """Delete the tasks of a client that has finished, except tasks of other clients."""
+        """Delete the tasks of a finished client, except tasks of other clients."""
         self.cancel(client)
 
     def unwanted(self) -> list[str]:
-        """Return the running tasks without a client, each once."""
+        """Return the keys of running tasks without a client, each in one answer only."""
         keys, self._state.unwanted = self._state.unwanted, {}
         return [key for key in keys if not self._tasks[key].clients]
 
@@ -132,25 +140,25 @@ class Scheduler:
         return entry.state if entry else None
 
     def tasks_of(self, client: str) -> list[str]:
-        """Return the keys of a client's tasks."""
+        """Return the keys of a client's tasks; empty for an unknown client."""
         return list(self._clients.get(client, ()))
 
     def counts(self) -> dict[str, int]:
-        """Return the number of tasks of all clients per state."""
+        """Return the number of tasks of all clients by the value of each ``State``."""
         counts = Counter(entry.state for entry in self._tasks)
         return {state.value: counts[state] for state in State}
 
     def open_tasks(self) -> list[Task]:
-        """Return the tasks of all clients that have not ended."""
+        """Return the tasks of all clients without a final state."""
         return [entry.task for entry in self._tasks if entry.state not in FINAL]
 
     def dependants(self, key: str) -> list[Task]:
-        """Return the tasks that score the AEs of an attack."""
+        """Return the evaluations of an attack's AEs, in any state."""
         return [entry.task for entry in self._tasks.evaluations(key)]
 
     @property
     def switch_cost(self) -> float:
-        """Cost of a switch of models, in the unit of the tasks' costs."""
+        """Cost of a switch of models, in the unit of the tasks' costs; may be set at any time."""
         return self._switch_cost
 
     @switch_cost.setter
@@ -160,12 +168,12 @@ class Scheduler:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of AEs that attacks are making, or that await scoring."""
+        """Bytes of AEs under attack, and of AEs with open evaluations."""
         return self._state.in_flight.bytes
 
     @property
     def in_flight_bytes(self) -> int:
-        """The byte budget, which may be set at any time."""
+        """Budget of ``held_bytes``; may be set at any time."""
         return self._state.in_flight.limit
 
     @in_flight_bytes.setter
@@ -176,7 +184,7 @@ class Scheduler:
 
     @property
     def slots(self) -> Slots:
-        """The slots with their models and calls."""
+        """All slots, with their models and calls."""
         return self._state.slots
 
     def add_slot(self, slot: Slot) -> None:
@@ -185,20 +193,23 @@ class Scheduler:
         self.slots.add(slot)
 
     def remove_slot(self, slot_id: str) -> None:
-        """Remove a slot; its calls wait again, without counting as failed."""
+        """Remove a slot; its calls are ready again, first in their queues, with their attempts."""
         keys = self.slots.remove(slot_id) if slot_id in self.slots else []
-        # Each goes to the front of its queues: the last first keeps their order.
+        # Each goes to the front of its queues, so the last goes first to keep their order.
         for key in reversed(keys):
             self._state.requeue(self._tasks[key])
 
     def hosted(self, slot_id: str, model: str) -> None:
-        """Record that a slot has loaded a model, whose tasks may start there."""
+        """Record that a slot has loaded a model; ignored if the slot's present model is another."""
         if slot_id in self.slots and self.slots.model(slot_id) == model:
             self.slots.loaded(slot_id)
             self._state.dirty[model] = None
 
     def refused(self, slot_id: str, model: str) -> None:
-        """Record that a slot could not load a model, which gets no further replicas."""
+        """Empty a slot that could not load a model, and give the model no further replicas.
+
+        Ignored if the slot's present model is another.
+        """
         if slot_id in self.slots and self.slots.model(slot_id) == model:
             self.slots.loaded(slot_id, refused=True)
             self._placement.forbid_replicas(model)
@@ -210,7 +221,7 @@ class Scheduler:
             model: The model; None stands for tasks without a model, when no slot is left.
 
         Returns:
-            The keys of all tasks that ended.
+            The keys of the failed tasks and of their skipped evaluations.
         """
         ended: list[str] = []
         for entry in list(self._tasks):
@@ -221,10 +232,15 @@ class Scheduler:
     # -- decisions -------------------------------------------------------------------------
 
     def decide(self, now: float) -> list[Decision]:
-        """Return all starts and loads that slots, windows and the byte budget allow.
+        """Decide all starts and loads that slots, windows and the byte budget allow.
+
+        Each decision has taken effect in the scheduler's state when the method returns.
 
         Args:
-            now: Time in seconds.
+            now: Time in seconds, on the clock of ``failed``.
+
+        Returns:
+            The decisions, to be carried out in their order.
         """
         state = self._state
         for key in state.retries.due(now):
@@ -241,7 +257,14 @@ class Scheduler:
         return [*decisions, *self._starter.fill_empty()]
 
     def start(self, key: str, slot_id: str) -> None:
-        """Start a ready task on a slot, as another scheduler has decided."""
+        """Start a ready task on a slot, without a decision of this scheduler.
+
+        Simulations use it to reproduce the calls under way.
+
+        Args:
+            key: The task's key.
+            slot_id: The slot.
+        """
         entry = self._tasks[key]
         self._state.unqueue(entry)
         self._starter.start(entry, slot_id)
@@ -249,7 +272,7 @@ class Scheduler:
     # -- events ----------------------------------------------------------------------------
 
     def done(self, key: str) -> None:
-        """Record that a task's result is committed: its slot is free, its evaluations are ready."""
+        """Record a task's committed result: its slot has room, its evaluations are ready."""
         state, entry = self._state, self._tasks.get(key)
         if entry is None or entry.state in FINAL:
             return
@@ -264,15 +287,16 @@ class Scheduler:
             state.drop(key)
 
     def failed(self, key: str, *, retry: bool, now: float) -> list[str]:
-        """Record a task's failure.
+        """Record the failure of a running task; any other task is left as it is.
 
         Args:
             key: The task's key.
             retry: Whether to try again while attempts are left.
-            now: Time in seconds.
+            now: Time in seconds, on the clock of ``decide``.
 
         Returns:
-            The keys of all tasks that ended; empty if the task is tried again.
+            The keys of all tasks that ended: the task and its skipped evaluations. Empty if the
+            task is tried again, or had no client.
         """
         state, entry = self._state, self._tasks.get(key)
         if entry is None or entry.state is not State.RUNNING:
@@ -289,7 +313,7 @@ class Scheduler:
         return []
 
     def invalidated(self, key: str) -> None:
-        """Make a stored attack again that turned out corrupt, before its evaluations."""
+        """Compute a done attack with damaged AEs again; its open evaluations wait for it."""
         state, entry = self._state, self._tasks.get(key)
         if entry is None or entry.state is not State.DONE:
             return

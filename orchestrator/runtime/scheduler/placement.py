@@ -28,15 +28,15 @@ class Placement:
     - A free slot goes to a model without a slot whose ready work is large compared to a switch, or
       which has waited too long. The longest wait goes first, then the most remaining work.
     - Else the free slot becomes a replica of the model with the most ready work per replica, if the
-      work that the replica would take over costs more than a switch.
-    - Else the free slot goes to a model without a slot that has little ready work. An empty slot
+      replica would take over work worth more than a switch.
+    - Else the free slot goes to a model without a slot and with little ready work. An empty slot
       has nothing to lose.
     - A busy slot is drained for a model whose switch pays if another replica remains, and for any
       waiting model once the time slice of the hosted model is used up.
     """
 
     def __init__(self, slots: Slots, queues: ReadyQueues, remaining: Mapping[str, float]) -> None:
-        """Bind the placement to the state that it decides on.
+        """Bind the placement to the parts of the scheduler's state.
 
         Args:
             slots: The slots, whose loads and drains change with each decision.
@@ -50,11 +50,15 @@ class Placement:
         self._single: dict[str, None] = {}  # models that some slot could not load
 
     def forbid_replicas(self, model: str) -> None:
-        """Keep a model to one slot."""
+        """Keep a model to one slot, because another slot could not load it.
+
+        Args:
+            model: The model's key; the rule holds for good.
+        """
         self._single[model] = None
 
     def any_unhosted(self) -> bool:
-        """Tell whether a model with ready tasks has no slot."""
+        """Return whether a model with ready tasks has no slot."""
         hosts = self._slots.hosts
         return any(not hosts(model) for model in self._queues.models(attacks=True))
 
@@ -62,11 +66,12 @@ class Placement:
         """Place models, after all tasks that can start have started.
 
         Args:
-            attacks: Whether attacks may start now.
+            attacks: Whether attacks may start now; if not, only evaluations count as ready work.
             switch_cost: Cost of a switch of models, in the unit of the tasks' costs.
 
         Returns:
-            The decisions, and the models of slots that take calls again.
+            The loads to begin, and the models of slots whose draining ended, which take calls
+            again.
         """
         slots, queues, waits = self._slots, self._queues, self._waits
         wanted = queues.models(attacks=attacks)
@@ -108,9 +113,13 @@ class Placement:
         return [model for model in waits if model in able]
 
     def _place(self, models: list[str], *, empty: bool = False) -> list[Host]:
-        """Give a free slot (``empty``: only a slot without a model) to each unhosted model.
+        """Give a free slot to each model without a slot.
 
         Empty slots go first, then the slots with the least loss, unsaturated devices first.
+
+        Args:
+            models: The models, the most urgent first.
+            empty: Whether to use only slots without a model.
         """
         slots = self._slots
         unhosted = [model for model in models if not slots.hosts(model)]
@@ -138,7 +147,7 @@ class Placement:
     def _replicate(self, wanted: list[str], attacks: bool, switch_cost: float) -> list[Host]:
         """Give further slots to the models with the most ready work per slot.
 
-        A model gets one replica per ready call at most.
+        A model gets at most one replica per ready call.
         """
         slots, queues = self._slots, self._queues
         placed: list[Host] = []

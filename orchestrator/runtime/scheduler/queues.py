@@ -21,8 +21,8 @@ class _ModelQueues:
     """A model's queues, and the cost charged to each client on this model.
 
     ``virtual_time`` is the former charge of the client whose task started last (start-time fair
-    queueing). A new or returning client is charged that much at least, so that no client gets
-    credit for its absence.
+    queueing). A new or returning client is charged at least as much, so no client gets credit for
+    its absence.
     """
 
     evaluations: _KindQueues = field(default_factory=_KindQueues)
@@ -45,7 +45,13 @@ class ReadyQueues:
         self._models: dict[str, _ModelQueues] = {}
 
     def leave(self, client: str) -> None:
-        """Delete a client; the caller then drops the tasks without other clients."""
+        """Delete a client with its queues and charges.
+
+        The caller then drops the tasks without other clients, whose counts are still included here.
+
+        Args:
+            client: The client's id.
+        """
         for name, model in list(self._models.items()):
             if model.charged.pop(client, None) is None:
                 continue
@@ -56,7 +62,12 @@ class ReadyQueues:
                 del self._models[name]
 
     def push(self, entry: TaskEntry, *, first: bool = False) -> None:
-        """Add a ready task at the end of its clients' queues, or ``first`` at their front."""
+        """Add a ready task to the queues of all its clients.
+
+        Args:
+            entry: The task.
+            first: Whether to add the task at the front rather than the end.
+        """
         model = self._model(entry.task)
         queues = model.of_kind(entry.task.attack is not None)
         for client in entry.clients:
@@ -70,7 +81,12 @@ class ReadyQueues:
         queues.cost += entry.task.cost
 
     def share(self, entry: TaskEntry, client: str) -> None:
-        """Add a ready task to the queue of a further client."""
+        """Add a ready task to the queue of a further client.
+
+        Args:
+            entry: The task, in the queues of its earlier clients.
+            client: The further client.
+        """
         model = self._model(entry.task)
         queues = model.of_kind(entry.task.attack is not None)
         self._queue_for_one_more(model, queues, client).append(entry)
@@ -80,10 +96,10 @@ class ReadyQueues:
         entry.queued = False
         model = self._models.get(entry.task.model or ANY)
         if model is None:
-            return  # the last client has left
+            return  # The last client of the model was deleted.
         queues = model.of_kind(entry.task.attack is not None)
         queues.count -= 1
-        # Sums of floats do not come back to zero by themselves.
+        # Rounding would leave a rest.
         queues.cost = queues.cost - entry.task.cost if queues.count else 0.0
         for client in entry.clients:
             model.ready[client] -= 1
@@ -93,7 +109,15 @@ class ReadyQueues:
                 model.attacks.clients.pop(client, None)
 
     def pop(self, name: str, kind: str) -> TaskEntry | None:
-        """Return the next ready task, of the client charged least so far, or None."""
+        """Take the next ready task of the client charged least so far.
+
+        Args:
+            name: The model, or ``ANY``.
+            kind: "attack" or "evaluate".
+
+        Returns:
+            The task, which no queue counts any more, or None if no task is ready.
+        """
         model = self._models.get(name)
         if model is None:
             return None
@@ -124,24 +148,38 @@ class ReadyQueues:
             model.charged[client] += share
 
     def count(self, name: str, kind: str) -> int:
-        """Return the number of a model's ready tasks of one kind."""
+        """Return the number of a model's ready tasks of a kind.
+
+        Args:
+            name: The model, or ``ANY``.
+            kind: "attack" or "evaluate".
+        """
         model = self._models.get(name)
         return model.of_kind(kind == "attack").count if model else 0
 
     def cost(self, name: str, *, attacks: bool) -> float:
-        """Return the cost of a model's ready tasks, with or without attacks."""
+        """Return the cost of a model's ready tasks.
+
+        Args:
+            name: The model, or ``ANY``.
+            attacks: Whether to include attacks with the evaluations.
+        """
         model = self._models.get(name)
         if model is None:
             return 0.0
         return model.evaluations.cost + (model.attacks.cost if attacks else 0.0)
 
     def ready(self, name: str) -> bool:
-        """Tell whether a model has ready tasks."""
+        """Return whether a model has ready tasks."""
         model = self._models.get(name)
         return model is not None and bool(model.ready)
 
     def models(self, *, attacks: bool) -> list[str]:
-        """Return the models with ready tasks, with or without attacks."""
+        """Return the models with ready tasks, without ``ANY``.
+
+        Args:
+            attacks: Whether ready attacks count as well as evaluations.
+        """
         return [
             name
             for name, model in self._models.items()
@@ -158,7 +196,7 @@ class ReadyQueues:
     def _queue_for_one_more(
         self, model: _ModelQueues, queues: _KindQueues, client: str
     ) -> deque[TaskEntry]:
-        """Count one more ready task of a client, and return the queue for it."""
+        """Count a further ready task of a client, and return the queue for the task."""
         ready = model.ready.get(client, 0)
         if not ready:
             model.charged[client] = max(model.charged.get(client, 0.0), model.virtual_time)

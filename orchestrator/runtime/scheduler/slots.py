@@ -1,4 +1,4 @@
-"""Slots: the model and the calls of each, indexed by what the scheduler asks for."""
+"""Slots with their models and calls, and indexes for the questions of the scheduler."""
 
 import math
 from collections import Counter
@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 class Slot:
     """A share of a device that hosts one model at a time.
 
-    Slots of one ``device`` share its cores: no more than ``width`` of them can use the device at
-    full speed at the same time. All slots of a device have the same width.
+    Attributes:
+        slot_id: The slot's id.
+        device: The device, shared with the other slots of the same name.
+        width: Number of slots that the device serves at full speed at the same time, equal for all
+            its slots. More busy slots slow each other down.
     """
 
     slot_id: str
@@ -40,7 +43,12 @@ class _Occupancy:
 class Slots:
     """All slots, with indexes that make the cost of a look-up independent of their number.
 
-    No answer depends on the order of a set, so that equal histories give equal answers.
+    No answer depends on the order of a set, so equal histories give equal answers. A busy slot has
+    a call or a load, and a free slot has neither. Except for ``end``, methods with a ``slot_id``
+    raise KeyError for an unknown slot.
+
+    Args:
+        window: Most calls of a slot at a time.
     """
 
     def __init__(self, window: int) -> None:
@@ -74,7 +82,11 @@ class Slots:
         self._index(self._states[slot.slot_id])
 
     def remove(self, slot_id: str) -> list[str]:
-        """Delete a slot and return the keys of its calls, in their order."""
+        """Delete a slot and return the keys of its calls, in the order of their starts.
+
+        Raises:
+            KeyError: If there is no such slot.
+        """
         state = self._states.pop(slot_id)
         self._unindex(state)
         self._unhost(state)
@@ -101,7 +113,12 @@ class Slots:
         state.model, state.loading, state.service, state.draining = model, True, 0.0, False
 
     def loaded(self, slot_id: str, *, refused: bool = False) -> None:
-        """End the loading of a slot's model; a refused model leaves the slot empty."""
+        """End the loading of a slot's model, after which the slot takes calls.
+
+        Args:
+            slot_id: The slot; nothing is done unless it is loading.
+            refused: Whether the load failed, which leaves the slot empty.
+        """
         state = self._states[slot_id]
         if not state.loading:
             return
@@ -114,28 +131,33 @@ class Slots:
         self._index(state)
 
     def model(self, slot_id: str) -> str | None:
-        """Return the model that a slot hosts or loads, or None."""
+        """Return the hosted or loading model of a slot, or None."""
         return self._states[slot_id].model
 
     def hosted_model(self, slot_id: str) -> str | None:
-        """Return the model that a slot has loaded, or None."""
+        """Return the model of a slot after its load, or None if the slot is empty or loading."""
         state = self._states[slot_id]
         return None if state.loading else state.model
 
     def is_loading(self, slot_id: str) -> bool:
-        """Tell whether a slot is loading its model."""
+        """Return whether a slot is loading its model."""
         return self._states[slot_id].loading
 
     def hosts(self, model: str) -> int:
-        """Return the number of slots that host or load a model."""
+        """Return the number of slots with a model, hosted or loading."""
         return len(self._hosts[model]) if model in self._hosts else 0
 
     def count_loading(self, model: str) -> int:
-        """Return the number of slots that are loading a model."""
+        """Return the number of loads of a model under way."""
         return sum(self._states[slot_id].loading for slot_id in self._hosts.get(model, ()))
 
     def hosted_elsewhere(self, model: str | None, slot_id: str) -> bool:
-        """Tell whether another slot hosts the model (None: whether there is another slot)."""
+        """Return whether another slot hosts or loads the model.
+
+        Args:
+            model: The model; None asks whether there is another slot at all.
+            slot_id: The slot to leave out.
+        """
         hosts = self._states if model is None else self._hosts.get(model, {})
         return len(hosts) > (slot_id in hosts)
 
@@ -165,7 +187,7 @@ class Slots:
         return None
 
     def begin(self, slot_id: str, key: str, cost: float) -> None:
-        """Count a task as a call of a slot."""
+        """Count a task as a call of a slot, and its cost as service of the slot's model."""
         state = self._states[slot_id]
         self._unindex(state)
         if not state.calls:
@@ -178,7 +200,11 @@ class Slots:
         self._index(state)
 
     def end(self, slot_id: str | None, key: str) -> str | None:
-        """End a call and return the model of its slot, which has room now."""
+        """End a call and return the model of its slot, which has room now.
+
+        Returns:
+            None also if the slot is unknown, has no such call, or hosts no model.
+        """
         state = self._states.get(slot_id or "")
         if state is None or key not in state.running:
             return None
@@ -194,7 +220,7 @@ class Slots:
     # -- placement -------------------------------------------------------------------------
 
     def free(self) -> list[str]:
-        """Return the slots without a call or a load, the longest idle first."""
+        """Return the free slots, the longest idle first."""
         return list(self._free)
 
     def empty(self) -> list[str]:
@@ -206,21 +232,21 @@ class Slots:
         return [slot_id for device in self._unsaturated for slot_id in self._free_on[device]]
 
     def any_free(self) -> bool:
-        """Tell whether any slot has neither a call nor a load."""
+        """Return whether any slot is free."""
         return bool(self._free)
 
     def saturated(self, slot_id: str) -> bool:
-        """Tell whether ``width`` or more slots of the slot's device are busy."""
+        """Return whether ``width`` or more slots of the slot's device are busy."""
         slot = self._states[slot_id].slot
         return self.busy[slot.device] >= slot.width
 
     def speed(self, slot_id: str) -> float:
-        """Return the share of full speed that a slot has beside the busy slots of its device."""
+        """Return a busy slot's share of full speed, in (0, 1], given its device's busy slots."""
         slot = self._states[slot_id].slot
         return min(1.0, slot.width / max(1, self.busy[slot.device]))
 
     def drain(self, slot_id: str) -> None:
-        """Give a slot no more calls, so that another model can be loaded there."""
+        """Give a slot no more calls, to load another model there."""
         state = self._states[slot_id]
         self._unindex(state)
         state.draining = True
@@ -232,7 +258,7 @@ class Slots:
         return len(self._draining)
 
     def resume(self, keep: int) -> list[str | None]:
-        """End the draining of all slots but the first ``keep``, and return their models."""
+        """End the draining of all slots but the first ``keep``; return their models."""
         states = [self._states[slot_id] for slot_id in list(self._draining)[keep:]]
         for state in states:
             del self._draining[state.slot.slot_id]
@@ -245,9 +271,11 @@ class Slots:
         return next(iter(self._expired), None)
 
     def busy_replica(self) -> str | None:
-        """Return the slot with the most service of the model with the most slots, or None.
+        """Return the slot to drain in favour of another model, among the model with most slots.
 
-        None if fewer than two slots of the model are busy.
+        Returns:
+            The busy slot with the most service since its load; None if fewer than two slots of the
+            model are busy and not draining.
         """
         model = max(self._hosts, key=lambda m: len(self._hosts[m]), default=None)
         if model is None or len(self._hosts[model]) < 2:

@@ -1,4 +1,4 @@
-"""Starts of ready tasks: which task on which slot, in which order."""
+"""Starts of ready tasks: the slot of each, and their order."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from segtransfer.experiment.task import Task
 from segtransfer.runtime.scheduler.state import SchedulerState
 from segtransfer.runtime.scheduler.task_table import ANY, State, TaskEntry
 
-# At most so many tasks that failed on a slot are skipped in search of a task that may run there.
+# Most tasks skipped, because they failed on the free slot, in search of a task for the slot.
 MOST_SKIPPED = 32
 
 
@@ -21,8 +21,8 @@ class Start:
 class Starter:
     """Starts tasks on slots that host their models.
 
-    Only the models that an event made ``dirty`` are looked at: no others can have gained both ready
-    work and room.
+    Only the models marked ``dirty`` by an event are looked at, because no other model can have
+    gained both ready work and room.
     """
 
     def __init__(self, state: SchedulerState) -> None:
@@ -32,8 +32,11 @@ class Starter:
     def fill(self) -> list[Start]:
         """Start tasks: evaluations, then tasks without a model, then attacks.
 
-        Attacks of the model that the byte budget held back for longest go first, then attacks of
-        the model with the most remaining work.
+        Attacks of the model held back longest by the byte budget go first, then attacks of the
+        model with the most remaining work.
+
+        Returns:
+            The starts, in their order.
         """
         state = self._state
         starts: list[Start] = []
@@ -61,9 +64,13 @@ class Starter:
         return starts
 
     def fill_empty(self) -> list[Start]:
-        """Start tasks without a model on empty slots.
+        """Start tasks without a model on any slot with room, empty slots included.
 
-        Called when no model wants these slots, because the call would delay a load.
+        The caller makes sure that no model wants the empty slots, because the calls would delay a
+        load.
+
+        Returns:
+            The starts, in their order.
         """
         starts: list[Start] = []
         self._fill_model(ANY, "attack", starts, empty=True)
@@ -72,7 +79,17 @@ class Starter:
     def _fill_model(
         self, model: str, kind: str, starts: list[Start], *, empty: bool = False
     ) -> bool:
-        """Start a model's ready tasks of one kind; tell whether the byte budget held some back."""
+        """Start a model's ready tasks of a kind, as long as slots and the byte budget allow.
+
+        Args:
+            model: The model, or ``ANY``.
+            kind: "attack" or "evaluate".
+            starts: The list to append the starts to.
+            empty: Whether slots without a model count if the model is ``ANY``.
+
+        Returns:
+            Whether the byte budget held attacks back.
+        """
         state, host = self._state, model or None
         skipped: list[TaskEntry] = []
         held_back = False
@@ -94,7 +111,7 @@ class Starter:
                 starts.append(self.start(entry, slot_id))
         for entry in reversed(skipped):
             state.queues.push(entry, first=True)
-            state.dirty[model] = None  # the entry may start without an event of its own
+            state.dirty[model] = None  # The entry may start later without an event of its own.
         return held_back
 
     def _slot_for_retry(self, model: str | None, failed_on: str, empty: bool) -> str | None:
@@ -106,7 +123,15 @@ class Starter:
         return slot_id
 
     def start(self, entry: TaskEntry, slot_id: str) -> Start:
-        """Mark a task that no queue holds as a call of a slot."""
+        """Make a task that no queue holds a call of a slot.
+
+        Args:
+            entry: The task.
+            slot_id: The slot.
+
+        Returns:
+            The decision.
+        """
         state = self._state
         entry.state, entry.slot_id = State.RUNNING, slot_id
         state.slots.begin(slot_id, entry.task.key, entry.task.cost)

@@ -17,7 +17,12 @@ from segtransfer.runtime.scheduler.task_table import (
 class SchedulerState:
     """Slots, tasks, ready queues, pending retries and bytes in flight.
 
-    Each method takes one task through one transition, and updates every part that counts the task.
+    Each method takes a task through a transition, and updates every part that counts the task.
+
+    Args:
+        window: Most calls of a slot at a time.
+        in_flight_bytes: Budget for AEs in flight, in bytes.
+        back_off: Seconds from a task's first failure to its retry.
     """
 
     def __init__(self, *, window: int, in_flight_bytes: int, back_off: float) -> None:
@@ -30,7 +35,11 @@ class SchedulerState:
         self.unwanted: dict[str, None] = {}  # keys of running tasks that lost their last client
 
     def settle(self, entry: TaskEntry) -> None:
-        """Make a blocked task ready, or skip the task, as the state of its attack demands."""
+        """Make a blocked task ready, or skip the task, as the state of its attack demands.
+
+        Args:
+            entry: The task; it stays blocked while its attack is open.
+        """
         attack = self.tasks.get(entry.task.depends_on)
         if attack is None or attack.state is State.DONE:
             self.make_ready(entry)
@@ -38,7 +47,12 @@ class SchedulerState:
             self.end(entry, State.SKIPPED)
 
     def make_ready(self, entry: TaskEntry, *, first: bool = False) -> None:
-        """Add a task to its ready queues, at the front if ``first``."""
+        """Add a task to its ready queues.
+
+        Args:
+            entry: The task.
+            first: Whether to add the task at the front rather than the end.
+        """
         entry.state, entry.slot_id = State.READY, None
         self.queues.push(entry, first=first)
         self.dirty[entry.task.model or ANY] = None
@@ -52,13 +66,19 @@ class SchedulerState:
             self.abandon(entry)
 
     def back_off(self, entry: TaskEntry, slot_id: str, now: float) -> None:
-        """Block a task that failed on a slot until its retry is due."""
+        """Block a failed task until its retry is due.
+
+        Args:
+            entry: The task, with the number of its failures.
+            slot_id: The slot of the failed call.
+            now: Time in seconds.
+        """
         self.in_flight.release(entry.task.key)
         entry.state = State.BLOCKED
         self.retries.add(entry.task.key, slot_id, entry.failures, now)
 
     def block(self, entry: TaskEntry) -> None:
-        """Block an unfinished task whose attack is to be made again, or end it if unwanted."""
+        """Block an unfinished task whose attack is made again, or end the task if unwanted."""
         self.unqueue(entry)
         self.release(entry)
         entry.state = State.BLOCKED
@@ -85,13 +105,25 @@ class SchedulerState:
         entry.slot_id = None
 
     def end(self, entry: TaskEntry, state: State) -> None:
-        """Give a task its final state."""
+        """Give a task its final state, and delete its retry.
+
+        Args:
+            entry: The task, in no queue and on no slot.
+            state: A state of ``FINAL``.
+        """
         entry.state = state
         self.retries.forget(entry.task.key)
         self.tasks.ended(entry.task)
 
     def fail(self, entry: TaskEntry) -> list[str]:
-        """Fail a task, skip the evaluations of its AEs, and return all keys that ended."""
+        """Fail a task and skip the evaluations of its AEs.
+
+        Args:
+            entry: The task, which holds no slot.
+
+        Returns:
+            The keys of all tasks that ended, the failed task first.
+        """
         self.unqueue(entry)
         self.end(entry, State.FAILED)
         key = entry.task.key
@@ -112,7 +144,11 @@ class SchedulerState:
             self.release_bytes(attack)
 
     def release_bytes(self, attack: str) -> None:
-        """Release the bytes of an attack that has ended, once no evaluation needs its AEs."""
+        """Release the bytes of an attack that has ended, once no evaluation needs its AEs.
+
+        Args:
+            attack: Key of the attack; an attack without held bytes is ignored.
+        """
         if attack not in self.in_flight:
             return
         entry = self.tasks.get(attack)

@@ -7,7 +7,7 @@ from enum import Enum
 
 from segtransfer.experiment.task import Task
 
-ANY = ""  # stands for the model of tasks that need none
+ANY = ""  # stands for the model of tasks without a model
 
 
 class State(Enum):
@@ -30,8 +30,8 @@ ENDED_BADLY = FINAL - {State.DONE}
 class TaskEntry:
     """A task with its state; ``clients`` is a shared tuple, to keep entries small.
 
-    ``queued`` tells whether the entry waits in the queues of its clients. An entry that was taken
-    from the queue of one client is still in the queues of the others, where it no longer counts.
+    ``queued`` tells whether the entry waits in the queues of its clients. An entry taken from the
+    queue of one client stays in the queues of the others, which no longer count it.
     """
 
     task: Task
@@ -73,7 +73,11 @@ class TaskTable:
                 keys.append(task.key)
 
     def drop(self, key: str) -> TaskEntry:
-        """Delete an entry and return it."""
+        """Delete an entry and return it.
+
+        Raises:
+            KeyError: If there is no such entry.
+        """
         entry = self._entries.pop(key)
         attack = entry.task.depends_on
         if attack is not None:
@@ -83,20 +87,24 @@ class TaskTable:
         return entry
 
     def evaluations(self, attack: str) -> list[TaskEntry]:
-        """Return the entries of the tasks that score an attack's AEs."""
+        """Return the entries of an attack's evaluations.
+
+        Args:
+            attack: Key of the attack.
+        """
         return [self._entries[key] for key in self._evaluations.get(attack, ())]
 
     def expect(self, task: Task) -> None:
-        """Count a task as unfinished, for the first time or again."""
+        """Add a task to the unfinished work of its model, for the first time or again."""
         model = task.model or ANY
         self._unfinished[model] += 1
         self.remaining[model] += task.cost
 
     def ended(self, task: Task) -> None:
-        """Uncount an unfinished task that has ended, successfully or not."""
+        """Remove a task from the unfinished work of its model, after success or failure."""
         model = task.model or ANY
         if self._unfinished[model] > 1:
             self._unfinished[model] -= 1
             self.remaining[model] -= task.cost
-        else:  # sums of floats do not come back to zero by themselves
+        else:  # Rounding would leave a rest.
             del self._unfinished[model], self.remaining[model]

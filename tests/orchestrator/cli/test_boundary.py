@@ -1,4 +1,4 @@
-"""The boundary: whatever happens, the command ends with a sentence or in silence, and a code."""
+"""The boundary of the command: every error ends as a sentence or in silence, with an exit code."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch, *options: str) -> Result:
-    """The answer of ``compare`` if the comparison raises an error."""
+    """Return the answer of ``compare`` if the comparison raises an error."""
 
     def fail(*_: object, **__: object) -> None:
         try:
@@ -40,19 +40,19 @@ def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch, *options: str
 
 
 def kept(answer: Result) -> str:
-    """The content of the file that an answer names."""
-    (path,) = re.findall(r"The error in full: (\S+)", answer.stderr)
+    """Return the content of the traceback file named in an answer."""
+    (path,) = re.findall(r"Full error: (\S+)", answer.stderr)
     return Path(path).read_text()
 
 
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [
-        (KeyError("cells"), 1, "error: unforeseen KeyError: 'cells'"),
-        (AssertionError(), 1, "error: unforeseen AssertionError"),
-        (MemoryError(), 1, "error: unforeseen MemoryError"),
+        (KeyError("cells"), 1, "error: unexpected KeyError: 'cells'"),
+        (AssertionError(), 1, "error: unexpected AssertionError"),
+        (MemoryError(), 1, "error: unexpected MemoryError"),
         (RecursionError("too deep"), 1, "error: too deep"),
-        (ZeroDivisionError("by zero"), 1, "error: unforeseen ZeroDivisionError: by zero"),
+        (ZeroDivisionError("by zero"), 1, "error: unexpected ZeroDivisionError: by zero"),
         (RuntimeError("no trial"), 1, "error: no trial"),
         (
             RuntimeError('Traceback (most recent call last):\n  File "x"\nKeyError: 1'),
@@ -64,7 +64,7 @@ def kept(answer: Result) -> str:
         (InputError("eps is wrong"), 2, "error: eps is wrong"),
     ],
 )
-def test_an_error_is_a_sentence_and_a_file_with_its_traceback_and_its_cause(
+def test_error_prints_a_sentence_and_writes_traceback_and_cause_to_a_file(
     error: BaseException, code: int, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = failing(error, monkeypatch)
@@ -79,7 +79,7 @@ def test_an_error_is_a_sentence_and_a_file_with_its_traceback_and_its_cause(
 @pytest.mark.parametrize(
     "options", [["--debug", "compare", "a", "b"], ["compare", "a", "b", "--debug"]]
 )
-def test_debug_prints_the_traceback_before_and_behind_the_verb(
+def test_debug_before_or_after_the_verb_prints_the_traceback(
     options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(RuntimeError("sentence"), monkeypatch)
@@ -88,13 +88,13 @@ def test_debug_prints_the_traceback_before_and_behind_the_verb(
     assert "Traceback" not in failing(RuntimeError("sentence"), monkeypatch).output
 
 
-def test_wrong_input_that_tells_all_leaves_no_file(folder: Path) -> None:
+def test_wrong_input_writes_no_traceback_file(folder: Path) -> None:
     answer = runner.invoke(app, ["run", "nothing.yaml"])
     assert answer.exit_code == 2
     assert not list(folder.iterdir())
 
 
-def test_credentials_are_neither_in_the_message_nor_in_the_file(
+def test_credentials_are_removed_from_message_and_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url = f"postgresql://me:{SECRET}@db:5432/studies?sslpassword={SECRET}"
@@ -103,15 +103,15 @@ def test_credentials_are_neither_in_the_message_nor_in_the_file(
     assert SECRET not in answer.output + kept(answer)
 
 
-def test_an_error_outside_of_every_verb_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_of_a_verb_prints_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segtransfer.reporting.terminal.print_models", lambda _: {}["x"])
     answer = runner.invoke(app, ["models"])
     assert answer.exit_code == 1
-    assert "unforeseen KeyError: 'x'" in answer.stderr
+    assert "unexpected KeyError: 'x'" in answer.stderr
     assert "print_models" in kept(answer)
 
 
-def test_a_working_folder_that_cannot_be_written_leaves_the_file_in_the_temporary_folder(
+def test_unwritable_working_folder_puts_the_file_in_the_temporary_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     (folder / tracebacks.FOLDER).write_text("a file in the way")
@@ -120,7 +120,7 @@ def test_a_working_folder_that_cannot_be_written_leaves_the_file_in_the_temporar
     assert "KeyError" in kept(failing(KeyError("x"), monkeypatch))
     assert len(list(elsewhere.iterdir())) == 1
     monkeypatch.setattr(tracebacks.tempfile, "gettempdir", lambda: str(folder / "nowhere" / "x"))
-    assert "--debug prints the error in full" in failing(KeyError("x"), monkeypatch).stderr
+    assert "Add --debug to print the traceback" in failing(KeyError("x"), monkeypatch).stderr
 
 
 def command(*arguments: str, stdout: int, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -131,7 +131,7 @@ def command(*arguments: str, stdout: int, **environment: str) -> subprocess.Comp
 
 
 @pytest.mark.parametrize("arguments", [["models"], ["--help"], ["--version"]])
-def test_a_closed_pipe_ends_the_command_in_silence(arguments: list[str]) -> None:
+def test_closed_pipe_exits_silently_with_141(arguments: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     answer = command(*arguments, stdout=writing)
@@ -140,15 +140,15 @@ def test_a_closed_pipe_ends_the_command_in_silence(arguments: list[str]) -> None
 
 
 @pytest.mark.parametrize("arguments", [["models"], ["--help"], ["--version"]])
-def test_a_full_disk_behind_standard_output_is_one_sentence(arguments: list[str]) -> None:
+def test_full_disk_of_standard_output_prints_one_sentence(arguments: list[str]) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     answer = command(*arguments, stdout=full)
     os.close(full)
     assert answer.returncode == 1
-    assert answer.stderr == ("error: standard output cannot be written: No space left on device\n")
+    assert answer.stderr == ("error: cannot write to standard output: No space left on device\n")
 
 
-def test_a_terminal_that_cannot_encode_gets_replacements() -> None:
+def test_terminal_with_narrow_encoding_gets_replacement_characters() -> None:
     for setting in (
         {"PYTHONIOENCODING": "ascii"},
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
@@ -158,9 +158,15 @@ def test_a_terminal_that_cannot_encode_gets_replacements() -> None:
         assert "fcn-r18" in answer.stdout
 
 
-def test_escape_sequences_in_text_do_not_reach_the_terminal(
+def test_escape_sequences_are_removed_from_text(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     names = ["\x1b[31mred", "\x1b]0;title\x07shown", "bell\x07", "\x9b2Jcleared", "ro\rad"]
     Terminal(width=200).print(*names, markup=False)
     assert capsys.readouterr().out == "red shown bell cleared road\n"
+
+
+def test_wrong_option_is_named_without_the_spec() -> None:
+    answer = runner.invoke(app, ["submit", "quickstart", "--resume", "--store", "s3://b/lab"])
+    assert answer.exit_code == 2
+    assert answer.stderr.startswith("error: --resume is an option of searches; add --search")

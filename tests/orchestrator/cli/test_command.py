@@ -1,4 +1,4 @@
-"""The command as a user meets it: exit codes, sentences, and what it prints."""
+"""The command as a user sees it: exit codes, sentences and output."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_run_prints_every_matrix_and_where_everything_is(spec: Path) -> None:
+def test_run_prints_every_matrix_and_every_location(spec: Path) -> None:
     answer = runner.invoke(app, ["run", str(spec), "--no-tracking"])
     assert answer.exit_code == 0, answer.output
     for text in ("noise", "pgd", "ds-mi", "clean", "any source", "white-box (diagonal)", "Store:"):
@@ -37,7 +37,7 @@ def test_a_run_prints_every_matrix_and_where_everything_is(spec: Path) -> None:
     assert str(spec.parent / "store") in answer.output.replace("\n", "")
 
 
-def test_a_run_stops_when_its_hours_are_up_and_says_what_is_partial(spec: Path) -> None:
+def test_run_past_max_hours_stops_and_marks_partial_matrices(spec: Path) -> None:
     stopped = runner.invoke(app, ["run", str(spec), "--no-tracking", "--max-hours", "1e-9"])
     assert stopped.exit_code == 0
     assert "Stopped after 1e-09 h" in stopped.output
@@ -47,7 +47,7 @@ def test_a_run_stops_when_its_hours_are_up_and_says_what_is_partial(spec: Path) 
     assert "Stopped" not in whole.output
 
 
-def test_a_second_run_computes_nothing_and_says_so(spec: Path) -> None:
+def test_second_run_computes_nothing(spec: Path) -> None:
     runner.invoke(app, ["run", str(spec), "--no-tracking"])
     answer = runner.invoke(app, ["run", str(spec), "--no-tracking"])
     assert answer.exit_code == 0
@@ -55,7 +55,7 @@ def test_a_second_run_computes_nothing_and_says_so(spec: Path) -> None:
     assert "Computed" not in answer.output
 
 
-def test_plan_says_what_is_stored_and_computes_nothing(spec: Path) -> None:
+def test_plan_prints_stored_tasks_and_computes_nothing(spec: Path) -> None:
     before = runner.invoke(app, ["plan", str(spec)])
     assert before.exit_code == 0
     assert not (spec.parent / "store" / "rows").exists()
@@ -69,12 +69,12 @@ def test_plan_says_what_is_stored_and_computes_nothing(spec: Path) -> None:
     assert (stored, todo) == (total, "0")
 
 
-def test_an_override_reaches_the_spec(spec: Path) -> None:
+def test_override_changes_the_spec(spec: Path) -> None:
     answer = runner.invoke(app, ["run", str(spec), "attacks.1.eps=2/255", "--no-tracking"])
     assert "eps 2/255, 3 steps" in answer.output
 
 
-def test_report_redraws_a_store(spec: Path) -> None:
+def test_report_writes_a_missing_figure_again(spec: Path) -> None:
     runner.invoke(app, ["run", str(spec), "--no-tracking"])
     (picture,) = (spec.parent / "store" / "reports").glob("*/matrices.png")
     picture.unlink()
@@ -84,7 +84,7 @@ def test_report_redraws_a_store(spec: Path) -> None:
     assert not (spec.parent / "mlflow.db").exists()
 
 
-def test_report_shows_the_experiment_that_is_asked_for(spec: Path) -> None:
+def test_report_of_a_named_experiment_prints_no_other(spec: Path) -> None:
     for name in ("first", "second"):
         change = [f"name={name}", f"seed={len(name)}", "attacks=[noise]", "--no-tracking"]
         runner.invoke(app, ["run", str(spec), *change])
@@ -92,10 +92,10 @@ def test_report_shows_the_experiment_that_is_asked_for(spec: Path) -> None:
     assert ("first" in one, "second" in one) == (False, True)
     none = runner.invoke(app, ["report", "store", "--experiment", "third"])
     assert none.exit_code == 2
-    assert "holds no experiment 'third'; it holds second-" in none.stderr.replace("\n", " ")
+    assert "matches 'third'. The store holds: second-" in none.stderr.replace("\n", " ")
 
 
-def test_report_logs_what_could_not_be_logged(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_logs_runs_missing_in_mlflow(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     down = runner.invoke(app, ["run", str(spec), "attacks=[noise]"])
@@ -131,7 +131,7 @@ def test_report_logs_what_could_not_be_logged(spec: Path, monkeypatch: pytest.Mo
         ("models.1.name=a", ["mine.yaml", "two models are named 'a'"]),
     ],
 )
-def test_wrong_input_ends_with_code_2_and_one_message(
+def test_wrong_input_exits_with_2_and_one_message(
     spec: Path, change: str, expected: list[str]
 ) -> None:
     answer = runner.invoke(app, ["run", str(spec), change])
@@ -143,7 +143,7 @@ def test_wrong_input_ends_with_code_2_and_one_message(
 
 
 @pytest.mark.parametrize("below", ["", "/deeper/store"])
-def test_a_file_in_the_place_of_the_store_ends_with_code_2_and_is_kept(
+def test_store_path_of_a_file_exits_with_2_and_keeps_the_file(
     below: str, spec: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").write_text("mine")
@@ -151,11 +151,11 @@ def test_a_file_in_the_place_of_the_store_ends_with_code_2_and_is_kept(
     assert answer.exit_code == 2, answer.output
     told = " ".join(answer.output.split())
     assert "a part of this path is a plain file: give a folder as runtime.store" in told
-    assert "run again to go on" not in told
+    assert "Run the same command again to resume" not in told
     assert (tmp_path / "taken").read_text() == "mine"
 
 
-def test_a_label_of_another_size_is_named(spec: Path) -> None:
+def test_label_of_another_size_is_named(spec: Path) -> None:
     label = next((spec.parent / "data" / "labels").glob("*.png"))
     Image.new("L", (10, 10)).save(label)
     answer = runner.invoke(app, ["run", str(spec)])
@@ -164,7 +164,7 @@ def test_a_label_of_another_size_is_named(spec: Path) -> None:
     assert "24 x 32" in answer.stderr
 
 
-def test_a_failed_task_is_listed_and_the_rest_is_kept(spec: Path) -> None:
+def test_failed_task_is_listed_and_other_results_are_kept(spec: Path) -> None:
     content = yaml.safe_load(spec.read_text())
     write_images(spec.parent / "bright", bright=2)
     content["data"]["folder"] = "bright"
@@ -182,7 +182,7 @@ def test_a_failed_task_is_listed_and_the_rest_is_kept(spec: Path) -> None:
     ("verb", "expected"),
     [("models", "fcn-r18"), ("attacks", "ds-mi"), ("doctor", "segtransfer's")],
 )
-def test_the_listing_verbs_answer(verb: str, expected: str) -> None:
+def test_listing_verbs_print_entries(verb: str, expected: str) -> None:
     answer = runner.invoke(app, [verb], terminal_width=200)
     assert answer.exit_code == 0, answer.output
     assert expected in answer.output.replace("\n", "")
@@ -203,13 +203,13 @@ def test_python_m_segtransfer_runs_the_command(tmp_path: Path) -> None:
     assert "No such command 'rum'" in wrong.stderr
 
 
-def test_the_list_of_attacks_tells_defaults_and_units() -> None:
+def test_attacks_verb_prints_defaults_and_units() -> None:
     answer = " ".join(runner.invoke(app, ["attacks"], terminal_width=200).output.split())
     for told in ("eps 8/255", "20 steps of a = eps/4", "fractions of the pixel range [0, 1]"):
         assert told in answer
 
 
-def test_ctrl_c_keeps_what_is_done_and_leaves_with_130(spec: Path) -> None:
+def test_ctrl_c_keeps_finished_results_and_exits_with_130(spec: Path) -> None:
     content = yaml.safe_load(spec.read_text())
     weights = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     content["models"] = [toy("slow", "linear", weights=weights, delay=0.05)]
@@ -226,7 +226,7 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_with_130(spec: Path) -> None:
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=60)
     assert child.returncode == 130, stderr
-    assert "run again to go on" in stderr
+    assert "Run the same command again to resume" in stderr
     assert "Traceback" not in stderr
     done = len(list(rows.rglob("*.parquet")))
     answer = runner.invoke(app, ["run", str(spec), "--no-tracking"])

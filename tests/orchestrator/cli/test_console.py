@@ -1,4 +1,4 @@
-"""What a terminal is sent: the styles of segtransfer, and no sequence out of a name."""
+"""Output to a terminal: styles of segtransfer, without escape sequences from names."""
 
 import io
 
@@ -23,7 +23,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_sequence_of_a_name_reaches_a_terminal(name: str) -> None:
+def test_escape_sequences_are_removed_from_names(name: str) -> None:
     plain, coloured = (
         Terminal(file=io.StringIO(), force_terminal=colours, width=60, color_system=system)
         for colours, system in ((False, None), (True, "standard"))

@@ -1,4 +1,4 @@
-"""Data as users have it, through the command: the right number, or one sentence and exit code 2."""
+"""Users' data through the command: the right score, or a sentence and exit code 2."""
 
 import unicodedata
 from collections.abc import Callable
@@ -44,7 +44,7 @@ test_evaluator = dict(type='IoUMetric', ignore_index={ignored})
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An experiment on one image, of which the model knows every pixel."""
+    """Write an experiment on a single image with a model that predicts every pixel right."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     for part, content in (("images", PHOTO), ("labels", LABEL)):
@@ -97,16 +97,14 @@ def concat(folder: Path) -> None:
 def ignored_zero(folder: Path) -> None:
     write_config(folder, kind="ConcatDataset", ignored=0)
     photo = PHOTO.copy()
-    photo[LABEL == 0] = 40  # wrong, and not counted
+    photo[LABEL == 0] = 40  # a wrong prediction on an ignored pixel
     Image.fromarray(photo).save(folder / "data/images/é.png")
 
 
 @pytest.mark.parametrize(
     "change", [orientation, sixteen_bits, apple_double, normal_forms, concat, ignored_zero]
 )
-def test_data_that_can_be_read_exactly_scores_100(
-    change: Callable[[Path], None], folder: Path
-) -> None:
+def test_readable_data_scores_100(change: Callable[[Path], None], folder: Path) -> None:
     change(folder)
     answer = CliRunner().invoke(app, ["run", "spec.yaml"])
     assert answer.exit_code == 0, answer.output
@@ -161,7 +159,7 @@ def unlabelled_config(folder: Path) -> str:
     "change",
     [no_label, two_labels, jpeg, not_a_number, negative, large, pattern, unlabelled_config],
 )
-def test_data_that_cannot_is_refused_with_one_sentence_and_exit_code_2(
+def test_unreadable_data_exits_with_2_and_one_sentence(
     change: Callable[[Path], str], folder: Path
 ) -> None:
     told = change(folder)

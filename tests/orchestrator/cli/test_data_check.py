@@ -1,4 +1,4 @@
-"""``segtransfer data check``: what it prints, its exit code, and the contact sheet."""
+"""``segtransfer data check``: output, exit code and contact sheet."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.tasks.data.folders import CLASSES, write_folder, write_image
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a spec whose model does not exist, because none is loaded."""
+    """Write a working folder whose spec has a missing model, because no model is loaded."""
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "data", 5)
     model = {"name": "none", "torch": {"callable": "no_such_module:model"}}
@@ -28,7 +28,7 @@ def check(*arguments: str) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
-def test_a_sound_data_set_is_described_and_drawn(folder: Path) -> None:
+def test_sound_data_set_is_described_and_drawn(folder: Path) -> None:
     code, told, _ = check("streets.yaml")
     assert code == 0, told
     for line in ("images   5", "videos   3", "classes  3", "20 x 28", "readable and match"):
@@ -41,7 +41,7 @@ def test_a_sound_data_set_is_described_and_drawn(folder: Path) -> None:
     assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 100
 
 
-def test_every_fault_is_listed_and_the_exit_code_is_2(folder: Path) -> None:
+def test_faults_are_all_listed_with_exit_code_2(folder: Path) -> None:
     write_image(folder / "data/labels/clip0_1.png", np.full((20, 28), 9, np.uint8))
     (folder / "data/images/clip1_3.png").write_bytes(b"torn")
     (folder / "data/labels/clip2_4.png").unlink()
@@ -54,7 +54,7 @@ def test_every_fault_is_listed_and_the_exit_code_is_2(folder: Path) -> None:
     assert (folder / "sheet.png").is_file()
 
 
-def test_classes_that_never_occur_are_named(folder: Path) -> None:
+def test_absent_classes_are_named(folder: Path) -> None:
     _, told, _ = check("streets.yaml", f"data.classes={[*CLASSES, 'car', 'bus']}".replace("'", ""))
     assert "Classes that never occur (2): car, bus" in told
 
@@ -63,19 +63,22 @@ def test_classes_that_never_occur_are_named(folder: Path) -> None:
     ("arguments", "part"),
     [
         (["data.folder=nowhere"], "nowhere does not exist"),
-        (["--out", "sheet.jpg"], "name a file that ends with .png"),
-        (["--out", "no/sheet.png"], "create the folder no first"),
+        (
+            ["--out", "sheet.jpg"],
+            "error: --out sheet.jpg is no PNG file; give a name that ends with .png",
+        ),
+        (["--out", "no/sheet.png"], "error: --out no/sheet.png: the folder no does not exist"),
     ],
     ids=str,
 )
-def test_a_wrong_argument_is_one_sentence(arguments: list[str], part: str, folder: Path) -> None:
+def test_wrong_argument_prints_one_sentence(arguments: list[str], part: str, folder: Path) -> None:
     code, _, told = check("streets.yaml", *arguments)
     assert code == 2
     assert part in told
     assert not list(folder.glob("*.png"))
 
 
-def test_recipes_are_checked_by_name(folder: Path) -> None:
+def test_recipe_is_checked_by_name(folder: Path) -> None:
     code, told, _ = check("quickstart", "data.images=2")
     assert code == 0
     assert "Data set camvid" in told

@@ -1,4 +1,4 @@
-"""What `segtransfer run` does is said from its first second."""
+"""``segtransfer run`` prints its first line of progress within the first second."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ main()
 """
 
 
-def test_the_first_line_comes_before_heavy_imports() -> None:
+def test_first_line_of_progress_precedes_heavy_imports() -> None:
     done = subprocess.run(
         [sys.executable, "-c", WATCHED], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""The command, run on models that break the contract: a sentence, and never a silent number."""
+"""The command with models that break the contract: a sentence, never a silent number."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ SIZE = (24, 32)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two images whose pixel is of class k where red is 40 k."""
+    """Write two images whose pixels have class k if red is 40 k."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "1000")
     for kind in ("images", "labels"):
@@ -45,7 +45,7 @@ def run(folder: Path, function: str, preset: str = "noise", **model: Any) -> Any
 
 
 def reports(folder: Path) -> dict[str, Any]:
-    """Reports by key: those of attacks have a field health."""
+    """Return reports by key; reports of attacks have a field health."""
     store = Store(str(folder / "store"))
     rows = {key: store.row(key) for key in sorted(store.keys())}
     return {key: row.report for key, row in rows.items() if row is not None}
@@ -77,14 +77,14 @@ def test_run_of_a_model_that_returns_no_logits_fails_in_a_sentence(
     assert re.search(r"clean\W+not measured", done.output), "no number is shown"
 
 
-def test_run_with_wrong_arguments_is_refused_before_anything_is_computed(folder: Path) -> None:
+def test_run_with_wrong_arguments_is_refused_before_any_task(folder: Path) -> None:
     done = run(folder, "right", arguments={"num_clases": 3})
     assert done.exit_code == 2
     assert "model 'm': tests.foreign_models:right(num_clases=3) raised TypeError" in done.output
     assert not (folder / "store" / "rows").exists()
 
 
-def test_run_of_a_random_model_is_repeatable_and_says_so_in_its_reports(folder: Path) -> None:
+def test_run_of_a_random_model_is_repeatable_and_reported_as_random(folder: Path) -> None:
     assert run(folder, "dropped").exit_code == 0
     evaluations = [report for report in reports(folder).values() if "health" not in report]
     assert all(report["deterministic"] is False for report in evaluations)

@@ -1,4 +1,4 @@
-"""``--json``: one value on standard output that other programs read, and nothing else."""
+"""``--json``: a value on standard output for other programs, without other text."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def value_of(*arguments: str, code: int = 0) -> Any:
     return json.loads(answer.stdout)
 
 
-def test_a_plan_has_counts_per_attack_and_seconds_per_fleet(folder: Path, tmp_path: Path) -> None:
+def test_plan_has_counts_per_attack_and_seconds_per_fleet(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "more.yaml"
     path.write_text(yaml.safe_dump(toy_spec(folder, name="toys", seed=1)))
     value = value_of("plan", str(path), "--slots", "1,8")
@@ -44,7 +44,7 @@ def test_a_plan_has_counts_per_attack_and_seconds_per_fleet(folder: Path, tmp_pa
     assert stored["fleets"] == []
 
 
-def test_a_comparison_has_a_verdict_and_every_row(folder: Path) -> None:
+def test_comparison_has_a_verdict_and_every_row(folder: Path) -> None:
     value = value_of("compare", "pgd", "ds-mi", "--store", str(folder / "store"))
     (pair,) = value["attacks"]
     assert (pair["a"], pair["b"]) == ("pgd", "ds-mi")
@@ -55,7 +55,7 @@ def test_a_comparison_has_a_verdict_and_every_row(folder: Path) -> None:
     assert not list((folder / "store").glob("reports/*less*"))
 
 
-def test_maintenance_has_its_report_and_removes_nothing_unless_told(
+def test_maintenance_without_yes_has_a_report_and_removes_nothing(
     folder: Path, tmp_path: Path
 ) -> None:
     results = run_toy(tmp_path, attacks=["noise"])
@@ -72,12 +72,12 @@ def test_maintenance_has_its_report_and_removes_nothing_unless_told(
     assert value_of("store", "compact", store)["rows"] > 0
 
 
-def test_an_error_leaves_standard_output_empty(tmp_path: Path) -> None:
+def test_error_leaves_standard_output_empty(tmp_path: Path) -> None:
     answer = runner.invoke(app, ["store", "verify", str(tmp_path / "nowhere"), "--json"])
     assert answer.exit_code == 2
     assert answer.stdout == ""
 
 
-def test_numbers_that_json_lacks_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+def test_numbers_outside_json_are_null(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": float("nan"), "b": np.float64("inf"), "c": {2, 1}, "d": np.int64(3)})
     assert json.loads(capsys.readouterr().out) == {"a": None, "b": None, "c": [1, 2], "d": 3}

@@ -1,4 +1,4 @@
-"""Models of mmseg and transformers that nobody here trained, through the command."""
+"""Models of mmseg and transformers with foreign weights, through the command."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ Write = Callable[[Path], dict[str, Any]]
 
 
 def experiment(folder: Path, model: dict[str, Any], side: int = 64, **changes: Any) -> Path:
-    """One step on one image of ``side`` x ``side`` pixels."""
+    """Write an experiment with a single step on a single image of ``side`` x ``side`` pixels."""
     data = write_images(folder / "data", count=1, size=(side, side))
     content = {
         "data": {"folder": str(data), "classes": CLASSES},
@@ -43,7 +43,7 @@ def experiment(folder: Path, model: dict[str, Any], side: int = 64, **changes: A
     ],
     ids=["mmseg-segformer", "mmseg-swin-upernet", "transformers-segformer"],
 )
-def test_a_model_of_random_weights_is_planned_and_run(write: Write, tmp_path: Path) -> None:
+def test_model_with_random_weights_is_planned_and_run(write: Write, tmp_path: Path) -> None:
     spec = str(experiment(tmp_path, write(tmp_path)))
     planned = runner.invoke(app, ["plan", spec])
     assert planned.exit_code == 0, planned.output
@@ -53,7 +53,7 @@ def test_a_model_of_random_weights_is_planned_and_run(write: Write, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", TINY)
-def test_a_universal_model_is_attacked_with_dynamic_scaling(kind: str, tmp_path: Path) -> None:
+def test_universal_model_is_attacked_with_dynamic_scaling(kind: str, tmp_path: Path) -> None:
     source = {"model": str(write_universal(kind, tmp_path / "hf", CLASSES))}
     path = experiment(tmp_path, {"huggingface": source}, side=128)
     content = yaml.safe_load(path.read_text())
@@ -64,7 +64,7 @@ def test_a_universal_model_is_attacked_with_dynamic_scaling(kind: str, tmp_path:
     assert "white-box (diagonal)" in answer.output
 
 
-def test_a_binary_model_of_one_channel_is_run(tmp_path: Path) -> None:
+def test_binary_model_with_a_single_channel_is_run(tmp_path: Path) -> None:
     source = write_network(tmp_path, "segformer", 2, out_channels=1, threshold=0.5)
     path = experiment(tmp_path, {"mmseg": source})
     content = yaml.safe_load(path.read_text())
@@ -78,7 +78,7 @@ def test_a_binary_model_of_one_channel_is_run(tmp_path: Path) -> None:
 
 @pytest.fixture
 def reversed_order(tmp_path: Path) -> dict[str, Any]:
-    """A model whose checkpoint says that its classes are in reverse order."""
+    """Write a model whose checkpoint has the classes in reverse order."""
     source = write_network(tmp_path, "segformer")
     content = torch.load(source["checkpoint"])
     content["meta"] = {"dataset_meta": {"classes": tuple(CLASSES[::-1])}, "epoch": 1}
@@ -86,7 +86,7 @@ def reversed_order(tmp_path: Path) -> dict[str, Any]:
     return {"mmseg": source}
 
 
-def test_a_checkpoint_of_another_class_order_is_refused(
+def test_checkpoint_of_another_class_order_is_refused(
     reversed_order: dict[str, Any], tmp_path: Path
 ) -> None:
     spec = str(experiment(tmp_path, reversed_order))
@@ -101,7 +101,7 @@ def test_a_checkpoint_of_another_class_order_is_refused(
 
 
 @pytest.mark.parametrize("way_out", [{"label_map": {c: c for c in CLASSES}}, {"classes": CLASSES}])
-def test_label_map_and_classes_are_ways_out_of_another_class_order(
+def test_label_map_or_classes_accept_another_class_order(
     way_out: dict[str, Any], reversed_order: dict[str, Any], tmp_path: Path
 ) -> None:
     spec = str(experiment(tmp_path, reversed_order, **way_out))
@@ -109,9 +109,7 @@ def test_label_map_and_classes_are_ways_out_of_another_class_order(
     assert answer.exit_code == 0, answer.output
 
 
-def test_trouble_of_a_server_has_exit_code_1(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_failure_exits_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segtransfer.tasks.models.download.RETRY_DELAYS", ())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     source = write_network(tmp_path, "segformer")

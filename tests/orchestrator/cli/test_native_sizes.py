@@ -1,4 +1,4 @@
-"""Images at their own sizes, through the command, against mmseg's own test loop."""
+"""Images at native sizes through the command, compared with mmseg's own test loop."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ WINDOWS = {"mode": "slide", "crop_size": (48, 48), "stride": (32, 32)}
 
 
 def write_mixed(root: Path) -> Path:
-    """Images of several sizes, smooth with grain, whose labels are blocks of three classes."""
+    """Write images of several sizes, smooth with grain, with labels in blocks of three classes."""
     random = np.random.default_rng(0)
     for number, (height, width) in enumerate(SIZES):
         coarse = random.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3)).astype(np.uint8)
@@ -37,7 +37,7 @@ def write_mixed(root: Path) -> Path:
 
 
 def write_config(folder: Path, steps: list[dict[str, Any]]) -> Path:
-    """A config of mmseg with the data, its test pipeline and its metric."""
+    """Write a config of mmseg with the data, its test pipeline and its metric."""
     pipeline = [LOAD, *steps, LABEL, PACK]
     loader = {
         "batch_size": 1,
@@ -116,7 +116,7 @@ def predictions(results: Results, attack: str = "clean") -> dict[str, np.ndarray
         ("swin", "pipeline", "slide"),
     ],
 )
-def test_clean_scores_are_those_of_mmsegs_own_test_loop(
+def test_clean_scores_equal_mmsegs_test_loop(
     family: str, fit: str, mode: str, tmp_path: Path
 ) -> None:
     write_mixed(tmp_path / "data")
@@ -138,7 +138,7 @@ def test_clean_scores_are_those_of_mmsegs_own_test_loop(
     assert any(not np.array_equal(attacked[name], ours[name]) for name in ours)
 
 
-def test_every_reader_takes_labels_of_another_size_than_the_images(tmp_path: Path) -> None:
+def test_readers_accept_labels_of_another_size_than_images(tmp_path: Path) -> None:
     write_mixed(tmp_path / "data")
     source = write_network(tmp_path, "segformer")
     data = {"mmseg": str(write_config(tmp_path, [RATIO_KEPT])), "fit": "pipeline"}

@@ -1,4 +1,4 @@
-"""The recipes of the paper's setting and of ADE20K, on made trees, and their own check of mIoU."""
+"""Recipes of the paper's setting and of ADE20K on made trees, and their check of clean mIoU."""
 
 import hashlib
 import signal
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.pages
 
 runner = CliRunner()
 RECIPES = ("paper-voc", "paper-cityscapes", "ade20k")
-# Of each kind of network: what makes it small.
+# Changes per kind of network to make the network small.
 NARROW = {"depth": 18, "base_channels": 8, "init_cfg": None, "norm_cfg": {"type": "BN"}}
 CHANGES: dict[str, dict[str, Any]] = {
     "fcn_r": {"backbone": NARROW, "decode_head": {"in_channels": 64, "channels": 16}},
@@ -42,7 +42,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def write_tree(recipe: str, root: Path, count: int) -> Path:
-    """A tree as the recipe's data set is unpacked, with smooth images and labels of blocks."""
+    """Write a tree like the recipe's unpacked data set, with smooth images and labels in blocks."""
     random = np.random.default_rng(0)
     classes = {"paper-voc": 21, "paper-cityscapes": 19, "ade20k": 151}[recipe]
     names = []
@@ -76,10 +76,10 @@ def write_tree(recipe: str, root: Path, count: int) -> Path:
 
 
 def publish(recipe: str, server: Server, *, full: bool) -> list[str]:
-    """Write networks of random weights in the place of those that a recipe names.
+    """Write networks with random weights instead of a recipe's networks.
 
     Returns:
-        The overrides: a config of each, beside a metafile with the scores of the original.
+        The overrides: a config per network, beside a metafile with the original's scores.
     """
     import torch
     from mmengine.config import Config
@@ -109,7 +109,7 @@ def publish(recipe: str, server: Server, *, full: bool) -> list[str]:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server over a folder of configs, their metafile and their weights."""
+    """Serve a folder of configs, their metafile and their weights."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with serving(tmp_path / "configs") as running:
         yield running
@@ -128,14 +128,14 @@ def carry_out(recipe: str, folder: Path, *more: str) -> str:
 
 
 def quick(executor: str) -> list[str]:
-    """2 images, 2 steps, 96 x 128."""
+    """Return overrides for 2 images of 96 x 128 pixels and 2 steps."""
     steps = [f"attacks.{number}.steps=2" for number in range(1, 7)]
     sizes = ["data.images=2", "data.fit=resize", "data.size=[96,128]", "schedule_groups=2"]
     return [*steps, *sizes, f"runtime.executor={executor}"]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_small_recipe_runs_and_says_that_random_weights_are_not_the_published_ones(
+def test_small_recipe_with_random_weights_warns_of_unpublished_weights(
     recipe: str, server: Server, tmp_path: Path, cluster: None
 ) -> None:
     tree = write_tree(recipe, tmp_path / "tree", 4)
@@ -145,7 +145,7 @@ def test_a_small_recipe_runs_and_says_that_random_weights_are_not_the_published_
     assert told.count("and 77.0 is published for its weights") == 4
 
 
-def test_a_study_takes_a_recipe_as_its_base(server: Server, tmp_path: Path) -> None:
+def test_study_accepts_a_recipe_as_base(server: Server, tmp_path: Path) -> None:
     tree = write_tree("paper-voc", tmp_path / "tree", 4)
     changes = publish("paper-voc-small", server, full=False)
     answer = runner.invoke(
@@ -160,7 +160,7 @@ def test_a_study_takes_a_recipe_as_its_base(server: Server, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_runs_on_ray_at_the_full_shapes_of_its_networks(
+def test_recipe_runs_on_ray_at_full_network_shapes(
     recipe: str, server: Server, tmp_path: Path, cluster: None
 ) -> None:
     signal.alarm(1800)
@@ -171,10 +171,10 @@ def test_a_recipe_runs_on_ray_at_the_full_shapes_of_its_networks(
 
 
 @pytest.mark.parametrize("off", [0.0, 30.0])
-def test_a_network_of_known_miou_passes_the_check_and_another_does_not(
+def test_network_passes_the_check_only_with_its_published_miou(
     off: float, server: Server, tmp_path: Path
 ) -> None:
-    """What mmseg's own test loop measures is published: our clean mIoU is the same."""
+    """Compare the clean mIoU with a published mIoU that mmseg's own test loop measured."""
     write_mixed(tmp_path / "data")
     data = write_config(tmp_path, [])
     source = write_network(tmp_path, "segformer")

@@ -1,4 +1,4 @@
-"""Results that are complete end well, whatever becomes of their report and of MLflow."""
+"""Complete results exit with 0 even if their report or MLflow fails."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("a colour")])
-def test_a_report_that_cannot_be_written_is_a_warning(
+def test_report_failure_prints_a_warning(
     spec: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*arguments: object) -> None:
@@ -47,7 +47,7 @@ def test_a_report_that_cannot_be_written_is_a_warning(
     assert runner.invoke(app, ["run", str(spec), "--require-tracking"]).exit_code == 0
 
 
-def test_a_run_whose_report_fails_is_noted_and_logged_later(
+def test_run_with_failed_report_is_noted_and_logged_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*arguments: object) -> None:
@@ -68,10 +68,10 @@ def test_a_run_whose_report_fails_is_noted_and_logged_later(
     assert unlogged(Store(str(store))) == []
 
 
-def test_a_read_only_store_is_reported_compared_and_exported(
+def test_read_only_store_is_reported_compared_and_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A test as root may write everything, so that the answer of the system is replaced."""
+    """Replace the system's answer on write access, because root may write everything."""
     results = run_toy(tmp_path / "there")
     store = results.store.location
     shutil.rmtree(Path(store, "reports"), ignore_errors=True)

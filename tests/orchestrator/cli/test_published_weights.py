@@ -16,7 +16,7 @@ from tests.orchestrator.cli.test_library_models import experiment
 from tests.tasks.models.published import publish, served_file, serving
 
 runner = CliRunner()
-# Ray's processes keep the environment in which Ray began, as those of other nodes have their own.
+# Ray's processes keep the environment of Ray's start, as the processes of other nodes do.
 ON_RAY = """
 import os, sys, ray
 from segtransfer import run
@@ -51,7 +51,7 @@ def names(cache: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_model_by_name_is_run_and_needs_no_server_again(tmp_path: Path) -> None:
+def test_model_by_name_is_downloaded_once(tmp_path: Path) -> None:
     with serving(tmp_path / "web") as server:
         model = {"mmseg": publish(tmp_path / "configs", server)}
         path = experiment(tmp_path, model)

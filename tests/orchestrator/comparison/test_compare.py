@@ -40,7 +40,7 @@ def store(runs: dict[str, Results], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return runs["first"].store.location
 
 
-def test_two_attacks_are_compared_with_each_other(runs: dict[str, Results], store: str) -> None:
+def test_two_attacks_are_compared_as_a_pair(runs: dict[str, Results], store: str) -> None:
     comparison = segtransfer.compare("first:pgd", "first:mi", store=store)
     pgd, mi = (runs["first"].matrix(name) for name in ("pgd", "mi"))
     pd.testing.assert_frame_equal(comparison.matrix(), mi - pgd, check_names=False)
@@ -49,7 +49,7 @@ def test_two_attacks_are_compared_with_each_other(runs: dict[str, Results], stor
     )
 
 
-def test_two_runs_are_compared_over_the_attacks_that_both_have(
+def test_two_runs_are_compared_over_their_common_attacks(
     runs: dict[str, Results], store: str
 ) -> None:
     comparison = segtransfer.compare("first", "second", store=store)
@@ -58,12 +58,12 @@ def test_two_runs_are_compared_over_the_attacks_that_both_have(
     pd.testing.assert_frame_equal(comparison.matrix("pgd"), difference, check_names=False)
 
 
-def test_one_attack_against_a_run_of_several_is_refused(store: str) -> None:
-    with pytest.raises(InputError, match=r"name one of B \(second-.*noise, pgd"):
+def test_attack_against_a_run_of_several_attacks_is_refused(store: str) -> None:
+    with pytest.raises(InputError, match=r"B \(second-.*noise, pgd"):
         segtransfer.compare("first:pgd", "second", store=store)
 
 
-def test_the_command_prints_the_matrix_the_verdict_and_where_the_report_is(store: str) -> None:
+def test_command_prints_the_matrix_the_verdict_and_the_path_of_the_report(store: str) -> None:
     answer = runner.invoke(
         app, ["compare", "first:pgd", "first:mi", "--store", store, "--no-tracking"]
     )
@@ -97,7 +97,7 @@ def test_the_command_logs_a_comparison_with_a_logged_run_once(
     assert experiments["first"][0] == experiments["first"][1]
 
 
-def test_what_cannot_be_compared_ends_with_code_2_and_a_sentence(store: str) -> None:
+def test_incomparable_runs_end_with_code_2_and_a_message(store: str) -> None:
     run_toy(Path(store).parent, name="weak", attacks=[{**ATTACKS[1], "eps": "4/255"}])
     refused = runner.invoke(app, ["compare", "first:pgd", "weak", "--store", store])
     assert refused.exit_code == 2
@@ -112,4 +112,4 @@ def test_what_cannot_be_compared_ends_with_code_2_and_a_sentence(store: str) -> 
 def test_an_unknown_reference_ends_with_code_2(store: str) -> None:
     answer = runner.invoke(app, ["compare", "first:pgd", "nothing", "--store", store])
     assert answer.exit_code == 2
-    assert "'nothing' is no store" in answer.stderr
+    assert "matches 'nothing'" in answer.stderr

@@ -30,7 +30,7 @@ def means(comparison: Comparison) -> pd.DataFrame:
     return comparison.rows(comparison.attacks[0][1], "mean").set_index("group")
 
 
-def test_an_attack_differs_from_itself_by_exactly_nothing(tmp_path: Path) -> None:
+def test_attack_minus_itself_is_exactly_zero(tmp_path: Path) -> None:
     run = run_of(tmp_path, {"pgd": BASE})
     comparison = compare_results(run, run, [("pgd", "pgd")])
     assert (comparison.frame[["difference", "low", "high"]] == 0).all(axis=None)
@@ -39,7 +39,7 @@ def test_an_attack_differs_from_itself_by_exactly_nothing(tmp_path: Path) -> Non
     assert comparison.verdict("pgd").count("within noise") == 2  # other and same backbone
 
 
-def test_as_many_more_wrong_pixels_in_every_image_is_that_difference_beyond_noise(
+def test_equal_extra_errors_in_every_image_are_beyond_noise(
     tmp_path: Path,
 ) -> None:
     comparison = compared(tmp_path, more(5, 5, 5, 5))
@@ -52,7 +52,7 @@ def test_as_many_more_wrong_pixels_in_every_image_is_that_difference_beyond_nois
     )
 
 
-def test_a_difference_that_cancels_over_images_is_within_noise(tmp_path: Path) -> None:
+def test_difference_cancelling_over_images_is_within_noise(tmp_path: Path) -> None:
     comparison = compared(tmp_path, more(5, -5, 5, -5))
     assert (comparison.matrix() == 0).all(axis=None)
     assert (comparison.frame["low"] < 0).all()
@@ -73,7 +73,7 @@ def test_swapping_a_and_b_negates_everything_and_turns_the_verdict(tmp_path: Pat
     assert other.verdict("pgd").count("B transfers worse") == 2
 
 
-def test_rows_columns_and_means_are_of_one_group_each(tmp_path: Path) -> None:
+def test_rows_columns_and_means_cover_a_single_group(tmp_path: Path) -> None:
     extra = {pair: n for n, pair in enumerate(PAIRS)}  # a different difference in every cell
     wrong = {pair: more(n, n, n, n) for pair, n in extra.items()}
     comparison = compared(tmp_path, wrong)
@@ -101,7 +101,7 @@ def test_the_verdict_knows_which_way_a_metric_points(
     assert comparison.verdict("mi").count("B transfers better") == 2
 
 
-def test_attacks_without_a_source_have_one_row_and_one_mean(tmp_path: Path) -> None:
+def test_attacks_without_a_source_have_a_single_row_and_mean(tmp_path: Path) -> None:
     run = run_of(tmp_path, {"noise": BASE})
     stronger = replace(run_of(tmp_path, {"noise": more(3, 3, 3, 3)}), identity="stronger")
     comparison = compare_results(run, stronger, [("noise", "noise")], metric="aacc")
@@ -117,7 +117,7 @@ def test_noise_against_an_attack_has_a_row_a_source(tmp_path: Path) -> None:
     assert (comparison.matrix() == -2).all(axis=None)
 
 
-def test_a_missing_cell_is_missing_and_so_are_the_means_over_it(tmp_path: Path) -> None:
+def test_missing_cell_and_means_over_the_cell_are_nan(tmp_path: Path) -> None:
     comparison = compared(
         tmp_path, {pair: more(1, 1, 1, 1) for pair in PAIRS if pair != ("a", "c")}
     )
@@ -131,10 +131,10 @@ def test_a_missing_cell_is_missing_and_so_are_the_means_over_it(tmp_path: Path) 
     assert any(note.startswith("1 of 9 differences") for note in comparison.notes)
 
 
-def test_without_other_models_nothing_is_said_of_transfer(tmp_path: Path) -> None:
+def test_experiment_without_other_models_has_no_verdict_on_transfer(tmp_path: Path) -> None:
     run = run_of(tmp_path, {"pgd": BASE}, models=("a",))
     verdict = compare_results(run, run, [("pgd", "pgd")]).verdict("pgd")
-    assert "nothing is said of transfer" in verdict
+    assert "transfer is not measured" in verdict
 
 
 def test_beyond_noise_is_corrected_for_the_number_of_cells(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_beyond_noise_is_corrected_for_the_number_of_cells(tmp_path: Path) -> No
     assert not cell["beyond_noise"]
 
 
-def test_a_mean_that_the_correction_leaves_within_noise_says_so(tmp_path: Path) -> None:
+def test_mean_within_noise_after_correction_names_the_correction(tmp_path: Path) -> None:
     comparison = compared(tmp_path, more(2, 3, 4, 5))
     mean = means(comparison).loc["cross_backbone"].copy()
     assert mean["high"] < 0
@@ -167,7 +167,7 @@ def test_runs_are_compared_attack_by_attack(tmp_path: Path) -> None:
         comparison.matrix("ni")
 
 
-def test_the_identity_follows_what_is_compared_and_not_what_is_found(tmp_path: Path) -> None:
+def test_identity_follows_the_runs_and_not_their_results(tmp_path: Path) -> None:
     def other(**changes: object) -> Comparison:
         run = run_of(tmp_path, {"pgd": BASE, "mi": BASE})
         return compare_results(run, run, **{"attacks": [("pgd", "mi")], **changes})  # type: ignore[arg-type]

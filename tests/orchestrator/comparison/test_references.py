@@ -1,4 +1,4 @@
-"""References: every way to name a run or an attack, and what is said where none or several fit."""
+"""References: every way to name a run or an attack, and errors for none or several matches."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ CURVE = {
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """An old experiment, and a newer one with a curve."""
+    """An old experiment, and a newer experiment with a curve."""
     monkeypatch.chdir(tmp_path)
     store = Store("store")
     store.save_experiment(OLD, content_of(["pgd", "mi"], name="old"))
@@ -74,22 +74,22 @@ def test_a_name_comes_before_an_attack_of_the_newest(store: Store) -> None:
     assert find_run("noise", store).attack is None
 
 
-def test_an_attack_of_an_older_run_needs_that_run(store: Store) -> None:
-    with pytest.raises(InputError, match="no attack of its newest"):
+def test_attack_of_an_older_run_needs_the_name_of_the_run(store: Store) -> None:
+    with pytest.raises(InputError, match="attack of the newest experiment"):
         find_run("mi", store)
 
 
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [
-        ("nothing", ["'nothing' is no store", "old-0a1b0a1b (pgd, mi)", "new-0a2b0a2b (noise, "]),
+        ("nothing", ["matches 'nothing'", "old-0a1b0a1b (pgd, mi)", "new-0a2b0a2b (noise, "]),
         ("new:curve", ["no attack 'curve'", "curve:1, curve:10", "curve:1:sign"]),
         ("old:ni", ["old-0a1b0a1b has no attack 'ni'", "Allowed: mi, pgd"]),
-        ("store#nothing", ["no experiment in store", "old-0a1b0a1b"]),
-        ("elsewhere#nothing", ["elsewhere and no attack", "other-beefbeef (fgsm)"]),
+        ("store#nothing", ["No experiment in store", "old-0a1b0a1b"]),
+        ("elsewhere#nothing", ["elsewhere matches", "other-beefbeef (fgsm)"]),
     ],
 )
-def test_an_unknown_reference_says_what_there_is(
+def test_unknown_reference_lists_the_experiments(
     store: Store, elsewhere: Store, reference: str, expected: list[str]
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -98,14 +98,14 @@ def test_an_unknown_reference_says_what_there_is(
     assert "\n" not in str(caught.value)
 
 
-def test_a_name_or_beginning_of_two_experiments_is_refused_naming_both(store: Store) -> None:
+def test_name_or_prefix_of_two_experiments_is_refused_and_lists_both(store: Store) -> None:
     store.save_experiment(OTHER, content_of(["pgd"], name="old"))
     store.save_experiment(OLD[:4] + "c" * 60, content_of(["pgd"], name="third"))
     for reference in ("old", "old:pgd", "store#0a1b"):
-        with pytest.raises(InputError, match=r"holds 2 experiments named .*-0a1b0a1b"):
+        with pytest.raises(InputError, match=r"holds 2 experiments that match .*-0a1b0a1b"):
             find_run(reference, store)
 
 
-def test_an_empty_store_is_said_to_be_empty(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no experiment; give the folder or URL"):
+def test_empty_store_is_refused_as_empty(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="The store has no experiment"):
         find_run("pgd", Store(str(tmp_path)))

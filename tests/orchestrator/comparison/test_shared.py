@@ -1,4 +1,4 @@
-"""What two runs must share: what is refused, and what is used where it is allowed."""
+"""Common images and models of two runs: refused differences, and restriction if allowed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -79,7 +79,7 @@ def compare_pgd(a: Results, b: Results, *allow: str) -> Comparison:
         ),
     ],
 )
-def test_a_difference_is_refused_until_it_is_allowed(
+def test_difference_is_refused_unless_allowed(
     run: Results, alter: Callable[[Results], Results], kind: str, expected: list[str]
 ) -> None:
     other = alter(run)
@@ -105,14 +105,14 @@ def on(run: Results, numerics: dict[str, Any]) -> Results:
     return altered
 
 
-def test_machines_that_made_other_numerics_of_the_same_wish_are_told_apart(tmp_path: Path) -> None:
+def test_machines_with_other_numerics_of_equal_specs_are_refused(tmp_path: Path) -> None:
     attacks = [{"preset": "pgd", "steps": 1}]
     run = run_toy(tmp_path, attacks=attacks, numerics={"bf16": "auto"})
     a, b = (
         on(run, {"fold": False, "bf16": bf16, "equal_signs": {"bf16": share}})
         for bf16, share in ((True, 0.95), (False, 0.81))
     )
-    with pytest.raises(InputError, match=r"bf16 auto, and .* with bf16 in A and reference in B"):
+    with pytest.raises(InputError, match=r"bf16 auto, but .* with bf16 in A and reference in B"):
         compare_pgd(a, b)
     notes = compare_pgd(a, b, "numerics").notes
     assert any("with bf16 in A and reference in B" in note for note in notes)
@@ -120,14 +120,14 @@ def test_machines_that_made_other_numerics_of_the_same_wish_are_told_apart(tmp_p
     compare_pgd(run, run)
 
 
-def test_all_differences_are_refused_at_once_in_a_sentence_each(run: Results) -> None:
+def test_all_differences_are_refused_together_in_a_line_each(run: Results) -> None:
     other = weaker(with_spec(run, numerics={"fold": True}))
     with pytest.raises(InputError) as caught:
         compare_pgd(run, other)
     assert [line.count("--allow") for line in str(caught.value).splitlines()] == [1, 1]
 
 
-def test_allowed_targets_are_those_in_common(run: Results) -> None:
+def test_allowed_targets_are_the_common_targets(run: Results) -> None:
     comparison = compare_pgd(run, changed(run, targets=["c", "b"]), "targets")
     assert list(comparison.matrix().columns) == ["b", "c"]
     assert list(comparison.matrix().index) == ["a", "b", "c"]
@@ -140,7 +140,7 @@ def test_sources_of_one_run_alone_are_left_out_and_named(run: Results) -> None:
 
 
 @pytest.mark.parametrize(("role", "named"), [("targets", "target"), ("sources", "source")])
-def test_nothing_in_common_is_refused_whatever_is_allowed(
+def test_runs_without_common_models_are_refused_despite_allow(
     run: Results, role: str, named: str
 ) -> None:
     ours, theirs = changed(run, **{role: ["a"]}), changed(run, **{role: ["b"]})
@@ -152,28 +152,28 @@ def test_nothing_in_common_is_refused_whatever_is_allowed(
     ("alter", "expected"),
     [
         (lambda run: changed(run, classes=["road", "tree"]), "A / B: 1: 'sky' / 'tree'"),
-        (lambda run: with_spec(run, data={"label_map": {"sky": None}}), "merge classes otherwise"),
+        (lambda run: with_spec(run, data={"label_map": {"sky": None}}), "different label maps"),
     ],
 )
-def test_classes_must_agree_whatever_is_allowed(
+def test_other_classes_are_refused_despite_allow(
     run: Results, alter: Callable[[Results], Results], expected: str
 ) -> None:
     with pytest.raises(InputError, match=expected):
         compare_pgd(run, alter(run), "images", "targets", "eps", "numerics")
 
 
-def test_what_can_be_allowed_is_named(run: Results) -> None:
-    with pytest.raises(InputError, match="'image' cannot be allowed: did you mean 'images'"):
+def test_unknown_allowance_is_refused_with_a_suggestion(run: Results) -> None:
+    with pytest.raises(InputError, match="cannot allow 'image': did you mean 'images'"):
         compare_pgd(run, run, "image")
 
 
 def test_a_run_without_results_is_refused(run: Results) -> None:
-    with pytest.raises(InputError, match=r"toys \(B\) in .* has no results yet"):
+    with pytest.raises(InputError, match=r"toys \(B\) in .* has no results"):
         compare_pgd(run, replace(run, counts={}))
 
 
-def test_a_transfer_ratio_is_relative_to_its_own_run(run: Results) -> None:
-    with pytest.raises(InputError, match="different denominators"):
+def test_transfer_ratios_of_two_runs_are_refused(run: Results) -> None:
+    with pytest.raises(InputError, match="denominators differ"):
         compare_results(run, weaker(run), PGD, metric="ratio")
 
 
@@ -202,16 +202,16 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
     return run
 
 
-def test_the_same_images_in_other_shards_are_the_same_images(stored: dict[str, Results]) -> None:
+def test_equal_images_in_other_shards_are_common(stored: dict[str, Results]) -> None:
     a, b, notes = bring_together(stored["six"], stored["reshuffled"], PGD, ())
     assert a.image_ids == b.image_ids == stored["six"].image_ids
     assert notes == []
-    for name in ("a", "b"):  # clean images are scored alike, wherever they stand
+    for name in ("a", "b"):  # scores of clean images are independent of their shard
         assert np.array_equal(a.counts["clean", None, name], b.counts["clean", None, name])
 
 
 def test_fewer_images_are_refused_or_compared_alone(stored: dict[str, Results]) -> None:
-    with pytest.raises(InputError, match=r"A has 6 images and B has 3, of which 3 are the same"):
+    with pytest.raises(InputError, match=r"A has 6 images and B has 3; 3 are common"):
         bring_together(stored["six"], stored["three"], PGD, ())
     a, b, _ = bring_together(stored["six"], stored["three"], PGD, ["images"])
     assert sorted(a.image_ids) == sorted(stored["three"].image_ids)
@@ -219,15 +219,13 @@ def test_fewer_images_are_refused_or_compared_alone(stored: dict[str, Results]) 
     assert np.array_equal(a.counts["clean", None, "a"], b.counts["clean", None, "a"])
 
 
-def test_an_image_of_the_same_name_and_other_pixels_is_another(stored: dict[str, Results]) -> None:
-    with pytest.raises(
-        InputError, match="of which 4 are the same; 2 have the same name, but other"
-    ):
+def test_image_of_equal_name_and_other_pixels_is_not_common(stored: dict[str, Results]) -> None:
+    with pytest.raises(InputError, match="4 are common; 2 have a common name, but other"):
         bring_together(stored["six"], stored["mixed"], PGD, ())
     a, *_ = bring_together(stored["six"], stored["mixed"], PGD, ["images"])
     assert sorted(a.image_ids) == [f"image-{i}" for i in range(2, 6)]
 
 
-def test_no_image_in_common_is_refused_whatever_is_allowed(stored: dict[str, Results]) -> None:
+def test_runs_without_common_images_are_refused_despite_allow(stored: dict[str, Results]) -> None:
     with pytest.raises(InputError, match="no image in common"):
         bring_together(stored["six"], stored["repainted"], PGD, ["images"])

@@ -137,7 +137,7 @@ def test_data_without_models_are_checked_before_models_are_added(
     (tmp_path / "dataset.json").write_text(json.dumps({"classes": list(CLASSES)}))
     monkeypatch.chdir(tmp_path)
     answer = runner.invoke(app, ["init"])
-    assert "add your models, then: segtransfer data check experiment.yaml" in answer.output
+    assert "add your models, then run: segtransfer data check experiment.yaml" in answer.output
     assert "data:\n  folder: .\n" in Path("experiment.yaml").read_text()
     checked = runner.invoke(app, ["data", "check", "experiment.yaml"])
     assert checked.exit_code == 0, checked.output
@@ -147,8 +147,8 @@ def test_data_without_models_are_checked_before_models_are_added(
     ("arguments", "told"),
     [
         (["nowhere"], "folder nowhere does not exist"),
-        ([".", "--out", "taken.yaml"], "--out taken.yaml exists already; give another name"),
-        ([".", "--out", "no/x.yaml"], "create the folder no first"),
+        ([".", "--out", "taken.yaml"], "--out taken.yaml exists already; give another file"),
+        ([".", "--out", "no/x.yaml"], "the folder no does not exist; create the folder first"),
     ],
 )
 def test_a_wrong_argument_is_refused_and_nothing_is_written(

@@ -413,11 +413,11 @@ def test_one_of_several_experiments_is_named(results: Results, tmp_path: Path) -
     second = run_toy(tmp_path, name="second", attacks=["fgsm"])
     other = run_toy(tmp_path, name="second", attacks=["pgd"])
     location = first.store.location
-    with pytest.raises(InputError, match=r"holds 3 experiments; give one of them.*first-"):
+    with pytest.raises(InputError, match=r"holds 3 experiments\. Name a single.*first-"):
         export(location, tmp_path / "out")
-    with pytest.raises(InputError, match="holds 2 experiments named 'second'"):
+    with pytest.raises(InputError, match="holds 2 experiments that match 'second'"):
         export(location, tmp_path / "out", experiment="second")
-    with pytest.raises(InputError, match="holds no experiment 'third'; it holds second-"):
+    with pytest.raises(InputError, match=r"matches 'third'\. The store holds: second-"):
         export(location, tmp_path / "out", experiment="third")
     assert not (tmp_path / "out").exists()
     chosen_ones = "first", f"second-{second.identity[:8]}", other.identity[:10]

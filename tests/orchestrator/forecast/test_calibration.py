@@ -24,7 +24,7 @@ def plan_in(folder: Path, **changes: Any) -> tuple[Plan, Store]:
     return make_plan(experiment, store), store
 
 
-def test_without_any_measurement_rates_are_assumed_and_say_so(tmp_path: Path) -> None:
+def test_rates_without_a_measurement_are_marked_as_assumed(tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path)
     found = read_rates(plan, store)
     assert found.measured == frozenset()
@@ -37,7 +37,7 @@ def test_without_any_measurement_rates_are_assumed_and_say_so(tmp_path: Path) ->
     assert model.peak_bytes is None
 
 
-def test_what_was_measured_is_kept_and_read_by_later_plans(tmp_path: Path) -> None:
+def test_measured_rates_are_stored_and_read_by_later_plans(tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path)
     named: list[str] = []
     calibrate(plan, store, named.append)
@@ -79,7 +79,7 @@ def test_a_slow_model_is_measured_as_slow(tmp_path: Path, monkeypatch: pytest.Mo
     ],
     ids=["two sizes", "one size", "falling", "none a call", "areas"],
 )
-def test_a_line_has_a_part_a_call_and_a_part_an_image_none_below_zero(
+def test_line_has_seconds_per_call_and_per_image_none_below_zero(
     points: list[tuple[float, float]], line: LinearCost
 ) -> None:
     found = line_through(points)
@@ -95,9 +95,7 @@ def test_a_line_has_a_part_a_call_and_a_part_an_image_none_below_zero(
     ],
     ids=["micro-batch", "numerics", "weights"],
 )
-def test_another_computation_is_not_taken_for_the_measured_one(
-    changes: dict[str, Any], tmp_path: Path
-) -> None:
+def test_rates_of_another_computation_are_not_used(changes: dict[str, Any], tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path)
     calibrate(plan, store)
     other, again = plan_in(tmp_path, **changes)
@@ -105,7 +103,7 @@ def test_another_computation_is_not_taken_for_the_measured_one(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"version": 0, "rates": {}}', b"[]"])
-def test_a_torn_file_counts_as_not_measured(content: bytes, tmp_path: Path) -> None:
+def test_torn_file_counts_as_not_measured(content: bytes, tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path)
     calibrate(plan, store)
     for path in Path(store.location, "calibration").iterdir():
@@ -113,7 +111,7 @@ def test_a_torn_file_counts_as_not_measured(content: bytes, tmp_path: Path) -> N
     assert read_rates(plan, store).measured == frozenset()
 
 
-def test_what_is_given_by_hand_wins(tmp_path: Path) -> None:
+def test_given_rates_override_measured_rates(tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path)
     calibrate(plan, store)
     rates = read_rates(plan, store, GivenRates(forward=0.5, startup=3.0, switch=4.0))
@@ -124,16 +122,16 @@ def test_what_is_given_by_hand_wins(tmp_path: Path) -> None:
     assert {m.load for m in rates.models.values()} == {4.0}
 
 
-def test_a_model_that_cannot_work_is_named(tmp_path: Path) -> None:
+def test_unusable_model_is_named(tmp_path: Path) -> None:
     weights = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     plan, store = plan_in(tmp_path, models=[toy("narrow", "linear", weights=weights)])
     with pytest.raises(
-        InputError, match=r"model 'narrow' cannot be measured: the model predicts 2 classes"
+        InputError, match=r"Model 'narrow' cannot be measured: the model predicts 2 classes"
     ):
         calibrate(plan, store)
 
 
-def test_threads_are_as_before(tmp_path: Path) -> None:
+def test_calibration_restores_torch_threads(tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path)
     torch.set_num_threads(2)
     try:

@@ -69,7 +69,7 @@ def test_an_attack_feeds_copies_at_their_mean_area(
         {"transforms": [{"ds": {"handling": "native"}}, "di"]},
     ],
 )
-def test_under_known_draws_it_feeds_what_the_model_then_sees(
+def test_attack_with_known_draws_feeds_the_counted_pixels(
     fields: dict[str, Any], tmp_path: Path
 ) -> None:
     plan = plan_in(tmp_path)
@@ -104,7 +104,7 @@ def test_a_task_costs_micro_batches_and_images(tmp_path: Path) -> None:
         assert task.cost == pytest.approx(images * a_image[name])
 
 
-def test_images_of_one_micro_batch_share_what_a_call_takes(tmp_path: Path) -> None:
+def test_images_of_a_micro_batch_share_the_seconds_per_call(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, attacks=["noise"], runtime={"micro_batch": 2}, shard_size=3)
     line = LinearCost(1.0, 0.0)
     rates = rates_of(plan, ModelRates(1.0, line, line, line, 0.0))
@@ -113,7 +113,7 @@ def test_images_of_one_micro_batch_share_what_a_call_takes(tmp_path: Path) -> No
         assert task.cost == (-(-images // 2) if task.attack is None else 0)
 
 
-def test_where_groups_are_many_the_mean_stands_for_them(
+def test_many_schedule_groups_are_costed_by_the_mean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("segtransfer.forecast.cost_model.EXACT_GROUPS", 0)

@@ -73,12 +73,12 @@ def test_the_bound_is_the_largest_of_work_and_chain(
     assert lower_bound(tasks, slots, CHAIN) == pytest.approx(bound)
 
 
-def test_what_is_stored_is_no_work() -> None:
+def test_stored_tasks_are_not_counted_as_work() -> None:
     tasks = [make("a", "m", 30.0), score("e", "n", 9.0, "a")]
     assert lower_bound(tasks, uniform_fleet(1), CHAIN, stored={"a"}) == pytest.approx(5 + 2 + 9)
 
 
-def test_a_forecast_adds_up(tmp_path: Path) -> None:
+def test_forecast_fields_are_consistent(tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path)
     rates = read_rates(plan, store, GivenRates(forward=2.0, switch=1.0, startup=3.0))
     found = forecast(plan, store, rates, (1, 4, 64))
@@ -95,7 +95,7 @@ def test_a_forecast_adds_up(tmp_path: Path) -> None:
     assert one.makespan >= work + 2
 
 
-def test_a_part_of_the_shards_tells_about_the_whole(
+def test_simulated_part_of_the_shards_is_extrapolated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, store = plan_in(tmp_path, shard_size=1)
@@ -110,7 +110,7 @@ def test_a_part_of_the_shards_tells_about_the_whole(
         assert ours.bound == theirs.bound
 
 
-def test_bytes_are_those_of_what_is_missing(tmp_path: Path) -> None:
+def test_bytes_cover_missing_tasks_only(tmp_path: Path) -> None:
     plan, _ = plan_in(tmp_path)
     images, scores = stored_bytes(plan)
     # noise once, pgd and ds-mi from two sources; 6 images of 24 x 32.
@@ -128,13 +128,13 @@ def test_conditions_follow_the_runtime(tmp_path: Path) -> None:
     assert len({slot.device for slot in slots}) == 1 or "GPU" in name
 
 
-def test_the_fleet_of_a_spec_is_the_one_that_is_simulated(tmp_path: Path) -> None:
+def test_fleet_of_the_spec_is_simulated(tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path, runtime={"executor": "ray", "fleet": {"slots": 7}})
     assert len(slots_here(plan, store)[1]) == 7
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="workers on GPUs leave the cores alone")
-def test_calls_cost_more_where_ray_and_the_driver_share_the_workers_cores(tmp_path: Path) -> None:
+def test_calls_cost_more_if_ray_and_the_driver_share_the_workers_cores(tmp_path: Path) -> None:
     call = {}
     for executor in ("inline", "ray"):
         plan, store = plan_in(tmp_path, runtime={"executor": executor})
@@ -155,7 +155,7 @@ def test_sizes_of_fleets_are_read() -> None:
 
 
 # Student, from printed tables.
-def test_the_smallest_difference_is_found_four_times_in_five() -> None:
+def test_smallest_detectable_difference_is_found_with_power_80() -> None:
     """Differences with known variances and the smallest difference as their mean, tested by t."""
     spread, groups, each = Spread(image=5.0, group=2.0, source=""), 8, 25
     smallest = detectable(spread, groups * each, groups)
@@ -169,7 +169,7 @@ def test_the_smallest_difference_is_found_four_times_in_five() -> None:
     assert found == pytest.approx(0.8, abs=0.03)
 
 
-def test_more_images_and_more_groups_show_less() -> None:
+def test_smallest_detectable_difference_falls_with_images_and_groups() -> None:
     spread = Spread(5.0, 2.0, "")
     shown = [detectable(spread, *n) or 0.0 for n in ((100, 8), (400, 8), (400, 32))]
     assert shown[0] > shown[1] > shown[2] > 0
@@ -195,7 +195,7 @@ def test_a_known_spread_is_recovered(image: float, group: float) -> None:
     )
 
 
-def test_few_groups_are_not_taken_for_little_spread() -> None:
+def test_spread_of_few_groups_is_not_underestimated() -> None:
     """The bootstrap of 3 groups of 2 equal images sees two thirds of their variance."""
     values = np.repeat([1.0, 4.0, 10.0], 2)
 
@@ -209,7 +209,7 @@ def test_few_groups_are_not_taken_for_little_spread() -> None:
     assert whole == pytest.approx(np.var([1.0, 4.0, 10.0], ddof=1) / 3, rel=0.12)
 
 
-def test_a_plan_without_a_stored_run_assumes(tmp_path: Path) -> None:
+def test_spread_without_a_stored_run_is_assumed(tmp_path: Path) -> None:
     plan, store = plan_in(tmp_path)
     assert power_of(plan, store).spread == ASSUMED_SPREAD
 
@@ -231,7 +231,7 @@ def test_a_stored_run_on_the_same_data_gives_the_spread(tmp_path: Path) -> None:
         store.commit_evaluation(task, shard, confusions, np.zeros_like(shard.labels), {})
     wider, _ = plan_in(tmp_path, attacks=attacks, models=[toy("a", seed=1)])
     power = power_of(wider, store)
-    assert power.spread.source.startswith("mi less pgd in experiment")
+    assert power.spread.source.startswith("mi minus pgd in experiment")
     assert power.difference is not None
     # IoUs of 95/115 and 85/105, each on half of the six images.
     half = 100 * (95 / 115 - 85 / 105) / 2

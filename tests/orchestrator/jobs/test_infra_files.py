@@ -29,7 +29,7 @@ def test_files_are_copied_once_and_changed_ones_are_kept(tmp_path: Path) -> None
     runner = CliRunner().invoke(app, ["infra", "copy", str(target)])
     assert runner.exit_code == 0, runner.output
     assert "1 files copied" in runner.output
-    assert "kept, differs from ours" in runner.output
+    assert "Kept, although it differs from the shipped file" in runner.output
     assert (target / "cluster/aws.yaml").read_text() == "mine"
 
 

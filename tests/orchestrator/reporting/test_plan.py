@@ -81,13 +81,13 @@ def test_rates_name_their_origin(tmp_path: Path) -> None:
 
 def test_power_is_points_of_miou_with_origin(tmp_path: Path) -> None:
     plan, found = planned(tmp_path)
-    power = Power(1.23, 100, 8, Spread(4.0, 1.0, "ds less pgd in mine, 3 cells"))
+    power = Power(1.23, 100, 8, Spread(4.0, 1.0, "ds minus pgd in mine, 3 cells"))
     text = words(page(plan, replace(found, power=power)))
     assert (
         "smallest detectable paired difference: 1.23 points of mIoU, with 100 images in 8" in text
     )
     assert "80 % power" in text
-    assert "ds less pgd in mine, 3 cells" in text
+    assert "ds minus pgd in mine, 3 cells" in text
     assumed = replace(power, spread=Spread(4.0, 1.0, ""))
     text = words(page(plan, replace(found, power=assumed)))
     assert "assumed spreads: 4 per image, 1 per group" in text

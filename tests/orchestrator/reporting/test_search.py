@@ -43,8 +43,8 @@ def test_terminal_prints_best_trials_comparison_and_verdict(found: SearchResult)
     assert verdict(found.comparisons)[:60] in text
     assert "by Holm over all 8 differences" in text
     assert "6 images in 4 schedules" in text, "so many of the ten groups have an image"
-    assert "images fall into 4 schedules, and a claim needs at least 10: give" in text
-    assert "images fall into 4 schedules" in summary(found)
+    assert "images have 4 schedules, but a claim needs at least 10. Add" in text
+    assert "images have 4 schedules" in summary(found)
     assert "corrected for 2 candidates" in text
 
 
@@ -104,7 +104,7 @@ def test_comparison_with_random_search_is_in_every_output(found: SearchResult) -
     compared = replace(found, against=AgainstRandom(50.0, 80.0, (40.0, 42.0, 41.0), (80.0,) * 3))
     for text in (printed(compared), summary(compared)):
         words = " ".join(text.split())
-        assert "the best transfer is 50.00 points, that of random search 41.00" in words
+        assert "best transfer is 50.00 points, and 41.00 points for random" in words
         assert "beyond the noise of seeds" in words
     assert "random search" not in printed(found)
 

@@ -33,24 +33,28 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.mark.parametrize("lookup", LOOKUPS)
 @pytest.mark.parametrize("wanted", ["old", "0a1b", OLD[:12], OLD, "old-0", "old-0a1b0a1b"])
-def test_every_verb_finds_one_experiment_alike(store: Store, lookup: str, wanted: str) -> None:
+def test_experiment_is_found_by_the_same_word_in_every_verb(
+    store: Store, lookup: str, wanted: str
+) -> None:
     assert LOOKUPS[lookup](store, wanted) == OLD
 
 
 @pytest.mark.parametrize("lookup", LOOKUPS)
 @pytest.mark.parametrize("wanted", ["0a1", "ld", "new-0a1b", "old-beef", "-", ""])
-def test_every_verb_refuses_a_word_that_matches_nothing(
+def test_word_without_a_match_is_refused_by_every_verb(
     store: Store, lookup: str, wanted: str
 ) -> None:
-    with pytest.raises(InputError, match=r"holds no experiment|no experiment in store"):
+    with pytest.raises(InputError, match=r"No experiment in store"):
         LOOKUPS[lookup](store, wanted)
 
 
 @pytest.mark.parametrize("lookup", LOOKUPS)
-def test_every_verb_that_needs_one_refuses_a_name_of_two(store: Store, lookup: str) -> None:
+def test_name_of_two_experiments_is_refused_by_every_verb(store: Store, lookup: str) -> None:
     store.save_experiment(SAME, content_of(["di"], name="old"))
     assert len(experiments_of(store, "old")) == 2
-    with pytest.raises(InputError, match=r"2 experiments named 'old'.*old-beefbeefbeef, old-0a1b"):
+    with pytest.raises(
+        InputError, match=r"2 experiments that match 'old'.*old-beefbeefbeef, old-0a1b"
+    ):
         LOOKUPS[lookup](store, "old")
     assert LOOKUPS[lookup](store, "old-beef") == SAME
 
@@ -73,4 +77,4 @@ def test_a_long_list_is_cut(store: Store) -> None:
     with pytest.raises(InputError) as caught:
         experiment_of(store, "nothing")
     assert str(caught.value).count("more-") == MOST_LISTED
-    assert str(caught.value).endswith("and 4 more")
+    assert str(caught.value).endswith("and 4 more.")

@@ -1,4 +1,4 @@
-"""The reader of an experiment: a store that holds another's AEs under a key, and the one list."""
+"""The reader of an experiment: AEs of another task under a key, and equal warnings everywhere."""
 
 import json
 from dataclasses import replace
@@ -113,7 +113,7 @@ def test_an_export_has_the_warnings_of_the_report_and_the_page(name: str, tmp_pa
     assert_exports_warn_as_the_page(load_results(made.store, made.identity), tmp_path)
 
 
-def test_the_margin_of_a_published_miou_is_one_in_export_and_page(
+def test_margin_of_a_published_miou_is_equal_in_export_and_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("segtransfer.experiment.manifest.published_miou", lambda *_: 150.0)

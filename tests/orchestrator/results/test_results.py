@@ -1,4 +1,4 @@
-"""Results: matrices and headlines from what the store holds, checked by hand on toys."""
+"""Results: matrices and headlines from a store, compared with counts by hand on toys."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def iou(*shares: tuple[int, int]) -> float:
     return float(np.mean([100 * intersection / union for intersection, union in shares]))
 
 
-def test_clean_scores_are_those_counted_by_hand(red: Results) -> None:
+def test_clean_scores_equal_a_count_by_hand(red: Results) -> None:
     # `late` calls only the last column bright: class 0 has 2 of 3 columns, class 1 has 1 of 2.
     assert red.clean()["exact"] == 100
     assert red.clean()["late"] == pytest.approx(iou((2, 3), (1, 2)))
@@ -62,7 +62,7 @@ def test_clean_scores_are_those_counted_by_hand(red: Results) -> None:
     assert red.clean("macc")["late"] == 75  # recalls 100 and 50
 
 
-def test_scores_under_attack_are_those_counted_by_hand(red: Results) -> None:
+def test_scores_under_attack_equal_a_count_by_hand(red: Results) -> None:
     # FGSM takes every pixel 10 levels against its label: 110, 130, 126, 140. `exact` gets columns
     # 1 and 2 wrong, `late` sees nothing bright.
     matrix = red.matrix("fgsm")
@@ -83,22 +83,22 @@ def test_drop_is_clean_less_attacked(red: Results) -> None:
     assert drop.loc["late", "late"] == pytest.approx(red.clean()["late"] - 25)
 
 
-def test_fooling_counts_only_pixels_that_were_right(red: Results) -> None:
+def test_fooling_counts_only_pixels_right_on_the_clean_image(red: Results) -> None:
     fooling = red.matrix("fgsm", "fooling")
     assert fooling.loc["exact", "exact"] == 50  # two columns of four
     assert fooling.loc["exact", "late"] == pytest.approx(100 / 3)  # one of three
 
 
-def test_an_attack_that_changes_nothing_drops_nothing(red: Results) -> None:
+def test_attack_without_a_change_has_no_drop(red: Results) -> None:
     assert (red.matrix("noise", "drop") == 0).all(axis=None)
     assert (red.matrix("noise", "fooling") == 0).all(axis=None)
 
 
-def test_the_perturbation_is_that_of_the_stored_images(red: Results) -> None:
+def test_perturbation_equals_the_difference_of_stored_images(red: Results) -> None:
     found = red.perturbation("fgsm")
     assert found["linf"] == 10
     # FGSM moves red only; `exact` and `late` weigh blue too, which is at its upper bound: blue
-    # moves down where that raises the loss, so the mean lies between one and two channels.
+    # moves down if this raises the loss, so the mean lies between one and two channels.
     assert 10 / 3**0.5 <= found["rms"] <= 10 * (2 / 3) ** 0.5
     assert red.perturbation("noise")["linf"] == 0
 
@@ -109,7 +109,7 @@ def test_iou_by_class_is_named_by_class(red: Results) -> None:
     assert found["bright"] == 50
 
 
-def test_a_frame_holds_one_row_a_cell(red: Results) -> None:
+def test_frame_has_a_row_per_cell(red: Results) -> None:
     frame = red.frame()
     assert len(frame) == 2 * 2 * 2
     row = frame.set_index(["attack", "source", "target"]).loc[("fgsm", "exact", "late")]
@@ -160,7 +160,7 @@ def test_a_headline_without_a_cell_is_nan(tmp_path: Path) -> None:
     assert np.isnan(headlines["cross_backbone"])
 
 
-def test_an_incomplete_cell_is_nan_and_so_is_its_headline(tmp_path: Path) -> None:
+def test_incomplete_cell_and_its_headline_are_nan(tmp_path: Path) -> None:
     results = run_toy(tmp_path)
     attack, source, target, _, key, _ = next(
         c for c in results.manifest.rows if c[0] == "pgd" and c[1] == "a" and c[2] == "b"
@@ -187,7 +187,7 @@ def test_without_the_clean_scores_drop_and_fooling_are_nan_but_miou_is_not(tmp_p
     assert not again.matrix("pgd", "drop")["a"].isna().any()
 
 
-def test_images_stand_in_the_order_of_the_confusions(tmp_path: Path) -> None:
+def test_images_are_in_the_order_of_the_confusions(tmp_path: Path) -> None:
     results = run_toy(tmp_path)
     for cell in results.counts:
         found: list[str] = []
@@ -205,7 +205,7 @@ def test_an_unknown_experiment_is_refused(tmp_path: Path) -> None:
         load_results(Store(str(tmp_path)), "nothing")
 
 
-def test_iterates_and_scores_of_one_run_stand_side_by_side(tmp_path: Path) -> None:
+def test_iterates_and_scores_of_a_run_are_variants(tmp_path: Path) -> None:
     curve = {
         "preset": "pgd",
         "name": "curve",
@@ -227,7 +227,7 @@ def test_iterates_and_scores_of_one_run_stand_side_by_side(tmp_path: Path) -> No
     assert results.cost("curve:3:sign")["forward_equivalents"] == 3
 
 
-def test_an_ensemble_is_white_box_to_its_members_and_kin_to_their_backbones(
+def test_ensemble_is_white_box_to_its_members_and_shares_their_backbones(
     tmp_path: Path,
 ) -> None:
     a, b, c = toy("a", seed=1), toy("b", seed=2), toy("c", seed=3)

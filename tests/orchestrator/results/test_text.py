@@ -19,7 +19,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return run_toy(tmp_path_factory.mktemp("text"))
 
 
-def test_markdown_says_the_drop_beside_the_value(results: Results) -> None:
+def test_markdown_has_the_drop_beside_the_value(results: Results) -> None:
     text = markdown(results, ["pgd"])
     drops = results.matrix("pgd", "drop")
     assert cell(results.matrix("pgd").loc["a", "b"], drops.loc["a", "b"]) in text
@@ -51,8 +51,8 @@ def test_a_cell_without_a_value_is_not_measured() -> None:
     assert cell(10.0, -2.0) == "10.0 (+2.0)"
 
 
-def test_a_line_wider_than_the_terminal_reaches_a_file_whole(results: Results) -> None:
-    """Output that is no terminal is not wrapped, and nothing of it is cut off."""
+def test_line_wider_than_the_terminal_is_whole_in_a_file(results: Results) -> None:
+    """Output to a file is neither wrapped nor cut."""
     console = Terminal(file=io.StringIO(), width=40, soft_wrap=True)
     print_results(results, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]

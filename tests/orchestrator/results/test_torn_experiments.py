@@ -1,4 +1,4 @@
-"""A torn experiment beside a sound one is said by every verb, and hides no other."""
+"""A torn experiment is named by every verb and hides no sound experiment."""
 
 import shutil
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_results_of_a_store_with_a_torn_experiment_are_refused(store: Store) -> 
     assert load_results(store, sound).attacks == ["noise"]
 
 
-def test_a_report_says_the_torn_experiment_after_the_sound_one(store: Store) -> None:
+def test_report_names_the_torn_experiment_after_the_sound_experiment(store: Store) -> None:
     told = CliRunner().invoke(app, ["report", store.location])
     assert told.exit_code == 2
     assert "any source" in told.stdout
@@ -50,15 +50,15 @@ def test_a_report_says_the_torn_experiment_after_the_sound_one(store: Store) -> 
     assert "cannotberead" in said
 
 
-def test_one_of_two_must_be_named_and_the_torn_one_is_listed(store: Store) -> None:
-    with pytest.raises(InputError, match=r"2 experiments; .* beefbeefbeef \(damaged\)"):
+def test_store_of_two_experiments_needs_a_name_and_lists_the_torn_experiment(store: Store) -> None:
+    with pytest.raises(InputError, match=r"2 experiments\. .* beefbeefbeef \(damaged\)"):
         experiment_of(store)
     assert experiment_of(store, "beef")[0] == TORN
     (sound,) = store.descriptions()
     assert experiment_of(store, sound[:12])[0] == sound
 
 
-def test_a_comparison_with_a_torn_experiment_says_why(store: Store) -> None:
+def test_comparison_with_a_torn_experiment_is_refused_with_the_reason(store: Store) -> None:
     (sound,) = store.descriptions()
     with pytest.raises(InputError, match=CANNOT):
         compare(sound[:12], "beef", store=store.location)

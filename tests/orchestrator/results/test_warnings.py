@@ -1,4 +1,4 @@
-"""The warnings: each kind where it is due and not elsewhere, the same list on every surface."""
+"""Warnings: each kind only if its condition holds, and the same list on every surface."""
 
 import html
 import json
@@ -66,7 +66,7 @@ def attack(preset: str, **fields: Any) -> list[dict[str, Any]]:
 
 
 def mark_random(results: Results, *, source: bool = False) -> None:
-    """Say in a stored report that the model answered one image differently twice."""
+    """Record in a stored report that the model is not deterministic."""
     cells = results.manifest.rows
     key = next(cell[5] if source else cell[4] for cell in cells if (cell[0] == CLEAN) is not source)
     row = results.store.row(key)
@@ -177,9 +177,7 @@ def test_the_command_shows_the_warning_of_binary_labels(tmp_path: Path) -> None:
     answer = CliRunner().invoke(app, ["report", str(tmp_path / "store")])
     assert answer.exit_code == 0, answer.output
     shown = " ".join(answer.output.split())
-    assert (
-        "Class 'object' occurs in no label. Pixels of 'object' count where labels hold 1" in shown
-    )
+    assert "Class 'object' has no labelled pixel. The label value of 'object' is 1" in shown
 
 
 # Each kind ---------------------------------------------------------------------------------------
@@ -193,7 +191,7 @@ def planned_before_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("planned_before_refusals")
 @pytest.mark.parametrize("preset", ["noise", "pgd"])
-def test_nothing_labelled_is_measured_nowhere(preset: str, tmp_path: Path) -> None:
+def test_data_without_labelled_pixels_has_no_measured_metric(preset: str, tmp_path: Path) -> None:
     results = run(data(tmp_path, nothing), attacks=attack(preset))
     assert "the ignored value" in only(results, "nothing labelled")
     frame = results.frame()
@@ -210,7 +208,7 @@ def test_nothing_labelled_is_measured_nowhere(preset: str, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("planned_before_refusals")
-def test_a_group_without_pairs_is_told_from_one_that_is_not_measured(tmp_path: Path) -> None:
+def test_group_without_pairs_differs_from_an_unmeasured_group(tmp_path: Path) -> None:
     results = run(data(tmp_path, nothing))
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     print_results(results, console)
@@ -235,23 +233,23 @@ def test_several_classes_without_labels_are_named_and_counted(tmp_path: Path) ->
     write_levels(tmp_path / "data")
     results = run(tmp_path, data=spec, models=[toy("m", num_classes=12)])
     told = only(results, "unlabelled class")
-    assert told.startswith("9 of 12 classes occur in no label: 'more-0', 'more-1', ")
+    assert told.startswith("9 of 12 classes have no labelled pixel: 'more-0', 'more-1', ")
     assert "and 4 more" in told
     assert kinds(results) == ["unlabelled class"]
 
 
-def test_a_class_that_is_only_predicted_is_said_because_it_counts_as_0(tmp_path: Path) -> None:
+def test_class_predicted_without_labels_has_a_warning(tmp_path: Path) -> None:
     folder = data(tmp_path, lambda classes: np.where(classes == 2, 255, classes), count=4)
     results = run(folder)
-    assert only(results, "unlabelled class").startswith("Class 'high' occurs in no label")
+    assert only(results, "unlabelled class").startswith("Class 'high' has no labelled pixel")
     assert "class only predicted" not in kinds(results)  # only ignored pixels are 'high'
     models = [toy("m", "constant", index=2), toy("n", gain=50.0)]
     told = only(run(folder, models=models), "class only predicted")
-    assert told == "Target m predicts 'high', which no label holds: an IoU of 0 in its mIoU."
+    assert told.startswith("Target m predicts 'high' without any labelled pixel, which adds an IoU")
 
 
 @pytest.mark.parametrize(("rows", "expected"), [(8, False), (9, True), (15, True)])
-def test_the_share_of_ignored_pixels_is_said_above_half(
+def test_share_of_ignored_pixels_above_half_has_a_warning(
     rows: int, expected: bool, tmp_path: Path
 ) -> None:
     def some(classes: np.ndarray) -> np.ndarray:
@@ -263,7 +261,7 @@ def test_the_share_of_ignored_pixels_is_said_above_half(
     assert kinds(results) == ["ignored pixels"] * expected
     if expected:
         share = 100 * rows / 16
-        assert only(results, "ignored pixels").startswith(f"{share:.3g} % of all pixels")
+        assert only(results, "ignored pixels").startswith(f"Labels ignore {share:.3g} % of")
 
 
 def test_a_constant_model_is_near_chance_and_has_classes_at_zero(tmp_path: Path) -> None:
@@ -273,11 +271,11 @@ def test_a_constant_model_is_near_chance_and_has_classes_at_zero(tmp_path: Path)
     assert told.startswith("Target m has a clean IoU of 0 for 'low' and 'high'")
 
 
-def test_a_gradient_missing_on_some_images_is_said(tmp_path: Path) -> None:
+def test_gradient_missing_on_some_images_has_a_warning(tmp_path: Path) -> None:
     results = run(tmp_path, models=[toy("m", "rounded", above=100)])  # images 3, 4 and 5
     # The red channel alone has a gradient: two thirds of the others' values are zero as well.
     share = f"{100 * (1 + 2 / 3) / 2:.3g} %"
-    expected = f"The gradient on source m is zero at {share} of values under pgd: "
+    expected = f"The gradient on source m is zero at {share} of values under pgd, so "
     assert only(results, "zero gradient").startswith(expected)
     assert only(results, "unchanged image").endswith("clean images: 3 of 6 under pgd.")
 
@@ -286,7 +284,7 @@ def test_a_source_without_gradient_is_named_once_for_all_attacks(tmp_path: Path)
     attacks = [*attack("pgd", steps=2), *attack("mi", steps=2), *attack("noise")]
     results = run(tmp_path, attacks=attacks, models=[toy("m", "rounded"), toy("n")])
     told = only(results, "zero gradient")
-    assert told.startswith("The gradient on source m is zero at 100 % of values under pgd and mi: ")
+    assert told.startswith("The gradient on source m is zero at 100 % of values under pgd and mi,")
     assert only(results, "unchanged image").endswith("clean images: 6 of 6 under pgd and mi.")
     assert warning_sentences(results, ["pgd"]) == sentences(results)
     assert warning_sentences(results, ["noise"]) == []
@@ -307,7 +305,7 @@ def test_an_eps_below_a_level_leaves_images_unchanged(tmp_path: Path) -> None:
         ({"norm": "l2", "step_size": "1/1000"}, "RMS of pgd is far below its eps of 8 levels"),
     ],
 )
-def test_a_perturbation_far_below_eps_is_said(
+def test_perturbation_far_below_eps_has_a_warning(
     fields: dict[str, Any], expected: str | None, tmp_path: Path
 ) -> None:
     results = run(tmp_path, attacks=attack("pgd", steps=3, **fields))
@@ -318,18 +316,16 @@ def test_a_perturbation_far_below_eps_is_said(
 
 
 @pytest.mark.parametrize("source", [False, True])
-def test_a_random_model_is_said_whether_it_attacks_or_is_scored(
-    source: bool, tmp_path: Path
-) -> None:
+def test_random_model_has_a_warning_as_source_and_as_target(source: bool, tmp_path: Path) -> None:
     results = run(tmp_path, models=[toy("m"), toy("n", gain=50.0)])
     assert "random model" not in kinds(results)  # reports without the field
     mark_random(results, source=source)
     again = run(tmp_path, models=[toy("m"), toy("n", gain=50.0)])
     assert again.computed == 0
-    assert only(again, "random model").startswith("Model m answers one image differently twice")
+    assert only(again, "random model").startswith("Model m is not deterministic")
 
 
-def test_one_schedule_group_is_said_and_gives_no_verdict(tmp_path: Path) -> None:
+def test_single_schedule_group_has_a_warning_and_no_verdict(tmp_path: Path) -> None:
     two = [*attack("pgd", steps=2), *attack("ds", steps=2)]
     results = run(tmp_path, attacks=two, models=[toy("m"), toy("n", gain=50.0)], schedule_groups=1)
     assert only(results, "one schedule group").startswith("One schedule group: no verdict")
@@ -350,6 +346,6 @@ def test_a_partial_experiment_without_any_result_has_no_warning(tmp_path: Path) 
     assert replace(results, counts={}).warnings == ()
 
 
-def test_an_eps_of_one_is_named(tmp_path: Path) -> None:
+def test_eps_of_1_has_a_warning(tmp_path: Path) -> None:
     results = run(tmp_path, attacks=attack("noise", eps=1))
     assert "255 of 255 levels" in only(results, "unusual attack")

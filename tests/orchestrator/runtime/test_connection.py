@@ -47,20 +47,20 @@ def http() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("kind", [refused, silent, http])
-def test_an_address_without_a_cluster_is_named_after_the_deadline(
+def test_address_without_a_cluster_is_named_in_the_error_after_the_deadline(
     kind: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver.ray, "is_initialized", lambda: False)
     with kind() as port:  # type: ignore[operator]
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
         begun = time.monotonic()
-        with pytest.raises(InputError, match=rf"127\.0\.0\.1:{port} within 1 s; .*RAY_ADDRESS"):
+        with pytest.raises(InputError, match=rf"127\.0\.0\.1:{port} within 1 s\. .*RAY_ADDRESS"):
             driver.join_cluster("tests", timeout=1.0)
     assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize("address", ["foo", "http://127.0.0.1:8265", "host:port:more", ":", "[::1"])
-def test_an_invalid_address_is_one_sentence(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_address_raises_a_sentence(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver.ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InputError, match="RAY_ADDRESS") as caught:
@@ -69,7 +69,7 @@ def test_an_invalid_address_is_one_sentence(address: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("variable", ["RAY_TMPDIR", "TMPDIR"])
-def test_a_folder_too_long_for_sockets_is_replaced_by_one_of_this_user(
+def test_folder_too_long_for_sockets_is_replaced_by_a_private_folder(
     variable: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -88,7 +88,7 @@ def test_a_folder_too_long_for_sockets_is_replaced_by_one_of_this_user(
     assert not folder.exists()
 
 
-def test_a_folder_counts_in_bytes_and_the_longest_that_fits_is_kept(
+def test_longest_folder_in_bytes_for_sockets_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     most = SOCKET_BYTES - len(f"/{SOCKET}")
@@ -99,7 +99,7 @@ def test_a_folder_counts_in_bytes_and_the_longest_that_fits_is_kept(
         assert (options == {}) == fits
 
 
-def test_a_cluster_that_exists_chooses_its_own_folder(
+def test_folder_is_not_checked_for_an_existing_cluster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / LONG))

@@ -159,7 +159,7 @@ def test_every_task_is_started_once_and_notified_once(harness: Harness) -> None:
     assert harness.store.keys() == plan.tasks.keys()
 
 
-def test_what_another_client_had_computed_since_the_plan_is_not_computed_again(
+def test_task_computed_since_the_plan_is_not_computed_again(
     harness: Harness,
 ) -> None:
     early, late = harness.plan(), harness.plan()
@@ -170,7 +170,7 @@ def test_what_another_client_had_computed_since_the_plan_is_not_computed_again(
     assert harness.executor.started == started
 
 
-def test_what_is_stored_but_damaged_is_done_again_although_it_was_committed(
+def test_damaged_result_is_computed_again_although_committed(
     harness: Harness,
 ) -> None:
     plan = harness.plan()
@@ -183,7 +183,7 @@ def test_what_is_stored_but_damaged_is_done_again_although_it_was_committed(
     assert harness.executor.started[started:] == [key]
 
 
-def test_a_client_whose_tasks_have_ended_leaves_nothing_in_the_driver(harness: Harness) -> None:
+def test_finished_client_leaves_no_state_in_the_driver(harness: Harness) -> None:
     client = harness.submit(harness.plan())
     received = len(harness.to_the_end(client))
     assert harness.driver.events(client, received) == []
@@ -196,7 +196,7 @@ def test_a_client_whose_tasks_have_ended_leaves_nothing_in_the_driver(harness: H
     assert sum(harness.driver.status().counts.values()) == 0
 
 
-def test_a_client_without_a_call_within_its_lease_is_cancelled_and_another_is_served(
+def test_client_past_its_lease_is_cancelled_and_another_is_served(
     tmp_path: Path,
 ) -> None:
     harness = Harness(tmp_path, ControlledExecutor(), lease=0.2)
@@ -215,7 +215,7 @@ def test_a_client_without_a_call_within_its_lease_is_cancelled_and_another_is_se
     assert harness.store.keys() >= wanted
 
 
-def test_cancelling_stops_the_calls_that_nobody_else_wants(harness: Harness) -> None:
+def test_cancel_stops_calls_without_another_client(harness: Harness) -> None:
     one, both = harness.plan(), harness.plan(attacks=["noise"])
     first, second = harness.submit(one), harness.submit(both)
     harness.until_busy()
@@ -233,7 +233,7 @@ def test_cancelling_stops_the_calls_that_nobody_else_wants(harness: Harness) -> 
     assert not [n for n in notices if n.kind in ("retried", "failed", "skipped")]
 
 
-def test_a_call_that_is_cancelled_while_a_new_client_wants_it_is_made_again(
+def test_cancelled_call_is_repeated_for_a_new_client(
     harness: Harness,
 ) -> None:
     plan = harness.plan()
@@ -248,7 +248,7 @@ def test_a_call_that_is_cancelled_while_a_new_client_wants_it_is_made_again(
     assert sorted(n.key for n in notices if n.kind == "done") == sorted(plan.tasks)
 
 
-def test_a_call_past_its_deadline_loses_its_worker_and_is_retried_elsewhere(tmp_path: Path) -> None:
+def test_call_past_its_deadline_gets_a_new_worker_and_is_retried_elsewhere(tmp_path: Path) -> None:
     harness = Harness(tmp_path, ControlledExecutor(), runtime={"least_deadline": 0.2})
     plan = harness.plan(attacks=["pgd"])
     client = harness.submit(plan)
@@ -277,7 +277,7 @@ def test_a_call_past_its_deadline_loses_its_worker_and_is_retried_elsewhere(tmp_
 
 
 @pytest.mark.parametrize(("measured_on", "replaced"), [("cpu", True), ("cuda", False)])
-def test_the_first_call_of_all_is_held_to_what_was_measured_on_its_type_of_device(
+def test_first_call_has_the_deadline_measured_on_its_type_of_device(
     tmp_path: Path, measured_on: str, replaced: bool
 ) -> None:
     harness = Harness(tmp_path, ControlledExecutor(1), runtime={"least_deadline": 0.05})
@@ -298,7 +298,7 @@ def test_the_first_call_of_all_is_held_to_what_was_measured_on_its_type_of_devic
     assert bool(harness.notices(client, "retried")) is replaced
 
 
-def test_a_change_of_models_is_weighed_by_what_loads_and_calls_took(tmp_path: Path) -> None:
+def test_switch_cost_follows_the_seconds_of_loads_and_calls(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     harness = Harness(tmp_path, ControlledExecutor(), runtime={"journal": str(journal)})
     harness.to_the_end(harness.submit(harness.plan()))
@@ -309,7 +309,7 @@ def test_a_change_of_models_is_weighed_by_what_loads_and_calls_took(tmp_path: Pa
     assert all(then == now for then, now in replay(journal))
 
 
-def test_calls_that_cannot_be_interrupted_have_no_deadline(tmp_path: Path) -> None:
+def test_uninterruptible_calls_have_no_deadline(tmp_path: Path) -> None:
     harness = Harness(tmp_path, ControlledExecutor(), runtime={"least_deadline": 0.01})
     harness.executor.interruptible = False
     client = harness.submit(harness.plan(attacks=["pgd"]))
@@ -345,7 +345,7 @@ def test_every_client_is_notified_of_its_first_task_and_of_its_own_retries(
     assert harness.notices(second, "retried") == []
 
 
-def test_why_damaged_images_could_not_be_made_again_reaches_the_client(harness: Harness) -> None:
+def test_reason_of_a_failed_recomputation_reaches_the_client(harness: Harness) -> None:
     alone = {"sources": ["a"], "attacks": ["pgd"]}
     harness.to_the_end(harness.submit(harness.plan(targets=["a"], **alone)))
     plan = harness.plan(targets=["b"], **alone)
@@ -386,7 +386,7 @@ def test_the_late_result_of_a_call_on_a_lost_slot_is_not_committed_twice(tmp_pat
     assert [n.key for n in notices].count(key) == 1
 
 
-def test_a_slot_that_goes_down_fails_only_the_call_under_way(harness: Harness) -> None:
+def test_slot_going_down_fails_only_the_call_under_way(harness: Harness) -> None:
     plan = harness.plan()
     client = harness.submit(plan)
     harness.until_busy()
@@ -427,7 +427,7 @@ def test_images_lost_with_a_worker_are_read_from_the_store(harness: Harness) -> 
     assert harness.store.row(str(made)) is not None
 
 
-def test_a_model_that_no_slot_can_load_fails_with_the_reason(harness: Harness) -> None:
+def test_model_refused_by_all_slots_fails_with_the_reason(harness: Harness) -> None:
     plan = harness.plan()
     bad = next(iter(plan.models))
     host = harness.executor.host
@@ -455,7 +455,7 @@ def test_a_model_that_no_slot_can_load_fails_with_the_reason(harness: Harness) -
     )
 
 
-def test_without_any_slot_left_the_run_ends_after_a_while(
+def test_run_without_slots_ends_after_the_slot_wait(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slot_supply, "SLOT_WAIT", 0.2)
@@ -469,7 +469,7 @@ def test_without_any_slot_left_the_run_ends_after_a_while(
     notices = harness.to_the_end(client)
     ended = {n.key for n in notices if n.kind in ("failed", "skipped")}
     assert ended == plan.tasks.keys()
-    assert any("no slot was left" in n.message for n in notices)
+    assert any("no slot was up" in n.message for n in notices)
 
 
 def test_requested_nodes_are_awaited_longer_and_announced_once(
@@ -497,7 +497,7 @@ def test_requested_nodes_are_awaited_longer_and_announced_once(
     assert not [n for n in harness.to_the_end(client) if n.kind in ("failed", "skipped")]
 
 
-def test_nodes_that_never_come_end_the_run_with_what_was_asked_for(
+def test_run_without_requested_nodes_ends_and_names_the_request(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slot_supply, "NODE_WAIT", 0.1)
@@ -524,7 +524,7 @@ class Flaky:
 
 
 @pytest.mark.parametrize("method", ["shard", "attack_images", "commit_attack", "commit_evaluation"])
-def test_a_task_for_which_a_bucket_failed_once_is_tried_again(
+def test_task_is_retried_after_a_bucket_failed_once(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     if method == "attack_images":  # read where AEs are stored and their scores are not
@@ -539,7 +539,7 @@ def test_a_task_for_which_a_bucket_failed_once_is_tried_again(
     assert harness.store.keys() >= plan.tasks.keys()
 
 
-def test_a_bucket_that_stays_away_fails_its_tasks_and_not_the_driver(
+def test_unreachable_bucket_fails_tasks_and_not_the_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = Harness(tmp_path, ControlledExecutor(), runtime={"attempts": 1})
@@ -557,7 +557,7 @@ def test_a_bucket_that_stays_away_fails_its_tasks_and_not_the_driver(
 
 
 @pytest.mark.parametrize("method", ["shard", "commit_evaluation"])
-def test_a_disk_that_fails_ends_the_driver_with_its_message(
+def test_failed_disk_ends_the_driver_with_its_message(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     client = harness.submit(harness.plan())
@@ -566,7 +566,7 @@ def test_a_disk_that_fails_ends_the_driver_with_its_message(
         harness.to_the_end(client)
 
 
-def test_the_byte_budget_is_what_the_executor_has_unless_the_user_says(tmp_path: Path) -> None:
+def test_byte_budget_is_the_executors_unless_set_by_the_user(tmp_path: Path) -> None:
     for runtime, budget in (({}, 12345), ({"in_flight_mib": 3}, 3 * 2**20)):
         harness = Harness(tmp_path, ControlledExecutor(), runtime=runtime)
         harness.submit(harness.plan())
@@ -574,7 +574,7 @@ def test_the_byte_budget_is_what_the_executor_has_unless_the_user_says(tmp_path:
         assert harness.driver.status().budget_bytes == budget
 
 
-def test_status_says_what_each_slot_does(harness: Harness) -> None:
+def test_status_describes_the_call_of_each_slot(harness: Harness) -> None:
     plan = harness.plan()
     harness.submit(plan)
     harness.until_busy()
@@ -583,11 +583,11 @@ def test_status_says_what_each_slot_does(harness: Harness) -> None:
     assert [slot.queued for slot in status.slots] == [1, 1]
     assert status.counts["running"] == 4
     assert sum(status.counts.values()) == len(plan.tasks)
-    assert all(slot.task and "scores on shard" in slot.task for slot in status.slots)
+    assert all(slot.task and "evaluation on shard" in slot.task for slot in status.slots)
     assert status.clients == 1
 
 
-def test_the_journal_of_a_run_leads_to_the_same_decisions_again(tmp_path: Path) -> None:
+def test_replayed_journal_of_a_run_gives_equal_decisions(tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     run_toy(tmp_path, runtime={"journal": str(journal)})
     then, now = zip(*replay(journal), strict=True)
@@ -596,7 +596,7 @@ def test_the_journal_of_a_run_leads_to_the_same_decisions_again(tmp_path: Path) 
     assert any(kind == "host" for decisions in then for kind, *_ in decisions)
 
 
-def test_a_journal_of_other_events_leads_to_other_decisions(tmp_path: Path) -> None:
+def test_replayed_journal_with_changed_events_gives_other_decisions(tmp_path: Path) -> None:
     """The comparison can fail."""
     journal = tmp_path / "journal.jsonl"
     run_toy(tmp_path, runtime={"journal": str(journal)})
@@ -609,5 +609,5 @@ def test_a_journal_of_other_events_leads_to_other_decisions(tmp_path: Path) -> N
 def test_a_journal_without_options_is_refused(tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     journal.write_text('{"event": "decide"}\n')
-    with pytest.raises(InputError, match="begins without options"):
+    with pytest.raises(InputError, match="is not a journal of a driver"):
         list(replay(journal))

@@ -75,14 +75,16 @@ def test_an_exception_keeps_its_traceback(tmp_path: Path, logger: logging.Logger
     assert entry["traceback"].endswith("ValueError: no such thing")
 
 
-def test_what_json_cannot_say_is_written_as_text(tmp_path: Path, logger: logging.Logger) -> None:
+def test_value_without_a_json_form_is_written_as_text(
+    tmp_path: Path, logger: logging.Logger
+) -> None:
     log_to(tmp_path / "run.jsonl")
     log_event(logger, "done", rate=float("nan"), where=tmp_path)
     (entry,) = entries(tmp_path / "run.jsonl")
     assert (entry["rate"], entry["where"]) == ("nan", str(tmp_path))
 
 
-def test_a_log_file_changes_nothing_that_is_shown(tmp_path: Path, logger: logging.Logger) -> None:
+def test_log_file_does_not_change_terminal_output(tmp_path: Path, logger: logging.Logger) -> None:
     shown: list[str] = []
 
     class Terminal(logging.Handler):

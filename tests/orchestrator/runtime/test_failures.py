@@ -26,11 +26,11 @@ def test_the_table_is_frozen() -> None:
 
 
 @pytest.mark.parametrize("remote", [True, False])
-def test_lost_images_are_retried_whatever_the_store(remote: bool) -> None:
+def test_lost_images_are_retried_on_any_store(remote: bool) -> None:
     assert cause_of(LostError("gone"), remote=remote) == "lost output"
 
 
-def test_a_store_that_fails_ends_the_driver_only_on_a_disk() -> None:
+def test_failed_store_ends_the_driver_only_on_a_disk() -> None:
     remote, local = (cause_of(OSError("503"), remote=remote) for remote in (True, False))
     assert FAILURES[remote] == FailureAction(retry=True)
     assert FAILURES[local] == FailureAction(stop_driver=True)

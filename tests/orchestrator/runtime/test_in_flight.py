@@ -25,21 +25,21 @@ def after(loads: list[float], *costs_and_seconds: tuple[float, float]) -> InFlig
     return calls
 
 
-def test_a_change_of_models_is_weighed_by_the_loads_and_the_calls_so_far() -> None:
+def test_switch_cost_is_mean_load_over_mean_forward() -> None:
     """A load takes 6 s in the mean, and 0.05 s a unit."""
     assert after([4.0, 8.0], (50, 2.0), (150, 8.0)).switch_cost() == pytest.approx(120.0)
 
 
 @pytest.mark.parametrize("calls", [after([]), after([4.0]), after([], (50, 2.0))])
-def test_until_there_is_a_load_and_a_call_a_change_is_what_is_assumed(calls: InFlightCalls) -> None:
+def test_switch_cost_before_a_load_and_a_call_is_the_default(calls: InFlightCalls) -> None:
     assert calls.switch_cost() == SWITCH_COST
 
 
-def test_a_quick_load_counts_for_some_forwards_all_the_same() -> None:
+def test_switch_cost_of_a_quick_load_has_a_minimum() -> None:
     assert after([0.01], (10, 10.0)).switch_cost() == LEAST_SWITCH_COST
 
 
-def test_calls_that_failed_teach_nothing() -> None:
+def test_failed_calls_do_not_change_paces() -> None:
     calls = after([1.0], (100, 1.0))
     task = attack("b")
     calls.begin(task, SHARD, "slot", 1.0)

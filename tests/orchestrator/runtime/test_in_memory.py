@@ -45,7 +45,7 @@ def stored_aes(results: Results, attack: str, source: str | None) -> dict[str, n
 
 
 @pytest.mark.parametrize("attack", ["ds-mi", "admix", "noise"])
-def test_aes_have_the_bits_of_an_experiment(results: Results, attack: str) -> None:
+def test_aes_equal_those_of_an_experiment(results: Results, attack: str) -> None:
     ids, images, labels = data_of(results)
     fields = FIELDS if attack != "noise" else {"eps": "8/255"}
     model = toys.convolutional(seed=1)
@@ -56,7 +56,7 @@ def test_aes_have_the_bits_of_an_experiment(results: Results, attack: str) -> No
         assert np.array_equal(image, stored[image_id]), image_id
 
 
-def test_scores_are_those_of_an_experiment(results: Results) -> None:
+def test_scores_equal_those_of_an_experiment(results: Results) -> None:
     ids, images, labels = data_of(results)
     scores = segtransfer.evaluate(toys.convolutional(seed=1), images, labels, image_ids=ids)
     assert scores.miou == pytest.approx(results.clean()["a"])
@@ -72,7 +72,7 @@ def arrays(count: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return images, generator.integers(0, 3, (count, 24, 32))
 
 
-def test_tensors_and_callables_give_the_same_and_the_kind_is_kept() -> None:
+def test_tensors_and_callables_give_equal_aes_of_the_given_kind() -> None:
     images, labels = arrays()
     module = toys.convolutional(seed=1)
     made = segtransfer.attack(module, images, labels, "pgd", **FIELDS)
@@ -91,7 +91,7 @@ def test_tensors_and_callables_give_the_same_and_the_kind_is_kept() -> None:
     assert not np.array_equal(made, fewer)
 
 
-def test_a_model_in_training_is_left_as_it_was() -> None:
+def test_model_in_training_is_unchanged() -> None:
     images, labels = arrays()
     module = toys.convolutional(seed=1)
     module.train().requires_grad_(True)
@@ -111,7 +111,7 @@ def test_a_model_in_training_is_left_as_it_was() -> None:
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
-def test_a_model_that_ships_is_loaded_by_its_name() -> None:
+def test_shipped_model_is_loaded_by_name() -> None:
     model = segtransfer.load_model("fcn-r18")
     images = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 96), np.uint8)
     labels = np.zeros((1, 64, 96), np.uint8)
@@ -127,27 +127,27 @@ def _wrong(**changes: Any) -> dict[str, Any]:
 
 IMAGES, LABELS = arrays()
 WRONG = {
-    "other shape": (_wrong(images=IMAGES[0]), r"shape \[3, 24, 32\]; give N x 3 x H x W"),
-    "channels last": (_wrong(images=IMAGES.transpose(0, 2, 3, 1)), "give N x 3 x H x W"),
-    "normalised": (_wrong(images=IMAGES / 127.5 - 1), "range from -1 to 1; give RGB in"),
+    "other shape": (_wrong(images=IMAGES[0]), r"shape \[3, 24, 32\]\. Pass RGB"),
+    "channels last": (_wrong(images=IMAGES.transpose(0, 2, 3, 1)), "of shape N x 3 x H x W"),
+    "normalised": (_wrong(images=IMAGES / 127.5 - 1), r"range from -1 to 1\. Pass floats in"),
     "not a number": (_wrong(images=IMAGES * np.nan), "range from nan to nan"),
     "no levels": (_wrong(images=IMAGES / 256), "levels off those of 8-bit pixels"),
-    "other integers": (_wrong(images=IMAGES.astype(int)), "images are int64; give uint8"),
-    "a list": (_wrong(images=[1]), "images are a list; give a torch tensor"),
+    "other integers": (_wrong(images=IMAGES.astype(int)), r"images are int64\. Pass uint8"),
+    "a list": (_wrong(images=[1]), r"images are of type list\. Pass a torch tensor"),
     "no class": (_wrong(labels=LABELS + 5), r"labels has values .*allowed are 0 to 2"),
-    "fewer labels": (_wrong(labels=LABELS[:2]), "for 3 images; give class indices"),
-    "no callable": (_wrong(model="fcn-r18"), r"model is a str; give a callable.*load_model"),
+    "fewer labels": (_wrong(labels=LABELS[:2]), r"for 3 images\. Pass class indices"),
+    "no callable": (_wrong(model="fcn-r18"), r"model is of type str\. Pass a callable.*load_model"),
     "a mapping": (_wrong(model=lambda x: {"out": x}), r"returned a dict.*\['out'\]"),
     "classes": (_wrong(model=lambda x: x.argmax(1)), "return floating-point logits"),
     "too small": (_wrong(model=lambda x: x[..., :4, :4]), "resized to the size of the images"),
     "raises": (_wrong(model=lambda x: x.nothing), "raised AttributeError"),
-    "ids": (_wrong(image_ids=["a", "b"]), "3 images and 2 image_ids"),
+    "ids": (_wrong(image_ids=["a", "b"]), "3 images but 2 image_ids"),
     "equal ids": (_wrong(image_ids=["a", "b", "a"]), "two images named 'a'"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_input_is_a_sentence(case: str) -> None:
+def test_wrong_input_raises_a_sentence(case: str) -> None:
     given, message = WRONG[case]
     with pytest.raises(InputError, match=message):
         segtransfer.evaluate(**given)
@@ -166,20 +166,20 @@ def test_a_wrong_input_is_a_sentence(case: str) -> None:
         ({"preset": "pgd"}, {"region": {"mask": "nowhere.png"}}, "nowhere.png"),
     ],
 )
-def test_a_wrong_attack_is_a_sentence(attack: Any, fields: dict[str, Any], message: str) -> None:
+def test_wrong_attack_raises_a_sentence(attack: Any, fields: dict[str, Any], message: str) -> None:
     images, labels = arrays()
     with pytest.raises(InputError, match=message):
         segtransfer.attack(toys.convolutional(seed=1), images, labels, attack, **fields)
 
 
-def test_a_callable_without_a_gradient_is_a_sentence() -> None:
+def test_callable_without_a_gradient_raises_a_sentence() -> None:
     images, labels = arrays()
     module = toys.convolutional(seed=1)
     with pytest.raises(InputError, match="without no_grad and detach"):
         segtransfer.attack(lambda x: module(x).detach(), images, labels, "pgd", **FIELDS)
 
 
-def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attack_in_memory_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     images, labels = arrays()
     segtransfer.attack(toys.convolutional(seed=1), images, labels, "pgd", **FIELDS)
@@ -195,7 +195,7 @@ def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ({"seed": "a"}, "field 'seed'"),
     ],
 )
-def test_a_wrong_seed_or_micro_batch_is_a_sentence(fields: dict[str, Any], message: str) -> None:
+def test_wrong_seed_or_micro_batch_raises_a_sentence(fields: dict[str, Any], message: str) -> None:
     images, labels = arrays(1)
     with pytest.raises(InputError, match=rf"attack\(\): {message}"):
         segtransfer.attack(toys.convolutional(), images, labels, "pgd", **fields)
@@ -205,16 +205,16 @@ def test_a_wrong_seed_or_micro_batch_is_a_sentence(fields: dict[str, Any], messa
 
 
 @pytest.mark.parametrize("wrong", [5, None, ["pgd"]])
-def test_an_attack_or_a_model_of_a_wrong_kind_is_a_sentence(wrong: Any) -> None:
+def test_attack_or_model_of_a_wrong_type_raises_a_sentence(wrong: Any) -> None:
     images, labels = arrays(1)
-    with pytest.raises(InputError, match="attack is a "):
+    with pytest.raises(InputError, match="attack is of type "):
         segtransfer.attack(toys.convolutional(), images, labels, wrong)
     with pytest.raises(InputError, match="model"):
         segtransfer.load_model(wrong)
 
 
-def test_more_classes_than_predictions_can_hold_are_refused() -> None:
+def test_more_than_255_classes_are_refused() -> None:
     images, labels = arrays(1)
     wide = torch.nn.Conv2d(3, 256, 1)
-    with pytest.raises(InputError, match=r"logits of 256 classes; .* at most 255"):
+    with pytest.raises(InputError, match=r"logits of 256 classes\. At most 255 classes"):
         segtransfer.evaluate(wide, images, labels)

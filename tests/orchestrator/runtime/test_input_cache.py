@@ -36,7 +36,7 @@ def filled(tmp_path: Path) -> tuple[InputCache, CountingStore, list[Any]]:
     return InputCache(InlineExecutor(micro_batch=4), store), store, [*tasks.values()]
 
 
-def test_shards_that_fit_are_read_once(
+def test_shards_within_the_cache_are_read_once(
     filled: tuple[InputCache, CountingStore, list[Any]],
 ) -> None:
     cache, store, tasks = filled
@@ -45,7 +45,7 @@ def test_shards_that_fit_are_read_once(
     assert store.reads == [task.shard_id for task in tasks]
 
 
-def test_the_shard_that_was_not_used_longest_makes_room(
+def test_least_recently_used_shard_is_dropped(
     filled: tuple[InputCache, CountingStore, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, store, (first, second, third, *_) = filled
@@ -59,7 +59,7 @@ def test_the_shard_that_was_not_used_longest_makes_room(
     assert store.reads == [t.shard_id for t in (first, second, third, second)]
 
 
-def test_a_shard_larger_than_the_cache_is_there_for_its_call(
+def test_shard_larger_than_the_cache_is_kept_for_its_call(
     filled: tuple[InputCache, CountingStore, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, _, (task, *_) = filled

@@ -69,7 +69,7 @@ def terminate(content: dict[str, Any], spec: Path, folder: Path, *options: str) 
     child.send_signal(signal.SIGTERM)
     output, _ = child.communicate(timeout=200)
     assert child.returncode == 143, output
-    assert "run again to go on" in output
+    assert "Run the same command again to resume" in output
     assert "Traceback" not in output
 
 
@@ -80,7 +80,7 @@ def terminate(content: dict[str, Any], spec: Path, folder: Path, *options: str) 
         pytest.param("ray", marks=pytest.mark.pages),
     ],
 )
-def test_a_terminated_run_keeps_what_is_done(
+def test_terminated_run_keeps_committed_results(
     executor: str, tmp_path: Path, ray_folder: Path, longer: None
 ) -> None:
     content = slow_spec(tmp_path, executor, "terminated")
@@ -95,7 +95,7 @@ def test_a_terminated_run_keeps_what_is_done(
 
 
 @pytest.mark.slow
-def test_mlflow_shows_a_terminated_run_as_killed_until_it_is_whole(
+def test_terminated_run_is_killed_in_mlflow_until_complete(
     tmp_path: Path, ray_folder: Path, longer: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -160,7 +160,7 @@ def test_sigterm_is_raised_once_and_then_ignored(handler: None) -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_it_is_told_from_ctrl_c_where_a_wait_makes_that_of_it(handler: None) -> None:
+def test_sigterm_is_distinguished_from_ctrl_c_inside_a_ray_wait(handler: None) -> None:
     with terminable():
         assert not was_terminated(KeyboardInterrupt())
         with pytest.raises(Terminated) as raised:
@@ -171,7 +171,7 @@ def test_it_is_told_from_ctrl_c_where_a_wait_makes_that_of_it(handler: None) -> 
 
 
 @pytest.mark.parametrize("sent", [True, False], ids=["SIGTERM", "Ctrl-C"])
-def test_a_run_that_waits_in_ray_keeps_what_is_done_on_sigterm_alone(
+def test_run_waiting_in_ray_keeps_results_on_sigterm(
     sent: bool, handler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wait(*arguments: object) -> None:
@@ -189,11 +189,11 @@ def test_a_run_that_waits_in_ray_keeps_what_is_done_on_sigterm_alone(
                 carry_out(toy_experiment(tmp_path))
 
 
-def test_no_handler_of_errors_takes_it_for_one() -> None:
+def test_terminated_is_not_caught_as_an_exception() -> None:
     assert not issubclass(Terminated, Exception)
 
 
-def test_a_library_does_not_take_sigterm_from_a_command(handler: None) -> None:
+def test_commands_sigterm_handler_survives_a_library(handler: None) -> None:
     with terminable():
         with kept_handler():
             signal.signal(signal.SIGTERM, library_handler)
@@ -201,7 +201,7 @@ def test_a_library_does_not_take_sigterm_from_a_command(handler: None) -> None:
             receive()
 
 
-def test_sigterm_while_a_library_starts_is_the_commands_too(handler: None) -> None:
+def test_sigterm_during_a_librarys_start_reaches_the_command(handler: None) -> None:
     def starting() -> None:
         with kept_handler():
             signal.signal(signal.SIGTERM, library_handler)
@@ -211,7 +211,7 @@ def test_sigterm_while_a_library_starts_is_the_commands_too(handler: None) -> No
         starting()
 
 
-def test_a_program_of_ones_own_keeps_the_librarys_handler(handler: None) -> None:
+def test_users_program_keeps_the_librarys_handler(handler: None) -> None:
     with kept_handler():
         signal.signal(signal.SIGTERM, library_handler)
     assert signal.getsignal(signal.SIGTERM) is library_handler

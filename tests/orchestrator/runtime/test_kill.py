@@ -93,7 +93,9 @@ def start(spec: dict[str, Any], folder: Path) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
-def test_a_killed_run_goes_on_where_it_was(executor: str, tmp_path: Path, ray_folder: Path) -> None:
+def test_killed_run_resumes_from_its_committed_results(
+    executor: str, tmp_path: Path, ray_folder: Path
+) -> None:
     spec = slow_spec(tmp_path, executor, "killed")
     store = Store(spec["runtime"]["store"])
     child = start(spec, ray_folder)

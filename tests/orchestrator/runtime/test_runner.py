@@ -78,7 +78,7 @@ def test_a_client_whose_tasks_are_stored_is_notified_at_once(inline: InlineDrive
     assert [n.kind for n in inline.driver.events(again, 0)] == ["finished"]
 
 
-def test_a_cancelled_client_takes_only_its_own_work_with_it(inline: InlineDriver) -> None:
+def test_cancelled_client_drops_only_its_own_tasks(inline: InlineDriver) -> None:
     one, wide = inline.submit()
     two, narrow = inline.submit(attacks=["noise"])
     inline.driver.cancel(one)
@@ -92,7 +92,7 @@ def test_a_cancelled_client_takes_only_its_own_work_with_it(inline: InlineDriver
     assert inline.store.keys() == wide.tasks.keys() | narrow.tasks.keys()
 
 
-def test_adversarial_images_that_are_scored_leave_the_input_cache(inline: InlineDriver) -> None:
+def test_scored_aes_leave_the_input_cache(inline: InlineDriver) -> None:
     client, _ = inline.submit()
     inline.run(client)
     assert inline.driver._cache._images == {}
@@ -105,7 +105,7 @@ def test_adversarial_images_that_are_scored_leave_the_input_cache(inline: Inline
     assert inline.driver._cache._images == {}
 
 
-def test_a_model_that_cannot_load_fails_a_later_client_as_well(inline: InlineDriver) -> None:
+def test_unloadable_model_fails_a_later_client_as_well(inline: InlineDriver) -> None:
     broken = unloadable("broken", inline.folder)
     for _ in range(2):
         client, plan = inline.submit(models=[toy("a", seed=1), broken], attacks=["noise"])
@@ -156,7 +156,7 @@ def test_a_listener_receives_the_plan_before_anything_is_computed(tmp_path: Path
     )
 
 
-def test_a_store_that_cannot_be_written_stops_the_run(tmp_path: Path) -> None:
+def test_unwritable_store_stops_the_run(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file where the store should be")
     with pytest.raises(OSError, match="store"):
         run_toy(tmp_path)

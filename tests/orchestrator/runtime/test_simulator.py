@@ -58,7 +58,7 @@ def test_equal_tasks_on_several_slots_take_whole_rounds(count: int, slots: int) 
     assert found.makespan == pytest.approx(1.1 + 10 * -(-count // slots))
 
 
-def test_one_source_and_many_targets_side_by_side() -> None:
+def test_one_source_and_many_targets_run_in_parallel() -> None:
     targets = [f"t{i}" for i in range(6)]
     tasks = [make("a"), *(score(f"e{t}", t, of="a", cost=4.0) for t in targets)]
     found = run(tasks, uniform_fleet(7), switch=1.0)
@@ -67,7 +67,7 @@ def test_one_source_and_many_targets_side_by_side() -> None:
     assert found.loads >= 7
 
 
-def test_models_that_take_turns_on_one_slot_pay_for_each_change() -> None:
+def test_models_taking_turns_on_one_slot_pay_for_each_switch() -> None:
     tasks = [score(f"{m}{i}", m, cost=5.0) for m in "abc" for i in range(4)]
     found = run(tasks, uniform_fleet(1), loading={"a": 1.0, "b": 2.0, "c": 3.0})
     assert found.makespan == pytest.approx(1 + 2 + 3 + 12 * 5)
@@ -81,7 +81,7 @@ def test_slots_of_one_device_slow_each_other_down() -> None:
     assert found.utilisation == pytest.approx(1.0)
 
 
-def test_sharing_ends_when_a_call_does() -> None:
+def test_slots_speed_up_when_a_call_on_their_device_ends() -> None:
     tasks = [score("long", "a", cost=6.0), score("short", "b", cost=2.0)]
     found = run(tasks, shared(2, width=1))
     # Both at half speed until the short one has had its 2 s, at 4 s; then the long one alone.
@@ -102,7 +102,7 @@ def test_the_curve_is_the_share_of_the_capacity_in_calls() -> None:
     assert sum(found.curve) / len(found.curve) == pytest.approx(found.utilisation)
 
 
-def test_a_death_loses_the_call_under_way_and_nothing_else() -> None:
+def test_death_of_a_slot_loses_only_the_call_under_way() -> None:
     tasks = [score(f"e{i}", cost=10.0) for i in range(40)]
     conditions = {"switch": 1.0, "deaths_per_hour": 60.0, "restart": 7.0, "startup": 2.0}
     found = run(tasks, uniform_fleet(1), **conditions)
@@ -117,7 +117,7 @@ def test_a_death_loses_the_call_under_way_and_nothing_else() -> None:
     assert found.utilisation == pytest.approx(400 / found.makespan)
 
 
-def test_equal_seeds_give_equal_answers_and_others_other_ones() -> None:
+def test_equal_seeds_give_equal_simulations_and_other_seeds_differ() -> None:
     tasks = [make(f"a{i}", f"m{i % 3}", cost=50.0 + i) for i in range(60)]
     tasks += [score(f"e{i}.{t}", f"m{t}", of=f"a{i}") for i in range(60) for t in range(3)]
     conditions = {"switch": 1.0, "deaths_per_hour": 10.0, "restart": 3.0}
@@ -134,13 +134,13 @@ def test_images_move_once_to_each_other_device() -> None:
     assert run(tasks, shared(2, width=1)).moved == 0
 
 
-def test_what_is_stored_is_not_computed_but_moves_to_where_it_is_scored() -> None:
+def test_stored_aes_are_not_computed_but_move_to_their_targets() -> None:
     tasks = [make("a", "m", nbytes=100), score("e0", "m", of="a"), score("e1", "n", of="a")]
     found = run(tasks, uniform_fleet(2), stored=["a", "e0"], switch=2.0)
     assert (found.calls, found.makespan, found.moved) == (1, pytest.approx(3.0), 100)
 
 
-def test_a_slot_that_nobody_can_use_is_told_not_waited_for() -> None:
+def test_unusable_slots_raise_an_error() -> None:
     with pytest.raises(RuntimeError, match="left 1 of 1 tasks undone"):
         run([make("a")], [])
 
@@ -169,7 +169,7 @@ def works(draw: st.DrawFn) -> list[Task]:
     deaths=st.sampled_from([0.0, 0.0, 20.0]),
     budget=st.integers(1, 200),
 )
-def test_everything_ends_and_never_below_the_bound(
+def test_makespan_of_any_plan_is_at_least_the_bound(
     tasks: list[Task],
     places: list[tuple[int, int]],
     startup: float,

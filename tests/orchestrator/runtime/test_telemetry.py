@@ -47,7 +47,7 @@ def test_a_finished_call_counts_as_a_task_and_as_seconds_of_its_model() -> None:
     assert 'segtransfer_model_seconds_total{model="none"}' not in found  # zero adds nothing
 
 
-def test_a_retry_is_no_outcome_of_a_task() -> None:
+def test_retry_is_not_counted_as_an_ended_task() -> None:
     telemetry = Telemetry()
     telemetry.failed("evaluate", "retried")
     telemetry.failed("evaluate", "failed")
@@ -66,7 +66,7 @@ def test_a_load_counts_with_its_seconds() -> None:
     }
 
 
-def test_a_state_that_empties_goes_to_zero() -> None:
+def test_gauge_of_an_empty_state_is_zero() -> None:
     telemetry = Telemetry()
     telemetry.status(status(0, slot("working", rate=7), slot("loading"), running=1, blocked=3))
     before = telemetry.snapshot()
@@ -83,7 +83,7 @@ def test_a_state_that_empties_goes_to_zero() -> None:
     assert counted == {**dict.fromkeys(TASK_STATES, 0), "done": 4}
 
 
-def test_a_status_that_comes_too_soon_is_not_written() -> None:
+def test_status_within_the_gauge_period_is_not_written() -> None:
     telemetry = Telemetry()
     telemetry.status(status(0, done=1))
     telemetry.status(status(GAUGE_PERIOD - 0.1, done=2))
@@ -101,7 +101,7 @@ def everything(telemetry: Telemetry) -> None:
     telemetry.status(status(0, slot("working", rate=7), running=1))
 
 
-def test_a_meter_receives_every_metric_with_just_its_labels() -> None:
+def test_meter_receives_every_metric_with_exactly_its_labels() -> None:
     received: list[tuple[Instrument, float, Mapping[str, str]]] = []
     everything(Telemetry(lambda *measured: received.append(measured)))
     assert {metric.name for metric, *_ in received} == {metric.name for metric in INSTRUMENTS}

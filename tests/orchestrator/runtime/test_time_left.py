@@ -213,14 +213,14 @@ def test_after_a_fifth_of_the_time_the_estimate_is_within_a_quarter(
 
 @pytest.mark.parametrize("stored", [first_half, every_other])
 @pytest.mark.parametrize("run", ["uneven models on two cores", "a slot per model"])
-def test_a_resumed_run_is_estimated_by_what_is_missing(
+def test_estimate_of_a_resumed_run_covers_missing_tasks(
     run: str, stored: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, slots = RUNS[run]
     check(*replay(plan, slots, monkeypatch, stored(plan)))
 
 
-def test_a_run_whose_slots_die_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimate_is_accurate_for_a_run_with_dying_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     deaths = replace(SETTINGS, deaths_per_hour=5.0, restart=20.0)
     check(*replay(made(THREE, 64), fleet(16), monkeypatch, settings=deaths))
 
@@ -269,7 +269,7 @@ def test_stored_paces_give_an_estimate_before_any_call() -> None:
     assert paces.seconds([evaluation("a")], {"cuda"}) is None
 
 
-def test_rows_of_stored_tasks_give_an_estimate_that_calls_of_this_device_scale() -> None:
+def test_rows_of_stored_tasks_give_an_estimate_scaled_by_calls_on_this_device() -> None:
     rows = {"pgd-a": 10.0, "pgd-b": 30.0}
     store: Any = SimpleNamespace(
         row=lambda key: SimpleNamespace(report={"cost": {"seconds": rows[key]}})

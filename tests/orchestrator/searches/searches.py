@@ -1,4 +1,4 @@
-"""Small searches, and what their tests need: a context without Ray, listeners, trials by hand."""
+"""Helpers of search tests: small searches, a context without Ray, listeners, trials by hand."""
 
 import signal
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ def step(levels: float, **more: Any) -> dict[str, Any]:
 
 
 def grey_spec(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Which step size transfers best from one grey toy to another; four shards of one image."""
+    """Return a search for the step size between two grey toys; four shards of an image each."""
     data, new = folder / "data", folder / "new"
     if not data.exists():
         toys.write_greys(data)
@@ -91,7 +91,7 @@ def local_client(store: Store, search: Search) -> LocalClient:
 
 
 def made_score(transfer: float, cost: float = 2.0, rung: int = 2, **drops: float) -> RungScore:
-    """A score that was never measured; ``drops`` of the one source's targets."""
+    """Return a made-up score with the ``drops`` of a single source's targets."""
     return RungScore(
         rung=rung,
         images=4,
@@ -142,7 +142,7 @@ def alive(class_name: str) -> dict[str, int]:
 
 @contextmanager
 def patience(seconds: int) -> Iterator[None]:
-    """A fixture that hangs is a failure that says where."""
+    """Turn a hanging fixture into a failure with its place."""
 
     def give_up(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"still running after {seconds} s")

@@ -1,4 +1,4 @@
-"""A search beside random searches: equal cost, an interval over seeds, what is refused."""
+"""A search against random searches: equal cost, an interval over seeds, refusals."""
 
 import signal
 from dataclasses import replace
@@ -49,12 +49,12 @@ def test_pruned_trials_cost_and_are_no_best() -> None:
     assert (found.best, found.cost, found.random) == (40, 16, (20, 30))
 
 
-def test_one_random_search_gives_no_interval() -> None:
+def test_single_random_search_gives_no_interval() -> None:
     assert against_random(trials(40), [trials(20)]) is None
     assert against_random(trials(40), [trials(20), [made_trial(0, 1.0, state="failed")]]) is None
 
 
-def test_interval_holds_one_more_random_search_in_95_of_100() -> None:
+def test_interval_covers_another_random_search_in_95_of_100() -> None:
     generator = np.random.default_rng(0)
     inside = 0
     for _ in range(2000):
@@ -67,9 +67,9 @@ def test_interval_holds_one_more_random_search_in_95_of_100() -> None:
 @pytest.mark.parametrize(
     ("best", "claim"),
     [
-        (60.0, "better, beyond the noise"),
+        (60.0, "better than random search, beyond the noise"),
         (41.0, "is within the noise"),
-        (20.0, "worse, beyond the noise"),
+        (20.0, "worse than random search, beyond the noise"),
     ],
 )
 def test_sentence_claims_nothing_within_the_interval(best: float, claim: str) -> None:
@@ -95,21 +95,21 @@ def test_random_searches_differ_in_sampler_and_seed_and_share_all_keys(
     assert [c.identity for c in random_contexts(longer)] == [c.identity for c in others]
 
 
-def test_comparison_that_means_nothing_is_refused(context: SearchContext, tmp_path: Path) -> None:
+def test_random_search_against_random_is_refused(context: SearchContext, tmp_path: Path) -> None:
     check_against(None, context)
     check_against("random", context)
-    with pytest.raises(InputError, match="--against grid is unknown; allowed: random"):
+    with pytest.raises(InputError, match="Unknown value 'grid' of --against"):
         check_against("grid", context)
     random = grey_context(tmp_path, search={"sampler": "random"})[0]
-    with pytest.raises(InputError, match=r"search.sampler is random; leave --against out"):
+    with pytest.raises(InputError, match=r"search.sampler is random. Remove --against"):
         check_against("random", random)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_search_against_random_runs_each_seed_and_is_told_again(tmp_path: Path) -> None:
+def test_search_against_random_runs_each_seed_and_is_read_again(tmp_path: Path) -> None:
     signal.alarm(900)
-    first = space(STEP_SIZE, step(16))  # the optimum: no random search finds a better one
+    first = space(STEP_SIZE, step(16))  # the optimum, which no random search can exceed
     search = grey_search(tmp_path, search={"space": first, "trials": 3, "rungs": [1]})
     compared = list[str]()
 
@@ -120,10 +120,10 @@ def test_search_against_random_runs_each_seed_and_is_told_again(tmp_path: Path) 
     found = run_search(search, Listening(), against="random")
     assert compared == [f"search-random-{number}" for number in range(1, SEEDS + 1)]
     assert found.against is not None
-    assert found.against.random == (found.against.best,) * SEEDS, "all begin with the optimum"
+    assert found.against.random == (found.against.best,) * SEEDS, "all start with the optimum"
     assert "within the noise" in found.against.sentence
     assert len(found.trials) == 3
     again = run_search(search, Listening(), against="random")
     assert again.against == found.against
-    assert len(compared) == SEEDS, "nothing is run again"
+    assert len(compared) == SEEDS, "no search runs again"
     assert run_search(search, Listening()).against is None

@@ -1,4 +1,4 @@
-"""``segtransfer search`` as a user meets it: exit codes, sentences, what it prints and leaves."""
+"""``segtransfer search``: exit codes, messages, output and files."""
 
 import signal
 from pathlib import Path
@@ -44,7 +44,7 @@ def written(folder: Path, content: dict[str, Any]) -> str:
     return str(path)
 
 
-def test_a_wrong_search_is_one_sentence_that_names_its_file(tmp_path: Path) -> None:
+def test_wrong_search_is_refused_in_a_line_with_its_file(tmp_path: Path) -> None:
     path = written(tmp_path, grey_spec(tmp_path, sources=["sourse"]))
     answer = CliRunner().invoke(app, ["search", path])
     assert answer.exit_code == 2
@@ -55,7 +55,7 @@ def test_a_wrong_search_is_one_sentence_that_names_its_file(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster", "longer")
-def test_a_search_prints_its_best_and_verdict_and_leaves_a_report(tmp_path: Path) -> None:
+def test_search_prints_its_best_and_verdict_and_writes_a_report(tmp_path: Path) -> None:
     path = written(tmp_path, spec(tmp_path, POINTS))
     answer = CliRunner().invoke(app, ["search", path, "--no-tracking"])
     assert answer.exit_code == 0, answer.output
@@ -64,7 +64,7 @@ def test_a_search_prints_its_best_and_verdict_and_leaves_a_report(tmp_path: Path
         "best-1 − pgd",
         "On new images and new models of another backbone than the source's, best-1 beats",
         "step_size: 16/255",
-        "Report of the search:",
+        "Search report:",
         "optuna-dashboard",
     ):
         assert text in answer.output.replace("\n", " "), answer.output
@@ -77,7 +77,9 @@ def test_a_search_prints_its_best_and_verdict_and_leaves_a_report(tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster", "longer")
-def test_a_terminated_search_shows_what_there_is_and_goes_on_with_resume(tmp_path: Path) -> None:
+def test_terminated_search_reports_partial_results_and_continues_with_resume(
+    tmp_path: Path,
+) -> None:
     points = [*POINTS, step(10), step(14), step(18)]
     raw = spec(tmp_path, points)
     search, trials_of = read_search(raw), running_study(raw)
@@ -91,7 +93,7 @@ def test_a_terminated_search_shows_what_there_is_and_goes_on_with_resume(tmp_pat
     child.send_signal(signal.SIGTERM)
     _, errors = child.communicate(timeout=300)
     assert child.returncode == 143, errors.decode()
-    assert "the same line with --resume goes on" in errors.decode()
+    assert "Run the same command with --resume" in errors.decode()
     assert "Traceback" not in errors.decode()
     (best,) = Path(tmp_path, "store", "reports").glob("*/best.yaml")
     assert [attack["name"] for attack in yaml.safe_load(best.read_text())["attacks"]] == ["best-1"]
@@ -99,9 +101,9 @@ def test_a_terminated_search_shows_what_there_is_and_goes_on_with_resume(tmp_pat
     context = make_context(search, store := Store(search.runtime.store))
     study = optuna.load_study(study_name=study_name(context), storage=open_storage(context, store))
     states = {trial.state.name for trial in study.get_trials()}
-    assert states <= {"COMPLETE", "FAIL"}, "none waits or runs"
+    assert states <= {"COMPLETE", "FAIL"}, "no trial waits or runs"
     rows = row_files(Store(search.runtime.store))
     found = run_search(search, listener := RecordingListener(), resume=True)
-    assert 1 <= len(listener.before) < len(points), "it was terminated in the middle"
+    assert 1 <= len(listener.before) < len(points), "the search was terminated between trials"
     assert unchanged(Store(search.runtime.store), rows)
     check(found, points)

@@ -1,4 +1,4 @@
-"""What confirms a search: apart from it, compared pair by pair, said in a sentence."""
+"""Confirmation of a search: separate data, paired comparisons, a verdict."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -38,13 +38,13 @@ def sample(sequence: str, images: int, side: int) -> dict[str, Any]:
     return {"sample": "camvid", "sequences": [sequence], "images": images, "size": [side, side]}
 
 
-def test_searches_that_are_confirmed_on_other_images_and_videos_pass(tmp_path: Path) -> None:
+def test_search_confirmed_on_other_images_and_videos_passes(tmp_path: Path) -> None:
     check_apart(grey_search(tmp_path))  # images in no sequence share none
     videos = {"data": sample("0001TP", 2, 32), "confirm": {"data": sample("Seq05VD", 2, 32)}}
     check_apart(grey_search(tmp_path, **videos))
 
 
-def test_images_that_search_and_confirmation_share_are_refused_by_their_pixels(
+def test_images_common_to_search_and_confirmation_are_refused_by_pixels(
     tmp_path: Path,
 ) -> None:
     spec = grey_spec(tmp_path)
@@ -55,7 +55,7 @@ def test_images_that_search_and_confirmation_share_are_refused_by_their_pixels(
     with pytest.raises(InputError) as raised:
         check_apart(Search.model_validate(spec))
     assert "data and confirm.data share 4 images (grey-0-0, grey-0-1, " in str(raised.value)
-    assert "give them other splits or sequences" in str(raised.value)
+    assert "Give confirm.data another split" in str(raised.value)
 
 
 def test_equal_names_of_other_images_are_no_shared_video(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_equal_names_of_other_images_are_no_shared_video(tmp_path: Path) -> None
 
 def test_other_images_of_the_same_video_are_refused(tmp_path: Path) -> None:
     same = {"data": sample("0001TP", 2, 32), "confirm": {"data": sample("0001TP", 2, 48)}}
-    with pytest.raises(InputError, match=r"share 1 sequences \(0001TP\)"):
+    with pytest.raises(InputError, match=r"share 1 video \(0001TP\)"):
         check_apart(grey_search(tmp_path, **same))
 
 
@@ -115,7 +115,7 @@ def strong(folder: Path) -> tuple[Search, Results]:
     return confirmed(folder, [16, 14, 12], [10, 9])
 
 
-def test_every_one_of_the_best_meets_every_baseline_raw_and_energy_matched_on_all_targets(
+def test_best_attacks_are_compared_with_every_baseline_score_and_target(
     strong: tuple[Search, Results],
 ) -> None:
     search, results = strong
@@ -175,7 +175,7 @@ def test_a_comparison_is_the_difference_of_the_two_means(strong: tuple[Search, R
     assert matched == Interval(0.0, 0.0, 0.0), "pushed to the bound, both are the same image"
 
 
-def test_without_held_out_models_there_are_the_searched_ones_alone(
+def test_search_without_held_out_models_compares_on_searched_models(
     strong: tuple[Search, Results],
 ) -> None:
     search, results = strong
@@ -215,21 +215,21 @@ def claim(search: Search, results: Results) -> str:
     return verdict(compare(search, results))
 
 
-def test_the_verdict_turns_where_the_two_attacks_change_places(
+def test_verdict_reverses_with_exchanged_attacks(
     strong: tuple[Search, Results], folder: Path
 ) -> None:
     told = claim(*confirmed(folder, [16], [10]))
     assert "On new images and new models of another backbone than the source's, best-1 " in told
     assert "best-1 beats every baseline" in told
-    assert "as raw alone, so not beyond doubt" in told
+    assert "only as raw, which is inconclusive" in told
     turned = claim(*confirmed(folder, [10], [16]))
     assert "best-1 loses to a baseline" in turned
     assert "raw +" in turned
 
 
-def test_attacks_that_differ_by_noise_alone_are_within_it(folder: Path) -> None:
+def test_attacks_with_a_noisy_difference_are_within_noise(folder: Path) -> None:
     told = claim(*confirmed(folder, [16.5], [15.5]))
-    assert "does not beat every baseline beyond noise: the gain is within it" in told
+    assert "does not beat every baseline beyond noise" in told
 
 
 def made(
@@ -252,8 +252,8 @@ def made(
         ([made(-9, -7), made(-4, -2, baseline="ds")], "beats every baseline (mIoU: raw -3.00 "),
         ([made(-9, -7), made(-4, 2, baseline="ds")], "does not beat every baseline beyond noise"),
         ([made(-9, -7), made(2, 4, baseline="ds")], "loses to a baseline (mIoU: raw +3.00 "),
-        ([made(-9, -7), made(-3, 3, score="eps*sign")], "as raw alone, so not beyond doubt"),
-        ([made(-9, 7), made(-3, -1, score="eps*sign")], "as eps*sign alone, so not beyond doubt"),
+        ([made(-9, -7), made(-3, 3, score="eps*sign")], "only as raw, which is inconclusive"),
+        ([made(-9, 7), made(-3, -1, score="eps*sign")], "only as eps*sign, which is inconclusive"),
         ([made(-9, -7), made(1, 3, score="eps*sign")], "loses to a baseline"),
         ([made(-9, -7), made(-5, -3, score="eps*sign")], "beats every baseline (mIoU: raw -8.00 "),
         (
@@ -283,7 +283,7 @@ def test_the_verdict_is_on_the_strictest_targets_and_the_closest_baseline(
 
 
 class FromPValues:
-    """Stands for resampled results: each baseline's difference as the test says."""
+    """Replace resampled results by given differences to each baseline."""
 
     told: ClassVar[dict[str, Interval]] = {}
 
@@ -301,7 +301,7 @@ class FromPValues:
         (0.002, "loses to a baseline"),
     ],
 )
-def test_one_loss_among_many_comparisons_counts_as_holm_has_it(
+def test_single_loss_among_many_comparisons_is_corrected_by_holm(
     p: float, claim: str, strong: tuple[Search, Results], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The interval, corrected for the candidates alone, leaves out 0 either way."""
@@ -317,12 +317,12 @@ def test_one_loss_among_many_comparisons_counts_as_holm_has_it(
     assert {c.beyond_noise for c in found if c.baseline == "base-0"} == {p < 0.05 / 8}
 
 
-def test_only_the_best_one_is_spoken_of() -> None:
+def test_verdict_is_about_best_1_only() -> None:
     second = replace(made(3, 5), attack="best-2")
     assert "best-1 beats every baseline" in verdict([made(-9, -7), second])
 
 
-# -- what carries over ------------------------------------------------------------------------
+# -- carry-over -------------------------------------------------------------------------------
 
 # Trial 0 is best on a and b, trial 1 on c, trial 2 nowhere.
 DROPS = {
@@ -332,7 +332,7 @@ DROPS = {
 }
 
 
-def test_settings_chosen_without_a_target_are_judged_on_it() -> None:
+def test_settings_chosen_without_a_target_are_scored_on_the_target() -> None:
     found = carry_over(DROPS, {"a": ["a"], "b": ["b"], "c": ["c"]})
     assert found == [
         # Without a: 10.5, 25 and 5, so trial 1, which has the second of 30, 10 and 5 there.
@@ -343,13 +343,13 @@ def test_settings_chosen_without_a_target_are_judged_on_it() -> None:
     ]
 
 
-def test_settings_chosen_without_a_backbone_are_judged_on_all_of_its_targets() -> None:
+def test_settings_chosen_without_a_backbone_are_scored_on_its_targets() -> None:
     (found,) = carry_over(DROPS, {"all of r18": ["a", "b"]})
     # Without a and b trial 1 is best, by 40; there the means are 25, 10 and 5.
     assert found == CarryOver("all of r18", 1, drop=10.0, rank=2, trials=3, best=25.0, median=10.0)
 
 
-def test_every_source_counts_alike() -> None:
+def test_sources_have_equal_weight() -> None:
     drops = {
         0: {"s": {"a": 10.0, "b": 0.0}, "t": {"a": 20.0, "b": 4.0}},
         1: {"s": {"a": 0.0, "b": 3.0}, "t": {"a": 50.0, "b": 3.0}},
@@ -358,6 +358,6 @@ def test_every_source_counts_alike() -> None:
     assert (found.chosen, found.drop, found.best) == (1, 25.0, 25.0)
 
 
-def test_what_leaves_nothing_or_takes_nothing_carries_nothing_over() -> None:
+def test_groups_of_all_or_no_targets_carry_nothing_over() -> None:
     assert carry_over(DROPS, {"all": ["a", "b", "c"], "none": ["z"]}) == []
     assert carry_over({}, {"a": ["a"]}) == []

@@ -50,7 +50,7 @@ def test_rungs_take_the_first_shard_of_every_group_before_the_second_of_any() ->
     assert [one.shard_id for one in placed] == ["a", "d", "e", "b", "f", "c"]
 
 
-def test_rungs_that_come_to_the_same_number_of_shards_are_one() -> None:
+def test_rungs_of_equal_numbers_of_shards_are_merged() -> None:
     shares = (0.25, 0.5, 1.0)
     assert rungs_of(shares, 8) == (2, 4, 8)
     assert rungs_of(shares, 4) == (1, 2, 4)
@@ -119,16 +119,20 @@ OTHER: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("what", SAME)
-def test_a_search_stays_the_same_whatever(what: str, folder: Path, context: SearchContext) -> None:
+def test_identity_of_a_search_ignores_the_field(
+    what: str, folder: Path, context: SearchContext
+) -> None:
     assert grey_context(folder, **SAME[what](folder))[0].identity == context.identity
 
 
 @pytest.mark.parametrize("what", OTHER)
-def test_it_is_another_search_with_other(what: str, folder: Path, context: SearchContext) -> None:
+def test_identity_of_a_search_follows_the_field(
+    what: str, folder: Path, context: SearchContext
+) -> None:
     assert grey_context(folder, **OTHER[what](folder))[0].identity != context.identity
 
 
-# -- what is checked before anything starts -----------------------------------------------------
+# -- checks before the trials -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,7 @@ def test_it_is_another_search_with_other(what: str, folder: Path, context: Searc
         ({"search": {"space": "step-size"}}, "the base attack has a budget"),
     ],
 )
-def test_a_search_that_cannot_be_is_told_before_a_model_is_loaded(
+def test_impossible_search_is_refused_before_a_model_is_loaded(
     changes: dict[str, Any], reason: str, folder: Path
 ) -> None:
     with pytest.raises(InputError) as raised:
@@ -176,7 +180,7 @@ def test_every_rung_has_more_images_and_the_drop_known_in_closed_form(
         assert one.rms == pytest.approx(round(2 * levels))
 
 
-def test_whoever_stops_asking_saves_the_rest(context: SearchContext) -> None:
+def test_rungs_not_requested_are_not_computed(context: SearchContext) -> None:
     store, attack = Store(context.store), propose(context, step(9.5), 1)
     scores = score_rungs(context, attack, local_client(store, context.search), store)
     next(scores)
@@ -186,7 +190,7 @@ def test_whoever_stops_asking_saves_the_rest(context: SearchContext) -> None:
     assert later & store.keys() <= keys_of(context, propose(context, step(16), 0), 4), "clean ones"
 
 
-def test_what_is_stored_is_not_computed_again(context: SearchContext) -> None:
+def test_stored_tasks_are_not_computed_again(context: SearchContext) -> None:
     store, attack = Store(context.store), propose(context, step(11), 1)
     first = tried(context, attack)
     rows = row_files(store)
@@ -213,7 +217,7 @@ def miou_by_hand(matrix: np.ndarray) -> float:
     return sum(values) / len(values)
 
 
-def test_objectives_are_those_of_the_stored_confusions_by_hand(noisy: SearchContext) -> None:
+def test_objectives_equal_a_count_of_stored_confusions(noisy: SearchContext) -> None:
     store, kept = Store(noisy.store), list[Results]()
     attack = propose(noisy, step(16), 0)
     (one,) = tried(noisy, attack, keep=kept.append)
@@ -252,20 +256,18 @@ def test_a_damaged_result_is_computed_again(context: SearchContext) -> None:
 
 
 @pytest.mark.parametrize("objective", ["transfer", "ssim"])
-def test_a_missing_result_is_the_end_of_a_trial_and_no_nan(
-    objective: str, noisy: SearchContext
-) -> None:
+def test_missing_result_fails_the_trial_without_nan(objective: str, noisy: SearchContext) -> None:
     kept = list[Results]()
     levels = {"transfer": 13, "ssim": 14}[objective]
     tried(noisy, propose(noisy, step(levels), 0), keep=kept.append)
     *_, evaluation, attack = next(cell for cell in kept[0].manifest.rows if cell[5])
     damage(blob_of(kept[0].store, evaluation if objective == "transfer" else attack))
     damaged = assemble(kept[0].store, kept[0].identity, kept[0].manifest)
-    with pytest.raises(TrialError, match=rf"{objective} is nan: results are missing or damaged"):
+    with pytest.raises(TrialError, match=f"{objective} is nan, because results are"):
         score(damaged, 0, noisy.search.search)
 
 
-def test_a_task_that_fails_ends_the_trial_with_the_reason(folder: Path) -> None:
+def test_failed_task_fails_the_trial_with_the_reason(folder: Path) -> None:
     loss = {"loss": {"choice": ["cross-entropy", f"{toys.__name__}:refusing"]}}
     context, _ = grey_context(folder, search={"space": space(STEP_SIZE | loss)})
     point = step(16, loss=f"{toys.__name__}:refusing")
@@ -277,7 +279,7 @@ def test_a_task_that_fails_ends_the_trial_with_the_reason(folder: Path) -> None:
     assert good.objectives["transfer"] == pytest.approx(toys.drop_at(16 / 255))
 
 
-# -- what is kept of a trial ------------------------------------------------------------------
+# -- stored parts of a trial ------------------------------------------------------------------
 
 
 def test_the_matrices_of_a_trial_can_be_drawn_without_the_search(context: SearchContext) -> None:
@@ -294,7 +296,7 @@ def test_the_matrices_of_a_trial_can_be_drawn_without_the_search(context: Search
     assert results.attack_spec("trial-12").step_size == pytest.approx(14 / 255)
 
 
-def test_a_bench_can_be_sent_to_a_trials_process(context: SearchContext) -> None:
+def test_context_can_be_sent_to_a_trials_process(context: SearchContext) -> None:
     sent = pickle.loads(pickle.dumps(context))
     assert sent.identity == context.identity
     assert propose(sent, step(16), 0) == propose(context, step(16), 0)

@@ -85,7 +85,7 @@ def changes(hours: float) -> dict[str, Any]:
     return {"search": {"space": space(STEP_SIZE, *POINTS)}, "runtime": {"max_hours": hours}}
 
 
-def test_a_search_whose_hours_are_up_says_so_and_goes_on_with_resume(
+def test_search_past_its_hours_reports_and_continues_with_resume(
     here: Here, tmp_path: Path
 ) -> None:
     path = tmp_path / "search.yaml"
@@ -94,8 +94,8 @@ def test_a_search_whose_hours_are_up_says_so_and_goes_on_with_resume(
     stopped = CliRunner().invoke(app, ["search", str(path), "--no-tracking"])
     assert stopped.exit_code == 0, stopped.output
     assert (
-        "Stopped after 5 h: 2 of 4 trials have ended, and the best are not confirmed yet. The same "
-        "line with --resume goes on." in stopped.output
+        "Stopped after 5 h: 2 of 4 trials have ended, the best are not confirmed yet. Run the same "
+        "command with --resume to resume the search." in stopped.output
     )
     assert "Confirming" not in stopped.output
     here.most = None
@@ -110,18 +110,14 @@ def test_a_search_whose_hours_are_up_says_so_and_goes_on_with_resume(
     assert found.comparisons
 
 
-def test_the_confirmation_has_only_the_hours_that_the_trials_left(
-    here: Here, tmp_path: Path
-) -> None:
+def test_confirmation_has_only_the_hours_left_by_the_trials(here: Here, tmp_path: Path) -> None:
     found = run_search(grey_search(tmp_path, **changes(1e-9)), listener := RecordingListener())
     assert len(found.trials) == 4
-    assert len(listener.best) == 1, "it was about to be confirmed"
+    assert len(listener.best) == 1, "the confirmation had started"
     assert (found.results.stopped, found.results.computed, found.comparisons) == ("hours", 0, [])
 
 
-def test_a_search_that_found_nothing_in_its_hours_says_how_to_go_on(
-    here: Here, tmp_path: Path
-) -> None:
+def test_search_without_a_trial_in_its_hours_suggests_resume(here: Here, tmp_path: Path) -> None:
     here.most = 0
-    with pytest.raises(RuntimeError, match=r"stopped after 2 h, before a trial went all the way; "):
+    with pytest.raises(RuntimeError, match=r"stopped after 2 h .*, before a trial completed. Add "):
         run_search(grey_search(tmp_path, **changes(2.0)), RecordingListener())

@@ -1,4 +1,4 @@
-"""Optuna's study of a search: where it is, what it proposes first, how it is taken up and read."""
+"""The Optuna study of a search: storage, first proposals, resume and reading."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
@@ -51,7 +51,7 @@ def context(tmp_path: Path) -> SearchContext:
 
 
 def opened(context: SearchContext, *, resume: bool = False) -> optuna.Study:
-    """The study as a process that begins finds it."""
+    """Return the study as a new process opens it."""
     return open_study(context, open_storage(context, Store(context.store)), resume=resume)
 
 
@@ -62,7 +62,7 @@ def ask(study: optuna.Study) -> optuna.Trial:
 
 
 def tell(study: optuna.Study, trial: optuna.Trial, transfer: float, rung: int = 2) -> None:
-    """A trial that went all the way, or was pruned where ``rung`` is not the last."""
+    """Return a complete trial, or a pruned trial if ``rung`` is not the last."""
     trial.set_user_attr(SCORE, asdict(made_score(transfer, rung=rung)))
     if rung == 2:
         study.tell(trial, transfer)
@@ -75,7 +75,7 @@ def waiting(study: optuna.Study) -> list[dict[str, Any]]:
     return [trial.system_attrs["fixed_params"] for trial in trials]
 
 
-# -- where it is ------------------------------------------------------------------------------
+# -- storage ----------------------------------------------------------------------------------
 
 
 def test_a_study_is_a_journal_in_the_store_under_the_searches_identity(
@@ -89,7 +89,7 @@ def test_a_study_is_a_journal_in_the_store_under_the_searches_identity(
 
 
 @pytest.mark.parametrize("kind", ["file", "sqlite"])
-def test_a_study_is_where_the_search_says(kind: str, tmp_path: Path) -> None:
+def test_study_is_stored_in_the_named_storage(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"study.{kind}"
     storage = str(path) if kind == "file" else f"sqlite:///{path}"
     changes: dict[str, Any] = {"space": space(STEP_SIZE, *FIRST), "storage": storage}
@@ -108,7 +108,7 @@ def test_a_study_is_where_the_search_says(kind: str, tmp_path: Path) -> None:
 def test_a_bucket_holds_no_study(context: SearchContext, tmp_path: Path) -> None:
     with bucket_server() as query:
         store = new_store("bucket", tmp_path, query)
-        with pytest.raises(InputError, match="is a bucket, which holds no Optuna study; give") as e:
+        with pytest.raises(InputError, match="is a bucket, which cannot hold an Optuna study") as e:
             open_storage(context, store)
         assert "search.storage" in str(e.value)
         elsewhere = context.search.search.model_copy(update={"storage": str(tmp_path / "journal")})
@@ -128,7 +128,7 @@ def test_a_bucket_holds_no_study(context: SearchContext, tmp_path: Path) -> None
         "/nowhere/at/all/study.journal",
     ],
 )
-def test_a_storage_that_cannot_be_opened_is_told_without_its_password(
+def test_unusable_storage_is_refused_without_its_password(
     storage: str, context: SearchContext
 ) -> None:
     settings = context.search.search.model_copy(update={"storage": storage})
@@ -142,24 +142,24 @@ def test_a_storage_that_cannot_be_opened_is_told_without_its_password(
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-# -- what is proposed first, and again ----------------------------------------------------------
+# -- first and repeated proposals ---------------------------------------------------------------
 
 
 def test_a_new_study_proposes_the_first_points_once(context: SearchContext) -> None:
     study = opened(context)
     assert waiting(study) == FIRST
     assert [ask(study).params for _ in FIRST] == FIRST
-    assert waiting(opened(context, resume=True)) == FIRST, "those that ran, and no others"
+    assert waiting(opened(context, resume=True)) == FIRST, "the trials that ran, and no others"
 
 
-def test_two_objectives_have_a_direction_each(tmp_path: Path) -> None:
+def test_objectives_have_their_directions(tmp_path: Path) -> None:
     objectives = ["transfer", "cost", "rms", "ssim"]
     study = opened(grey_context(tmp_path, search={"objectives": objectives})[0])
     names = [direction.name.lower() for direction in study.directions]
     assert names == ["maximize", "minimize", "minimize", "maximize"]
 
 
-def test_a_search_with_trials_in_the_store_goes_on_only_where_that_is_wanted(
+def test_search_with_stored_trials_continues_only_with_resume(
     context: SearchContext,
 ) -> None:
     study = opened(context)
@@ -168,14 +168,14 @@ def test_a_search_with_trials_in_the_store_goes_on_only_where_that_is_wanted(
     with pytest.raises(InputError) as raised:
         opened(context)
     assert str(raised.value) == (
-        "this search has 1 ended trials of 4 in the store: --resume goes on with it, another seed "
-        "begins a new one"
+        "The store has 1 of 4 trials of this search. Add --resume to continue the search, or "
+        "change seed for a new search."
     )
     states = [trial.state.name for trial in study.get_trials()]
-    assert states == ["COMPLETE", "RUNNING", "WAITING"], "nothing went on unasked"
+    assert states == ["COMPLETE", "RUNNING", "WAITING"], "no trial continued without resume"
 
 
-def test_a_search_that_is_through_is_read_again_without_being_asked(context: SearchContext) -> None:
+def test_complete_search_is_read_again_without_resume(context: SearchContext) -> None:
     study = opened(context)
     for transfer in (60.0, 40.0, 50.0, 45.0):
         tell(study, ask(study), transfer)
@@ -184,7 +184,7 @@ def test_a_search_that_is_through_is_read_again_without_being_asked(context: Sea
     assert not waiting(again)
 
 
-def test_interrupted_trials_are_told_as_failed_and_proposed_again(context: SearchContext) -> None:
+def test_interrupted_trials_are_failed_and_proposed_again(context: SearchContext) -> None:
     study = opened(context)
     tell(study, ask(study), 60.0)
     ask(study)
@@ -193,7 +193,7 @@ def test_interrupted_trials_are_told_as_failed_and_proposed_again(context: Searc
     assert states == ["COMPLETE", "FAIL", "FAIL", "WAITING", "WAITING"]
     assert [INTERRUPTED in trial.user_attrs for trial in again.get_trials()] == [0, 1, 1, 0, 0]
     assert waiting(again) == FIRST[1:]
-    assert [trial.number for trial in ended(again)] == [0], "an interrupted one does not count"
+    assert [trial.number for trial in ended(again)] == [0], "an interrupted trial does not count"
     assert [trial.number for trial in read_trials(again)] == [0]
 
 
@@ -223,7 +223,7 @@ def test_closed_study_has_no_trial_waiting_and_resume_proposes_each_point_once(
 
 
 @pytest.mark.parametrize("end", [None, KeyboardInterrupt, RuntimeError])
-def test_search_that_ends_in_any_way_leaves_no_trial_waiting(
+def test_search_with_any_end_has_no_trial_waiting(
     end: type[BaseException] | None, context: SearchContext
 ) -> None:
     storage = open_storage(context, Store(context.store))
@@ -242,7 +242,7 @@ def test_search_without_trials_left_proposes_nothing_again(context: SearchContex
     for transfer in (60.0, 50.0):
         tell(study, ask(study), transfer)
     assert not waiting(opened(fewer)), "the third of its first points"
-    assert waiting(opened(context, resume=True)) == FIRST[2:], "more trials have room for it"
+    assert waiting(opened(context, resume=True)) == FIRST[2:], "more trials include the third point"
 
 
 def test_interrupted_trials_of_an_earlier_version_are_not_proposed_twice(
@@ -264,12 +264,12 @@ def changed(context: SearchContext, **settings: Any) -> SearchContext:
 
 
 def opened_only(context: SearchContext) -> optuna.Study:
-    """The study as Optuna's dashboard finds it."""
+    """Return the study as Optuna's dashboard opens it."""
     storage = open_storage(context, Store(context.store))
     return optuna.load_study(study_name=study_name(context), storage=storage)
 
 
-def test_study_says_what_it_is_about_with_eps_as_given(context: SearchContext) -> None:
+def test_study_has_attributes_with_eps_as_given(context: SearchContext) -> None:
     opened(context)
     about = opened_only(context).user_attrs
     assert about["attack"]["eps"] == "64/255"
@@ -285,11 +285,11 @@ def test_study_names_its_metrics(context: SearchContext, tmp_path: Path) -> None
     assert opened_only(two).metric_names == ["transfer", "cost"]
 
 
-# -- what is drawn at random ------------------------------------------------------------------
+# -- random draws -----------------------------------------------------------------------------
 
 
 def drawn(context: SearchContext, count: int) -> list[float]:
-    """So many step sizes that a process which goes on with the search proposes and ends."""
+    """Return the step sizes of ``count`` trials that a resumed search proposes and ends."""
     study = opened(context, resume=True)
     study.sampler = sampler_of(context.search, study)
     trials = [ask(study) for _ in range(count)]
@@ -298,7 +298,7 @@ def drawn(context: SearchContext, count: int) -> list[float]:
     return [trial.params["step_size"] for trial in trials]
 
 
-def test_a_search_that_goes_on_proposes_other_random_points(tmp_path: Path) -> None:
+def test_resumed_search_proposes_other_random_points(tmp_path: Path) -> None:
     context = grey_context(tmp_path, search={"trials": 12, "startup": 12})[0]
     points = [*drawn(context, 4), *drawn(context, 4), *drawn(context, 4)]
     assert len(set(points)) == 12
@@ -311,10 +311,10 @@ def test_a_new_search_draws_by_its_own_seed(tmp_path: Path) -> None:
     ]
     by_hand = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=5))
     expected = [ask(by_hand).params["step_size"] for _ in range(2)]
-    assert drawn(context, 3) == [16 / 255, *expected], "a point that only waits is no trial yet"
+    assert drawn(context, 3) == [16 / 255, *expected], "a waiting point is no trial"
 
 
-# -- how it is read ---------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -350,7 +350,7 @@ def test_a_frame_has_a_row_a_trial(four: optuna.Study) -> None:
     assert frame["reason"][2] == "this loss refuses"
 
 
-def test_the_best_transfer_comes_first_and_equal_points_stand_once() -> None:
+def test_trials_are_ranked_by_transfer_with_equal_points_once() -> None:
     trials = [made_trial(n, t) for n, t in enumerate([30.0, 50.0, 40.0])]
     twin = replace(made_trial(3, 50.0), point=trials[1].point)
     pruned, failed = made_trial(4, 90.0, state="pruned"), made_trial(5, 90.0, state="failed")
@@ -358,7 +358,7 @@ def test_the_best_transfer_comes_first_and_equal_points_stand_once() -> None:
     assert [trial.number for trial, _ in drops_of([*trials, twin, pruned])] == [1, 2, 0]
 
 
-def test_the_front_is_what_no_other_beats_in_one_objective_without_losing_in_another() -> None:
+def test_front_has_only_trials_not_dominated_by_others() -> None:
     values = [(50.0, 4.0), (40.0, 2.0), (40.0, 3.0), (30.0, 2.0), (10.0, 1.0), (50.0, 4.0)]
     trials = [made_trial(n, transfer, cost) for n, (transfer, cost) in enumerate(values)]
     assert [t.number for t in front(trials, ("transfer", "cost"))] == [0, 5, 1, 4]
@@ -372,10 +372,10 @@ def test_the_chosen_are_the_best_by_their_rank(tmp_path: Path) -> None:
     assert [attack.name for attack in best] == ["best-1", "best-2"]
     assert [attack.step_size for attack in best] == [9 / 255, 10 / 255]
     assert chosen(context, []) == []
-    assert len(chosen(context, trials[:1])) == 1, "there are no more"
+    assert len(chosen(context, trials[:1])) == 1, "there is a single trial"
 
 
-def test_a_trial_that_is_a_baseline_or_a_better_trial_is_no_find(tmp_path: Path) -> None:
+def test_trial_equal_to_a_baseline_or_a_better_trial_is_left_out(tmp_path: Path) -> None:
     baseline = {"preset": "pgd", "step_size": 9 / 255}
     context = grey_context(tmp_path, confirm={"best": 3, "baselines": [baseline]})[0]
     trials = [made_trial(n, t) for n, t in enumerate([30.0, 50.0, 40.0])]
@@ -383,7 +383,7 @@ def test_a_trial_that_is_a_baseline_or_a_better_trial_is_no_find(tmp_path: Path)
     assert [attack.name for attack in best] == ["best-1", "best-2"]
     assert [attack.step_size for attack in best] == [10 / 255, 8 / 255]
     (only,) = chosen(context, trials[1:2])
-    assert only.step_size == 9 / 255, "a search of which nothing else is left has no find"
+    assert only.step_size == 9 / 255, "the best remains if every trial is a baseline"
 
 
 def test_with_two_objectives_the_chosen_are_of_the_front(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Samplers and pruners by name: shipped, of Optuna, of the user; wrong ones are one sentence."""
+"""Samplers and pruners by name: shipped, of Optuna, of the user; errors are a single line."""
 
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def test_equal_seeds_draw_equal_points() -> None:
         ("pruner", f"{HERE}:HERE", f"pruner {HERE}:HERE is no function that returns"),
     ],
 )
-def test_wrong_name_is_one_sentence(field: str, name: Any, told: str, tmp_path: Path) -> None:
+def test_wrong_name_is_refused_in_a_line(field: str, name: Any, told: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
         grey_search(tmp_path, search={field: name})
     assert f"field 'search.{field}'" in str(raised.value)
@@ -89,13 +89,13 @@ def test_wrong_name_is_one_sentence(field: str, name: Any, told: str, tmp_path: 
 @pytest.mark.parametrize(
     ("field", "name", "told"),
     [
-        ("sampler", f"{HERE}:no_sampler", "returned int; return an optuna BaseSampler"),
-        ("pruner", f"{HERE}:grid_of_mine", "an entry is called with nothing; name a function"),
+        ("sampler", f"{HERE}:no_sampler", "returned int, but must return an optuna BaseSampler"),
+        ("pruner", f"{HERE}:grid_of_mine", "An entry is called with nothing; name a function"),
         ("sampler", "optuna.samplers:GridSampler", "GridSampler raised TypeError: "),
         ("pruner", "optuna.pruners:ThresholdPruner", "ThresholdPruner raised TypeError: "),
     ],
 )
-def test_entry_that_makes_none_is_told_before_a_trial(
+def test_entry_without_a_sampler_or_pruner_is_refused_before_a_trial(
     field: str, name: str, told: str, tmp_path: Path
 ) -> None:
     context, store = grey_context(tmp_path, search={field: name})

@@ -72,13 +72,12 @@ def check(found: SearchResult, points: list[dict[str, Any]]) -> None:
 
 
 def unchanged(store: Store, rows: dict[str, Any]) -> bool:
-    """Whether what was stored is as it was: not written again."""
+    """Return whether stored files are unchanged."""
     return {key: row for key, row in row_files(store).items() if key in rows} == rows
 
 
 class Kill(RecordingListener):
-    """Kills all processes of these classes, once: as soon as one trial has ended and another one
-    runs."""
+    """Kills all processes of these classes once, when a trial has ended and another runs."""
 
     def __init__(self, victims: tuple[str, ...]) -> None:
         super().__init__()
@@ -111,13 +110,13 @@ EVERY = ("ImplicitFunc", "TrialRunner", "ModelActor", "DriverActor")
         *(pytest.param((name,), id=name, marks=pytest.mark.slow) for name in EVERY),
     ],
 )
-def test_a_search_goes_on_where_processes_of_it_are_killed(
+def test_search_continues_after_its_processes_are_killed(
     victims: tuple[str, ...], tmp_path: Path
 ) -> None:
     """Those of its trials, the runner that they call, its models' workers, its driver."""
     search = read_search(spec(tmp_path, POINTS))
     found = run_search(search, killer := Kill(victims))
-    assert killer.rows, "they were killed in the middle"
+    assert killer.rows, "the processes were killed between trials"
     assert unchanged(Store(search.runtime.store), killer.rows)
     check(found, POINTS)
     before = {trial.number: trial for trial in killer.ended}
@@ -146,7 +145,7 @@ def running_study(raw: dict[str, Any]) -> Callable[[], list[Trial]]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_a_search_whose_process_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_search_with_a_killed_process_continues_with_resume(tmp_path: Path) -> None:
     raw = spec(tmp_path, POINTS)
     search, trials_of = read_search(raw), running_study(raw)
     child = in_process(CLIENT, json.dumps(raw))
@@ -161,20 +160,20 @@ def test_a_search_whose_process_is_killed_goes_on_where_it_was(tmp_path: Path) -
     until("its actors are gone", lambda: not alive("DriverActor") and not alive("ModelActor"), 60)
     store = Store(search.runtime.store)
     rows, left = row_files(store), trials_of()
-    with pytest.raises(InputError, match=r"this search has \d ended trials of 3 in the store"):
+    with pytest.raises(InputError, match=r"The store has \d of 3 trials of this search"):
         run_search(search, RecordingListener())
     found = run_search(search, listener := RecordingListener(), resume=True)
     assert unchanged(store, rows)
     check(found, POINTS)
     complete = [trial for trial in left if trial.state == "complete"]
     assert listener.before == complete
-    assert found.trials[: len(complete)] == complete, "what had ended stays as it was"
+    assert found.trials[: len(complete)] == complete, "ended trials are unchanged"
     states = Counter(frozen.state.name for frozen in found.study.get_trials())
     assert states == {"COMPLETE": 3, "FAIL": sum(t.state == "running" for t in left)}
 
 
 class OutOfTime(RecordingListener):
-    """The hours are up as soon as one trial has ended and another one runs."""
+    """Reach the time limit when a trial has ended and another runs."""
 
     def __init__(self, clock: TimeLimit) -> None:
         super().__init__()
@@ -188,7 +187,7 @@ class OutOfTime(RecordingListener):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_trials_that_run_when_the_hours_are_up_are_tried_again(
+def test_trials_running_at_the_time_limit_are_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = [*POINTS, step(10), step(14), step(18)]
@@ -196,7 +195,7 @@ def test_trials_that_run_when_the_hours_are_up_are_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(segtransfer.searches.search, "TimeLimit", lambda max_hours: clock)
         stopped = run_search(search, listener := OutOfTime(clock))
-    assert listener.best == [], "nothing was confirmed in time that there was not"
+    assert listener.best == [], "no confirmation starts after the time limit"
     assert (stopped.results.stopped, stopped.comparisons) == ("hours", [])
     assert {trial.state for trial in stopped.trials} == {"complete", "running"}
     until("nothing of it is left", lambda: not any(map(alive, EVERY)), timeout=30)

@@ -1,4 +1,4 @@
-"""A rung reads the stored AEs of the shards that it adds, not those of earlier rungs again."""
+"""A rung reads the stored AEs of its new shards only."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.orchestrator.searches.searches import grey_context, local_client, ste
 from tests.orchestrator.toy_experiments import blob_of, damage
 
 
-def test_each_stored_attack_is_looked_at_once_by_all_rungs(
+def test_stored_attack_is_checked_once_over_all_rungs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = grey_context(tmp_path)[0]

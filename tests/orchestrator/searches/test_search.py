@@ -41,7 +41,7 @@ REFUSING = f"{toys.__name__}:refusing"
 
 @dataclass
 class Journal:
-    """What the scheduler was told and decided, counted."""
+    """Counts of the scheduler's events and decisions."""
 
     starts: Counter[str] = field(default_factory=Counter)
     most_in_flight: int = 0  # of one slot
@@ -165,11 +165,11 @@ def test_a_search_with_a_known_optimum_recovers_it(whole: tuple[SearchResult, Wa
     assert best.name == "best-1"
     assert abs(255 * best.step_size - toys.BEST) <= 2
     early = [abs(255 * trial.point["step_size"] - toys.BEST) for trial in found.trials[:4]]
-    assert min(early) > 2.5, "it was proposed, not drawn"
+    assert min(early) > 2.5, "the sampler proposed the point, it was not drawn"
     assert watch.best == found.best
 
 
-def test_every_trial_scores_what_is_known_in_closed_form(
+def test_trials_score_the_drop_known_in_closed_form(
     whole: tuple[SearchResult, Watch, Path],
 ) -> None:
     found, _, _ = whole
@@ -199,10 +199,10 @@ def test_the_best_is_confirmed_on_new_images_and_a_held_out_model_at_equal_cost(
     told = verdict(found.comparisons)
     assert "new models of another backbone than the source's, best-1" in told
     assert "beats every baseline" in told
-    assert "as raw alone, so not beyond doubt" in told, "at the bound both are one image"
+    assert "only as raw, which is inconclusive" in told, "at the bound both images are equal"
 
 
-def test_pruned_trials_save_the_calls_that_they_did_not_ask_for(
+def test_pruned_trials_compute_only_their_rungs(
     whole: tuple[SearchResult, Watch, Path],
 ) -> None:
     found, watch, _ = whole
@@ -238,7 +238,7 @@ def test_optuna_learns_from_every_rung_of_a_pruned_trial(
         assert rungs == [pytest.approx(known(trial))] * (trial.score.rung + 1)
 
 
-def test_nothing_is_left_of_trials_that_ended(whole: tuple[SearchResult, Watch, Path]) -> None:
+def test_ended_trials_leave_no_processes(whole: tuple[SearchResult, Watch, Path]) -> None:
     _, watch, _ = whole
     assert watch.left is not None
     assert watch.left.clients == 0
@@ -248,7 +248,7 @@ def test_nothing_is_left_of_trials_that_ended(whole: tuple[SearchResult, Watch, 
     until("the runner is gone too", lambda: not alive("TrialRunner"), timeout=30)
 
 
-def test_the_matrices_of_every_trial_are_kept_as_far_as_it_came(
+def test_matrices_of_every_trial_are_stored_up_to_its_last_rung(
     whole: tuple[SearchResult, Watch, Path],
 ) -> None:
     found, _, _ = whole
@@ -261,7 +261,7 @@ def test_the_matrices_of_every_trial_are_kept_as_far_as_it_came(
         assert drop == pytest.approx(known(trial))
 
 
-def test_a_search_that_is_through_is_told_again_and_computes_nothing(
+def test_complete_search_is_read_again_and_computes_nothing(
     whole: tuple[SearchResult, Watch, Path],
 ) -> None:
     found, _, folder = whole
@@ -302,7 +302,7 @@ STEPS = {"preset": "pgd", "eps": "64/255", "steps": 2, "step_size": "16/255"}
 
 
 def crowd_models(folder: Path) -> list[dict[str, Any]]:
-    """A source at which four trials meet: the first four all ask for it."""
+    """Return models whose source waits until four trials use it at the same time."""
     source = toys.meeting_place(folder / "journal", clients=4)
     return [source, toys.target(), toys.target("new", reach=toys.REACH + 2)]
 
@@ -330,7 +330,7 @@ def crowd(
 
 
 @pytest.mark.pages
-def test_trials_that_fail_are_recorded_with_the_reason_and_the_rest_goes_on(
+def test_failed_trials_have_a_reason_and_the_others_continue(
     crowd: tuple[SearchResult, Watch, Path],
 ) -> None:
     found, _, _ = crowd
@@ -362,9 +362,9 @@ def test_equal_proposals_at_once_compute_once(crowd: tuple[SearchResult, Watch, 
     assert first.score == second.score
     assert first.point == second.point
     starts = Journal.read(folder / "journal").starts
-    assert set(starts.values()) == {1}, "no call was made twice"
+    assert set(starts.values()) == {1}, "every call was made once"
     assert keys_of(found.context, propose(found.context, first.point, 0), 4) <= starts.keys()
-    assert [attack.steps for attack in found.best].count(2) == 1, "equal points stand once"
+    assert [attack.steps for attack in found.best].count(2) == 1, "equal points occur once"
 
 
 @pytest.mark.pages
@@ -376,13 +376,13 @@ def test_models_stay_resident_and_no_slot_has_more_calls_than_its_window(
     assert journal is not None
     assert journal.most_clients == 4
     assert journal.most_in_flight == WINDOW
-    assert len(set(watch.workers)) == 1, "processes come and go"
+    assert len(set(watch.workers)) == 1, "the same worker processes served all trials"
     assert len(watch.workers[0]) == SLOTS
     assert journal.hosts == 2, "source and target were loaded once each"
 
 
 @pytest.mark.pages
-def test_of_two_objectives_nobody_is_pruned_and_the_front_is_confirmed(
+def test_search_of_two_objectives_prunes_none_and_confirms_the_front(
     crowd: tuple[SearchResult, Watch, Path],
 ) -> None:
     """One step of 16 levels costs least, two transfer best, three do neither."""
@@ -400,7 +400,7 @@ def test_of_two_objectives_nobody_is_pruned_and_the_front_is_confirmed(
 
 @pytest.mark.slow
 @pytest.mark.pages
-def test_another_search_that_proposes_the_same_attack_computes_it_no_more(
+def test_equal_attack_of_another_search_is_not_computed_again(
     crowd: tuple[SearchResult, Watch, Path],
 ) -> None:
     """With another space and another objective, over the same store."""
@@ -421,7 +421,7 @@ def test_another_search_that_proposes_the_same_attack_computes_it_no_more(
     assert found.results.computed == 0
 
 
-# -- what is refused before anything starts -------------------------------------------------------
+# -- refusals before the trials -------------------------------------------------------------------
 
 
 def test_a_search_runs_on_ray(tmp_path: Path) -> None:
@@ -429,7 +429,7 @@ def test_a_search_runs_on_ray(tmp_path: Path) -> None:
         run_search(grey_search(tmp_path, runtime={"executor": "inline"}), RecordingListener())
 
 
-def test_what_is_wrong_with_the_confirmation_is_said_before_the_first_trial(
+def test_wrong_confirmation_is_refused_before_the_first_trial(
     tmp_path: Path,
 ) -> None:
     spec = {"confirm": {"baselines": ["fgsm"]}}

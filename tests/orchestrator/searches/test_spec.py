@@ -1,4 +1,4 @@
-"""The search as it is written: what is refused and how it is said, and what confirms it."""
+"""The spec of a search: refusals with their messages, and the confirming experiment."""
 
 from pathlib import Path
 from typing import Any
@@ -39,18 +39,18 @@ def test_the_quickstart_is_confirmed_in_ten_schedules() -> None:
     assert len({schedule_group(name, confirm.schedule_groups) for name in images}) >= 10
 
 
-# -- what is refused --------------------------------------------------------------------------
+# -- refusals ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("role", ["sources", "targets"])
-def test_a_role_that_names_no_model_is_refused_with_the_nearest(role: str, tmp_path: Path) -> None:
+def test_role_of_an_unknown_model_is_refused_with_a_suggestion(role: str, tmp_path: Path) -> None:
     assert refused(tmp_path, **{role: ["targte"]}) == (
         f"search: {role} names 'targte', which is no model: did you mean 'target'? Allowed: new, "
         "source, target"
     )
 
 
-def test_a_held_out_model_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_unknown_held_out_model_is_refused(tmp_path: Path) -> None:
     told = refused(tmp_path, confirm={"held_out": ["mew"]})
     assert told == (
         "search: confirm.held_out names 'mew', which is no model: did you mean 'new'? Allowed: "
@@ -61,21 +61,21 @@ def test_a_held_out_model_that_is_none_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["source", "target"])
 def test_a_held_out_model_plays_no_part_in_the_search(name: str, tmp_path: Path) -> None:
     told = refused(tmp_path, confirm={"held_out": ["new", name]})
-    assert f"confirm.held_out names '{name}', which the search uses" in told
+    assert f"confirm.held_out names '{name}', but a held-out model" in told
     assert "neither source nor target" in told
 
 
-def test_where_the_source_is_the_only_target_nothing_can_transfer(tmp_path: Path) -> None:
+def test_source_as_the_only_target_is_refused(tmp_path: Path) -> None:
     told = refused(tmp_path, targets=["source"])
-    assert told == "search: no target differs from the source, so nothing can transfer"
+    assert told == "search: no target differs from the source; add another model to targets"
     assert grey_search(tmp_path, targets=["source", "target"]).targets == ("source", "target")
 
 
 @pytest.mark.parametrize("rungs", [[0.5, 0.25, 1], [0.5], [0, 1], [0.5, 0.5, 1], [0.5, 1, 2], []])
-def test_rungs_rise_to_one(rungs: list[float], tmp_path: Path) -> None:
+def test_rungs_rise_to_1(rungs: list[float], tmp_path: Path) -> None:
     told = refused(tmp_path, search={"rungs": rungs})
     if rungs:
-        assert "rungs must rise from above 0 to 1, as [0.25, 0.5, 1]" in told
+        assert "rungs must rise within (0, 1] and end with 1" in told
     else:
         assert "field 'search.rungs'" in told
 
@@ -84,18 +84,18 @@ def test_rungs_rise_to_one(rungs: list[float], tmp_path: Path) -> None:
     ("objectives", "reason"),
     [
         (["cost", "transfer"], "objectives must begin with transfer"),
-        (["transfer", "transfer"], "objectives names one of them twice"),
+        (["transfer", "transfer"], "objectives has a name twice"),
         (["transfer", "speed"], "'transfer', 'cost', 'rms' or 'ssim'"),
         ([], "field 'search.objectives'"),
     ],
 )
-def test_objectives_begin_with_transfer_and_are_known_ones(
+def test_objectives_are_known_and_begin_with_transfer(
     objectives: list[str], reason: str, tmp_path: Path
 ) -> None:
     assert reason in refused(tmp_path, search={"objectives": objectives})
 
 
-def test_a_wrong_field_of_the_base_attack_is_named_as_one(tmp_path: Path) -> None:
+def test_wrong_field_of_the_base_attack_is_named(tmp_path: Path) -> None:
     text = refused(tmp_path, attack={"preset": "pgd", "eps": 3})
     assert "field 'attack.eps'" in text
     assert "(value: 3)" in text
@@ -110,24 +110,24 @@ def test_a_wrong_field_of_the_base_attack_is_named_as_one(tmp_path: Path) -> Non
         ({"preset": "fgsm", "budget": {"forward_equivalents": 5}}, "leave the budget out"),
     ],
 )
-def test_a_base_attack_that_is_none_is_refused(base: Any, reason: str, tmp_path: Path) -> None:
+def test_invalid_base_attack_is_refused(base: Any, reason: str, tmp_path: Path) -> None:
     assert reason in refused(tmp_path, attack=base)
 
 
-def test_unknown_fields_are_refused_wherever_they_stand(tmp_path: Path) -> None:
+def test_unknown_fields_are_refused_at_any_depth(tmp_path: Path) -> None:
     assert "trails" in refused(tmp_path, search={"trails": 3})
     assert "attacks" in refused(tmp_path, attacks=["pgd"])
     assert "heldout" in refused(tmp_path, confirm={"heldout": []})
 
 
-# -- what is read -----------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------
 
 
 def test_overrides_reach_fields_and_their_values_are_checked(tmp_path: Path) -> None:
     spec = grey_spec(tmp_path)
     search = read_search(spec, ["search.trials=3", "attack.eps=2/255", "confirm.best=2"])
     assert (search.search.trials, search.attack["eps"], search.confirm.best) == (3, "2/255", 2)
-    assert spec["search"]["trials"] == 4, "what was given stays as it was"
+    assert spec["search"]["trials"] == 4, "the given spec is unchanged"
     again = read_search(search, ["search.concurrency=5"])
     assert (again.search.trials, again.search.concurrency) == (3, 5)
     with pytest.raises(InputError, match=r"field 'search.trials'.*\(value: 0\)"):
@@ -137,7 +137,7 @@ def test_overrides_reach_fields_and_their_values_are_checked(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", recipe_names(SEARCH_RECIPES))
-def test_the_searches_that_ship_are_read_and_confirm_on_other_models(name: str) -> None:
+def test_shipped_searches_are_read_and_confirm_on_other_models(name: str) -> None:
     search = read_search(name)
     assert search.confirm.held_out
     assert search.confirm.schedule_groups >= 10
@@ -146,12 +146,12 @@ def test_the_searches_that_ship_are_read_and_confirm_on_other_models(name: str) 
     assert search.data != search.confirm.data
 
 
-def test_a_search_that_is_neither_a_file_nor_shipped_is_refused_with_the_nearest() -> None:
+def test_unknown_search_is_refused_with_a_suggestion() -> None:
     with pytest.raises(InputError, match=r"'quikstart' is neither .* did you mean 'quickstart'"):
         read_search("quikstart")
 
 
-def test_the_pictures_that_an_attack_names_are_found_beside_the_spec(
+def test_images_of_an_attack_are_found_beside_the_spec(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = grey_spec(tmp_path)
@@ -172,7 +172,7 @@ def test_the_pictures_that_an_attack_names_are_found_beside_the_spec(
         read_search(spec)  # beside the working folder there is none
 
 
-# -- the experiments that follow --------------------------------------------------------------
+# -- derived experiments -----------------------------------------------------------------------
 
 
 def test_trials_use_the_models_of_the_search_alone(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_baselines_have_the_threat_and_the_budget_of_the_search(tmp_path: Path) 
     ]
 
 
-def test_without_a_budget_baselines_cost_as_much_as_the_dearest_of_the_best(
+def test_baselines_without_a_budget_cost_as_much_as_the_most_expensive_best(
     tmp_path: Path,
 ) -> None:
     search = grey_search(
@@ -236,8 +236,8 @@ def test_without_a_budget_baselines_cost_as_much_as_the_dearest_of_the_best(
     assert made[1].steps * made[1].step_cost == pytest.approx(cost, abs=made[1].step_cost / 2)
 
 
-def test_a_baseline_that_cannot_be_is_found_before_there_is_a_best(tmp_path: Path) -> None:
-    """Also without a budget, where the best are to say what baselines may cost."""
+def test_invalid_baseline_is_refused_before_the_trials(tmp_path: Path) -> None:
+    """Also without a budget, when the cost of baselines follows from the best attacks."""
     base = {"preset": "pgd", "eps": "64/255", "steps": 5}
     search = grey_search(tmp_path, attack=base, confirm={"baselines": ["pgd"]})
     (only,) = confirming_experiment(search, []).attacks

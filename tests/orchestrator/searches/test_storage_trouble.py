@@ -1,4 +1,4 @@
-"""Optuna's storage in trouble: whatever is wrong with it is one sentence that names it."""
+"""Optuna's storage in trouble: any error is a single line with the storage."""
 
 import sqlite3
 from dataclasses import replace
@@ -34,7 +34,7 @@ def opening(context: SearchContext, storage: str) -> str:
 
 
 @pytest.mark.parametrize("content", [b"hello\n", b"\xff\xfe\x00" * 99, b"[1]\n{}\n", b"{}\n{}\n"])
-def test_a_journal_that_is_none_is_named(
+def test_invalid_journal_is_refused_by_its_path(
     content: bytes, context: SearchContext, tmp_path: Path
 ) -> None:
     path = tmp_path / "study.journal"
@@ -42,38 +42,38 @@ def test_a_journal_that_is_none_is_named(
     assert opening(context, str(path)).startswith(f"search.storage {path} cannot be used: ")
 
 
-def test_a_folder_in_the_place_of_a_journal_is_named(
+def test_folder_in_place_of_a_journal_is_refused_by_its_path(
     context: SearchContext, tmp_path: Path
 ) -> None:
     assert "Is a directory" in opening(context, str(tmp_path))
 
 
-def test_a_file_that_is_no_database_is_named(context: SearchContext, tmp_path: Path) -> None:
+def test_file_without_a_database_is_refused_by_its_path(
+    context: SearchContext, tmp_path: Path
+) -> None:
     (tmp_path / "study.db").write_text("hello" * 1000)
     assert "file is not a database" in opening(context, f"sqlite:///{tmp_path}/study.db")
 
 
-def test_a_missing_driver_is_named_with_what_to_do(context: SearchContext) -> None:
+def test_missing_driver_is_named_with_an_action(context: SearchContext) -> None:
     sentence = opening(context, "mysql+pymysql://host/studies")
     assert "No module named 'pymysql' (install it)" in sentence
 
 
 @pytest.mark.parametrize("passed_on", [False, True])
-def test_a_storage_that_fails_later_is_no_wrong_input(
-    passed_on: bool, context: SearchContext
-) -> None:
+def test_storage_failing_later_is_a_server_error(passed_on: bool, context: SearchContext) -> None:
     error: Exception = StorageInternalError("commit")
     error.__cause__ = sqlite3.OperationalError("database is locked")
     if passed_on:
         outer = RuntimeError("Tune failed")
         outer.__cause__, error = error, outer
     with (
-        pytest.raises(ServerError, match=r"used any more: database is locked"),
+        pytest.raises(ServerError, match=r"failed during the search: database is locked"),
         storage_in_use(context),
     ):
         raise error
 
 
-def test_other_errors_of_a_search_pass(context: SearchContext) -> None:
+def test_other_errors_of_a_search_pass_unchanged(context: SearchContext) -> None:
     with pytest.raises(KeyError), storage_in_use(context):
         raise KeyError("x")

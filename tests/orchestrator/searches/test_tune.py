@@ -73,7 +73,7 @@ def test_new_runner_continues_at_the_requested_rung(start_runner: Callable[[], A
     assert (rung_of(first), rung_of(second)) == ((0, 1), (1, 2))
 
 
-def test_a_trial_that_begins_again_has_nothing_computed_anew(
+def test_restarted_trial_computes_nothing_again(
     start_runner: Callable[[], Any], context: SearchContext
 ) -> None:
     runner = start_runner()
@@ -118,7 +118,7 @@ def test_stopper_past_the_time_limit_raises_and_no_sooner() -> None:
 
 @pytest.fixture
 def searching(tmp_path: Path) -> tuple[Any, optuna.Study]:
-    """A searcher of three rungs, called like Tune calls it, and its study."""
+    """Return a searcher of three rungs and its study."""
     from segtransfer.searches import tune
 
     context, store = grey_context(tmp_path)
@@ -158,7 +158,7 @@ def test_study_pruner_sees_each_rung_once_and_ends_trials(
         return made
 
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Optuna's, of a step that is reported twice
+        warnings.simplefilter("error")  # Optuna warns about a step reported twice
         for number in range(5):
             assert decided(f"first-{number}", 40.0) == ["CONTINUE"] * 3
         assert decided("worse", 30.0) == ["STOP"]
@@ -168,7 +168,7 @@ def test_study_pruner_sees_each_rung_once_and_ends_trials(
     assert failed == "CONTINUE"
 
 
-def test_sampler_of_the_user_that_raises_is_named(tmp_path: Path) -> None:
+def test_failing_sampler_of_the_user_is_named(tmp_path: Path) -> None:
     from segtransfer.searches import tune
 
     context, store = grey_context(tmp_path, search={"sampler": f"{__name__}:raising"})
@@ -192,7 +192,7 @@ def report(rung: int, transfer: float) -> dict[str, Any]:
     return {"training_iteration": rung + 1, **score.objectives, **kept}
 
 
-def test_a_trial_that_went_all_the_way_is_complete(searching: tuple[Any, optuna.Study]) -> None:
+def test_trial_with_all_rungs_is_complete(searching: tuple[Any, optuna.Study]) -> None:
     searcher, study = searching
     assert searcher.suggest("x")["number"] == 0
     for rung in range(2):
@@ -203,10 +203,10 @@ def test_a_trial_that_went_all_the_way_is_complete(searching: tuple[Any, optuna.
     assert study.get_trials()[0].values == [42.0]
 
 
-def test_a_pruned_trial_is_learnt_from_at_every_rung_that_it_reached(
+def test_pruned_trial_reports_every_reached_rung_to_optuna(
     searching: tuple[Any, optuna.Study],
 ) -> None:
-    """The last comes with the end alone, as Tune tells it to no other."""
+    """Tune reports the last rung with the end of the trial only."""
     searcher, study = searching
     searcher.suggest("x")
     searcher.on_trial_result("x", report(0, 40.0))

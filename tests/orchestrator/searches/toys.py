@@ -17,8 +17,8 @@ from PIL import Image
 from segtransfer.tasks.attacks.losses import LossContext
 from tests.orchestrator.toy_experiments import toy
 
-GREY, WIDTH = 100, 12  # levels: the histogram's middle, and how far it reaches
-CENTRE, REACH = 132, 4  # levels: what the target takes for a thing
+GREY, WIDTH = 100, 12  # levels: the middle and the width of the histogram
+CENTRE, REACH = 132, 4  # levels: the range that the target labels as a thing
 EPS, STEPS = 64, 2
 BEST = (CENTRE - GREY) / STEPS  # levels a step
 CURVATURE = 4.0
@@ -55,7 +55,7 @@ def meeting_place(journal: Path, clients: int) -> dict[str, Any]:
 
 
 def target(name: str = "target", centre: int = CENTRE, reach: int = REACH) -> dict[str, Any]:
-    """A thing is what is within ``reach`` levels of ``centre``."""
+    """Label pixels within ``reach`` levels of ``centre`` as a thing."""
     bias = 3 * CURVATURE * ((reach + 0.5) / 255) ** 2
     grey = [centre / 255] * 3
     return toy(name, "quadratic", centre=grey, curvature=CURVATURE, bias=bias)
@@ -74,5 +74,5 @@ def drop_at(
 
 
 def refusing(logits: torch.Tensor, labels: torch.Tensor, moment: LossContext) -> torch.Tensor:
-    """A loss of one's own that comes to nothing."""
+    """A user's loss that raises."""
     raise RuntimeError("this loss refuses")

@@ -1,4 +1,4 @@
-"""Designs: clusters drawn whole, the coarser where they nest, all three where they cross."""
+"""Designs: whole clusters are drawn, the coarser if nested, all three if crossed."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from segtransfer.statistics.design import cluster, factor_of
 from tests.orchestrator.toy_experiments import run_toy
 
 
-def test_clusters_are_drawn_whole_and_as_many_as_there_are() -> None:
+def test_resample_draws_whole_clusters_and_their_number() -> None:
     factor = factor_of([7, 7, 3, 3, 3, 9], 400)
     weights = factor.draws @ factor.members
     assert (weights[0] == 1).all()
@@ -20,7 +20,7 @@ def test_clusters_are_drawn_whole_and_as_many_as_there_are() -> None:
     assert weights[1:].mean(0) == pytest.approx(np.ones(6), abs=0.2)
 
 
-def test_sums_are_those_of_the_images_drawn() -> None:
+def test_sums_equal_the_sums_over_drawn_images() -> None:
     factor = factor_of(["x", "x", "y"], 5)
     sums = factor.sums(np.array([[1.0], [2.0], [10.0]]))[:, 0]
     assert sums[0] == 13
@@ -38,7 +38,7 @@ def test_sums_are_those_of_the_images_drawn() -> None:
         ("aaaaaa", "xxxxxx", [1]),
     ],
 )
-def test_the_coarser_cluster_is_drawn_and_both_where_they_cross(
+def test_coarser_cluster_is_drawn_and_crossed_clusters_both(
     scenes: str, draws: str, clusters: list[int]
 ) -> None:
     factors = cluster(scenes, draws, resamples=3)
@@ -46,7 +46,7 @@ def test_the_coarser_cluster_is_drawn_and_both_where_they_cross(
     assert [factor.sign for factor in factors] == ([1, 1, -1] if len(clusters) == 3 else [1])
 
 
-def test_a_design_says_what_it_does_not_cover(tmp_path: Path) -> None:
+def test_design_has_notes_on_uncovered_variation(tmp_path: Path) -> None:
     several = design_of([run_toy(tmp_path / "groups", schedule_groups=3)], resamples=3)
     assert several.notes == ()  # six images, each a sequence of its own
     alone = design_of([run_toy(tmp_path / "one", schedule_groups=1)], resamples=3)

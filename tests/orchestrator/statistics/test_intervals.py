@@ -1,4 +1,4 @@
-"""Intervals cover what they say, in simulations whose truth is known; Holm's procedure by hand."""
+"""Intervals have their nominal coverage in simulations; Holm's procedure by hand."""
 
 import math
 
@@ -68,7 +68,7 @@ def coverage(layout: str, scene: float, draw: float, noise: float) -> float:
         ("24 scenes x 12 draws", 0.0, 0.05, 0.1),
     ],
 )
-def test_intervals_of_a_mean_over_classes_hold_the_truth_as_often_as_they_say(
+def test_intervals_of_a_mean_over_classes_have_their_coverage(
     layout: str, scene: float, draw: float, noise: float
 ) -> None:
     assert 0.93 <= coverage(layout, scene, draw, noise) <= 0.97
@@ -86,7 +86,7 @@ def test_an_interval_is_the_t_interval_of_the_cluster_means() -> None:
     assert found.p == pytest.approx(0.11, abs=0.01)  # t = 2.248 at 3 degrees of freedom
 
 
-def test_one_cluster_has_no_interval() -> None:
+def test_single_cluster_has_no_interval() -> None:
     factor = factor_of("aaa", 10)
     found = interval_of(Design((factor,)), [np.full(11, 3.0)])
     assert found.value == 3

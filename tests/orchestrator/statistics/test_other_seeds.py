@@ -1,4 +1,4 @@
-"""One attack against itself under other seeds: what differs is noise, and is to be called so."""
+"""An attack against itself under other seeds: differences are noise and have no verdict."""
 
 from itertools import combinations
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.orchestrator.toy_experiments import run_toy, write_images
 SEEDS = 12
 
 
-def test_an_attack_against_itself_on_other_seeds_is_noise_nineteen_times_in_twenty(
+def test_attack_against_itself_on_other_seeds_is_noise_in_95_percent(
     tmp_path: Path,
 ) -> None:
     write_images(tmp_path / "data", count=24, size=(16, 16))

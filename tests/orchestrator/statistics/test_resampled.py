@@ -34,7 +34,7 @@ def sample(results: Results) -> Resampled:
 
 
 @pytest.mark.parametrize("metric", ALL_METRICS)
-def test_the_value_of_a_cell_is_that_of_the_matrix(
+def test_value_of_a_cell_equals_the_matrix(
     results: Results, sample: Resampled, metric: str
 ) -> None:
     matrix = results.matrix("pgd", metric)
@@ -44,7 +44,7 @@ def test_the_value_of_a_cell_is_that_of_the_matrix(
             assert found == pytest.approx(matrix.loc[source, target], abs=1e-12)
 
 
-def test_a_cluster_that_is_drawn_twice_counts_its_images_twice(results: Results) -> None:
+def test_cluster_drawn_twice_counts_its_images_twice(results: Results) -> None:
     design = design_of([results], resamples=1)
     (factor,) = design.factors
     weights = (factor.draws @ factor.members)[1]
@@ -53,7 +53,7 @@ def test_a_cluster_that_is_drawn_twice_counts_its_images_twice(results: Results)
     assert Resampled(results, design=design).values("pgd", [("a", "b")])[0][1] == by_hand
 
 
-def test_an_attack_differs_by_exactly_nothing_from_itself(sample: Resampled) -> None:
+def test_difference_of_an_attack_to_itself_is_exactly_zero(sample: Resampled) -> None:
     found = sample.difference("pgd", "again", pairs_of(sample.results, "same_backbone"))
     assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
     assert not found.beyond_noise
@@ -86,7 +86,7 @@ def test_a_difference_to_another_run_pairs_the_images(results: Results, tmp_path
     assert found == sample.difference("pgd", "noise", pairs)
 
 
-def test_an_interval_that_covers_more_is_wider(sample: Resampled) -> None:
+def test_interval_of_higher_level_is_wider(sample: Resampled) -> None:
     pairs = pairs_of(sample.results, "diagonal")
     half = sample.difference("pgd", "noise", pairs, level=0.5)
     most = sample.difference("pgd", "noise", pairs, level=0.99)
@@ -95,7 +95,7 @@ def test_an_interval_that_covers_more_is_wider(sample: Resampled) -> None:
 
 
 def test_a_mean_over_no_pair_is_refused(sample: Resampled) -> None:
-    with pytest.raises(ValueError, match="no pair of source and target"):
+    with pytest.raises(ValueError, match="at least one pair of source and target"):
         sample.mean("pgd", [])
 
 
@@ -113,7 +113,7 @@ def test_rows_columns_and_means_never_mix_headline_groups(sample: Resampled) -> 
     assert len(frame.loc["cell"]) == 9
 
 
-def test_what_is_missing_is_left_out_of_the_frame(results: Results) -> None:
+def test_missing_cells_are_left_out_of_the_frame(results: Results) -> None:
     some = {cell: v for cell, v in results.counts.items() if cell != ("pgd", "a", "c")}
     partial = Resampled(replace(results, counts=some), resamples=50)
     cells = partial.frame("pgd").query("kind == 'cell'")
@@ -123,7 +123,7 @@ def test_what_is_missing_is_left_out_of_the_frame(results: Results) -> None:
         partial.cell("pgd", "a", "c")
 
 
-def test_a_transfer_ratio_has_the_strongest_white_box_attack_below_the_line(
+def test_transfer_ratio_is_relative_to_the_strongest_white_box_attack(
     results: Results, sample: Resampled
 ) -> None:
     clean, pgd = results.clean(), results.matrix("pgd")
@@ -134,13 +134,13 @@ def test_a_transfer_ratio_has_the_strongest_white_box_attack_below_the_line(
     assert (found.value, found.low, found.high) == pytest.approx((100, 100, 100))
 
 
-def test_a_target_that_nothing_attacks_from_inside_has_no_ratio(tmp_path: Path) -> None:
+def test_target_without_a_white_box_attack_has_no_ratio(tmp_path: Path) -> None:
     results = run_toy(tmp_path, sources=["a"])
     assert results.matrix("pgd", "ratio")["b"].isna().all()
     assert np.isnan(Resampled(results, resamples=20).cell("pgd", "a", "b", "ratio").value)
 
 
-def test_a_target_that_its_own_attacks_take_nothing_from_has_no_ratio(results: Results) -> None:
+def test_target_without_a_white_box_drop_has_no_ratio(results: Results) -> None:
     clean = results.counts["clean", None, "b"]
     own = {(attack, "b", "b"): clean for attack in results.attacks if attack != "noise"}
     unmoved = replace(results, counts={**results.counts, **own})
@@ -151,7 +151,7 @@ def test_a_target_that_its_own_attacks_take_nothing_from_has_no_ratio(results: R
         assert np.isnan([found.value, found.low, found.high]).all()
 
 
-def test_runs_under_several_seeds_are_taken_together(tmp_path: Path) -> None:
+def test_runs_under_several_seeds_are_pooled(tmp_path: Path) -> None:
     attacks = [{"preset": "pgd", "eps": "8/255", "steps": 2, "start": "uniform"}]
     runs = [run_toy(tmp_path, seed=seed, attacks=attacks) for seed in (0, 1, 2)]
     sample = Resampled(*runs, resamples=100)

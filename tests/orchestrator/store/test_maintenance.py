@@ -542,7 +542,7 @@ def test_gc_asks_before_it_removes(
     store, orphan = orphaned
     monkeypatch.setattr("segtransfer.cli.store.is_interactive", lambda: True)
     output = runner.invoke(app, ["store", "gc", store.location], input=answer).output
-    assert "Remove all of this?" in output
+    assert "Remove all of these?" in output
     assert (orphan in names(store)) is stays
 
 
@@ -550,7 +550,7 @@ def test_gc_removes_nothing_where_there_is_nobody_to_ask(orphaned: tuple[Store, 
     store, orphan = orphaned
     answer = runner.invoke(app, ["store", "gc", store.location])
     assert answer.exit_code == 2
-    assert "give --yes" in answer.output
+    assert "add --yes" in answer.output
     assert orphan in names(store)
     assert runner.invoke(app, ["store", "gc", store.location, "--yes"]).exit_code == 0
     assert orphan not in names(store)

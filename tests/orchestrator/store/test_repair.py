@@ -155,7 +155,7 @@ def test_the_command_lists_asks_and_repairs(
     assert runner.invoke(app, ["store", "verify", store.location]).exit_code == 1
     unasked = runner.invoke(app, ["store", "repair", store.location])
     assert unasked.exit_code == 2
-    assert "give --yes" in unasked.stderr
+    assert "add --yes" in unasked.stderr
     monkeypatch.setattr("segtransfer.cli.store.is_interactive", lambda: True)
     refused = runner.invoke(app, ["store", "repair", store.location], input="n\n")
     assert row_path(key) in refused.output.replace("\n", "")

@@ -26,7 +26,7 @@ Scores = Callable[[str, str, str], float | Sequence[float]]  # attack, source, t
 
 
 def base_of(**changes: Any) -> BaseExperiment:
-    """Two backbones x two heads, and the twin of one of them; nothing of it is ever loaded."""
+    """Two backbones x two heads, and a twin; no model is loaded."""
     return read_base(
         {
             "data": {"sample": "camvid"},
@@ -51,7 +51,7 @@ def base_of(**changes: Any) -> BaseExperiment:
 
 
 def counts_of(miou: float | Sequence[float]) -> np.ndarray:
-    """int64 N x 3 x 2 of the wanted mIoU, the same or one an image."""
+    """Return int64 N x 3 x 2 with the wanted mIoU, equal or per image."""
     share = np.broadcast_to(np.asarray(miou, float), IMAGES) / 100
     right = np.round(PIXELS * 2 * share / (1 + share)).astype(np.int64)
     wrong = PIXELS - right
@@ -109,7 +109,7 @@ def results_of(experiment: Experiment, scores: Scores) -> Results:
 
 
 def numbers_of(study: Study[Any], scores: Scores, base: BaseExperiment | None = None) -> Any:
-    """What a study finds where its cells have these mIoUs."""
+    """Return the findings of a study whose cells have these mIoUs."""
     base = base or base_of()
     results = results_of(study.experiment(base), scores)
     return study.findings(Resampled(results, resamples=200), base)

@@ -19,7 +19,7 @@ def scores_of(ds: float, variants: dict[str, float] | None = None) -> Any:
     return scores
 
 
-def test_one_axis_is_changed_at_a_time_at_equal_cost() -> None:
+def test_variants_change_a_single_axis_at_equal_cost() -> None:
     base = base_of(attacks=[{"preset": "pgd", "eps": "8/255", "steps": 20}])
     pgd, default, *variants = STUDY.experiment(base).attacks
     assert (pgd.name, default.name) == ("pgd", "ds")
@@ -41,8 +41,8 @@ def test_variants_are_compared_with_the_default_and_with_pgd() -> None:
     assert (found["labels"].beyond_ds, found["labels"].beyond_pgd) == (-1, -1)
     assert (found["back"].beyond_ds, found["back"].beyond_pgd) == (0, 1)
     told = STUDY.paragraph(numbers)
-    assert "Beyond noise, more than the default (raw): native +3.00" in told
-    assert "Beyond noise, less than the default (raw): labels -3.00" in told
+    assert "Drops larger than the default's beyond noise (difference, raw): native +3.00" in told
+    assert "Drops smaller than the default's beyond noise (difference, raw): labels -3.00" in told
 
 
 def test_pgd_and_the_default_exchanged_flip_the_claim() -> None:
@@ -51,7 +51,7 @@ def test_pgd_and_the_default_exchanged_flip_the_claim() -> None:
     assert standings(STUDY, scores_of(0))["A5"] == "leaves open"
 
 
-def test_variants_that_noise_alone_tells_apart_stay_within_it() -> None:
+def test_variants_with_noisy_differences_are_within_noise() -> None:
     def scattered(attack: str, source: str, target: str) -> list[float]:
         return noisy(50, 5, seed=sum(map(ord, attack + source + target)))
 

@@ -1,4 +1,4 @@
-"""The base: an ordinary experiment; what its attacks mean to a study; equal work has equal keys."""
+"""The base: an experiment, facts from its attacks, and equal keys of equal work."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.orchestrator.studies.made_up import base_of
 TABLE = ROOT / "infra/benchmarks/transfer_table.yaml"
 
 
-def test_the_first_attack_that_takes_steps_says_eps_steps_and_cost() -> None:
+def test_first_iterative_attack_gives_eps_steps_and_cost() -> None:
     noise = {"preset": "noise", "eps": "2/255"}
     by_steps = base_of(attacks=[noise, {"preset": "ds", "eps": "4/255", "steps": 12}])
     assert (by_steps.eps, by_steps.steps) == (4 / 255, 12)
@@ -30,8 +30,8 @@ def test_the_first_attack_that_takes_steps_says_eps_steps_and_cost() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"attacks": ["noise"]}, "no attack takes steps"),
-        ({"attacks": [{"preset": "pgd", "norm": "l2"}]}, "attack 'pgd' is bounded by l2"),
+        ({"attacks": ["noise"]}, "no attack has steps"),
+        ({"attacks": [{"preset": "pgd", "norm": "l2"}]}, "attack 'pgd' has norm l2"),
         ({"study": {"twins": [["fcn-r18", "fcn-r81"]]}}, "study.twins names 'fcn-r81', which is"),
         ({"study": {"stride_twins": [["a", "fcn-r18"]]}}, "study.stride_twins names 'a'"),
         ({"study": {"heads": {"b": "FCNHead"}}}, "study.heads names 'b'"),
@@ -39,7 +39,7 @@ def test_the_first_attack_that_takes_steps_says_eps_steps_and_cost() -> None:
         ({"attacks": [{"preset": "pgd", "epz": 1}]}, "did you mean 'eps'"),
     ],
 )
-def test_a_wrong_base_is_refused_in_a_sentence(changes: dict[str, Any], told: str) -> None:
+def test_wrong_base_is_refused_with_a_message(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         base_of(**changes)
 
@@ -53,14 +53,12 @@ def test_a_wrong_base_is_refused_in_a_sentence(changes: dict[str, Any], told: st
         (["camvid"], "camvid", []),
     ],
 )
-def test_the_base_stands_before_the_overrides(
-    given: list[str], source: str, overrides: list[str]
-) -> None:
+def test_base_precedes_the_overrides(given: list[str], source: str, overrides: list[str]) -> None:
     assert split_base(given) == (source, overrides)
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_keeps_all_of_the_base_but_its_attacks_and_the_models_it_needs(name: str) -> None:
+def test_study_replaces_only_attacks_and_models_of_the_base(name: str) -> None:
     base = base_of(seed=7, shard_size=3, numerics="fast", data={"sample": "camvid", "images": 9})
     made = STUDIES[name].experiment(base)
     for field in ("data", "seed", "schedule_groups", "shard_size", "numerics", "runtime"):
@@ -68,7 +66,7 @@ def test_a_study_keeps_all_of_the_base_but_its_attacks_and_the_models_it_needs(n
     assert made.name == f"experiment-{name}"
 
 
-def test_what_the_big_table_made_is_not_made_again() -> None:
+def test_attacks_of_the_transfer_table_have_the_same_keys_in_studies() -> None:
     """Its data, models, seed and numerics, and attacks that are equal whatever they are called."""
     folder = ["data.folder=/somewhere"]
     table, base = read_experiment(TABLE, folder), read_base("camvid", folder)
@@ -88,6 +86,6 @@ def test_what_the_big_table_made_is_not_made_again() -> None:
     assert made("ablation")["with-mi"] == stored["ds-mi"]
 
 
-def test_the_bases_that_ship_are_data_alone() -> None:
+def test_shipped_bases_contain_only_data() -> None:
     for path in STUDY_BASES.glob("*.yaml"):
         assert yaml.safe_load(path.read_text())["name"] == path.stem

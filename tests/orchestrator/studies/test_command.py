@@ -1,4 +1,4 @@
-"""``segtransfer study`` as a user meets it: every study on toys, from the store, and refused."""
+"""``segtransfer study``: every study on toys, again from the store, and refused bases."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ runner = CliRunner()
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Toys of two backbones and two heads, one store for all studies."""
+    """Toys of two backbones and two heads, with a store for all studies."""
     folder = tmp_path_factory.mktemp("study")
     write_images(folder / "data", count=4, size=(24, 32))
     families = [("a", "one"), ("b", "one"), ("c", "two")]
@@ -45,7 +45,7 @@ def study(folder: Path, *arguments: str) -> Any:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_draws_a_figure_and_writes_what_its_numbers_say(name: str, folder: Path) -> None:
+def test_study_writes_a_figure_a_paragraph_and_numbers(name: str, folder: Path) -> None:
     answer = study(folder, name, "--no-tracking")
     assert answer.exit_code == 0, answer.output
     shown = " ".join(answer.output.split())
@@ -58,9 +58,7 @@ def test_a_study_draws_a_figure_and_writes_what_its_numbers_say(name: str, folde
     written = (report / "study.md").read_text()
     assert "One schedule group: no verdict." in written
     assert not any(f" {claim} " in written for claim in CLAIMS)
-    assert (
-        "(eps*sign)" not in written
-    )  # in Markdown two of them would set what is between in italics
+    assert "(eps*sign)" not in written  # in Markdown two unescaped stars would set text in italics
     assert json.loads((report / "study.json").read_text())["facts"]["images"] == 4
 
 
@@ -71,7 +69,7 @@ def test_more_schedule_groups_give_verdicts_on_claims(folder: Path) -> None:
     assert "no verdict" not in answer.output
 
 
-def test_a_second_look_computes_nothing(folder: Path) -> None:
+def test_second_run_of_a_study_computes_nothing(folder: Path) -> None:
     first, second = (study(folder, "heads", "--no-tracking") for _ in range(2))
     assert first.exit_code == second.exit_code == 0
     assert "Nothing to compute" in second.output
@@ -79,7 +77,7 @@ def test_a_second_look_computes_nothing(folder: Path) -> None:
 
 def test_overrides_reach_the_base(folder: Path) -> None:
     answer = study(folder, "heads", "attacks.0.eps=2/255", "data.images=2", "--no-tracking")
-    assert "On 2 images of data, eps 2/255, 6 forward equivalents an attack" in " ".join(
+    assert "On 2 images of data, eps 2/255, 6 forward equivalents per attack" in " ".join(
         answer.output.split()
     )
 
@@ -88,16 +86,16 @@ def test_overrides_reach_the_base(folder: Path) -> None:
     ("arguments", "told"),
     [
         (["head"], "unknown study 'head': did you mean 'heads'"),
-        (["heads", "study.heads={}"], "nothing says which head a, b, c has"),
-        (["twins", "study={}"], "study twins needs pairs of networks"),
+        (["heads", "study.heads={}"], "The kind of head of a, b, c is unknown"),
+        (["twins", "study={}"], "Study twins needs pairs of networks"),
         (
             ["eps", "sources=[a]", "targets=[a]"],
-            "the only source and target is a, so nothing transfers",
+            "a is the only source and the only target.",
         ),
         (["eps", "atacks=1"], "did you mean 'attacks'"),
     ],
 )
-def test_what_cannot_be_studied_is_told_in_a_sentence(
+def test_impossible_study_ends_with_code_2_and_a_message(
     arguments: list[str], told: str, folder: Path
 ) -> None:
     answer = study(folder, *arguments, "--no-tracking")

@@ -9,7 +9,7 @@ from tests.orchestrator.studies.made_up import RIGHT, base_of, noisy, numbers_of
 
 
 def scores_of(gain: dict[int, float], ratio: float = 0.8) -> Any:
-    """White-box PGD takes 40 points, on others ``ratio`` of it; dynamic scaling gains on top."""
+    """White-box PGD has a drop of 40, on others 40 ``ratio``; dynamic scaling adds its gain."""
 
     def scores(attack: str, source: str, target: str) -> float:
         preset, _, level = attack.split(":")[0].rpartition("-")
@@ -34,7 +34,7 @@ def test_every_attack_is_made_at_every_eps_at_the_same_cost() -> None:
     assert attacks["noise-4"].steps == 0
 
 
-def test_gains_and_ratios_are_those_counted_by_hand() -> None:
+def test_gains_and_ratios_equal_a_count_by_hand() -> None:
     numbers = numbers_of(STUDY, scores_of({2: 1, 4: 2, 8: 4, 16: 0}, ratio=0.5))
     (raw, _) = (g for g in numbers.gains if (g.attack, g.group) == ("ds", "cross_backbone"))
     assert [i.value for i in raw.values] == pytest.approx([1, 2, 4, 0], abs=1e-4)
@@ -50,16 +50,16 @@ def test_pgd_and_dynamic_scaling_exchanged_flip_the_claim() -> None:
     assert standings(STUDY, scores_of(everywhere(0.0)))["A5"] == "leaves open"
 
 
-def test_gains_on_both_sides_leave_it_open() -> None:
+def test_gains_of_both_signs_leave_the_claim_open() -> None:
     assert standings(STUDY, scores_of({2: 3, 4: 0, 8: 0, 16: -3}))["A5"] == "leaves open"
 
 
-def test_one_eps_beyond_noise_is_named_and_leaves_the_rest_open() -> None:
+def test_single_eps_beyond_noise_is_named_and_leaves_the_claim_open() -> None:
     told = STUDY.paragraph(numbers_of(STUDY, scores_of({2: 0, 4: 3, 8: 0, 16: 0})))
-    assert "leaves A5 open (DS takes more at eps 4 of 255 than PGD" in told
+    assert "leaves A5 open (the drop under DS is larger at eps 4 of 255 than under PGD" in told
 
 
-def test_a_gain_of_one_score_alone_does_not_count() -> None:
+def test_gain_of_a_single_score_does_not_count() -> None:
     def raw_alone(attack: str, source: str, target: str) -> float:
         return scores_of(everywhere(0.0 if attack.endswith(":sign") else 3.0))(
             attack, source, target
@@ -75,12 +75,12 @@ def test_easily_means_at_least_half_of_the_strongest_white_box_drop() -> None:
     assert standings(STUDY, mixed)["A6"] == "leaves open"
 
 
-def test_without_a_target_that_is_attacked_itself_ease_is_not_tested() -> None:
+def test_base_without_white_box_pairs_does_not_test_ease() -> None:
     base = base_of(sources=["fcn-r18"], targets=["fcn-mnv2"])
     assert standings(STUDY, scores_of(everywhere(1.0)), base)["A6"] == "not tested"
 
 
-def test_what_noise_could_make_is_no_gain() -> None:
+def test_gain_within_noise_does_not_count() -> None:
     def scattered(attack: str, source: str, target: str) -> list[float]:
         return noisy(50, 10, seed=sum(map(ord, attack + source + target)))
 

@@ -1,4 +1,4 @@
-"""Heads: pairs by what they share, contrasts target by target, and which claims follow."""
+"""Heads: pairs by shared parts, contrasts per target, and the verdicts."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def shares(source: str, target: str) -> tuple[bool, bool, bool]:
 
 
 def scores_of(itself: float, head: float, backbone: float, ds: float = 2.0) -> Any:
-    """60 less what two models share and ``ds``; models of each target start from its own level."""
+    """60 minus the effect of shared parts and of ``ds``, plus a level per target."""
     levels = {"fcn-r18": 3.0, "pspnet-r18": -2.0, "fcn-mnv2": 5.0}
 
     def scores(attack: str, source: str, target: str) -> float:
@@ -29,15 +29,15 @@ def scores_of(itself: float, head: float, backbone: float, ds: float = 2.0) -> A
     return scores
 
 
-def test_every_pair_is_of_one_kind() -> None:
+def test_every_pair_has_a_single_kind() -> None:
     numbers = numbers_of(STUDY, scores_of(20, 3, 5))
     assert tuple(kind.name for kind in numbers.kinds) == KINDS
-    # Four sources, five targets: the twin of pspnet-r18 shares all with it but the weights.
+    # Four sources, five targets: the twin of pspnet-r18 differs in its weights only.
     counted = {kind.name: kind.pairs for kind in numbers.kinds}
     assert counted == {ITSELF: 4, BOTH: 1, BACKBONE: 5, HEAD: 5, NEITHER: 5}
 
 
-def test_contrasts_are_those_counted_by_hand_whatever_the_level_of_a_target() -> None:
+def test_contrasts_equal_a_count_by_hand_at_any_level_of_a_target() -> None:
     numbers = numbers_of(STUDY, scores_of(20, 3, 5))
     for score in ("raw", "eps*sign"):
         assert numbers.shared_head[score].value == pytest.approx(3, abs=1e-4)
@@ -46,7 +46,7 @@ def test_contrasts_are_those_counted_by_hand_whatever_the_level_of_a_target() ->
     assert ds - pgd == pytest.approx(2, abs=1e-4)
 
 
-def test_a_head_that_carries_transfer_supports_the_claim_and_one_that_hinders_it_does_not() -> None:
+def test_shared_head_with_more_transfer_supports_the_claim_and_with_less_contradicts() -> None:
     found = standings(STUDY, scores_of(20, 3, 5))
     assert (found["A3"], found["A4"]) == ("supports", "supports")
     assert standings(STUDY, scores_of(20, -3, 5))["A4"] == "contradicts"
@@ -58,15 +58,15 @@ def test_exchanged_heads_flip_the_claim() -> None:
     assert standings(STUDY, scores_of(20, 3, 5), exchanged)["A4"] == "contradicts"
 
 
-def test_a_head_that_surely_does_not_matter_is_against_the_claim() -> None:
+def test_shared_head_with_negligible_effect_contradicts_the_claim() -> None:
     assert standings(STUDY, scores_of(20, 0, 5))["A4"] == "contradicts"
 
 
-def test_source_and_others_exchanged_flip_what_is_said_of_transfer() -> None:
+def test_source_and_others_exchanged_flip_the_verdict_on_transfer() -> None:
     assert standings(STUDY, scores_of(-40, 3, 5))["A3"] == "contradicts"
 
 
-def test_noise_leaves_it_open() -> None:
+def test_noise_leaves_the_claim_open() -> None:
     def scattered(attack: str, source: str, target: str) -> list[float]:
         return noisy(40, 10, seed=sum(map(ord, attack + source + target)))
 
@@ -88,7 +88,7 @@ def test_heads_are_read_from_the_config_unless_the_study_names_them() -> None:
 def test_a_model_of_unknown_head_is_named() -> None:
     toy = {"name": "toy", "torch": {"callable": "tests.toys:convolutional"}}
     base = base_of(models=["fcn-r18", toy], sources=None, study={})
-    with pytest.raises(InputError, match=r"which head toy has; give it as study\.heads"):
+    with pytest.raises(InputError, match=r"kind of head of toy is unknown. Set study\.heads"):
         STUDY.experiment(base)
 
 
@@ -98,7 +98,7 @@ def test_a_base_without_pairs_of_both_kinds_does_not_test_the_claim() -> None:
     assert (found["A3"], found["A4"]) == ("not tested", "not tested")
 
 
-def test_pgd_and_dynamic_scaling_exchanged_flip_what_is_said_of_them() -> None:
+def test_pgd_and_dynamic_scaling_exchanged_flip_the_verdict() -> None:
     assert standings(STUDY, scores_of(20, 3, 5))["A5"] == "supports"
     assert standings(STUDY, scores_of(20, 3, 5, ds=-2.0))["A5"] == "contradicts"
 

@@ -11,32 +11,25 @@ from segtransfer.runtime.runner import carry_out
 from segtransfer.statistics import Resampled
 from segtransfer.studies import object_size, read_base
 from segtransfer.studies.base import BaseExperiment
-from segtransfer.studies.object_size import (
-    STUDY,
-    Sizes,
-    count,
-    objects,
-    quarter_edges,
-    quarters,
-    recall,
-)
+from segtransfer.studies.object_quarters import count, objects, quarter_edges, quarters, recall
+from segtransfer.studies.object_size import STUDY, Sizes
 from segtransfer.studies.study import Verdict
 from tests.orchestrator.toy_experiments import toy, toy_spec
 
 VOID = 255
 
 
-def test_objects_are_components_of_one_class_and_void_is_none() -> None:
+def test_objects_are_components_of_a_class_without_void() -> None:
     label = np.array([[1, 1, 0, 1], [0, 0, 0, 1], [VOID, 1, 0, 0]], np.uint8)
     which, areas = objects(label, 3)
     assert [list(found) for found in areas] == [[6], [2, 2, 1], []]
     assert which[0, 0] == which[0, 1]
     assert which[0, 3] == which[1, 3]
-    assert len({which[0, 0], which[0, 3], which[2, 1]}) == 3  # one object each
+    assert len({which[0, 0], which[0, 3], which[2, 1]}) == 3  # an object each
 
 
 def strips(lengths: list[int], index: int) -> np.ndarray:
-    """A label whose rows hold one object each, as long as asked for, void around it."""
+    """Return a label with an object per row, of the given length, and void around."""
     label = np.full((2 * len(lengths), 8), VOID, np.uint8)
     for row, length in enumerate(lengths):
         label[2 * row, :length] = index
@@ -48,7 +41,7 @@ def test_objects_are_sorted_into_quarters_of_their_own_class_over_all_images() -
     edges, areas = quarter_edges(labels, 2)
     sizes = quarters(labels, edges)
     assert [sorted(found) for found in areas[1:]] == [[3, 4], [5, 6], [7, 8]]
-    # Those of the other class are all alike, and stand in the first quarter of it.
+    # Objects of the other class have equal areas, which is the first quarter.
     assert sorted(areas[0]) == [1, 2, 8, 8, 8, 8]
     assert list(sizes[0][::2, 0]) == [0, 0, 1, 3]
     assert list(sizes[1][::2, 0]) == [1, 2, 2, 3]
@@ -64,7 +57,7 @@ def test_pixels_are_counted_by_image_class_and_quarter() -> None:
     assert right.tolist() == [[0, 0, 0, 8, 0, 0, 0, 0], [0, 0, 0, 7, 0, 0, 0, 0]]
 
 
-def test_recall_is_the_mean_over_classes_that_have_such_objects() -> None:
+def test_recall_is_the_mean_over_classes_with_objects_of_the_quarter() -> None:
     every = np.array([10, 10, 10, 0, 20, 20, 0, 0])
     right = np.array([10, 5, 1, 0, 0, 20, 0, 0])
     assert recall(right, every).tolist() == pytest.approx([50, 75, 10, np.nan], nan_ok=True)
@@ -72,7 +65,7 @@ def test_recall_is_the_mean_over_classes_that_have_such_objects() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, BaseExperiment]:
-    """A real run on squares of a few sizes: what the store holds is what is counted."""
+    """A real run on squares of a few sizes, whose stored predictions are counted."""
     folder = tmp_path_factory.mktemp("sizes")
     generator = np.random.default_rng(0)
     for kind in ("images", "labels"):
@@ -89,10 +82,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, BaseExperime
     return carry_out(STUDY.experiment(base)), base
 
 
-def test_recall_of_stored_predictions_is_that_counted_one_by_one(run: Any) -> None:
+def test_recall_of_stored_predictions_equals_a_count_per_object(run: Any) -> None:
     results, base = run
     numbers = STUDY.findings(Resampled(results), base)
-    assert numbers.objects == 6 * 4  # three squares and what is around them
+    assert numbers.objects == 6 * 4  # three squares and their surroundings
     labels = np.concatenate([results.store.shard(s).labels for s in results.manifest.shards])
     sizes = quarters(labels, quarter_edges(labels, 3)[0])
     expected = []
@@ -115,7 +108,7 @@ def test_recall_of_stored_predictions_is_that_counted_one_by_one(run: Any) -> No
     assert found == pytest.approx(np.mean(expected, axis=0))
 
 
-def test_what_no_image_shows_has_no_recall_and_no_area(run: Any) -> None:
+def test_class_without_objects_has_no_recall_and_no_area(run: Any) -> None:
     results, base = run
     numbers = STUDY.findings(Resampled(results), base)
     for interval, area in zip(numbers.clean, numbers.areas, strict=True):
@@ -123,7 +116,7 @@ def test_what_no_image_shows_has_no_recall_and_no_area(run: Any) -> None:
 
 
 def verdicts_of(run: Any, monkeypatch: pytest.MonkeyPatch, taken: Any) -> dict[str, str]:
-    """Where claims stand if ``taken(attack, source, target)`` points are lost, by quarter."""
+    """Return the verdicts for drops of ``taken(attack, source, target)`` points by quarter."""
     results, base = run
 
     def of(self: Any, attack: str, source: str | None, target: str) -> list[np.ndarray]:
@@ -137,7 +130,7 @@ def verdicts_of(run: Any, monkeypatch: pytest.MonkeyPatch, taken: Any) -> dict[s
     return {verdict.claim: verdict.standing for verdict in found}
 
 
-def test_uneven_gains_support_that_scale_matters_and_even_ones_do_not(
+def test_uneven_gains_support_the_claim_and_even_gains_do_not(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def uneven(attack: str, source: str, target: str) -> list[float]:

@@ -43,7 +43,7 @@ def curve(
     return found
 
 
-def test_one_run_an_attack_is_kept_at_every_step_raw_and_at_equal_energy() -> None:
+def test_attack_runs_once_and_keeps_steps_raw_and_at_equal_energy() -> None:
     experiment = STUDY.experiment(base_of())
     assert [attack.name for attack in experiment.attacks] == ["pgd", "ds"]
     for attack in experiment.attacks:
@@ -52,12 +52,12 @@ def test_one_run_an_attack_is_kept_at_every_step_raw_and_at_equal_energy() -> No
         assert attack.step_size == pytest.approx(2 / 255)
 
 
-def test_steps_end_where_the_base_ends() -> None:
+def test_kept_steps_end_with_the_last_step_of_the_base() -> None:
     base = base_of(attacks=[{"preset": "pgd", "steps": 15}])
     assert STUDY.experiment(base).attacks[0].steps_at == (1, 2, 3, 5, 7, 10, 15)
 
 
-def test_the_index_is_the_last_step_less_the_best() -> None:
+def test_overfitting_index_is_the_last_step_minus_the_best_step() -> None:
     found = curve(turning)
     assert found.overfit.value == pytest.approx(4, abs=1e-4)
     assert found.best == (10, 10)
@@ -68,13 +68,13 @@ def test_the_index_is_the_last_step_less_the_best() -> None:
     assert found.source.value == pytest.approx(-1.8, abs=1e-4)
 
 
-def test_a_score_that_falls_to_the_end_has_an_index_of_zero() -> None:
+def test_score_falling_to_the_last_step_has_an_index_of_zero() -> None:
     found = curve(falling)
     assert (found.overfit.low, found.overfit.value, found.overfit.high) == (0, 0, 0)
     assert found.best == (LAST, LAST)
 
 
-def test_the_best_step_of_one_half_of_the_images_is_scored_on_the_other() -> None:
+def test_best_step_of_a_half_is_scored_on_the_other_half() -> None:
     first = first_half(results_of(STUDY.experiment(base_of()), falling))
     assert 0.3 < first.mean() < 0.7
 
@@ -89,7 +89,7 @@ def test_the_best_step_of_one_half_of_the_images_is_scored_on_the_other() -> Non
     assert found.overfit.value == pytest.approx(0, abs=1e-4)
 
 
-def test_images_of_one_schedule_group_are_in_one_half() -> None:
+def test_images_of_a_schedule_group_are_in_the_same_half() -> None:
     results = results_of(STUDY.experiment(base_of()), falling)
     count = results.manifest.spec["schedule_groups"]
     first = first_half(results)
@@ -99,7 +99,7 @@ def test_images_of_one_schedule_group_are_in_one_half() -> None:
     assert first_half(alone).sum() == IMAGES / 2
 
 
-def test_a_turn_at_which_the_source_recovers_too_is_no_overfitting() -> None:
+def test_turn_with_a_recovering_source_is_no_overfitting() -> None:
     def all_alike(attack: str, source: str, target: str) -> float:
         return turning(attack, "one", "other") - 20 * (source == target)
 
@@ -107,7 +107,7 @@ def test_a_turn_at_which_the_source_recovers_too_is_no_overfitting() -> None:
     assert standings(STUDY, all_alike)["A2"] == "leaves open"
 
 
-def test_no_turn_supports_that_aes_do_not_always_overfit_and_a_turn_contradicts_it() -> None:
+def test_curve_without_a_turn_supports_a2_and_with_a_turn_contradicts() -> None:
     assert standings(STUDY, falling) == {"A1": "not tested", "A2": "supports", "A3": "supports"}
     assert standings(STUDY, turning) == {
         "A1": "not tested",
@@ -116,14 +116,14 @@ def test_no_turn_supports_that_aes_do_not_always_overfit_and_a_turn_contradicts_
     }
 
 
-def test_source_and_target_exchanged_flip_what_is_said_of_transfer() -> None:
+def test_source_and_target_exchanged_flip_the_verdict_on_transfer() -> None:
     def exchanged(attack: str, source: str, target: str) -> float:
         return falling(attack, source, "other" if source == target else source)
 
     assert standings(STUDY, exchanged)["A3"] == "contradicts"
 
 
-def test_what_turns_on_one_backbone_alone_does_not_always_overfit() -> None:
+def test_turn_on_a_single_group_supports_a2() -> None:
     def partly(attack: str, source: str, target: str) -> float:
         same = source.split("-")[1] == target.split("-")[1]
         return (falling if same else turning)(attack, source, target)
@@ -131,14 +131,14 @@ def test_what_turns_on_one_backbone_alone_does_not_always_overfit() -> None:
     assert standings(STUDY, partly)["A2"] == "supports"
 
 
-def test_a_turn_of_one_score_alone_leaves_it_open() -> None:
+def test_turn_of_a_single_score_leaves_the_claim_open() -> None:
     def raw_alone(attack: str, source: str, target: str) -> float:
         return (falling if attack.endswith(":sign") else turning)(attack, source, target)
 
     assert standings(STUDY, raw_alone)["A2"] == "leaves open"
 
 
-def test_noise_leaves_it_open() -> None:
+def test_noise_leaves_the_claim_open() -> None:
     def scattered(attack: str, source: str, target: str) -> list[float]:
         value = 30.0 if source == target else 45.0
         return noisy(value, 8, seed=step_of(attack) + 1000 * attack.endswith(":sign"))
@@ -146,15 +146,15 @@ def test_noise_leaves_it_open() -> None:
     assert standings(STUDY, scattered)["A2"] == "leaves open"
 
 
-def test_few_steps_say_nothing() -> None:
+def test_short_attack_leaves_the_claims_open() -> None:
     base = base_of(attacks=[{"preset": "pgd", "steps": 10}])
     found = standings(STUDY, falling, base)
     assert found == {"A1": "not tested", "A2": "leaves open", "A3": "leaves open"}
 
 
-def test_the_paragraph_tells_its_numbers() -> None:
+def test_paragraph_has_the_numbers() -> None:
     told = STUDY.paragraph(numbers_of(STUDY, turning))
     assert told.startswith("On 40 images of nothing, eps 8/255, 100 steps of a fixed size: ")
     assert "O = +4.00 [+4.00, +4.00] (raw) and +4.00 [+4.00, +4.00] (eps*sign)" in told
     assert "does not test A1 (no classifier was attacked), contradicts A2" in told
-    assert "one sequence" in told
+    assert "one video" in told

@@ -1,4 +1,4 @@
-"""The registry of studies, and the conclusion of one."""
+"""The registry of studies, and the conclusion of a study."""
 
 from dataclasses import replace
 
@@ -19,11 +19,11 @@ def test_studies_are_found_by_name() -> None:
     assert list(CLAIMS) == ["A1", "A2", "A3", "A4", "A5", "A6"]
 
 
-def test_conclusion_of_incomplete_results_raises_an_error_that_has_them() -> None:
+def test_conclusion_of_incomplete_results_raises_an_error_with_the_results() -> None:
     study, base = STUDIES["eps"], base_of()
     whole = results_of(study.experiment(base), lambda attack, source, target: RIGHT)
     assert conclude(study, base, whole).study is study
     partial = replace(whole, missing=frozenset({"key"}), failures={"key": "it failed"})
-    with pytest.raises(IncompleteStudyError, match="1 tasks have no result; run") as caught:
+    with pytest.raises(IncompleteStudyError, match="1 tasks have no result") as caught:
         conclude(study, base, partial)
     assert caught.value.results is partial

@@ -1,4 +1,4 @@
-"""Scales: the matrix, how heavy its diagonal is, and whether dynamic scaling flattens it."""
+"""Scales: the matrix, the weight of its diagonal, and flattening by dynamic scaling."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def found(scores: Any) -> Scales:
     return numbers_of(STUDY, scores, BASE)
 
 
-def test_targets_are_the_network_at_each_scale_and_attacks_see_one_scale_each() -> None:
+def test_targets_are_networks_at_each_scale_and_attacks_have_a_single_scale() -> None:
     experiment = STUDY.experiment(BASE)
     assert experiment.sources == ("pspnet-r18",)
     assert [m.inference.scale for m in experiment.target_models if m.inference] == list(SCALES)
@@ -43,7 +43,7 @@ def test_targets_are_the_network_at_each_scale_and_attacks_see_one_scale_each() 
     assert models.describe(native).fingerprint == models.describe(network).fingerprint
 
 
-def test_the_diagonal_is_as_heavy_as_pgd_takes_less_elsewhere() -> None:
+def test_weight_of_the_diagonal_equals_the_smaller_drop_at_other_scales() -> None:
     numbers = found(tied)
     assert [[round(i.value) for i in row] for row in numbers.pgd][1] == [30, 20, 30, 30, 30]
     assert [round(i.value) for i in numbers.ds] == [22] * 5
@@ -53,7 +53,7 @@ def test_the_diagonal_is_as_heavy_as_pgd_takes_less_elsewhere() -> None:
     assert numbers.gain["raw"].value == pytest.approx(8, abs=1e-4)
 
 
-def test_a_heavy_diagonal_that_dynamic_scaling_flattens_supports_both_claims() -> None:
+def test_diagonal_flattened_by_dynamic_scaling_supports_both_claims() -> None:
     assert standings(STUDY, tied, BASE) == {"A4": "supports", "A5": "supports"}
 
 
@@ -70,18 +70,18 @@ def test_pgd_and_dynamic_scaling_exchanged_flip_the_claim() -> None:
     assert standings(STUDY, exchanged, BASE)["A5"] == "contradicts"
 
 
-def test_a_flat_matrix_is_against_the_claim_and_nothing_is_left_to_flatten() -> None:
+def test_flat_matrix_contradicts_the_claim() -> None:
     assert standings(STUDY, lambda *_: 25.0, BASE) == {"A4": "contradicts", "A5": "leaves open"}
 
 
-def test_flattening_by_taking_less_is_no_gain() -> None:
+def test_flattening_by_smaller_drops_is_no_gain() -> None:
     def weak(attack: str, source: str, target: str) -> float:
         return 35 if attack.startswith("ds") else tied(attack, source, target)
 
     assert standings(STUDY, weak, BASE)["A5"] == "leaves open"
 
 
-def test_noise_leaves_it_open() -> None:
+def test_noise_leaves_the_claim_open() -> None:
     def scattered(attack: str, source: str, target: str) -> list[float]:
         seed = round(100 * scale_of(target)) + (
             0 if "ds" in attack else round(9 * scale_of(attack))
@@ -91,7 +91,7 @@ def test_noise_leaves_it_open() -> None:
     assert set(standings(STUDY, scattered, BASE).values()) == {"leaves open"}
 
 
-def test_networks_that_slide_windows_or_are_several_are_refused() -> None:
+def test_sliding_networks_and_ensembles_are_refused() -> None:
     window = {"mode": "slide", "crop": [32, 32], "stride": [32, 32]}
     slides = {"zoo": "fcn-r18", "inference": window}
     both = {"name": "both", "ensemble": ["fcn-r18", "pspnet-r18"]}

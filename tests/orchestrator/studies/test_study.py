@@ -1,4 +1,4 @@
-"""Verdicts: a claim stands where its intervals put it, and never further."""
+"""Verdicts: the standing of a claim follows from its intervals."""
 
 import pytest
 
@@ -29,14 +29,14 @@ NEAR, UNKNOWN = Interval(0.1, -0.2, 0.4), Interval(1, float("nan"), float("nan")
         ([], 0, "leaves open"),
     ],
 )
-def test_a_claim_stands_where_all_intervals_lie(
+def test_claim_has_the_common_sign_of_its_intervals(
     intervals: list[Interval], sign: int, where: str
 ) -> None:
     assert direction(intervals) == sign
     assert standing(direction(intervals)) == where
 
 
-def test_what_surely_does_not_matter_is_against_a_claim_that_it_does() -> None:
+def test_negligible_effect_contradicts_a_claim_of_an_effect() -> None:
     assert matters([NEAR, NEAR]) == "contradicts"
     assert matters([NEAR, ACROSS]) == "leaves open"
     assert matters([ABOVE, ABOVE]) == "supports"
@@ -67,8 +67,8 @@ def test_below_the_authors_eps_nothing_contradicts_their_claim() -> None:
     assert ease([{"raw": Interval(65, 60, 70)}], 4 / 255).standing == "supports"
 
 
-def test_a_verdict_over_pgd_alone_says_so() -> None:
-    assert over_pgd("A5", "supports", "more").reason == "more; PGD is the only rival"
+def test_verdict_over_pgd_names_pgd() -> None:
+    assert over_pgd("A5", "supports", "more").reason == "more; compared with PGD only"
 
 
 def test_a_summary_names_every_claim_and_why() -> None:

@@ -1,4 +1,4 @@
-"""Twins: what dynamic scaling gains on either, and which of the two gains more."""
+"""Twins: the gain of dynamic scaling on both, and its difference."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ def gains(of: dict[str, float], default: float = 1.0) -> Any:
     return scores
 
 
-def test_both_twins_are_sources_and_targets_whatever_the_base_names() -> None:
+def test_both_twins_are_sources_and_targets_for_any_base() -> None:
     experiment = STUDY.experiment(base_of(sources=["fcn-r18"], targets=["fcn-mnv2"]))
     assert experiment.sources == ("fcn-r18", WITH, WITHOUT)
     assert experiment.targets == (WITH, WITHOUT, "fcn-mnv2")
 
 
-def test_gains_and_their_difference_are_those_counted_by_hand() -> None:
+def test_gains_and_their_difference_equal_a_count_by_hand() -> None:
     (kind,) = numbers_of(STUDY, gains({WITH: 2.0, WITHOUT: 5.0})).kinds
     source, target = kind.roles
     assert source.first["raw"].value == pytest.approx(2, abs=1e-4)
@@ -37,7 +37,7 @@ def test_gains_and_their_difference_are_those_counted_by_hand() -> None:
     assert target.difference["raw"].value == pytest.approx(0, abs=1e-4)
 
 
-def test_twins_are_compared_on_the_same_partners_and_never_on_each_other() -> None:
+def test_twins_are_compared_on_common_partners_without_themselves() -> None:
     def scores(attack: str, source: str, target: str) -> float:
         if {source, target} <= {WITH, WITHOUT}:
             return 40 - 30 * attack.startswith("ds")
@@ -54,7 +54,7 @@ def test_exchanged_twins_flip_the_claim() -> None:
     assert standings(STUDY, gains({WITH: 2.0, WITHOUT: 5.0}), exchanged) == {"A4": "contradicts"}
 
 
-def test_equal_gains_are_against_the_claim_and_noise_leaves_it_open() -> None:
+def test_equal_gains_contradict_the_claim_and_noise_leaves_the_claim_open() -> None:
     assert standings(STUDY, gains({})) == {"A4": "contradicts"}
 
     def scattered(attack: str, source: str, target: str) -> list[float]:
@@ -63,19 +63,19 @@ def test_equal_gains_are_against_the_claim_and_noise_leaves_it_open() -> None:
     assert standings(STUDY, scattered) == {"A4": "leaves open"}
 
 
-def test_twins_of_another_stride_are_told_apart_and_not_judged() -> None:
+def test_twins_of_another_stride_have_gains_and_no_verdict() -> None:
     base = base_of(study={"stride_twins": [["fcn-r18", "pspnet-r18"]]})
     assert standings(STUDY, gains({}), base) == {"A4": "not tested"}
     told = STUDY.paragraph(numbers_of(STUDY, gains({}), base))
     assert "With fcn-r18 / pspnet-r18 (finer / coarser output stride) as source" in told
-    assert "No twins of another output stride" in STUDY.paragraph(numbers_of(STUDY, gains({})))
+    assert "Output stride is not tested" in STUDY.paragraph(numbers_of(STUDY, gains({})))
 
 
-def test_without_twins_or_without_partners_it_is_refused() -> None:
-    with pytest.raises(InputError, match="study twins needs pairs of networks"):
+def test_base_without_twins_or_partners_is_refused() -> None:
+    with pytest.raises(InputError, match="Study twins needs pairs of networks"):
         STUDY.experiment(base_of(study={}))
     alone = base_of(models=[WITH, WITHOUT], sources=None, study={"twins": [[WITH, WITHOUT]]})
-    with pytest.raises(InputError, match="as sources twins are compared on a common target"):
+    with pytest.raises(InputError, match="twins as sources with a common target"):
         STUDY.experiment(alone)
-    with pytest.raises(InputError, match="as targets twins are compared on a common source"):
+    with pytest.raises(InputError, match="twins as targets with a common source"):
         STUDY.experiment(base_of(sources=[WITH]))

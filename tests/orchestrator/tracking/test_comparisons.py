@@ -163,5 +163,5 @@ def test_a_run_whose_store_is_gone_says_so(logged: Results, folder: Path) -> Non
     log_results(gone)
     Path(gone.store.location).rename(folder / "moved")
     for run in runs_of("gone"):
-        with pytest.raises(InputError, match="is not there any more"):
+        with pytest.raises(InputError, match="no longer holds"):
             find_run(run.info.run_id, logged.store, read_run)

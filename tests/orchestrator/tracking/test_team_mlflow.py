@@ -86,7 +86,7 @@ def is_one_warning(answer: Result) -> bool:
     return (
         len(lines) == 2
         and lines[0].startswith("MLflow at http://")
-        and lines[1].startswith("Log it later with: segtransfer report")
+        and lines[1].startswith("To log later: segtransfer report")
     )
 
 

@@ -70,7 +70,7 @@ def test_a_broken_database_is_one_sentence_and_the_results_are_kept(
     first, second = answer.stderr.splitlines()
     assert first.startswith(f"MLflow at sqlite:///{path}")
     assert "could not be written: " in first
-    assert second == f"Log it later with: segtransfer report {folder / 'store'} --log"
+    assert second == f"To log later: segtransfer report {folder / 'store'} --log"
     again = runner.invoke(app, ["report", "store", "--log"])
     assert again.exit_code == 1
     assert "Traceback" not in answer.output + again.output
@@ -212,7 +212,7 @@ def test_compare_writes_to_mlflow_only_if_the_experiment_did(
     compare = ["compare", "fgsm", "fgsm", "--store", results.store.location]
     answer = runner.invoke(app, compare)
     assert answer.exit_code == 0, answer.output
-    assert "Not in MLflow, because toys is not" in answer.output.replace("\n", " ")
+    assert "Not logged to MLflow, because toys is not logged" in answer.output.replace("\n", " ")
     assert not (folder / "mlflow.db").exists()
     log_results(results)
     answer = runner.invoke(app, compare)

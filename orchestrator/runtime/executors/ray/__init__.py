@@ -1,4 +1,4 @@
-"""The Ray executor: one model actor per slot, on every node of a cluster."""
+"""The Ray executor: a model actor per slot, on every node of a cluster."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,17 +10,24 @@ if TYPE_CHECKING:
 
 
 class OnRay(ExecutorKind):
-    """A driver of the run's own, or the driver of a named fleet, as an actor on a Ray cluster."""
+    """Runs the driver as an actor on a Ray cluster: the run's own, or that of a named fleet."""
 
     workers: ClassVar[bool] = True
 
     def connect(self, runtime: Runtime, name: str) -> "RayClient":
         """Start a driver, or attach to the fleet that the runtime names.
 
+        Args:
+            runtime: The runtime options of the run.
+            name: Prefix of the Ray namespace of a driver of the run's own.
+
+        Returns:
+            The run's access to the driver, which the run closes.
+
         Raises:
             InputError: If no cluster answers, or the fleet cannot be used.
         """
-        # Specs are read without Ray.
+        # Imported here, because specs are read without Ray.
         from segtransfer.runtime.executors.ray.driver import own_driver
         from segtransfer.runtime.executors.ray.fleets import attach
 

@@ -19,36 +19,53 @@ from segtransfer.runtime.scheduler import Slot
 
 
 class SlotAllocator:
-    """Allocates slots to nodes, as the fleet's spec and the expected models demand."""
+    """Allocates slots to nodes, as the fleet's spec and the expected models demand.
+
+    Args:
+        fleet: The spec of the fleet.
+    """
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._models, self._sources = 0, 0
         self._peaks: Sequence[int] = ()
         self._per_gpu: int | None = None
-        self._numbers: Counter[str] = Counter()  # node id -> number of slots it ever got
+        self._numbers: Counter[str] = Counter()  # node id -> number of slots allocated so far
         self._nodes: set[str] = set()  # ids of the nodes at the last allocation
         self._request = NodeRequest()
 
     def expect(self, models: int, sources: int, peaks: Sequence[int]) -> None:
-        """Expect at least this many models and sources, with these peaks of GPU memory in bytes."""
+        """Raise the expected numbers of models and sources; neither ever falls.
+
+        Args:
+            models: Number of models to host.
+            sources: Number of these models under attack.
+            peaks: Peak GPU memory of each model in bytes; empty unless all were measured.
+        """
         self._peaks = peaks
         self._models = max(self._models, models, 1)
         self._sources = max(self._sources, sources)
 
     def nodes_changed(self, nodes: Sequence[NodeCapacity]) -> bool:
-        """Tell whether nodes have joined or died since the last allocation."""
+        """Return whether nodes have joined or died since the last allocation."""
         return {node.node_id for node in nodes} != self._nodes
 
     def allocate(
         self, nodes: Sequence[NodeCapacity], slots: Counter[str], *, everywhere: bool
     ) -> list[RaySlot]:
-        """Return the slots that nodes lack, without workers.
+        """Return new slots, without workers, for nodes with fewer slots than their share.
+
+        The number of slots per GPU is decided once, when the first node with GPUs is seen. Nodes
+        may be asked for the memory of their GPUs then, which blocks.
 
         Args:
             nodes: All alive nodes.
             slots: Number of current slots by node id.
-            everywhere: Whether all nodes get slots, or only nodes that have joined.
+            everywhere: Whether all nodes get slots, or only nodes that joined since the last
+                allocation.
+
+        Returns:
+            The slots, none of which is up.
         """
         if self._per_gpu is None and any(node.gpus for node in nodes):
             self._per_gpu = share_gpus(self._fleet, nodes, self._models, self._peaks)
@@ -65,16 +82,20 @@ class SlotAllocator:
         return allocated
 
     def request_missing(self, nodes: Sequence[NodeCapacity]) -> None:
-        """Ask the autoscaler for the nodes that the fleet lacks, or take back a request."""
+        """Ask the autoscaler for the nodes that the fleet lacks, or withdraw the request."""
         missing = missing_resources(self._fleet, nodes, self._slots_per_gpu())
         self._request.update(missing, time.monotonic())
 
     def awaited(self) -> str:
-        """Return a phrase for the requested nodes; empty if none are requested."""
+        """Describe the requested nodes.
+
+        Returns:
+            A phrase such as "CPUs: 64 in all"; empty if no nodes are requested.
+        """
         return str(self._request)
 
     def _slots_per_gpu(self) -> int:
-        """Return the slots per GPU as decided when GPUs were first seen; before that, the least."""
+        """Return the slots per GPU as decided when GPUs were first seen; before, the least."""
         return self._per_gpu or pick_slots_per_gpu(self._fleet, 0, self._models)
 
     def _new_slots(self, node: NodeCapacity, new: int, slots: int, per_gpu: int) -> list[RaySlot]:

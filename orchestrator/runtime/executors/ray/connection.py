@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster: its deadline, and the folder and variables that it leaves."""
+"""The connection to a Ray cluster: its deadline, temporary folder and environment variables."""
 
 import atexit
 import logging
@@ -16,9 +16,9 @@ from ray._private.services import canonicalize_bootstrap_address
 from segtransfer.errors import InputError
 
 CONNECT_TIMEOUT = 60.0  # seconds for a cluster to answer
-REMOVAL_TIMEOUT = 5.0  # seconds in which Ray's last processes may still write to their folder
-SOCKET_BYTES = 107  # of a unix socket's path
-# Ray's longest socket below the temporary folder, with the largest process id.
+REMOVAL_TIMEOUT = 5.0  # seconds to remove a folder while Ray's last processes may write to it
+SOCKET_BYTES = 107  # most bytes of a unix socket's path
+# Ray's longest path of a socket below the temporary folder, with the largest process id.
 SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 AUTH_MODE = "RAY_AUTH_MODE"  # Ray sets it in this process when it starts a cluster
 
@@ -31,19 +31,22 @@ class Connection:
 
     Attributes:
         auth_mode: ``RAY_AUTH_MODE`` before the connection, or None.
-        folder: Temporary folder of a cluster of this process, to be removed, or None.
+        folder: Temporary folder of a cluster of this process, which ``close`` removes, or None.
     """
 
     auth_mode: str | None
     folder: str | None
 
     def close(self) -> None:
-        """Disconnect, which ends a cluster of this process, and restore what Ray changed."""
+        """Disconnect, and restore the environment that Ray changed.
+
+        A cluster of this process ends with the connection.
+        """
         ray.shutdown()
         self.restore()
 
     def restore(self) -> None:
-        """Restore ``RAY_AUTH_MODE`` and remove the temporary folder."""
+        """Restore ``RAY_AUTH_MODE`` and remove the temporary folder, for at most 5 s."""
         os.environ.pop(AUTH_MODE, None)
         if self.auth_mode is not None:
             os.environ[AUTH_MODE] = self.auth_mode
@@ -58,8 +61,14 @@ class Connection:
 def prepare(address: str | None) -> tuple[Connection, dict[str, Any]]:
     """Return the connection to be opened, and the options of ``ray.init`` for a local cluster.
 
+    If the path of ``RAY_TMPDIR`` (else ``TMPDIR``) is too long for Ray's sockets, a short folder
+    below /tmp is made instead, with a logged warning.
+
     Args:
         address: Address of the cluster, ``auto``, or None to start a cluster.
+
+    Returns:
+        The connection, and keyword arguments of ``ray.init``.
 
     Raises:
         InputError: Ray's temporary folder cannot be written.
@@ -75,44 +84,51 @@ def prepare(address: str | None) -> tuple[Connection, dict[str, Any]]:
             options = {"_temp_dir": os.path.join(folder, "ray")}
         else:
             _check_folder(name, absolute)
-            if absolute != os.path.normpath(given):  # Ray's processes work in other folders
+            if absolute != os.path.normpath(given):  # Ray's processes have other working folders
                 options = {"_temp_dir": os.path.join(absolute, "ray")}
     return Connection(os.environ.get(AUTH_MODE), folder), options
 
 
 def _check_folder(name: str, folder: str) -> None:
-    """Refuse a folder that is none, or that this user cannot write.
+    """Check that this user can write a folder, or can make it.
 
     Args:
-        name: The variable that names the folder.
-        folder: The folder, which may still have to be made.
+        name: The environment variable with the folder.
+        folder: The folder, which need not exist.
+
+    Raises:
+        InputError: The folder, or its nearest existing parent, is a file or cannot be written.
     """
     existing = folder
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
     if not os.path.isdir(existing):
-        reason = f"{existing} is no folder"
+        reason = f"{existing} is not a folder"
     elif not os.access(existing, os.W_OK | os.X_OK):
-        reason = f"{existing} cannot be written"
+        reason = f"this user cannot write {existing}"
     else:
         return
     raise InputError(
-        f"{name} is {folder}, and Ray cannot use it: {reason}; set RAY_TMPDIR to a folder of "
-        "yours, for example /tmp"
+        f"Ray cannot use the temporary folder {name}={folder}, because {reason}. Set RAY_TMPDIR "
+        "to a folder that you can write, for example /tmp."
     )
 
 
 def _short_folder(name: str) -> str:
-    """Make a folder of this user below /tmp; that of the variable is too long for sockets."""
+    """Make a folder of this user below /tmp, because the variable's folder is too long."""
     folder = tempfile.mkdtemp(prefix="segtransfer-ray-", dir="/tmp")
-    # A process that starts several clusters makes folders of the earlier ones again as it ends.
+    # At its end a process recreates the folders of its earlier clusters.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    log.warning("%s is too long for Ray's sockets: Ray uses %s for this run", name, folder)
+    log.warning(
+        "%s is too long for Ray's sockets; this run uses the folder %s instead", name, folder
+    )
     return folder
 
 
 def wait_for_cluster(address: str, timeout: float) -> None:
-    """Wait until a cluster answers, because ``ray.init`` would wait for ever.
+    """Wait until a cluster answers, because ``ray.init`` would wait forever.
+
+    Addresses with ``ray://`` and clusters with TLS are not waited for.
 
     Args:
         address: ``host:port`` of the cluster, or ``auto``.
@@ -128,7 +144,10 @@ def wait_for_cluster(address: str, timeout: float) -> None:
     try:
         target = canonicalize_bootstrap_address(address)
     except ValueError as error:
-        raise InputError(f"RAY_ADDRESS '{address}' is no host:port: {error}") from error
+        raise InputError(
+            f"RAY_ADDRESS '{address}' is not an address ({error}). Set RAY_ADDRESS to host:port of "
+            "the head node, for example 10.0.0.1:6379."
+        ) from error
     if target is None:
         return
     options = [("grpc.enable_http_proxy", 0)]  # as Ray's own channels
@@ -137,7 +156,7 @@ def wait_for_cluster(address: str, timeout: float) -> None:
             grpc.channel_ready_future(channel).result(timeout)
         except grpc.FutureTimeoutError as error:
             raise InputError(
-                f"no Ray cluster answers at {address} within {timeout:.0f} s; correct "
-                "RAY_ADDRESS (host:port of the head node's GCS, by default port 6379), or unset "
-                "RAY_ADDRESS to run on this machine"
+                f"No Ray cluster answers at {address} within {timeout:.0f} s. Set RAY_ADDRESS to "
+                "host:port of the head node's GCS (port 6379 by default), or unset RAY_ADDRESS to "
+                "run on this machine."
             ) from error

@@ -39,14 +39,14 @@ from segtransfer.runtime.status import Status
 from segtransfer.runtime.telemetry import Telemetry
 from segtransfer.store import Store
 
-MAX_CONCURRENT_CALLS = 1000  # of the driver's methods; a client makes one call at a time
-POLL_DURATION = 0.5  # seconds that events() collects notices
+MAX_CONCURRENT_CALLS = 1000  # at a time; each client makes one
+POLL_DURATION = 0.5  # seconds for which events() collects notices
 LEASE = 60.0  # seconds without a call after which a client counts as dead
-RESTART_TIMEOUT = 120.0  # seconds for a driver that died to be restarted
-CANCEL_TIMEOUT = 10.0  # seconds for a driver to answer a client that leaves
+RESTART_TIMEOUT = 120.0  # seconds for Ray to restart a dead driver
+CANCEL_TIMEOUT = 10.0  # seconds for a driver to answer cancel()
 DRIVER = "driver"  # name of the actor in its namespace
-# In a cluster of one run's own nobody reads Ray's dashboard, task events and metrics, and on a
-# laptop they take two per cent of the cores from the models.
+# Ray's dashboard, task events and metrics are off in a run's own cluster, because nobody reads them
+# and they take 2 % of a laptop's cores.
 OWN_CLUSTER = {
     "include_dashboard": False,
     "_system_config": {"task_events_report_interval_ms": 0, "enable_metrics_collection": False},
@@ -54,21 +54,23 @@ OWN_CLUSTER = {
 
 
 class DriverError(SegtransferError, RuntimeError):
-    """The driver stopped; the message says why. Committed results are kept."""
+    """The driver stopped, for the reason in the message. Committed results are kept."""
 
 
 class DriverActor:
-    """Runs the driver's loop in a thread; its methods are the clients' calls.
+    """Runs the driver's loop in a thread; clients call its methods through Ray.
+
+    Any number of calls run at a time. They raise DriverError once the loop has ended.
 
     Args:
         runtime: Runtime options of the run or fleet.
-        lease: Seconds without a call after which a client counts as dead.
-        waits: Whether the driver opens workers before its first client comes, and again after
-            Ray has restarted the driver.
+        lease: Seconds without a call of ``events`` after which a client counts as dead.
+        waits: Whether the driver opens workers before its first client comes, and again after Ray
+            has restarted the driver.
     """
 
     def __init__(self, runtime: Runtime, lease: float, waits: bool) -> None:
-        code_hash()  # now: files on disk may change while this process runs
+        code_hash()  # computed now, because files on disk may change while this process runs
         if runtime.log is not None:
             log_to(runtime.log)
         executor = RayExecutor(
@@ -93,8 +95,7 @@ class DriverActor:
         self._thread.start()
 
     def hello(self) -> dict[str, str]:
-        """Return the hash of the driver's code and the location of its store, for comparison
-        with the client's."""
+        """Return ``code``, the hash of the driver's code, and ``store``, its store's location."""
         self._check()
         return {"code": code_hash(), "store": self._driver.store.location}
 
@@ -103,9 +104,16 @@ class DriverActor:
         self._check()
         return self._driver.submit(submission)
 
-    @ray.method(enable_task_events=False)  # polled: Ray's lists of tasks would hold little else
+    @ray.method(enable_task_events=False)  # because polls would fill Ray's lists of tasks
     def events(self, client: str, after: int) -> list[Notice]:
-        """Collect a client's notices for a moment: few calls spare the actors' cores."""
+        """Collect a client's notices for ``POLL_DURATION`` s: few calls spare the workers' cores.
+
+        Returns:
+            The notices from number `after` on; may be empty. The last of a client is ``finished``.
+
+        Raises:
+            UnknownClientError: If the driver has no such client.
+        """
         give_up = time.monotonic() + POLL_DURATION
         while True:
             self._check()
@@ -121,15 +129,15 @@ class DriverActor:
         return self._driver.status()
 
     def models(self) -> dict[str, tuple[str, str]]:
-        """Return name and fingerprint of the clients' models, by the name that tasks use."""
+        """Return name and fingerprint of the models of all clients so far, by model key."""
         return self._driver.models()
 
     def cancel(self, client: str) -> None:
-        """Drop a client."""
+        """Drop a client, and the tasks without another client."""
         self._driver.cancel(client)
 
     def close(self) -> None:
-        """Stop the loop, then release the workers."""
+        """Stop the loop, for which at most 10 s are waited, then release the workers."""
         self._stopping = True
         self._thread.join(timeout=10)
         self._driver.close()
@@ -144,13 +152,16 @@ class DriverActor:
             while not self._stopping:
                 self._driver.step(timeout=0.5)
         except OSError as error:
-            self._error = f"the store cannot be written: {error}"
+            self._error = f"the store cannot be read or written: {error}"
         except Exception:
             self._error = traceback.format_exc()
 
 
 class RayClient:
     """Access to a driver that is a Ray actor.
+
+    Every method blocks until the driver answers, and raises DriverError if the driver died or
+    raised. While Ray restarts the driver, calls are repeated for ``RESTART_TIMEOUT`` seconds.
 
     Args:
         actor: The driver.
@@ -173,15 +184,19 @@ class RayClient:
         self._connection = connection
 
     def hello(self) -> dict[str, str]:
-        """Return the hash of the driver's code and the location of its store."""
+        """Return ``code``, the hash of the driver's code, and ``store``, its store's location."""
         return self._call("hello")
 
     def submit(self, submission: Submission) -> str:
-        """Submit tasks and return the id of the client."""
+        """Submit tasks and return the id of the client, without waiting for results."""
         return self._call("submit", submission)
 
     def events(self, client: str, after: int) -> list[Notice]:
-        """Return the notices from number `after` on; wait a moment if there is none yet."""
+        """Return the notices from number `after` on, collected for ``POLL_DURATION`` seconds.
+
+        Raises:
+            UnknownClientError: If the driver was restarted, or ended the client's lease.
+        """
         return self._call("events", client, after)
 
     def status(self) -> Status:
@@ -189,11 +204,16 @@ class RayClient:
         return self._call("status")
 
     def models(self) -> dict[str, tuple[str, str]]:
-        """Return name and fingerprint of the clients' models, by the name that tasks use."""
+        """Return name and fingerprint of the clients' models, by model key."""
         return self._call("models")
 
     def cancel(self, client: str) -> None:
-        """Drop a client, unless the driver hangs: it then drops silent clients by itself."""
+        """Drop a client, and the tasks without another client.
+
+        Raises:
+            DriverError: If the driver does not answer within ``CANCEL_TIMEOUT`` seconds. A driver
+                drops silent clients after ``LEASE`` seconds in any case.
+        """
         self._call("cancel", client, timeout=CANCEL_TIMEOUT)
 
     def close(self) -> None:
@@ -210,7 +230,7 @@ class RayClient:
             try:
                 return ray.get(getattr(self._actor, method).remote(*arguments), timeout=timeout)
             except GetTimeoutError as error:
-                raise DriverError(f"the driver does not answer within {timeout:.0f} s") from error
+                raise DriverError(f"the driver did not answer within {timeout:.0f} s") from error
             except RayTaskError as error:
                 if isinstance(error.cause, UnknownClientError):
                     raise UnknownClientError(str(error.cause)) from None
@@ -224,7 +244,14 @@ class RayClient:
 
 
 def own_driver(runtime: Runtime, namespace: str) -> RayClient:
-    """Start or join a cluster, and start a driver that ends with the returned client."""
+    """Start or join a cluster, and start a driver in a namespace that begins with `namespace`.
+
+    Returns:
+        The client of the driver, whose ``close`` ends the driver.
+
+    Raises:
+        InputError: If no cluster answers.
+    """
     connection = join_cluster(namespace)
     # A driver of the same run may be about to end, if its client was killed.
     namespace = f"{namespace}-{uuid.uuid4().hex[:8]}"
@@ -236,13 +263,15 @@ def start_driver(runtime: Runtime, namespace: str, *, detached: bool) -> Any:
     """Start a driver as a named actor, which asks for no cores and is restarted if it dies.
 
     The driver is on this node if possible, because a store in a folder need not exist on another.
-    Ray forgets the place of an actor that asks for no resource, so the driver asks for a little
-    memory, which every node has.
+    Ray forgets the node of an actor without resources, so the driver asks for 1 MiB of memory.
 
     Args:
         runtime: Runtime options of the run or fleet.
         namespace: The namespace of the driver.
         detached: Whether the driver outlives this process, and has workers before clients come.
+
+    Returns:
+        The actor, which may still be starting.
 
     Raises:
         ValueError: If the namespace has a driver already.
@@ -262,7 +291,11 @@ def start_driver(runtime: Runtime, namespace: str, *, detached: bool) -> Any:
 
 
 def find_driver(namespace: str) -> Any:
-    """Return the driver of a namespace, or None if no driver is up there."""
+    """Look for the driver of a namespace.
+
+    Returns:
+        The actor, or None if no driver is up there.
+    """
     try:
         return ray.get_actor(DRIVER, namespace=namespace)
     except ValueError:
@@ -280,26 +313,26 @@ def join_driver(namespace: str, store: str) -> RayClient:
 
     Args:
         namespace: The namespace of the driver.
-        store: Location of the store that the client reads.
+        store: Location of the client's store.
 
     Raises:
-        DriverError: If the driver is gone, runs other code, or fills another store.
+        DriverError: If the driver has ended, runs other code, or uses another store.
     """
     actor = find_driver(namespace)
     if actor is None:
-        raise DriverError(f"no driver is up in {namespace}: its client ended")
+        raise DriverError(f"no driver is up in the Ray namespace {namespace}; its run has ended")
     client = RayClient(actor, namespace, owns_driver=False)
     if client.hello() != {"code": code_hash(), "store": store}:
-        raise DriverError("the driver computes with other code than this, or fills another store")
+        raise DriverError("the driver has other code or another store than this process")
     return client
 
 
 def end_driver(actor: Any) -> None:
-    """End a driver and its workers, and withdraw its request for nodes."""
+    """End a driver and its workers, and withdraw its request for nodes; it gets 15 s to close."""
     try:
         ray.get(actor.close.remote(), timeout=15)
     except Exception:
-        logging.getLogger(__name__).warning("the driver did not close in time")
+        logging.getLogger(__name__).warning("the driver did not close by itself and is killed")
     ray.kill(actor, no_restart=True)
     ask_autoscaler(NO_NODES)  # a driver that hung or died could not withdraw its request
 
@@ -307,11 +340,11 @@ def end_driver(actor: Any) -> None:
 def join_cluster(
     namespace: str, *, existing: bool = False, timeout: float = CONNECT_TIMEOUT
 ) -> Connection | None:
-    """Join the cluster that RAY_ADDRESS names, or start a cluster.
+    """Join the cluster of RAY_ADDRESS, or start a cluster on this machine.
 
     Args:
         namespace: Ray namespace of this process.
-        existing: Join a running cluster, found on this machine if RAY_ADDRESS names none.
+        existing: Join a running cluster only. Without RAY_ADDRESS it is looked for on this machine.
         timeout: Seconds for the cluster to answer.
 
     Returns:
@@ -347,14 +380,15 @@ def join_cluster(
             raise
         where = f" at {address}" if address else ""
         raise InputError(
-            f"no Ray cluster answers{where} ({str(error).splitlines()[0]}); start one with 'ray "
-            "start --head', or name one in RAY_ADDRESS (and its token in RAY_AUTH_TOKEN_PATH)"
+            f"No Ray cluster answers{where} ({str(error).splitlines()[0]}). Start a cluster with "
+            "'ray start --head', or set RAY_ADDRESS to a cluster (and RAY_AUTH_TOKEN_PATH to the "
+            "file of its token)."
         ) from error
     return connection
 
 
 def _why(error: RayActorError) -> str:
-    """Return the reason of an actor's death in one line.
+    """Return the reason of an actor's death in a line.
 
     Ray gives the cause of a failed start in the last line of its message.
     """

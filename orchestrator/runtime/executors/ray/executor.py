@@ -1,4 +1,4 @@
-"""The Ray executor: one worker per slot, pinned to its node; images travel as object references."""
+"""The Ray executor: a worker per slot, pinned to its node. Images travel as object references."""
 
 import logging
 import threading
@@ -49,18 +49,18 @@ log = logging.getLogger(__name__)
 
 PING_EVERY = 10.0  # seconds between pings of a worker
 PING_TIMEOUT = 60.0  # seconds without an answer after which a worker counts as dead
-START_WITHIN = 300.0  # seconds for a new worker to answer at all
+START_WITHIN = 300.0  # seconds for a new worker to answer its first ping
 NODES_EVERY = 3.0  # seconds between updates of the cluster's nodes
-LONGEST_POLL = 0.5  # seconds of one wait for references, so that pings are not late
-LOAD_WITHIN = 1800.0  # seconds that a model may take to load: it may come over the network
-MOST_DEATHS = 5  # of a slot's workers in a row, none of which finished anything
-MOST_LOAD_DEATHS = 3  # of workers in a row that were loading one model
+LONGEST_POLL = 0.5  # seconds; longer waits for references would delay pings
+LOAD_WITHIN = 1800.0  # seconds to load a model, which may come over the network
+MOST_DEATHS = 5  # dead workers in a row, without a finished call, that remove a slot
+MOST_LOAD_DEATHS = 3  # dead workers in a row, during loads of a model, that refuse the model
 
 
 class RayExecutor:
-    """Workers on the nodes of the cluster that this process is connected to.
+    """Workers on the nodes of the cluster of this process; ``Executor`` has the methods' contracts.
 
-    Any thread may call, but only one thread may ``wait``.
+    Only one thread may call ``wait``; any thread may call the other methods.
     """
 
     interruptible = True
@@ -90,7 +90,7 @@ class RayExecutor:
             self._allocator.request_missing(nodes)
 
     def starting(self) -> bool:
-        """Tell whether any slot has never been up."""
+        """Return whether any slot has never been up."""
         with self._lock:
             return any(not slot.was_up for slot in self._slots.values())
 
@@ -103,24 +103,24 @@ class RayExecutor:
         """Return a third of the cluster's object store, which holds labels and copies, too."""
         try:
             resources = ray.cluster_resources()
-        except Exception as error:  # the head may be restarting: the last answer is good enough
-            log.warning("the cluster's memory could not be asked for: %s", error)
+        except Exception as error:  # The head may be restarting. The last answer holds.
+            log.warning("the size of Ray's object store could not be read: %s", error)
         else:
             self._budget = int(resources.get("object_store_memory", 0.0) / 3)
         return self._budget
 
     def host(self, slot_id: str, model: str, served: Served) -> None:
-        """Begin to load a model on a slot that is up."""
+        """Begin to load a model on a slot; a slot that is down is ignored."""
         with self._lock:
             if slot := self._slot_up(slot_id):
                 slot.host(model, served)
 
     def put(self, array: np.ndarray) -> Any:
-        """Return an object reference of an array."""
+        """Store an array in the cluster's object store, and return its reference."""
         return ray.put(array)
 
     def fetch(self, handle: Any) -> np.ndarray:
-        """Return the array of an object reference.
+        """Return the array of an object reference, copied to this node.
 
         Raises:
             LostError: The array is lost with its worker or node.
@@ -128,10 +128,10 @@ class RayExecutor:
         try:
             return ray.get(handle)
         except RayError as error:
-            raise LostError(f"images were lost: {in_short(error)}") from None
+            raise LostError(f"AEs were lost: {in_short(error)}") from None
 
     def start(self, task: Task, slot_id: str, shard: Shard, images: Any, labels: Any) -> None:
-        """Queue a call on a slot that is up; ``images`` and ``labels`` are references."""
+        """Queue a call on a slot; a slot that is down is ignored."""
         with self._lock:
             if slot := self._slot_up(slot_id):
                 slot.start(task, shard, images, labels)
@@ -145,14 +145,18 @@ class RayExecutor:
                         ray.cancel(call.answer)
 
     def recreate(self, slot_id: str) -> None:
-        """Replace the worker of a slot that is up."""
+        """Replace the worker of a slot that is up; a slot of too many deaths is given up."""
         with self._lock:
             if slot := self._slot_up(slot_id):
-                self._count_death(slot, "it took too long")
+                self._count_death(slot, "its call exceeded the deadline")
                 self._replace_worker(slot, f"the worker of slot {slot_id} is replaced")
 
     def wait(self, timeout: float) -> list[Event]:
-        """Return the events since the last call, after ``timeout`` seconds if there are none."""
+        """Return the events since the last call, and replace dead or silent workers meanwhile.
+
+        Returns:
+            An empty list after ``timeout`` seconds without an event, and after ``close``.
+        """
         give_up = time.monotonic() + timeout
         while not self._closed:
             with self._lock:
@@ -167,31 +171,31 @@ class RayExecutor:
         return events
 
     def close(self) -> None:
-        """End all workers, and take back the request for nodes."""
+        """Kill all workers, and withdraw the request for nodes."""
         with self._lock:
             self._closed = True
             for slot in self._slots.values():
                 ray.kill(slot.worker)
             self._slots.clear()
             self._events.clear()
-            # Unconditionally: an earlier process of this driver may have made a request, too.
+            # Always, because an earlier process of this driver may have made a request, too.
             ask_autoscaler(NO_NODES)
 
     # -- slots and their workers -----------------------------------------------------------
 
     def _slot_up(self, slot_id: str) -> RaySlot | None:
-        """Return a slot, or None if it is down: then the driver's next event says so."""
+        """Return a slot, or None if it is down, of which an event will notify the driver."""
         slot = self._slots.get(slot_id)
         return slot if slot is not None and slot.up else None
 
     def _add_slots(self, nodes: list[NodeCapacity], *, everywhere: bool) -> None:
-        """Start workers on the slots that nodes lack: all nodes, or only nodes that joined."""
+        """Start workers on new slots, on all nodes or only on nodes that joined."""
         current = Counter(slot.node_id for slot in self._slots.values())
         for slot in self._allocator.allocate(nodes, current, everywhere=everywhere):
             self._slots[slot.slot_id] = slot
             slot.new_worker(self._micro_batch, self._store)
         if not self._slots:
-            log.warning("no node of the cluster has cores or GPUs for a slot; waiting for one")
+            log.warning("no node of the cluster has cores or GPUs for a slot; waiting for a node")
 
     def _handle_death(self, slot: RaySlot, message: str) -> None:
         """Replace a dead worker; its running call fails, because it may be the cause of death."""
@@ -207,7 +211,7 @@ class RayExecutor:
             self._events.append(Failed(slot.calls[0].key, "infrastructure", message))
 
     def _count_death(self, slot: RaySlot, message: str) -> None:
-        """Count a death of a slot's worker, and refuse a model that too many died of loading."""
+        """Count a death of a slot's worker, and refuse a model whose loads killed too many."""
         slot.deaths += 1
         load = slot.load
         if load is None:
@@ -215,8 +219,8 @@ class RayExecutor:
         self._load_deaths[load.model] += 1
         if self._load_deaths[load.model] >= MOST_LOAD_DEATHS:
             why = (
-                f"{self._load_deaths[load.model]} workers in a row were lost while loading it; "
-                f"the last: {message}"
+                f"{self._load_deaths[load.model]} workers in a row died during its load; the "
+                f"last: {message}"
             )
             self._events.append(Refused(slot.slot_id, load.model, why))
 
@@ -247,7 +251,8 @@ class RayExecutor:
             self._handle_ping(pinged[reference])
         for slot in list(self._slots.values()):
             if slot.load is not None and now - slot.load.since > LOAD_WITHIN:
-                self._handle_death(slot, f"it did not load a model within {LOAD_WITHIN:.0f} s")
+                message = f"the worker did not load its model within {LOAD_WITHIN:.0f} s"
+                self._handle_death(slot, message)
                 continue
             silent = now - slot.pinged
             if slot.ping is None:
@@ -257,14 +262,14 @@ class RayExecutor:
                 if not slot.up:
                     # A worker without cores of its own can start even if all cores are taken.
                     slot.resources = {**slot.resources, "num_cpus": 0}
-                self._handle_death(slot, f"the worker of slot {slot.slot_id} does not answer")
+                self._handle_death(slot, f"the worker of slot {slot.slot_id} does not answer pings")
 
     def _update_nodes(self) -> None:
-        """Remove slots of nodes that died, and add slots on nodes that joined."""
+        """Remove slots of dead nodes, and add slots on nodes that joined."""
         self._next_update = time.monotonic() + NODES_EVERY
         try:
             nodes = alive_nodes()
-        except Exception as error:  # the head may be restarting; workers go on without it
+        except Exception as error:  # The head may be restarting. Workers work without it.
             log.warning("the cluster's nodes could not be listed: %s", error)
             return
         alive = {node.node_id for node in nodes}
@@ -291,9 +296,9 @@ class RayExecutor:
                 self._handle_answer(awaited[reference])
 
     def _handle_answer(self, slot: RaySlot) -> None:
-        """Handle the answer that a slot awaits."""
+        """Handle the awaited answer of a slot."""
         if slot.slot_id not in self._slots:
-            return  # its node died, as another slot's answer has shown
+            return  # removed with its node while another slot's answer was handled
         if not slot.up:
             self._handle_ping(slot)
         elif slot.load is not None:
@@ -315,8 +320,8 @@ class RayExecutor:
             return
         if code != code_hash():
             message = (
-                f"slot {slot.slot_id} is given up: its node has other code of segtransfer "
-                "than the driver; give every node the same wheel or image"
+                f"slot {slot.slot_id} is removed, because its node has other code of segtransfer "
+                "than the driver. Install the same wheel or image on every node."
             )
             self._replace_worker(slot, message, final=True)
         else:
@@ -336,7 +341,7 @@ class RayExecutor:
             self._events.append(Hosted(slot.slot_id, load.model, answer.seconds))
 
     def _handle_call(self, slot: RaySlot, call: PendingCall) -> None:
-        """Handle the end of a call, and tell a worker that died from a call that failed."""
+        """Handle the end of a call: a result, a failed call, or the death of the worker."""
         try:
             output = call.result(stored=self._store is not None)
         except WORKER_DEATHS as error:

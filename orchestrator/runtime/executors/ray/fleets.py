@@ -25,13 +25,13 @@ NAMESPACE_PREFIX = "segtransfer-fleet-"  # of a fleet's driver, followed by the 
 
 @dataclass(frozen=True)
 class FleetStatus:
-    """A fleet at one moment.
+    """A fleet at a moment.
 
     Attributes:
         name: The fleet.
-        store: Location of the store that the fleet fills.
+        store: Location of the store of the fleet.
         status: The state of the fleet's driver.
-        models: Name and fingerprint of the clients' models, by the name that tasks use.
+        models: Name and fingerprint of the clients' models, by model key.
     """
 
     name: str
@@ -41,37 +41,43 @@ class FleetStatus:
 
 
 def start_fleet(fleet: str, runtime: Runtime) -> None:
-    """Start a driver that outlives this command.
+    """Start a driver that outlives this command, and wait until it answers.
 
     Args:
-        fleet: Name of the fleet.
+        fleet: Name of the fleet: 1 to 80 letters, digits, "_", "." and "-".
         runtime: Runtime options of the fleet.
 
     Raises:
-        InputError: If the name or the store is invalid, or if the fleet is up already.
+        InputError: If the name or the store is invalid, no cluster answers, or the fleet is up
+            already.
+        DriverError: If the driver cannot start.
     """
     Store(runtime.store)
     if not FLEET_NAME.fullmatch(fleet):
-        raise InputError(f"fleet '{fleet}': a name has letters, digits, '_', '.' and '-' alone")
+        raise InputError(
+            f"'{fleet}' is not a name for a fleet. Use 1 to 80 letters, digits, '_', '.' and '-'."
+        )
     join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
     try:
         actor = start_driver(runtime, NAMESPACE_PREFIX + fleet, detached=True)
     except ValueError:  # the name is taken
         raise InputError(
-            f"fleet '{fleet}' is up already; see 'segtransfer fleet status {fleet}'"
+            f"Fleet '{fleet}' is already up. See 'segtransfer fleet status {fleet}', or choose "
+            "another name."
         ) from None
     RayClient(actor, NAMESPACE_PREFIX + fleet, owns_driver=False).hello()
 
 
 def attach(fleet: str, store: str) -> RayClient:
-    """Return a client of a fleet.
+    """Return a client of a fleet; closing the client keeps the fleet.
 
     Args:
         fleet: Name of the fleet.
-        store: Location of the store that the client reads.
+        store: Location of the client's store.
 
     Raises:
-        InputError: If the fleet is not up, runs other code, or fills another store.
+        InputError: If no cluster answers, or the fleet is not up, runs other code, or uses another
+            store.
     """
     connection = join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
     driver = find_fleet(fleet)
@@ -79,22 +85,23 @@ def attach(fleet: str, store: str) -> RayClient:
     theirs = client.hello()
     if theirs["code"] != code_hash():
         raise InputError(
-            f"fleet '{fleet}' runs other code than this command ({theirs['code'][:8]}, here "
-            f"{code_hash()[:8]}): 'segtransfer fleet down {fleet}' ends it, then bring it up again"
+            f"Fleet '{fleet}' runs other code than this command ({theirs['code'][:8]}, here "
+            f"{code_hash()[:8]}). End the fleet with 'segtransfer fleet down {fleet}' and start it "
+            "again."
         )
     if theirs["store"] != store:
         raise InputError(
-            f"fleet '{fleet}' fills the store {theirs['store']}, the experiment names {store}; "
-            f"give runtime.store={theirs['store']}"
+            f"Fleet '{fleet}' writes to the store {theirs['store']}, but the experiment names "
+            f"{store}. Set runtime.store={theirs['store']}."
         )
     return client
 
 
 def store_of(fleet: str) -> str:
-    """Return the location of the store that a fleet fills.
+    """Return the location of the store of a fleet.
 
     Raises:
-        InputError: If the fleet is not up.
+        InputError: If no cluster answers, or the fleet is not up.
     """
     connection = join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
     namespace = NAMESPACE_PREFIX + fleet
@@ -107,7 +114,7 @@ def store_of(fleet: str) -> str:
 
 
 def find_fleet(fleet: str) -> Any:
-    """Return the driver of a fleet.
+    """Return the driver of a fleet, an actor; the cluster must be joined.
 
     Raises:
         InputError: If the fleet is not up.
@@ -116,8 +123,8 @@ def find_fleet(fleet: str) -> Any:
     if driver is None:
         up = ", ".join(fleets()) or "none"
         raise InputError(
-            f"no fleet '{fleet}' is up on this cluster (up: {up}); start it with "
-            f"'segtransfer fleet up {fleet}'"
+            f"No fleet '{fleet}' is up on this cluster (up: {up}). Start it with 'segtransfer "
+            f"fleet up {fleet}'."
         )
     return driver
 
@@ -126,7 +133,7 @@ def status_of(fleet: str) -> FleetStatus:
     """Return the present state of a fleet.
 
     Raises:
-        InputError: If the fleet is not up.
+        InputError: If no cluster answers, or the fleet is not up.
     """
     join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
     driver = find_fleet(fleet)
@@ -137,11 +144,11 @@ def status_of(fleet: str) -> FleetStatus:
 def end_fleet(fleet: str) -> None:
     """End a fleet's driver and workers, and withdraw requests for nodes.
 
-    Requests are withdrawn even if the fleet is not up, because a run that was killed may have
-    left one. Runs that still wait for nodes repeat their requests.
+    Requests are withdrawn even if the fleet is not up, because a killed run may have left a
+    request. Runs that still wait for nodes repeat their requests.
 
     Raises:
-        InputError: If the fleet is not up.
+        InputError: If no cluster answers, or the fleet is not up.
     """
     join_cluster(NAMESPACE_PREFIX + fleet, existing=True)
     try:
@@ -153,7 +160,11 @@ def end_fleet(fleet: str) -> None:
 
 
 def fleets() -> list[str]:
-    """Return the names of the cluster's fleets."""
+    """List the cluster's fleets; the cluster must be joined.
+
+    Returns:
+        Names, sorted.
+    """
     return sorted(
         namespace.removeprefix(NAMESPACE_PREFIX)
         for namespace in driver_namespaces()

@@ -1,4 +1,4 @@
-"""A look at a Ray cluster's nodes from a worker on each: what workers import, and their memory."""
+"""Inspection of a Ray cluster by a worker on each node: code, packages, memory and disk."""
 
 import os
 import shutil
@@ -20,14 +20,15 @@ ANSWER_TIMEOUT = 15.0  # seconds for a worker to start and answer
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a process imports, and the memory and disk of its machine.
+    """Code and packages of a process, and the memory and disk of its machine.
 
     Attributes:
         versions: Installed versions, by package.
         python: Python's version.
         code: Hash of the code of segtransfer.
-        root: Folder that segtransfer is imported from.
-        modules: Python files of the user's working folder, or None if it cannot be imported from.
+        root: Folder of the imported package segtransfer.
+        modules: Names of the Python files in the user's working folder, or None if the process does
+            not import from it.
         memory: Free bytes of memory, or None if unknown.
         shared_memory: Free bytes of /dev/shm, or None if there is none.
         disk: Free bytes of the temporary folder.
@@ -47,7 +48,7 @@ def look_around(folder: str) -> Surroundings:
     """Return the surroundings of this process.
 
     Args:
-        folder: The user's working folder.
+        folder: The user's working folder, an absolute path.
     """
     place, importable = Path(folder), folder in {str(Path(p or ".").absolute()) for p in sys.path}
     modules = None
@@ -67,7 +68,11 @@ def look_around(folder: str) -> Surroundings:
 
 
 def free_memory() -> int | None:
-    """Return the bytes of memory that are free for new processes, or None if unknown."""
+    """Return the memory that is free for new processes.
+
+    Returns:
+        Bytes, or None if the machine has no /proc/meminfo.
+    """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -79,8 +84,10 @@ def free_memory() -> int | None:
 def look_from_workers(folder: str) -> dict[str, Surroundings | str]:
     """Return the surroundings of a worker on every node; the cluster must be joined.
 
+    Blocks until all workers have answered, for at most ``ANSWER_TIMEOUT`` seconds.
+
     Args:
-        folder: The user's working folder.
+        folder: The user's working folder, an absolute path.
 
     Returns:
         The surroundings by the node's address and id, or the reason why there are none.

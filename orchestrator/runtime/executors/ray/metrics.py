@@ -1,4 +1,4 @@
-"""The driver's metrics on Ray's way to Prometheus: every node exports its workers' counts."""
+"""The driver's metrics through Ray: every node exports its processes' metrics to Prometheus."""
 
 from collections.abc import Mapping
 
@@ -11,6 +11,9 @@ def ray_meter() -> Meter:
     """Return a meter for the calling process, a Ray worker or driver.
 
     Ray puts ``ray_`` before every name, and exports on the metrics port of the node.
+
+    Returns:
+        A function that adds to a counter, sets a gauge or observes a value of a histogram.
     """
     metrics = {instrument.name: _metric_of(instrument) for instrument in INSTRUMENTS}
 

@@ -24,7 +24,7 @@ from segtransfer.runtime.executors.slot_sizing import (
 log = logging.getLogger(__name__)
 
 ANSWER_WITHIN = 60.0  # seconds for a node to report the memory of its GPUs
-# Cores of a node that its workers leave free: a driver or client asks for 0.01 each.
+# Cores of a node kept free of workers, because a driver or client asks for 0.01 each.
 SPARE_CORES = 0.1
 ASK_EVERY = 30.0  # seconds after which the request for missing nodes is repeated
 NO_NODES: Mapping[str, Any] = {"num_cpus": 0}
@@ -32,7 +32,14 @@ NO_NODES: Mapping[str, Any] = {"num_cpus": 0}
 
 @dataclass(frozen=True)
 class NodeCapacity:
-    """Cores and GPUs of an alive node; ``workers`` is the number that its memory carries."""
+    """The capacity of an alive node.
+
+    Attributes:
+        node_id: Ray's id of the node.
+        cores: Number of cores, as given to Ray.
+        gpus: Number of GPUs.
+        workers: Number of workers that its memory carries, at least 1.
+    """
 
     node_id: str
     cores: float
@@ -41,12 +48,16 @@ class NodeCapacity:
 
     @property
     def short_id(self) -> str:
-        """The first characters of the node's id, for names of slots."""
+        """First 8 characters of the node's id, for names of slots."""
         return self.node_id[:8]
 
 
 def alive_nodes() -> list[NodeCapacity]:
-    """Return the alive nodes of the cluster, sorted by id."""
+    """List the alive nodes of the cluster.
+
+    Returns:
+        Their capacity, whether in use or not, sorted by node id.
+    """
     nodes = []
     for entry in ray.nodes():
         if entry["Alive"]:
@@ -66,7 +77,16 @@ def alive_nodes() -> list[NodeCapacity]:
 def share_gpus(
     fleet: Fleet, nodes: Sequence[NodeCapacity], models: int, peaks: Sequence[int]
 ) -> int:
-    """Return the number of slots per GPU; nodes are asked for their GPUs' memory only if needed."""
+    """Return the number of slots per GPU.
+
+    If the number depends on the memory of the GPUs, the nodes are asked for it, which blocks.
+
+    Args:
+        fleet: The spec of the fleet.
+        nodes: All alive nodes.
+        models: Number of models to host.
+        peaks: Peak GPU memory of each model in bytes; empty unless all were measured.
+    """
     gpus = sum(node.gpus for node in nodes)
     matters = fleet.slots_per_gpu == "auto" and peaks and models > gpus
     gpu_bytes = least_gpu_bytes(nodes) if matters else None
@@ -74,10 +94,13 @@ def share_gpus(
 
 
 def least_gpu_bytes(nodes: Sequence[NodeCapacity]) -> int | None:
-    """Return the memory of the smallest GPU in bytes.
+    """Return the memory of the smallest GPU of all nodes.
 
-    Ray knows the number of a node's GPUs, but not their memory, so a process on the node reports
-    it. The result is None if torch finds no GPU on a node, or a node does not answer.
+    Ray knows the number of a node's GPUs, but not their memory. So a process on each node reports
+    it, within ``ANSWER_WITHIN`` seconds.
+
+    Returns:
+        Bytes. None if torch finds no GPU on a node, or a node does not answer.
     """
     ask: Any = ray.remote(smallest_gpu)
     answers = [
@@ -92,7 +115,7 @@ def least_gpu_bytes(nodes: Sequence[NodeCapacity]) -> int | None:
     try:
         sizes: list[int | None] = ray.get(answers, timeout=ANSWER_WITHIN)
     except RayError as error:
-        log.warning("the memory of GPUs could not be asked for: %s", error)
+        log.warning("the memory of the nodes' GPUs could not be read: %s", error)
         for answer in answers:
             ray.cancel(answer)
         return None
@@ -103,10 +126,19 @@ def least_gpu_bytes(nodes: Sequence[NodeCapacity]) -> int | None:
 def count_slots(
     fleet: Fleet, nodes: Sequence[NodeCapacity], models: int, sources: int, per_gpu: int
 ) -> dict[str, int]:
-    """Return the number of slots per node id, in proportion to cores or GPUs.
+    """Return the number of slots per node, in proportion to cores or GPUs.
 
-    The total is the fleet's number of slots, else as many as the nodes have. If any node has GPUs,
-    or the fleet demands GPUs, only nodes with GPUs get slots.
+    If any node has GPUs, or the fleet demands GPUs, only nodes with GPUs get slots.
+
+    Args:
+        fleet: The spec of the fleet, whose number of slots is the total unless "auto".
+        nodes: All alive nodes.
+        models: Number of models to host.
+        sources: Number of these models under attack.
+        per_gpu: Slots per GPU.
+
+    Returns:
+        The number of slots by node id. The sum is less than the total if nodes lack GPUs or memory.
     """
     on_gpus = fleet.gpus or any(node.gpus for node in nodes)
     weights = {n.node_id: float(n.gpus if on_gpus else n.cores) for n in nodes}
@@ -121,7 +153,16 @@ def count_slots(
 
 
 def missing_resources(fleet: Fleet, nodes: Sequence[NodeCapacity], per_gpu: int) -> dict[str, Any]:
-    """Return arguments of ``request_resources`` for an autoscaler; empty if the nodes suffice."""
+    """Return the request to an autoscaler for a fleet.
+
+    Args:
+        fleet: The spec of the fleet; "auto" wants at least one slot.
+        nodes: All alive nodes.
+        per_gpu: Slots per GPU.
+
+    Returns:
+        Arguments of ``request_resources``; empty if the nodes suffice.
+    """
     wanted = 1 if fleet.slots == "auto" else fleet.slots
     gpus = sum(node.gpus for node in nodes)
     if gpus or fleet.gpus:
@@ -131,10 +172,11 @@ def missing_resources(fleet: Fleet, nodes: Sequence[NodeCapacity], per_gpu: int)
 
 
 class NodeRequest:
-    """The request to the autoscaler, of which a cluster has one that outlives its author.
+    """The request for nodes to the autoscaler.
 
-    Another run's request replaces this one, so a request for missing nodes is repeated. The request
-    of a killed run would keep nodes that no run uses, so a run that misses nothing takes it back.
+    A cluster keeps only the last request of all its clients, even after the client has ended. So a
+    request for missing nodes is repeated, and a run without missing nodes withdraws the request of
+    a killed run, which would keep idle nodes.
     """
 
     def __init__(self) -> None:
@@ -142,7 +184,7 @@ class NodeRequest:
         self._next = 0.0
 
     def update(self, missing: Mapping[str, Any], now: float) -> None:
-        """Make, repeat or take back the request.
+        """Make, repeat or withdraw the request.
 
         Args:
             missing: The result of ``missing_resources``.
@@ -161,17 +203,32 @@ class NodeRequest:
 
 
 def ask_autoscaler(resources: Mapping[str, Any]) -> None:
-    """Ask for a cluster of at least this size; without an autoscaler the request has no effect."""
+    """Ask for a cluster of at least this size; without an autoscaler nothing happens.
+
+    Errors are logged as warnings, because the nodes that are up can work.
+
+    Args:
+        resources: Arguments of ``request_resources``.
+    """
     try:
         request_resources(**resources)
     except Exception as error:  # whatever the error, the nodes that are up can work
-        log.warning("the autoscaler could not be asked for more nodes: %s", error)
+        log.warning("the request for nodes to the autoscaler failed: %s", error)
 
 
 def resources_of_worker(node: NodeCapacity, workers: int, per_gpu: int) -> dict[str, float]:
-    """Return the resources for each of ``workers`` new workers on a node.
+    """Return Ray's resources for each new worker on a node.
 
-    All of them fit, whatever else runs on the node.
+    The cores are free on the node, whatever else runs there.
+
+    Args:
+        node: The node.
+        workers: Number of new workers.
+        per_gpu: Slots per GPU.
+
+    Returns:
+        ``num_cpus``, at most 1 and rounded down to hundredths, and ``num_gpus`` on a node with
+        GPUs.
     """
     free = available_resources_per_node().get(node.node_id, {}).get("CPU", 0.0)
     cores = max(0.0, free - SPARE_CORES) / workers

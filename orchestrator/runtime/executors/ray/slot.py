@@ -35,14 +35,22 @@ WORKER_DEATHS = (RayActorError, WorkerCrashedError, OutOfMemoryError)
 
 @dataclass
 class PendingCall:
-    """A call under way: ``answer`` refers to the report, ``made`` to the AEs of an attack."""
+    """A call under way.
+
+    Attributes:
+        key: The task's key.
+        answer: Reference of the report, or of the scores.
+        made: Reference of the AEs of an attack, else None.
+    """
 
     key: str
     answer: Any
     made: Any = None
 
     def result(self, *, stored: bool) -> Output | RemoteFailure:
-        """Return the call's output, or the failure that stands in for the output.
+        """Return the call's output, or the failure in place of the output.
+
+        Blocks until the call has ended.
 
         Args:
             stored: Whether the worker wrote the arrays to the store.
@@ -53,8 +61,8 @@ class PendingCall:
         try:
             output: Output | RemoteFailure = ray.get(self.answer)
             if self.made is not None and not stored:
-                # AEs may be lost with their node after their call ended, which raises here. Stored
-                # AEs stay on the worker's node, because nothing here reads them.
+                # AEs may be lost with their node after the end of their call, which raises here.
+                # Stored AEs stay on the worker's node, because nothing here reads them.
                 ray.get(self.made)
         except TaskCancelledError:
             return RemoteFailure("cancelled", "the call was cancelled before it began")
@@ -71,14 +79,24 @@ class PendingCall:
 
 @dataclass
 class PendingLoad:
-    """A load of a model under way, since a time in seconds."""
+    """A load of a model under way.
+
+    Attributes:
+        model: The model's key.
+        answer: Reference of the report.
+        since: Begin of the load, in seconds of the monotonic clock.
+    """
 
     model: str
     answer: Any
     since: float
 
     def result(self) -> Loaded | RemoteFailure:
-        """Return the report of the load, or its failure."""
+        """Return the report of the load, or its failure; blocks until the load has ended.
+
+        Returns:
+            A failure of kind ``infrastructure`` if the worker died.
+        """
         try:
             answer: Loaded | RemoteFailure = ray.get(self.answer)
         except RayTaskError as error:
@@ -92,8 +110,8 @@ class PendingLoad:
 class RaySlot:
     """A slot on a node, which outlives its workers.
 
-    ``model`` is the name of the model that the worker loads or hosts. ``deaths`` counts the
-    workers in a row that died before they finished anything.
+    ``model`` is the name of the model that the worker loads or hosts. ``deaths`` counts the workers
+    in a row that died before they finished anything.
     """
 
     share: Slot
@@ -111,17 +129,18 @@ class RaySlot:
 
     @property
     def slot_id(self) -> str:
-        """The slot's id."""
+        """Id of the slot."""
         return self.share.slot_id
 
     def new_worker(self, micro_batch: int, store: str | None) -> None:
         """Start a worker, in place of the old worker with its load and calls.
 
-        Ray must repeat neither workers nor calls: it would repeat poisoned calls unseen.
+        Ray must repeat neither workers nor calls, because it would repeat poisoned calls unseen.
+        The slot is down until the new worker answers its first ping.
 
         Args:
             micro_batch: Images per forward.
-            store: The store that the worker writes to; None if the driver writes.
+            store: Location of the store for the worker to write to; None if the driver writes.
         """
         if self.worker is not None:
             ray.kill(self.worker)
@@ -140,17 +159,29 @@ class RaySlot:
         self.send_ping()
 
     def send_ping(self) -> None:
-        """Ask the worker for a sign of life."""
+        """Ask the worker for a sign of life, without waiting for the answer."""
         self.ping, self.pinged = self.worker.ping.remote(), time.monotonic()
 
     def host(self, model: str, served: Served) -> None:
-        """Begin to load a model on the worker."""
+        """Begin to load a model on the worker.
+
+        Args:
+            model: The model's key, as in tasks.
+            served: The model to load.
+        """
         self.model = served.spec.name
         answer = self.worker.host.options(name=f"load {self.model}").remote(served)
         self.load = PendingLoad(model, answer, time.monotonic())
 
     def start(self, task: Task, shard: Shard, images: Any, labels: Any) -> None:
-        """Queue a call on the worker; ``images`` and ``labels`` are references."""
+        """Queue a call on the worker.
+
+        Args:
+            task: The task.
+            shard: The shard of the task.
+            images: Reference of the uint8 images or AEs.
+            labels: Reference of the uint8 labels.
+        """
         arguments = (images, labels, task, shard.image_ids, shard.group)
         name = call_name(task, self.model)
         if task.kind == "attack":
@@ -162,9 +193,10 @@ class RaySlot:
             self.calls.append(PendingCall(task.key, answer))
 
     def awaited(self) -> Any:
-        """Return the reference of the slot's next answer, or None if nothing is under way.
+        """Return the reference of the slot's next answer: a ping, a load, or the first call.
 
-        Of several calls the reference is the first call's, because the worker runs them in order.
+        Returns:
+            None if nothing is under way.
         """
         if not self.up:
             return self.ping
@@ -174,7 +206,13 @@ class RaySlot:
 
 
 def in_short(error: BaseException) -> str:
-    """Return the reason of an error in one line, without frames, which would hold references."""
+    """Return the class and the reason of an error, without frames.
+
+    Frames would hold references to arrays.
+
+    Returns:
+        A line with at most 300 characters of the reason.
+    """
     if isinstance(error, RayTaskError):
         error = error.cause
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]

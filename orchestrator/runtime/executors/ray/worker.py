@@ -1,4 +1,4 @@
-"""The model actor: a process that hosts one model at a time and runs calls on it."""
+"""The model actor: a process that hosts a model at a time and runs calls on it."""
 
 import gc
 import logging
@@ -47,19 +47,19 @@ class RemoteFailure:
 
 
 class Cancelled(SegtransferError):
-    """Raised within a call that was cancelled."""
+    """The call was cancelled."""
 
 
 class ModelActor:
-    """An actor that starts without a model and runs its calls one by one, in their order.
+    """An actor that starts without a model and runs its calls in their order, each to its end.
 
     Args:
         micro_batch: Images per forward.
-        store: The store to write to; None if the driver writes.
+        store: Location of the store to write to; None if the driver writes.
     """
 
     def __init__(self, micro_batch: int, store: str | None) -> None:
-        code_hash()  # now, because the files on disk may change later
+        code_hash()  # computed now, because the files on disk may change later
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")  # the worker's .err
         log.setLevel(logging.INFO)
         self._name = "no model"
@@ -72,16 +72,31 @@ class ModelActor:
             if torch.cuda.is_available():
                 self._device = "cuda"
             else:
-                log.warning("Ray gave this actor a GPU, and torch finds none: it uses the CPU")
+                log.warning(
+                    "Ray gave this actor a GPU, but torch finds no GPU: models run on the CPU"
+                )
         self._model: Segmenter | None = None
 
     @ray.method(concurrency_group=HEALTH, enable_task_events=False)
     def ping(self) -> tuple[int, str]:
-        """Return the process id and the hash of the running code, as a sign of life."""
+        """Return a sign of life, also while a call is under way.
+
+        Returns:
+            The process id, and the hash of the code as imported.
+        """
         return os.getpid(), code_hash()
 
     def host(self, served: Served) -> Loaded | RemoteFailure:
-        """Load and warm a model in place of the hosted model."""
+        """Load and warm a model in place of the hosted model.
+
+        Args:
+            served: The model.
+
+        Returns:
+            The seconds of the load. After a failure the actor is empty; the kind is ``task`` if the
+            model is to blame, ``infrastructure`` if memory is short, ``poisoned`` if the device is
+            lost.
+        """
         self._model, self._name = None, served.spec.name
         gc.collect()
         if self._device == "cuda":
@@ -93,16 +108,28 @@ class ModelActor:
                 served.spec, served.fingerprint, self._device, served.numerics
             )
         except Exception as error:
-            log.warning("%s cannot be loaded: %s", self._name, error)
+            log.warning("%s could not be loaded: %s", self._name, error)
             return RemoteFailure(_kind_of_load_failure(error), _message_of(error))
         loaded = Loaded(time.perf_counter() - begun)
-        log.info("%s is loaded after %.1f s", self._name, loaded.seconds)
+        log.info("%s was loaded in %.1f s", self._name, loaded.seconds)
         return loaded
 
     def attack(
         self, images: np.ndarray, labels: np.ndarray, task: Task, ids: tuple[str, ...], group: int
     ) -> tuple[np.ndarray | None, Output | RemoteFailure]:
-        """Return an attack's AEs apart from its report, so that targets get them by reference."""
+        """Make AEs, apart from the report, so that targets get them by reference.
+
+        Args:
+            images: uint8, N x 3 x H x W.
+            labels: uint8, N x h x w.
+            task: The attack.
+            ids: An id per image.
+            group: The schedule group of the images.
+
+        Returns:
+            The AEs, M x N x 3 x H x W uint8, and the report; None and the failure if the attack
+            failed.
+        """
         output = self._run(task, TaskInputs(ids, group, images, labels))
         if isinstance(output, RemoteFailure):
             return None, output
@@ -111,7 +138,18 @@ class ModelActor:
     def evaluate(
         self, images: np.ndarray, labels: np.ndarray, task: Task, ids: tuple[str, ...], group: int
     ) -> Output | RemoteFailure:
-        """Return the scores of a shard's images on the hosted model."""
+        """Score a shard's images on the hosted model.
+
+        Args:
+            images: uint8, N x 3 x H x W, or the attack's AEs, M x N x 3 x H x W.
+            labels: uint8, N x h x w.
+            task: The evaluation.
+            ids: An id per image.
+            group: The schedule group of the images.
+
+        Returns:
+            The scores with the report, or the failure.
+        """
         return self._run(task, TaskInputs(ids, group, images, labels))
 
     def _run(self, task: Task, inputs: TaskInputs) -> Output | RemoteFailure:
@@ -158,11 +196,14 @@ class ModelActor:
 
 
 def call_name(task: Task, model: str) -> str:
-    """Return a name of a call that all shards share, by which Ray's summaries count the calls.
+    """Return a name of a call for Ray's summaries, equal for all shards.
 
     Args:
         task: The task of the call.
-        model: The name of the model that the slot hosts.
+        model: The name of the slot's model.
+
+    Returns:
+        For example "attack pgd on fcn" or "evaluate fcn".
     """
     if task.attack is None:
         return f"evaluate {model}"
@@ -175,7 +216,7 @@ def _stop_if_cancelled() -> None:
 
 
 def _kind_of_load_failure(error: Exception) -> FailureKind:
-    """Tell the model's own error from a lack of memory and a lost device."""
+    """Distinguish the model's own error from a lack of memory and a lost device."""
     if is_poisoned(error):
         return "poisoned"
     short = isinstance(error, MemoryError) or (
@@ -185,7 +226,7 @@ def _kind_of_load_failure(error: Exception) -> FailureKind:
 
 
 def _message_of(error: Exception) -> str:
-    """Return one sentence, with a traceback unless the sentence alone says what is wrong."""
+    """Return a sentence, with a traceback unless the sentence alone explains the error."""
     if isinstance(error, InputError) and error.__cause__ is None:
         return str(error)
     return f"{error}\n{''.join(traceback.format_exception(error))}"

@@ -86,9 +86,7 @@ def run(
     return run_toy(folder, log, data=data, runtime={"executor": executor}), log, folder
 
 
-def test_every_executor_leaves_the_same_bits(
-    run: tuple[Results, Log, Path], oracle: Results
-) -> None:
+def test_every_executor_stores_equal_bits(run: tuple[Results, Log, Path], oracle: Results) -> None:
     results, log, _ = run
     assert_same_bits(results, oracle)
     assert not results.failures
@@ -98,7 +96,7 @@ def test_every_executor_leaves_the_same_bits(
         assert results.matrix(attack).equals(oracle.matrix(attack))
 
 
-def test_the_clock_starts_before_the_first_result_and_the_last_word_is_finished(
+def test_ready_notice_precedes_results_and_finished_is_last(
     run: tuple[Results, Log, Path],
 ) -> None:
     kinds = [notice.kind for notice in run[1].notices if notice.kind != "slot"]
@@ -139,7 +137,7 @@ def test_the_bits_do_not_depend_on_replicas_micro_batch_or_window(
 
 @pytest.mark.parametrize("executor", ["ray"], indirect=True)
 @pytest.mark.usefixtures("executor", "run")
-def test_a_run_leaves_no_actor_behind() -> None:
+def test_no_actor_remains_after_a_run() -> None:
     import ray
 
     deadline = time.monotonic() + 20
@@ -148,7 +146,7 @@ def test_a_run_leaves_no_actor_behind() -> None:
     assert ray.util.list_named_actors(all_namespaces=True) == []
 
 
-def test_a_tasks_own_error_fails_it_skips_its_dependants_and_the_rest_is_done(
+def test_tasks_own_error_fails_the_task_skips_dependants_and_completes_others(
     executor: str, data: dict[str, Any], tmp_path: Path
 ) -> None:
     log = Log()
@@ -181,7 +179,7 @@ def test_a_tasks_own_error_fails_it_skips_its_dependants_and_the_rest_is_done(
 
 
 @pytest.mark.parametrize("executor", ["inline"], indirect=True)
-def test_what_failed_is_tried_again_by_the_next_run_and_only_that(
+def test_next_run_repeats_failed_tasks_only(
     executor: str, data: dict[str, Any], tmp_path: Path
 ) -> None:
     changes = {
@@ -199,7 +197,7 @@ def test_what_failed_is_tried_again_by_the_next_run_and_only_that(
     assert row_files(first.store) == rows
 
 
-def test_a_model_that_cannot_load_fails_its_tasks_and_the_rest_is_done(
+def test_unloadable_model_fails_its_tasks_and_others_complete(
     executor: str, data: dict[str, Any], tmp_path: Path
 ) -> None:
     results = run_toy(
@@ -218,7 +216,7 @@ def test_a_model_that_cannot_load_fails_its_tasks_and_the_rest_is_done(
 
 
 @RAY_IF_SLOW
-def test_a_size_that_a_network_does_not_take_fails_the_tasks_of_its_images_alone(
+def test_unsupported_image_size_fails_tasks_of_these_images_only(
     executor: str, tmp_path: Path
 ) -> None:
     write_images(tmp_path / "data", count=3, size=(24, 32))
@@ -242,7 +240,7 @@ def test_a_size_that_a_network_does_not_take_fails_the_tasks_of_its_images_alone
 
 
 @RAY_IF_SLOW
-def test_what_needs_no_source_is_made_even_where_no_model_loads(
+def test_attack_without_a_source_completes_if_no_model_loads(
     executor: str, data: dict[str, Any], tmp_path: Path
 ) -> None:
     log = Log()
@@ -277,7 +275,7 @@ def test_a_damaged_evaluation_is_computed_again_by_the_next_run(
 
 
 @pytest.mark.parametrize("executor", ["inline"], indirect=True)
-def test_damage_found_beside_new_work_has_nothing_computed_twice(
+def test_damage_beside_new_tasks_computes_no_task_twice(
     executor: str, data: dict[str, Any], oracle: Results, tmp_path: Path
 ) -> None:
     """The damage shows only when the results are read, after the new work was done."""
@@ -294,7 +292,7 @@ def test_damage_found_beside_new_work_has_nothing_computed_twice(
     assert_same_bits(again, oracle)
 
 
-def test_damaged_examples_are_made_again_when_a_new_target_needs_them(
+def test_damaged_aes_are_computed_again_for_a_new_target(
     executor: str, data: dict[str, Any], oracle: Results, tmp_path: Path
 ) -> None:
     runtime = on(executor)
@@ -313,7 +311,7 @@ def test_damaged_examples_are_made_again_when_a_new_target_needs_them(
 
 
 @pytest.mark.parametrize("executor", ["inline"], indirect=True)
-def test_a_damaged_shard_is_no_harm(
+def test_damaged_shard_does_not_change_results(
     executor: str, data: dict[str, Any], oracle: Results, tmp_path: Path
 ) -> None:
     runtime = on(executor)
@@ -346,9 +344,7 @@ def put_tokens(folder: Path, count: int) -> None:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_an_actor_killed_inside_an_attack_is_restarted_and_the_bits_stay(
-    data: dict[str, Any], tmp_path: Path
-) -> None:
+def test_killed_actor_is_restarted_and_bits_are_equal(data: dict[str, Any], tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.mkdir()
     oracle = run_toy(tmp_path / "oracle", **mortal_experiment(tmp_path, data, tokens, "inline"))
@@ -366,7 +362,7 @@ def test_an_actor_killed_inside_an_attack_is_restarted_and_the_bits_stay(
 
 
 @pytest.mark.usefixtures("cluster")
-def test_an_actor_that_always_dies_ends_as_failed_and_the_rest_is_done(
+def test_always_dying_actor_fails_its_tasks_and_others_complete(
     data: dict[str, Any], tmp_path: Path
 ) -> None:
     tokens = tmp_path / "tokens"

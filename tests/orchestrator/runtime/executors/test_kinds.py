@@ -32,9 +32,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> type[Counting]:
     return Counting
 
 
-def test_an_entry_is_all_that_a_new_executor_needs(
-    counting: type[Counting], tmp_path: Path
-) -> None:
+def test_new_executor_needs_only_an_entry(counting: type[Counting], tmp_path: Path) -> None:
     runtime = {"executor": "counting", "tracking": False, "store": str(tmp_path / "counting")}
     results = run_toy(tmp_path, runtime=runtime)
     assert counting.opened == [f"segtransfer-{results.identity[:16]}"]

@@ -17,9 +17,7 @@ def numerics_of_evaluations(results: Results) -> list[Any]:
 @pytest.mark.parametrize(
     "executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)], indirect=True
 )
-def test_every_evaluation_tells_the_options_that_its_model_had(
-    executor: str, tmp_path: Path
-) -> None:
+def test_report_of_every_evaluation_has_the_models_options(executor: str, tmp_path: Path) -> None:
     changes = {"attacks": ["noise"], "runtime": {"executor": executor}}
     results = run_toy(tmp_path, numerics={"channels_last": True, "bf16": True}, **changes)
     assert not results.failures

@@ -36,7 +36,7 @@ def test_the_largest_models_fit_side_by_side_with_their_contexts_and_the_reserve
     assert slots_that_fit(peaks, 1 * GIB) == 1, "micro-batches are halved where memory runs out"
 
 
-def test_auto_opens_what_models_need_and_memory_carries() -> None:
+def test_auto_slots_follow_models_within_memory() -> None:
     small, large = [GIB // 2] * 20, [30 * GIB] * 20
     assert pick_slots_per_gpu(AUTO, 2, 20, small, 80 * GIB) == 10, "every model stays loaded"
     assert pick_slots_per_gpu(AUTO, 2, 20, large, 80 * GIB) == 2
@@ -52,7 +52,7 @@ def test_without_a_measurement_slots_follow_the_models_up_to_a_limit() -> None:
     assert pick_slots_per_gpu(AUTO, 0, 5) == 1
 
 
-def test_a_number_that_is_given_wins() -> None:
+def test_given_number_of_slots_overrides_auto() -> None:
     assert pick_slots_per_gpu(Fleet(slots_per_gpu=3), 2, 20, [70 * GIB] * 20, 80 * GIB) == 3
 
 
@@ -91,7 +91,7 @@ def test_the_plan_and_the_executor_open_the_same_slots(
     assert len(forecast.slots_here(plan, harness.store)[1]) == each
 
 
-def test_peaks_are_asked_for_before_there_are_slots_and_not_again(tmp_path: Path) -> None:
+def test_peaks_are_read_once_before_the_first_slots(tmp_path: Path) -> None:
     harness = Harness(tmp_path, ControlledExecutor())
     plan = harness.plan()
     store_as_measured_on_a_gpu(plan, harness.store, dict.fromkeys(plan.models, 5 * GIB))

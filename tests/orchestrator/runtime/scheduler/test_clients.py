@@ -29,7 +29,7 @@ def test_equal_tasks_of_two_clients_are_computed_once() -> None:
     assert keys(s.decide(0)) == ["e"]
 
 
-def test_a_client_may_ask_for_more_and_for_the_same_again() -> None:
+def test_client_submits_new_and_known_tasks_again() -> None:
     s = scheduler({"slot": "m"})
     s.submit("client", by_key(score("e")), ())
     s.submit("client", by_key(score("e"), score("f")), ())
@@ -38,13 +38,13 @@ def test_a_client_may_ask_for_more_and_for_the_same_again() -> None:
     assert s.tasks_of("client") == ["e", "f"]
 
 
-def test_a_stored_task_is_not_computed_and_wakes_what_depends_on_it() -> None:
+def test_stored_task_is_not_computed_and_its_dependants_are_ready() -> None:
     s = scheduler({"slot": "m"})
     s.submit("client", by_key(attack("make"), score("e", of="make")), {"make"})
     assert keys(s.decide(0)) == ["e"]
 
 
-def test_cancelling_drops_only_what_nobody_else_wants() -> None:
+def test_cancel_drops_only_tasks_without_another_client() -> None:
     s = scheduler({"slot": "m"})
     s.submit("one", by_key(score("both"), score("mine")), ())
     s.submit("two", by_key(score("both"), score("theirs")), ())
@@ -52,7 +52,7 @@ def test_cancelling_drops_only_what_nobody_else_wants() -> None:
     assert sorted(keys(s.decide(0))) == ["both", "theirs"]
 
 
-def test_a_call_under_way_that_nobody_wants_is_named_once_and_not_tried_again() -> None:
+def test_unwanted_call_is_listed_once_and_not_retried() -> None:
     s = scheduler({"slot": "m"})
     s.submit("client", by_key(score("kept"), score("lost")), ())
     s.decide(0)
@@ -66,7 +66,7 @@ def test_a_call_under_way_that_nobody_wants_is_named_once_and_not_tried_again() 
     check_empty(s)
 
 
-def test_a_call_under_way_that_somebody_wants_again_is_not_unwanted() -> None:
+def test_call_wanted_again_is_not_listed_as_unwanted() -> None:
     s = scheduler({"slot": "m"})
     s.submit("one", by_key(score("e")), ())
     s.decide(0)
@@ -77,7 +77,7 @@ def test_a_call_under_way_that_somebody_wants_again_is_not_unwanted() -> None:
     assert keys(s.decide(10)) == ["e"]
 
 
-def test_a_call_that_nobody_wants_is_named_once_however_often_it_was_dropped() -> None:
+def test_call_dropped_twice_is_listed_once_as_unwanted() -> None:
     s = scheduler({"slot": "m"})
     for client in ("one", "two"):
         s.submit(client, by_key(score("e")), ())
@@ -86,7 +86,7 @@ def test_a_call_that_nobody_wants_is_named_once_however_often_it_was_dropped() -
     assert s.unwanted() == ["e"]
 
 
-def test_a_call_that_nobody_wants_is_not_repeated_when_its_slot_is_lost() -> None:
+def test_unwanted_call_of_a_lost_slot_is_not_repeated() -> None:
     s = scheduler({"slot": "m"})
     s.submit("client", by_key(attack("make"), score("e", of="make")), ())
     s.decide(0)
@@ -96,7 +96,7 @@ def test_a_call_that_nobody_wants_is_not_repeated_when_its_slot_is_lost() -> Non
 
 
 @pytest.mark.parametrize("how", ["failed", "cancelled"])
-def test_a_task_that_ended_badly_is_computed_when_it_is_asked_for_again(how: str) -> None:
+def test_failed_skipped_or_cancelled_task_is_computed_when_submitted_again(how: str) -> None:
     s = scheduler({"slot": "m"}, attempts=1)
     work = by_key(attack("make"), score("e", of="make"))
     s.submit("one", work, ())
@@ -115,7 +115,7 @@ def test_a_task_that_ended_badly_is_computed_when_it_is_asked_for_again(how: str
     assert keys(s.decide(0)) == ["e"]
 
 
-def test_a_task_that_was_cancelled_while_it_waited_for_a_try_does_not_run_too_soon() -> None:
+def test_task_cancelled_in_back_off_does_not_run_early() -> None:
     s = scheduler({"slot": "m"})
     work = by_key(attack("make"), score("e", of="make"))
     s.submit("one", work, {"make"})
@@ -127,7 +127,7 @@ def test_a_task_that_was_cancelled_while_it_waited_for_a_try_does_not_run_too_so
     assert s.state("e") is State.BLOCKED
 
 
-def test_a_task_that_one_client_drops_while_it_is_ready_stays_in_line_for_the_other() -> None:
+def test_ready_task_stays_queued_for_the_remaining_client() -> None:
     s = scheduler()
     for client in ("one", "two"):
         s.submit(client, by_key(score("e"), score("f")), ())
@@ -137,7 +137,7 @@ def test_a_task_that_one_client_drops_while_it_is_ready_stays_in_line_for_the_ot
     assert keys(s.decide(0)) == ["e", "f"]
 
 
-def test_a_client_that_is_forgotten_leaves_what_others_want() -> None:
+def test_forgotten_client_leaves_tasks_of_other_clients() -> None:
     s = scheduler({"slot": "m"})
     s.submit("one", by_key(score("both"), score("mine")), ())
     s.submit("two", by_key(score("both")), ())
@@ -150,7 +150,7 @@ def test_a_client_that_is_forgotten_leaves_what_others_want() -> None:
     check_empty(s)
 
 
-def test_nothing_is_kept_of_clients_that_are_forgotten() -> None:
+def test_no_state_remains_of_forgotten_clients() -> None:
     s = scheduler({"slot": "m", "empty": None}, attempts=2)
     work = by_key(
         *(attack(f"make{i}", model) for i, model in enumerate(("m", "n", None))),
@@ -191,7 +191,7 @@ def serve(s: Scheduler, count: int) -> list[str]:
     return served
 
 
-def test_two_clients_are_served_equal_cost_but_for_one_task() -> None:
+def test_two_clients_get_equal_cost_within_one_task() -> None:
     s = scheduler({"slot": "m"}, window=1)
     s.submit("a", by_key(*(score(f"a{i}", cost=3) for i in range(60))), ())
     s.submit("b", by_key(*(score(f"b{i}", cost=1) for i in range(60))), ())
@@ -201,7 +201,7 @@ def test_two_clients_are_served_equal_cost_but_for_one_task() -> None:
         assert abs(given["a"] - given["b"]) <= 3
 
 
-def test_a_client_that_comes_late_gets_half_from_then_on() -> None:
+def test_late_client_gets_half_of_later_calls() -> None:
     s = scheduler({"slot": "m"}, window=1)
     s.submit("a", by_key(*(score(f"a{i}") for i in range(99))), ())
     serve(s, 50)
@@ -210,7 +210,7 @@ def test_a_client_that_comes_late_gets_half_from_then_on() -> None:
     assert all(abs(served[:n].count("a") - n / 2) <= 1 for n in range(40))
 
 
-def test_a_client_that_had_nothing_to_do_for_a_while_gets_no_credit_for_it() -> None:
+def test_idle_client_gets_no_credit() -> None:
     s = scheduler({"slot": "m"}, window=1)
     s.submit("a", by_key(*(score(f"a{i}") for i in range(99))), ())
     s.submit("b", by_key(score("b")), ())
@@ -220,7 +220,7 @@ def test_a_client_that_had_nothing_to_do_for_a_while_gets_no_credit_for_it() -> 
     assert all(abs(served[:n].count("a") - n / 2) <= 1 for n in range(40))
 
 
-def test_a_newcomer_gets_no_credit_from_one_who_waits_for_another_model() -> None:
+def test_new_client_gets_no_credit_from_a_client_of_another_model() -> None:
     s = scheduler({"slot": "m"}, window=1)
     s.submit("a", by_key(*(score(f"a{i}") for i in range(99))), ())
     s.submit("idle", by_key(score("idle", "n")), ())
@@ -230,7 +230,7 @@ def test_a_newcomer_gets_no_credit_from_one_who_waits_for_another_model() -> Non
     assert all(abs(served[:n].count("a") - n / 2) <= 1 for n in range(40))
 
 
-def test_what_two_clients_share_costs_each_of_them_half() -> None:
+def test_shared_task_charges_each_client_half() -> None:
     s = scheduler({"slot": "m"}, window=1)
     both = [score(f"s{i}", cost=10) for i in range(3)]
     s.submit("a", by_key(*both, *(score(f"a{i}", cost=5) for i in range(9))), ())

@@ -46,7 +46,7 @@ def history() -> str:
     return "\n".join(told)
 
 
-def test_the_order_of_sets_and_hashes_decides_nothing() -> None:
+def test_decisions_do_not_depend_on_the_order_of_sets_and_hashes() -> None:
     env = {**os.environ, "PYTHONHASHSEED": "12345"}
     elsewhere = subprocess.run(
         [sys.executable, "-c", ELSEWHERE], env=env, capture_output=True, text=True, check=True

@@ -16,7 +16,7 @@ from tests.orchestrator.runtime.scheduler.toys import (
 )
 
 
-def test_what_depends_on_a_failed_task_is_skipped_and_the_rest_goes_on() -> None:
+def test_dependants_of_a_failed_task_are_skipped_and_other_tasks_run() -> None:
     s = scheduler({"slot": "m"})
     work = by_key(attack("make"), score("e0", of="make"), score("e1", of="make"), score("clean"))
     s.submit("client", work, ())
@@ -28,7 +28,7 @@ def test_what_depends_on_a_failed_task_is_skipped_and_the_rest_goes_on() -> None
     assert s.decide(0) == []
 
 
-def test_a_task_is_tried_as_often_as_attempts_say_and_then_has_failed() -> None:
+def test_task_fails_after_its_last_attempt() -> None:
     s = scheduler({"slot": "m"}, attempts=3)
     s.submit("client", by_key(score("e")), ())
     for _ in range(2):
@@ -40,7 +40,7 @@ def test_a_task_is_tried_as_often_as_attempts_say_and_then_has_failed() -> None:
     assert s.decide(100) == []
 
 
-def test_a_task_waits_twice_as_long_before_each_further_try() -> None:
+def test_back_off_doubles_with_each_failure() -> None:
     s = scheduler({"slot": "m"}, attempts=9)
     s.submit("client", by_key(score("e")), ())
     now = 0.0
@@ -51,7 +51,7 @@ def test_a_task_waits_twice_as_long_before_each_further_try() -> None:
         now += wait
 
 
-def test_the_tasks_own_error_is_never_tried_again() -> None:
+def test_tasks_own_error_is_not_retried() -> None:
     s = scheduler({"slot": "m"}, attempts=3)
     s.submit("client", by_key(score("e")), ())
     s.decide(0)
@@ -60,7 +60,7 @@ def test_the_tasks_own_error_is_never_tried_again() -> None:
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_task_is_tried_again_on_another_slot_while_one_hosts_its_model(busy: bool) -> None:
+def test_retry_takes_another_slot_with_the_model(busy: bool) -> None:
     s = scheduler({"bad": "m", "good": "m"}, window=1)
     s.submit("client", by_key(score("e")), ())
     assert starts(s.decide(0)) == [("e", "bad")]
@@ -77,7 +77,7 @@ def test_a_task_is_tried_again_on_another_slot_while_one_hosts_its_model(busy: b
 
 
 @pytest.mark.parametrize("how", ["lost", "given away"])
-def test_a_task_is_tried_again_where_it_failed_once_no_other_slot_hosts_its_model(how: str) -> None:
+def test_retry_takes_the_failed_slot_if_no_other_hosts_the_model(how: str) -> None:
     s = scheduler({"bad": "m", "good": "m"}, window=1)
     s.submit("client", by_key(score("e"), score("other")), ())
     assert starts(s.decide(0)) == [("e", "bad"), ("other", "good")]
@@ -92,7 +92,7 @@ def test_a_task_is_tried_again_where_it_failed_once_no_other_slot_hosts_its_mode
     assert starts(s.decide(10)) == [("e", "bad")]
 
 
-def test_retry_of_a_task_of_two_clients_is_skipped_once_while_its_slot_alone_has_room() -> None:
+def test_retry_of_a_shared_task_is_skipped_once_while_only_its_failed_slot_has_room() -> None:
     s = scheduler({"s1": "m", "s2": "m"}, window=1)
     work = by_key(score("e1"), score("e2"), score("e3"))
     s.submit("A", work, ())
@@ -105,7 +105,7 @@ def test_retry_of_a_task_of_two_clients_is_skipped_once_while_its_slot_alone_has
     check(s)
 
 
-def test_a_task_without_a_model_is_tried_again_on_another_slot_too() -> None:
+def test_retry_of_a_task_without_a_model_takes_another_slot() -> None:
     s = scheduler({"bad": None, "good": None}, window=1)
     s.submit("client", by_key(attack("noise", None)), ())
     assert starts(s.decide(0)) == [("noise", "bad")]
@@ -116,7 +116,7 @@ def test_a_task_without_a_model_is_tried_again_on_another_slot_too() -> None:
     assert starts(s.decide(20)) == [("noise", "good")]
 
 
-def test_what_ran_on_a_removed_slot_runs_elsewhere_first_and_without_a_mark_against_it() -> None:
+def test_calls_of_a_removed_slot_run_first_elsewhere_with_all_attempts() -> None:
     s = scheduler({"one": "m"}, attempts=1)
     s.submit("client", by_key(*(score(f"e{i}") for i in range(4))), ())
     assert starts(s.decide(0)) == [("e0", "one"), ("e1", "one")]
@@ -126,7 +126,7 @@ def test_what_ran_on_a_removed_slot_runs_elsewhere_first_and_without_a_mark_agai
     assert starts(s.decide(0)) == [("e0", "two"), ("e1", "two")]
 
 
-def test_a_slot_that_comes_back_unannounced_is_empty() -> None:
+def test_slot_added_twice_is_empty() -> None:
     s = scheduler({"slot": "m"})
     s.submit("client", by_key(score("e")), ())
     s.decide(0)
@@ -136,7 +136,7 @@ def test_a_slot_that_comes_back_unannounced_is_empty() -> None:
     assert s.state("e") is State.READY
 
 
-def test_a_slot_lost_while_it_loads_a_model_leaves_the_model_to_another() -> None:
+def test_model_of_a_slot_lost_during_loading_goes_to_another_slot() -> None:
     s = scheduler({"one": None})
     s.submit("client", by_key(score("e")), ())
     assert hosts(s.decide(0)) == [("one", "m")]
@@ -147,7 +147,7 @@ def test_a_slot_lost_while_it_loads_a_model_leaves_the_model_to_another() -> Non
     assert hosts(s.decide(0)) == [("two", "m")]
 
 
-def test_a_model_that_a_slot_refused_stays_where_it_is_and_gets_no_replicas() -> None:
+def test_refused_model_keeps_its_slot_and_gets_no_replicas() -> None:
     s = scheduler({"one": "m", "two": None}, window=1)
     s.submit("client", by_key(*(score(f"e{i}", cost=1000) for i in range(5))), ())
     assert hosts(s.decide(0)) == [("two", "m")]
@@ -157,7 +157,7 @@ def test_a_model_that_a_slot_refused_stays_where_it_is_and_gets_no_replicas() ->
     assert starts(s.decide(0)) == [("e1", "one")]
 
 
-def test_a_lost_model_fails_its_own_tasks_and_skips_what_depends_on_them() -> None:
+def test_lost_model_fails_its_tasks_and_skips_their_dependants() -> None:
     s = scheduler({"slot": "n"})
     work = by_key(attack("make"), score("e", "n", of="make"), score("clean", "n"))
     s.submit("client", work, ())
@@ -165,13 +165,13 @@ def test_a_lost_model_fails_its_own_tasks_and_skips_what_depends_on_them() -> No
     assert keys(s.decide(0)) == ["clean"]
 
 
-def test_without_any_slot_what_needs_no_model_can_fail_too() -> None:
+def test_tasks_without_a_model_can_fail_without_slots() -> None:
     s = scheduler()
     s.submit("client", by_key(attack("noise", None), score("e", "n", of="noise")), ())
     assert s.model_lost(None) == ["noise", "e"]
 
 
-def test_a_damaged_attack_is_made_again_before_what_depends_on_it() -> None:
+def test_damaged_attack_is_computed_again_before_its_dependants() -> None:
     s = scheduler({"slot": "m"}, window=1)
     work = by_key(attack("make"), score("e0", of="make"), score("e1", of="make"))
     s.submit("client", work, {"make"})
@@ -183,7 +183,7 @@ def test_a_damaged_attack_is_made_again_before_what_depends_on_it() -> None:
     assert keys(s.decide(0)) == first
 
 
-def test_a_damage_reported_twice_makes_the_attack_once() -> None:
+def test_damage_reported_twice_computes_the_attack_once() -> None:
     s = scheduler({"slot": "m"}, window=4)
     s.submit("client", by_key(attack("make"), score("e0", of="make")), {"make"})
     s.decide(0)
@@ -209,7 +209,7 @@ def _in_state(state: State | None) -> Scheduler:
 @pytest.mark.parametrize(
     "state", [None, State.BLOCKED, State.READY, State.RUNNING, State.FAILED, State.DONE]
 )
-def test_only_a_result_can_turn_out_damaged(state: State | None) -> None:
+def test_invalidated_task_without_a_result_is_unchanged(state: State | None) -> None:
     s = _in_state(state)
     assert s.state("make") is state
     s.invalidated("make")
@@ -217,7 +217,7 @@ def test_only_a_result_can_turn_out_damaged(state: State | None) -> None:
     assert s.state("make") is (State.READY if state is State.DONE else state)
 
 
-def test_a_score_that_waits_for_its_next_try_waits_for_the_attack_if_that_is_damaged() -> None:
+def test_evaluation_in_back_off_waits_for_its_damaged_attack() -> None:
     s = scheduler({"slot": "m"})
     s.submit("client", by_key(attack("make"), score("e", of="make")), {"make"})
     assert keys(s.decide(0)) == ["e"]
@@ -229,7 +229,7 @@ def test_a_score_that_waits_for_its_next_try_waits_for_the_attack_if_that_is_dam
     assert keys(s.decide(100)) == ["e"]
 
 
-def test_a_score_that_nobody_wants_any_more_does_not_outlive_a_damaged_attack() -> None:
+def test_running_evaluation_without_clients_is_dropped_with_its_damaged_attack() -> None:
     s = scheduler({"slot": "m"})
     s.submit("one", by_key(attack("make"), score("e", of="make")), {"make"})
     s.submit("two", by_key(attack("make"), score("f", of="make")), {"make"})
@@ -241,7 +241,7 @@ def test_a_score_that_nobody_wants_any_more_does_not_outlive_a_damaged_attack() 
     assert keys(s.decide(0)) == ["make"]
 
 
-def test_a_result_that_comes_after_its_task_failed_changes_nothing() -> None:
+def test_result_after_the_failure_of_its_task_is_ignored() -> None:
     s = scheduler({"slot": "m"}, attempts=1)
     s.submit("client", by_key(attack("make"), score("e", of="make")), ())
     s.decide(0)
@@ -251,7 +251,7 @@ def test_a_result_that_comes_after_its_task_failed_changes_nothing() -> None:
     check(s)
 
 
-def test_a_result_that_comes_while_its_task_waits_for_another_try_counts() -> None:
+def test_result_during_the_back_off_of_its_task_counts() -> None:
     s = scheduler({"slot": "m"})
     s.submit("client", by_key(score("e")), ())
     s.decide(0)

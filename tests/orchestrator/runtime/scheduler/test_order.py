@@ -16,7 +16,7 @@ from tests.orchestrator.runtime.scheduler.toys import (
 )
 
 
-def test_an_evaluation_goes_before_an_attack_on_the_same_slot() -> None:
+def test_evaluation_goes_before_attack_on_a_slot() -> None:
     s = scheduler({"slot": "m"}, window=1)
     s.submit("client", by_key(attack("make"), score("clean")), ())
     assert keys(s.decide(0)) == ["clean"]
@@ -24,7 +24,7 @@ def test_an_evaluation_goes_before_an_attack_on_the_same_slot() -> None:
     assert keys(s.decide(0)) == ["make"]
 
 
-def test_no_slot_ever_has_more_calls_than_the_window() -> None:
+def test_calls_of_a_slot_stay_within_the_window() -> None:
     s = scheduler({"one": "m", "two": "m"}, window=2)
     s.submit("client", by_key(*(score(f"e{i}") for i in range(9))), ())
     assert sorted(slot for _, slot in starts(s.decide(0))) == ["one", "one", "two", "two"]
@@ -42,7 +42,7 @@ def test_the_least_loaded_replica_is_served_first() -> None:
     assert starts(s.decide(0)) == [("e1", "two")]
 
 
-def test_an_evaluation_waits_for_the_attack_it_scores() -> None:
+def test_evaluation_waits_for_its_attack() -> None:
     s = scheduler({"source": "m", "target": "n"})
     s.submit("client", by_key(attack("make"), score("e", "n", of="make")), ())
     assert starts(s.decide(0)) == [("make", "source")]
@@ -57,7 +57,7 @@ def test_the_longest_attack_of_a_source_goes_first() -> None:
     assert keys(s.decide(0)) == ["long"]
 
 
-def test_where_slots_are_few_the_source_with_most_work_left_gets_one_first() -> None:
+def test_scarce_slot_goes_to_the_source_with_most_remaining_work() -> None:
     s = scheduler({"slot": None})
     light = [attack(f"light{i}", "light", cost=10) for i in range(3)]
     heavy = [attack(f"heavy{i}", "heavy", cost=15) for i in range(3)]
@@ -65,13 +65,13 @@ def test_where_slots_are_few_the_source_with_most_work_left_gets_one_first() -> 
     assert hosts(s.decide(0)) == [("slot", "heavy")]
 
 
-def test_where_bytes_are_few_the_source_with_most_work_left_gets_them_first() -> None:
+def test_scarce_bytes_go_to_the_source_with_most_remaining_work() -> None:
     s = scheduler({"one": "light", "two": "heavy"}, budget=10)
     s.submit("client", by_key(attack("a", "light", 10), attack("b", "heavy", 15)), ())
     assert keys(s.decide(0)) == ["b"]
 
 
-def test_sources_take_turns_at_a_budget_that_is_too_small_for_all() -> None:
+def test_sources_take_turns_within_a_small_byte_budget() -> None:
     s = scheduler({"one": "a", "two": "b"}, window=1, budget=10)
     work = [attack(f"a{i}", "a", 20) for i in range(4)] + [attack(f"b{i}", "b") for i in range(4)]
     s.submit("client", by_key(*work), ())
@@ -80,7 +80,7 @@ def test_sources_take_turns_at_a_budget_that_is_too_small_for_all() -> None:
     assert [key[0] for key in fleet.done] == ["a", "b"] * 4
 
 
-def test_a_task_without_a_source_runs_on_any_slot_even_an_empty_one() -> None:
+def test_task_without_a_source_runs_on_any_slot_also_empty() -> None:
     s = scheduler({"one": "m", "two": None, "three": "n"}, window=1)
     s.submit("client", by_key(*(attack(f"noise{i}", None) for i in range(4))), ())
     decisions = s.decide(0)
@@ -88,7 +88,7 @@ def test_a_task_without_a_source_runs_on_any_slot_even_an_empty_one() -> None:
     assert hosts(decisions) == []
 
 
-def test_a_slot_that_loads_a_model_takes_no_task_at_all() -> None:
+def test_loading_slot_takes_no_task() -> None:
     s = scheduler({"slot": None})
     s.submit("client", by_key(score("e")), ())
     assert hosts(s.decide(0)) == [("slot", "m")]
@@ -98,7 +98,7 @@ def test_a_slot_that_loads_a_model_takes_no_task_at_all() -> None:
     assert keys(s.decide(0)) == ["e", "noise"]
 
 
-def test_the_byte_budget_holds_attacks_back_until_what_was_made_is_scored() -> None:
+def test_byte_budget_holds_attacks_back_until_aes_are_scored() -> None:
     s = scheduler({"slot": "m"}, window=4, budget=20)
     work = [attack(f"make{i}") for i in range(4)]
     work += [score(f"e{i}", of=f"make{i}") for i in range(4)]
@@ -110,7 +110,7 @@ def test_the_byte_budget_holds_attacks_back_until_what_was_made_is_scored() -> N
     assert keys(s.decide(0)) == ["make2"]
 
 
-def test_the_byte_budget_is_not_exceeded_by_a_part_of_an_attack_either() -> None:
+def test_byte_budget_is_not_exceeded_by_a_part_of_an_attack() -> None:
     s = scheduler({"slot": "m"}, window=4, budget=25)
     s.submit("client", by_key(*(attack(f"make{i}") for i in range(4))), ())
     assert len(s.decide(0)) == 2
@@ -125,13 +125,13 @@ def test_the_byte_budget_may_change_at_any_time() -> None:
     assert len(s.decide(0)) == 1
 
 
-def test_one_attack_larger_than_the_whole_budget_still_runs() -> None:
+def test_attack_larger_than_the_byte_budget_runs_alone() -> None:
     s = scheduler({"slot": "m"}, budget=1)
     s.submit("client", by_key(attack("make", nbytes=1000), score("e", of="make")), ())
     assert keys(s.decide(0)) == ["make"]
 
 
-def test_small_attacks_do_not_keep_a_large_one_waiting_for_ever() -> None:
+def test_large_attack_is_not_starved_by_small_attacks() -> None:
     s = scheduler({"one": "m", "two": "n"}, window=1, budget=20)
     small = [attack(f"small{i}", "m", cost=1, nbytes=10) for i in range(50)]
     s.submit("client", by_key(*small, attack("first", "n", 1.5), attack("large", "n", 1, 20)), ())
@@ -165,7 +165,7 @@ def test_a_full_budget_never_deadlocks(how: str) -> None:
 
 
 @pytest.mark.parametrize("budget", [1, 10, 25])
-def test_one_slot_and_many_models_get_through_a_budget_full_of_what_others_score(
+def test_one_slot_with_many_models_ends_despite_a_full_byte_budget(
     budget: int,
 ) -> None:
     s = scheduler({"slot": None}, budget=budget)

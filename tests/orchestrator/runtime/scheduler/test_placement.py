@@ -29,7 +29,7 @@ def test_an_empty_slot_loads_a_model_and_then_takes_its_tasks() -> None:
     assert starts(s.decide(0)) == [("e", "slot")]
 
 
-def test_every_model_gets_a_slot_before_any_gets_a_second() -> None:
+def test_every_model_gets_a_slot_before_any_replica() -> None:
     s = scheduler({f"slot{i}": None for i in range(3)})
     work = [score(f"m{i}", "m", cost=10000) for i in range(9)]
     s.submit("client", by_key(*work, score("n", "n"), score("o", "o")), ())
@@ -50,7 +50,7 @@ def test_no_replica_is_loaded_for_less_work_than_loading_costs() -> None:
     assert hosts(s.decide(0)) == []
 
 
-def test_a_change_that_turns_out_cheaper_is_made_for_less_work() -> None:
+def test_cheaper_switch_is_made_for_less_work() -> None:
     s = scheduler({"one": "m", "two": None}, window=1, switch_cost=100)
     s.submit("client", by_key(*(score(f"e{i}", cost=10) for i in range(20))), ())
     s.decide(0)
@@ -58,7 +58,7 @@ def test_a_change_that_turns_out_cheaper_is_made_for_less_work() -> None:
     assert hosts(s.decide(0)) == [("two", "m")]
 
 
-def test_a_slot_whose_change_turns_out_cheaper_has_had_its_turn_sooner() -> None:
+def test_cheaper_switch_shortens_the_time_slice() -> None:
     """A turn is fifty times what a change costs; another model waits for the one slot."""
     for switch_cost, next_model in ((100, []), (2, ["n"])):
         s = scheduler({"slot": "m"}, window=1, switch_cost=100)
@@ -83,7 +83,7 @@ def test_a_second_slot_of_a_saturated_device_gets_no_replica() -> None:
     assert sorted(slot for slot, _ in hosts(s.decide(0))) == ["narrow0", "wide0", "wide1"]
 
 
-def test_a_model_without_a_slot_gets_one_even_on_a_saturated_device() -> None:
+def test_model_without_a_slot_is_placed_even_on_a_saturated_device() -> None:
     s = scheduler()
     for i in range(2):
         s.add_slot(Slot(f"slot{i}", "device", width=1))
@@ -100,7 +100,7 @@ def test_models_are_spread_over_devices() -> None:
     assert sorted(slot for slot, _ in hosts(s.decide(0))) == ["d0-0", "d1-0"]
 
 
-def test_a_model_replaces_one_that_is_through_rather_than_one_with_work_to_come() -> None:
+def test_model_replaces_a_model_without_remaining_work_first() -> None:
     s = scheduler({"through": "a", "later": "b", "source": "c"}, window=1)
     s.submit("client", by_key(attack("make", "c"), score("e", "b", of="make")), ())
     assert keys(s.decide(0)) == ["make"]
@@ -109,7 +109,7 @@ def test_a_model_replaces_one_that_is_through_rather_than_one_with_work_to_come(
 
 
 @pytest.mark.parametrize(("lump", "model"), [(500, "m"), (1500, "o")])
-def test_a_free_slot_changes_to_a_model_without_one_for_a_good_lump_of_work(
+def test_free_slot_switches_to_an_unhosted_model_with_enough_ready_work(
     lump: float, model: str
 ) -> None:
     s = scheduler({"one": "m", "two": "n"}, window=1)
@@ -118,13 +118,13 @@ def test_a_free_slot_changes_to_a_model_without_one_for_a_good_lump_of_work(
     assert hosts(s.decide(0)) == [("two", model)]
 
 
-def test_a_model_without_a_slot_gets_one_that_would_idle_for_any_work() -> None:
+def test_unhosted_model_gets_an_idle_slot_for_any_work() -> None:
     s = scheduler({"one": "m", "two": "n"}, window=1)
     s.submit("client", by_key(score("m", "m"), score("o", "o")), ())
     assert hosts(s.decide(0)) == [("two", "o")]
 
 
-def test_a_slot_is_never_given_away_while_it_has_a_call() -> None:
+def test_busy_slot_keeps_its_model() -> None:
     s = scheduler({"slot": "m"}, window=1)
     s.submit("client", by_key(attack("make"), score("e", "n", of="make")), ())
     s.decide(0)
@@ -135,7 +135,7 @@ def test_a_slot_is_never_given_away_while_it_has_a_call() -> None:
 
 
 @pytest.mark.parametrize("slots", [1, 2])
-def test_models_take_turns_when_they_outnumber_slots(slots: int) -> None:
+def test_models_outnumbering_slots_take_turns(slots: int) -> None:
     s = scheduler({f"slot{i}": None for i in range(slots)}, switch_cost=1.0)
     work = [score(f"{m}{i}", m) for m in "abcde" for i in range(200)]
     s.submit("client", by_key(*work), ())
@@ -145,7 +145,7 @@ def test_models_take_turns_when_they_outnumber_slots(slots: int) -> None:
     assert 5 <= len(fleet.loads) <= 30
 
 
-def test_no_model_starves_while_others_never_run_out_of_work() -> None:
+def test_no_model_starves_beside_models_with_endless_work() -> None:
     s = scheduler({"slot": None}, switch_cost=1.0)
     fleet = Fleet(s, load_time=1.0)
     s.submit("patient", by_key(score("rare", "rare")), ())
@@ -164,7 +164,7 @@ def test_no_model_starves_while_others_never_run_out_of_work() -> None:
     assert fleet.now < (STARVATION_LIMIT + 2) * TIME_SLICE
 
 
-def test_a_model_keeps_its_slot_for_a_turn_though_others_wait() -> None:
+def test_model_keeps_its_slot_for_a_time_slice() -> None:
     s = scheduler({"slot": None}, switch_cost=1.0, window=1)
     work = [score(f"a{i}", "a") for i in range(200)] + [score(f"b{i}", "b") for i in range(100)]
     s.submit("client", by_key(*work), ())
@@ -173,7 +173,7 @@ def test_a_model_keeps_its_slot_for_a_turn_though_others_wait() -> None:
     assert len(fleet.done) == TIME_SLICE
 
 
-def test_a_slot_that_runs_dry_for_a_model_goes_on_when_that_is_not_wanted_any_more() -> None:
+def test_draining_slot_resumes_when_the_waiting_model_has_no_work() -> None:
     s = scheduler({"slot": "m"}, switch_cost=0.01, window=2)
     s.submit("client", by_key(*(score(f"m{i}") for i in range(9))), ())
     s.submit("other", by_key(score("n", "n")), ())
@@ -184,7 +184,7 @@ def test_a_slot_that_runs_dry_for_a_model_goes_on_when_that_is_not_wanted_any_mo
     assert len(starts(s.decide(0))) == 1
 
 
-def test_a_slot_that_runs_dry_for_a_model_goes_on_when_that_found_another() -> None:
+def test_draining_slot_resumes_when_the_waiting_model_has_a_slot() -> None:
     s = scheduler({"slot": "m"}, switch_cost=0.01, window=2)
     s.submit("client", by_key(*(score(f"m{i}") for i in range(9)), score("n", "n")), ())
     assert len(starts(s.decide(0))) == 2
@@ -196,7 +196,7 @@ def test_a_slot_that_runs_dry_for_a_model_goes_on_when_that_found_another() -> N
     assert len([d for d in decisions if isinstance(d, Start)]) == 1
 
 
-def test_a_model_with_several_slots_gives_one_up_as_soon_as_that_pays() -> None:
+def test_replica_is_drained_as_soon_as_the_switch_pays() -> None:
     s = scheduler({"one": "m", "two": "m"}, window=1, switch_cost=1.0)
     s.submit("client", by_key(*(score(f"m{i}") for i in range(40))), ())
     s.submit("other", by_key(score("n", "n", cost=100)), ())
@@ -208,7 +208,7 @@ def test_a_model_with_several_slots_gives_one_up_as_soon_as_that_pays() -> None:
     assert len(starts(decisions)) == 1
 
 
-def test_work_that_the_budget_holds_back_takes_no_slot_from_what_may_start() -> None:
+def test_attacks_held_back_by_the_byte_budget_take_no_slot() -> None:
     s = scheduler({"slot": "m"}, window=1, budget=10)
     s.submit("client", by_key(attack("make"), score("e", "n", of="make", cost=1)), ())
     s.submit("other", by_key(*(attack(f"o{i}", "o", cost=1000) for i in range(9))), ())

@@ -16,7 +16,7 @@ from tests.orchestrator.toy_experiments import assert_same_bits, run_toy, toy_sp
 
 
 @pytest.mark.slow
-def test_workers_that_write_to_a_bucket_leave_the_bits_that_a_folder_gets(tmp_path: Path) -> None:
+def test_arrays_written_by_workers_to_a_bucket_equal_those_in_a_folder(tmp_path: Path) -> None:
     """On a cluster of its own: its processes have the bucket's credentials from the environment, as
     nodes do."""
     signal.alarm(300)

@@ -13,6 +13,6 @@ def test_calls_are_named_after_their_kind_attack_and_model() -> None:
     assert call_name(Task("key", "model key", "shard", 1.0, 0), "fcn-r18") == "evaluate fcn-r18"
 
 
-def test_attack_without_a_source_is_named_after_itself_alone() -> None:
+def test_name_of_an_attack_without_a_source_has_no_model() -> None:
     noise = AttackSpec.model_validate({"preset": "noise", "eps": "8/255"})
     assert call_name(Task("key", None, "shard", 1.0, 0, attack=noise), "fcn-r18") == "attack noise"

@@ -110,7 +110,7 @@ def fleet_status() -> Any:
 # -- clients of one fleet ---------------------------------------------------------------------
 
 
-def test_clients_share_a_fleet_that_outlives_its_starter_and_no_key_is_made_twice(
+def test_clients_share_a_detached_fleet_without_computing_a_key_twice(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     signal.alarm(180)  # a fleet starts meanwhile
@@ -156,7 +156,7 @@ def test_status_of_a_fleet_names_its_slots_its_models_and_its_open_tasks(fleet: 
     assert idle.status.in_flight_bytes == 0
 
 
-def test_experiments_of_other_numerics_side_by_side_give_what_each_gives_alone(
+def test_concurrent_experiments_of_different_numerics_do_not_mix(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     changes = {"models": [toy("a", seed=4)], "attacks": [pgd(2)]}
@@ -171,7 +171,7 @@ def test_experiments_of_other_numerics_side_by_side_give_what_each_gives_alone(
     assert not keys[0] & keys[1]
 
 
-def test_a_client_killed_with_9_is_cancelled_after_its_lease_and_others_go_on(
+def test_client_killed_by_sigkill_is_cancelled_after_its_lease_and_others_finish(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     endless = fleet.spec(models=[slow("endless", 0.05)], attacks=[pgd(20_000)])
@@ -221,7 +221,7 @@ def test_a_run_ends_when_its_hours_are_up_and_a_second_run_completes_it(
     assert_same_bits(second, oracle(spec, tmp_path))
 
 
-def test_client_without_a_store_fills_the_store_of_the_fleet(fleet: Fleet) -> None:
+def test_client_without_a_store_uses_the_store_of_the_fleet(fleet: Fleet) -> None:
     spec = fleet.spec(models=[toy("storeless", seed=11)], attacks=["noise"])
     spec["runtime"] = {"executor": "ray", "fleet": {"name": "tests"}}
     results = carry_out(read_experiment(spec))
@@ -239,11 +239,11 @@ def test_workers_are_named_after_their_slots(fleet: Fleet) -> None:
 # -- what a fleet refuses ---------------------------------------------------------------------
 
 
-def test_a_second_fleet_of_the_name_is_refused(fleet: Fleet) -> None:
+def test_second_fleet_of_equal_name_is_refused(fleet: Fleet) -> None:
     from segtransfer.experiment.runtime_spec import Runtime
     from segtransfer.runtime.executors.ray.fleets import fleets, start_fleet
 
-    with pytest.raises(InputError, match="fleet 'tests' is up already; see 'segtransfer fleet"):
+    with pytest.raises(InputError, match=r"Fleet 'tests' is already up\. See 'segtransfer fleet"):
         start_fleet("tests", Runtime.model_validate(fleet.runtime))
     assert fleets() == ["tests"]
 
@@ -257,9 +257,11 @@ def test_clients_of_an_unknown_fleet_another_store_or_other_code_are_refused(
         return str(raised.value)
 
     output = refused({"fleet": {"name": "test"}})
-    assert "no fleet 'test' is up on this cluster (up: tests)" in output
+    assert "No fleet 'test' is up on this cluster (up: tests)" in output
     output = refused({"store": str(tmp_path / "elsewhere")})
-    assert f"fills the store {fleet.store.location}, the experiment names {tmp_path}" in output
+    assert (
+        f"writes to the store {fleet.store.location}, but the experiment names {tmp_path}" in output
+    )
     monkeypatch.setattr("segtransfer.runtime.executors.ray.fleets.code_hash", lambda: "0" * 64)
     output = refused({})
     assert "runs other code than this command" in output
@@ -270,9 +272,7 @@ def test_clients_of_an_unknown_fleet_another_store_or_other_code_are_refused(
 # -- what goes wrong --------------------------------------------------------------------------
 
 
-def test_the_journal_of_a_fleet_leads_to_the_same_decisions_again(
-    fleet: Fleet, tmp_path: Path
-) -> None:
+def test_replayed_journal_of_a_fleet_gives_equal_decisions(fleet: Fleet, tmp_path: Path) -> None:
     """Whatever it went through before, and here replicas, changes of models and a lost worker."""
     tokens = tmp_path / "tokens"
     tokens.mkdir()
@@ -316,25 +316,25 @@ def check_a_driver_that_dies(spec: dict[str, Any], folder: Path, *, detached: bo
     until("its workers are gone", lambda: not any(map(exists, workers)), timeout=10)
 
 
-def test_a_fleet_whose_driver_is_killed_goes_on(fleet: Fleet, tmp_path: Path) -> None:
+def test_fleet_with_a_killed_driver_resumes(fleet: Fleet, tmp_path: Path) -> None:
     spec = fleet.spec(models=[slow("killed", 0.1)], attacks=[pgd(6)])
     check_a_driver_that_dies(spec, tmp_path, detached=True)
     assert len(fleet_status().status.slots) == 2
 
 
-def test_a_fleet_that_ends_leaves_no_actor(fleet: Fleet) -> None:
+def test_ended_fleet_leaves_no_actor(fleet: Fleet) -> None:
     from segtransfer.runtime.executors.ray.fleets import end_fleet, fleets
 
     end_fleet("tests")
     until("no actor is left", lambda: not live("DriverActor") and not live("ModelActor"), 20)
     assert fleets() == []
-    with pytest.raises(InputError, match="no fleet 'tests' is up"):
+    with pytest.raises(InputError, match="No fleet 'tests' is up"):
         end_fleet("tests")
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_a_run_whose_own_driver_is_killed_goes_on(tmp_path: Path) -> None:
+def test_run_with_its_own_killed_driver_resumes(tmp_path: Path) -> None:
     runtime = {"executor": "ray", "fleet": {"slots": 1}}
     spec = toy_spec(tmp_path, models=[slow("own", 0.1)], attacks=[pgd(6)], runtime=runtime)
     check_a_driver_that_dies(spec, tmp_path, detached=False)
@@ -342,7 +342,7 @@ def test_a_run_whose_own_driver_is_killed_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_models_that_outnumber_the_slots_take_turns(tmp_path: Path) -> None:
+def test_models_outnumbering_slots_take_turns_on_ray(tmp_path: Path) -> None:
     models = [toy("a", seed=1), toy("b", seed=2), toy("c", seed=3)]
     attacks = [pgd(2)]
     runtime = {"executor": "ray", "fleet": {"slots": 1}}
@@ -354,9 +354,7 @@ def test_models_that_outnumber_the_slots_take_turns(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_ends_at_once_with_all_that_it_started(
-    tmp_path: Path, ray_folder: Path
-) -> None:
+def test_interrupted_run_ends_its_processes_at_once(tmp_path: Path, ray_folder: Path) -> None:
     spec = slow_spec(tmp_path, "ray", "store")
     child = start(spec, ray_folder)
     store = Store(spec["runtime"]["store"])
@@ -370,7 +368,7 @@ def test_an_interrupted_run_ends_at_once_with_all_that_it_started(
 
 
 @pytest.mark.usefixtures("cluster")
-def test_an_interrupted_run_on_a_cluster_takes_its_driver_and_its_workers_along(
+def test_interrupted_run_on_a_cluster_ends_its_driver_and_workers(
     tmp_path: Path,
 ) -> None:
     runtime = {"executor": "ray", "fleet": {"slots": 1}}

@@ -182,7 +182,7 @@ def actors_alive() -> list[str]:
 # -- what goes well ---------------------------------------------------------------------------
 
 
-def test_calls_give_the_bits_that_they_give_here(one: tuple[Bench, str]) -> None:
+def test_calls_on_workers_give_the_bits_of_this_process(one: tuple[Bench, str]) -> None:
     bench, slot = one
     hosted = bench.host(slot, toy("a", seed=1))
     assert hosted.seconds > 0
@@ -224,7 +224,7 @@ def test_a_slot_hosts_one_model_after_another(one: tuple[Bench, str]) -> None:
     assert np.array_equal(found[0], found[2])
 
 
-def test_an_empty_slot_makes_what_needs_no_source(make: Callable[..., Bench]) -> None:
+def test_empty_slot_runs_an_attack_without_a_source(make: Callable[..., Bench]) -> None:
     bench = make()
     up = bench.until(SlotUp)
     assert up.slot.device.endswith("/cpu")
@@ -236,12 +236,10 @@ def test_an_empty_slot_makes_what_needs_no_source(make: Callable[..., Bench]) ->
     bench.start(up.slot.slot_id, evaluate_task("evaluate"))
     failed = bench.until(Failed)
     assert failed.kind == "task"
-    assert "hosts none" in failed.message
+    assert "hosts no model" in failed.message
 
 
-def test_a_worker_writes_the_arrays_where_the_store_is_remote(
-    make: Callable[..., Bench], tmp_path: Path
-) -> None:
+def test_worker_writes_arrays_to_a_remote_store(make: Callable[..., Bench], tmp_path: Path) -> None:
     from tests.orchestrator.stores import bucket_server, new_store
 
     with bucket_server() as query:
@@ -261,7 +259,7 @@ def test_a_worker_writes_the_arrays_where_the_store_is_remote(
         assert scored.report is not None
 
 
-def test_a_budget_for_images_is_part_of_the_object_store(one: tuple[Bench, str]) -> None:
+def test_byte_budget_is_a_third_of_the_object_store(one: tuple[Bench, str]) -> None:
     import ray
 
     whole = ray.cluster_resources()["object_store_memory"]
@@ -271,7 +269,7 @@ def test_a_budget_for_images_is_part_of_the_object_store(one: tuple[Bench, str])
 # -- models that cannot be loaded -------------------------------------------------------------
 
 
-def test_a_model_that_raises_is_refused_and_the_slot_takes_another(one: tuple[Bench, str]) -> None:
+def test_raising_model_is_refused_and_the_slot_loads_another(one: tuple[Bench, str]) -> None:
     bench, slot = one
     bench.executor.host(slot, "m", served(BROKEN, "f" * 64))
     refused = bench.until(Refused)
@@ -279,11 +277,11 @@ def test_a_model_that_raises_is_refused_and_the_slot_takes_another(one: tuple[Be
     assert "Traceback" in refused.message
     bench.quiet(0.5)
     bench.start(slot, evaluate_task("evaluate"))
-    assert "hosts none" in bench.until(Failed).message, "the slot is empty"
+    assert "hosts no model" in bench.until(Failed).message, "the slot is empty"
     bench.host(slot, toy("a", seed=1))
 
 
-def test_other_weights_than_planned_are_refused(one: tuple[Bench, str]) -> None:
+def test_unplanned_weights_are_refused(one: tuple[Bench, str]) -> None:
     bench, slot = one
     bench.executor.host(slot, "m", served(toy("stale", seed=1), "f" * 64))
     refused = bench.until(Refused)
@@ -292,7 +290,7 @@ def test_other_weights_than_planned_are_refused(one: tuple[Bench, str]) -> None:
     )
 
 
-def test_a_model_whose_workers_die_while_loading_is_refused_the_third_time(
+def test_model_is_refused_after_three_worker_deaths_during_loading(
     one: tuple[Bench, str], tmp_path: Path
 ) -> None:
     bench, slot = one
@@ -309,7 +307,7 @@ def test_a_model_whose_workers_die_while_loading_is_refused_the_third_time(
     bench.host(slot, toy("a", seed=1))
 
 
-def test_a_device_lost_while_loading_says_nothing_against_the_model(
+def test_device_lost_during_loading_does_not_refuse_the_model(
     one: tuple[Bench, str], tmp_path: Path
 ) -> None:
     bench, slot = one
@@ -326,7 +324,7 @@ def test_a_device_lost_while_loading_says_nothing_against_the_model(
 
 
 @pytest.mark.parametrize(("trouble", "kind"), [("kill", "infrastructure"), ("poison", "poisoned")])
-def test_only_the_call_at_which_a_worker_was_lost_is_told(
+def test_worker_death_fails_only_the_running_call(
     one: tuple[Bench, str], tmp_path: Path, trouble: str, kind: str
 ) -> None:
     bench, slot = one
@@ -344,13 +342,13 @@ def test_only_the_call_at_which_a_worker_was_lost_is_told(
     assert up.slot.slot_id == slot
     bench.quiet()
     bench.start(slot, evaluate_task("evaluate"))
-    assert "hosts none" in bench.until(Failed).message, "the slot came back empty"
+    assert "hosts no model" in bench.until(Failed).message, "the slot came back empty"
     bench.host(slot, toy("a", seed=1))
     bench.start(slot, attack_task("call 0"))
     assert bench.until(Finished).key == "call 0"
 
 
-def test_an_idle_workers_death_is_noticed(
+def test_death_of_an_idle_worker_is_reported(
     make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ray
@@ -365,7 +363,7 @@ def test_an_idle_workers_death_is_noticed(
     assert not [event for event in bench.events if isinstance(event, Failed)]
 
 
-def test_a_worker_that_does_not_answer_is_replaced(
+def test_silent_worker_is_replaced(
     one: tuple[Bench, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench, slot = one
@@ -398,7 +396,7 @@ def test_pings_are_answered_during_a_call(
     assert len(bench.events[before:]) == 1
 
 
-def test_an_error_whose_class_is_nowhere_else_is_the_tasks_own(
+def test_error_of_an_unimportable_class_is_the_tasks_own(
     one: tuple[Bench, str], tmp_path: Path
 ) -> None:
     bench, slot = one
@@ -412,7 +410,7 @@ def test_an_error_whose_class_is_nowhere_else_is_the_tasks_own(
     assert bench.until(Finished).key == "call 1"
 
 
-def test_running_and_queued_calls_are_cancelled_and_the_rest_goes_on(
+def test_cancelled_calls_fail_and_other_calls_finish(
     one: tuple[Bench, str],
 ) -> None:
     bench, slot = one
@@ -433,7 +431,7 @@ def test_running_and_queued_calls_are_cancelled_and_the_rest_goes_on(
     assert (second.key, second.kind) == ("queued", "cancelled")
 
 
-def test_recreate_replaces_a_busy_worker_and_blames_no_call(one: tuple[Bench, str]) -> None:
+def test_recreate_replaces_a_busy_worker_without_failed_calls(one: tuple[Bench, str]) -> None:
     bench, slot = one
     bench.host(slot, SLOW)
     before = bench.read
@@ -453,7 +451,7 @@ def test_recreate_replaces_a_busy_worker_and_blames_no_call(one: tuple[Bench, st
     assert bench.until(Finished).key == "next"
 
 
-def test_a_slot_whose_workers_only_die_is_given_up(
+def test_slot_is_removed_after_repeated_worker_deaths(
     make: Callable[..., Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("segtransfer.runtime.executors.ray.executor.MOST_DEATHS", 2)
@@ -482,7 +480,7 @@ def test_a_slot_whose_workers_only_die_is_given_up(
     assert bench.until(SlotUp).slot.slot_id != slot
 
 
-def test_a_node_of_other_code_is_given_up(
+def test_node_with_other_code_loses_its_slots(
     make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("segtransfer.runtime.executors.ray.executor.code_hash", lambda: "f" * 64)
@@ -497,7 +495,7 @@ def test_a_node_of_other_code_is_given_up(
 # -- slots ------------------------------------------------------------------------------------
 
 
-def test_every_worker_finds_room_where_all_cores_are_taken(make: Callable[..., Bench]) -> None:
+def test_every_worker_starts_if_all_cores_are_taken(make: Callable[..., Bench]) -> None:
     import ray
 
     class Greedy:
@@ -555,7 +553,7 @@ def test_slots_follow_cores_models_memory_and_the_fleet() -> None:
     assert counts(auto, head) == [0]
 
 
-def test_gpu_nodes_alone_get_slots_and_share_their_gpus() -> None:
+def test_only_gpu_nodes_get_slots_if_any_node_has_gpus() -> None:
     from segtransfer.runtime.executors.ray.nodes import NodeCapacity, count_slots, share_gpus
 
     nodes = [
@@ -571,7 +569,7 @@ def test_gpu_nodes_alone_get_slots_and_share_their_gpus() -> None:
     assert count_slots(Fleet(slots=60), nodes, 7, 1, 2) == {"cpu": 0, "a": 4, "b": 8}
 
 
-def test_an_autoscaler_is_asked_for_what_is_missing_only() -> None:
+def test_autoscaler_request_covers_missing_resources_only() -> None:
     from segtransfer.runtime.executors.ray.nodes import NodeCapacity, missing_resources
 
     cpu, gpu = [NodeCapacity("cpu", 4, 0, 4)], [NodeCapacity("gpu", 4, 2, 4)]
@@ -607,7 +605,9 @@ def raised(error: BaseException, cause: BaseException) -> BaseException:
         (ValueError("CUDA error is what this message is about"), False),
     ],
 )
-def test_a_poisoned_device_is_told_from_other_errors(error: BaseException, poisoned: bool) -> None:
+def test_poisoned_device_is_distinguished_from_other_errors(
+    error: BaseException, poisoned: bool
+) -> None:
     assert is_poisoned(error) is poisoned
 
 
@@ -615,7 +615,7 @@ def test_a_poisoned_device_is_told_from_other_errors(error: BaseException, poiso
 
 
 @pytest.mark.slow
-def test_nodes_come_and_go() -> None:
+def test_slots_follow_joining_and_leaving_nodes() -> None:
     """A process of its own: there is one Ray a process."""
     signal.alarm(400)  # a cluster of several nodes takes its time
     command = [sys.executable, "-m", "tests.orchestrator.runtime.executors.ray.nodes_come_and_go"]

@@ -47,7 +47,7 @@ def executor(**fleet: Any) -> Any:
     return RayExecutor(fleet=Fleet(**fleet), micro_batch=4, store="unused")
 
 
-def test_a_run_asks_for_what_it_lacks_and_takes_that_back_once_it_is_there(cloud: Cloud) -> None:
+def test_run_requests_missing_nodes_and_withdraws_the_request_when_met(cloud: Cloud) -> None:
     cloud.gpus = [1]
     run = executor(slots=8)
     run.open(1)
@@ -62,21 +62,21 @@ def test_a_run_asks_for_what_it_lacks_and_takes_that_back_once_it_is_there(cloud
     assert cloud.heard[2:] == [EIGHT], "a node was lost, as spot nodes are"
 
 
-def test_what_a_killed_run_asked_for_is_taken_back_by_the_next(cloud: Cloud) -> None:
+def test_request_of_a_killed_run_is_withdrawn_by_the_next_run(cloud: Cloud) -> None:
     cloud.gpus = [1]
     executor(slots=8).open(1)  # and is killed: nobody closes it
     executor(slots=1).open(1)
     assert cloud.heard == [EIGHT, NOTHING]
 
 
-def test_a_driver_that_ray_started_anew_takes_back_on_closing_what_it_never_asked_for(
+def test_restarted_driver_withdraws_the_request_of_its_predecessor_on_close(
     cloud: Cloud,
 ) -> None:
     executor(slots=8).close()
     assert cloud.heard == [NOTHING]
 
 
-def test_a_request_that_another_run_replaced_is_made_again_while_nodes_are_missing(
+def test_request_replaced_by_another_run_is_repeated_while_nodes_are_missing(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from segtransfer.runtime.executors.ray import nodes as nodes_module
@@ -92,7 +92,7 @@ def test_a_request_that_another_run_replaced_is_made_again_while_nodes_are_missi
     assert cloud.heard[-1] == EIGHT
 
 
-def test_gpus_are_asked_for_before_there_is_any_and_no_core_stands_in_for_one(
+def test_gpus_are_requested_without_gpu_nodes_and_no_cpu_slot_opens(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from segtransfer.runtime.executors.ray.allocation import SlotAllocator
@@ -116,7 +116,7 @@ def test_gpus_are_asked_for_before_there_is_any_and_no_core_stands_in_for_one(
 
 
 @pytest.mark.parametrize("up", [True, False])
-def test_a_fleets_end_takes_its_request_back_even_where_its_driver_hangs_or_is_gone(
+def test_fleet_end_withdraws_the_request_even_if_the_driver_hangs_or_died(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, up: bool
 ) -> None:
     from segtransfer.runtime.executors.ray import driver, fleets
