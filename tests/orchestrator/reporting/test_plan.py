@@ -92,7 +92,7 @@ def test_power_is_points_of_miou_with_origin(tmp_path: Path) -> None:
     text = words(page(plan, replace(found, power=assumed)))
     assert "assumed spreads: 4 per image, 1 per group" in text
     none = replace(power, difference=None)
-    assert "give more groups" in words(page(plan, replace(found, power=none)))
+    assert "set more schedule_groups" in words(page(plan, replace(found, power=none)))
 
 
 def test_bars_follow_the_utilisation(tmp_path: Path) -> None:
@@ -163,4 +163,4 @@ def test_plan_command_calibrates_once_and_reuses_rates(
     assert "as given" in words(given.output)
     wrong = runner.invoke(app, ["plan", str(spec), "--slots", "0"])
     assert wrong.exit_code == 2
-    assert "no list of numbers from 1 to 65536" in words(wrong.output)
+    assert "not a list of numbers from 1 to 65536" in words(wrong.output)
