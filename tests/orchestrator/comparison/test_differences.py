@@ -21,7 +21,7 @@ def more(*counts: int) -> list[int]:
 
 
 def compared(folder: Path, wrong: object, metric: str = "aacc") -> Comparison:
-    """PGD that leaves BASE wrong everywhere, and MI: B less A is in points of aAcc."""
+    """PGD that leaves BASE wrong everywhere, and MI: B minus A is in points of aAcc."""
     run = run_of(folder, {"pgd": BASE, "mi": wrong})
     return compare_results(run, run, [("pgd", "mi")], metric=metric)
 

@@ -48,13 +48,13 @@ def test_a_tie_within_noise_is_called_a_tie(results: Results) -> None:
     analysis = analyse(tied)
     assert set(analysis.least) == {"ds", "mi"}
     (first, *_) = findings(tied, analysis)
-    assert "leaves the least" not in first
+    assert "has the lowest mean mIoU:" not in first
     assert "lowest mean mIoU, within noise of" in first
 
 
 def test_single_image_has_no_lowest_mean() -> None:
     single = made_up([{"preset": "pgd"}, {"preset": "mi"}], images=2, pictures=False)
-    assert "leaves the least" not in findings(single, analyse(single))[0]
+    assert "has the lowest mean mIoU:" not in findings(single, analyse(single))[0]
 
 
 def test_predicted_classes_without_label_are_named(results: Results) -> None:
