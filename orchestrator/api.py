@@ -26,19 +26,33 @@ def run(
     *,
     listener: "Listener | None" = None,
 ) -> "Results":
-    """Run an experiment and return its results; tasks whose results are stored are skipped.
+    """Run an experiment and return its results; tasks with a stored result are not computed.
+
+    Missing results are written to the store, ``runtime.store``, as they arrive. A failed task
+    raises no error: its cells are NaN and ``results.failures`` has its message. No report is
+    written and nothing is logged to MLflow; the command ``segtransfer run`` does both.
 
     Args:
-        experiment: A YAML file, the name of a recipe, a mapping or a spec.
-        overrides: ``field.path=value`` strings, applied in order.
-        listener: Receives the plan, events and the status while the experiment runs. By default a
-            notebook shows a line of progress.
+        experiment: The path of a YAML file, the name of a recipe such as ``"quickstart"``, a
+            mapping of the fields, or a spec.
+        overrides: Fields to set before validation, each ``"field.path=value"`` with a value in
+            YAML, for example ``"attacks.*.eps=4/255"``. Applied in order.
+        listener: Receives the plan, events and, once per second, the status. Default: none, and
+            in a notebook a progress line.
 
     Returns:
-        The results: ``matrix(attack)``, ``clean()`` and ``frame()`` are DataFrames.
+        The results of all tasks, stored or computed: ``matrix(attack)`` is a DataFrame of mIoU in
+        percent, sources x targets; ``clean()`` the scores on clean images; ``frame()`` a row per
+        cell with every metric.
 
     Raises:
-        InputError: The spec is wrong.
+        InputError: A field of the spec, the data, a model or the fleet is wrong. Raised before a
+            task starts.
+        StoreError: The store cannot be read or written.
+
+    Examples:
+        >>> results = run("quickstart", ["seed=1", "runtime.executor=inline"])
+        >>> drops = results.matrix("ds-mi", "drop")
     """
     from segtransfer.experiment.reading import read_experiment
     from segtransfer.reporting.notebook import experiment_progress
@@ -53,12 +67,24 @@ def plan(
 ) -> "Plan":
     """Return the tasks of an experiment and which of them are stored; compute nothing.
 
+    The data are read, the models are identified by their files, and models with a missing task are
+    checked on the CPU. Nothing is written to the store.
+
     Args:
-        experiment: A YAML file, the name of a recipe, a mapping or a spec.
-        overrides: ``field.path=value`` strings, applied in order.
+        experiment: The path of a YAML file, the name of a recipe, a mapping of the fields, or a
+            spec.
+        overrides: Fields to set before validation, each ``"field.path=value"``. Applied in order.
+
+    Returns:
+        The plan: ``tasks`` by key, ``stored`` keys, ``missing`` tasks, and the ``identity`` of the
+        experiment.
 
     Raises:
-        InputError: The spec, the data or a model is wrong.
+        InputError: A field of the spec, the data or a model is wrong.
+        StoreError: The store cannot be read.
+
+    Examples:
+        >>> left = len(plan("quickstart", ["shard_size=4"]).missing)
     """
     from segtransfer.experiment.plan import make_plan
     from segtransfer.experiment.reading import read_experiment
@@ -78,20 +104,32 @@ def search(
 ) -> "SearchResult":
     """Search the attack settings that transfer best and confirm them on new images and models.
 
+    A search needs Ray. Trials and their results are written to the store.
+
     Args:
-        spec: A YAML file, the name of a shipped search, a mapping or a spec.
-        overrides: ``field.path=value`` strings, applied in order.
-        resume: Continue a search that has trials in the store.
-        against: ``random`` also compares with random searches of other seeds at no more cost.
-        listener: Receives trials and the confirmation while the search runs. By default a notebook
-            shows a line of progress.
+        spec: The path of a YAML file, the name of a shipped search such as ``"quickstart"``, a
+            mapping of the fields, or a spec.
+        overrides: Fields to set before validation, each ``"field.path=value"``, for example
+            ``"search.trials=20"``. Applied in order.
+        resume: Continue a search with trials in the store; without ``resume`` such a search is
+            refused.
+        against: ``"random"`` also runs random searches of other seeds, with as many trials and at
+            no more cost, and compares with them. Default: no such comparison.
+        listener: Receives trials and the confirmation. Default: none, and in a notebook a progress
+            line.
 
     Returns:
-        The best settings as attack specs, all trials, and the confirming results.
+        The ``best`` settings as attack specs, all ``trials``, the confirming ``results``, and
+        their ``comparisons`` with the baselines. After ``runtime.max_hours`` or SIGTERM the
+        confirmation can be incomplete.
 
     Raises:
-        InputError: The search is wrong.
-        RuntimeError: No trial completed.
+        InputError: The spec, the data or a model is wrong, or ``runtime.executor`` is not Ray.
+        RuntimeError: No trial completed; the message has the reasons.
+
+    Examples:
+        >>> found = search("quickstart", ["search.trials=8"])
+        >>> strongest = found.best[0]
     """
     from segtransfer.reporting.notebook import search_progress
     from segtransfer.searches import run_search
@@ -112,15 +150,26 @@ def study(
     """Run a study on the models and images of a base experiment and return its findings.
 
     Args:
-        name: A key of ``segtransfer.studies.STUDIES``, for example ``scales``.
-        base: A YAML file of an experiment, a base that ships (zoo, camvid), a mapping or a spec.
-        overrides: ``field.path=value`` strings, applied in order.
-        listener: Receives the plan, events and the status while the experiment runs. By default a
-            notebook shows a line of progress.
+        name: A key of ``segtransfer.studies.STUDIES``, for example ``"scales"``.
+        base: The path of a YAML file of an experiment, the name of a shipped base (``"zoo"`` or
+            ``"camvid"``) or recipe, a mapping of the fields, or a spec. Its first attack with
+            steps gives eps, steps and cost; the study replaces its attacks.
+        overrides: Fields of the base to set before validation, each ``"field.path=value"``.
+            Applied in order.
+        listener: Receives the plan, events and, once per second, the status. Default: none, and
+            in a notebook a progress line.
+
+    Returns:
+        The ``numbers`` of the study, the ``paragraph`` written from them, and the ``results``.
 
     Raises:
-        InputError: The study or its base is wrong.
-        IncompleteStudyError: Some tasks have no result; a RuntimeError with the ``results``.
+        InputError: The name is unknown, the base is wrong, or the base lacks models that the study
+            needs.
+        IncompleteStudyError: Tasks have no result. The error is a RuntimeError, and its
+            ``results`` name the tasks and their failures.
+
+    Examples:
+        >>> findings = study("scales", "zoo", ["runtime.executor=inline"]).paragraph
     """
     from segtransfer.reporting.notebook import experiment_progress
     from segtransfer.runtime.runner import carry_out
@@ -141,15 +190,30 @@ def compare(
 ) -> "Comparison":
     """Return the differences of ``b`` minus ``a`` per cell, with intervals and a verdict.
 
+    A reference to a run or to an attack is one of: the folder or URL of a store (its newest
+    experiment, or ``STORE#EXPERIMENT``), the name or identity of an experiment in ``store``, an
+    MLflow run id, or an attack of the newest experiment in ``store``. ``RUN:ATTACK`` names one
+    attack of a run. Two runs are compared in every attack of a name that both have.
+
     Args:
-        a: A run or an attack: a store, an experiment or an attack in ``store``, an MLflow run id.
-        b: A run or an attack, named like ``a``.
-        store: Folder or URL that experiments and attacks are looked up in.
-        allow: Differences to tolerate: images, targets, eps, numerics.
-        metric: miou, aacc, macc, wrong, fooling, drop, ratio, or ``module:attribute``.
+        a: The reference of the baseline A.
+        b: The reference of B.
+        store: The folder or URL in which experiments and attacks are looked up.
+        allow: Differences between the runs to tolerate: ``"images"``, ``"targets"``, ``"eps"``,
+            ``"numerics"``.
+        metric: ``"miou"``, ``"aacc"``, ``"macc"``, ``"wrong"``, ``"fooling"``, ``"drop"`` or
+            ``"ratio"``, or a metric as ``"module:attribute"``.
+
+    Returns:
+        The comparison: ``frame`` has a row per cell and mean, with differences in points.
 
     Raises:
-        InputError: A name is unknown, or the runs differ in a way that ``allow`` does not name.
+        InputError: A reference, metric or allowed difference is unknown, a run has missing
+            results, or the runs differ in a way that ``allow`` does not name.
+        TrackingError: An MLflow run cannot be read.
+
+    Examples:
+        >>> change = compare("pgd", "ds-mi", metric="drop").frame
     """
     from segtransfer.comparison import compare as compare_references
 
@@ -182,21 +246,27 @@ def attack(
     model computes in evaluation mode, in fp32, on one torch thread; all are restored.
 
     Args:
-        model: A callable from float RGB images in [0, 1], N x 3 x H x W, to logits N x K x H x W,
-            or a model of ``load_model``.
-        images: uint8 N x 3 x H x W, RGB; or float in [0, 1] of 8-bit levels over 255.
-        labels: Class indices, N x h x w; 255 is ignored.
-        attack: The name of a preset, or an attack as in a spec.
-        image_ids: An id per image, from which random numbers are drawn; by default their numbers.
-        seed: The seed of scales and noise.
-        micro_batch: Largest number of images per forward.
-        fields: Fields of the attack, for example ``eps="8/255"`` and ``steps=20``.
+        model: A callable from float RGB images in [0, 1], N x 3 x H x W, to logits N x K x H x W
+            with K <= 255, or a model of ``load_model``.
+        images: RGB, N x 3 x H x W: uint8, or float multiples of 1/255 in [0, 1].
+        labels: Class indices below K, N x h x w; 255 is ignored.
+        attack: The name of a preset such as ``"ds-mi"``, a mapping of fields, or a spec.
+        image_ids: N different ids, from which random numbers are drawn. Default:
+            ``"image-0"``, ``"image-1"``, ...
+        seed: The seed of scales and noise, 0 or more.
+        micro_batch: The largest number of images per forward, 1 to 1024.
+        fields: Fields of the attack to replace, for example ``eps="8/255"`` and ``steps=20``.
 
     Returns:
-        The AEs, uint8 N x 3 x H x W, a tensor or an array as the images are.
+        The AEs, uint8 N x 3 x H x W, an array or a tensor as ``images`` is.
 
     Raises:
-        InputError: The images, the labels, the model or the attack are wrong.
+        InputError: The images, labels, ids, model or attack are wrong, or the attack keeps several
+            AEs per image.
+
+    Examples:
+        >>> images, labels = np.zeros((1, 3, 64, 64), "uint8"), np.zeros((1, 64, 64), int)
+        >>> aes = attack(load_model("fcn-r18"), images, labels, "pgd", eps="8/255", steps=2)
     """
     from segtransfer.runtime.in_memory import attack_images, read_attack
 
@@ -222,17 +292,23 @@ def evaluate(
     """Score images in memory against labels; nothing is stored.
 
     Args:
-        model: As in ``attack``.
-        images: As in ``attack``.
-        labels: As in ``attack``.
-        image_ids: An id per image, for messages; by default their numbers.
-        micro_batch: Largest number of images per forward.
+        model: A callable from float RGB images in [0, 1], N x 3 x H x W, to logits N x K x H x W
+            with K <= 255, or a model of ``load_model``.
+        images: RGB, N x 3 x H x W: uint8, or float multiples of 1/255 in [0, 1].
+        labels: Class indices below K, N x h x w; 255 is ignored.
+        image_ids: N different ids, for messages. Default: ``"image-0"``, ``"image-1"``, ...
+        micro_batch: The largest number of images per forward, 1 to 1024.
 
     Returns:
-        The scores: ``miou``, ``class_iou``, ``confusion``, ``confusions`` and ``predictions``.
+        The scores: ``miou`` and ``class_iou`` in percent, ``confusion`` (K x K) and
+        ``confusions`` (N x K x K) in pixels with labels as rows, ``predictions`` (N x h x w).
 
     Raises:
-        InputError: The images, the labels or the model are wrong.
+        InputError: The images, labels, ids or model are wrong.
+
+    Examples:
+        >>> images, labels = np.zeros((1, 3, 64, 64), "uint8"), np.zeros((1, 64, 64), int)
+        >>> percent = evaluate(load_model("fcn-r18"), images, labels).miou
     """
     from segtransfer.runtime.in_memory import evaluate_images
 
@@ -243,12 +319,20 @@ def load_model(model: str | Mapping[str, Any], device: str = "cpu") -> "Segmente
     """Load a model for ``attack`` and ``evaluate``.
 
     Args:
-        model: The name of a model that ships, or a model as in a spec, for example
-            ``{"name": "psp", "mmseg": {"config": "psp.py", "checkpoint": "psp.pth"}}``.
-        device: A torch device, for example ``cuda:0``.
+        model: The name of a model that ships, for example ``"fcn-r18"``, or the fields of a model
+            as in a spec, for example
+            ``{"name": "psp", "mmseg": {"config": "psp.py", "checkpoint": "psp.pth"}}``. Relative
+            paths start at the working folder.
+        device: A torch device, for example ``"cuda:0"``.
+
+    Returns:
+        The model in evaluation mode: images in [0, 1], N x 3 x H x W, to logits N x K x H x W.
 
     Raises:
-        InputError: The model is wrong, or files are missing or do not fit.
+        InputError: A field is wrong, a file is missing, or the weights do not fit the network.
+
+    Examples:
+        >>> classes = load_model("fcn-r18").num_classes
     """
     from segtransfer.runtime.in_memory import load_segmenter
 
@@ -256,7 +340,20 @@ def load_model(model: str | Mapping[str, Any], device: str = "cpu") -> "Segmente
 
 
 def open_store(location: str | Path) -> "Store":
-    """Open a store by its folder or URL."""
+    """Open the store in a folder or bucket; nothing is read, and no folder is created.
+
+    Args:
+        location: A folder, or the URL of a folder or bucket, for example ``"s3://bucket/folder"``.
+
+    Returns:
+        The store, which may be empty.
+
+    Raises:
+        InputError: The URL is of another kind, or holds credentials.
+
+    Examples:
+        >>> table = open_store("segtransfer-store").experiments()
+    """
     from segtransfer.store import Store
 
     return Store(str(location))
@@ -265,8 +362,18 @@ def open_store(location: str | Path) -> "Store":
 def open_results(location: str | Path) -> "list[Results]":
     """Return the results of every experiment in a store, oldest first.
 
+    Args:
+        location: The folder or URL of the store.
+
+    Returns:
+        The results per experiment. Cells without a stored result are NaN.
+
     Raises:
-        InputError: There is no store, it holds no experiment, or an experiment is damaged.
+        InputError: The location holds no store, the store holds no experiment, or the description
+            of an experiment is damaged or of another version.
+
+    Examples:
+        >>> by_name = {results.name: results for results in open_results("segtransfer-store")}
     """
     from segtransfer.results import results_of
     from segtransfer.results.lookup import experiments_of

@@ -9,26 +9,34 @@ class SegtransferError(Exception):
     """Any error of segtransfer. The message is a sentence for the user.
 
     Attributes:
-        exit_code: The exit code of a command that ends with the error.
+        exit_code: The exit code of a command that ends with the error: 1, or 2 for wrong input.
     """
 
     exit_code = 1
 
 
 class InputError(SegtransferError, ValueError):
-    """A wrong spec, file, model or data set. The message is a sentence for the user."""
+    """A wrong spec, file, model, data set or argument; also a ValueError. Exit code 2.
+
+    The message is a sentence per mistake: the place, the value, and the allowed values.
+    """
 
     exit_code = 2
 
 
 class ServerError(SegtransferError, RuntimeError):
-    """A server that failed or cannot be reached. The input can be right."""
+    """A server that failed or cannot be reached; also a RuntimeError. The input can be right."""
 
 
 def reason_of(failure: str) -> str:
-    """Return the reason that a traceback, or a sentence, ends with; empty without text.
+    """Return the last line of a failure.
 
-    The class opens the reason of a foreign exception, and not that of ours.
+    Args:
+        failure: A traceback, or a sentence.
+
+    Returns:
+        The last line. The class of a foreign exception is kept (``KeyError: 'x'``), and the class
+        of an exception of segtransfer is removed. Empty if ``failure`` is empty.
     """
     lines = failure.strip().splitlines() or [""]
     return _OWN_CLASS.sub("", lines[-1])

@@ -1,7 +1,8 @@
-"""The names that authors of losses, transforms, models and readers of data import.
+"""Names to import in losses, transforms, presets, models, data readers and metrics of your own.
 
-A loss is a function of logits (N x K x H x W), labels (int64 N x H x W, ``IGNORE_INDEX`` for pixels
-without a class) and a ``LossContext``. It returns N numbers, which the attack maximises:
+A loss is a function of logits (float N x K x H x W), labels (int64 N x H x W, ``IGNORE_INDEX`` for
+pixels without a class) and a ``LossContext``. The function returns N numbers, which the attack
+maximises:
 
     # my_losses.py
     import torch.nn.functional as F
@@ -12,27 +13,36 @@ without a class) and a ``LossContext``. It returns N numbers, which the attack m
         pixels = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
         return context.sign * mean_labelled(pixels, labels)
 
-An attack names the loss in its spec: ``{preset: pgd, loss: "my_losses:cross_entropy"}``.
+An attack names the loss in its spec: ``{preset: pgd, loss: "my_losses:cross_entropy"}``. Parts of
+every other kind are named alike, as ``module:attribute``.
 
-Losses: ``LossContext``, ``Loss``, ``mean_labelled``, ``fooled``, ``IGNORE_INDEX``, the decorator
-``reads_features`` of losses of an intermediate layer, and the registry ``LOSSES``.
+Losses: the function type ``Loss``; ``LossContext``, the step and the direction; ``mean_labelled``,
+the mean over labelled pixels; ``fooled``, the mask of pixels already won; ``IGNORE_INDEX``, 255;
+the decorator ``reads_features`` for losses of an intermediate layer; the registry ``LOSSES``.
 
-Transforms: a class derived from ``TransformSpec``, a ``Frozen`` with fields (``Number``, ``Whole``,
-``Flag``) and a method from images and ``TransformContext`` to a ``View``. Views are made with
-``resize``, ``window``, ``then``, ``snap``, ``same`` and ``align``; random numbers come from the
-context's ``StepRandom``; the registry is ``TRANSFORMS``.
+Transforms: derive a class from ``TransformSpec`` and define its method ``view``, from images and a
+``TransformContext`` to a ``View``. Make views with ``resize``, ``window`` and ``then``; round sizes
+with ``snap``; ``same`` maps labels or logits to themselves; ``align`` brings logits and labels to
+one resolution. ``StepRandom`` gives random numbers. The registry is ``TRANSFORMS``.
 
-Presets: ``Preset``, and the registry ``PRESETS``.
+Presets: ``Preset``, fields of an attack under a name; the registry ``PRESETS``.
 
-Models: a class derived from ``AdapterSpec``, with typed fields (``AnyPath`` for files) and a method
-to load a ``Segmenter``; ``freeze``, ``ModelInfo``; the registry is ``ADAPTERS``.
+Models: derive a class from ``AdapterSpec`` and define its method ``load``, which returns a
+``Segmenter``. ``freeze`` sets evaluation mode; ``ModelInfo`` describes a model that is not loaded.
+The registry is ``ADAPTERS``.
 
-Readers: a class derived from ``ReaderSpec``, with typed fields and a method to open a ``Dataset``
-of ``DataItem``; ``read_image``, ``read_index_map``, ``palette_for``; the registry is ``READERS``.
+Data: derive a class from ``ReaderSpec`` and define its method ``open``, which returns a ``Dataset``
+of ``DataItem``. ``read_image`` and ``read_index_map`` read files, ``palette_for`` chooses colours.
+The registry is ``READERS``.
 
-Metrics: ``Score``, a metric with its traits; the registry is ``METRICS``.
+Metrics: ``Score``, a metric in percent with its traits; the registry ``METRICS``.
 
-Errors: ``InputError``, one sentence that says what is wrong and what is allowed.
+Fields of a spec: ``Frozen`` is the base class. Its field types are ``Number`` (finite, also written
+``8/255``), ``Whole`` (an integer), ``Flag`` (true or false) and ``AnyPath`` (a path or URL; a
+relative path starts at the folder of the spec's file).
+
+Errors: raise ``InputError`` with one sentence: the fault, its place and value, the allowed values,
+and one action.
 """
 
 from segtransfer.errors import InputError

@@ -11,7 +11,7 @@ PAPER = "segtransfer.reporting.paper"
 
 
 class Shown:
-    """An object with HTML for notebooks; ``repr`` is a few lines.
+    """Base of objects that a notebook shows as HTML.
 
     Attributes:
         surfaces: The module that draws objects of this class.
@@ -27,17 +27,28 @@ class Shown:
 
 
 class Tabled(Shown):
-    """An object whose tables a paper can print."""
+    """Base of objects whose tables a paper can print."""
 
     def to_latex(self) -> str:
-        """Return the tables as LaTeX, which needs the package booktabs.
+        """Return the tables as LaTeX.
 
-        Bold is a difference beyond noise, a star a white-box cell, ± half of the 95 % interval.
+        Bold marks a difference beyond noise, a star a white-box cell. ± is half of the 95 %
+        interval.
+
+        Returns:
+            Tables that need the package booktabs, with all names escaped.
         """
         return self._printed("latex")
 
     def to_markdown(self) -> str:
-        """Return the tables as Markdown, with the marks of ``to_latex``."""
+        """Return the tables as Markdown.
+
+        Bold marks a difference beyond noise, a star a white-box cell. ± is half of the 95 %
+        interval.
+
+        Returns:
+            Pipe tables.
+        """
         return self._printed("markdown")
 
     def _printed(self, form: str, *which: Any) -> str:
@@ -45,17 +56,20 @@ class Tabled(Shown):
 
 
 class Drawn(Tabled):
-    """Results whose matrices can be drawn and printed."""
+    """Base of results whose matrices can be drawn and printed."""
 
     def to_latex(self, attack: str | None = None, metric: str = "miou") -> str:
-        """Return an attack's matrix, or the means of all attacks, as LaTeX with booktabs.
+        """Return an attack's matrix, or the means of all attacks, as LaTeX.
 
-        Bold is a difference to the first attack with a source that is beyond noise, a star a
-        white-box cell, ± half of the 95 % interval, brackets the change from clean.
+        Bold marks a difference beyond noise to the first attack with a source, a star a white-box
+        cell. ± is half of the 95 % interval, brackets hold the change from clean.
 
         Args:
             attack: The name of an attack's variant; None for the means of all attacks.
             metric: A metric of ``matrix``.
+
+        Returns:
+            A table that needs the package booktabs, with all names escaped.
 
         Raises:
             InputError: The attack or the metric is unknown.
@@ -65,9 +79,14 @@ class Drawn(Tabled):
     def to_markdown(self, attack: str | None = None, metric: str = "miou") -> str:
         """Return an attack's matrix, or the means of all attacks, as Markdown.
 
+        The marks are those of ``to_latex``.
+
         Args:
             attack: The name of an attack's variant; None for the means of all attacks.
             metric: A metric of ``matrix``.
+
+        Returns:
+            A pipe table.
 
         Raises:
             InputError: The attack or the metric is unknown.
@@ -77,15 +96,14 @@ class Drawn(Tabled):
     def plot(self, attack: str, metric: str = "miou", ax: "Axes | None" = None) -> "Axes":
         """Draw an attack's matrix, as the report draws it.
 
-        ``plot(...).figure.savefig("matrix.pdf")`` writes PDF, SVG or PNG by the file's ending.
-
         Args:
             attack: The name of an attack's variant.
             metric: A metric of ``matrix``.
-            ax: The axes to draw into, without a colour bar; None for a new figure.
+            ax: The matplotlib axes to draw into, without a colour bar; None for a new figure.
 
         Returns:
-            The axes of matplotlib.
+            The axes. ``plot(...).figure.savefig("matrix.pdf")`` writes PDF, SVG or PNG by the
+            file's ending.
 
         Raises:
             InputError: The attack or the metric is unknown.
@@ -95,14 +113,12 @@ class Drawn(Tabled):
     def charts(self, metric: str = "miou") -> dict[str, Any]:
         """Return the charts of the report: means, differences, energy, curves over steps.
 
-        ``chart.save("means.svg")`` writes SVG, PDF, PNG, HTML or JSON by the file's ending; the
-        first three need the package vl-convert-python.
-
         Args:
-            metric: A metric that the report offers.
+            metric: A metric that the report offers, for example ``miou`` or ``drop``.
 
         Returns:
-            A chart of Altair per title.
+            An Altair chart per title. ``chart.save("means.svg")`` writes SVG, PDF, PNG, HTML or
+            JSON by the file's ending. SVG, PDF and PNG need the package vl-convert-python.
 
         Raises:
             InputError: The metric is unknown or not on the report's page.

@@ -1,4 +1,4 @@
-"""Search spaces: typed YAML for Optuna's define-by-run, and trials made into attacks."""
+"""Search spaces: typed YAML for Optuna's define-by-run, and attacks made from trials."""
 
 from segtransfer.search_spaces.checks import check
 from segtransfer.search_spaces.points import attack_of, first_points, point_of, suggest_point

@@ -1,4 +1,4 @@
-"""Checks of a space against its base attack: every value, and the points proposed first."""
+"""Checks of a space against its base attack: every value, and the first points."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,25 +16,28 @@ from segtransfer.search_spaces.space import Searched, Space, Value, word
 
 
 def check(space: Space, base: RawAttack) -> None:
-    """Check that a space proposes only possible attacks, and can make its ``first`` points.
+    """Check that a space proposes only valid attacks, and contains its ``first`` points.
 
     The ends of each range, a value between them, and each choice are tried: in the base attack, and
-    beside the first and the last value of every other field, as a trial might propose them.
+    with the first and with the last value of every other field.
 
     Args:
         space: The space.
         base: The raw base attack, an item of an experiment's ``attacks``.
 
     Raises:
-        InputError: If the attack refuses a value; names the field, its value and the reason.
+        InputError: If the attack refuses a value. The message names field, value and reason.
     """
     flat = expand(base, "base attack")
     if flat.get("files") is not None:
-        raise InputError("base attack: files are scored as they are; there is nothing to search")
+        raise InputError(
+            "base attack: files holds finished AEs, without anything to search; give an attack"
+        )
     if flat.get("budget") is not None and "steps" in space.fields:
         raise InputError(
-            f"space '{space.name}': field 'steps': the base attack has a budget, from which the "
-            "steps follow; leave the budget out of the base attack, or steps out of the space"
+            f"space '{space.name}': field 'steps' is searched, and the base attack has a budget, "
+            "which determines the steps; leave the budget out of the base attack, or steps out of "
+            "the space"
         )
     refused = [*_refused_values(space, base)]
     if refused:
@@ -48,7 +51,7 @@ def check(space: Space, base: RawAttack) -> None:
 
 
 class _Answers:
-    """A trial with given answers, and otherwise the first or the last value."""
+    """A trial with given values, and the first or the last value for other fields."""
 
     def __init__(self, given: Point, *, last: bool) -> None:
         self.given, self.last = given, last
@@ -66,7 +69,7 @@ def _tried(searched: Searched) -> tuple[Value, ...]:
     """Return each choice, or the ends of a range and a value between them."""
     if searched.float is not None:
         low, high = searched.float
-        # Between the ends of whole numbers lies one that is none.
+        # An inner value that is not whole between whole ends, to find fields of whole numbers.
         return low, low + (searched.step or 0.381966 * (high - low)), high
     if searched.int is not None:
         first, last = searched.int
@@ -75,19 +78,19 @@ def _tried(searched: Searched) -> tuple[Value, ...]:
 
 
 def _alone(space: Space, path: str, value: Value) -> Point:
-    """Return a point of a value and its prerequisites alone."""
+    """Return a point with a value and its prerequisites alone."""
     needs = {earlier: allowed[0] for earlier, allowed in space.needs(path).items()}
     return {**needs, path: value}
 
 
 def _proposals(space: Space, path: str, value: Value) -> Iterator[Point]:
-    """Yield a value beside the first, and beside the last value of every other field."""
+    """Yield two points with a value: with the first, and with the last value of other fields."""
     for last in (False, True):
         yield suggest_point(space, _Answers(_alone(space, path, value), last=last))
 
 
 def _refused_values(space: Space, base: RawAttack) -> Iterator[str]:
-    """Yield a sentence per field with a value that the attack refuses beside any other values."""
+    """Yield a sentence per field with a value refused by the attack, whatever other fields have."""
     where = f"space '{space.name}': "
     for path, searched in space.fields.items():
         for value in _tried(searched):
@@ -99,14 +102,14 @@ def _refused_values(space: Space, base: RawAttack) -> Iterator[str]:
             ]
             if len(refusals) == 3:
                 yield (
-                    f"{where}field '{path}' offers {word(value)}, which the attack refuses: "
+                    f"{where}field '{path}' offers {word(value)}, refused by the attack: "
                     f"{refusals[0].removeprefix(where)}"
                 )
                 break
 
 
 def _refusal(space: Space, base: RawAttack, point: Point) -> str | None:
-    """Return the attack's objection to a point, None if there is none."""
+    """Return the attack's error for a point, or None."""
     try:
         attack_of(space, base, point, "proposal")
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The fields of an attack that a search may name, by path, and attacks as such paths."""
+"""The searchable fields of an attack, by path, and attacks as mappings of paths."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,15 +14,15 @@ from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.schema import Frozen
 from segtransfer.tasks.spec_errors import sentences, validated
 
-# An attack by path: {"eps": "8/255", "momentum": True, "momentum.mu": 1.0, ...}. A part that is
-# there has its own path; transforms stand in the order in which they are applied.
+# An attack by path: {"eps": "8/255", "momentum": True, "momentum.mu": 1.0, ...}. A present part has
+# its own path; transforms are in the order of application.
 Flat = dict[str, Any]
 
 CHAIN = "transforms."
 
 
 class _Parts(dict[str, type[Frozen]]):
-    """The parts by path; transforms of packages and users are looked up by name."""
+    """The specs of parts by path; transforms of packages and users are imported by name."""
 
     def __contains__(self, path: object) -> bool:
         if super().__contains__(path) or not isinstance(path, str):
@@ -34,7 +34,7 @@ class _Parts(dict[str, type[Frozen]]):
         return TRANSFORMS.find(path.removeprefix(CHAIN))
 
 
-# What may be there or not: the parts of an attack and its transforms.
+# Optional parts of an attack: momentum, variance, smoothing and transforms.
 PARTS = _Parts(
     {
         "momentum": Momentum,
@@ -45,9 +45,9 @@ PARTS = _Parts(
 )
 
 _DEFINES_THREAT_MODEL = "it defines the threat model, under which all proposals are compared"
-_SELECTS_IMAGES = "it says which images of a run are kept, not how they are made"
+_SELECTS_IMAGES = "it selects which images of a run are kept, without effect on the run"
 FIXED = {
-    "name": "it is for people only",
+    "name": "it has no effect on the attack",
     "norm": _DEFINES_THREAT_MODEL,
     "eps": _DEFINES_THREAT_MODEL,
     "target": _DEFINES_THREAT_MODEL,
@@ -56,7 +56,7 @@ FIXED = {
     "steps_at": _SELECTS_IMAGES,
     "scores": _SELECTS_IMAGES,
     "equal_rms": _SELECTS_IMAGES,
-    "files": "adversarial examples made elsewhere are scored as they are",
+    "files": "it holds finished adversarial examples",
     "files_sha256": "it is filled in when the spec is read",
     "loss_sha256": "it is filled in when the spec is read",
 }
@@ -69,13 +69,27 @@ SCALARS = tuple(
 
 
 def part_of(path: str) -> str | None:
-    """Return the part that a field belongs to: ``transforms.ds`` for ``transforms.ds.low``."""
+    """Return the part of a field, for example ``transforms.ds`` for ``transforms.ds.low``.
+
+    Args:
+        path: The path of a field or a part.
+
+    Returns:
+        The path of the part; None for a field outside parts, and for a part itself.
+    """
     part = path.rpartition(".")[0]
     return part if part in PARTS else None
 
 
 def fields_of(part: str) -> list[str]:
-    """Return the paths of a part's fields."""
+    """Return the paths of a part's fields.
+
+    Args:
+        part: The path of a part, for example ``momentum``.
+
+    Returns:
+        Paths such as ``momentum.mu``, without ``kind``.
+    """
     return [f"{part}.{name}" for name in PARTS[part].model_fields if name != "kind"]
 
 
@@ -83,7 +97,10 @@ PATHS = (*SCALARS, *(path for part in PARTS for path in (part, *fields_of(part))
 
 
 def is_path(path: str) -> bool:
-    """Tell whether a search may name a field, also of transforms of packages and users.
+    """Tell whether a path names a searchable field or part.
+
+    Args:
+        path: A path, also of transforms of packages and users.
 
     Raises:
         InputError: If the code of such a transform cannot be imported.
@@ -93,11 +110,14 @@ def is_path(path: str) -> bool:
 
 
 def expand(base: str | Mapping[str, Any], where: str) -> Flat:
-    """Return a raw attack by path, with its preset merged in; dependent fields stay symbolic.
+    """Return a raw attack by path, with the fields of its preset.
 
     Args:
         base: The name of a preset, or a mapping as in an experiment's ``attacks``.
         where: The name of the attack in error messages.
+
+    Returns:
+        The fields by path, as written: a step size ``eps/4`` stays text.
 
     Raises:
         InputError: If the attack is wrong.
@@ -114,7 +134,14 @@ def expand(base: str | Mapping[str, Any], where: str) -> Flat:
 
 
 def flatten(raw: Mapping[str, Any]) -> Flat:
-    """Return the given fields of a raw attack, by path."""
+    """Return the given fields of a raw attack, by path.
+
+    Args:
+        raw: A valid mapping of an attack's fields, without ``preset``.
+
+    Returns:
+        The fields by path; a present part has the value True under its own path.
+    """
     flat: Flat = {}
     for name, value in raw.items():
         if name == "transforms":
@@ -134,15 +161,18 @@ def _flat_part(path: str, part: Frozen) -> Flat:
 
 
 def attack(flat: Flat, name: str, where: str) -> AttackSpec:
-    """Return the attack of a flat one; fields of an absent part are left out.
+    """Return the attack of a mapping of paths, the inverse of ``flatten``.
 
     Args:
-        flat: The fields by path.
+        flat: The fields by path; fields of a part that is absent or False are ignored.
         name: The name of the attack.
         where: The name of the attack in error messages.
 
+    Returns:
+        The attack.
+
     Raises:
-        InputError: If ``AttackSpec`` refuses it.
+        InputError: If ``AttackSpec`` refuses a value.
     """
     raw: dict[str, Any] = {k: v for k, v in flat.items() if "." not in k and k not in PARTS}
     raw |= {"name": name, "transforms": []}

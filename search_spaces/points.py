@@ -1,4 +1,4 @@
-"""Points of a space: proposed by a trial, made into an attack, and recovered from one."""
+"""Points of a space: from a trial, to an attack, and back from an attack."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,11 +15,15 @@ RawAttack = str | Mapping[str, Any]
 
 
 def suggest_point(space: Space, trial: Any) -> Point:
-    """Ask an Optuna trial for each field whose conditions hold, under its path, in order.
+    """Ask an Optuna trial for the value of each field whose conditions hold, in order.
 
     Args:
         space: The space.
-        trial: An Optuna trial, or an object with its ``suggest_*`` methods.
+        trial: An Optuna trial, or an object with its ``suggest_*`` methods. The names of parameters
+            are the paths.
+
+    Returns:
+        The values by path.
     """
     point: Point = {}
     for path, searched in space.fields.items():
@@ -43,9 +47,9 @@ def _ask(path: str, searched: Searched, trial: Any) -> Value:
 
 
 def attack_of(space: Space, base: RawAttack, point: Mapping[str, Value], name: str) -> AttackSpec:
-    """Return the base attack with a point's values; other fields stay as in the base attack.
+    """Return the base attack with a point's values.
 
-    Step sizes such as ``eps/steps`` and the steps of a budget follow from the proposed attack.
+    Step sizes such as ``eps/steps`` and the steps of a budget are computed for the new attack.
 
     Args:
         space: The space of the point.
@@ -53,14 +57,18 @@ def attack_of(space: Space, base: RawAttack, point: Mapping[str, Value], name: s
         point: The values by path.
         name: The name of the attack.
 
+    Returns:
+        The attack. A part with searched fields and without a switch is present.
+
     Raises:
-        InputError: If the base, the point or the attack is wrong.
+        InputError: If the base attack or the attack is wrong, or the point names a field outside
+            the space, or whose conditions do not hold.
     """
     where = f"space '{space.name}'"
     for path in point:
         if path not in space.fields:
             raise InputError(
-                f"{where}: the point names '{path}', which the space does not search: "
+                f"{where}: the point names '{path}', no field of the space: "
                 f"{suggest(path, space.fields)}"
             )
         if not space.asks(path, dict(point)):
@@ -74,7 +82,7 @@ def _with(space: Space, flat: Flat, point: Mapping[str, Value]) -> Flat:
     flat = dict(flat)
     for path in space.fields:
         part = part_of(path)
-        # A part that is searched and not switched is always present.
+        # A searched part without a switch is always present.
         if part and (path in point or part not in space.fields):
             flat.setdefault(part, True)
         if path in point:
@@ -87,18 +95,19 @@ def _not_asked(space: Space, path: str) -> str:
         f"{earlier} is {' or '.join(word(value) for value in allowed)}"
         for earlier, allowed in space.conditions(path).items()
     )
-    return f"which is only asked for where {conditions}"
+    return f"a field only if {conditions}"
 
 
 def point_of(space: Space, base: RawAttack, wanted: AttackSpec) -> Point:
-    """Return the point from which the space makes an attack of the base attack.
-
-    A range gives the number, a choice the first of its values that means the same in the attack.
+    """Return the point of an attack, the inverse of ``attack_of``.
 
     Args:
         space: The space.
         base: The raw base attack.
-        wanted: The attack to make.
+        wanted: The attack to reach from the base attack.
+
+    Returns:
+        The values by path; for a choice, the first with the same meaning in the attack.
 
     Raises:
         InputError: If the space does not offer a value, or the attack differs in another field.
@@ -125,7 +134,7 @@ def _value(path: str, searched: Searched, wanted_fields: Flat) -> Value:
         return path in wanted_fields
     part = part_of(path)
     if part and part not in wanted_fields:
-        raise InputError(f"{part} is off, and the space always has it")
+        raise InputError(f"{part} is off, and on in every attack of the space")
     value = wanted_fields[path]
     if searched.choice is not None:
         for choice in searched.choice:
@@ -142,7 +151,7 @@ def _value(path: str, searched: Searched, wanted_fields: Flat) -> Value:
 
 
 def _means(choice: Value, path: str, wanted_fields: Flat) -> bool:
-    """Tell whether a choice, written for an experiment, is the value that an attack has."""
+    """Tell whether a choice, as an experiment writes it, has the value in an attack."""
     try:
         read = flatten(attack({**wanted_fields, path: choice}, "choice", "choice").model_dump())
     except InputError:
@@ -157,9 +166,9 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _differing(wanted_fields: Flat, proposed_fields: Flat) -> Iterator[str]:
-    """Yield the differences of two attacks, in words.
+    """Yield the differences of two attacks, as text.
 
-    Fields of a part that only one of them has are left out, and so are the steps of a budget.
+    Fields of a part present in a single attack are left out, and so are the steps of a budget.
     """
     for path in dict.fromkeys([*wanted_fields, *proposed_fields]):
         part = part_of(path)
@@ -172,11 +181,11 @@ def _differing(wanted_fields: Flat, proposed_fields: Flat) -> Iterator[str]:
             continue
         one, other = wanted_fields.get(path, False), proposed_fields.get(path, False)
         if not _alike(one, other):
-            yield f"{path} is {_show(one)}, which the space cannot change from {_show(other)}"
+            yield f"{path} is {_show(one)}, and {_show(other)} in every attack of the space"
     orders = [[path for path in flat if path in PARTS] for flat in (wanted_fields, proposed_fields)]
     if orders[0] != orders[1] and set(orders[0]) == set(orders[1]):
         one, other = (", ".join(order) for order in orders)
-        yield f"the order is {one}, which the space cannot change from {other}"
+        yield f"the order is {one}, and {other} in every attack of the space"
 
 
 def _show(value: Any) -> str:
@@ -186,16 +195,19 @@ def _show(value: Any) -> str:
 
 
 def first_points(space: Space, base: RawAttack) -> list[Point]:
-    """Return the points of ``first`` in Optuna's own terms, for ``enqueue_trial``, without repeats.
+    """Return the points of ``first``, for Optuna's ``enqueue_trial``.
 
-    A preset gives the searched fields, over the fields that the base attack gives itself.
+    A preset gives the searched fields; the base attack's own fields have precedence for the rest.
 
     Args:
         space: The space.
         base: The raw base attack.
 
+    Returns:
+        Points without repeats, in the order of ``first``.
+
     Raises:
-        InputError: If the space cannot make a point.
+        InputError: If a point is outside the space.
     """
     points: list[Point] = []
     for number, first in enumerate(space.first):
@@ -210,12 +222,12 @@ def first_points(space: Space, base: RawAttack) -> list[Point]:
             covered = _point_in(space, flatten(wanted.model_dump()))
             for path in first if isinstance(first, dict) else ():
                 if path not in covered:
-                    raise InputError(f"it names '{path}', {_not_asked(space, path)}")
+                    raise InputError(f"the point names '{path}', {_not_asked(space, path)}")
             point = point_of(space, base, wanted)
         except InputError as error:
             raise InputError(
-                f"{where}: the space cannot make it: {error}; let the space offer it, name a point "
-                "with another value, or leave it out"
+                f"{where} is outside the space: {error}; extend the space, change the point, or "
+                "leave it out"
             ) from None
         if point not in points:
             points.append(point)
@@ -223,11 +235,11 @@ def first_points(space: Space, base: RawAttack) -> list[Point]:
 
 
 def _preset_over(space: Space, base: RawAttack, preset: str, where: str) -> Flat:
-    """Return a preset with the base attack's own fields, except those that the space searches."""
+    """Return a preset with the base attack's own fields, except the searched fields."""
     given = {k: v for k, v in ({} if isinstance(base, str) else base).items() if k != "preset"}
     searched = {*space.fields, *(part_of(path) for path in space.fields)}
     own = expand({"preset": preset, "budget": given.get("budget")}, where)
     flat = own | {path: v for path, v in flatten(given).items() if path not in searched}
-    # Transforms come in the base attack's order, then in the space's.
+    # Transforms are in the base attack's order, then in the space's.
     order = [*expand(base, "base attack"), *(part_of(path) or path for path in space.fields)]
     return {path: flat[path] for path in dict.fromkeys([*order, *flat]) if path in flat}

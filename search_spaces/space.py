@@ -1,4 +1,4 @@
-"""The typed search space: which fields of an attack are searched, over which values, and when."""
+"""The typed search space: searched fields of an attack, their values and conditions."""
 
 import math
 from collections.abc import Iterator
@@ -23,15 +23,13 @@ Prerequisites = dict[str, tuple[Value, ...]]
 def _read_value(value: Any) -> Any:
     plain = value is None or isinstance(value, str | int | float)
     if not plain or (isinstance(value, float) and not math.isfinite(value)):
-        raise PydanticCustomError(
-            "value", "a value is a word, a finite number, true, false or null", {}
-        )
+        raise PydanticCustomError("value", "give a word, a finite number, true, false or null", {})
     return value
 
 
 def _read_ends(value: Any) -> Any:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise PydanticCustomError("ends", "a range is two numbers, [low, high]", {})
+        raise PydanticCustomError("ends", "give a range as two numbers, [low, high]", {})
     return value
 
 
@@ -43,7 +41,7 @@ def _read_switch(value: Any) -> Any:
 
 def _read_first(value: Any) -> Any:
     if not isinstance(value, str | dict):
-        raise PydanticCustomError("first", "name a preset, or map fields to values", {})
+        raise PydanticCustomError("first", "give a preset, or a mapping of fields to values", {})
     return value
 
 
@@ -67,17 +65,19 @@ First = Annotated[str | dict[str, Plain], BeforeValidator(_read_first)]
 
 
 class Searched(Frozen):
-    """The values of one field: one of ``float``, ``int``, ``choice`` and ``switch``.
+    """The values of a field: exactly one of ``float``, ``int``, ``choice`` and ``switch``.
 
     Attributes:
-        float: [low, high], both included.
-        int: [low, high], both included.
-        choice: Values as an experiment would write them.
-        switch: ``true``: the part is present with its fields, or absent.
-        step: The distance of values of ``float`` or ``int``.
-        log: Whether ``float`` or ``int`` is sampled evenly in the logarithm.
-        when: Earlier fields with the value, or values, that they must have for this field to be
-            asked for.
+        float: A range of numbers [low, high], both included.
+        int: A range of whole numbers [low, high], both included.
+        choice: A list of values, as an experiment writes them.
+        switch: ``true`` for a part that is present with its fields, or absent.
+        step: The distance between values of ``float`` or ``int``, which must divide the range.
+            Default 1 for ``int``, none for ``float``.
+        log: Whether ``float`` or ``int`` is sampled uniformly in the logarithm; needs low > 0 and
+            no ``step``. Default false.
+        when: Earlier fields with the value, or a list of values, as the condition of this field.
+            Default no condition.
     """
 
     float: Ends | None = None
@@ -96,13 +96,15 @@ class Searched(Frozen):
 
 
 class Space(Frozen):
-    """Fields of an attack by path, in the order in which a trial is asked for them.
+    """The searched fields of an attack by path, in the order of a trial's suggestions.
 
     Attributes:
-        name: The name of the space.
-        about: For people only.
-        fields: The values of each field, by path.
-        first: Presets, or points (the base attack with these fields set), proposed first.
+        name: The name of the space, at most 80 letters, digits, "_", "-" and "."; by default the
+            file's.
+        about: A description for readers, without effect. Default empty.
+        fields: The values of each field, by path, for example ``momentum.mu``.
+        first: The attacks proposed first: presets, or mappings of fields to values over the base
+            attack. Default none.
     """
 
     name: Annotated[Name, Field(max_length=80)]
@@ -122,7 +124,14 @@ class Space(Frozen):
         return self
 
     def conditions(self, path: str) -> Prerequisites:
-        """Return the conditions of a field: its ``when``, and the presence of its part."""
+        """Return the conditions of a field: its ``when``, and the presence of its part.
+
+        Args:
+            path: A field of the space.
+
+        Returns:
+            The allowed values by earlier field.
+        """
         when = dict(self.fields[path].when)
         part = part_of(path)
         if part in self.fields:
@@ -130,14 +139,26 @@ class Space(Frozen):
         return when
 
     def asks(self, path: str, point: dict[str, Value]) -> bool:
-        """Tell whether a field is asked for beside the values of the fields before it."""
+        """Tell whether the conditions of a field hold.
+
+        Args:
+            path: A field of the space.
+            point: The values of the earlier fields, by path.
+        """
         return all(
             earlier in point and among(point[earlier], allowed)
             for earlier, allowed in self.conditions(path).items()
         )
 
     def needs(self, path: str) -> Prerequisites:
-        """Return all prerequisites of a field, conditions of conditions included."""
+        """Return all prerequisites of a field, with the conditions of its conditions.
+
+        Args:
+            path: A field of the space.
+
+        Returns:
+            The allowed values by earlier field; empty values if the conditions exclude each other.
+        """
         found: Prerequisites = {}
         for earlier, allowed in self.conditions(path).items():
             for name, values in [(earlier, allowed), *self.needs(earlier).items()]:
@@ -146,7 +167,11 @@ class Space(Frozen):
         return found
 
     def identity(self) -> dict[str, Any]:
-        """Return the content that determines proposals; fields are a list, as order counts."""
+        """Return the content that determines proposals, as JSON values.
+
+        Returns:
+            ``fields``, a list of pairs because order matters, and ``first``.
+        """
         fields = [
             [path, searched.model_dump(mode="json", exclude_defaults=True)]
             for path, searched in self.fields.items()
@@ -155,12 +180,24 @@ class Space(Frozen):
 
 
 def among(value: Value, allowed: tuple[Value, ...]) -> bool:
-    """Tell whether a value is one of those allowed; 1 is not true."""
+    """Tell whether a value is allowed, with 1 distinct from true.
+
+    Args:
+        value: The value.
+        allowed: The allowed values.
+    """
     return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed)
 
 
 def offer(searched: Searched) -> str:
-    """Return the values of a field, in words."""
+    """Return the values of a field as text, for messages.
+
+    Args:
+        searched: The field.
+
+    Returns:
+        For example "1 to 9 in steps of 2", or "js, null".
+    """
     if ends := searched.float or searched.int:
         step = f" in steps of {searched.step:g}" if searched.step else ""
         return f"{ends[0]:g} to {ends[1]:g}{step}"
@@ -168,27 +205,31 @@ def offer(searched: Searched) -> str:
 
 
 def word(value: Value) -> str:
-    """Return a value as a YAML file writes it."""
+    """Return a value as a YAML file writes it: ``null``, ``true``, or its text."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return str(value)
 
 
 def space_names() -> list[str]:
-    """Return the names of the spaces that ship, sorted."""
+    """Return the names of the shipped spaces, sorted."""
     return sorted(path.stem.replace("_", "-") for path in SHIPPED.glob("*.yaml"))
 
 
 def read_space(source: str | Path | dict[str, Any] | Space, base: Path | None = None) -> Space:
-    """Read a space from the name of a space that ships, a YAML file or a mapping.
+    """Read a space from a name, a YAML file or a mapping.
 
     Args:
-        source: The name, the path or the mapping; a ``Space`` is returned as it is.
+        source: The name of a shipped space, the path of a YAML file, or a mapping; a ``Space`` is
+            returned unchanged.
         base: The folder of relative paths, by default the working folder.
 
+    Returns:
+        The space; the name of a file without ``name`` is the file's.
+
     Raises:
-        InputError: If the space is wrong, with a sentence per wrong field: file, field, value, and
-            the allowed values.
+        InputError: If there is no such space, or fields are wrong: a line per wrong field with
+            file, field, value and allowed values.
     """
     if isinstance(source, Space):
         return source
@@ -209,7 +250,7 @@ def _find(source: str | Path, base: Path) -> Path:
     if name in space_names():
         return SHIPPED / f"{name.replace('-', '_')}.yaml"
     hint = suggest(name, space_names())
-    raise InputError(f"search space '{source}' is neither a file nor a space that ships: {hint}")
+    raise InputError(f"search space '{source}' is neither a file nor a shipped space: {hint}")
 
 
 def _kind_problems(searched: Searched) -> Iterator[str]:
@@ -217,28 +258,30 @@ def _kind_problems(searched: Searched) -> Iterator[str]:
     given = [kind for kind in kinds if getattr(searched, kind) is not None]
     if len(given) != 1:
         named = " and ".join(given) or "nothing"
-        yield f"it gives {named}; give exactly one of {', '.join(kinds)}"
+        yield f"{named} is given; give exactly one of {', '.join(kinds)}"
         return
     ends = searched.float or searched.int
     if ends is None:
         if searched.step is not None or searched.log:
-            yield f"step and log are for float and int; {given[0]} has neither"
+            yield f"step and log are for float and int, and {given[0]} is given; leave both out"
         if searched.choice == ():
-            yield "choice offers nothing; give one value or more"
+            yield "choice is empty; give 1 value or more"
         offered = searched.choice or ()
         for number, value in enumerate(offered):
             if value in offered[:number]:
-                yield f"choice offers {word(value)} twice; leave one out"
+                yield f"choice offers {word(value)} twice; delete one of them"
         return
     low, high = ends
     if low >= high:
         yield f"the range {given[0]}: [{low:g}, {high:g}] is empty; give low < high"
     elif searched.log and (low <= 0 or searched.step is not None):
-        yield "log needs a range above 0, and no step"
+        yield "log needs a range above 0 without step; give low > 0 and no step, or leave log out"
     elif searched.step is not None and not _whole((high - low) / searched.step):
-        yield f"steps of {searched.step:g} from {low:g} do not meet {high:g}; change one of them"
+        yield (
+            f"steps of {searched.step:g} from {low:g} do not reach {high:g}; change step or range"
+        )
     elif searched.int and searched.step is not None and not _whole(searched.step):
-        yield f"step is {searched.step:g}; the step of an int is a whole number"
+        yield f"step is {searched.step:g}, and int needs whole numbers; give a whole step"
 
 
 def _whole(number: float) -> bool:
@@ -251,11 +294,11 @@ def _path_problems(space: Space) -> Iterator[str]:
         if head in FIXED:
             yield f"field '{path}' cannot be searched: {FIXED[head]}; set it in the base attack"
         elif not is_path(path):
-            yield f"'{path}' is no field of an attack that can be searched: {suggest(path, PATHS)}"
+            yield f"'{path}' is no searchable field of an attack: {suggest(path, PATHS)}"
         elif path in PARTS and not searched.switch:
-            yield f"field '{path}' is there or not; write {path}: {{switch: true}}"
+            yield f"field '{path}' is a part, present or absent; write {path}: {{switch: true}}"
         elif path not in PARTS and searched.switch:
-            yield f"field '{path}' is no part to switch; for a boolean, choice: [true, false]"
+            yield f"field '{path}' is no part; for a boolean write choice: [true, false]"
 
 
 def _when_problems(space: Space) -> Iterator[str]:
@@ -263,22 +306,26 @@ def _when_problems(space: Space) -> Iterator[str]:
     for number, path in enumerate(paths):
         part, when = part_of(path), space.fields[path].when
         if part in paths[number:]:
-            yield f"field '{part}' must come before '{path}', which is asked for where it is on"
+            yield f"field '{part}' is a condition of '{path}'; move '{part}' before '{path}'"
             continue
         problems = []
         for earlier, allowed in when.items():
             if earlier not in paths[:number]:
-                what = "comes no earlier" if earlier in paths else "is no field of this space"
+                what = "not an earlier field" if earlier in paths else "no field of this space"
                 hint = suggest(earlier, paths[:number])
-                problems.append(f"when names '{earlier}', which {what}: {hint}")
+                problems.append(f"when names '{earlier}', {what}: {hint}")
                 continue
             wrong = [value for value in allowed if not _takes(space.fields[earlier], value)]
             if space.fields[earlier].float:
-                problems.append(f"when names '{earlier}', whose values are no list: name another")
+                problems.append(
+                    f"when names '{earlier}', a float, whose values cannot be listed; name an int, "
+                    "choice or switch"
+                )
             elif wrong:
                 offered = offer(space.fields[earlier])
                 problems.append(
-                    f"when wants '{earlier}' to be {word(wrong[0])}; it may be {offered}"
+                    f"when needs '{earlier}' to be {word(wrong[0])}, and its values are {offered}; "
+                    "give one of them"
                 )
         yield from (f"field '{path}': {problem}" for problem in problems)
 
@@ -288,13 +335,13 @@ def _never_problems(space: Space) -> Iterator[str]:
         never = [name for name, values in space.needs(path).items() if not values]
         if never:
             yield (
-                f"field '{path}' is never asked for: no value of '{never[0]}' meets all of its "
-                "conditions; change when"
+                f"field '{path}' is never searched, because no value of '{never[0]}' meets all of "
+                "its conditions; change when"
             )
 
 
 def _takes(searched: Searched, value: Value) -> bool:
-    """Tell whether a field that is no ``float`` may have a value."""
+    """Tell whether a field of ``int``, ``choice`` or ``switch`` may have a value."""
     if searched.switch:
         return isinstance(value, bool)
     if searched.choice is not None:
@@ -315,4 +362,4 @@ def _first_problems(space: Space) -> Iterator[str]:
         for path in first if isinstance(first, dict) else ():
             if path not in space.fields:
                 hint = suggest(path, space.fields)
-                yield f"first.{number} names '{path}', which the space does not search: {hint}"
+                yield f"first.{number} names '{path}', no field of the space: {hint}"

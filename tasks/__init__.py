@@ -1,1 +1,1 @@
-"""What actors compute: attacks, models, data, metrics; free of Ray, MLflow and the store."""
+"""The computations of actors: attacks, models, data, metrics; free of Ray, MLflow and the store."""

@@ -1,4 +1,4 @@
-"""Adversarial examples that were made elsewhere: one PNG per image in the folder ``files``."""
+"""Adversarial examples made elsewhere: a PNG per image in the folder ``files``."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,22 +18,25 @@ from segtransfer.tasks.perturbation import inside, statistics
 def find_files(spec: AttackSpec, image_ids: Sequence[str]) -> list[Path]:
     """Return the file of each image in the folder ``files``.
 
-    A file is named by the image's id, as it is or as ``file_name`` writes it, in either Unicode
-    normal form.
+    A file is named by the image's id, with or without the escapes of ``file_name``, in either
+    Unicode normal form.
 
     Args:
         spec: An attack with ``files``.
         image_ids: An id per image.
 
     Returns:
-        A PNG file per image.
+        A PNG file per image, in the order of the ids.
 
     Raises:
-        InputError: If the folder changed, or an image has no file or two.
+        InputError: If the folder changed since the plan, or an image has no PNG file or two files.
     """
     folder = Path(str(spec.files))
     if not folder.is_dir() or content_hash(folder) != spec.files_sha256:
-        raise InputError(f"attack '{spec.name}': files {folder} changed or vanished since the plan")
+        raise InputError(
+            f"attack '{spec.name}': files {folder} changed or vanished since the plan; restore the "
+            "folder, or run the spec again"
+        )
     named = _names(folder)
     paths = []
     for image_id in image_ids:
@@ -42,13 +45,13 @@ def find_files(spec: AttackSpec, image_ids: Sequence[str]) -> list[Path]:
         if len(found) > 1:
             raise InputError(
                 f"attack '{spec.name}': files {folder} has two AEs named '{image_id}': "
-                f"{found[0].relative_to(folder)} and {found[1].relative_to(folder)}; remove the "
+                f"{found[0].relative_to(folder)} and {found[1].relative_to(folder)}; delete the "
                 "wrong file"
             )
         if not found or found[0].suffix.lower() != ".png":
-            other = f", but {found[0].name}; save it as PNG" if found else ""
+            action = f"save {found[0].name} as PNG" if found else "add this file"
             raise InputError(
-                f"attack '{spec.name}': image {image_id} has no {folder / image_id}.png{other}"
+                f"attack '{spec.name}': image {image_id} has no {folder / image_id}.png; {action}"
             )
         paths.append(found[0])
     return paths
@@ -67,15 +70,16 @@ def _names(folder: Path) -> dict[str, list[Path]]:
 
 
 def check_files(spec: AttackSpec, image_ids: Sequence[str], size: tuple[int, int]) -> None:
-    """Check the files of images before anything is computed, without decoding their pixels.
+    """Check the files of images before any computation, without decoding pixels.
 
     Args:
         spec: An attack with ``files``.
         image_ids: An id per image.
-        size: Height and width of the images.
+        size: Height and width of the images, in pixels.
 
     Raises:
-        InputError: As ``find_files``; or if a file is no image of 8 or 16 bits of this size.
+        InputError: As ``find_files``; or if a file is no image, has pixels of another kind than RGB
+            or grey of 8 or 16 bits, or another size.
     """
     for path in find_files(spec, image_ids):
         with opened(path, "image") as file:
@@ -88,16 +92,16 @@ def check_files(spec: AttackSpec, image_ids: Sequence[str], size: tuple[int, int
 def _check_size(
     spec: AttackSpec, path: Path, found: tuple[int, ...], wanted: tuple[int, ...]
 ) -> None:
-    """Refuse an AE whose height and width are not the image's."""
+    """Refuse an AE of another height or width than its image."""
     if found != wanted:
         raise InputError(
             f"attack '{spec.name}': {path} is {found[0]} x {found[1]} (height x width), the image "
-            f"is {wanted[0]} x {wanted[1]}"
+            f"is {wanted[0]} x {wanted[1]}; save the AE at the image's size, or set data.size"
         )
 
 
 def read_files(spec: AttackSpec, clean: np.ndarray, image_ids: Sequence[str]) -> np.ndarray:
-    """Read adversarial examples that were made elsewhere.
+    """Read adversarial examples made elsewhere, and check their distance.
 
     Args:
         spec: An attack with ``files``.
@@ -105,11 +109,11 @@ def read_files(spec: AttackSpec, clean: np.ndarray, image_ids: Sequence[str]) ->
         image_ids: An id per image.
 
     Returns:
-        The adversarial examples, uint8 N x 3 x H x W.
+        The adversarial examples, uint8 N x 3 x H x W, RGB.
 
     Raises:
-        InputError: As ``find_files``; or if a file is unreadable, of another size, or outside the
-            eps-ball.
+        InputError: As ``find_files``; or if a file cannot be read, has another size, or is outside
+            the eps-ball.
     """
     adversarial = []
     for path, original in zip(find_files(spec, image_ids), clean, strict=True):
@@ -118,9 +122,10 @@ def read_files(spec: AttackSpec, clean: np.ndarray, image_ids: Sequence[str]) ->
         measured = statistics(image[None], original[None], spec.eps)
         if not inside(measured, spec):
             raise InputError(
-                f"attack '{spec.name}': {path} lies {measured['linf'][0]:.0f} levels (RMS "
-                f"{measured['rms'][0]:.2f}) from its image, eps is {spec.eps * 255:g} under "
-                f"{spec.norm}; give the eps that it was made with"
+                f"attack '{spec.name}': {path} differs from its image by "
+                f"{measured['linf'][0]:.0f} levels (RMS {measured['rms'][0]:.2f}), eps is "
+                f"{spec.eps * 255:g} levels under {spec.norm}; give the eps of the attack that "
+                "made the file"
             )
         adversarial.append(image)
     return np.stack(adversarial)

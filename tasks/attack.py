@@ -1,4 +1,4 @@
-"""The attack task: all steps on one shard of images and one source; returns 8-bit AEs."""
+"""The attack task: all steps on a shard of images and a source; returns 8-bit AEs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,11 +19,11 @@ from segtransfer.tasks.perturbation import as_score, inside, quantise, statistic
 
 @dataclass(frozen=True)
 class AttackResult:
-    """Adversarial examples of one shard.
+    """Adversarial examples of a shard.
 
     Attributes:
-        images: uint8 M x N x 3 x H x W, an image per variant of the spec and clean image.
-        report: The JSON that is stored beside the images.
+        images: uint8 M x N x 3 x H x W, RGB: M variants of the spec, N clean images.
+        report: The JSON stored beside the images: perturbation, health, numerics and cost.
     """
 
     images: np.ndarray
@@ -32,7 +32,7 @@ class AttackResult:
 
 @dataclass(frozen=True)
 class _Call:
-    """The images of one call, and all that determines their adversarial examples but the model."""
+    """The images of a call, with all inputs of the attack except the model."""
 
     spec: AttackSpec
     images: np.ndarray
@@ -54,26 +54,26 @@ def attack(
     micro_batch: int,
     poll: Callable[[], None] = lambda: None,
 ) -> AttackResult:
-    """Attack one shard of images in micro-batches.
+    """Attack a shard of images in micro-batches.
 
     Args:
         model: The source, or None for an attack of zero steps.
         spec: The attack.
         images: Clean images, uint8 N x 3 x H x W.
-        labels: Class indices, N x H x W; 255 is ignored.
-        image_ids: An id per image; noise is drawn from it.
+        labels: Class indices, uint8 N x h x w; 255 is ignored.
+        image_ids: An id per image, which seeds the image's noise.
         seed: The seed of the experiment.
         group: The schedule group of all images.
-        micro_batch: Largest number of images per forward.
+        micro_batch: The largest number of images per forward, 1 or more.
         poll: Called before every step; an exception stops the call.
 
     Returns:
-        The 8-bit adversarial examples and their report: perturbation statistics, the health of the
-        loop per micro-batch, the numerics and the cost of the model.
+        The 8-bit adversarial examples and their report: perturbation statistics per variant, the
+        health of the loop per micro-batch, the numerics and the cost of the model.
 
     Raises:
-        InputError: If files do not fit, or a step or an iterate is not a number.
-        SegtransferError: If an 8-bit perturbation leaves the ball.
+        InputError: If ``files`` do not fit, a value of a step is NaN, or model or loss fails.
+        SegtransferError: If an 8-bit perturbation leaves the ball, which is a defect.
     """
     before = model.cost if model else None
     health: list[dict[str, Any]] = []
@@ -138,9 +138,9 @@ def _measure(
     for perturbation, variant in zip(measured, spec.variants, strict=True):
         if not inside(perturbation, spec):
             raise SegtransferError(
-                f"attack '{variant.name}': an 8-bit image is {max(perturbation['linf']):.0f} "
-                f"levels (RMS {max(perturbation['rms']):.2f}) from its image, eps allows "
-                f"{spec.eps * 255:g} under {spec.norm}; this is a defect of segtransfer: report it"
+                f"attack '{variant.name}': an AE differs by {max(perturbation['linf']):.0f} levels "
+                f"(RMS {max(perturbation['rms']):.2f}) from its image, eps is {spec.eps * 255:g} "
+                f"levels under {spec.norm}; please report this defect of segtransfer"
             )
     return measured
 

@@ -1,4 +1,4 @@
-"""Micro-batches of a shard: uploaded as bytes, as large as memory allows."""
+"""Micro-batches of a shard, as large as memory allows, uploaded as bytes."""
 
 import logging
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 
 from segtransfer.tasks.memory import peak_since, room, start_of_peak
 
-LARGE = 2**19  # pixels of an image from which on memory is measured first
+LARGE = 2**19  # pixels per image; from this size on, memory is measured first
 MARGIN = 0.8  # of the free memory: later steps of an attack may feed larger images
 log = logging.getLogger(__name__)
 BatchResult = TypeVar("BatchResult")
@@ -21,7 +21,7 @@ def in_micro_batches(
     micro_batch: int,
     fitting: Callable[[Callable[[], BatchResult], int], tuple[BatchResult, int]] | None = None,
 ) -> list[BatchResult]:
-    """Call ``work`` on consecutive slices that cover 0 .. ``count``.
+    """Call ``work`` on consecutive slices of 0 .. ``count``.
 
     If memory runs out, the micro-batch is halved for the failed slice and all later slices.
     Finished slices are kept.
@@ -30,14 +30,14 @@ def in_micro_batches(
         work: Called with each slice.
         count: The number of images.
         micro_batch: The largest length of a slice.
-        fitting: Calls ``work`` on the first image alone, and returns its result and the micro-batch
-            that memory has room for, of a wanted one; None if there is room.
+        fitting: A function of a call (``work`` on the first image) and a micro-batch. It makes the
+            call, and returns the result and a micro-batch within memory. None skips the measure.
 
     Returns:
         The results of ``work``, in order.
 
     Raises:
-        RuntimeError: The allocator's error, if memory does not suffice for one image.
+        RuntimeError: The allocator's error, if memory does not suffice for a single image.
     """
     results: list[BatchResult] = []
     first = 0
@@ -56,9 +56,12 @@ def in_micro_batches(
         else:
             first = part.stop
             continue
-        # Out here the error, its frames and their tensors are gone, so that memory can be returned.
+        # Outside the handler, the error with its frames and tensors is freed before memory is
+        # returned.
         micro_batch = size // 2
-        log.warning("out of memory with %d images at once: going on with %d", size, micro_batch)
+        log.warning(
+            "out of memory with %d images per forward; trying %d per forward", size, micro_batch
+        )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return results
@@ -67,17 +70,17 @@ def in_micro_batches(
 def fitting_memory(
     images: np.ndarray, device: torch.device
 ) -> Callable[[Callable[[], BatchResult], int], tuple[BatchResult, int]] | None:
-    """Return the ``fitting`` of large images, which measures the peak of memory of one image.
+    """Return the argument ``fitting`` of ``in_micro_batches``, which measures the peak of memory.
 
-    A process that takes too much of a machine's memory is killed without a word, so there is no
-    error to halve a micro-batch by.
+    The system kills a process with too much of the machine's memory, without an error that could
+    halve the micro-batch. So the memory of a large image is measured first.
 
     Args:
         images: N x 3 x H x W.
-        device: The device whose memory the work takes.
+        device: The device whose memory is measured.
 
     Returns:
-        None for images of less than half a megapixel, of which a few always fit.
+        A function; None for images of less than 2^19 pixels, because a few always fit.
     """
     if images.shape[2] * images.shape[3] < LARGE:
         return None
@@ -88,24 +91,37 @@ def fitting_memory(
         peak = peak_since(base, device.type)
         most = max(1, int(MARGIN * room(device.type)) // peak) if peak else micro_batch
         if most < micro_batch:
-            log.info("memory has room for %d images at once, of %d", most, micro_batch)
+            log.info("memory suffices for %d images per forward, not %d", most, micro_batch)
         return result, min(most, micro_batch)
 
     return measured
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether an error means that a device, or this machine, has no memory left."""
+    """Tell whether an error means a lack of memory.
+
+    Args:
+        error: An error of torch.
+
+    Returns:
+        True for a device's memory and for this machine's.
+    """
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def upload(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Copy an array to ``device`` in its own type, so bytes travel as bytes.
+    """Copy an array to a device in its own type, so bytes are sent as bytes.
 
-    A GPU reads pinned memory by itself, so this call returns before the copy ends. Nothing is
-    fetched ahead; evaluation waits for each micro-batch before it uploads the next.
+    To a GPU the copy is asynchronous, from pinned memory: the call returns before the copy ends.
+
+    Args:
+        array: Any numeric array.
+        device: The device of the result.
+
+    Returns:
+        A tensor of the array's shape and type.
     """
     pinned = device.type == "cuda"
     return torch.tensor(array, pin_memory=pinned).to(device, non_blocking=pinned)

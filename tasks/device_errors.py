@@ -1,4 +1,4 @@
-"""Errors after which this process cannot use its device again."""
+"""Errors after which a process cannot use its device again."""
 
 from collections.abc import Iterator
 
@@ -7,12 +7,19 @@ import torch
 from segtransfer.tasks.batching import is_out_of_memory
 
 SIGNS = ("CUDA error", "HIP error", "device-side assert", "CUBLAS_STATUS", "CUDNN_STATUS")
-# The same libraries say these where memory ran out, and go on once there is some.
+# Signs of memory that ran out: the same libraries work again once memory is free.
 OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 def is_poisoned(error: BaseException) -> bool:
-    """Tell whether an error, or one of its causes, means that the device's context is lost."""
+    """Tell whether an error means a lost context of the device.
+
+    Args:
+        error: Any exception; its causes are examined, too.
+
+    Returns:
+        True if the process must be replaced; False for a lack of memory.
+    """
     return any(_loses_context(link) for link in _chain(error))
 
 
@@ -22,7 +29,7 @@ def _loses_context(error: BaseException) -> bool:
         return False
     if any(sign in text for sign in OUT_OF_MEMORY):
         return False
-    # AcceleratorError is younger than the oldest torch that is supported.
+    # AcceleratorError is missing from the oldest supported torch.
     if isinstance(error, getattr(torch, "AcceleratorError", ())):
         return True
     return any(sign in text for sign in SIGNS)

@@ -1,4 +1,4 @@
-"""The evaluation task: one shard of 8-bit images through one target; returns confusion matrices."""
+"""The evaluation task: a shard of 8-bit images through a target; returns confusion matrices."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,12 +16,12 @@ from segtransfer.tasks.models.outputs import check_finite
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """The scores of one shard.
+    """The scores of a shard.
 
     Attributes:
-        confusions: The confusion matrix of each image, int64 N x K x K.
-        predictions: Class indices, uint8 N x h x w.
-        report: The JSON that is stored beside the scores: numerics and cost.
+        confusions: The confusion matrix of each image, int64 N x K x K; rows are labels.
+        predictions: Class indices, uint8 N x h x w, at the size of the labels.
+        report: The JSON stored beside the scores: numerics and cost.
     """
 
     confusions: np.ndarray
@@ -44,20 +44,19 @@ def evaluate(
     Args:
         model: The target.
         images: uint8 N x 3 x H x W, RGB.
-        labels: Class indices, N x h x w; 255 is ignored. Logits are resized to their size.
+        labels: Class indices, uint8 N x h x w; 255 is ignored. Logits are resized to h x w.
         num_classes: K, the number of classes of the data.
-        micro_batch: Largest number of images per forward.
-        image_ids: An id per image, for messages; by default their numbers from 0.
+        micro_batch: The largest number of images per forward, 1 or more.
+        image_ids: An id per image, for messages; by default numbers from 0.
         poll: Called before every forward; an exception stops the call.
 
     Raises:
-        InputError: If the model predicts another number of classes than the data has, or its
-            logits are not finite.
+        InputError: If the model has another number of classes than K, or a logit is not finite.
     """
     if model.num_classes != num_classes:
         raise InputError(
-            f"the model predicts {model.num_classes} classes, the data has {num_classes}; "
-            "they must be the same list in the same order"
+            f"{model.who} predicts {model.num_classes} classes, the data has {num_classes}; give a "
+            "model of the same class list, or map its classes with label_map"
         )
     size = labels.shape[1], labels.shape[2]
     before, ids = model.cost, list(map(str, image_ids or range(len(images))))

@@ -17,16 +17,19 @@ NAMED_ENTRY: JsonSchema = {"anyOf": [TEXT, {"type": "object"}]}
 NULL: JsonSchema = {"type": "null"}
 
 
-# pydantic leaves its own words behind a validator of ours.
+# pydantic's words of bounds, which remain in the schema of a field with a custom validator.
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 
 
 def describe_fields(spec: type, schema: JsonSchema) -> None:
     """Add the descriptions in a class's docstring to its schema, and name bounds as JSON schema.
 
+    The first paragraph describes the class, the section ``Attributes`` its fields. The section of a
+    derived class comes before those of its bases.
+
     Args:
         spec: The class.
-        schema: The schema of the mapping of its fields, which is changed.
+        schema: The schema of the mapping of its fields, changed in place.
     """
     schema["description"] = inspect.cleandoc(spec.__doc__ or "").partition("\n\n")[0]
     for owner in spec.__mro__:
@@ -50,12 +53,26 @@ def _name_bounds(schema: JsonSchema) -> None:
 
 
 def attributes_of(spec: type) -> dict[str, str]:
-    """Return the section ``Attributes`` of a class's own docstring, a text per name."""
+    """Return the section ``Attributes`` of a class's own docstring.
+
+    Args:
+        spec: The class; sections of its bases are not read.
+
+    Returns:
+        The text of each name in a line, without double backticks; empty without the section.
+    """
     _, _, section = inspect.cleandoc(spec.__dict__.get("__doc__") or "").partition("Attributes:\n")
     found = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", section, re.MULTILINE)
     return {name: " ".join(text.replace("``", "").split()) for name, text in found}
 
 
 def described(schema: JsonSchema) -> JsonSchema:
-    """Return the default and the description of a field's schema."""
+    """Return the default and the description in a field's schema.
+
+    Args:
+        schema: The JSON schema of a field.
+
+    Returns:
+        A new mapping with the keys ``default`` and ``description``, if present.
+    """
     return {key: schema[key] for key in ("default", "description") if key in schema}

@@ -1,4 +1,4 @@
-"""Labels: the ignored index, the rule for values, and the one reader of index files."""
+"""Labels: the ignored index, the rule for values, and the reader of index files."""
 
 from pathlib import Path
 
@@ -19,26 +19,27 @@ STRETCH = {"L;2": 85, "L;4": 17}
 
 
 def read_index_map(path: Path, what: str = "label") -> np.ndarray:
-    """Read a file with one whole number per pixel, for example the class indices of a label.
+    """Read a file with a whole number per pixel, for example the class indices of a label.
 
     A palette file gives its indices, not its colours.
 
     Args:
-        path: A grey or palette image.
-        what: The name of the file's role in error messages.
+        path: A grey or palette image in a lossless format, for example PNG or TIFF.
+        what: The role of the file in error messages, by default ``label``.
 
     Returns:
-        The whole numbers, H x W, of an integer type.
+        The numbers exactly as stored, H x W, of an integer type. They are not checked against a
+        class list.
 
     Raises:
-        InputError: If the file cannot be read, is compressed with loss, has several channels, or
-            holds a value that is no whole number.
+        InputError: If the file cannot be read, is compressed with loss, has several channels or an
+            EXIF orientation, or holds a fraction, NaN or infinity.
     """
     array = read_pixels(path, what)
     if array.ndim != 2:
         raise InputError(
-            f"{what} {path} has {array.ndim} dimensions; it must hold one number a pixel, as a "
-            "label its class (a grey or palette PNG), not colours"
+            f"{what} {path} has {array.ndim} dimensions, not 2; save a number per pixel (the class "
+            "of a label), as a grey or palette PNG, not colours"
         )
     return whole_numbers(array, f"{what} {path}")
 
@@ -48,13 +49,15 @@ def read_pixels(path: Path, what: str) -> np.ndarray:
 
     Args:
         path: The file.
-        what: The name of the file's role in error messages.
+        what: The role of the file in error messages.
 
     Returns:
-        H x W, or H x W x channels.
+        H x W, or H x W x channels, of the type stored. A palette file gives its indices.
 
     Raises:
-        InputError: If the file cannot be read, is compressed with loss, or has an EXIF orientation.
+        InputError: If the file cannot be read, is compressed with loss, has other channels than
+            grey, grey and alpha, RGB or RGBA, or is rotated by its EXIF tag. A rotated TIFF is
+            allowed, because its reader applies the tag.
     """
     with opened(path, what) as file:
         compression = str(file.info.get("compression"))
@@ -62,20 +65,20 @@ def read_pixels(path: Path, what: str) -> np.ndarray:
             raise InputError(
                 f"{what} {path} is compressed as "
                 f"{compression if compression in LOSSY_TIFF else file.format}, which changes "
-                "numbers; save it as PNG from the original"
+                "numbers; save the original as PNG"
             )
         if len(file.getbands()) > 2 and file.mode not in ("RGB", "RGBA"):
             raise InputError(
-                f"{what} {path} has pixels of kind {file.mode}, which have no exact values; save "
-                "it as a grey or palette PNG"
+                f"{what} {path} has pixels of mode {file.mode}, without exact values; save the "
+                "file as a grey or palette PNG"
             )
         tiles = getattr(file, "tile", None)  # decoding empties the list
         layout = tiles[0][3] if tiles else None
         turned = file.getexif().get(ORIENTATION, 1)
         if turned != 1 and file.format != "TIFF":  # TIFF is upright once decoded
             raise InputError(
-                f"{what} {path} has the EXIF orientation {turned}, which viewers apply and readers "
-                "of labels do not; save it upright without the tag"
+                f"{what} {path} has the EXIF orientation {turned}, which readers of labels do not "
+                "apply; save the file upright, without the tag"
             )
         return _as_stored(np.asarray(file), layout, file)
 
@@ -93,23 +96,27 @@ def whole_numbers(values: np.ndarray, where: str) -> np.ndarray:
     """Return values as integers.
 
     Args:
-        values: Numbers of any kind.
+        values: Numbers or booleans of any type and shape.
         where: The origin of the values in error messages.
 
+    Returns:
+        An array of the same shape, of an integer type.
+
     Raises:
-        InputError: If a value is NaN, infinite or a fraction.
+        InputError: If a value is NaN, infinite, a fraction, of magnitude 2^53 or more in a float
+            array, or no number.
     """
     if values.dtype.kind in "iu":
         return values
     if values.dtype.kind == "b":
         return values.astype(np.uint8)
     if values.dtype.kind != "f":
-        raise InputError(f"{where} holds values of type {values.dtype}; allowed are whole numbers")
+        raise InputError(f"{where} holds values of type {values.dtype}; give whole numbers")
     wrong = ~(np.abs(values) < 2**53) | (values != np.trunc(values))
     if wrong.any():
         shown = np.unique(values[wrong])[:4].tolist()
         raise InputError(
-            f"{where} holds {shown} at {wrong.mean():.0%} of its pixels; allowed are whole numbers"
+            f"{where} holds {shown} at {wrong.mean():.0%} of its pixels; give whole numbers"
         )
     return values.astype(np.int64)
 
@@ -117,20 +124,20 @@ def whole_numbers(values: np.ndarray, where: str) -> np.ndarray:
 def class_indices(
     values: np.ndarray, num_classes: int, where: str, *, ignored: int = IGNORE_INDEX, hint: str = ""
 ) -> np.ndarray:
-    """Check the values of a label and narrow them to class indices.
+    """Check the values of a label, and narrow them to class indices.
 
     Args:
-        values: H x W.
-        num_classes: K.
+        values: Numbers of any type, H x W.
+        num_classes: K, up to 255.
         where: The origin of the values in error messages.
-        ignored: The value of pixels without a class.
-        hint: The end of the error message, an action that can help.
+        ignored: The value of pixels without a class, by default 255.
+        hint: The end of the error message, an action.
 
     Returns:
-        The class indices, uint8 H x W, with ``IGNORE_INDEX`` for ignored pixels.
+        The class indices, uint8 H x W, with 255 (``IGNORE_INDEX``) for ignored pixels.
 
     Raises:
-        InputError: If a value is no whole number, or neither one of 0 to K - 1 nor ``ignored``.
+        InputError: If a value is no whole number, or is neither in 0 to K - 1 nor ``ignored``.
     """
     numbers = whole_numbers(values, where)
     left_out = numbers == ignored

@@ -1,4 +1,4 @@
-"""The memory of the process: freed memory, the peak of a call, and the room that is left."""
+"""The memory of the process: freed memory, the peak of a call, and the free memory."""
 
 import ctypes
 import gc
@@ -14,18 +14,18 @@ log = logging.getLogger(__name__)
 CGROUP = Path("/sys/fs/cgroup")
 PROCESS_GROUPS = Path("/proc/self/cgroup")
 
-# glibc's numbers of the parameters of mallopt(3), and the most it accepts for the second.
+# glibc's numbers of the parameters of mallopt(3), and the largest value of the second.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_MMAP_THRESHOLD = 32 * 2**20
 TRIM_THRESHOLD = 512 * 2**20
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep up to 512 MiB of freed memory for its next allocations.
+    """Keep up to 512 MiB of freed memory in this process for its next allocations.
 
     Every step of an attack allocates and frees the same activations. By default glibc returns large
-    ones to the kernel, which maps and zeroes them again, one page fault at a time: a tenth of a
-    step on a CPU. No result changes. Without glibc the call does nothing.
+    blocks to the kernel, which maps and zeroes them again by page faults: a tenth of a step's time
+    on a CPU. No result changes. Without glibc the call does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -35,16 +35,19 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Return the memory that this process has freed to the system; without glibc do nothing."""
+    """Return the freed memory of this process to the system; without glibc do nothing."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def start_of_peak(device: str) -> int:
-    """Reset the peak of memory, and return the bytes held now; -1 if that cannot be measured.
+    """Reset the peak of memory, and return the bytes held now.
 
     Args:
         device: ``cuda``, or ``cpu`` for this process's memory.
+
+    Returns:
+        Bytes; -1 if the peak cannot be measured on this system.
     """
     gc.collect()
     if device == "cuda":
@@ -56,22 +59,35 @@ def start_of_peak(device: str) -> int:
         # This resets the high-water mark to the memory held now.
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        log.info("the peak of memory cannot be measured here")
+        log.info("the peak of memory cannot be measured: /proc/self/clear_refs is not writable")
         return -1
     return _resident("VmRSS")
 
 
 def peak_since(base: int, device: str) -> int | None:
-    """Return the growth of memory over ``base``, in bytes; None if it cannot be measured."""
+    """Return the growth of memory since ``start_of_peak``.
+
+    Args:
+        base: The result of ``start_of_peak``.
+        device: ``cuda`` or ``cpu``.
+
+    Returns:
+        Bytes at the peak over ``base``; None if the peak cannot be measured.
+    """
     if device == "cuda":
         return torch.cuda.max_memory_reserved() - base
     return _resident("VmHWM") - base if base >= 0 else None
 
 
 def room(device: str) -> int:
-    """Return the bytes that this process may still take.
+    """Return the free memory for this process.
 
-    On a CPU, processes side by side share the free memory as they share the cores.
+    Args:
+        device: ``cuda``, or ``cpu`` for the machine's memory and the limits of control groups.
+
+    Returns:
+        Bytes. On a CPU, the share of this process by its threads among the usable cores, because
+        processes of other slots use the rest.
     """
     if device == "cuda":
         free, _ = torch.cuda.mem_get_info()
@@ -83,10 +99,7 @@ def room(device: str) -> int:
 
 
 def _left_in_groups() -> Iterator[int]:
-    """Yield the bytes that each control group around this process leaves it.
-
-    What the system would drop, because files are cached in it, counts as left.
-    """
+    """Yield the free bytes of each control group around this process, caches of files included."""
     names = "memory.max", "memory.current", "inactive_file"
     old_names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
     try:
@@ -105,7 +118,7 @@ def _left_in_groups() -> Iterator[int]:
                 stat = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())
                 most, now = (int((group / name).read_text()) for name in (limit, used))
                 yield most - now + int(stat.get(cached, 0))
-            except (OSError, ValueError):  # no such group, or "max": it has no limit
+            except (OSError, ValueError):  # no such group, or "max", no limit
                 pass
             if group == root:
                 break

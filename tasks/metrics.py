@@ -9,7 +9,7 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.registry import Registry
 
-# A function of the right, labelled and predicted pixels per class, ... x K each.
+# A function of the right, labelled and predicted pixels per class, ... x K each, to percent.
 Margins = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -17,15 +17,21 @@ Margins = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 class Score:
     """A metric in percent, with its traits.
 
+        def recall_of_first(right, labelled, predicted):  # each ... x K
+            return 100 * right[..., 0] / labelled[..., 0]
+
+        RECALL = Score("Recall", "The share of class 0 found.", recall_of_first)
+
     Attributes:
-        label: The short name on the report's page.
-        meaning: A sentence.
-        of_margins: The metric from the right, labelled and predicted pixels per class (each ... x
-            K, summed over images); None for a metric of several predictions or cells.
+        label: The short name in the report.
+        meaning: A sentence for the report.
+        of_margins: The function from right, labelled and predicted pixels per class to percent:
+            three arrays ... x K, summed over images, to an array of the leading shape; NaN if
+            undefined. None for a metric of several predictions or cells.
         words: The name in text and figures; by default the label.
-        lower_fools_more: Whether a lower value means a stronger attack.
-        shown: Whether the report's page offers the metric.
-        logged: Whether the metric of each cell is logged to MLflow.
+        lower_fools_more: Whether a lower value means a stronger attack. Default True.
+        shown: Whether the report offers the metric. Default True.
+        logged: Whether the metric of each cell is logged to MLflow. Default True.
     """
 
     label: str
@@ -46,14 +52,24 @@ METRICS: Registry[Score] = Registry(
 
 
 def of_margins(metric: str) -> Margins:
-    """Return the function of a metric of one prediction, by any name of the registry.
+    """Return the function of a metric of a single prediction.
+
+    Args:
+        metric: A name of the registry: shipped, of an installed package, or ``module:attribute``.
+
+    Returns:
+        A function of right, labelled and predicted pixels per class, ... x K each, to percent.
 
     Raises:
         InputError: If the metric is unknown, or compares several predictions.
     """
     function = METRICS.find(metric).of_margins
     if function is None:
-        raise InputError(f"metric '{metric}' is no function of the pixels of one prediction")
+        allowed = ", ".join(name for name, score in METRICS.items() if score.of_margins)
+        raise InputError(
+            f"metric '{metric}' compares several predictions, and a metric of a single prediction "
+            f"is needed; give one of {allowed}"
+        )
     return function
 
 
@@ -61,12 +77,12 @@ def confusion(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> 
     """Return the confusion matrix of each image.
 
     Args:
-        predictions: Class indices, N x H x W.
-        labels: Class indices, N x H x W; 255 is ignored.
+        predictions: Class indices from 0 to K - 1, N x H x W.
+        labels: Class indices from 0 to K - 1, N x H x W; 255 is ignored.
         num_classes: K.
 
     Returns:
-        int64 N x K x K; rows are labels.
+        Pixel counts, int64 N x K x K; rows are labels, columns predictions.
     """
     matrices = np.zeros((len(labels), num_classes, num_classes), np.int64)
     for matrix, prediction, label in zip(matrices, predictions, labels, strict=True):
@@ -77,90 +93,121 @@ def confusion(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> 
 
 
 def margins(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return correct, labelled and predicted pixels per class, ... x K each.
+    """Return right, labelled and predicted pixels per class.
 
     Args:
-        matrix: Confusion matrices, ... x K x K.
+        matrix: Confusion matrices, ... x K x K; rows are labels.
+
+    Returns:
+        Three arrays ... x K: the diagonal, the row sums and the column sums.
     """
     return np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1), matrix.sum(-2)
 
 
 def class_counts(matrix: np.ndarray) -> np.ndarray:
-    """Return ``margins`` as one array, int32 ... x 3 x K; an image has less than 2^31 pixels."""
+    """Return the margins of confusion matrices as a single array.
+
+    Args:
+        matrix: Confusion matrices of single images, ... x K x K, of less than 2^31 pixels each.
+
+    Returns:
+        int32 ... x 3 x K: right, labelled and predicted pixels.
+    """
     return np.stack(margins(matrix), axis=-2).astype(np.int32)
 
 
 def class_iou(matrix: np.ndarray) -> np.ndarray:
-    """Return the IoU of each class in percent; NaN for a class in neither labels nor predictions.
+    """Return the intersection over union of each class.
 
     Args:
         matrix: Confusion matrices, ... x K x K.
 
     Returns:
-        ... x K.
+        Percent, ... x K; NaN for a class in neither labels nor predictions.
     """
     return class_iou_of(*margins(matrix))
 
 
 def miou(matrix: np.ndarray) -> np.ndarray | float:
-    """Return the mean IoU in percent over the classes that occur; NaN without labelled pixels.
+    """Return the mean IoU over the classes in labels or predictions.
 
     Args:
-        matrix: Summed confusion matrices, ... x K x K.
+        matrix: Confusion matrices summed over images, ... x K x K.
+
+    Returns:
+        Percent, of the leading shape; NaN without labelled pixels.
     """
     return miou_of(*margins(matrix))
 
 
 def accuracy(matrix: np.ndarray) -> np.ndarray | float:
-    """Return aAcc in percent: the share of labelled pixels that are correct; NaN without any.
+    """Return aAcc, the share of labelled pixels with the right prediction.
 
     Args:
-        matrix: Summed confusion matrices, ... x K x K.
+        matrix: Confusion matrices summed over images, ... x K x K.
+
+    Returns:
+        Percent, of the leading shape; NaN without labelled pixels.
     """
     return accuracy_of(*margins(matrix))
 
 
 def class_accuracy(matrix: np.ndarray) -> np.ndarray | float:
-    """Return mAcc in percent: the mean recall over the classes that have labels; NaN without any.
+    """Return mAcc, the mean recall over the classes with labels.
 
     Args:
-        matrix: Summed confusion matrices, ... x K x K.
+        matrix: Confusion matrices summed over images, ... x K x K.
+
+    Returns:
+        Percent, of the leading shape; NaN without labelled pixels.
     """
     return class_accuracy_of(*margins(matrix))
 
 
 def class_iou_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return ``class_iou`` from the margins of matrices, ... x K each."""
+    """Return ``class_iou`` from margins.
+
+    Args:
+        right: Right pixels per class, ... x K.
+        labelled: Labelled pixels per class, ... x K.
+        predicted: Predicted pixels per class, ... x K.
+
+    Returns:
+        Percent, ... x K; NaN for a class in neither labels nor predictions.
+    """
     return _percent(right, labelled + predicted - right)
 
 
 def miou_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return ``miou`` from the margins of matrices, ... x K each."""
+    """Return ``miou`` from margins, ... x K each."""
     return _mean_of_present(class_iou_of(right, labelled, predicted))
 
 
 def accuracy_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return ``accuracy`` from the margins of matrices, ... x K each."""
+    """Return ``accuracy`` from margins, ... x K each."""
     return _percent(right.sum(-1), labelled.sum(-1))
 
 
 def class_accuracy_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return ``class_accuracy`` from the margins of matrices, ... x K each."""
+    """Return ``class_accuracy`` from margins, ... x K each."""
     return _mean_of_present(_percent(right, labelled))
 
 
 def fooling_of(turned: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the fooling rate in percent from ``fooled``, summed; NaN if no clean pixel is right.
+    """Return the fooling rate from the counts of ``fooled``, summed over images.
 
     Args:
-        turned: The pixels that the attack turned wrong.
-        right: The pixels that are right on the clean image.
+        turned: The number of pixels turned wrong by the attack.
+        right: The number of right pixels on the clean image.
+
+    Returns:
+        Percent, 100 turned / right; NaN if no clean pixel is right.
     """
     return _percent(turned, right)
 
 
 def chance_miou(labelled: np.ndarray) -> float:
-    """Return the mIoU in percent of predictions that do not depend on the image.
+    """Return the mIoU of the best prediction without a look at the image.
 
     A class of share p among the labels, predicted at random for a share q of the pixels, has the
     expected IoU pq / (p + q - pq). The best of three guesses counts: the most frequent class
@@ -170,7 +217,7 @@ def chance_miou(labelled: np.ndarray) -> float:
         labelled: The labelled pixels per class, K.
 
     Returns:
-        The mean over the classes with labels; NaN without labelled pixels.
+        Percent, the mean over the classes with labels; NaN without labelled pixels.
     """
     counts = labelled[labelled > 0]
     if not len(counts):
@@ -181,7 +228,7 @@ def chance_miou(labelled: np.ndarray) -> float:
 
 
 def fooled(adversarial: np.ndarray, clean: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Count the pixels that an attack turned, and those that it could turn; their ratio is fooling.
+    """Count the pixels turned wrong by an attack, and the pixels right on the clean image.
 
     Args:
         adversarial: Predictions on adversarial examples, class indices N x H x W.
@@ -189,8 +236,8 @@ def fooled(adversarial: np.ndarray, clean: np.ndarray, labels: np.ndarray) -> np
         labels: Class indices N x H x W; 255 is ignored.
 
     Returns:
-        int64 N x 2: pixels correct on the clean image and wrong on the AE, and all pixels correct
-        on the clean image.
+        int64 N x 2: labelled pixels right on the clean image and wrong on the AE; labelled pixels
+        right on the clean image. Their ratio is the fooling rate.
     """
     right = (clean == labels) & (labels != IGNORE_INDEX)
     wrong = right & (adversarial != labels)
@@ -204,7 +251,7 @@ def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def _mean_of_present(values: np.ndarray) -> np.ndarray:
-    """Return the mean over values that are not NaN, along the last axis; NaN if there are none."""
+    """Return the mean over values other than NaN, along the last axis; NaN without any."""
     present = ~np.isnan(values)
     total, count = np.where(present, values, 0).sum(-1), present.sum(-1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)[()]
@@ -213,8 +260,8 @@ def _mean_of_present(values: np.ndarray) -> np.ndarray:
 METRICS.add("miou")(
     Score(
         "mIoU",
-        "Intersection over union of each class, from the pixels of all images together, averaged "
-        "over the classes.",
+        "The intersection over union of each class, from the pixels of all images together, "
+        "averaged over the classes.",
         miou_of,
     )
 )
@@ -229,8 +276,8 @@ METRICS.add("drop")(
 METRICS.add("ratio")(
     Score(
         "Transfer ratio",
-        "The drop as a share of what the strongest white-box attack of the same eps takes from the "
-        "same target.",
+        "The drop as a share of the drop under the strongest white-box attack on the same target "
+        "at the same eps.",
         words="transfer ratio",
         lower_fools_more=False,
         logged=False,
@@ -239,23 +286,25 @@ METRICS.add("ratio")(
 METRICS.add("fooling")(
     Score(
         "Fooling rate",
-        "Of the pixels that are right on the clean image, the share that the attack turns wrong.",
+        "The share of pixels turned wrong by the attack, among pixels right on the clean image.",
         words="fooling rate",
         lower_fools_more=False,
     )
 )
-METRICS.add("aacc")(Score("aAcc", "The share of labelled pixels that are right.", accuracy_of))
+METRICS.add("aacc")(
+    Score("aAcc", "The share of labelled pixels with the right class.", accuracy_of)
+)
 METRICS.add("macc")(
     Score(
         "mAcc",
-        "The share of each class's pixels that are right, averaged over the classes.",
+        "The share of right pixels among each class's pixels, averaged over the classes.",
         class_accuracy_of,
     )
 )
 METRICS.add("wrong")(
     Score(
         "Wrong",
-        "The share of labelled pixels that are wrong.",
+        "The share of labelled pixels with a wrong class.",
         lambda *pixels: 100 - accuracy_of(*pixels),
         words="share of wrong pixels",
         lower_fools_more=False,

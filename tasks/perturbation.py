@@ -1,4 +1,4 @@
-"""Eight-bit images: rounding of adversarial examples, scoring variants, statistics."""
+"""8-bit images: rounding of adversarial examples, scored forms, statistics."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,14 @@ STATISTICS = ("linf", "rms", "mean_abs", "at_bound", "psnr")
 
 
 def levels(eps: float) -> int:
-    """Return the L-infinity bound in 8-bit levels: the largest whole number within eps * 255."""
+    """Return the L-infinity bound in 8-bit levels.
+
+    Args:
+        eps: The bound, a fraction of the pixel range [0, 1].
+
+    Returns:
+        The largest whole number up to eps * 255, with a tolerance of 1e-6 for rounding errors.
+    """
     return int(np.floor(eps * 255 + 1e-6))
 
 
@@ -23,10 +30,10 @@ def as_score(
     score: str,
     image_ids: Sequence[str],
 ) -> torch.Tensor:
-    """Return an iterate in the form in which it is scored.
+    """Return an iterate in a scored form.
 
-    Values that leave the ball or the box are cut, so an image that cannot reach the root mean
-    square comes as near as it can.
+    Values outside the ball or the box [0, 1] are cut. An image with too little room for the root
+    mean square gets the largest possible.
 
     Args:
         adversarial: The iterate, float N x 3 x H x W in [0, 1].
@@ -34,7 +41,7 @@ def as_score(
         spec: The attack, with its ball and ``equal_rms``.
         score: ``raw``; ``eps*sign`` pushes every changed value to the bound; ``equal-rms`` scales
             the perturbation until its 8-bit root mean square is ``equal_rms`` * eps.
-        image_ids: An id per image; rounding thresholds are drawn from it.
+        image_ids: An id per image, which seeds the rounding thresholds of ``equal-rms``.
 
     Returns:
         float N x 3 x H x W in [0, 1].
@@ -42,7 +49,7 @@ def as_score(
     if score == "raw":
         return adversarial
     delta = adversarial - clean
-    # Float noise around an unchanged value is no direction.
+    # Differences up to 1e-7 are rounding errors of unchanged values.
     sign = torch.where(delta.abs() > 1e-7, delta.sign(), torch.zeros_like(delta))
     if score == "eps*sign":
         return (clean + spec.eps * sign).clamp(0, 1)
@@ -56,11 +63,10 @@ def _scaled_levels(
     spec: AttackSpec,
     image_ids: Sequence[str],
 ) -> torch.Tensor:
-    """Return the whole levels, N x 3 x H x W, by which each value moves to reach the RMS.
+    """Return the change of each value in whole levels, N x 3 x H x W, to reach the RMS.
 
-    A value between two levels goes to the upper level for a share of the pixels as large as its
-    fraction, drawn by image id. If all values were rounded alike, sign attacks would reach whole
-    levels only.
+    A value between two levels is rounded up with a probability equal to its fraction, drawn by
+    image id. With equal rounding everywhere, sign attacks could reach whole levels only.
     """
     shape = tuple(delta.shape[1:])
     drawn = [(image_noise(0, i, shape, "rounding") + 1) / 2 for i in image_ids]
@@ -72,7 +78,7 @@ def _scaled_levels(
     def moved(factor: torch.Tensor) -> torch.Tensor:
         return torch.minimum((factor * delta.abs() * 255 + thresholds).floor(), room.floor())
 
-    # log2 of the factor, by bisection: the root mean square rises with it.
+    # Bisection over log2 of the factor, because the root mean square rises with the factor.
     low = torch.full((len(delta), 1, 1, 1), -10.0, device=delta.device)
     high = -low
     for _ in range(24):
@@ -84,9 +90,9 @@ def _scaled_levels(
 
 
 def quantise(adversarial: torch.Tensor, clean: np.ndarray, spec: AttackSpec) -> np.ndarray:
-    """Round adversarial examples to uint8 so that they stay in the ball around the clean images.
+    """Round adversarial examples to uint8, within the ball around the clean images.
 
-    The result is stored, and every target is scored on it.
+    The result is stored, and every target is scored on the stored images.
 
     Args:
         adversarial: float N x 3 x H x W in [0, 1].
@@ -94,7 +100,8 @@ def quantise(adversarial: torch.Tensor, clean: np.ndarray, spec: AttackSpec) -> 
         spec: The attack, with ``norm`` and ``eps``.
 
     Returns:
-        uint8 N x 3 x H x W.
+        uint8 N x 3 x H x W; at most ``levels(eps)`` from clean under linf, with a root mean square
+        of at most 255 eps levels under l2.
     """
     exact = (adversarial.double() * 255).cpu().numpy()
     rounded = exact.round().astype(np.int16)
@@ -114,8 +121,8 @@ def _within_l2(
 ) -> np.ndarray:
     """Round as few values as necessary towards ``original`` instead of to the nearest level.
 
-    Values that rounding moved outwards most go first. With all of them the image is inside the
-    ball.
+    Values moved outwards most by rounding come first. With all values rounded towards ``original``
+    the image is inside the ball.
     """
     delta = (rounded - original).astype(np.int64).ravel()
     outwards = np.abs(delta) - np.abs(exact - original).ravel()
@@ -131,14 +138,22 @@ def _within_l2(
 
 
 def inside(statistics: dict[str, list[float]], spec: AttackSpec) -> bool:
-    """Tell whether 8-bit perturbations with these statistics are within the spec's eps."""
+    """Tell whether 8-bit perturbations are within the spec's eps.
+
+    Args:
+        statistics: ``linf`` and ``rms`` per image in 8-bit levels, as ``statistics`` returns them.
+        spec: The attack, with ``norm`` and ``eps``.
+
+    Returns:
+        True if every image is within the ball.
+    """
     if spec.norm == "linf":
         return max(statistics["linf"]) <= levels(spec.eps)
     return max(statistics["rms"]) <= spec.eps * 255 + 1e-6
 
 
 def statistics(adversarial: np.ndarray, clean: np.ndarray, eps: float) -> dict[str, list[float]]:
-    """Return statistics of the uint8 perturbation, a list of N values each.
+    """Return statistics of uint8 perturbations.
 
     Args:
         adversarial: uint8 N x 3 x H x W.
@@ -146,8 +161,9 @@ def statistics(adversarial: np.ndarray, clean: np.ndarray, eps: float) -> dict[s
         eps: The bound, in [0, 1].
 
     Returns:
-        ``linf`` and ``rms`` in 8-bit levels, ``mean_abs`` as mean|delta| / eps, ``at_bound`` as the
-        share of values at or beyond the integer bound, ``psnr`` in dB (infinite for no change).
+        A list of N values each: ``linf`` and ``rms`` in 8-bit levels; ``mean_abs``, the mean
+        |delta| in units of eps; ``at_bound``, the share of values at or beyond the integer bound;
+        ``psnr`` in dB, infinite for no change.
     """
     delta = adversarial.astype(np.int32) - clean.astype(np.int32)
     absolute = np.abs(delta)
@@ -166,15 +182,18 @@ def statistics(adversarial: np.ndarray, clean: np.ndarray, eps: float) -> dict[s
 
 
 def ssim(adversarial: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Return the structural similarity of images, N values up to 1, which is equality.
+    """Return the structural similarity (SSIM, Wang et al., 2004) of each image.
 
-    The mean over channels and over windows within the image (a Gaussian of 11 x 11, sigma 1.5, or
-    the largest odd square that fits) of (2 mu_x mu_y + C1)(2 s_xy + C2) / ((mu_x^2 + mu_y^2 + C1)
-    (s_x^2 + s_y^2 + C2)), C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2 (Wang et al., 2004).
+    SSIM is the mean over channels and over windows within the image (a Gaussian of 11 x 11 pixels,
+    sigma 1.5, or the largest odd square within the image) of (2 mu_x mu_y + C1)(2 s_xy + C2) /
+    ((mu_x^2 + mu_y^2 + C1)(s_x^2 + s_y^2 + C2)), C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2.
 
     Args:
         adversarial: uint8 N x 3 x H x W.
         clean: uint8 N x 3 x H x W.
+
+    Returns:
+        N values up to 1; 1 for equal images.
     """
     side = min(11, *((edge - 1) // 2 * 2 + 1 for edge in clean.shape[-2:]))
     weights = torch.exp(-((torch.arange(side).double() - side // 2) ** 2) / (2 * 1.5**2))

@@ -1,4 +1,4 @@
-"""Random numbers that depend on their purpose, never on a worker, a batch or an order."""
+"""Random numbers by purpose, independent of worker, batch and order."""
 
 import hashlib
 import random
@@ -11,34 +11,59 @@ import torch
 
 
 def seed_from(*parts: object) -> int:
-    """Return a 63-bit seed from the sha256 of the parts' text."""
+    """Return a seed from the sha256 of the parts' text.
+
+    Args:
+        parts: Values whose ``str`` is hashed, in order.
+
+    Returns:
+        A number from 0 to 2^63 - 1.
+    """
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def uniform(*parts: object) -> float:
-    """Return a number in [0, 1) that depends on the parts alone."""
+    """Return a uniform number determined by the parts alone.
+
+    Args:
+        parts: Values whose ``str`` is hashed, in order.
+
+    Returns:
+        A number in [0, 1).
+    """
     return seed_from(*parts) / 2**63
 
 
 def schedule_group(image_id: str, groups: int) -> int:
-    """Return the schedule group of an image, 0 to groups - 1, from the hash of its id."""
+    """Return the schedule group of an image, from the hash of its id.
+
+    Args:
+        image_id: The id of the image.
+        groups: The number of groups.
+
+    Returns:
+        A number from 0 to ``groups`` - 1.
+    """
     return seed_from("group", image_id) % groups
 
 
 def generator_of(*parts: object) -> torch.Generator:
-    """Return a CPU generator seeded from the parts."""
+    """Return a torch generator on the CPU, seeded with ``seed_from`` of the parts."""
     return torch.Generator().manual_seed(seed_from(*parts))
 
 
 def image_noise(seed: int, image_id: str, shape: tuple[int, ...], *parts: object) -> torch.Tensor:
-    """Return U(-1, 1) noise for one image, float32 on the CPU, from (seed, image id, parts).
+    """Return U(-1, 1) noise for an image, from (seed, image id, parts).
 
     Args:
         seed: The seed of the experiment.
         image_id: The id of the image.
         shape: The shape of the result.
-        parts: Names that separate this noise from other noise of the image.
+        parts: The name of the noise; another name gives independent noise.
+
+    Returns:
+        float32 of the shape, in [-1, 1), on the CPU.
     """
     generator = generator_of("noise", seed, image_id, *parts)
     return torch.rand(shape, generator=generator) * 2 - 1
@@ -48,10 +73,10 @@ def image_noise(seed: int, image_id: str, shape: tuple[int, ...], *parts: object
 def seeded(*parts: object) -> Iterator[None]:
     """Seed the global generators of Python, numpy and torch, and restore them at the end.
 
-    Nothing of ours draws from them. Models and losses of others may.
+    Only foreign models and losses draw from global generators.
 
     Args:
-        parts: The seed depends on these alone.
+        parts: Values that determine the seed.
     """
     own, numpys, torchs, devices = _global_states()
     seed = seed_from("foreign", *parts)
@@ -69,7 +94,7 @@ def seeded(*parts: object) -> Iterator[None]:
 
 
 def global_states() -> bytes:
-    """Return a value that changes if anything draws from a global generator."""
+    """Return the states of the global generators, to compare: any draw changes a state."""
     own, numpys, torchs, devices = _global_states()
     parts = [repr(own), repr(numpys[2:]), numpys[1].tobytes()]
     parts += [state.numpy().tobytes() for state in (torchs, *devices)]

@@ -30,6 +30,9 @@ AnyForeign = TypeVar("AnyForeign", bound="ForeignSpec")
 class Registry(Mapping[str, Registered]):
     """The entries of a subject; as a mapping, the shipped entries by name.
 
+    ``LOSSES["cross-entropy"]`` is a shipped entry; ``LOSSES.find("my_losses:mine")`` imports an
+    entry of your own.
+
     Attributes:
         subject: The subject in the plural, for example ``transforms``.
         form: The kind of object of an entry, for messages.
@@ -38,12 +41,12 @@ class Registry(Mapping[str, Registered]):
     def __init__(
         self, subject: str, homes: tuple[str, ...], fits: Callable[[Any], bool], form: str
     ) -> None:
-        """Make a registry; its homes are imported when an entry is first asked for.
+        """Make a registry; its homes are imported at the first use.
 
         Args:
             subject: The subject in the plural.
-            homes: Modules with shipped entries, and packages whose modules have some.
-            fits: Whether an object can be an entry.
+            homes: Modules with shipped entries, and packages with such modules.
+            fits: Tells whether an object can be an entry.
             form: The kind of object of an entry, for messages.
         """
         self.subject, self.form = subject, form
@@ -53,31 +56,40 @@ class Registry(Mapping[str, Registered]):
         self._found: dict[tuple[str, str], Registered] = {}
 
     def add(self, name: str) -> Callable[[Registered], Registered]:
-        """Return a decorator to add a shipped entry under a name.
+        """Return a decorator that adds a shipped entry.
+
+        Args:
+            name: The entry's name in specs, without ":".
+
+        Returns:
+            A decorator; it returns the entry unchanged.
 
         Raises:
-            ValueError: If the module is none of segtransfer: the hash of its code would be in no
-                key. Entries of packages and users are named, not added.
+            ValueError: If the calling module is outside segtransfer, because no key would cover its
+                code (specs name entries of users as ``module:attribute``), if the name is taken or
+                contains ":", or if the entry is no such object.
         """
         frame = currentframe()
         module = frame.f_back.f_globals["__name__"] if frame and frame.f_back else ""
         homes = (*self._homes, __name__.partition(".")[0])
         if not any(f"{module}.".startswith(f"{home}.") for home in homes):
             raise ValueError(
-                f"{self.one} {name!r} is added in {module}; your own is not added: specs name it "
-                "as module:attribute"
+                f"{self.one} {name!r} is added in {module}, outside segtransfer; name the object "
+                f"in specs instead, as {module}:attribute"
             )
 
         def added(entry: Registered) -> Registered:
             if not self._fits(entry) or ":" in name or name in self._shipped:
-                raise ValueError(f"{self.one} {name!r} is no {self.form}, or has a wrong name")
+                raise ValueError(
+                    f"{self.one} {name!r} is no {self.form}, or its name is taken or contains ':'"
+                )
             self._shipped[name] = entry
             return entry
 
         return added
 
     def __getitem__(self, name: str) -> Registered:
-        """Return a shipped entry."""
+        """Return a shipped entry by name; raise KeyError for any other name."""
         return self._loaded()[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -89,15 +101,30 @@ class Registry(Mapping[str, Registered]):
         return len(self._loaded())
 
     def installed(self) -> dict[str, str]:
-        """Return ``module:attribute`` of the entries of installed packages, by name."""
+        """Return the entries of installed packages.
+
+        Returns:
+            ``module:attribute`` by the name of the entry point.
+        """
         return {name: points[0].value for name, points in _points(self.subject).items()}
 
     def names(self) -> list[str]:
-        """Return the names of shipped entries, then of entries of installed packages."""
+        """Return the names of shipped entries, then of entries of installed packages.
+
+        Returns:
+            Names without repeats; a shipped entry hides an installed entry of the same name.
+        """
         return [*self, *(name for name in self.installed() if name not in self)]
 
     def is_foreign(self, name: str) -> bool:
-        """Tell whether a name can belong to an entry of a package or of the user."""
+        """Tell whether a name has the form of an entry of a package or of the user.
+
+        Args:
+            name: A name from a spec.
+
+        Returns:
+            True for ``module:attribute`` and for names of installed entry points, unless shipped.
+        """
         placed = re.fullmatch(r"[\w.]+:\w+", name) is not None
         return name not in self and (placed or name in _points(self.subject))
 
@@ -106,12 +133,15 @@ class Registry(Mapping[str, Registered]):
 
         Args:
             name: A plain name, or ``package.module:attribute``.
-            sha256: The hash of the entry's code when the run was planned; None takes any code. An
-                entry found by its hash is kept, so an edit of its file stops no run.
+            sha256: The hash of the entry's code at the time of the plan; None accepts any code. An
+                entry found by its hash is cached, so a later edit of its file stops no run.
+
+        Returns:
+            The entry.
 
         Raises:
-            InputError: If the name is unknown, cannot be imported, is no such entry, or has
-                another hash.
+            InputError: If the name is unknown, or the entry cannot be imported, is of another kind,
+                or has another hash.
         """
         if name in self:
             return self[name]
@@ -119,15 +149,28 @@ class Registry(Mapping[str, Registered]):
             return self._found[name, sha256]
         entry = self._told(find_function, self._place(name))
         if not self._fits(entry):
-            raise InputError(f"{self.one} {name} is no {self.form}")
+            raise InputError(
+                f"{self.one} {name} is no {self.form}, but {type(entry).__name__}; name another "
+                "attribute"
+            )
         if sha256 is not None:
             if self.code_hash(name) != sha256:
-                raise InputError(f"the file of {self.one} {name} is not the one that was planned")
+                raise InputError(
+                    f"the code of {self.one} {name} changed since the plan; restore the file, or "
+                    "run the spec again"
+                )
             self._found[name, sha256] = entry
         return entry
 
     def code_hash(self, name: str) -> str | None:
-        """Return the hash of an entry's code; None for a shipped entry.
+        """Return the hash of an entry's code, for keys.
+
+        Args:
+            name: A plain name, or ``package.module:attribute``.
+
+        Returns:
+            64 hex digits over the entry's file and the user's own modules that it imports; None for
+            a shipped entry.
 
         Raises:
             InputError: As ``find``.
@@ -138,7 +181,7 @@ class Registry(Mapping[str, Registered]):
         return self._told(hashed, self._place(name))
 
     def _told(self, function: Callable[[str], Any], place: str) -> Any:
-        """Return a function's result; its errors begin with the subject."""
+        """Return a function's result; put the subject before its errors."""
         try:
             return function(place)
         except InputError as error:
@@ -157,19 +200,19 @@ class Registry(Mapping[str, Registered]):
         if not points:
             hint = suggest(name, self.names())
             raise InputError(
-                f"unknown {self.one} '{name}': {hint}; your own is package.module:attribute"
+                f"unknown {self.one} '{name}': {hint}; name your own as package.module:attribute"
             )
         return points[0].value
 
     @property
     def one(self) -> str:
-        """Return the subject in the singular."""
+        """Return the subject in the singular, for example ``transform``."""
         return "loss" if self.subject == "losses" else self.subject.removesuffix("s")
 
     def _loaded(self) -> dict[str, Registered]:
         if self._is_loaded:
             return self._shipped
-        with self._lock:  # an import below may ask for entries, too
+        with self._lock:  # reentrant, because the imports below may use the registry
             if self._is_loading:
                 return self._shipped
             self._is_loading = True
@@ -186,7 +229,7 @@ class Registry(Mapping[str, Registered]):
 
 @cache
 def _points(subject: str) -> dict[str, list[EntryPoint]]:
-    """Return the entry points of a subject by name; equal ones of two installs count once."""
+    """Return the entry points of a subject by name; equal entry points count once."""
     found: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=f"segtransfer.{subject}"):
         if all(point.value != other.value for other in found.setdefault(point.name, [])):
@@ -204,16 +247,16 @@ class EntrySpec(Frozen, ABC):
     kind: Text
 
     def typed(self) -> Any:
-        """Return the entry as an object of its own class."""
+        """Return the entry as an object of its own class: this object."""
         return self
 
 
 class ForeignSpec(EntrySpec):
-    """The fields of an entry of a package or of the user: data, read and sent without its code.
+    """The fields of an entry of a package or of the user: data, usable without the entry's code.
 
     Attributes:
         registry: The registry of the entry's subject.
-        sha256: The hash of the entry's code, filled in when the spec is read.
+        sha256: The sha256 of the entry's code, filled in when the spec is read; leave it out.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -223,7 +266,10 @@ class ForeignSpec(EntrySpec):
     sha256: Text
 
     def typed(self) -> Any:
-        """Return the entry as an object of its own class.
+        """Return the entry as an object of its own class, whose code is imported.
+
+        Returns:
+            An object with the fields of this spec.
 
         Raises:
             InputError: If the entry's code is missing or has another hash.
@@ -233,9 +279,14 @@ class ForeignSpec(EntrySpec):
 
 
 def is_spec_of(base: type[EntrySpec]) -> Callable[[Any], bool]:
-    """Return a test for classes derived from ``base`` with all of its methods.
+    """Return a test for entries of a registry of specs.
 
-    A field ``sha256`` of their own would be taken for the hash of their code.
+    Args:
+        base: The base class of the entries.
+
+    Returns:
+        A function that accepts classes derived from ``base`` with all of its methods. A class with
+        a field ``sha256`` is refused, because the field holds the hash of the code.
     """
 
     def fits(entry: Any) -> bool:
@@ -262,8 +313,8 @@ def read_entry(
         context: The validation context with the folder of the spec's file.
 
     Returns:
-        A shipped spec, or the fields of another, checked by its own class. A stored spec, which
-        has the hash of its code, is read unchecked if the code is missing.
+        A shipped spec, or a ``foreign`` spec with the fields checked by the entry's own class. A
+        stored spec, which has the hash of its code, is not checked if the code is missing.
 
     Raises:
         PydanticCustomError: If the name is unknown or its code cannot be imported.
@@ -272,9 +323,7 @@ def read_entry(
     if isinstance(value, foreign) or type(value) in registry.values():
         return value
     if not isinstance(value, str | dict):
-        raise PydanticCustomError(
-            "entry", "give a name, or a mapping of the name to its fields", {}
-        )
+        raise PydanticCustomError("entry", "give a name, or a mapping of a name to fields", {})
     kind, fields = _kind_and_fields(value, registry.one)
     if kind in registry:
         return _checked(registry[kind], kind, fields, context)
@@ -297,22 +346,22 @@ def _kind_and_fields(value: str | dict[Any, Any], one: str) -> tuple[str, dict[A
     if len(value) != 1:
         raise PydanticCustomError(
             "entry",
-            "a {one} is one name with its fields, and here are {count} names; write each in a "
-            "mapping of its own",
+            "a {one} is a mapping of a single name to fields, and this mapping has {count} names; "
+            "write a list item per {one}",
             {"one": one, "count": len(value)},
         )
     kind, fields = next(iter(value.items()))
     if fields is not None and not isinstance(fields, dict):
         raise PydanticCustomError(
             "entry",
-            "the fields of {one} '{kind}' are '{fields}'; give a mapping of field to value",
+            "the fields of {one} '{kind}' are '{fields}'; give a mapping of fields to values",
             {"one": one, "kind": str(kind), "fields": str(fields)},
         )
     return str(kind), dict(fields or {})
 
 
 def _checked(entry: type[Frozen], kind: str, fields: dict[Any, Any], context: Any) -> Frozen:
-    """Return the fields as the entry's own object; the name opens the place of each error."""
+    """Return the fields as the entry's own object; begin the place of each error with the name."""
     try:
         return entry.model_validate({"kind": kind, **fields}, context=context)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The base of every typed spec: frozen, strict about keys, with an identity and common fields."""
+"""The base of typed specs: frozen, strict about keys, with an identity and common field types."""
 
 import difflib
 import math
@@ -32,7 +32,15 @@ LONGEST_VALUE = 80  # characters of a wrong value in a message
 
 
 def suggest(value: str, allowed: Iterable[str]) -> str:
-    """Return a hint for a wrong name: the closest allowed name if any is close, and all allowed."""
+    """Return a hint for a wrong name.
+
+    Args:
+        value: The wrong name.
+        allowed: The allowed names.
+
+    Returns:
+        A clause: "did you mean 'x'? " if a name is close, then "Allowed: " with all names, sorted.
+    """
     names = sorted(allowed)
     close = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
     listed = ", ".join(names) if names else "nothing"
@@ -40,28 +48,31 @@ def suggest(value: str, allowed: Iterable[str]) -> str:
 
 
 def added_later(default: Any) -> Any:
-    """Return the default of a field that was added after results had been stored.
+    """Return the default of a field added after results were stored.
 
-    A spec whose field has this default keeps the identity that it had without the field, so its
-    stored results stay valid:
+    While the field has this default, the spec keeps its identity without the field, so stored
+    results stay valid:
 
         antialias: bool = added_later(False)
 
     Args:
-        default: The value that means "as before". It is not validated, so give it as read.
+        default: The value with the meaning "as before", not validated: give it as read.
     """
     return Field(default, json_schema_extra={"added_later": True})
 
 
 class Frozen(BaseModel):
-    """A spec: immutable once read, and strict about its keys."""
+    """The base of specs: immutable once read, and strict about keys.
+
+    The section ``Attributes`` of a class's docstring describes the fields, also in JSON schemas.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
 
     @model_validator(mode="wrap")
     @classmethod
     def _name_unknown_keys(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Say which keys are allowed for each unknown key, beside the errors of other fields."""
+        """Name the allowed keys for each unknown key, beside the errors of other fields."""
         try:
             return handler(data)
         except ValidationError as error:
@@ -84,11 +95,11 @@ class Frozen(BaseModel):
 
     @classmethod
     def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
-        """Return the JSON schemas of the forms of this spec beside the mapping of its fields.
+        """Return the JSON schemas of the short forms of this spec, by default none.
 
         Args:
-            fields: The schema of the mapping, in which an override may change what is written
-                otherwise than the read spec has it.
+            fields: The schema of the mapping of fields. An override may change it in place, if a
+                spec file writes a field otherwise than the read spec has it.
         """
         return []
 
@@ -101,32 +112,38 @@ class Frozen(BaseModel):
 
     @classmethod
     def unknown_key(cls, key: str, value: Any) -> str:
-        """Return the sentence about a key beside the fields of this spec.
+        """Return the error of an unknown key of this spec.
 
         Args:
             key: The key, as text.
             value: The value under the key.
+
+        Returns:
+            A sentence: the key, the closest field if any, and all fields.
         """
         return f"unknown key '{shorten(key)}': {suggest(key, cls.model_fields)}"
 
     def identity_fields(self, *, exclude: Set[str] = frozenset()) -> dict[str, Any]:
-        """Return the fields that tell this spec from another, as JSON values.
+        """Return the fields that distinguish this spec from others, for keys and fingerprints.
 
         Fields marked with ``added_later`` are left out while they have their default, here and in
-        nested specs. Every key, fingerprint and identity made of a spec uses this method.
+        nested specs. Every key, fingerprint and identity of a spec uses this method.
 
         Args:
             exclude: Names of fields of this spec to leave out, because they change no result.
+
+        Returns:
+            JSON values by field name.
         """
         return _identity_value(self, self.model_dump(mode="json", exclude=set(exclude)))
 
 
 def again(item: ErrorDetails, *before: str) -> InitErrorDetails:
-    """Return an error to be raised once more, with its type, message and context.
+    """Return an error in the form to raise it again, with its type, message and context.
 
     Args:
-        item: The error.
-        before: The place of its spec, which is put before its own.
+        item: The error of a nested validation.
+        before: The place of the nested spec, put before the error's own place.
     """
     context = {**item.get("ctx", {}), "message": item["msg"]}
     error = PydanticCustomError(item["type"], "{message}", context)
@@ -134,13 +151,13 @@ def again(item: ErrorDetails, *before: str) -> InitErrorDetails:
 
 
 def _is_unknown_key(item: ErrorDetails) -> bool:
-    """Return whether an error is about a key of the validated spec itself, not of a nested one."""
+    """Tell whether an error is about a key of the validated spec, not of a nested spec."""
     return item["type"] in ("extra_forbidden", "invalid_key") and len(item["loc"]) == 1
 
 
 def _identity_value(value: Any, content: Any) -> Any:
-    """Return ``content``, the JSON of ``value``, without added fields that have their default."""
-    if isinstance(value, _LEAF_TYPES):  # asked first, because a plan makes 100,000 keys
+    """Return ``content``, the JSON of ``value``, without fields added later at their default."""
+    if isinstance(value, _LEAF_TYPES):  # checked first, because a plan makes 100,000 keys
         return content
     if isinstance(value, Frozen):
         added = _added_defaults(type(value))
@@ -162,7 +179,7 @@ _LEAF_TYPES = (str, int, float, type(None))
 
 @cache
 def _added_defaults(spec: type[Frozen]) -> dict[str, Any]:
-    """Return the default of each field of a spec that was added later."""
+    """Return the default of each field marked with ``added_later``."""
     extras = {name: field.json_schema_extra for name, field in spec.model_fields.items()}
     return {
         name: spec.model_fields[name].default
@@ -180,10 +197,13 @@ def read_number(value: Any) -> Any:
     """Read a finite number or a fraction such as '8/255'.
 
     Args:
-        value: A number, a string, or an object that pydantic converts to a float.
+        value: The raw value. A value other than a number or text is returned for pydantic to judge.
+
+    Returns:
+        A finite float.
 
     Raises:
-        PydanticCustomError: If the value is a boolean, not finite, or a string of another form.
+        PydanticCustomError: If the value is a boolean, not finite, or text of another form.
     """
     if isinstance(value, bool):
         raise _not("number", value, _EXAMPLE)
@@ -202,20 +222,34 @@ def read_number(value: Any) -> Any:
 
 
 def written(value: float) -> str:
-    """Return a number as a spec has it: ``8/255`` for whole levels of 255, else its decimals."""
+    """Return a number as a spec file writes it.
+
+    Args:
+        value: A finite number.
+
+    Returns:
+        ``8/255`` for whole levels of 255 if that is shorter and exact, else the decimals.
+    """
     levels, decimals = f"{round(255 * value)}/255", repr(value)
     return levels if len(levels) < len(decimals) and read_number(levels) == value else decimals
 
 
 def strength_text(value: float) -> str:
-    """Return an eps or a step size for people: as given if that is short, else in levels."""
+    """Return an eps or a step size as short text.
+
+    Args:
+        value: A fraction of the pixel range [0, 1].
+
+    Returns:
+        The number as a spec writes it if that has at most 7 characters, else "x/255".
+    """
     text = written(value)
     return text if len(text) <= SHORT_NUMBER else f"{255 * value:g}/255"
 
 
 def _read_whole(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise _not("whole number", value, "give an integer, without quotes, point and exponent")
+        raise _not("whole number", value, "write an integer, without quotes, point and exponent")
     return value.__index__()
 
 
@@ -227,7 +261,7 @@ def _read_flag(value: Any) -> Any:
 
 def _read_text(value: Any) -> Any:
     if isinstance(value, str) and (not value.strip() or "\0" in value):
-        raise _not("text", value, "write one character or more, other than spaces and NUL")
+        raise _not("text", value, "write a character or more, other than spaces and NUL")
     if isinstance(value, bool | int | float):
         raise _not("text", value, "put it in quotes")
     return value
@@ -240,7 +274,7 @@ def _read_name(value: Any) -> Any:
 
 
 def _not(kind: str, value: Any, remedy: str) -> PydanticCustomError:
-    """Return the error of a value that is not of a kind."""
+    """Return the error of a value of a wrong kind."""
     return PydanticCustomError(
         kind.replace(" ", "_"),
         "'{value}' is not a {kind}; {remedy}",
@@ -249,25 +283,27 @@ def _not(kind: str, value: Any, remedy: str) -> PydanticCustomError:
 
 
 def shorten(text: str) -> str:
-    """Return the text, cut after ``LONGEST_VALUE`` characters."""
+    """Return the text, cut to ``LONGEST_VALUE`` characters with "..." at the end."""
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
 
 
-def _read_fraction(value: float) -> float:
-    if 1 < value <= 255:
-        raise PydanticCustomError(
-            "fraction",
-            "a fraction of the pixel range, less than or equal to 1, is needed; "
-            "did you mean {value}/255?",
-            {"value": f"{value:g}"},
-        )
-    return value
+def _read_fraction(value: float, info: ValidationInfo) -> float:
+    if 0 <= value <= 1:
+        return value
+    raise PydanticCustomError(
+        "fraction",
+        "{field} is a fraction of the pixel range [0, 1]; {hint}",
+        {
+            "field": info.field_name or "this number",
+            "hint": f"did you mean {value:g}/255?" if 1 < value <= 255 else "write 0.03 or 8/255",
+        },
+    )
 
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
-# The kinds of scalars in specs. A boolean is never a number, a number never text, nothing is ever
-# infinite, and a string is a number only in a field that takes fractions such as 8/255.
+# The kinds of scalars in specs. A boolean is never a number, a number is never text, every number
+# is finite, and a string is a number only in a field of fractions such as 8/255.
 Number = Annotated[
     float,
     Field(allow_inf_nan=False),
@@ -278,15 +314,15 @@ Whole = Annotated[int, BeforeValidator(_read_whole)]
 Flag = Annotated[bool, BeforeValidator(_read_flag)]
 Text = Annotated[str, BeforeValidator(_read_text)]
 Name = Annotated[str, BeforeValidator(_read_name)]  # also of files and folders
-# A strength in pixel space: 8 means 8/255 to many tools.
+# A strength as a fraction of the pixel range [0, 1]; many tools write 8 for 8/255.
 PixelFraction = Annotated[Number, AfterValidator(_read_fraction), Field(ge=0, le=1)]
 
 
 class WrittenIn(str):
-    """A text of a spec that remembers the folder of its file.
+    """A text of a spec, with the folder of the spec's file.
 
     Attributes:
-        folder: The folder, at which the text's relative path starts.
+        folder: The folder at which a relative path in the text starts.
     """
 
     folder: Path
@@ -299,27 +335,38 @@ class WrittenIn(str):
 
 
 def resolve_path(value: Any, info: ValidationInfo) -> Any:
-    """Make a path of a spec absolute; a relative path starts at the folder of the spec's file."""
+    """Make a path of a spec absolute.
+
+    Args:
+        value: The raw value; a relative path starts at the folder of the spec's file.
+        info: The validation context; its ``base`` is that folder, by default the working folder.
+
+    Returns:
+        The absolute path; errors are those of ``absolute``.
+    """
     if isinstance(value, WrittenIn):
         return absolute(value, value.folder)
     return absolute(value, (info.context or {}).get("base", Path.cwd()))
 
 
 def absolute(value: Any, base: Path) -> Any:
-    """Make a path absolute; a URL and a value of another kind stay as they are.
+    """Make a path absolute.
 
     Args:
         value: The path or URL; ``~`` is the home folder.
         base: The folder at which a relative path starts.
 
+    Returns:
+        The absolute path as text; a URL, or a value of another kind, unchanged.
+
     Raises:
-        PydanticCustomError: If the value is an empty text, or a number.
+        PydanticCustomError: If the value is an empty text, a number, or a path of no user's home.
     """
     if isinstance(_read_text(value), str | Path) and "://" not in str(value):
         try:
             return str((base / Path(value).expanduser()).resolve())
         except (OSError, RuntimeError, ValueError) as error:
-            raise _not("path", value, f"it cannot be resolved: {error}") from None
+            raise _not("path", value, f"write an absolute path ({error})") from None
     return value
 
 
@@ -327,7 +374,15 @@ AnyPath = Annotated[str, BeforeValidator(resolve_path)]
 
 
 def resolve_name_or_path(value: Any, info: ValidationInfo) -> Any:
-    """Make the path of an existing file absolute; any other value is a name and stays."""
+    """Make the path of an existing file absolute; keep any other value as a name.
+
+    Args:
+        value: The raw value.
+        info: The validation context with the folder of the spec's file.
+
+    Returns:
+        An absolute path, or the value.
+    """
     path = resolve_path(value, info)
     return path if isinstance(path, str) and os.path.isfile(path) else value
 

@@ -1,4 +1,4 @@
-"""Validation of raw specs, and the message of a wrong spec: one line per wrong field."""
+"""Validation of raw specs, and the message of a wrong spec: a line per wrong field."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -12,12 +12,20 @@ from segtransfer.tasks.schema import shorten
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 MOST_LINES = 20
 
-# Sentences for pydantic's types of error whose own message speaks of Python.
+# Sentences in the place of pydantic's own, which say neither field nor action.
 _EXPECTED = {
-    "model_type": "a mapping of fields to values is needed",
-    "dict_type": "a mapping of names to values is needed",
-    "tuple_type": "a list is needed",
-    "string_type": "text is needed; put it in quotes",
+    "model_type": "give a mapping of fields to values",
+    "dict_type": "give a mapping of names to values",
+    "tuple_type": "give a list",
+    "string_type": "give text, in quotes",
+    "literal_error": "give {expected}",
+    "greater_than": "give more than {gt:g}",
+    "greater_than_equal": "give {ge:g} or more",
+    "less_than": "give less than {lt:g}",
+    "less_than_equal": "give {le:g} or less",
+    "string_pattern_mismatch": "give text of the pattern {pattern}",
+    "string_too_long": "give at most {max_length} characters",
+    "too_long": "give at most {max_length} entries",
 }
 
 
@@ -27,13 +35,16 @@ def validated(
     """Validate a raw spec.
 
     Args:
-        kind: The model of the spec.
-        raw: The content as read.
+        kind: The class of the spec.
+        raw: The content as read, usually a mapping.
         origin: The file or name at the start of each line of the message.
-        context: The context of the validators, such as the ``base`` of relative paths.
+        context: The context of the validators; its ``base`` is the folder of relative paths.
+
+    Returns:
+        The spec.
 
     Raises:
-        InputError: If fields are wrong, with a line per wrong field.
+        InputError: If fields are wrong, with a line per wrong field as ``sentences`` writes it.
     """
     try:
         return kind.model_validate(raw, context=context)
@@ -42,7 +53,16 @@ def validated(
 
 
 def sentences(error: ValidationError, origin: str) -> str:
-    """Return a line per wrong field, at most ``MOST_LINES``: origin, field, error and value."""
+    """Return the message of a wrong spec.
+
+    Args:
+        error: The error of the validation.
+        origin: The file or name at the start of each line.
+
+    Returns:
+        A line per wrong field, at most ``MOST_LINES``: origin, field, error and value; then a line
+        with the number of further errors, if any.
+    """
     items = error.errors(include_url=False)
     lines = [
         f"{origin}: {line}"
@@ -51,7 +71,8 @@ def sentences(error: ValidationError, origin: str) -> str:
         for line in _sentence(item).splitlines()
     ]
     left = len(lines) - MOST_LINES
-    return "\n".join(lines[:MOST_LINES]) + (f"\n{origin}: and {left} more" if left > 0 else "")
+    rest = f"\n{origin}: and {left} more wrong fields" if left > 0 else ""
+    return "\n".join(lines[:MOST_LINES]) + rest
 
 
 def _follows(item: ErrorDetails, items: Sequence[ErrorDetails]) -> bool:
@@ -65,13 +86,13 @@ def _follows(item: ErrorDetails, items: Sequence[ErrorDetails]) -> bool:
 def _sentence(item: ErrorDetails) -> str:
     field, value = ".".join(map(str, item["loc"])), item["input"]
     if item["type"] == "missing":
-        return f"field '{field}' is missing"
+        return f"field '{field}' is missing; add it"
     told = item["type"] == "unknown_key" or isinstance(value, dict | BaseModel)
     shown = "" if told else f" (value: {shorten(repr(value))})"
     if item["type"] == "too_short":
         found, least = item["ctx"]["actual_length"], item["ctx"]["min_length"]
-        needed = f"give {'one' if least == 1 else least} or more"
         has = f"has {found} entries" if found else "is empty"
-        return f"field '{field}': it {has}; {needed}{shown}"
-    message = _EXPECTED.get(item["type"], item["msg"]) + shown
+        return f"field '{field}' {has}; give {least} or more{shown}"
+    expected = _EXPECTED.get(item["type"])
+    message = (expected.format(**item.get("ctx", {})) if expected else item["msg"]) + shown
     return "\n".join((f"field '{field}': " if field else "") + m for m in message.splitlines())

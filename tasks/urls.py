@@ -1,4 +1,4 @@
-"""URLs that people write, and the credentials that they must not contain."""
+"""URLs in specs and messages, without credentials."""
 
 import re
 from urllib.parse import parse_qsl, urlsplit
@@ -9,7 +9,14 @@ _OPTIONS = re.compile(r"(\w://[^\s?'\"]*)\?[^\s'\"]*")
 
 
 def secret_part(url: str) -> str | None:
-    """Return the part of a URL that is a credential: ``password``, an option's name, or None."""
+    """Return the name of the credential in a URL.
+
+    Args:
+        url: A URL.
+
+    Returns:
+        ``password``, the name of an option such as ``token``, or None.
+    """
     parts = urlsplit(url)
     if parts.password is not None:
         return "password"
@@ -18,5 +25,12 @@ def secret_part(url: str) -> str | None:
 
 
 def without_credentials(text: str) -> str:
-    """Return a text whose URLs lack user, password and options, for messages."""
+    """Remove user, password and options from all URLs in a text, for messages.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The text; other parts are unchanged.
+    """
     return _OPTIONS.sub(r"\1", _BEFORE_HOST.sub(r"\1", text))

@@ -1,4 +1,4 @@
-"""The modules of the user's own that a module imports, directly or through others."""
+"""The user's own modules among the imports of a module, direct and indirect."""
 
 import ast
 import json
@@ -16,15 +16,19 @@ INSTALLED = {"site-packages", "dist-packages"}
 
 
 def own_imports(home: ModuleType, *, whole_package: bool = False) -> dict[str, Path]:
-    """Return name and file of each module of the user's own that ``home`` imports.
+    """Return the user's own modules imported by ``home``, directly or through others.
 
-    A module is the user's own if it is part neither of Python, nor of installed packages, nor of
-    this one. Of packages installed in editable mode, those beside ``home`` count. Imports are read
-    from the files, so that a module counts wherever and whenever it is imported.
+    A module is the user's own if it belongs neither to Python, nor to an installed package, nor to
+    segtransfer. A package in editable mode counts if its files are below the folder from which
+    ``home`` is imported. Imports are read from the source, so an import inside a function or a
+    condition counts, too.
 
     Args:
-        home: A module with a file. The packages around it count if it imports them.
-        whole_package: Whether modules of ``home``'s package count if it is installed.
+        home: A module with a file. An imported package around ``home`` counts, too.
+        whole_package: Whether modules of ``home``'s package count even if the package is installed.
+
+    Returns:
+        The file of each module, by module name, without ``home``; in no fixed order.
     """
     assert home.__file__ is not None
     above = Path(home.__file__).resolve().parents
@@ -58,17 +62,17 @@ def _imports(path: Path, name: str, is_package: bool) -> tuple[str, ...]:
 def _imports_as_of(
     path: Path, name: str, is_package: bool, size: int, modified: int
 ) -> tuple[str, ...]:
-    """Parse a file once per size and modification time, because every attack asks for it."""
+    """Parse a file once per size and modification time, because every attack needs the imports."""
     try:
         tree = ast.parse(path.read_bytes())
-    except SyntaxError:  # a module that nothing has imported yet
+    except SyntaxError:  # a module not imported yet
         return ()
     package = name if is_package else name.rpartition(".")[0]
     return tuple(dict.fromkeys(_names(tree, package)))
 
 
 def _names(tree: ast.Module, package: str) -> Iterator[str]:
-    """Yield the modules that a file imports, and the packages around them."""
+    """Yield the modules imported in a file, and the packages around them."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -92,7 +96,7 @@ def _with_parents(name: str) -> Iterator[str]:
 
 
 def _file_of(name: str) -> Path | None:
-    """Return the file of a module, which need not be imported; None if no file defines it."""
+    """Return the file of a module, imported or not; None for a module without a file."""
     search: list[str] | None = None
     parts = list(_with_parents(name))
     for number, prefix in enumerate(parts):
@@ -119,7 +123,7 @@ def _is_own(name: str, path: Path, root: Path) -> bool:
 
 @cache
 def _editable_folders() -> tuple[Path, ...]:
-    """Return the folders of packages that are installed in editable mode."""
+    """Return the folders of packages installed in editable mode."""
     folders = []
     for distribution in distributions():
         told = json.loads(distribution.read_text("direct_url.json") or "{}")

@@ -13,7 +13,11 @@ def editor_schema(spec: type[Frozen], *, inherits: bool = True) -> dict[str, Any
 
     Args:
         spec: The class of the spec.
-        inherits: Whether a file may name a base; then all fields may come from the base.
+        inherits: Whether a file may name a base. A file with a base needs no other field, and null
+            removes a field of the base.
+
+    Returns:
+        A schema of draft 2020-12, with a description per field.
     """
     schema = spec.model_json_schema()
     if inherits:
@@ -24,16 +28,20 @@ def editor_schema(spec: type[Frozen], *, inherits: bool = True) -> dict[str, Any
         ]
         schema["properties"]["base"] = {
             "type": ["string", "null"],
-            "description": "A file or a recipe whose fields this file changes.",
+            "description": "The path of a YAML file or the name of a recipe whose fields this file "
+            "changes. A relative path starts at the folder of this file. Null: no base.",
         }
     return {"$schema": DRAFT, **schema}
 
 
 def _nullable(fields: dict[str, Any]) -> dict[str, Any]:
-    """Allow null, which removes a base's field, and return the fields that need a value otherwise.
+    """Allow null, which removes a base's field, in the schema of each field.
 
     Args:
         fields: The schema of each field; changed in place.
+
+    Returns:
+        A schema per changed field that refuses null, for files without a base.
     """
     filled = {name: field for name, field in fields.items() if field.get("default", 0) is not None}
     for name, field in filled.items():

@@ -15,20 +15,25 @@ FIELDS_OF_SECTIONS = 1  # mappings below the spec; further below, null is a valu
 
 
 def with_bases(path: Path, recipes: Sequence[Path]) -> dict[Path, dict[str, Any]]:
-    """Return the content of a spec's file, of its base's, of the base's of that base, and so on.
+    """Read a spec's file, the file of its base, and so on up to a file without a base.
 
     Args:
         path: The file of the spec.
         recipes: The folders of shipped specs.
 
+    Returns:
+        The fields of each file by path, the spec's file first.
+
     Raises:
-        InputError: If a file cannot be read, or a spec is its own base.
+        InputError: A file cannot be read, or a spec is its own base.
     """
     read = {path: read_mapping(path, NEEDS)}
     while (base := read[path].get("base")) is not None:
         found = find_base(base, path.parent, recipes, str(path))
         if found in read:
-            raise InputError(f"{path}: field 'base' leads back to {found}; leave one out")
+            raise InputError(
+                f"{path}: field 'base' leads back to {found}; remove 'base' from one of the files"
+            )
         path, read[found] = found, read_mapping(found, NEEDS)
     return read
 
@@ -38,10 +43,9 @@ def with_base(
 ) -> dict[str, Any]:
     """Return the fields of a spec merged into those of its base.
 
-    Mappings are merged field by field; any other value, also a list, takes the base's place. Null
-    removes a section of the base, or a field of a section, so that it has its default. A text of a
-    base remembers the folder of its file, at which its relative path starts. The name of a base is
-    not inherited.
+    Mappings are merged field by field. Any other value, also a list, replaces the value of the
+    base. Null resets a section of the base, or a field of a section, to its default. The name of a
+    base is not inherited.
 
     Args:
         raw: The fields of the spec.
@@ -49,8 +53,12 @@ def with_base(
         recipes: The folders of shipped specs, whose relative paths start at the working folder.
         origin: The name of the spec in error messages.
 
+    Returns:
+        The merged fields without ``base``. Texts of a base are ``WrittenIn`` the base's folder, so
+        that relative paths start there.
+
     Raises:
-        InputError: If the base cannot be read, or a spec is its own base.
+        InputError: The base cannot be read, or a spec is its own base.
     """
     if raw.get("base") is None:
         return {name: value for name, value in raw.items() if name != "base"}
@@ -68,8 +76,17 @@ def with_base(
 def find_base(base: Any, folder: Path, recipes: Sequence[Path], origin: str) -> Path:
     """Return the file of a base, given by its path or by the name of a shipped spec.
 
+    Args:
+        base: The value of the field ``base``.
+        folder: The folder at which a relative path starts.
+        recipes: The folders of shipped specs.
+        origin: The name of the spec in error messages.
+
+    Returns:
+        The resolved path of an existing file.
+
     Raises:
-        InputError: If the base is neither.
+        InputError: The value is no text, or neither a file nor the name of a shipped spec.
     """
     if not isinstance(base, str):
         raise InputError(f"{origin}: field 'base' must be a file or a recipe (value: {base})")

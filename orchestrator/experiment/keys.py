@@ -42,14 +42,29 @@ def key_of(content: dict[str, Any]) -> str:
 
     Canonical JSON has sorted keys, no spaces, and floats by their shortest repr.
 
+    Args:
+        content: JSON values.
+
+    Returns:
+        64 hexadecimal digits.
+
     Raises:
-        ValueError: If the content holds NaN or infinity.
+        ValueError: The content holds NaN or infinity.
     """
     return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()
 
 
 def model_key(fingerprint: str, numerics: JsonValue) -> str:
-    """Return the name under which slots host a model: its fingerprint and its numerics."""
+    """Return the name under which slots host a model.
+
+    Args:
+        fingerprint: The fingerprint of the model.
+        numerics: The identity of the numerics, ``Numerics.identity()``.
+
+    Returns:
+        The fingerprint; under numerics other than ``reference`` with ``-`` and 8 hexadecimal digits
+        of their hash.
+    """
     if numerics == "reference":
         return fingerprint
     return f"{fingerprint}-{key_of({'numerics': numerics})[:8]}"
@@ -66,6 +81,9 @@ def attack_key(
         shard_id: The hash of the shard's content.
         seed: The seed of all draws.
         numerics: The identity of the numerics.
+
+    Returns:
+        64 hexadecimal digits. Equal keys mean equal AEs.
     """
     return key_of(
         {
@@ -98,6 +116,9 @@ def evaluate_key(
         variant: The index of the scored variant among the attack's variants.
         num_classes: The number of classes of the confusion matrices.
         numerics: The identity of the numerics.
+
+    Returns:
+        64 hexadecimal digits. Equal keys mean equal confusion matrices.
     """
     return key_of(
         {

@@ -38,7 +38,7 @@ StoredCell = Annotated[
 
 
 class _StoredPart(BaseModel):
-    """A part of a manifest; fields of later versions are allowed, and kept."""
+    """A part of a manifest. Unknown fields, perhaps of a later version, are kept."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -67,7 +67,7 @@ class _StoredSmoothing(_StoredPart):
 
 
 class ManifestAttack(_StoredPart):
-    """An attack as it was resolved; fields as in ``AttackSpec``, JSON values."""
+    """A resolved attack, as JSON values; fields as in ``AttackSpec``."""
 
     name: StoredText
     eps: Annotated[float, Field(ge=0, le=1)]
@@ -130,10 +130,10 @@ class ManifestModel(_StoredPart):
     """A model.
 
     Attributes:
-        fingerprint: The hash of the weights and of every part in the logits.
-        backbone: The label of its backbone.
-        networks: The name and the backbone of each network, several of an ensemble.
-        published: The clean mIoU in percent that is published for the weights on the data set.
+        fingerprint: The hash of the weights, the configuration and the adapter's version.
+        backbone: The label of the backbone, which groups models.
+        networks: The name and the backbone of each network; an ensemble has several.
+        published: The published clean mIoU of the weights on the data set, in percent, or None.
     """
 
     fingerprint: StoredText
@@ -149,14 +149,14 @@ class ManifestModel(_StoredPart):
 
 
 class ManifestVariant(_StoredPart):
-    """A variant of an attack: a result of each image, kept by the attack.
+    """A variant of an attack: one of the AEs that the attack keeps per image.
 
     Attributes:
         name: The variant's name, the name of a matrix.
         attack: The name of the attack.
         made: The variant's index among the attack's variants.
-        step: The step after which the AE was kept.
-        score: ``raw``, or the way in which perturbations are made comparable.
+        step: The number of steps after which the AE was kept.
+        score: The form in which the AE is scored: ``raw``, ``eps*sign`` or ``equal-rms``.
     """
 
     name: StoredText
@@ -168,7 +168,7 @@ class ManifestVariant(_StoredPart):
 
 def _check_moment(value: str) -> str:
     if datetime.fromisoformat(value).tzinfo is None:
-        raise ValueError("a time lacks its zone")
+        raise ValueError("a time has no time zone")
     return value
 
 
@@ -176,14 +176,14 @@ Moment = Annotated[str, AfterValidator(_check_moment)]  # in ISO 8601, with its 
 
 
 class RunRecord(_StoredPart):
-    """The computation of an experiment; it changes no result.
+    """The computation of an experiment, which changes no result.
 
     Attributes:
-        started: The start of the first run that computed a result.
-        ended: The end of the last run that computed a result.
-        user: The user of that run.
-        command: Its command line, empty for Python code.
-        executor: Its executor.
+        started: The start of the first run with a computed result, in ISO 8601.
+        ended: The end of the last run with a computed result, in ISO 8601.
+        user: The user of the last run.
+        command: The command line of the last run, empty for Python code.
+        executor: The executor of the last run.
     """
 
     started: Moment
@@ -208,7 +208,7 @@ class Manifest(_StoredPart):
         variants: The variants of all attacks; the stored field is ``attacks``.
         shards: The ids of the shards, in the order of the images.
         rows: The fields of ``cells``; the stored field is ``cells``.
-        run: The computation; None until it has ended, and in stores of older versions.
+        run: The computation; None before its end, and in stores of older versions.
     """
 
     format: int = FORMAT
@@ -229,12 +229,12 @@ class Manifest(_StoredPart):
     def _consistent(self) -> "Manifest":
         attacks = [attack.name for attack in self.settings.attacks]
         if len(self.palette) != len(self.classes):
-            raise ValueError("classes and palette are of different lengths")
+            raise ValueError("classes and palette differ in length")
         if {*self.sources, *self.targets} - self.models.keys():
-            raise ValueError("a source or target is no model")
+            raise ValueError("a source or target is missing in models")
         variants = {variant.name: variant.attack for variant in self.variants}
         if {*variants.values()} - {*attacks} or CLEAN in variants:
-            raise ValueError("attacks names an attack that spec has not")
+            raise ValueError("attacks has an attack that spec lacks")
         for names in (self.sources, self.targets, self.shards, [v.name for v in self.variants],
                       attacks, [(v.attack, v.made) for v in self.variants]):  # fmt: skip
             if len({*names}) < len(names):
@@ -254,10 +254,16 @@ class Manifest(_StoredPart):
         return {variant.name: attacks[variant.attack] for variant in self.variants}
 
     def stored_attack(self, variant: str) -> dict[str, Any]:
-        """Return the resolved spec of a variant's attack as JSON values.
+        """Return the resolved spec of a variant's attack.
+
+        Args:
+            variant: The name of the variant.
+
+        Returns:
+            JSON values.
 
         Raises:
-            KeyError: If there is no such variant.
+            KeyError: The experiment has no such variant.
         """
         name = self.attacks[variant].name
         return next(attack for attack in self.spec["attacks"] if attack["name"] == name)
@@ -282,17 +288,23 @@ class Manifest(_StoredPart):
         Args:
             sources: The names of the sources.
             targets: The names of the targets.
-            variants: The variants; all if None.
+            variants: The variants; None for all.
+
+        Returns:
+            A copy, which is not validated: cells of other sources, targets and variants are kept.
         """
         kept = self.variants if variants is None else [*variants]
         update = {"sources": [*sources], "targets": [*targets], "variants": kept}
         return self.model_copy(update=update)
 
     def changed(self, **fields: Any) -> "Manifest":
-        """Return a manifest with other fields, named as they are stored.
+        """Return a validated copy with other values of some fields.
+
+        Args:
+            fields: The new values by stored name: ``attacks`` for variants, ``cells`` for rows.
 
         Raises:
-            ValidationError: The fields do not fit the rest.
+            ValidationError: The values do not fit the other fields.
         """
         return Manifest.model_validate({**self.stored(), **fields})
 
@@ -335,6 +347,9 @@ def attack_fields(
         experiment: The experiment.
         shard_ids: The attacked and scored shards.
         cells: The experiment's cells over these shards.
+
+    Returns:
+        JSON values of ``spec`` (without ``runtime``), ``attacks``, ``shards`` and ``cells``.
     """
     return {
         "spec": experiment.model_dump(mode="json", exclude={"runtime"}),
@@ -349,11 +364,11 @@ def attack_fields(
 
 
 def _check_cells(manifest: Manifest) -> None:
-    """Raise ValueError unless each cell is a place of a matrix, and named once."""
+    """Raise ValueError unless the cells are all places of all matrices, each once."""
     steps = {name: attack.steps for name, attack in manifest.attacks.items()}
     places = {(c.attack, c.source, c.target, c.shard_id) for c in manifest.cells}
     if len(places) < len(manifest.cells):
-        raise ValueError("cells names a place of a matrix twice")
+        raise ValueError("cells has a place of a matrix twice")
     sources, targets, shards = ({*manifest.sources}, {*manifest.targets}, {*manifest.shards})
     expected = {
         (attack, source, target, shard)
@@ -372,6 +387,6 @@ def _check_cells(manifest: Manifest) -> None:
             or clean != (cell.attack_key is None)
             or (cell.source not in sources if sourced else cell.source is not None)
         ):
-            raise ValueError("cells names an attack, model or shard that is none of these")
+            raise ValueError("cells has an attack, model or shard that other fields lack")
     if places != expected:
         raise ValueError("cells lacks places of the matrices")

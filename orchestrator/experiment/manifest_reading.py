@@ -11,20 +11,23 @@ from segtransfer.experiment.manifest import FORMAT, Manifest
 from segtransfer.experiment.plan import identity_of
 from segtransfer.experiment.task import Cell
 
-_CURE = "run it again, which replaces its file below experiments/, or delete that file"
+_CURE = "run the experiment again, which replaces its description in the store"
 
 
 def read_manifest(content: Mapping[str, Any], identity: str, location: str) -> Manifest:
-    """Return a stored manifest.
+    """Validate a stored manifest.
 
     Args:
-        content: The manifest as the store holds it.
+        content: The JSON values of the manifest's file; empty if the file is truncated.
         identity: The identity of the experiment, or of a trial: ``<search>-<number>``.
         location: The store, for the message.
 
+    Returns:
+        The manifest.
+
     Raises:
-        InputError: If the manifest is empty because its file is torn, if another version of
-            segtransfer wrote it, if a field is none of its kind, or if a key is in a wrong place.
+        InputError: The manifest is empty, was written by another version of segtransfer, has a
+            wrong field, or has a key that does not follow from the key's place.
     """
     if not content:
         raise InputError(
@@ -39,7 +42,7 @@ def read_manifest(content: Mapping[str, Any], identity: str, location: str) -> M
     for shard in shards if isinstance(shards, list) else ():
         if isinstance(shard, str) and "/" in shard:
             raise InputError(
-                f"{label} is altered: shard '{shard}' lies outside of the store; {_CURE}"
+                f"{label} is altered: the path of shard '{shard}' is outside the store; {_CURE}"
             )
     try:
         _check_texts(content)
@@ -49,7 +52,7 @@ def read_manifest(content: Mapping[str, Any], identity: str, location: str) -> M
     cells = manifest.cells
     # Names may differ, and an older version made other keys; a key in a wrong place is neither.
     if "-" not in identity and identity_of(cells) != identity and not _has_keys(manifest, cells):
-        raise InputError(f"{label} is altered: a key is not that of its place; {_CURE}")
+        raise InputError(f"{label} is altered: a cell has the key of another task; {_CURE}")
     return manifest
 
 
@@ -59,12 +62,11 @@ def _check_version(version: Any, label: str) -> None:
         return
     if isinstance(version, int) and version > FORMAT:
         raise InputError(
-            f"{label} was written by a newer segtransfer (format {version}; this one reads format "
-            f"{FORMAT}); upgrade segtransfer to read it"
+            f"{label} was written by a newer segtransfer (format {version}, and this segtransfer "
+            f"reads format {FORMAT}); upgrade segtransfer"
         )
     raise InputError(
-        f"{label} was written by another version of segtransfer; run it again, into this store "
-        "or a new one"
+        f"{label} was written by another version of segtransfer; run the experiment again"
     )
 
 
@@ -102,7 +104,7 @@ def _why(error: ValidationError | RecursionError | UnicodeEncodeError) -> str:
     if isinstance(error, RecursionError):
         return "is nested too deeply"
     if isinstance(error, UnicodeEncodeError):
-        return "is damaged or altered (a text is no Unicode)"
+        return "is damaged or altered (a text is not valid Unicode)"
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")

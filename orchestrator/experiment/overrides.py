@@ -16,10 +16,11 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         raw: The spec as read from YAML.
         override: ``field.path=value`` with a value in YAML. ``attacks.0.eps`` sets a field of the
             first attack, also if the attack is given as a bare preset name; ``attacks.*.eps``
-            sets the field of every attack.
+            sets the field of every attack. Missing mappings of the path are created.
 
     Raises:
-        InputError: If the override has another form, or its path does not exist in the spec.
+        InputError: The override has another form or is no YAML, or its path has an item that a list
+            lacks, or a field below a plain value.
     """
     path, equals, text = override.partition("=")
     if not equals or not path:
@@ -37,9 +38,9 @@ def _set(raw: dict[str, Any], parts: list[str], value: Any, override: str) -> No
                     _set(raw, [*parts[:depth], str(number), *parts[depth + 1 :]], value, override)
                 return
             if not part.isdigit() or int(part) >= len(node):
+                allowed = f"0 to {len(node) - 1}, or * for every item" if node else "none"
                 raise InputError(
-                    f"override '{override}': {where} has no item '{part}'; "
-                    f"allowed are 0 to {len(node) - 1}, and * for all of them"
+                    f"override '{override}': {where} has no item '{part}'; allowed: {allowed}"
                 )
             key: Any = int(part)
         elif isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""Spec -> tasks with identities, dependencies and costs, and the already stored tasks."""
+"""The plan of an experiment: its tasks with keys, dependencies and costs, and the stored tasks."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -63,17 +63,17 @@ class Plan(Shown):
 
     @property
     def identity(self) -> str:
-        """The identity of the experiment: the hash of its cells, with their names."""
+        """Return the identity of the experiment: the hash of its cells, 64 hexadecimal digits."""
         return identity_of(self.cells)
 
     @property
     def largest_size(self) -> tuple[int, int]:
-        """Height and width of the largest images."""
+        """Return height and width in pixels of the images with the most pixels."""
         return max((shard.size for shard in self.shards.values()), key=math.prod)
 
     @property
     def missing(self) -> list[Task]:
-        """The tasks without a stored result, in the order of ``tasks``."""
+        """Return the tasks without a stored result, in the order of ``tasks``."""
         return [task for key, task in self.tasks.items() if key not in self.stored]
 
 
@@ -85,16 +85,16 @@ def make_plan(
 ) -> Plan:
     """Return the plan of an experiment: read the data, identify the models, list the tasks.
 
-    Nothing is loaded onto a device. Only models with a missing task are checked for loading.
+    No device is used. Models with a missing task are checked, which may build them on the CPU.
 
     Args:
         experiment: The spec.
-        store: The store of earlier results; it is not changed.
-        keep: Called with each shard as it is read; the plan keeps no pixels.
-        tell: Called with each stage of planning, and the item that it is at.
+        store: The store of earlier results, which is only read.
+        keep: Called with each shard after the shard is read. The plan keeps no pixels.
+        tell: Called with each stage of planning, and with the current item or an empty text.
 
     Raises:
-        InputError: If the data or a model is wrong, or an attack does not fit the data.
+        InputError: The data or a model is wrong, or an attack does not fit the data.
     """
     tell("Reading the data", "")
     dataset = open_dataset(experiment.data)
@@ -158,7 +158,14 @@ def _read_shards(
 
 
 def identity_of(cells: Sequence[Cell]) -> str:
-    """Return the identity of the experiment with these cells, a sha256."""
+    """Return the identity of the experiment with these cells.
+
+    Args:
+        cells: All cells, in the order of the plan.
+
+    Returns:
+        64 hexadecimal digits: the hash of each cell's attack, source, target and key.
+    """
     return key_of({"cells": [[c.attack, c.source, c.target, c.key] for c in cells]})
 
 
@@ -177,7 +184,8 @@ def make_tasks(
         num_classes: The number of classes of the data.
 
     Returns:
-        The tasks by key, and a cell per evaluation. Equal tasks under several names are one task.
+        The tasks by key, each attack before the evaluations of its AEs, and a cell per attack,
+        source, target and shard. Cells with equal tasks share the task.
     """
     tasks: dict[str, Task] = {}
     cells: list[Cell] = []
@@ -254,8 +262,14 @@ def _evaluation_task(
 
 
 def attack_cost(attack: AttackSpec) -> float:
-    """Return the cost of an attack per image, in forwards at the image's native size.
+    """Return the cost of an attack per image, for scheduling.
 
-    The cost follows from the restarts, the steps, the copies per step and E[r^2] of the scales.
+    The cost is restarts x steps x copies per step x E[r^2] of the scales x 2.5 for the backward.
+
+    Args:
+        attack: The attack.
+
+    Returns:
+        Forwards of one image at its native size; 0 for an attack without steps.
     """
     return attack.restarts * attack.steps_taken * attack.step_cost * FORWARD_AND_BACKWARD

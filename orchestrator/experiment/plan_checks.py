@@ -1,4 +1,4 @@
-"""Checks that attacks and models fit the data, before any work begins."""
+"""Checks of attacks and models against the data, before any work begins."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,16 @@ from segtransfer.tasks.models.base import ModelInfo
 
 
 def check_class_indices(attack: AttackSpec, dataset: Dataset) -> None:
-    """Refuse a target or region that names a class index outside the data's classes.
+    """Refuse a target or region with a class index outside the data's classes.
 
     Such an attack would have no effect.
 
+    Args:
+        attack: The attack.
+        dataset: The data set.
+
     Raises:
-        InputError: If an index is not below the number of classes.
+        InputError: An index is not below the number of classes.
     """
     named = {"region.classes": attack.region.classes or () if attack.region else ()}
     if attack.target is not None:
@@ -31,7 +35,7 @@ def check_class_indices(attack: AttackSpec, dataset: Dataset) -> None:
         for index in indices:
             if index >= len(dataset.classes):
                 raise InputError(
-                    f"attack '{attack.name}': {field} names class {index}; {dataset.name} has "
+                    f"attack '{attack.name}': {field} names class {index}, but {dataset.name} has "
                     f"classes 0 to {len(dataset.classes) - 1}"
                 )
 
@@ -39,9 +43,14 @@ def check_class_indices(attack: AttackSpec, dataset: Dataset) -> None:
 def check_attack_files(attack: AttackSpec, shards: Sequence[Outline], num_classes: int) -> None:
     """Refuse AEs, a region's mask or a target's label map that do not fit the images.
 
+    Args:
+        attack: The attack.
+        shards: The shards without pixels: image ids and sizes.
+        num_classes: The number of classes of the data.
+
     Raises:
-        InputError: If a file is missing or unreadable, or has another size or other classes than
-            the images.
+        InputError: A file is missing or unreadable, has another size than the images, or has a
+            class that the data lack.
     """
     for shard in shards if attack.files is not None else ():
         check_files(attack, shard.image_ids, shard.size)
@@ -59,8 +68,12 @@ def check_attack_files(attack: AttackSpec, shards: Sequence[Outline], num_classe
 def check_classes(info: ModelInfo, dataset: Dataset) -> None:
     """Refuse a model whose class list is not the class list of the data.
 
+    Args:
+        info: The model. Its class list or its number of classes may be unknown.
+        dataset: The data set.
+
     Raises:
-        InputError: If the lists, or the numbers of classes, differ.
+        InputError: The lists, or the numbers of classes, differ.
     """
     if info.classes is not None and info.classes != dataset.classes:
         pairs = zip(info.classes, dataset.classes, strict=False)
@@ -69,11 +82,11 @@ def check_classes(info: ModelInfo, dataset: Dataset) -> None:
             f"model '{info.name}' has {len(info.classes)} classes and {dataset.name} has "
             f"{len(dataset.classes)}, and the lists differ"
             + (f" (model / data: {', '.join(differ)})" if differ else "")
-            + "; they must be the same list in the same order: map the model's names with its "
-            "label_map, or give its true class list as classes"
+            + "; both must be the same list in the same order: map the model's names with "
+            "label_map, or give the model's true class list as classes"
         )
     if info.num_classes is not None and info.num_classes != len(dataset.classes):
         raise InputError(
             f"model '{info.name}' predicts {info.num_classes} classes, data set {dataset.name} "
-            f"has {len(dataset.classes)}; they must be the same list in the same order"
+            f"has {len(dataset.classes)}; both must be the same list in the same order"
         )

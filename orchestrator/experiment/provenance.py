@@ -21,7 +21,7 @@ IMPORT_PACKAGES = ("segtransfer", "segtransfer.search_spaces", "segtransfer.task
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the installed packages in ``RECORDED_PACKAGES``, by package."""
+    """Return the version of each package in ``RECORDED_PACKAGES`` that is installed."""
     installed = {}
     for package in RECORDED_PACKAGES:
         try:
@@ -32,7 +32,11 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Return the git commit of the source tree in use, or None for an installed wheel."""
+    """Return the git commit of the source tree in use, 40 hexadecimal digits.
+
+    Returns:
+        None for an installed wheel, and if git cannot be run.
+    """
     root = _folder_of("segtransfer").parent
     if not (root / ".git").exists():
         return None
@@ -57,7 +61,11 @@ def user() -> str:
 
 
 def command() -> str:
-    """Return the command line of this process; empty for other programs than segtransfer."""
+    """Return the command line of this process, for example ``segtransfer run quickstart``.
+
+    Returns:
+        The line without credentials of URLs; empty if the program is not segtransfer.
+    """
     name = Path(sys.argv[0]).name
     line = shlex.join([name, *sys.argv[1:]])
     return without_credentials(line) if name == "segtransfer" else ""
@@ -65,9 +73,10 @@ def command() -> str:
 
 @cache
 def code_hash() -> str:
-    """Return the sha256 of all modules of segtransfer, by module name and content.
+    """Return the sha256 over names and contents of all modules of segtransfer.
 
-    A wheel and an editable install of the same sources have the same hash.
+    Returns:
+        64 hexadecimal digits, equal for a wheel and an editable install of the same sources.
     """
     digest = hashlib.sha256()
     for name, path in sorted(module_files().items()):

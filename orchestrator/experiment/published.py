@@ -1,4 +1,4 @@
-"""The clean mIoU that is published for a model's weights on an experiment's data."""
+"""The published clean mIoU of a model's weights on an experiment's data."""
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.data.mmseg import kinds_of_data
@@ -10,11 +10,15 @@ SEMANTIC = "Semantic Segmentation"
 
 
 def published_miou(model: ModelSpec, data: DataSpec) -> float | None:
-    """Return the mIoU in percent that mmsegmentation publishes for weights by name on the data.
+    """Return the clean mIoU that mmsegmentation publishes for weights by name on the data.
+
+    Args:
+        model: The spec of the model.
+        data: The spec of the experiment's data.
 
     Returns:
-        None if the model has no weights by name, if its config tests on another kind of data set
-        than the experiment's, if the images are those of training, or if classes are merged.
+        Percent. None if the model has no weights by name, if its config tests on another kind of
+        data set than the experiment, if the images are training images, or if classes are merged.
     """
     source = model.mmseg
     if source is None or source.weights is None or data.mmseg is None or data.split == "train":
@@ -23,7 +27,7 @@ def published_miou(model: ModelSpec, data: DataSpec) -> float | None:
         return None
     try:
         same = kinds_of_data(source.config, "test") == kinds_of_data(data.mmseg, data.split)
-    except InputError:  # a config without data: what its metafile measured is unknown
+    except InputError:  # a config without data: the images of the published score are unknown
         return None
     scores = [score for score in published(source.config).scores if score.task == SEMANTIC]
     return scores[0].miou if same and len(scores) == 1 else None

@@ -31,9 +31,12 @@ def read_experiment(
             as a dict, or an experiment.
         overrides: Fields to set before validation, as ``field.path=value``.
 
+    Returns:
+        The spec. Paths are absolute. A warning is logged per field that is probably a mistake.
+
     Raises:
-        InputError: If a field is wrong, with a sentence per wrong field: file, field, value, and
-            the allowed values.
+        InputError: A field is wrong. The message has a sentence per wrong field: file, field,
+            value, and the allowed values.
     """
     read = read_spec(Experiment, source, overrides, [EXPERIMENT_RECIPES])
     if read is not source:
@@ -59,8 +62,12 @@ def read_spec(
             those of other files at the file's folder.
         noun: The spec's name in messages; by default the lower-case name of ``kind``.
 
+    Returns:
+        ``source`` itself if it is a spec and there are no overrides, else the validated spec. A
+        file's spec without a name has the name of the file.
+
     Raises:
-        InputError: If a field is wrong, with a sentence per wrong field.
+        InputError: A field is wrong. The message has a sentence per wrong field.
     """
     if isinstance(source, kind):
         if not overrides:
@@ -79,15 +86,18 @@ def read_spec(
     raw = with_base(raw, base, recipes, origin)
     for override in overrides:
         apply_override(raw, override)
-    raw.setdefault("runtime", {})  # read now, as its store's path depends on the working folder
+    raw.setdefault("runtime", {})  # the path of its store depends on the current working folder
     return validated(kind, raw, origin, {"base": base})
 
 
 def read_runtime(overrides: Sequence[str]) -> Runtime:
-    """Return the runtime of a fleet from ``field.path=value`` overrides alone.
+    """Return the runtime of a fleet from overrides alone.
+
+    Args:
+        overrides: Fields of the runtime, as ``field.path=value``, for example ``fleet.slots=4``.
 
     Raises:
-        InputError: If a field is wrong, with a sentence per wrong field.
+        InputError: A field is wrong. The message has a sentence per wrong field.
     """
     raw: dict[str, Any] = {}
     for override in overrides:

@@ -25,8 +25,11 @@ def find_spec(source: str, folders: Sequence[Path], kind: str) -> Path:
         folders: The folders of shipped specs.
         kind: The kind of spec, for the error message: ``experiment``, ``search``, ``base``.
 
+    Returns:
+        The resolved path of an existing file. A file precedes a shipped spec of the same name.
+
     Raises:
-        InputError: If ``source`` is neither a file nor the name of a shipped spec.
+        InputError: ``source`` is neither a file nor the name of a shipped spec.
     """
     path = file_of(source)
     if path is not None:
@@ -40,11 +43,14 @@ def find_spec(source: str, folders: Sequence[Path], kind: str) -> Path:
 
 
 def file_of(text: str, folder: Path = Path()) -> Path | None:
-    """Return the file that a text names, or None.
+    """Return the file at a path, or None.
 
     Args:
         text: A path, or any other text.
         folder: The folder at which a relative path starts.
+
+    Returns:
+        The resolved path; None if no regular file exists there.
     """
     try:
         path = folder / Path(text).expanduser()

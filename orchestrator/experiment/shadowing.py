@@ -15,10 +15,13 @@ from segtransfer.errors import InputError
 
 
 def find_shadow(path: Sequence[str]) -> Path | None:
-    """Return the file or folder on a path that hides this segtransfer, or None.
+    """Return the file or folder that Python would import in place of this segtransfer.
 
     Args:
         path: Folders in the order in which Python searches them.
+
+    Returns:
+        None if ``path`` leads to this segtransfer, or to none.
     """
     found = PathFinder.find_spec("segtransfer", path)
     if found is None:
@@ -38,16 +41,17 @@ def own_file() -> Path:
 
 
 def describe_shadow() -> str:
-    """Return one sentence on what hides segtransfer from workers; empty if nothing does."""
+    """Return an error message if a file or folder hides segtransfer from Ray's workers, else ''."""
     shadow = find_shadow([str(Path.cwd()), *sys.path])
     if shadow is None:
         return ""
+    kind = "folder" if shadow.is_dir() else "file"
     sentence = (
         f"{shadow} would be imported on Ray's workers in place of segtransfer "
-        f"({own_file().parent}); rename it, or work in another folder"
+        f"({own_file().parent}); rename the {kind}, or work in another folder"
     )
     if shadow.is_dir():
-        sentence += " (a segtransfer that was installed without --editable is not hidden by it)"
+        sentence += ", or install segtransfer without --editable"
     return sentence
 
 

@@ -17,17 +17,25 @@ class Experiment(Frozen):
     """Attacks made on source models and scored on target models, over the images of a data set.
 
     Attributes:
-        name: The name in reports and MLflow.
-        data: The images and labels.
-        models: All models.
-        attacks: The attacks.
-        sources: The names of the source models. Default: all models.
-        targets: The names of the target models. Default: all models.
-        seed: The seed of all random draws.
-        schedule_groups: The number of groups of images that share their schedules of scales.
-        shard_size: The most images per call.
-        numerics: The numerical options of all models.
-        runtime: The execution, which changes no result.
+        name: The name in reports and MLflow. Letters, digits, ``_``, ``-`` and ``.``, at most 80.
+            Default: the name of the file, or ``experiment``.
+        data: The images and labels, for example ``camvid`` or ``{folder: my-images}``.
+        models: The models, at least one, with different names: the name of a model that ships, or
+            a mapping, for example ``{name: psp, mmseg: {config: psp.py, checkpoint: psp.pth}}``.
+        attacks: The attacks, at least one, with different names: the name of a preset, or a
+            mapping, for example ``{preset: pgd, eps: 8/255, steps: 10}``.
+        sources: The names of the models whose gradients make adversarial examples, at least one.
+            Default: all models.
+        targets: The names of the models on which adversarial examples are scored, at least one.
+            Default: all models.
+        seed: The seed of scales, noise and starts, 0 to 2^63 - 1. Another seed gives other keys.
+        schedule_groups: The number of schedule groups, 1 to 4096. Images of one group share the
+            scales of dynamic scaling; intervals treat a group as one cluster, so more groups narrow
+            intervals.
+        shard_size: The largest number of images per task, 1 to 4096. Smaller shards spread over
+            more slots and lose less work when a worker fails.
+        numerics: How all models compute, ``reference`` (fp32), ``fast``, or a mapping of options.
+        runtime: The execution: store, executor, fleet, limits. No field changes a result or key.
     """
 
     name: Annotated[Name, Field(max_length=80)] = "experiment"
@@ -49,40 +57,42 @@ class Experiment(Frozen):
         _check_unique("models", models)
         _check_unique("attacks", attacks)
         if "clean" in attacks:
-            raise PydanticCustomError("clean", "an attack cannot be named 'clean'", {})
+            raise PydanticCustomError(
+                "clean", "an attack is named 'clean', the name of clean scores; rename it", {}
+            )
         _check_role("sources", self.sources, models)
         _check_role("targets", self.targets, models)
         return self
 
     @property
     def source_models(self) -> tuple[ModelSpec, ...]:
-        """The source models, in the order of ``models``."""
+        """Return the source models, in the order of ``models``."""
         return tuple(m for m in self.models if self.sources is None or m.name in self.sources)
 
     @property
     def target_models(self) -> tuple[ModelSpec, ...]:
-        """The target models, in the order of ``models``."""
+        """Return the target models, in the order of ``models``."""
         return tuple(m for m in self.models if self.targets is None or m.name in self.targets)
 
 
 def _check_unique(field: str, names: list[str]) -> None:
     """Refuse an empty list and equal names."""
     if not names:
-        raise PydanticCustomError("none", "{what} is empty; give one or more", {"what": field})
+        raise PydanticCustomError("none", "{what} is empty; give at least one", {"what": field})
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise PydanticCustomError(
             "twice",
-            "two {what} are named '{name}'; give one of them another name",
+            "two {what} are named '{name}'; rename one",
             {"what": field, "name": twice[0]},
         )
 
 
 def _check_role(role: str, names: tuple[str, ...] | None, models: list[str]) -> None:
-    """Refuse an empty ``sources`` or ``targets`` and names of no model."""
+    """Refuse an empty ``sources`` or ``targets``, and a name that no model has."""
     if names == ():
         raise PydanticCustomError(
-            "none", "{role} is empty; name one or more models, or leave it out", {"role": role}
+            "none", "{role} is empty; name at least one model, or remove {role}", {"role": role}
         )
     for name in names or ():
         if name not in models:

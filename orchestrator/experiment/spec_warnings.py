@@ -8,7 +8,14 @@ LARGEST_USUAL_EPS = 0.5
 
 
 def spec_warnings(experiment: Experiment) -> list[str]:
-    """Return a sentence per field that is allowed and probably not meant."""
+    """Return a sentence per field that is allowed but probably a mistake.
+
+    Args:
+        experiment: The spec.
+
+    Returns:
+        Sentences that name the attack by number and name; empty for a usual spec.
+    """
     return [
         f"attacks.{number} '{attack.name}': {problem}"
         for number, attack in enumerate(experiment.attacks)
@@ -17,12 +24,15 @@ def spec_warnings(experiment: Experiment) -> list[str]:
 
 
 def attack_problems(eps: float, steps: int, step_size: float) -> Iterator[str]:
-    """Yield a clause per field of an attack that is allowed and probably not meant.
+    """Yield a clause per field of an attack that is allowed but probably a mistake.
 
     Args:
         eps: The bound, a fraction of the pixel range.
         steps: The number of steps.
         step_size: The length of a step, a fraction of the pixel range.
+
+    Yields:
+        A clause for eps above 0.5, for eps 0, and for steps of size 0.
     """
     if eps > LARGEST_USUAL_EPS:
         yield (

@@ -1,4 +1,4 @@
-"""A first spec, from the images, labels and models that a folder holds."""
+"""A first spec, from the images, labels and models in a folder."""
 
 import json
 import os
@@ -31,14 +31,14 @@ attacks:                        # segtransfer attacks lists all presets
   - {preset: ds-mi, eps: 8/255, steps: 10}
 """
 MODELS = """\
-models: []                      # none was found; add yours, each with a name:
+models: []                      # no model was found; add models, each with a name:
   # - {name: a, mmseg: {config: config.py, checkpoint: weights.pth}}
   # - {name: b, mmseg: {config: pspnet_r50-d8_4xb2-40k_cityscapes-512x1024, weights: mmseg}}
   # - {name: c, huggingface: {model: folder-of-save_pretrained}}
   # - {name: d, torch: {callable: "my_module:my_network", weights: weights.pth}}
 """
 SAMPLE = """\
-data: {sample: camvid, images: 12}   # none of yours was found: the shipped street images
+data: {sample: camvid, images: 12}   # no data was found: the shipped street images
 models: [fcn-r18, pspnet-r18, fcn-mnv2]
 """
 
@@ -61,12 +61,17 @@ class FolderContent:
 def look_into(folder: Path, place: Path) -> FolderContent:
     """Find images with labels, and models, in a folder and the folders below.
 
+    Hidden folders, and folders more than 4 levels below, are left out.
+
     Args:
         folder: The folder.
         place: The folder of the spec, at which its relative paths start.
 
+    Returns:
+        The first folder with ``images/`` and ``labels/``, and all models, with different names.
+
     Raises:
-        InputError: If the folder does not exist.
+        InputError: The folder does not exist.
     """
     if not folder.is_dir():
         raise InputError(f"folder {folder} does not exist")
@@ -83,13 +88,21 @@ def look_into(folder: Path, place: Path) -> FolderContent:
 
 
 def starter_spec(found: FolderContent) -> str:
-    """Return a commented experiment of all that was found, as YAML."""
+    """Return a commented experiment as YAML.
+
+    Args:
+        found: The data and models. Missing data or models are placeholders with a comment; without
+            both, the spec uses the shipped sample and models.
+
+    Returns:
+        The text of the file.
+    """
     lines = ["# Fields: segtransfer schema. Check the data: segtransfer data check THIS-FILE.\n"]
     if found.data is None and not found.models:
         return lines[0] + SAMPLE + ATTACKS
     if found.data is None:
         lines.append(
-            "data: {folder: FOLDER}          # none was found: a folder with images/ and labels/\n"
+            "data: {folder: FOLDER}          # no data was found; needs images/ and labels/\n"
         )
     else:
         comment = "" if found.classes_named else "  # name the classes, by label value"
@@ -145,7 +158,7 @@ def _data_of(path: Path, place: Path) -> tuple[dict[str, Any], bool]:
 
 
 def _models_of(path: Path, place: Path) -> list[dict[str, Any]]:
-    """Return the models whose files lie in a folder itself."""
+    """Return the models whose files are in a folder, folders below aside."""
     if _is_saved_model(path):
         return [{"name": path.resolve().name, "huggingface": {"model": _relative(path, place)}}]
     models = []
@@ -171,7 +184,7 @@ def _is_saved_model(path: Path) -> bool:
 
 
 def _name(text: str, taken: list[str]) -> str:
-    """Return a text as the name of a model, which differs from those taken."""
+    """Return a text as the name of a model, which differs from the taken names."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", plain).strip("-.")[:LONGEST_NAME] or "model"
     if name not in taken:

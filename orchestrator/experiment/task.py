@@ -1,4 +1,4 @@
-"""Tasks and cells, the content of a plan. Loads no torch, for the sake of the scheduler."""
+"""Tasks and cells, the content of a plan. Loads no torch, because the scheduler imports them."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,12 +19,12 @@ class Task:
         key: The identity of the task.
         model: The ``model_key`` of the needed model, or None if any slot can run the task.
         shard_id: The shard.
-        cost: The cost in forwards of an image at its native size, over all images.
-        nbytes: The bytes of the task's AEs in memory until they are scored.
+        cost: The cost over all images, in forwards of one image at its native size.
+        nbytes: The bytes of the task's AEs, which stay in memory until all are scored.
         depends_on: The key of the attack whose AEs an evaluation scores, or None for clean images.
         attack: The attack of an attack task, or None for an evaluation.
-        seed: The seed of an attack task.
-        num_classes: The number of classes of an evaluation.
+        seed: The seed of an attack task, 0 for an evaluation.
+        num_classes: The number of classes of an evaluation, 0 for an attack.
         variant: The index of the scored variant among the attack's variants.
     """
 
@@ -41,7 +41,7 @@ class Task:
 
     @property
     def kind(self) -> str:
-        """``attack`` or ``evaluate``."""
+        """Return ``attack`` or ``evaluate``."""
         return "attack" if self.attack is not None else "evaluate"
 
 

@@ -1,4 +1,4 @@
-"""Export: one experiment of a store as tables, PNG files, or a data set of Hugging Face."""
+"""Export: an experiment of a store as tables, PNG files, or a data set of Hugging Face."""
 
 from segtransfer.export.folder import Exported, ExportFormat, export
 

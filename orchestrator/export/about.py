@@ -12,11 +12,15 @@ EXPORT_VERSION = 1  # raise if a table or folder changes its meaning
 
 
 def describe(reader: ExperimentReader, warnings: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the content of ``experiment.json``; its notes are complete after all shards.
+    """Return the content of ``experiment.json``.
 
     Args:
-        reader: The reader of the experiment.
+        reader: The reader of the experiment. Its notes are complete after all shards were read.
         warnings: The sentences of the results' warnings.
+
+    Returns:
+        JSON values: versions, identity, name, data set, classes, palette (RGB, 0 to 255), notes,
+        warnings, and the spec without folders.
     """
     manifest = reader.manifest
     return {
@@ -34,7 +38,15 @@ def describe(reader: ExperimentReader, warnings: Sequence[str] = ()) -> dict[str
 
 
 def schema_metadata(reader: ExperimentReader, table: str) -> dict[str, str]:
-    """Return the metadata of a Parquet table's schema."""
+    """Return the metadata of a Parquet table's schema.
+
+    Args:
+        reader: The reader of the experiment.
+        table: The name of the table, for example ``cells``.
+
+    Returns:
+        Texts by name, each name with the prefix ``segtransfer.``.
+    """
     about = describe(reader)
     return {
         "segtransfer.table": table,
@@ -48,9 +60,15 @@ def schema_metadata(reader: ExperimentReader, table: str) -> dict[str, str]:
 
 
 def without_folders(value: Any) -> Any:
-    """Return a spec with each absolute path cut to its last part.
+    """Return a spec with each absolute path replaced by the name of its file or folder.
 
-    Published files shall not reveal the folders of the machine that wrote them.
+    So published files do not reveal the folders of a machine.
+
+    Args:
+        value: JSON values.
+
+    Returns:
+        A copy. Texts that do not start with ``/`` are kept.
     """
     if isinstance(value, dict):
         return {key: without_folders(item) for key, item in value.items()}

@@ -22,11 +22,15 @@ ExportFormat = Literal["parquet", "csv", "png", "hf"]
 
 @dataclass(frozen=True)
 class Exported:
-    """The experiment's name, the folder, its files and bytes.
+    """The result of an export.
 
     Attributes:
-        notes: A sentence per missing part.
-        warnings: The reasons why exported scores mean little.
+        name: The experiment's name.
+        folder: The folder.
+        files: The number of files in the folder.
+        nbytes: The bytes of the files.
+        notes: A sentence per kind of missing results.
+        warnings: The warnings of the results, for example about a random target; none for ``png``.
     """
 
     name: str
@@ -61,11 +65,11 @@ def export(
         advance: Called with the number of shards written and the number of all shards.
 
     Raises:
-        InputError: If there is no such experiment, ``out`` is not empty, or the format holds no
-            predictions.
+        InputError: The location has no store, the store has no such experiment, ``out`` is not
+            empty or is a file, or ``predictions`` is set for ``parquet`` or ``csv``.
     """
     if predictions and kind not in ("png", "hf"):
-        raise InputError(f"predictions are images, which {kind} does not hold: export png or hf")
+        raise InputError(f"predictions are images, and {kind} holds tables; export png or hf")
     store = open_existing(location)
     identity, content = experiment_of(store, experiment)
     manifest = read_manifest(content, identity, store.location)
@@ -91,11 +95,11 @@ def _new_folder(folder: Path) -> Path:
     """Create a folder, or return it if it is empty.
 
     Raises:
-        InputError: If the folder holds something, or is a file.
+        InputError: The folder is not empty, or is a file.
     """
     if folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"{folder} is not empty; give a new folder, or an empty one")
+        raise InputError(f"{folder} is not empty; give a new or empty folder")
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give a new folder, or an empty one")
+        raise InputError(f"{folder} is a file; give a new or empty folder")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -29,13 +29,13 @@ IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 SPLIT = "test"
 TABLES = ("cells", "images", "attacks", "models")
 ABOUT = {
-    "adversarial": "an adversarial image, exactly as it was scored",
-    "clean": "an image that they were made of, and its label (class indices, 255 is ignored)",
-    "predictions": "what a target predicts of an image (class indices with a palette)",
-    "cells": "an attack, source and target: every metric",
-    "images": "an image, attack, source and target: confusion matrix, counts, perturbation",
-    "attacks": "an attack: settings, cost, mean perturbation",
-    "models": "a model: backbone, fingerprint, settings",
+    "adversarial": "adversarial image, exactly as scored",
+    "clean": "clean image, with its label (class indices, 255 is ignored)",
+    "predictions": "attack, source, target and image: the prediction (class indices)",
+    "cells": "attack, source and target: every metric",
+    "images": "image, attack, source and target: confusion matrix, counts, perturbation",
+    "attacks": "attack: settings, cost, mean perturbation",
+    "models": "model: backbone, fingerprint, settings",
 }
 
 ADVERSARIAL_FIELDS: Fields = {
@@ -63,6 +63,11 @@ PREDICTION_FIELDS: Fields = {
 
 def write_hub(reader: ExperimentReader, folder: Path, predictions: bool) -> Results:
     """Write the tables, the images, and the card.
+
+    Args:
+        reader: The reader of the experiment.
+        folder: An empty folder.
+        predictions: Whether to write the predictions of every target.
 
     Returns:
         The results, with sums over images in place of images.
@@ -95,7 +100,7 @@ def _write_part(
     fields: Fields,
     columns: Iterator[dict[str, Any]],
 ) -> bool:
-    """Write a shard's part of a subset; return False, without a file, if the part is empty."""
+    """Write a shard's part of a subset; return False and write no file for an empty part."""
     first = next(columns, None)
     if first is None:
         return False
@@ -176,11 +181,11 @@ def _card(reader: ExperimentReader, results: Results, subsets: Sequence[str]) ->
         yaml.safe_dump(head, sort_keys=False, allow_unicode=True) + "---",
         f"# Adversarial examples of {results.name}",
         "",
-        f"Made and scored by segtransfer. The images are those of {results.manifest.dataset}, "
-        "whose licence holds for them and for what was made of them.",
+        f"Made and scored by segtransfer from images of {results.manifest.dataset}. The licence of "
+        f"{results.manifest.dataset} also covers the adversarial images.",
         "",
         *(f"**{note}.**\n" for note in reader.notes),
-        "| subset | a row is for |",
+        "| subset | a row per |",
         "|---|---|",
         *(f"| `{name}` | {ABOUT[name]} |" for name in subsets),
         "",

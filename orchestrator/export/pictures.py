@@ -3,11 +3,11 @@
     images/<image>.png  labels/<image>.png  dataset.json    read by data: {folder: OUT}
     attacks/<attack>/<source>/<image>.png                   read by attacks: [{files: ...}]
     predictions/<target>/<attack>/<source>/<image>.png      class indices with a palette
-    again.yaml                                              an experiment that scores the AEs again
+    again.yaml                                              a spec that scores the AEs again
     images.csv                                              file, image id, sequence, group
 
-An attack without a source has no <source>. A ``:`` in an attack's name is written ``=``, and other
-characters outside the safe set are written ``%XX``.
+An attack without a source has no <source>. A ``:`` in an attack's name is written ``=``. Other
+characters than letters, digits, ``_``, ``-`` and ``.`` are written ``%XX``.
 """
 
 import csv
@@ -26,12 +26,21 @@ from segtransfer.tasks.yaml_files import dump
 
 IMAGES_CSV_HEADER = ("file", "image_id", "sequence", "schedule_group")
 RESCORING_COMMENT = (
-    "# Scores these adversarial images: add models, then segtransfer run again.yaml\n"
+    "# Scores these adversarial images. Add models, then: segtransfer run again.yaml\n"
 )
 
 
 def write_pictures(reader: ExperimentReader, folder: Path, predictions: bool) -> None:
-    """Write clean images, labels and AEs exactly as stored, and predictions if asked for."""
+    """Write clean images, labels and AEs exactly as stored, and optionally predictions.
+
+    Args:
+        reader: The reader of the experiment.
+        folder: An empty folder.
+        predictions: Whether to write the predictions of every target.
+
+    Raises:
+        FileExistsError: Two images have one file name, on a file system that ignores case.
+    """
     colours = palette(reader.manifest.palette)
     known: list[tuple[str, str, str, int]] = []
     written: dict[tuple[str, str | None], set[str]] = defaultdict(set)  # by attack and source
@@ -64,8 +73,13 @@ def write_pictures(reader: ExperimentReader, folder: Path, predictions: bool) ->
 
 
 def attack_path(attack: str, source: str | None) -> Path:
-    """Return the folder of an attack's AEs on a source, relative to the folder of all attacks."""
-    name = file_name(attack.replace(":", "="))  # no name of an attack holds a =
+    """Return the folder of an attack's AEs, relative to the folder of all attacks.
+
+    Args:
+        attack: The name of the attack's variant.
+        source: The name of the source; None for an attack without a source.
+    """
+    name = file_name(attack.replace(":", "="))  # names of attacks have no =
     return Path(name) if source is None else Path(name, file_name(source))
 
 
@@ -73,8 +87,8 @@ def png(pixels: np.ndarray, colours: Sequence[int] | None = None) -> bytes:
     """Return the bytes of a PNG file.
 
     Args:
-        pixels: uint8, 3 x H x W in RGB, or H x W class indices.
-        colours: A palette of 256 RGB colours for class indices; grey without a palette.
+        pixels: uint8: RGB, 3 x H x W, or class indices, H x W.
+        colours: The 768 values of ``palette`` for class indices. Default: grey levels.
     """
     image = Image.fromarray(pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0))
     if colours is not None:
@@ -85,9 +99,13 @@ def png(pixels: np.ndarray, colours: Sequence[int] | None = None) -> bytes:
 
 
 def palette(colours: Sequence[Sequence[int]]) -> list[int]:
-    """Return the 768 values of a PNG palette from the RGB colours of the classes.
+    """Return the PNG palette of the classes.
 
-    All other indices are black.
+    Args:
+        colours: The RGB colour of each class, 0 to 255.
+
+    Returns:
+        256 RGB colours, 768 values. Indices beyond the classes are black.
     """
     flat = [value for colour in colours for value in colour]
     return flat + [0] * (3 * 256 - len(flat))
@@ -98,7 +116,7 @@ def _write(
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for image_id, pixels in zip(image_ids, images, strict=True):
-        # Never overwrite: file systems that ignore case take two names for one.
+        # Never overwrite: file systems that ignore case give two names the same file.
         with (folder / f"{file_name(image_id)}.png").open("xb") as file:
             file.write(png(pixels, colours))
 

@@ -1,6 +1,6 @@
-"""The results of an experiment as sums over images, from one pass over its shards.
+"""The results of an experiment as sums over images, from a single pass over its shards.
 
-Clean cells keep their counts by image, from which the margin of a published mIoU follows.
+Clean cells keep the counts of each image, because the margin of a published mIoU needs them.
 """
 
 from collections import Counter
@@ -16,9 +16,15 @@ from segtransfer.tasks import metrics
 
 @dataclass(frozen=True)
 class Sum:
-    """A matrix cell's counts N x 3 x K, its fooled and right pixels, its images and shards.
+    """The counts of a matrix cell.
 
-    N is the number of images of a clean cell, and 1 for the sum over the images of another.
+    Attributes:
+        counts: N x 3 x K: right, labelled and predicted pixels per class. N is the number of
+            images for a clean cell, and 1 for any other cell, summed over images.
+        fooled: The number of fooled pixels, and of pixels that are right on the clean images. None
+            without clean predictions.
+        images: The number of scored images.
+        shards: The number of scored shards.
     """
 
     counts: np.ndarray
@@ -34,7 +40,7 @@ class Sums:
         self._sums: dict[MatrixIndex, Sum] = {}
 
     def add(self, scored: ScoredShard) -> None:
-        """Add the images of one evaluation to their matrix cell."""
+        """Add the images of an evaluation to their matrix cell."""
         index = scored.cell.index
         counts = metrics.class_counts(scored.evaluation.confusions)
         fooled = None if scored.fooled is None else scored.fooled.sum(0)
@@ -44,13 +50,17 @@ class Sums:
         self._sums[index] = new if old is None else _added(old, new, clean)
 
     def images(self, index: MatrixIndex) -> int:
-        """Return the number of scored images of a matrix cell."""
+        """Return the number of scored images of a matrix cell, 0 for an unknown cell."""
         return self._sums[index].images if index in self._sums else 0
 
     def results(self, reader: ExperimentReader) -> Results:
         """Return the results with the sum of each matrix cell in place of its images.
 
-        Matrix cells with a missing shard are left out, as in ``results_of``.
+        Args:
+            reader: The reader of the experiment, after all shards were read.
+
+        Returns:
+            The results. Matrix cells with a missing shard are left out, as in ``results_of``.
         """
         shards = Counter(cell.index for cells in reader.cells.values() for cell in cells)
         whole = {index: s for index, s in self._sums.items() if s.shards == shards[index]}

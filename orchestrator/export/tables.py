@@ -79,7 +79,12 @@ MODEL_FIELDS: Fields = {
 def write_tables(reader: ExperimentReader, folder: Path, kind: TableFormat) -> Results:
     """Write the tables of cells, images, attacks and models.
 
-    Parquet also holds the confusion matrices, K * K numbers per image, labels by predictions.
+    Parquet also has the confusion matrices: K * K pixel counts per image, labels by predictions.
+
+    Args:
+        reader: The reader of the experiment.
+        folder: An empty folder.
+        kind: The format, which is also the ending of the files.
 
     Returns:
         The results, with sums over images in place of images.
@@ -107,7 +112,7 @@ def write_tables(reader: ExperimentReader, folder: Path, kind: TableFormat) -> R
 def _image_columns(
     scored: ScoredShard, shard: Shard | None, perturbation: Statistics, matrices: bool
 ) -> dict[str, Any]:
-    """Return the columns of one evaluation, a row per image."""
+    """Return the columns of an evaluation, a row per image."""
     cell, evaluation = scored.cell, scored.evaluation
     confusions, count = evaluation.confusions, len(evaluation.image_ids)
     nothing = [None] * count
@@ -189,7 +194,10 @@ def _open(
 
 
 class TableWriter:
-    """A writer of a table on disk; rows reach a Parquet file in groups of ``ROW_GROUP_BYTES``."""
+    """A writer of a table on disk. Rows are buffered up to ``ROW_GROUP_BYTES``.
+
+    Closed by the end of its context, which writes the last rows.
+    """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
@@ -202,7 +210,11 @@ class TableWriter:
         )
 
     def write(self, columns: dict[str, Any]) -> None:
-        """Add rows, given by column. NaN is written as null."""
+        """Add rows. NaN is written as null.
+
+        Args:
+            columns: The values of every column of the schema, all of the same length.
+        """
         arrays = [
             values if isinstance(values, pa.Array) else pa.array(values, type, from_pandas=True)
             for type, values in ((f.type, columns[f.name]) for f in self._schema)

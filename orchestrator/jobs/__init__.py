@@ -1,3 +1,3 @@
-"""Runs and searches as jobs of a Ray cluster: what is sent, how they are followed and stopped."""
+"""Runs and searches as jobs of a Ray cluster: bundle, submission, log, stop."""
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"  # of a cluster's dashboard

@@ -25,15 +25,20 @@ from segtransfer.tasks.yaml_files import parse
 
 VARIABLES = "segtransfer_variables"
 FUNCTION = re.compile(r"(\w+)[\w.]*:\w+")  # package.module:function
-# Ray kills a job three seconds after it asked it to stop; ours draws and logs what it has.
+# By default Ray kills a job 3 seconds after SIGTERM; the report and MLflow take longer.
 STOP_WITHIN = {"RAY_JOB_STOP_WAIT_TIME_S": "120"}
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A spec to run as a job: its file or a recipe, and overrides.
+    """A spec to run as a job.
 
-    ``store`` replaces the spec's own. ``resume`` is an option of a ``search``.
+    Attributes:
+        spec: The path of a YAML file, or the name of a recipe.
+        overrides: Fields to set, as ``field.path=value``.
+        store: The folder or URL of the store; None for the spec's own.
+        search: Whether the spec is a search.
+        resume: Whether the search continues trials in the store.
     """
 
     spec: str
@@ -45,9 +50,12 @@ class JobRequest:
 
 @dataclass(frozen=True)
 class JobBundle:
-    """Content of a job: ``folder`` becomes its working folder, ``modules`` are folders on the path.
+    """The content of a job.
 
-    ``modules`` are imported by their names.
+    Attributes:
+        entrypoint: The command line, quoted for a shell.
+        folder: The folder for upload as the job's working folder.
+        modules: Folders of packages for upload to the Python path of the job.
     """
 
     entrypoint: str
@@ -55,9 +63,14 @@ class JobBundle:
     modules: tuple[Path, ...]
 
     def runtime_env(self) -> dict[str, Any]:
-        """Return the bundle as Ray's ``runtime_env``."""
+        """Return the bundle as Ray's ``runtime_env``.
+
+        Returns:
+            The working folder, the packages, the seconds between SIGTERM and SIGKILL, and the hook
+            that sets variables in workers if there are variables.
+        """
         content: dict[str, Any] = {"working_dir": str(self.folder), "env_vars": STOP_WITHIN}
-        if self.modules:  # Ray chokes on an empty list
+        if self.modules:  # Ray refuses an empty list
             content["py_modules"] = [str(module) for module in self.modules]
         if any(module.name == VARIABLES for module in self.modules):
             content["worker_process_setup_hook"] = f"{VARIABLES}.hand_over"
@@ -75,12 +88,17 @@ def pack(
 
     Args:
         request: The spec and its overrides.
-        working_dir: Folder to send whole; if None, the spec is sent alone.
-        package: Wheel or source tree of segtransfer to send, for nodes that have none.
-        env: Names of environment variables to hand to the job.
+        working_dir: The folder to upload whole; None to upload the spec only.
+        package: The wheel or source tree of segtransfer to upload, for nodes without segtransfer.
+        env: The names of environment variables to set in the job.
+
+    Yields:
+        The bundle, whose folders exist within the context.
 
     Raises:
-        InputError: The spec is wrong, or needs files that would not be sent.
+        InputError: The spec is wrong, needs files that would not be uploaded, or writes into the
+            job's working folder; ``working_dir`` or ``package`` cannot be used; a variable is
+            not set.
     """
     folder = None if working_dir is None else _folder(working_dir)
     _check(request, folder)
@@ -100,16 +118,16 @@ def pack(
 
 
 def _values(names: Iterable[str]) -> dict[str, str]:
-    """Return environment variables of this process by name; raise InputError if one is not set."""
+    """Return environment variables of this process by name; raise InputError for unset names."""
     found = {}
     for name in names:
         if "=" in name:
             raise InputError(
-                f"--env {name.partition('=')[0]}: give the name alone; the value is taken from the "
-                "environment, so that it stands in no command line"
+                f"--env {name.partition('=')[0]}: give the name alone; the value is read from the "
+                "environment, because command lines are logged"
             )
         if name not in os.environ:
-            raise InputError(f"--env {name}: no such variable is set here; export it first")
+            raise InputError(f"--env {name}: the variable is not set; export {name} first")
         found[name] = os.environ[name]
     return found
 
@@ -117,7 +135,8 @@ def _values(names: Iterable[str]) -> dict[str, str]:
 def _command(request: JobRequest, spec: str, carried: bool, with_variables: bool) -> str:
     """Return the entry point, quoted for a shell.
 
-    A package that is carried along brings no script. ``-P`` keeps the working folder off the path.
+    An uploaded package has no script, so it runs as a module. ``-P`` keeps the working folder off
+    the Python path.
     """
     python = ["python", "-P", "-m"]
     program = [*python, "segtransfer"] if carried else ["segtransfer"]
@@ -130,7 +149,7 @@ def _command(request: JobRequest, spec: str, carried: bool, with_variables: bool
 
 
 def _lay_out_variables(values: Mapping[str, str], scratch: Path) -> Path:
-    """Write a module that sets the variables, readable by its owner alone, here and on nodes."""
+    """Write a package that sets the variables; only its owner can read the values."""
     folder = scratch / VARIABLES
     folder.mkdir(mode=0o700)
     for path in Path(variables.__file__).parent.glob("*.py"):
@@ -142,7 +161,7 @@ def _lay_out_variables(values: Mapping[str, str], scratch: Path) -> Path:
 
 
 def _lay_out(request: JobRequest, folder: Path) -> str:
-    """Make a working folder with the spec alone, or empty for a recipe; return the spec's name."""
+    """Make a working folder with the spec only, or empty for a recipe; return the spec's name."""
     folder.mkdir()
     path = Path(request.spec).expanduser()
     if not path.is_file():
@@ -157,26 +176,26 @@ def _within(request: JobRequest, folder: Path) -> str:
     if not path.is_file():
         return request.spec
     if not path.is_relative_to(folder):
-        raise InputError(f"{request.spec} is not in the working folder {folder}; move it there")
+        raise InputError(f"{request.spec} is not in the working folder {folder}; move the file")
     return str(path.relative_to(folder))
 
 
 def _folder(working_dir: str) -> Path:
-    """Return a working folder that hides no installed segtransfer from the nodes' Python."""
+    """Return a working folder; refuse a folder that hides segtransfer from Python on the nodes."""
     folder = Path(working_dir).expanduser().resolve()
     if not folder.is_dir():
         raise InputError(f"--working-dir {working_dir} is no folder")
     for name in ("segtransfer.py", "segtransfer/__init__.py"):
         if (folder / name).is_file():
             raise InputError(
-                f"{folder} holds '{name}', which on the nodes would stand in for segtransfer "
-                "itself; rename it"
+                f"{folder} holds '{name}', which would be imported on the nodes in place of "
+                "segtransfer; rename the file or folder"
             )
     return folder
 
 
 def _check(request: JobRequest, folder: Path | None) -> None:
-    """Raise InputError if the spec is wrong, or needs files or modules that its job would lack."""
+    """Raise InputError if the spec is wrong, or needs files or modules that the job would lack."""
     options = [] if request.store is None else [f"runtime.store={json.dumps(request.store)}"]
     read = read_search if request.search else read_experiment
     spec: Experiment | Search = read(request.spec, [*request.overrides, *options])
@@ -189,7 +208,7 @@ def _check(request: JobRequest, folder: Path | None) -> None:
     texts = set(_texts(content))
     needed = [Path(text) for text in texts if Path(text).is_absolute()] + [*_files(request)][1:]
     paths = [path for path in needed if str(path) not in given]
-    # A preset of the user's own is written in the spec, and gone from what was read.
+    # The written spec has the name of a user's preset, and the read spec its fields.
     matches = [FUNCTION.fullmatch(text) for text in texts.union(written)]
     modules = {match[1] for match in matches if match}
     own = [name for name in modules - {"segtransfer"} if _module(Path.cwd(), name)]
@@ -211,14 +230,20 @@ def _check_within(
         if not path.exists():
             raise InputError(f"{request.spec} needs {path}, which does not exist")
         if not path.is_relative_to(folder):
-            raise InputError(f"{request.spec} needs {path}, which is outside {folder}")
+            raise InputError(
+                f"{request.spec} needs {path}, which is outside {folder}; move the file into the "
+                "working folder"
+            )
     for name in modules:
         if not _module(folder, name):
-            raise InputError(f"{request.spec} needs the module {name}, which is not in {folder}")
+            raise InputError(
+                f"{request.spec} needs the module {name}, which is not in {folder}; move the "
+                "module into the working folder"
+            )
 
 
 def _check_outputs(content: Mapping[str, Any], given: set[str], *, stored: bool) -> None:
-    """Raise InputError if an output is in the working folder, which is deleted with the job.
+    """Raise InputError if an output is in the working folder, which Ray deletes after the job.
 
     Args:
         content: The spec.
@@ -230,7 +255,7 @@ def _check_outputs(content: Mapping[str, Any], given: set[str], *, stored: bool)
         Store(runtime["store"])
     outputs = {f"runtime.{field}": runtime[field] for field in ("store", "journal", "log")}
     if runtime["fleet"]["name"] is not None and not stored:
-        outputs.pop("runtime.store")  # the fleet knows its store
+        outputs.pop("runtime.store")  # the run uses the store of the fleet
     for field, value in {**outputs, "search.storage": search.get("storage")}.items():
         if value is not None and "://" not in value and value not in given:
             raise InputError(
@@ -240,7 +265,7 @@ def _check_outputs(content: Mapping[str, Any], given: set[str], *, stored: bool)
 
 
 def _written(request: JobRequest, options: Sequence[str]) -> list[str]:
-    """Return all texts of the request as written; reading a spec makes all its paths absolute."""
+    """Return all texts of the request as written; in a read spec all paths are absolute."""
     texts = [
         text
         for override in [*request.overrides, *options]
@@ -250,7 +275,7 @@ def _written(request: JobRequest, options: Sequence[str]) -> list[str]:
 
 
 def _files(request: JobRequest) -> dict[Path, dict[str, Any]]:
-    """Return the content of the spec's file, if it is no recipe, and of the files of its bases."""
+    """Return the content of the spec's file and of the files of its bases, recipes left out."""
     path = Path(request.spec).expanduser()
     recipes = SEARCH_RECIPES if request.search else EXPERIMENT_RECIPES
     read = with_bases(path, [recipes]) if path.is_file() else {}

@@ -14,24 +14,32 @@ PACKAGE = Path(segtransfer.__file__).parent
 
 @dataclass(frozen=True)
 class CopiedFiles:
-    """Paths below the target folder: ``written``, and ``kept`` because they differ from ours."""
+    """The result of a copy.
+
+    Attributes:
+        written: Paths of new files.
+        kept: Paths of existing files that differ from the shipped files, and are unchanged.
+    """
 
     written: tuple[Path, ...]
     kept: tuple[Path, ...]
 
 
 def copy_infra(target: Path) -> CopiedFiles:
-    """Copy the files for clusters into a folder; files of the user are never replaced.
+    """Copy the files for clusters into a folder. Existing files are never replaced.
+
+    Args:
+        target: The folder, created if missing.
 
     Raises:
-        InputError: This installation has no such files, or a file is where a folder is needed.
+        InputError: This installation has no such files, or a file is in the place of a folder.
     """
     written, kept = [], []
     source = _folder()
     for path in _files(source):
         copy = target / path.relative_to(source)
         if taken := next((place for place in copy.parents if place.is_file()), None):
-            raise InputError(f"{taken} is a file, and a folder is needed; name another folder")
+            raise InputError(f"{taken} is a file, and a folder is needed; give another folder")
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
@@ -47,13 +55,13 @@ def _folder() -> Path:
         if (folder / LIST).is_file():
             return folder
     raise InputError(
-        "this installation of segtransfer has no files for clusters, as in a container or a job; "
-        "install it from its wheel or source tree"
+        "this installation of segtransfer lacks the files for clusters (containers and jobs have "
+        "none); install segtransfer from a wheel or source tree"
     )
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files that users get, in the order of their list."""
+    """Yield the files for users, in the order of their list."""
     for name in (folder / LIST).read_text().split():
         path = folder / name
         yield from [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())

@@ -1,4 +1,4 @@
-"""The package segtransfer as a job carries it along: the content of its wheel."""
+"""The package segtransfer for upload with a job: the content of its wheel."""
 
 import shutil
 import subprocess
@@ -18,14 +18,17 @@ BUILT = "orchestrator/reporting/html/vega.js"  # setup.py makes it, with vl_conv
 
 
 def unpack_package(package: str, scratch: Path) -> tuple[Path, ...]:
-    """Unpack a wheel, or the wheel built from a source tree, and return its top folders.
+    """Unpack a wheel, or the wheel built from a source tree.
 
-    As folders they need no installer and no network on the nodes; Ray would install a wheel
-    together with all its dependencies.
+    Folders need no installer and no network on the nodes; Ray would install a wheel together with
+    all its dependencies.
 
     Args:
-        package: Path of a wheel or of a source tree.
-        scratch: Empty folder for the content and for the build.
+        package: The path of a wheel or of a source tree.
+        scratch: An empty folder for the content and for the build.
+
+    Returns:
+        The top folders of the wheel: the package and its metadata.
 
     Raises:
         InputError: The path is neither, cannot be read, or the wheel cannot be built.
@@ -54,7 +57,7 @@ def _is_source_tree(path: Path) -> bool:
 def _build_wheel(tree: Path, scratch: Path) -> Path:
     """Build the wheel of a copy of a source tree.
 
-    In the tree itself setuptools would leave files, and take modules from an earlier ``build/``.
+    In the tree itself setuptools would leave files, and use modules of an earlier ``build/``.
     """
     sources, wheels = scratch / "sources", scratch / "wheels"
     sources.mkdir(parents=True)
@@ -74,14 +77,14 @@ def _build_wheel(tree: Path, scratch: Path) -> Path:
         reasons = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         reason = next((r for r in reasons if r.startswith(("ERROR:", "error:"))), "")
         raise InputError(
-            f"--package {tree}: pip builds no wheel of this source tree "
+            f"--package {tree}: pip cannot build a wheel of this source tree "
             f"({reason or ' '.join(reasons[-1:])}); give --package a wheel"
         )
     return next(wheels.glob("*.whl"))
 
 
 def _builds_alone(tree: Path) -> bool:
-    """Return whether the wheel of a source tree can be built with what is installed here."""
+    """Return whether the wheel of a source tree can be built with the installed packages."""
     try:
         recent = int(version("setuptools").partition(".")[0]) >= LEAST_SETUPTOOLS
     except PackageNotFoundError:

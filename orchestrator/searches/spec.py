@@ -128,14 +128,22 @@ class Confirmation(Frozen):
 class Search(Frozen):
     """A search for the attack settings that transfer best.
 
-    Fields without an entry below are those of an experiment.
-
     Attributes:
+        name: The name in reports and MLflow. Letters, digits, ``_``, ``-`` and ``.``, at most 60.
+            Default: the name of the file, or ``search``.
+        data: The images and labels of the trials, which differ from those of ``confirm``.
+        models: The models of trials and confirmation, as in an experiment.
+        sources: The names of the source models of the trials, at least one.
+        targets: The names of the target models of the trials, at least one.
         attack: The base of every proposal: threat, budget, and all fields that the space does not
             set.
         search: Settings of proposals and rungs.
         confirm: Settings of the confirmation.
-        seed: The seed of proposals and of all draws in attacks.
+        seed: The seed of proposals and of all draws in attacks, 0 to 2^63 - 1.
+        schedule_groups: The number of schedule groups of the trials, 1 to 4096.
+        shard_size: The largest number of images per task, 1 to 4096.
+        numerics: How all models compute, ``reference`` (fp32), ``fast``, or a mapping of options.
+        runtime: The execution: store, executor, fleet, limits. No field changes a result or key.
     """
 
     name: Annotated[Name, Field(max_length=60)] = "search"

@@ -14,9 +14,14 @@ from segtransfer.tasks.data.shards import Shard
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation task: its arrays, its report, and the time of its commit in ISO 8601.
+    """The scores of an evaluation task.
 
-    Confusions are int64 N x K x K, predictions uint8 N x H x W.
+    Attributes:
+        image_ids: The ids of the N images.
+        confusions: int64 N x K x K: pixels by label (rows) and prediction (columns).
+        predictions: Class indices, uint8 N x H x W.
+        report: The cost and numerics of the task; empty if read without the row.
+        created: The time of the commit in ISO 8601; empty if read without the row.
     """
 
     image_ids: tuple[str, ...]
@@ -27,11 +32,14 @@ class Evaluation:
 
 
 def encode_images(ids: Sequence[str], images: np.ndarray) -> bytes:
-    """Return AEs as Arrow IPC, a row per AE: all images of the first variant, then the next.
+    """Return AEs as bytes.
 
     Args:
         ids: The ids of the N images.
         images: The AEs, uint8 M x N x 3 x H x W for M variants.
+
+    Returns:
+        An Arrow IPC file with a row per AE: all images of the first variant, then of the next.
     """
     table = _image_table(tuple(ids) * len(images), images.reshape(-1, *images.shape[2:]), "image")
     numbers = np.repeat(np.arange(len(images)), len(ids))
@@ -39,10 +47,14 @@ def encode_images(ids: Sequence[str], images: np.ndarray) -> bytes:
 
 
 def decode_images(content: bytes) -> tuple[tuple[str, ...], np.ndarray] | None:
-    """Return the N image ids, and the AEs uint8 M x N x 3 x H x W for M variants.
+    """Read AEs from bytes.
+
+    Args:
+        content: The content of a blob.
 
     Returns:
-        None if the bytes are anything else than ``encode_images`` writes.
+        The N image ids, and the AEs, uint8 M x N x 3 x H x W for M variants. None if the bytes are
+        no output of ``encode_images``.
     """
     try:
         table = pa.ipc.open_file(content).read_all()
@@ -60,12 +72,15 @@ def decode_images(content: bytes) -> tuple[tuple[str, ...], np.ndarray] | None:
 
 
 def encode_evaluation(ids: Sequence[str], confusions: np.ndarray, predictions: np.ndarray) -> bytes:
-    """Return an evaluation as Parquet, a row per image.
+    """Return the arrays of an evaluation as bytes.
 
     Args:
         ids: The ids of the N images.
         confusions: int64 N x K x K, labels by predictions.
         predictions: uint8 N x H x W class indices.
+
+    Returns:
+        A Parquet file with a row per image.
     """
     tensor = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(confusions))
     table = _image_table(tuple(ids), predictions, "prediction")
@@ -75,13 +90,17 @@ def encode_evaluation(ids: Sequence[str], confusions: np.ndarray, predictions: n
 
 
 def decode_evaluation(content: bytes) -> Evaluation | None:
-    """Return an evaluation.
+    """Read an evaluation from bytes.
+
+    Args:
+        content: The content of a blob.
 
     Returns:
-        None if the bytes are anything else than ``encode_evaluation`` writes.
+        The evaluation, without report and time. None if the bytes are no output of
+        ``encode_evaluation``, a count is negative, or an image id occurs twice.
     """
     try:
-        # Not through a data set: its threads may end after the interpreter, which crashes then.
+        # pq.read_table starts threads that can outlive the interpreter, which then crashes.
         table = pq.ParquetFile(pa.BufferReader(content)).read()
         table.validate(full=True)
         evaluation = Evaluation(
@@ -98,7 +117,7 @@ def decode_evaluation(content: bytes) -> Evaluation | None:
 
 
 def encode_shard(shard: Shard) -> bytes:
-    """Return a shard as Arrow IPC, a row per image."""
+    """Return a shard as bytes: an Arrow IPC file with a row per image."""
     table = _image_table(shard.image_ids, shard.images, "image")
     labels = _image_table(shard.image_ids, shard.labels, "label")
     table = table.append_column("label", labels["label"])
@@ -110,7 +129,15 @@ def encode_shard(shard: Shard) -> bytes:
 
 
 def decode_shard(shard_id: str, content: bytes) -> Shard | None:
-    """Return a shard; None if it is damaged, so that its id is not the hash of its content."""
+    """Read a shard from bytes.
+
+    Args:
+        shard_id: The id of the shard, the hash of its content.
+        content: The content of the shard's file.
+
+    Returns:
+        None if the bytes are no output of ``encode_shard``, or the content has another hash.
+    """
     try:
         table = pa.ipc.open_file(content).read_all()
         table.validate(full=True)
@@ -129,7 +156,7 @@ def decode_shard(shard_id: str, content: bytes) -> Shard | None:
 
 
 def _distinct(ids: tuple[str, ...]) -> bool:
-    """Return whether these are ids of images: at least one, all text, none twice."""
+    """Return whether image ids are valid: at least one, each a text, all different."""
     return len(set(ids)) == len(ids) > 0 and all(isinstance(name, str) for name in ids)
 
 
@@ -155,7 +182,7 @@ def _arrays(table: pa.Table, name: str, prefix: str = "") -> np.ndarray:
         prefix: The prefix of the columns with height and width.
 
     Raises:
-        ValueError: If the rows differ in size, or the bytes are of another size.
+        ValueError: The rows differ in size, or the bytes do not fit the size.
     """
     sides = (table[f"{prefix}{side}"].to_pylist() for side in ("height", "width"))
     sizes = set(zip(*sides, strict=True))

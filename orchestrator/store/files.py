@@ -1,14 +1,12 @@
 """Files below one root, on a local disk or in a bucket: list, read, write whole, delete.
 
-Errors are OSError or InputError with a sentence that names the operation, the place and a cure.
+Errors are StoreError or InputError. The message names the operation, the path and a remedy.
 """
 
 import errno
 import os
 import re
-import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,38 +18,48 @@ import pyarrow as pa
 from pyarrow import fs
 
 from segtransfer.errors import InputError, SegtransferError
+from segtransfer.store.local_disk import (
+    files_below,
+    folders_below,
+    read_regular,
+    replace_file,
+    set_aside,
+)
 from segtransfer.tasks.urls import secret_part
 
 # In these buckets an object is visible only after its upload ends, so a write is atomic.
 BUCKETS = ("s3", "gs", "gcs", "abfs", "abfss")
-PARTIAL = ".partial-"
-ASIDE = ".aside-"
 
-_COMMITTED_STAYS = "what was committed before is kept"
+_COMMITTED_STAYS = "committed results are kept"
 _ADVICE = {
-    errno.ENOSPC: f"free some space there and run again: {_COMMITTED_STAYS}",
+    errno.ENOSPC: f"free some space on the disk and run again: {_COMMITTED_STAYS}",
     errno.EDQUOT: f"free some of your quota and run again: {_COMMITTED_STAYS}",
-    errno.EROFS: "it can be read, not written: give another folder as runtime.store",
-    errno.EACCES: "give a folder you may read and write as runtime.store",
-    errno.EPERM: "give a folder you may read and write as runtime.store",
+    errno.EROFS: "the file system is read-only: give another folder as runtime.store",
+    errno.EACCES: "give a folder that you may read and write as runtime.store",
+    errno.EPERM: "give a folder that you may read and write as runtime.store",
     errno.ENOTDIR: "a part of this path is a plain file: give a folder as runtime.store",
     errno.EEXIST: "a part of this path is a plain file: give a folder as runtime.store",
 }
 _TRANSPORT = r"AWS Error|curlCode|google::cloud|Azure|Status\("
 _CREDENTIALS = (
-    "the bucket refuses these credentials, or there are none: set AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), also where workers run"
+    "the bucket refuses these credentials, or none are set: set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), also on the nodes of workers"
 )
 _ENDPOINT = "nothing answers there: check endpoint_override and scheme in the URL, and the network"
 _REMOTE_ADVICE = [
-    (r"NO_SUCH_BUCKET", "there is no such bucket: create it, or correct the URL"),
+    (r"NO_SUCH_BUCKET", "the bucket does not exist: create the bucket, or correct the URL"),
     (r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|EXPIRED|TOKEN|CREDENTIAL|40[13]", _CREDENTIALS),
     (r"NETWORK_CONNECTION|REQUEST_TIMEOUT|curlCode", _ENDPOINT),
 ]
 
 
 class StoreError(SegtransferError, OSError):
-    """An OSError with a sentence for the user, and the system's ``errno`` or None."""
+    """A failure to read or write a store; also an OSError.
+
+    Attributes:
+        errno: The system's error number, or None.
+        exit_code: 2 if a part of the store's path is a file, else 1.
+    """
 
     def __init__(self, number: int | None, sentence: str) -> None:
         super().__init__(sentence)
@@ -65,7 +73,13 @@ class StoreError(SegtransferError, OSError):
 
 @dataclass(frozen=True)
 class FileInfo:
-    """A file: its path below the root, bytes, and the time of the last write in ns since 1970."""
+    """A file of a store.
+
+    Attributes:
+        path: The path below the root.
+        nbytes: The size in bytes.
+        mtime_ns: The time of the last write, in nanoseconds since 1970.
+    """
 
     path: str
     nbytes: int
@@ -80,16 +94,25 @@ def _resolved(location: str) -> str:
 
 
 class Files:
-    """The files of one folder or bucket. The connection is made on first use."""
+    """The files below a root, a folder or bucket. The connection is made on first use.
+
+    Paths are relative to the root, with ``/``. Methods raise StoreError if the file system or
+    bucket fails, and InputError for a path outside the root.
+
+    Attributes:
+        location: The resolved path of the folder, or the URL of the bucket.
+        remote: Whether the root is a bucket.
+    """
 
     def __init__(self, location: str) -> None:
         """Set the root.
 
         Args:
-            location: A folder (``~`` is the home folder), ``file://...``, or the URL of a bucket.
+            location: A folder (``~`` is the home folder), ``file://...``, or the URL of a bucket:
+                s3, gs, gcs, abfs or abfss.
 
         Raises:
-            InputError: If the path is unusable, or the URL is of another kind or holds credentials.
+            InputError: The path is unusable, or the URL is of another kind or holds credentials.
         """
         parts = urlsplit(location) if "://" in location else None
         self.remote = parts is not None and parts.scheme != "file"
@@ -119,27 +142,48 @@ class Files:
         return Files, (self.location,)
 
     def names(self, folder: str) -> list[str]:
-        """Return the paths of all files below a folder, unordered, from listings alone."""
+        """Return the paths of all files below a folder, from listings alone.
+
+        Args:
+            folder: A path below the root; empty for the root. A missing folder has no files.
+
+        Returns:
+            Paths below the root, unordered, also of broken links, pipes and devices.
+        """
         if self.remote:
             # An upload interrupted between opening and writing can leave an empty object.
             return [info.path for info in self._objects(folder) if info.nbytes]
         with self._sentences("listing", folder):
-            return list(_walk(self.location, folder))
+            return list(files_below(self.location, folder))
 
     def regular(self, folder: str) -> list[str]:
-        """Return the paths of all files below a folder, without broken links, pipes and devices."""
+        """Return the paths of the regular files below a folder, unordered.
+
+        Unlike ``names``, broken links, pipes and devices are left out.
+
+        Args:
+            folder: A path below the root; empty for the root.
+        """
         names = self.names(folder)
         return names if self.remote else [name for name in names if self.info(name) is not None]
 
     def infos(self, folder: str) -> list[FileInfo]:
-        """Return all files below a folder with size and time, sorted by path."""
+        """Return all regular files below a folder with size and time, sorted by path.
+
+        Args:
+            folder: A path below the root; empty for the root.
+        """
         if self.remote:
             return sorted(self._objects(folder), key=lambda info: info.path)
         infos = (self.info(path) for path in sorted(self.names(folder)))
         return [info for info in infos if info is not None]
 
     def info(self, path: str) -> FileInfo | None:
-        """Return a file's size and time, or None if there is no such file."""
+        """Return a file's size and time.
+
+        Returns:
+            None if no regular file has this path.
+        """
         with self._sentences("looking at", path):
             if self.remote:
                 system, root = self._bucket
@@ -154,22 +198,23 @@ class Files:
         return None
 
     def read(self, path: str) -> bytes | None:
-        """Return the content of a file, or None if there is no such file.
+        """Return the content of a file.
 
-        A folder, a pipe or a device in the place of a file is no file.
+        Returns:
+            None if the path is missing, or leads to a folder, a pipe or a device.
         """
         with self._sentences("reading", path), _missing_is_none():
             if not self.remote:
-                return _read_regular(f"{self.location}/{_inside(path)}")
+                return read_regular(f"{self.location}/{_inside(path)}")
             with self.open(path) as file:
                 return file.read()
         return None
 
     def open(self, path: str) -> pa.NativeFile:
-        """Open a file to read parts of it.
+        """Open a file for random access. The caller closes the file.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            FileNotFoundError: No regular file has this path.
         """
         system, root = self._bucket if self.remote else (fs.LocalFileSystem(), self.location)
         with self._sentences("opening", path):
@@ -178,25 +223,35 @@ class Files:
             return system.open_input_file(f"{root}/{_inside(path)}")
 
     def folders(self, folder: str) -> list[str]:
-        """Return the paths of all folders below a folder, unordered; a bucket has none."""
+        """Return the paths of all folders below a folder, unordered; none for a bucket."""
         if self.remote:
             return []
         with self._sentences("listing", folder):
-            return list(_folders(self.location, folder))
+            return list(folders_below(self.location, folder))
 
     def set_aside(self, path: str) -> None:
-        """Make room for a file: remove an empty folder in its place, rename any other folder."""
+        """Clear the path of a file: remove an empty folder there, rename any other folder.
+
+        The new name ends in ``.aside-`` and 8 hexadecimal digits. A missing folder is no error.
+        """
         with self._sentences("making room for", path), suppress(FileNotFoundError):
-            _set_aside(Path(self.location, _inside(path)))
+            set_aside(Path(self.location, _inside(path)))
 
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file atomically: a rename on a local disk, one PUT in a bucket.
 
-        A folder in the place of the file is set aside.
+        Missing folders are created. A folder at the path of the file is set aside.
+
+        Args:
+            path: The path of the file.
+            content: The new content of the file.
+
+        Raises:
+            StoreError: The file cannot be written. An earlier content is then kept.
         """
         with self._sentences(f"writing {len(content):,} bytes to", path):
             if not self.remote:
-                _replace(Path(self.location, _inside(path)), content)
+                replace_file(Path(self.location, _inside(path)), content)
                 return
             system, root = self._bucket
             stream = system.open_output_stream(f"{root}/{_inside(path)}")
@@ -213,7 +268,14 @@ class Files:
                 os.unlink(f"{self.location}/{_inside(path)}")
 
     def damaged(self, error: Exception) -> bool:
-        """Return whether an error of Arrow's readers is due to the bytes, not to the transport."""
+        """Return whether an error of Arrow's readers is due to damaged bytes.
+
+        Args:
+            error: An error raised while a file of this root was read.
+
+        Returns:
+            False for a missing file and for an error of the disk, the network or the server.
+        """
         return not (
             isinstance(error, (FileNotFoundError, StoreError, InputError))
             or getattr(error, "errno", None)
@@ -232,10 +294,10 @@ class Files:
 
     @cached_property
     def _bucket(self) -> tuple[fs.FileSystem, str]:
-        """The connection, and the root with the bucket's name.
+        """Return the connection, and the root with the bucket's name.
 
         Raises:
-            InputError: If the URL is unusable, or the bucket does not exist.
+            InputError: The URL is unusable, or the bucket does not exist.
         """
         location = self.location
         if location.startswith("s3://"):
@@ -249,7 +311,7 @@ class Files:
             raise self._explained(error, "opening", "") from error
         bucket = root.split("/")[0]
         if not bucket:
-            raise InputError(f"store '{self.location}' names no bucket: s3://bucket/folder")
+            raise InputError(f"store '{self.location}' names no bucket; give s3://bucket/folder")
         with self._sentences("opening", ""):
             kind = system.get_file_info(bucket).type
         if kind is fs.FileType.NotFound:
@@ -268,7 +330,7 @@ class Files:
             raise self._explained(error, doing, path) from error
 
     def _explained(self, error: OSError, doing: str, path: str) -> OSError:
-        """Return a StoreError that names the operation, the path and a cure."""
+        """Return a StoreError that names the operation, the path and a remedy."""
         if isinstance(error, StoreError):
             return error
         text = (error.strerror or str(error)).splitlines()[0].split(" (Request ID")[0]
@@ -280,108 +342,25 @@ class Files:
 
 
 def _inside(path: str) -> str:
-    """Return the path; refuse a path outside the root, which another store may name."""
+    """Return the path; refuse a path outside the root, which an altered row may hold."""
     if path.startswith("/") or ".." in path.split("/"):
-        raise InputError(f"'{path}' lies outside of the store; what names it was tampered with")
+        raise InputError(f"path '{path}' is outside the store: a row or description was altered")
     return path
 
 
 def _no_bucket(bucket: str, location: str) -> str:
     return (
-        f"bucket '{bucket}' of store {location} does not exist: create it, or correct the URL "
-        "(s3://bucket/folder, with ?endpoint_override=host:port&scheme=http for another server)"
+        f"bucket '{bucket}' of store {location} does not exist; create the bucket, or correct the "
+        "URL (s3://bucket/folder, with ?endpoint_override=host:port&scheme=http for another server)"
     )
 
 
 @contextmanager
 def _missing_is_none() -> Iterator[None]:
-    """End the block if a path leads to nothing, or through a plain file or a circle of links."""
+    """End the block if a path is missing, or leads through a file or a circle of links."""
     try:
         yield
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)  # Arrow's has no number
         if not missing and error.errno not in (errno.ENOTDIR, errno.ELOOP):
             raise
-
-
-def _read_regular(path: str) -> bytes | None:
-    """Return the content of a regular file, or None for a folder, a pipe or a device."""
-    # Without O_NONBLOCK, opening a pipe would wait for a writer.
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        return None
-    with os.fdopen(handle, "rb") as file:
-        return file.read()
-
-
-def _folders(root: str, folder: str) -> Iterator[str]:
-    """Yield the paths of all folders below a folder; links are not followed."""
-    for path, names, _ in os.walk(f"{root}/{folder}"):
-        for name in names:
-            yield os.path.relpath(f"{path}/{name}", root)
-
-
-def _set_aside(path: Path) -> None:
-    """Remove an empty folder; rename a folder with content, so that nothing is lost."""
-    try:
-        path.rmdir()
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        path.rename(path.with_name(f"{path.name}{ASIDE}{secrets.token_hex(4)}"))
-
-
-def _walk(root: str, folder: str) -> Iterator[str]:
-    """Yield the paths of all files below a folder, without a stat: 150,000 take a second."""
-    try:
-        entries = os.scandir(f"{root}/{folder}")
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    with entries:
-        for entry in entries:
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(root, path)
-            else:
-                yield path
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replace a file by a rename: after any crash the file is whole, with old or new content."""
-    _make_folder(path.parent)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(partial, 0o644)
-        try:
-            os.replace(partial, path)
-        except IsADirectoryError:
-            _set_aside(path)
-            os.replace(partial, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(partial)
-        raise
-    _sync(path.parent)
-
-
-def _make_folder(folder: Path) -> None:
-    """Create a folder and its parents, durably."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename durable, so that no row outlives a power cut that its blob does not."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems sync no folders
-            os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -20,14 +20,14 @@ def experiments_table(
 
     Args:
         files: The files of the experiments' descriptions.
-        describe: A function from an identity to the description, None if it is torn.
+        describe: A function from an identity to the description, or to None if it is truncated.
         keys: The keys of the stored tasks.
 
     Returns:
-        A row per experiment, oldest first, by ``identity``. ``attacks``, ``sources`` and
-        ``targets`` are lists of names, ``done`` is the stored share of the tasks, ``written`` the
-        time of the last run (UTC), ``damage`` the reason why a description cannot be read, else
-        empty.
+        A row per experiment, oldest first, indexed by ``identity``. ``attacks``, ``sources`` and
+        ``targets`` are lists of names. ``done`` is the stored share of the tasks, 0 to 1.
+        ``written`` is the time of the last run (UTC). ``damage`` is the reason why the description
+        cannot be read; the other columns are then missing values. Empty for an intact description.
     """
     import pandas as pd  # so that opening a store loads no pandas
 
@@ -37,7 +37,7 @@ def experiments_table(
         identity = info.path.removeprefix("experiments/").removesuffix(".json")
         content = describe(identity)
         row: dict[str, Any] = {"written": pd.Timestamp(info.mtime_ns, tz="UTC").floor("s")}
-        row["damage"] = "" if content else "the description is torn"
+        row["damage"] = "" if content else "the description is damaged"
         try:
             row |= _described(content or {}, keys)
         except (AttributeError, KeyError, TypeError, ValueError):  # altered, or of other versions

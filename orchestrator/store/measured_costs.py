@@ -17,31 +17,38 @@ PaceKey = tuple[str, str, str]  # model key, kind of task, "cpu" or "cuda"
 
 @dataclass(frozen=True)
 class LinearCost:
-    """Seconds per micro-batch: ``call`` per micro-batch, and ``image`` per image in the batch.
+    """Seconds of micro-batches, linear in their number and in the number of images.
 
-    ``image`` is for an image of the data's size; a scaled image costs in proportion to its area.
+    Attributes:
+        call: Seconds per micro-batch.
+        image: Seconds per image of the data's size; a scaled image costs in proportion to its area.
     """
 
     call: float
     image: float
 
     def seconds(self, calls: float, images: float) -> float:
-        """Return the seconds of ``calls`` micro-batches that hold ``images`` images in all."""
+        """Return the seconds of several micro-batches.
+
+        Args:
+            calls: The number of micro-batches.
+            images: The number of images in all micro-batches together.
+        """
         return self.call * calls + self.image * images
 
 
 @dataclass(frozen=True)
 class ModelRates:
-    """Costs of one model on one device, in seconds.
+    """Measured costs of a model on a device.
 
     Attributes:
-        load: To load the model.
-        forward: To score a micro-batch.
-        step: One step of PGD on a micro-batch.
-        scaled: One step at an image size not fed before, for which neither memory nor kernels are
-            ready.
-        finish: The work of an attack beside its steps, per image.
-        peak_bytes: Growth of memory; None if unknown.
+        load: Seconds to load the model.
+        forward: Seconds to score a micro-batch.
+        step: Seconds of a PGD step on a micro-batch.
+        scaled: Seconds of a step at the first use of an image size, which allocates memory and
+            prepares kernels.
+        finish: Seconds per image of an attack beside its steps.
+        peak_bytes: The growth of device memory in bytes; None if unknown.
     """
 
     load: float
@@ -57,30 +64,43 @@ def write_rates(store: Store, subject: dict[str, Any], rates: ModelRates) -> Non
 
     Args:
         store: The store.
-        subject: Identity of the measurement: model, numerics, image size, micro-batch and device.
+        subject: The identity of the measurement as JSON values: model, numerics, image size,
+            micro-batch and device.
         rates: The measured rates.
+
+    Raises:
+        StoreError: The store cannot be written.
     """
     content = {"version": COSTS_VERSION, "of": subject, "rates": asdict(rates)}
     store.files.write(_path(subject), json.dumps(content, indent=1).encode())
 
 
 def stored_rates(store: Store, subject: dict[str, Any]) -> ModelRates | None:
-    """Return the rates stored for a subject; None if missing, torn or of another version."""
+    """Return the rates stored for a subject.
+
+    Args:
+        store: The store.
+        subject: The identity of the measurement, as in ``write_rates``.
+
+    Returns:
+        The rates, or None if missing, truncated or of another version.
+    """
     return _parse(store.files.read(_path(subject)))
 
 
 def peaks_on_gpus(
     store: Store, models: Iterable[str], size: tuple[int, int] | None, micro_batch: int
 ) -> tuple[int, ...]:
-    """Return the peak GPU memory of each model, in bytes; empty unless all were measured.
-
-    No GPU is needed here, because a driver may run on a machine without one.
+    """Return the peak GPU memory of models from measurements; no GPU is needed.
 
     Args:
         store: The store with the measurements.
-        models: Keys of the models.
-        size: The height and width of the images; without them the result is empty.
-        micro_batch: Micro-batch of the measurements.
+        models: The ``model_key`` of each model.
+        size: The height and width of the images in pixels; None for an unknown size.
+        micro_batch: The micro-batch of the measurements.
+
+    Returns:
+        Bytes per model, unordered. Empty if a model is not measured, or the size is unknown.
     """
     if size is None:
         return ()
@@ -93,10 +113,16 @@ def peaks_on_gpus(
 
 
 def measured_paces(store: Store, size: tuple[int, int], micro_batch: int) -> dict[PaceKey, float]:
-    """Return seconds per unit of a task's cost, by model key, kind of task and type of device.
+    """Return the paces of models from measurements: seconds per unit of ``Task.cost``.
 
-    The pace is the slowest of all measurements for images of this height and width, one image
-    per micro-batch.
+    Args:
+        store: The store with the measurements.
+        size: The height and width of the images in pixels.
+        micro_batch: The micro-batch of the measurements.
+
+    Returns:
+        The pace of the slowest measurement, for micro-batches of one image, by ``model_key``, kind
+        of task (``attack``, ``evaluate``) and type of device (``cpu``, ``cuda``).
     """
     paces: dict[PaceKey, float] = {}
     for model, device, rates in _all_rates(store, size, micro_batch):
@@ -129,7 +155,7 @@ def _path(subject: dict[str, Any]) -> str:
 
 
 def _parse(content: bytes | None) -> ModelRates | None:
-    """Return the rates in a file's content; None if missing, torn or of another version."""
+    """Return the rates in a file's content; None if missing, truncated or of another version."""
     try:
         stored = json.loads(content or b"{}")
         if stored["version"] != COSTS_VERSION:

@@ -1,4 +1,4 @@
-"""Shards of a new plan on their way into the store."""
+"""Shards of a new plan, held in memory until the plan is accepted."""
 
 from segtransfer.store.store import Store
 from segtransfer.tasks.data.shards import Shard
@@ -7,10 +7,10 @@ MOST_HELD_BYTES = 2**26  # of shards that are held in memory
 
 
 class PendingShards:
-    """Shards of a plan under way, which may still be refused.
+    """A buffer of shards that delays writing, so that a refused plan leaves the store unchanged.
 
-    The first are held in memory, so wrong input leaves the store as it was. The shards of a larger
-    data set are written meanwhile; ``store gc`` removes shards of no experiment.
+    At most 64 MiB are held. The shards of a larger data set are written while the plan is made;
+    ``store gc`` deletes shards without an experiment.
     """
 
     def __init__(self, store: Store) -> None:
@@ -19,14 +19,22 @@ class PendingShards:
         self._nbytes = 0
 
     def add(self, shard: Shard) -> None:
-        """Hold a shard; write all held shards above ``MOST_HELD_BYTES``."""
+        """Hold a shard, and write all held shards if they exceed ``MOST_HELD_BYTES``.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
         self._held.append(shard)
         self._nbytes += shard.nbytes
         if self._nbytes > MOST_HELD_BYTES:
             self.write()
 
     def write(self) -> None:
-        """Write all held shards to the store."""
+        """Write all held shards to the store.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
         for shard in self._held:
             self._store.put_shard(shard)
         self._held, self._nbytes = [], 0

@@ -13,13 +13,16 @@ _MOST = {"linf": 255, "rms": 255, "mean_abs": sys.float_info.max, "at_bound": 1}
 
 
 def is_attack_report(report: Mapping[str, Any], variants: int, images: int | None) -> bool:
-    """Return whether a stored report is one of an attack.
+    """Return whether a stored report is a valid report of an attack.
 
     Args:
         report: The report of a commit row.
-        variants: The number of variants of which the report must have statistics.
-        images: The number of images of the shard, each with a value per statistic; None if it is
-            not known, so that all variants must only have the same number of images.
+        variants: The least number of variants with statistics.
+        images: The number of images of the shard, each with a value per statistic. None for an
+            unknown number, equal in all variants.
+
+    Returns:
+        Whether every statistic, cost and health record has the right kind, range and length.
     """
     statistics, cost = report.get("perturbation"), report.get("cost")
     if not isinstance(statistics, list) or len(statistics) < variants:
@@ -35,7 +38,7 @@ def is_attack_report(report: Mapping[str, Any], variants: int, images: int | Non
 
 
 def _is_table(table: Any) -> bool:
-    """Return whether these are the statistics of a perturbation, each a list of values."""
+    """Return whether a value has the statistics of a perturbation, each a list of numbers."""
     return (
         isinstance(table, dict)
         and table.keys() == set(STATISTICS)
@@ -49,7 +52,7 @@ def _is_table(table: Any) -> bool:
 
 
 def _is_health(health: Any) -> bool:
-    """Return whether each run has shares of zero gradients, a list per step."""
+    """Return whether each run of the attack has a list per step of shares of zero gradients."""
     return isinstance(health, list) and all(
         isinstance(run, dict)
         and isinstance(steps := run.get("zero_gradients"), list)
@@ -66,7 +69,7 @@ def _is_cost(cost: dict[str, Any], variants: int) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Return whether a value is a number; the PSNR of an unchanged image is infinite."""
+    """Return whether a value is a number, also infinity, the PSNR of an unchanged image."""
     if type(value) is int:
         return abs(value) < 2**63  # JSON has whole numbers that no float holds
     return type(value) is float and not math.isnan(value)

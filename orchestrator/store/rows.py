@@ -43,7 +43,7 @@ class CommitRow:
     Attributes:
         key: The key of the task.
         kind: ``attack`` or ``evaluate``.
-        blob: The path of the blob that holds the task's arrays.
+        blob: The path of the blob with the task's arrays.
         sha256: The hash of the blob.
         report: The cost, numerics and statistics of the task.
         created: The time of the commit, in ISO 8601.
@@ -71,7 +71,14 @@ def row_path(key: str) -> str:
 
 
 def encode_rows(rows: Sequence[CommitRow]) -> bytes:
-    """Return rows as one Parquet file, in the order given, each with the hash of its values."""
+    """Return commit rows as a Parquet file.
+
+    Args:
+        rows: The rows, whose order is kept.
+
+    Returns:
+        The bytes of the file. Each row has the sha256 of its values.
+    """
     records = [_record(row) for row in rows]
     sink = io.BytesIO()
     pq.write_table(
@@ -85,7 +92,15 @@ def encode_rows(rows: Sequence[CommitRow]) -> bytes:
 
 
 def decode_row(content: bytes, key: str) -> CommitRow | None:
-    """Return the row of a single-row file; None if it is damaged or has another key."""
+    """Read the row of a single-row file.
+
+    Args:
+        content: The bytes of the file.
+        key: The key in the name of the file.
+
+    Returns:
+        None if the file is damaged, or its row has another key.
+    """
     try:
         buffer = pa.BufferReader(content)
         table = pq.ParquetFile(buffer, page_checksum_verification=True).read()
@@ -108,16 +123,16 @@ def _hash(record: dict[str, str | None]) -> str:
 
 
 def _row(record: dict[str, Any]) -> CommitRow | None:
-    """Return a row from its stored values; None if the values are damaged."""
+    """Return a row from its stored values, or None for damaged values."""
     if not all(isinstance(record.get(name), str) for name in _REQUIRED):
         return None
     # An altered schema may give bytes in place of text.
     if not all(isinstance(record.get(name), str | None) for name in _OPTIONAL):
         return None
-    # Rows of older stores carry no hash of their own; pages and blobs are checked all the same.
+    # Rows of older stores have no hash of their values; pages and blobs have checksums anyway.
     if record.get("row_sha256") not in (None, _hash(record)):
         return None
-    # A row names its blob by content, and nothing outside the store.
+    # The path of the blob follows from its hash, so that no row reads a file outside the store.
     blob = BLOB_PATH.fullmatch(record["blob"])
     if blob is None or blob[2] != record["sha256"]:
         return None
@@ -142,13 +157,22 @@ def _is_time(text: str) -> bool:
 
 
 class CompactedFile:
-    """An open file of compacted rows: its keys, and its rows on demand."""
+    """An open file of compacted rows. Keys are read at once, rows on demand.
+
+    Attributes:
+        path: The path below the root of the store.
+        damaged: Whether damaged bytes were read.
+    """
 
     def __init__(self, files: Files, path: str) -> None:
-        """Read the key column. A damaged file has ``damaged`` set and no keys.
+        """Open a file and read its key column. A damaged file has no keys.
+
+        Args:
+            files: The files of the store.
+            path: The path below the root.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            FileNotFoundError: No file has this path.
         """
         self.path = path
         self.damaged = False
@@ -166,11 +190,11 @@ class CompactedFile:
 
     @property
     def keys(self) -> set[str]:
-        """The keys of all rows."""
+        """Return the keys of all rows, also of damaged rows."""
         return set(self._places)
 
     def row(self, key: str) -> CommitRow | None:
-        """Return the row of a key; None if it is missing or damaged."""
+        """Return the row of a key; None for a missing or damaged row."""
         if key not in self._places:
             return None
         group, place = divmod(self._places[key], ROWS_PER_GROUP)
@@ -179,7 +203,11 @@ class CompactedFile:
         return row if row is not None and row.key == key else None
 
     def rows(self) -> Iterator[tuple[str, CommitRow | None]]:
-        """Yield all keys with their rows, None for a damaged row."""
+        """Yield all keys with their rows, in the order of the file.
+
+        Yields:
+            The key and the row, None for a damaged row.
+        """
         by_group = groupby(self._places.items(), key=lambda item: item[1] // ROWS_PER_GROUP)
         for group, items in by_group:
             records = self._group(group)
@@ -197,7 +225,7 @@ class CompactedFile:
             return []
 
     def _must_be_damage(self, error: Exception) -> None:
-        """Note damaged bytes; raise the error of a failing network or a deleted file."""
+        """Set ``damaged`` for damaged bytes; raise the error of a network or a deleted file."""
         if self._files.info(self.path) is None:
             raise FileNotFoundError(self.path) from error
         if not self._files.damaged(error):
@@ -206,17 +234,19 @@ class CompactedFile:
 
 
 class CompactedRows:
-    """All compacted rows of a store, in files that are kept open."""
+    """All compacted rows of a store. Files stay open between calls."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
         self._open: dict[str, CompactedFile] = {}
 
     def refresh(self) -> list[CompactedFile]:
-        """Return the current files. Another compaction may replace files at the same time.
+        """List the files again, open new files, and return all open files.
+
+        Another compaction may replace files at the same time.
 
         Raises:
-            StoreError: If a listed file can never be opened.
+            StoreError: A listed file is missing at each of 100 attempts.
         """
         for _ in range(100):
             listed = sorted(
@@ -229,13 +259,13 @@ class CompactedRows:
                     for path in listed
                 }
             except FileNotFoundError:
-                continue  # replaced since it was listed, so the next listing has its replacement
+                continue  # replaced after the listing; the next listing has the replacement
             self._open = current
             return list(current.values())
         raise StoreError(
             None,
-            f"a file of compacted rows of {self._files.location} vanishes each "
-            "time it is opened: check the disk",
+            f"a file of compacted rows of store {self._files.location} is listed but cannot be "
+            "opened: check the disk",
         )
 
     def keys(self) -> set[str]:
@@ -245,12 +275,15 @@ class CompactedRows:
     def row(self, key: str) -> CommitRow | None:
         """Return the newest intact row of a key, or None.
 
-        The files are listed each time, because another compaction may have written a newer row.
+        The files are listed at each call, because another compaction may write a newer row.
+
+        Args:
+            key: The key of the task.
         """
         while True:
             try:
                 candidates = [file.row(key) for file in self.refresh()]
             except FileNotFoundError:
-                continue  # replaced since it was listed
+                continue  # replaced after the listing
             rows = [row for row in candidates if row is not None]
             return max(rows, key=lambda row: row.created, default=None)

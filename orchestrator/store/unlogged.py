@@ -1,4 +1,4 @@
-"""Notes on runs that could not be logged to MLflow, kept in the store until they are."""
+"""Records of runs that could not be logged to MLflow, kept in the store until they are logged."""
 
 import json
 from contextlib import suppress
@@ -12,7 +12,14 @@ UNLOGGED = "unlogged"
 
 @dataclass(frozen=True)
 class Unlogged:
-    """A run that could not be logged: its identity, its name, the cause and the time."""
+    """A run that could not be logged.
+
+    Attributes:
+        identity: The identity of the experiment or search.
+        name: The name of the run.
+        cause: The message of the error.
+        at: The time of the attempt, in ISO 8601.
+    """
 
     identity: str
     name: str
@@ -21,7 +28,14 @@ class Unlogged:
 
 
 def note(store: Store, identity: str, name: str, cause: str) -> None:
-    """Note that a run could not be logged; a store that cannot be written gets no note."""
+    """Record that a run could not be logged. A store that cannot be written is left unchanged.
+
+    Args:
+        store: The store.
+        identity: The identity of the experiment or search.
+        name: The name of the run.
+        cause: The message of the error.
+    """
     at = datetime.now(UTC).isoformat(timespec="seconds")
     content = json.dumps({"name": name, "cause": cause, "at": at})
     with suppress(OSError):
@@ -29,14 +43,18 @@ def note(store: Store, identity: str, name: str, cause: str) -> None:
 
 
 def forget(store: Store, identity: str) -> None:
-    """Delete the note on a run, which is logged now."""
+    """Delete the record of a run, which is logged now. A missing record is no error."""
     with suppress(OSError):
         if store.files.info(path := f"{UNLOGGED}/{identity}.json") is not None:
             store.files.delete(path)
 
 
 def unlogged(store: Store) -> list[Unlogged]:
-    """Return the runs that could not be logged, oldest first."""
+    """Return the records of runs that could not be logged, oldest first.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
     found = []
     for path in store.files.names(UNLOGGED):
         content = store.files.read(path)

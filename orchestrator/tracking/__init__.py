@@ -1,4 +1,4 @@
-"""MLflow: a writer of stored results, which can be logged again at any time.
+"""MLflow: runs that show stored results. Stored results can be logged again at any time.
 
 Searches and comparisons have a module each, imported only if a search or comparison is logged.
 """

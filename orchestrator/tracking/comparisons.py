@@ -1,4 +1,4 @@
-"""Comparisons in MLflow: runs of their own experiment, apart from the runs they compare."""
+"""Comparisons in MLflow: runs in experiments of their own, apart from the compared runs."""
 
 from collections.abc import Iterator
 
@@ -36,7 +36,10 @@ DIFFERENCES_FILE = "differences.json"
 
 
 def is_logged(results: Results) -> bool:
-    """Return whether this MLflow has a run of an experiment; no database is created.
+    """Return whether MLflow has a run of an experiment. No database is created.
+
+    Args:
+        results: The results of the experiment.
 
     Raises:
         TrackingError: MLflow cannot be used.
@@ -51,9 +54,11 @@ def is_logged(results: Results) -> bool:
 def log_comparison(comparison: Comparison) -> str:
     """Log a comparison into the MLflow experiment ``<B's name> comparisons``.
 
-    The comparison's report folder must have been written. A single pair of attacks becomes a run.
-    Several pairs become children of a common run. Runs are identified by the comparison's identity
-    and link to the runs of A and B in the same MLflow.
+    A single pair of attacks becomes a run. Several pairs become children of a common run. Runs are
+    identified by the comparison's identity, and link to the runs of A and B in the same MLflow.
+
+    Args:
+        comparison: The comparison, whose report folder must exist.
 
     Returns:
         The tracking URI.
@@ -73,7 +78,7 @@ def log_comparison(comparison: Comparison) -> str:
 
 
 def _experiment(client: MlflowClient, comparison: Comparison, uri: str) -> Experiment:
-    # No experiment of results has this name: the name of a spec has no space.
+    # The name differs from every experiment of results: names of specs have no space.
     return experiment_named(client, f"{comparison.b.name} comparisons", uri, view=False)
 
 
@@ -132,9 +137,9 @@ def _means(comparison: Comparison, attack: str) -> Iterator[tuple[str, float]]:
 
 
 def _cells(comparison: Comparison, attack: str) -> Iterator[tuple[str, float]]:
-    """Yield a metric per source and target; a row without a source counts for every source.
+    """Yield a metric per source and target. A row without a source counts for every source.
 
-    Cells of more than 8 sources or targets are in the table alone.
+    With more than 8 sources or targets no metric is yielded; the table has all cells.
     """
     if not has_cell_metrics(comparison.b):
         return
@@ -171,13 +176,13 @@ def _tags(
 def _links(
     client: MlflowClient, uri: str, comparison: Comparison, pair: tuple[str, str] | None
 ) -> dict[str, dict[str, str]]:
-    """Return run id, address and name of A's and B's runs in this MLflow, by ``a`` and ``b``.
+    """Return run id, address and name of A's and B's runs in the same MLflow, by ``a`` and ``b``.
 
     Args:
         client: MLflow's client.
         uri: The tracking URI.
         comparison: The comparison.
-        pair: Attacks of A and B to link to; None for the runs of the experiments.
+        pair: The attacks of A and B to link to; None for the runs of the experiments.
     """
     links = {}
     for place, (side, results) in enumerate((("a", comparison.a), ("b", comparison.b))):
@@ -200,7 +205,7 @@ def _run_of(client: MlflowClient, results: Results, attack: str | None) -> Run |
     if experiment is None or experiment.lifecycle_stage == LifecycleStage.DELETED:
         return None
     run = None
-    if attack:  # an earlier iterate is in the run of the last
+    if attack:  # earlier iterates are in the run of the last iterate
         logged = next(last for last, early in logged_attacks(results).items()
                       if attack in (last, *early))  # fmt: skip
         run = run_with_key(client, experiment, f"{results.identity}/{logged}")

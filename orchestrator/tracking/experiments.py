@@ -39,14 +39,17 @@ from segtransfer.tracking.views import MATRIX_IMAGE
 MATRIX_FILE = "matrix.json"
 WARNINGS_TAG = "segtransfer.warnings"  # their number; the sentences are in the note
 BEST_TAG = "segtransfer.best"  # the attack whose means an experiment's run shows
-DATA_HASH_DIGITS = 16  # as MLflow shows it
+DATA_HASH_DIGITS = 16  # the length that MLflow shows
 
 
 def log_results(results: Results) -> str:
-    """Log an experiment, or update its runs.
+    """Log an experiment and its attacks, or update their runs.
 
-    Runs are identified by the experiment's identity and written only if the results changed, so
+    Runs are identified by the experiment's identity and are written only if the results changed, so
     logging is idempotent.
+
+    Args:
+        results: The results, whose report folder must exist.
 
     Returns:
         The tracking URI.
@@ -63,9 +66,16 @@ def log_results(results: Results) -> str:
 
 
 def logged_attacks(results: Results) -> dict[str, list[str]]:
-    """Return the earlier iterates, first step first, of each variant with a run of its own.
+    """Return the variants with a run of their own, with the earlier iterates shown in each run.
 
-    An attack has a run per way of scoring; iterates at earlier steps are metrics by step.
+    An attack has a run per form of scoring (raw, eps*sign, equal-rms). Iterates at earlier steps
+    are metrics by step of this run.
+
+    Args:
+        results: The results.
+
+    Returns:
+        The names of earlier iterates, by step, by the name of the last iterate.
     """
     kinds: dict[tuple[str, str], list[str]] = {}
     for name, variant in results.variants.items():
@@ -76,7 +86,7 @@ def logged_attacks(results: Results) -> dict[str, list[str]]:
 
 
 def attack_run_name(results: Results, attack: str) -> str:
-    """Return the name of an attack's run, which tells experiments of one name apart."""
+    """Return the name of an attack's run: variant, eps, and 8 digits of the identity."""
     eps = strength_text(results.attack_spec(attack).eps)
     return f"{attack} {eps} {results.identity[:8]}"
 
@@ -118,7 +128,15 @@ def _computed(results: Results) -> Span | None:
 
 
 def span_of(results: Results, attacks: Iterable[str]) -> Span | None:
-    """Return start and end of the stored tasks of attacks, None without a stored task."""
+    """Return start and end of the stored tasks of attacks.
+
+    Args:
+        results: The results.
+        attacks: The names of variants.
+
+    Returns:
+        Seconds since 1970; None without a stored task.
+    """
     spans = [results.spans[attack] for attack in attacks if attack in results.spans]
     if not spans:
         return None
@@ -150,8 +168,13 @@ def _log_attack(
 def status_of(results: Results, attack: str | None = None) -> str:
     """Return the MLflow status of an experiment, or of an attack.
 
+    Args:
+        results: The results.
+        attack: The name of a variant; None for the whole experiment.
+
     Returns:
-        FINISHED if no cell is missing; FAILED if tasks failed; KILLED if the run was stopped.
+        FINISHED if no cell is missing. Else FAILED if tasks failed and the run was not stopped, and
+        KILLED otherwise. Running the spec again completes the runs.
     """
     there, cells = results.coverage(attack) if attack else (-len(results.missing), 0)
     incomplete = "FAILED" if results.failures and not results.stopped else "KILLED"
@@ -159,7 +182,16 @@ def status_of(results: Results, attack: str | None = None) -> str:
 
 
 def attack_tags(results: Results, attack: str) -> dict[str, str]:
-    """Return the tags of an attack's run: note with the matrix, settings, warnings, provenance."""
+    """Return the tags of an attack's run: note with the matrix, settings, warnings, provenance.
+
+    Args:
+        results: The results, complete or partial.
+        attack: The name of the variant.
+
+    Returns:
+        Text by tag: MLflow's note (the attack's matrix in Markdown), the attack's name, its
+        settings, the number of its warnings, and the provenance of the results.
+    """
     return {
         "mlflow.note.content": markdown(results, [attack]),
         ATTACK_TAG: attack,
@@ -171,8 +203,19 @@ def attack_tags(results: Results, attack: str) -> dict[str, str]:
 def attack_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]:
     """Yield names and values of an attack's metrics.
 
-    Headline means come first. Cells are called ``<metric>/<source>/<target>``; cells of more than
-    8 sources or targets are in the table of ``log_matrix`` alone.
+    Headline means come first. Cells are called ``<metric>/<source>/<target>``; cells of more than 8
+    sources or targets are only in the table of ``log_matrix``.
+
+    Args:
+        results: The results, complete or partial.
+        attack: The name of the variant.
+
+    Returns:
+        Text by tag: MLflow's note (the attack's matrix in Markdown), the attack's name, its
+        settings, the number of its warnings, and the provenance of the results.
+
+    Yields:
+        Name and value; a value of a missing cell is NaN.
     """
     yield from headline_metrics(results, attack)
     yield from _clean_metrics(results)
@@ -186,7 +229,20 @@ def attack_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]
 
 
 def headline_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]:
-    """Yield names and values of an attack's means, perturbation and cost."""
+    """Yield names and values of an attack's means, perturbation and cost.
+
+    Args:
+        results: The results, complete or partial.
+        attack: The name of the variant.
+
+    Returns:
+        Text by tag: MLflow's note (the attack's matrix in Markdown), the attack's name, its
+        settings, the number of its warnings, and the provenance of the results.
+
+    Yields:
+        ``mean_<metric>/<group>`` in percent or points, ``perturbation/<statistic>`` and
+        ``cost/<measure>``.
+    """
     for metric in ("miou", "drop", "fooling"):
         yield from (
             (f"mean_{metric}/{group}", value)
@@ -202,14 +258,25 @@ def _clean_metrics(results: Results) -> Iterator[tuple[str, float]]:
 
 
 def has_cell_metrics(results: Results) -> bool:
-    """Return whether a matrix is small enough that each cell is a metric."""
+    """Return whether each cell is logged as a metric: with at most 8 sources and 8 targets."""
     return max(len(results.sources), len(results.targets)) <= MOST_MODELS
 
 
 def log_matrix(client: MlflowClient, run: Run, results: Results, attack: str) -> None:
     """Log the cells of an attack as a table, and the data set.
 
-    MLflow's UI aligns the tables of several runs by the first column and shows the second.
+    MLflow's UI aligns the tables of several runs by the first column (the cell) and shows the
+    second (the mIoU).
+
+    Args:
+        client: MLflow's client.
+        run: The run.
+        results: The results, complete or partial.
+        attack: The name of the variant.
+
+    Returns:
+        Text by tag: MLflow's note (the attack's matrix in Markdown), the attack's name, its
+        settings, the number of its warnings, and the provenance of the results.
     """
     frame = results.frame().query("attack == @attack").round(2)
     frame.insert(0, "cell", frame["source"] + " → " + frame["target"])
@@ -220,7 +287,13 @@ def log_matrix(client: MlflowClient, run: Run, results: Results, attack: str) ->
 
 
 def log_data(client: MlflowClient, run: Run, results: Results) -> None:
-    """Log the images as the run's data set, identified by the hash of their content."""
+    """Log the images as the run's data set, identified by the hash of their content.
+
+    Args:
+        client: MLflow's client.
+        run: The run.
+        results: The results.
+    """
     profile = {"images": len(results.image_ids), "classes": len(results.classes)}
     dataset = Dataset(
         name=results.manifest.dataset,
@@ -233,7 +306,12 @@ def log_data(client: MlflowClient, run: Run, results: Results) -> None:
 
 
 def provenance(results: Results) -> dict[str, str]:
-    """Return tags of the results' origin: author, command, data, store, versions and commit."""
+    """Return tags of the results' origin: author, command, data, store, versions and commit.
+
+    Args:
+        results: The results. Without a record of their computation, author and command are of this
+            process.
+    """
     run = results.manifest.run
     author = {"mlflow.user": run.user} if run else {}
     origin = {

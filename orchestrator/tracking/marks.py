@@ -1,4 +1,4 @@
-"""Marks on MLflow runs whose experiment or trial has left its store."""
+"""Marks on MLflow runs whose experiment or trial was deleted from its store."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,7 +22,13 @@ RUNS_PER_PAGE = 1000
 
 
 def deleted_runs(store: Store) -> list[Run]:
-    """Return the unmarked MLflow runs of experiments and trials that a store no longer holds.
+    """Return the unmarked MLflow runs whose experiment or trial is missing in their store.
+
+    Args:
+        store: The store; runs of other stores are left out. No database is created.
+
+    Returns:
+        The runs; empty without a local MLflow database.
 
     Raises:
         TrackingError: MLflow cannot be used.
@@ -42,7 +48,10 @@ def deleted_runs(store: Store) -> list[Run]:
 
 
 def mark_deleted(runs: list[Run]) -> None:
-    """Tag runs as deleted from their store; logging a run again removes the tag.
+    """Tag runs as deleted from their store, with the date. Logging a run again removes the tag.
+
+    Args:
+        runs: The runs.
 
     Raises:
         TrackingError: MLflow cannot be used.
@@ -54,7 +63,7 @@ def mark_deleted(runs: list[Run]) -> None:
 
 
 def _held(store: Store) -> set[str]:
-    """Return the identities of a store's experiments, and of its trials as they are logged."""
+    """Return the identities of a store's experiments, and the keys of its trials in MLflow."""
     held = {PurePosixPath(path).stem for path in store.files.names("experiments")}
     for path in map(PurePosixPath, store.files.names(SEARCHES)):
         held.add(f"{path.parent.name}-{path.stem.removeprefix('trial-')}")
@@ -62,7 +71,7 @@ def _held(store: Store) -> set[str]:
 
 
 def _logged(client: MlflowClient) -> Iterator[Run]:
-    """Yield all runs that were logged from a store."""
+    """Yield all MLflow runs with the location of a store."""
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     token, more = None, bool(ids)
     while more:

@@ -14,7 +14,14 @@ FAST = Numerics.model_validate("fast")
 
 
 def experiment_params(results: Results) -> dict[str, str]:
-    """Return an experiment's parameters: models, images, seed, numerics, executor, attacks, eps."""
+    """Return an experiment's parameters: models, images, seed, numerics, executor, attacks, eps.
+
+    Args:
+        results: The results.
+
+    Returns:
+        Texts by name; eps as in specs, for example ``8/255``.
+    """
     attacks = results.manifest.settings.attacks
     return _common(results) | {
         "attacks": ", ".join(attack.name for attack in attacks),
@@ -25,9 +32,13 @@ def experiment_params(results: Results) -> dict[str, str]:
 def attack_params(results: Results, attack: str) -> dict[str, str]:
     """Return an attack's parameters.
 
+    Args:
+        results: The results.
+        attack: The name of the variant.
+
     Returns:
-        The experiment's parameters, the readable settings (eps and step size as specs have them,
-        scales as an interval), and all other fields of the attack by their dotted path.
+        The experiment's parameters, the readable settings (eps and step size as in specs, scales as
+        an interval), and all other fields of the attack by their dotted path.
     """
     spec = results.attack_spec(attack)
     fields = dict(_flatten(results.manifest.stored_attack(attack)))

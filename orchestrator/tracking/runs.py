@@ -42,28 +42,28 @@ TAG_CHARACTERS = 8000  # of a value in PostgreSQL and MySQL; sqlite takes more
 PARAM_CHARACTERS = 6000  # of a value, with all of MLflow's databases
 METRICS_PER_BATCH = 900  # MLflow accepts 1000
 PARAMS_PER_BATCH = 100
-MOST_MODELS = 8  # sources or targets whose cells are metrics; cells of more are a table alone
+MOST_MODELS = 8  # sources or targets; with more, cells are in the table and are no metrics
 Span = tuple[float, float]  # start and end, in seconds since 1970
 RAY_JOBS_FOLDER = "runtime_resources"  # Ray unpacks the working folders of its jobs in here
 
 
 class TrackingError(SegtransferError, RuntimeError):
-    """MLflow could not be used; the store holds the results."""
+    """MLflow could not be used; also a RuntimeError. The results are in the store."""
 
 
 def tracking_uri() -> str:
-    """Return ``MLFLOW_TRACKING_URI``, or else the URI of a sqlite file in the working folder.
+    """Return ``MLFLOW_TRACKING_URI``, or else the URI of ``mlflow.db`` in the working folder.
 
     Raises:
-        TrackingError: The working folder belongs to a Ray job; Ray deletes it after the job.
+        TrackingError: The working folder belongs to a Ray job, and Ray deletes the folder.
     """
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         return uri
     if RAY_JOBS_FOLDER in Path.cwd().parts:
         raise TrackingError(
             f"nothing was logged to MLflow: {Path.cwd() / 'mlflow.db'} would be in the job's "
-            "working folder, which Ray deletes; name the server in MLFLOW_TRACKING_URI, and "
-            "hand it on with 'segtransfer submit ... --env MLFLOW_TRACKING_URI'"
+            "working folder, which Ray deletes after the job; set MLFLOW_TRACKING_URI to the "
+            "server, and submit with --env MLFLOW_TRACKING_URI"
         )
     path = str(Path.cwd() / "mlflow.db")
     # SQLAlchemy quotes characters such as % and ? from version 2.1 on.
@@ -71,7 +71,14 @@ def tracking_uri() -> str:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """Return the file of a sqlite tracking URI, or None for another kind of URI."""
+    """Return the file of a sqlite tracking URI, which need not exist.
+
+    Args:
+        uri: A tracking URI.
+
+    Returns:
+        None for another kind of URI, or a database in memory.
+    """
     if not uri.startswith("sqlite:"):
         return None
     name = sqlalchemy.make_url(uri).database
@@ -79,7 +86,11 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def how_to_open(uri: str) -> str:
-    """Return the command or address that shows the runs, without credentials."""
+    """Return the address of an MLflow server, or the command that starts a server for a database.
+
+    Args:
+        uri: The tracking URI. Credentials are left out of the result.
+    """
     uri = without_credentials(uri)
     if uri.startswith(("http://", "https://")):
         return uri
@@ -90,8 +101,9 @@ def runs_address(uri: str, name: str) -> str:
     """Return the UI's address of an experiment's attacks side by side.
 
     Args:
-        uri: The tracking URI; a local file is taken to be served at MLflow's default port.
-        name: The experiment's name.
+        uri: The tracking URI. For a local file, the address is that of a server at MLflow's default
+            port 5000.
+        name: The experiment's name. A missing MLflow experiment is created.
 
     Raises:
         TrackingError: MLflow cannot be used.
@@ -117,10 +129,10 @@ def writing() -> Iterator[tuple[MlflowClient, str]]:
 
 @contextmanager
 def _in_a_sentence(failure: str) -> Iterator[None]:
-    """Turn any exception of MLflow, or of a library behind it, into a TrackingError.
+    """Turn any exception of MLflow, or of a library of MLflow, into a TrackingError.
 
     Args:
-        failure: Clause that names the URI and the operation.
+        failure: A clause with the URI and the operation.
     """
     try:
         yield
@@ -134,7 +146,7 @@ def _in_a_sentence(failure: str) -> Iterator[None]:
 
 
 def _check_database(uri: str) -> None:
-    """Open the file of a sqlite URI; MLflow would try ten times, in over a minute.
+    """Open the file of a sqlite URI, because MLflow would retry for over a minute.
 
     Raises:
         sqlite3.Error: The file is no database, is locked, or cannot be opened.
@@ -150,10 +162,16 @@ def _check_database(uri: str) -> None:
 
 
 def read_run(run_id: str) -> LoggedRun:
-    """Return the experiment and attack that an MLflow run was logged from.
+    """Return the experiment and attack of an MLflow run.
+
+    Args:
+        run_id: The id of the run, 32 hexadecimal digits.
+
+    Returns:
+        The store, the experiment's identity, and the attack or None.
 
     Raises:
-        InputError: There is no such run, or it shows no experiment.
+        InputError: MLflow has no such run, or the run shows no experiment.
         TrackingError: MLflow cannot be read.
     """
     uri = tracking_uri()
@@ -166,12 +184,12 @@ def read_run(run_id: str) -> LoggedRun:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             raise InputError(
-                f"there is no run {run_id} in {where}; set MLFLOW_TRACKING_URI to where it is"
+                f"{where} has no run {run_id}; set MLFLOW_TRACKING_URI to the server of the run"
             ) from error
     if CONFIG_TAG not in tags or STORE_TAG not in tags:
         raise InputError(
             f"run {run_id} in {where} shows no experiment of a store; give a run of an experiment "
-            "or of one of its attacks"
+            "or of an attack"
         )
     return LoggedRun(tags[STORE_TAG], tags[CONFIG_TAG], tags.get(ATTACK_TAG))
 
@@ -179,19 +197,19 @@ def read_run(run_id: str) -> LoggedRun:
 def experiment_named(client: MlflowClient, name: str, uri: str, *, view: bool = True) -> Experiment:
     """Return the MLflow experiment with this name.
 
-    A missing experiment is created. A deleted experiment is restored, because its name cannot be
-    used for another.
+    A missing experiment is created. A deleted experiment is restored, because MLflow reserves its
+    name.
 
     Args:
         client: MLflow's client.
         name: The name.
         uri: The tracking URI.
-        view: Whether the experiment gets the saved view of attacks.
+        view: Whether the experiment gets the saved view of attacks, unless it has one.
     """
     experiment = client.get_experiment_by_name(name) or _create_experiment(client, name, uri)
     if experiment.lifecycle_stage == LifecycleStage.DELETED:
         log.warning(
-            "the MLflow experiment '%s' was deleted, and is restored to hold the runs", name
+            "the deleted MLflow experiment '%s' is restored, because runs are logged to it", name
         )
         _restore_experiment(client, experiment)
         experiment = client.get_experiment(experiment.experiment_id)
@@ -221,7 +239,7 @@ def _restore_experiment(client: MlflowClient, experiment: Experiment) -> None:
 
 
 def run_with_key(client: MlflowClient, experiment: Experiment, key: str) -> Run | None:
-    """Return the run with this key, or None."""
+    """Return the run of an MLflow experiment with this key, or None."""
     condition = f"tags.`{KEY_TAG}` = '{key}'"
     runs = client.search_runs([experiment.experiment_id], condition, max_results=1)
     return runs[0] if runs else None
@@ -241,11 +259,11 @@ def open_run(
     Args:
         client: MLflow's client.
         experiment: The run's experiment.
-        key: Identifies the run in its experiment.
+        key: The key, unique in the experiment.
         name: Name of a new run.
         digest: Hash of the content that the run should show; see ``filled``.
-        tags: Tags of a new or outdated run. Values are cut to MLflow's length, and a note that is
-            cut becomes an artifact as well.
+        tags: Tags of a new or outdated run. Values are cut to MLflow's length; a cut note is also
+            logged whole, as an artifact.
         span: Start and end of the computation. Default: a new run starts now.
     """
     run, shown = run_with_key(client, experiment, key), short_tags(tags)
@@ -258,8 +276,8 @@ def open_run(
         )
     else:
         there = run.data.tags
-        moved = there.get(PARENT_TAG) != tags.get(PARENT_TAG)  # the parent was deleted
-        deleted = DELETED_TAG in there  # and computed again since
+        moved = there.get(PARENT_TAG) != tags.get(PARENT_TAG)  # if the parent was deleted
+        deleted = DELETED_TAG in there  # if the results were deleted and computed again
         if deleted:
             client.delete_tag(run.info.run_id, DELETED_TAG)
         current = there.get(DIGEST_TAG) == digest and run.info.status != "RUNNING"
@@ -273,10 +291,10 @@ def open_run(
 
 
 def short_tags(tags: dict[str, str]) -> dict[str, str]:
-    """Return tags with values that fit MLflow's databases other than sqlite.
+    """Return tags with values of at most 8000 characters, which fit every database of MLflow.
 
-    A note ends with a whole line and the name of the artifact that holds all of the note. Other
-    values end with an ellipsis.
+    A cut note ends with a whole line and the name of the artifact with the whole note. Any other
+    cut value ends with an ellipsis.
     """
     return {name: _short(value, name == NOTE_TAG) for name, value in tags.items()}
 
@@ -286,7 +304,7 @@ def _short(value: str, note: bool) -> str:
         return value
     if not note:
         return value[: TAG_CHARACTERS - 1] + "…"
-    end = f"\n\nCut: the whole note of {len(value)} characters is the artifact {NOTE_FILE}."
+    end = f"\n\nThis note is cut. The artifact {NOTE_FILE} has all {len(value)} characters."
     head = value[: TAG_CHARACTERS - len(end)]
     return (head[: head.rfind("\n")] if "\n" in head else head) + end
 
@@ -344,7 +362,13 @@ def log_metrics(client: MlflowClient, run: Run, metrics: dict[str, float], step:
 
 
 def log_params(client: MlflowClient, run: Run, params: Mapping[str, object]) -> None:
-    """Log parameters that a run lacks: MLflow refuses another value of a parameter."""
+    """Log parameters that a run lacks. MLflow refuses to change the value of a parameter.
+
+    Args:
+        client: MLflow's client.
+        run: The run.
+        params: Value by name. Empty values and None are left out, and long values are cut.
+    """
     known = [
         Param(name, str(value)[:PARAM_CHARACTERS])
         for name, value in params.items()
@@ -357,8 +381,8 @@ def log_params(client: MlflowClient, run: Run, params: Mapping[str, object]) -> 
 def version_tags(line: str = "") -> dict[str, str]:
     """Return command, versions and, in a source tree, the commit as tags.
 
-    MLflow's tables show a source from its last slash on, so the source is the verb and the spec
-    alone, without overrides such as ``eps=8/255``.
+    The tag of the source is the command without overrides such as ``eps=8/255``, because MLflow's
+    tables show a source from its last slash on.
 
     Args:
         line: The command line of the computation. Default: that of this process.

@@ -42,8 +42,11 @@ COUNTED_STATES = ("complete", "pruned", "failed", "running")
 def log_search(result: SearchResult) -> str:
     """Log a search as a run, and its trials as child runs with their matrices.
 
-    A failed trial's run is FAILED, has no matrix, and its reason as a tag. Logging is idempotent,
-    as in ``log_results``.
+    The run of a failed trial is FAILED, has no matrix, and has the reason as a tag. Runs are
+    written only if their content changed, so logging is idempotent.
+
+    Args:
+        result: The search, whose report folder must exist.
 
     Returns:
         The tracking URI.
@@ -88,7 +91,10 @@ def _log_search(client: MlflowClient, experiment: Experiment, result: SearchResu
 
 
 def _digest(result: SearchResult) -> str:
-    """Return a hash of a search's trials and confirmation: new trials may leave the latter."""
+    """Return a hash of a search's trials and confirmation.
+
+    New trials can leave the confirmation unchanged, so its digest does not suffice.
+    """
     trials = [
         [t.number, t.state, dict(t.point), t.reason, None if t.score is None else asdict(t.score)]
         for t in result.trials
@@ -106,7 +112,7 @@ def _random(result: SearchResult) -> dict[str, float]:
 
 
 def _confirmed(result: SearchResult) -> dict[str, float]:
-    """Return mean mIoU of best attacks and baselines on the confirmation's data.
+    """Return the mean mIoU of best attacks and baselines on the confirmation's data.
 
     Returns:
         Percent, by ``confirmed/<attack>/<searched or held-out>/<headline group>``.

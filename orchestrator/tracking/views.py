@@ -34,7 +34,10 @@ def saved_view(created: int) -> str:
     """Return the value of ``VIEW_TAG``: runs of attacks only, best transfer first.
 
     Args:
-        created: Milliseconds since 1970.
+        created: The time of creation, in milliseconds since 1970.
+
+    Returns:
+        A JSON text.
     """
     matrices, transfer = f"{VIEW}-matrices", f"{VIEW}-transfer"
     state = {
@@ -60,7 +63,11 @@ def saved_view(created: int) -> str:
 
 
 def ui_path(experiment_id: str) -> str:
-    """Return the view's path in the UI, relative to the server's address."""
+    """Return the view's path in the UI, relative to the server's address.
+
+    Args:
+        experiment_id: The id of the MLflow experiment.
+    """
     runs = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
     return f"{runs}&viewStateShareKey={VIEW}&compareRunsMode=CHART"
 

@@ -24,10 +24,12 @@ UnitInterval = Annotated[Number, Field(ge=0, le=1)]
 class Momentum(Frozen):
     """m = mu * m + g / mean|g|, and the step follows m (MI-FGSM, Dong et al., CVPR 2018).
 
+    mean|g| is the mean over the values of each image.
+
     Attributes:
-        mu: The decay factor.
+        mu: The decay factor, in [0, 2]. Default 1.
         nesterov: Whether the gradient is taken at x + step_size * mu * m (NI-FGSM, Lin et al., ICLR
-            2020).
+            2020). Default false.
     """
 
     mu: Annotated[Number, Field(ge=0, le=2)] = 1.0
@@ -37,12 +39,12 @@ class Momentum(Frozen):
 class Variance(Frozen):
     """g + v, v the previous step's gradient variance (VT, Wang and He, CVPR 2021).
 
-    v is the mean gradient over ``neighbours`` points in x + U(-b eps, b eps), less the gradient at
-    x. A neighbour gets the same scales as x.
+    v is the mean gradient over points in x + U(-b eps, b eps), less the gradient at x. A neighbour
+    gets the same scales as x.
 
     Attributes:
-        neighbours: The number of points.
-        bound: b, relative to eps.
+        neighbours: The number of points, each a gradient per step, 1 to 200. Default 20.
+        bound: The radius b of the neighbourhood, in multiples of eps, in [0, 10]. Default 1.5.
     """
 
     neighbours: Annotated[Whole, Field(ge=1, le=200)] = 20
@@ -53,8 +55,10 @@ class Smoothing(Frozen):
     """The gradient convolved with a Gaussian (TI, Dong et al., CVPR 2019).
 
     Attributes:
-        kernel: The width in pixels, odd.
-        sigmas: The number of standard deviations from the kernel's centre to its edge.
+        kind: The name, ``ti``.
+        kernel: The width of the kernel in pixels, odd, 1 to 99. Default 15.
+        sigmas: The number of standard deviations from the kernel's centre to its edge, in (0, 10].
+            Default 3.
     """
 
     kind: Literal["ti"] = "ti"
@@ -65,7 +69,11 @@ class Smoothing(Frozen):
     @classmethod
     def _odd(cls, value: int) -> int:
         if value % 2 == 0:
-            raise PydanticCustomError("kernel", "kernel must be odd, so that it has a centre", {})
+            raise PydanticCustomError(
+                "kernel",
+                "the kernel needs a centre pixel, so its width is odd; give {less} or {more}",
+                {"less": value - 1, "more": value + 1},
+            )
         return value
 
 
@@ -73,12 +81,13 @@ class Target(Frozen):
     """Labels to reach, given by exactly one of ``every``, ``classes`` and ``label_map``.
 
     Attributes:
-        every: The class that every labelled pixel is to become.
-        classes: Maps a class to the class that its pixels are to become.
-        others: Whether pixels of other classes ``keep`` their label or are ignored.
-        label_map: A PNG of class indices on the images' grid, the same for every image; 255 is
-            ignored.
-        sha256: The hash of the label map, filled in when the spec is read.
+        every: The class to reach at every labelled pixel, an index from 0 to 254.
+        classes: Maps a true class to the class to reach at its pixels, both indices from 0 to 254.
+        others: The target of pixels whose class is not in ``classes``: ``keep``, their own label,
+            or ``ignore``, none. Default ``keep``.
+        label_map: A grey or palette PNG of class indices on the images' grid, used for every image;
+            255 is ignored. A path, relative to the spec's file.
+        sha256: The sha256 of the label map, filled in when the spec is read; leave it out.
     """
 
     every: Class | None = None
@@ -99,14 +108,14 @@ class Target(Frozen):
 
 
 class Region(Frozen):
-    """Pixels that may be changed; of several conditions given, pixels that meet all.
+    """Pixels to perturb: the pixels that meet every condition given.
 
     Attributes:
-        classes: Pixels labelled as one of these classes.
-        box: Pixels inside top, left, bottom, right, as fractions of the image.
-        mask: Pixels that are not zero in a grey or palette PNG on the images' grid, the same for
-            every image.
-        sha256: The hash of the mask, filled in when the spec is read.
+        classes: Pixels labelled with any of these classes, indices from 0 to 254.
+        box: Pixels inside [top, left, bottom, right], fractions of height and width in [0, 1].
+        mask: Non-zero pixels of a grey or palette PNG on the images' grid, used for every image. A
+            path, relative to the spec's file.
+        sha256: The sha256 of the mask, filled in when the spec is read; leave it out.
     """
 
     classes: Annotated[tuple[Class, ...], Field(min_length=1)] | None = None
@@ -123,21 +132,24 @@ class Region(Frozen):
     def _some(self) -> "Region":
         if self.classes is None and self.box is None and self.mask is None:
             raise PydanticCustomError(
-                "region", "region names no pixel; give classes, box or mask", {}
+                "region", "region has no condition; give classes, box or mask", {}
             )
         if self.box is not None and (self.box[0] >= self.box[2] or self.box[1] >= self.box[3]):
             raise PydanticCustomError(
-                "box", "box is empty; give top, left, bottom, right with top < bottom", {}
+                "box",
+                "box {box} is empty; give [top, left, bottom, right] with top < bottom and left < "
+                "right, fractions in [0, 1]",
+                {"box": str(list(self.box))},
             )
         return self
 
 
 class Budget(Frozen):
-    """A cost instead of a number of steps.
+    """A cost per image, from which the number of steps follows.
 
     Attributes:
-        forward_equivalents: Forwards of the source at the image's native size, each with its
-            backward, as counted on the model.
+        forward_equivalents: The cost per image: pixels processed in forwards, each with its
+            backward, divided by the pixels of a forward at native size. In (0, 1,000,000].
     """
 
     forward_equivalents: Annotated[Number, Field(gt=0, le=1e6)]
@@ -149,12 +161,19 @@ class Budget(Frozen):
 
     @classmethod
     def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
-        """Return the form of a bare number of forward equivalents."""
+        """Return the JSON schema of the short form: a bare number of forward equivalents."""
         return [NUMBER_OR_FRACTION]
 
 
 def read_smoothing(value: Any) -> Any:
-    """Accept ``ti`` and ``{ti: {kernel: 7}}`` beside the full form."""
+    """Read the short forms ``ti`` and ``{ti: {kernel: 7}}`` of ``smoothing``.
+
+    Args:
+        value: The raw value of the field.
+
+    Returns:
+        The fields of a ``Smoothing``; any other value unchanged.
+    """
     if value == "ti":
         return {}
     if isinstance(value, dict) and list(value) == ["ti"]:

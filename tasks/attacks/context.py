@@ -18,9 +18,11 @@ from segtransfer.tasks.models.base import Segmenter
 
 @dataclass(frozen=True)
 class ShardImages:
-    """All clean images of a shard, float N x 3 x H x W in [0, 1], with their ids.
+    """All clean images of a shard, from which mixing transforms draw.
 
-    Transforms that mix images draw from them.
+    Attributes:
+        images: float N x 3 x H x W in [0, 1].
+        image_ids: An id per image.
     """
 
     images: torch.Tensor
@@ -29,21 +31,21 @@ class ShardImages:
 
 @dataclass(frozen=True)
 class AttackContext:
-    """One micro-batch under one spec.
+    """A micro-batch of images under an attack.
 
     Attributes:
         model: The source.
         spec: The attack.
         clean: Clean images, float N x 3 x H x W in [0, 1].
-        labels: int64 N x H x W, 255 ignored: the truth, or the target if the spec has one.
-        lower: Lower bound of every value, N x 3 x H x W.
-        upper: Upper bound of every value, N x 3 x H x W.
-        region: N x 1 x H x W, 1 for pixels that may change; None if all may.
+        labels: int64 N x h x w, 255 ignored: the truth, or the target of a targeted attack.
+        lower: Lower bound of every value, float N x 3 x H x W in [0, 1].
+        upper: Upper bound of every value, float N x 3 x H x W in [0, 1].
+        region: float N x 1 x H x W, 1 for pixels to perturb and 0 elsewhere; None for all pixels.
         image_ids: An id per image.
         shard: All clean images of the shard.
         seed: The seed of the experiment.
         group: The schedule group of all images.
-        clean_features: Features of the clean images by member of the model, read once.
+        clean_features: A cache: features of the clean images by member of the model.
     """
 
     model: Segmenter
@@ -71,13 +73,13 @@ def make_context(
     group: int,
     shard: ShardImages | None = None,
 ) -> AttackContext:
-    """Return the context of one micro-batch, with its bounds, region and labels.
+    """Return the context of a micro-batch, with its bounds, region and labels.
 
     Args:
         model: The source.
         spec: The attack.
         images: Clean images, float N x 3 x H x W in [0, 1].
-        labels: The truth, int64 N x H x W, 255 ignored.
+        labels: The truth, int64 N x h x w, 255 ignored.
         image_ids: An id per image.
         seed: The seed of the experiment.
         group: The schedule group of all images.
@@ -106,10 +108,16 @@ def make_context(
 def bounds(
     images: torch.Tensor, spec: AttackSpec, region: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the lower and upper bound of every value, each N x 3 x H x W.
+    """Return the lower and upper bound of every value of the adversarial examples.
 
-    The bounds are the box [0, 1], intersected with the eps-ball under linf. Outside the region
-    both are the image itself.
+    Args:
+        images: Clean images, float N x 3 x H x W in [0, 1].
+        spec: The attack, with ``norm`` and ``eps``.
+        region: float N x 1 x H x W, 1 for pixels to perturb; None for all pixels.
+
+    Returns:
+        Two tensors N x 3 x H x W: the box [0, 1], under linf intersected with the eps-ball. Outside
+        the region both are the clean image.
     """
     eps = spec.eps if spec.norm == "linf" else 1.0
     reach = eps if region is None else eps * region
@@ -120,14 +128,15 @@ def allowed(region: Region | None, labels: torch.Tensor) -> torch.Tensor | None:
     """Return the region as a mask of the images.
 
     Args:
-        region: The pixels that may change, or None for all.
+        region: The pixels to perturb, or None for all.
         labels: int64 N x H x W on the images' grid.
 
     Returns:
         The mask, float N x 1 x H x W, or None for all pixels.
 
     Raises:
-        InputError: If the mask's file does not fit the images or names no pixel.
+        InputError: If the mask's file is missing, changed since the plan, has another size than the
+            images, or is 0 everywhere.
     """
     if region is None:
         return None
@@ -147,31 +156,35 @@ def allowed(region: Region | None, labels: torch.Tensor) -> torch.Tensor | None:
 
 
 def _mask(region: Region, shape: tuple[int, ...]) -> torch.Tensor:
-    """Return the pixels that are not zero in the region's file, bool H x W."""
+    """Return the non-zero pixels of the region's file, bool H x W."""
     numbers = _read_planned(region.mask, region.sha256, shape, "region.mask")
     if numbers.min() < 0:
         raise InputError(
-            f"region.mask {region.mask} has the value {numbers.min()}; write 0 for pixels that "
-            "must stay, and a positive number for pixels that may change"
+            f"region.mask {region.mask} has the value {numbers.min()}; write 0 for pixels to keep, "
+            "and a positive number for pixels to perturb"
         )
     if not numbers.any():
         raise InputError(
-            f"region.mask {region.mask} is 0 everywhere; pixels that may change are not 0"
+            f"region.mask {region.mask} is 0 everywhere, so no pixel may change; write a positive "
+            "number at pixels to perturb"
         )
     return torch.tensor(numbers != 0)
 
 
 def aim(labels: torch.Tensor, target: Target | None, num_classes: int) -> torch.Tensor:
-    """Return the labels that the loss compares with: the truth, or the target made from it.
+    """Return the labels for the loss: the truth, or a target derived from the truth.
 
     Args:
-        labels: The truth, int64 N x H x W, 255 ignored.
+        labels: The truth, int64 N x h x w, 255 ignored.
         target: The labels to reach, or None for an untargeted attack.
-        num_classes: The number of classes of the source.
+        num_classes: K, the number of classes of the source.
+
+    Returns:
+        int64 N x h x w, 255 ignored.
 
     Raises:
-        InputError: If the target names a class that the source lacks, or its label map does not
-            fit.
+        InputError: If the target names a class of K or more, or the file of its label map is
+            missing, changed since the plan, or of another size than the labels.
     """
     if target is None:
         return labels
@@ -199,20 +212,23 @@ def _label_map(target: Target, shape: tuple[int, ...], num_classes: int) -> torc
 def _read_planned(
     file: str | None, sha256: str | None, shape: tuple[int, ...], field: str
 ) -> np.ndarray:
-    """Read the PNG that a field of the spec names, H x W, for labels of ``shape`` N x H x W.
+    """Read the PNG of a field of the spec, H x W, for labels of ``shape`` N x H x W.
 
     Raises:
         InputError: If the file is missing, changed since the plan, has another size, or holds a
-            value that is no whole number.
+            value other than a whole number.
     """
     path = Path(str(file))
     if not path.is_file() or content_hash(path) != sha256:
-        raise InputError(f"{field} {path} is missing or is not the file that was planned")
+        raise InputError(
+            f"{field} {path} is missing, or changed since the plan was made; restore the file, or "
+            "run the spec again"
+        )
     values = read_index_map(path, field)
     if values.shape != shape[1:]:
         raise InputError(
             f"{field} {path} is {values.shape[0]} x {values.shape[1]} (height x width), "
-            f"the images are {shape[1]} x {shape[2]}; they must agree"
+            f"the images are {shape[1]} x {shape[2]}; give a file of the images' size"
         )
     return values
 
@@ -220,5 +236,6 @@ def _read_planned(
 def _check_class(index: int, num_classes: int) -> None:
     if index >= num_classes:
         raise InputError(
-            f"the target is class {index}; the source predicts classes 0 to {num_classes - 1}"
+            f"the attack's target is class {index}, and the source predicts classes 0 to "
+            f"{num_classes - 1}; give a target in this range"
         )

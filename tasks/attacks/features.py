@@ -1,4 +1,4 @@
-"""Losses on features of an intermediate layer, which use neither logits nor labels."""
+"""Losses on features of an intermediate layer, without logits and labels."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext, reads_features
 
-# Two positions of the clean image belong together where their cosine exceeds cos(pi / 3).
+# Two positions are similar if the cosine of their clean features exceeds cos(pi / 3).
 AFFINITY = math.cos(math.pi / 3)
 
 
@@ -18,18 +18,19 @@ def feature_similarity(
 ) -> torch.Tensor:
     """Return -(l_t L_ex + (1 - l_t) L_in), l_t = t / T (FSPGD, Park et al., arXiv 2502.01262).
 
-    L_ex is the mean cosine of features at the same position. L_in is half the mean cosine of the
-    attacked features over pairs of positions that are similar in the clean image. Features are
-    normalised here in both terms, so every position has the same weight; the authors' code leaves
-    the attacked features unnormalised in L_in. The spec refuses a target for this loss.
+    L_ex is the mean over positions of the cosine of attacked and clean features. L_in is half the
+    mean cosine of the attacked features over pairs of similar positions: cosine of the clean
+    features above cos(pi / 3). Features are normalised in both terms, so every position has the
+    same weight; the authors' code leaves the attacked features unnormalised in L_in. The spec
+    refuses a target for this loss.
 
     Args:
-        features: Features of the iterate x_t, N x C x h x w.
-        clean: Features of the clean image in the same view, N x C x h x w.
+        features: Features of the iterate x_t, float N x C x h x w.
+        clean: Features of the clean image in the same view, float N x C x h x w.
         context: The step t and the number of steps T.
 
     Returns:
-        N losses.
+        N losses, each in [-1, 1].
     """
     share = min(context.step / max(context.steps, 1), 1.0)
     own = F.normalize(features, dim=1).flatten(2)

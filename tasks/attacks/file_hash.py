@@ -1,4 +1,4 @@
-"""Hashes of files that a spec names, so a result depends on the content of the files."""
+"""Hashes of the files in a spec, so a result depends on their content."""
 
 import hashlib
 from functools import lru_cache
@@ -17,20 +17,22 @@ MOST_HASHED_BYTES = 2**37
 def with_hash(
     data: Any, info: ValidationInfo, field: str, hash_field: str, kind: Literal["file", "folder"]
 ) -> Any:
-    """Fill in the sha256 of the file or folder that a field of a spec names.
+    """Fill in the sha256 of the file or folder named in a field of a spec.
 
     Args:
         data: The raw spec.
         info: The validation context with the folder of the spec's file.
-        field: The name of the field that holds the path.
-        hash_field: The name of the field for the hash.
-        kind: The kind that the path must be of.
+        field: The name of the path's field.
+        hash_field: The name of the hash's field.
+        kind: The kind of path: ``file`` or ``folder``.
 
     Returns:
-        The raw spec with its hash. A stored spec keeps its hash if the path does not exist.
+        The raw spec with the hash; unchanged without a path. A stored spec keeps its hash if the
+        path does not exist.
 
     Raises:
-        PydanticCustomError: If the path is not of this kind.
+        PydanticCustomError: If the path is of another kind, is or holds a home folder, or holds
+            more than ``MOST_HASHED_FILES`` files or ``MOST_HASHED_BYTES`` bytes.
     """
     if not isinstance(data, dict) or not isinstance(data.get(field), str | Path):
         return data
@@ -39,9 +41,11 @@ def with_hash(
         _check_size(path, field)
         return {**data, hash_field: content_hash(path)}
     if path.exists() or data.get(hash_field) is None:
-        # A stored spec, which has the hash, is read where its files need not be.
+        # A stored spec, which has the hash, is readable without its files.
         raise PydanticCustomError(
-            "path", "{field} {path} is no {kind}", {"field": field, "path": str(path), "kind": kind}
+            "path",
+            "{field} {path} is no {kind}; give the path of an existing {kind}",
+            {"field": field, "path": str(path), "kind": kind},
         )
     return data
 
@@ -72,11 +76,19 @@ def _check_size(path: Path, field: str) -> None:
 
 
 def content_hash(path: Path) -> str:
-    """Return the sha256 of a file, or of the names and contents of all files below a folder."""
+    """Return the sha256 of a file or folder.
+
+    Args:
+        path: An existing file or folder.
+
+    Returns:
+        64 hex digits: of the file's bytes; or of relative paths and hashes of all files below the
+        folder, sorted by path.
+    """
     if path.is_file():
         return _file_hash(path)
     digest = hashlib.sha256()
-    # The ids of some images have a folder in them.
+    # Image ids may contain folders.
     for file in sorted(path.rglob("*")):
         if file.is_file():
             digest.update(f"{file.relative_to(path).as_posix()}\0{_file_hash(file)}".encode())
@@ -90,6 +102,6 @@ def _file_hash(path: Path) -> str:
 
 @lru_cache(maxsize=100_000)
 def _hash_as_of(path: Path, size: int, modified: int) -> str:
-    """Hash a file once per size and modification time, because every shard asks for the hash."""
+    """Hash a file once per size and modification time, because every shard needs the hash."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The gradient of one step: over copies of the transforms, members of an ensemble, neighbours."""
+"""The gradient of a step: over copies of transforms, members of an ensemble, neighbours."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +22,12 @@ from segtransfer.tasks.models.outputs import foreign_error
 
 @dataclass(frozen=True)
 class Gradient:
-    """A gradient and the losses that it increases.
+    """A gradient with its losses.
 
     Attributes:
-        values: N x 3 x H x W.
-        losses: N losses.
-        ratios: The realised scale ratio per copy.
+        values: d loss / d x, float N x 3 x H x W.
+        losses: N losses, detached.
+        ratios: The realised scale per member and copy.
     """
 
     values: torch.Tensor
@@ -40,15 +40,21 @@ def loss_gradient(
 ) -> Gradient:
     """Return d loss / d x, averaged over all copies of the transforms and members of the model.
 
-    With several scales per step, or an ensemble that averages gradients, the copies of each member
-    and scale are summed first, and each sum is divided by its mean magnitude. Copies of other
-    transforms thus keep their relative weights. The cost is one forward and one backward per copy.
+    With several scales per step, or an ensemble with ``average: gradients``, the copies of each
+    member and scale are summed first, and each sum is divided by its mean magnitude. Copies of
+    other transforms thus keep their relative weights. Each copy costs a forward and a backward.
 
     Args:
-        context: The images, labels and the model.
+        context: The images, the labels and the model.
         x: The iterate, float N x 3 x H x W.
         random: The random numbers of this step.
-        loss_context: The step, for losses that depend on it.
+        loss_context: The step and the direction, for the loss.
+
+    Returns:
+        The gradient, with the weighted mean of the losses.
+
+    Raises:
+        InputError: If the model's logits or the loss have no gradient or a wrong shape.
     """
     model, spec = context.model, context.spec
     x = x.detach().requires_grad_(True)
@@ -103,8 +109,8 @@ def _copies(
             logits = member(view.images)
             if not logits.requires_grad:
                 raise InputError(
-                    f"{member.who} returned logits without a gradient to its images; a source "
-                    "computes them with torch from its images, without no_grad and detach"
+                    f"{member.who} returned logits without a gradient to its images, so it cannot "
+                    "be a source; compute logits with torch, without no_grad and detach"
                 )
             aligned = align(
                 view,
@@ -127,10 +133,10 @@ def _loss(
         context: The spec.
         seen: Logits, or features of the iterate.
         reference: Labels, or features of the clean image.
-        loss_context: The step, for losses that depend on it.
+        loss_context: The step and the direction.
 
     Raises:
-        InputError: If a user's loss is anything else, or raises an error.
+        InputError: If a user's loss raises an error, or returns anything else.
     """
     spec = context.spec
     try:
@@ -144,13 +150,13 @@ def _loss(
         found = f"{list(loss.shape)} of {loss.dtype}" if torch.is_tensor(loss) else repr(loss)
         raise InputError(
             f"loss '{spec.loss}' returned {found} for {len(seen)} images; "
-            "it must return one floating-point number an image"
+            f"return a floating-point tensor of shape [{len(seen)}], a loss per image"
         )
     if not loss.requires_grad:
         read = "features" if spec.reads_features else "logits"
         raise InputError(
-            f"loss '{spec.loss}' has no gradient to the {read}; compute it from them with torch, "
-            "without no_grad, detach and argmax"
+            f"loss '{spec.loss}' has no gradient to the {read}; compute the loss from them with "
+            "torch, without no_grad, detach and argmax"
         )
     return loss
 
@@ -159,7 +165,7 @@ def _loss(
 def _clean_features(context: AttackContext, number: int, untouched: Iterator[View]) -> torch.Tensor:
     """Return a member's features of the clean images in the next view.
 
-    Without transforms they are read once per micro-batch.
+    Without transforms the features are computed once per micro-batch.
     """
     spec, cache = context.spec, context.clean_features
     if spec.transforms or number not in cache:
@@ -183,11 +189,11 @@ def reduce_variance(
         context: The images, the model and the spec with its ``variance``.
         x: The iterate, float N x 3 x H x W.
         gradient: The gradient g at ``x``.
-        random: The random numbers of this step; neighbours get the same scales as ``x``.
-        loss_context: The step, for losses that depend on it.
+        random: The random numbers of this step; all neighbours get the scales of ``x``.
+        loss_context: The step and the direction, for the loss.
 
     Returns:
-        v, N x 3 x H x W.
+        v, float N x 3 x H x W.
     """
     variance = context.spec.variance
     assert variance is not None
@@ -201,18 +207,21 @@ def reduce_variance(
 
 
 def smooth(gradient: torch.Tensor, smoothing: Smoothing | None) -> torch.Tensor:
-    """Return W * g, W a Gaussian of sum one, with zeros beyond the border.
+    """Return the convolution W * g with a Gaussian of sum 1, zero beyond the border.
 
     TI (Dong et al., CVPR 2019).
 
     Args:
-        gradient: g, N x 3 x H x W.
-        smoothing: The kernel, or None for g itself.
+        gradient: g, float N x 3 x H x W.
+        smoothing: The kernel W, or None for g itself.
+
+    Returns:
+        float N x 3 x H x W.
     """
     if smoothing is None:
         return gradient
     grid = torch.linspace(-smoothing.sigmas, smoothing.sigmas, smoothing.kernel)
-    # One pixel is the identity, whatever its place on the curve.
+    # linspace of a single point would start at -sigmas; a kernel of width 1 is the identity.
     weights = torch.exp(-(grid**2) / 2) if smoothing.kernel > 1 else torch.ones(1)
     weights = (weights / weights.sum()).to(gradient)
     channels, half = gradient.shape[1], smoothing.kernel // 2
@@ -223,37 +232,47 @@ def smooth(gradient: torch.Tensor, smoothing: Smoothing | None) -> torch.Tensor:
 
 
 def normalise(gradient: torch.Tensor) -> torch.Tensor:
-    """Return g / mean|g|, the mean over each image; a zero gradient stays zero."""
+    """Return g / mean|g|, with the mean over the values of each image.
+
+    Args:
+        gradient: g, float N x 3 x H x W.
+
+    Returns:
+        float N x 3 x H x W; a gradient of zeros stays zero.
+    """
     mean = gradient.abs().mean((1, 2, 3), keepdim=True)
     return gradient / torch.where(mean > 0, mean, torch.ones_like(mean))
 
 
 def read_features(model: Segmenter, images: torch.Tensor, layer: str | None) -> torch.Tensor:
-    """Return the output of a module inside ``model``, N x C x h x w.
-
-    Of a module with several outputs, such as a backbone's stages, the middle output is returned.
+    """Return the output of a module inside a model, and count the forward.
 
     Args:
         model: The source.
         images: float N x 3 x H x W in [0, 1].
         layer: The name of the module, or None for the model's ``feature_layer``.
 
+    Returns:
+        float32 N x C x h x w; the middle output of a module with several, such as a backbone's
+        stages.
+
     Raises:
-        InputError: If no such module exists, it runs more than once, or it returns no such tensor.
+        InputError: If no module or several have the name, the module does not run exactly once, or
+            its output is no such tensor.
     """
     with _record_outputs(model, layer) as outputs:
         model(images)
     if len(outputs) != 1:
         raise InputError(
-            f"layer '{layer or model.feature_layer}' ran {len(outputs)} times for one image, and a "
-            "feature loss needs one; use whole-image inference, or name another module"
+            f"layer '{layer or model.feature_layer}' ran {len(outputs)} times per image, and a "
+            "feature loss needs a single run; set inference: {mode: whole}, or name another module"
         )
     output = outputs[0]
     if isinstance(output, (list, tuple)):
         output = output[len(output) // 2]
     if not torch.is_tensor(output) or output.ndim != 4:
         raise InputError(
-            f"layer '{layer or model.feature_layer}' puts out no N x C x h x w features; "
+            f"the output of layer '{layer or model.feature_layer}' is no tensor N x C x h x w; "
             "name another module"
         )
     model.count_backward_of(output)
@@ -265,14 +284,14 @@ def _record_outputs(model: Segmenter, layer: str | None) -> Iterator[list[Any]]:
     """Collect the outputs of the named module while the context is open."""
     name = layer or model.feature_layer
     modules = dict(model.named_modules())
-    # A user names a module of the network; adapters and wrappers hold it under a prefix.
+    # Users name modules of the network, which adapters and wrappers keep under a prefix.
     matches = [n for n in modules if n == name or n.endswith(f".{name}")]
     if name not in matches and len(matches) != 1:
         some = [n.removeprefix("network.").removeprefix("module.") for n in modules if n][1:9]
         named = f"{len(matches) or 'no'} modules named '{name}'" if name else "no known stage"
         raise InputError(
-            f"a feature loss needs a layer, and this model has {named}; "
-            f"give layer, such as {', '.join(some)}"
+            f"a feature loss needs a layer, and {model.who} has {named}; "
+            f"give layer, for example {', '.join(some)}"
         )
     outputs: list[Any] = []
     module = modules[name if name in matches else matches[0]]

@@ -1,4 +1,4 @@
-"""The one attack loop, from the start to the projection; its seams are plain functions."""
+"""The attack loop, from the start to the projection, as plain functions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,13 +23,13 @@ from segtransfer.tasks.models.base import Segmenter
 
 @dataclass(frozen=True)
 class Health:
-    """The health of one run of the loop.
+    """The health of a run of the loop.
 
     Attributes:
-        losses: The loss per step and image.
-        zero_gradients: The share of zero gradients per step and image, in [0, 1].
-        ratios: Realised scale ratios per step and copy, of the first restart.
-        pixels: Per returned iterate, the pixels that the model had processed so far, all images and
+        losses: The loss per step and image, of the restart kept.
+        zero_gradients: The share of zero gradient values per step and image, in [0, 1].
+        ratios: Realised scales per step and copy, of the first restart.
+        pixels: Per returned iterate, the pixels processed by the model so far, all images and
             restarts together.
     """
 
@@ -41,7 +41,7 @@ class Health:
 
 @dataclass
 class _Attempt:
-    """One run from one start: its iterates, their cost, and its health as tensors.
+    """A run from a single start: iterates, their cost, and the health as tensors.
 
     ``not_a_number`` tells per step and image whether any value was NaN.
     """
@@ -66,25 +66,28 @@ def run(
     shard: ShardImages | None = None,
     poll: Callable[[], None] = lambda: None,
 ) -> tuple[list[torch.Tensor], Health]:
-    """Make adversarial examples, float, inside the box [0, 1] and the ball.
+    """Make adversarial examples inside the box [0, 1] and the eps-ball.
 
     Args:
         model: The source on its device, or None for an attack of zero steps.
         spec: The attack.
-        images: float N x 3 x H x W in [0, 1], on the model's device.
+        images: Clean images, float N x 3 x H x W in [0, 1], on the model's device.
         labels: int64 N x h x w, 255 ignored, on the model's device. Logits are resized to their
             size for the loss.
-        image_ids: An id per image; noise is drawn from it.
+        image_ids: An id per image, which seeds the image's noise.
         seed: The seed of the experiment.
-        group: The schedule group of all images; scales are drawn from it.
+        group: The schedule group of all images, which seeds the scales.
         shard: All clean images of the shard, by default ``images``.
         poll: Called before every step; an exception stops the run.
 
     Returns:
-        An iterate N x 3 x H x W per entry of ``steps_at``, or the last alone; and the health.
+        The iterates, each float N x 3 x H x W in [0, 1], not yet rounded to 8 bits: an iterate per
+        entry of ``steps_at``, or the last alone. And the health of the run.
 
     Raises:
-        InputError: If a step or an iterate is not a number.
+        InputError: If a value of a gradient or an iterate is NaN, a user's loss is not finite, or
+            the region or the target does not fit.
+        ValueError: If an attack with steps gets no model.
     """
     if spec.steps == 0:
         region = allowed(spec.region, resize_labels(labels, (images.shape[-2], images.shape[-1])))
@@ -112,7 +115,7 @@ def start(
 ) -> torch.Tensor:
     """Return x_0: the clean images, or a uniform draw by (seed, image id) from the ball.
 
-    Under l2 the draw is from the ball's surface, because at this many dimensions nearly all of the
+    Under l2 the draw is from the ball's surface, because in so many dimensions nearly all of the
     ball's volume is near its surface.
 
     Args:
@@ -121,7 +124,10 @@ def start(
         random: The random numbers of the run.
         lower: Lower bound of every value, N x 3 x H x W.
         upper: Upper bound of every value, N x 3 x H x W.
-        region: N x 1 x H x W, 1 for pixels that may change; None if all may.
+        region: float N x 1 x H x W, 1 for pixels to perturb; None for all pixels.
+
+    Returns:
+        float N x 3 x H x W, within the bounds.
     """
     if spec.start == "clean":
         return images.clone()
@@ -135,7 +141,7 @@ def start(
 
 
 def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None]) -> _Attempt:
-    """Run all steps from one start."""
+    """Run all steps from the start of a restart."""
     spec, attempt, before = context.spec, _Attempt(), context.model.cost.pixels
     random = StepRandom(context.seed, context.group, 0, context.image_ids, restart=restart)
     x = start(context.clean, spec, random, context.lower, context.upper, context.region)
@@ -158,8 +164,8 @@ def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None])
             gradient = gradient * context.region
         momentum = accumulate(momentum, gradient, spec)
         x = take_step(context, x, momentum)
-        # Read after the last step alone: a GPU would wait. The sign of NaN is 0, which would show
-        # in no iterate, and infinite values have a sign to follow.
+        # Read after the last step, because reading makes the host wait for a GPU. The sign of NaN
+        # is 0, so a NaN gradient shows in no iterate; infinite values have a valid sign.
         attempt.not_a_number.append((momentum + x).amax((1, 2, 3)).isnan())
         step += 1
         if step in spec.steps_at:
@@ -175,29 +181,29 @@ def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None])
 
 
 def _check_numbers(context: AttackContext, attempt: _Attempt) -> None:
-    """Raise InputError for the first step, or loss of a user, that was not a number."""
+    """Raise InputError for the first NaN of a step, or the first user's loss that is not finite."""
     positions = torch.stack(attempt.not_a_number).nonzero().tolist()
     if positions:
         step, image = positions[0]
         spec = context.spec
         loss = attempt.losses[step][image].item()
         raise InputError(
-            f"attack '{spec.name}': step {step + 1} of image {context.image_ids[image]} is not a "
-            f"number (NaN), where loss '{spec.loss}' was {loss:g}; the loss and the logits of the "
-            "source need finite values and gradients (a square root or a logarithm of 0 has none)"
+            f"attack '{spec.name}': the gradient of image {context.image_ids[image]} is not a "
+            f"number (NaN) at step {step + 1}, with loss '{spec.loss}' = {loss:g}; give a loss and "
+            "a source with finite values and gradients (a square root or logarithm of 0 has none)"
         )
     endless = (~torch.stack(attempt.losses).isfinite()).nonzero().tolist()
-    if endless and context.spec.loss_sha256:  # a loss of ours says by its gradient if it is wrong
+    if endless and context.spec.loss_sha256:  # a wrong shipped loss has a wrong gradient
         step, image = endless[0]
         raise InputError(
             f"attack '{context.spec.name}': loss '{context.spec.loss}' was "
             f"{attempt.losses[step][image].item():g} at step {step + 1} of image "
-            f"{context.image_ids[image]}; a loss returns finite numbers"
+            f"{context.image_ids[image]}; return finite numbers"
         )
 
 
 def _is_step_due(context: AttackContext, step: int, pixels: int) -> bool:
-    """Tell whether another step is due: by number, or by the budget as the model counted it."""
+    """Tell whether another step is due: by number, or by the cost counted on the model."""
     spec, model = context.spec, context.model
     if spec.budget is None:
         return step < spec.steps_taken
@@ -207,7 +213,17 @@ def _is_step_due(context: AttackContext, step: int, pixels: int) -> bool:
 
 
 def look_ahead(x: torch.Tensor, momentum: torch.Tensor | None, spec: AttackSpec) -> torch.Tensor:
-    """Return x + a * mu * m for Nesterov momentum, else x itself."""
+    """Return the point of the next gradient: x + a * mu * m for Nesterov momentum, else x.
+
+    Args:
+        x: The iterate, float N x 3 x H x W.
+        momentum: m, float N x 3 x H x W; None before the first step, which looks from ``x``.
+        spec: The attack, with ``momentum`` and ``step_size`` a.
+
+    Returns:
+        float N x 3 x H x W, possibly outside the ball and [0, 1]; ``x`` itself, not a copy, without
+        Nesterov momentum.
+    """
     if momentum is None or spec.momentum is None or not spec.momentum.nesterov:
         return x
     return x + spec.step_size * spec.momentum.mu * momentum
@@ -216,7 +232,16 @@ def look_ahead(x: torch.Tensor, momentum: torch.Tensor | None, spec: AttackSpec)
 def accumulate(
     momentum: torch.Tensor | None, gradient: torch.Tensor, spec: AttackSpec
 ) -> torch.Tensor:
-    """Return m = mu * m + g / mean|g|, the mean over each image; g itself without momentum."""
+    """Return the direction of the step: m = mu * m + g / mean|g|, or g without momentum.
+
+    Args:
+        momentum: The previous m, float N x 3 x H x W; None before the first step.
+        gradient: g, float N x 3 x H x W; may be changed in place.
+        spec: The attack, with ``momentum``.
+
+    Returns:
+        float N x 3 x H x W. mean|g| is the mean over the values of each image.
+    """
     if spec.momentum is None:
         return gradient
     gradient = normalise(gradient)
@@ -232,13 +257,14 @@ def take_step(context: AttackContext, x: torch.Tensor, direction: torch.Tensor) 
         direction: The gradient or the momentum m, N x 3 x H x W.
 
     Returns:
-        The next iterate, float N x 3 x H x W.
+        The next iterate, float N x 3 x H x W, within the box [0, 1] and the eps-ball.
     """
     spec = context.spec
     if spec.norm == "linf":
         stepped = torch.add(x, direction.sign(), alpha=spec.step_size)
         return stepped.clamp_(context.lower, context.upper)
-    # First to a largest value of one: squares of tiny gradients vanish, of huge ones overflow.
+    # Scaled to a largest value of 1 first, because squares of tiny values underflow, of huge
+    # values overflow.
     unit = over(direction, direction.abs().amax((1, 2, 3), keepdim=True))
     unit = over(unit, root_mean_square(unit))
     delta = x + spec.step_size * unit - context.clean
@@ -247,19 +273,34 @@ def take_step(context: AttackContext, x: torch.Tensor, direction: torch.Tensor) 
 
 
 def over(values: torch.Tensor | float, divisor: torch.Tensor) -> torch.Tensor:
-    """Return values / divisor, undivided if the divisor is zero."""
+    """Return values / divisor, undivided at divisors of zero.
+
+    Args:
+        values: A number, or a tensor that broadcasts with the divisor.
+        divisor: A tensor, 0 or more.
+
+    Returns:
+        A tensor of the broadcast shape.
+    """
     return values / torch.where(divisor > 0, divisor, torch.ones_like(divisor))
 
 
 def root_mean_square(values: torch.Tensor) -> torch.Tensor:
-    """Return the root mean square of each image's values, N x 1 x 1 x 1."""
+    """Return the root mean square of each image's values.
+
+    Args:
+        values: float N x C x H x W.
+
+    Returns:
+        float N x 1 x 1 x 1.
+    """
     return values.square().mean((1, 2, 3), keepdim=True).sqrt()
 
 
 def _select_best(
     context: AttackContext, attempts: list[_Attempt]
 ) -> tuple[list[torch.Tensor], Health]:
-    """Select per image the attempt that fools most pixels at its end; the first of equals."""
+    """Select per image the attempt with most pixels fooled at its end; the first of equals."""
     if len(attempts) == 1:
         choice = torch.zeros(len(context.clean), dtype=torch.long)
     else:
@@ -289,7 +330,7 @@ def _select_best(
 
 @torch.no_grad()
 def _fooled_share(context: AttackContext, images: torch.Tensor) -> torch.Tensor:
-    """Return the share of labelled pixels that the attack has won, N numbers."""
+    """Return the share of labelled pixels fooled, N numbers in [0, 1]."""
     loss_context = LossContext(0, 0, context.spec.target is not None)
     size = context.labels.shape[-2], context.labels.shape[-1]
     logits = context.model.at(context.model(images), size)

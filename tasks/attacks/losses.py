@@ -1,4 +1,4 @@
-"""Losses of the attack loop: functions that return a number per image, to be maximised."""
+"""Losses of the attack loop: functions from logits and labels to a number per image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ from segtransfer.tasks.registry import Registry
 
 @dataclass(frozen=True)
 class LossContext:
-    """The step at which a loss is evaluated.
+    """The step at which a loss is evaluated, and the direction of the attack.
 
     Attributes:
-        step: The step t, 0 to ``steps`` - 1.
-        steps: The number of steps T.
-        targeted: Whether the labels are a target to reach, not the truth to leave.
+        step: The step t, from 0 to ``steps`` - 1.
+        steps: The number of steps T of the attack's spec.
+        targeted: Whether the labels are a target to reach. If False, the labels are the truth to
+            leave.
     """
 
     step: int
@@ -27,7 +28,11 @@ class LossContext:
 
     @property
     def sign(self) -> int:
-        """Return +1 if the distance to the labels is to grow, -1 if it is to shrink."""
+        """Return the factor of a distance to the labels in a loss, which the attack maximises.
+
+        Returns:
+            +1 for an untargeted attack (the distance grows), -1 for a targeted attack.
+        """
         return -1 if self.targeted else 1
 
 
@@ -43,22 +48,35 @@ READS_FEATURES = "__segtransfer_reads_features__"  # the trait of a loss, as its
 
 
 def reads_features(loss: Loss) -> Loss:
-    """Mark a loss of features of an intermediate layer, in the place of logits and labels.
+    """Mark a loss whose inputs are features of an intermediate layer, not logits and labels.
+
+    The spec's ``layer`` names the module whose output is read. Such a loss takes no ``target``.
+
+        @reads_features
+        def distance(features, clean, context):
+            return (features - clean).square().mean((1, 2, 3))
 
     Args:
-        loss: A function of features of the iterate and features of the clean image in the same
-            view, each N x C x h x w, and the context; it returns N losses.
+        loss: A function of three arguments: features of the iterate, float N x C x h x w; features
+            of the clean image in the same view, float N x C x h x w, without gradient; and the
+            ``LossContext``. It returns N losses, float, with a gradient to the first argument.
+
+    Returns:
+        The same function, marked.
     """
     setattr(loss, READS_FEATURES, True)
     return loss
 
 
 def is_feature_loss(name: str, sha256: str | None) -> bool:
-    """Tell whether a loss reads features; False if its code is missing, as beside a stored spec.
+    """Tell whether a loss reads features of a layer.
 
     Args:
-        name: The name of the loss.
-        sha256: The hash of its code; None for a shipped loss.
+        name: The name of the loss, shipped or ``module:attribute``.
+        sha256: The hash of the loss's code; None for a shipped loss.
+
+    Returns:
+        False also if the code is missing or changed, as beside a stored spec.
     """
     try:
         return hasattr(LOSSES.find(name, sha256), READS_FEATURES)
@@ -68,9 +86,9 @@ def is_feature_loss(name: str, sha256: str | None) -> bool:
 
 @LOSSES.add("cross-entropy")
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
-    """Return the mean pixel cross-entropy over the labelled pixels of each image.
+    """Return the mean pixel cross-entropy CE over the labelled pixels of each image.
 
-    An image without a labelled pixel has loss 0 and gradient 0, under this and every other loss.
+    An image without a labelled pixel has loss 0 and gradient 0, under every loss of labels.
 
     Args:
         logits: float N x K x H x W.
@@ -87,9 +105,10 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, context: LossConte
 def masked_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, context: LossContext
 ) -> torch.Tensor:
-    """Return the cross-entropy of pixels that are not fooled yet, over all labelled pixels.
+    """Return the cross-entropy of pixels not fooled yet, divided by all labelled pixels.
 
-    Pixels already fooled contribute no gradient. From SEA (Croce et al., ECCV 2024).
+    Pixels already fooled contribute neither loss nor gradient. Masked cross-entropy of SEA (Croce
+    et al., ECCV 2024).
 
     Args:
         logits: float N x K x H x W.
@@ -105,11 +124,10 @@ def masked_cross_entropy(
 
 @LOSSES.add("segpgd")
 def segpgd(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
-    """Return (1 - l) CE on pixels not fooled yet + l CE on fooled ones.
+    """Return the mean of (1 - l) CE on pixels not fooled yet and l CE on fooled pixels.
 
-    Here l(t) = (t - 1) / 2T, t = 1 .. T.
-
-    Early steps fool more pixels, late steps keep them fooled. SegPGD (Gu et al., ECCV 2022, eq. 4).
+    Here l(t) = (t - 1) / 2T for t = 1 .. T, at most 0.5. Early steps fool more pixels, late steps
+    keep fooled pixels fooled. SegPGD (Gu et al., ECCV 2022, eq. 4).
 
     Args:
         logits: float N x K x H x W.
@@ -193,14 +211,15 @@ _LOG_2 = 0.6931471805599453
 
 
 def mean_labelled(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the mean over the labelled pixels of each image.
+    """Return the mean of a value over the labelled pixels of each image.
 
     Args:
-        pixels: A value per pixel, N x H x W.
-        labels: int64 N x H x W, 255 ignored.
+        pixels: A value per pixel, float N x H x W. Values at ignored pixels must be finite; they
+            are multiplied by 0.
+        labels: int64 N x H x W; 255 (``IGNORE_INDEX``) marks ignored pixels.
 
     Returns:
-        N means; 0 for an image without a labelled pixel.
+        N means, float; 0 for an image without a labelled pixel.
     """
     counted = labels != IGNORE_INDEX
     return (pixels * counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
@@ -212,20 +231,20 @@ def _pixels(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _indices(labels: torch.Tensor) -> torch.Tensor:
-    """Return labels that can index classes; ignored pixels get class 0 and are never counted."""
+    """Return labels as valid class indices; ignored pixels get class 0 and are never counted."""
     return torch.where(labels == IGNORE_INDEX, 0, labels)
 
 
 def fooled(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
-    """Return the pixels that the attack has won: off their label, or on their target.
+    """Return the mask of fooled pixels: predicted off the label, or on the target.
 
     Args:
-        logits: float N x K x H x W.
-        labels: int64 N x H x W. Ignored pixels have no meaning in the result.
-        context: Tells whether the labels are a target.
+        logits: float N x K x H x W; no gradient flows through the mask.
+        labels: int64 N x H x W, the truth or the target.
+        context: ``context.targeted`` tells whether the labels are a target.
 
     Returns:
-        bool N x H x W.
+        bool N x H x W. At ignored pixels (label 255) the value has no meaning.
     """
     agree = logits.detach().max(1).indices == labels
     return agree if context.targeted else ~agree

@@ -1,4 +1,4 @@
-"""Named attacks: each is a few fields of the spec, with its formula and its source."""
+"""Named attacks: fields of the attack spec, with formula and source."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +11,17 @@ class Preset:
     """Fields of an ``AttackSpec`` under a name, with the rule in the papers' symbols.
 
     In the rules x is the clean image, x_t the iterate, a the step size, g = grad L(f(x_t), y), clip
-    the projection onto the eps-ball around x and onto [0, 1]. eps and a are fractions of that
-    range, r_t ratios of both sides, kernels in pixels.
+    the projection onto the eps-ball around x and onto [0, 1]. eps and a are fractions of the pixel
+    range [0, 1], r_t ratios of both sides, kernels are in pixels.
+
+        # my_presets.py; in a spec: {preset: "my_presets:LONG", eps: 4/255}
+        LONG = Preset("as mi, 100 steps", "ours", {"steps": 100, "momentum": {"mu": 1.0}})
 
     Attributes:
-        formula: The rule.
-        source: The paper.
-        fields: The fields of the spec, as YAML has them.
+        formula: The rule, a line of text.
+        source: The paper, a line of text.
+        fields: Fields of an ``AttackSpec`` as YAML has them, without ``preset`` and ``name``. An
+            attack may replace each.
     """
 
     formula: str
@@ -36,7 +40,7 @@ PRESETS: Registry[Preset] = Registry(
 
 _BY_NAME = {
     "noise": Preset(
-        "x' = clip(x + U(-eps, eps)); the floor of every matrix, needs no source",
+        "x' = clip(x + U(-eps, eps)): random noise, the baseline of a matrix; needs no source",
         "control",
         {"start": "uniform", "steps": 0, "step_size": 0.0},
     ),
@@ -61,7 +65,7 @@ _BY_NAME = {
         _ITERATIVE | _NESTEROV,
     ),
     "di": Preset(
-        "as pgd on D(x_t): with prob 0.5 resized to U[1, 1.1), zero-padded to 1.1",
+        "as pgd on D(x_t): with probability 0.5 resized to U[1, 1.1), zero-padded to 1.1",
         "Xie et al., CVPR 2019, its 299 -> 330 as a ratio; labels follow",
         _ITERATIVE | {"transforms": ["di"]},
     ),
@@ -76,7 +80,7 @@ _BY_NAME = {
         _ITERATIVE | {"smoothing": "ti"},
     ),
     "si": Preset(
-        "as mi with g = 1/m sum_{i<m} grad L(f(x_t / 2^i), y), m = 5: intensity, not size",
+        "as mi with g = 1/m sum_{i<m} grad L(f(x_t / 2^i), y), m = 5: scales of intensity",
         "Lin et al., ICLR 2020",
         _ITERATIVE | _MOMENTUM | {"transforms": ["si"]},
     ),
@@ -98,7 +102,7 @@ _BY_NAME = {
         _ITERATIVE | _MOMENTUM | {"transforms": ["ssa"]},
     ),
     "segpgd": Preset(
-        "as pgd with L = (1 - l) CE on right pixels + l CE on wrong ones, l = (t - 1) / 2T",
+        "as pgd with L = (1 - l) CE on right pixels + l CE on wrong pixels, l = (t - 1) / 2T",
         "Gu et al., ECCV 2022, eq. 4",
         _ITERATIVE | {"loss": "segpgd"},
     ),
@@ -108,7 +112,7 @@ _BY_NAME = {
         _ITERATIVE | {"loss": "cospgd"},
     ),
     "masked-ce": Preset(
-        "as pgd with CE on the pixels that are still right",
+        "as pgd with CE on pixels still right",
         "Croce et al., ECCV 2024 (SEA)",
         _ITERATIVE | {"loss": "masked-cross-entropy"},
     ),
@@ -118,7 +122,7 @@ _BY_NAME = {
         _ITERATIVE | {"loss": "js"},
     ),
     "mask-norm": Preset(
-        "as pgd with L = -z_y / |z| on the pixels that are still right",
+        "as pgd with L = -z_y / |z| on pixels still right",
         "Croce et al., ECCV 2024 (SEA)",
         _ITERATIVE | {"loss": "mask-norm"},
     ),
@@ -129,8 +133,8 @@ _BY_NAME = {
         _ITERATIVE | {"loss": "fspgd"},
     ),
     "ds": Preset(
-        "r_t ~ U(low, low + width), low = 0.5, width = 1, one r_t a step; S_r resizes both sides "
-        "to r times theirs; g = grad L(f(S_{r_t}(x_t)), y), logits resized back to y; then as pgd",
+        "r_t ~ U(low, low + width), low = 0.5, width = 1, a fresh r_t per step; S_r resizes both "
+        "sides by r; g = grad L(f(S_{r_t}(x_t)), y), logits resized back to y; then as pgd",
         "Gu et al., arXiv 2111.11368, re-implemented from the abstract; constants ours",
         _ITERATIVE | _DS,
     ),

@@ -1,4 +1,4 @@
-"""Fields of an attack that follow from others: steps from a budget, step sizes from eps, hashes."""
+"""Derived fields of an attack: steps from a budget, step sizes from eps, hashes of losses."""
 
 import re
 from typing import Any
@@ -21,12 +21,16 @@ TRANSFORM_CHAIN: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transfor
 def step_cost(
     transforms: tuple[Any, ...], variance: Variance | None, *, reads_clean: bool
 ) -> float:
-    """Return the mean cost of one step, in forwards at native size.
+    """Return the mean cost of a step, in forwards at native size.
 
     Args:
         transforms: The chain of transforms.
-        variance: The variance tuning.
-        reads_clean: Whether the loss reads the clean image in the same view, too.
+        variance: The variance tuning, whose neighbours cost a gradient each; or None.
+        reads_clean: Whether the loss also reads the clean image in the same view, at the cost of a
+            second forward per view if there are transforms.
+
+    Returns:
+        More than 0; 1.0 for PGD.
     """
     looks = 2 if reads_clean and transforms else 1
     return looks * relative_cost(transforms) * (1 + (variance.neighbours if variance else 0))
@@ -38,8 +42,13 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
     Args:
         data: The raw spec.
 
+    Returns:
+        The raw spec with ``steps``, at least 1; unchanged without a budget, or if a field that the
+        cost depends on is wrong (its own validation reports the error).
+
     Raises:
-        PydanticCustomError: If the budget is below the cost of a step, or ``steps`` contradicts it.
+        PydanticCustomError: If the budget per restart is below 0.75 of the cost of a step, or
+            ``steps`` is given too, with another number.
     """
     if data.get("budget") is None:
         return data
@@ -49,17 +58,17 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
         variance = data.get("variance")
         variance = None if variance is None else Variance.model_validate(variance)
         restarts = int(data.get("restarts", 1))
-        # Which of several restarts fools most takes a forward each.
+        # Choosing among restarts costs a forward per restart.
         share = budget / restarts - (restarts > 1)
         reads_clean = is_feature_loss(str(data.get("loss")), data.get("loss_sha256"))
         cost = step_cost(transforms, variance, reads_clean=reads_clean)
     except (ValidationError, TypeError, ValueError, ZeroDivisionError):
-        return data  # the field's own validation tells what is wrong
+        return data  # the field's own validation reports the error
     if share < cost * 0.75:
         raise PydanticCustomError(
             "budget",
-            "one step costs {cost} forward equivalents, and the budget leaves {share} a start; "
-            "give more, or fewer copies, neighbours or restarts",
+            "a step costs {cost} forward equivalents, and the budget leaves {share} per start; "
+            "give a larger budget, or fewer copies, neighbours or restarts",
             {"cost": f"{cost:g}", "share": f"{share:g}"},
         )
     steps = max(1, round(share / cost))
@@ -67,19 +76,30 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
     if given is not None and (type(given) is not int or given != steps):
         raise PydanticCustomError(
             "budget",
-            "steps is {steps} beside a budget; give one of the two",
+            "steps is {steps}, and a budget is given, from which steps follow; leave one of them "
+            "out",
             {"steps": str(given)},
         )
     return {**data, "steps": steps}
 
 
 def read_loss(value: str) -> str:
-    """Refuse a name that is neither a shipped loss nor ``package.module:function``."""
+    """Check the name of a loss.
+
+    Args:
+        value: A name.
+
+    Returns:
+        The same name: a shipped loss, an installed package's, or ``package.module:function``.
+
+    Raises:
+        PydanticCustomError: If the name has neither form.
+    """
     if value in LOSSES or LOSSES.is_foreign(value):
         return value
     raise PydanticCustomError(
         "loss",
-        "unknown loss '{loss}': {hint}; your own is package.module:attribute",
+        "unknown loss '{loss}': {hint}; name a loss of your own as package.module:function",
         {"loss": value, "hint": suggest(value, LOSSES.names())},
     )
 
@@ -90,8 +110,11 @@ def with_loss(data: dict[str, Any]) -> dict[str, Any]:
     Args:
         data: The raw spec.
 
+    Returns:
+        The raw spec with ``loss_sha256`` if its loss is a user's or a package's.
+
     Raises:
-        PydanticCustomError: If the loss cannot be imported.
+        PydanticCustomError: If the loss cannot be imported, and the spec has no hash of it yet.
     """
     loss = data.get("loss")
     if not isinstance(loss, str) or not LOSSES.is_foreign(loss):
@@ -100,7 +123,7 @@ def with_loss(data: dict[str, Any]) -> dict[str, Any]:
         LOSSES.find(loss)
         return {**data, "loss_sha256": LOSSES.code_hash(loss)}
     except InputError as error:
-        if data.get("loss_sha256"):  # a stored spec is read where its modules need not be
+        if data.get("loss_sha256"):  # a stored spec is readable without its modules
             return data
         raise PydanticCustomError("loss", "{error}", {"error": str(error)}) from None
 
@@ -108,11 +131,17 @@ def with_loss(data: dict[str, Any]) -> dict[str, Any]:
 def with_step_size(data: dict[str, Any]) -> dict[str, Any]:
     """Replace ``eps``, ``eps/4`` and ``eps/steps`` in ``step_size`` by their number.
 
+    ``eps/4 at least eps/steps`` is the larger of both.
+
     Args:
-        data: The raw spec.
+        data: The raw spec, with ``steps`` if a budget is given.
+
+    Returns:
+        The raw spec with a number; unchanged if ``step_size`` does not start with "eps". If eps or
+        steps are wrong, ``step_size`` is left out, and their own validation reports the error.
 
     Raises:
-        PydanticCustomError: If ``step_size`` is none of these forms.
+        PydanticCustomError: If ``step_size`` starts with "eps" and has no such form.
     """
     text = data.get("step_size")
     if not isinstance(text, str) or not text.replace(" ", "").startswith("eps"):
@@ -122,7 +151,7 @@ def with_step_size(data: dict[str, Any]) -> dict[str, Any]:
     try:
         eps = PIXEL_FRACTION.validate_python(data.get("eps", DEFAULTS["eps"]))
         count = max(WHOLE.validate_python(steps), 1)
-    except ValidationError:  # their own validation tells what is wrong
+    except ValidationError:  # the own validation of eps and steps reports the error
         return {name: value for name, value in data.items() if name != "step_size"}
     try:
         divisor = written[1] or "1" if written else "0"

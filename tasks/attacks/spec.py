@@ -1,4 +1,4 @@
-"""The typed spec of an attack, which presets, YAML files and searches all produce."""
+"""The typed spec of an attack, from presets, YAML files and searches."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -53,12 +53,13 @@ Scoring = Literal["raw", "eps*sign", "equal-rms"]
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the images that an attack makes of each clean image.
+    """A kind of image that an attack makes of each clean image.
 
     Attributes:
-        name: The name in results.
+        name: The name in results: the attack's, with ``:step`` for ``steps_at`` and ``:sign`` or
+            ``:rms`` for ``scores``.
         step: The number of steps taken.
-        score: The form in which the iterate is scored.
+        score: The form of the iterate when scored: ``raw``, ``eps*sign`` or ``equal-rms``.
     """
 
     name: str
@@ -67,41 +68,50 @@ class Variant:
 
 
 class AttackSpec(Frozen):
-    """One attack in pixel space.
+    """An attack in pixel space, on RGB images in [0, 1].
 
-    No image's result depends on its batch.
+    An image's result does not depend on its batch.
 
     Attributes:
-        name: For people only.
-        norm: ``linf`` bounds every value by ``eps``; ``l2`` bounds the root mean square of the
-            perturbation, so that one eps means the same at any resolution (the L2 norm is eps *
-            sqrt(3 H W)).
-        eps: The bound, in [0, 1]; may be written ``8/255``.
-        step_size: In [0, 1]; may also be ``eps``, ``eps/4`` or ``eps/steps``. Under l2 it is the
-            root mean square of the step.
-        steps: The number of steps; zero steps leave the start as it is and need no source.
-        budget: A cost from which ``steps`` follows.
-        start: x_0, the clean image or a uniform draw from the ball.
-        transforms: The chain of input transforms.
-        label_version: How labels follow a transform: ``logits`` go back to the labels' resolution,
-            or ``labels`` go with the image.
-        loss: A name or ``package.module:function``, averaged over each image's labelled pixels.
-        loss_sha256: The hash of the file of a user's loss, filled in when the spec is read.
-        layer: The module whose output a feature loss reads, by default the backbone's middle stage
-            if the adapter knows it.
-        momentum: Accumulation of the gradient.
-        variance: Variance tuning of the gradient.
-        smoothing: A convolution of the gradient.
-        target: Labels to reach instead of the truth to leave.
-        region: Pixels that may be changed.
-        restarts: The number of runs; per image the run that fools the source most is kept.
-        steps_at: Keeps these iterates instead of the last.
-        scores: The forms in which an iterate is scored: raw, pushed to eps * sign, or scaled to a
-            root mean square of ``equal_rms`` * eps.
-        equal_rms: The root mean square of ``equal-rms``, relative to eps.
-        files: A folder of AEs made elsewhere, a PNG per image named by its id, scored like ours.
-            Nothing is attacked then.
-        files_sha256: The hash of the folder, filled in when the spec is read.
+        name: The name in results, of letters, digits, "_", "-" and "."; by default the preset's.
+        norm: The norm of the bound: ``linf`` bounds every value by ``eps``; ``l2`` bounds the root
+            mean square of the perturbation, so that eps is comparable across resolutions (the L2
+            norm is eps * sqrt(3 H W)). Default ``linf``.
+        eps: The bound, a fraction of the pixel range [0, 1], for example ``8/255``. Default 8/255.
+        step_size: The length of a step, a fraction of the pixel range [0, 1]; or ``eps``, ``eps/4``
+            or ``eps/steps``. Under l2 it is the root mean square of the step. Default 2/255; the
+            presets set ``eps/4``.
+        steps: The number of steps, 0 to 100,000. Without a step the AE is the start, and no source
+            is needed. Default 20.
+        budget: The cost per image in forward equivalents, in place of ``steps``. Default none.
+        start: The first iterate x_0: ``clean``, the clean image, or ``uniform``, a uniform draw
+            from the ball. Default ``clean``.
+        transforms: The chain of input transforms, at most 8, first applied first. Default none.
+        label_version: The resolution of the loss: ``logits`` resizes logits back to the labels'
+            resolution, ``labels`` transforms the labels with the image. Default ``logits``.
+        loss: The loss to maximise, the name of a shipped loss or ``package.module:function``; the
+            mean over each image's labelled pixels. Default ``cross-entropy``.
+        loss_sha256: The sha256 of the code of a user's loss, filled in when the spec is read; leave
+            it out.
+        layer: The module whose output a feature loss reads, by its name in the network. Default the
+            backbone's middle stage, if the adapter knows the backbone.
+        momentum: Accumulation of the gradient over steps (MI, NI). Default none.
+        variance: Variance tuning of the gradient (VT). Default none.
+        smoothing: Convolution of the gradient with a Gaussian (TI). Default none.
+        target: The labels to reach, for a targeted attack. Default none: the attack leaves the
+            truth.
+        region: The pixels to perturb. Default all.
+        restarts: The number of runs, 1 to 1000; per image the run that fools the source most is
+            kept. Default 1.
+        steps_at: The steps whose iterates are kept, rising, from 1 to ``steps``. Default the last
+            step alone.
+        scores: The forms of an iterate that are scored: ``raw``; ``eps*sign``, every changed value
+            pushed to the bound; ``equal-rms``, scaled to a root mean square of ``equal_rms`` * eps.
+            Default ``raw`` alone.
+        equal_rms: The root mean square of ``equal-rms``, a fraction of eps in (0, 1]. Default 0.75.
+        files: A folder of AEs made elsewhere, a PNG per image named by the image's id, in place of
+            an attack. A path, relative to the spec's file. Default none.
+        files_sha256: The sha256 of ``files``, filled in when the spec is read; leave it out.
     """
 
     name: Name
@@ -135,7 +145,7 @@ class AttackSpec(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _expand(cls, data: Any, info: ValidationInfo) -> Any:
-        """Merge a preset with the fields given, then resolve what depends on other fields."""
+        """Merge a preset with the fields given, then fill in fields derived from others."""
         if isinstance(data, str):
             data = {"preset": data}
         if not isinstance(data, dict):
@@ -144,13 +154,13 @@ class AttackSpec(Frozen):
         if data.get("files", "") is None and not {"files_sha256", "preset"} & data.keys():
             # Without files an attack of ours would be made. A stored attack has files_sha256.
             raise PydanticCustomError(
-                "files", "files is null (~ is YAML's null); name a folder, or leave it out", {}
+                "files", "files is null (YAML's ~); name a folder, or leave files out", {}
             )
         if "preset" in data:
             preset = data["preset"]
             known = isinstance(preset, str) and (preset in PRESETS or PRESETS.is_foreign(preset))
             if not known:
-                return {"name": "unknown", **data}  # the key is refused, and the rest validated
+                return {"name": "unknown", **data}  # unknown_key reports the preset
             del data["preset"]
             name, fields = preset.rpartition(":")[2], fields_of_preset(preset, data.get("budget"))
             data = {"name": name, **fields, **data}
@@ -161,11 +171,16 @@ class AttackSpec(Frozen):
 
     @classmethod
     def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
-        """Return the form of a bare preset; the mapping may name a preset, and then no name."""
+        """Return the JSON schema of the short form, a bare preset.
+
+        Args:
+            fields: The schema of the mapping, which gets the key ``preset``; with a preset, no name
+                is required.
+        """
         preset = {"anyOf": [{"enum": PRESETS.names()}, TEXT | {"pattern": ":"}]}
         properties = fields["properties"]
         properties["preset"] = preset | {
-            "description": "The preset whose fields are the defaults; its name is the default name."
+            "description": "The preset that gives the default of every field, its name included."
         }
         properties["step_size"] = {"anyOf": [NUMBER, TEXT], **described(properties["step_size"])}
         fields["required"] = []
@@ -174,10 +189,15 @@ class AttackSpec(Frozen):
 
     @classmethod
     def unknown_key(cls, key: str, value: Any) -> str:
-        """Return the sentence about an unknown key, or about an unknown preset."""
+        """Return the error of an unknown key or preset.
+
+        Args:
+            key: The key; ``preset`` if its value is no preset.
+            value: The value under the key.
+        """
         if key == "preset":
             hint = suggest(str(value), PRESETS.names())
-            own = "your own is package.module:attribute"
+            own = "name a preset of your own as package.module:attribute"
             return f"unknown preset '{shorten(str(value))}': {hint}; {own}"
         return super().unknown_key(key, value)
 
@@ -186,17 +206,18 @@ class AttackSpec(Frozen):
         for wrong, message in (
             (
                 self.steps == 0 and self.files is None and not self._only_starts,
-                "steps is 0, so nothing is attacked; give steps, or start: uniform without "
-                "fields of a step, which is noise",
+                "steps is 0, so no image would change; give steps, or, for random noise, start: "
+                "uniform without transforms, momentum, variance, smoothing, target and layer",
             ),
             (
                 self.steps_at and self.budget,
-                "steps_at needs a number of steps, a budget has none; give steps instead",
+                "steps_at needs a number of steps, and a budget is given; give steps instead",
             ),
             (
                 any(not 1 <= step <= self.steps for step in self.steps_at)
                 or list(self.steps_at) != sorted(set(self.steps_at)),
-                f"steps_at must rise from 1 or more to {self.steps}, the number of steps, at most",
+                f"steps_at is {list(self.steps_at)}; give rising numbers from 1 to {self.steps}, "
+                "the number of steps",
             ),
         ):
             if wrong:
@@ -211,34 +232,37 @@ class AttackSpec(Frozen):
         for wrong, message in (
             (
                 self.layer and not self.reads_features,
-                f"layer is for losses of features such as fspgd; loss '{self.loss}' reads none",
+                f"layer is for feature losses such as fspgd, and loss '{self.loss}' reads logits; "
+                "leave layer out",
             ),
             (
                 self.target and self.reads_features,
-                f"loss '{self.loss}' reads no label, so it has no target",
+                f"loss '{self.loss}' reads no labels, so a target has no effect; leave target out, "
+                "or give a loss of logits",
             ),
             (
                 self.restarts > 1
                 and self.start == "clean"
                 and self.variance is None
                 and not any(part is None or part.draws for part in typed),
-                "restarts would all be the same; give start: uniform, or a transform that draws",
+                f"restarts is {self.restarts}, and all runs would be equal; give start: uniform, "
+                "or a transform with random draws",
             ),
             (
                 len(set(self.scores)) < len(self.scores),
-                "scores names one of them twice",
+                f"scores is {list(self.scores)}; give each form once",
             ),
             (
                 self.files
                 and (self.steps, self.start, self.restarts, self.scores)
                 != (0, "clean", 1, ("raw",)),
-                "files are scored as they are; leave steps, start, restarts and scores out",
+                "files holds finished AEs; leave steps, start, restarts and scores out",
             ),
-            (len(set(kinds)) < len(kinds), "transforms names one of them twice"),
+            (len(set(kinds)) < len(kinds), f"transforms is {kinds}; give each transform once"),
             (
                 any(part and part.moves for part in typed[:mixing]),
-                f"{kinds[mixing] if kinds else ''} mixes images that have not moved; name it "
-                "before transforms that move them",
+                f"transform {kinds[mixing] if kinds else ''} mixes images, so it must come before "
+                f"transforms that move content; transforms is {kinds}",
             ),
         ):
             if wrong:
@@ -247,28 +271,36 @@ class AttackSpec(Frozen):
 
     @property
     def _only_starts(self) -> bool:
-        """Tell whether the attack is its random start, and has no field that needs a step."""
+        """Tell whether the attack is a random start, without fields of a step."""
         parts = (self.momentum, self.variance, self.smoothing, self.target, self.layer)
         return self.start == "uniform" and not self.transforms and not any(parts)
 
     @property
     def step_cost(self) -> float:
-        """Return the mean cost of one step, in forwards at native size."""
+        """Return the mean cost of a step, in forwards at native size.
+
+        Returns:
+            Copies times relative area times (1 + neighbours); 1.0 for PGD.
+        """
         return step_cost(self.transforms, self.variance, reads_clean=self.reads_features)
 
     @property
     def reads_features(self) -> bool:
-        """Tell whether the loss reads features of a layer, not logits."""
+        """Tell whether the loss reads features of a layer in place of logits and labels."""
         return is_feature_loss(self.loss, self.loss_sha256)
 
     @property
     def steps_taken(self) -> int:
-        """Return the steps per start if there is no budget: up to the last iterate kept."""
+        """Return the number of steps per restart without a budget: up to the last iterate kept."""
         return self.steps_at[-1] if self.steps_at else self.steps
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """Return what the attack makes of each clean image, in the order of storage."""
+        """Return the kinds of images made of each clean image, in the order of storage.
+
+        Returns:
+            A variant per step in ``steps_at`` (or the last step) and per form in ``scores``.
+        """
         steps = self.steps_at or (self.steps,)
         marks = {"raw": "", "eps*sign": ":sign", "equal-rms": ":rms"}
         return tuple(
@@ -278,7 +310,12 @@ class AttackSpec(Frozen):
         )
 
     def identity(self) -> dict[str, Any]:
-        """Return all that changes the result of this attack, as canonical JSON values."""
+        """Return the fields that determine the attack's result, as JSON values for keys.
+
+        Returns:
+            All fields but names and paths; files are represented by their sha256. Fields added
+            later are left out while they have their default.
+        """
         content = self.identity_fields(exclude={"name", "files"})
         if content["target"] is not None:
             del content["target"]["label_map"]
@@ -300,12 +337,15 @@ def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
 
     Args:
         preset: The name of the preset.
-        budget: The raw budget, or None. Under a budget ``steps`` is left out, and few steps become
-            as long as it takes to reach the bound.
+        budget: The raw budget, or None. Under a budget ``steps`` is left out, and the step size is
+            at least eps/steps, so that few steps reach the bound, too.
+
+    Returns:
+        The raw fields, as YAML has them.
 
     Raises:
-        PydanticCustomError: If the preset is unknown, or if there is a budget and the preset has a
-            fixed number of steps.
+        PydanticCustomError: If the preset is unknown or names another preset, or if there is a
+            budget and the preset has 0 steps or a single step.
     """
     try:
         fields = dict(PRESETS.find(preset).fields)
@@ -322,7 +362,7 @@ def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
     if fields.get("steps") in (0, 1):
         raise PydanticCustomError(
             "budget",
-            "preset '{preset}' has {steps} steps whatever the budget; leave the budget out",
+            "preset '{preset}' always has steps: {steps}; leave the budget out",
             {"preset": preset, "steps": fields["steps"]},
         )
     fields.pop("steps", None)

@@ -1,4 +1,4 @@
-"""The random numbers of one step of an attack: equal for every attack, batch and worker."""
+"""The random numbers of a step: equal for every attack, batch and worker."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,19 +12,21 @@ GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 @dataclass(frozen=True)
 class StepRandom:
-    """A source of random numbers: shared from (seed, group, step), noise from (seed, image id).
+    """The random numbers of a step: shared from (seed, group, step), per image from its id.
 
-    ``copy``, ``restart`` and ``member`` separate several draws of one step. While all are zero they
-    change nothing, so attacks that draw once per step get the same numbers.
+    ``copy``, ``restart`` and ``member`` separate draws within a step. Zeros change nothing, so all
+    attacks with a single draw per step get the same numbers.
+
+        ratio = 0.5 + context.random.number("my ratio")  # the same for all images of the group
 
     Attributes:
         seed: The seed of the experiment.
         group: The schedule group of the images.
-        step: The step, from 0.
+        step: The number of the step, from 0.
         image_ids: An id per image of the batch.
-        copy: The number of the transform's copy.
-        restart: The number of the restart.
-        member: The number of the ensemble's member.
+        copy: The number of the transform's copy, from 0 to ``views_per_step`` - 1.
+        restart: The number of the restart, from 0.
+        member: The number of the ensemble's member, from 0; 0 unless members draw separately.
     """
 
     seed: int
@@ -41,29 +43,38 @@ class StepRandom:
         return apart if any(apart) else ()
 
     def number(self, what: str) -> float:
-        """Return a number in [0, 1) that all images of the group share at this step.
+        """Return a uniform number for this step, shared by all images of the group.
 
         Args:
-            what: A name that separates this draw from other draws of the step.
+            what: The name of the draw; another name gives an independent number.
+
+        Returns:
+            A number in [0, 1), equal for equal name, seed, group, step, copy, restart and member.
         """
         return uniform(what, self.seed, self.group, self.step, *self._apart)
 
     def low_discrepancy(self, what: str, copies: int) -> float:
-        """Return the next point of the group's golden-ratio sequence, which fills [0, 1) evenly.
+        """Return this step's point of a golden-ratio sequence, which fills [0, 1) evenly.
 
         Args:
-            what: A name that separates this sequence from others.
-            copies: The number of draws per step.
+            what: The name of the sequence; another name gives an independent start.
+            copies: The number of draws per step; the point's index is step * copies + copy.
+
+        Returns:
+            A number in [0, 1), shared by all images of the group.
         """
         first = uniform(what, self.seed, self.group, "first", self.restart, self.member)
         return (first + (self.step * copies + self.copy) * GOLDEN_RATIO) % 1.0
 
     def generator(self, what: str, image_id: str) -> torch.Generator:
-        """Return a CPU generator for one image at this step.
+        """Return a generator for an image at this step.
 
         Args:
-            what: A name that separates this generator from others of the step.
+            what: The name of the generator; another name gives independent numbers.
             image_id: The id of the image.
+
+        Returns:
+            A seeded ``torch.Generator`` on the CPU.
         """
         return generator_of(what, self.seed, image_id, self.step, *self._apart)
 
@@ -71,11 +82,11 @@ class StepRandom:
         """Return U(-1, 1) noise for the start, independent of the step.
 
         Args:
-            shape: The shape of one image, 3 x H x W.
+            shape: The shape of an image, (3, H, W).
             device: The device of the result.
 
         Returns:
-            float32 N x 3 x H x W, each image from (seed, image id).
+            float32 N x 3 x H x W in [-1, 1), each image from (seed, image id, restart).
         """
         parts = ("restart", self.restart) if self.restart else ()
         return self._stack(
@@ -85,15 +96,15 @@ class StepRandom:
     def neighbour_noise(
         self, neighbour: int, shape: tuple[int, ...], device: torch.device
     ) -> torch.Tensor:
-        """Return U(-1, 1) noise for one neighbour at this step.
+        """Return U(-1, 1) noise for a neighbour at this step.
 
         Args:
-            neighbour: The number of the neighbour.
-            shape: The shape of one image, 3 x H x W.
+            neighbour: The number of the neighbour, from 0.
+            shape: The shape of an image, (3, H, W).
             device: The device of the result.
 
         Returns:
-            float32 N x 3 x H x W, each image from (seed, image id, neighbour, step).
+            float32 N x 3 x H x W in [-1, 1), each image from (seed, image id, neighbour, step).
         """
         parts = ("neighbour", neighbour, self.step, *self._apart)
         return self._stack(

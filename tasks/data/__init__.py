@@ -1,1 +1,1 @@
-"""Data sets: where images and labels enter, and are checked once."""
+"""Data sets: the entry of images and labels, with their only check."""

@@ -1,4 +1,4 @@
-"""Data sets: their items, and how an image and its label reach the common grid."""
+"""Data sets: their items, and the resize of images and labels to the common grid."""
 
 import colorsys
 import re
@@ -18,11 +18,13 @@ from segtransfer.tasks.labels import IGNORE_INDEX, class_indices
 
 @dataclass(frozen=True)
 class DataItem:
-    """One labelled image.
+    """A labelled image.
+
+        DataItem("clip1/007", "clip1", Path("images/clip1/007.png"), Path("labels/clip1/007.png"))
 
     Attributes:
-        image_id: The id, unique in the data set.
-        sequence: The video sequence of the image; its id if none is known.
+        image_id: The id, unique in the data set; it seeds the image's noise and schedule group.
+        sequence: The video sequence of the image, the cluster of intervals; the id if unknown.
         image: The file of the image.
         label: The file of the label.
     """
@@ -35,17 +37,20 @@ class DataItem:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Items of one class list.
+    """The labelled images of a data set, with a class list; pixels are read later.
 
     Attributes:
         name: The name in results.
-        classes: The class names, by index; in Unicode's composed normal form.
-        palette: An RGB colour per class, 0 to 255.
-        items: The labelled images.
-        read_label: Returns the class indices of an item, H x W, 255 ignored.
-        read_image: Returns the pixels of an item, uint8 H x W x 3, RGB.
-        resize: The resize of the data's own test pipeline, from and to uint8 H x W x 3.
-        faults: A sentence per image that is in no item because its label is missing.
+        classes: The class names by index, 2 to 255; stored in Unicode's composed normal form.
+        palette: An RGB colour per class, three numbers from 0 to 255; see ``palette_for``.
+        items: The labelled images, in a fixed order.
+        read_label: A function from an item to its class indices, an integer array H x W; 255 marks
+            ignored pixels.
+        read_image: A function from an item to its pixels, uint8 H x W x 3, RGB, of the label's H
+            and W. By default ``read_image`` of the item's file.
+        resize: The resize of the data's own test pipeline, from and to uint8 H x W x 3, used by
+            ``fit: pipeline``. Default None.
+        faults: A sentence per image left out because its label is missing. Default none.
     """
 
     name: str
@@ -63,32 +68,50 @@ class Dataset:
     def indices(self, item: DataItem) -> np.ndarray:
         """Read and check the label of an item.
 
+        Args:
+            item: An item of this data set.
+
         Returns:
             The class indices, uint8 H x W, 255 ignored.
 
         Raises:
-            InputError: If a value is neither a class nor 255.
+            InputError: If the label cannot be read, or a value is neither a class index nor 255.
         """
         return class_indices(self.read_label(item), len(self.classes), f"label {item.label}")
 
 
 def sequence_of(image_id: str, pattern: str) -> str:
-    """Return the first group of a pattern in an image's id, or the id if nothing matches."""
+    """Return the video sequence in an image's id.
+
+    Args:
+        image_id: The id.
+        pattern: A regular expression with a group, searched in the id.
+
+    Returns:
+        The first group; the whole id if the pattern or the group does not match.
+    """
     match = re.search(pattern, image_id)
     return image_id if match is None or match.group(1) is None else match.group(1)
 
 
 def video_of(image_id: str, several: bool) -> str:
-    """Return the folder in an image's id if there are several folders, otherwise the id.
+    """Return the default video sequence of an image: the folder in its id.
 
-    Cityscapes and most video sets keep the images of a sequence in one folder. If all images are in
-    one folder, the folder tells nothing about sequences.
+    Cityscapes and most video sets have a folder per sequence. A single folder for all images tells
+    nothing about sequences.
+
+    Args:
+        image_id: The id, a relative path without suffix.
+        several: Whether the images of the data set are in several folders.
+
+    Returns:
+        The folder, or the id if all images are in a single folder.
     """
     return str(PurePosixPath(image_id).parent) if several else image_id
 
 
 def load(dataset: Dataset, item: DataItem, spec: DataSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Read an image and its label, on the spec's grid.
+    """Read an image and its label, and resize both to the spec's grid.
 
     Args:
         dataset: The data set of the item.
@@ -96,18 +119,22 @@ def load(dataset: Dataset, item: DataItem, spec: DataSpec) -> tuple[np.ndarray, 
         spec: ``size`` and ``fit`` of the grid.
 
     Returns:
-        The image, uint8 3 x H x W, RGB; and its label, uint8 h x w, 255 ignored. They differ in
-        size if ``spec.fit`` is ``pipeline``: the label keeps its native size.
+        The image, uint8 3 x H x W, RGB; and its label, uint8 h x w, 255 ignored. The sizes are
+        equal unless ``spec.fit`` is ``pipeline``, which keeps the label's native size.
 
     Raises:
-        InputError: If a file is unreadable, image and label differ in size, or a label value is
-            neither a class nor 255.
+        InputError: If a file cannot be read, image and label differ in native size, or a label
+            value is neither a class index nor 255.
     """
     return on_grid(dataset, *read_pair(dataset, item), spec)
 
 
 def read_pair(dataset: Dataset, item: DataItem) -> tuple[np.ndarray, np.ndarray]:
     """Read an image and its label at their native size.
+
+    Args:
+        dataset: The data set of the item.
+        item: The labelled image.
 
     Returns:
         The image, uint8 H x W x 3, RGB; and its label, uint8 H x W, 255 ignored.
@@ -120,7 +147,8 @@ def read_pair(dataset: Dataset, item: DataItem) -> tuple[np.ndarray, np.ndarray]
     if label.shape != image.shape[:2]:
         raise InputError(
             f"image {item.image} is {image.shape[0]} x {image.shape[1]} (height x width), its "
-            f"label {item.label} is {' x '.join(map(str, label.shape))}; they must agree"
+            f"label {item.label} is {' x '.join(map(str, label.shape))}; give a label of the "
+            "image's size"
         )
     return image, label
 
@@ -128,7 +156,7 @@ def read_pair(dataset: Dataset, item: DataItem) -> tuple[np.ndarray, np.ndarray]
 def on_grid(
     dataset: Dataset, image: np.ndarray, label: np.ndarray, spec: DataSpec
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bring an image and its label to the spec's grid.
+    """Resize an image and its label to the spec's grid.
 
     Args:
         dataset: The data set, for its ``resize``.
@@ -137,7 +165,7 @@ def on_grid(
         spec: ``size`` and ``fit`` of the grid.
 
     Returns:
-        As ``load`` does.
+        The image, uint8 3 x H x W, and the label, as ``load`` returns them.
     """
     if spec.size is not None:
         image, label = fit_to(image, label, spec.size, spec.fit)
@@ -147,11 +175,15 @@ def on_grid(
 
 
 def palette_for(count: int, given: Sequence[Sequence[int]]) -> tuple[tuple[int, int, int], ...]:
-    """Return an RGB colour, 0 to 255, per class: the given ones, or evenly spread hues.
+    """Return an RGB colour per class.
 
     Args:
         count: The number of classes.
-        given: RGB colours; not used unless there is one per class.
+        given: RGB colours from 0 to 255, used if their number is ``count``; otherwise ignored.
+
+    Returns:
+        ``count`` colours, three numbers from 0 to 255 each: the given colours, or evenly spread
+        hues.
     """
     if len(given) == count:
         return tuple((r, g, b) for r, g, b in given)
@@ -162,18 +194,18 @@ def palette_for(count: int, given: Sequence[Sequence[int]]) -> tuple[tuple[int, 
 def fit_to(
     image: np.ndarray, label: np.ndarray, size: tuple[int, int], fit: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bring an image (bilinear, antialiased) and its label (nearest) to a size.
+    """Resize an image (bilinear, antialiased) and its label (nearest neighbour).
 
     Args:
         image: uint8 H x W x 3.
         label: uint8 H x W.
         size: Height and width, in pixels.
         fit: ``resize`` ignores the aspect ratio; ``crop`` scales until the image covers the grid,
-            and cuts the centre; ``pad`` scales until the image fits, and pads right and below,
-            black and 255.
+            and cuts the centre; ``pad`` scales until the image fits, and pads right and below with
+            black pixels and label 255.
 
     Returns:
-        The image and its label, on the grid.
+        The image, uint8 h x w x 3, and its label, uint8 h x w, with h x w = ``size``.
     """
     height, width = size
     ratios = height / image.shape[0], width / image.shape[1]

@@ -17,12 +17,13 @@ Level = Annotated[int, Field(strict=True, ge=0, le=255)]
 
 
 class DatasetFile(BaseModel):
-    """The content of ``dataset.json``; other keys are left to the user, unless misspelt.
+    """The content of ``dataset.json``; other keys are ignored, unless misspelt.
 
     Attributes:
-        classes: The class names, by index.
-        palette: An RGB colour per class.
+        classes: The class names by index, 2 to 255. Default none: ``data.classes`` is needed.
+        palette: An RGB colour per class, three numbers from 0 to 255. Default evenly spread hues.
         sequence: A regular expression whose first group, in an image's id, is the image's video.
+            Default none.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -39,7 +40,7 @@ class DatasetFile(BaseModel):
             if meant and key not in cls.model_fields:
                 raise PydanticCustomError(
                     "key",
-                    "'{key}' is no key of this file; did you mean '{meant}'?",
+                    "unknown key '{key}': did you mean '{meant}'?",
                     {"key": key, "meant": meant[0]},
                 )
         return content
@@ -56,10 +57,16 @@ class DatasetFile(BaseModel):
 
 
 def read_dataset_file(path: Path) -> DatasetFile:
-    """Read a ``dataset.json``; a missing file is an empty one.
+    """Read a ``dataset.json``.
+
+    Args:
+        path: The file, which may be missing.
+
+    Returns:
+        The content; defaults for a missing file.
 
     Raises:
-        InputError: If the file is unreadable or no JSON, or a field is wrong.
+        InputError: If the file cannot be read, is no JSON, gives a key twice, or a field is wrong.
     """
     if not path.is_file():
         return DatasetFile()

@@ -1,4 +1,4 @@
-"""Data sets in folders: images/ and labels/ with equal file stems; the shipped sample is one."""
+"""Data sets in folders, as the shipped sample: images/ and labels/ with equal file stems."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,26 +20,34 @@ def open_folder(spec: DataSpec) -> Dataset:
     """Open the folder data set of a spec.
 
     An optional ``dataset.json`` beside images/ gives classes, palette, and a regular expression
-    whose first group is the sequence name in an image's stem. If images/ holds no image itself,
-    the folders below are read, and ids have the folder in them.
+    whose first group is the sequence name in an image's id. If images/ itself holds no image, the
+    folders below are read, and ids contain the folder.
+
+    Args:
+        spec: The data set, with ``folder`` or ``sample``.
+
+    Returns:
+        The data set; an image without a label is a sentence of its ``faults``.
 
     Raises:
-        InputError: If a folder is missing, an image has two labels, or the class list is unknown.
+        InputError: If a folder is missing, two images or two labels have the same name, or the
+            class list is unknown.
     """
     root = SAMPLES / spec.sample if spec.sample else Path(spec.folder or ".")
     if not root.is_dir():
-        raise InputError(f"data.folder {root} does not exist")
+        raise InputError(f"data.folder {root} does not exist; give the path of an existing folder")
     notes = read_dataset_file(root / "dataset.json")
     classes = spec.classes or notes.classes
     if not classes:
-        raise InputError(
-            f"data.folder {root} has no dataset.json with a class list; give data.classes"
-        )
+        raise InputError(f"data.folder {root} has no dataset.json with classes; give data.classes")
     split = [spec.split] if spec.split else []
     images, labels = root.joinpath("images", *split), root.joinpath("labels", *split)
     for folder in (images, labels):
         if not folder.is_dir():
-            raise InputError(f"data.folder {root} has no {folder.relative_to(root)}/")
+            raise InputError(
+                f"data.folder {root} has no {folder.relative_to(root)}/; put images in images/ and "
+                "labels of the same names in labels/"
+            )
     values = label_values(spec, classes, notes.palette)
     items, faults = _items(images, labels, spec, notes.sequence)
     return Dataset(
@@ -61,7 +69,7 @@ def _items(
         splits = [path.name for path in _visible(images) if path.name in SPLITS]
         if splits:
             raise InputError(
-                f"{images} holds the folders {', '.join(splits)}; choose with data.split"
+                f"{images} holds the folders {', '.join(splits)}; choose one with data.split"
             )
     photos = [path for path in _files(images, deep) if _is_image(path)]
     image_names = _names(images, photos, spec.image_suffix, "images")
@@ -74,7 +82,7 @@ def _items(
     for name, path in image_names.items():
         if name not in label_files:
             faults.append(
-                f"image {path} has no label of the same name in {labels}: no image file named "
+                f"image {path} has no label: {labels} holds no image file named "
                 f"'{name}{spec.label_suffix}'"
             )
             continue
@@ -90,7 +98,7 @@ def _names(folder: Path, paths: list[Path], suffix: str, what: str) -> dict[str,
     Names are in Unicode's composed normal form, because macOS writes the decomposed form.
 
     Raises:
-        InputError: If two files have one name.
+        InputError: If two files have the same name, or no name ends with the suffix.
     """
     names: dict[str, Path] = {}
     for path in paths:
@@ -103,12 +111,13 @@ def _names(folder: Path, paths: list[Path], suffix: str, what: str) -> dict[str,
         if name in names:
             raise InputError(
                 f"{folder} has two {what} named '{name}': {names[name].name} and {path.name}; "
-                "remove the wrong one"
+                "delete the wrong file"
             )
         names[name] = path
     if paths and not names:
         raise InputError(
-            f"{folder} holds no file whose name ends with '{suffix}'; it has {paths[0]}"
+            f"{folder} holds no file whose name ends with '{suffix}', but {paths[0].name}; change "
+            f"data.{what.removesuffix('s')}_suffix"
         )
     return names
 
@@ -127,8 +136,10 @@ def _files(folder: Path, deep: bool) -> Iterator[Path]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Return the entries of a folder in order; hidden entries, as macOS's ``._``, are skipped."""
+    """Return the entries of a folder in order, without hidden entries such as macOS's ``._``."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise InputError(f"folder {folder} cannot be listed: {error}") from error
+        raise InputError(
+            f"folder {folder} cannot be listed: {error}; make it readable for this user"
+        ) from error

@@ -1,4 +1,4 @@
-"""Data sets that a registered ``ReaderSpec`` opens, checked as they enter."""
+"""Data sets of registered readers, checked on entry."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +10,7 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.data.base import DataItem, Dataset
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.models.outputs import foreign_error
+from segtransfer.tasks.schema import shorten
 
 MOST_FOREIGN_CLASSES = 255  # 255 is the ignored value
 Result = TypeVar("Result")
@@ -18,12 +19,15 @@ Result = TypeVar("Result")
 def open_reader(spec: DataSpec) -> Dataset:
     """Open the data set of ``spec.reader``.
 
+    Args:
+        spec: The data set, with ``reader``.
+
     Returns:
-        The data set; its images and labels are checked as they are read.
+        The data set; every image and label is checked on reading.
 
     Raises:
-        InputError: If the reader's code is missing, raises an error, or returns no ``Dataset`` of
-            two to 255 named classes, a colour each, and items.
+        InputError: If the reader's code is missing, raises an error, or returns no ``Dataset`` with
+            2 to 255 class names, a colour per class, and ``DataItem``.
     """
     reader = spec.reader
     assert reader is not None
@@ -35,7 +39,10 @@ def open_reader(spec: DataSpec) -> Dataset:
     def read_label(item: DataItem) -> np.ndarray:
         label: Any = _told(f"{who}, label of {item.image_id},", lambda: dataset.read_label(item))
         if not isinstance(label, np.ndarray) or label.ndim != 2:
-            raise InputError(f"{who} returned no array H x W as the label of {item.image_id}")
+            raise InputError(
+                f"{who} returned the label of {item.image_id} as {_named(label)}; return an "
+                "integer array H x W"
+            )
         return label
 
     def read_image(item: DataItem) -> np.ndarray:
@@ -52,7 +59,7 @@ def open_reader(spec: DataSpec) -> Dataset:
 
 
 def _whole(dataset: Any) -> Any:
-    """Return a data set whose items and palette may be read more than once."""
+    """Return a data set with items and palette as tuples, to read more than once."""
     if not isinstance(dataset, Dataset):
         return dataset
     return replace(dataset, items=tuple(dataset.items), palette=tuple(dataset.palette))
@@ -70,20 +77,22 @@ def _told(who: str, call: Callable[[], Result]) -> Result:
 
 
 def _problem(dataset: Any) -> str:
-    """Return what is wrong with a foreign data set; empty if nothing is."""
+    """Return the fault of a foreign data set, as the end of a sentence; empty without."""
     if not isinstance(dataset, Dataset):
-        return f"returned {type(dataset).__name__}; return a Dataset of segtransfer.extend"
+        return f"returned {type(dataset).__name__}; return a segtransfer.extend.Dataset"
     classes = dataset.classes
     if not isinstance(classes, tuple) or not all(isinstance(c, str) and c for c in classes):
-        return "returned classes that are no tuple of names"
+        return f"returned classes {shorten(repr(classes))}; return a tuple of names"
     if not 2 <= len(classes) <= MOST_FOREIGN_CLASSES:
-        return f"returned {len(classes)} classes; 2 to {MOST_FOREIGN_CLASSES} are possible"
+        return f"returned {len(classes)} classes; return 2 to {MOST_FOREIGN_CLASSES}"
     if len(dataset.palette) != len(classes):
         return (
-            f"returned {len(dataset.palette)} colours for {len(classes)} classes; use palette_for"
+            f"returned {len(dataset.palette)} colours for {len(classes)} classes; use "
+            "palette_for(len(classes), ())"
         )
     if not all(isinstance(item, DataItem) for item in dataset.items):
-        return "returned items that are no DataItem of segtransfer.extend"
+        kinds = sorted({type(item).__name__ for item in dataset.items})
+        return f"returned items of {', '.join(kinds)}; return segtransfer.extend.DataItem alone"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The values in a folder's label files, and the classes that they stand for."""
+"""The values in a folder's label files, and their classes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class LabelValues:
     Attributes:
         classes: The class names, by index.
         ignore_index: The value of ignored pixels, if values are class indices.
-        numbers: The class index of each number, or empty if the numbers are class indices.
-        colours: The class index of each colour 0xRRGGBB.
+        numbers: The class index of each number, 255 to ignore; empty if numbers are class indices.
+        colours: The class index of each colour 0xRRGGBB, 255 to ignore.
     """
 
     classes: tuple[str, ...]
@@ -33,6 +33,9 @@ class LabelValues:
 
     def read(self, path: Path) -> np.ndarray:
         """Read a label file of numbers or colours.
+
+        Args:
+            path: A grey, palette or RGB image in a lossless format.
 
         Returns:
             The class indices, uint8 H x W, 255 ignored.
@@ -48,9 +51,9 @@ class LabelValues:
             return _look_up(whole_numbers(pixels, where), self.numbers, where, str)
         if pixels.shape[2] not in (3, 4) or pixels.dtype != np.uint8 or not self.colours:
             raise InputError(
-                f"{where} has {pixels.shape[2]} channels; it must hold one number a pixel, its "
-                "class (a grey or palette PNG), not colours, unless dataset.json has a palette "
-                "with a colour per class, or data.values names the colours"
+                f"{where} has {pixels.shape[2]} channels; save a class index per pixel (a grey or "
+                "palette PNG), or give the colours, as palette in dataset.json with a colour per "
+                "class, or in data.values"
             )
         red, green, blue = (pixels[..., i].astype(np.int64) for i in range(3))
         return _look_up(red << 16 | green << 8 | blue, self.colours, where, "#{:06x}".format)
@@ -64,16 +67,19 @@ def label_values(
     Args:
         spec: ``values`` and ``ignore_index``.
         classes: The class names, by index.
-        palette: RGB colours; not used unless there is one per class.
+        palette: RGB colours from 0 to 255, used if there is a different colour per class.
+
+    Returns:
+        The classes by number and by colour.
 
     Raises:
-        InputError: If ``values`` names an unknown class, or two classes have one colour.
+        InputError: If ``values`` names an unknown class.
     """
     colours: dict[int, int] = {}
     if len(palette) == len(classes):
         colours = {r << 16 | g << 8 | b: index for index, (r, g, b) in enumerate(palette)}
         if len(colours) < len(classes):
-            colours = {}  # colours that two classes share tell nothing
+            colours = {}  # with a shared colour, no colour is trusted
     numbers: dict[int, int] = {}
     for value, name in (spec.values or {}).items():
         index = _index(value, composed(name) if isinstance(name, str) else name, classes)
@@ -92,19 +98,19 @@ def _index(value: str, name: int | str | None, classes: tuple[str, ...]) -> int:
     if isinstance(name, int) and name < len(classes):
         return name
     raise InputError(
-        f"data.values maps {value} to '{name}', which is no class: {suggest(str(name), classes)}"
+        f"data.values maps {value} to '{name}', no class of the data: {suggest(str(name), classes)}"
     )
 
 
 def _look_up(
     codes: np.ndarray, table: Mapping[int, int], where: str, show: Callable[[int], str]
 ) -> np.ndarray:
-    """Return the class of each code, or refuse codes that the table lacks."""
+    """Return the class of each code; refuse codes missing from the table."""
     found, places = np.unique(codes, return_inverse=True)
     unknown = [code for code in found.tolist() if code not in table]
     if unknown:
         raise InputError(
-            f"{where} has values [{', '.join(map(show, unknown[:8]))}], which have no class; list "
-            "each in data.values, as a class or null"
+            f"{where} has values [{', '.join(map(show, unknown[:8]))}] without a class; map each "
+            "to a class, or to null to ignore it, in data.values"
         )
     return np.array([table[code] for code in found.tolist()], np.uint8)[places].reshape(codes.shape)

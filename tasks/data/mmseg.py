@@ -1,4 +1,4 @@
-"""Data sets that an mmseg config describes; images and labels follow mmseg's own rules."""
+"""Data sets of mmseg configs; images and labels are loaded by mmseg's own rules."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,7 @@ from segtransfer.tasks.data.spec import SPLITS, DataSpec
 from segtransfer.tasks.labels import IGNORE_INDEX, class_indices, read_index_map
 from segtransfer.tasks.models.mmseg_configs import find_config
 
-# Steps of a test pipeline that resize images always the same way, and beginnings of the names of
-# steps that leave images alone.
+# Deterministic resizes of a test pipeline, and beginnings of the names of steps without a resize.
 RESIZES = ("Resize", "ResizeToMultiple", "ResizeShortestEdge")
 UNRESIZED = ("Load", "Pack")
 
@@ -32,13 +31,14 @@ class _Part:
 
 
 def open_mmseg(spec: DataSpec) -> Dataset:
-    """Open the data set of a config's ``<split>_dataloader``, by default of ``test``.
+    """Open the data set of a config's ``<split>_dataloader``.
 
-    Images and labels go through the loading transforms of the config's own pipeline. The ignored
-    value is the ``ignore_index`` of the config's metric.
+    The loading transforms of the config's pipeline read images and labels. The ignored value is
+    the ``ignore_index`` of the config's metric.
 
     Raises:
-        InputError: If the loader or its files are missing, or there are no labels.
+        InputError: If the config, the loader or its files are missing, there are no labels, or the
+            parts of the data set differ in classes or pipelines.
     """
     assert spec.mmseg is not None
     path = find_config(spec.mmseg)
@@ -46,13 +46,17 @@ def open_mmseg(spec: DataSpec) -> Dataset:
     config = _read_config(path, split)
     described = _described(path, config, split)
     if spec.root is not None and len({part.get("data_root") for part in described}) > 1:
-        raise InputError(f"config {path}: data.root cannot stand for the roots of its data sets")
+        raise InputError(
+            f"config {path} joins data sets with different data_root; leave data.root out"
+        )
     parts = [_build(path, part, spec.root) for part in described]
     classes = _classes(path, spec, parts)
     ignored = _ignore_index(path, config, split, described)
     of_item = {key: (part, info) for part in parts for key, info in part.infos.items()}
     if len(of_item) < sum(len(part.infos) for part in parts):
-        raise InputError(f"config {path}: two of its data sets share images; name each image once")
+        raise InputError(
+            f"config {path} joins data sets with common images; list each image in one of them"
+        )
 
     def read_label(item: DataItem) -> np.ndarray:
         part, info = of_item[str(item.image), str(item.label)]
@@ -67,7 +71,6 @@ def open_mmseg(spec: DataSpec) -> Dataset:
         return _load_image(*of_item[str(item.image), str(item.label)], item.image)
 
     resize = _resizer(path, split, described) if spec.fit == "pipeline" else None
-
     return Dataset(
         name=path.stem,
         classes=classes,
@@ -80,7 +83,14 @@ def open_mmseg(spec: DataSpec) -> Dataset:
 
 
 def kinds_of_data(config: str, split: str | None = None) -> frozenset[str]:
-    """Return the types of the data sets in a config's ``<split>_dataloader``, by default ``test``.
+    """Return the types of the data sets in a config's loader.
+
+    Args:
+        config: A config file, or the name of a config of mmseg.
+        split: ``train``, ``val`` or ``test``; None for ``test``.
+
+    Returns:
+        Class names, for example ``CityscapesDataset``.
 
     Raises:
         InputError: If there is no such config, or its loader describes no data set.
@@ -92,7 +102,9 @@ def kinds_of_data(config: str, split: str | None = None) -> frozenset[str]:
 def _classes(path: Path, spec: DataSpec, parts: Sequence[_Part]) -> tuple[str, ...]:
     first = parts[0].classes
     if any(part.classes != first for part in parts):
-        raise InputError(f"config {path}: its data sets have different classes")
+        raise InputError(
+            f"config {path} joins data sets with different classes; give a config per data set"
+        )
     if not (spec.classes or first):
         raise InputError(f"config {path} names no classes; give data.classes")
     return spec.classes or first
@@ -102,17 +114,17 @@ def _read_config(path: Path, split: str) -> Any:
     from mmengine.config import Config
 
     if split not in SPLITS:
-        raise InputError(f"data.split is '{split}'; an mmseg config has {', '.join(SPLITS)}")
+        raise InputError(f"data.split is '{split}'; give {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
     try:
         return Config.fromfile(str(path))
     except Exception as error:  # a config is Python: anything can go wrong in it
-        raise InputError(f"config {path} could not be read: {error}") from error
+        raise InputError(f"config {path} cannot be read: {_reason(error)}") from error
 
 
 def _ignore_index(path: Path, config: Any, split: str, described: Sequence[dict[str, Any]]) -> int:
-    """Return the value that the config's metric ignores.
+    """Return the ignored value of the config's metric.
 
-    Without a metric, the data sets decide, or else the decode heads.
+    Without a metric, the data sets determine the value, otherwise the decode heads.
 
     Raises:
         InputError: If metric and data sets disagree.
@@ -127,8 +139,8 @@ def _ignore_index(path: Path, config: Any, split: str, described: Sequence[dict[
     said = by_metric | by_data or by_head or {IGNORE_INDEX}
     if len(said) > 1 or not all(isinstance(value, int) for value in said):
         raise InputError(
-            f"config {path}: ignore_index is {_listed(by_metric)} of its metrics and "
-            f"{_listed(by_data)} of its data sets; set one whole number in both"
+            f"config {path}: ignore_index is {_listed(by_metric)} in metrics and "
+            f"{_listed(by_data)} in data sets; set the same whole number in both"
         )
     return said.pop()
 
@@ -142,19 +154,24 @@ def _listed(values: set[Any]) -> str:
 
 
 def _described(path: Path, config: Any, split: str) -> list[dict[str, Any]]:
-    """Return the descriptions of the data sets that a split's loader reads.
+    """Return the descriptions of the data sets of a split's loader.
 
     Raises:
         InputError: If the loader is missing or describes no data set.
     """
     loader = config.get(f"{split}_dataloader")
     if loader is None:
-        raise InputError(f"config {path} has no {split}_dataloader")
+        given = [name for name in SPLITS if config.get(f"{name}_dataloader") is not None]
+        raise InputError(
+            f"config {path} has no {split}_dataloader; set data.split to "
+            f"{' or '.join(given) or 'the split of another config'}"
+        )
     try:
         return list(_without_wrappers(path, loader["dataset"].to_dict()))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"config {path}: {split}_dataloader describes no data set ({_reason(error)})"
+            f"config {path}: {split}_dataloader describes no data set ({_reason(error)}); give its "
+            "dataset a type"
         ) from error
 
 
@@ -171,8 +188,8 @@ def _without_wrappers(path: Path, config: dict[str, Any]) -> Iterator[dict[str, 
         yield from _without_wrappers(path, config["dataset"])
     elif "dataset" in config:
         raise InputError(
-            f"config {path}: {kind} is not read; give a config of the "
-            f"{_type_name(config['dataset'])} inside it"
+            f"config {path} wraps its data set in {kind}, which is not supported; give a config of "
+            f"the {_type_name(config['dataset'])} inside it"
         )
     else:
         yield config
@@ -199,16 +216,16 @@ def _build(path: Path, config: dict[str, Any], root: str | None) -> _Part:
             for kind, default in (("Image", "LoadImageFromFile"), ("Annotation", "LoadAnnotations"))
         ]
     except Exception as error:
-        hint = "; data.root names the folder of its files"
+        hint = "; set data.root to the folder of its files"
         raise InputError(
-            f"config {path}: its data set could not be built ({type(error).__name__}: {error})"
+            f"config {path}: its data set cannot be built ({type(error).__name__}: {error})"
             + (hint if isinstance(error, OSError | AssertionError) else "")
         ) from error
     for info in infos:
         if not info.get("seg_map_path"):
             raise InputError(
                 f"config {path}: its data set has no labels (no seg_map_path for image "
-                f"{info['img_path']}); choose a split with labels"
+                f"{info['img_path']}); set data.split to a split with labels"
             )
     return _Part(
         infos={(str(Path(i["img_path"])), str(Path(i["seg_map_path"]))): i for i in infos},
@@ -220,7 +237,7 @@ def _build(path: Path, config: dict[str, Any], root: str | None) -> _Part:
 
 
 def _loading_step(config: dict[str, Any], kind: str, default: str) -> dict[str, Any]:
-    """Return the first step of a data set's pipeline that loads images, or annotations."""
+    """Return the first step for loading images, or annotations, in a data set's pipeline."""
     for step in config.get("pipeline", []):
         name = _type_name(step)
         if name.startswith("Load") and kind in name:
@@ -234,8 +251,8 @@ def _resizer(
     """Return the resize of a pipeline's images, from and to uint8 H x W x 3.
 
     Raises:
-        InputError: If the pipeline does more to images than resize them, always the same way, or
-            the data sets have different pipelines.
+        InputError: If the pipeline has steps other than deterministic resizes, or the data sets
+            have different pipelines.
     """
     from mmseg.registry import TRANSFORMS
 
@@ -248,8 +265,8 @@ def _resizer(
     if strange or any(other != steps for other in of_each):
         wrong = f"steps {', '.join(strange)}" if strange else "different steps by data set"
         raise InputError(
-            f"config {path}: the pipeline of {split}_dataloader has {wrong}; fit pipeline reads "
-            f"{', '.join(RESIZES)}: give another split, or fit native, or a size"
+            f"config {path}: the pipeline of {split}_dataloader has {wrong}, and fit: pipeline "
+            f"allows {', '.join(RESIZES)}; set fit: native, or give a size"
         )
     refused = f"config {path}: the resize of {split}_dataloader's pipeline fails"
     try:
@@ -281,7 +298,8 @@ def _load_label(part: _Part, info: dict[str, Any], path: Path) -> np.ndarray:
         lost = stored[(stored < 0) | (stored > IGNORE_INDEX)]
         if lost.size:
             raise InputError(
-                f"label {path} has values {np.unique(lost)[:8].tolist()}; mmseg reads 0 to 255"
+                f"label {path} has values {np.unique(lost)[:8].tolist()}, and mmseg reads 0 to "
+                "255; save class indices in this range"
             )
     try:
         return part.load_annotations(dict(info))["gt_seg_map"]
@@ -303,17 +321,17 @@ def _load_image(part: _Part, info: dict[str, Any], path: Path) -> np.ndarray:
     levels = image.astype(np.uint8)
     if image.ndim != 3 or image.shape[2] != 3 or not np.array_equal(levels, image):
         raise InputError(
-            f"image {path} is loaded by the config as {image.dtype} of shape {image.shape}; images "
-            "need height x width x 3 of whole numbers from 0 to 255"
+            f"the config loads image {path} as {image.dtype} of shape {image.shape}; change its "
+            "loading step to return whole numbers from 0 to 255, height x width x 3"
         )
     return levels[..., ::-1]
 
 
 def _refuse_torn(path: Path) -> None:
-    """Refuse an image that ends early, because OpenCV fills the rest with grey."""
+    """Refuse a truncated image, because OpenCV fills the rest with grey."""
     try:
         file = Image.open(path)
-    except Exception:  # mmcv reads formats and sizes that Pillow does not
+    except Exception:  # mmcv reads more formats and sizes than Pillow
         return
     with file:
         try:
@@ -329,7 +347,7 @@ def _reason(error: Exception) -> str:
 def _items(keys: Sequence[tuple[str, str]]) -> tuple[DataItem, ...]:
     """Return the items of images and labels.
 
-    An id has the image's folder in it, and further folders if ids were equal without.
+    An id contains the image's folder, and further folders if ids would be equal otherwise.
     """
     images = [Path(image) for image, _ in keys]
     longest = max((len(image.parts) for image in images), default=1)

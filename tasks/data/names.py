@@ -1,4 +1,4 @@
-"""Names of images, models and attacks as names of files."""
+"""Names of images, models and attacks, as names of files."""
 
 import re
 import unicodedata
@@ -10,16 +10,27 @@ from segtransfer.tasks.schema import Text
 
 
 def file_name(name: str) -> str:
-    """Return a name as one part of a path on any system.
+    """Return a name as a single part of a path on any system.
 
-    Characters that are not allowed in file names, or would lead to another folder, are written %XX,
-    so different names stay different.
+    Args:
+        name: Any text.
+
+    Returns:
+        The text with characters forbidden in file names, slashes and a leading dot as %XX.
+        Different names give different results.
     """
     return re.sub(r'[%/\\:*?"<>|\x00-\x1f]|^\.', lambda found: f"%{ord(found[0]):02X}", name)
 
 
 def composed(name: str) -> str:
-    """Return a name in Unicode's composed normal form, in which equal-looking names are equal."""
+    """Return a name in Unicode's composed normal form (NFC).
+
+    Args:
+        name: Any text.
+
+    Returns:
+        A text that is equal for names of equal look, however their accents are encoded.
+    """
     return unicodedata.normalize("NFC", name)
 
 

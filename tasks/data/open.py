@@ -1,4 +1,4 @@
-"""Opening a data set of any kind: its reader, its sequences, its classes, its images."""
+"""Opening of a data set of any kind, with its choice of sequences, classes and images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,14 +18,12 @@ def open_dataset(spec: DataSpec, faults: list[str] | None = None) -> Dataset:
 
     Args:
         spec: The data set; ``spec.images`` items are taken at even distances.
-        faults: Receives the sentences about images without a label, which are refused otherwise.
-
-    Returns:
-        The data set. Labels are read lazily by ``read_label``.
+        faults: A list to extend with a sentence per image without a label. Without a list such an
+            image is an error.
 
     Raises:
         InputError: If the data set is empty, an image has no label, a sequence is unknown,
-            ``spec.images`` exceeds the number of images, two classes have one name, or
+            ``spec.images`` exceeds the number of images, two classes have the same name, or
             ``spec.label_map`` does not fit the class list.
     """
     if spec.reader is not None:
@@ -34,15 +32,20 @@ def open_dataset(spec: DataSpec, faults: list[str] | None = None) -> Dataset:
         dataset = folder.open_folder(spec) if spec.mmseg is None else mmseg.open_mmseg(spec)
     repeated = sorted({name for name in dataset.classes if dataset.classes.count(name) > 1})
     if repeated:
-        raise InputError(f"data set {dataset.name} has several classes named {repeated[0]!r}")
+        raise InputError(
+            f"data set {dataset.name} has several classes named {repeated[0]!r}; give each class "
+            "its own name"
+        )
     if dataset.faults and (faults is None or not dataset.items):
         more = len(dataset.faults) - 1
-        rest = f"; {more} more have none ('segtransfer data check' lists all)" if more else ""
-        raise InputError(dataset.faults[0] + (rest if dataset.items else ", nor has any other"))
+        rest = f"; {more} more images have none: run 'segtransfer data check'" if more else ""
+        raise InputError(dataset.faults[0] + (rest if dataset.items else ", nor has any image"))
     if faults is not None:
         faults += dataset.faults
     if not dataset.items:
-        raise InputError(f"data set {dataset.name} is empty: it holds no labelled image")
+        raise InputError(
+            f"data set {dataset.name} has no labelled image; check the path, split and suffixes"
+        )
     if spec.sequence is not None:
         named = [replace(i, sequence=sequence_of(i.image_id, spec.sequence)) for i in dataset.items]
         dataset = replace(dataset, items=tuple(named))
@@ -55,7 +58,8 @@ def open_dataset(spec: DataSpec, faults: list[str] | None = None) -> Dataset:
         return dataset
     if spec.images > count:
         raise InputError(
-            f"data.images is {spec.images}, but {dataset.name} has only {count} labelled images"
+            f"data.images is {spec.images}, and {dataset.name} has {count} labelled images; give "
+            f"{count} or less, or leave data.images out"
         )
     chosen = [dataset.items[i * count // spec.images] for i in range(spec.images)]
     return replace(dataset, items=tuple(chosen))
@@ -67,7 +71,7 @@ def _select_sequences(dataset: Dataset, sequences: Sequence[str]) -> Dataset:
     for name in sequences:
         if name not in known:
             raise InputError(
-                f"data.sequences names '{name}', which is no sequence of {dataset.name}: "
+                f"data.sequences names '{name}', no sequence of {dataset.name}: "
                 f"{suggest(name, sorted(known)[:20])}"
             )
     items = tuple(item for item in dataset.items if item.sequence in sequences)
@@ -79,7 +83,7 @@ def _merge_classes(dataset: Dataset, label_map: dict[str, str | None]) -> Datase
     for name in label_map:
         if name not in dataset.classes:
             raise InputError(
-                f"data.label_map names '{name}', which is no class of {dataset.name}: "
+                f"data.label_map names '{name}', no class of {dataset.name}: "
                 f"{suggest(name, dataset.classes)}"
             )
     missing = [name for name in dataset.classes if name not in label_map]
@@ -92,8 +96,8 @@ def _merge_classes(dataset: Dataset, label_map: dict[str, str | None]) -> Datase
     classes = tuple(dict.fromkeys(name for name in merged if name is not None))
     if len(classes) < 2:
         raise InputError(
-            f"data.label_map leaves {len(classes)} of {len(merged)} classes of {dataset.name}; "
-            "keep two or more apart"
+            f"data.label_map merges the {len(merged)} classes of {dataset.name} into "
+            f"{len(classes)}; map to 2 or more"
         )
     table = np.full(IGNORE_INDEX + 1, IGNORE_INDEX, np.uint8)
     table[: len(merged)] = [IGNORE_INDEX if n is None else classes.index(n) for n in merged]

@@ -1,4 +1,4 @@
-"""The base of data readers: a typed spec that opens a data set, and the registry."""
+"""The base of data readers, a typed spec with a method to open, and the registry."""
 
 from abc import abstractmethod
 from typing import Annotated, Any
@@ -16,17 +16,34 @@ from segtransfer.tasks.registry import (
 
 
 class ReaderSpec(EntrySpec):
-    """A kind of data set: its fields in a spec, and how the data set is opened."""
+    """The base of data readers: fields in a spec, and the method ``open``.
+
+        class Pairs(ReaderSpec):  # in a spec: data: {reader: {"my_readers:Pairs": {root: scans}}}
+            root: AnyPath
+
+            def open(self, split):
+                files = sorted(Path(self.root).glob("*.png"))
+                items = (DataItem(f.stem, f.stem, f, f.with_suffix(".tif")) for f in files)
+                classes = ("background", "lesion")
+                read_label = lambda item: read_index_map(item.label)
+                return Dataset("scans", classes, palette_for(2, ()), tuple(items), read_label)
+
+    Attributes:
+        kind: The name of the reader, ``module:attribute`` or an installed package's.
+    """
 
     @abstractmethod
     def open(self, split: str | None) -> Any:
         """Return the data set; pixels and labels are read later, an item at a time.
 
         Args:
-            split: ``data.split`` of the spec.
+            split: ``data.split`` of the spec, None if the spec has none.
 
         Returns:
-            A ``Dataset``.
+            A ``Dataset`` with items in the same order at every call.
+
+        Raises:
+            InputError: If files are missing or wrong, with a sentence for the user.
         """
 
 
@@ -44,7 +61,7 @@ class ForeignReader(ReaderSpec, ForeignSpec):
     registry = READERS
 
     def open(self, split: str | None) -> Any:
-        """Return the data set of the reader's own class."""
+        """Return the data set, as the reader's own class opens it."""
         return self.typed().open(split)
 
 

@@ -1,4 +1,4 @@
-"""Shards: the fixed lists of images that one call handles, cut inside schedule groups."""
+"""Shards: fixed lists of images, each handled by a call, cut inside schedule groups."""
 
 import hashlib
 from collections import defaultdict
@@ -14,21 +14,21 @@ from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.randomness import schedule_group
 
-MOST_WAITING = 64  # images held until others of their size come
+MOST_WAITING = 64  # images held in memory until their shard is full
 Read = tuple[DataItem, np.ndarray, np.ndarray]  # an item, its image 3 x H x W, its label h x w
 Sized = TypeVar("Sized")
 
 
 @dataclass(frozen=True)
 class Outline:
-    """A shard without its pixels: enough to plan with.
+    """A shard without its pixels, enough for a plan.
 
     Attributes:
-        shard_id: The hash of the shard's content.
+        shard_id: The sha256 of the shard's content.
         group: The schedule group of all images.
         image_ids: An id per image.
-        size: The height and width of all images.
-        label_size: The height and width of all labels.
+        size: The height and width of all images, in pixels.
+        label_size: The height and width of all labels, in pixels.
     """
 
     shard_id: str
@@ -45,7 +45,7 @@ class Outline:
 
 @dataclass(frozen=True)
 class Shard:
-    """Images of one schedule group and one size.
+    """Images of equal schedule group and size.
 
     Attributes:
         shard_id: The sha256 of ids, pixels and labels.
@@ -53,7 +53,7 @@ class Shard:
         image_ids: An id per image.
         sequences: The video sequence of each image.
         images: uint8 N x 3 x H x W, RGB.
-        labels: uint8 N x h x w, 255 ignored; their grid is that of the images, or native.
+        labels: uint8 N x h x w, 255 ignored; h x w is the size of the images, or native.
     """
 
     shard_id: str
@@ -81,7 +81,14 @@ class Shard:
         return self.images.nbytes + self.labels.nbytes
 
     def first(self, count: int) -> "Shard":
-        """Return a copy of the first ``count`` images, under the same id."""
+        """Return a shard of the first images, copied, under the same id.
+
+        Args:
+            count: The number of images; all if the shard has fewer.
+
+        Returns:
+            A shard whose ``shard_id`` is not the hash of its content; for measurements alone.
+        """
         return replace(
             self,
             image_ids=self.image_ids[:count],
@@ -91,7 +98,7 @@ class Shard:
         )
 
     def intact(self) -> bool:
-        """Tell whether the content still has the hash that names the shard."""
+        """Tell whether the content still has the hash in ``shard_id``."""
         return self.shard_id == _content_id(self.image_ids, self.group, self.images, self.labels)
 
 
@@ -107,10 +114,11 @@ def make_shards(
         shard_size: The largest number of images per shard.
 
     Yields:
-        Shards by group, each of images of one group and one size.
+        Shards in the order of groups, each of images of equal group and size.
 
     Raises:
-        InputError: If two images have one id, or no pixel of any image has a class.
+        InputError: If two images have the same id, an image or label cannot be read, or no pixel of
+            any image has a class.
     """
     members: dict[int, list[DataItem]] = defaultdict(list)
     seen: set[str] = set()
@@ -131,30 +139,42 @@ def make_shards(
 
 
 def twice(name: str, image_id: str) -> str:
-    """Return the sentence about two images of a data set with one id."""
-    return f"data set {name} has two images named '{image_id}'"
+    """Return the error of a data set with the same id for two images.
+
+    Args:
+        name: The name of the data set.
+        image_id: The repeated id.
+    """
+    return f"data set {name} has two images with the id '{image_id}'; give each its own"
 
 
 def unlabelled(name: str) -> str:
-    """Return the sentence about a data set whose pixels are all ignored."""
+    """Return the error of a data set without a labelled pixel.
+
+    Args:
+        name: The name of the data set.
+    """
     return (
         f"no image of {name} has a labelled pixel: all pixels are ignored, so nothing can be "
-        "measured; give a split whose labels are public"
+        "measured; give a split with public labels"
     )
 
 
 def of_one_size(
     images: Iterable[Sized], sizes_of: Callable[[Sized], Hashable], shard_size: int
 ) -> Iterator[list[Sized]]:
-    """Yield lists of at most ``shard_size`` images whose images and labels have equal sizes.
+    """Group images of equal sizes into lists, in order as far as sizes allow.
 
-    The order is that of the images, as far as sizes allow: of several sizes, at most
-    ``MOST_WAITING`` images are held until others of their size come.
+    At most ``MOST_WAITING`` images of several sizes are held; then the oldest list is yielded
+    before it is full.
 
     Args:
         images: The images of a schedule group.
-        sizes_of: Returns the sizes of an image and its label.
+        sizes_of: A function from an image to the sizes of image and label.
         shard_size: The largest number of images per list.
+
+    Yields:
+        Lists of 1 to ``shard_size`` images.
     """
     waiting: dict[Hashable, list[Sized]] = {}
     for image in images:
@@ -172,17 +192,30 @@ def _sizes(read: Read) -> Hashable:
 
 
 def labelled_pixels(shard: Shard) -> int:
-    """Return the number of pixels with a class."""
+    """Return the number of pixels with a class in a shard.
+
+    Args:
+        shard: The shard.
+
+    Returns:
+        The number of label pixels other than 255.
+    """
     return int((shard.labels != IGNORE_INDEX).sum())
 
 
 def read_again(dataset: Dataset, spec: DataSpec, outline: Outline) -> Shard:
-    """Read the pixels of one shard of a data set.
+    """Read the pixels of a shard again.
 
     Args:
-        dataset: The data set that the shard was cut from.
+        dataset: The data set of the shard.
         spec: ``size`` and ``fit`` of the grid.
         outline: The shard without its pixels.
+
+    Returns:
+        The shard; its ``shard_id`` differs from the outline's if files changed.
+
+    Raises:
+        InputError: If an image or label cannot be read.
     """
     items = {item.image_id: item for item in dataset.items}
     chosen = [items[image_id] for image_id in outline.image_ids]
@@ -212,6 +245,9 @@ def shard_of(
         images: uint8 N x 3 x H x W, RGB.
         labels: uint8 N x h x w, 255 ignored.
         group: The schedule group of all images.
+
+    Returns:
+        The shard; arrays are not copied.
     """
     return Shard(_content_id(ids, group, images, labels), group, ids, sequences, images, labels)
 

@@ -32,12 +32,15 @@ def _is_pattern(value: str) -> str:
     except re.error as error:
         raise PydanticCustomError(
             "pattern",
-            "'{value}' is no regular expression: {error}",
+            "'{value}' is no regular expression ({error}); write one such as '^([^_]+)_'",
             {"value": value, "error": str(error)},
         ) from error
     if not groups:
         raise PydanticCustomError(
-            "pattern", "'{value}' has no group; write '^([^_]+)_', say", {"value": value}
+            "pattern",
+            "'{value}' has no group; put the video's part of the id in parentheses, for example "
+            "'^([^_]+)_'",
+            {"value": value},
         )
     return value
 
@@ -58,17 +61,17 @@ def _file_value(value: Any) -> str:
 
 
 def _differ(values: Any) -> Any:
-    """Refuse two spellings of one value of label files; only the last would count."""
+    """Refuse two spellings of the same value of label files; only the last would count."""
     spelled: dict[str, Any] = {}
     for value in values if isinstance(values, dict) else ():
         try:
             known = spelled.setdefault(_file_value(value), value)
         except PydanticCustomError:
-            continue  # told with its place
+            continue  # reported with its place by the key's own validation
         if known is not value:
             raise PydanticCustomError(
                 "file_value",
-                "'{one}' and '{other}' are the same value; write it once",
+                "'{one}' and '{other}' are the same value; delete one of them",
                 {"one": str(known), "other": str(value)},
             )
     return values
@@ -90,11 +93,11 @@ def _with_root(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _below(root: str, folder: str) -> str:
-    """Return the path of a folder that starts at ``root``."""
+    """Return the path of ``folder`` below ``root``."""
     if Path(folder).is_absolute() or folder.startswith("~"):
         raise PydanticCustomError(
             "root",
-            "root is '{root}' and folder '{folder}' starts elsewhere; leave root out, or write "
+            "folder '{folder}' is not relative, and root is '{root}'; leave root out, or write "
             "folder relative to root",
             {"root": root, "folder": folder},
         )
@@ -114,32 +117,35 @@ class DataSpec(Frozen):
     """A data set, given by exactly one of ``sample``, ``folder``, ``mmseg`` and ``reader``.
 
     Attributes:
-        sample: The name of a sample that ships with the package.
-        folder: A folder with images/ and labels/ of equal file stems.
-        mmseg: A config file, or the name of a config that mmseg ships.
+        sample: The name of a sample in the package: ``camvid``, 32 frames of 240 x 320 pixels.
+        folder: A folder with images/ and labels/ of equal file stems. A path, relative to the
+            spec's file or to ``root``.
+        mmseg: A config file of mmseg, or the name of a config in the package mmseg.
         reader: A registered reader of another kind of data, ``{module:Class: fields}``.
-        root: The folder of an mmseg data set's files, in the place of the ``data_root`` of its
-            config; or the folder at which a relative ``folder`` starts. ``data_root`` is its old
-            name.
-        split: A sub-folder of images/ and labels/; or the train, val or test loader of an mmseg
-            config.
-        classes: The class names, by index.
-        sequence: A regular expression whose first group, in an image's id, is the video of the
-            image.
-        sequences: Keeps the images of these videos.
-        images: Keeps this number of images, evenly spaced.
-        size: Height and width of the grid of all images, in pixels; by default each image's native
-            size.
-        fit: How an image reaches its grid: ``resize``, ``crop`` or ``pad`` to ``size``; ``native``
-            keeps its size, as every ``fit`` does without ``size``; ``pipeline`` resizes as the test
-            pipeline of an mmseg config does, and scores at the label's native size.
-        label_map: Maps each class of the data to its merged class, or to null, which ignores it.
-            Merged classes are in the order in which the data's class list first reaches them.
-        image_suffix: The end of the names of a folder's images, for example ``_leftImg8bit``.
-        label_suffix: The end of the names of a folder's labels, in the place of ``image_suffix``.
-        ignore_index: The value of pixels without a class in a folder's labels.
-        values: Maps each value or colour in a folder's labels to a class (name or index), or to
-            null, which ignores it; for files that hold other numbers than class indices.
+        root: The folder of an mmseg data set's files, in place of its config's ``data_root``; or
+            the folder at which a relative ``folder`` starts. ``data_root`` is the old name.
+        split: A sub-folder of images/ and labels/, default none; or the loader of an mmseg config,
+            ``train``, ``val`` or ``test``, default ``test``.
+        classes: The class names by index, 2 to 255. Default those of dataset.json or the config.
+        sequence: A regular expression whose first group, in an image's id, is the image's video.
+            Intervals treat a video as a cluster. Default the folder in the id.
+        sequences: The videos whose images are used. Default all.
+        images: The number of images, evenly spaced over the data set. Default all.
+        size: [height, width] of the grid of all images, in pixels, 16 to 16384. Default each
+            image's native size.
+        fit: The way of an image to its grid: ``resize``, ``crop`` or ``pad`` to ``size``;
+            ``native``, unchanged (as every ``fit`` without ``size``); ``pipeline``, the resize in
+            the test pipeline of an mmseg config, scored at the label's native size. Default
+            ``resize``.
+        label_map: Maps each class of the data to a merged class, or to null to ignore the class.
+            Merged classes are in order of their first appearance by class index. Default none.
+        image_suffix: The end of a folder's image names before the file ending, for example
+            ``_leftImg8bit``. Default empty.
+        label_suffix: The end of a folder's label names, in place of ``image_suffix``. Default
+            empty.
+        ignore_index: The value of pixels without a class in a folder's labels. Default 255.
+        values: Maps each number or colour ``#rrggbb`` in a folder's labels to a class (name or
+            index), or to null to ignore it; for labels other than class indices. Default none.
     """
 
     sample: Literal["camvid"] | None = None
@@ -175,7 +181,11 @@ class DataSpec(Frozen):
 
     @classmethod
     def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
-        """Return the form of a bare sample; the mapping may use the old name of ``root``."""
+        """Return the JSON schema of the short form, a bare sample.
+
+        Args:
+            fields: The schema of the mapping, which gets ``data_root``, the old name of ``root``.
+        """
         fields["properties"]["data_root"] = TEXT | {"description": "The old name of root."}
         return [TEXT]
 
@@ -193,12 +203,13 @@ class DataSpec(Frozen):
             )
         if self.reader and self.classes:
             raise PydanticCustomError(
-                "data", "a reader of data says its classes; leave classes out", {}
+                "data", "a reader gives its own classes; leave classes out", {}
             )
         if self.root is not None and self.mmseg is None:
             raise PydanticCustomError(
                 "root",
-                "root is for data of mmseg or folder, and the data are of {source}; leave root out",
+                "root is for data.mmseg and data.folder, and data.{source} is given; leave root "
+                "out",
                 {"source": given[0]},
             )
         if self.folder is None:
@@ -206,17 +217,20 @@ class DataSpec(Frozen):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise PydanticCustomError(
                         "data",
-                        "{name} is for data.folder; {source} data has rules of its own",
+                        "{name} is for data.folder, and data.{source} is given; leave {name} out",
                         {"name": name, "source": given[0]},
                     )
         if self.ignore_index != IGNORE_INDEX and self.values is not None:
             raise PydanticCustomError(
-                "data", "values and ignore_index say the same; map ignored values to null", {}
+                "data",
+                "values and ignore_index exclude each other; leave ignore_index out, and map "
+                "ignored values to null",
+                {},
             )
         if self.sample and self.split:
             raise PydanticCustomError(
                 "split",
-                "sample '{sample}' has no splits, and split is '{split}'; leave split out, or "
+                "split is '{split}', and sample '{sample}' has no splits; leave split out, or "
                 "choose images by sequences",
                 {"sample": self.sample, "split": self.split},
             )
@@ -227,15 +241,15 @@ class DataSpec(Frozen):
         if self.fit in ("native", "pipeline") and self.size is not None:
             raise PydanticCustomError(
                 "fit",
-                "fit '{fit}' decides the size of each image, and size is {size}; leave size out, "
-                "or give fit resize, crop or pad",
+                "fit '{fit}' determines the size of each image, and size is {size}; leave size "
+                "out, or set fit to resize, crop or pad",
                 {"fit": self.fit, "size": str(list(self.size))},
             )
         if self.fit == "pipeline" and self.mmseg is None:
             raise PydanticCustomError(
                 "fit",
-                "fit 'pipeline' is the test pipeline of data.mmseg, and the data are of "
-                "{source}; give fit native, or a size",
+                "fit 'pipeline' is the test pipeline of data.mmseg, and data.{source} is given; "
+                "set fit: native, or give a size",
                 {"source": next(k for k in SOURCES_OF_DATA if getattr(self, k) is not None)},
             )
         return self

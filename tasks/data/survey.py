@@ -1,4 +1,4 @@
-"""The survey of a data set: every image and label is read once, and counted, without a model."""
+"""The survey of a data set: every image and label is read and counted once, without a model."""
 
 import os
 from collections import Counter, defaultdict
@@ -17,7 +17,7 @@ from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.randomness import schedule_group
 
-MOST_READERS = 8  # threads; an image in each
+MOST_READERS = 8  # threads, each with an image in memory
 THUMBNAIL_SIDE = 320  # pixels of the longer side
 
 Size = tuple[int, ...]  # height and width
@@ -40,7 +40,13 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class ImageSizes:
-    """The height and width of an image's file, of the image on its grid, and of its label there."""
+    """Sizes of an image, each height and width in pixels.
+
+    Attributes:
+        file: The size of the file.
+        grid: The size of the image on its grid.
+        label: The size of the label used for loss and score.
+    """
 
     file: Size
     grid: Size
@@ -49,7 +55,7 @@ class ImageSizes:
 
 @dataclass(frozen=True)
 class Counted:
-    """The facts of one image.
+    """The facts of an image.
 
     Attributes:
         item: The labelled image.
@@ -90,12 +96,12 @@ class Survey:
 
     @property
     def videos(self) -> int:
-        """Return the number of video sequences; an image without a video counts as one."""
+        """Return the number of video sequences; an image without a video is its own sequence."""
         return len({item.sequence for item, _ in self.usable})
 
     @property
     def sizes(self) -> Counter[ImageSizes]:
-        """Return the number of images per sizes."""
+        """Return the number of usable images by their sizes."""
         return Counter(sizes for _, sizes in self.usable)
 
 
@@ -107,17 +113,19 @@ def survey(
     thumbnails: int,
     tell: Callable[[int, int], None],
 ) -> Survey:
-    """Read all images and labels of a data set and count them; a thread holds an image at a time.
+    """Read all images and labels of a data set, and count them.
+
+    Up to ``MOST_READERS`` threads hold an image each.
 
     Args:
         spec: The data set.
         groups: The number of schedule groups.
         shard_size: The largest number of images per shard.
-        thumbnails: The number of images to return in small, at most.
-        tell: Called after each image with the numbers of read images and of all images.
+        thumbnails: The largest number of small images to return.
+        tell: Called after each image with the number of images read and of all images.
 
     Returns:
-        The facts. Unusable images are told in its faults and counted nowhere.
+        The facts. An unusable image is a sentence of ``faults`` and is counted nowhere.
 
     Raises:
         InputError: If the data set cannot be opened.
@@ -152,7 +160,8 @@ def survey(
 def _count_all(dataset: Dataset, spec: DataSpec, thumbnails: int) -> Iterator[Counted | str]:
     """Yield the facts of each image, or the sentence of its refusal, in the order of the items.
 
-    A reader of the user's own is called by one thread, because its code may need that.
+    A reader of the user's own is called by a single thread, because its code may not be
+    thread-safe.
     """
     total = len(dataset.items)
     chosen = {dataset.items[i * total // thumbnails].image_id for i in range(thumbnails)}
@@ -180,7 +189,7 @@ def _count(dataset: Dataset, item: DataItem, spec: DataSpec, chosen: set[str]) -
 
 
 def _thumbnail(image_id: str, image: np.ndarray, label: np.ndarray) -> Thumbnail:
-    """Return an image 3 x H x W and its label h x w in the label's aspect ratio, in small."""
+    """Return a small image 3 x H x W and its label h x w, in the label's aspect ratio."""
     ratio = min(1.0, THUMBNAIL_SIDE / max(label.shape))
     height, width = (max(1, round(side * ratio)) for side in label.shape)
     photo = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
@@ -190,7 +199,7 @@ def _thumbnail(image_id: str, image: np.ndarray, label: np.ndarray) -> Thumbnail
 
 
 def _shards(usable: Sequence[tuple[DataItem, ImageSizes]], groups: int, shard_size: int) -> int:
-    """Return the number of shards that ``make_shards`` cuts."""
+    """Return the number of shards of ``make_shards``."""
     members: dict[int, list[ImageSizes]] = defaultdict(list)
     for item, sizes in usable:
         members[schedule_group(item.image_id, groups)].append(sizes)
@@ -202,7 +211,7 @@ def _shards(usable: Sequence[tuple[DataItem, ImageSizes]], groups: int, shard_si
 
 
 def _of_the_whole(dataset: Dataset, nothing: bool) -> list[str]:
-    """Return a sentence per reason for which ``make_shards`` refuses a set of usable images.
+    """Return a sentence per reason of ``make_shards`` to refuse a set of usable images.
 
     Args:
         dataset: The data set.

@@ -1,4 +1,4 @@
-"""The base of adapters: a typed spec that loads a model, and the registry."""
+"""The base of adapters, a typed spec with a method to load, and the registry."""
 
 from abc import abstractmethod
 from typing import Annotated, Any
@@ -17,14 +17,30 @@ from segtransfer.tasks.registry import (
 
 
 class AdapterSpec(EntrySpec):
-    """A kind of model: its fields in a spec, and how the model is loaded."""
+    """The base of adapters: fields in a spec, and the method ``load``.
+
+        class Exported(AdapterSpec):  # in a spec: adapter: {"my_adapters:Exported": {file: net.pt}}
+            file: AnyPath
+
+            def load(self):
+                return Mine(torch.jit.load(self.file, map_location="cpu"))  # a Segmenter
+
+    Attributes:
+        kind: The name of the adapter, ``module:attribute`` or an installed package's.
+    """
 
     @abstractmethod
     def load(self) -> Segmenter:
-        """Return the model on the CPU, with the same weights every time.
+        """Return the model on the CPU, with the same weights at each call.
 
-        The model is loaded when the plan is made, too: its weights are part of its identity, and so
-        are the fields of the spec and the content of files that they name.
+        The plan loads the model, too, because its weights identify it, with the fields of the spec
+        and the content of the files and folders named in them.
+
+        Returns:
+            A ``Segmenter`` with ``num_classes``; the caller freezes it and moves it to its device.
+
+        Raises:
+            InputError: If files are missing or wrong, with a sentence for the user.
         """
 
 
@@ -42,7 +58,7 @@ class ForeignAdapter(AdapterSpec, ForeignSpec):
     registry = ADAPTERS
 
     def load(self) -> Segmenter:
-        """Return the model of the adapter's own class."""
+        """Return the model, as the adapter's own class loads it."""
         model: Segmenter = self.typed().load()
         return model
 

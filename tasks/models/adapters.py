@@ -1,4 +1,4 @@
-"""Models by adapter: describe one without loading it, check it, load it."""
+"""Models by adapter: description, check and loading."""
 
 from types import ModuleType
 
@@ -20,13 +20,14 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
     Args:
         spec: The model.
         device: A torch device, for example ``cuda:0``.
-        numerics: The options to compute with; ``Segmenter.numerics`` says which are on.
+        numerics: The requested options; ``Segmenter.numerics`` of the result has the active ones.
 
     Returns:
-        The model on ``device``, behind its windows, its scale and its label map.
+        The model on ``device``, inside its windows, scale and label map.
 
     Raises:
-        InputError: If files are missing or do not fit, or an option that is ``true`` is impossible.
+        InputError: If files are missing or do not fit, or an option set to ``true`` is impossible.
+        ServerError: If the server of the weights fails or cannot be reached.
     """
     if spec.ensemble is not None:
         members = [load(member, device) for member in spec.ensemble.members]
@@ -35,7 +36,7 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
         adapter, resolved = _adapter(spec), _resolve(spec)
         model = adapter.load(resolved, device)
         learn_sizes(model)
-        if adapter is not mmseg:  # whose networks have windows of their own
+        if adapter is not mmseg:  # mmseg's networks have windows of their own
             model = with_windows(model, spec.inference)
         model = scaled.apply(model, spec.inference)
         if spec.label_map is not None:
@@ -53,13 +54,16 @@ def load_planned(
     device: str = "cpu",
     numerics: Numerics = REFERENCE,
 ) -> Segmenter:
-    """Load a model whose fingerprint must be that of the plan, and examine it with a probe.
+    """Load a model, check its fingerprint against the plan, and examine it with a probe.
 
     Args:
         spec: The model.
         fingerprint: The planned fingerprint.
         device: A torch device, for example ``cuda:0``.
-        numerics: The options to compute with.
+        numerics: The requested options.
+
+    Returns:
+        The model, as ``load`` returns it, with ``examined`` and ``deterministic`` set.
 
     Raises:
         InputError: As ``load``; or if the fingerprint differs, or the model's output is no logits.
@@ -67,7 +71,8 @@ def load_planned(
     with builds_kept():
         if describe(spec).fingerprint != fingerprint:
             raise InputError(
-                "this node holds other weights than planned; give every node the same files"
+                f"model '{spec.name}' has other weights or code on this node than in the plan; "
+                "give every node the same files"
                 + (f"; {SAME_BUILD}" if _has_callable(spec) else "")
             )
         model = load(spec, device, numerics)
@@ -84,7 +89,14 @@ def _has_callable(spec: ModelSpec) -> bool:
 
 
 def import_libraries(spec: ModelSpec) -> None:
-    """Import the libraries that loading a model needs; the first import takes seconds."""
+    """Import the libraries of a model before loading, because the first import takes seconds.
+
+    Args:
+        spec: The model.
+
+    Raises:
+        InputError: If the code of a torch callable or an adapter cannot be imported.
+    """
     if spec.ensemble is not None:
         for member in spec.ensemble.members:
             import_libraries(member)
@@ -97,7 +109,21 @@ def import_libraries(spec: ModelSpec) -> None:
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
-    """Return fingerprint, backbone and classes of a model without loading it."""
+    """Return fingerprint, backbone and classes of a model.
+
+    Files are hashed, and URLs downloaded. A torch callable without weights and an adapter are
+    built; other models are not loaded.
+
+    Args:
+        spec: The model.
+
+    Returns:
+        The description; with a label map, of the mapped classes.
+
+    Raises:
+        InputError: If files are missing, or contradict each other or the spec.
+        ServerError: If the server of the weights fails or cannot be reached.
+    """
     if spec.ensemble is not None:
         return ensemble.describe(spec, [describe(member) for member in spec.ensemble.members])
     info = scaled.describe(_adapter(spec).describe(_resolve(spec)), spec.inference)
@@ -105,9 +131,12 @@ def describe(spec: ModelSpec) -> ModelInfo:
 
 
 def check(spec: ModelSpec) -> None:
-    """Check that a model can work, before any model is loaded.
+    """Check a model before any task: build the network, and fit its weights.
 
-    A zoo model whose weights have the sha256 that shipped is known to fit its config.
+    Shipped weights with the shipped sha256 are known to fit.
+
+    Args:
+        spec: The model; members of an ensemble are checked in turn.
 
     Raises:
         InputError: If the model cannot be built, or its weights do not fit.
@@ -119,13 +148,13 @@ def check(spec: ModelSpec) -> None:
         _adapter(spec).check(spec)
     elif sha256_of(ZOO[spec.zoo].weights) != ZOO[spec.zoo].sha256:
         raise InputError(
-            f"the weights of zoo model '{spec.zoo}' are not those that shipped "
+            f"the weights of zoo model '{spec.zoo}' differ from the shipped weights "
             f"({ZOO[spec.zoo].weights}); install segtransfer again"
         )
 
 
 def _adapter(spec: ModelSpec) -> ModuleType:
-    """Return the module that loads, checks and describes models of the spec's library."""
+    """Return the module for loading, checks and descriptions of models of the spec's library."""
     if spec.adapter is not None:
         return foreign
     if spec.torch is not None:
@@ -134,7 +163,7 @@ def _adapter(spec: ModelSpec) -> ModuleType:
 
 
 def _resolve(spec: ModelSpec) -> ModelSpec:
-    """Return a zoo model as the ordinary mmseg model whose files are in the package."""
+    """Return a zoo model as an ordinary mmseg model with files in this package."""
     if spec.zoo is None:
         return spec
     zoo = ZOO[spec.zoo]

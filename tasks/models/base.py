@@ -1,4 +1,4 @@
-"""The interface of every model to an attack: pixels in, logits out, and its cost counted."""
+"""The interface of models: pixels to logits, with the cost counted."""
 
 import time
 from abc import ABC, abstractmethod
@@ -17,14 +17,14 @@ from segtransfer.tasks.models.outputs import check_logits, foreign_error
 
 @dataclass(frozen=True)
 class Cost:
-    """The work that a model has done.
+    """The work of a model.
 
     Attributes:
-        forwards: Number of images in forwards.
-        backwards: Number of images in backwards.
-        pixels: Number of pixels that networks processed in forwards, so scaled images and
-            overlapping windows count what they cost.
-        seconds: Thread CPU time on a CPU, wall time elsewhere.
+        forwards: The number of images in forwards.
+        backwards: The number of images in backwards.
+        pixels: The number of pixels processed by networks in forwards, including scaled images,
+            padding and overlaps of windows.
+        seconds: The time in forwards and gradients: thread CPU time on a CPU, wall time elsewhere.
     """
 
     forwards: int = 0
@@ -51,16 +51,17 @@ class Cost:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """The description of a model that is not loaded.
+    """The description of a model, available without loading the model.
 
     Attributes:
         name: The name in results.
-        fingerprint: The hash of weights, config and adapter version.
-        backbone: The family of the backbone; results group models by it.
-        num_classes: The number of classes, if known.
-        classes: The class names by index, if known; in Unicode's composed normal form.
-        members: Fingerprint and backbone of each member of an ensemble.
-        head: The kind of the head, if the adapter knows it.
+        fingerprint: The sha256 of weights, config and adapter version, part of every key.
+        backbone: The family of the backbone, by which results group models.
+        num_classes: K, None if unknown.
+        classes: The class names by index, None if unknown; stored in Unicode's composed normal
+            form.
+        members: Fingerprint and backbone of each member of an ensemble; empty for other models.
+        head: The kind of the head, None if unknown.
     """
 
     name: str
@@ -77,21 +78,25 @@ class ModelInfo:
 
     @property
     def networks(self) -> tuple[tuple[str, str], ...]:
-        """Return fingerprint and backbone of every network inside: the members', or its own."""
+        """Return the networks inside the model.
+
+        Returns:
+            Pairs of fingerprint and backbone: the members', or the model's own.
+        """
         return self.members or ((self.fingerprint, self.backbone),)
 
 
 @dataclass(frozen=True)
 class Effective:
-    """The options of ``numerics`` that a model computes with.
+    """The active options of ``numerics`` of a model.
 
     Attributes:
-        fold: Batch norms are folded into convolutions.
-        channels_last: The memory layout.
-        bf16: Autocast for gradients.
-        equal_signs: Per option tried, the share of gradient signs equal to those of the model
-            without any.
-        left_off: Per option that could not be tried or proven, the reason.
+        fold: Whether batch norms are folded into convolutions.
+        channels_last: Whether weights have the channels-last memory layout.
+        bf16: Whether gradients are computed with bf16 autocast.
+        equal_signs: Per option tried, the share of gradient signs equal to the model's without
+            options, in [0, 1].
+        left_off: Per failed option, the reason.
     """
 
     fold: bool = False
@@ -101,9 +106,10 @@ class Effective:
     left_off: Mapping[str, str] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
-        """Return the JSON that is stored with a result.
+        """Return the JSON stored with a result.
 
-        ``tf32``, of convolutions, was true in results of earlier versions on CUDA.
+        Returns:
+            All fields, and ``tf32``: false; results of earlier versions have true on CUDA.
         """
         fields = asdict(self) | {"tf32": False}
         return fields if self.left_off else {k: v for k, v in fields.items() if k != "left_off"}
@@ -112,26 +118,35 @@ class Effective:
 class Segmenter(nn.Module, ABC):
     """A frozen segmentation model in evaluation mode.
 
-    ``model(images)`` takes RGB float32 in [0, 1], N x 3 x H x W, and returns logits N x K x H x W
-    at the images' resolution. Subclasses define ``logits``. Counting and clocks are in this class.
+    ``model(images)`` takes RGB images, float32 N x 3 x H x W in [0, 1], and returns float32 logits
+    N x K x H x W. A subclass sets ``num_classes`` and defines ``logits``, with its own
+    normalisation, padding and resize. This class counts forwards, backwards and time.
+
+        class Mine(Segmenter):
+            def __init__(self, network):
+                super().__init__()
+                self.network, self.num_classes = network, 11
+
+            def logits(self, images):
+                return self.network((images - 0.5) / 0.5)
 
     Attributes:
-        name: The name in messages, empty if unknown.
-        num_classes: K.
-        size_divisor: The number that divides every size the network takes; dynamic scaling snaps
-            to its multiples.
-        least_side: The shortest side of an image that the network takes, in pixels.
-        any_size: Whether the network takes images of any size, as far as a trial has shown.
-        taken_sizes: Sizes that the model was shown to take, height and width in pixels.
-        align_corners: How logits are resized to labels of another size, as the network's own
-            library resizes them.
+        name: The name in messages, empty if unknown; set by the loader.
+        num_classes: K, the number of channels of the logits.
+        size_divisor: The divisor of every height and width the network takes, in pixels; scaled
+            images are rounded to its multiples. Default 1; 1 is replaced by a value found by trial.
+        least_side: The shortest side the network takes, in pixels. Default 1.
+        any_size: Whether trials found no refused size. Default True.
+        taken_sizes: The sizes known to work, height and width in pixels.
+        align_corners: The convention for resizing logits to labels of another size, as in the
+            network's library. Default False.
         normalise_gradients: Whether an attack divides the gradient of each of ``members()`` by its
-            mean magnitude before averaging.
-        own_scales: Whether an attack draws the transforms of each member separately.
-        feature_layer: The module that feature losses read if a spec names none.
-        numerics: The options that are on.
+            mean magnitude before averaging. Default False.
+        own_scales: Whether an attack draws the transforms of each member separately. Default False.
+        feature_layer: The default module for feature losses, by name. Default None.
+        numerics: The active options.
         examined: Whether the model was tried with a probe.
-        deterministic: Whether forwards of one image agree, as far as a probe has shown.
+        deterministic: Whether forwards of the same image agreed on a probe.
     """
 
     name: str = ""
@@ -155,16 +170,26 @@ class Segmenter(nn.Module, ABC):
 
     @abstractmethod
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits N x K x H x W at the images' resolution; an adapter defines this method.
+        """Compute logits; the method to define in a subclass.
 
-        Nothing but ``checked_logits`` calls this method, because its output is foreign.
+        Args:
+            images: RGB, float32 N x 3 x H x W in [0, 1], on the model's device.
+
+        Returns:
+            Floating-point logits N x K x H x W, with a gradient to the images.
         """
 
     def checked_logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return ``logits``, whose kind and shape are checked.
+        """Return ``logits`` with kind and shape checked.
+
+        Args:
+            images: RGB, float32 N x 3 x H x W in [0, 1].
+
+        Returns:
+            Floating-point logits N x K x H x W, not yet float32.
 
         Raises:
-            InputError: If the output is not float N x K x H x W, or the model raises an error.
+            InputError: If the output is no such tensor, or the model raises an error.
         """
         try:
             output = self.logits(images)
@@ -177,29 +202,53 @@ class Segmenter(nn.Module, ABC):
         return check_logits(output, images, self.num_classes, self.who)
 
     def at(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Return logits N x K x H x W at the size of labels, height and width in pixels."""
+        """Resize logits bilinearly to the size of labels.
+
+        Args:
+            logits: float N x K x H x W.
+            size: Height h and width w, in pixels.
+
+        Returns:
+            float N x K x h x w; the same tensor if the size is equal.
+        """
         if logits.shape[-2:] == size:
             return logits
         return F.interpolate(logits, size, mode="bilinear", align_corners=self.align_corners)
 
     def pixels_seen(self, height: int, width: int) -> int:
-        """Return the pixels that the network processes per image of ``height`` x ``width``."""
+        """Return the number of pixels processed by the network per image.
+
+        Args:
+            height: The height of the image, in pixels.
+            width: The width of the image, in pixels.
+
+        Returns:
+            Pixels, with padding and every window; by default height * width.
+        """
         return height * width
 
     def fold(self) -> bool:
-        """Fold batch norms into convolutions, in place; return False if the adapter cannot."""
+        """Fold batch norms into convolutions, in place.
+
+        Returns:
+            Whether the network was folded; False by default, for adapters without folding.
+        """
         return False
 
     def members(self) -> list[tuple["Segmenter", float]]:
-        """Return the models that an attack differentiates, with weights that sum to one."""
+        """Return the models differentiated by an attack, with their weights.
+
+        Returns:
+            Pairs of model and weight, weights of sum 1; by default this model alone.
+        """
         return [(self, 1.0)]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         began = self._clock()
-        # Without a gradient it is scored: by the network in fp32.
+        # A forward without gradient is a score, computed in fp32.
         attacked = torch.is_grad_enabled()
         bf16 = self.numerics.bf16 and attacked
-        # For the whole process; cuDNN's default is TF32, of ten bits.
+        # A setting of the process, because cuDNN's default for convolutions is TF32, of ten bits.
         torch.backends.cudnn.allow_tf32 = False
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             logits = self.checked_logits(images).float()
@@ -211,13 +260,24 @@ class Segmenter(nn.Module, ABC):
         return logits
 
     def count_backward_of(self, output: torch.Tensor) -> None:
-        """Count a backward of its images once a gradient comes back through ``output``."""
+        """Count a backward when a gradient flows through an output.
+
+        Args:
+            output: A tensor with images along its first axis, for example logits N x K x H x W.
+        """
         if output.requires_grad:
             count = len(output)
             output.register_hook(lambda _: self._count_backward(count))
 
     def gradient(self, loss: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        """Return d loss / d inputs, for the inputs alone, because parameters hold no gradient.
+        """Return d loss / d inputs.
+
+        Args:
+            loss: A scalar computed from ``inputs``.
+            inputs: A tensor with ``requires_grad``.
+
+        Returns:
+            A tensor of the shape of ``inputs``.
 
         Raises:
             InputError: If the loss does not depend on the inputs, or a backward raises an error.
@@ -233,30 +293,30 @@ class Segmenter(nn.Module, ABC):
         self._seconds += self._clock() - began
         if gradient is None:
             raise InputError(
-                f"the loss on {self.who} does not depend on the images, so there is no gradient; "
-                "compute it from the images without detach, no_grad or numpy"
+                f"the loss on {self.who} does not depend on the images, so it has no gradient; "
+                "compute logits and loss with torch, without detach, no_grad and numpy"
             )
         return gradient
 
     @property
     def who(self) -> str:
-        """Return the model as messages name it."""
+        """Return the model's name in messages: "model 'x'", or "the model"."""
         return f"model '{self.name}'" if self.name else "the model"
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return what a stored report says of the model: numerics, and a lack of determinism."""
+        """Return the model's part of a stored report: numerics, and a lack of determinism."""
         unlike = {} if self.deterministic else {"deterministic": False}
         return {"numerics": self.numerics.report(), **unlike}
 
     @property
     def cost(self) -> Cost:
-        """Return the work of this model since it was made."""
+        """Return the work of this model since its construction."""
         return Cost(self._forwards, self._backwards, self._pixels, self._seconds)
 
     @property
     def device(self) -> torch.device:
-        """Return the device of the parameters, the CPU if there are none."""
+        """Return the device of the parameters, or the CPU without parameters."""
         parameter = next(self.parameters(), None)
         return parameter.device if parameter is not None else torch.device("cpu")
 
@@ -268,7 +328,7 @@ class Segmenter(nn.Module, ABC):
 
 
 class WrappedSegmenter(Segmenter):
-    """A segmenter around another one, ``inner``, whose traits it has."""
+    """A segmenter around a segmenter ``inner``, with the traits of ``inner``."""
 
     def __init__(self, inner: Segmenter) -> None:
         super().__init__()
@@ -280,17 +340,23 @@ class WrappedSegmenter(Segmenter):
 
 
 def freeze(model: Any) -> Any:
-    """Set a model to evaluation mode without parameter gradients, and return it.
+    """Set a model to evaluation mode without parameter gradients, in place.
+
+    Args:
+        model: A torch module.
+
+    Returns:
+        The same module.
 
     Raises:
-        InputError: If a module is still in training mode.
+        InputError: If a module inside is still in training mode after ``eval()``.
     """
     model.eval().requires_grad_(False)
     for name, module in model.named_modules():
         if module.training:
             where = f"module '{name}' ({type(module).__name__})" if name else type(module).__name__
             raise InputError(
-                f"{where} stays in training mode after eval(); let its train() set training of "
-                "itself and of its children"
+                f"{where} is in training mode after eval(); let its train() set the mode of itself "
+                "and its children"
             )
     return model

@@ -1,4 +1,4 @@
-"""Modules built by code: the hash of their state, and builds kept from description to loading."""
+"""Modules built by code: the hash of their state, and a cache from description to loading."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,21 +9,27 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.models.module_hash import module_hash
 
 SAME_BUILD = (
-    "a callable must build the same weights every time: seed its own random generators, or give "
-    "its state dict as torch.weights"
+    "build the same weights at each call: seed the code's own random generators, or give a state "
+    "dict as torch.weights"
 )
 
-_described: dict[str, str] = {}  # by recipe: the hash of the module last described
-_kept: dict[str, nn.Module] | None = None  # modules described and not yet loaded
+_described: dict[str, str] = {}  # by recipe: the hash of the module of the last description
+_kept: dict[str, nn.Module] | None = None  # by recipe: modules described and not yet loaded
 
 
 def hash_of_build(recipe: str, build: Callable[[], nn.Module], name: str) -> str:
     """Build a module and return the hash of its state.
 
     Args:
-        recipe: The code and its arguments as text, under which the module is kept.
+        recipe: The code and its arguments as text, the cache's key.
         build: The code.
         name: The model's name, for messages.
+
+    Returns:
+        64 hex digits, as ``module_hash`` returns them.
+
+    Raises:
+        InputError: If the code fails, or a parameter has no shape yet.
     """
     built = build()
     weights = _described[recipe] = module_hash(built, name)
@@ -33,12 +39,19 @@ def hash_of_build(recipe: str, build: Callable[[], nn.Module], name: str) -> str
 
 
 def take_build(recipe: str) -> nn.Module | None:
-    """Return the module built for the description, once; None without one."""
+    """Take the module built for the description out of the cache.
+
+    Args:
+        recipe: The code and its arguments as text.
+
+    Returns:
+        The module; None outside ``builds_kept``, or if it was taken already.
+    """
     return (_kept or {}).pop(recipe, None)
 
 
 def check_build(recipe: str, build: Callable[[], nn.Module], name: str, code: str) -> None:
-    """Check that code builds the same module as when the module was described.
+    """Check that code builds the same module as for the description.
 
     Args:
         recipe: The code and its arguments as text.
@@ -56,7 +69,7 @@ def check_build(recipe: str, build: Callable[[], nn.Module], name: str, code: st
 
 @contextmanager
 def builds_kept() -> Iterator[None]:
-    """Keep modules that are described in this context, so that loading them builds nothing."""
+    """Keep the modules described in this context, so that loading does not build them again."""
     global _kept
     _kept = {}
     try:

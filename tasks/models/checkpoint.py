@@ -14,13 +14,20 @@ from torch import nn
 
 from segtransfer.errors import InputError
 
-COUNTER = "num_batches_tracked"  # of batch norms; it does not count in evaluation
-# Names of the weights to use, beside which other state dicts (of an average, say) may stand.
+COUNTER = "num_batches_tracked"  # of batch norms; without effect in evaluation
+# Names of the entry with the weights, in a file with further state dicts, for example an average.
 STATE_ENTRIES = ("state_dict", "model_state_dict", "model")
 
 
 def sha256_of(path: str | Path) -> str:
-    """Return the hex sha256 of a file, read in pieces."""
+    """Return the sha256 of a file, read in pieces of 1 MiB.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 hex digits.
+    """
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(1 << 20):
@@ -29,18 +36,22 @@ def sha256_of(path: str | Path) -> str:
 
 
 def foreign_kind(path: Path) -> str | None:
-    """Return what a file is that people get in place of weights, or None.
+    """Return the kind of a file often downloaded in place of weights.
 
-    Such files are short texts: a page of a web server, or the pointer of Git LFS.
+    Args:
+        path: The file, whose first 512 bytes are read.
+
+    Returns:
+        A phrase for messages: empty, a Git LFS pointer or a web page; None for any other file.
     """
     with open(path, "rb") as file:
         start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
         return "empty"
     if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, which names the file (git lfs pull fetches it)"
+        return "a Git LFS pointer, not the file (fetch the file with git lfs pull)"
     if re.match(rb"<!doctype|<html|<head|<\?xml|<!--|<error", start):
-        return "a web page (HTML or XML), not the file that it links to"
+        return "a web page (HTML or XML), not the file behind its link"
     return None
 
 
@@ -50,7 +61,7 @@ class Checkpoint:
 
     Attributes:
         state: The tensors by name, without the wrappers' ``module.`` and ``_orig_mod.``.
-        meta: The dictionary that mmengine and mmcv keep beside the weights, empty if there is none.
+        meta: The dictionary ``meta`` of mmengine and mmcv, beside the weights; empty if absent.
     """
 
     state: dict[str, torch.Tensor]
@@ -58,22 +69,33 @@ class Checkpoint:
 
 
 def load_state(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
-    """Read the state dict of a checkpoint file, as ``load_checkpoint`` does."""
+    """Read the state dict of a checkpoint file.
+
+    Args:
+        path: A safetensors or torch file.
+        trust: Whether any class may be unpickled, which can run any code.
+
+    Returns:
+        Tensors by name, on the CPU; errors are those of ``load_checkpoint``.
+    """
     return load_checkpoint(path, trust=trust).state
 
 
 def load_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
     """Read a checkpoint file, on the CPU.
 
-    Torch files are read with ``weights_only=True`` and a short list of allowed classes that
-    mmengine's checkpoints hold.
+    Torch files are read with ``weights_only=True`` and a short list of further allowed classes,
+    those in mmengine's checkpoints.
 
     Args:
         path: A safetensors or torch file.
         trust: Whether any class may be unpickled, which can run any code.
 
+    Returns:
+        The tensors by name, and ``meta``.
+
     Raises:
-        InputError: If the file is torn, holds no state dict or several, or a class was refused.
+        InputError: If the file is torn, holds no state dict or several, or needs a refused class.
     """
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path, trust)
     meta = content.get("meta") if isinstance(content, dict) else None
@@ -102,7 +124,7 @@ def _read_torch(path: Path, trust: bool) -> Any:
         if foreign_kind(path) or reason.startswith(("Unsupported operand", "invalid load key")):
             raise _unreadable(path, "torch", reason) from error
         raise InputError(
-            f"checkpoint {path} needs unpickling of foreign classes, which can run any code "
+            f"checkpoint {path} needs to unpickle foreign classes, which can run any code "
             f"({reason}); if you trust its origin, set trust: true"
         ) from error
     except Exception as error:  # a torn or hostile pickle can raise anything
@@ -112,19 +134,21 @@ def _read_torch(path: Path, trust: bool) -> Any:
 def _unreadable(path: Path, library: str, reason: str) -> InputError:
     kind = foreign_kind(path)
     reason = f"it is {kind}" if kind else reason.split("\n")[0]
-    return InputError(f"checkpoint {path} is no readable {library} file: {reason}")
+    return InputError(
+        f"checkpoint {path} is no readable {library} file: {reason}; download or save it again"
+    )
 
 
 def _state_of(path: Path, content: Any) -> dict[str, torch.Tensor]:
-    """Return the state dict of a file's content: itself, or the entry that holds the weights.
+    """Return the state dict of a file's content: the content, or its entry with the weights.
 
     Raises:
-        InputError: If there is none, or several that no convention orders.
+        InputError: If there is none, or several without a conventional name.
     """
     if isinstance(content, nn.Module):  # with trust
         content = content.state_dict()
     if not isinstance(content, dict):
-        raise InputError(f"checkpoint {path} holds no state dict of tensors")
+        raise InputError(f"checkpoint {path} holds no state dict; save the network's state_dict()")
     if content and all(torch.is_tensor(value) for value in content.values()):
         return content
     entries = {
@@ -135,11 +159,11 @@ def _state_of(path: Path, content: Any) -> dict[str, torch.Tensor]:
     usual = [name for name in STATE_ENTRIES if name in found]
     if len(found) > 1 and not usual:
         raise InputError(
-            f"checkpoint {path} holds several state dicts ({', '.join(map(str, found))}); save the "
-            "weights of the network alone"
+            f"checkpoint {path} holds several state dicts ({', '.join(map(str, found))}); save a "
+            "file with the network's weights alone"
         )
     if not found:
-        raise InputError(f"checkpoint {path} holds no state dict of tensors")
+        raise InputError(f"checkpoint {path} holds no state dict; save the network's state_dict()")
     return _state_of(path, entries[(usual or found)[0]])
 
 
@@ -156,7 +180,7 @@ def _holds_state(value: Any, depth: int = 1) -> bool:
 
 
 def _unwrapped(key: str) -> str:
-    """Return a tensor's name without what torch.compile and parallel training put before it."""
+    """Return a tensor's name without the prefixes of torch.compile and parallel training."""
     key = key.replace("_orig_mod.", "")
     while key.startswith("module."):
         key = key.removeprefix("module.")
@@ -166,13 +190,20 @@ def _unwrapped(key: str) -> str:
 def select(
     expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Return the tensors of ``found`` under the names of ``expected``.
+    """Return the tensors of a file under the names of a network.
 
-    Where a network was an attribute of another module (``model.``, ``ema.module.``), the names lose
-    that prefix, and tensors outside it are left out. Names that fit as they are stay.
+    If the network was an attribute of another module (``model.``, ``ema.module.``), the names lose
+    the prefix, and tensors outside the prefix are left out.
+
+    Args:
+        expected: The network's tensors by name.
+        found: The file's tensors by name.
+
+    Returns:
+        The file's tensors; unchanged if a name fits without a change, or if no prefix fits.
 
     Raises:
-        InputError: If the names of ``expected`` occur whole below several prefixes.
+        InputError: If all names of ``expected`` occur below several prefixes.
     """
     needed = [key for key in expected if not key.endswith(COUNTER)]
     if not needed or any(key in found for key in needed):
@@ -185,8 +216,8 @@ def select(
     ]
     if len(prefixes) > 1:
         raise InputError(
-            f"it holds the network {len(prefixes)} times ({', '.join(prefixes)}); save the weights "
-            "to use alone"
+            f"the file holds the network {len(prefixes)} times ({', '.join(prefixes)}); save a "
+            "file with one of them alone"
         )
     if not prefixes:
         return dict(found)
@@ -198,10 +229,10 @@ def select(
 
 
 def _mmengine_globals() -> list[Any]:
-    """Return the classes of mmengine's checkpoints beside weights: message-hub histories in numpy.
+    """Return the classes in mmengine's checkpoints beside weights: message-hub histories in numpy.
 
     A history names its statistics as ``getattr(HistoryBuffer, "mean")``. A ``getattr`` of any other
-    object would reach the interpreter's builtins, so it is refused.
+    object is refused, because it could reach the interpreter's builtins.
     """
     import numpy as np
     from mmengine.logging import HistoryBuffer
@@ -220,7 +251,15 @@ def _mmengine_globals() -> list[Any]:
 
 
 def describe_mismatch(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> str:
-    """Describe the keys that keep ``found`` from fitting ``expected``; empty if it fits."""
+    """Describe the difference between a file's tensors and a network's.
+
+    Args:
+        expected: The network's tensors by name.
+        found: The file's tensors by name.
+
+    Returns:
+        Missing keys, unknown keys and different shapes, five of each; empty without a difference.
+    """
     missing = [k for k in expected if k not in found and not k.endswith(COUNTER)]
     unexpected = [k for k in found if k not in expected and not k.endswith(COUNTER)]
     shapes = [

@@ -1,6 +1,6 @@
-"""The statements of a checkpoint about itself: class names, and the preprocessing of its config.
+"""Statements in a checkpoint: class names, and the preprocessing of the training config.
 
-mmengine and mmcv keep both in the checkpoint's ``meta``, beside the weights.
+mmengine and mmcv store both in the checkpoint's ``meta``, beside the weights.
 """
 
 import ast
@@ -11,9 +11,15 @@ from segtransfer.errors import InputError
 
 
 def classes_of(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the class names by index, or None if ``meta`` has none.
+    """Return the class names in a checkpoint's ``meta``.
 
     mmengine writes ``dataset_meta.classes`` (at first in capitals), mmcv wrote ``CLASSES``.
+
+    Args:
+        meta: The checkpoint's ``meta``.
+
+    Returns:
+        Names by index, or None without a list.
 
     Raises:
         InputError: If two lists differ.
@@ -27,7 +33,7 @@ def classes_of(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
         if _is_class_list(held.get(key))
     }
     if len(set(lists.values())) > 1:
-        raise InputError(f"{' and '.join(lists)} name different classes; give classes in the spec")
+        raise InputError(f"{' and '.join(lists)} name different classes; give the model's classes")
     return next(iter(lists.values()), None)
 
 
@@ -38,10 +44,16 @@ def _is_class_list(value: Any) -> bool:
 
 
 def preprocessing_of(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of ``data_preprocessor`` in the training config that ``meta`` quotes.
+    """Return the ``data_preprocessor`` of the training config quoted in ``meta``.
 
-    mmengine quotes the config as ``cfg``, mmcv as ``config``, which has ``img_norm_cfg`` instead.
-    The text is parsed and never executed. Empty if there is none.
+    mmengine quotes the config as ``cfg``, mmcv as ``config``, with ``img_norm_cfg`` instead. The
+    text is parsed and never executed.
+
+    Args:
+        meta: The checkpoint's ``meta``.
+
+    Returns:
+        Fields by name, without None; empty without a quoted config.
     """
     texts = [meta[key] for key in ("cfg", "config") if isinstance(meta.get(key), str)]
     assigned = _assignments(texts[0]) if texts else {}
@@ -79,7 +91,7 @@ def _literal(node: ast.expr) -> Any:
 def check_preprocessing(
     config: Mapping[str, Any], meta: Mapping[str, Any], state: Mapping[str, Any]
 ) -> None:
-    """Compare a config's ``data_preprocessor`` with a checkpoint's statements about the same.
+    """Compare a config's ``data_preprocessor`` with the statements in a checkpoint.
 
     Args:
         config: The ``data_preprocessor`` of the config.
@@ -108,13 +120,13 @@ def check_preprocessing(
     if differ:
         raise InputError(
             f"its data_preprocessor differs from the config's (config / checkpoint: "
-            f"{', '.join(differ)}); give the config that the checkpoint was trained with, or, if "
-            "yours is right, save the checkpoint's state_dict alone"
+            f"{', '.join(differ)}); give the config of the training, or, if the config is right, "
+            "save the checkpoint's state_dict alone"
         )
 
 
 def _numbers(value: Any, absent: Any) -> Any:
-    """Return a list of three floats, or ``absent`` if the value is none."""
+    """Return the value as a list of three floats, or ``absent`` if it is no such list."""
     try:
         values = [float(part) for part in value]
     except (TypeError, ValueError):

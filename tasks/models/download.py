@@ -1,4 +1,4 @@
-"""Downloads of weights: redirects that keep encryption, retries, and resuming where they ended."""
+"""Downloads of weights: encrypted redirects, retries, and resumption of partial files."""
 
 import http
 import http.client
@@ -23,11 +23,11 @@ from segtransfer.tasks.urls import without_credentials
 log = logging.getLogger(__name__)
 RETRY_DELAYS = (1.0, 3.0)  # seconds before the second and the third try
 PARTIAL, ORIGIN = ".part", ".part.json"  # endings of a partial file, and of its URL and version
-TRANSIENT = (408, 425, 429)  # of the statuses below 500, these may pass
+TRANSIENT = (408, 425, 429)  # statuses below 500 worth a retry
 
 
 class _SameOrSafer(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to https, and from http to http; refuse all others."""
+    """Follow redirects to https, and from http to http; refuse any other redirect."""
 
     def redirect_request(  # type: ignore[no-untyped-def]
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
@@ -36,25 +36,25 @@ class _SameOrSafer(urllib.request.HTTPRedirectHandler):
         if new != "https" and (old, new) != ("http", "http"):
             raise InputError(
                 f"checkpoint {without_credentials(req.full_url)} redirects from {old} to "
-                f"{without_credentials(newurl)}; redirects are followed to https, and from http to "
-                "http; give the final URL, or download the file and give its path"
+                f"{without_credentials(newurl)}, and only redirects to https, or from http to "
+                "http, are followed; give the final URL, or download the file and give its path"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def download(url: str, path: Path) -> None:
-    """Download a URL to a file, which exists only once complete.
+    """Download a URL to a file, which is created when complete.
 
-    An interrupted download leaves ``path.part``, and its URL and version in ``path.part.json``, if
-    the server tells a version. The next call continues the file if the server sends ranges and
-    still has that version. Concurrent calls download once, because of ``path.lock``.
+    An interrupted download leaves ``path.part``, with URL and version in ``path.part.json`` if the
+    server sends a version. The next call resumes the partial file if the server supports ranges and
+    has the same version. Concurrent calls download once, by the lock ``path.lock``.
 
     Args:
         url: An http(s) URL.
         path: The file to write.
 
     Raises:
-        InputError: If the server says that the URL is wrong, or redirects to another protocol.
+        InputError: If the server rejects the URL, or redirects to another protocol.
         ServerError: If the server cannot be reached or fails, also after retries.
         SegtransferError: If the file cannot be written.
     """
@@ -66,9 +66,9 @@ def download(url: str, path: Path) -> None:
         if not path.exists():
             _download_with_retries(url, path)
     finally:
-        if not _beside(path, ORIGIN).exists():  # nothing could continue the partial file
+        if not _beside(path, ORIGIN).exists():  # the partial file cannot be resumed
             _beside(path, PARTIAL).unlink(missing_ok=True)
-        if path.exists():  # whoever waits for the lock has nothing left to do
+        if path.exists():  # processes waiting for the lock find the file
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
@@ -85,7 +85,7 @@ def _download_with_retries(url: str, path: Path) -> None:
         ) as error:  # URLErrors are OSErrors
             malformed = isinstance(error, http.client.InvalidURL | UnicodeError)
             status = 400 if malformed else getattr(error, "code", 500)
-            shown = f"checkpoint {without_credentials(url)} could not be downloaded"
+            shown = f"checkpoint {without_credentials(url)} cannot be downloaded"
             reason = without_credentials(str(error) or type(error).__name__)
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
@@ -128,7 +128,7 @@ def _download_once(url: str, path: Path) -> None:
 
 
 def _start_over(url: str, path: Path, origin: Path) -> None:
-    """Download again from the first byte, as there is nothing known to continue."""
+    """Download again from the first byte."""
     with writing(path.parent):
         origin.unlink()
     _download_once(url, path)
@@ -154,18 +154,18 @@ def _append(reply: Any, part: Path) -> None:
 
 
 def _begun(url: str, part: Path, origin: Path) -> tuple[int, str]:
-    """Return the number of bytes that can be continued, and the version that they belong to."""
+    """Return the number of bytes to resume after, and their version; 0 for a new download."""
     try:
         known = json.loads(origin.read_text())
         if known["url"] == url and isinstance(known["version"], str):
             return part.stat().st_size, known["version"]
     except (OSError, ValueError, TypeError, KeyError):
-        pass  # nothing is known of the partial file, if any
+        pass  # no usable record of a partial file
     return 0, ""
 
 
 def _note(origin: Path, url: str, version: str | None) -> None:
-    """Note the URL and the version of a partial file, which no other version can continue."""
+    """Record the URL and the version of a partial file; delete the record without a version."""
     if version is None:
         origin.unlink(missing_ok=True)
     else:
@@ -173,7 +173,7 @@ def _note(origin: Path, url: str, version: str | None) -> None:
 
 
 def _version(headers: Any) -> str | None:
-    """Return what identifies the bytes of a reply in ``If-Range``, or None (RFC 9110, 13.1.5)."""
+    """Return the version of a reply for ``If-Range``, or None (RFC 9110, 13.1.5)."""
     tag = headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
 
@@ -183,10 +183,18 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a small file, which exists only once complete."""
+    """Write a small file atomically, by a rename.
+
+    Args:
+        path: The file, in an existing folder.
+        text: The content.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
     partial = _beside(path, f".{os.getpid()}-{threading.get_ident()}")
     try:
-        partial.write_text(text)  # with the permissions that others in a shared cache need
+        partial.write_text(text)  # with the user's default permissions, for a shared cache
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -194,15 +202,21 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Tell the trouble of a disk from that of a server.
+    """Turn an OSError of the disk into a SegtransferError, to distinguish it from the server's.
+
+    Args:
+        folder: The folder of the cache, for the message.
+
+    Yields:
+        Nothing; the body writes into the folder.
 
     Raises:
-        SegtransferError: The folder cannot be written.
+        SegtransferError: If the body raises an OSError.
     """
     try:
         yield
     except OSError as error:
         raise SegtransferError(
             f"the cache of weights {folder} cannot be written: {error.strerror or error}; set "
-            "XDG_CACHE_HOME to a folder with space that you may write"
+            "XDG_CACHE_HOME to a writable folder with free space"
         ) from error

@@ -1,4 +1,4 @@
-"""Ensembles: several models in one, with averaged logits; an attack may average gradients."""
+"""Ensembles: several models as a single model, with averaged logits or gradients."""
 
 import hashlib
 import json
@@ -17,9 +17,9 @@ ADAPTER_VERSION = 1
 
 
 class EnsembleSegmenter(Segmenter):
-    """Members and their weights; ``model(images)`` is the weighted mean of the members' logits.
+    """Members with weights; ``model(images)`` is the weighted mean of the members' logits.
 
-    Members count their work, whoever calls them; the ensemble's cost is their sum.
+    Members count their own work; the ensemble's cost is the sum.
     """
 
     def __init__(
@@ -51,7 +51,11 @@ class EnsembleSegmenter(Segmenter):
         return sum(member.pixels_seen(height, width) for member, _ in self._weighted())
 
     def members(self) -> list[tuple[Segmenter, float]]:
-        """Return the ensemble itself if logits are averaged, else its members."""
+        """Return the models differentiated by an attack, with weights of sum 1.
+
+        Returns:
+            The ensemble alone if logits are averaged, else its members.
+        """
         return [(self, 1.0)] if self.average == "logits" else self._weighted()
 
     @property
@@ -63,7 +67,14 @@ class EnsembleSegmenter(Segmenter):
 
 
 def combine(spec: ModelSpec, members: Sequence[Segmenter]) -> EnsembleSegmenter:
-    """Combine loaded members, in the order of the spec, into one model.
+    """Combine loaded members into a single model.
+
+    Args:
+        spec: The ensemble.
+        members: A model per member, in the order of the spec.
+
+    Returns:
+        The ensemble in evaluation mode.
 
     Raises:
         InputError: If the members predict different numbers of classes.
@@ -79,14 +90,18 @@ def combine(spec: ModelSpec, members: Sequence[Segmenter]) -> EnsembleSegmenter:
 
 
 def describe(spec: ModelSpec, infos: Sequence[ModelInfo]) -> ModelInfo:
-    """Describe an ensemble from the descriptions of its members, in the order of the spec.
+    """Describe an ensemble from the descriptions of its members.
+
+    Args:
+        spec: The ensemble.
+        infos: A description per member, in the order of the spec.
 
     Returns:
-        The description; the fingerprint covers the members' fingerprints, their weights and how
-        they are averaged.
+        The description; the fingerprint covers the members' fingerprints and weights, ``average``
+        and ``own_scales``.
 
     Raises:
-        InputError: If the members' class lists differ.
+        InputError: If the members' known class lists differ.
     """
     ensemble = _source(spec)
     _check_agree(spec, "classes", [info.classes for info in infos])
@@ -125,8 +140,8 @@ def _check_agree(spec: ModelSpec, what: str, values: Sequence[object]) -> None:
         if value != known[0][1]:
             raise InputError(
                 f"ensemble '{spec.name}': {what} of '{known[0][0]}' is {_shown(known[0][1])}, of "
-                f"'{name}' {_shown(value)}; members must predict the same classes in the same "
-                "order (a member's label_map can bring it there)"
+                f"'{name}' {_shown(value)}; give members of the same class list, or map a member's "
+                "classes with its label_map"
             )
 
 

@@ -1,4 +1,4 @@
-"""Adapter for models that a registered ``AdapterSpec`` loads."""
+"""Adapter for models of a registered ``AdapterSpec``."""
 
 import hashlib
 import json
@@ -21,7 +21,14 @@ ADAPTER_VERSION = 1
 
 
 def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
-    """Load a model, frozen, onto ``device``.
+    """Load a model, frozen.
+
+    Args:
+        spec: The model, with ``adapter``.
+        device: A torch device.
+
+    Returns:
+        The model on ``device``.
 
     Raises:
         InputError: If the adapter's code is missing, raises an error, or returns no ``Segmenter``.
@@ -33,6 +40,9 @@ def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
 def import_code(spec: ModelSpec) -> None:
     """Import the adapter's code.
 
+    Args:
+        spec: The model, with ``adapter``.
+
     Raises:
         InputError: If the code is missing or has another hash.
     """
@@ -40,7 +50,10 @@ def import_code(spec: ModelSpec) -> None:
 
 
 def check(spec: ModelSpec) -> None:
-    """Check that the adapter loads the same model as when the model was described.
+    """Check that the adapter loads the same model as for the description.
+
+    Args:
+        spec: The model, with ``adapter``.
 
     Raises:
         InputError: As ``load``, or if the weights differ.
@@ -49,7 +62,13 @@ def check(spec: ModelSpec) -> None:
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
-    """Return the fingerprint: the adapter's code and fields, windows, and the model's weights.
+    """Return the description; the fingerprint covers code, fields, windows and weights.
+
+    Args:
+        spec: The model, with ``adapter``, which is loaded once.
+
+    Returns:
+        The description; ``classes`` are the spec's.
 
     Raises:
         InputError: As ``load``.
@@ -69,12 +88,12 @@ def describe(spec: ModelSpec) -> ModelInfo:
 
 
 def classes(spec: ModelSpec) -> tuple[str, ...] | None:
-    """Return the class names of the spec, if there are any."""
+    """Return the class names of the spec, or None."""
     return spec.classes
 
 
 def _build(spec: ModelSpec) -> nn.Module:
-    """Load the model, with global generators that are always seeded alike."""
+    """Load the model, with global generators in a fixed state."""
     adapter = _adapter(spec)
     try:
         with seeded("build"):
@@ -87,7 +106,7 @@ def _build(spec: ModelSpec) -> nn.Module:
     if not isinstance(model, Segmenter):
         raise InputError(
             f"model '{spec.name}': adapter {adapter.kind} returned {type(model).__name__}; "
-            "return a Segmenter of segtransfer.extend"
+            "return a segtransfer.extend.Segmenter"
         )
     if not isinstance(getattr(model, "num_classes", None), int):
         raise InputError(
@@ -98,7 +117,7 @@ def _build(spec: ModelSpec) -> nn.Module:
 
 
 def _fields(spec: ModelSpec) -> dict[str, Any]:
-    """Return the fields of the adapter; the content of a file or folder stands for its path."""
+    """Return the fields of the adapter, with the hash of its content in place of each path."""
     content = _adapter(spec).identity_fields(exclude={"kind", "sha256"})
     return {name: _content(value) for name, value in content.items()}
 

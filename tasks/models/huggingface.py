@@ -1,4 +1,4 @@
-"""Adapter for transformers: its networks behind our own differentiable preprocessing."""
+"""Adapter for transformers: its networks with differentiable preprocessing."""
 
 import hashlib
 import json
@@ -30,10 +30,18 @@ ADAPTER_VERSION = 2
 
 
 def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
-    """Build the network, load its weights strictly in float32, freeze it, move it to ``device``.
+    """Build the network, load its weights strictly in float32, and freeze it.
+
+    Args:
+        spec: The model, with ``huggingface``.
+        device: A torch device.
+
+    Returns:
+        The model on ``device``.
 
     Raises:
         InputError: If files are missing or do not fit.
+        ServerError: If the hub fails or cannot be reached.
     """
     config, preprocessing, network = _parts(spec)
     if is_universal(config):
@@ -45,9 +53,12 @@ def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
 
 
 def check(spec: ModelSpec) -> None:
-    """Check that weights fit the config, and our preprocessing transformers' own.
+    """Check that weights fit the config, and that preprocessing equals transformers'.
 
-    The network is built and dropped. ``describe`` finds other errors, and runs before.
+    The network is built and discarded. Other errors are found by ``describe``, which runs before.
+
+    Args:
+        spec: The model, with ``huggingface``.
 
     Raises:
         InputError: If the weights do not fit, or the preprocessing differs.
@@ -56,7 +67,17 @@ def check(spec: ModelSpec) -> None:
 
 
 def classes(spec: ModelSpec) -> tuple[str, ...] | None:
-    """Return the class names of the spec, else of the model's config, if there are any."""
+    """Return the class names of the spec, or else of the model's config.
+
+    Args:
+        spec: The model, with ``huggingface``.
+
+    Returns:
+        Names by index; None if the config has none, or mere numbers ("LABEL_0").
+
+    Raises:
+        InputError: If the config is missing or of another kind of network.
+    """
     labels = config_of(spec, folder_of(spec)).get("id2label") or {}
     names = tuple(labels[key] for key in sorted(labels, key=int))
     named = names and names != tuple(f"LABEL_{i}" for i in range(len(names)))
@@ -64,10 +85,18 @@ def classes(spec: ModelSpec) -> tuple[str, ...] | None:
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
-    """Fingerprint (config, weights, preprocessing, windows, adapter version), without loading.
+    """Describe a model without loading it.
 
-    Classes are those of ``id2label``, unless the spec gives them or they are mere numbers; the head
-    is that of the architecture, whatever its backbone.
+    Args:
+        spec: The model, with ``huggingface``.
+
+    Returns:
+        The description. The fingerprint covers config, weights, preprocessing, windows and adapter
+        version; ``head`` is the architecture, for example ``Segformer``.
+
+    Raises:
+        InputError: If files are missing or wrong.
+        ServerError: If the hub fails or cannot be reached.
     """
     folder = folder_of(spec)
     config = config_of(spec, folder)
@@ -92,13 +121,13 @@ def describe(spec: ModelSpec) -> ModelInfo:
 
 
 def import_libraries() -> None:
-    """Import the libraries that build a network, if installed; ``load`` raises if they are not."""
+    """Import the libraries for building a network, if installed; ``load`` reports missing ones."""
     if find_spec("transformers") is not None:
         import transformers.models.auto.modeling_auto  # noqa: F401
 
 
 def _parts(spec: ModelSpec) -> tuple[dict[str, Any], Preprocessing, Any]:
-    """Return config, preprocessing and network, which fit each other and transformers."""
+    """Return config, preprocessing and network, checked to fit each other."""
     folder = folder_of(spec)
     config = config_of(spec, folder)
     preprocessing = preprocessing_of(spec, folder, config)
@@ -119,17 +148,17 @@ def _network(spec: ModelSpec, folder: Path, config: dict[str, Any]) -> Any:
         )
     except Exception as error:  # every architecture raises its own kinds
         raise InputError(
-            f"model '{spec.name}': transformers could not load {folder} "
-            f"({type(error).__name__}: {error})"
+            f"model '{spec.name}': transformers cannot load {folder} "
+            f"({type(error).__name__}: {error}); give a folder written by save_pretrained"
         ) from error
     if missing := sorted(found["missing_keys"]):
         listed = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         raise InputError(
-            f"model '{spec.name}': {folder} does not fit its config: {len(missing)} keys missing "
-            f"from the weights: {listed}"
+            f"model '{spec.name}': the weights in {folder} do not fit its config.json: "
+            f"{len(missing)} keys are missing ({listed}); save the whole model again"
         )
     for tensor in (*network.parameters(), *network.buffers()):
-        # Weights mapped from a file lie where it has them, and the last bits follow alignment.
+        # Weights mapped from a file have the file's alignment, which changes the last bits.
         tensor.data = tensor.data.clone()
     return network
 

@@ -1,4 +1,4 @@
-"""Transformers networks for semantic segmentation behind our differentiable preprocessing."""
+"""Transformers networks for semantic segmentation, with differentiable preprocessing."""
 
 import inspect
 import math
@@ -14,11 +14,10 @@ from segtransfer.tasks.models.huggingface_pixels import Preprocessing
 
 
 class HuggingfaceSegmenter(Segmenter):
-    """A transformers network behind ``model(images) -> logits`` at the images' resolution.
+    """A transformers network as ``model(images) -> logits`` at the images' resolution.
 
-    Images are padded to multiples of the processor's divisor and of the network's patches. Patches
-    that do not overlap would leave out the rest of the image, and logits would be shifted from
-    their pixels.
+    Images are padded to multiples of the processor's divisor and of the network's patches. Without
+    padding, patches without overlap would omit the rest of the image and shift the logits.
     """
 
     mean: torch.Tensor
@@ -31,7 +30,7 @@ class HuggingfaceSegmenter(Segmenter):
         self.size_divisor = math.lcm(preprocessing.divisor, *_patch_sides(network))
         known = inspect.signature(network.forward).parameters
         self.options = {k: True for k in ("interpolate_pos_encoding",) if k in known}
-        # Its neck takes the root of the number of patches for both sides of their grid.
+        # DPT's neck uses the square root of the number of patches as both sides of their grid.
         config = network.config
         self.square = config.model_type == "dpt" and (
             config.is_hybrid or config.backbone_config is None
@@ -47,28 +46,42 @@ class HuggingfaceSegmenter(Segmenter):
         inputs = F.pad(inputs, (0, -width % self.size_divisor, 0, -height % self.size_divisor))
         if self.square and inputs.shape[-2] != inputs.shape[-1]:
             raise InputError(
-                f"transformers' DPT without a backbone_config takes square images alone, and got "
-                f"{inputs.shape[-2]} x {inputs.shape[-1]}; give data a square size"
+                f"transformers' DPT without a backbone_config takes square images, and got "
+                f"{inputs.shape[-2]} x {inputs.shape[-1]}; set data.size to a square"
             )
         return self.answer(inputs)[..., :height, :width]
 
     def preprocessed(self, images: torch.Tensor) -> torch.Tensor:
-        """Return images N x 3 x H x W as the network takes them, before any padding."""
+        """Scale and normalise images for the network, before any padding.
+
+        Args:
+            images: RGB, float N x 3 x H x W in [0, 1].
+
+        Returns:
+            float N x 3 x H x W.
+        """
         channels = images.flip(1) if self.bgr else images
         return (channels * self.scale - self.mean) / self.std
 
     def answer(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the logits of preprocessed images of a size that the network takes."""
+        """Return the logits of preprocessed images, at their resolution.
+
+        Args:
+            inputs: Preprocessed and padded, float N x 3 x H x W.
+
+        Returns:
+            float N x K x H x W.
+        """
         logits = self.network(pixel_values=inputs, **self.options).logits
         return F.interpolate(logits, inputs.shape[-2:], mode="bilinear", align_corners=False)
 
     def pixels_seen(self, height: int, width: int) -> int:
-        """Return the pixels per image; padding counts."""
+        """Return the pixels per image, padding included."""
         return (height + -height % self.size_divisor) * (width + -width % self.size_divisor)
 
 
 def _patch_sides(network: nn.Module) -> set[int]:
-    """Return the sides of patches that convolutions of the image embed without overlap."""
+    """Return the sides of patches embedded without overlap by convolutions of the image."""
     convolutions = (m for m in network.modules() if isinstance(m, nn.Conv2d))
     return {
         side

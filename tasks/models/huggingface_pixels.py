@@ -1,4 +1,4 @@
-"""Preprocessing of transformers models: the action of an image processor on pixel values."""
+"""Preprocessing of transformers models: the effect of an image processor on pixel values."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from segtransfer.tasks.models.huggingface_files import (
 )
 from segtransfer.tasks.models.spec import ModelSpec
 
-# What an image processor does to pixel values.
+# The fields of an image processor with an effect on pixel values.
 PIXEL_FIELDS = (
     "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std",
     "do_flip_channel_order",
@@ -27,14 +27,14 @@ UNIVERSAL_FIELDS = ("size_divisor", "pad_size")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The action of an image processor on pixels of [0, 1]: (x * scale - mean) / std.
+    """The effect of an image processor on pixels x in [0, 1]: (x * scale - mean) / std.
 
     Attributes:
         scale: The factor of the pixels.
-        mean: The mean per channel.
-        std: The standard deviation per channel.
+        mean: Three numbers, a mean per channel.
+        std: Three numbers, a standard deviation per channel.
         bgr: Whether channels are flipped to BGR.
-        divisor: The number that divides height and width.
+        divisor: The divisor of height and width, in pixels.
     """
 
     scale: float
@@ -45,14 +45,17 @@ class Preprocessing:
 
 
 def preprocessing_of(spec: ModelSpec, folder: Path, network: dict[str, Any]) -> Preprocessing:
-    """Return the part of the image processor that acts on pixel values; the data defines sizes.
+    """Return the effect of the image processor on pixel values; the data defines sizes.
 
-    A field that the file leaves out has the default of the processor's class, as in transformers.
+    A missing field has the default of the processor's class, as in transformers.
 
     Args:
         spec: The model.
         folder: The folder of its files.
         network: The config of its network.
+
+    Returns:
+        Scale, mean, standard deviation, channel order and divisor.
 
     Raises:
         InputError: If there is no image processor, or its fields cannot be followed.
@@ -66,14 +69,16 @@ def preprocessing_of(spec: ModelSpec, folder: Path, network: dict[str, Any]) -> 
         divisor = config.get("size_divisor")
         if config.get("pad_size"):
             raise InputError(
-                f"model '{spec.name}': {path} pads every image to pad_size {config['pad_size']}, "
-                "and transformers stretches the padded answer over the image; remove pad_size there"
+                f"model '{spec.name}': {path} sets pad_size {config['pad_size']}, with which "
+                "transformers stretches the padded output over the image; remove pad_size there"
             )
     mean, std = config.get("image_mean"), config.get("image_std")
     if not config.get("do_normalize", mean is not None):
         mean, std = 0.0, 1.0
     if mean is None or std is None:
-        raise InputError(f"model '{spec.name}': {path} normalises but gives no image_mean and std")
+        raise InputError(
+            f"model '{spec.name}': {path} normalises without image_mean and image_std; add both"
+        )
     rescale = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1
     try:
         return Preprocessing(
@@ -86,7 +91,7 @@ def preprocessing_of(spec: ModelSpec, folder: Path, network: dict[str, Any]) -> 
     except (TypeError, ValueError) as error:
         raise InputError(
             f"model '{spec.name}': {path} has image_mean {mean}, image_std {std}, rescale_factor "
-            f"{rescale}; each of the first two is one number or three, the last is one"
+            f"{rescale}; write a number or three for the first two, and a number for the last"
         ) from error
 
 
@@ -108,14 +113,17 @@ def _written(spec: ModelSpec, folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def processor_of(folder: Path, network: dict[str, Any]) -> Any:
-    """Return transformers' image processor, or None if transformers cannot build it.
+    """Return transformers' image processor.
 
     Args:
         folder: The folder of the model's files.
         network: The config of its network.
+
+    Returns:
+        The processor, or None if transformers cannot build it.
     """
     transformers = quiet_library()
-    # OneFormer's downloads a list of classes for its training.
+    # By default OneFormer's processor downloads a list of classes for training.
     options = {"class_info_file": None} if network.get("model_type") == "oneformer" else {}
     try:
         return transformers.AutoImageProcessor.from_pretrained(
@@ -128,15 +136,15 @@ def processor_of(folder: Path, network: dict[str, Any]) -> Any:
 def compare(
     spec: ModelSpec, folder: Path, network: dict[str, Any], preprocessing: Preprocessing
 ) -> None:
-    """Compare our preprocessing with transformers' own, on images of a single random colour each.
+    """Compare preprocessing with transformers' own, on images of a single random colour each.
 
-    Neither resizing nor cropping changes such images, and the data defines sizes.
+    Such images do not change by resizing and cropping, whose sizes the data defines.
 
     Args:
         spec: The model.
         folder: The folder of its files.
         network: The config of its network.
-        preprocessing: Our preprocessing.
+        preprocessing: The preprocessing of this package.
 
     Raises:
         InputError: If the values differ.
@@ -154,8 +162,8 @@ def compare(
     if theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=1e-3, atol=1e-3):
         shown = [[round(v, 3) for v in values[0].flatten().tolist()] for values in (theirs, ours)]
         raise InputError(
-            f"model '{spec.name}': transformers' image processor of {folder} turns the colour "
-            f"{colours[0].tolist()} into {shown[0]}, and rescaling, normalising and flipping "
-            f"channels as its {PREPROCESSOR} says gives {shown[1]}; wrap the model as a torch "
-            "callable that processes pixels itself"
+            f"model '{spec.name}': transformers' image processor of {folder} maps the colour "
+            f"{colours[0].tolist()} to {shown[0]}, and rescaling, normalising and flipping "
+            f"channels by its {PREPROCESSOR} gives {shown[1]}; wrap the model in a torch callable "
+            "with its own preprocessing"
         )

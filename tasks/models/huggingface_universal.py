@@ -1,4 +1,4 @@
-"""Universal networks of transformers: a class and a mask per query, made logits per pixel."""
+"""Universal networks of transformers: logits per pixel from a class and a mask per query."""
 
 import math
 from pathlib import Path
@@ -22,10 +22,10 @@ MASK2FORMER_SIZE = (384, 384)
 
 
 class UniversalSegmenter(HuggingfaceSegmenter):
-    """A universal network behind ``post_process_semantic_segmentation`` of its processor.
+    """A universal network with ``post_process_semantic_segmentation`` of its processor.
 
     Logits are the class scores of the library: per class, the sum over queries of the probability
-    of the class times that of the mask.
+    of the class times the probability of the mask.
     """
 
     tokens: torch.Tensor
@@ -49,9 +49,9 @@ class UniversalSegmenter(HuggingfaceSegmenter):
 
 
 class WindowedSegmenter(UniversalSegmenter):
-    """An EoMT, whose network takes squares of one size: windows, as its processor splits images.
+    """An EoMT network, for squares of fixed size: windows as in its processor.
 
-    Windows overlap evenly. Sides that are shorter than a window are padded with black.
+    Windows overlap evenly. Sides shorter than a window are padded with black.
     """
 
     def __init__(self, network: Any, preprocessing: Preprocessing) -> None:
@@ -88,8 +88,11 @@ def universal(network: Any, preprocessing: Preprocessing, tokens: list[int]) -> 
 
     Args:
         network: The network of transformers.
-        preprocessing: The action of its image processor on pixels.
+        preprocessing: The effect of its image processor on pixels.
         tokens: The result of ``task_tokens``.
+
+    Returns:
+        A ``WindowedSegmenter`` for EoMT, else a ``UniversalSegmenter``; not yet frozen.
     """
     if network.config.model_type.startswith("eomt"):
         return WindowedSegmenter(network, preprocessing)
@@ -97,19 +100,22 @@ def universal(network: Any, preprocessing: Preprocessing, tokens: list[int]) -> 
 
 
 def task_tokens(spec: ModelSpec, folder: Path, config: dict[str, Any]) -> list[int]:
-    """Return the tokens of OneFormer's semantic task, as its processor gives them, else none.
+    """Return the tokens of OneFormer's semantic task, as its processor makes them.
 
     Args:
         spec: The model.
         folder: The folder of its files.
         config: The config of its network.
 
+    Returns:
+        Token numbers; empty for any other network.
+
     Raises:
-        InputError: If the folder has no tokenizer.
+        InputError: If the folder has no usable tokenizer.
     """
     if config["model_type"] != "oneformer":
         return []
-    written = "it holds what save_pretrained writes of a OneFormerProcessor, tokenizer included"
+    written = "write the folder with save_pretrained of a OneFormerProcessor, tokenizer included"
     for name in ("vocab.json", "merges.txt"):
         # Without these, transformers would make a tokenizer of no words.
         if not (folder / name).is_file() and not (folder / "tokenizer.json").is_file():
@@ -127,7 +133,7 @@ def task_tokens(spec: ModelSpec, folder: Path, config: dict[str, Any]) -> list[i
         tokens = processor(images, task_inputs=["semantic"], do_resize=False)["task_inputs"]
     except Exception as error:  # the tokenizer and the processor raise their own kinds
         raise InputError(
-            f"model '{spec.name}': transformers could not tokenise OneFormer's task by {folder} "
+            f"model '{spec.name}': transformers cannot tokenise OneFormer's task with {folder} "
             f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); {written}"
         ) from error
     return [int(token) for token in tokens[0]]

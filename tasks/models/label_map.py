@@ -1,4 +1,4 @@
-"""Label maps: a model of another class list predicts in the classes of the data."""
+"""Label maps: a model of another class list, with predictions in the classes of the data."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ Groups = tuple[tuple[int, ...], ...]
 class MappedSegmenter(WrappedSegmenter):
     """A segmenter whose channel k is the largest logit among the classes of ``groups[k]``.
 
-    Its prediction is the model's own, renamed. Classes of no group do not compete.
+    The prediction is the model's own, renamed. Classes outside every group are dropped.
     """
 
     def __init__(self, inner: Segmenter, groups: Groups) -> None:
@@ -33,11 +33,18 @@ class MappedSegmenter(WrappedSegmenter):
 
 
 def join(spec: ModelSpec, classes: tuple[str, ...]) -> ModelSpec:
-    """Return the spec with its label map, and its members', in the order of the data's ``classes``.
+    """Return the spec with its label map, and its members', in the order of the data's classes.
+
+    Args:
+        spec: A model or an ensemble.
+        classes: The class names of the data, by index.
+
+    Returns:
+        The spec; unchanged without a label map.
 
     Raises:
-        InputError: If a map names a class that the data lacks, or leaves a class of the data
-            without a class of the model.
+        InputError: If a map leads to a class missing from the data, or to some classes of the data
+            from no class of the model.
     """
     if spec.ensemble is not None:
         members = tuple(join(member, classes) for member in spec.ensemble.members)
@@ -49,22 +56,30 @@ def join(spec: ModelSpec, classes: tuple[str, ...]) -> ModelSpec:
     for name, mapped in spec.label_map.items():
         if mapped is not None and mapped not in place:
             raise InputError(
-                f"model '{spec.name}': label_map maps '{name}' to '{mapped}', which is no class of "
-                f"the data: {suggest(mapped, classes)}"
+                f"model '{spec.name}': label_map maps '{name}' to '{mapped}', no class of the "
+                f"data: {suggest(mapped, classes)}"
             )
     missing = [name for name in classes if name not in spec.label_map.values()]
     if missing:
         raise InputError(
-            f"model '{spec.name}': label_map gives {_listed(missing)} of the data no class of the "
-            "model; map one to it, or merge classes of the data with data.label_map"
+            f"model '{spec.name}': label_map maps no class of the model to {_listed(missing)} of "
+            "the data; map a class to each, or merge classes of the data with data.label_map"
         )
-    # The sort is stable, and what is dropped comes last.
+    # The sort is stable; dropped classes come last.
     ordered = sorted(spec.label_map.items(), key=lambda item: place.get(item[1] or "", len(place)))
     return spec.model_copy(update={"label_map": dict(ordered)})
 
 
 def apply(model: Segmenter, spec: ModelSpec, classes: tuple[str, ...] | None) -> Segmenter:
-    """Wrap a model in the spec's label map; ``classes`` are the model's own.
+    """Wrap a model in the spec's label map.
+
+    Args:
+        model: The model, with K channels.
+        spec: The spec with ``label_map``, in the order of the data's classes.
+        classes: The model's own class names by index, None if unknown.
+
+    Returns:
+        A frozen model with a channel per class of the data.
 
     Raises:
         InputError: If the map does not fit the model's classes.
@@ -74,7 +89,18 @@ def apply(model: Segmenter, spec: ModelSpec, classes: tuple[str, ...] | None) ->
 
 
 def describe(info: ModelInfo, spec: ModelSpec) -> ModelInfo:
-    """Return the description of a model behind its label map."""
+    """Return the description of a model with its label map.
+
+    Args:
+        info: The description without the map.
+        spec: The spec with ``label_map``, in the order of the data's classes.
+
+    Returns:
+        A description with another fingerprint, and the mapped classes.
+
+    Raises:
+        InputError: If the map does not fit the model's classes.
+    """
     assert spec.label_map is not None
     groups = _groups(spec, info.classes, info.num_classes)
     text = json.dumps([info.fingerprint, "label_map", groups])
@@ -87,12 +113,12 @@ def describe(info: ModelInfo, spec: ModelSpec) -> ModelInfo:
 
 
 def _mapped(label_map: dict[str, str | None]) -> tuple[str, ...]:
-    """Return the classes that a map leads to, in order of first appearance."""
+    """Return the classes on the right of a map, in order of first appearance."""
     return tuple(dict.fromkeys(name for name in label_map.values() if name is not None))
 
 
 def _groups(spec: ModelSpec, classes: tuple[str, ...] | None, count: int | None) -> Groups:
-    """Return, per mapped class, the indices of the model's ``classes`` that lead to it.
+    """Return, per mapped class, the indices of its classes of the model.
 
     Raises:
         InputError: If the model's classes are unknown or not ``count``, or the map's keys differ
@@ -101,17 +127,18 @@ def _groups(spec: ModelSpec, classes: tuple[str, ...] | None, count: int | None)
     assert spec.label_map is not None
     if classes is None:
         raise InputError(
-            f"model '{spec.name}' has a label_map, but its own class list is unknown; "
-            "give it as classes"
+            f"model '{spec.name}' has a label_map, and its own class list is unknown; give the "
+            "list as classes"
         )
     if count is not None and len(classes) != count:
         raise InputError(
-            f"model '{spec.name}' predicts {count} classes, but its class list has {len(classes)}"
+            f"model '{spec.name}' predicts {count} classes, and its class list has {len(classes)}; "
+            f"give {count} names as classes"
         )
     for name in spec.label_map:
         if name not in classes:
             raise InputError(
-                f"model '{spec.name}': label_map names '{name}', which is no class of the model: "
+                f"model '{spec.name}': label_map names '{name}', no class of the model: "
                 f"{suggest(name, classes)}"
             )
     missing = [name for name in classes if name not in spec.label_map]

@@ -1,4 +1,4 @@
-"""Adapter for mmsegmentation: our own differentiable preprocessing around its networks."""
+"""Adapter for mmsegmentation: its networks with differentiable preprocessing."""
 
 import hashlib
 import json
@@ -36,11 +36,11 @@ __all__ = ["MmsegSegmenter", "check", "describe", "import_libraries", "load"]
 
 
 class MmsegSegmenter(Segmenter):
-    """An mmseg network behind ``model(images) -> logits`` at the images' resolution.
+    """An mmseg network as ``model(images) -> logits`` at the images' resolution.
 
-    Normalisation, channel order, padding and, unless the spec sets it, inference mode (whole or
-    sliding window) come from the model's own config. Any batch size is possible. A head of one
-    channel, z, has two logits: 0, and z less the logit of the head's threshold.
+    Normalisation, channel order and padding come from the model's config, and so does the inference
+    mode (whole or sliding window) unless the spec sets it. A head with a single channel z has two
+    logits: 0, and z less the logit of the head's threshold.
     """
 
     mean: torch.Tensor
@@ -60,7 +60,7 @@ class MmsegSegmenter(Segmenter):
         std = torch.tensor(preprocessor["std"] if scale else [1.0] * 3)
         self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", std.view(1, 3, 1, 1), persistent=False)
-        # mmcv loads BGR; either flag swaps the channels, so the network then sees RGB.
+        # mmcv loads BGR; with either flag the network gets RGB.
         self.sees_rgb = bool(preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr"))
         test_cfg = preprocessor.get("test_cfg") or {}
         self.size_divisor = self.pads_to = int(test_cfg.get("size_divisor") or 1)
@@ -81,7 +81,7 @@ class MmsegSegmenter(Segmenter):
         return torch.cat([torch.zeros_like(logits), logits - zero], 1)
 
     def _answer(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the network's logits of preprocessed images, by windows if its config says so."""
+        """Return the network's logits of preprocessed images, by windows if set in its config."""
         config = self.network.test_cfg
         if config.get("mode", "whole") == "slide" and has_usual_windows(self.network):
             answer = partial(self._inferred, self.network.encode_decode)
@@ -93,11 +93,11 @@ class MmsegSegmenter(Segmenter):
     def _inferred(self, infer: Callable[..., torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
         shape = inputs.shape[-2:]
         meta = {"ori_shape": shape, "img_shape": shape, "padding_size": [0] * 4}
-        # slide_inference writes into the first meta, so each image has its own.
+        # Each image has its own meta, because slide_inference changes the first.
         return infer(inputs, [dict(meta) for _ in range(len(inputs))])
 
     def pixels_seen(self, height: int, width: int) -> int:
-        """Return the pixels per image; padding counts, and pixels count once per window."""
+        """Return the pixels per image, with padding, once per window."""
         down, right = self._padding(height, width)
         size, config = (height + down, width + right), self.network.test_cfg
         if config.get("mode", "whole") == "whole":
@@ -114,17 +114,25 @@ class MmsegSegmenter(Segmenter):
         return True
 
     def _padding(self, height: int, width: int) -> tuple[int, int]:
-        """Return the rows below and columns right that mmseg's preprocessor adds at test time."""
+        """Return the rows below and columns right added by mmseg's preprocessor at test time."""
         if self.fixed_size:
             return max(self.fixed_size[0] - height, 0), max(self.fixed_size[1] - width, 0)
         return -height % self.pads_to, -width % self.pads_to
 
 
 def load(spec: ModelSpec, device: str = "cpu") -> MmsegSegmenter:
-    """Build the network, load its weights strictly, freeze it, move it to ``device``.
+    """Build the network, load its weights strictly, and freeze it.
+
+    Args:
+        spec: The model, with ``mmseg``.
+        device: A torch device.
+
+    Returns:
+        The model on ``device``.
 
     Raises:
         InputError: If files are missing or do not fit.
+        ServerError: If the server of the weights fails or cannot be reached.
     """
     config = _read_config(_source(spec).config, spec.inference)
     network = build(spec.name, config)
@@ -134,10 +142,12 @@ def load(spec: ModelSpec, device: str = "cpu") -> MmsegSegmenter:
 
 
 def check(spec: ModelSpec) -> None:
-    """Check that the checkpoint fits the config; the network is built as ``load`` does.
+    """Check that the checkpoint fits the config; the network is built on the CPU.
 
-    Building on the ``meta`` device would refuse backbones that compute with numbers, such as rates
-    of dropped paths.
+    Torch's meta device would refuse backbones with computed numbers, such as drop-path rates.
+
+    Args:
+        spec: The model, with ``mmseg``.
 
     Raises:
         InputError: If the network cannot be built or the checkpoint does not fit.
@@ -146,10 +156,14 @@ def check(spec: ModelSpec) -> None:
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
-    """Return fingerprint, backbone and classes, without loading.
+    """Return fingerprint, backbone and classes, without building the network.
 
-    The fingerprint covers weights, config and adapter version. Classes are those in the
-    checkpoint's meta, unless the spec gives them.
+    Args:
+        spec: The model, with ``mmseg``.
+
+    Returns:
+        The description. The fingerprint covers weights, config and adapter version; classes are the
+        spec's, or else those in the checkpoint's meta.
 
     Raises:
         InputError: If config and checkpoint contradict each other about classes or preprocessing.
@@ -177,12 +191,18 @@ def describe(spec: ModelSpec) -> ModelInfo:
 
 
 def _last(heads: Any) -> Any:
-    """Return the head that predicts: the last of a cascade."""
+    """Return the predicting head: the last of a cascade."""
     return heads if hasattr(heads, "threshold") or isinstance(heads, dict) else heads[-1]
 
 
 def classes(spec: ModelSpec) -> tuple[str, ...] | None:
-    """Return the class names of the spec, else of the checkpoint, if there are any.
+    """Return the class names of the spec, or else of the checkpoint.
+
+    Args:
+        spec: The model, with ``mmseg``.
+
+    Returns:
+        Names by index, or None if unknown.
 
     Raises:
         InputError: If the checkpoint contradicts the config, or itself.
@@ -191,7 +211,7 @@ def classes(spec: ModelSpec) -> tuple[str, ...] | None:
 
 
 def _is_binary(head: Mapping[str, Any]) -> bool:
-    """Return whether a head has a single channel, which stands for two classes."""
+    """Tell whether a head has a single channel for two classes."""
     return (head.get("out_channels") or head.get("num_classes")) == 1
 
 
@@ -200,7 +220,7 @@ def _count(head: Mapping[str, Any]) -> int | None:
 
 
 def _classes(spec: ModelSpec, config: dict[str, Any]) -> tuple[str, ...] | None:
-    """Return the class names of the spec, else of the checkpoint, if there are any.
+    """Return the class names of the spec, or else of the checkpoint, or None.
 
     Raises:
         InputError: If the checkpoint contradicts the config, or itself.
@@ -217,8 +237,8 @@ def _classes(spec: ModelSpec, config: dict[str, Any]) -> tuple[str, ...] | None:
     if names is not None and count is not None and len(names) != count:
         raise InputError(
             f"model '{spec.name}': checkpoint {place} names {len(names)} classes "
-            f"({', '.join(names[:4])} ...), and the config makes {count}; give the model's "
-            "classes in the spec"
+            f"({', '.join(names[:4])} ...), and the config has {count}; give the model's classes "
+            "in the spec"
         )
     return names
 
@@ -229,7 +249,7 @@ def _source(spec: ModelSpec) -> MmsegSource:
 
 
 def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
-    """Return the ``model`` part of a config, ready for inference: nothing pretrained, no training.
+    """Return the ``model`` part of a config without pretrained weights and training parts.
 
     ``inference`` replaces the config's own inference mode.
     """
@@ -239,16 +259,14 @@ def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
     try:
         content = Config.fromfile(str(path))
     except Exception as error:  # a config is Python: anything can go wrong in it
-        raise InputError(
-            f"config {path} could not be read{missing(error) or f': {error}'}"
-        ) from error
+        raise InputError(f"config {path} cannot be read{missing(error) or f': {error}'}") from error
     if "model" not in content:
-        raise InputError(f"config {path} has no 'model'; give an ordinary mmseg config")
+        raise InputError(f"config {path} has no 'model'; give an mmseg config of a model")
     model = content.model.to_dict()
     if model.get("type") == "DepthEstimator":
         raise InputError(
-            f"config {path} is a DepthEstimator, which predicts depth and no classes; give the "
-            "config of a segmentation network"
+            f"config {path} is of a DepthEstimator, which predicts no classes; give the config of "
+            "a segmentation network"
         )
     for key in ("auxiliary_head", "train_cfg", "init_cfg"):
         model.pop(key, None)
@@ -258,9 +276,9 @@ def _read_config(config: str, inference: Inference | None) -> dict[str, Any]:
             model[part]["init_cfg"] = None
     if "data_preprocessor" not in model or "backbone" not in model or "decode_head" not in model:
         raise InputError(
-            f"config {path}: model needs data_preprocessor, backbone and decode_head, and its "
+            f"config {path}: model needs data_preprocessor, backbone and decode_head, and this "
             f"{model.get('type', 'dict')} has {', '.join(sorted(model))}; write a torch callable "
-            "for it"
+            "for the network"
         )
     if inference is not None:
         tests = dict(model.get("test_cfg") or {})
@@ -290,7 +308,7 @@ def _checkpoint(spec: ModelSpec) -> Checkpoint:
 
 
 def _fitting(spec: ModelSpec, network: Any) -> dict[str, torch.Tensor]:
-    """Return the checkpoint's tensors for a network; what training alone needs is left out.
+    """Return the checkpoint's tensors for a network, without those of the training alone.
 
     Raises:
         InputError: If names or shapes differ.
@@ -307,7 +325,7 @@ def _fitting(spec: ModelSpec, network: Any) -> dict[str, torch.Tensor]:
     if problem:
         raise InputError(
             f"model '{spec.name}': checkpoint {_place(source)} does not fit config "
-            f"{source.config}: {problem}"
+            f"{source.config}: {problem}; give the checkpoint's own config"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Building of mmseg's networks."""
+"""Construction of mmseg's networks."""
 
 import inspect
 import logging
@@ -10,7 +10,14 @@ from segtransfer.tasks.models.mmseg_missing import missing
 
 
 def build(name: str, model: dict[str, Any]) -> Any:
-    """Build a network, with weights as its constructors leave them.
+    """Build a network, with the random weights of its constructors.
+
+    Args:
+        name: The model's name, for messages.
+        model: The ``model`` part of a config.
+
+    Returns:
+        An mmseg segmentor, on the CPU.
 
     Raises:
         InputError: If mmseg cannot build the config, or its head has neither a channel per class
@@ -23,23 +30,27 @@ def build(name: str, model: dict[str, Any]) -> Any:
         from mmseg.registry import MODELS
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about losses, which are not used
+            warnings.simplefilter("ignore")  # warnings about losses, which are unused
             network = revert_sync_batchnorm(MODELS.build(ConfigDict(_constructible(model))))
     except Exception as error:
         raise InputError(
-            f"model '{name}': mmseg could not build its config"
+            f"model '{name}': mmseg cannot build its config"
             + (missing(error, model) or f" ({type(error).__name__}: {error})")
         ) from error
     if network.out_channels != network.num_classes and network.num_classes != 2:
         raise InputError(
             f"model '{name}' has {network.out_channels} output channels for {network.num_classes} "
-            "classes; give a head with one channel a class, or one channel for two classes"
+            "classes; give a head with a channel per class, or a single channel for two classes"
         )
     return network
 
 
 def has_usual_windows(network: Any) -> bool:
-    """Tell whether a network's sliding inference is mmseg's own, whatever its parts are."""
+    """Tell whether a network's class inherits mmseg's own sliding inference.
+
+    Args:
+        network: An mmseg segmentor.
+    """
     from mmseg.models.segmentors import EncoderDecoder
 
     methods = ("inference", "slide_inference")
@@ -47,7 +58,7 @@ def has_usual_windows(network: Any) -> bool:
 
 
 def _constructible(model: dict[str, Any]) -> dict[str, Any]:
-    """Return a config without the ``init_cfg`` that constructors of backbone and neck do not take.
+    """Return a config without ``init_cfg`` for constructors of backbone and neck without it.
 
     ``_read_config`` writes ``init_cfg`` into every backbone and neck, and fingerprints cover it.
     """
@@ -65,7 +76,7 @@ def _constructible(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def import_libraries() -> None:
-    """Import mmseg's registries without its notices about optional packages."""
+    """Import mmseg's registries, with warnings about optional packages off."""
     logging.getLogger("mmengine").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""mmseg's own configs, and the weights and scores that its metafiles publish for them."""
+"""mmseg's own configs, with the weights and scores published in its metafiles."""
 
 import difflib
 import math
@@ -20,7 +20,7 @@ NAMES_SHOWN = 3
 
 
 class _WithoutNulls(BaseModel):
-    """A mapping of a metafile; a key without a value is a key that is left out."""
+    """A mapping of a metafile; a key with null is ignored."""
 
     @model_validator(mode="before")
     @classmethod
@@ -45,12 +45,12 @@ class PublishedScore(_WithoutNulls):
 
     @property
     def miou(self) -> float | None:
-        """Return the mIoU at one scale, in percent."""
+        """Return the mIoU at a single scale, in percent; None if not published."""
         return self._percent("mIoU")
 
     @property
     def miou_ms_flip(self) -> float | None:
-        """Return the mIoU of several scales and flips together, in percent."""
+        """Return the mIoU with several scales and flips, in percent; None if not published."""
         return self._percent("mIoU(ms+flip)")
 
     def _percent(self, metric: str) -> float | None:
@@ -65,7 +65,7 @@ class Published(_WithoutNulls):
 
     Attributes:
         config: The path of the config in the metafile.
-        weights: The URL.
+        weights: The URL of the weights; empty if none are published.
         scores: The scores of these weights.
     """
 
@@ -75,7 +75,7 @@ class Published(_WithoutNulls):
 
     @property
     def name(self) -> str:
-        """Return the name of the config."""
+        """Return the name of the config, without folder and suffix."""
         return Path(self.config).stem
 
     @field_validator("scores", mode="before")
@@ -96,13 +96,16 @@ class _Metafile(_WithoutNulls):
 
 
 def published(config: str) -> Published:
-    """Return the weights and scores that the metafile beside a config publishes for the config.
+    """Return the weights and scores of a config, published in the metafile beside it.
 
     Args:
-        config: A config file, or the name of one of mmseg's own configs.
+        config: A config file, or the name of a config of mmseg.
+
+    Returns:
+        The entry of the metafile.
 
     Raises:
-        InputError: If there is no such config, or not exactly one entry with weights.
+        InputError: If there is no such config, or no entry or several with weights.
     """
     path = find_config(config)
     found = [e for e in _entries(path.parent) if e.name == path.stem]
@@ -111,20 +114,23 @@ def published(config: str) -> Published:
     if found:
         raise InputError(
             f"config {config} has several published weights: "
-            f"{' and '.join(e.weights for e in found)}; download one, and give its path as "
-            "checkpoint"
+            f"{' and '.join(e.weights for e in found)}; download the file you want, and give its "
+            "path as checkpoint"
         )
     names = [e.name for e in (*_entries(path.parent), *all_published())]
     near = difflib.get_close_matches(path.stem, dict.fromkeys(names), NAMES_SHOWN)
-    told = f"near names with weights: {', '.join(near)}" if near else "no name near it has weights"
+    told = f", or use a config with weights: {', '.join(near)}" if near else ""
     raise InputError(
-        f"config {config} has no published weights in a metafile beside {path}; give checkpoint "
-        f"({told})"
+        f"config {config} has no published weights in a metafile beside {path}; give "
+        f"checkpoint{told}"
     )
 
 
 def all_published() -> tuple[Published, ...]:
-    """Return the entries of mmseg's own configs that ``published`` returns, by name.
+    """Return all entries with weights of mmseg's own configs.
+
+    Returns:
+        Entries sorted by name, without names of several entries.
 
     Raises:
         InputError: If a metafile cannot be read.
@@ -145,9 +151,14 @@ def _entries(folder: Path) -> Iterator[Published]:
 
 
 def find_config(config: str) -> Path:
-    """Return the file of a config: a path, or the name of one of mmseg's own configs.
+    """Return the file of a config.
 
-    Of several shipped configs of one name, those below ``dsdl/`` are the last choice.
+    Args:
+        config: A path, or the name of a config of mmseg, with or without ``.py``. Among several
+            configs of the same name, the last choice are those below ``dsdl/``.
+
+    Returns:
+        An absolute path.
 
     Raises:
         InputError: If there is no such file or name, or several shipped configs have the name.
@@ -163,12 +174,12 @@ def find_config(config: str) -> Path:
         found = fitting or [p for p in alike if "dsdl" not in p.parts] or alike
         if len(found) > 1:
             listed = " and ".join(map(str, found))
-            raise InputError(f"config {config} is the name of several: {listed}; give the path")
+            raise InputError(f"config {config} is the name of {listed}; give the path of one")
         return found[0]
     hint = suggest(stem, shipped).split("Allowed:")[0]
     raise InputError(
-        f"config {config} is neither a file nor the name of one of mmseg's {len(shipped)} configs; "
-        + (hint or "give a path")
+        f"config {config} is neither a file nor the name of any of mmseg's {len(shipped)} configs; "
+        + (hint or "give the path of a file")
     )
 
 

@@ -1,4 +1,4 @@
-"""Packages that mmseg's configs need and that are not installed, each in one sentence."""
+"""Missing packages of mmseg's configs, each with a sentence on its installation."""
 
 import ast
 import inspect
@@ -11,24 +11,27 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-# The distributions of packages that are builds for the mmseg and mmcv that we depend on.
+# The distributions of packages built for the mmseg and mmcv of this project.
 BUILDS = {"mmdet": "onedl-mmdetection", "mmpretrain": "onedl-mmpretrain"}
-# What onedl-mmpretrain 1.3.6 asks for; an installed one is asked itself.
+# The requirement of onedl-mmpretrain 1.3.6; of an installed version, its metadata are read.
 MMPRETRAIN_ASKS = "transformers<5,>=4.53.0"
-# A build as the error of onedl-mmcv asks for it.
+# The build named in the error of onedl-mmcv.
 WITH_OPS = "an onedl-mmcv with compiled ops (mim install onedl-mmcv --only-binary=onedl-mmcv)"
 OPS = re.compile(r"for (\w+) ops")
 
 
 def missing(error: BaseException, model: Any = None) -> str | None:
-    """Return the rest of a sentence about a missing package, or None if the error shows none.
+    """Return the end of a sentence about a missing package.
 
-    mmseg's modules replace classes of packages that are missing, and constructors then fail. So the
-    imports of the modules of the config's types are looked at too.
+    mmseg's modules replace classes of missing packages by stubs, whose constructors fail. So the
+    imports in the modules of the config's types are examined, too.
 
     Args:
         error: The error of reading or building.
-        model: The config of the model.
+        model: The config of the model, or None if it is not read yet.
+
+    Returns:
+        ": " with the package and its installation; None if the error has another cause.
     """
     root = root_of(error)
     name = (root.name or "") if isinstance(root, ModuleNotFoundError) else ""
@@ -48,12 +51,12 @@ def missing(error: BaseException, model: Any = None) -> str | None:
 
 
 def _absent(package: str) -> str:
-    """Return a missing package and the way to install it."""
+    """Return a missing package with its installation."""
     known = BUILDS.get(package)
     if known is None:
         return (
             f"{package}, which is not installed; install the package {package}, or start in the "
-            "folder that it is imported from"
+            "folder of the package"
         )
     more = ""
     if package == "mmdet" and not _has_ops():
@@ -69,7 +72,7 @@ def _has_ops() -> bool:
 
 
 def _unfit_transformers(error: BaseException) -> str | None:
-    """Return a sentence if mmpretrain failed and asks for another transformers than installed."""
+    """Return a sentence if mmpretrain failed and requires another version of transformers."""
     version = _version("transformers")
     if version is None or not _passed("mmpretrain", error):
         return None
@@ -80,20 +83,20 @@ def _unfit_transformers(error: BaseException) -> str | None:
             if Requirement(asked).name == "transformers" and not _takes(asked, version):
                 wanted = f"transformers{Requirement(asked).specifier}"
                 return (
-                    f"it needs {name} {_version(name)}, which takes {wanted}, and transformers "
+                    f"it needs {name} {_version(name)}, which requires {wanted}, and transformers "
                     f"{version} is installed; install {wanted}"
                 )
     return None
 
 
 def _unfit_build(error: BaseException) -> str | None:
-    """Return a sentence if a package refused our mmcv because it is not the build for it."""
+    """Return a sentence if a package refused the installed mmcv, because it is another build."""
     for package, known in BUILDS.items():
         refused = isinstance(error, AssertionError) and _passed(package, error)
         if refused and _version(known) is None:
             return (
-                f"it needs the {package} of {known}, and the one that is installed refuses our "
-                f"mmcv; install {known} in its place"
+                f"it needs the {package} of {known}, and the installed {package} refuses the "
+                f"installed mmcv; install {known} in its place"
             )
     return None
 
@@ -110,7 +113,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _passed(package: str, error: BaseException) -> bool:
-    """Tell whether an error or one of its causes passed the code of a package."""
+    """Tell whether the traceback of an error or its causes passes the code of a package."""
     frames = (frame for link in _chain(error) for frame, _ in traceback.walk_tb(link.__traceback__))
     return any(f.f_globals.get("__name__", "").partition(".")[0] == package for f in frames)
 
@@ -124,7 +127,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def root_of(error: BaseException) -> BaseException:
-    """Return the failed import that an error comes from, else the error itself."""
+    """Return the failed import behind an error.
+
+    Args:
+        error: Any exception; its causes are searched.
+
+    Returns:
+        The first ModuleNotFoundError with a name, or ``error`` itself.
+    """
     failed = (e for e in _chain(error) if isinstance(e, ModuleNotFoundError) and e.name)
     return next(failed, error)
 
@@ -139,7 +149,7 @@ def _types(part: Any) -> Iterator[str]:
 
 
 def _imports(kind: str) -> set[str]:
-    """Return the top-level packages that the module of one of mmseg's classes imports."""
+    """Return the top-level packages imported in the module of a class of mmseg."""
     from mmseg.registry import MODELS
 
     try:

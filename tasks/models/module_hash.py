@@ -1,4 +1,4 @@
-"""The hash of a torch module's tensors, by which a model that a callable builds is identified."""
+"""The hash of a torch module's tensors, the identity of a model built by a callable."""
 
 import hashlib
 import json
@@ -14,14 +14,17 @@ from segtransfer.errors import InputError
 
 
 def module_hash(module: nn.Module, name: str) -> str:
-    """Return the sha256 of names, kinds, shapes and bytes of all tensors of a module.
+    """Return the sha256 of names, types, shapes and bytes of all tensors of a module.
 
-    Parameters and buffers count, persistent or not, and so do tensors and arrays that are plain
-    attributes, and the extra state of modules that define one.
+    The hash covers parameters, buffers (persistent or not), tensors and arrays in plain attributes,
+    and the extra state of modules.
 
     Args:
-        module: The module.
+        module: The module, on any device.
         name: The model's name, for messages.
+
+    Returns:
+        64 hex digits.
 
     Raises:
         InputError: If a parameter has no shape yet.

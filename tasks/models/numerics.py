@@ -1,4 +1,4 @@
-"""Numerics: compute in fp32 as loaded, or faster as long as gradients keep their signs."""
+"""Numerics: fp32 as loaded, or faster options that keep the signs of gradients."""
 
 import copy
 import logging
@@ -22,18 +22,18 @@ from segtransfer.tasks.schema import Frozen, suggest
 
 log = logging.getLogger(__name__)
 
-# Least share of equal gradient signs with which an ``auto`` option stays on. Folding and layout
-# only reorder sums; bf16 keeps 8 bits, and about one sign in twenty is that of a tiny gradient.
+# The least share of equal gradient signs for an ``auto`` option to be on. Folding and layout only
+# reorder sums; bf16 keeps 8 bits, and about 5 % of the signs belong to tiny gradients.
 LEAST_EQUAL_SIGNS = {"fold": 0.99, "channels_last": 0.99, "bf16": 0.90}
-# Largest change of a logit by folding or layout, as a share of the largest logit. Other orders of
-# sums change the last digits; a norm folded into a wrong convolution changes all.
+# The largest change of a logit by folding or layout, as a share of the largest logit. Another order
+# of sums changes the last digits; a norm folded into a wrong convolution changes all.
 LARGEST_CHANGE = 1e-3
 
 
 def _read_option(value: Any) -> Any:
     if value != "auto" and not isinstance(value, bool):
         raise PydanticCustomError(
-            "option", "'{value}' is none of true, false and auto", {"value": str(value)}
+            "option", "'{value}' is no option; write true, false or auto", {"value": str(value)}
         )
     return value
 
@@ -42,16 +42,19 @@ Option = Annotated[bool | Literal["auto"], BeforeValidator(_read_option)]
 
 
 class Numerics(Frozen):
-    """``reference`` (all off), ``fast`` (all ``auto``), or options one by one.
+    """The precision and layout of computations: ``reference``, ``fast``, or single options.
 
-    ``true`` applies an option whatever it does to the signs, and is refused if the adapter cannot,
-    or if a fold changes the logits. ``auto`` applies it if adapter and hardware can, and the
-    equivalence check at load passes.
+    ``reference`` sets all options to false, ``fast`` sets all to ``auto``. ``true`` applies an
+    option; impossible options, and folds that change the logits, are errors. ``auto`` applies an
+    option if adapter and hardware support it, and the check of gradient signs at load passes.
 
     Attributes:
-        fold: Batch norms are folded into the convolutions before them.
-        channels_last: The memory layout.
-        bf16: Autocast around the network for gradients, logits in fp32; AEs are scored in fp32.
+        fold: Whether batch norms are folded into the convolutions before them: true, false or
+            ``auto``. Default false.
+        channels_last: Whether weights have the channels-last memory layout: true, false or
+            ``auto``. Default false.
+        bf16: Whether attacks compute with bf16 autocast, with logits in fp32: true, false or
+            ``auto``. AEs are always scored in fp32. Default false.
     """
 
     fold: Option = False
@@ -79,11 +82,19 @@ class Numerics(Frozen):
 
     @classmethod
     def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
-        """Return the form of a name."""
+        """Return the JSON schema of the short form: ``reference`` or ``fast``.
+
+        Args:
+            fields: The schema of the mapping, unchanged.
+        """
         return [{"enum": ["reference", "fast"]}]
 
     def identity(self) -> str | dict[str, Any]:
-        """Return the requested options as a canonical JSON value, whatever a device enables."""
+        """Return the requested options for keys, independent of the device.
+
+        Returns:
+            ``reference``, or the options by name.
+        """
         return "reference" if self == REFERENCE else self.identity_fields()
 
 
@@ -91,15 +102,17 @@ REFERENCE = Numerics()
 
 
 def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
-    """Return the model with the requested options; ``model.numerics`` tells which are on.
+    """Return the model with the requested options; ``model.numerics`` records the result.
 
-    Options are tried one after another on top of those that stayed, each in a copy. Each costs two
-    forwards and a backward of one small image, whose logits and gradient signs are compared with
-    those of the model in fp32. An ``auto`` option that raises an error or changes the logits is
-    left off, for the reason in ``model.numerics.left_off``.
+    Options are tried in turn, each in a copy, which costs two forwards and a backward of a small
+    image, to compare logits and gradient signs with fp32. An ``auto`` option with an error or
+    changed logits is off; ``model.numerics.left_off`` has the reason.
+
+    Returns:
+        The model itself, or a copy with options.
 
     Raises:
-        InputError: If an option that is ``true`` is impossible.
+        InputError: If an option set to ``true`` is impossible, or the output is no logits.
     """
     options: dict[str, Callable[[Segmenter], Segmenter]] = {
         "fold": partial(_fold, whole=numerics.fold is True),
@@ -139,7 +152,7 @@ def with_numerics(model: Segmenter, numerics: Numerics) -> Segmenter:
 
 
 def _check_equal_logits(model: Segmenter, taken: Taken, option: str, *, required: bool) -> None:
-    """Check that an option left the logits as they were.
+    """Check that an option does not change the logits.
 
     Args:
         model: The model with the option.
@@ -148,30 +161,32 @@ def _check_equal_logits(model: Segmenter, taken: Taken, option: str, *, required
         required: Whether the spec sets the option to ``true``.
 
     Raises:
-        InputError: If the logits changed. Then a fold is wrong, so it is refused even if required.
+        InputError: If the logits changed: a fold is then wrong, so even a required fold is refused.
     """
-    # Without a gradient, bf16 is off.
+    # bf16 is off in a forward without gradient.
     unproven = option == "bf16" or (required and option != "fold")
     if not unproven and not near(answer(model, taken.images, 0), taken.logits, LARGEST_CHANGE):
-        raise InputError(f"{option} changes the logits")
+        raise InputError(
+            f"{option} changes the logits by more than {LARGEST_CHANGE:g} of the largest"
+        )
 
 
 def _without(model: Segmenter, option: str, error: Exception, *, required: bool) -> Segmenter:
-    """Return the model without an option that could not be tried or proven, and say so.
+    """Return the model without a failed option, and log the reason.
 
     Raises:
         InputError: If the spec sets the option to ``true``.
-        Exception: The error, if it is a lost device or a lack of memory.
+        Exception: The error, for a lost device or a lack of memory.
     """
     told = foreign_error(error, option)
     if not isinstance(told, InputError):
         raise told
     if required:
         raise InputError(
-            f"numerics.{option} is true, and impossible with {model.who} ({told}); give auto, "
-            "which leaves the option off then, or false"
+            f"numerics.{option} is true, and impossible with {model.who} ({told}); set "
+            f"numerics.{option} to auto or false"
         ) from error
-    log.warning("%s computes without %s: %s", model.who, option, told)
+    log.warning("%s computes without numerics.%s: %s", model.who, option, told)
     reasons = {**model.numerics.left_off, option: str(told)}
     return _declare(model, replace(model.numerics, left_off=reasons))
 
@@ -182,10 +197,10 @@ def _unproven(
     asked: dict[str, Any],
     error: InputError,
 ) -> Segmenter:
-    """Return a model that no probe can prove, with the options that its spec sets to ``true``.
+    """Return a model without a fitting probe, with the options set to ``true``.
 
     Raises:
-        InputError: If folding is one of them, because only equal logits show that a fold is right.
+        InputError: If folding is set to ``true``, because only equal logits prove a fold.
     """
     for option, apply in tried.items():
         required = asked[option] is True
@@ -211,27 +226,25 @@ def _in_hardware(name: str, device: torch.device) -> bool:
 
 
 def _fold(model: Segmenter, *, whole: bool) -> Segmenter:
-    """Fold every network that can be folded.
-
-    Wrappers and ensembles hold networks, and fold nothing of their own.
+    """Fold every network inside a model; wrappers and ensembles have nothing to fold.
 
     Args:
         model: The model, changed in place.
         whole: Whether all networks must fold.
 
     Raises:
-        InputError: If none can be folded, or not all where all must.
+        InputError: If no network can be folded, or, with ``whole``, not all.
     """
     networks = [part for part in _segmenters(model) if len(_segmenters(part)) == 1]
     folded = [network.fold() for network in networks]
     if not (all(folded) if whole else any(folded)):
-        raise InputError("this adapter cannot fold batch norms, mmseg and zoo models can")
+        raise InputError("only mmseg and zoo models can fold batch norms")
     return _declare(model, replace(model.numerics, fold=True))
 
 
 def _channels_last(model: Segmenter) -> Segmenter:
-    # The weights' layout is enough: convolutions carry it on, and three planes are the faster
-    # input (the first convolution's gradient to three interleaved channels is slow on a CPU).
+    # The weights' layout suffices, because convolutions propagate it. Images keep three planes,
+    # because the first convolution's gradient to interleaved channels is slow on a CPU.
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return _declare(model, replace(model.numerics, channels_last=True))
 
@@ -241,7 +254,7 @@ def _bf16(model: Segmenter) -> Segmenter:
 
 
 def _declare(model: Segmenter, numerics: Effective) -> Segmenter:
-    """Set the numerics of all members and wrapped models: attacks call them separately."""
+    """Set the numerics of all members and wrapped models, because attacks call members directly."""
     for part in _segmenters(model):
         part.numerics = numerics
     return model

@@ -1,4 +1,4 @@
-"""Checks of foreign outputs and errors: logits are float N x K x H x W, and finite if scored."""
+"""Checks of foreign outputs: logits are float N x K x H x W, and finite if scored."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,23 +11,23 @@ from segtransfer.tasks.device_errors import is_poisoned
 
 
 class OutputKindError(InputError):
-    """An output that is wrong for images of any size: its kind, or its number of channels."""
+    """A wrong kind of output or number of channels, whatever the size of images."""
 
 
 def check_logits(output: Any, images: torch.Tensor, num_classes: int, who: str) -> torch.Tensor:
-    """Return the output of a model, if it is what it must be.
+    """Return the output of a model, checked for kind and shape.
 
     Args:
-        output: Whatever the model returned.
+        output: The output, any object.
         images: The model's images, N x 3 x H x W.
-        num_classes: K, as the model says.
-        who: The model, as messages name it.
+        num_classes: K, the ``num_classes`` of the model.
+        who: The model's name in messages.
 
     Returns:
-        Logits N x K x H x W of a floating-point kind.
+        Logits N x K x H x W of a floating-point type.
 
     Raises:
-        OutputKindError: If the output is no tensor, of another kind, or has another K.
+        OutputKindError: If the output is no floating-point tensor, or has another K.
         InputError: If its N, H or W differ from those of the images.
     """
     wanted = [len(images), num_classes, *images.shape[-2:]]
@@ -43,8 +43,8 @@ def check_logits(output: Any, images: torch.Tensor, num_classes: int, who: str) 
     shape = list(output.shape)
     if shape != wanted and len(shape) == 4 and shape[1] != num_classes:
         raise OutputKindError(
-            f"{who} returned {shape[1]} channels, it says {num_classes} classes (num_classes); "
-            "return one channel per class"
+            f"{who} returned {shape[1]} channels, and its num_classes is {num_classes}; return a "
+            "channel per class, or set num_classes"
         )
     if shape != wanted:
         raise InputError(
@@ -55,34 +55,37 @@ def check_logits(output: Any, images: torch.Tensor, num_classes: int, who: str) 
 
 
 def check_finite(logits: torch.Tensor, image_ids: list[str], who: str) -> None:
-    """Check that scored logits are numbers.
+    """Check that logits are finite before they are scored.
 
     Args:
         logits: float N x K x H x W.
         image_ids: An id per image.
-        who: The model, as messages name it.
+        who: The model's name in messages.
 
     Raises:
-        InputError: If a logit is NaN or infinite; the first such image is named.
+        InputError: If a logit is NaN or infinite; the message names the first such image.
     """
-    # A sum costs one pass and no memory. Huge finite values may overflow it: then each is asked.
+    # A sum costs a single pass without memory. Huge finite values may overflow the sum, so each
+    # value of such an image is checked.
     for image in (~logits.sum((1, 2, 3)).isfinite()).nonzero().flatten().tolist():
         if not logits[image].isfinite().all():
             kind = "NaN" if logits[image].isnan().any() else "infinite"
             raise InputError(
-                f"{who} returned logits that are {kind} for image {image_ids[image]}; scores need "
-                "finite logits (check the weights, and any 16-bit computation, for overflow)"
+                f"{who} returned {kind} logits for image {image_ids[image]}, and scores need "
+                "finite logits; check the weights, and 16-bit computations for overflow"
             )
 
 
 def foreign_error(error: Exception, what: str) -> Exception:
-    """Return one sentence for an error of foreign code, or the error itself.
-
-    A lack of memory and a lost device say nothing against the code, and stay what they are.
+    """Return an InputError with a sentence for an error of foreign code.
 
     Args:
-        error: What the code raised.
-        what: The beginning of the sentence: who raised, for example ``model 'm'``.
+        error: The exception of the code.
+        what: The code, as the subject of the sentence, for example ``model 'm'``.
+
+    Returns:
+        The InputError; or ``error`` itself if it is an InputError, a lack of memory or a lost
+        device, which are no fault of the code.
     """
     short = isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and is_out_of_memory(error)
@@ -101,7 +104,7 @@ def _named(output: Any) -> str:
 
 
 def _part(output: Any) -> str:
-    """Name the part of an output that may be the logits."""
+    """Return a hint to the tensors in an output that is a mapping; empty without tensors."""
     if not isinstance(output, Mapping):
         return ""
     keys = [key for key, value in output.items() if torch.is_tensor(value)]

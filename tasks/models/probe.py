@@ -1,4 +1,4 @@
-"""Probes: tiny images with which a model is tried before its first task."""
+"""Probes: tiny images for trials of a model before its first task."""
 
 import logging
 import math
@@ -16,24 +16,24 @@ from segtransfer.tasks.randomness import global_states, seeded
 
 log = logging.getLogger(__name__)
 
-# Height and width, from small to large: some networks take square images, one size, or large
-# images alone.
+# Height and width, from small to large: some networks take only square images, a single size, or
+# large images.
 PROBE_SIZES = ((128, 160), (224, 224), (256, 256), (384, 384), (512, 512), (1024, 1024))
-# Forwards of one image under different seeds, for a model that draws random numbers: a rare draw
-# may change nothing.
+# The number of forwards with different seeds, for a model with random numbers: a rare draw may
+# change no logit.
 DRAWS = 8
 # Logits of two forwards are equal up to this share of the largest: GPUs add in any order.
 EQUAL = 1e-4
 
 
 def probe(divisor: int, size: tuple[int, int] = PROBE_SIZES[0]) -> torch.Tensor:
-    """Return one image that is as rough as photographs are, always the same.
+    """Return a fixed image with the roughness of photographs.
 
-    The image sums random fields from coarse to fine, coarse ones strongest, and grain.
+    The image is a sum of random fields from coarse (strongest) to fine, and grain.
 
     Args:
-        divisor: Height and width are its multiples at or above ``size``.
-        size: Height and width in pixels.
+        divisor: The divisor of height and width, which are rounded up from ``size``.
+        size: Height and width, in pixels.
 
     Returns:
         float 1 x 3 x H x W in [0, 1].
@@ -50,7 +50,7 @@ def probe(divisor: int, size: tuple[int, int] = PROBE_SIZES[0]) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Taken:
-    """A probe that a model took.
+    """A probe with its logits.
 
     Attributes:
         images: The probe, float 1 x 3 x H x W on the model's device.
@@ -64,17 +64,20 @@ class Taken:
 
 
 def find_probe(model: Segmenter, sizes: Sequence[tuple[int, int]] = PROBE_SIZES) -> Taken:
-    """Return the first probe that a model takes.
+    """Return the first probe without an error of the model.
 
-    A model that takes none may still take the images of its tasks.
+    A model that refuses all probes may still take the images of its tasks.
 
     Args:
         model: The model.
-        sizes: Heights and widths to try, in their order.
+        sizes: Heights and widths to try, in this order.
+
+    Returns:
+        The probe, its logits, and whether the forward drew random numbers.
 
     Raises:
         OutputKindError: If the model's output is wrong for images of any size.
-        InputError: If the model takes none; the message is that of the first size.
+        InputError: If the model refuses all sizes; the message is of the first.
     """
     first: InputError | None = None
     for size in sizes:
@@ -96,12 +99,15 @@ def find_probe(model: Segmenter, sizes: Sequence[tuple[int, int]] = PROBE_SIZES)
 
 
 def learn_sizes(model: Segmenter) -> None:
-    """Set ``size_divisor``, ``least_side`` and ``any_size`` of a network, as trials show them.
+    """Set ``size_divisor``, ``least_side`` and ``any_size`` of a network by trial forwards.
 
-    Some networks fail at odd sizes, because the sizes of branches that they add differ there, and
-    some at small ones, because they pool a fixed number of pixels. The divisor is the declared one
-    unless that is 1; else the smallest power of two up to 64 of which the network takes an odd
-    multiple; 1 if it takes a single size.
+    Some networks fail at odd sizes, because the branches to add differ in size, and some at small
+    sizes, because of pooling over a fixed number of pixels. A declared divisor other than 1 is
+    kept. Otherwise the divisor is the smallest power of two up to 64 whose odd multiple the network
+    takes; 1 if the network takes a single size.
+
+    Args:
+        model: The network, changed in place.
     """
     if model.size_divisor != 1:
         return
@@ -117,7 +123,7 @@ def learn_sizes(model: Segmenter) -> None:
 
 
 def _least_side(model: Segmenter, taken: int) -> int:
-    """Return the shortest side of squares that a model takes; 1 if small ones are not refused."""
+    """Return the shortest side of accepted squares; 1 if small squares are accepted."""
     step = model.size_divisor
     refused = -(-min(PROBE_SIZES[0]) // step) * step
     if _takes(model, (refused, refused)):
@@ -132,14 +138,15 @@ def _least_side(model: Segmenter, taken: int) -> int:
 
 
 def check_size(model: Segmenter, size: tuple[int, int]) -> None:
-    """Refuse images of a size that a model does not take; each size is tried once.
+    """Check that a model takes images of a size; each size is tried once.
 
     Args:
-        model: The model, as its tasks use it.
-        size: Height and width of images.
+        model: The model in its windows, scale and label map.
+        size: Height and width of images, in pixels.
 
     Raises:
-        InputError: If a network that does not take every size refuses a probe of this one.
+        InputError: If a network with limits on sizes refuses a probe of this size. Memory that runs
+            out is no refusal: the size is tried again at the next call.
     """
     parts = [part for part in model.modules() if isinstance(part, Segmenter)]
     if size in model.taken_sizes or all(part.any_size for part in parts):
@@ -153,18 +160,18 @@ def check_size(model: Segmenter, size: tuple[int, int]) -> None:
         limits += [f"sides of {least} pixels and more"] * (least > 1)
         taken = " and ".join(limits) or "other sizes only"
         raise InputError(
-            f"{error}; by trial the network takes {taken}: give data.size, or windows of a size "
-            "that it takes (inference: {mode: slide, crop: [H, W], stride: [H, W]})"
+            f"{error}; by trial the network takes {taken}: set data.size, or windows of such a "
+            "size (inference: {mode: slide, crop: [H, W], stride: [H, W]})"
         ) from error
     except (RuntimeError, MemoryError) as error:
         if is_poisoned(error):
             raise
-        return  # memory may suffice for the task, whose micro-batch is halved
+        return  # the task may succeed with a smaller micro-batch
     model.taken_sizes.add(size)
 
 
 def _takes(model: Segmenter, size: Sequence[int]) -> bool:
-    """Tell whether a model answers to a probe of a size; the forward counts as no cost."""
+    """Tell whether a model takes a probe of a size, without counting the cost."""
     try:
         _answers(model, size)
     except InputError:
@@ -184,15 +191,14 @@ def _answers(model: Segmenter, size: Sequence[int]) -> None:
 
 
 def examine(model: Segmenter, sizes: Sequence[tuple[int, int]] = PROBE_SIZES) -> None:
-    """Try a model with one tiny forward and gradient, and note whether it repeats its answers.
+    """Try a model with tiny forwards and a gradient, and record whether its logits repeat.
 
-    ``model.examined`` and ``model.deterministic`` hold the outcome. A model that takes no image of
-    these sizes stays unexamined. A model without a gradient is no source but may be a target, so
-    only its attacks will fail.
+    ``model.examined`` and ``model.deterministic`` hold the outcome. A model that refuses all sizes
+    is not examined. A model without a gradient may still be a target, so only its attacks fail.
 
     Args:
-        model: The model, as its tasks use it.
-        sizes: Heights and widths to try, in their order.
+        model: The model in its windows, scale and label map; changed in place.
+        sizes: Heights and widths to try, in this order.
 
     Raises:
         OutputKindError: If the model's output is wrong for images of any size.
@@ -202,17 +208,17 @@ def examine(model: Segmenter, sizes: Sequence[tuple[int, int]] = PROBE_SIZES) ->
     except OutputKindError:
         raise
     except InputError as error:
-        log.info("%s takes no probe: %s", model.who, error)
+        log.info("%s refuses all probes: %s", model.who, error)
         return
     draws = DRAWS if taken.drew else 2
     again = (answer(model, taken.images, seed) for seed in range(1, draws))
     deterministic = all(near(logits, taken.logits) for logits in again)
-    for part in model.modules():  # windows inside a scale are computed again in a backward, or not
+    for part in model.modules():  # windows inside a scale read their own flag
         if isinstance(part, Segmenter):
             part.deterministic = deterministic
     model.examined = True
     if not model.deterministic:
-        log.warning("%s answers one image differently each time", model.who)
+        log.warning("%s is not deterministic: logits of the same image differ", model.who)
     inputs = taken.images.requires_grad_(True)
     try:
         with seeded(0):
@@ -223,12 +229,27 @@ def examine(model: Segmenter, sizes: Sequence[tuple[int, int]] = PROBE_SIZES) ->
 
 @torch.no_grad()
 def answer(model: Segmenter, images: torch.Tensor, seed: int) -> torch.Tensor:
-    """Return logits N x K x H x W, with global generators that are seeded for this forward."""
+    """Return logits, with the global generators seeded for this forward.
+
+    Args:
+        model: The model.
+        images: float N x 3 x H x W in [0, 1].
+        seed: The seed.
+
+    Returns:
+        float32 N x K x H x W, without gradient.
+    """
     with seeded(seed):
         return model(images)
 
 
 def near(one: torch.Tensor, other: torch.Tensor, share: float = EQUAL) -> bool:
-    """Tell whether logits are equal up to a share of the largest."""
+    """Tell whether logits are equal up to a share of the largest.
+
+    Args:
+        one: Logits.
+        other: Logits of the same shape, the reference for the largest.
+        share: The tolerance, relative to the largest finite magnitude in ``other``.
+    """
     largest = other.nan_to_num(0, 0, 0).abs().max().item()
     return torch.allclose(one, other, rtol=0, atol=share * largest, equal_nan=True)

@@ -1,4 +1,4 @@
-"""Test-time scale: a network that gets every image resized, for any segmenter, differentiable."""
+"""Test-time scale for any segmenter: resized images, differentiable."""
 
 import hashlib
 import json
@@ -12,9 +12,10 @@ from segtransfer.tasks.models.spec import Inference
 
 
 class ScaledSegmenter(WrappedSegmenter):
-    """A segmenter that gets images resized by ``scale``; its logits are resized back.
+    """A segmenter with images resized by ``scale``, and logits resized back.
 
-    Both resizes are those of dynamic scaling, so PGD on it is dynamic scaling at that one scale.
+    Both resizes are as in dynamic scaling, so PGD on this model is dynamic scaling at a fixed
+    scale.
     """
 
     def __init__(self, inner: Segmenter, scale: float) -> None:
@@ -33,14 +34,30 @@ class ScaledSegmenter(WrappedSegmenter):
 
 
 def apply(model: Segmenter, inference: Inference | None) -> Segmenter:
-    """Return the model with the scale of ``inference``: itself, or behind a scale."""
+    """Return the model with the scale of ``inference``.
+
+    Args:
+        model: The model.
+        inference: The spec of the inference; None for scale 1.
+
+    Returns:
+        The model itself for scale 1, else a ``ScaledSegmenter`` around it.
+    """
     if inference is None or inference.scale == 1:
         return model
     return freeze(ScaledSegmenter(model, inference.scale))
 
 
 def describe(info: ModelInfo, inference: Inference | None) -> ModelInfo:
-    """Return the description of a model with the scale of ``inference``."""
+    """Return the description of a model with the scale of ``inference``.
+
+    Args:
+        info: The description at scale 1.
+        inference: The spec of the inference; None for scale 1.
+
+    Returns:
+        The same description, with another fingerprint for a scale other than 1.
+    """
     if inference is None or inference.scale == 1:
         return info
     text = json.dumps([info.fingerprint, "scale", inference.scale])

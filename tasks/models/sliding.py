@@ -1,4 +1,4 @@
-"""Sliding-window inference for any segmenter, differentiable, with windows placed as mmseg does."""
+"""Sliding-window inference for any segmenter, differentiable, with mmseg's places of windows."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,10 +11,10 @@ from segtransfer.tasks.models.spec import Inference
 
 
 class SlidingSegmenter(WrappedSegmenter):
-    """A segmenter that gets windows of ``crop``, ``stride`` apart (both height, width, in pixels).
+    """A segmenter on windows of ``crop``, ``stride`` apart (both height, width, in pixels).
 
-    Logits are averaged where windows overlap. A window that would cross a border is moved inside.
-    An image smaller than a window is processed whole.
+    Logits of overlapping windows are averaged. A window across a border is moved inside. An image
+    smaller than a window is processed whole.
     """
 
     def __init__(self, inner: Segmenter, crop: tuple[int, int], stride: tuple[int, int]) -> None:
@@ -40,18 +40,17 @@ def stitch(
     *,
     again: bool,
 ) -> torch.Tensor:
-    """Return the logits of windows over images, averaged over the windows of a pixel.
+    """Return the logits of images by windows, averaged over the windows of each pixel.
 
     Args:
-        answer: Returns the logits N x K x h x w of a window N x 3 x h x w.
+        answer: A function from a window N x 3 x h x w to its logits N x K x h x w.
         images: float N x 3 x H x W.
-        spans: The windows: (top, bottom, left, right) in pixels.
-        again: Whether a gradient computes each window again in the backward, to the same bits, and
-            so holds the activations of one window at a time. A network that draws random numbers
-            would draw others.
+        spans: The windows, (top, bottom, left, right) in pixels, which cover the images.
+        again: Whether the backward computes each window again, to the same bits, to hold the
+            activations of a single window at a time. Only for networks without random numbers.
 
     Returns:
-        Logits N x K x H x W.
+        Logits, float N x K x H x W.
     """
     height, width = images.shape[-2:]
     again = again and torch.is_grad_enabled() and images.requires_grad and len(spans) > 1
@@ -68,13 +67,21 @@ def stitch(
 
 
 def _recomputed(answer: Callable[[torch.Tensor], torch.Tensor], seen: torch.Tensor) -> torch.Tensor:
-    # To stop early, torch would raise an exception through code that turns errors into sentences.
+    # Torch stops early by an exception, which our handlers of foreign errors would catch.
     with set_checkpoint_early_stop(False):
         return checkpoint(answer, seen, use_reentrant=False)
 
 
 def with_windows(model: Segmenter, inference: Inference | None) -> Segmenter:
-    """Return the model with the windows of ``inference``: itself, or behind sliding windows."""
+    """Return the model with the windows of ``inference``.
+
+    Args:
+        model: The model.
+        inference: The spec of the inference; None for whole images.
+
+    Returns:
+        The model itself, or a ``SlidingSegmenter`` around it.
+    """
     if inference is None or inference.window is None:
         return model
     return freeze(SlidingSegmenter(model, *inference.window))
@@ -88,8 +95,11 @@ def windows(
     Args:
         height: The height of the image.
         width: The width of the image.
-        crop: Height and width of a window.
-        stride: Rows and columns from one window to the next.
+        crop: Height and width of a window; smaller images get a smaller window.
+        stride: Rows and columns between the starts of neighbouring windows.
+
+    Returns:
+        One window or more; the last of a row or column ends at the border.
     """
     rows, columns = _spans(height, crop[0], stride[0]), _spans(width, crop[1], stride[1])
     return [(*row, *column) for row in rows for column in columns]

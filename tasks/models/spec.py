@@ -1,4 +1,4 @@
-"""The typed spec of a model: its adapter, its weights, its name."""
+"""The typed spec of a model: adapter, weights, name."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.data.names import ClassName
-from segtransfer.tasks.json_schema import TEXT, JsonSchema
+from segtransfer.tasks.json_schema import TEXT, JsonSchema, described
 from segtransfer.tasks.models.adapter_spec import Adapter
 from segtransfer.tasks.models.zoo import ZOO
 from segtransfer.tasks.schema import (
@@ -45,7 +45,15 @@ Sides = tuple[Annotated[Whole, Field(ge=1)], Annotated[Whole, Field(ge=1)]]
 
 
 def resolve_hub_name(value: Any, info: ValidationInfo) -> Any:
-    """Make a folder beside the spec absolute; a value that can be a name on the hub stays."""
+    """Make a folder beside the spec absolute; keep a name on the Hugging Face hub.
+
+    Args:
+        value: The raw value.
+        info: The validation context with the folder of the spec's file.
+
+    Returns:
+        An absolute path; the value itself if it has the form of a hub name and is no folder.
+    """
     path = resolve_path(value, info)
     if isinstance(value, str) and HUB_NAME.fullmatch(value) and not Path(path).is_dir():
         return value
@@ -59,7 +67,7 @@ def _read_callable(value: str) -> str:
     dotted = module and ":" not in value
     raise PydanticCustomError(
         "callable",
-        "'{value}' is not a callable; {hint}",
+        "'{value}' is no name of a callable; {hint}",
         {
             "value": value,
             "hint": f"did you mean {module}:{name}?" if dotted else "write package.module:function",
@@ -72,7 +80,7 @@ def _read_zoo_name(value: str) -> str:
         return value
     raise PydanticCustomError(
         "zoo",
-        "unknown zoo model '{name}': {hint}; a model of your own is {own}",
+        "unknown zoo model '{name}': {hint}; write a model of your own as {own}",
         {"name": value, "hint": suggest(value, ZOO), "own": OWN_MODEL},
     )
 
@@ -81,12 +89,12 @@ class MmsegSource(Frozen):
     """An mmsegmentation model.
 
     Attributes:
-        config: A config file, or the name of a config that mmseg ships.
-        checkpoint: A .pth or .safetensors file, or a URL.
-        weights: ``mmseg`` in place of a checkpoint, for the weights that the metafile beside the
-            config publishes.
-        sha256: The hash of the weights; required for the URL of a checkpoint.
-        trust: Whether weights that need unpickling of foreign classes are read.
+        config: A config file, or the name of a config in the package mmseg.
+        checkpoint: The weights: a .pth or .safetensors file, or an http(s) URL with ``sha256``.
+        weights: ``mmseg``, in place of ``checkpoint``: the weights published in the metafile beside
+            the config.
+        sha256: The sha256 of the weights, 64 hex digits; required for the URL of a checkpoint.
+        trust: Whether weights may unpickle foreign classes, which can run any code. Default false.
     """
 
     config: NameOrPath
@@ -100,25 +108,31 @@ class MmsegSource(Frozen):
         if (self.checkpoint is None) == (self.weights is None):
             raise PydanticCustomError(
                 "weights",
-                "an mmseg model needs either checkpoint (a file, or a URL with sha256) or weights: "
-                "mmseg, which takes the published weights of the config; give one of them",
-                {},
+                "{given}; give either checkpoint (a file, or a URL with sha256) or weights: mmseg "
+                "(the published weights of the config)",
+                {
+                    "given": "an mmseg model needs weights"
+                    if self.weights is None
+                    else "checkpoint and weights exclude each other"
+                },
             )
         return self
 
 
 class TorchSource(Frozen):
-    """An importable callable that returns a torch module.
+    """An importable callable from keyword arguments to a torch module.
 
-    The module takes RGB images in [0, 1] (N x 3 x H x W) and returns logits N x K x H x W. It owns
-    its normalisation.
+    The module takes RGB images, float32 N x 3 x H x W in [0, 1], and returns logits N x K x H x W.
+    It does its own normalisation. It has an attribute ``num_classes``, K, and optionally
+    ``size_divisor``, the divisor of every height and width it takes.
 
     Attributes:
-        callable: ``package.module:function``.
-        arguments: Keyword arguments of the callable.
-        weights: A state dict (.pth or .safetensors, or a URL) to load into the module. Without
-            it, the module is built when the plan is made, and its own state is its identity.
-        sha256: The hash of ``weights``; required for a URL.
+        callable: The name ``package.module:function``, importable on every node.
+        arguments: Keyword arguments of the callable, JSON values. Default none.
+        weights: A state dict to load into the module: a .pth or .safetensors file, or an http(s)
+            URL with ``sha256``. Default none: the callable must build the same weights at each
+            call, and the plan builds the module to identify it.
+        sha256: The sha256 of ``weights``, 64 hex digits; required for a URL.
     """
 
     callable: Annotated[Text, AfterValidator(_read_callable)]
@@ -134,8 +148,7 @@ class TorchSource(Frozen):
         except (TypeError, ValueError) as error:
             raise PydanticCustomError(
                 "arguments",
-                "arguments are finite numbers, text, booleans, null, lists and mappings of these: "
-                "{error}",
+                "{error}; give finite numbers, text, booleans, null, lists and mappings",
                 {"error": str(error)},
             ) from None
         return value
@@ -144,7 +157,7 @@ class TorchSource(Frozen):
     def _hash_has_a_file(self) -> "TorchSource":
         if self.sha256 is not None and self.weights is None:
             raise PydanticCustomError(
-                "weights", "torch.sha256 is the hash of torch.weights; give weights, too", {}
+                "weights", "sha256 is given without weights; give torch.weights, too", {}
             )
         return self
 
@@ -153,10 +166,10 @@ class HuggingfaceSource(Frozen):
     """A semantic or universal segmentation model of transformers.
 
     Attributes:
-        model: A folder, or a name on the hub.
-        revision: A branch, tag or commit of the hub.
-        trust: Whether a ``pytorch_model.bin``, which needs unpickling, is read if there are no
-            safetensors.
+        model: A folder written by save_pretrained, or a name on the Hugging Face hub.
+        revision: A branch, tag or commit of the hub's model. Default ``main``.
+        trust: Whether ``pytorch_model.bin``, whose unpickling can run any code, is read in the
+            absence of safetensors. Default false.
     """
 
     model: Annotated[str, BeforeValidator(resolve_hub_name)]
@@ -165,14 +178,14 @@ class HuggingfaceSource(Frozen):
 
 
 class Inference(Frozen):
-    """How a network processes an image.
+    """The way of a network over an image: whole, or by sliding windows.
 
     Attributes:
-        mode: ``whole``, or ``slide`` for windows.
-        crop: Height and width of a window in pixels, with ``slide``.
-        stride: Rows and columns from one window to the next, with ``slide``; at most ``crop``.
-        scale: With ``whole``, the factor by which the image is resized, to sizes that the size
-            divisor divides.
+        mode: ``whole``, or ``slide`` for windows whose logits are averaged.
+        crop: [height, width] of a window in pixels; needed with ``slide``.
+        stride: [rows, columns] between windows in pixels, at most ``crop``; needed with ``slide``.
+        scale: The factor of both sides of the image before the network, with ``whole``, in (0, 4];
+            rounded to multiples of the network's size divisor. Default 1.
     """
 
     mode: Literal["whole", "slide"]
@@ -186,47 +199,54 @@ class Inference(Frozen):
         if self.mode == "whole" and given:
             raise PydanticCustomError(
                 "inference",
-                "inference of mode whole takes no {given}; leave it out, or set mode: slide",
-                {"given": " and no ".join(given)},
+                "mode is whole, and {given} is given; leave {given} out, or set mode: slide",
+                {"given": " and ".join(given)},
             )
         if self.mode == "slide" and len(given) < 2:
             raise PydanticCustomError(
-                "inference", "inference of mode slide needs crop and stride (height, width)", {}
+                "inference",
+                "mode is slide; give crop and stride, each [height, width] in pixels",
+                {},
             )
         if self.mode == "slide" and self.scale != 1:
             raise PydanticCustomError(
                 "inference",
-                "inference.scale {scale} belongs to mode whole: windows slide over the image as it "
-                "is; leave scale out, or set mode: whole",
+                "scale is {scale}, and mode slide processes the image at its own size; leave scale "
+                "out, or set mode: whole",
                 {"scale": f"{self.scale:g}"},
             )
         if self.window and any(s > c for c, s in zip(*self.window, strict=True)):
             raise PydanticCustomError(
                 "inference",
-                "inference.stride {stride} exceeds inference.crop {crop}, so pixels would be left "
-                "out; give a stride of at most the crop",
+                "stride {stride} exceeds crop {crop}, so windows would leave gaps; give a stride "
+                "of at most the crop",
                 {"stride": str(list(self.window[1])), "crop": str(list(self.window[0]))},
             )
         return self
 
     @property
     def window(self) -> tuple[Sides, Sides] | None:
-        """Return crop and stride of sliding windows, None if the image is processed whole."""
+        """Return crop and stride of sliding windows, each (height, width) in pixels.
+
+        Returns:
+            None if the image is processed whole.
+        """
         return (self.crop, self.stride) if self.crop and self.stride else None
 
 
 class EnsembleSpec(Frozen):
-    """Several models that one actor holds.
+    """Several models as a single model, in the same actor.
 
-    An evaluation always scores the mean of the logits. A member cannot be another model of the
-    experiment by its name, nor an ensemble.
+    An evaluation scores the weighted mean of the logits. A member cannot be the name of another
+    model of the experiment, nor an ensemble.
 
     Attributes:
-        members: Zoo names, or whole models written out.
-        weights: Relative weights, by default equal.
-        average: An attack differentiates the mean of the ``logits``, or averages the members'
-            ``gradients`` (each divided by its mean magnitude) or ``loss`` (raw gradients).
-        own_scales: Whether each member's transforms are drawn separately.
+        members: Two models or more, each a zoo name or a whole model.
+        weights: A positive weight per member, scaled to sum 1. Default equal weights.
+        average: The quantity averaged in an attack: ``logits``; ``gradients``, each divided by its
+            mean magnitude; or ``loss``, hence raw gradients. Default ``logits``.
+        own_scales: Whether each member's transforms are drawn separately; needs ``average``
+            gradients or loss. Default false.
     """
 
     members: Annotated[tuple["ModelSpec", ...], Field(min_length=2)]
@@ -240,57 +260,59 @@ class EnsembleSpec(Frozen):
         if nested:
             raise PydanticCustomError(
                 "nested",
-                "ensemble member '{name}' is an ensemble itself; list its members instead",
+                "ensemble member '{name}' is an ensemble; list its members instead",
                 {"name": nested[0]},
             )
         if self.weights is not None and len(self.weights) != len(self.members):
             raise PydanticCustomError(
                 "weights",
-                "ensemble has {weights} weights for {members} members; give one a member",
+                "ensemble has {weights} weights for {members} members; give a weight per member",
                 {"weights": len(self.weights), "members": len(self.members)},
             )
         if not all(LEAST_WEIGHT <= weight < math.inf for weight in self.normalised_weights):
             raise PydanticCustomError(
                 "weights",
-                "ensemble weights {weights} are too far apart or too large for 32-bit numbers; "
-                "give weights such as [2, 1]",
+                "ensemble weights {weights} are too large or too unequal for 32-bit numbers; give "
+                "weights such as [2, 1]",
                 {"weights": str(list(self.weights or ()))},
             )
         if self.own_scales and self.average == "logits":
             raise PydanticCustomError(
                 "own_scales",
-                "own_scales needs average: gradients or loss; logits of differently scaled images "
-                "cannot be averaged",
+                "own_scales is true, and logits of different scales have no mean; set average to "
+                "gradients or loss",
                 {},
             )
         return self
 
     @property
     def normalised_weights(self) -> tuple[float, ...]:
-        """Return the weights, scaled to sum to one."""
+        """Return a weight per member, scaled to sum 1."""
         weights = self.weights or (1.0,) * len(self.members)
         return tuple(weight / sum(weights) for weight in weights)
 
 
 class ModelSpec(Frozen):
-    """One model under a name: one of zoo, mmseg, torch, huggingface, ensemble and adapter.
+    """A model under a name: exactly one of zoo, mmseg, torch, huggingface, ensemble, adapter.
 
     ``ensemble: [a, b]`` is short for ``ensemble: {members: [a, b]}``, with ``weights``, ``average``
-    and ``own_scales`` beside it; its default name is "a-and-b".
+    and ``own_scales`` beside it. The default name of an ensemble is "a-and-b".
 
     Attributes:
-        name: The name in results.
-        zoo: The name of a model that ships.
-        mmseg: An mmsegmentation model.
-        torch: An importable callable.
-        huggingface: A model of transformers.
-        ensemble: Several models in one.
-        adapter: A model that a registered adapter loads, ``{module:Class: fields}``.
-        backbone: Groups models in results (same backbone, other backbone); by default read from the
-            config.
-        classes: The class names by index; by default read from the config or the weights.
-        inference: By default the model's own config.
-        label_map: Maps each class of the model to a class of the data, or to null, which drops it.
+        name: The name in results, at most 60 letters, digits, "_", "-" and "."; by default the
+            zoo's.
+        zoo: The name of a shipped model; `segtransfer models` lists them.
+        mmseg: An mmsegmentation model: config and weights.
+        torch: An importable callable from arguments to a torch module.
+        huggingface: A model of transformers: a folder, or a name on the hub.
+        ensemble: Several models as a single model, a list or a mapping.
+        adapter: A model of a registered adapter, ``{module:Class: fields}``.
+        backbone: The family of the backbone, by which results group models (same backbone, other
+            backbone). Default read from the config.
+        classes: The class names by index. Default read from the config or the weights.
+        inference: Whole or sliding inference, and its scale. Default as in the model's config.
+        label_map: Maps each class of the model to a class of the data, or to null to drop the
+            class. Default none: both have the same class list.
     """
 
     name: Annotated[Name, Field(max_length=60)]
@@ -325,11 +347,17 @@ class ModelSpec(Frozen):
 
     @classmethod
     def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
-        """Return the form of a bare zoo name; zoo models and ensembles need no name."""
+        """Return the JSON schema of the short form, a bare zoo name.
+
+        Args:
+            fields: The schema of the mapping; zoo models and ensembles need no name, and
+                ``ensemble`` may be a list, with its other fields beside it.
+        """
         properties = fields["properties"]
-        properties["ensemble"] = {"anyOf": [{"type": "array"}, properties["ensemble"]]}
+        whole = properties["ensemble"]
+        properties["ensemble"] = {"anyOf": [{"type": "array"}, whole], **described(whole)}
         for name in ("weights", "average", "own_scales"):
-            properties[name] = {"description": f"As ensemble.{name}, beside a list of members."}
+            properties[name] = {"description": f"As ensemble.{name}, if ensemble is a list."}
         fields["required"] = []
         fields["anyOf"] = [{"required": [field]} for field in ("name", "zoo", "ensemble")]
         return [TEXT]
@@ -352,7 +380,7 @@ class ModelSpec(Frozen):
         if wrong:
             raise PydanticCustomError(
                 "ensemble",
-                "ensemble '{name}' has {wrong}; give it to the members",
+                "ensemble '{name}' has {wrong}; give {wrong} to the members",
                 {"name": self.name, "wrong": " and ".join(wrong)},
             )
         return self

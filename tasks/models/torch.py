@@ -1,4 +1,4 @@
-"""Adapter for any importable callable that returns a torch segmentation module."""
+"""Adapter for importable callables that return a torch segmentation module."""
 
 import copy
 import hashlib
@@ -30,7 +30,7 @@ ADAPTER_VERSION = 2
 
 
 class TorchSegmenter(Segmenter):
-    """A module that already takes RGB in [0, 1] and returns logits at the input's resolution."""
+    """A module with RGB images in [0, 1] as input and logits at the same resolution as output."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -43,11 +43,19 @@ class TorchSegmenter(Segmenter):
 
 
 def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
-    """Call the callable, load its weights if the spec names any, freeze it, move it to ``device``.
+    """Call the callable, load the weights of the spec if any, and freeze the module.
+
+    Args:
+        spec: The model, with ``torch``.
+        device: A torch device.
+
+    Returns:
+        The model on ``device``.
 
     Raises:
         InputError: If the callable cannot be imported, raises an error, or returns no module with
             ``num_classes``; or if the weights do not fit.
+        ServerError: If the server of the weights fails or cannot be reached.
     """
     source = _source(spec)
     module = take_build(_text(source)) or _build(spec)
@@ -59,19 +67,26 @@ def load(spec: ModelSpec, device: str = "cpu") -> Segmenter:
 def import_callable(spec: ModelSpec) -> None:
     """Import the callable.
 
+    Args:
+        spec: The model, with ``torch``.
+
     Raises:
-        InputError: If it cannot be imported.
+        InputError: If the import fails.
     """
     _own(spec, find_function)
 
 
 def check(spec: ModelSpec) -> None:
-    """Check that the callable builds the same module as when it was described.
+    """Check that the callable builds the same module as for the description.
 
-    With ``weights``, nothing is built; the file is read.
+    With ``weights``, the file is read, and nothing is built.
+
+    Args:
+        spec: The model, with ``torch``.
 
     Raises:
-        InputError: If it cannot be imported, or builds other weights; or the file is no state dict.
+        InputError: If the callable cannot be imported, or builds other weights; or if the file is
+            no state dict.
     """
     import_callable(spec)
     source = _source(spec)
@@ -82,9 +97,16 @@ def check(spec: ModelSpec) -> None:
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
-    """Return the fingerprint: the callable's files and arguments, windows, and weights.
+    """Return the description; the fingerprint covers code, arguments, windows and weights.
 
-    The weights are the file that the spec names, or else the state of the module, which is built.
+    The weights are the spec's file, or else the state of the module, which is built.
+
+    Args:
+        spec: The model, with ``torch``.
+
+    Returns:
+        The description. ``backbone`` is the spec's, or else the callable's name. ``classes`` are the
+        spec's, or else the names in the file of weights, or else None with ``num_classes`` None.
 
     Raises:
         InputError: As ``load``.
@@ -109,10 +131,16 @@ def describe(spec: ModelSpec) -> ModelInfo:
 
 
 def classes(spec: ModelSpec) -> tuple[str, ...] | None:
-    """Return the class names of the spec, else of the file of weights, if there are any.
+    """Return the class names of the spec, or else of the file of weights.
+
+    Args:
+        spec: The model, with ``torch``.
+
+    Returns:
+        Names by index, or None if unknown.
 
     Raises:
-        InputError: If the names in the file are no class list.
+        InputError: If the file cannot be read, or holds contradictory class lists.
     """
     source = _source(spec)
     if spec.classes is not None or source.weights is None:
@@ -124,10 +152,10 @@ def classes(spec: ModelSpec) -> tuple[str, ...] | None:
 
 
 def _build(spec: ModelSpec) -> nn.Module:
-    """Call the callable, with global generators that are always seeded alike.
+    """Call the callable, with global generators in a fixed state.
 
     Raises:
-        InputError: If it raises an error, or returns no module with ``num_classes``.
+        InputError: If the callable raises an error, or returns no module with ``num_classes``.
     """
     source, function = _source(spec), _own(spec, find_function)
     given = ", ".join(f"{name}={value!r}" for name, value in source.arguments.items())
@@ -141,8 +169,8 @@ def _build(spec: ModelSpec) -> nn.Module:
         raise
     if not isinstance(module, nn.Module) or not _counts(getattr(module, "num_classes", None)):
         raise InputError(
-            f"model '{spec.name}': {source.callable} must return a torch module with an "
-            f"attribute num_classes, it returned {type(module).__name__}"
+            f"model '{spec.name}': {source.callable} returned {type(module).__name__} without a "
+            "positive num_classes; return a torch module with the attribute num_classes"
         )
     return module
 
@@ -155,10 +183,10 @@ def _counts(value: Any) -> bool:
 
 
 def _load_weights(spec: ModelSpec, module: nn.Module) -> None:
-    """Load the state dict that the spec names into a module.
+    """Load the state dict of the spec into a module.
 
     Raises:
-        InputError: If its keys or shapes are not those of the module.
+        InputError: If keys or shapes differ from the module's.
     """
     source = _source(spec)
     expected = {k: v for k, v in module.state_dict().items() if torch.is_tensor(v)}
@@ -168,8 +196,8 @@ def _load_weights(spec: ModelSpec, module: nn.Module) -> None:
         raise InputError(f"model '{spec.name}': weights {source.weights}: {error}") from error
     if problem := describe_mismatch(expected, state):
         raise InputError(
-            f"model '{spec.name}': weights {source.weights} do not fit the module that "
-            f"{source.callable} returns: {problem}"
+            f"model '{spec.name}': weights {source.weights} do not fit the module of "
+            f"{source.callable}: {problem}; give the weights of this network"
         )
     module.load_state_dict(state, strict=False)
 
@@ -183,9 +211,9 @@ def _checkpoint(spec: ModelSpec) -> Checkpoint:
     try:
         return load_checkpoint(fetch(str(source.weights), source.sha256))
     except InputError as error:
-        reason = str(error).partition("; if you trust")[0]
+        reason = str(error).partition("; ")[0]
         raise InputError(
-            f"model '{spec.name}': {reason}; torch.weights is a state dict of tensors, in a "
+            f"model '{spec.name}': {reason}; give torch.weights as a state dict of tensors, in a "
             "safetensors file or saved by torch.save"
         ) from error
 

@@ -1,9 +1,9 @@
-"""Files of weights: paths, URLs with a sha256, and published URLs with its digits in their names.
+"""Files of weights: paths, URLs with a sha256, and published URLs with sha256 digits in the name.
 
-Downloads are kept in ``$XDG_CACHE_HOME/segtransfer``, by default ``~/.cache/segtransfer``: as
+Downloads are cached in ``$XDG_CACHE_HOME/segtransfer``, by default ``~/.cache/segtransfer``: as
 ``SHA256.pth`` if a spec gives the hash, else as ``NAME.pth`` with the hash of the first download in
-``NAME.pth.sha256``. If ``SEGTRANSFER_WEIGHTS`` names a folder or the URL of a mirror, files that
-are not in the cache come from there alone, by name or by the URL's path, and are checked alike.
+``NAME.pth.sha256``. If ``SEGTRANSFER_WEIGHTS`` names a folder or the URL of a mirror, files missing
+from the cache come from there alone, by name or by the URL's path, and are checked alike.
 """
 
 import logging
@@ -29,7 +29,10 @@ def fetch(location: str, sha256: str | None) -> Path:
 
     Args:
         location: A path, or an http(s) URL.
-        sha256: The hash of the content; required for a URL.
+        sha256: The hash of the content, 64 hex digits; required for a URL.
+
+    Returns:
+        An existing file whose content has the hash, if given.
 
     Raises:
         InputError: If the file is missing, a URL has no ``sha256``, carries credentials or is not
@@ -39,17 +42,17 @@ def fetch(location: str, sha256: str | None) -> Path:
     if "://" not in location:
         path = Path(location)
         if not path.is_file():
-            raise InputError(f"checkpoint {path} does not exist; give the path of a file")
+            raise InputError(f"checkpoint {path} does not exist; give the path of an existing file")
     else:
         url = _parsed(location, "checkpoint")
         if sha256 is None:
             shown = without_credentials(location)
-            raise InputError(f"checkpoint {shown} is a URL; give its sha256 beside it")
+            raise InputError(f"checkpoint {shown} is a URL; give the file's sha256, too")
         path = _obtain(url, cache_folder() / f"{sha256}{Path(url.path).suffix}")
     if sha256 is not None and sha256_of(path) != sha256:
-        # The hash found is not printed: pasted into the spec, it would approve any file.
-        reason = f"has another sha256 than {sha256} as given"
-        refusal = _refusal(location, path, reason, "take both from the same source")
+        # The hash found is not printed, because copied into the spec it would approve any file.
+        reason = f"has another sha256 than the given {sha256}"
+        refusal = _refusal(location, path, reason, "copy file and sha256 from the same source")
         if "://" in location:
             _drop(path)
         raise refusal
@@ -57,17 +60,19 @@ def fetch(location: str, sha256: str | None) -> Path:
 
 
 def fetch_published(location: str, sha256: str | None = None) -> Path:
-    """Return the local file of a published URL, whose name ends with digits of its sha256.
+    """Return the local file of a published URL with digits of its sha256 in the name.
 
-    The sha256 of the first download is recorded in the cache, and required from then on.
+    The sha256 of the first download is recorded in the cache, and required later.
 
     Args:
-        location: An http(s) URL such as ``https://host/fcn-0123abcd.pth``.
+        location: A URL such as ``https://host/fcn-0123abcd.pth``.
         sha256: The hash of the content, or None if unknown.
 
+    Returns:
+        An existing file whose content has the digits, the recorded hash and ``sha256``.
+
     Raises:
-        InputError: If the name has no digits, or the content another hash than the digits, the
-            record or ``sha256``; else as ``fetch``.
+        InputError: If the name has no digits, or the content another hash; else as ``fetch``.
         ServerError: If the server fails or cannot be reached.
     """
     url = _parsed(location, "checkpoint")
@@ -75,8 +80,8 @@ def fetch_published(location: str, sha256: str | None = None) -> Path:
     digits = DIGITS.search(name)
     if digits is None:
         raise InputError(
-            f"checkpoint {without_credentials(location)} has no digits of its sha256 at the end of "
-            "its name (such as -0123abcd.pth); download the file, and give its path as checkpoint"
+            f"the name of checkpoint {without_credentials(location)} does not end with digits of "
+            "its sha256 (such as -0123abcd.pth); download the file, and give its path as checkpoint"
         )
     cached = cache_folder() / name
     record = cached.with_name(f"{name}.sha256")
@@ -87,16 +92,16 @@ def fetch_published(location: str, sha256: str | None = None) -> Path:
         (
             recorded not in (None, found),
             False,
-            f"at the first download, which is recorded in {record}",
+            f"the first download, recorded in {record}",
         ),
-        (sha256 not in (None, found), True, f"{sha256} as given"),
+        (sha256 not in (None, found), True, f"the given {sha256}"),
     ):
         if wrong:
             refusal = _refusal(
                 location,
                 path,
                 f"has another sha256 than {expected}",
-                "get the published file, or give the path of the file that you mean as checkpoint",
+                "download the published file again, or give the path of your file as checkpoint",
             )
             if not sound:
                 _drop(path)
@@ -107,17 +112,24 @@ def fetch_published(location: str, sha256: str | None = None) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloaded weights, which need not exist."""
+    """Return the folder of downloaded weights.
+
+    Returns:
+        ``$XDG_CACHE_HOME/segtransfer``, by default ``~/.cache/segtransfer``; may not exist yet.
+
+    Raises:
+        InputError: If the variable names the home folder of no user.
+    """
     return (
         _expanded("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "segtransfer"
     )
 
 
 def _expanded(variable: str, folder: str) -> Path:
-    """Return the path of a folder that a variable names.
+    """Return the path of the folder in an environment variable.
 
     Raises:
-        InputError: If its ``~`` is of no user.
+        InputError: If ``~`` names no user.
     """
     try:
         return Path(folder).expanduser()
@@ -144,7 +156,7 @@ def _obtain(url: ParseResult, cached: Path) -> Path:
         return _mirrored([f"{place.rstrip('/')}/{below}" for below in candidates], cached)
     folder = _expanded(PLACE, place)
     if not folder.is_dir():
-        raise InputError(f"{PLACE}={place} is no folder and no URL; set it to one of these")
+        raise InputError(f"{PLACE}={place} is no folder and no URL; set it to a folder or a URL")
     for candidate in candidates:
         if (folder / candidate).is_file():
             return folder / candidate
@@ -155,10 +167,10 @@ def _obtain(url: ParseResult, cached: Path) -> Path:
 
 
 def _mirrored(urls: list[str], cached: Path) -> Path:
-    """Download the first of several URLs that a mirror has.
+    """Download the first of several URLs available on a mirror.
 
     Raises:
-        InputError: If the mirror has none of them.
+        InputError: If the mirror has none of the URLs.
         ServerError: If the mirror fails or cannot be reached.
     """
     for url in urls:
@@ -167,11 +179,11 @@ def _mirrored(urls: list[str], cached: Path) -> Path:
             return cached
         except InputError as error:
             refused = error
-    raise InputError(f"{refused}, or {PLACE}, which names the mirror") from refused
+    raise InputError(f"{refused}, or change the mirror, {PLACE}") from refused
 
 
 def _record(record: Path, found: str) -> None:
-    """Record the sha256 of a file, unless the cache cannot be written: nodes may only read it."""
+    """Record the sha256 of a file, unless the cache is read-only, as on some nodes."""
     try:
         with writing(record.parent):
             record.parent.mkdir(parents=True, exist_ok=True)
@@ -192,8 +204,8 @@ def _recorded(record: Path) -> str | None:
         return None
     if not re.fullmatch(r"[0-9a-f]{64}", recorded):
         raise InputError(
-            f"{record} should hold the sha256 of the first download, and holds something else; "
-            "restore it, or delete it to record the hash again"
+            f"{record} does not hold the sha256 of the first download; restore the file, or delete "
+            "it to record the hash again"
         )
     return recorded
 
@@ -209,7 +221,7 @@ def _refusal(location: str, path: Path, reason: str, remedy: str) -> InputError:
 
 
 def _drop(path: Path) -> None:
-    """Delete a downloaded file that is not what its name says, so that it is downloaded again."""
+    """Delete a downloaded file with a wrong hash, so that the next run downloads it again."""
     if path.parent == cache_folder():
         path.unlink(missing_ok=True)
 
@@ -223,15 +235,17 @@ def _parsed(location: str, subject: str) -> ParseResult:
     shown = without_credentials(location)
     try:
         url = urlparse(location)
-        _ = url.port  # read only when it is asked for
+        _ = url.port  # parsed, and checked, on access
     except ValueError as error:
-        raise InputError(f"{subject} {location} is no URL: {error}") from error
+        raise InputError(f"{subject} {location} is no URL ({error}); correct it") from error
     if url.username is not None or secret_part(location):
         # A spec is kept in the store and logged to MLflow.
         raise InputError(
-            f"{subject} {shown}: leave the credentials out of the URL; download the file, and give "
-            "its path"
+            f"{subject} {shown} is given with credentials; leave them out, or give a local path "
+            "instead"
         )
     if url.scheme not in URL_SCHEMES or not url.hostname:
-        raise InputError(f"{subject} {shown}: only {', '.join(URL_SCHEMES)} URLs are read")
+        raise InputError(
+            f"{subject} {shown} is no {' or '.join(URL_SCHEMES)} URL; give a local path instead"
+        )
     return url

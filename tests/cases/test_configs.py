@@ -46,14 +46,14 @@ def test_repeated_data_set_is_read_once(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("dataset", "said"),
     [
-        (f"dict(type='ConcatDataset', datasets=[{part()}, {part()}])", "name each image once"),
+        (f"dict(type='ConcatDataset', datasets=[{part()}, {part()}])", "with common images"),
         (
             f"dict(type='ConcatDataset', datasets=[{part()}, {part(classes=('x', 'y', 'z'))}])",
             "different classes",
         ),
         (
             f"dict(type='MultiImageMixDataset', dataset={part()}, pipeline=[])",
-            "MultiImageMixDataset is not read",
+            "in MultiImageMixDataset, which is not supported",
         ),
         (
             f"dict(type='ConcatDataset', datasets=[{part()}, {part(more=', ignore_index=0')}])",
@@ -91,7 +91,7 @@ def test_value_that_the_metric_ignores_is_not_scored(
 
 def test_data_set_that_ignores_another_value_than_the_metric_is_refused(folder: Path) -> None:
     data = written(part(more=", ignore_index=0"))
-    assert_refused(command(data=data), "ignore_index is 255 of its metrics and 0 of its data sets")
+    assert_refused(command(data=data), "ignore_index is 255 in metrics and 0 in data sets")
 
 
 def test_ignored_value_of_a_spec_is_not_scored(folder: Path) -> None:

@@ -25,7 +25,7 @@ from tests.cases.user import (
 @pytest.mark.parametrize(
     ("function", "said"),
     [
-        ("fewer", "returned 2 channels, it says 3 classes"),
+        ("fewer", "returned 2 channels, and its num_classes is 3"),
         ("listed", "returned a list; return logits N x K x H x W"),
         ("wrapped", "returned an Answer; return logits N x K x H x W"),
     ],
@@ -37,9 +37,9 @@ def test_output_of_another_kind_fails_in_a_sentence(function: str, said: str, fo
 @pytest.mark.parametrize(
     ("function", "average", "said"),
     [
-        ("extra", "logits", "'extra' returned 4 channels, it says 3 classes"),
+        ("extra", "logits", "'extra' returned 4 channels, and its num_classes is 3"),
         ("dictionary", "gradients", "'dictionary' returned a dict; return logits"),
-        ("nan", "logits", "logits that are NaN for image i"),
+        ("nan", "logits", "NaN logits for image i"),
     ],
 )
 def test_output_of_an_ensembles_member_fails_in_a_sentence(
@@ -52,7 +52,7 @@ def test_output_of_an_ensembles_member_fails_in_a_sentence(
 def test_extra_channel_of_a_source_that_is_no_target_fails_in_a_sentence(folder: Path) -> None:
     models = [model(), model("extra", "source")]
     answer = command(models=models, sources=["source"], targets=["m"], attacks=[PGD])
-    assert_failed(answer, "model 'source' returned 4 channels, it says 3 classes")
+    assert_failed(answer, "model 'source' returned 4 channels, and its num_classes is 3")
 
 
 # -- Numbers that are not finite -----------------------------------------------------------------
@@ -64,26 +64,26 @@ def test_nan_at_one_pixel_names_its_image(changes: dict[str, int], folder: Path)
     spotted[3, 5] = MARKED
     Image.fromarray(spotted).save(folder / "data/images/i1.png")
     answer = command(models=[model("marked")], **changes)
-    assert_failed(answer, "model 'm' returned logits that are NaN for image i1")
+    assert_failed(answer, "model 'm' returned NaN logits for image i1")
     assert "for image i0" not in told(answer)
 
 
 def test_nan_under_attack_alone_leaves_the_clean_score(folder: Path) -> None:
     answer = command(models=[model("nan_under_attack")], attacks=[NOISE | {"eps": "8/255"}])
-    assert_failed(answer, "model 'm' returned logits that are NaN")
+    assert_failed(answer, "model 'm' returned NaN logits")
     assert "clean │ 100.0" in told(answer)
 
 
 @pytest.mark.parametrize("function", ["infinite", "minus_infinity"])
 def test_infinite_logits_fail_in_a_sentence(function: str, folder: Path) -> None:
-    assert_failed(command(models=[model(function)]), "model 'm' returned logits that are infinite")
+    assert_failed(command(models=[model(function)]), "model 'm' returned infinite logits")
 
 
 def test_nan_of_a_source_names_step_and_image(folder: Path) -> None:
     models = [model(), model("nan", "source")]
     answer = command(models=models, sources=["source"], targets=["m"], attacks=[PGD])
     assert answer.exit_code == 1, answer.output
-    assert "attack 'pgd': step 1 of image i0" in told(answer)
+    assert "attack 'pgd': the gradient of image i0 is not a number (NaN) at step 1" in told(answer)
 
 
 # -- Random numbers ------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from segtransfer.runtime.executors.ray.driver import DriverActor
-from segtransfer.store.files import PARTIAL, Files
+from segtransfer.store.files import Files
+from segtransfer.store.local_disk import PARTIAL
 
 FAULT = "fault.json"
 

@@ -20,7 +20,7 @@ PYTHON = {"python_full_version": "3.11.0", "python_version": "3.11"}
 
 
 def test_every_direct_dependency_has_a_tested_version_within_its_range() -> None:
-    used = ("huggingface", "postgresql", "dashboard")
+    used = ("huggingface", "postgresql", "dashboard", "docs")
     extras = [Requirement(t) for name in used for t in PROJECT["optional-dependencies"][name]]
     for requirement in (*DIRECT, *extras):
         name = canonicalize_name(requirement.name)

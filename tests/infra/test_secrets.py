@@ -116,7 +116,7 @@ def test_a_store_is_named_without_credentials(location: str) -> None:
 )
 @pytest.mark.parametrize("sha256", [None, "0" * 64])
 def test_a_checkpoint_is_named_without_credentials(location: str, sha256: str | None) -> None:
-    with pytest.raises(InputError, match=r"//example\.org/a\.pth: leave the credentials out") as e:
+    with pytest.raises(InputError, match=r"//example\.org/a\.pth is given with credentials") as e:
         fetch(location, sha256)
     assert "hunter2" not in str(e.value)
 

@@ -16,7 +16,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return toy_spec(folder, runtime=runtime)
 
 
-def test_run_leaves_results_that_plan_and_open_find_in_the_store(spec: dict[str, Any]) -> None:
+def test_results_of_run_are_found_by_plan_and_open_results(spec: dict[str, Any]) -> None:
     before = plan(spec, ["seed=3"])
     assert not before.stored
     results = run(spec, ["seed=3"])

@@ -29,9 +29,7 @@ def failure(error: Exception) -> str:
         (KeyError("out"), "KeyError: 'out'"),
     ],
 )
-def test_the_class_opens_the_reason_of_a_foreign_exception_alone(
-    error: Exception, reason: str
-) -> None:
+def test_reason_of_a_foreign_exception_starts_with_its_class(error: Exception, reason: str) -> None:
     assert reason_of(failure(error)) == reason
 
 
@@ -92,7 +90,7 @@ def test_the_exit_code_follows_from_the_class(
         (TimeoutError("no answer for 30 s"), False),
     ],
 )
-def test_only_an_error_of_a_file_is_said_to_be_one(
+def test_only_errors_of_files_are_reported_as_such(
     error: Exception,
     of_a_file: bool,
     capsys: pytest.CaptureFixture[str],
@@ -106,7 +104,7 @@ def test_only_an_error_of_a_file_is_said_to_be_one(
     assert str(error) in said
 
 
-def test_errors_are_still_those_of_python() -> None:
+def test_errors_derive_from_the_errors_of_python() -> None:
     assert issubclass(InputError, ValueError)
     assert issubclass(ServerError, RuntimeError)
     assert isinstance(StoreError(28, "disk full"), OSError)

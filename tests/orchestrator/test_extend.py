@@ -29,7 +29,7 @@ def test_the_docstring_names_every_name() -> None:
     assert [name for name in extend.__all__ if f"``{name}``" not in documentation] == []
 
 
-def test_the_docstrings_loss_equals_the_one_that_ships() -> None:
+def test_loss_of_the_docstring_equals_the_shipped_loss() -> None:
     (code,) = re.findall(r"(    # my_losses.py\n.*?)\n\S", extend.__doc__ or "", flags=re.DOTALL)
     module: dict[str, object] = {}
     exec(textwrap.dedent(code), module)
@@ -40,7 +40,7 @@ def test_the_docstrings_loss_equals_the_one_that_ships() -> None:
     assert torch.equal(written, extend.LOSSES["cross-entropy"](logits, labels, context))
 
 
-def test_the_readmes_loss_imports_from_here_alone() -> None:
+def test_loss_of_the_readme_imports_from_extend_only() -> None:
     readme = (ROOT / "README.md").read_text()
     (code,) = re.findall(r"```python\n(# my_losses.*?)```", readme, flags=re.DOTALL)
     imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]

@@ -9,7 +9,9 @@ from segtransfer.errors import InputError
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty", "other"])
-def test_results_of_nothing_are_an_error_that_names_the_place(name: str, tmp_path: Path) -> None:
+def test_open_results_without_a_store_is_an_error_with_the_location(
+    name: str, tmp_path: Path
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("no store")

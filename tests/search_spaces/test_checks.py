@@ -21,12 +21,12 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "an end that is too high": (
         {"momentum.mu": {"float": [0.5, 3]}},
         {},
-        ["'momentum.mu' offers 3.0", "less than or equal to 2"],
+        ["'momentum.mu' offers 3.0", "give 2 or less"],
     ),
     "an end that is too low": (
         {"momentum": ON, "momentum.mu": {"float": [-1, 1]}},
         {},
-        ["'momentum.mu' offers -1.0", "momentum=true", "greater than or equal to 0"],
+        ["'momentum.mu' offers -1.0", "momentum=true", "give 0 or more"],
     ),
     "numbers between whole ones": (
         {"steps": {"float": [1, 9]}},
@@ -36,7 +36,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "an even kernel": (
         {"smoothing.kernel": {"int": [3, 11]}},
         {},
-        ["'smoothing.kernel' offers 4", "must be odd"],
+        ["'smoothing.kernel' offers 4", "its width is odd"],
     ),
     "an unknown choice": (
         {"transforms.ds.law": {"choice": ["uniform", "normal"]}},
@@ -46,7 +46,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "a choice of null": (
         {"loss": {"choice": ["js", None]}},
         {},
-        ["'loss' offers null", "text is needed"],
+        ["'loss' offers null", "give text, in quotes"],
     ),
     "an unknown loss": (
         {"loss": {"choice": ["segpgd", "sgpgd"]}},
@@ -65,7 +65,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
             "transforms.ds.levels": {"int": [1, 9], "when": {"transforms.ds.law": "discrete"}},
         },
         {},
-        ["'transforms.ds.levels' offers 1", "transforms.ds.law=discrete", "than or equal to 2"],
+        ["'transforms.ds.levels' offers 1", "transforms.ds.law=discrete", "give 2 or more"],
     ),
     "restarts that are all the same": (
         {"restarts": {"choice": [1, 2]}},
@@ -85,7 +85,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "a step that the budget does not buy": (
         {"transforms.ds.scales": {"int": [1, 9]}},
         {"budget": {"forward_equivalents": 6}},
-        ["'transforms.ds.scales' offers 9", "one step costs 9.75", "leaves 6"],
+        ["'transforms.ds.scales' offers 9", "a step costs 9.75", "leaves 6"],
     ),
     "a wrong base attack": (
         {"momentum": ON},
@@ -96,7 +96,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_the_field_its_value_and_what_the_attack_says_are_named(case: str) -> None:
+def test_refused_value_is_named_with_field_and_reason(case: str) -> None:
     fields, base, parts = WRONG[case]
     text = message(fields, **base)
     assert all(part in text for part in parts), text
@@ -116,7 +116,7 @@ def test_points_that_the_space_cannot_make_are_refused() -> None:
 
 
 def test_files_made_elsewhere_leave_nothing_to_search(tmp_path: Any) -> None:
-    with pytest.raises(InputError, match="nothing to search"):
+    with pytest.raises(InputError, match="finished AEs, without anything to search"):
         check(space({"momentum": ON}), {"name": "made", "files": str(tmp_path)})
 
 
@@ -133,5 +133,5 @@ def test_files_made_elsewhere_leave_nothing_to_search(tmp_path: Any) -> None:
     ],
     ids=["odd kernels", "ends beyond the default of another field", "null", "a condition"],
 )
-def test_what_the_attack_takes_is_taken(fields: dict[str, Any]) -> None:
+def test_accepted_values_of_an_attack_pass_the_check(fields: dict[str, Any]) -> None:
     check(space(fields), PGD)

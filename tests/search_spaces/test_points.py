@@ -59,7 +59,7 @@ def test_a_field_is_asked_for_under_its_path_with_its_range() -> None:
     }
 
 
-def test_a_field_is_only_asked_for_where_its_conditions_hold() -> None:
+def test_field_is_asked_for_only_if_its_conditions_hold() -> None:
     assert suggest_point(space(LAWS), Answers()) == {"transforms.ds.law": "uniform"}
     assert suggest_point(space(LAWS), Answers(transforms__ds__law="discrete")) == {
         "transforms.ds.law": "discrete",
@@ -74,7 +74,7 @@ def test_conditions_chain_through_a_switched_part() -> None:
     assert list(suggest_point(space(fields), answers)) == list(fields)
 
 
-def test_one_of_several_values_may_meet_a_condition() -> None:
+def test_condition_with_several_values_holds_for_each() -> None:
     fields = {
         "steps": {"choice": [5, 10, 20]},
         "momentum": {"switch": True, "when": {"steps": [10, 20]}},
@@ -108,7 +108,7 @@ def test_a_part_that_is_switched_on_has_the_base_attacks_fields_or_its_defaults(
     assert attack == spec(momentum={"mu": 0.7})
 
 
-def test_a_part_that_is_searched_and_not_switched_is_always_there() -> None:
+def test_searched_part_without_a_switch_is_always_on() -> None:
     assert kinds(made(LAWS, {"transforms.ds.law": "uniform"})) == ["ds"]
     kernel = {"int": [3, 9], "step": 2, "when": {"momentum": True}}
     fields = {"momentum": ON, "smoothing.kernel": kernel}
@@ -143,7 +143,7 @@ def test_steps_and_step_size_follow_from_the_attack_as_proposed() -> None:
         assert attack.step_size == 4 / 255 / min(4, attack.steps)
 
 
-def test_the_base_attack_may_be_a_bare_name_and_is_left_as_it_was() -> None:
+def test_base_attack_by_name_is_unchanged() -> None:
     assert attack_of(space(DS), "mi", {"transforms.ds.low": 0.6}, "x").momentum is not None
     base = {**PGD, "transforms": [{"ds": {"low": 0.5}}]}
     attack_of(space(DS), base, {"transforms.ds.low": 0.6}, "x")
@@ -151,9 +151,9 @@ def test_the_base_attack_may_be_a_bare_name_and_is_left_as_it_was() -> None:
 
 
 def test_a_wrong_point_is_a_sentence() -> None:
-    with pytest.raises(InputError, match=r"'momentum.nu', which the space.*'momentum.mu'\?"):
+    with pytest.raises(InputError, match=r"'momentum.nu', no field of the space.*'momentum.mu'\?"):
         made(MI, {"momentum": True, "momentum.nu": 1})
-    with pytest.raises(InputError, match=r"'momentum.mu', .* only asked for where momentum is tru"):
+    with pytest.raises(InputError, match=r"'momentum.mu', a field only if momentum is tru"):
         made(MI, {"momentum": False, "momentum.mu": 1})
     with pytest.raises(InputError, match=r"proposal momentum=true, momentum.mu=7: field 'momentum"):
         made(MI, {"momentum": True, "momentum.mu": 7})
@@ -179,7 +179,7 @@ def test_a_point_is_found_again_in_its_attack(point: dict[str, Value]) -> None:
     assert point_of(one, PGD, attack_of(one, PGD, point, "x")) == point
 
 
-def test_choices_are_found_by_what_they_mean() -> None:
+def test_choices_are_matched_by_meaning() -> None:
     one = space({"step_size": {"choice": [0.01, "2/255", "eps/4"]}})
     assert point_of(one, PGD, spec(step_size="2/255")) == {"step_size": "2/255"}
     assert point_of(one, PGD, spec(step_size="eps/2")) == {"step_size": "2/255"}
@@ -211,7 +211,7 @@ def test_an_enqueued_preset_gives_back_the_presets_attack(preset: str, budget: i
     assert attack_of(one, base, proposed, "x").identity() == wanted.identity()
 
 
-def test_the_step_size_of_a_preset_is_the_choice_that_means_the_same_here() -> None:
+def test_step_size_of_a_preset_matches_the_equal_choice() -> None:
     fields = {"step_size": {"choice": ["1/255", "2/255", "eps/steps"]}}
     one = space(fields, "pgd")
     assert first_points(one, PGD) == [{"step_size": "1/255"}]
@@ -219,7 +219,7 @@ def test_the_step_size_of_a_preset_is_the_choice_that_means_the_same_here() -> N
     assert first_points(one, PGD | {"eps": "16/255", "budget": 4}) == [{"step_size": "eps/steps"}]
 
 
-def test_what_the_base_attack_gives_itself_stays_unless_it_is_searched() -> None:
+def test_own_fields_of_the_base_attack_are_kept_unless_searched() -> None:
     base = PGD | {"steps": 7, "loss": "segpgd", "transforms": ["di", {"ds": {"grid": 0.25}}]}
     one = space(DS, "ds")
     (point,) = first_points(one, base)
@@ -228,7 +228,7 @@ def test_what_the_base_attack_gives_itself_stays_unless_it_is_searched() -> None
     assert attack.transforms[1].model_dump()["grid"] == 0.25
 
 
-def test_what_is_searched_comes_from_the_preset_and_not_from_the_base_attack() -> None:
+def test_searched_fields_come_from_the_preset() -> None:
     base = PGD | {"momentum": {"mu": 0.6}}
     assert first_points(space(MI, "pgd", "mi"), base) == [
         {"momentum": False},
@@ -264,9 +264,12 @@ CANNOT: dict[str, tuple[Space, list[str]]] = {
     "another loss": (space(MI, "segpgd"), ["preset 'segpgd'", "loss is 'segpgd'", "cross-entropy"]),
     "another transform": (
         space(MI, "pgd", "di"),
-        ["first.1", "transforms.di is on", "cannot change from off"],
+        ["first.1", "transforms.di is on", "and off in every attack"],
     ),
-    "a part that is always there": (space(DS, "pgd"), ["transforms.ds is off", "always has it"]),
+    "a part that is always there": (
+        space(DS, "pgd"),
+        ["transforms.ds is off", "on in every attack"],
+    ),
     "below the range": (
         space({"transforms.ds.low": {"float": [0.6, 0.9]}}, "ds"),
         ["transforms.ds.low is 0.5", "0.6 to 0.9"],
@@ -281,7 +284,7 @@ CANNOT: dict[str, tuple[Space, list[str]]] = {
     ),
     "more steps": (
         space(MI, "fgsm"),
-        ["steps is '1', which the space cannot change from '20'", "step_size"],
+        ["steps is '1', and '20' in every attack of the space", "step_size"],
     ),
     "a point beyond the range": (
         space(MI, {"momentum.mu": 1.5}),
@@ -289,21 +292,21 @@ CANNOT: dict[str, tuple[Space, list[str]]] = {
     ),
     "a point that the attack refuses": (
         space(MI, {"momentum.mu": 5}),
-        ["first.0", "momentum.mu", "less than or equal to 2", "value: 5"],
+        ["first.0", "momentum.mu", "give 2 or less", "value: 5"],
     ),
     "a point off and on": (
         space(MI, {"momentum": False, "momentum.mu": 0.8}),
-        ["it names 'momentum.mu'", "only asked for where momentum is true"],
+        ["the point names 'momentum.mu'", "a field only if momentum is true"],
     ),
     "a point whose condition does not hold": (
         space(LAWS, {"transforms.ds.levels": 4}),
-        ["it names 'transforms.ds.levels'", "where transforms.ds.law is discrete"],
+        ["the point names 'transforms.ds.levels'", "only if transforms.ds.law is discrete"],
     ),
 }
 
 
 @pytest.mark.parametrize("case", CANNOT)
-def test_what_the_space_cannot_make_is_named(case: str) -> None:
+def test_point_outside_the_space_is_named(case: str) -> None:
     one, parts = CANNOT[case]
     with pytest.raises(InputError) as caught:
         first_points(one, PGD)

@@ -36,7 +36,7 @@ CASES = [
 ]
 
 
-def test_these_ship() -> None:
+def test_shipped_spaces_are_listed() -> None:
     shipped = {"composition", "dynamic-scaling", "momentum", "quickstart", "step-size"}
     assert shipped <= set(space_names())
 
@@ -51,7 +51,7 @@ def test_every_space_reads_and_checks(name: str, base: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("name", "base"), CASES)
-def test_what_is_enqueued_is_what_is_proposed(name: str, base: dict[str, Any]) -> None:
+def test_enqueued_point_equals_the_proposal(name: str, base: dict[str, Any]) -> None:
     read, study = read_space(name), optuna.create_study()
     points = first_points(read, base)
     assert points
@@ -61,7 +61,7 @@ def test_what_is_enqueued_is_what_is_proposed(name: str, base: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(("name", "base"), CASES)
-def test_a_preset_that_is_enqueued_gives_back_its_attack(name: str, base: dict[str, Any]) -> None:
+def test_enqueued_preset_gives_its_attack(name: str, base: dict[str, Any]) -> None:
     read = read_space(name)
     for preset in (first for first in read.first if isinstance(first, str)):
         (point,) = first_points(read.model_copy(update={"first": (preset,)}), base)
@@ -150,4 +150,4 @@ def test_the_readmes_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     "name", ["quickstart", "dynamic-scaling", "step-size", "momentum", "composition"]
 )
 def test_the_readme_lists_every_space(name: str) -> None:
-    assert f"| `{name}` |" in readme_block("## The spaces that ship", "## Your own")
+    assert f"| `{name}` |" in readme_block("## The shipped spaces", "## Your own")

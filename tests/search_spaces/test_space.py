@@ -33,7 +33,7 @@ def test_a_file_a_mapping_and_a_space_read_alike(tmp_path: Path) -> None:
 def test_a_relative_path_starts_at_the_folder_given(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("fields: {momentum: {switch: true}}")
     assert read_space("own.yaml", tmp_path).name == "own"
-    with pytest.raises(InputError, match="neither a file nor a space that ships"):
+    with pytest.raises(InputError, match="neither a file nor a shipped space"):
         read_space("own.yaml", tmp_path / "elsewhere")
 
 
@@ -73,7 +73,7 @@ def test_conditions_chain() -> None:
     assert not read.asks("transforms.ds.levels", {"transforms.ds": True})
 
 
-def test_one_is_not_true() -> None:
+def test_number_1_is_not_true() -> None:
     assert among(1, (1,))
     assert among(True, (True,))
     assert not among(1, (True,))
@@ -104,7 +104,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["unknown key 'feilds'", "did you mean 'fields'?"],
     ),
     "no fields": ({"name": "mine"}, ["'fields'", "missing"]),
-    "empty fields": (fields(), ["'fields'", "empty", "one or more"]),
+    "empty fields": (fields(), ["'fields'", "empty", "give 1 or more"]),
     "an unknown kind": (
         fields(momentum__mu={"flaot": [0, 1]}),
         ["momentum.mu", "unknown key 'flaot'", "did you mean 'float'?"],
@@ -139,7 +139,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a step that misses the end": (
         fields(momentum__mu={"float": [0, 1], "step": 0.3}),
-        ["momentum.mu", "steps of 0.3 from 0", "do not meet 1"],
+        ["momentum.mu", "steps of 0.3 from 0", "do not reach 1"],
     ),
     "a half step of an int": (
         fields(steps={"int": [1, 9], "step": 0.5}),
@@ -147,9 +147,9 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a step of a choice": (
         fields(steps={"choice": [1, 2], "step": 1}),
-        ["steps", "for float and int", "choice has neither"],
+        ["steps", "for float and int", "choice is given"],
     ),
-    "no choice": (fields(loss={"choice": []}), ["loss", "offers nothing", "one value or more"]),
+    "no choice": (fields(loss={"choice": []}), ["loss", "choice is empty", "give 1 value or more"]),
     "a list as a choice": (fields(loss={"choice": [["js"]]}), ["loss", "a word", "['js']"]),
     "a choice twice": (fields(steps={"choice": [1, 1.0]}), ["steps", "1.0 twice"]),
     "a switch that is off": (fields(momentum={"switch": False}), ["momentum", "switch: true"]),
@@ -167,7 +167,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "the iterates": (fields(steps_at={"choice": [1]}), ["'steps_at'", "which images"]),
     "a part as a choice": (
         fields(momentum={"choice": [None]}),
-        ["'momentum'", "there or not", "momentum: {switch: true}"],
+        ["'momentum'", "present or absent", "momentum: {switch: true}"],
     ),
     "a switched scalar": (
         fields(transforms__ds__antialias=ON),
@@ -175,7 +175,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a field before its part": (
         fields(momentum__mu=MU, momentum=ON),
-        ["'momentum' must come before 'momentum.mu'"],
+        ["move 'momentum' before 'momentum.mu'"],
     ),
     "when on no field": (
         fields(momentum=ON, momentum__mu={**MU, "when": {"momentm": True}}),
@@ -183,11 +183,11 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "when on a later field": (
         fields(momentum={**ON, "when": {"steps": 3}}, steps={"int": [1, 9]}),
-        ["'momentum'", "'steps'", "comes no earlier"],
+        ["'momentum'", "'steps'", "not an earlier field"],
     ),
     "when on itself": (
         fields(steps={"int": [1, 9], "when": {"steps": 3}}),
-        ["'steps'", "comes no earlier"],
+        ["'steps'", "not an earlier field"],
     ),
     "when on a value it cannot take": (
         fields(steps={"int": [1, 9], "step": 2}, momentum={**ON, "when": {"steps": [3, 4]}}),
@@ -203,11 +203,11 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "when on a continuous range": (
         fields(momentum__mu=MU, steps={"int": [1, 9], "when": {"momentum.mu": 0.7}}),
-        ["'steps'", "'momentum.mu'", "name another"],
+        ["'steps'", "'momentum.mu'", "name an int, choice or switch"],
     ),
     "when its part is off": (
         fields(momentum=ON, momentum__mu={**MU, "when": {"momentum": False}}),
-        ["'momentum.mu' is never asked for", "'momentum'"],
+        ["'momentum.mu' is never searched", "'momentum'"],
     ),
     "conditions that exclude each other": (
         fields(
@@ -215,7 +215,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
             momentum={**ON, "when": {"steps": 1}},
             variance={**ON, "when": {"momentum": True, "steps": 2}},
         ),
-        ["'variance' is never asked for", "'steps'"],
+        ["'variance' is never searched", "'steps'"],
     ),
     "an unknown preset first": (
         {**fields(momentum=ON), "first": ["mii"]},
@@ -253,9 +253,9 @@ def test_every_wrong_field_is_reported_at_once() -> None:
     assert all(line.startswith("space 'mine': ") for line in lines)
 
 
-def test_a_space_that_is_not_there_suggests_one_that_ships() -> None:
+def test_missing_space_is_refused_with_a_shipped_name() -> None:
     text = message("quickstrat")
-    assert "'quickstrat' is neither a file nor a space that ships" in text
+    assert "'quickstrat' is neither a file nor a shipped space" in text
     assert "did you mean 'quickstart'?" in text
     assert all(name in text for name in space_names())
 
@@ -264,7 +264,9 @@ def test_a_space_that_is_not_there_suggests_one_that_ships() -> None:
     ("content", "part"),
     [("fields: [", "no valid YAML"), ("- a", "holds no mapping"), ("", "holds no mapping")],
 )
-def test_a_file_that_is_no_mapping_says_so(content: str, part: str, tmp_path: Path) -> None:
+def test_file_without_a_mapping_is_refused_as_a_space(
+    content: str, part: str, tmp_path: Path
+) -> None:
     (tmp_path / "torn.yaml").write_text(content)
     text = message(tmp_path / "torn.yaml")
     assert "torn.yaml" in text

@@ -126,7 +126,7 @@ def test_the_report_tells_the_cost_the_health_and_the_perturbation() -> None:
     assert len(expected) == len(rule.variants) == 4
 
 
-def test_the_cost_is_that_of_this_call_alone() -> None:
+def test_cost_is_of_the_call_alone() -> None:
     model = toy("convolutional")
     images, labels = pictures(2, 8, 10), annotations(2, 8, 10, 3)
     for _ in range(2):
@@ -160,7 +160,9 @@ def test_a_step_that_is_not_a_number_fails_the_task_in_a_sentence(fields: dict[s
         (broken, spec(steps=3, **fields), 1, "nan"),
     ):
         images, labels = pictures(2, 8, 10), annotations(2, 8, 10, 2)
-        with pytest.raises(InputError, match=f"step {step} of image image-0 .* was {loss}; "):
+        with pytest.raises(
+            InputError, match=f"image image-0 .* at step {step}, with .* = {loss}; "
+        ):
             attack(model, rule, images, labels, ids(2), seed=0, group=0, micro_batch=2)
 
 
@@ -184,7 +186,7 @@ def shifted(images: np.ndarray, by: int) -> np.ndarray:
     return np.clip(images.astype(int) + by, 0, 255).astype(np.uint8)
 
 
-def test_files_made_elsewhere_are_read_as_they_are(tmp_path: Path) -> None:
+def test_files_made_elsewhere_are_read_unchanged(tmp_path: Path) -> None:
     images = pictures(3, 8, 10)
     made = shifted(images, 8)
     result = read(files(write(tmp_path / "made", made), eps="8/255"), images)
@@ -199,11 +201,13 @@ def test_files_made_elsewhere_are_read_as_they_are(tmp_path: Path) -> None:
 def test_files_outside_the_ball_are_refused_with_their_distance(tmp_path: Path) -> None:
     images = pictures(2, 8, 10) // 2
     folder = write(tmp_path / "made", shifted(images, 9))
-    sentence = r"image-0.png lies 9 levels \(RMS 9.00\) from its image, eps is 8 under linf"
+    sentence = (
+        r"image-0.png differs from its image by 9 levels \(RMS 9.00\), eps is 8 levels under linf"
+    )
     with pytest.raises(InputError, match=sentence):
         read(files(folder, eps="8/255"), images)
     assert read(files(folder, eps="9/255"), images).images.shape == (1, 2, 3, 8, 10)
-    with pytest.raises(InputError, match="eps is 8 under l2"):
+    with pytest.raises(InputError, match="eps is 8 levels under l2"):
         read(files(folder, eps="8/255", norm="l2"), images)
     assert read(files(folder, eps="9/255", norm="l2"), images).images.shape == (1, 2, 3, 8, 10)
 
@@ -250,7 +254,7 @@ def test_files_are_found_in_either_unicode_normal_form(
     assert np.array_equal(read_files(files(tmp_path), images, [image_id]), images)
 
 
-def test_files_must_be_those_that_were_planned(tmp_path: Path) -> None:
+def test_files_changed_since_the_plan_are_refused(tmp_path: Path) -> None:
     images = pictures(2, 8, 10)
     folder = write(tmp_path / "made", images)
     planned = files(folder)
@@ -272,7 +276,7 @@ def test_an_eight_bit_image_outside_the_ball_fails_the_task_in_a_sentence(
     images, labels = pictures(2, 12, 18), annotations(2, 12, 18, 2)
     rule = spec("pgd", eps="4/255")
     with pytest.raises(
-        SegtransferError, match=r"'pgd': an 8-bit image is \d+ levels .* allows 4 u"
+        SegtransferError, match=r"'pgd': an AE differs by \d+ levels .* eps is 4 levels u"
     ):
         attack(
             toy("linear", weights=[[1.0, 0.0, 0.0]] * 2),

@@ -35,7 +35,7 @@ def test_every_image_is_done_once_and_in_order_however_little_memory_there_is(
     assert [image for result in results for image in result] == list(range(count))
 
 
-def test_the_micro_batch_is_halved_and_stays_so_for_what_follows() -> None:
+def test_halved_micro_batch_is_kept_for_later_slices() -> None:
     work = Allocator(room=3)
     in_micro_batches(work, 10, 8)
     assert work.asked == [(0, 8), (0, 4), (0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]
@@ -89,7 +89,7 @@ def test_another_error_is_not_tried_again() -> None:
     assert len(asked) == 1
 
 
-def test_what_a_failed_try_held_is_freed_before_the_next() -> None:
+def test_memory_of_a_failed_try_is_freed_before_the_next() -> None:
     held: list[weakref.ref[torch.Tensor]] = []
     gc.disable()  # a cycle would keep the tensors until some later collection
 
@@ -107,7 +107,7 @@ def test_what_a_failed_try_held_is_freed_before_the_next() -> None:
     assert len(held) == 3
 
 
-def test_scores_are_the_same_where_memory_runs_out_on_the_way(
+def test_scores_are_equal_after_a_lack_of_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = toy("convolutional")

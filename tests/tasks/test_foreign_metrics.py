@@ -36,7 +36,7 @@ def test_a_metric_is_found_by_its_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("drop", "no function of the pixels of one prediction"),
+        ("drop", "compares several predictions, .* give one of miou, aacc"),
         ("shar", "unknown metric 'shar': did you mean 'share'"),
         ("own_metrics:Score", "is no segtransfer.extend.Score"),
     ],

@@ -52,7 +52,7 @@ def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [], "no library was asked for"
 
 
-def test_the_peak_of_a_call_is_what_it_held_at_most() -> None:
+def test_peak_of_a_call_is_its_largest_memory() -> None:
     base = start_of_peak("cpu")
     held = np.ones(64 * 2**20, np.uint8)
     del held

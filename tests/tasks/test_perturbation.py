@@ -55,7 +55,7 @@ def test_eight_bit_examples_never_leave_the_integer_ball(eps: float) -> None:
     assert np.abs(stored.astype(int) - clean).max() == int(np.floor(eps * 255 + 1e-6))
 
 
-def test_an_image_that_was_not_changed_comes_back_as_it_was() -> None:
+def test_unchanged_image_is_returned_unchanged() -> None:
     clean = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 3, 16, 16)
     for norm in ("linf", "l2"):
         for eps in (0.0, 0.03):
@@ -146,7 +146,7 @@ def test_raw_is_the_iterate() -> None:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_eps_sign_pushes_what_changed_to_the_bound_and_leaves_the_rest(norm: str) -> None:
+def test_eps_sign_moves_changed_values_to_the_bound(norm: str) -> None:
     exact, clean, x = iterate()
     rule = ball("8/255", norm)
     pushed = as_score(x, exact, rule, "eps*sign", ids(len(x)))
@@ -193,7 +193,7 @@ def test_equal_rms_reaches_its_root_mean_square(wanted: float, norm: str) -> Non
     assert ((scaled - exact) * (x - exact) >= -1e-9).all()
 
 
-def test_equal_rms_that_cannot_be_reached_comes_as_near_as_the_ball_allows() -> None:
+def test_unreachable_equal_rms_is_the_largest_in_the_ball() -> None:
     """With a share of 0.3 of the values moved the largest root mean square is sqrt(0.3) eps."""
     exact, _, x = iterate(share=0.3)
     rule = ball("8/255", equal_rms=0.9)

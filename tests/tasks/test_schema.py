@@ -26,7 +26,7 @@ def test_an_unknown_key_is_refused_with_the_name_that_was_meant() -> None:
         AttackSpec.model_validate({"preset": "pgd", "stepsize": 0.1})
 
 
-def test_a_key_like_no_other_is_answered_with_all_that_is_allowed() -> None:
+def test_key_without_a_close_name_is_refused_with_all_names() -> None:
     with pytest.raises(ValidationError, match=r"unknown key 'zzz': Allowed: amount"):
         Sample.model_validate({"zzz": 1})
     assert suggest("x", ()) == "Allowed: nothing"
@@ -55,7 +55,7 @@ def test_a_strength_is_shown_as_it_was_given_if_that_is_short(value: float, text
 
 
 @pytest.mark.parametrize("written", ["eight", "8/0", "8/", "", "8//255"])
-def test_what_is_no_number_is_refused_with_an_example(written: str) -> None:
+def test_value_without_a_number_is_refused_with_an_example(written: str) -> None:
     with pytest.raises(ValidationError, match=r"is not a number; write 0\.03 or 8/255"):
         Sample.model_validate({"amount": written})
 

@@ -42,9 +42,9 @@ def test_a_wrong_model_preset_and_key_are_told_together() -> None:
 def test_unknown_keys_at_every_depth_are_told_beside_wrong_values() -> None:
     told = lines(Outer, {"nam": "a", "inner": {"lo": 1}, "several": [{"low": "x"}, {"lw": 2}]})
     assert told == [
-        "mine.yaml: field 'name' is missing",
+        "mine.yaml: field 'name' is missing; add it",
         "mine.yaml: field 'inner': unknown key 'lo': did you mean 'low'? Allowed: low",
-        "mine.yaml: field 'several.0.low': 'x' is not a whole number; give an integer, without "
+        "mine.yaml: field 'several.0.low': 'x' is not a whole number; write an integer, without "
         "quotes, point and exponent (value: 'x')",
         "mine.yaml: field 'several.1': unknown key 'lw': did you mean 'low'? Allowed: low",
         "mine.yaml: unknown key 'nam': did you mean 'name'? Allowed: inner, name, several",
@@ -66,7 +66,7 @@ def test_many_wrong_fields_and_long_values_are_cut() -> None:
     raw = {"name": "a", **{f"k{i}{'x' * 1000}": i for i in range(3 * MOST_LINES)}}
     told = lines(Outer, raw)
     assert len(told) == MOST_LINES + 1
-    assert told[-1] == f"mine.yaml: and {2 * MOST_LINES} more"
+    assert told[-1] == f"mine.yaml: and {2 * MOST_LINES} more wrong fields"
     assert max(map(len, told)) < 200
 
 

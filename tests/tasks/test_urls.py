@@ -22,7 +22,7 @@ from segtransfer.tasks.urls import secret_part, without_credentials
         ("https://host/a.pth?access_token=", "access_token"),
     ],
 )
-def test_what_of_a_url_is_a_credential(url: str, part: str | None) -> None:
+def test_credential_of_a_url_is_found(url: str, part: str | None) -> None:
     assert secret_part(url) == part
 
 
@@ -39,5 +39,5 @@ def test_what_of_a_url_is_a_credential(url: str, part: str | None) -> None:
         ("no address, ada@host?", "no address, ada@host?"),
     ],
 )
-def test_a_text_is_shown_without_them(text: str, shown: str) -> None:
+def test_text_is_shown_without_credentials(text: str, shown: str) -> None:
     assert without_credentials(text) == shown

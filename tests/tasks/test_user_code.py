@@ -38,16 +38,14 @@ def test_a_function_is_found_and_its_file_hashed(folder: Path) -> None:
         ("g = 1\n", "AttributeError"),
     ],
 )
-def test_whatever_a_module_raises_is_told_in_a_sentence(
-    text: str, reason: str, folder: Path
-) -> None:
+def test_any_error_of_a_module_is_a_sentence(text: str, reason: str, folder: Path) -> None:
     write(folder, "own_wrong", text)
     with pytest.raises(InputError, match=rf"own_wrong:f cannot be imported: .*{reason}"):
         find_function("own_wrong:f")
 
 
 @pytest.mark.parametrize("name", ["nowhere_to_be_found:f", "sys:exit", ".a:f"])
-def test_what_no_file_defines_is_refused(name: str) -> None:
+def test_attribute_without_a_file_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="cannot be imported"):
         find_function(name)
 
@@ -56,7 +54,7 @@ def test_a_file_edited_since_its_import_is_refused(folder: Path) -> None:
     write(folder, "own_edited", "def f():\n    return 1\n")
     find_function("own_edited:f")
     (folder / "own_edited.py").write_text("def f():\n    return 2\n")
-    with pytest.raises(InputError, match="changed since it was imported; start Python again"):
+    with pytest.raises(InputError, match="changed since its import; start Python again"):
         find_function("own_edited:f")
 
 
@@ -70,5 +68,5 @@ def test_a_loss_is_looked_up_once_so_that_an_edit_stops_no_run(folder: Path) -> 
 
 def test_a_loss_of_another_file_than_was_planned_is_refused(folder: Path) -> None:
     write(folder, "own_other", "def f(logits, labels, context):\n    return 1\n")
-    with pytest.raises(InputError, match="own_other:f is not the one that was planned"):
+    with pytest.raises(InputError, match="own_other:f changed since the plan"):
         LOSSES.find("own_other:f", "0" * 64)

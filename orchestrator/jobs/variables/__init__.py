@@ -1,6 +1,6 @@
-"""Environment variables that a job is handed in a file: as Ray hands them they stand in its logs.
+"""Environment variables of a job, in a file, because Ray writes its own variables to its logs.
 
-A copy of this folder, with the file, is sent with a job under the name ``segtransfer_variables``.
+A copy of this folder, with the file, is uploaded with a job as package ``segtransfer_variables``.
 """
 
 import json
@@ -11,5 +11,5 @@ FILE = "variables.json"
 
 
 def hand_over() -> None:
-    """Set the variables in this process; Ray calls this in every worker of the job."""
+    """Set the variables in this process; Ray calls the function in every worker of the job."""
     os.environ.update(json.loads(Path(__file__).with_name(FILE).read_text()))

@@ -1,6 +1,6 @@
 """Maintenance of a store: verify, repair, merge, compact, and garbage collection.
 
-All five may run beside writing drivers, and may be stopped at any moment.
+All five may run beside drivers that write the store, and may be killed at any moment.
 """
 
 from segtransfer.store.maintenance.compact import CompactReport, compact

@@ -25,9 +25,9 @@ class CompactReport:
 
     Attributes:
         rows: The number of rows written.
-        files: The number of files that hold these rows now.
+        files: The number of files written.
         replaced: The number of files deleted.
-        left: The damaged files, which are kept.
+        left: The paths of damaged files, which are kept.
     """
 
     rows: int
@@ -50,8 +50,15 @@ def compact(store: Store) -> CompactReport:
     A file is deleted only after another file with its rows has been written and read back. So an
     interruption at any point, or a second compaction at the same time, leaves every row readable.
 
-    A compaction first waits until gc and repair have ended. Beside a compaction gc keeps all rows,
+    A compaction first waits until gc and repair have ended. During a compaction gc keeps all rows,
     and repair refuses.
+
+    Returns:
+        The numbers of rows and files; all 0 if the store has no single row, and at most one
+        compacted file with few rows.
+
+    Raises:
+        StoreError: The store cannot be written, or a written file reads back with other bytes.
     """
     with in_use(store, "store compact"):
         return _compact(store)
@@ -72,7 +79,7 @@ def _compact(store: Store) -> CompactReport:
         sources = [entry.source for entry in batch if entry.source is not None]
         replaced += sum(in_threads(store, lambda info: remove_unchanged(store, info), sources))
     for file in small:
-        # Two compactions may write the same file; a file just written is no source.
+        # Another compaction may have written the same file, so a written file is kept.
         if file.path not in written and file.path not in left:
             store.files.delete(file.path)
             replaced += 1
@@ -80,25 +87,40 @@ def _compact(store: Store) -> CompactReport:
 
 
 def write_compacted(store: Store, rows: list[CommitRow]) -> str:
-    """Write the newest row of each key into one file, and return its path.
+    """Write the newest row of each key into a file of compacted rows.
+
+    Args:
+        store: The store.
+        rows: The rows, perhaps several of a key.
+
+    Returns:
+        The path of the file, which follows from its content.
 
     Raises:
-        OSError: If the file reads other than it was written.
+        StoreError: The file cannot be written, or reads back with other bytes.
     """
-    # Compactions at the same time can leave two files that hold the same rows.
+    # Compactions at the same time can leave the same rows in two files.
     newest = {row.key: row for row in sorted(rows, key=lambda row: (row.key, row.created))}
     content = encode_rows(list(newest.values()))
     digest = hashlib.sha256(content).hexdigest()
     path = f"{COMPACTED}/{digest}.parquet"
     store.files.write(path, content)
     if store.files.read(path) != content:
-        raise StoreError(None, f"{path} of store {store.location} reads other than it was written; "
-                         "nothing was removed: check the disk")  # fmt: skip
+        raise StoreError(None, f"{path} of store {store.location} reads back with other bytes than "
+                         "were written; no file was removed: check the disk")  # fmt: skip
     return path
 
 
 def remove_unchanged(store: Store, info: FileInfo) -> bool:
-    """Delete a file unless it was written again since; return whether it was deleted."""
+    """Delete a file unless the file was written since a listing.
+
+    Args:
+        store: The store.
+        info: The file as listed: path, size and time.
+
+    Returns:
+        Whether the file was deleted.
+    """
     if store.files.info(info.path) != info:
         return False
     store.files.delete(info.path)

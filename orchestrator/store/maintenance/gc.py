@@ -9,7 +9,8 @@ from typing import Any
 
 from segtransfer.errors import InputError
 from segtransfer.store import CommitRow, Store
-from segtransfer.store.files import PARTIAL, FileInfo
+from segtransfer.store.files import FileInfo
+from segtransfer.store.local_disk import PARTIAL
 from segtransfer.store.maintenance.compact import remove_unchanged, write_compacted
 from segtransfer.store.maintenance.leases import LEASES, removing, store_time, users
 from segtransfer.store.maintenance.reading import RowIndex, in_threads, named_results, read_rows
@@ -26,7 +27,7 @@ GRACE_SECONDS = 3600  # within which a file without a row may belong to a write 
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file to delete, or rows to delete from a file of compacted rows, and the reason.
+    """A file to delete, or rows to delete from a file of compacted rows.
 
     Attributes:
         reason: The kind of garbage, in words.
@@ -40,13 +41,18 @@ class Garbage:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that the deletion frees; 0 for rows of a file of compacted rows."""
+        """Return the bytes that the deletion frees; 0 for rows of a file of compacted rows."""
         return 0 if self.keys else self.info.nbytes
 
 
 @dataclass(frozen=True)
 class GarbageReport:
-    """The garbage in the order of deletion, and notes on files kept for want of knowledge."""
+    """The result of a search for garbage.
+
+    Attributes:
+        garbage: The garbage, in the order of deletion.
+        notes: Sentences on files kept although they may be garbage, with the reason.
+    """
 
     garbage: tuple[Garbage, ...]
     notes: tuple[str, ...]
@@ -61,8 +67,9 @@ def find_garbage(
 ) -> GarbageReport:
     """List unneeded files, and delete nothing.
 
-    Garbage are blobs without a row, interrupted writes, unreadable rows, and failures of tasks that
-    are done since. Files younger than an hour are kept: a driver may be about to write their row.
+    Garbage is: blobs without a row, partial files of interrupted writes, unreadable rows, ended
+    leases, and failures of tasks that have a result. Files younger than an hour are kept, because a
+    driver may be about to write their row.
 
     Args:
         store: The store to search.
@@ -70,11 +77,14 @@ def find_garbage(
         unreferenced: Also list the rows and shards that no remaining experiment or trial names.
         now: The time in seconds since 1970. Default: the current time.
 
+    Returns:
+        The garbage and notes. If rows are unreadable, no blob is garbage.
+
     Raises:
-        InputError: If the description of an experiment or trial is unreadable.
+        InputError: The description of an experiment or trial is unreadable, with ``unreferenced``.
     """
     old_enough = (time.time() if now is None else now) - GRACE_SECONDS
-    # Listed before the rows are read, so that a blob whose row is written meanwhile is named.
+    # Listed before the rows are read, so that every listed blob with a new row counts as named.
     infos = {info.path: info for info in store.files.infos("")}
     old = {path: i for path, i in infos.items() if i.mtime_ns / 1e9 < old_enough}
     index = read_rows(store)
@@ -99,30 +109,38 @@ def find_garbage(
 
 
 def _notes(index: RowIndex, used: str) -> tuple[str, ...]:
-    """Return a sentence per kind of files that stay for want of knowledge, or because of a run."""
+    """Return a sentence per reason why files are kept: a run, or unreadable rows."""
     notes = []
     if used:
         notes.append(
-            f"{used} uses this store: experiments, rows and shards stay until it has ended"
+            f"{used} uses this store: experiments, rows and shards are kept; run gc again after "
+            "its end"
         )
     if index.unreadable:
         notes.append(
-            f"{len(index.unreadable)} files hold rows that cannot be read, so which blobs are "
-            "needed is not known, and all stay: run segtransfer store repair, and gc after it"
+            f"{len(index.unreadable)} files have unreadable rows, so which blobs are needed is not "
+            "known, and all blobs are kept: run segtransfer store repair, then gc again"
         )
     return tuple(notes)
 
 
 def remove_garbage(store: Store, garbage: Iterable[Garbage]) -> int:
-    """Delete garbage, rows before their blobs, and return the bytes freed.
+    """Delete garbage, rows before their blobs.
 
-    Everything is looked at once more: a file that was written since the listing is kept, and so is
-    a row, shard or blob that an experiment, a trial or a row has come to name. While a run or a
-    search uses the store, all experiments, rows and shards are kept, and so is a file that is
+    Each item is checked again before its deletion. A file written since the listing is
+    kept, and so is a row, shard or blob named since the listing by an experiment, trial or row.
+    While a run or a search uses the store, all experiments, rows and shards are kept, and all files
     younger than an hour by the store's own clock.
 
+    Args:
+        store: The store.
+        garbage: Garbage of ``find_garbage``.
+
+    Returns:
+        The bytes freed.
+
     Raises:
-        InputError: If another removal is under way, or a description has become unreadable.
+        InputError: Another removal is in progress, or a description has become unreadable.
     """
     freed = 0
     spare: dict[str, list[Garbage]] = defaultdict(list)
@@ -137,7 +155,7 @@ def remove_garbage(store: Store, garbage: Iterable[Garbage]) -> int:
 
 
 def _still_garbage(store: Store, garbage: list[Garbage], *, in_use: bool) -> list[Garbage]:
-    """Return the listed garbage that nothing has come to need since the listing."""
+    """Return the listed garbage without items that are needed since the listing."""
     if in_use:
         old_enough = store_time(store) - GRACE_SECONDS
         garbage = [
@@ -183,7 +201,7 @@ def _remove(store: Store, item: Garbage) -> bool:
     try:
         rows = list(CompactedFile(store.files, item.info.path).rows())
     except FileNotFoundError:
-        return False  # compacted again meanwhile
+        return False  # another compaction replaced the file
     kept = [row for key, row in rows if key not in item.keys and row is not None]
     if not kept or write_compacted(store, kept) != item.info.path:
         store.files.delete(item.info.path)
@@ -224,7 +242,7 @@ def _shard_garbage(old: dict[str, FileInfo], needed: set[str]) -> list[Garbage]:
 def _unreadable_rows(old: dict[str, FileInfo], index: RowIndex) -> list[Garbage]:
     """Return the old files in which no row is readable."""
     return [
-        Garbage("rows that cannot be read", old[path])
+        Garbage("unreadable rows", old[path])
         for path in index.unreadable
         if path in old and (ROW_PATH.fullmatch(path) or index.unreadable[path] == 0)
     ]
@@ -243,7 +261,7 @@ def _referenced(store: Store, dropped: Sequence[str]) -> tuple[set[str], set[str
     """Return the keys and the shards that the remaining experiments and all trials name.
 
     Raises:
-        InputError: If the description of an experiment or trial is unreadable.
+        InputError: The description of an experiment or trial is unreadable.
     """
     described: dict[str, Any] = {
         f"experiments/{identity}.json": content
@@ -267,7 +285,7 @@ def _referenced(store: Store, dropped: Sequence[str]) -> tuple[set[str], set[str
 
 
 def _leftovers(old: dict[str, FileInfo], index: RowIndex) -> list[Garbage]:
-    """Return interrupted writes, ended leases, and failures of tasks that are done since."""
+    """Return partial files of interrupted writes, ended leases, and failures of done tasks."""
     garbage = []
     for path, info in old.items():
         name = path.rsplit("/", 1)[-1]
@@ -275,9 +293,9 @@ def _leftovers(old: dict[str, FileInfo], index: RowIndex) -> list[Garbage]:
         if path.startswith(f"{LEASES}/"):
             garbage.append(Garbage("leases that have ended", info))
         elif name.startswith(PARTIAL):
-            garbage.append(Garbage("writes that were cut off", info))
+            garbage.append(Garbage("partial files of interrupted writes", info))
         elif path.startswith("failures/") and row is not None and _before(info, row):
-            garbage.append(Garbage("failures of tasks that are done since", info))
+            garbage.append(Garbage("failures of tasks that have a result", info))
     return garbage
 
 

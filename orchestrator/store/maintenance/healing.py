@@ -1,4 +1,4 @@
-"""Stored AEs that are lost: which attacks to compute again, and which scores after them."""
+"""Lost AEs of stored attacks: the attacks to compute again, and the scores of these AEs."""
 
 from collections.abc import Iterable
 
@@ -10,19 +10,19 @@ from segtransfer.store.reports import is_attack_report
 class LostImages:
     """The stored attacks of a run whose AEs or reports are missing or damaged.
 
-    In a folder the AEs are read and compared with their hash. In a bucket, which keeps hashes of
-    its own, the AEs only have to exist.
+    In a folder the AEs are read and compared with their hash. In a bucket, which checks hashes
+    itself, only the existence of the AEs is checked.
 
     Attributes:
         keys: The keys of these attacks.
     """
 
     def __init__(self, store: Store, attacks: Iterable[str]) -> None:
-        """Look at the AEs of attacks.
+        """Check the AEs and the report of each attack.
 
         Args:
             store: The store.
-            attacks: The keys of attacks that count as done.
+            attacks: The keys of attacks with a stored result.
         """
         self._store = store
         attacks = sorted(attacks)
@@ -34,13 +34,15 @@ class LostImages:
         self.keys = frozenset(lost)
         rows = {key: store.row(key) for key in lost}
         self._hashes = {key: row.sha256 for key, row in rows.items() if row is not None}
-        # Without a row, AEs that were stored under their hash before are known to be the same.
+        # Without a row, the same AEs are recognised by the path of their blob, which is their hash.
         self._blobs = set(store.files.names("blobs")) if len(self._hashes) < len(lost) else set()
 
     def changed(self) -> frozenset[str]:
-        """Return the attacks whose AEs, computed again, are or may be others than before.
+        """Compare the AEs with those of before, after the attacks were computed again.
 
-        Their scores belong to other images, so that the scores have to be computed again.
+        Returns:
+            The keys of attacks whose AEs differ, or may differ, from the lost AEs. The stored
+            scores of these attacks belong to other images and have to be computed again.
         """
         rows = {key: self._store.row(key) for key in self.keys}
         return frozenset(

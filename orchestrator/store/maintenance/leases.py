@@ -1,12 +1,12 @@
-"""Leases: small files in a store that say who uses it, so that nothing in use is removed.
+"""Leases: small files in a store that name its users, so that no file in use is removed.
 
     leases/use-<id>.json      a run, a search, a merge or a compaction relies on stored results
     leases/removal-<id>.json  gc or repair removes files
 
-Each side writes its own lease before it looks for leases of the other side, so that at least one of
-two processes that start together sees the other. A lease ends with its process: at once for
-processes of the same machine, and for all others 10 minutes after the last renewal. Times are those
-of the store's files, because clocks of machines differ.
+Each side writes its own lease before reading the leases of the other side, so that at least one of
+two processes that start together sees the other. A lease ends with its process: at once for a
+process of the same machine, else 10 minutes after the last renewal. Times are those of the store's
+files, because clocks of machines differ.
 """
 
 import json
@@ -30,7 +30,7 @@ from segtransfer.store.store import parse
 LEASES = "leases"
 DURATION = 600.0  # seconds from the last renewal to the end of a lease
 RENEWAL = 60.0  # seconds between renewals
-PAUSE = 1.0  # seconds between two looks of a run that waits for gc
+PAUSE = 1.0  # seconds between two checks of a run that waits for gc
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +51,14 @@ class _Lease:
 
     @property
     def is_of_here(self) -> bool:
-        """Whether the holder is a process whose end can be seen from here."""
+        """Return whether the holder is a process of this machine, whose end can be observed."""
         machine, pid = self.holder.get("machine"), self.holder.get("pid")
         return (
             type(pid) is int and 0 < pid < 2**31 and machine is not None and machine == _machine()
         )
 
     def in_words(self) -> str:
-        """Return the holder, and the end of the lease if the holder may have died unseen."""
+        """Return the holder, and the latest end of the lease of a holder on another machine."""
         if not {"who", "pid", "host"} <= self.holder.keys():
             return "an unknown program"
         process = f"process {self.holder['pid']} on {self.holder['host']}"
@@ -74,17 +74,21 @@ def in_use(store: Store, who: str) -> Iterator[None]:
 
     Args:
         store: The store.
-        who: The user of the store, in words.
+        who: The user of the store, in words, for example ``run quickstart``.
+
+    Yields:
+        None, once no removal is in progress. The wait has no limit; the log names the holders.
+        The lease ends with the block, also after an error.
 
     Raises:
-        StoreError: If the store cannot be written.
+        StoreError: The store cannot be written.
     """
     with _held(store, "use", who) as own:
-        told = False
+        warned = False
         while others := _live(store, own, "removal"):
-            if not told:
+            if not warned:
                 log.warning("waiting for %s to end", _described(others))
-            told = True
+            warned = True
             time.sleep(PAUSE)
         yield
 
@@ -95,14 +99,14 @@ def removing(store: Store, who: str) -> Iterator[str]:
 
     Args:
         store: The store.
-        who: The verb that removes files.
+        who: The command that removes files, for example ``store gc``.
 
     Yields:
-        The runs and searches that use the store, in words; empty if there are none.
+        The runs and searches that use the store, in words; empty for none.
 
     Raises:
-        InputError: If another removal is under way.
-        StoreError: If the store cannot be written.
+        InputError: Another removal is in progress.
+        StoreError: The store cannot be written.
     """
     with _held(store, "removal", who) as own:
         _refuse(store, _live(store, own, "removal"))
@@ -112,20 +116,25 @@ def removing(store: Store, who: str) -> Iterator[str]:
 def _refuse(store: Store, removals: list[_Lease]) -> None:
     if removals:
         raise InputError(
-            f"store {store.location} is being cleaned by {_described(removals)}; nothing "
-            "was changed: wait until it has ended"
+            f"store {store.location} is being cleaned by {_described(removals)}; no file was "
+            "removed: run the command again after its end"
         )
 
 
 def users(store: Store) -> str:
-    """Return the runs and searches that use a store, in words; empty if there are none."""
+    """Return the runs and searches that use a store, in words; empty for none.
+
+    Returns:
+        The holders, separated by commas, for example ``run r (process 7 on host b)``.
+    """
     return _described(_live_at(store, store_time(store), "use"))
 
 
 def store_time(store: Store) -> float:
-    """Return the time in seconds since 1970 by the clock of the store.
+    """Return the current time by the clock of the store's file system or bucket.
 
-    A store that cannot be written has no clock of its own: the time is then that of this machine.
+    Returns:
+        Seconds since 1970; by the clock of this machine if the store cannot be written.
     """
     try:
         with _held(store, "probe", "the time") as path:
@@ -136,7 +145,7 @@ def store_time(store: Store) -> float:
 
 @contextmanager
 def _held(store: Store, kind: str, who: str) -> Iterator[str]:
-    """Write a lease, renew it in a thread, delete it at the end; yield its path."""
+    """Write a lease, renew the lease in a thread, delete the lease at the end; yield its path."""
     path = f"{LEASES}/{kind}-{uuid.uuid4().hex}.json"
     holder = {"who": who, "host": socket.gethostname(), "pid": os.getpid()}
     content = json.dumps(holder | {"machine": _machine()}).encode()
@@ -171,7 +180,7 @@ def _live_at(store: Store, now: float, kind: str) -> list[_Lease]:
     leases = []
     for info in store.files.infos(LEASES):
         age = now - info.mtime_ns / 1e9
-        # A time far ahead is not of this store's clock.
+        # A time far ahead is from another clock, so the lease is ignored.
         if info.path.startswith(f"{LEASES}/{kind}-") and abs(age) < DURATION:
             holder = parse(store.files.read(info.path) or b"") or {}
             leases.append(_Lease(info.path, holder, DURATION - age))
@@ -179,7 +188,7 @@ def _live_at(store: Store, now: float, kind: str) -> list[_Lease]:
 
 
 def _is_gone(pid: int) -> bool:
-    """Return whether no process of this machine has an id."""
+    """Return whether no process of this machine has this id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -190,7 +199,7 @@ def _is_gone(pid: int) -> bool:
 
 
 def _machine() -> str | None:
-    """Return the name of the space of process ids; None if the system gives no name."""
+    """Return the name of the namespace of process ids; None if the system gives no name."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"

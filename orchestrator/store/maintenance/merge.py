@@ -14,7 +14,15 @@ from segtransfer.store.store import SHARD_PATH
 
 @dataclass(frozen=True)
 class MergeReport:
-    """The numbers of copied rows, shards, experiments and bytes, and notes on results left out."""
+    """The result of a merge.
+
+    Attributes:
+        rows: The number of copied rows.
+        shards: The number of copied shards.
+        experiments: The number of copied descriptions of experiments.
+        nbytes: The bytes of copied blobs.
+        notes: A clause per reason for which results were left out, with their number.
+    """
 
     rows: int
     shards: int
@@ -32,13 +40,19 @@ def merge(store: Store, other: Store) -> MergeReport:
 
     Args:
         store: The store to copy into.
-        other: The store to copy from; it is not changed.
+        other: The store to copy from, which is only read.
+
+    Returns:
+        The numbers of copies, and notes on results left out.
 
     Raises:
-        InputError: If both are the same store.
+        InputError: Both are the same store.
+        StoreError: A store cannot be read or written.
     """
     if other.location == store.location:
-        raise InputError(f"store {store.location} cannot be merged into itself")
+        raise InputError(
+            f"store {store.location} cannot be merged into itself; name two different stores"
+        )
     with in_use(store, "store merge"):
         return _merge(store, other)
 
@@ -48,11 +62,11 @@ def _merge(store: Store, other: Store) -> MergeReport:
     ours = read_rows(store)
     notes: Counter[str] = Counter()
     if theirs.unreadable:
-        notes["files with rows that are torn or altered"] += len(theirs.unreadable)
+        notes["files with damaged rows"] += len(theirs.unreadable)
     shards = _copy_shards(store, other, notes)
     wanted = _wanted(ours, theirs, _sizes(store), _sizes(other), notes)
     copied = list(in_threads(store, lambda row: _copy_row(store, other, row), wanted))
-    notes["rows whose blob is missing or damaged there"] += copied.count(0)
+    notes["rows whose blob is missing or damaged"] += copied.count(0)
     held_here = store.descriptions()
     experiments = {k: e for k, e in other.descriptions().items() if k not in held_here}
     for identity, content in experiments.items():
@@ -82,25 +96,28 @@ def _wanted(
     offered: dict[str, int],
     notes: Counter[str],
 ) -> list[CommitRow]:
-    """Return their rows that we lack, or whose blob we lack or hold truncated; attacks first."""
+    """Return the rows of ``theirs`` to copy, attacks first.
+
+    A row is copied if ``ours`` lacks the row, or lacks its blob or has the blob in another size.
+    """
     wanted = []
     for key, row in theirs.rows.items():
         mine = ours.rows.get(key)
         their_attack = theirs.rows.get(row.images or "")
         our_attack = ours.rows.get(row.images or "")
         if mine is not None and mine.sha256 != row.sha256:
-            notes["results that differ from those here, which stay"] += 1
+            notes["results that differ from the results here, which are kept"] += 1
         elif mine is not None and held.get(row.blob) == offered.get(row.blob):
             continue
         elif their_attack and our_attack and their_attack.sha256 != our_attack.sha256:
-            notes["evaluations of AEs that differ from those here"] += 1
+            notes["evaluations of AEs that differ from the AEs here"] += 1
         else:
             wanted.append(row)
     return sorted(wanted, key=lambda row: (row.kind != "attack", row.key))
 
 
 def _copy_row(store: Store, other: Store, bare: CommitRow) -> int:
-    """Copy a blob, then its row; return the bytes, 0 if the blob is missing or damaged."""
+    """Copy a blob, then its row; return the bytes, or 0 for a missing or damaged blob."""
     row = other.row(bare.key)
     content = other.blob(row) if row is not None else None
     if row is None or content is None:
@@ -122,7 +139,7 @@ def _copy_shards(store: Store, other: Store, notes: Counter[str]) -> int:
             continue
         shard = other.shard(match[2])
         if shard is None:
-            notes["shards that are damaged there"] += 1
+            notes["damaged shards"] += 1
         else:
             store.put_shard(shard)
             copied += 1

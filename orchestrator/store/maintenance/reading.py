@@ -1,4 +1,4 @@
-"""Every row of a store, read several files at a time, for all maintenance."""
+"""All rows of a store, read in several threads, for all maintenance."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +10,8 @@ from segtransfer.errors import InputError
 from segtransfer.store import CommitRow, Store
 from segtransfer.store.rows import COMPACTED, ROW_PATH, ROWS
 
-THREADS = 3  # each holds a whole file, so memory grows with the threads
-BUCKET_THREADS = 16  # each read waits for its answer
+THREADS = 3  # each has a whole file in memory
+BUCKET_THREADS = 16  # more, because each read waits for the network
 
 Item = TypeVar("Item")
 Mapped = TypeVar("Mapped")
@@ -31,16 +31,19 @@ class RowIndex:
 
 
 def open_existing(location: str) -> Store:
-    """Return the store at a folder or URL.
+    """Open a store that must exist, so that a mistyped location is an error.
+
+    Args:
+        location: A folder, or the URL of a folder or bucket.
 
     Raises:
-        InputError: If there is no store, so that a mistyped location is no empty store.
+        InputError: The location has no row and no experiment, or is no location of a store.
     """
     store = Store(location)
     if not any(store.files.names(folder) for folder in (ROWS, COMPACTED, "experiments")):
         raise InputError(
-            f"{store.location} holds no store: there is nothing in {ROWS}/, {COMPACTED}/ or "
-            "experiments/; give the folder or URL that runtime.store named"
+            f"{store.location} holds no store: {ROWS}/, {COMPACTED}/ and experiments/ are empty; "
+            "give the folder or URL of runtime.store"
         )
     return store
 
@@ -48,12 +51,15 @@ def open_existing(location: str) -> Store:
 def in_threads(
     store: Store, function: Callable[[Item], Mapped], items: Iterable[Item]
 ) -> Iterator[Mapped]:
-    """Yield the function of each item, in order, from several threads with a bounded queue.
+    """Call a function on each item in several threads, with a bounded queue.
 
     Args:
-        store: The store that the function reads; a bucket is read by more threads than a folder.
-        function: The function, whose results are small.
+        store: The store that the function reads. A bucket is read by 16 threads, a folder by 3.
+        function: The function. Up to 16 results per thread are in memory.
         items: The items.
+
+    Yields:
+        The results, in the order of the items. An exception of the function is raised here.
     """
     iterator = iter(items)
     threads = BUCKET_THREADS if store.remote else THREADS
@@ -63,10 +69,15 @@ def in_threads(
 
 
 def read_rows(store: Store) -> RowIndex:
-    """Return all rows. If a key has several, it is the row that ``Store.row`` returns."""
+    """Read all rows of a store.
+
+    Returns:
+        The rows by key, without their reports. Of several rows with a key, the row is the one that
+        ``Store.row`` returns.
+    """
     unreadable: dict[str, int] = {}
     single: dict[str, CommitRow] = {}
-    # Single rows come first, so that a row that is compacted meanwhile is found in its new file.
+    # Single rows come first: a row that is compacted between the reads is found in its new file.
     keys = single_keys(store)
     for key, row in zip(
         keys, in_threads(store, lambda k: bare(store.single_row(k)), keys), strict=True
@@ -98,7 +109,7 @@ def _compacted(store: Store, unreadable: dict[str, int]) -> dict[str, CommitRow]
 
 
 def single_keys(store: Store) -> list[str]:
-    """Return the keys of the rows in files of their own, sorted."""
+    """Return the keys of all single-row files, sorted."""
     matches = (ROW_PATH.fullmatch(name) for name in store.files.names(ROWS))
     return sorted(match[2] for match in matches if match)
 
@@ -115,13 +126,14 @@ def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 def named_results(content: dict[str, Any] | None) -> tuple[set[str], set[str]] | None:
-    """Return the keys of the tasks, and the shards, that an experiment or trial names.
+    """Return the tasks and shards that an experiment or trial needs.
 
     Args:
-        content: The description of the experiment or trial, None if it is damaged.
+        content: The description of the experiment or trial; None for a damaged description.
 
     Returns:
-        None if the description is no such list.
+        The keys of the tasks, and the ids of the shards. None if the description has no valid
+        lists of cells and shards.
     """
     cells, shards = (content or {}).get("cells"), (content or {}).get("shards")
     if not isinstance(cells, list) or not isinstance(shards, list):

@@ -1,4 +1,4 @@
-"""Repair: list everything that is damaged, and remove it on request, so that runs compute it."""
+"""Repair: list damaged files, and remove them on request, so that runs compute them again."""
 
 import hashlib
 from collections import defaultdict
@@ -41,27 +41,36 @@ class Damage:
 def find_damage(store: Store) -> tuple[Damage, ...]:
     """List damaged rows, blobs, shards and descriptions, and change nothing.
 
-    A row is damaged if the row itself is torn or altered, or if its blob is missing, altered, or
-    does not hold the arrays of such a task. A folder or a link to nowhere in the place of a file is
-    damage, too.
+    A row is damaged if the row itself is damaged, or if its blob is missing, altered,
+    or has no arrays of such a task. A folder or a broken link in the place of a file is damage too.
+
+    Returns:
+        The damage, sorted by path, at most one item per path.
     """
     return _Look(store).damages()
 
 
 def remove_damage(store: Store, damages: Iterable[Damage]) -> int:
-    """Remove what is still damaged of a list, and return the number of removed parts.
+    """Remove the items of a list that are still damaged.
+
+    Args:
+        store: The store.
+        damages: Damage of ``find_damage``.
+
+    Returns:
+        The number of removed items.
 
     Raises:
-        InputError: If a run, a search or another removal uses the store.
+        InputError: A run or a search uses the store, or another removal is in progress.
     """
     listed = {damage.path: damage for damage in damages}
     with removing(store, "store repair") as users:
         if users:
             raise InputError(
-                f"store {store.location} is used by {users}; nothing was removed: wait until it "
-                "has ended"
+                f"store {store.location} is used by {users}; no file was removed: repair again "
+                "after its end"
             )
-        # The second look: a run may have computed a listed result again since.
+        # Checked again, because a run may have computed a listed result since the listing.
         found = _Look(store, listed).damages()
         for damage in found:
             _remove(store, damage)
@@ -82,7 +91,7 @@ def _remove(store: Store, damage: Damage) -> None:
 
 
 class _Look:
-    """A look at all files of a store, or again at the parts of a list of damage."""
+    """A check of all files of a store, or of the items of a list of damage."""
 
     def __init__(self, store: Store, listed: Mapping[str, Damage] | None = None) -> None:
         self._store = store
@@ -97,21 +106,21 @@ class _Look:
         return tuple(by_path[path] for path in sorted(by_path) if self._has(by_path[path]))
 
     def _has(self, damage: Damage) -> bool:
-        """Return whether the list has the file, or the rows of the file."""
+        """Return whether the list has the whole file, or rows of the file, as the damage has."""
         if self._listed is None:
             return True
         listed = self._listed.get(damage.path)
         return listed is not None and bool(listed.keys) == bool(damage.keys)
 
     def _names(self, folder: str) -> list[str]:
-        """Return the paths to look at below a folder."""
+        """Return the paths to check below a folder."""
         names = self._store.files.names(folder)
         return names if self._listed is None else [name for name in names if name in self._listed]
 
     def _shards(self) -> Iterator[Damage]:
         for name in self._names("shards"):
             if (match := SHARD_PATH.fullmatch(name)) and self._store.shard(match[2]) is None:
-                yield Damage(name, "its images or labels are torn or altered")
+                yield Damage(name, "the images or labels are damaged")
 
     def _descriptions(self) -> Iterator[Damage]:
         for name in (name for folder in DESCRIPTIONS for name in self._names(folder[:-1])):
@@ -136,12 +145,12 @@ class _Look:
             yield Damage(path, sentence, frozenset() if whole else frozenset(bad))
         for path in sorted(blobs):
             if self._is_altered(path):
-                yield Damage(path, "its content is not what its name says")
+                yield Damage(path, "the content has another hash than the name")
 
     def _checked(self) -> Iterator[tuple[str, str, CommitRow | None, str | None]]:
         """Yield path, key and row of every row, and the problem or None.
 
-        The key is empty for a file in which no row can be found.
+        The key is empty for a file without a readable row.
         """
         entries = self._entries()
         while batch := list(islice(entries, 1000)):
@@ -152,7 +161,7 @@ class _Look:
                 yield *entry, problem
 
     def _entries(self) -> Iterator[tuple[str, str, CommitRow | None]]:
-        """Yield path, key and row of every row, also of rows that a newer row replaces."""
+        """Yield path, key and row of every row, also of rows with a newer row."""
         for name in sorted(self._names(ROWS)):
             if match := ROW_PATH.fullmatch(name):
                 yield name, match[2], self._store.single_row(match[2])
@@ -173,11 +182,11 @@ class _Look:
     def _problem(self, row: CommitRow | None) -> str | None:
         """Return the reason why a row or its blob is damaged, or None."""
         if row is None:
-            return "torn or altered"
+            return "damaged"
         return blob_problem(row, self._store.files.read(row.blob), self._expected)
 
     def _is_altered(self, path: str) -> bool:
-        """Return whether a blob exists with another content than its name says."""
+        """Return whether a blob exists and its content has another hash than its name."""
         match, content = BLOB_PATH.fullmatch(path), self._store.files.read(path)
         found = None if content is None else hashlib.sha256(content).hexdigest()
         return match is not None and found not in (None, match[2])

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segtransfer.store import CommitRow, Store, arrays
-from segtransfer.store.files import PARTIAL, FileInfo
+from segtransfer.store.files import FileInfo
+from segtransfer.store.local_disk import PARTIAL
 from segtransfer.store.maintenance.gc import GRACE_SECONDS
 from segtransfer.store.maintenance.reading import in_threads, named_results, read_rows
 from segtransfer.store.reports import is_attack_report
@@ -21,12 +22,19 @@ Anomaly = Literal["damaged", "orphaned", "foreign", "partial"]
 DESCRIPTIONS = ("experiments/", "searches/")
 _OTHER_FOLDERS = ("calibration/", "failures/", "leases/", "reports/", "unlogged/", *DESCRIPTIONS)
 DESCRIPTION_PATH = re.compile(r"(experiments|searches/[^/]+)/[^/]+\.json")
-_NOT_DONE = "the task counts as not done: run the experiment again"
+_NOT_DONE = "the task counts as missing: run the experiment again"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A file with a problem, and a sentence on the problem and its cure."""
+    """A file with a problem.
+
+    Attributes:
+        kind: The kind of problem: damaged content, a blob without a row, a file of another
+            program, or a partial file of a write.
+        path: The path below the root of the store.
+        sentence: The problem, and the remedy if there is one.
+    """
 
     kind: Anomaly
     path: str
@@ -35,7 +43,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The numbers of files read, and the findings."""
+    """The result of a verification.
+
+    Attributes:
+        rows: The number of readable rows.
+        blobs: The number of blobs with a row.
+        shards: The number of shards.
+        experiments: The number of descriptions of experiments and trials.
+        nbytes: The bytes of all files.
+        findings: The findings, sorted by kind and path.
+    """
 
     rows: int
     blobs: int
@@ -46,13 +63,20 @@ class VerifyReport:
 
     @property
     def sound(self) -> bool:
-        """Whether no file is damaged."""
+        """Return whether no file is damaged."""
         return not any(finding.kind == "damaged" for finding in self.findings)
 
 
 def verify(store: Store) -> VerifyReport:
-    """Read every file of a store and check rows, hashes, arrays and shapes; change nothing."""
-    # Listed first, so that a blob that is committed meanwhile is named by a row read later.
+    """Read every file of a store and check rows, hashes, arrays and shapes; change nothing.
+
+    Returns:
+        The numbers of files, and a finding per file with a problem.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    # Listed first, so that every listed blob with a new row counts as named.
     infos = store.files.infos("")
     index = read_rows(store)
     findings = [_unreadable(path, count) for path, count in index.unreadable.items()]
@@ -62,8 +86,8 @@ def verify(store: Store) -> VerifyReport:
     for shard_id, images in zip(shards, contents, strict=True):
         if images is None:
             path = f"shards/{shard_id[:2]}/{shard_id}.arrow"
-            sentence = "its images or labels are torn or altered: run an experiment on its data"
-            findings.append(Finding("damaged", path, f"{sentence} again"))
+            sentence = "the images or labels are damaged: run the experiment again"
+            findings.append(Finding("damaged", path, sentence))
         else:
             expected[shard_id] = images
     named: dict[str, list[CommitRow]] = defaultdict(list)
@@ -94,7 +118,11 @@ def verify(store: Store) -> VerifyReport:
 
 
 def misplaced(store: Store) -> dict[str, str]:
-    """Return what is in the place of a file of the store and is no file, in words, by path."""
+    """Return the paths of folders, broken links, pipes and devices in the place of files.
+
+    Returns:
+        A description of each obstacle by path below the root.
+    """
     folders, names = store.files.folders(""), set(store.files.names(""))
     found = dict.fromkeys(folders, "a folder is in the place of this file")
     found |= dict.fromkeys(
@@ -106,9 +134,9 @@ def misplaced(store: Store) -> dict[str, str]:
 
 def _unreadable(path: str, count: int) -> Finding:
     if ROW_PATH.fullmatch(path):
-        return Finding("damaged", path, f"this row is torn or altered; {_NOT_DONE}")
-    rows = f"{count} of its rows are" if count else "this file of compacted rows is"
-    return Finding("damaged", path, f"{rows} torn or altered; their tasks count as not done: run "
+        return Finding("damaged", path, f"the row is damaged; {_NOT_DONE}")
+    rows = f"{count} rows are" if count else "the file of compacted rows is"
+    return Finding("damaged", path, f"{rows} damaged; the tasks count as missing: run "
                                     "the experiments again")  # fmt: skip
 
 
@@ -140,66 +168,78 @@ def _with_report(store: Store, bare: CommitRow) -> CommitRow | None:
 def blob_problem(
     row: CommitRow, content: bytes | None, expected: Mapping[str, Outline | None]
 ) -> str | None:
-    """Return the reason why a blob is not the result that its row promises, or None.
+    """Return the problem of a blob that does not fit its row, or None.
 
     Args:
-        row: The row, with its report if it is one of an attack.
-        content: The bytes of the blob, None if there is no such file.
-        expected: The images of each shard by the shard's id, None for a missing shard.
+        row: The row. A row of an attack needs its report.
+        content: The bytes of the blob; None for a missing file.
+        expected: The ids and size of each shard's images by the shard's id, None for a missing
+            shard.
+
+    Returns:
+        A clause, or None if hash, arrays, image ids, sizes and report fit.
     """
     if content is None:
-        return "a row names it, and it is gone"
+        return "the blob of a row is missing"
     if hashlib.sha256(content).hexdigest() != row.sha256:
-        return f"its {len(content):,} bytes have another hash than its row says"
+        return f"the {len(content):,} bytes have another hash than in the row"
     return _wrong_arrays(row, content, expected.get(row.shard or ""))
 
 
 def _wrong_arrays(row: CommitRow, content: bytes, expected: Outline | None) -> str | None:
-    """Return the reason why a blob's arrays and its row do not fit, or None if they do."""
+    """Return the problem of a blob whose arrays do not fit its row, or None."""
     if row.kind == "attack":
         made = arrays.decode_images(content)
         if made is None:
-            return "these are no adversarial images"
+            return "the content is no adversarial images"
         ids, images = made
         shape, wanted = images.shape[-2:], expected and expected.size
         if not is_attack_report(row.report, len(images), len(ids)):
-            return "the report in its row is not that of such an attack"
+            return "the report in the row does not fit the attack"
     else:
         scores = arrays.decode_evaluation(content)
         if scores is None:
-            return "these are no scores of images"
+            return "the content is no scores of images"
         ids, shape = scores.image_ids, scores.predictions.shape[-2:]
         wanted = expected and expected.label_size
     if expected is None:
         return None
     if (ids, shape) != (expected.image_ids, wanted):
-        return "its images are not those of its shard"
+        return "the images differ from the images of the shard"
     return None
 
 
 def check_experiment(store: Store, path: str) -> Finding | None:
-    """Return a finding if the description of an experiment or trial cannot be read."""
+    """Check the description of an experiment or trial.
+
+    Args:
+        store: The store.
+        path: The path of the description below the root.
+
+    Returns:
+        A finding if the description cannot be read, else None.
+    """
     content = store.files.read(path)
     if content is not None and named_results(parse(content)) is not None:
         return None
-    return Finding("damaged", path, "this is no whole description: run its experiment again")
+    return Finding("damaged", path, "the description is damaged: run its experiment again")
 
 
 def _check_place(info: FileInfo, named: dict[str, list[CommitRow]]) -> Finding | None:
-    """Report a blob that no row names, a file of another program, or an unfinished write."""
+    """Return a finding for a blob without a row, a foreign file, or a partial file of a write."""
     recent = time.time() - info.mtime_ns / 1e9 < GRACE_SECONDS
     if info.path.rsplit("/", 1)[-1].startswith(PARTIAL):
-        sentence = "a write that goes on" if recent else "a write that was cut off: gc removes it"
+        sentence = "a write in progress" if recent else "an interrupted write: gc removes the file"
         return Finding("partial", info.path, sentence)
     if BLOB_PATH.fullmatch(info.path):
         if info.path in named:
             return None
-        sentence = "no row names it"
-        sentence += ", which may be yet to come" if recent else ": gc removes it"
+        sentence = "no row names the blob"
+        sentence += ", perhaps not yet" if recent else ": gc removes the blob"
         return Finding("orphaned", info.path, sentence)
     known = ROW_PATH, COMPACTED_PATH, SHARD_PATH
     if any(pattern.fullmatch(info.path) for pattern in known):
         return None
     if info.path.startswith(_OTHER_FOLDERS):
         return None
-    return Finding("foreign", info.path, "not a file of a store: it is left alone")
+    return Finding("foreign", info.path, "a file of another program, which is kept")

@@ -31,12 +31,26 @@ Transform = Annotated[
 
 
 def copies(transforms: Sequence[TransformSpec]) -> int:
-    """Return the number of forwards per gradient: the product of the transforms' copies."""
+    """Return the number of forwards per gradient: the product of the transforms' copies.
+
+    Args:
+        transforms: The chain, in the spec's order.
+
+    Returns:
+        1 or more; 1 for an empty chain.
+    """
     return prod(transform.views_per_step for transform in transforms)
 
 
 def relative_cost(transforms: Sequence[TransformSpec]) -> float:
-    """Return the mean cost of one gradient, in forwards at native size."""
+    """Return the mean cost of a gradient, in forwards at native size.
+
+    Args:
+        transforms: The chain, in the spec's order.
+
+    Returns:
+        The product over transforms of copies times relative area; 1 for an empty chain.
+    """
     return prod(transform.views_per_step * transform.relative_cost for transform in transforms)
 
 
@@ -47,11 +61,12 @@ def views(
 
     Args:
         images: float N x 3 x H x W in [0, 1].
-        transforms: Specs of transforms.
+        transforms: Specs of transforms, first applied first.
         context: The step's random numbers, the shard, and the model's size divisor.
 
     Yields:
-        A view per copy; every copy of a transform meets every copy of the next.
+        ``copies(transforms)`` views: every copy of a transform meets every copy of the next. The
+        last transform's copy varies fastest.
     """
     for numbers in _numbers(transforms):
         view = View(images)
@@ -62,7 +77,14 @@ def views(
 
 
 def scale_numbers(transforms: Sequence[TransformSpec]) -> Iterator[int]:
-    """Yield, for each of ``views``, the number of its scale of dynamic scaling; 0 without it."""
+    """Yield the number of the scale of dynamic scaling for each view, in the order of ``views``.
+
+    Args:
+        transforms: The chain, in the spec's order.
+
+    Yields:
+        0 to ``scales`` - 1; 0 for a chain without dynamic scaling.
+    """
     for numbers in _numbers(transforms):
         paired = zip(numbers, transforms, strict=True)
         yield next((n for n, t in paired if isinstance(t, DynamicScaling)), 0)

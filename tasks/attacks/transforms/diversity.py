@@ -1,4 +1,4 @@
-"""Input diversity: resize slightly, pad with zeros at a random place, and maybe resize back."""
+"""Input diversity: a slight resize, zero padding at a random place, perhaps a resize back."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -22,8 +22,15 @@ from segtransfer.tasks.schema import Number
 class InputDiversity(TransformSpec):
     """DI (Xie et al., CVPR 2019): resize to a ratio from U[low, high), pad with zeros to ``high``.
 
-    The paper's 299 -> 330 of classifiers is 1 -> 1.1. The transform applies with ``probability``,
-    else the model gets the native image.
+    The paper's 299 -> 330 pixels are the ratios 1 -> 1.1. All images of a step share the draw.
+
+    Attributes:
+        kind: The name, ``di``.
+        low: The smallest ratio of a side to its native length, in (0, 4]. Default 1.
+        high: The largest ratio, and the ratio of the padded image, in (0, 4]; ``low`` or more.
+            Default 1.1.
+        probability: The probability of the transform per step, in [0, 1]; otherwise the model gets
+            the native image. Default 0.5.
     """
 
     moves: ClassVar[bool] = True
@@ -39,14 +46,14 @@ class InputDiversity(TransformSpec):
         if self.high < self.low:
             raise PydanticCustomError(
                 "di",
-                "high is {high}, below low, {low}; images are resized to [low, high)",
+                "high is {high}, below low, which is {low}; give a high of {low} or more",
                 {"high": self.high, "low": self.low},
             )
         return self
 
     @property
     def relative_cost(self) -> float:
-        """Return the mean area that the model gets, relative to the native area."""
+        """Return the mean area of a view relative to H W: p high^2 + 1 - p."""
         return self.probability * self.high**2 + 1 - self.probability
 
     def view(self, images: torch.Tensor, context: TransformContext) -> View:
@@ -54,10 +61,10 @@ class InputDiversity(TransformSpec):
 
         Args:
             images: float N x 3 x H x W in [0, 1].
-            context: The step's random numbers and the model's size divisor.
+            context: The step's random numbers and the sizes that the model takes.
 
         Returns:
-            The view; labels follow the content, and padded pixels are 255.
+            The view; labels move with the content, and labels of padded pixels are 255.
         """
         random = context.random
         if random.number("diverse or not") >= self.probability:
@@ -81,7 +88,14 @@ class InputDiversity(TransformSpec):
 class ResizedDiversity(InputDiversity):
     """RDI (Zou et al., ECCV 2020): as DI, then resized back, so content shrinks and shifts.
 
-    The paper's 299 -> 340 of classifiers is 1 -> 1.137.
+    The paper's 299 -> 340 pixels are the ratios 1 -> 1.137.
+
+    Attributes:
+        kind: The name, ``rdi``.
+        low: The smallest ratio of a side to its native length, in (0, 4]. Default 1.
+        high: The largest ratio, and the ratio of the padded image before the resize back, in
+            (0, 4]; ``low`` or more. Default 340/299.
+        probability: The probability of the transform per step, in [0, 1]. Default 1.
     """
 
     resizes: ClassVar[bool] = False
@@ -92,5 +106,5 @@ class ResizedDiversity(InputDiversity):
 
     @property
     def relative_cost(self) -> float:
-        """Return the area that the model gets, relative to the native area."""
+        """Return the area of a view relative to H W: 1, as images are resized back."""
         return 1.0

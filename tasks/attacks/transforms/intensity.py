@@ -1,4 +1,4 @@
-"""Transforms of intensity, not of size: controls that leave every pixel at its place."""
+"""Transforms of intensity: controls for transforms of size, without motion of content."""
 
 import math
 from functools import cache
@@ -14,7 +14,12 @@ from segtransfer.tasks.schema import Number, PixelFraction, Whole
 
 @TRANSFORMS.add("si")
 class IntensityScales(TransformSpec):
-    """SI (Lin et al., ICLR 2020): the mean gradient over x / 2^i, i = 0 .. copies - 1."""
+    """SI (Lin et al., ICLR 2020): the mean gradient over x / 2^i, i = 0 .. copies - 1.
+
+    Attributes:
+        kind: The name, ``si``.
+        copies: The number of intensities, each a forward per step, 1 to 32. Default 5.
+    """
 
     draws: ClassVar[bool] = False
 
@@ -23,11 +28,19 @@ class IntensityScales(TransformSpec):
 
     @property
     def views_per_step(self) -> int:
-        """Return the number of views, thus of forwards, per step."""
+        """Return the number of copies per step, each a view and a forward."""
         return self.copies
 
     def view(self, images: torch.Tensor, context: TransformContext) -> View:
-        """Return x / 2^i for copy i."""
+        """Return x / 2^i for copy i.
+
+        Args:
+            images: float N x 3 x H x W in [0, 1].
+            context: ``context.random.copy`` is i.
+
+        Returns:
+            The view; labels and logits stay.
+        """
         return View(images / 2**context.random.copy)
 
 
@@ -35,7 +48,12 @@ class IntensityScales(TransformSpec):
 class Admix(TransformSpec):
     """Admix (Wang et al., ICCV 2021): x + strength * x', x' another image of the shard.
 
-    The gradient is the mean over ``copies`` of x'. In a shard of one image x' is x itself.
+    The gradient is the mean over draws of x'. In a shard with a single image x' is x.
+
+    Attributes:
+        kind: The name, ``admix``.
+        copies: The number of draws of x', each a forward per step, 1 to 32. Default 3.
+        strength: The factor of x', in [0, 1]. Default 0.2.
     """
 
     mixes: ClassVar[bool] = True
@@ -46,7 +64,7 @@ class Admix(TransformSpec):
 
     @property
     def views_per_step(self) -> int:
-        """Return the number of views, thus of forwards, per step."""
+        """Return the number of copies per step, each a view and a forward."""
         return self.copies
 
     def view(self, images: torch.Tensor, context: TransformContext) -> View:
@@ -55,6 +73,9 @@ class Admix(TransformSpec):
         Args:
             images: float N x 3 x H x W in [0, 1], images of the shard.
             context: The step's random numbers, and the shard from which x' is drawn.
+
+        Returns:
+            The view, with values in [0, 1 + strength]; labels and logits stay.
         """
         others = []
         for image_id in context.random.image_ids:
@@ -70,7 +91,14 @@ class Admix(TransformSpec):
 class SpectrumSimulation(TransformSpec):
     """SSA (Long et al., ECCV 2022): IDCT(DCT(x + N(0, sigma^2)) * U(1 - rho, 1 + rho)).
 
-    The gradient is the mean over ``copies``.
+    The gradient is the mean over draws of noise and mask.
+
+    Attributes:
+        kind: The name, ``ssa``.
+        copies: The number of draws, each a forward per step, 1 to 64. Default 20.
+        sigma: The standard deviation of the noise, a fraction of the pixel range [0, 1]. Default
+            16/255.
+        rho: Half the width of the range of the mask's factors around 1, in [0, 1]. Default 0.5.
     """
 
     kind: Literal["ssa"] = "ssa"
@@ -80,7 +108,7 @@ class SpectrumSimulation(TransformSpec):
 
     @property
     def views_per_step(self) -> int:
-        """Return the number of views, thus of forwards, per step."""
+        """Return the number of copies per step, each a view and a forward."""
         return self.copies
 
     def view(self, images: torch.Tensor, context: TransformContext) -> View:
@@ -89,6 +117,9 @@ class SpectrumSimulation(TransformSpec):
         Args:
             images: float N x 3 x H x W in [0, 1].
             context: The step's random numbers, drawn per image.
+
+        Returns:
+            The view; labels and logits stay.
         """
         shape, device = tuple(images.shape[1:]), images.device
         noises, masks = [], []
@@ -104,7 +135,14 @@ class SpectrumSimulation(TransformSpec):
 
 @cache
 def cosine_matrix(length: int) -> torch.Tensor:
-    """Return the orthonormal DCT-II, length x length; its transpose is its inverse."""
+    """Return the matrix of the orthonormal DCT-II; the transpose is the inverse.
+
+    Args:
+        length: The number of values, n.
+
+    Returns:
+        float32 n x n, cached.
+    """
     k, n = torch.arange(length)[:, None].double(), torch.arange(length)[None].double()
     matrix = torch.cos(math.pi / length * (n + 0.5) * k) * math.sqrt(2 / length)
     matrix[0] /= math.sqrt(2)

@@ -22,23 +22,32 @@ from segtransfer.tasks.schema import Flag, Number, Whole
 
 @TRANSFORMS.add("ds")
 class DynamicScaling(TransformSpec):
-    """S_{r_t}: a fresh scale r_t from [low, low + width] every step.
+    """S_{r_t}: a fresh scale r_t from [low, low + width] in every step.
+
+    A scale is the ratio of a resized side to its native length. All images of a schedule group
+    share the scales.
 
     Attributes:
-        low: The lower end of the range of scales.
-        width: The width of the range.
-        law: uniform, log-uniform, or discrete (``levels`` values, evenly spaced, ends included).
-        levels: The number of values under the discrete law.
-        scales: The number of scales per step. Each scale's gradient (the sum over copies of other
-            transforms) is divided by its mean magnitude, then all are averaged.
-        probability: The probability of scaling at all, else the native image.
-        anisotropy: a, with the aspect ratio drawn log-uniform from [1/(1+a), 1+a] at equal area.
-        antialias: Whether downscaling filters the image first.
-        handling: ``whole`` feeds the scaled image, ``native`` its random window (or zero-padded) at
-            native size, ``back`` resizes the scaled image to native size.
-        grid: Ratios are rounded to its multiples within the range, so kernels are reused; 0 does
-            not round.
-        schedule: Independent draws, or a low-discrepancy sequence.
+        kind: The name, ``ds``.
+        low: The smallest scale, in (0, 4]. Default 0.5.
+        width: The largest scale less the smallest, in [0, 4]. Default 1.
+        law: The distribution of scales: ``uniform``, ``log-uniform``, or ``discrete`` (``levels``
+            values, evenly spaced, ends included). Default ``uniform``.
+        levels: The number of values under the discrete law, 2 to 100. Default 5.
+        scales: The number of scales per step, 1 to 32. Each scale's gradient (the sum over copies
+            of other transforms) is divided by its mean magnitude, then all are averaged. Default 1.
+        probability: The probability of scaling per step, in [0, 1]; otherwise the model gets the
+            native image. Default 1.
+        anisotropy: The spread a of the aspect ratio, in [0, 1]: the ratio is drawn log-uniform from
+            [1/(1+a), 1+a] at equal area. Default 0, which keeps the aspect ratio.
+        antialias: Whether a low-pass filter precedes downscaling. Default false.
+        handling: The input of the model: ``whole``, the scaled image; ``native``, a random window
+            (or zero padding) of the scaled image at native size; ``back``, the scaled image resized
+            to native size. Default ``whole``.
+        grid: The spacing to whose multiples scales are rounded, in [0, 1], so that convolution
+            kernels are reused. Default 0, which does not round.
+        schedule: ``random``, independent draws, or ``low-discrepancy``, a golden-ratio sequence
+            that covers the range evenly. Default ``random``.
     """
 
     moves: ClassVar[bool] = True
@@ -59,19 +68,20 @@ class DynamicScaling(TransformSpec):
 
     @property
     def views_per_step(self) -> int:
-        """Return the number of views, thus of forwards, per step."""
+        """Return the number of scales per step, each a view and a forward."""
         return self.scales
 
     @property
     def always_new_sizes(self) -> bool:
-        """Tell whether most steps feed a size that was not fed before."""
+        """Tell whether most steps feed a new size to the model: with ``handling`` whole."""
         return self.handling == "whole"
 
     @property
     def relative_cost(self) -> float:
-        """Return E[r^2], the mean cost of a forward in native forwards: 13/12 for U(0.5, 1.5).
+        """Return the mean area of a view relative to H W: E[r^2], 13/12 for U(0.5, 1.5).
 
-        The rounding to a grid or to a size divisor is left out.
+        Returns:
+            1 unless ``handling`` is whole. Rounding to a grid or a size divisor is neglected.
         """
         if self.handling != "whole":
             return 1.0
@@ -86,7 +96,14 @@ class DynamicScaling(TransformSpec):
         return self.probability * area + 1 - self.probability
 
     def ratio(self, draw: float) -> float:
-        """Return the scale of a draw in [0, 1)."""
+        """Return the scale of a draw, rounded to the grid.
+
+        Args:
+            draw: A number in [0, 1), the quantile of the law.
+
+        Returns:
+            A scale in [low, low + width].
+        """
         if self.law == "discrete":
             ratio = self.low + self.width * int(draw * self.levels) / (self.levels - 1)
         elif self.law == "log-uniform":
@@ -109,7 +126,8 @@ class DynamicScaling(TransformSpec):
         if self.grid and self._grid_ends()[1] < self._grid_ends()[0] + (self.width > 0):
             raise PydanticCustomError(
                 "grid",
-                "grid {grid} has fewer than two multiples in [{low}, {high}]; give a finer one",
+                "grid {grid} has too few multiples in [low, low + width] = [{low}, {high}]; give a "
+                "finer grid, or 0 for none",
                 {"grid": self.grid, "low": self.low, "high": self.low + self.width},
             )
         return self
@@ -119,10 +137,10 @@ class DynamicScaling(TransformSpec):
 
         Args:
             images: float N x 3 x H x W in [0, 1].
-            context: The step's random numbers and the model's size divisor.
+            context: The step's random numbers and the sizes that the model takes.
 
         Returns:
-            The view; its ratio is sqrt(h w / H W) after rounding to the size divisor.
+            The view. Its ``ratio`` is sqrt(h w / H W), after rounding to the size divisor.
         """
         random = context.random
         if self.probability < 1 and random.number("scale or not") >= self.probability:
@@ -146,7 +164,7 @@ class DynamicScaling(TransformSpec):
             left = _offset(width - size[1], random.number("left"))
             return then(scaled, window(scaled.images, (height, width), top, left))
         back = then(scaled, resize(scaled.images, (height, width), antialias=self.antialias))
-        # The content lies where it lay: untouched logits and labels fit.
+        # No content has moved, so labels and logits fit unchanged.
         return View(back.images, back.labels, same, ratio=scaled.ratio)
 
 

@@ -1,4 +1,4 @@
-"""Views: the images that a model gets, and how labels and logits follow them."""
+"""Views: the images for a model, with the maps of labels and logits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,20 +15,31 @@ HeightWidth = tuple[int, int]
 
 
 def same(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the tensor unchanged."""
+    """Return the tensor unchanged: the map of a view in which no content moves.
+
+    Args:
+        tensor: Labels N x H x W or logits N x K x H x W.
+
+    Returns:
+        The same tensor.
+    """
     return tensor
 
 
 @dataclass(frozen=True)
 class View:
-    """Images as a model gets them, and how native labels and logits meet again.
+    """The images for a model, and the maps between the view and the native grid H x W.
 
     Attributes:
-        images: N x 3 x h x w.
-        labels: Maps native labels N x H x W to the view: nearest neighbour, 255 outside the image.
-        logits: Maps logits of the view back to native resolution: bilinear.
-        whole: Whether the view shows all of the image.
-        ratio: The realised scale; 1 if the size of objects is unchanged.
+        images: float N x 3 x h x w, with a gradient to the native images.
+        labels: Maps native labels, int64 N x H x W, to N x h x w. Pixels outside the image become
+            255. Default ``same``.
+        logits: Maps logits of the view, N x K x h x w, back to N x K x H x W, differentiably.
+            Default ``same``.
+        whole: Whether the view shows the whole image. If False, native pixels outside the view are
+            ignored by the loss. Default True.
+        ratio: The scale of objects, sqrt(h w / H W) after a resize; recorded in the attack's
+            health. Default 1.
     """
 
     images: torch.Tensor
@@ -40,14 +51,14 @@ class View:
 
 @dataclass(frozen=True)
 class TransformContext:
-    """The inputs of a transform besides the images and its spec.
+    """The inputs of a transform besides images and fields.
 
     Attributes:
-        divisor: The number that divides every size the model takes.
-        random: The random numbers of this step.
-        shard: All clean images of the shard, float M x 3 x H x W.
-        shard_ids: An id per image of the shard.
-        least: The shortest side that the model takes, in pixels.
+        divisor: The divisor of every height and width the model takes, in pixels; 1 for any size.
+        random: The random numbers of the step; ``random.image_ids`` names the images of the batch.
+        shard: All clean images of the shard, float M x 3 x H x W in [0, 1].
+        shard_ids: An id per image of the shard, in the order of ``shard``.
+        least: The shortest side the model takes, in pixels. Default 1.
     """
 
     divisor: int
@@ -58,7 +69,16 @@ class TransformContext:
 
 
 def then(first: View, second: View) -> View:
-    """Return the composition of two views; ``second`` was made of ``first.images``."""
+    """Return the composition of two views.
+
+    Args:
+        first: A view of native images.
+        second: A view of ``first.images``.
+
+    Returns:
+        A view of the native images: the images of ``second``, with both maps of labels and logits
+        composed, ratios multiplied, and ``whole`` only if both views are whole.
+    """
     return View(
         images=second.images,
         labels=lambda labels: second.labels(first.labels(labels)),
@@ -73,11 +93,12 @@ def resize(images: torch.Tensor, size: HeightWidth, *, antialias: bool = False) 
 
     Args:
         images: float N x 3 x H x W.
-        size: Height and width of the result, in pixels.
-        antialias: Whether downscaling filters the image first.
+        size: Height h and width w of the result, in pixels.
+        antialias: Whether a low-pass filter precedes downscaling.
 
     Returns:
-        The view; its logits are resized back to H x W.
+        The view of images N x 3 x h x w. Labels are sampled at pixel centres; logits are resized
+        back to H x W bilinearly (align_corners=False). The ratio is sqrt(h w / H W).
     """
     native = images.shape[-2:]
 
@@ -92,16 +113,17 @@ def resize(images: torch.Tensor, size: HeightWidth, *, antialias: bool = False) 
 
 
 def window(images: torch.Tensor, size: HeightWidth, top: int, left: int) -> View:
-    """Place images on a canvas: pixels outside the image are 0 (labels: 255), the excess is cut.
+    """Place images on a canvas, padded with zeros and cut at its border.
 
     Args:
         images: float N x 3 x H x W.
-        size: Height and width of the canvas, in pixels.
-        top: The row of the image's upper left corner on the canvas; negative cuts rows.
-        left: The column of that corner; negative cuts columns.
+        size: Height h and width w of the canvas, in pixels.
+        top: The canvas row of the images' upper left corner, in pixels; negative cuts rows.
+        left: The canvas column of the same corner, in pixels; negative cuts columns.
 
     Returns:
-        The view; ``whole`` is False if any part of the image was cut.
+        The view of images N x 3 x h x w. Labels of padded pixels are 255, logits of cut pixels are
+        0. ``whole`` is False if any part of the image was cut.
     """
     height, width = images.shape[-2:]
     pads = (left, size[1] - width - left, top, size[0] - height - top)
@@ -117,18 +139,18 @@ def window(images: torch.Tensor, size: HeightWidth, top: int, left: int) -> View
 def snap(
     height: int, width: int, ratios: tuple[float, float], divisor: int, least: int = 1
 ) -> HeightWidth:
-    """Return the size nearest to the ratios of (height, width) that ``divisor`` divides.
+    """Return the size nearest to given ratios among the sizes a model takes.
 
     Args:
         height: The native height, in pixels.
         width: The native width, in pixels.
-        ratios: The wanted ratios of height and width; a ratio of 1 keeps the native length whatever
-            the divisor.
-        divisor: The number that divides every size the model takes.
-        least: The shortest side that the model takes, in pixels.
+        ratios: The wanted ratios of height and width, more than 0. A ratio of exactly 1 keeps the
+            native length, whatever the divisor.
+        divisor: The divisor of every height and width, in pixels.
+        least: The shortest side the model takes, in pixels.
 
     Returns:
-        Height and width, each at least one divisor and ``least``.
+        Height and width in pixels: multiples of ``divisor``, no shorter than ``least``.
     """
 
     def nearest(length: int, ratio: float) -> int:
@@ -140,7 +162,15 @@ def snap(
 
 
 def resize_labels(labels: torch.Tensor, size: HeightWidth) -> torch.Tensor:
-    """Return labels N x H x W at a size, by nearest neighbour."""
+    """Resize labels by nearest neighbour, sampled at pixel centres.
+
+    Args:
+        labels: int64 N x H x W.
+        size: Height h and width w of the result, in pixels.
+
+    Returns:
+        int64 N x h x w; the same tensor if the size is equal.
+    """
     return labels if labels.shape[-2:] == size else _nearest(labels, size)
 
 
@@ -159,19 +189,21 @@ def align(
     grid: HeightWidth | None = None,
     at: Callable[[torch.Tensor, HeightWidth], torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bring logits of a view and native labels together.
+    """Bring logits of a view and native labels to one resolution.
 
     Args:
         view: The view whose logits are given.
-        logits: float N x K x h x w, the model's answer to the view.
-        labels: int64 N x H x W, native.
-        version: ``logits`` brings the logits back to native resolution, and sets labels of pixels
-            outside the view to 255; ``labels`` moves the labels to the view.
-        grid: Height and width of the images, if the labels have another size.
-        at: Resizes logits to the size of the labels, if it is another.
+        logits: float N x K x h x w, the model's output for ``view.images``.
+        labels: int64 N x H x W, native, 255 ignored.
+        version: ``logits`` maps the logits back to native resolution, and sets labels of pixels
+            outside the view to 255. ``labels`` maps the labels to the view.
+        grid: Height and width of the native images in pixels, if the labels have another size.
+        at: Resizes logits to a size (height, width), if the labels have another size than the
+            images.
 
     Returns:
-        Logits and labels at the same resolution.
+        Logits float N x K x a x b and labels int64 N x a x b, with a x b the size of the labels
+        (version ``logits``) or of the view (version ``labels``).
     """
     size = labels.shape[-2], labels.shape[-1]
     if version == "labels":

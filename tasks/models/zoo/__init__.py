@@ -1,4 +1,4 @@
-"""Small trained models that ship: mmseg configs, fp16 weights, and their descriptions."""
+"""Small trained models in this package: mmseg configs, fp16 weights, and descriptions."""
 
 import json
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class ZooModel:
 
     Attributes:
         name: The name of the model and of its files.
-        sha256: The hash of the weights.
-        description: One line for people.
-        backbone: The family of the backbone.
+        sha256: The sha256 of the weights.
+        description: A line of text.
+        backbone: The family of the backbone, by which results group models.
         classes: The class names, by index.
     """
 

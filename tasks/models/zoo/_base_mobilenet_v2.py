@@ -1,4 +1,4 @@
-"""MobileNetV2 from ImageNet weights at output stride 16, and what every zoo model on it shares."""
+"""MobileNetV2 from ImageNet weights at output stride 16: the parts shared by zoo models."""
 
 _base_ = "./_base_resnet18_half.py"
 model = dict(

@@ -1,4 +1,4 @@
-"""ResNetV1c-18 of half width at output stride 16, and what every zoo model on it shares."""
+"""ResNetV1c-18 of half width at output stride 16: the parts shared by zoo models."""
 
 norm = dict(type="SyncBN", requires_grad=True)
 default_scope = "mmseg"

@@ -1,4 +1,4 @@
-"""SegFormer on a MiT narrower than B0: the zoo's only attention model, trained from scratch."""
+"""SegFormer on a MiT narrower than B0, trained from scratch; the zoo's attention model."""
 
 _base_ = "./_base_resnet18_half.py"
 model = dict(

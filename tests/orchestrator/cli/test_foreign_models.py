@@ -60,10 +60,10 @@ def scores(folder: Path) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("function", "said"),
     [
-        ("extra", "model 'm' returned 4 channels, it says 3 classes"),
+        ("extra", "model 'm' returned 4 channels, and its num_classes is 3"),
         ("dictionary", "model 'm' returned a dict; return logits N x K x H x W"),
-        ("nan", "model 'm' returned logits that are NaN for image i0"),
-        ("infinite", "model 'm' returned logits that are infinite for image i0"),
+        ("nan", "model 'm' returned NaN logits for image i0"),
+        ("infinite", "model 'm' returned infinite logits for image i0"),
         ("two_inputs", "raised TypeError"),
     ],
 )

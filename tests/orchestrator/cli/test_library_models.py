@@ -116,4 +116,4 @@ def test_server_failure_exits_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyP
     source |= {"checkpoint": "http://127.0.0.1:1/w.pth", "sha256": "0" * 64}
     answer = runner.invoke(app, ["run", str(experiment(tmp_path, {"mmseg": source}))])
     assert answer.exit_code == 1
-    assert "could not be downloaded in 1 tries" in " ".join(answer.output.split())
+    assert "cannot be downloaded in 1 tries" in " ".join(answer.output.split())

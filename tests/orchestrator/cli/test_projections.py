@@ -79,7 +79,7 @@ def test_read_only_store_is_reported_compared_and_exported(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    monkeypatch.setattr("segtransfer.store.files._replace", refusing)
+    monkeypatch.setattr("segtransfer.store.files.replace_file", refusing)
     real = os.access
     monkeypatch.setattr(
         os, "access", lambda path, mode: not str(path).startswith(store) and real(path, mode)

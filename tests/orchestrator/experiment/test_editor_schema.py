@@ -1,6 +1,7 @@
 """JSON schemas for editors: what a run accepts validates, and a slip of the pen does not."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from typer.testing import CliRunner
 from segtransfer import search_spaces, tasks
 from segtransfer.cli import app
 from segtransfer.experiment.spec import Experiment
+from segtransfer.searches.spec import Search
+from segtransfer.studies.base import BaseExperiment
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.json_schema import attributes_of
+from segtransfer.tasks.schema import Frozen
 from segtransfer.tasks.yaml_files import parse, read_mapping
 
 SHIPPED = {
@@ -82,14 +86,12 @@ def changed(field: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("field", RIGHT)
-def test_a_form_that_is_read_validates(
-    field: str, experiments: jsonschema.Draft202012Validator
-) -> None:
+def test_readable_form_validates(field: str, experiments: jsonschema.Draft202012Validator) -> None:
     assert [*experiments.iter_errors(changed(field))] == []
 
 
 @pytest.mark.parametrize("field", WRONG)
-def test_a_field_that_is_refused_does_not_validate(
+def test_refused_field_does_not_validate(
     field: str, experiments: jsonschema.Draft202012Validator
 ) -> None:
     assert not experiments.is_valid(changed(field))
@@ -123,14 +125,36 @@ def test_a_schema_has_no_path_of_this_machine() -> None:
     assert str(Path.cwd()) not in answer.output
 
 
-def test_every_field_of_an_experiment_has_a_description() -> None:
-    schema = Experiment.model_json_schema()
-    parts = {"Experiment": schema, **schema["$defs"]}
+def mappings(schema: Any) -> Iterator[dict[str, Any]]:
+    """Yield the schema of each spec in a schema, also inside its short forms."""
+    if isinstance(schema, dict):
+        if schema.get("additionalProperties") is False:
+            yield schema
+        for part in schema.values():
+            yield from mappings(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from mappings(part)
+
+
+def specs_of(base: type) -> Iterator[type]:
+    for spec in base.__subclasses__():
+        yield spec
+        yield from specs_of(spec)
+
+
+@pytest.mark.parametrize("spec", [Experiment, Search, BaseExperiment])
+def test_every_field_of_a_spec_has_a_description(spec: type[Frozen]) -> None:
+    here = {
+        s.__name__ for s in specs_of(Frozen) if not s.__module__.startswith("segtransfer.tasks")
+    }
+    parts = [part for part in mappings(spec.model_json_schema()) if part.get("title") in here]
+    assert spec.__name__ in {part["title"] for part in parts}
     bare = [
-        f"{name}.{field}"
-        for name, part in parts.items()
-        for field, content in part.get("properties", {}).items()
-        if "description" not in content
+        f"{part['title']}.{field}"
+        for part in parts
+        for field, content in part["properties"].items()
+        if not content.get("description")
     ]
     assert bare == []
 

@@ -61,9 +61,7 @@ def test_null_removes_a_field_of_the_base(base: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"sorces": None}, {"data": {"imagse": None}}])
-def test_a_misspelt_field_is_told_although_null_removes_fields(
-    wrong: dict[str, Any], base: Path, tmp_path: Path
-) -> None:
+def test_misspelt_null_field_is_refused(wrong: dict[str, Any], base: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "mine.yaml", {"base": str(base)} | wrong)
     with pytest.raises(InputError, match=r"unknown key '(sorces|imagse)'"):
         read_experiment(str(path))
@@ -105,7 +103,7 @@ def test_a_root_of_the_base_starts_at_the_folder_of_the_base(base: Path, tmp_pat
         ([1], r"field 'base' must be a file or a recipe \(value: \[1\]\)"),
     ],
 )
-def test_a_base_that_cannot_be_read_is_told(named: Any, told: str, tmp_path: Path) -> None:
+def test_unreadable_base_is_refused(named: Any, told: str, tmp_path: Path) -> None:
     write(tmp_path / "other.yaml", {"base": "mine.yaml"})
     path = write(tmp_path / "mine.yaml", {"base": named})
     with pytest.raises(InputError, match=told):

@@ -589,7 +589,7 @@ def test_a_field_changes_the_keys_unless_it_is_runtime_only(field: str, folder: 
 
 
 @pytest.mark.parametrize("path", sorted(RUNTIME_ONLY))
-def test_what_is_runtime_only_is_a_field(path: str) -> None:
+def test_runtime_only_names_are_fields(path: str) -> None:
     assert any(field == path or field.startswith(f"{path}.") for field in FIELDS)
 
 
@@ -605,7 +605,7 @@ def test_numerics_are_part_of_every_key() -> None:
     assert len(made) == len(scored) == len(asked)
 
 
-def test_one_meaning_of_numerics_has_one_key_however_it_is_written(folder: Path) -> None:
+def test_numerics_in_every_notation_have_the_same_key(folder: Path) -> None:
     off = dict.fromkeys(Numerics.model_fields, False)
     auto = dict.fromkeys(Numerics.model_fields, "auto")
     for name, written_out in (("reference", off), ("fast", auto)):
@@ -644,7 +644,7 @@ def test_a_key_of_nan_is_refused() -> None:
         key_of({"eps": float("nan")})
 
 
-def test_keys_are_the_same_in_another_process_and_whatever_order_a_dict_has(folder: Path) -> None:
+def test_keys_in_another_process_and_dict_order_are_equal(folder: Path) -> None:
     spec = base_spec(folder)
     here = task_keys(folder, the_base)
 

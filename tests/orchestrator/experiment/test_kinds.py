@@ -35,7 +35,10 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["slots", "'auto' or a whole"],
     ),
     "a number as boolean": (good(runtime={"tracking": 1}), ["tracking", "'1' is not a boolean"]),
-    "a number as numerics": (good(numerics={"fold": 1}), ["fold", "none of true, false and auto"]),
+    "a number as numerics": (
+        good(numerics={"fold": 1}),
+        ["fold", "is no option; write true, false or auto"],
+    ),
     "text as whole number": (pgd(steps="20"), ["steps", "'20' is not a whole number"]),
     "a fraction as whole number": (pgd(steps=2.5), ["steps", "'2.5' is not a whole number"]),
     "a number with an underscore": (pgd(eps="0.0_3"), ["eps", "is not a number"]),
@@ -49,12 +52,12 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         good(data={"folder": "x", "split": ".."}),
         ["data.split", "is not a name"],
     ),
-    "no store": (good(runtime={"store": ""}), ["runtime.store", "one character or more"]),
-    "a blank store": (good(runtime={"store": "  "}), ["runtime.store", "one character or more"]),
+    "no store": (good(runtime={"store": ""}), ["runtime.store", "a character or more"]),
+    "a blank store": (good(runtime={"store": "  "}), ["runtime.store", "a character or more"]),
     "a number as store": (good(runtime={"store": 5}), ["runtime.store", "put it in quotes"]),
-    "a list as store": (good(runtime={"store": ["a"]}), ["runtime.store", "text is needed"]),
-    "null as store": (good(runtime={"store": None}), ["runtime.store", "text is needed"]),
-    "no folder": (good(data={"folder": ""}), ["data.folder", "one character or more"]),
+    "a list as store": (good(runtime={"store": ["a"]}), ["runtime.store", "give text, in quotes"]),
+    "null as store": (good(runtime={"store": None}), ["runtime.store", "give text, in quotes"]),
+    "no folder": (good(data={"folder": ""}), ["data.folder", "a character or more"]),
     "a home of nobody": (good(data={"folder": "~nobody-here/x"}), ["data.folder", "not a path"]),
     "a NUL in a path": (good(data={"folder": "a\0b"}), ["data.folder", "NUL"]),
     "an endless deadline": (
@@ -116,12 +119,12 @@ def test_a_key_given_twice_is_refused_with_its_lines(written: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("override", "value"), [("seed=010", 10), ("seed=0x10", 16), ("seed=1_000", 1000)]
 )
-def test_a_whole_number_is_decimal_unless_it_says_so(override: str, value: int) -> None:
+def test_whole_number_without_prefix_is_decimal(override: str, value: int) -> None:
     assert read_experiment(good(), [override]).seed == value
 
 
 @pytest.mark.parametrize("written", ["1:30", "1e3", "30.0", "'30'", "true"])
-def test_what_only_looks_like_a_whole_number_is_refused(written: str) -> None:
+def test_text_similar_to_a_whole_number_is_refused(written: str) -> None:
     assert "is not a whole number" in message(good(), f"seed={written}")
 
 
@@ -135,7 +138,7 @@ def test_yaml_of_json_is_read_as_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["1e3", "010", "1:30", "0o7", "2024-01-01", "yes", "~", ".5"])
-def test_text_that_looks_like_another_kind_survives_the_way_through_yaml(text: str) -> None:
+def test_text_similar_to_another_kind_read_back_from_yaml_is_equal(text: str) -> None:
     assert parse(dump({"name": text}), "mine.yaml") == {"name": text}
 
 
@@ -170,15 +173,15 @@ def test_files_are_no_home_folder_and_no_endless_one(
 
 
 @pytest.mark.parametrize("weights", [[1e308, 1e308], [1e-300, 1e300], [1e-40, 1]])
-def test_weights_that_overflow_or_vanish_are_refused(weights: list[float]) -> None:
-    with pytest.raises(ValueError, match="too far apart or too large"):
+def test_overflowing_or_vanishing_weights_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="too large or too unequal"):
         EnsembleSpec.model_validate({"members": ["fcn-r18", "pspnet-r18"], "weights": weights})
 
 
 def test_steps_beside_a_budget_are_a_whole_number() -> None:
     budget = {"preset": "pgd", "budget": 1}
     assert AttackSpec.model_validate({**budget, "steps": 1}).steps == 1
-    with pytest.raises(ValueError, match="steps is True beside a budget"):
+    with pytest.raises(ValueError, match="steps is True, and a budget is given"):
         AttackSpec.model_validate({**budget, "steps": True})
 
 
@@ -189,7 +192,7 @@ def test_target_classes_are_read_again_from_json() -> None:
         AttackSpec.model_validate({"preset": "pgd", "target": {"classes": {True: 1}}})
 
 
-def test_allowed_values_that_are_hardly_meant_are_warned_of(
+def test_allowed_but_unusual_values_are_warned_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     source = good(attacks=[{"preset": "pgd", "eps": 1}, {"preset": "mi", "eps": 0}, "ds"])

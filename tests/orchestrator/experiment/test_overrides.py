@@ -26,14 +26,14 @@ def test_an_override_reaches_into_a_bare_sample_name() -> None:
     assert read_experiment(good(), ["data.images=3"]).data.images == 3
 
 
-def test_an_override_makes_the_section_that_is_not_there() -> None:
+def test_override_of_a_missing_section_creates_the_section() -> None:
     assert read_experiment(good(), ["runtime.fleet.slots=3"]).runtime.fleet.slots == 3
     read = read_experiment(good(attacks=["pgd"]), ["attacks.0.momentum.mu=0.5"])
     assert read.attacks[0].momentum is not None
     assert read.attacks[0].momentum.mu == 0.5
 
 
-def test_overrides_leave_the_callers_dict_as_it_was() -> None:
+def test_overrides_leave_the_callers_dict_unchanged() -> None:
     source = good()
     read_experiment(source, ["attacks.1.steps=2", "models.0.name=x", "runtime.window=1"])
     assert source == GOOD

@@ -42,7 +42,7 @@ def test_tasks_are_sources_by_targets_by_attacks_by_shards(
     assert len(plan.cells) == count(plan, "evaluate")
 
 
-def test_noise_is_made_once_whatever_the_sources(tmp_path: Path) -> None:
+def test_noise_with_several_sources_is_made_once(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, attacks=["noise"])
     made = [task for task in plan.tasks.values() if task.kind == "attack"]
     assert len(made) == len(plan.shards)
@@ -58,7 +58,7 @@ def test_equal_models_under_two_names_share_their_tasks(tmp_path: Path) -> None:
     assert {cell.target for cell in two.cells} == {"a", "twin"}
 
 
-def test_attacks_that_differ_in_name_alone_share_their_tasks(tmp_path: Path) -> None:
+def test_attacks_of_equal_fields_share_their_tasks(tmp_path: Path) -> None:
     pgd = {"preset": "pgd", "steps": 3}
     one = plan_of(tmp_path, attacks=[pgd])
     two = plan_of(tmp_path, attacks=[pgd, pgd | {"name": "again"}])
@@ -75,7 +75,7 @@ def test_every_cell_is_a_task_and_every_dependency_too(tmp_path: Path) -> None:
         assert task.model == plan.infos[cell.target].fingerprint
 
 
-def test_an_attacks_cost_is_its_steps_times_what_a_scaled_step_costs() -> None:
+def test_attack_cost_is_steps_times_cost_of_a_scaled_step() -> None:
     pgd = AttackSpec.model_validate({"preset": "pgd", "steps": 4})
     scaled = AttackSpec.model_validate({"preset": "ds", "steps": 4})
     assert attack_cost(pgd) == 4 * FORWARD_AND_BACKWARD
@@ -83,12 +83,12 @@ def test_an_attacks_cost_is_its_steps_times_what_a_scaled_step_costs() -> None:
     assert attack_cost(AttackSpec.model_validate("noise")) == 0
 
 
-def test_an_attack_costs_no_step_after_the_last_iterate_that_it_keeps() -> None:
+def test_attack_cost_ends_with_the_last_kept_iterate() -> None:
     kept = AttackSpec.model_validate({"preset": "pgd", "steps": 100, "steps_at": [3, 10]})
     assert attack_cost(kept) == 10 * FORWARD_AND_BACKWARD
 
 
-def test_the_identity_of_an_experiment_ignores_how_it_is_carried_out(tmp_path: Path) -> None:
+def test_identity_under_another_runtime_is_equal(tmp_path: Path) -> None:
     identity = plan_of(tmp_path).identity
     assert plan_of(tmp_path, runtime={"fleet": {"slots": 3}, "window": 1}).identity == identity
     assert plan_of(tmp_path, seed=1).identity != identity
@@ -96,7 +96,7 @@ def test_the_identity_of_an_experiment_ignores_how_it_is_carried_out(tmp_path: P
     assert plan_of(tmp_path, models=renamed).identity != identity
 
 
-def test_what_is_stored_is_marked_and_a_new_target_reuses_every_stored_example(
+def test_plan_with_stored_aes_and_a_new_target_lacks_only_evaluations(
     tmp_path: Path,
 ) -> None:
     first = plan_of(tmp_path, models=[toy("a", seed=1)])
@@ -111,7 +111,7 @@ def test_what_is_stored_is_marked_and_a_new_target_reuses_every_stored_example(
     assert wider.stored == first.tasks.keys()
 
 
-def test_class_lists_that_differ_are_refused(tmp_path: Path) -> None:
+def test_class_lists_of_other_names_are_refused(tmp_path: Path) -> None:
     wrong = toy("a") | {"classes": ["road", "tree", "sky"]}
     with pytest.raises(InputError) as caught:
         plan_of(tmp_path, models=[wrong])
@@ -124,7 +124,7 @@ def test_class_lists_of_different_length_are_refused(tmp_path: Path) -> None:
         plan_of(tmp_path, models=[toy("a") | {"classes": ["road", "sky"]}])
 
 
-def test_a_config_that_predicts_another_number_of_classes_is_refused(tmp_path: Path) -> None:
+def test_config_with_another_number_of_classes_is_refused(tmp_path: Path) -> None:
     zoo = next(iter(ZOO.values()))
     source = {"config": str(zoo.config), "checkpoint": str(zoo.weights)}
     with pytest.raises(InputError) as caught:
@@ -133,12 +133,12 @@ def test_a_config_that_predicts_another_number_of_classes_is_refused(tmp_path: P
         assert part in str(caught.value)
 
 
-def test_a_model_that_cannot_be_imported_is_refused(tmp_path: Path) -> None:
+def test_model_without_its_module_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model 'a': tests\.toys:nothing cannot be imported"):
         plan_of(tmp_path, models=[toy("a", "nothing")])
 
 
-def test_only_models_with_something_left_to_do_are_checked(
+def test_models_without_missing_tasks_are_not_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[str] = []
@@ -177,11 +177,11 @@ def test_the_data_is_checked_before_any_model_is_described(tmp_path: Path) -> No
     ],
     ids=str,
 )
-def test_a_class_that_the_data_has_not_is_refused(
+def test_class_index_outside_the_data_is_refused(
     fields: dict[str, Any], named: str, tmp_path: Path
 ) -> None:
     experiment = toy_experiment(tmp_path, attacks=[{"preset": "pgd", **fields}])
-    with pytest.raises(InputError, match=rf"attack 'pgd': {named}; data has classes 0 to 2"):
+    with pytest.raises(InputError, match=rf"attack 'pgd': {named}, but data has classes 0 to 2"):
         make_plan(experiment, Store(str(tmp_path / "store")))
 
 
@@ -194,7 +194,7 @@ def test_a_class_that_the_data_has_not_is_refused(
         ("target", "label_map", (24, 32), 3, r"has values \[3\]; allowed are 0 to 2"),
     ],
 )
-def test_a_file_that_does_not_fit_the_images_is_refused_before_anything_runs(
+def test_file_of_another_size_is_refused_before_the_run(
     part: str, field: str, size: tuple[int, int], value: int, named: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "file.png"
@@ -204,7 +204,7 @@ def test_a_file_that_does_not_fit_the_images_is_refused_before_anything_runs(
         plan_of(tmp_path, attacks=[fields])
 
 
-def test_files_that_fit_are_planned(tmp_path: Path) -> None:
+def test_files_of_the_images_size_are_planned(tmp_path: Path) -> None:
     file = tmp_path / "file.png"
     Image.fromarray(np.full((24, 32), 2, np.uint8)).save(file)
     fields = {"region": {"mask": str(file)}, "target": {"label_map": str(file)}}

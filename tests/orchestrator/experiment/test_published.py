@@ -32,7 +32,7 @@ def config(tmp_path: Path) -> str:
     ],
     ids=str,
 )
-def test_a_published_score_holds_for_the_images_it_was_measured_on(
+def test_published_score_needs_the_measured_images(
     data: dict[str, Any], expected: float | None, config: str
 ) -> None:
     spec = DataSpec.model_validate({"mmseg": config, "split": "test", **data})

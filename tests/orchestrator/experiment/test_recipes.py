@@ -7,14 +7,14 @@ from segtransfer.experiment.recipes import recipe_names
 from tests.orchestrator.experiment.specs import message
 
 
-def test_a_file_that_is_not_there_suggests_a_recipe() -> None:
+def test_missing_file_suggests_a_recipe() -> None:
     text = message("quickstrat")
     assert "'quickstrat' is neither a file nor a recipe" in text
     assert "did you mean 'quickstart'?" in text
 
 
 @pytest.mark.parametrize("recipe", recipe_names())
-def test_every_recipe_that_ships_can_be_read(recipe: str) -> None:
+def test_every_shipped_recipe_is_valid(recipe: str) -> None:
     assert read_experiment(recipe).name == recipe
 
 

@@ -69,7 +69,7 @@ def test_refusal_names_the_file_the_package_and_the_cure(folder: Path) -> None:
     with pytest.raises(InputError) as caught:
         check_not_shadowed()
     message = str(caught.value)
-    for part in (str(path), str(own_file().parent), "rename it, or work in another folder"):
+    for part in (str(path), str(own_file().parent), "rename the file, or work in another folder"):
         assert part in message
     assert "\n" not in message
 

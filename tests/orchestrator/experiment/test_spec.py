@@ -33,7 +33,7 @@ def test_a_fraction_is_read_as_a_number() -> None:
     assert read.step_size == 1 / 255
 
 
-def test_an_experiment_survives_the_way_through_json() -> None:
+def test_experiment_read_back_from_json_is_equal() -> None:
     read = read_experiment(good())
     assert Experiment.model_validate_json(read.model_dump_json()) == read
 
@@ -73,11 +73,11 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "eps too large": (
         good(attacks=[{"preset": "pgd", "eps": 8, "step_size": 0.1}]),
-        ["'attacks.0.eps'", "less than or equal to 1", "value: 8"],
+        ["'attacks.0.eps'", "pixel range [0, 1]; did you mean 8/255?", "value: 8"],
     ),
     "eps negative": (
         good(attacks=[{"preset": "pgd", "eps": "-1/255", "step_size": 0.1}]),
-        ["'attacks.0.eps'", "greater than or equal to 0", "-1/255"],
+        ["'attacks.0.eps'", "pixel range [0, 1]; write 0.03 or 8/255", "-1/255"],
     ),
     "eps not a number": (
         good(attacks=[{"preset": "pgd", "eps": "8/zero"}]),
@@ -102,18 +102,18 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown sample": (good(data="camvit"), ["'data.sample'", "camvit", "camvid"]),
     "two models with one name": (
         good(models=["fcn-r18", "fcn-r18"]),
-        ["two models are named 'fcn-r18'", "another name"],
+        ["two models are named 'fcn-r18'", "rename one"],
     ),
     "two attacks with one name": (
         good(attacks=["pgd", {"preset": "pgd", "steps": 3}]),
-        ["two attacks are named 'pgd'", "another name"],
+        ["two attacks are named 'pgd'", "rename one"],
     ),
     "an attack named clean": (
         good(attacks=[{"preset": "pgd", "name": "clean"}]),
-        ["cannot be named 'clean'"],
+        ["an attack is named 'clean'"],
     ),
-    "no attacks": (good(attacks=[]), ["attacks is empty", "one or more"]),
-    "no models": (good(models=[]), ["models is empty", "one or more"]),
+    "no attacks": (good(attacks=[]), ["attacks is empty", "at least one"]),
+    "no models": (good(models=[]), ["models is empty", "at least one"]),
     "attacks left out": (
         {k: v for k, v in GOOD.items() if k != "attacks"},
         ["'attacks' is missing"],
@@ -148,9 +148,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(
-    case: str, tmp_path: Path
-) -> None:
+def test_wrong_field_is_named_with_value_and_allowed_values(case: str, tmp_path: Path) -> None:
     source, parts = WRONG[case]
     path = write(tmp_path / "wrong.yaml", source)
     text = message(path)
@@ -175,13 +173,15 @@ def test_invalid_yaml_names_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "- a\n- b\n", "just words"])
-def test_a_file_without_a_mapping_says_what_it_needs(tmp_path: Path, content: str) -> None:
+def test_file_without_a_mapping_is_refused_with_the_needed_fields(
+    tmp_path: Path, content: str
+) -> None:
     text = message(write(tmp_path / "list.yaml", content))
     assert "list.yaml" in text
     assert "data, models and attacks" in text
 
 
-def test_the_store_is_relative_to_where_one_works_and_data_to_where_the_spec_lies(
+def test_store_starts_at_the_working_folder_and_data_at_the_spec(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     specs, work = tmp_path / "specs", tmp_path / "work"
@@ -195,7 +195,7 @@ def test_the_store_is_relative_to_where_one_works_and_data_to_where_the_spec_lie
     assert read.name == "mine"
 
 
-def test_a_dicts_paths_are_relative_to_where_one_works(
+def test_paths_of_a_dict_start_at_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -210,7 +210,7 @@ def test_a_store_on_another_filesystem_keeps_its_address() -> None:
     )
 
 
-def test_an_experiment_cannot_be_changed_once_read() -> None:
+def test_experiment_is_immutable() -> None:
     read = read_experiment(good())
     with pytest.raises(ValueError, match="frozen"):
         read.seed = 3  # type: ignore[misc]

@@ -49,7 +49,7 @@ def test_data_and_models_of_a_folder_are_found(folder: Path) -> None:
     assert network["mmseg"]["checkpoint"].endswith(".pth")
 
 
-def test_the_spec_is_read_and_names_what_was_found(folder: Path, tmp_path: Path) -> None:
+def test_starter_spec_is_valid_and_names_data_and_models(folder: Path, tmp_path: Path) -> None:
     answer = runner.invoke(app, ["init", str(folder), "--out", str(tmp_path / "mine.yaml")])
     assert answer.exit_code == 0, answer.output
     read = read_experiment(str(tmp_path / "mine.yaml"))
@@ -92,9 +92,7 @@ def test_a_model_in_the_folder_itself_has_the_name_of_the_folder(
 
 
 @pytest.mark.parametrize("values", [np.full((8, 8), 900, np.uint16), np.full((8, 8, 3), 90, "u1")])
-def test_labels_that_hold_no_class_indices_invent_no_classes(
-    values: np.ndarray, tmp_path: Path
-) -> None:
+def test_labels_without_class_indices_invent_no_classes(values: np.ndarray, tmp_path: Path) -> None:
     write_images(tmp_path)
     Image.fromarray(values).save(tmp_path / "labels/image-0.png")
     found = look_into(tmp_path, tmp_path)
@@ -102,9 +100,7 @@ def test_labels_that_hold_no_class_indices_invent_no_classes(
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_a_label_that_cannot_be_read_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_label_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_images(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 800)
     Image.fromarray(np.zeros((90, 90), np.uint8)).save(tmp_path / "labels/image-0.png")
@@ -118,14 +114,14 @@ def test_a_folder_without_anything_gives_the_sample(tmp_path: Path) -> None:
     assert read_experiment(parse(text, "starter")).data.sample == "camvid"
 
 
-def test_models_that_were_not_found_are_left_to_fill_in() -> None:
+def test_missing_models_become_placeholders() -> None:
     text = starter_spec(FolderContent({"folder": "d"}, True, ()))
     with pytest.raises(InputError, match="models is empty"):
         read_experiment(parse(text, "starter"))
     assert "{name: a, mmseg: " in text
 
 
-def test_data_that_were_not_found_are_left_to_fill_in() -> None:
+def test_missing_data_become_a_placeholder() -> None:
     text = starter_spec(FolderContent(None, False, ({"name": "m", "zoo": "fcn-r18"},)))
     assert Path(read_experiment(parse(text, "starter")).data.folder or "").name == "FOLDER"
 
@@ -151,7 +147,7 @@ def test_data_without_models_are_checked_before_models_are_added(
         ([".", "--out", "no/x.yaml"], "the folder no does not exist; create the folder first"),
     ],
 )
-def test_a_wrong_argument_is_refused_and_nothing_is_written(
+def test_wrong_argument_is_refused_and_no_file_is_written(
     arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -175,7 +175,7 @@ def test_attacks_and_models_are_described(results: Results, parquet: Path) -> No
     assert models.loc["a", "fingerprint"] == results.manifest.models["a"].fingerprint
 
 
-def test_every_table_says_which_experiment_it_is(results: Results, parquet: Path) -> None:
+def test_every_table_names_its_experiment(results: Results, parquet: Path) -> None:
     for name in ("cells", "images", "attacks", "models"):
         metadata = pq.read_schema(parquet / f"{name}.parquet").metadata
         assert metadata[b"segtransfer.experiment"].decode() == results.identity
@@ -185,7 +185,7 @@ def test_every_table_says_which_experiment_it_is(results: Results, parquet: Path
     assert (about["name"], about["experiment"], about["notes"]) == ("toys", results.identity, [])
 
 
-def test_no_export_tells_where_files_lay(results: Results, parquet: Path) -> None:
+def test_exports_reveal_no_folder(results: Results, parquet: Path) -> None:
     place = str(Path(results.store.location).parent)
     assert place in json.dumps(results.manifest.spec)
     assert place not in (parquet / "experiment.json").read_text()
@@ -214,7 +214,7 @@ def test_a_large_table_is_written_in_parts(
     assert parts.equals(whole)
 
 
-def test_an_export_tells_how_far_it_is(results: Results, tmp_path: Path) -> None:
+def test_export_reports_progress(results: Results, tmp_path: Path) -> None:
     heard: list[tuple[int, int]] = []
     export(results.store.location, tmp_path, advance=lambda *done: heard.append(done))
     count = len(results.manifest.shards)
@@ -301,7 +301,7 @@ def bare_content(shard_id: str) -> dict[str, Any]:
 # Hugging Face
 
 
-def test_every_subset_of_the_card_is_there_and_named(results: Results, hub: Path) -> None:
+def test_every_subset_of_the_card_exists_and_is_named(results: Results, hub: Path) -> None:
     _, head, text = (hub / "README.md").read_text().split("---\n", 2)
     configs = yaml.safe_load(head)["configs"]
     names = [config["config_name"] for config in configs]
@@ -343,7 +343,7 @@ def test_datasets_reads_images_labels_and_scores(
 # What is missing, and what is refused
 
 
-def test_what_is_missing_is_left_out_and_told(results: Results, tmp_path: Path) -> None:
+def test_missing_results_are_left_out_with_a_note(results: Results, tmp_path: Path) -> None:
     partial = run_toy(tmp_path, name="partial", attacks=[{"preset": "pgd", "steps": 1}])
     store, cells = partial.store, partial.manifest.rows
     scored = next(c for c in cells if c[:3] == ("pgd", "a", "b"))
@@ -371,7 +371,7 @@ def test_what_is_missing_is_left_out_and_told(results: Results, tmp_path: Path) 
     assert "pgd-from-a" in [attack["name"] for attack in again["attacks"]]
 
 
-def test_without_a_clean_shard_the_scores_are_there_all_the_same(tmp_path: Path) -> None:
+def test_scores_without_a_clean_shard_are_exported(tmp_path: Path) -> None:
     partial = run_toy(tmp_path, attacks=["noise"])
     lost = partial.manifest.shards[0]
     damage(Path(partial.store.location, "shards", lost[:2], f"{lost}.arrow"))
@@ -386,7 +386,7 @@ def test_without_a_clean_shard_the_scores_are_there_all_the_same(tmp_path: Path)
     assert cells["fooling"].isna().all()
 
 
-def test_a_hub_export_of_what_was_never_attacked_names_no_empty_subset(tmp_path: Path) -> None:
+def test_hub_export_without_aes_names_no_empty_subset(tmp_path: Path) -> None:
     whole = run_toy(tmp_path, attacks=["noise"])
     for path in Path(whole.store.location, "blobs").rglob("*.arrow"):
         path.unlink()
@@ -398,17 +398,15 @@ def test_a_hub_export_of_what_was_never_attacked_names_no_empty_subset(tmp_path:
     assert head["configs"][0]["config_name"] == "clean"
 
 
-def test_a_folder_that_holds_something_is_refused_and_kept(
-    results: Results, tmp_path: Path
-) -> None:
+def test_folder_with_files_is_refused_and_kept(results: Results, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("dear")
     for out in (tmp_path, tmp_path / "mine"):
-        with pytest.raises(InputError, match="give a new folder, or an empty one"):
+        with pytest.raises(InputError, match="give a new or empty folder"):
             export(results.store.location, out)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_one_of_several_experiments_is_named(results: Results, tmp_path: Path) -> None:
+def test_export_from_several_experiments_needs_a_name(results: Results, tmp_path: Path) -> None:
     first = run_toy(tmp_path, name="first", attacks=["noise"])
     second = run_toy(tmp_path, name="second", attacks=["fgsm"])
     other = run_toy(tmp_path, name="second", attacks=["pgd"])
@@ -427,7 +425,7 @@ def test_one_of_several_experiments_is_named(results: Results, tmp_path: Path) -
         assert about["experiment"] == (first, second, other)[number].identity
 
 
-def test_the_command_says_where_and_how_much(results: Results, tmp_path: Path) -> None:
+def test_command_prints_folder_and_size(results: Results, tmp_path: Path) -> None:
     store, out = results.store.location, tmp_path / "out"
     answer = CliRunner().invoke(app, ["export", store, str(out), "--format", "csv"])
     assert answer.exit_code == 0, answer.output

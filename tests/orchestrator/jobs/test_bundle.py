@@ -74,7 +74,7 @@ def test_a_job_gets_the_spec_alone(folder: Path) -> None:
     assert not bundle.folder.exists()
 
 
-def test_a_shell_reads_the_command_as_it_was_meant(folder: Path) -> None:
+def test_command_is_quoted_for_a_shell(folder: Path) -> None:
     overrides = ("""data.classes=["it's", "$HOME", "*; exit 1"]""", "attacks.*.eps=8/255")
     with pack(JobRequest(write(folder), overrides, STORE)) as bundle:
         shown = bundle.entrypoint.replace("segtransfer", "printf '%s\\n'", 1)
@@ -88,7 +88,7 @@ def test_a_recipe_needs_no_file(folder: Path) -> None:
         assert bundle.entrypoint == f"segtransfer run quickstart --store {STORE}"
 
 
-def test_a_search_goes_as_one(folder: Path) -> None:
+def test_search_is_submitted_as_a_search(folder: Path) -> None:
     request = JobRequest(
         "quickstart", ("search.trials=3",), "/shared/lab", search=True, resume=True
     )
@@ -98,12 +98,12 @@ def test_a_search_goes_as_one(folder: Path) -> None:
         )
 
 
-def test_a_wrong_spec_is_refused_here(folder: Path) -> None:
+def test_wrong_spec_is_refused_before_submission(folder: Path) -> None:
     assert "did you mean 'eps'" in refused(JobRequest(write(folder), ("attacks.0.epz=1",), STORE))
     assert "neither a file nor a recipe" in refused(JobRequest("nowhere.yaml", (), STORE))
 
 
-def test_a_store_that_goes_with_the_job_is_refused(folder: Path) -> None:
+def test_store_in_the_working_folder_of_the_job_is_refused(folder: Path) -> None:
     spec = write(folder)
     assert "which Ray deletes" in refused(JobRequest(spec))
     assert "which Ray deletes" in refused(JobRequest(spec, store="lab"))
@@ -118,7 +118,7 @@ def test_a_store_that_goes_with_the_job_is_refused(folder: Path) -> None:
             pass
 
 
-def test_what_lies_beside_the_spec_needs_a_working_folder(folder: Path) -> None:
+def test_local_files_of_a_spec_need_a_working_folder(folder: Path) -> None:
     data = {"folder": "streets", "classes": ["road", "sky"]}
     request = JobRequest(write(folder, data=data), store=STORE)
     assert "streets" in (message := refused(request))
@@ -133,13 +133,13 @@ def test_what_lies_beside_the_spec_needs_a_working_folder(folder: Path) -> None:
     assert "outside" in refused(outside, working_dir=".")
 
 
-def test_what_lies_on_the_nodes_is_not_looked_for_here(folder: Path) -> None:
+def test_absolute_paths_are_not_checked_locally(folder: Path) -> None:
     data = {"folder": "/shared/streets", "classes": ["road", "sky"]}
     with pack(JobRequest(write(folder, data=data), store=STORE)) as bundle:
         assert bundle.entrypoint == f"segtransfer run mine.yaml --store {STORE}"
 
 
-def test_code_of_ones_own_needs_a_working_folder(folder: Path) -> None:
+def test_users_code_needs_a_working_folder(folder: Path) -> None:
     model = {"name": "mine", "torch": {"callable": "nets.small:build"}}
     request = JobRequest(write(folder, models=[model, "fcn-r18"]), store=STORE)
     with pack(request):
@@ -167,7 +167,7 @@ def test_code_of_ones_own_needs_a_working_folder(folder: Path) -> None:
     ],
     ids=str,
 )
-def test_parts_of_an_attack_of_ones_own_need_a_working_folder(
+def test_users_parts_of_an_attack_need_a_working_folder(
     attack: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_module(folder, "bundled_parts", PARTS)
@@ -267,25 +267,25 @@ def test_source_tree_as_package_is_sent_as_the_content_of_its_wheel(
     assert sorted(tree.rglob("*")) == before
 
 
-def test_source_tree_that_makes_no_wheel_is_refused_in_one_sentence(
+def test_source_tree_without_a_wheel_is_refused_in_a_sentence(
     folder: Path, tree: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(tree, broken)
     (broken / "pyproject.toml").write_text("[project")
     message = refused(JobRequest(write(folder), store=STORE), package=str(broken))
-    assert f"--package {broken}: pip builds no wheel of this source tree" in message
+    assert f"--package {broken}: pip cannot build a wheel of this source tree" in message
     assert "\n" not in message
 
 
 @pytest.mark.parametrize("package", ["nowhere.whl", "mine.yaml", "."])
-def test_what_is_no_package_of_ours_is_refused(package: str, folder: Path) -> None:
+def test_package_other_than_segtransfer_is_refused(package: str, folder: Path) -> None:
     assert f"--package {package}" in refused(
         JobRequest(write(folder), store=STORE), package=package
     )
 
 
-def test_variables_are_handed_on_in_a_file_of_its_owner(
+def test_variables_are_in_a_file_readable_by_its_owner_only(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2 'quoted'")
@@ -315,7 +315,7 @@ def test_a_job_without_variables_has_no_hook(folder: Path) -> None:
         assert set(bundle.runtime_env()["env_vars"]) == {"RAY_JOB_STOP_WAIT_TIME_S"}
 
 
-def test_variables_are_given_by_name_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_with_a_value_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
     request = JobRequest(write(folder), store=STORE)
     assert "AWS_SECRET_ACCESS_KEY" in refused(request, env=["AWS_SECRET_ACCESS_KEY"])

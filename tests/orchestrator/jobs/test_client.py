@@ -79,17 +79,17 @@ def followed(cluster: Any) -> tuple[str, JobDetails]:
     return "".join(written), ended
 
 
-def test_a_log_is_written_once_however_often_the_connection_is_lost() -> None:
+def test_log_over_lost_connections_is_written_once() -> None:
     tails = [["one\ntw"], ["one\n", "two\nth"], [], [LOG]]
     states = [RUNNING, RUNNING, RUNNING, RUNNING, DONE]
     assert followed(Cluster(states, tails)) == (LOG, DONE)
 
 
-def test_the_end_of_a_log_is_asked_for_where_it_did_not_come() -> None:
+def test_missing_end_of_a_log_is_requested() -> None:
     assert followed(Cluster([RUNNING, RUNNING, DONE], [["one\n"]])) == (LOG, DONE)
 
 
-def test_a_silent_connection_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_connection_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
     monkeypatch.setattr(jobs, "LOG_TIMEOUT", 0.05)
@@ -103,7 +103,7 @@ def test_a_silent_connection_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> No
     assert followed(Silent([RUNNING, RUNNING, DONE], [["one\n"], [LOG]])) == (LOG, DONE)
 
 
-def test_a_cluster_that_is_gone_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_cluster_is_an_error_after_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "UNREACHABLE_LIMIT", 0.0)
 
     class Gone(Cluster):
@@ -112,7 +112,7 @@ def test_a_cluster_that_is_gone_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
                 return super().get_job_info(job)
             raise ConnectionError("refused")
 
-    with pytest.raises(RuntimeError, match=r"may go on.*http://head:8265"):
+    with pytest.raises(RuntimeError, match=r"may still run.*http://head:8265"):
         followed(Gone([RUNNING, RUNNING]))
 
 
@@ -131,7 +131,7 @@ def test_exit_codes_pass_through(ended: JobDetails, code: int) -> None:
     assert exit_code(ended) == code
 
 
-def test_what_the_log_does_not_say_is_said() -> None:
+def test_cause_missing_in_the_log_is_printed() -> None:
     setup = details(JobStatus.FAILED, None, "runtime_env setup failed: no space left")
     assert "no space left" in last_word(setup)
     assert "--package" in last_word(details(JobStatus.FAILED, 127, "not found"))
@@ -145,14 +145,14 @@ def test_stop_waits_until_the_job_has_ended() -> None:
     assert cluster.stopped == 1
 
 
-def test_a_job_that_has_ended_is_not_stopped() -> None:
+def test_ended_job_is_not_stopped() -> None:
     cluster = Cluster([DONE])
     assert stop(cluster, "raysubmit_1") is DONE  # type: ignore[arg-type]
     assert cluster.stopped == 0
 
 
-def test_an_unknown_job_is_named_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"no job 'other' .* there are: raysubmit_1"):
+def test_unknown_job_is_refused_with_the_known_jobs() -> None:
+    with pytest.raises(InputError, match=r"no job 'other' .* known jobs: raysubmit_1"):
         job_details(Cluster([DONE]), "other")  # type: ignore[arg-type]
 
 
@@ -187,7 +187,7 @@ def server() -> Iterator[HTTPServer]:
         (200, b"{}", ["refuses"]),
     ],
 )
-def test_a_cluster_that_refuses_is_one_sentence(
+def test_refusal_of_a_cluster_is_a_sentence(
     server: HTTPServer, status: int, body: bytes, expected: list[str]
 ) -> None:
     server.status, server.body = status, body  # type: ignore[attr-defined]
@@ -200,19 +200,17 @@ def test_a_cluster_that_refuses_is_one_sentence(
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_server_in_trouble_is_asked_again_and_is_no_wrong_input(
-    server: HTTPServer, status: int
-) -> None:
+def test_server_error_is_retried_and_is_no_input_error(server: HTTPServer, status: int) -> None:
     server.status, server.body = status, b"oops"  # type: ignore[attr-defined]
     address = f"http://127.0.0.1:{server.server_port}"
     answer = runner.invoke(app, ["job", "status", "raysubmit_1", "--address", address])
     assert answer.exit_code == 1, answer.output
     message = answer.stderr.replace("\n", " ")
-    assert f"the cluster at {address} is in trouble ({status} Server Error" in message
+    assert f"the dashboard at {address} has a server error ({status} Server Error" in message
     assert server.requests == 1 + jobs.RETRIES  # type: ignore[attr-defined]
 
 
-def test_a_server_that_recovers_is_not_noticed() -> None:
+def test_server_error_before_recovery_is_hidden() -> None:
     class Shaky(Cluster):
         failures = 2
 
@@ -225,7 +223,7 @@ def test_a_server_that_recovers_is_not_noticed() -> None:
     assert job_details(Shaky([DONE]), "raysubmit_1") is DONE  # type: ignore[arg-type]
 
 
-def test_an_address_where_nothing_answers_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_address_without_a_server_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8")  # the address that is given wins
     answer = runner.invoke(
         app, ["submit", "quickstart", "--store", "/lab", "--address", "http://127.0.0.1:9"]
@@ -246,7 +244,7 @@ def test_an_address_with_a_password_is_refused_without_it() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_the_state_of_a_job_shows_nothing_of_its_environment(
+def test_state_of_a_job_hides_its_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(jobs, "connect", lambda address: Cluster([details(JobStatus.FAILED, 2)]))
@@ -257,7 +255,7 @@ def test_the_state_of_a_job_shows_nothing_of_its_environment(
     assert "hunter2" not in answer.output
 
 
-def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(
+def test_ctrl_c_keeps_the_job_and_prints_how_to_follow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Interrupted(Cluster):

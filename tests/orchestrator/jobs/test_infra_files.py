@@ -34,7 +34,7 @@ def test_files_are_copied_once_and_changed_ones_are_kept(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("taken", ["", "cluster"])
-def test_a_file_in_the_place_of_a_folder_is_told_and_kept(taken: str, tmp_path: Path) -> None:
+def test_file_in_the_place_of_a_folder_is_refused_and_kept(taken: str, tmp_path: Path) -> None:
     target = tmp_path / "mine"
     place = target / taken
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def test_a_folder_in_the_place_of_a_file_is_kept(tmp_path: Path) -> None:
     assert copy_infra(tmp_path).kept == (tmp_path / "submit.py",)
 
 
-def test_every_file_of_infra_that_the_readme_names_is_copied(tmp_path: Path) -> None:
+def test_every_infra_file_of_the_readme_is_copied(tmp_path: Path) -> None:
     copied = {path.relative_to(tmp_path).parts[0] for path in copy_infra(tmp_path).written}
     listed = set((ROOT / "infra/copied.txt").read_text().split())
     assert copied == listed

@@ -138,11 +138,11 @@ def test_identity_of_a_search_follows_the_field(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"search": {"space": "quickstrat"}}, "neither a file nor a space that ships: did you"),
+        ({"search": {"space": "quickstrat"}}, "neither a file nor a shipped space: did you"),
         ({"search": {"space": space({"stepsize": {"float": [0, 1]}})}}, "did you mean 'step_size'"),
         ({"search": {"space": space({"eps": {"float": [0, 1]}})}}, "it defines the threat model"),
-        ({"search": {"space": space({"step_size": {"float": [1, 2]}})}}, "which the attack refuse"),
-        ({"search": {"space": space(STEP_SIZE, {"steps": 3})}}, "the space does not search"),
+        ({"search": {"space": space({"step_size": {"float": [1, 2]}})}}, "refused by the attack"),
+        ({"search": {"space": space(STEP_SIZE, {"steps": 3})}}, "no field of the space"),
         ({"search": {"space": "step-size"}}, "the base attack has a budget"),
     ],
 )

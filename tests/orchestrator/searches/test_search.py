@@ -342,7 +342,7 @@ def test_failed_trials_have_a_reason_and_the_others_continue(
         assert trial.reason == ""
     loss, restarts = found.trials[4:]
     assert "refusing' raised RuntimeError: this loss refuses" in loss.reason
-    assert "restarts would all be the same" in restarts.reason
+    assert "all runs would be equal" in restarts.reason
     assert "space 'mine': proposal step_size=" in restarts.reason
     assert (loss.score, restarts.score) == (None, None)
 

@@ -105,7 +105,7 @@ def test_wrong_field_of_the_base_attack_is_named(tmp_path: Path) -> None:
     ("base", "reason"),
     [
         ("pgdd", "unknown preset 'pgdd': did you mean 'pgd'?"),
-        ({"preset": "pgd", "eps": 2}, "less than or equal to 1"),
+        ({"preset": "pgd", "eps": 2}, "did you mean 2/255"),
         ({"preset": "pgd", "epsilon": "4/255"}, "epsilon"),
         ({"preset": "fgsm", "budget": {"forward_equivalents": 5}}, "leave the budget out"),
     ],
@@ -243,7 +243,7 @@ def test_invalid_baseline_is_refused_before_the_trials(tmp_path: Path) -> None:
     (only,) = confirming_experiment(search, []).attacks
     assert only.steps == 5
     search = grey_search(tmp_path, confirm={"baselines": ["fgsm"]})
-    with pytest.raises(InputError, match="preset 'fgsm' has 1 steps whatever the budget"):
+    with pytest.raises(InputError, match="preset 'fgsm' always has steps: 1"):
         confirming_experiment(search, [])
 
 

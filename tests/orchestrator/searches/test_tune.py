@@ -89,7 +89,7 @@ def test_runner_reports_why_a_trial_failed_and_runs_the_next(
 ) -> None:
     runner = start_runner()
     assert "this loss refuses" in runner.run_rung(3, point(13, REFUSING), 0)["failed"]
-    assert "the space does not search" in runner.run_rung(4, {"steps": 3}, 0)["failed"]
+    assert "no field of the space" in runner.run_rung(4, {"steps": 3}, 0)["failed"]
     assert rung_of(runner.run_rung(5, point(13), 0)) == (0, 1)
     with monkeypatch.context() as patch:
         patch.setattr(Store, "save_trial", full_disk)

@@ -54,13 +54,13 @@ def test_a_lease_of_a_killed_process_of_this_machine_has_ended(store: Store) -> 
         assert time.monotonic() - begun < 5
 
 
-def test_a_killed_run_of_this_machine_uses_the_store_no_longer(store: Store) -> None:
+def test_lease_of_a_killed_run_of_this_machine_is_ignored(store: Store) -> None:
     killed(store, "in_use", "run r")
     assert users(store) == ""
 
 
 @pytest.mark.parametrize("machine", ["another boot", None])
-def test_a_lease_of_another_machine_tells_its_latest_end(store: Store, machine: str | None) -> None:
+def test_lease_of_another_machine_names_its_latest_end(store: Store, machine: str | None) -> None:
     """The id of its process says nothing here, also from a version that wrote no machine."""
     killed(store, "in_use", "run r")
     rewrite(store, host="b", pid=7, machine=machine)
@@ -76,7 +76,7 @@ def test_a_lease_with_a_foreign_process_id_holds(store: Store, pid: Any) -> None
         assert users(store).startswith("run r (process ")
 
 
-def test_a_live_process_of_this_machine_is_told_without_an_end(store: Store) -> None:
+def test_lease_of_a_live_process_of_this_machine_names_no_end(store: Store) -> None:
     with in_use(store, "run r"):
         assert users(store).endswith(f"(process {os.getpid()} on {leases.socket.gethostname()})")
 

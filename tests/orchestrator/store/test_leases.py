@@ -56,7 +56,7 @@ def age(store: Store, path: str, seconds: float) -> None:
     os.utime(Path(store.location, path), (when, when))
 
 
-def test_a_run_that_began_after_the_list_keeps_all_it_relies_on(tmp_path: Path) -> None:
+def test_run_started_after_the_listing_keeps_its_results(tmp_path: Path) -> None:
     first = run_toy(tmp_path, attacks=ATTACKS)
     store = first.store
     store.files.delete(f"experiments/{first.identity}.json")
@@ -72,7 +72,9 @@ def test_a_run_that_began_after_the_list_keeps_all_it_relies_on(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_rows_of_a_search_in_a_long_rung_stay(store: Store, shard: Shard, compacted: bool) -> None:
+def test_rows_of_a_search_in_a_long_rung_are_kept(
+    store: Store, shard: Shard, compacted: bool
+) -> None:
     """Its trial names them after the rung alone."""
     store.put_shard(shard)
     keys = {commit_attack(store, shard, number) for number in range(3)}
@@ -86,13 +88,13 @@ def test_rows_of_a_search_in_a_long_rung_stay(store: Store, shard: Shard, compac
         assert store.shard(shard.shard_id) is not None
         flip(store, blob_path(store, key_of(0)))
         damages = find_damage(store)
-        with pytest.raises(InputError, match=r"is used by search s .*nothing was removed"):
+        with pytest.raises(InputError, match=r"is used by search s .*no file was removed"):
             remove_damage(store, damages)
     remove_garbage(store, report.garbage)
     assert store.keys() == set()
 
 
-def test_a_named_row_stays_beside_rows_that_go(store: Store, shard: Shard) -> None:
+def test_named_row_beside_deleted_rows_is_kept(store: Store, shard: Shard) -> None:
     store.put_shard(shard)
     keys = [commit_attack(store, shard, number) for number in range(4)]
     compact(store)
@@ -105,7 +107,7 @@ def test_a_named_row_stays_beside_rows_that_go(store: Store, shard: Shard) -> No
     assert store.shard(shard.shard_id) is not None
 
 
-def test_a_blob_that_a_merge_has_named_since_the_list_stays(
+def test_blob_named_by_a_merge_since_the_listing_is_kept(
     store: Store, shard: Shard, tmp_path: Path
 ) -> None:
     other = Store(str(tmp_path / "other"))
@@ -136,7 +138,7 @@ def test_a_run_waits_for_a_removal(store: Store, monkeypatch: pytest.MonkeyPatch
         thread = threading.Thread(target=use)
         thread.start()
         assert not began.wait(0.3)
-        with pytest.raises(InputError, match=r"cleaned by store gc .*nothing was changed"):
+        with pytest.raises(InputError, match=r"cleaned by store gc .*no file was removed"):
             remove_garbage(store, [])
     thread.join()
     assert began.is_set()
@@ -144,7 +146,7 @@ def test_a_run_waits_for_a_removal(store: Store, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("seconds", [leases.DURATION + 60, -10 * leases.DURATION])
-def test_a_lease_that_nobody_renews_ends(store: Store, shard: Shard, seconds: float) -> None:
+def test_lease_without_renewal_ends(store: Store, shard: Shard, seconds: float) -> None:
     """Also of a process that was killed, or that came with a copy of a store."""
     key = commit_attack(store, shard, 1)
     with in_use(store, "run r"):
@@ -179,7 +181,7 @@ def failing(*arguments: object) -> None:
     raise OSError("no space")
 
 
-def test_a_clock_that_is_ahead_does_not_remove_what_is_being_written(
+def test_removal_under_a_fast_clock_keeps_files_in_progress(
     store: Store, shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orphan = store.put_attack(shard.image_ids, images_of(shard, 1))
@@ -192,7 +194,7 @@ def test_a_clock_that_is_ahead_does_not_remove_what_is_being_written(
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b'{"who": 1}', b"[" * 100_000])
-def test_a_foreign_lease_is_honoured_all_the_same(store: Store, text: bytes) -> None:
+def test_foreign_lease_is_honoured(store: Store, text: bytes) -> None:
     store.files.write("leases/use-x.json", text)
     assert leases.users(store) == "an unknown program"
 

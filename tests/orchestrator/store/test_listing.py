@@ -30,5 +30,5 @@ def test_a_damaged_description_is_a_row_with_the_reason(tmp_path: Path) -> None:
     store.files.write("experiments/torn.json", b'{"spec": ')
     store.save_experiment("altered", {"spec": {"name": "mine"}})
     damage = store.experiments()["damage"]
-    assert damage["torn"] == "the description is torn"
+    assert damage["torn"] == "the description is damaged"
     assert "altered" in damage["altered"]

@@ -9,7 +9,7 @@ from segtransfer.errors import InputError
 from segtransfer.store import Store
 
 
-def test_a_folder_is_one_store_however_it_is_written(
+def test_folder_in_every_notation_is_the_same_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "lab"
@@ -24,6 +24,6 @@ def test_a_folder_is_one_store_however_it_is_written(
     assert store.location == str(folder)
 
 
-def test_a_path_that_cannot_be_is_refused_in_a_sentence() -> None:
+def test_impossible_path_is_refused_in_a_sentence() -> None:
     with pytest.raises(InputError, match="is no usable path"):
         Store("a\0b")

@@ -128,7 +128,7 @@ def test_every_kind_of_damage_is_named(store: Store, shard: Shard) -> None:
     assert not verify(store).sound
 
 
-def test_what_nobody_names_is_found_and_is_no_damage(local: Store, shard: Shard) -> None:
+def test_unnamed_files_are_found_and_are_no_damage(local: Store, shard: Shard) -> None:
     fill(local, shard)
     orphan = local.put_attack(shard.image_ids, images_of(shard, 77))
     local.files.write("rows/00/.partial-x", b"half")
@@ -148,7 +148,7 @@ def test_a_blob_whose_arrays_are_of_another_shard_is_damage(local: Store, tmp_pa
     renamed = Shard(shard.shard_id, 0, ("x", "y"), other.sequences, other.images, other.labels)
     commit_attack(local, renamed, 1)
     (finding,) = verify(local).findings
-    assert "not those of its shard" in finding.sentence
+    assert "differ from the images of the shard" in finding.sentence
 
 
 # ---- compact
@@ -182,7 +182,7 @@ def test_small_compacted_files_are_joined(
     assert before.keys() == keys
 
 
-def test_compacted_files_that_overlap_are_joined_to_one(local: Store, shard: Shard) -> None:
+def test_overlapping_compacted_files_are_joined(local: Store, shard: Shard) -> None:
     """Two compactions at once may leave them: here the newer file holds one row again."""
     fill(local, shard)
     old = [row for row in rows_of(local).values() if row]
@@ -223,7 +223,7 @@ def interrupted_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 @pytest.mark.parametrize("step", range(11))
-def test_a_compaction_may_stop_anywhere(
+def test_compaction_stopped_at_any_step_keeps_every_row(
     local: Store, shard: Shard, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(local, shard)
@@ -246,7 +246,7 @@ def test_a_compaction_may_stop_anywhere(
     assert len(names) == len(before) + 3  # blobs, rows, shard, experiment
 
 
-def test_a_result_made_again_after_compacting_wins(store: Store, shard: Shard) -> None:
+def test_result_computed_after_compaction_takes_precedence(store: Store, shard: Shard) -> None:
     fill(store, shard)
     compact(store)
     commit_attack(store, shard, 0, seed=99)
@@ -255,7 +255,7 @@ def test_a_result_made_again_after_compacting_wins(store: Store, shard: Shard) -
     np.testing.assert_array_equal(store.attack_images(key_of(0)), images_of(shard, 99))
 
 
-def test_a_row_written_again_while_it_is_compacted_stays(
+def test_row_written_during_its_compaction_is_kept(
     local: Store, shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(local, shard)
@@ -346,7 +346,7 @@ def test_a_run_after_compacting_computes_nothing(tmp_path: Path) -> None:
 # ---- merge
 
 
-def test_merging_copies_what_is_missing(make: Callable[[], Store], shard: Shard) -> None:
+def test_merge_copies_missing_results(make: Callable[[], Store], shard: Shard) -> None:
     ours, theirs = make(), make()
     fill(theirs, shard)
     compact(theirs)
@@ -361,7 +361,7 @@ def test_merging_copies_what_is_missing(make: Callable[[], Store], shard: Shard)
     assert merge(ours, theirs).rows == 0
 
 
-def test_merging_leaves_out_what_is_damaged_and_heals_what_is_missing(
+def test_merge_leaves_out_damaged_results_and_replaces_missing_blobs(
     make: Callable[[], Store], shard: Shard
 ) -> None:
     ours, theirs = make(), make()
@@ -372,14 +372,12 @@ def test_merging_leaves_out_what_is_damaged_and_heals_what_is_missing(
     ours.files.delete(blob_path(ours, key_of(1)))
     report = merge(ours, theirs)
     assert report.rows == 1
-    assert report.notes == ("left out 1 rows whose blob is missing or damaged there",)
+    assert report.notes == ("left out 1 rows whose blob is missing or damaged",)
     assert ours.row(key_of(9)) is None
     assert verify(ours).findings == ()
 
 
-def test_merging_never_puts_scores_beside_images_they_are_not_of(
-    local: Store, tmp_path: Path, shard: Shard
-) -> None:
+def test_merge_leaves_out_scores_of_other_aes(local: Store, tmp_path: Path, shard: Shard) -> None:
     theirs = new_store("folder", tmp_path, "")
     attack = commit_attack(local, shard, 1, seed=1)
     commit_attack(theirs, shard, 1, seed=2)
@@ -391,7 +389,7 @@ def test_merging_never_puts_scores_beside_images_they_are_not_of(
 
 
 @pytest.mark.parametrize("step", range(9))
-def test_a_merge_may_stop_anywhere(
+def test_merge_stopped_at_any_step_leaves_a_sound_store(
     local: Store, tmp_path: Path, shard: Shard, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = new_store("folder", tmp_path, "")
@@ -427,7 +425,7 @@ def test_only_stores_are_merged(local: Store, shard: Shard, tmp_path: Path) -> N
 # ---- gc
 
 
-def test_gc_finds_what_nothing_needs_and_removes_only_that(store: Store, shard: Shard) -> None:
+def test_gc_finds_and_removes_unneeded_files_only(store: Store, shard: Shard) -> None:
     fill(store, shard)
     store.record_failure(key_of(1), "attack", "broke")
     commit_attack(store, shard, 1)
@@ -442,7 +440,7 @@ def test_gc_finds_what_nothing_needs_and_removes_only_that(store: Store, shard: 
     assert names(store) == needed | {"notes.txt"}
 
 
-def test_gc_leaves_what_is_younger_than_an_hour(store: Store, shard: Shard) -> None:
+def test_gc_keeps_files_younger_than_an_hour(store: Store, shard: Shard) -> None:
     fill(store, shard)
     store.put_attack(shard.image_ids, images_of(shard, 77))
     store.files.write("rows/00/.partial-x", b"half")
@@ -450,7 +448,7 @@ def test_gc_leaves_what_is_younger_than_an_hour(store: Store, shard: Shard) -> N
     assert len(find_garbage(store, now=time.time() + LATER).garbage) == 2
 
 
-def test_gc_leaves_a_blob_that_was_written_again_since(local: Store, shard: Shard) -> None:
+def test_gc_keeps_a_blob_written_since_the_listing(local: Store, shard: Shard) -> None:
     fill(local, shard)
     local.put_attack(shard.image_ids, images_of(shard, 77))
     report = find_garbage(local, now=time.time() + LATER)
@@ -461,7 +459,7 @@ def test_gc_leaves_a_blob_that_was_written_again_since(local: Store, shard: Shar
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_gc_lets_go_of_an_experiment_and_of_what_only_it_names(
+def test_gc_of_an_experiment_deletes_its_exclusive_files(
     store: Store, shard: Shard, tmp_path: Path, compacted: bool
 ) -> None:
     keys = fill(store, shard)
@@ -484,7 +482,7 @@ def test_gc_lets_go_of_an_experiment_and_of_what_only_it_names(
     assert len(store.files.names("blobs")) == 2
 
 
-def test_gc_keeps_what_the_trials_of_a_search_name(local: Store, shard: Shard) -> None:
+def test_gc_keeps_results_of_trials(local: Store, shard: Shard) -> None:
     fill(local, shard)
     mine = commit_attack(local, shard, 50)
     now = time.time() + LATER
@@ -496,7 +494,7 @@ def test_gc_keeps_what_the_trials_of_a_search_name(local: Store, shard: Shard) -
         find_garbage(local, unreferenced=True, now=now)
 
 
-def test_merge_brings_the_trials_of_searches_along(tmp_path: Path, shard: Shard) -> None:
+def test_merge_copies_the_trials_of_searches(tmp_path: Path, shard: Shard) -> None:
     ours, theirs = Store(str(tmp_path / "ours")), Store(str(tmp_path / "theirs"))
     fill(theirs, shard)
     theirs.save_trial("a-search", 0, {"cells": [], "shards": []})
@@ -515,7 +513,7 @@ def test_gc_keeps_every_blob_while_a_row_is_unreadable(local: Store, shard: Shar
     assert "which blobs are needed is not known" in report.notes[0]
 
 
-def test_gc_refuses_where_it_cannot_know_what_is_needed(local: Store, shard: Shard) -> None:
+def test_gc_with_an_unreadable_description_refuses(local: Store, shard: Shard) -> None:
     fill(local, shard)
     local.files.write("experiments/torn.json", b"{")
     with pytest.raises(InputError, match=r"torn.json .* cannot be read"):
@@ -536,7 +534,7 @@ def orphaned(local: Store, shard: Shard, monkeypatch: pytest.MonkeyPatch) -> tup
 
 
 @pytest.mark.parametrize(("answer", "stays"), [("n\n", True), ("y\n", False)])
-def test_gc_asks_before_it_removes(
+def test_gc_asks_before_deletion(
     orphaned: tuple[Store, str], answer: str, stays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, orphan = orphaned
@@ -546,7 +544,7 @@ def test_gc_asks_before_it_removes(
     assert (orphan in names(store)) is stays
 
 
-def test_gc_removes_nothing_where_there_is_nobody_to_ask(orphaned: tuple[Store, str]) -> None:
+def test_gc_without_a_terminal_deletes_nothing(orphaned: tuple[Store, str]) -> None:
     store, orphan = orphaned
     answer = runner.invoke(app, ["store", "gc", store.location])
     assert answer.exit_code == 2

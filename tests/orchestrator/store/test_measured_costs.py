@@ -27,7 +27,7 @@ def store_as_measured_on_a_gpu(plan: Plan, store: Store, peaks: dict[str, int]) 
         store.files.write(f"calibration/gpu-{number}.json", json.dumps(content).encode())
 
 
-def test_peaks_on_gpus_are_those_of_the_models_the_size_and_the_micro_batch(
+def test_peaks_on_gpus_are_of_models_size_and_micro_batch(
     tmp_path: Path,
 ) -> None:
     plan, store = plan_in(tmp_path)
@@ -45,7 +45,7 @@ def test_peaks_on_gpus_are_those_of_the_models_the_size_and_the_micro_batch(
     assert peaks_on_gpus(store, plan.models, narrower, 4) == ()
 
 
-def test_paces_are_the_slowest_that_were_measured_on_each_type_of_device(tmp_path: Path) -> None:
+def test_paces_are_the_slowest_measurement_per_type_of_device(tmp_path: Path) -> None:
     """Seconds an image for scores; for attacks a step's, over the cost that plans give it."""
     plan, store = plan_in(tmp_path)
     size = next(iter(plan.shards.values())).size

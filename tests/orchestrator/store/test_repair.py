@@ -77,7 +77,7 @@ HARMS: list[Callable[[Path], object]] = [
 
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("part", ["blob", "row"])
-def test_damaged_images_with_stored_scores_are_made_again_by_a_run(
+def test_damaged_aes_with_stored_scores_are_computed_again_by_a_run(
     tmp_path: Path, oracle: Results, harm: Callable[[Path], object], part: str
 ) -> None:
     first = copied(oracle, tmp_path)
@@ -92,7 +92,7 @@ def test_damaged_images_with_stored_scores_are_made_again_by_a_run(
     assert run(tmp_path).computed == 0
 
 
-def test_a_run_makes_compacted_damage_again(tmp_path: Path) -> None:
+def test_run_computes_compacted_damage_again(tmp_path: Path) -> None:
     first = run(tmp_path)
     compact(first.store)
     damage(blob_of(first.store, attack_of(first)))
@@ -101,7 +101,7 @@ def test_a_run_makes_compacted_damage_again(tmp_path: Path) -> None:
     assert verify(again.store).sound
 
 
-def test_scores_of_images_that_come_out_otherwise_are_made_again(tmp_path: Path) -> None:
+def test_scores_of_changed_aes_are_computed_again(tmp_path: Path) -> None:
     first = run(tmp_path)
     key = attack_of(first)
     row = first.store.row(key)
@@ -118,7 +118,7 @@ def test_scores_of_images_that_come_out_otherwise_are_made_again(tmp_path: Path)
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("part", ["blob", "row", "shard"])
 @pytest.mark.parametrize("compacted", [False, True])
-def test_a_repair_removes_what_is_damaged_and_nothing_sound(
+def test_repair_removes_damaged_files_only(
     tmp_path: Path, oracle: Results, harm: Callable[[Path], object], part: str, compacted: bool
 ) -> None:
     first = copied(oracle, tmp_path)
@@ -170,7 +170,7 @@ def test_the_command_lists_asks_and_repairs(
     arrays(run(tmp_path))
 
 
-def test_a_repair_keeps_what_was_computed_again_since_the_list(tmp_path: Path) -> None:
+def test_repair_keeps_results_computed_since_the_listing(tmp_path: Path) -> None:
     first = run(tmp_path)
     damage(blob_of(first.store, attack_of(first)))
     damages = find_damage(first.store)
@@ -179,7 +179,7 @@ def test_a_repair_keeps_what_was_computed_again_since_the_list(tmp_path: Path) -
     assert run(tmp_path).computed == 0
 
 
-def test_a_torn_description_is_removed_and_written_again(tmp_path: Path) -> None:
+def test_truncated_description_is_removed_and_written_again(tmp_path: Path) -> None:
     first = run(tmp_path)
     path = Path(first.store.location, "experiments", f"{first.identity}.json")
     for text in ("{", "[]", '{"cells": 7, "shards": []}', "[" * 100_000, ""):

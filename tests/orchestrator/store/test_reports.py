@@ -67,14 +67,14 @@ def test_the_report_of_an_attack_is_accepted(sound: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("variants", "images"), [(3, 2), (2, 1), (2, 3)])
-def test_a_report_of_other_variants_or_images_is_none(
+def test_report_of_other_variants_or_images_is_invalid(
     sound: dict[str, Any], variants: int, images: int
 ) -> None:
     assert not is_attack_report(sound, variants, images)
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_report_with_wrong_statistics_is_none(sound: dict[str, Any], wrong: str) -> None:
+def test_report_with_wrong_statistics_is_invalid(sound: dict[str, Any], wrong: str) -> None:
     report = copy.deepcopy(sound)
     WRONG[wrong](report["perturbation"][1])
     assert not is_attack_report(report, 2, 2)
@@ -94,7 +94,7 @@ def test_a_row_with_a_wrong_report_is_found_and_computed_again(
     count = len(row.report["perturbation"][0]["rms"])
     assert attack_report(store, row.key, 1, count) is None
     (finding,) = verify(store).findings
-    assert "the report in its row is not that of such an attack" in finding.sentence
+    assert "the report in the row does not fit the attack" in finding.sentence
     remove_damage(store, find_damage(store))
     assert verify(store).sound, verify(store).findings
     again = run_toy(tmp_path, attacks=ATTACKS)

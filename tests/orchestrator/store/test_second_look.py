@@ -34,7 +34,7 @@ def store(tmp_path: Path, shard: Shard) -> Store:
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_a_repair_reads_the_listed_damage_alone(
+def test_repair_reads_only_the_listed_damage(
     store: Store, monkeypatch: pytest.MonkeyPatch, compacted: bool
 ) -> None:
     if compacted:
@@ -58,9 +58,7 @@ def test_a_repair_reads_the_listed_damage_alone(
     assert verify(store).sound, verify(store).findings
 
 
-def test_rows_of_a_compacted_file_that_were_healed_since_the_list_stay(
-    store: Store, shard: Shard
-) -> None:
+def test_compacted_rows_healed_since_the_listing_are_kept(store: Store, shard: Shard) -> None:
     compact(store)
     sound = {number: store.files.read(blob_path(store, key_of(number))) for number in (1, 2)}
     for number in sound:
@@ -72,7 +70,7 @@ def test_rows_of_a_compacted_file_that_were_healed_since_the_list_stay(
     assert verify(store).sound, verify(store).findings
 
 
-def test_damage_since_the_list_is_not_removed(store: Store) -> None:
+def test_damage_since_the_listing_is_not_removed(store: Store) -> None:
     flip(store, blob_path(store, key_of(1)))
     damages = find_damage(store)
     flip(store, blob_path(store, key_of(2)))

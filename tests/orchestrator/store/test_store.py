@@ -59,7 +59,7 @@ def commit_scores(store: Store, shard: Shard) -> tuple[np.ndarray, np.ndarray]:
     return confusions, predictions
 
 
-def test_adversarial_images_come_back_as_they_were(store: Store, shard: Shard) -> None:
+def test_stored_aes_read_back_are_equal(store: Store, shard: Shard) -> None:
     made = commit_attack(store, shard)
     read = store.attack_images(ATTACK_KEY)
     assert read is not None
@@ -67,7 +67,7 @@ def test_adversarial_images_come_back_as_they_were(store: Store, shard: Shard) -
     np.testing.assert_array_equal(read, made)
 
 
-def test_confusions_and_predictions_come_back_as_they_were(store: Store, shard: Shard) -> None:
+def test_stored_confusions_and_predictions_read_back_are_equal(store: Store, shard: Shard) -> None:
     confusions, predictions = commit_scores(store, shard)
     read = store.evaluation(SCORE_KEY)
     assert read is not None
@@ -84,7 +84,7 @@ def test_a_row_keeps_its_report(store: Store, shard: Shard) -> None:
     assert (row.key, row.kind, row.report) == (ATTACK_KEY, "attack", REPORT)
 
 
-def test_a_shard_comes_back_as_it_was(store: Store, shard: Shard) -> None:
+def test_stored_shard_read_back_is_equal(store: Store, shard: Shard) -> None:
     store.put_shard(shard)
     read = store.shard(shard.shard_id)
     assert read is not None
@@ -103,7 +103,7 @@ def test_a_store_given_as_a_file_uri_is_the_same_store(store: Store, shard: Shar
     np.testing.assert_array_equal(read, made)
 
 
-def test_the_keys_are_those_of_the_committed_tasks(store: Store, shard: Shard) -> None:
+def test_keys_are_of_committed_tasks(store: Store, shard: Shard) -> None:
     assert store.keys() == set()
     commit_attack(store, shard)
     commit_scores(store, shard)
@@ -171,7 +171,7 @@ KINDS = ["attack blob", "attack row", "scores blob", "scores row", "shard"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_torn_file_counts_as_missing(store: Store, shard: Shard, kind: str) -> None:
+def test_truncated_file_counts_as_missing(store: Store, shard: Shard, kind: str) -> None:
     path, read = files_of(store, shard)[kind]
     whole = path.read_bytes()
     assert read() is not None
@@ -233,7 +233,7 @@ def test_a_damaged_shard_is_written_again(store: Store, shard: Shard) -> None:
     assert store.shard(shard.shard_id) is not None
 
 
-def test_a_torn_experiment_file_hides_no_other_experiment(store: Store) -> None:
+def test_truncated_experiment_file_hides_no_other_experiment(store: Store) -> None:
     store.save_experiment("one", {"a": 1})
     store.save_experiment("two", {"b": [2, "x"]})
     Path(store.location, "experiments", "one.json").write_text('{"a": ')
@@ -266,13 +266,15 @@ def test_a_full_disk_raises_and_leaves_the_task_not_done(
     mount: Callable[[str], Path], shard: Shard
 ) -> None:
     store = Store(str(mount("size=8k") / "store"))
-    sentence = r"No space .* writing [\d,]+ bytes to blobs/.* of store .*: what .* is kept"
+    sentence = (
+        r"No space .* writing [\d,]+ bytes to blobs/.* of store .*: committed results are kept"
+    )
     with pytest.raises(OSError, match=sentence):
         commit_attack(store, shard)
     assert store.keys() == set()
 
 
-def test_a_full_disk_stops_a_compaction_and_loses_nothing(
+def test_compaction_on_a_full_disk_keeps_every_row(
     mount: Callable[[str], Path], shard: Shard
 ) -> None:
     folder = mount("size=1m")

@@ -64,7 +64,7 @@ def test_an_empty_store_is_a_store(store: Store) -> None:
     assert store.descriptions() == {}
 
 
-def test_what_is_committed_comes_back_as_it_was(store: Store, shard: Shard) -> None:
+def test_committed_results_read_back_are_equal(store: Store, shard: Shard) -> None:
     attack = commit_attack(store, shard, 1)
     scores = commit_scores(store, shard, 2, attack)
     np.testing.assert_array_equal(store.attack_images(attack), images_of(shard, 1))
@@ -90,7 +90,7 @@ def test_a_blob_without_its_row_is_no_result(store: Store, shard: Shard) -> None
     np.testing.assert_array_equal(store.attack_images(task.key), images_of(shard, 1))
 
 
-def test_shards_experiments_and_failures_come_back(store: Store, shard: Shard) -> None:
+def test_shards_experiments_and_failures_are_read_back(store: Store, shard: Shard) -> None:
     store.put_shard(shard)
     store.save_experiment("one", {"a": 1})
     store.record_failure("ab" * 32, "attack", "it broke")
@@ -114,7 +114,7 @@ def test_only_a_bucket_is_remote(store: Store) -> None:
     assert store.remote == store.location.startswith("s3://")
 
 
-def test_damage_counts_as_missing_until_it_is_committed_again(store: Store, shard: Shard) -> None:
+def test_damage_counts_as_missing_until_committed_again(store: Store, shard: Shard) -> None:
     attack, scores = commit_attack(store, shard, 1), commit_scores(store, shard, 2)
     for key, read in ((attack, store.attack_images), (scores, store.evaluation)):
         for path in (blob_path(store, key), row_path(key)):
@@ -132,7 +132,7 @@ def test_damage_counts_as_missing_until_it_is_committed_again(store: Store, shar
     assert store.evaluation(scores) is not None
 
 
-def test_a_row_whose_values_were_changed_is_no_row(store: Store, shard: Shard) -> None:
+def test_row_with_changed_values_is_ignored(store: Store, shard: Shard) -> None:
     key = commit_attack(store, shard, 1)
     table = pq.read_table(io.BytesIO(store.files.read(row_path(key)) or b""))
     report = pa.array([table["report"][0].as_py().replace("255.0", "254.0")])
@@ -176,7 +176,7 @@ def test_an_empty_object_is_no_key(bucket: Store) -> None:
     assert bucket.keys() == set()
 
 
-def test_an_object_is_seen_only_once_it_is_closed(bucket: Store) -> None:
+def test_object_is_visible_only_after_close(bucket: Store) -> None:
     system, root = bucket.files._bucket
     path = row_path("ab" * 32)
     stream = system.open_output_stream(f"{root}/{path}")
@@ -187,7 +187,7 @@ def test_an_object_is_seen_only_once_it_is_closed(bucket: Store) -> None:
     assert bucket.keys() == {"ab" * 32}
 
 
-def test_two_drivers_that_commit_one_key_leave_one_of_both_whole(
+def test_commits_of_the_same_key_by_two_drivers_leave_a_whole_result(
     store: Store, shard: Shard
 ) -> None:
     stop, wrong = threading.Event(), []
@@ -220,7 +220,7 @@ def test_two_drivers_that_commit_one_key_leave_one_of_both_whole(
     assert not [name for name in store.files.names("") if ".partial-" in name]
 
 
-def test_a_file_that_changes_while_it_is_read_is_read_until_it_stays(
+def test_file_changed_during_a_read_is_read_until_stable(
     tmp_path: Path, shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = new_store("folder", tmp_path, "")
@@ -257,18 +257,20 @@ def test_every_write_of_a_folder_is_synced_with_its_folder(
         assert made in synced, "a new folder is durable only with the one that holds it"
 
 
-def test_a_bucket_that_is_not_there_is_said(server: str) -> None:
-    with pytest.raises(InputError, match=r"bucket 'nowhere' of store .* does not exist: create it"):
+def test_missing_bucket_is_an_error_with_the_remedy(server: str) -> None:
+    with pytest.raises(
+        InputError, match=r"bucket 'nowhere' of store .* does not exist; create the bucket"
+    ):
         Store(f"s3://nowhere/p?{server}").keys()
 
 
-def test_an_endpoint_that_does_not_answer_is_said(server: str) -> None:
+def test_silent_endpoint_is_an_error_with_the_remedy(server: str) -> None:
     store = Store("s3://results/p?endpoint_override=127.0.0.1:9&scheme=http")
     with pytest.raises(StoreError, match="nothing answers there: check endpoint_override"):
         store.keys()
 
 
-def test_refused_credentials_are_said(bucket: Store, server: str) -> None:
+def test_refused_credentials_are_an_error_with_the_remedy(bucket: Store, server: str) -> None:
     import urllib.request
 
     host = server.split("=")[1].split("&")[0]
@@ -303,9 +305,7 @@ def test_a_wrong_location_is_an_input_error(location: str, sentence: str) -> Non
     assert "secret" not in str(raised.value)
 
 
-def test_an_experiment_in_a_bucket_gives_the_bits_of_one_in_a_folder(
-    bucket: Store, tmp_path: Path
-) -> None:
+def test_results_in_a_bucket_and_in_a_folder_are_equal(bucket: Store, tmp_path: Path) -> None:
     oracle = run_toy(tmp_path)
     results = run_toy(tmp_path, runtime={"store": bucket.location})
     assert results.computed == oracle.computed > 0
@@ -313,6 +313,6 @@ def test_an_experiment_in_a_bucket_gives_the_bits_of_one_in_a_folder(
     assert run_toy(tmp_path, runtime={"store": bucket.location}).computed == 0
 
 
-def test_store_errors_cross_processes_as_they_are() -> None:
+def test_store_error_of_another_process_is_equal() -> None:
     error = pickle.loads(pickle.dumps(StoreError(28, "No space left")))
     assert (error.errno, str(error)) == (28, "No space left")

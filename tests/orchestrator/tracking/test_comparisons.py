@@ -55,7 +55,7 @@ def runs_of(name: str) -> list[Run]:
     return list(client.search_runs([experiment.experiment_id]))
 
 
-def test_two_attacks_are_one_run_apart_from_the_runs_of_b_however_often_logged(
+def test_comparison_of_two_attacks_logged_twice_is_a_run_of_its_own(
     folder: Path,
 ) -> None:
     a = run_of(folder, {"pgd": BASE}, name="of-a")
@@ -86,7 +86,7 @@ def test_two_attacks_are_one_run_apart_from_the_runs_of_b_however_often_logged(
         assert len(client.get_metric_history(run.info.run_id, name)) == 1
 
 
-def test_two_runs_are_a_run_with_a_child_an_attack(folder: Path) -> None:
+def test_comparison_of_two_runs_has_a_child_per_attack(folder: Path) -> None:
     a = run_of(folder, {"noise": BASE, "pgd": BASE}, name="before")
     b = run_of(folder, {"noise": BASE, "pgd": MORE}, name="after")
     runs = log(compare_results(a, b, [("noise", "noise"), ("pgd", "pgd")], metric="aacc"))
@@ -103,7 +103,7 @@ def test_two_runs_are_a_run_with_a_child_an_attack(folder: Path) -> None:
     assert "report/differences.png" in files
 
 
-def test_it_links_to_the_runs_that_this_mlflow_has(logged: Results) -> None:
+def test_comparison_links_to_the_logged_runs(logged: Results) -> None:
     (run,) = log(compare_results(logged, logged, [("pgd", "ds-mi")]))
     attacks = {r.data.tags.get("segtransfer.attack"): r for r in runs_of("toys")}
     for side, attack in (("a", "pgd"), ("b", "ds-mi")):
@@ -114,7 +114,7 @@ def test_it_links_to_the_runs_that_this_mlflow_has(logged: Results) -> None:
         assert f"]({link})" in run.data.tags["mlflow.note.content"]
 
 
-def test_a_run_that_is_logged_later_is_linked_when_the_comparison_is_logged_again(
+def test_run_logged_later_is_linked_by_logging_the_comparison_again(
     folder: Path,
 ) -> None:
     results = run_toy(folder / "late", name="late", attacks=["fgsm"])
@@ -145,19 +145,19 @@ def test_two_mlflow_runs_are_compared(logged: Results) -> None:
     assert comparison.attacks == (("noise", "pgd"),)
 
 
-def test_an_unknown_mlflow_run_is_said_to_be_unknown(logged: Results) -> None:
-    with pytest.raises(InputError, match=r"no run 0000.* in MLflow at sqlite"):
+def test_unknown_mlflow_run_is_refused(logged: Results) -> None:
+    with pytest.raises(InputError, match=r"MLflow at sqlite.* has no run 0000"):
         read_run("0" * 32)
 
 
-def test_a_comparison_is_no_run_that_can_be_compared(folder: Path) -> None:
+def test_mlflow_run_of_a_comparison_is_refused(folder: Path) -> None:
     run = run_of(folder, {"pgd": BASE}, name="itself")
     (comparison,) = log(compare_results(run, run, [("pgd", "pgd")]))
     with pytest.raises(InputError, match="shows no experiment of a store"):
         read_run(comparison.info.run_id)
 
 
-def test_a_run_whose_store_is_gone_says_so(logged: Results, folder: Path) -> None:
+def test_mlflow_run_of_a_deleted_store_is_refused(logged: Results, folder: Path) -> None:
     gone = run_toy(folder / "gone", name="gone", attacks=["noise"])
     write_report(gone)
     log_results(gone)

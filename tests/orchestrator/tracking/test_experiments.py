@@ -38,7 +38,7 @@ def _runs(client: MlflowClient) -> dict:
     return named
 
 
-def test_a_parent_run_has_one_child_an_attack(logged: tuple[Results, MlflowClient]) -> None:
+def test_parent_run_has_a_child_per_attack(logged: tuple[Results, MlflowClient]) -> None:
     runs = _runs(logged[1])
     assert set(runs) == {"parent", "noise", "pgd", "ds-mi"}
     parent = runs.pop("parent")
@@ -57,7 +57,7 @@ def test_every_cell_is_a_metric_of_the_matrix(logged: tuple[Results, MlflowClien
         assert metrics["mean_miou/diagonal"] == results.headlines(attack)["diagonal"]
 
 
-def test_logging_twice_leaves_one_value_a_metric(logged: tuple[Results, MlflowClient]) -> None:
+def test_logging_twice_leaves_a_value_per_metric(logged: tuple[Results, MlflowClient]) -> None:
     run = _runs(logged[1])["pgd"]
     for name in run.data.metrics:
         assert len(logged[1].get_metric_history(run.info.run_id, name)) == 1
@@ -73,7 +73,7 @@ def test_a_run_shows_its_matrix_as_note_picture_and_table(
     assert files == {"matrix.png", "matrix.json", "images"}
 
 
-def test_every_attack_has_one_picture_for_the_image_grid(
+def test_every_attack_has_a_picture_for_the_image_grid(
     logged: tuple[Results, MlflowClient],
 ) -> None:
     runs = _runs(logged[1])
@@ -85,7 +85,7 @@ def test_every_attack_has_one_picture_for_the_image_grid(
         assert run.data.tags["mlflow.loggedImages"] == "True"
 
 
-def test_all_runs_are_of_the_images_that_were_scored(
+def test_all_runs_have_the_scored_images_as_data_set(
     logged: tuple[Results, MlflowClient],
 ) -> None:
     inputs = [run.inputs.dataset_inputs for run in _runs(logged[1]).values()]
@@ -94,7 +94,7 @@ def test_all_runs_are_of_the_images_that_were_scored(
     assert shown == (logged[0].manifest.dataset, data[:16])
 
 
-def test_the_view_of_an_experiment_shows_what_its_runs_hold(
+def test_view_of_an_experiment_shows_existing_metrics(
     logged: tuple[Results, MlflowClient],
 ) -> None:
     client = logged[1]
@@ -116,7 +116,7 @@ def test_the_view_of_an_experiment_shows_what_its_runs_hold(
     assert {r.data.tags["segtransfer.attack"] for r in found} == {"noise", "pgd", "ds-mi"}
 
 
-def test_a_view_that_somebody_saved_over_ours_stays(
+def test_view_saved_by_a_user_is_kept(
     logged: tuple[Results, MlflowClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, client = logged
@@ -148,7 +148,7 @@ def test_the_search_of_the_tour_finds_attacks(logged: tuple[Results, MlflowClien
     assert [run.info.run_name for run in found] == [f"ds-mi 8/255 {logged[0].identity[:8]}"]
 
 
-def test_tables_line_up_by_the_cell_and_show_its_miou_first(
+def test_tables_are_aligned_by_cell_with_miou_first(
     logged: tuple[Results, MlflowClient], tmp_path: Path
 ) -> None:
     results, client = logged
@@ -162,7 +162,7 @@ def test_tables_line_up_by_the_cell_and_show_its_miou_first(
     assert table["data"][1][1] == round(results.matrix("pgd").loc["a", "b"], 2)
 
 
-def test_an_empty_mlflow_is_filled_from_the_store_with_all_that_was_logged(
+def test_empty_mlflow_is_filled_from_the_store(
     logged: tuple[Results, MlflowClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, client = logged
@@ -217,7 +217,7 @@ def test_in_the_working_folder_of_a_ray_job_mlflow_has_to_be_named(
     assert tracking_uri() == "http://mlflow:5000"
 
 
-def test_an_unreachable_server_is_one_error(
+def test_unreachable_server_is_an_error_in_a_sentence(
     logged: tuple[Results, MlflowClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
@@ -226,7 +226,7 @@ def test_an_unreachable_server_is_one_error(
         log_results(logged[0])
 
 
-def test_a_run_whose_logging_was_ended_is_killed_until_it_is_logged_again(
+def test_run_with_interrupted_logging_is_killed_until_logged_again(
     logged: tuple[Results, MlflowClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ended(*arguments: object) -> None:
@@ -244,7 +244,7 @@ def test_a_run_whose_logging_was_ended_is_killed_until_it_is_logged_again(
     assert {run.info.status for run in _runs(client).values()} == {"FINISHED"}
 
 
-def test_names_that_mlflow_refuses_cannot_be_model_names(tmp_path: Path) -> None:
+def test_names_refused_by_mlflow_are_refused_as_model_names(tmp_path: Path) -> None:
     from segtransfer.errors import InputError
     from tests.orchestrator.toy_experiments import toy, toy_experiment
 

@@ -93,12 +93,12 @@ def test_runs_are_found_by_their_parameters(
     assert len(runs(logged[1], condition)) == count
 
 
-def test_no_two_runs_have_one_name(logged: tuple[list[Results], MlflowClient]) -> None:
+def test_names_of_runs_are_unique(logged: tuple[list[Results], MlflowClient]) -> None:
     names = [run.info.run_name for run in runs(logged[1], "")]
     assert len(set(names)) == len(names) == 6
 
 
-def test_iterates_are_metrics_by_step_of_one_run(
+def test_iterates_are_metrics_by_step_of_a_run(
     logged: tuple[list[Results], MlflowClient],
 ) -> None:
     results, client = logged[0][0], logged[1]
@@ -121,7 +121,7 @@ def test_an_experiment_shows_the_means_of_its_best_attack_under_the_same_names(
     assert parent.data.metrics.items() <= child.data.metrics.items()
 
 
-def test_many_models_have_their_cells_in_the_table_alone(
+def test_cells_of_many_models_are_only_in_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_images(tmp_path / "data", count=2)
@@ -187,7 +187,7 @@ def test_gc_marks_the_runs_of_deleted_experiments_until_they_are_logged_again(
     assert marked() == set()
 
 
-def test_a_source_is_verb_and_spec_because_tables_show_it_from_its_last_slash_on() -> None:
+def test_source_of_a_run_is_verb_and_spec() -> None:
     tags = version_tags("segtransfer run specs/mine.yaml attacks.0.eps=2/255")
     assert tags["mlflow.source.name"] == "segtransfer run specs/mine.yaml"
     assert tags["segtransfer.command"].endswith("eps=2/255")

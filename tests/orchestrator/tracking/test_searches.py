@@ -41,7 +41,7 @@ def runs_of(client: MlflowClient) -> tuple[Run, list[Run]]:
     return parent, [run for run in runs if run is not parent]
 
 
-def test_a_search_is_a_run_with_a_child_a_trial_and_is_logged_once(
+def test_search_is_a_run_with_a_child_per_trial_and_is_logged_once(
     found: SearchResult, client: MlflowClient
 ) -> None:
     for _ in range(2):
@@ -68,7 +68,7 @@ def test_a_search_is_a_run_with_a_child_a_trial_and_is_logged_once(
     assert "search/summary.md" in names
 
 
-def test_more_trials_bring_the_run_up_to_date_though_the_best_stay_the_same(
+def test_more_trials_with_the_same_best_update_the_run(
     found: SearchResult, client: MlflowClient
 ) -> None:
     log_search(replace(found, trials=found.trials[:10]))
@@ -80,7 +80,7 @@ def test_more_trials_bring_the_run_up_to_date_though_the_best_stay_the_same(
     assert parent.info.status == "FINISHED"
 
 
-def test_a_trial_that_failed_is_a_failed_run_with_its_reason(
+def test_failed_trial_is_a_failed_run_with_its_reason(
     found: SearchResult, client: MlflowClient
 ) -> None:
     for _ in range(2):
@@ -94,9 +94,7 @@ def test_a_trial_that_failed_is_a_failed_run_with_its_reason(
     assert parent.data.metrics["trials/failed"] == 1
 
 
-def test_comparison_with_random_search_is_logged_once_it_is_there(
-    found: SearchResult, client: MlflowClient
-) -> None:
+def test_comparison_with_random_search_is_logged(found: SearchResult, client: MlflowClient) -> None:
     log_search(found)
     assert "random/mean" not in runs_of(client)[0].data.metrics
     against = AgainstRandom(50.0, 80.0, (40.0, 42.0, 41.0), (80.0,) * 3)

@@ -128,7 +128,7 @@ def runs_of(client: MlflowClient, name: str) -> dict[str, Run]:
     return named
 
 
-def test_a_server_with_users_gets_everything(spec: str, server: MlflowServer) -> None:
+def test_server_with_users_gets_all_runs(spec: str, server: MlflowServer) -> None:
     answer = run(spec)
     assert answer.stderr == ""
     check_logged()
@@ -137,14 +137,14 @@ def test_a_server_with_users_gets_everything(spec: str, server: MlflowServer) ->
     assert "basic-auth" in server.commands()
 
 
-def test_nobody_is_let_in_without_a_password(server: MlflowServer) -> None:
+def test_server_without_a_password_refuses(server: MlflowServer) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.request("GET", "/api/2.0/mlflow/experiments/search?max_results=1")
     assert connection.getresponse().status == 401
 
 
 @pytest.mark.slow
-def test_a_server_that_is_stopped_and_started_in_the_middle_of_a_run_is_not_missed(
+def test_server_restarted_during_a_run_gets_all_runs(
     spec: str, server: MlflowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard, restarted = ProgressView.notice, []
@@ -163,7 +163,7 @@ def test_a_server_that_is_stopped_and_started_in_the_middle_of_a_run_is_not_miss
     check_logged()
 
 
-def test_a_server_that_goes_away_while_it_is_written_to_is_caught_up_with(
+def test_server_stopped_during_logging_gets_all_runs_later(
     spec: str, server: MlflowServer, proxy: Proxy
 ) -> None:
     def go_away(number: int) -> None:
@@ -182,14 +182,14 @@ def test_a_server_that_goes_away_while_it_is_written_to_is_caught_up_with(
 
 
 @pytest.mark.slow
-def test_a_slow_server_is_waited_for(spec: str, proxy: Proxy) -> None:
+def test_slow_server_gets_all_runs(spec: str, proxy: Proxy) -> None:
     proxy.before = lambda number: time.sleep(0.5)
     assert run(spec).stderr == ""
     check_logged()
 
 
 @pytest.mark.slow
-def test_a_server_that_hangs_is_given_up(
+def test_hanging_server_is_a_warning(
     spec: str, server: MlflowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
@@ -203,7 +203,7 @@ def test_a_server_that_hangs_is_given_up(
     catch_up()
 
 
-def test_wrong_credentials_are_one_warning(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_credentials_are_a_warning(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", WRONG)
     answer = run(spec)
     assert is_one_warning(answer), answer.stderr

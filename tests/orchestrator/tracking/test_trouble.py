@@ -50,7 +50,7 @@ def torn(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["text", "torn", "cut", "folder", "file in the path"])
-def test_a_broken_database_is_one_sentence_and_the_results_are_kept(
+def test_broken_database_is_a_sentence_and_results_are_kept(
     kind: str, folder: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = folder / "mlflow.db"
@@ -76,7 +76,7 @@ def test_a_broken_database_is_one_sentence_and_the_results_are_kept(
     assert "Traceback" not in answer.output + again.output
 
 
-def test_a_locked_database_is_one_sentence(
+def test_locked_database_is_a_sentence(
     results: Results, folder: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "mlflow.db").write_bytes(empty_database)
@@ -94,7 +94,7 @@ def test_a_locked_database_is_one_sentence(
     "uri",
     ["nosuch://host/x", "mysql+nosuch://me:hunter2@127.0.0.1/x", "oracle://me:hunter2@host/x"],
 )
-def test_a_kind_of_database_without_its_driver_is_one_sentence(
+def test_database_without_its_driver_is_a_sentence(
     uri: str, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 0)
@@ -113,11 +113,11 @@ def test_a_deleted_experiment_is_restored_and_gets_the_runs(
     experiment = client.get_experiment_by_name("toys")
     client.delete_experiment(experiment.experiment_id)
     log_results(results)
-    assert "the MLflow experiment 'toys' was deleted, and is restored" in caplog.text
+    assert "the deleted MLflow experiment 'toys' is restored" in caplog.text
     assert len(client.search_runs([experiment.experiment_id])) == 2
 
 
-def test_a_deleted_parent_is_logged_again_with_its_children_below_it(
+def test_deleted_parent_is_logged_again_with_its_children(
     results: Results, folder: Path, empty_database: bytes
 ) -> None:
     (folder / "mlflow.db").write_bytes(empty_database)
@@ -159,16 +159,16 @@ NOTE = "".join(f"| row {number} | 12.3 |\n" for number in range(2000))
 
 
 @pytest.mark.parametrize("note", [NOTE, "x" * 20000, "ü" * 8001])
-def test_a_note_longer_than_a_tag_ends_with_a_word_where_all_of_it_is(note: str) -> None:
+def test_note_longer_than_a_tag_ends_with_the_name_of_its_artifact(note: str) -> None:
     short = short_tags({NOTE_TAG: note})[NOTE_TAG]
     assert len(short) <= TAG_CHARACTERS
     head, _, end = short.rpartition("\n\n")
-    assert end == f"Cut: the whole note of {len(note)} characters is the artifact {NOTE_FILE}."
+    assert end == f"This note is cut. The artifact {NOTE_FILE} has all {len(note)} characters."
     assert note.startswith(head)
     assert len(head) > TAG_CHARACTERS - 200
 
 
-def test_other_tags_are_cut_and_short_ones_are_as_they_were() -> None:
+def test_long_tags_are_cut_and_short_tags_are_unchanged() -> None:
     tags = {"a": "x" * TAG_CHARACTERS, NOTE_TAG: "note", "b": "y" * (TAG_CHARACTERS + 1)}
     short = short_tags(tags)
     assert (short["a"], short[NOTE_TAG]) == (tags["a"], "note")
@@ -206,9 +206,7 @@ def test_a_long_note_fits_postgresql(postgres: str, monkeypatch: pytest.MonkeyPa
 # -- comparisons ------------------------------------------------------------------------------
 
 
-def test_compare_writes_to_mlflow_only_if_the_experiment_did(
-    results: Results, folder: Path
-) -> None:
+def test_compare_logs_only_if_the_experiment_is_logged(results: Results, folder: Path) -> None:
     compare = ["compare", "fgsm", "fgsm", "--store", results.store.location]
     answer = runner.invoke(app, compare)
     assert answer.exit_code == 0, answer.output

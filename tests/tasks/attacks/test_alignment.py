@@ -129,7 +129,7 @@ def test_labels_stay_on_their_pixels(name: str, version: str) -> None:
 
 
 @pytest.mark.parametrize("name", MOVING)
-def test_labels_that_stay_behind_do_not_fit(name: str) -> None:
+def test_labels_left_at_native_places_do_not_fit_a_moved_view(name: str) -> None:
     """What the test above would see: a transformed image with untransformed labels."""
     transforms, divisor = MOVING[name]
     images, labels = blocks()
@@ -142,7 +142,7 @@ def test_labels_that_stay_behind_do_not_fit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STILL)
-def test_where_nothing_moves_labels_that_move_do_not_fit(name: str) -> None:
+def test_moved_labels_do_not_fit_an_unmoved_view(name: str) -> None:
     images, labels = blocks()
     view = seen(images, STILL[name], 0)
     assert fit(view.images.argmax(1), unmoved(labels, view)) > 0.9
@@ -195,7 +195,7 @@ def score(predictions: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def test_a_shipped_model_finds_things_where_their_labels_went(shipped: Segmenter) -> None:
+def test_shipped_model_predicts_objects_at_their_moved_labels(shipped: Segmenter) -> None:
     """Labels eight pixels further on, in any direction, or left behind fit worse; both label
     versions agree within half a point of mIoU; little of the clean mIoU is lost."""
     images, labels = streets()

@@ -66,7 +66,7 @@ def test_void_pixels_belong_to_no_class_but_may_lie_in_a_box() -> None:
     assert torch.equal(classes[:, 0] == 0, LABELS == 255)
 
 
-def test_a_mask_is_where_its_file_is_not_zero_in_every_image(tmp_path: Path) -> None:
+def test_mask_is_nonzero_pixels_of_its_file_in_every_image(tmp_path: Path) -> None:
     path = str(write_map(tmp_path / "mask.png", [[0, 1, 255, 7], [0, 0, 0, 2]]))
     found = allowed(Region(mask=path), LABELS.expand(3, 2, 4))
     assert found is not None
@@ -91,8 +91,8 @@ def test_a_mask_may_be_black_and_white_grey_or_a_palette(tmp_path: Path, kind: s
     ("pixels", "told"),
     [
         (np.ones((4, 8)), r"region.mask .* is 4 x 8 \(height x width\), the images are 2 x 4"),
-        (np.zeros((2, 4)), "region.mask .* is 0 everywhere; pixels that may change are not 0"),
-        (np.ones((2, 4, 3)), "region.mask .* has 3 dimensions; it must hold one number a pixel"),
+        (np.zeros((2, 4)), "region.mask .* is 0 everywhere, so no pixel may change"),
+        (np.ones((2, 4, 3)), "region.mask .* has 3 dimensions, not 2; save a number per pixel"),
     ],
     ids=["size", "nothing", "colours"],
 )
@@ -102,11 +102,11 @@ def test_a_mask_that_does_not_fit_is_refused(pixels: Any, told: str, tmp_path: P
         allowed(Region(mask=path), LABELS)
 
 
-def test_a_mask_must_be_the_one_that_was_planned(tmp_path: Path) -> None:
+def test_mask_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     path = write_map(tmp_path / "mask.png", [[1] * 4] * 2)
     planned = Region(mask=str(path))
     write_map(path, [[2] * 4] * 2)
-    with pytest.raises(InputError, match=r"region\.mask .* is not the file that was planned"):
+    with pytest.raises(InputError, match=r"region\.mask .* changed since the plan"):
         allowed(planned, LABELS)
 
 
@@ -158,14 +158,14 @@ def test_a_label_map_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         aim(LABELS, colours, 3)
 
 
-def test_a_label_map_must_be_the_one_that_was_planned(tmp_path: Path) -> None:
+def test_label_map_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     path = write_map(tmp_path / "map.png", [[0] * 4] * 2)
     planned = target(label_map=str(path))
     write_map(path, [[1] * 4] * 2)
-    with pytest.raises(InputError, match="missing or is not the file that was planned"):
+    with pytest.raises(InputError, match="is missing, or changed since the plan"):
         aim(LABELS, planned, 3)
     path.unlink()
-    with pytest.raises(InputError, match="missing or is not the file that was planned"):
+    with pytest.raises(InputError, match="is missing, or changed since the plan"):
         aim(LABELS, planned, 3)
 
 
@@ -203,7 +203,7 @@ def read_planned(field: str, path: str) -> None:
 @pytest.mark.parametrize("fields", [{"every": 3}, {"classes": {0: 5}}], ids=str)
 def test_a_target_that_the_source_does_not_predict_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(
-        InputError, match=r"the target is class [35]; the source predicts classes 0"
+        InputError, match=r"target is class [35], and the source predicts classes 0"
     ):
         aim(LABELS, target(**fields), 3)
 

@@ -44,7 +44,7 @@ def test_feature_similarity_by_a_double_loop(step: int, steps: int) -> None:
         assert found[image].item() == pytest.approx(expected, abs=1e-12)
 
 
-def test_its_gradient_is_that_of_finite_differences() -> None:
+def test_fspgd_gradient_equals_finite_differences() -> None:
     generator = torch.Generator().manual_seed(1)
     clean = torch.randn(1, 3, 2, 3, dtype=torch.float64, generator=generator)
     features = clean + 0.3 * torch.randn(clean.shape, dtype=torch.float64, generator=generator)
@@ -74,7 +74,7 @@ def test_an_images_loss_does_not_depend_on_its_batch(name: str) -> None:
 
 
 @pytest.mark.parametrize("transforms", [[], ["ds"]], ids=str)
-def test_the_first_step_has_a_gradient_though_features_equal_the_clean_ones(
+def test_first_step_with_equal_features_has_a_gradient(
     transforms: list[str],
 ) -> None:
     images, labels = tensors(2)
@@ -87,7 +87,7 @@ def test_the_first_step_has_a_gradient_though_features_equal_the_clean_ones(
     assert torch.equal(found, other)
 
 
-def test_it_pulls_features_away_from_the_clean_ones() -> None:
+def test_fspgd_moves_features_away_from_clean_features() -> None:
     images, labels = tensors(2)
     rule = spec("fspgd", layer="backbone", steps=10)
     (found,), _ = loop.run(STAGED, rule, images, labels, ids(2), seed=0, group=0)
@@ -120,7 +120,7 @@ def test_the_models_own_feature_layer_is_the_default() -> None:
 def test_layers_that_cannot_be_read_are_refused() -> None:
     images, _ = tensors(1)
     with pytest.raises(
-        InputError, match=r"no modules? named 'neck'; give layer, such as .*backbone"
+        InputError, match=r"no modules? named 'neck'; give layer, for example .*backbone"
     ):
         read_features(STAGED, images, "neck")
     with pytest.raises(InputError, match="a feature loss needs a layer"):
@@ -129,11 +129,11 @@ def test_layers_that_cannot_be_read_are_refused() -> None:
     vector.module.register_module("flat", torch.nn.Flatten())  # type: ignore[union-attr, operator]
     forward = vector.module.forward  # type: ignore[union-attr]
     vector.module.forward = lambda x: (vector.module.flat(x), forward(x))[1]  # type: ignore
-    with pytest.raises(InputError, match="layer 'flat' puts out no N x C x h x w features"):
+    with pytest.raises(InputError, match="the output of layer 'flat' is no tensor N x C x h x w"):
         read_features(vector, images, "flat")
 
 
-def test_a_name_that_stands_for_two_modules_is_refused() -> None:
+def test_layer_name_of_two_modules_is_refused() -> None:
     images, _ = tensors(1)
     model = toy("staged")
     model.register_module("again", toy("staged").module)  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ def test_a_layer_that_runs_more_than_once_is_refused() -> None:
     model = toy("staged")
     forward = model.module.forward  # type: ignore[union-attr]
     model.module.forward = lambda x: forward(x) + forward(x)  # type: ignore
-    with pytest.raises(InputError, match="layer 'head' ran 2 times for one image"):
+    with pytest.raises(InputError, match="layer 'head' ran 2 times per image"):
         read_features(model, images, "head")
 
 

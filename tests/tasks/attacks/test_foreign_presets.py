@@ -55,7 +55,7 @@ def read(**fields: Any) -> AttackSpec:
     return AttackSpec.model_validate(fields)
 
 
-def test_a_preset_is_its_fields_under_a_name() -> None:
+def test_preset_equals_its_fields_written_out() -> None:
     own, written = read(preset="own_parts:SLOW"), read(preset="slow", name="SLOW")
     assert own == written
     assert (own.name, own.steps, own.step_size, own.loss) == (
@@ -68,7 +68,7 @@ def test_a_preset_is_its_fields_under_a_name() -> None:
 
 def test_a_preset_under_a_budget_has_the_budgets_steps() -> None:
     assert read(preset="slow", budget={"forward_equivalents": 5}).steps == 5
-    with pytest.raises(ValidationError, match="has 1 steps whatever the budget"):
+    with pytest.raises(ValidationError, match="always has steps: 1; leave the budget out"):
         read(preset="own_parts:ONCE", budget={"forward_equivalents": 5})
 
 
@@ -86,7 +86,7 @@ def test_a_wrong_preset_is_refused(preset: str, message: str) -> None:
         read(preset=preset)
 
 
-def test_a_search_starts_from_a_preset_of_ones_own() -> None:
+def test_search_starts_from_a_users_preset() -> None:
     fields = {"steps": {"int": [1, 9]}}
     read_space({"name": "s", "fields": fields, "first": ["own_parts:SLOW", "slow"]})
     with pytest.raises(ValueError, match=r"first.0: unknown preset 'slwo'"):
@@ -99,17 +99,19 @@ def test_a_loss_has_the_same_result_under_both_names_and_another_key() -> None:
     assert np.array_equal(make(STAGED, one).images, make(STAGED, other).images)
 
 
-def test_a_feature_loss_of_ones_own_reads_a_layer() -> None:
+def test_users_feature_loss_reads_a_layer() -> None:
     spec = read(preset="pgd", steps=2, loss="own_parts:away", layer="backbone", transforms=["ds"])
     assert spec.step_cost == pytest.approx(2 * 13 / 12)
     assert not np.array_equal(make(STAGED, spec).images, make(STAGED, read(preset="pgd")).images)
-    with pytest.raises(ValidationError, match="reads no label"):
+    with pytest.raises(ValidationError, match="reads no labels"):
         read(preset="pgd", loss="own_parts:away", target={"every": 1})
-    with pytest.raises(ValidationError, match="layer is for losses of features"):
+    with pytest.raises(ValidationError, match="layer is for feature losses"):
         read(preset="pgd", loss="own_parts:up", layer="backbone")
 
 
-def test_attacks_lists_what_packages_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attacks_command_lists_entries_of_installed_packages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     done = CliRunner().invoke(app, ["attacks"])
     assert done.exit_code == 0, done.output

@@ -142,7 +142,7 @@ def test_copies_of_one_scale_are_summed_before_they_are_divided(scaling_first: b
 
 @pytest.mark.parametrize("average", ["logits", "gradients", "loss"])
 @pytest.mark.parametrize("transform", ["si", "ssa", "ds", {"ds": {"scales": 2}}], ids=str)
-def test_an_ensemble_of_one_model_twice_is_that_model(transform: Any, average: str) -> None:
+def test_ensemble_of_equal_members_equals_the_member(transform: Any, average: str) -> None:
     source = {"callable": "tests.toys:convolutional"}
     members = [{"name": name, "torch": source} for name in ("a", "b")]
     ensemble = {"members": members, "average": average}
@@ -153,7 +153,7 @@ def test_an_ensemble_of_one_model_twice_is_that_model(transform: Any, average: s
 
 
 @pytest.mark.parametrize("kind", ["si", "admix", "ssa"])
-def test_copies_of_other_transforms_are_averaged_as_they_are(kind: str) -> None:
+def test_copies_of_other_transforms_are_averaged_without_normalisation(kind: str) -> None:
     images, labels = tensors(2, 24, 32)
     rule = spec(transforms=[{kind: {"copies": 3}}])
     found = loss_gradient(context_of(MODEL, rule, images, labels), images, random_of(2), FIRST)
@@ -177,7 +177,7 @@ def test_the_variance_is_the_mean_over_the_neighbours_less_the_gradient() -> Non
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-6)
 
 
-def test_a_neighbour_sees_the_scale_of_its_step() -> None:
+def test_neighbour_gets_the_scale_of_its_step() -> None:
     seen: list[tuple[int, ...]] = []
     model = toy("convolutional")
     model.register_forward_pre_hook(lambda _m, inputs: seen.append(tuple(inputs[0].shape)))

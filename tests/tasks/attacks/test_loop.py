@@ -99,7 +99,7 @@ def test_scaling_fixed_at_one_is_pgd_bit_for_bit_through_the_whole_resize_path(
 
 
 @pytest.mark.parametrize("handling", ["native", "back"])
-def test_scaling_fixed_at_one_is_pgd_however_it_is_handled(handling: str) -> None:
+def test_scaling_fixed_at_one_equals_pgd_under_every_handling(handling: str) -> None:
     scaling = {"ds": {"low": 1, "width": 0, "handling": handling}}
     plain, _ = run(spec("pgd", steps=3))
     assert torch.equal(run(spec("pgd", steps=3, transforms=[scaling]))[0], plain)
@@ -269,7 +269,7 @@ def test_every_attack_of_one_seed_and_group_sees_the_same_scales() -> None:
 
 
 @pytest.mark.parametrize(("low", "width"), [(0.5, 1.0), (0.75, 0.5), (0.5, 1.5), (1.25, 0)])
-def test_recorded_ratios_lie_in_the_range_and_fill_it(low: float, width: float) -> None:
+def test_recorded_ratios_cover_their_range(low: float, width: float) -> None:
     rule = spec("ds", steps=40, transforms=[{"ds": {"low": low, "width": width}}])
     ratios = np.array(run(rule, n=1)[1].ratios)
     assert ratios.shape == (40, 1)
@@ -306,7 +306,7 @@ def test_a_step_costs_one_forward_and_one_backward_a_copy_and_neighbour(preset: 
     assert model.cost.seconds > 0
 
 
-def test_the_loss_curve_rises_and_zero_gradients_are_told() -> None:
+def test_loss_curve_rises_and_zero_gradients_are_recorded() -> None:
     _, health = run(spec("pgd", steps=10))
     curve = np.array(health.losses)
     assert curve.shape == (10, 2)
@@ -340,7 +340,7 @@ def test_neither_images_nor_labels_nor_the_model_are_changed() -> None:
     ],
     ids=str,
 )
-def test_a_region_is_attacked_and_no_pixel_beside_it_changes(
+def test_pixels_outside_the_region_do_not_change(
     region: Any, start: str, norm: str, tmp_path: Path
 ) -> None:
     if region == "mask":
@@ -377,9 +377,7 @@ def test_a_region_is_attacked_and_no_pixel_beside_it_changes(
 @pytest.mark.parametrize(
     "loss", ["cross-entropy", "masked-cross-entropy", "segpgd", "cospgd", "js", "mask-norm"]
 )
-def test_a_targeted_attack_comes_nearer_to_its_target(
-    loss: str, target: Any, tmp_path: Path
-) -> None:
+def test_targeted_attack_approaches_its_target(loss: str, target: Any, tmp_path: Path) -> None:
     if target == "label_map":
         path = tmp_path / "map.png"
         Image.fromarray(halves(1, 24, 36)[0] * 2).save(path)
@@ -397,7 +395,7 @@ def test_a_targeted_attack_comes_nearer_to_its_target(
     assert np.array(health.losses)[-1].mean() > np.array(health.losses)[0].mean()
 
 
-def test_a_targeted_attack_is_not_the_untargeted_one() -> None:
+def test_targeted_attack_differs_from_untargeted_attack() -> None:
     plain, _ = run(spec("pgd", steps=2))
     onto_truth, _ = run(spec("pgd", steps=2, target={"classes": {0: 0}}))
     images, _ = data()
@@ -469,7 +467,7 @@ def test_restarts_draw_other_scales_and_neighbours() -> None:
     ],
     ids=str,
 )
-def test_iterates_of_one_run_are_those_of_runs_with_fewer_steps(rule: dict[str, Any]) -> None:
+def test_kept_iterates_equal_runs_with_fewer_steps(rule: dict[str, Any]) -> None:
     whole = AttackSpec.model_validate(rule | {"steps": 6, "steps_at": [1, 2, 4, 6]})
     kept, health = iterates(whole)
     assert len(health.losses) == 6
@@ -479,7 +477,7 @@ def test_iterates_of_one_run_are_those_of_runs_with_fewer_steps(rule: dict[str, 
         assert torch.equal(x, shorter)
 
 
-def test_a_run_ends_with_the_last_step_that_is_kept() -> None:
+def test_run_ends_with_the_last_kept_step() -> None:
     kept, health = iterates(spec("pgd", steps=5, steps_at=[2, 3]))
     assert [len(kept), len(health.losses)] == [2, 3]
     assert health.pixels == [2 * health.pixels[1] // 3, health.pixels[1]]
@@ -551,7 +549,7 @@ def test_restarts_share_a_budget(restarts: int) -> None:
             assert len(result.report["health"][0]["losses"]) == rule.steps
 
 
-def test_the_smallest_budget_buys_one_step() -> None:
+def test_smallest_budget_gives_one_step() -> None:
     rule = spec("vt", budget={"forward_equivalents": 21})
     assert rule.steps == 1
     assert rule.step_size == rule.eps  # one step reaches the bound

@@ -70,7 +70,7 @@ def by_pixels(
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("step", [0, 1, 3])
 @pytest.mark.parametrize("name", LABEL_LOSSES)
-def test_a_loss_is_its_formula(name: str, step: int, targeted: bool) -> None:
+def test_loss_equals_its_formula(name: str, step: int, targeted: bool) -> None:
     logits, labels = random()
     context = LossContext(step, 4, targeted)
     found = LOSSES[name](logits, labels, context)
@@ -133,7 +133,9 @@ def test_cospgd_weights_are_detached() -> None:
         ("cospgd", False, [True, True, True, False]),
     ],
 )
-def test_which_pixels_pull(name: str, targeted: bool, pulled: list[bool]) -> None:
+def test_gradient_of_a_loss_is_nonzero_at_the_expected_pixels(
+    name: str, targeted: bool, pulled: list[bool]
+) -> None:
     logits = (LOGITS + 0.5).requires_grad_(True)
     LOSSES[name](logits, LABELS, LossContext(0, 4, targeted)).sum().backward()
     assert logits.grad is not None

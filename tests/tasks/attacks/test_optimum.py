@@ -68,7 +68,7 @@ def predictions(weights: Any, images: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("count", "shape"), [(1, (6, 17)), (3, (8, 8)), (8, (21, 5))])
 @pytest.mark.parametrize("preset", EXACT)
-def test_a_linear_toy_is_driven_to_its_optimum(
+def test_attack_reaches_the_optimum_of_a_linear_toy(
     preset: str, count: int, shape: tuple[int, int]
 ) -> None:
     """Labels at random, a fifth of them void: exactly the optimum, to the last level."""
@@ -83,7 +83,7 @@ def test_a_linear_toy_is_driven_to_its_optimum(
 
 @pytest.mark.parametrize(("count", "shape"), SHAPES)
 @pytest.mark.parametrize("preset", MASKED)
-def test_a_masked_loss_fools_every_pixel_that_the_optimum_fools(
+def test_masked_loss_fools_every_pixel_fooled_at_the_optimum(
     preset: str, count: int, shape: tuple[int, int]
 ) -> None:
     """But for one in a hundred, which the rounding to 8 bit turns back; mask-norm turns the logits'
@@ -171,7 +171,7 @@ def margin(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(("count", "shape"), [(1, (12, 20)), (3, (9, 31)), (8, (14, 14))])
 @pytest.mark.parametrize("preset", [name for name in LABELLED if name not in MASKED])
-def test_a_quadratic_toy_is_driven_near_its_optimum(
+def test_attack_approaches_the_optimum_of_a_quadratic_toy(
     preset: str, count: int, shape: tuple[int, int]
 ) -> None:
     """The logit of class 1 peaks at a colour c. Off class 0 the best is c or the nearest value

@@ -203,7 +203,7 @@ def test_a_random_start_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["pgd is PGD", "mi is MIFGSM"])
-def test_what_is_stored_is_theirs_rounded(name: str) -> None:
+def test_stored_image_equals_the_oracles_rounded_image(name: str) -> None:
     """From 8-bit images in single precision to 8-bit AEs, where rounding may turn the sign of one
     tiny gradient in a thousand."""
     fields, make = ATTACKS[name]
@@ -221,7 +221,7 @@ def test_what_is_stored_is_theirs_rounded(name: str) -> None:
     assert (result == (made * 255).round().to(torch.uint8).numpy()).mean() > 0.999
 
 
-def test_attacks_that_differ_make_images_that_differ() -> None:
+def test_different_attacks_make_different_images() -> None:
     """So agreement above is not that of images which any attack would make."""
     model = Smooth()
     names = [

@@ -46,7 +46,7 @@ def test_every_preset_is_a_whole_attack_with_a_formula_and_a_source(name: str) -
     assert AttackSpec.model_validate(rule.model_dump(mode="json")) == rule
 
 
-def test_rules_tell_the_defaults_that_their_symbols_have() -> None:
+def test_rules_name_the_defaults_of_their_symbols() -> None:
     def told(**values: float) -> list[str]:
         return [f"{symbol} = {value:g}" for symbol, value in values.items()]
 
@@ -71,7 +71,7 @@ def test_every_preset_but_one_has_its_own_identity() -> None:
     assert len(seen) == len(PRESETS)
 
 
-def test_what_the_presets_stand_for() -> None:
+def test_presets_have_the_fields_of_their_papers() -> None:
     read = AttackSpec.model_validate
     assert read("fgsm").steps == 1
     assert read("fgsm").step_size == read("fgsm").eps

@@ -71,7 +71,7 @@ def test_the_micro_batch_changes_no_bit(fields: dict[str, Any]) -> None:
 
 @FEW
 @given(attacks())
-def test_an_image_fares_the_same_in_other_company(fields: dict[str, Any]) -> None:
+def test_image_result_is_independent_of_its_batch(fields: dict[str, Any]) -> None:
     """All but admix, which mixes in other images of the shard, by its rule."""
     fields = fields | {"transforms": [t for t in fields["transforms"] if "admix" not in t]}
     if fields["start"] == "clean" and all("si" in t for t in fields["transforms"]):

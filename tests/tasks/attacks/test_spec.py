@@ -204,9 +204,7 @@ def test_the_name_is_for_people_only() -> None:
 
 
 @pytest.mark.parametrize(("part", "field"), [("target", "label_map"), ("region", "mask")])
-def test_a_named_picture_counts_by_its_content_not_its_place(
-    part: str, field: str, tmp_path: Path
-) -> None:
+def test_file_of_a_spec_is_identified_by_content(part: str, field: str, tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
     for path, cut in zip(paths, (8, 8, 4), strict=True):
         Image.fromarray((np.indices((12, 16))[1] >= cut).astype(np.uint8)).save(path)
@@ -241,7 +239,7 @@ def test_paths_start_at_the_folder_of_the_spec(tmp_path: Path) -> None:
     assert rule.target.sha256 == rule.region.sha256 is not None
 
 
-def test_a_stored_spec_is_read_where_its_files_are_not(tmp_path: Path) -> None:
+def test_stored_spec_is_read_without_its_files(tmp_path: Path) -> None:
     path = tmp_path / "map.png"
     Image.fromarray(halves(1, 4, 4)[0]).save(path)
     (tmp_path / "made").mkdir()
@@ -264,7 +262,7 @@ def rising(logits, labels, context):
 """
 
 
-def test_a_loss_of_ones_own_counts_by_its_source(
+def test_users_loss_is_identified_by_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -307,7 +305,7 @@ def test_a_step_size_may_be_relative_to_eps(written: Any, meant: float) -> None:
     assert spec(eps="8/255", steps=10, step_size=written).step_size == pytest.approx(meant)
 
 
-def test_a_relative_step_size_follows_what_is_given_over_a_preset() -> None:
+def test_relative_step_size_follows_fields_over_a_preset() -> None:
     assert spec("fgsm", eps="4/255").step_size == 4 / 255
     assert spec("pgd", eps="4/255").step_size == pytest.approx(1 / 255)
     bought = spec("pgd", step_size="eps/steps", budget={"forward_equivalents": 16})
@@ -316,12 +314,12 @@ def test_a_relative_step_size_follows_what_is_given_over_a_preset() -> None:
 
 @pytest.mark.parametrize("preset", ["noise", "fgsm"])
 def test_a_preset_of_fixed_length_takes_no_budget(preset: str) -> None:
-    with pytest.raises(ValidationError, match=f"preset '{preset}' has [01] steps whatever"):
+    with pytest.raises(ValidationError, match=f"preset '{preset}' always has steps: [01];"):
         spec(preset, budget=10)
 
 
 def test_a_budget_below_one_step_is_refused_with_its_cost() -> None:
-    with pytest.raises(ValidationError, match="one step costs 21 forward equivalents, and the bu"):
+    with pytest.raises(ValidationError, match="a step costs 21 forward equivalents, and the bu"):
         spec("vt", budget=10)
 
 
@@ -331,7 +329,7 @@ def test_few_steps_of_a_budget_are_long_enough_to_reach_the_bound() -> None:
     assert spec("ssa", eps="8/255", budget=40, step_size="1/255").step_size == 1 / 255
 
 
-def test_a_budget_is_divided_by_what_a_step_costs() -> None:
+def test_steps_of_a_budget_are_the_budget_over_the_step_cost() -> None:
     budget = {"forward_equivalents": 40}
     assert spec("pgd", budget=budget).steps == 40
     assert spec("ds", budget=budget).steps == 37
@@ -349,7 +347,7 @@ def test_short_forms() -> None:
     assert AttackSpec.model_validate("pgd") == AttackSpec.model_validate({"preset": "pgd"})
 
 
-def test_what_is_made_is_named_by_step_and_score() -> None:
+def test_variants_are_named_by_step_and_score() -> None:
     assert [m.name for m in spec("pgd").variants] == ["pgd"]
     rule = spec("pgd", steps_at=[1, 20], scores=["raw", "eps*sign", "equal-rms"])
     assert [(m.name, m.step, m.score) for m in rule.variants] == [
@@ -366,50 +364,53 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"preset": "pdg"}, "unknown preset 'pdg': did you mean 'pgd'"),
     ({"stepsize": 1}, "unknown key 'stepsize': did you mean 'step_size'"),
     ({"loss": "cross-entrpy"}, "unknown loss 'cross-entrpy': did you mean 'cross-entropy'"),
-    ({"loss": "x"}, "your own is package.module:attribute"),
+    ({"loss": "x"}, "name a loss of your own as package.module:function"),
     ({"loss": "no_such:f"}, "loss no_such:f cannot be imported"),
     ({"transforms": ["dss"]}, "unknown transform 'dss'"),
     ({"transforms": [{"ds": {"hight": 2}}]}, "unknown key 'hight'"),
-    ({"transforms": [{"di": {"low": 1.2, "high": 1.1}}]}, r"high is 1.1, below low, 1.2"),
+    (
+        {"transforms": [{"di": {"low": 1.2, "high": 1.1}}]},
+        r"high is 1.1, below low, which is 1.2; give a high",
+    ),
     (
         {"layer": "backbone"},
-        "layer is for losses of features such as fspgd; loss 'cross-entropy' reads none",
+        "layer is for feature losses such as fspgd, and loss 'cross-entropy' reads logits",
     ),
-    ({"loss": "fspgd", "target": {"every": 1}}, "reads no label, so it has no target"),
+    ({"loss": "fspgd", "target": {"every": 1}}, "reads no labels, so a target has no effect"),
     (
         {"restarts": 2},
-        "restarts would all be the same; give start: uniform, or a transform that draws",
+        "restarts is 2, and all runs would be equal; give start: uniform, or a transform",
     ),
     (
         {"steps_at": [1], "steps": None, "budget": {"forward_equivalents": 9}},
-        "steps_at needs a number of steps, a budget has none",
+        "steps_at needs a number of steps, and a budget is given",
     ),
-    ({"steps_at": [21]}, "steps_at must rise from 1 or more to 20"),
-    ({"steps_at": [0, 1]}, "steps_at must rise"),
-    ({"steps_at": [2, 1]}, "steps_at must rise"),
-    ({"steps_at": [2, 2]}, "steps_at must rise"),
-    ({"scores": ["raw", "raw"]}, "scores names one of them twice"),
-    ({"budget": {"forward_equivalents": 9}}, "steps is 20 beside a budget; give one of the two"),
-    ({"smoothing": {"kernel": 4}}, "kernel must be odd"),
+    ({"steps_at": [21]}, r"steps_at is \[21\]; give rising numbers from 1 to 20"),
+    ({"steps_at": [0, 1]}, r"steps_at is \[0, 1\]; give rising numbers"),
+    ({"steps_at": [2, 1]}, r"steps_at is \[2, 1\]; give rising numbers"),
+    ({"steps_at": [2, 2]}, r"steps_at is \[2, 2\]; give rising numbers"),
+    ({"scores": ["raw", "raw"]}, r"scores is \[\'raw\', \'raw\'\]; give each form once"),
+    ({"budget": {"forward_equivalents": 9}}, "steps is 20, and a budget is given"),
+    ({"smoothing": {"kernel": 4}}, "its width is odd; give 3 or 5"),
     ({"target": {}}, "target names nothing; give exactly one of every, classes, label_map"),
     ({"target": {"every": 1, "classes": {1: 2}}}, "target names every and classes"),
     ({"target": {"label_map": "/no/such.png"}}, "label_map /no/such.png is no file"),
     ({"files": "/no/such/folder", "steps": None}, "files /no/such/folder is no folder"),
     (
         {"files": str(Path(__file__).parent), "steps": 3},
-        "files are scored as they are; leave steps, start, restarts and scores out",
+        "files holds finished AEs; leave steps, start, restarts and scores out",
     ),
-    ({"region": {}}, "region names no pixel; give classes, box or mask"),
+    ({"region": {}}, "region has no condition; give classes, box or mask"),
     ({"region": {"mask": "/no/such.png"}}, "mask /no/such.png is no file"),
-    ({"region": {"box": [0.5, 0, 0.5, 1]}}, "box is empty"),
-    ({"region": {"box": [0, 0.8, 1, 0.2]}}, "box is empty"),
+    ({"region": {"box": [0.5, 0, 0.5, 1]}}, r"box \[0.5, 0.0, 0.5, 1.0\] is empty"),
+    ({"region": {"box": [0, 0.8, 1, 0.2]}}, r"box \[0.0, 0.8, 1.0, 0.2\] is empty"),
     ({"step_size": "eps*2"}, "is not a step size"),
     ({"eps": "8/x"}, "is not a number; write 0.03 or 8/255"),
 ]
 
 
 @pytest.mark.parametrize(("wrong", "sentence"), REFUSED, ids=[r[1] for r in REFUSED])
-def test_refusals_say_what_to_do(wrong: dict[str, Any], sentence: str) -> None:
+def test_wrong_attack_is_refused_with_an_action(wrong: dict[str, Any], sentence: str) -> None:
     fields = {"name": "a", "steps": 20, **wrong}
     with pytest.raises(ValidationError, match=sentence):
         AttackSpec.model_validate({k: v for k, v in fields.items() if v is not None})
@@ -452,14 +453,14 @@ def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("written", ["eps/", "eps/x", "eps/0", "eps4", "epsilon", "eps*2"])
-def test_a_step_size_that_means_nothing_is_refused(written: str) -> None:
+def test_meaningless_step_size_is_refused(written: str) -> None:
     with pytest.raises(ValidationError, match="is not a step size"):
         spec(step_size=written)
 
 
-def test_restarts_that_would_all_be_the_same_are_refused() -> None:
+def test_equal_restarts_are_refused() -> None:
     """From the clean image with transforms that draw nothing, too; not where neighbours differ."""
-    with pytest.raises(ValidationError, match="restarts would all be the same"):
+    with pytest.raises(ValidationError, match="all runs would be equal"):
         spec("si", restarts=3)
     assert spec("vt", restarts=3).restarts == 3
 
@@ -467,13 +468,13 @@ def test_restarts_that_would_all_be_the_same_are_refused() -> None:
 @pytest.mark.parametrize(
     "fields", [{"scores": ["raw", "eps*sign"]}, {"scores": ["eps*sign"]}], ids=str
 )
-def test_files_are_scored_as_they_are(fields: dict[str, Any], tmp_path: Path) -> None:
+def test_files_with_scores_are_refused(fields: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="files"):
         AttackSpec.model_validate({"name": "a", "files": str(tmp_path), **fields})
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_what_identity_says_reads_back_as_the_same_attack(name: str) -> None:
+def test_identity_reads_back_as_the_same_attack(name: str) -> None:
     rule = AttackSpec.model_validate(name)
     assert AttackSpec.model_validate({"name": "again", **rule.identity()}).identity() == (
         rule.identity()

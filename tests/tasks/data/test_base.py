@@ -13,7 +13,7 @@ def ramp(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("fit", ["resize", "crop", "pad"])
-def test_the_native_size_is_left_as_it_is(fit: str) -> None:
+def test_native_size_is_unchanged(fit: str) -> None:
     image, label = ramp(20, 30)
     fitted = fit_to(image, label, (20, 30), fit)
     assert np.array_equal(fitted[0], image)

@@ -141,18 +141,18 @@ def test_a_torn_file_is_named(part: str, kept: int, tmp_path: Path) -> None:
 def test_a_label_of_colours_is_refused(tmp_path: Path) -> None:
     colours = pictures(1, 20, 28)[0].transpose(1, 2, 0)
     write_image(write_folder(tmp_path) / "labels/clip0_1.png", colours)
-    refused(tmp_path, f"{tmp_path}/labels/clip0_1.png", "not colours")
+    refused(tmp_path, f"{tmp_path}/labels/clip0_1.png", "save a class index per pixel")
 
 
 def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, 1)
     (tmp_path / "images/clip0_0.png").unlink()
     (tmp_path / "images/notes.txt").write_text("no image")
-    refused(tmp_path, tmp_path.name, "is empty")
+    refused(tmp_path, tmp_path.name, "has no labelled image")
 
 
 def test_more_images_than_there_are_cannot_be_asked_for(tmp_path: Path) -> None:
-    refused(write_folder(tmp_path), "data.images is 4", "only 3", images=4)
+    refused(write_folder(tmp_path), "data.images is 4", "give 3 or less", images=4)
 
 
 def test_two_images_of_one_id_are_refused(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_wrong_spec_is_refused(content: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("none", "returned NoneType; return a Dataset"),
+        ("none", "returned NoneType; return a segtransfer.extend.Dataset"),
         ("raises", "raised OSError: gone"),
         ("one", "returned 1 classes"),
         ("number", "raised TypeError"),
@@ -131,7 +131,7 @@ def test_a_wrong_spec_is_refused(content: dict[str, Any], message: str) -> None:
         ("float", "returned image made-0 as float64 4 x 6 x 3"),
         ("grey", "returned image made-0 as uint8 4 x 6;"),
         ("range", "7"),
-        ("flat", "no array H x W as the label of made-0"),
+        ("flat", "returned the label of made-0 as"),
     ],
 )
 def test_wrong_data_are_refused_in_a_sentence(how: str, message: str) -> None:

@@ -126,7 +126,7 @@ def test_the_split_chooses_the_loader_and_root_the_folder_of_its_files(tmp_path:
         open_dataset(DataSpec(mmseg=str(path)))
     with pytest.raises(InputError, match=r"data\.split is 'dev'"):
         open_dataset(DataSpec(mmseg=str(path), split="dev"))
-    with pytest.raises(InputError, match=r"data\.root names the folder of its files"):
+    with pytest.raises(InputError, match=r"set data\.root to the folder of its files"):
         open_dataset(DataSpec(mmseg=str(path), split="val"))
     opened = open_dataset(DataSpec(mmseg=str(path), split="val", root=str(root)))
     assert len(opened.items) == 2

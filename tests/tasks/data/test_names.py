@@ -11,7 +11,7 @@ from segtransfer.tasks.data.names import file_name
 
 
 @given(st.text(min_size=1))
-def test_any_name_is_one_part_of_a_path_and_can_be_read_back(name: str) -> None:
+def test_file_name_is_a_single_reversible_part_of_a_path(name: str) -> None:
     found = file_name(name)
     assert unquote(found, errors="surrogatepass") == name
     for kind in (PurePosixPath, PureWindowsPath):
@@ -24,7 +24,7 @@ def test_ordinary_names_stay_as_they_are(name: str) -> None:
     assert file_name(name) == name
 
 
-def test_what_leads_elsewhere_does_not() -> None:
+def test_file_name_stays_inside_its_folder() -> None:
     assert file_name("../up") == "%2E.%2Fup"
     assert file_name("..") == "%2E."
     assert file_name("C:\\x") == "C%3A%5Cx"

@@ -85,7 +85,7 @@ def test_a_label_value_that_is_no_class_is_named_before_it_is_merged(tmp_path: P
     [
         ({"sky": "a", "road": "b"}, "leaves out 'tree' of"),
         ({"sky": "a", "road": "b", "tree": "b", "tre": "b"}, "names 'tre', .* did you mean 'tree'"),
-        ({"sky": "a", "road": "a", "tree": None}, "leaves 1 of 3 classes"),
+        ({"sky": "a", "road": "a", "tree": None}, "merges the 3 classes of .* into 1"),
     ],
     ids=str,
 )

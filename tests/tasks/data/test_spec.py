@@ -46,9 +46,15 @@ def test_a_misspelt_key_is_answered_with_the_one_that_was_meant() -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"folder": "x", "fit": "native", "size": [32, 32]}, r"'native' decides .* size is \[32"),
-        ({"mmseg": "x", "fit": "pipeline", "size": [32, 32]}, "'pipeline' decides the size"),
-        ({"folder": "x", "fit": "pipeline"}, "the data are of folder; give fit native, or a size"),
+        (
+            {"folder": "x", "fit": "native", "size": [32, 32]},
+            r"'native' determines .* size is \[32",
+        ),
+        ({"mmseg": "x", "fit": "pipeline", "size": [32, 32]}, "'pipeline' determines the size"),
+        (
+            {"folder": "x", "fit": "pipeline"},
+            "data.folder is given; set fit: native, or give a size",
+        ),
     ],
 )
 def test_a_fit_that_decides_sizes_takes_none(fields: dict[str, Any], told: str) -> None:
@@ -79,9 +85,12 @@ def test_data_root_is_the_old_name_of_root(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"sample": "camvid", "root": "x"}, "the data are of sample; leave root out"),
-        ({"folder": "/a/b", "root": "/x"}, "root is '/x' and folder '/a/b' starts elsewhere"),
-        ({"folder": "~/b", "root": "/x"}, "folder '~/b' starts elsewhere; leave root out"),
+        ({"sample": "camvid", "root": "x"}, "data.sample is given; leave root out"),
+        ({"folder": "/a/b", "root": "/x"}, "folder '/a/b' is not relative, and root is '/x'"),
+        (
+            {"folder": "~/b", "root": "/x"},
+            "folder '~/b' is not relative, and root is '/x'; leave root out",
+        ),
         ({"mmseg": "x", "data_root": "/a", "root": "/b"}, "data_root '/a' is the old name of root"),
     ],
     ids=str,

@@ -43,7 +43,7 @@ def test_freezing_reaches_every_module_and_sees_one_that_resists() -> None:
     model = freeze(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
     assert not any(m.training for m in model.modules())
     assert not any(p.requires_grad for p in model.parameters())
-    with pytest.raises(InputError, match=r"module '0' \(Stubborn\) stays in training mode"):
+    with pytest.raises(InputError, match=r"module '0' \(Stubborn\) is in training mode after"):
         freeze(nn.Sequential(Stubborn()))
 
 

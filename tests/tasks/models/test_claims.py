@@ -69,7 +69,7 @@ def test_two_class_lists_that_differ_are_refused_unless_the_spec_decides(tmp_pat
 
 def test_a_class_list_of_another_length_than_the_head_is_refused(tmp_path: Path) -> None:
     source = with_meta(tmp_path, {"CLASSES": NAMES[:-1]})
-    with pytest.raises(InputError, match=r"names 10 classes .*the config makes 11; give the model"):
+    with pytest.raises(InputError, match=r"names 10 classes .*the config has 11; give the model"):
         describe(source)
     assert describe(source, classes=NAMES).num_classes == 11
 

@@ -106,7 +106,7 @@ def test_a_wrong_field_is_refused(fields: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("module", "returned Conv2d; return a Segmenter"),
+        ("module", "returned Conv2d; return a segtransfer.extend.Segmenter"),
         ("raises", "adapter own_adapters:Scaled raised RuntimeError: no licence"),
         ("nameless", "has no num_classes"),
     ],
@@ -140,5 +140,11 @@ def test_models_lists_what_packages_install(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("COLUMNS", "200")
     done = CliRunner().invoke(app, ["models"])
     assert done.exit_code == 0, done.output
-    for told in ("scaled", "A model of one number.", KIND, "ReaderSpec", "Intersection over union"):
+    for told in (
+        "scaled",
+        "A model of one number.",
+        KIND,
+        "ReaderSpec",
+        "The intersection over union",
+    ):
         assert told in done.output, told

@@ -170,7 +170,7 @@ def test_preprocessing_that_cannot_be_followed_is_refused(folder: Path) -> None:
     """SegFormer's processor knows no flip: the file says one, and transformers does another."""
     preprocess(folder, do_flip_channel_order=True)
     for ask in (adapters.check, adapters.load):
-        with pytest.raises(InputError, match=r"transformers' image processor .* turns the colour"):
+        with pytest.raises(InputError, match=r"transformers' image processor .* maps the colour"):
             ask(spec(folder))
 
 
@@ -315,11 +315,11 @@ def test_images_are_padded_to_whole_patches_where_patches_do_not_overlap(
 def test_a_dpt_that_would_mistake_the_grid_of_its_patches_is_refused(tmp_path: Path) -> None:
     """4 x 9 patches would pass for 6 x 6."""
     model = adapters.load(save(tmp_path, "DPT", DPT))
-    with pytest.raises(InputError, match="square images alone, and got 64 x 144"):
+    with pytest.raises(InputError, match="square images, and got 64 x 144"):
         model(torch.rand(1, 3, 64, 144))
 
 
-def test_what_is_known_without_loading_is_what_is_loaded(saved: Path) -> None:
+def test_description_equals_the_loaded_model(saved: Path) -> None:
     info = adapters.describe(spec(saved))
     model = adapters.load(spec(saved))
     assert isinstance(model, HuggingfaceSegmenter)
@@ -391,7 +391,7 @@ def test_pickled_weights_are_read_only_with_trust(saved: Path, folder: Path) -> 
     (folder / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"no model\.safetensors, only pytorch_model\.bin.*trust"):
         adapters.describe(spec(folder))
-    with pytest.raises(InputError, match="could not load"):
+    with pytest.raises(InputError, match="cannot load"):
         adapters.load(spec(folder))
     images = tensor(pictures(1, 32, 32))
     with torch.inference_mode():
@@ -423,14 +423,14 @@ def test_a_torn_config_is_named(folder: Path) -> None:
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
 def test_a_file_that_is_no_mapping_is_named(file: str, content: str, folder: Path) -> None:
     (folder / file).write_text(content)
-    with pytest.raises(InputError, match=rf"{file} holds \w+; it must be a mapping"):
+    with pytest.raises(InputError, match=rf"{file} holds a \w+, not a mapping"):
         adapters.describe(spec(folder))
 
 
 def test_a_classifier_is_refused_by_its_architecture(folder: Path) -> None:
     change(folder, "config.json", architectures=["SegformerForImageClassification"])
     with pytest.raises(
-        InputError, match=r"SegformerForImageClassification, which is no semantic-segmentation"
+        InputError, match=r"SegformerForImageClassification, no semantic-segmentation"
     ):
         adapters.describe(spec(folder))
 
@@ -440,14 +440,14 @@ def test_weights_that_leave_a_head_untrained_are_refused(folder: Path) -> None:
     transformers.SegformerModel(config).save_pretrained(folder)
     change(folder, "config.json", architectures=["SegformerForSemanticSegmentation"])
     for ask in (adapters.check, adapters.load):
-        with pytest.raises(InputError, match=r"keys missing from the weights: decode_head\."):
+        with pytest.raises(InputError, match=r"keys are missing \(.*decode_head\."):
             ask(spec(folder))
 
 
 def test_weights_of_another_shape_are_refused_with_transformers_reason(folder: Path) -> None:
     labels = {str(i): name for i, name in enumerate((*CLASSES, "car"))}
     change(folder, "config.json", id2label=labels)
-    with pytest.raises(InputError, match=f"model 'm': transformers could not load {folder}"):
+    with pytest.raises(InputError, match=f"model 'm': transformers cannot load {folder}"):
         adapters.check(spec(folder))
 
 
@@ -498,13 +498,14 @@ def test_what_the_hub_does_not_give_is_named_with_its_reason(
     hub = Hub(error=ConnectionError("no route\nand more"))
     monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
     with pytest.raises(
-        InputError, match=r"'a/b' is neither a folder nor a model .*\(ConnectionError: no route\)"
+        InputError,
+        match=r"'a/b' is no folder, and the .* hub refused .*\(ConnectionError: no route\)",
     ):
         adapters.describe(spec("a/b"))
 
 
 def test_a_revision_of_a_folder_is_refused(saved: Path) -> None:
-    with pytest.raises(InputError, match="revision 'v1' belongs to a name on the hub"):
+    with pytest.raises(InputError, match=r"revision is 'v1', and .* is a folder without revisions"):
         adapters.describe(spec(saved, revision="v1"))
 
 

@@ -143,9 +143,13 @@ def test_a_spec_without_a_map_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("label_map", "classes", "told"),
     [
-        (MAP | {"bird": "trea"}, DATA, "'bird' to 'trea', which is no class of the data: did you "),
-        (MAP, (*DATA, "car", "sign"), r"gives 'car', 'sign' of the data no class.*data\.label_map"),
-        (MAP | {"cloud": None}, DATA, "gives 'sky' of the data no class of the model"),
+        (MAP | {"bird": "trea"}, DATA, "'bird' to 'trea', no class of the data: did you "),
+        (
+            MAP,
+            (*DATA, "car", "sign"),
+            r"maps no class of the model to 'car', 'sign' of the data.*data\.label_map",
+        ),
+        (MAP | {"cloud": None}, DATA, "maps no class of the model to 'sky' of the data"),
     ],
 )
 def test_a_map_that_does_not_fit_the_data_is_refused(
@@ -160,7 +164,7 @@ def test_a_map_that_does_not_fit_the_data_is_refused(
     [
         ({"label_map": MAP | {"clouds": None}}, "names 'clouds', .* did you mean 'cloud'"),
         ({"label_map": {"asphalt": "road", "cloud": "sky", "tree": "tree"}}, "'pavement', 'bird'"),
-        ({"classes": None}, "its own class list is unknown; give it as classes"),
+        ({"classes": None}, "its own class list is unknown; give the list as classes"),
     ],
     ids=str,
 )
@@ -171,7 +175,7 @@ def test_a_map_that_does_not_fit_the_model_is_refused(changes: dict[str, Any], t
 
 def test_a_class_list_of_another_length_than_the_models_is_refused() -> None:
     source = {"callable": "tests.toys:convolutional", "arguments": {"num_classes": 4}}
-    with pytest.raises(InputError, match="predicts 4 classes, but its class list has 5"):
+    with pytest.raises(InputError, match="predicts 4 classes, and its class list has 5"):
         adapters.load(joined(torch=source))
 
 

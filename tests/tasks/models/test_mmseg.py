@@ -195,7 +195,7 @@ def test_the_fingerprint_follows_weights_and_config_and_neither_name_nor_path(
     assert fingerprint(spec(ZOO["fcn-r18"].config, weights)) != base
 
 
-def test_what_training_alone_needs_does_not_change_the_fingerprint(tmp_path: Path) -> None:
+def test_training_fields_do_not_change_the_fingerprint(tmp_path: Path) -> None:
     auxiliary = {"type": "FCNHead", "in_channels": 128, "channels": 8, "num_classes": 11}
     config = config_file(tmp_path, auxiliary_head=auxiliary, pretrained="open-mmlab://resnet18_v1c")
     shipped = ModelSpec.model_validate("fcn-r18")
@@ -262,14 +262,14 @@ def test_a_name_of_two_shipped_configs_is_the_one_outside_dsdl_or_refused(
     monkeypatch.setattr(
         "segtransfer.tasks.models.mmseg_configs._shipped_configs", lambda: {"x": alike}
     )
-    with pytest.raises(InputError, match=r"config x is the name of several: /one/x\.py and /two"):
+    with pytest.raises(InputError, match=r"config x is the name of /one/x\.py and /two"):
         find_config("x")
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("model = 1 +", "could not be read"),
+        ("model = 1 +", "cannot be read"),
         ("x = 1", "has no 'model'"),
         ("model = dict(type='EncoderDecoder')", "needs data_preprocessor, backbone"),
     ],
@@ -283,7 +283,7 @@ def test_a_config_that_is_no_model_is_refused(text: str, told: str, tmp_path: Pa
 
 def test_a_network_that_mmseg_cannot_build_is_refused_with_its_reason(tmp_path: Path) -> None:
     config = config_file(tmp_path, backbone={"_delete_": True, "type": "NoSuchNet"})
-    with pytest.raises(InputError, match=r"model 'm': mmseg could not build.*NoSuchNet"):
+    with pytest.raises(InputError, match=r"model 'm': mmseg cannot build.*NoSuchNet"):
         adapters.check(spec(config))
 
 

@@ -125,8 +125,8 @@ PRETRAIN = (
         ("point_rend", f": point_sample needs compiled ops of mmcv; install {BUILD}"),
         ("poolformer", PRETRAIN),
         ("psanet", f": PSAMask needs compiled ops of mmcv; install {BUILD}"),
-        ("san", "and its MultimodalEncoderDecoder has .*image_encoder.*; write a torch callable"),
-        ("vpd", "is a DepthEstimator, which predicts depth and no classes; give the config"),
+        ("san", "and this MultimodalEncoderDecoder has .*image_encoder.*; write a torch callable"),
+        ("vpd", "is of a DepthEstimator, which predicts no classes; give the config"),
     ],
 )
 def test_a_family_that_cannot_be_built_is_answered_by_one_sentence(family: str, told: str) -> None:
@@ -172,7 +172,7 @@ def test_an_mmpretrain_that_takes_another_transformers_says_which(
     elsewhere("mmpretrain", "from transformers import Gone", bound)
     told = missing(error_of("mmpretrain"))
     assert told is not None
-    assert "onedl-mmpretrain 1.0, which takes transformers<4,>=3, and transformers 5" in told
+    assert "onedl-mmpretrain 1.0, which requires transformers<4,>=3, and transformers 5" in told
     assert told.endswith("; install transformers<4,>=3")
 
 

@@ -49,7 +49,7 @@ def test_reference_is_everything_off_and_fast_everything_auto() -> None:
     assert read({"fold": True}) == Numerics(fold=True, channels_last=False, bf16=False)
 
 
-def test_what_is_asked_for_is_a_canonical_value() -> None:
+def test_identity_of_numerics_is_a_canonical_value() -> None:
     assert REFERENCE.identity() == "reference"
     asked = {"fold": True, "channels_last": False, "bf16": "auto"}
     assert read(asked).identity() == asked
@@ -61,16 +61,16 @@ def test_what_is_asked_for_is_a_canonical_value() -> None:
     [
         ("fats", "unknown numerics 'fats': did you mean 'fast'"),
         ({"folding": True}, "unknown key 'folding': did you mean 'fold'"),
-        ({"bf16": "yes please"}, "'yes please' is none of true, false and auto"),
+        ({"bf16": "yes please"}, "'yes please' is no option; write true, false or auto"),
     ],
 )
-def test_a_wrong_value_is_told_with_what_is_allowed(wrong: Any, said: str) -> None:
+def test_wrong_numerics_are_refused_with_allowed_values(wrong: Any, said: str) -> None:
     with pytest.raises(ValidationError, match=said) as caught:
         read(wrong)
     assert caught.value.error_count() == 1
 
 
-def test_reference_leaves_a_model_as_it_came_and_asks_it_nothing() -> None:
+def test_reference_numerics_leave_the_model_without_a_forward() -> None:
     model = toy("convolutional")
     assert with_numerics(model, REFERENCE) is model
     assert model.cost.forwards == 0
@@ -130,7 +130,7 @@ def test_aes_are_scored_by_the_fp32_network() -> None:
     assert np.array_equal(scored[0].predictions, scored[1].predictions)
 
 
-def test_the_effective_options_and_the_share_of_equal_signs_are_told() -> None:
+def test_effective_options_and_equal_signs_are_recorded() -> None:
     model = zoo(ALL)
     told = model.numerics
     assert (told.fold, told.channels_last, told.bf16) == (True, True, True)
@@ -139,7 +139,7 @@ def test_the_effective_options_and_the_share_of_equal_signs_are_told() -> None:
     assert 0.9 < told.equal_signs["bf16"] < 1
 
 
-def test_an_evaluation_reports_them() -> None:
+def test_evaluation_reports_effective_numerics() -> None:
     images, labels = pictures(1, 16, 16), annotations(1, 16, 16, 3)
     model = with_numerics(toy("convolutional"), read({"channels_last": True}))
     report = evaluate(model, images, labels, num_classes=3, micro_batch=1).report
@@ -194,22 +194,22 @@ def test_an_option_set_true_is_kept_whatever_it_does_to_the_signs(
     assert torch.equal(model(images), -plain(images))
 
 
-def test_an_adapter_that_cannot_fold_goes_without_where_it_may_and_is_refused_where_not() -> None:
+def test_adapter_without_folding_skips_auto_and_refuses_true() -> None:
     model = with_numerics(toy("convolutional"), read({"fold": "auto"}))
     assert not model.numerics.fold
-    assert "cannot fold" in model.numerics.left_off["fold"]
+    assert "can fold batch norms" in model.numerics.left_off["fold"]
     assert model.numerics.equal_signs == {}
     own = {"name": "own", "torch": {"callable": "tests.toys:convolutional"}}
-    with pytest.raises(InputError, match=r"fold is true, .* cannot fold .* give auto"):
+    with pytest.raises(InputError, match=r"fold is true, .* can fold .* set numerics.fold to auto"):
         adapters.load(ModelSpec.model_validate(own), numerics=read({"fold": True}))
 
 
-def test_an_ensemble_folds_where_all_its_members_can() -> None:
+def test_ensemble_folds_if_all_members_can() -> None:
     source = {"callable": "tests.toys:convolutional", "arguments": {"num_classes": 11}}
     torch_member = {"name": "own", "torch": source}
     mixed = ModelSpec.model_validate({"name": "mixed", "ensemble": ["fcn-r18", torch_member]})
     both = ModelSpec.model_validate({"name": "both", "ensemble": ["fcn-r18", "pspnet-r18"]})
-    with pytest.raises(InputError, match="cannot fold"):
+    with pytest.raises(InputError, match="only mmseg and zoo models can fold"):
         adapters.load(mixed, numerics=read({"fold": True}))
     assert adapters.load(mixed, numerics=read({"fold": "auto"})).numerics.fold
     assert adapters.load(both, numerics=read({"fold": True})).numerics.fold

@@ -17,7 +17,7 @@ from tests.tasks.cases import annotations, ids, pictures
 from tests.tasks.cases import spec as attack_spec
 
 WRONG = {
-    "extra": "model 'm' returned 4 channels, it says 3 classes",
+    "extra": "model 'm' returned 4 channels, and its num_classes is 3",
     "dictionary": r"model 'm' returned a dict; return logits .*for torchvision: its \['out'\]",
     "pair": "model 'm' returned a tuple; return logits N x K x H x W",
     "nothing": "model 'm' returned None; return logits",
@@ -73,7 +73,7 @@ def test_scored_logits_that_are_not_finite_name_model_and_image(function: str, k
     images, labels = pictures(2, 8, 6), annotations(2, 8, 6, 3)
     model = load(function)
     examine(model)  # no reason to refuse the model: its tasks' images may be fine
-    with pytest.raises(InputError, match=f"model 'm' returned logits that are {kind} for image p"):
+    with pytest.raises(InputError, match=f"model 'm' returned {kind} logits for image p"):
         evaluate(model, images, labels, num_classes=3, micro_batch=2, image_ids=["p", "q"])
 
 
@@ -118,7 +118,7 @@ def test_share_of_zero_gradients_is_reported() -> None:
         ("torch.zeros(2, requires_grad=True)", "does not depend on the images"),
     ],
 )
-def test_loss_that_is_no_loss_is_one_sentence(
+def test_wrong_loss_is_refused_in_a_sentence(
     text: str, said: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -104,7 +104,7 @@ def assert_equal_scores(one: Segmenter, other: Segmenter) -> None:
 TOY = {"name": "m", "torch": {"callable": "tests.toys:convolutional"}}
 
 
-def test_wrong_fold_is_left_off_and_said(broken_fold: None) -> None:
+def test_wrong_fold_is_off_with_a_reason(broken_fold: None) -> None:
     plain = adapters.load(ModelSpec.model_validate(TOY))
     fast = adapters.load(ModelSpec.model_validate(TOY), numerics=Numerics.model_validate("fast"))
     assert not fast.numerics.fold

@@ -117,7 +117,7 @@ def test_a_member_of_an_ensemble_may_have_a_scale() -> None:
         ({"mode": "whole", "scale": 5}, "less than or equal to 4"),
         (
             {"mode": "slide", "crop": [8, 8], "stride": [8, 8], "scale": 0.5},
-            "inference.scale 0.5 belongs to mode whole",
+            "scale is 0.5, and mode slide",
         ),
     ],
     ids=str,

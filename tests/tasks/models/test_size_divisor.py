@@ -143,9 +143,9 @@ def test_a_divisor_found_by_trial_pads_no_image(tmp_path: Path) -> None:
     [
         ({"multiple": 1}, [(61, 83)], None),
         ({"multiple": 8}, [(64, 96), (128, 32)], None),
-        ({"multiple": 8}, [(64, 96), (61, 96)], "61 x 96 .* takes multiples of 8: give data.size"),
+        ({"multiple": 8}, [(64, 96), (61, 96)], "61 x 96 .* takes multiples of 8: set data.size"),
         ({"multiple": 1, "only": 224}, [(224, 224)], None),
-        ({"multiple": 1, "only": 224}, [(96, 128)], "96 x 128 .* other sizes only: give data.size"),
+        ({"multiple": 1, "only": 224}, [(96, 128)], "96 x 128 .* other sizes only: set data.size"),
         ({"multiple": 1, "only": 40}, [(40, 40)], None),
         ({"multiple": 1, "smallest": 200}, [(240, 320)], None),
         (

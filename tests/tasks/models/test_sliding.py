@@ -162,12 +162,12 @@ def test_what_a_feature_loss_reads_is_found_behind_the_windows() -> None:
 @pytest.mark.parametrize(
     ("inference", "told"),
     [
-        ({"mode": "slide"}, "mode slide needs crop and stride"),
-        ({"mode": "slide", "crop": [32, 32]}, "mode slide needs crop and stride"),
-        ({"mode": "whole", "crop": [32, 32]}, "mode whole takes no crop"),
+        ({"mode": "slide"}, "mode is slide; give crop and stride"),
+        ({"mode": "slide", "crop": [32, 32]}, "mode is slide; give crop and stride"),
+        ({"mode": "whole", "crop": [32, 32]}, "mode is whole, and crop is given"),
         (
             {"mode": "slide", "crop": [32, 32], "stride": [32, 33]},
-            r"stride \[32, 33\] exceeds inference.crop \[32, 32\]",
+            r"stride \[32, 33\] exceeds crop \[32, 32\]",
         ),
         ({"mode": "slide", "crop": [0, 32], "stride": [1, 1]}, "greater than or equal to 1"),
         ({"mode": "tile"}, "'whole' or 'slide'"),

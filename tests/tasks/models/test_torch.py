@@ -84,7 +84,7 @@ def test_a_callable_that_cannot_be_imported_is_named(callable_: str) -> None:
 def test_a_callable_must_return_a_module_that_knows_its_classes(
     function: str, kind: str, module: Path
 ) -> None:
-    with pytest.raises(InputError, match=f"num_classes, it returned {kind}"):
+    with pytest.raises(InputError, match=f"returned {kind} without a positive num_classes"):
         adapters.load(spec(f"a_users_module:{function}"))
 
 

@@ -134,7 +134,7 @@ def test_an_eomt_sees_windows_of_its_own_size_and_black_beyond_the_image(saved: 
 
 
 @pytest.mark.parametrize("kind", TINY)
-def test_what_is_known_without_loading_is_what_is_loaded(kind: str, saved: Writer) -> None:
+def test_description_equals_the_loaded_model(kind: str, saved: Writer) -> None:
     info = adapters.describe(spec(saved(kind)))
     assert info.head == kind
     assert info.classes == CLASSES
@@ -177,15 +177,15 @@ def test_a_processor_of_one_file_of_its_own_is_read_alike(saved: Writer, tmp_pat
             "Mask2Former",
             "preprocessor_config.json",
             {"pad_size": {"height": 640, "width": 640}},
-            "pads every image to pad_size .* remove pad_size there",
+            "sets pad_size .* remove pad_size there",
         ),
         ("OneFormer", "config.json", {"is_training": True}, "set is_training to false there"),
-        ("MaskFormer", "config.json", {"architectures": ["MaskFormerModel"]}, "or a universal one"),
-        ("MaskFormer", "config.json", {"model_type": "videomt"}, "or a universal one"),
+        ("MaskFormer", "config.json", {"architectures": ["MaskFormerModel"]}, "or of model_type"),
+        ("MaskFormer", "config.json", {"model_type": "videomt"}, "or of model_type"),
     ],
     ids=["pad_size", "is_training", "no-head", "video"],
 )
-def test_what_cannot_be_followed_is_refused(
+def test_unsupported_universal_model_is_refused(
     kind: str, file: str, fields: dict[str, Any], told: str, saved: Writer, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(saved(kind), tmp_path / "model"))
@@ -195,7 +195,7 @@ def test_what_cannot_be_followed_is_refused(
     assert "\n" not in str(refused.value)
 
 
-def test_a_oneformer_without_a_tokenizer_is_told_what_belongs_there(
+def test_oneformer_without_a_tokenizer_is_refused_with_the_missing_file(
     saved: Writer, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(saved("OneFormer"), tmp_path / "model"))

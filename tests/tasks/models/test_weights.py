@@ -115,7 +115,7 @@ def test_digits_alone_do_not_pass_once_a_hash_is_recorded(
     colliding = sha256_of(path)[:8] + "0" * 56
     record.write_text(f"{colliding}  {path.name}\n")
     for _ in range(2):  # a download is no way around the record
-        with pytest.raises(InputError, match=r"at the first download, which is recorded in .*256;"):
+        with pytest.raises(InputError, match=r"the first download, recorded in .*256;"):
             fetch_published(url)
     assert record.read_text().startswith(colliding)
     assert len(server.asked) == 2
@@ -125,13 +125,13 @@ def test_digits_alone_do_not_pass_once_a_hash_is_recorded(
 def test_a_damaged_record_is_refused(content: bytes, url: str, cache: Path) -> None:
     path = fetch_published(url)
     (cache / f"{path.name}.sha256").write_bytes(content)
-    with pytest.raises(InputError, match="should hold the sha256 of the first download"):
+    with pytest.raises(InputError, match="does not hold the sha256 of the first download"):
         fetch_published(url)
 
 
 def test_a_sha256_of_the_spec_is_required_beside_the_digits(url: str, server: Server) -> None:
     sha256 = sha256_of(served_file(server))
-    with pytest.raises(InputError, match=f"another sha256 than {sha256[:8]}0+ as given"):
+    with pytest.raises(InputError, match=f"another sha256 than the given {sha256[:8]}0+"):
         fetch_published(url, sha256[:8] + "0" * 56)
     assert fetch_published(url, sha256).is_file()
 
@@ -140,7 +140,7 @@ def test_a_sha256_of_the_spec_is_required_beside_the_digits(url: str, server: Se
 def test_a_name_without_digits_is_refused_before_anything_is_asked(
     name: str, server: Server
 ) -> None:
-    with pytest.raises(InputError, match="no digits of its sha256 at the end of its name"):
+    with pytest.raises(InputError, match="does not end with digits of its sha256"):
         fetch_published(f"{server.url}/{name}")
     assert server.asked == []
 
@@ -172,7 +172,9 @@ def test_a_mirror_is_checked_as_the_publisher_is(
 ) -> None:
     with serving(tmp_path / "mirror") as mirror:
         monkeypatch.setenv("SEGTRANSFER_WEIGHTS", mirror.url)
-        with pytest.raises(InputError, match=r"404.*check the URL, or SEGTRANSFER_WEIGHTS"):
+        with pytest.raises(
+            InputError, match=r"404.*check the URL, or change the mirror, SEGTRANSFER_WEIGHTS"
+        ):
             fetch_published(url)
         spoil(mirror.folder / Path(url).name)
         with pytest.raises(InputError, match="another sha256 than the digits"):
@@ -207,7 +209,7 @@ def test_a_url_with_its_hash_comes_from_the_folder_too(
     sha256 = sha256_of(served_file(server))
     monkeypatch.setenv("SEGTRANSFER_WEIGHTS", str(served_file(server).parent))
     assert fetch(url, sha256) == served_file(server)
-    with pytest.raises(InputError, match=r"another sha256 than 0+ as given"):
+    with pytest.raises(InputError, match=r"another sha256 than the given 0+"):
         fetch(url, "0" * 64)
     assert served_file(server).exists()
     assert server.asked == []
@@ -218,8 +220,11 @@ def test_a_url_with_its_hash_comes_from_the_folder_too(
     [
         ("{folder}", r"has no file v0\.5/net/net-\w{8}\.pth and no net-\w{8}\.pth; copy it there"),
         ("{folder}/gone", "is no folder and no URL"),
-        ("s3://bucket/weights", "SEGTRANSFER_WEIGHTS s3://bucket/weights: only https, http"),
-        ("http://me:secret@host/", r"SEGTRANSFER_WEIGHTS http://host/: leave the credentials out"),
+        ("s3://bucket/weights", "SEGTRANSFER_WEIGHTS s3://bucket/weights is no https or http URL"),
+        (
+            "http://me:secret@host/",
+            r"SEGTRANSFER_WEIGHTS http://host/ is given with credentials; leave them out",
+        ),
     ],
 )
 def test_a_place_without_the_file_is_one_sentence(
@@ -235,13 +240,13 @@ def test_a_mistyped_hash_deletes_no_file_that_its_digits_and_its_record_prove(
     url: str, server: Server, cache: Path
 ) -> None:
     path = fetch_published(url)
-    with pytest.raises(InputError, match=r"another sha256 than 0+ as given"):
+    with pytest.raises(InputError, match=r"another sha256 than the given 0+"):
         fetch_published(url, "0" * 64)
     assert fetch_published(url) == path
     assert len(server.asked) == 1
     own = cache / "mine.pth"
     own.write_bytes(b"mine")
-    with pytest.raises(InputError, match=r"another sha256 than 0+ as given"):
+    with pytest.raises(InputError, match=r"another sha256 than the given 0+"):
         fetch(str(own), "0" * 64)
     assert own.exists(), "a path is the user's, wherever it lies"
 
@@ -267,7 +272,9 @@ def test_the_urls_path_goes_before_a_name_that_others_may_have(
 
 
 @pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "SEGTRANSFER_WEIGHTS"])
-def test_a_home_of_nobody_is_told(variable: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_of_no_user_is_refused(
+    variable: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(variable, "~nobody-here/x")
     with pytest.raises(InputError, match=f"{variable}=~nobody-here/x is no folder"):
         fetch_published(url)

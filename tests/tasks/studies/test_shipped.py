@@ -38,7 +38,7 @@ def test_a_base_names_models_that_ship(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_the_page_tells_what_the_command_of_every_study_costs(name: str) -> None:
+def test_page_has_the_cost_of_every_study(name: str) -> None:
     experiment = commanded(name)
     (told,) = re.findall(r"^([\d,]+) attack steps", section(name), flags=re.MULTILINE)
     each = sum(attack.steps * attack.step_cost for attack in experiment.attacks)

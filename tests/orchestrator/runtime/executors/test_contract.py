@@ -236,7 +236,7 @@ def test_unsupported_image_size_fails_tasks_of_these_images_only(
     assert refused == results.failures.keys()
     assert refused != sizes.keys()
     for sentence in results.failures.values():
-        assert "by trial the network takes multiples of 8: give data.size" in sentence
+        assert "by trial the network takes multiples of 8: set data.size" in sentence
 
 
 @RAY_IF_SLOW

@@ -95,6 +95,6 @@ def test_a_tiny_ratio_still_shows_something(kind: str) -> None:
     assert view.images.numel() > 0
 
 
-def test_what_they_cost() -> None:
+def test_relative_cost_of_di_and_rdi() -> None:
     assert relative_cost((InputDiversity(high=1.2, probability=0.25),)) == pytest.approx(1.11)
     assert relative_cost((ResizedDiversity(),)) == 1

@@ -134,7 +134,7 @@ def test_fields_and_code_are_part_of_the_identity(folder: Path) -> None:
     assert read(DOT).identity() != first.identity()
 
 
-def test_a_transform_changes_the_images_and_one_that_does_nothing_does_not() -> None:
+def test_transform_changes_images_and_identity_transform_does_not() -> None:
     images = [
         make(STAGED, read(*chain)).images for chain in ((), (DOT,), ({DOT: {"strength": 0}},))
     ]
@@ -149,8 +149,10 @@ def test_a_chain_has_ours_and_theirs_in_any_order() -> None:
     assert make(STAGED, spec).images.shape[1] == 3
 
 
-def test_traits_are_heeded() -> None:
-    with pytest.raises(ValidationError, match="admix mixes images that have not moved"):
+def test_mixing_transform_after_a_moving_transform_is_refused() -> None:
+    with pytest.raises(
+        ValidationError, match="transform admix mixes images, so it must come before"
+    ):
         read("own_dims:Half", "admix")
     assert read(DOT, "admix").transforms[1].kind == "admix"
 
@@ -169,19 +171,19 @@ def test_a_stored_spec_is_read_and_sent_without_the_code(folder: Path) -> None:
 def test_other_code_than_planned_is_refused(folder: Path) -> None:
     spec = read(DOT)
     forget(folder, DIM + "\n")
-    with pytest.raises(InputError, match=r"own_dims:Dim is not the one that was planned"):
+    with pytest.raises(InputError, match=r"own_dims:Dim changed since the plan"):
         make(STAGED, spec)
 
 
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("none", "returned NoneType; return a View"),
+        ("none", "returned NoneType; return a segtransfer.extend.View"),
         ("raises", "raised ZeroDivisionError: division by zero"),
-        ("mask", "no floating-point tensor"),
+        ("mask", "images .* of torch.bool; return a floating-point tensor"),
         ("batch", "returned images of shape"),
         ("detached", "without a gradient"),
-        ("size", "its logits come to"),
+        ("size", "View.logits maps to size"),
     ],
 )
 def test_a_wrong_view_is_refused_in_a_sentence(how: str, message: str) -> None:

@@ -25,7 +25,9 @@ def test_the_short_and_the_full_form_are_one(kind: str) -> None:
 def test_an_unknown_transform_is_answered_with_a_suggestion() -> None:
     with pytest.raises(ValidationError, match="unknown transform 'dss': did you mean"):
         spec(transforms=["dss"])
-    with pytest.raises(ValidationError, match="one name with its fields, and here are 2 names"):
+    with pytest.raises(
+        ValidationError, match="a mapping of a single name to fields, and this mapping has 2 names"
+    ):
         spec(transforms=[{"low": 1, "width": 2}])
 
 

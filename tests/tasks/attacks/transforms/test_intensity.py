@@ -47,7 +47,7 @@ def test_admix_then_si_shows_every_pair() -> None:
 
 
 @pytest.mark.parametrize("kind", ["si", "admix", "ssa"])
-def test_pixels_stay_where_they_are(kind: str) -> None:
+def test_intensity_transforms_move_no_pixel(kind: str) -> None:
     images = torch.rand(2, 3, 5, 6)
     chain = AttackSpec.model_validate({"name": "a", "transforms": [kind]}).transforms
     for view in views(images, chain, step_context(images)):
@@ -80,7 +80,7 @@ def test_admix_of_a_shard_of_one_mixes_the_image_with_itself() -> None:
 
 
 @pytest.mark.parametrize("first", ["ds", "di", "rdi"])
-def test_admix_stands_before_what_moves_pixels(first: str) -> None:
+def test_admix_after_a_moving_transform_is_refused(first: str) -> None:
     """The images of the shard are at native size and in place; S is linear, so nothing is lost."""
     with pytest.raises(ValidationError, match="admix"):
         spec(transforms=[first, "admix"])

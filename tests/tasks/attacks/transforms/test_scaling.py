@@ -41,7 +41,7 @@ def test_below_one_half_source_pixels_lose_their_gradient(ratio: float, share: f
         assert lost == pytest.approx(0 if antialias else share, abs=0.01)
 
 
-def test_the_recorded_ratio_is_the_realised_one() -> None:
+def test_recorded_ratio_equals_the_realised_ratio() -> None:
     seen = scaled(torch.rand(1, 3, 30, 50), low=0.5, width=0, divisor=8)
     assert seen.images.shape[-2:] == (16, 24)
     assert seen.ratio == pytest.approx((16 * 24 / 1500) ** 0.5)
@@ -53,7 +53,7 @@ def test_the_recorded_ratio_is_the_realised_one() -> None:
 
 @pytest.mark.parametrize("divisor", [1, 8])
 @pytest.mark.parametrize("handling", ["whole", "native", "back"])
-def test_sizes_are_snapped_to_what_the_model_divides(handling: str, divisor: int) -> None:
+def test_sizes_are_multiples_of_the_size_divisor(handling: str, divisor: int) -> None:
     images = torch.rand(1, 3, 40, 64)
     for step in range(20):
         seen = scaled(images, step=step, divisor=divisor, handling=handling)
@@ -112,7 +112,7 @@ def test_a_grid_rounds_ratios_to_its_multiples() -> None:
 def test_a_grid_stays_within_the_range_and_leaves_a_choice() -> None:
     spec = DynamicScaling(low=0.5, width=0.3, grid=0.1)
     assert {round(spec.ratio(u), 9) for u in DRAWS} == {0.5, 0.6, 0.7, 0.8}
-    with pytest.raises(ValidationError, match=r"grid 0\.5 has fewer than two multiples in"):
+    with pytest.raises(ValidationError, match=r"grid 0\.5 has too few multiples in"):
         DynamicScaling(low=0.75, width=0.5, grid=0.5)
 
 
@@ -237,7 +237,7 @@ def test_the_relative_cost_is_the_mean_of_the_squared_ratio(
 
 @pytest.mark.parametrize("law", ["uniform", "log-uniform", "discrete"])
 @pytest.mark.parametrize("levels", [3, 49, 98])
-def test_the_relative_cost_is_what_the_law_gives_on_average(law: str, levels: int) -> None:
+def test_relative_cost_equals_the_mean_area_of_the_law(law: str, levels: int) -> None:
     spec = DynamicScaling(low=0.5, width=1.5, law=law, levels=levels)  # type: ignore[arg-type]
     draws = (np.arange(levels * 2000) + 0.5) / (levels * 2000)
     mean = np.mean([spec.ratio(u) ** 2 for u in draws])

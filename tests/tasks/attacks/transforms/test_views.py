@@ -69,7 +69,7 @@ def test_every_spatial_view_is_linear_and_autograd_is_its_adjoint(name: str) -> 
 
 @pytest.mark.parametrize("divisor", [1, 8])
 @pytest.mark.parametrize("name", SPATIAL)
-def test_labels_go_where_the_image_went(name: str, divisor: int) -> None:
+def test_labels_follow_the_image(name: str, divisor: int) -> None:
     """The image holds its own coordinates and the labels number the pixels, so each seen pixel
     tells where it comes from and must agree with the label that it meets: to a pixel and a bit,
     and to another one for each further rounding to the nearest."""

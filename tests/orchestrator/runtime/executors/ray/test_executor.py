@@ -285,8 +285,9 @@ def test_unplanned_weights_are_refused(one: tuple[Bench, str]) -> None:
     bench, slot = one
     bench.executor.host(slot, "m", served(toy("stale", seed=1), "f" * 64))
     refused = bench.until(Refused)
-    assert refused.message.startswith(
-        "this node holds other weights than planned; give every node the same files"
+    assert (
+        "has other weights or code on this node than in the plan; give every node the same files"
+        in refused.message
     )
 
 

@@ -1,0 +1,1 @@
+"""Tests of docs/: the pages made from code, and the site."""
