@@ -61,7 +61,7 @@ def comparison_facts(comparison: Comparison) -> dict[str, Any]:
     """Return both runs, the pairs of attacks with their verdicts, and every row of the frame.
 
     Returns:
-        A mapping that JSON can hold: ``a`` and ``b`` (name, identity and store of a run),
+        A mapping for JSON: ``a`` and ``b`` (name, identity and store of a run),
         ``metric``, ``unit``, ``images``, ``attacks`` (pairs with their verdicts), ``rows`` of the
         frame, and ``notes``.
     """
@@ -180,7 +180,7 @@ def comparison_folder(comparison: Comparison) -> Path:
     """Return the folder of a comparison's report, next to B's reports.
 
     Returns:
-        A folder that need not exist: below the reports of B's store, or in the working folder if
+        A folder, which may not exist: below the reports of B's store, or in the working folder if
         that store is remote or read-only. Its name holds both attacks, or both runs if several
         attacks are compared.
     """

@@ -24,8 +24,8 @@ class Grid:
         lines: Labels of the lines.
         columns: Labels of the columns.
         values: Rows of the comparison's frame, by line and column.
-        mean_lines: Number of lines at the end that hold means.
-        mean_columns: Number of columns at the end that hold means.
+        mean_lines: Number of lines of means, at the end.
+        mean_columns: Number of columns of means, at the end.
     """
 
     lines: list[str]
@@ -122,7 +122,7 @@ def mean_phrases(
         show: Formats a row's difference. Default: the difference and its interval.
 
     Returns:
-        A phrase per headline group that has a pair.
+        A phrase per headline group with a pair.
     """
     show = show or (lambda row: " ".join(cell_lines(row)))
     means = comparison.rows(attack, "mean")

@@ -49,7 +49,7 @@ def colour_end(comparison: Comparison) -> float:
     """Return the absolute difference in points at which the colours of all pairs end.
 
     Returns:
-        The least of 1, 2, 5, 10, 20, 50 and 100 that no absolute difference exceeds.
+        The least of 1, 2, 5, 10, 20, 50 and 100 above all absolute differences; at most 100.
     """
     most = comparison.frame["difference"].abs().max()
     return float(next((end for end in ENDS if not most > end), ENDS[-1]))

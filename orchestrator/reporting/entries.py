@@ -68,10 +68,10 @@ def read_entries(root: Path) -> Iterator[tuple[IndexEntry, Path]]:
     """Yield the entries of all reports below a folder, with their files; others are left out.
 
     Args:
-        root: The folder that holds a folder per report.
+        root: The folder with a folder per report.
 
     Yields:
-        An entry and its file, sorted by path. Files that cannot be read or are no entry are left
+        An entry and its file, sorted by path. Unreadable files and files without an entry are left
         out.
     """
     for path in sorted(root.glob("*/index-*.json")):

@@ -32,7 +32,7 @@ def report_folder(results: Results) -> Path:
 def reports_root(location: str) -> Path:
     """Return the folder of all reports on a store's results.
 
-    Reports on a store that is remote, or that this process may not write, are written to the
+    Reports on a remote store, or on a store without permission to write, are written to the
     working folder. Ray deletes a job's working folder after the job; the command ``report`` writes
     the reports again.
 

@@ -77,7 +77,7 @@ def totals(progress: RunProgress, status: Status | None) -> Text:
 
     Args:
         progress: The run's progress.
-        status: The driver's last status, which tells the slots that load models; or None.
+        status: The driver's last status, with the slots loading models; or None.
     """
     tasks = f"{progress.tasks:,}"
     line = Text(no_wrap=True, overflow="ellipsis")

@@ -66,7 +66,7 @@ def print_merge(report: MergeReport, other: Store, console: Console) -> None:
 
     Args:
         report: The copied amounts.
-        other: The store that was read.
+        other: The store copied from.
         console: The terminal.
     """
     console.print(

@@ -97,7 +97,7 @@ def matrix_tables(
         metric: A metric of ``Results.matrix``.
 
     Returns:
-        A table per attack that uses a source model; its first rows are the other attacks. If the
+        A table per attack with a source model; its first rows are the other attacks. If the
         experiment has a single source model, or none, a single table of attacks by targets.
     """
     views = [transfer_matrix(results, attack, metric) for attack in attacks]

@@ -111,7 +111,7 @@ def search_progress(listener: "SearchListener | None") -> Iterator["SearchListen
         listener: The caller's listener; None for none.
 
     Yields:
-        ``listener``, or in a notebook a view of the trials, or a listener that does nothing.
+        ``listener``, or in a notebook a view of the trials, or a listener without effect.
     """
     quiet = _quiet_notebook()
     # Imported here because Optuna takes seconds to import.

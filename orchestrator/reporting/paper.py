@@ -38,7 +38,7 @@ class PaperCell:
         change: The change from clean, empty if there is none.
         bold: Whether a difference is beyond noise.
         white_box: Whether the attack had the target's own gradients.
-        value: The percentage that colours the cell in HTML; NaN for no colour.
+        value: The percentage behind the colour of the cell in HTML; NaN for no colour.
     """
 
     text: str = ""
@@ -74,7 +74,7 @@ class PaperTable:
         sections: The rows, with a rule between sections.
         notes: Sentences on marks and means.
         shading: The colours of the cells in HTML.
-        wide: The share of the line's width that the last column of words takes; 0 for numbers.
+        wide: The share of the line's width for the last column of words; 0 for numbers.
     """
 
     label: str

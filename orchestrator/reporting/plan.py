@@ -54,7 +54,7 @@ def plan_facts(plan: Plan, forecast: Forecast) -> dict[str, Any]:
         forecast: Its forecast.
 
     Returns:
-        A mapping that JSON can hold. ``fleets`` is empty if nothing is missing; the smallest
+        A mapping for JSON. ``fleets`` is empty if nothing is missing; the smallest
         detectable difference is in points of mIoU, None if the experiment can detect none.
     """
     return {

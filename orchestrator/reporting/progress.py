@@ -45,7 +45,7 @@ class Pace:
         """Record ended work of ``cost`` image forwards.
 
         Args:
-            cost: Image forwards of the tasks that ended.
+            cost: Image forwards of the ended tasks.
             now: The clock in seconds.
         """
         self._longest = max(self._longest, now - self._last)

@@ -42,7 +42,7 @@ class SearchView(SearchListener):
 
         Args:
             context: The search with its images and rungs.
-            before: Trials that ended before the search was resumed.
+            before: Trials ended before the search was resumed.
         """
         search, outlines = context.search, context.outlines
         images = sum(len(outline.image_ids) for outline in outlines)
@@ -83,7 +83,7 @@ class SearchView(SearchListener):
         """Print the attacks to confirm; return the listener of their confirmation.
 
         Args:
-            best: The attacks that are confirmed.
+            best: The attacks to confirm.
 
         Returns:
             The view of the confirming experiment.

@@ -20,7 +20,7 @@ class Analysis:
         main_attacks: Names of the main attacks.
         intervals: Values of all estimates, per metric.
         group: The headline group over which transfer is measured.
-        baseline: The attack that others are compared with, or None.
+        baseline: The attack to compare others with, or None.
         least: The attacks within noise of the least mean mIoU over the group, the least first.
         notes: Sentences about the limits of the intervals.
     """

@@ -70,7 +70,7 @@ class Chart:
             metric: A metric of the page.
 
         Returns:
-            A chart of Altair that holds the points of this metric only.
+            A chart of Altair with the points of this metric only.
         """
         points = [point for point in self.points if point["metric"] == metric]
         spec = _with_legends(self.spec) | {
@@ -153,7 +153,7 @@ def differences_chart(
     Args:
         summaries: The attacks; attacks without a difference, such as the baseline, are left out.
         intervals: Values of all estimates, per metric.
-        baseline: The attack that is subtracted.
+        baseline: The subtracted attack.
     """
     summaries = [row for row in summaries if row.difference is not None]
     data = [

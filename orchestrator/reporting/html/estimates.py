@@ -95,7 +95,7 @@ class Estimates:
 
         Args:
             attack: The attack to subtract from.
-            baseline: The attack that is subtracted.
+            baseline: The subtracted attack.
             group: A headline group of pairs.
 
         Returns:

@@ -48,7 +48,7 @@ class Pictures:
     Attributes:
         name: The id of the image.
         folder: The folder of the files.
-        scale: The size of the pictures over that of the image.
+        scale: The size of the pictures over the size of the image.
         files: Path from the pages by row and column: ``image``, ``perturbation``, or a target.
         right: Percentage of right pixels by row and target.
     """

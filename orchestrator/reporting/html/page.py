@@ -49,7 +49,7 @@ def draw_page(results: Results) -> str:
         results: The experiment, with or without missing cells.
 
     Returns:
-        HTML that loads nothing: style, scripts, data and pictures are within it.
+        HTML without external resources: style, scripts, data and pictures are within it.
     """
     analysis, gallery = analyse(results), draw_gallery(results)
     scales = {metric: shading_of(results, metric) for metric in METRIC_CHOICES}

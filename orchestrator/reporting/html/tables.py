@@ -150,7 +150,7 @@ def class_values(results: Results) -> dict[str, Any]:
 
     Returns:
         ``clean`` per target and class, ``attacks`` per main attack, row, target and class. None
-        means a missing cell or a class that does not occur.
+        means a missing cell or a class without pixels.
     """
     return {
         "clean": [_classes(results, CLEAN, None, target) for target in results.targets],
