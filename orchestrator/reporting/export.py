@@ -42,7 +42,12 @@ class ExportView:
 
 
 def print_export(summary: Exported, console: Console) -> None:
-    """Print an export's folder, size, notes and warnings."""
+    """Print an export's folder, size, notes and warnings.
+
+    Args:
+        summary: The export.
+        console: The terminal.
+    """
     console.print(
         f"Exported {summary.name} to {summary.folder}: {summary.files:,} files, "
         f"{summary.nbytes / 2**20:,.1f} MiB.",
