@@ -77,7 +77,11 @@ def totals(progress: RunProgress, status: Status | None) -> Text:
 
     Args:
         progress: The run's progress.
-        status: The driver's last status, with the slots loading models; or None.
+        status: The driver's last status; None leaves out the slots loading models.
+
+    Returns:
+        A line cut at the terminal's width: percent, ended of all tasks, image forwards per second,
+        elapsed time and time left; then failures, retries and loading slots, if any.
     """
     tasks = f"{progress.tasks:,}"
     line = Text(no_wrap=True, overflow="ellipsis")

@@ -89,6 +89,8 @@ def plan_facts(plan: Plan, forecast: Forecast) -> dict[str, Any]:
 def print_forecast(plan: Plan, forecast: Forecast, console: Console) -> None:
     """Print the missing tasks' time per fleet, their bytes, and the statistical power.
 
+    Without missing tasks only the statistical power is printed.
+
     Args:
         plan: The plan.
         forecast: Its forecast.

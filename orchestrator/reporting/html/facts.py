@@ -131,7 +131,7 @@ def decimal(value: float, signed: bool = False) -> str:
 
     Args:
         value: The number.
-        signed: Whether a positive number gets a plus sign.
+        signed: Whether a number without a minus sign, 0 too, gets a plus sign.
     """
     return f"{value:{'+' if signed else ''}.1f}".replace("-", "−")
 
@@ -210,7 +210,11 @@ def setting(results: Results) -> list[tuple[str, str]]:
 
 
 def provenance(results: Results) -> list[tuple[str, str]]:
-    """Return name and value of the hashes and versions behind the results."""
+    """Return name and value of the hashes and versions behind the results, in a fixed order.
+
+    Experiment, digest, data, seed, numerics and store are of the results; the code of the page, the
+    commit and the versions are of this process.
+    """
     manifest = results.manifest
     origin = [
         ("Experiment key", results.identity),

@@ -103,11 +103,8 @@ class Scheduler:
 
         Running tasks without a client stay until their call ends, and ``unwanted`` lists them.
 
-        Args:
-            client: The client's name. Of an unknown client nothing is cancelled.
-
         Returns:
-            The keys of the cancelled tasks, in the order of submission.
+            The keys of the cancelled tasks, in the order of submission; none of an unknown client.
         """
         self._state.queues.leave(client)
         cancelled, ended = [], []
