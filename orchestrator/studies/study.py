@@ -69,7 +69,9 @@ class Findings(Protocol):
     """The numbers of a study: a dataclass of intervals and names."""
 
     @property
-    def facts(self) -> Facts: ...
+    def facts(self) -> Facts:
+        """Return the facts of the paragraph."""
+        ...
 
 
 N = TypeVar("N", bound=Findings)

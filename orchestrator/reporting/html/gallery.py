@@ -179,10 +179,12 @@ def class_map(results: Results, indices: np.ndarray, scale: float) -> str:
 
 
 def rgb(image: np.ndarray) -> Image.Image:
+    """Return an image uint8 3 x H x W, RGB, as a picture."""
     return Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
 
 
 def resized(picture: Image.Image, scale: float, resample: Image.Resampling) -> Image.Image:
+    """Return a picture with both sides times ``scale``; the picture itself at scale 1."""
     if scale == 1:
         return picture
     width, height = (max(1, round(edge * scale)) for edge in picture.size)
