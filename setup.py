@@ -24,6 +24,7 @@ class BuildWithFiles(build_py):
     """Write the script beside the page's template, and the files for clusters into the build."""
 
     def run(self) -> None:
+        """Make both sets of files, then build as setuptools does."""
         if not SCRIPT.is_file() or not SCRIPT.read_text(encoding="utf-8").startswith(MARK):
             import vl_convert
 

@@ -52,10 +52,12 @@ def read_pixels(path: Path, what: str) -> np.ndarray:
         what: The role of the file in error messages.
 
     Returns:
-        H x W, or H x W x channels, of the type stored.
+        H x W, or H x W x channels, of the type stored. A palette file gives its indices.
 
     Raises:
-        InputError: If the file cannot be read, is compressed with loss, or has an EXIF orientation.
+        InputError: If the file cannot be read, is compressed with loss, has other channels than
+            grey, grey and alpha, RGB or RGBA, or is rotated by its EXIF tag. A rotated TIFF is
+            allowed, because its reader applies the tag.
     """
     with opened(path, what) as file:
         compression = str(file.info.get("compression"))

@@ -28,7 +28,7 @@ def own_imports(home: ModuleType, *, whole_package: bool = False) -> dict[str, P
         whole_package: Whether modules of ``home``'s package count even if the package is installed.
 
     Returns:
-        The file of each module, by module name.
+        The file of each module, by module name, without ``home``; in no fixed order.
     """
     assert home.__file__ is not None
     above = Path(home.__file__).resolve().parents

@@ -44,7 +44,7 @@ def test_the_notebook_runs_from_arrays_to_the_tables_of_a_paper(tmp_path: Path) 
     tables = [text_of(cell) for cell in cells if "to_latex" in cell.source]
     assert len(tables) == 3
     assert all(r"\toprule" in table for table in tables)
-    assert "ds-mi less pgd" in tables[2]
+    assert "ds-mi minus pgd" in tables[2]
 
 
 def test_the_notebook_is_committed_without_outputs() -> None:

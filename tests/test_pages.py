@@ -9,7 +9,7 @@ import pytest
 from segtransfer.experiment.reading import read_experiment
 from tests.conftest import ROOT
 
-FOLDERS = ("docs", "infra", "search_spaces", "tasks")
+FOLDERS = ("docs", "examples", "infra", "search_spaces", "tasks")
 PAGES = [
     path.relative_to(ROOT)
     for path in [

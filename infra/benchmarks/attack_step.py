@@ -137,7 +137,7 @@ def seconds(call: Callable[[], object], threads: int) -> float:
 
 
 def peak_mib(contender: str, case: Case) -> float:
-    """What memory grows by above the loaded model, at most; call it in a process of its own."""
+    """Return the largest growth of memory above the loaded model; call in a process of its own."""
     settle(case)
     prepare(contender, replace(case, images=1, steps=1))()  # libraries and kernels are loaded
     call = prepare(contender, replace(case, steps=2))

@@ -66,7 +66,7 @@ def toy_experiment(folder: Path) -> dict[str, object]:
 
 
 def fill(store: Store, plan: Plan, compacted: bool) -> None:
-    """A row for each task: real ones for ``compact``, else files of which the names count."""
+    """Write a row for each task: real ones for ``compact``, else files of which the names count."""
     root, digest = Path(store.location), "0" * 64
     for prefix in {key[:2] for key in plan.tasks}:
         (root / row_path(prefix)).parent.mkdir(parents=True)

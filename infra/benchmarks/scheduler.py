@@ -107,7 +107,7 @@ def run(tasks: dict[str, Task], slots: int) -> Round:
 
 
 def bytes_a_task(tasks: dict[str, Task]) -> float:
-    """What the scheduler takes for tasks that it has just been given."""
+    """Return the bytes of the scheduler per submitted task."""
     scheduler = make_scheduler(1)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]

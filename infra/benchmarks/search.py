@@ -43,7 +43,7 @@ KINDS = ("resident", "fleet a trial", "process a trial")
 
 
 def fleet_a_trial(config: Mapping[str, Any], context: SearchContext) -> None:
-    """A trial that starts the models it needs, as workers of its own driver."""
+    """Run a trial that starts the models it needs, as workers of its own driver."""
     client = own_driver(context.search.runtime, "alone")
     try:
         _report(config, context, client)
@@ -52,7 +52,7 @@ def fleet_a_trial(config: Mapping[str, Any], context: SearchContext) -> None:
 
 
 def process_a_trial(config: Mapping[str, Any], context: SearchContext) -> None:
-    """A trial that loads the models it needs into its own process."""
+    """Run a trial that loads the models it needs into its own process."""
     runtime = context.search.runtime
     executor = InlineExecutor(micro_batch=runtime.micro_batch)
     _report(config, context, LocalClient(Driver(executor, Store(context.store), runtime)))
@@ -79,7 +79,7 @@ class Watch:
 
     @contextmanager
     def over(self, client: Any, cores: int) -> Any:
-        """Samples the driver's status while this lasts, once the first trial has ended."""
+        """Sample the driver's status while this lasts, once the first trial has ended."""
         stop = threading.Event()
 
         def sample() -> None:

@@ -73,7 +73,7 @@ def made_up_tasks(
 
 
 def experiment(steps: Sequence[int]) -> dict[str, Task]:
-    """The job that the table of the benchmarks' page is about."""
+    """Return the job of the table on the benchmarks' page."""
     return made_up_tasks(
         [0.05 * 4 ** (model / (TARGETS - 1)) for model in range(TARGETS)],
         sources=range(0, TARGETS, TARGETS // SOURCES),

@@ -27,7 +27,7 @@ COLUMNS = [
 
 
 def lines(results: Results, score: str) -> list[str]:
-    """The rows of one score, in the order of the experiment."""
+    """Return the rows of a score, in the order of the experiment."""
     sample = Resampled(results)
     names = [name for name in results.attacks if results.variants[name]["score"] == score]
     return [_line(results, sample, name) for name in names]

@@ -14,7 +14,7 @@ from segtransfer.errors import InputError
 from segtransfer.experiment.keys import key_of
 from segtransfer.results import Results
 from segtransfer.results.markdown import warning_sentences
-from segtransfer.results.text import TARGETS_OF
+from segtransfer.results.text import TARGETS_OF, signed_interval, signed_number
 from segtransfer.shown import Tabled
 from segtransfer.statistics import NO_VERDICT
 from segtransfer.store import Store
@@ -161,10 +161,10 @@ class Comparison(Tabled):
         where = f"to {TARGETS_OF[group]}" if group else "over all targets"
         if pd.isna(mean["difference"]):
             return f"{where} results are missing"
-        number = f"{name} {mean['difference']:+.2f}"
+        number = f"{name} {signed_number(mean['difference'], 2)}"
         if pd.isna(mean["low"]):
             return f"{where} there is no interval, because all images are one cluster ({number})"
-        number += f" [{mean['low']:+.2f}, {mean['high']:+.2f}]"
+        number = f"{name} {signed_interval(mean['difference'], mean['low'], mean['high'])}"
         if pd.isna(mean["p"]):
             return f"{where} {NO_VERDICT} ({number})"
         if not mean["beyond_noise"]:

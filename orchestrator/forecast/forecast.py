@@ -182,6 +182,7 @@ def lower_bound(
 
     Args:
         tasks: The tasks, with costs in seconds.
+        slots: The slots of the fleet.
         settings: Overheads, of which deaths are ignored.
         stored: Keys of tasks already done.
     """

@@ -20,7 +20,12 @@ MOST_SIZES = 12  # rows of the table of sizes
 
 
 def print_survey(survey: Survey, console: Console) -> None:
-    """Print counts, classes, sizes, and every fault of a data set."""
+    """Print counts, classes, sizes, and every fault of a data set.
+
+    Args:
+        survey: The survey of a data set.
+        console: The terminal.
+    """
     every = int(survey.pixels.sum()) + survey.ignored
     ignored = f"{survey.ignored / every:.2%}" if every else "none"
     alone = survey.videos == len(survey.usable)

@@ -37,14 +37,22 @@ MARKS = {"ok": "[green]ok[/green]  ", "note": "[yellow]note[/yellow]", "bad": "[
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of a check: passed, worth a note, or bad; with what to do."""
+    """The outcome of a check (passed, worth a note, or bad), and a sentence with the action."""
 
     outcome: Literal["ok", "note", "bad"]
     sentence: str
 
 
 def print_health(console: Console) -> bool:
-    """Print one line per fact and per check; return whether no check is bad."""
+    """Print one line per fact and per check; return whether no check is bad.
+
+    Args:
+        console: The terminal.
+
+    Returns:
+        False if a check is bad, for example if a required package is missing; notes leave the
+        result True.
+    """
     facts = [*versions().items(), ("device", _device()), ("cores", str(os.cpu_count())), _ray()]
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "sqlite file in this folder")
     facts.append(("mlflow", without_credentials(tracking)))

@@ -49,7 +49,12 @@ class IndexEntry(BaseModel):
 
 
 def write_entry(entry: IndexEntry, folder: Path) -> None:
-    """Write an entry into the folder of its report."""
+    """Write an entry into the folder of its report.
+
+    Args:
+        entry: The entry.
+        folder: The folder of the report; an older entry of this kind is replaced.
+    """
     text = entry.model_dump_json(indent=1)
     (folder / entry_name(entry.kind)).write_text(text, encoding="utf-8")
 
@@ -60,7 +65,15 @@ def entry_name(kind: Kind) -> str:
 
 
 def read_entries(root: Path) -> Iterator[tuple[IndexEntry, Path]]:
-    """Yield the entries of all reports below a folder, with their files; others are left out."""
+    """Yield the entries of all reports below a folder, with their files; others are left out.
+
+    Args:
+        root: The folder with a folder per report.
+
+    Yields:
+        An entry and its file, sorted by path. Unreadable files and files without an entry are left
+        out.
+    """
     for path in sorted(root.glob("*/index-*.json")):
         try:
             yield IndexEntry.model_validate_json(path.read_bytes()), path
@@ -109,7 +122,12 @@ def comparison_entry(comparison: Comparison, title: str, pairs: list[str]) -> In
 
 
 def when(results: Results) -> str:
-    """Return the end of an experiment's computation, in ISO 8601; empty if nothing is stored."""
+    """Return the end of an experiment's computation, in ISO 8601; empty if nothing is stored.
+
+    Returns:
+        The end of the recorded run; without a record, the end of the last stored task. Empty
+        without both.
+    """
     if results.manifest.run:
         return results.manifest.run.ended
     last = max((end for _, end in results.spans.values()), default=math.nan)
@@ -117,10 +135,14 @@ def when(results: Results) -> str:
 
 
 def about(results: Results) -> str:
-    """Return the data, models, attacks and eps of an experiment in a line."""
+    """Return the data, models, attacks and eps of an experiment in a line.
+
+    Returns:
+        Parts joined by a middle dot: eps, seed, attacks, numbers of sources and targets, images.
+    """
     eps = sorted({attack.eps for attack in results.manifest.settings.attacks})
     sources, targets = len(results.sources), len(results.targets)
-    parts = [  # the settings in which experiments of one name differ stand first
+    parts = [  # first the settings that tell experiments of the same name apart
         f"eps {', '.join(map(strength_text, eps))}",
         f"seed {results.manifest.settings.seed}",
         ", ".join(attack.name for attack in results.manifest.settings.attacks),

@@ -26,6 +26,7 @@ class ExportView:
         self._last_line = time.monotonic()
 
     def __call__(self, done: int, shards: int) -> None:
+        """Show the number of exported shards, on a terminal as a bar, else as a line at times."""
         self._bar.update(self._task, completed=done, total=shards)
         if not self._lively and time.monotonic() - self._last_line > LINE_EVERY:
             self._last_line = time.monotonic()
@@ -42,7 +43,12 @@ class ExportView:
 
 
 def print_export(summary: Exported, console: Console) -> None:
-    """Print an export's folder, size, notes and warnings."""
+    """Print an export's folder, size, notes and warnings.
+
+    Args:
+        summary: The export.
+        console: The terminal.
+    """
     console.print(
         f"Exported {summary.name} to {summary.folder}: {summary.files:,} files, "
         f"{summary.nbytes / 2**20:,.1f} MiB.",

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 
 def print_fleet(news: "FleetStatus", console: Console) -> None:
-    """Print a fleet's task counts, its slots with models and tasks, and fingerprints."""
+    """Print a fleet's task counts, its slots with models and tasks, and fingerprints.
+
+    Args:
+        news: The status of the fleet.
+        console: The terminal.
+    """
     status = news.status
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
     console.print(
@@ -24,13 +29,13 @@ def print_fleet(news: "FleetStatus", console: Console) -> None:
         console.print(f"Time left: {rough(status.seconds_left)}", highlight=False)
     console.print(f"Store: {news.store}", highlight=False)
     if not status.slots:
-        console.print("No slot is up yet: workers take some seconds to start.")
+        console.print("No slot is ready yet; workers take some seconds to start.")
         return
-    table = Table("slot", "model", "does", "for", "queue", "done", "forwards/s")
+    table = Table("slot", "model", "task", "for", "queue", "done", "forwards/s")
     for column in table.columns[3:]:
         column.justify = "right"
     for slot in status.slots:
-        does = "loads" if slot.loading else slot.task or "waits"
+        does = "loading" if slot.loading else slot.task or "idle"
         table.add_row(
             slot.slot_id,
             slot.model or "–",

@@ -19,7 +19,11 @@ PAGE = "report.html"
 
 
 def report_folder(results: Results) -> Path:
-    """Return an experiment's report folder, in a local store or else in the working folder."""
+    """Return an experiment's report folder, in a local store or else in the working folder.
+
+    Returns:
+        ``<name>-<12 digits of the identity>`` below ``reports_root``; it need not exist.
+    """
     return reports_root(results.store.location) / file_name(
         f"{results.name}-{results.identity[:12]}"
     )
@@ -28,9 +32,16 @@ def report_folder(results: Results) -> Path:
 def reports_root(location: str) -> Path:
     """Return the folder of all reports on a store's results.
 
-    Reports on a store that is remote, or that this process may not write, are written to the
+    Reports on a remote store, or on a store without permission to write, are written to the
     working folder. Ray deletes a job's working folder after the job; the command ``report`` writes
     the reports again.
+
+    Args:
+        location: The folder or URL of the store.
+
+    Returns:
+        ``reports`` in the store, or ``segtransfer-reports`` in the working folder; the folder need
+        not exist.
     """
     here, there = Path.cwd() / "segtransfer-reports", Path(location) / "reports"
     if "://" in location:
@@ -40,7 +51,7 @@ def reports_root(location: str) -> Path:
 
 
 def write_report(results: Results) -> Path:
-    """Write an experiment's report, replacing an older one.
+    """Write an experiment's report, and replace an older report.
 
     Files: matrices.png (all attacks), matrix-<attack>.png (``=`` for ``:``), panel-<source>.png,
     results.csv (a row per cell), summary.md, experiment.yaml (the resolved spec), and report.html,
@@ -75,7 +86,12 @@ def matrix_name(attack: str) -> str:
 
 
 def is_current(results: Results) -> bool:
-    """Return whether the report folder shows these results."""
+    """Return whether the report folder shows these results.
+
+    Returns:
+        True if the page and the entry of the index exist and ``complete`` holds the digest of the
+        results.
+    """
     mark = report_folder(results) / "complete"
     files = mark, mark.with_name(PAGE), mark.with_name(entry_name("experiment"))
     drawn = all(file.is_file() for file in files)

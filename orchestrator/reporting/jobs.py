@@ -10,7 +10,12 @@ if TYPE_CHECKING:
 
 
 def print_job(details: "JobDetails", console: Console) -> None:
-    """Print id, state, exit code, times and command; nothing of the environment."""
+    """Print id, state, exit code, times and command; nothing of the environment.
+
+    Args:
+        details: The job, as Ray describes it.
+        console: The terminal.
+    """
     code = details.driver_exit_code
     state = details.status.value.lower() + ("" if code is None else f", exit code {code}")
     console.print(f"Job {details.submission_id}: {state}", highlight=False)
@@ -21,7 +26,15 @@ def print_job(details: "JobDetails", console: Console) -> None:
 
 
 def job_facts(details: "JobDetails") -> dict[str, Any]:
-    """Return id, state, exit code, times (ISO 8601) and command; nothing of the environment."""
+    """Return id, state, exit code, times (ISO 8601) and command; nothing of the environment.
+
+    Args:
+        details: The job, as Ray describes it.
+
+    Returns:
+        ``id``, ``state`` (lower case), ``exit_code``, ``began``, ``ended`` and ``command``; None
+        for an unknown value.
+    """
     times = {"began": details.start_time, "ended": details.end_time}
     return {
         "id": details.submission_id,

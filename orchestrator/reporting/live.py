@@ -73,7 +73,16 @@ def live_view(
 
 
 def totals(progress: RunProgress, status: Status | None) -> Text:
-    """Return a line with share, tasks, rate, time, failures and retries."""
+    """Return a line with share, tasks, rate, time, failures and retries.
+
+    Args:
+        progress: The run's progress.
+        status: The driver's last status; None leaves out the slots loading models.
+
+    Returns:
+        A line cut at the terminal's width: percent, ended of all tasks, image forwards per second,
+        elapsed time and time left; then failures, retries and loading slots, if any.
+    """
     tasks = f"{progress.tasks:,}"
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f"{progress.percent:3d} %", style="bold")
@@ -188,26 +197,47 @@ def _below(status: Status) -> Text:
 
 
 def number(value: float) -> str:
-    """Return a rate, with a decimal below 10 and a dash for zero."""
+    """Return a rate, with a decimal below 10 and a dash for zero.
+
+    Args:
+        value: Image forwards per second.
+    """
     if value <= 0:
         return UNKNOWN
     return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """Return a count with the singular or plural noun; the plural defaults to ``one`` + s."""
+    """Return a count with its noun, for example ``1 task`` or ``2 tasks``.
+
+    Args:
+        count: The count.
+        one: The singular noun.
+        many: The plural noun. Default: the singular noun and an s.
+    """
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def clock(seconds: float) -> str:
-    """Return elapsed time: 0:07, 12:03, 3:12:03."""
+    """Return elapsed time: 0:07, 12:03, 3:12:03.
+
+    Args:
+        seconds: The time; fractions are cut.
+    """
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 def rough(seconds: float) -> str:
-    """Return an approximate duration: 7 s, 12 min, 3 h 10 m, 2 d 4 h."""
+    """Return an approximate duration: 7 s, 12 min, 3 h 10 m, 2 d 4 h.
+
+    Args:
+        seconds: The duration.
+
+    Returns:
+        At most two units: seconds below 100 s, minutes below 100 min, hours below 48 h, then days.
+    """
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

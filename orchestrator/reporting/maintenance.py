@@ -22,7 +22,13 @@ DAMAGE_STYLES = {"damaged": "red", "orphaned": "yellow", "partial": "yellow", "f
 
 
 def print_verification(report: VerifyReport, store: Store, console: Console) -> None:
-    """Print a sentence per faulty file, and the amount of data read."""
+    """Print a sentence per faulty file, and the amount of data read.
+
+    Args:
+        report: The findings.
+        store: The verified store.
+        console: The terminal; of each kind, the first 20 files are printed.
+    """
     kinds = defaultdict(list)
     for finding in report.findings:
         kinds[finding.kind].append(finding)
@@ -41,7 +47,12 @@ def print_verification(report: VerifyReport, store: Store, console: Console) -> 
 
 
 def print_damage(damages: Sequence[Damage], console: Console) -> None:
-    """Print a sentence per damaged file, for the first files by name."""
+    """Print a sentence per damaged file, for the first files by name.
+
+    Args:
+        damages: The damaged files.
+        console: The terminal; the first 20 files are printed.
+    """
     for damage in damages[:FILES_PER_KIND]:
         console.print(f"  {escape(damage.path)}: {escape(damage.sentence)}", highlight=False)
     if len(damages) > FILES_PER_KIND:
@@ -51,7 +62,13 @@ def print_damage(damages: Sequence[Damage], console: Console) -> None:
 
 
 def print_merge(report: MergeReport, other: Store, console: Console) -> None:
-    """Print the amount of data copied from a store, and notes about omissions."""
+    """Print the amount of data copied from a store, and notes about omissions.
+
+    Args:
+        report: The copied amounts.
+        other: The store copied from.
+        console: The terminal.
+    """
     console.print(
         f"Copied {report.rows:,} results ({_size(report.nbytes)}), {report.shards:,} shards and "
         f"{report.experiments:,} experiments from {other.location}.",
@@ -62,7 +79,12 @@ def print_merge(report: MergeReport, other: Store, console: Console) -> None:
 
 
 def print_compaction(report: CompactReport, console: Console) -> None:
-    """Print the numbers of compacted rows and files, and damaged files."""
+    """Print the numbers of compacted rows and files, and damaged files.
+
+    Args:
+        report: The written and the replaced files.
+        console: The terminal.
+    """
     if report.rows:
         console.print(
             f"Wrote {report.rows:,} rows into {report.files:,} files, in place of "
@@ -72,13 +94,18 @@ def print_compaction(report: CompactReport, console: Console) -> None:
         console.print("Nothing to compact.")
     for path in report.left:
         console.print(
-            f"[yellow]{path} is damaged and stays: see segtransfer store verify[/yellow]",
+            f"[yellow]{path} is damaged and was kept; run segtransfer store verify[/yellow]",
             highlight=False,
         )
 
 
 def print_garbage(report: GarbageReport, console: Console) -> None:
-    """Print number and size of removable items per reason, and the first items by name."""
+    """Print number and size of removable items per reason, and the first items by name.
+
+    Args:
+        report: The removable items; nothing is deleted here.
+        console: The terminal; the first 20 items are printed.
+    """
     reasons: dict[str, list[Garbage]] = defaultdict(list)
     for item in report.garbage:
         reasons[item.reason].append(item)

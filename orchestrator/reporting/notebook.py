@@ -1,4 +1,4 @@
-"""Progress in a notebook: one line that is kept up to date, and warnings below the line."""
+"""Progress in a notebook: a line that is updated, and warnings below the line."""
 
 import logging
 import sys
@@ -29,7 +29,7 @@ def in_notebook() -> bool:
 
 
 def _quiet_notebook() -> bool:
-    """Tell whether this is a notebook, and silence what libraries say about its widgets."""
+    """Tell whether this is a notebook, and silence warnings of libraries about its widgets."""
     if not in_notebook():
         return False
     warnings.filterwarnings("ignore", "IProgress not found")  # tqdm, as Optuna imports it
@@ -45,7 +45,12 @@ class NotebookConsole(Console):
         self._shown: Any = None
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Show the last line of what is printed in the place of the line before."""
+        """Show the last printed line in the place of the line before.
+
+        Args:
+            *objects: Renderables. A ``Text`` with a style is a warning: it is printed and stays.
+            **options: Options of ``rich.console.Console.print``.
+        """
         if any(isinstance(shown, Text) and shown.style for shown in objects):
             print(*(shown.plain for shown in objects))
             return
@@ -81,7 +86,15 @@ class NotebookProgress(ProgressView):
 
 @contextmanager
 def experiment_progress(listener: Listener | None) -> Iterator[Listener | None]:
-    """Yield a listener, in a notebook one that shows progress if none is given."""
+    """Yield a listener; in a notebook, show progress if the caller gives no listener.
+
+    Args:
+        listener: The caller's listener; None for none.
+
+    Yields:
+        ``listener``, or in a notebook a view of the progress, or None. The view is stopped at the
+        end.
+    """
     shown = NotebookProgress() if listener is None and _quiet_notebook() else None
     try:
         yield shown or listener
@@ -92,7 +105,14 @@ def experiment_progress(listener: Listener | None) -> Iterator[Listener | None]:
 
 @contextmanager
 def search_progress(listener: "SearchListener | None") -> Iterator["SearchListener"]:
-    """Yield a listener, in a notebook one that shows progress if none is given."""
+    """Yield a listener; in a notebook, show progress if the caller gives no listener.
+
+    Args:
+        listener: The caller's listener; None for none.
+
+    Yields:
+        ``listener``, or in a notebook a view of the trials, or a listener without effect.
+    """
     quiet = _quiet_notebook()
     # Imported here because Optuna takes seconds to import.
     from segtransfer.reporting.search_progress import SearchView

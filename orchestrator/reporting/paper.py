@@ -1,4 +1,4 @@
-"""Tables as a paper prints them: one structure, and its LaTeX, Markdown and HTML."""
+"""Tables of a paper: the structure, and its LaTeX, Markdown and HTML."""
 
 import math
 import re
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from segtransfer.reporting.heatmaps import colourmap_of
-from segtransfer.reporting.html.colours import ink_on
+from segtransfer.reporting.shading import WHOLE_RANGE, Shading
 
 MISSING = "–"
 _LATEX = {
@@ -39,7 +38,7 @@ class PaperCell:
         change: The change from clean, empty if there is none.
         bold: Whether a difference is beyond noise.
         white_box: Whether the attack had the target's own gradients.
-        value: The percentage that colours the cell in HTML; NaN for no colour.
+        value: The percentage behind the colour of the cell in HTML; NaN for no colour.
     """
 
     text: str = ""
@@ -74,8 +73,8 @@ class PaperTable:
         head: The head of each column, the names' column first.
         sections: The rows, with a rule between sections.
         notes: Sentences on marks and means.
-        metric: The metric that colours the cells in HTML.
-        wide: The share of the line's width that the last column of words takes; 0 for numbers.
+        shading: The colours of the cells in HTML.
+        wide: The share of the line's width for the last column of words; 0 for numbers.
     """
 
     label: str
@@ -83,18 +82,8 @@ class PaperTable:
     head: tuple[str, ...]
     sections: tuple[tuple[PaperRow, ...], ...]
     notes: tuple[str, ...] = ()
-    metric: str = "miou"
+    shading: Shading = WHOLE_RANGE
     wide: float = 0.0
-
-
-def signed(value: float, digits: int = 1) -> str:
-    """Return a number with its sign, the minus as a paper prints it.
-
-    Args:
-        value: The number; NaN is a dash.
-        digits: The number of decimals.
-    """
-    return MISSING if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
 
 
 def printed(tables: Sequence[PaperTable], form: str) -> str:
@@ -223,7 +212,7 @@ def _html_style(cell: PaperCell, table: PaperTable) -> Markup:
     left = "text-align:left;" if table.wide else ""
     if math.isnan(cell.value):
         return Markup(' style="{}"').format(left) if left else Markup("")
-    shade, ink = ink_on(colourmap_of(table.metric)(cell.value / 100))
+    shade, ink = table.shading.of(cell.value)
     return Markup(' style="{}background:{};color:{}"').format(left, shade, ink)
 
 

@@ -9,10 +9,17 @@ import numpy as np
 
 from segtransfer.comparison import Comparison
 from segtransfer.errors import InputError
-from segtransfer.reporting import comparison as comparisons
-from segtransfer.reporting.paper import MISSING, PaperCell, PaperRow, PaperTable, signed
+from segtransfer.reporting.comparison_layout import (
+    Grid,
+    attack_lines,
+    lay_out,
+    meaning,
+    pair_title,
+)
+from segtransfer.reporting.paper import MISSING, PaperCell, PaperRow, PaperTable
+from segtransfer.reporting.shading import shading_of
 from segtransfer.results import PAIR_GROUPS, Results
-from segtransfer.results.text import number, unit
+from segtransfer.results.text import number, signed_number, unit
 from segtransfer.results.views import (
     MatrixCell,
     TransferMatrix,
@@ -66,14 +73,20 @@ class _Cells:
         return PaperCell(
             text=_number(shown.value),
             half=self._half(lambda sample: sample.cell(attack, source, shown.target, self.metric)),
-            change="" if math.isnan(shown.drop) else signed(-shown.drop),
+            change="" if math.isnan(shown.drop) else signed_number(-shown.drop),
             bold=bold,
             white_box=shown.white_box,
             value=shown.value,
         )
 
     def mean(self, attack: str, pairs: Sequence[Pair], bold: bool = False) -> PaperCell:
-        """Return the mean over pairs; a dash without pairs, or with a missing cell."""
+        """Return the mean over pairs; a dash without pairs, or with a missing cell.
+
+        Args:
+            attack: The name of an attack's variant.
+            pairs: Sources and targets.
+            bold: Whether the mean is beyond noise.
+        """
         if not pairs:
             return PaperCell(MISSING)
         matrix = self.results.matrix(attack, self.metric)
@@ -130,7 +143,7 @@ def matrix_table(results: Results, attack: str, metric: str, *, intervals: bool)
         head=("source", *view.targets, *(COLUMN_HEADS[group] for group in pairs)),
         sections=tuple(section for section in sections if section),
         notes=_matrix_notes(results, view, sample),
-        metric=metric,
+        shading=shading_of(results, metric),
     )
 
 
@@ -226,32 +239,39 @@ def leaderboard(results: Results, metric: str) -> PaperTable:
         head=("attack", *(COLUMN_HEADS[group] for group in pairs), "RMS", "cost"),
         sections=tuple(tuple(part) for part in (top, [row(a) for a in attacks]) if part),
         notes=(*notes, *sample.notes),
-        metric=metric,
+        shading=shading_of(results, metric),
     )
 
 
 def comparison_tables(comparison: Comparison) -> list[PaperTable]:
-    """Return the differences of each pair of attacks, with means per source and per target."""
+    """Return the differences of each pair of attacks, with means per source and per target.
+
+    Args:
+        comparison: The comparison.
+
+    Returns:
+        A table per pair of attacks. Differences in bold are beyond noise.
+    """
     run = comparison.b
+    about = f"{meaning(comparison)}; {len(run.image_ids)} images of {run.manifest.dataset}."
     return [
         PaperTable(
-            label=f"{run.name} {comparisons.pair_title(pair)}",
-            caption=f"{comparisons.pair_title(pair)}: {comparisons.meaning(comparison)}; "
-            f"{len(run.image_ids)} images of {run.manifest.dataset}.",
+            label=f"{run.name} {pair_title(pair)}",
+            caption=f"{pair_title(pair)}: {about}",
             head=("source", *(" ".join(name.split()) for name in grid.columns)),
             sections=_grid_sections(grid),
             notes=(
                 f"{WHITE_BOX} ± half of the 95 % interval. Bold: beyond noise.",
-                *(f"{line}." for line in comparisons.attack_lines(comparison, pair)),
+                *(f"{line}." for line in attack_lines(comparison, pair)),
                 comparison.verdict(pair[1]),
             ),
         )
         for pair in comparison.attacks
-        for grid in [comparisons.lay_out(comparison, pair[1])]
+        for grid in [lay_out(comparison, pair[1])]
     ]
 
 
-def _grid_sections(grid: comparisons.Grid) -> tuple[tuple[PaperRow, ...], ...]:
+def _grid_sections(grid: Grid) -> tuple[tuple[PaperRow, ...], ...]:
     """Return the cells of a comparison, then the means per target."""
 
     def cell(row: Any) -> PaperCell:
@@ -259,7 +279,7 @@ def _grid_sections(grid: comparisons.Grid) -> tuple[tuple[PaperRow, ...], ...]:
             return PaperCell()
         known = not math.isnan(row["low"])
         return PaperCell(
-            text=signed(row["difference"], 2),
+            text=signed_number(row["difference"], 2),
             half=f"{(row['high'] - row['low']) / 2:.2f}" if known else "",
             bold=bool(row["beyond_noise"]),
             white_box=row["group"] == "diagonal",
@@ -277,7 +297,14 @@ def _grid_sections(grid: comparisons.Grid) -> tuple[tuple[PaperRow, ...], ...]:
 
 
 def study_table(result: StudyResult) -> PaperTable:
-    """Return the standing of each claim that a study tests, with the reason."""
+    """Return the standing of each claim that a study tests, with the reason.
+
+    Args:
+        result: The results of a study.
+
+    Returns:
+        A row per claim; no row, and a note, if all images share one schedule group.
+    """
     facts = result.numbers.facts
     judged = [] if facts.one_schedule else result.study.verdicts(result.numbers)
     rows = tuple(
@@ -320,5 +347,9 @@ def _metric_words(metric: str) -> str:
 
 
 def images_of(results: Results) -> str:
-    """Return the number of images and the data set."""
+    """Return the number of images and the data set.
+
+    Returns:
+        For example ``12 images of camvid``.
+    """
     return f"{len(results.image_ids)} images of {results.manifest.dataset}"

@@ -47,7 +47,16 @@ def print_plan(plan: Plan, console: Console, forecast: Forecast | None = None) -
 
 
 def plan_facts(plan: Plan, forecast: Forecast) -> dict[str, Any]:
-    """Return the numbers of tasks per attack, and the forecast: seconds, bytes, and power."""
+    """Return the numbers of tasks per attack, and the forecast: seconds, bytes, and power.
+
+    Args:
+        plan: The plan.
+        forecast: Its forecast.
+
+    Returns:
+        A mapping for JSON. ``fleets`` is empty if nothing is missing; the smallest
+        detectable difference is in points of mIoU, None if the experiment can detect none.
+    """
     return {
         "experiment": plan.experiment.name,
         "identity": plan.identity,
@@ -78,7 +87,15 @@ def plan_facts(plan: Plan, forecast: Forecast) -> dict[str, Any]:
 
 
 def print_forecast(plan: Plan, forecast: Forecast, console: Console) -> None:
-    """Print the missing tasks' time per fleet, their bytes, and the statistical power."""
+    """Print the missing tasks' time per fleet, their bytes, and the statistical power.
+
+    Without missing tasks only the statistical power is printed.
+
+    Args:
+        plan: The plan.
+        forecast: Its forecast.
+        console: The terminal.
+    """
     notes = Table.grid(padding=(0, 2))
     notes.add_column(style="dim", no_wrap=True)
     if plan.missing:
@@ -155,13 +172,13 @@ def _rates_text(plan: Plan, rates: Rates) -> str:
     elif rates.measured:
         origin = f"measured for {len(rates.measured)} of {len(models)} models, the rest assumed"
     else:
-        origin = "assumed, not measured: add --calibrate, or give --seconds-per-forward"
+        origin = "assumed, not measured: add --calibrate or --seconds-per-forward"
     startup = "given" if rates.given.startup is not None else "assumed"
     peaks = [model.peak_bytes for model in models if model.peak_bytes]
     memory = f"; {_size(max(peaks))} of memory for the largest model" if peaks else ""
     return (
-        f"{forward} a forward, {step} a step of PGD (an image), {load} to load a model ({origin}); "
-        f"{rates.startup:g} to start a worker ({startup}){memory}"
+        f"per image {forward} for a forward and {step} for a step of PGD; {load} to load a model "
+        f"({origin}); {rates.startup:g} to start a worker ({startup}){memory}"
     )
 
 
@@ -169,22 +186,26 @@ def _power_text(power: Power) -> str:
     """Return the smallest detectable difference and the origin of its error."""
     counts = f"{power.images} images in {power.groups} schedule groups"
     if power.difference is None:
-        return f"{counts} can show no difference between attacks: give more groups"
+        return f"{counts} cannot detect a difference between attacks; set more schedule_groups"
     spread = power.spread
     origin = (
         f"errors as in the store: {spread.source}"
         if spread.source
-        else f"assumed spreads: {spread.image:g} an image, {spread.group:g} a group, as DS less "
-        "PGD in one cell of the sample"
+        else f"assumed spreads: {spread.image:g} per image, {spread.group:g} per group, as of DS "
+        "minus PGD in a cell of the sample"
     )
     return (
-        f"{counts} show paired differences from {power.difference:.2f} points of mIoU "
-        f"({100 * POWER:.0f} % power, two-sided {100 * LEVEL:.0f} %; {origin})"
+        f"smallest detectable paired difference: {power.difference:.2f} points of mIoU, with "
+        f"{counts} ({100 * POWER:.0f} % power, two-sided {100 * LEVEL:.0f} %; {origin})"
     )
 
 
 def duration(seconds: float) -> str:
-    """Return a duration: 12.3 s, 4 min 05 s, 3 h 20 min, or 5.2 days."""
+    """Return a duration: 12.3 s, 4 min 05 s, 3 h 20 min, or 5.2 days.
+
+    Args:
+        seconds: The duration.
+    """
     if seconds < 60:
         return f"{seconds:.1f} s"
     if round(seconds) < 3600:

@@ -42,7 +42,12 @@ class Pace:
         self._points: deque[tuple[float, float]] = deque([(now, 0.0)])
 
     def advance(self, cost: float, now: float) -> None:
-        """Record ended work of ``cost`` image forwards."""
+        """Record ended work of ``cost`` image forwards.
+
+        Args:
+            cost: Image forwards of the ended tasks.
+            now: The clock in seconds.
+        """
         self._longest = max(self._longest, now - self._last)
         self._last = now
         self._done += cost
@@ -55,6 +60,13 @@ class Pace:
         """Return recent image forwards per second.
 
         The rate falls if the time since the last end exceeds all earlier intervals.
+
+        Args:
+            now: The clock in seconds.
+
+        Returns:
+            The mean over the last 60 s, or over half of the run if that is longer; 0 before the
+            first end of a task.
         """
         start, done = self._points[0]
         until = max(self._last, now - self._longest)
@@ -106,7 +118,7 @@ class ProgressView(Listener):
         return self._now() - self._began
 
     def stage(self, text: str, detail: str = "") -> None:
-        """Show what is done before the first task: on a line that is updated, or on few lines."""
+        """Show a stage before the first task: on an updated line, or on few lines."""
         line = f"{text}: {detail} ..." if detail else f"{text} ..."
         now = self._now()
         if self._lively:

@@ -12,7 +12,12 @@ from segtransfer.tasks.registry import Registry
 
 
 def print_entries(console: Console, registry: Registry[Any]) -> None:
-    """Print the entries of a registry with the first line of their docstrings and their origin."""
+    """Print the entries of a registry with the first line of their docstrings and their origin.
+
+    Args:
+        console: The terminal.
+        registry: A registry, for example of losses.
+    """
     table = Table()
     table.add_column(registry.subject, style="bold", no_wrap=True)
     table.add_column("rule", ratio=3)
@@ -24,17 +29,25 @@ def print_entries(console: Console, registry: Registry[Any]) -> None:
     if registry.names():
         console.print(table)
     console.print(
-        f"Your own, a {registry.form}: package.module:attribute in a spec, or an entry point "
-        f"'segtransfer.{registry.subject}' of an installed package",
+        f"To add a {registry.subject} ({registry.form}): write package.module:attribute in a "
+        f"spec, or install a package with an entry point 'segtransfer.{registry.subject}'",
         highlight=False,
     )
 
 
 def described(registry: Registry[Any], name: str) -> str:
-    """Return an entry's meaning or docstring, its first line, or why it cannot be imported."""
+    """Return an entry's meaning or docstring, its first line, or why it cannot be imported.
+
+    Args:
+        registry: A registry.
+        name: The name of an entry.
+
+    Returns:
+        One line; for an entry of an installed package that cannot be imported, the reason.
+    """
     try:
         entry = registry.find(name)
     except InputError as error:
         return str(error)
-    told = getattr(entry, "meaning", None) or inspect.getdoc(entry) or ""
-    return str(told).partition("\n")[0]
+    meaning = getattr(entry, "meaning", None) or inspect.getdoc(entry) or ""
+    return str(meaning).partition("\n")[0]

@@ -1,14 +1,10 @@
 """Report of a search: tables on the terminal, and a folder of figures, tables and YAML."""
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-import optuna
-from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -16,9 +12,11 @@ from rich.table import Table
 
 from segtransfer.reporting.entries import IndexEntry, about, when, write_entry
 from segtransfer.reporting.folder import REPORT_DPI, reports_root
+from segtransfer.reporting.search_figures import FIGURE_FILES
 from segtransfer.reporting.search_progress import short, show
 from segtransfer.reporting.terminal import print_warnings
 from segtransfer.results import Results
+from segtransfer.results.text import signed_interval
 from segtransfer.searches import SearchResult
 from segtransfer.searches.confirmation import (
     ConfirmedDifference,
@@ -29,23 +27,30 @@ from segtransfer.searches.confirmation import (
     verdict,
 )
 from segtransfer.searches.optuna_study import Trial, front, importances, ranked, trials_frame
-from segtransfer.searches.spec import DIRECTIONS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.schema import written
 from segtransfer.tasks.yaml_files import dump
 
 TRIALS_PRINTED = 5
-MOST_SLICES = 12  # drawn fields
 
 
 def search_folder(result: SearchResult) -> Path:
-    """Return the folder of a search's report, in a local store or else the working folder."""
+    """Return the folder of a search's report, in a local store or else the working folder.
+
+    Returns:
+        ``<name>-<12 digits of the identity>`` below the reports of the store; it need not exist.
+    """
     root = reports_root(result.context.store)
     return root / f"{result.context.search.name}-{result.context.identity[:12]}"
 
 
 def print_search(result: SearchResult, console: Console) -> None:
-    """Print the best trials, differences to the baselines, the verdict, and the best as YAML."""
+    """Print the best trials, differences to the baselines, the verdict, and the best as YAML.
+
+    Args:
+        result: The search, confirmed or not.
+        console: The terminal.
+    """
     objectives = result.context.search.search.objectives
     best = ranked(result.trials)[:TRIALS_PRINTED]
     if len(objectives) > 1:
@@ -61,7 +66,7 @@ def print_search(result: SearchResult, console: Console) -> None:
     )
     console.print(_best(result, best))
     if result.comparisons:
-        console.print("\n[bold]Confirmed[/bold] on what the search never saw:", highlight=False)
+        console.print("\n[bold]Confirmed[/bold] on images and models unknown to the search:")
         console.print(_confirmed(result))
         console.print(_differences(result))
         console.print(f"[bold]{escape(verdict(result.comparisons))}[/bold]", highlight=False)
@@ -76,7 +81,7 @@ def print_search(result: SearchResult, console: Console) -> None:
     explained = importances(result.study)
     if explained:
         parts = ", ".join(f"{short(name)} {100 * v:.0f} %" for name, v in explained.items())
-        console.print(f"\nWhat explains transfer (PED-ANOVA): {parts}", highlight=False)
+        console.print(f"\nVariance of transfer per field (PED-ANOVA): {parts}", highlight=False)
     console.print("\nThe best settings, to paste into an experiment:\n", highlight=False)
     console.print(attacks_yaml(result.best), highlight=False, markup=False)
 
@@ -103,13 +108,20 @@ def noise_note(result: SearchResult) -> str:
     corrected = f", corrected for {count} candidates" if count > 1 else ""
     return (
         f"{len(results.image_ids)} images in {schedules(results)} schedules; paired 95 % "
-        f"bootstrap intervals{corrected}; what stands out is beyond noise by Holm over all "
+        f"bootstrap intervals{corrected}; marked differences are beyond noise by Holm over all "
         f"{len(result.comparisons)} differences; eps*sign compares at equal energy."
     )
 
 
 def attacks_yaml(best: list[AttackSpec]) -> str:
-    """Return attacks as an experiment's YAML, without fields at their defaults."""
+    """Return attacks as an experiment's YAML, without fields at their defaults.
+
+    Args:
+        best: The attacks.
+
+    Returns:
+        YAML with the key ``attacks``, to paste into an experiment.
+    """
     return dump({"attacks": [_plain(attack) for attack in best]}, flow_lists=True)
 
 
@@ -137,7 +149,7 @@ def _confirmed(result: SearchResult) -> Table:
     """Return a table with mean mIoU per attack, kind of targets and score, RMS, and cost."""
     results = result.results
     scores = list(dict.fromkeys(made.score for made in results.variants.values()))
-    table = Table(caption="mean mIoU, %: the lower, the better it transfers")
+    table = Table(caption="mean mIoU, %; a lower mIoU is a stronger attack")
     table.add_column("attack", style="bold")
     for score in scores:
         table.add_column(score, justify="right")
@@ -165,7 +177,7 @@ def _differences(result: SearchResult) -> Table:
     """Return a table of differences to each baseline, coloured if beyond noise."""
     scores = list(dict.fromkeys(c.score for c in result.comparisons))
     table = Table(
-        caption="difference in mean mIoU, points: below zero the search's is better",
+        caption="difference in mean mIoU, points; below 0 the search's attack is stronger",
         box=box.SIMPLE,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -182,13 +194,13 @@ def _differences(result: SearchResult) -> Table:
             table.add_section()
             table.add_row(f"{where}:")
         last = where
-        table.add_row(f"{attack} – {baseline}", *(cells[score] for score in scores))
+        table.add_row(f"{attack} − {baseline}", *(cells[score] for score in scores))
     return table
 
 
 def _difference(comparison: ConfirmedDifference) -> str:
     d = comparison.difference
-    text = f"{d.value:+.2f} \\[{d.low:+.2f}, {d.high:+.2f}]"
+    text = escape(signed_interval(d.value, d.low, d.high))
     if comparison.wins:
         return f"[green]{text}[/green]"
     return f"[red]{text}[/red]" if comparison.loses else text
@@ -197,12 +209,12 @@ def _difference(comparison: ConfirmedDifference) -> str:
 def _carry_over(result: SearchResult) -> Iterator[str]:
     """Yield sentences on the best settings' transfer to targets left out of the choice."""
     if result.carry_over:
-        yield "\nHow settings carry over, from the trials: the best on all other targets ..."
+        yield "\nTransfer of settings to a target left out of the choice, from the trials:"
     for item in result.carry_over:
         yield (
-            f"  without {item.left_out}: trial {item.chosen} drops it by {item.drop:.1f} points, "
-            f"rank {item.rank} of {item.trials} there (best {item.best:.1f}, median "
-            f"{item.median:.1f})"
+            f"  {item.left_out}: trial {item.chosen}, best on the others, drops it by "
+            f"{item.drop:.1f} points, rank {item.rank} of {item.trials} (best {item.best:.1f}, "
+            f"median {item.median:.1f})"
         )
 
 
@@ -249,7 +261,11 @@ def _entry(result: SearchResult) -> IndexEntry:
 
 
 def summary(result: SearchResult) -> str:
-    """Return verdict, differences and best settings as Markdown."""
+    """Return verdict, differences and best settings as Markdown.
+
+    Returns:
+        Markdown; without a confirmation, the best settings alone.
+    """
     lines = [f"# {result.context.search.name}", ""]
     if result.comparisons:
         notes = [verdict(result.comparisons), too_few_schedules(result.results), noise_note(result)]
@@ -257,119 +273,10 @@ def summary(result: SearchResult) -> str:
         lines += ["| against | targets | score | difference in mIoU, points |", "|---|---|---|---|"]
         for c in result.comparisons:
             d = c.difference
-            text = f"{d.value:+.2f} [{d.low:+.2f}, {d.high:+.2f}]"
+            text = signed_interval(d.value, d.low, d.high)
             cell = f"**{text}**" if c.beyond_noise else text
-            lines.append(f"| {c.attack} – {c.baseline} | {c.targets} | {c.score} | {cell} |")
+            lines.append(f"| {c.attack} − {c.baseline} | {c.targets} | {c.score} | {cell} |")
     lines += ["", result.against.sentence] if result.against is not None else []
     lines += ["", "```yaml", attacks_yaml(result.best).strip(), "```", ""]
     lines += [line.strip() for line in _carry_over(result)]
     return "\n".join(lines) + "\n"
-
-
-def _draw(plot: Callable[..., Any], study: optuna.Study, **options: Any) -> Figure:
-    """Draw a figure by Optuna's ``plot``."""
-    mpl.use("Agg")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna calls all its plots experimental
-        drawn = plot(study, **options)
-    figure = np.ravel(np.asarray(drawn, dtype=object))[0].figure
-    return figure
-
-
-def _transfer(trial: optuna.trial.FrozenTrial) -> float:
-    return float(trial.values[0])
-
-
-def _importances(result: SearchResult) -> Figure | None:
-    """Draw the importance of every field; None if too few trials are whole."""
-    explained = importances(result.study)
-    if not explained:
-        return None
-    figure = Figure(figsize=(7, 1 + 0.35 * len(explained)), layout="constrained")
-    axes = figure.subplots()
-    names = [short(name) for name in reversed(explained)]
-    axes.barh(names, list(reversed(explained.values())), color="tab:blue")
-    axes.set_ylim(-0.7, len(names) - 0.3)
-    axes.set_xlabel("share of the spread of transfer\nthat a field explains (PED-ANOVA)")
-    return figure
-
-
-def _slices(result: SearchResult) -> Figure | None:
-    """Draw transfer over each varied field, a point per whole trial, later trials darker."""
-    trials = sorted(ranked(result.trials), key=lambda trial: trial.number)
-    fields = [
-        field
-        for field in result.context.space.fields
-        if len({trial.point[field] for trial in trials if field in trial.point}) > 1
-    ]
-    fields = fields[:MOST_SLICES]
-    if not fields:
-        return None
-    across = min(4, len(fields))
-    down = -(-len(fields) // across)
-    figure = Figure(figsize=(3.2 * across, 2.8 * down), layout="constrained")
-    grid = figure.subplots(down, across, squeeze=False, sharey=True)
-    for axes, field in zip(grid.flat, fields, strict=False):
-        mine = [trial for trial in trials if field in trial.point]
-        values = [trial.point[field] for trial in mine]
-        if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-            values = [show(value) for value in values]
-        transfer = [trial.score.objectives["transfer"] for trial in mine if trial.score]
-        drawn = axes.scatter(values, transfer, c=[t.number for t in mine], cmap="Blues",
-                             edgecolors="black", linewidths=0.4, s=24)  # fmt: skip
-        axes.set_xlabel(short(field))
-        axes.grid(alpha=0.3)
-    for axes in grid.flat[len(fields) :]:
-        axes.set_axis_off()
-    for axes in grid[:, 0]:
-        axes.set_ylabel("transfer, points")
-    figure.colorbar(drawn, ax=grid, label="trial", shrink=0.8)
-    return figure
-
-
-def _contour(result: SearchResult) -> Figure | None:
-    """Draw transfer over the two most important numeric fields; None with fewer than two."""
-    whole = ranked(result.trials)
-    numeric = [
-        name
-        for name in importances(result.study)
-        if ((searched := result.context.space.fields[name]).float or searched.int)
-        and len({trial.point.get(name) for trial in whole}) > 2
-    ]
-    if len(numeric) < 2:
-        return None
-    plot = optuna.visualization.matplotlib.plot_contour
-    figure = _draw(
-        plot, result.study, params=numeric[:2], target=_transfer, target_name="transfer, points"
-    )
-    figure.axes[0].set_title("")
-    return figure
-
-
-def _front(result: SearchResult) -> Figure | None:
-    """Draw transfer over each other objective with the Pareto front; None for one objective."""
-    objectives = result.context.search.search.objectives
-    if len(objectives) < 2:
-        return None
-    trials, best = ranked(result.trials), front(result.trials, objectives)
-    figure = Figure(figsize=(5 * (len(objectives) - 1), 4), layout="constrained")
-    grid = figure.subplots(1, len(objectives) - 1, squeeze=False)
-    for axes, name in zip(grid.flat, objectives[1:], strict=True):
-        for some, colour, label in ((trials, "lightgrey", "trials"), (best, "tab:red", "front")):
-            scores = [trial.score.objectives for trial in some if trial.score]
-            axes.scatter([s[name] for s in scores], [s["transfer"] for s in scores], c=colour,
-                         edgecolors="black", linewidths=0.4, label=label)  # fmt: skip
-        better = "less" if DIRECTIONS[name] == "minimize" else "more"
-        axes.set_xlabel(f"{name} ({better} is better)")
-        axes.set_ylabel("transfer, points")
-        axes.grid(alpha=0.3)
-        axes.legend()
-    return figure
-
-
-FIGURE_FILES: dict[str, Callable[[SearchResult], Figure | None]] = {
-    "importances.png": _importances,
-    "slices.png": _slices,
-    "contour.png": _contour,
-    "front.png": _front,
-}

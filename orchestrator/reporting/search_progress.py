@@ -38,7 +38,12 @@ class SearchView(SearchListener):
         self._printed: set[int] = set()
 
     def begun(self, context: SearchContext, before: list[Trial]) -> None:
-        """Print the search's space, models and images, and the number of earlier trials."""
+        """Print the search's space, models and images, and the number of earlier trials.
+
+        Args:
+            context: The search with its images and rungs.
+            before: Trials ended before the search was resumed.
+        """
         search, outlines = context.search, context.outlines
         images = sum(len(outline.image_ids) for outline in outlines)
         rungs = ", ".join(
@@ -60,7 +65,11 @@ class SearchView(SearchListener):
             self._console.print("Starting the models ...")
 
     def trials(self, trials: list[Trial]) -> None:
-        """Show all trials, after one of them began, reached a rung or ended."""
+        """Show all trials, after a trial began, reached a rung or ended.
+
+        Args:
+            trials: All trials so far, in order.
+        """
         self._trials = trials
         if self._lively:
             self._show()
@@ -71,7 +80,14 @@ class SearchView(SearchListener):
                 self._console.print(self._line(trial), highlight=False, markup=False)
 
     def confirming(self, best: list[AttackSpec]) -> Listener:
-        """Print the attacks to confirm; return the listener of their confirmation."""
+        """Print the attacks to confirm; return the listener of their confirmation.
+
+        Args:
+            best: The attacks to confirm.
+
+        Returns:
+            The view of the confirming experiment.
+        """
         self._stop()
         assert self._context is not None
         confirm = self._context.search.confirm
@@ -79,7 +95,7 @@ class SearchView(SearchListener):
         held_out = ", ".join(confirm.held_out) or "no held-out model"
         self._console.print(
             f"\nConfirming {', '.join(attack.name for attack in best)} against "
-            f"{', '.join(names)} on images that the search never saw, and on {held_out}.",
+            f"{', '.join(names)} on images that the search did not use, and on {held_out}.",
             highlight=False,
         )
         return self.progress
@@ -88,7 +104,8 @@ class SearchView(SearchListener):
         """Print which random search begins, and show its trials."""
         self._stop()
         self._context, self._trials, self._printed = context, [], set()
-        self._console.print(f"\nTo compare with: {context.search.name}", highlight=False)
+        name = context.search.name
+        self._console.print(f"\nRandom search to compare with: {name}", highlight=False)
 
     def stop(self) -> None:
         """Restore the terminal."""
@@ -178,12 +195,20 @@ def _cells(
 
 
 def short(path: str) -> str:
-    """Return a field's path without the common prefix of transforms."""
+    """Return a field's path without the common prefix of transforms.
+
+    Args:
+        path: For example ``transforms.ds.low``.
+    """
     return path.removeprefix("transforms.")
 
 
 def show(value: Any) -> str:
-    """Return a point's value as a short text."""
+    """Return a point's value as a short text.
+
+    Args:
+        value: A bool (on, off), a number (three digits, or a fraction such as 4/255), or a name.
+    """
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):

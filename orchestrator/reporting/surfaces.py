@@ -44,7 +44,14 @@ STYLE = Markup(
 
 @singledispatch
 def tables_of(shown: Any, *_: Any) -> list[paper.PaperTable]:
-    """Return the tables of a result as a paper prints them."""
+    """Return the tables of a result as a paper prints them.
+
+    Args:
+        shown: Results, a comparison, or a study.
+
+    Raises:
+        TypeError: Another type.
+    """
     raise TypeError(f"a {type(shown).__name__} has no tables")
 
 
@@ -97,7 +104,14 @@ def charts(results: Results, metric: str) -> dict[str, Any]:
 
 @singledispatch
 def html_of(shown: Any) -> str:
-    """Return the HTML of a result for a notebook."""
+    """Return the HTML of a result for a notebook.
+
+    Args:
+        shown: Results, a comparison, a study, or a plan.
+
+    Raises:
+        TypeError: Another type.
+    """
     raise TypeError(f"a {type(shown).__name__} has no HTML")
 
 
@@ -169,7 +183,15 @@ def paragraph(text: str) -> Markup:
 
 
 def links(report: Path, results: Results | None = None) -> Markup:
-    """Return a link to a report if there is one, relative to the working folder if below it."""
+    """Return a link to an existing report, relative to the working folder if below it.
+
+    Args:
+        report: The report, which need not exist.
+        results: The results whose store is named; None for no store.
+
+    Returns:
+        A paragraph; empty if there is neither a report nor a store.
+    """
     parts = []
     if report.exists():
         path = os.path.relpath(report)

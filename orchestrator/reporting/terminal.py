@@ -21,7 +21,12 @@ NAME_WIDTH = COLUMN_WIDTH - FRAME  # characters of a line of a folded name
 
 
 def print_results(results: Results, console: Console) -> None:
-    """Print a table of dataset mIoU and drop per attack, with clean values, then the warnings."""
+    """Print a table of dataset mIoU and drop per attack, with clean values, then the warnings.
+
+    Args:
+        results: The experiment, with or without missing cells.
+        console: The terminal; matrices wider than it are printed in parts.
+    """
     console.print(
         f"\nDataset mIoU in % on {len(results.image_ids)} images of "
         f"{results.manifest.dataset}; in brackets the change from clean.",
@@ -79,7 +84,12 @@ def _indented(line: str, style: str = "") -> Text:
 
 
 def print_warnings(warnings: Sequence[ResultWarning], console: Console) -> None:
-    """Print where the numbers mean little; nothing if there is no warning."""
+    """Print where the numbers mean little; nothing if there is no warning.
+
+    Args:
+        warnings: The warnings of an experiment.
+        console: The terminal.
+    """
     if warnings:
         console.print(Text("\nWarnings", style="bold yellow"))
         listed = Table.grid(padding=(0, 1))
@@ -94,7 +104,7 @@ def _perturbation_and_cost(summary: AttackSummary) -> list[str]:
     return [
         f"perturbation: L-inf {summary.linf:.0f}, RMS {summary.rms:.2f} levels, "
         f"{summary.at_bound:.0f} % at the bound",
-        f"cost: {summary.forward_equivalents:.1f} forward equivalents an image; in all "
+        f"cost: {summary.forward_equivalents:.1f} forward equivalents per image; in all "
         f"{summary.forwards:.0f} image forwards, {summary.backwards:.0f} backwards, "
         f"{summary.seconds:.0f} s in models",
     ]
@@ -102,7 +112,7 @@ def _perturbation_and_cost(summary: AttackSummary) -> list[str]:
 
 def print_models(console: Console) -> None:
     """Print the models of the zoo."""
-    table = Table("name", "backbone", "classes", "weights", "what it is")
+    table = Table("name", "backbone", "classes", "weights", "description")
     for model in ZOO.values():
         size = f"{model.weights.stat().st_size / 1e6:.1f} MB" if model.weights.exists() else "gone"
         table.add_row(model.name, model.backbone, str(len(model.classes)), size, model.description)
@@ -149,7 +159,7 @@ def print_attacks(console: Console) -> None:
     table = Table()
     table.add_column("preset", style="bold", no_wrap=True)
     table.add_column("rule", ratio=3)
-    table.add_column("forwards\na step", justify="right")
+    table.add_column("forwards\nper step", justify="right")
     table.add_column("source", ratio=2)
     for name in PRESETS.names():
         try:

@@ -27,6 +27,21 @@ def number(value: float) -> str:
     return NOT_MEASURED if math.isnan(value) else f"{round(value, 1) + 0.0:.1f}"
 
 
+def signed_number(value: float, digits: int = 1) -> str:
+    """Return a difference with its sign; the minus is U+2212.
+
+    Args:
+        value: The difference; NaN is a dash.
+        digits: The number of decimals.
+    """
+    return "–" if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def signed_interval(value: float, low: float, high: float) -> str:
+    """Return a difference and its 95 % interval in brackets, with two decimals."""
+    return f"{signed_number(value, 2)} [{signed_number(low, 2)}, {signed_number(high, 2)}]"
+
+
 def unit(metric: str) -> str:
     """Return the unit of a metric: ``points`` for ``drop``, otherwise ``%``."""
     return "points" if metric == "drop" else "%"

@@ -217,8 +217,12 @@ class InFlightCalls:
 
         Args:
             slots: The slots that are up.
-            names: Names of models in their specs, by model key.
-            now: Time in seconds.
+            names: Names of models in their specs, by model key; other keys are shown themselves.
+            now: Time in seconds, on the clock of ``begin``.
+
+        Returns:
+            A status per slot, in the order of ``slots``; of an idle slot ``task`` is None and
+            ``seconds`` is 0.
         """
         found = []
         for slot in slots:

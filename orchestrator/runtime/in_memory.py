@@ -149,6 +149,7 @@ def attack_images(
         labels: Class indices, N x h x w; 255 has no class.
         spec: The attack, with one AE per image.
         image_ids: An id per image, for draws together with ``seed``; None numbers the images.
+        seed: The seed of scales and noise.
         micro_batch: Images per forward.
 
     Raises:

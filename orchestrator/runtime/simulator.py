@@ -164,8 +164,10 @@ def _mean_load(tasks: Mapping[str, Task], settings: SimulationSettings) -> float
 
 
 class _Device:
-    """Processor sharing: each of n busy slots runs at full speed up to n = ``width``, else at
-    width / n. A job ends once ``virtual``, the service per job so far, has grown by its cost.
+    """A device under processor sharing.
+
+    Each of n busy slots runs at full speed up to n = ``width``, else at width / n. A job
+    ends once ``virtual``, the service per job so far, has grown by its cost.
     """
 
     __slots__ = ("calls", "jobs", "serving", "since", "version", "virtual", "width")

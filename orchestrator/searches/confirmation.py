@@ -9,7 +9,7 @@ import numpy as np
 
 from segtransfer.errors import InputError
 from segtransfer.results import Results
-from segtransfer.results.text import HEADLINES
+from segtransfer.results.text import HEADLINES, signed_interval
 from segtransfer.searches.context import PairDrops
 from segtransfer.searches.spec import Search, trials_experiment
 from segtransfer.statistics import (
@@ -309,4 +309,4 @@ def _value(comparison: ConfirmedDifference) -> float:
 
 
 def _signed(interval: Interval) -> str:
-    return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+    return signed_interval(interval.value, interval.low, interval.high)

@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 # Read when ray.tune is imported: progress and Ctrl-C are handled by segtransfer.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
@@ -222,6 +224,7 @@ class TimeLimitStopper(tune.Stopper):
     def __init__(self, clock: TimeLimit) -> None:
         self._clock = clock
 
+    @override
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 

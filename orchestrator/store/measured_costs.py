@@ -83,7 +83,7 @@ def stored_rates(store: Store, subject: dict[str, Any]) -> ModelRates | None:
         subject: The identity of the measurement, as in ``write_rates``.
 
     Returns:
-        None if missing, truncated or of another version.
+        The rates, or None if missing, truncated or of another version.
     """
     return _parse(store.files.read(_path(subject)))
 

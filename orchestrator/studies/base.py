@@ -111,8 +111,8 @@ def read_base(
     """Read a base from a YAML file, the name of a shipped base or recipe, a mapping or a spec.
 
     Args:
-        source: The file, name, mapping or spec; a study replaces the attacks of a recipe.
-        overrides: ``field.path=value`` strings, applied in order.
+        source: The file, name, mapping or spec. Of a recipe, the attacks are replaced by a study.
+        overrides: ``field.path=value`` strings, applied in order to the fields of ``source``.
 
     Returns:
         The validated base.

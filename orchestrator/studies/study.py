@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from segtransfer.errors import InputError
 from segtransfer.experiment.spec import Experiment
 from segtransfer.results import Results
+from segtransfer.results.text import signed_interval
 from segtransfer.statistics import NO_VERDICT, Interval, Pair, Resampled, pairs_of
 from segtransfer.studies.base import SCORES, BaseExperiment
 from segtransfer.tasks.schema import strength_text
@@ -68,7 +69,9 @@ class Findings(Protocol):
     """The numbers of a study: a dataclass of intervals and names."""
 
     @property
-    def facts(self) -> Facts: ...
+    def facts(self) -> Facts:
+        """Return the facts of the paragraph."""
+        ...
 
 
 N = TypeVar("N", bound=Findings)
@@ -197,7 +200,7 @@ def signed(intervals: Interval | IntervalByScore) -> str:
     """
     if isinstance(intervals, dict):
         return " and ".join(f"{signed(i)} ({score})" for score, i in intervals.items())
-    return f"{intervals.value:+.2f} [{intervals.low:+.2f}, {intervals.high:+.2f}]"
+    return signed_interval(intervals.value, intervals.low, intervals.high)
 
 
 def plain(interval: Interval) -> str:

@@ -12,10 +12,8 @@ from segtransfer.reporting.comparison import (
     difference_name,
     markdown,
     overview,
-    pair_title,
-    run_label,
-    title,
 )
+from segtransfer.reporting.comparison_layout import pair_title, run_label, title
 from segtransfer.results import Results
 from segtransfer.tasks.urls import without_credentials
 from segtransfer.tracking.artifacts import log_table

@@ -185,8 +185,12 @@ def attack_tags(results: Results, attack: str) -> dict[str, str]:
     """Return the tags of an attack's run: note with the matrix, settings, warnings, provenance.
 
     Args:
-        results: The results.
+        results: The results, complete or partial.
         attack: The name of the variant.
+
+    Returns:
+        Text by tag: MLflow's note (the attack's matrix in Markdown), the attack's name, its
+        settings, the number of its warnings, and the provenance of the results.
     """
     return {
         "mlflow.note.content": markdown(results, [attack]),
@@ -203,8 +207,12 @@ def attack_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]
     sources or targets are only in the table of ``log_matrix``.
 
     Args:
-        results: The results.
+        results: The results, complete or partial.
         attack: The name of the variant.
+
+    Returns:
+        Text by tag: MLflow's note (the attack's matrix in Markdown), the attack's name, its
+        settings, the number of its warnings, and the provenance of the results.
 
     Yields:
         Name and value; a value of a missing cell is NaN.
@@ -224,8 +232,12 @@ def headline_metrics(results: Results, attack: str) -> Iterator[tuple[str, float
     """Yield names and values of an attack's means, perturbation and cost.
 
     Args:
-        results: The results.
+        results: The results, complete or partial.
         attack: The name of the variant.
+
+    Returns:
+        Text by tag: MLflow's note (the attack's matrix in Markdown), the attack's name, its
+        settings, the number of its warnings, and the provenance of the results.
 
     Yields:
         ``mean_<metric>/<group>`` in percent or points, ``perturbation/<statistic>`` and
@@ -259,8 +271,12 @@ def log_matrix(client: MlflowClient, run: Run, results: Results, attack: str) ->
     Args:
         client: MLflow's client.
         run: The run.
-        results: The results.
+        results: The results, complete or partial.
         attack: The name of the variant.
+
+    Returns:
+        Text by tag: MLflow's note (the attack's matrix in Markdown), the attack's name, its
+        settings, the number of its warnings, and the provenance of the results.
     """
     frame = results.frame().query("attack == @attack").round(2)
     frame.insert(0, "cell", frame["source"] + " → " + frame["target"])

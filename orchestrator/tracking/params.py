@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from segtransfer.experiment.manifest import ManifestAttack
-from segtransfer.reporting.comparison import run_label
+from segtransfer.reporting.comparison_layout import run_label
 from segtransfer.results import Results
 from segtransfer.results.text import describe_transform
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics

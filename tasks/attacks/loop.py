@@ -217,11 +217,12 @@ def look_ahead(x: torch.Tensor, momentum: torch.Tensor | None, spec: AttackSpec)
 
     Args:
         x: The iterate, float N x 3 x H x W.
-        momentum: m, float N x 3 x H x W; None before the first step.
+        momentum: m, float N x 3 x H x W; None before the first step, which looks from ``x``.
         spec: The attack, with ``momentum`` and ``step_size`` a.
 
     Returns:
-        float N x 3 x H x W, possibly outside the ball and [0, 1].
+        float N x 3 x H x W, possibly outside the ball and [0, 1]; ``x`` itself, not a copy, without
+        Nesterov momentum.
     """
     if momentum is None or spec.momentum is None or not spec.momentum.nesterov:
         return x

@@ -59,7 +59,7 @@ def open_dataset(spec: DataSpec, faults: list[str] | None = None) -> Dataset:
     if spec.images > count:
         raise InputError(
             f"data.images is {spec.images}, and {dataset.name} has {count} labelled images; give "
-            f"{count} or less, or leave data.images out"
+            f"{count} or fewer, or leave data.images out"
         )
     chosen = [dataset.items[i * count // spec.images] for i in range(spec.images)]
     return replace(dataset, items=tuple(chosen))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from typing_extensions import override
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.data.names import composed
@@ -243,6 +244,7 @@ class Segmenter(nn.Module, ABC):
         """
         return [(self, 1.0)]
 
+    @override
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         began = self._clock()
         # A forward without gradient is a score, computed in fp32.

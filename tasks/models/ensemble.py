@@ -8,6 +8,7 @@ from functools import reduce
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import Cost, ModelInfo, Segmenter
@@ -41,12 +42,15 @@ class EnsembleSegmenter(Segmenter):
         self.normalise_gradients = average == "gradients"
         self.own_scales = own_scales
 
+    @override
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         return reduce(torch.add, (weight * member(images) for member, weight in self._weighted()))
 
+    @override
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.logits(images)
 
+    @override
     def pixels_seen(self, height: int, width: int) -> int:
         return sum(member.pixels_seen(height, width) for member, _ in self._weighted())
 
@@ -58,6 +62,7 @@ class EnsembleSegmenter(Segmenter):
         """
         return [(self, 1.0)] if self.average == "logits" else self._weighted()
 
+    @override
     @property
     def cost(self) -> Cost:
         return sum((member.cost for member, _ in self._weighted()), super().cost)

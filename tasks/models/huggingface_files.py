@@ -20,6 +20,7 @@ SAFE_WEIGHTS, TORCH_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 
 
 def source(spec: ModelSpec) -> HuggingfaceSource:
+    """Return the source of a model of transformers."""
     assert spec.huggingface is not None
     return spec.huggingface
 
@@ -145,6 +146,11 @@ def _head(config: dict[str, Any]) -> str | None:
 
 
 def read_json(spec: ModelSpec, path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file of the model.
+
+    Raises:
+        InputError: If the file is missing or no JSON object.
+    """
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:

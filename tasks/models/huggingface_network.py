@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from typing_extensions import override
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import Segmenter
@@ -40,6 +41,7 @@ class HuggingfaceSegmenter(Segmenter):
         self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", std.view(1, 3, 1, 1), persistent=False)
 
+    @override
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[-2:]
         inputs = self.preprocessed(images)

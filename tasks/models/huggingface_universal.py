@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from typing_extensions import override
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models.huggingface_files import quiet_library
@@ -37,6 +38,7 @@ class UniversalSegmenter(HuggingfaceSegmenter):
             self.masks_at = MASK2FORMER_SIZE
         self.register_buffer("tokens", torch.tensor(tokens, dtype=torch.long), persistent=False)
 
+    @override
     def answer(self, inputs: torch.Tensor) -> torch.Tensor:
         task = {"task_inputs": self.tokens.expand(len(inputs), -1)} if len(self.tokens) else {}
         output = self.network(pixel_values=inputs, **task)
@@ -60,6 +62,7 @@ class WindowedSegmenter(UniversalSegmenter):
         self.masks_at = (self.side, self.side)
         self.size_divisor = 1
 
+    @override
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[-2:]
         short = (0, max(self.side - width, 0), 0, max(self.side - height, 0))
@@ -68,6 +71,7 @@ class WindowedSegmenter(UniversalSegmenter):
         logits = stitch(self.answer, inputs, spans, again=self.deterministic)
         return logits[..., :height, :width]
 
+    @override
     def pixels_seen(self, height: int, width: int) -> int:
         return len(self._windows(height, width)) * self.side**2
 

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import torch
+from typing_extensions import override
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, WrappedSegmenter, freeze
@@ -24,10 +25,12 @@ class MappedSegmenter(WrappedSegmenter):
         super().__init__(inner)
         self.groups, self.num_classes = groups, len(groups)
 
+    @override
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         logits = self.inner.checked_logits(images)
         return torch.stack([logits[:, list(group)].amax(1) for group in self.groups], 1)
 
+    @override
     def pixels_seen(self, height: int, width: int) -> int:
         return self.inner.pixels_seen(height, width)
 

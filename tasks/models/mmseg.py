@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from typing_extensions import override
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
@@ -67,6 +68,7 @@ class MmsegSegmenter(Segmenter):
         self.fixed_size = test_cfg.get("size")
         self.pad_value = float(preprocessor.get("pad_val", 0))
 
+    @override
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[-2:]
         channels = images if self.sees_rgb else images.flip(1)
@@ -107,6 +109,7 @@ class MmsegSegmenter(Segmenter):
             for top, bottom, left, right in windows(*size, config.crop_size, config.stride)
         )
 
+    @override
     def fold(self) -> bool:
         from mmcv.cnn.utils.fuse_conv_bn import fuse_conv_bn
 

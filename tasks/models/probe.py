@@ -145,7 +145,8 @@ def check_size(model: Segmenter, size: tuple[int, int]) -> None:
         size: Height and width of images, in pixels.
 
     Raises:
-        InputError: If a network with limits on sizes refuses a probe of this size.
+        InputError: If a network with limits on sizes refuses a probe of this size. Memory that runs
+            out is no refusal: the size is tried again at the next call.
     """
     parts = [part for part in model.modules() if isinstance(part, Segmenter)]
     if size in model.taken_sizes or all(part.any_size for part in parts):

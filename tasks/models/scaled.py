@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import torch
+from typing_extensions import override
 
 from segtransfer.tasks.attacks.transforms.views import HeightWidth, resize, snap
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, WrappedSegmenter, freeze
@@ -22,10 +23,12 @@ class ScaledSegmenter(WrappedSegmenter):
         super().__init__(inner)
         self.scale = scale
 
+    @override
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         view = resize(images, self._seen(*images.shape[-2:]))
         return view.logits(self.inner.checked_logits(view.images).float())
 
+    @override
     def pixels_seen(self, height: int, width: int) -> int:
         return self.inner.pixels_seen(*self._seen(height, width))
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+from typing_extensions import override
 
 from segtransfer.tasks.models.base import Segmenter, WrappedSegmenter, freeze
 from segtransfer.tasks.models.spec import Inference
@@ -21,11 +22,13 @@ class SlidingSegmenter(WrappedSegmenter):
         super().__init__(inner)
         self.crop, self.stride = crop, stride
 
+    @override
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[-2:]
         spans = windows(height, width, self.crop, self.stride)
         return stitch(self.inner.checked_logits, images, spans, again=self.deterministic)
 
+    @override
     def pixels_seen(self, height: int, width: int) -> int:
         return sum(
             self.inner.pixels_seen(bottom - top, right - left)

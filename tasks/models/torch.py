@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
@@ -38,6 +39,7 @@ class TorchSegmenter(Segmenter):
         self.size_divisor = int(getattr(module, "size_divisor", 1))
         self.num_classes = int(module.num_classes)  # type: ignore[arg-type]
 
+    @override
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         return self.module(images)
 
@@ -105,7 +107,8 @@ def describe(spec: ModelSpec) -> ModelInfo:
         spec: The model, with ``torch``.
 
     Returns:
-        The description; ``classes`` are the spec's, or else the names in the file of weights.
+        The description. ``backbone`` is the spec's or the callable's name. ``classes`` are the
+        spec's, or else the names in the file of weights, or else None with ``num_classes`` None.
 
     Raises:
         InputError: As ``load``.

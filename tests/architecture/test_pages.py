@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 PAGE = (ROOT / "docs/explanation/architecture.md").read_text()
 API_PAGE = (ROOT / "docs/reference/python.md").read_text()
 GLOSSARY = (ROOT / "docs/reference/glossary.md").read_text()
-BESIDE_THE_CODE = {"docs", "infra", "tests"}
+BESIDE_THE_CODE = {"docs", "examples", "infra", "tests"}
 
 
 def section(title: str) -> str:

@@ -149,7 +149,7 @@ def test_the_tests_in_the_source_distribution_run_on_the_wheel_built_from_it(
     with tarfile.open(build_sdist(checkout, tmp_path / "dist")) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
     (root,) = (tmp_path / "unpacked").iterdir()
-    for folder in (".ci", "docs", "infra", "tests", *FOLDERS):
+    for folder in (".ci", "docs", "examples", "infra", "tests", *FOLDERS):
         assert files_below(root / folder) == files_below(checkout / folder)
     rebuilt = build_wheel(root, tmp_path / "rebuilt")
     assert names_in(rebuilt) == names_in(wheel)

@@ -22,13 +22,13 @@ NODES = ("node1", "node2")
 MARKS = {
     "# node1": ("node1",),
     "# every node": NODES,
+    "# node2": ("node2",),
     "# node2, node3, node4": ("node2",),
     "# cloud": (),
 }
 ARCHIVE = "VOCtrainval_11-May-2012.tar"
 DONE = "exit code of the command:"
-STEPS = [f"attacks.{number}.steps=2" for number in range(1, 7)]
-SMALL = [*STEPS, "data.images=2", "data.fit=resize", "data.size=[96,128]", "schedule_groups=2"]
+SMALL = ["data.images=2", "data.fit=resize", "data.size=[96,128]", "schedule_groups=2"]
 # In the place of programs that need a network, a screen, or a machine without other users' Ray.
 FAKES = {
     "wget": 'cp "$PAGE_FOLDER/archives/$(basename "$1")" .',
@@ -93,13 +93,15 @@ class Place:
         return f"{line} {' '.join(self._changes(spec[1]))}" if spec else line
 
     def _changes(self, recipe: str) -> list[str]:
-        models = enumerate(read_experiment(recipe).models)
+        spec = read_experiment(recipe)
         configs = [
             f"models.{number}.mmseg.config={self._server.folder}/{model.mmseg.config}.py"
-            for number, model in models
+            for number, model in enumerate(spec.models)
             if model.mmseg is not None
         ]
-        return [*configs, *SMALL, *self._more]
+        # The first attack of every recipe is noise, which has no steps.
+        steps = [f"attacks.{number}.steps=2" for number in range(1, len(spec.attacks))]
+        return [*configs, *steps, *SMALL, *self._more]
 
     def environment(self, node: str) -> dict[str, str]:
         """Return a newcomer's environment: libraries and an index of packages are there."""

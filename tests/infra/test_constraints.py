@@ -48,7 +48,14 @@ def test_a_lock_file_has_the_tested_versions(lock: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["README.md", ".ci/run", "docs/how-to/one-node.md", "docs/how-to/four-nodes.md"]
+    "file",
+    [
+        "README.md",
+        ".ci/run",
+        "docs/how-to/one-node.md",
+        "docs/how-to/four-nodes.md",
+        "docs/tutorials/two-nodes.md",
+    ],
 )
 def test_an_install_of_the_checkout_takes_the_tested_versions(file: str) -> None:
     installs = re.findall(r"pip\S* install [^&\n]*", (ROOT / file).read_text())

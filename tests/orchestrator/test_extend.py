@@ -4,6 +4,7 @@ import ast
 import re
 import textwrap
 
+import pytest
 import torch
 
 from segtransfer import extend
@@ -40,9 +41,10 @@ def test_loss_of_the_docstring_equals_the_shipped_loss() -> None:
     assert torch.equal(written, extend.LOSSES["cross-entropy"](logits, labels, context))
 
 
-def test_loss_of_the_readme_imports_from_extend_only() -> None:
-    readme = (ROOT / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(# my_losses.*?)```", readme, flags=re.DOTALL)
+@pytest.mark.parametrize("page", ["how-to/loss.md", "tutorials/own-parts.md"])
+def test_loss_of_a_page_imports_from_extend_alone(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    (code,) = re.findall(r"```python\n(# my_losses.*?)```", text, flags=re.DOTALL)
     imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
     assert [node.module for node in imports] == ["segtransfer.extend"]
     assert {alias.name for node in imports for alias in node.names} <= set(extend.__all__)

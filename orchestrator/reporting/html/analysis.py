@@ -19,8 +19,8 @@ class Analysis:
         summaries: A row per attack, main or not.
         main_attacks: Names of the main attacks.
         intervals: Values of all estimates, per metric.
-        group: The headline group that stands for transfer.
-        baseline: The attack that others are compared with, or None.
+        group: The headline group over which transfer is measured.
+        baseline: The attack to compare others with, or None.
         least: The attacks within noise of the least mean mIoU over the group, the least first.
         notes: Sentences about the limits of the intervals.
     """
@@ -37,12 +37,19 @@ class Analysis:
 
     @property
     def partial(self) -> list[str]:
-        """Names of attacks with missing cells."""
+        """Return the names of attacks with missing cells."""
         return [row.view.attack for row in self.summaries if row.view.partial]
 
 
 def analyse(results: Results) -> Analysis:
-    """Estimate every number of the page, for every metric, with its interval."""
+    """Estimate every number of the page, for every metric, with its interval.
+
+    Args:
+        results: The experiment.
+
+    Returns:
+        The analysis. Intervals come from one set of resampled images, so differences are paired.
+    """
     sample = Resampled(results)
     estimates = Estimates(results, sample)
     matrices, others = tables.matrices(results, estimates)

@@ -36,22 +36,45 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart: its title, legend and Vega-Lite spec."""
+    """A chart.
+
+    Attributes:
+        title: The title.
+        legend: The entries of the legend.
+        spec: The spec of Vega-Lite.
+        in_points: Whether values are differences, in points of the metric.
+    """
 
     title: str
     legend: tuple[LegendEntry, ...]
     spec: dict[str, Any]
+    in_points: bool = False
 
     @property
     def points(self) -> ChartData:
-        """The chart's data, for all metrics."""
+        """Return the chart's data, for all metrics."""
         return self.spec["datasets"][POINTS]
 
+    def unit(self, metric: str) -> str:
+        """Return the unit of the chart's values of a metric.
+
+        Args:
+            metric: A metric of the page.
+        """
+        return "points" if self.in_points else unit(metric)
+
     def standalone(self, metric: str) -> alt.TopLevelMixin:
-        """Return the chart of a metric as an object of Altair, with title and legends."""
+        """Return the chart of a metric as an object of Altair, with title and legends.
+
+        Args:
+            metric: A metric of the page.
+
+        Returns:
+            A chart of Altair with the points of this metric only.
+        """
         points = [point for point in self.points if point["metric"] == metric]
         spec = _with_legends(self.spec) | {
-            "title": f"{self.title}: {METRICS.find(metric).label}, {unit(metric)}",
+            "title": f"{self.title}: {METRICS.find(metric).label}, {self.unit(metric)}",
             "width": STANDALONE_WIDTH,
             "datasets": self.spec["datasets"] | {POINTS: points},
         }
@@ -79,20 +102,32 @@ LABELS = [entry.label for entry in PAIRS]
 
 
 def overview_charts(analysis: Analysis) -> list[Chart]:
-    """Return charts of the attacks' last steps: means, differences, perturbation size."""
+    """Return charts of the attacks' last steps: means, differences, perturbation size.
+
+    Args:
+        analysis: The analysis.
+
+    Returns:
+        Charts with at least one point: means; differences if there is a baseline; perturbation size
+        if there are two attacks or more.
+    """
     summaries, intervals = [s for s in analysis.summaries if s.view.final], analysis.intervals
     named = analysis.main_attacks
-    charts = [
-        means_chart(summaries, intervals),
-        energy_chart(summaries, intervals, analysis.group, named),
-    ]
+    charts = [means_chart(summaries, intervals)]
     if analysis.baseline is not None:
-        charts.insert(1, differences_chart(summaries, intervals, analysis.baseline))
+        charts.append(differences_chart(summaries, intervals, analysis.baseline))
+    if len(summaries) > 1:
+        charts.append(energy_chart(summaries, intervals, analysis.group, named))
     return [chart for chart in charts if chart.points]
 
 
 def means_chart(summaries: Sequence[AttackEstimates], intervals: IntervalsByMetric) -> Chart:
-    """Return a chart of the headline means with their intervals, a line per attack."""
+    """Return a chart of the headline means with their intervals, a line per attack.
+
+    Args:
+        summaries: The attacks, in order.
+        intervals: Values of all estimates, per metric.
+    """
     data = [
         point | {"attack": row.view.attack, "pairs": label}
         for row in summaries
@@ -115,9 +150,12 @@ def differences_chart(
 ) -> Chart:
     """Return a chart of paired differences to the baseline attack.
 
-    Attacks without a source are excluded: their large differences would hide all others.
+    Args:
+        summaries: The attacks; attacks without a difference, such as the baseline, are left out.
+        intervals: Values of all estimates, per metric.
+        baseline: The subtracted attack.
     """
-    summaries = [row for row in summaries if row.view.sourced and row.difference is not None]
+    summaries = [row for row in summaries if row.difference is not None]
     data = [
         point | {"attack": row.view.attack, "verdict": "beyond noise" if beyond else "within noise"}
         for row in summaries
@@ -130,9 +168,10 @@ def differences_chart(
     )
     zero = alt.Chart(alt.InlineData(values=[{"x": 0}])).mark_rule(strokeDash=[3, 3], color=GREY)
     layers = [zero.encode(x="x:Q"), _whiskers(base), _dots(base, ["attack:N", "verdict:N"])]
-    return _chart(
+    chart = _chart(
         f"Difference to {baseline}", VERDICTS, data, alt.layer(*layers), height=24 * len(order)
     )
+    return replace(chart, in_points=True)
 
 
 def energy_chart(
@@ -171,7 +210,15 @@ def energy_chart(
 
 
 def curve_charts(results: Results, analysis: Analysis) -> list[Chart]:
-    """Return charts of headline means over steps, per attack with iterates and per score."""
+    """Return charts of headline means over steps, per attack with iterates and per score.
+
+    Args:
+        results: The experiment.
+        analysis: The analysis.
+
+    Returns:
+        A chart per attack and score with two kept steps or more. All share their vertical limits.
+    """
     intervals = analysis.intervals
     runs: dict[tuple[str, str], list[tuple[int, AttackEstimates]]] = defaultdict(list)
     for row in analysis.summaries:

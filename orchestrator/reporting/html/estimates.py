@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import cache
 
 from segtransfer.results import PAIR_GROUPS, Results
-from segtransfer.results.views import mean_over_targets
 from segtransfer.statistics import Interval, Resampled, holm, pairs_of
 from segtransfer.tasks.metrics import METRICS
 
@@ -38,7 +37,16 @@ class Estimates:
         self._differences: set[int] = set()
 
     def cell(self, attack: str, source: str, target: str) -> int:
-        """Register a cell of a transfer matrix."""
+        """Register a cell of a transfer matrix.
+
+        Args:
+            attack: The name of an attack's variant.
+            source: The source model.
+            target: The target model.
+
+        Returns:
+            The index of the estimate.
+        """
 
         def cell(metric: str) -> Interval:
             interval = self._sample.cell(attack, source, target, metric)
@@ -47,7 +55,14 @@ class Estimates:
         return self._register(cell)
 
     def clean(self, target: str) -> int:
-        """Register a target's value on the clean images."""
+        """Register a target's value on the clean images.
+
+        Args:
+            target: The target model.
+
+        Returns:
+            The index of the estimate. Its value is 0 for metrics relative to the clean images.
+        """
 
         def clean(metric: str) -> Interval:
             if metric in ("drop", "ratio", "fooling"):  # relative to the clean images themselves
@@ -58,7 +73,15 @@ class Estimates:
         return self._register(clean)
 
     def mean(self, attack: str, group: str) -> int | None:
-        """Register the mean over a headline group; None if the group has no pair."""
+        """Register the mean over a headline group; None if the group has no pair.
+
+        Args:
+            attack: The name of an attack's variant.
+            group: A headline group of pairs.
+
+        Returns:
+            The index of the estimate, or None.
+        """
         pairs = self._pairs[group]
 
         def mean(metric: str) -> Interval:
@@ -67,18 +90,17 @@ class Estimates:
 
         return self._register(mean) if pairs else None
 
-    def mean_over_targets(self, attack: str) -> int:
-        """Register the mean over all targets of an attack without a source."""
-        pairs = [(self._results.sources[0], target) for target in self._results.targets]
-
-        def mean(metric: str) -> Interval:
-            interval = self._sample.mean(attack, pairs, metric)
-            return replace(interval, value=mean_over_targets(self._results, attack, metric))
-
-        return self._register(mean)
-
     def difference(self, attack: str, baseline: str, group: str) -> int | None:
-        """Register the paired difference of two attacks over a group; None without a pair."""
+        """Register the paired difference of two attacks over a group; None without a pair.
+
+        Args:
+            attack: The attack to subtract from.
+            baseline: The subtracted attack.
+            group: A headline group of pairs.
+
+        Returns:
+            The index of the estimate, or None.
+        """
         pairs = self._pairs[group]
         if not pairs:
             return None
@@ -109,7 +131,12 @@ class Estimates:
 
 
 def rounded(interval: Interval, beyond_noise: bool = False) -> RoundedInterval:
-    """Return an interval as printed: rounding once makes table, chart and text agree."""
+    """Return an interval as printed: rounding once makes table, chart and text agree.
+
+    Args:
+        interval: The interval, in percent; NaN bounds mean no interval.
+        beyond_noise: Whether a difference is beyond noise.
+    """
     low, high = (
         None if math.isnan(bound) else tenth(bound) for bound in (interval.low, interval.high)
     )
@@ -136,6 +163,10 @@ def _or_none(estimate: Callable[[str], Interval], metric: str) -> Interval | Non
 
 
 def spread(intervals: Sequence[RoundedInterval | None]) -> tuple[float, float] | None:
-    """Return the least and greatest value or bound of intervals; None if there is none."""
+    """Return the least and greatest value or bound of intervals; None if there is none.
+
+    Returns:
+        The least and the greatest number in percent, or None without a value.
+    """
     bounds = [b for interval in intervals if interval for b in interval[:3] if b is not None]
     return (min(bounds), max(bounds)) if bounds else None

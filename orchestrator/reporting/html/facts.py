@@ -30,10 +30,17 @@ class ModelView:
 
 @dataclass(frozen=True)
 class Download:
-    """A file in the page, as a data URI; ``bytes`` is its size."""
+    """A file in the page, as a data URI.
+
+    Attributes:
+        name: The file name.
+        about: The content, in a few words.
+        uri: The file as a data URI.
+        bytes: The size of the file.
+    """
 
     name: str
-    what: str
+    about: str
     uri: str
     bytes: int
 
@@ -47,8 +54,8 @@ def what_was_run(results: Results) -> str:
         f"{_count(len(results.manifest.settings.attacks), 'attack')} at eps "
         f"{', '.join(map(strength_text, eps))} made adversarial examples (AEs) of "
         f"{_count(len(results.image_ids), 'image')} of {results.manifest.dataset} on "
-        f"{_count(len(sources), 'source model')}; the very same 8-bit images were scored on "
-        f"{scored}, {len(results.classes)} classes."
+        f"{_count(len(sources), 'source model')}. The same 8-bit images were scored on "
+        f"{scored}, with {len(results.classes)} classes."
     )
 
 
@@ -56,6 +63,14 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
     """Return sentences about transfer: mean mIoU over the pairs of the transfer group.
 
     Only main attacks count: other iterates are the same perturbations at other steps or energies.
+
+    Args:
+        results: The experiment.
+        analysis: Its analysis.
+
+    Returns:
+        Up to three sentences: the strongest attack, its difference to the baseline, the floor of
+        noise. None without a measured mean.
     """
     miou, column = analysis.intervals["miou"], PAIR_GROUPS.index(analysis.group)
     known = [
@@ -74,7 +89,7 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
     tied = [attack for attack in analysis.least if attack != best.view.attack]
     claim = "has the lowest mean mIoU, within noise of " + " and ".join(tied)
     sentences = [
-        f"On {pairs} pairs, {best.view.attack} {claim if tied else 'leaves the least mean mIoU'}: "
+        f"On {pairs} pairs, {best.view.attack} {claim if tied else 'has the lowest mean mIoU'}: "
         f"{interval_text(value)} percent, a drop of {drop} points (95 % intervals)."
     ]
     difference = None if best.difference is None else miou[best.difference]
@@ -83,17 +98,25 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
         if any(warning.kind == "one schedule group" for warning in results.warnings):
             verdict = NO_VERDICT
         gain = interval_text(difference, signed=True)
-        sentences.append(f"Against {analysis.baseline} that is {gain}, {verdict}.")
+        sentences.append(f"The difference to {analysis.baseline} is {gain} points, {verdict}.")
     floor = [(mean, row) for mean, _, row in known if not row.view.sourced]
     sentences += [
-        f"Without any model, {row.view.attack} leaves {interval_text(mean)}."
+        f"On the same pairs {row.view.attack}, made without a model, has {interval_text(mean)}."
         for mean, row in floor[:1]
     ]
     return sentences
 
 
 def interval_text(interval: RoundedInterval | None, signed: bool = False) -> str:
-    """Return a value with its interval in words, or "not measured"."""
+    """Return a value with its interval in words, or "not measured".
+
+    Args:
+        interval: The interval; None for a missing value.
+        signed: Whether positive numbers get a plus sign.
+
+    Returns:
+        For example ``39.1 (34.4 to 43.7)``; without bounds the value alone.
+    """
     if interval is None:
         return NOT_MEASURED
     value, low, high, _ = interval
@@ -104,19 +127,29 @@ def interval_text(interval: RoundedInterval | None, signed: bool = False) -> str
 
 
 def decimal(value: float, signed: bool = False) -> str:
-    """Return a number with one decimal and a typographic minus sign."""
+    """Return a number with one decimal and a typographic minus sign.
+
+    Args:
+        value: The number.
+        signed: Whether a number without a minus sign, 0 too, gets a plus sign.
+    """
     return f"{value:{'+' if signed else ''}.1f}".replace("-", "−")
 
 
 def spoken_interval(interval: RoundedInterval | None) -> str:
-    """Return the interval as a screen reader speaks it after the value; empty without one."""
+    """Return the interval as a screen reader speaks it after the value; empty without bounds."""
     if interval is None or interval[1] is None or interval[2] is None:
         return ""
     return f", 95 % interval {decimal(interval[1])} to {decimal(interval[2])}"
 
 
 def fixed_text(value: float, name: str) -> str:
-    """Return a value of a fixed column with the digits of its column."""
+    """Return a value of a fixed column with the digits of its column.
+
+    Args:
+        value: The number; NaN is a dash.
+        name: The name of the column, which sets the decimals.
+    """
     if math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -151,7 +184,11 @@ def configuration(results: Results) -> str:
 
 
 def models(results: Results) -> list[ModelView]:
-    """Return the experiment's models with backbone, role and fingerprint."""
+    """Return the experiment's models with backbone, role and fingerprint.
+
+    Returns:
+        A row per model of the manifest, members of ensembles included.
+    """
 
     def role(name: str) -> str:
         roles = ["source"] * (name in results.sources) + ["target"] * (name in results.targets)
@@ -163,17 +200,27 @@ def models(results: Results) -> list[ModelView]:
     ]
 
 
+def setting(results: Results) -> list[tuple[str, str]]:
+    """Return name and value of the seed, the numerics and the store."""
+    return [
+        ("Seed", str(results.manifest.settings.seed)),
+        ("Numerics", json.dumps(results.manifest.spec["numerics"])),
+        ("Store", results.store.location),
+    ]
+
+
 def provenance(results: Results) -> list[tuple[str, str]]:
-    """Return name and value of every part of the results' origin."""
+    """Return name and value of the hashes and versions behind the results, in a fixed order.
+
+    Experiment, digest, data, seed, numerics and store are of the results; the code of the page, the
+    commit and the versions are of this process.
+    """
     manifest = results.manifest
     origin = [
         ("Experiment key", results.identity),
         ("Results digest", results.digest),
         ("Data hash", hashlib.sha256("".join(manifest.shards).encode()).hexdigest()),
         ("Code of this page", code_hash()),
-        ("Seed", str(manifest.settings.seed)),
-        ("Numerics", json.dumps(manifest.spec["numerics"])),
-        ("Store", results.store.location),
     ]
     if sha := commit():
         origin.append(("Commit", sha))
@@ -181,7 +228,12 @@ def provenance(results: Results) -> list[tuple[str, str]]:
 
 
 def downloads(results: Results) -> list[Download]:
-    """Return the cells as Parquet and CSV, and the resolved spec."""
+    """Return the cells as Parquet and CSV, and the resolved spec.
+
+    Returns:
+        Three files as data URIs: ``results.parquet`` (exact), ``results.csv`` (four decimals),
+        ``experiment.yaml``.
+    """
     frame, parquet = results.frame(), io.BytesIO()
     frame.to_parquet(parquet, index=False)
     csv = frame.to_csv(index=False, float_format="%.4f").encode()
@@ -194,9 +246,9 @@ def downloads(results: Results) -> list[Download]:
     ]
 
 
-def _download(name: str, what: str, kind: str, content: bytes) -> Download:
+def _download(name: str, about: str, kind: str, content: bytes) -> Download:
     uri = f"data:{kind};base64,{base64.b64encode(content).decode()}"
-    return Download(name, what, uri, len(content))
+    return Download(name, about, uri, len(content))
 
 
 def _count(number: int, noun: str, plural: str = "") -> str:

@@ -78,7 +78,7 @@ def draw_gallery(results: Results, budget: int = GALLERY_BYTES) -> list[dict[str
 
 
 def _chosen(reader: ExperimentReader) -> Iterator[ImageResults]:
-    """Yield images spread evenly over the data, read one by one."""
+    """Yield images spread evenly over the data, and read each on its own."""
     names = reader.manifest.shards
     count = min(MOST_IMAGES, len(names))
     even = [names[number * len(names) // count] for number in range(count)]
@@ -149,7 +149,15 @@ def _picture(results: Results, image: ImageResults, scale: float) -> dict[str, A
 
 
 def photo(image: np.ndarray, scale: float) -> str:
-    """Return an RGB image, uint8 3 x H x W, as a lossy data URI."""
+    """Return an RGB image, uint8 3 x H x W, as a lossy data URI.
+
+    Args:
+        image: The image.
+        scale: The factor of both sides, at most 1.
+
+    Returns:
+        A data URI of WebP.
+    """
     picture = resized(rgb(image), scale, Image.Resampling.LANCZOS)
     return _uri(picture, "webp", quality=78, method=2)
 
@@ -158,6 +166,11 @@ def class_map(results: Results, indices: np.ndarray, scale: float) -> str:
     """Return class indices H x W in the data set's palette as a lossless data URI.
 
     Index 255, not labelled, is black.
+
+    Args:
+        results: The experiment, whose palette colours the classes.
+        indices: Class indices, uint8 H x W.
+        scale: The factor of both sides, at most 1.
     """
     picture = resized(Image.fromarray(indices), scale, NEAREST)
     # WebP needs half the bytes of a PNG with a palette.
@@ -166,10 +179,12 @@ def class_map(results: Results, indices: np.ndarray, scale: float) -> str:
 
 
 def rgb(image: np.ndarray) -> Image.Image:
+    """Return an image uint8 3 x H x W, RGB, as a picture."""
     return Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
 
 
 def resized(picture: Image.Image, scale: float, resample: Image.Resampling) -> Image.Image:
+    """Return a picture with both sides times ``scale``; the picture itself at scale 1."""
     if scale == 1:
         return picture
     width, height = (max(1, round(edge * scale)) for edge in picture.size)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from segtransfer.reporting.html.gallery import NEAREST, resized, rgb
 from segtransfer.reporting.html.page import HERE, environment
 from segtransfer.reporting.panels import AMPLIFICATION, amplified_difference, colour
 from segtransfer.results import Results
-from segtransfer.results.text import row_name, rows
+from segtransfer.results.text import row_name, rows, settings
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.memory import return_freed_memory
@@ -47,7 +48,7 @@ class Pictures:
     Attributes:
         name: The id of the image.
         folder: The folder of the files.
-        scale: The size of the pictures over that of the image.
+        scale: The size of the pictures over the size of the image.
         files: Path from the pages by row and column: ``image``, ``perturbation``, or a target.
         right: Percentage of right pixels by row and target.
     """
@@ -162,6 +163,12 @@ def _write_page(
         pictures=pictures,
         lines=names,
         number=number,
+        words={attack: settings(results, attack) for attack in results.attacks},
+        white_box={
+            pair
+            for pair in product(results.sources, results.targets)
+            if results.group(*pair) == "diagonal"
+        },
         amplification=AMPLIFICATION,
         palette=[f"#{bytes(shade).hex()}" for shade in results.manifest.palette],
     )

@@ -88,7 +88,7 @@ def _items(store: Store, root: Path) -> Iterator[IndexItem]:
             yield _unreported(store, identity, info.mtime_ns / 1e9)
     for identity in sorted(searched):
         if ("search", identity) not in known:
-            state = "no report: the search has not ended; its command with --resume goes on"
+            state = "no report: the search has not ended; resume it by its command with --resume"
             yield _bare("search", store, identity, f"search {identity[:12]}", state)
 
 

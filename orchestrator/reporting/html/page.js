@@ -14,20 +14,22 @@
   const bounds = ([, low, high], signed) =>
     low === null ? "" : `${decimal(low, signed)} to ${decimal(high, signed)}`;
 
-  /** Colour a cell by a percentage, its text in whichever of black and white is easier to read. */
-  function paint(cell, value) {
+  /** Colour a cell by a percentage: dark if the attack is strong. The text is black or white. */
+  function paint(cell, value, { lower, scale: [low, high] }) {
     cell.classList.toggle("missing", value === null);
     if (value === null) {
-      cell.style.background = cell.style.color = "";
+      cell.style.backgroundColor = cell.style.color = "";
       return;
     }
-    const shade = data.shades[Math.min(255, Math.max(0, Math.floor(value * 2.56)))];
-    cell.style.background = shade[0];
+    const share = (value - low) / (high - low);
+    const place = Math.floor((lower ? share : 1 - share) * data.shades.length);
+    const shade = data.shades[Math.min(data.shades.length - 1, Math.max(0, place))];
+    cell.style.backgroundColor = shade[0];
     cell.style.color = shade[1];
   }
 
   function fillCell(cell, figures) {
-    paint(cell, figures && figures[0]);
+    paint(cell, figures && figures[0], data.metrics[metric]);
     cell.firstChild.data = figures ? decimal(figures[0]) : data.notMeasured;
     const said = figures && bounds(figures) ? `, 95 % interval ${bounds(figures)}` : "";
     cell.querySelector(".sr").textContent = said + (cell.classList.contains("own") ? ", white-box" : "");
@@ -49,14 +51,19 @@
 
   function choose(name) {
     metric = name;
-    const { label, meaning, lower } = data.metrics[name];
+    const { label, meaning, lower, scale } = data.metrics[name];
+    byId("low").textContent = scale[lower ? 0 : 1];
+    byId("high").textContent = scale[lower ? 1 : 0];
     for (const place of placed) {
       const figures = data.figures[name][place.dataset.n];
       (place.classList.contains("cell") ? fillCell : fillNumber)(place, figures);
     }
-    for (const unit of all("[data-unit]")) unit.textContent = `${label}, ${name === "drop" ? "points" : "%"}`;
+    for (const place of all("[data-unit]")) {
+      const unit = place.dataset.unit || (name === "drop" ? "points" : "%");
+      place.textContent = `${label}, ${unit}`;
+    }
     const better = document.createElement("b");
-    better.textContent = `${lower ? "Lower" : "Higher"}: the attack works better.`;
+    better.textContent = `${lower ? "Lower" : "Higher"} values and darker cells: a stronger attack.`;
     byId("meaning").replaceChildren(`${meaning} `, better);
     for (const view of charts) view.signal("metric", name).runAsync();
     for (const table of all("table.sortable")) sortAgain(table);
@@ -72,10 +79,13 @@
 
   function headOf(cell) {
     const table = cell.closest("table");
+    const row = cell.parentNode;
+    const name = row.cells[0].querySelector("b").textContent;
+    const { attack } = row.dataset;
     return {
-      attack: table.caption.querySelector("strong").textContent,
-      source: cell.parentNode.cells[0].textContent,
-      target: table.tHead.rows[0].cells[cell.cellIndex].textContent,
+      attack,
+      source: name === attack ? "" : `${name} → `,
+      target: [...table.tHead.rows].at(-1).cells[cell.cellIndex].textContent,
       clean: data.figures[metric][table.querySelector(".clean tr").cells[cell.cellIndex].dataset.n],
     };
   }
@@ -89,9 +99,9 @@
   function showReadout(cell) {
     const figures = data.figures[metric][cell.dataset.n];
     const { attack, source, target, clean } = headOf(cell);
-    const onClean = cell.closest("tbody").classList.contains("clean");
+    const onClean = attack === undefined;
     const { label } = data.metrics[metric];
-    const lines = [line("span", onClean ? `${target}, clean images` : `${attack}: ${source} → ${target}`)];
+    const lines = [line("span", onClean ? `${target}, clean images` : `${attack}: ${source}${target}`)];
     lines.push(line("b", figures ? `${label} ${decimal(figures[0])}` : data.notMeasured));
     if (figures && bounds(figures)) lines.push(line("span", `95 % interval ${bounds(figures)}`));
     if (figures && clean && !onClean && ["miou", "aacc", "macc"].includes(metric)) {
@@ -136,7 +146,7 @@
     table.setAttribute("role", "grid");
     const cells = all(".cell", table);
     cells.forEach((cell, place) => (cell.tabIndex = place ? -1 : 0));
-    const rows = [...table.rows].slice(1);
+    const rows = [...table.tBodies].flatMap((body) => [...body.rows]);
     table.addEventListener("keydown", (event) => move(event, rows));
     for (const kind of ["focusin", "pointerover"]) {
       table.addEventListener(kind, (event) => {
@@ -148,6 +158,26 @@
   }
   document.addEventListener("keydown", (event) => event.key === "Escape" && hideReadout());
   addEventListener("scroll", hideReadout, { passive: true });
+
+  // Tables wider than the window ----------------------------------------------------------------
+
+  function showEdges(box, hint) {
+    const left = box.scrollLeft > 1;
+    const right = box.scrollLeft + box.clientWidth < box.scrollWidth - 1;
+    box.classList.toggle("more-left", left);
+    box.classList.toggle("more-right", right);
+    hint.hidden = !left && !right;
+  }
+
+  for (const box of all(".scroll")) {
+    const hint = line("p", "This table scrolls sideways ↔");
+    hint.className = "hint";
+    box.before(hint);
+    const show = () => showEdges(box, hint);
+    box.addEventListener("scroll", show, { passive: true });
+    new ResizeObserver(show).observe(box);
+    show();
+  }
 
   // Sorting -------------------------------------------------------------------------------------
 
@@ -225,7 +255,7 @@
       const { k, t } = cell.dataset;
       const value = attacked[t] ? attacked[t][k] : null;
       const clean = data.classes.clean[t] ? data.classes.clean[t][k] : null;
-      paint(cell, value);
+      paint(cell, value, { lower: true, scale: [0, 100] });
       cell.replaceChildren(value === null ? "–" : decimal(value));
       if (clean !== null) cell.append(line("small", decimal(clean)));
     }
@@ -280,7 +310,7 @@
       "",
       tile("Clean", picture(shown.clean, `Image ${shown.name}, clean`, "photo")),
       tile(`Adversarial: ${by}`, picture(made.image, `Image ${shown.name} under ${by}`, "photo")),
-      tile("Perturbation, amplified", picture(made.perturbation, `Perturbation by ${by}, amplified`)),
+      tile(`Perturbation × ${data.amplification}`, picture(made.perturbation, `Perturbation by ${by}`)),
       tile("Label", picture(shown.label, `Label of image ${shown.name}`)),
     );
     const predictions = data.targets.map((target, place) => {
@@ -288,12 +318,12 @@
       const attacked = made.predictions[place];
       const right = [clean, attacked].map((p) => (p ? `${p[1]} %` : "–")).join(" → ");
       return tile(
-        `${target}: ${right} of pixels right`,
+        `${target}: ${right} correct`,
         picture(clean?.[0], `Prediction of ${target} on the clean image`),
         picture(attacked?.[0], `Prediction of ${target} under ${by}`),
       );
     });
-    const title = line("p", "Predictions of every target: on the clean image, and on the AE.");
+    const title = line("p", "Predictions of every target, on the clean image (left) and on the AE (right), with the share of labelled pixels that have the label's class.");
     title.className = "note";
     byId("gallery").replaceChildren(first, title, tiles("pairs", ...predictions));
   }
@@ -333,7 +363,7 @@
   }
 
   function showTheme() {
-    byId("theme").setAttribute("aria-pressed", isDark());
+    byId("theme").textContent = isDark() ? "Switch to light" : "Switch to dark";
   }
 
   byId("theme").addEventListener("click", () => {

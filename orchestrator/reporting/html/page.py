@@ -1,7 +1,7 @@
 """Page of an experiment: its template, and the content of every section."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from markupsafe import Markup
 from segtransfer.experiment.provenance import command
 from segtransfer.reporting.html import charts, facts
 from segtransfer.reporting.html.analysis import Analysis, analyse
-from segtransfer.reporting.html.colours import paint, shades
-from segtransfer.reporting.html.estimates import METRIC_CHOICES
+from segtransfer.reporting.html.estimates import METRIC_CHOICES, RoundedInterval
 from segtransfer.reporting.html.gallery import draw_gallery
 from segtransfer.reporting.html.tables import FIXED_COLUMNS, class_values
 from segtransfer.reporting.panels import AMPLIFICATION
+from segtransfer.reporting.shading import Shading, shades, shading_of
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.published import published_line
 from segtransfer.results.text import HEADLINES, NO_PAIR, NOT_MEASURED, row_name, rows
@@ -26,7 +26,15 @@ LONGEST_COLUMN_HEAD = 10  # characters of a model's name, if there are more than
 
 
 def write_page(results: Results, path: Path) -> Path:
-    """Write the page of an experiment to ``path``."""
+    """Write the page of an experiment to ``path``.
+
+    Args:
+        results: The experiment.
+        path: The file, which is replaced.
+
+    Returns:
+        ``path``.
+    """
     path.write_text(draw_page(results), encoding="utf-8")
     return path
 
@@ -36,8 +44,15 @@ def draw_page(results: Results) -> str:
 
     The page holds every number for every metric. Its template escapes all names, because specs and
     files of others can contain markup.
+
+    Args:
+        results: The experiment, with or without missing cells.
+
+    Returns:
+        HTML without external resources: style, scripts, data and pictures are within it.
     """
     analysis, gallery = analyse(results), draw_gallery(results)
+    scales = {metric: shading_of(results, metric) for metric in METRIC_CHOICES}
     overview = charts.overview_charts(analysis)
     curves = charts.curve_charts(results, analysis)
     return (
@@ -55,7 +70,8 @@ def draw_page(results: Results) -> str:
             curves=curves,
             gallery=gallery,
             amplification=AMPLIFICATION,
-            data=_script_data(results, analysis, [*overview, *curves], gallery),
+            scale=scales["miou"],
+            data=_script_data(results, analysis, [*overview, *curves], gallery, scales),
             **_introduction(results, analysis),
             **_origin(results, analysis),
             **_layout(results),
@@ -69,6 +85,7 @@ def _script_data(
     analysis: Analysis,
     drawn: Sequence[charts.Chart],
     gallery: Sequence[dict[str, Any]],
+    scales: Mapping[str, Shading],
 ) -> dict[str, Any]:
     """Return the JSON that ``page.js`` reads."""
     return {
@@ -77,6 +94,7 @@ def _script_data(
                 "label": metric.label,
                 "meaning": metric.meaning,
                 "lower": metric.lower_fools_more,
+                "scale": [scales[name].low, scales[name].high],
             }
             for name, metric in METRIC_CHOICES.items()
         },
@@ -90,6 +108,7 @@ def _script_data(
         ],
         "classes": class_values(results),
         "gallery": gallery,
+        "amplification": AMPLIFICATION,
         "notMeasured": NOT_MEASURED,
     }
 
@@ -113,6 +132,7 @@ def _origin(results: Results, analysis: Analysis) -> dict[str, Any]:
         "models": facts.models(results),
         "costs": [row.view for row in analysis.summaries if row.view.attack in main],
         "configuration": facts.configuration(results),
+        "setting": facts.setting(results),
         "provenance": facts.provenance(results),
         "command": command(),
         "written": datetime.now(UTC).strftime("%-d %B %Y, %H:%M UTC"),
@@ -123,9 +143,10 @@ def _layout(results: Results) -> dict[str, Any]:
     """Return colours, the direction of column heads, and a matrix's width in pixels."""
     columns, longest = len(results.targets), max(map(len, results.targets))
     tall = columns > 3 and longest > LONGEST_COLUMN_HEAD
-    names = 20 + 7 * max(len("source ↓ target →") - 4, *map(len, results.sources))
+    names = 20 + 7 * max(len("source model ↓"), *map(len, [*results.sources, *results.attacks]))
     return {
         "tall": tall,
+        "columns": columns,
         "width": max(300, names + columns * (54 if tall else 70)),
         "shades": [shade for shade, _ in shades()],
         "palette": [Markup("#") + bytes(colour).hex() for colour in results.manifest.palette],
@@ -144,6 +165,18 @@ def _assets() -> dict[str, Markup]:
 def _script(code: str) -> Markup:
     """Return code for a script element, without a sequence that would end the element."""
     return Markup(code.replace("</script", r"<\/script").replace("<!--", r"<\!--"))
+
+
+def paint(interval: RoundedInterval | None, scale: Shading) -> Markup:
+    """Return the style attribute of a cell; empty for a missing value.
+
+    Args:
+        interval: The value of the cell in percent.
+        scale: The colour scale of the metric.
+    """
+    if interval is None:
+        return Markup("")
+    return Markup(' style="background-color:{};color:{}"').format(*scale.of(interval[0]))
 
 
 def environment() -> Environment:

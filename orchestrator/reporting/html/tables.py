@@ -1,40 +1,44 @@
 """Tables of the page: views of the results, with the indices of their estimates."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from segtransfer.experiment.task import CLEAN
 from segtransfer.reporting.html.estimates import Estimates, percent
+from segtransfer.reporting.matrix_tables import MatrixTable, TableRow, matrix_tables
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.text import rows
 from segtransfer.results.views import (
     AttackSummary,
     HeadlineMean,
-    MatrixRow,
     TransferMatrix,
     attack_summary,
     baseline_of,
     main_attacks,
     transfer_group,
-    transfer_matrix,
 )
+
+Numbers = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class MatrixEstimates:
-    """A transfer matrix, and the estimates of its numbers.
+    """A table of matrices, and the index of the estimate of each number.
 
     Attributes:
-        view: The matrix.
+        table: The table.
         clean: Estimates on the clean images, per target.
-        rows: A row of the matrix and an estimate per cell.
-        headlines: A headline mean and its estimate; None if its group has no pair.
+        references: The rows of attacks without a source model, with an estimate per cell.
+        sections: The other rows, with an estimate per cell.
+        headlines: Per matrix, its headline means and their estimates.
     """
 
-    view: TransferMatrix
-    clean: tuple[int, ...]
-    rows: tuple[tuple[MatrixRow, tuple[int, ...]], ...]
-    headlines: tuple[tuple[HeadlineMean, int | None], ...]
+    table: MatrixTable
+    clean: Numbers
+    references: tuple[tuple[TableRow, Numbers], ...]
+    sections: tuple[tuple[tuple[TableRow, Numbers], ...], ...]
+    headlines: tuple[tuple[TransferMatrix, tuple[tuple[HeadlineMean, int | None], ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ FIXED_COLUMNS = (
     (
         "forward_equivalents",
         "Cost",
-        "forward equivalents an image: pixels seen over those of one forward at its own size",
+        "forward equivalents per image: pixels seen over the pixels of a forward at the image's "
+        "own size",
     ),
     ("seconds", "Seconds", "inside models, over all sources and images"),
 )
@@ -70,37 +75,61 @@ FIXED_COLUMNS = (
 def matrices(
     results: Results, estimates: Estimates
 ) -> tuple[list[MatrixEstimates], list[MatrixEstimates]]:
-    """Return the matrices of the main attacks, and of all other iterates and scores."""
-    clean = tuple(estimates.clean(target) for target in results.targets)
+    """Return the tables of the main attacks, and of all other iterates and scores.
+
+    Args:
+        results: The experiment.
+        estimates: The registry in which every number is registered.
+
+    Returns:
+        The tables of the main attacks, and the tables of others, each below the attacks without a
+        source.
+    """
+    clean = {target: estimates.clean(target) for target in results.targets}
     main = main_attacks(results)
     others = [attack for attack in results.attacks if attack not in main]
-    drawn, more = (
-        [_matrix(transfer_matrix(results, attack), estimates, clean) for attack in attacks]
-        for attacks in (main, others)
-    )
-    return drawn, more
+
+    def estimated(attacks: list[str]) -> list[MatrixEstimates]:
+        return [_estimated(table, estimates, clean) for table in matrix_tables(results, attacks)]
+
+    references = [attack for attack in main if not results.needs_source(attack)]
+    return estimated(main), estimated([*references, *others]) if others else []
 
 
-def _matrix(view: TransferMatrix, estimates: Estimates, clean: tuple[int, ...]) -> MatrixEstimates:
-    def headline(mean: HeadlineMean) -> int | None:
-        if mean.group is None:
-            return estimates.mean_over_targets(view.attack)
-        return estimates.mean(view.attack, mean.group)
+def _estimated(
+    table: MatrixTable, estimates: Estimates, clean: Mapping[str, int]
+) -> MatrixEstimates:
+    """Register every number of a table."""
 
-    headlines = tuple((mean, headline(mean)) for mean in view.headlines)
+    def row(shown: TableRow) -> tuple[TableRow, Numbers]:
+        cells = (estimates.cell(shown.attack, shown.source, c.target) for c in shown.cells)
+        return shown, tuple(cells)
+
+    def means(view: TransferMatrix) -> tuple[tuple[HeadlineMean, int | None], ...]:
+        return tuple(
+            (mean, estimates.mean(view.attack, mean.group) if mean.group else None)
+            for mean in view.headlines
+        )
+
     return MatrixEstimates(
-        view=view,
-        clean=clean,
-        rows=tuple(
-            (row, tuple(estimates.cell(view.attack, row.source, c.target) for c in row.cells))
-            for row in view.rows
-        ),
-        headlines=headlines,
+        table=table,
+        clean=tuple(clean[target] for target in table.targets),
+        references=tuple(map(row, table.references)),
+        sections=tuple(tuple(map(row, section)) for section in table.sections),
+        headlines=tuple((view, means(view)) for view in table.views),
     )
 
 
 def summarise(results: Results, estimates: Estimates) -> list[AttackEstimates]:
-    """Return a row per attack: perturbation, cost, headline means, difference to the baseline."""
+    """Return a row per attack: perturbation, cost, headline means, difference to the baseline.
+
+    Args:
+        results: The experiment.
+        estimates: The registry in which every number is registered.
+
+    Returns:
+        A row per variant of an attack, in the order of the experiment.
+    """
     baseline, group = baseline_of(results), transfer_group(results)
     summaries = []
     for attack in results.attacks:
@@ -121,7 +150,7 @@ def class_values(results: Results) -> dict[str, Any]:
 
     Returns:
         ``clean`` per target and class, ``attacks`` per main attack, row, target and class. None
-        stands for a missing cell or a class that does not occur.
+        means a missing cell or a class without pixels.
     """
     return {
         "clean": [_classes(results, CLEAN, None, target) for target in results.targets],

@@ -6,6 +6,7 @@ from segtransfer.reporting.studies.marks import (
     ATTACK_COLOURS,
     SCORE_OPACITY,
     bars,
+    headed,
     points,
     tidy,
     zero,
@@ -19,9 +20,14 @@ from segtransfer.studies.study import COMPARED_ATTACKS
 BAR_WIDTH = 0.19
 
 
-def draw_heads(numbers: heads.Heads) -> Figure:
-    """Draw the mean drop per kind of pair of models."""
-    figure = Figure(figsize=(7.6, 3.7), layout="constrained")
+def draw_heads(numbers: heads.Heads, heading: str) -> Figure:
+    """Draw the mean drop per kind of pair of models.
+
+    Args:
+        numbers: The numbers of the study.
+        heading: The heading of the figure.
+    """
+    figure = headed(heading, (7.6, 3.7))
     axes = figure.subplots()
     looks = [(attack, score) for attack in COMPARED_ATTACKS for score in SCORES]
     for number, (attack, score) in enumerate(looks):
@@ -37,10 +43,15 @@ def draw_heads(numbers: heads.Heads) -> Figure:
     return figure
 
 
-def draw_twins(numbers: twins.Twinned) -> Figure:
-    """Draw the gain of dynamic scaling over PGD on both twins, a panel per kind and role."""
+def draw_twins(numbers: twins.Twinned, heading: str) -> Figure:
+    """Draw the gain of dynamic scaling over PGD on both twins, a panel per kind and role.
+
+    Args:
+        numbers: The numbers of the study.
+        heading: The heading of the figure.
+    """
     panels = [(kind, role) for kind in numbers.kinds for role in kind.roles]
-    figure = Figure(figsize=(3.5 * len(panels) + 0.4, 2.6), layout="constrained")
+    figure = headed(heading, (3.5 * len(panels) + 0.4, 2.6))
     row = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
     for axes, (kind, role) in zip(row, panels, strict=True):
         first, second = twins.TWINS[kind.name]
@@ -59,10 +70,15 @@ def draw_twins(numbers: twins.Twinned) -> Figure:
     return figure
 
 
-def draw_sizes(numbers: object_size.Sizes) -> Figure:
-    """Draw the drop in recall per object size under raw AEs, a panel per headline group."""
+def draw_sizes(numbers: object_size.Sizes, heading: str) -> Figure:
+    """Draw the drop in recall per object size under raw AEs, a panel per headline group.
+
+    Args:
+        numbers: The numbers of the study.
+        heading: The heading of the figure.
+    """
     groups = [g for g in PAIR_GROUPS if any(bar.group == g for bar in numbers.bars)]
-    figure = Figure(figsize=(3.0 * len(groups) + 0.6, 3.6), layout="constrained")
+    figure = headed(heading, (3.0 * len(groups) + 0.6, 3.6))
     row = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     names = [
         f"{name}\n({area:.0f} px)"
@@ -86,9 +102,15 @@ def draw_sizes(numbers: object_size.Sizes) -> Figure:
     return figure
 
 
-def draw_ablation(numbers: ablation.Ablation) -> Figure:
-    """Draw the gain of every variant over default dynamic scaling and over PGD."""
-    figure = Figure(figsize=(8.4, 0.27 * len(numbers.variants) + 1.6), layout="constrained")
+def draw_ablation(numbers: ablation.Ablation, heading: str) -> Figure:
+    """Draw the gain of every variant over default dynamic scaling and over PGD.
+
+    Args:
+        numbers: The numbers of the study; the label of a variant has the RMS of its perturbation in
+            levels.
+        heading: The heading of the figure.
+    """
+    figure = headed(heading, (8.4, 0.27 * len(numbers.variants) + 1.6))
     row = figure.subplots(1, 2, sharey=True)
     names = [f"{v.name} ({v.rms:.2f})" for v in numbers.variants]
     panels = (

@@ -6,6 +6,7 @@ from segtransfer.reporting.studies.marks import (
     ATTACK_COLOURS,
     LINE_STYLES,
     curve,
+    headed,
     tidy,
     zero,
 )
@@ -15,10 +16,15 @@ from segtransfer.studies import eps, overfitting
 from segtransfer.studies.study import COMPARED_ATTACKS
 
 
-def draw_overfitting(numbers: overfitting.Overfitting) -> Figure:
-    """Draw mIoU over steps, a panel per headline group."""
+def draw_overfitting(numbers: overfitting.Overfitting, heading: str) -> Figure:
+    """Draw mIoU over steps, a panel per headline group.
+
+    Args:
+        numbers: The numbers of the study.
+        heading: The heading of the figure.
+    """
     groups = [g for g in PAIR_GROUPS if any(c.group == g for c in numbers.curves)]
-    figure = Figure(figsize=(3.3 * len(groups) + 0.6, 3.7), layout="constrained")
+    figure = headed(heading, (3.3 * len(groups) + 0.6, 3.7))
     row = figure.subplots(1, len(groups), squeeze=False)[0]
     for axes, group in zip(row, groups, strict=True):
         for run in (c for c in numbers.curves if c.group == group):
@@ -40,10 +46,15 @@ def _tick(step: int) -> str:
     return "" if step in (60, 80) else str(step)
 
 
-def draw_sweep(numbers: eps.Sweep) -> Figure:
-    """Draw the drop over eps per headline group, and gains in the group of the verdict."""
+def draw_sweep(numbers: eps.Sweep, heading: str) -> Figure:
+    """Draw the drop over eps per headline group, and gains in the group of the verdict.
+
+    Args:
+        numbers: The numbers of the study; eps is on a logarithmic axis.
+        heading: The heading of the figure.
+    """
     groups = [g for g in PAIR_GROUPS if any(line.group == g for line in numbers.lines)]
-    figure = Figure(figsize=(3.0 * (len(groups) + 1) + 0.6, 3.7), layout="constrained")
+    figure = headed(heading, (3.0 * (len(groups) + 1) + 0.6, 3.7))
     row = figure.subplots(1, len(groups) + 1, squeeze=False)[0]
     for axes, group in zip(row[:-1], groups, strict=True):
         for line in (sweep for sweep in numbers.lines if sweep.group == group):

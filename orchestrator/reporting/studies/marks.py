@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from segtransfer.statistics import Interval
 
@@ -18,8 +19,27 @@ LINE_STYLES = {"raw": "-", "eps*sign": "--"}
 SCORE_OPACITY = {"raw": 1.0, "eps*sign": 0.45}
 
 
+def headed(heading: str, size: tuple[float, float]) -> Figure:
+    """Return an empty figure of a size in inches below its heading.
+
+    Args:
+        heading: The heading, of one line or more.
+        size: Width and height of the figure.
+    """
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(heading, fontsize=10, parse_math=False)
+    return figure
+
+
 def curve(axes: Axes, x: Sequence[float], values: Sequence[Interval], **style: Any) -> None:
-    """Draw a line with intervals."""
+    """Draw a line with intervals.
+
+    Args:
+        axes: The axes.
+        x: The places of the values.
+        values: The values with their 95 % intervals.
+        **style: Options of ``Axes.errorbar``.
+    """
     errors = [[v.value - v.low for v in values], [v.high - v.value for v in values]]
     axes.errorbar(
         x, [v.value for v in values], yerr=errors, marker="o", markersize=3, linewidth=1.3,
@@ -28,13 +48,27 @@ def curve(axes: Axes, x: Sequence[float], values: Sequence[Interval], **style: A
 
 
 def bars(axes: Axes, x: Sequence[float], values: Sequence[Interval], **style: Any) -> None:
-    """Draw vertical bars with intervals."""
+    """Draw vertical bars with intervals.
+
+    Args:
+        axes: The axes.
+        x: The middles of the bars.
+        values: The values with their 95 % intervals.
+        **style: Options of ``Axes.bar``.
+    """
     errors = [[v.value - v.low for v in values], [v.high - v.value for v in values]]
     axes.bar(x, [v.value for v in values], yerr=errors, capsize=2, error_kw={"lw": 1}, **style)
 
 
 def points(axes: Axes, y: Sequence[float], values: Sequence[Interval], **style: Any) -> None:
-    """Draw values on a horizontal scale, with intervals, at heights ``y``."""
+    """Draw values on a horizontal scale, with intervals, at heights ``y``.
+
+    Args:
+        axes: The axes.
+        y: The heights.
+        values: The values with their 95 % intervals.
+        **style: Options of ``Axes.errorbar``.
+    """
     errors = [[v.value - v.low for v in values], [v.high - v.value for v in values]]
     axes.errorbar(
         [v.value for v in values], y, xerr=errors, linestyle="none", marker="o", markersize=4,

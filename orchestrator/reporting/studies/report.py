@@ -17,7 +17,7 @@ from segtransfer.studies import StudyResult
 
 DOCS_DPI = 110  # keeps the figures small that documentation pages show
 
-STUDY_FIGURES: dict[str, Callable[[Any], Figure]] = {
+STUDY_FIGURES: dict[str, Callable[[Any, str], Figure]] = {
     "overfitting": draw_overfitting,
     "scales": draw_scales,
     "twins": draw_twins,
@@ -30,14 +30,10 @@ STUDY_FIGURES: dict[str, Callable[[Any], Figure]] = {
 
 def draw(result: StudyResult) -> Figure:
     """Return the figure of a study, drawn from its numbers."""
-    figure = STUDY_FIGURES[result.study.name](result.numbers)
     facts = result.numbers.facts
-    figure.suptitle(
-        f"{result.study.question}\n{facts.images} images of {facts.dataset}, {facts.effort}",
-        fontsize=10,
-        parse_math=False,
-    )
-    return figure
+    about = f"{facts.images} images of {facts.dataset}, {facts.effort}"
+    heading = f"{result.study.question}\n{about}"
+    return STUDY_FIGURES[result.study.name](result.numbers, heading)
 
 
 def write_study(result: StudyResult) -> Path:

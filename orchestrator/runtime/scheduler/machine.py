@@ -104,7 +104,7 @@ class Scheduler:
         Running tasks without a client stay until their call ends, and ``unwanted`` lists them.
 
         Returns:
-            The keys of the cancelled tasks.
+            The keys of the cancelled tasks, in the order of submission; none of an unknown client.
         """
         self._state.queues.leave(client)
         cancelled, ended = [], []

@@ -78,7 +78,11 @@ class SchedulerState:
         self.retries.add(entry.task.key, slot_id, entry.failures, now)
 
     def block(self, entry: TaskEntry) -> None:
-        """Block an unfinished task whose attack is made again, or end the task if unwanted."""
+        """Block an unfinished task whose attack is made again, or end the task if unwanted.
+
+        The task leaves its queue, its slot and its wait for a retry. It is ready again once the
+        attack is done.
+        """
         self.unqueue(entry)
         self.release(entry)
         entry.state = State.BLOCKED

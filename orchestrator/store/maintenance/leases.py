@@ -77,7 +77,8 @@ def in_use(store: Store, who: str) -> Iterator[None]:
         who: The user of the store, in words, for example ``run quickstart``.
 
     Yields:
-        None, once no removal is in progress.
+        None, once no removal is in progress. The wait has no limit; the log names the holders.
+        The lease ends with the block, also after an error.
 
     Raises:
         StoreError: The store cannot be written.

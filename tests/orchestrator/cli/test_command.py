@@ -124,7 +124,7 @@ def test_report_logs_runs_missing_in_mlflow(spec: Path, monkeypatch: pytest.Monk
         ("attacks.0.epz=1", ["override attacks.0.epz=1: ", "did you mean 'eps'"]),
         ("attacks.0.eps=2", ["override attacks.0.eps=2: ", "did you mean 2/255?"]),
         ("atacks=1", ["override atacks=1: ", "did you mean 'attacks'"]),
-        ("data.images=7", ["mine.yaml", "data.images", "7", "has 6"]),
+        ("data.images=7", ["mine.yaml", "data.images", "7", "has 6 labelled images"]),
         ("data.folder=nowhere", ["mine.yaml", "data.folder", "nowhere", "does not exist"]),
         ("sources=[c]", ["mine.yaml", "sources", "'c'", "allowed: a, b"]),
         ("data.classes=[one, two]", ["mine.yaml", "label", "[2]", "0 to 1"]),

@@ -21,7 +21,7 @@ def more(*counts: int) -> list[int]:
 
 
 def compared(folder: Path, wrong: object, metric: str = "aacc") -> Comparison:
-    """PGD that leaves BASE wrong everywhere, and MI: B less A is in points of aAcc."""
+    """PGD that leaves BASE wrong everywhere, and MI: B minus A is in points of aAcc."""
     run = run_of(folder, {"pgd": BASE, "mi": wrong})
     return compare_results(run, run, [("pgd", "mi")], metric=metric)
 
@@ -47,7 +47,7 @@ def test_equal_extra_errors_in_every_image_are_beyond_noise(
     assert (comparison.frame[["low", "high"]] == -5).all(axis=None)
     assert (comparison.frame["b"] - comparison.frame["a"] == -5).all()
     assert comparison.frame["beyond_noise"].all()
-    assert "to models of another backbone B transfers better (aAcc -5.00 [-5.00, -5.00])" in (
+    assert "to models of another backbone B transfers better (aAcc −5.00 [−5.00, −5.00])" in (
         comparison.verdict("mi")
     )
 
@@ -107,7 +107,7 @@ def test_attacks_without_a_source_have_a_single_row_and_mean(tmp_path: Path) -> 
     comparison = compare_results(run, stronger, [("noise", "noise")], metric="aacc")
     assert comparison.matrix().shape == (1, 3)
     assert means(comparison).index.tolist() == [""]
-    assert "over all targets B works better (aAcc -3.00" in comparison.verdict("noise")
+    assert "over all targets B works better (aAcc −3.00" in comparison.verdict("noise")
 
 
 def test_noise_against_an_attack_has_a_row_a_source(tmp_path: Path) -> None:

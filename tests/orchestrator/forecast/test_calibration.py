@@ -126,7 +126,7 @@ def test_unusable_model_is_named(tmp_path: Path) -> None:
     weights = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     plan, store = plan_in(tmp_path, models=[toy("narrow", "linear", weights=weights)])
     with pytest.raises(
-        InputError, match=r"Model 'narrow' cannot be measured: the model predicts 2 classes"
+        InputError, match=r"Model 'narrow' cannot be measured: model 'narrow' predicts 2 classes"
     ):
         calibrate(plan, store)
 

@@ -12,15 +12,14 @@ from rich.console import Console
 
 from segtransfer.comparison import Comparison, compare_results
 from segtransfer.reporting.comparison import (
-    DIFFERENCE_RANGE,
-    MEAN_LABELS,
-    draw_differences,
-    lay_out,
     markdown,
     overview,
     print_comparison,
     write_comparison,
 )
+from segtransfer.reporting.comparison_layout import MEAN_LABELS, lay_out
+from segtransfer.reporting.difference_figures import draw_differences
+from segtransfer.results.text import signed_interval
 from tests.orchestrator.comparison.runs import run_of
 
 BASE = [10, 20, 30, 40]
@@ -42,7 +41,7 @@ def printed(comparison: Comparison, width: int) -> str:
     return console.file.getvalue()
 
 
-def test_means_stand_below_and_beside_the_cells_they_are_of(comparison: Comparison) -> None:
+def test_means_are_below_and_beside_their_cells(comparison: Comparison) -> None:
     grid = lay_out(comparison, "mi")
     # A mean over the same backbone would be one cell here, and is not repeated.
     assert grid.lines == grid.columns == ["a", "b", "c", MEAN_LABELS["cross_backbone"]]
@@ -57,21 +56,23 @@ def test_the_terminal_shows_every_difference_with_its_interval_marked_beyond_noi
     comparison: Comparison,
 ) -> None:
     text = printed(comparison, 200)
-    assert text.count("-5.00*") >= 8
+    assert text.count("−5.00*") >= 8
     for row in comparison.frame.query("kind == 'cell'").itertuples():
-        assert f"[{row.low:+.2f}, {row.high:+.2f}]" in text
+        assert signed_interval(0, row.low, row.high)[6:] in text
     assert "+0.00 " in text
-    assert "white-box (diagonal) -5.00* [" in text
-    assert "other backbone -3.75* [" in text
+    assert "white-box (diagonal) −5.00* [" in text
+    assert "other backbone −3.75* [" in text
     assert comparison.verdict("mi") in text.replace("\n", "")
-    assert "B less A: below 0 B fools more" in text.replace("\n", " ")
+    assert "B minus that of A, percentage points: below 0 B is the stronger attack" in text.replace(
+        "\n", " "
+    )
 
 
 def test_a_narrow_terminal_gets_several_tables_of_whole_cells(comparison: Comparison) -> None:
     narrow = printed(comparison, 80)
     assert max(map(len, narrow.splitlines()), default=0) <= 80
     assert narrow.count("source \\ target") == 2
-    assert narrow.count("-5.00*") == printed(comparison, 200).count("-5.00*")
+    assert narrow.count("−5.00*") == printed(comparison, 200).count("−5.00*")
 
 
 def test_the_figure_writes_every_difference_on_its_colour(comparison: Comparison) -> None:
@@ -82,11 +83,12 @@ def test_the_figure_writes_every_difference_on_its_colour(comparison: Comparison
     assert written.count("−5.00*") == values.count(-5) > 8
     colours = {matplotlib.colors.to_hex(patch.get_facecolor()) for patch in axes.patches}
     assert len(colours) > 1
-    assert figure.axes[-1].get_ylim() == DIFFERENCE_RANGE
+    key = [text.get_text() for text in figure.axes[-1].texts]
+    assert key[:2] == ["−5", "+5"]
 
 
 @pytest.mark.parametrize("metric", ["aacc", "wrong"])
-def test_green_is_where_b_fools_more_whatever_the_metric(tmp_path: Path, metric: str) -> None:
+def test_stronger_attack_b_is_green_under_every_metric(tmp_path: Path, metric: str) -> None:
     run = run_of(tmp_path, {"pgd": BASE, "mi": MORE})
     figure = draw_differences(compare_results(run, run, [("pgd", "mi")], metric=metric))
     red, green, blue, _ = figure.axes[0].patches[0].get_facecolor()
@@ -102,11 +104,11 @@ def test_a_missing_difference_is_a_dash_on_grey(tmp_path: Path) -> None:
     assert "| – |" in markdown(comparison)
 
 
-def test_markdown_is_bold_where_the_difference_is_beyond_noise(comparison: Comparison) -> None:
+def test_markdown_differences_beyond_noise_are_bold(comparison: Comparison) -> None:
     text = markdown(comparison)
-    assert text.count("| **-5.00** [") >= 8
+    assert text.count("| **−5.00** [") >= 8
     assert "| +0.00 [+0.00, +0.00] |" in text
-    assert "other backbone **-3.75** [" in text
+    assert "other backbone **−3.75** [" in text
     assert comparison.verdict("mi") in text
     for note in comparison.notes:
         assert f"- {note}" in text
@@ -121,7 +123,7 @@ def test_several_attacks_have_a_table_and_a_figure_each(tmp_path: Path) -> None:
     assert [comparison.verdict(name) in overview(comparison) for name in ("noise", "pgd")] == [
         True
     ] * 2
-    titles = [axes.get_title(loc="left") for axes in draw_differences(comparison).axes]
+    titles = [axes.texts[0].get_text() for axes in draw_differences(comparison).axes]
     assert titles[:2] == ["noise", "pgd"]
 
 

@@ -25,7 +25,7 @@ def lines(there: Surroundings | str) -> list[tuple[str, str]]:
     return [(check.outcome, check.sentence) for check in checks if check.outcome != "ok"]
 
 
-def test_a_worker_like_this_process_is_well() -> None:
+def test_equal_worker_passes() -> None:
     assert lines(HERE) == []
     assert lines(replace(HERE, memory=None, shared_memory=None)) == []
 
@@ -43,21 +43,19 @@ def test_a_worker_like_this_process_is_well() -> None:
         ({"shared_memory": 64 * 2**20}, "note", "--shm-size"),
     ],
 )
-def test_a_difference_is_one_line_with_what_to_do(
-    change: dict, outcome: str, expected: str
-) -> None:
+def test_different_worker_version_prints_action(change: dict, outcome: str, expected: str) -> None:
     ((found, sentence),) = lines(replace(HERE, **change))
     assert found == outcome
     assert expected in sentence
 
 
-def test_a_worker_that_fails_is_bad_with_its_reason() -> None:
+def test_failing_worker_is_bad_with_reason() -> None:
     ((outcome, sentence),) = lines("ModuleNotFoundError: No module named 'segtransfer'")
     assert outcome == "bad"
     assert "No module named 'segtransfer'" in sentence
 
 
-def test_a_worker_of_the_cluster_sees_what_this_process_sees(cluster: None) -> None:
+def test_cluster_worker_reports_same_versions(cluster: None) -> None:
     import os
 
     (there,) = look_from_workers(os.getcwd()).values()
@@ -66,7 +64,7 @@ def test_a_worker_of_the_cluster_sees_what_this_process_sees(cluster: None) -> N
     assert there.memory
 
 
-def test_a_cluster_that_does_not_answer_is_a_bad_line(
+def test_unreachable_cluster_is_bad(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("ray.is_initialized", lambda: False)
@@ -77,7 +75,7 @@ def test_a_cluster_that_does_not_answer_is_a_bad_line(
     assert "127.0.0.1:9" in bad
 
 
-def test_a_token_file_that_is_missing_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_token_file_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/nowhere/token")
     assert doctor._token().outcome == "bad"

@@ -11,7 +11,7 @@ from PIL import Image
 from segtransfer.experiment.reading import read_experiment
 from segtransfer.reporting.folder import is_current, write_report
 from segtransfer.reporting.heatmaps import draw_matrix
-from segtransfer.reporting.panels import draw_panel
+from segtransfer.reporting.panels import draw_panel, gamma_of
 from segtransfer.results import Results, load_results
 from segtransfer.store.rows import row_path
 from tests.orchestrator.toy_experiments import run_toy
@@ -40,13 +40,13 @@ def test_the_table_holds_the_matrices(results: Results) -> None:
     assert row["drop"] == pytest.approx(results.clean()["b"] - row.miou, abs=1e-3)
 
 
-def test_the_kept_spec_gives_the_same_experiment(results: Results) -> None:
+def test_written_spec_reads_as_same_experiment(results: Results) -> None:
     folder = write_report(results)
     again = read_experiment(yaml.safe_load((folder / "experiment.yaml").read_text()))
     assert again.model_dump(mode="json", exclude={"runtime"}) == results.manifest.spec
 
 
-def test_a_report_is_current_until_it_is_removed(results: Results) -> None:
+def test_removed_report_is_not_current(results: Results) -> None:
     folder = write_report(results)
     assert is_current(results)
     (folder / "complete").unlink()
@@ -84,16 +84,25 @@ def test_every_number_of_a_matrix_is_written_in_its_picture(results: Results) ->
 def test_a_panel_shows_the_stored_adversarial_image(results: Results) -> None:
     figure = draw_panel(results, "a")
     assert figure is not None
-    line = {axes.get_title(): axes for axes in figure.axes[4:8]}
+    clean, noise, pgd, ds_mi = np.reshape(figure.axes, (4, 4)).tolist()
     shard_id = results.manifest.shards[0]
     keys = {(c[0], c[1], c[3]): c[5] for c in results.manifest.rows}
     stored = results.store.attack_images(keys["pgd", "a", shard_id])
     assert stored is not None
-    shown = np.asarray(line["adversarial image"].images[0].get_array())
+    assert pgd[0].get_xlabel() == "adversarial image"
+    shown = np.asarray(pgd[0].images[0].get_array())
     assert np.array_equal(shown, stored[0, 0].transpose(1, 2, 0))
-    assert any(title.startswith("a (itself)") for title in line)
-    assert any(title.startswith("b:") for title in line)
+    assert [axes.get_xlabel().split(" ", 1)[1] for axes in pgd[2:]] == 2 * ["% correct"]
+    framed = [[axes.spines["top"].get_visible() for axes in row] for row in (clean, noise, pgd)]
+    assert framed == [4 * [False], 4 * [False], [False, False, True, False]]
+    assert not ds_mi[3].spines["top"].get_visible()
 
 
-def test_the_folder_lies_inside_the_store(results: Results) -> None:
+def test_a_dark_image_is_brightened_and_a_bright_one_is_not() -> None:
+    dark, bright = (np.full((3, 2, 2), level, np.uint8) for level in (60, 120))
+    assert 0.5 < gamma_of(dark) < 1
+    assert gamma_of(bright) == gamma_of(np.zeros_like(dark)) == 1
+
+
+def test_report_folder_is_inside_store(results: Results) -> None:
     assert write_report(results).is_relative_to(Path(results.store.location))

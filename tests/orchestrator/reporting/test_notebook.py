@@ -42,9 +42,7 @@ def test_a_run_in_a_notebook_shows_one_line_with_the_totals_at_the_end(
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_second_run_says_that_there_is_nothing_to_compute(
-    lines: list[str], tmp_path: Path
-) -> None:
+def test_second_run_prints_nothing_to_compute(lines: list[str], tmp_path: Path) -> None:
     segtransfer.run(toy_spec(tmp_path))
     lines.clear()
     segtransfer.run(toy_spec(tmp_path))

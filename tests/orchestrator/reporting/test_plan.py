@@ -54,12 +54,12 @@ def test_the_page_shows_every_fleet_with_its_numbers(tmp_path: Path) -> None:
         assert cells[6] == str(fleet.simulation.loads)
 
 
-def test_rates_say_where_they_are_from(tmp_path: Path) -> None:
+def test_rates_name_their_origin(tmp_path: Path) -> None:
     plan, found = planned(tmp_path)
     assert "assumed, not measured: add --calibrate" in words(page(plan, found))
     plan, found = planned(tmp_path, GivenRates(forward=2.0, startup=7.0, switch=3.0))
     text = words(page(plan, found))
-    assert "2 a forward, 5 a step of PGD (an image), 3 to load a model (as given)" in text
+    assert "per image 2 for a forward and 5 for a step of PGD; 3 to load a model (as given)" in text
     assert "7 to start a worker (given)" in text
     forward, step = LinearCost(0.05, 0.2), LinearCost(0.5, 0.25)
     model = ModelRates(0.5, forward, step, step, 0.0, 3 * 2**20)
@@ -72,25 +72,27 @@ def test_rates_say_where_they_are_from(tmp_path: Path) -> None:
         device="Abacus 9",
     )
     text = words(page(plan, replace(found, rates=rates)))
-    assert "0.25 a forward, 0.75 a step of PGD" in text
+    assert "per image 0.25 for a forward and 0.75 for a step of PGD" in text
     assert "measured on Abacus 9" in text
     assert "3.0 MiB of memory" in text
     some = replace(rates, measured=frozenset(list(measured)[:1]))
     assert "measured for 1 of 2 models" in words(page(plan, replace(found, rates=some)))
 
 
-def test_the_power_is_a_number_of_points_and_says_where_it_is_from(tmp_path: Path) -> None:
+def test_power_is_points_of_miou_with_origin(tmp_path: Path) -> None:
     plan, found = planned(tmp_path)
     power = Power(1.23, 100, 8, Spread(4.0, 1.0, "ds minus pgd in mine, 3 cells"))
     text = words(page(plan, replace(found, power=power)))
-    assert "100 images in 8 schedule groups show paired differences from 1.23 points" in text
+    assert (
+        "smallest detectable paired difference: 1.23 points of mIoU, with 100 images in 8" in text
+    )
     assert "80 % power" in text
     assert "ds minus pgd in mine, 3 cells" in text
     assumed = replace(power, spread=Spread(4.0, 1.0, ""))
     text = words(page(plan, replace(found, power=assumed)))
-    assert "assumed spreads: 4 an image, 1 a group" in text
+    assert "assumed spreads: 4 per image, 1 per group" in text
     none = replace(power, difference=None)
-    assert "give more groups" in words(page(plan, replace(found, power=none)))
+    assert "set more schedule_groups" in words(page(plan, replace(found, power=none)))
 
 
 def test_bars_follow_the_utilisation(tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_the_page_fits_a_screen(width: int, tmp_path: Path) -> None:
     assert len(lines) <= 45
 
 
-def test_an_extrapolated_forecast_says_so(tmp_path: Path) -> None:
+def test_extrapolated_forecast_names_simulated_part(tmp_path: Path) -> None:
     plan, found = planned(tmp_path)
     assert "one shard in" not in page(plan, found)
     assert "one shard in 4 was simulated" in words(page(plan, replace(found, part=4)))
@@ -126,7 +128,7 @@ def test_a_stored_experiment_needs_no_fleet(tmp_path: Path) -> None:
     done = replace(plan, stored=frozenset(plan.tasks))
     text = page(done, found)
     assert "makespan" not in text
-    assert "schedule groups show" in words(text)
+    assert "smallest detectable paired difference" in words(text)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_the_command_calibrates_once_and_reads_it_later(
+def test_plan_command_calibrates_once_and_reuses_rates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -161,4 +163,4 @@ def test_the_command_calibrates_once_and_reads_it_later(
     assert "as given" in words(given.output)
     wrong = runner.invoke(app, ["plan", str(spec), "--slots", "0"])
     assert wrong.exit_code == 2
-    assert "no list of numbers from 1 to 65536" in words(wrong.output)
+    assert "not a list of numbers from 1 to 65536" in words(wrong.output)

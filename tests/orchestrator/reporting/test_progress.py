@@ -117,14 +117,14 @@ def drawn(
 # -- how fast ----------------------------------------------------------------------
 
 
-def test_the_rate_is_what_was_done_over_time() -> None:
+def test_rate_is_work_over_time() -> None:
     pace = Pace(0)
     for second in range(1, 101):
         pace.advance(5, second)
     assert pace.rate(100) == pytest.approx(5)
 
 
-def test_the_rate_follows_when_slots_come_and_go() -> None:
+def test_rate_follows_number_of_slots() -> None:
     pace = Pace(0)
     for second in range(1, 101):
         pace.advance(1, second)
@@ -175,7 +175,7 @@ def test_many_slots_are_rows_of_models_that_add_up() -> None:
     ]
 
 
-def test_more_models_than_rows_end_in_one_row_for_the_rest() -> None:
+def test_more_models_than_rows_share_a_last_row() -> None:
     slots = [slot(n, model=f"model-{n:03}") for n in range(300)]
     _, _, _, *rows, _ = drawn(figures(), status(*slots))
     assert len(rows) == MOST_ROWS
@@ -184,7 +184,7 @@ def test_more_models_than_rows_end_in_one_row_for_the_rest() -> None:
 
 @pytest.mark.parametrize("height", [8, 12, 30, 100])
 @pytest.mark.parametrize("count", [1, 4, 12, 13, 200])
-def test_it_fits_on_the_terminal(count: int, height: int) -> None:
+def test_live_view_fits_terminal(count: int, height: int) -> None:
     slots = [slot(n, model=f"model-{n % 40}") for n in range(count)]
     lines = drawn(figures(), status(*slots), height=height)
     assert len(lines) < height
@@ -192,7 +192,7 @@ def test_it_fits_on_the_terminal(count: int, height: int) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-def test_columns_stay_where_they_are_whatever_stands_in_them(width: int) -> None:
+def test_columns_keep_their_widths(width: int) -> None:
     long = "a task that has a name as long as one can be, on a shard with a name like that"
     calm = drawn(figures(), status(slot(0, task="pgd", model="a")), width)
     busy = drawn(
@@ -203,18 +203,18 @@ def test_columns_stay_where_they_are_whatever_stands_in_them(width: int) -> None
     assert all(len(line) <= width for line in busy)
 
 
-def test_running_time_goes_on_between_two_statuses() -> None:
+def test_running_time_advances_between_statuses() -> None:
     before, after = (drawn(figures(), status(slot(0, seconds=12.0)), age=age)[3] for age in (0, 5))
     assert "12 s" in before
     assert "17 s" in after
 
 
-def test_others_who_share_the_driver_are_named() -> None:
+def test_other_clients_of_driver_are_counted() -> None:
     assert drawn(figures(), status(slot(), clients=3))[-1].endswith("shared with 2 other clients")
     assert "shared" not in drawn(figures(), status(slot(), clients=1))[-1]
 
 
-def test_a_hundred_per_cent_means_that_nothing_is_left() -> None:
+def test_hundred_percent_only_after_last_task() -> None:
     assert figures(settled=999.9, total=1000.0, ended=3, tasks=4).percent == 99
     assert figures(settled=1000.0, total=1000.0, ended=3, tasks=4).percent == 99
     assert figures(settled=999.9, total=1000.0, ended=4, tasks=4).percent == 100
@@ -260,7 +260,7 @@ def test_lines_tell_retries_and_failures(open_view: Callable[..., Seen]) -> None
     assert "2 failed  1 retry" in seen.lines[-1]
 
 
-def test_what_did_not_run_does_not_count_as_speed(open_view: Callable[..., Seen]) -> None:
+def test_skipped_tasks_do_not_raise_rate(open_view: Callable[..., Seen]) -> None:
     seen = open_view(terminal=False).plan(10)
     seen.later(10)
     for key in range(8):
@@ -269,7 +269,7 @@ def test_what_did_not_run_does_not_count_as_speed(open_view: Callable[..., Seen]
     assert "0.5 forwards/s" in seen.lines[-1]
 
 
-def test_one_cause_is_told_once_however_many_calls_it_ends(
+def test_equal_warnings_are_printed_once(
     open_view: Callable[..., Seen],
 ) -> None:
     seen = open_view(terminal=False).plan(400)
@@ -281,7 +281,7 @@ def test_one_cause_is_told_once_however_many_calls_it_ends(
     assert seen.text.count("the node of slot s-0 died") == 2
 
 
-def test_a_slot_that_is_up_is_no_warning(open_view: Callable[..., Seen]) -> None:
+def test_started_slot_prints_no_warning(open_view: Callable[..., Seen]) -> None:
     seen = open_view(terminal=False).plan(4)
     before = seen.text
     seen.view.notice(Notice("slot", 0, message="s-0 is up"))
@@ -324,7 +324,7 @@ def test_stages_are_few_lines_in_a_log(open_view: Callable[..., Seen]) -> None:
     ]
 
 
-def test_stages_are_one_line_on_a_terminal_that_the_live_view_replaces(
+def test_stages_on_terminal_share_a_line_before_live_view(
     open_view: Callable[..., Seen],
 ) -> None:
     seen = open_view(terminal=True)
@@ -339,7 +339,7 @@ def test_stages_are_one_line_on_a_terminal_that_the_live_view_replaces(
     assert "Describing models" not in seen.text[begun:]
 
 
-def test_what_is_done_again_joins_the_total(open_view: Callable[..., Seen]) -> None:
+def test_repeated_task_raises_total(open_view: Callable[..., Seen]) -> None:
     """Damage found at the end is driven as a second round, without a plan of its own."""
     seen = open_view(terminal=False).plan(1).later(1).done(0)
     seen.view.notice(Notice("finished", 0))
@@ -349,7 +349,7 @@ def test_what_is_done_again_joins_the_total(open_view: Callable[..., Seen]) -> N
     assert "100 %  2/2 tasks" in seen.lines[-1]
 
 
-def test_with_nothing_to_do_it_says_so(open_view: Callable[..., Seen]) -> None:
+def test_stored_experiment_prints_nothing_to_compute(open_view: Callable[..., Seen]) -> None:
     seen = open_view(terminal=False)
     plan: Any = SimpleNamespace(missing=[], tasks={"0": None}, models={}, shards={})
     seen.view.planned(plan)
@@ -369,7 +369,7 @@ def test_on_a_terminal_the_table_is_drawn(open_view: Callable[..., Seen]) -> Non
     assert "ds-mi on shard 3f2a" in seen.text
 
 
-def test_warnings_stand_above_the_view(open_view: Callable[..., Seen]) -> None:
+def test_warnings_are_printed_above_live_view(open_view: Callable[..., Seen]) -> None:
     seen = open_view(terminal=True).plan(4)
     seen.view.status(status(slot(0)))
     begun = len(seen.text)
@@ -378,7 +378,7 @@ def test_warnings_stand_above_the_view(open_view: Callable[..., Seen]) -> None:
     assert after.index("the node of slot s-1 died") < after.index("0/4 tasks")
 
 
-def test_stopping_leaves_the_terminal_as_it_was(open_view: Callable[..., Seen]) -> None:
+def test_stop_restores_terminal(open_view: Callable[..., Seen]) -> None:
     stdout, stderr = sys.stdout, sys.stderr
     seen = open_view(terminal=True).plan(4)
     seen.view.status(status(slot(0)))
@@ -395,7 +395,7 @@ def test_stopping_leaves_the_terminal_as_it_was(open_view: Callable[..., Seen]) 
     assert "forwards/s" in last, "the totals stay"
 
 
-def test_lines_of_the_log_go_above_the_view_and_home_again(
+def test_log_lines_are_printed_above_live_view_until_stop(
     open_view: Callable[..., Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Terminal(io.StringIO):
@@ -418,7 +418,7 @@ def test_lines_of_the_log_go_above_the_view_and_home_again(
     assert stderr.getvalue() == "afterwards\n"
 
 
-def test_a_stderr_that_goes_into_a_file_is_left_alone(
+def test_redirected_stderr_is_unchanged(
     open_view: Callable[..., Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = io.StringIO()
@@ -428,7 +428,7 @@ def test_a_stderr_that_goes_into_a_file_is_left_alone(
     assert file.getvalue() == "a message\n"
 
 
-def test_a_terminal_that_cannot_move_its_cursor_gets_lines() -> None:
+def test_dumb_terminal_gets_plain_lines() -> None:
     file, now = io.StringIO(), Clock()
     console = Console(file=file, force_terminal=True, width=100, _environ={"TERM": "dumb"})
     seen = Seen(ProgressView(console, now), now, file).plan(4).later(LINE_EVERY)
@@ -437,7 +437,7 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines() -> None:
     assert "0/4 tasks" in seen.lines[-1]
 
 
-def test_a_status_after_the_end_brings_no_view_back(open_view: Callable[..., Seen]) -> None:
+def test_status_after_end_shows_no_view(open_view: Callable[..., Seen]) -> None:
     seen = open_view(terminal=True).plan(1).done(0)
     seen.view.notice(Notice("finished", 0))
     begun = len(seen.text)

@@ -10,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from segtransfer.reporting.search import attacks_yaml, print_search, summary, write_search
+from segtransfer.results.text import signed_interval, signed_number
 from segtransfer.searches import SearchResult
 from segtransfer.searches.against import AgainstRandom
 from segtransfer.searches.confirmation import verdict
@@ -33,10 +34,10 @@ def printed(found: SearchResult) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_the_terminal_tells_the_best_the_comparison_and_the_verdict(found: SearchResult) -> None:
+def test_terminal_prints_best_trials_comparison_and_verdict(found: SearchResult) -> None:
     text = printed(found)
     assert "The best of 12 trials (1 pruned, 1 failed)" in text
-    for part in ("best-1 – pgd", "best-2 – pgd", "eps*sign"):
+    for part in ("best-1 − pgd", "best-2 − pgd", "eps*sign"):
         assert part in text
     assert text.count("searched, same backbone:") == text.count("held-out, other backbone:") == 2
     assert verdict(found.comparisons)[:60] in text
@@ -47,7 +48,7 @@ def test_the_terminal_tells_the_best_the_comparison_and_the_verdict(found: Searc
     assert "corrected for 2 candidates" in text
 
 
-def test_enough_schedules_are_counted_and_no_more_is_said(found: SearchResult) -> None:
+def test_enough_schedules_give_no_warning(found: SearchResult) -> None:
     many = replace(found.results, image_ids=tuple(f"image-{n}" for n in range(60)))
     text = summary(replace(found, results=many))
     assert "60 images in 10 schedules" in text
@@ -60,17 +61,17 @@ def test_the_differences_are_those_of_the_matrices(found: SearchResult) -> None:
     assert str(first.targets) == "searched, same backbone"
     ours, theirs = (found.results.matrix(name).loc["a", "b"] for name in ("best-1", "pgd"))
     assert first.difference.value == pytest.approx(ours - theirs)
-    assert f"{first.difference.value:+.2f}" in printed(found)
+    assert signed_number(first.difference.value, 2) in printed(found)
 
 
-def test_the_yaml_to_paste_is_the_very_attack(found: SearchResult) -> None:
+def test_printed_yaml_reads_as_same_attack(found: SearchResult) -> None:
     pasted = yaml.safe_load(attacks_yaml(found.best))["attacks"]
     assert [AttackSpec.model_validate(a).identity() for a in pasted] == [
         attack.identity() for attack in found.best
     ]
 
 
-def test_the_yaml_of_an_attack_with_a_budget_leaves_the_steps_to_it() -> None:
+def test_yaml_of_attack_with_budget_has_no_steps() -> None:
     attack = AttackSpec.model_validate(
         {"preset": "ds-mi", "eps": "4/255", "budget": 12, "step_size": "eps/steps"}
     )
@@ -99,7 +100,7 @@ def test_no_output_has_the_decimals_of_eps(found: SearchResult) -> None:
     assert not any(decimals in text for text in texts)
 
 
-def test_comparison_with_random_search_is_told_everywhere(found: SearchResult) -> None:
+def test_comparison_with_random_search_is_in_every_output(found: SearchResult) -> None:
     compared = replace(found, against=AgainstRandom(50.0, 80.0, (40.0, 42.0, 41.0), (80.0,) * 3))
     for text in (printed(compared), summary(compared)):
         words = " ".join(text.split())
@@ -113,8 +114,8 @@ def test_the_tables_fit_a_terminal_of_eighty_columns(found: SearchResult) -> Non
     print_search(found, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in text
-    assert all(f"{c.difference.low:+.2f}, {c.difference.high:+.2f}]" in text
-               for c in found.comparisons)  # fmt: skip
+    intervals = (c.difference for c in found.comparisons)
+    assert all(signed_interval(d.value, d.low, d.high) in text for d in intervals)
 
 
 def test_the_folder_has_figures_tables_and_yaml(found: SearchResult) -> None:
@@ -128,7 +129,7 @@ def test_the_folder_has_figures_tables_and_yaml(found: SearchResult) -> None:
     assert not (folder / "front.png").exists()
 
 
-def test_with_two_objectives_the_front_is_told_and_drawn(found_two: SearchResult) -> None:
+def test_two_objectives_give_front_in_text_and_figure(found_two: SearchResult) -> None:
     # Transfer and cost rise together: none of the trials beats another in both.
     assert "The front of 12 trials" in printed(found_two)
     assert Image.open(write_search(found_two) / "front.png").size[0] > 300

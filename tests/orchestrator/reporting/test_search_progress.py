@@ -23,7 +23,7 @@ def view(terminal: bool) -> tuple[SearchView, StringIO]:
     return SearchView(console, now=lambda: 0.0), text
 
 
-def test_every_trial_that_ended_is_told_once_in_a_line(found: SearchResult) -> None:
+def test_every_ended_trial_is_printed_once(found: SearchResult) -> None:
     told, text = view(terminal=False)
     told.begun(found.context, [])
     running = Trial(12, "running", {"momentum": False}, None, "", 0.0)
@@ -36,7 +36,7 @@ def test_every_trial_that_ended_is_told_once_in_a_line(found: SearchResult) -> N
     assert "2 tasks failed: no memory" in lines[11]
 
 
-def test_a_search_that_goes_on_says_how_many_trials_ended_before(found: SearchResult) -> None:
+def test_resumed_search_prints_number_of_earlier_trials(found: SearchResult) -> None:
     told, text = view(terminal=False)
     told.begun(found.context, found.trials)
     told.trials(found.trials)
@@ -56,7 +56,7 @@ def test_a_terminal_shows_the_trials_and_the_best_below(found: SearchResult) -> 
     assert "best" in shown
 
 
-def test_what_confirms_is_named(found: SearchResult, tmp_path: Path) -> None:
+def test_confirmation_names_attacks_and_baselines(found: SearchResult, tmp_path: Path) -> None:
     told, text = view(terminal=False)
     told.begun(found.context, found.trials)
     assert told.confirming(found.best) is told.progress

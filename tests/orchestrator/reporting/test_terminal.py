@@ -54,13 +54,13 @@ def test_long_names_fold_and_numbers_do_not() -> None:
         assert all(cell.text in cells for cell in row.cells)
 
 
-def test_a_matrix_that_fits_is_one_table() -> None:
+def test_narrow_matrix_is_single_table() -> None:
     results = made_up([{"preset": "pgd", "eps": "8/255"}], sources=2, targets=8, images=2)
     assert printed(results, 200).count("source \\ target") == 1
     assert printed(results, 80).count("source \\ target") == 2
 
 
-def test_blocks_hold_what_fits_and_one_column_at_least() -> None:
+def test_blocks_hold_fitting_columns_and_at_least_a_column() -> None:
     assert [*column_blocks(10, [6, 6, 6], 14 + 2 * 9)] == [range(2), range(2, 3)]
     assert [*column_blocks(10, [90, 6], 20)] == [range(1), range(1, 2)]
     assert [*column_blocks(10, [], 20)] == [range(0)]

@@ -245,5 +245,5 @@ def test_an_experiment_of_another_version_is_refused_in_a_sentence(tmp_path: Pat
     results = run_toy(tmp_path, attacks=["noise"])
     older = {k: v for k, v in results.manifest.stored().items() if k != "format"}
     results.store.save_experiment(results.identity, older)
-    with pytest.raises(InputError, match="written by another version of segtransfer; run it again"):
+    with pytest.raises(InputError, match="by another version of segtransfer; run the"):
         load_results(results.store, results.identity)

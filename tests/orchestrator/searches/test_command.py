@@ -61,7 +61,7 @@ def test_search_prints_its_best_and_verdict_and_writes_a_report(tmp_path: Path) 
     assert answer.exit_code == 0, answer.output
     for text in (
         "The best of 3 trials (0 pruned, 0 failed)",
-        "best-1 – pgd",
+        "best-1 − pgd",
         "On new images and new models of another backbone than the source's, best-1 beats",
         "step_size: 16/255",
         "Search report:",

@@ -89,5 +89,5 @@ def test_a_summary_names_every_claim_and_why() -> None:
 def test_differences_carry_their_sign_and_interval() -> None:
     assert signed(ABOVE) == "+2.00 [+1.00, +3.00]"
     assert signed({"raw": BELOW, "eps*sign": ABOVE}) == (
-        "-2.00 [-3.00, -1.00] (raw) and +2.00 [+1.00, +3.00] (eps*sign)"
+        "−2.00 [−3.00, −1.00] (raw) and +2.00 [+1.00, +3.00] (eps*sign)"
     )

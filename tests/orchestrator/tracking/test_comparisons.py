@@ -77,7 +77,7 @@ def test_comparison_of_two_attacks_logged_twice_is_a_run_of_its_own(
     }
     assert run.data.tags["segtransfer.kind"] == "comparison"
     assert run.data.tags["segtransfer.verdict"] == comparison.verdict("mi")
-    assert "| **-5.00** [" in run.data.tags["mlflow.note.content"]
+    assert "| **−5.00** [" in run.data.tags["mlflow.note.content"]
     assert run.info.status == "FINISHED"
     client = MlflowClient(tracking_uri=tracking_uri())
     files = {item.path for item in client.list_artifacts(run.info.run_id)}

@@ -82,5 +82,7 @@ class Page(HTMLParser):
         self.text += data
         if tags[-1:] == ["strong"] and "caption" in tags:
             self.tables[-1].caption += data
+        elif any(kind == "detail" for _, kind in self._open):
+            return
         elif "td" in tags or "th" in tags:
             self.tables[-1].rows[-1][-1] += data.strip()

@@ -18,7 +18,13 @@ from segtransfer.results import Results
 from segtransfer.results.text import NOT_MEASURED
 from segtransfer.statistics import Resampled
 from tests.orchestrator.reporting.html.made_up import made_up
-from tests.orchestrator.reporting.html.test_page import ATTACKS, HOSTILE, nothing_yet, renamed
+from tests.orchestrator.reporting.html.test_page import (
+    ATTACKS,
+    BY_BACKBONE,
+    HOSTILE,
+    nothing_yet,
+    renamed,
+)
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 pytestmark = [
@@ -87,9 +93,10 @@ def matrix(page: Any, attack: str) -> Any:
 def cells(table: Any) -> list[list[str]]:
     """The texts of a table's cells as they are seen, row by row, without its head."""
     return table.evaluate(
-        """table => [...table.rows].slice(1).map(row => [...row.cells].map(cell => {
+        """table => [...table.tBodies].flatMap(body => [...body.rows]).map(row => [...row.cells]
+            .map(cell => {
             const seen = cell.cloneNode(true);
-            seen.querySelectorAll(".sr").forEach(hidden => hidden.remove());
+            seen.querySelectorAll(".sr, .detail").forEach(hidden => hidden.remove());
             return seen.textContent.trim();
         }))"""
     )
@@ -99,7 +106,7 @@ def choose(page: Any, metric: str) -> None:
     page.locator(f"input[name=metric][value={metric}]").check(force=True)
 
 
-def test_it_opens_and_draws_its_charts(page: Any) -> None:
+def test_page_draws_all_charts(page: Any) -> None:
     assert page.title().startswith("made up")
     drawn = page.locator("[data-chart] svg")
     assert drawn.count() == page.locator("[data-chart]").count() == 4
@@ -108,19 +115,19 @@ def test_it_opens_and_draws_its_charts(page: Any) -> None:
 
 
 @pytest.mark.parametrize("metric", METRIC_CHOICES)
-def test_the_metric_switch_shows_the_numbers_of_that_metric(
-    page: Any, results: Results, metric: str
-) -> None:
+def test_metric_switch_shows_numbers_of_metric(page: Any, results: Results, metric: str) -> None:
     choose(page, metric)
     relative = metric in ("drop", "ratio", "fooling")
-    clean = pd.Series(0.0, results.targets) if relative else results.clean(metric)
+    clean = pd.Series(0.0, BY_BACKBONE) if relative else results.clean(metric)[BY_BACKBONE]
+    noise = results.matrix("noise", metric)[BY_BACKBONE].iloc[0]
     for attack in ("pgd", "mi"):
-        values = results.matrix(attack, metric)
+        values = results.matrix(attack, metric).loc[BY_BACKBONE, BY_BACKBONE]
         shown = [
             [NOT_MEASURED if np.isnan(v) else decimal(v) for v in row] for row in values.to_numpy()
         ]
-        expected = [[s, *row] for s, row in zip(results.sources, shown, strict=True)]
-        assert cells(matrix(page, attack)) == [["clean", *map(decimal, clean)], *expected]
+        first = [["clean", *map(decimal, clean)], ["noise", *map(decimal, noise)]]
+        expected = [[s, *row] for s, row in zip(BY_BACKBONE, shown, strict=True)]
+        assert cells(matrix(page, attack)) == [*first, *expected]
     label = METRIC_CHOICES[metric].label
     assert page.locator("[data-unit]").first.inner_text().startswith(f"{label},")
 
@@ -137,27 +144,25 @@ def test_the_charts_follow_the_metric_switch(page: Any, results: Results, metric
 def test_the_metric_switch_works_by_keyboard(page: Any, results: Results) -> None:
     page.locator("input[name=metric]:checked").focus()
     page.keyboard.press("ArrowRight")
-    values = results.matrix("pgd", "drop").iloc[0]
-    assert cells(matrix(page, "pgd"))[1][1:] == [decimal(value) for value in values]
+    values = results.matrix("pgd", "drop")[BY_BACKBONE].iloc[0]
+    assert cells(matrix(page, "pgd"))[2][1:] == [decimal(value) for value in values]
 
 
 def test_pointing_at_a_cell_tells_its_interval(page: Any, results: Results) -> None:
-    matrix(page, "pgd").locator("tbody").last.locator("td").nth(1).hover()
+    matrix(page, "pgd").locator("tbody").last.locator("td").first.hover()
     readout = page.locator("#readout")
-    interval = Resampled(results).cell("pgd", "net-0", "net-1")
+    interval = Resampled(results).cell("pgd", "net-1", "net-0")
     text = readout.inner_text()
-    assert "pgd: net-0 → net-1" in text
+    assert "pgd: net-1 → net-0" in text
     assert f"95 % interval {decimal(interval.low)} to {decimal(interval.high)}" in text
-    assert f"clean {decimal(results.clean()['net-1'])}" in text
+    assert f"clean {decimal(results.clean()['net-0'])}" in text
     page.keyboard.press("Escape")
     assert readout.is_hidden()
 
 
-def test_a_screen_reader_hears_the_interval_and_the_kind_of_pair(
-    page: Any, results: Results
-) -> None:
+def test_cell_for_screen_readers_has_interval_and_kind_of_pair(page: Any, results: Results) -> None:
     choose(page, "fooling")
-    cell = matrix(page, "pgd").locator("tbody").last.locator("td").first
+    cell = matrix(page, "pgd").locator("tbody").nth(1).locator("td").first
     interval = Resampled(results).cell("pgd", "net-0", "net-0", "fooling")
     heard = f", 95 % interval {decimal(interval.low)} to {decimal(interval.high)}, white-box"
     assert cell.locator(".sr").text_content() == heard
@@ -169,8 +174,8 @@ def test_arrow_keys_move_in_a_matrix_and_stop_at_its_edges(page: Any) -> None:
             page.evaluate(
                 """() => {
                 const cell = document.activeElement, table = cell.closest("table");
-                return [cell.parentNode.cells[0].textContent,
-                    table.tHead.rows[0].cells[cell.cellIndex].textContent]; }"""
+                return [cell.parentNode.cells[0].querySelector("b").textContent,
+                    [...table.tHead.rows].at(-1).cells[cell.cellIndex].textContent]; }"""
             )
         )
 
@@ -179,11 +184,13 @@ def test_arrow_keys_move_in_a_matrix_and_stop_at_its_edges(page: Any) -> None:
     for key, expected in (
         ("ArrowLeft", ("clean", "net-0")),
         ("ArrowUp", ("clean", "net-0")),
+        ("ArrowDown", ("noise", "net-0")),
         ("ArrowDown", ("net-0", "net-0")),
-        ("ArrowRight", ("net-0", "net-1")),
-        ("End", ("net-0", "net-2")),
         ("ArrowRight", ("net-0", "net-2")),
+        ("End", ("net-0", "net-1")),
+        ("ArrowRight", ("net-0", "net-1")),
         ("Home", ("net-0", "net-0")),
+        ("ArrowUp", ("noise", "net-0")),
         ("ArrowUp", ("clean", "net-0")),
     ):
         page.keyboard.press(key)
@@ -198,7 +205,7 @@ def column(page: Any, number: int) -> list[str]:
 
 
 @pytest.mark.parametrize("metric", ["miou", "drop"])
-def test_attacks_sort_by_any_column_with_what_is_missing_last(
+def test_attacks_sort_by_any_column_with_missing_values_last(
     page: Any, results: Results, metric: str
 ) -> None:
     button = page.locator(f"{TABLE} thead button").nth(2)
@@ -285,7 +292,7 @@ def test_the_gallery_shows_the_chosen_attack_and_source(page: Any) -> None:
     assert len(shown) == 4
 
 
-def test_the_gallery_says_where_there_is_no_result(page: Any) -> None:
+def test_gallery_without_result_says_no_result(page: Any) -> None:
     page.locator("#image-attack").select_option(label="mi")
     page.locator("#image-source").select_option(label="net-0")
     assert page.locator("#gallery .none").all_inner_texts() == ["no result"]
@@ -296,13 +303,13 @@ def background(page: Any) -> int:
     return sum(int(part) for part in colour.strip("rgb()").split(","))
 
 
-def test_dark_follows_the_system_until_it_is_chosen(browser: Any, file: Path) -> None:
+def test_dark_theme_follows_system_until_button_is_used(browser: Any, file: Path) -> None:
     with opened(browser, file, color_scheme="dark") as page:
         assert background(page) < 150
-        assert page.locator("#theme").get_attribute("aria-pressed") == "true"
+        assert page.locator("#theme").inner_text() == "Switch to light"
         page.locator("#theme").click()
         assert background(page) > 700
-        assert page.locator("#theme").get_attribute("aria-pressed") == "false"
+        assert page.locator("#theme").inner_text() == "Switch to dark"
         page.reload()
         page.wait_for_selector("html[data-ready]", state="attached")
         assert background(page) > 700
@@ -311,9 +318,39 @@ def test_dark_follows_the_system_until_it_is_chosen(browser: Any, file: Path) ->
 
 
 @pytest.mark.parametrize("width", [360, 768, 1600])
-def test_nothing_sticks_out_at_any_width(browser: Any, file: Path, width: int) -> None:
+def test_page_at_any_width_has_no_horizontal_overflow(browser: Any, file: Path, width: int) -> None:
     with opened(browser, file, viewport={"width": width, "height": 800}) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_table_wider_than_window_shows_hint(browser: Any, file: Path) -> None:
+    with opened(browser, file, viewport={"width": 360, "height": 800}) as page:
+        box = page.locator(".scroll").filter(has=page.locator(TABLE))
+        hint = box.locator("xpath=preceding-sibling::p[@class='hint']").last
+        assert hint.inner_text() == "This table scrolls sideways ↔"
+        assert "more-right" in box.get_attribute("class")
+        box.evaluate("box => box.scrollTo(box.scrollWidth, 0)")
+        page.wait_for_selector(".scroll.more-left:not(.more-right) .sortable")
+        page.set_viewport_size({"width": 1600, "height": 800})
+        page.wait_for_selector(".scroll:not(.more-left) .sortable")
+        assert hint.is_hidden()
+
+
+@pytest.mark.parametrize("metric", METRIC_CHOICES)
+def test_a_strong_attack_is_dark_under_every_metric(page: Any, metric: str) -> None:
+    choose(page, metric)
+
+    def light(row: int) -> float:
+        colour = (
+            matrix(page, "pgd")
+            .locator("tbody tr")
+            .nth(row)
+            .locator("td")
+            .first.evaluate("cell => getComputedStyle(cell).backgroundColor")
+        )
+        return sum(map(float, colour.strip("rgb()").split(",")))
+
+    assert light(2) < light(1) <= light(0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -344,7 +381,7 @@ def test_every_control_shows_its_focus(page: Any) -> None:
     assert seen >= {"A", "BUTTON", "INPUT", "TD", "SELECT"}
 
 
-def test_the_parquet_that_it_saves_is_the_frame(page: Any, results: Results) -> None:
+def test_saved_parquet_equals_frame(page: Any, results: Results) -> None:
     with page.expect_download() as saving:
         page.get_by_role("link", name="results.parquet").click()
     assert saving.value.suggested_filename == "results.parquet"
@@ -352,7 +389,7 @@ def test_the_parquet_that_it_saves_is_the_frame(page: Any, results: Results) -> 
     pd.testing.assert_frame_equal(frame, results.frame(), check_exact=True)
 
 
-def test_on_paper_all_is_open_and_no_control_is_left(page: Any) -> None:
+def test_printed_page_is_unfolded_without_controls(page: Any) -> None:
     page.emulate_media(media="print")
     for selector in ("#theme", ".downloads", "#next", "nav"):
         assert page.locator(selector).is_hidden(), selector
@@ -379,7 +416,7 @@ def test_a_page_without_results_works(browser: Any, tmp_path: Path) -> None:
             assert cells(matrix(page, "pgd"))[1][1:] == 3 * [NOT_MEASURED]
 
 
-def test_names_of_others_run_nothing(browser: Any, tmp_path: Path) -> None:
+def test_hostile_names_run_no_script(browser: Any, tmp_path: Path) -> None:
     results = renamed(made_up(ATTACKS[:3]), {"net-1": HOSTILE, "pgd": HOSTILE + "2"})
     failed = replace(results, failures={"key": f"Error: {HOSTILE}"})
     with opened(browser, write_page(failed, tmp_path / "report.html")) as page:

@@ -36,11 +36,11 @@ def with_better(results: Results, attack: str) -> Results:
     return replace(results, counts=cells)
 
 
-def test_an_attack_beyond_noise_leaves_the_least(results: Results) -> None:
+def test_attack_beyond_noise_has_lowest_mean(results: Results) -> None:
     best = with_better(results, "ds")
     analysis = analyse(best)
     assert analysis.least == ("ds",)
-    assert "ds leaves the least mean mIoU" in findings(best, analysis)[0]
+    assert "ds has the lowest mean mIoU:" in findings(best, analysis)[0]
 
 
 def test_a_tie_within_noise_is_called_a_tie(results: Results) -> None:
@@ -48,16 +48,16 @@ def test_a_tie_within_noise_is_called_a_tie(results: Results) -> None:
     analysis = analyse(tied)
     assert set(analysis.least) == {"ds", "mi"}
     (first, *_) = findings(tied, analysis)
-    assert "leaves the least" not in first
+    assert "has the lowest mean mIoU:" not in first
     assert "lowest mean mIoU, within noise of" in first
 
 
-def test_one_image_shows_no_least() -> None:
+def test_single_image_has_no_lowest_mean() -> None:
     single = made_up([{"preset": "pgd"}, {"preset": "mi"}], images=2, pictures=False)
-    assert "leaves the least" not in findings(single, analyse(single))[0]
+    assert "has the lowest mean mIoU:" not in findings(single, analyse(single))[0]
 
 
-def test_classes_without_a_label_that_are_predicted_are_named(results: Results) -> None:
+def test_predicted_classes_without_label_are_named(results: Results) -> None:
     assert "only predicted" not in " ".join(warning.kind for warning in results.warnings)
     cells = {}
     for cell, matrix in results.counts.items():

@@ -45,7 +45,7 @@ def test_a_bound_on_pictures_shows_the_first_images(results: Results) -> None:
     assert "3 of 6 images, the first" in written.page.read_text()
 
 
-def test_a_missing_result_is_said_to_be_missing(tmp_path: Path) -> None:
+def test_missing_result_is_not_measured(tmp_path: Path) -> None:
     results = run_toy(tmp_path, attacks=ATTACKS[:1])
     key = next(cell.key for cell in results.manifest.cells if cell.attack == "noise")
     results.store.files.delete(f"rows/{key[:2]}/{key}.parquet")

@@ -55,7 +55,7 @@ def test_every_link_of_the_index_leads_to_a_file(reported: list[Results]) -> Non
     assert all((page.parent / unquote(link)).is_file() for link in files)
 
 
-def test_an_experiment_without_a_report_says_how_to_get_one(reported: list[Results]) -> None:
+def test_experiment_without_report_names_command(reported: list[Results]) -> None:
     page = text_of(reported[0])
     assert f"--experiment {reported[1].identity[:12]}" in page
 
@@ -76,7 +76,7 @@ def test_a_broken_experiment_is_listed_with_the_reason(
         store.files.delete("experiments/broken.json")
 
 
-def test_a_report_whose_experiment_was_deleted_or_damaged_since_says_so(tmp_path: Path) -> None:
+def test_report_of_deleted_or_damaged_experiment_names_state(tmp_path: Path) -> None:
     results = run_toy(tmp_path, attacks=ATTACKS[:1])
     write_report(results)
     path = f"experiments/{results.identity}.json"
@@ -86,7 +86,7 @@ def test_a_report_whose_experiment_was_deleted_or_damaged_since_says_so(tmp_path
     assert "deleted from the store" in text_of(results)
 
 
-def test_names_and_damaged_entries_of_others_are_harmless(tmp_path: Path) -> None:
+def test_hostile_names_and_damaged_entries_are_harmless(tmp_path: Path) -> None:
     results = run_toy(tmp_path, attacks=ATTACKS[:1])
     folder = write_report(results)
     entry = folder / "index-experiment.json"
@@ -112,9 +112,7 @@ def test_a_report_of_an_older_version_is_drawn_again_for_the_index(
 
 
 @pytest.mark.parametrize("name", [r'"\ud800"', '"a"'])
-def test_a_name_of_no_characters_and_a_day_of_no_calendar_do_not_break_the_index(
-    name: str, tmp_path: Path
-) -> None:
+def test_index_with_invalid_name_or_date_is_written(name: str, tmp_path: Path) -> None:
     results = run_toy(tmp_path, attacks=["noise"])
     write_report(results)
     ((entry, path),) = read_entries(tmp_path / "store/reports")

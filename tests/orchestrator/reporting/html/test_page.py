@@ -14,10 +14,10 @@ import pytest
 from segtransfer.experiment.manifest import Manifest
 from segtransfer.reporting.folder import write_report
 from segtransfer.reporting.html import draw_page
-from segtransfer.reporting.html.colours import shades
 from segtransfer.reporting.html.estimates import METRIC_CHOICES
 from segtransfer.reporting.html.facts import decimal, failure_messages, interval_text
 from segtransfer.reporting.html.gallery import GALLERY_BYTES, draw_gallery
+from segtransfer.reporting.shading import shades
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.text import NOT_MEASURED
 from segtransfer.results.views import main_attacks
@@ -33,6 +33,7 @@ ATTACKS: list[dict[str, Any]] = [
     {"preset": "mi", "eps": "8/255", "steps": 10},
     {"preset": "ds", "eps": "8/255", "steps": 10, "steps_at": [1, 4, 10]},
 ]
+BY_BACKBONE = ["net-0", "net-2", "net-1"]
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}"
 
 
@@ -47,15 +48,15 @@ def page(results: Results) -> Page:
 
 
 def test_matrices_hold_the_values_of_the_results(results: Results, page: Page) -> None:
-    for attack in results.attacks:
-        head, clean, *rows = page.table(attack).rows
-        assert head[1:] == results.targets
-        assert clean == ["clean", *(decimal(v) for v in results.clean())]
-        matrix = results.matrix(attack)
-        expected = [[source, *map(decimal, matrix.loc[source])] for source in results.sources]
-        if attack == "noise":
-            expected = [["any source", *map(decimal, matrix.iloc[0])]]
-        assert rows == expected
+    targets = sources = BY_BACKBONE
+    for attack in results.attacks[1:]:
+        backbones, head, clean, noise, *rows = page.table(attack).rows
+        assert backbones[1:] == ["Backbone-0", "Backbone-1"]
+        assert head == ["source model\u2009↓", *targets]
+        assert clean == ["clean", *(decimal(v) for v in results.clean()[targets])]
+        assert noise == ["noise", *map(decimal, results.matrix("noise")[targets].iloc[0])]
+        matrix = results.matrix(attack)[targets]
+        assert rows == [[source, *map(decimal, matrix.loc[source])] for source in sources]
 
 
 def test_a_ratio_to_nothing_is_null_and_leaves_the_page_readable() -> None:
@@ -75,12 +76,12 @@ def test_a_ratio_to_nothing_is_null_and_leaves_the_page_readable() -> None:
 
 
 @pytest.mark.parametrize("metric", METRIC_CHOICES)
-def test_every_metric_stands_in_the_page(results: Results, page: Page, metric: str) -> None:
+def test_every_metric_is_in_page_data(results: Results, page: Page, metric: str) -> None:
     shown = page.data["figures"][metric]
     matrix = results.matrix("pgd", metric)
     sample = Resampled(results)
-    places = [place for place in cell_places(page, "pgd") if place >= len(results.targets)]
-    cells = [(s, t) for s in results.sources for t in results.targets]
+    places = cell_places(page, "pgd")[2 * len(results.targets) :]  # below clean and noise
+    cells = [(s, t) for s in BY_BACKBONE for t in BY_BACKBONE]
     for place, (source, target) in zip(places, cells, strict=True):
         interval = sample.cell("pgd", source, target, metric)
         assert shown[place][0] == pytest.approx(matrix.loc[source, target], abs=0.0500001)
@@ -96,7 +97,7 @@ def cell_places(page: Page, attack: str) -> list[int]:
     return [int(piece.split('"')[0]) for piece in part.split('data-n="')[1:]]
 
 
-def test_means_are_those_of_each_kind_of_pair_alone(results: Results, page: Page) -> None:
+def test_means_are_taken_per_kind_of_pair(results: Results, page: Page) -> None:
     sample = Resampled(results)
     table = next(table for table in page.tables if "Against pgd" in table.rows[0])
     row = next(row for row in table.rows if row[0] == "mi")
@@ -108,7 +109,7 @@ def test_means_are_those_of_each_kind_of_pair_alone(results: Results, page: Page
     assert row[4].startswith(decimal(difference.value, signed=True))
 
 
-def test_a_difference_beyond_noise_is_marked_and_one_within_is_not() -> None:
+def test_only_differences_beyond_noise_are_marked() -> None:
     same = made_up([{"preset": "pgd", "name": name} for name in "abc"], images=24)
     counts = dict(same.counts)
     for source in same.sources:
@@ -122,7 +123,7 @@ def test_a_difference_beyond_noise_is_marked_and_one_within_is_not() -> None:
     assert html.count('data-signed class="beyond"') == 1
 
 
-def test_names_of_others_stay_text(results: Results) -> None:
+def test_hostile_names_stay_text(results: Results) -> None:
     content = results.manifest.stored()
     manifest = results.manifest.changed(
         dataset=HOSTILE,
@@ -146,7 +147,7 @@ def test_hostile_names_of_models_and_attacks_stay_text() -> None:
     assert "img" not in page.tags
     assert page.tags.count("script") == 3
     assert page.data["targets"][1] == HOSTILE
-    assert page.table(HOSTILE + "2").rows[0][2] == HOSTILE
+    assert page.table(HOSTILE + "2").rows[1][3] == HOSTILE
 
 
 def renamed(results: Results, names: dict[str, str]) -> Results:
@@ -170,7 +171,7 @@ def renamed(results: Results, names: dict[str, str]) -> Results:
     )
 
 
-def test_the_page_asks_for_nothing(page: Page) -> None:
+def test_page_requests_no_resource(page: Page) -> None:
     for tag, name, value in page.attributes:
         if name in ("src", "href", "action", "data", "poster", "srcset"):
             assert value.startswith(("data:", "#")), (tag, name, value[:80])
@@ -185,22 +186,23 @@ def test_the_parquet_in_the_page_is_the_frame(results: Results, page: Page) -> N
 def test_one_schedule_group_gives_no_verdict_on_a_difference() -> None:
     results = made_up(ATTACKS[1:3])
     page = " ".join(Page(draw_page(results)).text.split())
-    assert ", within noise." in page.partition("Against pgd that is")[2][:60]
+    assert ", within noise." in page.partition("The difference to pgd is")[2][:70]
     spec = {**results.manifest.spec, "schedule_groups": 1}
     judged = Page(draw_page(replace(results, manifest=results.manifest.changed(spec=spec))))
-    told = " ".join(judged.text.split()).partition("Against pgd that is")[2][:70]
+    told = " ".join(judged.text.split()).partition("The difference to pgd is")[2][:70]
     assert "one schedule group: no verdict" in told
     assert not any(
         figures and figures[3] for shown in judged.data["figures"].values() for figures in shown
     )
 
 
-def test_missing_cells_are_not_measured_under_the_word_partial() -> None:
+def test_missing_cells_are_not_measured_and_matrix_is_partial() -> None:
     results = made_up(ATTACKS[:3], missing=(("mi", "net-0", "net-2"),))
     page = Page(draw_page(results))
     rows = page.table("mi").rows
-    assert rows[2][3] == NOT_MEASURED
-    assert rows[2][2] != NOT_MEASURED
+    assert rows[1][2] == "net-2"
+    assert rows[4][:3] == ["net-0", rows[4][1], NOT_MEASURED]
+    assert rows[4][3] != NOT_MEASURED
     assert "PARTIAL. 1 of 3 matrices lacks cells" in " ".join(page.text.split())
     table = next(table for table in page.tables if "Against pgd" in table.rows[0])
     means = {row[0]: row[1:4] for row in table.rows}
@@ -209,9 +211,9 @@ def test_missing_cells_are_not_measured_under_the_word_partial() -> None:
     assert [mean == NOT_MEASURED for mean in means["miPARTIAL"]] == [False, True, False]
 
 
-def test_an_experiment_that_has_nothing_yet_makes_a_page() -> None:
+def test_experiment_without_results_makes_page() -> None:
     page = Page(draw_page(nothing_yet()))
-    assert {text for row in page.table("pgd").rows[2:] for text in row[1:]} == {NOT_MEASURED}
+    assert {text for row in page.table("pgd").rows[3:] for text in row[1:]} == {NOT_MEASURED}
     assert page.data["charts"] == []
     assert "0 of 9 cells" in page.text
 
@@ -222,7 +224,7 @@ def nothing_yet() -> Results:
     return made_up(ATTACKS[1:3], missing=tuple(pairs), pictures=False)  # type: ignore[arg-type]
 
 
-def test_what_failed_is_told_with_its_reason() -> None:
+def test_failed_tasks_are_listed_with_reason() -> None:
     results = made_up(ATTACKS[:2], missing=(("pgd", "net-0", "net-2"),))
     for key in results.missing:
         results.store.failures[key] = {"message": "Traceback\nValueError: too dark"}  # type: ignore[attr-defined]
@@ -232,7 +234,7 @@ def test_what_failed_is_told_with_its_reason() -> None:
     assert "3 × ValueError: too dark" in Page(draw_page(results)).text
 
 
-def test_a_failure_of_another_run_is_no_news_once_it_is_made_up_for(results: Results) -> None:
+def test_failure_with_stored_result_is_not_listed(results: Results) -> None:
     key = results.manifest.rows[-1][4]
     store = replace(results.store, failures={key: {"message": "gone"}})  # type: ignore[type-var]
     assert failure_messages(replace(results, store=store)) == []
@@ -259,7 +261,7 @@ def test_the_gallery_takes_what_its_budget_allows(results: Results) -> None:
     assert len(tight[0]["label"]) < len(everything[0]["label"])
 
 
-def test_the_gallery_says_what_share_of_pixels_is_right(results: Results) -> None:
+def test_gallery_has_share_of_correct_pixels(results: Results) -> None:
     (shown, *_) = draw_gallery(results)
     shard = results.store.shard(results.manifest.shards[0])
     assert shard is not None
@@ -272,7 +274,7 @@ def test_the_gallery_says_what_share_of_pixels_is_right(results: Results) -> Non
     assert share == round(100 * np.trace(counts) / counts.sum())
 
 
-def test_pictures_that_the_store_lost_leave_the_rest() -> None:
+def test_gallery_without_stored_images_keeps_predictions() -> None:
     page = Page(draw_page(made_up(ATTACKS[:2], pictures=False)))
     assert page.data["gallery"][0]["attacks"][1][0]["image"] is None
     assert page.data["gallery"][0]["attacks"][1][0]["predictions"][0] is not None
@@ -292,7 +294,7 @@ def test_iterates_of_one_run_are_a_curve(results: Results, page: Page) -> None:
     }
 
 
-def test_the_last_iterate_as_it_is_stands_for_its_attack(results: Results) -> None:
+def test_last_raw_iterate_represents_attack(results: Results) -> None:
     assert main_attacks(results) == ["noise", "pgd", "mi", "ds:10"]
     scored = made_up([{"preset": "pgd", "scores": ["raw", "eps*sign"]}], images=2)
     assert main_attacks(scored) == ["pgd"]
@@ -300,11 +302,15 @@ def test_the_last_iterate_as_it_is_stands_for_its_attack(results: Results) -> No
 
 def test_one_model_and_one_image_make_a_page() -> None:
     page = Page(draw_page(made_up(ATTACKS[1:2], sources=1, targets=1, images=1)))
-    assert page.table("pgd").rows[2][0] == "net-0"
+    assert [row[0] for row in page.table("made on net-0").rows[1:]] == [
+        "attack\u2009↓",
+        "clean",
+        "pgd",
+    ]
     assert "no such pair" in page.text
 
 
-def test_numbers_are_written_as_people_write_them() -> None:
+def test_numbers_have_typographic_minus_and_intervals() -> None:
     assert decimal(-2.0) == "−2.0"
     assert decimal(2.0, signed=True) == "+2.0"
     assert interval_text((1.0, None, None, False)) == "1.0"
@@ -328,5 +334,5 @@ def test_the_report_folder_holds_the_page(tmp_path: Path) -> None:
     results = run_toy(tmp_path)
     page = Page((write_report(results) / "report.html").read_text())
     value = results.matrix("pgd").loc["a", "b"]
-    assert page.table("pgd").rows[2][2] == decimal(float(value))
+    assert page.table("pgd").rows[4][2] == decimal(float(value))
     assert not math.isnan(value)
