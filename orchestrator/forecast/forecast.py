@@ -183,7 +183,7 @@ def lower_bound(
     Args:
         tasks: The tasks, with costs in seconds.
         slots: The slots of the fleet.
-        settings: Overheads, of which deaths are ignored.
+        settings: Overheads; deaths are ignored.
         stored: Keys of tasks already done.
     """
     load, call = settings.load_seconds, settings.call
@@ -211,12 +211,8 @@ def lower_bound(
         return settings.startup if models else 0.0
     loads = [load(model) for model in models]
     chain = max((time + longest[key] for key, time in chains.items()), default=0.0)
-    return settings.startup + max(
-        (work + sum(loads)) / capacity,
-        hosted / capacity + min(loads, default=0.0),
-        alone,
-        chain,
-    )
+    busy, first = (work + sum(loads)) / capacity, hosted / capacity + min(loads, default=0.0)
+    return settings.startup + max(busy, first, alone, chain)
 
 
 def settings_of(plan: Plan, rates: Rates, slots: Sequence[Slot]) -> SimulationSettings:

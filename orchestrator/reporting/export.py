@@ -26,7 +26,12 @@ class ExportView:
         self._last_line = time.monotonic()
 
     def __call__(self, done: int, shards: int) -> None:
-        """Show the number of exported shards, on a terminal as a bar, else as a line at times."""
+        """Show progress: on a terminal a bar, else a line every ``LINE_EVERY`` seconds.
+
+        Args:
+            done: Exported shards.
+            shards: All shards.
+        """
         self._bar.update(self._task, completed=done, total=shards)
         if not self._lively and time.monotonic() - self._last_line > LINE_EVERY:
             self._last_line = time.monotonic()

@@ -171,15 +171,8 @@ def attack_images(
             for part in of_one_size(members, lambda _: None, SHARDING["shard_size"]):
                 inputs = TaskInputs(tuple(ids[n] for n in part), group, pixels[part], indices[part])
                 _check_attack(spec, inputs, segmenter.num_classes)
-                task = Task(
-                    "in memory",
-                    WHO if spec.steps else None,
-                    "in memory",
-                    cost=0.0,
-                    nbytes=0,
-                    attack=spec,
-                    seed=seed,
-                )
+                source = WHO if spec.steps else None
+                task = Task("in memory", source, "in memory", 0.0, 0, attack=spec, seed=seed)
                 made[part] = perform(segmenter, task, inputs, micro_batch).images[0]
     return _like(images, made)
 

@@ -12,8 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import override
-
 # Read when ray.tune is imported: progress and Ctrl-C are handled by segtransfer.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
@@ -63,8 +61,7 @@ def run_trials(
 ) -> None:
     """Run the missing trials of a study as clients of a driver; the cluster must be joined.
 
-    A failed trial is recorded with its reason, and the others continue. If the trials end early,
-    the study and the store keep all that was computed.
+    A failed trial is recorded with its reason, and the others continue. Computed results are kept.
 
     Args:
         context: Models, shards and space of the search.
@@ -224,8 +221,8 @@ class TimeLimitStopper(tune.Stopper):
     def __init__(self, clock: TimeLimit) -> None:
         self._clock = clock
 
-    @override
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Return False, because no trial ends alone."""
         return False
 
     def stop_all(self) -> bool:

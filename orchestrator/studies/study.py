@@ -70,7 +70,11 @@ class Findings(Protocol):
 
     @property
     def facts(self) -> Facts:
-        """Return the facts of the paragraph."""
+        """Return the data behind the paragraph.
+
+        Returns:
+            Data set, images, effort, eps and notes.
+        """
         ...
 
 

@@ -184,7 +184,16 @@ def rgb(image: np.ndarray) -> Image.Image:
 
 
 def resized(picture: Image.Image, scale: float, resample: Image.Resampling) -> Image.Image:
-    """Return a picture with both sides times ``scale``; the picture itself at scale 1."""
+    """Resize a picture.
+
+    Args:
+        picture: The picture.
+        scale: The ratio of both sides; at 1 the picture itself is returned.
+        resample: The filter.
+
+    Returns:
+        A picture of at least one pixel per side.
+    """
     if scale == 1:
         return picture
     width, height = (max(1, round(edge * scale)) for edge in picture.size)
