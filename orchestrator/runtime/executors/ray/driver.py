@@ -378,16 +378,12 @@ def join_cluster(
             raise
         if isinstance(error, InputError):
             raise
+        found = f"No Ray cluster answers at {address or 'local'} ({str(error).splitlines()[0]})"
         if address == "auto" and isinstance(error, ConnectionError):
-            raise InputError(
-                "No Ray cluster runs on this machine. Start a cluster with 'ray start --head', or "
-                "set RAY_ADDRESS to a cluster."
-            ) from error
-        where = f" at {address}" if address else ""
+            found = "No Ray cluster runs on this machine"
         raise InputError(
-            f"No Ray cluster answers{where} ({str(error).splitlines()[0]}). Start a cluster with "
-            "'ray start --head', or set RAY_ADDRESS to a cluster (and RAY_AUTH_TOKEN_PATH to the "
-            "file of its token)."
+            f"{found}. Start a cluster with 'ray start --head', or set RAY_ADDRESS to a cluster "
+            "(and RAY_AUTH_TOKEN_PATH to the file of its token)."
         ) from error
     return connection
 
