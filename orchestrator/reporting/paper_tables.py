@@ -51,7 +51,7 @@ def checked(results: Results, attack: str | None, metric: str) -> None:
     """
     if attack is not None and attack not in results.variants:
         hint = suggest(attack, results.attacks)
-        raise InputError(f"{results.name} has no attack '{attack}': {hint}")
+        raise InputError(f"{results.name} has no attack '{attack}'; {hint}")
     METRICS.find(metric)
 
 

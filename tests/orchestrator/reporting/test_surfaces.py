@@ -189,7 +189,7 @@ def test_charts_hold_the_points_of_their_metric_and_can_be_saved(
 
 @pytest.mark.parametrize("call", ["to_latex", "to_markdown", "plot"])
 def test_unknown_attack_or_metric_raises_input_error(results: Results, call: str) -> None:
-    with pytest.raises(InputError, match="no attack 'pgb': did you mean 'pgd'"):
+    with pytest.raises(InputError, match="no attack 'pgb'; did you mean 'pgd'"):
         getattr(results, call)("pgb")
     with pytest.raises(InputError, match="miuo"):
         getattr(results, call)("pgd", "miuo")
