@@ -45,7 +45,11 @@ def find_spec(source: str, folders: Sequence[Path], kind: str) -> Path:
 
 
 def is_folder(text: str) -> bool:
-    """Return whether a text is the path of a folder."""
+    """Tell whether a text is the path of a folder.
+
+    Args:
+        text: A path, with ``~`` for a home folder; text that cannot be a path is none.
+    """
     try:
         return Path(text).expanduser().is_dir()
     except (OSError, RuntimeError):  # too long for a path, or of an unknown user

@@ -155,7 +155,9 @@ def test_a_job_that_is_stopped_has_as_long_as_a_submitted_one_however_it_was_beg
     environments = [yaml.safe_load(JOB["spec"]["runtimeEnvYAML"])]
     pages = [ROOT / "README.md", ROOT / "infra/README.md", *(ROOT / "docs").rglob("*.md")]
     for page in pages:
-        for command in re.findall(r"ray job submit [^`\n]* -- [^`\n]*", page.read_text()):
+        for command in re.findall(
+            r"ray job submit [^`\n]* -- [^`\n]*", page.read_text().replace("\\\n", "")
+        ):
             words = shlex.split(command, comments=True)
             environments.append(json.loads(words[words.index("--runtime-env-json") + 1]))
     assert len(environments) > 1
