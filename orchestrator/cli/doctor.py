@@ -23,5 +23,11 @@ def doctor() -> None:
     """
     from segtransfer.reporting.doctor import print_health
 
-    if not print_health(console):
+    if not print_health(console, _server_trouble):
         raise typer.Exit(ExitCode.WRONG_INPUT if describe_shadow() else ExitCode.FAILED)
+
+
+def _server_trouble(uri: str) -> str:
+    from segtransfer.tracking.server import server_trouble  # loads mlflow, which may be missing
+
+    return server_trouble(uri)

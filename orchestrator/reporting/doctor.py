@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,11 +43,13 @@ class Check:
     sentence: str
 
 
-def print_health(console: Console) -> bool:
+def print_health(console: Console, server_trouble: Callable[[str], str]) -> bool:
     """Print one line per fact and per check; return whether no check is bad.
 
     Args:
         console: The terminal.
+        server_trouble: A function that asks the MLflow server at a URL, and returns a predicate
+            with an action, or '' if the server answers.
 
     Returns:
         False if a check is bad, for example if a required package is missing; notes leave the
@@ -59,13 +61,13 @@ def print_health(console: Console) -> bool:
     for name, value in facts:
         console.print(f"      {name:<22} {escape(value)}", highlight=False)
     good = True
-    for check in _checks():
+    for check in _checks(server_trouble):
         good &= check.outcome != "bad"
         console.print(f"{MARKS[check.outcome]}  {escape(check.sentence)}", highlight=False)
     return good
 
 
-def _checks() -> Iterator[Check]:
+def _checks(server_trouble: Callable[[str], str]) -> Iterator[Check]:
     shadow = describe_shadow()
     root = own_file().parent
     yield _check(not shadow, f"workers import segtransfer from {root}", shadow)
@@ -78,6 +80,7 @@ def _checks() -> Iterator[Check]:
     for name, need in EXTRAS.items():
         missing = f"{name} is not installed: {need}"
         yield _check(find_spec(name) is not None, f"{name} can be imported", missing, "note")
+    yield from _server(server_trouble)
     yield from _weights()
     yield _token()
     yield from _disks()
@@ -89,6 +92,14 @@ def _check(
     passed: bool, sentence: str, otherwise: str, outcome: Literal["note", "bad"] = "bad"
 ) -> Check:
     return Check("ok", sentence) if passed else Check(outcome, otherwise)
+
+
+def _server(server_trouble: Callable[[str], str]) -> Iterator[Check]:
+    """Check the MLflow server of ``MLFLOW_TRACKING_URI``, if that is an http(s) URL."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri.startswith(("http://", "https://")) and find_spec("mlflow") is not None:
+        trouble, server = server_trouble(uri), f"MLflow at {without_credentials(uri)}"
+        yield _check(not trouble, f"{server} answers", f"{server} {trouble}")
 
 
 def _weights() -> Iterator[Check]:

@@ -70,7 +70,7 @@ def test_unreachable_cluster_is_bad(
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr(doctor, "JOIN_TIMEOUT", 1.0)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    assert not doctor.print_health(Console(width=300))
+    assert not doctor.print_health(Console(width=300), lambda uri: "")
     (bad,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BAD")]
     assert "127.0.0.1:9" in bad
 
@@ -80,3 +80,23 @@ def test_missing_token_file_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/nowhere/token")
     assert doctor._token().outcome == "bad"
     assert "/nowhere/token" in doctor._token().sentence
+
+
+@pytest.mark.parametrize(
+    ("trouble", "outcome", "sentence"),
+    [
+        ("", "ok", "MLflow at http://lab:5000 answers"),
+        ("cannot be used", "bad", "MLflow at http://lab:5000 cannot be used"),
+    ],
+)
+def test_mlflow_server_is_a_line_without_credentials(
+    trouble: str, outcome: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@lab:5000")
+    (check,) = doctor._server(lambda uri: trouble)
+    assert (check.outcome, check.sentence) == (outcome, sentence)
+
+
+def test_local_mlflow_database_has_no_line_of_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    assert list(doctor._server(lambda uri: "unused")) == []
