@@ -17,7 +17,6 @@ from segtransfer.cli.compare import compare
 from segtransfer.cli.console import console
 from segtransfer.cli.data import data_app
 from segtransfer.cli.doctor import doctor
-from segtransfer.cli.exits import exit_with_message
 from segtransfer.cli.export import export
 from segtransfer.cli.fleet import fleet_app
 from segtransfer.cli.help import help_text, verb
@@ -33,7 +32,6 @@ from segtransfer.cli.search import search
 from segtransfer.cli.store import store_app
 from segtransfer.cli.study import study
 from segtransfer.cli.submit import submit
-from segtransfer.experiment.shadowing import check_not_shadowed
 
 PANELS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
     "Measure": (init, plan, run, search, study, data_app),
@@ -71,7 +69,6 @@ def _print_version(requested: bool) -> None:
 
 @app.callback()
 def before_any_verb(
-    context: typer.Context,
     show_version: Annotated[
         bool,
         typer.Option(
@@ -106,17 +103,10 @@ def before_any_verb(
         ),
     ] = False,
 ) -> None:
-    """Apply the options of every verb, and refuse a working folder that hides segtransfer.
-
-    Raises:
-        typer.Exit: With code 2 if a file in the working folder hides the package segtransfer.
-    """
+    """Apply the options of every verb."""
     tracebacks.show(debug)
     console.quiet = quiet
     logging.getLogger("segtransfer").setLevel(logging.INFO if verbose else logging.WARNING)
-    if context.invoked_subcommand != "doctor":  # doctor reports such a file among its checks
-        with exit_with_message(""):
-            check_not_shadowed()
 
 
 def main() -> None:

@@ -1,17 +1,41 @@
-"""Registration of verbs, with help texts made of their docstrings."""
+"""Registration of verbs, with help texts made of their docstrings, and a check before each."""
 
 import inspect
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import typer
 from rich.markup import escape
+from typer.core import TyperCommand
+
+from segtransfer.cli.exits import exit_with_message
+from segtransfer.experiment.shadowing import check_not_shadowed
 
 EXAMPLE_TITLE = "Example:\n"
 _CONTRACT = re.compile(r"\n\n(?:Args|Returns|Raises):\n.*", re.DOTALL)  # for readers of the code
+# Verbs that start no worker; doctor reports a hidden package among its checks.
+ANYWHERE = ("attacks", "doctor", "models", "schema")
 
 Verb = TypeVar("Verb", bound=Callable[..., object])
+
+
+class VerbCommand(TyperCommand):
+    """Command that refuses a working folder that hides segtransfer, unless only help is asked."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb.
+
+        Args:
+            ctx: Context of the verb, whose options have been read.
+
+        Raises:
+            typer.Exit: With code 2 if a file in the working folder hides the package segtransfer.
+        """
+        if self.name not in ANYWHERE:
+            with exit_with_message(""):
+                check_not_shadowed()
+        return super().invoke(ctx)
 
 
 def verb(
@@ -27,7 +51,7 @@ def verb(
 
     def add(function: Verb) -> Verb:
         text = help_text(inspect.getdoc(function) or "")
-        app.command(name, help=text, rich_help_panel=panel)(function)
+        app.command(name, cls=VerbCommand, help=text, rich_help_panel=panel)(function)
         return function
 
     return add

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from segtransfer.reporting.live import rough
+from segtransfer.reporting.live import plural, rough
 
 if TYPE_CHECKING:
     from segtransfer.runtime.executors.ray.fleets import FleetStatus
@@ -21,8 +21,9 @@ def print_fleet(news: "FleetStatus", console: Console) -> None:
     status = news.status
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
     console.print(
-        f"Fleet '{news.name}': {len(status.slots)} slots, {status.clients} clients, "
-        f"tasks: {counts or 'none'}; {status.retries} retries",
+        f"Fleet '{news.name}': {plural(len(status.slots), 'slot')}, "
+        f"{plural(status.clients, 'client')}, tasks: {counts or 'none'}; "
+        f"{plural(status.retries, 'retry', 'retries')}",
         highlight=False,
     )
     if status.seconds_left:

@@ -27,7 +27,7 @@ class RunProgress:
         total: All work in image forwards.
         ended: Number of ended tasks.
         tasks: Number of all tasks.
-        rate: Image forwards per second.
+        rate: Image forwards per second; 0 before an attack has ended.
         elapsed: Seconds since the start.
         left: Estimated seconds to the end; None if unknown.
         retries: Number of retries.
@@ -80,14 +80,15 @@ def totals(progress: RunProgress, status: Status | None) -> Text:
         status: The driver's last status; None leaves out the slots loading models.
 
     Returns:
-        A line cut at the terminal's width: percent, ended of all tasks, image forwards per second,
-        elapsed time and time left; then failures, retries and loading slots, if any.
+        A line cut at the terminal's width: percent, ended of all tasks, image forwards per second
+        (if known), elapsed time and time left; then failures, retries and loading slots, if any.
     """
     tasks = f"{progress.tasks:,}"
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f"{progress.percent:3d} %", style="bold")
     line.append(f"  {progress.ended:>{len(tasks)},}/{tasks} tasks")
-    line.append(f"  {number(progress.rate):>5} forwards/s", style="cyan")
+    if progress.rate:
+        line.append(f"  {number(progress.rate):>5} forwards/s", style="cyan")
     line.append(f"  {clock(progress.elapsed)}")
     line.append(
         f"  ETA {UNKNOWN if progress.left is None else rough(progress.left):<6}", style="green"

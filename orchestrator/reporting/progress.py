@@ -104,6 +104,7 @@ class ProgressView(Listener):
         self._closing = False
         self._moved: list[tuple[logging.StreamHandler, TextIO]] = []  # with their old streams
         self._costs: dict[str, float] = {}  # of planned tasks that have not ended
+        self._attacks: set[str] = set()  # with a source, until the first has ended
         self._total = self._settled = 0.0
         self._tasks = self._ended = self._failed = self._retries = 0
         self._status: Status | None = None
@@ -142,6 +143,7 @@ class ProgressView(Listener):
             )
             return
         self._costs = {task.key: task.cost for task in missing}
+        self._attacks = {t.key for t in missing if t.kind == "attack" and t.model is not None}
         self._total, self._tasks = sum(self._costs.values()), len(missing)
         images = sum(len(shard.image_ids) for shard in plan.shards.values())
         self._console.print(
@@ -206,6 +208,8 @@ class ProgressView(Listener):
         self.model_seconds += notice.model_seconds
         if notice.kind == "done":
             self._pace.advance(cost, self._now())
+            if notice.key in self._attacks:
+                self._attacks.clear()
         else:
             self._failed += 1
         if notice.kind == "failed":
@@ -222,7 +226,7 @@ class ProgressView(Listener):
             total=self._total,
             ended=self._ended,
             tasks=self._tasks,
-            rate=self._pace.rate(now),
+            rate=0.0 if self._attacks else self._pace.rate(now),
             elapsed=now - self._began,
             left=left,
             retries=self._retries,
@@ -245,7 +249,7 @@ class ProgressView(Listener):
             return
         self._last_line = now
         line = totals(self._progress(), self._status).plain
-        if self._status is not None:
+        if self._status is not None and self._status.slots:
             line += f"  {at_work(self._status)}"
         self._console.print(line, highlight=False, markup=False)
 

@@ -88,10 +88,7 @@ def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Desi
     several = len(set(sequences)) >= LEAST_SEQUENCES
     notes = []
     if not several:
-        notes.append(
-            f"Images come from {_counted(len(set(sequences)), 'video')}, so intervals cover more "
-            "images of the same scenes, not other scenes."
-        )
+        notes.append(_few_scenes(len(set(sequences)), len(set(images))))
     one_schedule = len(set(groups)) == 1
     if one_schedule:
         notes.append(
@@ -183,6 +180,22 @@ def pairs_of(results: Results, group: str) -> list[Pair]:
         for target in results.targets
         if results.group(source, target) == group
     ]
+
+
+def _few_scenes(videos: int, images: int) -> str:
+    """Return the note on fewer than ``LEAST_SEQUENCES`` videos.
+
+    If no videos are known, each image is its own video.
+    """
+    if videos == images:
+        return (
+            f"Intervals are computed from {_counted(images, 'image')}, too few for a reliable "
+            "estimate of the variance between images."
+        )
+    return (
+        f"Images come from {_counted(videos, 'video')}, so intervals cover more images of the same "
+        "scenes, not other scenes."
+    )
 
 
 def _counted(count: int, noun: str) -> str:

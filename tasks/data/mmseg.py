@@ -1,6 +1,9 @@
 """Data sets of mmseg configs; images and labels are loaded by mmseg's own rules."""
 
+import io
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from segtransfer.tasks.models.mmseg_configs import find_config
 # Deterministic resizes of a test pipeline, and beginnings of the names of steps without a resize.
 RESIZES = ("Resize", "ResizeToMultiple", "ResizeShortestEdge")
 UNRESIZED = ("Load", "Pack")
+OPTIONAL = "Could not import OneDL"  # mmseg prints this line of level DEBUG on standard output
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,7 @@ def _type_name(config: dict[str, Any]) -> str:
 
 
 def _build(path: Path, config: dict[str, Any], root: str | None) -> _Part:
-    import mmseg.datasets  # noqa: F401
+    _import_datasets()
     from mmengine.registry import init_default_scope
     from mmseg.registry import DATASETS, TRANSFORMS
 
@@ -234,6 +238,15 @@ def _build(path: Path, config: dict[str, Any], root: str | None) -> _Part:
         load_image=loaders[0],
         load_annotations=loaders[1],
     )
+
+
+def _import_datasets() -> None:
+    """Import mmseg's data sets without the line on an optional package; print any other line."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        import mmseg.datasets  # noqa: F401
+    others = [s for s in printed.getvalue().splitlines(keepends=True) if s.strip() != OPTIONAL]
+    sys.stdout.write("".join(others))
 
 
 def _loading_step(config: dict[str, Any], kind: str, default: str) -> dict[str, Any]:

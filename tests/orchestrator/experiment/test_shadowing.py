@@ -84,9 +84,8 @@ def test_refusal_names_the_file_the_package_and_the_cure(folder: Path) -> None:
         ["report", "store"],
         ["export", "store", "out"],
         ["compare", "a", "b"],
-        ["models"],
-        ["attacks"],
         ["doctor"],
+        ["data", "check", "quickstart"],
         ["store", "verify", "store"],
         ["fleet", "up", "lab"],
         ["submit", "quickstart"],
@@ -105,9 +104,24 @@ def test_every_verb_in_a_folder_that_hides_the_package_exits_with_code_2(
     assert [found.name for found in folder.iterdir()] == ["segtransfer.py"]
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [["--help"], ["data", "--help"], ["run", "--help"], ["models"], ["attacks"], ["schema"]],
+    ids=" ".join,
+)
+def test_help_and_registries_in_a_folder_that_hides_the_package_work(
+    folder: Path, verb: list[str]
+) -> None:
+    make(folder, "segtransfer/__init__.py")
+    answer = CliRunner().invoke(app, verb)
+    assert answer.exit_code == 0, answer.output
+    assert "would be imported" not in answer.output
+
+
 def test_installed_command_in_such_a_folder_exits_with_one_sentence(folder: Path) -> None:
     make(folder, "segtransfer/__init__.py")
-    command = [sys.executable, "-P", "-c", "from segtransfer.cli import main; main()", "models"]
+    code = "from segtransfer.cli import main; main()"
+    command = [sys.executable, "-P", "-c", code, "plan", "quickstart"]
     # An empty part of PYTHONPATH, as these tests have it, is the working folder.
     plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     answer = subprocess.run(command, env=plain, capture_output=True, text=True)

@@ -54,8 +54,16 @@ class Seen:
             self.view.notice(Notice("done", 0, str(key), cost=10, model_seconds=2))
         return self
 
-    def plan(self, tasks: int) -> "Seen":
-        planned = [SimpleNamespace(key=str(number), cost=10.0) for number in range(tasks)]
+    def plan(self, tasks: int, attacks: int = 0) -> "Seen":
+        planned = [
+            SimpleNamespace(
+                key=str(number),
+                cost=10.0,
+                kind="attack" if number >= tasks - attacks else "evaluate",
+                model="a",
+            )
+            for number in range(tasks)
+        ]
         plan: Any = SimpleNamespace(
             missing=planned,
             tasks={task.key: task for task in planned},
@@ -295,6 +303,17 @@ def test_seconds_are_added_up_for_the_last_sentence(open_view: Callable[..., See
     assert (seen.view.wall_seconds, seen.view.model_seconds) == (30, 4)
 
 
+def test_first_line_before_an_attack_ends_has_no_rate_and_no_slots(
+    open_view: Callable[..., Seen],
+) -> None:
+    seen = open_view(terminal=False).plan(4, attacks=2)
+    seen.view.status(status())
+    seen.later(LINE_EVERY).done(0)
+    assert " ".join(seen.lines[-1].split()) == "25 % 1/4 tasks 0:10 ETA –"
+    seen.later(LINE_EVERY).done(2)
+    assert "1.0 forwards/s" in seen.lines[-1]
+
+
 def test_the_rate_starts_when_slots_are_warm_and_the_clock_with_the_view(
     open_view: Callable[..., Seen],
 ) -> None:
@@ -392,7 +411,7 @@ def test_stop_restores_terminal(open_view: Callable[..., Seen]) -> None:
     assert left.endswith(SHOW_CURSOR)
     last = left[left.rindex("1/4 tasks") :]
     assert "3f2a" not in last, "a table of slots at work stays behind"
-    assert "forwards/s" in last, "the totals stay"
+    assert "ETA" in last, "the totals stay"
 
 
 def test_log_lines_are_printed_above_live_view_until_stop(

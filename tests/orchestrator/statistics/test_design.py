@@ -7,7 +7,7 @@ import pytest
 
 from segtransfer.statistics import design_of
 from segtransfer.statistics.design import cluster, factor_of
-from tests.orchestrator.toy_experiments import run_toy
+from tests.orchestrator.toy_experiments import run_toy, toy_spec, write_images
 
 
 def test_resample_draws_whole_clusters_and_their_number() -> None:
@@ -52,3 +52,23 @@ def test_design_has_notes_on_uncovered_variation(tmp_path: Path) -> None:
     alone = design_of([run_toy(tmp_path / "one", schedule_groups=1)], resamples=3)
     assert alone.notes[0].startswith("All images share one schedule")
     assert [factor.clusters for factor in alone.factors] == [6]
+
+
+@pytest.mark.parametrize(
+    ("videos", "note"),
+    [
+        ("abcd", "Intervals are computed from 4 images, too few for a reliable estimate"),
+        ("aabb", "Images come from 2 videos, so intervals cover more images of the same scenes"),
+    ],
+)
+def test_few_images_without_known_videos_have_a_note_on_images(
+    videos: str, note: str, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "data", count=len(videos))
+    for kind in ("images", "labels"):
+        for number, video in enumerate(videos):
+            path = tmp_path / "data" / kind / f"image-{number}.png"
+            path.rename(path.with_name(f"{video}_{number}.png"))
+    data = toy_spec(tmp_path)["data"] | ({"sequence": "^(.)_"} if videos == "aabb" else {})
+    results = run_toy(tmp_path, data=data)
+    assert design_of([results], resamples=3).notes[0].startswith(note)

@@ -1,6 +1,8 @@
 """Data sets of mmseg configs carry the labels that mmseg itself would score against."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +158,16 @@ def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
     (root / "images").mkdir()
     with pytest.raises(InputError):
         open_dataset(DataSpec(mmseg=str(config(tmp_path, described(root)))))
+
+
+def test_reading_in_a_new_process_prints_nothing(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", 1)
+    path = config(tmp_path, described(root))
+    code = (
+        "from segtransfer.tasks.data.open import open_dataset\n"
+        "from segtransfer.tasks.data.spec import DataSpec\n"
+        f"open_dataset(DataSpec(mmseg={str(path)!r}))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout == ""
