@@ -286,6 +286,7 @@ def _only(run: Run, name: str) -> str:
     if run.attack is None and len(run.attacks) > 1:
         raise InputError(
             f"The other run is restricted to one attack, but {name} ({run.label}) has several. "
-            f"Name one after a colon: {', '.join(run.attacks)}."
+            f"Name an attack after a colon, as {run.label}:{run.attacks[0]}; attacks: "
+            f"{', '.join(run.attacks)}."
         )
     return run.attack or run.attacks[0]

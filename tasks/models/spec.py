@@ -308,7 +308,8 @@ class ModelSpec(Frozen):
         ensemble: Several models as a single model, a list or a mapping.
         adapter: A model of a registered adapter, ``{module:Class: fields}``.
         backbone: The family of the backbone, by which results group models (same backbone, other
-            backbone). Default read from the config.
+            backbone). Default read from the config;
+            a `torch` model has its callable's name.
         classes: The class names by index. Default read from the config or the weights.
         inference: Whole or sliding inference, and its scale. Default as in the model's config.
         label_map: Maps each class of the model to a class of the data, or to null to drop the

@@ -121,13 +121,13 @@ def reversed_checkpoint(folder: Path, meta: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("key", ["CLASSES", "classes"])
 def test_order_that_an_old_checkpoint_says_is_heeded(key: str, folder: Path) -> None:
     answer = command(models=[reversed_checkpoint(folder, {key: tuple(BACKWARDS)})])
-    assert_refused(answer, "the lists differ (model / data: 0: 'c2' / 'c0'")
+    assert_refused(answer, "different class lists (model / data: 0: 'c2' / 'c0'")
 
 
 def test_order_of_an_ensembles_member_is_heeded(folder: Path) -> None:
     member = reversed_checkpoint(folder, {"dataset_meta": {"classes": BACKWARDS}})
     models = [{"name": "e", "ensemble": [model(name="right"), member], "average": "logits"}]
-    assert_refused(command(models=models), "the lists differ (model / data: 0: 'c2' / 'c0'")
+    assert_refused(command(models=models), "different class lists (model / data: 0: 'c2' / 'c0'")
 
 
 def test_order_in_the_weights_of_a_torch_model_is_heeded(folder: Path) -> None:
@@ -136,7 +136,7 @@ def test_order_in_the_weights_of_a_torch_model_is_heeded(folder: Path) -> None:
     meta = {"dataset_meta": {"classes": BACKWARDS}}
     torch.save({"state_dict": right().state_dict(), "meta": meta}, folder / "w.pth")
     answer = command(models=[model(weights="w.pth")])
-    assert_refused(answer, "the lists differ (model / data: 0: 'c2' / 'c0'")
+    assert_refused(answer, "different class lists (model / data: 0: 'c2' / 'c0'")
     torch.save({"state_dict": right().state_dict(), "meta": {"epoch": 1}}, folder / "w.pth")
     assert_scores(command(models=[model(weights="w.pth")]))
 
@@ -146,5 +146,5 @@ def test_order_of_an_mmseg_data_set_is_heeded(folder: Path) -> None:
     models = [reversed_checkpoint(folder, {"dataset_meta": {"classes": tuple(CLASSES)}})]
     data = write_config(folder, classes=tuple(BACKWARDS))
     assert_refused(
-        command(data=data, models=models), "the lists differ (model / data: 0: 'c0' / 'c2'"
+        command(data=data, models=models), "different class lists (model / data: 0: 'c0' / 'c2'"
     )

@@ -269,7 +269,7 @@ def test_call_past_its_deadline_gets_a_new_worker_and_is_retried_elsewhere(tmp_p
         harness.executor.calls.pop(key, None)
     (retried,) = harness.notices(client, "retried")
     assert retried.key == stuck[0], "only the call that was under way is at fault"
-    assert "past its deadline" in retried.message
+    assert "exceeded its deadline" in retried.message
     assert "slot-0" in retried.message
     notices = harness.to_the_end(client)
     assert sorted(n.key for n in notices if n.kind == "done") == sorted(plan.tasks)
