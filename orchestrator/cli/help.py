@@ -21,7 +21,7 @@ Verb = TypeVar("Verb", bound=Callable[..., object])
 
 
 class VerbCommand(TyperCommand):
-    """Command that refuses a working folder that hides segtransfer, unless only help is asked."""
+    """Command of a verb, refused in a working folder which hides segtransfer, except for help."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb.

@@ -23,7 +23,6 @@ from segtransfer.tasks.urls import without_credentials
 log = logging.getLogger(__name__)
 RETRY_DELAYS = (1.0, 3.0)  # seconds before the second and the third try
 PARTIAL, ORIGIN = ".part", ".part.json"  # endings of a partial file, and of its URL and version
-PLACE = "SEGTRANSFER_WEIGHTS"  # a folder, or the URL of a mirror, with files of weights
 TRANSIENT = (408, 425, 429)  # statuses below 500 worth a retry
 
 
@@ -95,7 +94,7 @@ def _download_with_retries(url: str, path: Path) -> None:
             if delay is None:
                 raise ServerError(
                     f"{shown} in {len(RETRY_DELAYS) + 1} tries: {reason}; try again later, or set "
-                    f"{PLACE} to a folder or mirror with the file"
+                    "SEGTRANSFER_WEIGHTS to a folder or mirror with the file"
                 ) from error
         time.sleep(delay)
 

@@ -14,12 +14,13 @@ from urllib.parse import ParseResult, urlparse
 
 from segtransfer.errors import InputError, SegtransferError
 from segtransfer.tasks.models.checkpoint import foreign_kind, sha256_of
-from segtransfer.tasks.models.download import PLACE, download, write_whole, writing
+from segtransfer.tasks.models.download import download, write_whole, writing
 from segtransfer.tasks.urls import secret_part, without_credentials
 
 log = logging.getLogger(__name__)
 
 URL_SCHEMES = ("https", "http")
+PLACE = "SEGTRANSFER_WEIGHTS"  # a folder, or the URL of a mirror, with files of weights
 DIGITS = re.compile(r"-([0-9a-f]{8,64})\.\w+$")  # of the sha256, at the end of a published name
 
 
