@@ -30,7 +30,7 @@ class VerbCommand(TyperCommand):
             ctx: Context of the verb, whose options have been read.
 
         Raises:
-            typer.Exit: With code 2 if a file in the working folder hides the package segtransfer.
+            typer.Exit: With code 2 if the working folder hides the package segtransfer.
         """
         if self.name not in ANYWHERE:
             with exit_with_message(""):

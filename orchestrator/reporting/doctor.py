@@ -48,8 +48,8 @@ def print_health(console: Console, server_trouble: Callable[[str], str]) -> bool
 
     Args:
         console: The terminal.
-        server_trouble: A function that asks the MLflow server at a URL, and returns a predicate
-            with an action, or '' if the server answers.
+        server_trouble: A function from the URL of an MLflow server to a predicate with an
+            action, or '' if the server answers.
 
     Returns:
         False if a check is bad, for example if a required package is missing; notes leave the

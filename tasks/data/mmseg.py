@@ -20,7 +20,7 @@ from segtransfer.tasks.models.mmseg_configs import find_config
 # Deterministic resizes of a test pipeline, and beginnings of the names of steps without a resize.
 RESIZES = ("Resize", "ResizeToMultiple", "ResizeShortestEdge")
 UNRESIZED = ("Load", "Pack")
-OPTIONAL = "Could not import OneDL"  # mmseg prints this line of level DEBUG on standard output
+ONEDL_LINE = "Could not import OneDL"  # mmseg prints this line of level DEBUG on standard output
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def _import_datasets() -> None:
     printed = io.StringIO()
     with redirect_stdout(printed):
         import mmseg.datasets  # noqa: F401
-    others = [s for s in printed.getvalue().splitlines(keepends=True) if s.strip() != OPTIONAL]
+    others = [s for s in printed.getvalue().splitlines(keepends=True) if s.strip() != ONEDL_LINE]
     sys.stdout.write("".join(others))
 
 
