@@ -249,13 +249,13 @@ def made(
 @pytest.mark.parametrize(
     ("comparisons", "claim"),
     [
-        ([made(-9, -7), made(-4, -2, baseline="ds")], "beats every baseline (mIoU: raw -3.00 "),
+        ([made(-9, -7), made(-4, -2, baseline="ds")], "beats every baseline (mIoU: raw −3.00 "),
         ([made(-9, -7), made(-4, 2, baseline="ds")], "does not beat every baseline beyond noise"),
         ([made(-9, -7), made(2, 4, baseline="ds")], "loses to a baseline (mIoU: raw +3.00 "),
         ([made(-9, -7), made(-3, 3, score="eps*sign")], "only as raw, which is inconclusive"),
         ([made(-9, 7), made(-3, -1, score="eps*sign")], "only as eps*sign, which is inconclusive"),
         ([made(-9, -7), made(1, 3, score="eps*sign")], "loses to a baseline"),
-        ([made(-9, -7), made(-5, -3, score="eps*sign")], "beats every baseline (mIoU: raw -8.00 "),
+        ([made(-9, -7), made(-5, -3, score="eps*sign")], "beats every baseline (mIoU: raw −8.00 "),
         (
             [made(-9, -7), *(made(1, 3, targets=w) for w in (HELD_OUT_SAME, *SEARCHED))],
             "new models of another backbone than the source's, best-1 beats every baseline",

@@ -138,7 +138,7 @@ def test_identity_of_a_search_follows_the_field(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"search": {"space": "quickstrat"}}, "neither a file nor a shipped space: did you"),
+        ({"search": {"space": "quickstrat"}}, "neither a file nor a shipped space; did you"),
         ({"search": {"space": space({"stepsize": {"float": [0, 1]}})}}, "did you mean 'step_size'"),
         ({"search": {"space": space({"eps": {"float": [0, 1]}})}}, "it defines the threat model"),
         ({"search": {"space": space({"step_size": {"float": [1, 2]}})}}, "refused by the attack"),

@@ -72,7 +72,11 @@ def test_equal_seeds_draw_equal_points() -> None:
     ("field", "name", "told"),
     [
         ("sampler", "tpee", "unknown sampler 'tpee'; did you mean 'tpe'? Allowed: random, tpe"),
-        ("pruner", "medain", "did you mean 'median'? Allowed: asha, median, none; your own is"),
+        (
+            "pruner",
+            "medain",
+            "did you mean 'median'? Allowed: asha, median, none; name your own as",
+        ),
         ("sampler", "nowhere:mine", "sampler nowhere:mine cannot be imported: ModuleNotFound"),
         ("sampler", 3, "'3' is not a text"),
         ("pruner", f"{HERE}:HERE", f"pruner {HERE}:HERE is no function that returns"),

@@ -433,7 +433,7 @@ def test_wrong_confirmation_is_refused_before_the_first_trial(
     tmp_path: Path,
 ) -> None:
     spec = {"confirm": {"baselines": ["fgsm"]}}
-    with pytest.raises(InputError, match="preset 'fgsm' has 1 steps whatever the budget"):
+    with pytest.raises(InputError, match="preset 'fgsm' always has steps: 1; leave the budget out"):
         run_search(grey_search(tmp_path, **spec), listener := RecordingListener())
     assert listener.context is None
     same = {"confirm": {"data": {"folder": str(tmp_path / "data"), "classes": toys.CLASSES}}}
