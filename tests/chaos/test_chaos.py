@@ -109,9 +109,8 @@ def named(schedule: Schedule) -> str:
     return f"{death.write}-{death.moment}"
 
 
-@pytest.mark.parametrize(
-    "seed", [ORDINARY[0], *(pytest.param(s, marks=pytest.mark.pages) for s in ORDINARY[1:])]
-)
+@pytest.mark.pages
+@pytest.mark.parametrize("seed", ORDINARY)
 def test_a_run_survives_a_few_disturbances(cluster: ClusterProcess, seed: int) -> None:
     check(cluster, schedule(seed))
 

@@ -125,7 +125,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "an endless range": (
         fields(momentum__mu={"float": [0, float("inf")]}),
-        ["momentum.mu", "finite", "value: inf"],
+        ["momentum.mu", "finite", "'inf'"],
     ),
     "half steps of an int": (fields(steps={"int": [1, 9.5]}), ["steps", "integer", "9.5"]),
     "a reversed range": (

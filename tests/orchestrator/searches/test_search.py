@@ -158,6 +158,7 @@ def whole(
         )
 
 
+@pytest.mark.pages
 def test_a_search_with_a_known_optimum_recovers_it(whole: tuple[SearchResult, Watch, Path]) -> None:
     """The drop rises up to 16 levels a step, and falls beyond: see ``toys.drop_at``."""
     found, watch, _ = whole
@@ -169,6 +170,7 @@ def test_a_search_with_a_known_optimum_recovers_it(whole: tuple[SearchResult, Wa
     assert watch.best == found.best
 
 
+@pytest.mark.pages
 def test_trials_score_the_drop_known_in_closed_form(
     whole: tuple[SearchResult, Watch, Path],
 ) -> None:
@@ -181,6 +183,7 @@ def test_trials_score_the_drop_known_in_closed_form(
     assert [t.value for t in found.study.best_trials] == [max(map(transfer, finished))]
 
 
+@pytest.mark.pages
 def test_the_best_is_confirmed_on_new_images_and_a_held_out_model_at_equal_cost(
     whole: tuple[SearchResult, Watch, Path],
 ) -> None:
@@ -202,6 +205,7 @@ def test_the_best_is_confirmed_on_new_images_and_a_held_out_model_at_equal_cost(
     assert "only as raw, which is inconclusive" in told, "at the bound both images are equal"
 
 
+@pytest.mark.pages
 def test_pruned_trials_compute_only_their_rungs(
     whole: tuple[SearchResult, Watch, Path],
 ) -> None:
@@ -226,6 +230,7 @@ def attacks(found: SearchResult) -> list[AttackSpec]:
     return [propose(found.context, trial.point, trial.number) for trial in found.trials]
 
 
+@pytest.mark.pages
 def test_optuna_learns_from_every_rung_of_a_pruned_trial(
     whole: tuple[SearchResult, Watch, Path],
 ) -> None:
@@ -238,6 +243,7 @@ def test_optuna_learns_from_every_rung_of_a_pruned_trial(
         assert rungs == [pytest.approx(known(trial))] * (trial.score.rung + 1)
 
 
+@pytest.mark.pages
 def test_ended_trials_leave_no_processes(whole: tuple[SearchResult, Watch, Path]) -> None:
     _, watch, _ = whole
     assert watch.left is not None
@@ -248,6 +254,7 @@ def test_ended_trials_leave_no_processes(whole: tuple[SearchResult, Watch, Path]
     until("the runner is gone too", lambda: not alive("TrialRunner"), timeout=30)
 
 
+@pytest.mark.pages
 def test_matrices_of_every_trial_are_stored_up_to_its_last_rung(
     whole: tuple[SearchResult, Watch, Path],
 ) -> None:
@@ -261,6 +268,7 @@ def test_matrices_of_every_trial_are_stored_up_to_its_last_rung(
         assert drop == pytest.approx(known(trial))
 
 
+@pytest.mark.pages
 def test_complete_search_is_read_again_and_computes_nothing(
     whole: tuple[SearchResult, Watch, Path],
 ) -> None:

@@ -42,7 +42,7 @@ def test_variants_are_compared_with_the_default_and_with_pgd() -> None:
     assert (found["back"].beyond_ds, found["back"].beyond_pgd) == (0, 1)
     told = STUDY.paragraph(numbers)
     assert "Drops larger than the default's beyond noise (difference, raw): native +3.00" in told
-    assert "Drops smaller than the default's beyond noise (difference, raw): labels -3.00" in told
+    assert "Drops smaller than the default's beyond noise (difference, raw): labels −3.00" in told
 
 
 def test_pgd_and_the_default_exchanged_flip_the_claim() -> None:

@@ -152,7 +152,7 @@ def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_more_images_than_there_are_cannot_be_asked_for(tmp_path: Path) -> None:
-    refused(write_folder(tmp_path), "data.images is 4", "give 3 or less", images=4)
+    refused(write_folder(tmp_path), "data.images is 4", "give 3 or fewer", images=4)
 
 
 def test_two_images_of_one_id_are_refused(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_spec_without_a_map_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("label_map", "classes", "told"),
     [
-        (MAP | {"bird": "trea"}, DATA, "'bird' to 'trea', no class of the data: did you "),
+        (MAP | {"bird": "trea"}, DATA, "'bird' to 'trea', no class of the data; did you "),
         (
             MAP,
             (*DATA, "car", "sign"),
