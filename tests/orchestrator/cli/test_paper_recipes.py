@@ -142,7 +142,7 @@ def test_small_recipe_with_random_weights_warns_of_unpublished_weights(
     changes = publish(f"{recipe}-small", server, full=False)
     told = carry_out(f"{recipe}-small", tmp_path, f"data.root={tree}", *changes, *quick("ray"))
     assert "Clean mIoU as published: 0 of 4 targets" in told
-    assert told.count("and 77.0 is published for its weights") == 4
+    assert told.count("but 77.0 % is published for its weights") == 4
 
 
 def test_study_accepts_a_recipe_as_base(server: Server, tmp_path: Path) -> None:
