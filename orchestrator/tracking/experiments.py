@@ -210,10 +210,6 @@ def attack_metrics(results: Results, attack: str) -> Iterator[tuple[str, float]]
         results: The results, complete or partial.
         attack: The name of the variant.
 
-    Returns:
-        Text by tag: MLflow's note (the attack's matrix in Markdown), the attack's name, its
-        settings, the number of its warnings, and the provenance of the results.
-
     Yields:
         Name and value; a value of a missing cell is NaN.
     """
@@ -234,10 +230,6 @@ def headline_metrics(results: Results, attack: str) -> Iterator[tuple[str, float
     Args:
         results: The results, complete or partial.
         attack: The name of the variant.
-
-    Returns:
-        Text by tag: MLflow's note (the attack's matrix in Markdown), the attack's name, its
-        settings, the number of its warnings, and the provenance of the results.
 
     Yields:
         ``mean_<metric>/<group>`` in percent or points, ``perturbation/<statistic>`` and
@@ -273,10 +265,6 @@ def log_matrix(client: MlflowClient, run: Run, results: Results, attack: str) ->
         run: The run.
         results: The results, complete or partial.
         attack: The name of the variant.
-
-    Returns:
-        Text by tag: MLflow's note (the attack's matrix in Markdown), the attack's name, its
-        settings, the number of its warnings, and the provenance of the results.
     """
     frame = results.frame().query("attack == @attack").round(2)
     frame.insert(0, "cell", frame["source"] + " → " + frame["target"])

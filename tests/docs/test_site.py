@@ -111,11 +111,13 @@ def test_search_finds_a_field_without_a_network(page: Any, site: Path) -> None:
     page.fill("input[name=q]", "label_map")
     page.press("input[name=q]", "Enter")
     page.wait_for_selector("#search-results a[href*='reference/spec.html']")
+    assert "label_map" in page.url
 
 
 def test_file_at_the_root_of_the_site_leads_to_the_entrance(page: Any, site: Path) -> None:
     page.goto((site / "index.html").as_uri())
     page.wait_for_url("**/docs/index.html")
+    assert page.inner_text("h1").startswith("segtransfer")
 
 
 def test_every_link_and_picture_within_the_site_leads_to_a_file(site: Path) -> None:

@@ -4,11 +4,19 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from segtransfer import open_results
 from tests.conftest import ROOT
 from tests.docs.console import File, clone, follow, small_and_inline, steps
 
 TUTORIALS = ROOT / "docs/tutorials"
+
+
+def stored_attacks(folder: Path) -> dict[str, set[str]]:
+    """Return the attacks of the complete experiments in the stores of a folder, by experiment."""
+    found = [r for store in folder.glob("*/segtransfer-store") for r in open_results(store)]
+    return {results.name: set(results.attacks) for results in found if not results.missing}
 
 
 @pytest.mark.pages
@@ -26,12 +34,14 @@ def test_first_matrix_on_images_of_half_the_size(tmp_path: Path) -> None:
 def test_own_models_from_drawing_to_comparison(tmp_path: Path) -> None:
     folder = clone(tmp_path / "clone")
     follow(TUTORIALS / "own-models.md", folder, small_and_inline())
+    assert stored_attacks(folder) == {"mine": {"noise", "pgd", "ds-mi"}}
 
 
 @pytest.mark.pages
 def test_own_parts_from_loss_to_comparison(tmp_path: Path) -> None:
     folder = clone(tmp_path / "clone")
     follow(TUTORIALS / "own-parts.md", folder, small_and_inline())
+    assert stored_attacks(folder) == {"parts": {"pgd", "unsure", "grey"}}
 
 
 @pytest.mark.slow
@@ -39,6 +49,8 @@ def test_search_and_its_continuation_end_with_settings_to_paste(tmp_path: Path) 
     folder = tmp_path / "tuned"
     folder.mkdir()
     follow(TUTORIALS / "search.md", folder)
+    (best,) = folder.glob("segtransfer-store/reports/*/best.yaml")
+    assert yaml.safe_load(best.read_text())["attacks"]
 
 
 def test_search_shows_the_recipe() -> None:

@@ -10,10 +10,6 @@ from tests.infra.page_terminals import commands
 PAGE = ROOT / "docs/tutorials/two-nodes.md"
 
 
-def test_lines_have_arguments_as_the_command_takes_them() -> None:
-    node_pages.test_every_line_has_the_arguments_that_the_command_takes(PAGE)
-
-
 def test_lines_name_the_nodes_that_run_them() -> None:
     nodes = {line: found for found, line in commands(PAGE)}
     assert nodes["ray start --address=node1:6379"] == ("node2",)

@@ -79,18 +79,25 @@ CASES = [
 VALIDATORS = {case.file: case.validator for case in CASES}
 
 
+def told_by(validator: Validator, text: str) -> str:
+    """Return what a validator says of a text, or nothing if the text is right."""
+    try:
+        validator(text)
+    except WrongError as refused:
+        return str(refused)
+    return ""
+
+
 @pytest.mark.parametrize("file", VALIDATORS)
-def test_a_file_is_right(file: str) -> None:
-    VALIDATORS[file]((INFRA / file).read_text())
+def test_file_is_right(file: str) -> None:
+    assert told_by(VALIDATORS[file], (INFRA / file).read_text()) == ""
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_mistake_is_refused(case: Case) -> None:
     text = (INFRA / case.file).read_text()
     assert case.right in text
-    with pytest.raises(WrongError) as refused:
-        case.validator(text.replace(case.right, case.wrong, 1))
-    assert case.told in str(refused.value)
+    assert case.told in told_by(case.validator, text.replace(case.right, case.wrong, 1))
 
 
 def test_every_file_is_among_them() -> None:

@@ -18,7 +18,14 @@ FUNCTIONS = {
     for name in segtransfer.__all__
     if inspect.isfunction(getattr(segtransfer, name))
 }
-RUN_HERE = ["attack", "evaluate", "load_model", "open_store", "plan"]  # without Ray, in seconds
+# Functions without Ray, in seconds, with a name that the example assigns and a check of its value.
+RUN_HERE: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "attack": ("aes", lambda aes: aes.shape == (1, 3, 64, 64) and 0 < aes.max() <= 8),
+    "evaluate": ("percent", lambda percent: 0 <= percent <= 100),
+    "load_model": ("classes", lambda classes: classes == 11),
+    "open_store": ("table", lambda table: len(table) == 0),
+    "plan": ("left", lambda left: left > 0),
+}
 
 
 def examples_of(function: Callable[..., Any]) -> list[doctest.Example]:
@@ -54,6 +61,8 @@ def test_function_example_runs(name: str, monkeypatch: pytest.MonkeyPatch, tmp_p
     names = {"np": np, **FUNCTIONS}
     for example in examples_of(FUNCTIONS[name]):
         exec(example.source, names)
+    assigned, is_right = RUN_HERE[name]
+    assert is_right(names[assigned])
 
 
 @pytest.mark.parametrize("name", [n for n in segtransfer.__all__ if n != "__version__"])
