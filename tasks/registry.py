@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
+from typing_extensions import override
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.schema import Frozen, Text, again, suggest
@@ -245,6 +246,11 @@ class EntrySpec(Frozen, ABC):
     """
 
     kind: Text
+
+    @classmethod
+    @override
+    def keys_to_write(cls) -> list[str]:
+        return [key for key in super().keys_to_write() if key != "kind"]
 
     def typed(self) -> Any:
         """Return the entry as an object of its own class: this object."""

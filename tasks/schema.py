@@ -29,6 +29,7 @@ from segtransfer.tasks.json_schema import NUMBER_OR_FRACTION, JsonSchema, descri
 
 SHORT_NUMBER = 7  # characters of a number that a person wrote
 LONGEST_VALUE = 80  # characters of a wrong value in a message
+FILLED_IN: dict[str, Any] = {"readOnly": True}  # of fields that no person writes
 
 
 def suggest(value: str, allowed: Iterable[str]) -> str:
@@ -113,6 +114,11 @@ class Frozen(BaseModel):
         return InitErrorDetails(type=error, loc=(), input=item["input"])
 
     @classmethod
+    def keys_to_write(cls) -> list[str]:
+        """Return the keys of a spec file: all fields but those of type ``FilledIn``."""
+        return [n for n, field in cls.model_fields.items() if field.json_schema_extra != FILLED_IN]
+
+    @classmethod
     def unknown_key(cls, key: str, value: Any) -> str:
         """Return the error of an unknown key of this spec.
 
@@ -121,9 +127,9 @@ class Frozen(BaseModel):
             value: The value under the key.
 
         Returns:
-            A sentence: the key, the closest field if any, and all fields.
+            A sentence: the key, the closest key if any, and all keys.
         """
-        return f"unknown key '{shorten(key)}'; {suggest(key, cls.model_fields)}"
+        return f"unknown key '{shorten(key)}'; {suggest(key, cls.keys_to_write())}"
 
     def identity_fields(self, *, exclude: Set[str] = frozenset()) -> dict[str, Any]:
         """Return the fields that distinguish this spec from others, for keys and fingerprints.
@@ -315,6 +321,7 @@ Number = Annotated[
 Whole = Annotated[int, BeforeValidator(_read_whole)]
 Flag = Annotated[bool, BeforeValidator(_read_flag)]
 Text = Annotated[str, BeforeValidator(_read_text)]
+FilledIn = Annotated[Text | None, Field(json_schema_extra=FILLED_IN)]
 Name = Annotated[str, BeforeValidator(_read_name)]  # also of files and folders
 # A strength as a fraction of the pixel range [0, 1]; many tools write 8 for 8/255.
 PixelFraction = Annotated[Number, AfterValidator(_read_fraction), Field(ge=0, le=1)]

@@ -104,7 +104,8 @@ def fields_table(spec: type[Frozen], schema: Schema, *, links: bool = True) -> s
     told = attributes_in(spec)
     required = spec_required(spec)
     rows = []
-    for name, field in schema["properties"].items():
+    written = {name: field for name, field in schema["properties"].items() if is_written(field)}
+    for name, field in written.items():
         unit = UNITS[spec.__name__][name] if is_numeric(field) else ""
         default = "required" if name in required else default_of(field)
         text = told.get(name) or as_markdown(field.get("description", ""))
@@ -124,6 +125,11 @@ def _bounds(annotation: Any) -> dict[str, Any]:
     for part in get_args(getattr(annotation, "annotation", annotation)):
         found |= _bounds(part)
     return found
+
+
+def is_written(schema: Schema) -> bool:
+    """Return whether a person writes a field, which is else filled in when the spec is read."""
+    return "readOnly" not in schema
 
 
 def spec_required(spec: type[Frozen]) -> set[str]:

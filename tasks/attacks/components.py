@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.attacks.file_hash import with_hash
 from segtransfer.tasks.json_schema import NUMBER_OR_FRACTION, JsonSchema
-from segtransfer.tasks.schema import AnyPath, Flag, Frozen, Number, Text, Whole
+from segtransfer.tasks.schema import AnyPath, FilledIn, Flag, Frozen, Number, Whole
 
 
 def _from_json_key(value: Any) -> Any:
@@ -94,7 +94,7 @@ class Target(Frozen):
     classes: dict[ClassKey, Class] | None = None
     others: Literal["keep", "ignore"] = "keep"
     label_map: AnyPath | None = None
-    sha256: Text | None = None
+    sha256: FilledIn = None
 
     @model_validator(mode="before")
     @classmethod
@@ -121,7 +121,7 @@ class Region(Frozen):
     classes: Annotated[tuple[Class, ...], Field(min_length=1)] | None = None
     box: tuple[UnitInterval, UnitInterval, UnitInterval, UnitInterval] | None = None
     mask: AnyPath | None = None
-    sha256: Text | None = None
+    sha256: FilledIn = None
 
     @model_validator(mode="before")
     @classmethod

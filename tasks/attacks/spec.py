@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from typing_extensions import override
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import (
@@ -38,6 +39,7 @@ from segtransfer.tasks.attacks.transforms import Transform
 from segtransfer.tasks.json_schema import NAMED_ENTRY, NULL, NUMBER, TEXT, JsonSchema, described
 from segtransfer.tasks.schema import (
     AnyPath,
+    FilledIn,
     Frozen,
     Name,
     Number,
@@ -124,7 +126,7 @@ class AttackSpec(Frozen):
     transforms: Annotated[tuple[Transform, ...], Field(max_length=8)] = ()
     label_version: Literal["logits", "labels"] = "logits"
     loss: Annotated[Text, AfterValidator(read_loss)] = "cross-entropy"
-    loss_sha256: Text | None = None
+    loss_sha256: FilledIn = None
     layer: Text | None = None
     momentum: Momentum | None = None
     variance: Variance | None = None
@@ -140,7 +142,7 @@ class AttackSpec(Frozen):
     scores: Annotated[tuple[Scoring, ...], Field(min_length=1)] = ("raw",)
     equal_rms: Annotated[Number, Field(gt=0, le=1)] = 0.75
     files: AnyPath | None = None
-    files_sha256: Text | None = None
+    files_sha256: FilledIn = None
 
     @model_validator(mode="before")
     @classmethod
@@ -186,6 +188,11 @@ class AttackSpec(Frozen):
         fields["required"] = []
         fields["anyOf"] = [{"required": [field]} for field in ("preset", "name")]
         return [preset]
+
+    @classmethod
+    @override
+    def keys_to_write(cls) -> list[str]:
+        return ["preset", *super().keys_to_write()]
 
     @classmethod
     def unknown_key(cls, key: str, value: Any) -> str:

@@ -479,3 +479,15 @@ def test_identity_reads_back_as_the_same_attack(name: str) -> None:
     assert AttackSpec.model_validate({"name": "again", **rule.identity()}).identity() == (
         rule.identity()
     )
+
+
+def test_unknown_key_is_answered_with_the_keys_that_a_person_writes() -> None:
+    with pytest.raises(ValidationError) as refused:
+        AttackSpec.model_validate({"name": "a", "presett": "pgd"})
+    assert "did you mean 'preset'?" in str(refused.value)
+    assert "sha256" not in str(refused.value)
+    with pytest.raises(ValidationError) as refused:
+        AttackSpec.model_validate({"preset": "pgd", "transforms": [{"ds": {"lo": 1}}]})
+    assert "did you mean 'low'? Allowed: anisotropy, antialias, grid, handling, law" in str(
+        refused.value
+    )
