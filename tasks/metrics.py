@@ -179,17 +179,44 @@ def class_iou_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray)
 
 
 def miou_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return ``miou`` from margins, ... x K each."""
+    """Return ``miou`` from margins.
+
+    Args:
+        right: Right pixels per class, ... x K.
+        labelled: Labelled pixels per class, ... x K.
+        predicted: Predicted pixels per class, ... x K.
+
+    Returns:
+        Percent, ...; NaN without any class in labels or predictions.
+    """
     return _mean_of_present(class_iou_of(right, labelled, predicted))
 
 
 def accuracy_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return ``accuracy`` from margins, ... x K each."""
+    """Return ``accuracy`` from margins.
+
+    Args:
+        right: Right pixels per class, ... x K.
+        labelled: Labelled pixels per class, ... x K.
+        predicted: Predicted pixels per class, ... x K.
+
+    Returns:
+        Percent, ...; NaN without labelled pixels.
+    """
     return _percent(right.sum(-1), labelled.sum(-1))
 
 
 def class_accuracy_of(right: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return ``class_accuracy`` from margins, ... x K each."""
+    """Return ``class_accuracy`` from margins.
+
+    Args:
+        right: Right pixels per class, ... x K.
+        labelled: Labelled pixels per class, ... x K.
+        predicted: Predicted pixels per class, ... x K.
+
+    Returns:
+        Percent, ...; NaN without labelled pixels.
+    """
     return _mean_of_present(_percent(right, labelled))
 
 

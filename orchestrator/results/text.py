@@ -38,7 +38,13 @@ def signed_number(value: float, digits: int = 1) -> str:
 
 
 def signed_interval(value: float, low: float, high: float) -> str:
-    """Return a difference and its 95 % interval in brackets, with two decimals."""
+    """Return a difference and its 95 % interval in brackets, with two decimals.
+
+    Args:
+        value: The difference; NaN is a dash.
+        low: The lower bound of the interval.
+        high: The upper bound of the interval.
+    """
     return f"{signed_number(value, 2)} [{signed_number(low, 2)}, {signed_number(high, 2)}]"
 
 

@@ -17,21 +17,20 @@ _described: dict[str, str] = {}  # by recipe: the hash of the module of the last
 _kept: dict[str, nn.Module] | None = None  # by recipe: modules described and not yet loaded
 
 
-def hash_of_build(recipe: str, build: Callable[[], nn.Module], name: str) -> str:
-    """Build a module and return the hash of its state.
+def hash_of_build(recipe: str, built: nn.Module, name: str) -> str:
+    """Return the hash of a built module's state, and keep the module within ``builds_kept``.
 
     Args:
         recipe: The code and its arguments as text, the cache's key.
-        build: The code.
+        built: The module.
         name: The model's name, for messages.
 
     Returns:
         64 hex digits, as ``module_hash`` returns them.
 
     Raises:
-        InputError: If the code fails, or a parameter has no shape yet.
+        InputError: If a parameter has no shape yet.
     """
-    built = build()
     weights = _described[recipe] = module_hash(built, name)
     if _kept is not None:
         _kept[recipe] = built

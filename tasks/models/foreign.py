@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
-from torch import nn
-
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.file_hash import content_hash
 from segtransfer.tasks.models.adapter_spec import ADAPTERS, AdapterSpec
@@ -68,13 +66,14 @@ def describe(spec: ModelSpec) -> ModelInfo:
         spec: The model, with ``adapter``, which is loaded once.
 
     Returns:
-        The description; ``classes`` are the spec's.
+        The description; ``classes`` are the spec's. Without these ``num_classes`` is the model's.
 
     Raises:
         InputError: As ``load``.
     """
     kind = _adapter(spec).kind
-    weights = hash_of_build(_recipe(spec), lambda: _build(spec), spec.name)
+    built = _build(spec)
+    weights = hash_of_build(_recipe(spec), built, spec.name)
     identity = [ADAPTER_VERSION, kind, ADAPTERS.code_hash(kind), _fields(spec), weights]
     if spec.inference is not None and spec.inference.window is not None:
         identity.append(spec.inference.window)
@@ -82,7 +81,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
         name=spec.name,
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         backbone=spec.backbone or kind,
-        num_classes=len(spec.classes) if spec.classes else None,
+        num_classes=len(spec.classes) if spec.classes else built.num_classes,
         classes=spec.classes,
     )
 
@@ -92,7 +91,7 @@ def classes(spec: ModelSpec) -> tuple[str, ...] | None:
     return spec.classes
 
 
-def _build(spec: ModelSpec) -> nn.Module:
+def _build(spec: ModelSpec) -> Segmenter:
     """Load the model, with global generators in a fixed state."""
     adapter = _adapter(spec)
     try:

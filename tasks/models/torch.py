@@ -108,17 +108,21 @@ def describe(spec: ModelSpec) -> ModelInfo:
 
     Returns:
         The description. ``backbone`` is the spec's or the callable's name. ``classes`` are the
-        spec's, or else the names in the file of weights, or else None with ``num_classes`` None.
+        spec's, or else the names in the file of weights, or else None; then ``num_classes`` is the
+        built module's, or None if nothing was built.
 
     Raises:
         InputError: As ``load``.
     """
     source = _source(spec)
     files = _own(spec, source_hash)
+    count: int | None = None
     if source.weights is not None:
         weights = sha256_of(fetch(source.weights, source.sha256))
     else:
-        weights = hash_of_build(_text(source), lambda: _build(spec), spec.name)
+        module: Any = _build(spec)
+        weights = hash_of_build(_text(source), module, spec.name)
+        count = int(module.num_classes)
     names = classes(spec)
     identity = [ADAPTER_VERSION, source.callable, source.arguments, files, weights]
     if spec.inference is not None and spec.inference.window is not None:
@@ -127,7 +131,7 @@ def describe(spec: ModelSpec) -> ModelInfo:
         name=spec.name,
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         backbone=spec.backbone or source.callable,
-        num_classes=len(names) if names else None,
+        num_classes=len(names) if names else count,
         classes=names,
     )
 

@@ -223,6 +223,17 @@ def set_weights(seed: int = 7, told: bool = False) -> Change:
     return change
 
 
+def with_weights(change: Change) -> Change:
+    """A change on a toy with a file of weights, whose number of classes a plan does not know."""
+
+    def changed(spec: Spec, folder: Path) -> None:
+        del spec["models"][1:]
+        set_weights()(spec, folder)
+        change(spec, folder)
+
+    return changed
+
+
 def set_windows(**fields: Any) -> Change:
     return set_to(
         "models.0.inference", {"mode": "slide", "crop": [8, 8], "stride": [4, 4], **fields}
@@ -409,7 +420,10 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "data.mmseg": (the_base, set_mmseg_data()),
     "data.root": (set_mmseg_data(), set_mmseg_data(root=other_folder)),
     "data.split": (the_base, set_to("data.split", "two")),
-    "data.classes": (the_base, set_to("data.classes", [*CLASSES, "car"])),
+    "data.classes": (
+        with_weights(the_base),
+        with_weights(set_to("data.classes", [*CLASSES, "car"])),
+    ),
     "data.sequence": (part_of_a_video("^(image)-"), part_of_a_video("^(image)-[0-2]")),
     "data.sequences": (
         set_to("data.images", None),
@@ -419,8 +433,8 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "data.size": (the_base, set_to("data.size", [16, 24])),
     "data.fit": (the_base, set_to("data.fit", "pad")),
     "data.label_map": (
-        the_base,
-        set_to("data.label_map", {"road": "ground", "sky": "ground", "tree": "tree"}),
+        with_weights(the_base),
+        with_weights(set_to("data.label_map", {"road": "ground", "sky": "ground", "tree": "tree"})),
     ),
     "data.image_suffix": (suffixed(), suffixed(image_suffix="_b")),
     "data.label_suffix": (suffixed(), suffixed(label_suffix="_b")),

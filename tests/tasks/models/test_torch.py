@@ -99,3 +99,8 @@ def test_the_fingerprint_follows_arguments_and_source_but_not_the_name(module: P
     importlib.invalidate_caches()
     sys.modules.pop("a_users_module")
     assert fingerprint(spec("a_users_module:make")) != base
+
+
+def test_number_of_classes_of_a_built_module_is_known_without_loading(module: Path) -> None:
+    described = adapters.describe(spec("a_users_module:make"))
+    assert (described.num_classes, described.classes) == (2, None)
