@@ -1,8 +1,8 @@
 """The gradient of a step: over copies of transforms, members of an ensemble, neighbours."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Smoothing
 from segtransfer.tasks.attacks.context import AttackContext
+from segtransfer.tasks.attacks.gradient_rules.base import Gradient
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, scale_numbers, views
@@ -20,23 +21,12 @@ from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.outputs import foreign_error
 
 
-@dataclass(frozen=True)
-class Gradient:
-    """A gradient with its losses.
-
-    Attributes:
-        values: d loss / d x, float N x 3 x H x W.
-        losses: N losses, detached.
-        ratios: The realised scale per member and copy.
-    """
-
-    values: torch.Tensor
-    losses: torch.Tensor
-    ratios: list[float]
-
-
 def loss_gradient(
-    context: AttackContext, x: torch.Tensor, random: StepRandom, loss_context: LossContext
+    context: AttackContext,
+    x: torch.Tensor,
+    random: StepRandom,
+    loss_context: LossContext,
+    members: Sequence[int] | None = None,
 ) -> Gradient:
     """Return d loss / d x, averaged over all copies of the transforms and members of the model.
 
@@ -49,6 +39,7 @@ def loss_gradient(
         x: The iterate, float N x 3 x H x W.
         random: The random numbers of this step.
         loss_context: The step and the direction, for the loss.
+        members: The numbers of the ensemble's members to average, by their weights; None for all.
 
     Returns:
         The gradient, with the weighted mean of the losses.
@@ -61,10 +52,14 @@ def loss_gradient(
     normalised = model.normalise_gradients or any(
         isinstance(t, DynamicScaling) and t.scales > 1 for t in spec.transforms
     )
-    members, count = model.members(), copies(spec.transforms)
+    numbered, count = list(enumerate(model.members())), copies(spec.transforms)
+    if members is not None:
+        chosen = [numbered[number] for number in members]
+        whole = sum(weight for _, (_, weight) in chosen)
+        numbered = [(number, (member, weight / whole)) for number, (member, weight) in chosen]
     total: torch.Tensor | None = None
     losses, ratios = torch.zeros(len(x), device=x.device), []
-    for number, (member, weight) in enumerate(members):
+    for number, (member, weight) in numbered:
         sums: dict[int, torch.Tensor] = {}  # by scale
         gradients = _copies(context, number, member, x, random, loss_context)
         for scale, copy in zip(scale_numbers(spec.transforms), gradients, strict=True):

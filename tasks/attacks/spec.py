@@ -25,6 +25,7 @@ from segtransfer.tasks.attacks.components import (
     read_smoothing,
 )
 from segtransfer.tasks.attacks.file_hash import with_hash
+from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule
 from segtransfer.tasks.attacks.losses import is_feature_loss
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
@@ -46,6 +47,7 @@ from segtransfer.tasks.schema import (
     PixelFraction,
     Text,
     Whole,
+    added_later,
     shorten,
     suggest,
 )
@@ -97,6 +99,8 @@ class AttackSpec(Frozen):
             it out.
         layer: The module whose output a feature loss reads, by its name in the network. Default the
             backbone's middle stage, if the adapter knows the backbone.
+        gradient: The rule in place of the loss's gradient in a step, a name or a mapping of a name
+            to fields. Default none.
         momentum: Accumulation of the gradient over steps (MI, NI). Default none.
         variance: Variance tuning of the gradient (VT). Default none.
         smoothing: Convolution of the gradient with a Gaussian (TI). Default none.
@@ -128,6 +132,7 @@ class AttackSpec(Frozen):
     loss: Annotated[Text, AfterValidator(read_loss)] = "cross-entropy"
     loss_sha256: FilledIn = None
     layer: Text | None = None
+    gradient: AnyGradientRule = added_later(None)
     momentum: Momentum | None = None
     variance: Variance | None = None
     smoothing: Annotated[
@@ -214,7 +219,7 @@ class AttackSpec(Frozen):
             (
                 self.steps == 0 and self.files is None and not self._only_starts,
                 "steps is 0, so no image would change; give steps, or, for random noise, start: "
-                "uniform without transforms, momentum, variance, smoothing, target and layer",
+                "uniform without transforms, gradient, momentum, variance, smoothing, target and layer",
             ),
             (
                 self.steps_at and self.budget,
@@ -279,7 +284,8 @@ class AttackSpec(Frozen):
     @property
     def _only_starts(self) -> bool:
         """Tell whether the attack is a random start, without fields of a step."""
-        parts = (self.momentum, self.variance, self.smoothing, self.target, self.layer)
+        steps = (self.gradient, self.momentum, self.variance, self.smoothing)
+        parts = (*steps, self.target, self.layer)
         return self.start == "uniform" and not self.transforms and not any(parts)
 
     @property
@@ -287,9 +293,10 @@ class AttackSpec(Frozen):
         """Return the mean cost of a step, in forwards at native size.
 
         Returns:
-            Copies times relative area times (1 + neighbours); 1.0 for PGD.
+            Copies times relative area times (gradients of the rule + neighbours); 1.0 for PGD.
         """
-        return step_cost(self.transforms, self.variance, reads_clean=self.reads_features)
+        reads_clean = self.reads_features
+        return step_cost(self.transforms, self.variance, self.gradient, reads_clean=reads_clean)
 
     @property
     def reads_features(self) -> bool:
