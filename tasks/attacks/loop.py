@@ -14,12 +14,12 @@ from segtransfer.tasks.attacks.context import (
     bounds,
     make_context,
 )
-from segtransfer.tasks.attacks.gradient_rules.base import Gradient, Step
+from segtransfer.tasks.attacks.gradient_rules.base import Gradient, GradientStep
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
 from segtransfer.tasks.attacks.losses import LossContext, fooled, mean_labelled
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
-from segtransfer.tasks.attacks.transforms.views import resize_labels
+from segtransfer.tasks.attacks.transforms.views import View, resize_labels
 from segtransfer.tasks.models.base import Segmenter
 
 
@@ -193,23 +193,24 @@ def _gradient(
     memory: dict[str, Any],
 ) -> Gradient:
     """Return the gradient of a step at ``x``: the loss's, or that of the spec's rule."""
-    spec = context.spec
+    spec, drawn = context.spec, random
     if spec.gradient is None:
         return loss_gradient(context, x, random, loss_context)
 
     def gradient_at(
         point: torch.Tensor,
         *,
-        random: StepRandom = random,
+        random: StepRandom | None = None,
         members: Sequence[int] | None = None,
+        first: Callable[[torch.Tensor], View] | None = None,
     ) -> Gradient:
-        return loss_gradient(context, point, random, loss_context, members)
+        return loss_gradient(context, point, random or drawn, loss_context, members, first)
 
     def move(point: torch.Tensor, direction: torch.Tensor, step_size: float) -> torch.Tensor:
         return take_step(context, point, direction, step_size=step_size)
 
     return spec.gradient.gradient(
-        Step(
+        GradientStep(
             x=x,
             clean=context.clean,
             number=loss_context.step,

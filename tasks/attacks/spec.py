@@ -38,6 +38,7 @@ from segtransfer.tasks.attacks.resolve import (
 )
 from segtransfer.tasks.attacks.transforms import Transform
 from segtransfer.tasks.json_schema import NAMED_ENTRY, NULL, NUMBER, TEXT, JsonSchema, described
+from segtransfer.tasks.registry import EntrySpec
 from segtransfer.tasks.schema import (
     AnyPath,
     FilledIn,
@@ -219,7 +220,8 @@ class AttackSpec(Frozen):
             (
                 self.steps == 0 and self.files is None and not self._only_starts,
                 "steps is 0, so no image would change; give steps, or, for random noise, start: "
-                "uniform without transforms, gradient, momentum, variance, smoothing, target and layer",
+                "uniform without transforms, gradient, momentum, variance, smoothing, target and "
+                "layer",
             ),
             (
                 self.steps_at and self.budget,
@@ -256,9 +258,14 @@ class AttackSpec(Frozen):
                 self.restarts > 1
                 and self.start == "clean"
                 and self.variance is None
-                and not any(part is None or part.draws for part in typed),
+                and not any(part is None or part.draws for part in (*typed, *self._rule)),
                 f"restarts is {self.restarts}, and all runs would be equal; give start: uniform, "
-                "or a transform with random draws",
+                "or a transform or gradient with random draws",
+            ),
+            (
+                self.gradient and self.variance,
+                "variance tunes the gradient of the loss, and gradient replaces it; leave one of "
+                "them out",
             ),
             (
                 len(set(self.scores)) < len(self.scores),
@@ -280,6 +287,11 @@ class AttackSpec(Frozen):
             if wrong:
                 raise PydanticCustomError("attack", "{message}", {"message": message})
         return self
+
+    @property
+    def _rule(self) -> tuple[Any, ...]:
+        """Return the gradient rule, if any, as an object of its own class."""
+        return () if self.gradient is None else (_typed(self.gradient),)
 
     @property
     def _only_starts(self) -> bool:
@@ -338,10 +350,10 @@ class AttackSpec(Frozen):
         return content
 
 
-def _typed(transform: Transform) -> Any:
-    """Return a transform as an object of its own class; None for a stored one without its code."""
+def _typed(part: EntrySpec) -> Any:
+    """Return a part as an object of its own class; None for a stored one without its code."""
     try:
-        return transform.typed()
+        return part.typed()
     except InputError:
         return None
 

@@ -3,13 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import torch
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.step_random import StepRandom
+from segtransfer.tasks.attacks.transforms.views import View
 from segtransfer.tasks.json_schema import NAMED_ENTRY, NULL
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.outputs import foreign_error
@@ -40,14 +41,17 @@ class GradientAt(Protocol):
         *,
         random: StepRandom | None = None,
         members: Sequence[int] | None = None,
+        first: Callable[[torch.Tensor], View] | None = None,
     ) -> Gradient:
         """Return the gradient at a point.
 
         Args:
             point: float N x 3 x H x W; values outside [0, 1] are allowed.
-            random: The random numbers of the transforms; by default the step's, so that all points
-                of a step are seen at the same scales.
+            random: The random numbers of the transforms; by default the step's, so all points of a
+                step are seen at the same scales.
             members: The numbers of an ensemble's members to average; by default all.
+            first: A view of the point, made before the attack's own transforms; labels follow it,
+                and the gradient flows back through it to the point. By default the point itself.
 
         Returns:
             The gradient; its cost is counted on the model.
@@ -56,7 +60,7 @@ class GradientAt(Protocol):
 
 
 @dataclass(frozen=True)
-class Step:
+class GradientStep:
     """The inputs of a gradient rule at a step.
 
     Attributes:
@@ -72,7 +76,7 @@ class Step:
         gradient_at: Computes the gradient of the loss at a point.
         move: Returns the point after a step along a direction, both N x 3 x H x W, projected into
             the box and the ball: ``move(x, direction, step_size)``.
-        memory: Values that the rule keeps from step to step of a run; empty at the first step.
+        memory: The rule's values, kept from step to step of a run; empty at the first step.
     """
 
     x: torch.Tensor
@@ -103,7 +107,14 @@ class GradientRule(EntrySpec):
 
     Attributes:
         kind: The name of the rule, shipped or ``module:attribute``.
+        draws: Trait: whether the gradient depends on random numbers. Restarts need a part with this
+            trait, or a random start. Default True.
+        views: Trait: whether the rule gives ``step.gradient_at`` a first view. A feature loss then
+            reads the clean image in the same view, at the cost of a second forward. Default False.
     """
+
+    draws: ClassVar[bool] = True
+    views: ClassVar[bool] = False
 
     @property
     def gradients_per_step(self) -> float:
@@ -115,7 +126,7 @@ class GradientRule(EntrySpec):
         return 1.0
 
     @abstractmethod
-    def gradient(self, step: Step) -> Gradient:
+    def gradient(self, step: GradientStep) -> Gradient:
         """Return the gradient of a step, in place of the loss's gradient at ``step.x``.
 
         Args:
@@ -131,7 +142,7 @@ class GradientRule(EntrySpec):
 
         Args:
             direction: The direction of the step after momentum, float N x 3 x H x W.
-            memory: The values that the rule keeps from step to step.
+            memory: The rule's values, kept from step to step.
 
         Returns:
             float, broadcast to N x 3 x H x W; None keeps the step size.
@@ -157,7 +168,7 @@ class ForeignGradientRule(GradientRule, ForeignSpec):
         """Return the number of gradients per step, as the rule's own class states."""
         return float(self.typed().gradients_per_step)
 
-    def gradient(self, step: Step) -> Gradient:
+    def gradient(self, step: GradientStep) -> Gradient:
         """Return the gradient of the rule's own class, checked.
 
         Args:
@@ -166,24 +177,62 @@ class ForeignGradientRule(GradientRule, ForeignSpec):
         Raises:
             InputError: If the rule raises an error, or returns no gradient of the iterate's shape.
         """
-        who = f"gradient '{self.kind}'"
         try:
             found = self.typed().gradient(step)
         except Exception as error:  # foreign code may raise anything
-            told = foreign_error(error, who)
+            told = foreign_error(error, self._who)
             if told is error:
                 raise
             raise told from error
-        if not isinstance(found, Gradient) or found.values.shape != step.x.shape:
-            raise InputError(
-                f"{who} returned {type(found).__name__}; return a segtransfer.extend.Gradient with "
-                f"values of shape {list(step.x.shape)}"
-            )
+        if problem := _problem(found, step.x):
+            raise InputError(f"{self._who} returned {problem}")
         return found
 
     def factor(self, direction: torch.Tensor, memory: dict[str, Any]) -> torch.Tensor | None:
-        """Return the factor of the step size of the rule's own class."""
-        return self.typed().factor(direction, memory)
+        """Return the factor of the step size of the rule's own class, checked.
+
+        Args:
+            direction: The direction of the step after momentum, float N x 3 x H x W.
+            memory: The rule's values, kept from step to step.
+
+        Raises:
+            InputError: If the rule raises an error, or the factor does not broadcast to the
+                direction.
+        """
+        try:
+            factor = self.typed().factor(direction, memory)
+            fits = factor is None or (factor * direction).shape == direction.shape
+        except Exception as error:  # foreign code may raise anything
+            told = foreign_error(error, self._who)
+            if told is error:
+                raise
+            raise told from error
+        if not fits:
+            raise InputError(
+                f"{self._who} returned a factor of shape {list(factor.shape)}; return a tensor "
+                f"that broadcasts to {list(direction.shape)}, or None"
+            )
+        return factor
+
+    @property
+    def _who(self) -> str:
+        return f"gradient '{self.kind}'"
+
+
+def _problem(found: Any, x: torch.Tensor) -> str:
+    """Return the fault of a foreign gradient at x, as the end of a sentence; empty without."""
+    wanted = (
+        f"return a segtransfer.extend.Gradient with floating-point values of shape "
+        f"{list(x.shape)} and losses of shape [{len(x)}], as step.gradient_at does"
+    )
+    if not isinstance(found, Gradient):
+        return f"{type(found).__name__}; {wanted}"
+    for name, shape in (("values", x.shape), ("losses", x.shape[:1])):
+        part = getattr(found, name)
+        if not torch.is_tensor(part) or not part.is_floating_point() or part.shape != shape:
+            told = f"{list(part.shape)} of {part.dtype}" if torch.is_tensor(part) else repr(part)
+            return f"{name} {told}; {wanted}"
+    return ""
 
 
 def _read(value: Any, info: ValidationInfo) -> Any:
