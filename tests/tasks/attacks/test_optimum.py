@@ -56,8 +56,8 @@ LIGHTER: dict[str, dict[str, Any]] = {
     "admix": {"transforms": [{"admix": {"copies": 2}}, {"si": {"copies": 2}}]},
 }
 # The share of the best gain in loss that is reached on the quadratic toy, where not 0.97: fgsm's
-# one step flies past the best colour, a darker image has another best colour (and momentum gives a dark
-# image alone as much weight as any), a resized one mixes pixels.
+# one step flies past the best colour, a darker image has another best colour, a resized one mixes
+# pixels. Under momentum a dark image that is alone in its step weighs as much as any.
 GAIN = {"fgsm": 0.85, "si": 0.75, "admix": 0.85, **dict.fromkeys(SHARE, 0.85)}
 GAIN |= {"si-random": 0.2, "us-mm": 0.3, "ds-si-mi": 0.3}
 SHAPES = [(1, (24, 40)), (3, (21, 52)), (8, (16, 48))]
