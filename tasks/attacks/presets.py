@@ -128,7 +128,7 @@ _BY_NAME = {
         _ITERATIVE | _MOMENTUM | {"transforms": ["admix", "si"]},
     ),
     "us-mm": Preset(
-        "as mi with g = mean over 3 other images x' and 5 intensities s in [0.1, 0.75] of "
+        "as mi with g = mean over 5 intensities s in [0.1, 0.75] and 3 other images x' for each of "
         "grad_z L(f(z), y) at z = clip(s x_t (0.5 + x'))",
         "Wang et al., arXiv 2311.12051; x' from the same shard",
         _ITERATIVE | _MOMENTUM | {"transforms": ["us-mm"]},

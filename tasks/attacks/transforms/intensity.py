@@ -1,7 +1,6 @@
 """Transforms of intensity: controls for transforms of size, without motion of content."""
 
 import math
-from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, ClassVar, Literal
 
@@ -119,15 +118,15 @@ def _others(context: TransformContext, what: str) -> torch.Tensor:
 class UniformScaleMixMask(TransformSpec):
     """US-MM (Wang et al., arXiv 2311.12051): clip(s x (1 - strength + 2 strength x')).
 
-    The gradient is the mean over ``scales`` evenly spaced intensities s and ``masks`` draws of x',
-    another image of the shard. As in the code of TransferAttack, the gradient is taken at the
-    transformed image, not through the mask. There x' is an iterate of the batch, here a clean
-    image, so that no result depends on its batch. In a shard with a single image x' is x.
+    The gradient is the mean over ``scales`` evenly spaced intensities s and, for each, ``masks``
+    draws of x', another image of the shard. As in the code of TransferAttack, the gradient is taken
+    at the transformed image, not through the mask. There x' is an iterate of the batch, here a
+    clean image, so that no result depends on its batch. In a shard with a single image x' is x.
 
     Attributes:
         kind: The name, ``us-mm``.
         scales: The number of intensities, 2 to 32. Default 5.
-        masks: The number of draws of x', each with all intensities, 1 to 32. Default 3.
+        masks: The number of draws of x' per intensity, 1 to 32. Default 3.
         low: The smallest intensity, in (0, 1]. Default 0.1.
         width: The largest intensity less the smallest, in [0, 1]. Default 0.65.
         strength: Half the range of the mask around 1, in [0, 1]. Default 0.5.
@@ -158,10 +157,9 @@ class UniformScaleMixMask(TransformSpec):
         Returns:
             The view, with values in [0, 1]; labels and logits stay.
         """
-        draw, number = divmod(context.random.copy, self.scales)
+        number = context.random.copy % self.scales
         scale = self.low + self.width * number / (self.scales - 1)
-        drawn = replace(context, random=replace(context.random, copy=draw))
-        mask = 1 - self.strength + 2 * self.strength * _others(drawn, "us-mm")
+        mask = 1 - self.strength + 2 * self.strength * _others(context, "us-mm")
         return View(gradient_at(images, (images * scale * mask).clamp(0, 1)))
 
 

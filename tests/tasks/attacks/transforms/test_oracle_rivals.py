@@ -96,15 +96,14 @@ def test_us_mm_sums_gradients_at_scaled_and_masked_images() -> None:
 
     def gradient(x: torch.Tensor, step: int) -> torch.Tensor:
         total = torch.zeros_like(x)
-        for mix in range(3):
+        for copy, scale in enumerate((0.1, 0.2625, 0.425, 0.5875, 0.75) * 3):
             others = []
             for own, image_id in enumerate(IDS):
-                generator = drawn(step, mix).generator("us-mm", image_id)
+                generator = drawn(step, copy).generator("us-mm", image_id)
                 others.append((own + 1 + int(torch.randint(2, (), generator=generator))) % COUNT)
             assert all(own != other for own, other in enumerate(others))
-            for scale in (0.1, 0.2625, 0.425, 0.5875, 0.75):
-                z = (scale * x) * (0.5 + images[others])
-                total += at_leaf(z.clamp(0, 1), labels)
+            z = (scale * x) * (0.5 + images[others])
+            total += at_leaf(z.clamp(0, 1), labels)
         return total
 
     assert_equal(ours("us-mm"), momentum_loop(gradient))
