@@ -1,4 +1,4 @@
-"""APGD: steps that are halved where the loss stops to rise, from the best point so far."""
+"""APGD: steps halved as soon as the loss stops to rise, from the best point so far."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.schema import Flag, Text, suggest
 
 # The constants of the paper, equal for every image and attack.
-MOMENTUM = 0.75  # the share of the new direction in a step, from the second step on
+FORWARD_SHARE = 0.75  # the share of the new direction in a step, from the second step on
 FIRST_STEP = 2.0  # of the radius
 RISES = 0.75  # the step is halved if the loss rose in at most this share of the steps
 FIRST_WINDOW, WINDOW_DECREASE, LEAST_WINDOW = 0.22, 0.03, 0.06  # shares of all steps
@@ -59,8 +59,8 @@ class Apgd(LoopSpec):
 
     Attributes:
         kind: The name, ``apgd``.
-        track: The loss that halves the steps and chooses the best point, the name of a shipped loss
-            of logits. Default the loss of the attack.
+        track: The loss by which steps are halved and the best point is chosen, the name of a
+            shipped loss of logits. Default the loss of the attack.
         keep: The point returned: of the highest tracked ``loss``, the first of equals, or with most
             pixels ``fooled``, the last of equals. Default ``loss``.
         shrinking: Whether 30 % of the steps run in the ball of 2 eps, 30 % in 1.5 eps and the rest
@@ -173,7 +173,7 @@ class _Ball:
 
 
 @dataclass(frozen=True)
-class _Point:
+class _Visit:
     """A point of a climb: images, gradients, tracked losses and shares of fooled pixels."""
 
     x: torch.Tensor
@@ -181,10 +181,10 @@ class _Point:
     tracked: torch.Tensor
     fooled: torch.Tensor
 
-    def where(self, mask: torch.Tensor, other: "_Point") -> "_Point":
+    def where(self, mask: torch.Tensor, other: "_Visit") -> "_Visit":
         """Return this point for the images of the mask, and the other point elsewhere."""
         wide = mask[:, None, None, None]
-        return _Point(
+        return _Visit(
             torch.where(wide, self.x, other.x),
             torch.where(wide, self.gradient, other.gradient),
             torch.where(mask, self.tracked, other.tracked),
@@ -203,7 +203,7 @@ class _Checkpoints:
         self._halved = torch.ones_like(first, dtype=torch.bool)
 
     def halve(self, tracked: torch.Tensor, best: torch.Tensor) -> torch.Tensor | None:
-        """Return the images whose step is halved now; None between checkpoints.
+        """Return the mask of images with steps to halve; None between checkpoints.
 
         Args:
             tracked: The tracked loss after this step, N numbers.
@@ -223,7 +223,7 @@ class _Checkpoints:
 
 
 class _Climb:
-    """The steps from a start, with the attempt that they make."""
+    """The steps from a start, and their attempt."""
 
     def __init__(
         self, loop: Apgd, context: AttackContext, restart: int, poll: Callable[[], None]
@@ -247,7 +247,7 @@ class _Climb:
         older, checkpoints = x, _Checkpoints(steps, point.tracked)
         sizes = torch.full_like(x[:, :1, :1, :1], FIRST_STEP * ball.radius)
         for taken in range(1, min(steps, spec.steps_taken) + 1):
-            share = MOMENTUM if taken > 1 else 1.0
+            share = FORWARD_SHARE if taken > 1 else 1.0
             moved = ball.project(point.x + sizes * ball.direction(point.gradient))
             drift = point.x - older
             older = point.x
@@ -268,7 +268,7 @@ class _Climb:
         self.attempt.iterates.append(x)
         self.attempt.pixels.append(self._context.model.cost.pixels - self._before)
 
-    def _kept(self, best: _Point, most: _Point) -> torch.Tensor:
+    def _kept(self, best: _Visit, most: _Visit) -> torch.Tensor:
         return best.x if self._loop.keep == "loss" else most.x
 
     def _random(self, step: int) -> StepRandom:
@@ -277,7 +277,7 @@ class _Climb:
             context.seed, context.group, step, context.image_ids, restart=self._restart
         )
 
-    def _look(self, x: torch.Tensor, step: int, steps: int) -> _Point:
+    def _look(self, x: torch.Tensor, step: int, steps: int) -> _Visit:
         """Return the point at the images, and record its health."""
         self._poll()
         context, attempt = self._context, self.attempt
@@ -293,4 +293,4 @@ class _Climb:
         if found.watched is not None:
             share = found.watched[:, 0]
             tracked = found.watched[:, 1] if self._loop.track else found.losses
-        return _Point(x, gradient, tracked, share)
+        return _Visit(x, gradient, tracked, share)

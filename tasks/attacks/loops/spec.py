@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -11,9 +11,6 @@ from segtransfer.tasks.attacks.loops.attempt import Attempt
 from segtransfer.tasks.json_schema import NAMED_ENTRY
 from segtransfer.tasks.registry import EntrySpec, ForeignSpec, Registry, is_spec_of, read_entry
 from segtransfer.tasks.schema import suggest
-
-if TYPE_CHECKING:
-    from segtransfer.tasks.attacks.context import AttackContext
 
 # Fields of an attack that a loop reads only if its trait `reads` says so, with the value that
 # leaves the field out. Sign steps read all of them.
@@ -41,9 +38,9 @@ class LoopSpec(EntrySpec):
 
     Attributes:
         kind: The name of the loop.
-        reads: Trait: the names in ``OPTIONAL_FIELDS`` that the loop reads. An attack that gives any
-            other of these fields is refused. Default none.
-        norms: Trait: the norms of the bound that the loop keeps. Default ``linf`` alone.
+        reads: Trait: the names in ``OPTIONAL_FIELDS`` read by the loop. An attack with any other of
+            these fields is refused. Default none.
+        norms: Trait: the norms of the bound kept by the loop. Default ``linf`` alone.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset()
@@ -51,30 +48,37 @@ class LoopSpec(EntrySpec):
 
     @property
     def needs_labels(self) -> bool:
-        """Tell whether the loop reads logits and labels, by default False.
+        """Tell whether the loop reads logits and labels.
 
-        True refuses a loss of features.
+        Returns:
+            By default False; True refuses a loss of features.
         """
         return False
 
     @property
     def gradients_per_step(self) -> float:
-        """Return the mean number of gradients per iteration, by default 1.
+        """Return the mean number of gradients per iteration.
 
-        A gradient costs a forward and a backward per copy of the transforms.
+        Returns:
+            By default 1. A gradient costs a forward and a backward per copy of the transforms.
         """
         return 1.0
 
     @property
     def extra_gradients(self) -> float:
-        """Return the number of gradients per run beyond its iterations, by default 0."""
+        """Return the number of gradients per run beyond its iterations.
+
+        Returns:
+            By default 0.
+        """
         return 0.0
 
     @property
     def extra_forwards(self) -> float:
-        """Return the number of forwards at native size per run beyond its gradients, by default 0.
+        """Return the number of forwards per run beyond its gradients.
 
-        A loop that scores each iteration by a forward of its own adds to ``gradients_per_step``.
+        Returns:
+            By default 0, at native size. A forward per iteration counts in ``gradients_per_step``.
         """
         return 0.0
 
@@ -83,6 +87,9 @@ class LoopSpec(EntrySpec):
 
         Args:
             gradient: The cost of a gradient.
+
+        Returns:
+            0 or more.
         """
         return gradient * self.extra_gradients + self.extra_forwards
 
@@ -94,6 +101,9 @@ class LoopSpec(EntrySpec):
         Args:
             gradient: The cost of a gradient.
             steps: The number of iterations, 1 or more.
+
+        Returns:
+            More than 0.
         """
         return gradient * self.gradients_per_step + self.extra_cost(gradient) / steps
 
@@ -104,8 +114,8 @@ class LoopSpec(EntrySpec):
             attack: The attack, an ``AttackSpec`` with this loop.
 
         Raises:
-            PydanticCustomError: If the attack gives a field that the loop does not read, has
-                another norm, or a loss of features where the loop reads labels.
+            PydanticCustomError: If the attack has a field unread by the loop, another norm, or a
+                loss of features although the loop reads labels.
         """
         for name, absent in OPTIONAL_FIELDS.items():
             if name not in self.reads and getattr(attack, name) != absent:
@@ -129,11 +139,11 @@ class LoopSpec(EntrySpec):
             )
 
     @abstractmethod
-    def run(self, context: "AttackContext", restart: int, poll: Callable[[], None]) -> Attempt:
+    def run(self, context: Any, restart: int, poll: Callable[[], None]) -> Attempt:
         """Run all iterations from the start of a restart.
 
         Args:
-            context: The source, the spec, the clean images, the labels and the bounds.
+            context: The ``AttackContext``: source, spec, clean images, labels and bounds.
             restart: The number of the restart, from 0, which separates random numbers.
             poll: Called before every iteration; an exception stops the run.
 
