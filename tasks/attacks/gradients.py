@@ -65,7 +65,7 @@ def loss_gradient(
     )
     members, count = model.members(), copies(spec.transforms)
     total: torch.Tensor | None = None
-    losses, ratios = torch.zeros(len(x), device=x.device), []
+    losses, ratios = x.new_zeros(len(x)), []
     watched: torch.Tensor | None = None
     for number, (member, weight) in enumerate(members):
         sums: dict[int, torch.Tensor] = {}  # by scale
