@@ -1,8 +1,9 @@
 """The context of an attack run: images, labels to leave or to reach, and pixels to change."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,8 @@ class AttackContext:
         seed: The seed of the experiment.
         group: The schedule group of all images.
         clean_features: A cache: features of the clean images by member of the model.
+        memories: What a loss keeps between the steps of a run, by member of the model.
+        references: The prepared reference of the loss by member of the model, if the loss has one.
     """
 
     model: Segmenter
@@ -60,6 +63,8 @@ class AttackContext:
     seed: int
     group: int
     clean_features: dict[int, torch.Tensor] = field(default_factory=dict)
+    memories: dict[int, dict[str, Any]] = field(default_factory=dict)
+    references: Mapping[int, torch.Tensor] = field(default_factory=dict)
 
 
 def make_context(

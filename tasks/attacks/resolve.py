@@ -1,16 +1,25 @@
 """Derived fields of an attack: steps from a budget, step sizes from eps, hashes of losses."""
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Budget, Variance
-from segtransfer.tasks.attacks.losses import LOSSES, is_feature_loss
+from segtransfer.tasks.attacks.losses import (
+    KEEPS_MEMORY,
+    LOSSES,
+    preparation_of,
+    reads_clean_features,
+    trait_of,
+)
 from segtransfer.tasks.attacks.transforms import Transform, relative_cost
 from segtransfer.tasks.schema import PixelFraction, Whole, suggest
+
+if TYPE_CHECKING:
+    from segtransfer.tasks.attacks.spec import AttackSpec
 
 DEFAULTS = {"eps": 8 / 255, "steps": 20}
 PIXEL_FRACTION: TypeAdapter[float] = TypeAdapter(PixelFraction)
@@ -34,6 +43,84 @@ def step_cost(
     """
     looks = 2 if reads_clean and transforms else 1
     return looks * relative_cost(transforms) * (1 + (variance.neighbours if variance else 0))
+
+
+def later_step_cost(spec: "AttackSpec") -> float:
+    """Return the mean cost of a step of an attack, without what comes before the first step.
+
+    Args:
+        spec: The attack.
+
+    Returns:
+        Forwards at native size, more than 0.
+    """
+    reads_clean = reads_clean_features(spec.loss, spec.loss_sha256)
+    return step_cost(spec.transforms, spec.variance, reads_clean=reads_clean)
+
+
+def preparation_cost(spec: "AttackSpec") -> float:
+    """Return the cost before the first step of a restart.
+
+    Args:
+        spec: The attack.
+
+    Returns:
+        Forwards at native size, of the loss's preparation and of a first attack; 0 for most losses.
+    """
+    prepared = preparation_of(spec.loss, spec.loss_sha256)
+    first = first_attack(spec)
+    before = 0 if first is None else first.steps * first.step_cost
+    return before + (0 if prepared is None else prepared.forwards)
+
+
+def first_attack(spec: "AttackSpec") -> "AttackSpec | None":
+    """Return the attack that runs before, whose images a loss such as ``ila`` reads.
+
+    Args:
+        spec: The attack.
+
+    Returns:
+        The attack with the first loss, and a single restart; None for most losses.
+    """
+    prepared = preparation_of(spec.loss, spec.loss_sha256)
+    if prepared is None or prepared.first_loss is None:
+        return None
+    fields = {"loss": prepared.first_loss, "loss_sha256": None, "layer": None}
+    return spec.model_copy(update={**fields, "budget": None, "restarts": 1, "steps_at": ()})
+
+
+def misfit_of_loss(spec: "AttackSpec", moves: bool) -> str:
+    """Return the fault of the fields beside a loss.
+
+    Args:
+        spec: The attack.
+        moves: Whether a transform moves or resizes content.
+
+    Returns:
+        A sentence; empty if the fields fit the loss.
+    """
+    loss, kinds = spec.loss, [transform.kind for transform in spec.transforms]
+    if spec.layer and not spec.reads_features:
+        return (
+            f"layer is for feature losses such as fspgd, and loss '{loss}' reads logits; "
+            "leave layer out"
+        )
+    if spec.target and spec.reads_features:
+        return (
+            f"loss '{loss}' reads features, so a target has no effect; leave target out, "
+            "or give a loss of logits"
+        )
+    if moves and preparation_of(loss, spec.loss_sha256) is not None:
+        return (
+            f"loss '{loss}' has a weight per place of the clean image, so no transform may move or "
+            f"resize content; transforms is {kinds}; leave them out, or give another loss"
+        )
+    if spec.label_version == "labels" and trait_of(loss, spec.loss_sha256, KEEPS_MEMORY):
+        return (
+            f"loss '{loss}' remembers each pixel of the labels, and label_version is 'labels', "
+            "which moves them; give label_version: logits, or another loss"
+        )
+    return ""
 
 
 def with_steps(data: dict[str, Any]) -> dict[str, Any]:
@@ -60,8 +147,14 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
         restarts = int(data.get("restarts", 1))
         # Choosing among restarts costs a forward per restart.
         share = budget / restarts - (restarts > 1)
-        reads_clean = is_feature_loss(str(data.get("loss")), data.get("loss_sha256"))
-        cost = step_cost(transforms, variance, reads_clean=reads_clean)
+        loss, sha256 = str(data.get("loss")), data.get("loss_sha256")
+        cost = step_cost(transforms, variance, reads_clean=reads_clean_features(loss, sha256))
+        prepared = preparation_of(loss, sha256)
+        if prepared is not None:
+            share -= prepared.forwards
+            # The first attack has as many steps.
+            has_first = prepared.first_loss is not None
+            cost += step_cost(transforms, variance, reads_clean=False) if has_first else 0
     except (ValidationError, TypeError, ValueError, ZeroDivisionError):
         return data  # the field's own validation reports the error
     if share < cost * 0.75:

@@ -29,8 +29,10 @@ from segtransfer.tasks.attacks.losses import is_feature_loss
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
     DEFAULTS,
+    later_step_cost,
+    misfit_of_loss,
+    preparation_cost,
     read_loss,
-    step_cost,
     with_loss,
     with_step_size,
     with_steps,
@@ -236,17 +238,11 @@ class AttackSpec(Frozen):
         kinds = [transform.kind for transform in self.transforms]
         typed = [_typed(transform) for transform in self.transforms]
         mixing = next((place for place, part in enumerate(typed) if part and part.mixes), 0)
+        wrong_loss = misfit_of_loss(
+            self, any(part and (part.moves or part.resizes) for part in typed)
+        )
         for wrong, message in (
-            (
-                self.layer and not self.reads_features,
-                f"layer is for feature losses such as fspgd, and loss '{self.loss}' reads logits; "
-                "leave layer out",
-            ),
-            (
-                self.target and self.reads_features,
-                f"loss '{self.loss}' reads no labels, so a target has no effect; leave target out, "
-                "or give a loss of logits",
-            ),
+            (wrong_loss, wrong_loss),
             (
                 self.restarts > 1
                 and self.start == "clean"
@@ -287,9 +283,10 @@ class AttackSpec(Frozen):
         """Return the mean cost of a step, in forwards at native size.
 
         Returns:
-            Copies times relative area times (1 + neighbours); 1.0 for PGD.
+            Copies times relative area times (1 + neighbours), and the step's share of the cost
+            before the first step; 1.0 for PGD.
         """
-        return step_cost(self.transforms, self.variance, reads_clean=self.reads_features)
+        return later_step_cost(self) + preparation_cost(self) / max(self.steps_taken, 1)
 
     @property
     def reads_features(self) -> bool:

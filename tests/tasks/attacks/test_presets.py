@@ -22,12 +22,12 @@ SHORT: dict[str, dict[str, Any]] = {
     "ssa": {"transforms": [{"ssa": {"copies": 2}}]},
     "si": {"transforms": [{"si": {"copies": 2}}]},
     "admix": {"transforms": [{"admix": {"copies": 2}}, {"si": {"copies": 2}}]},
-    "fspgd": {"layer": "backbone"},
+    **{name: {"layer": "backbone"} for name in ("fspgd", "fia", "naa", "ila", "dr")},
     "fgsm": {},
     "noise": {},
 }
 RANDOM = ["noise", "di", "rdi", "vt", "admix", "ssa", "ds", "ds-mi", "ds-ti", "ds-ni", "ds-vt"]
-RANDOM += ["ds-tuned"]
+RANDOM += ["ds-tuned", "fia", "naa"]
 
 
 def short(name: str) -> AttackSpec:
@@ -77,7 +77,7 @@ def test_presets_have_the_fields_of_their_papers() -> None:
     assert read("fgsm").step_size == read("fgsm").eps
     assert (read("noise").steps, read("noise").start) == (0, "uniform")
     assert (read("pgd").momentum, read("pgd").transforms, read("pgd").start) == (None, (), "clean")
-    momentum = {"mi", "ni", "si", "vt", "admix", "ssa", "ds-mi", "ds-ni", "ds-vt"}
+    momentum = {"mi", "ni", "si", "vt", "admix", "ssa", "ds-mi", "ds-ni", "ds-vt", "fia", "naa"}
     assert {n for n in PRESETS if read(n).momentum} == momentum | {"ds-tuned"}
     assert all(read(n).momentum.mu == 1 for n in momentum)  # type: ignore[union-attr]
     assert {n for n in momentum if read(n).momentum.nesterov} == {"ni", "ds-ni"}  # type: ignore[union-attr]
@@ -100,7 +100,10 @@ def test_presets_have_the_fields_of_their_papers() -> None:
         "masked-ce": "masked-cross-entropy",
         "js": "js",
         "mask-norm": "mask-norm",
-        "fspgd": "fspgd",
+        **{
+            n: n
+            for n in ("fspgd", "tsallis", "uncertainty", "rp-region", "fia", "naa", "ila", "dr")
+        },
     }
 
 
