@@ -11,7 +11,7 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.attacks.transforms.intensity import IntensityScales
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
-from tests.tasks.attacks.specs import distance, make
+from tests.tasks.attacks.specs import FEATURE_LOSSES, distance, make
 from tests.tasks.cases import pictures, spec, toy
 
 STAGED = toy("staged")
@@ -100,10 +100,7 @@ def test_presets_have_the_fields_of_their_papers() -> None:
         "masked-ce": "masked-cross-entropy",
         "js": "js",
         "mask-norm": "mask-norm",
-        **{
-            n: n
-            for n in ("fspgd", "tsallis", "uncertainty", "rp-region", "fia", "naa", "ila", "dr")
-        },
+        **{n: n for n in ("tsallis", "uncertainty", "rp-region", *FEATURE_LOSSES)},
     }
 
 
