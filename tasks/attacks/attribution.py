@@ -1,4 +1,4 @@
-"""Feature losses with weights or a direction that are computed once, before the first step.
+"""Feature losses with weights or a direction computed once, before the first step.
 
 The loss of each is linear in the features, so a constant of the papers' formulas (features of the
 clean or the black image) has no gradient and is left out. Classifiers have a single label; here the
@@ -16,7 +16,7 @@ from segtransfer.tasks.attacks.losses import (
     prepared_by,
     reads_features,
 )
-from segtransfer.tasks.attacks.preparation import Preparation, Score
+from segtransfer.tasks.attacks.preparation import LogitScore, Preparation
 from segtransfer.tasks.labels import IGNORE_INDEX
 
 COPIES = 30  # images whose gradients are averaged, in FIA and NAA
@@ -76,11 +76,11 @@ def direction(preparation: Preparation) -> torch.Tensor:
 def feature_importance(
     features: torch.Tensor, weights: torch.Tensor, context: LossContext
 ) -> torch.Tensor:
-    """Return -mean(w h(x_t)): features that matter for the labels shrink (FIA, ICCV 2021).
+    """Return -mean(w h(x_t)): important features shrink (FIA, ICCV 2021).
 
     w is the sum of gradients of the label's logit to the features h, at 30 images with 30 % of
     their values set to 0, divided by its norm. Weights belong to the clean image, so transforms
-    that move or resize content are refused; the authors' code combines FIA with DI regardless.
+    of moved or resized content are refused; the authors' code combines FIA with DI regardless.
     Wang et al., "Feature Importance-aware Transferable Adversarial Attacks".
 
     Args:
@@ -168,7 +168,7 @@ def label_probability(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
 
 
 def _sum_of_gradients(
-    preparation: Preparation, inputs: Iterable[torch.Tensor], score: Score
+    preparation: Preparation, inputs: Iterable[torch.Tensor], score: LogitScore
 ) -> torch.Tensor:
     """Return the sum over images of the gradient of a score to the features."""
     total: torch.Tensor | None = None

@@ -1,7 +1,8 @@
-"""The begin of a run: an empty memory, and the reference of a loss that has it prepared."""
+"""The begin of a run: an empty memory, and the prepared reference of a loss."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -10,7 +11,6 @@ from segtransfer.tasks.attacks.context import AttackContext
 from segtransfer.tasks.attacks.losses import Prepared, preparation_of
 from segtransfer.tasks.attacks.preparation import Preparation
 from segtransfer.tasks.attacks.resolve import first_attack
-from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.models.outputs import foreign_error
 
@@ -18,14 +18,15 @@ from segtransfer.tasks.models.outputs import foreign_error
 def begin_run(
     context: AttackContext,
     random: StepRandom,
-    run_first: Callable[[AttackSpec], torch.Tensor],
+    run_first: Callable[[AttackContext], Any],
 ) -> AttackContext:
     """Return the context of a run, with the prepared reference of the loss per member.
 
     Args:
         context: The images, the labels and the model.
         random: The random numbers of the run's first step.
-        run_first: Runs the attack that comes before, and returns its images N x 3 x H x W.
+        run_first: Runs the first attack, from its context, and returns its run with
+            ``iterates``, each N x 3 x H x W.
 
     Returns:
         The context with empty memories, and with references if the loss has a preparation.
@@ -38,7 +39,9 @@ def begin_run(
     if prepared is None:
         return replace(context, memories={})
     first = first_attack(spec)
-    attacked = context.clean if first is None else run_first(first)
+    attacked = context.clean
+    if first is not None:
+        attacked = run_first(replace(context, spec=first)).iterates[-1]
     references = {}
     for number, (member, _) in enumerate(context.model.members()):
         preparation = Preparation(

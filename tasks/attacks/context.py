@@ -47,7 +47,7 @@ class AttackContext:
         seed: The seed of the experiment.
         group: The schedule group of all images.
         clean_features: A cache: features of the clean images by member of the model.
-        memories: What a loss keeps between the steps of a run, by member of the model.
+        memories: The memory of the loss between the steps of a run, by member of the model.
         references: The prepared reference of the loss by member of the model, if the loss has one.
     """
 

@@ -22,7 +22,7 @@ class LossContext:
         steps: The number of steps T of the attack's spec.
         targeted: Whether the labels are a target to reach. If False, the labels are the truth to
             leave.
-        memory: Values that a loss keeps between the steps of a run, per member of the source; empty
+        memory: Values kept by a loss between the steps of a run, per member of the source; empty
             at the first evaluation. Other evaluations of a step (views, neighbours) get it, too.
     """
 
@@ -105,7 +105,7 @@ def prepared_by(
     """Return a decorator of a feature loss whose reference is computed once per run.
 
     The loss gets the reference in the place of features of the clean image. The reference belongs
-    to places of the clean image, so the spec refuses transforms that move or resize content.
+    to places of the clean image, so the spec refuses transforms of moved or resized content.
 
         def far_from(preparation):
             return preparation.features(1 - preparation.images)
@@ -167,7 +167,7 @@ def trait_of(name: str, sha256: str | None, trait: str) -> Any:
 
 
 def keeps_memory(loss: Loss) -> Loss:
-    """Mark a loss that keeps values per pixel in ``context.memory``.
+    """Mark a loss with values per pixel in ``context.memory``.
 
     Every evaluation of such a loss must be on the labels' grid, so its spec refuses
     ``label_version: labels``.

@@ -1,4 +1,4 @@
-"""Losses of segmentation that weigh the cross-entropy of each pixel."""
+"""Losses of segmentation with a weight for each pixel's cross-entropy."""
 
 import math
 
@@ -80,15 +80,10 @@ def regions(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) ->
 
     Returns:
         N losses; a region without pixels counts as 0.
-
-    Raises:
-        ValueError: If the first step of the run was not seen.
     """
     memory, won = context.memory, fooled(logits, labels, context)
-    if context.step == 0 and "step" not in memory:
-        memory.update(step=0, first=won, later=torch.zeros_like(won))
     if "step" not in memory:
-        raise ValueError("loss 'rp-region' needs the memory of a run from its first step")
+        memory.update(step=context.step, first=won, later=torch.zeros_like(won))
     if memory["step"] != context.step:  # other views and neighbours of a step change nothing
         memory["step"] = context.step
         memory["later"] = memory["later"] | (won & ~memory["first"])

@@ -9,7 +9,7 @@ from segtransfer.tasks.attacks.layers import read_features, read_layer
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.models.base import Segmenter
 
-Score = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+LogitScore = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Preparation:
         """
         return read_features(self.model, images, self.layer)
 
-    def feature_gradient(self, images: torch.Tensor, score: Score) -> torch.Tensor:
+    def feature_gradient(self, images: torch.Tensor, score: LogitScore) -> torch.Tensor:
         """Return the gradient of a score of the logits to the features, at the cost of a forward.
 
         Args:

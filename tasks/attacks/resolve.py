@@ -1,13 +1,14 @@
 """Derived fields of an attack: steps from a budget, step sizes from eps, hashes of losses."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Budget, Variance
+from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule, GradientRule
 from segtransfer.tasks.attacks.losses import (
     KEEPS_MEMORY,
     LOSSES,
@@ -18,51 +19,75 @@ from segtransfer.tasks.attacks.losses import (
 from segtransfer.tasks.attacks.transforms import Transform, relative_cost
 from segtransfer.tasks.schema import PixelFraction, Whole, suggest
 
-if TYPE_CHECKING:
-    from segtransfer.tasks.attacks.spec import AttackSpec
-
 DEFAULTS = {"eps": 8 / 255, "steps": 20}
 PIXEL_FRACTION: TypeAdapter[float] = TypeAdapter(PixelFraction)
 WHOLE: TypeAdapter[int] = TypeAdapter(Whole)
+GRADIENT: TypeAdapter[GradientRule | None] = TypeAdapter(AnyGradientRule)
 TRANSFORM_CHAIN: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
 
 
 def step_cost(
-    transforms: tuple[Any, ...], variance: Variance | None, *, reads_clean: bool
+    transforms: tuple[Any, ...],
+    variance: Variance | None,
+    gradient: GradientRule | None,
+    *,
+    reads_clean: bool,
 ) -> float:
     """Return the mean cost of a step, in forwards at native size.
 
     Args:
         transforms: The chain of transforms.
         variance: The variance tuning, whose neighbours cost a gradient each; or None.
+        gradient: The gradient rule; None for the loss's gradient.
         reads_clean: Whether the loss also reads the clean image in the same view, at the cost of a
-            second forward per view if there are transforms.
+            second forward per view if there are transforms or views of the rule.
 
     Returns:
         More than 0; 1.0 for PGD.
     """
-    looks = 2 if reads_clean and transforms else 1
-    return looks * relative_cost(transforms) * (1 + (variance.neighbours if variance else 0))
+    views = bool(transforms) or (gradient is not None and gradient.typed().views)
+    looks = 2 if reads_clean and views else 1
+    gradients = 1.0 if gradient is None else gradient.gradients_per_step
+    gradients += variance.neighbours if variance else 0
+    return looks * relative_cost(transforms) * gradients
 
 
-def later_step_cost(spec: "AttackSpec") -> float:
-    """Return the mean cost of a step of an attack, without what comes before the first step.
+def _costs(
+    loss: str,
+    sha256: str | None,
+    transforms: tuple[Any, ...],
+    variance: Variance | None,
+    gradient: GradientRule | None,
+) -> tuple[float, float]:
+    """Return the forwards of the loss's preparation, and the cost per step of all attacks."""
+    prepared = preparation_of(loss, sha256)
+    reads_clean = reads_clean_features(loss, sha256)
+    cost = step_cost(transforms, variance, gradient, reads_clean=reads_clean)
+    if prepared is None:
+        return 0, cost
+    if prepared.first_loss is not None:  # the first attack has as many steps
+        cost += step_cost(transforms, variance, gradient, reads_clean=False)
+    return prepared.forwards, cost
+
+
+def later_step_cost(spec: Any) -> float:
+    """Return the mean cost of a step of an attack, without its preparation.
 
     Args:
-        spec: The attack.
+        spec: The attack, an ``AttackSpec``.
 
     Returns:
         Forwards at native size, more than 0.
     """
     reads_clean = reads_clean_features(spec.loss, spec.loss_sha256)
-    return step_cost(spec.transforms, spec.variance, reads_clean=reads_clean)
+    return step_cost(spec.transforms, spec.variance, spec.gradient, reads_clean=reads_clean)
 
 
-def preparation_cost(spec: "AttackSpec") -> float:
+def preparation_cost(spec: Any) -> float:
     """Return the cost before the first step of a restart.
 
     Args:
-        spec: The attack.
+        spec: The attack, an ``AttackSpec``.
 
     Returns:
         Forwards at native size, of the loss's preparation and of a first attack; 0 for most losses.
@@ -73,11 +98,11 @@ def preparation_cost(spec: "AttackSpec") -> float:
     return before + (0 if prepared is None else prepared.forwards)
 
 
-def first_attack(spec: "AttackSpec") -> "AttackSpec | None":
-    """Return the attack that runs before, whose images a loss such as ``ila`` reads.
+def first_attack(spec: Any) -> Any:
+    """Return the first attack, whose images a loss such as ``ila`` reads.
 
     Args:
-        spec: The attack.
+        spec: The attack, an ``AttackSpec``.
 
     Returns:
         The attack with the first loss, and a single restart; None for most losses.
@@ -89,12 +114,12 @@ def first_attack(spec: "AttackSpec") -> "AttackSpec | None":
     return spec.model_copy(update={**fields, "budget": None, "restarts": 1, "steps_at": ()})
 
 
-def misfit_of_loss(spec: "AttackSpec", moves: bool) -> str:
+def misfit_of_loss(spec: Any, moves: bool) -> str:
     """Return the fault of the fields beside a loss.
 
     Args:
-        spec: The attack.
-        moves: Whether a transform moves or resizes content.
+        spec: The attack, an ``AttackSpec``.
+        moves: Whether a transform moves or resizes content, or a gradient rule views it.
 
     Returns:
         A sentence; empty if the fields fit the loss.
@@ -113,7 +138,8 @@ def misfit_of_loss(spec: "AttackSpec", moves: bool) -> str:
     if moves and preparation_of(loss, spec.loss_sha256) is not None:
         return (
             f"loss '{loss}' has a weight per place of the clean image, so no transform may move or "
-            f"resize content; transforms is {kinds}; leave them out, or give another loss"
+            f"resize content, and no gradient rule may view it; transforms is {kinds}; leave both "
+            "out, or give another loss"
         )
     if spec.label_version == "labels" and trait_of(loss, spec.loss_sha256, KEEPS_MEMORY):
         return (
@@ -144,17 +170,13 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
         transforms = TRANSFORM_CHAIN.validate_python(data.get("transforms") or ())
         variance = data.get("variance")
         variance = None if variance is None else Variance.model_validate(variance)
+        gradient = GRADIENT.validate_python(data.get("gradient"))
         restarts = int(data.get("restarts", 1))
         # Choosing among restarts costs a forward per restart.
         share = budget / restarts - (restarts > 1)
         loss, sha256 = str(data.get("loss")), data.get("loss_sha256")
-        cost = step_cost(transforms, variance, reads_clean=reads_clean_features(loss, sha256))
-        prepared = preparation_of(loss, sha256)
-        if prepared is not None:
-            share -= prepared.forwards
-            # The first attack has as many steps.
-            has_first = prepared.first_loss is not None
-            cost += step_cost(transforms, variance, reads_clean=False) if has_first else 0
+        before, cost = _costs(loss, sha256, transforms, variance, gradient)
+        share -= before
     except (ValidationError, TypeError, ValueError, ZeroDivisionError):
         return data  # the field's own validation reports the error
     if share < cost * 0.75:

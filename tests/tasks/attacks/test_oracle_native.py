@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 
 from segtransfer.tasks.attacks import loop
-from segtransfer.tasks.attacks.losses import LOSSES, LossContext
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.randomness import generator_of
 from tests.tasks.attacks.specs import tensors
@@ -135,12 +134,6 @@ def test_rp_region_equals_a_loop_with_states_as_in_the_authors_code() -> None:
     found = ours("rp-region")
     assert agree(found, ascend(images, of_logits(loss))) == 1
     assert {1, 2, 3} <= set(state.unique().tolist())
-
-
-def test_rp_region_without_its_first_step_is_refused() -> None:
-    logits, labels = torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64)
-    with pytest.raises(ValueError, match="from its first step"):
-        LOSSES["rp-region"](logits, labels, LossContext(2, 4))
 
 
 def draw(what: str, law: Callable[..., torch.Tensor], copy: int) -> torch.Tensor:
