@@ -69,7 +69,7 @@ def regions(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) ->
     CE_R is the mean cross-entropy of a region: T, pixels never fooled; B, pixels fooled since the
     first step; F, pixels fooled at the start. A pixel of B or F stays there. t = 0 .. T - 1, as in
     the authors' code (Zhang et al., AAAI 2025). The rule of the code is this loss alone: its
-    prototype loss reads detached features, so that part has no gradient. Means are over the region
+    prototype loss reads detached features and has no gradient. Means are over the region
     of an image, in the code over the batch's.
 
     Args:
