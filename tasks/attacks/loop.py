@@ -222,6 +222,7 @@ def _gradient(
             gradient_at=gradient_at,
             move=move,
             memory=memory,
+            region=context.region,
         )
     )
 
