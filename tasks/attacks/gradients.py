@@ -13,11 +13,10 @@ from segtransfer.tasks.attacks.components import Smoothing
 from segtransfer.tasks.attacks.context import AttackContext
 from segtransfer.tasks.attacks.gradient_rules.base import Gradient
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext
-from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, scale_numbers, views
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
-from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align, then
+from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.outputs import foreign_error
 
@@ -28,7 +27,7 @@ def loss_gradient(
     random: StepRandom,
     loss_context: LossContext,
     members: Sequence[int] | None = None,
-    first: Callable[[torch.Tensor], View] | None = None,
+    first: Callable[[torch.Tensor], View] = View,
 ) -> Gradient:
     """Return d loss / d x, averaged over all copies of the transforms and members of the model.
 
@@ -42,7 +41,7 @@ def loss_gradient(
         random: The random numbers of this step.
         loss_context: The step and the direction, for the loss.
         members: The numbers of the ensemble's members to average, by their weights; None for all.
-        first: A view of the images, made before the spec's transforms; None for the images.
+        first: A view of the images, made before the spec's transforms; by default the images.
 
     Returns:
         The gradient, with the weighted mean of the losses.
@@ -89,7 +88,7 @@ def _copies(
     x: torch.Tensor,
     random: StepRandom,
     loss_context: LossContext,
-    first: Callable[[torch.Tensor], View] | None,
+    first: Callable[[torch.Tensor], View],
 ) -> Iterator[Gradient]:
     """Yield the gradient of each copy of the transforms on one member, the ``number``-th."""
     spec, member = context.spec, context.model.members()[number][0]
@@ -102,11 +101,11 @@ def _copies(
         shard.image_ids,
         context.model.least_side,
     )
-    untouched = _views(context.clean, spec, transform_context, first)
-    for view in _views(x, spec, transform_context, first):
+    untouched = views(context.clean, spec.transforms, transform_context, first)
+    for view in views(x, spec.transforms, transform_context, first):
         if spec.reads_features:
             features = read_features(member, view.images, spec.layer)
-            clean = _clean_features(context, number, untouched, moved=first is not None)
+            clean = _clean_features(context, number, untouched, moved=first is not View)
             loss = _loss(context, features, clean, loss_context)
         else:
             logits = member(view.images)
@@ -125,21 +124,6 @@ def _copies(
             )
             loss = _loss(context, *aligned, loss_context)
         yield Gradient(member.gradient(loss.sum(), x), loss.detach(), [view.ratio])
-
-
-def _views(
-    images: torch.Tensor,
-    spec: AttackSpec,
-    context: TransformContext,
-    first: Callable[[torch.Tensor], View] | None,
-) -> Iterator[View]:
-    """Yield the views of the spec's transforms, each after a first view if there is one."""
-    if first is None:
-        yield from views(images, spec.transforms, context)
-        return
-    start = first(images)
-    for view in views(start.images, spec.transforms, context):
-        yield then(start, view)
 
 
 def _loss(

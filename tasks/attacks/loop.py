@@ -202,7 +202,7 @@ def _gradient(
         *,
         random: StepRandom | None = None,
         members: Sequence[int] | None = None,
-        first: Callable[[torch.Tensor], View] | None = None,
+        first: Callable[[torch.Tensor], View] = View,
     ) -> Gradient:
         return loss_gradient(context, point, random or drawn, loss_context, members, first)
 

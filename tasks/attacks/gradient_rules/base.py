@@ -41,7 +41,7 @@ class GradientAt(Protocol):
         *,
         random: StepRandom | None = None,
         members: Sequence[int] | None = None,
-        first: Callable[[torch.Tensor], View] | None = None,
+        first: Callable[[torch.Tensor], View] = View,
     ) -> Gradient:
         """Return the gradient at a point.
 

@@ -61,7 +61,7 @@ def test_gamma_of_one_is_the_loss_gradient_and_hooks_are_gone_after_a_run() -> N
 
 
 def test_a_source_without_known_skips_is_refused_in_a_sentence() -> None:
-    with pytest.raises(InputError, match="'sgm' needs skip connections .* has none of them"):
+    with pytest.raises(InputError, match=r"'sgm' needs skip connections .* has none of them"):
         make(toy("staged"), read(0.2))
 
 
