@@ -211,11 +211,6 @@ _BY_NAME = {
         "Qin et al., NeurIPS 2022 (RAP-LS)",
         _ITERATIVE | _MOMENTUM | {"gradient": "rap"},
     ),
-    "pc": Preset(
-        "as mi with g / mean|g| + g' / mean|g'|, g' at x_t + clip(x + eps sign(g)) - x",
-        "Wan and Huang, arXiv 2306.01809",
-        _ITERATIVE | _MOMENTUM | {"gradient": "pc"},
-    ),
     "mumodig": Preset(
         "as mi with the sum over z = x_t and 6 random transforms z of x_t of "
         "(z - b) grad L(f(b + 0.65 (z - b)), y), b a two-level baseline below z",

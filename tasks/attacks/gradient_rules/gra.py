@@ -21,8 +21,8 @@ class GradientRelevance(GradientRule):
     """GRA (Zhu et al., ICCV 2023): s g + (1 - s) h, and a step that shrinks where signs alternate.
 
     g is the gradient at x, h the mean gradient at points in x + U(-radius eps, radius eps), s their
-    cosine per image. The step size is multiplied per value by ``decay`` for every earlier step whose
-    direction had another sign than the step before.
+    cosine per image. The step size of a value is multiplied by ``decay`` at each change of the sign
+    of its direction.
 
     Attributes:
         kind: The name, ``gra``.

@@ -29,13 +29,13 @@ _RESIZED = ResizedDiversity(high=245 / 224)
 class MonotonicIntegrated(GradientRule):
     """MuMoDIG (Ren et al., AAAI 2025): the sum of (z - b) * grad L(f(b + p (z - b))) over z.
 
-    z is x itself, and ``copies`` random transforms of x; b is the baseline of z: per channel, values
-    below a random threshold become the smallest value, all others the threshold. A transform is,
-    with equal chance, a resize with padding and a resize back, or one of two cyclic shifts, two
-    flips and a turn by U(-45, 45) degrees. Labels follow; all images of a step share the transforms,
-    and each image has its own thresholds.
+    z is x itself, and ``copies`` random transforms of x; b is the baseline of z: per channel,
+    values below a random threshold become the smallest value, all others the threshold. A transform
+    is, with equal chance, a resize with padding and a resize back, or one of two cyclic shifts, two
+    flips and a turn by U(-45, 45) degrees. Labels follow. All images of a step share the
+    transforms, also the angle, and each image has its own thresholds.
 
-    As in the public code, gradients are taken at x, and z - b is not transformed back.
+    As in the public code, grad is the gradient to x, and z - b is not transformed back.
 
     Attributes:
         kind: The name, ``mumodig``.

@@ -100,7 +100,6 @@ RULE = st.one_of(
     st.builds(lambda n, late: {"rap": {"inner": n, "late": late}}, st.integers(1, 2), number(0, 1)),
     st.integers(0, 3).map(lambda n: {"mumodig": {"copies": n}}),
     st.just({"anda": {"side": 2}}),
-    st.just("pc"),
 )
 TRANSFORM = st.one_of(
     SCALING.map(lambda fields: {"ds": fields}),

@@ -109,7 +109,7 @@ def test_presets_have_the_fields_of_their_papers() -> None:
     momentum = {"mi", "ni", "si", "vt", "admix", "ssa", "ds-mi", "ds-ni", "ds-vt"}
     momentum |= {"di-mi", "rdi-mi", "ti-mi", "di-ti-mi", "flip-mi", "si-random", "us-mm", "sia"}
     momentum |= {"ssa-through", "bsr", "ds-flip-mi", "ds-si-mi"}
-    momentum |= {"gra", "pgn", "emi", "rap", "pc", "mumodig"}
+    momentum |= {"gra", "pgn", "emi", "rap", "mumodig"}
     assert {n for n in PRESETS if read(n).momentum} == momentum | {"ds-tuned", "mef"}
     assert all(read(n).momentum.mu == 1 for n in momentum)  # type: ignore[union-attr]
     assert {n for n in momentum if read(n).momentum.nesterov} == {"ni", "ds-ni"}  # type: ignore[union-attr]

@@ -182,7 +182,6 @@ CASES: dict[type[Any], dict[str, Case]] = {
         "radius": ruled("rap", {"inner": 1}, {"radius": 3}),
         "late": ruled("rap", {"inner": 1}, {"late": 0.75}),
     },
-    GRADIENTS["pc"]: {},
     GRADIENTS["mumodig"]: {
         "copies": ruled("mumodig", {"copies": 1}, {"copies": 2}),
         "position": ruled("mumodig", {"copies": 1}, {"position": 1}),

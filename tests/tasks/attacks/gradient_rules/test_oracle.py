@@ -112,14 +112,6 @@ def rap(at: At, x: torch.Tensor, _clean: torch.Tensor, step: int, _m: Any) -> to
     return at(x + n)
 
 
-def pc(at: At, x: torch.Tensor, clean: torch.Tensor, _step: int, _m: Any) -> torch.Tensor:
-    first = at(x)
-    predicted = (clean + EPS * first.sign()).clamp(0, 1) - clean
-    second = at(x + predicted)
-    norms = [g.abs().sum((1, 2, 3), keepdim=True) for g in (first, second)]
-    return first / norms[0] + second / norms[1]
-
-
 def mef(at: At, x: torch.Tensor, _clean: torch.Tensor, step: int, memory: Any) -> torch.Tensor:
     total = torch.zeros_like(x)
     for i in range(3):
@@ -231,7 +223,6 @@ RULES: dict[str, tuple[Rule, dict[str, Any]]] = {
     "pgn": (pgn, {"samples": 3}),
     "emi": (emi, {}),
     "rap": (rap, {}),
-    "pc": (pc, {}),
     "mef": (mef, {"samples": 3}),
     "anda": (anda, {"side": 3}),
     "mumodig": (mumodig, {"copies": 4}),
