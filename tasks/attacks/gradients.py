@@ -12,11 +12,10 @@ from segtransfer.tasks.attacks.context import AttackContext
 from segtransfer.tasks.attacks.gradient_rules.base import Gradient
 from segtransfer.tasks.attacks.layers import read_features
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext
-from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, scale_numbers, views
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
-from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align, then
+from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.outputs import foreign_error
 
@@ -27,7 +26,7 @@ def loss_gradient(
     random: StepRandom,
     loss_context: LossContext,
     members: Sequence[int] | None = None,
-    first: Callable[[torch.Tensor], View] | None = None,
+    first: Callable[[torch.Tensor], View] = View,
 ) -> Gradient:
     """Return d loss / d x, averaged over all copies of the transforms and members of the model.
 
@@ -41,7 +40,7 @@ def loss_gradient(
         random: The random numbers of this step.
         loss_context: The step and the direction, for the loss.
         members: The numbers of the ensemble's members to average, by their weights; None for all.
-        first: A view of the images, made before the spec's transforms; None for the images.
+        first: A view of the images, made before the spec's transforms; by default the images.
 
     Returns:
         The gradient, with the weighted mean of the losses.
@@ -92,7 +91,7 @@ def _copies(
     x: torch.Tensor,
     random: StepRandom,
     loss_context: LossContext,
-    first: Callable[[torch.Tensor], View] | None,
+    first: Callable[[torch.Tensor], View],
 ) -> Iterator[Gradient]:
     """Yield the gradient of each copy of the transforms on one member, the ``number``-th."""
     spec, member = context.spec, context.model.members()[number][0]
@@ -106,14 +105,14 @@ def _copies(
         context.model.least_side,
     )
     loss_context = replace(loss_context, memory=context.memories.setdefault(number, {}))
-    untouched = _views(context.clean, spec, transform_context, first)
-    for view in _views(x, spec, transform_context, first):
+    untouched = views(context.clean, spec.transforms, transform_context, first)
+    for view in views(x, spec.transforms, transform_context, first):
         watched = None
         if spec.reads_features:
             features = read_features(member, view.images, spec.layer)
             reference = context.references.get(number)
             if reference is None:
-                moved = first is not None
+                moved = first is not View
                 reference = _clean_features(context, number, untouched, moved=moved)
             loss = _loss(context, features, reference, loss_context)
         else:
@@ -134,21 +133,6 @@ def _copies(
             loss = _loss(context, *aligned, loss_context)
             watched = context.watch(*aligned, loss_context) if context.watch else None
         yield Gradient(member.gradient(loss.sum(), x), loss.detach(), [view.ratio], watched)
-
-
-def _views(
-    images: torch.Tensor,
-    spec: AttackSpec,
-    context: TransformContext,
-    first: Callable[[torch.Tensor], View] | None,
-) -> Iterator[View]:
-    """Yield the views of the spec's transforms, each after a first view if there is one."""
-    if first is None:
-        yield from views(images, spec.transforms, context)
-        return
-    start = first(images)
-    for view in views(start.images, spec.transforms, context):
-        yield then(start, view)
 
 
 def _loss(

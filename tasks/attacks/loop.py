@@ -194,7 +194,7 @@ def _gradient(
         *,
         random: StepRandom | None = None,
         members: Sequence[int] | None = None,
-        first: Callable[[torch.Tensor], View] | None = None,
+        first: Callable[[torch.Tensor], View] = View,
     ) -> Gradient:
         return loss_gradient(context, point, random or drawn, loss_context, members, first)
 
@@ -214,6 +214,7 @@ def _gradient(
             gradient_at=gradient_at,
             move=move,
             memory=memory,
+            region=context.region,
         )
     )
 

@@ -25,7 +25,7 @@ from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from tests.tasks.attacks.specs import make
 from tests.tasks.cases import halves, pictures, spec, toy
 
-STAGED = toy("staged")
+STAGED, RESIDUAL = toy("staged"), toy("residual")
 BASE: dict[str, Any] = {
     "name": "base",
     "eps": "6/255",
@@ -39,6 +39,11 @@ Case = tuple[dict[str, Any], dict[str, Any]]  # fields beside BASE in which it m
 def within(kind: str, base: dict[str, Any], changed: dict[str, Any]) -> Case:
     """A change of one transform, which is there before and after."""
     return {"transforms": [{kind: base}]}, {"transforms": [{kind: base | changed}]}
+
+
+def ruled(kind: str, base: dict[str, Any], changed: dict[str, Any]) -> Case:
+    """A change of one gradient rule, which is there before and after."""
+    return {"gradient": {kind: base}}, {"gradient": {kind: base | changed}}
 
 
 def ds(changed: dict[str, Any], base: dict[str, Any] | None = None) -> Case:
@@ -160,6 +165,40 @@ CASES: dict[type[Any], dict[str, Case]] = {
         "rho": within("ssa", {"copies": 1}, {"rho": 0.1}),
         "gradient": within("ssa", {"copies": 1}, {"gradient": "at"}),
     },
+    GRADIENTS["gra"]: {
+        "samples": ruled("gra", {"samples": 1}, {"samples": 2}),
+        "radius": ruled("gra", {"samples": 1}, {"radius": 1}),
+        "decay": ruled("gra", {"samples": 1}, {"decay": 0.3}),
+    },
+    GRADIENTS["pgn"]: {
+        "samples": ruled("pgn", {"samples": 1}, {"samples": 2}),
+        "radius": ruled("pgn", {"samples": 1}, {"radius": 1}),
+        "balance": ruled("pgn", {"samples": 1}, {"balance": 1}),
+    },
+    GRADIENTS["emi"]: {
+        "samples": ruled("emi", {"samples": 2}, {"samples": 3}),
+        "radius": ruled("emi", {"samples": 2}, {"radius": 2}),
+    },
+    GRADIENTS["rap"]: {
+        "inner": ruled("rap", {"inner": 1}, {"inner": 2}),
+        "radius": ruled("rap", {"inner": 1}, {"radius": 3}),
+        "late": ruled("rap", {"inner": 1}, {"late": 0.75}),
+    },
+    GRADIENTS["mumodig"]: {
+        "copies": ruled("mumodig", {"copies": 1}, {"copies": 2}),
+        "position": ruled("mumodig", {"copies": 1}, {"position": 1}),
+    },
+    GRADIENTS["mef"]: {
+        "samples": ruled("mef", {"samples": 1}, {"samples": 2}),
+        "radius": ruled("mef", {"samples": 1}, {"radius": 1}),
+        "push": ruled("mef", {"samples": 1}, {"push": 2}),
+        "decay": ruled("mef", {"samples": 1, "push": 2}, {"decay": 0}),
+    },
+    GRADIENTS["anda"]: {
+        "side": ruled("anda", {"side": 2}, {"side": 3}),
+        "reach": ruled("anda", {"side": 2}, {"reach": 0.6}),
+    },
+    GRADIENTS["sgm"]: {"gamma": ruled("sgm", {}, {"gamma": 0.7})},
 }
 # For people, or where something lies: what lies there counts by its sha256, tested apart.
 ELSEWHERE = {
@@ -186,7 +225,8 @@ def test_a_field_of_the_identity_changes_the_result(
 ) -> None:
     before, after = read(base), read(base, changed)
     assert before.identity() != after.identity()
-    assert not np.array_equal(make(STAGED, before).images, make(STAGED, after).images)
+    model = RESIDUAL if before.gradient and before.gradient.kind == "sgm" else STAGED
+    assert not np.array_equal(make(model, before).images, make(model, after).images)
 
 
 def test_every_field_of_every_part_has_a_case() -> None:
