@@ -45,7 +45,7 @@ class AttackContext:
         shard: All clean images of the shard.
         seed: The seed of the experiment.
         group: The schedule group of all images.
-        clean_features: A cache: features of the clean images by member of the model.
+        clean_features: A cache: features of the clean images by model or member.
     """
 
     model: Segmenter
@@ -59,7 +59,7 @@ class AttackContext:
     shard: ShardImages
     seed: int
     group: int
-    clean_features: dict[int, torch.Tensor] = field(default_factory=dict)
+    clean_features: dict[Segmenter, torch.Tensor] = field(default_factory=dict)
 
 
 def make_context(

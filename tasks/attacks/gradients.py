@@ -27,6 +27,7 @@ def loss_gradient(
     random: StepRandom,
     loss_context: LossContext,
     members: Sequence[int] | None = None,
+    weights: torch.Tensor | None = None,
 ) -> Gradient:
     """Return d loss / d x, averaged over all copies of the transforms and members of the model.
 
@@ -39,7 +40,9 @@ def loss_gradient(
         x: The iterate, float N x 3 x H x W.
         random: The random numbers of this step.
         loss_context: The step and the direction, for the loss.
-        members: The numbers of the ensemble's members to average, by their weights; None for all.
+        members: The numbers of the ensemble's members to average, by their weights, each as a model
+            of its own; None for the ensemble.
+        weights: A weight per image and member in place of the ensemble's, float N x members.
 
     Returns:
         The gradient, with the weighted mean of the losses.
@@ -52,38 +55,83 @@ def loss_gradient(
     normalised = model.normalise_gradients or any(
         isinstance(t, DynamicScaling) and t.scales > 1 for t in spec.transforms
     )
-    numbered, count = list(enumerate(model.members())), copies(spec.transforms)
-    if members is not None:
-        chosen = [numbered[number] for number in members]
-        whole = sum(weight for _, (_, weight) in chosen)
-        numbered = [(number, (member, weight / whole)) for number, (member, weight) in chosen]
     total: torch.Tensor | None = None
     losses, ratios = torch.zeros(len(x), device=x.device), []
-    for number, (member, weight) in numbered:
-        sums: dict[int, torch.Tensor] = {}  # by scale
-        gradients = _copies(context, number, member, x, random, loss_context)
-        for scale, copy in zip(scale_numbers(spec.transforms), gradients, strict=True):
-            sums[scale] = sums[scale].add_(copy.values) if scale in sums else copy.values
-            losses += copy.losses * (weight / count)
-            ratios += copy.ratios
-        share = weight / (len(sums) if normalised else count)
-        for part in sums.values():
-            part = normalise(part) if normalised else part
-            part = part if share == 1 else part * share
-            total = part if total is None else total.add_(part)
+    count = copies(spec.transforms)
+    with model.weighted(weights):
+        for number, member, weight in _chosen(model, members, weights):
+            sums: dict[int, torch.Tensor] = {}  # by scale
+            made = _losses(context, number, member, x, random, loss_context)
+            for scale, (loss, ratio) in zip(scale_numbers(spec.transforms), made, strict=True):
+                gradient = member.gradient(loss.sum(), x)
+                sums[scale] = sums[scale].add_(gradient) if scale in sums else gradient
+                losses += loss.detach() * (weight / count)
+                ratios.append(ratio)
+            share = weight / (len(sums) if normalised else count)
+            for part in sums.values():
+                part = _scaled(normalise(part) if normalised else part, share)
+                total = part if total is None else total.add_(part)
     assert total is not None
     return Gradient(total, losses, ratios)
 
 
-def _copies(
+@torch.no_grad()
+def loss_values(
+    context: AttackContext,
+    x: torch.Tensor,
+    random: StepRandom,
+    loss_context: LossContext,
+    members: Sequence[int] | None = None,
+) -> torch.Tensor:
+    """Return the loss without a gradient, averaged over all copies of the transforms and members.
+
+    Args:
+        context: The images, the labels and the model.
+        x: The iterate, float N x 3 x H x W.
+        random: The random numbers of this step.
+        loss_context: The step and the direction, for the loss.
+        members: The numbers of the ensemble's members to average; None for the ensemble.
+
+    Returns:
+        N losses. Each copy costs a forward.
+    """
+    losses, count = x.new_zeros(len(x)), copies(context.spec.transforms)
+    for number, member, weight in _chosen(context.model, members, None):
+        for loss, _ in _losses(context, number, member, x, random, loss_context):
+            losses += loss * (weight / count)
+    return losses
+
+
+def _chosen(
+    model: Segmenter, members: Sequence[int] | None, weights: torch.Tensor | None
+) -> list[tuple[int, Segmenter, float | torch.Tensor]]:
+    """Return number, model and weight of each model to differentiate, as in ``loss_gradient``."""
+    if members is None:
+        whole = model.members()
+        # The weights of averaged logits are part of the only member.
+        own = weights is None or len(whole) == 1
+        return [(n, m, w if own else weights[:, n]) for n, (m, w) in enumerate(whole)]
+    every = model.all_members()
+    total = sum(every[number][1] for number in members)
+    return [(number, every[number][0], every[number][1] / total) for number in members]
+
+
+def _scaled(part: torch.Tensor, share: float | torch.Tensor) -> torch.Tensor:
+    """Return a gradient times its share, a number or a number per image."""
+    if torch.is_tensor(share):
+        return part * share[:, None, None, None]
+    return part if share == 1 else part * share
+
+
+def _losses(
     context: AttackContext,
     number: int,
     member: Segmenter,
     x: torch.Tensor,
     random: StepRandom,
     loss_context: LossContext,
-) -> Iterator[Gradient]:
-    """Yield the gradient of each copy of the transforms on one member, the ``number``-th."""
+) -> Iterator[tuple[torch.Tensor, float]]:
+    """Yield N losses and the realised scale per copy on one member, the ``number``-th."""
     spec = context.spec
     own = replace(random, member=number) if context.model.own_scales else random
     shard = context.shard
@@ -98,11 +146,11 @@ def _copies(
     for view in views(x, spec.transforms, transform_context):
         if spec.reads_features:
             features = read_features(member, view.images, spec.layer)
-            clean = _clean_features(context, number, untouched)
+            clean = _clean_features(context, member, untouched)
             loss = _loss(context, features, clean, loss_context)
         else:
             logits = member(view.images)
-            if not logits.requires_grad:
+            if torch.is_grad_enabled() and not logits.requires_grad:
                 raise InputError(
                     f"{member.who} returned logits without a gradient to its images, so it cannot "
                     "be a source; compute logits with torch, without no_grad and detach"
@@ -116,7 +164,7 @@ def _copies(
                 at=member.at,
             )
             loss = _loss(context, *aligned, loss_context)
-        yield Gradient(member.gradient(loss.sum(), x), loss.detach(), [view.ratio])
+        yield loss, view.ratio
 
 
 def _loss(
@@ -147,7 +195,7 @@ def _loss(
             f"loss '{spec.loss}' returned {found} for {len(seen)} images; "
             f"return a floating-point tensor of shape [{len(seen)}], a loss per image"
         )
-    if not loss.requires_grad:
+    if torch.is_grad_enabled() and not loss.requires_grad:
         read = "features" if spec.reads_features else "logits"
         raise InputError(
             f"loss '{spec.loss}' has no gradient to the {read}; compute the loss from them with "
@@ -157,16 +205,17 @@ def _loss(
 
 
 @torch.no_grad()
-def _clean_features(context: AttackContext, number: int, untouched: Iterator[View]) -> torch.Tensor:
+def _clean_features(
+    context: AttackContext, member: Segmenter, untouched: Iterator[View]
+) -> torch.Tensor:
     """Return a member's features of the clean images in the next view.
 
     Without transforms the features are computed once per micro-batch.
     """
     spec, cache = context.spec, context.clean_features
-    if spec.transforms or number not in cache:
-        member = context.model.members()[number][0]
-        cache[number] = read_features(member, next(untouched).images, spec.layer)
-    return cache[number]
+    if spec.transforms or member not in cache:
+        cache[member] = read_features(member, next(untouched).images, spec.layer)
+    return cache[member]
 
 
 def reduce_variance(

@@ -132,6 +132,25 @@ _BY_NAME = {
         "Park et al., arXiv 2502.01262",
         _ITERATIVE | {"loss": "fspgd"},
     ),
+    "cwa": Preset(
+        "x' = clip(x_t - r sign(g)), r = eps / 15; per member k of an ensemble v = v + g_k(x') / "
+        "|g_k(x')|_2, x' = clip(x' + 250 v); then as mi along x' - x_t",
+        "Chen et al., ICLR 2024 (MI-CWA)",
+        _ITERATIVE | _MOMENTUM | {"gradient": "cwa"},
+    ),
+    "svre": Preset(
+        "x' = x_t, G = 0; 4 times per member of an ensemble, for a random member k: h = g_k(x') - "
+        "(g_k(x_t) - g), G = G + h / mean|h|, x' = clip(x' + a sign(G)); then as mi along G",
+        "Xiong et al., CVPR 2022 (SVRE-MI-FGSM)",
+        _ITERATIVE | _MOMENTUM | {"gradient": "svre"},
+    ),
+    "adaea": Preset(
+        "as mi, mu = 0.9, with g = grad L(sum_k w_k f_k(x_t), y), 0 at pixels whose members' "
+        "gradients disagree; w = softmax_j(10 sum_{i != j} L_i(x_j) / L_i(x_i)), x_j a step of "
+        "member j of an ensemble",
+        "Chen et al., ICCV 2023 (AdaEA-MI-FGSM)",
+        _ITERATIVE | {"momentum": {"mu": 0.9}, "gradient": "adaea"},
+    ),
     "ds": Preset(
         "r_t ~ U(low, low + width), low = 0.5, width = 1, a fresh r_t per step; S_r resizes both "
         "sides by r; g = grad L(f(S_{r_t}(x_t)), y), logits resized back to y; then as pgd",

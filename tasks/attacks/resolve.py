@@ -26,6 +26,7 @@ def step_cost(
     gradient: GradientRule | None,
     *,
     reads_clean: bool,
+    members: int | None = None,
 ) -> float:
     """Return the mean cost of a step, in forwards at native size.
 
@@ -35,12 +36,16 @@ def step_cost(
         gradient: The gradient rule; None for the loss's gradient.
         reads_clean: Whether the loss also reads the clean image in the same view, at the cost of a
             second forward per view if there are transforms.
+        members: The number of members of the source, 1 for no ensemble; None if it is unknown.
 
     Returns:
         More than 0; 1.0 for PGD.
     """
     looks = 2 if reads_clean and transforms else 1
-    gradients = 1.0 if gradient is None else gradient.gradients_per_step
+    gradients = 1.0
+    if gradient is not None:
+        known = members is not None
+        gradients = gradient.gradients_on(members) if known else gradient.gradients_per_step
     gradients += variance.neighbours if variance else 0
     return looks * relative_cost(transforms) * gradients
 

@@ -298,6 +298,29 @@ class AttackSpec(Frozen):
         reads_clean = self.reads_features
         return step_cost(self.transforms, self.variance, self.gradient, reads_clean=reads_clean)
 
+    def step_cost_on(self, members: int) -> float:
+        """Return the mean cost of a step on a source, in forwards of the whole source.
+
+        Args:
+            members: The number of members of an ensemble, 1 for another source.
+        """
+        parts, clean = (self.transforms, self.variance, self.gradient), self.reads_features
+        return step_cost(*parts, reads_clean=clean, members=members)
+
+    def steps_on(self, members: int) -> int:
+        """Return the expected number of steps per restart on a source.
+
+        Args:
+            members: The number of members of an ensemble, 1 for another source.
+
+        Returns:
+            ``steps_taken``; under a budget the number of steps nearest to it, at least 1.
+        """
+        if self.budget is None or not self.steps:
+            return self.steps_taken
+        share = self.budget.forward_equivalents / self.restarts - (self.restarts > 1)
+        return max(1, round(share / self.step_cost_on(members)))
+
     @property
     def reads_features(self) -> bool:
         """Tell whether the loss reads features of a layer in place of logits and labels."""

@@ -40,6 +40,7 @@ class GradientAt(Protocol):
         *,
         random: StepRandom | None = None,
         members: Sequence[int] | None = None,
+        weights: torch.Tensor | None = None,
     ) -> Gradient:
         """Return the gradient at a point.
 
@@ -47,10 +48,30 @@ class GradientAt(Protocol):
             point: float N x 3 x H x W; values outside [0, 1] are allowed.
             random: The random numbers of the transforms; by default the step's, so that all points
                 of a step are seen at the same scales.
-            members: The numbers of an ensemble's members to average; by default all.
+            members: The numbers of an ensemble's members to average, each as a model of its own; by
+                default the ensemble, which averages logits, losses or gradients.
+            weights: A weight per image and member in place of the ensemble's, float N x members.
 
         Returns:
             The gradient; its cost is counted on the model.
+        """
+        ...
+
+
+class LossAt(Protocol):
+    """The attack's loss at a point without a gradient, through all transforms of the attack."""
+
+    def __call__(
+        self, point: torch.Tensor, members: Sequence[int] | None = None
+    ) -> torch.Tensor:
+        """Return the loss at a point.
+
+        Args:
+            point: float N x 3 x H x W; values outside [0, 1] are allowed.
+            members: The numbers of an ensemble's members to average; by default the ensemble.
+
+        Returns:
+            N losses; the cost of their forwards is counted on the model.
         """
         ...
 
@@ -67,9 +88,11 @@ class Step:
         steps: The number of steps of the attack; under a budget the expected number.
         eps: The bound, a fraction of the pixel range.
         step_size: The length of a step, a fraction of the pixel range.
-        model: The source; ``model.members()`` are the models of an ensemble with their weights.
+        model: The source; ``model.all_members()`` are the members of an ensemble with their
+            weights, of another model itself alone.
         random: The random numbers of the step, shared by the group or by image.
         gradient_at: Computes the gradient of the loss at a point.
+        loss_at: Computes the loss at a point without a gradient.
         move: Returns the point after a step along a direction, both N x 3 x H x W, projected into
             the box and the ball: ``move(x, direction, step_size)``.
         memory: Values that the rule keeps from step to step of a run; empty at the first step.
@@ -84,8 +107,14 @@ class Step:
     model: Segmenter
     random: StepRandom
     gradient_at: GradientAt
+    loss_at: LossAt
     move: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
     memory: dict[str, Any]
+
+    @property
+    def members(self) -> int:
+        """Return the number of members of the source, 1 for a model that is no ensemble."""
+        return len(self.model.all_members())
 
 
 class GradientRule(EntrySpec):
@@ -113,6 +142,18 @@ class GradientRule(EntrySpec):
             More than 0, by default 1. Budgets and forecasts use this number.
         """
         return 1.0
+
+    def gradients_on(self, members: int) -> float:
+        """Return the number of gradients per step on an ensemble.
+
+        Args:
+            members: The number of members of the source, 1 for a model that is no ensemble.
+
+        Returns:
+            More than 0, each at the cost of a gradient of the whole ensemble; by default
+            ``gradients_per_step`` for every number of members.
+        """
+        return self.gradients_per_step
 
     @abstractmethod
     def gradient(self, step: Step) -> Gradient:
@@ -156,6 +197,14 @@ class ForeignGradientRule(GradientRule, ForeignSpec):
     def gradients_per_step(self) -> float:
         """Return the number of gradients per step, as the rule's own class states."""
         return float(self.typed().gradients_per_step)
+
+    def gradients_on(self, members: int) -> float:
+        """Return the number of gradients per step on an ensemble, as the rule's own class states.
+
+        Args:
+            members: The number of members of the source.
+        """
+        return float(self.typed().gradients_on(members))
 
     def gradient(self, step: Step) -> Gradient:
         """Return the gradient of the rule's own class, checked.

@@ -1,0 +1,60 @@
+"""The inputs of a gradient rule at a step, made from the context of the run."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from segtransfer.tasks.attacks.context import AttackContext
+from segtransfer.tasks.attacks.gradient_rules.base import Gradient, Step
+from segtransfer.tasks.attacks.gradients import loss_gradient, loss_values
+from segtransfer.tasks.attacks.losses import LossContext
+from segtransfer.tasks.attacks.step_random import StepRandom
+
+
+def make_step(
+    context: AttackContext,
+    x: torch.Tensor,
+    random: StepRandom,
+    loss_context: LossContext,
+    memory: dict[str, Any],
+    move: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor],
+) -> Step:
+    """Return the inputs of a gradient rule.
+
+    Args:
+        context: The images, the labels, the model and the spec.
+        x: The point of the step's gradient, float N x 3 x H x W.
+        random: The random numbers of the step.
+        loss_context: The step and the direction, for the loss.
+        memory: The values that the rule keeps from step to step.
+        move: Returns the projected point after a step along a direction.
+    """
+
+    def gradient_at(
+        point: torch.Tensor,
+        *,
+        random: StepRandom = random,
+        members: Sequence[int] | None = None,
+        weights: torch.Tensor | None = None,
+    ) -> Gradient:
+        return loss_gradient(context, point, random, loss_context, members, weights)
+
+    def loss_at(point: torch.Tensor, members: Sequence[int] | None = None) -> torch.Tensor:
+        return loss_values(context, point, random, loss_context, members)
+
+    spec = context.spec
+    return Step(
+        x=x,
+        clean=context.clean,
+        number=loss_context.step,
+        steps=loss_context.steps,
+        eps=spec.eps,
+        step_size=spec.step_size,
+        model=context.model,
+        random=random,
+        gradient_at=gradient_at,
+        loss_at=loss_at,
+        move=move,
+        memory=memory,
+    )
