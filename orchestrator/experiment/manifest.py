@@ -79,6 +79,7 @@ class ManifestAttack(_StoredPart):
     label_version: StoredText
     loss: StoredText
     layer: StoredText | None
+    gradient: dict[str, Any] | None = None
     momentum: _StoredMomentum | None
     variance: _StoredVariance | None
     smoothing: _StoredSmoothing | None

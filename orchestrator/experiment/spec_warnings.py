@@ -1,8 +1,9 @@
 """Warnings about a valid spec whose numbers probably mean little."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from segtransfer.experiment.spec import Experiment
+from segtransfer.tasks.attacks.spec import AttackSpec
 
 LARGEST_USUAL_EPS = 0.5
 
@@ -16,11 +17,31 @@ def spec_warnings(experiment: Experiment) -> list[str]:
     Returns:
         Sentences that name the attack by number and name; empty for a usual spec.
     """
+    members = {
+        model.name: len(model.ensemble.members) if model.ensemble else 1
+        for model in experiment.source_models
+    }
     return [
         f"attacks.{number} '{attack.name}': {problem}"
         for number, attack in enumerate(experiment.attacks)
-        for problem in attack_problems(attack.eps, attack.steps, attack.step_size)
+        for problem in (
+            *attack_problems(attack.eps, attack.steps, attack.step_size),
+            *_source_problems(attack, members),
+        )
     ]
+
+
+def _source_problems(attack: AttackSpec, members: Mapping[str, int]) -> Iterator[str]:
+    """Yield a clause per doubtful match of an attack and the sources, with their members."""
+    steps = {source: attack.steps_on(count) for source, count in members.items()}
+    if attack.start == "clean":
+        yield from reach_problems(attack.eps, attack.step_size, steps)
+    if not attack.steps:
+        return
+    if attack.budget is not None:
+        yield from budget_problems(attack.budget.forward_equivalents, members)
+    if attack.gradient is not None and attack.gradient.typed().for_ensembles:
+        yield from member_problems(attack.gradient.kind, members)
 
 
 def attack_problems(eps: float, steps: int, step_size: float) -> Iterator[str]:
@@ -43,3 +64,61 @@ def attack_problems(eps: float, steps: int, step_size: float) -> Iterator[str]:
         yield "eps is 0, so the adversarial examples equal the clean images"
     elif steps and not step_size:
         yield "step_size is 0, so no step changes an image"
+
+
+def reach_problems(eps: float, step_size: float, steps: Mapping[str, int]) -> Iterator[str]:
+    """Yield a clause if the steps from the clean image end before the bound.
+
+    Args:
+        eps: The bound, a fraction of the pixel range.
+        step_size: The length of a step, a fraction of the pixel range.
+        steps: The number of steps by source; 0 for no attack.
+
+    Yields:
+        A clause per number of steps, with its sources if numbers differ.
+    """
+    for count in sorted(set(steps.values())):
+        if not 0 < count * step_size < eps * (1 - 1e-6):
+            continue
+        sources = [source for source, taken in steps.items() if taken == count]
+        on = f" on {_listed(sources)}" if len(sources) < len(steps) else ""
+        yield (
+            f"{count} step{'s' * (count > 1)} of {255 * step_size:.3g} levels{on} move a value by "
+            f"at most {255 * count * step_size:.3g} of eps {255 * eps:.3g} levels; give more steps "
+            "or budget, or a larger step_size"
+        )
+
+
+def budget_problems(budget: float, members: Mapping[str, int]) -> Iterator[str]:
+    """Yield a clause if a budget buys sources unequal numbers of member forwards.
+
+    Args:
+        budget: Forward equivalents per image, each a forward of the whole source.
+        members: The number of members by source, 1 for a source that is no ensemble.
+    """
+    if len(set(members.values())) > 1:
+        costs = [f"{budget * count:g} on {source}" for source, count in members.items()]
+        yield (
+            f"a budget of {budget:g} is {_listed(costs)} in forwards of single networks, because a "
+            "forward of an ensemble runs every member; for equal cost, give ensembles a smaller "
+            "budget in a spec of their own"
+        )
+
+
+def member_problems(rule: str, members: Mapping[str, int]) -> Iterator[str]:
+    """Yield a clause if a gradient rule for ensembles runs on sources that are no ensembles.
+
+    Args:
+        rule: The name of the gradient rule.
+        members: The number of members by source, 1 for a source that is no ensemble.
+    """
+    single = [source for source, count in members.items() if count == 1]
+    if single:
+        yield (
+            f"gradient '{rule}' is a rule for ensembles; on {_listed(single)} it has the steps of "
+            "a single member; name ensembles in sources"
+        )
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

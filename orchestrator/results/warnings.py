@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVariant
-from segtransfer.experiment.spec_warnings import attack_problems
 from segtransfer.experiment.task import CLEAN, MatrixIndex
+from segtransfer.results.attack_warnings import sources_and_steps, unusual_attacks
 from segtransfer.results.published import published_scores
 from segtransfer.tasks import metrics
 from segtransfer.tasks.labels import IGNORE_INDEX
@@ -284,12 +284,6 @@ def _one_schedule(results: Scored) -> Found:
         )
 
 
-def _unusual_attacks(results: Scored) -> Found:
-    for spec in results.manifest.settings.attacks:
-        for problem in attack_problems(spec.eps, spec.steps, spec.step_size):
-            yield (spec.name,), f"Attack {spec.name}: {problem}."
-
-
 WARNING_KINDS: Mapping[str, Callable[[Scored], Found]] = {
     "nothing labelled": _nothing_labelled,
     "unlabelled class": _unlabelled_classes,
@@ -303,7 +297,8 @@ WARNING_KINDS: Mapping[str, Callable[[Scored], Found]] = {
     "far below eps": _small_perturbations,
     "random model": _random_models,
     "one schedule group": _one_schedule,
-    "unusual attack": _unusual_attacks,
+    "unusual attack": unusual_attacks,
+    "sources and steps": sources_and_steps,
 }
 
 

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import torch
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
@@ -61,9 +61,7 @@ class GradientAt(Protocol):
 class LossAt(Protocol):
     """The attack's loss at a point without a gradient, through all transforms of the attack."""
 
-    def __call__(
-        self, point: torch.Tensor, members: Sequence[int] | None = None
-    ) -> torch.Tensor:
+    def __call__(self, point: torch.Tensor, members: Sequence[int] | None = None) -> torch.Tensor:
         """Return the loss at a point.
 
         Args:
@@ -132,7 +130,11 @@ class GradientRule(EntrySpec):
 
     Attributes:
         kind: The name of the rule, shipped or ``module:attribute``.
+        for_ensembles: Trait: whether the rule is meant for sources with several members. On another
+            source the plan has a warning. Default False.
     """
+
+    for_ensembles: ClassVar[bool] = False
 
     @property
     def gradients_per_step(self) -> float:

@@ -1,0 +1,68 @@
+"""Warnings about attacks and their sources, in the sentences of a spec's warnings."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from segtransfer.experiment.manifest import Manifest, ManifestVariant
+from segtransfer.experiment.spec_warnings import (
+    attack_problems,
+    budget_problems,
+    member_problems,
+    reach_problems,
+)
+from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS
+
+
+class Attacked(Protocol):
+    """The part of ``Results`` from which warnings about attacks follow."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def sources(self) -> list[str]: ...
+    @property
+    def variants(self) -> Mapping[str, ManifestVariant]: ...
+    @property
+    def attack_reports(self) -> Mapping[str, list[tuple[str | None, dict[str, Any]]]]: ...
+
+
+def unusual_attacks(results: Attacked) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield an attack and a sentence per allowed field that is probably a mistake.
+
+    Args:
+        results: The results.
+    """
+    for spec in results.manifest.settings.attacks:
+        for problem in attack_problems(spec.eps, spec.steps, spec.step_size):
+            yield (spec.name,), f"Attack {spec.name}: {problem}."
+
+
+def sources_and_steps(results: Attacked) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield an attack and a sentence per doubtful match of an attack and its sources.
+
+    Args:
+        results: The results, with the steps that each source took.
+    """
+    members = {name: len(results.manifest.models[name].networks) for name in results.sources}
+    for spec in results.manifest.settings.attacks:
+        problems: list[str] = []
+        if spec.start == "clean":
+            problems += reach_problems(spec.eps, spec.step_size, _steps_taken(results, spec.name))
+        if spec.budget is not None:
+            problems += budget_problems(spec.budget.forward_equivalents, members)
+        kind = (spec.gradient or {}).get("kind")
+        if kind in GRADIENTS and GRADIENTS[kind].for_ensembles:
+            problems += member_problems(kind, members)
+        for problem in problems:
+            yield (spec.name,), f"Attack {spec.name}: {problem}."
+
+
+def _steps_taken(results: Attacked, attack: str) -> dict[str, int]:
+    """Return the number of steps of an attack by source, as reports record it."""
+    steps: dict[str, int] = {}
+    for variant, made in results.variants.items():
+        for source, report in results.attack_reports.get(variant, ()):
+            if made.attack == attack and source in results.sources:
+                for run in report.get("health", ()):
+                    steps[source] = max(steps.get(source, 0), len(run["zero_gradients"]))
+    return steps
