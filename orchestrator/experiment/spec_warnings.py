@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from segtransfer.experiment.spec import Experiment
+from segtransfer.tasks.attacks.member_cost import steps_on
 from segtransfer.tasks.attacks.spec import AttackSpec
 
 LARGEST_USUAL_EPS = 0.5
@@ -33,7 +34,7 @@ def spec_warnings(experiment: Experiment) -> list[str]:
 
 def _source_problems(attack: AttackSpec, members: Mapping[str, int]) -> Iterator[str]:
     """Yield a clause per doubtful match of an attack and the sources, with their members."""
-    steps = {source: attack.steps_on(count) for source, count in members.items()}
+    steps = {source: steps_on(attack, count) for source, count in members.items()}
     if attack.start == "clean":
         yield from reach_problems(attack.eps, attack.step_size, steps)
     if not attack.steps:

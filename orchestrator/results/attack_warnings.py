@@ -1,9 +1,8 @@
 """Warnings about attacks and their sources, in the sentences of a spec's warnings."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from segtransfer.experiment.manifest import Manifest, ManifestVariant
 from segtransfer.experiment.spec_warnings import (
     attack_problems,
     budget_problems,
@@ -12,21 +11,11 @@ from segtransfer.experiment.spec_warnings import (
 )
 from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS
 
-
-class Attacked(Protocol):
-    """The part of ``Results`` from which warnings about attacks follow."""
-
-    @property
-    def manifest(self) -> Manifest: ...
-    @property
-    def sources(self) -> list[str]: ...
-    @property
-    def variants(self) -> Mapping[str, ManifestVariant]: ...
-    @property
-    def attack_reports(self) -> Mapping[str, list[tuple[str | None, dict[str, Any]]]]: ...
+if TYPE_CHECKING:
+    from segtransfer.results.warnings import Scored
 
 
-def unusual_attacks(results: Attacked) -> Iterator[tuple[tuple[str, ...], str]]:
+def unusual_attacks(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield an attack and a sentence per allowed field that is probably a mistake.
 
     Args:
@@ -37,7 +26,7 @@ def unusual_attacks(results: Attacked) -> Iterator[tuple[tuple[str, ...], str]]:
             yield (spec.name,), f"Attack {spec.name}: {problem}."
 
 
-def sources_and_steps(results: Attacked) -> Iterator[tuple[tuple[str, ...], str]]:
+def sources_and_steps(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield an attack and a sentence per doubtful match of an attack and its sources.
 
     Args:
@@ -57,7 +46,7 @@ def sources_and_steps(results: Attacked) -> Iterator[tuple[tuple[str, ...], str]
             yield (spec.name,), f"Attack {spec.name}: {problem}."
 
 
-def _steps_taken(results: Attacked, attack: str) -> dict[str, int]:
+def _steps_taken(results: "Scored", attack: str) -> dict[str, int]:
     """Return the number of steps of an attack by source, as reports record it."""
     steps: dict[str, int] = {}
     for variant, made in results.variants.items():

@@ -1,6 +1,6 @@
 """The gradient of a step: over copies of transforms, members of an ensemble, neighbours."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,10 +13,11 @@ from segtransfer.tasks.attacks.components import Smoothing
 from segtransfer.tasks.attacks.context import AttackContext
 from segtransfer.tasks.attacks.gradient_rules.base import Gradient
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext
+from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, scale_numbers, views
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
-from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align
+from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align, then
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.outputs import foreign_error
 
@@ -27,6 +28,7 @@ def loss_gradient(
     random: StepRandom,
     loss_context: LossContext,
     members: Sequence[int] | None = None,
+    first: Callable[[torch.Tensor], View] | None = None,
     weights: torch.Tensor | None = None,
 ) -> Gradient:
     """Return d loss / d x, averaged over all copies of the transforms and members of the model.
@@ -42,6 +44,7 @@ def loss_gradient(
         loss_context: The step and the direction, for the loss.
         members: The numbers of the ensemble's members to average, by their weights, each as a model
             of its own; None for the ensemble.
+        first: A view of the images, made before the spec's transforms; None for the images.
         weights: A weight per image and member in place of the ensemble's, float N x members.
 
     Returns:
@@ -55,24 +58,41 @@ def loss_gradient(
     normalised = model.normalise_gradients or any(
         isinstance(t, DynamicScaling) and t.scales > 1 for t in spec.transforms
     )
+    count = copies(spec.transforms)
     total: torch.Tensor | None = None
     losses, ratios = torch.zeros(len(x), device=x.device), []
-    count = copies(spec.transforms)
     with model.weighted(weights):
         for number, member, weight in _chosen(model, members, weights):
-            sums: dict[int, torch.Tensor] = {}  # by scale
-            made = _losses(context, number, member, x, random, loss_context)
-            for scale, (loss, ratio) in zip(scale_numbers(spec.transforms), made, strict=True):
-                gradient = member.gradient(loss.sum(), x)
-                sums[scale] = sums[scale].add_(gradient) if scale in sums else gradient
-                losses += loss.detach() * (weight / count)
-                ratios.append(ratio)
+            own = _own(context, random, number)
+            sums, loss, scales = _sums(context, member, x, own, loss_context, first)
+            losses += loss * (weight / count)
+            ratios += scales
             share = weight / (len(sums) if normalised else count)
-            for part in sums.values():
+            for part in sums:
                 part = _scaled(normalise(part) if normalised else part, share)
                 total = part if total is None else total.add_(part)
     assert total is not None
     return Gradient(total, losses, ratios)
+
+
+def _sums(
+    context: AttackContext,
+    member: Segmenter,
+    x: torch.Tensor,
+    random: StepRandom,
+    loss_context: LossContext,
+    first: Callable[[torch.Tensor], View] | None,
+) -> tuple[list[torch.Tensor], torch.Tensor, list[float]]:
+    """Return a member's gradients summed per scale, its N losses summed, and realised scales."""
+    sums: dict[int, torch.Tensor] = {}
+    losses, ratios = torch.zeros(len(x), device=x.device), []
+    made = _losses(context, member, x, random, loss_context, first)
+    for scale, (loss, ratio) in zip(scale_numbers(context.spec.transforms), made, strict=True):
+        gradient = member.gradient(loss.sum(), x)
+        sums[scale] = sums[scale].add_(gradient) if scale in sums else gradient
+        losses += loss.detach()
+        ratios.append(ratio)
+    return list(sums.values()), losses, ratios
 
 
 @torch.no_grad()
@@ -97,7 +117,8 @@ def loss_values(
     """
     losses, count = x.new_zeros(len(x)), copies(context.spec.transforms)
     for number, member, weight in _chosen(context.model, members, None):
-        for loss, _ in _losses(context, number, member, x, random, loss_context):
+        own = _own(context, random, number)
+        for loss, _ in _losses(context, member, x, own, loss_context, None):
             losses += loss * (weight / count)
     return losses
 
@@ -123,30 +144,33 @@ def _scaled(part: torch.Tensor, share: float | torch.Tensor) -> torch.Tensor:
     return part if share == 1 else part * share
 
 
+def _own(context: AttackContext, random: StepRandom, number: int) -> StepRandom:
+    """Return the random numbers of a member: the step's, or its own."""
+    return replace(random, member=number) if context.model.own_scales else random
+
+
 def _losses(
     context: AttackContext,
-    number: int,
     member: Segmenter,
     x: torch.Tensor,
     random: StepRandom,
     loss_context: LossContext,
+    first: Callable[[torch.Tensor], View] | None,
 ) -> Iterator[tuple[torch.Tensor, float]]:
-    """Yield N losses and the realised scale per copy on one member, the ``number``-th."""
-    spec = context.spec
-    own = replace(random, member=number) if context.model.own_scales else random
-    shard = context.shard
+    """Yield N losses and the realised scale per copy on one member."""
+    spec, shard = context.spec, context.shard
     transform_context = TransformContext(
         context.model.size_divisor,
-        own,
+        random,
         shard.images,
         shard.image_ids,
         context.model.least_side,
     )
-    untouched = views(context.clean, spec.transforms, transform_context)
-    for view in views(x, spec.transforms, transform_context):
+    untouched = _views(context.clean, spec, transform_context, first)
+    for view in _views(x, spec, transform_context, first):
         if spec.reads_features:
             features = read_features(member, view.images, spec.layer)
-            clean = _clean_features(context, member, untouched)
+            clean = _clean_features(context, member, untouched, moved=first is not None)
             loss = _loss(context, features, clean, loss_context)
         else:
             logits = member(view.images)
@@ -165,6 +189,21 @@ def _losses(
             )
             loss = _loss(context, *aligned, loss_context)
         yield loss, view.ratio
+
+
+def _views(
+    images: torch.Tensor,
+    spec: AttackSpec,
+    context: TransformContext,
+    first: Callable[[torch.Tensor], View] | None,
+) -> Iterator[View]:
+    """Yield the views of the spec's transforms, each after a first view if there is one."""
+    if first is None:
+        yield from views(images, spec.transforms, context)
+        return
+    start = first(images)
+    for view in views(start.images, spec.transforms, context):
+        yield then(start, view)
 
 
 def _loss(
@@ -206,15 +245,18 @@ def _loss(
 
 @torch.no_grad()
 def _clean_features(
-    context: AttackContext, member: Segmenter, untouched: Iterator[View]
+    context: AttackContext, member: Segmenter, untouched: Iterator[View], *, moved: bool
 ) -> torch.Tensor:
     """Return a member's features of the clean images in the next view.
 
-    Without transforms the features are computed once per micro-batch.
+    Without transforms and moved images the features are computed once per micro-batch.
     """
     spec, cache = context.spec, context.clean_features
-    if spec.transforms or member not in cache:
-        cache[member] = read_features(member, next(untouched).images, spec.layer)
+    if moved or spec.transforms or member not in cache:
+        features = read_features(member, next(untouched).images, spec.layer)
+        if moved:
+            return features
+        cache[member] = features
     return cache[member]
 
 

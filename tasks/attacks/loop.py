@@ -17,6 +17,7 @@ from segtransfer.tasks.attacks.context import (
 from segtransfer.tasks.attacks.gradient_rules.base import Gradient
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
 from segtransfer.tasks.attacks.losses import LossContext, fooled, mean_labelled
+from segtransfer.tasks.attacks.member_cost import step_cost_on
 from segtransfer.tasks.attacks.rule_step import make_step
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
@@ -233,7 +234,7 @@ def _is_step_due(context: AttackContext, step: int, pixels: int) -> bool:
         return step < spec.steps_taken
     native = len(context.clean) * model.pixels_seen(*context.clean.shape[-2:])
     share = spec.budget.forward_equivalents / spec.restarts - (spec.restarts > 1)
-    cost = spec.step_cost_on(len(model.all_members()))
+    cost = step_cost_on(spec, len(model.all_members()))
     return step == 0 or pixels / native + cost / 2 <= share
 
 

@@ -35,13 +35,14 @@ def step_cost(
         variance: The variance tuning, whose neighbours cost a gradient each; or None.
         gradient: The gradient rule; None for the loss's gradient.
         reads_clean: Whether the loss also reads the clean image in the same view, at the cost of a
-            second forward per view if there are transforms.
+            second forward per view if there are transforms or views of the rule.
         members: The number of members of the source, 1 for no ensemble; None if it is unknown.
 
     Returns:
         More than 0; 1.0 for PGD.
     """
-    looks = 2 if reads_clean and transforms else 1
+    views = bool(transforms) or (gradient is not None and gradient.typed().views)
+    looks = 2 if reads_clean and views else 1
     gradients = 1.0
     if gradient is not None:
         known = members is not None

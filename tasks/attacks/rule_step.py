@@ -6,10 +6,11 @@ from typing import Any
 import torch
 
 from segtransfer.tasks.attacks.context import AttackContext
-from segtransfer.tasks.attacks.gradient_rules.base import Gradient, Step
+from segtransfer.tasks.attacks.gradient_rules.base import Gradient, GradientStep
 from segtransfer.tasks.attacks.gradients import loss_gradient, loss_values
 from segtransfer.tasks.attacks.losses import LossContext
 from segtransfer.tasks.attacks.step_random import StepRandom
+from segtransfer.tasks.attacks.transforms.views import View
 
 
 def make_step(
@@ -19,7 +20,7 @@ def make_step(
     loss_context: LossContext,
     memory: dict[str, Any],
     move: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor],
-) -> Step:
+) -> GradientStep:
     """Return the inputs of a gradient rule.
 
     Args:
@@ -30,21 +31,22 @@ def make_step(
         memory: The values that the rule keeps from step to step.
         move: Returns the projected point after a step along a direction.
     """
+    spec, drawn = context.spec, random
 
     def gradient_at(
         point: torch.Tensor,
         *,
-        random: StepRandom = random,
+        random: StepRandom | None = None,
         members: Sequence[int] | None = None,
+        first: Callable[[torch.Tensor], View] | None = None,
         weights: torch.Tensor | None = None,
     ) -> Gradient:
-        return loss_gradient(context, point, random, loss_context, members, weights)
+        return loss_gradient(context, point, random or drawn, loss_context, members, first, weights)
 
     def loss_at(point: torch.Tensor, members: Sequence[int] | None = None) -> torch.Tensor:
         return loss_values(context, point, random, loss_context, members)
 
-    spec = context.spec
-    return Step(
+    return GradientStep(
         x=x,
         clean=context.clean,
         number=loss_context.step,

@@ -38,6 +38,7 @@ from segtransfer.tasks.attacks.resolve import (
 )
 from segtransfer.tasks.attacks.transforms import Transform
 from segtransfer.tasks.json_schema import NAMED_ENTRY, NULL, NUMBER, TEXT, JsonSchema, described
+from segtransfer.tasks.registry import EntrySpec
 from segtransfer.tasks.schema import (
     AnyPath,
     FilledIn,
@@ -219,7 +220,8 @@ class AttackSpec(Frozen):
             (
                 self.steps == 0 and self.files is None and not self._only_starts,
                 "steps is 0, so no image would change; give steps, or, for random noise, start: "
-                "uniform without transforms, gradient, momentum, variance, smoothing, target and layer",
+                "uniform without transforms, gradient, momentum, variance, smoothing, target and "
+                "layer",
             ),
             (
                 self.steps_at and self.budget,
@@ -256,9 +258,14 @@ class AttackSpec(Frozen):
                 self.restarts > 1
                 and self.start == "clean"
                 and self.variance is None
-                and not any(part is None or part.draws for part in typed),
+                and not any(part is None or part.draws for part in (*typed, *self._rule)),
                 f"restarts is {self.restarts}, and all runs would be equal; give start: uniform, "
-                "or a transform with random draws",
+                "or a transform or gradient with random draws",
+            ),
+            (
+                self.gradient and self.variance,
+                "variance tunes the gradient of the loss, and gradient replaces it; leave one of "
+                "them out",
             ),
             (
                 len(set(self.scores)) < len(self.scores),
@@ -282,6 +289,11 @@ class AttackSpec(Frozen):
         return self
 
     @property
+    def _rule(self) -> tuple[Any, ...]:
+        """Return the gradient rule, if any, as an object of its own class."""
+        return () if self.gradient is None else (_typed(self.gradient),)
+
+    @property
     def _only_starts(self) -> bool:
         """Tell whether the attack is a random start, without fields of a step."""
         steps = (self.gradient, self.momentum, self.variance, self.smoothing)
@@ -297,29 +309,6 @@ class AttackSpec(Frozen):
         """
         reads_clean = self.reads_features
         return step_cost(self.transforms, self.variance, self.gradient, reads_clean=reads_clean)
-
-    def step_cost_on(self, members: int) -> float:
-        """Return the mean cost of a step on a source, in forwards of the whole source.
-
-        Args:
-            members: The number of members of an ensemble, 1 for another source.
-        """
-        parts, clean = (self.transforms, self.variance, self.gradient), self.reads_features
-        return step_cost(*parts, reads_clean=clean, members=members)
-
-    def steps_on(self, members: int) -> int:
-        """Return the expected number of steps per restart on a source.
-
-        Args:
-            members: The number of members of an ensemble, 1 for another source.
-
-        Returns:
-            ``steps_taken``; under a budget the number of steps nearest to it, at least 1.
-        """
-        if self.budget is None or not self.steps:
-            return self.steps_taken
-        share = self.budget.forward_equivalents / self.restarts - (self.restarts > 1)
-        return max(1, round(share / self.step_cost_on(members)))
 
     @property
     def reads_features(self) -> bool:
@@ -361,10 +350,10 @@ class AttackSpec(Frozen):
         return content
 
 
-def _typed(transform: Transform) -> Any:
-    """Return a transform as an object of its own class; None for a stored one without its code."""
+def _typed(part: EntrySpec) -> Any:
+    """Return a part as an object of its own class; None for a stored one without its code."""
     try:
-        return transform.typed()
+        return part.typed()
     except InputError:
         return None
 

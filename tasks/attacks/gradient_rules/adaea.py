@@ -11,7 +11,7 @@ from segtransfer.tasks.attacks.gradient_rules.base import (
     GRADIENTS,
     Gradient,
     GradientRule,
-    Step,
+    GradientStep,
 )
 from segtransfer.tasks.schema import Number
 
@@ -58,7 +58,7 @@ class AdaptiveEnsemble(GradientRule):
         """
         return 1.0 if members == 1 else members + 2.0
 
-    def gradient(self, step: Step) -> Gradient:
+    def gradient(self, step: GradientStep) -> Gradient:
         """Return the gradient of the ensemble with adaptive weights, filtered.
 
         Args:
@@ -75,7 +75,7 @@ class AdaptiveEnsemble(GradientRule):
         kept = _agreement(gradients) >= self.threshold
         return Gradient(found.values * kept, found.losses, found.ratios)
 
-    def _weights(self, step: Step, gradients: list[torch.Tensor]) -> torch.Tensor:
+    def _weights(self, step: GradientStep, gradients: list[torch.Tensor]) -> torch.Tensor:
         """Return w, float N x members, from the losses of every member at every member's x_j."""
         numbers = range(step.members)
         points = [step.move(step.x, gradient, step.step_size) for gradient in gradients]

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSc
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.step_random import StepRandom
+from segtransfer.tasks.attacks.transforms.views import View
 from segtransfer.tasks.json_schema import NAMED_ENTRY, NULL
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.outputs import foreign_error
@@ -40,16 +41,19 @@ class GradientAt(Protocol):
         *,
         random: StepRandom | None = None,
         members: Sequence[int] | None = None,
+        first: Callable[[torch.Tensor], View] | None = None,
         weights: torch.Tensor | None = None,
     ) -> Gradient:
         """Return the gradient at a point.
 
         Args:
             point: float N x 3 x H x W; values outside [0, 1] are allowed.
-            random: The random numbers of the transforms; by default the step's, so that all points
-                of a step are seen at the same scales.
+            random: The random numbers of the transforms; by default the step's, so all points of a
+                step are seen at the same scales.
             members: The numbers of an ensemble's members to average, each as a model of its own; by
                 default the ensemble, which averages logits, losses or gradients.
+            first: A view of the point, made before the attack's own transforms; labels follow it,
+                and the gradient flows back through it to the point. By default the point itself.
             weights: A weight per image and member in place of the ensemble's, float N x members.
 
         Returns:
@@ -75,7 +79,7 @@ class LossAt(Protocol):
 
 
 @dataclass(frozen=True)
-class Step:
+class GradientStep:
     """The inputs of a gradient rule at a step.
 
     Attributes:
@@ -93,7 +97,7 @@ class Step:
         loss_at: Computes the loss at a point without a gradient.
         move: Returns the point after a step along a direction, both N x 3 x H x W, projected into
             the box and the ball: ``move(x, direction, step_size)``.
-        memory: Values that the rule keeps from step to step of a run; empty at the first step.
+        memory: The rule's values, kept from step to step of a run; empty at the first step.
     """
 
     x: torch.Tensor
@@ -130,10 +134,16 @@ class GradientRule(EntrySpec):
 
     Attributes:
         kind: The name of the rule, shipped or ``module:attribute``.
+        draws: Trait: whether the gradient depends on random numbers. Restarts need a part with this
+            trait, or a random start. Default True.
+        views: Trait: whether the rule gives ``step.gradient_at`` a first view. A feature loss then
+            reads the clean image in the same view, at the cost of a second forward. Default False.
         for_ensembles: Trait: whether the rule is meant for sources with several members. On another
             source the plan has a warning. Default False.
     """
 
+    draws: ClassVar[bool] = True
+    views: ClassVar[bool] = False
     for_ensembles: ClassVar[bool] = False
 
     @property
@@ -158,7 +168,7 @@ class GradientRule(EntrySpec):
         return self.gradients_per_step
 
     @abstractmethod
-    def gradient(self, step: Step) -> Gradient:
+    def gradient(self, step: GradientStep) -> Gradient:
         """Return the gradient of a step, in place of the loss's gradient at ``step.x``.
 
         Args:
@@ -174,7 +184,7 @@ class GradientRule(EntrySpec):
 
         Args:
             direction: The direction of the step after momentum, float N x 3 x H x W.
-            memory: The values that the rule keeps from step to step.
+            memory: The rule's values, kept from step to step.
 
         Returns:
             float, broadcast to N x 3 x H x W; None keeps the step size.
@@ -208,7 +218,7 @@ class ForeignGradientRule(GradientRule, ForeignSpec):
         """
         return float(self.typed().gradients_on(members))
 
-    def gradient(self, step: Step) -> Gradient:
+    def gradient(self, step: GradientStep) -> Gradient:
         """Return the gradient of the rule's own class, checked.
 
         Args:
@@ -217,24 +227,62 @@ class ForeignGradientRule(GradientRule, ForeignSpec):
         Raises:
             InputError: If the rule raises an error, or returns no gradient of the iterate's shape.
         """
-        who = f"gradient '{self.kind}'"
         try:
             found = self.typed().gradient(step)
         except Exception as error:  # foreign code may raise anything
-            told = foreign_error(error, who)
+            told = foreign_error(error, self._who)
             if told is error:
                 raise
             raise told from error
-        if not isinstance(found, Gradient) or found.values.shape != step.x.shape:
-            raise InputError(
-                f"{who} returned {type(found).__name__}; return a segtransfer.extend.Gradient with "
-                f"values of shape {list(step.x.shape)}"
-            )
+        if problem := _problem(found, step.x):
+            raise InputError(f"{self._who} returned {problem}")
         return found
 
     def factor(self, direction: torch.Tensor, memory: dict[str, Any]) -> torch.Tensor | None:
-        """Return the factor of the step size of the rule's own class."""
-        return self.typed().factor(direction, memory)
+        """Return the factor of the step size of the rule's own class, checked.
+
+        Args:
+            direction: The direction of the step after momentum, float N x 3 x H x W.
+            memory: The rule's values, kept from step to step.
+
+        Raises:
+            InputError: If the rule raises an error, or the factor does not broadcast to the
+                direction.
+        """
+        try:
+            factor = self.typed().factor(direction, memory)
+            fits = factor is None or (factor * direction).shape == direction.shape
+        except Exception as error:  # foreign code may raise anything
+            told = foreign_error(error, self._who)
+            if told is error:
+                raise
+            raise told from error
+        if not fits:
+            raise InputError(
+                f"{self._who} returned a factor of shape {list(factor.shape)}; return a tensor "
+                f"that broadcasts to {list(direction.shape)}, or None"
+            )
+        return factor
+
+    @property
+    def _who(self) -> str:
+        return f"gradient '{self.kind}'"
+
+
+def _problem(found: Any, x: torch.Tensor) -> str:
+    """Return the fault of a foreign gradient at x, as the end of a sentence; empty without."""
+    wanted = (
+        f"return a segtransfer.extend.Gradient with floating-point values of shape "
+        f"{list(x.shape)} and losses of shape [{len(x)}], as step.gradient_at does"
+    )
+    if not isinstance(found, Gradient):
+        return f"{type(found).__name__}; {wanted}"
+    for name, shape in (("values", x.shape), ("losses", x.shape[:1])):
+        part = getattr(found, name)
+        if not torch.is_tensor(part) or not part.is_floating_point() or part.shape != shape:
+            told = f"{list(part.shape)} of {part.dtype}" if torch.is_tensor(part) else repr(part)
+            return f"{name} {told}; {wanted}"
+    return ""
 
 
 def _read(value: Any, info: ValidationInfo) -> Any:

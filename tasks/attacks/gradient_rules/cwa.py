@@ -9,7 +9,7 @@ from segtransfer.tasks.attacks.gradient_rules.base import (
     GRADIENTS,
     Gradient,
     GradientRule,
-    Step,
+    GradientStep,
 )
 from segtransfer.tasks.schema import Number
 
@@ -50,7 +50,7 @@ class CommonWeakness(GradientRule):
         """Return 2: the ensemble's gradient, and the gradient of each member once."""
         return 2.0
 
-    def gradient(self, step: Step) -> Gradient:
+    def gradient(self, step: GradientStep) -> Gradient:
         """Return the way from the iterate to the point after the steps of all members.
 
         Args:

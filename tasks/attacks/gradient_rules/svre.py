@@ -9,7 +9,7 @@ from segtransfer.tasks.attacks.gradient_rules.base import (
     GRADIENTS,
     Gradient,
     GradientRule,
-    Step,
+    GradientStep,
 )
 from segtransfer.tasks.attacks.gradients import normalise
 from segtransfer.tasks.schema import Number, Whole
@@ -55,7 +55,7 @@ class ReducedVariance(GradientRule):
         """
         return 2 + self.updates - (1 - 1 / members) ** (self.updates * members)
 
-    def gradient(self, step: Step) -> Gradient:
+    def gradient(self, step: GradientStep) -> Gradient:
         """Return the accumulated direction of the inner steps.
 
         Args:

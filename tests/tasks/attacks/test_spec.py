@@ -18,6 +18,7 @@ from segtransfer.tasks.attacks.components import (
     Target,
     Variance,
 )
+from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
@@ -56,6 +57,7 @@ CASES: dict[type[Any], dict[str, Case]] = {
         "label_version": ({"transforms": ["ds"]}, {"label_version": "labels"}),
         "loss": ({}, {"loss": "masked-cross-entropy"}),
         "layer": ({"loss": "fspgd", "layer": "backbone"}, {"layer": "head"}),
+        "gradient": ({}, {"gradient": "tests.tasks.attacks.own_rules:Around"}),
         "momentum": ({}, {"momentum": None}),
         "variance": ({}, {"variance": {"neighbours": 2}}),
         "smoothing": ({}, {"smoothing": "ti"}),
@@ -163,7 +165,7 @@ def test_a_field_of_the_identity_changes_the_result(
 
 def test_every_field_of_every_part_has_a_case() -> None:
     parts = {AttackSpec, Momentum, Variance, Smoothing, Target, Region, Budget}
-    assert set(CASES) == parts | set(TRANSFORMS.values())
+    assert set(CASES) == parts | set(TRANSFORMS.values()) | set(GRADIENTS.values())
     for model, cases in CASES.items():
         changeable = {
             name
@@ -172,7 +174,7 @@ def test_every_field_of_every_part_has_a_case() -> None:
             if not (name == "kind" and len(get_args(field.annotation)) == 1)
         }
         assert set(cases) | ELSEWHERE.get(model, set()) == changeable, model.__name__
-    assert set(read().identity()) == set(AttackSpec.model_fields) - {"name", "files"}
+    assert set(read().identity()) | {"gradient"} == set(AttackSpec.model_fields) - {"name", "files"}
 
 
 def test_every_loss_and_every_value_of_a_choice_differ() -> None:
