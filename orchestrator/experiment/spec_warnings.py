@@ -95,7 +95,7 @@ def budget_problems(budget: float, members: Mapping[str, int]) -> Iterator[str]:
 
     Args:
         budget: Forward equivalents per image, each a forward of the whole source.
-        members: The number of members by source, 1 for a source that is no ensemble.
+        members: The number of members by source, 1 for a single model.
     """
     if len(set(members.values())) > 1:
         costs = [f"{budget * count:g} on {source}" for source, count in members.items()]
@@ -107,11 +107,11 @@ def budget_problems(budget: float, members: Mapping[str, int]) -> Iterator[str]:
 
 
 def member_problems(rule: str, members: Mapping[str, int]) -> Iterator[str]:
-    """Yield a clause if a gradient rule for ensembles runs on sources that are no ensembles.
+    """Yield a clause if a gradient rule for ensembles runs on single models.
 
     Args:
         rule: The name of the gradient rule.
-        members: The number of members by source, 1 for a source that is no ensemble.
+        members: The number of members by source, 1 for a single model.
     """
     single = [source for source, count in members.items() if count == 1]
     if single:

@@ -30,7 +30,7 @@ def sources_and_steps(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]
     """Yield an attack and a sentence per doubtful match of an attack and its sources.
 
     Args:
-        results: The results, with the steps that each source took.
+        results: The results, with the steps taken on each source.
     """
     members = {name: len(results.manifest.models[name].networks) for name in results.sources}
     for spec in results.manifest.settings.attacks:

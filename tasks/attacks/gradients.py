@@ -42,8 +42,7 @@ def loss_gradient(
         x: The iterate, float N x 3 x H x W.
         random: The random numbers of this step.
         loss_context: The step and the direction, for the loss.
-        members: The numbers of the ensemble's members to average, by their weights, each as a model
-            of its own; None for the ensemble.
+        members: The numbers of the ensemble's members to average by weight; None for the ensemble.
         first: A view of the images, made before the spec's transforms; None for the images.
         weights: A weight per image and member in place of the ensemble's, float N x members.
 

@@ -28,7 +28,7 @@ def make_step(
         x: The point of the step's gradient, float N x 3 x H x W.
         random: The random numbers of the step.
         loss_context: The step and the direction, for the loss.
-        memory: The values that the rule keeps from step to step.
+        memory: The rule's values from step to step.
         move: Returns the projected point after a step along a direction.
     """
     spec, drawn = context.spec, random

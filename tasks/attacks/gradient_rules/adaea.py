@@ -23,19 +23,18 @@ class AdaptiveEnsemble(GradientRule):
         x_j = clip(x_t + a sign(g_j)), g_j the gradient of member j at x_t
         w = softmax_j(beta sum_{i != j} L_i(x_j) / L_i(x_i)),  L_i the loss of member i
         S = mean over i of c_i,  c_i the mean over j != i of cos(g_i, g_j) per pixel, c_last = 0
-        direction = (grad L(sum_k w_k f_k(x_t)) where S >= threshold, else 0)
+        direction = [S >= threshold] grad L(sum_k w_k f_k(x_t))
 
-    Read from the authors' code, which leaves the last member's c at 0, so that S of two members is
-    half their cosine; the paper was not read. The weights are those of an image, where the code
-    takes the mean loss of a batch. The code's start, the clean image plus 0.001 N(0, 1), is left
-    out. With ``average`` gradients or loss, w weighs gradients or losses instead of logits. The
-    ensemble's own weights have no effect. On a source with one member the direction is its
-    gradient.
+    Read from the authors' code, not from the paper. The code leaves the last member's c at 0, so S
+    of two members is half their cosine. Weights are per image; the code takes the mean loss of a
+    batch. The code's start, the clean image plus 0.001 N(0, 1), is left out. With ``average``
+    gradients or loss, w weighs gradients or losses instead of logits. The ensemble's own weights
+    have no effect. On a single model the direction is its gradient.
 
     Attributes:
         kind: The name, ``adaea``.
         beta: The factor beta of the ratios of losses, in [0, 1000]. Default 10.
-        threshold: The least S of a pixel that is kept, in [-1, 1]. Default -0.3.
+        threshold: The least S of a kept pixel, in [-1, 1]. Default -0.3.
     """
 
     draws: ClassVar[bool] = False
@@ -65,7 +64,7 @@ class AdaptiveEnsemble(GradientRule):
             step: The iterate, the gradients of the ensemble and of its members.
 
         Raises:
-            InputError: If a loss is negative, so that ratios of losses have no meaning.
+            InputError: If a loss is negative, because ratios of losses then have no meaning.
         """
         if step.members == 1:
             return step.gradient_at(step.x)

@@ -115,7 +115,7 @@ class GradientStep:
 
     @property
     def members(self) -> int:
-        """Return the number of members of the source, 1 for a model that is no ensemble."""
+        """Return the number of members of the source, 1 for a single model."""
         return len(self.model.all_members())
 
 
@@ -159,7 +159,7 @@ class GradientRule(EntrySpec):
         """Return the number of gradients per step on an ensemble.
 
         Args:
-            members: The number of members of the source, 1 for a model that is no ensemble.
+            members: The number of members of the source, 1 for a single model.
 
         Returns:
             More than 0, each at the cost of a gradient of the whole ensemble; by default

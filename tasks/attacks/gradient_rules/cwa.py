@@ -25,10 +25,10 @@ class CommonWeakness(GradientRule):
     v is kept from step to step. With ``momentum`` and sign steps this is MI-CWA of the authors'
     code, whose constants are the defaults here; the step back seeks flat maxima, the steps per
     member align the members' gradients. beta is in units of the pixel range times the L2 norm of
-    the image: at 224 x 224 pixels 250 is 0.64 per value, so the projection ends most steps. An
-    image's norms are its own, where the code's last norm is that of the batch. A gradient of zeros
-    leaves x' where it is. On a source with one member the rule is well defined: a step back, then a
-    step along its gradient.
+    the image: at 224 x 224 pixels 250 is 0.64 per value, so the projection ends most steps. Norms
+    are per image; the code's last norm is the batch's. The code sums logits, ours follow
+    ``average``. A gradient of zeros does not move x'. On a single model the rule is a step back,
+    then a step along its gradient.
 
     Attributes:
         kind: The name, ``cwa``.

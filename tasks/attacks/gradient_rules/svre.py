@@ -27,7 +27,7 @@ class ReducedVariance(GradientRule):
     a is the step size, M = ``updates`` times the number of members: 16 for the paper's four. G
     starts at 0 in every step; ``momentum`` accumulates over steps, as in SVRE-MI-FGSM of the
     authors' code. Draws are shared by the images of a schedule group. g_k(x_t) is computed once per
-    member drawn, which changes no value. On a source with one member h is its gradient at x'.
+    member drawn, which changes no value. On a single model h is its gradient at x'.
 
     Attributes:
         kind: The name, ``svre``.
