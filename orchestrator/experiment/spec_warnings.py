@@ -1,12 +1,13 @@
 """Warnings about a valid spec whose numbers probably mean little."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from segtransfer.experiment.spec import Experiment
 from segtransfer.tasks.attacks.member_cost import steps_on
 from segtransfer.tasks.attacks.spec import AttackSpec
 
 LARGEST_USUAL_EPS = 0.5
+MOST_NAMES = 5  # in an enumeration
 
 
 def spec_warnings(experiment: Experiment) -> list[str]:
@@ -16,20 +17,26 @@ def spec_warnings(experiment: Experiment) -> list[str]:
         experiment: The spec.
 
     Returns:
-        Sentences that name the attack by number and name; empty for a usual spec.
+        Sentences that name the attacks; empty for a usual spec.
     """
     members = {
         model.name: len(model.ensemble.members) if model.ensemble else 1
         for model in experiment.source_models
     }
-    return [
-        f"attacks.{number} '{attack.name}': {problem}"
-        for number, attack in enumerate(experiment.attacks)
+    found: dict[str, list[int]] = {}
+    for number, attack in enumerate(experiment.attacks):
         for problem in (
             *attack_problems(attack.eps, attack.steps, attack.step_size),
             *_source_problems(attack, members),
-        )
-    ]
+        ):
+            found.setdefault(problem, []).append(number)
+    return [f"{_named(experiment, numbers)}: {problem}" for problem, numbers in found.items()]
+
+
+def _named(experiment: Experiment, numbers: list[int]) -> str:
+    """Return attacks by number and name, or the names of several."""
+    names = [f"'{experiment.attacks[number].name}'" for number in numbers]
+    return f"attacks.{numbers[0]} {names[0]}" if len(names) == 1 else f"attacks {listed(names)}"
 
 
 def _source_problems(attack: AttackSpec, members: Mapping[str, int]) -> Iterator[str]:
@@ -82,7 +89,7 @@ def reach_problems(eps: float, step_size: float, steps: Mapping[str, int]) -> It
         if not 0 < count * step_size < eps * (1 - 1e-6):
             continue
         sources = [source for source, taken in steps.items() if taken == count]
-        on = f" on {_listed(sources)}" if len(sources) < len(steps) else ""
+        on = f" on {listed(sources)}" if len(sources) < len(steps) else ""
         yield (
             f"{count} step{'s' * (count > 1)} of {255 * step_size:.3g} levels{on} move a value by "
             f"at most {255 * count * step_size:.3g} of eps {255 * eps:.3g} levels; give more steps "
@@ -100,7 +107,7 @@ def budget_problems(budget: float, members: Mapping[str, int]) -> Iterator[str]:
     if len(set(members.values())) > 1:
         costs = [f"{budget * count:g} on {source}" for source, count in members.items()]
         yield (
-            f"a budget of {budget:g} is {_listed(costs)} in forwards of single networks, because a "
+            f"a budget of {budget:g} is {listed(costs)} in forwards of single networks, because a "
             "forward of an ensemble runs every member; for equal cost, give ensembles a smaller "
             "budget in a spec of their own"
         )
@@ -116,10 +123,13 @@ def member_problems(rule: str, members: Mapping[str, int]) -> Iterator[str]:
     single = [source for source, count in members.items() if count == 1]
     if single:
         yield (
-            f"gradient '{rule}' is a rule for ensembles; on {_listed(single)} it has the steps of "
+            f"gradient '{rule}' is a rule for ensembles; on {listed(single)} it has the steps of "
             "a single member; name ensembles in sources"
         )
 
 
-def _listed(parts: list[str]) -> str:
+def listed(parts: Sequence[str]) -> str:
+    """Return parts as an enumeration, cut after ``MOST_NAMES``."""
+    if len(parts) > MOST_NAMES + 1:
+        parts = [*parts[:MOST_NAMES], f"{len(parts) - MOST_NAMES} more"]
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

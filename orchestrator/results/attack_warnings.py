@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from segtransfer.experiment.spec_warnings import (
     attack_problems,
     budget_problems,
+    listed,
     member_problems,
     reach_problems,
 )
@@ -27,11 +28,12 @@ def unusual_attacks(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def sources_and_steps(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield an attack and a sentence per doubtful match of an attack and its sources.
+    """Yield attacks and a sentence per doubtful match of attacks and their sources.
 
     Args:
         results: The results, with the steps taken on each source.
     """
+    found: dict[str, list[str]] = {}
     members = {name: len(results.manifest.models[name].networks) for name in results.sources}
     for spec in results.manifest.settings.attacks:
         problems: list[str] = []
@@ -43,7 +45,9 @@ def sources_and_steps(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]
         if kind in GRADIENTS and GRADIENTS[kind].for_ensembles:
             problems += member_problems(kind, members)
         for problem in problems:
-            yield (spec.name,), f"Attack {spec.name}: {problem}."
+            found.setdefault(problem, []).append(spec.name)
+    for problem, names in found.items():
+        yield tuple(names), f"Attack{'s' * (len(names) > 1)} {listed(names)}: {problem}."
 
 
 def _steps_taken(results: "Scored", attack: str) -> dict[str, int]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVariant
+from segtransfer.experiment.spec_warnings import listed
 from segtransfer.experiment.task import CLEAN, MatrixIndex
 from segtransfer.results.attack_warnings import sources_and_steps, unusual_attacks
 from segtransfer.results.published import published_scores
@@ -26,7 +27,6 @@ SHOWN_AS_ZERO = 0.05  # percent; smaller values are printed as 0.0
 MOST_ZEROS = 0.9  # mean share of zeros in a gradient
 MOST_WITHOUT_GRADIENT = 0.1  # share of steps of an image with a gradient of zeros only
 FAR_BELOW = 0.5  # share of eps
-MOST_NAMES = 5  # in an enumeration
 
 
 class Scored(Protocol):
@@ -235,8 +235,8 @@ def _per_source(
         for other, attack, text in measured:
             if other == source:
                 attacks.setdefault(text, []).append(attack)
-        shown = [f"{text} under {_listed(names)}" for text, names in attacks.items()]
-        yield source, tuple(name for names in attacks.values() for name in names), _listed(shown)
+        shown = [f"{text} under {listed(names)}" for text, names in attacks.items()]
+        yield source, tuple(name for names in attacks.values() for name in names), listed(shown)
 
 
 def _small_perturbations(results: Scored) -> Found:
@@ -254,7 +254,7 @@ def _small_perturbations(results: Scored) -> Found:
             yield (
                 (attack,),
                 f"{name} of {variant} is far below its eps of {bound:g} levels: a mean of "
-                f"{_listed(parts)}.",
+                f"{listed(parts)}.",
             )
 
 
@@ -363,11 +363,4 @@ def _percent(share: float) -> str:
 
 
 def _quoted(names: Sequence[Any]) -> str:
-    return _listed([f"'{name}'" for name in names])
-
-
-def _listed(parts: Sequence[str]) -> str:
-    """Return parts as an enumeration, cut after ``MOST_NAMES``."""
-    if len(parts) > MOST_NAMES + 1:
-        parts = [*parts[:MOST_NAMES], f"{len(parts) - MOST_NAMES} more"]
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return listed([f"'{name}'" for name in names])
