@@ -206,6 +206,57 @@ _BY_NAME = {
         "Chen et al., ICCV 2023 (AdaEA-MI-FGSM)",
         _ITERATIVE | {"momentum": {"mu": 0.9}, "gradient": "adaea"},
     ),
+    "gra": Preset(
+        "as mi with s g + (1 - s) h, h = mean_{20} grad L(f(x_t + U(-3.5 eps, 3.5 eps)), y), "
+        "s = cos(g, h); a per value times 0.94 for each change of the sign of m",
+        "Zhu et al., ICCV 2023",
+        _ITERATIVE | _MOMENTUM | {"gradient": "gra"},
+    ),
+    "pgn": Preset(
+        "as mi with mean_{20} (g + g') / 2, g at x' = x_t + U(-3 eps, 3 eps), g' at "
+        "x' - a g / mean|g|",
+        "Ge et al., NeurIPS 2023",
+        _ITERATIVE | _MOMENTUM | {"gradient": "pgn"},
+    ),
+    "emi": Preset(
+        "as mi with h_t = mean over 11 values c in [-7, 7] of grad L(f(x_t + c a h / mean|h|), y), "
+        "h = h_{t-1}",
+        "Wang et al., BMVC 2021 (EMI)",
+        _ITERATIVE | _MOMENTUM | {"gradient": "emi"},
+    ),
+    "rap": Preset(
+        "as mi with grad L(f(x_t + n), y), n = argmin_{|n| <= eps} L(f(x_t + n), y) by 8 sign "
+        "steps from a random start; n = 0 in the first quarter of the steps",
+        "Qin et al., NeurIPS 2022 (RAP-LS)",
+        _ITERATIVE | _MOMENTUM | {"gradient": "rap"},
+    ),
+    "pc": Preset(
+        "as mi with g / mean|g| + g' / mean|g'|, g' at x_t + clip(x + eps sign(g)) - x",
+        "Wan and Huang, arXiv 2306.01809",
+        _ITERATIVE | _MOMENTUM | {"gradient": "pc"},
+    ),
+    "mumodig": Preset(
+        "as mi with the sum over z = x_t and 6 random transforms z of x_t of "
+        "(z - b) grad L(f(b + 0.65 (z - b)), y), b a two-level baseline below z",
+        "Ren et al., AAAI 2025; labels follow",
+        _ITERATIVE | _MOMENTUM | {"gradient": "mumodig"},
+    ),
+    "mef": Preset(
+        "as mi, mu = 0.5, with mean_{20} g_i, g_i at x_t + U(-2 eps, 2 eps) + 0.15 eps d_i; "
+        "d_i = g_i / mean|g_i| - 0.9 d_i",
+        "Qiu et al., arXiv 2405.16181, as in its public code",
+        _ITERATIVE | {"gradient": "mef", "momentum": {"mu": 0.5}},
+    ),
+    "anda": Preset(
+        "as pgd with the mean of all gradients so far, of 5 x 5 shifts of x_t up to 0.15 of a side",
+        "Fang et al., CVPR 2024; labels follow",
+        _ITERATIVE | {"gradient": "anda"},
+    ),
+    "sgm": Preset(
+        "as pgd, gradients through f of each block x + f(x) times 0.2",
+        "Wu et al., ICLR 2020; needs a source with skips",
+        _ITERATIVE | {"gradient": "sgm"},
+    ),
     "ds": Preset(
         "r_t ~ U(low, low + width), low = 0.5, width = 1, a fresh r_t per step; S_r resizes both "
         "sides by r; g = grad L(f(S_{r_t}(x_t)), y), logits resized back to y; then as pgd",

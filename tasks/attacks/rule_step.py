@@ -59,4 +59,5 @@ def make_step(
         loss_at=loss_at,
         move=move,
         memory=memory,
+        region=context.region,
     )

@@ -1,7 +1,7 @@
 """The base of gradient rules: a typed spec with a method for a step's gradient."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol
 
@@ -95,6 +95,7 @@ class GradientStep:
         random: The random numbers of the step, shared by the group or by image.
         gradient_at: Computes the gradient of the loss at a point.
         loss_at: Computes the loss at a point without a gradient.
+        region: float N x 1 x H x W, 1 for pixels to perturb and 0 elsewhere; None for all pixels.
         move: Returns the point after a step along a direction, both N x 3 x H x W, projected into
             the box and the ball: ``move(x, direction, step_size)``.
         memory: The rule's values, kept from step to step of a run; empty at the first step.
@@ -112,11 +113,39 @@ class GradientStep:
     loss_at: LossAt
     move: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
     memory: dict[str, Any]
+    region: torch.Tensor | None = None
 
     @property
     def members(self) -> int:
         """Return the number of members of the source, 1 for a single model."""
         return len(self.model.all_members())
+
+    def noise(self, number: int, radius: float) -> torch.Tensor:
+        """Return U(-radius eps, radius eps) noise for this step, drawn by image.
+
+        Args:
+            number: The number of the draw, from 0; another number gives independent noise.
+            radius: The largest value, in multiples of eps.
+
+        Returns:
+            float N x 3 x H x W, 0 outside the region.
+        """
+        drawn = self.random.neighbour_noise(number, tuple(self.x.shape[1:]), self.x.device)
+        drawn = drawn if self.region is None else drawn * self.region
+        return radius * self.eps * drawn
+
+
+def mean_gradient(parts: Iterable[Gradient]) -> Gradient:
+    """Return the mean of gradients and of their losses, with all their ratios.
+
+    Args:
+        parts: One gradient or more.
+    """
+    values, losses, ratios, count = torch.zeros(()), torch.zeros(()), list[float](), 0
+    for part in parts:
+        values, losses = values + part.values, losses + part.losses
+        ratios, count = ratios + part.ratios, count + 1
+    return Gradient(values / count, losses / count, ratios)
 
 
 class GradientRule(EntrySpec):
