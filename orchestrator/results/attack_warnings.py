@@ -41,7 +41,7 @@ def sources_and_steps(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]
             problems += reach_problems(spec.eps, spec.step_size, _steps_taken(results, spec.name))
         if spec.budget is not None:
             problems += budget_problems(spec.budget.forward_equivalents, members)
-        kind = (spec.gradient or {}).get("kind")
+        kind = str((spec.gradient or {}).get("kind"))
         if kind in GRADIENTS and GRADIENTS[kind].for_ensembles:
             problems += member_problems(kind, members)
         for problem in problems:

@@ -128,9 +128,9 @@ def _chosen(
     """Return number, model and weight of each model to differentiate, as in ``loss_gradient``."""
     if members is None:
         whole = model.members()
-        # The weights of averaged logits are part of the only member.
-        own = weights is None or len(whole) == 1
-        return [(n, m, w if own else weights[:, n]) for n, (m, w) in enumerate(whole)]
+        if weights is None or len(whole) == 1:  # averaged logits have their weights inside
+            return [(number, member, weight) for number, (member, weight) in enumerate(whole)]
+        return [(number, member, weights[:, number]) for number, (member, _) in enumerate(whole)]
     every = model.all_members()
     total = sum(every[number][1] for number in members)
     return [(number, every[number][0], every[number][1] / total) for number in members]

@@ -45,8 +45,9 @@ def step_cost(
     looks = 2 if reads_clean and views else 1
     gradients = 1.0
     if gradient is not None:
-        known = members is not None
-        gradients = gradient.gradients_on(members) if known else gradient.gradients_per_step
+        gradients = gradient.gradients_per_step
+        if members is not None:
+            gradients = gradient.gradients_on(members)
     gradients += variance.neighbours if variance else 0
     return looks * relative_cost(transforms) * gradients
 

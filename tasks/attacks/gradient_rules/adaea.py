@@ -84,10 +84,10 @@ class AdaptiveEnsemble(GradientRule):
                 "gradient 'adaea' weighs members by ratios of losses, and a loss is negative; give "
                 "a loss of at least 0 such as cross-entropy, and no target"
             )
-        sums = []
-        for j in numbers:
-            others = [i for i in numbers if i != j]
-            sums.append(sum(_ratio(losses[i][j], losses[i][i]) for i in others))
+        sums = [
+            torch.stack([_ratio(losses[i][j], losses[i][i]) for i in numbers if i != j]).sum(0)
+            for j in numbers
+        ]
         return (self.beta * torch.stack(sums, 1)).softmax(1)
 
 
