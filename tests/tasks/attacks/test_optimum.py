@@ -67,6 +67,8 @@ LIGHTER: dict[str, dict[str, Any]] = {
 # pixels. Under momentum a dark image that is alone in its step weighs as much as any.
 GAIN = {"fgsm": 0.85, "si": 0.75, "admix": 0.85, **dict.fromkeys(SHARE, 0.85)}
 GAIN |= {"si-random": 0.2, "us-mm": 0.3, "ds-si-mi": 0.3}
+# Its gradients are taken below the image, on the way to a darker baseline.
+GAIN |= {"mumodig": 0.7}
 SHAPES = [(1, (24, 40)), (3, (21, 52)), (8, (16, 48))]
 
 
