@@ -13,7 +13,7 @@ from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.attacks.transforms.intensity import IntensityScales
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
 from segtransfer.tasks.models.base import Segmenter
-from tests.tasks.attacks.specs import distance, make
+from tests.tasks.attacks.specs import FEATURE_LOSSES, distance, make
 from tests.tasks.cases import pictures, spec, toy
 
 STAGED, RESIDUAL = toy("staged"), toy("residual")
@@ -28,6 +28,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "us-mm": {"transforms": [{"us-mm": {"scales": 2, "masks": 1}}]},
     "sia": {"transforms": [{"sia": {"copies": 2}}]},
     "bsr": {"transforms": [{"bsr": {"copies": 2}}]},
+    **{name: {"layer": "backbone"} for name in FEATURE_LOSSES},
     "gra": {"gradient": {"gra": {"samples": 2}}},
     "pgn": {"gradient": {"pgn": {"samples": 2}}},
     "emi": {"gradient": {"emi": {"samples": 3}}},
@@ -35,7 +36,6 @@ SHORT: dict[str, dict[str, Any]] = {
     "mumodig": {"gradient": {"mumodig": {"copies": 2}}},
     "mef": {"gradient": {"mef": {"samples": 2}}},
     "anda": {"gradient": {"anda": {"side": 2}}},
-    "fspgd": {"layer": "backbone"},
     "fgsm": {},
     "noise": {},
 }
@@ -50,7 +50,7 @@ RANDOM += [
     "us-mm",
     "ssa-through",
 ]
-RANDOM += ["sia", "bsr", "ds-flip-mi", "ds-si-mi"]
+RANDOM += ["sia", "bsr", "ds-flip-mi", "ds-si-mi", "fia", "naa"]
 RANDOM += ["gra", "pgn", "rap", "mumodig", "mef"]
 
 
@@ -108,7 +108,7 @@ def test_presets_have_the_fields_of_their_papers() -> None:
     assert (read("pgd").momentum, read("pgd").transforms, read("pgd").start) == (None, (), "clean")
     momentum = {"mi", "ni", "si", "vt", "admix", "ssa", "ds-mi", "ds-ni", "ds-vt"}
     momentum |= {"di-mi", "rdi-mi", "ti-mi", "di-ti-mi", "flip-mi", "si-random", "us-mm", "sia"}
-    momentum |= {"ssa-through", "bsr", "ds-flip-mi", "ds-si-mi"}
+    momentum |= {"ssa-through", "bsr", "ds-flip-mi", "ds-si-mi", "fia", "naa"}
     momentum |= {"gra", "pgn", "emi", "rap", "mumodig"}
     assert {n for n in PRESETS if read(n).momentum} == momentum | {"ds-tuned", "mef"}
     assert all(read(n).momentum.mu == 1 for n in momentum)  # type: ignore[union-attr]
@@ -140,7 +140,7 @@ def test_presets_have_the_fields_of_their_papers() -> None:
         "masked-ce": "masked-cross-entropy",
         "js": "js",
         "mask-norm": "mask-norm",
-        "fspgd": "fspgd",
+        **{n: n for n in ("tsallis", "uncertainty", "rp-region", *FEATURE_LOSSES)},
     }
 
 

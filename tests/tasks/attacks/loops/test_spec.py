@@ -70,7 +70,7 @@ GIVEN: dict[str, Any] = {
     "start": "uniform",
     "transforms": ["ds"],
     "loss": "js",
-    "gradient": "gra",
+    "gradient": "pgn",
     "momentum": {},
     "variance": {},
     "smoothing": "ti",
