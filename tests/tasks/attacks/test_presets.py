@@ -27,7 +27,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "noise": {},
 }
 RANDOM = ["noise", "di", "rdi", "vt", "admix", "ssa", "ds", "ds-mi", "ds-ti", "ds-ni", "ds-vt"]
-RANDOM += ["ds-tuned"]
+RANDOM += ["ds-tuned", "sea"]
 
 
 def short(name: str) -> AttackSpec:
@@ -101,7 +101,15 @@ def test_presets_have_the_fields_of_their_papers() -> None:
         "js": "js",
         "mask-norm": "mask-norm",
         "fspgd": "fspgd",
+        "padam-cos": "cosine",
     }
+    assert {n for n in PRESETS if read(n).loop} == {"apgd", "padam-ce", "padam-cos"}
+    assert [m.loss for m in read("sea").worst_of] == [
+        "masked-cross-entropy",
+        "segpgd",
+        "js",
+        "mask-norm",
+    ]
 
 
 def test_defaults_are_the_papers() -> None:
@@ -118,8 +126,11 @@ def test_defaults_are_the_papers() -> None:
 
 
 def test_attacks_that_are_compared_share_steps_step_size_and_bound() -> None:
-    compared = [AttackSpec.model_validate(n) for n in PRESETS if n not in ("noise", "fgsm")]
+    read = AttackSpec.model_validate
+    compared = [read(n) for n in PRESETS if n not in ("noise", "fgsm", "apgd", "sea")]
     assert len({(a.steps, a.step_size, a.eps) for a in compared}) == 1
+    own_sizes = [read("apgd"), *read("sea").worst_of]
+    assert {(a.steps, a.step_size, a.eps) for a in own_sizes} == {(20, 0.0, compared[0].eps)}
 
 
 @pytest.mark.parametrize("name", PRESETS)
