@@ -19,6 +19,7 @@ OPTIONAL_FIELDS: Mapping[str, Any] = {
     "start": "clean",
     "transforms": (),
     "loss": "cross-entropy",
+    "gradient": None,
     "momentum": None,
     "variance": None,
     "smoothing": None,
