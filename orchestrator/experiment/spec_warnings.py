@@ -19,17 +19,23 @@ def spec_warnings(experiment: Experiment) -> list[str]:
     return [
         f"attacks.{number} '{attack.name}': {problem}"
         for number, attack in enumerate(experiment.attacks)
-        for problem in attack_problems(attack.eps, attack.steps, attack.step_size)
+        for problem in attack_problems(
+            attack.eps,
+            attack.steps,
+            attack.step_size,
+            own_sizes=bool(attack.loop or attack.worst_of),
+        )
     ]
 
 
-def attack_problems(eps: float, steps: int, step_size: float) -> Iterator[str]:
+def attack_problems(eps: float, steps: int, step_size: float, *, own_sizes: bool) -> Iterator[str]:
     """Yield a clause per field of an attack that is allowed but probably a mistake.
 
     Args:
         eps: The bound, a fraction of the pixel range.
         steps: The number of steps.
         step_size: The length of a step, a fraction of the pixel range.
+        own_sizes: Whether a loop or the members of the attack set the lengths of steps.
 
     Yields:
         A clause for eps above 0.5, for eps 0, and for steps of size 0.
@@ -41,5 +47,5 @@ def attack_problems(eps: float, steps: int, step_size: float) -> Iterator[str]:
         )
     if eps == 0:
         yield "eps is 0, so the adversarial examples equal the clean images"
-    elif steps and not step_size:
+    elif steps and not step_size and not own_sizes:
         yield "step_size is 0, so no step changes an image"

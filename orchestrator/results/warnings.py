@@ -286,7 +286,8 @@ def _one_schedule(results: Scored) -> Found:
 
 def _unusual_attacks(results: Scored) -> Found:
     for spec in results.manifest.settings.attacks:
-        for problem in attack_problems(spec.eps, spec.steps, spec.step_size):
+        own = bool(spec.loop or spec.worst_of)
+        for problem in attack_problems(spec.eps, spec.steps, spec.step_size, own_sizes=own):
             yield (spec.name,), f"Attack {spec.name}: {problem}."
 
 

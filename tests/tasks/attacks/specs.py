@@ -135,6 +135,7 @@ REGION = st.one_of(
     st.builds(lambda k, box: {"classes": [k], "box": box}, CLASS, BOX),
 )
 LABEL_LOSSES = ["cross-entropy", "masked-cross-entropy", "segpgd", "cospgd", "js", "mask-norm"]
+LABEL_LOSSES += ["cosine"]
 
 
 @st.composite
