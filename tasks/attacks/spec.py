@@ -28,10 +28,10 @@ from segtransfer.tasks.attacks.file_hash import with_hash
 from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule
 from segtransfer.tasks.attacks.loops.spec import Loop, with_preset
 from segtransfer.tasks.attacks.losses import is_feature_loss
-from segtransfer.tasks.attacks.preset_fields import fields_of_preset
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
     DEFAULTS,
+    fields_of_preset,
     read_loss,
     step_cost,
     with_loss,
