@@ -22,7 +22,9 @@ UNITS: dict[str, dict[str, str]] = {
         "steps_at": "steps",
         "equal_rms": "eps",
     },
+    "AdaptiveEnsemble": {"beta": "ratio", "threshold": "cosine"},
     "Budget": {"forward_equivalents": "forwards"},
+    "CommonWeakness": {"reverse": "eps", "inner_step": "pixel range", "mu": "ratio"},
     "DataSpec": {
         "images": "images",
         "size": "pixels",
@@ -33,6 +35,7 @@ UNITS: dict[str, dict[str, str]] = {
     "Fleet": {"slots": "slots", "slots_per_gpu": "slots"},
     "Inference": {"crop": "pixels", "stride": "pixels", "scale": "ratio of sides"},
     "Momentum": {"mu": "ratio"},
+    "ReducedVariance": {"updates": "steps", "mu": "ratio"},
     "Region": {"classes": "class index", "box": "ratio of sides"},
     "Runtime": {
         "window": "calls",

@@ -224,6 +224,25 @@ _BY_NAME = {
         "Lu et al., CVPR 2020",
         _ITERATIVE | {"loss": "dr"},
     ),
+    "cwa": Preset(
+        "x' = clip(x_t - r sign(g)), r = eps / 15; per member k of an ensemble v = v + g_k(x') / "
+        "|g_k(x')|_2, x' = clip(x' + 250 v); then as mi along x' - x_t",
+        "Chen et al., ICLR 2024 (MI-CWA)",
+        _ITERATIVE | _MOMENTUM | {"gradient": "cwa"},
+    ),
+    "svre": Preset(
+        "x' = x_t, G = 0; 4 times per member of an ensemble, for a random member k: h = g_k(x') - "
+        "(g_k(x_t) - g), G = G + h / mean|h|, x' = clip(x' + a sign(G)); then as mi along G",
+        "Xiong et al., CVPR 2022 (SVRE-MI-FGSM)",
+        _ITERATIVE | _MOMENTUM | {"gradient": "svre"},
+    ),
+    "adaea": Preset(
+        "as mi, mu = 0.9, with g = grad L(sum_k w_k f_k(x_t), y), 0 at pixels whose members' "
+        "gradients disagree; w = softmax_j(10 sum_{i != j} L_i(x_j) / L_i(x_i)), x_j a step of "
+        "member j of an ensemble",
+        "Chen et al., ICCV 2023 (AdaEA-MI-FGSM)",
+        _ITERATIVE | {"momentum": {"mu": 0.9}, "gradient": "adaea"},
+    ),
     "gra": Preset(
         "as mi with s g + (1 - s) h, h = mean_{20} grad L(f(x_t + U(-3.5 eps, 3.5 eps)), y), "
         "s = cos(g, h); a per value times 0.94 for each change of the sign of m",

@@ -22,10 +22,13 @@ from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
+from segtransfer.tasks.models.ensemble import EnsembleSegmenter
 from tests.tasks.attacks.specs import make
 from tests.tasks.cases import halves, pictures, spec, toy
 
 STAGED, RESIDUAL = toy("staged"), toy("residual")
+MEMBERS = [STAGED, toy("staged", seed=1)]
+PAIR = EnsembleSegmenter(MEMBERS, [0.5, 0.5], average="logits", own_scales=False).eval()
 BASE: dict[str, Any] = {
     "name": "base",
     "eps": "6/255",
@@ -48,6 +51,12 @@ def ruled(kind: str, base: dict[str, Any], changed: dict[str, Any]) -> Case:
 
 def ds(changed: dict[str, Any], base: dict[str, Any] | None = None) -> Case:
     return within("ds", base or {}, changed)
+
+
+def rule(kind: str, changed: dict[str, Any], base: dict[str, Any] | None = None) -> Case:
+    """A change of one gradient rule."""
+    base = base or {}
+    return {"gradient": {kind: base}}, {"gradient": {kind: base | changed}}
 
 
 CASES: dict[type[Any], dict[str, Case]] = {
@@ -199,6 +208,19 @@ CASES: dict[type[Any], dict[str, Case]] = {
         "reach": ruled("anda", {"side": 2}, {"reach": 0.6}),
     },
     GRADIENTS["sgm"]: {"gamma": ruled("sgm", {}, {"gamma": 0.7})},
+    GRADIENTS["cwa"]: {
+        "reverse": rule("cwa", {"reverse": 5}),
+        "inner_step": rule("cwa", {"inner_step": 0.01}),
+        "mu": rule("cwa", {"mu": 0}, {"inner_step": 0.1}),
+    },
+    GRADIENTS["svre"]: {
+        "updates": rule("svre", {"updates": 1}),
+        "mu": rule("svre", {"mu": 0.1}),
+    },
+    GRADIENTS["adaea"]: {
+        "beta": rule("adaea", {"beta": 0}),
+        "threshold": rule("adaea", {"threshold": 0.3}),
+    },
 }
 # For people, or where something lies: what lies there counts by its sha256, tested apart.
 ELSEWHERE = {
@@ -225,7 +247,8 @@ def test_a_field_of_the_identity_changes_the_result(
 ) -> None:
     before, after = read(base), read(base, changed)
     assert before.identity() != after.identity()
-    model = RESIDUAL if before.gradient and before.gradient.kind == "sgm" else STAGED
+    rule = before.gradient.kind if before.gradient else ""
+    model = RESIDUAL if rule == "sgm" else PAIR if rule in ("cwa", "svre", "adaea") else STAGED
     assert not np.array_equal(make(model, before).images, make(model, after).images)
 
 
