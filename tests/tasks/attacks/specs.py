@@ -177,7 +177,7 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
     fields["transforms"].sort(key=lambda transform: not {"admix", "us-mm"} & set(transform))
     if fields["loss"] in ("fia", "naa", "ila"):  # their weights have a place in the image
         fields["transforms"] = [t for t in fields["transforms"] if next(iter(t)) in UNMOVED]
-        if next(iter(fields.get("gradient") or {}), None) in ("anda", "cwa", "mumodig", "svre"):
+        if {"anda", "mumodig"} & set(fields.get("gradient") or ()):
             del fields["gradient"]
     if fields["loss"] == "rp-region":
         fields["label_version"] = "logits"
