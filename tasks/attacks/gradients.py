@@ -53,9 +53,8 @@ def loss_gradient(
     model, spec = context.model, context.spec
     x = x.detach().requires_grad_(True)
     normalised, count = _is_normalised(context), copies(spec.transforms)
-    total: torch.Tensor | None = None
-    losses, ratios = x.new_zeros(len(x)), []
-    watched: torch.Tensor | None = None
+    total, watched = None, None
+    losses, ratios = x.new_zeros(len(x)), list[float]()
     with model.weighted(weights):
         for number, member, weight in _chosen(model, members, weights):
             own = _own(context, random, number)
