@@ -28,11 +28,13 @@ class Gradient:
         values: d loss / d x, float N x 3 x H x W.
         losses: N losses, detached.
         ratios: The realised scale per member and copy.
+        watched: The context's ``watch`` of the logits, N x k; None without it.
     """
 
     values: torch.Tensor
     losses: torch.Tensor
     ratios: list[float]
+    watched: torch.Tensor | None = None
 
 
 def loss_gradient(
@@ -63,7 +65,8 @@ def loss_gradient(
     )
     members, count = model.members(), copies(spec.transforms)
     total: torch.Tensor | None = None
-    losses, ratios = torch.zeros(len(x), device=x.device), []
+    losses, ratios = x.new_zeros(len(x)), []
+    watched: torch.Tensor | None = None
     for number, (member, weight) in enumerate(members):
         sums: dict[int, torch.Tensor] = {}  # by scale
         gradients = _copies(context, number, member, x, random, loss_context)
@@ -71,13 +74,16 @@ def loss_gradient(
             sums[scale] = sums[scale].add_(copy.values) if scale in sums else copy.values
             losses += copy.losses * (weight / count)
             ratios += copy.ratios
+            if copy.watched is not None:
+                part = copy.watched * (weight / count)
+                watched = part if watched is None else watched + part
         share = weight / (len(sums) if normalised else count)
         for part in sums.values():
             part = normalise(part) if normalised else part
             part = part if share == 1 else part * share
             total = part if total is None else total.add_(part)
     assert total is not None
-    return Gradient(total, losses, ratios)
+    return Gradient(total, losses, ratios, watched)
 
 
 def _copies(
@@ -101,6 +107,7 @@ def _copies(
     )
     untouched = views(context.clean, spec.transforms, transform_context)
     for view in views(x, spec.transforms, transform_context):
+        watched = None
         if spec.reads_features:
             features = read_features(member, view.images, spec.layer)
             clean = _clean_features(context, number, untouched)
@@ -121,7 +128,8 @@ def _copies(
                 at=member.at,
             )
             loss = _loss(context, *aligned, loss_context)
-        yield Gradient(member.gradient(loss.sum(), x), loss.detach(), [view.ratio])
+            watched = context.watch(*aligned, loss_context) if context.watch else None
+        yield Gradient(member.gradient(loss.sum(), x), loss.detach(), [view.ratio], watched)
 
 
 def _loss(

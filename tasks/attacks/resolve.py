@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Budget, Variance
+from segtransfer.tasks.attacks.loops.spec import Loop
 from segtransfer.tasks.attacks.losses import LOSSES, is_feature_loss
 from segtransfer.tasks.attacks.transforms import Transform, relative_cost
 from segtransfer.tasks.schema import PixelFraction, Whole, suggest
@@ -15,13 +16,14 @@ from segtransfer.tasks.schema import PixelFraction, Whole, suggest
 DEFAULTS = {"eps": 8 / 255, "steps": 20}
 PIXEL_FRACTION: TypeAdapter[float] = TypeAdapter(PixelFraction)
 WHOLE: TypeAdapter[int] = TypeAdapter(Whole)
+LOOP: TypeAdapter[Loop | None] = TypeAdapter(Loop | None)
 TRANSFORM_CHAIN: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
 
 
 def step_cost(
     transforms: tuple[Any, ...], variance: Variance | None, *, reads_clean: bool
 ) -> float:
-    """Return the mean cost of a step, in forwards at native size.
+    """Return the mean cost of a sign step, or of a gradient of a loop, in forwards at native size.
 
     Args:
         transforms: The chain of transforms.
@@ -62,6 +64,9 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
         share = budget / restarts - (restarts > 1)
         reads_clean = is_feature_loss(str(data.get("loss")), data.get("loss_sha256"))
         cost = step_cost(transforms, variance, reads_clean=reads_clean)
+        loop = LOOP.validate_python(data.get("loop"))
+        if loop is not None:
+            share, cost = share - loop.extra_cost(cost), cost * loop.gradients_per_step
     except (ValidationError, TypeError, ValueError, ZeroDivisionError):
         return data  # the field's own validation reports the error
     if share < cost * 0.75:
@@ -69,7 +74,7 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
             "budget",
             "a step costs {cost} forward equivalents, and the budget leaves {share} per start; "
             "give a larger budget, or fewer copies, neighbours or restarts",
-            {"cost": f"{cost:g}", "share": f"{share:g}"},
+            {"cost": f"{cost:g}", "share": f"{max(share, 0):g}"},
         )
     steps = max(1, round(share / cost))
     given = data.get("steps")

@@ -25,6 +25,7 @@ from segtransfer.tasks.attacks.components import (
     read_smoothing,
 )
 from segtransfer.tasks.attacks.file_hash import with_hash
+from segtransfer.tasks.attacks.loops.spec import Loop, without_step_size
 from segtransfer.tasks.attacks.losses import is_feature_loss
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
@@ -46,6 +47,7 @@ from segtransfer.tasks.schema import (
     PixelFraction,
     Text,
     Whole,
+    added_later,
     shorten,
     suggest,
 )
@@ -114,6 +116,8 @@ class AttackSpec(Frozen):
         files: A folder of AEs made elsewhere, a PNG per image named by the image's id, in place of
             an attack. A path, relative to the spec's file. Default none.
         files_sha256: The sha256 of ``files``, filled in when the spec is read; leave it out.
+        loop: The loop in place of sign steps, for example ``apgd``; ``steps`` counts its
+            iterations. Default none.
     """
 
     name: Name
@@ -143,6 +147,7 @@ class AttackSpec(Frozen):
     equal_rms: Annotated[Number, Field(gt=0, le=1)] = 0.75
     files: AnyPath | None = None
     files_sha256: FilledIn = None
+    loop: Loop | None = added_later(None)
 
     @model_validator(mode="before")
     @classmethod
@@ -165,7 +170,9 @@ class AttackSpec(Frozen):
                 return {"name": "unknown", **data}  # unknown_key reports the preset
             del data["preset"]
             name, fields = preset.rpartition(":")[2], fields_of_preset(preset, data.get("budget"))
-            data = {"name": name, **fields, **data}
+            data = without_step_size(data, {"name": name, **fields})
+        else:
+            data = without_step_size(data, {})
         if data.get("files") is not None:
             data = {"steps": 0, "step_size": 0.0, **data}
         data = with_loss(with_hash(data, info, "files", "files_sha256", "folder"))
@@ -274,12 +281,14 @@ class AttackSpec(Frozen):
         ):
             if wrong:
                 raise PydanticCustomError("attack", "{message}", {"message": message})
+        if self.loop is not None:
+            self.loop.check(self)
         return self
 
     @property
     def _only_starts(self) -> bool:
         """Tell whether the attack is a random start, without fields of a step."""
-        parts = (self.momentum, self.variance, self.smoothing, self.target, self.layer)
+        parts = (self.momentum, self.variance, self.smoothing, self.target, self.layer, self.loop)
         return self.start == "uniform" and not self.transforms and not any(parts)
 
     @property
@@ -287,9 +296,11 @@ class AttackSpec(Frozen):
         """Return the mean cost of a step, in forwards at native size.
 
         Returns:
-            Copies times relative area times (1 + neighbours); 1.0 for PGD.
+            Copies times relative area times (1 + neighbours); 1.0 for PGD. For a loop, the mean
+            over its iterations of all costs of a run.
         """
-        return step_cost(self.transforms, self.variance, reads_clean=self.reads_features)
+        cost = step_cost(self.transforms, self.variance, reads_clean=self.reads_features)
+        return self.loop.step_cost(cost, self.steps_taken) if self.loop else cost
 
     @property
     def reads_features(self) -> bool:
