@@ -87,6 +87,7 @@ class ManifestAttack(_StoredPart):
     files: Any
     target: Any
     region: Any
+    loop: Any = None
 
     @model_validator(mode="after")
     def _known_transforms(self) -> "ManifestAttack":

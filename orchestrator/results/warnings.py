@@ -286,7 +286,7 @@ def _one_schedule(results: Scored) -> Found:
 
 def _unusual_attacks(results: Scored) -> Found:
     for spec in results.manifest.settings.attacks:
-        for problem in attack_problems(spec.eps, spec.steps, spec.step_size):
+        for problem in attack_problems(spec.eps, spec.steps, spec.step_size, spec.loop):
             yield (spec.name,), f"Attack {spec.name}: {problem}."
 
 

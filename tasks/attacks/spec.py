@@ -25,7 +25,7 @@ from segtransfer.tasks.attacks.components import (
     read_smoothing,
 )
 from segtransfer.tasks.attacks.file_hash import with_hash
-from segtransfer.tasks.attacks.loops.spec import Loop, without_step_size
+from segtransfer.tasks.attacks.loops.spec import Loop, minimises_norm, without_step_size
 from segtransfer.tasks.attacks.losses import is_feature_loss
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
@@ -384,4 +384,6 @@ def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
             {"preset": preset, "steps": fields["steps"]},
         )
     fields.pop("steps", None)
+    if minimises_norm(fields.get("loop")):
+        return fields  # steps do not lead to the bound
     return {**fields, "step_size": "eps/4 at least eps/steps"}

@@ -25,7 +25,11 @@ SHORT: dict[str, dict[str, Any]] = {
     "fspgd": {"layer": "backbone"},
     "fgsm": {},
     "noise": {},
+    # Two levels a step, so that four steps change every image.
+    "alma-prox": {"step_size": "2/255"},
 }
+MINIMAL = ["alma-prox", "dag"]  # eps is the largest norm allowed
+UNCOMPARED = ["noise", "fgsm", *MINIMAL]
 RANDOM = ["noise", "di", "rdi", "vt", "admix", "ssa", "ds", "ds-mi", "ds-ti", "ds-ni", "ds-vt"]
 RANDOM += ["ds-tuned"]
 
@@ -118,7 +122,7 @@ def test_defaults_are_the_papers() -> None:
 
 
 def test_attacks_that_are_compared_share_steps_step_size_and_bound() -> None:
-    compared = [AttackSpec.model_validate(n) for n in PRESETS if n not in ("noise", "fgsm")]
+    compared = [AttackSpec.model_validate(n) for n in PRESETS if n not in UNCOMPARED]
     assert len({(a.steps, a.step_size, a.eps) for a in compared}) == 1
 
 
@@ -127,7 +131,8 @@ def test_every_preset_runs_and_its_batches_change_no_bit(name: str) -> None:
     rule = short(name)
     together = make(STAGED, rule, micro_batch=3)
     clean = pictures(5, 12, 16)[:3]
-    assert (distance(together.images[0], clean) == 8).all()
+    moved = distance(together.images[0], clean)
+    assert ((moved > 0) if name in MINIMAL else (moved == 8)).all()
     assert np.isfinite(np.concatenate([h["losses"] for h in together.report["health"]])).all()
     for micro_batch in (1, 2):
         apart = make(STAGED, rule, micro_batch=micro_batch)
