@@ -182,7 +182,7 @@ def test_alma_prox_equals_a_loop_written_from_the_authors_code(target: bool) -> 
     images = grey(2, 16, 24)
     labels = right_labels(STAGED, images, void=0)
     fields: dict[str, Any] = {"target": {"every": 2}} if target else {}
-    steps, kept = 32, [1, 4, 12, 20]
+    steps, kept = 32, [1, 4, 8, 12]
     rule = spec("alma-prox", steps=steps, steps_at=kept, **fields)
     found = attack(STAGED, rule, images, labels, ids(2), seed=0, group=0, micro_batch=2).images
     x, y = as_tensors(images, np.full_like(labels, 2) if target else labels)
