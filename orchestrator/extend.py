@@ -1,4 +1,4 @@
-"""Names to import in losses, transforms, presets, models, data readers and metrics of your own.
+"""Names to import in losses, transforms, gradient rules, presets, models and other own parts.
 
 A loss is a function of logits (float N x K x H x W), labels (int64 N x H x W, ``IGNORE_INDEX`` for
 pixels without a class) and a ``LossContext``. The function returns N numbers, which the attack
@@ -18,12 +18,17 @@ every other kind are named alike, as ``module:attribute``.
 
 Losses: the function type ``Loss``; ``LossContext``, the step and the direction; ``mean_labelled``,
 the mean over labelled pixels; ``fooled``, the mask of pixels already won; ``IGNORE_INDEX``, 255;
-the decorator ``reads_features`` for losses of an intermediate layer; the registry ``LOSSES``.
+the decorator ``reads_features`` for losses of an intermediate layer, ``prepared_by`` for a
+reference computed once per run from a ``Preparation``, ``keeps_memory`` for values kept between
+steps; the registry ``LOSSES``.
 
 Transforms: derive a class from ``TransformSpec`` and define its method ``view``, from images and a
 ``TransformContext`` to a ``View``. Make views with ``resize``, ``window`` and ``then``; round sizes
 with ``snap``; ``same`` maps labels or logits to themselves; ``align`` brings logits and labels to
 one resolution. ``StepRandom`` gives random numbers. The registry is ``TRANSFORMS``.
+
+Gradient rules: derive a class from ``GradientRule`` and define its method ``gradient``, from a
+``GradientStep`` to a ``Gradient``. The registry is ``GRADIENTS``.
 
 Presets: ``Preset``, fields of an attack under a name; the registry ``PRESETS``.
 
@@ -46,14 +51,23 @@ and one action.
 """
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.attacks.gradient_rules.base import (
+    GRADIENTS,
+    Gradient,
+    GradientRule,
+    GradientStep,
+)
 from segtransfer.tasks.attacks.losses import (
     LOSSES,
     Loss,
     LossContext,
     fooled,
+    keeps_memory,
     mean_labelled,
+    prepared_by,
     reads_features,
 )
+from segtransfer.tasks.attacks.preparation import Preparation
 from segtransfer.tasks.attacks.presets import PRESETS, Preset
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import TRANSFORMS, TransformSpec
@@ -78,6 +92,7 @@ from segtransfer.tasks.schema import AnyPath, Flag, Frozen, Number, Whole
 
 __all__ = [
     "ADAPTERS",
+    "GRADIENTS",
     "IGNORE_INDEX",
     "LOSSES",
     "METRICS",
@@ -90,11 +105,15 @@ __all__ = [
     "Dataset",
     "Flag",
     "Frozen",
+    "Gradient",
+    "GradientRule",
+    "GradientStep",
     "InputError",
     "Loss",
     "LossContext",
     "ModelInfo",
     "Number",
+    "Preparation",
     "Preset",
     "ReaderSpec",
     "Score",
@@ -107,8 +126,10 @@ __all__ = [
     "align",
     "fooled",
     "freeze",
+    "keeps_memory",
     "mean_labelled",
     "palette_for",
+    "prepared_by",
     "read_image",
     "read_index_map",
     "reads_features",

@@ -1,11 +1,13 @@
 """The attack loop, from the start to the projection, as plain functions."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.attacks.begin import begin_run
 from segtransfer.tasks.attacks.context import (
     AttackContext,
     ShardImages,
@@ -13,9 +15,12 @@ from segtransfer.tasks.attacks.context import (
     bounds,
     make_context,
 )
+from segtransfer.tasks.attacks.gradient_rules.base import Gradient
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
 from segtransfer.tasks.attacks.loops.attempt import Attempt
 from segtransfer.tasks.attacks.losses import LossContext, fooled, mean_labelled
+from segtransfer.tasks.attacks.resolve import later_step_cost
+from segtransfer.tasks.attacks.rule_step import make_step
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms.views import resize_labels
@@ -86,7 +91,9 @@ def run(
         model, spec, images, labels, image_ids, seed=seed, group=group, shard=shard
     )
     make = spec.loop.run if spec.loop else _run_attempt
-    attempts = [make(context, restart, poll) for restart in range(spec.restarts)]
+    attempts = [
+        make(replace(context, memories={}), restart, poll) for restart in range(spec.restarts)
+    ]
     for attempt in attempts:
         _check_numbers(context, attempt)
     return _select_best(context, attempts)
@@ -131,15 +138,18 @@ def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None])
     """Run all steps from the start of a restart."""
     spec, attempt, before = context.spec, Attempt(), context.model.cost.pixels
     random = StepRandom(context.seed, context.group, 0, context.image_ids, restart=restart)
+    context = begin_run(context, random, lambda first: _run_attempt(first, restart, poll))
     x = start(context.clean, spec, random, context.lower, context.upper, context.region)
     momentum: torch.Tensor | None = None
     variance: torch.Tensor | None = None
+    memory: dict[str, Any] = {}
     step = 0
     while _is_step_due(context, step, context.model.cost.pixels - before):
         poll()
         random = StepRandom(context.seed, context.group, step, context.image_ids, restart=restart)
         loss_context = LossContext(step, spec.steps, spec.target is not None)
-        step_gradient = loss_gradient(context, look_ahead(x, momentum, spec), random, loss_context)
+        ahead = look_ahead(x, momentum, spec)
+        step_gradient = _gradient(context, ahead, random, loss_context, memory)
         gradient = step_gradient.values
         zero = 1 - gradient.sign().abs_().mean((1, 2, 3))
         if spec.variance is not None:
@@ -150,7 +160,8 @@ def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None])
         if context.region is not None:
             gradient = gradient * context.region
         momentum = accumulate(momentum, gradient, spec)
-        x = take_step(context, x, momentum)
+        factor = spec.gradient.factor(momentum, memory) if spec.gradient else None
+        x = take_step(context, x, momentum, factor=factor)
         # Read after the last step, because reading makes the host wait for a GPU. The sign of NaN
         # is 0, so a NaN gradient shows in no iterate; infinite values have a valid sign.
         attempt.not_a_number.append((momentum + x).amax((1, 2, 3)).isnan())
@@ -165,6 +176,24 @@ def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None])
         attempt.iterates.append(x)
         attempt.pixels.append(context.model.cost.pixels - before)
     return attempt
+
+
+def _gradient(
+    context: AttackContext,
+    x: torch.Tensor,
+    random: StepRandom,
+    loss_context: LossContext,
+    memory: dict[str, Any],
+) -> Gradient:
+    """Return the gradient of a step at ``x``: the loss's, or that of the spec's rule."""
+    spec = context.spec
+    if spec.gradient is None:
+        return loss_gradient(context, x, random, loss_context)
+
+    def move(point: torch.Tensor, direction: torch.Tensor, step_size: float) -> torch.Tensor:
+        return take_step(context, point, direction, step_size=step_size)
+
+    return spec.gradient.gradient(make_step(context, x, random, loss_context, memory, move))
 
 
 def _check_numbers(context: AttackContext, attempt: Attempt) -> None:
@@ -196,7 +225,8 @@ def _is_step_due(context: AttackContext, step: int, pixels: int) -> bool:
         return step < spec.steps_taken
     native = len(context.clean) * model.pixels_seen(*context.clean.shape[-2:])
     share = spec.budget.forward_equivalents / spec.restarts - (spec.restarts > 1)
-    return step == 0 or pixels / native + spec.step_cost / 2 <= share
+    cost = later_step_cost(spec, len(model.all_members()))
+    return step == 0 or pixels / native + cost / 2 <= share
 
 
 def look_ahead(x: torch.Tensor, momentum: torch.Tensor | None, spec: AttackSpec) -> torch.Tensor:
@@ -235,26 +265,38 @@ def accumulate(
     return gradient if momentum is None else gradient.add_(momentum, alpha=spec.momentum.mu)
 
 
-def take_step(context: AttackContext, x: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+def take_step(
+    context: AttackContext,
+    x: torch.Tensor,
+    direction: torch.Tensor,
+    *,
+    step_size: float | None = None,
+    factor: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Step along sign(m), or along m / |m| under l2, and project into the box and the ball.
 
     Args:
         context: The clean images, the bounds and the spec.
         x: The iterate, float N x 3 x H x W.
         direction: The gradient or the momentum m, N x 3 x H x W.
+        step_size: The length of the step; by default the spec's.
+        factor: A factor of the step per value, broadcast to N x 3 x H x W; None for 1.
 
     Returns:
         The next iterate, float N x 3 x H x W, within the box [0, 1] and the eps-ball.
     """
     spec = context.spec
+    length = spec.step_size if step_size is None else step_size
     if spec.norm == "linf":
-        stepped = torch.add(x, direction.sign(), alpha=spec.step_size)
+        unit = direction.sign() if factor is None else direction.sign() * factor
+        stepped = torch.add(x, unit, alpha=length)
         return stepped.clamp_(context.lower, context.upper)
     # Scaled to a largest value of 1 first, because squares of tiny values underflow, of huge
     # values overflow.
     unit = over(direction, direction.abs().amax((1, 2, 3), keepdim=True))
     unit = over(unit, root_mean_square(unit))
-    delta = x + spec.step_size * unit - context.clean
+    unit = unit if factor is None else unit * factor
+    delta = x + length * unit - context.clean
     shrink = over(spec.eps, root_mean_square(delta)).clamp(max=1)
     return (context.clean + shrink * delta).clamp(context.lower, context.upper)
 

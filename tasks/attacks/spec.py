@@ -25,19 +25,24 @@ from segtransfer.tasks.attacks.components import (
     read_smoothing,
 )
 from segtransfer.tasks.attacks.file_hash import with_hash
-from segtransfer.tasks.attacks.loops.spec import Loop, minimises_norm, without_step_size
+from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule
+from segtransfer.tasks.attacks.loops.spec import Loop, without_step_size
 from segtransfer.tasks.attacks.losses import is_feature_loss
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
     DEFAULTS,
+    fields_of_preset,
+    later_step_cost,
+    misfit_of_loss,
+    preparation_cost,
     read_loss,
-    step_cost,
     with_loss,
     with_step_size,
     with_steps,
 )
 from segtransfer.tasks.attacks.transforms import Transform
 from segtransfer.tasks.json_schema import NAMED_ENTRY, NULL, NUMBER, TEXT, JsonSchema, described
+from segtransfer.tasks.registry import EntrySpec
 from segtransfer.tasks.schema import (
     AnyPath,
     FilledIn,
@@ -99,6 +104,8 @@ class AttackSpec(Frozen):
             it out.
         layer: The module whose output a feature loss reads, by its name in the network. Default the
             backbone's middle stage, if the adapter knows the backbone.
+        gradient: The rule in place of the loss's gradient in a step, a name or a mapping of a name
+            to fields. Default none.
         momentum: Accumulation of the gradient over steps (MI, NI). Default none.
         variance: Variance tuning of the gradient (VT). Default none.
         smoothing: Convolution of the gradient with a Gaussian (TI). Default none.
@@ -132,6 +139,7 @@ class AttackSpec(Frozen):
     loss: Annotated[Text, AfterValidator(read_loss)] = "cross-entropy"
     loss_sha256: FilledIn = None
     layer: Text | None = None
+    gradient: AnyGradientRule = added_later(None)
     momentum: Momentum | None = None
     variance: Variance | None = None
     smoothing: Annotated[
@@ -221,7 +229,8 @@ class AttackSpec(Frozen):
             (
                 self.steps == 0 and self.files is None and not self._only_starts,
                 "steps is 0, so no image would change; give steps, or, for random noise, start: "
-                "uniform without transforms, momentum, variance, smoothing, target and layer",
+                "uniform without transforms, gradient, momentum, variance, smoothing, target and "
+                "layer",
             ),
             (
                 self.steps_at and self.budget,
@@ -243,24 +252,23 @@ class AttackSpec(Frozen):
         kinds = [transform.kind for transform in self.transforms]
         typed = [_typed(transform) for transform in self.transforms]
         mixing = next((place for place, part in enumerate(typed) if part and part.mixes), 0)
+        moves = any(part and (part.moves or part.resizes) for part in typed)
+        moves = moves or any(rule and (rule.views or rule.for_ensembles) for rule in self._rule)
+        wrong_loss = misfit_of_loss(self, moves)
         for wrong, message in (
-            (
-                self.layer and not self.reads_features,
-                f"layer is for feature losses such as fspgd, and loss '{self.loss}' reads logits; "
-                "leave layer out",
-            ),
-            (
-                self.target and self.reads_features,
-                f"loss '{self.loss}' reads no labels, so a target has no effect; leave target out, "
-                "or give a loss of logits",
-            ),
+            (wrong_loss, wrong_loss),
             (
                 self.restarts > 1
                 and self.start == "clean"
                 and self.variance is None
-                and not any(part is None or part.draws for part in typed),
+                and not any(part is None or part.draws for part in (*typed, *self._rule)),
                 f"restarts is {self.restarts}, and all runs would be equal; give start: uniform, "
-                "or a transform with random draws",
+                "or a transform or gradient with random draws",
+            ),
+            (
+                self.gradient and self.variance,
+                "variance tunes the gradient of the loss, and gradient replaces it; leave one of "
+                "them out",
             ),
             (
                 len(set(self.scores)) < len(self.scores),
@@ -286,9 +294,15 @@ class AttackSpec(Frozen):
         return self
 
     @property
+    def _rule(self) -> tuple[Any, ...]:
+        """Return the gradient rule, if any, as an object of its own class."""
+        return () if self.gradient is None else (_typed(self.gradient),)
+
+    @property
     def _only_starts(self) -> bool:
         """Tell whether the attack is a random start, without fields of a step."""
-        parts = (self.momentum, self.variance, self.smoothing, self.target, self.layer, self.loop)
+        steps = (self.gradient, self.momentum, self.variance, self.smoothing, self.loop)
+        parts = (*steps, self.target, self.layer)
         return self.start == "uniform" and not self.transforms and not any(parts)
 
     @property
@@ -296,11 +310,14 @@ class AttackSpec(Frozen):
         """Return the mean cost of a step, in forwards at native size.
 
         Returns:
-            Copies times relative area times (1 + neighbours); 1.0 for PGD. For a loop, the mean
-            over its iterations of all costs of a run.
+            Copies times relative area times (gradients of the rule + neighbours), and the step's
+            share of the cost before the first step; 1.0 for PGD. For a loop, the mean over its
+            iterations of all costs of a run.
         """
-        cost = step_cost(self.transforms, self.variance, reads_clean=self.reads_features)
-        return self.loop.step_cost(cost, self.steps_taken) if self.loop else cost
+        steps = max(self.steps_taken, 1)
+        cost = later_step_cost(self)
+        cost = self.loop.step_cost(cost, steps) if self.loop else cost
+        return cost + preparation_cost(self) / steps
 
     @property
     def reads_features(self) -> bool:
@@ -342,48 +359,9 @@ class AttackSpec(Frozen):
         return content
 
 
-def _typed(transform: Transform) -> Any:
-    """Return a transform as an object of its own class; None for a stored one without its code."""
+def _typed(part: EntrySpec) -> Any:
+    """Return a part as an object of its own class; None for a stored one without its code."""
     try:
-        return transform.typed()
+        return part.typed()
     except InputError:
         return None
-
-
-def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
-    """Return the fields of a preset.
-
-    Args:
-        preset: The name of the preset.
-        budget: The raw budget, or None. Under a budget ``steps`` is left out, and the step size is
-            at least eps/steps, so that few steps reach the bound, too.
-
-    Returns:
-        The raw fields, as YAML has them.
-
-    Raises:
-        PydanticCustomError: If the preset is unknown or names another preset, or if there is a
-            budget and the preset has 0 steps or a single step.
-    """
-    try:
-        fields = dict(PRESETS.find(preset).fields)
-    except InputError as error:
-        raise PydanticCustomError("preset", "{error}", {"error": str(error)}) from None
-    if "preset" in fields:
-        raise PydanticCustomError(
-            "preset",
-            "preset '{preset}' names preset '{other}'; give its fields instead",
-            {"preset": preset, "other": str(fields["preset"])},
-        )
-    if budget is None:
-        return fields
-    if fields.get("steps") in (0, 1):
-        raise PydanticCustomError(
-            "budget",
-            "preset '{preset}' always has steps: {steps}; leave the budget out",
-            {"preset": preset, "steps": fields["steps"]},
-        )
-    fields.pop("steps", None)
-    if minimises_norm(fields.get("loop")):
-        return fields  # steps do not lead to the bound
-    return {**fields, "step_size": "eps/4 at least eps/steps"}

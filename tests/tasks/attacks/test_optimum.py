@@ -10,15 +10,19 @@ import torch.nn.functional as F
 
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.presets import PRESETS
+from tests.tasks.attacks.specs import FEATURE_LOSSES
 from tests.tasks.cases import annotations, as_tensors, blocks, halves, ids, pictures, spec, toy
 
 WEIGHTS = [[1.0, -0.5, 0.25], [-0.75, 0.5, 2.0]]
 TOWARDS_ONE = np.sign(np.subtract(WEIGHTS[1], WEIGHTS[0])).astype(int)
 MINIMAL = ("alma-prox", "dag")  # their optimum: loops/test_minimum_norm.py
-# Reads no label, so no label's optimum is its own.
-LABELLED = [name for name in PRESETS if name not in ("noise", "fspgd", *MINIMAL)]
+# Noise and losses of features read no label, so no label's optimum is their own; sgm needs skips.
+LABELLED = [name for name in PRESETS if name not in ("noise", "sgm", *FEATURE_LOSSES, *MINIMAL)]
 # The gradient at a value is that of its own pixel times something positive: the sign is exact.
 EXACT = ["fgsm", "pgd", "mi", "ni", "si", "vt", "admix", "segpgd", "cospgd", "js"]
+EXACT += ["tsallis", "uncertainty", "rp-region"]
+EXACT += ["flip-mi", "si-random", "us-mm"]
+EXACT += ["gra", "pgn", "emi", "rap", "mef", "cwa", "svre", "adaea"]
 # These stop at pixels that are fooled: there the optimum is that no other pixel is left.
 MASKED = ["masked-ce", "mask-norm"]
 # These see or smooth beyond a pixel: the optimum but for a band along the border of two labels.
@@ -34,21 +38,36 @@ SHARE = {
     "ds-ni": 0.95,
     "ds-vt": 0.95,
     "ds-tuned": 0.95,
+    **dict.fromkeys(
+        ("di-mi", "rdi-mi", "ti-mi", "di-ti-mi", "ds-flip-mi", "ds-si-mi", "bsr"), 0.95
+    ),
+    **dict.fromkeys(("ssa-through", "sia", "mumodig", "anda"), 0.95),
 }
 # Fewer neighbours, copies and pixels of a kernel than the presets', to spare time; the rule stays.
 LIGHTER: dict[str, dict[str, Any]] = {
     "vt": {"variance": {"neighbours": 3}},
     "ds-vt": {"variance": {"neighbours": 3}},
     "ti": {"smoothing": {"kernel": 5}},
+    "ti-mi": {"smoothing": {"kernel": 5}},
+    "di-ti-mi": {"smoothing": {"kernel": 5}},
+    "us-mm": {"transforms": [{"us-mm": {"scales": 2, "masks": 2}}]},
+    "sia": {"transforms": [{"sia": {"copies": 4}}]},
+    "bsr": {"transforms": [{"bsr": {"copies": 6}}]},
+    "ssa-through": {"transforms": [{"ssa": {"copies": 6}}]},
     "ds-ti": {"smoothing": {"kernel": 5}},
-    "ssa": {"transforms": [{"ssa": {"copies": 6}}]},
+    "ssa": {"transforms": [{"ssa": {"copies": 6, "gradient": "at"}}]},
     "si": {"transforms": [{"si": {"copies": 3}}]},
+    **{name: {"gradient": {name: {"samples": 4}}} for name in ("gra", "pgn", "emi", "mef")},
+    "rap": {"gradient": {"rap": {"inner": 2}}},
+    "mumodig": {"gradient": {"mumodig": {"copies": 3}}},
+    "anda": {"gradient": {"anda": {"side": 3}}},
     "admix": {"transforms": [{"admix": {"copies": 2}}, {"si": {"copies": 2}}]},
 }
 # The share of the best gain in loss that is reached on the quadratic toy, where not 0.97: fgsm's
 # one step flies past the best colour, a darker image has another best colour, a resized one mixes
-# pixels.
+# pixels. Under momentum a dark image that is alone in its step weighs as much as any.
 GAIN = {"fgsm": 0.85, "si": 0.75, "admix": 0.85, **dict.fromkeys(SHARE, 0.85)}
+GAIN |= {"si-random": 0.2, "us-mm": 0.3, "ds-si-mi": 0.3}
 SHAPES = [(1, (24, 40)), (3, (21, 52)), (8, (16, 48))]
 
 
@@ -155,7 +174,9 @@ def test_under_l2_the_optimum_of_a_linear_toy_is_the_weights_difference(
     best = side * difference[None, :, None, None]
     axes = (1, 2, 3)
     cosine = (delta * best).sum(axes) / np.sqrt((delta**2).sum(axes) * (best**2).sum(axes))
-    assert cosine.min() >= (0.9 if preset in SHARE else 0.99), cosine
+    # The regions of rp-region have unequal weights, which a sign does not see.
+    least = 0.7 if preset == "rp-region" else 0.9 if preset in SHARE else 0.99
+    assert cosine.min() >= least, cosine
     rms = np.sqrt((delta**2).mean(axes))
     assert rms.min() >= 7.5
     assert rms.max() <= 8 + 1e-6

@@ -18,13 +18,17 @@ from segtransfer.tasks.attacks.components import (
     Target,
     Variance,
 )
+from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
+from segtransfer.tasks.models.ensemble import EnsembleSegmenter
 from tests.tasks.attacks.specs import make
 from tests.tasks.cases import halves, pictures, spec, toy
 
-STAGED = toy("staged")
+STAGED, RESIDUAL = toy("staged"), toy("residual")
+MEMBERS = [STAGED, toy("staged", seed=1)]
+PAIR = EnsembleSegmenter(MEMBERS, [0.5, 0.5], average="logits", own_scales=False).eval()
 BASE: dict[str, Any] = {
     "name": "base",
     "eps": "6/255",
@@ -40,8 +44,19 @@ def within(kind: str, base: dict[str, Any], changed: dict[str, Any]) -> Case:
     return {"transforms": [{kind: base}]}, {"transforms": [{kind: base | changed}]}
 
 
+def ruled(kind: str, base: dict[str, Any], changed: dict[str, Any]) -> Case:
+    """A change of one gradient rule, which is there before and after."""
+    return {"gradient": {kind: base}}, {"gradient": {kind: base | changed}}
+
+
 def ds(changed: dict[str, Any], base: dict[str, Any] | None = None) -> Case:
     return within("ds", base or {}, changed)
+
+
+def rule(kind: str, changed: dict[str, Any], base: dict[str, Any] | None = None) -> Case:
+    """A change of one gradient rule."""
+    base = base or {}
+    return {"gradient": {kind: base}}, {"gradient": {kind: base | changed}}
 
 
 CASES: dict[type[Any], dict[str, Case]] = {
@@ -56,6 +71,7 @@ CASES: dict[type[Any], dict[str, Case]] = {
         "label_version": ({"transforms": ["ds"]}, {"label_version": "labels"}),
         "loss": ({}, {"loss": "masked-cross-entropy"}),
         "layer": ({"loss": "fspgd", "layer": "backbone"}, {"layer": "head"}),
+        "gradient": ({}, {"gradient": "tests.tasks.attacks.own_rules:Around"}),
         "momentum": ({}, {"momentum": None}),
         "variance": ({}, {"variance": {"neighbours": 2}}),
         "smoothing": ({}, {"smoothing": "ti"}),
@@ -124,7 +140,30 @@ CASES: dict[type[Any], dict[str, Case]] = {
         "high": within("rdi", {}, {"high": 1.5}),
         "probability": within("rdi", {"high": 1.5}, {"probability": 0.4}),
     },
-    TRANSFORMS["si"]: {"copies": within("si", {"copies": 2}, {"copies": 4})},
+    TRANSFORMS["si"]: {
+        "copies": within("si", {"copies": 2}, {"copies": 4}),
+        "law": within("si", {"copies": 2}, {"law": "powers"}),
+        "levels": within("si", {"copies": 2, "law": "powers"}, {"levels": 9}),
+        "low": within("si", {"law": "uniform"}, {"low": 0.5}),
+        "width": within("si", {"law": "uniform"}, {"width": 0.5}),
+    },
+    TRANSFORMS["flip"]: {"probability": within("flip", {}, {"probability": 1})},
+    TRANSFORMS["us-mm"]: {
+        "scales": within("us-mm", {"masks": 1}, {"scales": 2}),
+        "masks": within("us-mm", {"masks": 1}, {"masks": 2}),
+        "low": within("us-mm", {"masks": 1}, {"low": 0.5}),
+        "width": within("us-mm", {"masks": 1}, {"width": 0.9}),
+        "strength": within("us-mm", {"masks": 1}, {"strength": 1}),
+    },
+    TRANSFORMS["sia"]: {
+        "copies": within("sia", {"copies": 1}, {"copies": 2}),
+        "blocks": within("sia", {"copies": 1}, {"blocks": 2}),
+    },
+    TRANSFORMS["bsr"]: {
+        "copies": within("bsr", {"copies": 1}, {"copies": 2}),
+        "blocks": within("bsr", {"copies": 1}, {"blocks": 2}),
+        "degrees": within("bsr", {"copies": 1}, {"degrees": 90}),
+    },
     TRANSFORMS["admix"]: {
         "copies": within("admix", {"copies": 1}, {"copies": 2}),
         "strength": within("admix", {"copies": 1}, {"strength": 0.8}),
@@ -133,6 +172,54 @@ CASES: dict[type[Any], dict[str, Case]] = {
         "copies": within("ssa", {"copies": 1}, {"copies": 2}),
         "sigma": within("ssa", {"copies": 1}, {"sigma": 0.2}),
         "rho": within("ssa", {"copies": 1}, {"rho": 0.1}),
+        "gradient": within("ssa", {"copies": 1}, {"gradient": "at"}),
+    },
+    GRADIENTS["gra"]: {
+        "samples": ruled("gra", {"samples": 1}, {"samples": 2}),
+        "radius": ruled("gra", {"samples": 1}, {"radius": 1}),
+        "decay": ruled("gra", {"samples": 1}, {"decay": 0.3}),
+    },
+    GRADIENTS["pgn"]: {
+        "samples": ruled("pgn", {"samples": 1}, {"samples": 2}),
+        "radius": ruled("pgn", {"samples": 1}, {"radius": 1}),
+        "balance": ruled("pgn", {"samples": 1}, {"balance": 1}),
+    },
+    GRADIENTS["emi"]: {
+        "samples": ruled("emi", {"samples": 2}, {"samples": 3}),
+        "radius": ruled("emi", {"samples": 2}, {"radius": 2}),
+    },
+    GRADIENTS["rap"]: {
+        "inner": ruled("rap", {"inner": 1}, {"inner": 2}),
+        "radius": ruled("rap", {"inner": 1}, {"radius": 3}),
+        "late": ruled("rap", {"inner": 1}, {"late": 0.75}),
+    },
+    GRADIENTS["mumodig"]: {
+        "copies": ruled("mumodig", {"copies": 1}, {"copies": 2}),
+        "position": ruled("mumodig", {"copies": 1}, {"position": 1}),
+    },
+    GRADIENTS["mef"]: {
+        "samples": ruled("mef", {"samples": 1}, {"samples": 2}),
+        "radius": ruled("mef", {"samples": 1}, {"radius": 1}),
+        "push": ruled("mef", {"samples": 1}, {"push": 2}),
+        "decay": ruled("mef", {"samples": 1, "push": 2}, {"decay": 0}),
+    },
+    GRADIENTS["anda"]: {
+        "side": ruled("anda", {"side": 2}, {"side": 3}),
+        "reach": ruled("anda", {"side": 2}, {"reach": 0.6}),
+    },
+    GRADIENTS["sgm"]: {"gamma": ruled("sgm", {}, {"gamma": 0.7})},
+    GRADIENTS["cwa"]: {
+        "reverse": rule("cwa", {"reverse": 5}),
+        "inner_step": rule("cwa", {"inner_step": 0.01}),
+        "mu": rule("cwa", {"mu": 0}, {"inner_step": 0.1}),
+    },
+    GRADIENTS["svre"]: {
+        "updates": rule("svre", {"updates": 1}),
+        "mu": rule("svre", {"mu": 0.1}),
+    },
+    GRADIENTS["adaea"]: {
+        "beta": rule("adaea", {"beta": 0}),
+        "threshold": rule("adaea", {"threshold": 0.3}),
     },
 }
 # For people, or where something lies: what lies there counts by its sha256, tested apart.
@@ -160,12 +247,14 @@ def test_a_field_of_the_identity_changes_the_result(
 ) -> None:
     before, after = read(base), read(base, changed)
     assert before.identity() != after.identity()
-    assert not np.array_equal(make(STAGED, before).images, make(STAGED, after).images)
+    rule = before.gradient.kind if before.gradient else ""
+    model = RESIDUAL if rule == "sgm" else PAIR if rule in ("cwa", "svre", "adaea") else STAGED
+    assert not np.array_equal(make(model, before).images, make(model, after).images)
 
 
 def test_every_field_of_every_part_has_a_case() -> None:
     parts = {AttackSpec, Momentum, Variance, Smoothing, Target, Region, Budget}
-    assert set(CASES) == parts | set(TRANSFORMS.values())
+    assert set(CASES) == parts | set(TRANSFORMS.values()) | set(GRADIENTS.values())
     for model, cases in CASES.items():
         changeable = {
             name
@@ -189,6 +278,8 @@ def test_every_loss_and_every_value_of_a_choice_differ() -> None:
         + [{"loss": "mask-norm"}, {"loss": "fspgd", "layer": "backbone"}],
         [{"transforms": [{"ds": {"law": n}}]} for n in ("uniform", "log-uniform", "discrete")],
         [{"transforms": [{"ds": {"handling": n}}]} for n in ("whole", "native", "back")],
+        [{"transforms": [{"si": {"law": n}}]} for n in ("all", "powers", "uniform")],
+        [{"transforms": [{"ssa": {"gradient": n}}]} for n in ("through", "at")],
         [{"scores": [n]} for n in ("raw", "eps*sign", "equal-rms")],
         [{"transforms": [kind]} for kind in TRANSFORMS],
     ]
@@ -198,7 +289,7 @@ def test_every_loss_and_every_value_of_a_choice_differ() -> None:
 
 
 def test_prob_is_short_for_probability_in_every_transform_that_has_one() -> None:
-    for kind in ("ds", "di", "rdi"):
+    for kind in ("ds", "di", "rdi", "flip"):
         short, full = ({"transforms": [{kind: {name: 0.7}}]} for name in ("prob", "probability"))
         assert read(short) == read(full) != read({"transforms": [kind]})
         assert read(short).identity() == read(full).identity()
@@ -383,7 +474,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"layer": "backbone"},
         "layer is for feature losses such as fspgd, and loss 'cross-entropy' reads logits",
     ),
-    ({"loss": "fspgd", "target": {"every": 1}}, "reads no labels, so a target has no effect"),
+    ({"loss": "fspgd", "target": {"every": 1}}, "reads features, so a target has no effect"),
     (
         {"restarts": 2},
         "restarts is 2, and all runs would be equal; give start: uniform, or a transform",
