@@ -41,6 +41,10 @@ COLUMN_HEADS = {
     "cross_backbone": "other backbone",
 }
 WHITE_BOX = "* white-box."
+NORM_NOTE = (
+    "Norm: median over images of the L-infinity norm at 99 % fooled pixels of the source, in 8-bit "
+    "levels, infinite if not reached; reached: the share of images, percent."
+)
 
 
 def checked(results: Results, attack: str | None, metric: str) -> None:
@@ -236,11 +240,7 @@ def leaderboard(results: Results, metric: str) -> PaperTable:
     notes = ["± half of the 95 % interval."]
     if baseline is not None:
         notes.append(f"Bold: the difference to {baseline} is beyond noise.")
-    if seeks:
-        notes.append(
-            "Norm: median over images of the L-infinity norm at 99 % fooled pixels of the source, "
-            "in 8-bit levels, infinite if not reached; reached: the share of images, percent."
-        )
+    notes += [NORM_NOTE] if seeks else []
     notes.append("RMS of the perturbation in 8-bit levels; cost in forward equivalents per image.")
     return PaperTable(
         label=results.name,

@@ -33,7 +33,7 @@ GROWTH = 2.0  # gamma, of the penalty parameter of a constraint that has not
 PENALTY = 0.01  # rho at the start; the multiplier mu is 1
 LEAST_SCALE = 0.1  # w of the constraints, at most 1
 SCALE_RATE = 0.02  # of w per step
-MARGIN = 1e-4  # added to the difference of logits
+LOGIT_MARGIN = 1e-4  # added to the difference of logits
 LEAST_METRIC = 1e-8  # of the root of the averaged squared gradient
 HALVINGS = 32  # of the interval of the prox: 2^-32 of the largest value
 
@@ -94,7 +94,7 @@ class AlmaProx(LoopSpec):
 
 
 @dataclass
-class _State:
+class _Variables:
     """The variables of a run: N images, h x w labels.
 
     Attributes:
@@ -136,7 +136,7 @@ def difference_ratio(logits: torch.Tensor, labels: torch.Tensor, *, targeted: bo
     """
     top = logits.topk(4 if targeted else 3, dim=1).values
     lowest = (top[:, -2] + top[:, -1]) / 2 if targeted else top[:, -1]
-    ratio = (difference(logits, labels) + MARGIN) / (top[:, 0] - lowest + LEAST_METRIC)
+    ratio = (difference(logits, labels) + LOGIT_MARGIN) / (top[:, 0] - lowest + LEAST_METRIC)
     return -ratio if targeted else ratio
 
 
@@ -203,10 +203,10 @@ def _check_classes(context: AttackContext) -> None:
         )
 
 
-def _begin(context: AttackContext) -> _State:
+def _begin(context: AttackContext) -> _Variables:
     labels, count = context.labels, len(context.clean)
     zeros = torch.zeros_like(context.clean[:, 0, 0, 0])
-    return _State(
+    return _Variables(
         delta=torch.zeros_like(context.clean),
         squares=torch.zeros_like(context.clean),
         multiplier=torch.ones_like(labels, dtype=torch.double),
@@ -220,7 +220,7 @@ def _begin(context: AttackContext) -> _State:
 
 
 def _weigh(
-    context: AttackContext, state: _State, ratio: torch.Tensor, counted: Fooled, step: int
+    context: AttackContext, state: _Variables, ratio: torch.Tensor, counted: Fooled, step: int
 ) -> torch.Tensor:
     """Update scale, penalties and multipliers, and return d penalty / d DLR per pixel."""
     steps = context.spec.steps
@@ -266,7 +266,7 @@ def _kept(constraints: torch.Tensor, labelled: torch.Tensor, progress: float) ->
     return labelled & (constraints <= last[..., None])
 
 
-def _descend(context: AttackContext, state: _State, gradient: torch.Tensor, step: int) -> None:
+def _descend(context: AttackContext, state: _Variables, gradient: torch.Tensor, step: int) -> None:
     """Take a gradient step in the metric of averaged squared gradients, then the prox."""
     spec = context.spec
     if context.region is not None:
