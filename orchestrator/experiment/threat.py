@@ -121,12 +121,12 @@ def refusal(preset: str, threat: Threat | None, fields: dict[str, Any] | None = 
     Returns:
         A clause, for example "costs 1 forward equivalents, the budget is 10".
     """
+    if PRESETS.find(preset).fields.get("steps") == 0:
+        return "is a control without steps"
     try:
         attack = AttackSpec.model_validate(_filled({**(fields or {}), "preset": preset}, threat))
     except ValidationError as error:
         return error.errors()[0]["msg"]
-    if attack.steps == 0:
-        return "is a control without steps"
     return None if threat is None else objection(attack, threat)
 
 

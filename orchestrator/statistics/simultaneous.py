@@ -7,8 +7,9 @@ are correlated, hold together with at least the wanted probability.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
-from itertools import combinations
+from itertools import combinations, compress
 
 import numpy as np
 from scipy import stats
@@ -93,9 +94,12 @@ def all_differences(
         ``beyond_noise`` is then a finding with a family-wise error rate of 1 - ``level``.
     """
     covered = level_of(design, len(values), level)
+    added = [factor.sign > 0 for factor in design.factors]
+    summed = replace(design, factors=tuple(compress(design.factors, added)))
+    kept = {name: list(compress(of_mean, added)) for name, of_mean in values.items()}
     return {
         (one, other): interval_of(
-            design, [a - b for a, b in zip(values[one], values[other], strict=True)], covered
+            summed, [a - b for a, b in zip(kept[one], kept[other], strict=True)], covered
         )
         for one, other in combinations(values, 2)
     }

@@ -47,9 +47,11 @@ def draw_leaderboard(board: Leaderboard, *, title: str, finding: str, document: 
         (HERE / name).read_text(encoding="utf-8") for name in ("page.css", "leaderboard.css")
     )
     template = environment().get_template("leaderboard.html")
+    rows, zero = _rows(board)
     return template.render(
         record=record,
-        rows=_rows(board),
+        rows=rows,
+        zero=zero,
         clean=ranking.clean,
         title=title,
         finding=finding,
@@ -61,7 +63,8 @@ def draw_leaderboard(board: Leaderboard, *, title: str, finding: str, document: 
     )
 
 
-def _rows(board: Leaderboard) -> list[RankRow]:
+def _rows(board: Leaderboard) -> tuple[list[RankRow], float]:
+    """Return the rows of the table, and the place of 0 on their charts."""
     attacks = board.record.attacks
     bounds = [
         bound
@@ -75,7 +78,7 @@ def _rows(board: Leaderboard) -> list[RankRow]:
     def place(value: float | None, instead: float) -> float:
         return scale * ((instead if value is None else value) - least)
 
-    return [
+    rows = [
         RankRow(
             attack,
             board.ranking.clean - attack.drop.value,
@@ -85,6 +88,7 @@ def _rows(board: Leaderboard) -> list[RankRow]:
         )
         for attack in attacks
     ]
+    return rows, place(0.0, 0.0)
 
 
 def _signed_differences(board: Leaderboard) -> dict[tuple[str, str], Interval]:
