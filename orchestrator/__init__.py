@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         attack,
         compare,
         evaluate,
-        leaderboard,
         load_model,
         open_results,
         open_store,
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from segtransfer.errors import InputError, SegtransferError
     from segtransfer.experiment.plan import Plan
     from segtransfer.experiment.spec import Experiment
-    from segtransfer.leaderboard import Leaderboard
     from segtransfer.results import Results
     from segtransfer.runtime.in_memory import Scores
     from segtransfer.runtime.listener import Listener
@@ -42,7 +40,6 @@ __all__ = [
     "Comparison",
     "Experiment",
     "InputError",
-    "Leaderboard",
     "Listener",
     "Plan",
     "Results",
@@ -57,7 +54,6 @@ __all__ = [
     "attack",
     "compare",
     "evaluate",
-    "leaderboard",
     "load_model",
     "open_results",
     "open_store",
@@ -71,7 +67,6 @@ _MODULES = {
     "Comparison": "comparison",
     "Experiment": "experiment.spec",
     "InputError": "errors",
-    "Leaderboard": "leaderboard",
     "Listener": "runtime.listener",
     "Plan": "experiment.plan",
     "Results": "results",
@@ -85,7 +80,6 @@ _MODULES = {
     "attack": "api",
     "compare": "api",
     "evaluate": "api",
-    "leaderboard": "api",
     "load_model": "api",
     "open_results": "api",
     "open_store": "api",

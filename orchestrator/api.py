@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from segtransfer.comparison.references import LoggedRun
     from segtransfer.experiment.plan import Plan
     from segtransfer.experiment.spec import Experiment
-    from segtransfer.leaderboard import Leaderboard
     from segtransfer.results import Results
     from segtransfer.runtime.in_memory import Array, GivenModel, Scores
     from segtransfer.runtime.listener import Listener
@@ -179,48 +178,6 @@ def study(
     chosen, read = find_study(name), read_base(base, overrides)
     with experiment_progress(listener) as follower:
         return conclude(chosen, read, carry_out(chosen.experiment(read), follower))
-
-
-def leaderboard(
-    experiment: "str | Path | dict[str, Any] | Experiment",
-    overrides: Sequence[str] = (),
-    *,
-    listener: "Listener | None" = None,
-) -> "Leaderboard":
-    """Run the attacks of a threat model at equal cost and rank them on other backbones.
-
-    Args:
-        experiment: The path of a YAML file, the name of a recipe such as ``"leaderboard-1"``, a
-            mapping of the fields, or a spec; with the field ``threat``.
-        overrides: Fields to set before validation, each ``"field.path=value"``, for example
-            ``"threat.eps=4/255"``. Applied in order.
-        listener: Receives the plan, events and, once per second, the status. Default: none, and
-            in a notebook a progress line.
-
-    Returns:
-        The ``ranking`` with simultaneous intervals, the ``record`` that ``leaderboard verify``
-        checks, and the ``results``. An attack with a failed task has no rank.
-
-    Raises:
-        InputError: The spec, the data or a model is wrong, there is no threat model, or no attack
-            can be ranked.
-        StoreError: The store cannot be read or written.
-
-    Examples:
-        >>> spec = {"data": "camvid", "models": ["fcn-r18", "fcn-mnv2"], "attacks": ["pgd", "mi"]}
-        >>> threat = {"eps": "8/255", "budget": 2}
-        >>> few = ["data.images=4", "data.size=[48, 64]", "runtime.executor=inline"]
-        >>> first = leaderboard({**spec, "threat": threat}, few).ranking.attacks[0].name
-    """
-    from segtransfer.experiment.reading import read_experiment
-    from segtransfer.leaderboard import check_ranked, leaderboard_of
-    from segtransfer.reporting.notebook import experiment_progress
-    from segtransfer.runtime.runner import carry_out
-
-    read = read_experiment(experiment, overrides)
-    check_ranked(read)
-    with experiment_progress(listener) as follower:
-        return leaderboard_of(carry_out(read, follower))
 
 
 def compare(

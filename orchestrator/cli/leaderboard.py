@@ -1,6 +1,6 @@
 """The verbs ``segtransfer leaderboard SPEC`` and ``segtransfer leaderboard verify``."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -23,21 +23,25 @@ from segtransfer.cli.projections import drawn, exit_if_untracked, show_index, sh
 from segtransfer.cli.run import MaxHoursOption, print_end
 from segtransfer.runtime.interrupts import terminable
 
+if TYPE_CHECKING:
+    from segtransfer.experiment.spec import Experiment
+    from segtransfer.results import Results
+
 RUN = "run"
 
 
 class RunByDefault(TyperGroup):
-    """Group whose first argument is a spec, unless it names a verb of the group."""
+    """Group with the default verb ``run``: a first argument other than a verb is a spec."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the verb ``run`` before arguments that begin with no verb.
+        """Put the verb ``run`` before arguments without a verb.
 
         Args:
             ctx: Context of the group.
             args: Arguments of the command line after ``leaderboard``.
 
         Returns:
-            The arguments that the group leaves to the verb.
+            The arguments for the verb.
         """
         if args and args[0] not in (*self.commands, "--help"):
             args = [RUN, *args]
@@ -82,8 +86,8 @@ def leaderboard_run(
 ) -> None:
     """Run the attacks of a spec with a threat model, and rank them on other backbones.
 
-    The word 'run' may be left out. Stored results are not computed again, so that the same command
-    resumes. 'segtransfer plan SPEC' forecasts the cost.
+    The word 'run' may be left out. The same command resumes an interrupted run. 'segtransfer plan
+    SPEC' forecasts the cost.
 
     Example:
         segtransfer leaderboard mine.yaml
@@ -104,40 +108,55 @@ def leaderboard_run(
         progress = ProgressView(console)
         try:
             progress.stage("Reading the spec", spec)
-            from segtransfer.experiment.reading import read_experiment
-            from segtransfer.leaderboard import check_ranked, leaderboard_of
-            from segtransfer.reporting.leaderboard import (
-                LEADERBOARD_PAGE,
-                print_leaderboard,
-                write_leaderboard,
-            )
-
-            experiment = read_experiment(spec, options)
-            check_ranked(experiment)
+            experiment = _read_ranked(spec, options)
             results = api.run(experiment, listener=progress)
         finally:
             progress.stop()
         print_end(results, progress, experiment.runtime.max_hours)
         if results.stopped:
             return
-        board = leaderboard_of(results)
-        print_leaderboard(board, console)
-        shown = show_results(results, tracking and experiment.runtime.tracking)
-        if drawn("leaderboard", lambda: write_leaderboard(board)):
-            from segtransfer.reporting.folder import report_folder
-
-            page = report_folder(results) / LEADERBOARD_PAGE
-            console.print(f"Ranks:  {page}", highlight=False)
+        shown = _show_ranks(results, tracking and experiment.runtime.tracking)
         show_index(results.store)
         exit_if_failed(results.failures)
         exit_if_untracked(require_tracking, shown)
+
+
+def _read_ranked(spec: str, overrides: list[str]) -> "Experiment":
+    """Read the spec of a leaderboard; refuse a spec without a threat model."""
+    from segtransfer.experiment.reading import read_experiment
+    from segtransfer.leaderboard import check_ranked
+
+    experiment = read_experiment(spec, overrides)
+    check_ranked(experiment)
+    return experiment
+
+
+def _show_ranks(results: "Results", tracking: bool) -> bool:
+    """Print the ranks, write report, page and document, and print the location of each."""
+    from segtransfer.leaderboard import leaderboard_of
+    from segtransfer.reporting.folder import report_folder
+    from segtransfer.reporting.leaderboard import (
+        DOCUMENT,
+        LEADERBOARD_PAGE,
+        print_leaderboard,
+        write_leaderboard,
+    )
+
+    board = leaderboard_of(results)
+    print_leaderboard(board, console)
+    shown = show_results(results, tracking)
+    if drawn("leaderboard", lambda: write_leaderboard(board)):
+        folder = report_folder(results)
+        console.print(f"Ranks:  {folder / LEADERBOARD_PAGE}", highlight=False)
+        console.print(f"        {folder / DOCUMENT}", highlight=False)
+    return shown
 
 
 @verb(leaderboard_app, "verify")
 def leaderboard_verify(path: DocumentArgument, store: ComparedStoreOption = None) -> None:
     """Check a leaderboard's document: hashes, keys, bounds, budgets, and ranks from pixel counts.
 
-    With --store, AEs, labels and scores are compared with the store, too.
+    With --store, also compare AEs, labels and scores with the store.
 
     Example:
         segtransfer leaderboard verify leaderboard.json
@@ -147,7 +166,7 @@ def leaderboard_verify(path: DocumentArgument, store: ComparedStoreOption = None
 
     Raises:
         typer.Exit: With code 1 if the document contradicts itself or the store, and with code 2 if
-            it is no document of a leaderboard.
+            the file is no document of a leaderboard.
     """
     from segtransfer.leaderboard import verify_file
     from segtransfer.reporting.leaderboard import print_verification_of

@@ -13,13 +13,11 @@ ATTACK_VERSION = 3
 EVALUATE_VERSION = 3
 
 # Fields of an experiment that change no result, so no key: `runtime` as a whole, names, checks
-# that only refuse or permit a model, the threat model (attacks have its values), and paths whose
-# content has a hash in another field.
+# that only refuse or permit a model, and paths whose content has a hash in another field.
 RUNTIME_ONLY = frozenset(
     {
         "runtime",
         "name",
-        "threat",
         "models.name",
         "models.backbone",
         "models.classes",

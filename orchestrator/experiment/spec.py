@@ -12,7 +12,7 @@ from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.json_schema import JsonSchema
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
 from segtransfer.tasks.models.spec import ModelSpec
-from segtransfer.tasks.schema import Frozen, Name, Whole, suggest
+from segtransfer.tasks.schema import Frozen, Name, Whole, added_later, suggest
 
 
 class Experiment(Frozen):
@@ -26,8 +26,8 @@ class Experiment(Frozen):
             a mapping, for example ``{name: psp, mmseg: {config: psp.py, checkpoint: psp.pth}}``.
         attacks: The attacks, at least one, with different names: the name of a preset, or a
             mapping, for example ``{preset: pgd, eps: 8/255, steps: 10}``. The item ``"*"`` is
-            every shipped preset with steps that ``threat`` admits.
-        threat: The norm, eps and budget that all attacks share, for a leaderboard. Default none:
+            every shipped preset with steps whose cost fits ``threat``.
+        threat: The common norm, eps and budget of all attacks, for a leaderboard. Default none:
             each attack has its own.
         sources: The names of the models whose gradients make adversarial examples, at least one.
             Default: all models.
@@ -47,7 +47,7 @@ class Experiment(Frozen):
     data: DataSpec
     models: tuple[ModelSpec, ...]
     attacks: tuple[AttackSpec, ...]
-    threat: Threat | None = None
+    threat: Threat | None = added_later(None)
     sources: tuple[Name, ...] | None = None
     targets: tuple[Name, ...] | None = None
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0

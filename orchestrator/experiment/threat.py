@@ -1,4 +1,4 @@
-"""The threat model that all attacks of an experiment share, and the item ``*`` of their list."""
+"""The threat model of all attacks of an experiment, and the item ``*`` of their list."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -18,7 +18,7 @@ MOST_UNEQUAL = 0.1  # relative difference between the cost of an attack and the 
 
 
 class Threat(Frozen):
-    """A bound and a cost that all attacks of an experiment share, so that they can be ranked.
+    """The common bound and cost of all attacks of an experiment, for ranks at equal cost.
 
     Attributes:
         norm: The norm of the bound, ``linf`` or ``l2``, as in an attack. Default ``linf``.
@@ -45,7 +45,7 @@ def with_threat(fields: dict[str, Any]) -> dict[str, Any]:
     """Give the raw attacks of an experiment the bound and budget of its threat model.
 
     ``*`` in the list of attacks, or ``{preset: "*"}`` with further fields, stands for every shipped
-    preset with steps that the threat model admits, except for presets with an item of their own.
+    preset with steps and a fitting cost, except for presets with an item of their own.
 
     Args:
         fields: The raw experiment.
@@ -62,7 +62,7 @@ def with_threat(fields: dict[str, Any]) -> dict[str, Any]:
         threat = None if raw is None else Threat.model_validate(raw)
     except ValidationError:
         return fields
-    return {**fields, "attacks": list(_expanded(attacks, threat))}
+    return {**fields, "attacks": list(_expanded(list(attacks), threat))}
 
 
 def _expanded(attacks: list[Any], threat: Threat | None) -> Iterator[Any]:
@@ -88,7 +88,7 @@ def _name_of(item: Any) -> Any:
 
 
 def _filled(item: Any, threat: Threat | None) -> Any:
-    """Return a raw attack with the bound and budget of the threat model where it has none."""
+    """Return a raw attack with missing bound and budget filled in from the threat model."""
     if threat is None or not isinstance(item, str | dict):
         return item
     attack = {"preset": item} if isinstance(item, str) else dict(item)
@@ -131,14 +131,14 @@ def refusal(preset: str, threat: Threat | None, fields: dict[str, Any] | None = 
 
 
 def objection(attack: AttackSpec, threat: Threat) -> str | None:
-    """Return why an attack does not fit a threat model, or None if it fits.
+    """Return why an attack contradicts a threat model, or None if the attack fits.
 
     Args:
         attack: The attack. An attack without steps, for example of ``files``, has no known cost.
         threat: The threat model.
 
     Returns:
-        A clause that goes on from the attack's name.
+        A clause for a sentence about the attack, without the name.
     """
     if (attack.norm, attack.eps) != (threat.norm, threat.eps):
         own, shared = (f"{part.norm} {strength_text(part.eps)}" for part in (attack, threat))
@@ -163,7 +163,7 @@ def planned_cost(attack: AttackSpec) -> float:
 
 
 def check_threat(attacks: tuple[AttackSpec, ...], threat: Threat) -> None:
-    """Refuse attacks that do not fit a threat model.
+    """Refuse attacks in contradiction to a threat model.
 
     Args:
         attacks: The attacks.

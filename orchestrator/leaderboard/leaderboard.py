@@ -22,8 +22,8 @@ from segtransfer.leaderboard.ranking import (
     rank_attacks,
 )
 from segtransfer.leaderboard.record import (
-    KIND,
-    SCHEMA,
+    LEADERBOARD_KIND,
+    LEADERBOARD_SCHEMA,
     AttackRecord,
     CostRecord,
     CountsRecord,
@@ -163,8 +163,8 @@ def _record(
 ) -> Record:
     manifest = results.manifest
     content: dict[str, Any] = {
-        "kind": KIND,
-        "schema": SCHEMA,
+        "kind": LEADERBOARD_KIND,
+        "schema": LEADERBOARD_SCHEMA,
         "name": results.name,
         "experiment": results.identity,
         "threat": {"norm": threat.norm, "eps": threat.eps, "budget": threat.cost},
@@ -278,7 +278,7 @@ def _made(results: Results) -> dict[str, list[MadeRecord]]:
 
 
 def _cost(results: Results, attack: str) -> CostRecord:
-    """Return planned and measured cost; without numbers for an attack that uses no model."""
+    """Return planned and measured cost; without numbers for an attack without a model."""
     if not results.needs_source(attack):
         return CostRecord(planned=None, measured=None, error=None)
     spec = AttackSpec.model_validate(results.manifest.stored_attack(attack))

@@ -71,7 +71,7 @@ class RankedAttack:
         rank: 1 plus the number of attacks with a larger drop beyond noise.
         drop: The mean drop in percentage points, with its own 95 % interval.
         behind: The largest mean drop of all attacks minus this drop, in percentage points, with an
-            interval that holds together with those of all other pairs.
+            interval. All such intervals of pairs hold together with a probability of 95 %.
         sources: The mean drop over the targets of each source, with its own 95 % interval.
     """
 
@@ -92,10 +92,9 @@ class Ranking:
             points; the intervals hold together with a probability of 95 %.
         clean: The mean clean mIoU over the pairs, in percent.
         pair_level: The coverage of each of these intervals alone.
-        detectable: The smallest difference that a pair of attacks would have shown with a
-            probability of 80 %, in percentage points: the median over pairs. None if no difference
-            can be shown.
-        notes: Sentences on variation that intervals do not cover.
+        detectable: The smallest detectable difference of a pair of attacks at a power of 80 %, in
+            percentage points: the median over pairs. None if no difference is detectable.
+        notes: Sentences on variation outside the intervals.
         one_schedule: Whether all images share their draws of scales; all attacks then share a rank.
     """
 

@@ -16,8 +16,8 @@ from segtransfer.results import pair_group
 from segtransfer.statistics import Interval, Pair
 from segtransfer.tasks.randomness import schedule_group
 
-SCHEMA = 1  # of the document; raise when a field changes its meaning
-KIND = "segtransfer leaderboard"
+LEADERBOARD_SCHEMA = 1  # of the document; raise when a field changes its meaning
+LEADERBOARD_KIND = "segtransfer leaderboard"
 CountTable = list[list[Annotated[int, Field(ge=0, lt=2**53)]]]
 
 
@@ -185,7 +185,7 @@ class Record(_RecordPart):
         attacks: The attacks, by rank.
         left_out: The reason by name of each attack or preset without a rank.
         notes: Sentences on the limits of the intervals, and the warnings of the experiment.
-        code: The code that wrote the document.
+        code: The version of the code behind the document.
         sha256: The sha256 of the canonical JSON of all other fields.
     """
 
@@ -296,12 +296,12 @@ def read_record(path: Path) -> Record:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
         raise InputError(f"{path} is no JSON document; give a leaderboard.json") from None
-    if not isinstance(content, dict) or content.get("kind") != KIND:
+    if not isinstance(content, dict) or content.get("kind") != LEADERBOARD_KIND:
         raise InputError(f"{path} is no leaderboard; give a leaderboard.json")
-    if content.get("schema") != SCHEMA:
+    if content.get("schema") != LEADERBOARD_SCHEMA:
         raise InputError(
             f"{path} has schema {content.get('schema')}, and this version of segtransfer reads "
-            f"schema {SCHEMA}; install the version in the field code"
+            f"schema {LEADERBOARD_SCHEMA}; install the version in the field code"
         )
     try:
         return Record.model_validate(content)

@@ -17,7 +17,7 @@ from segtransfer.tasks.perturbation import levels, statistics
 
 
 def store_problems(record: Record, store: Store) -> Iterator[str]:
-    """Yield a sentence per AE, label or score of a document that differs from a store.
+    """Yield a sentence per AE, label or score of a document in contradiction to a store.
 
     Args:
         record: The document.

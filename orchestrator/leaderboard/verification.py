@@ -1,4 +1,4 @@
-"""The check of a leaderboard's document: all numbers that follow from others are computed again."""
+"""The check of a leaderboard's document: each dependent number is computed again."""
 
 import math
 import os
@@ -32,7 +32,7 @@ from segtransfer.tasks.models.numerics import Numerics
 from segtransfer.tasks.perturbation import inside
 
 SAME = 1e-6  # percentage points; numbers of the same counts differ by rounding alone
-ERRORS = 2  # standard errors of a measured cost, whose random sizes scatter
+COST_ERRORS = 2  # standard errors of a measured cost, whose random sizes scatter
 Problems = Iterator[str]
 
 
@@ -43,7 +43,7 @@ class Verification:
     Attributes:
         record: The document.
         problems: A sentence per contradiction; empty for a sound document.
-        store: The location of the store that was compared, or None.
+        store: The location of the compared store, or None.
     """
 
     record: Record
@@ -96,7 +96,7 @@ def _data_problems(record: Record) -> Problems:
 
 
 def _shape_problems(record: Record) -> Problems:
-    """Yield a sentence per table of counts that is missing or cannot come from these labels."""
+    """Yield a sentence per table of counts: missing, or in contradiction to the labels."""
     if {*record.sources, *record.targets} - record.models.keys():
         yield "A source or target is missing in models."
         return
@@ -172,7 +172,7 @@ def _cost_problems(attack: AttackRecord, spec: AttackSpec, threat: Threat) -> Pr
             f"The planned cost of {attack.name} is {cost.planned:g}, but its settings cost "
             f"{planned_cost(spec):g} forward equivalents."
         )
-    if not threat.admits_cost(_nearest(cost.measured, ERRORS * cost.error, threat.cost)):
+    if not threat.admits_cost(_nearest(cost.measured, COST_ERRORS * cost.error, threat.cost)):
         yield (
             f"{attack.name} took {cost.measured:g} forward equivalents, more than 10 % from the "
             f"budget of {threat.cost:g}."
@@ -180,7 +180,7 @@ def _cost_problems(attack: AttackRecord, spec: AttackSpec, threat: Threat) -> Pr
 
 
 def _nearest(value: float, margin: float, wanted: float) -> float:
-    """Return the number within a margin around a value that is nearest to another."""
+    """Return the nearest number to ``wanted`` within a margin around a value."""
     return min(max(wanted, value - margin), value + margin)
 
 
@@ -219,18 +219,18 @@ def _rank_problems(record: Record) -> Problems:
         place = places[attack.name]
         if attack.rank != place.rank:
             yield f"{attack.name} has rank {attack.rank}, but its counts give {place.rank}."
-        for noun, recorded, computed in _intervals(attack, place):
-            if recorded is None or not _equal_intervals(recorded, interval_record(computed)):
+        for noun, interval, computed in _intervals(attack, place):
+            if interval is None or not _equal_intervals(interval, interval_record(computed)):
                 yield f"The {noun} of {attack.name} does not follow from its counts."
     if [attack.name for attack in record.attacks] != [place.name for place in ranking.attacks]:
         yield "The attacks are not in the order of rank and drop."
-    for noun, recorded, computed in (
+    for field, recorded, follows in (
         ("level", statistic.level, LEVEL),
         ("pair_level", statistic.pair_level, ranking.pair_level),
         ("detectable", statistic.detectable, ranking.detectable),
     ):
-        if not _equal(recorded, computed):
-            yield f"The field statistic.{noun} does not follow from the counts."
+        if not _equal(recorded, follows):
+            yield f"The field statistic.{field} does not follow from the counts."
 
 
 def _intervals(

@@ -1,9 +1,10 @@
 """Simultaneous intervals of all differences between several means, and ranks from them.
 
-The intervals are those of Tukey's studentised range for means whose differences each have their own
-variance. The studentised range is simulated from independent normal means, which are the least
-correlated and therefore the least favourable. So the intervals of means on the same images, which
-are correlated, hold together with at least the wanted probability.
+The intervals use Tukey's studentised range, with a variance of its own per difference. The range is
+simulated from independent normal means, which are the least correlated and therefore the least
+favourable. So the joint coverage of correlated means, as of attacks on the same images, is at least
+the wanted coverage. If scenes and draws cross, their variances are added, and the variance of both
+together is not subtracted: the errors of a difference of variances would narrow far quantiles.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,12 +28,12 @@ Differences = dict[tuple[str, str], Interval]
 
 @cache
 def pair_level(means: int, clusters: int, level: float = 0.95) -> float:
-    """Return the coverage of each interval so that the intervals of all pairs hold together.
+    """Return the coverage of each interval for a joint coverage of the intervals of all pairs.
 
     Args:
         means: The number k of means, at least 2.
         clusters: The number G of independent clusters behind every mean, at least 2.
-        level: The probability that all k (k - 1) / 2 intervals hold, a fraction.
+        level: The joint coverage of all k (k - 1) / 2 intervals, a fraction.
 
     Returns:
         The coverage of an interval by Student's t with G - 1 degrees of freedom: ``level`` itself
@@ -70,7 +71,7 @@ def level_of(design: Design, means: int, level: float = 0.95) -> float:
     Args:
         design: The design; its smallest clustering counts.
         means: The number of means.
-        level: The probability that all intervals hold, a fraction.
+        level: The joint coverage of all intervals, a fraction.
 
     Returns:
         The coverage of each interval; ``level`` for fewer than two means or clusters.
@@ -82,12 +83,12 @@ def level_of(design: Design, means: int, level: float = 0.95) -> float:
 def all_differences(
     design: Design, values: Mapping[str, Sequence[np.ndarray]], level: float = 0.95
 ) -> Differences:
-    """Return the interval of every difference of two means, such that all hold together.
+    """Return the interval of every difference of two means, with a joint coverage.
 
     Args:
         design: The design of the R resamples.
         values: Per mean and factor, R + 1 values; row 0 is the mean itself.
-        level: The probability that all intervals hold, a fraction.
+        level: The joint coverage of all intervals, a fraction.
 
     Returns:
         The interval of the first mean minus the second, by both names, in the order of ``values``.
@@ -106,14 +107,14 @@ def all_differences(
 
 
 def ranks(names: Sequence[str], differences: Differences) -> dict[str, int]:
-    """Return the rank of every mean: 1 plus the number of means that are larger beyond noise.
+    """Return the rank of every mean: 1 plus the number of larger means, beyond noise.
 
     Args:
         names: The names of the means.
         differences: The intervals of all pairs, as from ``all_differences``.
 
     Returns:
-        The ranks by name. Means that cannot be told from each other share a rank, unless a third
+        The ranks by name. Means without a difference beyond noise share a rank, unless a third
         can be told from only one of them.
     """
     larger = dict.fromkeys(names, 0)
@@ -131,7 +132,7 @@ def detectable_differences(
     Args:
         design: The design of the differences.
         differences: The intervals of all pairs, as from ``all_differences``.
-        level: The probability that all intervals hold, a fraction.
+        level: The joint coverage of all intervals, a fraction.
 
     Returns:
         A value per pair with an interval, in the unit of the means; empty if no difference could be
