@@ -23,6 +23,7 @@ UNITS: dict[str, dict[str, str]] = {
         "equal_rms": "eps",
     },
     "Budget": {"forward_equivalents": "forwards"},
+    "Threat": {"eps": "pixel range"},
     "DataSpec": {
         "images": "images",
         "size": "pixels",
