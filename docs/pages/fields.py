@@ -81,7 +81,26 @@ UNITS: dict[str, dict[str, str]] = {
         "high": "ratio of sides",
         "probability": "probability",
     },
-    "IntensityScales": {"copies": "copies per step"},
+    "Flip": {"probability": "probability"},
+    "StructureInvariance": {"copies": "copies per step", "blocks": "blocks per axis"},
+    "BlockShuffle": {
+        "copies": "copies per step",
+        "blocks": "strips, cells per strip",
+        "degrees": "degrees",
+    },
+    "IntensityScales": {
+        "copies": "copies per step",
+        "levels": "values",
+        "low": "ratio",
+        "width": "ratio",
+    },
+    "UniformScaleMixMask": {
+        "scales": "intensities",
+        "masks": "draws per intensity",
+        "low": "ratio",
+        "width": "ratio",
+        "strength": "ratio",
+    },
     "Admix": {"copies": "copies per step", "strength": "ratio"},
     "SpectrumSimulation": {
         "copies": "copies per step",

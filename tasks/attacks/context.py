@@ -1,6 +1,6 @@
 """The context of an attack run: images, labels to leave or to reach, and pixels to change."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import torch
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Region, Target
 from segtransfer.tasks.attacks.file_hash import content_hash
+from segtransfer.tasks.attacks.losses import LossContext
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms.views import resize_labels
 from segtransfer.tasks.labels import IGNORE_INDEX, class_indices, read_index_map
@@ -46,6 +47,8 @@ class AttackContext:
         seed: The seed of the experiment.
         group: The schedule group of all images.
         clean_features: A cache: features of the clean images by member of the model.
+        watch: Measures of the logits of a gradient, beside its loss: a function of logits, labels
+            and the ``LossContext`` that returns N x k numbers without a gradient. None for none.
     """
 
     model: Segmenter
@@ -60,6 +63,7 @@ class AttackContext:
     seed: int
     group: int
     clean_features: dict[int, torch.Tensor] = field(default_factory=dict)
+    watch: Callable[[torch.Tensor, torch.Tensor, LossContext], torch.Tensor] | None = None
 
 
 def make_context(

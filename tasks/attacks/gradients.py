@@ -57,7 +57,8 @@ def loss_gradient(
     )
     count = copies(spec.transforms)
     total: torch.Tensor | None = None
-    losses, ratios = torch.zeros(len(x), device=x.device), []
+    losses, ratios = x.new_zeros(len(x)), []
+    watched: torch.Tensor | None = None
     for number, weight in _chosen(model, members):
         sums: dict[int, torch.Tensor] = {}  # by scale
         gradients = _copies(context, number, x, random, loss_context, first)
@@ -65,13 +66,16 @@ def loss_gradient(
             sums[scale] = sums[scale].add_(copy.values) if scale in sums else copy.values
             losses += copy.losses * (weight / count)
             ratios += copy.ratios
+            if copy.watched is not None:
+                part = copy.watched * (weight / count)
+                watched = part if watched is None else watched + part
         share = weight / (len(sums) if normalised else count)
         for part in sums.values():
             part = normalise(part) if normalised else part
             part = part if share == 1 else part * share
             total = part if total is None else total.add_(part)
     assert total is not None
-    return Gradient(total, losses, ratios)
+    return Gradient(total, losses, ratios, watched)
 
 
 def _chosen(model: Segmenter, members: Sequence[int] | None) -> list[tuple[int, float]]:
@@ -104,6 +108,7 @@ def _copies(
     )
     untouched = _views(context.clean, spec, transform_context, first)
     for view in _views(x, spec, transform_context, first):
+        watched = None
         if spec.reads_features:
             features = read_features(member, view.images, spec.layer)
             clean = _clean_features(context, number, untouched, moved=first is not None)
@@ -124,7 +129,8 @@ def _copies(
                 at=member.at,
             )
             loss = _loss(context, *aligned, loss_context)
-        yield Gradient(member.gradient(loss.sum(), x), loss.detach(), [view.ratio])
+            watched = context.watch(*aligned, loss_context) if context.watch else None
+        yield Gradient(member.gradient(loss.sum(), x), loss.detach(), [view.ratio], watched)
 
 
 def _views(

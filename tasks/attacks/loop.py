@@ -1,7 +1,7 @@
 """The attack loop, from the start to the projection, as plain functions."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from segtransfer.tasks.attacks.context import (
 )
 from segtransfer.tasks.attacks.gradient_rules.base import Gradient, GradientStep
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
+from segtransfer.tasks.attacks.loops.attempt import Attempt
 from segtransfer.tasks.attacks.losses import LossContext, fooled, mean_labelled
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
@@ -39,21 +40,6 @@ class Health:
     zero_gradients: list[list[float]]
     ratios: list[list[float]]
     pixels: list[int]
-
-
-@dataclass
-class _Attempt:
-    """A run from a single start: iterates, their cost, and the health as tensors.
-
-    ``not_a_number`` tells per step and image whether any value was NaN.
-    """
-
-    iterates: list[torch.Tensor] = field(default_factory=list)
-    pixels: list[int] = field(default_factory=list)
-    losses: list[torch.Tensor] = field(default_factory=list)
-    zero_gradients: list[torch.Tensor] = field(default_factory=list)
-    not_a_number: list[torch.Tensor] = field(default_factory=list)
-    ratios: list[list[float]] = field(default_factory=list)
 
 
 def run(
@@ -101,7 +87,8 @@ def run(
     context = make_context(
         model, spec, images, labels, image_ids, seed=seed, group=group, shard=shard
     )
-    attempts = [_run_attempt(context, restart, poll) for restart in range(spec.restarts)]
+    make = spec.loop.run if spec.loop else _run_attempt
+    attempts = [make(context, restart, poll) for restart in range(spec.restarts)]
     for attempt in attempts:
         _check_numbers(context, attempt)
     return _select_best(context, attempts)
@@ -142,9 +129,9 @@ def start(
     return torch.minimum(torch.maximum(images + spec.eps * noise, lower), upper)
 
 
-def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None]) -> _Attempt:
+def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None]) -> Attempt:
     """Run all steps from the start of a restart."""
-    spec, attempt, before = context.spec, _Attempt(), context.model.cost.pixels
+    spec, attempt, before = context.spec, Attempt(), context.model.cost.pixels
     random = StepRandom(context.seed, context.group, 0, context.image_ids, restart=restart)
     x = start(context.clean, spec, random, context.lower, context.upper, context.region)
     momentum: torch.Tensor | None = None
@@ -226,7 +213,7 @@ def _gradient(
     )
 
 
-def _check_numbers(context: AttackContext, attempt: _Attempt) -> None:
+def _check_numbers(context: AttackContext, attempt: Attempt) -> None:
     """Raise InputError for the first NaN of a step, or the first user's loss that is not finite."""
     positions = torch.stack(attempt.not_a_number).nonzero().tolist()
     if positions:
@@ -356,7 +343,7 @@ def root_mean_square(values: torch.Tensor) -> torch.Tensor:
 
 
 def _select_best(
-    context: AttackContext, attempts: list[_Attempt]
+    context: AttackContext, attempts: list[Attempt]
 ) -> tuple[list[torch.Tensor], Health]:
     """Select per image the attempt with most pixels fooled at its end; the first of equals."""
     if len(attempts) == 1:

@@ -207,6 +207,25 @@ def masked_spherical(
     return -context.sign * mean_labelled(own * resisting, labels)
 
 
+@LOSSES.add("cosine")
+def cosine(logits: torch.Tensor, labels: torch.Tensor, context: LossContext) -> torch.Tensor:
+    """Return the mean of 1 - z_y / |z|, the cosine distance of logits z and onehot(y).
+
+    The loss of PAdam-Cos (Halmosi et al., ECCV 2024).
+
+    Args:
+        logits: float N x K x H x W.
+        labels: int64 N x H x W, 255 ignored.
+        context: The step, and whether the labels are a target.
+
+    Returns:
+        N losses.
+    """
+    unit = logits / logits.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    own = unit.gather(1, _indices(labels)[:, None])[:, 0]
+    return context.sign * mean_labelled(1 - own, labels)
+
+
 _LOG_2 = 0.6931471805599453
 
 

@@ -9,7 +9,9 @@ from pydantic_core import PydanticCustomError
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Budget, Variance
 from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule, GradientRule
+from segtransfer.tasks.attacks.loops.spec import Loop
 from segtransfer.tasks.attacks.losses import LOSSES, is_feature_loss
+from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.transforms import Transform, relative_cost
 from segtransfer.tasks.schema import PixelFraction, Whole, suggest
 
@@ -17,6 +19,7 @@ DEFAULTS = {"eps": 8 / 255, "steps": 20}
 PIXEL_FRACTION: TypeAdapter[float] = TypeAdapter(PixelFraction)
 WHOLE: TypeAdapter[int] = TypeAdapter(Whole)
 GRADIENT: TypeAdapter[GradientRule | None] = TypeAdapter(AnyGradientRule)
+LOOP: TypeAdapter[Loop | None] = TypeAdapter(Loop | None)
 TRANSFORM_CHAIN: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
 
 
@@ -27,7 +30,7 @@ def step_cost(
     *,
     reads_clean: bool,
 ) -> float:
-    """Return the mean cost of a step, in forwards at native size.
+    """Return the mean cost of a sign step, or of a gradient of a loop, in forwards at native size.
 
     Args:
         transforms: The chain of transforms.
@@ -73,6 +76,9 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
         share = budget / restarts - (restarts > 1)
         reads_clean = is_feature_loss(str(data.get("loss")), data.get("loss_sha256"))
         cost = step_cost(transforms, variance, gradient, reads_clean=reads_clean)
+        loop = LOOP.validate_python(data.get("loop"))
+        if loop is not None:
+            share, cost = share - loop.extra_cost(cost), cost * loop.gradients_per_step
     except (ValidationError, TypeError, ValueError, ZeroDivisionError):
         return data  # the field's own validation reports the error
     if share < cost * 0.75:
@@ -80,7 +86,7 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
             "budget",
             "a step costs {cost} forward equivalents, and the budget leaves {share} per start; "
             "give a larger budget, or fewer copies, neighbours or restarts",
-            {"cost": f"{cost:g}", "share": f"{share:g}"},
+            {"cost": f"{cost:g}", "share": f"{max(share, 0):g}"},
         )
     steps = max(1, round(share / cost))
     given = data.get("steps")
@@ -176,3 +182,40 @@ def with_step_size(data: dict[str, Any]) -> dict[str, Any]:
             {"value": text},
         ) from None
     return {**data, "step_size": step_size}
+
+
+def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
+    """Return the fields of a preset.
+
+    Args:
+        preset: The name of the preset.
+        budget: The raw budget, or None. Under a budget ``steps`` is left out, and the step size is
+            at least eps/steps, so that few steps reach the bound, too.
+
+    Returns:
+        The raw fields, as YAML has them.
+
+    Raises:
+        PydanticCustomError: If the preset is unknown or names another preset, or if there is a
+            budget and the preset has 0 steps or a single step.
+    """
+    try:
+        fields = dict(PRESETS.find(preset).fields)
+    except InputError as error:
+        raise PydanticCustomError("preset", "{error}", {"error": str(error)}) from None
+    if "preset" in fields:
+        raise PydanticCustomError(
+            "preset",
+            "preset '{preset}' names preset '{other}'; give its fields instead",
+            {"preset": preset, "other": str(fields["preset"])},
+        )
+    if budget is None:
+        return fields
+    if fields.get("steps") in (0, 1):
+        raise PydanticCustomError(
+            "budget",
+            "preset '{preset}' always has steps: {steps}; leave the budget out",
+            {"preset": preset, "steps": fields["steps"]},
+        )
+    fields.pop("steps", None)
+    return {**fields, "step_size": "eps/4 at least eps/steps"}

@@ -26,10 +26,12 @@ from segtransfer.tasks.attacks.components import (
 )
 from segtransfer.tasks.attacks.file_hash import with_hash
 from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule
+from segtransfer.tasks.attacks.loops.spec import Loop, without_step_size
 from segtransfer.tasks.attacks.losses import is_feature_loss
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
     DEFAULTS,
+    fields_of_preset,
     read_loss,
     step_cost,
     with_loss,
@@ -119,6 +121,8 @@ class AttackSpec(Frozen):
         files: A folder of AEs made elsewhere, a PNG per image named by the image's id, in place of
             an attack. A path, relative to the spec's file. Default none.
         files_sha256: The sha256 of ``files``, filled in when the spec is read; leave it out.
+        loop: The loop in place of sign steps, for example ``apgd``; ``steps`` counts its
+            iterations. Default none.
     """
 
     name: Name
@@ -149,6 +153,7 @@ class AttackSpec(Frozen):
     equal_rms: Annotated[Number, Field(gt=0, le=1)] = 0.75
     files: AnyPath | None = None
     files_sha256: FilledIn = None
+    loop: Loop | None = added_later(None)
 
     @model_validator(mode="before")
     @classmethod
@@ -171,7 +176,9 @@ class AttackSpec(Frozen):
                 return {"name": "unknown", **data}  # unknown_key reports the preset
             del data["preset"]
             name, fields = preset.rpartition(":")[2], fields_of_preset(preset, data.get("budget"))
-            data = {"name": name, **fields, **data}
+            data = without_step_size(data, {"name": name, **fields})
+        else:
+            data = without_step_size(data, {})
         if data.get("files") is not None:
             data = {"steps": 0, "step_size": 0.0, **data}
         data = with_loss(with_hash(data, info, "files", "files_sha256", "folder"))
@@ -286,6 +293,8 @@ class AttackSpec(Frozen):
         ):
             if wrong:
                 raise PydanticCustomError("attack", "{message}", {"message": message})
+        if self.loop is not None:
+            self.loop.check(self)
         return self
 
     @property
@@ -296,7 +305,7 @@ class AttackSpec(Frozen):
     @property
     def _only_starts(self) -> bool:
         """Tell whether the attack is a random start, without fields of a step."""
-        steps = (self.gradient, self.momentum, self.variance, self.smoothing)
+        steps = (self.gradient, self.momentum, self.variance, self.smoothing, self.loop)
         parts = (*steps, self.target, self.layer)
         return self.start == "uniform" and not self.transforms and not any(parts)
 
@@ -305,10 +314,12 @@ class AttackSpec(Frozen):
         """Return the mean cost of a step, in forwards at native size.
 
         Returns:
-            Copies times relative area times (gradients of the rule + neighbours); 1.0 for PGD.
+            Copies times relative area times (gradients of the rule + neighbours); 1.0 for PGD. For
+            a loop, the mean over its iterations of all costs of a run.
         """
         reads_clean = self.reads_features
-        return step_cost(self.transforms, self.variance, self.gradient, reads_clean=reads_clean)
+        cost = step_cost(self.transforms, self.variance, self.gradient, reads_clean=reads_clean)
+        return self.loop.step_cost(cost, self.steps_taken) if self.loop else cost
 
     @property
     def reads_features(self) -> bool:
@@ -356,40 +367,3 @@ def _typed(part: EntrySpec) -> Any:
         return part.typed()
     except InputError:
         return None
-
-
-def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
-    """Return the fields of a preset.
-
-    Args:
-        preset: The name of the preset.
-        budget: The raw budget, or None. Under a budget ``steps`` is left out, and the step size is
-            at least eps/steps, so that few steps reach the bound, too.
-
-    Returns:
-        The raw fields, as YAML has them.
-
-    Raises:
-        PydanticCustomError: If the preset is unknown or names another preset, or if there is a
-            budget and the preset has 0 steps or a single step.
-    """
-    try:
-        fields = dict(PRESETS.find(preset).fields)
-    except InputError as error:
-        raise PydanticCustomError("preset", "{error}", {"error": str(error)}) from None
-    if "preset" in fields:
-        raise PydanticCustomError(
-            "preset",
-            "preset '{preset}' names preset '{other}'; give its fields instead",
-            {"preset": preset, "other": str(fields["preset"])},
-        )
-    if budget is None:
-        return fields
-    if fields.get("steps") in (0, 1):
-        raise PydanticCustomError(
-            "budget",
-            "preset '{preset}' always has steps: {steps}; leave the budget out",
-            {"preset": preset, "steps": fields["steps"]},
-        )
-    fields.pop("steps", None)
-    return {**fields, "step_size": "eps/4 at least eps/steps"}

@@ -25,11 +25,13 @@ class Gradient:
         values: d loss / d x, float N x 3 x H x W.
         losses: N losses, detached.
         ratios: The realised scale per member and copy.
+        watched: The context's ``watch`` of the logits, N x k; None without it.
     """
 
     values: torch.Tensor
     losses: torch.Tensor
     ratios: list[float]
+    watched: torch.Tensor | None = None
 
 
 class GradientAt(Protocol):

@@ -367,7 +367,12 @@ def attack_alternatives() -> dict[str, tuple[Change, Change]]:
         "equal_rms": (attack(scores=["equal-rms"]), attack(scores=["equal-rms"], equal_rms=0.5)),
         "files": (files(), files(name="moved")),
         "files_sha256": (files(), files(name="others", seed=1)),
+        # Each field of each loop: tests/tasks/attacks/loops/test_spec.py.
+        "loop.kind": (attack(**PLAIN, loop="apgd"), attack(**PLAIN, loop="padam", step_size=0)),
     }
+
+
+PLAIN: Spec = {"transforms": [], "momentum": None}  # sign steps alone read these fields
 
 
 def part_of_a_video(pattern: str) -> Change:

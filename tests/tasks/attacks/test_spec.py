@@ -67,6 +67,8 @@ CASES: dict[type[Any], dict[str, Case]] = {
         "steps_at": ({}, {"steps_at": [2]}),
         "scores": ({}, {"scores": ["eps*sign"]}),
         "equal_rms": ({"scores": ["equal-rms"]}, {"equal_rms": 0.5}),
+        # Each field of each loop: loops/test_spec.py.
+        "loop": ({"momentum": None}, {"loop": "apgd", "step_size": None}),
     },
     Momentum: {
         "mu": ({}, {"momentum": {"mu": 0.25}}),
@@ -198,7 +200,12 @@ def test_every_field_of_every_part_has_a_case() -> None:
             if not (name == "kind" and len(get_args(field.annotation)) == 1)
         }
         assert set(cases) | ELSEWHERE.get(model, set()) == changeable, model.__name__
-    assert set(read().identity()) | {"gradient"} == set(AttackSpec.model_fields) - {"name", "files"}
+    later = {
+        name
+        for name, field in AttackSpec.model_fields.items()
+        if "added_later" in (field.json_schema_extra or {})
+    }
+    assert set(read().identity()) == set(AttackSpec.model_fields) - {"name", "files"} - later
 
 
 def test_every_loss_and_every_value_of_a_choice_differ() -> None:
