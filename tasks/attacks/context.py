@@ -1,8 +1,9 @@
 """The context of an attack run: images, labels to leave or to reach, and pixels to change."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +50,8 @@ class AttackContext:
         clean_features: A cache: features of the clean images by member of the model.
         watch: Measures of the logits of a gradient, beside its loss: a function of logits, labels
             and the ``LossContext`` that returns N x k numbers without a gradient. None for none.
+        memories: The memory of the loss between the steps of a run, by member of the model.
+        references: The prepared reference of the loss by member of the model, if the loss has one.
     """
 
     model: Segmenter
@@ -64,6 +67,8 @@ class AttackContext:
     group: int
     clean_features: dict[int, torch.Tensor] = field(default_factory=dict)
     watch: Callable[[torch.Tensor, torch.Tensor, LossContext], torch.Tensor] | None = None
+    memories: dict[int, dict[str, Any]] = field(default_factory=dict)
+    references: Mapping[int, torch.Tensor] = field(default_factory=dict)
 
 
 def make_context(

@@ -1,9 +1,7 @@
 """The gradient of a step: over copies of transforms, members of an ensemble, neighbours."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +10,7 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Smoothing
 from segtransfer.tasks.attacks.context import AttackContext
 from segtransfer.tasks.attacks.gradient_rules.base import Gradient
+from segtransfer.tasks.attacks.layers import read_features
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
@@ -106,13 +105,17 @@ def _copies(
         shard.image_ids,
         context.model.least_side,
     )
+    loss_context = replace(loss_context, memory=context.memories.setdefault(number, {}))
     untouched = _views(context.clean, spec, transform_context, first)
     for view in _views(x, spec, transform_context, first):
         watched = None
         if spec.reads_features:
             features = read_features(member, view.images, spec.layer)
-            clean = _clean_features(context, number, untouched, moved=first is not None)
-            loss = _loss(context, features, clean, loss_context)
+            reference = context.references.get(number)
+            if reference is None:
+                moved = first is not None
+                reference = _clean_features(context, number, untouched, moved=moved)
+            loss = _loss(context, features, reference, loss_context)
         else:
             logits = member(view.images)
             if not logits.requires_grad:
@@ -271,61 +274,3 @@ def normalise(gradient: torch.Tensor) -> torch.Tensor:
     """
     mean = gradient.abs().mean((1, 2, 3), keepdim=True)
     return gradient / torch.where(mean > 0, mean, torch.ones_like(mean))
-
-
-def read_features(model: Segmenter, images: torch.Tensor, layer: str | None) -> torch.Tensor:
-    """Return the output of a module inside a model, and count the forward.
-
-    Args:
-        model: The source.
-        images: float N x 3 x H x W in [0, 1].
-        layer: The name of the module, or None for the model's ``feature_layer``.
-
-    Returns:
-        float32 N x C x h x w; the middle output of a module with several, such as a backbone's
-        stages.
-
-    Raises:
-        InputError: If no module or several have the name, the module does not run exactly once, or
-            its output is no such tensor.
-    """
-    with _record_outputs(model, layer) as outputs:
-        model(images)
-    if len(outputs) != 1:
-        raise InputError(
-            f"layer '{layer or model.feature_layer}' ran {len(outputs)} times per image, and a "
-            "feature loss needs a single run; set inference: {mode: whole}, or name another module"
-        )
-    output = outputs[0]
-    if isinstance(output, (list, tuple)):
-        output = output[len(output) // 2]
-    if not torch.is_tensor(output) or output.ndim != 4:
-        raise InputError(
-            f"the output of layer '{layer or model.feature_layer}' is no tensor N x C x h x w; "
-            "name another module"
-        )
-    model.count_backward_of(output)
-    return output.float()
-
-
-@contextmanager
-def _record_outputs(model: Segmenter, layer: str | None) -> Iterator[list[Any]]:
-    """Collect the outputs of the named module while the context is open."""
-    name = layer or model.feature_layer
-    modules = dict(model.named_modules())
-    # Users name modules of the network, which adapters and wrappers keep under a prefix.
-    matches = [n for n in modules if n == name or n.endswith(f".{name}")]
-    if name not in matches and len(matches) != 1:
-        some = [n.removeprefix("network.").removeprefix("module.") for n in modules if n][1:9]
-        named = f"{len(matches) or 'no'} modules named '{name}'" if name else "no known stage"
-        raise InputError(
-            f"a feature loss needs a layer, and {model.who} has {named}; "
-            f"give layer, for example {', '.join(some)}"
-        )
-    outputs: list[Any] = []
-    module = modules[name if name in matches else matches[0]]
-    handle = module.register_forward_hook(lambda _m, _i, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        handle.remove()

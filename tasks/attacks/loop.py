@@ -1,12 +1,13 @@
 """The attack loop, from the start to the projection, as plain functions."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.attacks.begin import begin_run
 from segtransfer.tasks.attacks.context import (
     AttackContext,
     ShardImages,
@@ -18,6 +19,7 @@ from segtransfer.tasks.attacks.gradient_rules.base import Gradient, GradientStep
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
 from segtransfer.tasks.attacks.loops.attempt import Attempt
 from segtransfer.tasks.attacks.losses import LossContext, fooled, mean_labelled
+from segtransfer.tasks.attacks.resolve import later_step_cost
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms.views import View, resize_labels
@@ -88,7 +90,9 @@ def run(
         model, spec, images, labels, image_ids, seed=seed, group=group, shard=shard
     )
     make = spec.loop.run if spec.loop else _run_attempt
-    attempts = [make(context, restart, poll) for restart in range(spec.restarts)]
+    attempts = [
+        make(replace(context, memories={}), restart, poll) for restart in range(spec.restarts)
+    ]
     for attempt in attempts:
         _check_numbers(context, attempt)
     return _select_best(context, attempts)
@@ -133,6 +137,7 @@ def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None])
     """Run all steps from the start of a restart."""
     spec, attempt, before = context.spec, Attempt(), context.model.cost.pixels
     random = StepRandom(context.seed, context.group, 0, context.image_ids, restart=restart)
+    context = begin_run(context, random, lambda first: _run_attempt(first, restart, poll))
     x = start(context.clean, spec, random, context.lower, context.upper, context.region)
     momentum: torch.Tensor | None = None
     variance: torch.Tensor | None = None
@@ -242,7 +247,7 @@ def _is_step_due(context: AttackContext, step: int, pixels: int) -> bool:
         return step < spec.steps_taken
     native = len(context.clean) * model.pixels_seen(*context.clean.shape[-2:])
     share = spec.budget.forward_equivalents / spec.restarts - (spec.restarts > 1)
-    return step == 0 or pixels / native + spec.step_cost / 2 <= share
+    return step == 0 or pixels / native + later_step_cost(spec) / 2 <= share
 
 
 def look_ahead(x: torch.Tensor, momentum: torch.Tensor | None, spec: AttackSpec) -> torch.Tensor:

@@ -187,6 +187,43 @@ _BY_NAME = {
         "Park et al., arXiv 2502.01262",
         _ITERATIVE | {"loss": "fspgd"},
     ),
+    "tsallis": Preset(
+        "as pgd with L = (1 - p_y^(1 - q)) / (1 - q), p_y the label's probability, q = -2 + 3t / T",
+        "Matyasko et al., arXiv 2605.03405 (TsallisPGD) and its code",
+        _ITERATIVE | {"loss": "tsallis"},
+    ),
+    "uncertainty": Preset(
+        "as pgd with L = mean of exp(H(p) / log K) * CE, H(p) the entropy of a pixel's softmax",
+        "Maag and Fischer, WACV 2024 (L^E)",
+        _ITERATIVE | {"loss": "uncertainty"},
+    ),
+    "rp-region": Preset(
+        "as pgd with L = (1 - t / 2T) CE_T + (t - 1) / 2T CE_B + 1 / 2T CE_F: pixels never wrong, "
+        "wrong since a later step, wrong from the start",
+        "Zhang et al., AAAI 2025: RP-PGD as its code has it, whose prototype part has no gradient",
+        _ITERATIVE | {"loss": "rp-region"},
+    ),
+    "fia": Preset(
+        "as mi with L = -mean(w h(x_t)), w the unit sum over 30 images x * M, M keeping 70 % of "
+        "the values, of the gradient of the label's logit to the features h",
+        "Wang et al., ICCV 2021",
+        _ITERATIVE | _MOMENTUM | {"loss": "fia"},
+    ),
+    "naa": Preset(
+        "as fia with w of the label's probability at (1 - n/30) (x + N(0, 0.1^2)), n = 0 .. 29",
+        "Zhang et al., CVPR 2022",
+        _ITERATIVE | _MOMENTUM | {"loss": "naa"},
+    ),
+    "ila": Preset(
+        "pgd gives x'; then from x, as pgd with L = <h(x_t), d> / |d|^2, d = h(x') - h(x)",
+        "Huang et al., ICCV 2019 (its projection loss)",
+        _ITERATIVE | {"loss": "ila"},
+    ),
+    "dr": Preset(
+        "as pgd with L = -std(h(x_t)), h an intermediate layer",
+        "Lu et al., CVPR 2020",
+        _ITERATIVE | {"loss": "dr"},
+    ),
     "ds": Preset(
         "r_t ~ U(low, low + width), low = 0.5, width = 1, a fresh r_t per step; S_r resizes both "
         "sides by r; g = grad L(f(S_{r_t}(x_t)), y), logits resized back to y; then as pgd",

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSc
 from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.attacks.loops.attempt import Attempt
+from segtransfer.tasks.attacks.losses import preparation_of
 from segtransfer.tasks.json_schema import NAMED_ENTRY
 from segtransfer.tasks.registry import EntrySpec, ForeignSpec, Registry, is_spec_of, read_entry
 from segtransfer.tasks.schema import suggest
@@ -115,8 +116,8 @@ class LoopSpec(EntrySpec):
             attack: The attack, an ``AttackSpec`` with this loop.
 
         Raises:
-            PydanticCustomError: If the attack has a field unread by the loop, another norm, or a
-                loss of features although the loop reads labels.
+            PydanticCustomError: If the attack has a field unread by the loop, another norm, a
+                loss with a preparation, or a loss of features although the loop reads labels.
         """
         for name, absent in OPTIONAL_FIELDS.items():
             if name not in self.reads and getattr(attack, name) != absent:
@@ -130,6 +131,13 @@ class LoopSpec(EntrySpec):
                 "loop",
                 "loop {kind} keeps the norm {norms}, and norm is {norm}; leave norm out",
                 {"kind": self.kind, "norms": " or ".join(self.norms), "norm": attack.norm},
+            )
+        if preparation_of(attack.loss, attack.loss_sha256) is not None:
+            raise PydanticCustomError(
+                "loop",
+                "loop {kind} runs no preparation of a loss, and loss '{loss}' has one; give "
+                "another loss, or leave loop out",
+                {"kind": self.kind, "loss": attack.loss},
             )
         if self.needs_labels and attack.reads_features:
             raise PydanticCustomError(

@@ -119,6 +119,7 @@ TRANSFORM = st.one_of(
         st.sampled_from(["through", "at"]),
     ),
 )
+UNMOVED = ("si", "admix", "ssa")
 CLASS = st.integers(0, 2)
 TARGET = st.one_of(
     st.builds(lambda k: {"every": k}, CLASS),
@@ -135,6 +136,8 @@ REGION = st.one_of(
     st.builds(lambda k, box: {"classes": [k], "box": box}, CLASS, BOX),
 )
 LABEL_LOSSES = ["cross-entropy", "masked-cross-entropy", "segpgd", "cospgd", "js", "mask-norm"]
+LABEL_LOSSES += ["tsallis", "uncertainty"]
+FEATURE_LOSSES = ["fspgd", "dr", "fia", "naa", "ila"]
 
 
 @st.composite
@@ -148,7 +151,7 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
         "start": draw(st.sampled_from(["clean", "uniform"])),
         "transforms": draw(st.lists(TRANSFORM, max_size=2, unique_by=lambda t: next(iter(t)))),
         "label_version": draw(st.sampled_from(["logits", "labels"])),
-        "loss": draw(st.sampled_from([*LABEL_LOSSES, "fspgd"])),
+        "loss": draw(st.sampled_from([*LABEL_LOSSES, "rp-region", *FEATURE_LOSSES])),
         "momentum": draw(st.none() | only(mu=number(0, 2), nesterov=st.booleans())),
         "variance": draw(st.none() | st.builds(lambda n: {"neighbours": n}, st.integers(1, 2))),
         "smoothing": draw(st.sampled_from([None, None, "ti", {"kernel": 3, "sigmas": 1}])),
@@ -160,7 +163,11 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
     }
     # Images of the shard are at native size and in place, so they come before what moves pixels.
     fields["transforms"].sort(key=lambda transform: not {"admix", "us-mm"} & set(transform))
-    if fields["loss"] == "fspgd":
+    if fields["loss"] in ("fia", "naa", "ila"):  # their weights have a place in the image
+        fields["transforms"] = [t for t in fields["transforms"] if next(iter(t)) in UNMOVED]
+    if fields["loss"] == "rp-region":
+        fields["label_version"] = "logits"
+    if fields["loss"] in FEATURE_LOSSES:
         fields["layer"] = draw(st.sampled_from(["backbone", "head"]))
     else:
         fields["target"] = draw(st.none() | TARGET)

@@ -31,6 +31,11 @@ def random(count: int = 3, classes: int = 4, seed: int = 0) -> tuple[torch.Tenso
     return logits, labels
 
 
+def tsallis_by_hand(p: float, context: LossContext) -> float:
+    q = -2 + 3 * context.step / context.steps
+    return (1 - p ** (1 - q)) / (1 - q)
+
+
 def by_pixels(
     name: str, logits: torch.Tensor, labels: torch.Tensor, context: LossContext
 ) -> list[float]:
@@ -60,6 +65,8 @@ def by_pixels(
                 "segpgd": (share if fooled else 1 - share) * ce,
                 "cospgd": (1 - cosine if context.targeted else cosine) * ce,
                 "js": divergence.item(),
+                "tsallis": tsallis_by_hand(p[y].item(), context),
+                "uncertainty": math.exp(-(p * p.log()).sum().item() / math.log(len(z))) * ce,
                 "mask-norm": 0.0 if fooled else -(z[y] / z.norm()).item(),
             }[name]
             total += -value if context.targeted else value

@@ -10,14 +10,16 @@ import torch.nn.functional as F
 
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.presets import PRESETS
+from tests.tasks.attacks.specs import FEATURE_LOSSES
 from tests.tasks.cases import annotations, as_tensors, blocks, halves, ids, pictures, spec, toy
 
 WEIGHTS = [[1.0, -0.5, 0.25], [-0.75, 0.5, 2.0]]
 TOWARDS_ONE = np.sign(np.subtract(WEIGHTS[1], WEIGHTS[0])).astype(int)
 # Reads no label, so no label's optimum is its own.
-LABELLED = [name for name in PRESETS if name not in ("noise", "fspgd")]
+LABELLED = [name for name in PRESETS if name not in ("noise", "fspgd", *FEATURE_LOSSES)]
 # The gradient at a value is that of its own pixel times something positive: the sign is exact.
 EXACT = ["fgsm", "pgd", "mi", "ni", "si", "vt", "admix", "segpgd", "cospgd", "js"]
+EXACT += ["tsallis", "uncertainty", "rp-region"]
 EXACT += ["flip-mi", "si-random", "us-mm"]
 # These stop at pixels that are fooled: there the optimum is that no other pixel is left.
 MASKED = ["masked-ce", "mask-norm"]
@@ -166,7 +168,9 @@ def test_under_l2_the_optimum_of_a_linear_toy_is_the_weights_difference(
     best = side * difference[None, :, None, None]
     axes = (1, 2, 3)
     cosine = (delta * best).sum(axes) / np.sqrt((delta**2).sum(axes) * (best**2).sum(axes))
-    assert cosine.min() >= (0.9 if preset in SHARE else 0.99), cosine
+    # The regions of rp-region have unequal weights, which a sign does not see.
+    least = 0.7 if preset == "rp-region" else 0.9 if preset in SHARE else 0.99
+    assert cosine.min() >= least, cosine
     rms = np.sqrt((delta**2).mean(axes))
     assert rms.min() >= 7.5
     assert rms.max() <= 8 + 1e-6

@@ -11,7 +11,7 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.attacks.transforms.intensity import IntensityScales
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
-from tests.tasks.attacks.specs import distance, make
+from tests.tasks.attacks.specs import FEATURE_LOSSES, distance, make
 from tests.tasks.cases import pictures, spec, toy
 
 STAGED = toy("staged")
@@ -26,7 +26,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "us-mm": {"transforms": [{"us-mm": {"scales": 2, "masks": 1}}]},
     "sia": {"transforms": [{"sia": {"copies": 2}}]},
     "bsr": {"transforms": [{"bsr": {"copies": 2}}]},
-    "fspgd": {"layer": "backbone"},
+    **{name: {"layer": "backbone"} for name in FEATURE_LOSSES},
     "fgsm": {},
     "noise": {},
 }
@@ -41,7 +41,7 @@ RANDOM += [
     "us-mm",
     "ssa-through",
 ]
-RANDOM += ["sia", "bsr", "ds-flip-mi", "ds-si-mi"]
+RANDOM += ["sia", "bsr", "ds-flip-mi", "ds-si-mi", "fia", "naa"]
 
 
 def short(name: str) -> AttackSpec:
@@ -93,7 +93,7 @@ def test_presets_have_the_fields_of_their_papers() -> None:
     assert (read("pgd").momentum, read("pgd").transforms, read("pgd").start) == (None, (), "clean")
     momentum = {"mi", "ni", "si", "vt", "admix", "ssa", "ds-mi", "ds-ni", "ds-vt"}
     momentum |= {"di-mi", "rdi-mi", "ti-mi", "di-ti-mi", "flip-mi", "si-random", "us-mm", "sia"}
-    momentum |= {"ssa-through", "bsr", "ds-flip-mi", "ds-si-mi"}
+    momentum |= {"ssa-through", "bsr", "ds-flip-mi", "ds-si-mi", "fia", "naa"}
     assert {n for n in PRESETS if read(n).momentum} == momentum | {"ds-tuned"}
     assert all(read(n).momentum.mu == 1 for n in momentum)  # type: ignore[union-attr]
     assert {n for n in momentum if read(n).momentum.nesterov} == {"ni", "ds-ni"}  # type: ignore[union-attr]
@@ -122,7 +122,7 @@ def test_presets_have_the_fields_of_their_papers() -> None:
         "masked-ce": "masked-cross-entropy",
         "js": "js",
         "mask-norm": "mask-norm",
-        "fspgd": "fspgd",
+        **{n: n for n in ("tsallis", "uncertainty", "rp-region", *FEATURE_LOSSES)},
     }
 
 

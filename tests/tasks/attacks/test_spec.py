@@ -411,7 +411,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"layer": "backbone"},
         "layer is for feature losses such as fspgd, and loss 'cross-entropy' reads logits",
     ),
-    ({"loss": "fspgd", "target": {"every": 1}}, "reads no labels, so a target has no effect"),
+    ({"loss": "fspgd", "target": {"every": 1}}, "reads features, so a target has no effect"),
     (
         {"restarts": 2},
         "restarts is 2, and all runs would be equal; give start: uniform, or a transform",
