@@ -90,8 +90,8 @@ def leaderboard_run(
     SPEC' forecasts the cost.
 
     Example:
-        segtransfer leaderboard mine.yaml
-        segtransfer leaderboard leaderboard-1 data.folder=PATH/TO/camvid
+        segtransfer leaderboard run mine.yaml
+        segtransfer leaderboard run leaderboard-1 data.folder=PATH/TO/camvid
 
     Docs: how-to/leaderboard
 
