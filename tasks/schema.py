@@ -44,9 +44,19 @@ def suggest(value: str, allowed: Iterable[str]) -> str:
         close, "did you mean 'x'? Allowed: " with all names.
     """
     names = sorted(allowed)
-    close = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
     listed = ", ".join(names) if names else "nothing"
-    return f"did you mean '{close[0]}'? Allowed: {listed}" if close else f"allowed: {listed}"
+    close = difflib.get_close_matches(value, names, n=3, cutoff=0.6)
+    if not close:
+        return f"allowed: {listed}"
+    # Of equally close names one with the same letters is meant: pdg is pgd, not pgn.
+    likely = max(close, key=lambda name: _likeness(value, name))
+    return f"did you mean '{likely}'? Allowed: {listed}"
+
+
+def _likeness(one: str, other: str) -> tuple[float, float]:
+    """Return the shares of letters of two names in common order, and in any order."""
+    matcher = difflib.SequenceMatcher(None, other, one)  # in get_close_matches' order
+    return matcher.ratio(), matcher.quick_ratio()
 
 
 def added_later(default: Any) -> Any:

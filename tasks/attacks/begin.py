@@ -43,11 +43,11 @@ def begin_run(
     if first is not None:
         attacked = run_first(replace(context, spec=first)).iterates[-1]
     references = {}
-    for number, (member, _) in enumerate(context.model.members()):
+    for member, _ in context.model.members():
         preparation = Preparation(
             member, spec.layer, context.clean, context.labels, attacked, random
         )
-        references[number] = _prepare(prepared, preparation, f"the preparation of '{spec.loss}'")
+        references[member] = _prepare(prepared, preparation, f"the preparation of '{spec.loss}'")
     return replace(context, memories={}, references=references)
 
 

@@ -35,6 +35,7 @@ def step_cost(
     gradient: GradientRule | None,
     *,
     reads_clean: bool,
+    members: int | None = None,
 ) -> float:
     """Return the mean cost of a sign step, or of a gradient of a loop, in forwards at native size.
 
@@ -44,13 +45,18 @@ def step_cost(
         gradient: The gradient rule; None for the loss's gradient.
         reads_clean: Whether the loss also reads the clean image in the same view, at the cost of a
             second forward per view if there are transforms or views of the rule.
+        members: The number of members of the source, 1 for no ensemble; None if it is unknown.
 
     Returns:
         More than 0; 1.0 for PGD.
     """
     views = bool(transforms) or (gradient is not None and gradient.typed().views)
     looks = 2 if reads_clean and views else 1
-    gradients = 1.0 if gradient is None else gradient.gradients_per_step
+    gradients = 1.0
+    if gradient is not None:
+        gradients = gradient.gradients_per_step
+        if members is not None:
+            gradients = gradient.gradients_on(members)
     gradients += variance.neighbours if variance else 0
     return looks * relative_cost(transforms) * gradients
 
@@ -73,17 +79,19 @@ def _costs(
     return prepared.forwards, cost
 
 
-def later_step_cost(spec: Any) -> float:
+def later_step_cost(spec: Any, members: int | None = None) -> float:
     """Return the mean cost of a step of an attack, without its preparation.
 
     Args:
         spec: The attack, an ``AttackSpec``.
+        members: The number of members of the source, 1 for no ensemble; None if it is unknown.
 
     Returns:
         Forwards at native size, more than 0.
     """
     reads_clean = reads_clean_features(spec.loss, spec.loss_sha256)
-    return step_cost(spec.transforms, spec.variance, spec.gradient, reads_clean=reads_clean)
+    parts = spec.transforms, spec.variance, spec.gradient
+    return step_cost(*parts, reads_clean=reads_clean, members=members)
 
 
 def preparation_cost(spec: Any) -> float:
@@ -141,7 +149,7 @@ def misfit_of_loss(spec: Any, moves: bool) -> str:
     if moves and preparation_of(loss, spec.loss_sha256) is not None:
         return (
             f"loss '{loss}' has a weight per place of the clean image, so no transform may move or "
-            f"resize content, and no gradient rule may view it; transforms is {kinds}; leave both "
+            f"resize content, and no gradient rule may view it or take members apart; transforms is {kinds}; leave both "
             "out, or give another loss"
         )
     if spec.label_version == "labels" and trait_of(loss, spec.loss_sha256, KEEPS_MEMORY):

@@ -253,7 +253,7 @@ class AttackSpec(Frozen):
         typed = [_typed(transform) for transform in self.transforms]
         mixing = next((place for place, part in enumerate(typed) if part and part.mixes), 0)
         moves = any(part and (part.moves or part.resizes) for part in typed)
-        moves = moves or any(rule and rule.views for rule in self._rule)
+        moves = moves or any(rule and (rule.views or rule.for_ensembles) for rule in self._rule)
         wrong_loss = misfit_of_loss(self, moves)
         for wrong, message in (
             (wrong_loss, wrong_loss),

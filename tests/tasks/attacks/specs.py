@@ -91,6 +91,16 @@ SCALING = only(
     schedule=st.sampled_from(["random", "low-discrepancy"]),
 )
 DIVERSITY = only(low=number(0.5, 1), high=number(1, 1.5), probability=number(0, 1))
+RULE = st.one_of(
+    *(
+        st.integers(1, 2).map(lambda n, kind=kind: {kind: {"samples": n}})  # type: ignore[misc]
+        for kind in ("gra", "pgn", "mef")
+    ),
+    st.integers(2, 3).map(lambda n: {"emi": {"samples": n}}),
+    st.builds(lambda n, late: {"rap": {"inner": n, "late": late}}, st.integers(1, 2), number(0, 1)),
+    st.integers(0, 3).map(lambda n: {"mumodig": {"copies": n}}),
+    st.just({"anda": {"side": 2}}),
+)
 TRANSFORM = st.one_of(
     SCALING.map(lambda fields: {"ds": fields}),
     DIVERSITY.map(lambda fields: {"di": fields}),
@@ -161,6 +171,8 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
         ),
         "equal_rms": draw(number(0.125, 1)),
     }
+    if fields["variance"] is None:
+        fields["gradient"] = draw(st.none() | RULE)
     # Images of the shard are at native size and in place, so they come before what moves pixels.
     fields["transforms"].sort(key=lambda transform: not {"admix", "us-mm"} & set(transform))
     if fields["loss"] in ("fia", "naa", "ila"):  # their weights have a place in the image
@@ -179,7 +191,7 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
         share = cost.step_cost * draw(number(1, 2.5)) + (restarts > 1)
         fields["budget"] = {"forward_equivalents": restarts * share}
     else:
-        parts = ("transforms", "momentum", "variance", "smoothing", "target", "layer")
+        parts = ("transforms", "gradient", "momentum", "variance", "smoothing", "target", "layer")
         noise = fields["start"] == "uniform" and all(
             fields.get(part) in (None, []) for part in parts
         )

@@ -15,12 +15,13 @@ from tests.tasks.cases import annotations, as_tensors, blocks, halves, ids, pict
 
 WEIGHTS = [[1.0, -0.5, 0.25], [-0.75, 0.5, 2.0]]
 TOWARDS_ONE = np.sign(np.subtract(WEIGHTS[1], WEIGHTS[0])).astype(int)
-# Reads no label, so no label's optimum is its own.
-LABELLED = [name for name in PRESETS if name not in ("noise", "fspgd", *FEATURE_LOSSES)]
+# Noise and losses of features read no label, so no label's optimum is their own; sgm needs skips.
+LABELLED = [name for name in PRESETS if name not in ("noise", "sgm", *FEATURE_LOSSES)]
 # The gradient at a value is that of its own pixel times something positive: the sign is exact.
 EXACT = ["fgsm", "pgd", "mi", "ni", "si", "vt", "admix", "segpgd", "cospgd", "js"]
 EXACT += ["tsallis", "uncertainty", "rp-region"]
 EXACT += ["flip-mi", "si-random", "us-mm"]
+EXACT += ["gra", "pgn", "emi", "rap", "mef", "cwa", "svre", "adaea"]
 # These stop at pixels that are fooled: there the optimum is that no other pixel is left.
 MASKED = ["masked-ce", "mask-norm"]
 # These see or smooth beyond a pixel: the optimum but for a band along the border of two labels.
@@ -39,7 +40,7 @@ SHARE = {
     **dict.fromkeys(
         ("di-mi", "rdi-mi", "ti-mi", "di-ti-mi", "ds-flip-mi", "ds-si-mi", "bsr"), 0.95
     ),
-    **dict.fromkeys(("ssa-through", "sia"), 0.95),
+    **dict.fromkeys(("ssa-through", "sia", "mumodig", "anda"), 0.95),
 }
 # Fewer neighbours, copies and pixels of a kernel than the presets', to spare time; the rule stays.
 LIGHTER: dict[str, dict[str, Any]] = {
@@ -55,6 +56,10 @@ LIGHTER: dict[str, dict[str, Any]] = {
     "ds-ti": {"smoothing": {"kernel": 5}},
     "ssa": {"transforms": [{"ssa": {"copies": 6, "gradient": "at"}}]},
     "si": {"transforms": [{"si": {"copies": 3}}]},
+    **{name: {"gradient": {name: {"samples": 4}}} for name in ("gra", "pgn", "emi", "mef")},
+    "rap": {"gradient": {"rap": {"inner": 2}}},
+    "mumodig": {"gradient": {"mumodig": {"copies": 3}}},
+    "anda": {"gradient": {"anda": {"side": 3}}},
     "admix": {"transforms": [{"admix": {"copies": 2}}, {"si": {"copies": 2}}]},
 }
 # The share of the best gain in loss that is reached on the quadratic toy, where not 0.97: fgsm's

@@ -70,6 +70,7 @@ GIVEN: dict[str, Any] = {
     "start": "uniform",
     "transforms": ["ds"],
     "loss": "js",
+    "gradient": "pgn",
     "momentum": {},
     "variance": {},
     "smoothing": "ti",
