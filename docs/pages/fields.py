@@ -24,11 +24,8 @@ UNITS: dict[str, dict[str, str]] = {
     },
     "AdaptiveEnsemble": {"beta": "ratio", "threshold": "cosine"},
     "Budget": {"forward_equivalents": "forwards"},
-<<<<<<< HEAD
     "Threat": {"eps": "pixel range"},
-=======
     "CommonWeakness": {"reverse": "eps", "inner_step": "pixel range", "mu": "ratio"},
->>>>>>> main
     "DataSpec": {
         "images": "images",
         "size": "pixels",

@@ -127,6 +127,8 @@ def refusal(preset: str, threat: Threat | None, fields: dict[str, Any] | None = 
         attack = AttackSpec.model_validate(_filled({**(fields or {}), "preset": preset}, threat))
     except ValidationError as error:
         return error.errors()[0]["msg"]
+    if attack.gradient is not None and attack.gradient.typed().for_ensembles:
+        return "is a rule for ensembles; name the preset for sources with several members"
     return None if threat is None else objection(attack, threat)
 
 

@@ -10,11 +10,10 @@ from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.threat import planned_cost, refusal
 from segtransfer.searches.spec import read_search
 from segtransfer.tasks.attacks.presets import PRESETS
-from segtransfer.tasks.attacks.resolve import preparation_cost
-from segtransfer.tasks.attacks.spec import AttackSpec
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs/how-to/leaderboard.md").read_text()
+LATER = PAGE[PAGE.index("- `fia`") : PAGE.index("- Ranks come from")]  # presets outside stage 1
 
 
 def stage(number: int) -> Experiment:
@@ -30,9 +29,8 @@ def test_every_preset_with_steps_takes_part_in_the_first_stage() -> None:
         if preset in names or PRESETS[preset].fields.get("steps") in (0, 1):
             continue
         assert refusal(preset, experiment.threat)
-        if preparation_cost(AttackSpec.model_validate(preset)) >= experiment.threat.cost:
-            continue  # no number of copies makes the preparation cheaper
-        assert any(re.fullmatch(f"{preset}-[a-z]+[0-9]+", name) for name in names), preset
+        fewer = any(re.fullmatch(f"{preset}-[a-z]+[0-9]+", name) for name in names)
+        assert fewer or f"`{preset}`" in LATER, preset
 
 
 @pytest.mark.parametrize(("number", "sources", "budget"), [(1, 2, 10), (2, 3, 40), (3, 2, 200)])
