@@ -40,23 +40,15 @@ def suggest(value: str, allowed: Iterable[str]) -> str:
         allowed: The allowed names.
 
     Returns:
-        The words after "unknown kind 'y'; ": "allowed: " with all names, sorted, or, if a name is
-        close, "did you mean 'x'? Allowed: " with all names.
+        The words after "unknown kind 'y'; ": "allowed: " with all names, sorted.
+        A close name is named first: "did you mean 'x'? Allowed: ".
     """
     names = sorted(allowed)
-    listed = ", ".join(names) if names else "nothing"
+    listed = ", ".join(names) or "nothing"
     close = difflib.get_close_matches(value, names, n=3, cutoff=0.6)
-    if not close:
-        return f"allowed: {listed}"
-    # Of equally close names one with the same letters is meant: pdg is pgd, not pgn.
-    likely = max(close, key=lambda name: _likeness(value, name))
-    return f"did you mean '{likely}'? Allowed: {listed}"
-
-
-def _likeness(one: str, other: str) -> tuple[float, float]:
-    """Return the shares of letters of two names in common order, and in any order."""
-    matcher = difflib.SequenceMatcher(None, other, one)  # in get_close_matches' order
-    return matcher.ratio(), matcher.quick_ratio()
+    # Swapped letters are likelier than another letter: pdg is pgd, not pgn.
+    close.sort(key=lambda name: -difflib.SequenceMatcher(None, name, value).quick_ratio())
+    return f"did you mean '{close[0]}'? Allowed: {listed}" if close else f"allowed: {listed}"
 
 
 def added_later(default: Any) -> Any:

@@ -52,10 +52,7 @@ def loss_gradient(
     """
     model, spec = context.model, context.spec
     x = x.detach().requires_grad_(True)
-    normalised = model.normalise_gradients or any(
-        isinstance(t, DynamicScaling) and t.scales > 1 for t in spec.transforms
-    )
-    count = copies(spec.transforms)
+    normalised, count = _is_normalised(context), copies(spec.transforms)
     total: torch.Tensor | None = None
     losses, ratios = x.new_zeros(len(x)), []
     watched: torch.Tensor | None = None
@@ -74,6 +71,13 @@ def loss_gradient(
                 total = part if total is None else total.add_(part)
     assert total is not None
     return Gradient(total, losses, ratios, watched)
+
+
+def _is_normalised(context: AttackContext) -> bool:
+    """Tell whether the sum of each member and scale is divided by its mean magnitude."""
+    return context.model.normalise_gradients or any(
+        isinstance(t, DynamicScaling) and t.scales > 1 for t in context.spec.transforms
+    )
 
 
 def _sums(

@@ -149,8 +149,8 @@ def misfit_of_loss(spec: Any, moves: bool) -> str:
     if moves and preparation_of(loss, spec.loss_sha256) is not None:
         return (
             f"loss '{loss}' has a weight per place of the clean image, so no transform may move or "
-            f"resize content, and no gradient rule may view it or take members apart; transforms is {kinds}; leave both "
-            "out, or give another loss"
+            "resize content, and no gradient rule may view it or take members apart; transforms is "
+            f"{kinds}; leave both out, or give another loss"
         )
     if spec.label_version == "labels" and trait_of(loss, spec.loss_sha256, KEEPS_MEMORY):
         return (

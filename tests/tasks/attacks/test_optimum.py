@@ -40,7 +40,8 @@ SHARE = {
     **dict.fromkeys(
         ("di-mi", "rdi-mi", "ti-mi", "di-ti-mi", "ds-flip-mi", "ds-si-mi", "bsr"), 0.95
     ),
-    **dict.fromkeys(("ssa-through", "sia", "mumodig", "anda"), 0.95),
+    **dict.fromkeys(("ssa-through", "sia"), 0.95),
+    **dict.fromkeys(("anda", "mumodig"), 0.95),
 }
 # Fewer neighbours, copies and pixels of a kernel than the presets', to spare time; the rule stays.
 LIGHTER: dict[str, dict[str, Any]] = {
@@ -53,6 +54,12 @@ LIGHTER: dict[str, dict[str, Any]] = {
     "sia": {"transforms": [{"sia": {"copies": 4}}]},
     "bsr": {"transforms": [{"bsr": {"copies": 6}}]},
     "ssa-through": {"transforms": [{"ssa": {"copies": 6}}]},
+    "gra": {"gradient": {"gra": {"samples": 3}}},
+    "pgn": {"gradient": {"pgn": {"samples": 3}}},
+    "emi": {"gradient": {"emi": {"samples": 3}}},
+    "rap": {"gradient": {"rap": {"inner": 2}}},
+    "mef": {"gradient": {"mef": {"samples": 3}}},
+    "anda": {"gradient": {"anda": {"side": 3}}},
     "ds-ti": {"smoothing": {"kernel": 5}},
     "ssa": {"transforms": [{"ssa": {"copies": 6, "gradient": "at"}}]},
     "si": {"transforms": [{"si": {"copies": 3}}]},
@@ -64,9 +71,10 @@ LIGHTER: dict[str, dict[str, Any]] = {
 }
 # The share of the best gain in loss that is reached on the quadratic toy, where not 0.97: fgsm's
 # one step flies past the best colour, a darker image has another best colour, a resized one mixes
-# pixels. Under momentum a dark image that is alone in its step weighs as much as any.
+# pixels, mumodig sees images between x and a baseline below. Under momentum a dark image that is
+# alone in its step weighs as much as any.
 GAIN = {"fgsm": 0.85, "si": 0.75, "admix": 0.85, **dict.fromkeys(SHARE, 0.85)}
-GAIN |= {"si-random": 0.2, "us-mm": 0.3, "ds-si-mi": 0.3}
+GAIN |= {"si-random": 0.2, "us-mm": 0.3, "ds-si-mi": 0.3, "mumodig": 0.7}
 SHAPES = [(1, (24, 40)), (3, (21, 52)), (8, (16, 48))]
 
 
