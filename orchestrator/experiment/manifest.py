@@ -90,6 +90,8 @@ class ManifestAttack(_StoredPart):
     files: Any
     target: Any
     region: Any
+    loop: dict[str, Any] | None = None
+    worst_of: list[dict[str, Any]] = []
 
     @model_validator(mode="after")
     def _known_parts(self) -> "ManifestAttack":

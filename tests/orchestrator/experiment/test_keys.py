@@ -361,7 +361,12 @@ def attack_alternatives() -> dict[str, tuple[Change, Change]]:
         "files_sha256": (files(), files(name="others", seed=1)),
         # Each field of each loop: tests/tasks/attacks/loops/test_spec.py.
         "loop.kind": (attack(**PLAIN, loop="apgd"), attack(**PLAIN, loop="padam", step_size=0)),
+        "worst_of": (worst_of("pgd", "mi"), worst_of("pgd", "ni")),
     }
+
+
+def worst_of(*members: str) -> Change:
+    return set_to("attacks", [{"name": "worst", "worst_of": list(members)}])
 
 
 PLAIN: Spec = {"transforms": [], "momentum": None}  # sign steps alone read these fields

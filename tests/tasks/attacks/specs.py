@@ -146,7 +146,7 @@ REGION = st.one_of(
     st.builds(lambda k, box: {"classes": [k], "box": box}, CLASS, BOX),
 )
 LABEL_LOSSES = ["cross-entropy", "masked-cross-entropy", "segpgd", "cospgd", "js", "mask-norm"]
-LABEL_LOSSES += ["tsallis", "uncertainty"]
+LABEL_LOSSES += ["tsallis", "uncertainty", "cosine"]
 FEATURE_LOSSES = ["fspgd", "dr", "fia", "naa", "ila"]
 
 
