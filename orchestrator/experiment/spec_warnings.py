@@ -1,8 +1,10 @@
 """Warnings about a valid spec whose numbers probably mean little."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from segtransfer.experiment.spec import Experiment
+from segtransfer.tasks.attacks.loops.spec import minimises_norm
 from segtransfer.tasks.attacks.member_cost import steps_on
 from segtransfer.tasks.attacks.spec import AttackSpec
 
@@ -27,7 +29,7 @@ def spec_warnings(experiment: Experiment) -> list[str]:
     for number, attack in enumerate(experiment.attacks):
         for problem in (
             *attack_problems(
-                attack.eps, attack.steps, attack.step_size, own_sizes=attack.own_sizes
+                attack.eps, attack.steps, attack.step_size, attack.loop, own_sizes=attack.own_sizes
             ),
             *_source_problems(attack, members),
         ):
@@ -54,19 +56,23 @@ def _source_problems(attack: AttackSpec, members: Mapping[str, int]) -> Iterator
         yield from member_problems(attack.gradient.kind, members)
 
 
-def attack_problems(eps: float, steps: int, step_size: float, *, own_sizes: bool) -> Iterator[str]:
+def attack_problems(
+    eps: float, steps: int, step_size: float, loop: Any = None, *, own_sizes: bool
+) -> Iterator[str]:
     """Yield a clause per field of an attack that is allowed but probably a mistake.
 
     Args:
         eps: The bound, a fraction of the pixel range.
         steps: The number of steps.
         step_size: The length of a step, a fraction of the pixel range.
+        loop: The loop in place of sign steps, or None. A loop that seeks the smallest norm may have
+            any eps.
         own_sizes: Whether a loop or the members of the attack set the lengths of steps.
 
     Yields:
         A clause for eps above 0.5, for eps 0, and for steps of size 0.
     """
-    if eps > LARGEST_USUAL_EPS:
+    if eps > LARGEST_USUAL_EPS and not minimises_norm(loop):
         yield (
             f"eps {eps:g} is {255 * eps:.0f} of 255 levels, so nearly any image is "
             f"inside the bound; did you mean {eps:g}/255?"

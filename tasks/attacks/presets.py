@@ -223,6 +223,18 @@ _BY_NAME = {
         "Park et al., arXiv 2502.01262",
         _ITERATIVE | {"loss": "fspgd"},
     ),
+    "alma-prox": Preset(
+        "the least |d|_inf with DLR <= 0 at 99 % of the pixels: d - a H^-1 grad P(w DLR, rho, mu), "
+        "then the prox of a |d|_inf in RMSprop's metric H; eps is the largest norm",
+        "Rony et al., CVPR 2023; schedule ours, theirs has 500 steps of 0.001",
+        {"loop": "alma-prox", "eps": 1.0, "steps": 100, "step_size": 0.002},
+    ),
+    "dag": Preset(
+        "x_{t+1} = clip(x_t + a g / max|g|), g = grad sum of max_{k != y} z_k - z_y over pixels "
+        "not fooled yet, until 99 % are; eps is the largest norm",
+        "Xie et al., ICCV 2017, as in Rony et al., CVPR 2023",
+        {"loop": "dag", "eps": 1.0, "steps": 200, "step_size": "1/510"},
+    ),
     "tsallis": Preset(
         "as pgd with L = (1 - p_y^(1 - q)) / (1 - q), p_y the label's probability, q = -2 + 3t / T",
         "Matyasko et al., arXiv 2605.03405 (TsallisPGD) and its code",

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Budget, Variance
 from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule, GradientRule
-from segtransfer.tasks.attacks.loops.spec import Loop
+from segtransfer.tasks.attacks.loops.spec import Loop, minimises_norm
 from segtransfer.tasks.attacks.losses import (
     KEEPS_MEMORY,
     LOSSES,
@@ -330,4 +330,6 @@ def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
             {"preset": preset, "steps": fields["steps"]},
         )
     fields.pop("steps", None)
+    if minimises_norm(fields.get("loop")):
+        return fields  # steps do not lead to the bound
     return {**fields, "step_size": "eps/4 at least eps/steps"}

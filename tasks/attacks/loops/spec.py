@@ -47,6 +47,7 @@ class LoopSpec(EntrySpec):
 
     reads: ClassVar[frozenset[str]] = frozenset()
     norms: ClassVar[tuple[str, ...]] = ("linf",)
+    minimises_norm: ClassVar[bool] = False
 
     @property
     def needs_labels(self) -> bool:
@@ -174,6 +175,19 @@ def _kind_of(value: Any) -> Any:
     if isinstance(value, dict):
         return value["kind"] if "kind" in value else next(iter(value), None)
     return value.kind if isinstance(value, LoopSpec) else value
+
+
+def minimises_norm(loop: Any) -> bool:
+    """Tell whether a loop seeks the smallest norm, so that ``eps`` is the largest norm allowed.
+
+    Args:
+        loop: The loop of an attack, read or as JSON values; None for sign steps.
+
+    Returns:
+        The trait of the loop; False for a stored loop without its code.
+    """
+    kind = _kind_of(loop)
+    return isinstance(kind, str) and kind in LOOPS and LOOPS[kind].minimises_norm
 
 
 def _read(value: Any, info: ValidationInfo) -> Any:

@@ -15,8 +15,9 @@ from tests.tasks.cases import annotations, as_tensors, blocks, halves, ids, pict
 
 WEIGHTS = [[1.0, -0.5, 0.25], [-0.75, 0.5, 2.0]]
 TOWARDS_ONE = np.sign(np.subtract(WEIGHTS[1], WEIGHTS[0])).astype(int)
+MINIMAL = ("alma-prox", "dag")  # their optimum: loops/test_minimum_norm.py
 # Noise and losses of features read no label, so no label's optimum is their own; sgm needs skips.
-LABELLED = [name for name in PRESETS if name not in ("noise", "sgm", *FEATURE_LOSSES)]
+LABELLED = [name for name in PRESETS if name not in ("noise", "sgm", *FEATURE_LOSSES, *MINIMAL)]
 # The gradient at a value is that of its own pixel times something positive: the sign is exact.
 EXACT = ["fgsm", "pgd", "mi", "ni", "si", "vt", "admix", "segpgd", "cospgd", "js"]
 EXACT += ["tsallis", "uncertainty", "rp-region"]

@@ -38,7 +38,11 @@ SHORT: dict[str, dict[str, Any]] = {
     "anda": {"gradient": {"anda": {"side": 2}}},
     "fgsm": {},
     "noise": {},
+    # Two levels a step, so that four steps change every image.
+    "alma-prox": {"step_size": "2/255"},
 }
+MINIMAL = ["alma-prox", "dag"]  # eps is the largest norm allowed
+UNCOMPARED = ["noise", "fgsm", *MINIMAL]
 RANDOM = ["noise", "di", "rdi", "vt", "admix", "ssa", "ds", "ds-mi", "ds-ti", "ds-ni", "ds-vt"]
 RANDOM += [
     "ds-tuned",
@@ -181,7 +185,8 @@ def test_defaults_are_the_papers() -> None:
 
 def test_attacks_that_are_compared_share_steps_step_size_and_bound() -> None:
     read = AttackSpec.model_validate
-    compared = [read(n) for n in PRESETS if n not in ("noise", "fgsm", "apgd", "sea")]
+    own = ("apgd", "sea")
+    compared = [read(n) for n in PRESETS if n not in (*UNCOMPARED, *own)]
     assert len({(a.steps, a.step_size, a.eps) for a in compared}) == 1
     own_sizes = [read("apgd"), *read("sea").worst_of]
     assert {(a.steps, a.step_size, a.eps) for a in own_sizes} == {(20, 0.0, compared[0].eps)}
@@ -192,7 +197,8 @@ def test_every_preset_runs_and_its_batches_change_no_bit(name: str) -> None:
     rule = short(name)
     together = make(source(name), rule, micro_batch=3)
     clean = pictures(5, 12, 16)[:3]
-    assert (distance(together.images[0], clean) == 8).all()
+    moved = distance(together.images[0], clean)
+    assert ((moved > 0) if name in MINIMAL else (moved == 8)).all()
     assert np.isfinite(np.concatenate([h["losses"] for h in together.report["health"]])).all()
     for micro_batch in (1, 2):
         apart = make(source(name), rule, micro_batch=micro_batch)
