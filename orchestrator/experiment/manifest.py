@@ -94,11 +94,10 @@ class ManifestAttack(_StoredPart):
 
     @model_validator(mode="after")
     def _known_parts(self) -> "ManifestAttack":
-        rules = [] if self.gradient is None else [self.gradient]
-        for part, registry, foreign in (
-            *((transform, TRANSFORMS, ForeignTransform) for transform in self.transforms),
-            *((rule, GRADIENTS, ForeignGradientRule) for rule in rules),
-        ):
+        parts: list[Any] = [(spec, TRANSFORMS, ForeignTransform) for spec in self.transforms]
+        if self.gradient is not None:
+            parts.append((self.gradient, GRADIENTS, ForeignGradientRule))
+        for part, registry, foreign in parts:
             kind = part.get("kind")
             if isinstance(kind, str) and "sha256" in part:
                 foreign.model_validate(part)
