@@ -43,8 +43,7 @@ def suggest(value: str, allowed: Iterable[str]) -> str:
         The words after "unknown kind 'y'; ": "allowed: " with all names, sorted.
         A close name is named first: "did you mean 'x'? Allowed: ".
     """
-    names = sorted(allowed)
-    listed = ", ".join(names) or "nothing"
+    listed = ", ".join(names := sorted(allowed)) or "nothing"
     close = difflib.get_close_matches(value, names, n=3, cutoff=0.6)
     # Swapped letters are likelier than another letter: pdg is pgd, not pgn.
     close.sort(key=lambda name: -difflib.SequenceMatcher(None, name, value).quick_ratio())

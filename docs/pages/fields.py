@@ -24,6 +24,7 @@ UNITS: dict[str, dict[str, str]] = {
     },
     "AdaptiveEnsemble": {"beta": "ratio", "threshold": "cosine"},
     "Budget": {"forward_equivalents": "forwards"},
+    "Threat": {"eps": "pixel range"},
     "CommonWeakness": {"reverse": "eps", "inner_step": "pixel range", "mu": "ratio"},
     "DataSpec": {
         "images": "images",

@@ -46,7 +46,7 @@ These were read, and are no function of one layer's features, or of logits and l
 def losses_page() -> str:
     """Return the page: a section per loss."""
     sections = [HEAD]
-    for name, loss in LOSSES.items():
+    for name, loss in sorted(LOSSES.items()):
         more = f"\n\n{FEATURES}" if hasattr(loss, READS_FEATURES) else ""
         prepared = getattr(loss, PREPARED_BY, None)
         if prepared is not None:

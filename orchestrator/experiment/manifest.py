@@ -90,7 +90,8 @@ class ManifestAttack(_StoredPart):
     files: Any
     target: Any
     region: Any
-    loop: Any = None
+    loop: dict[str, Any] | None = None
+    worst_of: list[dict[str, Any]] = []
 
     @model_validator(mode="after")
     def _known_parts(self) -> "ManifestAttack":

@@ -28,7 +28,9 @@ def spec_warnings(experiment: Experiment) -> list[str]:
     found: dict[str, list[int]] = {}
     for number, attack in enumerate(experiment.attacks):
         for problem in (
-            *attack_problems(attack.eps, attack.steps, attack.step_size, attack.loop),
+            *attack_problems(
+                attack.eps, attack.steps, attack.step_size, attack.loop, own_sizes=own
+            ),
             *_source_problems(attack, members),
         ):
             found.setdefault(problem, []).append(number)
@@ -44,7 +46,7 @@ def _named(experiment: Experiment, numbers: list[int]) -> str:
 def _source_problems(attack: AttackSpec, members: Mapping[str, int]) -> Iterator[str]:
     """Yield a clause per doubtful match of an attack and the sources, with their members."""
     steps = {source: steps_on(attack, count) for source, count in members.items()}
-    if attack.start == "clean" and attack.loop is None:
+    if attack.start == "clean" and not attack.own_sizes:
         yield from reach_problems(attack.eps, attack.step_size, steps)
     if not attack.steps:
         return
@@ -54,15 +56,18 @@ def _source_problems(attack: AttackSpec, members: Mapping[str, int]) -> Iterator
         yield from member_problems(attack.gradient.kind, members)
 
 
-def attack_problems(eps: float, steps: int, step_size: float, loop: Any = None) -> Iterator[str]:
+def attack_problems(
+    eps: float, steps: int, step_size: float, loop: Any = None, *, own_sizes: bool
+) -> Iterator[str]:
     """Yield a clause per field of an attack that is allowed but probably a mistake.
 
     Args:
         eps: The bound, a fraction of the pixel range.
         steps: The number of steps.
         step_size: The length of a step, a fraction of the pixel range.
-        loop: The loop in place of sign steps, or None. A loop may set its own step sizes, and one
-            that seeks the smallest norm may have any eps.
+        loop: The loop in place of sign steps, or None. A loop that seeks the smallest norm may have
+            any eps.
+        own_sizes: Whether a loop or the members of the attack set the lengths of steps.
 
     Yields:
         A clause for eps above 0.5, for eps 0, and for steps of size 0.
@@ -74,7 +79,7 @@ def attack_problems(eps: float, steps: int, step_size: float, loop: Any = None) 
         )
     if eps == 0:
         yield "eps is 0, so the adversarial examples equal the clean images"
-    elif steps and not step_size and loop is None:
+    elif steps and not step_size and not own_sizes:
         yield "step_size is 0, so no step changes an image"
 
 

@@ -173,4 +173,6 @@ def forwards(
 
 def _always_new_sizes(attack: AttackSpec) -> bool:
     """Return whether most steps feed a size that was not fed before; DI feeds two sizes in all."""
+    if attack.worst_of:
+        return any(map(_always_new_sizes, attack.worst_of))
     return any(transform.always_new_sizes for transform in attack.transforms)

@@ -19,6 +19,7 @@ from segtransfer.reporting.comparison_layout import (
 from segtransfer.reporting.paper import MISSING, PaperCell, PaperRow, PaperTable
 from segtransfer.reporting.shading import shading_of
 from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.denominators import denominators
 from segtransfer.results.text import number, signed_number, unit
 from segtransfer.results.views import (
     MatrixCell,
@@ -147,7 +148,7 @@ def matrix_table(results: Results, attack: str, metric: str, *, intervals: bool)
         caption=f"{attack} ({view.settings}): {_metric_words(metric)} on {images_of(results)}.",
         head=("source", *view.targets, *(COLUMN_HEADS[group] for group in pairs)),
         sections=tuple(section for section in sections if section),
-        notes=_matrix_notes(results, view, sample),
+        notes=(*_matrix_notes(results, view, sample), *_ratio_notes(results, metric, [attack])),
         shading=shading_of(results, metric),
     )
 
@@ -247,9 +248,14 @@ def leaderboard(results: Results, metric: str) -> PaperTable:
         caption=f"{results.name}: mean {_metric_words(metric)} on {images_of(results)}.",
         head=("attack", *(COLUMN_HEADS[group] for group in pairs), *heads),
         sections=tuple(tuple(part) for part in (top, [row(a) for a in attacks]) if part),
-        notes=(*notes, *sample.notes),
+        notes=(*notes, *_ratio_notes(results, metric, attacks), *sample.notes),
         shading=shading_of(results, metric),
     )
+
+
+def _ratio_notes(results: Results, metric: str, attacks: Sequence[str]) -> list[str]:
+    """Return which white-box attacks divide the ratios shown; nothing for other metrics."""
+    return denominators(results, attacks) if metric == "ratio" else []
 
 
 def comparison_tables(comparison: Comparison) -> list[PaperTable]:

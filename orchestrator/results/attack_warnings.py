@@ -23,7 +23,8 @@ def unusual_attacks(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]]:
         results: The results.
     """
     for spec in results.manifest.settings.attacks:
-        for problem in attack_problems(spec.eps, spec.steps, spec.step_size, spec.loop):
+        sizes = spec.eps, spec.steps, spec.step_size
+        for problem in attack_problems(*sizes, spec.loop, own_sizes=own):
             yield (spec.name,), f"Attack {spec.name}: {problem}."
 
 
@@ -37,7 +38,7 @@ def sources_and_steps(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]
     members = {name: len(results.manifest.models[name].networks) for name in results.sources}
     for spec in results.manifest.settings.attacks:
         problems: list[str] = []
-        if spec.start == "clean" and spec.loop is None:
+        if spec.start == "clean" and not (spec.loop or spec.worst_of):
             problems += reach_problems(spec.eps, spec.step_size, _steps_taken(results, spec.name))
         if spec.budget is not None:
             problems += budget_problems(spec.budget.forward_equivalents, members)

@@ -53,9 +53,8 @@ def loss_gradient(
     model, spec = context.model, context.spec
     x = x.detach().requires_grad_(True)
     normalised, count = _is_normalised(context), copies(spec.transforms)
-    total: torch.Tensor | None = None
-    losses, ratios = x.new_zeros(len(x)), []
-    watched: torch.Tensor | None = None
+    total, watched = None, None
+    losses, ratios = x.new_zeros(len(x)), list[float]()
     with model.weighted(weights):
         for number, member, weight in _chosen(model, members, weights):
             own = _own(context, random, number)
@@ -63,7 +62,7 @@ def loss_gradient(
             losses += found.losses * (weight / count)
             ratios += found.ratios
             if found.watched is not None:
-                looked = found.watched * (weight / count)
+                looked = _scaled(found.watched, weight / count)
                 watched = looked if watched is None else watched + looked
             share = weight / (len(sums) if normalised else count)
             for part in sums:
@@ -156,9 +155,9 @@ def _chosen(
 
 
 def _scaled(part: torch.Tensor, share: float | torch.Tensor) -> torch.Tensor:
-    """Return a gradient times its share, a number or a number per image."""
+    """Return values of N images times their share, a number or a number per image."""
     if torch.is_tensor(share):
-        return part * share[:, None, None, None]
+        return part * share.view(-1, *[1] * (part.ndim - 1))
     return part if share == 1 else part * share
 
 

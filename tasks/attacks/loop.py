@@ -333,7 +333,7 @@ def _select_best(
     if len(attempts) == 1:
         choice = torch.zeros(len(context.clean), dtype=torch.long)
     else:
-        shares = [_fooled_share(context, attempt.iterates[-1]) for attempt in attempts]
+        shares = [fooled_share(context, attempt.iterates[-1]) for attempt in attempts]
         choice = torch.stack(shares).max(0).indices.cpu()
     rows = torch.arange(len(choice))
 
@@ -358,8 +358,16 @@ def _select_best(
 
 
 @torch.no_grad()
-def _fooled_share(context: AttackContext, images: torch.Tensor) -> torch.Tensor:
-    """Return the share of labelled pixels fooled, N numbers in [0, 1]."""
+def fooled_share(context: AttackContext, images: torch.Tensor) -> torch.Tensor:
+    """Return the share of labelled pixels fooled on the source.
+
+    Args:
+        context: The source, the labels and the direction of the attack.
+        images: float N x 3 x H x W in [0, 1].
+
+    Returns:
+        N numbers in [0, 1].
+    """
     loss_context = LossContext(0, 0, context.spec.target is not None)
     size = context.labels.shape[-2], context.labels.shape[-1]
     logits = context.model.at(context.model(images), size)

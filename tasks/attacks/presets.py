@@ -34,6 +34,13 @@ _MOMENTUM = {"momentum": {"mu": 1.0}}
 _NESTEROV = {"momentum": {"mu": 1.0, "nesterov": True}}
 _DS = {"transforms": ["ds"]}
 
+
+def _sea(loss: str, track: str = "cross-entropy") -> dict[str, Any]:
+    """Return a member of SEA: the loss climbed, and the loss by which APGD halves its steps."""
+    loop = {"apgd": {"track": track, "keep": "fooled", "shrinking": True}}
+    return {"name": loss, "loss": loss, "start": "uniform", "loop": loop}
+
+
 PRESETS: Registry[Preset] = Registry(
     "presets", (), lambda entry: isinstance(entry, Preset), "segtransfer.extend.Preset"
 )
@@ -180,6 +187,35 @@ _BY_NAME = {
         "as pgd with L = -z_y / |z| on pixels still right",
         "Croce et al., ECCV 2024 (SEA)",
         _ITERATIVE | {"loss": "mask-norm"},
+    ),
+    "apgd": Preset(
+        "z = P(x_t + a sign(g)), x_{t+1} = P(x_t + 0.75 (z - x_t) + 0.25 (x_t - x_{t-1})); a = 2 "
+        "eps, halved at checkpoints where L stops to rise; the x_t of highest L",
+        "Croce and Hein, ICML 2020",
+        {"steps": 20, "loop": "apgd"},
+    ),
+    "sea": Preset(
+        "per image the strongest on the source of four apgd, L = CE on right pixels, segpgd, js, "
+        "mask-norm; 30 % of the steps at 2 eps, 30 % at 1.5 eps, then eps",
+        "Croce et al., ECCV 2024 (SEA)",
+        {
+            "worst_of": [
+                _sea("masked-cross-entropy"),
+                _sea("segpgd"),
+                _sea("js"),
+                _sea("mask-norm", track="cosine"),
+            ]
+        },
+    ),
+    "padam-ce": Preset(
+        "Adam (AMSGrad) on x' - x with learning rate a and L = CE, clipped after every step",
+        "Halmosi et al., ECCV 2024",
+        _ITERATIVE | {"loop": "padam"},
+    ),
+    "padam-cos": Preset(
+        "as padam-ce with L = 1 - z_y / |z|, the cosine distance of logits and onehot(y)",
+        "Halmosi et al., ECCV 2024",
+        _ITERATIVE | {"loop": "padam", "loss": "cosine"},
     ),
     "fspgd": Preset(
         "as pgd with L = -(l cos(h(x_t), h(x)) + (1 - l) C / 2), h an intermediate layer, C the "

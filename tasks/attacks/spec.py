@@ -26,7 +26,7 @@ from segtransfer.tasks.attacks.components import (
 )
 from segtransfer.tasks.attacks.file_hash import with_hash
 from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule
-from segtransfer.tasks.attacks.loops.spec import Loop, without_step_size
+from segtransfer.tasks.attacks.loops.spec import Loop, with_preset
 from segtransfer.tasks.attacks.losses import is_feature_loss
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
@@ -41,6 +41,7 @@ from segtransfer.tasks.attacks.resolve import (
     with_steps,
 )
 from segtransfer.tasks.attacks.transforms import Transform
+from segtransfer.tasks.attacks.worst_of import check_members, members_cost, with_members
 from segtransfer.tasks.json_schema import NAMED_ENTRY, NULL, NUMBER, TEXT, JsonSchema, described
 from segtransfer.tasks.registry import EntrySpec
 from segtransfer.tasks.schema import (
@@ -125,6 +126,8 @@ class AttackSpec(Frozen):
         files_sha256: The sha256 of ``files``, filled in when the spec is read; leave it out.
         loop: The loop in place of sign steps, for example ``apgd``; ``steps`` counts its
             iterations. Default none.
+        worst_of: Attacks of which the strongest is kept per image, by the source's scores alone;
+            they share eps, norm, region, target and budget. Default none.
     """
 
     name: Name
@@ -156,6 +159,7 @@ class AttackSpec(Frozen):
     files: AnyPath | None = None
     files_sha256: FilledIn = None
     loop: Loop | None = added_later(None)
+    worst_of: Annotated[tuple["AttackSpec", ...], Field(max_length=32)] = added_later(())
 
     @model_validator(mode="before")
     @classmethod
@@ -178,9 +182,12 @@ class AttackSpec(Frozen):
                 return {"name": "unknown", **data}  # unknown_key reports the preset
             del data["preset"]
             name, fields = preset.rpartition(":")[2], fields_of_preset(preset, data.get("budget"))
-            data = without_step_size(data, {"name": name, **fields})
+            fields = {"name": name, **fields}
         else:
-            data = without_step_size(data, {})
+            fields = {}
+        data = with_preset(data, fields)
+        if data.get("worst_of"):
+            return with_members(data, lambda raw: cls.model_validate(raw, context=info.context))
         if data.get("files") is not None:
             data = {"steps": 0, "step_size": 0.0, **data}
         data = with_loss(with_hash(data, info, "files", "files_sha256", "folder"))
@@ -291,6 +298,8 @@ class AttackSpec(Frozen):
                 raise PydanticCustomError("attack", "{message}", {"message": message})
         if self.loop is not None:
             self.loop.check(self)
+        if self.worst_of:
+            check_members(self)
         return self
 
     @property
@@ -306,14 +315,21 @@ class AttackSpec(Frozen):
         return self.start == "uniform" and not self.transforms and not any(parts)
 
     @property
+    def own_sizes(self) -> bool:
+        """Tell whether a loop or the members of ``worst_of`` set the lengths of steps."""
+        return not self.step_size and bool(self.loop or self.worst_of)
+
+    @property
     def step_cost(self) -> float:
         """Return the mean cost of a step, in forwards at native size.
 
         Returns:
             Copies times relative area times (gradients of the rule + neighbours), and the step's
             share of the cost before the first step; 1.0 for PGD. For a loop, the mean over its
-            iterations of all costs of a run.
+            iterations of all costs of a run; for ``worst_of``, over all its steps.
         """
+        if self.worst_of:
+            return members_cost(self) / self.steps
         steps = max(self.steps_taken, 1)
         cost = later_step_cost(self)
         cost = self.loop.step_cost(cost, steps) if self.loop else cost
@@ -356,6 +372,8 @@ class AttackSpec(Frozen):
             del content["target"]["label_map"]
         if content["region"] is not None:
             del content["region"]["mask"]
+        if self.worst_of:
+            content["worst_of"] = [member.identity() for member in self.worst_of]
         return content
 
 

@@ -18,6 +18,7 @@ from segtransfer.reporting.html.tables import class_values, fixed_columns
 from segtransfer.reporting.panels import AMPLIFICATION
 from segtransfer.reporting.shading import Shading, shades, shading_of
 from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.denominators import denominators
 from segtransfer.results.published import published_line
 from segtransfer.results.text import HEADLINES, NO_PAIR, NOT_MEASURED, row_name, rows
 
@@ -88,11 +89,12 @@ def _script_data(
     scales: Mapping[str, Shading],
 ) -> dict[str, Any]:
     """Return the JSON that ``page.js`` reads."""
+    divisors = denominators(results, results.attacks)
     return {
         "metrics": {
             name: {
                 "label": metric.label,
-                "meaning": metric.meaning,
+                "meaning": " ".join([metric.meaning, *(divisors if name == "ratio" else ())]),
                 "lower": metric.lower_fools_more,
                 "scale": [scales[name].low, scales[name].high],
             }

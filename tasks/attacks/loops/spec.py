@@ -205,23 +205,21 @@ def _read(value: Any, info: ValidationInfo) -> Any:
 Loop = Annotated[SerializeAsAny[LoopSpec], BeforeValidator(_read), WithJsonSchema(NAMED_ENTRY)]
 
 
-def without_step_size(data: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
-    """Leave the step size of a preset out of an attack whose loop reads none.
+def with_preset(data: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
+    """Merge the fields of a preset with the fields given.
 
     Args:
         data: The fields that a person gave.
         preset: The fields of the preset; empty without a preset.
 
     Returns:
-        All fields. ``step_size`` is 0 if the loop sets its own step sizes and no person gave one.
+        All fields. Steps and step size of the preset are left out of an attack with ``worst_of``.
+        ``step_size`` is 0 if the loop sets its own step sizes and no person gave one.
     """
     fields = {**preset, **data}
+    if fields.get("worst_of"):
+        return {k: v for k, v in fields.items() if k in data or k not in ("steps", "step_size")}
     kind = _kind_of(fields.get("loop"))
-    if (
-        isinstance(kind, str)
-        and kind in LOOPS
-        and "step_size" not in LOOPS[kind].reads
-        and "step_size" not in data
-    ):
-        fields["step_size"] = 0.0
+    if isinstance(kind, str) and kind in LOOPS and "step_size" not in LOOPS[kind].reads:
+        fields["step_size"] = data.get("step_size", 0.0)
     return fields

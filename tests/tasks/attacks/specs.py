@@ -146,7 +146,7 @@ REGION = st.one_of(
     st.builds(lambda k, box: {"classes": [k], "box": box}, CLASS, BOX),
 )
 LABEL_LOSSES = ["cross-entropy", "masked-cross-entropy", "segpgd", "cospgd", "js", "mask-norm"]
-LABEL_LOSSES += ["tsallis", "uncertainty"]
+LABEL_LOSSES += ["tsallis", "uncertainty", "cosine"]
 FEATURE_LOSSES = ["fspgd", "dr", "fia", "naa", "ila"]
 
 
@@ -177,6 +177,8 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
     fields["transforms"].sort(key=lambda transform: not {"admix", "us-mm"} & set(transform))
     if fields["loss"] in ("fia", "naa", "ila"):  # their weights have a place in the image
         fields["transforms"] = [t for t in fields["transforms"] if next(iter(t)) in UNMOVED]
+        if {"anda", "mumodig"} & set(fields.get("gradient") or ()):
+            del fields["gradient"]
     if fields["loss"] == "rp-region":
         fields["label_version"] = "logits"
     if fields["loss"] in FEATURE_LOSSES:

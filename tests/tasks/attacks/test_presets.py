@@ -55,7 +55,7 @@ RANDOM += [
     "ssa-through",
 ]
 RANDOM += ["sia", "bsr", "ds-flip-mi", "ds-si-mi", "fia", "naa"]
-RANDOM += ["gra", "pgn", "rap", "mumodig", "mef"]
+RANDOM += ["gra", "pgn", "rap", "mumodig", "mef", "sea"]
 
 
 def source(name: str) -> Segmenter:
@@ -114,7 +114,8 @@ def test_presets_have_the_fields_of_their_papers() -> None:
     momentum |= {"di-mi", "rdi-mi", "ti-mi", "di-ti-mi", "flip-mi", "si-random", "us-mm", "sia"}
     momentum |= {"ssa-through", "bsr", "ds-flip-mi", "ds-si-mi", "fia", "naa"}
     momentum |= {"gra", "pgn", "emi", "rap", "mumodig"}
-    assert {n for n in PRESETS if read(n).momentum} == momentum | {"ds-tuned", "mef"}
+    momentum |= {"cwa", "svre"}
+    assert {n for n in PRESETS if read(n).momentum} == momentum | {"ds-tuned", "mef", "adaea"}
     assert all(read(n).momentum.mu == 1 for n in momentum)  # type: ignore[union-attr]
     assert {n for n in momentum if read(n).momentum.nesterov} == {"ni", "ds-ni"}  # type: ignore[union-attr]
     assert {n for n in PRESETS if read(n).variance} == {"vt", "ds-vt"}
@@ -145,7 +146,15 @@ def test_presets_have_the_fields_of_their_papers() -> None:
         "js": "js",
         "mask-norm": "mask-norm",
         **{n: n for n in ("tsallis", "uncertainty", "rp-region", *FEATURE_LOSSES)},
+        "padam-cos": "cosine",
     }
+    assert {n for n in PRESETS if read(n).loop} == {"apgd", "padam-ce", "padam-cos"}
+    assert [m.loss for m in read("sea").worst_of] == [
+        "masked-cross-entropy",
+        "segpgd",
+        "js",
+        "mask-norm",
+    ]
 
 
 def test_defaults_are_the_papers() -> None:
@@ -175,8 +184,12 @@ def test_defaults_are_the_papers() -> None:
 
 
 def test_attacks_that_are_compared_share_steps_step_size_and_bound() -> None:
-    compared = [AttackSpec.model_validate(n) for n in PRESETS if n not in UNCOMPARED]
+    read = AttackSpec.model_validate
+    own = ("apgd", "sea")
+    compared = [read(n) for n in PRESETS if n not in (*UNCOMPARED, *own)]
     assert len({(a.steps, a.step_size, a.eps) for a in compared}) == 1
+    own_sizes = [read("apgd"), *read("sea").worst_of]
+    assert {(a.steps, a.step_size, a.eps) for a in own_sizes} == {(20, 0.0, compared[0].eps)}
 
 
 @pytest.mark.parametrize("name", PRESETS)

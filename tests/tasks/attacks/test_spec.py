@@ -222,9 +222,10 @@ CASES: dict[type[Any], dict[str, Case]] = {
         "threshold": rule("adaea", {"threshold": 0.3}),
     },
 }
-# For people, or where something lies: what lies there counts by its sha256, tested apart.
+# For people, or where something lies: what lies there counts by its sha256, tested apart; the
+# strongest of several attacks: test_worst_of.py.
 ELSEWHERE = {
-    AttackSpec: {"name", "files", "files_sha256", "loss_sha256"},
+    AttackSpec: {"name", "files", "files_sha256", "loss_sha256", "worst_of"},
     Target: {"label_map", "sha256"},
     Region: {"mask", "sha256"},
 }

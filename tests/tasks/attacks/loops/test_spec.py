@@ -72,7 +72,7 @@ GIVEN: dict[str, Any] = {
     "start": "uniform",
     "transforms": ["ds"],
     "loss": "js",
-    "gradient": "pgn",
+    "gradient": "tests.tasks.attacks.own_rules:Around",
     "momentum": {},
     "variance": {},
     "smoothing": "ti",
