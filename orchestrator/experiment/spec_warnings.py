@@ -29,7 +29,7 @@ def spec_warnings(experiment: Experiment) -> list[str]:
     for number, attack in enumerate(experiment.attacks):
         for problem in (
             *attack_problems(
-                attack.eps, attack.steps, attack.step_size, attack.loop, own_sizes=own
+                attack.eps, attack.steps, attack.step_size, attack.loop, own_sizes=attack.own_sizes
             ),
             *_source_problems(attack, members),
         ):

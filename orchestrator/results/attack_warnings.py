@@ -23,7 +23,7 @@ def unusual_attacks(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]]:
         results: The results.
     """
     for spec in results.manifest.settings.attacks:
-        sizes = spec.eps, spec.steps, spec.step_size
+        sizes, own = (spec.eps, spec.steps, spec.step_size), bool(spec.loop or spec.worst_of)
         for problem in attack_problems(*sizes, spec.loop, own_sizes=own):
             yield (spec.name,), f"Attack {spec.name}: {problem}."
 
