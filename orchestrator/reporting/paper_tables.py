@@ -232,7 +232,6 @@ def leaderboard(results: Results, metric: str) -> PaperTable:
 
     seeks = any(not math.isnan(attack_summary(results, attack).norm) for attack in attacks)
     heads = (*(("norm", "reached") if seeks else ()), "RMS", "cost")
-
     top: list[PaperRow] = []
     if METRICS.find(metric).of_margins is not None:
         clean = results.clean(metric)

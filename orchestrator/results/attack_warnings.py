@@ -1,7 +1,6 @@
 """Warnings about attacks and their sources, in the sentences of a spec's warnings."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from segtransfer.experiment.spec_warnings import (
     attack_problems,
@@ -10,13 +9,11 @@ from segtransfer.experiment.spec_warnings import (
     member_problems,
     reach_problems,
 )
+from segtransfer.results.scored import Scored
 from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS
 
-if TYPE_CHECKING:
-    from segtransfer.results.warnings import Scored
 
-
-def unusual_attacks(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]]:
+def unusual_attacks(results: Scored) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield an attack and a sentence per allowed field that is probably a mistake.
 
     Args:
@@ -28,7 +25,7 @@ def unusual_attacks(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]]:
             yield (spec.name,), f"Attack {spec.name}: {problem}."
 
 
-def sources_and_steps(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]]:
+def sources_and_steps(results: Scored) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield attacks and a sentence per doubtful match of attacks and their sources.
 
     Args:
@@ -51,7 +48,7 @@ def sources_and_steps(results: "Scored") -> Iterator[tuple[tuple[str, ...], str]
         yield tuple(names), f"Attack{'s' * (len(names) > 1)} {listed(names)}: {problem}."
 
 
-def _steps_taken(results: "Scored", attack: str) -> dict[str, int]:
+def _steps_taken(results: Scored, attack: str) -> dict[str, int]:
     """Return the number of steps of an attack by source, as reports record it."""
     steps: dict[str, int] = {}
     for variant, made in results.variants.items():

@@ -6,16 +6,15 @@ therefore give the same list, and every surface shows this list.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVariant
 from segtransfer.experiment.spec_warnings import listed
-from segtransfer.experiment.task import CLEAN, MatrixIndex
+from segtransfer.experiment.task import CLEAN
 from segtransfer.results.attack_warnings import sources_and_steps, unusual_attacks
 from segtransfer.results.published import published_scores
+from segtransfer.results.scored import Scored
 from segtransfer.tasks import metrics
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.perturbation import levels
@@ -27,34 +26,6 @@ SHOWN_AS_ZERO = 0.05  # percent; smaller values are printed as 0.0
 MOST_ZEROS = 0.9  # mean share of zeros in a gradient
 MOST_WITHOUT_GRADIENT = 0.1  # share of steps of an image with a gradient of zeros only
 FAR_BELOW = 0.5  # share of eps
-
-
-class Scored(Protocol):
-    """The part of ``Results`` from which warnings follow."""
-
-    @property
-    def manifest(self) -> Manifest: ...
-    @property
-    def image_ids(self) -> tuple[str, ...]: ...
-    @property
-    def counts(self) -> Mapping[MatrixIndex, np.ndarray]: ...
-    @property
-    def pixels(self) -> tuple[int, ...]: ...
-    @property
-    def random_targets(self) -> frozenset[str]: ...
-    @property
-    def classes(self) -> list[str]: ...
-    @property
-    def sources(self) -> list[str]: ...
-    @property
-    def targets(self) -> list[str]: ...
-    @property
-    def variants(self) -> Mapping[str, ManifestVariant]: ...
-    @property
-    def attack_reports(self) -> Mapping[str, list[tuple[str | None, dict[str, Any]]]]: ...
-    def attack_spec(self, attack: str) -> ManifestAttack: ...
-    def clean(self) -> pd.Series: ...
-    def class_iou(self, attack: str, source: str | None, target: str) -> pd.Series: ...
 
 
 @dataclass(frozen=True)

@@ -90,13 +90,7 @@ def run(
     context = make_context(
         model, spec, images, labels, image_ids, seed=seed, group=group, shard=shard
     )
-    make = spec.loop.run if spec.loop else _run_attempt
-    attempts = [
-        make(replace(context, memories={}), restart, poll) for restart in range(spec.restarts)
-    ]
-    for attempt in attempts:
-        _check_numbers(context, attempt)
-    return _select_best(context, attempts)
+    return _select_best(context, _attempts(context, poll))
 
 
 def start(
@@ -132,6 +126,16 @@ def start(
         noise = noise if region is None else noise * region
         noise = over(noise, root_mean_square(noise))
     return torch.minimum(torch.maximum(images + spec.eps * noise, lower), upper)
+
+
+def _attempts(context: AttackContext, poll: Callable[[], None]) -> list[Attempt]:
+    """Return a checked run per restart, by the spec's loop or by sign steps."""
+    make = context.spec.loop.run if context.spec.loop else _run_attempt
+    restarts = range(context.spec.restarts)
+    attempts = [make(replace(context, memories={}), restart, poll) for restart in restarts]
+    for attempt in attempts:
+        _check_numbers(context, attempt)
+    return attempts
 
 
 def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None]) -> Attempt:
