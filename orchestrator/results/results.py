@@ -216,21 +216,7 @@ class Results(Drawn):
             The variant with the lowest mIoU on the target, and its source. None if the experiment
             has no such attack, or if a candidate's cell has no result.
         """
-        spec = self.attack_spec(attack)
-        bound = spec.norm, spec.eps
-        candidates = []
-        for name in self.attacks:
-            other = self.attack_spec(name)
-            if other.steps == 0 or (other.norm, other.eps) != bound:
-                continue
-            for source in self.sources:
-                if self.group(source, target) == "diagonal":
-                    miou = _percent(self, (name, source, target), "miou")
-                    candidates.append((miou, name, source))
-        if not candidates or any(np.isnan(miou) for miou, *_ in candidates):
-            return None
-        _, name, source = min(candidates)
-        return name, source
+        return _strongest(self, attack, target)
 
     def class_iou(self, attack: str, source: str | None, target: str) -> pd.Series:
         """Return the IoU of every class in a cell, over all images together.
@@ -315,16 +301,14 @@ class Results(Drawn):
         return perturbation_of(self.attack_reports[attack], self.variants[attack].made)
 
     def norms(self, attack: str) -> pd.DataFrame:
-        """Return the L-infinity norm at which an attack fools 99 % of its source's pixels.
+        """Return the L-infinity norm at 99 % fooled pixels of the source.
 
         Args:
             attack: The name of an attack's variant; KeyError if unknown.
 
         Returns:
-            A float frame with a row per image and a column per source: the norm of the stored
-            perturbation in 8-bit levels, infinite if less than 99 % of the labelled pixels are
-            wrong on the source. NaN for a source that is no target, for an image without labelled
-            pixels, for a targeted attack and for missing results.
+            A row per image, a column per source, in 8-bit levels: infinite below 99 % wrong pixels,
+            NaN without labels or results, for a targeted attack and a source that is no target.
         """
         return norms_of(self, attack)
 
@@ -360,6 +344,23 @@ def pair_group(source: ManifestModel, target: ManifestModel) -> str:
     if any(a[0] == b[0] for a, b in pairs):
         return "diagonal"
     return "same_backbone" if any(a[1] == b[1] for a, b in pairs) else "cross_backbone"
+
+
+def _strongest(results: Results, attack: str, target: str) -> tuple[str, str] | None:
+    spec = results.attack_spec(attack)
+    candidates = []
+    for name in results.attacks:
+        other = results.attack_spec(name)
+        if other.steps == 0 or (other.norm, other.eps) != (spec.norm, spec.eps):
+            continue
+        for source in results.sources:
+            if results.group(source, target) == "diagonal":
+                miou = _percent(results, (name, source, target), "miou")
+                candidates.append((miou, name, source))
+    if not candidates or any(np.isnan(miou) for miou, *_ in candidates):
+        return None
+    _, name, source = min(candidates)
+    return name, source
 
 
 def _percent(results: Results, cell: MatrixIndex, metric: str) -> float:
