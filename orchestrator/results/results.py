@@ -11,10 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestModel, ManifestVariant
+from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVariant
 from segtransfer.experiment.task import CLEAN, Cell, MatrixIndex
 from segtransfer.results.attack_statistics import cost_of, perturbation_of
 from segtransfer.results.cells import cells_of
+from segtransfer.results.pairs import PAIR_GROUPS, pair_group
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.warnings import ResultWarning, warnings_of
 from segtransfer.shown import Drawn
@@ -26,9 +27,6 @@ Stopped = Literal["", "hours", "terminated"]
 CONFUSION_METRICS = tuple(n for n, metric in metrics.METRICS.items() if metric.of_margins)
 DERIVED = ("drop", "ratio")  # from the mIoU of several cells
 ALL_METRICS = (*CONFUSION_METRICS, "fooling", *DERIVED)
-
-# Relations of a source and a target. A headline mean covers pairs of a single group.
-PAIR_GROUPS = ("diagonal", "same_backbone", "cross_backbone")
 
 
 @dataclass(frozen=True)
@@ -258,8 +256,8 @@ class Results(Drawn):
             metric: A metric of ``matrix``.
 
         Returns:
-            The mean by ``diagonal``, ``same_backbone`` and ``cross_backbone``, in the matrix's
-            unit; NaN for a group without pairs or with a cell without a result.
+            The mean by ``diagonal``, ``same_network``, ``same_backbone`` and ``cross_backbone``, in
+            the matrix's unit; NaN for a group without pairs or with a cell without a result.
 
         Raises:
             KeyError: If the attack or the metric is unknown.
@@ -275,7 +273,8 @@ class Results(Drawn):
         """Return the pair group of two models by their names.
 
         Returns:
-            ``diagonal`` (white-box), ``same_backbone`` or ``cross_backbone``.
+            ``diagonal`` (white-box), ``same_network`` (other defences), ``same_backbone`` or
+            ``cross_backbone``.
         """
         return pair_group(self.manifest.models[source], self.manifest.models[target])
 
@@ -327,25 +326,6 @@ class Results(Drawn):
             without a stored report.
         """
         return cost_of(self.attack_reports[attack], self.variants[attack].made)
-
-
-def pair_group(source: ManifestModel, target: ManifestModel) -> str:
-    """Return the pair group of a source and a target.
-
-    Ensembles are compared by the fingerprint and the backbone of every member.
-
-    Args:
-        source: The source's entry in the manifest.
-        target: The target's entry in the manifest.
-
-    Returns:
-        ``diagonal`` if the models share a network, else ``same_backbone`` or ``cross_backbone``.
-    """
-    pairs = [(a, b) for a in source.networks for b in target.networks]
-    # An attack on an ensemble uses the gradients of every member.
-    if any(a[0] == b[0] for a, b in pairs):
-        return "diagonal"
-    return "same_backbone" if any(a[1] == b[1] for a, b in pairs) else "cross_backbone"
 
 
 def _percent(results: Results, cell: MatrixIndex, metric: str) -> float:

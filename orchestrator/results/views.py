@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from segtransfer.results.results import PAIR_GROUPS, Results
+from segtransfer.results.pairs import PAIR_GROUPS
+from segtransfer.results.results import Results
 from segtransfer.results.text import (
     HEADLINES,
     NO_PAIR,
@@ -223,7 +224,7 @@ def _headlines(results: Results, attack: str, metric: str) -> tuple[HeadlineMean
     drops = results.headlines(attack, "drop") if has_drop else dict.fromkeys(means, math.nan)
     return tuple(
         HeadlineMean(HEADLINES[group], group, group in groups, means[group], drops[group])
-        for group in PAIR_GROUPS
+        for group in shown_groups(results)
     )
 
 
@@ -301,15 +302,24 @@ def pair_groups(results: Results) -> set[str]:
     return {results.group(s, t) for s in results.sources for t in results.targets}
 
 
+def shown_groups(results: Results) -> tuple[str, ...]:
+    """Return the pair groups with a place in every table of means.
+
+    Returns:
+        All groups but ``same_network``, which only experiments with defences have.
+    """
+    groups = pair_groups(results)
+    return tuple(g for g in PAIR_GROUPS if g != "same_network" or g in groups)
+
+
 def transfer_group(results: Results) -> str:
     """Return the pair group that represents transfer.
 
     Returns:
-        ``cross_backbone`` if the experiment has such pairs, else ``same_backbone``, else
-        ``diagonal``.
+        The last group of ``PAIR_GROUPS`` that has a pair: ``cross_backbone`` if possible.
     """
     groups = pair_groups(results)
-    return next(g for g in ("cross_backbone", "same_backbone", "diagonal") if g in groups)
+    return next(group for group in reversed(PAIR_GROUPS) if group in groups)
 
 
 def best_attack(results: Results) -> str | None:

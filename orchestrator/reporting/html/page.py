@@ -17,9 +17,10 @@ from segtransfer.reporting.html.gallery import draw_gallery
 from segtransfer.reporting.html.tables import FIXED_COLUMNS, class_values
 from segtransfer.reporting.panels import AMPLIFICATION
 from segtransfer.reporting.shading import Shading, shades, shading_of
-from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results import Results
 from segtransfer.results.published import published_line
 from segtransfer.results.text import HEADLINES, NO_PAIR, NOT_MEASURED, row_name, rows
+from segtransfer.results.views import shown_groups
 
 HERE = Path(__file__).parent
 LONGEST_COLUMN_HEAD = 10  # characters of a model's name, if there are more than three columns
@@ -64,7 +65,7 @@ def draw_page(results: Results) -> str:
             miou=analysis.intervals["miou"],
             metrics=METRIC_CHOICES,
             fixed_columns=FIXED_COLUMNS,
-            groups=[HEADLINES[name] for name in PAIR_GROUPS],
+            groups=[HEADLINES[name] for name in shown_groups(results)],
             transfer_group=HEADLINES[analysis.group],
             overview=overview,
             curves=curves,
