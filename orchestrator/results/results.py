@@ -13,7 +13,7 @@ import pandas as pd
 
 from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVariant
 from segtransfer.experiment.task import CLEAN, Cell, MatrixIndex
-from segtransfer.results.attack_statistics import cost_of, perturbation_of
+from segtransfer.results.attack_statistics import add_looks, cost_of, perturbation_of, spectra_of
 from segtransfer.results.cells import cells_of
 from segtransfer.results.pairs import PAIR_GROUPS, pair_group
 from segtransfer.results.reader import ExperimentReader
@@ -284,11 +284,14 @@ class Results(Drawn):
         Returns:
             A row per attack, source and target. Columns: ``attack``, ``source``, ``target``,
             ``group``, and a column per metric of ``ALL_METRICS`` in percent (``drop`` in percentage
-            points), NaN without a result. ``attrs["warnings"]`` lists the sentences of
-            ``warnings``.
+            points), NaN without a result. Then, of the perturbations of the attack on the source,
+            over the first two images of each shard: ``ssim``, and ``high_frequency``, the percent
+            of their mean square at 0.25 cycles per pixel and more. ``attrs["warnings"]`` lists the
+            sentences of ``warnings``.
         """
         metrics = {a: {m: self.matrix(a, m) for m in ALL_METRICS} for a in self.attacks}
         frame = cells_of(metrics, self.group)
+        add_looks(frame, {a: (self.attack_reports[a], v.made) for a, v in self.variants.items()})
         frame.attrs["warnings"] = [warning.sentence for warning in self.warnings]
         return frame
 
@@ -308,10 +311,24 @@ class Results(Drawn):
 
         Returns:
             ``linf`` (maximum, in 8-bit levels), and the means of ``rms`` (levels), ``mean_abs``
-            (over eps), ``at_bound`` (fraction of values) and ``psnr`` (dB). Empty without a stored
-            report.
+            (over eps), ``at_bound`` (fraction of values), ``psnr`` (dB) and ``ssim``. The mean of
+            ``ssim`` is over the first two images of each shard, NaN in results of earlier versions.
+            Empty without a stored report.
         """
         return perturbation_of(self.attack_reports[attack], self.variants[attack].made)
+
+    def spectra(self) -> pd.DataFrame:
+        """Return the radial power spectrum of the perturbations of each attack.
+
+        Returns:
+            A row per variant and band: ``attack``, ``low`` and ``high`` (the band, in cycles per
+            pixel; the last band has all from 0.5 to the corners of the spectrum), ``power`` (mean
+            over the first two images of each shard, in squared 8-bit levels; the bands sum to the
+            mean square of these perturbations), ``share`` (percent of this sum) and ``density``
+            (``share`` over that of white noise). Variants without a measured spectrum, such as
+            results of earlier versions, have no rows.
+        """
+        return spectra_of({a: (self.attack_reports[a], v.made) for a, v in self.variants.items()})
 
     def cost(self, attack: str) -> pd.Series:
         """Return the cost of an attack over all sources and images.

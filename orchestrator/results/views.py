@@ -142,6 +142,7 @@ class AttackSummary:
         mean_abs: The mean absolute perturbation over eps.
         at_bound: The share of values at the eps bound, in percent.
         psnr: The peak signal-to-noise ratio against the clean image, in dB.
+        ssim: The structural similarity with the clean image, of a sample of images.
         forward_equivalents: The mean cost per image up to the variant's step, in forwards at the
             image's own size.
         forwards: The forwards of the whole run, in images.
@@ -160,6 +161,7 @@ class AttackSummary:
     mean_abs: float
     at_bound: float
     psnr: float
+    ssim: float
     forward_equivalents: float
     forwards: float
     backwards: float
@@ -254,8 +256,8 @@ def attack_summary(results: Results, attack: str) -> AttackSummary:
     numbers = pd.concat([statistics, cost])
     numbers["at_bound"] = 100 * numbers.get("at_bound", math.nan)
     complete, places = results.coverage(attack)
-    names = ("linf", "rms", "mean_abs", "at_bound", "psnr", "forward_equivalents", "forwards",
-             "backwards", "seconds")  # fmt: skip
+    names = ("linf", "rms", "mean_abs", "at_bound", "psnr", "ssim", "forward_equivalents",
+             "forwards", "backwards", "seconds")  # fmt: skip
     return AttackSummary(
         attack=attack,
         words=attack_in_words(results, attack),

@@ -44,12 +44,14 @@ class Chart:
         legend: The entries of the legend.
         spec: The spec of Vega-Lite.
         in_points: Whether values are differences, in points of the metric.
+        own_unit: The quantity and unit of a chart that is the same for all metrics.
     """
 
     title: str
     legend: tuple[LegendEntry, ...]
     spec: dict[str, Any]
     in_points: bool = False
+    own_unit: str = ""
 
     @property
     def points(self) -> ChartData:

@@ -14,6 +14,7 @@ from segtransfer.reporting.html import charts, facts
 from segtransfer.reporting.html.analysis import Analysis, analyse
 from segtransfer.reporting.html.estimates import METRIC_CHOICES, RoundedInterval
 from segtransfer.reporting.html.gallery import draw_gallery
+from segtransfer.reporting.html.spectrum import spectrum_charts
 from segtransfer.reporting.html.tables import FIXED_COLUMNS, class_values
 from segtransfer.reporting.panels import AMPLIFICATION
 from segtransfer.reporting.shading import Shading, shades, shading_of
@@ -56,6 +57,7 @@ def draw_page(results: Results) -> str:
     scales = {metric: shading_of(results, metric) for metric in METRIC_CHOICES}
     overview = charts.overview_charts(analysis)
     curves = charts.curve_charts(results, analysis)
+    spectra = spectrum_charts(results, analysis.main_attacks)
     return (
         environment()
         .get_template("page.html")
@@ -69,10 +71,11 @@ def draw_page(results: Results) -> str:
             transfer_group=HEADLINES[analysis.group],
             overview=overview,
             curves=curves,
+            spectra=spectra,
             gallery=gallery,
             amplification=AMPLIFICATION,
             scale=scales["miou"],
-            data=_script_data(results, analysis, [*overview, *curves], gallery, scales),
+            data=_script_data(results, analysis, [*overview, *curves, *spectra], gallery, scales),
             **_introduction(results, analysis),
             **_origin(results, analysis),
             **_layout(results),

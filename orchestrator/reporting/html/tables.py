@@ -19,6 +19,7 @@ from segtransfer.results.views import (
     shown_groups,
     transfer_group,
 )
+from segtransfer.tasks.appearance import SAMPLED
 
 Numbers = tuple[int, ...]
 
@@ -63,6 +64,12 @@ FIXED_COLUMNS = (
     ("mean_abs", "Mean / eps", "mean absolute perturbation over eps"),
     ("at_bound", "At bound", "share of values at the eps bound, percent"),
     ("psnr", "PSNR", "peak signal-to-noise ratio against the clean image, dB"),
+    (
+        "ssim",
+        "SSIM",
+        "structural similarity with the clean image, mean over the first "
+        f"{SAMPLED} images of each shard; – in results of earlier versions",
+    ),
     (
         "forward_equivalents",
         "Cost",
