@@ -7,7 +7,7 @@ from scipy.ndimage import correlate1d
 
 SAMPLED = 2  # images per shard, the first; SSIM takes longer than all other statistics together
 BANDS = 17  # of the spectrum: 16 of equal width up to 0.5 cycles per pixel, and all beyond
-WIDTH = 1 / 32  # of a band, in cycles per pixel
+BAND_WIDTH = 1 / 32  # of a band, in cycles per pixel
 WINDOW, SIGMA = 11, 1.5  # of SSIM, in pixels
 
 
@@ -47,7 +47,7 @@ def spectrum(adversarial: np.ndarray, clean: np.ndarray) -> np.ndarray:
     height, width = clean.shape[-2:]
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
     # A frequency such as 3/96 is on the border of a band, whatever its rounding error.
-    band = np.minimum(np.floor(radius / WIDTH + 1e-9).astype(int), BANDS - 1).ravel()
+    band = np.minimum(np.floor(radius / BAND_WIDTH + 1e-9).astype(int), BANDS - 1).ravel()
     found = []
     for image, original in zip(adversarial, clean, strict=True):
         transform = np.fft.fft2(image.astype(float) - original.astype(float), norm="forward")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from segtransfer.tasks.appearance import BANDS, WIDTH
+from segtransfer.tasks.appearance import BAND_WIDTH, BANDS
 
 Reports = Sequence[tuple[str | None, dict[str, Any]]]  # of attack tasks, with their sources
 COUNTED = ("forwards", "backwards", "pixels", "seconds")  # of the whole run of an attack
@@ -78,7 +78,9 @@ def _looks_by_source(reports: Reports, index: int) -> dict[str | None, dict[str,
     for source in {source for source, _ in reports}:
         looks = looks_of([(s, report) for s, report in reports if s == source], index)
         power = np.sum(looks["spectrum"], 0) if looks["spectrum"] else np.zeros(BANDS)
-        high = 100 * power[round(0.25 / WIDTH) :].sum() / power.sum() if power.any() else np.nan
+        high = (
+            100 * power[round(0.25 / BAND_WIDTH) :].sum() / power.sum() if power.any() else np.nan
+        )
         similarity = np.mean(looks["ssim"]) if looks["ssim"] else np.nan
         found[source] = {"ssim": float(similarity), "high_frequency": float(high)}
     return found
@@ -91,8 +93,9 @@ def spectra_of(attacks: Mapping[str, tuple[Reports, int]]) -> pd.DataFrame:
         attacks: By variant, the reports of its attack tasks, and its index among the variants.
 
     Returns:
-        Columns ``attack``, ``low`` and ``high`` (cycles per pixel), ``power`` (squared 8-bit
-        levels), ``share`` (percent) and ``density``; no rows for variants without a spectrum.
+        Columns ``attack``, ``low`` and ``high`` (cycles per pixel; the last band ends at the
+        corners of the spectrum), ``power`` (squared 8-bit levels), ``share`` (percent) and
+        ``density`` (1 for white noise). No rows for variants without a measured spectrum.
     """
     rows = []
     for attack, (reports, index) in attacks.items():
@@ -100,7 +103,7 @@ def spectra_of(attacks: Mapping[str, tuple[Reports, int]]) -> pd.DataFrame:
         power = np.mean(spectra, 0) if spectra else np.zeros(0)
         total = power.sum() or 1.0
         for band, value in enumerate(power):
-            low, high = band * WIDTH, (band + 1) * WIDTH
+            low, high = band * BAND_WIDTH, (band + 1) * BAND_WIDTH
             area = math.pi * (high**2 - low**2)  # of the frequencies, a square of side 1
             if band == BANDS - 1:
                 high, area = 0.5**0.5, 1 - math.pi / 4

@@ -270,12 +270,7 @@ class Results(Drawn):
         return {g: float(np.mean(values)) if values else np.nan for g, values in groups.items()}
 
     def group(self, source: str, target: str) -> str:
-        """Return the pair group of two models by their names.
-
-        Returns:
-            ``diagonal`` (white-box), ``same_network`` (other defences), ``same_backbone`` or
-            ``cross_backbone``.
-        """
+        """Return the pair group of two models by their names, one of ``PAIR_GROUPS``."""
         return pair_group(self.manifest.models[source], self.manifest.models[target])
 
     def frame(self) -> pd.DataFrame:
@@ -284,10 +279,9 @@ class Results(Drawn):
         Returns:
             A row per attack, source and target. Columns: ``attack``, ``source``, ``target``,
             ``group``, and a column per metric of ``ALL_METRICS`` in percent (``drop`` in percentage
-            points), NaN without a result. Then, of the perturbations of the attack on the source,
-            over the first two images of each shard: ``ssim``, and ``high_frequency``, the percent
-            of their mean square at 0.25 cycles per pixel and more. ``attrs["warnings"]`` lists the
-            sentences of ``warnings``.
+            points), NaN without a result. Then, over the first two images of each shard: ``ssim``,
+            and the percent of the perturbation's mean square in ``high_frequency``, 0.25 cycles per
+            pixel and more. ``attrs["warnings"]`` lists the sentences of ``warnings``.
         """
         metrics = {a: {m: self.matrix(a, m) for m in ALL_METRICS} for a in self.attacks}
         frame = cells_of(metrics, self.group)
@@ -311,9 +305,8 @@ class Results(Drawn):
 
         Returns:
             ``linf`` (maximum, in 8-bit levels), and the means of ``rms`` (levels), ``mean_abs``
-            (over eps), ``at_bound`` (fraction of values), ``psnr`` (dB) and ``ssim``. The mean of
-            ``ssim`` is over the first two images of each shard, NaN in results of earlier versions.
-            Empty without a stored report.
+            (over eps), ``at_bound`` (fraction of values), ``psnr`` (dB) and ``ssim`` (first two
+            images of each shard; NaN in results of earlier versions). Empty without a report.
         """
         return perturbation_of(self.attack_reports[attack], self.variants[attack].made)
 
@@ -321,12 +314,10 @@ class Results(Drawn):
         """Return the radial power spectrum of the perturbations of each attack.
 
         Returns:
-            A row per variant and band: ``attack``, ``low`` and ``high`` (the band, in cycles per
-            pixel; the last band has all from 0.5 to the corners of the spectrum), ``power`` (mean
-            over the first two images of each shard, in squared 8-bit levels; the bands sum to the
-            mean square of these perturbations), ``share`` (percent of this sum) and ``density``
-            (``share`` over that of white noise). Variants without a measured spectrum, such as
-            results of earlier versions, have no rows.
+            A row per variant and band, the mean over the first two images of each shard:
+            ``attack``, ``low`` and ``high`` (cycles per pixel), ``power`` (squared 8-bit levels,
+            whose sum is the mean square), ``share`` (percent) and ``density`` (``share`` over that
+            of white noise). No rows for results of earlier versions.
         """
         return spectra_of({a: (self.attack_reports[a], v.made) for a, v in self.variants.items()})
 

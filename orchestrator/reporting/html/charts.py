@@ -94,7 +94,7 @@ def _with_legends(part: Any) -> Any:
     return [_with_legends(item) for item in part] if isinstance(part, list) else part
 
 
-MARKS = {
+PAIR_MARKS = {
     "diagonal": (GREY, "circle"),
     "same_network": (PURPLE, "diamond"),
     "same_backbone": (BLUE, "square"),
@@ -276,7 +276,7 @@ def _curve(
 def _pairs(summaries: Sequence[AttackEstimates]) -> tuple[LegendEntry, ...]:
     """Return the legend of the pair groups shown."""
     groups = summaries[0].means if summaries else ()
-    return tuple(LegendEntry(HEADLINES[group], *MARKS[group]) for group in groups)
+    return tuple(LegendEntry(HEADLINES[group], *PAIR_MARKS[group]) for group in groups)
 
 
 def _points(intervals: IntervalsByMetric, number: int | None) -> Iterator[dict[str, Any]]:

@@ -75,7 +75,7 @@ def draw_page(results: Results) -> str:
             gallery=gallery,
             amplification=AMPLIFICATION,
             scale=scales["miou"],
-            data=_script_data(results, analysis, [*overview, *curves, *spectra], gallery, scales),
+            data=_script_data(results, analysis, [*overview, *spectra, *curves], gallery, scales),
             **_introduction(results, analysis),
             **_origin(results, analysis),
             **_layout(results),

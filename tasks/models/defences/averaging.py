@@ -22,7 +22,7 @@ Scale = Annotated[Number, Field(gt=0, le=4)]
 
 
 @DEFENCES.add("scales")
-class Scales(DefenceSpec):
+class MultiScale(DefenceSpec):
     """Multi-scale testing: the mean prediction over images resized by several factors.
 
     Images are resized bilinearly, as for ``inference.scale``; logits are resized back before the
