@@ -12,6 +12,7 @@ PAGES = (
     "spec",
     "presets",
     "transforms",
+    "gradients",
     "losses",
     "metrics",
     "registries",

@@ -1,4 +1,4 @@
-"""Names to import in losses, transforms, presets, models, data readers and metrics of your own.
+"""Names to import in losses, transforms, gradient rules, presets, models and other own parts.
 
 A loss is a function of logits (float N x K x H x W), labels (int64 N x H x W, ``IGNORE_INDEX`` for
 pixels without a class) and a ``LossContext``. The function returns N numbers, which the attack
@@ -25,6 +25,9 @@ Transforms: derive a class from ``TransformSpec`` and define its method ``view``
 with ``snap``; ``same`` maps labels or logits to themselves; ``align`` brings logits and labels to
 one resolution. ``StepRandom`` gives random numbers. The registry is ``TRANSFORMS``.
 
+Gradient rules: derive a class from ``GradientRule`` and define its method ``gradient``, from a
+``GradientStep`` to a ``Gradient``. The registry is ``GRADIENTS``.
+
 Presets: ``Preset``, fields of an attack under a name; the registry ``PRESETS``.
 
 Models: derive a class from ``AdapterSpec`` and define its method ``load``, which returns a
@@ -50,6 +53,12 @@ and one action.
 """
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.attacks.gradient_rules.base import (
+    GRADIENTS,
+    Gradient,
+    GradientRule,
+    GradientStep,
+)
 from segtransfer.tasks.attacks.losses import (
     LOSSES,
     Loss,
@@ -84,6 +93,7 @@ from segtransfer.tasks.schema import AnyPath, Flag, Frozen, Number, Whole
 __all__ = [
     "ADAPTERS",
     "DEFENCES",
+    "GRADIENTS",
     "IGNORE_INDEX",
     "LOSSES",
     "METRICS",
@@ -97,6 +107,9 @@ __all__ = [
     "DefenceSpec",
     "Flag",
     "Frozen",
+    "Gradient",
+    "GradientRule",
+    "GradientStep",
     "InputError",
     "Loss",
     "LossContext",

@@ -9,8 +9,9 @@ def extend_page() -> str:
     return signatures_page(
         extend,
         "Signatures of segtransfer.extend",
-        "Every name for authors of losses, transforms, presets, models, data readers and metrics, "
-        "functions first. [Parts of your own](../how-to/registries.md) has an example of each. The "
-        "site shows the signature, arguments, result and errors of each name; without the site, "
+        "Every name for authors of losses, transforms, gradient rules, presets, models, data "
+        "readers and metrics, functions first. [Parts of your own](../how-to/registries.md) has an "
+        "example of each. The site shows the signature, arguments, result and errors of each name; "
+        "without the site, "
         "`help(segtransfer.extend.resize)` prints the same.",
     )

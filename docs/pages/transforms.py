@@ -36,7 +36,7 @@ def _section(name: str, spec: type[TransformSpec]) -> str:
     facts = [
         f"forwards per step: {made.views_per_step}",
         f"area: {made.relative_cost:.3g}",
-        "random" if spec.draws else "the same at every step",
+        "random" if made.draws else "the same at every step",
         *(["moves content"] if spec.moves else []),
         *(["mixes images, so it precedes transforms that move content"] if spec.mixes else []),
     ]

@@ -22,8 +22,10 @@ from segtransfer.experiment.plan import Plan
 from segtransfer.experiment.published import published_miou
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN, Cell
+from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS, ForeignGradientRule
 from segtransfer.tasks.attacks.transforms import TRANSFORMS, ForeignTransform
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
+from segtransfer.tasks.registry import ForeignSpec, Registry
 
 FORMAT = 2  # of the manifest; raise when a field changes its meaning
 MOST_CLASSES = 256  # predictions are stored as uint8
@@ -79,6 +81,7 @@ class ManifestAttack(_StoredPart):
     label_version: StoredText
     loss: StoredText
     layer: StoredText | None
+    gradient: dict[str, Any] | None = None
     momentum: _StoredMomentum | None
     variance: _StoredVariance | None
     smoothing: _StoredSmoothing | None
@@ -89,15 +92,19 @@ class ManifestAttack(_StoredPart):
     region: Any
 
     @model_validator(mode="after")
-    def _known_transforms(self) -> "ManifestAttack":
-        for transform in self.transforms:
-            kind = transform.get("kind")
-            if isinstance(kind, str) and "sha256" in transform:
-                ForeignTransform.model_validate(transform)
-            elif isinstance(kind, str) and kind in TRANSFORMS:
-                TRANSFORMS[kind].model_validate(transform)
+    def _known_parts(self) -> "ManifestAttack":
+        parts: list[tuple[dict[str, Any], Registry[Any], type[ForeignSpec]]]
+        parts = [(transform, TRANSFORMS, ForeignTransform) for transform in self.transforms]
+        if self.gradient is not None:
+            parts.append((self.gradient, GRADIENTS, ForeignGradientRule))
+        for part, registry, foreign in parts:
+            kind = part.get("kind")
+            if isinstance(kind, str) and "sha256" in part:
+                foreign.model_validate(part)
+            elif isinstance(kind, str) and kind in registry:
+                registry[kind].model_validate(part)
             else:
-                raise ValueError(f"transform {kind!r} is unknown")
+                raise ValueError(f"{registry.one} {kind!r} is unknown")
         return self
 
 

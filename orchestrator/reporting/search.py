@@ -28,6 +28,7 @@ from segtransfer.searches.confirmation import (
 )
 from segtransfer.searches.optuna_study import Trial, front, importances, ranked, trials_frame
 from segtransfer.tasks.attacks.spec import AttackSpec
+from segtransfer.tasks.registry import EntrySpec
 from segtransfer.tasks.schema import written
 from segtransfer.tasks.yaml_files import dump
 
@@ -130,11 +131,9 @@ def _plain(attack: AttackSpec) -> dict[str, Any]:
     for field in ("eps", "step_size"):
         text = written(getattr(attack, field))
         content[field] = text if "/" in text else getattr(attack, field)
-    transforms = [
-        {t.kind: t.model_dump(mode="json", exclude_defaults=True, exclude={"kind", "sha256"})}
-        for t in attack.transforms
-    ]
+    transforms = [_named(transform) for transform in attack.transforms]
     content |= {"transforms": transforms} if transforms else {}
+    content |= {"gradient": _named(attack.gradient)} if attack.gradient else {}
     for part in ("momentum", "variance", "smoothing"):
         if (spec := getattr(attack, part)) is not None:
             content[part] = spec.model_dump(mode="json")
@@ -143,6 +142,12 @@ def _plain(attack: AttackSpec) -> dict[str, Any]:
     else:
         content["steps"] = attack.steps
     return content
+
+
+def _named(part: EntrySpec) -> dict[str, Any]:
+    """Return a part's name with its fields that differ from their defaults."""
+    excluded = {"kind", "sha256"}
+    return {part.kind: part.model_dump(mode="json", exclude_defaults=True, exclude=excluded)}
 
 
 def _confirmed(result: SearchResult) -> Table:

@@ -4,7 +4,9 @@ import math
 from typing import Any
 
 from segtransfer.results import Results
+from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
+from segtransfer.tasks.registry import Registry
 from segtransfer.tasks.schema import strength_text
 
 # Labels of pair groups: as a heading, and as the targets in a sentence.
@@ -128,6 +130,8 @@ def attack_in_words(results: Results, attack: str) -> str:
         parts.append("labels follow the image")
     if spec.loss != "cross-entropy":
         parts.append(f"loss {spec.loss}" + (f" at {spec.layer}" if spec.layer else ""))
+    if spec.gradient:
+        parts.append(f"gradient {describe_part(spec.gradient, GRADIENTS)}")
     if spec.momentum:
         kind = "Nesterov momentum" if spec.momentum.nesterov else "momentum"
         parts.append(f"{kind} {spec.momentum.mu:g}")
@@ -159,17 +163,35 @@ def describe_transform(transform: dict[str, Any]) -> str:
     Returns:
         For example ``dynamic scaling [0.75, 2.05]`` or ``di low 0.9``.
     """
-    kind = transform["kind"]
-    told = {"kind", "sha256"}
-    default = {}
-    if kind in TRANSFORMS:
-        default = TRANSFORMS[kind].model_validate({"kind": kind}).model_dump(mode="json")
-    if kind == "ds":
-        told |= {"low", "width"}
-    other = {k: v for k, v in transform.items() if k not in told and v != default.get(k)}
-    extra = [f"{k.replace('_', ' ')} {v:g}" if isinstance(v, float) else f"{k} {v}"
-             for k, v in other.items()]  # fmt: skip
-    if kind == "ds":
-        low, high = transform["low"], transform["low"] + transform["width"]
-        return " ".join([f"dynamic scaling [{low:g}, {high:g}]", *extra])
-    return " ".join([kind, *extra])
+    if transform["kind"] != "ds":
+        return describe_part(transform, TRANSFORMS)
+    low, high = transform["low"], transform["low"] + transform["width"]
+    extra = _changed_fields(transform, TRANSFORMS, {"low", "width"})
+    return " ".join([f"dynamic scaling [{low:g}, {high:g}]", *extra])
+
+
+def describe_part(part: dict[str, Any], registry: Registry[Any]) -> str:
+    """Return the name of a part of an attack and the fields that differ from its defaults.
+
+    Args:
+        part: The part's spec, with ``kind``.
+        registry: The registry of the part's subject.
+
+    Returns:
+        For example ``di low 0.9``.
+    """
+    return " ".join([part["kind"], *_changed_fields(part, registry, set())])
+
+
+def _changed_fields(part: dict[str, Any], registry: Registry[Any], told: set[str]) -> list[str]:
+    """Return each field that differs from its default, with its value."""
+    kind, default = part["kind"], {}
+    if kind in registry:
+        default = registry[kind].model_validate({"kind": kind}).model_dump(mode="json")
+    other = {
+        k: v for k, v in part.items() if k not in told | {"kind", "sha256"} and v != default.get(k)
+    }
+    return [
+        f"{k.replace('_', ' ')} {v:g}" if isinstance(v, float) else f"{k} {v}"
+        for k, v in other.items()
+    ]

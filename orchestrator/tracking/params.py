@@ -6,7 +6,8 @@ from typing import Any
 from segtransfer.experiment.manifest import ManifestAttack
 from segtransfer.reporting.comparison_layout import run_label
 from segtransfer.results import Results
-from segtransfer.results.text import describe_transform
+from segtransfer.results.text import describe_part, describe_transform
+from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
 from segtransfer.tasks.schema import strength_text
 
@@ -50,6 +51,8 @@ def attack_params(results: Results, attack: str) -> dict[str, str]:
         "scales": ", ".join(_scales(spec)),
         "transforms": " + ".join(map(describe_transform, spec.transforms)),
     }
+    if spec.gradient:
+        readable["gradient"] = describe_part(spec.gradient, GRADIENTS)
     fields.pop("name")
     return fields | readable | _common(results)
 

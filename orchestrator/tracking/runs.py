@@ -239,13 +239,7 @@ def _restore_experiment(client: MlflowClient, experiment: Experiment) -> None:
 
 
 def run_with_key(client: MlflowClient, experiment: Experiment, key: str) -> Run | None:
-    """Return the run of an MLflow experiment with this key, or None.
-
-    Args:
-        client: MLflow's client.
-        experiment: The runs' experiment.
-        key: The key, unique in the experiment; runs marked as deleted are not seen.
-    """
+    """Return the run of an MLflow experiment with this key, or None."""
     condition = f"tags.`{KEY_TAG}` = '{key}'"
     runs = client.search_runs([experiment.experiment_id], condition, max_results=1)
     return runs[0] if runs else None

@@ -1,8 +1,8 @@
 """The gradient of a step: over copies of transforms, members of an ensemble, neighbours."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,32 +11,24 @@ import torch.nn.functional as F
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Smoothing
 from segtransfer.tasks.attacks.context import AttackContext
+from segtransfer.tasks.attacks.gradient_rules.base import Gradient
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext
+from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, scale_numbers, views
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
-from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align
+from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align, then
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.outputs import foreign_error
 
 
-@dataclass(frozen=True)
-class Gradient:
-    """A gradient with its losses.
-
-    Attributes:
-        values: d loss / d x, float N x 3 x H x W.
-        losses: N losses, detached.
-        ratios: The realised scale per member and copy.
-    """
-
-    values: torch.Tensor
-    losses: torch.Tensor
-    ratios: list[float]
-
-
 def loss_gradient(
-    context: AttackContext, x: torch.Tensor, random: StepRandom, loss_context: LossContext
+    context: AttackContext,
+    x: torch.Tensor,
+    random: StepRandom,
+    loss_context: LossContext,
+    members: Sequence[int] | None = None,
+    first: Callable[[torch.Tensor], View] | None = None,
 ) -> Gradient:
     """Return d loss / d x, averaged over all copies of the transforms and members of the model.
 
@@ -49,6 +41,8 @@ def loss_gradient(
         x: The iterate, float N x 3 x H x W.
         random: The random numbers of this step.
         loss_context: The step and the direction, for the loss.
+        members: The numbers of the ensemble's members to average, by their weights; None for all.
+        first: A view of the images, made before the spec's transforms; None for the images.
 
     Returns:
         The gradient, with the weighted mean of the losses.
@@ -61,12 +55,12 @@ def loss_gradient(
     normalised = model.normalise_gradients or any(
         isinstance(t, DynamicScaling) and t.scales > 1 for t in spec.transforms
     )
-    members, count = model.members(), copies(spec.transforms)
+    count = copies(spec.transforms)
     total: torch.Tensor | None = None
     losses, ratios = torch.zeros(len(x), device=x.device), []
-    for number, (member, weight) in enumerate(members):
+    for number, weight in _chosen(model, members):
         sums: dict[int, torch.Tensor] = {}  # by scale
-        gradients = _copies(context, number, member, x, random, loss_context)
+        gradients = _copies(context, number, x, random, loss_context, first)
         for scale, copy in zip(scale_numbers(spec.transforms), gradients, strict=True):
             sums[scale] = sums[scale].add_(copy.values) if scale in sums else copy.values
             losses += copy.losses * (weight / count)
@@ -80,16 +74,25 @@ def loss_gradient(
     return Gradient(total, losses, ratios)
 
 
+def _chosen(model: Segmenter, members: Sequence[int] | None) -> list[tuple[int, float]]:
+    """Return numbers and weights of the chosen members; weights of some are scaled to sum 1."""
+    weights = [weight for _, weight in model.members()]
+    if members is None:
+        return list(enumerate(weights))
+    whole = sum(weights[number] for number in members)
+    return [(number, weights[number] / whole) for number in members]
+
+
 def _copies(
     context: AttackContext,
     number: int,
-    member: Segmenter,
     x: torch.Tensor,
     random: StepRandom,
     loss_context: LossContext,
+    first: Callable[[torch.Tensor], View] | None,
 ) -> Iterator[Gradient]:
     """Yield the gradient of each copy of the transforms on one member, the ``number``-th."""
-    spec = context.spec
+    spec, member = context.spec, context.model.members()[number][0]
     own = replace(random, member=number) if context.model.own_scales else random
     shard = context.shard
     transform_context = TransformContext(
@@ -99,11 +102,11 @@ def _copies(
         shard.image_ids,
         context.model.least_side,
     )
-    untouched = views(context.clean, spec.transforms, transform_context)
-    for view in views(x, spec.transforms, transform_context):
+    untouched = _views(context.clean, spec, transform_context, first)
+    for view in _views(x, spec, transform_context, first):
         if spec.reads_features:
             features = read_features(member, view.images, spec.layer)
-            clean = _clean_features(context, number, untouched)
+            clean = _clean_features(context, number, untouched, moved=first is not None)
             loss = _loss(context, features, clean, loss_context)
         else:
             logits = member(view.images)
@@ -122,6 +125,21 @@ def _copies(
             )
             loss = _loss(context, *aligned, loss_context)
         yield Gradient(member.gradient(loss.sum(), x), loss.detach(), [view.ratio])
+
+
+def _views(
+    images: torch.Tensor,
+    spec: AttackSpec,
+    context: TransformContext,
+    first: Callable[[torch.Tensor], View] | None,
+) -> Iterator[View]:
+    """Yield the views of the spec's transforms, each after a first view if there is one."""
+    if first is None:
+        yield from views(images, spec.transforms, context)
+        return
+    start = first(images)
+    for view in views(start.images, spec.transforms, context):
+        yield then(start, view)
 
 
 def _loss(
@@ -162,15 +180,20 @@ def _loss(
 
 
 @torch.no_grad()
-def _clean_features(context: AttackContext, number: int, untouched: Iterator[View]) -> torch.Tensor:
+def _clean_features(
+    context: AttackContext, number: int, untouched: Iterator[View], *, moved: bool
+) -> torch.Tensor:
     """Return a member's features of the clean images in the next view.
 
-    Without transforms the features are computed once per micro-batch.
+    Without transforms and moved images the features are computed once per micro-batch.
     """
     spec, cache = context.spec, context.clean_features
-    if spec.transforms or number not in cache:
+    if moved or spec.transforms or number not in cache:
         member = context.model.members()[number][0]
-        cache[number] = read_features(member, next(untouched).images, spec.layer)
+        features = read_features(member, next(untouched).images, spec.layer)
+        if moved:
+            return features
+        cache[number] = features
     return cache[number]
 
 

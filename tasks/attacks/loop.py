@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -13,11 +14,12 @@ from segtransfer.tasks.attacks.context import (
     bounds,
     make_context,
 )
+from segtransfer.tasks.attacks.gradient_rules.base import Gradient, GradientStep
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
 from segtransfer.tasks.attacks.losses import LossContext, fooled, mean_labelled
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
-from segtransfer.tasks.attacks.transforms.views import resize_labels
+from segtransfer.tasks.attacks.transforms.views import View, resize_labels
 from segtransfer.tasks.models.base import Segmenter
 
 
@@ -147,12 +149,14 @@ def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None])
     x = start(context.clean, spec, random, context.lower, context.upper, context.region)
     momentum: torch.Tensor | None = None
     variance: torch.Tensor | None = None
+    memory: dict[str, Any] = {}
     step = 0
     while _is_step_due(context, step, context.model.cost.pixels - before):
         poll()
         random = StepRandom(context.seed, context.group, step, context.image_ids, restart=restart)
         loss_context = LossContext(step, spec.steps, spec.target is not None)
-        step_gradient = loss_gradient(context, look_ahead(x, momentum, spec), random, loss_context)
+        ahead = look_ahead(x, momentum, spec)
+        step_gradient = _gradient(context, ahead, random, loss_context, memory)
         gradient = step_gradient.values
         zero = 1 - gradient.sign().abs_().mean((1, 2, 3))
         if spec.variance is not None:
@@ -163,7 +167,8 @@ def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None])
         if context.region is not None:
             gradient = gradient * context.region
         momentum = accumulate(momentum, gradient, spec)
-        x = take_step(context, x, momentum)
+        factor = spec.gradient.factor(momentum, memory) if spec.gradient else None
+        x = take_step(context, x, momentum, factor=factor)
         # Read after the last step, because reading makes the host wait for a GPU. The sign of NaN
         # is 0, so a NaN gradient shows in no iterate; infinite values have a valid sign.
         attempt.not_a_number.append((momentum + x).amax((1, 2, 3)).isnan())
@@ -178,6 +183,47 @@ def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None])
         attempt.iterates.append(x)
         attempt.pixels.append(context.model.cost.pixels - before)
     return attempt
+
+
+def _gradient(
+    context: AttackContext,
+    x: torch.Tensor,
+    random: StepRandom,
+    loss_context: LossContext,
+    memory: dict[str, Any],
+) -> Gradient:
+    """Return the gradient of a step at ``x``: the loss's, or that of the spec's rule."""
+    spec, drawn = context.spec, random
+    if spec.gradient is None:
+        return loss_gradient(context, x, random, loss_context)
+
+    def gradient_at(
+        point: torch.Tensor,
+        *,
+        random: StepRandom | None = None,
+        members: Sequence[int] | None = None,
+        first: Callable[[torch.Tensor], View] | None = None,
+    ) -> Gradient:
+        return loss_gradient(context, point, random or drawn, loss_context, members, first)
+
+    def move(point: torch.Tensor, direction: torch.Tensor, step_size: float) -> torch.Tensor:
+        return take_step(context, point, direction, step_size=step_size)
+
+    return spec.gradient.gradient(
+        GradientStep(
+            x=x,
+            clean=context.clean,
+            number=loss_context.step,
+            steps=loss_context.steps,
+            eps=spec.eps,
+            step_size=spec.step_size,
+            model=context.model,
+            random=random,
+            gradient_at=gradient_at,
+            move=move,
+            memory=memory,
+        )
+    )
 
 
 def _check_numbers(context: AttackContext, attempt: _Attempt) -> None:
@@ -248,26 +294,38 @@ def accumulate(
     return gradient if momentum is None else gradient.add_(momentum, alpha=spec.momentum.mu)
 
 
-def take_step(context: AttackContext, x: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+def take_step(
+    context: AttackContext,
+    x: torch.Tensor,
+    direction: torch.Tensor,
+    *,
+    step_size: float | None = None,
+    factor: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Step along sign(m), or along m / |m| under l2, and project into the box and the ball.
 
     Args:
         context: The clean images, the bounds and the spec.
         x: The iterate, float N x 3 x H x W.
         direction: The gradient or the momentum m, N x 3 x H x W.
+        step_size: The length of the step; by default the spec's.
+        factor: A factor of the step per value, broadcast to N x 3 x H x W; None for 1.
 
     Returns:
         The next iterate, float N x 3 x H x W, within the box [0, 1] and the eps-ball.
     """
     spec = context.spec
+    length = spec.step_size if step_size is None else step_size
     if spec.norm == "linf":
-        stepped = torch.add(x, direction.sign(), alpha=spec.step_size)
+        unit = direction.sign() if factor is None else direction.sign() * factor
+        stepped = torch.add(x, unit, alpha=length)
         return stepped.clamp_(context.lower, context.upper)
     # Scaled to a largest value of 1 first, because squares of tiny values underflow, of huge
     # values overflow.
     unit = over(direction, direction.abs().amax((1, 2, 3), keepdim=True))
     unit = over(unit, root_mean_square(unit))
-    delta = x + spec.step_size * unit - context.clean
+    unit = unit if factor is None else unit * factor
+    delta = x + length * unit - context.clean
     shrink = over(spec.eps, root_mean_square(delta)).clamp(max=1)
     return (context.clean + shrink * delta).clamp(context.lower, context.upper)
 

@@ -74,15 +74,46 @@ _BY_NAME = {
         "Zou et al., ECCV 2020, its 299 -> 340 as a ratio; labels follow",
         _ITERATIVE | {"transforms": ["rdi"]},
     ),
+    "di-mi": Preset(
+        "g as di; m = mu * m + g / mean|g|, mu = 1; x_{t+1} = clip(x_t + a * sign(m))",
+        "Xie et al., CVPR 2019 (M-DI^2-FGSM)",
+        _ITERATIVE | _MOMENTUM | {"transforms": ["di"]},
+    ),
+    "rdi-mi": Preset(
+        "g as rdi; then as mi",
+        "Zou et al., ECCV 2020, with momentum",
+        _ITERATIVE | _MOMENTUM | {"transforms": ["rdi"]},
+    ),
     "ti": Preset(
         "as pgd with W * g, W a Gaussian kernel of 15 pixels, three sigmas to its edge",
         "Dong et al., CVPR 2019",
         _ITERATIVE | {"smoothing": "ti"},
     ),
+    "ti-mi": Preset(
+        "W * g as ti; then as mi",
+        "Dong et al., CVPR 2019, with momentum",
+        _ITERATIVE | _MOMENTUM | {"smoothing": "ti"},
+    ),
+    "di-ti-mi": Preset(
+        "g as di; W * g as ti; then as mi",
+        "Dong et al., CVPR 2019 (TI-DIM)",
+        _ITERATIVE | _MOMENTUM | {"transforms": ["di"], "smoothing": "ti"},
+    ),
+    "flip-mi": Preset(
+        "as mi with g = grad L(f(F(x_t)), y), F a left-right mirror image with probability 0.5; "
+        "labels follow",
+        "control",
+        _ITERATIVE | _MOMENTUM | {"transforms": ["flip"]},
+    ),
     "si": Preset(
         "as mi with g = 1/m sum_{i<m} grad L(f(x_t / 2^i), y), m = 5: scales of intensity",
         "Lin et al., ICLR 2020",
         _ITERATIVE | _MOMENTUM | {"transforms": ["si"]},
+    ),
+    "si-random": Preset(
+        "as mi with g = grad L(f(x_t / 2^i), y), a fresh i from 0 .. 4 per step",
+        "ours, after si",
+        _ITERATIVE | _MOMENTUM | {"transforms": [{"si": {"copies": 1, "law": "powers"}}]},
     ),
     "vt": Preset(
         "as mi with g + v; v = mean_{i<=N} grad L(f(x_t + U(-b eps, b eps)), y) - g, one step "
@@ -96,10 +127,34 @@ _BY_NAME = {
         "Wang et al., ICCV 2021; x' from the same shard",
         _ITERATIVE | _MOMENTUM | {"transforms": ["admix", "si"]},
     ),
+    "us-mm": Preset(
+        "as mi with g = mean over 5 intensities s in [0.1, 0.75] and 3 other images x' for each of "
+        "grad_z L(f(z), y) at z = clip(s x_t (0.5 + x'))",
+        "Wang et al., arXiv 2311.12051; x' from the same shard",
+        _ITERATIVE | _MOMENTUM | {"transforms": ["us-mm"]},
+    ),
     "ssa": Preset(
-        "as mi with g = mean_{20} grad L(f(IDCT(DCT(x_t + N(0, (16/255)^2)) * U(0.5, 1.5))), y)",
+        "as mi with g = mean_{20} grad_z L(f(z), y) at z = IDCT(DCT(x_t + N(0, (16/255)^2)) * "
+        "U(0.5, 1.5))",
         "Long et al., ECCV 2022",
+        _ITERATIVE | _MOMENTUM | {"transforms": [{"ssa": {"gradient": "at"}}]},
+    ),
+    "ssa-through": Preset(
+        "as ssa with the gradient at x_t, through the mask",
+        "ours, after ssa",
         _ITERATIVE | _MOMENTUM | {"transforms": ["ssa"]},
+    ),
+    "sia": Preset(
+        "as mi with g = mean_{20} grad L(f(B(x_t)), y), B one of ten changes (shift, mirror, turn, "
+        "resize, scale, noise, DCT, drop) per block of 3 x 3; labels follow",
+        "Wang et al., ICCV 2023",
+        _ITERATIVE | _MOMENTUM | {"transforms": ["sia"]},
+    ),
+    "bsr": Preset(
+        "as mi with g = mean_{20} grad L(f(B(x_t)), y), B three shuffled strips, each turned by "
+        "U(-24, 24) degrees and cut into three shuffled cells; labels follow",
+        "Wang et al., CVPR 2024, as in TransferAttack",
+        _ITERATIVE | _MOMENTUM | {"transforms": ["bsr"]},
     ),
     "segpgd": Preset(
         "as pgd with L = (1 - l) CE on right pixels + l CE on wrong pixels, l = (t - 1) / 2T",
@@ -155,6 +210,16 @@ _BY_NAME = {
         "as ds-mi with g + v; v as vt, N = 20, b = 1.5, a step's neighbours seen at its r_t",
         "ours",
         _ITERATIVE | _DS | _MOMENTUM | {"variance": {}},
+    ),
+    "ds-flip-mi": Preset(
+        "g as ds of the image or, with probability 0.5, of its mirror image; then as mi",
+        "ours",
+        _ITERATIVE | _MOMENTUM | {"transforms": ["ds", "flip"]},
+    ),
+    "ds-si-mi": Preset(
+        "g as ds of x_t / 2^i, a fresh i from 0 .. 4 per step; then as mi",
+        "ours",
+        _ITERATIVE | _MOMENTUM | {"transforms": ["ds", {"si": {"copies": 1, "law": "powers"}}]},
     ),
     "ds-tuned": Preset(
         "ds-mi with r_t from 8 levels in [0.518, 1.007], mu = 0.68, W * g as ti with 5 pixels",

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Budget, Variance
+from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule, GradientRule
 from segtransfer.tasks.attacks.losses import LOSSES, is_feature_loss
 from segtransfer.tasks.attacks.transforms import Transform, relative_cost
 from segtransfer.tasks.schema import PixelFraction, Whole, suggest
@@ -15,25 +16,34 @@ from segtransfer.tasks.schema import PixelFraction, Whole, suggest
 DEFAULTS = {"eps": 8 / 255, "steps": 20}
 PIXEL_FRACTION: TypeAdapter[float] = TypeAdapter(PixelFraction)
 WHOLE: TypeAdapter[int] = TypeAdapter(Whole)
+GRADIENT: TypeAdapter[GradientRule | None] = TypeAdapter(AnyGradientRule)
 TRANSFORM_CHAIN: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
 
 
 def step_cost(
-    transforms: tuple[Any, ...], variance: Variance | None, *, reads_clean: bool
+    transforms: tuple[Any, ...],
+    variance: Variance | None,
+    gradient: GradientRule | None,
+    *,
+    reads_clean: bool,
 ) -> float:
     """Return the mean cost of a step, in forwards at native size.
 
     Args:
         transforms: The chain of transforms.
         variance: The variance tuning, whose neighbours cost a gradient each; or None.
+        gradient: The gradient rule; None for the loss's gradient.
         reads_clean: Whether the loss also reads the clean image in the same view, at the cost of a
-            second forward per view if there are transforms.
+            second forward per view if there are transforms or views of the rule.
 
     Returns:
         More than 0; 1.0 for PGD.
     """
-    looks = 2 if reads_clean and transforms else 1
-    return looks * relative_cost(transforms) * (1 + (variance.neighbours if variance else 0))
+    views = bool(transforms) or (gradient is not None and gradient.typed().views)
+    looks = 2 if reads_clean and views else 1
+    gradients = 1.0 if gradient is None else gradient.gradients_per_step
+    gradients += variance.neighbours if variance else 0
+    return looks * relative_cost(transforms) * gradients
 
 
 def with_steps(data: dict[str, Any]) -> dict[str, Any]:
@@ -57,11 +67,12 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
         transforms = TRANSFORM_CHAIN.validate_python(data.get("transforms") or ())
         variance = data.get("variance")
         variance = None if variance is None else Variance.model_validate(variance)
+        gradient = GRADIENT.validate_python(data.get("gradient"))
         restarts = int(data.get("restarts", 1))
         # Choosing among restarts costs a forward per restart.
         share = budget / restarts - (restarts > 1)
         reads_clean = is_feature_loss(str(data.get("loss")), data.get("loss_sha256"))
-        cost = step_cost(transforms, variance, reads_clean=reads_clean)
+        cost = step_cost(transforms, variance, gradient, reads_clean=reads_clean)
     except (ValidationError, TypeError, ValueError, ZeroDivisionError):
         return data  # the field's own validation reports the error
     if share < cost * 0.75:

@@ -25,6 +25,7 @@ from segtransfer.tasks.attacks.components import (
     read_smoothing,
 )
 from segtransfer.tasks.attacks.file_hash import with_hash
+from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule
 from segtransfer.tasks.attacks.losses import is_feature_loss
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
@@ -37,6 +38,7 @@ from segtransfer.tasks.attacks.resolve import (
 )
 from segtransfer.tasks.attacks.transforms import Transform
 from segtransfer.tasks.json_schema import NAMED_ENTRY, NULL, NUMBER, TEXT, JsonSchema, described
+from segtransfer.tasks.registry import EntrySpec
 from segtransfer.tasks.schema import (
     AnyPath,
     FilledIn,
@@ -46,6 +48,7 @@ from segtransfer.tasks.schema import (
     PixelFraction,
     Text,
     Whole,
+    added_later,
     shorten,
     suggest,
 )
@@ -97,6 +100,8 @@ class AttackSpec(Frozen):
             it out.
         layer: The module whose output a feature loss reads, by its name in the network. Default the
             backbone's middle stage, if the adapter knows the backbone.
+        gradient: The rule in place of the loss's gradient in a step, a name or a mapping of a name
+            to fields. Default none.
         momentum: Accumulation of the gradient over steps (MI, NI). Default none.
         variance: Variance tuning of the gradient (VT). Default none.
         smoothing: Convolution of the gradient with a Gaussian (TI). Default none.
@@ -128,6 +133,7 @@ class AttackSpec(Frozen):
     loss: Annotated[Text, AfterValidator(read_loss)] = "cross-entropy"
     loss_sha256: FilledIn = None
     layer: Text | None = None
+    gradient: AnyGradientRule = added_later(None)
     momentum: Momentum | None = None
     variance: Variance | None = None
     smoothing: Annotated[
@@ -214,7 +220,8 @@ class AttackSpec(Frozen):
             (
                 self.steps == 0 and self.files is None and not self._only_starts,
                 "steps is 0, so no image would change; give steps, or, for random noise, start: "
-                "uniform without transforms, momentum, variance, smoothing, target and layer",
+                "uniform without transforms, gradient, momentum, variance, smoothing, target and "
+                "layer",
             ),
             (
                 self.steps_at and self.budget,
@@ -251,9 +258,14 @@ class AttackSpec(Frozen):
                 self.restarts > 1
                 and self.start == "clean"
                 and self.variance is None
-                and not any(part is None or part.draws for part in typed),
+                and not any(part is None or part.draws for part in (*typed, *self._rule)),
                 f"restarts is {self.restarts}, and all runs would be equal; give start: uniform, "
-                "or a transform with random draws",
+                "or a transform or gradient with random draws",
+            ),
+            (
+                self.gradient and self.variance,
+                "variance tunes the gradient of the loss, and gradient replaces it; leave one of "
+                "them out",
             ),
             (
                 len(set(self.scores)) < len(self.scores),
@@ -277,9 +289,15 @@ class AttackSpec(Frozen):
         return self
 
     @property
+    def _rule(self) -> tuple[Any, ...]:
+        """Return the gradient rule, if any, as an object of its own class."""
+        return () if self.gradient is None else (_typed(self.gradient),)
+
+    @property
     def _only_starts(self) -> bool:
         """Tell whether the attack is a random start, without fields of a step."""
-        parts = (self.momentum, self.variance, self.smoothing, self.target, self.layer)
+        steps = (self.gradient, self.momentum, self.variance, self.smoothing)
+        parts = (*steps, self.target, self.layer)
         return self.start == "uniform" and not self.transforms and not any(parts)
 
     @property
@@ -287,9 +305,10 @@ class AttackSpec(Frozen):
         """Return the mean cost of a step, in forwards at native size.
 
         Returns:
-            Copies times relative area times (1 + neighbours); 1.0 for PGD.
+            Copies times relative area times (gradients of the rule + neighbours); 1.0 for PGD.
         """
-        return step_cost(self.transforms, self.variance, reads_clean=self.reads_features)
+        reads_clean = self.reads_features
+        return step_cost(self.transforms, self.variance, self.gradient, reads_clean=reads_clean)
 
     @property
     def reads_features(self) -> bool:
@@ -331,10 +350,10 @@ class AttackSpec(Frozen):
         return content
 
 
-def _typed(transform: Transform) -> Any:
-    """Return a transform as an object of its own class; None for a stored one without its code."""
+def _typed(part: EntrySpec) -> Any:
+    """Return a part as an object of its own class; None for a stored one without its code."""
     try:
-        return transform.typed()
+        return part.typed()
     except InputError:
         return None
 

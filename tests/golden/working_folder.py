@@ -162,10 +162,11 @@ COMMON = {"data": DATA, "schedule_groups": 2, "shard_size": 2, "runtime": RUNTIM
 
 ONE_STEP = ("noise", "fgsm")
 PRESETS = (
-    "pgd", "mi", "ni", "di", "rdi", "ti", "si", "vt", "admix", "ssa", "segpgd", "cospgd",
+    "pgd", "mi", "ni", "di", "rdi", "ti", "si", "vt", "admix", "ssa-through", "segpgd", "cospgd",
     "masked-ce", "js", "mask-norm", "ds", "ds-mi", "ds-tuned",
 )  # fmt: skip
 BOTH_STEPS = {"eps": "8/255", "steps": 2}
+RENAMED = {"ssa-through": {"name": "ssa"}}  # the preset's name when the keys were recorded
 
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     "presets": {
@@ -174,7 +175,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "sources": ["a"],
         "attacks": [
             *({"preset": preset, "eps": "8/255"} for preset in ONE_STEP),
-            *({"preset": preset, **BOTH_STEPS} for preset in PRESETS),
+            *({"preset": preset, **BOTH_STEPS, **RENAMED.get(preset, {})} for preset in PRESETS),
             {"preset": "fspgd", **BOTH_STEPS, "layer": "backbone.stages.1"},
         ],
     },

@@ -12,7 +12,8 @@ from tests.conftest import ROOT
 
 NAMES = """
     ADAPTERS AdapterSpec AnyPath DEFENCES DefenceSpec METRICS Score READERS ReaderSpec
-    DataItem Dataset Flag Frozen IGNORE_INDEX InputError LOSSES Loss LossContext
+    DataItem Dataset Flag Frozen GRADIENTS Gradient GradientRule GradientStep
+    IGNORE_INDEX InputError LOSSES Loss LossContext
     ModelInfo Number PRESETS Preset Segmenter StepRandom TRANSFORMS TransformContext
     TransformSpec View Whole align
     fooled freeze mean_labelled palette_for read_image read_index_map

@@ -187,13 +187,7 @@ class Slots:
         return None
 
     def begin(self, slot_id: str, key: str, cost: float) -> None:
-        """Count a task as a call of a slot, and its cost as service of the slot's model.
-
-        Args:
-            slot_id: A known slot with room.
-            key: The task's key.
-            cost: The task's cost in image steps.
-        """
+        """Count a task as a call of a slot, and its cost as service of the slot's model."""
         state = self._states[slot_id]
         self._unindex(state)
         if not state.calls:

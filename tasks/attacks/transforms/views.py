@@ -88,6 +88,22 @@ def then(first: View, second: View) -> View:
     )
 
 
+def gradient_at(images: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """Return transformed images whose gradient reaches the images unchanged.
+
+    A loss of the result has at ``images`` the gradient that the loss has at ``seen``, as if the
+    transform were the identity.
+
+    Args:
+        images: float N x 3 x H x W.
+        seen: The transformed images, finite, of the same shape.
+
+    Returns:
+        float N x 3 x H x W, the values of ``seen``.
+    """
+    return seen.detach() + (images - images.detach())
+
+
 def resize(images: torch.Tensor, size: HeightWidth, *, antialias: bool = False) -> View:
     """Resize images bilinearly, differentiably; labels follow by nearest neighbour.
 

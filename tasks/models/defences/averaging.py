@@ -55,7 +55,7 @@ class MultiScale(DefenceSpec):
 
 
 @DEFENCES.add("flip")
-class Flip(DefenceSpec):
+class FlipTesting(DefenceSpec):
     """Flip testing: the mean prediction over the image and its mirror image, left to right.
 
     Attributes:

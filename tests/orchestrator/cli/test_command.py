@@ -127,7 +127,7 @@ def test_report_logs_runs_missing_in_mlflow(spec: Path, monkeypatch: pytest.Monk
         ("data.images=7", ["mine.yaml", "data.images", "7", "has 6 labelled images"]),
         ("data.folder=nowhere", ["mine.yaml", "data.folder", "nowhere", "does not exist"]),
         ("sources=[c]", ["mine.yaml", "sources", "'c'", "allowed: a, b"]),
-        ("data.classes=[one, two]", ["mine.yaml", "label", "[2]", "0 to 1"]),
+        ("data.classes=[one, two]", ["mine.yaml", "model 'a' predicts 3", "data has 2"]),
         ("models.1.name=a", ["mine.yaml", "two models are named 'a'"]),
     ],
 )
@@ -155,6 +155,15 @@ def test_store_path_of_a_file_exits_with_2_and_keeps_the_file(
     )
     assert "Run the same command again to resume" not in told
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_label_beyond_the_classes_is_named(spec: Path) -> None:
+    label = next((spec.parent / "data" / "labels").glob("*.png"))
+    Image.new("L", (32, 24), 7).save(label)
+    answer = runner.invoke(app, ["run", str(spec)])
+    assert answer.exit_code == 2
+    message = answer.stderr.replace("\n", "")
+    assert [text for text in (label.name, "[7]", "0 to 2") if text not in message] == []
 
 
 def test_label_of_another_size_is_named(spec: Path) -> None:

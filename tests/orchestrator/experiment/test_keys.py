@@ -22,6 +22,7 @@ from segtransfer.experiment.reading import read_experiment
 from segtransfer.experiment.runtime_spec import Runtime
 from segtransfer.experiment.spec import Experiment
 from segtransfer.store import Store
+from segtransfer.tasks.attacks.gradient_rules.base import GradientRule
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TransformSpec
 from segtransfer.tasks.data.spec import DataSpec
@@ -317,6 +318,8 @@ def attack_alternatives() -> dict[str, tuple[Change, Change]]:
             attack(loss="not_here:margin", loss_sha256="b" * 64),
         ),
         "layer": (attack(loss="fspgd"), attack(loss="fspgd", layer="module")),
+        # Each field of each gradient rule: tests/tasks/attacks/test_spec.py.
+        "gradient": (base, attack(gradient="tests.tasks.attacks.own_rules:Around")),
         "momentum.mu": (base, attack(momentum={"mu": 0.5})),
         "momentum.nesterov": (base, attack(momentum={"nesterov": True})),
         "variance.neighbours": (attack(variance={}), attack(variance={"neighbours": 3})),
@@ -537,7 +540,7 @@ def fields_of(*models: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
 
 
 def specs_in(annotation: Any) -> list[type[BaseModel]]:
-    if annotation is TransformSpec:  # an entry of a registry has fields of its own
+    if annotation in (TransformSpec, GradientRule):  # an entry of a registry has fields of its own
         return []
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]

@@ -16,6 +16,7 @@ from segtransfer.forecast.cost_model import GivenRates
 from segtransfer.store import Store
 from segtransfer.store.measured_costs import LinearCost
 from tests.orchestrator.toy_experiments import toy, toy_experiment
+from tests.toys import convolutional
 
 
 def plan_in(folder: Path, **changes: Any) -> tuple[Plan, Store]:
@@ -123,8 +124,11 @@ def test_given_rates_override_measured_rates(tmp_path: Path) -> None:
 
 
 def test_unusable_model_is_named(tmp_path: Path) -> None:
-    weights = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
-    plan, store = plan_in(tmp_path, models=[toy("narrow", "linear", weights=weights)])
+    weights = tmp_path / "narrow.pth"
+    torch.save(convolutional(num_classes=2).state_dict(), weights)
+    source = {"callable": "tests.toys:convolutional", "arguments": {"num_classes": 2}}
+    narrow = {"name": "narrow", "torch": {**source, "weights": str(weights)}}
+    plan, store = plan_in(tmp_path, models=[narrow])
     with pytest.raises(
         InputError, match=r"Model 'narrow' cannot be measured: model 'narrow' predicts 2 classes"
     ):

@@ -96,16 +96,27 @@ TRANSFORM = st.one_of(
     DIVERSITY.map(lambda fields: {"di": fields}),
     DIVERSITY.map(lambda fields: {"rdi": fields}),
     st.integers(1, 3).map(lambda copies: {"si": {"copies": copies}}),
+    number(0, 1).map(lambda probability: {"flip": {"probability": probability}}),
+    st.builds(
+        lambda kind, copies, blocks: {kind: {"copies": copies, "blocks": blocks}},
+        st.sampled_from(["sia", "bsr"]),
+        st.integers(1, 2),
+        st.integers(1, 4),
+    ),
+    st.integers(1, 2).map(lambda masks: {"us-mm": {"scales": 2, "masks": masks}}),
     st.builds(
         lambda copies, strength: {"admix": {"copies": copies, "strength": strength}},
         st.integers(1, 2),
         number(0, 1),
     ),
     st.builds(
-        lambda copies, sigma, rho: {"ssa": {"copies": copies, "sigma": sigma, "rho": rho}},
+        lambda copies, sigma, rho, gradient: {
+            "ssa": {"copies": copies, "sigma": sigma, "rho": rho, "gradient": gradient}
+        },
         st.integers(1, 2),
         number(0, 0.5),
         number(0, 1),
+        st.sampled_from(["through", "at"]),
     ),
 )
 CLASS = st.integers(0, 2)
@@ -147,8 +158,8 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
         ),
         "equal_rms": draw(number(0.125, 1)),
     }
-    # The images that admix adds are at native size, so it stands before what moves pixels.
-    fields["transforms"].sort(key=lambda transform: "admix" not in transform)
+    # Images of the shard are at native size and in place, so they come before what moves pixels.
+    fields["transforms"].sort(key=lambda transform: not {"admix", "us-mm"} & set(transform))
     if fields["loss"] == "fspgd":
         fields["layer"] = draw(st.sampled_from(["backbone", "head"]))
     else:

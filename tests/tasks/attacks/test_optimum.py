@@ -18,6 +18,7 @@ TOWARDS_ONE = np.sign(np.subtract(WEIGHTS[1], WEIGHTS[0])).astype(int)
 LABELLED = [name for name in PRESETS if name not in ("noise", "fspgd")]
 # The gradient at a value is that of its own pixel times something positive: the sign is exact.
 EXACT = ["fgsm", "pgd", "mi", "ni", "si", "vt", "admix", "segpgd", "cospgd", "js"]
+EXACT += ["flip-mi", "si-random", "us-mm"]
 # These stop at pixels that are fooled: there the optimum is that no other pixel is left.
 MASKED = ["masked-ce", "mask-norm"]
 # These see or smooth beyond a pixel: the optimum but for a band along the border of two labels.
@@ -33,21 +34,32 @@ SHARE = {
     "ds-ni": 0.95,
     "ds-vt": 0.95,
     "ds-tuned": 0.95,
+    **dict.fromkeys(
+        ("di-mi", "rdi-mi", "ti-mi", "di-ti-mi", "ds-flip-mi", "ds-si-mi", "bsr"), 0.95
+    ),
+    **dict.fromkeys(("ssa-through", "sia"), 0.95),
 }
 # Fewer neighbours, copies and pixels of a kernel than the presets', to spare time; the rule stays.
 LIGHTER: dict[str, dict[str, Any]] = {
     "vt": {"variance": {"neighbours": 3}},
     "ds-vt": {"variance": {"neighbours": 3}},
     "ti": {"smoothing": {"kernel": 5}},
+    "ti-mi": {"smoothing": {"kernel": 5}},
+    "di-ti-mi": {"smoothing": {"kernel": 5}},
+    "us-mm": {"transforms": [{"us-mm": {"scales": 2, "masks": 2}}]},
+    "sia": {"transforms": [{"sia": {"copies": 4}}]},
+    "bsr": {"transforms": [{"bsr": {"copies": 6}}]},
+    "ssa-through": {"transforms": [{"ssa": {"copies": 6}}]},
     "ds-ti": {"smoothing": {"kernel": 5}},
-    "ssa": {"transforms": [{"ssa": {"copies": 6}}]},
+    "ssa": {"transforms": [{"ssa": {"copies": 6, "gradient": "at"}}]},
     "si": {"transforms": [{"si": {"copies": 3}}]},
     "admix": {"transforms": [{"admix": {"copies": 2}}, {"si": {"copies": 2}}]},
 }
 # The share of the best gain in loss that is reached on the quadratic toy, where not 0.97: fgsm's
 # one step flies past the best colour, a darker image has another best colour, a resized one mixes
-# pixels.
+# pixels. Under momentum a dark image that is alone in its step weighs as much as any.
 GAIN = {"fgsm": 0.85, "si": 0.75, "admix": 0.85, **dict.fromkeys(SHARE, 0.85)}
+GAIN |= {"si-random": 0.2, "us-mm": 0.3, "ds-si-mi": 0.3}
 SHAPES = [(1, (24, 40)), (3, (21, 52)), (8, (16, 48))]
 
 

@@ -19,15 +19,29 @@ STAGED = toy("staged")
 SHORT: dict[str, dict[str, Any]] = {
     "vt": {"variance": {"neighbours": 2}},
     "ds-vt": {"variance": {"neighbours": 2}},
-    "ssa": {"transforms": [{"ssa": {"copies": 2}}]},
+    "ssa": {"transforms": [{"ssa": {"copies": 2, "gradient": "at"}}]},
     "si": {"transforms": [{"si": {"copies": 2}}]},
     "admix": {"transforms": [{"admix": {"copies": 2}}, {"si": {"copies": 2}}]},
+    "ssa-through": {"transforms": [{"ssa": {"copies": 2, "gradient": "through"}}]},
+    "us-mm": {"transforms": [{"us-mm": {"scales": 2, "masks": 1}}]},
+    "sia": {"transforms": [{"sia": {"copies": 2}}]},
+    "bsr": {"transforms": [{"bsr": {"copies": 2}}]},
     "fspgd": {"layer": "backbone"},
     "fgsm": {},
     "noise": {},
 }
 RANDOM = ["noise", "di", "rdi", "vt", "admix", "ssa", "ds", "ds-mi", "ds-ti", "ds-ni", "ds-vt"]
-RANDOM += ["ds-tuned"]
+RANDOM += [
+    "ds-tuned",
+    "di-mi",
+    "rdi-mi",
+    "di-ti-mi",
+    "flip-mi",
+    "si-random",
+    "us-mm",
+    "ssa-through",
+]
+RANDOM += ["sia", "bsr", "ds-flip-mi", "ds-si-mi"]
 
 
 def short(name: str) -> AttackSpec:
@@ -78,19 +92,27 @@ def test_presets_have_the_fields_of_their_papers() -> None:
     assert (read("noise").steps, read("noise").start) == (0, "uniform")
     assert (read("pgd").momentum, read("pgd").transforms, read("pgd").start) == (None, (), "clean")
     momentum = {"mi", "ni", "si", "vt", "admix", "ssa", "ds-mi", "ds-ni", "ds-vt"}
+    momentum |= {"di-mi", "rdi-mi", "ti-mi", "di-ti-mi", "flip-mi", "si-random", "us-mm", "sia"}
+    momentum |= {"ssa-through", "bsr", "ds-flip-mi", "ds-si-mi"}
     assert {n for n in PRESETS if read(n).momentum} == momentum | {"ds-tuned"}
     assert all(read(n).momentum.mu == 1 for n in momentum)  # type: ignore[union-attr]
     assert {n for n in momentum if read(n).momentum.nesterov} == {"ni", "ds-ni"}  # type: ignore[union-attr]
     assert {n for n in PRESETS if read(n).variance} == {"vt", "ds-vt"}
-    assert {n for n in PRESETS if read(n).smoothing} == {"ti", "ds-ti", "ds-tuned"}
+    assert {n for n in PRESETS if read(n).smoothing} == {
+        "ti",
+        "ds-ti",
+        "ds-tuned",
+        "ti-mi",
+        "di-ti-mi",
+    }
     scaled = {n for n in PRESETS if DynamicScaling() in read(n).transforms}
-    assert scaled == {"ds", "ds-mi", "ds-ti", "ds-ni", "ds-vt"}
+    assert scaled == {"ds", "ds-mi", "ds-ti", "ds-ni", "ds-vt", "ds-flip-mi", "ds-si-mi"}
     assert read("ds-tuned").transforms == (
         DynamicScaling(low=0.518, width=0.489, law="discrete", levels=8),
     )
     kinds = {n: [t.kind for t in read(n).transforms] for n in PRESETS}
     assert kinds["admix"] == ["admix", "si"]
-    for kind in ("di", "rdi", "si", "ssa"):
+    for kind in ("di", "rdi", "si", "ssa", "us-mm", "sia", "bsr"):
         assert kinds[kind] == [kind]
     assert {kind for found in kinds.values() for kind in found} <= set(TRANSFORMS)
     losses = {n: read(n).loss for n in PRESETS if read(n).loss != "cross-entropy"}
@@ -114,6 +136,19 @@ def test_defaults_are_the_papers() -> None:
     assert read("si").transforms[0].copies == 5
     ssa, admix = read("ssa").transforms[0], read("admix").transforms[0]
     assert (ssa.copies, ssa.sigma, ssa.rho) == (20, 16 / 255, 0.5)  # type: ignore[union-attr]
+    assert ssa.gradient == "at"  # type: ignore[union-attr]
+    assert read("ssa-through").transforms[0].gradient == "through"  # type: ignore[union-attr]
+    for name in ("sia", "bsr"):
+        blocks = read(name).transforms[0]
+        assert (blocks.copies, blocks.blocks) == (20, 3)  # type: ignore[union-attr]
+    mixed = read("us-mm").transforms[0]
+    assert (mixed.scales, mixed.masks, mixed.low, mixed.width, mixed.strength) == (  # type: ignore[union-attr]
+        5,
+        3,
+        0.1,
+        0.65,
+        0.5,
+    )
     assert (admix.copies, admix.strength) == (3, 0.2)  # type: ignore[union-attr]
 
 
@@ -132,7 +167,7 @@ def test_every_preset_runs_and_its_batches_change_no_bit(name: str) -> None:
     for micro_batch in (1, 2):
         apart = make(STAGED, rule, micro_batch=micro_batch)
         assert np.array_equal(apart.images, together.images)
-    if name != "admix":
+    if name not in ("admix", "us-mm"):
         alone = make(STAGED, rule, chosen=[2], micro_batch=1)
         assert np.array_equal(alone.images[:, 0], together.images[:, 2])
 

@@ -18,6 +18,7 @@ from segtransfer.tasks.attacks.components import (
     Target,
     Variance,
 )
+from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
@@ -56,6 +57,7 @@ CASES: dict[type[Any], dict[str, Case]] = {
         "label_version": ({"transforms": ["ds"]}, {"label_version": "labels"}),
         "loss": ({}, {"loss": "masked-cross-entropy"}),
         "layer": ({"loss": "fspgd", "layer": "backbone"}, {"layer": "head"}),
+        "gradient": ({}, {"gradient": "tests.tasks.attacks.own_rules:Around"}),
         "momentum": ({}, {"momentum": None}),
         "variance": ({}, {"variance": {"neighbours": 2}}),
         "smoothing": ({}, {"smoothing": "ti"}),
@@ -122,7 +124,30 @@ CASES: dict[type[Any], dict[str, Case]] = {
         "high": within("rdi", {}, {"high": 1.5}),
         "probability": within("rdi", {"high": 1.5}, {"probability": 0.4}),
     },
-    TRANSFORMS["si"]: {"copies": within("si", {"copies": 2}, {"copies": 4})},
+    TRANSFORMS["si"]: {
+        "copies": within("si", {"copies": 2}, {"copies": 4}),
+        "law": within("si", {"copies": 2}, {"law": "powers"}),
+        "levels": within("si", {"copies": 2, "law": "powers"}, {"levels": 9}),
+        "low": within("si", {"law": "uniform"}, {"low": 0.5}),
+        "width": within("si", {"law": "uniform"}, {"width": 0.5}),
+    },
+    TRANSFORMS["flip"]: {"probability": within("flip", {}, {"probability": 1})},
+    TRANSFORMS["us-mm"]: {
+        "scales": within("us-mm", {"masks": 1}, {"scales": 2}),
+        "masks": within("us-mm", {"masks": 1}, {"masks": 2}),
+        "low": within("us-mm", {"masks": 1}, {"low": 0.5}),
+        "width": within("us-mm", {"masks": 1}, {"width": 0.9}),
+        "strength": within("us-mm", {"masks": 1}, {"strength": 1}),
+    },
+    TRANSFORMS["sia"]: {
+        "copies": within("sia", {"copies": 1}, {"copies": 2}),
+        "blocks": within("sia", {"copies": 1}, {"blocks": 2}),
+    },
+    TRANSFORMS["bsr"]: {
+        "copies": within("bsr", {"copies": 1}, {"copies": 2}),
+        "blocks": within("bsr", {"copies": 1}, {"blocks": 2}),
+        "degrees": within("bsr", {"copies": 1}, {"degrees": 90}),
+    },
     TRANSFORMS["admix"]: {
         "copies": within("admix", {"copies": 1}, {"copies": 2}),
         "strength": within("admix", {"copies": 1}, {"strength": 0.8}),
@@ -131,6 +156,7 @@ CASES: dict[type[Any], dict[str, Case]] = {
         "copies": within("ssa", {"copies": 1}, {"copies": 2}),
         "sigma": within("ssa", {"copies": 1}, {"sigma": 0.2}),
         "rho": within("ssa", {"copies": 1}, {"rho": 0.1}),
+        "gradient": within("ssa", {"copies": 1}, {"gradient": "at"}),
     },
 }
 # For people, or where something lies: what lies there counts by its sha256, tested apart.
@@ -163,7 +189,7 @@ def test_a_field_of_the_identity_changes_the_result(
 
 def test_every_field_of_every_part_has_a_case() -> None:
     parts = {AttackSpec, Momentum, Variance, Smoothing, Target, Region, Budget}
-    assert set(CASES) == parts | set(TRANSFORMS.values())
+    assert set(CASES) == parts | set(TRANSFORMS.values()) | set(GRADIENTS.values())
     for model, cases in CASES.items():
         changeable = {
             name
@@ -172,7 +198,7 @@ def test_every_field_of_every_part_has_a_case() -> None:
             if not (name == "kind" and len(get_args(field.annotation)) == 1)
         }
         assert set(cases) | ELSEWHERE.get(model, set()) == changeable, model.__name__
-    assert set(read().identity()) == set(AttackSpec.model_fields) - {"name", "files"}
+    assert set(read().identity()) | {"gradient"} == set(AttackSpec.model_fields) - {"name", "files"}
 
 
 def test_every_loss_and_every_value_of_a_choice_differ() -> None:
@@ -182,6 +208,8 @@ def test_every_loss_and_every_value_of_a_choice_differ() -> None:
         + [{"loss": "mask-norm"}, {"loss": "fspgd", "layer": "backbone"}],
         [{"transforms": [{"ds": {"law": n}}]} for n in ("uniform", "log-uniform", "discrete")],
         [{"transforms": [{"ds": {"handling": n}}]} for n in ("whole", "native", "back")],
+        [{"transforms": [{"si": {"law": n}}]} for n in ("all", "powers", "uniform")],
+        [{"transforms": [{"ssa": {"gradient": n}}]} for n in ("through", "at")],
         [{"scores": [n]} for n in ("raw", "eps*sign", "equal-rms")],
         [{"transforms": [kind]} for kind in TRANSFORMS],
     ]
@@ -191,7 +219,7 @@ def test_every_loss_and_every_value_of_a_choice_differ() -> None:
 
 
 def test_prob_is_short_for_probability_in_every_transform_that_has_one() -> None:
-    for kind in ("ds", "di", "rdi"):
+    for kind in ("ds", "di", "rdi", "flip"):
         short, full = ({"transforms": [{kind: {name: 0.7}}]} for name in ("prob", "probability"))
         assert read(short) == read(full) != read({"transforms": [kind]})
         assert read(short).identity() == read(full).identity()

@@ -1,0 +1,1 @@
+"""Gradient rules: what takes the place of the loss's gradient in a step."""
