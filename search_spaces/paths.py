@@ -8,8 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Momentum, Smoothing, Variance, read_smoothing
-from segtransfer.tasks.attacks.resolve import TRANSFORM_CHAIN
-from segtransfer.tasks.attacks.spec import AttackSpec, fields_of_preset
+from segtransfer.tasks.attacks.resolve import TRANSFORM_CHAIN, fields_of_preset
+from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.schema import Frozen
 from segtransfer.tasks.spec_errors import sentences, validated

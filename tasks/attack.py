@@ -10,7 +10,7 @@ import torch
 from segtransfer.errors import SegtransferError
 from segtransfer.tasks.ae_files import read_files
 from segtransfer.tasks.appearance import appearance
-from segtransfer.tasks.attacks import loop
+from segtransfer.tasks.attacks import strongest
 from segtransfer.tasks.attacks.context import ShardImages
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.batching import fitting_memory, in_micro_batches, upload
@@ -109,7 +109,7 @@ def _make(
 
     def make(part: slice) -> tuple[np.ndarray, dict[str, Any]]:
         clean, names = shard.images[part], image_ids[part]
-        iterates, health = loop.run(
+        iterates, health = strongest.run(
             model,
             spec,
             clean,

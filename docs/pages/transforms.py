@@ -38,7 +38,7 @@ def _section(name: str, spec: type[TransformSpec]) -> str:
         f"area: {made.relative_cost:.3g}",
         "random" if made.draws else "the same at every step",
         *(["moves content"] if spec.moves else []),
-        *(["mixes images, so it precedes transforms that move content"] if spec.mixes else []),
+        *(["mixes images, so it precedes moving transforms"] if spec.mixes else []),
     ]
     listed = fields_table(spec, {"properties": fields}, links=False) if fields else ""
     return f"## {name}\n\n{wrapped(text_of(spec))}\n\n{wrapped('; '.join(facts))}.\n\n{listed}"

@@ -90,11 +90,14 @@ class ManifestAttack(_StoredPart):
     files: Any
     target: Any
     region: Any
+    loop: dict[str, Any] | None = None
+    worst_of: list[dict[str, Any]] = []
 
     @model_validator(mode="after")
     def _known_parts(self) -> "ManifestAttack":
-        parts: list[tuple[dict[str, Any], Registry[Any], type[ForeignSpec]]]
-        parts = [(transform, TRANSFORMS, ForeignTransform) for transform in self.transforms]
+        parts: list[tuple[dict[str, Any], Registry[Any], type[ForeignSpec]]] = [
+            (transform, TRANSFORMS, ForeignTransform) for transform in self.transforms
+        ]
         if self.gradient is not None:
             parts.append((self.gradient, GRADIENTS, ForeignGradientRule))
         for part, registry, foreign in parts:

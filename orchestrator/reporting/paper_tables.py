@@ -19,6 +19,7 @@ from segtransfer.reporting.comparison_layout import (
 from segtransfer.reporting.paper import MISSING, PaperCell, PaperRow, PaperTable
 from segtransfer.reporting.shading import shading_of
 from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results.denominators import denominators
 from segtransfer.results.text import number, signed_number, unit
 from segtransfer.results.views import (
     MatrixCell,
@@ -42,6 +43,10 @@ COLUMN_HEADS = {
     "cross_backbone": "other backbone",
 }
 WHITE_BOX = "* white-box."
+NORM_NOTE = (
+    "Norm: median over images of the L-infinity norm at 99 % fooled pixels of the source, in 8-bit "
+    "levels, infinite if not reached; reached: the share of images, percent."
+)
 
 
 def checked(results: Results, attack: str | None, metric: str) -> None:
@@ -143,7 +148,7 @@ def matrix_table(results: Results, attack: str, metric: str, *, intervals: bool)
         caption=f"{attack} ({view.settings}): {_metric_words(metric)} on {images_of(results)}.",
         head=("source", *view.targets, *(COLUMN_HEADS[group] for group in pairs)),
         sections=tuple(section for section in sections if section),
-        notes=_matrix_notes(results, view, sample),
+        notes=(*_matrix_notes(results, view, sample), *_ratio_notes(results, metric, [attack])),
         shading=shading_of(results, metric),
     )
 
@@ -222,26 +227,35 @@ def leaderboard(results: Results, metric: str) -> PaperTable:
         ]
         more = (f"{view.rms:.2f}", f"{view.forward_equivalents:.1f}")
         numbers = [PaperCell(text if view.stored else MISSING) for text in more]
-        return PaperRow(attack, (*means, *numbers))
+        norms = [PaperCell(_norm(value)) for value in (view.norm, view.reached)]
+        return PaperRow(attack, (*means, *(norms if seeks else ()), *numbers))
 
+    seeks = any(not math.isnan(attack_summary(results, attack).norm) for attack in attacks)
+    heads = (*(("norm", "reached") if seeks else ()), "RMS", "cost")
     top: list[PaperRow] = []
     if METRICS.find(metric).of_margins is not None:
         clean = results.clean(metric)
         means = [float(np.mean([clean[t] for _, t in members])) for members in pairs.values()]
         shown = [PaperCell(_number(value), value=value) for value in means]
-        top = [PaperRow("clean", (*shown, PaperCell(), PaperCell()))]
+        top = [PaperRow("clean", (*shown, *(PaperCell() for _ in heads)))]
     notes = ["± half of the 95 % interval."]
     if baseline is not None:
         notes.append(f"Bold: the difference to {baseline} is beyond noise.")
+    notes += [NORM_NOTE] if seeks else []
     notes.append("RMS of the perturbation in 8-bit levels; cost in forward equivalents per image.")
     return PaperTable(
         label=results.name,
         caption=f"{results.name}: mean {_metric_words(metric)} on {images_of(results)}.",
-        head=("attack", *(COLUMN_HEADS[group] for group in pairs), "RMS", "cost"),
+        head=("attack", *(COLUMN_HEADS[group] for group in pairs), *heads),
         sections=tuple(tuple(part) for part in (top, [row(a) for a in attacks]) if part),
-        notes=(*notes, *sample.notes),
+        notes=(*notes, *_ratio_notes(results, metric, attacks), *sample.notes),
         shading=shading_of(results, metric),
     )
+
+
+def _ratio_notes(results: Results, metric: str, attacks: Sequence[str]) -> list[str]:
+    """Return which white-box attacks divide the ratios shown; nothing for other metrics."""
+    return denominators(results, attacks) if metric == "ratio" else []
 
 
 def comparison_tables(comparison: Comparison) -> list[PaperTable]:
@@ -332,6 +346,11 @@ def width_of(interval: Interval, digits: int) -> str:
     """
     half = (interval.high - interval.low) / 2
     return "" if math.isnan(half) else f"{half:.{digits}f}"
+
+
+def _norm(value: float) -> str:
+    """Return a norm or a share as text; a dash for an attack without one."""
+    return MISSING if math.isnan(value) else "∞" if math.isinf(value) else f"{value:.1f}"
 
 
 def _number(value: float) -> str:

@@ -1,7 +1,5 @@
 """The results of an experiment: transfer matrices, headline means, cost and perturbation."""
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +13,8 @@ from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVa
 from segtransfer.experiment.task import CLEAN, Cell, MatrixIndex
 from segtransfer.results.attack_statistics import add_looks, cost_of, perturbation_of, spectra_of
 from segtransfer.results.cells import cells_of
+from segtransfer.results.digest import digest_of
+from segtransfer.results.norms import norms_of
 from segtransfer.results.pairs import PAIR_GROUPS, pair_group
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.warnings import ResultWarning, warnings_of
@@ -90,7 +90,7 @@ class Results(Drawn):
     @cached_property
     def digest(self) -> str:
         """Return the sha256 of the identity, the counts, the attacks' reports and the warnings."""
-        return _digest(self)
+        return digest_of(self.identity, self.counts, self.attack_reports, self.warnings)
 
     @cached_property
     def warnings(self) -> tuple[ResultWarning, ...]:
@@ -321,6 +321,20 @@ class Results(Drawn):
         """
         return spectra_of({a: (self.attack_reports[a], v.made) for a, v in self.variants.items()})
 
+    def norms(self, attack: str) -> pd.DataFrame:
+        """Return the L-infinity norm at which an attack fools 99 % of its source's pixels.
+
+        Args:
+            attack: The name of an attack's variant; KeyError if unknown.
+
+        Returns:
+            A float frame with a row per image and a column per source: the norm of the stored
+            perturbation in 8-bit levels, infinite if less than 99 % of the labelled pixels are
+            wrong on the source. NaN for a source that is no target, for an image without labelled
+            pixels, for a targeted attack and for missing results.
+        """
+        return norms_of(self, attack)
+
     def cost(self, attack: str) -> pd.Series:
         """Return the cost of an attack over all sources and images.
 
@@ -366,17 +380,3 @@ def _ratios(results: Results, attack: str) -> pd.DataFrame:
         most.append(_percent(results, (CLEAN, None, target), "miou") - miou)
     scale = pd.Series(most, index=results.targets)
     return 100 * drops / scale.where(scale != 0)
-
-
-def _digest(results: Results) -> str:
-    digest = hashlib.sha256(results.identity.encode())
-    for cell in sorted(results.counts, key=str):
-        digest.update(repr(cell).encode())
-        digest.update(results.counts[cell].tobytes())
-    for attack, reports in results.attack_reports.items():
-        for source, report in reports:
-            digest.update(repr((attack, source)).encode())
-            digest.update(json.dumps(report, sort_keys=True).encode())
-    for warning in results.warnings:
-        digest.update(repr(warning).encode())
-    return digest.hexdigest()

@@ -5,6 +5,7 @@ from typing import Any
 
 from segtransfer.results import Results
 from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS
+from segtransfer.tasks.attacks.loops.spec import LOOPS
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.registry import Registry
 from segtransfer.tasks.schema import strength_text
@@ -124,7 +125,12 @@ def attack_in_words(results: Results, attack: str) -> str:
         count = f"{spec.steps} {'step' if spec.steps == 1 else 'steps'}"
         if spec.budget:
             count = f"{spec.budget.forward_equivalents:g} forward equivalents, about {count}"
-        parts.append(f"{count} of {strength_text(spec.step_size)}")
+        own_sizes = not spec.step_size and (spec.loop or spec.worst_of)
+        parts.append(count if own_sizes else f"{count} of {strength_text(spec.step_size)}")
+    if spec.worst_of:
+        parts.append("per image the strongest of " + " and ".join(m["name"] for m in spec.worst_of))
+    if spec.loop:
+        parts.append(f"loop {describe_part(spec.loop, LOOPS)}")
     parts += [describe_transform(transform) for transform in spec.transforms]
     if spec.label_version != "logits":
         parts.append("labels follow the image")

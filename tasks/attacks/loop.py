@@ -1,12 +1,13 @@
 """The attack loop, from the start to the projection, as plain functions."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.attacks.begin import begin_run
 from segtransfer.tasks.attacks.context import (
     AttackContext,
     ShardImages,
@@ -14,12 +15,15 @@ from segtransfer.tasks.attacks.context import (
     bounds,
     make_context,
 )
-from segtransfer.tasks.attacks.gradient_rules.base import Gradient, GradientStep
+from segtransfer.tasks.attacks.gradient_rules.base import Gradient
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
+from segtransfer.tasks.attacks.loops.attempt import Attempt
 from segtransfer.tasks.attacks.losses import LossContext, fooled, mean_labelled
+from segtransfer.tasks.attacks.resolve import later_step_cost
+from segtransfer.tasks.attacks.rule_step import make_step
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
-from segtransfer.tasks.attacks.transforms.views import View, resize_labels
+from segtransfer.tasks.attacks.transforms.views import resize_labels
 from segtransfer.tasks.models.base import Segmenter
 
 
@@ -39,21 +43,6 @@ class Health:
     zero_gradients: list[list[float]]
     ratios: list[list[float]]
     pixels: list[int]
-
-
-@dataclass
-class _Attempt:
-    """A run from a single start: iterates, their cost, and the health as tensors.
-
-    ``not_a_number`` tells per step and image whether any value was NaN.
-    """
-
-    iterates: list[torch.Tensor] = field(default_factory=list)
-    pixels: list[int] = field(default_factory=list)
-    losses: list[torch.Tensor] = field(default_factory=list)
-    zero_gradients: list[torch.Tensor] = field(default_factory=list)
-    not_a_number: list[torch.Tensor] = field(default_factory=list)
-    ratios: list[list[float]] = field(default_factory=list)
 
 
 def run(
@@ -101,10 +90,7 @@ def run(
     context = make_context(
         model, spec, images, labels, image_ids, seed=seed, group=group, shard=shard
     )
-    attempts = [_run_attempt(context, restart, poll) for restart in range(spec.restarts)]
-    for attempt in attempts:
-        _check_numbers(context, attempt)
-    return _select_best(context, attempts)
+    return _select_best(context, _attempts(context, poll))
 
 
 def start(
@@ -142,10 +128,21 @@ def start(
     return torch.minimum(torch.maximum(images + spec.eps * noise, lower), upper)
 
 
-def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None]) -> _Attempt:
+def _attempts(context: AttackContext, poll: Callable[[], None]) -> list[Attempt]:
+    """Return a checked run per restart, by the spec's loop or by sign steps."""
+    make = context.spec.loop.run if context.spec.loop else _run_attempt
+    restarts = range(context.spec.restarts)
+    attempts = [make(replace(context, memories={}), restart, poll) for restart in restarts]
+    for attempt in attempts:
+        _check_numbers(context, attempt)
+    return attempts
+
+
+def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None]) -> Attempt:
     """Run all steps from the start of a restart."""
-    spec, attempt, before = context.spec, _Attempt(), context.model.cost.pixels
+    spec, attempt, before = context.spec, Attempt(), context.model.cost.pixels
     random = StepRandom(context.seed, context.group, 0, context.image_ids, restart=restart)
+    context = begin_run(context, random, lambda first: _run_attempt(first, restart, poll))
     x = start(context.clean, spec, random, context.lower, context.upper, context.region)
     momentum: torch.Tensor | None = None
     variance: torch.Tensor | None = None
@@ -193,40 +190,17 @@ def _gradient(
     memory: dict[str, Any],
 ) -> Gradient:
     """Return the gradient of a step at ``x``: the loss's, or that of the spec's rule."""
-    spec, drawn = context.spec, random
+    spec = context.spec
     if spec.gradient is None:
         return loss_gradient(context, x, random, loss_context)
-
-    def gradient_at(
-        point: torch.Tensor,
-        *,
-        random: StepRandom | None = None,
-        members: Sequence[int] | None = None,
-        first: Callable[[torch.Tensor], View] | None = None,
-    ) -> Gradient:
-        return loss_gradient(context, point, random or drawn, loss_context, members, first)
 
     def move(point: torch.Tensor, direction: torch.Tensor, step_size: float) -> torch.Tensor:
         return take_step(context, point, direction, step_size=step_size)
 
-    return spec.gradient.gradient(
-        GradientStep(
-            x=x,
-            clean=context.clean,
-            number=loss_context.step,
-            steps=loss_context.steps,
-            eps=spec.eps,
-            step_size=spec.step_size,
-            model=context.model,
-            random=random,
-            gradient_at=gradient_at,
-            move=move,
-            memory=memory,
-        )
-    )
+    return spec.gradient.gradient(make_step(context, x, random, loss_context, memory, move))
 
 
-def _check_numbers(context: AttackContext, attempt: _Attempt) -> None:
+def _check_numbers(context: AttackContext, attempt: Attempt) -> None:
     """Raise InputError for the first NaN of a step, or the first user's loss that is not finite."""
     positions = torch.stack(attempt.not_a_number).nonzero().tolist()
     if positions:
@@ -255,7 +229,8 @@ def _is_step_due(context: AttackContext, step: int, pixels: int) -> bool:
         return step < spec.steps_taken
     native = len(context.clean) * model.pixels_seen(*context.clean.shape[-2:])
     share = spec.budget.forward_equivalents / spec.restarts - (spec.restarts > 1)
-    return step == 0 or pixels / native + spec.step_cost / 2 <= share
+    cost = later_step_cost(spec, len(model.all_members()))
+    return step == 0 or pixels / native + cost / 2 <= share
 
 
 def look_ahead(x: torch.Tensor, momentum: torch.Tensor | None, spec: AttackSpec) -> torch.Tensor:
@@ -356,13 +331,13 @@ def root_mean_square(values: torch.Tensor) -> torch.Tensor:
 
 
 def _select_best(
-    context: AttackContext, attempts: list[_Attempt]
+    context: AttackContext, attempts: list[Attempt]
 ) -> tuple[list[torch.Tensor], Health]:
     """Select per image the attempt with most pixels fooled at its end; the first of equals."""
     if len(attempts) == 1:
         choice = torch.zeros(len(context.clean), dtype=torch.long)
     else:
-        shares = [_fooled_share(context, attempt.iterates[-1]) for attempt in attempts]
+        shares = [fooled_share(context, attempt.iterates[-1]) for attempt in attempts]
         choice = torch.stack(shares).max(0).indices.cpu()
     rows = torch.arange(len(choice))
 
@@ -387,8 +362,16 @@ def _select_best(
 
 
 @torch.no_grad()
-def _fooled_share(context: AttackContext, images: torch.Tensor) -> torch.Tensor:
-    """Return the share of labelled pixels fooled, N numbers in [0, 1]."""
+def fooled_share(context: AttackContext, images: torch.Tensor) -> torch.Tensor:
+    """Return the share of labelled pixels fooled on the source.
+
+    Args:
+        context: The source, the labels and the direction of the attack.
+        images: float N x 3 x H x W in [0, 1].
+
+    Returns:
+        N numbers in [0, 1].
+    """
     loss_context = LossContext(0, 0, context.spec.target is not None)
     size = context.labels.shape[-2], context.labels.shape[-1]
     logits = context.model.at(context.model(images), size)

@@ -26,17 +26,22 @@ from segtransfer.tasks.attacks.components import (
 )
 from segtransfer.tasks.attacks.file_hash import with_hash
 from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule
+from segtransfer.tasks.attacks.loops.spec import Loop, with_preset
 from segtransfer.tasks.attacks.losses import is_feature_loss
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
     DEFAULTS,
+    fields_of_preset,
+    later_step_cost,
+    misfit_of_loss,
+    preparation_cost,
     read_loss,
-    step_cost,
     with_loss,
     with_step_size,
     with_steps,
 )
 from segtransfer.tasks.attacks.transforms import Transform
+from segtransfer.tasks.attacks.worst_of import check_members, members_cost, with_members
 from segtransfer.tasks.json_schema import NAMED_ENTRY, NULL, NUMBER, TEXT, JsonSchema, described
 from segtransfer.tasks.registry import EntrySpec
 from segtransfer.tasks.schema import (
@@ -119,6 +124,10 @@ class AttackSpec(Frozen):
         files: A folder of AEs made elsewhere, a PNG per image named by the image's id, in place of
             an attack. A path, relative to the spec's file. Default none.
         files_sha256: The sha256 of ``files``, filled in when the spec is read; leave it out.
+        loop: The loop in place of sign steps, for example ``apgd``; ``steps`` counts its
+            iterations. Default none.
+        worst_of: Attacks of which the strongest is kept per image, by the source's scores alone;
+            they share eps, norm, region, target and budget. Default none.
     """
 
     name: Name
@@ -149,6 +158,8 @@ class AttackSpec(Frozen):
     equal_rms: Annotated[Number, Field(gt=0, le=1)] = 0.75
     files: AnyPath | None = None
     files_sha256: FilledIn = None
+    loop: Loop | None = added_later(None)
+    worst_of: Annotated[tuple["AttackSpec", ...], Field(max_length=32)] = added_later(())
 
     @model_validator(mode="before")
     @classmethod
@@ -171,7 +182,12 @@ class AttackSpec(Frozen):
                 return {"name": "unknown", **data}  # unknown_key reports the preset
             del data["preset"]
             name, fields = preset.rpartition(":")[2], fields_of_preset(preset, data.get("budget"))
-            data = {"name": name, **fields, **data}
+            fields = {"name": name, **fields}
+        else:
+            fields = {}
+        data = with_preset(data, fields)
+        if data.get("worst_of"):
+            return with_members(data, lambda raw: cls.model_validate(raw, context=info.context))
         if data.get("files") is not None:
             data = {"steps": 0, "step_size": 0.0, **data}
         data = with_loss(with_hash(data, info, "files", "files_sha256", "folder"))
@@ -243,17 +259,11 @@ class AttackSpec(Frozen):
         kinds = [transform.kind for transform in self.transforms]
         typed = [_typed(transform) for transform in self.transforms]
         mixing = next((place for place, part in enumerate(typed) if part and part.mixes), 0)
+        moves = any(part and (part.moves or part.resizes) for part in typed)
+        moves = moves or any(rule and (rule.views or rule.for_ensembles) for rule in self._rule)
+        wrong_loss = misfit_of_loss(self, moves)
         for wrong, message in (
-            (
-                self.layer and not self.reads_features,
-                f"layer is for feature losses such as fspgd, and loss '{self.loss}' reads logits; "
-                "leave layer out",
-            ),
-            (
-                self.target and self.reads_features,
-                f"loss '{self.loss}' reads no labels, so a target has no effect; leave target out, "
-                "or give a loss of logits",
-            ),
+            (wrong_loss, wrong_loss),
             (
                 self.restarts > 1
                 and self.start == "clean"
@@ -286,6 +296,10 @@ class AttackSpec(Frozen):
         ):
             if wrong:
                 raise PydanticCustomError("attack", "{message}", {"message": message})
+        if self.loop is not None:
+            self.loop.check(self)
+        if self.worst_of:
+            check_members(self)
         return self
 
     @property
@@ -296,19 +310,30 @@ class AttackSpec(Frozen):
     @property
     def _only_starts(self) -> bool:
         """Tell whether the attack is a random start, without fields of a step."""
-        steps = (self.gradient, self.momentum, self.variance, self.smoothing)
+        steps = (self.gradient, self.momentum, self.variance, self.smoothing, self.loop)
         parts = (*steps, self.target, self.layer)
         return self.start == "uniform" and not self.transforms and not any(parts)
+
+    @property
+    def own_sizes(self) -> bool:
+        """Tell whether a loop or the members of ``worst_of`` set the lengths of steps."""
+        return not self.step_size and bool(self.loop or self.worst_of)
 
     @property
     def step_cost(self) -> float:
         """Return the mean cost of a step, in forwards at native size.
 
         Returns:
-            Copies times relative area times (gradients of the rule + neighbours); 1.0 for PGD.
+            Copies times relative area times (gradients of the rule + neighbours), and the step's
+            share of the cost before the first step; 1.0 for PGD. For a loop, the mean over its
+            iterations of all costs of a run; for ``worst_of``, over all its steps.
         """
-        reads_clean = self.reads_features
-        return step_cost(self.transforms, self.variance, self.gradient, reads_clean=reads_clean)
+        if self.worst_of:
+            return members_cost(self) / self.steps
+        steps = max(self.steps_taken, 1)
+        cost = later_step_cost(self)
+        cost = self.loop.step_cost(cost, steps) if self.loop else cost
+        return cost + preparation_cost(self) / steps
 
     @property
     def reads_features(self) -> bool:
@@ -347,6 +372,8 @@ class AttackSpec(Frozen):
             del content["target"]["label_map"]
         if content["region"] is not None:
             del content["region"]["mask"]
+        if self.worst_of:
+            content["worst_of"] = [member.identity() for member in self.worst_of]
         return content
 
 
@@ -356,40 +383,3 @@ def _typed(part: EntrySpec) -> Any:
         return part.typed()
     except InputError:
         return None
-
-
-def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
-    """Return the fields of a preset.
-
-    Args:
-        preset: The name of the preset.
-        budget: The raw budget, or None. Under a budget ``steps`` is left out, and the step size is
-            at least eps/steps, so that few steps reach the bound, too.
-
-    Returns:
-        The raw fields, as YAML has them.
-
-    Raises:
-        PydanticCustomError: If the preset is unknown or names another preset, or if there is a
-            budget and the preset has 0 steps or a single step.
-    """
-    try:
-        fields = dict(PRESETS.find(preset).fields)
-    except InputError as error:
-        raise PydanticCustomError("preset", "{error}", {"error": str(error)}) from None
-    if "preset" in fields:
-        raise PydanticCustomError(
-            "preset",
-            "preset '{preset}' names preset '{other}'; give its fields instead",
-            {"preset": preset, "other": str(fields["preset"])},
-        )
-    if budget is None:
-        return fields
-    if fields.get("steps") in (0, 1):
-        raise PydanticCustomError(
-            "budget",
-            "preset '{preset}' always has steps: {steps}; leave the budget out",
-            {"preset": preset, "steps": fields["steps"]},
-        )
-    fields.pop("steps", None)
-    return {**fields, "step_size": "eps/4 at least eps/steps"}

@@ -154,8 +154,8 @@ def fixed_text(value: float, name: str) -> str:
         return "–"
     if math.isinf(value):
         return "∞"
-    digits = {"rms": 2, "mean_abs": 2, "at_bound": 0, "seconds": 0, "ssim": 3}.get(name, 1)
-    return f"{value:,.{digits}f}"
+    digits = {"rms": 2, "mean_abs": 2, "at_bound": 0, "reached": 0, "seconds": 0, "ssim": 3}
+    return f"{value:,.{digits.get(name, 1)}f}"
 
 
 def failure_messages(results: Results) -> list[tuple[str, str]]:

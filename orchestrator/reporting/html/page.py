@@ -15,10 +15,11 @@ from segtransfer.reporting.html.analysis import Analysis, analyse
 from segtransfer.reporting.html.estimates import METRIC_CHOICES, RoundedInterval
 from segtransfer.reporting.html.gallery import draw_gallery
 from segtransfer.reporting.html.spectrum import spectrum_charts
-from segtransfer.reporting.html.tables import FIXED_COLUMNS, class_values
+from segtransfer.reporting.html.tables import class_values, fixed_columns
 from segtransfer.reporting.panels import AMPLIFICATION
 from segtransfer.reporting.shading import Shading, shades, shading_of
 from segtransfer.results import Results
+from segtransfer.results.denominators import denominators
 from segtransfer.results.published import published_line
 from segtransfer.results.text import HEADLINES, NO_PAIR, NOT_MEASURED, row_name, rows
 from segtransfer.results.views import shown_groups
@@ -55,7 +56,7 @@ def draw_page(results: Results) -> str:
     """
     analysis, gallery = analyse(results), draw_gallery(results)
     scales = {metric: shading_of(results, metric) for metric in METRIC_CHOICES}
-    overview = charts.overview_charts(analysis)
+    overview = charts.overview_charts(results, analysis)
     curves = charts.curve_charts(results, analysis)
     spectra = spectrum_charts(results, analysis.main_attacks)
     return (
@@ -66,7 +67,7 @@ def draw_page(results: Results) -> str:
             analysis=analysis,
             miou=analysis.intervals["miou"],
             metrics=METRIC_CHOICES,
-            fixed_columns=FIXED_COLUMNS,
+            fixed_columns=fixed_columns(analysis.summaries),
             groups=[HEADLINES[name] for name in shown_groups(results)],
             transfer_group=HEADLINES[analysis.group],
             overview=overview,
@@ -92,11 +93,12 @@ def _script_data(
     scales: Mapping[str, Shading],
 ) -> dict[str, Any]:
     """Return the JSON that ``page.js`` reads."""
+    divisors = denominators(results, results.attacks)
     return {
         "metrics": {
             name: {
                 "label": metric.label,
-                "meaning": metric.meaning,
+                "meaning": " ".join([metric.meaning, *(divisors if name == "ratio" else ())]),
                 "lower": metric.lower_fools_more,
                 "scale": [scales[name].low, scales[name].high],
             }

@@ -8,7 +8,7 @@ from segtransfer.reporting.html.charts import BLUE, GREY, ORANGE, POINTS, PURPLE
 from segtransfer.results import Results
 from segtransfer.tasks.appearance import SAMPLED
 
-COLOURS = (BLUE, ORANGE, GREY, PURPLE, "#3a9e6e", "#c4578f", "#a88a2b", "#4aa3b5")
+LINES = (BLUE, ORANGE, GREY, PURPLE, "#3a9e6e", "#c4578f", "#a88a2b", "#4aa3b5")
 
 
 def spectrum_charts(results: Results, attacks: Sequence[str]) -> list[Chart]:
@@ -21,7 +21,7 @@ def spectrum_charts(results: Results, attacks: Sequence[str]) -> list[Chart]:
     spectra = results.spectra()
     spectra = spectra[spectra["power"] > 0]  # the axis is logarithmic
     shown = [attack for attack in attacks if (spectra["attack"] == attack).any()]
-    legend = tuple(map(LegendEntry, shown, COLOURS))
+    legend = tuple(map(LegendEntry, shown, LINES))
     if not legend:
         return []
     spectra = spectra[spectra["attack"].isin([entry.label for entry in legend])]
@@ -49,5 +49,5 @@ def spectrum_charts(results: Results, attacks: Sequence[str]) -> list[Chart]:
     chart = chart.add_params(alt.param(name="metric", value="miou"))  # set on every chart
     spec = chart.properties(width="container", height=260, description=title).to_dict()
     spec["datasets"] = {POINTS: data.round(6).to_dict("records")}
-    unit = f"power over that of white noise, first {SAMPLED} images of each shard"
-    return [Chart(title, legend, spec, own_unit=unit)]
+    measure = f"power over that of white noise, first {SAMPLED} images of each shard"
+    return [Chart(title, legend, spec, measure=measure)]

@@ -36,7 +36,7 @@ class _Block:
     amount: float
 
 
-Grid = tuple[tuple[_Block, ...], ...]
+Tiling = tuple[tuple[_Block, ...], ...]
 
 
 @TRANSFORMS.add("sia")
@@ -63,7 +63,11 @@ class StructureInvariance(TransformSpec):
 
     @property
     def views_per_step(self) -> int:
-        """Return the number of copies per step, each a view and a forward."""
+        """Return the number of copies per step, each a view and a forward.
+
+        Returns:
+            ``copies``.
+        """
         return self.copies
 
     def view(self, images: torch.Tensor, context: TransformContext) -> View:
@@ -83,7 +87,7 @@ class StructureInvariance(TransformSpec):
             lambda logits: _tiled(logits, grid, partial(_moved, back=True)),
         )
 
-    def _grid(self, random: StepRandom, height: int, width: int) -> Grid:
+    def _grid(self, random: StepRandom, height: int, width: int) -> Tiling:
         """Draw the blocks and their changes."""
         tops = _cuts(random, "sia row", height, self.blocks)
         lefts = _cuts(random, "sia column", width, self.blocks)
@@ -112,7 +116,7 @@ def _cuts(random: StepRandom, what: str, length: int, count: int) -> list[slice]
 
 
 def _tiled(
-    tensor: torch.Tensor, grid: Grid, change: Callable[[torch.Tensor, _Block], torch.Tensor]
+    tensor: torch.Tensor, grid: Tiling, change: Callable[[torch.Tensor, _Block], torch.Tensor]
 ) -> torch.Tensor:
     """Return a tensor ... x H x W of changed blocks."""
     rows = [
@@ -236,7 +240,11 @@ class BlockShuffle(TransformSpec):
 
     @property
     def views_per_step(self) -> int:
-        """Return the number of copies per step, each a view and a forward."""
+        """Return the number of copies per step, each a view and a forward.
+
+        Returns:
+            ``copies``.
+        """
         return self.copies
 
     def view(self, images: torch.Tensor, context: TransformContext) -> View:
@@ -276,7 +284,7 @@ class BlockShuffle(TransformSpec):
 def _shuffled(random: StepRandom, what: str, length: int, count: int) -> _Shuffled:
     """Draw parts of a length and their order; the longest part takes the rest of the rounding.
 
-    There are at most sqrt(length) parts, so that the rest leaves no part a length below 0.
+    There are at most sqrt(length) parts, because the rest would leave a part a length below 0.
     """
     count = min(count, math.isqrt(length))
     shares = [2 - random.number(f"{what} length {number}") for number in range(count)]

@@ -39,7 +39,11 @@ class IntensityScales(TransformSpec):
 
     @property
     def draws(self) -> bool:  # type: ignore[override]
-        """Tell whether views depend on random numbers: under a random law."""
+        """Tell whether views depend on random numbers.
+
+        Returns:
+            True under a random law.
+        """
         return self.law != "all"
 
     @property
@@ -121,7 +125,7 @@ class UniformScaleMixMask(TransformSpec):
     The gradient is the mean over ``scales`` evenly spaced intensities s and, for each, ``masks``
     draws of x', another image of the shard. As in the code of TransferAttack, the gradient is taken
     at the transformed image, not through the mask. There x' is an iterate of the batch, here a
-    clean image, so that no result depends on its batch. In a shard with a single image x' is x.
+    clean image, because no result depends on its batch. In a shard with a single image x' is x.
 
     Attributes:
         kind: The name, ``us-mm``.
@@ -143,7 +147,11 @@ class UniformScaleMixMask(TransformSpec):
 
     @property
     def views_per_step(self) -> int:
-        """Return the number of copies per step, each a view and a forward: scales times masks."""
+        """Return the number of copies per step, each a view and a forward.
+
+        Returns:
+            ``scales`` times ``masks``.
+        """
         return self.scales * self.masks
 
     def view(self, images: torch.Tensor, context: TransformContext) -> View:

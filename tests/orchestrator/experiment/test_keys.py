@@ -124,6 +124,14 @@ def other_folder(folder: Path) -> str:
     return str(write_images(folder / "other", seed=9, count=5, split="one"))
 
 
+def set_threat(**fields: Any) -> Change:
+    def change(spec: Spec, folder: Path) -> None:
+        spec["threat"] = {"eps": "8/255", "budget": 3, **fields}
+        spec["attacks"] = ["mi", "noise"]
+
+    return change
+
+
 def set_zoo(name: str) -> Change:
     def change(spec: Spec, folder: Path) -> None:
         spec["data"] = {"sample": "camvid", "images": 1, "size": [16, 16]}
@@ -359,7 +367,17 @@ def attack_alternatives() -> dict[str, tuple[Change, Change]]:
         "equal_rms": (attack(scores=["equal-rms"]), attack(scores=["equal-rms"], equal_rms=0.5)),
         "files": (files(), files(name="moved")),
         "files_sha256": (files(), files(name="others", seed=1)),
+        # Each field of each loop: tests/tasks/attacks/loops/test_spec.py.
+        "loop.kind": (attack(**PLAIN, loop="apgd"), attack(**PLAIN, loop="padam", step_size=0)),
+        "worst_of": (worst_of("pgd", "mi"), worst_of("pgd", "ni")),
     }
+
+
+def worst_of(*members: str) -> Change:
+    return set_to("attacks", [{"name": "worst", "worst_of": list(members)}])
+
+
+PLAIN: Spec = {"transforms": [], "momentum": None}  # sign steps alone read these fields
 
 
 def part_of_a_video(pattern: str) -> Change:
@@ -496,6 +514,10 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "models.backbone": (the_base, set_to("models.0.backbone", "resnet")),
     "models.classes": (the_base, set_to("models.0.classes", CLASSES)),
     **{f"attacks.{field}": pair for field, pair in attack_alternatives().items()},
+    # Attacks without a bound and a budget of their own have those of the threat model.
+    "threat.norm": (set_threat(), set_threat(norm="l2")),
+    "threat.eps": (set_threat(), set_threat(eps="4/255")),
+    "threat.budget.forward_equivalents": (set_threat(), set_threat(budget=4)),
     "sources": (the_base, set_to("sources", ["a"])),
     "targets": (the_base, set_to("targets", ["b"])),
     "seed": (the_base, set_to("seed", 1)),
