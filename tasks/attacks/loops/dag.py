@@ -33,8 +33,9 @@ class Dag(LoopSpec):
     The rule is that of adversarial-library, by the authors of ALMA-prox. The original draws the
     adversarial class of a pixel at random instead of taking the nearest, and stops when every pixel
     is fooled. Unlike there, an image stops at the first iterate that fools 99 % of its pixels once
-    rounded to 8 bits, and without such an iterate the result is the iterate with most fooled
-    pixels, not the clean image.
+    rounded to 8 bits, away from the clean image; without such an iterate the result is the iterate
+    with most fooled pixels, not the clean image. An ensemble is attacked through the mean of its
+    members' logits.
 
     Attributes:
         kind: The name, ``dag``.
