@@ -18,7 +18,9 @@ every other kind are named alike, as ``module:attribute``.
 
 Losses: the function type ``Loss``; ``LossContext``, the step and the direction; ``mean_labelled``,
 the mean over labelled pixels; ``fooled``, the mask of pixels already won; ``IGNORE_INDEX``, 255;
-the decorator ``reads_features`` for losses of an intermediate layer; the registry ``LOSSES``.
+the decorator ``reads_features`` for losses of an intermediate layer, ``prepared_by`` for a
+reference computed once per run from a ``Preparation``, ``keeps_memory`` for values kept between
+steps; the registry ``LOSSES``.
 
 Transforms: derive a class from ``TransformSpec`` and define its method ``view``, from images and a
 ``TransformContext`` to a ``View``. Make views with ``resize``, ``window`` and ``then``; round sizes
@@ -60,9 +62,12 @@ from segtransfer.tasks.attacks.losses import (
     Loss,
     LossContext,
     fooled,
+    keeps_memory,
     mean_labelled,
+    prepared_by,
     reads_features,
 )
+from segtransfer.tasks.attacks.preparation import Preparation
 from segtransfer.tasks.attacks.presets import PRESETS, Preset
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import TRANSFORMS, TransformSpec
@@ -108,6 +113,7 @@ __all__ = [
     "LossContext",
     "ModelInfo",
     "Number",
+    "Preparation",
     "Preset",
     "ReaderSpec",
     "Score",
@@ -120,8 +126,10 @@ __all__ = [
     "align",
     "fooled",
     "freeze",
+    "keeps_memory",
     "mean_labelled",
     "palette_for",
+    "prepared_by",
     "read_image",
     "read_index_map",
     "reads_features",

@@ -40,12 +40,13 @@ def suggest(value: str, allowed: Iterable[str]) -> str:
         allowed: The allowed names.
 
     Returns:
-        The words after "unknown kind 'y'; ": "allowed: " with all names, sorted, or, if a name is
-        close, "did you mean 'x'? Allowed: " with all names.
+        The words after "unknown kind 'y'; ": "allowed: " with all names, sorted.
+        A close name is named first: "did you mean 'x'? Allowed: ".
     """
-    names = sorted(allowed)
-    close = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
-    listed = ", ".join(names) if names else "nothing"
+    listed = ", ".join(names := sorted(allowed)) or "nothing"
+    close = difflib.get_close_matches(value, names, n=3, cutoff=0.6)
+    # Swapped letters are likelier than another letter: pdg is pgd, not pgn.
+    close.sort(key=lambda name: -difflib.SequenceMatcher(None, name, value).quick_ratio())
     return f"did you mean '{close[0]}'? Allowed: {listed}" if close else f"allowed: {listed}"
 
 

@@ -142,6 +142,37 @@ class Staged(nn.Module):
         return 4 * (logits + self.side(full))
 
 
+class BasicBlock(nn.Module):
+    """relu(x + f(x)), with the names of ResNet's block."""
+
+    downsample = None
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.conv2 = Shifted((6, 6, 3, 3), generator)
+        self.bn2 = nn.Identity()
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        out = self.bn2(self.conv2(hidden.tanh()))
+        out += hidden
+        return nn.functional.leaky_relu(out, 0.2)
+
+
+class Residual(nn.Module):
+    """A convolution, two blocks with skips, and a head."""
+
+    def __init__(self, num_classes: int, seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.first = Shifted((6, 3, 3, 3), generator)
+        self.blocks = nn.Sequential(BasicBlock(generator), BasicBlock(generator))
+        self.head = Shifted((num_classes, 6, 1, 1), generator)
+        self.num_classes = num_classes
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return 4 * self.head(self.blocks(self.first(images - 0.5)))
+
+
 class Mortal(Convolutional):
     """Convolutional, but kills its own process, as with -9, as often as ``folder`` has files."""
 
@@ -248,6 +279,10 @@ def quadratic(centre: list[float], curvature: float | str = 4.0, bias: float = 1
 
 def staged(num_classes: int = 3, seed: int = 0, size_divisor: int = 1) -> Staged:
     return Staged(num_classes, seed, size_divisor)
+
+
+def residual(num_classes: int = 3, seed: int = 0) -> Residual:
+    return Residual(num_classes, seed)
 
 
 def chaotic(folder: str, delay: float = 0.0, seed: int = 0, picky: bool = False) -> Chaotic:

@@ -22,7 +22,10 @@ UNITS: dict[str, dict[str, str]] = {
         "steps_at": "steps",
         "equal_rms": "eps",
     },
+    "AdaptiveEnsemble": {"beta": "ratio", "threshold": "cosine"},
     "Budget": {"forward_equivalents": "forwards"},
+    "Threat": {"eps": "pixel range"},
+    "CommonWeakness": {"reverse": "eps", "inner_step": "pixel range", "mu": "ratio"},
     "DataSpec": {
         "images": "images",
         "size": "pixels",
@@ -33,6 +36,7 @@ UNITS: dict[str, dict[str, str]] = {
     "Fleet": {"slots": "slots", "slots_per_gpu": "slots"},
     "Inference": {"crop": "pixels", "stride": "pixels", "scale": "ratio of sides"},
     "Momentum": {"mu": "ratio"},
+    "ReducedVariance": {"updates": "steps", "mu": "ratio"},
     "Region": {"classes": "class index", "box": "ratio of sides"},
     "Runtime": {
         "window": "calls",
@@ -100,6 +104,19 @@ UNITS: dict[str, dict[str, str]] = {
         "width": "ratio",
         "strength": "ratio",
     },
+    "GradientRelevance": {"samples": "gradients per step", "radius": "eps", "decay": "ratio"},
+    "PenalisedNorm": {"samples": "points per step", "radius": "eps", "balance": "ratio"},
+    "EnhancedMomentum": {"samples": "gradients per step", "radius": "steps"},
+    "ReversePerturbation": {"inner": "steps", "radius": "eps", "late": "ratio"},
+    "MonotonicIntegrated": {"copies": "gradients per step", "position": "ratio"},
+    "ExpectedFlatness": {
+        "samples": "gradients per step",
+        "radius": "eps",
+        "push": "eps",
+        "decay": "ratio",
+    },
+    "NormalDistribution": {"side": "shifts", "reach": "half sides"},
+    "SkipGradient": {"gamma": "ratio"},
     "Admix": {"copies": "copies per step", "strength": "ratio"},
     "SpectrumSimulation": {
         "copies": "copies per step",

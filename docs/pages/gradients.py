@@ -26,7 +26,7 @@ gradient: {pgn: {samples: 10}}
 
 def gradients_page() -> str:
     """Return the page: a section per rule."""
-    return "\n".join([HEAD, *(_section(name, spec) for name, spec in GRADIENTS.items())])
+    return "\n".join([HEAD, *(_section(name, spec) for name, spec in sorted(GRADIENTS.items()))])
 
 
 def _section(name: str, spec: type[GradientRule]) -> str:

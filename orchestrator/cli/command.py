@@ -23,6 +23,7 @@ from segtransfer.cli.help import help_text, verb
 from segtransfer.cli.infra import infra_app
 from segtransfer.cli.init import init
 from segtransfer.cli.job import job_app
+from segtransfer.cli.leaderboard import leaderboard_app
 from segtransfer.cli.models import models
 from segtransfer.cli.plan import plan
 from segtransfer.cli.report import report
@@ -34,7 +35,7 @@ from segtransfer.cli.study import study
 from segtransfer.cli.submit import submit
 
 PANELS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
-    "Measure": (init, plan, run, search, study, data_app),
+    "Measure": (init, plan, run, search, study, leaderboard_app, data_app),
     "Explore": (report, compare, models, attacks, schema, doctor),
     "Cluster": (submit, job_app, fleet_app, infra_app),
     "Store": (export, store_app),

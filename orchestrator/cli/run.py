@@ -80,13 +80,18 @@ def run(
         print_results(results, console)
         shown = show_results(results, tracking and experiment.runtime.tracking)
         show_index(results.store)
-        _print_end(results, progress, experiment.runtime.max_hours)
+        print_end(results, progress, experiment.runtime.max_hours)
         exit_if_failed(results.failures)
         exit_if_untracked(require_tracking, shown)
 
 
-def _print_end(results: "Results", progress: "ProgressView", max_hours: float | None) -> None:
+def print_end(results: "Results", progress: "ProgressView", max_hours: float | None) -> None:
     """Print the number of computed tasks, and the number of missing tasks of a stopped run.
+
+    Args:
+        results: The results of the run.
+        progress: The view of the run.
+        max_hours: The time limit of the run in hours, if it had one.
 
     Raises:
         Terminated: SIGTERM stopped the run.

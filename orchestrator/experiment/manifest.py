@@ -25,7 +25,6 @@ from segtransfer.experiment.task import CLEAN, Cell
 from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS, ForeignGradientRule
 from segtransfer.tasks.attacks.transforms import TRANSFORMS, ForeignTransform
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
-from segtransfer.tasks.registry import ForeignSpec, Registry
 
 FORMAT = 2  # of the manifest; raise when a field changes its meaning
 MOST_CLASSES = 256  # predictions are stored as uint8
@@ -95,8 +94,7 @@ class ManifestAttack(_StoredPart):
 
     @model_validator(mode="after")
     def _known_parts(self) -> "ManifestAttack":
-        parts: list[tuple[dict[str, Any], Registry[Any], type[ForeignSpec]]]
-        parts = [(transform, TRANSFORMS, ForeignTransform) for transform in self.transforms]
+        parts: list[Any] = [(spec, TRANSFORMS, ForeignTransform) for spec in self.transforms]
         if self.gradient is not None:
             parts.append((self.gradient, GRADIENTS, ForeignGradientRule))
         for part, registry, foreign in parts:

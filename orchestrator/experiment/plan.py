@@ -16,6 +16,7 @@ from segtransfer.experiment.plan_checks import (
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN, FORWARD_AND_BACKWARD, Cell, Task
 from segtransfer.shown import Shown
+from segtransfer.tasks.attacks.member_cost import step_cost_on, steps_on
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.base import Dataset
 from segtransfer.tasks.data.open import open_dataset
@@ -224,7 +225,7 @@ def _attack_task(
         attack_key(attack, fingerprint, shard.shard_id, seed=experiment.seed, numerics=numerics),
         model_key(fingerprint, numerics) if fingerprint else None,
         shard.shard_id,
-        cost=attack_cost(attack) * len(shard.image_ids),
+        cost=attack_cost(attack, len(source.networks) if source else 1) * len(shard.image_ids),
         nbytes=shard.nbytes * len(attack.variants),
         attack=attack,
         seed=experiment.seed,
@@ -261,15 +262,17 @@ def _evaluation_task(
     )
 
 
-def attack_cost(attack: AttackSpec) -> float:
+def attack_cost(attack: AttackSpec, members: int = 1) -> float:
     """Return the cost of an attack per image, for scheduling.
 
     The cost is restarts x steps x copies per step x E[r^2] of the scales x 2.5 for the backward.
 
     Args:
         attack: The attack.
+        members: The number of members of the source, 1 for no ensemble.
 
     Returns:
         Forwards of one image at its native size; 0 for an attack without steps.
     """
-    return attack.restarts * attack.steps_taken * attack.step_cost * FORWARD_AND_BACKWARD
+    steps = attack.restarts * steps_on(attack, members)
+    return steps * step_cost_on(attack, members) * FORWARD_AND_BACKWARD

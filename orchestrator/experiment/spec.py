@@ -1,16 +1,18 @@
 """The typed spec of an experiment: models, data, attacks, and the runtime."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from segtransfer.experiment.runtime_spec import Runtime
+from segtransfer.experiment.threat import Threat, allow_every_preset, check_threat, with_threat
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.spec import DataSpec
+from segtransfer.tasks.json_schema import JsonSchema
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
 from segtransfer.tasks.models.spec import ModelSpec
-from segtransfer.tasks.schema import Frozen, Name, Whole, suggest
+from segtransfer.tasks.schema import Frozen, Name, Whole, added_later, suggest
 
 
 class Experiment(Frozen):
@@ -23,7 +25,10 @@ class Experiment(Frozen):
         models: The models, at least one, with different names: the name of a model that ships, or
             a mapping, for example ``{name: psp, mmseg: {config: psp.py, checkpoint: psp.pth}}``.
         attacks: The attacks, at least one, with different names: the name of a preset, or a
-            mapping, for example ``{preset: pgd, eps: 8/255, steps: 10}``.
+            mapping, for example ``{preset: pgd, eps: 8/255, steps: 10}``. The item ``"*"`` is
+            every shipped preset with steps whose cost fits ``threat``.
+        threat: The common norm, eps and budget of all attacks, for a leaderboard. Default none:
+            each attack has its own.
         sources: The names of the models whose gradients make adversarial examples, at least one.
             Default: all models.
         targets: The names of the models on which adversarial examples are scored, at least one.
@@ -42,6 +47,7 @@ class Experiment(Frozen):
     data: DataSpec
     models: tuple[ModelSpec, ...]
     attacks: tuple[AttackSpec, ...]
+    threat: Threat | None = added_later(None)
     sources: tuple[Name, ...] | None = None
     targets: tuple[Name, ...] | None = None
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0
@@ -49,6 +55,21 @@ class Experiment(Frozen):
     shard_size: Annotated[Whole, Field(ge=1, le=4096)] = 8
     numerics: Numerics = REFERENCE
     runtime: Runtime = Runtime()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_threat(cls, data: Any) -> Any:
+        return with_threat(data) if isinstance(data, dict) else data
+
+    @classmethod
+    def short_forms(cls, fields: JsonSchema) -> list[JsonSchema]:
+        """Allow the item ``*`` among attacks in the JSON schema; an experiment has no short form.
+
+        Args:
+            fields: The schema of the mapping, which is changed in place.
+        """
+        allow_every_preset(fields["properties"]["attacks"])
+        return []
 
     @model_validator(mode="after")
     def _names_fit(self) -> "Experiment":
@@ -62,6 +83,8 @@ class Experiment(Frozen):
             )
         _check_role("sources", self.sources, models)
         _check_role("targets", self.targets, models)
+        if self.threat is not None:
+            check_threat(self.attacks, self.threat)
         return self
 
     @property

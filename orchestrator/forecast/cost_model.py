@@ -9,6 +9,7 @@ import torch
 from segtransfer.experiment.plan import Plan
 from segtransfer.experiment.task import FORWARD_AND_BACKWARD, Task
 from segtransfer.store.measured_costs import LinearCost, ModelRates
+from segtransfer.tasks.attacks.member_cost import step_cost_on, steps_on
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, relative_cost, views
@@ -101,7 +102,7 @@ def in_seconds(plan: Plan, rates: Rates) -> dict[str, Task]:
     Returns:
         All tasks by key, stored tasks included.
     """
-    passes: dict[tuple[str, int], tuple[float, float]] = {}
+    passes: dict[tuple[str, int, int], tuple[float, float]] = {}
     exact = len({shard.group for shard in plan.shards.values()}) <= EXACT_GROUPS
     finish = max((model.finish for model in rates.models.values()), default=0.0)
     costed, largest = {}, plan.largest_size
@@ -117,10 +118,11 @@ def in_seconds(plan: Plan, rates: Rates) -> dict[str, Task]:
         elif model is None:
             seconds = images * finish
         else:
-            name = task.attack.name, shard.group if exact else -1
+            members = _members(plan, task)
+            name = task.attack.name, members, shard.group if exact else -1
             if name not in passes:
-                random = StepRandom(task.seed, shard.group, 0, ())
-                passes[name] = forwards(task.attack, largest, random if exact else None)
+                random = StepRandom(task.seed, shard.group, 0, ()) if exact else None
+                passes[name] = forwards(task.attack, largest, random, members)
             line = model.scaled if _always_new_sizes(task.attack) else model.step
             calls, areas = passes[name]
             seconds = line.seconds(batches * calls, images * areas) + images * model.finish
@@ -128,8 +130,17 @@ def in_seconds(plan: Plan, rates: Rates) -> dict[str, Task]:
     return costed
 
 
+def _members(plan: Plan, task: Task) -> int:
+    """Return the number of members of the source of an attack task, 1 for no ensemble."""
+    ensemble = plan.models[task.model].ensemble if task.model is not None else None
+    return len(ensemble.members) if ensemble else 1
+
+
 def forwards(
-    attack: AttackSpec, size: tuple[int, int], random: StepRandom | None = None
+    attack: AttackSpec,
+    size: tuple[int, int],
+    random: StepRandom | None = None,
+    members: int = 1,
 ) -> tuple[float, float]:
     """Return how often an attack feeds a micro-batch, and how much of each image in all.
 
@@ -137,22 +148,24 @@ def forwards(
         attack: The attack.
         size: Height and width of an image.
         random: The random numbers of the attack's steps; without them the result is the mean.
+        members: The number of members of the source, 1 for no ensemble.
 
     Returns:
         The number of forwards per micro-batch, and the sum of the fed areas per image in units of
         the image's area.
     """
     transforms = attack.transforms
-    steps = attack.restarts * attack.steps_taken
-    calls = steps * attack.step_cost * copies(transforms) / relative_cost(transforms)
-    areas = steps * attack.step_cost
+    taken, cost = steps_on(attack, members), step_cost_on(attack, members)
+    steps = attack.restarts * taken
+    calls = steps * cost * copies(transforms) / relative_cost(transforms)
+    areas = steps * cost
     resizes = [transform for transform in transforms if transform.typed().resizes]
     if random is None or not resizes:
         return calls, areas
     # Only sizes matter: on the meta device nothing is computed.
     blank, pixels = torch.empty(1, 1, *size, device="meta"), 0
     for restart in range(attack.restarts):
-        for step in range(attack.steps_taken):
+        for step in range(taken):
             context = TransformContext(1, replace(random, step=step, restart=restart), blank, ())
             pixels += sum(view.images.numel() for view in views(blank, resizes, context))
     return calls, areas * pixels / (steps * blank.numel() * relative_cost(resizes))

@@ -14,7 +14,7 @@ from segtransfer.results.text import HEADLINES, cell, number
 from segtransfer.results.views import best_attack, mean_over_targets, transfer_group
 from segtransfer.tasks.schema import strength_text
 
-Kind = Literal["experiment", "study", "search", "comparison"]
+Kind = Literal["experiment", "study", "search", "comparison", "leaderboard"]
 FileName = Annotated[str, Field(pattern=r"^[^/\\]+$")]
 
 

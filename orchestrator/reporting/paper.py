@@ -20,6 +20,7 @@ _LATEX = {
     "−": "$-$",
     "–": r"\textendash{}",
     "±": r"$\pm$",
+    "∞": r"$\infty$",
     # A row that begins with a bracket or a star would be an argument of the row above.
     "[": "{[}",
     "]": "{]}",

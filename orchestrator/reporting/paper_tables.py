@@ -42,6 +42,11 @@ COLUMN_HEADS = {
     "cross_backbone": "other backbone",
 }
 WHITE_BOX = "* white-box."
+SIZE_NOTE = "RMS of the perturbation in 8-bit levels; cost in forward equivalents per image."
+NORM_NOTE = (
+    "Norm: median over images of the L-infinity norm at 99 % fooled pixels of the source, in 8-bit "
+    "levels, infinite if not reached; reached: the share of images, percent. "
+)
 
 
 def checked(results: Results, attack: str | None, metric: str) -> None:
@@ -222,22 +227,25 @@ def leaderboard(results: Results, metric: str) -> PaperTable:
         ]
         more = (f"{view.rms:.2f}", f"{view.forward_equivalents:.1f}")
         numbers = [PaperCell(text if view.stored else MISSING) for text in more]
-        return PaperRow(attack, (*means, *numbers))
+        norms = [PaperCell(_norm(value)) for value in (view.norm, view.reached)]
+        return PaperRow(attack, (*means, *(norms if seeks else ()), *numbers))
 
+    seeks = any(not math.isnan(attack_summary(results, attack).norm) for attack in attacks)
+    heads = (*(("norm", "reached") if seeks else ()), "RMS", "cost")
     top: list[PaperRow] = []
     if METRICS.find(metric).of_margins is not None:
         clean = results.clean(metric)
         means = [float(np.mean([clean[t] for _, t in members])) for members in pairs.values()]
         shown = [PaperCell(_number(value), value=value) for value in means]
-        top = [PaperRow("clean", (*shown, PaperCell(), PaperCell()))]
+        top = [PaperRow("clean", (*shown, *(PaperCell() for _ in heads)))]
     notes = ["± half of the 95 % interval."]
     if baseline is not None:
         notes.append(f"Bold: the difference to {baseline} is beyond noise.")
-    notes.append("RMS of the perturbation in 8-bit levels; cost in forward equivalents per image.")
+    notes.append(f"{NORM_NOTE if seeks else ''}{SIZE_NOTE}")
     return PaperTable(
         label=results.name,
         caption=f"{results.name}: mean {_metric_words(metric)} on {images_of(results)}.",
-        head=("attack", *(COLUMN_HEADS[group] for group in pairs), "RMS", "cost"),
+        head=("attack", *(COLUMN_HEADS[group] for group in pairs), *heads),
         sections=tuple(tuple(part) for part in (top, [row(a) for a in attacks]) if part),
         notes=(*notes, *_ratio_notes(results, metric, attacks), *sample.notes),
         shading=shading_of(results, metric),
@@ -337,6 +345,11 @@ def width_of(interval: Interval, digits: int) -> str:
     """
     half = (interval.high - interval.low) / 2
     return "" if math.isnan(half) else f"{half:.{digits}f}"
+
+
+def _norm(value: float) -> str:
+    """Return a norm or a share as text; a dash for an attack without one."""
+    return MISSING if math.isnan(value) else "∞" if math.isinf(value) else f"{value:.1f}"
 
 
 def _number(value: float) -> str:

@@ -98,7 +98,10 @@ def charts(results: Results, metric: str) -> dict[str, Any]:
     if metric not in METRIC_CHOICES:
         raise InputError(f"no chart shows metric '{metric}'; {suggest(metric, METRIC_CHOICES)}")
     analysis = analyse(results)
-    drawn = [*page_charts.overview_charts(analysis), *page_charts.curve_charts(results, analysis)]
+    drawn = [
+        *page_charts.overview_charts(results, analysis),
+        *page_charts.curve_charts(results, analysis),
+    ]
     return {chart.title: chart.standalone(metric) for chart in drawn}
 
 

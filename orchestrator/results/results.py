@@ -1,7 +1,5 @@
 """The results of an experiment: transfer matrices, headline means, cost and perturbation."""
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +13,8 @@ from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestMo
 from segtransfer.experiment.task import CLEAN, Cell, MatrixIndex
 from segtransfer.results.attack_statistics import cost_of, perturbation_of
 from segtransfer.results.cells import cells_of
+from segtransfer.results.digest import digest_of
+from segtransfer.results.norms import norms_of
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.warnings import ResultWarning, warnings_of
 from segtransfer.shown import Drawn
@@ -92,7 +92,7 @@ class Results(Drawn):
     @cached_property
     def digest(self) -> str:
         """Return the sha256 of the identity, the counts, the attacks' reports and the warnings."""
-        return _digest(self)
+        return digest_of(self.identity, self.counts, self.attack_reports, self.warnings)
 
     @cached_property
     def warnings(self) -> tuple[ResultWarning, ...]:
@@ -216,21 +216,7 @@ class Results(Drawn):
             The variant with the lowest mIoU on the target, and its source. None if the experiment
             has no such attack, or if a candidate's cell has no result.
         """
-        spec = self.attack_spec(attack)
-        bound = spec.norm, spec.eps
-        candidates = []
-        for name in self.attacks:
-            other = self.attack_spec(name)
-            if other.steps == 0 or (other.norm, other.eps) != bound:
-                continue
-            for source in self.sources:
-                if self.group(source, target) == "diagonal":
-                    miou = _percent(self, (name, source, target), "miou")
-                    candidates.append((miou, name, source))
-        if not candidates or any(np.isnan(miou) for miou, *_ in candidates):
-            return None
-        _, name, source = min(candidates)
-        return name, source
+        return _strongest(self, attack, target)
 
     def class_iou(self, attack: str, source: str | None, target: str) -> pd.Series:
         """Return the IoU of every class in a cell, over all images together.
@@ -314,6 +300,18 @@ class Results(Drawn):
         """
         return perturbation_of(self.attack_reports[attack], self.variants[attack].made)
 
+    def norms(self, attack: str) -> pd.DataFrame:
+        """Return the L-infinity norm at 99 % fooled pixels of the source.
+
+        Args:
+            attack: The name of an attack's variant; KeyError if unknown.
+
+        Returns:
+            A row per image, a column per source, in 8-bit levels: infinite below 99 % wrong pixels,
+            NaN without labels or results, for a targeted attack and a source that is no target.
+        """
+        return norms_of(self, attack)
+
     def cost(self, attack: str) -> pd.Series:
         """Return the cost of an attack over all sources and images.
 
@@ -348,6 +346,23 @@ def pair_group(source: ManifestModel, target: ManifestModel) -> str:
     return "same_backbone" if any(a[1] == b[1] for a, b in pairs) else "cross_backbone"
 
 
+def _strongest(results: Results, attack: str, target: str) -> tuple[str, str] | None:
+    spec = results.attack_spec(attack)
+    candidates = []
+    for name in results.attacks:
+        other = results.attack_spec(name)
+        if other.steps == 0 or (other.norm, other.eps) != (spec.norm, spec.eps):
+            continue
+        for source in results.sources:
+            if results.group(source, target) == "diagonal":
+                miou = _percent(results, (name, source, target), "miou")
+                candidates.append((miou, name, source))
+    if not candidates or any(np.isnan(miou) for miou, *_ in candidates):
+        return None
+    _, name, source = min(candidates)
+    return name, source
+
+
 def _percent(results: Results, cell: MatrixIndex, metric: str) -> float:
     """Return a metric of a cell in percent; NaN without a result.
 
@@ -378,17 +393,3 @@ def _ratios(results: Results, attack: str) -> pd.DataFrame:
         most.append(_percent(results, (CLEAN, None, target), "miou") - miou)
     scale = pd.Series(most, index=results.targets)
     return 100 * drops / scale.where(scale != 0)
-
-
-def _digest(results: Results) -> str:
-    digest = hashlib.sha256(results.identity.encode())
-    for cell in sorted(results.counts, key=str):
-        digest.update(repr(cell).encode())
-        digest.update(results.counts[cell].tobytes())
-    for attack, reports in results.attack_reports.items():
-        for source, report in reports:
-            digest.update(repr((attack, source)).encode())
-            digest.update(json.dumps(report, sort_keys=True).encode())
-    for warning in results.warnings:
-        digest.update(repr(warning).encode())
-    return digest.hexdigest()

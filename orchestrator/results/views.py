@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from segtransfer.results.norms import summarise_norms
 from segtransfer.results.results import PAIR_GROUPS, Results
 from segtransfer.results.text import (
     HEADLINES,
@@ -141,6 +142,9 @@ class AttackSummary:
         mean_abs: The mean absolute perturbation over eps.
         at_bound: The share of values at the eps bound, in percent.
         psnr: The peak signal-to-noise ratio against the clean image, in dB.
+        norm: The median norm at 99 % fooled pixels of an attack that seeks the smallest, in 8-bit
+            levels; infinite if most images are not reached, NaN for another attack.
+        reached: The share of images with 99 % fooled pixels, in percent; NaN for another attack.
         forward_equivalents: The mean cost per image up to the variant's step, in forwards at the
             image's own size.
         forwards: The forwards of the whole run, in images.
@@ -159,6 +163,8 @@ class AttackSummary:
     mean_abs: float
     at_bound: float
     psnr: float
+    norm: float
+    reached: float
     forward_equivalents: float
     forwards: float
     backwards: float
@@ -253,6 +259,7 @@ def attack_summary(results: Results, attack: str) -> AttackSummary:
     numbers = pd.concat([statistics, cost])
     numbers["at_bound"] = 100 * numbers.get("at_bound", math.nan)
     complete, places = results.coverage(attack)
+    smallest = summarise_norms(results, attack)
     names = ("linf", "rms", "mean_abs", "at_bound", "psnr", "forward_equivalents", "forwards",
              "backwards", "seconds")  # fmt: skip
     return AttackSummary(
@@ -262,6 +269,8 @@ def attack_summary(results: Results, attack: str) -> AttackSummary:
         final=is_final(results, attack),
         partial=complete < places,
         stored=not statistics.empty,
+        norm=smallest.median,
+        reached=smallest.reached,
         **{name: float(numbers.get(name, math.nan)) for name in names},
     )
 

@@ -6,15 +6,15 @@ therefore give the same list, and every surface shows this list.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVariant
-from segtransfer.experiment.spec_warnings import attack_problems
-from segtransfer.experiment.task import CLEAN, MatrixIndex
+from segtransfer.experiment.spec_warnings import listed
+from segtransfer.experiment.task import CLEAN
+from segtransfer.results.attack_warnings import sources_and_steps, unusual_attacks
 from segtransfer.results.published import published_scores
+from segtransfer.results.scored import Scored
 from segtransfer.tasks import metrics
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.perturbation import levels
@@ -26,35 +26,6 @@ SHOWN_AS_ZERO = 0.05  # percent; smaller values are printed as 0.0
 MOST_ZEROS = 0.9  # mean share of zeros in a gradient
 MOST_WITHOUT_GRADIENT = 0.1  # share of steps of an image with a gradient of zeros only
 FAR_BELOW = 0.5  # share of eps
-MOST_NAMES = 5  # in an enumeration
-
-
-class Scored(Protocol):
-    """The part of ``Results`` from which warnings follow."""
-
-    @property
-    def manifest(self) -> Manifest: ...
-    @property
-    def image_ids(self) -> tuple[str, ...]: ...
-    @property
-    def counts(self) -> Mapping[MatrixIndex, np.ndarray]: ...
-    @property
-    def pixels(self) -> tuple[int, ...]: ...
-    @property
-    def random_targets(self) -> frozenset[str]: ...
-    @property
-    def classes(self) -> list[str]: ...
-    @property
-    def sources(self) -> list[str]: ...
-    @property
-    def targets(self) -> list[str]: ...
-    @property
-    def variants(self) -> Mapping[str, ManifestVariant]: ...
-    @property
-    def attack_reports(self) -> Mapping[str, list[tuple[str | None, dict[str, Any]]]]: ...
-    def attack_spec(self, attack: str) -> ManifestAttack: ...
-    def clean(self) -> pd.Series: ...
-    def class_iou(self, attack: str, source: str | None, target: str) -> pd.Series: ...
 
 
 @dataclass(frozen=True)
@@ -235,8 +206,8 @@ def _per_source(
         for other, attack, text in measured:
             if other == source:
                 attacks.setdefault(text, []).append(attack)
-        shown = [f"{text} under {_listed(names)}" for text, names in attacks.items()]
-        yield source, tuple(name for names in attacks.values() for name in names), _listed(shown)
+        shown = [f"{text} under {listed(names)}" for text, names in attacks.items()]
+        yield source, tuple(name for names in attacks.values() for name in names), listed(shown)
 
 
 def _small_perturbations(results: Scored) -> Found:
@@ -254,7 +225,7 @@ def _small_perturbations(results: Scored) -> Found:
             yield (
                 (attack,),
                 f"{name} of {variant} is far below its eps of {bound:g} levels: a mean of "
-                f"{_listed(parts)}.",
+                f"{listed(parts)}.",
             )
 
 
@@ -284,13 +255,6 @@ def _one_schedule(results: Scored) -> Found:
         )
 
 
-def _unusual_attacks(results: Scored) -> Found:
-    for spec in results.manifest.settings.attacks:
-        own = bool(spec.loop or spec.worst_of)
-        for problem in attack_problems(spec.eps, spec.steps, spec.step_size, own_sizes=own):
-            yield (spec.name,), f"Attack {spec.name}: {problem}."
-
-
 WARNING_KINDS: Mapping[str, Callable[[Scored], Found]] = {
     "nothing labelled": _nothing_labelled,
     "unlabelled class": _unlabelled_classes,
@@ -304,7 +268,8 @@ WARNING_KINDS: Mapping[str, Callable[[Scored], Found]] = {
     "far below eps": _small_perturbations,
     "random model": _random_models,
     "one schedule group": _one_schedule,
-    "unusual attack": _unusual_attacks,
+    "unusual attack": unusual_attacks,
+    "sources and steps": sources_and_steps,
 }
 
 
@@ -369,11 +334,4 @@ def _percent(share: float) -> str:
 
 
 def _quoted(names: Sequence[Any]) -> str:
-    return _listed([f"'{name}'" for name in names])
-
-
-def _listed(parts: Sequence[str]) -> str:
-    """Return parts as an enumeration, cut after ``MOST_NAMES``."""
-    if len(parts) > MOST_NAMES + 1:
-        parts = [*parts[:MOST_NAMES], f"{len(parts) - MOST_NAMES} more"]
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return listed([f"'{name}'" for name in names])

@@ -82,9 +82,35 @@ def design_of(runs: Sequence[Results], *, resamples: int, seed: int = 0) -> Desi
     Returns:
         The design over N images times the number of runs. Equal arguments give equal draws.
     """
-    images = [name for run in runs for name in run.image_ids]
-    sequences = [name for run in runs for name in run.sequences]
-    groups = [schedule for run in runs for schedule in schedules_of(run)]
+    return design_over(
+        [name for run in runs for name in run.image_ids],
+        [name for run in runs for name in run.sequences],
+        [schedule for run in runs for schedule in schedules_of(run)],
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def design_over(
+    images: Sequence[str],
+    sequences: Sequence[str],
+    groups: Sequence[tuple[int, int]],
+    *,
+    resamples: int,
+    seed: int = 0,
+) -> Design:
+    """Return the bootstrap design of N images, as ``design_of`` does for results.
+
+    Args:
+        images: The id of each image.
+        sequences: The video of each image.
+        groups: The seed and the schedule group of each image.
+        resamples: The number of resamples.
+        seed: The seed of the resamples.
+
+    Returns:
+        The design over the N images.
+    """
     several = len(set(sequences)) >= LEAST_SEQUENCES
     notes = []
     if not several:

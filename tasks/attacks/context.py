@@ -1,8 +1,9 @@
 """The context of an attack run: images, labels to leave or to reach, and pixels to change."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,9 +47,11 @@ class AttackContext:
         shard: All clean images of the shard.
         seed: The seed of the experiment.
         group: The schedule group of all images.
-        clean_features: A cache: features of the clean images by member of the model.
+        clean_features: A cache: features of the clean images by model or member.
         watch: Measures of the logits of a gradient, beside its loss: a function of logits, labels
             and the ``LossContext`` that returns N x k numbers without a gradient. None for none.
+        memories: The memory of the loss between the steps of a run, by model or member.
+        references: The prepared reference of the loss by member, if the loss has one.
     """
 
     model: Segmenter
@@ -62,8 +65,10 @@ class AttackContext:
     shard: ShardImages
     seed: int
     group: int
-    clean_features: dict[int, torch.Tensor] = field(default_factory=dict)
+    clean_features: dict[Segmenter, torch.Tensor] = field(default_factory=dict)
     watch: Callable[[torch.Tensor, torch.Tensor, LossContext], torch.Tensor] | None = None
+    memories: dict[Segmenter, dict[str, Any]] = field(default_factory=dict)
+    references: Mapping[Segmenter, torch.Tensor] = field(default_factory=dict)
 
 
 def make_context(

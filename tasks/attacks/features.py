@@ -1,4 +1,4 @@
-"""Losses on features of an intermediate layer, without logits and labels."""
+"""Losses on features of an intermediate layer, without logits and labels at any time."""
 
 import math
 
@@ -41,3 +41,23 @@ def feature_similarity(
     similar = torch.bmm(own.transpose(1, 2), own) * pairs
     internal = similar.sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1) / 2
     return -share * external - (1 - share) * internal
+
+
+@LOSSES.add("dr")
+@reads_features
+def dispersion(features: torch.Tensor, clean: torch.Tensor, context: LossContext) -> torch.Tensor:
+    """Return minus the standard deviation of all values of the features.
+
+    Features of little contrast serve no task. Dispersion reduction (Lu et al., CVPR 2020), judged
+    on segmentation among other tasks. The deviation is an image's, in the authors' code the
+    batch's.
+
+    Args:
+        features: Features of the iterate x_t, float N x C x h x w.
+        clean: Unused.
+        context: Unused; the rule is the same at every step.
+
+    Returns:
+        N losses, 0 or less.
+    """
+    return -features.flatten(1).std(1)

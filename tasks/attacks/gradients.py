@@ -1,9 +1,7 @@
 """The gradient of a step: over copies of transforms, members of an ensemble, neighbours."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +10,12 @@ from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Smoothing
 from segtransfer.tasks.attacks.context import AttackContext
 from segtransfer.tasks.attacks.gradient_rules.base import Gradient
+from segtransfer.tasks.attacks.layers import read_features
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext
-from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, scale_numbers, views
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
-from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align, then
+from segtransfer.tasks.attacks.transforms.views import TransformContext, View, align
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.models.outputs import foreign_error
 
@@ -28,7 +26,8 @@ def loss_gradient(
     random: StepRandom,
     loss_context: LossContext,
     members: Sequence[int] | None = None,
-    first: Callable[[torch.Tensor], View] | None = None,
+    first: Callable[[torch.Tensor], View] = View,
+    weights: torch.Tensor | None = None,
 ) -> Gradient:
     """Return d loss / d x, averaged over all copies of the transforms and members of the model.
 
@@ -41,8 +40,9 @@ def loss_gradient(
         x: The iterate, float N x 3 x H x W.
         random: The random numbers of this step.
         loss_context: The step and the direction, for the loss.
-        members: The numbers of the ensemble's members to average, by their weights; None for all.
-        first: A view of the images, made before the spec's transforms; None for the images.
+        members: The numbers of the ensemble's members to average by weight; None for the ensemble.
+        first: A view of the images, made before the spec's transforms; by default the images.
+        weights: A weight per image and member in place of the ensemble's, float N x members.
 
     Returns:
         The gradient, with the weighted mean of the losses.
@@ -52,70 +52,151 @@ def loss_gradient(
     """
     model, spec = context.model, context.spec
     x = x.detach().requires_grad_(True)
-    normalised = model.normalise_gradients or any(
-        isinstance(t, DynamicScaling) and t.scales > 1 for t in spec.transforms
-    )
-    count = copies(spec.transforms)
-    total: torch.Tensor | None = None
-    losses, ratios = x.new_zeros(len(x)), []
-    watched: torch.Tensor | None = None
-    for number, weight in _chosen(model, members):
-        sums: dict[int, torch.Tensor] = {}  # by scale
-        gradients = _copies(context, number, x, random, loss_context, first)
-        for scale, copy in zip(scale_numbers(spec.transforms), gradients, strict=True):
-            sums[scale] = sums[scale].add_(copy.values) if scale in sums else copy.values
-            losses += copy.losses * (weight / count)
-            ratios += copy.ratios
-            if copy.watched is not None:
-                part = copy.watched * (weight / count)
-                watched = part if watched is None else watched + part
-        share = weight / (len(sums) if normalised else count)
-        for part in sums.values():
-            part = normalise(part) if normalised else part
-            part = part if share == 1 else part * share
-            total = part if total is None else total.add_(part)
+    normalised, count = _is_normalised(context), copies(spec.transforms)
+    total, watched = None, None
+    losses, ratios = x.new_zeros(len(x)), list[float]()
+    with model.weighted(weights):
+        for number, member, weight in _chosen(model, members, weights):
+            own = _own(context, random, number)
+            sums, found = _sums(context, member, x, own, loss_context, first)
+            losses += found.losses * (weight / count)
+            ratios += found.ratios
+            if found.watched is not None:
+                looked = _scaled(found.watched, weight / count)
+                watched = looked if watched is None else watched + looked
+            share = weight / (len(sums) if normalised else count)
+            for part in sums:
+                part = _scaled(normalise(part) if normalised else part, share)
+                total = part if total is None else total.add_(part)
     assert total is not None
     return Gradient(total, losses, ratios, watched)
 
 
-def _chosen(model: Segmenter, members: Sequence[int] | None) -> list[tuple[int, float]]:
-    """Return numbers and weights of the chosen members; weights of some are scaled to sum 1."""
-    weights = [weight for _, weight in model.members()]
-    if members is None:
-        return list(enumerate(weights))
-    whole = sum(weights[number] for number in members)
-    return [(number, weights[number] / whole) for number in members]
+def _is_normalised(context: AttackContext) -> bool:
+    """Tell whether the sum of each member and scale is divided by its mean magnitude."""
+    return context.model.normalise_gradients or any(
+        isinstance(t, DynamicScaling) and t.scales > 1 for t in context.spec.transforms
+    )
 
 
-def _copies(
+def _sums(
     context: AttackContext,
-    number: int,
+    member: Segmenter,
     x: torch.Tensor,
     random: StepRandom,
     loss_context: LossContext,
-    first: Callable[[torch.Tensor], View] | None,
-) -> Iterator[Gradient]:
-    """Yield the gradient of each copy of the transforms on one member, the ``number``-th."""
-    spec, member = context.spec, context.model.members()[number][0]
-    own = replace(random, member=number) if context.model.own_scales else random
-    shard = context.shard
+    first: Callable[[torch.Tensor], View],
+) -> tuple[list[torch.Tensor], "_Looks"]:
+    """Return a member's gradients summed per scale, and what its copies showed."""
+    sums: dict[int, torch.Tensor] = {}
+    found = _Looks(x.new_zeros(len(x)), [])
+    made = _losses(context, member, x, random, loss_context, first)
+    for scale, (loss, ratio, watched) in zip(
+        scale_numbers(context.spec.transforms), made, strict=True
+    ):
+        gradient = member.gradient(loss.sum(), x)
+        sums[scale] = sums[scale].add_(gradient) if scale in sums else gradient
+        found.losses += loss.detach()
+        found.ratios.append(ratio)
+        if watched is not None:
+            found.watched = watched if found.watched is None else found.watched + watched
+    return list(sums.values()), found
+
+
+@dataclass
+class _Looks:
+    """Sums over a member's copies: N losses and N x k watched numbers; and realised scales."""
+
+    losses: torch.Tensor
+    ratios: list[float]
+    watched: torch.Tensor | None = None
+
+
+@torch.no_grad()
+def loss_values(
+    context: AttackContext,
+    x: torch.Tensor,
+    random: StepRandom,
+    loss_context: LossContext,
+    members: Sequence[int] | None = None,
+) -> torch.Tensor:
+    """Return the loss without a gradient, averaged over all copies of the transforms and members.
+
+    Args:
+        context: The images, the labels and the model.
+        x: The iterate, float N x 3 x H x W.
+        random: The random numbers of this step.
+        loss_context: The step and the direction, for the loss.
+        members: The numbers of the ensemble's members to average; None for the ensemble.
+
+    Returns:
+        N losses. Each copy costs a forward.
+    """
+    losses, count = x.new_zeros(len(x)), copies(context.spec.transforms)
+    for number, member, weight in _chosen(context.model, members, None):
+        own = _own(context, random, number)
+        for loss, _, _ in _losses(context, member, x, own, loss_context, View):
+            losses += loss * (weight / count)
+    return losses
+
+
+def _chosen(
+    model: Segmenter, members: Sequence[int] | None, weights: torch.Tensor | None
+) -> list[tuple[int, Segmenter, float | torch.Tensor]]:
+    """Return number, model and weight of each model to differentiate, as in ``loss_gradient``."""
+    if members is None:
+        whole = model.members()
+        if weights is None or len(whole) == 1:  # averaged logits have their weights inside
+            return [(number, member, weight) for number, (member, weight) in enumerate(whole)]
+        return [(number, member, weights[:, number]) for number, (member, _) in enumerate(whole)]
+    every = model.all_members()
+    total = sum(every[number][1] for number in members)
+    return [(number, every[number][0], every[number][1] / total) for number in members]
+
+
+def _scaled(part: torch.Tensor, share: float | torch.Tensor) -> torch.Tensor:
+    """Return values of N images times their share, a number or a number per image."""
+    if torch.is_tensor(share):
+        return part * share.view(-1, *[1] * (part.ndim - 1))
+    return part if share == 1 else part * share
+
+
+def _own(context: AttackContext, random: StepRandom, number: int) -> StepRandom:
+    """Return the random numbers of a member: the step's, or its own."""
+    return replace(random, member=number) if context.model.own_scales else random
+
+
+def _losses(
+    context: AttackContext,
+    member: Segmenter,
+    x: torch.Tensor,
+    random: StepRandom,
+    loss_context: LossContext,
+    first: Callable[[torch.Tensor], View],
+) -> Iterator[tuple[torch.Tensor, float, torch.Tensor | None]]:
+    """Yield N losses, the realised scale and the context's watched numbers per copy on a member."""
+    spec, shard = context.spec, context.shard
     transform_context = TransformContext(
         context.model.size_divisor,
-        own,
+        random,
         shard.images,
         shard.image_ids,
         context.model.least_side,
     )
-    untouched = _views(context.clean, spec, transform_context, first)
-    for view in _views(x, spec, transform_context, first):
+    loss_context = replace(loss_context, memory=context.memories.setdefault(member, {}))
+    untouched = views(context.clean, spec.transforms, transform_context, first)
+    for view in views(x, spec.transforms, transform_context, first):
         watched = None
         if spec.reads_features:
             features = read_features(member, view.images, spec.layer)
-            clean = _clean_features(context, number, untouched, moved=first is not None)
-            loss = _loss(context, features, clean, loss_context)
+            reference = context.references.get(member)
+            if reference is None:
+                moved = first is not View
+                reference = _clean_features(context, member, untouched, moved=moved)
+            loss = _loss(context, features, reference, loss_context)
         else:
             logits = member(view.images)
-            if not logits.requires_grad:
+            if torch.is_grad_enabled() and not logits.requires_grad:
                 raise InputError(
                     f"{member.who} returned logits without a gradient to its images, so it cannot "
                     "be a source; compute logits with torch, without no_grad and detach"
@@ -130,22 +211,7 @@ def _copies(
             )
             loss = _loss(context, *aligned, loss_context)
             watched = context.watch(*aligned, loss_context) if context.watch else None
-        yield Gradient(member.gradient(loss.sum(), x), loss.detach(), [view.ratio], watched)
-
-
-def _views(
-    images: torch.Tensor,
-    spec: AttackSpec,
-    context: TransformContext,
-    first: Callable[[torch.Tensor], View] | None,
-) -> Iterator[View]:
-    """Yield the views of the spec's transforms, each after a first view if there is one."""
-    if first is None:
-        yield from views(images, spec.transforms, context)
-        return
-    start = first(images)
-    for view in views(start.images, spec.transforms, context):
-        yield then(start, view)
+        yield loss, view.ratio, watched
 
 
 def _loss(
@@ -176,7 +242,7 @@ def _loss(
             f"loss '{spec.loss}' returned {found} for {len(seen)} images; "
             f"return a floating-point tensor of shape [{len(seen)}], a loss per image"
         )
-    if not loss.requires_grad:
+    if torch.is_grad_enabled() and not loss.requires_grad:
         read = "features" if spec.reads_features else "logits"
         raise InputError(
             f"loss '{spec.loss}' has no gradient to the {read}; compute the loss from them with "
@@ -187,20 +253,19 @@ def _loss(
 
 @torch.no_grad()
 def _clean_features(
-    context: AttackContext, number: int, untouched: Iterator[View], *, moved: bool
+    context: AttackContext, member: Segmenter, untouched: Iterator[View], *, moved: bool
 ) -> torch.Tensor:
     """Return a member's features of the clean images in the next view.
 
     Without transforms and moved images the features are computed once per micro-batch.
     """
     spec, cache = context.spec, context.clean_features
-    if moved or spec.transforms or number not in cache:
-        member = context.model.members()[number][0]
+    if moved or spec.transforms or member not in cache:
         features = read_features(member, next(untouched).images, spec.layer)
         if moved:
             return features
-        cache[number] = features
-    return cache[number]
+        cache[member] = features
+    return cache[member]
 
 
 def reduce_variance(
@@ -271,61 +336,3 @@ def normalise(gradient: torch.Tensor) -> torch.Tensor:
     """
     mean = gradient.abs().mean((1, 2, 3), keepdim=True)
     return gradient / torch.where(mean > 0, mean, torch.ones_like(mean))
-
-
-def read_features(model: Segmenter, images: torch.Tensor, layer: str | None) -> torch.Tensor:
-    """Return the output of a module inside a model, and count the forward.
-
-    Args:
-        model: The source.
-        images: float N x 3 x H x W in [0, 1].
-        layer: The name of the module, or None for the model's ``feature_layer``.
-
-    Returns:
-        float32 N x C x h x w; the middle output of a module with several, such as a backbone's
-        stages.
-
-    Raises:
-        InputError: If no module or several have the name, the module does not run exactly once, or
-            its output is no such tensor.
-    """
-    with _record_outputs(model, layer) as outputs:
-        model(images)
-    if len(outputs) != 1:
-        raise InputError(
-            f"layer '{layer or model.feature_layer}' ran {len(outputs)} times per image, and a "
-            "feature loss needs a single run; set inference: {mode: whole}, or name another module"
-        )
-    output = outputs[0]
-    if isinstance(output, (list, tuple)):
-        output = output[len(output) // 2]
-    if not torch.is_tensor(output) or output.ndim != 4:
-        raise InputError(
-            f"the output of layer '{layer or model.feature_layer}' is no tensor N x C x h x w; "
-            "name another module"
-        )
-    model.count_backward_of(output)
-    return output.float()
-
-
-@contextmanager
-def _record_outputs(model: Segmenter, layer: str | None) -> Iterator[list[Any]]:
-    """Collect the outputs of the named module while the context is open."""
-    name = layer or model.feature_layer
-    modules = dict(model.named_modules())
-    # Users name modules of the network, which adapters and wrappers keep under a prefix.
-    matches = [n for n in modules if n == name or n.endswith(f".{name}")]
-    if name not in matches and len(matches) != 1:
-        some = [n.removeprefix("network.").removeprefix("module.") for n in modules if n][1:9]
-        named = f"{len(matches) or 'no'} modules named '{name}'" if name else "no known stage"
-        raise InputError(
-            f"a feature loss needs a layer, and {model.who} has {named}; "
-            f"give layer, for example {', '.join(some)}"
-        )
-    outputs: list[Any] = []
-    module = modules[name if name in matches else matches[0]]
-    handle = module.register_forward_hook(lambda _m, _i, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        handle.remove()

@@ -1,12 +1,13 @@
 """The attack loop, from the start to the projection, as plain functions."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.attacks.begin import begin_run
 from segtransfer.tasks.attacks.context import (
     AttackContext,
     ShardImages,
@@ -14,13 +15,15 @@ from segtransfer.tasks.attacks.context import (
     bounds,
     make_context,
 )
-from segtransfer.tasks.attacks.gradient_rules.base import Gradient, GradientStep
+from segtransfer.tasks.attacks.gradient_rules.base import Gradient
 from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
 from segtransfer.tasks.attacks.loops.attempt import Attempt
 from segtransfer.tasks.attacks.losses import LossContext, fooled, mean_labelled
+from segtransfer.tasks.attacks.resolve import later_step_cost
+from segtransfer.tasks.attacks.rule_step import make_step
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
-from segtransfer.tasks.attacks.transforms.views import View, resize_labels
+from segtransfer.tasks.attacks.transforms.views import resize_labels
 from segtransfer.tasks.models.base import Segmenter
 
 
@@ -87,11 +90,7 @@ def run(
     context = make_context(
         model, spec, images, labels, image_ids, seed=seed, group=group, shard=shard
     )
-    make = spec.loop.run if spec.loop else _run_attempt
-    attempts = [make(context, restart, poll) for restart in range(spec.restarts)]
-    for attempt in attempts:
-        _check_numbers(context, attempt)
-    return _select_best(context, attempts)
+    return _select_best(context, _attempts(context, poll))
 
 
 def start(
@@ -129,10 +128,21 @@ def start(
     return torch.minimum(torch.maximum(images + spec.eps * noise, lower), upper)
 
 
+def _attempts(context: AttackContext, poll: Callable[[], None]) -> list[Attempt]:
+    """Return a checked run per restart, by the spec's loop or by sign steps."""
+    make = context.spec.loop.run if context.spec.loop else _run_attempt
+    restarts = range(context.spec.restarts)
+    attempts = [make(replace(context, memories={}), restart, poll) for restart in restarts]
+    for attempt in attempts:
+        _check_numbers(context, attempt)
+    return attempts
+
+
 def _run_attempt(context: AttackContext, restart: int, poll: Callable[[], None]) -> Attempt:
     """Run all steps from the start of a restart."""
     spec, attempt, before = context.spec, Attempt(), context.model.cost.pixels
     random = StepRandom(context.seed, context.group, 0, context.image_ids, restart=restart)
+    context = begin_run(context, random, lambda first: _run_attempt(first, restart, poll))
     x = start(context.clean, spec, random, context.lower, context.upper, context.region)
     momentum: torch.Tensor | None = None
     variance: torch.Tensor | None = None
@@ -180,37 +190,14 @@ def _gradient(
     memory: dict[str, Any],
 ) -> Gradient:
     """Return the gradient of a step at ``x``: the loss's, or that of the spec's rule."""
-    spec, drawn = context.spec, random
+    spec = context.spec
     if spec.gradient is None:
         return loss_gradient(context, x, random, loss_context)
-
-    def gradient_at(
-        point: torch.Tensor,
-        *,
-        random: StepRandom | None = None,
-        members: Sequence[int] | None = None,
-        first: Callable[[torch.Tensor], View] | None = None,
-    ) -> Gradient:
-        return loss_gradient(context, point, random or drawn, loss_context, members, first)
 
     def move(point: torch.Tensor, direction: torch.Tensor, step_size: float) -> torch.Tensor:
         return take_step(context, point, direction, step_size=step_size)
 
-    return spec.gradient.gradient(
-        GradientStep(
-            x=x,
-            clean=context.clean,
-            number=loss_context.step,
-            steps=loss_context.steps,
-            eps=spec.eps,
-            step_size=spec.step_size,
-            model=context.model,
-            random=random,
-            gradient_at=gradient_at,
-            move=move,
-            memory=memory,
-        )
-    )
+    return spec.gradient.gradient(make_step(context, x, random, loss_context, memory, move))
 
 
 def _check_numbers(context: AttackContext, attempt: Attempt) -> None:
@@ -242,7 +229,8 @@ def _is_step_due(context: AttackContext, step: int, pixels: int) -> bool:
         return step < spec.steps_taken
     native = len(context.clean) * model.pixels_seen(*context.clean.shape[-2:])
     share = spec.budget.forward_equivalents / spec.restarts - (spec.restarts > 1)
-    return step == 0 or pixels / native + spec.step_cost / 2 <= share
+    cost = later_step_cost(spec, len(model.all_members()))
+    return step == 0 or pixels / native + cost / 2 <= share
 
 
 def look_ahead(x: torch.Tensor, momentum: torch.Tensor | None, spec: AttackSpec) -> torch.Tensor:

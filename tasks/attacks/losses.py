@@ -1,12 +1,14 @@
 """Losses of the attack loop: functions from logits and labels to a number per image."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from segtransfer.errors import InputError
+from segtransfer.tasks.attacks.preparation import Preparation
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.registry import Registry
 
@@ -20,11 +22,14 @@ class LossContext:
         steps: The number of steps T of the attack's spec.
         targeted: Whether the labels are a target to reach. If False, the labels are the truth to
             leave.
+        memory: Values kept by a loss between the steps of a run, per member of the source; empty
+            at the first evaluation. Other evaluations of a step (views, neighbours) get it, too.
     """
 
     step: int
     steps: int
     targeted: bool = False
+    memory: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def sign(self) -> int:
@@ -40,11 +45,19 @@ Loss = Callable[[torch.Tensor, torch.Tensor, LossContext], torch.Tensor]
 
 LOSSES: Registry[Loss] = Registry(
     "losses",
-    ("segtransfer.tasks.attacks.losses", "segtransfer.tasks.attacks.features"),
+    (
+        "segtransfer.tasks.attacks.losses",
+        "segtransfer.tasks.attacks.pixel_weights",
+        "segtransfer.tasks.attacks.features",
+        "segtransfer.tasks.attacks.attribution",
+    ),
     callable,
     "function",
 )
-READS_FEATURES = "__segtransfer_reads_features__"  # the trait of a loss, as its attribute
+# The traits of a loss, as its attributes.
+READS_FEATURES = "__segtransfer_reads_features__"
+PREPARED_BY = "__segtransfer_prepared_by__"
+KEEPS_MEMORY = "__segtransfer_keeps_memory__"
 
 
 def reads_features(loss: Loss) -> Loss:
@@ -68,6 +81,120 @@ def reads_features(loss: Loss) -> Loss:
     return loss
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """The trait of a feature loss whose reference is computed once per run.
+
+    Attributes:
+        prepare: Returns the reference, float N x C x h x w.
+        forwards: The number of forwards of ``prepare`` per image.
+        first_loss: The loss of an attack that runs before, or None.
+    """
+
+    prepare: Callable[[Preparation], torch.Tensor]
+    forwards: int
+    first_loss: str | None
+
+
+def prepared_by(
+    prepare: Callable[[Preparation], torch.Tensor],
+    *,
+    forwards: int,
+    first_loss: str | None = None,
+) -> Callable[[Loss], Loss]:
+    """Return a decorator of a feature loss whose reference is computed once per run.
+
+    The loss gets the reference in the place of features of the clean image. The reference belongs
+    to places of the clean image, so the spec refuses transforms of moved or resized content.
+
+        def far_from(preparation):
+            return preparation.features(1 - preparation.images)
+
+        @prepared_by(far_from, forwards=1)
+        @reads_features
+        def towards_negative(features, reference, context):
+            return -(features - reference).square().mean((1, 2, 3))
+
+    Args:
+        prepare: A function of a ``Preparation``, called per member of the source and per restart,
+            before the first step. It returns the reference, float N x C x h x w.
+        forwards: The number of forwards of ``prepare`` per image, 0 or more; plans and budgets
+            count it.
+        first_loss: The loss of an attack with the other fields of the spec, whose images are
+            ``Preparation.attacked``. Default none.
+
+    Returns:
+        A decorator; it returns the same function, marked.
+    """
+
+    def marked(loss: Loss) -> Loss:
+        setattr(loss, PREPARED_BY, Prepared(prepare, forwards, first_loss))
+        return loss
+
+    return marked
+
+
+def preparation_of(name: str, sha256: str | None) -> Prepared | None:
+    """Return how the reference of a loss is prepared.
+
+    Args:
+        name: The name of the loss, shipped or ``module:attribute``.
+        sha256: The hash of the loss's code; None for a shipped loss.
+
+    Returns:
+        The trait; None for a loss without, and if the code is missing or changed, as beside a
+        stored spec.
+    """
+    prepared: Prepared | None = trait_of(name, sha256, PREPARED_BY)
+    return prepared
+
+
+def trait_of(name: str, sha256: str | None, trait: str) -> Any:
+    """Return a trait of a loss.
+
+    Args:
+        name: The name of the loss, shipped or ``module:attribute``.
+        sha256: The hash of the loss's code; None for a shipped loss.
+        trait: The name of the attribute.
+
+    Returns:
+        The trait's value; None for a loss without the trait, and if the code is missing or changed.
+    """
+    try:
+        return getattr(LOSSES.find(name, sha256), trait, None)
+    except InputError:
+        return None
+
+
+def keeps_memory(loss: Loss) -> Loss:
+    """Mark a loss with values per pixel in ``context.memory``.
+
+    Every evaluation of such a loss must be on the labels' grid, so its spec refuses
+    ``label_version: labels``.
+
+    Args:
+        loss: A function of logits, labels and the ``LossContext``.
+
+    Returns:
+        The same function, marked.
+    """
+    setattr(loss, KEEPS_MEMORY, True)
+    return loss
+
+
+def reads_clean_features(name: str, sha256: str | None) -> bool:
+    """Tell whether a loss reads features of the clean image at every step.
+
+    Args:
+        name: The name of the loss, shipped or ``module:attribute``.
+        sha256: The hash of the loss's code; None for a shipped loss.
+
+    Returns:
+        False for a loss with a prepared reference.
+    """
+    return is_feature_loss(name, sha256) and preparation_of(name, sha256) is None
+
+
 def is_feature_loss(name: str, sha256: str | None) -> bool:
     """Tell whether a loss reads features of a layer.
 
@@ -78,10 +205,7 @@ def is_feature_loss(name: str, sha256: str | None) -> bool:
     Returns:
         False also if the code is missing or changed, as beside a stored spec.
     """
-    try:
-        return hasattr(LOSSES.find(name, sha256), READS_FEATURES)
-    except InputError:
-        return False
+    return bool(trait_of(name, sha256, READS_FEATURES))
 
 
 @LOSSES.add("cross-entropy")

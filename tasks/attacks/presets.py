@@ -223,6 +223,120 @@ _BY_NAME = {
         "Park et al., arXiv 2502.01262",
         _ITERATIVE | {"loss": "fspgd"},
     ),
+    "alma-prox": Preset(
+        "the least |d|_inf with DLR <= 0 at 99 % of the pixels: d - a H^-1 grad P(w DLR, rho, mu), "
+        "then the prox of a |d|_inf in RMSprop's metric H; eps is the largest norm",
+        "Rony et al., CVPR 2023; schedule ours, theirs has 500 steps of 0.001",
+        {"loop": "alma-prox", "eps": 1.0, "steps": 100, "step_size": 0.002},
+    ),
+    "dag": Preset(
+        "x_{t+1} = clip(x_t + a g / max|g|), g = grad sum of max_{k != y} z_k - z_y over pixels "
+        "not fooled yet, until 99 % are; eps is the largest norm",
+        "Xie et al., ICCV 2017, as in Rony et al., CVPR 2023",
+        {"loop": "dag", "eps": 1.0, "steps": 200, "step_size": "1/510"},
+    ),
+    "tsallis": Preset(
+        "as pgd with L = (1 - p_y^(1 - q)) / (1 - q), p_y the label's probability, q = -2 + 3t / T",
+        "Matyasko et al., arXiv 2605.03405 (TsallisPGD) and its code",
+        _ITERATIVE | {"loss": "tsallis"},
+    ),
+    "uncertainty": Preset(
+        "as pgd with L = mean of exp(H(p) / log K) * CE, H(p) the entropy of a pixel's softmax",
+        "Maag and Fischer, WACV 2024 (L^E)",
+        _ITERATIVE | {"loss": "uncertainty"},
+    ),
+    "rp-region": Preset(
+        "as pgd with L = (1 - t / 2T) CE_T + (t - 1) / 2T CE_B + 1 / 2T CE_F: pixels never wrong, "
+        "wrong since a later step, wrong from the start",
+        "Zhang et al., AAAI 2025: RP-PGD as its code has it, whose prototype part has no gradient",
+        _ITERATIVE | {"loss": "rp-region"},
+    ),
+    "fia": Preset(
+        "as mi with L = -mean(w h(x_t)), w the unit sum over 30 images x * M, M keeping 70 % of "
+        "the values, of the gradient of the label's logit to the features h",
+        "Wang et al., ICCV 2021",
+        _ITERATIVE | _MOMENTUM | {"loss": "fia"},
+    ),
+    "naa": Preset(
+        "as fia with w of the label's probability at (1 - n/30) (x + N(0, 0.1^2)), n = 0 .. 29",
+        "Zhang et al., CVPR 2022",
+        _ITERATIVE | _MOMENTUM | {"loss": "naa"},
+    ),
+    "ila": Preset(
+        "pgd gives x'; then from x, as pgd with L = <h(x_t), d> / |d|^2, d = h(x') - h(x)",
+        "Huang et al., ICCV 2019 (its projection loss)",
+        _ITERATIVE | {"loss": "ila"},
+    ),
+    "dr": Preset(
+        "as pgd with L = -std(h(x_t)), h an intermediate layer",
+        "Lu et al., CVPR 2020",
+        _ITERATIVE | {"loss": "dr"},
+    ),
+    "cwa": Preset(
+        "x' = clip(x_t - r sign(g)), r = eps / 15; per member k of an ensemble v = v + g_k(x') / "
+        "|g_k(x')|_2, x' = clip(x' + 250 v); then as mi along x' - x_t",
+        "Chen et al., ICLR 2024 (MI-CWA)",
+        _ITERATIVE | _MOMENTUM | {"gradient": "cwa"},
+    ),
+    "svre": Preset(
+        "x' = x_t, G = 0; 4 times per member of an ensemble, for a random member k: h = g_k(x') - "
+        "(g_k(x_t) - g), G = G + h / mean|h|, x' = clip(x' + a sign(G)); then as mi along G",
+        "Xiong et al., CVPR 2022 (SVRE-MI-FGSM)",
+        _ITERATIVE | _MOMENTUM | {"gradient": "svre"},
+    ),
+    "adaea": Preset(
+        "as mi, mu = 0.9, with g = grad L(sum_k w_k f_k(x_t), y), 0 at pixels whose members' "
+        "gradients disagree; w = softmax_j(10 sum_{i != j} L_i(x_j) / L_i(x_i)), x_j a step of "
+        "member j of an ensemble",
+        "Chen et al., ICCV 2023 (AdaEA-MI-FGSM)",
+        _ITERATIVE | {"momentum": {"mu": 0.9}, "gradient": "adaea"},
+    ),
+    "gra": Preset(
+        "as mi with s g + (1 - s) h, h = mean_{20} grad L(f(x_t + U(-3.5 eps, 3.5 eps)), y), "
+        "s = cos(g, h); a per value times 0.94 for each change of the sign of m",
+        "Zhu et al., ICCV 2023",
+        _ITERATIVE | _MOMENTUM | {"gradient": "gra"},
+    ),
+    "pgn": Preset(
+        "as mi with mean_{20} (g + g') / 2, g at x' = x_t + U(-3 eps, 3 eps), g' at "
+        "x' - a g / mean|g|",
+        "Ge et al., NeurIPS 2023",
+        _ITERATIVE | _MOMENTUM | {"gradient": "pgn"},
+    ),
+    "emi": Preset(
+        "as mi with h_t = mean over 11 values c in [-7, 7] of grad L(f(x_t + c a h / mean|h|), y), "
+        "h = h_{t-1}",
+        "Wang et al., BMVC 2021 (EMI)",
+        _ITERATIVE | _MOMENTUM | {"gradient": "emi"},
+    ),
+    "rap": Preset(
+        "as mi with grad L(f(x_t + n), y), n = argmin_{|n| <= eps} L(f(x_t + n), y) by 8 sign "
+        "steps from a random start; n = 0 in the first quarter of the steps",
+        "Qin et al., NeurIPS 2022 (RAP-LS)",
+        _ITERATIVE | _MOMENTUM | {"gradient": "rap"},
+    ),
+    "mumodig": Preset(
+        "as mi with the sum over z = x_t and 6 random transforms z of x_t of "
+        "(z - b) grad L(f(b + 0.65 (z - b)), y), b a two-level baseline below z",
+        "Ren et al., AAAI 2025; labels follow",
+        _ITERATIVE | _MOMENTUM | {"gradient": "mumodig"},
+    ),
+    "mef": Preset(
+        "as mi, mu = 0.5, with mean_{20} g_i, g_i at x_t + U(-2 eps, 2 eps) + 0.15 eps d_i; "
+        "d_i = g_i / mean|g_i| - 0.9 d_i",
+        "Qiu et al., arXiv 2405.16181, as in its public code",
+        _ITERATIVE | {"gradient": "mef", "momentum": {"mu": 0.5}},
+    ),
+    "anda": Preset(
+        "as pgd with the mean of all gradients so far, of 5 x 5 shifts of x_t up to 0.15 of a side",
+        "Fang et al., CVPR 2024; labels follow",
+        _ITERATIVE | {"gradient": "anda"},
+    ),
+    "sgm": Preset(
+        "as pgd, gradients through f of each block x + f(x) times 0.2",
+        "Wu et al., ICLR 2020; needs a source with skips",
+        _ITERATIVE | {"gradient": "sgm"},
+    ),
     "ds": Preset(
         "r_t ~ U(low, low + width), low = 0.5, width = 1, a fresh r_t per step; S_r resizes both "
         "sides by r; g = grad L(f(S_{r_t}(x_t)), y), logits resized back to y; then as pgd",

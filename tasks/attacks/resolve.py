@@ -9,8 +9,14 @@ from pydantic_core import PydanticCustomError
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Budget, Variance
 from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule, GradientRule
-from segtransfer.tasks.attacks.loops.spec import Loop
-from segtransfer.tasks.attacks.losses import LOSSES, is_feature_loss
+from segtransfer.tasks.attacks.loops.spec import Loop, minimises_norm
+from segtransfer.tasks.attacks.losses import (
+    KEEPS_MEMORY,
+    LOSSES,
+    preparation_of,
+    reads_clean_features,
+    trait_of,
+)
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.transforms import Transform, relative_cost
 from segtransfer.tasks.schema import PixelFraction, Whole, suggest
@@ -29,6 +35,7 @@ def step_cost(
     gradient: GradientRule | None,
     *,
     reads_clean: bool,
+    members: int | None = None,
 ) -> float:
     """Return the mean cost of a sign step, or of a gradient of a loop, in forwards at native size.
 
@@ -38,15 +45,119 @@ def step_cost(
         gradient: The gradient rule; None for the loss's gradient.
         reads_clean: Whether the loss also reads the clean image in the same view, at the cost of a
             second forward per view if there are transforms or views of the rule.
+        members: The number of members of the source, 1 for no ensemble; None if it is unknown.
 
     Returns:
         More than 0; 1.0 for PGD.
     """
     views = bool(transforms) or (gradient is not None and gradient.typed().views)
     looks = 2 if reads_clean and views else 1
-    gradients = 1.0 if gradient is None else gradient.gradients_per_step
+    gradients = 1.0
+    if gradient is not None:
+        gradients = gradient.gradients_per_step
+        if members is not None:
+            gradients = gradient.gradients_on(members)
     gradients += variance.neighbours if variance else 0
     return looks * relative_cost(transforms) * gradients
+
+
+def _costs(
+    loss: str,
+    sha256: str | None,
+    transforms: tuple[Any, ...],
+    variance: Variance | None,
+    gradient: GradientRule | None,
+) -> tuple[float, float]:
+    """Return the forwards of the loss's preparation, and the cost per step of all attacks."""
+    prepared = preparation_of(loss, sha256)
+    reads_clean = reads_clean_features(loss, sha256)
+    cost = step_cost(transforms, variance, gradient, reads_clean=reads_clean)
+    if prepared is None:
+        return 0, cost
+    if prepared.first_loss is not None:  # the first attack has as many steps
+        cost += step_cost(transforms, variance, gradient, reads_clean=False)
+    return prepared.forwards, cost
+
+
+def later_step_cost(spec: Any, members: int | None = None) -> float:
+    """Return the mean cost of a step of an attack, without its preparation.
+
+    Args:
+        spec: The attack, an ``AttackSpec``.
+        members: The number of members of the source, 1 for no ensemble; None if it is unknown.
+
+    Returns:
+        Forwards at native size, more than 0.
+    """
+    reads_clean = reads_clean_features(spec.loss, spec.loss_sha256)
+    parts = spec.transforms, spec.variance, spec.gradient
+    return step_cost(*parts, reads_clean=reads_clean, members=members)
+
+
+def preparation_cost(spec: Any) -> float:
+    """Return the cost before the first step of a restart.
+
+    Args:
+        spec: The attack, an ``AttackSpec``.
+
+    Returns:
+        Forwards at native size, of the loss's preparation and of a first attack; 0 for most losses.
+    """
+    prepared = preparation_of(spec.loss, spec.loss_sha256)
+    first = first_attack(spec)
+    before = 0 if first is None else first.steps * first.step_cost
+    return before + (0 if prepared is None else prepared.forwards)
+
+
+def first_attack(spec: Any) -> Any:
+    """Return the first attack, whose images a loss such as ``ila`` reads.
+
+    Args:
+        spec: The attack, an ``AttackSpec``.
+
+    Returns:
+        The attack with the first loss, and a single restart; None for most losses.
+    """
+    prepared = preparation_of(spec.loss, spec.loss_sha256)
+    if prepared is None or prepared.first_loss is None:
+        return None
+    fields = {"loss": prepared.first_loss, "loss_sha256": None, "layer": None}
+    return spec.model_copy(update={**fields, "budget": None, "restarts": 1, "steps_at": ()})
+
+
+def misfit_of_loss(spec: Any, moves: bool) -> str:
+    """Return the fault of the fields beside a loss.
+
+    Args:
+        spec: The attack, an ``AttackSpec``.
+        moves: Whether a transform moves or resizes content, or a gradient rule views it.
+
+    Returns:
+        A sentence; empty if the fields fit the loss.
+    """
+    loss, kinds = spec.loss, [transform.kind for transform in spec.transforms]
+    if spec.layer and not spec.reads_features:
+        return (
+            f"layer is for feature losses such as fspgd, and loss '{loss}' reads logits; "
+            "leave layer out"
+        )
+    if spec.target and spec.reads_features:
+        return (
+            f"loss '{loss}' reads features, so a target has no effect; leave target out, "
+            "or give a loss of logits"
+        )
+    if moves and preparation_of(loss, spec.loss_sha256) is not None:
+        return (
+            f"loss '{loss}' has a weight per place of the clean image, so no transform may move or "
+            "resize content, and no gradient rule may view it or take members apart; transforms is "
+            f"{kinds}; leave both out, or give another loss"
+        )
+    if spec.label_version == "labels" and trait_of(loss, spec.loss_sha256, KEEPS_MEMORY):
+        return (
+            f"loss '{loss}' remembers each pixel of the labels, and label_version is 'labels', "
+            "which moves them; give label_version: logits, or another loss"
+        )
+    return ""
 
 
 def with_steps(data: dict[str, Any]) -> dict[str, Any]:
@@ -74,11 +185,12 @@ def with_steps(data: dict[str, Any]) -> dict[str, Any]:
         restarts = int(data.get("restarts", 1))
         # Choosing among restarts costs a forward per restart.
         share = budget / restarts - (restarts > 1)
-        reads_clean = is_feature_loss(str(data.get("loss")), data.get("loss_sha256"))
-        cost = step_cost(transforms, variance, gradient, reads_clean=reads_clean)
+        loss, sha256 = str(data.get("loss")), data.get("loss_sha256")
+        before, cost = _costs(loss, sha256, transforms, variance, gradient)
         loop = LOOP.validate_python(data.get("loop"))
         if loop is not None:
-            share, cost = share - loop.extra_cost(cost), cost * loop.gradients_per_step
+            before, cost = before + loop.extra_cost(cost), cost * loop.gradients_per_step
+        share -= before
     except (ValidationError, TypeError, ValueError, ZeroDivisionError):
         return data  # the field's own validation reports the error
     if share < cost * 0.75:
@@ -218,4 +330,6 @@ def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
             {"preset": preset, "steps": fields["steps"]},
         )
     fields.pop("steps", None)
+    if minimises_norm(fields.get("loop")):
+        return fields  # steps do not lead to the bound
     return {**fields, "step_size": "eps/4 at least eps/steps"}

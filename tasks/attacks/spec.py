@@ -32,8 +32,10 @@ from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
     DEFAULTS,
     fields_of_preset,
+    later_step_cost,
+    misfit_of_loss,
+    preparation_cost,
     read_loss,
-    step_cost,
     with_loss,
     with_step_size,
     with_steps,
@@ -257,17 +259,11 @@ class AttackSpec(Frozen):
         kinds = [transform.kind for transform in self.transforms]
         typed = [_typed(transform) for transform in self.transforms]
         mixing = next((place for place, part in enumerate(typed) if part and part.mixes), 0)
+        moves = any(part and (part.moves or part.resizes) for part in typed)
+        moves = moves or any(rule and (rule.views or rule.for_ensembles) for rule in self._rule)
+        wrong_loss = misfit_of_loss(self, moves)
         for wrong, message in (
-            (
-                self.layer and not self.reads_features,
-                f"layer is for feature losses such as fspgd, and loss '{self.loss}' reads logits; "
-                "leave layer out",
-            ),
-            (
-                self.target and self.reads_features,
-                f"loss '{self.loss}' reads no labels, so a target has no effect; leave target out, "
-                "or give a loss of logits",
-            ),
+            (wrong_loss, wrong_loss),
             (
                 self.restarts > 1
                 and self.start == "clean"
@@ -319,19 +315,25 @@ class AttackSpec(Frozen):
         return self.start == "uniform" and not self.transforms and not any(parts)
 
     @property
+    def own_sizes(self) -> bool:
+        """Tell whether a loop or the members of ``worst_of`` set the lengths of steps."""
+        return not self.step_size and bool(self.loop or self.worst_of)
+
+    @property
     def step_cost(self) -> float:
         """Return the mean cost of a step, in forwards at native size.
 
         Returns:
-            Copies times relative area times (gradients of the rule + neighbours); 1.0 for PGD. For
-            a loop, the mean over its iterations of all costs of a run; for ``worst_of``, over all
-            its steps.
+            Copies times relative area times (gradients of the rule + neighbours), and the step's
+            share of the cost before the first step; 1.0 for PGD. For a loop, the mean over its
+            iterations of all costs of a run; for ``worst_of``, over all its steps.
         """
         if self.worst_of:
             return members_cost(self) / self.steps
-        looks = self.reads_features
-        cost = step_cost(self.transforms, self.variance, self.gradient, reads_clean=looks)
-        return self.loop.step_cost(cost, self.steps_taken) if self.loop else cost
+        steps = max(self.steps_taken, 1)
+        cost = later_step_cost(self)
+        cost = self.loop.step_cost(cost, steps) if self.loop else cost
+        return cost + preparation_cost(self) / steps
 
     @property
     def reads_features(self) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from segtransfer.tasks.attacks import loop
-from segtransfer.tasks.attacks.context import ShardImages, make_context
+from segtransfer.tasks.attacks.context import AttackContext, ShardImages, make_context
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.models.base import Segmenter
 from segtransfer.tasks.perturbation import quantise
@@ -49,34 +49,35 @@ def run(
         InputError: As ``loop.run``.
         ValueError: If an attack with steps gets no model.
     """
-
-    def member(spec: AttackSpec) -> tuple[list[torch.Tensor], loop.Health]:
-        return run(
-            model, spec, images, labels, image_ids, seed=seed, group=group, shard=shard, poll=poll
-        )
-
     if model is None or not spec.worst_of:
         return loop.run(
             model, spec, images, labels, image_ids, seed=seed, group=group, shard=shard, poll=poll
         )
     before = model.cost.pixels
-    made = [member(attack) for attack in spec.worst_of]
+    made = [
+        run(model, part, images, labels, image_ids, seed=seed, group=group, shard=shard, poll=poll)
+        for part in spec.worst_of
+    ]
     context = make_context(model, spec, images, labels, image_ids, seed=seed, group=group)
-    clean = (images * 255).round().to(torch.uint8).cpu().numpy()
-    shares = []
-    for (adversarial,), _ in made:
-        stored = torch.from_numpy(quantise(adversarial, clean, spec)).to(images.device)
-        shares.append(loop.fooled_share(context, stored.float() / 255))
-    choice = torch.stack(shares).max(0).indices.tolist()
+    choice = _strongest(context, [adversarial for (adversarial,), _ in made])
     kept = torch.stack([made[m][0][0][i] for i, m in enumerate(choice)])
     healths = [health for _, health in made]
-    pixels = [model.cost.pixels - before]
     return [kept], loop.Health(
         _chosen([health.losses for health in healths], choice),
         _chosen([health.zero_gradients for health in healths], choice),
         healths[0].ratios,
-        pixels,
+        [model.cost.pixels - before],
     )
+
+
+def _strongest(context: AttackContext, made: Sequence[torch.Tensor]) -> list[int]:
+    """Return per image the number of the member whose 8-bit image fools most pixels."""
+    clean = (context.clean * 255).round().to(torch.uint8).cpu().numpy()
+    shares = []
+    for adversarial in made:
+        stored = torch.from_numpy(quantise(adversarial, clean, context.spec))
+        shares.append(loop.fooled_share(context, stored.to(context.clean.device).float() / 255))
+    return [int(number) for number in torch.stack(shares).max(0).indices]
 
 
 def _chosen(values: list[list[list[float]]], choice: list[int]) -> list[list[float]]:

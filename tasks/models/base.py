@@ -3,6 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -243,6 +244,25 @@ class Segmenter(nn.Module, ABC):
             Pairs of model and weight, weights of sum 1; by default this model alone.
         """
         return [(self, 1.0)]
+
+    def all_members(self) -> list[tuple["Segmenter", float]]:
+        """Return the members of an ensemble with their weights, whatever it averages.
+
+        Returns:
+            Pairs of model and weight, weights of sum 1; by default this model alone.
+        """
+        return [(self, 1.0)]
+
+    def weighted(self, weights: torch.Tensor | None) -> AbstractContextManager[None]:
+        """Average logits by other weights inside a ``with`` block.
+
+        Args:
+            weights: A weight per image and member, float N x members; None for the model's own.
+
+        Returns:
+            A context manager; by default it changes nothing.
+        """
+        return nullcontext()
 
     @override
     def forward(self, images: torch.Tensor) -> torch.Tensor:

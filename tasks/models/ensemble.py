@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
 
 import torch
@@ -34,6 +35,7 @@ class EnsembleSegmenter(Segmenter):
         super().__init__()
         self.parts = nn.ModuleList(members)
         self.weights = tuple(weights)
+        self._image_weights: torch.Tensor | None = None
         self.num_classes = members[0].num_classes
         self.size_divisor = math.lcm(*(member.size_divisor for member in members))
         self.least_side = max(member.least_side for member in members)
@@ -44,7 +46,12 @@ class EnsembleSegmenter(Segmenter):
 
     @override
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        return reduce(torch.add, (weight * member(images) for member, weight in self._weighted()))
+        if self._image_weights is None:
+            parts = (weight * member(images) for member, weight in self._weighted())
+        else:
+            columns = self._image_weights[..., None, None, None].unbind(1)
+            parts = (w * member(images) for member, w in zip(self.parts, columns, strict=True))
+        return reduce(torch.add, parts)
 
     @override
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -61,6 +68,19 @@ class EnsembleSegmenter(Segmenter):
             The ensemble alone if logits are averaged, else its members.
         """
         return [(self, 1.0)] if self.average == "logits" else self._weighted()
+
+    @override
+    def all_members(self) -> list[tuple[Segmenter, float]]:
+        return self._weighted()
+
+    @override
+    @contextmanager
+    def weighted(self, weights: torch.Tensor | None) -> Iterator[None]:
+        self._image_weights = weights
+        try:
+            yield
+        finally:
+            self._image_weights = None
 
     @override
     @property

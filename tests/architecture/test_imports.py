@@ -29,6 +29,7 @@ ORDER = (
     "searches",
     "jobs",
     "export",
+    "leaderboard",
     "reporting",
     "tracking",
     "api",

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from segtransfer.cli import app
+from segtransfer.cli.leaderboard import RUN, RunByDefault
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -29,6 +30,8 @@ def test_arguments_of_every_line_are_those_of_its_verb(page: Path) -> None:
         general = {name for option in command.params for name in option.opts}  # at any place
         rest = [argument for argument in arguments if argument not in general]
         while rest and hasattr(command, "commands"):
+            if isinstance(command, RunByDefault) and rest[0] not in command.commands:
+                rest = [RUN, *rest]
             assert rest[0] in command.commands, arguments
             command = command.commands[rest.pop(0)]
         if not hasattr(command, "commands"):

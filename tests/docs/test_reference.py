@@ -47,9 +47,11 @@ def test_lines_of_generated_pages_fit_120_characters() -> None:
 
 
 def test_table_of_units_has_no_class_and_no_field_that_is_gone() -> None:
+    from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS
     from segtransfer.tasks.attacks.transforms import TRANSFORMS
 
-    classes = page_module("spec")._classes() | {spec.__name__: spec for spec in TRANSFORMS.values()}
+    entries = [*TRANSFORMS.values(), *GRADIENTS.values()]
+    classes = page_module("spec")._classes() | {spec.__name__: spec for spec in entries}
     units: dict[str, dict[str, str]] = page_module("fields").UNITS
     assert set(units) <= set(classes)
     for name, fields in units.items():

@@ -14,9 +14,9 @@ NAMES = """
     ADAPTERS AdapterSpec AnyPath METRICS Score READERS ReaderSpec
     DataItem Dataset Flag Frozen GRADIENTS Gradient GradientRule GradientStep
     IGNORE_INDEX InputError LOSSES Loss LossContext
-    ModelInfo Number PRESETS Preset Segmenter StepRandom TRANSFORMS TransformContext
+    ModelInfo Number PRESETS Preparation Preset Segmenter StepRandom TRANSFORMS TransformContext
     TransformSpec View Whole align
-    fooled freeze mean_labelled palette_for read_image read_index_map
+    fooled freeze keeps_memory mean_labelled palette_for prepared_by read_image read_index_map
     reads_features resize same snap then window
 """
 

@@ -113,7 +113,8 @@ def test_the_search_of_the_step_size_covers_the_axes_of_the_science() -> None:
 
 def test_the_composition_switches_every_partner_of_dynamic_scaling() -> None:
     fields = read_space("composition").fields
-    partners = ("transforms.ds", "transforms.di", "momentum", "smoothing", "variance")
+    partners = ("transforms.ds", "transforms.di", "transforms.flip", "transforms.si",
+                "transforms.sia", "momentum", "smoothing", "variance")  # fmt: skip
     assert all(fields[part].switch for part in partners)
     assert "momentum.nesterov" in fields
 

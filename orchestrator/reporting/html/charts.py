@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
+import numpy as np
 
 from segtransfer.reporting.html.analysis import Analysis
 from segtransfer.reporting.html.estimates import IntervalsByMetric, spread
@@ -19,6 +20,7 @@ from segtransfer.results.text import HEADLINES, unit
 from segtransfer.tasks.metrics import METRICS
 
 GREY, BLUE, ORANGE = "#878d99", "#3f86c6", "#df7532"  # legible on light and on dark
+COLOURS = BLUE, ORANGE, GREY
 NAMES = alt.Axis(labelLimit=180, ticks=False, domain=False, labelPadding=8)
 POINTS = "points"
 STANDALONE_WIDTH = 420  # pixels, of a chart outside the page
@@ -43,12 +45,14 @@ class Chart:
         legend: The entries of the legend.
         spec: The spec of Vega-Lite.
         in_points: Whether values are differences, in points of the metric.
+        measure: The measure and its unit of a chart that is equal for all metrics; else empty.
     """
 
     title: str
     legend: tuple[LegendEntry, ...]
     spec: dict[str, Any]
     in_points: bool = False
+    measure: str = ""
 
     @property
     def points(self) -> ChartData:
@@ -72,9 +76,10 @@ class Chart:
         Returns:
             A chart of Altair with the points of this metric only.
         """
-        points = [point for point in self.points if point["metric"] == metric]
+        points = [point for point in self.points if point.get("metric", metric) == metric]
+        measure = self.measure or f"{METRICS.find(metric).label}, {self.unit(metric)}"
         spec = _with_legends(self.spec) | {
-            "title": f"{self.title}: {METRICS.find(metric).label}, {self.unit(metric)}",
+            "title": f"{self.title}: {measure}",
             "width": STANDALONE_WIDTH,
             "datasets": self.spec["datasets"] | {POINTS: points},
         }
@@ -101,15 +106,16 @@ VERDICTS = LegendEntry("beyond noise", ORANGE), LegendEntry("within noise", GREY
 LABELS = [entry.label for entry in PAIRS]
 
 
-def overview_charts(analysis: Analysis) -> list[Chart]:
-    """Return charts of the attacks' last steps: means, differences, perturbation size.
+def overview_charts(results: Results, analysis: Analysis) -> list[Chart]:
+    """Return charts of the attacks' last steps: means, differences, perturbation size, norms.
 
     Args:
+        results: The experiment.
         analysis: The analysis.
 
     Returns:
         Charts with at least one point: means; differences if there is a baseline; perturbation size
-        if there are two attacks or more.
+        if there are two attacks or more; norms of attacks that seek the smallest.
     """
     summaries, intervals = [s for s in analysis.summaries if s.view.final], analysis.intervals
     named = analysis.main_attacks
@@ -118,7 +124,39 @@ def overview_charts(analysis: Analysis) -> list[Chart]:
         charts.append(differences_chart(summaries, intervals, analysis.baseline))
     if len(summaries) > 1:
         charts.append(energy_chart(summaries, intervals, analysis.group, named))
+    charts.append(
+        norms_chart(results, [s.view.attack for s in summaries if not math.isnan(s.view.norm)])
+    )
     return [chart for chart in charts if chart.points]
+
+
+def norms_chart(results: Results, attacks: Sequence[str]) -> Chart:
+    """Return a chart of the share of images whose norm at 99 % fooled pixels is at most eps.
+
+    Args:
+        results: The experiment.
+        attacks: Attacks that seek the smallest norm; a line each, over all sources and images.
+    """
+    data: ChartData = []
+    for attack in attacks:
+        norms = results.norms(attack).to_numpy().ravel()
+        norms = norms[~np.isnan(norms)]  # an image that is not reached has an infinite norm
+        for level in [0.0, *np.unique(norms[np.isfinite(norms)])]:
+            share = 100 * float((norms <= level).mean())
+            data.append({"attack": attack, "norm": float(level), "share": share})
+    legend = [
+        LegendEntry(attack, COLOURS[number % len(COLOURS)]) for number, attack in enumerate(attacks)
+    ]
+    shares = alt.Y("share:Q", title=None, scale=alt.Scale(domain=[0, 100]))
+    base = alt.Chart(alt.NamedData(POINTS)).encode(
+        x=alt.X("norm:Q", title="eps, levels"), y=shares, color=_color("attack", legend)
+    )
+    steps = base.mark_line(interpolate="step-after", strokeWidth=2)
+    told = [alt.Tooltip("attack:N"), alt.Tooltip("norm:Q"), alt.Tooltip("share:Q", format=".1f")]
+    dots = base.mark_circle(size=36, opacity=1).encode(tooltip=told)
+    title = "Images with 99 % fooled pixels at a norm of at most eps"
+    chart = _chart(title, legend, data, alt.layer(steps, dots), height=220)
+    return replace(chart, measure="share of images, percent")
 
 
 def means_chart(summaries: Sequence[AttackEstimates], intervals: IntervalsByMetric) -> Chart:

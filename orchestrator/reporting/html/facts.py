@@ -154,7 +154,7 @@ def fixed_text(value: float, name: str) -> str:
         return "–"
     if math.isinf(value):
         return "∞"
-    digits = {"rms": 2, "mean_abs": 2, "at_bound": 0, "seconds": 0}.get(name, 1)
+    digits = {"rms": 2, "mean_abs": 2, "at_bound": 0, "reached": 0, "seconds": 0}.get(name, 1)
     return f"{value:,.{digits}f}"
 
 

@@ -1,4 +1,4 @@
-"""Index of a store: a static page that lists its experiments, studies, searches, comparisons."""
+"""Index of a store: a static page with its experiments, studies, searches and comparisons."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ PLURALS = {
     "study": "studies",
     "search": "searches",
     "comparison": "comparisons",
+    "leaderboard": "leaderboards",
 }
 
 
@@ -73,7 +74,7 @@ def _items(store: Store, root: Path) -> Iterator[IndexItem]:
     ours = [(entry, path) for entry, path in reported if entry.store == store.location]
     for entry, path in ours:
         state = entry.state
-        if entry.kind in ("experiment", "study"):
+        if entry.kind in ("experiment", "study", "leaderboard"):
             info = infos.get(entry.identity)
             if info is None:
                 state = "deleted from the store"

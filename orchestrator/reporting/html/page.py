@@ -14,7 +14,7 @@ from segtransfer.reporting.html import charts, facts
 from segtransfer.reporting.html.analysis import Analysis, analyse
 from segtransfer.reporting.html.estimates import METRIC_CHOICES, RoundedInterval
 from segtransfer.reporting.html.gallery import draw_gallery
-from segtransfer.reporting.html.tables import FIXED_COLUMNS, class_values
+from segtransfer.reporting.html.tables import class_values, fixed_columns
 from segtransfer.reporting.panels import AMPLIFICATION
 from segtransfer.reporting.shading import Shading, shades, shading_of
 from segtransfer.results import PAIR_GROUPS, Results
@@ -54,7 +54,7 @@ def draw_page(results: Results) -> str:
     """
     analysis, gallery = analyse(results), draw_gallery(results)
     scales = {metric: shading_of(results, metric) for metric in METRIC_CHOICES}
-    overview = charts.overview_charts(analysis)
+    overview = charts.overview_charts(results, analysis)
     curves = charts.curve_charts(results, analysis)
     return (
         environment()
@@ -64,7 +64,7 @@ def draw_page(results: Results) -> str:
             analysis=analysis,
             miou=analysis.intervals["miou"],
             metrics=METRIC_CHOICES,
-            fixed_columns=FIXED_COLUMNS,
+            fixed_columns=fixed_columns(analysis.summaries),
             groups=[HEADLINES[name] for name in PAIR_GROUPS],
             transfer_group=HEADLINES[analysis.group],
             overview=overview,

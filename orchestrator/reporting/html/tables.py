@@ -1,6 +1,7 @@
 """Tables of the page: views of the results, with the indices of their estimates."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,27 @@ FIXED_COLUMNS = (
     ),
     ("seconds", "Seconds", "inside models, over all sources and images"),
 )
+
+# Columns of a page with an attack that seeks the smallest norm.
+NORM_COLUMNS = (
+    (
+        "norm",
+        "Norm",
+        "median over images of the L-infinity norm at 99 % fooled pixels of the source, in 8-bit "
+        "levels; an image that is not reached has an infinite norm",
+    ),
+    ("reached", "Reached", "share of images with 99 % fooled pixels, percent"),
+)
+
+
+def fixed_columns(summaries: Sequence[AttackEstimates]) -> tuple[tuple[str, str, str], ...]:
+    """Return the columns that are equal for all metrics: attribute, label and meaning.
+
+    Args:
+        summaries: The rows of the table.
+    """
+    seeks = any(not math.isnan(row.view.norm) for row in summaries)
+    return (*NORM_COLUMNS, *FIXED_COLUMNS) if seeks else FIXED_COLUMNS
 
 
 def matrices(

@@ -1,7 +1,7 @@
 """The base of gradient rules: a typed spec with a method for a step's gradient."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol
 
@@ -43,7 +43,8 @@ class GradientAt(Protocol):
         *,
         random: StepRandom | None = None,
         members: Sequence[int] | None = None,
-        first: Callable[[torch.Tensor], View] | None = None,
+        first: Callable[[torch.Tensor], View] = View,
+        weights: torch.Tensor | None = None,
     ) -> Gradient:
         """Return the gradient at a point.
 
@@ -51,12 +52,30 @@ class GradientAt(Protocol):
             point: float N x 3 x H x W; values outside [0, 1] are allowed.
             random: The random numbers of the transforms; by default the step's, so all points of a
                 step are seen at the same scales.
-            members: The numbers of an ensemble's members to average; by default all.
+            members: The numbers of an ensemble's members to average, each as a model of its own; by
+                default the ensemble, which averages logits, losses or gradients.
             first: A view of the point, made before the attack's own transforms; labels follow it,
                 and the gradient flows back through it to the point. By default the point itself.
+            weights: A weight per image and member in place of the ensemble's, float N x members.
 
         Returns:
             The gradient; its cost is counted on the model.
+        """
+        ...
+
+
+class LossAt(Protocol):
+    """The attack's loss at a point without a gradient, through all transforms of the attack."""
+
+    def __call__(self, point: torch.Tensor, members: Sequence[int] | None = None) -> torch.Tensor:
+        """Return the loss at a point.
+
+        Args:
+            point: float N x 3 x H x W; values outside [0, 1] are allowed.
+            members: The numbers of an ensemble's members to average; by default the ensemble.
+
+        Returns:
+            N losses; the cost of their forwards is counted on the model.
         """
         ...
 
@@ -73,9 +92,12 @@ class GradientStep:
         steps: The number of steps of the attack; under a budget the expected number.
         eps: The bound, a fraction of the pixel range.
         step_size: The length of a step, a fraction of the pixel range.
-        model: The source; ``model.members()`` are the models of an ensemble with their weights.
+        model: The source; ``model.all_members()`` are the members of an ensemble with their
+            weights, of another model itself alone.
         random: The random numbers of the step, shared by the group or by image.
         gradient_at: Computes the gradient of the loss at a point.
+        loss_at: Computes the loss at a point without a gradient.
+        region: float N x 1 x H x W, 1 for pixels to perturb and 0 elsewhere; None for all pixels.
         move: Returns the point after a step along a direction, both N x 3 x H x W, projected into
             the box and the ball: ``move(x, direction, step_size)``.
         memory: The rule's values, kept from step to step of a run; empty at the first step.
@@ -90,8 +112,42 @@ class GradientStep:
     model: Segmenter
     random: StepRandom
     gradient_at: GradientAt
+    loss_at: LossAt
     move: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
     memory: dict[str, Any]
+    region: torch.Tensor | None = None
+
+    @property
+    def members(self) -> int:
+        """Return the number of members of the source, 1 for a single model."""
+        return len(self.model.all_members())
+
+    def noise(self, number: int, radius: float) -> torch.Tensor:
+        """Return U(-radius eps, radius eps) noise for this step, drawn by image.
+
+        Args:
+            number: The number of the draw, from 0; another number gives independent noise.
+            radius: The largest value, in multiples of eps.
+
+        Returns:
+            float N x 3 x H x W, 0 outside the region.
+        """
+        drawn = self.random.neighbour_noise(number, tuple(self.x.shape[1:]), self.x.device)
+        drawn = drawn if self.region is None else drawn * self.region
+        return radius * self.eps * drawn
+
+
+def mean_gradient(parts: Iterable[Gradient]) -> Gradient:
+    """Return the mean of gradients and of their losses, with all their ratios.
+
+    Args:
+        parts: One gradient or more.
+    """
+    values, losses, ratios, count = torch.zeros(()), torch.zeros(()), list[float](), 0
+    for part in parts:
+        values, losses = values + part.values, losses + part.losses
+        ratios, count = ratios + part.ratios, count + 1
+    return Gradient(values / count, losses / count, ratios)
 
 
 class GradientRule(EntrySpec):
@@ -113,10 +169,13 @@ class GradientRule(EntrySpec):
             trait, or a random start. Default True.
         views: Trait: whether the rule gives ``step.gradient_at`` a first view. A feature loss then
             reads the clean image in the same view, at the cost of a second forward. Default False.
+        for_ensembles: Trait: whether the rule is meant for sources with several members. On another
+            source the plan has a warning. Default False.
     """
 
     draws: ClassVar[bool] = True
     views: ClassVar[bool] = False
+    for_ensembles: ClassVar[bool] = False
 
     @property
     def gradients_per_step(self) -> float:
@@ -126,6 +185,18 @@ class GradientRule(EntrySpec):
             More than 0, by default 1. Budgets and forecasts use this number.
         """
         return 1.0
+
+    def gradients_on(self, members: int) -> float:
+        """Return the number of gradients per step on an ensemble.
+
+        Args:
+            members: The number of members of the source, 1 for a single model.
+
+        Returns:
+            More than 0, each at the cost of a gradient of the whole ensemble; by default
+            ``gradients_per_step`` for every number of members.
+        """
+        return self.gradients_per_step
 
     @abstractmethod
     def gradient(self, step: GradientStep) -> Gradient:
@@ -169,6 +240,14 @@ class ForeignGradientRule(GradientRule, ForeignSpec):
     def gradients_per_step(self) -> float:
         """Return the number of gradients per step, as the rule's own class states."""
         return float(self.typed().gradients_per_step)
+
+    def gradients_on(self, members: int) -> float:
+        """Return the number of gradients per step on an ensemble, as the rule's own class states.
+
+        Args:
+            members: The number of members of the source.
+        """
+        return float(self.typed().gradients_on(members))
 
     def gradient(self, step: GradientStep) -> Gradient:
         """Return the gradient of the rule's own class, checked.

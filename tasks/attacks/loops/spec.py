@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSc
 from pydantic_core import PydanticCustomError
 
 from segtransfer.tasks.attacks.loops.attempt import Attempt
+from segtransfer.tasks.attacks.losses import preparation_of
 from segtransfer.tasks.json_schema import NAMED_ENTRY
 from segtransfer.tasks.registry import EntrySpec, ForeignSpec, Registry, is_spec_of, read_entry
 from segtransfer.tasks.schema import suggest
@@ -46,6 +47,7 @@ class LoopSpec(EntrySpec):
 
     reads: ClassVar[frozenset[str]] = frozenset()
     norms: ClassVar[tuple[str, ...]] = ("linf",)
+    minimises_norm: ClassVar[bool] = False
 
     @property
     def needs_labels(self) -> bool:
@@ -115,8 +117,8 @@ class LoopSpec(EntrySpec):
             attack: The attack, an ``AttackSpec`` with this loop.
 
         Raises:
-            PydanticCustomError: If the attack has a field unread by the loop, another norm, or a
-                loss of features although the loop reads labels.
+            PydanticCustomError: If the attack has a field unread by the loop, another norm, a
+                loss with a preparation, or a loss of features although the loop reads labels.
         """
         for name, absent in OPTIONAL_FIELDS.items():
             if name not in self.reads and getattr(attack, name) != absent:
@@ -130,6 +132,13 @@ class LoopSpec(EntrySpec):
                 "loop",
                 "loop {kind} keeps the norm {norms}, and norm is {norm}; leave norm out",
                 {"kind": self.kind, "norms": " or ".join(self.norms), "norm": attack.norm},
+            )
+        if preparation_of(attack.loss, attack.loss_sha256) is not None:
+            raise PydanticCustomError(
+                "loop",
+                "loop {kind} runs no preparation of a loss, and loss '{loss}' has one; give "
+                "another loss, or leave loop out",
+                {"kind": self.kind, "loss": attack.loss},
             )
         if self.needs_labels and attack.reads_features:
             raise PydanticCustomError(
@@ -166,6 +175,19 @@ def _kind_of(value: Any) -> Any:
     if isinstance(value, dict):
         return value["kind"] if "kind" in value else next(iter(value), None)
     return value.kind if isinstance(value, LoopSpec) else value
+
+
+def minimises_norm(loop: Any) -> bool:
+    """Tell whether a loop seeks the smallest norm, so that ``eps`` is the largest norm allowed.
+
+    Args:
+        loop: The loop of an attack, read or as JSON values; None for sign steps.
+
+    Returns:
+        The trait of the loop; False for a stored loop without its code.
+    """
+    kind = _kind_of(loop)
+    return isinstance(kind, str) and kind in LOOPS and LOOPS[kind].minimises_norm
 
 
 def _read(value: Any, info: ValidationInfo) -> Any:

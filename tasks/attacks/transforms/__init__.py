@@ -1,6 +1,6 @@
 """Input transforms: typed specs with a view, in chains."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from math import prod
@@ -55,7 +55,10 @@ def relative_cost(transforms: Sequence[TransformSpec]) -> float:
 
 
 def views(
-    images: torch.Tensor, transforms: Sequence[TransformSpec], context: TransformContext
+    images: torch.Tensor,
+    transforms: Sequence[TransformSpec],
+    context: TransformContext,
+    first: Callable[[torch.Tensor], View] = View,
 ) -> Iterator[View]:
     """Apply a chain of transforms to images, in the spec's order, once per copy.
 
@@ -63,13 +66,15 @@ def views(
         images: float N x 3 x H x W in [0, 1].
         transforms: Specs of transforms, first applied first.
         context: The step's random numbers, the shard, and the model's size divisor.
+        first: The view before all transforms, made per copy because a backward pass frees its
+            graph; by default the images themselves.
 
     Yields:
         ``copies(transforms)`` views: every copy of a transform meets every copy of the next. The
         last transform's copy varies fastest.
     """
     for numbers in _numbers(transforms):
-        view = View(images)
+        view = first(images)
         for transform, number in zip(transforms, numbers, strict=True):
             numbered = replace(context, random=replace(context.random, copy=number))
             view = then(view, transform.view(view.images, numbered))

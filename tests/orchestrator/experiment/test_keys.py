@@ -124,6 +124,14 @@ def other_folder(folder: Path) -> str:
     return str(write_images(folder / "other", seed=9, count=5, split="one"))
 
 
+def set_threat(**fields: Any) -> Change:
+    def change(spec: Spec, folder: Path) -> None:
+        spec["threat"] = {"eps": "8/255", "budget": 3, **fields}
+        spec["attacks"] = ["mi", "noise"]
+
+    return change
+
+
 def set_zoo(name: str) -> Change:
     def change(spec: Spec, folder: Path) -> None:
         spec["data"] = {"sample": "camvid", "images": 1, "size": [16, 16]}
@@ -502,6 +510,10 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "models.backbone": (the_base, set_to("models.0.backbone", "resnet")),
     "models.classes": (the_base, set_to("models.0.classes", CLASSES)),
     **{f"attacks.{field}": pair for field, pair in attack_alternatives().items()},
+    # Attacks without a bound and a budget of their own have those of the threat model.
+    "threat.norm": (set_threat(), set_threat(norm="l2")),
+    "threat.eps": (set_threat(), set_threat(eps="4/255")),
+    "threat.budget.forward_equivalents": (set_threat(), set_threat(budget=4)),
     "sources": (the_base, set_to("sources", ["a"])),
     "targets": (the_base, set_to("targets", ["b"])),
     "seed": (the_base, set_to("seed", 1)),

@@ -281,7 +281,7 @@ def test_gradient_missing_on_some_images_has_a_warning(tmp_path: Path) -> None:
 
 
 def test_a_source_without_gradient_is_named_once_for_all_attacks(tmp_path: Path) -> None:
-    attacks = [*attack("pgd", steps=2), *attack("mi", steps=2), *attack("noise")]
+    attacks = [*attack("pgd", steps=4), *attack("mi", steps=4), *attack("noise")]
     results = run(tmp_path, attacks=attacks, models=[toy("m", "rounded"), toy("n")])
     told = only(results, "zero gradient")
     assert told.startswith("The gradient on source m is zero at 100 % of values under pgd and mi,")

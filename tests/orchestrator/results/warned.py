@@ -103,7 +103,7 @@ def warned_experiment(folder: Path, **changes: Any) -> Experiment:
             "name": "warned",
             "data": {"folder": str(folder / "data"), "classes": CLASSES},
             "models": [toy("m")],
-            "attacks": [{"preset": "pgd", "eps": "8/255", "steps": 3}],
+            "attacks": [{"preset": "pgd", "eps": "8/255", "steps": 4}],
             "shard_size": 2,
             "runtime": {
                 "store": str(folder / "store"),

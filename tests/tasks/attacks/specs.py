@@ -91,6 +91,16 @@ SCALING = only(
     schedule=st.sampled_from(["random", "low-discrepancy"]),
 )
 DIVERSITY = only(low=number(0.5, 1), high=number(1, 1.5), probability=number(0, 1))
+RULE = st.one_of(
+    *(
+        st.integers(1, 2).map(lambda n, kind=kind: {kind: {"samples": n}})  # type: ignore[misc]
+        for kind in ("gra", "pgn", "mef")
+    ),
+    st.integers(2, 3).map(lambda n: {"emi": {"samples": n}}),
+    st.builds(lambda n, late: {"rap": {"inner": n, "late": late}}, st.integers(1, 2), number(0, 1)),
+    st.integers(0, 3).map(lambda n: {"mumodig": {"copies": n}}),
+    st.just({"anda": {"side": 2}}),
+)
 TRANSFORM = st.one_of(
     SCALING.map(lambda fields: {"ds": fields}),
     DIVERSITY.map(lambda fields: {"di": fields}),
@@ -119,6 +129,7 @@ TRANSFORM = st.one_of(
         st.sampled_from(["through", "at"]),
     ),
 )
+UNMOVED = ("si", "admix", "ssa")
 CLASS = st.integers(0, 2)
 TARGET = st.one_of(
     st.builds(lambda k: {"every": k}, CLASS),
@@ -135,7 +146,8 @@ REGION = st.one_of(
     st.builds(lambda k, box: {"classes": [k], "box": box}, CLASS, BOX),
 )
 LABEL_LOSSES = ["cross-entropy", "masked-cross-entropy", "segpgd", "cospgd", "js", "mask-norm"]
-LABEL_LOSSES += ["cosine"]
+LABEL_LOSSES += ["tsallis", "uncertainty", "cosine"]
+FEATURE_LOSSES = ["fspgd", "dr", "fia", "naa", "ila"]
 
 
 @st.composite
@@ -149,7 +161,7 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
         "start": draw(st.sampled_from(["clean", "uniform"])),
         "transforms": draw(st.lists(TRANSFORM, max_size=2, unique_by=lambda t: next(iter(t)))),
         "label_version": draw(st.sampled_from(["logits", "labels"])),
-        "loss": draw(st.sampled_from([*LABEL_LOSSES, "fspgd"])),
+        "loss": draw(st.sampled_from([*LABEL_LOSSES, "rp-region", *FEATURE_LOSSES])),
         "momentum": draw(st.none() | only(mu=number(0, 2), nesterov=st.booleans())),
         "variance": draw(st.none() | st.builds(lambda n: {"neighbours": n}, st.integers(1, 2))),
         "smoothing": draw(st.sampled_from([None, None, "ti", {"kernel": 3, "sigmas": 1}])),
@@ -159,9 +171,17 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
         ),
         "equal_rms": draw(number(0.125, 1)),
     }
+    if fields["variance"] is None:
+        fields["gradient"] = draw(st.none() | RULE)
     # Images of the shard are at native size and in place, so they come before what moves pixels.
     fields["transforms"].sort(key=lambda transform: not {"admix", "us-mm"} & set(transform))
-    if fields["loss"] == "fspgd":
+    if fields["loss"] in ("fia", "naa", "ila"):  # their weights have a place in the image
+        fields["transforms"] = [t for t in fields["transforms"] if next(iter(t)) in UNMOVED]
+        if {"anda", "mumodig"} & set(fields.get("gradient") or ()):
+            del fields["gradient"]
+    if fields["loss"] == "rp-region":
+        fields["label_version"] = "logits"
+    if fields["loss"] in FEATURE_LOSSES:
         fields["layer"] = draw(st.sampled_from(["backbone", "head"]))
     else:
         fields["target"] = draw(st.none() | TARGET)
@@ -173,7 +193,7 @@ def attacks(draw: st.DrawFn) -> dict[str, Any]:
         share = cost.step_cost * draw(number(1, 2.5)) + (restarts > 1)
         fields["budget"] = {"forward_equivalents": restarts * share}
     else:
-        parts = ("transforms", "momentum", "variance", "smoothing", "target", "layer")
+        parts = ("transforms", "gradient", "momentum", "variance", "smoothing", "target", "layer")
         noise = fields["start"] == "uniform" and all(
             fields.get(part) in (None, []) for part in parts
         )

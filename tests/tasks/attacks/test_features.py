@@ -9,9 +9,9 @@ import torch
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks import loop
 from segtransfer.tasks.attacks.features import feature_similarity
-from segtransfer.tasks.attacks.gradients import read_features
+from segtransfer.tasks.attacks.layers import read_features
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext
-from tests.tasks.attacks.specs import LABEL_LOSSES, tensors
+from tests.tasks.attacks.specs import FEATURE_LOSSES, tensors
 from tests.tasks.cases import ids, spec, toy
 
 STAGED = toy("staged")
@@ -64,7 +64,7 @@ def test_a_single_position_and_equal_features_are_no_nan() -> None:
         assert features.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name not in LABEL_LOSSES])
+@pytest.mark.parametrize("name", FEATURE_LOSSES)
 def test_an_images_loss_does_not_depend_on_its_batch(name: str) -> None:
     features, clean = torch.randn(3, 4, 5, 6), torch.randn(3, 4, 5, 6)
     together = LOSSES[name](features, clean, LossContext(1, 3))

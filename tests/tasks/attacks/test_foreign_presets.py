@@ -103,7 +103,7 @@ def test_users_feature_loss_reads_a_layer() -> None:
     spec = read(preset="pgd", steps=2, loss="own_parts:away", layer="backbone", transforms=["ds"])
     assert spec.step_cost == pytest.approx(2 * 13 / 12)
     assert not np.array_equal(make(STAGED, spec).images, make(STAGED, read(preset="pgd")).images)
-    with pytest.raises(ValidationError, match="reads no labels"):
+    with pytest.raises(ValidationError, match="reads features, so a target has no effect"):
         read(preset="pgd", loss="own_parts:away", target={"every": 1})
     with pytest.raises(ValidationError, match="layer is for feature losses"):
         read(preset="pgd", loss="own_parts:up", layer="backbone")

@@ -31,6 +31,11 @@ def random(count: int = 3, classes: int = 4, seed: int = 0) -> tuple[torch.Tenso
     return logits, labels
 
 
+def tsallis_by_hand(p: float, context: LossContext) -> float:
+    q = -2 + 3 * context.step / context.steps
+    return (1 - p ** (1 - q)) / (1 - q)
+
+
 def by_pixels(
     name: str, logits: torch.Tensor, labels: torch.Tensor, context: LossContext
 ) -> list[float]:
@@ -60,6 +65,9 @@ def by_pixels(
                 "segpgd": (share if fooled else 1 - share) * ce,
                 "cospgd": (1 - cosine if context.targeted else cosine) * ce,
                 "js": divergence.item(),
+                "tsallis": tsallis_by_hand(p[y].item(), context),
+                "uncertainty": math.exp(-(p * p.log()).sum().item() / math.log(len(z))) * ce,
+                "cosine": 1 - (z[y] / z.norm()).item(),
                 "mask-norm": 0.0 if fooled else -(z[y] / z.norm()).item(),
             }[name]
             total += -value if context.targeted else value
@@ -156,7 +164,7 @@ def test_rising_is_off_the_label_or_onto_the_target(name: str, targeted: bool) -
     before = logits.softmax(1).gather(1, index)[:, 0][pulled]
     after = (logits + 0.01 * logits.grad).softmax(1).gather(1, index)[:, 0][pulled]
     assert pulled.any()
-    if name == "mask-norm":  # of the unit vector, not of the softmax
+    if name in ("cosine", "mask-norm"):  # of the unit vector, not of the softmax
         unit = logits / logits.norm(dim=1, keepdim=True)
         moved = logits + 0.01 * logits.grad
         before = unit.gather(1, index)[:, 0][pulled]

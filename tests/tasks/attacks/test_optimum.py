@@ -10,15 +10,19 @@ import torch.nn.functional as F
 
 from segtransfer.tasks.attack import attack
 from segtransfer.tasks.attacks.presets import PRESETS
+from tests.tasks.attacks.specs import FEATURE_LOSSES
 from tests.tasks.cases import annotations, as_tensors, blocks, halves, ids, pictures, spec, toy
 
 WEIGHTS = [[1.0, -0.5, 0.25], [-0.75, 0.5, 2.0]]
 TOWARDS_ONE = np.sign(np.subtract(WEIGHTS[1], WEIGHTS[0])).astype(int)
-# Reads no label, so no label's optimum is its own.
-LABELLED = [name for name in PRESETS if name not in ("noise", "fspgd")]
+MINIMAL = ("alma-prox", "dag")  # their optimum: loops/test_minimum_norm.py
+# Noise and losses of features read no label, so no label's optimum is their own; sgm needs skips.
+LABELLED = [name for name in PRESETS if name not in ("noise", "sgm", *FEATURE_LOSSES, *MINIMAL)]
 # The gradient at a value is that of its own pixel times something positive: the sign is exact.
 EXACT = ["fgsm", "pgd", "mi", "ni", "si", "vt", "admix", "segpgd", "cospgd", "js"]
+EXACT += ["tsallis", "uncertainty", "rp-region"]
 EXACT += ["flip-mi", "si-random", "us-mm", "apgd", "padam-ce"]
+EXACT += ["gra", "pgn", "emi", "rap", "mef", "cwa", "svre", "adaea"]
 # These turn the logits' direction, or stop at pixels that are fooled: no other pixel is left.
 MASKED = ["masked-ce", "mask-norm", "sea", "padam-cos"]
 # These see or smooth beyond a pixel: the optimum but for a band along the border of two labels.
@@ -38,6 +42,7 @@ SHARE = {
         ("di-mi", "rdi-mi", "ti-mi", "di-ti-mi", "ds-flip-mi", "ds-si-mi", "bsr"), 0.95
     ),
     **dict.fromkeys(("ssa-through", "sia"), 0.95),
+    **dict.fromkeys(("anda", "mumodig"), 0.95),
 }
 # Fewer neighbours, copies and pixels of a kernel than the presets', to spare time; the rule stays.
 LIGHTER: dict[str, dict[str, Any]] = {
@@ -53,13 +58,15 @@ LIGHTER: dict[str, dict[str, Any]] = {
     "ds-ti": {"smoothing": {"kernel": 5}},
     "ssa": {"transforms": [{"ssa": {"copies": 6, "gradient": "at"}}]},
     "si": {"transforms": [{"si": {"copies": 3}}]},
+    "mumodig": {"gradient": {"mumodig": {"copies": 3}}},
     "admix": {"transforms": [{"admix": {"copies": 2}}, {"si": {"copies": 2}}]},
 }
 # The share of the best gain in loss that is reached on the quadratic toy, where not 0.97: fgsm's
 # one step flies past the best colour, a darker image has another best colour, a resized one mixes
-# pixels. Under momentum a dark image that is alone in its step weighs as much as any.
+# pixels, mumodig sees images between x and a baseline below. Under momentum a dark image that is
+# alone in its step weighs as much as any.
 GAIN = {"fgsm": 0.85, "si": 0.75, "admix": 0.85, **dict.fromkeys(SHARE, 0.85)}
-GAIN |= {"si-random": 0.2, "us-mm": 0.3, "ds-si-mi": 0.3}
+GAIN |= {"si-random": 0.2, "us-mm": 0.3, "ds-si-mi": 0.3, "mumodig": 0.7}
 SHAPES = [(1, (24, 40)), (3, (21, 52)), (8, (16, 48))]
 
 
@@ -166,7 +173,9 @@ def test_under_l2_the_optimum_of_a_linear_toy_is_the_weights_difference(
     best = side * difference[None, :, None, None]
     axes = (1, 2, 3)
     cosine = (delta * best).sum(axes) / np.sqrt((delta**2).sum(axes) * (best**2).sum(axes))
-    assert cosine.min() >= (0.9 if preset in SHARE else 0.99), cosine
+    # The regions of rp-region have unequal weights, which a sign does not see.
+    least = 0.7 if preset == "rp-region" else 0.9 if preset in SHARE else 0.99
+    assert cosine.min() >= least, cosine
     rms = np.sqrt((delta**2).mean(axes))
     assert rms.min() >= 7.5
     assert rms.max() <= 8 + 1e-6
