@@ -36,6 +36,10 @@ Models: derive a class from ``AdapterSpec`` and define its method ``load``, whic
 ``Segmenter``. ``freeze`` sets evaluation mode; ``ModelInfo`` describes a model that is not loaded.
 The registry is ``ADAPTERS``.
 
+Defences: derive a class from ``DefenceSpec`` and define its method ``logits``, from images and the
+model behind the defence to logits. ``straight_through`` gives a step without a gradient the
+backward of the identity. The registry is ``DEFENCES``.
+
 Data: derive a class from ``ReaderSpec`` and define its method ``open``, which returns a ``Dataset``
 of ``DataItem``. ``read_image`` and ``read_index_map`` read files, ``palette_for`` chooses colours.
 The registry is ``READERS``.
@@ -88,10 +92,12 @@ from segtransfer.tasks.labels import IGNORE_INDEX, read_index_map
 from segtransfer.tasks.metrics import METRICS, Score
 from segtransfer.tasks.models.adapter_spec import ADAPTERS, AdapterSpec
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, freeze
+from segtransfer.tasks.models.defences.base import DEFENCES, DefenceSpec, straight_through
 from segtransfer.tasks.schema import AnyPath, Flag, Frozen, Number, Whole
 
 __all__ = [
     "ADAPTERS",
+    "DEFENCES",
     "GRADIENTS",
     "IGNORE_INDEX",
     "LOSSES",
@@ -103,6 +109,7 @@ __all__ = [
     "AnyPath",
     "DataItem",
     "Dataset",
+    "DefenceSpec",
     "Flag",
     "Frozen",
     "Gradient",
@@ -136,6 +143,7 @@ __all__ = [
     "resize",
     "same",
     "snap",
+    "straight_through",
     "then",
     "window",
 ]

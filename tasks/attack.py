@@ -9,6 +9,7 @@ import torch
 
 from segtransfer.errors import SegtransferError
 from segtransfer.tasks.ae_files import read_files
+from segtransfer.tasks.appearance import appearance
 from segtransfer.tasks.attacks import strongest
 from segtransfer.tasks.attacks.context import ShardImages
 from segtransfer.tasks.attacks.spec import AttackSpec
@@ -23,7 +24,8 @@ class AttackResult:
 
     Attributes:
         images: uint8 M x N x 3 x H x W, RGB: M variants of the spec, N clean images.
-        report: The JSON stored beside the images: perturbation, health, numerics and cost.
+        report: The JSON stored beside the images: perturbation and its appearance, health, numerics
+            and cost.
     """
 
     images: np.ndarray
@@ -84,6 +86,7 @@ def attack(
         adversarial, health = _make(model, call, micro_batch, poll)
     report = {
         "perturbation": _measure(adversarial, images, spec),
+        "appearance": [appearance(made, images) for made in adversarial],
         "health": health,
         **(model.facts if model else {"numerics": {}}),
         "cost": _cost(model, before, images, health, spec) if model and before else {},

@@ -179,34 +179,3 @@ def statistics(adversarial: np.ndarray, clean: np.ndarray, eps: float) -> dict[s
         "at_bound": ((absolute >= bound) & (bound > 0)).mean(axes).tolist(),
         "psnr": psnr.tolist(),
     }
-
-
-def ssim(adversarial: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Return the structural similarity (SSIM, Wang et al., 2004) of each image.
-
-    SSIM is the mean over channels and over windows within the image (a Gaussian of 11 x 11 pixels,
-    sigma 1.5, or the largest odd square within the image) of (2 mu_x mu_y + C1)(2 s_xy + C2) /
-    ((mu_x^2 + mu_y^2 + C1)(s_x^2 + s_y^2 + C2)), C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2.
-
-    Args:
-        adversarial: uint8 N x 3 x H x W.
-        clean: uint8 N x 3 x H x W.
-
-    Returns:
-        N values up to 1; 1 for equal images.
-    """
-    side = min(11, *((edge - 1) // 2 * 2 + 1 for edge in clean.shape[-2:]))
-    weights = torch.exp(-((torch.arange(side).double() - side // 2) ** 2) / (2 * 1.5**2))
-    window = torch.outer(weights, weights)[None, None] / weights.sum() ** 2
-    x, y = (torch.from_numpy(i).double().flatten(0, 1)[:, None] for i in (adversarial, clean))
-
-    def local(values: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.conv2d(values, window)
-
-    mu_x, mu_y = local(x), local(y)
-    s_x, s_y = local(x * x) - mu_x**2, local(y * y) - mu_y**2
-    s_xy = local(x * y) - mu_x * mu_y
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    similarity = (2 * mu_x * mu_y + c1) * (2 * s_xy + c2)
-    similarity /= (mu_x**2 + mu_y**2 + c1) * (s_x + s_y + c2)
-    return similarity.mean((1, 2, 3)).view(len(clean), -1).mean(1).numpy()

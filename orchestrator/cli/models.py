@@ -19,7 +19,7 @@ def models(
         ),
     ] = "",
 ) -> None:
-    """List the models, metrics, adapters and data readers that a spec can name.
+    """List the models, defences, metrics, adapters and data readers that a spec can name.
 
     The list has shipped entries and entries of installed packages. With NAME, it has configs of
     mmsegmentation with published weights and mIoU instead.
@@ -38,6 +38,7 @@ def models(
     from segtransfer.tasks.data.reader_spec import READERS
     from segtransfer.tasks.metrics import METRICS
     from segtransfer.tasks.models.adapter_spec import ADAPTERS
+    from segtransfer.tasks.models.defences import DEFENCES
 
     if name:
         with exit_with_message(name):
@@ -45,5 +46,6 @@ def models(
         return
     print_models(console)
     print_entries(console, ADAPTERS)
+    print_entries(console, DEFENCES)
     print_entries(console, READERS)
     print_entries(console, METRICS)

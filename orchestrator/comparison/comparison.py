@@ -21,7 +21,8 @@ from segtransfer.store import Store
 from segtransfer.tasks.metrics import METRICS, of_margins
 from segtransfer.tasks.schema import suggest
 
-VERDICT_GROUPS = ("cross_backbone", "same_backbone", "")  # in the order of a verdict's clauses
+# In the order of a verdict's clauses.
+VERDICT_GROUPS = ("cross_backbone", "same_backbone", "same_network", "")
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,7 @@ class ManifestModel(_StoredPart):
         backbone: The label of the backbone, which groups models.
         networks: The name and the backbone of each network; an ensemble has several.
         published: The published clean mIoU of the weights on the data set, in percent, or None.
+        undefended: The fingerprint of each network without defences; empty if none has a defence.
     """
 
     fingerprint: StoredText
@@ -148,11 +149,13 @@ class ManifestModel(_StoredPart):
     networks: Annotated[list[Annotated[list[StoredText], Field(min_length=2, max_length=2)]],
                         Field(min_length=1)]  # fmt: skip
     published: float | None = None
+    undefended: list[StoredText] = []
 
     @model_serializer(mode="wrap")
     def _known(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = write(self)
-        return {n: value for n, value in fields.items() if (n, value) != ("published", None)}
+        unset: dict[str, Any] = {"published": None, "undefended": []}
+        return {n: value for n, value in fields.items() if n not in unset or value != unset[n]}
 
 
 class ManifestVariant(_StoredPart):
@@ -335,6 +338,7 @@ def describe(plan: Plan) -> Manifest:
                     "backbone": plan.infos[model.name].backbone,
                     "networks": [list(network) for network in plan.infos[model.name].networks],
                     "published": published_miou(model, experiment.data),
+                    "undefended": list(plan.infos[model.name].undefended),
                 }
                 for model in experiment.models
             },

@@ -64,6 +64,7 @@ ATTACK_FIELDS: Fields = {
     "score": pa.string(),
     **COST_FIELDS,
     **PERTURBATION_FIELDS,
+    "ssim": pa.float64(),
     "spec": pa.string(),
 }
 MODEL_FIELDS: Fields = {

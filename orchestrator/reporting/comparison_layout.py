@@ -12,7 +12,7 @@ from segtransfer.results.text import ANY_SOURCE, HEADLINES, settings, signed_num
 
 MEAN_LABELS = {
     group: "mean, " + HEADLINES[group].replace(" ", "\n")
-    for group in ("same_backbone", "cross_backbone")
+    for group in ("same_network", "same_backbone", "cross_backbone")
 }
 
 

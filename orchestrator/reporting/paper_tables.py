@@ -38,6 +38,7 @@ from segtransfer.tasks.schema import suggest
 Key = TypeVar("Key", bound=Hashable)
 COLUMN_HEADS = {
     "diagonal": "white-box",
+    "same_network": "same network",
     "same_backbone": "same backbone",
     "cross_backbone": "other backbone",
 }

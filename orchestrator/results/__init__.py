@@ -2,13 +2,12 @@
 
 from segtransfer.experiment.task import MatrixIndex
 from segtransfer.results.loading import assemble, load_results, results_of, results_read
+from segtransfer.results.pairs import PAIR_GROUPS, pair_group
 from segtransfer.results.results import (
     ALL_METRICS,
     CONFUSION_METRICS,
     DERIVED,
-    PAIR_GROUPS,
     Results,
-    pair_group,
 )
 from segtransfer.results.warnings import ResultWarning
 

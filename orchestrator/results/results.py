@@ -9,12 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestModel, ManifestVariant
+from segtransfer.experiment.manifest import Manifest, ManifestAttack, ManifestVariant
 from segtransfer.experiment.task import CLEAN, Cell, MatrixIndex
-from segtransfer.results.attack_statistics import cost_of, perturbation_of
+from segtransfer.results.attack_statistics import add_looks, cost_of, perturbation_of, spectra_of
 from segtransfer.results.cells import cells_of
 from segtransfer.results.digest import digest_of
 from segtransfer.results.norms import norms_of
+from segtransfer.results.pairs import PAIR_GROUPS, pair_group
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.warnings import ResultWarning, warnings_of
 from segtransfer.shown import Drawn
@@ -26,9 +27,6 @@ Stopped = Literal["", "hours", "terminated"]
 CONFUSION_METRICS = tuple(n for n, metric in metrics.METRICS.items() if metric.of_margins)
 DERIVED = ("drop", "ratio")  # from the mIoU of several cells
 ALL_METRICS = (*CONFUSION_METRICS, "fooling", *DERIVED)
-
-# Relations of a source and a target. A headline mean covers pairs of a single group.
-PAIR_GROUPS = ("diagonal", "same_backbone", "cross_backbone")
 
 
 @dataclass(frozen=True)
@@ -244,8 +242,8 @@ class Results(Drawn):
             metric: A metric of ``matrix``.
 
         Returns:
-            The mean by ``diagonal``, ``same_backbone`` and ``cross_backbone``, in the matrix's
-            unit; NaN for a group without pairs or with a cell without a result.
+            The mean by ``diagonal``, ``same_network``, ``same_backbone`` and ``cross_backbone``, in
+            the matrix's unit; NaN for a group without pairs or with a cell without a result.
 
         Raises:
             KeyError: If the attack or the metric is unknown.
@@ -258,11 +256,7 @@ class Results(Drawn):
         return {g: float(np.mean(values)) if values else np.nan for g, values in groups.items()}
 
     def group(self, source: str, target: str) -> str:
-        """Return the pair group of two models by their names.
-
-        Returns:
-            ``diagonal`` (white-box), ``same_backbone`` or ``cross_backbone``.
-        """
+        """Return the pair group of two models by their names, one of ``PAIR_GROUPS``."""
         return pair_group(self.manifest.models[source], self.manifest.models[target])
 
     def frame(self) -> pd.DataFrame:
@@ -271,11 +265,13 @@ class Results(Drawn):
         Returns:
             A row per attack, source and target. Columns: ``attack``, ``source``, ``target``,
             ``group``, and a column per metric of ``ALL_METRICS`` in percent (``drop`` in percentage
-            points), NaN without a result. ``attrs["warnings"]`` lists the sentences of
-            ``warnings``.
+            points), NaN without a result. Then, over the first two images of each shard: ``ssim``,
+            and the percent of the perturbation's mean square in ``high_frequency``, 0.25 cycles per
+            pixel and more. ``attrs["warnings"]`` lists the sentences of ``warnings``.
         """
         metrics = {a: {m: self.matrix(a, m) for m in ALL_METRICS} for a in self.attacks}
         frame = cells_of(metrics, self.group)
+        add_looks(frame, {a: (self.attack_reports[a], v.made) for a, v in self.variants.items()})
         frame.attrs["warnings"] = [warning.sentence for warning in self.warnings]
         return frame
 
@@ -295,10 +291,21 @@ class Results(Drawn):
 
         Returns:
             ``linf`` (maximum, in 8-bit levels), and the means of ``rms`` (levels), ``mean_abs``
-            (over eps), ``at_bound`` (fraction of values) and ``psnr`` (dB). Empty without a stored
-            report.
+            (over eps), ``at_bound`` (fraction of values), ``psnr`` (dB) and ``ssim`` (first two
+            images of each shard; NaN in results of earlier versions). Empty without a report.
         """
         return perturbation_of(self.attack_reports[attack], self.variants[attack].made)
+
+    def spectra(self) -> pd.DataFrame:
+        """Return the radial power spectrum of the perturbations of each attack.
+
+        Returns:
+            A row per variant and band, the mean over the first two images of each shard:
+            ``attack``, ``low`` and ``high`` (cycles per pixel), ``power`` (squared 8-bit levels,
+            whose sum is the mean square), ``share`` (percent) and ``density`` (``share`` over that
+            of white noise). No rows for results of earlier versions.
+        """
+        return spectra_of({a: (self.attack_reports[a], v.made) for a, v in self.variants.items()})
 
     def norms(self, attack: str) -> pd.DataFrame:
         """Return the L-infinity norm at 99 % fooled pixels of the source.
@@ -325,25 +332,6 @@ class Results(Drawn):
             without a stored report.
         """
         return cost_of(self.attack_reports[attack], self.variants[attack].made)
-
-
-def pair_group(source: ManifestModel, target: ManifestModel) -> str:
-    """Return the pair group of a source and a target.
-
-    Ensembles are compared by the fingerprint and the backbone of every member.
-
-    Args:
-        source: The source's entry in the manifest.
-        target: The target's entry in the manifest.
-
-    Returns:
-        ``diagonal`` if the models share a network, else ``same_backbone`` or ``cross_backbone``.
-    """
-    pairs = [(a, b) for a in source.networks for b in target.networks]
-    # An attack on an ensemble uses the gradients of every member.
-    if any(a[0] == b[0] for a, b in pairs):
-        return "diagonal"
-    return "same_backbone" if any(a[1] == b[1] for a, b in pairs) else "cross_backbone"
 
 
 def _strongest(results: Results, attack: str, target: str) -> tuple[str, str] | None:

@@ -13,11 +13,13 @@ from segtransfer.tasks.schema import strength_text
 # Labels of pair groups: as a heading, and as the targets in a sentence.
 HEADLINES = {
     "diagonal": "white-box (diagonal)",
+    "same_network": "same network, other defences",
     "same_backbone": "same backbone",
     "cross_backbone": "other backbone",
 }
 TARGETS_OF = {
     "diagonal": "the source itself",
+    "same_network": "the source's network with other defences",
     "same_backbone": "models of the same backbone",
     "cross_backbone": "models of another backbone",
 }

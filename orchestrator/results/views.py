@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from segtransfer.results.norms import summarise_norms
-from segtransfer.results.results import PAIR_GROUPS, Results
+from segtransfer.results.pairs import PAIR_GROUPS
+from segtransfer.results.results import Results
 from segtransfer.results.text import (
     HEADLINES,
     NO_PAIR,
@@ -142,6 +143,7 @@ class AttackSummary:
         mean_abs: The mean absolute perturbation over eps.
         at_bound: The share of values at the eps bound, in percent.
         psnr: The peak signal-to-noise ratio against the clean image, in dB.
+        ssim: The structural similarity with the clean image, of a sample of images.
         norm: The median norm at 99 % fooled pixels of an attack that seeks the smallest, in 8-bit
             levels; infinite if most images are not reached, NaN for another attack.
         reached: The share of images with 99 % fooled pixels, in percent; NaN for another attack.
@@ -163,6 +165,7 @@ class AttackSummary:
     mean_abs: float
     at_bound: float
     psnr: float
+    ssim: float
     norm: float
     reached: float
     forward_equivalents: float
@@ -229,7 +232,7 @@ def _headlines(results: Results, attack: str, metric: str) -> tuple[HeadlineMean
     drops = results.headlines(attack, "drop") if has_drop else dict.fromkeys(means, math.nan)
     return tuple(
         HeadlineMean(HEADLINES[group], group, group in groups, means[group], drops[group])
-        for group in PAIR_GROUPS
+        for group in shown_groups(results)
     )
 
 
@@ -260,8 +263,8 @@ def attack_summary(results: Results, attack: str) -> AttackSummary:
     numbers["at_bound"] = 100 * numbers.get("at_bound", math.nan)
     complete, places = results.coverage(attack)
     smallest = summarise_norms(results, attack)
-    names = ("linf", "rms", "mean_abs", "at_bound", "psnr", "forward_equivalents", "forwards",
-             "backwards", "seconds")  # fmt: skip
+    names = ("linf", "rms", "mean_abs", "at_bound", "psnr", "ssim", "forward_equivalents",
+             "forwards", "backwards", "seconds")  # fmt: skip
     return AttackSummary(
         attack=attack,
         words=attack_in_words(results, attack),
@@ -310,15 +313,24 @@ def pair_groups(results: Results) -> set[str]:
     return {results.group(s, t) for s in results.sources for t in results.targets}
 
 
+def shown_groups(results: Results) -> tuple[str, ...]:
+    """Return the pair groups with a place in every table of means.
+
+    Returns:
+        All groups but ``same_network``, which only experiments with defences have.
+    """
+    groups = pair_groups(results)
+    return tuple(g for g in PAIR_GROUPS if g != "same_network" or g in groups)
+
+
 def transfer_group(results: Results) -> str:
     """Return the pair group that represents transfer.
 
     Returns:
-        ``cross_backbone`` if the experiment has such pairs, else ``same_backbone``, else
-        ``diagonal``.
+        The last group of ``PAIR_GROUPS`` that has a pair: ``cross_backbone`` if possible.
     """
     groups = pair_groups(results)
-    return next(g for g in ("cross_backbone", "same_backbone", "diagonal") if g in groups)
+    return next(group for group in reversed(PAIR_GROUPS) if group in groups)
 
 
 def best_attack(results: Results) -> str | None:

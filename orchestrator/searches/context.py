@@ -23,10 +23,10 @@ from segtransfer.searches.spec import Search, SearchSettings, trials_experiment
 from segtransfer.store import Store
 from segtransfer.store.maintenance.healing import LostImages
 from segtransfer.store.pending_shards import PendingShards
+from segtransfer.tasks.appearance import ssim
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Outline
 from segtransfer.tasks.models.base import ModelInfo
-from segtransfer.tasks.perturbation import ssim
 
 PairDrops = dict[str, dict[str, float]]  # source -> target -> value
 

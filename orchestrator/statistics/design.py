@@ -195,7 +195,7 @@ def pairs_of(results: Results, group: str) -> list[Pair]:
 
     Args:
         results: The results.
-        group: ``diagonal``, ``same_backbone`` or ``cross_backbone``.
+        group: ``diagonal``, ``same_network``, ``same_backbone`` or ``cross_backbone``.
 
     Returns:
         The pairs, sources in the order of rows; empty for a group without pairs.

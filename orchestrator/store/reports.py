@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from segtransfer.tasks.appearance import BANDS
 from segtransfer.tasks.perturbation import STATISTICS
 
 COSTS = ("forwards", "backwards", "pixels", "seconds")
@@ -34,6 +35,9 @@ def is_attack_report(report: Mapping[str, Any], variants: int, images: int | Non
     counts = {len(column) for table in statistics for column in table.values()}
     if len(counts) != 1 or images not in (None, *counts):
         return False
+    looks = report.get("appearance")
+    if looks is not None and not _are_looks(looks, variants):
+        return False
     return _is_health(report.get("health", [])) and (not cost or _is_cost(cost, variants))
 
 
@@ -48,6 +52,32 @@ def _is_table(table: Any) -> bool:
             for name, column in table.items()
             for value in column
         )
+    )
+
+
+def _are_looks(looks: Any, variants: int) -> bool:
+    """Return whether each variant has a similarity and a spectrum per sampled image."""
+    return (
+        isinstance(looks, list)
+        and len(looks) >= variants
+        and all(
+            isinstance(look, dict)
+            and isinstance(similarity := look.get("ssim"), list)
+            and isinstance(spectrum := look.get("spectrum"), list)
+            and len(similarity) == len(spectrum) > 0
+            and all(_is_number(value) and abs(value) <= 1 + 1e-9 for value in similarity)
+            and all(map(_is_spectrum, spectrum))
+            for look in looks
+        )
+    )
+
+
+def _is_spectrum(bands: Any) -> bool:
+    """Return whether a value has the power of each band, in squared 8-bit levels."""
+    return (
+        isinstance(bands, list)
+        and len(bands) == BANDS
+        and all(_is_number(power) and 0 <= power <= 255**2 for power in bands)
     )
 
 

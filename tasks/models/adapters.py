@@ -3,7 +3,16 @@
 from types import ModuleType
 
 from segtransfer.errors import InputError
-from segtransfer.tasks.models import ensemble, foreign, huggingface, label_map, mmseg, scaled, torch
+from segtransfer.tasks.models import (
+    defences,
+    ensemble,
+    foreign,
+    huggingface,
+    label_map,
+    mmseg,
+    scaled,
+    torch,
+)
 from segtransfer.tasks.models.base import ModelInfo, Segmenter
 from segtransfer.tasks.models.builds import SAME_BUILD, builds_kept
 from segtransfer.tasks.models.checkpoint import sha256_of
@@ -23,7 +32,7 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
         numerics: The requested options; ``Segmenter.numerics`` of the result has the active ones.
 
     Returns:
-        The model on ``device``, inside its windows, scale and label map.
+        The model on ``device``, inside its windows, scale, defences and label map.
 
     Raises:
         InputError: If files are missing or do not fit, or an option set to ``true`` is impossible.
@@ -38,7 +47,7 @@ def load(spec: ModelSpec, device: str = "cpu", numerics: Numerics = REFERENCE) -
         learn_sizes(model)
         if adapter is not mmseg:  # mmseg's networks have windows of their own
             model = with_windows(model, spec.inference)
-        model = scaled.apply(model, spec.inference)
+        model = defences.apply(scaled.apply(model, spec.inference), spec.defences)
         if spec.label_map is not None:
             model = label_map.apply(model, spec, adapter.classes(resolved))
         for part in model.modules():
@@ -95,8 +104,9 @@ def import_libraries(spec: ModelSpec) -> None:
         spec: The model.
 
     Raises:
-        InputError: If the code of a torch callable or an adapter cannot be imported.
+        InputError: If the code of a torch callable, an adapter or a defence cannot be imported.
     """
+    defences.import_code(spec.defences)
     if spec.ensemble is not None:
         for member in spec.ensemble.members:
             import_libraries(member)
@@ -127,7 +137,8 @@ def describe(spec: ModelSpec) -> ModelInfo:
     if spec.ensemble is not None:
         return ensemble.describe(spec, [describe(member) for member in spec.ensemble.members])
     info = scaled.describe(_adapter(spec).describe(_resolve(spec)), spec.inference)
-    return info if spec.label_map is None else label_map.describe(info, spec)
+    info = info if spec.label_map is None else label_map.describe(info, spec)
+    return defences.describe(info, spec.defences)
 
 
 def check(spec: ModelSpec) -> None:

@@ -64,6 +64,7 @@ class ModelInfo:
             form.
         members: Fingerprint and backbone of each member of an ensemble; empty for other models.
         head: The kind of the head, None if unknown.
+        undefended: The fingerprint of each network without defences; empty if none has a defence.
     """
 
     name: str
@@ -73,6 +74,7 @@ class ModelInfo:
     classes: tuple[str, ...] | None
     members: tuple[tuple[str, str], ...] = ()
     head: str | None = None
+    undefended: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.classes is not None:

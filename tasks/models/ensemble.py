@@ -146,6 +146,9 @@ def describe(spec: ModelSpec, infos: Sequence[ModelInfo]) -> ModelInfo:
         num_classes=next((i.num_classes for i in infos if i.num_classes is not None), None),
         classes=next((info.classes for info in infos if info.classes is not None), None),
         members=tuple((info.fingerprint, info.backbone) for info in infos),
+        undefended=tuple((info.undefended or (info.fingerprint,))[0] for info in infos)
+        if any(info.undefended for info in infos)
+        else (),
     )
 
 

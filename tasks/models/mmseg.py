@@ -21,6 +21,7 @@ from segtransfer.tasks.models.checkpoint import (
     sha256_of,
 )
 from segtransfer.tasks.models.claims import check_preprocessing, classes_of
+from segtransfer.tasks.models.inference import Inference
 from segtransfer.tasks.models.mmseg_build import (
     build,
     has_usual_windows,
@@ -29,7 +30,7 @@ from segtransfer.tasks.models.mmseg_build import (
 from segtransfer.tasks.models.mmseg_configs import find_config, published
 from segtransfer.tasks.models.mmseg_missing import missing
 from segtransfer.tasks.models.sliding import stitch, windows
-from segtransfer.tasks.models.spec import Inference, MmsegSource, ModelSpec
+from segtransfer.tasks.models.spec import MmsegSource, ModelSpec
 from segtransfer.tasks.models.weights import fetch, fetch_published
 
 ADAPTER_VERSION = 1

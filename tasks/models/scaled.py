@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from segtransfer.tasks.attacks.transforms.views import HeightWidth, resize, snap
 from segtransfer.tasks.models.base import ModelInfo, Segmenter, WrappedSegmenter, freeze
-from segtransfer.tasks.models.spec import Inference
+from segtransfer.tasks.models.inference import Inference
 
 
 class ScaledSegmenter(WrappedSegmenter):

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from typing_extensions import override
 
 from segtransfer.tasks.models.base import Segmenter, WrappedSegmenter, freeze
-from segtransfer.tasks.models.spec import Inference
+from segtransfer.tasks.models.inference import Inference
 
 
 class SlidingSegmenter(WrappedSegmenter):

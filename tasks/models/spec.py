@@ -19,6 +19,8 @@ from pydantic_core import PydanticCustomError
 from segtransfer.tasks.data.names import ClassName
 from segtransfer.tasks.json_schema import TEXT, JsonSchema, described
 from segtransfer.tasks.models.adapter_spec import Adapter
+from segtransfer.tasks.models.defences import Defence
+from segtransfer.tasks.models.inference import Inference
 from segtransfer.tasks.models.zoo import ZOO
 from segtransfer.tasks.schema import (
     AnyPath,
@@ -28,7 +30,6 @@ from segtransfer.tasks.schema import (
     NameOrPath,
     Number,
     Text,
-    Whole,
     added_later,
     resolve_path,
     suggest,
@@ -41,7 +42,6 @@ OWN_MODEL = (
 )
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 LEAST_WEIGHT = 2.0**-126  # of a normalised weight: the least normal float32
-Sides = tuple[Annotated[Whole, Field(ge=1)], Annotated[Whole, Field(ge=1)]]
 
 
 def resolve_hub_name(value: Any, info: ValidationInfo) -> Any:
@@ -177,63 +177,6 @@ class HuggingfaceSource(Frozen):
     trust: Flag = False
 
 
-class Inference(Frozen):
-    """The way of a network over an image: whole, or by sliding windows.
-
-    Attributes:
-        mode: ``whole``, or ``slide`` for windows whose logits are averaged.
-        crop: [height, width] of a window in pixels; needed with ``slide``.
-        stride: [rows, columns] between windows in pixels, at most ``crop``; needed with ``slide``.
-        scale: The factor of both sides of the image before the network, with ``whole``, in (0, 4];
-            rounded to multiples of the network's size divisor. Default 1.
-    """
-
-    mode: Literal["whole", "slide"]
-    crop: Sides | None = None
-    stride: Sides | None = None
-    scale: Annotated[Number, Field(gt=0, le=4)] = 1.0
-
-    @model_validator(mode="after")
-    def _windows_fit(self) -> "Inference":
-        given = [k for k in ("crop", "stride") if getattr(self, k) is not None]
-        if self.mode == "whole" and given:
-            raise PydanticCustomError(
-                "inference",
-                "mode is whole, and {given} is given; leave {given} out, or set mode: slide",
-                {"given": " and ".join(given)},
-            )
-        if self.mode == "slide" and len(given) < 2:
-            raise PydanticCustomError(
-                "inference",
-                "mode is slide; give crop and stride, each [height, width] in pixels",
-                {},
-            )
-        if self.mode == "slide" and self.scale != 1:
-            raise PydanticCustomError(
-                "inference",
-                "scale is {scale}, and mode slide processes the image at its own size; leave scale "
-                "out, or set mode: whole",
-                {"scale": f"{self.scale:g}"},
-            )
-        if self.window and any(s > c for c, s in zip(*self.window, strict=True)):
-            raise PydanticCustomError(
-                "inference",
-                "stride {stride} exceeds crop {crop}, so windows would leave gaps; give a stride "
-                "of at most the crop",
-                {"stride": str(list(self.window[1])), "crop": str(list(self.window[0]))},
-            )
-        return self
-
-    @property
-    def window(self) -> tuple[Sides, Sides] | None:
-        """Return crop and stride of sliding windows, each (height, width) in pixels.
-
-        Returns:
-            None if the image is processed whole.
-        """
-        return (self.crop, self.stride) if self.crop and self.stride else None
-
-
 class EnsembleSpec(Frozen):
     """Several models as a single model, in the same actor.
 
@@ -314,6 +257,7 @@ class ModelSpec(Frozen):
         inference: Whole or sliding inference, and its scale. Default as in the model's config.
         label_map: Maps each class of the model to a class of the data, or to null to drop the
             class. Default none: both have the same class list.
+        defences: Defences at inference, the first applied to the image first. Default none.
     """
 
     name: Annotated[Name, Field(max_length=60)]
@@ -327,6 +271,7 @@ class ModelSpec(Frozen):
     classes: tuple[ClassName, ...] | None = None
     inference: Inference | None = None
     label_map: dict[ClassName, ClassName | None] | None = None
+    defences: tuple[Defence, ...] = added_later(())
 
     @model_validator(mode="before")
     @classmethod
@@ -376,8 +321,8 @@ class ModelSpec(Frozen):
                     "allowed": ", ".join(KINDS_OF_MODEL),
                 },
             )
-        of_members = ("classes", "inference", "label_map")
-        wrong = [k for k in of_members if self.ensemble and getattr(self, k) is not None]
+        of_members = ("classes", "inference", "label_map", "defences")
+        wrong = [k for k in of_members if self.ensemble and getattr(self, k) not in (None, ())]
         if wrong:
             raise PydanticCustomError(
                 "ensemble",

@@ -49,7 +49,7 @@ ALLOWED = {
     "mmseg": ["tasks/*/mmseg*.py"],
     "transformers": ["tasks/models/huggingface*.py"],
     "huggingface_hub": ["tasks/models/huggingface*.py"],
-    "altair": ["orchestrator/reporting/html/charts.py"],
+    "altair": ["orchestrator/reporting/html/charts.py", "orchestrator/reporting/html/spectrum.py"],
     "jinja2": ["orchestrator/reporting/html/*.py"],
 }
 

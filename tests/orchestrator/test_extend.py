@@ -11,13 +11,13 @@ from segtransfer import extend
 from tests.conftest import ROOT
 
 NAMES = """
-    ADAPTERS AdapterSpec AnyPath METRICS Score READERS ReaderSpec
+    ADAPTERS AdapterSpec AnyPath DEFENCES DefenceSpec METRICS Score READERS ReaderSpec
     DataItem Dataset Flag Frozen GRADIENTS Gradient GradientRule GradientStep
     IGNORE_INDEX InputError LOSSES Loss LossContext
     ModelInfo Number PRESETS Preparation Preset Segmenter StepRandom TRANSFORMS TransformContext
     TransformSpec View Whole align
     fooled freeze keeps_memory mean_labelled palette_for prepared_by read_image read_index_map
-    reads_features resize same snap then window
+    reads_features resize same snap straight_through then window
 """
 
 

@@ -13,7 +13,6 @@ from segtransfer.tasks.perturbation import (
     inside,
     levels,
     quantise,
-    ssim,
     statistics,
 )
 from tests.tasks.cases import ids, pictures, spec
@@ -212,25 +211,3 @@ def test_an_unchanged_image_stays_unchanged_whatever_the_score(norm: str, score:
     assert np.array_equal(
         quantise(as_score(exact, exact, rule, score, ids(len(exact))), clean, rule), clean
     )
-
-
-def test_structural_similarity_of_equal_images_is_one() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (2, 3, 20, 24), np.uint8)
-    assert ssim(image, image) == pytest.approx([1.0, 1.0])
-
-
-def test_structural_similarity_of_flat_images_compares_their_levels_alone() -> None:
-    dark, bright = (np.full((1, 3, 16, 16), level, np.uint8) for level in (100, 120))
-    c1 = (0.01 * 255) ** 2
-    expected = (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)
-    assert ssim(bright, dark) == pytest.approx([expected])
-
-
-def test_structural_similarity_of_an_image_and_its_negative_is_negative() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32), np.uint8)
-    assert ssim(255 - image, image)[0] < -0.5
-
-
-def test_structural_similarity_takes_images_smaller_than_its_window() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (1, 3, 6, 9), np.uint8)
-    assert ssim(image, image) == pytest.approx([1.0])

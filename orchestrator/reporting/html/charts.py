@@ -15,11 +15,12 @@ import numpy as np
 from segtransfer.reporting.html.analysis import Analysis
 from segtransfer.reporting.html.estimates import IntervalsByMetric, spread
 from segtransfer.reporting.html.tables import AttackEstimates
-from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results import Results
 from segtransfer.results.text import HEADLINES, unit
 from segtransfer.tasks.metrics import METRICS
 
-GREY, BLUE, ORANGE = "#878d99", "#3f86c6", "#df7532"  # legible on light and on dark
+# Legible on light and on dark.
+GREY, BLUE, ORANGE, PURPLE = "#878d99", "#3f86c6", "#df7532", "#a066c9"
 COLOURS = BLUE, ORANGE, GREY
 NAMES = alt.Axis(labelLimit=180, ticks=False, domain=False, labelPadding=8)
 POINTS = "points"
@@ -96,14 +97,13 @@ def _with_legends(part: Any) -> Any:
     return [_with_legends(item) for item in part] if isinstance(part, list) else part
 
 
-PAIRS = tuple(
-    LegendEntry(HEADLINES[group], colour, shape)
-    for group, colour, shape in zip(
-        PAIR_GROUPS, (GREY, BLUE, ORANGE), ("circle", "square", "triangle-up"), strict=True
-    )
-)
+PAIR_MARKS = {
+    "diagonal": (GREY, "circle"),
+    "same_network": (PURPLE, "diamond"),
+    "same_backbone": (BLUE, "square"),
+    "cross_backbone": (ORANGE, "triangle-up"),
+}
 VERDICTS = LegendEntry("beyond noise", ORANGE), LegendEntry("within noise", GREY)
-LABELS = [entry.label for entry in PAIRS]
 
 
 def overview_charts(results: Results, analysis: Analysis) -> list[Chart]:
@@ -167,20 +167,22 @@ def means_chart(summaries: Sequence[AttackEstimates], intervals: IntervalsByMetr
         intervals: Values of all estimates, per metric.
     """
     data = [
-        point | {"attack": row.view.attack, "pairs": label}
+        point | {"attack": row.view.attack, "pairs": HEADLINES[group]}
         for row in summaries
-        for label, number in zip(LABELS, row.means, strict=True)
+        for group, number in row.means.items()
         for point in _points(intervals, number)
     ]
+    pairs = _pairs(summaries)
+    labels = [entry.label for entry in pairs]
     base = _base().encode(
         y=alt.Y("attack:N", sort=[row.view.attack for row in summaries], title=None, axis=NAMES),
-        yOffset=alt.YOffset("pairs:N", sort=LABELS),
-        color=_color("pairs", PAIRS),
+        yOffset=alt.YOffset("pairs:N", sort=labels),
+        color=_color("pairs", pairs),
     )
-    shapes = alt.Scale(domain=LABELS, range=[entry.shape for entry in PAIRS])
+    shapes = alt.Scale(domain=labels, range=[entry.shape for entry in pairs])
     shape = alt.Shape("pairs:N", scale=shapes, legend=None)
     chart = alt.layer(_whiskers(base), _dots(base, ["attack:N", "pairs:N"]).encode(shape=shape))
-    return _chart("Means by kind of pair", PAIRS, data, chart, height=34 * len(summaries))
+    return _chart("Means by kind of pair", pairs, data, chart, height=34 * len(summaries))
 
 
 def differences_chart(
@@ -231,7 +233,7 @@ def energy_chart(
         for row in summaries
         if not math.isnan(row.view.rms)  # no AE is stored
         for name in [row.view.attack if row.view.attack in named else ""]
-        for point in _points(intervals, row.means[PAIR_GROUPS.index(group)])
+        for point in _points(intervals, row.means[group])
     ]
     room = alt.Scale(zero=False, padding=48)  # for the names
     size = alt.X("rms:Q", title="RMS of the perturbation, levels", scale=room)
@@ -263,13 +265,14 @@ def curve_charts(results: Results, analysis: Analysis) -> list[Chart]:
         made = results.variants[row.view.attack]
         runs[made.attack, made.score].append((made.step, row))
     curves = {name: run for name, run in runs.items() if len(run) > 1}
-    numbers = [n for run in curves.values() for _, row in run for n in row.means if n is not None]
+    drawn = [row.means for run in curves.values() for _, row in run]
+    numbers = [number for means in drawn for number in means.values() if number is not None]
     limits = {
         metric: spread([known[number] for number in numbers]) or (0.0, 1.0)
         for metric, known in intervals.items()
     }
-    drawn = [_curve(name, score, run, intervals, limits) for (name, score), run in curves.items()]
-    return [chart for chart in drawn if chart.points]
+    charts = [_curve(name, score, run, intervals, limits) for (name, score), run in curves.items()]
+    return [chart for chart in charts if chart.points]
 
 
 def _curve(
@@ -280,19 +283,20 @@ def _curve(
     limits: Mapping[str, tuple[float, float]],
 ) -> Chart:
     data = [
-        point | {"step": step, "pairs": label}
+        point | {"step": step, "pairs": HEADLINES[group]}
         for step, row in run
-        for label, number in zip(LABELS, row.means, strict=True)
+        for group, number in row.means.items()
         for point in _points(intervals, number)
     ]
     # Equal limits make curves of different charts comparable.
     shared = alt.Scale(
         domainMin=alt.ExprRef("limits[metric][0]"), domainMax=alt.ExprRef("limits[metric][1]")
     )
+    pairs = _pairs([row for _, row in run])
     kept = alt.Axis(values=[step for step, _ in run], format="d", grid=False, labelOverlap=True)
     base = _base().encode(
         x=alt.X("step:Q", title="step", axis=kept, scale=alt.Scale(type="log", nice=False)),
-        color=_color("pairs", PAIRS),
+        color=_color("pairs", pairs),
     )
     low, value = (alt.Y(f"{name}:Q", title=None, scale=shared) for name in ("low", "value"))
     band = base.mark_area(opacity=0.18).encode(y=low, y2="high:Q")
@@ -301,8 +305,14 @@ def _curve(
     layers = [band, line, dot.encode(y=value, tooltip=_tooltip(["pairs:N", "step:Q"]))]
     chart = alt.layer(*layers).add_params(alt.param(name="limits", value=dict(limits)))
     title = name if score == "raw" else f"{name}, scored as {score}"
-    legend = [replace(entry, shape="circle") for entry in PAIRS]
+    legend = [replace(entry, shape="circle") for entry in pairs]
     return _chart(title, legend, data, chart, height=220)
+
+
+def _pairs(summaries: Sequence[AttackEstimates]) -> tuple[LegendEntry, ...]:
+    """Return the legend of the pair groups shown."""
+    groups = summaries[0].means if summaries else ()
+    return tuple(LegendEntry(HEADLINES[group], *PAIR_MARKS[group]) for group in groups)
 
 
 def _points(intervals: IntervalsByMetric, number: int | None) -> Iterator[dict[str, Any]]:

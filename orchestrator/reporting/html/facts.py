@@ -11,7 +11,7 @@ from segtransfer.errors import reason_of
 from segtransfer.experiment.provenance import code_hash, commit, versions
 from segtransfer.reporting.html.analysis import Analysis
 from segtransfer.reporting.html.estimates import RoundedInterval
-from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results import Results
 from segtransfer.results.text import HEADLINES, NOT_MEASURED
 from segtransfer.statistics import NO_VERDICT
 from segtransfer.tasks.schema import strength_text
@@ -72,12 +72,12 @@ def findings(results: Results, analysis: Analysis) -> list[str]:
         Up to three sentences: the strongest attack, its difference to the baseline, the floor of
         noise. None without a measured mean.
     """
-    miou, column = analysis.intervals["miou"], PAIR_GROUPS.index(analysis.group)
+    miou = analysis.intervals["miou"]
     known = [
         (mean, number, row)
         for row in analysis.summaries
         if row.view.attack in analysis.main_attacks
-        and (number := row.means[column]) is not None
+        and (number := row.means[analysis.group]) is not None
         and (mean := miou[number]) is not None
     ]
     made = [entry for entry in known if entry[2].view.sourced]
@@ -154,8 +154,8 @@ def fixed_text(value: float, name: str) -> str:
         return "–"
     if math.isinf(value):
         return "∞"
-    digits = {"rms": 2, "mean_abs": 2, "at_bound": 0, "reached": 0, "seconds": 0}.get(name, 1)
-    return f"{value:,.{digits}f}"
+    digits = {"rms": 2, "mean_abs": 2, "at_bound": 0, "reached": 0, "seconds": 0, "ssim": 3}
+    return f"{value:,.{digits.get(name, 1)}f}"
 
 
 def failure_messages(results: Results) -> list[tuple[str, str]]:

@@ -14,13 +14,15 @@ from segtransfer.reporting.html import charts, facts
 from segtransfer.reporting.html.analysis import Analysis, analyse
 from segtransfer.reporting.html.estimates import METRIC_CHOICES, RoundedInterval
 from segtransfer.reporting.html.gallery import draw_gallery
+from segtransfer.reporting.html.spectrum import spectrum_charts
 from segtransfer.reporting.html.tables import class_values, fixed_columns
 from segtransfer.reporting.panels import AMPLIFICATION
 from segtransfer.reporting.shading import Shading, shades, shading_of
-from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results import Results
 from segtransfer.results.denominators import denominators
 from segtransfer.results.published import published_line
 from segtransfer.results.text import HEADLINES, NO_PAIR, NOT_MEASURED, row_name, rows
+from segtransfer.results.views import shown_groups
 
 HERE = Path(__file__).parent
 LONGEST_COLUMN_HEAD = 10  # characters of a model's name, if there are more than three columns
@@ -56,6 +58,7 @@ def draw_page(results: Results) -> str:
     scales = {metric: shading_of(results, metric) for metric in METRIC_CHOICES}
     overview = charts.overview_charts(results, analysis)
     curves = charts.curve_charts(results, analysis)
+    spectra = spectrum_charts(results, analysis.main_attacks)
     return (
         environment()
         .get_template("page.html")
@@ -65,14 +68,15 @@ def draw_page(results: Results) -> str:
             miou=analysis.intervals["miou"],
             metrics=METRIC_CHOICES,
             fixed_columns=fixed_columns(analysis.summaries),
-            groups=[HEADLINES[name] for name in PAIR_GROUPS],
+            groups=[HEADLINES[name] for name in shown_groups(results)],
             transfer_group=HEADLINES[analysis.group],
             overview=overview,
             curves=curves,
+            spectra=spectra,
             gallery=gallery,
             amplification=AMPLIFICATION,
             scale=scales["miou"],
-            data=_script_data(results, analysis, [*overview, *curves], gallery, scales),
+            data=_script_data(results, analysis, [*overview, *spectra, *curves], gallery, scales),
             **_introduction(results, analysis),
             **_origin(results, analysis),
             **_layout(results),

@@ -8,7 +8,7 @@ from typing import Any
 from segtransfer.experiment.task import CLEAN
 from segtransfer.reporting.html.estimates import Estimates, percent
 from segtransfer.reporting.matrix_tables import MatrixTable, TableRow, matrix_tables
-from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results import Results
 from segtransfer.results.text import rows
 from segtransfer.results.views import (
     AttackSummary,
@@ -17,8 +17,10 @@ from segtransfer.results.views import (
     attack_summary,
     baseline_of,
     main_attacks,
+    shown_groups,
     transfer_group,
 )
+from segtransfer.tasks.appearance import SAMPLED
 
 Numbers = tuple[int, ...]
 
@@ -48,12 +50,12 @@ class AttackEstimates:
 
     Attributes:
         view: The attack's perturbation and cost.
-        means: Estimates per headline group; None if the group has no pair.
+        means: Estimates by headline group shown; None if the group has no pair.
         difference: Estimate of the difference to the baseline; None for iterates.
     """
 
     view: AttackSummary
-    means: tuple[int | None, ...]
+    means: Mapping[str, int | None]
     difference: int | None
 
 
@@ -63,6 +65,12 @@ FIXED_COLUMNS = (
     ("mean_abs", "Mean / eps", "mean absolute perturbation over eps"),
     ("at_bound", "At bound", "share of values at the eps bound, percent"),
     ("psnr", "PSNR", "peak signal-to-noise ratio against the clean image, dB"),
+    (
+        "ssim",
+        "SSIM",
+        "structural similarity with the clean image, mean over the first "
+        f"{SAMPLED} images of each shard; – in results of earlier versions",
+    ),
     (
         "forward_equivalents",
         "Cost",
@@ -160,7 +168,7 @@ def summarise(results: Results, estimates: Estimates) -> list[AttackEstimates]:
         summaries.append(
             AttackEstimates(
                 view=view,
-                means=tuple(estimates.mean(attack, g) for g in PAIR_GROUPS),
+                means={g: estimates.mean(attack, g) for g in shown_groups(results)},
                 difference=None if other is None else estimates.difference(attack, other, group),
             )
         )

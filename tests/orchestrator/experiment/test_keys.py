@@ -27,11 +27,11 @@ from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TransformSpec
 from segtransfer.tasks.data.spec import DataSpec
 from segtransfer.tasks.models.checkpoint import sha256_of
+from segtransfer.tasks.models.inference import Inference
 from segtransfer.tasks.models.numerics import Numerics
 from segtransfer.tasks.models.spec import (
     EnsembleSpec,
     HuggingfaceSource,
-    Inference,
     ModelSpec,
     TorchSource,
 )
@@ -505,6 +505,10 @@ ALTERNATIVES: dict[str, tuple[Change, Change]] = {
     "models.inference.scale": (
         set_to("models.0.inference", {"mode": "whole"}),
         set_to("models.0.inference", {"mode": "whole", "scale": 0.5}),
+    ),
+    "models.defences.kind": (
+        set_to("models.0.defences", ["flip"]),
+        set_to("models.0.defences", ["scales"]),
     ),
     "models.label_map": (set_label_map(), set_label_map(car="road")),
     "models.backbone": (the_base, set_to("models.0.backbone", "resnet")),

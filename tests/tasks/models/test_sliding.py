@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from segtransfer.tasks.models import adapters
 from segtransfer.tasks.models.base import Segmenter
+from segtransfer.tasks.models.inference import Inference
 from segtransfer.tasks.models.mmseg import MmsegSegmenter
 from segtransfer.tasks.models.probe import examine
 from segtransfer.tasks.models.sliding import SlidingSegmenter, stitch, windows
-from segtransfer.tasks.models.spec import Inference, ModelSpec
+from segtransfer.tasks.models.spec import ModelSpec
 from tests.tasks.models.test_mmseg import config_file, street, tensor
 from tests.tasks.models.test_mmseg import spec as mmseg_spec
 

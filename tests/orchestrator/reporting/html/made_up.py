@@ -12,6 +12,7 @@ from segtransfer.results import Results
 from segtransfer.store.arrays import Evaluation, encode_evaluation, encode_images
 from segtransfer.store.rows import CommitRow
 from segtransfer.tasks import metrics, perturbation
+from segtransfer.tasks.appearance import appearance
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.data.shards import Shard
 from segtransfer.tasks.image_files import read_image
@@ -234,6 +235,7 @@ def _attack(
     equivalents = [float(one.step) for one in spec.variants]
     cost = {"forwards": 20, "backwards": 20, "pixels": 1000, "seconds": 1.5}
     store.reports[key] = {
+        "appearance": [appearance(made, shard.images) for made in adversarial],
         "perturbation": [
             perturbation.statistics(made, shard.images, spec.eps) for made in adversarial
         ],

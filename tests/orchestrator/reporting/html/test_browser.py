@@ -109,8 +109,8 @@ def choose(page: Any, metric: str) -> None:
 def test_page_draws_all_charts(page: Any) -> None:
     assert page.title().startswith("made up")
     drawn = page.locator("[data-chart] svg")
-    assert drawn.count() == page.locator("[data-chart]").count() == 4
-    for number in range(4):
+    assert drawn.count() == page.locator("[data-chart]").count() == 5
+    for number in range(5):
         assert drawn.nth(number).locator(".mark-symbol path").count() > 0
 
 

@@ -18,9 +18,9 @@ from segtransfer.reporting.html.estimates import METRIC_CHOICES
 from segtransfer.reporting.html.facts import decimal, failure_messages, interval_text
 from segtransfer.reporting.html.gallery import GALLERY_BYTES, draw_gallery
 from segtransfer.reporting.shading import shades
-from segtransfer.results import PAIR_GROUPS, Results
+from segtransfer.results import Results
 from segtransfer.results.text import NOT_MEASURED
-from segtransfer.results.views import main_attacks
+from segtransfer.results.views import main_attacks, shown_groups
 from segtransfer.statistics import Resampled, pairs_of
 from tests.orchestrator.manifests import digest
 from tests.orchestrator.reporting.html.made_up import made_up
@@ -101,7 +101,7 @@ def test_means_are_taken_per_kind_of_pair(results: Results, page: Page) -> None:
     sample = Resampled(results)
     table = next(table for table in page.tables if "Against pgd" in table.rows[0])
     row = next(row for row in table.rows if row[0] == "mi")
-    for shown, group in zip(row[1:4], PAIR_GROUPS, strict=True):
+    for shown, group in zip(row[1:4], shown_groups(results), strict=True):
         interval = sample.mean("mi", pairs_of(results, group))
         value, low, high = map(decimal, (interval.value, interval.low, interval.high))
         assert shown == f"{value}{low} to {high}"
@@ -214,7 +214,8 @@ def test_missing_cells_are_not_measured_and_matrix_is_partial() -> None:
 def test_experiment_without_results_makes_page() -> None:
     page = Page(draw_page(nothing_yet()))
     assert {text for row in page.table("pgd").rows[3:] for text in row[1:]} == {NOT_MEASURED}
-    assert page.data["charts"] == []
+    # The AEs are stored, so their spectra are known.
+    assert len(page.data["charts"]) == page.text.count("Radial spectrum") == 1
     assert "0 of 9 cells" in page.text
 
 
