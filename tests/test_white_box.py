@@ -13,7 +13,6 @@ from segtransfer.tasks.models.zoo import ZOO
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", sorted(ZOO))
 def test_sea_leaves_less_than_pgd_at_equal_cost(name: str, tmp_path: Path) -> None:
     equal = {"eps": "8/255", "budget": 240 if name.endswith("mnv2") else 60}
