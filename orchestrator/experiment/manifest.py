@@ -8,8 +8,6 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     Strict,
@@ -21,6 +19,14 @@ from pydantic import (
 from segtransfer.experiment.plan import Plan
 from segtransfer.experiment.published import published_miou
 from segtransfer.experiment.spec import Experiment
+from segtransfer.experiment.stored_parts import (
+    Count,
+    StoredBudget,
+    StoredMomentum,
+    StoredPart,
+    StoredSmoothing,
+    StoredVariance,
+)
 from segtransfer.experiment.task import CLEAN, Cell
 from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS, ForeignGradientRule
 from segtransfer.tasks.attacks.transforms import TRANSFORMS, ForeignTransform
@@ -31,43 +37,13 @@ MOST_CLASSES = 256  # predictions are stored as uint8
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 StoredText = Annotated[str, StringConstraints(min_length=1, max_length=400)]
-Count = Annotated[int, Field(ge=0, le=2**31)]
 Colour = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
 StoredCell = Annotated[
     tuple[StoredText, StoredText | None, StoredText, Digest, Digest, Digest | None], Strict(False)
 ]
 
 
-class _StoredPart(BaseModel):
-    """A part of a manifest. Unknown fields, perhaps of a later version, are kept."""
-
-    model_config = ConfigDict(
-        extra="allow",
-        strict=True,
-        allow_inf_nan=False,
-        frozen=True,
-        ignored_types=(cached_property,),
-    )
-
-
-class _StoredBudget(_StoredPart):
-    forward_equivalents: float
-
-
-class _StoredMomentum(_StoredPart):
-    mu: float
-    nesterov: bool
-
-
-class _StoredVariance(_StoredPart):
-    neighbours: Count
-
-
-class _StoredSmoothing(_StoredPart):
-    kernel: Count
-
-
-class ManifestAttack(_StoredPart):
+class ManifestAttack(StoredPart):
     """A resolved attack, as JSON values; fields as in ``AttackSpec``."""
 
     name: StoredText
@@ -75,22 +51,22 @@ class ManifestAttack(_StoredPart):
     norm: StoredText
     steps: Count
     step_size: float
-    budget: _StoredBudget | None
+    budget: StoredBudget | None
     transforms: list[dict[str, Any]]
     label_version: StoredText
     loss: StoredText
     layer: StoredText | None
     gradient: dict[str, Any] | None = None
-    momentum: _StoredMomentum | None
-    variance: _StoredVariance | None
-    smoothing: _StoredSmoothing | None
+    momentum: StoredMomentum | None
+    variance: StoredVariance | None
+    smoothing: StoredSmoothing | None
     start: StoredText
     restarts: Count
     files: Any
     target: Any
     region: Any
     loop: dict[str, Any] | None = None
-    worst_of: list[dict[str, Any]] = []
+    worst_of: list[dict[str, Any]] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _known_parts(self) -> "ManifestAttack":
@@ -108,12 +84,12 @@ class ManifestAttack(_StoredPart):
         return self
 
 
-class _StoredData(_StoredPart):
+class _StoredData(StoredPart):
     sequence: str | None = None
     label_map: Any = None
 
 
-class ManifestSettings(_StoredPart):
+class ManifestSettings(StoredPart):
     """Fields of the spec with a part in results.
 
     Attributes:
@@ -133,7 +109,7 @@ class ManifestSettings(_StoredPart):
     schedule_groups: Annotated[int, Field(ge=1, le=2**31)] = 1
 
 
-class ManifestModel(_StoredPart):
+class ManifestModel(StoredPart):
     """A model.
 
     Attributes:
@@ -149,7 +125,7 @@ class ManifestModel(_StoredPart):
     networks: Annotated[list[Annotated[list[StoredText], Field(min_length=2, max_length=2)]],
                         Field(min_length=1)]  # fmt: skip
     published: float | None = None
-    undefended: list[StoredText] = []
+    undefended: list[StoredText] = Field(default_factory=list)
 
     @model_serializer(mode="wrap")
     def _known(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -158,7 +134,7 @@ class ManifestModel(_StoredPart):
         return {n: value for n, value in fields.items() if n not in unset or value != unset[n]}
 
 
-class ManifestVariant(_StoredPart):
+class ManifestVariant(StoredPart):
     """A variant of an attack: one of the AEs that the attack keeps per image.
 
     Attributes:
@@ -185,7 +161,7 @@ def _check_moment(value: str) -> str:
 Moment = Annotated[str, AfterValidator(_check_moment)]  # in ISO 8601, with its zone
 
 
-class RunRecord(_StoredPart):
+class RunRecord(StoredPart):
     """The computation of an experiment, which changes no result.
 
     Attributes:
@@ -203,7 +179,7 @@ class RunRecord(_StoredPart):
     executor: StoredText
 
 
-class Manifest(_StoredPart):
+class Manifest(StoredPart):
     """The stored description of an experiment, enough to draw its results without data or models.
 
     Attributes:

@@ -290,9 +290,9 @@ class Results(Drawn):
             attack: The name of an attack's variant; KeyError if unknown.
 
         Returns:
-            ``linf`` (maximum, in 8-bit levels), and the means of ``rms`` (levels), ``mean_abs``
-            (over eps), ``at_bound`` (fraction of values), ``psnr`` (dB) and ``ssim`` (first two
-            images of each shard; NaN in results of earlier versions). Empty without a report.
+            ``linf`` (maximum, in levels), and means of ``rms`` (levels), ``mean_abs`` (over eps),
+            ``at_bound`` (fraction of values), ``psnr`` (dB) and ``ssim`` (two images per shard; NaN
+            in results of earlier versions). Empty without a report.
         """
         return perturbation_of(self.attack_reports[attack], self.variants[attack].made)
 
@@ -300,10 +300,9 @@ class Results(Drawn):
         """Return the radial power spectrum of the perturbations of each attack.
 
         Returns:
-            A row per variant and band, the mean over the first two images of each shard:
-            ``attack``, ``low`` and ``high`` (cycles per pixel), ``power`` (squared 8-bit levels,
-            whose sum is the mean square), ``share`` (percent) and ``density`` (``share`` over that
-            of white noise). No rows for results of earlier versions.
+            A row per variant and band, the mean over two images of each shard: ``attack``, ``low``
+            and ``high`` (cycles per pixel), ``power`` (squared levels), ``share`` (percent) and
+            ``density`` (``share`` over white noise's). No rows for results of earlier versions.
         """
         return spectra_of({a: (self.attack_reports[a], v.made) for a, v in self.variants.items()})
 
@@ -314,8 +313,8 @@ class Results(Drawn):
             attack: The name of an attack's variant; KeyError if unknown.
 
         Returns:
-            A row per image, a column per source, in 8-bit levels: infinite below 99 % wrong pixels,
-            NaN without labels or results, for a targeted attack and a source that is no target.
+            A row per image, a column per source, in 8-bit levels: infinite below 99 %, NaN without
+            labels or results, for a targeted attack and a source that is no target.
         """
         return norms_of(self, attack)
 
