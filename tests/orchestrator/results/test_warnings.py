@@ -195,9 +195,7 @@ def test_data_without_labelled_pixels_has_no_measured_metric(preset: str, tmp_pa
     results = run(data(tmp_path, nothing), attacks=attack(preset))
     assert "the ignored value" in only(results, "nothing labelled")
     frame = results.frame()
-    metrics = frame.drop(
-        columns=["attack", "source", "target", "group", "ssim", "high_frequency"]
-    )
+    metrics = frame.drop(columns=["attack", "source", "target", "group", "ssim", "high_frequency"])
     assert metrics.isna().all(axis=None)
     for metric in ("miou", "aacc", "macc", "wrong"):
         assert results.clean(metric).isna().all()
