@@ -14,6 +14,7 @@ PAGES = (
     "transforms",
     "gradients",
     "losses",
+    "defences",
     "metrics",
     "registries",
     "command",

@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple
-from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     Strict,
@@ -20,18 +16,17 @@ from pydantic import (
 
 from segtransfer.experiment.plan import Plan
 from segtransfer.experiment.published import published_miou
+from segtransfer.experiment.run_record import RunRecord, StoredPart, StoredText
 from segtransfer.experiment.spec import Experiment
 from segtransfer.experiment.task import CLEAN, Cell
 from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS, ForeignGradientRule
 from segtransfer.tasks.attacks.transforms import TRANSFORMS, ForeignTransform
 from segtransfer.tasks.models.numerics import REFERENCE, Numerics
-from segtransfer.tasks.registry import ForeignSpec, Registry
 
 FORMAT = 2  # of the manifest; raise when a field changes its meaning
 MOST_CLASSES = 256  # predictions are stored as uint8
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-StoredText = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 Count = Annotated[int, Field(ge=0, le=2**31)]
 Colour = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
 StoredCell = Annotated[
@@ -39,36 +34,24 @@ StoredCell = Annotated[
 ]
 
 
-class _StoredPart(BaseModel):
-    """A part of a manifest. Unknown fields, perhaps of a later version, are kept."""
-
-    model_config = ConfigDict(
-        extra="allow",
-        strict=True,
-        allow_inf_nan=False,
-        frozen=True,
-        ignored_types=(cached_property,),
-    )
-
-
-class _StoredBudget(_StoredPart):
+class _StoredBudget(StoredPart):
     forward_equivalents: float
 
 
-class _StoredMomentum(_StoredPart):
+class _StoredMomentum(StoredPart):
     mu: float
     nesterov: bool
 
 
-class _StoredVariance(_StoredPart):
+class _StoredVariance(StoredPart):
     neighbours: Count
 
 
-class _StoredSmoothing(_StoredPart):
+class _StoredSmoothing(StoredPart):
     kernel: Count
 
 
-class ManifestAttack(_StoredPart):
+class ManifestAttack(StoredPart):
     """A resolved attack, as JSON values; fields as in ``AttackSpec``."""
 
     name: StoredText
@@ -91,13 +74,11 @@ class ManifestAttack(_StoredPart):
     target: Any
     region: Any
     loop: dict[str, Any] | None = None
-    worst_of: list[dict[str, Any]] = []
+    worst_of: list[dict[str, Any]] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _known_parts(self) -> "ManifestAttack":
-        parts: list[tuple[dict[str, Any], Registry[Any], type[ForeignSpec]]] = [
-            (transform, TRANSFORMS, ForeignTransform) for transform in self.transforms
-        ]
+        parts: list[Any] = [(spec, TRANSFORMS, ForeignTransform) for spec in self.transforms]
         if self.gradient is not None:
             parts.append((self.gradient, GRADIENTS, ForeignGradientRule))
         for part, registry, foreign in parts:
@@ -111,12 +92,12 @@ class ManifestAttack(_StoredPart):
         return self
 
 
-class _StoredData(_StoredPart):
+class _StoredData(StoredPart):
     sequence: str | None = None
     label_map: Any = None
 
 
-class ManifestSettings(_StoredPart):
+class ManifestSettings(StoredPart):
     """Fields of the spec with a part in results.
 
     Attributes:
@@ -136,7 +117,7 @@ class ManifestSettings(_StoredPart):
     schedule_groups: Annotated[int, Field(ge=1, le=2**31)] = 1
 
 
-class ManifestModel(_StoredPart):
+class ManifestModel(StoredPart):
     """A model.
 
     Attributes:
@@ -152,7 +133,7 @@ class ManifestModel(_StoredPart):
     networks: Annotated[list[Annotated[list[StoredText], Field(min_length=2, max_length=2)]],
                         Field(min_length=1)]  # fmt: skip
     published: float | None = None
-    undefended: list[StoredText] = []
+    undefended: list[StoredText] = Field(default_factory=list)
 
     @model_serializer(mode="wrap")
     def _known(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -161,7 +142,7 @@ class ManifestModel(_StoredPart):
         return {n: value for n, value in fields.items() if n not in unset or value != unset[n]}
 
 
-class ManifestVariant(_StoredPart):
+class ManifestVariant(StoredPart):
     """A variant of an attack: one of the AEs that the attack keeps per image.
 
     Attributes:
@@ -179,34 +160,7 @@ class ManifestVariant(_StoredPart):
     score: StoredText
 
 
-def _check_moment(value: str) -> str:
-    if datetime.fromisoformat(value).tzinfo is None:
-        raise ValueError("a time has no time zone")
-    return value
-
-
-Moment = Annotated[str, AfterValidator(_check_moment)]  # in ISO 8601, with its zone
-
-
-class RunRecord(_StoredPart):
-    """The computation of an experiment, which changes no result.
-
-    Attributes:
-        started: The start of the first run with a computed result, in ISO 8601.
-        ended: The end of the last run with a computed result, in ISO 8601.
-        user: The user of the last run.
-        command: The command line of the last run, empty for Python code.
-        executor: The executor of the last run.
-    """
-
-    started: Moment
-    ended: Moment
-    user: StoredText
-    command: str
-    executor: StoredText
-
-
-class Manifest(_StoredPart):
+class Manifest(StoredPart):
     """The stored description of an experiment, enough to draw its results without data or models.
 
     Attributes:

@@ -46,7 +46,8 @@ def _named(experiment: Experiment, numbers: list[int]) -> str:
 def _source_problems(attack: AttackSpec, members: Mapping[str, int]) -> Iterator[str]:
     """Yield a clause per doubtful match of an attack and the sources, with their members."""
     steps = {source: steps_on(attack, count) for source, count in members.items()}
-    if attack.start == "clean" and not attack.own_sizes:
+    fixed = not attack.own_sizes and not minimises_norm(attack.loop)
+    if attack.start == "clean" and fixed:
         yield from reach_problems(attack.eps, attack.step_size, steps)
     if not attack.steps:
         return

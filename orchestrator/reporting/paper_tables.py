@@ -43,9 +43,10 @@ COLUMN_HEADS = {
     "cross_backbone": "other backbone",
 }
 WHITE_BOX = "* white-box."
+SIZE_NOTE = "RMS of the perturbation in 8-bit levels; cost in forward equivalents per image."
 NORM_NOTE = (
     "Norm: median over images of the L-infinity norm at 99 % fooled pixels of the source, in 8-bit "
-    "levels, infinite if not reached; reached: the share of images, percent."
+    "levels, infinite if not reached; reached: the share of images, percent. "
 )
 
 
@@ -241,8 +242,7 @@ def leaderboard(results: Results, metric: str) -> PaperTable:
     notes = ["± half of the 95 % interval."]
     if baseline is not None:
         notes.append(f"Bold: the difference to {baseline} is beyond noise.")
-    notes += [NORM_NOTE] if seeks else []
-    notes.append("RMS of the perturbation in 8-bit levels; cost in forward equivalents per image.")
+    notes.append(f"{NORM_NOTE if seeks else ''}{SIZE_NOTE}")
     return PaperTable(
         label=results.name,
         caption=f"{results.name}: mean {_metric_words(metric)} on {images_of(results)}.",

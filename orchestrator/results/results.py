@@ -214,21 +214,7 @@ class Results(Drawn):
             The variant with the lowest mIoU on the target, and its source. None if the experiment
             has no such attack, or if a candidate's cell has no result.
         """
-        spec = self.attack_spec(attack)
-        bound = spec.norm, spec.eps
-        candidates = []
-        for name in self.attacks:
-            other = self.attack_spec(name)
-            if other.steps == 0 or (other.norm, other.eps) != bound:
-                continue
-            for source in self.sources:
-                if self.group(source, target) == "diagonal":
-                    miou = _percent(self, (name, source, target), "miou")
-                    candidates.append((miou, name, source))
-        if not candidates or any(np.isnan(miou) for miou, *_ in candidates):
-            return None
-        _, name, source = min(candidates)
-        return name, source
+        return _strongest(self, attack, target)
 
     def class_iou(self, attack: str, source: str | None, target: str) -> pd.Series:
         """Return the IoU of every class in a cell, over all images together.
@@ -279,8 +265,8 @@ class Results(Drawn):
         Returns:
             A row per attack, source and target. Columns: ``attack``, ``source``, ``target``,
             ``group``, and a column per metric of ``ALL_METRICS`` in percent (``drop`` in percentage
-            points), NaN without a result. Then, over the first two images of each shard: ``ssim``,
-            and the percent of the perturbation's mean square in ``high_frequency``, 0.25 cycles per
+            points), NaN without a result. Then, of the first two images of each shard: ``ssim`` and
+            ``high_frequency``, the percent of the perturbation's mean square at 0.25 cycles per
             pixel and more. ``attrs["warnings"]`` lists the sentences of ``warnings``.
         """
         metrics = {a: {m: self.matrix(a, m) for m in ALL_METRICS} for a in self.attacks}
@@ -306,32 +292,28 @@ class Results(Drawn):
         Returns:
             ``linf`` (maximum, in 8-bit levels), and the means of ``rms`` (levels), ``mean_abs``
             (over eps), ``at_bound`` (fraction of values), ``psnr`` (dB) and ``ssim`` (first two
-            images of each shard; NaN in results of earlier versions). Empty without a report.
+            images of each shard; NaN in older results). Empty without a report.
         """
         return perturbation_of(self.attack_reports[attack], self.variants[attack].made)
 
     def spectra(self) -> pd.DataFrame:
-        """Return the radial power spectrum of the perturbations of each attack.
+        """Return the radial power spectra of perturbations, of the first two images of each shard.
 
         Returns:
-            A row per variant and band, the mean over the first two images of each shard:
-            ``attack``, ``low`` and ``high`` (cycles per pixel), ``power`` (squared 8-bit levels,
-            whose sum is the mean square), ``share`` (percent) and ``density`` (``share`` over that
-            of white noise). No rows for results of earlier versions.
+            A row per variant and band: ``attack``, ``low`` and ``high`` (cycles per pixel),
+            ``power`` (squared levels), ``share`` (percent), ``density`` (1 for white noise).
         """
         return spectra_of({a: (self.attack_reports[a], v.made) for a, v in self.variants.items()})
 
     def norms(self, attack: str) -> pd.DataFrame:
-        """Return the L-infinity norm at which an attack fools 99 % of its source's pixels.
+        """Return the L-infinity norm at 99 % fooled pixels of the source.
 
         Args:
             attack: The name of an attack's variant; KeyError if unknown.
 
         Returns:
-            A float frame with a row per image and a column per source: the norm of the stored
-            perturbation in 8-bit levels, infinite if less than 99 % of the labelled pixels are
-            wrong on the source. NaN for a source that is no target, for an image without labelled
-            pixels, for a targeted attack and for missing results.
+            A row per image, a column per source, in 8-bit levels: infinite below 99 % wrong pixels,
+            NaN without labels or results, for a targeted attack and a source that is no target.
         """
         return norms_of(self, attack)
 
@@ -348,6 +330,23 @@ class Results(Drawn):
             without a stored report.
         """
         return cost_of(self.attack_reports[attack], self.variants[attack].made)
+
+
+def _strongest(results: Results, attack: str, target: str) -> tuple[str, str] | None:
+    spec = results.attack_spec(attack)
+    candidates = []
+    for name in results.attacks:
+        other = results.attack_spec(name)
+        if other.steps == 0 or (other.norm, other.eps) != (spec.norm, spec.eps):
+            continue
+        for source in results.sources:
+            if results.group(source, target) == "diagonal":
+                miou = _percent(results, (name, source, target), "miou")
+                candidates.append((miou, name, source))
+    if not candidates or any(np.isnan(miou) for miou, *_ in candidates):
+        return None
+    _, name, source = min(candidates)
+    return name, source
 
 
 def _percent(results: Results, cell: MatrixIndex, metric: str) -> float:
