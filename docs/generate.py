@@ -13,6 +13,7 @@ PAGES = (
     "presets",
     "transforms",
     "gradients",
+    "loops",
     "losses",
     "defences",
     "metrics",

@@ -15,6 +15,7 @@ from segtransfer.search_spaces import read_space, space_names
 from segtransfer.searches.proposals import PRUNERS, SAMPLERS
 from segtransfer.studies.registry import STUDIES
 from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS
+from segtransfer.tasks.attacks.loops.spec import LOOPS
 from segtransfer.tasks.attacks.losses import LOSSES
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
@@ -30,6 +31,7 @@ REGISTRIES: tuple[tuple[Registry[Any], str, str], ...] = (
     (PRESETS, "`preset` of an attack", "[presets](presets.md)"),
     (TRANSFORMS, "`transforms` of an attack", "[transforms](transforms.md)"),
     (GRADIENTS, "`gradient` of an attack", "[gradient rules](gradients.md)"),
+    (LOOPS, "`loop` of an attack", "[loops](loops.md)"),
     (LOSSES, "`loss` of an attack", "[losses](losses.md)"),
     (ADAPTERS, "`adapter` of a model", "none ships"),
     (DEFENCES, "`defences` of a model", "[defences](defences.md)"),

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Budget
+from segtransfer.tasks.attacks.loops.spec import minimises_norm
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.json_schema import JsonSchema
@@ -127,6 +128,8 @@ def refusal(preset: str, threat: Threat | None, fields: dict[str, Any] | None = 
         attack = AttackSpec.model_validate(_filled({**(fields or {}), "preset": preset}, threat))
     except ValidationError as error:
         return error.errors()[0]["msg"]
+    if minimises_norm(attack.loop):
+        return "seeks the smallest norm, not the strongest image within the bound"
     if attack.gradient is not None and attack.gradient.typed().for_ensembles:
         return "is a rule for ensembles; name the preset for sources with several members"
     return None if threat is None else objection(attack, threat)

@@ -60,13 +60,20 @@ def run(
     ]
     context = make_context(model, spec, images, labels, image_ids, seed=seed, group=group)
     choice = _strongest(context, [adversarial for (adversarial,), _ in made])
+    return _per_image(made, choice, model.cost.pixels - before)
+
+
+def _per_image(
+    made: Sequence[tuple[list[torch.Tensor], loop.Health]], choice: list[int], pixels: int
+) -> tuple[list[torch.Tensor], loop.Health]:
+    """Return the images and the health of the member chosen for each image."""
     kept = torch.stack([made[m][0][0][i] for i, m in enumerate(choice)])
     healths = [health for _, health in made]
     return [kept], loop.Health(
         _chosen([health.losses for health in healths], choice),
         _chosen([health.zero_gradients for health in healths], choice),
         healths[0].ratios,
-        [model.cost.pixels - before],
+        [pixels],
     )
 
 

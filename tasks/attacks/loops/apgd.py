@@ -50,8 +50,9 @@ class Apgd(LoopSpec):
     z = P(x_t + a sign(g_t)); x_{t+1} = P(x_t + 0.75 (z - x_t) + 0.25 (x_t - x_{t-1})), with P the
     projection and a = 2 eps at first. At checkpoints the step of an image is halved, and the run
     resumes at the best point, if the loss rose in at most 75 % of the steps since the last
-    checkpoint, or if neither step nor best loss changed at the last two. Windows between
-    checkpoints start at 22 % of the steps and shrink by 3 % to 6 %, as in the authors' code.
+    checkpoint, or if neither step nor best loss changed at the last two. The first
+    window between checkpoints is 22 % of the steps, each next one 3 % of the steps shorter, the
+    shortest 6 %, as in the authors' code.
 
     Unlike that code, the first window compares the first step with the start (the code compares it
     with zeros), pixels without label count nowhere (the code counts them as right, except at the
