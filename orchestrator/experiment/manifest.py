@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple
+from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     Field,
     SerializerFunctionWrapHandler,
     Strict,
@@ -16,8 +18,15 @@ from pydantic import (
 
 from segtransfer.experiment.plan import Plan
 from segtransfer.experiment.published import published_miou
-from segtransfer.experiment.run_record import RunRecord, StoredPart, StoredText
 from segtransfer.experiment.spec import Experiment
+from segtransfer.experiment.stored_parts import (
+    Count,
+    StoredBudget,
+    StoredMomentum,
+    StoredPart,
+    StoredSmoothing,
+    StoredVariance,
+)
 from segtransfer.experiment.task import CLEAN, Cell
 from segtransfer.tasks.attacks.gradient_rules.base import GRADIENTS, ForeignGradientRule
 from segtransfer.tasks.attacks.transforms import TRANSFORMS, ForeignTransform
@@ -27,28 +36,11 @@ FORMAT = 2  # of the manifest; raise when a field changes its meaning
 MOST_CLASSES = 256  # predictions are stored as uint8
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0, le=2**31)]
+StoredText = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 Colour = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
 StoredCell = Annotated[
     tuple[StoredText, StoredText | None, StoredText, Digest, Digest, Digest | None], Strict(False)
 ]
-
-
-class _StoredBudget(StoredPart):
-    forward_equivalents: float
-
-
-class _StoredMomentum(StoredPart):
-    mu: float
-    nesterov: bool
-
-
-class _StoredVariance(StoredPart):
-    neighbours: Count
-
-
-class _StoredSmoothing(StoredPart):
-    kernel: Count
 
 
 class ManifestAttack(StoredPart):
@@ -59,15 +51,15 @@ class ManifestAttack(StoredPart):
     norm: StoredText
     steps: Count
     step_size: float
-    budget: _StoredBudget | None
+    budget: StoredBudget | None
     transforms: list[dict[str, Any]]
     label_version: StoredText
     loss: StoredText
     layer: StoredText | None
     gradient: dict[str, Any] | None = None
-    momentum: _StoredMomentum | None
-    variance: _StoredVariance | None
-    smoothing: _StoredSmoothing | None
+    momentum: StoredMomentum | None
+    variance: StoredVariance | None
+    smoothing: StoredSmoothing | None
     start: StoredText
     restarts: Count
     files: Any
@@ -158,6 +150,33 @@ class ManifestVariant(StoredPart):
     made: Count
     step: Count
     score: StoredText
+
+
+def _check_moment(value: str) -> str:
+    if datetime.fromisoformat(value).tzinfo is None:
+        raise ValueError("a time has no time zone")
+    return value
+
+
+Moment = Annotated[str, AfterValidator(_check_moment)]  # in ISO 8601, with its zone
+
+
+class RunRecord(StoredPart):
+    """The computation of an experiment, which changes no result.
+
+    Attributes:
+        started: The start of the first run with a computed result, in ISO 8601.
+        ended: The end of the last run with a computed result, in ISO 8601.
+        user: The user of the last run.
+        command: The command line of the last run, empty for Python code.
+        executor: The executor of the last run.
+    """
+
+    started: Moment
+    ended: Moment
+    user: StoredText
+    command: str
+    executor: StoredText
 
 
 class Manifest(StoredPart):

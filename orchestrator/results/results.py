@@ -94,10 +94,7 @@ class Results(Drawn):
 
     @cached_property
     def warnings(self) -> tuple[ResultWarning, ...]:
-        """Return the warnings: findings that limit the meaning of numbers.
-
-        They follow from stored counts and reports, so a run and a reopened store have the same.
-        """
+        """Return the warnings: findings on stored counts and reports that limit the numbers."""
         return warnings_of(self)
 
     def reader(self, wanted: Callable[[Cell], bool] = lambda cell: True) -> ExperimentReader:
@@ -265,8 +262,8 @@ class Results(Drawn):
         Returns:
             A row per attack, source and target. Columns: ``attack``, ``source``, ``target``,
             ``group``, and a column per metric of ``ALL_METRICS`` in percent (``drop`` in percentage
-            points), NaN without a result. Then, of the first two images of each shard: ``ssim`` and
-            ``high_frequency``, the percent of the perturbation's mean square at 0.25 cycles per
+            points), NaN without a result. Then, over the first two images of each shard: ``ssim``,
+            and the percent of the perturbation's mean square in ``high_frequency``, 0.25 cycles per
             pixel and more. ``attrs["warnings"]`` lists the sentences of ``warnings``.
         """
         metrics = {a: {m: self.matrix(a, m) for m in ALL_METRICS} for a in self.attacks}
@@ -290,18 +287,19 @@ class Results(Drawn):
             attack: The name of an attack's variant; KeyError if unknown.
 
         Returns:
-            ``linf`` (maximum, in 8-bit levels), and the means of ``rms`` (levels), ``mean_abs``
-            (over eps), ``at_bound`` (fraction of values), ``psnr`` (dB) and ``ssim`` (first two
-            images of each shard; NaN in older results). Empty without a report.
+            ``linf`` (maximum, in levels), and means of ``rms`` (levels), ``mean_abs`` (over eps),
+            ``at_bound`` (fraction of values), ``psnr`` (dB) and ``ssim`` (two images per shard; NaN
+            in results of earlier versions). Empty without a report.
         """
         return perturbation_of(self.attack_reports[attack], self.variants[attack].made)
 
     def spectra(self) -> pd.DataFrame:
-        """Return the radial power spectra of perturbations, of the first two images of each shard.
+        """Return the radial power spectrum of the perturbations of each attack.
 
         Returns:
-            A row per variant and band: ``attack``, ``low`` and ``high`` (cycles per pixel),
-            ``power`` (squared levels), ``share`` (percent), ``density`` (1 for white noise).
+            A row per variant and band, of two images per shard: ``attack``, ``low`` and ``high``
+            (cycles per pixel), ``power`` (squared levels), ``share`` (percent), ``density`` (1 is
+            white noise). No rows for older results.
         """
         return spectra_of({a: (self.attack_reports[a], v.made) for a, v in self.variants.items()})
 
@@ -312,8 +310,8 @@ class Results(Drawn):
             attack: The name of an attack's variant; KeyError if unknown.
 
         Returns:
-            A row per image, a column per source, in 8-bit levels: infinite below 99 % wrong pixels,
-            NaN without labels or results, for a targeted attack and a source that is no target.
+            A row per image, a column per source, in 8-bit levels: infinite below 99 %, NaN without
+            labels or results, for a targeted attack and a source that is no target.
         """
         return norms_of(self, attack)
 

@@ -16,6 +16,7 @@ from segtransfer.results.attack_warnings import sources_and_steps, unusual_attac
 from segtransfer.results.published import published_scores
 from segtransfer.results.scored import Scored
 from segtransfer.tasks import metrics
+from segtransfer.tasks.attacks.loops.spec import minimises_norm
 from segtransfer.tasks.labels import IGNORE_INDEX
 from segtransfer.tasks.perturbation import levels
 from segtransfer.tasks.randomness import schedule_group
@@ -213,6 +214,8 @@ def _per_source(
 def _small_perturbations(results: Scored) -> Found:
     for attack, variant, perturbations in _perturbations(results):
         spec = results.attack_spec(variant)
+        if minimises_norm(spec.loop):
+            continue
         name, bound = "L-infinity", float(levels(spec.eps))
         if spec.norm != "linf":
             name, bound = "RMS", 255 * spec.eps

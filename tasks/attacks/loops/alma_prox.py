@@ -40,7 +40,7 @@ HALVINGS = 32  # of the interval of the prox: 2^-32 of the largest value
 
 @LOOPS.add("alma-prox")
 class AlmaProx(LoopSpec):
-    """ALMA-prox (Rony et al., CVPR 2023): the smallest L-infinity norm that fools 99 % of pixels.
+    """ALMA-prox (Rony et al., CVPR 2023): the smallest L-infinity norm to fool 99 % of pixels.
 
     Minimises the norm under a constraint per pixel, the difference of logits ratio DLR <= 0. The
     loss is a penalty of the scaled constraints w DLR with a multiplier mu and a parameter rho per
@@ -48,11 +48,12 @@ class AlmaProx(LoopSpec):
     metric. The constraints hardest to meet, a share that rises to 1 %, are left out. ``eps`` is the
     largest norm allowed, ``step_size`` the first step size.
 
-    The rule and its constants are those of the authors' code, adversarial-library. There, as here,
-    the derivative of the penalty above 0 begins with mu y, although the penalty begins with mu y,
-    too. Unlike there, the prox is found by bisection to float precision, each image on its own,
-    and the result is the iterate with the smallest norm among those that fool 99 % of the pixels
-    once rounded to 8 bits.
+    The rule and its constants are those of the authors' code, adversarial-library. Its derivative
+    of the penalty, which is taken over, begins with mu y at y >= 0, although the penalty mu y + ...
+    has the derivative mu + .... Unlike there, the prox is found by bisection to float precision,
+    each image on its own, and the result has the smallest norm among iterates with 99 % fooled
+    pixels once rounded to 8 bits, away from the clean image. An ensemble is attacked through
+    the mean of its members' logits.
 
     Attributes:
         kind: The name, ``alma-prox``.

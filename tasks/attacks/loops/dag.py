@@ -19,6 +19,7 @@ from segtransfer.tasks.attacks.loops.spec import LOOPS, LoopSpec
 from segtransfer.tasks.labels import IGNORE_INDEX
 
 Best = list[tuple[int, torch.Tensor]]  # per image, its fooled pixels and the image 3 x H x W
+Tried = list[float]  # per image, the largest norm at which an iterate was scored once rounded
 LEAST_NORM = 1e-8  # of a gradient
 
 
@@ -30,11 +31,12 @@ class Dag(LoopSpec):
     target y of z_y - max_{k != y} z_k. ``step_size`` is the L-infinity norm of a step, ``steps``
     the largest number of steps, ``eps`` the largest norm allowed.
 
-    The rule is that of adversarial-library, by the authors of ALMA-prox. The original draws the
+    The rule is adversarial-library's, by the authors of ALMA-prox. The original draws the
     adversarial class of a pixel at random instead of taking the nearest, and stops when every pixel
-    is fooled. Unlike there, an image stops at the first iterate that fools 99 % of its pixels once
-    rounded to 8 bits, and without such an iterate the result is the iterate with most fooled
-    pixels, not the clean image.
+    is fooled. Unlike there, an image stops at the first iterate with 99 % fooled pixels once
+    rounded to 8 bits, away from the clean image; without such an iterate the result is the iterate
+    with most fooled pixels, not the clean image. An ensemble is attacked through the mean of its
+    members' logits.
 
     Attributes:
         kind: The name, ``dag``.
@@ -54,11 +56,12 @@ class Dag(LoopSpec):
     def run(self, context: AttackContext, restart: int, poll: Callable[[], None]) -> Attempt:
         spec, attempt, before = context.spec, Attempt(), context.model.cost.pixels
         best: Best = [(-1, image) for image in context.clean]
+        tried: Tried = [-1.0] * len(best)
         delta, rows = torch.zeros_like(context.clean), list(range(len(context.clean)))
         for step in range(spec.steps_taken):
             if rows:
                 poll()
-                rows = _step(context, delta, rows, best, attempt)
+                rows = _step(context, delta, rows, best, tried, attempt)
             if step + 1 in (spec.steps_at or (spec.steps_taken,)):
                 attempt.iterates.append(torch.stack([image for _, image in best]))
                 attempt.pixels.append(context.model.cost.pixels - before)
@@ -66,7 +69,12 @@ class Dag(LoopSpec):
 
 
 def _step(
-    context: AttackContext, delta: torch.Tensor, rows: list[int], best: Best, attempt: Attempt
+    context: AttackContext,
+    delta: torch.Tensor,
+    rows: list[int],
+    best: Best,
+    tried: Tried,
+    attempt: Attempt,
 ) -> list[int]:
     """Score the iterates of images, then take a step of each.
 
@@ -75,6 +83,7 @@ def _step(
         delta: The perturbations before bounds, N x 3 x H x W; changed in place.
         rows: The indices of the images not finished.
         best: The best iterate of each of the N images; changed in place.
+        tried: The norm tried of each of the N images; changed in place.
         attempt: The health of the run, which gets a step.
 
     Returns:
@@ -85,7 +94,7 @@ def _step(
     x = moved.clamp(lower, upper)
     logits = gradient_logits(context, x)
     images = rounded(x.detach(), context.clean[rows], 255 * context.spec.eps)
-    finished = _keep_best(context, logits.detach(), images, rows, best)
+    finished = _keep_best(context, logits.detach(), images, rows, best, tried)
     labels = context.labels[rows]
     sign = -1 if context.spec.target is not None else 1
     margin = (sign * difference(logits, labels) * (labels != IGNORE_INDEX)).relu().sum((1, 2))
@@ -111,25 +120,29 @@ def _keep_best(
     images: torch.Tensor,
     rows: list[int],
     best: Best,
+    tried: Tried,
 ) -> set[int]:
     """Keep the iterates with most fooled pixels, and return the finished images.
 
     Args:
         context: The model and the labels.
         logits: Logits of the iterates, N x K x h x w.
-        images: The iterates rounded to 8 bits, N x 3 x H x W. Those that fool 99 % of the pixels
-            before rounding are scored once more.
+        images: The iterates rounded to 8 bits, N x 3 x H x W. An iterate with 99 % fooled pixels
+            before rounding is scored once more if its norm was not tried yet.
         rows: The indices of the images among those of the context.
         best: The best iterate of each image; changed in place.
+        tried: The norm tried of each image; changed in place.
     """
     counted = count_fooled(context, logits, rows)
-    counts, hits = counted.counts.tolist(), counted.reached.nonzero()[:, 0].tolist()
+    norms = (255 * (images - context.clean[rows])).abs().amax((1, 2, 3)).round().tolist()
+    counts, reached = counted.counts.tolist(), counted.reached.tolist()
+    hits = [p for p, row in enumerate(rows) if reached[p] and norms[p] > tried[row]]
     finished = set()
     if hits:
         scored = score(context, images[hits], [rows[place] for place in hits])
         finished = {rows[hits[i]] for i in scored.reached.nonzero()[:, 0].tolist()}
         for place, count in zip(hits, scored.counts.tolist(), strict=True):
-            counts[place] = count
+            counts[place], tried[rows[place]] = count, norms[place]
     for place, (row, count) in enumerate(zip(rows, counts, strict=True)):
         if row in finished or count >= best[row][0]:
             best[row] = count, images[place]

@@ -148,13 +148,7 @@ def test_presets_have_the_fields_of_their_papers() -> None:
         **{n: n for n in ("tsallis", "uncertainty", "rp-region", *FEATURE_LOSSES)},
         "padam-cos": "cosine",
     }
-    assert {n for n in PRESETS if read(n).loop} == {
-        "apgd",
-        "padam-ce",
-        "padam-cos",
-        "alma-prox",
-        "dag",
-    }
+    assert {n for n in PRESETS if read(n).loop} == {"apgd", "padam-ce", "padam-cos", *MINIMAL}
     assert [m.loss for m in read("sea").worst_of] == [
         "masked-cross-entropy",
         "segpgd",
