@@ -21,6 +21,7 @@ from sphinx.util.nodes import make_refnode
 FOREIGN = (
     "altair",
     "collections",
+    "contextlib",
     "matplotlib",
     "numpy",
     "np",

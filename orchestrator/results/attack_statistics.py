@@ -51,9 +51,11 @@ def add_looks(frame: pd.DataFrame, attacks: Mapping[str, tuple[Reports, int]]) -
     """Add the columns ``ssim`` and ``high_frequency`` to a frame of cells, in place.
 
     Args:
-        frame: A row per ``attack``, ``source`` and target.
+        frame: A row per ``attack``, ``source`` and target; an empty frame is left as it is.
         attacks: By variant, the reports of its attack tasks, and its index among the variants.
     """
+    if frame.empty:
+        return
     looks = {attack: _looks_by_source(*made) for attack, made in attacks.items()}
     cells = [
         looks[attack].get(source, looks[attack].get(None, {}))

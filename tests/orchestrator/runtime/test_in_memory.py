@@ -158,7 +158,7 @@ def test_wrong_input_raises_a_sentence(case: str) -> None:
 @pytest.mark.parametrize(
     ("attack", "fields", "message"),
     [
-        ("pgb", {}, "did you mean 'pgd'"),
+        ("pdg", {}, "did you mean 'pgd'"),
         ("pgd", {"epz": 1}, "did you mean 'eps'"),
         ("pgd", {"eps": 8}, "did you mean 8/255"),
         ("pgd", {"steps": 4, "steps_at": [1, 4]}, "keeps 2 AEs per image"),

@@ -107,8 +107,11 @@ def test_rows_columns_and_means_never_mix_headline_groups(sample: Resampled) -> 
         matrix.loc["c", ["a", "b"]].mean()
     )
     assert frame["column", "cross_backbone", "", "a"] == pytest.approx(matrix.loc["c", "a"])
-    for group, value in sample.results.headlines("pgd").items():
-        assert frame["mean", group, "", ""] == pytest.approx(value)
+    headlines = sample.results.headlines("pgd")
+    for group in ("diagonal", "same_backbone", "cross_backbone"):
+        assert frame["mean", group, "", ""] == pytest.approx(headlines[group])
+    assert np.isnan(headlines["same_network"])
+    assert ("mean", "same_network", "", "") not in frame.index
     assert ("row", "same_backbone", "c", "") not in frame.index  # c has no relative
     assert len(frame.loc["cell"]) == 9
 
