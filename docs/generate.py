@@ -15,6 +15,7 @@ PAGES = (
     "gradients",
     "loops",
     "losses",
+    "defences",
     "metrics",
     "registries",
     "command",

@@ -117,6 +117,11 @@ UNITS: dict[str, dict[str, str]] = {
     },
     "NormalDistribution": {"side": "shifts", "reach": "half sides"},
     "SkipGradient": {"gamma": "ratio"},
+    "Jpeg": {"quality": "quality of libjpeg"},
+    "BitDepth": {"bits": "bits"},
+    "GaussianSmoothing": {"sigma": "pixels"},
+    "ResizePad": {"low": "ratio of sides", "high": "ratio of sides"},
+    "MultiScale": {"scales": "ratio of sides"},
     "Admix": {"copies": "copies per step", "strength": "ratio"},
     "SpectrumSimulation": {
         "copies": "copies per step",

@@ -22,6 +22,7 @@ from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.data.reader_spec import READERS
 from segtransfer.tasks.metrics import METRICS
 from segtransfer.tasks.models.adapter_spec import ADAPTERS
+from segtransfer.tasks.models.defences import DEFENCES
 from segtransfer.tasks.models.zoo import ZOO
 from segtransfer.tasks.registry import Registry
 
@@ -33,6 +34,7 @@ REGISTRIES: tuple[tuple[Registry[Any], str, str], ...] = (
     (LOOPS, "`loop` of an attack", "[loops](loops.md)"),
     (LOSSES, "`loss` of an attack", "[losses](losses.md)"),
     (ADAPTERS, "`adapter` of a model", "none ships"),
+    (DEFENCES, "`defences` of a model", "[defences](defences.md)"),
     (READERS, "`data.reader`", "none ships"),
     (METRICS, "`metric` in Python", "[metrics](metrics.md)"),
     (EXECUTORS, "`runtime.executor`", "`inline`, `ray`"),

@@ -94,10 +94,7 @@ class Results(Drawn):
 
     @cached_property
     def warnings(self) -> tuple[ResultWarning, ...]:
-        """Return the warnings: findings that limit the meaning of numbers.
-
-        They follow from stored counts and reports, so a run and a reopened store have the same.
-        """
+        """Return the warnings: findings on stored counts and reports that limit the numbers."""
         return warnings_of(self)
 
     def reader(self, wanted: Callable[[Cell], bool] = lambda cell: True) -> ExperimentReader:
@@ -300,9 +297,9 @@ class Results(Drawn):
         """Return the radial power spectrum of the perturbations of each attack.
 
         Returns:
-            A row per variant and band, the mean over two images of each shard: ``attack``, ``low``
-            and ``high`` (cycles per pixel), ``power`` (squared levels), ``share`` (percent) and
-            ``density`` (``share`` over white noise's). No rows for results of earlier versions.
+            A row per variant and band, of two images per shard: ``attack``, ``low`` and ``high``
+            (cycles per pixel), ``power`` (squared levels), ``share`` (percent), ``density`` (1 is
+            white noise). No rows for older results.
         """
         return spectra_of({a: (self.attack_reports[a], v.made) for a, v in self.variants.items()})
 

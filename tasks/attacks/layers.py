@@ -53,7 +53,8 @@ def read_layer(
     if len(outputs) != 1:
         raise InputError(
             f"layer '{layer or model.feature_layer}' ran {len(outputs)} times per image, and a "
-            "feature loss needs a single run; set inference: {mode: whole}, or name another module"
+            "feature loss needs a single run; set inference: {mode: whole}, leave out the defences "
+            "flip and scales, or name another module"
         )
     output = outputs[0]
     if isinstance(output, (list, tuple)):

@@ -47,7 +47,7 @@ class Jpeg(InputDefence):
 
 @DEFENCES.add("bits")
 class BitDepth(InputDefence):
-    """Bit depth (Xu, Evans and Qi, NDSS 2018): values are rounded to 2^bits equal steps of [0, 1].
+    """Bit depth (Xu, Evans and Qi, NDSS 2018): values are rounded to 2^bits levels from 0 to 1.
 
     Gradients replace the rounding by the identity (BPDA).
 

@@ -1,6 +1,7 @@
 """Random resize and padding as a defence."""
 
 import hashlib
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -21,15 +22,18 @@ from segtransfer.tasks.models.defences.base import DEFENCES, DefenceSpec
 from segtransfer.tasks.randomness import uniform
 from segtransfer.tasks.schema import Number
 
+PADDING = 0.5  # of the padding
+
 
 @DEFENCES.add("resize-pad")
 class ResizePad(DefenceSpec):
-    """Resize and pad (Xie et al., ICLR 2018): resize to a ratio from U[low, high), pad with zeros.
+    """Resize and pad (Xie et al., ICLR 2018): resize to a ratio from U[low, high), pad with grey.
 
     The image is at a random place of a canvas of ratio ``high``. The paper's 299 -> 331 pixels are
-    the ratios 1 -> 1.107. The draws are a hash of the image's 8-bit pixels. So a model has the same
-    logits for the same image in every batch, and each step of an attack meets another draw.
-    Logits of the padding are cut, the others resized back.
+    the ratios 1 -> 1.107, and its zeros, of inputs in [-1, 1], are grey 0.5. The draws are a hash
+    of the image's 8-bit pixels. So a model has the same logits for the same image in every batch,
+    and each step of an attack meets another draw. Logits of the padding are cut, the others resized
+    back.
 
     Attributes:
         kind: The name, ``resize-pad``.
@@ -80,4 +84,5 @@ class ResizePad(DefenceSpec):
         top = int(uniform("resize-pad top", content) * (canvas[0] - size[0] + 1))
         left = int(uniform("resize-pad left", content) * (canvas[1] - size[1] + 1))
         resized = resize(image, size)
-        return then(resized, window(resized.images, canvas, top, left))
+        placed = then(resized, window(resized.images - PADDING, canvas, top, left))
+        return replace(placed, images=placed.images + PADDING)

@@ -192,3 +192,10 @@ def test_every_shipped_defence_has_a_description() -> None:
         assert issubclass(entry, DefenceSpec)
         assert entry.model_validate({"kind": name}).kind == name  # all fields have defaults
         assert (entry.__doc__ or "").strip()
+
+
+def test_feature_loss_through_several_views_is_refused() -> None:
+    images, labels = pictures(1, 24, 32), annotations(1, 24, 32, classes=3)
+    rule = attack_spec("fspgd", eps="8/255", steps=1, layer="backbone")
+    with pytest.raises(InputError, match=r"ran 2 times per image.*leave out the defences flip"):
+        attack(toy("flip"), rule, images, labels, ids(1), seed=0, group=0, micro_batch=1)
