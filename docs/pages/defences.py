@@ -29,7 +29,7 @@ models:
 
 def defences_page() -> str:
     """Return the page: a section per defence."""
-    return "\n".join([HEAD, *(_section(name, spec) for name, spec in DEFENCES.items())])
+    return "\n".join([HEAD, *(_section(name, spec) for name, spec in sorted(DEFENCES.items()))])
 
 
 def _section(name: str, spec: type[DefenceSpec]) -> str:

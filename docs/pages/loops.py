@@ -25,7 +25,7 @@ loop: {apgd: {track: cross-entropy, keep: fooled}}
 
 def loops_page() -> str:
     """Return the page: a section per loop."""
-    return "\n".join([HEAD, *(_section(name, spec) for name, spec in LOOPS.items())])
+    return "\n".join([HEAD, *(_section(name, spec) for name, spec in sorted(LOOPS.items()))])
 
 
 def _section(name: str, spec: type[LoopSpec]) -> str:

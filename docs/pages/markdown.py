@@ -33,7 +33,20 @@ def text_of(thing: Any) -> str:
     """Return the docstring of an object up to its first section, as Markdown paragraphs."""
     told = inspect.cleandoc(thing.__doc__ or "")
     paragraphs = SECTION.split(told)[0].strip().split("\n\n")
-    return "\n\n".join(as_markdown(paragraph) for paragraph in paragraphs)
+    return "\n\n".join(
+        _block(paragraph) if _is_indented(paragraph) else as_markdown(paragraph)
+        for paragraph in paragraphs
+    )
+
+
+def _is_indented(paragraph: str) -> bool:
+    """Tell whether every line of a paragraph is indented, as formulas and code are."""
+    return all(line.startswith("    ") for line in paragraph.splitlines())
+
+
+def _block(paragraph: str) -> str:
+    """Return an indented paragraph as a block of code."""
+    return f"```text\n{inspect.cleandoc(paragraph)}\n```"
 
 
 def first_line_of(thing: Any) -> str:
@@ -68,6 +81,9 @@ def wrapped(text: str, width: int = 120) -> str:
     """
     paragraphs = []
     for paragraph in text.split("\n\n"):
+        if paragraph.startswith("```"):
+            paragraphs.append(paragraph)
+            continue
         lines = [""]
         for word in paragraph.split():
             if lines[-1] and len(lines[-1]) + 1 + len(word) > width:

@@ -26,7 +26,7 @@ transforms: [ds, {di: {probability: 0.7}}]
 
 def transforms_page() -> str:
     """Return the page: a section per transform."""
-    return "\n".join([HEAD, *(_section(name, spec) for name, spec in TRANSFORMS.items())])
+    return "\n".join([HEAD, *(_section(name, spec) for name, spec in sorted(TRANSFORMS.items()))])
 
 
 def _section(name: str, spec: type[TransformSpec]) -> str:

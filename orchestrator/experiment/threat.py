@@ -67,7 +67,7 @@ def with_threat(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _expanded(attacks: list[Any], threat: Threat | None) -> Iterator[Any]:
-    named = {_name_of(item) for item in attacks}
+    named = [_name_of(item) for item in attacks]
     for item in attacks:
         if _preset_of(item) != EVERY_PRESET:
             yield _filled(item, threat)

@@ -16,6 +16,7 @@ from segtransfer.tasks.attacks.losses import (
     prepared_by,
     reads_features,
 )
+from segtransfer.tasks.attacks.magnitudes import euclidean_norm, over
 from segtransfer.tasks.attacks.preparation import LogitScore, Preparation
 from segtransfer.tasks.labels import IGNORE_INDEX
 
@@ -36,7 +37,7 @@ def importance(preparation: Preparation) -> torch.Tensor:
     """
     images = preparation.images
     masked = (images * (preparation.uniform("fia", n) < KEPT) for n in range(COPIES))
-    return _unit(_sum_of_gradients(preparation, masked, label_logit))
+    return _unit_sum(preparation, masked, label_logit)
 
 
 def attribution(preparation: Preparation) -> torch.Tensor:
@@ -53,7 +54,7 @@ def attribution(preparation: Preparation) -> torch.Tensor:
     path = (
         (1 - n / COPIES) * (images + NOISE * preparation.normal("naa", n)) for n in range(COPIES)
     )
-    return _unit(_sum_of_gradients(preparation, path, label_probability))
+    return _unit_sum(preparation, path, label_probability)
 
 
 def direction(preparation: Preparation) -> torch.Tensor:
@@ -66,8 +67,7 @@ def direction(preparation: Preparation) -> torch.Tensor:
         float32 N x C x h x w; 0 for an image whose features the first attack left as they were.
     """
     moved = preparation.features(preparation.attacked) - preparation.features(preparation.images)
-    square = moved.square().sum((1, 2, 3), keepdim=True)
-    return moved / torch.where(square > 0, square, torch.ones_like(square))
+    return over(moved, moved.square().sum((1, 2, 3), keepdim=True))
 
 
 @LOSSES.add("fia")
@@ -118,7 +118,7 @@ def neuron_attribution(
 
 
 @LOSSES.add("ila")
-@prepared_by(direction, forwards=2, first_loss="cross-entropy")
+@prepared_by(direction, forwards=2, first_loss="cross-entropy", draws=False)
 @reads_features
 def intermediate_level(
     features: torch.Tensor, towards: torch.Tensor, context: LossContext
@@ -167,19 +167,13 @@ def label_probability(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
     return label_logit(logits.softmax(1), labels)
 
 
-def _sum_of_gradients(
+def _unit_sum(
     preparation: Preparation, inputs: Iterable[torch.Tensor], score: LogitScore
 ) -> torch.Tensor:
-    """Return the sum over images of the gradient of a score to the features."""
+    """Return the sum over images of a score's gradient to the features, of norm 1 per image."""
     total: torch.Tensor | None = None
     for images in inputs:
         gradient = preparation.feature_gradient(images, score)
         total = gradient if total is None else total + gradient
     assert total is not None
-    return total
-
-
-def _unit(values: torch.Tensor) -> torch.Tensor:
-    """Return values of Euclidean norm 1 per image; zeros stay zero."""
-    norm = values.square().sum((1, 2, 3), keepdim=True).sqrt()
-    return values / torch.where(norm > 0, norm, torch.ones_like(norm))
+    return over(total, euclidean_norm(total))

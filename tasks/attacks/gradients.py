@@ -12,6 +12,7 @@ from segtransfer.tasks.attacks.context import AttackContext
 from segtransfer.tasks.attacks.gradient_rules.base import Gradient
 from segtransfer.tasks.attacks.layers import read_features
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext
+from segtransfer.tasks.attacks.magnitudes import normalise
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import copies, scale_numbers, views
 from segtransfer.tasks.attacks.transforms.scaling import DynamicScaling
@@ -323,16 +324,3 @@ def smooth(gradient: torch.Tensor, smoothing: Smoothing | None) -> torch.Tensor:
     columns = weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
     smoothed = F.conv2d(gradient, rows, padding=(half, 0), groups=channels)
     return F.conv2d(smoothed, columns, padding=(0, half), groups=channels)
-
-
-def normalise(gradient: torch.Tensor) -> torch.Tensor:
-    """Return g / mean|g|, with the mean over the values of each image.
-
-    Args:
-        gradient: g, float N x 3 x H x W.
-
-    Returns:
-        float N x 3 x H x W; a gradient of zeros stays zero.
-    """
-    mean = gradient.abs().mean((1, 2, 3), keepdim=True)
-    return gradient / torch.where(mean > 0, mean, torch.ones_like(mean))

@@ -1,5 +1,6 @@
 """The outputs of modules inside a model, for losses of intermediate layers."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -67,6 +68,10 @@ def read_layer(
     return output, logits
 
 
+# The names that adapters and wrappers put before those of the network.
+_PREFIX = re.compile(r"^((inner|network|module)(\.|$))+")
+
+
 @contextmanager
 def _record_outputs(model: Segmenter, layer: str | None) -> Iterator[list[Any]]:
     """Collect the outputs of the named module while the context is open."""
@@ -75,7 +80,7 @@ def _record_outputs(model: Segmenter, layer: str | None) -> Iterator[list[Any]]:
     # Users name modules of the network, which adapters and wrappers keep under a prefix.
     matches = [n for n in modules if n == name or n.endswith(f".{name}")]
     if name not in matches and len(matches) != 1:
-        some = [n.removeprefix("network.").removeprefix("module.") for n in modules if n][1:9]
+        some = [s for s in dict.fromkeys(_PREFIX.sub("", n) for n in modules) if s][:8]
         named = f"{len(matches) or 'no'} modules named '{name}'" if name else "no known stage"
         raise InputError(
             f"a feature loss needs a layer, and {model.who} has {named}; "

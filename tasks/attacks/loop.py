@@ -16,9 +16,10 @@ from segtransfer.tasks.attacks.context import (
     make_context,
 )
 from segtransfer.tasks.attacks.gradient_rules.base import Gradient
-from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
+from segtransfer.tasks.attacks.gradients import loss_gradient, reduce_variance, smooth
 from segtransfer.tasks.attacks.loops.attempt import Attempt
 from segtransfer.tasks.attacks.losses import LossContext, fooled, mean_labelled
+from segtransfer.tasks.attacks.magnitudes import normalise, over, root_mean_square
 from segtransfer.tasks.attacks.resolve import later_step_cost
 from segtransfer.tasks.attacks.rule_step import make_step
 from segtransfer.tasks.attacks.spec import AttackSpec
@@ -303,31 +304,6 @@ def take_step(
     delta = x + length * unit - context.clean
     shrink = over(spec.eps, root_mean_square(delta)).clamp(max=1)
     return (context.clean + shrink * delta).clamp(context.lower, context.upper)
-
-
-def over(values: torch.Tensor | float, divisor: torch.Tensor) -> torch.Tensor:
-    """Return values / divisor, undivided at divisors of zero.
-
-    Args:
-        values: A number, or a tensor that broadcasts with the divisor.
-        divisor: A tensor, 0 or more.
-
-    Returns:
-        A tensor of the broadcast shape.
-    """
-    return values / torch.where(divisor > 0, divisor, torch.ones_like(divisor))
-
-
-def root_mean_square(values: torch.Tensor) -> torch.Tensor:
-    """Return the root mean square of each image's values.
-
-    Args:
-        values: float N x C x H x W.
-
-    Returns:
-        float N x 1 x 1 x 1.
-    """
-    return values.square().mean((1, 2, 3), keepdim=True).sqrt()
 
 
 def _select_best(

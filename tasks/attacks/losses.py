@@ -89,11 +89,13 @@ class Prepared:
         prepare: Returns the reference, float N x C x h x w.
         forwards: The number of forwards of ``prepare`` per image.
         first_loss: The loss of an attack that runs before, or None.
+        draws: Whether the reference depends on random numbers.
     """
 
     prepare: Callable[[Preparation], torch.Tensor]
     forwards: int
     first_loss: str | None
+    draws: bool
 
 
 def prepared_by(
@@ -101,6 +103,7 @@ def prepared_by(
     *,
     forwards: int,
     first_loss: str | None = None,
+    draws: bool = True,
 ) -> Callable[[Loss], Loss]:
     """Return a decorator of a feature loss whose reference is computed once per run.
 
@@ -122,13 +125,15 @@ def prepared_by(
             count it.
         first_loss: The loss of an attack with the other fields of the spec, whose images are
             ``Preparation.attacked``. Default none.
+        draws: Whether the reference depends on random numbers. Restarts need a part with this
+            trait, or a random start. Default True.
 
     Returns:
         A decorator; it returns the same function, marked.
     """
 
     def marked(loss: Loss) -> Loss:
-        setattr(loss, PREPARED_BY, Prepared(prepare, forwards, first_loss))
+        setattr(loss, PREPARED_BY, Prepared(prepare, forwards, first_loss, draws))
         return loss
 
     return marked

@@ -27,7 +27,7 @@ from segtransfer.tasks.attacks.components import (
 from segtransfer.tasks.attacks.file_hash import with_hash
 from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule
 from segtransfer.tasks.attacks.loops.spec import Loop, with_preset
-from segtransfer.tasks.attacks.losses import is_feature_loss
+from segtransfer.tasks.attacks.losses import is_feature_loss, preparation_of
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
     DEFAULTS,
@@ -186,6 +186,11 @@ class AttackSpec(Frozen):
         else:
             fields = {}
         data = with_preset(data, fields)
+        if data.get("worst_of", "") in ([], ()) and "files_sha256" not in data:
+            # Without members another attack would be made. A stored attack has files_sha256.
+            raise PydanticCustomError(
+                "worst_of", "worst_of is empty; name attacks, or leave worst_of out", {}
+            )
         if data.get("worst_of"):
             return with_members(data, lambda raw: cls.model_validate(raw, context=info.context))
         if data.get("files") is not None:
@@ -260,7 +265,8 @@ class AttackSpec(Frozen):
         typed = [_typed(transform) for transform in self.transforms]
         mixing = next((place for place, part in enumerate(typed) if part and part.mixes), 0)
         moves = any(part and (part.moves or part.resizes) for part in typed)
-        moves = moves or any(rule and (rule.views or rule.for_ensembles) for rule in self._rule)
+        rule = _typed(self.gradient) if self.gradient else None
+        moves = moves or (rule is not None and (rule.views or rule.for_ensembles))
         wrong_loss = misfit_of_loss(self, moves)
         for wrong, message in (
             (wrong_loss, wrong_loss),
@@ -268,7 +274,7 @@ class AttackSpec(Frozen):
                 self.restarts > 1
                 and self.start == "clean"
                 and self.variance is None
-                and not any(part is None or part.draws for part in (*typed, *self._rule)),
+                and not any(part is None or part.draws for part in (*typed, *_drawing(self))),
                 f"restarts is {self.restarts}, and all runs would be equal; give start: uniform, "
                 "or a transform or gradient with random draws",
             ),
@@ -301,11 +307,6 @@ class AttackSpec(Frozen):
         if self.worst_of:
             check_members(self)
         return self
-
-    @property
-    def _rule(self) -> tuple[Any, ...]:
-        """Return the gradient rule, if any, as an object of its own class."""
-        return () if self.gradient is None else (_typed(self.gradient),)
 
     @property
     def _only_starts(self) -> bool:
@@ -375,6 +376,17 @@ class AttackSpec(Frozen):
         if self.worst_of:
             content["worst_of"] = [member.identity() for member in self.worst_of]
         return content
+
+
+def _drawing(attack: AttackSpec) -> list[Any]:
+    """Return the parts beside transforms that may draw: the rule, and the loss's preparation.
+
+    Returns:
+        Objects with the trait ``draws``; None for a part without its code.
+    """
+    prepared = preparation_of(attack.loss, attack.loss_sha256)
+    parts = [] if attack.gradient is None else [_typed(attack.gradient)]
+    return parts if prepared is None else [*parts, prepared]
 
 
 def _typed(part: EntrySpec) -> Any:

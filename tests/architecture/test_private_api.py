@@ -20,52 +20,53 @@ from tests.architecture.modules import modules, tree
 from tests.conftest import ROOT
 
 
-def _lists_resources_by_node() -> None:
-    assert "resources" in inspect.getsource(ray._private.state.available_resources_per_node)
+def _lists_resources_by_node() -> bool:
+    return "resources" in inspect.getsource(ray._private.state.available_resources_per_node)
 
 
-def _reads_an_address() -> None:
+def _reads_an_address() -> bool:
     read = ray._private.services.canonicalize_bootstrap_address
-    assert read("10.0.0.1:6379") == "10.0.0.1:6379"
     with pytest.raises(ValueError, match=":"):
         read("10.0.0.1")
+    return bool(read("10.0.0.1:6379") == "10.0.0.1:6379")
 
 
-def _is_an_option_of_init(name: str) -> Callable[[], None]:
-    def check() -> None:
-        assert f'kwargs.pop("{name}", None)' in inspect.getsource(ray._private.worker)
-
-    return check
+def _is_an_option_of_init(name: str) -> Callable[[], bool]:
+    return lambda: f'kwargs.pop("{name}", None)' in inspect.getsource(ray._private.worker)
 
 
-def _maps_trial_ids_to_trials() -> None:
-    assert OptunaSearch()._ot_trials == {}
+def _maps_trial_ids_to_trials() -> bool:
+    return bool(OptunaSearch()._ot_trials == {})
 
 
-def _is_the_study() -> None:
+def _is_the_study() -> bool:
     search = OptunaSearch(lambda trial: {}, metric="transfer", mode="max")
-    assert isinstance(search._ot_study, optuna.Study)
-    assert search.suggest("x") == {}
-    assert search._ot_trials["x"].study is search._ot_study
+    suggested = search.suggest("x")
+    study = search._ot_study
+    return (
+        isinstance(study, optuna.Study)
+        and suggested == {}
+        and search._ot_trials["x"].study is study
+    )
 
 
-def _is_the_storage() -> None:
+def _is_the_storage() -> bool:
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage)
-    assert study._storage is storage
-    assert study._storage.get_trial(study.ask()._trial_id).number == 0
+    same = study._storage is storage
+    return same and study._storage.get_trial(study.ask()._trial_id).number == 0
 
 
-def _are_told_by_the_processor() -> None:
-    assert isinstance(torch.cpu._is_amx_tile_supported(), bool)
-    assert isinstance(torch.cpu._is_avx512_bf16_supported(), bool)
+def _are_told_by_the_processor() -> bool:
+    told = torch.cpu._is_amx_tile_supported(), torch.cpu._is_avx512_bf16_supported()
+    return all(isinstance(answer, bool) for answer in told)
 
 
 NODES, CONNECTION, DRIVER = (
     f"orchestrator/runtime/executors/ray/{name}.py" for name in ("nodes", "connection", "driver")
 )
 # The private part -> the file that uses it, and its canary.
-PRIVATE: dict[str, tuple[str, Callable[[], None]]] = {
+PRIVATE: dict[str, tuple[str, Callable[[], bool]]] = {
     "ray._private.state.available_resources_per_node": (NODES, _lists_resources_by_node),
     "ray._private.services.canonicalize_bootstrap_address": (CONNECTION, _reads_an_address),
     "_temp_dir": (CONNECTION, _is_an_option_of_init("_temp_dir")),
@@ -84,7 +85,7 @@ PRIVATE: dict[str, tuple[str, Callable[[], None]]] = {
 
 @pytest.mark.parametrize("name", PRIVATE)
 def test_a_private_part_is_there_and_does_what_it_must(name: str) -> None:
-    PRIVATE[name][1]()
+    assert PRIVATE[name][1]()
 
 
 def test_each_private_part_is_used_in_its_one_file_and_there_is_no_other() -> None:

@@ -13,6 +13,7 @@ from segtransfer.tasks.attacks.gradient_rules.base import (
     GradientRule,
     GradientStep,
 )
+from segtransfer.tasks.attacks.magnitudes import over
 from segtransfer.tasks.schema import Number
 
 
@@ -93,7 +94,7 @@ class AdaptiveEnsemble(GradientRule):
 
 def _ratio(loss: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
     """Return loss / own, 1 at losses of zero."""
-    return torch.where(own > 0, loss / torch.where(own > 0, own, torch.ones_like(own)), 1.0)
+    return torch.where(own > 0, over(loss, own), 1.0)
 
 
 def _agreement(gradients: list[torch.Tensor]) -> torch.Tensor:

@@ -11,6 +11,7 @@ from segtransfer.tasks.attacks.gradient_rules.base import (
     GradientRule,
     GradientStep,
 )
+from segtransfer.tasks.attacks.magnitudes import over
 from segtransfer.tasks.schema import Number
 
 
@@ -69,5 +70,4 @@ class CommonWeakness(GradientRule):
 
 def _unit(gradient: torch.Tensor) -> torch.Tensor:
     """Return g / |g|_2 per image; a gradient of zeros stays zero."""
-    norm = gradient.flatten(1).norm(dim=1)[:, None, None, None]
-    return gradient / torch.where(norm > 0, norm, torch.ones_like(norm))
+    return over(gradient, gradient.flatten(1).norm(dim=1)[:, None, None, None])

@@ -13,6 +13,7 @@ from segtransfer.tasks.attacks.gradient_rules.base import (
     GradientStep,
     mean_gradient,
 )
+from segtransfer.tasks.attacks.magnitudes import over
 from segtransfer.tasks.schema import Number, Whole
 
 
@@ -77,12 +78,7 @@ def cosine(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         float N x 1 x 1 x 1; 0 if a gradient is zero.
     """
     # Scaled to a largest value of 1, because squares of tiny values underflow.
-    ones, others = (_scaled(values) for values in (one, other))
+    ones, others = (over(v, v.abs().amax((1, 2, 3), keepdim=True)) for v in (one, other))
     lengths = (ones.square().sum((1, 2, 3), True) * others.square().sum((1, 2, 3), True)).sqrt()
     product = (ones * others).sum((1, 2, 3), keepdim=True)
-    return product / torch.where(lengths > 0, lengths, torch.ones_like(lengths))
-
-
-def _scaled(values: torch.Tensor) -> torch.Tensor:
-    largest = values.abs().amax((1, 2, 3), keepdim=True)
-    return values / torch.where(largest > 0, largest, torch.ones_like(largest))
+    return over(product, lengths)

@@ -12,7 +12,7 @@ from segtransfer.tasks.attacks.gradient_rules.base import (
     GradientStep,
     mean_gradient,
 )
-from segtransfer.tasks.attacks.gradients import normalise
+from segtransfer.tasks.attacks.magnitudes import normalise
 from segtransfer.tasks.schema import Number, Whole
 
 

@@ -11,7 +11,7 @@ from segtransfer.tasks.attacks.gradient_rules.base import (
     GradientRule,
     GradientStep,
 )
-from segtransfer.tasks.attacks.gradients import normalise
+from segtransfer.tasks.attacks.magnitudes import normalise
 from segtransfer.tasks.schema import Number, Whole
 
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from segtransfer.tasks.attacks.context import AttackContext, bounds
 from segtransfer.tasks.attacks.gradients import loss_gradient
-from segtransfer.tasks.attacks.loop import over, root_mean_square, start
+from segtransfer.tasks.attacks.loop import start
 from segtransfer.tasks.attacks.loops.attempt import Attempt
 from segtransfer.tasks.attacks.loops.spec import LOOPS, LoopSpec
 from segtransfer.tasks.attacks.losses import (
@@ -21,6 +21,7 @@ from segtransfer.tasks.attacks.losses import (
     is_feature_loss,
     mean_labelled,
 )
+from segtransfer.tasks.attacks.magnitudes import over, root_mean_square
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.schema import Flag, Text, suggest
 

@@ -46,8 +46,9 @@ class StructureInvariance(TransformSpec):
     A block is shifted with wrap-around along an axis, mirrored along an axis or both, made smaller
     and resized back (ratio 0.8), scaled in intensity by U(0, 1), given noise U(-16/255, 16/255), or
     loses the highest 40 % of DCT frequencies per axis, or channels with probability 0.1. All images
-    of a step share blocks and changes. Labels and logits follow each block exactly. The authors'
-    code swaps height and width of the smaller size, which is not repeated here.
+    of a step share blocks and changes. Labels and logits follow each block exactly. Two traits of
+    the authors' code are not repeated here: the swap of height and width of the smaller size, and
+    the loss of all frequencies in blocks of fewer than 3 pixels.
 
     Attributes:
         kind: The name, ``sia``.

@@ -22,7 +22,7 @@ from segtransfer.tasks.models.defences.base import DEFENCES, DefenceSpec
 from segtransfer.tasks.randomness import uniform
 from segtransfer.tasks.schema import Number
 
-PADDING = 0.5  # of the padding
+PADDING = 0.5  # grey
 
 
 @DEFENCES.add("resize-pad")

@@ -102,10 +102,30 @@ def test_cost_within_10_percent_is_admitted() -> None:
 
 @pytest.mark.parametrize("item", ["*", {"preset": "*", "loss": "js"}])
 def test_schema_for_editors_allows_star(item: Any) -> None:
-    jsonschema.validate({**BASE, "attacks": [item]}, editor_schema(Experiment))
+    schema = jsonschema.Draft202012Validator(editor_schema(Experiment))
+    assert schema.is_valid({**BASE, "attacks": [item]})
+    assert not schema.is_valid({**BASE, "attacks": [[item]]})
 
 
 def test_restarts_cost_a_forward_each() -> None:
     (attack,) = read([{"preset": "pgd", "restarts": 2, "start": "uniform"}]).attacks
     assert planned_cost(attack) == 2 * attack.steps + 2
     assert planned_cost(attack) == 10
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        ["pgd"],
+        [{"preset": "pgd"}],
+        {"preset": ["pgd"]},
+        {"name": ["a"]},
+        {"name": {"a": 1}},
+        3,
+        None,
+    ],
+)
+@pytest.mark.parametrize("beside", [[], ["*"]])
+def test_item_that_is_no_attack_is_refused_in_a_sentence(item: Any, beside: list[str]) -> None:
+    with pytest.raises(InputError, match="attacks"):
+        read([*beside, item])

@@ -11,6 +11,8 @@ from segtransfer.tasks.attacks import loop
 from segtransfer.tasks.attacks.features import feature_similarity
 from segtransfer.tasks.attacks.layers import read_features
 from segtransfer.tasks.attacks.losses import LOSSES, LossContext
+from segtransfer.tasks.models.defences.base import DefendedSegmenter
+from segtransfer.tasks.models.defences.levels import BitDepth
 from tests.tasks.attacks.specs import FEATURE_LOSSES, tensors
 from tests.tasks.cases import ids, spec, toy
 
@@ -131,6 +133,13 @@ def test_layers_that_cannot_be_read_are_refused() -> None:
     vector.module.forward = lambda x: (vector.module.flat(x), forward(x))[1]  # type: ignore
     with pytest.raises(InputError, match="the output of layer 'flat' is no tensor N x C x h x w"):
         read_features(vector, images, "flat")
+
+
+def test_example_layers_are_named_as_in_the_network_of_a_defended_model() -> None:
+    images, _ = tensors(1)
+    defended = DefendedSegmenter(DefendedSegmenter(toy("staged"), BitDepth()), BitDepth())
+    with pytest.raises(InputError, match=r"for example backbone, "):
+        read_features(defended, images, None)
 
 
 def test_layer_name_of_two_modules_is_refused() -> None:

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from segtransfer.tasks.attacks.components import Smoothing
-from segtransfer.tasks.attacks.gradients import loss_gradient, normalise, reduce_variance, smooth
+from segtransfer.tasks.attacks.gradients import loss_gradient, reduce_variance, smooth
 from segtransfer.tasks.attacks.losses import LossContext
+from segtransfer.tasks.attacks.magnitudes import normalise
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.step_random import StepRandom
 from segtransfer.tasks.attacks.transforms import views

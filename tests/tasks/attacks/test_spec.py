@@ -564,6 +564,12 @@ def test_equal_restarts_are_refused() -> None:
     assert spec("vt", restarts=3).restarts == 3
 
 
+def test_restarts_of_a_loss_with_a_random_preparation_are_allowed() -> None:
+    assert [spec(name, restarts=2).restarts for name in ("fia", "naa")] == [2, 2]
+    with pytest.raises(ValidationError, match="all runs would be equal"):
+        spec("ila", restarts=2)
+
+
 @pytest.mark.parametrize(
     "fields", [{"scores": ["raw", "eps*sign"]}, {"scores": ["eps*sign"]}], ids=str
 )

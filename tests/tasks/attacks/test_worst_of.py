@@ -149,6 +149,7 @@ def test_the_names_of_members_are_no_part_of_the_identity() -> None:
     [
         ({"worst_of": ["pdg"]}, "unknown preset 'pdg'; did you mean 'pgd'?"),
         ({"worst_of": "pgd"}, "valid tuple"),
+        ({"worst_of": []}, "worst_of is empty; name attacks"),
         ({"worst_of": [{"preset": "pgd", "eps": "2/255"}]}, "worst_of.0 ('pgd') has another eps"),
         ({"worst_of": ["pgd", "noise"]}, "worst_of.1 ('noise') takes no step"),
         ({"worst_of": [{"preset": "pgd", "steps_at": [2]}]}, "gives steps_at or scores"),
