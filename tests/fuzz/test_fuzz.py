@@ -38,14 +38,15 @@ from tests.orchestrator.searches.searches import grey_spec
 from tests.orchestrator.toy_experiments import run_toy, toy, write_images
 
 LEAST_ACCEPTED = 0.2
-# Examples in the ordinary suite, and in the slow suite.
+# Examples in the ordinary suite, and in the slow suite: so many that the share accepted, a third or
+# more in the long run, is above the least.
 COUNTS = {
-    "specs": (60, 4000),
-    "commands": (20, 500),
+    "specs": (150, 4000),
+    "commands": (150, 500),
     "overrides": (60, 2500),
-    "searches": (30, 1500),
-    "datasets": (30, 900),
-    "manifests": (20, 500),
+    "searches": (60, 1500),
+    "datasets": (60, 900),
+    "manifests": (150, 500),
     "metas": (5, 100),
 }
 assert sum(slow for _, slow in COUNTS.values()) == 10_000
@@ -61,7 +62,8 @@ def fuzz(
 
     Args:
         name: The name of the count.
-        suite: 0 is the sample, always the same; 1 is the slow suite.
+        suite: 0 is the sample, the same while the same modules are in memory, whose constants
+            Hypothesis draws too; 1 is the slow suite.
         inputs: The inputs.
         accepts: Tells whether an input was accepted; raises nothing unless there is a mistake.
     """
