@@ -10,7 +10,7 @@ from pathlib import Path
 REFERENCE = Path(__file__).resolve().parent / "reference"
 PAGES = (
     "spec",
-    "presets",
+    "attacks",
     "transforms",
     "gradients",
     "loops",

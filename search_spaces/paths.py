@@ -8,7 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Momentum, Smoothing, Variance, read_smoothing
-from segtransfer.tasks.attacks.resolve import TRANSFORM_CHAIN, fields_of_preset
+from segtransfer.tasks.attacks.preset_fields import PRESET_KEYS, fields_of_preset
+from segtransfer.tasks.attacks.resolve import TRANSFORM_CHAIN
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.attacks.transforms import TRANSFORMS
 from segtransfer.tasks.schema import Frozen
@@ -125,8 +126,9 @@ def expand(base: str | Mapping[str, Any], where: str) -> Flat:
     raw = {"preset": base} if isinstance(base, str) else dict(base)
     try:
         AttackSpec.model_validate({"name": "base", **raw})
-        preset = raw.pop("preset", None)
-        return flatten({**(fields_of_preset(preset, raw.get("budget")) if preset else {}), **raw})
+        fields = fields_of_preset(raw) if "preset" in raw else {}
+        given = {name: value for name, value in raw.items() if name not in PRESET_KEYS}
+        return flatten({**fields, **given})
     except ValidationError as error:
         raise InputError(sentences(error, where)) from None
     except PydanticCustomError as error:

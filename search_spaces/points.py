@@ -7,6 +7,7 @@ from typing import Any
 from segtransfer.errors import InputError
 from segtransfer.search_spaces.paths import PARTS, Flat, attack, expand, flatten, part_of
 from segtransfer.search_spaces.space import Searched, Space, Value, offer, word
+from segtransfer.tasks.attacks.preset_fields import PRESET_KEYS
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.schema import suggest
 
@@ -236,7 +237,8 @@ def first_points(space: Space, base: RawAttack) -> list[Point]:
 
 def _preset_over(space: Space, base: RawAttack, preset: str, where: str) -> Flat:
     """Return a preset with the base attack's own fields, except the searched fields."""
-    given = {k: v for k, v in ({} if isinstance(base, str) else base).items() if k != "preset"}
+    raw = {} if isinstance(base, str) else base
+    given = {name: value for name, value in raw.items() if name not in PRESET_KEYS}
     searched = {*space.fields, *(part_of(path) for path in space.fields)}
     own = expand({"preset": preset, "budget": given.get("budget")}, where)
     flat = own | {path: v for path, v in flatten(given).items() if path not in searched}

@@ -28,7 +28,7 @@ from segtransfer.tasks.registry import Registry
 
 # Each registry with the place of its names, and the page that describes its entries.
 REGISTRIES: tuple[tuple[Registry[Any], str, str], ...] = (
-    (PRESETS, "`preset` of an attack", "[presets](presets.md)"),
+    (PRESETS, "`preset` of an attack", "[attacks](attacks.md)"),
     (TRANSFORMS, "`transforms` of an attack", "[transforms](transforms.md)"),
     (GRADIENTS, "`gradient` of an attack", "[gradient rules](gradients.md)"),
     (LOOPS, "`loop` of an attack", "[loops](loops.md)"),

@@ -29,8 +29,9 @@ def print_entries(console: Console, registry: Registry[Any]) -> None:
     if registry.names():
         console.print(table)
     console.print(
-        f"To add a {registry.subject} ({registry.form}): write package.module:attribute in a "
-        f"spec, or install a package with an entry point 'segtransfer.{registry.subject}'",
+        f"{registry.subject.capitalize()} of your own ({registry.form}): write "
+        "package.module:attribute in a spec, or install a package with an entry point "
+        f"'segtransfer.{registry.subject}'",
         highlight=False,
     )
 

@@ -1,4 +1,4 @@
-"""Results, models and attack presets as terminal tables."""
+"""Results and models as terminal tables."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,8 +12,6 @@ from segtransfer.results import Results, ResultWarning
 from segtransfer.results.published import published_line
 from segtransfer.results.text import number
 from segtransfer.results.views import AttackSummary, TransferMatrix, attack_summary, transfer_matrix
-from segtransfer.tasks.attacks.presets import PRESETS
-from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.models.mmseg_configs import all_published
 from segtransfer.tasks.models.zoo import ZOO
 
@@ -152,28 +150,3 @@ def print_published(console: Console, part: str) -> None:
             one, many = ("–" if value is None else f"{value:.2f}" for value in values)
             line = f"{entry.name:{width}}  {one:>5} ({many:>5})  {score.dataset}"
             console.print(Text(line), soft_wrap=True)  # a name is copied whole
-
-
-def print_attacks(console: Console) -> None:
-    """Print the presets with their rule, image forwards per step, and source."""
-    table = Table()
-    table.add_column("preset", style="bold", no_wrap=True)
-    table.add_column("rule", ratio=3)
-    table.add_column("forwards\nper step", justify="right")
-    table.add_column("source", ratio=2)
-    for name in PRESETS.names():
-        try:
-            preset, spec = PRESETS.find(name), AttackSpec.model_validate({"preset": name})
-        except ValueError as error:  # the preset of an installed package is wrong
-            table.add_row(name, Text(str(error)), "", PRESETS.installed()[name])
-            continue
-        cost = f"{spec.step_cost:.3g}" if spec.steps else "–"
-        table.add_row(name, Text(preset.formula), cost, preset.source)
-    console.print(table)
-    console.print(
-        "Defaults: eps 8/255 (L-infinity), 20 steps of a = eps/4 from the clean image; fgsm one of "
-        "eps.\nUnits: eps and step_size are fractions of the pixel range [0, 1] (8/255 is 8 of 255 "
-        "levels); r_t multiplies both sides of an image; kernels are in pixels."
-        "\nIn a spec: {preset: ds, eps: 4/255, steps: 10}, or budget: {forward_equivalents: 20}",
-        highlight=False,
-    )

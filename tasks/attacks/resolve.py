@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from segtransfer.errors import InputError
 from segtransfer.tasks.attacks.components import Budget, Variance
 from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule, GradientRule
-from segtransfer.tasks.attacks.loops.spec import Loop, minimises_norm
+from segtransfer.tasks.attacks.loops.spec import Loop
 from segtransfer.tasks.attacks.losses import (
     KEEPS_MEMORY,
     LOSSES,
@@ -17,7 +17,6 @@ from segtransfer.tasks.attacks.losses import (
     reads_clean_features,
     trait_of,
 )
-from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.transforms import Transform, relative_cost
 from segtransfer.tasks.schema import PixelFraction, Whole, suggest
 
@@ -294,42 +293,3 @@ def with_step_size(data: dict[str, Any]) -> dict[str, Any]:
             {"value": text},
         ) from None
     return {**data, "step_size": step_size}
-
-
-def fields_of_preset(preset: str, budget: Any) -> dict[str, Any]:
-    """Return the fields of a preset.
-
-    Args:
-        preset: The name of the preset.
-        budget: The raw budget, or None. Under a budget ``steps`` is left out, and the step size is
-            at least eps/steps, so that few steps reach the bound, too.
-
-    Returns:
-        The raw fields, as YAML has them.
-
-    Raises:
-        PydanticCustomError: If the preset is unknown or names another preset, or if there is a
-            budget and the preset has 0 steps or a single step.
-    """
-    try:
-        fields = dict(PRESETS.find(preset).fields)
-    except InputError as error:
-        raise PydanticCustomError("preset", "{error}", {"error": str(error)}) from None
-    if "preset" in fields:
-        raise PydanticCustomError(
-            "preset",
-            "preset '{preset}' names preset '{other}'; give its fields instead",
-            {"preset": preset, "other": str(fields["preset"])},
-        )
-    if budget is None:
-        return fields
-    if fields.get("steps") in (0, 1):
-        raise PydanticCustomError(
-            "budget",
-            "preset '{preset}' always has steps: {steps}; leave the budget out",
-            {"preset": preset, "steps": fields["steps"]},
-        )
-    fields.pop("steps", None)
-    if minimises_norm(fields.get("loop")):
-        return fields  # steps do not lead to the bound
-    return {**fields, "step_size": "eps/4 at least eps/steps"}

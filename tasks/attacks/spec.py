@@ -28,10 +28,16 @@ from segtransfer.tasks.attacks.file_hash import with_hash
 from segtransfer.tasks.attacks.gradient_rules.base import AnyGradientRule
 from segtransfer.tasks.attacks.loops.spec import Loop, with_preset
 from segtransfer.tasks.attacks.losses import is_feature_loss, preparation_of
+from segtransfer.tasks.attacks.preset_fields import (
+    PRESET_KEYS,
+    fields_of_preset,
+    preset_schemas,
+    read_schedule,
+    unknown_preset,
+)
 from segtransfer.tasks.attacks.presets import PRESETS
 from segtransfer.tasks.attacks.resolve import (
     DEFAULTS,
-    fields_of_preset,
     later_step_cost,
     misfit_of_loss,
     preparation_cost,
@@ -54,8 +60,6 @@ from segtransfer.tasks.schema import (
     Text,
     Whole,
     added_later,
-    shorten,
-    suggest,
 )
 
 Scoring = Literal["raw", "eps*sign", "equal-rms"]
@@ -175,16 +179,15 @@ class AttackSpec(Frozen):
             raise PydanticCustomError(
                 "files", "files is null (YAML's ~); name a folder, or leave files out", {}
             )
+        read_schedule(data)
+        fields: dict[str, Any] = {}
         if "preset" in data:
             preset = data["preset"]
             known = isinstance(preset, str) and (preset in PRESETS or PRESETS.is_foreign(preset))
             if not known:
                 return {"name": "unknown", **data}  # unknown_key reports the preset
-            del data["preset"]
-            name, fields = preset.rpartition(":")[2], fields_of_preset(preset, data.get("budget"))
-            fields = {"name": name, **fields}
-        else:
-            fields = {}
+            fields = {"name": preset.rpartition(":")[2], **fields_of_preset(data)}
+            data = {name: value for name, value in data.items() if name not in PRESET_KEYS}
         data = with_preset(data, fields)
         if data.get("worst_of", "") in ([], ()) and "files_sha256" not in data:
             # Without members another attack would be made. A stored attack has files_sha256.
@@ -203,23 +206,20 @@ class AttackSpec(Frozen):
         """Return the JSON schema of the short form, a bare preset.
 
         Args:
-            fields: The schema of the mapping, which gets the key ``preset``; with a preset, no name
-                is required.
+            fields: The schema of the mapping, which gets the keys ``preset`` and ``schedule``; with
+                a preset, no name is required.
         """
-        preset = {"anyOf": [{"enum": PRESETS.names()}, TEXT | {"pattern": ":"}]}
         properties = fields["properties"]
-        properties["preset"] = preset | {
-            "description": "The preset that gives the default of every field, its name included."
-        }
+        properties.update(preset_schemas())
         properties["step_size"] = {"anyOf": [NUMBER, TEXT], **described(properties["step_size"])}
         fields["required"] = []
         fields["anyOf"] = [{"required": [field]} for field in ("preset", "name")]
-        return [preset]
+        return [{"anyOf": properties["preset"]["anyOf"]}]
 
     @classmethod
     @override
     def keys_to_write(cls) -> list[str]:
-        return ["preset", *super().keys_to_write()]
+        return [*PRESET_KEYS, *super().keys_to_write()]
 
     @classmethod
     def unknown_key(cls, key: str, value: Any) -> str:
@@ -230,9 +230,7 @@ class AttackSpec(Frozen):
             value: The value under the key.
         """
         if key == "preset":
-            hint = suggest(str(value), PRESETS.names())
-            own = "name a preset of your own as package.module:attribute"
-            return f"unknown preset '{shorten(str(value))}'; {hint}; {own}"
+            return unknown_preset(value)
         return super().unknown_key(key, value)
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ def test_attacks_of_the_page_on_attacks_are_specs(tmp_path: Path) -> None:
     (tmp_path / "aes_made_elsewhere").mkdir()
     Image.new("L", (320, 240), 1).save(tmp_path / "car.png")
     found = [b for b in blocks("attacks.md") if b.startswith("attacks:\n")]
-    assert len(found) == 2
+    assert len(found) == 3
     for block in found:
         attacks = yaml.safe_load(block)["attacks"]
         spec = {"data": "camvid", "models": ["fcn-r18"], "attacks": attacks}
