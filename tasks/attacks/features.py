@@ -21,8 +21,9 @@ def feature_similarity(
     L_ex is the mean over positions of the cosine of attacked and clean features. L_in is half the
     mean cosine of the attacked features over pairs of similar positions: cosine of the clean
     features above cos(pi / 3). Features are normalised in both terms, so every position has the
-    same weight; the authors' code leaves the attacked features unnormalised in L_in. The spec
-    refuses a target for this loss.
+    same weight. The authors' code computes the same loss for a batch of a single image; L_in of a
+    larger batch is there a mean over the pairs of all images. Without a similar pair L_in is 0
+    here, 0 / 0 in the code. The spec refuses a target for this loss.
 
     Args:
         features: Features of the iterate x_t, float N x C x h x w.

@@ -22,8 +22,9 @@ class NormalDistribution(GradientRule):
     """ANDA (Fang et al., CVPR 2024): the mean gradient of all steps so far, over shifted images.
 
     Each step sees the iterate at ``side`` x ``side`` evenly spaced shifts, of both signs. The mean
-    is that of the paper's normal distribution of gradients; its public code also steps along the
-    mean, and samples the distribution only for further images. Labels follow the shifts.
+    is that of the paper's normal distribution of gradients. Its public code also steps along the
+    mean; an option, off by default, samples the distribution for the last step. Labels follow the
+    shifts.
 
     Attributes:
         kind: The name, ``anda``.

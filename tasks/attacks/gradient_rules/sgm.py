@@ -26,9 +26,10 @@ class SkipGradient(GradientRule):
 
     Blocks are those of ResNet, MobileNetV2 and Segformer (and others built of mmcv's transformer
     layers) whose skip is the identity; the paper has ResNet and DenseNet. The public code decays at
-    ReLUs, and leaves the first block of each stage out by its name; here a block is left out if its
-    skip is a convolution. Its division by the standard deviation of the batch's gradient scales all
-    gradients alike, has no effect on their sign, and is left out.
+    ReLUs, and leaves blocks with a number ending in 0 out by their name: the first block of each
+    stage, and blocks 10, 20 and 30 of a longer stage, as of ResNet-101. Here a block is left out if
+    its skip is a convolution. The code's division by the standard deviation of the batch's gradient
+    scales all gradients alike, has no effect on their sign, and is left out.
 
     Attributes:
         kind: The name, ``sgm``.

@@ -31,12 +31,12 @@ class Dag(LoopSpec):
     target y of z_y - max_{k != y} z_k. ``step_size`` is the L-infinity norm of a step, ``steps``
     the largest number of steps, ``eps`` the largest norm allowed.
 
-    The rule is adversarial-library's, by the authors of ALMA-prox. The original draws the
-    adversarial class of a pixel at random instead of taking the nearest, and stops when every pixel
-    is fooled. Unlike there, an image stops at the first iterate with 99 % fooled pixels once
-    rounded to 8 bits, away from the clean image; without such an iterate the result is the iterate
-    with most fooled pixels, not the clean image. An ensemble is attacked through the mean of its
-    members' logits.
+    The rule is adversarial-library's, by the authors of ALMA-prox. DAG's own code climbs from the
+    predicted class to random target classes instead of the nearest class, and stops with the
+    pixels off their target at 1 % of the object's. Unlike in adversarial-library, an image stops at
+    the first iterate with 99 % fooled pixels once rounded to 8 bits, away from the clean image;
+    without such an iterate the result is the iterate with most fooled pixels, not the clean image.
+    An ensemble is attacked through the mean of its members' logits.
 
     Attributes:
         kind: The name, ``dag``.

@@ -21,9 +21,9 @@ class PAdam(LoopSpec):
 
     delta follows AMSGrad (Adam with the largest second moment so far; 0.9, 0.999, 1e-8) with
     learning rate ``step_size``, and is clipped to the ball and the box after every step. The last
-    iterate is returned. As in the authors' code, the loss is a mean over pixels, so gradients are
-    small beside Adam's 1e-8; unlike there, the mean is over the labelled pixels of an image alone,
-    so that no image depends on its batch.
+    iterate is returned. As in the authors' code, the loss is a mean over pixels; unlike there, the
+    mean is over the labelled pixels of an image alone, so that no image depends on its batch. The
+    scale of the loss has an effect only through Adam's 1e-8.
 
     Attributes:
         kind: The name, ``padam``.

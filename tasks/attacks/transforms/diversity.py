@@ -88,7 +88,8 @@ class InputDiversity(TransformSpec):
 class ResizedDiversity(InputDiversity):
     """RDI (Zou et al., ECCV 2020): as DI, then resized back, so content shrinks and shifts.
 
-    The paper's 299 -> 340 pixels are the ratios 1 -> 1.137.
+    In the public code RDI alone pads 299 pixels to 500, and an ensemble of five (DEM) pads to 340,
+    380, 420, 460 and 500. The default is the smallest, as the ratio 1.137.
 
     Attributes:
         kind: The name, ``rdi``.
