@@ -52,7 +52,10 @@ ORACLES = {
     "masked-ce": Oracle(_LOSSES, _SAME),
     "js": Oracle(_LOSSES, _SAME),
     "mask-norm": Oracle(_LOSSES),
-    "fspgd": Oracle("`test_features.py`: a double loop over positions, finite differences", _SAME),
+    "fspgd": Oracle(
+        "`test_features.py`: a double loop over positions, finite differences",
+        "the authors' code at one image a batch: all signs equal",
+    ),
     "tsallis": Oracle(_NATIVE, "the authors' code: 99.6 to 100 % equal"),
     "uncertainty": Oracle(_NATIVE),
     "rp-region": Oracle(_NATIVE),

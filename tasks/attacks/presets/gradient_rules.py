@@ -30,7 +30,7 @@ OTHER_GRADIENTS = {
     "rap": Preset(
         "as mi with grad L(f(x_t + n), y), n = argmin_{|n| <= eps} L(f(x_t + n), y) by 8 sign "
         "steps from a random start; n = 0 in the first quarter of the steps",
-        "Qin et al., NeurIPS 2022 (RAP-LS)",
+        "Qin et al., NeurIPS 2022 (RAP-LS), with momentum as in TransferAttack",
         ITERATIVE | MOMENTUM | {"gradient": "rap"},
         paper={"steps": 400, "step_size": "2/255", "momentum": None},
         in_paper="eps 16/255",
@@ -38,7 +38,7 @@ OTHER_GRADIENTS = {
     "mumodig": Preset(
         "as mi with the sum over z = x_t and 6 random transforms z of x_t of "
         "(z - b) grad L(f(b + 0.65 (z - b)), y), b a two-level baseline below z",
-        "Ren et al., AAAI 2025; labels follow",
+        "Ren et al., AAAI 2025",
         ITERATIVE | MOMENTUM | {"gradient": "mumodig"},
         paper=TENTHS,
         in_paper="eps 16/255",
@@ -53,7 +53,7 @@ OTHER_GRADIENTS = {
     ),
     "anda": Preset(
         "as pgd with the mean of all gradients so far, of 5 x 5 shifts of x_t up to 0.15 of a side",
-        "Fang et al., CVPR 2024; labels follow",
+        "Fang et al., CVPR 2024",
         ITERATIVE | {"gradient": "anda"},
         paper=TENTHS,
         in_paper="eps 16/255",

@@ -59,8 +59,8 @@ OTHER_LOOPS = {
     "dag": Preset(
         "x_{t+1} = clip(x_t + a g / max|g|), g = grad sum of max_{k != y} z_k - z_y over pixels "
         "not fooled yet, until 99 % are; eps is the largest norm",
-        "Xie et al., ICCV 2017, as in Rony et al., CVPR 2023",
+        "Xie et al., ICCV 2017, the rule as in Rony et al., CVPR 2023",
         {"loop": "dag", "eps": 1.0, "steps": 200, "step_size": "1/510"},
-        paper={"steps": 500, "step_size": 0.001},
+        paper={},
     ),
 }

@@ -7,14 +7,14 @@ _DI = {"steps": 20, "step_size": "1/255"}
 VIEWS = {
     "di": Preset(
         "as pgd on D(x_t): with probability 0.5 resized to U[1, 1.1), zero-padded to 1.1",
-        "Xie et al., CVPR 2019, its 299 -> 330 as a ratio; labels follow",
+        "Xie et al., CVPR 2019, its 299 -> 330 as a ratio",
         ITERATIVE | {"transforms": ["di"]},
         paper=_DI,
         in_paper="eps 16/255, a step per 0.8 levels",
     ),
     "rdi": Preset(
         "as pgd on R(x_t): resized to U[1, 1.137), zero-padded to 1.137, resized back",
-        "Zou et al., ECCV 2020, its 299 -> 340 as a ratio; labels follow",
+        "Zou et al., ECCV 2020; 340/299 as in later code, theirs pads to 500, with TI and momentum",
         ITERATIVE | {"transforms": ["rdi"]},
         paper=TENTHS,
         in_paper="eps 16/255",
@@ -28,7 +28,7 @@ VIEWS = {
     ),
     "rdi-mi": Preset(
         "g as rdi; then as mi",
-        "Zou et al., ECCV 2020, with momentum",
+        "as rdi, with momentum",
         ITERATIVE | MOMENTUM | {"transforms": ["rdi"]},
         paper=TENTHS,
         in_paper="eps 16/255",
@@ -79,7 +79,7 @@ VIEWS = {
     "ssa": Preset(
         "as mi with g = mean_{20} grad_z L(f(z), y) at z = IDCT(DCT(x_t + N(0, (16/255)^2)) * "
         "U(0.5, 1.5))",
-        "Long et al., ECCV 2022",
+        "Long et al., ECCV 2022, with momentum as in TransferAttack",
         ITERATIVE | MOMENTUM | {"transforms": [{"ssa": {"gradient": "at"}}]},
         paper=TENTHS | {"momentum": None},
         in_paper="eps 16/255",
@@ -93,7 +93,7 @@ VIEWS = {
     "sia": Preset(
         "as mi with g = mean_{20} grad L(f(B(x_t)), y), B one of ten changes (shift, mirror, turn, "
         "resize, scale, noise, DCT, drop) per block of 3 x 3; labels follow",
-        "Wang et al., ICCV 2023",
+        "Wang et al., ICCV 2023, with momentum as in TransferAttack",
         ITERATIVE | MOMENTUM | {"transforms": ["sia"]},
         paper=TENTHS | {"momentum": None},
         in_paper="eps 16/255",
