@@ -57,4 +57,19 @@ DYNAMIC_SCALING = {
         },
         paper={},
     ),
+    "best-transfer": Preset(
+        "g as ds, r_t ~ U(0.623, 1.288), then di to 1.05 with probability 0.296, of x_t / 2^i, a "
+        "fresh i from 0 .. 4 per step; then as mi, mu = 0.855",
+        "ours, found by `segtransfer search best-transfer` (search_spaces/README.md), three digits",
+        ITERATIVE
+        | {
+            "transforms": [
+                {"ds": {"low": 0.623, "width": 0.665}},
+                {"di": {"high": 1.05, "probability": 0.296}},
+                {"si": {"copies": 1, "law": "powers"}},
+            ],
+            "momentum": {"mu": 0.855},
+        },
+        paper={},
+    ),
 }

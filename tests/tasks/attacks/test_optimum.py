@@ -38,6 +38,7 @@ SHARE = {
     "ds-ni": 0.95,
     "ds-vt": 0.95,
     "ds-tuned": 0.95,
+    "best-transfer": 0.95,
     **dict.fromkeys(
         ("di-mi", "rdi-mi", "ti-mi", "di-ti-mi", "ds-flip-mi", "ds-si-mi", "bsr"), 0.95
     ),
@@ -66,7 +67,7 @@ LIGHTER: dict[str, dict[str, Any]] = {
 # pixels, mumodig sees images between x and a baseline below. Under momentum a dark image that is
 # alone in its step weighs as much as any.
 GAIN = {"fgsm": 0.85, "si": 0.75, "admix": 0.85, **dict.fromkeys(SHARE, 0.85)}
-GAIN |= {"si-random": 0.2, "us-mm": 0.3, "ds-si-mi": 0.3, "mumodig": 0.7}
+GAIN |= {"si-random": 0.2, "us-mm": 0.3, "ds-si-mi": 0.3, "best-transfer": 0.2, "mumodig": 0.7}
 SHAPES = [(1, (24, 40)), (3, (21, 52)), (8, (16, 48))]
 
 

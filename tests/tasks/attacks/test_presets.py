@@ -46,6 +46,7 @@ UNCOMPARED = ["noise", "fgsm", *MINIMAL]
 RANDOM = ["noise", "di", "rdi", "vt", "admix", "ssa", "ds", "ds-mi", "ds-ti", "ds-ni", "ds-vt"]
 RANDOM += [
     "ds-tuned",
+    "best-transfer",
     "di-mi",
     "rdi-mi",
     "di-ti-mi",
@@ -115,7 +116,12 @@ def test_presets_have_the_fields_of_their_papers() -> None:
     momentum |= {"ssa-through", "bsr", "ds-flip-mi", "ds-si-mi", "fia", "naa"}
     momentum |= {"gra", "pgn", "emi", "rap", "mumodig"}
     momentum |= {"cwa", "svre"}
-    assert {n for n in PRESETS if read(n).momentum} == momentum | {"ds-tuned", "mef", "adaea"}
+    assert {n for n in PRESETS if read(n).momentum} == momentum | {
+        "ds-tuned",
+        "best-transfer",
+        "mef",
+        "adaea",
+    }
     assert all(read(n).momentum.mu == 1 for n in momentum)  # type: ignore[union-attr]
     assert {n for n in momentum if read(n).momentum.nesterov} == {"ni", "ds-ni"}  # type: ignore[union-attr]
     assert {n for n in PRESETS if read(n).variance} == {"vt", "ds-vt"}
@@ -131,7 +137,9 @@ def test_presets_have_the_fields_of_their_papers() -> None:
     assert read("ds-tuned").transforms == (
         DynamicScaling(low=0.518, width=0.489, law="discrete", levels=8),
     )
+    assert read("best-transfer").transforms[0] == DynamicScaling(low=0.623, width=0.665)
     kinds = {n: [t.kind for t in read(n).transforms] for n in PRESETS}
+    assert kinds["best-transfer"] == ["ds", "di", "si"]
     assert kinds["admix"] == ["admix", "si"]
     for kind in ("di", "rdi", "si", "ssa", "us-mm", "sia", "bsr"):
         assert kinds[kind] == [kind]
