@@ -50,7 +50,7 @@ def attacks_page() -> str:
     )
     rows = []
     for name, preset in PRESETS.items():
-        cost = dict(preset_facts(name))["cost"].partition(" forwards")[0]
+        cost = dict(preset_facts(name))["cost"].partition(" forward")[0]
         rows.append([f"[{name}](#{name})", preset.source, cost, "rule" if name in rules else ""])
     summary = table(["preset", "source", "forwards per step", "rule of its own"], rows)
     sections = [

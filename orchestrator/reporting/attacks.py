@@ -13,8 +13,9 @@ from segtransfer.tasks.attacks.presets import PRESETS, Preset
 from segtransfer.tasks.attacks.resolve import preparation_cost
 from segtransfer.tasks.attacks.spec import AttackSpec
 from segtransfer.tasks.schema import strength_text, suggest
+from segtransfer.tasks.spec_errors import validated
 
-SCHEDULE_FIELDS = ("steps", "step_size", "start", "momentum")
+IN_SCHEDULE = ("steps", "step_size", "start", "momentum")  # told there, and not as fields
 
 
 def print_attacks(console: Console, part: str = "") -> None:
@@ -94,19 +95,22 @@ def preset_facts(name: str) -> Iterator[tuple[str, str]]:
         InputError: If the preset is unknown or wrong.
     """
     preset = PRESETS.find(name)
-    try:
-        ours = AttackSpec.model_validate({"preset": name})
-    except ValueError as error:
-        raise InputError(f"preset {name} is wrong: {error}") from None
+    ours = _read(name, "ours")
     yield "rule", preset.formula
     yield "source", preset.source
-    own = {k: v for k, v in preset.fields.items() if k not in SCHEDULE_FIELDS}
+    own = {k: v for k, v in preset.fields.items() if k not in IN_SCHEDULE}
     yield "fields", in_yaml(own) if own else "none beside the schedule"
     yield "schedule: ours", _schedule(ours, preset.fields)
     yield "schedule: paper", paper_schedule(name, preset)
     yield "cost", _cost(ours)
     yield "labels", labels_text(ours)
     yield "in a spec", f"{{preset: {json.dumps(name) if ':' in name else name}, eps: 4/255}}"
+
+
+def _read(name: str, schedule: str) -> AttackSpec:
+    """Return the attack of a preset; raise InputError if its fields are wrong."""
+    raw = {"preset": name, "schedule": schedule}
+    return validated(AttackSpec, raw, f"preset {name}, schedule {schedule}")
 
 
 def in_yaml(fields: dict[str, Any]) -> str:
@@ -133,7 +137,7 @@ def paper_schedule(name: str, preset: Preset) -> str:
         return "not known"
     if not preset.paper:
         return "as ours"
-    spec = AttackSpec.model_validate({"preset": name, "schedule": "paper"})
+    spec = _read(name, "paper")
     text = _schedule(spec, {**preset.fields, **preset.paper})
     return f"{text} (in the source: {preset.in_paper})" if preset.in_paper else text
 
@@ -164,7 +168,8 @@ def _cost(spec: AttackSpec) -> str:
     total = spec.steps * spec.step_cost
     before = preparation_cost(spec)
     first = f", {before:.3g} of them before the first step" if before else ""
-    return f"{spec.step_cost:.3g} forwards per step, {total:.3g} per image{first}"
+    plural = "" if spec.step_cost == 1 else "s"
+    return f"{spec.step_cost:.3g} forward{plural} per step, {total:.3g} per image{first}"
 
 
 def labels_text(spec: AttackSpec) -> str:

@@ -110,7 +110,7 @@ def noise_note(result: SearchResult) -> str:
     return (
         f"{len(results.image_ids)} images in {schedules(results)} schedules; paired 95 % "
         f"bootstrap intervals{corrected}; marked differences are beyond noise by Holm over all "
-        f"{len(result.comparisons)} differences; eps*sign compares at equal energy."
+        f"{len(result.comparisons)} differences; eps*sign compares with every change pushed to eps."
     )
 
 

@@ -61,7 +61,7 @@ class ConfirmedDifference:
     Attributes:
         attack: The best attack, ``best-1``, ``best-2``, ...
         baseline: The baseline's name.
-        score: ``raw``, or the score at equal energy.
+        score: ``raw``, ``eps*sign`` or ``equal-rms``.
         targets: The pairs of the mean.
         difference: The difference in percentage points; below 0 the attack fools more. Its interval
             has level 1 - 0.05 / number of best attacks.

@@ -237,7 +237,7 @@ def trials_experiment(search: Search) -> Experiment:
 def confirming_experiment(search: Search, best: Sequence[AttackSpec]) -> Experiment:
     """Return the experiment of the best attacks and the baselines on held-out images and models.
 
-    Every attack is scored raw and at equal energy (``eps*sign``, or ``equal-rms`` under L2).
+    Every attack is scored raw and with ``eps*sign``, or ``equal-rms`` under L2.
 
     Args:
         search: The search.
@@ -278,7 +278,7 @@ def baselines(search: Search, best: Sequence[AttackSpec]) -> list[dict[str, Any]
 
 
 def _scored(attack: dict[str, Any]) -> dict[str, Any]:
-    """Add the raw score and the score at equal energy; a larger perturbation transfers better."""
+    """Add the raw score and a score at a common size; a larger perturbation transfers better."""
     return {
         **attack,
         "scores": ["raw", "eps*sign"]

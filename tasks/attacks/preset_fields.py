@@ -42,8 +42,8 @@ def fields_of_preset(raw: Mapping[str, Any]) -> dict[str, Any]:
         )
     replaced = _paper(name, preset) if read_schedule(raw) == "paper" else {}
     fields = {**preset.fields, **replaced}
-    if "worst_of" in fields and any(raw.get(name) is not None for name in ("steps", "budget")):
-        fields["worst_of"] = [_without_steps(member) for member in fields["worst_of"]]
+    if "worst_of" in replaced and any(raw.get(name) is not None for name in ("steps", "budget")):
+        fields["worst_of"] = [_without_steps(member) for member in replaced["worst_of"]]
     if raw.get("budget") is None:
         return fields
     if fields.get("steps") in (0, 1):
@@ -99,7 +99,10 @@ def _paper(name: str, preset: Preset) -> dict[str, Any]:
     return preset.paper
 
 
-def _without_steps(member: dict[str, Any]) -> dict[str, Any]:
+def _without_steps(member: Any) -> Any:
+    """Return a raw member without its steps; a preset's name as is."""
+    if not isinstance(member, dict):
+        return member
     return {name: value for name, value in member.items() if name != "steps"}
 
 

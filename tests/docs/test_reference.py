@@ -118,3 +118,17 @@ def test_variables_of_the_files_in_infra_are_on_the_page() -> None:
     tables = variables_of_the_page()
     assert found <= set.union(*tables.values())
     assert tables["Read by the files in infra"] <= found
+
+
+def test_every_rule_but_the_combinations_has_an_oracle_that_exists() -> None:
+    from segtransfer.tasks.attacks.presets import PRESETS
+
+    oracles = page_module("oracles").ORACLES
+    combinations = {"di-mi", "rdi-mi", "ti-mi", "di-ti-mi", "best-transfer"}
+    combinations |= {f"ds-{part}" for part in ("mi", "ti", "ni", "vt", "flip-mi", "si-mi", "tuned")}
+    assert set(PRESETS) - set(oracles) == combinations
+    assert set(oracles) <= set(PRESETS)
+    tests = ROOT / "tests" / "tasks" / "attacks"
+    named = {name for oracle in oracles.values() for name in re.findall(r"`(.+?)`", oracle.test)}
+    assert len(named) > 10
+    assert [name for name in named if not (tests / name).is_file()] == []

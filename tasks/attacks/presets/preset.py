@@ -6,6 +6,8 @@ from typing import Any
 ITERATIVE = {"steps": 20, "step_size": "eps/4"}
 MOMENTUM = {"momentum": {"mu": 1.0}}
 NESTEROV = {"momentum": {"mu": 1.0, "nesterov": True}}
+# The fields of a schedule. Loops and members set the steps of their attacks.
+SCHEDULE_FIELDS = ("steps", "step_size", "start", "momentum", "loop", "worst_of")
 TENTHS = {"steps": 10, "step_size": "eps/steps"}  # the schedule of most transfer attacks
 
 
@@ -50,3 +52,20 @@ class Preset:
     fields: dict[str, Any] = field(default_factory=dict)
     paper: dict[str, Any] | None = None
     in_paper: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse fields of another kind, and a schedule with other fields.
+
+        Raises:
+            TypeError: If ``fields`` or ``paper`` is no mapping.
+            ValueError: If ``paper`` has a field that belongs to no schedule.
+        """
+        paper = {} if self.paper is None else self.paper
+        for name, value in (("fields", self.fields), ("paper", paper)):
+            if not isinstance(value, dict):
+                raise TypeError(
+                    f"{name} of a preset is a {type(value).__name__}; give a dict of fields"
+                )
+        if foreign := [str(name) for name in paper if name not in SCHEDULE_FIELDS]:
+            allowed = ", ".join(SCHEDULE_FIELDS)
+            raise ValueError(f"paper of a preset has {', '.join(foreign)}; give only {allowed}")

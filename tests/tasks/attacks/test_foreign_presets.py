@@ -120,3 +120,32 @@ def test_attacks_command_lists_entries_of_installed_packages(
         "loss no_parts:up cannot be imported", "S_{r_t}", "ssa", "fspgd",
     ):  # fmt: skip
         assert told in done.output, told
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ('{"steps": 6}, paper=["steps"]', "paper of a preset is a list; give a dict of fields"),
+        ('{"steps": 6}, paper={"stepz": 3}', "paper of a preset has stepz; give only steps, step_"),
+        ('{"steps": 6}, paper={"eps": 0.1}', "paper of a preset has eps; give only steps"),
+        ('["steps"]', "fields of a preset is a list; give a dict of fields"),
+        ('{"steps": 6}, paper={"steps": "x"}', "preset wrong_parts:BAD, schedule paper"),
+        ('{"nope": 6}', "preset wrong_parts:BAD, schedule ours: unknown key 'nope'"),
+    ],
+)
+def test_wrong_preset_of_a_users_own_is_refused_in_a_sentence(
+    folder: Path, code: str, told: str
+) -> None:
+    module = f'from segtransfer.extend import Preset\nBAD = Preset("as pgd", "ours", {code})\n'
+    write_module(folder, "wrong_parts", module)
+    answer = CliRunner().invoke(app, ["attacks", "wrong_parts:BAD"], terminal_width=300)
+    assert answer.exit_code == 2
+    assert told in " ".join(answer.output.split())
+
+
+def test_members_named_by_text_take_the_budget_of_their_attack(folder: Path) -> None:
+    code = 'BEST = Preset("a", "b", {"worst_of": ["pgd", "js"]})'
+    write_module(folder, "member_parts", f"from segtransfer.extend import Preset\n{code}\n")
+    attack = read(preset="member_parts:BEST", budget=22)
+    assert [member.steps for member in attack.worst_of] == [10, 10]
+    assert [m.steps for m in read(preset="member_parts:BEST", steps=4).worst_of] == [4, 4]
