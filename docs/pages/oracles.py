@@ -27,6 +27,49 @@ _LOSSES = "`test_losses.py`: the formula per pixel, by hand and by finite differ
 _PAPERS = "`loops/test_oracle_papers.py`: the paper's algorithm as a loop"
 _SMALLEST = "`loops/test_minimum_norm.py`: a loop from the authors' code"
 
+# Presets of `test_oracle_networks.py`: the same loops on two networks of the zoo.
+ON_NETWORKS = frozenset(
+    [
+        "gra",
+        "pgn",
+        "emi",
+        "rap",
+        "mef",
+        "anda",
+        "mumodig",
+        "si-random",
+        "us-mm",
+        "ssa",
+        "ssa-through",
+        "flip-mi",
+        "sia",
+        "bsr",
+        "cwa",
+        "svre",
+        "adaea",
+        "apgd",
+        "sea",
+        "padam-ce",
+        "padam-cos",
+        "pgd",
+        "masked-ce",
+        "segpgd",
+        "cospgd",
+        "js",
+        "mask-norm",
+        "tsallis",
+        "uncertainty",
+        "rp-region",
+        "dr",
+        "fspgd",
+        "fia",
+        "naa",
+        "ila",
+        "alma-prox",
+        "dag",
+    ]
+)
+
 # By preset; combinations of rules are compared through their parts.
 ORACLES = {
     "noise": Oracle("`test_loop.py`: draws inside ball and box, from seed and image"),

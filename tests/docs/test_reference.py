@@ -132,3 +132,8 @@ def test_every_rule_but_the_combinations_has_an_oracle_that_exists() -> None:
     named = {name for oracle in oracles.values() for name in re.findall(r"`(.+?)`", oracle.test)}
     assert len(named) > 10
     assert [name for name in named if not (tests / name).is_file()] == []
+
+
+def test_rules_compared_on_networks_are_those_of_the_tests() -> None:
+    tested = import_module("tests.tasks.attacks.test_oracle_networks").COVERED
+    assert tested == page_module("oracles").ON_NETWORKS
