@@ -85,6 +85,7 @@ UNITS: dict[str, dict[str, str]] = {
         "probability": "probability",
     },
     "Flip": {"probability": "probability"},
+    "Shift": {"reach": "fraction of the side"},
     "StructureInvariance": {"copies": "copies per step", "blocks": "blocks per axis"},
     "BlockShuffle": {
         "copies": "copies per step",

@@ -107,6 +107,7 @@ TRANSFORM = st.one_of(
     DIVERSITY.map(lambda fields: {"rdi": fields}),
     st.integers(1, 3).map(lambda copies: {"si": {"copies": copies}}),
     number(0, 1).map(lambda probability: {"flip": {"probability": probability}}),
+    number(0.0625, 1).map(lambda reach: {"shift": {"reach": reach}}),
     st.builds(
         lambda kind, copies, blocks: {kind: {"copies": copies, "blocks": blocks}},
         st.sampled_from(["sia", "bsr"]),

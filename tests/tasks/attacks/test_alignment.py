@@ -83,6 +83,7 @@ MOVING: dict[str, tuple[list[Any], int]] = {
     "rdi, divisor 8": ([{"rdi": {"high": 1.3}}], 8),
     "ds, then di": ([*ds(low=0.75, width=0.5), {"di": {"probability": 1}}], 1),
     "flip": ([{"flip": {"probability": 1}}], 1),
+    "shift": ([{"shift": {"reach": 0.3}}], 1),
     "bsr": ([{"bsr": {"copies": 1, "blocks": 2}}], 1),
     "ds, then bsr": ([*ds(low=0.75, width=0.5), {"bsr": {"copies": 1, "blocks": 2}}], 1),
     "native, then rdi": ([*ds(low=0.75, width=0.5, handling="native"), "rdi"], 1),

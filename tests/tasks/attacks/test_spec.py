@@ -148,6 +148,7 @@ CASES: dict[type[Any], dict[str, Case]] = {
         "width": within("si", {"law": "uniform"}, {"width": 0.5}),
     },
     TRANSFORMS["flip"]: {"probability": within("flip", {}, {"probability": 1})},
+    TRANSFORMS["shift"]: {"reach": within("shift", {}, {"reach": 0.5})},
     TRANSFORMS["us-mm"]: {
         "scales": within("us-mm", {"masks": 1}, {"scales": 2}),
         "masks": within("us-mm", {"masks": 1}, {"masks": 2}),

@@ -25,6 +25,7 @@ SPATIAL: dict[str, list[Any]] = {
     "di": [{"di": {"low": 1.1, "high": 1.4, "probability": 1}}],
     "shrinking di": [{"di": {"low": 0.7, "high": 1, "probability": 1}}],
     "rdi": [{"rdi": {"low": 1, "high": 1.4}}],
+    "shift": [{"shift": {"reach": 0.3}}],
     "ds, di": [
         {"ds": {"low": 1.5, "width": 0, "handling": "native"}},
         {"di": {"low": 0.8, "high": 1.2, "probability": 1}},
