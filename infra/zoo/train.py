@@ -2,6 +2,8 @@
 
     python infra/zoo/train.py fcn-r18 --data PATH/TO/camvid
 
+Trainings that are no zoo models, such as replicates with other seeds, get ``--out`` and ``--tag``.
+
 Run it again after an interruption: it goes on from the last checkpoint. Only the train split is
 trained on; the val split is scored while training, the test split is never read.
 """
@@ -19,13 +21,15 @@ import mmseg.engine
 import mmseg.evaluation
 import mmseg.models  # noqa: F401  the imports fill mmseg's registries
 import torch
+from adversarial import train_on_aes
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 # sqrt(median frequency / frequency) of the train split at 240 x 320, kept within [0.5, 2.5]:
 # without it the thin classes (pole, sign, fence) stay near zero on 367 images.
@@ -105,9 +109,11 @@ def pretrain_backbone(config: Config, pretrained: Path, work_dir: Path) -> None:
 def runner_config(name: str, args: argparse.Namespace) -> Config:
     """Return the model's config with all settings that the Runner needs to train the model."""
     config = Config.fromfile(ZOO / f"{name}.py")
+    if args.output_stride == 8:
+        config.model.backbone.update(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
     slower = {}
     if args.backbone_weights is not None:
-        pretrain_backbone(config, args.backbone_weights, args.work_dir / name)
+        pretrain_backbone(config, args.backbone_weights, args.work_dir / args.tag)
         slower = {"backbone": dict(lr_mult=1 / 3)}
     crop = tuple(args.crop)
     warmup = max(1, args.iterations // 25)
@@ -118,7 +124,7 @@ def runner_config(name: str, args: argparse.Namespace) -> Config:
     loader = dict(num_workers=args.workers, persistent_workers=args.workers > 0)
     config.merge_from_dict(
         dict(
-            work_dir=str(args.work_dir / name),
+            work_dir=str(args.work_dir / args.tag),
             randomness=dict(seed=args.seed),
             train_dataloader=dict(
                 batch_size=args.batch_size,
@@ -186,6 +192,22 @@ def register(name: str, weights: Path) -> None:
     (weights.parent / "zoo.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
+class StartFrom(Hook):
+    """Load weights exported by ``export`` before the first step; the runner draws its own first."""
+
+    def __init__(self, weights: Path) -> None:
+        self.weights = weights
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.iter > 0:  # resumed
+            return
+        missing, unexpected = runner.model.load_state_dict(load_file(self.weights), strict=False)
+        kept = ("num_batches_tracked", "class_weight")  # counters and constants of the loss
+        lacking = [key for key in missing if not key.endswith(kept)]
+        if lacking or unexpected:
+            raise ValueError(f"{self.weights} misses {lacking} and has {unexpected} too much")
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=sorted(p.stem for p in ZOO.glob("[!_]*.py")))
@@ -193,6 +215,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work-dir", type=Path, default=Path("zoo-training"))
     parser.add_argument("--out", type=Path, default=ZOO, help="folder for NAME.safetensors")
     parser.add_argument("--backbone-weights", type=Path, help="state dict of an ImageNet backbone")
+    parser.add_argument("--tag", help="name of the weights and of the work folder (the model's)")
+    parser.add_argument("--start-from", type=Path, help="weights to fine-tune, NAME.safetensors")
+    parser.add_argument(
+        "--output-stride", type=int, choices=(8, 16), default=16, help="ResNets only"
+    )
+    parser.add_argument("--adversarial-eps", type=float, help="train on AEs, in levels of 255")
+    parser.add_argument("--adversarial-steps", type=int, default=3)
     parser.add_argument("--iterations", type=int, default=4000)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--crop", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
@@ -204,7 +233,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.out == ZOO and (args.tag or args.adversarial_eps or args.output_stride != 16):
+        parser.error("--tag, --adversarial-eps and --output-stride need --out, outside the zoo")
+    args.tag = args.tag or args.name
+    return args
 
 
 def main() -> None:
@@ -214,9 +247,16 @@ def main() -> None:
     config = runner_config(args.name, args)
     runner = Runner.from_cfg(config)
     runner.model.to(memory_format=torch.channels_last)
+    if args.start_from is not None:
+        runner.register_hook(StartFrom(args.start_from))
+    if args.adversarial_eps is not None:
+        eps = args.adversarial_eps / 255
+        train_on_aes(runner.model, eps=eps, steps=args.adversarial_steps)
     runner.train()
-    weights = args.out / f"{args.name}.safetensors"
+    args.out.mkdir(parents=True, exist_ok=True)
+    weights = args.out / f"{args.tag}.safetensors"
     export(runner.model, weights)
+    print(f"{weights}  sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()}")
     if args.out == ZOO:
         register(args.name, weights)
 
