@@ -2,7 +2,8 @@
 
     python infra/zoo/train.py fcn-r18 --data PATH/TO/camvid
 
-Trainings that are no zoo models, such as replicates with other seeds, get ``--out`` and ``--tag``.
+Trainings that are no zoo models, such as replicates with other seeds, get ``--out`` and ``--tag``,
+the folder and the name of their weights.
 
 Run it again after an interruption: it goes on from the last checkpoint. Only the train split is
 trained on; the val split is scored while training, the test split is never read.
@@ -36,6 +37,8 @@ from safetensors.torch import load_file, save_file
 CLASS_WEIGHTS = [0.52, 0.5, 2.14, 0.5, 1.0, 0.68, 1.96, 2.0, 0.87, 2.5, 2.5]
 TASKS = Path(__file__).resolve().parents[2] / "tasks"
 ZOO = TASKS / "models" / "zoo"
+STUDIED = Path(__file__).with_name("pspnet-r18-os8.py")
+CONFIGS = {path.stem: path for path in (*ZOO.glob("[!_]*.py"), STUDIED)}
 CAMVID = json.loads((TASKS / "data" / "camvid" / "dataset.json").read_text())
 SIZE = (320, 240)  # mmcv's order: width, height
 
@@ -108,9 +111,7 @@ def pretrain_backbone(config: Config, pretrained: Path, work_dir: Path) -> None:
 
 def runner_config(name: str, args: argparse.Namespace) -> Config:
     """Return the model's config with all settings that the Runner needs to train the model."""
-    config = Config.fromfile(ZOO / f"{name}.py")
-    if args.output_stride == 8:
-        config.model.backbone.update(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
+    config = Config.fromfile(CONFIGS[name])
     slower = {}
     if args.backbone_weights is not None:
         pretrain_backbone(config, args.backbone_weights, args.work_dir / args.tag)
@@ -210,16 +211,13 @@ class StartFrom(Hook):
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=sorted(p.stem for p in ZOO.glob("[!_]*.py")))
+    parser.add_argument("name", choices=sorted(CONFIGS))
     parser.add_argument("--data", type=Path, required=True, help="folder with images/ and labels/")
     parser.add_argument("--work-dir", type=Path, default=Path("zoo-training"))
     parser.add_argument("--out", type=Path, default=ZOO, help="folder for NAME.safetensors")
     parser.add_argument("--backbone-weights", type=Path, help="state dict of an ImageNet backbone")
     parser.add_argument("--tag", help="name of the weights and of the work folder (the model's)")
     parser.add_argument("--start-from", type=Path, help="weights to fine-tune, NAME.safetensors")
-    parser.add_argument(
-        "--output-stride", type=int, choices=(8, 16), default=16, help="ResNets only"
-    )
     parser.add_argument("--adversarial-eps", type=float, help="train on AEs, in levels of 255")
     parser.add_argument("--adversarial-steps", type=int, default=3)
     parser.add_argument("--iterations", type=int, default=4000)
@@ -234,8 +232,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
-    if args.out == ZOO and (args.tag or args.adversarial_eps or args.output_stride != 16):
-        parser.error("--tag, --adversarial-eps and --output-stride need --out, outside the zoo")
+    if args.out == ZOO and (args.tag or args.adversarial_eps or CONFIGS[args.name].parent != ZOO):
+        parser.error("a training that is no zoo model needs --out, outside the zoo")
     args.tag = args.tag or args.name
     return args
 
