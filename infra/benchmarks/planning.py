@@ -14,6 +14,7 @@ import cProfile
 import pstats
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,7 +144,7 @@ def spreads() -> None:
                 return np.mean([score(factor, a) - score(factor, b) for a, b in pairs], axis=0)
 
             spread = spread_of(difference, clusters)
-            smallest = detectable(spread, len(clusters), len(set(clusters)))
+            smallest = detectable(spread, list(Counter(clusters).values()))
             print(
                 f"{preset} less pgd, {', '.join(cells)}: spread {spread.image:.1f} an image, "
                 f"{spread.group:.1f} a group; {smallest:.2f} points can be shown"

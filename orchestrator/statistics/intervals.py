@@ -38,9 +38,10 @@ class Interval:
 def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.95) -> Interval:
     """Return the confidence interval of a statistic: value +- t SE.
 
-    The variance of a bootstrap of G clusters is scaled by G / (G - 1). The quantile t has G - 1
-    degrees of freedom, or Satterthwaite's if factors cross. Resamples with value NaN (no counted
-    pixel) are left out.
+    The bootstrap variance is divided by ``Factor.captured``: (G - 1) / G for G clusters of equal
+    sizes. The quantile t has ``Factor.freedom`` degrees of freedom, G - 1 for equal sizes, or
+    Satterthwaite's combination if factors cross. Resamples with value NaN (no counted pixel) are
+    left out.
 
     Args:
         design: The design of the R resamples.
@@ -55,7 +56,7 @@ def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.9
     if np.isnan(value) or any(factor.clusters < 2 for factor in design.factors):
         return Interval(value, np.nan, np.nan, np.nan)
     variances = [
-        float(_measured(replicates[1:]).var()) * factor.clusters / (factor.clusters - 1)
+        float(_measured(replicates[1:]).var()) / factor.captured
         for factor, replicates in zip(design.factors, values, strict=True)
     ]
     parts = [(v, f) for v, f in zip(variances, design.factors, strict=True) if f.sign > 0]
@@ -65,7 +66,7 @@ def interval_of(design: Design, values: Sequence[np.ndarray], level: float = 0.9
     if error == 0:
         certain = 1.0 if value == 0 else 0.0
         return Interval(value, value, value, np.nan if design.one_schedule else certain)
-    freedom = sum(v for v, _ in parts) ** 2 / sum(v**2 / (f.clusters - 1) for v, f in parts)
+    freedom = sum(v for v, _ in parts) ** 2 / sum(v**2 / f.freedom for v, f in parts)
     half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
     p = np.nan if design.one_schedule else 2 * float(stats.t.sf(abs(value) / error, freedom))
     return Interval(value, value - half, value + half, p)

@@ -1,6 +1,6 @@
 """Power analysis: the smallest detectable paired difference of an experiment."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ from segtransfer.experiment.task import MatrixIndex
 from segtransfer.results import PAIR_GROUPS, Results, pair_group
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.statistics import Design, Resampled, pairs_of
-from segtransfer.statistics.design import Factor, factor_of
+from segtransfer.statistics.design import Factor, bootstrap_moments, factor_of
 from segtransfer.store import Store
 from segtransfer.tasks import metrics
 from segtransfer.tasks.randomness import schedule_group
@@ -74,32 +74,40 @@ def power_of(plan: Plan, store: Store) -> Power:
         The smallest detectable difference, with spreads from the newest stored run on the data set
         that has two comparable attacks, else with ``ASSUMED_SPREAD``.
     """
-    images = sum(len(shard.image_ids) for shard in plan.shards.values())
-    groups = len({shard.group for shard in plan.shards.values()})
+    sizes: Counter[int] = Counter()
+    for shard in plan.shards.values():
+        sizes[shard.group] += len(shard.image_ids)
     spread = stored_spread(store, plan.dataset.name) or ASSUMED_SPREAD
-    return Power(detectable(spread, images, groups), images, groups, spread)
+    difference = detectable(spread, list(sizes.values()))
+    return Power(difference, sizes.total(), len(sizes), spread)
 
 
-def detectable(spread: Spread, images: int, groups: int) -> float | None:
+def detectable(spread: Spread, sizes: Sequence[int]) -> float | None:
     """Return the smallest detectable difference, in percentage points.
 
-    The difference is (t_0.975 + t_0.8) x SE with groups - 1 degrees of freedom and SE^2 = image^2 /
-    images + group^2 / groups.
+    The difference is (t_0.975 + t_0.8) x SE with SE^2 = image^2 / N + group^2 sum(p^2), for N
+    images and groups with shares p of the images. The degrees of freedom are those of a bootstrap
+    of the groups.
 
     Args:
         spread: The standard deviations, in percentage points.
-        images: The number of images, at least 1.
-        groups: The number of schedule groups.
+        sizes: The images of each schedule group, at least 1 each.
 
     Returns:
         The difference. None for fewer than two groups, because other draws of scales could explain
         any difference.
     """
-    if groups < 2:
+    _, freedom = bootstrap_moments(sizes)
+    if freedom < 1:
         return None
-    error = (spread.image**2 / images + spread.group**2 / groups) ** 0.5
-    quantiles = stats.t.ppf([1 - LEVEL / 2, POWER], groups - 1)
+    error = (spread.image**2 / sum(sizes) + spread.group**2 * _concentration(sizes)) ** 0.5
+    quantiles = stats.t.ppf([1 - LEVEL / 2, POWER], freedom)
     return float(quantiles.sum()) * error
+
+
+def _concentration(sizes: Sequence[int]) -> float:
+    """Return the sum of squared shares of the images: 1 / G for G groups of equal sizes."""
+    return sum(size**2 for size in sizes) / sum(sizes) ** 2
 
 
 def spread_of(difference: Callable[[Factor], np.ndarray], clusters: Sequence[int]) -> Spread:
@@ -116,12 +124,17 @@ def spread_of(difference: Callable[[Factor], np.ndarray], clusters: Sequence[int
         The standard deviations per image and per group, in percentage points, with an empty
         ``source``. ``group`` is 0 for a single group.
     """
-    images, groups = len(clusters), len(set(clusters))
-    single = difference(factor_of(range(images), 1000))[1:].var()
-    single *= images / max(1, images - 1)
-    whole = difference(factor_of(clusters, 1000))[1:].var() * groups / max(1, groups - 1)
-    between = max(0.0, float(whole - single)) if groups > 1 else 0.0
-    return Spread(float(np.sqrt(single * images)), float(np.sqrt(between * groups)), "")
+    images, sizes = len(clusters), list(Counter(clusters).values())
+    single = _variance(difference, factor_of(range(images), 1000))
+    whole = _variance(difference, factor_of(clusters, 1000))
+    between = max(0.0, whole - single) / _concentration(sizes) if len(sizes) > 1 else 0.0
+    return Spread(float(np.sqrt(single * images)), float(np.sqrt(between)), "")
+
+
+def _variance(difference: Callable[[Factor], np.ndarray], factor: Factor) -> float:
+    """Return the variance of a difference, as of ``interval_of``; 0 for a single cluster."""
+    shown = float(difference(factor)[1:].var())
+    return shown / factor.captured if factor.captured else 0.0
 
 
 def stored_spread(store: Store, dataset: str) -> Spread | None:

@@ -32,7 +32,7 @@ def pair_level(means: int, clusters: int, level: float = 0.95) -> float:
 
     Args:
         means: The number k of means, at least 2.
-        clusters: The number G of independent clusters behind every mean, at least 2.
+        clusters: The number G of independent, equal clusters behind every mean, at least 2.
         level: The joint coverage of all k (k - 1) / 2 intervals, a fraction.
 
     Returns:
@@ -69,15 +69,15 @@ def level_of(design: Design, means: int, level: float = 0.95) -> float:
     """Return ``pair_level`` for means on the images of a design.
 
     Args:
-        design: The design; its smallest clustering counts.
+        design: The design; its clustering of the fewest degrees of freedom counts, rounded down.
         means: The number of means.
         level: The joint coverage of all intervals, a fraction.
 
     Returns:
         The coverage of each interval; ``level`` for fewer than two means or clusters.
     """
-    clusters = _clusters(design)
-    return level if means < 2 or clusters < 2 else pair_level(means, clusters, level)
+    freedom = int(_freedom(design))
+    return level if means < 2 or freedom < 1 else pair_level(means, freedom + 1, level)
 
 
 def all_differences(
@@ -138,16 +138,16 @@ def detectable_differences(
         A value per pair with an interval, in the unit of the means; empty if no difference could be
         detected, because there is a single schedule or cluster.
     """
-    clusters = _clusters(design)
-    if design.one_schedule or clusters < 2:
+    freedom = _freedom(design)
+    if design.one_schedule or freedom < 1:
         return np.zeros(0)
     names = {name for pair in differences for name in pair}
     covered = level_of(design, len(names), level)
-    bound, power = stats.t.ppf([(1 + covered) / 2, DETECTED], clusters - 1)
+    bound, power = stats.t.ppf([(1 + covered) / 2, DETECTED], freedom)
     halves = np.array([(d.high - d.low) / 2 for d in differences.values()])
     return halves[~np.isnan(halves)] * (1 + power / bound)
 
 
-def _clusters(design: Design) -> int:
-    """Return the number of clusters of the smallest clustering."""
-    return min(factor.clusters for factor in design.factors)
+def _freedom(design: Design) -> float:
+    """Return the degrees of freedom of the clustering with the fewest."""
+    return min(factor.freedom for factor in design.factors)

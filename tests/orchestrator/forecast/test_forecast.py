@@ -158,7 +158,7 @@ def test_sizes_of_fleets_are_read() -> None:
 def test_smallest_detectable_difference_is_found_with_power_80() -> None:
     """Differences with known variances and the smallest difference as their mean, tested by t."""
     spread, groups, each = Spread(image=5.0, group=2.0, source=""), 8, 25
-    smallest = detectable(spread, groups * each, groups)
+    smallest = detectable(spread, [each] * groups)
     assert smallest is not None
     generator = np.random.default_rng(0)
     shape = (4000, groups)
@@ -169,11 +169,19 @@ def test_smallest_detectable_difference_is_found_with_power_80() -> None:
     assert found == pytest.approx(0.8, abs=0.03)
 
 
+def test_uneven_groups_detect_less_than_even_groups_of_the_same_images() -> None:
+    spread = Spread(5.0, 2.0, "")
+    uneven, even = detectable(spread, [1, 1, 2, 4, 4, 12]), detectable(spread, [4] * 6)
+    assert uneven is not None
+    assert even is not None
+    assert uneven > even
+
+
 def test_smallest_detectable_difference_falls_with_images_and_groups() -> None:
     spread = Spread(5.0, 2.0, "")
-    shown = [detectable(spread, *n) or 0.0 for n in ((100, 8), (400, 8), (400, 32))]
+    shown = [detectable(spread, sizes) or 0.0 for sizes in ([12] * 8, [50] * 8, [12] * 32)]
     assert shown[0] > shown[1] > shown[2] > 0
-    assert detectable(spread, 100, 1) is None
+    assert detectable(spread, [100]) is None
 
 
 @pytest.mark.parametrize(("image", "group"), [(4.0, 0.0), (1.0, 3.0)])
@@ -189,10 +197,8 @@ def test_a_known_spread_is_recovered(image: float, group: float) -> None:
         return sums[:, 0] / sums[:, 1]
 
     found = spread_of(mean, list(clusters))
-    whole = detectable(found, len(values), groups)
-    assert whole == pytest.approx(
-        detectable(Spread(image, group, ""), len(values), groups), rel=0.15
-    )
+    whole = detectable(found, [each] * groups)
+    assert whole == pytest.approx(detectable(Spread(image, group, ""), [each] * groups), rel=0.15)
 
 
 def test_spread_of_few_groups_is_not_underestimated() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segtransfer.statistics import design_of
-from segtransfer.statistics.design import cluster, factor_of
+from segtransfer.statistics.design import GROWTH, bootstrap_moments, cluster, factor_of
 from tests.orchestrator.toy_experiments import run_toy, toy_spec, write_images
 
 
@@ -25,6 +25,33 @@ def test_sums_equal_the_sums_over_drawn_images() -> None:
     sums = factor.sums(np.array([[1.0], [2.0], [10.0]]))[:, 0]
     assert sums[0] == 13
     assert (sums == factor.draws @ [3, 10]).all()
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 48])
+def test_even_clusters_have_the_classical_share_and_freedom(count: int) -> None:
+    factor = factor_of(np.repeat(np.arange(count), 3).tolist(), 2)
+    assert factor.captured == (count - 1) / count
+    assert factor.freedom == count - 1
+    nearly = bootstrap_moments([1000] * (count - 1) + [1001])  # by the formula of uneven clusters
+    assert nearly == pytest.approx((factor.captured, factor.freedom), rel=1e-4)
+
+
+def test_a_single_cluster_has_no_share_and_no_freedom() -> None:
+    assert bootstrap_moments([5]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[1, 2], [1, 3, 2, 1, 1, 4], [1, 8, 3, 6, 5, 7, 2, 8, 4, 4], [1, 99]]
+)
+def test_uneven_clusters_have_the_moments_of_simulated_bootstraps(sizes: list[int]) -> None:
+    """The variance over bootstraps is |s - p sum(s)|^2 / N^2 for the sums s of clusters."""
+    generator, whole = np.random.default_rng(0), np.array(sizes, float)
+    sums = generator.normal(0, whole ** (GROWTH / 2), (200_000, len(sizes)))
+    shown = ((sums - whole / whole.sum() * sums.sum(1, keepdims=True)) ** 2).sum(1)
+    captured, freedom = bootstrap_moments(sizes)
+    assert captured == pytest.approx(shown.mean() / (whole**GROWTH).sum(), rel=0.01)
+    assert freedom == pytest.approx(2 * shown.mean() ** 2 / shown.var(), rel=0.03)
+    assert 1 - 1e-9 <= freedom < len(sizes)
 
 
 @pytest.mark.parametrize(
