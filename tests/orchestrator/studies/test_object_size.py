@@ -11,7 +11,7 @@ from segtransfer.runtime.runner import carry_out
 from segtransfer.statistics import Resampled
 from segtransfer.studies import object_size, read_base
 from segtransfer.studies.base import BaseExperiment
-from segtransfer.studies.object_quarters import count, objects, quarter_edges, quarters, recall
+from segtransfer.breakdowns.object_quarters import count, objects, quarter_edges, quarters, recall
 from segtransfer.studies.object_size import STUDY, Sizes
 from segtransfer.studies.study import Verdict
 from tests.orchestrator.toy_experiments import toy, toy_spec
