@@ -71,6 +71,7 @@ def test_experiment_without_results_of_attacks_is_named_and_hides_no_other(
     other = run_toy(
         tmp_path / "other",
         name="other",
+        seed=1,
         attacks=["noise"],
         runtime={"store": results.store.location},
     )
