@@ -28,7 +28,7 @@ def by_class(results: Results, groups: Sequence[AttackedGroup]) -> Breakdown:
         names=tuple(results.classes),
         labelled=labelled,
         counts=lambda cell: _counts(results, cell),
-        measure=lambda sums: _iou(sums, labelled.any(0)),
+        measure=lambda sums: _iou(sums, labelled.sum(0)),
     )
     tables, notes = part_tables(Resampled(results), parts, groups)
     return Breakdown("class", "IoU", tables, (CLASS_NOTE, *notes))
@@ -39,11 +39,15 @@ def _counts(results: Results, cell: MatrixIndex) -> np.ndarray:
     return counts.reshape(len(counts), -1)
 
 
-def _iou(sums: np.ndarray, has_labels: np.ndarray) -> np.ndarray:
-    """Return the IoU of each class from right, labelled and predicted pixels, ... x 3K.
+def _iou(sums: np.ndarray, every: np.ndarray) -> np.ndarray:
+    """Return the IoU of each class in percent, ... x K.
 
     A resample without the labelled pixels of a class says nothing on this class: NaN.
+
+    Args:
+        sums: Right, labelled and predicted pixels of each class, ... x 3K.
+        every: The labelled pixels of each class in all images, K.
     """
     right, labelled, predicted = np.split(sums, 3, axis=-1)
     iou = metrics.class_iou_of(right, labelled, predicted)
-    return np.where(has_labels & (labelled == 0), np.nan, iou)
+    return np.where((every > 0) & (labelled == 0), np.nan, iou)

@@ -72,16 +72,17 @@ class PartScores:
         attacked = [self.of(*cell) for cell in group.cells]
         clean = [self.of(CLEAN, None, target) for *_, target in group.cells]
         drops = [
-            [a - b for a, b in zip(before, after, strict=True)]
-            for before, after in zip(clean, attacked, strict=True)
+            [a - b for a, b in zip(ours, theirs, strict=True)]
+            for ours, theirs in zip(clean, attacked, strict=True)
         ]
         means = [_mean_of_known(values) for values in (clean, attacked, drops)]
         rows = []
         for place, name in enumerate(self.parts.names):
             pixels = self.parts.labelled[:, place]
-            estimates = [self._interval(values, place) for values in means]
-            if pixels.any() or not all(np.isnan(e.value) for e in estimates):
-                rows.append(PartRow(name, int(pixels.sum()), int((pixels > 0).sum()), *estimates))
+            before, after, drop = (self._interval(values, place) for values in means)
+            if pixels.any() or not (np.isnan(before.value) and np.isnan(after.value)):
+                images = int((pixels > 0).sum())
+                rows.append(PartRow(name, int(pixels.sum()), images, before, after, drop))
         return PartTable(group.attack, group.group, group.words, len(group.cells), tuple(rows))
 
     def _interval(self, values: Values, place: int) -> Interval:

@@ -13,7 +13,14 @@ from rich.text import Text
 from segtransfer.breakdowns import Breakdown, PartRow, PartTable
 from segtransfer.reporting.folder import report_folder
 from segtransfer.reporting.html.breakdowns import draw_breakdowns
-from segtransfer.reporting.paper import MISSING, PaperCell, PaperRow, PaperTable, markdown
+from segtransfer.reporting.paper import (
+    MISSING,
+    PaperCell,
+    PaperRow,
+    PaperTable,
+    markdown,
+    markdown_text,
+)
 from segtransfer.reporting.paper_tables import images_of, width_of
 from segtransfer.results import Results
 from segtransfer.results.text import signed_number
@@ -91,7 +98,7 @@ def write_breakdowns(results: Results, breakdowns: Sequence[Breakdown]) -> Path:
     folder = report_folder(results)
     folder.mkdir(parents=True, exist_ok=True)
     drawn = [drawn_breakdown(results, breakdown) for breakdown in breakdowns]
-    text = f"# {results.name}\n\n" + "\n".join(map(_markdown, drawn))
+    text = f"# {markdown_text(results.name)}\n\n" + "\n".join(map(_markdown, drawn))
     (folder / PARTS_TEXT).write_text(text, encoding="utf-8")
     (folder / PARTS_DATA).write_text(_json(results, breakdowns), encoding="utf-8")
     sections = [(one.title, one.tables, one.notes) for one in drawn]
@@ -112,8 +119,8 @@ def _table(results: Results, breakdown: Breakdown, table: PartTable) -> PaperTab
     last = "robust z" if outliers else "images"
     return PaperTable(
         label=f"{results.name} {breakdown.by} {table.attack} {table.group}",
-        caption=f"{table.attack}, {table.words} ({count}): {breakdown.measure}, %. "
-        f"{table.about}".strip(),
+        caption=f"{table.attack}, {table.words} ({count}): {breakdown.measure} in %, drop in "
+        f"points. {table.about}".strip(),
         head=(breakdown.by, "clean", "attacked", "drop", "labelled pixels", last),
         sections=tuple(
             tuple(PaperRow(row.part, _cells(row, outliers)) for row in part)
@@ -145,8 +152,9 @@ def _cell(interval: Interval, *, coloured: bool) -> PaperCell:
 
 def _markdown(drawn: DrawnBreakdown) -> str:
     """Return a breakdown as a section of Markdown."""
-    notes = "\n".join(f"- {note}" for note in drawn.notes)
-    return "\n".join([f"## {drawn.title}\n", *map(markdown, drawn.tables), notes]) + "\n"
+    notes = "\n".join(f"- {markdown_text(note)}" for note in drawn.notes)
+    title = f"## {markdown_text(drawn.title)}\n"
+    return "\n".join([title, *map(markdown, drawn.tables), notes]) + "\n"
 
 
 def _json(results: Results, breakdowns: Sequence[Breakdown]) -> str:
