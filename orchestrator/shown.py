@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 # These packages read results, so their modules are named here, as registries name theirs.
 PAPER = "segtransfer.reporting.paper"
-PARTS = "segtransfer.breakdowns"
+BREAKDOWN_MODULE = "segtransfer.breakdowns"
 
 
 class Shown:
@@ -148,4 +148,4 @@ class Drawn(Tabled):
             InputError: ``by`` or the attack is unknown, no pair group has all results, or a part of
                 the results is damaged.
         """
-        return import_module(PARTS).breakdown(self, by, attack).frame()
+        return import_module(BREAKDOWN_MODULE).breakdown(self, by, attack).frame()

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from segtransfer.breakdowns.groups import AttackedGroup
-from segtransfer.breakdowns.parts import Parts, part_tables
+from segtransfer.breakdowns.parts import MeasuredParts, part_tables
 from segtransfer.breakdowns.predictions import Counter, count_predictions
 from segtransfer.breakdowns.tables import Breakdown
 from segtransfer.experiment.task import CLEAN
@@ -36,7 +36,7 @@ def by_boundary(results: Results, groups: Sequence[AttackedGroup]) -> Breakdown:
     wanted = {cell for group in groups for cell in group.cells}
     clean = {(CLEAN, None, target) for *_, target in wanted}
     every, right = count_predictions(results, wanted | clean, _counter)
-    parts = Parts(
+    parts = MeasuredParts(
         names=REGIONS,
         labelled=every.astype(np.int64),
         counts=lambda cell: np.concatenate([right[cell], every], axis=-1),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from segtransfer.breakdowns.groups import AttackedGroup
-from segtransfer.breakdowns.parts import Parts, part_tables
+from segtransfer.breakdowns.parts import MeasuredParts, part_tables
 from segtransfer.breakdowns.tables import Breakdown
 from segtransfer.experiment.task import CLEAN, MatrixIndex
 from segtransfer.results import Results
@@ -24,7 +24,7 @@ def by_class(results: Results, groups: Sequence[AttackedGroup]) -> Breakdown:
     """
     target = groups[0].cells[0][2]
     labelled = results.counts[CLEAN, None, target][:, 1].astype(np.int64)
-    parts = Parts(
+    parts = MeasuredParts(
         names=tuple(results.classes),
         labelled=labelled,
         counts=lambda cell: _counts(results, cell),

@@ -16,7 +16,7 @@ FEWEST_IMAGES = 5  # with pixels of a part, for an interval; the number is ours
 
 
 @dataclass(frozen=True)
-class Parts:
+class MeasuredParts:
     """P parts of N images, and a measure of each part from per-image counts.
 
     Attributes:
@@ -36,7 +36,7 @@ class Parts:
 class PartScores:
     """The measure of P parts in each matrix cell, on every resample of the images."""
 
-    def __init__(self, sample: Resampled, parts: Parts) -> None:
+    def __init__(self, sample: Resampled, parts: MeasuredParts) -> None:
         """Keep the parts; a cell is computed when it is asked for.
 
         Args:
@@ -64,7 +64,7 @@ class PartScores:
     def table(self, group: AttackedGroup) -> PartTable:
         """Return the table of an attack on a pair group.
 
-        Parts without labelled pixels that no cell predicts either are left out.
+        MeasuredParts without labelled pixels that no cell predicts either are left out.
 
         Args:
             group: The cells of the attack in the pair group.
@@ -97,7 +97,7 @@ class PartScores:
 
 
 def part_tables(
-    sample: Resampled, parts: Parts, groups: Iterable[AttackedGroup]
+    sample: Resampled, parts: MeasuredParts, groups: Iterable[AttackedGroup]
 ) -> tuple[tuple[PartTable, ...], tuple[str, ...]]:
     """Return a table per attack and pair group, and notes on their intervals.
 

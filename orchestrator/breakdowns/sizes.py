@@ -7,7 +7,7 @@ import numpy as np
 
 from segtransfer.breakdowns.groups import AttackedGroup
 from segtransfer.breakdowns.object_quarters import QUARTERS, count, quarter_edges, quarters, recall
-from segtransfer.breakdowns.parts import Parts, PartScores, part_tables
+from segtransfer.breakdowns.parts import MeasuredParts, PartScores, part_tables
 from segtransfer.breakdowns.predictions import Counter, count_predictions, lost
 from segtransfer.breakdowns.tables import Breakdown
 from segtransfer.experiment.task import CLEAN, MatrixIndex
@@ -15,7 +15,7 @@ from segtransfer.results import Results
 from segtransfer.results.reader import ExperimentReader
 from segtransfer.statistics import Resampled
 
-SIZE_NOTE = (
+QUARTER_NOTE = (
     "An object is a 4-connected component of a class in the labels. Quarters are by area among the "
     "objects of the same class. Recall is the share of right pixels, mean over classes."
 )
@@ -41,7 +41,7 @@ def by_size(results: Results, groups: Sequence[AttackedGroup]) -> Breakdown:
         if found.size
     )
     return Breakdown(
-        "size", "recall", tables, (SIZE_NOTE, f"Median areas in pixels: {medians}.", *notes)
+        "size", "recall", tables, (QUARTER_NOTE, f"Median areas in pixels: {medians}.", *notes)
     )
 
 
@@ -67,13 +67,13 @@ class Recalls(PartScores):
 
 def _size_parts(
     results: Results, wanted: Collection[MatrixIndex]
-) -> tuple[Parts, list[np.ndarray]]:
+) -> tuple[MeasuredParts, list[np.ndarray]]:
     """Return the quarters as parts of the images, and the areas of their objects in pixels."""
     classes = len(results.classes)
     edges, areas = quarter_edges(_labels(results.reader()), classes)
     every, right = count_predictions(results, wanted, partial(_counter, edges))
     by_quarter = every.reshape(len(every), classes, len(QUARTERS))
-    return Parts(
+    return MeasuredParts(
         names=QUARTERS,
         labelled=by_quarter.sum(1, dtype=np.int64),
         counts=lambda cell: np.concatenate([right[cell], every], axis=-1),

@@ -64,16 +64,13 @@ def report(
         typer.Exit: With code 2 if --by is unknown, or the store, an experiment or its parts cannot
             be read, and with code 1 if an experiment could not be logged with --log.
     """
-    from segtransfer.breakdowns import check_breakdown
     from segtransfer.reporting.terminal import print_results
     from segtransfer.results import results_of
     from segtransfer.results.lookup import experiments_of
     from segtransfer.store.maintenance import open_existing
 
     with exit_with_message(store):
-        names = list(dict.fromkeys(name.strip() for name in by.split(",") if name.strip()))
-        for name in names:
-            check_breakdown(name)
+        parts = _names(by)
         opened, unwritten, refused = open_existing(store), list[str](), False
         for identity, content in experiments_of(opened, experiment).items():
             try:
@@ -88,7 +85,7 @@ def report(
                 unwritten.append(identity)
             if images:
                 _write_images(results)
-            refused |= not _show_breakdowns(results, names)
+            refused |= not _show_breakdowns(results, parts)
         show_index(opened)
         list_unlogged(opened, told=unwritten)
         if refused:
@@ -104,6 +101,20 @@ def _write_images(results: "Results") -> None:
     if drawn("pages of images", lambda: written.append(write_images(results))):
         shown = f"{written[0].shown} of {written[0].images} images"
         console.print(f"Images: {written[0].page} ({shown})", highlight=False)
+
+
+def _names(by: str) -> list[str]:
+    """Return the names of the breakdowns in a value of ``--by``.
+
+    Raises:
+        InputError: If there is no breakdown of a name.
+    """
+    from segtransfer.breakdowns import check_breakdown
+
+    names = list(dict.fromkeys(name.strip() for name in by.split(",") if name.strip()))
+    for name in names:
+        check_breakdown(name)
+    return names
 
 
 def _show_breakdowns(results: "Results", names: list[str]) -> bool:
