@@ -4,10 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
-# Reporting reads results, so its modules are named here, as registries name theirs.
+# These packages read results, so their modules are named here, as registries name theirs.
 PAPER = "segtransfer.reporting.paper"
+BREAKDOWN_MODULE = "segtransfer.breakdowns"
 
 
 class Shown:
@@ -124,3 +126,26 @@ class Drawn(Tabled):
             InputError: The metric is unknown or not on the report's page.
         """
         return self._drawn("charts", metric)
+
+    def breakdown(self, by: str, attack: str | None = None) -> "pd.DataFrame":
+        """Return a measure by parts of the images, clean and under attack.
+
+            results.breakdown("class", "ds-mi")    # a row per class and pair group
+
+        Args:
+            by: ``class`` (IoU), ``size`` (recall per quarter of object areas), ``boundary`` (pixel
+                accuracy near label boundaries and in the interior) or ``image`` (pixel accuracy of
+                the images with outlying drops).
+            attack: The name of an attack's variant; None for a variant per attack.
+
+        Returns:
+            Columns ``attack``, ``group``, ``part``, ``pixels``, ``images``; ``clean``, ``attacked``
+            (percent) and ``drop`` (percentage points), each followed by its bounds ``_low`` and
+            ``_high``; and ``z``. Bounds without an interval and ``z`` of other parts than images
+            are NaN. ``attrs["notes"]`` has definitions, and the pair groups with missing results.
+
+        Raises:
+            InputError: ``by`` or the attack is unknown, no pair group has all results, or a part of
+                the results is damaged.
+        """
+        return import_module(BREAKDOWN_MODULE).breakdown(self, by, attack).frame()

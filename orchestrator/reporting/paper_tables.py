@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from segtransfer.comparison import Comparison
-from segtransfer.errors import InputError
 from segtransfer.reporting.comparison_layout import (
     Grid,
     attack_lines,
@@ -20,6 +19,7 @@ from segtransfer.reporting.paper import MISSING, PaperCell, PaperRow, PaperTable
 from segtransfer.reporting.shading import shading_of
 from segtransfer.results import PAIR_GROUPS, Results
 from segtransfer.results.denominators import denominators
+from segtransfer.results.lookup import check_attack
 from segtransfer.results.text import number, signed_number, unit
 from segtransfer.results.views import (
     MatrixCell,
@@ -33,7 +33,6 @@ from segtransfer.results.views import (
 from segtransfer.statistics import NO_VERDICT, Interval, Pair, Resampled, holm, pairs_of
 from segtransfer.studies import CLAIMS, StudyResult
 from segtransfer.tasks.metrics import METRICS
-from segtransfer.tasks.schema import suggest
 
 Key = TypeVar("Key", bound=Hashable)
 COLUMN_HEADS = {
@@ -56,9 +55,8 @@ def checked(results: Results, attack: str | None, metric: str) -> None:
     Raises:
         InputError: The attack or the metric is unknown.
     """
-    if attack is not None and attack not in results.variants:
-        hint = suggest(attack, results.attacks)
-        raise InputError(f"{results.name} has no attack '{attack}'; {hint}")
+    if attack is not None:
+        check_attack(results, attack)
     METRICS.find(metric)
 
 

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from segtransfer.errors import InputError
+from segtransfer.results.results import Results
 from segtransfer.store import Store
+from segtransfer.tasks.schema import suggest
 
 LEAST_PREFIX = 4  # characters of an identity without a name, so few attack names match by chance
 MOST_LISTED = 8  # experiments in a message
@@ -117,3 +119,18 @@ def _listed(experiments: Mapping[str, Described]) -> str:
     )
     left = len(experiments) - len(newest)
     return listed + (f" and {left} more" if left else "")
+
+
+def check_attack(results: Results, attack: str) -> None:
+    """Refuse an attack that the results lack.
+
+    Args:
+        results: The results.
+        attack: The name of an attack's variant.
+
+    Raises:
+        InputError: If no variant has this name.
+    """
+    if attack not in results.variants:
+        hint = suggest(attack, results.attacks)
+        raise InputError(f"{results.name} has no attack '{attack}'; {hint}")

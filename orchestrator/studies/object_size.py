@@ -6,17 +6,16 @@ mean over classes of the share of its pixels that are right. If transfer depends
 gain of dynamic scaling over PGD should depend on object size.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from segtransfer.errors import InputError
+from segtransfer.breakdowns.object_quarters import QUARTERS
+from segtransfer.breakdowns.sizes import Recalls
 from segtransfer.experiment.spec import Experiment
-from segtransfer.experiment.task import CLEAN, MatrixIndex
+from segtransfer.experiment.task import CLEAN
 from segtransfer.results import PAIR_GROUPS
-from segtransfer.results.reader import ExperimentReader
 from segtransfer.results.text import TARGETS_OF
 from segtransfer.statistics import Interval, Pair, Resampled, pairs_of
 from segtransfer.statistics.resampled import Values
@@ -28,7 +27,6 @@ from segtransfer.studies.base import (
     experiment_of,
 )
 from segtransfer.studies.contrasts import combine, mean, total
-from segtransfer.studies.object_quarters import QUARTERS, count, quarter_edges, quarters, recall
 from segtransfer.studies.study import (
     COMPARED_ATTACKS,
     Facts,
@@ -107,87 +105,22 @@ def experiment(base: BaseExperiment) -> Experiment:
     )
 
 
-class Recalls:
-    """The recall by quarter of every cell on every resample; each stored cell is read once.
+def _drop(recalls: Recalls, attack: str, pairs: Sequence[Pair]) -> Values:
+    """Return the drop in recall under an attack on every resample, mean over pairs.
 
-    Attributes:
-        areas: The areas of all objects in pixels, an array per quarter.
+    Args:
+        recalls: The recall of every cell.
+        attack: The name of an attack's variant.
+        pairs: Pairs of source and target, at least one.
+
+    Returns:
+        Per factor (R + 1) x 4 in percentage points; row 0 is the drop itself.
     """
-
-    def __init__(self, sample: Resampled) -> None:
-        """Read the labels, then all evaluations, of the sample's experiment.
-
-        Args:
-            sample: The resampled results.
-
-        Raises:
-            InputError: If a shard of labels is missing or damaged.
-        """
-        self._sample = sample
-        results = sample.results
-        reader = results.reader()
-        classes = len(results.classes)
-        edges, self.areas = quarter_edges(_labels(reader), classes)
-        every: list[np.ndarray] = []  # per shard, N x (K * 4)
-        right: dict[MatrixIndex, list[np.ndarray]] = defaultdict(list)
-        for shard_id, shard in reader.shards():
-            if shard is None:
-                continue  # only if the shard was lost after its labels were read
-            sizes = quarters(shard.labels, edges)
-            every.append(count(np.ones(sizes.shape, bool), shard.labels, sizes, classes))
-            for scored in reader.scored(shard_id, shard):
-                mask = scored.evaluation.predictions == shard.labels
-                right[scored.cell.index].append(count(mask, shard.labels, sizes, classes))
-        self._every = self._sums(every)
-        self._right = right
-        self._known: dict[MatrixIndex, Values] = {}
-
-    def of(self, attack: str, source: str | None, target: str) -> Values:
-        """Return the recall of a cell on every resample.
-
-        Returns:
-            Per factor (R + 1) x 4 in percent; row 0 is the recall itself.
-        """
-        index = attack, source, target
-        if index not in self._known:
-            right = self._sums(self._right[index])
-            self._known[index] = [recall(r, e) for r, e in zip(right, self._every, strict=True)]
-        return self._known[index]
-
-    def drop(self, attack: str, pairs: Sequence[Pair]) -> Values:
-        """Return the drop in recall under an attack on every resample, mean over pairs.
-
-        Args:
-            attack: The name of an attack's variant.
-            pairs: Pairs of source and target, at least one.
-
-        Returns:
-            Per factor (R + 1) x 4 in percentage points; row 0 is the drop itself.
-        """
-        parts = [
-            total([(1, self.of(CLEAN, None, target)), (-1, self.of(attack, source, target))])
-            for source, target in pairs
-        ]
-        return mean(parts)
-
-    def _sums(self, counts: Sequence[np.ndarray]) -> Values:
-        whole = np.concatenate(counts)
-        return [factor.sums(whole) for factor in self._sample.design.factors]
-
-
-def _labels(reader: ExperimentReader) -> Iterator[np.ndarray]:
-    """Yield the labels of each image, uint8 H x W.
-
-    Raises:
-        InputError: If a shard is missing.
-    """
-    for _, shard in reader.shards():
-        if shard is None:
-            raise InputError(
-                f"Store {reader.store.location} lacks a shard of images and labels. Run the study "
-                "again."
-            )
-        yield from shard.labels
+    parts = [
+        total([(1, recalls.of(CLEAN, None, target)), (-1, recalls.of(attack, source, target))])
+        for source, target in pairs
+    ]
+    return mean(parts)
 
 
 def findings(sample: Resampled, base: BaseExperiment) -> Sizes:
@@ -198,13 +131,13 @@ def findings(sample: Resampled, base: BaseExperiment) -> Sizes:
         base: The base of the experiment.
 
     Raises:
-        InputError: If all pairs are white-box, or a shard of labels is missing.
+        InputError: If all pairs are white-box, or a shard or a prediction is missing.
     """
     results, recalls = sample.results, Recalls(sample)
     groups = transfer_groups(results)
     by_group = {group: pairs for group in PAIR_GROUPS if (pairs := pairs_of(results, group))}
     bars = tuple(
-        Bar(attack, score, group, _each(sample, recalls.drop(attack + mark, pairs)))
+        Bar(attack, score, group, _each(sample, _drop(recalls, attack + mark, pairs)))
         for attack in COMPARED_ATTACKS
         for score, mark in SCORES.items()
         for group, pairs in by_group.items()
@@ -212,13 +145,13 @@ def findings(sample: Resampled, base: BaseExperiment) -> Sizes:
     pairs, own = by_group[groups[0]], by_group.get("diagonal", [])
     gains = {
         score: total(
-            [(1, recalls.drop("ds" + mark, pairs)), (-1, recalls.drop("pgd" + mark, pairs))]
+            [(1, _drop(recalls, "ds" + mark, pairs)), (-1, _drop(recalls, "pgd" + mark, pairs))]
         )
         for score, mark in SCORES.items()
     }
     gap = {
         score: total(
-            [(1, recalls.drop("pgd" + mark, own)), (-1, recalls.drop("pgd" + mark, pairs))]
+            [(1, _drop(recalls, "pgd" + mark, own)), (-1, _drop(recalls, "pgd" + mark, pairs))]
         )
         for score, mark in SCORES.items()
         if own

@@ -20,6 +20,7 @@ ORDER = (
     "experiment.manifest experiment.manifest_reading experiment.plan",
     "results",
     "statistics",
+    "breakdowns",
     "runtime.metrics runtime.scheduler",
     "runtime.executors.base runtime.executors.slot_sizing",
     "runtime",
