@@ -1,7 +1,8 @@
 """The ranks of attacks, from the pixel counts of every image.
 
 An attack's score is its drop: clean mIoU minus mIoU under attack (of classifiers the accuracy), as
-mean over the pairs of a source and a target of another backbone. All attacks share the images and their resamples.
+mean over the pairs of a source and a target of another backbone. All attacks share the images and
+their resamples.
 """
 
 from collections.abc import Mapping, Sequence

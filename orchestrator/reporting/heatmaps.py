@@ -54,7 +54,7 @@ def draw_overview(results: Results) -> Figure:
 
 
 def draw_small(results: Results, attack: str) -> Figure:
-    """Draw the headline metric of an attack to be read at 256 x 256 pixels: whole numbers and no key.
+    """Draw the headline metric of an attack at 256 x 256 pixels: whole numbers and no key.
 
     Args:
         results: The experiment.

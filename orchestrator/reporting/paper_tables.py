@@ -152,7 +152,8 @@ def matrix_table(results: Results, attack: str, metric: str, *, intervals: bool)
     )
     return PaperTable(
         label=f"{results.name} {attack}",
-        caption=f"{attack} ({view.settings}): {_metric_words(results, metric)} on {images_of(results)}.",
+        caption=f"{attack} ({view.settings}): {_metric_words(results, metric)} on "
+        f"{images_of(results)}.",
         head=("source", *view.targets, *(COLUMN_HEADS[group] for group in pairs)),
         sections=tuple(section for section in sections if section),
         notes=(*_matrix_notes(results, view, sample), *_ratio_notes(results, metric, [attack])),

@@ -55,7 +55,8 @@ def plan_facts(plan: Plan, forecast: Forecast) -> dict[str, Any]:
 
     Returns:
         A mapping for JSON. ``fleets`` is empty if nothing is missing; the smallest
-        detectable difference is in points of mIoU, None if the experiment can detect none.
+        detectable difference is in points of mIoU or accuracy, None if the experiment can detect
+        none.
     """
     return {
         "experiment": plan.experiment.name,
@@ -195,8 +196,9 @@ def _power_text(power: Power) -> str:
         "minus PGD in a cell of the sample"
     )
     return (
-        f"smallest detectable paired difference: {power.difference:.2f} points of mIoU, with "
-        f"{counts} ({100 * POWER:.0f} % power, two-sided {100 * LEVEL:.0f} %; {origin})"
+        f"smallest detectable paired difference: {power.difference:.2f} points of "
+        f"{power.quality}, with {counts} ({100 * POWER:.0f} % power, two-sided "
+        f"{100 * LEVEL:.0f} %; {origin})"
     )
 
 

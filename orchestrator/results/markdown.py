@@ -28,8 +28,9 @@ def markdown(results: Results, attacks: list[str]) -> str:
         attacks: Names of variants, a table each.
 
     Returns:
-        Per attack its settings, its means and a table of sources by targets: mIoU or accuracy in percent, with
-        the change from clean in brackets. The last lines name the images and published mIoU.
+        Per attack its settings, its means and a table of sources by targets: mIoU or accuracy in
+        percent, with the change from clean in brackets. The last lines name the images and the
+        published mIoU.
     """
     lines = []
     if sentences := warning_sentences(results, attacks):

@@ -234,8 +234,8 @@ class Results(Drawn):
             target: The target.
 
         Returns:
-            The variant with the lowest ``headline`` on the target, and its source. None if the experiment
-            has no such attack, or if a candidate's cell has no result.
+            The variant with the lowest ``headline`` on the target, and its source. None if the
+            experiment has no such attack, or if a candidate's cell has no result.
         """
         return strongest(self, attack, target)
 

@@ -138,8 +138,8 @@ def _guesses(results: Scored) -> Found:
         if value - chance <= LEAST_SKILL * (100 - chance):
             yield (
                 (),
-                f"Target {target} has a clean {results.quality} of {value:.1f} %, close to chance level "
-                f"({chance:.1f} %), so its drops mean little.",
+                f"Target {target} has a clean {results.quality} of {value:.1f} %, close to chance "
+                f"level ({chance:.1f} %), so its drops mean little.",
             )
 
 

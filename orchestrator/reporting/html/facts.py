@@ -60,7 +60,7 @@ def what_was_run(results: Results) -> str:
 
 
 def findings(results: Results, analysis: Analysis) -> list[str]:
-    """Return sentences about transfer: the mean headline metric over the pairs of the transfer group.
+    """Return sentences about transfer: the headline metric's mean over the transfer group.
 
     Only main attacks count: other iterates are the same perturbations at other steps or energies.
 
