@@ -154,7 +154,7 @@ def _named(part: EntrySpec) -> dict[str, Any]:
 
 
 def _confirmed(result: SearchResult) -> Table:
-    """Return a table: mean mIoU or accuracy per attack, kind of targets and score, RMS, and cost."""
+    """Return a table: mIoU or accuracy per attack, kind of targets and score, RMS, and cost."""
     results = result.results
     scores = list(dict.fromkeys(made.score for made in results.variants.values()))
     table = Table(
