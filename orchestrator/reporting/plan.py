@@ -11,7 +11,7 @@ from segtransfer.experiment.plan import Plan
 from segtransfer.experiment.task import CLEAN, Task
 from segtransfer.forecast.cost_model import Rates
 from segtransfer.forecast.forecast import FleetForecast, Forecast
-from segtransfer.statistics.power import LEVEL, POWER, Power
+from segtransfer.statistics.power import ASSUMED_ACCURACY, LEVEL, POWER, Power
 
 BAR_CHARACTERS = " ▁▂▃▄▅▆▇█"
 
@@ -189,11 +189,13 @@ def _power_text(power: Power) -> str:
     if power.difference is None:
         return f"{counts} cannot detect a difference between attacks; set more schedule_groups"
     spread = power.spread
+    basis = "as of DS minus PGD in a cell of the sample"
+    if spread is ASSUMED_ACCURACY:
+        basis = "if attacks differ on a quarter of the images"
     origin = (
         f"errors as in the store: {spread.source}"
         if spread.source
-        else f"assumed spreads: {spread.image:g} per image, {spread.group:g} per group, as of DS "
-        "minus PGD in a cell of the sample"
+        else f"assumed spreads: {spread.image:g} per image, {spread.group:g} per group, {basis}"
     )
     return (
         f"smallest detectable paired difference: {power.difference:.2f} points of "

@@ -56,7 +56,7 @@ def test_linear_classifier_gets_the_sign_of_the_weight_difference(preset: str) -
 
 
 def test_targeted_attack_reaches_the_class_of_the_image() -> None:
-    images, labels = images_and_labels()
+    _, labels = images_and_labels()
     spec = make_spec(preset="pgd", eps="120/255", steps=20, target={"every": 2})
     model = classifier(WEIGHTS)
     found = made(model, spec).images[0]

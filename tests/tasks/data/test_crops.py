@@ -74,7 +74,7 @@ def test_share_that_no_crop_reaches_is_refused(tmp_path: Path) -> None:
     spec = {"folder": str(tmp_path), "classes": ["x", "y"], "crops": {"size": [16, 16]}}
     assert len(open_dataset(DataSpec.model_validate(spec)).items) == 1  # exactly half
     spec["crops"] = {"size": [16, 16], "min_share": 0.51}
-    with pytest.raises(InputError, match="no crop of .* has a class on 51% of its pixels"):
+    with pytest.raises(InputError, match=r"no crop of .* has a class on 51% of its pixels"):
         open_dataset(DataSpec.model_validate(spec))
 
 
