@@ -83,7 +83,7 @@ def test_run_report_compare_and_export_speak_of_accuracy(tmp_path: Path) -> None
     with pytest.raises(KeyError, match="no metric 'miou'"):
         results.matrix("pgd", "miou")
     page = next((tmp_path / "store/reports").glob("classify-*/report.html")).read_text()
-    data = json.loads(page.partition('id="data" type="application/json">')[2].partition("<")[0])
+    data = json.loads(page.partition('type="application/json" id="data">')[2].partition("</")[0])
     assert data["headline"] == "aacc"
     assert list(data["metrics"])[0] == "aacc"
     assert "miou" not in data["metrics"]
